@@ -1,0 +1,25 @@
+"""One class serves 2-D and 3-D: the convolutions and interpolations of each dimension count."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+CONV: dict[int, Callable[..., nn.Conv2d | nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED_CONV: dict[int, Callable[..., nn.ConvTranspose2d | nn.ConvTranspose3d]] = {
+    2: nn.ConvTranspose2d,
+    3: nn.ConvTranspose3d,
+}
+INTERPOLATION = {2: "bilinear", 3: "trilinear"}
+
+
+def per_axis(value: int | tuple[int, ...] | list[int], dims: int) -> tuple[int, ...]:
+    """Repeat a single value for every axis; check the length of several.
+
+    Raises:
+        ValueError: if a sequence has not one value for each of the ``dims`` axes.
+    """
+    if isinstance(value, int):
+        return (value,) * dims
+    if len(value) != dims:
+        raise ValueError(f"expected one value or {dims} (one an axis), got {list(value)}")
+    return tuple(value)

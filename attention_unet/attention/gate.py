@@ -1,0 +1,81 @@
+"""Additive attention gate: the decoder's coarser signal decides where a skip may pass."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attention_unet.attention.base import Attended, Attention, Kind
+from attention_unet.attention.dimensions import CONV, INTERPOLATION, per_axis
+
+OPEN_BIAS = 3.0  # sigmoid(3) = 0.95: the skip passes before training has learned what to suppress
+
+
+class AdditiveGate(Attention):
+    """Grid attention of Oktay et al., "Attention U-Net: Learning Where to Look for the Pancreas", MIDL 2018.
+
+    For every voxel i of the gate's grid, with x brought to that grid by a strided convolution::
+
+        alpha_i = sigmoid(psi^T relu(W_x^T x_i + W_g^T g_i + b_g) + b_psi)
+
+    alpha is resampled linearly to the grid of x and multiplies it. As in the authors' code, W_x is a convolution whose
+    kernel equals its stride; unlike there, no convolution or normalisation follows the product, so that alpha keeps its
+    scale and maps can be compared across levels.
+
+    Args:
+        dims: 2 or 3 spatial dimensions.
+        channels: channels C of the skip x.
+        gate_channels: channels Cg of the gating signal.
+        stride: how much coarser the gate's grid is than that of x, for each axis.
+        paper_init: leave b_psi at 0, as published. By default the gate starts open (alpha about 0.95).
+    """
+
+    kind: ClassVar[Kind] = "spatial"
+    needs_gate: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        dims: int,
+        channels: int,
+        gate_channels: int,
+        stride: int | tuple[int, ...] = 2,
+        paper_init: bool = False,
+    ) -> None:
+        super().__init__()
+        hidden = max(channels // 2, 1)
+        self.stride = per_axis(stride, dims)
+        self.interpolation = INTERPOLATION[dims]
+        self.project_x = CONV[dims](channels, hidden, kernel_size=self.stride, stride=self.stride, bias=False)
+        self.project_gate = CONV[dims](gate_channels, hidden, kernel_size=1)
+        self.psi = CONV[dims](hidden, 1, kernel_size=1)
+        for conv in (self.project_x, self.project_gate):
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        nn.init.zeros_(self.project_gate.bias)  # type: ignore[arg-type]  # the bias is there
+        nn.init.normal_(self.psi.weight, std=0.01 if not paper_init else hidden**-0.5)
+        nn.init.constant_(self.psi.bias, 0.0 if paper_init else OPEN_BIAS)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+        """Gate the skip ``x`` (B, C, *S) by ``gate`` (B, Cg, *Sg); weights are (B, 1, *S) in (0, 1).
+
+        Raises:
+            ValueError: if no gating signal is given.
+        """
+        if gate is None:
+            raise ValueError("AdditiveGate needs the coarser decoder signal: call it as attention(x, gate)")
+        projected_x = self.project_x(self._pad_to_stride(x))
+        projected_gate = self.project_gate(gate)
+        grid = projected_x.shape[2:]
+        if projected_gate.shape[2:] != grid:
+            projected_gate = F.interpolate(projected_gate, grid, mode=self.interpolation, align_corners=False)
+        alpha = torch.sigmoid(self.psi(F.relu(projected_x + projected_gate)))
+        alpha = F.interpolate(alpha, x.shape[2:], mode=self.interpolation, align_corners=False).to(x.dtype)
+        return Attended(x * alpha, alpha)
+
+    def _pad_to_stride(self, x: Tensor) -> Tensor:
+        """Repeat the last voxels so that every axis is a multiple of the stride: odd grids lose no voxel."""
+        padding: list[int] = []
+        for axis in range(len(self.stride) - 1, -1, -1):
+            step = self.stride[axis]
+            padding += [0, (step - x.shape[2 + axis] % step) % step]
+        return F.pad(x, padding, mode="replicate") if sum(padding) > 0 else x

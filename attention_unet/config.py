@@ -1,0 +1,216 @@
+"""Everything a training can be told: frozen, typed, documented, checked. A run saves it whole.
+
+Heavy imports have no place here: ``--help`` reads this file.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Literal
+
+from attention_unet.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which cases, how they are brought to a common grid, and which patches are drawn from them.
+
+    Attributes:
+        root: folder of the dataset or of several datasets; $ATTENTION_UNET_DATA if not given, else ./data.
+        dataset: name of the dataset's folder inside root; may be empty if root is the dataset itself.
+        folds: number of cross-validation folds, drawn from the sorted case ids.
+        fold: fold held out for validation, from 0; -1 trains on every case and validates on none.
+        split_seed: seed of the folds; 12345 with 5 folds gives the folds that nnU-Net makes.
+        spacing_mm: common voxel size along right-left, back-front, down-up; planned from the dataset if not given.
+        patch: voxels of a training patch and of a prediction window on the same axes; planned if not given.
+        patch_voxels: the size to plan a patch for, in voxels.
+        foreground_share: share of patches centred on a voxel of a class, each class being equally likely.
+        workers: processes that prepare patches; 0 prepares them in the training process.
+        cache: folder for preprocessed cases; "cache" beside the run folder if not given.
+    """
+
+    root: str | None = None
+    dataset: str = ""
+    folds: int = 5
+    fold: int = 0
+    split_seed: int = 12345
+    spacing_mm: list[float] | None = None
+    patch: list[int] | None = None
+    patch_voxels: int = 110_592
+    foreground_share: float = 0.33
+    workers: int = 1
+    cache: str | None = None
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Random changes of training patches: a probability for each, 0 for never, and its range.
+
+    Attributes:
+        affine: probability of a random rotation and scaling.
+        rotation_degrees: largest rotation about every axis (about the slice axis only, for 2-D networks).
+        scale: smallest and largest zoom.
+        noise: probability of Gaussian noise of up to 0.3 standard deviations of the image.
+        blur: probability of Gaussian blur of 0.5 to 1 voxel.
+        bias_field: probability of a smooth multiplicative field, as of a receive coil.
+        brightness: probability of a factor of 0.75 to 1.25 on all values.
+        contrast: probability of a factor of 0.75 to 1.25 about the mean, within the range of the patch.
+        gamma: probability of a gamma curve of exponent 0.7 to 1.5.
+        low_resolution: probability of sampling down by up to a half and back up.
+        flip_axes: axes to mirror with probability a half, of "left-right", "back-front", "down-up"; none by default,
+            since a mirrored patient is not always a possible patient.
+    """
+
+    affine: float = 0.3
+    rotation_degrees: float = 15.0
+    scale: list[float] = field(default_factory=lambda: [0.85, 1.2])
+    noise: float = 0.1
+    blur: float = 0.1
+    bias_field: float = 0.1
+    brightness: float = 0.15
+    contrast: float = 0.15
+    gamma: float = 0.15
+    low_resolution: float = 0.1
+    flip_axes: list[Literal["left-right", "back-front", "down-up"]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class AttentionConfig:
+    """Which attention sits where.
+
+    Attributes:
+        skips: mechanism on the skips by name, a list of names for several in sequence, "identity" for none.
+        levels: levels whose skip is attended, 0 being the finest; all but the finest and the coarsest if not given.
+    """
+
+    skips: str | list[str] = "gate"
+    levels: list[int] | None = None
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The U-Net.
+
+    Attributes:
+        dims: 3 for volumes; 2 for slices across the axis of the largest spacing. Either predicts whole volumes.
+        base_channels: features of the finest level; each coarser level has twice as many.
+        max_channels: the most features a level may have.
+        max_levels: the most levels the plan may use.
+        block: plain or residual blocks.
+        convs: convolutions of each block.
+        deep_supervision: let coarser decoder levels learn from the label too.
+    """
+
+    dims: Literal[2, 3] = 3
+    base_channels: int = 16
+    max_channels: int = 320
+    max_levels: int = 6
+    block: Literal["plain", "residual"] = "plain"
+    convs: int = 2
+    deep_supervision: bool = True
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The budget, the optimiser and the machine.
+
+    Attributes:
+        minutes: budget by the clock, everything included; the learning rate follows it.
+        steps: budget in optimiser steps.
+        epochs: budget in epochs, one epoch showing as many patches as there are training cases.
+        batch: patches a step, over all devices.
+        learning_rate: the highest, after the warm-up; it then falls to zero along a half cosine.
+        warmup: share of the budget over which the learning rate rises.
+        weight_decay: of AdamW.
+        clip_norm: largest norm of the gradient.
+        average: most that the averaged weights keep of themselves at a step; 0 turns averaging off.
+        validations: whole-volume validations over the budget; the last is after the last step.
+        checkpoint_minutes: longest time between two saved states.
+        precision: "auto" is bfloat16 where the hardware computes in it, else float32.
+        accelerator: "auto", "cpu", "cuda" or "mps".
+        devices: processes on this machine, one a device; under torchrun, what it started.
+        nodes: machines; under torchrun, what it started.
+        seed: fixes weights, order, patches and augmentation.
+    """
+
+    minutes: float | None = None
+    steps: int | None = None
+    epochs: float | None = None
+    batch: int = 2
+    learning_rate: float = 2e-3
+    warmup: float = 0.03
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    average: float = 0.999
+    validations: int = 10
+    checkpoint_minutes: float = 5.0
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: int = 1
+    nodes: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole training."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def check(config: Config) -> None:
+    """Check values that types cannot: ranges, and fields that must agree.
+
+    Raises:
+        ConfigError: naming the field, its value and what it should be.
+    """
+    data, augmentation, network, training = config.data, config.augmentation, config.network, config.training
+
+    def demand(ok: bool, name: str, value: object, expected: str) -> None:
+        if not ok:
+            raise ConfigError(f"{name} is {value}: expected {expected}")
+
+    demand(data.folds >= 2, "data.folds", data.folds, "at least 2")
+    demand(-1 <= data.fold < data.folds, "data.fold", data.fold, f"-1 (all cases) or 0 to {data.folds - 1}")
+    for name, triple in (("data.spacing_mm", data.spacing_mm), ("data.patch", data.patch)):
+        demand(triple is None or (len(triple) == 3 and min(triple) > 0), name, triple, "three positive numbers")
+    demand(data.patch_voxels >= 512, "data.patch_voxels", data.patch_voxels, "at least 512")
+    demand(0 <= data.foreground_share <= 1, "data.foreground_share", data.foreground_share, "0 to 1")
+    demand(data.workers >= 0, "data.workers", data.workers, "0 or more")
+    for f in dataclasses.fields(augmentation):
+        if f.type is float and f.name != "rotation_degrees":
+            value = getattr(augmentation, f.name)
+            demand(0 <= value <= 1, f"augmentation.{f.name}", value, "a probability, 0 to 1")
+    low_high = augmentation.scale
+    demand(
+        len(low_high) == 2 and 0 < low_high[0] <= low_high[1],
+        "augmentation.scale",
+        low_high,
+        "two positive numbers, the smaller first",
+    )
+    for name in ("base_channels", "max_channels", "convs"):
+        value = getattr(network, name)
+        demand(value >= 1, f"network.{name}", value, "at least 1")
+    demand(network.max_levels >= 2, "network.max_levels", network.max_levels, "at least 2")
+    budgets = [name for name in ("minutes", "steps", "epochs") if getattr(training, name) is not None]
+    demand(len(budgets) <= 1, "the budget", " and ".join(budgets), "only one of training.minutes, .steps and .epochs")
+    for name in [
+        *budgets,
+        "batch",
+        "devices",
+        "nodes",
+        "learning_rate",
+        "clip_norm",
+        "validations",
+        "checkpoint_minutes",
+    ]:
+        value = getattr(training, name)
+        demand(value > 0, f"training.{name}", value, "more than 0")
+    demand(0 <= training.average < 1, "training.average", training.average, "0 to below 1")
+    demand(0 <= training.warmup < 1, "training.warmup", training.warmup, "0 to below 1")

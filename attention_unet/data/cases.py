@@ -1,0 +1,223 @@
+"""Find the cases of a dataset, whatever its layout: Decathlon, nnU-Net raw, or a plain pair of folders."""
+
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attention_unet.data.labels import Labels
+from attention_unet.data.volumes import list_volumes, read_labels, stem
+from attention_unet.errors import DataError
+
+CHANNEL_SUFFIX = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One patient's scan: one file of all channels, or a file a channel in order, and the label if there is one."""
+
+    id: str
+    images: tuple[Path, ...]
+    label: Path | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled cases, sorted by id, with the names of their image channels and classes."""
+
+    root: Path
+    cases: tuple[Case, ...]
+    channels: tuple[str, ...]
+    labels: Labels
+
+
+def locate_dataset(root: str | None, dataset: str) -> Path:
+    """Folder of a dataset: under ``root``, else under $ATTENTION_UNET_DATA, else under ./data.
+
+    Raises:
+        DataError: if there is no such folder, naming where it was looked for.
+    """
+    base = Path(root or os.environ.get("ATTENTION_UNET_DATA") or "data")
+    if root and dataset and not (base / dataset).is_dir() and _layout(base):
+        return base  # the root is the dataset itself
+    folder = base / dataset
+    if not folder.is_dir() or not _layout(folder):
+        raise DataError(
+            f"{folder}: no dataset here: expected dataset.json, or folders of images and labels; "
+            "name another place by --data.root or $ATTENTION_UNET_DATA, or get it with 'attention-unet fetch'"
+        )
+    return folder
+
+
+def find_cases(root: Path) -> Dataset:
+    """Read the list of labelled cases of a dataset.
+
+    Layouts: ``dataset.json`` with a list of training cases (Medical Segmentation Decathlon); ``dataset.json`` with
+    ``channel_names`` beside imagesTr and labelsTr (nnU-Net raw, files ``CASE_0000.nii.gz``); two folders, images and
+    labels (or imagesTr and labelsTr), whose files have the same names, images perhaps with channel suffixes.
+
+    Raises:
+        DataError: listing everything that is missing.
+    """
+    layout = _layout(root)
+    description = _read_description(root / "dataset.json") if (root / "dataset.json").is_file() else {}
+    if layout == "decathlon":
+        cases = _listed_cases(root, description)
+    elif folders := _image_and_label_folders(root):
+        cases = _paired_cases(*folders)
+    else:
+        raise DataError(f"{root}: no dataset here: expected dataset.json, or folders of images and labels")
+    _check_files(root, cases)
+    channels = description.get("channel_names") or description.get("modality") or {}
+    names = tuple(str(channels[key]) for key in sorted(channels, key=int))
+    if not names:
+        names = tuple(f"channel {i}" for i in range(len(cases[0].images)))
+    if "labels" in description:
+        labels = describe_labels(root / "dataset.json")
+    else:
+        labels = labels_in_files([case.label for case in cases if case.label])
+    return Dataset(root, tuple(sorted(cases, key=lambda case: case.id)), names, labels)
+
+
+def group_channels(paths: Iterable[Path], channels: int | None = None) -> dict[str, tuple[Path, ...]]:
+    """Group image files by case. Suffixes _0000, _0001 ... count as channels only if every file has one and every case
+    has the same, from 0; otherwise each file is a case by itself.
+
+    Args:
+        paths: image files.
+        channels: the number of channels there must be for suffixes to count, if it is known.
+    """
+    paths = list(paths)
+    by_case: dict[str, list[tuple[int, Path]]] = defaultdict(list)
+    for path in paths:
+        match = CHANNEL_SUFFIX.match(stem(path))
+        if match:
+            by_case[match["case"]].append((int(match["channel"]), path))
+    suffixed = sum(len(group) for group in by_case.values()) == len(paths) > 0
+    counts = {tuple(sorted(channel for channel, _ in group)) for group in by_case.values()}
+    if suffixed and len(counts) == 1:
+        (found,) = counts
+        if found == tuple(range(len(found))) and channels in (None, len(found)):
+            return {case: tuple(path for _, path in sorted(group)) for case, group in by_case.items()}
+    cases: dict[str, tuple[Path, ...]] = {}
+    for path in paths:
+        if stem(path) in cases:
+            raise DataError(
+                f"{path}: the case {stem(path)} is there twice, also as {cases[stem(path)][0].name}: keep one"
+            )
+        cases[stem(path)] = (path,)
+    return cases
+
+
+def _layout(root: Path) -> str | None:
+    description = root / "dataset.json"
+    if description.is_file() and "training" in _read_description(description):
+        return "decathlon"
+    return "folders" if _image_and_label_folders(root) else None
+
+
+def _image_and_label_folders(root: Path) -> tuple[Path, Path] | None:
+    for images, labels in (("imagesTr", "labelsTr"), ("images", "labels")):
+        if (root / images).is_dir() and (root / labels).is_dir():
+            return root / images, root / labels
+    return None
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        description = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: is not readable JSON ({error}): repair it") from error
+    if not isinstance(description, dict):
+        raise DataError(f"{path}: holds no JSON object: expected the description of a dataset")
+    return description
+
+
+def _listed_cases(root: Path, description: dict[str, Any]) -> list[Case]:
+    cases = []
+    for entry in description["training"]:
+        if not (
+            isinstance(entry, dict) and isinstance(entry.get("image"), str) and isinstance(entry.get("label"), str)
+        ):
+            raise DataError(f"{root / 'dataset.json'}: training holds {entry!r}: expected an object of image and label")
+        image, label = (root / entry["image"], root / entry["label"])
+        for path in (image, label):
+            if not path.resolve().is_relative_to(root.resolve()):
+                raise DataError(f"{root / 'dataset.json'}: {path} lies outside the dataset: expected paths inside it")
+        cases.append(Case(stem(label), (image,), label))
+    return cases
+
+
+def _paired_cases(images: Path, labels: Path) -> list[Case]:
+    label_files = {stem(path): path for path in list_volumes(labels)}
+    grouped = group_channels(list_volumes(images))
+    if not set(grouped) & set(label_files):  # the digits end a case's name, not a channel
+        grouped = {stem(path): (path,) for path in list_volumes(images)}
+    unlabelled = sorted(set(grouped) - set(label_files))
+    missing = sorted(set(label_files) - set(grouped))
+    if unlabelled or missing:
+        raise DataError(
+            f"{images}: images and labels do not pair: without label {unlabelled[:5]}, without image {missing[:5]} "
+            f"({len(unlabelled)} and {len(missing)} in all): expected the same names in {labels}"
+        )
+    return [Case(case, files, label_files[case]) for case, files in grouped.items()]
+
+
+def _check_files(root: Path, cases: list[Case]) -> None:
+    if not cases:
+        raise DataError(f"{root}: holds no labelled case: expected at least one image with its label")
+    ids = [case.id for case in cases]
+    twice = sorted({i for i in ids if ids.count(i) > 1})
+    if twice:
+        raise DataError(f"{root}: cases are listed twice: {', '.join(twice[:5])}: list each once")
+    missing = [str(path) for case in cases for path in (*case.images, case.label) if path and not path.is_file()]
+    if missing:
+        raise DataError(f"{root}: {len(missing)} files are missing: {', '.join(missing[:5])}: copy them or unlist them")
+
+
+def describe_labels(path: Path) -> Labels:
+    """Classes of a ``dataset.json``: Decathlon writes {"1": name}, nnU-Net {name: 1} or, for regions, {name: [1, 2]}.
+
+    Raises:
+        DataError: if they are not so written.
+    """
+    description = _read_description(path)
+    integers: dict[str, tuple[int, ...]] = {}
+    try:
+        for key, value in description["labels"].items():
+            name, group = (value, key) if str(key).isdigit() else (key, value)
+            numbers = tuple(int(n) for n in group) if isinstance(group, list) else (int(group),)
+            if numbers != (0,):
+                integers[str(name)] = numbers
+        painted = tuple(
+            int(n) for n in description.get("regions_class_order", [group[0] for group in integers.values()])
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: labels are not name: integer ({error}): expected that") from error
+    if not integers or len(painted) != len(integers):
+        raise DataError(f"{path}: {len(integers)} classes, {len(painted)} in regions_class_order: must agree")
+    labels = Labels(integers, painted)
+    if labels.overlapping and "regions_class_order" not in description:
+        raise DataError(f"{path}: classes overlap: expected regions_class_order, the integer of each")
+    return labels
+
+
+def labels_in_files(paths: Sequence[Path]) -> Labels:
+    """Classes without a description: the integers that occur in label files.
+
+    Raises:
+        DataError: if there are none.
+    """
+    values: set[int] = set()
+    for path in paths:
+        values |= {int(v) for v in np.unique(read_labels(path).array)}
+    found = sorted(values - {0})
+    if not found:
+        raise DataError(f"{paths[0].parent}: no label map here has a class: expected integers above 0")
+    return Labels({f"label {v}": (v,) for v in found}, tuple(found))

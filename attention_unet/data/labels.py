@@ -1,0 +1,75 @@
+"""Classes of a dataset and how they are written in label files: integers, exclusive or overlapping."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Foreground classes by name.
+
+    Attributes:
+        integers: for each class, in order, the integers of the label file that belong to it. Classes that share
+            integers overlap: the network then decides on each class by itself.
+        painted: for each class the integer that marks it in a predicted label map. Overlapping classes are painted in
+            order, later ones over earlier ones.
+    """
+
+    integers: Mapping[str, tuple[int, ...]]
+    painted: tuple[int, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names in order, without the background."""
+        return tuple(self.integers)
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether some voxel may belong to several classes."""
+        every = [i for group in self.integers.values() for i in group]
+        return len(every) != len(set(every))
+
+    @property
+    def channels(self) -> int:
+        """Channels of the logits: background and classes; without background where classes overlap."""
+        return len(self.integers) + (0 if self.overlapping else 1)
+
+    def unknown(self, label_map: NDArray[np.generic]) -> list[int]:
+        """Integers of a label map that belong to no class."""
+        known = {0}.union(*self.integers.values())
+        return sorted({int(v) for v in np.unique(label_map)} - known)
+
+    def encode(self, label_map: NDArray[np.generic]) -> NDArray[np.uint8]:
+        """Turn integers of a file into the network's target: (*S) to class indices (1, *S), or (classes, *S) of 0 and 1
+        where classes overlap."""
+        if self.overlapping:
+            return np.stack([np.isin(label_map, group) for group in self.integers.values()]).astype(np.uint8)
+        return self.index(label_map)[None]
+
+    def decode(self, target: NDArray[np.generic]) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """Turn a target, as ``encode`` gives it, into the integers of a file, in the smallest unsigned type."""
+        label_map = np.zeros(target.shape[1:], dtype=np.uint8 if max(self.painted) < 256 else np.uint16)
+        for i, value in enumerate(self.painted):
+            label_map[target[i] > 0 if self.overlapping else target[0] == i + 1] = value
+        return label_map
+
+    def index(self, label_map: NDArray[np.generic]) -> NDArray[np.uint8]:
+        """Class of each voxel from 1, 0 for background; of overlapping classes the last."""
+        index = np.zeros(label_map.shape, dtype=np.uint8)
+        for i, group in enumerate(self.integers.values(), start=1):
+            index[np.isin(label_map, group)] = i
+        return index
+
+    def to_json(self) -> dict[str, dict[str, list[int]] | list[int]]:
+        """Plain values for a JSON file."""
+        return {"integers": {name: list(group) for name, group in self.integers.items()}, "painted": list(self.painted)}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> "Labels":
+        """Inverse of ``to_json``."""
+        integers = {name: tuple(group) for name, group in plain["integers"].items()}
+        return cls(integers, tuple(plain["painted"]))

@@ -1,0 +1,199 @@
+"""Plan a training from its data: common voxel size, patch, levels, strides and kernels.
+
+The rules for anisotropic volumes are those of Isensee et al., "nnU-Net", Nature Methods 2021: an axis is not divided
+and not convolved across while its voxels are more than twice as large as the smallest.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from attention_unet.config import AttentionConfig, Config
+from attention_unet.data.cases import Case, Dataset
+from attention_unet.data.labels import Labels
+from attention_unet.data.preprocessing import Preprocessing, foreground_box
+from attention_unet.data.volumes import read_volume
+from attention_unet.errors import DataError
+
+FINGERPRINT_CASES = 20
+ANISOTROPIC = 3.0  # a dataset is anisotropic if one axis has voxels this many times larger than the others
+SMALLEST_EDGE = 4  # voxels that a level keeps at least along an axis
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a plan follows from; every array is over the cases read, on RAS+ axes.
+
+    Attributes:
+        grids: voxels of the foreground box of each case (N, 3).
+        spacings_mm: voxel size of each case (N, 3).
+        kept: share of each volume that its foreground box is (N,).
+    """
+
+    grids: np.ndarray
+    spacings_mm: np.ndarray
+    kept: np.ndarray
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that prediction needs to know beside the weights; saved with the run as plain values.
+
+    Attributes:
+        channels: names of the image channels, in order.
+        labels: the classes.
+        preprocessing: how a volume is brought to the network's grid.
+        patch: voxels of a patch or window along RAS+ axes; 1 across the slices of a 2-D network.
+        architecture: arguments of AttentionUNet.
+    """
+
+    channels: tuple[str, ...]
+    labels: Labels
+    preprocessing: Preprocessing
+    patch: tuple[int, int, int]
+    architecture: dict[str, Any]
+
+    @property
+    def slice_axis(self) -> int | None:
+        """The RAS+ axis that a 2-D network does not see; None in 3-D."""
+        return self.patch.index(1) if self.architecture["dims"] == 2 else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a JSON file."""
+        return {
+            "channels": list(self.channels),
+            "labels": self.labels.to_json(),
+            "preprocessing": self.preprocessing.to_json(),
+            "patch": list(self.patch),
+            "architecture": self.architecture,
+        }
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> "Plan":
+        """Inverse of ``to_json``."""
+        return cls(
+            channels=tuple(plain["channels"]),
+            labels=Labels.from_json(plain["labels"]),
+            preprocessing=Preprocessing.from_json(plain["preprocessing"]),
+            patch=tuple(plain["patch"]),
+            architecture=plain["architecture"],
+        )
+
+
+def take_fingerprint(cases: Sequence[Case], channels: int) -> Fingerprint:
+    """Read up to 20 cases, evenly spread over the list.
+
+    Raises:
+        DataError: if an image has not as many channels as the dataset says.
+    """
+    chosen = [cases[i] for i in np.unique(np.linspace(0, len(cases) - 1, FINGERPRINT_CASES).round().astype(int))]
+    grids, spacings, kept = [], [], []
+    for case in chosen:
+        volumes = [read_volume(path) for path in case.images]
+        found = sum(len(volume.array) for volume in volumes)
+        if found != channels:
+            raise DataError(f"{case.images[0]}: {found} channels found, the dataset says {channels}: must agree")
+        # Orientation without reading: which file axis runs along each RAS+ axis.
+        order = nib.io_orientation(volumes[0].affine)[:, 0].argsort()
+        box = foreground_box(np.concatenate([volume.array for volume in volumes]))
+        edges = np.array([stop - start for start, stop in box])
+        grids.append(edges[order])
+        spacings.append(np.array(volumes[0].spacing_mm)[order])
+        kept.append(edges.prod() / np.prod(volumes[0].grid))
+    return Fingerprint(np.array(grids), np.array(spacings), np.array(kept))
+
+
+def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint) -> Plan:
+    """Decide all that the configuration leaves open."""
+    spacing = np.array(config.data.spacing_mm or target_spacing(fingerprint))
+    dims = config.network.dims
+    grid = np.median(fingerprint.grids * fingerprint.spacings_mm, axis=0) / spacing
+    in_plane = np.ones(3, dtype=bool)
+    if dims == 2:
+        in_plane[len(spacing) - 1 - int(spacing[::-1].argmax())] = False  # of equal axes the last: axial slices
+    size = np.array(config.data.patch or fit_patch(grid, spacing, in_plane, config.data.patch_voxels))
+    strides, kernels = plan_levels(size[in_plane], spacing[in_plane], config.network.max_levels)
+    if not config.data.patch:
+        divisor = np.prod(strides, axis=0)
+        size[in_plane] = np.ceil(size[in_plane] / divisor).astype(int) * divisor
+    size[~in_plane] = 1
+    network = config.network
+    return Plan(
+        channels=dataset.channels,
+        labels=dataset.labels,
+        preprocessing=Preprocessing(
+            spacing_mm=tuple(float(round(s, 6)) for s in spacing),  # type: ignore[arg-type]
+            nonzero=bool(np.median(fingerprint.kept) < 0.75),
+        ),
+        patch=tuple(int(s) for s in size),  # type: ignore[arg-type]
+        architecture={
+            "dims": dims,
+            "in_channels": len(dataset.channels),
+            "out_channels": dataset.labels.channels,
+            "channels": [min(network.base_channels * 2**i, network.max_channels) for i in range(len(kernels))],
+            "strides": strides,
+            "kernels": kernels,
+            "block": network.block,
+            "convs": network.convs,
+            "deep_supervision": network.deep_supervision,
+            **_attention(config.attention, len(kernels)),
+        },
+    )
+
+
+def target_spacing(fingerprint: Fingerprint) -> list[float]:
+    """Median voxel size; along a much coarser axis of few voxels the finest tenth: thin slices are not blurred."""
+    spacing = np.median(fingerprint.spacings_mm, axis=0)
+    grid = np.median(fingerprint.grids, axis=0)
+    worst = int(spacing.argmax())
+    others = [axis for axis in range(3) if axis != worst]
+    if spacing[worst] > ANISOTROPIC * spacing[others].max() and grid[worst] * 3 < grid[others].min():
+        finest_tenth = float(np.percentile(fingerprint.spacings_mm[:, worst], 10))
+        spacing[worst] = max(finest_tenth, float(spacing[others].max()) + 1e-5)
+    return [float(s) for s in spacing]
+
+
+def fit_patch(grid: np.ndarray, spacing: np.ndarray, in_plane: np.ndarray, voxels: int) -> list[int]:
+    """Largest patch of about equal edges in mm that is no larger than a typical case and has at most ``voxels``."""
+    low, high = 0.0, float((grid * spacing).max())
+    for _ in range(40):
+        edge_mm = (low + high) / 2
+        size = np.minimum(grid, edge_mm / spacing)
+        low, high = (edge_mm, high) if np.prod(size[in_plane]) <= voxels else (low, edge_mm)
+    return [max(int(np.round(s)), 1) for s in np.minimum(grid, high / spacing)]
+
+
+def plan_levels(size: np.ndarray, spacing: np.ndarray, max_levels: int) -> tuple[list[list[int]], list[list[int]]]:
+    """Strides between levels and kernels of levels for a patch.
+
+    An axis is halved while at least four voxels remain and its voxels are not twice as large as the smallest; its
+    kernel is 1 until its voxels are within twice the smallest, then 3.
+
+    Args:
+        size: voxels of the patch an axis.
+        spacing: voxel size an axis, mm.
+        max_levels: the most levels there may be.
+    """
+    size, spacing = size.astype(float), spacing.astype(float)
+    strides: list[list[int]] = []
+    kernels: list[list[int]] = []
+    while True:
+        near = spacing < 2 * spacing.min()
+        kernels.append([3 if n and s > 1 else 1 for n, s in zip(near, size, strict=True)])
+        halve = near & (size >= 2 * SMALLEST_EDGE)
+        if len(kernels) == max_levels or not halve.any():
+            break
+        strides.append([2 if h else 1 for h in halve])
+        size, spacing = np.ceil(size / strides[-1]), spacing * strides[-1]
+    if not strides:  # the smallest of patches still gets one step down
+        strides.append([2 if s > 1 else 1 for s in size])
+        kernels.append(kernels[0])
+    return strides, kernels
+
+
+def _attention(attention: AttentionConfig, depth: int) -> dict[str, Any]:
+    levels = list(range(1, depth - 1)) if attention.levels is None else attention.levels
+    return {"skips": attention.skips, "levels": levels}

@@ -1,0 +1,66 @@
+"""Cross-validation folds by case id: the same on every machine, saved with the run."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from attention_unet.atomic import write_text
+from attention_unet.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Case ids to train on and case ids held out."""
+
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+
+
+def split_cases(ids: Sequence[str], folds: int, fold: int, seed: int) -> Split:
+    """Hold out one of k folds.
+
+    The sorted ids are shuffled by NumPy's RandomState(seed) and cut into k blocks as equal as can be, the larger first;
+    with seed 12345 and 5 folds these are the folds that nnU-Net makes of the same cases.
+
+    Args:
+        ids: case ids, in any order.
+        folds: number of folds k.
+        fold: the one to hold out, from 0; -1 holds out none.
+        seed: of the shuffle.
+
+    Raises:
+        ConfigError: if there are fewer cases than folds.
+    """
+    ordered = sorted(ids)
+    if fold < 0:
+        return Split(tuple(ordered), ())
+    if len(ordered) < folds:
+        raise ConfigError(f"data.folds is {folds} but there are {len(ordered)} cases: expected at most one fold a case")
+    shuffled = np.arange(len(ordered))
+    np.random.RandomState(seed).shuffle(shuffled)
+    held_out = {ordered[i] for i in np.array_split(shuffled, folds)[fold]}
+    return Split(tuple(i for i in ordered if i not in held_out), tuple(i for i in ordered if i in held_out))
+
+
+def write_split(path: Path, split: Split) -> None:
+    """Write a split as JSON: ids only."""
+    write_text(path, json.dumps(dataclasses.asdict(split), indent=1) + "\n")
+
+
+def read_split(path: Path) -> Split:
+    """Read a split.
+
+    Raises:
+        DataError: if there is none, or it is damaged.
+    """
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        return Split(tuple(plain["training"]), tuple(plain["validation"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: holds no split of cases ({error}): expected the file that a training writes"
+        ) from error

@@ -1,0 +1,21 @@
+"""The mistakes a user can mend. The command line prints them as one line and never as a traceback."""
+
+
+class UserError(Exception):
+    """Says which file or field, what was found, what was expected and what to do next."""
+
+    exit_code = 1
+
+
+class ConfigError(UserError):
+    """The call or the configuration is wrong."""
+
+    exit_code = 2
+
+
+class DataError(UserError):
+    """A file of images, labels or predictions is not what it should be."""
+
+
+class ModelError(UserError):
+    """A run folder or a model file is not what it should be."""

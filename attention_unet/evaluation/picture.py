@@ -1,0 +1,99 @@
+"""Pictures of cases: image, reference, prediction and attention, a row a case, for people who would rather look."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from attention_unet.atomic import replacing
+
+COLOURS = colormaps["tab10"].colors  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is shown of a case; all arrays (I, J, K) on the grid of the affine.
+
+    Attributes:
+        title: beside the row.
+        affine: 4 x 4, voxel to RAS+ millimetres.
+        image: one channel.
+        reference: class index, 0 for background.
+        prediction: class index, 0 for background.
+        attention: level and weights, 0 to 1, if there are any.
+    """
+
+    title: str
+    affine: NDArray[np.float64]
+    image: NDArray[np.generic]
+    reference: NDArray[np.generic]
+    prediction: NDArray[np.generic]
+    attention: tuple[int, NDArray[np.float32]] | None = None
+
+
+def draw_mosaic(scenes: Sequence[Scene], class_names: Sequence[str]) -> Figure:
+    """Draw a row a case: image, reference, prediction, attention. The patient's left is on the right, as in radiology.
+
+    The slice is the one, across the axis of the largest voxels, with the most reference voxels. Attention is drawn in a
+    fixed range of 0 to 1.
+    """
+    figure = Figure(figsize=(9.2, 2.3 * len(scenes) + 0.5), dpi=110, layout="constrained")
+    colours = ListedColormap(COLOURS[: max(len(class_names), 1)])
+    axes = figure.subplots(len(scenes), 4, squeeze=False)
+    for row, scene in zip(axes, scenes, strict=True):
+        _draw_row(row, scene, colours, len(class_names))
+    handles = [Patch(color=colours(i)) for i in range(len(class_names))]
+    figure.legend(handles, class_names, loc="outside lower center", ncols=min(len(class_names), 5), frameon=False)
+    return figure
+
+
+def save_mosaic(path: Path, scenes: Sequence[Scene], class_names: Sequence[str]) -> None:
+    """Write the mosaic as a PNG, in one piece."""
+    with replacing(path) as partial:
+        draw_mosaic(scenes, class_names).savefig(partial)
+
+
+def _draw_row(row: Sequence[Axes], scene: Scene, colours: ListedColormap, classes: int) -> None:
+    arrays = [scene.image, scene.reference, scene.prediction]
+    if scene.attention is not None:
+        arrays.append(scene.attention[1])
+    oriented = [
+        nib.as_closest_canonical(nib.Nifti1Image(np.asarray(a, dtype=np.float32), scene.affine)) for a in arrays
+    ]
+    spacing = np.array(oriented[0].header.get_zooms()[:3])
+    across = 2 - int(spacing[::-1].argmax())
+    reference = np.asarray(oriented[1].dataobj)
+    inside = tuple(axis for axis in range(3) if axis != across)
+    plane = int((reference > 0).sum(axis=inside).argmax())
+    # Columns run along the first axis within the slice, from the patient's right to left.
+    slices = [np.take(np.asarray(image.dataobj), plane, axis=across).T[:, ::-1] for image in oriented]
+    aspect = float(spacing[inside[1]] / spacing[inside[0]])
+    shown = slices[0]
+    low, high = np.percentile(shown, [0.5, 99.5])
+    titles = ["image", "reference", "prediction", "attention"]
+    for i, (axes, title) in enumerate(zip(row, titles, strict=True)):
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_title(title, fontsize=9)
+        if i == 3 and scene.attention is None:
+            axes.set_axis_off()
+            continue
+        axes.imshow(shown, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), origin="lower", aspect=aspect)
+        if i in (1, 2):
+            mask = np.ma.masked_equal(slices[i], 0)
+            axes.imshow(
+                mask - 1, cmap=colours, vmin=-0.5, vmax=classes - 0.5, alpha=0.65, origin="lower", aspect=aspect
+            )
+        if i == 3 and scene.attention is not None:
+            axes.set_title(f"attention, level {scene.attention[0]} (0 to 1)", fontsize=9)
+            axes.imshow(slices[3], cmap="inferno", vmin=0, vmax=1, origin="lower", aspect=aspect)
+            axes.contour(slices[1] > 0, levels=[0.5], colors="white", linewidths=0.7)
+    row[0].set_ylabel(scene.title, fontsize=8)

@@ -1,0 +1,125 @@
+"""Results over cases: the table of all cases, and its mean, spread and interval by class."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from attention_unet.evaluation.metrics import METRICS, CaseMetrics
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Row:
+    """Metrics of one class of one case."""
+
+    case: str
+    class_name: str
+    metrics: CaseMetrics
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """``metrics.csv``: a row a case and class. Undefined values are written nan, distances to nothing inf."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", "class", *METRICS])
+    for row in rows:
+        writer.writerow([row.case, row.class_name, *(f"{getattr(row.metrics, name):.6g}" for name in METRICS)])
+    return text.getvalue()
+
+
+def summarise(rows: Sequence[Row], missing: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Summary over cases.
+
+    A value that is not finite (both masks empty, or a distance to an empty mask) enters no mean; it is counted in
+    ``n_undefined``. The foreground mean of a metric is the mean over the classes of their means.
+
+    Args:
+        rows: one a case and class.
+        missing: cases without a prediction, which count as empty predictions.
+        settings: whatever the metrics depend on.
+
+    Returns:
+        Plain values: {"classes": {NAME: {METRIC: statistics}}, "foreground_mean": {METRIC: mean or None}, "n_cases",
+        "missing_predictions", "settings"}.
+    """
+    names = list(dict.fromkeys(row.class_name for row in rows))
+    classes = {
+        name: {
+            metric: _statistics([getattr(row.metrics, metric) for row in rows if row.class_name == name])
+            for metric in METRICS
+        }
+        for name in names
+    }
+    means = {metric: [classes[name][metric]["mean"] for name in names] for metric in METRICS}
+    return {
+        "classes": classes,
+        "foreground_mean": {
+            metric: sum(defined) / len(defined) if (defined := [v for v in values if v is not None]) else None
+            for metric, values in means.items()
+        },
+        "n_cases": len({row.case for row in rows}),
+        "missing_predictions": list(missing),
+        "settings": dict(settings),
+    }
+
+
+def to_json(summary: Mapping[str, Any]) -> str:
+    """``summary.json``."""
+    return json.dumps(summary, indent=2, allow_nan=False) + "\n"
+
+
+def print_table(summary: Mapping[str, Any], console: Console) -> None:
+    """Show the summary: a row a class and one for their mean; mean and standard deviation over cases."""
+    table = Table(title=f"{summary['n_cases']} cases, mean ± standard deviation", title_justify="left")
+    table.add_column("class")
+    for heading in ("Dice", "95% interval", "HD95 mm", "ASSD mm", "NSD", "volume ml", "reference ml", "undefined"):
+        table.add_column(heading, justify="right")
+    for name, of in summary["classes"].items():
+        interval = of["dice"]["ci95"]
+        table.add_row(
+            name,
+            _spread(of["dice"], 4),
+            "-" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}",
+            *(_spread(of[metric], digits) for metric, digits in zip(METRICS[1:], (2, 2, 4, 2, 2), strict=True)),
+            str(of["dice"]["n_undefined"] + of["hd95_mm"]["n_undefined"]),
+        )
+    mean = summary["foreground_mean"]
+    figures = ["-" if mean[metric] is None else f"{mean[metric]:.4f}" for metric in METRICS[:4]]
+    table.add_section()
+    table.add_row("mean of classes", figures[0], "", *figures[1:], "", "", "")
+    console.print(table)
+    if summary["missing_predictions"]:
+        console.print(f"without prediction, scored as empty: {', '.join(summary['missing_predictions'])}", markup=False)
+
+
+def _spread(statistics: Mapping[str, Any], digits: int) -> str:
+    if statistics["mean"] is None:
+        return "-"
+    return f"{statistics['mean']:.{digits}f} ± {statistics['sd']:.{digits}f}"
+
+
+def _statistics(values: Sequence[float]) -> dict[str, Any]:
+    """Mean, standard deviation, median and a bootstrap 95% interval of the mean over cases, of the finite values."""
+    finite = np.array([v for v in values if math.isfinite(v)])
+    undefined = len(values) - len(finite)
+    if len(finite) == 0:
+        return {"mean": None, "sd": None, "median": None, "ci95": None, "n": 0, "n_undefined": undefined}
+    draws = np.random.RandomState(0).randint(len(finite), size=(RESAMPLES, len(finite)))
+    low, high = np.percentile(finite[draws].mean(axis=1), [2.5, 97.5])
+    return {
+        "mean": float(finite.mean()),
+        "sd": float(finite.std(ddof=1)) if len(finite) > 1 else 0.0,
+        "median": float(np.median(finite)),
+        "ci95": [float(low), float(high)],
+        "n": len(finite),
+        "n_undefined": undefined,
+    }

@@ -1,0 +1,119 @@
+"""Prediction of files: a scan or a folder of scans in, a folder of label maps on the scans' own grids out."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from attention_unet.atomic import write_text
+from attention_unet.data.cases import Case, group_channels
+from attention_unet.data.preprocessing import read_channels
+from attention_unet.data.volumes import is_volume, list_volumes, write_like
+from attention_unet.errors import ConfigError, DataError
+from attention_unet.inference.model import Model, versions
+from attention_unet.inference.predict_volume import predict_volume
+
+DESCRIPTION = "run.json"
+ATTENTION = "attention"
+
+
+def find_inputs(source: Path, channels: int) -> list[Case]:
+    """Cases of a file or a folder; files of single channels are grouped by their suffixes.
+
+    Raises:
+        DataError: if there is no volume.
+    """
+    if source.is_dir():
+        files = list_volumes(source)
+    elif is_volume(source):
+        files = [source]
+    else:
+        raise DataError(f"{source}: is no folder and no NIfTI file: expected one of these")
+    if not files:
+        raise DataError(f"{source}: holds no NIfTI file (.nii.gz or .nii): expected the images to predict")
+    return [Case(name, paths) for name, paths in sorted(group_channels(files, channels).items())]
+
+
+def claim_output(output: Path, source: Path, cases: Sequence[Case], *, resume: bool, overwrite: bool) -> list[Case]:
+    """Check the output folder before any work is done.
+
+    Returns:
+        The cases that are left to predict.
+
+    Raises:
+        ConfigError: if predictions would overwrite images or, unasked, earlier predictions.
+        DataError: if the folder cannot be written to.
+    """
+    folder = source if source.is_dir() else source.parent
+    if output.resolve() == folder.resolve():
+        raise ConfigError(f"{output}: holds the images: name another folder by -o")
+    there = [case for case in cases if prediction_path(output, case.id).exists()]
+    if there and not (resume or overwrite):
+        raise ConfigError(f"{output}: already holds {len(there)} of these predictions: add --resume or --overwrite")
+    try:
+        write_text(output / ".writable", "")
+        (output / ".writable").unlink()
+    except OSError as error:
+        raise DataError(f"{output}: cannot be written ({error.strerror}): choose another folder") from error
+    return [case for case in cases if case not in there] if resume else list(cases)
+
+
+def predict_files(
+    cases: Sequence[Case],
+    output: Path,
+    model: Model,
+    *,
+    precision: torch.dtype,
+    overlap: float,
+    attention: bool,
+    done: Callable[[], None],
+) -> dict[str, str]:
+    """Predict cases one after another; each result appears whole or not at all, and one that fails stops no other.
+
+    Args:
+        cases: to predict.
+        output: folder for ``CASE.nii.gz``, ``attention/CASE_levelN.nii.gz`` and ``run.json``.
+        model: to predict with.
+        precision: torch.float32 or torch.bfloat16.
+        overlap: of windows.
+        attention: whether to write attention maps.
+        done: called after each case.
+
+    Returns:
+        For each case that failed the reason.
+    """
+    failed: dict[str, str] = {}
+    for case in cases:
+        path = prediction_path(output, case.id)
+        path.unlink(missing_ok=True)  # what an earlier call left must not stand for a case that fails now
+        try:
+            volume = read_channels(case)
+            prediction = predict_volume(
+                model.network,
+                model.plan,
+                volume,
+                device=model.device,
+                precision=precision,
+                overlap=overlap,
+                attention=attention,
+            )
+            for level, weights in prediction.attention.items():
+                write_like(attention_path(output, case.id, level), weights, volume)
+            write_like(path, prediction.label_map, volume)
+        except DataError as error:
+            failed[case.id] = str(error)
+        done()
+    description = {"labels": model.plan.labels.to_json(), "model_sha256": model.sha256, "versions": versions()}
+    write_text(output / DESCRIPTION, json.dumps(description, indent=2) + "\n")
+    return failed
+
+
+def prediction_path(output: Path, case: str) -> Path:
+    """Where the prediction of a case lies."""
+    return output / f"{case}.nii.gz"
+
+
+def attention_path(output: Path, case: str, level: int) -> Path:
+    """Where the attention map of a case and level lies."""
+    return output / ATTENTION / f"{case}_level{level}.nii.gz"

@@ -1,0 +1,112 @@
+"""Prediction of one volume: prepare, slide, put back on the scan's own grid, decide."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from attention_unet.data.labels import Labels
+from attention_unet.data.plan import Plan
+from attention_unet.data.preprocessing import prepare
+from attention_unet.data.volumes import Volume
+from attention_unet.errors import DataError
+from attention_unet.inference.geometry import regrid
+from attention_unet.inference.sliding_window import WindowPredictor, slide
+from attention_unet.network import AttentionUNet
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of a volume, on the volume's own grid.
+
+    Attributes:
+        label_map: (I, J, K), the integers of the training labels.
+        attention: for each attended level, the weights applied there, averaged over channels, (I, J, K) float32.
+    """
+
+    label_map: NDArray[np.uint8] | NDArray[np.uint16]
+    attention: dict[int, NDArray[np.float32]]
+
+
+def predict_volume(
+    network: AttentionUNet,
+    plan: Plan,
+    volume: Volume,
+    *,
+    device: torch.device,
+    precision: torch.dtype,
+    overlap: float = 0.5,
+    attention: bool = False,
+) -> Prediction:
+    """Predict a volume.
+
+    Args:
+        network: in eval mode, on ``device``.
+        plan: it was trained by.
+        volume: image as it lies in its file.
+        device: to compute on.
+        precision: torch.float32 or torch.bfloat16.
+        overlap: of windows, 0 to below 1.
+        attention: whether to give attention maps.
+
+    Raises:
+        DataError: if the volume has not the channels of the training.
+    """
+    if len(volume.array) != len(plan.channels):
+        raise DataError(
+            f"{volume.path}: has {len(volume.array)} channels: the model was trained on "
+            f"{len(plan.channels)} ({', '.join(plan.channels)})"
+        )
+    prepared = prepare(volume, None, plan.preprocessing)
+    predictor = window_predictor(network, plan, precision, attention)
+    with torch.inference_mode():
+        probabilities, maps = slide(prepared.image.to(device), plan.patch, predictor, overlap)
+    background = torch.zeros(plan.labels.channels)
+    if not plan.labels.overlapping:
+        background[0] = 1.0
+    grids = (prepared.affine, volume.affine, volume.grid)
+    on_grid = regrid(probabilities.cpu(), *grids, outside=background)
+    unseen = torch.full((1,), float("nan"))
+    return Prediction(
+        label_map=decide(on_grid, plan.labels),
+        attention={
+            int(level): regrid(values.cpu(), *grids, outside=unseen)[0].numpy() for level, values in maps.items()
+        },
+    )
+
+
+def decide(probabilities: Tensor, labels: Labels) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Label map from probabilities (K, *S): the likeliest class, or every class above 0.5 where they overlap."""
+    if labels.overlapping:
+        return labels.decode((probabilities > 0.5).numpy())
+    return labels.decode(probabilities.argmax(dim=0, keepdim=True).numpy())
+
+
+def window_predictor(network: AttentionUNet, plan: Plan, precision: torch.dtype, attention: bool) -> WindowPredictor:
+    """Wrap a network as what slides over a volume: probabilities, and attention maps by level on the window's grid.
+
+    The windows of a 2-D network are slices: one voxel thick along an axis that the network does not see.
+    """
+    across = None if plan.slice_axis is None else 2 + plan.slice_axis
+
+    def predict(windows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        inputs = windows if across is None else windows.squeeze(across)
+        with torch.autocast(inputs.device.type, dtype=precision, enabled=precision != torch.float32):
+            logits, weights = network(inputs, return_maps=True)
+        logits = logits.float()
+        probabilities = torch.sigmoid(logits) if plan.labels.overlapping else torch.softmax(logits, dim=1)
+        maps = {}
+        if attention:
+            mode = "bilinear" if across is not None else "trilinear"
+            for level, weight in weights.items():
+                scalar = weight.float().mean(dim=1, keepdim=True).expand(-1, -1, *weight.shape[2:])
+                maps[str(level)] = F.interpolate(scalar, inputs.shape[2:], mode=mode, align_corners=False)
+        if across is not None:
+            probabilities = probabilities.unsqueeze(across)
+            maps = {level: values.unsqueeze(across) for level, values in maps.items()}
+        return probabilities, maps
+
+    return predict

@@ -1,0 +1,64 @@
+"""How far a training is: in steps, or by the clock."""
+
+import math
+import time
+from dataclasses import dataclass, field
+
+from attention_unet.config import TrainingConfig
+
+
+@dataclass
+class Budget:
+    """A training runs while its progress is below 1.
+
+    A budget by the clock follows the clock, so that it is kept on any machine whatever else that does; its numbers are
+    then not repeatable, those of a budget in steps are.
+
+    Attributes:
+        steps: budget in steps, or None.
+        seconds: budget by the clock, or None.
+        reserve: seconds to keep for the last validation.
+        elapsed_before: seconds that a run took before it was resumed.
+    """
+
+    steps: int | None
+    seconds: float | None
+    reserve: float = 0.0
+    elapsed_before: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(cls, config: TrainingConfig, training_cases: int) -> "Budget":
+        """The budget a configuration asks for; 100 epochs if it names none."""
+        if config.minutes is not None:
+            return cls(None, config.minutes * 60)
+        if config.steps is not None:
+            return cls(config.steps, None)
+        epochs = 100.0 if config.epochs is None else config.epochs
+        return cls(max(math.ceil(epochs * training_cases / config.batch), 1), None)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the training began, breaks left out."""
+        return self.elapsed_before + time.monotonic() - self.started
+
+    def progress(self, step: int) -> float:
+        """0 at the start, 1 at the end."""
+        if self.steps is not None:
+            return min(step / self.steps, 1.0)
+        seconds = max((self.seconds or 0.0) - self.reserve, 1e-3)
+        return min(self.elapsed / seconds, 1.0)
+
+    def seconds_left(self, step: int) -> float:
+        """Expected seconds to the end."""
+        progress = self.progress(step)
+        if self.seconds is not None:
+            return max(self.seconds - self.elapsed, 0.0)
+        return self.elapsed * (1 - progress) / progress if progress > 0 else float("inf")
+
+
+def learning_rate_factor(progress: float, warmup: float) -> float:
+    """Share of the highest learning rate: a straight rise over the warm-up, then half a cosine to 0."""
+    if progress < warmup:
+        return max(progress / warmup, 0.01)
+    return 0.5 * (1 + math.cos(math.pi * min((progress - warmup) / (1 - warmup), 1.0)))

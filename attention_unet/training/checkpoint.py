@@ -1,0 +1,69 @@
+"""The state of a training, whole: what it takes to go on to the very numbers of an unbroken run."""
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attention_unet.atomic import replacing
+from attention_unet.errors import ModelError
+
+FORMAT = 1
+
+
+@dataclass
+class TrainingState:
+    """Where a training stands.
+
+    Attributes:
+        step: optimiser steps taken.
+        validations: validations made.
+        elapsed: seconds taken.
+        network: state of the network.
+        averaged: state of the averaged network.
+        optimizer: state of the optimiser.
+        generator: state of torch's random numbers.
+        history: rows of history.csv so far.
+    """
+
+    step: int
+    validations: int
+    elapsed: float
+    network: Mapping[str, Tensor]
+    averaged: Mapping[str, Tensor]
+    optimizer: Mapping[str, Any]
+    generator: Tensor
+    history: list[dict[str, float]]
+
+
+def save_state(path: Path, state: TrainingState) -> None:
+    """Write the state in one piece: tensors and plain values only."""
+    with replacing(path) as partial:
+        torch.save({"format": FORMAT, **vars(state)}, partial)
+
+
+def load_state(path: Path) -> TrainingState:
+    """Read a state; nothing in the file is executed.
+
+    Raises:
+        ModelError: if the file is missing, damaged, or of another format.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if content.pop("format") != FORMAT:
+            raise ModelError(
+                f"{path}: is of another format: this version reads {FORMAT}; resume with the version that wrote it"
+            )
+        return TrainingState(**content)
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{path}: is not there: the run was stopped before it saved; start it again in a new --run"
+        ) from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise ModelError(
+            f"{path}: is damaged or not a training state ({type(error).__name__}): copy it again"
+        ) from error

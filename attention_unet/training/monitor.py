@@ -1,0 +1,114 @@
+"""What a training shows while it runs: a progress bar, history.csv, TensorBoard and a log."""
+
+import csv
+import io
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
+from torch.utils.tensorboard import SummaryWriter
+
+from attention_unet.atomic import write_text
+from attention_unet.evaluation.picture import Scene, draw_mosaic
+
+log = logging.getLogger(__name__)
+
+SCALARS_EVERY = 10  # steps
+LINE_EVERY = 30.0  # seconds, where there is no terminal for a bar
+
+
+class Monitor:
+    """Shows one training; only the first of several processes has one.
+
+    Args:
+        run: the run folder.
+        class_names: of the classes.
+        history: rows of a training that is resumed.
+        console: to draw the bar on.
+    """
+
+    def __init__(
+        self, run: Path, class_names: Sequence[str], history: list[dict[str, float]], console: Console
+    ) -> None:
+        self.run = run
+        self.class_names = class_names
+        self.history = history
+        self.board = SummaryWriter(str(run / "tensorboard"))
+        self.last_line = time.monotonic()
+        self.dice = f"{history[-1]['dice']:.4f}" if history else "-"
+        self.bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[status]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.task = self.bar.add_task("training", total=1.0, status="starting")
+        self.bar.start()
+
+    def step(
+        self,
+        step: int,
+        progress: float,
+        loss: float,
+        learning_rate: float,
+        patches_a_second: float,
+        seconds_left: float,
+    ) -> None:
+        """Show a training step."""
+        status = (
+            f"step {step}  loss {loss:.3f}  Dice {self.dice}  {patches_a_second:.1f} patches/s  "
+            f"{readable_time(seconds_left)} left"
+        )
+        self.bar.update(self.task, completed=progress, status=status)
+        if self.bar.disable and time.monotonic() - self.last_line > LINE_EVERY:
+            self.last_line = time.monotonic()
+            log.info("%3.0f%%  %s", 100 * progress, status)
+        if step % SCALARS_EVERY == 0:
+            self.board.add_scalar("loss/training", loss, step)
+            self.board.add_scalar("learning_rate", learning_rate, step)
+            self.board.add_scalar("patches_a_second", patches_a_second, step)
+
+    def validating(self) -> None:
+        """Say that a validation is under way."""
+        self.bar.update(self.task, status="validating on whole volumes")
+
+    def validation(self, row: dict[str, float], scenes: Sequence[Scene]) -> None:
+        """Record a validation: ``row`` begins with step, and has "dice" and for each class "dice NAME"."""
+        self.history.append(row)
+        self.dice = f"{row['dice']:.4f}"
+        classes = ", ".join(f"{name} {row['dice ' + name]:.4f}" for name in self.class_names)
+        step = int(row["step"])
+        log.info("step %d, %.1f min: loss %.3f, Dice %s (%s)", step, row["minutes"], row["loss"], self.dice, classes)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(self.history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.history)
+        write_text(self.run / "history.csv", text.getvalue())
+        for name, value in row.items():
+            if name.startswith("dice"):
+                self.board.add_scalar(f"validation/{name}", value, step)
+        if scenes:
+            self.board.add_figure("validation/slices", draw_mosaic(scenes, self.class_names), step)
+        self.board.flush()
+
+    def close(self) -> None:
+        """Take the bar off the screen and close the files."""
+        self.bar.stop()
+        self.board.close()
+
+
+def readable_time(seconds: float) -> str:
+    """Seconds as people say them: 45 s, 12 min, 3 h 20 min."""
+    if seconds == float("inf"):
+        return "?"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 / 60:.0f} min"

@@ -1,0 +1,95 @@
+"""Whole-volume validation: the held-out scans, predicted and scored just as a user would, in their original space."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from attention_unet.data.cases import Case
+from attention_unet.data.labels import Labels
+from attention_unet.data.plan import Plan
+from attention_unet.data.preprocessing import read_channels, read_label_of
+from attention_unet.data.volumes import Volume
+from attention_unet.evaluation.metrics import dice
+from attention_unet.evaluation.picture import Scene
+from attention_unet.inference.predict_volume import Prediction, predict_volume
+from attention_unet.network import AttentionUNet
+
+SCENES = 3
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Dice of each class for each case, NaN where prediction and reference are both empty, and scenes of a few."""
+
+    dice: dict[str, list[float]]
+    scenes: list[Scene]
+
+
+def validate(
+    network: AttentionUNet,
+    plan: Plan,
+    cases: Sequence[Case],
+    *,
+    device: torch.device,
+    precision: torch.dtype,
+    overlap: float,
+    stop: Callable[[], bool],
+) -> Validation | None:
+    """Predict and score cases; None if ``stop`` says so between two cases.
+
+    Args:
+        network: in eval mode.
+        plan: it is trained by.
+        cases: to predict.
+        device: to compute on.
+        precision: torch.float32 or torch.bfloat16.
+        overlap: of windows.
+        stop: asked before each case.
+    """
+    scores: dict[str, list[float]] = {}
+    scenes: list[Scene] = []
+    for case in cases:
+        if stop():
+            return None
+        volume = read_channels(case)
+        label = read_label_of(case, volume)
+        if label is None:
+            continue
+        wants_scene = len(scenes) < SCENES
+        prediction = predict_volume(
+            network, plan, volume, device=device, precision=precision, overlap=overlap, attention=wants_scene
+        )
+        reference, predicted = label.array[0].astype(np.int64), prediction.label_map
+        scores[case.id] = [
+            dice(np.isin(predicted, group), np.isin(reference, group)) for group in plan.labels.integers.values()
+        ]
+        if wants_scene:
+            scenes.append(make_scene(case.id, volume, reference, prediction, plan.labels))
+    return Validation(scores, scenes)
+
+
+def mean_dice(scores: dict[str, list[float]], classes: int) -> list[float]:
+    """Mean Dice of each class over the cases where it is defined; NaN where it is nowhere."""
+    table = np.array([scores[case] for case in sorted(scores)]).reshape(-1, classes)
+    defined = ~np.isnan(table)
+    count = defined.sum(axis=0)
+    total = np.where(defined, table, 0.0).sum(axis=0)
+    return [float(t / n) if n else float("nan") for t, n in zip(total, count, strict=True)]
+
+
+def make_scene(
+    title: str, volume: Volume, reference: NDArray[np.int64], prediction: Prediction, labels: Labels
+) -> Scene:
+    """What a picture shows of a prediction; of several attended levels the finest."""
+    level = min(prediction.attention, default=None)
+    return Scene(
+        title=title,
+        affine=volume.affine,
+        image=volume.array[0],
+        reference=labels.index(reference),
+        prediction=labels.index(prediction.label_map),
+        attention=None if level is None else (level, prediction.attention[level]),
+    )
