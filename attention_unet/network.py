@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.jit import is_scripting  # type: ignore[attr-defined]  # not in its __all__
 
 from attention_unet.attention import build
-from attention_unet.attention.dimensions import CONV, TRANSPOSED_CONV, per_axis
+from attention_unet.dimensions import CONV, TRANSPOSED_CONV, per_axis
 
 Sizes = int | Sequence[int]
 
@@ -215,7 +216,7 @@ class AttentionUNet(nn.Module):
             the grid of its level. With ``return_maps`` a pair of these and a dict from level to weights as applied.
         """
         logits, maps = self.logits_and_maps(x)
-        if torch.jit.is_scripting():  # type: ignore[attr-defined]  # a scripted function has one return type: the logits
+        if is_scripting():  # a scripted function has one return type: the logits
             return logits[0]
         result = logits if self.training and self.deep_supervision else logits[0]
         return (result, maps) if return_maps else result

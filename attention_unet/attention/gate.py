@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attention_unet.attention.base import Attended, Attention, Kind
-from attention_unet.attention.dimensions import CONV, INTERPOLATION, per_axis
+from attention_unet.dimensions import CONV, INTERPOLATION, per_axis
 
 OPEN_BIAS = 3.0  # sigmoid(3) = 0.95: the skip passes before training has learned what to suppress
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from attention_unet.attention.base import Attended, Attention, Kind
-from attention_unet.attention.dimensions import CONV, per_axis
 from attention_unet.attention.gate import OPEN_BIAS
+from attention_unet.dimensions import CONV, per_axis
 
 
 class SpatialAttention(Attention):

@@ -16,6 +16,7 @@ from monai.transforms import (
 )
 
 from attention_unet.config import AugmentationConfig
+from attention_unet.dimensions import INTERPOLATION
 
 AXES = ("left-right", "back-front", "down-up")
 BOTH = ("image", "target")
@@ -70,7 +71,9 @@ def appearance_change(config: AugmentationConfig, axes: tuple[int, ...]) -> Comp
             RandScaleIntensityd("image", prob=config.brightness, factors=(-0.25, 0.25)),
             RandScaleIntensityFixedMeand("image", prob=config.contrast, factors=(-0.25, 0.25), preserve_range=True),
             RandAdjustContrastd("image", prob=config.gamma, gamma=(0.7, 1.5), retain_stats=True),
-            RandSimulateLowResolutiond("image", prob=config.low_resolution, zoom_range=(0.5, 1.0)),
+            RandSimulateLowResolutiond(
+                "image", prob=config.low_resolution, zoom_range=(0.5, 1.0), upsample_mode=INTERPOLATION[len(axes)]
+            ),
             RandGaussianNoised("image", prob=config.noise, std=0.3),
         ]
     )

@@ -1,15 +1,15 @@
 """Training patches. Patch number n is the same on every machine, in any number of processes, before and after a resume:
 all that is random about it follows from the seed and n alone."""
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
 import torch
-from monai.data import DataLoader
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from attention_unet.config import AugmentationConfig
 from attention_unet.data.augmentation import appearance_change, margin, spatial_change
@@ -105,7 +105,7 @@ class ShareOfNumbers(Sampler[list[int]]):
         self.share = batch // processes
         self.process = process
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[list[int]]:
         """Yield the numbers of one step after another, without end."""
         step = self.first_step
         while True:
@@ -114,21 +114,27 @@ class ShareOfNumbers(Sampler[list[int]]):
             step += 1
 
 
-def load_patches(patches: PatchDataset, numbers: ShareOfNumbers, workers: int) -> DataLoader:
+def load_patches(patches: PatchDataset, numbers: ShareOfNumbers, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
     """Loader of batches (B, C, *S) and (B, T, *S)."""
     return DataLoader(
         patches,
         batch_sampler=numbers,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
-        persistent_workers=False,
+        worker_init_fn=_leave_interrupts,
     )
+
+
+def _leave_interrupts(worker: int) -> None:
+    """Ctrl-C goes to every process of a terminal; the training process alone decides what follows from it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def box_start(centre: Sequence[int], size: Sequence[int], grid: Sequence[int]) -> list[int]:
     """First voxel of a box about a voxel, moved inside the grid where it fits and centred on it where it does not."""
     return [
-        min(max(c - edge // 2, 0), n - edge) if n >= edge else (n - edge) // 2
+        min(max(c - edge // 2, 0), n - edge) if n >= edge else -((edge - n) // 2)
         for c, edge, n in zip(centre, size, grid, strict=True)
     ]
 

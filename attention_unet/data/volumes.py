@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from attention_unet.atomic import replacing
@@ -171,7 +172,7 @@ def _load(path: Path) -> nib.Nifti1Image:
             raise DataError(f"{path}: is damaged or cut short ({error}): copy it again") from error
     try:
         image = nib.Nifti1Image.from_bytes(data)
-    except (ImageFileError, HeaderDataError, ValueError, OverflowError) as error:
+    except (ImageFileError, HeaderDataError, WrapStructError, ValueError, OverflowError) as error:
         kind = "looks like a web page" if data.lstrip()[:1] == b"<" else "is not a NIfTI file"
         raise DataError(f"{path}: {kind} ({error}): expected a NIfTI volume") from error
     offset = int(image.dataobj.offset)

@@ -12,6 +12,7 @@ from attention_unet.data.labels import Labels
 from attention_unet.data.plan import Plan
 from attention_unet.data.preprocessing import prepare
 from attention_unet.data.volumes import Volume
+from attention_unet.dimensions import INTERPOLATION
 from attention_unet.errors import DataError
 from attention_unet.inference.geometry import regrid
 from attention_unet.inference.sliding_window import WindowPredictor, slide
@@ -69,7 +70,7 @@ def predict_volume(
         background[0] = 1.0
     grids = (prepared.affine, volume.affine, volume.grid)
     on_grid = regrid(probabilities.cpu(), *grids, outside=background)
-    unseen = torch.full((1,), float("nan"))
+    unseen = torch.zeros(1)
     return Prediction(
         label_map=decide(on_grid, plan.labels),
         attention={
@@ -100,7 +101,7 @@ def window_predictor(network: AttentionUNet, plan: Plan, precision: torch.dtype,
         probabilities = torch.sigmoid(logits) if plan.labels.overlapping else torch.softmax(logits, dim=1)
         maps = {}
         if attention:
-            mode = "bilinear" if across is not None else "trilinear"
+            mode = INTERPOLATION[plan.architecture["dims"]]
             for level, weight in weights.items():
                 scalar = weight.float().mean(dim=1, keepdim=True).expand(-1, -1, *weight.shape[2:])
                 maps[str(level)] = F.interpolate(scalar, inputs.shape[2:], mode=mode, align_corners=False)

@@ -77,6 +77,7 @@ def fit(training: Training, state: TrainingState | None) -> bool:
         Diverged: if the loss is no longer finite; what was saved before is left as it was.
     """
     config, fabric, budget = training.config, training.fabric, training.budget
+    training.network.to(fabric.device)
     averaged = AveragedModel(training.network, multi_avg_fn=moving_average(config.average))
     optimizer = AdamW(training.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     step, validations, history = 0, 0, [] if training.monitor is None else training.monitor.history

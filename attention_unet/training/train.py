@@ -77,6 +77,7 @@ def train(config: Config, run: Path, resume: bool = False, console: Console | No
         config.training.seed,
     )
     network = AttentionUNet(**plan.architecture)
+    precision = precision_of(config.training.precision, fabric.device)
     held_out = [case for case in dataset.cases if case.id in split.validation]
     if fabric.is_global_zero:
         log.info(
@@ -85,7 +86,7 @@ def train(config: Config, run: Path, resume: bool = False, console: Console | No
             len(held_out),
             sum(p.numel() for p in network.parameters()) / 1e6,
             fabric.device,
-            fabric._precision.precision,
+            str(precision).removeprefix("torch."),
             " x ".join(map(str, plan.patch)),
         )
     budget = Budget.of(config.training, len(split.training))
@@ -111,7 +112,7 @@ def train(config: Config, run: Path, resume: bool = False, console: Console | No
                     held_out,
                     budget,
                     monitor,
-                    precision_of(config.training.precision, fabric.device),
+                    precision,
                     stop=lambda: bool(caught),
                 ),
                 state,

@@ -1,0 +1,35 @@
+# Two commands: `make demo` does the main job on phantoms, `make test` passes the tests. Each sets up .venv by itself.
+# On Linux without a GPU, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves gigabytes.
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := demo
+
+.PHONY: demo test clean
+
+demo: .venv/installed
+	rm -rf $(DEMO)/runs $(DEMO)/predictions $(DEMO)/evaluation
+	@echo "== 1 of 4: a cohort of phantoms"
+	$(BIN)/attention-unet phantom --root $(DEMO)/data
+	@echo "== 2 of 4: training, two minutes"
+	$(BIN)/attention-unet train --config configs/phantom.yaml --data.root $(DEMO)/data --run $(DEMO)/runs/phantom
+	@echo "== 3 of 4: prediction of the test cases"
+	$(BIN)/attention-unet predict -i $(DEMO)/data/Phantom/imagesTs -o $(DEMO)/predictions -m $(DEMO)/runs/phantom --attention-maps
+	@echo "== 4 of 4: evaluation"
+	$(BIN)/attention-unet evaluate -p $(DEMO)/predictions -r $(DEMO)/data/Phantom/labelsTs -o $(DEMO)/evaluation --images $(DEMO)/data/Phantom/imagesTs
+	@echo "run: $(DEMO)/runs/phantom   predictions: $(DEMO)/predictions   picture: $(DEMO)/evaluation/picture.png"
+
+test: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+.venv/installed: pyproject.toml constraints.txt
+	@echo "== setting up .venv: torch, MONAI and what they need (once, a minute or more)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf .venv $(DEMO)

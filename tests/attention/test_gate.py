@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+import torch
+
+from attention_unet.attention import AdditiveGate
+from tests.reference.gate import gate_alpha
+
+
+def randomised(dims, stride=2, paper_init=True):
+    torch.manual_seed(3)
+    gate = AdditiveGate(dims, channels=4, gate_channels=5, stride=stride, paper_init=paper_init).double()
+    with torch.no_grad():
+        for parameter in gate.parameters():
+            parameter.normal_(std=0.7)
+    return gate
+
+
+@pytest.mark.parametrize(("dims", "stride", "coarse"), [(2, 2, (3, 4)), (3, 2, (2, 3, 2)), (3, (2, 2, 1), (2, 3, 4))])
+def test_equals_the_equation(dims, stride, coarse):
+    gate = randomised(dims, stride)
+    steps = (stride,) * dims if isinstance(stride, int) else stride
+    x = torch.randn(1, 4, *(n * s for n, s in zip(coarse, steps, strict=True)), dtype=torch.float64)
+    signal = torch.randn(1, 5, *coarse, dtype=torch.float64)
+    expected = gate_alpha(
+        x[0].numpy(),
+        signal[0].numpy(),
+        gate.project_x.weight.detach().numpy(),
+        gate.project_gate.weight.detach().numpy(),
+        gate.project_gate.bias.detach().numpy(),
+        gate.psi.weight.detach().numpy().ravel(),
+        gate.psi.bias.item(),
+    )
+    upsampled = torch.nn.functional.interpolate(
+        torch.from_numpy(expected)[None, None], x.shape[2:], mode="bilinear" if dims == 2 else "trilinear"
+    )
+    features, weights = gate(x, signal)
+    np.testing.assert_allclose(weights.detach().numpy(), upsampled.numpy(), atol=1e-12)
+    np.testing.assert_allclose(features.detach().numpy(), (x * upsampled).numpy(), atol=1e-12)
+
+
+def test_bias_opens_and_closes():
+    x, signal = torch.randn(1, 4, 6, 6, dtype=torch.float64), torch.randn(1, 5, 3, 3, dtype=torch.float64)
+    gate = randomised(2)
+    for bias, expected in ((60.0, x), (-60.0, torch.zeros_like(x))):
+        torch.nn.init.constant_(gate.psi.bias, bias)
+        torch.testing.assert_close(gate(x, signal).features, expected, atol=1e-9, rtol=0)
+
+
+def test_swapped_inputs_are_noticed():
+    gate = randomised(2)
+    x, signal = torch.randn(1, 4, 6, 6, dtype=torch.float64), torch.randn(1, 5, 3, 3, dtype=torch.float64)
+    with pytest.raises(RuntimeError):
+        gate(signal, x)
+
+
+def test_needs_the_gating_signal():
+    with pytest.raises(ValueError, match="AdditiveGate needs"):
+        randomised(2)(torch.randn(1, 4, 6, 6, dtype=torch.float64))
+
+
+def test_signal_on_any_grid_is_resampled():
+    gate = randomised(3)
+    x = torch.randn(1, 4, 7, 5, 6, dtype=torch.float64)
+    assert gate(x, torch.randn(1, 5, 2, 2, 5, dtype=torch.float64)).features.shape == x.shape
+
+
+def test_odd_grid_loses_no_voxel():
+    gate = randomised(2)
+    x, signal = torch.randn(1, 4, 5, 5, dtype=torch.float64), torch.randn(1, 5, 3, 3, dtype=torch.float64)
+    moved = x.clone()
+    moved[..., -1, -1] += 10
+    assert (gate(x, signal).weights[..., -1, -1] != gate(moved, signal).weights[..., -1, -1]).all()
+
+
+def test_paper_init_is_not_open():
+    torch.manual_seed(0)
+    gate = AdditiveGate(3, 16, 32, paper_init=True)
+    weights = gate(torch.randn(1, 16, 8, 8, 8), torch.randn(1, 32, 4, 4, 4)).weights
+    assert 0.2 < weights.mean().item() < 0.8

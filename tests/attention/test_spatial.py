@@ -1,0 +1,33 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from attention_unet.attention import SpatialAttention
+
+
+@pytest.mark.parametrize(("dims", "kernel"), [(2, 3), (3, (3, 1, 3))])
+def test_equals_the_equation(dims, kernel):
+    torch.manual_seed(1)
+    attention = SpatialAttention(dims, kernel).double()
+    torch.nn.init.normal_(attention.conv.weight)
+    x = torch.randn(1, 4, *(4, 5, 3)[:dims], dtype=torch.float64)
+    pooled = np.stack([x[0].numpy().mean(axis=0), x[0].numpy().max(axis=0)])
+    weight, bias = attention.conv.weight.detach().numpy()[0], attention.conv.bias.item()
+    half = [k // 2 for k in weight.shape[1:]]
+    padded = np.pad(pooled, [(0, 0), *((h, h) for h in half)])
+    expected = np.zeros(x.shape[2:])
+    for voxel in itertools.product(*(range(n) for n in x.shape[2:])):
+        box = padded[(slice(None), *(slice(v, v + k) for v, k in zip(voxel, weight.shape[1:], strict=True)))]
+        expected[voxel] = 1 / (1 + np.exp(-(weight * box).sum() - bias))
+    features, weights = attention(x)
+    np.testing.assert_allclose(weights[0, 0].detach().numpy(), expected, atol=1e-12)
+    np.testing.assert_allclose(features[0].detach().numpy(), x[0].numpy() * expected, atol=1e-12)
+
+
+def test_published_form_has_98_weights_and_starts_half_open():
+    torch.manual_seed(0)
+    attention = SpatialAttention(2, paper_init=True)
+    assert sum(p.numel() for p in attention.parameters()) == 98
+    assert 0.3 < attention(torch.randn(1, 8, 16, 16)).weights.mean().item() < 0.7

@@ -1,0 +1,44 @@
+import os
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from attention_unet.data.phantom import make_cohort
+
+torch.set_num_threads(2)
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight phantoms to train on and two to test on."""
+    return make_cohort(tmp_path_factory.mktemp("cohort"), 8, 2, seed=1, done=lambda: None)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real datasets; tests that need it are skipped where it is not."""
+    folder = Path(os.environ.get("ATTENTION_UNET_DATA", REPOSITORY.parent / "shared" / "datasets"))
+    if not (folder / "Task04_Hippocampus" / "dataset.json").is_file():
+        pytest.skip(f"no real data in {folder}: set ATTENTION_UNET_DATA to where Task04_Hippocampus lies")
+    return folder
+
+
+def oblique_affine(spacing=(0.9, 1.3, 2.5), degrees=11.0, axes=(0, 1, 2), signs=(1, 1, 1), shift=(-20.0, 7.5, 3.0)):
+    """A rotated, anisotropic grid whose stored axes are permuted and flipped."""
+    a = np.deg2rad(degrees)
+    turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3] = ((turn @ np.diag(spacing))[:, list(axes)]) * np.array(signs)
+    affine[:3, 3] = shift
+    return affine
+
+
+def save_nifti(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = nib.Nifti1Image(array, np.eye(4) if affine is None else affine)
+    nib.save(image, path)
+    return path

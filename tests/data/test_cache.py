@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from attention_unet.data.cache import CaseCache, class_locations
+from attention_unet.data.cases import Case, find_cases
+from attention_unet.data.labels import Labels
+from attention_unet.data.preprocessing import Preprocessing
+from attention_unet.errors import DataError
+from tests.conftest import save_nifti
+
+PLAIN = Preprocessing((1.0, 1.0, 1.0), nonzero=False)
+LABELS = Labels({"a": (1,), "b": (4,)}, (1, 4))
+
+
+def case_of(folder, name="x", label=None):
+    image = np.random.RandomState(0).normal(size=(6, 7, 8)).astype(np.float32)
+    label = np.zeros((6, 7, 8), dtype=np.uint8) if label is None else label
+    paths = save_nifti(folder / f"{name}.nii.gz", image), save_nifti(folder / f"{name}_label.nii.gz", label)
+    return Case(name, (paths[0],), paths[1])
+
+
+def test_cases_are_prepared_once_and_again_when_they_change(tmp_path, monkeypatch):
+    label = np.zeros((6, 7, 8), dtype=np.uint8)
+    label[2, 3, 4], label[5, 5, 5] = 1, 4
+    case = case_of(tmp_path, label=label)
+    cache = CaseCache(tmp_path / "cache", PLAIN, LABELS)
+    stored = []
+    original = CaseCache._store
+    monkeypatch.setattr(CaseCache, "_store", lambda self, c: (stored.append(c.id), original(self, c)))
+    cache.add([case], lambda: None)
+    cache.add([case], lambda: None)
+    assert stored == ["x"]
+    loaded = cache.load(case)
+    assert loaded.image.shape == (1, 6, 7, 8)
+    np.testing.assert_array_equal(np.argwhere(loaded.target[0]), [[2, 3, 4], [5, 5, 5]])
+    assert loaded.target[0, 5, 5, 5] == 2  # the class, not the integer of the file
+    np.testing.assert_array_equal(loaded.locations, [[0, 2, 3, 4], [1, 5, 5, 5]])
+    case_of(tmp_path, label=label * 0)
+    cache.add([case], lambda: None)
+    assert stored == ["x", "x"]
+    assert len(cache.load(case).locations) == 0
+
+
+def test_every_problem_is_listed(tmp_path):
+    odd = np.full((6, 7, 8), 3, dtype=np.uint8)
+    cases = [case_of(tmp_path, "p", odd), case_of(tmp_path, "q"), case_of(tmp_path, "r", odd)]
+    with pytest.raises(DataError, match=r"(?s)p_label.*holds the labels \[3\].*a \[1\], b \[4\].*r_label"):
+        CaseCache(tmp_path / "cache", PLAIN, LABELS).add(cases, lambda: None)
+
+
+def test_locations_are_thinned_evenly():
+    target = np.zeros((1, 30, 30, 30), dtype=np.uint8)
+    target[0, :20] = 1
+    rows = class_locations(target, LABELS)
+    assert len(rows) == 5000
+    assert set(rows[:, 0]) == {0}
+    assert rows[:, 1].max() == 19
+    assert rows[:, 1].min() == 0
+
+
+def test_another_preprocessing_is_another_folder(tmp_path):
+    assert (
+        CaseCache(tmp_path, PLAIN, LABELS).folder
+        != CaseCache(tmp_path, Preprocessing((2.0, 1.0, 1.0), False), LABELS).folder
+    )
+
+
+def test_a_cohort_is_prepared_on_patient_axes(cohort, tmp_path):
+    dataset = find_cases(cohort)
+    cache = CaseCache(tmp_path, Preprocessing((1.5, 1.5, 2.5), nonzero=False), dataset.labels)
+    done = []
+    cache.add(dataset.cases, lambda: done.append(1))
+    assert len(done) == len(dataset.cases)
+    for case in dataset.cases:
+        target = cache.load(case).target[0]
+        nucleus, ventricle = np.argwhere(target == 2), np.argwhere(target == 1)
+        assert nucleus[:, 2].mean() < ventricle[:, 2].mean()  # the nuclei lie below the ventricles in every patient

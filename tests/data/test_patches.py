@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+import torch
+
+from attention_unet.config import AugmentationConfig
+from attention_unet.data.cache import CachedCase, class_locations
+from attention_unet.data.labels import Labels
+from attention_unet.data.patches import PatchDataset, ShareOfNumbers, box_start, cut, load_patches
+
+LABELS = Labels({"a": (1,), "b": (2,)}, (1, 2))
+ALL = AugmentationConfig(
+    affine=0.5, noise=0.5, blur=0.5, bias_field=0.5, brightness=0.5, contrast=0.5, gamma=0.5, low_resolution=0.5,
+    flip_axes=["left-right", "down-up"],
+)  # fmt: skip
+NONE = AugmentationConfig(affine=0, noise=0, blur=0, bias_field=0, brightness=0, contrast=0, gamma=0, low_resolution=0)
+
+
+def cached(number, grid=(20, 24, 18), empty=False):
+    random = np.random.RandomState(number)
+    target = np.zeros((1, *grid), dtype=np.uint8)
+    if not empty:
+        target[0, 2:4, 3:5, 4:6], target[0, 15, 20, 16] = 1, 2
+    image = random.normal(size=(1, *grid)).astype(np.float32) + target
+    return CachedCase(f"case{number}", image, target, class_locations(target, LABELS), np.eye(4))
+
+
+def dataset(cases, patch=(8, 8, 8), slice_axis=None, share=0.33, augmentation=ALL, seed=0):
+    return PatchDataset(cases, patch, slice_axis, share, augmentation, seed)
+
+
+def test_a_patch_follows_from_seed_and_number_alone():
+    cases = [cached(i) for i in range(3)]
+    first, second = dataset(cases), dataset(cases)
+    forward = [first[n] for n in range(12)]
+    backward = [second[n] for n in reversed(range(12))][::-1]
+    for (image, target), (again, target_again) in zip(forward, backward, strict=True):
+        assert torch.equal(image, again)
+        assert torch.equal(target, target_again)
+    assert not torch.equal(forward[0][0], dataset(cases, seed=1)[0][0])
+    assert not torch.equal(forward[0][0], forward[3][0])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_and_resuming_change_no_patch(workers):
+    cases = [cached(i) for i in range(3)]
+    batches = iter(load_patches(dataset(cases), ShareOfNumbers(2, 4, 0, 1), workers))
+    for step in (2, 3):
+        image, target = next(batches)
+        expected = [dataset(cases)[n] for n in range(4 * step, 4 * step + 4)]
+        assert torch.equal(image, torch.stack([i for i, _ in expected]))
+        assert torch.equal(target, torch.stack([t for _, t in expected]))
+
+
+def test_processes_share_each_step():
+    numbers = [iter(ShareOfNumbers(5, 6, process, 3)) for process in range(3)]
+    assert [next(n) for n in numbers] == [[30, 31], [32, 33], [34, 35]]
+    assert [next(n) for n in numbers] == [[36, 37], [38, 39], [40, 41]]
+
+
+def test_every_case_is_shown_before_one_is_shown_again():
+    cases = [cached(i, grid=(8, 8, 8), empty=True) for i in range(5)]
+    patches = dataset(cases, augmentation=None)
+    for epoch in range(3):
+        shown = {float(patches[n][0].sum()) for n in range(5 * epoch, 5 * epoch + 5)}
+        assert len(shown) == 5
+
+
+def test_foreground_share_and_classes_at_equal_odds():
+    patches = dataset([cached(0)], share=1.0, augmentation=None, patch=(6, 6, 6))
+    found = np.array([[bool((patches[n][1] == c).any()) for c in (1, 2)] for n in range(60)])
+    assert found.any(axis=1).all()
+    assert 0.25 < found[:, 0].mean() < 0.75
+    anywhere = dataset([cached(0)], share=0.0, augmentation=None, patch=(6, 6, 6))
+    assert np.mean([bool((anywhere[n][1] > 0).any()) for n in range(60)]) < 0.7
+
+
+def test_an_empty_label_never_fails():
+    image, target = dataset([cached(0, empty=True)], share=1.0)[0]
+    assert image.shape == (1, 8, 8, 8)
+    assert int(target.max()) == 0
+
+
+def test_a_patch_larger_than_the_volume_is_padded_evenly_with_zero():
+    case = cached(0, grid=(5, 6, 7), empty=True)
+    image, target = dataset([case], patch=(8, 8, 8), augmentation=None)[0]
+    np.testing.assert_array_equal(image[0, 1:6, 1:7, 0:7], case.image[0])
+    assert float(image.abs().sum()) == pytest.approx(float(np.abs(case.image).sum()), rel=1e-5)
+    assert target.shape == (1, 8, 8, 8)
+
+
+def test_slices_for_2d_networks_lose_their_axis():
+    case = cached(0)
+    image, target = dataset([case], patch=(8, 1, 8), slice_axis=1, augmentation=ALL)[3]
+    assert image.shape == (1, 8, 8)
+    assert target.shape == (1, 8, 8)
+    assert image.dtype == torch.float32
+    assert target.dtype == torch.uint8
+
+
+def test_image_and_target_are_moved_together():
+    grid = (24, 24, 24)
+    target = np.zeros((1, *grid), dtype=np.uint8)
+    target[0, 8:17, 9:15, 6:18] = 1
+    case = CachedCase("a", target.astype(np.float32), target, class_locations(target, LABELS), np.eye(4))
+    moving = AugmentationConfig(**{**vars(NONE), "affine": 1.0, "rotation_degrees": 30.0, "flip_axes": ["back-front"]})
+    for n in range(5):
+        image, moved = dataset([case], patch=(16, 16, 16), share=1.0, augmentation=moving)[n]
+        both = ((image[0] > 0.5) == (moved[0] > 0)).float().mean()
+        assert float(both) > 0.97
+        assert int(moved.sum()) > 50
+
+
+def test_no_probability_changes_nothing():
+    case = cached(0)
+    plain, same = dataset([case], augmentation=None), dataset([case], augmentation=NONE)
+    # The draw of the place is the same, for nothing random comes before it.
+    for n in range(4):
+        assert torch.equal(plain[n][0], same[n][0])
+
+
+def test_boxes():
+    assert box_start([0, 10, 19], (8, 8, 8), (20, 20, 20)) == [0, 6, 12]
+    assert box_start([3], (8,), (5,)) == [-1]
+    np.testing.assert_array_equal(cut(np.arange(1, 6)[None], [-1], [8]), [[0, 1, 2, 3, 4, 5, 0, 0]])
+    np.testing.assert_array_equal(cut(np.arange(1, 6)[None], [3], [2]), [[4, 5]])

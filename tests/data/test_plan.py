@@ -1,0 +1,99 @@
+import json
+
+import numpy as np
+import pytest
+
+from attention_unet.config import AttentionConfig, Config, DataConfig, NetworkConfig
+from attention_unet.data.cases import Dataset, find_cases
+from attention_unet.data.labels import Labels
+from attention_unet.data.plan import (
+    Fingerprint,
+    Plan,
+    fit_patch,
+    make_plan,
+    plan_levels,
+    take_fingerprint,
+    target_spacing,
+)
+from attention_unet.network import AttentionUNet
+
+
+def cohort_of(grid, spacing, kept=1.0):
+    return Fingerprint(np.array([grid] * 5), np.array([spacing] * 5, dtype=float), np.full(5, kept))
+
+
+def dataset(channels=1):
+    return Dataset(None, (), tuple(f"c{i}" for i in range(channels)), Labels({"a": (1,), "b": (2,)}, (1, 2)))
+
+
+def test_hippocampus_gets_the_known_plan():
+    plan = make_plan(Config(), dataset(), cohort_of((35, 50, 36), (1, 1, 1)))
+    assert plan.patch == (40, 56, 40)
+    assert plan.architecture["strides"] == [[2, 2, 2]] * 3
+    assert plan.architecture["channels"] == [16, 32, 64, 128]
+    assert plan.preprocessing.spacing_mm == (1.0, 1.0, 1.0)
+
+
+def test_thick_slices_are_neither_convolved_nor_divided_at_first():
+    plan = make_plan(Config(), dataset(), cohort_of((256, 256, 10), (1.4, 1.4, 10)))
+    strides, kernels = plan.architecture["strides"], plan.architecture["kernels"]
+    assert strides[0] == [2, 2, 1]
+    assert kernels[0] == [3, 3, 1]
+    assert kernels[-1][2] == 3  # once in-plane voxels are as coarse, it is
+    assert plan.patch[2] <= 10
+    assert plan.patch[0] * plan.patch[1] * plan.patch[2] < 1.5 * Config().data.patch_voxels
+
+
+def test_target_spacing_of_a_mixed_anisotropic_cohort_is_its_finest_tenth():
+    spacings = np.array([[1.0, 1.0, z] for z in (4.0, 5.0, 6.0, 6.0, 8.0)])
+    found = target_spacing(Fingerprint(np.array([[256, 256, 20]] * 5), spacings, np.ones(5)))
+    assert found[:2] == [1.0, 1.0]
+    assert found[2] == pytest.approx(np.percentile(spacings[:, 2], 10))
+
+
+def test_patch_fits_the_cohort_and_the_limit():
+    assert fit_patch(np.array([35.0, 50.0, 36.0]), np.ones(3), np.ones(3, dtype=bool), 10**6) == [35, 50, 36]
+    size = fit_patch(np.array([160.0, 200.0, 160.0]), np.ones(3), np.ones(3, dtype=bool), 64**3)
+    assert size == [64, 64, 64]
+    flat = fit_patch(np.array([200.0, 200.0, 60.0]), np.array([1.0, 1.0, 4.0]), np.ones(3, dtype=bool), 64**3)
+    assert flat[0] == pytest.approx(4 * flat[2], abs=4)
+
+
+def test_every_level_keeps_four_voxels():
+    strides, kernels = plan_levels(np.array([17, 64, 9]), np.ones(3), max_levels=9)
+    assert len(kernels) == len(strides) + 1
+    for axis, size in enumerate((17, 64, 9)):
+        for stride in strides:
+            size = -(-size // stride[axis])
+        assert size >= 4
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_plan_builds_its_network_and_survives_json(dims):
+    config = Config(network=NetworkConfig(dims=dims), attention=AttentionConfig(skips=["gate", "spatial"]))
+    plan = make_plan(config, dataset(channels=2), cohort_of((80, 64, 20), (1, 1, 3)))
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+    network = AttentionUNet(**plan.architecture)
+    assert network.architecture["in_channels"] == 2
+    assert plan.slice_axis == (2 if dims == 2 else None)
+    assert plan.patch[2] == 1 or dims == 3
+
+
+def test_overrides_are_taken():
+    config = Config(data=DataConfig(spacing_mm=[2.0, 2.0, 2.0], patch=[16, 24, 32]))
+    plan = make_plan(config, dataset(), cohort_of((80, 80, 80), (1, 1, 1)))
+    assert plan.patch == (16, 24, 32)
+    assert plan.preprocessing.spacing_mm == (2.0, 2.0, 2.0)
+
+
+def test_masked_images_are_normalised_within_the_mask():
+    assert make_plan(Config(), dataset(), cohort_of((80, 80, 80), (1, 1, 1), kept=0.6)).preprocessing.nonzero
+    assert not make_plan(Config(), dataset(), cohort_of((80, 80, 80), (1, 1, 1), kept=0.9)).preprocessing.nonzero
+
+
+def test_fingerprint_is_on_patient_axes(cohort):
+    fingerprint = take_fingerprint(find_cases(cohort).cases, channels=1)
+    assert len(fingerprint.grids) == 8
+    assert (fingerprint.spacings_mm[:, 2] > 2.1).all()  # slices are thick from down to up, however they are stored
+    assert (fingerprint.spacings_mm[:, :2] < 1.7).all()
+    assert (fingerprint.grids[:, 2] < fingerprint.grids[:, 0]).all()

@@ -1,0 +1,89 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from attention_unet.data.cases import Case
+from attention_unet.data.preprocessing import Preprocessing, foreground_box, prepare, read_channels, read_label_of
+from attention_unet.data.volumes import read_labels, read_volume
+from attention_unet.errors import DataError
+from tests.conftest import oblique_affine, save_nifti
+
+AXES = list(itertools.permutations(range(3)))
+
+
+def positions_mm(grid, affine):
+    voxels = np.stack(np.meshgrid(*(np.arange(n) for n in grid), indexing="ij"), axis=-1)
+    return voxels @ affine[:3, :3].T + affine[:3, 3]
+
+
+@pytest.mark.parametrize("axes", AXES, ids=str)
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, 1, -1)], ids=str)
+def test_every_value_stays_at_its_place_in_the_patient(tmp_path, axes, signs):
+    """A ramp along a direction of the patient: whatever the storage order and voxel size, its value tells the place."""
+    affine = oblique_affine(axes=axes, signs=signs)
+    direction = np.array([0.3, -0.5, 0.8])
+    ramp = (positions_mm((11, 12, 13), affine) @ direction).astype(np.float32)
+    volume = read_volume(save_nifti(tmp_path / "ramp.nii.gz", ramp, affine))
+    for spacing in ((0.9, 1.3, 2.5), (1.1, 1.1, 1.7)):
+        prepared = prepare(volume, None, Preprocessing(spacing, nonzero=False))
+        assert np.allclose(np.linalg.norm(prepared.affine[:3, :3], axis=0), spacing, atol=1e-5)
+        assert (np.diag(prepared.affine[:3, :3]) > 0).all()
+        expected = positions_mm(prepared.image.shape[1:], prepared.affine) @ direction
+        found = prepared.image[0].numpy() * ramp.std() + ramp.mean()  # undo the z-score, roughly
+        slope, offset = np.polyfit(expected[1:-1, 1:-1, 1:-1].ravel(), found[1:-1, 1:-1, 1:-1].ravel(), 1)
+        residual = found - (slope * expected + offset)
+        assert np.abs(residual[1:-1, 1:-1, 1:-1]).max() < 0.02
+
+
+def test_label_moves_with_its_image(tmp_path):
+    affine = oblique_affine(axes=(2, 0, 1), signs=(1, -1, 1))
+    label = np.random.RandomState(0).randint(0, 3, size=(10, 11, 12)).astype(np.uint8)
+    image = label.astype(np.float32) * 10 + 1
+    volume = read_volume(save_nifti(tmp_path / "i.nii.gz", image, affine))
+    labels = read_labels(save_nifti(tmp_path / "l.nii.gz", label, affine))
+    prepared = prepare(volume, labels, Preprocessing((0.9, 1.3, 2.5), nonzero=False))
+    values = [prepared.image[0][prepared.label[0] == v] for v in range(3)]
+    assert all(float(v.std()) < 1e-5 for v in values)
+    assert values[0].mean() < values[1].mean() < values[2].mean()
+
+
+def test_z_score_a_channel(tmp_path):
+    random = np.random.RandomState(0)
+    array = np.stack([random.normal(500, 80, (8, 8, 8)), random.normal(-2, 0.1, (8, 8, 8))], axis=-1).astype(np.float32)
+    prepared = prepare(
+        read_volume(save_nifti(tmp_path / "a.nii.gz", array)), None, Preprocessing((1.0, 1.0, 1.0), nonzero=False)
+    )
+    np.testing.assert_allclose(prepared.image.mean(dim=(1, 2, 3)), 0, atol=1e-4)
+    np.testing.assert_allclose(prepared.image.std(dim=(1, 2, 3)), 1, atol=1e-2)
+
+
+def test_air_is_cut_off_and_kept_out_of_the_statistics(tmp_path):
+    array = np.zeros((12, 12, 12), dtype=np.float32)
+    array[3:9, 2:10, 4:8] = np.random.RandomState(0).uniform(100, 200, (6, 8, 4))
+    volume = read_volume(save_nifti(tmp_path / "a.nii.gz", array))
+    assert foreground_box(volume.array) == [(3, 9), (2, 10), (4, 8)]
+    prepared = prepare(volume, None, Preprocessing((1.0, 1.0, 1.0), nonzero=True))
+    assert prepared.image.shape == (1, 6, 8, 4)
+    assert abs(float(prepared.image.mean())) < 1e-4
+    np.testing.assert_allclose(prepared.affine[:3, 3], (3, 2, 4))
+
+
+def test_constant_image_is_kept_whole_and_finite(tmp_path):
+    volume = read_volume(save_nifti(tmp_path / "a.nii.gz", np.full((5, 6, 7), 3, dtype=np.float32)))
+    prepared = prepare(volume, None, Preprocessing((1.0, 1.0, 1.0), nonzero=False))
+    assert prepared.image.shape == (1, 5, 6, 7)
+    assert np.isfinite(prepared.image.numpy()).all()
+
+
+def test_channels_on_other_grids_are_refused(tmp_path):
+    one = save_nifti(tmp_path / "a_0000.nii.gz", np.zeros((4, 4, 4), dtype=np.float32))
+    two = save_nifti(tmp_path / "a_0001.nii.gz", np.zeros((4, 4, 5), dtype=np.float32))
+    with pytest.raises(DataError, match=r"a_0001\.nii\.gz: grid is \(4, 4, 5\)"):
+        read_channels(Case("a", (one, two)))
+    same = save_nifti(tmp_path / "a_0001.nii.gz", np.ones((4, 4, 4), dtype=np.float32))
+    assert read_channels(Case("a", (one, same))).array[1].min() == 1
+    with pytest.raises(DataError, match="grid is"):
+        read_label_of(
+            Case("a", (one,), save_nifti(tmp_path / "l.nii.gz", np.zeros((5, 4, 4)))), read_channels(Case("a", (one,)))
+        )

@@ -1,0 +1,148 @@
+import gzip
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from attention_unet.data.volumes import check_same_grid, read_labels, read_volume, stem, write_like
+from attention_unet.errors import DataError
+from tests.conftest import oblique_affine, save_nifti
+
+ARRAY = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
+
+
+def test_reads_voxels_and_geometry(tmp_path):
+    affine = oblique_affine(axes=(2, 0, 1), signs=(-1, 1, 1))
+    volume = read_volume(save_nifti(tmp_path / "a.nii.gz", ARRAY, affine))
+    np.testing.assert_array_equal(volume.array[0], ARRAY)
+    np.testing.assert_allclose(volume.affine, affine, atol=1e-6)
+    np.testing.assert_allclose(volume.spacing_mm, (2.5, 0.9, 1.3), atol=1e-6)
+
+
+def test_channels_of_a_4d_file_come_first(tmp_path):
+    volume = read_volume(save_nifti(tmp_path / "a.nii.gz", np.stack([ARRAY, -ARRAY], axis=-1)))
+    np.testing.assert_array_equal(volume.array, np.stack([ARRAY, -ARRAY]))
+    assert read_volume(save_nifti(tmp_path / "b.nii.gz", ARRAY[..., None])).array.shape == (1, 4, 5, 6)
+
+
+def test_plain_nifti_under_a_gzip_name(tmp_path):
+    plain = save_nifti(tmp_path / "a.nii", ARRAY)
+    plain.rename(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.nii.gz").array[0], ARRAY)
+
+
+def broken_files(folder):
+    good = save_nifti(folder / "good.nii.gz", ARRAY).read_bytes()
+    plain = gzip.decompress(good)
+    flipped = bytearray(good)
+    flipped[-6] ^= 0xFF
+    nan_affine = bytearray(plain)
+    nan_affine[280:284] = np.float32(np.nan).tobytes()
+    flat = bytearray(plain)
+    flat[280:296] = bytes(16)
+    unknown_type = bytearray(plain)
+    unknown_type[70:72] = np.int16(999).tobytes()
+    return {
+        "half.nii.gz": (good[: len(good) // 2], "damaged or cut short"),
+        "checksum.nii.gz": (bytes(flipped), "damaged or cut short"),
+        "half.nii": (plain[:400], "cut short"),
+        "empty.nii.gz": (b"", "is empty"),
+        "page.nii.gz": (b"<html><body>Sign in</body></html>", "looks like a web page"),
+        "noise.nii": (bytes(range(256)) * 4, "is not a NIfTI file"),
+        "nan.nii": (bytes(nan_affine), "its affine maps no volume"),
+        "flat.nii": (bytes(flat), "its affine maps no volume"),
+        "type.nii": (bytes(unknown_type), "is not a NIfTI file"),
+    }
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("fault", ["half", "checksum", "empty", "page", "noise", "nan", "flat", "type"])
+def test_broken_file_is_named_with_its_fault(tmp_path, fault):
+    files = {name: content for name, content in broken_files(tmp_path).items() if name.startswith(fault)}
+    assert files
+    for name, (content, message) in files.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=message) as caught:
+            read_volume(tmp_path / name)
+        assert name in str(caught.value)
+
+
+def test_missing_file():
+    with pytest.raises(DataError, match=r"no-such\.nii\.gz: cannot be read"):
+        read_volume(Path("no-such.nii.gz"))
+
+
+def test_two_dimensions_and_complex_numbers_are_refused(tmp_path):
+    with pytest.raises(DataError, match="has 2 axes"):
+        read_volume(save_nifti(tmp_path / "flat.nii.gz", ARRAY[0]))
+    with pytest.raises(DataError, match="complex64: expected real numbers"):
+        read_volume(save_nifti(tmp_path / "complex.nii.gz", ARRAY.astype(np.complex64)))
+
+
+def test_few_holes_are_filled_and_many_refused(tmp_path):
+    array = ARRAY.copy()
+    array[1, 2, 3] = np.nan
+    with pytest.warns(UserWarning, match="1 voxels are NaN"):
+        assert read_volume(save_nifti(tmp_path / "a.nii.gz", array)).array[0, 1, 2, 3] == 0
+    array[0] = np.inf
+    with pytest.raises(DataError, match="31 of 120 voxels are NaN or infinite"):
+        read_volume(save_nifti(tmp_path / "a.nii.gz", array))
+
+
+def test_labels_must_be_whole_and_not_negative(tmp_path):
+    with pytest.raises(DataError, match="not whole numbers"):
+        read_labels(save_nifti(tmp_path / "a.nii.gz", ARRAY + 0.5))
+    with pytest.raises(DataError, match="has the label -3"):
+        read_labels(save_nifti(tmp_path / "b.nii.gz", ARRAY - 3))
+
+
+def shifted(mm):
+    affine = np.eye(4)
+    affine[0, 3] = mm
+    return affine
+
+
+def test_grids_that_differ_are_told_apart(tmp_path):
+    volume = read_volume(save_nifti(tmp_path / "a.nii.gz", ARRAY))
+    moved = read_volume(save_nifti(tmp_path / "b.nii.gz", ARRAY, shifted(0.8)))
+    near = read_volume(save_nifti(tmp_path / "c.nii.gz", ARRAY, shifted(0.1)))
+    smaller = read_volume(save_nifti(tmp_path / "d.nii.gz", ARRAY[1:]))
+    check_same_grid(volume, near)
+    with pytest.raises(DataError, match=r"lies up to 0\.80 mm off"):
+        check_same_grid(moved, volume)
+    with pytest.raises(DataError, match="grid is"):
+        check_same_grid(smaller, volume)
+
+
+def test_written_volume_has_the_grid_and_codes_of_its_pattern(tmp_path):
+    affine = oblique_affine(axes=(1, 2, 0), signs=(1, -1, -1))
+    image = nib.Nifti1Image(ARRAY, affine)
+    image.set_sform(affine, code=2)
+    image.set_qform(affine, code=1)
+    image.header["descrip"] = b"Jane Doe"
+    image.header.set_slope_inter(3, 7)
+    nib.save(image, tmp_path / "scan.nii.gz")
+    mask = (ARRAY > 50).astype(np.uint8) * 2
+    write_like(tmp_path / "out" / "mask.nii.gz", mask, read_volume(tmp_path / "scan.nii.gz"))
+
+    scan, written = nib.load(tmp_path / "scan.nii.gz"), nib.load(tmp_path / "out" / "mask.nii.gz")
+    np.testing.assert_array_equal(np.asarray(written.dataobj), mask)
+    assert written.get_data_dtype() == np.uint8
+    for form in ("get_sform", "get_qform"):
+        (expected, code), (found, found_code) = getattr(scan, form)(coded=True), getattr(written, form)(coded=True)
+        np.testing.assert_array_equal(found, expected)
+        assert found_code == code
+    assert b"Jane" not in gzip.decompress((tmp_path / "out" / "mask.nii.gz").read_bytes())
+    ours, theirs = sitk.ReadImage(str(tmp_path / "out" / "mask.nii.gz")), sitk.ReadImage(str(tmp_path / "scan.nii.gz"))
+    assert ours.GetOrigin() == theirs.GetOrigin()
+    assert ours.GetDirection() == theirs.GetDirection()
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(ours), mask.T)
+
+
+def test_name_without_ending(tmp_path):
+    assert stem(tmp_path / "a.b.nii.gz") == "a.b"
+    assert stem(tmp_path / "a.NII") == "a"
+    with pytest.raises(DataError, match="expected a NIfTI file"):
+        stem(tmp_path / "a.mha")

@@ -1,0 +1,131 @@
+import warnings
+
+import pytest
+import torch
+
+from attention_unet.network import AttentionUNet, ResidualBlock
+
+SMALL = (4, 6, 8)
+SKIPS = ["identity", "gate", "spatial", ["gate", "spatial"]]
+
+
+def small(dims=3, **options):
+    torch.manual_seed(0)
+    return AttentionUNet(dims=dims, in_channels=1, out_channels=3, channels=SMALL, **options)
+
+
+@pytest.mark.parametrize("skips", SKIPS, ids=str)
+@pytest.mark.parametrize("block", ["plain", "residual"])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_any_size(dims, block, skips):
+    net = small(dims, block=block, skips=skips).eval()
+    for size in ((8, 8, 8), (13, 7, 5), (1, 9, 4), (1, 1, 1)):
+        x = torch.randn(1, 1, *size[:dims])
+        assert net(x).shape == (1, 3, *size[:dims])
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_anisotropic_strides_and_kernels(dims):
+    strides = [(1, 2, 2)[-dims:], (2, 2, 1)[-dims:]]
+    kernels = [(1, 3, 3)[-dims:], 3, 3]
+    net = small(dims, strides=strides, kernels=kernels)
+    x = torch.randn(2, 1, *(5, 12, 9)[-dims:])
+    logits = net(x)
+    assert [tuple(level.shape[2:]) for level in logits] == [
+        tuple(x.shape[2:]),
+        tuple(-(-n // s) for n, s in zip(x.shape[2:], strides[0], strict=True)),
+    ]
+
+
+def test_deep_supervision_is_a_list_in_training_only():
+    net = small()
+    x = torch.randn(1, 1, 8, 8, 8)
+    assert [tuple(level.shape) for level in net.train()(x)] == [(1, 3, 8, 8, 8), (1, 3, 4, 4, 4)]
+    assert net.eval()(x).shape == (1, 3, 8, 8, 8)
+    assert small(deep_supervision=False).train()(x).shape == (1, 3, 8, 8, 8)
+
+
+def test_maps_by_level():
+    x = torch.randn(2, 1, 16, 12, 8)
+    _, maps = small(skips="gate").eval()(x, return_maps=True)
+    assert {level: tuple(weights.shape) for level, weights in maps.items()} == {1: (2, 1, 8, 6, 4)}
+    _, maps = small(skips="gate", levels=[0, 1]).eval()(x, return_maps=True)
+    assert sorted(maps) == [0, 1]
+    assert maps[0].shape == (2, 1, 16, 12, 8)
+    assert small(skips="identity").eval()(x, return_maps=True)[1] == {}
+
+
+def test_each_gate_is_fed_by_the_next_coarser_decoder_level():
+    torch.manual_seed(0)
+    net = AttentionUNet(dims=2, channels=(4, 4, 4, 4), levels=[0, 1, 2]).eval()
+    for gate in net.skips:
+        torch.nn.init.normal_(gate.psi.weight, std=1.0)
+    x = torch.randn(1, 1, 16, 16)
+    _, before = net(x, return_maps=True)
+    # The decoder's first entry serves level 2: what it gives feeds the gates of level 1 and, from there, of level 0.
+    torch.nn.init.normal_(net.decoder[0].up.weight, std=2.0)
+    _, after = net(x, return_maps=True)
+    assert torch.equal(before[2], after[2])
+    assert not torch.equal(before[1], after[1])
+    assert not torch.equal(before[0], after[0])
+
+
+def test_closed_gates_cut_the_skip_and_open_gates_are_a_plain_unet():
+    gated, plain = small(skips="gate").eval(), small(skips="identity").eval()
+    plain.load_state_dict({k: v for k, v in gated.state_dict().items() if not k.startswith("skips")})
+    x = torch.randn(1, 1, 8, 8, 8)
+    torch.nn.init.constant_(gated.skips[0].psi.bias, 60.0)
+    torch.testing.assert_close(gated(x), plain(x))
+    torch.nn.init.constant_(gated.skips[0].psi.bias, -60.0)
+    assert not torch.allclose(gated(x), plain(x))
+
+
+def test_residual_block_adds_its_input():
+    block = ResidualBlock(2, 3, 3, (3, 3), (1, 1), convs=2).eval()
+    torch.nn.init.zeros_(block.body[-1][1].weight)
+    x = torch.randn(1, 3, 5, 5)
+    torch.testing.assert_close(block(x), torch.nn.functional.leaky_relu(x, 0.01))
+
+
+def test_architecture_rebuilds_the_network():
+    net = small(skips=["gate", "spatial"], strides=[(1, 2, 2), 2], block="residual").eval()
+    again = AttentionUNet(**net.architecture).eval()
+    again.load_state_dict(net.state_dict())
+    x = torch.randn(1, 1, 6, 6, 6)
+    assert torch.equal(net(x), again(x))
+
+
+@pytest.mark.parametrize("skips", SKIPS, ids=str)
+@pytest.mark.parametrize("dims", [2, 3])
+def test_scripts_exports_and_compiles(dims, skips):
+    net = small(dims, skips=skips).eval()
+    x, other = torch.randn(2, 1, *(12, 9, 7)[:dims]), torch.randn(3, 1, *(8, 13, 6)[:dims])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls scripting deprecated; people still deploy by it
+        scripted = torch.jit.script(net)
+    torch.testing.assert_close(scripted(x), net(x))
+    torch.testing.assert_close(scripted(other), net(other))
+    torch.testing.assert_close(torch.export.export(net, (x,)).module()(x), net(x))
+    # With free sizes the exporter settles on one way of rounding: here, on multiples of the strides.
+    even, larger = torch.randn(2, 1, *(12, 8, 16)[:dims]), torch.randn(3, 1, *(8, 16, 12)[:dims])
+    free = dict.fromkeys((0, *range(2, 2 + dims)), torch.export.Dim.AUTO)
+    exported = torch.export.export(net, (even,), dynamic_shapes=(free,)).module()
+    torch.testing.assert_close(exported(larger), net(larger))
+    compiled = torch.compile(net, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), net(x))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dims": 4}, "dims must be 2 or 3, got 4"),
+        ({"channels": (8,)}, "at least two levels"),
+        ({"channels": (8, 16), "strides": (2, 2)}, "need 1 strides and 2 kernels, got 2 and 2"),
+        ({"channels": (8, 16), "levels": [1]}, r"levels 0 to 0, got attention levels \[1\]"),
+        ({"block": "dense"}, "no block is called 'dense'; there are plain, residual"),
+        ({"strides": [(2, 2), 2, 2]}, r"expected one value or 3 \(one an axis\), got \[2, 2\]"),
+    ],
+)
+def test_wrong_arguments_say_what_is_right(options, message):
+    with pytest.raises(ValueError, match=message):
+        AttentionUNet(**options)
