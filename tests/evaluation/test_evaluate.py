@@ -1,0 +1,124 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from attention_unet.data.labels import Labels
+from attention_unet.evaluation.evaluate import evaluate_folder, find_labels
+from attention_unet.evaluation.metrics import CaseMetrics
+from attention_unet.evaluation.showcase import draw_showcase
+from attention_unet.evaluation.summary import Row, print_table, summarise
+from tests.conftest import oblique_affine, save_nifti
+
+LABELS = Labels({"a": (1,), "b": (2, 3)}, (1, 2))
+AFFINE = oblique_affine()
+
+
+def label_map(seed=0):
+    array = np.zeros((10, 10, 10), dtype=np.uint8)
+    array[2:6, 2:6, 2:6], array[6:8, 2:8, 2:8], array[8, 5, 5] = 1, 2, 3
+    return np.roll(array, seed, axis=0)
+
+
+def evaluate(folder, cases, **options):
+    settings = {"labels": LABELS, "cases": cases, "tolerance_mm": 1.0, "done": lambda: None, **options}
+    return evaluate_folder(folder / "p", folder / "r", folder / "out", **settings)
+
+
+def rows_of(folder):
+    with (folder / "out" / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_table_and_summary(tmp_path):
+    for case, shift in (("x", 0), ("y", 1)):
+        save_nifti(tmp_path / "p" / f"{case}.nii.gz", label_map(shift), AFFINE)
+        save_nifti(tmp_path / "r" / f"{case}.nii.gz", label_map(), AFFINE)
+    summary, failed = evaluate(tmp_path, ["x", "y"])
+    assert failed == {}
+    rows = rows_of(tmp_path)
+    assert [(row["case"], row["class"]) for row in rows] == [("x", "a"), ("x", "b"), ("y", "a"), ("y", "b")]
+    assert float(rows[0]["dice"]) == 1
+    assert float(rows[2]["dice"]) == pytest.approx(0.75)
+    assert float(rows[2]["hd95_mm"]) == pytest.approx(0.9, abs=1e-5)
+    assert summary["classes"]["a"]["dice"]["mean"] == pytest.approx(0.875)
+    assert summary["foreground_mean"]["dice"] == pytest.approx(
+        np.mean([summary["classes"][name]["dice"]["mean"] for name in "ab"])
+    )
+    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == summary
+    assert summary["n_cases"] == 2
+
+
+def test_a_missing_prediction_scores_zero_and_is_named(tmp_path):
+    for case in ("x", "y"):
+        save_nifti(tmp_path / "r" / f"{case}.nii.gz", label_map(), AFFINE)
+    save_nifti(tmp_path / "p" / "x.nii.gz", label_map(), AFFINE)
+    summary, _ = evaluate(tmp_path, ["x", "y"])
+    assert summary["missing_predictions"] == ["y"]
+    assert summary["classes"]["a"]["dice"]["mean"] == pytest.approx(0.5)
+    assert summary["classes"]["a"]["hd95_mm"]["n_undefined"] == 1
+    assert rows_of(tmp_path)[2]["hd95_mm"] == "inf"
+
+
+def test_a_prediction_on_another_grid_fails_alone(tmp_path):
+    for case in ("x", "y"):
+        save_nifti(tmp_path / "r" / f"{case}.nii.gz", label_map(), AFFINE)
+    save_nifti(tmp_path / "p" / "x.nii.gz", label_map(), AFFINE)
+    save_nifti(tmp_path / "p" / "y.nii.gz", label_map(), np.eye(4))
+    summary, failed = evaluate(tmp_path, ["x", "y"])
+    assert list(failed) == ["y"]
+    assert "affines must agree" in failed["y"]
+    assert summary["n_cases"] == 1
+
+
+def test_where_classes_are_named(tmp_path):
+    save_nifti(tmp_path / "r" / "x.nii.gz", label_map(), AFFINE)
+    (tmp_path / "p").mkdir()
+    assert find_labels(tmp_path / "p", tmp_path / "r", ["x"]).names == ("label 1", "label 2", "label 3")
+    (tmp_path / "p" / "run.json").write_text(json.dumps({"labels": LABELS.to_json()}))
+    assert find_labels(tmp_path / "p", tmp_path / "r", ["x"]) == LABELS
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "one"}}))
+    assert find_labels(tmp_path / "p", tmp_path / "r", ["x"]).names == ("one",)
+
+
+def test_undefined_values_are_counted_and_never_averaged():
+    nan, inf = float("nan"), float("inf")
+    rows = [
+        Row("x", "a", CaseMetrics(0.8, 1.0, 0.5, 0.9, 1, 1)),
+        Row("y", "a", CaseMetrics(nan, nan, nan, nan, 0, 0)),
+        Row("z", "a", CaseMetrics(0.0, inf, inf, 0.0, 1, 0)),
+        Row("x", "b", CaseMetrics(nan, nan, nan, nan, 0, 0)),
+    ]
+    summary = summarise(rows, [], {})
+    assert summary["classes"]["a"]["dice"]["mean"] == pytest.approx(0.4)
+    assert summary["classes"]["a"]["hd95_mm"] == {
+        "mean": 1.0, "sd": 0.0, "median": 1.0, "ci95": [1.0, 1.0], "n": 1, "n_undefined": 2,
+    }  # fmt: skip
+    assert summary["classes"]["b"]["dice"]["mean"] is None
+    assert summary["foreground_mean"]["dice"] == pytest.approx(0.4)
+    console = Console(record=True, width=200)
+    print_table(summary, console)
+    assert "0.4000 ± 0.5657" in console.export_text()
+
+
+def test_interval_covers_the_mean_of_known_draws():
+    random = np.random.RandomState(0)
+    rows = [Row(str(i), "a", CaseMetrics(v, 0, 0, 0, 0, 0)) for i, v in enumerate(random.normal(0.8, 0.05, 100))]
+    low, high = summarise(rows, [], {})["classes"]["a"]["dice"]["ci95"]
+    assert low < 0.8 < high
+    assert high - low == pytest.approx(2 * 1.96 * 0.05 / 10, rel=0.25)
+
+
+def test_showcase_draws_worst_middle_and_best(tmp_path):
+    for case, shift in (("x", 0), ("y", 1), ("z", 2)):
+        save_nifti(tmp_path / "p" / f"{case}.nii.gz", label_map(shift), AFFINE)
+        save_nifti(tmp_path / "r" / f"{case}.nii.gz", label_map(), AFFINE)
+        save_nifti(tmp_path / "i" / f"{case}.nii.gz", label_map().astype(np.float32), AFFINE)
+    weights = np.full((10, 10, 10), 0.5, dtype=np.float32)
+    save_nifti(tmp_path / "p" / "attention" / "x_level1.nii.gz", weights, AFFINE)
+    evaluate(tmp_path, ["x", "y", "z"])
+    path = draw_showcase(tmp_path / "p", tmp_path / "r", tmp_path / "i", tmp_path / "out", LABELS)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert path.stat().st_size > 10_000

@@ -1,0 +1,31 @@
+import numpy as np
+
+from attention_unet.evaluation.picture import Scene, draw_mosaic
+from tests.conftest import oblique_affine
+
+
+def test_left_of_the_patient_is_on_the_right_in_any_storage_order():
+    """A bright voxel at the patient's left, front and top must be drawn right and, in an axial slice, front up."""
+    for axes, signs in [((0, 1, 2), (1, 1, 1)), ((2, 1, 0), (-1, 1, -1)), ((1, 2, 0), (-1, -1, 1))]:
+        affine = oblique_affine(spacing=(1, 1, 3), degrees=4, axes=axes, signs=signs, shift=(0, 0, 0))
+        grid = [(20, 30, 8)[a] for a in axes]
+        voxels = np.stack(np.meshgrid(*(np.arange(n) for n in grid), indexing="ij"), axis=-1)
+        mm = voxels @ affine[:3, :3].T
+        middle = mm.reshape(-1, 3).mean(axis=0)
+        corner = ((mm - middle) * (-1, 1, 1) > (5, 8, -2)).all(axis=-1)  # left is negative x in RAS+
+        scene = Scene("case", affine, corner * 100.0, corner.astype(int), corner.astype(int))
+        image = draw_mosaic([scene], ["spot"]).axes[0].images[0].get_array()
+        rows, columns = np.nonzero(np.asarray(image) > 50)
+        assert columns.mean() > 0.6 * image.shape[1]
+        assert rows.mean() > 0.6 * image.shape[0]
+
+
+def test_attention_is_drawn_in_a_fixed_range():
+    weights = np.full((6, 6, 6), 0.49, dtype=np.float32)
+    weights[0] = 0.51
+    reference = np.zeros((6, 6, 6), dtype=int)
+    reference[2:4, 2:4, 2:4] = 1
+    scene = Scene("case", np.eye(4), np.random.rand(6, 6, 6), reference, reference, (2, weights))
+    axes = draw_mosaic([scene], ["spot"]).axes[3]
+    assert axes.images[1].get_clim() == (0, 1)
+    assert "level 2 (0 to 1)" in axes.get_title()

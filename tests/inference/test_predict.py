@@ -1,0 +1,184 @@
+"""Prediction of volumes and files with networks whose answer is known."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from attention_unet.data.cases import Case
+from attention_unet.data.labels import Labels
+from attention_unet.data.plan import Plan
+from attention_unet.data.preprocessing import Preprocessing
+from attention_unet.data.volumes import read_volume
+from attention_unet.errors import ConfigError, DataError, ModelError
+from attention_unet.inference.model import Model, load_model, save_model
+from attention_unet.inference.predict_files import claim_output, find_inputs, predict_files
+from attention_unet.inference.predict_volume import predict_volume
+from attention_unet.network import AttentionUNet
+from tests.conftest import oblique_affine, save_nifti
+
+CPU = torch.device("cpu")
+LABELS = Labels({"bright": (3,), "dark": (9,)}, (3, 9))
+SIMPLE = {"precision": torch.float32, "device": CPU}
+
+
+class Threshold(nn.Module):
+    """Calls voxels above 1 standard deviation bright and voxels below -1 dark; its attention is 1 where they are."""
+
+    def forward(self, x, return_maps=False):
+        logits = torch.cat([torch.ones_like(x), 10 * (x - 1) + 1, 10 * (-x - 1) + 1], dim=1)
+        return logits, {1: (x.abs() > 1).float()}
+
+
+def plan_of(patch=(8, 8, 8), spacing=(1.0, 1.0, 1.0), dims=3, labels=LABELS, channels=("MR",)):
+    architecture = {"dims": dims, "in_channels": len(channels), "out_channels": labels.channels, "channels": [4, 6, 8]}
+    return Plan(channels, labels, Preprocessing(spacing, nonzero=False), patch, architecture)
+
+
+def scan(folder, affine, name="scan.nii.gz", grid=(11, 9, 13), seed=0):
+    array = np.random.RandomState(seed).normal(size=grid).astype(np.float32) * 100 + 400
+    return read_volume(save_nifti(folder / name, array, affine)), (array - array.mean()) / array.std()
+
+
+@pytest.mark.parametrize("patch", [(8, 8, 8), (16, 16, 16), (8, 8, 1), (1, 8, 8)])
+def test_labels_lie_where_the_image_says(tmp_path, patch):
+    """In every storage order, through windows, padding and slices, on the same spacing: exact to the voxel."""
+    for axes, signs in [((0, 1, 2), (1, 1, 1)), ((2, 0, 1), (-1, 1, -1)), ((1, 0, 2), (-1, -1, -1))]:
+        affine = oblique_affine(axes=axes, signs=signs)
+        volume, z = scan(tmp_path, affine)
+        plan = plan_of(patch, spacing=(0.9, 1.3, 2.5), dims=2 if 1 in patch else 3)
+        prediction = predict_volume(Threshold(), plan, volume, attention=True, **SIMPLE)
+        expected = np.where(z > 1, 3, np.where(z < -1, 9, 0))
+        clear = np.abs(np.abs(z) - 1) > 1e-3
+        np.testing.assert_array_equal(prediction.label_map[clear], expected[clear])
+        assert prediction.label_map.dtype == np.uint8
+        np.testing.assert_allclose(prediction.attention[1][clear], (np.abs(z) > 1)[clear], atol=1e-5)
+
+
+def test_other_spacings_come_back_to_the_grid(tmp_path):
+    class AboveMean(nn.Module):
+        def forward(self, x, return_maps=False):
+            return torch.cat([torch.zeros_like(x), 50 * x, torch.zeros_like(x) - 9], dim=1), {}
+
+    affine = oblique_affine()
+    voxels = np.stack(np.meshgrid(*(np.arange(n) for n in (30, 24, 14)), indexing="ij"), axis=-1)
+    ball = np.linalg.norm((voxels - np.array([15, 12, 7])) * (0.9, 1.3, 2.5), axis=-1) < 9
+    volume = read_volume(save_nifti(tmp_path / "a.nii.gz", ball.astype(np.float32) * 100, affine))
+    prediction = predict_volume(AboveMean(), plan_of(spacing=(1.2, 1.2, 1.2)), volume, **SIMPLE)
+    found = prediction.label_map == 3
+    assert 2 * (found & ball).sum() / (found.sum() + ball.sum()) > 0.93
+
+
+def test_overlapping_classes_are_painted_in_order(tmp_path):
+    class Regions(nn.Module):
+        def forward(self, x, return_maps=False):
+            return torch.cat([x, x - 1], dim=1) * 50, {}
+
+    volume, z = scan(tmp_path, np.eye(4))
+    labels = Labels({"whole": (1, 2), "core": (2,)}, (1, 2))
+    found = predict_volume(Regions(), plan_of(labels=labels), volume, **SIMPLE).label_map
+    clear = (np.abs(z) > 1e-3) & (np.abs(z - 1) > 1e-3)
+    np.testing.assert_array_equal(found[clear], (np.where(z > 1, 2, z > 0))[clear])
+
+
+def test_other_number_of_channels_is_refused(tmp_path):
+    volume, _ = scan(tmp_path, np.eye(4))
+    with pytest.raises(DataError, match=r"scan.nii.gz: has 1 channels: the model was trained on 2 \(T2, ADC\)"):
+        predict_volume(Threshold(), plan_of(channels=("T2", "ADC")), volume, **SIMPLE)
+
+
+def predict(cases, output, **options):
+    model = Model(Threshold(), plan_of(), CPU, "0" * 64)
+    settings = {"precision": torch.float32, "overlap": 0.5, "attention": False, "done": lambda: None, **options}
+    return predict_files(cases, output, model, **settings)
+
+
+def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
+    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
+    (tmp_path / "in" / "b.nii.gz").write_bytes((tmp_path / "in" / "a.nii.gz").read_bytes()[:200])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "b.nii.gz").write_bytes(b"of an earlier call")
+    failed = predict(find_inputs(tmp_path / "in", 1), tmp_path / "out", attention=True)
+    assert list(failed) == ["b"]
+    assert "b.nii.gz: is damaged or cut short" in failed["b"]
+    written = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file())
+    assert written == ["a.nii.gz", "attention/a_level1.nii.gz", "run.json"]
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["labels"]["integers"] == {"bright": [3], "dark": [9]}
+
+
+def test_predictions_lie_on_their_scan_to_the_bit(tmp_path):
+    affine = oblique_affine(axes=(2, 1, 0), signs=(1, -1, 1))
+    scan(tmp_path / "in", affine, "a.nii.gz")
+    predict(find_inputs(tmp_path / "in" / "a.nii.gz", 1), tmp_path / "out")
+    before, after = nib.load(tmp_path / "in" / "a.nii.gz"), nib.load(tmp_path / "out" / "a.nii.gz")
+    assert before.shape == after.shape
+    np.testing.assert_array_equal(before.affine, after.affine)
+    for form in ("sform_code", "qform_code"):
+        assert before.header[form] == after.header[form]
+    assert np.issubdtype(after.get_data_dtype(), np.unsignedinteger)
+
+
+def test_output_folder_is_claimed_before_any_work(tmp_path):
+    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
+    scan(tmp_path / "in", np.eye(4), "b.nii.gz")
+    cases = find_inputs(tmp_path / "in", 1)
+    with pytest.raises(ConfigError, match="holds the images"):
+        claim_output(tmp_path / "in", tmp_path / "in", cases, resume=False, overwrite=False)
+    assert claim_output(tmp_path / "out", tmp_path / "in", cases, resume=False, overwrite=False) == cases
+    (tmp_path / "out" / "a.nii.gz").write_bytes(b"")
+    with pytest.raises(ConfigError, match="already holds 1 of these predictions: add --resume or --overwrite"):
+        claim_output(tmp_path / "out", tmp_path / "in", cases, resume=False, overwrite=False)
+    assert claim_output(tmp_path / "out", tmp_path / "in", cases, resume=True, overwrite=False) == cases[1:]
+    assert claim_output(tmp_path / "out", tmp_path / "in", cases, resume=False, overwrite=True) == cases
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written"):
+        claim_output(tmp_path / "file" / "out", tmp_path / "in", cases, resume=False, overwrite=False)
+
+
+def test_inputs(tmp_path):
+    with pytest.raises(DataError, match="is no folder and no NIfTI file"):
+        find_inputs(tmp_path / "nothing", 1)
+    with pytest.raises(DataError, match="holds no NIfTI file"):
+        find_inputs(tmp_path, 1)
+    for name in ("p_0000", "p_0001"):
+        scan(tmp_path, np.eye(4), f"{name}.nii.gz")
+    assert find_inputs(tmp_path, 2) == [Case("p", (tmp_path / "p_0000.nii.gz", tmp_path / "p_0001.nii.gz"))]
+
+
+def saved_model(folder):
+    torch.manual_seed(0)
+    plan = plan_of()
+    network = AttentionUNet(**plan.architecture).eval()
+    save_model(folder, network.state_dict(), plan, {})
+    return network, plan
+
+
+def test_model_round_trip(tmp_path):
+    network, plan = saved_model(tmp_path)
+    model = load_model(tmp_path, CPU)
+    x = torch.randn(1, 1, 8, 8, 8)
+    assert torch.equal(model.network(x), network(x))
+    assert model.plan == plan
+
+
+def test_damaged_models_are_refused(tmp_path):
+    with pytest.raises(ModelError, match="holds no model"):
+        load_model(tmp_path, CPU)
+    saved_model(tmp_path)
+    weights, description = tmp_path / "model.safetensors", tmp_path / "model.json"
+    good = weights.read_bytes()
+    weights.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.raises(ModelError, match="sha256 differs"):
+        load_model(tmp_path, CPU)
+    weights.write_bytes(good)
+    content = json.loads(description.read_text())
+    description.write_text(json.dumps({**content, "format": 99}))
+    with pytest.raises(ModelError, match="format is 99: this version reads 1"):
+        load_model(tmp_path, CPU)
+    content["plan"]["architecture"]["channels"] = [4, 6, 10]
+    description.write_text(json.dumps(content))
+    with pytest.raises(ModelError, match="does not describe its weights"):
+        load_model(tmp_path, CPU)
