@@ -1,0 +1,52 @@
+"""Attention U-Nets for MR volumes: train, predict, evaluate.
+
+Public names are imported when they are first used, so that the command line answers at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attention_unet.attention import build as build_attention
+    from attention_unet.config import Config
+    from attention_unet.data.volumes import read_volume, write_like
+    from attention_unet.evaluation.metrics import compare_masks
+    from attention_unet.inference.model import load_model
+    from attention_unet.inference.predict_volume import predict_volume
+    from attention_unet.inference.sliding_window import slide
+    from attention_unet.network import AttentionUNet
+    from attention_unet.training.train import train
+
+__version__ = "0.1.0"
+__all__ = [
+    "AttentionUNet",
+    "Config",
+    "build_attention",
+    "compare_masks",
+    "load_model",
+    "predict_volume",
+    "read_volume",
+    "slide",
+    "train",
+    "write_like",
+]
+
+_HOMES = {
+    "AttentionUNet": ("network", "AttentionUNet"),
+    "Config": ("config", "Config"),
+    "build_attention": ("attention", "build"),
+    "compare_masks": ("evaluation.metrics", "compare_masks"),
+    "load_model": ("inference.model", "load_model"),
+    "predict_volume": ("inference.predict_volume", "predict_volume"),
+    "read_volume": ("data.volumes", "read_volume"),
+    "slide": ("inference.sliding_window", "slide"),
+    "train": ("training.train", "train"),
+    "write_like": ("data.volumes", "write_like"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(import_module(f"{__name__}.{module}"), attribute)

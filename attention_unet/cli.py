@@ -8,8 +8,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+import yaml
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, get_loader, set_loader
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -17,6 +19,8 @@ from attention_unet.config import Config
 from attention_unet.errors import ConfigError, DataError, UserError
 
 log = logging.getLogger("attention_unet")
+
+STRICT_YAML = "strict yaml"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,16 +46,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     """The parser, and those of its subcommands by name."""
+    set_loader(STRICT_YAML, _load_strictly, exceptions=(yaml.YAMLError,))
+    set_loader(STRICT_YAML, _load_strictly, exceptions=(yaml.YAMLError,))
     parser = ArgumentParser(
         prog="attention-unet",
         description="Attention U-Nets for MR volumes: train, predict, evaluate.",
         exit_on_error=False,
+        parser_mode=STRICT_YAML,
     )
     commands = parser.add_subcommands(dest="command")
     subparsers: dict[str, ArgumentParser] = {}
 
     def add(name: str, text: str) -> ArgumentParser:
-        subparsers[name] = ArgumentParser(description=text, exit_on_error=False)
+        subparsers[name] = ArgumentParser(description=text, exit_on_error=False, parser_mode=STRICT_YAML)
         commands.add_subcommand(name, subparsers[name], help=text)
         return subparsers[name]
 
@@ -153,7 +160,7 @@ def _evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> i
         summary, failed = evaluate_folder(
             predictions, references, output, labels=labels, cases=cases, tolerance_mm=options.tolerance_mm, done=done
         )
-    print_table(summary, Console())
+    print_table(summary, _table_console())
     log.info("metrics.csv and summary.json lie in %s", output)
     if options.images:
         log.info("a picture lies in %s", draw_showcase(predictions, references, Path(options.images), output, labels))
@@ -217,6 +224,27 @@ class _ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.console.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
+
+
+def _table_console() -> Console:
+    """The standard output; wide enough for a table where it is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=100)
+
+
+def _load_strictly(text: str) -> Any:
+    """YAML as the parser reads it, except that a key given twice is an error and not silently the last."""
+
+    def check(node: yaml.Node | None, path: str) -> None:
+        if isinstance(node, yaml.MappingNode):
+            names = [path + str(key.value) for key, _ in node.value]
+            for name, (key, value) in zip(names, node.value, strict=True):
+                if names.count(name) > 1:
+                    raise yaml.MarkedYAMLError(problem=f"{name} is given twice", problem_mark=key.start_mark)
+                check(value, f"{name}.")
+
+    check(yaml.compose(text, Loader=yaml.SafeLoader), "")
+    return get_loader("yaml")(text)
 
 
 def _explain(error: Exception, subparsers: dict[str, ArgumentParser]) -> str:

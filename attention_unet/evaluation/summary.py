@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -79,32 +80,42 @@ def to_json(summary: Mapping[str, Any]) -> str:
 
 def print_table(summary: Mapping[str, Any], console: Console) -> None:
     """Show the summary: a row a class and one for their mean; mean and standard deviation over cases."""
-    table = Table(title=f"{summary['n_cases']} cases, mean ± standard deviation", title_justify="left")
-    table.add_column("class")
-    for heading in ("Dice", "95% interval", "HD95 mm", "ASSD mm", "NSD", "volume ml", "reference ml", "undefined"):
-        table.add_column(heading, justify="right")
+    title = f"{summary['n_cases']} cases, mean ± standard deviation"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("class", overflow="fold", min_width=12)
+    for heading in ("Dice", "95% interval", "HD95 mm", "NSD", "ml (true)"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, of in summary["classes"].items():
         interval = of["dice"]["ci95"]
         table.add_row(
             name,
-            _spread(of["dice"], 4),
-            "-" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}",
-            *(_spread(of[metric], digits) for metric, digits in zip(METRICS[1:], (2, 2, 4, 2, 2), strict=True)),
-            str(of["dice"]["n_undefined"] + of["hd95_mm"]["n_undefined"]),
+            _spread(of["dice"], 4, 3),
+            "-" if interval is None else f"{interval[0]:.3f}-{interval[1]:.3f}",
+            _spread(of["hd95_mm"], 2, 2),
+            _spread(of["nsd"], 3, 2),
+            f"{of['volume_ml']['mean']:.2f} ({of['reference_volume_ml']['mean']:.2f})",
         )
     mean = summary["foreground_mean"]
-    figures = ["-" if mean[metric] is None else f"{mean[metric]:.4f}" for metric in METRICS[:4]]
+    figures = [
+        "-" if mean[m] is None else f"{mean[m]:.{digits}f}" for m, digits in (("dice", 4), ("hd95_mm", 2), ("nsd", 3))
+    ]
     table.add_section()
-    table.add_row("mean of classes", figures[0], "", *figures[1:], "", "", "")
+    table.add_row("mean of classes", figures[0], "", *figures[1:], "")
     console.print(table)
+    for name, of in summary["classes"].items():
+        undefined = {metric: of[metric]["n_undefined"] for metric in ("dice", "hd95_mm") if of[metric]["n_undefined"]}
+        if undefined:
+            counts = ", ".join(f"{metric} in {n}" for metric, n in undefined.items())
+            console.print(f"{name}: not defined and in no mean: {counts} cases", markup=False, highlight=False)
     if summary["missing_predictions"]:
-        console.print(f"without prediction, scored as empty: {', '.join(summary['missing_predictions'])}", markup=False)
+        names = ", ".join(summary["missing_predictions"])
+        console.print(f"without prediction, scored as empty: {names}", markup=False, highlight=False)
 
 
-def _spread(statistics: Mapping[str, Any], digits: int) -> str:
+def _spread(statistics: Mapping[str, Any], digits: int, digits_of_spread: int) -> str:
     if statistics["mean"] is None:
         return "-"
-    return f"{statistics['mean']:.{digits}f} ± {statistics['sd']:.{digits}f}"
+    return f"{statistics['mean']:.{digits}f} ± {statistics['sd']:.{digits_of_spread}f}"
 
 
 def _statistics(values: Sequence[float]) -> dict[str, Any]:

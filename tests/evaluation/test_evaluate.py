@@ -100,7 +100,7 @@ def test_undefined_values_are_counted_and_never_averaged():
     assert summary["foreground_mean"]["dice"] == pytest.approx(0.4)
     console = Console(record=True, width=200)
     print_table(summary, console)
-    assert "0.4000 ± 0.5657" in console.export_text()
+    assert "0.4000 ± 0.566" in console.export_text()
 
 
 def test_interval_covers_the_mean_of_known_draws():

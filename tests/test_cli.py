@@ -1,0 +1,106 @@
+"""The commands a user types, from a folder of scans to a table, on phantoms."""
+
+import json
+import shlex
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from attention_unet.cli import main
+from attention_unet.data.splits import read_split
+
+SMALL = shlex.split("""
+    --data.folds 4 --data.patch [24,24,12] --data.spacing_mm [2.5,2.5,3] --data.foreground_share 0.6
+    --network.base_channels 8 --network.max_levels 3 --augmentation.affine 0 --augmentation.low_resolution 0
+    --training.batch 4 --training.steps 120 --training.validations 1 --training.learning_rate 0.01
+    --training.average 0.9
+""")
+
+
+@pytest.fixture(scope="module")
+def run(cohort, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "phantom"
+    assert main(["train", "--data.root", str(cohort), "--run", str(folder), *SMALL]) == 0
+    return folder
+
+
+def test_the_main_job(cohort, run, tmp_path, capsys):
+    predictions, results = tmp_path / "predictions", tmp_path / "results"
+    images, references = cohort / "imagesTs", cohort / "labelsTs"
+    assert main(["predict", "-i", str(images), "-o", str(predictions), "-m", str(run), "--attention-maps"]) == 0
+    call = ["evaluate", "-p", str(predictions), "-r", str(references), "-o", str(results), "--images", str(images)]
+    assert main(call) == 0
+    printed = capsys.readouterr()
+    assert "Ventricle" in printed.out
+    assert "picture.png" in printed.err
+    summary = json.loads((results / "summary.json").read_text())
+    assert summary["n_cases"] == 2
+    assert summary["classes"]["Ventricle"]["dice"]["mean"] > 0.6  # a hundred small steps learn the large structure
+    for scan in sorted(images.iterdir()):
+        before, after = nib.load(scan), nib.load(predictions / scan.name)
+        assert before.shape == after.shape
+        np.testing.assert_array_equal(before.affine, after.affine)
+        assert set(np.unique(np.asarray(after.dataobj))) <= {0, 1, 2, 3}
+        weights = nib.load(predictions / "attention" / scan.name.replace(".nii.gz", "_level1.nii.gz"))
+        assert weights.shape == before.shape
+        assert 0 <= weights.get_fdata().min() <= weights.get_fdata().max() <= 1
+
+
+def test_held_out_cases_only(cohort, run, tmp_path):
+    held_out = read_split(run / "splits.json").validation
+    call = ["predict", "-i", str(cohort / "imagesTr"), "-o", str(tmp_path / "p"), "-m", str(run)]
+    assert main([*call, "--held-out-of", str(run)]) == 0
+    assert sorted(p.name for p in (tmp_path / "p").glob("*.nii.gz")) == sorted(f"{case}.nii.gz" for case in held_out)
+    call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(cohort / "labelsTr"), "-o", str(tmp_path / "e")]
+    assert main([*call, "--held-out-of", str(run)]) == 0
+    summary = json.loads((tmp_path / "e" / "summary.json").read_text())
+    assert (summary["n_cases"], summary["missing_predictions"]) == (2, [])
+    assert list(summary["classes"]) == ["Ventricle", "Nucleus", "Lesion"]
+
+
+def test_validation_in_training_gives_what_predict_and_evaluate_give(cohort, run, tmp_path):
+    """The same functions serve both: at the same overlap the Dice is the same."""
+    images, labels = cohort / "imagesTr", cohort / "labelsTr"
+    held_out = ["--held-out-of", str(run)]
+    predict = ["predict", "-i", str(images), "-o", str(tmp_path / "p"), "-m", str(run), "--overlap", "0.25"]
+    assert main([*predict, *held_out]) == 0
+    assert main(["evaluate", "-p", str(tmp_path / "p"), "-r", str(labels), "-o", str(tmp_path / "e"), *held_out]) == 0
+    summary = json.loads((tmp_path / "e" / "summary.json").read_text())
+    trained = json.loads((run / "model.json").read_text())["trained"]
+    assert summary["foreground_mean"]["dice"] == pytest.approx(trained["dice"], abs=1e-6)
+
+
+def test_one_broken_scan_among_good_ones(cohort, run, tmp_path, capsys):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    good = sorted((cohort / "imagesTs").iterdir())[0].read_bytes()
+    (folder / "good one ü.nii.gz").write_bytes(good)
+    (folder / "broken.nii.gz").write_bytes(good[:-2000])
+    assert main(["predict", "-i", str(folder), "-o", str(tmp_path / "out"), "-m", str(run)]) == 1
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.nii.gz")) == ["good one ü.nii.gz"]
+    error = capsys.readouterr().err
+    assert "1 predicted, 1 failed" in error
+    assert "failed: broken:" in error
+    assert "damaged or cut short" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["predict", "-i", "x.nii.gz", "-o", "out", "-m", "nowhere"], 1, "nowhere: holds no model"),
+        (["predict", "-i", "x", "-o", "o", "-m", "m", "--device", "tpu"], 2, "--device tpu: not there"),
+        (["predict", "-i", "x", "-o", "o", "-m", "m", "--overlap", "1"], 2, "--overlap is 1.0: expected 0 to below 1"),
+        (["evaluate", "-p", "nowhere", "-r", ".", "-o", "out"], 1, "nowhere: is no folder"),
+        (["fetch", "hippocampuss"], 2, "no public dataset is called 'hippocampuss': there is hippocampus"),
+        (["train", "--data.dataset", "None such"], 1, "no dataset here"),
+    ],
+)
+def test_mistakes_are_one_clear_line(arguments, code, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ATTENTION_UNET_DATA", raising=False)
+    assert main(arguments) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []

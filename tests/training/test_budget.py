@@ -1,0 +1,36 @@
+import pytest
+
+from attention_unet.config import TrainingConfig
+from attention_unet.training import budget as module
+from attention_unet.training.budget import Budget, learning_rate_factor
+
+
+def test_steps_and_epochs():
+    assert Budget.of(TrainingConfig(steps=50), 10).steps == 50
+    assert Budget.of(TrainingConfig(epochs=3, batch=4), 10).steps == 8
+    assert Budget.of(TrainingConfig(batch=2), 10).steps == 500
+    budget = Budget.of(TrainingConfig(steps=50), 10)
+    assert [budget.progress(step) for step in (0, 25, 50, 60)] == [0, 0.5, 1, 1]
+
+
+def test_minutes_follow_the_clock_breaks_left_out(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    budget = Budget.of(TrainingConfig(minutes=2), 10)
+    budget.started = 100.0
+    now[0] = 130.0
+    assert budget.progress(7) == pytest.approx(0.25)
+    budget.reserve = 60.0
+    assert budget.progress(7) == pytest.approx(0.5)
+    assert budget.seconds_left(7) == pytest.approx(90)
+    resumed = Budget(None, 120.0, elapsed_before=30.0, started=130.0)
+    now[0] = 160.0
+    assert resumed.progress(0) == pytest.approx(0.5)
+
+
+def test_learning_rate_rises_then_falls_to_zero():
+    factors = [learning_rate_factor(p / 100, warmup=0.1) for p in range(101)]
+    assert factors[0] > 0
+    assert max(factors) == factors[10] == 1
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert factors[100] == pytest.approx(0, abs=1e-9)

@@ -1,0 +1,49 @@
+import os
+import pickle
+
+import pytest
+import torch
+
+from attention_unet.errors import ModelError
+from attention_unet.training.checkpoint import TrainingState, load_state, save_state
+
+
+def state():
+    tensors = {"w": torch.randn(3, 4)}
+    optimizer = {"state": {0: {"step": torch.tensor(2.0)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
+    return TrainingState(7, 1, 3.5, tensors, tensors, optimizer, torch.get_rng_state(), [{"step": 7.0, "dice": 0.5}])
+
+
+def test_round_trip(tmp_path):
+    before = state()
+    save_state(tmp_path / "last.pt", before)
+    after = load_state(tmp_path / "last.pt")
+    assert (after.step, after.validations, after.elapsed, after.history) == (7, 1, 3.5, [{"step": 7.0, "dice": 0.5}])
+    assert torch.equal(after.network["w"], before.network["w"])
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_code_in_a_state_is_never_run(tmp_path):
+    class Malicious:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "ran"),))
+
+    path = tmp_path / "last.pt"
+    torch.save({"format": 1, "x": Malicious()}, path)
+    zipped = path.read_bytes()
+    for content in (zipped, pickle.dumps(Malicious())):
+        path.write_bytes(content)
+        with pytest.raises(ModelError, match="is damaged or not a training state"):
+            load_state(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_damaged_and_missing_states(tmp_path):
+    with pytest.raises(ModelError, match="is not there"):
+        load_state(tmp_path / "last.pt")
+    save_state(tmp_path / "last.pt", state())
+    content = (tmp_path / "last.pt").read_bytes()
+    for broken in (b"", content[:100], content[: len(content) // 2]):
+        (tmp_path / "last.pt").write_bytes(broken)
+        with pytest.raises(ModelError, match="is damaged"):
+            load_state(tmp_path / "last.pt")

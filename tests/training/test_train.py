@@ -1,0 +1,191 @@
+"""Whole trainings, small ones."""
+
+import csv
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from attention_unet.config import AttentionConfig, AugmentationConfig, Config, DataConfig, NetworkConfig, TrainingConfig
+from attention_unet.errors import ConfigError, DataError
+from attention_unet.training import train as module
+from attention_unet.training.fit import Diverged
+from attention_unet.training.train import Interrupted, train
+from tests.conftest import REPOSITORY
+
+
+def config(cohort, *, steps=6, data=None, training=None, **sections):
+    return Config(
+        data=DataConfig(root=str(cohort), folds=4, patch=[16, 16, 8], spacing_mm=[3.0, 3.0, 4.0], **(data or {})),
+        augmentation=AugmentationConfig(affine=0.5, noise=0.5, flip_axes=["left-right"]),
+        network=sections.get("network", NetworkConfig(base_channels=4, max_levels=3)),
+        attention=sections.get("attention", AttentionConfig()),
+        training=TrainingConfig(steps=steps, validations=2, **(training or {})),
+    )
+
+
+def weights(run):
+    return load_file(run / "model.safetensors")
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.fixture(scope="module")
+def unbroken(cohort, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "unbroken"
+    train(config(cohort), run)
+    return run
+
+
+def test_a_run_folder_holds_what_it_promises(unbroken):
+    names = {path.name for path in unbroken.iterdir()}
+    assert names == {
+        "config.yaml", "plan.json", "splits.json", "model.safetensors", "model.json", "last.pt", "history.csv",
+        "tensorboard", "train.log",
+    }  # fmt: skip
+    rows = list(csv.DictReader((unbroken / "history.csv").open()))
+    assert [int(row["step"]) for row in rows] == [3, 6]
+    assert {"loss", "dice", "dice Ventricle", "learning_rate", "patches_a_second", "minutes"} <= set(rows[0])
+    assert list((unbroken / "tensorboard").iterdir())
+    split = json.loads((unbroken / "splits.json").read_text())
+    assert (len(split["training"]), len(split["validation"])) == (6, 2)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_same_seed_gives_the_same_weights_with_any_workers(cohort, tmp_path, unbroken, workers):
+    train(config(cohort, data={"workers": workers}), tmp_path / "again")
+    assert same(weights(tmp_path / "again"), weights(unbroken))
+
+
+def test_another_seed_gives_other_weights(cohort, tmp_path, unbroken):
+    train(config(cohort, training={"seed": 1}), tmp_path / "other")
+    assert not same(weights(tmp_path / "other"), weights(unbroken))
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 4])
+def test_a_resumed_run_ends_in_the_very_numbers_of_an_unbroken_one(cohort, tmp_path, unbroken, monkeypatch, stop_at):
+    steps = []
+    original = module.Monitor.step
+
+    def interrupting(self, step, *rest):
+        steps.append(step)
+        original(self, step, *rest)
+        if step == stop_at:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(module.Monitor, "step", interrupting)
+    with pytest.raises(Interrupted, match="--resume") as caught:
+        train(config(cohort), tmp_path / "run")
+    assert caught.value.exit_code == 130
+    assert steps[-1] == stop_at
+    monkeypatch.setattr(module.Monitor, "step", original)
+    train(config(cohort), tmp_path / "run", resume=True)
+    assert same(weights(tmp_path / "run"), weights(unbroken))
+    history = [
+        [row["step"], row["dice"], row["learning_rate"]]
+        for run in (tmp_path / "run", unbroken)
+        for row in csv.DictReader((run / "history.csv").open())
+    ]
+    assert history[:2] == history[2:]
+
+
+def test_a_run_is_not_overwritten_nor_resumed_in_another_way(cohort, tmp_path, unbroken):
+    with pytest.raises(ConfigError, match="already holds a run"):
+        train(config(cohort), unbroken)
+    with pytest.raises(ConfigError, match=r"training\.batch was 2, is 4"):
+        train(config(cohort, training={"batch": 4}), unbroken, resume=True)
+    with pytest.raises(ConfigError, match="holds no run to resume"):
+        train(config(cohort), tmp_path / "none", resume=True)
+
+
+def test_a_saved_configuration_repeats_the_run(cohort, unbroken, tmp_path):
+    plain = yaml.safe_load((unbroken / "config.yaml").read_text())
+    again = Config(**{f.name: type(getattr(Config(), f.name))(**plain[f.name]) for f in dataclasses.fields(Config)})
+    assert again == config(cohort)
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"network": NetworkConfig(dims=2, base_channels=4, max_levels=3)},
+        {"network": NetworkConfig(base_channels=4, max_levels=3, block="residual", deep_supervision=False)},
+        {"attention": AttentionConfig(skips=["gate", "spatial"], levels=[0, 1])},
+        {"attention": AttentionConfig(skips="identity")},
+    ],
+    ids=str,
+)
+def test_every_kind_of_network_trains_by_the_same_command(cohort, tmp_path, sections):
+    train(config(cohort, steps=2, **sections), tmp_path / "run")
+    assert weights(tmp_path / "run")
+
+
+def test_training_on_all_cases_validates_on_none(cohort, tmp_path):
+    train(config(cohort, steps=2, data={"fold": -1}), tmp_path / "run")
+    assert weights(tmp_path / "run")
+
+
+def test_a_budget_in_minutes_is_kept(cohort, tmp_path):
+    began = time.monotonic()
+    chosen = dataclasses.replace(config(cohort), training=TrainingConfig(minutes=0.15, validations=3))
+    train(chosen, tmp_path / "run")
+    assert 6 < time.monotonic() - began < 14
+
+
+def test_a_loss_that_is_no_number_stops_the_run(cohort, tmp_path):
+    with pytest.raises(Diverged, match=r"the loss is nan at step .*lower training\.learning_rate"):
+        train(config(cohort, steps=30, training={"learning_rate": 1e30, "warmup": 0.0}), tmp_path / "run")
+
+
+def test_wrong_configurations(cohort, tmp_path):
+    with pytest.raises(ConfigError, match=r"training\.batch is 3: expected a multiple of the 2 processes"):
+        train(config(cohort, training={"batch": 3, "devices": 2}), tmp_path / "run")
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match=r"training\.accelerator is cuda"):
+            train(config(cohort, training={"accelerator": "cuda"}), tmp_path / "run")
+    with pytest.raises(DataError, match="no dataset here"):
+        train(config(tmp_path / "nowhere"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def command(cohort, run, *more):
+    file = run.parent / "config.yaml"
+    chosen = dataclasses.asdict(config(cohort, training={"batch": 4, "precision": "float32"}))
+    file.write_text(yaml.safe_dump(chosen))
+    return [str(REPOSITORY / "train.py"), "--config", str(file), "--run", str(run), *more]
+
+
+def test_torchrun_trains_to_the_weights_of_one_process(cohort, tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--"]
+    subprocess.run([*launch, *command(cohort, tmp_path / "two")], env=environment, check=True, timeout=120)
+    subprocess.run([sys.executable, *command(cohort, tmp_path / "one")], env=environment, check=True, timeout=120)
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for key in one:
+        torch.testing.assert_close(two[key], one[key], atol=2e-4, rtol=1e-3)
+    rows = [list(csv.DictReader((tmp_path / run / "history.csv").open())) for run in ("one", "two")]
+    assert [len(r) for r in rows] == [2, 2]
+
+
+def test_sigterm_saves_and_says_how_to_go_on(cohort, tmp_path):
+    arguments = command(cohort, tmp_path / "run", "--training.steps", "100000")
+    process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (tmp_path / "run" / "train.log").exists():
+        time.sleep(0.1)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGTERM)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "--resume" in text
+    assert (tmp_path / "run" / "last.pt").is_file()
+    assert not list((tmp_path / "run").glob(".partial*"))
