@@ -82,7 +82,7 @@ def print_table(summary: Mapping[str, Any], console: Console) -> None:
     """Show the summary: a row a class and one for their mean; mean and standard deviation over cases."""
     title = f"{summary['n_cases']} cases, mean ± standard deviation"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("class", overflow="fold", min_width=12)
+    table.add_column("class", overflow="fold", min_width=10)
     for heading in ("Dice", "95% interval", "HD95 mm", "NSD", "ml (true)"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, of in summary["classes"].items():
@@ -92,7 +92,7 @@ def print_table(summary: Mapping[str, Any], console: Console) -> None:
             _spread(of["dice"], 4, 3),
             "-" if interval is None else f"{interval[0]:.3f}-{interval[1]:.3f}",
             _spread(of["hd95_mm"], 2, 2),
-            _spread(of["nsd"], 3, 2),
+            "-" if of["nsd"]["mean"] is None else f"{of['nsd']['mean']:.3f}",
             f"{of['volume_ml']['mean']:.2f} ({of['reference_volume_ml']['mean']:.2f})",
         )
     mean = summary["foreground_mean"]

@@ -56,8 +56,8 @@ def _copy(values: Tensor, mapping: NDArray[np.int64], to_grid: tuple[int, int, i
         read[source], write[axis] = slice(first, last + 1), slice(low, high)
         if sign < 0:
             flipped.append(1 + axis)
-    part = values[(slice(None), *read)].permute(0, *(1 + source for source in source_axis))
-    result[(slice(None), *write)] = part.flip(flipped)
+    part = values[:, read[0], read[1], read[2]].permute(0, *(1 + source for source in source_axis))
+    result[:, write[0], write[1], write[2]] = part.flip(flipped)
     return result
 
 

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+EVERY_CHANNEL = (slice(None),)
+
 # What a window predictor gives for windows (B, C, *window): probabilities (B, K, *window), and by name further maps of
 # one channel (B, 1, *window), such as attention.
 WindowPredictor = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
@@ -49,16 +51,16 @@ def slide(
     sums: dict[str, Tensor] = {}
     for first in range(0, len(boxes), batch):
         chosen = boxes[first : first + batch]
-        probabilities, maps = predict(torch.stack([padded[(slice(None), *box)] for box in chosen]))
+        probabilities, maps = predict(torch.stack([padded[EVERY_CHANNEL + box] for box in chosen]))
         for name, values in {"": probabilities, **maps}.items():
             if name not in sums:
                 sums[name] = torch.zeros((values.shape[1], *padded.shape[1:]), device=image.device)
             for box, value in zip(chosen, values, strict=True):
-                sums[name][(slice(None), *box)] += value.float() * weight
+                sums[name][EVERY_CHANNEL + box] += value.float() * weight
         for box in chosen:
             total[box] += weight
     inside = tuple(slice(b, b + n) for b, n in zip(before, grid, strict=True))
-    averaged = {name: (values / total)[(slice(None), *inside)] for name, values in sums.items()}
+    averaged = {name: (values / total)[EVERY_CHANNEL + inside] for name, values in sums.items()}
     return averaged.pop(""), averaged
 
 
