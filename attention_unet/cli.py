@@ -113,7 +113,7 @@ def _train(options: Namespace, parser: ArgumentParser, console: Console) -> int:
 
 
 def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> int:
-    from attention_unet.inference.device import choose_device, precision_of
+    from attention_unet.devices import choose_device, precision_of
     from attention_unet.inference.model import load_model
     from attention_unet.inference.predict_files import claim_output, find_inputs, predict_files
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from torch import nn
 from torch.optim import AdamW
 
-from attention_unet.inference.device import precision_of
+from attention_unet.devices import precision_of
 from attention_unet.network import AttentionUNet
 from attention_unet.training.losses import SegmentationLoss
 

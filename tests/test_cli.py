@@ -89,7 +89,7 @@ def test_one_broken_scan_among_good_ones(cohort, run, tmp_path, capsys):
     ("arguments", "code", "message"),
     [
         (["predict", "-i", "x.nii.gz", "-o", "out", "-m", "nowhere"], 1, "nowhere: holds no model"),
-        (["predict", "-i", "x", "-o", "o", "-m", "m", "--device", "tpu"], 2, "--device tpu: not there"),
+        (["predict", "-i", "x", "-o", "o", "-m", "m", "--device", "tpu"], 2, "the device tpu is not there"),
         (["predict", "-i", "x", "-o", "o", "-m", "m", "--overlap", "1"], 2, "--overlap is 1.0: expected 0 to below 1"),
         (["evaluate", "-p", "nowhere", "-r", ".", "-o", "out"], 1, "nowhere: is no folder"),
         (["fetch", "hippocampuss"], 2, "no public dataset is called 'hippocampuss': there is hippocampus"),

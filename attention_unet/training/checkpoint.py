@@ -15,35 +15,46 @@ from attention_unet.errors import ModelError
 FORMAT = 1
 
 
-@dataclass
-class TrainingState:
-    """Where a training stands.
+@dataclass(frozen=True)
+class LearnerState:
+    """What is learned, between two steps.
 
     Attributes:
         step: optimiser steps taken.
-        validations: validations made.
-        elapsed: seconds taken.
         network: state of the network.
         averaged: state of the averaged network.
         optimizer: state of the optimiser.
         generator: state of torch's random numbers.
-        history: rows of history.csv so far.
     """
 
     step: int
-    validations: int
-    elapsed: float
     network: Mapping[str, Tensor]
     averaged: Mapping[str, Tensor]
     optimizer: Mapping[str, Any]
     generator: Tensor
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Where a training stands.
+
+    Attributes:
+        validations: validations made.
+        elapsed: seconds taken.
+        history: rows of history.csv so far.
+        learner: what is learned.
+    """
+
+    validations: int
+    elapsed: float
     history: list[dict[str, float]]
+    learner: LearnerState
 
 
 def save_state(path: Path, state: TrainingState) -> None:
     """Write the state in one piece: tensors and plain values only."""
     with replacing(path) as partial:
-        torch.save({"format": FORMAT, **vars(state)}, partial)
+        torch.save({"format": FORMAT, **vars(state), "learner": vars(state.learner)}, partial)
 
 
 def load_state(path: Path) -> TrainingState:
@@ -58,7 +69,7 @@ def load_state(path: Path) -> TrainingState:
             raise ModelError(
                 f"{path}: is of another format: this version reads {FORMAT}; resume with the version that wrote it"
             )
-        return TrainingState(**content)
+        return TrainingState(**{**content, "learner": LearnerState(**content["learner"])})
     except FileNotFoundError as error:
         raise ModelError(
             f"{path}: is not there: the run was stopped before it saved; start it again in a new --run"

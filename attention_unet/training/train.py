@@ -6,31 +6,31 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import torch
 import yaml
 from lightning_fabric import Fabric, seed_everything
 from rich.console import Console
 from rich.progress import Progress
-from torch import Tensor
 
 from attention_unet.atomic import write_text
-from attention_unet.config import Config, TrainingConfig
+from attention_unet.config import Config
 from attention_unet.data.cache import CachedCase, CaseCache
 from attention_unet.data.cases import Case, Dataset, find_cases, locate_dataset
 from attention_unet.data.patches import PatchDataset, ShareOfNumbers, load_patches
 from attention_unet.data.plan import Plan, make_plan, take_fingerprint
-from attention_unet.data.splits import Split, split_cases, write_split
-from attention_unet.errors import ConfigError, UserError
-from attention_unet.inference.device import precision_of
+from attention_unet.data.splits import Split, read_split, split_cases, write_split
+from attention_unet.devices import make_fabric, precision_of
+from attention_unet.errors import ConfigError, DataError, UserError
 from attention_unet.network import AttentionUNet
 from attention_unet.training.budget import Budget
 from attention_unet.training.checkpoint import TrainingState, load_state
 from attention_unet.training.fit import Training, fit
+from attention_unet.training.interruption import noticing_signals
+from attention_unet.training.learner import Learner
 from attention_unet.training.monitor import Monitor
 
 log = logging.getLogger(__name__)
@@ -58,126 +58,68 @@ def train(config: Config, run: Path, resume: bool = False, console: Console | No
     Raises:
         ConfigError: if the folder holds another run, or the configuration does not fit the data.
         DataError: if a file of the dataset is not what it should be.
+        Diverged: if the gradient is no longer finite.
         Interrupted: if the user stopped the training.
     """
     started = time.monotonic()
+    console = console or Console(stderr=True)
     dataset = find_cases(locate_dataset(config.data.root, config.data.dataset))
     state = _claim_folder(run, config, resume)
     fabric = make_fabric(config.training)
     fabric.launch()
-    seed_everything(config.training.seed, workers=False, verbose=False)
-    console = console or Console(stderr=True)
-    split, plan = _settle(config, dataset, run, fabric)
+    split, plan = _read_settled(run, dataset) if state else _settle(config, dataset, run, fabric)
+    training_cases = [case for case in dataset.cases if case.id in split.training]
     patches = PatchDataset(
-        _prepare_cases(config, dataset, split, plan, run, fabric, console),
+        _prepare_cases(config, training_cases, plan, run, fabric, console),
         plan.patch,
         plan.slice_axis,
         config.data.foreground_share,
         config.augmentation,
         config.training.seed,
     )
+    seed_everything(config.training.seed, workers=False, verbose=False)
     network = AttentionUNet(**plan.architecture)
-    precision = precision_of(config.training.precision, fabric.device)
-    held_out = [case for case in dataset.cases if case.id in split.validation]
-    if fabric.is_global_zero:
-        log.info(
-            "%d cases to train on, %d held out; %.2f million parameters on %s in %s; patches of %s",
-            len(split.training),
-            len(held_out),
-            sum(p.numel() for p in network.parameters()) / 1e6,
-            fabric.device,
-            str(precision).removeprefix("torch."),
-            " x ".join(map(str, plan.patch)),
-        )
-    budget = Budget.of(config.training, len(split.training))
+    learner = Learner(network, config.training, fabric, plan.labels.overlapping)
+    budget = Budget.of(config.training, len(training_cases))
     budget.started = started
+    if state:
+        learner.restore(state.learner)
+        budget.elapsed_before = state.elapsed
+    numbers = ShareOfNumbers(learner.step, config.training.batch, fabric.global_rank, fabric.world_size)
+    precision = precision_of(config.training.precision, fabric.device)
     monitor = None
-    if fabric.is_global_zero:
-        monitor = Monitor(run, plan.labels.names, [] if state is None else state.history, console)
-
-    def batches(first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        numbers = ShareOfNumbers(first_step, config.training.batch, fabric.global_rank, fabric.world_size)
-        return iter(load_patches(patches, numbers, config.data.workers))
-
-    try:
-        with noticing_signals() as caught, logging_to(run / "train.log"):
-            finished = fit(
-                Training(
-                    run,
-                    config.training,
-                    plan,
-                    fabric,
-                    network,
-                    batches,
-                    held_out,
-                    budget,
-                    monitor,
-                    precision,
-                    stop=lambda: bool(caught),
-                ),
-                state,
-            )
-    finally:
-        if monitor is not None:
-            monitor.close()
+    with noticing_signals() as caught, logging_to(run / "train.log", fabric.is_global_zero):
+        if fabric.is_global_zero:
+            monitor = Monitor(run, plan.labels.names, state.history if state else [], console)
+            _announce(network, split, plan, fabric, precision)
+        training = Training(
+            run,
+            config.training,
+            plan,
+            learner,
+            iter(load_patches(patches, numbers, config.data.workers)),
+            [case for case in dataset.cases if case.id in split.validation],
+            budget,
+            monitor,
+            precision,
+            stop=lambda: bool(caught),
+        )
+        try:
+            finished = fit(training, state.validations if state else 0)
+        finally:
+            if monitor is not None:
+                monitor.close()
     if not finished:
-        raise Interrupted(f"stopped and saved: go on by the same command with --resume --run {run}", caught[0])
-
-
-def make_fabric(config: TrainingConfig) -> Fabric:
-    """Devices, precision and processes. Under torchrun the number of processes is what it started.
-
-    Raises:
-        ConfigError: if the device asked for is not there, or the batch cannot be shared.
-    """
-    devices, nodes = config.devices, config.nodes
-    if "LOCAL_WORLD_SIZE" in os.environ:
-        devices = int(os.environ["LOCAL_WORLD_SIZE"])
-        nodes = int(os.environ["WORLD_SIZE"]) // devices
-    if config.batch % (devices * nodes):
-        raise ConfigError(
-            f"training.batch is {config.batch}: expected a multiple of the {devices * nodes} processes that share it"
-        )
-    accelerator = "gpu" if config.accelerator == "cuda" else config.accelerator
-    try:
-        device = Fabric(accelerator=accelerator, devices=1).device
-        precision = precision_of(config.precision, device)
-        return Fabric(
-            accelerator=accelerator,
-            devices=devices,
-            num_nodes=nodes,
-            precision="bf16-mixed" if precision == torch.bfloat16 else "32-true",
-        )
-    except (RuntimeError, ValueError) as error:  # Fabric's MisconfigurationException is one of the first
-        raise ConfigError(
-            f"training.accelerator is {config.accelerator}, training.devices {devices}: {error}"
-        ) from error
+        number = caught[0] if caught else signal.SIGINT  # another process was asked to stop
+        raise Interrupted(f"stopped and saved: go on by the same command with --resume --run {run}", number)
 
 
 @contextmanager
-def noticing_signals() -> Iterator[list[int]]:
-    """Collect Ctrl-C and SIGTERM instead of dying of them; a second one is left to its usual effect."""
-    caught: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-        for each, handler in before.items():
-            signal.signal(each, handler)
-        log.info("stopping after this step and saving; press Ctrl-C again to stop at once")
-
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
-    for each in before:
-        signal.signal(each, note)
-    try:
-        yield caught
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-
-@contextmanager
-def logging_to(path: Path) -> Iterator[None]:
-    """Write what is logged to a file as well."""
+def logging_to(path: Path, wanted: bool) -> Iterator[None]:
+    """Write what is logged to a file as well, if wanted."""
+    if not wanted:
+        yield
+        return
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logging.getLogger("attention_unet").addHandler(handler)
@@ -192,7 +134,8 @@ def _claim_folder(run: Path, config: Config, resume: bool) -> TrainingState | No
     """Check that the folder is free, or holds the run to resume."""
     path = run / "config.yaml"
     if not resume:
-        if path.exists() and int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        first_process = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+        if path.exists() and first_process:  # for the others, the first may have written it just now
             raise ConfigError(f"{run}: already holds a run: go on with it by --resume, or name another folder by --run")
         return None
     if not path.is_file():
@@ -223,11 +166,19 @@ def _settle(config: Config, dataset: Dataset, run: Path, fabric: Fabric) -> tupl
     return split, plan
 
 
+def _read_settled(run: Path, dataset: Dataset) -> tuple[Split, Plan]:
+    """Split and plan of a run to resume, whose cases must still be there."""
+    split = read_split(run / "splits.json")
+    missing = sorted({*split.training, *split.validation} - {case.id for case in dataset.cases})
+    if missing:
+        raise DataError(f"{dataset.root}: {len(missing)} cases of the run are not there: {missing[:5]}: put them back")
+    return split, Plan.from_json(json.loads((run / "plan.json").read_text(encoding="utf-8")))
+
+
 def _prepare_cases(
-    config: Config, dataset: Dataset, split: Split, plan: Plan, run: Path, fabric: Fabric, console: Console
+    config: Config, cases: Sequence[Case], plan: Plan, run: Path, fabric: Fabric, console: Console
 ) -> list[CachedCase]:
     """Prepare the training cases once; the first process on a machine does it, the others wait."""
-    cases: list[Case] = [case for case in dataset.cases if case.id in split.training]
     folder = Path(config.data.cache) if config.data.cache else run.parent / "cache"
     cache = CaseCache(folder, plan.preprocessing, plan.labels)
     with fabric.rank_zero_first(local=True):
@@ -236,3 +187,15 @@ def _prepare_cases(
                 task = bar.add_task("preparing cases", total=len(cases))
                 cache.add(cases, lambda: bar.advance(task))
     return [cache.load(case) for case in cases]
+
+
+def _announce(network: AttentionUNet, split: Split, plan: Plan, fabric: Fabric, precision: torch.dtype) -> None:
+    log.info(
+        "%d cases to train on, %d held out; %.2f million parameters on %s in %s; patches of %s",
+        len(split.training),
+        len(split.validation),
+        sum(p.numel() for p in network.parameters()) / 1e6,
+        fabric.device,
+        str(precision).removeprefix("torch."),
+        " x ".join(map(str, plan.patch)),
+    )

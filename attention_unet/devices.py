@@ -1,0 +1,70 @@
+"""Where, in which precision and in how many processes to compute."""
+
+import os
+from typing import TYPE_CHECKING
+
+import torch
+
+from attention_unet.config import TrainingConfig
+from attention_unet.errors import ConfigError
+
+if TYPE_CHECKING:  # predicting does without it
+    from lightning_fabric import Fabric
+
+
+def choose_device(name: str) -> torch.device:
+    """Device by name; "auto" takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ConfigError: if a device asked for by name is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind in there if there[kind]))
+    if not there.get(name, False):
+        raise ConfigError(
+            f"the device {name} is not there on this machine: expected auto or one of {[k for k in there if there[k]]}"
+        )
+    return torch.device(name)
+
+
+def precision_of(name: str, device: torch.device) -> torch.dtype:
+    """Precision by name, "auto", "bfloat16" or "float32"; "auto" is bfloat16 where the hardware computes in it."""
+    if name != "auto":
+        return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    else:
+        fast = False
+    return torch.bfloat16 if fast else torch.float32
+
+
+def make_fabric(config: TrainingConfig) -> "Fabric":
+    """Devices, precision and processes. Under torchrun the number of processes is what it started.
+
+    Raises:
+        ConfigError: if the device asked for is not there, or the batch cannot be shared.
+    """
+    from lightning_fabric import Fabric
+
+    devices, nodes = config.devices, config.nodes
+    if "LOCAL_WORLD_SIZE" in os.environ:
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    if config.batch % (devices * nodes):
+        raise ConfigError(
+            f"training.batch is {config.batch}: expected a multiple of the {devices * nodes} processes that share it"
+        )
+    device = choose_device(config.accelerator)
+    precision = precision_of(config.precision, device)
+    try:
+        return Fabric(
+            accelerator=device.type,
+            devices=devices,
+            num_nodes=nodes,
+            precision="bf16-mixed" if precision == torch.bfloat16 else "32-true",
+        )
+    except (RuntimeError, ValueError) as error:  # Fabric's MisconfigurationException is a RuntimeError
+        raise ConfigError(f"training.devices is {devices}, training.nodes {nodes}: {error}") from error

@@ -1,0 +1,103 @@
+"""What is learned and how a step changes it: the network, its averaged twin and the optimiser."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.swa_utils import AveragedModel
+
+from attention_unet.config import TrainingConfig
+from attention_unet.errors import UserError
+from attention_unet.network import AttentionUNet
+from attention_unet.training.checkpoint import LearnerState
+from attention_unet.training.losses import SegmentationLoss
+
+
+class Diverged(UserError):
+    """The loss is not a number any more."""
+
+
+class Learner:
+    """A network in training, the same in all processes after every step.
+
+    Args:
+        network: to train; moved to the device.
+        config: optimiser, clipping and averaging.
+        fabric: device, precision and processes.
+        overlapping: whether a voxel may belong to several classes.
+    """
+
+    def __init__(self, network: AttentionUNet, config: TrainingConfig, fabric: Fabric, overlapping: bool) -> None:
+        self.fabric = fabric
+        self.clip_norm = config.clip_norm
+        self.step = 0
+        self.network = network.to(fabric.device)
+        self._averaged = AveragedModel(self.network, multi_avg_fn=moving_average(config.average))
+        optimizer = AdamW(self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        self._wrapped, self.optimizer = fabric.setup(self.network, optimizer)
+        self._loss = SegmentationLoss(overlapping)
+
+    @property
+    def averaged(self) -> AttentionUNet:
+        """The averaged network, which is what a training yields, in eval mode."""
+        module = self._averaged.module.eval()
+        if not isinstance(module, AttentionUNet):
+            raise TypeError("the averaged network is not an AttentionUNet")
+        return module
+
+    def learn(self, image: Tensor, target: Tensor, learning_rate: float) -> float:
+        """Take one step on a batch (B, C, *S) and (B, T, *S); return its loss.
+
+        Raises:
+            Diverged: if the gradient is not finite; nothing has been changed then.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.zero_grad()
+        loss = self._loss(self._wrapped(image.to(self.fabric.device)), target.to(self.fabric.device))
+        self.fabric.backward(loss)
+        # The gradient is the same in all processes, so that all of them notice here, at the same step.
+        norm = self.fabric.clip_gradients(
+            self._wrapped, self.optimizer, max_norm=self.clip_norm, error_if_nonfinite=False
+        )
+        if norm is None or not torch.isfinite(norm):
+            raise Diverged(
+                f"the gradient is not finite at step {self.step + 1} (loss {loss.item():g}): lower "
+                "training.learning_rate, or look for odd values in the images; the last saved state is kept"
+            )
+        self.optimizer.step()
+        self._averaged.update_parameters(self.network)
+        self.step += 1
+        return float(loss.item())
+
+    def state(self) -> LearnerState:
+        """All that a later ``restore`` needs to go on to the same numbers."""
+        return LearnerState(
+            self.step,
+            self.network.state_dict(),
+            self._averaged.state_dict(),
+            self.optimizer.state_dict(),
+            torch.get_rng_state(),
+        )
+
+    def restore(self, state: LearnerState) -> None:
+        """Go back to a state."""
+        self.step = state.step
+        self.network.load_state_dict(state.network)
+        self._averaged.load_state_dict(state.averaged)
+        self.optimizer.load_state_dict(dict(state.optimizer))
+        torch.set_rng_state(state.generator)
+
+
+def moving_average(keep: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+    """Exponential moving average of weights that forgets its beginning: it keeps less of itself in early steps."""
+
+    @torch.no_grad()
+    def update(averages: Sequence[Tensor], weights: Sequence[Tensor], updates: Tensor | int) -> None:
+        share = min(keep, (1 + int(updates)) / (10 + int(updates)))
+        for average, weight in zip(averages, weights, strict=True):
+            average.lerp_(weight.to(average.dtype), 1 - share)
+
+    return update
