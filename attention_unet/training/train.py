@@ -67,7 +67,11 @@ def train(config: Config, run: Path, resume: bool = False, console: Console | No
     state = _claim_folder(run, config, resume)
     fabric = make_fabric(config.training)
     fabric.launch()
-    split, plan = _read_settled(run, dataset) if state else _settle(config, dataset, run, fabric)
+    split, plan = _read_settled(run, dataset) if state else _settle(config, dataset)
+    seed_everything(config.training.seed, workers=False, verbose=False)
+    network = _build(plan)
+    if fabric.is_global_zero and not state:
+        _write_settled(run, config, split, plan)
     training_cases = [case for case in dataset.cases if case.id in split.training]
     patches = PatchDataset(
         _prepare_cases(config, training_cases, plan, run, fabric, console),
@@ -77,8 +81,6 @@ def train(config: Config, run: Path, resume: bool = False, console: Console | No
         config.augmentation,
         config.training.seed,
     )
-    seed_everything(config.training.seed, workers=False, verbose=False)
-    network = AttentionUNet(**plan.architecture)
     learner = Learner(network, config.training, fabric, plan.labels.overlapping)
     budget = Budget.of(config.training, len(training_cases))
     budget.started = started
@@ -154,16 +156,25 @@ def _claim_folder(run: Path, config: Config, resume: bool) -> TrainingState | No
     return load_state(run / "last.pt")
 
 
-def _settle(config: Config, dataset: Dataset, run: Path, fabric: Fabric) -> tuple[Split, Plan]:
-    """Decide split and plan, and write them with the configuration: the run can be repeated from these alone."""
+def _settle(config: Config, dataset: Dataset) -> tuple[Split, Plan]:
+    """Decide what the configuration leaves open."""
     split = split_cases([c.id for c in dataset.cases], config.data.folds, config.data.fold, config.data.split_seed)
     training = [case for case in dataset.cases if case.id in split.training]
-    plan = make_plan(config, dataset, take_fingerprint(training, len(dataset.channels)))
-    if fabric.is_global_zero:
-        write_text(run / "config.yaml", yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
-        write_text(run / "plan.json", json.dumps(plan.to_json(), indent=2) + "\n")
-        write_split(run / "splits.json", split)
-    return split, plan
+    return split, make_plan(config, dataset, take_fingerprint(training, len(dataset.channels)))
+
+
+def _write_settled(run: Path, config: Config, split: Split, plan: Plan) -> None:
+    """Write what was decided with the configuration: the run can be repeated from these alone."""
+    write_text(run / "config.yaml", yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
+    write_text(run / "plan.json", json.dumps(plan.to_json(), indent=2) + "\n")
+    write_split(run / "splits.json", split)
+
+
+def _build(plan: Plan) -> AttentionUNet:
+    try:
+        return AttentionUNet(**plan.architecture)
+    except ValueError as error:
+        raise ConfigError(f"the network cannot be built as configured: {error}") from error
 
 
 def _read_settled(run: Path, dataset: Dataset) -> tuple[Split, Plan]:

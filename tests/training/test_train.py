@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from attention_unet.config import AttentionConfig, AugmentationConfig, Config, DataConfig, NetworkConfig, TrainingConfig
 from attention_unet.errors import ConfigError, DataError
@@ -56,9 +57,19 @@ def test_a_run_folder_holds_what_it_promises(unbroken):
     rows = list(csv.DictReader((unbroken / "history.csv").open()))
     assert [int(row["step"]) for row in rows] == [3, 6]
     assert {"loss", "dice", "dice Ventricle", "learning_rate", "patches_a_second", "minutes"} <= set(rows[0])
-    assert list((unbroken / "tensorboard").iterdir())
     split = json.loads((unbroken / "splits.json").read_text())
     assert (len(split["training"]), len(split["validation"])) == (6, 2)
+
+
+def test_tensorboard_shows_curves_and_slices(cohort, tmp_path):
+    train(config(cohort, steps=10), tmp_path / "run")
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    tags = events.Tags()
+    classes = {f"validation/dice {name}" for name in ("Ventricle", "Nucleus", "Lesion")}
+    assert {"loss/training", "learning_rate", "patches_a_second", "validation/dice", *classes} <= set(tags["scalars"])
+    assert tags["images"] == ["validation/slices"]
+    assert [event.step for event in events.Scalars("validation/dice")] == [5, 10]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -154,6 +165,10 @@ def test_wrong_configurations(cohort, tmp_path):
             train(config(cohort, training={"accelerator": "cuda"}), tmp_path / "run")
     with pytest.raises(DataError, match="no dataset here"):
         train(config(tmp_path / "nowhere"), tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"no attention mechanism is called 'gat'; there are gate, identity, spatial"):
+        train(config(cohort, attention=AttentionConfig(skips="gat")), tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"skips lie on levels 0 to 1, got attention levels \[7\]"):
+        train(config(cohort, attention=AttentionConfig(levels=[7])), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
