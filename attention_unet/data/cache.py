@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,14 +29,43 @@ class CachedCase:
         image: (C, *S) float32.
         target: what the network learns, as Labels.encode gives it.
         locations: voxels of classes, rows of (class, i, j, k), up to 5000 a class, grouped by class.
-        affine: from voxels of this grid to RAS+ millimetres.
     """
 
     id: str
     image: NDArray[np.float32]
     target: NDArray[np.uint8]
     locations: NDArray[np.int32]
-    affine: NDArray[np.float64]
+
+
+class CachedCases(Sequence[CachedCase]):
+    """Cases that are opened when they are looked at and closed when they are let go: however many there are, few files
+    are open and little memory is held.
+
+    Args:
+        folders: id and folder of each case.
+    """
+
+    def __init__(self, folders: Sequence[tuple[str, Path]]) -> None:
+        self.folders = folders
+
+    def __len__(self) -> int:
+        return len(self.folders)
+
+    @overload
+    def __getitem__(self, index: int) -> CachedCase: ...
+    @overload
+    def __getitem__(self, index: slice) -> "CachedCases": ...
+    def __getitem__(self, index: int | slice) -> "CachedCase | CachedCases":
+        """Open a case; its arrays stay on disk until they are looked at."""
+        if isinstance(index, slice):
+            return CachedCases(self.folders[index])
+        case, folder = self.folders[index]
+        return CachedCase(
+            case,
+            np.load(folder / "image.npy", mmap_mode="r"),
+            np.load(folder / "target.npy", mmap_mode="r"),
+            np.load(folder / "locations.npy"),
+        )
 
 
 class CaseCache:
@@ -64,16 +94,9 @@ class CaseCache:
         if problems:
             raise DataError("\n".join(problems))
 
-    def load(self, case: Case) -> CachedCase:
-        """A prepared case; arrays stay on disk until they are looked at."""
-        folder = self._ready(case).parent
-        return CachedCase(
-            case.id,
-            np.load(folder / "image.npy", mmap_mode="r"),
-            np.load(folder / "target.npy", mmap_mode="r"),
-            np.load(folder / "locations.npy"),
-            np.load(folder / "affine.npy"),
-        )
+    def open(self, cases: Sequence[Case]) -> "CachedCases":
+        """Prepared cases, in the same order."""
+        return CachedCases([(case.id, self._ready(case).parent) for case in cases])
 
     def _ready(self, case: Case) -> Path:
         """The file that is written last, in a folder that changes whenever a file of the case does."""
@@ -103,7 +126,6 @@ class CaseCache:
             ("image.npy", prepared.image.numpy()),
             ("target.npy", target),
             ("locations.npy", class_locations(target, self.labels)),
-            ("affine.npy", prepared.affine),
         ):
             with replacing(ready.parent / name) as partial:
                 np.save(partial, array, allow_pickle=False)

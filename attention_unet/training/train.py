@@ -18,7 +18,7 @@ from rich.progress import Progress
 
 from attention_unet.atomic import write_text
 from attention_unet.config import Config
-from attention_unet.data.cache import CachedCase, CaseCache
+from attention_unet.data.cache import CachedCases, CaseCache
 from attention_unet.data.cases import Case, Dataset, find_cases, locate_dataset
 from attention_unet.data.patches import PatchDataset, ShareOfNumbers, load_patches
 from attention_unet.data.plan import Plan, make_plan, take_fingerprint
@@ -188,7 +188,7 @@ def _read_settled(run: Path, dataset: Dataset) -> tuple[Split, Plan]:
 
 def _prepare_cases(
     config: Config, cases: Sequence[Case], plan: Plan, run: Path, fabric: Fabric, console: Console
-) -> list[CachedCase]:
+) -> CachedCases:
     """Prepare the training cases once; the first process on a machine does it, the others wait."""
     folder = Path(config.data.cache) if config.data.cache else run.parent / "cache"
     cache = CaseCache(folder, plan.preprocessing, plan.labels)
@@ -197,7 +197,7 @@ def _prepare_cases(
             with Progress(console=console, disable=not console.is_terminal) as bar:
                 task = bar.add_task("preparing cases", total=len(cases))
                 cache.add(cases, lambda: bar.advance(task))
-    return [cache.load(case) for case in cases]
+    return cache.open(cases)
 
 
 def _announce(network: AttentionUNet, split: Split, plan: Plan, fabric: Fabric, precision: torch.dtype) -> None:

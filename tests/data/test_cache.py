@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -30,7 +32,7 @@ def test_cases_are_prepared_once_and_again_when_they_change(tmp_path, monkeypatc
     cache.add([case], lambda: None)
     cache.add([case], lambda: None)
     assert stored == ["x"]
-    loaded = cache.load(case)
+    loaded = cache.open([case])[0]
     assert loaded.image.shape == (1, 6, 7, 8)
     np.testing.assert_array_equal(np.argwhere(loaded.target[0]), [[2, 3, 4], [5, 5, 5]])
     assert loaded.target[0, 5, 5, 5] == 2  # the class, not the integer of the file
@@ -38,7 +40,7 @@ def test_cases_are_prepared_once_and_again_when_they_change(tmp_path, monkeypatc
     case_of(tmp_path, label=label * 0)
     cache.add([case], lambda: None)
     assert stored == ["x", "x"]
-    assert len(cache.load(case).locations) == 0
+    assert len(cache.open([case])[0].locations) == 0
 
 
 def test_every_problem_is_listed(tmp_path):
@@ -72,6 +74,18 @@ def test_a_cohort_is_prepared_on_patient_axes(cohort, tmp_path):
     cache.add(dataset.cases, lambda: done.append(1))
     assert len(done) == len(dataset.cases)
     for case in dataset.cases:
-        target = cache.load(case).target[0]
+        target = cache.open([case])[0].target[0]
         nucleus, ventricle = np.argwhere(target == 2), np.argwhere(target == 1)
         assert nucleus[:, 2].mean() < ventricle[:, 2].mean()  # the nuclei lie below the ventricles in every patient
+
+
+def test_thousands_of_cases_hold_few_files_open(tmp_path):
+    case = case_of(tmp_path)
+    cache = CaseCache(tmp_path / "cache", PLAIN, LABELS)
+    cache.add([case], lambda: None)
+    many = cache.open([case] * 3000)
+    before = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").is_dir() else 0
+    total = sum(float(many[i].image[0, 0, 0, 0]) for i in range(len(many)))
+    after = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").is_dir() else 0
+    assert np.isfinite(total)
+    assert after <= before + 2

@@ -21,7 +21,7 @@ def cached(number, grid=(20, 24, 18), empty=False):
     if not empty:
         target[0, 2:4, 3:5, 4:6], target[0, 15, 20, 16] = 1, 2
     image = random.normal(size=(1, *grid)).astype(np.float32) + target
-    return CachedCase(f"case{number}", image, target, class_locations(target, LABELS), np.eye(4))
+    return CachedCase(f"case{number}", image, target, class_locations(target, LABELS))
 
 
 def dataset(cases, patch=(8, 8, 8), slice_axis=None, share=0.33, augmentation=ALL, seed=0):
@@ -101,7 +101,7 @@ def test_image_and_target_are_moved_together():
     grid = (24, 24, 24)
     target = np.zeros((1, *grid), dtype=np.uint8)
     target[0, 8:17, 9:15, 6:18] = 1
-    case = CachedCase("a", target.astype(np.float32), target, class_locations(target, LABELS), np.eye(4))
+    case = CachedCase("a", target.astype(np.float32), target, class_locations(target, LABELS))
     moving = AugmentationConfig(**{**vars(NONE), "affine": 1.0, "rotation_degrees": 30.0, "flip_axes": ["back-front"]})
     for n in range(5):
         image, moved = dataset([case], patch=(16, 16, 16), share=1.0, augmentation=moving)[n]
