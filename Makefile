@@ -8,7 +8,7 @@ DEMO := demo
 .PHONY: demo test clean
 
 demo: .venv/installed
-	rm -rf $(DEMO)/runs $(DEMO)/predictions $(DEMO)/evaluation
+	rm -rf $(DEMO)
 	@echo "== 1 of 4: a cohort of phantoms"
 	$(BIN)/attention-unet phantom --root $(DEMO)/data
 	@echo "== 2 of 4: training, two minutes"

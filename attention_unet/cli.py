@@ -21,6 +21,7 @@ from attention_unet.errors import ConfigError, DataError, UserError
 log = logging.getLogger("attention_unet")
 
 STRICT_YAML = "strict yaml"
+BUDGETS = ("minutes", "steps", "epochs")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser, subparsers = build_parser()
     try:
         try:
-            chosen = parser.parse_args(list(sys.argv[1:] if arguments is None else arguments))
+            chosen = parser.parse_args(_completed(list(sys.argv[1:] if arguments is None else arguments)))
         except Exception as error:  # jsonargparse raises several kinds, all about the call
             raise ConfigError(_explain(error, subparsers)) from error
         run = {"train": _train, "predict": _predict, "evaluate": _evaluate, "fetch": _fetch, "phantom": _phantom}
@@ -91,10 +92,13 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
 
     fetch = add("fetch", "Download a public dataset.")
     fetch.add_argument("dataset", type=str, help="hippocampus")
-    fetch.add_argument("--root", type=str, default="data", help="folder to put it in")
+    where = "folder to put it in (default: $ATTENTION_UNET_DATA, else data)"
+    fetch.add_argument("--root", type=str | None, help=where)
 
     phantom = add("phantom", "Make a dataset of MR-like phantoms.")
-    phantom.add_argument("--root", type=str, default="data", help="folder to put it in")
+    phantom.add_argument(
+        "--root", type=str | None, help="folder to put it in (default: $ATTENTION_UNET_DATA, else data)"
+    )
     phantom.add_argument("--training", type=int, default=24, help="cases to train on")
     phantom.add_argument("--test", type=int, default=6, help="cases to test on")
     phantom.add_argument("--seed", type=int, default=0, help="of the cohort")
@@ -125,7 +129,7 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
     if options.held_out_of:
         chosen = _held_out(options.held_out_of, [case.id for case in cases])
         cases = [case for case in cases if case.id in chosen]
-    left = claim_output(output, source, cases, resume=options.resume, overwrite=options.overwrite)
+    left = claim_output(output, source, cases, model, resume=options.resume, overwrite=options.overwrite)
     with _counting(console, "predicting", len(left)) as done:
         failed = predict_files(
             left,
@@ -141,7 +145,7 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
 
 
 def _evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> int:
-    from attention_unet.data.volumes import list_volumes, stem
+    from attention_unet.data.volumes import volumes_by_case
     from attention_unet.evaluation.evaluate import evaluate_folder, find_labels
     from attention_unet.evaluation.showcase import draw_showcase
     from attention_unet.evaluation.summary import print_table
@@ -150,7 +154,9 @@ def _evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> i
     for folder in (predictions, references):
         if not folder.is_dir():
             raise DataError(f"{folder}: is no folder: expected one of label maps")
-    cases = [stem(path) for path in list_volumes(references)]
+    if options.tolerance_mm < 0:
+        raise ConfigError(f"--tolerance-mm is {options.tolerance_mm}: expected 0 or more")
+    cases = list(volumes_by_case(references))
     if not cases:
         raise DataError(f"{references}: holds no NIfTI file: expected the true label maps")
     if options.held_out_of:
@@ -162,12 +168,14 @@ def _evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> i
         )
     print_table(summary, _table_console())
     log.info("metrics.csv and summary.json lie in %s", output)
+    code = _report_failures(failed)
     if options.images:
         log.info("a picture lies in %s", draw_showcase(predictions, references, Path(options.images), output, labels))
-    return _report_failures(failed)
+    return code
 
 
 def _fetch(options: Namespace, parser: ArgumentParser, console: Console) -> int:
+    from attention_unet.data.cases import data_root
     from attention_unet.data.fetch import DATASETS, fetch
 
     if options.dataset not in DATASETS:
@@ -175,18 +183,33 @@ def _fetch(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     dataset = DATASETS[options.dataset]
     with Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(options.dataset, total=None)
-        folder = fetch(dataset, Path(options.root), lambda have, total: bar.update(task, completed=have, total=total))
+        folder = fetch(
+            dataset, data_root(options.root), lambda have, total: bar.update(task, completed=have, total=total)
+        )
     log.info("%s is there; licence: %s", folder, dataset.licence)
     return 0
 
 
 def _phantom(options: Namespace, parser: ArgumentParser, console: Console) -> int:
+    from attention_unet.data.cases import data_root
     from attention_unet.data.phantom import make_cohort
 
     with _counting(console, "making phantoms", options.training + options.test) as done:
-        folder = make_cohort(Path(options.root), options.training, options.test, options.seed, done)
+        folder = make_cohort(data_root(options.root), options.training, options.test, options.seed, done)
     log.info("%d cases to train on and %d to test on lie in %s", options.training, options.test, folder)
     return 0
+
+
+def _completed(arguments: list[str]) -> list[str]:
+    """Say what a call leaves unsaid: a resumed run has its own configuration, a budget replaces that of the file."""
+    given = [name for name in BUDGETS if any(a.split("=")[0] == f"--training.{name}" for a in arguments)]
+    if given:
+        arguments = [*arguments, *(f"--training.{name}=null" for name in BUDGETS if name not in given)]
+    if "--resume" in arguments and "train" in arguments and "--config" not in arguments and "--run" in arguments[:-1]:
+        run = arguments[arguments.index("--run") + 1]
+        after = arguments.index("train") + 1
+        arguments = [*arguments[:after], "--config", str(Path(run) / "config.yaml"), *arguments[after:]]
+    return arguments
 
 
 def _held_out(run: str, cases: Sequence[str]) -> list[str]:

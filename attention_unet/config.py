@@ -114,7 +114,7 @@ class TrainingConfig:
     """The budget, the optimiser and the machine.
 
     Attributes:
-        minutes: budget by the clock, everything included; the learning rate follows it.
+        minutes: budget by the clock, validations included, preparation of the cases not; the learning rate follows it.
         steps: budget in optimiser steps.
         epochs: budget in epochs, one epoch showing as many patches as there are training cases.
         batch: patches a step, over all devices.
@@ -123,7 +123,8 @@ class TrainingConfig:
         weight_decay: of AdamW.
         clip_norm: largest norm of the gradient.
         average: most that the averaged weights keep of themselves at a step; 0 turns averaging off.
-        validations: whole-volume validations over the budget; the last is after the last step.
+        validations: whole-volume validations over the budget; the last is after the last step. Each tells how much time
+            to keep for the last, so that with a single one a budget in minutes is overrun by it.
         checkpoint_minutes: longest time between two saved states.
         precision: "auto" is bfloat16 where the hardware computes in it, else float32.
         accelerator: "auto", "cpu", "cuda" or "mps".
@@ -214,3 +215,6 @@ def check(config: Config) -> None:
         demand(value > 0, f"training.{name}", value, "more than 0")
     demand(0 <= training.average < 1, "training.average", training.average, "0 to below 1")
     demand(0 <= training.warmup < 1, "training.warmup", training.warmup, "0 to below 1")
+    demand(training.weight_decay >= 0, "training.weight_decay", training.weight_decay, "0 or more")
+    for name, seed in (("data.split_seed", data.split_seed), ("training.seed", training.seed)):
+        demand(0 <= seed < 2**32, name, seed, "0 to 4294967295")

@@ -85,6 +85,26 @@ def test_one_broken_scan_among_good_ones(cohort, run, tmp_path, capsys):
     assert "damaged or cut short" in error
 
 
+def test_a_budget_on_the_command_line_replaces_that_of_the_file(cohort, tmp_path):
+    (tmp_path / "c.yaml").write_text("training: {minutes: 60}\n")
+    call = [
+        "train",
+        "--config",
+        str(tmp_path / "c.yaml"),
+        "--data.root",
+        str(cohort),
+        "--run",
+        str(tmp_path / "run"),
+        *SMALL,
+    ]
+    call[call.index("--training.steps") + 1] = "2"
+    assert main(call) == 0
+    (tmp_path / "run" / "history.csv").unlink()
+    assert (
+        main(["train", "--resume", "--run", str(tmp_path / "run")]) == 0
+    )  # nothing is left to do, and it knows its own
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -92,6 +112,9 @@ def test_one_broken_scan_among_good_ones(cohort, run, tmp_path, capsys):
         (["predict", "-i", "x", "-o", "o", "-m", "m", "--device", "tpu"], 2, "the device tpu is not there"),
         (["predict", "-i", "x", "-o", "o", "-m", "m", "--overlap", "1"], 2, "--overlap is 1.0: expected 0 to below 1"),
         (["evaluate", "-p", "nowhere", "-r", ".", "-o", "out"], 1, "nowhere: is no folder"),
+        (["evaluate", "-p", ".", "-r", ".", "-o", "out", "--tolerance-mm", "-1"], 2, "--tolerance-mm is -1.0"),
+        (["train", "--training.seed", "-1"], 2, "training.seed is -1: expected 0 to"),
+        (["train", "--resume", "--run", "nowhere"], 2, "nowhere"),
         (["fetch", "hippocampuss"], 2, "no public dataset is called 'hippocampuss': there is hippocampus"),
         (["train", "--data.dataset", "None such"], 1, "no dataset here"),
     ],

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from attention_unet.atomic import replacing, write_text
 from attention_unet.data.cases import Case
 from attention_unet.data.labels import Labels
-from attention_unet.data.preprocessing import Prepared, Preprocessing, prepare, read_channels, read_label_of
+from attention_unet.data.preprocessing import Preprocessing, prepare, read_channels, read_label_of
 from attention_unet.errors import DataError
 
 FORMAT = 1  # raised whenever what is stored changes
@@ -71,8 +71,9 @@ class CachedCases(Sequence[CachedCase]):
 class CaseCache:
     """Cases prepared in one way, in a folder named after that way."""
 
-    def __init__(self, folder: Path, preprocessing: Preprocessing, labels: Labels) -> None:
+    def __init__(self, folder: Path, preprocessing: Preprocessing, labels: Labels, channels: int) -> None:
         self.preprocessing = preprocessing
+        self.channels = channels
         self.labels = labels
         way = json.dumps([FORMAT, preprocessing.to_json(), labels.to_json()], sort_keys=True)
         self.folder = folder / hashlib.sha256(way.encode()).hexdigest()[:16]
@@ -112,15 +113,16 @@ class CaseCache:
 
     def _store(self, case: Case) -> None:
         image = read_channels(case)
+        if len(image.array) != self.channels:
+            found = len(image.array)
+            raise DataError(f"{image.path}: has {found} channels, the dataset has {self.channels}: must agree")
         label = read_label_of(case, image)
-        if label is None:
-            raise DataError(f"{case.images[0]}: has no label: expected one to train on")
         unknown = self.labels.unknown(label.array)
         if unknown:
             known = ", ".join(f"{name} {list(group)}" for name, group in self.labels.integers.items())
             raise DataError(f"{label.path}: holds the labels {unknown[:10]}: expected 0 and {known}; see dataset.json")
         prepared = prepare(image, label, self.preprocessing)
-        target = self._target(prepared)
+        target = self.labels.encode(prepared.label[0].numpy().round())
         ready = self._ready(case)
         for name, array in (
             ("image.npy", prepared.image.numpy()),
@@ -130,11 +132,6 @@ class CaseCache:
             with replacing(ready.parent / name) as partial:
                 np.save(partial, array, allow_pickle=False)
         write_text(ready, "")
-
-    def _target(self, prepared: Prepared) -> NDArray[np.uint8]:
-        if prepared.label is None:
-            raise DataError("a case without label cannot be cached for training")
-        return self.labels.encode(prepared.label.numpy().round().astype(np.int64)[0])
 
 
 def class_locations(target: NDArray[np.uint8], labels: Labels) -> NDArray[np.int32]:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from attention_unet.data.labels import Labels
-from attention_unet.data.volumes import list_volumes, read_labels, stem
+from attention_unet.data.volumes import list_volumes, read_labels, read_volume, stem
 from attention_unet.errors import DataError
 
+MOST_CLASSES = 254  # the network's targets are bytes
 CHANNEL_SUFFIX = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 
 
@@ -37,13 +38,18 @@ class Dataset:
     labels: Labels
 
 
+def data_root(root: str | None) -> Path:
+    """Folder of datasets: ``root``, else $ATTENTION_UNET_DATA, else ./data."""
+    return Path(root or os.environ.get("ATTENTION_UNET_DATA") or "data")
+
+
 def locate_dataset(root: str | None, dataset: str) -> Path:
     """Folder of a dataset: under ``root``, else under $ATTENTION_UNET_DATA, else under ./data.
 
     Raises:
         DataError: if there is no such folder, naming where it was looked for.
     """
-    base = Path(root or os.environ.get("ATTENTION_UNET_DATA") or "data")
+    base = data_root(root)
     if root and dataset and not (base / dataset).is_dir() and _layout(base):
         return base  # the root is the dataset itself
     folder = base / dataset
@@ -66,7 +72,7 @@ def find_cases(root: Path) -> Dataset:
         DataError: listing everything that is missing.
     """
     layout = _layout(root)
-    description = _read_description(root / "dataset.json") if (root / "dataset.json").is_file() else {}
+    description = read_description(root / "dataset.json") if (root / "dataset.json").is_file() else {}
     if layout == "decathlon":
         cases = _listed_cases(root, description)
     elif folders := _image_and_label_folders(root):
@@ -74,10 +80,9 @@ def find_cases(root: Path) -> Dataset:
     else:
         raise DataError(f"{root}: no dataset here: expected dataset.json, or folders of images and labels")
     _check_files(root, cases)
-    channels = description.get("channel_names") or description.get("modality") or {}
-    names = tuple(str(channels[key]) for key in sorted(channels, key=int))
+    names = _described_channels(root / "dataset.json", description)
     if not names:
-        names = tuple(f"channel {i}" for i in range(len(cases[0].images)))
+        names = tuple(f"channel {i}" for i in range(sum(len(read_volume(path).array) for path in cases[0].images)))
     if "labels" in description:
         labels = describe_labels(root / "dataset.json")
     else:
@@ -91,7 +96,11 @@ def group_channels(paths: Iterable[Path], channels: int | None = None) -> dict[s
 
     Args:
         paths: image files.
-        channels: the number of channels there must be for suffixes to count, if it is known.
+        channels: the number of channels, if it is known. If there are several and every file has a suffix below it, a
+            case that lacks a file is still a case: its missing file is listed, and reading it will fail.
+
+    Raises:
+        DataError: if a case is there twice.
     """
     paths = list(paths)
     by_case: dict[str, list[tuple[int, Path]]] = defaultdict(list)
@@ -100,6 +109,8 @@ def group_channels(paths: Iterable[Path], channels: int | None = None) -> dict[s
         if match:
             by_case[match["case"]].append((int(match["channel"]), path))
     suffixed = sum(len(group) for group in by_case.values()) == len(paths) > 0
+    if suffixed and channels and channels > 1 and all(number < channels for g in by_case.values() for number, _ in g):
+        return {case: _all_channels(dict(group), case, channels) for case, group in by_case.items()}
     counts = {tuple(sorted(channel for channel, _ in group)) for group in by_case.values()}
     if suffixed and len(counts) == 1:
         (found,) = counts
@@ -115,9 +126,15 @@ def group_channels(paths: Iterable[Path], channels: int | None = None) -> dict[s
     return cases
 
 
+def _all_channels(files: dict[int, Path], case: str, channels: int) -> tuple[Path, ...]:
+    sibling = next(iter(files.values()))
+    ending = sibling.name.removeprefix(stem(sibling))
+    return tuple(files.get(i, sibling.with_name(f"{case}_{i:04d}{ending}")) for i in range(channels))
+
+
 def _layout(root: Path) -> str | None:
     description = root / "dataset.json"
-    if description.is_file() and "training" in _read_description(description):
+    if description.is_file() and "training" in read_description(description):
         return "decathlon"
     return "folders" if _image_and_label_folders(root) else None
 
@@ -129,7 +146,12 @@ def _image_and_label_folders(root: Path) -> tuple[Path, Path] | None:
     return None
 
 
-def _read_description(path: Path) -> dict[str, Any]:
+def read_description(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        DataError: if the file holds none.
+    """
     try:
         description = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
@@ -139,7 +161,17 @@ def _read_description(path: Path) -> dict[str, Any]:
     return description
 
 
+def _described_channels(path: Path, description: dict[str, Any]) -> tuple[str, ...]:
+    channels = description.get("channel_names") or description.get("modality") or {}
+    try:
+        return tuple(str(channels[key]) for key in sorted(channels, key=int))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: channels are {channels!r}: expected an object from number to name") from error
+
+
 def _listed_cases(root: Path, description: dict[str, Any]) -> list[Case]:
+    if not isinstance(description["training"], list):
+        raise DataError(f"{root / 'dataset.json'}: training is {description['training']!r}: expected a list of cases")
     cases = []
     for entry in description["training"]:
         if not (
@@ -187,11 +219,13 @@ def describe_labels(path: Path) -> Labels:
     Raises:
         DataError: if they are not so written.
     """
-    description = _read_description(path)
+    description = read_description(path)
     integers: dict[str, tuple[int, ...]] = {}
     try:
         for key, value in description["labels"].items():
             name, group = (value, key) if str(key).isdigit() else (key, value)
+            if str(name) in integers or str(name) == "ignore":
+                raise DataError(f"{path}: the label {name!r} is there twice, or one to ignore: neither is supported")
             numbers = tuple(int(n) for n in group) if isinstance(group, list) else (int(group),)
             if numbers != (0,):
                 integers[str(name)] = numbers
@@ -200,6 +234,8 @@ def describe_labels(path: Path) -> Labels:
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: labels are not name: integer ({error}): expected that") from error
+    if len(integers) > MOST_CLASSES:
+        raise DataError(f"{path}: has {len(integers)} classes: expected at most {MOST_CLASSES}")
     if not integers or len(painted) != len(integers):
         raise DataError(f"{path}: {len(integers)} classes, {len(painted)} in regions_class_order: must agree")
     labels = Labels(integers, painted)

@@ -60,7 +60,10 @@ def fetch(dataset: PublicDataset, root: Path, progress: Callable[[int, int | Non
     target = root / dataset.folder
     if target.is_dir():
         return target
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{root}: cannot be written ({error.strerror}): name another place by --root") from error
     archive = root / f"{dataset.folder}.tar"
     partial = root / f"{dataset.folder}.tar.part"
     if not archive.is_file():

@@ -3,7 +3,6 @@ all that is random about it follows from the seed and n alone."""
 
 import signal
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -52,13 +51,13 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
             self.wide = tuple(wide)
             self.spatial = spatial_change(augmentation, inner)
             self.appearance = appearance_change(augmentation, axes)
-        self._order = lru_cache(maxsize=2)(self._shuffled)
+        self._shuffled: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, dtype=np.int64))
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
         """Patch ``number``: image (C, *S) float32 and target (T, *S) uint8."""
         random = np.random.RandomState([self.seed, number % 2**32])
         epoch, place = divmod(number, len(self.cases))
-        case = self.cases[self._order(epoch)[place]]
+        case = self.cases[int(self._order(epoch)[place])]
         start = box_start(self._draw_centre(case, random), self.patch, case.image.shape[1:])
         moved = self.augmentation is not None and random.uniform() < self.augmentation.affine
         size = self.wide if moved else self.patch
@@ -74,8 +73,11 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
             item = change(item)
         return torch.as_tensor(item["image"]).float(), torch.as_tensor(item["target"]).to(torch.uint8)
 
-    def _shuffled(self, epoch: int) -> NDArray[np.int64]:
-        return np.random.RandomState([self.seed, epoch % 2**32, 1]).permutation(len(self.cases))
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        if self._shuffled[0] != epoch:
+            random = np.random.RandomState([self.seed, epoch % 2**32, 1])
+            self._shuffled = (epoch, random.permutation(len(self.cases)))
+        return self._shuffled[1]
 
     def _draw_centre(self, case: CachedCase, random: np.random.RandomState) -> list[int]:
         """Centre of the patch: on a voxel of a class drawn at equal odds, or anywhere that keeps the patch inside."""

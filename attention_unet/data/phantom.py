@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from attention_unet.atomic import replacing, write_text
+from attention_unet.errors import ConfigError
 
 Array = NDArray[np.float64]
 
@@ -36,8 +37,15 @@ def make_cohort(root: Path, training: int, test: int, seed: int, done: Callable[
 
     Returns:
         The folder of the dataset.
+
+    Raises:
+        ConfigError: if the folder is there already, or a number is out of range.
     """
     folder = root / NAME
+    if training < 1 or test < 0:
+        raise ConfigError(f"a cohort of {training} and {test} cases: expected at least 1 to train on and 0 to test on")
+    if folder.exists():
+        raise ConfigError(f"{folder}: is there already: remove it, or name another place by --root")
     for number in range(training + test):
         random = np.random.RandomState([seed, number])
         part = "Tr" if number < training else "Ts"

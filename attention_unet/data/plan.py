@@ -14,9 +14,8 @@ import numpy as np
 from attention_unet.config import AttentionConfig, Config
 from attention_unet.data.cases import Case, Dataset
 from attention_unet.data.labels import Labels
-from attention_unet.data.preprocessing import Preprocessing, foreground_box
-from attention_unet.data.volumes import read_volume
-from attention_unet.errors import DataError
+from attention_unet.data.preprocessing import Preprocessing, foreground_box, read_channels
+from attention_unet.errors import ConfigError
 
 FINGERPRINT_CASES = 20
 ANISOTROPIC = 3.0  # a dataset is anisotropic if one axis has voxels this many times larger than the others
@@ -46,7 +45,8 @@ class Plan:
         channels: names of the image channels, in order.
         labels: the classes.
         preprocessing: how a volume is brought to the network's grid.
-        patch: voxels of a patch or window along RAS+ axes; 1 across the slices of a 2-D network.
+        patch: voxels of a patch or window along RAS+ axes.
+        slice_axis: the RAS+ axis that a 2-D network does not see, along which its patch has 1 voxel; None in 3-D.
         architecture: arguments of AttentionUNet.
     """
 
@@ -54,12 +54,8 @@ class Plan:
     labels: Labels
     preprocessing: Preprocessing
     patch: tuple[int, int, int]
+    slice_axis: int | None
     architecture: dict[str, Any]
-
-    @property
-    def slice_axis(self) -> int | None:
-        """The RAS+ axis that a 2-D network does not see; None in 3-D."""
-        return self.patch.index(1) if self.architecture["dims"] == 2 else None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a JSON file."""
@@ -68,6 +64,7 @@ class Plan:
             "labels": self.labels.to_json(),
             "preprocessing": self.preprocessing.to_json(),
             "patch": list(self.patch),
+            "slice_axis": self.slice_axis,
             "architecture": self.architecture,
         }
 
@@ -79,30 +76,26 @@ class Plan:
             labels=Labels.from_json(plain["labels"]),
             preprocessing=Preprocessing.from_json(plain["preprocessing"]),
             patch=tuple(plain["patch"]),
+            slice_axis=plain["slice_axis"],
             architecture=plain["architecture"],
         )
 
 
-def take_fingerprint(cases: Sequence[Case], channels: int) -> Fingerprint:
+def take_fingerprint(cases: Sequence[Case]) -> Fingerprint:
     """Read up to 20 cases, evenly spread over the list.
 
     Raises:
-        DataError: if an image has not as many channels as the dataset says.
+        DataError: if an image is damaged.
     """
     chosen = [cases[i] for i in np.unique(np.linspace(0, len(cases) - 1, FINGERPRINT_CASES).round().astype(int))]
     grids, spacings, kept = [], [], []
     for case in chosen:
-        volumes = [read_volume(path) for path in case.images]
-        found = sum(len(volume.array) for volume in volumes)
-        if found != channels:
-            raise DataError(f"{case.images[0]}: {found} channels found, the dataset says {channels}: must agree")
-        # Orientation without reading: which file axis runs along each RAS+ axis.
-        order = nib.io_orientation(volumes[0].affine)[:, 0].argsort()
-        box = foreground_box(np.concatenate([volume.array for volume in volumes]))
-        edges = np.array([stop - start for start, stop in box])
+        volume = read_channels(case)
+        order = nib.io_orientation(volume.affine)[:, 0].argsort()  # the file axis along each RAS+ axis
+        edges = np.array([stop - start for start, stop in foreground_box(volume.array)])
         grids.append(edges[order])
-        spacings.append(np.array(volumes[0].spacing_mm)[order])
-        kept.append(edges.prod() / np.prod(volumes[0].grid))
+        spacings.append(np.array(volume.spacing_mm)[order])
+        kept.append(edges.prod() / np.prod(volume.grid))
     return Fingerprint(np.array(grids), np.array(spacings), np.array(kept))
 
 
@@ -111,9 +104,8 @@ def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint) -> Pla
     spacing = np.array(config.data.spacing_mm or target_spacing(fingerprint))
     dims = config.network.dims
     grid = np.median(fingerprint.grids * fingerprint.spacings_mm, axis=0) / spacing
-    in_plane = np.ones(3, dtype=bool)
-    if dims == 2:
-        in_plane[len(spacing) - 1 - int(spacing[::-1].argmax())] = False  # of equal axes the last: axial slices
+    slice_axis = choose_slice_axis(config.data.patch, spacing) if dims == 2 else None
+    in_plane = np.arange(3) != slice_axis
     size = np.array(config.data.patch or fit_patch(grid, spacing, in_plane, config.data.patch_voxels))
     strides, kernels = plan_levels(size[in_plane], spacing[in_plane], config.network.max_levels)
     if not config.data.patch:
@@ -129,6 +121,7 @@ def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint) -> Pla
             nonzero=bool(np.median(fingerprint.kept) < 0.75),
         ),
         patch=tuple(int(s) for s in size),  # type: ignore[arg-type]
+        slice_axis=slice_axis,
         architecture={
             "dims": dims,
             "in_channels": len(dataset.channels),
@@ -142,6 +135,20 @@ def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint) -> Pla
             **_attention(config.attention, len(kernels)),
         },
     )
+
+
+def choose_slice_axis(patch: list[int] | None, spacing: np.ndarray) -> int:
+    """The axis across the slices of a 2-D network: the one along which a given patch has 1 voxel, else that of the
+    largest voxels; of equal ones the last, which gives axial slices.
+
+    Raises:
+        ConfigError: if a given patch names no such axis, or several.
+    """
+    if patch is None:
+        return 2 - int(spacing[::-1].argmax())
+    if patch.count(1) != 1:
+        raise ConfigError(f"data.patch is {patch}: a 2-D network needs exactly one 1 in it, across its slices")
+    return patch.index(1)
 
 
 def target_spacing(fingerprint: Fingerprint) -> list[float]:

@@ -46,12 +46,12 @@ class Prepared:
 
     Attributes:
         image: (C, *S) float32, mean 0 and standard deviation 1 a channel.
-        label: integers as in the label file (1, *S), or None.
+        label: integers as in the label file (1, *S); (0, *S) if there is no label.
         affine: 4 x 4, from voxels of this grid to RAS+ millimetres.
     """
 
     image: Tensor
-    label: Tensor | None
+    label: Tensor
     affine: NDArray[np.float64]
 
 
@@ -68,14 +68,14 @@ def read_channels(case: Case) -> Volume:
     return Volume(first.path, np.concatenate([v.array for v in volumes]), first.affine, first.header)
 
 
-def read_label_of(case: Case, image: Volume) -> Volume | None:
-    """Read the label of a case, if it has one, and check that it lies on the image.
+def read_label_of(case: Case, image: Volume) -> Volume:
+    """Read the label of a case and check that it lies on the image.
 
     Raises:
-        DataError: if it is damaged or lies elsewhere.
+        DataError: if there is none, it is damaged, or it lies elsewhere.
     """
     if case.label is None:
-        return None
+        raise DataError(f"{image.path}: has no label: expected one to train on or to score against")
     label = read_labels(case.label)
     check_same_grid(label, image)
     return label
@@ -111,7 +111,7 @@ def prepare(image: Volume, label: Volume | None, preprocessing: Preprocessing) -
         raise DataError(f"{image.path}: nothing is left of {image.grid} voxels at {preprocessing.spacing_mm} mm")
     return Prepared(
         image=prepared.as_tensor().contiguous(),
-        label=done["label"].as_tensor() if label is not None else None,
+        label=done["label"].as_tensor() if label is not None else torch.empty(0, *prepared.shape[1:]),
         affine=prepared.affine.numpy(),
     )
 

@@ -1,6 +1,7 @@
 """The one place that reads and writes volumes: NIfTI files with their geometry, checked to the last byte."""
 
 import gzip
+import itertools
 import warnings
 import zlib
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from attention_unet.errors import DataError
 
 ENDINGS = (".nii.gz", ".nii")
 GZIP_MAGIC = b"\x1f\x8b"
+NIFTI2_MAGIC = (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")  # the size of its header, 540, in either byte order
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,20 @@ def is_volume(path: Path) -> bool:
 def list_volumes(folder: Path) -> list[Path]:
     """Volumes of a folder, sorted by name."""
     return sorted(path for path in folder.iterdir() if is_volume(path))
+
+
+def volumes_by_case(folder: Path) -> dict[str, Path]:
+    """Volumes of a folder by their names without endings.
+
+    Raises:
+        DataError: if a case is there twice, as .nii and .nii.gz.
+    """
+    found: dict[str, Path] = {}
+    for path in list_volumes(folder):
+        if stem(path) in found:
+            raise DataError(f"{path}: the case is there twice, also as {found[stem(path)].name}: keep one")
+        found[stem(path)] = path
+    return found
 
 
 def read_volume(path: Path) -> Volume:
@@ -122,7 +138,7 @@ def check_same_grid(volume: Volume, other: Volume) -> None:
         raise DataError(
             f"{volume.path}: grid is {volume.grid}, but {other.path} has {other.grid}: they must be the same"
         )
-    corners = np.array([[0, 0, 0, 1], [*(n - 1 for n in volume.grid), 1]], dtype=float).T
+    corners = np.array([[*corner, 1] for corner in itertools.product(*((0, n - 1) for n in volume.grid))]).T
     shift_mm = float(np.abs((volume.affine - other.affine) @ corners).max())
     if shift_mm > 0.5 * min(volume.spacing_mm):
         raise DataError(
@@ -170,11 +186,17 @@ def _load(path: Path) -> nib.Nifti1Image:
             data = gzip.decompress(data)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataError(f"{path}: is damaged or cut short ({error}): copy it again") from error
+    if data[:4] in NIFTI2_MAGIC:
+        raise DataError(f"{path}: is NIfTI-2: expected NIfTI-1; convert it")
     try:
         image = nib.Nifti1Image.from_bytes(data)
     except (ImageFileError, HeaderDataError, WrapStructError, ValueError, OverflowError) as error:
         kind = "looks like a web page" if data.lstrip()[:1] == b"<" else "is not a NIfTI file"
         raise DataError(f"{path}: {kind} ({error}): expected a NIfTI volume") from error
+    raw = nib.Nifti1Header(data[: nib.Nifti1Header.sizeof_hdr], check=False)  # nibabel forgets the scaling it has read
+    zooms, scaling = raw["pixdim"][1:4], [float(raw["scl_slope"]), float(raw["scl_inter"])]
+    if not np.isfinite(zooms).all() or np.isinf(scaling).any():
+        raise DataError(f"{path}: its header has voxels of {zooms.tolist()} mm and scaling {scaling}: expected numbers")
     offset = int(image.dataobj.offset)
     shape, itemsize = image.shape, image.get_data_dtype().itemsize
     expected = offset + itemsize * int(np.prod([int(n) for n in shape], dtype=object))
@@ -192,7 +214,13 @@ def _checked_affine(path: Path, image: nib.Nifti1Image) -> NDArray[np.float64]:
             f"{path}: its affine maps no volume (not finite or singular): repair the header's sform or qform"
         )
     sform, sform_code = image.get_sform(coded=True)
-    qform, qform_code = image.get_qform(coded=True)
+    try:
+        qform, qform_code = image.get_qform(coded=True)
+    except ValueError:  # a quaternion that is none
+        if sform_code == 0:
+            raise DataError(f"{path}: its qform is no rotation and it has no sform: repair the header") from None
+        warnings.warn(f"{path}: its qform is no rotation: the sform is used", stacklevel=4)
+        return np.asarray(affine, dtype=np.float64)
     if sform_code == 0 and qform_code == 0:
         warnings.warn(f"{path}: its header states no orientation (both codes 0): taken as it lies", stacklevel=4)
     elif sform is not None and qform is not None and not np.allclose(sform, qform, atol=1e-2):
@@ -201,6 +229,7 @@ def _checked_affine(path: Path, image: nib.Nifti1Image) -> NDArray[np.float64]:
 
 
 def _without_holes(path: Path, array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Replace what is no number by the darkest value of its channel."""
     holes = ~np.isfinite(array)
     count = int(holes.sum())
     if count == 0:
@@ -210,4 +239,5 @@ def _without_holes(path: Path, array: NDArray[np.float32]) -> NDArray[np.float32
             f"{path}: {count} of {array.size} voxels are NaN or infinite: expected numbers; export it again"
         )
     warnings.warn(f"{path}: {count} voxels are NaN or infinite: replaced by the smallest value", stacklevel=3)
-    return np.where(holes, array[~holes].min(), array)
+    darkest = np.where(holes, np.inf, array).min(axis=(1, 2, 3), keepdims=True)
+    return np.where(holes, darkest, array)

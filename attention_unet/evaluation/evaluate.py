@@ -1,6 +1,6 @@
 """Score a folder of predictions against a folder of references; whoever made them, they meet as files."""
 
-import json
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.atomic import write_text
-from attention_unet.data.cases import describe_labels, labels_in_files
+from attention_unet.data.cases import describe_labels, labels_in_files, read_description
 from attention_unet.data.labels import Labels
-from attention_unet.data.volumes import check_same_grid, list_volumes, read_labels, stem
+from attention_unet.data.volumes import check_same_grid, read_labels, volumes_by_case
 from attention_unet.errors import DataError
 from attention_unet.evaluation.metrics import compare_masks
 from attention_unet.evaluation.summary import Row, summarise, to_csv, to_json
@@ -24,11 +24,17 @@ def find_labels(predictions: Path, references: Path, cases: Sequence[str]) -> La
     Raises:
         DataError: if a description is damaged.
     """
-    if (references.parent / "dataset.json").is_file():
-        return describe_labels(references.parent / "dataset.json")
-    if (predictions / "run.json").is_file():
-        return Labels.from_json(json.loads((predictions / "run.json").read_text(encoding="utf-8"))["labels"])
-    return labels_in_files([path for path in list_volumes(references) if stem(path) in set(cases)])
+    description = references.parent / "dataset.json"
+    if description.is_file() and "labels" in read_description(description):
+        return describe_labels(description)
+    run = predictions / "run.json"
+    if run.is_file():
+        try:
+            return Labels.from_json(read_description(run)["labels"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{run}: describes no labels: expected what predict writes; remove it") from error
+    known = volumes_by_case(references)
+    return labels_in_files([known[case] for case in cases])
 
 
 def score_case(
@@ -58,7 +64,8 @@ def evaluate_folder(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Score every reference; write ``metrics.csv`` and ``summary.json``.
 
-    A reference without prediction is scored as an empty prediction and named in the summary.
+    A reference without prediction is scored as an empty prediction and named in the summary. A case that cannot be
+    compared enters nothing and is named there with its reason.
 
     Args:
         predictions: folder of label maps.
@@ -72,8 +79,10 @@ def evaluate_folder(
     Returns:
         The summary, and for each case that failed the reason.
     """
-    found = {stem(path): path for path in list_volumes(predictions)}
-    known = {stem(path): path for path in list_volumes(references)}
+    found, known = volumes_by_case(predictions), volumes_by_case(references)
+    extra = sorted(set(found) - set(known))
+    if extra:
+        warnings.warn(f"{predictions}: {len(extra)} predictions have no reference: {extra[:5]}", stacklevel=2)
     rows: list[Row] = []
     missing: list[str] = []
     failed: dict[str, str] = {}
@@ -84,6 +93,9 @@ def evaluate_folder(
                 prediction = read_labels(found[case])
                 check_same_grid(prediction, reference)
                 predicted = prediction.array[0]
+                unknown = labels.unknown(predicted)
+                if unknown:
+                    warnings.warn(f"{found[case]}: holds the labels {unknown[:5]}, which no class has", stacklevel=2)
             else:
                 missing.append(case)
                 predicted = np.zeros_like(reference.array[0])
@@ -92,7 +104,7 @@ def evaluate_folder(
             failed[case] = str(error)
         done()
     settings = {"tolerance_mm": tolerance_mm, "undefined": "both masks empty, or a distance to an empty mask"}
-    summary = summarise(rows, missing, settings)
+    summary = summarise(rows, missing, failed, settings)
     write_text(output / "metrics.csv", to_csv(rows))
     write_text(output / "summary.json", to_json(summary))
     return summary, failed

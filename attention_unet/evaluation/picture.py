@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from attention_unet.atomic import replacing
 
-COLOURS = colormaps["tab10"].colors  # type: ignore[attr-defined]
-
 
 @dataclass(frozen=True)
 class Scene:
@@ -46,7 +44,8 @@ def draw_mosaic(scenes: Sequence[Scene], class_names: Sequence[str]) -> Figure:
     fixed range of 0 to 1.
     """
     figure = Figure(figsize=(9.2, 2.3 * len(scenes) + 0.5), dpi=110, layout="constrained")
-    colours = ListedColormap(COLOURS[: max(len(class_names), 1)])
+    palette = colormaps["tab10" if len(class_names) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
+    colours = ListedColormap([palette[i % len(palette)] for i in range(max(len(class_names), 1))])
     axes = figure.subplots(len(scenes), 4, squeeze=False)
     for row, scene in zip(axes, scenes, strict=True):
         _draw_row(row, scene, colours, len(class_names))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from attention_unet.data.cases import group_channels
 from attention_unet.data.labels import Labels
-from attention_unet.data.volumes import list_volumes, read_labels, read_volume, stem
+from attention_unet.data.volumes import list_volumes, read_labels, read_volume, volumes_by_case
 from attention_unet.errors import DataError
 from attention_unet.evaluation.picture import Scene, save_mosaic
 from attention_unet.inference.predict_files import attention_path
@@ -24,13 +24,12 @@ def draw_showcase(predictions: Path, references: Path, images: Path, evaluation:
         DataError: if the image of a case is not there.
     """
     dice = _mean_dice(evaluation / "metrics.csv")
-    predicted = {stem(path): path for path in list_volumes(predictions)}
+    predicted, referenced = volumes_by_case(predictions), volumes_by_case(references)
     ranked = sorted((case for case in dice if case in predicted), key=lambda case: (dice[case], case))
     if not ranked:
         raise DataError(f"{predictions}: holds no prediction of these cases: nothing to draw")
     chosen = dict.fromkeys([ranked[0], ranked[len(ranked) // 2], ranked[-1]])
     scans = group_channels(list_volumes(images))
-    referenced = {stem(path): path for path in list_volumes(references)}
     scenes = []
     for case in chosen:
         if case not in scans:

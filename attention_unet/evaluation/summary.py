@@ -37,7 +37,9 @@ def to_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def summarise(rows: Sequence[Row], missing: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
+def summarise(
+    rows: Sequence[Row], missing: Sequence[str], failed: Mapping[str, str], settings: Mapping[str, Any]
+) -> dict[str, Any]:
     """Summary over cases.
 
     A value that is not finite (both masks empty, or a distance to an empty mask) enters no mean; it is counted in
@@ -46,11 +48,12 @@ def summarise(rows: Sequence[Row], missing: Sequence[str], settings: Mapping[str
     Args:
         rows: one a case and class.
         missing: cases without a prediction, which count as empty predictions.
+        failed: cases that could not be compared, and why; they count nowhere.
         settings: whatever the metrics depend on.
 
     Returns:
         Plain values: {"classes": {NAME: {METRIC: statistics}}, "foreground_mean": {METRIC: mean or None}, "n_cases",
-        "missing_predictions", "settings"}.
+        "missing_predictions", "failed", "settings"}.
     """
     names = list(dict.fromkeys(row.class_name for row in rows))
     classes = {
@@ -69,6 +72,7 @@ def summarise(rows: Sequence[Row], missing: Sequence[str], settings: Mapping[str
         },
         "n_cases": len({row.case for row in rows}),
         "missing_predictions": list(missing),
+        "failed": dict(failed),
         "settings": dict(settings),
     }
 

@@ -1,4 +1,4 @@
-"""A trained network with all that its use needs: weights in safetensors, everything else in JSON beside them."""
+"""A trained network with all that its use needs, in one safetensors file; nothing in it can be executed."""
 
 import hashlib
 import json
@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
@@ -39,7 +38,7 @@ def versions() -> dict[str, str]:
 
 
 def save_model(folder: Path, weights: Mapping[str, Tensor], plan: Plan, notes: Mapping[str, Any]) -> None:
-    """Write ``model.safetensors``, then ``model.json``, which holds its sha256.
+    """Write ``model.safetensors``, which holds its own description, and a copy of that in ``model.json`` for people.
 
     Args:
         folder: of the run.
@@ -47,43 +46,50 @@ def save_model(folder: Path, weights: Mapping[str, Tensor], plan: Plan, notes: M
         plan: what prediction needs to know.
         notes: further plain values for people to read.
     """
-    data = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     description = {
         "format": FORMAT,
         "plan": plan.to_json(),
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "sha256": digest(tensors),
         "versions": versions(),
         **notes,
     }
+    text = json.dumps(description, indent=2, allow_nan=False)
     with replacing(folder / WEIGHTS) as partial:
-        partial.write_bytes(data)
-    write_text(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
+        partial.write_bytes(save_tensors(tensors, metadata={"description": text}))
+    write_text(folder / DESCRIPTION, text + "\n")
 
 
-def load_model(folder: Path, device: torch.device) -> Model:
-    """Read a run's model.
+def load_model(path: Path, device: torch.device) -> Model:
+    """Read a model: a run folder, or a ``.safetensors`` file that a training wrote.
 
     Raises:
-        ModelError: if a file is missing, damaged, or of another format.
+        ModelError: if it is missing, damaged, or of another format.
     """
-    description_path, weights_path = folder / DESCRIPTION, folder / WEIGHTS
+    file = path / WEIGHTS if path.is_dir() else path
+    if not file.is_file():
+        raise ModelError(f"{path}: holds no model: expected a run folder with {WEIGHTS}, or such a file")
     try:
-        description = json.loads(description_path.read_text(encoding="utf-8"))
-        data = weights_path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{folder}: holds no model ({error}): expected a run folder with {WEIGHTS} and {DESCRIPTION}"
-        ) from error
-    if description.get("format") != FORMAT:
-        raise ModelError(
-            f"{description_path}: format is {description.get('format')}: this version reads {FORMAT}; update"
-        )
-    if hashlib.sha256(data).hexdigest() != description.get("sha256"):
-        raise ModelError(f"{weights_path}: is not what {DESCRIPTION} was written for (sha256 differs): copy both again")
-    try:
+        with safe_open(file, framework="pt") as content:
+            description = json.loads((content.metadata() or {})["description"])
+            tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118  # not a dict
+        if description["format"] != FORMAT:
+            raise ModelError(f"{file}: is of format {description['format']}: this version reads {FORMAT}; update")
+        if digest(tensors) != description["sha256"]:
+            raise ModelError(f"{file}: its weights are damaged (sha256 differs): copy it again")
         plan = Plan.from_json(description["plan"])
         network = AttentionUNet(**plan.architecture)
-        network.load_state_dict(load_tensors(data))
-    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{description_path}: does not describe its weights ({error}): copy both again") from error
+        network.load_state_dict(tensors)
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{file}: is no model that a training wrote, or damaged ({error}): copy it again") from error
     return Model(network.to(device).eval(), plan, device, description["sha256"])
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 over names, shapes, types and values of tensors."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        total.update(f"{name}|{tuple(tensor.shape)}|{tensor.dtype}\n".encode())
+        total.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()

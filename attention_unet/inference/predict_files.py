@@ -1,6 +1,8 @@
 """Prediction of files: a scan or a folder of scans in, a folder of label maps on the scans' own grids out."""
 
+import glob
 import json
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,9 +12,11 @@ from attention_unet.atomic import write_text
 from attention_unet.data.cases import Case, group_channels
 from attention_unet.data.preprocessing import read_channels
 from attention_unet.data.volumes import is_volume, list_volumes, write_like
-from attention_unet.errors import ConfigError, DataError
+from attention_unet.errors import ConfigError, DataError, UserError
 from attention_unet.inference.model import Model, versions
 from attention_unet.inference.predict_volume import predict_volume
+
+log = logging.getLogger(__name__)
 
 DESCRIPTION = "run.json"
 ATTENTION = "attention"
@@ -35,14 +39,16 @@ def find_inputs(source: Path, channels: int) -> list[Case]:
     return [Case(name, paths) for name, paths in sorted(group_channels(files, channels).items())]
 
 
-def claim_output(output: Path, source: Path, cases: Sequence[Case], *, resume: bool, overwrite: bool) -> list[Case]:
-    """Check the output folder before any work is done.
+def claim_output(
+    output: Path, source: Path, cases: Sequence[Case], model: Model, *, resume: bool, overwrite: bool
+) -> list[Case]:
+    """Check the output folder before any work is done, and write there whose predictions it will hold.
 
     Returns:
         The cases that are left to predict.
 
     Raises:
-        ConfigError: if predictions would overwrite images or, unasked, earlier predictions.
+        ConfigError: if predictions would overwrite images or, unasked, earlier ones, or mix with another model's.
         DataError: if the folder cannot be written to.
     """
     folder = source if source.is_dir() else source.parent
@@ -51,11 +57,12 @@ def claim_output(output: Path, source: Path, cases: Sequence[Case], *, resume: b
     there = [case for case in cases if prediction_path(output, case.id).exists()]
     if there and not (resume or overwrite):
         raise ConfigError(f"{output}: already holds {len(there)} of these predictions: add --resume or --overwrite")
-    try:
-        write_text(output / ".writable", "")
-        (output / ".writable").unlink()
-    except OSError as error:
-        raise DataError(f"{output}: cannot be written ({error.strerror}): choose another folder") from error
+    if there and resume and model.sha256 not in _read_text(output / DESCRIPTION):
+        raise ConfigError(
+            f"{output}: holds predictions of another model: name another folder by -o, or add --overwrite"
+        )
+    description = {"labels": model.plan.labels.to_json(), "model_sha256": model.sha256, "versions": versions()}
+    write_text(output / DESCRIPTION, json.dumps(description, indent=2) + "\n")
     return [case for case in cases if case not in there] if resume else list(cases)
 
 
@@ -73,7 +80,7 @@ def predict_files(
 
     Args:
         cases: to predict.
-        output: folder for ``CASE.nii.gz``, ``attention/CASE_levelN.nii.gz`` and ``run.json``.
+        output: folder for ``CASE.nii.gz`` and ``attention/CASE_levelN.nii.gz``.
         model: to predict with.
         precision: torch.float32 or torch.bfloat16.
         overlap: of windows.
@@ -86,7 +93,9 @@ def predict_files(
     failed: dict[str, str] = {}
     for case in cases:
         path = prediction_path(output, case.id)
-        path.unlink(missing_ok=True)  # what an earlier call left must not stand for a case that fails now
+        # What an earlier call left must not stand for a case that fails now, nor for other options.
+        for stale in (path, *(output / ATTENTION).glob(f"{glob.escape(case.id)}_level*.nii.gz")):
+            stale.unlink(missing_ok=True)
         try:
             volume = read_channels(case)
             prediction = predict_volume(
@@ -101,12 +110,17 @@ def predict_files(
             for level, weights in prediction.attention.items():
                 write_like(attention_path(output, case.id, level), weights, volume)
             write_like(path, prediction.label_map, volume)
-        except DataError as error:
+        except UserError as error:
             failed[case.id] = str(error)
+        except Exception as error:  # whatever it is, the other cases can still be done
+            failed[case.id] = f"{case.images[0]}: {type(error).__name__}: {error}"
+            log.debug("%s", case.id, exc_info=True)
         done()
-    description = {"labels": model.plan.labels.to_json(), "model_sha256": model.sha256, "versions": versions()}
-    write_text(output / DESCRIPTION, json.dumps(description, indent=2) + "\n")
     return failed
+
+
+def _read_text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def prediction_path(output: Path, case: str) -> Path:

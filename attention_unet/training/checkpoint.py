@@ -1,5 +1,6 @@
 """The state of a training, whole: what it takes to go on to the very numbers of an unbroken run."""
 
+import io
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,20 +42,28 @@ class TrainingState:
     Attributes:
         validations: validations made.
         elapsed: seconds taken.
+        reserve: seconds that the latest validation took.
+        loss: as shown, smoothed.
+        rate: patches a second, as shown, smoothed.
         history: rows of history.csv so far.
         learner: what is learned.
     """
 
     validations: int
     elapsed: float
+    reserve: float
+    loss: float
+    rate: float
     history: list[dict[str, float]]
     learner: LearnerState
 
 
 def save_state(path: Path, state: TrainingState) -> None:
     """Write the state in one piece: tensors and plain values only."""
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **vars(state), "learner": vars(state.learner)}, buffer)
     with replacing(path) as partial:
-        torch.save({"format": FORMAT, **vars(state), "learner": vars(state.learner)}, partial)
+        partial.write_bytes(buffer.getvalue())
 
 
 def load_state(path: Path) -> TrainingState:

@@ -1,5 +1,6 @@
 """The loop: patches in, weights out. Read it from top to bottom."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -51,49 +52,62 @@ class Training:
     stop: Callable[[], bool]
 
 
-def fit(training: Training, validations: int) -> bool:
+@dataclass
+class Standing:
+    """What the loop itself remembers: validations made, and the smoothed loss and patches a second."""
+
+    validations: int = 0
+    loss: float = float("nan")
+    rate: float = float("nan")
+
+
+def fit(training: Training, standing: Standing) -> bool:
     """Train until the budget is spent, or until asked to stop; save the model and the state.
 
     Args:
         training: its parts.
-        validations: made so far, by a run that is resumed.
+        standing: of the loop; new, or that of a run which is resumed.
 
     Returns:
         Whether the budget was spent. If not, the state is saved, and a resumed run goes on to the same numbers.
     """
     config, learner, budget, monitor = training.config, training.learner, training.budget, training.monitor
-    loss, rate, saved_at = float("nan"), float("nan"), time.monotonic()
+    saved_at = time.monotonic()
     while True:
         progress, stopping = agree(learner.fabric, budget.progress(learner.step), training.stop())
         if stopping:
-            save(training, validations)
+            save(training, standing)
             return False
 
         learning_rate = config.learning_rate * learning_rate_factor(progress, config.warmup)
-        if progress >= (validations + 1) / config.validations:
+        if progress >= (standing.validations + 1) / config.validations:
+            save(training, standing)
             began = time.monotonic()
-            if not validate_and_record(training, loss, learning_rate, rate):
-                save(training, validations)
+            if not validate_and_record(training, standing, learning_rate):
                 return False
-            validations = int(progress * config.validations + 1e-9)
-            save(training, validations)
             saved_at = time.monotonic()
             budget.reserve = saved_at - began
+            # Validations that fell due during this one are left out, but never the last.
+            now, _ = agree(learner.fabric, budget.progress(learner.step), False)
+            due = int(now * config.validations + 1e-9)
+            standing.validations = config.validations if progress >= 1 else min(due, config.validations - 1)
+            save(training, standing)
         if progress >= 1:
             return True
 
         began = time.monotonic()
         image, target = next(training.batches)
-        loss = smoothed(loss, learner.learn(image, target, learning_rate))
-        rate = smoothed(rate, config.batch / (time.monotonic() - began))
+        standing.loss = smoothed(standing.loss, learner.learn(image, target, learning_rate))
+        standing.rate = smoothed(standing.rate, config.batch / (time.monotonic() - began))
         if monitor is not None:
-            monitor.step(learner.step, progress, loss, learning_rate, rate, budget.seconds_left(learner.step))
+            left = budget.seconds_left(learner.step)
+            monitor.step(learner.step, progress, standing.loss, learning_rate, standing.rate, left)
         if time.monotonic() - saved_at > 60 * config.checkpoint_minutes:
-            save(training, validations)
+            save(training, standing)
             saved_at = time.monotonic()
 
 
-def validate_and_record(training: Training, loss: float, learning_rate: float, rate: float) -> bool:
+def validate_and_record(training: Training, standing: Standing, learning_rate: float) -> bool:
     """Score the held-out cases, each process its share, record the result and save the averaged weights.
 
     The weights saved are the averaged ones of the latest validation, not the best on the held-out cases: choosing by
@@ -124,20 +138,29 @@ def validate_and_record(training: Training, loss: float, learning_rate: float, r
             "step": learner.step,
             "minutes": training.budget.elapsed / 60,
             "learning_rate": learning_rate,
-            "loss": loss,
-            "patches_a_second": rate,
+            "loss": standing.loss,
+            "patches_a_second": standing.rate,
             "dice": sum(defined) / len(defined) if defined else float("nan"),
             **{f"dice {name}": mean for name, mean in zip(names, means, strict=True)},
         }
         training.monitor.validation(row, result.scenes if isinstance(result, Validation) else [])
-        save_model(training.run, learner.averaged.state_dict(), plan, {"trained": row})
+        trained = {key: value if math.isfinite(value) else None for key, value in row.items()}
+        save_model(training.run, learner.averaged.state_dict(), plan, {"trained": trained})
     return True
 
 
-def save(training: Training, validations: int) -> None:
+def save(training: Training, standing: Standing) -> None:
     """Write the state of the training, in the first process."""
     if training.monitor is not None:
-        state = TrainingState(validations, training.budget.elapsed, training.monitor.history, training.learner.state())
+        state = TrainingState(
+            validations=standing.validations,
+            elapsed=training.budget.elapsed,
+            reserve=training.budget.reserve,
+            loss=standing.loss,
+            rate=standing.rate,
+            history=training.monitor.history,
+            learner=training.learner.state(),
+        )
         save_state(training.run / "last.pt", state)
 
 

@@ -27,16 +27,22 @@ class Monitor:
         run: the run folder.
         class_names: of the classes.
         history: rows of a training that is resumed.
+        first_step: step that it begins with.
         console: to draw the bar on.
     """
 
     def __init__(
-        self, run: Path, class_names: Sequence[str], history: list[dict[str, float]], console: Console
+        self,
+        run: Path,
+        class_names: Sequence[str],
+        history: list[dict[str, float]],
+        first_step: int,
+        console: Console,
     ) -> None:
         self.run = run
         self.class_names = class_names
         self.history = history
-        self.board = SummaryWriter(str(run / "tensorboard"))
+        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=first_step + 1)
         self.last_line = time.monotonic()
         self.dice = f"{history[-1]['dice']:.4f}" if history else "-"
         self.bar = Progress(

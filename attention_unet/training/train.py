@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import signal
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,14 +27,23 @@ from attention_unet.errors import ConfigError, DataError, UserError
 from attention_unet.network import AttentionUNet
 from attention_unet.training.budget import Budget
 from attention_unet.training.checkpoint import TrainingState, load_state
-from attention_unet.training.fit import Training, fit
+from attention_unet.training.fit import Standing, Training, fit
 from attention_unet.training.interruption import noticing_signals
 from attention_unet.training.learner import Learner
 from attention_unet.training.monitor import Monitor
 
 log = logging.getLogger(__name__)
 
-MAY_CHANGE = ("data.root", "data.workers", "data.cache")  # on resume: they change no number
+STATE = "last.pt"
+MAY_CHANGE = (  # on resume: they change no number of a training, or only the last digits
+    "data.root",
+    "data.workers",
+    "data.cache",
+    "training.checkpoint_minutes",
+    "training.accelerator",
+    "training.devices",
+    "training.nodes",
+)
 
 
 class Interrupted(UserError):
@@ -61,7 +69,6 @@ def train(config: Config, run: Path, resume: bool = False, console: Console | No
         Diverged: if the gradient is no longer finite.
         Interrupted: if the user stopped the training.
     """
-    started = time.monotonic()
     console = console or Console(stderr=True)
     dataset = find_cases(locate_dataset(config.data.root, config.data.dataset))
     state = _claim_folder(run, config, resume)
@@ -73,8 +80,9 @@ def train(config: Config, run: Path, resume: bool = False, console: Console | No
     if fabric.is_global_zero and not state:
         _write_settled(run, config, split, plan)
     training_cases = [case for case in dataset.cases if case.id in split.training]
+    held_out = [case for case in dataset.cases if case.id in split.validation]
     patches = PatchDataset(
-        _prepare_cases(config, training_cases, plan, run, fabric, console),
+        _prepare_cases(config, training_cases, held_out, plan, run, fabric, console),
         plan.patch,
         plan.slice_axis,
         config.data.foreground_share,
@@ -82,38 +90,32 @@ def train(config: Config, run: Path, resume: bool = False, console: Console | No
         config.training.seed,
     )
     learner = Learner(network, config.training, fabric, plan.labels.overlapping)
-    budget = Budget.of(config.training, len(training_cases))
-    budget.started = started
+    budget, standing = Budget.of(config.training, len(training_cases)), Standing()
     if state:
         learner.restore(state.learner)
-        budget.elapsed_before = state.elapsed
+        budget.elapsed_before, budget.reserve = state.elapsed, state.reserve
+        standing = Standing(state.validations, state.loss, state.rate)
     numbers = ShareOfNumbers(learner.step, config.training.batch, fabric.global_rank, fabric.world_size)
+    batches = iter(load_patches(patches, numbers, config.data.workers))
     precision = precision_of(config.training.precision, fabric.device)
     monitor = None
     with noticing_signals() as caught, logging_to(run / "train.log", fabric.is_global_zero):
         if fabric.is_global_zero:
-            monitor = Monitor(run, plan.labels.names, state.history if state else [], console)
+            monitor = Monitor(run, plan.labels.names, state.history if state else [], learner.step, console)
             _announce(network, split, plan, fabric, precision)
         training = Training(
-            run,
-            config.training,
-            plan,
-            learner,
-            iter(load_patches(patches, numbers, config.data.workers)),
-            [case for case in dataset.cases if case.id in split.validation],
-            budget,
-            monitor,
-            precision,
-            stop=lambda: bool(caught),
+            run, config.training, plan, learner, batches, held_out, budget, monitor, precision, lambda: bool(caught)
         )
         try:
-            finished = fit(training, state.validations if state else 0)
+            finished = fit(training, standing)
         finally:
             if monitor is not None:
                 monitor.close()
+        if finished and fabric.is_global_zero:
+            log.info("the model lies in %s", run)
     if not finished:
         number = caught[0] if caught else signal.SIGINT  # another process was asked to stop
-        raise Interrupted(f"stopped and saved: go on by the same command with --resume --run {run}", number)
+        raise Interrupted(f"stopped and saved: go on by 'attention-unet train --resume --run {run}'", number)
 
 
 @contextmanager
@@ -133,16 +135,13 @@ def logging_to(path: Path, wanted: bool) -> Iterator[None]:
 
 
 def _claim_folder(run: Path, config: Config, resume: bool) -> TrainingState | None:
-    """Check that the folder is free, or holds the run to resume."""
-    path = run / "config.yaml"
+    """Check that the folder is free, or holds the run to resume; a run that never saved a state begins anew."""
+    first_process = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
     if not resume:
-        first_process = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
-        if path.exists() and first_process:  # for the others, the first may have written it just now
+        if (run / STATE).exists() and first_process:  # for the others, the first may have written it just now
             raise ConfigError(f"{run}: already holds a run: go on with it by --resume, or name another folder by --run")
         return None
-    if not path.is_file():
-        raise ConfigError(f"{run}: holds no run to resume: leave --resume out, or name its folder by --run")
-    before = yaml.safe_load(path.read_text(encoding="utf-8"))
+    before = read_config(run)
     changed = [
         f"{section}.{name} was {before.get(section, {}).get(name)}, is {value}"
         for section, fields in dataclasses.asdict(config).items()
@@ -151,16 +150,29 @@ def _claim_folder(run: Path, config: Config, resume: bool) -> TrainingState | No
     ]
     if changed:
         raise ConfigError(
-            f"{run}: another configuration cannot be resumed: {'; '.join(changed)}: undo it, or start anew"
+            f"{run}: another configuration cannot be resumed: {'; '.join(changed)}: undo it or start anew"
         )
-    return load_state(run / "last.pt")
+    return load_state(run / STATE) if (run / STATE).exists() else None
+
+
+def read_config(run: Path) -> dict[str, dict[str, object]]:
+    """Plain values of the configuration of a run.
+
+    Raises:
+        ConfigError: if the folder holds none.
+    """
+    try:
+        plain = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{run}: holds no run to resume ({error}): name its folder by --run") from error
+    return dict(plain)
 
 
 def _settle(config: Config, dataset: Dataset) -> tuple[Split, Plan]:
     """Decide what the configuration leaves open."""
     split = split_cases([c.id for c in dataset.cases], config.data.folds, config.data.fold, config.data.split_seed)
     training = [case for case in dataset.cases if case.id in split.training]
-    return split, make_plan(config, dataset, take_fingerprint(training, len(dataset.channels)))
+    return split, make_plan(config, dataset, take_fingerprint(training))
 
 
 def _write_settled(run: Path, config: Config, split: Split, plan: Plan) -> None:
@@ -187,17 +199,23 @@ def _read_settled(run: Path, dataset: Dataset) -> tuple[Split, Plan]:
 
 
 def _prepare_cases(
-    config: Config, cases: Sequence[Case], plan: Plan, run: Path, fabric: Fabric, console: Console
+    config: Config,
+    training: Sequence[Case],
+    held_out: Sequence[Case],
+    plan: Plan,
+    run: Path,
+    fabric: Fabric,
+    console: Console,
 ) -> CachedCases:
-    """Prepare the training cases once; the first process on a machine does it, the others wait."""
+    """Prepare every case once, so that a fault of any shows now; one process on a machine does it, others wait."""
     folder = Path(config.data.cache) if config.data.cache else run.parent / "cache"
-    cache = CaseCache(folder, plan.preprocessing, plan.labels)
+    cache = CaseCache(folder, plan.preprocessing, plan.labels, len(plan.channels))
     with fabric.rank_zero_first(local=True):
         if fabric.local_rank == 0:
             with Progress(console=console, disable=not console.is_terminal) as bar:
-                task = bar.add_task("preparing cases", total=len(cases))
-                cache.add(cases, lambda: bar.advance(task))
-    return cache.open(cases)
+                task = bar.add_task("preparing cases", total=len(training) + len(held_out))
+                cache.add([*training, *held_out], lambda: bar.advance(task))
+    return cache.open(training)
 
 
 def _announce(network: AttentionUNet, split: Split, plan: Plan, fabric: Fabric, precision: torch.dtype) -> None:

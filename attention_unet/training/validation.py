@@ -55,8 +55,6 @@ def validate(
             return None
         volume = read_channels(case)
         label = read_label_of(case, volume)
-        if label is None:
-            continue
         wants_scene = len(scenes) < SCENES
         prediction = predict_volume(
             network, plan, volume, device=device, precision=precision, overlap=OVERLAP, attention=wants_scene

@@ -25,7 +25,7 @@ def test_cases_are_prepared_once_and_again_when_they_change(tmp_path, monkeypatc
     label = np.zeros((6, 7, 8), dtype=np.uint8)
     label[2, 3, 4], label[5, 5, 5] = 1, 4
     case = case_of(tmp_path, label=label)
-    cache = CaseCache(tmp_path / "cache", PLAIN, LABELS)
+    cache = CaseCache(tmp_path / "cache", PLAIN, LABELS, 1)
     stored = []
     original = CaseCache._store
     monkeypatch.setattr(CaseCache, "_store", lambda self, c: (stored.append(c.id), original(self, c)))
@@ -47,7 +47,7 @@ def test_every_problem_is_listed(tmp_path):
     odd = np.full((6, 7, 8), 3, dtype=np.uint8)
     cases = [case_of(tmp_path, "p", odd), case_of(tmp_path, "q"), case_of(tmp_path, "r", odd)]
     with pytest.raises(DataError, match=r"(?s)p_label.*holds the labels \[3\].*a \[1\], b \[4\].*r_label"):
-        CaseCache(tmp_path / "cache", PLAIN, LABELS).add(cases, lambda: None)
+        CaseCache(tmp_path / "cache", PLAIN, LABELS, 1).add(cases, lambda: None)
 
 
 def test_locations_are_thinned_evenly():
@@ -62,14 +62,14 @@ def test_locations_are_thinned_evenly():
 
 def test_another_preprocessing_is_another_folder(tmp_path):
     assert (
-        CaseCache(tmp_path, PLAIN, LABELS).folder
-        != CaseCache(tmp_path, Preprocessing((2.0, 1.0, 1.0), False), LABELS).folder
+        CaseCache(tmp_path, PLAIN, LABELS, 1).folder
+        != CaseCache(tmp_path, Preprocessing((2.0, 1.0, 1.0), False), LABELS, 1).folder
     )
 
 
 def test_a_cohort_is_prepared_on_patient_axes(cohort, tmp_path):
     dataset = find_cases(cohort)
-    cache = CaseCache(tmp_path, Preprocessing((1.5, 1.5, 2.5), nonzero=False), dataset.labels)
+    cache = CaseCache(tmp_path, Preprocessing((1.5, 1.5, 2.5), nonzero=False), dataset.labels, 1)
     done = []
     cache.add(dataset.cases, lambda: done.append(1))
     assert len(done) == len(dataset.cases)
@@ -81,7 +81,7 @@ def test_a_cohort_is_prepared_on_patient_axes(cohort, tmp_path):
 
 def test_thousands_of_cases_hold_few_files_open(tmp_path):
     case = case_of(tmp_path)
-    cache = CaseCache(tmp_path / "cache", PLAIN, LABELS)
+    cache = CaseCache(tmp_path / "cache", PLAIN, LABELS, 1)
     cache.add([case], lambda: None)
     many = cache.open([case] * 3000)
     before = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").is_dir() else 0
@@ -89,3 +89,8 @@ def test_thousands_of_cases_hold_few_files_open(tmp_path):
     after = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").is_dir() else 0
     assert np.isfinite(total)
     assert after <= before + 2
+
+
+def test_another_number_of_channels_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"x\.nii\.gz: has 1 channels, the dataset has 2: must agree"):
+        CaseCache(tmp_path / "cache", PLAIN, LABELS, 2).add([case_of(tmp_path)], lambda: None)

@@ -80,6 +80,18 @@ def test_four_digits_of_a_case_name_are_no_channel(tmp_path):
     assert set(group_channels(write(tmp_path / "more", ["a_0000", "b_0000"], VOLUME), channels=1)) == {"a", "b"}
 
 
+def test_a_4d_file_of_the_plain_layout_has_its_channels(tmp_path):
+    write(tmp_path / "images", ["one"], np.stack([VOLUME, VOLUME], axis=-1))
+    write(tmp_path / "labels", ["one"], LABEL)
+    assert find_cases(tmp_path).channels == ("channel 0", "channel 1")
+
+
+def test_a_missing_channel_file_spoils_its_own_case_only(tmp_path):
+    files = write(tmp_path, ["a_0000", "a_0001", "b_0001"], VOLUME)
+    assert [path.name for path in group_channels(files, channels=2)["b"]] == ["b_0000.nii.gz", "b_0001.nii.gz"]
+    assert set(group_channels(files, channels=2)) == {"a", "b"}
+
+
 def test_everything_that_is_missing_is_listed_at_once(tmp_path):
     root = decathlon(tmp_path)
     (root / "imagesTr" / "a.nii.gz").unlink()
@@ -103,6 +115,7 @@ def test_unpaired_files(tmp_path):
             "outside the dataset",
         ),
         ({"training": ["a.nii.gz"], "labels": {"a": 1}}, "expected an object of image and label"),
+        ({"training": 3, "labels": {"a": 1}}, "training is 3: expected a list"),
         ({"training": [], "labels": {"a": 1}}, "holds no labelled case"),
     ],
 )
@@ -110,6 +123,29 @@ def test_wrong_descriptions(tmp_path, content, message):
     describe(tmp_path / "data", **content)
     with pytest.raises(DataError, match=message):
         find_cases(tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"labels": {"1": "a", "2": "a"}}, "'a' is there twice"),
+        ({"labels": {"a": 1, "ignore": 2}}, "'ignore' is there twice, or one to ignore"),
+        ({"labels": {f"c{i}": i for i in range(1, 300)}}, "has 299 classes: expected at most 254"),
+        ({"labels": ["a"]}, "labels are not name: integer"),
+    ],
+)
+def test_wrong_labels(tmp_path, content, message):
+    describe(tmp_path, **content)
+    with pytest.raises(DataError, match=message):
+        describe_labels(tmp_path / "dataset.json")
+
+
+def test_wrong_channels(tmp_path):
+    root = decathlon(tmp_path)
+    content = json.loads((root / "dataset.json").read_text())
+    describe(root, **{**content, "modality": ["T1"]})
+    with pytest.raises(DataError, match=r"channels are \['T1'\]: expected an object"):
+        find_cases(root)
 
 
 def test_cases_listed_twice(tmp_path):

@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -38,6 +40,13 @@ def test_a_patch_follows_from_seed_and_number_alone():
         assert torch.equal(target, target_again)
     assert not torch.equal(forward[0][0], dataset(cases, seed=1)[0][0])
     assert not torch.equal(forward[0][0], forward[3][0])
+
+
+def test_workers_may_be_spawned():
+    """As they are on macOS, on Windows and by newer Pythons: the dataset must survive being pickled."""
+    patches = dataset([cached(0)])
+    again = pickle.loads(pickle.dumps(patches))
+    assert torch.equal(again[5][0], patches[5][0])
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -1,8 +1,10 @@
 import nibabel as nib
 import numpy as np
+import pytest
 
 from attention_unet.data.cases import find_cases
 from attention_unet.data.phantom import CLASSES, make_cohort
+from attention_unet.errors import ConfigError
 
 
 def test_same_seed_same_cohort(tmp_path):
@@ -12,6 +14,14 @@ def test_same_seed_same_cohort(tmp_path):
         other = nib.load(two / path.relative_to(one))
         np.testing.assert_array_equal(nib.load(path).get_fdata(), other.get_fdata())
         np.testing.assert_array_equal(nib.load(path).affine, other.affine)
+
+
+def test_an_earlier_cohort_is_never_mixed_in(tmp_path):
+    make_cohort(tmp_path, 1, 0, seed=0, done=lambda: None)
+    with pytest.raises(ConfigError, match="is there already"):
+        make_cohort(tmp_path, 1, 0, seed=0, done=lambda: None)
+    with pytest.raises(ConfigError, match="expected at least 1"):
+        make_cohort(tmp_path / "other", -3, 0, seed=0, done=lambda: None)
 
 
 def test_a_cohort_is_what_it_claims_to_be(cohort):

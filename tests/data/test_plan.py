@@ -15,6 +15,7 @@ from attention_unet.data.plan import (
     take_fingerprint,
     target_spacing,
 )
+from attention_unet.errors import ConfigError
 from attention_unet.network import AttentionUNet
 
 
@@ -79,6 +80,19 @@ def test_plan_builds_its_network_and_survives_json(dims):
     assert plan.patch[2] == 1 or dims == 3
 
 
+def test_slices_run_across_the_axis_that_a_given_patch_names():
+    def plan_of(patch):
+        config = Config(data=DataConfig(patch=patch), network=NetworkConfig(dims=2))
+        return make_plan(config, dataset(), cohort_of((80, 64, 40), (1, 1, 1)))
+
+    assert plan_of([1, 16, 24]).slice_axis == 0
+    assert plan_of([1, 16, 24]).patch == (1, 16, 24)
+    assert plan_of(None).slice_axis == 2
+    for patch in ([16, 16, 16], [1, 1, 16]):
+        with pytest.raises(ConfigError, match="needs exactly one 1 in it"):
+            plan_of(patch)
+
+
 def test_overrides_are_taken():
     config = Config(data=DataConfig(spacing_mm=[2.0, 2.0, 2.0], patch=[16, 24, 32]))
     plan = make_plan(config, dataset(), cohort_of((80, 80, 80), (1, 1, 1)))
@@ -92,7 +106,7 @@ def test_masked_images_are_normalised_within_the_mask():
 
 
 def test_fingerprint_is_on_patient_axes(cohort):
-    fingerprint = take_fingerprint(find_cases(cohort).cases, channels=1)
+    fingerprint = take_fingerprint(find_cases(cohort).cases)
     assert len(fingerprint.grids) == 8
     assert (fingerprint.spacings_mm[:, 2] > 2.1).all()  # slices are thick from down to up, however they are stored
     assert (fingerprint.spacings_mm[:, :2] < 1.7).all()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from attention_unet.data.volumes import check_same_grid, read_labels, read_volume, stem, write_like
+from attention_unet.data.volumes import check_same_grid, read_labels, read_volume, stem, volumes_by_case, write_like
 from attention_unet.errors import DataError
 from tests.conftest import oblique_affine, save_nifti
 
@@ -42,6 +42,9 @@ def broken_files(folder):
     nan_affine[280:284] = np.float32(np.nan).tobytes()
     flat = bytearray(plain)
     flat[280:296] = bytes(16)
+    endless = bytearray(plain)
+    endless[112:116] = np.float32(np.inf).tobytes()
+    nifti2 = bytes(nib.Nifti2Image(ARRAY, np.eye(4)).to_bytes())
     unknown_type = bytearray(plain)
     unknown_type[70:72] = np.int16(999).tobytes()
     return {
@@ -51,6 +54,8 @@ def broken_files(folder):
         "empty.nii.gz": (b"", "is empty"),
         "page.nii.gz": (b"<html><body>Sign in</body></html>", "looks like a web page"),
         "noise.nii": (bytes(range(256)) * 4, "is not a NIfTI file"),
+        "slope.nii": (bytes(endless), "expected numbers"),
+        "nifti2.nii": (nifti2, "is NIfTI-2"),
         "nan.nii": (bytes(nan_affine), "its affine maps no volume"),
         "flat.nii": (bytes(flat), "its affine maps no volume"),
         "type.nii": (bytes(unknown_type), "is not a NIfTI file"),
@@ -58,7 +63,9 @@ def broken_files(folder):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("fault", ["half", "checksum", "empty", "page", "noise", "nan", "flat", "type"])
+@pytest.mark.parametrize(
+    "fault", ["half", "checksum", "empty", "page", "noise", "slope", "nifti2", "nan", "flat", "type"]
+)
 def test_broken_file_is_named_with_its_fault(tmp_path, fault):
     files = {name: content for name, content in broken_files(tmp_path).items() if name.startswith(fault)}
     assert files
@@ -114,6 +121,43 @@ def test_grids_that_differ_are_told_apart(tmp_path):
         check_same_grid(moved, volume)
     with pytest.raises(DataError, match="grid is"):
         check_same_grid(smaller, volume)
+
+
+def test_a_cube_whose_axes_are_swapped_lies_elsewhere(tmp_path):
+    cube = np.zeros((6, 6, 6), dtype=np.float32)
+    volume = read_volume(save_nifti(tmp_path / "a.nii.gz", cube))
+    for axes in ([1, 0, 2], [1, 2, 0], [2, 1, 0]):
+        swapped = read_volume(save_nifti(tmp_path / "b.nii.gz", cube, np.eye(4)[:, [*axes, 3]]))
+        with pytest.raises(DataError, match="affines must agree"):
+            check_same_grid(swapped, volume)
+
+
+def test_holes_take_the_darkest_value_of_their_own_channel(tmp_path):
+    array = np.stack([ARRAY + 100, ARRAY - 50], axis=-1)
+    array[1, 2, 3, 0] = np.nan
+    with pytest.warns(UserWarning, match="1 voxels are NaN"):
+        assert read_volume(save_nifti(tmp_path / "a.nii.gz", array)).array[0, 1, 2, 3] == 100
+
+
+def test_a_qform_that_is_no_rotation(tmp_path):
+    plain = bytearray(gzip.decompress(save_nifti(tmp_path / "a.nii.gz", ARRAY).read_bytes()))
+    plain[252:254] = np.int16(1).tobytes()  # its code says that it counts
+    plain[256:268] = np.array([0.9, 0.9, 0.9], dtype=np.float32).tobytes()
+    (tmp_path / "a.nii").write_bytes(plain)
+    with pytest.warns(UserWarning, match="its qform is no rotation: the sform is used"):
+        assert np.allclose(read_volume(tmp_path / "a.nii").affine, np.eye(4))
+    plain[252:256] = np.array([1, 0], dtype=np.int16).tobytes()  # qform_code 1, sform_code 0
+    (tmp_path / "b.nii").write_bytes(plain)
+    with pytest.raises(DataError, match=r"b\.nii: (its qform is no rotation|is not a NIfTI file)"):
+        read_volume(tmp_path / "b.nii")
+
+
+def test_the_same_case_twice(tmp_path):
+    save_nifti(tmp_path / "a.nii", ARRAY)
+    assert list(volumes_by_case(tmp_path)) == ["a"]
+    save_nifti(tmp_path / "a.nii.gz", ARRAY)
+    with pytest.raises(DataError, match="the case is there twice"):
+        volumes_by_case(tmp_path)
 
 
 def test_written_volume_has_the_grid_and_codes_of_its_pattern(tmp_path):

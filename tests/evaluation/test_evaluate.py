@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from attention_unet.data.labels import Labels
+from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluate import evaluate_folder, find_labels
 from attention_unet.evaluation.metrics import CaseMetrics
 from attention_unet.evaluation.showcase import draw_showcase
@@ -71,6 +72,18 @@ def test_a_prediction_on_another_grid_fails_alone(tmp_path):
     assert list(failed) == ["y"]
     assert "affines must agree" in failed["y"]
     assert summary["n_cases"] == 1
+    assert summary["failed"] == failed
+
+
+def test_what_no_class_or_reference_has_is_told(tmp_path):
+    save_nifti(tmp_path / "r" / "x.nii.gz", label_map(), AFFINE)
+    save_nifti(tmp_path / "p" / "x.nii.gz", (label_map() > 0).astype(np.uint8) * 255, AFFINE)
+    with pytest.warns(UserWarning, match=r"x\.nii\.gz: holds the labels \[255\], which no class has"):
+        evaluate(tmp_path, ["x"])
+    save_nifti(tmp_path / "p" / "x.nii.gz", label_map(), AFFINE)
+    save_nifti(tmp_path / "p" / "y.nii.gz", label_map(), AFFINE)
+    with pytest.warns(UserWarning, match=r"1 predictions have no reference: \['y'\]"):
+        evaluate(tmp_path, ["x"])
 
 
 def test_where_classes_are_named(tmp_path):
@@ -79,6 +92,12 @@ def test_where_classes_are_named(tmp_path):
     assert find_labels(tmp_path / "p", tmp_path / "r", ["x"]).names == ("label 1", "label 2", "label 3")
     (tmp_path / "p" / "run.json").write_text(json.dumps({"labels": LABELS.to_json()}))
     assert find_labels(tmp_path / "p", tmp_path / "r", ["x"]) == LABELS
+    (tmp_path / "p" / "run.json").write_text("[]")
+    with pytest.raises(DataError, match=r"run\.json: holds no JSON object"):
+        find_labels(tmp_path / "p", tmp_path / "r", ["x"])
+    (tmp_path / "dataset.json").write_text(json.dumps({"name": "of another tool"}))
+    (tmp_path / "p" / "run.json").unlink()
+    assert find_labels(tmp_path / "p", tmp_path / "r", ["x"]).names == ("label 1", "label 2", "label 3")
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "one"}}))
     assert find_labels(tmp_path / "p", tmp_path / "r", ["x"]).names == ("one",)
 
@@ -91,7 +110,7 @@ def test_undefined_values_are_counted_and_never_averaged():
         Row("z", "a", CaseMetrics(0.0, inf, inf, 0.0, 1, 0)),
         Row("x", "b", CaseMetrics(nan, nan, nan, nan, 0, 0)),
     ]
-    summary = summarise(rows, [], {})
+    summary = summarise(rows, [], {}, {})
     assert summary["classes"]["a"]["dice"]["mean"] == pytest.approx(0.4)
     assert summary["classes"]["a"]["hd95_mm"] == {
         "mean": 1.0, "sd": 0.0, "median": 1.0, "ci95": [1.0, 1.0], "n": 1, "n_undefined": 2,
@@ -106,7 +125,7 @@ def test_undefined_values_are_counted_and_never_averaged():
 def test_interval_covers_the_mean_of_known_draws():
     random = np.random.RandomState(0)
     rows = [Row(str(i), "a", CaseMetrics(v, 0, 0, 0, 0, 0)) for i, v in enumerate(random.normal(0.8, 0.05, 100))]
-    low, high = summarise(rows, [], {})["classes"]["a"]["dice"]["ci95"]
+    low, high = summarise(rows, [], {}, {})["classes"]["a"]["dice"]["ci95"]
     assert low < 0.8 < high
     assert high - low == pytest.approx(2 * 1.96 * 0.05 / 10, rel=0.25)
 

@@ -1,5 +1,6 @@
 """Prediction of volumes and files with networks whose answer is known."""
 
+import dataclasses
 import json
 
 import nibabel as nib
@@ -35,7 +36,8 @@ class Threshold(nn.Module):
 
 def plan_of(patch=(8, 8, 8), spacing=(1.0, 1.0, 1.0), dims=3, labels=LABELS, channels=("MR",)):
     architecture = {"dims": dims, "in_channels": len(channels), "out_channels": labels.channels, "channels": [4, 6, 8]}
-    return Plan(channels, labels, Preprocessing(spacing, nonzero=False), patch, architecture)
+    slice_axis = patch.index(1) if dims == 2 else None
+    return Plan(channels, labels, Preprocessing(spacing, nonzero=False), patch, slice_axis, architecture)
 
 
 def scan(folder, affine, name="scan.nii.gz", grid=(11, 9, 13), seed=0):
@@ -90,8 +92,17 @@ def test_other_number_of_channels_is_refused(tmp_path):
         predict_volume(Threshold(), plan_of(channels=("T2", "ADC")), volume, **SIMPLE)
 
 
-def predict(cases, output, **options):
-    model = Model(Threshold(), plan_of(), CPU, "0" * 64)
+def model_of(network=None, sha256="0" * 64):
+    return Model(network or Threshold(), plan_of(), CPU, sha256)
+
+
+def claim(folder, cases, output=None, model=None, resume=False, overwrite=False):
+    where = output or folder.parent / "out"
+    return claim_output(where, folder, cases, model or model_of(), resume=resume, overwrite=overwrite)
+
+
+def predict(cases, output, network=None, **options):
+    model = model_of(network)
     settings = {"precision": torch.float32, "overlap": 0.5, "attention": False, "done": lambda: None, **options}
     return predict_files(cases, output, model, **settings)
 
@@ -99,9 +110,11 @@ def predict(cases, output, **options):
 def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
     scan(tmp_path / "in", np.eye(4), "a.nii.gz")
     (tmp_path / "in" / "b.nii.gz").write_bytes((tmp_path / "in" / "a.nii.gz").read_bytes()[:200])
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "b.nii.gz").write_bytes(b"of an earlier call")
-    failed = predict(find_inputs(tmp_path / "in", 1), tmp_path / "out", attention=True)
+    cases = claim(tmp_path / "in", find_inputs(tmp_path / "in", 1))
+    (tmp_path / "out" / "attention").mkdir()
+    for name in ("b.nii.gz", "attention/a_level3.nii.gz", "attention/b_level1.nii.gz"):
+        (tmp_path / "out" / name).write_bytes(b"of an earlier call")
+    failed = predict(cases, tmp_path / "out", attention=True)
     assert list(failed) == ["b"]
     assert "b.nii.gz: is damaged or cut short" in failed["b"]
     written = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file())
@@ -121,21 +134,41 @@ def test_predictions_lie_on_their_scan_to_the_bit(tmp_path):
     assert np.issubdtype(after.get_data_dtype(), np.unsignedinteger)
 
 
+def test_a_failure_of_any_kind_stops_no_other_case(tmp_path):
+    class FailsOnce(Threshold):
+        calls = 0
+
+        def forward(self, x, return_maps=False):
+            self.calls += 1
+            if self.calls == 1:
+                raise MemoryError("too large")
+            return super().forward(x)
+
+    for name in ("a", "b"):
+        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
+    failed = predict(find_inputs(tmp_path / "in", 1), tmp_path / "out", network=FailsOnce())
+    assert list(failed) == ["a"]
+    assert "MemoryError: too large" in failed["a"]
+    assert (tmp_path / "out" / "b.nii.gz").is_file()
+
+
 def test_output_folder_is_claimed_before_any_work(tmp_path):
-    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
-    scan(tmp_path / "in", np.eye(4), "b.nii.gz")
-    cases = find_inputs(tmp_path / "in", 1)
+    for name in ("a", "b"):
+        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
+    folder, cases = tmp_path / "in", find_inputs(tmp_path / "in", 1)
     with pytest.raises(ConfigError, match="holds the images"):
-        claim_output(tmp_path / "in", tmp_path / "in", cases, resume=False, overwrite=False)
-    assert claim_output(tmp_path / "out", tmp_path / "in", cases, resume=False, overwrite=False) == cases
+        claim(folder, cases, output=folder)
+    assert claim(folder, cases) == cases
     (tmp_path / "out" / "a.nii.gz").write_bytes(b"")
     with pytest.raises(ConfigError, match="already holds 1 of these predictions: add --resume or --overwrite"):
-        claim_output(tmp_path / "out", tmp_path / "in", cases, resume=False, overwrite=False)
-    assert claim_output(tmp_path / "out", tmp_path / "in", cases, resume=True, overwrite=False) == cases[1:]
-    assert claim_output(tmp_path / "out", tmp_path / "in", cases, resume=False, overwrite=True) == cases
+        claim(folder, cases)
+    assert claim(folder, cases, resume=True) == cases[1:]
+    with pytest.raises(ConfigError, match="holds predictions of another model"):
+        claim(folder, cases, model=model_of(sha256="1" * 64), resume=True)
+    assert claim(folder, cases, overwrite=True) == cases
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
-        claim_output(tmp_path / "file" / "out", tmp_path / "in", cases, resume=False, overwrite=False)
+        claim(folder, cases, output=tmp_path / "file" / "out")
 
 
 def test_inputs(tmp_path):
@@ -164,21 +197,30 @@ def test_model_round_trip(tmp_path):
     assert model.plan == plan
 
 
+def test_a_model_is_one_file_and_its_description_is_for_people(tmp_path):
+    saved_model(tmp_path)
+    description = json.loads((tmp_path / "model.json").read_text())
+    assert set(description) == {"format", "plan", "sha256", "versions"}
+    (tmp_path / "model.json").unlink()
+    assert load_model(tmp_path / "model.safetensors", CPU).sha256 == description["sha256"]
+
+
 def test_damaged_models_are_refused(tmp_path):
     with pytest.raises(ModelError, match="holds no model"):
         load_model(tmp_path, CPU)
-    saved_model(tmp_path)
-    weights, description = tmp_path / "model.safetensors", tmp_path / "model.json"
+    network, plan = saved_model(tmp_path)
+    weights = tmp_path / "model.safetensors"
     good = weights.read_bytes()
-    weights.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    with pytest.raises(ModelError, match="sha256 differs"):
-        load_model(tmp_path, CPU)
-    weights.write_bytes(good)
-    content = json.loads(description.read_text())
-    description.write_text(json.dumps({**content, "format": 99}))
-    with pytest.raises(ModelError, match="format is 99: this version reads 1"):
-        load_model(tmp_path, CPU)
-    content["plan"]["architecture"]["channels"] = [4, 6, 10]
-    description.write_text(json.dumps(content))
-    with pytest.raises(ModelError, match="does not describe its weights"):
+    for content, message in (
+        (good[:-1] + bytes([good[-1] ^ 1]), "sha256 differs"),
+        (good[: len(good) // 2], "is no model that a training wrote, or damaged"),
+        (b"", "is no model that a training wrote, or damaged"),
+        (good.replace(b'\\"format\\": 1', b'\\"format\\": 9'), "is of format 9: this version reads 1"),
+    ):
+        weights.write_bytes(content)
+        with pytest.raises(ModelError, match=message):
+            load_model(tmp_path, CPU)
+    other = dataclasses.replace(plan, architecture={**plan.architecture, "channels": [4, 6, 10]})
+    save_model(tmp_path, network.state_dict(), other, {})
+    with pytest.raises(ModelError, match="size mismatch"):
         load_model(tmp_path, CPU)
