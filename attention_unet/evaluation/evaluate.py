@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from attention_unet.atomic import write_text
 from attention_unet.data.cases import describe_labels, labels_in_files, read_description
 from attention_unet.data.labels import Labels
+from attention_unet.data.predictions import DESCRIPTION
 from attention_unet.data.volumes import check_same_grid, read_labels, volumes_by_case
 from attention_unet.errors import DataError
 from attention_unet.evaluation.metrics import compare_masks
@@ -27,7 +28,7 @@ def find_labels(predictions: Path, references: Path, cases: Sequence[str]) -> La
     description = references.parent / "dataset.json"
     if description.is_file() and "labels" in read_description(description):
         return describe_labels(description)
-    run = predictions / "run.json"
+    run = predictions / DESCRIPTION
     if run.is_file():
         try:
             return Labels.from_json(read_description(run)["labels"])

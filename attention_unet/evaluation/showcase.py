@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from attention_unet.data.cases import group_channels
 from attention_unet.data.labels import Labels
+from attention_unet.data.predictions import attention_path
 from attention_unet.data.volumes import list_volumes, read_labels, read_volume, volumes_by_case
 from attention_unet.errors import DataError
 from attention_unet.evaluation.picture import Scene, save_mosaic
-from attention_unet.inference.predict_files import attention_path
 
 
 def draw_showcase(predictions: Path, references: Path, images: Path, evaluation: Path, labels: Labels) -> Path:

@@ -10,6 +10,7 @@ import torch
 
 from attention_unet.atomic import write_text
 from attention_unet.data.cases import Case, group_channels
+from attention_unet.data.predictions import ATTENTION, DESCRIPTION, attention_path, prediction_path
 from attention_unet.data.preprocessing import read_channels
 from attention_unet.data.volumes import is_volume, list_volumes, write_like
 from attention_unet.errors import ConfigError, DataError, UserError
@@ -17,9 +18,6 @@ from attention_unet.inference.model import Model, versions
 from attention_unet.inference.predict_volume import predict_volume
 
 log = logging.getLogger(__name__)
-
-DESCRIPTION = "run.json"
-ATTENTION = "attention"
 
 
 def find_inputs(source: Path, channels: int) -> list[Case]:
@@ -121,13 +119,3 @@ def predict_files(
 
 def _read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else ""
-
-
-def prediction_path(output: Path, case: str) -> Path:
-    """Where the prediction of a case lies."""
-    return output / f"{case}.nii.gz"
-
-
-def attention_path(output: Path, case: str, level: int) -> Path:
-    """Where the attention map of a case and level lies."""
-    return output / ATTENTION / f"{case}_level{level}.nii.gz"
