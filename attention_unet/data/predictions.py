@@ -1,4 +1,4 @@
-"""How a folder of predictions is laid out; prediction writes it, evaluation reads it, and they know no more of each other."""
+"""How a folder of predictions is laid out: all that prediction, which writes it, and evaluation share."""
 
 from pathlib import Path
 

@@ -161,7 +161,6 @@ def write_like(path: Path, array: NDArray[np.generic], pattern: Volume) -> None:
     """
     header = pattern.header.copy()
     header.set_data_dtype(array.dtype)
-    header.set_slope_inter(1, 0)
     header.set_data_shape(array.shape)
     header["cal_min"] = header["cal_max"] = 0
     for note in ("descrip", "aux_file", "db_name", "intent_name"):

@@ -72,6 +72,13 @@ def test_odd_grid_loses_no_voxel():
     assert (gate(x, signal).weights[..., -1, -1] != gate(moved, signal).weights[..., -1, -1]).all()
 
 
+def test_the_last_voxels_of_an_odd_grid_are_gated_like_their_neighbours():
+    gate = randomised(2)
+    x, signal = torch.ones(1, 4, 5, 7, dtype=torch.float64), torch.ones(1, 5, 3, 4, dtype=torch.float64)
+    weights = gate(x, signal).weights
+    torch.testing.assert_close(weights, weights[..., :1, :1].expand_as(weights))
+
+
 def test_paper_init_is_not_open():
     torch.manual_seed(0)
     gate = AdditiveGate(3, 16, 32, paper_init=True)

@@ -173,6 +173,8 @@ def test_written_volume_has_the_grid_and_codes_of_its_pattern(tmp_path):
 
     scan, written = nib.load(tmp_path / "scan.nii.gz"), nib.load(tmp_path / "out" / "mask.nii.gz")
     np.testing.assert_array_equal(np.asarray(written.dataobj), mask)
+    raw = nib.Nifti1Header(gzip.decompress((tmp_path / "out" / "mask.nii.gz").read_bytes())[:348], check=False)
+    assert (raw["scl_slope"], raw["scl_inter"]) == (1, 0)
     assert written.get_data_dtype() == np.uint8
     for form in ("get_sform", "get_qform"):
         (expected, code), (found, found_code) = getattr(scan, form)(coded=True), getattr(written, form)(coded=True)
