@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from attention_unet.config import Config
-from attention_unet.errors import ConfigError, DataError, UserError
+from attention_unet.errors import ConfigError, UserError
 
 log = logging.getLogger("attention_unet")
 
@@ -153,12 +153,12 @@ def _evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> i
     predictions, references, output = Path(options.predictions), Path(options.references), Path(options.output)
     for folder in (predictions, references):
         if not folder.is_dir():
-            raise DataError(f"{folder}: is no folder: expected one of label maps")
+            raise ConfigError(f"{folder}: is no folder: expected one of label maps")
     if options.tolerance_mm < 0:
         raise ConfigError(f"--tolerance-mm is {options.tolerance_mm}: expected 0 or more")
     cases = list(volumes_by_case(references))
     if not cases:
-        raise DataError(f"{references}: holds no NIfTI file: expected the true label maps")
+        raise ConfigError(f"{references}: holds no NIfTI file: expected the true label maps")
     if options.held_out_of:
         cases = _held_out(options.held_out_of, cases)
     labels = find_labels(predictions, references, cases)
@@ -205,10 +205,10 @@ def _completed(arguments: list[str]) -> list[str]:
     given = [name for name in BUDGETS if any(a.split("=")[0] == f"--training.{name}" for a in arguments)]
     if given:
         arguments = [*arguments, *(f"--training.{name}=null" for name in BUDGETS if name not in given)]
-    if "--resume" in arguments and "train" in arguments and "--config" not in arguments and "--run" in arguments[:-1]:
-        run = arguments[arguments.index("--run") + 1]
-        after = arguments.index("train") + 1
-        arguments = [*arguments[:after], "--config", str(Path(run) / "config.yaml"), *arguments[after:]]
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    if words[:1] == ["train"] and "--resume" in words and "--config" not in words and "--run" in words[:-1]:
+        config = Path(words[words.index("--run") + 1]) / "config.yaml"
+        arguments = ["train", "--config", str(config), *arguments[1:]]
     return arguments
 
 
@@ -219,7 +219,7 @@ def _held_out(run: str, cases: Sequence[str]) -> list[str]:
     held_out = read_split(Path(run) / "splits.json").validation
     missing = [case for case in held_out if case not in cases]
     if missing or not held_out:
-        raise DataError(f"{run}: held out {len(held_out)} cases, not found: {missing[:5]}: expected all of them here")
+        raise ConfigError(f"{run}: held out {len(held_out)} cases, not found: {missing[:5]}: expected all of them here")
     return list(held_out)
 
 

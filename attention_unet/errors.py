@@ -8,14 +8,16 @@ class UserError(Exception):
 
 
 class ConfigError(UserError):
-    """The call or the configuration is wrong."""
+    """The call or the configuration is wrong, or names what is not there."""
 
     exit_code = 2
 
 
 class DataError(UserError):
-    """A file of images, labels or predictions is not what it should be."""
+    """A file of images, labels or predictions is not what it should be, or cannot be written."""
 
 
 class ModelError(UserError):
-    """A run folder or a model file is not what it should be."""
+    """A run folder or a model file is not there, or not what it should be."""
+
+    exit_code = 2

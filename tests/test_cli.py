@@ -108,15 +108,15 @@ def test_a_budget_on_the_command_line_replaces_that_of_the_file(cohort, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["predict", "-i", "x.nii.gz", "-o", "out", "-m", "nowhere"], 1, "nowhere: holds no model"),
+        (["predict", "-i", "x.nii.gz", "-o", "out", "-m", "nowhere"], 2, "nowhere: holds no model"),
         (["predict", "-i", "x", "-o", "o", "-m", "m", "--device", "tpu"], 2, "the device tpu is not there"),
         (["predict", "-i", "x", "-o", "o", "-m", "m", "--overlap", "1"], 2, "--overlap is 1.0: expected 0 to below 1"),
-        (["evaluate", "-p", "nowhere", "-r", ".", "-o", "out"], 1, "nowhere: is no folder"),
+        (["evaluate", "-p", "nowhere", "-r", ".", "-o", "out"], 2, "nowhere: is no folder"),
         (["evaluate", "-p", ".", "-r", ".", "-o", "out", "--tolerance-mm", "-1"], 2, "--tolerance-mm is -1.0"),
         (["train", "--training.seed", "-1"], 2, "training.seed is -1: expected 0 to"),
         (["train", "--resume", "--run", "nowhere"], 2, "nowhere"),
         (["fetch", "hippocampuss"], 2, "no public dataset is called 'hippocampuss': there is hippocampus"),
-        (["train", "--data.dataset", "None such"], 1, "no dataset here"),
+        (["train", "--data.dataset", "None such"], 2, "no dataset here"),
     ],
 )
 def test_mistakes_are_one_clear_line(arguments, code, message, capsys, tmp_path, monkeypatch):

@@ -61,7 +61,7 @@ def test_every_shipped_configuration_is_valid():
     files = sorted((REPOSITORY / "configs").glob("*.yaml"))
     assert len(files) >= 3
     for file in files:
-        assert main(["train", "--config", str(file), "--data.root", "/nowhere"]) == 1, file  # no data, good config
+        assert main(["train", "--config", str(file), "--data.root", "/nowhere"]) == 2, file
 
 
 def test_help_is_quick_and_imports_nothing_heavy():

@@ -13,7 +13,7 @@ import numpy as np
 
 from attention_unet.data.labels import Labels
 from attention_unet.data.volumes import list_volumes, read_labels, read_volume, stem
-from attention_unet.errors import DataError
+from attention_unet.errors import ConfigError, DataError
 
 MOST_CLASSES = 254  # the network's targets are bytes
 CHANNEL_SUFFIX = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
@@ -47,14 +47,14 @@ def locate_dataset(root: str | None, dataset: str) -> Path:
     """Folder of a dataset: under ``root``, else under $ATTENTION_UNET_DATA, else under ./data.
 
     Raises:
-        DataError: if there is no such folder, naming where it was looked for.
+        ConfigError: if there is no such folder, naming where it was looked for.
     """
     base = data_root(root)
     if root and dataset and not (base / dataset).is_dir() and _layout(base):
         return base  # the root is the dataset itself
     folder = base / dataset
     if not folder.is_dir() or not _layout(folder):
-        raise DataError(
+        raise ConfigError(
             f"{folder}: no dataset here: expected dataset.json, or folders of images and labels; "
             "name another place by --data.root or $ATTENTION_UNET_DATA, or get it with 'attention-unet fetch'"
         )

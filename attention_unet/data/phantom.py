@@ -101,46 +101,44 @@ def _draw_grid(random: np.random.RandomState) -> tuple[Array, tuple[int, ...]]:
 def _scan(position_mm: Array, random: np.random.RandomState) -> tuple[Array, NDArray[np.int64]]:
     """Signal and label at positions (*S, 3) in mm of the patient, left to right, back to front, down to up."""
     bent = position_mm + 2.0 * np.sin(position_mm[..., [1, 2, 0]] / 14 + random.uniform(0, 6, size=3))
-    head = _ellipsoid(bent, [0, 0, 0], random.uniform(0.95, 1.05) * np.array([36, 42, 34]))
+    brain = random.uniform(0.95, 1.05) * np.array([34, 40, 32])
     centre = random.uniform(-3, 3, size=3) + [0, -4, 4]
     size = random.uniform(0.9, 1.15)
-    ventricle = np.minimum(
-        _ellipsoid(bent, centre + [-8, 0, 0], size * np.array([5.5, 16, 7])),
-        _ellipsoid(bent, centre + [8, 0, 0], size * np.array([5.5, 16, 7])),
-    )
-    below = centre + [0, 10, -14]
-    nucleus = np.minimum(
-        _ellipsoid(bent, below + [-15, 0, 0], size * np.array([6, 9, 7])),
-        _ellipsoid(bent, below + [15, 0, 0], size * np.array([6, 9, 7])),
-    )
+    ventricle = _pair(bent, centre, 8, size * np.array([5.5, 16, 7]))
+    nucleus = _pair(bent, centre + [0, 10, -14], 15, size * np.array([6, 9, 7]))
     # The lesion is small and faint and lies anywhere behind the ventricles, on either side.
     side = random.choice([-1, 1])
-    spot = centre + [side * random.uniform(12, 20), random.uniform(-24, -18), random.uniform(-10, 6)]
+    spot = centre + [side * random.uniform(12, 18), random.uniform(-22, -16), random.uniform(-10, 6)]
     lesion = _ellipsoid(bent, spot, random.uniform(4.5, 6.0, size=3))
 
     contrast = random.uniform(0.9, 1.1)
-    signal = 0.05 + 0.75 * _inside(head)
-    signal += (
-        (0.18 * np.sin(bent[..., 0] / 5) * np.sin(bent[..., 1] / 6) * np.sin(bent[..., 2] / 5)) * _inside(head) * 0.3
-    )
-    signal -= 0.50 * contrast * _inside(ventricle)
-    signal += 0.22 * contrast * _inside(nucleus)
-    signal += 0.16 * contrast * _inside(lesion)
+    inside = _inside(_ellipsoid(bent, [0, 0, 0], brain))
+    scalp = _inside(_ellipsoid(bent, [0, 0, 0], 1.16 * brain)) - _inside(_ellipsoid(bent, [0, 0, 0], 1.08 * brain))
+    folds = np.sin(bent[..., 0] / 4) * np.sin(bent[..., 1] / 5) * np.sin(bent[..., 2] / 4)
+    signal = 0.05 + 0.55 * scalp + (0.7 + 0.07 * folds) * inside
+    for structure, change in ((ventricle, -0.5), (nucleus, 0.2), (lesion, 0.09)):
+        signal += change * contrast * _inside(structure)
     field = np.exp(0.25 * (position_mm / FIELD_OF_VIEW_MM) @ random.uniform(-1, 1, size=3))
-    noise = 0.035 * random.normal(size=(2, *signal.shape))
+    noise = 0.04 * random.normal(size=(2, *signal.shape))
     magnitude = np.hypot(signal * field + noise[0], noise[1])
     label = np.zeros(signal.shape, dtype=np.int64)
-    for name, level in (("Ventricle", ventricle), ("Nucleus", nucleus), ("Lesion", lesion)):
-        label[(level < 1) & (label == 0)] = CLASSES[name]
+    for name, structure in (("Ventricle", ventricle), ("Nucleus", nucleus), ("Lesion", lesion)):
+        label[(structure < 0) & (label == 0)] = CLASSES[name]
     return magnitude * random.uniform(300, 900), label
 
 
+def _pair(position_mm: Array, centre: Array, apart_mm: float, radii_mm: Array) -> Array:
+    """Two ellipsoids, left and right of a centre."""
+    left, right = (_ellipsoid(position_mm, centre + [side * apart_mm, 0, 0], radii_mm) for side in (-1, 1))
+    return np.minimum(left, right)
+
+
 def _ellipsoid(position_mm: Array, centre: list[float] | Array, radii_mm: Array) -> Array:
-    """Level of an ellipsoid: below 1 inside."""
+    """Distance to the surface of an ellipsoid in mm, roughly; negative inside."""
     level: Array = np.linalg.norm((position_mm - np.asarray(centre)) / radii_mm, axis=-1)
-    return level
+    return (level - 1) * float(np.min(radii_mm))
 
 
-def _inside(level: Array) -> Array:
+def _inside(distance_mm: Array) -> Array:
     """1 inside, 0 outside, with the soft edge of partial volumes."""
-    return 1 / (1 + np.exp(np.clip((level - 1) * 12, -30, 30)))
+    return 1 / (1 + np.exp(np.clip(distance_mm / 0.6, -30, 30)))

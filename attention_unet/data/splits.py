@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from attention_unet.atomic import write_text
-from attention_unet.errors import ConfigError, DataError
+from attention_unet.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ def read_split(path: Path) -> Split:
     """Read a split.
 
     Raises:
-        DataError: if there is none, or it is damaged.
+        ConfigError: if there is none, or it is damaged.
     """
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
         return Split(tuple(plain["training"]), tuple(plain["validation"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
+        raise ConfigError(
             f"{path}: holds no split of cases ({error}): expected the file that a training writes"
         ) from error

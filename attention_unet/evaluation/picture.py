@@ -40,8 +40,8 @@ class Scene:
 def draw_mosaic(scenes: Sequence[Scene], class_names: Sequence[str]) -> Figure:
     """Draw a row a case: image, reference, prediction, attention. The patient's left is on the right, as in radiology.
 
-    The slice is the one, across the axis of the largest voxels, with the most reference voxels. Attention is drawn in a
-    fixed range of 0 to 1.
+    The slice lies across the axis of the largest voxels, where most is to be seen of all classes. Attention is drawn in
+    a fixed range of 0 to 1.
     """
     figure = Figure(figsize=(9.2, 2.3 * len(scenes) + 0.5), dpi=110, layout="constrained")
     palette = colormaps["tab10" if len(class_names) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
@@ -60,6 +60,19 @@ def save_mosaic(path: Path, scenes: Sequence[Scene], class_names: Sequence[str])
         draw_mosaic(scenes, class_names).savefig(partial)
 
 
+def telling_plane(reference: NDArray[np.generic], inside: tuple[int, ...]) -> int:
+    """Plane in which the classes are largest, each measured by its own largest section.
+
+    Args:
+        reference: class index (I, J, K).
+        inside: the two axes within the planes.
+    """
+    sections = [(reference == value).sum(axis=inside) for value in np.unique(reference) if value > 0]
+    if not sections:
+        return reference.size // int(np.prod([reference.shape[axis] for axis in inside])) // 2
+    return int(sum(section / section.max() for section in sections).argmax())
+
+
 def _draw_row(row: Sequence[Axes], scene: Scene, colours: ListedColormap, classes: int) -> None:
     arrays = [scene.image, scene.reference, scene.prediction]
     if scene.attention is not None:
@@ -71,7 +84,7 @@ def _draw_row(row: Sequence[Axes], scene: Scene, colours: ListedColormap, classe
     across = 2 - int(spacing[::-1].argmax())
     reference = np.asarray(oriented[1].dataobj)
     inside = tuple(axis for axis in range(3) if axis != across)
-    plane = int((reference > 0).sum(axis=inside).argmax())
+    plane = telling_plane(reference, inside)
     # Columns run along the first axis within the slice, from the patient's right to left.
     slices = [np.take(np.asarray(image.dataobj), plane, axis=across).T[:, ::-1] for image in oriented]
     aspect = float(spacing[inside[1]] / spacing[inside[0]])

@@ -13,7 +13,7 @@ from attention_unet.data.cases import Case, group_channels
 from attention_unet.data.predictions import ATTENTION, DESCRIPTION, attention_path, prediction_path
 from attention_unet.data.preprocessing import read_channels
 from attention_unet.data.volumes import is_volume, list_volumes, write_like
-from attention_unet.errors import ConfigError, DataError, UserError
+from attention_unet.errors import ConfigError, UserError
 from attention_unet.inference.model import Model, versions
 from attention_unet.inference.predict_volume import predict_volume
 
@@ -24,16 +24,16 @@ def find_inputs(source: Path, channels: int) -> list[Case]:
     """Cases of a file or a folder; files of single channels are grouped by their suffixes.
 
     Raises:
-        DataError: if there is no volume.
+        ConfigError: if there is no volume.
     """
     if source.is_dir():
         files = list_volumes(source)
     elif is_volume(source):
         files = [source]
     else:
-        raise DataError(f"{source}: is no folder and no NIfTI file: expected one of these")
+        raise ConfigError(f"{source}: is no folder and no NIfTI file: expected one of these")
     if not files:
-        raise DataError(f"{source}: holds no NIfTI file (.nii.gz or .nii): expected the images to predict")
+        raise ConfigError(f"{source}: holds no NIfTI file (.nii.gz or .nii): expected the images to predict")
     return [Case(name, paths) for name, paths in sorted(group_channels(files, channels).items())]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attention_unet.data.cases import describe_labels, find_cases, group_channels, locate_dataset
-from attention_unet.errors import DataError
+from attention_unet.errors import ConfigError, DataError
 from tests.conftest import save_nifti
 
 VOLUME = np.zeros((3, 3, 3), dtype=np.float32)
@@ -163,7 +163,7 @@ def test_where_a_dataset_is_looked_for(tmp_path, monkeypatch):
     monkeypatch.setenv("ATTENTION_UNET_DATA", str(tmp_path / "store"))
     assert locate_dataset(None, "Task") == tmp_path / "store" / "Task"
     monkeypatch.delenv("ATTENTION_UNET_DATA")
-    with pytest.raises(DataError, match=r"data/Task: no dataset here.*--data\.root"):
+    with pytest.raises(ConfigError, match=r"data/Task: no dataset here.*--data\.root"):
         locate_dataset(None, "Task")
     (tmp_path / "store").rename(tmp_path / "data")
     assert locate_dataset(None, "Task").resolve() == tmp_path / "data" / "Task"

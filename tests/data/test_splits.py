@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from attention_unet.data.splits import read_split, split_cases, write_split
-from attention_unet.errors import ConfigError, DataError
+from attention_unet.errors import ConfigError
 
 IDS = [f"case_{i:03d}" for i in range(23)]
 
@@ -44,5 +44,5 @@ def test_file_round_trip(tmp_path):
     write_split(tmp_path / "splits.json", split)
     assert read_split(tmp_path / "splits.json") == split
     (tmp_path / "splits.json").write_text("[]", encoding="utf-8")
-    with pytest.raises(DataError, match="holds no split"):
+    with pytest.raises(ConfigError, match="holds no split"):
         read_split(tmp_path / "splits.json")

@@ -1,6 +1,6 @@
 import numpy as np
 
-from attention_unet.evaluation.picture import Scene, draw_mosaic
+from attention_unet.evaluation.picture import Scene, draw_mosaic, telling_plane
 from tests.conftest import oblique_affine
 
 
@@ -29,3 +29,11 @@ def test_attention_is_drawn_in_a_fixed_range():
     axes = draw_mosaic([scene], ["spot"]).axes[3]
     assert axes.images[1].get_clim() == (0, 1)
     assert "level 2 (0 to 1)" in axes.get_title()
+
+
+def test_the_plane_shows_small_classes_too():
+    reference = np.zeros((10, 10, 12), dtype=int)
+    reference[:, :, 2:6] = 1
+    reference[:2, :2, 5:7] = 2
+    assert telling_plane(reference, (0, 1)) == 5
+    assert telling_plane(np.zeros((4, 4, 9), dtype=int), (0, 1)) == 4

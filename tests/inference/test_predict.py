@@ -172,9 +172,9 @@ def test_output_folder_is_claimed_before_any_work(tmp_path):
 
 
 def test_inputs(tmp_path):
-    with pytest.raises(DataError, match="is no folder and no NIfTI file"):
+    with pytest.raises(ConfigError, match="is no folder and no NIfTI file"):
         find_inputs(tmp_path / "nothing", 1)
-    with pytest.raises(DataError, match="holds no NIfTI file"):
+    with pytest.raises(ConfigError, match="holds no NIfTI file"):
         find_inputs(tmp_path, 1)
     for name in ("p_0000", "p_0001"):
         scan(tmp_path, np.eye(4), f"{name}.nii.gz")

@@ -216,7 +216,7 @@ def test_wrong_configurations(cohort, tmp_path):
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="the device cuda is not there"):
             train(config(cohort, training={"accelerator": "cuda"}), tmp_path / "run")
-    with pytest.raises(DataError, match="no dataset here"):
+    with pytest.raises(ConfigError, match="no dataset here"):
         train(config(tmp_path / "nowhere"), tmp_path / "run")
     with pytest.raises(ConfigError, match=r"no attention mechanism is called 'gat'; there are gate, identity, spatial"):
         train(config(cohort, attention=AttentionConfig(skips="gat")), tmp_path / "run")
