@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from attention_unet.atomic import replacing, write_text
 from attention_unet.data.cases import Case
 from attention_unet.data.labels import Labels
-from attention_unet.data.preprocessing import Preprocessing, prepare, read_channels, read_label_of
+from attention_unet.data.preprocessing import Preprocessing, prepare, prepare_target, read_channels, read_label_of
 from attention_unet.errors import DataError
 
-FORMAT = 1  # raised whenever what is stored changes
+FORMAT = 2  # raised whenever what is stored changes
 LOCATIONS_A_CLASS = 5000
 
 
@@ -121,8 +121,8 @@ class CaseCache:
         if unknown:
             known = ", ".join(f"{name} {list(group)}" for name, group in self.labels.integers.items())
             raise DataError(f"{label.path}: holds the labels {unknown[:10]}: expected 0 and {known}; see dataset.json")
-        prepared = prepare(image, label, self.preprocessing)
-        target = self.labels.encode(prepared.label[0].numpy().round())
+        prepared = prepare(image, self.preprocessing)
+        target = prepare_target(label, self.labels, prepared)
         ready = self._ready(case)
         for name, array in (
             ("image.npy", prepared.image.numpy()),

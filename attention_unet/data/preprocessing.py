@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose, CropForegroundd, NormalizeIntensityd, Orientationd, Spacingd
+from monai.transforms import Compose, CropForeground, NormalizeIntensity, Orientation, Spacing
 from numpy.typing import NDArray
 from torch import Tensor
 
 from attention_unet.data.cases import Case
+from attention_unet.data.labels import Labels
 from attention_unet.data.volumes import Volume, check_same_grid, read_labels, read_volume
 from attention_unet.errors import DataError
+from attention_unet.geometry import regrid
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,14 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A case on the network's grid.
+    """An image on the network's grid.
 
     Attributes:
         image: (C, *S) float32, mean 0 and standard deviation 1 a channel.
-        label: integers as in the label file (1, *S); (0, *S) if there is no label.
         affine: 4 x 4, from voxels of this grid to RAS+ millimetres.
     """
 
     image: Tensor
-    label: Tensor
     affine: NDArray[np.float64]
 
 
@@ -81,39 +81,48 @@ def read_label_of(case: Case, image: Volume) -> Volume:
     return label
 
 
-def prepare(image: Volume, label: Volume | None, preprocessing: Preprocessing) -> Prepared:
-    """Bring an image, and its label by nearest voxels, to the network's grid.
+def prepare(image: Volume, preprocessing: Preprocessing) -> Prepared:
+    """Bring an image to the network's grid.
 
     Raises:
         DataError: if the volume is too small to be resampled.
     """
-    item = {"image": _with_affine(image)}
-    if label is not None:
-        item["label"] = _with_affine(label)
-    keys = list(item)
     steps = Compose(
         [
-            Orientationd(keys, axcodes="RAS", labels=None),
-            Spacingd(
-                keys,
-                pixdim=preprocessing.spacing_mm,
-                mode=["bilinear", "nearest"][: len(keys)],
-                padding_mode="border",
-                align_corners=True,
-            ),
-            CropForegroundd(keys, source_key="image", select_fn=above_minimum, allow_smaller=True),
-            NormalizeIntensityd("image", nonzero=preprocessing.nonzero, channel_wise=True),
+            Orientation(axcodes="RAS", labels=None),
+            Spacing(preprocessing.spacing_mm, mode="bilinear", padding_mode="border", align_corners=True),
+            CropForeground(select_fn=above_minimum, allow_smaller=True),
+            NormalizeIntensity(nonzero=preprocessing.nonzero, channel_wise=True),
         ]
     )
-    done = steps(item)
-    prepared = done["image"]
+    prepared = steps(MetaTensor(torch.from_numpy(image.array.copy()), affine=torch.from_numpy(image.affine)))
     if min(prepared.shape) < 1:
         raise DataError(f"{image.path}: nothing is left of {image.grid} voxels at {preprocessing.spacing_mm} mm")
-    return Prepared(
-        image=prepared.as_tensor().contiguous(),
-        label=done["label"].as_tensor() if label is not None else torch.empty(0, *prepared.shape[1:]),
-        affine=prepared.affine.numpy(),
-    )
+    return Prepared(prepared.as_tensor().contiguous(), prepared.affine.numpy())
+
+
+def prepare_target(label: Volume, labels: Labels, prepared: Prepared) -> NDArray[np.uint8]:
+    """Bring a label map to the grid of its prepared image, as the network's target.
+
+    Every class is interpolated by itself and a voxel is given to the likeliest: taking the nearest voxel instead would
+    move edges by up to half a voxel, against what the image shows.
+
+    Returns:
+        As Labels.encode gives it: class indices (1, *S), or a mask a class where classes overlap.
+    """
+    grid = (prepared.image.shape[1], prepared.image.shape[2], prepared.image.shape[3])
+    masks = [torch.from_numpy(np.isin(label.array[0], group))[None].float() for group in labels.integers.values()]
+    outside = torch.zeros(1)
+    shares = (regrid(mask, label.affine, prepared.affine, grid, outside)[0].numpy() for mask in masks)
+    if labels.overlapping:
+        return np.stack([share > 0.5 for share in shares]).astype(np.uint8)
+    index, largest, rest = np.zeros(grid, np.uint8), np.zeros(grid, np.float32), np.ones(grid, np.float32)
+    for i, share in enumerate(shares, start=1):
+        index[share > largest] = i
+        largest = np.maximum(largest, share)
+        rest -= share
+    index[rest >= largest] = 0
+    return index[None]
 
 
 def above_minimum(image: Tensor) -> Tensor:
@@ -130,7 +139,3 @@ def foreground_box(array: NDArray[np.float32]) -> list[tuple[int, int]]:
         occupied = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
         bounds.append((int(occupied[0]), int(occupied[-1]) + 1))
     return bounds
-
-
-def _with_affine(volume: Volume) -> MetaTensor:
-    return MetaTensor(torch.from_numpy(volume.array.copy()), affine=torch.from_numpy(volume.affine))

@@ -14,7 +14,7 @@ from attention_unet.data.preprocessing import prepare
 from attention_unet.data.volumes import Volume
 from attention_unet.dimensions import INTERPOLATION
 from attention_unet.errors import DataError
-from attention_unet.inference.geometry import regrid
+from attention_unet.geometry import regrid
 from attention_unet.inference.sliding_window import WindowPredictor, slide
 from attention_unet.network import AttentionUNet
 
@@ -61,7 +61,7 @@ def predict_volume(
             f"{volume.path}: has {len(volume.array)} channels: the model was trained on "
             f"{len(plan.channels)} ({', '.join(plan.channels)})"
         )
-    prepared = prepare(volume, None, plan.preprocessing)
+    prepared = prepare(volume, plan.preprocessing)
     predictor = window_predictor(network, plan, precision, attention)
     with torch.inference_mode():
         probabilities, maps = slide(prepared.image.to(device), plan.patch, predictor, overlap)

@@ -4,11 +4,20 @@ import numpy as np
 import pytest
 
 from attention_unet.data.cases import Case
-from attention_unet.data.preprocessing import Preprocessing, foreground_box, prepare, read_channels, read_label_of
+from attention_unet.data.labels import Labels
+from attention_unet.data.preprocessing import (
+    Preprocessing,
+    foreground_box,
+    prepare,
+    prepare_target,
+    read_channels,
+    read_label_of,
+)
 from attention_unet.data.volumes import read_labels, read_volume
 from attention_unet.errors import DataError
 from tests.conftest import oblique_affine, save_nifti
 
+LABELS = Labels({"a": (1,), "b": (2,), "c": (3,)}, (1, 2, 3))
 AXES = list(itertools.permutations(range(3)))
 
 
@@ -26,7 +35,7 @@ def test_every_value_stays_at_its_place_in_the_patient(tmp_path, axes, signs):
     ramp = (positions_mm((11, 12, 13), affine) @ direction).astype(np.float32)
     volume = read_volume(save_nifti(tmp_path / "ramp.nii.gz", ramp, affine))
     for spacing in ((0.9, 1.3, 2.5), (1.1, 1.1, 1.7)):
-        prepared = prepare(volume, None, Preprocessing(spacing, nonzero=False))
+        prepared = prepare(volume, Preprocessing(spacing, nonzero=False))
         assert np.allclose(np.linalg.norm(prepared.affine[:3, :3], axis=0), spacing, atol=1e-5)
         assert (np.diag(prepared.affine[:3, :3]) > 0).all()
         expected = positions_mm(prepared.image.shape[1:], prepared.affine) @ direction
@@ -36,23 +45,56 @@ def test_every_value_stays_at_its_place_in_the_patient(tmp_path, axes, signs):
         assert np.abs(residual[1:-1, 1:-1, 1:-1]).max() < 0.02
 
 
-def test_label_moves_with_its_image(tmp_path):
+def test_target_moves_with_its_image(tmp_path):
     affine = oblique_affine(axes=(2, 0, 1), signs=(1, -1, 1))
     label = np.random.RandomState(0).randint(0, 3, size=(10, 11, 12)).astype(np.uint8)
     image = label.astype(np.float32) * 10 + 1
     volume = read_volume(save_nifti(tmp_path / "i.nii.gz", image, affine))
     labels = read_labels(save_nifti(tmp_path / "l.nii.gz", label, affine))
-    prepared = prepare(volume, labels, Preprocessing((0.9, 1.3, 2.5), nonzero=False))
-    values = [prepared.image[0][prepared.label[0] == v] for v in range(3)]
+    prepared = prepare(volume, Preprocessing((0.9, 1.3, 2.5), nonzero=False))
+    target = prepare_target(labels, LABELS, prepared)
+    values = [prepared.image[0][target[0] == v] for v in range(3)]
     assert all(float(v.std()) < 1e-5 for v in values)
     assert values[0].mean() < values[1].mean() < values[2].mean()
+
+
+def balls(position_mm, middle_mm):
+    """Three touching balls about a place in mm, as a label map over positions."""
+    label = np.zeros(position_mm.shape[:3], dtype=np.uint8)
+    for value, offset in enumerate(([0, 0, 0], [12, 0, 0], [0, 11, 3]), start=1):
+        label[(np.linalg.norm(position_mm - middle_mm - offset, axis=-1) < 6.5) & (label == 0)] = value
+    return label
+
+
+@pytest.mark.parametrize("regions", [False, True])
+def test_target_on_another_spacing_keeps_place_and_volume(tmp_path, regions):
+    """On average over the volume: where a slice happens to be shown twice or left out, structures gain or lose it."""
+    labels = Labels({"all": (1, 2, 3), "two": (2,)}, (1, 2)) if regions else LABELS
+    affine, spacing = oblique_affine((1.0, 1.0, 3.0)), (1.2, 1.2, 2.6)
+    position = positions_mm((36, 34, 14), affine)
+    ratios, shifts = [], []
+    for slide_mm in np.linspace(-9, 8, 18):
+        label = balls(position, position.reshape(-1, 3).mean(axis=0) + [0, 0, slide_mm - 1])
+        volume = read_labels(save_nifti(tmp_path / "l.nii.gz", label, affine))
+        prepared = prepare(volume, Preprocessing(spacing, nonzero=False))
+        target = prepare_target(volume, labels, prepared)
+        for i, group in enumerate(labels.integers.values()):
+            found, true = target[i] if regions else target[0] == i + 1, np.isin(label, group)
+            ratios.append(found.sum() * np.prod(spacing) / (true.sum() * 3.0))
+            centres = [
+                mm[:3, :3] @ np.argwhere(mask).mean(axis=0) + mm[:3, 3]
+                for mm, mask in ((prepared.affine, found), (affine, true))
+            ]
+            shifts.append(centres[0] - centres[1])
+    assert np.mean(ratios) == pytest.approx(1, abs=0.05)
+    np.testing.assert_allclose(np.mean(shifts, axis=0), 0, atol=0.15)
 
 
 def test_z_score_a_channel(tmp_path):
     random = np.random.RandomState(0)
     array = np.stack([random.normal(500, 80, (8, 8, 8)), random.normal(-2, 0.1, (8, 8, 8))], axis=-1).astype(np.float32)
     prepared = prepare(
-        read_volume(save_nifti(tmp_path / "a.nii.gz", array)), None, Preprocessing((1.0, 1.0, 1.0), nonzero=False)
+        read_volume(save_nifti(tmp_path / "a.nii.gz", array)), Preprocessing((1.0, 1.0, 1.0), nonzero=False)
     )
     np.testing.assert_allclose(prepared.image.mean(dim=(1, 2, 3)), 0, atol=1e-4)
     np.testing.assert_allclose(prepared.image.std(dim=(1, 2, 3)), 1, atol=1e-2)
@@ -63,7 +105,7 @@ def test_air_is_cut_off_and_kept_out_of_the_statistics(tmp_path):
     array[3:9, 2:10, 4:8] = np.random.RandomState(0).uniform(100, 200, (6, 8, 4))
     volume = read_volume(save_nifti(tmp_path / "a.nii.gz", array))
     assert foreground_box(volume.array) == [(3, 9), (2, 10), (4, 8)]
-    prepared = prepare(volume, None, Preprocessing((1.0, 1.0, 1.0), nonzero=True))
+    prepared = prepare(volume, Preprocessing((1.0, 1.0, 1.0), nonzero=True))
     assert prepared.image.shape == (1, 6, 8, 4)
     assert abs(float(prepared.image.mean())) < 1e-4
     np.testing.assert_allclose(prepared.affine[:3, 3], (3, 2, 4))
@@ -71,7 +113,7 @@ def test_air_is_cut_off_and_kept_out_of_the_statistics(tmp_path):
 
 def test_constant_image_is_kept_whole_and_finite(tmp_path):
     volume = read_volume(save_nifti(tmp_path / "a.nii.gz", np.full((5, 6, 7), 3, dtype=np.float32)))
-    prepared = prepare(volume, None, Preprocessing((1.0, 1.0, 1.0), nonzero=False))
+    prepared = prepare(volume, Preprocessing((1.0, 1.0, 1.0), nonzero=False))
     assert prepared.image.shape == (1, 5, 6, 7)
     assert np.isfinite(prepared.image.numpy()).all()
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from attention_unet.inference.geometry import regrid
+from attention_unet.geometry import regrid
 from tests.conftest import oblique_affine
 
 ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
