@@ -5,7 +5,7 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; return the exit code: 0 all well, 1 something failed, 2 the call or config is wrong."""
     console = Console(stderr=True)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_ConsoleHandler(console)], force=True)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     warnings.showwarning = lambda message, *_: log.warning("warning: %s", message)
     parser, subparsers = build_parser()
     try:
@@ -47,7 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     """The parser, and those of its subcommands by name."""
-    set_loader(STRICT_YAML, _load_strictly, exceptions=(yaml.YAMLError,))
     set_loader(STRICT_YAML, _load_strictly, exceptions=(yaml.YAMLError,))
     parser = ArgumentParser(
         prog="attention-unet",
@@ -90,15 +88,13 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         "--images", type=str | None, help="folder of the scans: draw the worst, middle and best cases"
     )
 
+    where = "folder to put it in (default: $ATTENTION_UNET_DATA, else data)"
     fetch = add("fetch", "Download a public dataset.")
     fetch.add_argument("dataset", type=str, help="hippocampus")
-    where = "folder to put it in (default: $ATTENTION_UNET_DATA, else data)"
     fetch.add_argument("--root", type=str | None, help=where)
 
     phantom = add("phantom", "Make a dataset of MR-like phantoms.")
-    phantom.add_argument(
-        "--root", type=str | None, help="folder to put it in (default: $ATTENTION_UNET_DATA, else data)"
-    )
+    phantom.add_argument("--root", type=str | None, help=where)
     phantom.add_argument("--training", type=int, default=24, help="cases to train on")
     phantom.add_argument("--test", type=int, default=6, help="cases to test on")
     phantom.add_argument("--seed", type=int, default=0, help="of the cohort")
@@ -230,7 +226,7 @@ def _report_failures(failed: dict[str, str]) -> int:
 
 
 @contextmanager
-def _counting(console: Console, text: str, total: int) -> Iterator:  # type: ignore[type-arg]
+def _counting(console: Console, text: str, total: int) -> Iterator[Callable[[], None]]:
     """A progress bar over cases; gives what to call after each."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:

@@ -1,5 +1,6 @@
 """Where, in which precision and in how many processes to compute."""
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from attention_unet.errors import ConfigError
 
 if TYPE_CHECKING:  # predicting does without it
     from lightning_fabric import Fabric
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its import has set it to tell everything
 
 
 def choose_device(name: str) -> torch.device:
@@ -49,6 +52,7 @@ def make_fabric(config: TrainingConfig) -> "Fabric":
     """
     from lightning_fabric import Fabric
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its import has set it to tell everything
     devices, nodes = config.devices, config.nodes
     if "LOCAL_WORLD_SIZE" in os.environ:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])

@@ -27,7 +27,7 @@ class CachedCase:
     Attributes:
         id: of the case.
         image: (C, *S) float32.
-        target: what the network learns, as Labels.encode gives it.
+        target: what the network learns, as ``prepare_target`` gives it.
         locations: voxels of classes, rows of (class, i, j, k), up to 5000 a class, grouped by class.
     """
 

@@ -43,15 +43,12 @@ class Labels:
         known = {0}.union(*self.integers.values())
         return sorted({int(v) for v in np.unique(label_map)} - known)
 
-    def encode(self, label_map: NDArray[np.generic]) -> NDArray[np.uint8]:
-        """Turn integers of a file into the network's target: (*S) to class indices (1, *S), or (classes, *S) of 0 and 1
-        where classes overlap."""
-        if self.overlapping:
-            return np.stack([np.isin(label_map, group) for group in self.integers.values()]).astype(np.uint8)
-        return self.index(label_map)[None]
-
     def decode(self, target: NDArray[np.generic]) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """Turn a target, as ``encode`` gives it, into the integers of a file, in the smallest unsigned type."""
+        """Integers of a file, in the smallest unsigned type.
+
+        Args:
+            target: class indices (1, *S), 0 for background, or where classes overlap a mask each, (classes, *S).
+        """
         label_map = np.zeros(target.shape[1:], dtype=np.uint8 if max(self.painted) < 256 else np.uint16)
         for i, value in enumerate(self.painted):
             label_map[target[i] > 0 if self.overlapping else target[0] == i + 1] = value

@@ -108,12 +108,16 @@ def prepare_target(label: Volume, labels: Labels, prepared: Prepared) -> NDArray
     move edges by up to half a voxel, against what the image shows.
 
     Returns:
-        As Labels.encode gives it: class indices (1, *S), or a mask a class where classes overlap.
+        Class indices (1, *S), 0 for background, or where classes overlap a mask each, (classes, *S) of 0 and 1.
     """
     grid = (prepared.image.shape[1], prepared.image.shape[2], prepared.image.shape[3])
-    masks = [torch.from_numpy(np.isin(label.array[0], group))[None].float() for group in labels.integers.values()]
-    outside = torch.zeros(1)
-    shares = (regrid(mask, label.affine, prepared.affine, grid, outside)[0].numpy() for mask in masks)
+
+    def share_of(group: tuple[int, ...]) -> NDArray[np.float32]:
+        mask = torch.from_numpy(np.isin(label.array, group)).float()
+        share: NDArray[np.float32] = regrid(mask, label.affine, prepared.affine, grid, torch.zeros(1))[0].numpy()
+        return share
+
+    shares = map(share_of, labels.integers.values())  # one class in memory at a time
     if labels.overlapping:
         return np.stack([share > 0.5 for share in shares]).astype(np.uint8)
     index, largest, rest = np.zeros(grid, np.uint8), np.zeros(grid, np.float32), np.ones(grid, np.float32)

@@ -18,7 +18,7 @@ from attention_unet.training.budget import Budget, learning_rate_factor
 from attention_unet.training.checkpoint import TrainingState, save_state
 from attention_unet.training.learner import Learner
 from attention_unet.training.monitor import Monitor
-from attention_unet.training.validation import Validation, mean_dice, validate
+from attention_unet.training.validation import mean_dice, validate
 
 SMOOTHING = 0.98  # of the loss and the throughput that are shown
 
@@ -143,7 +143,7 @@ def validate_and_record(training: Training, standing: Standing, learning_rate: f
             "dice": sum(defined) / len(defined) if defined else float("nan"),
             **{f"dice {name}": mean for name, mean in zip(names, means, strict=True)},
         }
-        training.monitor.validation(row, result.scenes if isinstance(result, Validation) else [])
+        training.monitor.validation(row, result.scenes if result else [])
         trained = {key: value if math.isfinite(value) else None for key, value in row.items()}
         save_model(training.run, learner.averaged.state_dict(), plan, {"trained": trained})
     return True
