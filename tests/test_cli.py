@@ -9,6 +9,7 @@ import pytest
 
 from attention_unet.cli import main
 from attention_unet.data.splits import read_split
+from tests.conftest import save_nifti
 
 SMALL = shlex.split("""
     --data.folds 4 --data.patch [24,24,12] --data.spacing_mm [2.5,2.5,3] --data.foreground_share 0.6
@@ -127,3 +128,35 @@ def test_mistakes_are_one_clear_line(arguments, code, message, capsys, tmp_path,
     assert message in error
     assert len(error.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stacked", [False, True], ids=["a file a channel", "4-D files"])
+@pytest.mark.parametrize("dims", ["2", "3"])
+def test_two_channels_and_regions(cohort, tmp_path, stacked, dims):
+    """nnU-Net's layout with overlapping classes, from training to a table."""
+    root = tmp_path / "Dataset001_Two"
+    for path in sorted((cohort / "imagesTr").iterdir())[:5]:
+        image, label = nib.load(path), cohort / "labelsTr" / path.name
+        channels = [image.get_fdata(dtype=np.float32), -image.get_fdata(dtype=np.float32)]
+        name = path.name.removesuffix(".nii.gz")
+        if stacked:
+            save_nifti(root / "imagesTr" / path.name, np.stack(channels, axis=-1), image.affine)
+        else:
+            for i, array in enumerate(channels):
+                save_nifti(root / "imagesTr" / f"{name}_{i:04d}.nii.gz", array, image.affine)
+        save_nifti(root / "labelsTr" / path.name, np.asarray(nib.load(label).dataobj), image.affine)
+    labels = {"background": 0, "any": [1, 2, 3], "lesion": [3]}
+    description = {"channel_names": {"0": "T1", "1": "negative"}, "labels": labels, "regions_class_order": [1, 3]}
+    (root / "dataset.json").write_text(json.dumps(description))
+    small = [*SMALL, "--network.dims", dims]
+    small[small.index("--training.steps") + 1] = "3"
+    small[small.index("--data.patch") + 1] = "[24,24,1]" if dims == "2" else "[24,24,12]"
+    run = str(tmp_path / "run")
+    assert main(["train", "--data.root", str(tmp_path), "--data.dataset", root.name, "--run", run, *small]) == 0
+    held_out = ["--held-out-of", run]
+    assert main(["predict", "-i", str(root / "imagesTr"), "-o", str(tmp_path / "p"), "-m", run, *held_out]) == 0
+    for path in (tmp_path / "p").glob("*.nii.gz"):
+        assert set(np.unique(np.asarray(nib.load(path).dataobj))) <= {0, 1, 3}
+    evaluate = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(root / "labelsTr"), "-o", str(tmp_path / "e")]
+    assert main([*evaluate, *held_out]) == 0
+    assert list(json.loads((tmp_path / "e" / "summary.json").read_text())["classes"]) == ["any", "lesion"]
