@@ -116,7 +116,7 @@ def _scan(position_mm: Array, random: np.random.RandomState) -> tuple[Array, NDA
     scalp = _inside(_ellipsoid(bent, [0, 0, 0], 1.16 * brain)) - _inside(_ellipsoid(bent, [0, 0, 0], 1.08 * brain))
     folds = np.sin(bent[..., 0] / 4) * np.sin(bent[..., 1] / 5) * np.sin(bent[..., 2] / 4)
     signal = 0.05 + 0.55 * scalp + (0.7 + 0.07 * folds) * inside
-    for structure, change in ((ventricle, -0.5), (nucleus, 0.2), (lesion, 0.09)):
+    for structure, change in ((ventricle, -0.5), (nucleus, 0.2), (lesion, 0.11)):
         signal += change * contrast * _inside(structure)
     field = np.exp(0.25 * (position_mm / FIELD_OF_VIEW_MM) @ random.uniform(-1, 1, size=3))
     noise = 0.04 * random.normal(size=(2, *signal.shape))
