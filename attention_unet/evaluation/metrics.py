@@ -92,7 +92,8 @@ def surface_distances(
 
 
 def _surface(mask: Mask) -> Mask:
-    return mask & ~ndimage.binary_erosion(mask)
+    surface: Mask = mask & ~ndimage.binary_erosion(mask)
+    return surface
 
 
 def _distances(start: Mask, end: Mask, spacing_mm: tuple[float, float, float]) -> NDArray[np.float64]:
