@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = {"train": _train, "predict": _predict, "evaluate": _evaluate, "fetch": _fetch, "phantom": _phantom}
         return run[chosen.command](chosen[chosen.command], subparsers[chosen.command], console)
     except UserError as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        stopped = error.exit_code > 128  # by the user, who made no mistake
+        line, style = (f"{error}", "") if stopped else (f"error: {error}", "red")
+        console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
