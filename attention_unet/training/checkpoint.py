@@ -14,6 +14,7 @@ from attention_unet.atomic import replacing
 from attention_unet.errors import ModelError
 
 FORMAT = 1
+STATE = "last.pt"  # name of the file in a run folder
 
 
 @dataclass(frozen=True)

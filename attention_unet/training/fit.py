@@ -15,7 +15,7 @@ from attention_unet.data.cases import Case
 from attention_unet.data.plan import Plan
 from attention_unet.inference.model import save_model
 from attention_unet.training.budget import Budget, learning_rate_factor
-from attention_unet.training.checkpoint import TrainingState, save_state
+from attention_unet.training.checkpoint import STATE, TrainingState, save_state
 from attention_unet.training.learner import Learner
 from attention_unet.training.monitor import Monitor
 from attention_unet.training.validation import mean_dice, validate
@@ -161,7 +161,7 @@ def save(training: Training, standing: Standing) -> None:
             history=training.monitor.history,
             learner=training.learner.state(),
         )
-        save_state(training.run / "last.pt", state)
+        save_state(training.run / STATE, state)
 
 
 def smoothed(before: float, value: float) -> float:

@@ -26,7 +26,7 @@ from attention_unet.devices import make_fabric, precision_of
 from attention_unet.errors import ConfigError, DataError, UserError
 from attention_unet.network import AttentionUNet
 from attention_unet.training.budget import Budget
-from attention_unet.training.checkpoint import TrainingState, load_state
+from attention_unet.training.checkpoint import STATE, TrainingState, load_state
 from attention_unet.training.fit import Standing, Training, fit
 from attention_unet.training.interruption import noticing_signals
 from attention_unet.training.learner import Learner
@@ -34,7 +34,6 @@ from attention_unet.training.monitor import Monitor
 
 log = logging.getLogger(__name__)
 
-STATE = "last.pt"
 MAY_CHANGE = (  # on resume: they change no number of a training, or only the last digits
     "data.root",
     "data.workers",

@@ -18,7 +18,7 @@ from attention_unet.inference.predict_volume import Prediction, predict_volume
 from attention_unet.network import AttentionUNet
 
 SCENES = 3
-OVERLAP = 0.25  # of windows: a quarter of the work of the overlap that users predict with, and nearly its Dice
+OVERLAP = 0.25  # of windows: about a third of the work of the half that users predict with
 
 
 @dataclass(frozen=True)
