@@ -20,8 +20,8 @@ Sizes = int | Sequence[int]
 class InstanceNorm(nn.GroupNorm):
     """Instance normalisation: every channel of every case by its own mean and variance.
 
-    Written as group normalisation with a group a channel, without torch's refusal of grids of one voxel, which deep levels
-    of small inputs reach.
+    Written as group normalisation with a group a channel, without torch's refusal of grids of one voxel, which deep
+    levels of small inputs reach.
     """
 
     def __init__(self, channels: int) -> None:
