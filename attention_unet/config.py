@@ -5,9 +5,11 @@ Heavy imports have no place here: ``--help`` reads this file.
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from attention_unet.errors import ConfigError
+
+Mechanism = str | list[Any] | dict[str | int, Any]
 
 
 @dataclass(frozen=True)
@@ -77,13 +79,25 @@ class AugmentationConfig:
 class AttentionConfig:
     """Which attention sits where.
 
+    A mechanism is given by its name ("identity" is none), several in sequence by a list of names, a wrapper by a
+    mapping such as {parallel: [se, sse]}; {1: gate, 2: cross} gives each level its own. `attention-unet attention`
+    lists them all.
+
     Attributes:
-        skips: mechanism on the skips by name, a list of names for several in sequence, "identity" for none.
-        levels: levels whose skip is attended, 0 being the finest; all but the finest and the coarsest if not given.
+        skips: attention on the skips.
+        encoder: attention in the blocks of the encoder, after the last normalisation (gct: before each convolution).
+        decoder: attention in the blocks of the decoder, at the same place.
+        bottleneck: attention after the coarsest block.
+        levels: levels that skips, encoder and decoder attend, 0 being the finest; all but the finest if not given.
+        init: start "open", as the identity or near it, or as published in the "paper".
     """
 
-    skips: str | list[str] = "gate"
+    skips: Mechanism = "gate"
+    encoder: Mechanism = "identity"
+    decoder: Mechanism = "identity"
+    bottleneck: Mechanism = "identity"
     levels: list[int] | None = None
+    init: Literal["open", "paper"] = "open"
 
 
 @dataclass(frozen=True)
@@ -122,6 +136,7 @@ class TrainingConfig:
         warmup: share of the budget over which the learning rate rises.
         weight_decay: of AdamW.
         clip_norm: largest norm of the gradient.
+        presence_weight: of the loss by which `encoding`, on a skip or at the bottleneck, learns the classes of a patch.
         average: most that the averaged weights keep of themselves at a step; 0 turns averaging off.
         validations: whole-volume validations over the budget; the last is after the last step. Each tells how much time
             to keep for the last, so that with a single one a budget in minutes is overrun by it.
@@ -141,6 +156,7 @@ class TrainingConfig:
     warmup: float = 0.03
     weight_decay: float = 0.01
     clip_norm: float = 1.0
+    presence_weight: float = 0.2
     average: float = 0.999
     validations: int = 10
     checkpoint_minutes: float = 5.0
@@ -216,5 +232,6 @@ def check(config: Config) -> None:
     demand(0 <= training.average < 1, "training.average", training.average, "0 to below 1")
     demand(0 <= training.warmup < 1, "training.warmup", training.warmup, "0 to below 1")
     demand(training.weight_decay >= 0, "training.weight_decay", training.weight_decay, "0 or more")
+    demand(training.presence_weight >= 0, "training.presence_weight", training.presence_weight, "0 or more")
     for name, seed in (("data.split_seed", data.split_seed), ("training.seed", training.seed)):
         demand(0 <= seed < 2**32, name, seed, "0 to 4294967295")

@@ -1,14 +1,16 @@
 """One class serves 2-D and 3-D: the convolutions and interpolations of each dimension count."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 CONV: dict[int, Callable[..., nn.Conv2d | nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED_CONV: dict[int, Callable[..., nn.ConvTranspose2d | nn.ConvTranspose3d]] = {
     2: nn.ConvTranspose2d,
     3: nn.ConvTranspose3d,
 }
+MAX_POOL: dict[int, Callable[..., nn.MaxPool2d | nn.MaxPool3d]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 INTERPOLATION = {2: "bilinear", 3: "trilinear"}
 
 
@@ -23,3 +25,10 @@ def per_axis(value: int | tuple[int, ...] | list[int], dims: int) -> tuple[int, 
     if len(value) != dims:
         raise ValueError(f"expected one value or {dims} (one an axis), got {list(value)}")
     return tuple(value)
+
+
+def pool_to(x: Tensor, grid: Sequence[int]) -> Tensor:
+    """Average ``x`` (B, C, *S) over about equal boxes to a coarser grid."""
+    if len(grid) == 2:
+        return F.adaptive_avg_pool2d(x, (grid[0], grid[1]))
+    return F.adaptive_avg_pool3d(x, (grid[0], grid[1], grid[2]))

@@ -4,6 +4,7 @@ The rules for anisotropic volumes are those of Isensee et al., "nnU-Net", Nature
 and not convolved across while its voxels are more than twice as large as the smallest.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from attention_unet.config import AttentionConfig, Config
+from attention_unet.config import Config
 from attention_unet.data.cases import Case, Dataset
 from attention_unet.data.labels import Labels
 from attention_unet.data.preprocessing import Preprocessing, foreground_box, read_channels
@@ -132,7 +133,7 @@ def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint) -> Pla
             "block": network.block,
             "convs": network.convs,
             "deep_supervision": network.deep_supervision,
-            **_attention(config.attention, len(kernels)),
+            **dataclasses.asdict(config.attention),
         },
     )
 
@@ -199,8 +200,3 @@ def plan_levels(size: np.ndarray, spacing: np.ndarray, max_levels: int) -> tuple
         strides.append([2 if s > 1 else 1 for s in size])
         kernels.append(kernels[0])
     return strides, kernels
-
-
-def _attention(attention: AttentionConfig, depth: int) -> dict[str, Any]:
-    levels = list(range(1, depth - 1)) if attention.levels is None else attention.levels
-    return {"skips": attention.skips, "levels": levels}

@@ -12,7 +12,7 @@ from attention_unet.config import TrainingConfig
 from attention_unet.errors import UserError
 from attention_unet.network import AttentionUNet
 from attention_unet.training.checkpoint import LearnerState
-from attention_unet.training.losses import SegmentationLoss
+from attention_unet.training.losses import PresenceLoss, SegmentationLoss
 
 
 class Diverged(UserError):
@@ -38,6 +38,8 @@ class Learner:
         optimizer = AdamW(self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         self._wrapped, self.optimizer = fabric.setup(self.network, optimizer)
         self._loss = SegmentationLoss(overlapping)
+        self._tells_presence = bool(self.network.presence_tellers())
+        self._presence = PresenceLoss(overlapping, config.presence_weight)
 
     @property
     def averaged(self) -> AttentionUNet:
@@ -56,7 +58,7 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad()
-        loss = self._loss(self._wrapped(image.to(self.fabric.device)), target.to(self.fabric.device))
+        loss = self._loss_of(image.to(self.fabric.device), target.to(self.fabric.device))
         self.fabric.backward(loss)
         # The gradient is the same in all processes, so that all of them notice here, at the same step.
         norm = self.fabric.clip_gradients(
@@ -71,6 +73,14 @@ class Learner:
         self._averaged.update_parameters(self.network)
         self.step += 1
         return float(loss.item())
+
+    def _loss_of(self, image: Tensor, target: Tensor) -> Tensor:
+        if not self._tells_presence:
+            loss: Tensor = self._loss(self._wrapped(image), target)
+            return loss
+        logits, presence = self._wrapped(image, return_presence=True)
+        total: Tensor = self._loss(logits, target) + self._presence(presence, target)
+        return total
 
     def state(self) -> LearnerState:
         """All that a later ``restore`` needs to go on to the same numbers."""

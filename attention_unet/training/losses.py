@@ -48,6 +48,36 @@ class SegmentationLoss(nn.Module):
         return overlap + entropy
 
 
+class PresenceLoss(nn.Module):
+    """How well a network tells which classes are in a patch: the SE-loss of Zhang et al., CVPR 2018 (``encoding``).
+
+    Binary cross-entropy of a logit a class. What is there is read from the patch that the network saw, not from the
+    whole case; where every patch holds every class there is nothing to learn from it.
+
+    Args:
+        overlapping: whether a voxel may belong to several classes.
+        weight: of the loss.
+    """
+
+    def __init__(self, overlapping: bool, weight: float) -> None:
+        super().__init__()
+        self.overlapping, self.weight = overlapping, weight
+
+    def forward(self, logits: Sequence[Tensor], target: Tensor) -> Tensor:
+        """Weighted mean loss of logits (B, K) of one or several tellers, for a target (B, T, *S) of integers."""
+        there = present_classes(target, logits[0].shape[1], self.overlapping)
+        losses = [F.binary_cross_entropy_with_logits(some.float(), there) for some in logits]
+        return self.weight * torch.stack(losses).mean()
+
+
+def present_classes(target: Tensor, classes: int, overlapping: bool) -> Tensor:
+    """1 where a class is in a target (B, T, *S), else 0: (B, classes) float32."""
+    flat = target.flatten(2)
+    if overlapping:
+        return (flat > 0).any(dim=2).float()
+    return torch.stack([(flat[:, 0] == k).any(dim=1) for k in range(classes)], dim=1).float()
+
+
 def level_weights(levels: int) -> list[float]:
     """Weights of the supervised levels, finest first: each half of the one before, together 1."""
     raw = [0.5**i for i in range(levels)]

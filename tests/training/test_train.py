@@ -218,7 +218,7 @@ def test_wrong_configurations(cohort, tmp_path):
             train(config(cohort, training={"accelerator": "cuda"}), tmp_path / "run")
     with pytest.raises(ConfigError, match="no dataset here"):
         train(config(tmp_path / "nowhere"), tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"no attention mechanism is called 'gat'; there are gate, identity, spatial"):
+    with pytest.raises(ConfigError, match=r"no attention mechanism is called 'gat' \(did you mean gate\?\)"):
         train(config(cohort, attention=AttentionConfig(skips="gat")), tmp_path / "run")
     with pytest.raises(ConfigError, match=r"skips lie on levels 0 to 1, got attention levels \[7\]"):
         train(config(cohort, attention=AttentionConfig(levels=[7])), tmp_path / "run")

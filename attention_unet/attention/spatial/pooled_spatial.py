@@ -1,16 +1,13 @@
 """CBAM-style spatial attention: where to look, from the mean and the maximum over channels."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
-from attention_unet.attention.base import Attended, Attention, Kind
-from attention_unet.attention.gate import OPEN_BIAS
+from attention_unet.attention.base import Attended, Attention, Init, open_up
 from attention_unet.dimensions import CONV, per_axis
 
 
-class SpatialAttention(Attention):
+class PooledSpatialAttention(Attention):
     """Spatial part of CBAM: Woo et al., "CBAM: Convolutional Block Attention Module", ECCV 2018::
 
         M = sigmoid(f([mean_c x; max_c x])),  y = M * x
@@ -20,20 +17,20 @@ class SpatialAttention(Attention):
     Args:
         dims: 2 or 3 spatial dimensions.
         kernel: odd size of the convolution, one for all axes or one each; 7 in 2-D as published, 5 in 3-D by default.
-        paper_init: no bias, as published (M is about 0.5 at the start). By default a bias opens the map (about 0.95).
+        init: "paper" has no bias (M is about 0.5 at the start); "open" adds one and starts at about 0.95.
     """
 
-    kind: ClassVar[Kind] = "spatial"
+    kind: str = "spatial"
 
-    def __init__(self, dims: int, kernel: int | tuple[int, ...] | None = None, paper_init: bool = False) -> None:
+    def __init__(self, dims: int, kernel: int | tuple[int, ...] | None = None, init: Init = "open") -> None:
         super().__init__()
         size = per_axis(kernel if kernel is not None else {2: 7, 3: 5}[dims], dims)
         padding = tuple(k // 2 for k in size)
-        self.conv = CONV[dims](2, 1, kernel_size=size, padding=padding, bias=not paper_init)
-        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="sigmoid")
-        if self.conv.bias is not None:
-            nn.init.normal_(self.conv.weight, std=0.01)
-            nn.init.constant_(self.conv.bias, OPEN_BIAS)
+        self.conv = CONV[dims](2, 1, kernel_size=size, padding=padding, bias=init == "open")
+        if init == "open":
+            open_up(self.conv)
+        else:
+            nn.init.kaiming_normal_(self.conv.weight, nonlinearity="sigmoid")
 
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, 1, *S) in (0, 1). ``gate`` is not looked at."""

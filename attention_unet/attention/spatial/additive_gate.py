@@ -1,15 +1,11 @@
 """Additive attention gate: the decoder's coarser signal decides where a skip may pass."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Attention, Kind
+from attention_unet.attention.base import Attended, Attention, Init, gate_or_error, open_up
 from attention_unet.dimensions import CONV, INTERPOLATION, per_axis
-
-OPEN_BIAS = 3.0  # sigmoid(3) = 0.95: the skip passes before training has learned what to suppress
 
 
 class AdditiveGate(Attention):
@@ -28,11 +24,12 @@ class AdditiveGate(Attention):
         channels: channels C of the skip x.
         gate_channels: channels Cg of the gating signal.
         stride: how much coarser the gate's grid is than that of x, for each axis.
-        paper_init: leave b_psi at 0, as published. By default the gate starts open (alpha about 0.95).
+        hidden: channels of the sum; half of C if not given.
+        init: "paper" leaves b_psi at 0, as published; "open" starts at alpha of about 0.95.
     """
 
-    kind: ClassVar[Kind] = "spatial"
-    needs_gate: ClassVar[bool] = True
+    kind: str = "spatial"
+    needs_gate = True
 
     def __init__(
         self,
@@ -40,10 +37,11 @@ class AdditiveGate(Attention):
         channels: int,
         gate_channels: int,
         stride: int | tuple[int, ...] = 2,
-        paper_init: bool = False,
+        hidden: int | None = None,
+        init: Init = "open",
     ) -> None:
         super().__init__()
-        hidden = max(channels // 2, 1)
+        hidden = hidden or max(channels // 2, 1)
         self.stride = per_axis(stride, dims)
         self.interpolation = INTERPOLATION[dims]
         self.project_x = CONV[dims](channels, hidden, kernel_size=self.stride, stride=self.stride, bias=False)
@@ -52,8 +50,11 @@ class AdditiveGate(Attention):
         for conv in (self.project_x, self.project_gate):
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
         nn.init.zeros_(self.project_gate.bias)  # type: ignore[arg-type]  # the bias is there
-        nn.init.normal_(self.psi.weight, std=0.01 if not paper_init else hidden**-0.5)
-        nn.init.constant_(self.psi.bias, 0.0 if paper_init else OPEN_BIAS)  # type: ignore[arg-type]
+        if init == "open":
+            open_up(self.psi)
+        else:
+            nn.init.normal_(self.psi.weight, std=hidden**-0.5)
+            nn.init.zeros_(self.psi.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
         """Gate the skip ``x`` (B, C, *S) by ``gate`` (B, Cg, *Sg); weights are (B, 1, *S) in (0, 1).
@@ -61,16 +62,19 @@ class AdditiveGate(Attention):
         Raises:
             ValueError: if no gating signal is given.
         """
-        if gate is None:
-            raise ValueError("AdditiveGate needs the coarser decoder signal: call it as attention(x, gate)")
+        alpha = torch.sigmoid(self.logits(x, gate_or_error(gate, "AdditiveGate")))
+        alpha = F.interpolate(alpha, x.shape[2:], mode=self.interpolation, align_corners=False).to(x.dtype)
+        return Attended(x * alpha, alpha)
+
+    def logits(self, x: Tensor, gate: Tensor) -> Tensor:
+        """What goes into the sigmoid, (B, 1, *ceil(S / stride)): the gate's grid."""
         projected_x = self.project_x(self._pad_to_stride(x))
         projected_gate = self.project_gate(gate)
         grid = projected_x.shape[2:]
         if projected_gate.shape[2:] != grid:
             projected_gate = F.interpolate(projected_gate, grid, mode=self.interpolation, align_corners=False)
-        alpha = torch.sigmoid(self.psi(F.relu(projected_x + projected_gate)))
-        alpha = F.interpolate(alpha, x.shape[2:], mode=self.interpolation, align_corners=False).to(x.dtype)
-        return Attended(x * alpha, alpha)
+        result: Tensor = self.psi(F.relu(projected_x + projected_gate))
+        return result
 
     def _pad_to_stride(self, x: Tensor) -> Tensor:
         """Repeat the last voxels so that every axis is a multiple of the stride: odd grids lose no voxel."""

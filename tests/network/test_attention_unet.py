@@ -3,7 +3,9 @@ import warnings
 import pytest
 import torch
 
-from attention_unet.network import AttentionUNet, ResidualBlock
+from attention_unet.attention import Place
+from attention_unet.network import AttentionUNet
+from attention_unet.network.blocks import Block
 
 SMALL = (4, 6, 8)
 SKIPS = ["identity", "gate", "spatial", ["gate", "spatial"]]
@@ -58,8 +60,8 @@ def test_maps_by_level():
 def test_each_gate_is_fed_by_the_next_coarser_decoder_level():
     torch.manual_seed(0)
     net = AttentionUNet(dims=2, channels=(4, 4, 4, 4), levels=[0, 1, 2]).eval()
-    for gate in net.skips:
-        torch.nn.init.normal_(gate.psi.weight, std=1.0)
+    for level in net.decoder:
+        torch.nn.init.normal_(level.attention.psi.weight, std=1.0)
     x = torch.randn(1, 1, 16, 16)
     _, before = net(x, return_maps=True)
     # The decoder's first entry serves level 2: what it gives feeds the gates of level 1 and, from there, of level 0.
@@ -72,16 +74,16 @@ def test_each_gate_is_fed_by_the_next_coarser_decoder_level():
 
 def test_closed_gates_cut_the_skip_and_open_gates_are_a_plain_unet():
     gated, plain = small(skips="gate").eval(), small(skips="identity").eval()
-    plain.load_state_dict({k: v for k, v in gated.state_dict().items() if not k.startswith("skips")})
+    plain.load_state_dict({k: v for k, v in gated.state_dict().items() if ".psi." not in k and ".project_" not in k})
     x = torch.randn(1, 1, 8, 8, 8)
-    torch.nn.init.constant_(gated.skips[0].psi.bias, 60.0)
+    torch.nn.init.constant_(gated.attention_at(1).psi.bias, 60.0)
     torch.testing.assert_close(gated(x), plain(x))
-    torch.nn.init.constant_(gated.skips[0].psi.bias, -60.0)
+    torch.nn.init.constant_(gated.attention_at(1).psi.bias, -60.0)
     assert not torch.allclose(gated(x), plain(x))
 
 
 def test_residual_block_adds_its_input():
-    block = ResidualBlock(2, 3, 3, (3, 3), (1, 1), convs=2).eval()
+    block = Block(2, 3, 3, (3, 3), (1, 1), 2, True, "identity", Place(2, 3, 3)).eval()
     torch.nn.init.zeros_(block.body[-1][1].weight)
     x = torch.randn(1, 3, 5, 5)
     torch.testing.assert_close(block(x), torch.nn.functional.leaky_relu(x, 0.01))
@@ -121,7 +123,7 @@ def test_scripts_exports_and_compiles(dims, skips):
         ({"dims": 4}, "dims must be 2 or 3, got 4"),
         ({"channels": (8,)}, "at least two levels"),
         ({"channels": (8, 16), "strides": (2, 2)}, "need 1 strides and 2 kernels, got 2 and 2"),
-        ({"channels": (8, 16), "levels": [1]}, r"levels 0 to 0, got attention levels \[1\]"),
+        ({"channels": (8, 16), "levels": [1]}, r"skips can be attended on levels 0 to 0, got \[1\]"),
         ({"block": "dense"}, "no block is called 'dense'; there are plain, residual"),
         ({"strides": [(2, 2), 2, 2]}, r"expected one value or 3 \(one an axis\), got \[2, 2\]"),
     ],

@@ -1,0 +1,42 @@
+"""Efficient channel attention: each channel's weight from the means of its neighbours in channel order."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from attention_unet.attention.base import Attended, Attention, Init, open_up, over_grid
+
+
+class EfficientChannelAttention(Attention):
+    """Wang et al., "ECA-Net: Efficient Channel Attention for Deep Convolutional Neural Networks", CVPR 2020::
+
+        s = sigmoid(conv1d_k(mean_n x)),  y = s * x
+
+    The convolution runs along the channel axis, whose order means nothing but what training makes of it.
+
+    Args:
+        channels: channels C of x.
+        init: "paper" has no bias; "open" adds one and starts at weights of about 0.95.
+    """
+
+    kind: str = "channel"
+
+    def __init__(self, channels: int, init: Init = "open") -> None:
+        super().__init__()
+        kernel = adaptive_kernel(channels)
+        self.conv = nn.Conv1d(1, 1, kernel, padding=kernel // 2, bias=init == "open")
+        if init == "open":
+            open_up(self.conv)
+
+    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+        """Weight ``x`` (B, C, *S); weights are (B, C, 1, ...) in (0, 1)."""
+        squeezed = x.flatten(2).mean(dim=2)
+        weights = over_grid(torch.sigmoid(self.conv(squeezed[:, None])[:, 0]), x)
+        return Attended(x * weights, weights)
+
+
+def adaptive_kernel(channels: int) -> int:
+    """Odd kernel nearest above (log2(C) + 1) / 2, at least 3: the paper's rule with gamma = 2 and b = 1."""
+    k = int((math.log2(channels) + 1) / 2)
+    return max(k if k % 2 else k + 1, 3)

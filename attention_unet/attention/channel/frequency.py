@@ -1,0 +1,85 @@
+"""Frequency channel attention: channels weighted by what a cosine of their own sees of them, not only by their mean."""
+
+import itertools
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attention_unet.attention.base import Attended, Attention, Init, open_up, over_grid
+from attention_unet.dimensions import pool_to
+
+GRID = 7  # an axis is pooled to this before the transform, as in the paper
+
+# The paper's 16 frequencies of a 7 x 7 grid that did best alone, best first.
+BEST_2D = [
+    *[(0, 0), (0, 1), (6, 0), (0, 5), (0, 2), (1, 0), (1, 2), (4, 0)],
+    *[(5, 0), (1, 6), (3, 0), (0, 4), (0, 6), (0, 3), (3, 5), (2, 2)],
+]
+
+
+class FrequencyChannelAttention(Attention):
+    """Qin, Zhang, Wu, Li, "FcaNet: Frequency Channel Attention Networks", ICCV 2021::
+
+        z_c = sum_n x_c(n) prod_a b_u(n_a),  s = sigmoid(W2 relu(W1 z)),  y = s * x
+
+    with b_u(n) the orthonormal cosine basis of frequency u. Channels are shared out evenly among 16 frequencies (fewer
+    if there are fewer channels). In 2-D they are the paper's; it gives none for 3-D, where we take the lowest. On an
+    axis shorter than 7 the frequencies are scaled to fit, else they would all fold into the mean.
+
+    Args:
+        dims: 2 or 3 spatial dimensions.
+        channels: channels C of x.
+        reduction: C over the width of the small network, which is at least 8 or C.
+        frequencies: how many; 1 looks at the mean only, as squeeze and excitation does.
+        init: "paper" has no biases; "open" adds the last and starts at weights of about 0.95.
+    """
+
+    kind: str = "channel"
+
+    def __init__(
+        self, dims: int, channels: int, reduction: int = 16, frequencies: int = 16, init: Init = "open"
+    ) -> None:
+        super().__init__()
+        chosen = frequency_indices(dims, min(frequencies, channels))
+        shares = torch.tensor_split(torch.arange(channels), len(chosen))
+        by_channel = [index for index, share in zip(chosen, shares, strict=True) for _ in share]
+        self.register_buffer("frequencies", torch.tensor(by_channel), persistent=False)
+        self.frequencies: Tensor
+        hidden = max(channels // reduction, min(channels, 8))
+        self.reduce = nn.Linear(channels, hidden, bias=False)
+        self.expand = nn.Linear(hidden, channels, bias=init == "open")
+        if init == "open":
+            open_up(self.expand)
+
+    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+        """Weight ``x`` (B, C, *S); weights are (B, C, 1, ...) in (0, 1)."""
+        weights = over_grid(torch.sigmoid(self.expand(F.relu(self.reduce(self.spectrum(x))))), x)
+        return Attended(x * weights, weights)
+
+    def spectrum(self, x: Tensor) -> Tensor:
+        """Coefficient (B, C) of each channel of ``x`` (B, C, *S) at its own frequency, on the pooled grid."""
+        grid = [min(n, GRID) for n in x.shape[2:]]
+        pooled = pool_to(x, grid)
+        for axis in range(len(grid) - 1, -1, -1):
+            basis = cosine_basis(self.frequencies[:, axis], grid[axis], pooled)
+            pooled = (pooled * basis.reshape(len(basis), *[1] * axis, -1)).sum(dim=-1)
+        return pooled
+
+
+def frequency_indices(dims: int, count: int) -> list[tuple[int, ...]]:
+    """The frequencies to use, for each one number an axis from 0 to 6; the first is the mean."""
+    if dims == 2:
+        return list(BEST_2D[:count])
+    triples = itertools.product(range(GRID), repeat=dims)
+    return sorted(triples, key=lambda t: (sum(t), max(t), t))[:count]
+
+
+def cosine_basis(frequencies: Tensor, n: int, like: Tensor) -> Tensor:
+    """Orthonormal DCT-II basis (C, n), a row for each of ``frequencies`` (C,), scaled to an axis of ``n`` samples."""
+    precise = torch.promote_types(like.dtype, torch.float32)
+    scaled = torch.round(frequencies * (n - 1) / (GRID - 1)).to(precise)[:, None]
+    position = torch.arange(n, device=like.device, dtype=precise) + 0.5
+    norm = torch.where(scaled == 0, math.sqrt(1 / n), math.sqrt(2 / n))
+    return (norm * torch.cos(math.pi / n * scaled * position)).to(like.dtype)

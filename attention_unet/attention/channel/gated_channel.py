@@ -1,0 +1,37 @@
+"""Gated channel transformation: channels compete or cooperate by their norms; starts as the exact identity."""
+
+import torch
+from torch import Tensor, nn
+
+from attention_unet.attention.base import Attended, Attention, over_grid
+
+
+class GatedChannelTransformation(Attention):
+    """Yang, Zhu, Wu, Yang, "Gated Channel Transformation for Visual Recognition", CVPR 2020::
+
+        s_c = alpha_c ||x_c||_2,  s'_c = sqrt(C) s_c / ||s||_2,  y_c = x_c (1 + tanh(gamma_c s'_c + beta_c))
+
+    Positive gamma lets channels compete, negative lets them cooperate. It starts as the exact identity, and sits before
+    each convolution of a block.
+
+    Args:
+        channels: channels C of x.
+    """
+
+    kind: str = "channel"
+    before_convolution = True
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.ones(channels))
+        self.gamma = nn.Parameter(torch.zeros(channels))
+        self.beta = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+        """Weight ``x`` (B, C, *S); weights are (B, C, 1, ...) in (0, 2)."""
+        norms = torch.linalg.vector_norm(x.flatten(2), dim=2, dtype=torch.promote_types(x.dtype, torch.float32))
+        embedded = self.alpha * norms
+        # The square of a mean over channels is ||s||^2 / C; an image of zeros has no norm to divide by.
+        normalised = embedded * (embedded.square().mean(dim=1, keepdim=True) + 1e-5).rsqrt()
+        weights = over_grid(1 + torch.tanh(self.gamma * normalised + self.beta), x)
+        return Attended(x * weights, weights)

@@ -1,0 +1,39 @@
+"""Boxes in a grid: cut one out at any size, and put it back where it was. For 2-D and 3-D, by differentiable sampling.
+
+Centres and extents (B, dims) are in the order of the axes, in units of half the grid: the grid spans -1 to 1 on every
+axis, from the outer face of its first voxel to that of its last, and the whole grid is centre 0, extent 1.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def cut_out(x: Tensor, centre: Tensor, extent: Tensor, size: Sequence[int]) -> Tensor:
+    """Sample a box of each case of ``x`` (B, C, *S), linearly, on a grid of ``size``; 0 outside the grid of x."""
+    return _sample(x, centre, extent, size)
+
+
+def put_back(box: Tensor, centre: Tensor, extent: Tensor, size: Sequence[int]) -> Tensor:
+    """Inverse of ``cut_out``: what was cut, (B, C, *Sb), in its place on a grid of ``size``; 0 outside the box."""
+    return _sample(box, -centre / extent, 1 / extent, size)
+
+
+def distance_from(centre: Tensor, extent: Tensor, size: Sequence[int]) -> Tensor:
+    """Distance (B, *size) of every voxel of a grid from a centre, in units of the extent along each axis."""
+    squared = torch.zeros((), device=centre.device, dtype=centre.dtype)
+    for axis, n in enumerate(size):
+        position = (torch.arange(n, device=centre.device, dtype=centre.dtype) + 0.5) * 2 / n - 1
+        along = ((position - centre[:, axis, None]) / extent[:, axis, None]).square()
+        squared = squared[..., None] + along.reshape(len(centre), *[1] * axis, n)
+    return squared.sqrt()
+
+
+def _sample(x: Tensor, centre: Tensor, extent: Tensor, size: Sequence[int]) -> Tensor:
+    # torch wants float32 at least, and the last axis first.
+    kind = torch.promote_types(x.dtype, torch.float32)
+    theta = torch.cat([torch.diag_embed(extent.flip(1)), centre.flip(1)[..., None]], dim=2).to(kind)
+    grid = F.affine_grid(theta, [*x.shape[:2], *size], align_corners=False)
+    return F.grid_sample(x.to(kind), grid, align_corners=False).to(x.dtype)

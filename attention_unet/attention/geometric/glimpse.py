@@ -1,0 +1,98 @@
+"""Recurrent attention: locate, then look, then locate better; a helper that goes from coarse to fine."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attention_unet.attention.base import OPEN_BIAS, Attended, Attention
+from attention_unet.attention.geometric.box import cut_out, distance_from
+from attention_unet.dimensions import CONV
+
+EDGE = 5  # voxels of a retina patch along each axis
+PATCHES = 3  # of a retina, each twice as wide as the one before
+CHANNELS = 4  # that a retina sees
+STATE = 64
+
+
+class Looks(NamedTuple):
+    """Where a recurrent attention looked.
+
+    centres: (B, T, dims), in units of half the grid: -1 to 1 along every axis, in the order of the axes.
+    extents: (B, T, dims), of what it takes for the structure there, in the same units.
+    """
+
+    centres: Tensor
+    extents: Tensor
+
+
+class Glimpse(Attention):
+    """After Mnih et al., "Recurrent Models of Visual Attention", NeurIPS 2014::
+
+        rho_t = retina(x, l_t),  g_t = relu(W relu(W_rho rho_t) + W relu(W_l l_t)),  h_t = relu(W_h h_t-1 + W_g g_t),
+        l_t+1 = tanh(W_loc h_t),  M(p) = 1 - prod_t (1 - exp(-|p - l_t|^2 / 2 s_t^2)),  y = sigmoid(b + a (2 M - 1)) x
+
+    A retina is a few patches of the same number of voxels around a place, each twice as wide as the one before. Unlike
+    the paper, whose places are drawn at random and learned from reward, the gradient flows through the sampling, and M
+    makes the places looked at weigh on a skip. ``look`` alone finds places for a finer network to work in.
+
+    Args:
+        dims: 2 or 3 spatial dimensions.
+        channels: channels C of x.
+        looks: number T.
+    """
+
+    kind: str = "geometric"
+
+    def __init__(self, dims: int, channels: int, looks: int = 3) -> None:
+        super().__init__()
+        self.dims, self.looks = dims, looks
+        self.see = CONV[dims](channels, CHANNELS, kernel_size=1)
+        self.what = nn.Linear(PATCHES * CHANNELS * EDGE**dims, STATE)
+        self.where = nn.Linear(dims, STATE)
+        self.join = nn.Linear(2 * STATE, STATE)
+        self.remember = nn.Linear(STATE, STATE)
+        self.take_in = nn.Linear(STATE, STATE)
+        self.locate = nn.Linear(STATE, dims)
+        self.measure = nn.Linear(STATE, dims)
+        self.amount = nn.Parameter(torch.ones(()))
+        self.bias = nn.Parameter(torch.tensor(OPEN_BIAS))
+
+    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+        """Weight ``x`` (B, C, *S); weights are (B, 1, *S) in (0, 1), highest at the places looked at."""
+        centres, extents = self.look(x)
+        unseen = torch.ones((), device=x.device, dtype=centres.dtype)
+        for t in range(self.looks):
+            distance = distance_from(centres[:, t], extents[:, t], x.shape[2:])
+            unseen = unseen * (1 - torch.exp(-distance.square() / 2))
+        weights = torch.sigmoid(self.bias + self.amount * (1 - 2 * unseen)).to(x.dtype)[:, None]
+        return Attended(x * weights, weights)
+
+    def look(self, x: Tensor) -> Looks:
+        """Look T times at ``x`` (B, C, *S), first at its middle; the places it then chose, each from all before."""
+        seen = self.see(x)
+        # Positions need more than the 8 bits of bfloat16; the rest is computed in the type of the features.
+        positions = torch.promote_types(seen.dtype, torch.float32)
+        centre = torch.zeros(len(x), self.dims, device=x.device, dtype=positions)
+        state = torch.zeros(len(x), STATE, device=x.device, dtype=seen.dtype)
+        centres, extents = [], []
+        for _ in range(self.looks):
+            what, where = self.what(self.retina(seen, centre)), self.where(centre.to(seen.dtype))
+            glimpse = F.relu(self.join(F.relu(torch.cat([what, where], dim=1))))
+            state = F.relu(self.remember(state) + self.take_in(glimpse))
+            centre = torch.tanh(self.locate(state).to(positions))
+            centres.append(centre)
+            extents.append(torch.sigmoid(self.measure(state).to(positions)))
+        return Looks(torch.stack(centres, dim=1), torch.stack(extents, dim=1).clamp(min=0.05))
+
+    def retina(self, seen: Tensor, centre: Tensor) -> Tensor:
+        """Patches around a centre, (B, PATCHES * CHANNELS * EDGE**dims); the widest spans the grid.
+
+        Each axis is measured by its own length: on a grid that is no cube the patches are none either.
+        """
+        patches = []
+        for level in range(PATCHES):
+            extent = torch.full_like(centre, 0.5**level)
+            patches.append(cut_out(seen, centre, extent, (EDGE,) * self.dims).flatten(1))
+        return torch.cat(patches, dim=1)

@@ -1,0 +1,62 @@
+"""Spatial transformer on a skip: find a box, look into it at a scale of its own, put back what was found."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attention_unet.attention.base import Attended, Attention
+from attention_unet.attention.geometric.box import cut_out, put_back
+from attention_unet.dimensions import CONV, pool_to
+from attention_unet.normalization import InstanceNorm
+
+COARSE = 4  # edge of the grid that the localisation sees
+
+
+class SpatialTransformer(Attention):
+    """After Jaderberg et al., "Spatial Transformer Networks", NeurIPS 2015, with a way back::
+
+        (t, s) = loc(x),  v = look(x at s p + t),  y = x + v at (p - t) / s
+
+    The paper's warp would break the correspondence of a skip with the decoder and the label; here what is found in the
+    box is added where the box lies. The transformation is a shift t and a scale s > 0 for each axis (the paper's
+    "attention"); look is a depth-wise 3 x 3 (x 3) and a 1 x 1 convolution. It starts with the box around everything and
+    with nothing added: the exact identity.
+
+    Args:
+        dims: 2 or 3 spatial dimensions.
+        channels: channels C of x.
+    """
+
+    kind: str = "geometric"
+    multiplies = False
+
+    def __init__(self, dims: int, channels: int) -> None:
+        super().__init__()
+        self.summary = CONV[dims](channels, 8, kernel_size=1)
+        self.locate_hidden = nn.Linear(8 * COARSE**dims, 32)
+        self.locate_out = nn.Linear(32, 2 * dims)
+        nn.init.zeros_(self.locate_out.weight)
+        nn.init.zeros_(self.locate_out.bias)
+        self.look = nn.Sequential(
+            CONV[dims](channels, channels, kernel_size=3, padding=1, groups=channels, bias=False),
+            *[InstanceNorm(channels), nn.ReLU(), CONV[dims](channels, channels, kernel_size=1)],
+        )
+        nn.init.zeros_(self.look[-1].weight)  # type: ignore[arg-type]  # a convolution
+        nn.init.zeros_(self.look[-1].bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+        """Attend to ``x`` (B, C, *S); weights are 1 inside the box and 0 outside, (B, 1, *S)."""
+        centre, extent = self.box(x)
+        grid = x.shape[2:]
+        found = self.look(cut_out(x, centre, extent, grid))
+        inside = put_back(torch.ones_like(x[:, :1]), centre, extent, grid)
+        return Attended((x + put_back(found, centre, extent, grid)).to(x.dtype), inside)
+
+    def box(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Centre and extent (B, dims) of the box in ``x`` (B, C, *S), in units of half the grid."""
+        dims = x.dim() - 2
+        summary = F.relu(self.summary(pool_to(x, (COARSE,) * dims)))
+        out = self.locate_out(F.relu(self.locate_hidden(summary.flatten(1))))
+        out = out.to(torch.promote_types(out.dtype, torch.float32))
+        # Scales stay within e^-2 and e^2, so that there is a way back.
+        return out[:, :dims], torch.exp(2 * torch.tanh(out[:, dims:] / 2))

@@ -1,0 +1,150 @@
+"""The one table of mechanisms, and how a specification becomes a module."""
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from attention_unet.attention.base import Attention, Identity, Init
+from attention_unet.attention.channel.context_encoding import ContextEncoding
+from attention_unet.attention.channel.efficient_channel import EfficientChannelAttention
+from attention_unet.attention.channel.frequency import FrequencyChannelAttention
+from attention_unet.attention.channel.gated_channel import GatedChannelTransformation
+from attention_unet.attention.channel.gaussian_context import GaussianContextTransformer
+from attention_unet.attention.channel.second_order import SecondOrderPooling
+from attention_unet.attention.channel.squeeze_excitation import SqueezeExcitation
+from attention_unet.attention.channel.style_recalibration import StyleRecalibration
+from attention_unet.attention.geometric.glimpse import Glimpse
+from attention_unet.attention.geometric.spatial_transformer import SpatialTransformer
+from attention_unet.attention.mixed.bilinear import BilinearAttention
+from attention_unet.attention.mixed.mask_branch import MaskBranch
+from attention_unet.attention.pairwise.cross_attention import CrossAttention
+from attention_unet.attention.pairwise.deformable import DeformableAttention
+from attention_unet.attention.pairwise.nonlocal_block import NonLocalBlock
+from attention_unet.attention.pairwise.self_attention import SelfAttention
+from attention_unet.attention.spatial.additive_gate import AdditiveGate
+from attention_unet.attention.spatial.channel_squeeze import ChannelSqueeze
+from attention_unet.attention.spatial.conv_spatial import ConvSpatialAttention
+from attention_unet.attention.spatial.hard_gate import HardGate
+from attention_unet.attention.spatial.lee_gate import LeeGate
+from attention_unet.attention.spatial.multi_gate import MultiGate
+from attention_unet.attention.spatial.pooled_spatial import PooledSpatialAttention
+from attention_unet.attention.wrappers.multiscale import MultiScale
+from attention_unet.attention.wrappers.parallel import Parallel
+from attention_unet.attention.wrappers.recursive import Recursive
+from attention_unet.attention.wrappers.residual import Residual
+from attention_unet.attention.wrappers.sequential import Sequential
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a mechanism must know of where it will sit.
+
+    Attributes:
+        dims: 2 or 3 spatial dimensions.
+        channels: channels of the features to attend to.
+        gate_channels: channels of the decoder's coarser signal.
+        stride: how much coarser the gate's grid is, for each axis.
+        init: start "open", or as in the "paper".
+        classes: how many classes a mechanism may learn to tell the presence of; None if nobody asks.
+    """
+
+    dims: int
+    channels: int
+    gate_channels: int
+    stride: int | tuple[int, ...] = 2
+    init: Init = "open"
+    classes: int | None = None
+
+
+MECHANISMS: dict[str, Callable[[Place], Attention]] = {
+    "identity": lambda p: Identity(),
+    # channel: (B, C, 1, ...)
+    "se": lambda p: SqueezeExcitation(p.channels, init=p.init),
+    "cbam_channel": lambda p: SqueezeExcitation(p.channels, maximum=True, init=p.init),
+    "eca": lambda p: EfficientChannelAttention(p.channels, p.init),
+    "gct": lambda p: GatedChannelTransformation(p.channels),
+    "gaussian_ct": lambda p: GaussianContextTransformer(),
+    "srm": lambda p: StyleRecalibration(p.channels, p.init),
+    "gsop": lambda p: SecondOrderPooling(p.dims, p.channels, p.init),
+    "fca": lambda p: FrequencyChannelAttention(p.dims, p.channels, init=p.init),
+    "encoding": lambda p: ContextEncoding(p.channels, classes=p.classes, init=p.init),
+    # spatial: (B, 1, *S)
+    "spatial": lambda p: PooledSpatialAttention(p.dims, init=p.init),
+    "conv_spatial": lambda p: ConvSpatialAttention(p.dims, p.channels, init=p.init),
+    "sse": lambda p: ChannelSqueeze(p.dims, p.channels, p.init),
+    "gate": lambda p: AdditiveGate(p.dims, p.channels, p.gate_channels, p.stride, init=p.init),
+    "lee_gate": lambda p: LeeGate(p.dims, p.channels, p.gate_channels, p.init),
+    "multi_gate": lambda p: MultiGate(p.dims, p.channels, p.gate_channels, p.stride, init=p.init),
+    "hard": lambda p: HardGate(p.dims, p.channels, p.gate_channels, p.stride, init=p.init),
+    # mixed: (B, C, *S)
+    "cbam": lambda p: build_at(["cbam_channel", "spatial"], p),
+    "scse": lambda p: Parallel([SqueezeExcitation(p.channels, reduction=2, init=p.init), build_at("sse", p)], "max"),
+    "bilinear": lambda p: BilinearAttention(p.dims, p.channels, init=p.init),
+    "residual_mask": lambda p: Residual(MaskBranch(p.dims, p.channels)),
+    # pairwise
+    "self": lambda p: SelfAttention(p.dims, p.channels, p.init),
+    "nonlocal": lambda p: NonLocalBlock(p.dims, p.channels),
+    "cross": lambda p: CrossAttention(p.dims, p.channels, p.gate_channels),
+    "deformable": lambda p: DeformableAttention(p.dims, p.channels),
+    # geometric
+    "stn": lambda p: SpatialTransformer(p.dims, p.channels),
+    "glimpse": lambda p: Glimpse(p.dims, p.channels),
+}
+
+# Wrappers, and what they hold when called by their name alone. Each takes one option, of this name, beside its content.
+WRAPPERS: dict[str, "Spec"] = {
+    "sequential": ["se", "spatial"],
+    "parallel": ["se", "sse"],
+    "residual": "spatial",
+    "recursive": "gate",
+    "multiscale": "spatial",
+}
+OPTIONS = {"parallel": "combine", "recursive": "times", "multiscale": "scales"}
+NAMES = [*MECHANISMS, *WRAPPERS]
+
+# A name; a list of specifications, applied in sequence; or a mapping of a wrapper's name to what it wraps, with its
+# option beside it, such as {"parallel": ["se", "sse"], "combine": "add"}.
+Spec = str | Sequence[Any] | Mapping[str, Any]
+
+
+def build_at(spec: Spec, place: Place) -> Attention:
+    """Build a mechanism as specified for a place.
+
+    Raises:
+        ValueError: if the specification names what is not in the tables, or does not fit together.
+    """
+    if isinstance(spec, str):
+        if spec in WRAPPERS:
+            return _wrap(spec, WRAPPERS[spec], None, place)
+        if spec not in MECHANISMS:
+            nearest = difflib.get_close_matches(spec, NAMES, n=1)
+            hint = f" (did you mean {nearest[0]}?)" if nearest else ""
+            raise ValueError(f"no attention mechanism is called {spec!r}{hint}; there are {', '.join(NAMES)}")
+        return MECHANISMS[spec](place)
+    if isinstance(spec, Mapping):
+        wrapper = [key for key in spec if key in WRAPPERS]
+        if len(wrapper) != 1:
+            raise ValueError(f"expected one of {', '.join(WRAPPERS)} in {dict(spec)}")
+        name = wrapper[0]
+        unknown = [key for key in spec if key not in (name, OPTIONS.get(name))]
+        if unknown:
+            allowed = f"only {OPTIONS[name]}" if name in OPTIONS else "nothing"
+            raise ValueError(f"{dict(spec)}: {name} takes {allowed} beside what it wraps, not {', '.join(unknown)}")
+        return _wrap(name, spec[name], spec.get(OPTIONS.get(name, "")), place)
+    if not isinstance(spec, Sequence) or not spec:
+        raise ValueError(f"expected the name of an attention mechanism, a list of names or a mapping, got {spec!r}")
+    return build_at(spec[0], place) if len(spec) == 1 else Sequential([build_at(part, place) for part in spec])
+
+
+def _wrap(name: str, inner: Spec, option: Any, place: Place) -> Attention:
+    parts = [inner] if isinstance(inner, str | Mapping) else list(inner)
+    if name == "sequential":
+        return Sequential([build_at(part, place) for part in parts])
+    if name == "parallel":
+        return Parallel([build_at(part, place) for part in parts], option or "max")
+    if name == "residual":
+        return Residual(build_at(inner, place))
+    if name == "recursive":
+        return Recursive(build_at(inner, place), option or 3)
+    return MultiScale(place.dims, [build_at(inner, place) for _ in range(option or 3)])

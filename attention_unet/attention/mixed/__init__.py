@@ -1,0 +1,1 @@
+"""One weight a channel and voxel, (B, C, *S)."""

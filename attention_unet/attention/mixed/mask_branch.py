@@ -1,0 +1,64 @@
+"""Mask branch: a small hourglass network that sees far makes a weight for every channel and voxel."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attention_unet.attention.base import Attended, Attention
+from attention_unet.dimensions import CONV, INTERPOLATION, MAX_POOL
+from attention_unet.normalization import InstanceNorm
+
+
+class BottleneckUnit(nn.Module):
+    """Pre-activation residual unit, 1-3-1, of a quarter of the channels inside (He et al., ECCV 2016)."""
+
+    def __init__(self, dims: int, channels: int) -> None:
+        super().__init__()
+        inner = max(channels // 4, 1)
+        self.body = nn.Sequential(
+            *[InstanceNorm(channels), nn.ReLU(), CONV[dims](channels, inner, kernel_size=1, bias=False)],
+            *[InstanceNorm(inner), nn.ReLU(), CONV[dims](inner, inner, kernel_size=3, padding=1, bias=False)],
+            *[InstanceNorm(inner), nn.ReLU(), CONV[dims](inner, channels, kernel_size=1, bias=False)],
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, *S) to (B, C, *S)."""
+        return x + self.body(x)  # type: ignore[no-any-return]
+
+
+class MaskBranch(Attention):
+    """Soft mask branch of Wang et al., "Residual Attention Network for Image Classification", CVPR 2017::
+
+        M = sigmoid(W2 relu(W1 hourglass(x))),  y = M * x
+
+    The hourglass pools twice, passes a residual unit on either grid, and interpolates back with a sum between. The
+    paper's attention module is ``residual`` around this, y = (1 + M) * x, with the trunk left to the U-Net.
+
+    Args:
+        dims: 2 or 3 spatial dimensions.
+        channels: channels C of x.
+    """
+
+    kind: str = "mixed"
+
+    def __init__(self, dims: int, channels: int) -> None:
+        super().__init__()
+        self.interpolation = INTERPOLATION[dims]
+        self.pool = MAX_POOL[dims](kernel_size=3, stride=2, padding=1)
+        self.fine = BottleneckUnit(dims, channels)
+        self.coarse = BottleneckUnit(dims, channels)
+        self.project = nn.Sequential(
+            *[InstanceNorm(channels), nn.ReLU(), CONV[dims](channels, channels, kernel_size=1, bias=False)],
+            *[InstanceNorm(channels), nn.ReLU(), CONV[dims](channels, channels, kernel_size=1)],
+        )
+
+    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+        """Weight ``x`` (B, C, *S); weights are (B, C, *S) in (0, 1)."""
+        fine = self.fine(self.pool(x))
+        coarse = self.coarse(self.pool(fine))
+        joined = fine + self._resample(coarse, fine)
+        weights = torch.sigmoid(self.project(self._resample(joined, x))).to(x.dtype)
+        return Attended(x * weights, weights)
+
+    def _resample(self, values: Tensor, like: Tensor) -> Tensor:
+        return F.interpolate(values, like.shape[2:], mode=self.interpolation, align_corners=False)

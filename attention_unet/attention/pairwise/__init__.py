@@ -1,0 +1,1 @@
+"""Every voxel gathers from others: features are mixed, not multiplied."""

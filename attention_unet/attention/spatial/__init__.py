@@ -1,0 +1,1 @@
+"""Where to look: one weight a voxel, (B, 1, *S)."""

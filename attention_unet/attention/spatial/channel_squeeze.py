@@ -1,0 +1,32 @@
+"""Channel squeeze, spatial excitation: one weighted sum of the channels says where to look."""
+
+import torch
+from torch import Tensor
+
+from attention_unet.attention.base import Attended, Attention, Init, open_up
+from attention_unet.dimensions import CONV
+
+
+class ChannelSqueeze(Attention):
+    """sSE of Roy, Navab, Wachinger, "Concurrent Spatial and Channel Squeeze & Excitation ...", MICCAI 2018::
+
+        q = sigmoid(w^T x + b),  y = q * x
+
+    Args:
+        dims: 2 or 3 spatial dimensions.
+        channels: channels C of x.
+        init: "paper" leaves torch's initial values; "open" starts at weights of about 0.95.
+    """
+
+    kind: str = "spatial"
+
+    def __init__(self, dims: int, channels: int, init: Init = "open") -> None:
+        super().__init__()
+        self.squeeze = CONV[dims](channels, 1, kernel_size=1)
+        if init == "open":
+            open_up(self.squeeze)
+
+    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+        """Weight ``x`` (B, C, *S); weights are (B, 1, *S) in (0, 1)."""
+        weights = torch.sigmoid(self.squeeze(x)).to(x.dtype)
+        return Attended(x * weights, weights)

@@ -1,0 +1,64 @@
+"""Hard attention gate: each cell of the gate's grid passes or does not, drawn at random while training."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from attention_unet.attention.base import Attended, Init, gate_or_error
+from attention_unet.attention.spatial.additive_gate import AdditiveGate
+
+
+class HardGate(AdditiveGate):
+    """Hard attention (Xu et al., "Show, Attend and Tell", ICML 2015) with the additive gate of Oktay et al. 2018.
+
+    In training every cell of the gate's grid passes with probability alpha, and the gradient goes through a relaxed
+    draw (Maddison et al., "The Concrete Distribution", and Jang et al., "Categorical Reparameterization with
+    Gumbel-Softmax", ICLR 2017) of temperature tau, straight through the threshold::
+
+        l = logit(alpha) + log u - log(1 - u),  u ~ U(0, 1),  m = [l > 0]  (backward: sigmoid(l / tau))
+
+    The mean of many draws is the soft gate. In eval mode nothing is random: a cell passes where alpha is above 1/2.
+
+    Args:
+        dims: 2 or 3 spatial dimensions.
+        channels: channels C of the skip x.
+        gate_channels: channels Cg of the gating signal.
+        stride: how much coarser the gate's grid is than that of x, for each axis.
+        temperature: tau; the gradient is sharper and noisier the lower it is.
+        init: as of ``AdditiveGate``: "open" lets about 95 % of the cells pass.
+    """
+
+    kind: str = "spatial"
+
+    def __init__(
+        self,
+        dims: int,
+        channels: int,
+        gate_channels: int,
+        stride: int | tuple[int, ...] = 2,
+        temperature: float = 2 / 3,
+        init: Init = "open",
+    ) -> None:
+        super().__init__(dims, channels, gate_channels, stride, init=init)
+        self.temperature = temperature
+
+    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+        """Gate ``x`` (B, C, *S) by ``gate`` (B, Cg, *Sg); weights are (B, 1, *S), each 0 or 1.
+
+        Raises:
+            ValueError: if no gating signal is given.
+        """
+        logits = self.logits(x, gate_or_error(gate, "HardGate"))
+        if self.training:
+            logits = logits + logistic_noise(logits)
+        soft = torch.sigmoid(logits / self.temperature)
+        # The sum is written so that its value is exactly 0 or 1, whatever the rounding.
+        mask = (logits > 0).to(soft.dtype) + (soft - soft.detach())
+        mask = F.interpolate(mask, x.shape[2:], mode="nearest-exact").to(x.dtype)
+        return Attended(x * mask, mask)
+
+
+def logistic_noise(like: Tensor) -> Tensor:
+    """Noise that makes [logit + noise > 0] a draw of probability sigmoid(logit)."""
+    uniform = torch.rand_like(like, dtype=torch.float32).clamp(1e-6, 1 - 1e-6)
+    return (uniform.log() - torch.log1p(-uniform)).to(like.dtype)

@@ -1,0 +1,52 @@
+"""The attention gate that most public code has: on the grid of the skip, with batch normalisation."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attention_unet.attention.base import OPEN_BIAS, OPEN_STD, Attended, Attention, Init, gate_or_error
+from attention_unet.dimensions import CONV, INTERPOLATION
+from attention_unet.normalization import BatchNorm
+
+
+class LeeGate(Attention):
+    """Additive gate as in Lee's widely copied code and in MONAI, where it differs from Oktay et al. 2018::
+
+        alpha = sigmoid(bn(psi^T relu(bn(W_x^T x + b_x) + bn(W_g^T g + b_g)) + b_psi))
+
+    x keeps its grid, the signal comes on it (or is resampled to it), and everything is normalised over the batch:
+    b_psi can do nothing in front of a normalisation, and alpha spreads about 0.5 whatever the features.
+
+    Args:
+        dims: 2 or 3 spatial dimensions.
+        channels: channels C of the skip x.
+        gate_channels: channels Cg of the gating signal.
+        init: "paper" leaves torch's initial values; "open" starts at alpha of about 0.95.
+    """
+
+    kind: str = "spatial"
+    needs_gate = True
+
+    def __init__(self, dims: int, channels: int, gate_channels: int, init: Init = "open") -> None:
+        super().__init__()
+        hidden = max(channels // 2, 1)
+        self.interpolation = INTERPOLATION[dims]
+        self.project_x = nn.Sequential(CONV[dims](channels, hidden, kernel_size=1), BatchNorm(hidden))
+        self.project_gate = nn.Sequential(CONV[dims](gate_channels, hidden, kernel_size=1), BatchNorm(hidden))
+        norm = BatchNorm(1)
+        self.psi = nn.Sequential(CONV[dims](hidden, 1, kernel_size=1), norm)
+        if init == "open":
+            nn.init.constant_(norm.weight, 10 * OPEN_STD)
+            nn.init.constant_(norm.bias, OPEN_BIAS)
+
+    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+        """Gate the skip ``x`` (B, C, *S) by ``gate`` (B, Cg, *Sg); weights are (B, 1, *S) in (0, 1).
+
+        Raises:
+            ValueError: if no gating signal is given.
+        """
+        signal = self.project_gate(gate_or_error(gate, "LeeGate"))
+        if signal.shape[2:] != x.shape[2:]:
+            signal = F.interpolate(signal, x.shape[2:], mode=self.interpolation, align_corners=False)
+        alpha = torch.sigmoid(self.psi(F.relu(self.project_x(x) + signal))).to(x.dtype)
+        return Attended(x * alpha, alpha)

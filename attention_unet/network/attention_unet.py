@@ -1,0 +1,216 @@
+"""The attention U-Net: which blocks, and which attention where."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attention_unet.attention import Init, Place, Spec, build_at
+from attention_unet.dimensions import CONV, per_axis
+from attention_unet.network.blocks import Block, DecoderLevel, build_without_gate, upsampling
+from attention_unet.network.unet import UNet
+
+Sizes = int | Sequence[int]
+BLOCKS = ("plain", "residual")
+WIDTHS = (16, 32, 64, 128)
+
+# A mechanism for all attended levels, or one for each level that is named: {1: "gate", 2: "cross"}.
+Placement = Spec | Mapping[int, Spec]
+
+
+class AttentionUNet(UNet):
+    """U-Net of Ronneberger et al. (MICCAI 2015) with attention on its skips, as in Oktay et al. (MIDL 2018), or in its
+    blocks or at its bottleneck.
+
+    A mechanism is given by its name; a list of names is applied in sequence; a mapping wraps, such as
+    ``{"parallel": ["se", "sse"]}``; "identity" is none. A mapping from levels gives each its own.
+
+    Args:
+        dims: 2 or 3 spatial dimensions.
+        in_channels: image channels.
+        out_channels: channels of the logits: background and classes, or one a class where classes overlap.
+        channels: features of each level, finest first.
+        strides: step from the level above to each level below the finest, one value or one an axis; 2 if not given.
+        kernels: kernel of each level's convolutions, one value or one an axis; 3 if not given.
+        block: "plain" or "residual".
+        convs: convolutions of each block.
+        skips: attention on the skips.
+        encoder: attention in the encoder's blocks, but the coarsest.
+        decoder: attention in the decoder's blocks.
+        bottleneck: attention after the coarsest block.
+        levels: where skips, encoder and decoder are attended, unless they name levels themselves; all but the finest
+            if None. The coarsest has no skip and is attended by ``bottleneck``.
+        init: attention starts "open", as the identity or near it, or as in the "paper".
+        deep_supervision: give logits of every decoder level but the coarsest in training mode.
+
+    Raises:
+        ValueError: if an argument is not among the choices, or lists are of different lengths.
+    """
+
+    def __init__(
+        self,
+        dims: int = 3,
+        in_channels: int = 1,
+        out_channels: int = 2,
+        channels: Sequence[int] = WIDTHS,
+        strides: Sequence[Sizes] | None = None,
+        kernels: Sequence[Sizes] | None = None,
+        block: str = "plain",
+        convs: int = 2,
+        skips: Placement = "gate",
+        encoder: Placement = "identity",
+        decoder: Placement = "identity",
+        bottleneck: Spec = "identity",
+        levels: Sequence[int] | None = None,
+        init: Init = "open",
+        deep_supervision: bool = True,
+    ) -> None:
+        depth = len(channels)
+        step, kernel = _check(dims, channels, strides, kernels, block)
+        placed = {
+            name: by_level(spec, levels, depth, name)
+            for name, spec in (("skips", skips), ("encoder", encoder), ("decoder", decoder))
+        }
+        architecture: dict[str, Any] = {
+            "dims": dims,
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "channels": list(channels),
+            "strides": [list(s) for s in step],
+            "kernels": [list(k) for k in kernel],
+            "block": block,
+            "convs": convs,
+            # Names of mappings are text in the files this is written to.
+            **{name: {str(level): spec for level, spec in specs.items()} for name, specs in placed.items()},
+            "bottleneck": bottleneck,
+            "init": init,
+            "deep_supervision": deep_supervision,
+        }
+
+        def place(level: int, classes: int | None = None) -> Place:
+            gate = min(level + 1, depth - 1)
+            return Place(dims, channels[level], channels[gate], step[gate - 1], init, classes)
+
+        def make_block(level: int, inputs: int, stride: tuple[int, ...], attention: Spec) -> Block:
+            residual = block == "residual"
+            return Block(dims, inputs, channels[level], kernel[level], stride, convs, residual, attention, place(level))
+
+        inputs, steps_down = [in_channels, *channels], [(1,) * dims, *step]
+        heads = range(depth - 2, -1, -1) if deep_supervision and depth > 2 else range(1)
+        super().__init__(
+            encoder=[
+                make_block(i, inputs[i], steps_down[i], placed["encoder"].get(i, "identity")) for i in range(depth)
+            ],
+            bottleneck=build_without_gate(bottleneck, place(depth - 1, out_channels)),
+            decoder=[
+                DecoderLevel(
+                    upsampling(dims, channels[i + 1], channels[i], step[i]),
+                    build_at(placed["skips"].get(i, "identity"), place(i, out_channels)),
+                    make_block(i, 2 * channels[i], (1,) * dims, placed["decoder"].get(i, "identity")),
+                )
+                for i in reversed(range(depth - 1))
+            ],
+            heads=[CONV[dims](channels[i], out_channels, kernel_size=1) for i in heads],
+            architecture=architecture,
+        )
+
+    @classmethod
+    def unet(
+        cls, dims: int = 3, in_channels: int = 1, out_channels: int = 2, channels: Sequence[int] = WIDTHS
+    ) -> "AttentionUNet":
+        """A U-Net without attention: the control."""
+        return cls(dims, in_channels, out_channels, channels, skips="identity")
+
+    @classmethod
+    def oktay2018(
+        cls, dims: int = 3, in_channels: int = 1, out_channels: int = 2, channels: Sequence[int] = (*WIDTHS, 256)
+    ) -> "AttentionUNet":
+        """Oktay et al. 2018: additive gates, fed by the next coarser decoder level, on all skips but the finest; five
+        levels, deep supervision, gates that start open. Instance normalisation stands for that over the batch.
+        """
+        return cls(dims, in_channels, out_channels, channels, skips="gate")
+
+    @classmethod
+    def cbam(
+        cls, dims: int = 3, in_channels: int = 1, out_channels: int = 2, channels: Sequence[int] = WIDTHS
+    ) -> "AttentionUNet":
+        """Put CBAM (Woo et al. 2018) into every residual block, before its addition, as published; plain skips."""
+        return cls._in_blocks("cbam", dims, in_channels, out_channels, channels, "residual")
+
+    @classmethod
+    def scse(
+        cls, dims: int = 3, in_channels: int = 1, out_channels: int = 2, channels: Sequence[int] = WIDTHS
+    ) -> "AttentionUNet":
+        """Put scSE (Roy et al. 2018) into every block, as published; plain skips."""
+        return cls._in_blocks("scse", dims, in_channels, out_channels, channels, "plain")
+
+    @classmethod
+    def lee(cls, dims: int = 3, in_channels: int = 1, out_channels: int = 2, channels: Sequence[int] = WIDTHS) -> UNet:
+        """The variant most public code has, in MONAI's form: see ``LeeAttentionUNet``."""
+        from attention_unet.network.lee import LeeAttentionUNet
+
+        return LeeAttentionUNet(dims, in_channels, out_channels, channels)
+
+    @classmethod
+    def _in_blocks(
+        cls, name: str, dims: int, in_channels: int, out_channels: int, channels: Sequence[int], block: str
+    ) -> "AttentionUNet":
+        return cls(
+            dims,
+            in_channels,
+            out_channels,
+            channels,
+            block=block,
+            skips="identity",
+            encoder=name,
+            decoder=name,
+            bottleneck=name,
+            levels=range(len(channels) - 1),
+            init="paper",
+        )
+
+
+def by_level(spec: Placement, levels: Sequence[int] | None, depth: int, name: str) -> dict[int, Spec]:
+    """What sits on which level.
+
+    Args:
+        spec: a mechanism for all ``levels``, or a mapping from levels.
+        levels: all but the finest and the coarsest if None.
+        depth: number of levels.
+        name: of the argument, for the error.
+
+    Raises:
+        ValueError: if there is no such level.
+    """
+    placed: dict[int, Spec]
+    if isinstance(spec, Mapping) and all(str(key).isdecimal() for key in spec):
+        placed = {int(key): value for key, value in spec.items()}
+    else:
+        placed = dict.fromkeys(range(1, depth - 1) if levels is None else sorted(levels), spec)  # type: ignore[arg-type]
+    if any(level not in range(depth - 1) for level in placed):
+        raise ValueError(f"{name} can be attended on levels 0 to {depth - 2}, got {sorted(placed)}")
+    return placed
+
+
+def _check(
+    dims: int,
+    channels: Sequence[int],
+    strides: Sequence[Sizes] | None,
+    kernels: Sequence[Sizes] | None,
+    block: str,
+) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """Strides and kernels of the levels, one number an axis."""
+    depth = len(channels)
+    if dims not in CONV:
+        raise ValueError(f"dims must be 2 or 3, got {dims}")
+    if block not in BLOCKS:
+        raise ValueError(f"no block is called {block!r}; there are {', '.join(BLOCKS)}")
+    if depth < 2:
+        raise ValueError(f"channels must name at least two levels, got {list(channels)}")
+    strides = [2] * (depth - 1) if strides is None else list(strides)
+    kernels = [3] * depth if kernels is None else list(kernels)
+    if len(strides) != depth - 1 or len(kernels) != depth:
+        raise ValueError(
+            f"{depth} levels of channels need {depth - 1} strides and {depth} kernels, "
+            f"got {len(strides)} and {len(kernels)}"
+        )
+    step = [per_axis(s if isinstance(s, int) else tuple(s), dims) for s in strides]
+    return step, [per_axis(k if isinstance(k, int) else tuple(k), dims) for k in kernels]

@@ -1,0 +1,138 @@
+"""What the levels of the U-Net are made of."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from attention_unet.attention import Attended, Attention, Identity, Place, Spec, build_at
+from attention_unet.dimensions import CONV, TRANSPOSED_CONV
+from attention_unet.normalization import InstanceNorm
+
+Sizes = tuple[int, ...]
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution that keeps the grid (or divides it by the stride, rounding up), then instance normalisation."""
+
+    def __init__(self, dims: int, inputs: int, outputs: int, kernel: Sizes, stride: Sizes) -> None:
+        conv = CONV[dims](inputs, outputs, kernel, stride, padding=tuple(k // 2 for k in kernel), bias=False)
+        nn.init.kaiming_normal_(conv.weight, a=0.01)
+        super().__init__(conv, InstanceNorm(outputs))
+
+
+class FeaturesOf(nn.Module):
+    """An attention of which only the features are wanted."""
+
+    def __init__(self, attention: Attention) -> None:
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, *S) to (B, C, *S)."""
+        features: Tensor = self.attention(x)[0]
+        return features
+
+
+class Block(nn.Module):
+    """Convolution, normalisation, leaky ReLU, as often as asked; the stride is in the first.
+
+    A residual block (He et al., "Deep Residual Learning for Image Recognition", CVPR 2016) adds its input before the
+    last leaky ReLU. Attention sits after the last normalisation, before that addition, as in the papers that put it
+    into residual blocks; a mechanism made for it (``gct``) before each convolution instead.
+
+    Args:
+        dims: 2 or 3 spatial dimensions.
+        inputs: channels in.
+        outputs: channels out.
+        kernel: of the convolutions, one number an axis.
+        stride: of the first convolution, one number an axis.
+        convs: number of convolutions.
+        residual: add the input.
+        attention: specification of a mechanism that needs no gating signal.
+        place: of the attention, its channels those of the output.
+
+    Raises:
+        ValueError: if the mechanism needs a gating signal.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        inputs: int,
+        outputs: int,
+        kernel: Sizes,
+        stride: Sizes,
+        convs: int,
+        residual: bool,
+        attention: Spec,
+        place: Place,
+    ) -> None:
+        super().__init__()
+        attended = build_without_gate(attention, place)
+        layers: list[nn.Module] = []
+        for i in range(convs):
+            channels = inputs if i == 0 else outputs
+            if i > 0:
+                layers.append(nn.LeakyReLU(0.01, inplace=True))
+            if attended.before_convolution:
+                layers.append(FeaturesOf(build_at(attention, replace(place, channels=channels))))
+            layers.append(ConvNorm(dims, channels, outputs, kernel, stride if i == 0 else (1,) * dims))
+        self.body = nn.Sequential(*layers)
+        self.attention = Identity() if attended.before_convolution else attended
+        self.residual = residual
+        same = not residual or (inputs == outputs and set(stride) == {1})
+        self.shortcut = nn.Identity() if same else ConvNorm(dims, inputs, outputs, (1,) * dims, stride)
+        self.activation = nn.LeakyReLU(0.01, inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, *S) to (B, outputs, *ceil(S / stride))."""
+        y: Tensor = self.attention(self.body(x))[0]
+        if self.residual:
+            y = y + self.shortcut(x)
+        return self.activation(y)  # type: ignore[no-any-return]
+
+
+class DecoderLevel(nn.Module):
+    """Attend the skip by the coarser features, bring these to its grid, join both, convolve.
+
+    Args:
+        up: from the coarser grid to one at least as large as the skip's.
+        attention: on the skip; the coarser features are its gating signal.
+        block: of twice the channels of the skip in.
+    """
+
+    def __init__(self, up: nn.Module, attention: Attention, block: nn.Module) -> None:
+        super().__init__()
+        self.up, self.attention, self.block = up, attention, block
+
+    def forward(self, coarse: Tensor, skip: Tensor) -> Attended:
+        """(B, Cg, *ceil(S / stride)) and (B, C, *S) to features (B, C, *S) and the weights applied to the skip."""
+        features, weights = self.attention(skip, coarse)
+        return Attended(self.block(torch.cat([cut_to(self.up(coarse), skip), features], dim=1)), weights)
+
+
+def upsampling(dims: int, inputs: int, outputs: int, stride: Sizes) -> nn.Module:
+    """Transposed convolution to a grid finer by the stride."""
+    up = TRANSPOSED_CONV[dims](inputs, outputs, kernel_size=stride, stride=stride, bias=False)
+    nn.init.kaiming_normal_(up.weight, a=0.01)
+    return up
+
+
+def cut_to(x: Tensor, like: Tensor) -> Tensor:
+    """Cut the ends of ``x`` off where its grid, a multiple of the stride, is larger than that of ``like``."""
+    for axis in range(2, like.dim()):
+        x = x.narrow(axis, 0, like.size(axis))
+    return x
+
+
+def build_without_gate(spec: Spec, place: Place) -> Attention:
+    """Build attention for where there is no gating signal.
+
+    Raises:
+        ValueError: if the mechanism needs one.
+    """
+    built = build_at(spec, place)
+    if built.needs_gate:
+        raise ValueError(f"attention {spec!r} needs the decoder's coarser signal, which only skips have: put it there")
+    return built
