@@ -68,7 +68,7 @@ MECHANISMS: dict[str, Callable[[Place], Attention]] = {
     "srm": lambda p: StyleRecalibration(p.channels, p.init),
     "gsop": lambda p: SecondOrderPooling(p.dims, p.channels, p.init),
     "fca": lambda p: FrequencyChannelAttention(p.dims, p.channels, init=p.init),
-    "encoding": lambda p: ContextEncoding(p.channels, classes=p.classes, init=p.init),
+    "encoding": lambda p: ContextEncoding(p.dims, p.channels, classes=p.classes, init=p.init),
     # spatial: (B, 1, *S)
     "spatial": lambda p: PooledSpatialAttention(p.dims, init=p.init),
     "conv_spatial": lambda p: ConvSpatialAttention(p.dims, p.channels, init=p.init),
@@ -92,7 +92,7 @@ MECHANISMS: dict[str, Callable[[Place], Attention]] = {
     "glimpse": lambda p: Glimpse(p.dims, p.channels),
 }
 
-# Wrappers, and what they hold when called by their name alone. Each takes one option, of this name, beside its content.
+# Wrappers, and what they hold when called by their name alone.
 WRAPPERS: dict[str, "Spec"] = {
     "sequential": ["se", "spatial"],
     "parallel": ["se", "sse"],
@@ -100,7 +100,12 @@ WRAPPERS: dict[str, "Spec"] = {
     "recursive": "gate",
     "multiscale": "spatial",
 }
-OPTIONS = {"parallel": "combine", "recursive": "times", "multiscale": "scales"}
+# The option that may stand beside what a wrapper holds, and its value if it does not.
+OPTIONS: dict[str, tuple[str, Any]] = {
+    "parallel": ("combine", "max"),
+    "recursive": ("times", 3),
+    "multiscale": ("scales", 3),
+}
 NAMES = [*MECHANISMS, *WRAPPERS]
 
 # A name; a list of specifications, applied in sequence; or a mapping of a wrapper's name to what it wraps, with its
@@ -116,35 +121,39 @@ def build_at(spec: Spec, place: Place) -> Attention:
     """
     if isinstance(spec, str):
         if spec in WRAPPERS:
-            return _wrap(spec, WRAPPERS[spec], None, place)
+            return _build_wrapper({spec: WRAPPERS[spec]}, place)
         if spec not in MECHANISMS:
             nearest = difflib.get_close_matches(spec, NAMES, n=1)
             hint = f" (did you mean {nearest[0]}?)" if nearest else ""
             raise ValueError(f"no attention mechanism is called {spec!r}{hint}; there are {', '.join(NAMES)}")
         return MECHANISMS[spec](place)
     if isinstance(spec, Mapping):
-        wrapper = [key for key in spec if key in WRAPPERS]
-        if len(wrapper) != 1:
-            raise ValueError(f"expected one of {', '.join(WRAPPERS)} in {dict(spec)}")
-        name = wrapper[0]
-        unknown = [key for key in spec if key not in (name, OPTIONS.get(name))]
-        if unknown:
-            allowed = f"only {OPTIONS[name]}" if name in OPTIONS else "nothing"
-            raise ValueError(f"{dict(spec)}: {name} takes {allowed} beside what it wraps, not {', '.join(unknown)}")
-        return _wrap(name, spec[name], spec.get(OPTIONS.get(name, "")), place)
+        return _build_wrapper(spec, place)
     if not isinstance(spec, Sequence) or not spec:
         raise ValueError(f"expected the name of an attention mechanism, a list of names or a mapping, got {spec!r}")
     return build_at(spec[0], place) if len(spec) == 1 else Sequential([build_at(part, place) for part in spec])
 
 
-def _wrap(name: str, inner: Spec, option: Any, place: Place) -> Attention:
-    parts = [inner] if isinstance(inner, str | Mapping) else list(inner)
-    if name == "sequential":
-        return Sequential([build_at(part, place) for part in parts])
-    if name == "parallel":
-        return Parallel([build_at(part, place) for part in parts], option or "max")
-    if name == "residual":
-        return Residual(build_at(inner, place))
-    if name == "recursive":
-        return Recursive(build_at(inner, place), option or 3)
-    return MultiScale(place.dims, [build_at(inner, place) for _ in range(option or 3)])
+def _build_wrapper(spec: Mapping[str, Any], place: Place) -> Attention:
+    names = [key for key in spec if key in WRAPPERS]
+    if len(names) != 1:
+        raise ValueError(f"expected one of {', '.join(WRAPPERS)} in {dict(spec)}")
+    name, inner = names[0], spec[names[0]]
+    option, default = OPTIONS.get(name, ("", None))
+    unknown = [key for key in spec if key not in (name, option)]
+    if unknown:
+        allowed = f"only {option}" if option else "nothing"
+        raise ValueError(f"{dict(spec)}: {name} takes {allowed} beside what it wraps, not {', '.join(unknown)}")
+    value = spec.get(option, default)
+    parts = [inner] if isinstance(inner, str | Mapping) else inner
+    match name:
+        case "sequential":
+            return Sequential([build_at(part, place) for part in parts])
+        case "parallel":
+            return Parallel([build_at(part, place) for part in parts], value)
+        case "residual":
+            return Residual(build_at(inner, place))
+        case "recursive":
+            return Recursive(build_at(inner, place), value)
+        case _:
+            return MultiScale(place.dims, [build_at(inner, place) for _ in range(value)])

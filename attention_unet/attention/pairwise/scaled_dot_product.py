@@ -114,8 +114,8 @@ class ReceivedMap(nn.Module):
 
 
 def tokens(values: Tensor) -> Tensor:
-    """(B, C, *S) as (B, N, C)."""
-    return values.flatten(2).transpose(1, 2)
+    """(B, C, *S) as (B, N, C), laid out as fused kernels want it."""
+    return values.flatten(2).transpose(1, 2).contiguous()
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:

@@ -42,29 +42,24 @@ class Parallel(Attention):
 
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
         """Apply all parts to ``x`` (B, C, *S); each receives ``gate``."""
-        results = [part(x, gate) for part in self.parts]
-        features = [result.features for result in results]
-        maps = [result.weights for result in results if result.weights is not None]
-        if not self.multiplies:
-            return Attended(self._join(features), maps[0] if maps else None)
-        weights = [w.expand(-1, *_widest(maps)) for w in maps]
+        features, joined = self.parts[0](x, gate)
+        for part in list(self.parts)[1:]:
+            more, weights = part(x, gate)
+            if not self.multiplies:
+                features = self._join(features, more)
+                joined = weights if joined is None else joined
+            elif self.combine == "max":
+                # The larger of two products by a negative feature is that of the smaller weight.
+                joined = torch.where((weights > joined) == (x >= 0), weights, joined)
+            else:
+                joined = self._join(joined, weights)
+        scale = 1 / len(self.parts) if self.combine == "mean" else 1.0
+        if self.multiplies:
+            joined = joined * scale
+            return Attended(x * joined, joined)
+        return Attended(features * scale, joined)
+
+    def _join(self, first: Tensor, second: Tensor) -> Tensor:
         if self.combine == "max":
-            # The larger of two products by a negative feature is that of the smaller weight.
-            stacked = torch.stack(weights)
-            joined = torch.where(x >= 0, stacked.amax(dim=0), stacked.amin(dim=0))
-        else:
-            joined = self._join(weights)
-        return Attended(x * joined, joined)
-
-    def _join(self, values: list[Tensor]) -> Tensor:
-        stacked = torch.stack(values)
-        if self.combine == "max":
-            return stacked.amax(dim=0)
-        if self.combine == "product":
-            return stacked.prod(dim=0)
-        return stacked.sum(dim=0) if self.combine == "add" else stacked.mean(dim=0)
-
-
-def _widest(maps: list[Tensor]) -> list[int]:
-    """The shape without batch that all maps broadcast to."""
-    return [max(sizes) for sizes in zip(*(m.shape[1:] for m in maps), strict=True)]
+            return torch.maximum(first, second)
+        return first * second if self.combine == "product" else first + second

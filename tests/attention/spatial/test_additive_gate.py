@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from attention_unet.attention.spatial.additive_gate import AdditiveGate
-from tests.reference.gate import gate_alpha
+from tests.reference.additive_gate import gate_alpha
 
 
 def randomised(dims, stride=2, init="paper"):

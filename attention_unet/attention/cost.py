@@ -1,0 +1,165 @@
+"""What a mechanism costs: parameters, multiply-accumulates, memory and time, measured on the real module."""
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from attention_unet.attention.base import Attention, Init
+from attention_unet.attention.mechanisms import Place, Spec, build_at
+from attention_unet.attention.pairwise.scaled_dot_product import ReceivedMap
+from attention_unet.dimensions import CONV
+
+REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a mechanism costs at one place, for one sample.
+
+    Attributes:
+        name: of the mechanism.
+        kind: what it weights.
+        needs_gate: whether it looks at the decoder's signal.
+        parameters: learned numbers.
+        macs: multiply-accumulates of convolutions, linear layers and matrix products in a forward pass. Sums, means,
+            products by the weights and sampling are not among them, nor is the map of pairwise attention that is only
+            drawn.
+        forward_seconds: median time of a forward pass without gradients.
+        forward_bytes: most memory it holds at once, beside its input and parameters.
+        step_seconds: median time of a forward and backward pass.
+        step_bytes: most memory these hold at once.
+    """
+
+    name: str
+    kind: str
+    needs_gate: bool
+    parameters: int
+    macs: int
+    forward_seconds: float
+    forward_bytes: int
+    step_seconds: float
+    step_bytes: int
+
+
+def measure(
+    spec: Spec,
+    channels: int,
+    grid: Sequence[int],
+    *,
+    gate_channels: int | None = None,
+    init: Init = "open",
+    device: torch.device | None = None,
+) -> Cost:
+    """Measure a mechanism on features of ``channels`` on a grid; a gating signal is on half of it.
+
+    Args:
+        spec: as ``build`` takes it.
+        channels: of the features.
+        grid: of the features, two or three numbers.
+        gate_channels: of the gating signal; twice those of the features if None, as one level down a U-Net.
+        init: start "open", or as in the "paper".
+        device: to measure on; the CPU if None.
+
+    Raises:
+        ValueError: if the specification is wrong.
+    """
+    gates = gate_channels or 2 * channels
+    attention = build_at(spec, Place(len(grid), channels, gates, init=init))
+    return _measure(attention, str(spec), channels, gates, grid, device or torch.device("cpu"))
+
+
+def measure_convolution(channels: int, grid: Sequence[int], device: torch.device | None = None) -> Cost:
+    """Measure the yardstick: one convolution of 3 voxels an axis that keeps the channels."""
+    name = "3x3 convolution" if len(grid) == 2 else "3x3x3 convolution"
+    conv = CONV[len(grid)](channels, channels, kernel_size=3, padding=1)
+    return _measure(conv, name, channels, channels, grid, device or torch.device("cpu"))
+
+
+def count_macs(module: nn.Module, inputs: Sequence[Tensor]) -> int:
+    """Multiply-accumulates of a forward pass; on tensors of the "meta" device nothing is computed for it."""
+    # Torch does not know of its own CPU kernel.
+    fused = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _fused_attention_flops}
+    with FlopCounterMode(display=False, custom_mapping=fused) as counter, torch.no_grad():
+        module(*inputs)
+    by_module = counter.get_flop_counts()
+    root = type(module).__name__
+    drawn_only = [f"{root}.{name}" for name, part in module.named_modules() if isinstance(part, ReceivedMap)]
+    flops = counter.get_total_flops() - sum(sum(by_module[name].values()) for name in drawn_only if name in by_module)
+    return int(flops // 2)
+
+
+def _measure(
+    module: nn.Module, name: str, channels: int, gate_channels: int, grid: Sequence[int], device: torch.device
+) -> Cost:
+    module = module.to(device).eval()
+    x = torch.randn(1, channels, *grid, device=device)
+    inputs = [x]
+    if isinstance(module, Attention):
+        inputs.append(torch.randn(1, gate_channels, *(-(-n // 2) for n in grid), device=device))
+
+    @torch.no_grad()
+    def forward() -> None:
+        module(*inputs)
+
+    def step() -> None:
+        result = module(*[value.requires_grad_() for value in inputs])
+        features: Tensor = result.features if isinstance(module, Attention) else result
+        torch.autograd.backward(features.sum())
+        for value in (*inputs, *module.parameters()):
+            value.grad = None
+
+    return Cost(
+        name=name,
+        kind=module.kind if isinstance(module, Attention) else "",
+        needs_gate=isinstance(module, Attention) and module.needs_gate,
+        parameters=sum(p.numel() for p in module.parameters()),
+        macs=count_macs(module, inputs),
+        forward_seconds=_seconds(forward, device),
+        forward_bytes=_peak_bytes(forward, device),
+        step_seconds=_seconds(step, device),
+        step_bytes=_peak_bytes(step, device),
+    )
+
+
+def _fused_attention_flops(query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object) -> int:
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
+
+
+def _seconds(run: Callable[[], None], device: torch.device) -> float:
+    times = []
+    for _ in range(REPEATS + 1):  # the first is the warm-up
+        began = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[1:])
+
+
+def _peak_bytes(run: Callable[[], None], device: torch.device) -> int:
+    """Most bytes that torch holds at once during a run, beyond those it held before."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        return torch.cuda.max_memory_allocated(device) - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        run()
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
+    changes = sorted((e for e in events if e.get("name") == "[memory]"), key=lambda e: float(e["ts"]))
+    if not changes:
+        return 0
+    held_before = changes[0]["args"]["Total Allocated"] - changes[0]["args"]["Bytes"]
+    return int(max(change["args"]["Total Allocated"] for change in changes) - held_before)

@@ -1,0 +1,180 @@
+"""The subcommands, each a thin layer over functions of the package. Heavy imports happen inside them."""
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
+from rich.progress import Progress
+
+from attention_unet.cli.screen import counting, table_console
+from attention_unet.config import Config
+from attention_unet.errors import ConfigError
+
+log = logging.getLogger("attention_unet")
+
+
+def _train(options: Namespace, parser: ArgumentParser, console: Console) -> int:
+    from attention_unet.training.train import train
+
+    fields = parser.instantiate(options)
+    config = Config(fields.data, fields.augmentation, fields.network, fields.attention, fields.training)
+    name = Path(str(options.config[-1])).stem if options.config else config.data.dataset or "run"
+    run = Path(options.run or f"runs/{name}-fold{config.data.fold}")
+    train(config, run, options.resume, console)
+    return 0
+
+
+def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> int:
+    from attention_unet.devices import choose_device, precision_of
+    from attention_unet.inference.model import load_model
+    from attention_unet.inference.predict_files import claim_output, find_inputs, predict_files
+
+    if not 0 <= options.overlap < 1:
+        raise ConfigError(f"--overlap is {options.overlap}: expected 0 to below 1")
+    source, output = Path(options.input), Path(options.output)
+    model = load_model(Path(options.model), choose_device(options.device))
+    cases = find_inputs(source, len(model.plan.channels))
+    if options.held_out_of:
+        chosen = _held_out(options.held_out_of, [case.id for case in cases])
+        cases = [case for case in cases if case.id in chosen]
+    left = claim_output(output, source, cases, model, resume=options.resume, overwrite=options.overwrite)
+    with counting(console, "predicting", len(left)) as done:
+        failed = predict_files(
+            left,
+            output,
+            model,
+            precision=precision_of("auto", model.device),
+            overlap=options.overlap,
+            attention=options.attention_maps,
+            done=done,
+        )
+    log.info("%d predicted, %d failed; they lie in %s", len(left) - len(failed), len(failed), output)
+    return _report_failures(failed)
+
+
+def _evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> int:
+    from attention_unet.data.volumes import volumes_by_case
+    from attention_unet.evaluation.evaluate import evaluate_folder, find_labels
+    from attention_unet.evaluation.showcase import draw_showcase
+    from attention_unet.evaluation.summary import print_table
+
+    predictions, references, output = Path(options.predictions), Path(options.references), Path(options.output)
+    for folder in (predictions, references):
+        if not folder.is_dir():
+            raise ConfigError(f"{folder}: is no folder: expected one of label maps")
+    if options.tolerance_mm < 0:
+        raise ConfigError(f"--tolerance-mm is {options.tolerance_mm}: expected 0 or more")
+    cases = list(volumes_by_case(references))
+    if not cases:
+        raise ConfigError(f"{references}: holds no NIfTI file: expected the true label maps")
+    if options.held_out_of:
+        cases = _held_out(options.held_out_of, cases)
+    labels = find_labels(predictions, references, cases)
+    with counting(console, "evaluating", len(cases)) as done:
+        summary, failed = evaluate_folder(
+            predictions, references, output, labels=labels, cases=cases, tolerance_mm=options.tolerance_mm, done=done
+        )
+    print_table(summary, table_console())
+    log.info("metrics.csv and summary.json lie in %s", output)
+    code = _report_failures(failed)
+    if options.images:
+        log.info("a picture lies in %s", draw_showcase(predictions, references, Path(options.images), output, labels))
+    return code
+
+
+def _fetch(options: Namespace, parser: ArgumentParser, console: Console) -> int:
+    from attention_unet.data.cases import data_root
+    from attention_unet.data.fetch import DATASETS, fetch
+
+    if options.dataset not in DATASETS:
+        raise ConfigError(f"no public dataset is called {options.dataset!r}: there is {', '.join(DATASETS)}")
+    dataset = DATASETS[options.dataset]
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(options.dataset, total=None)
+        folder = fetch(
+            dataset, data_root(options.root), lambda have, total: bar.update(task, completed=have, total=total)
+        )
+    log.info("%s is there; licence: %s", folder, dataset.licence)
+    return 0
+
+
+def _phantom(options: Namespace, parser: ArgumentParser, console: Console) -> int:
+    from attention_unet.data.cases import data_root
+    from attention_unet.data.phantom import make_cohort
+
+    with counting(console, "making phantoms", options.training + options.test) as done:
+        folder = make_cohort(data_root(options.root), options.training, options.test, options.seed, done)
+    log.info("%d cases to train on and %d to test on lie in %s", options.training, options.test, folder)
+    return 0
+
+
+def _attention(options: Namespace, parser: ArgumentParser, console: Console) -> int:
+    # Silences what torch's profiler says on the standard error; read when torch is loaded.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    from attention_unet.attention import NAMES
+    from attention_unet.attention.cost import measure, measure_convolution
+    from attention_unet.cli.cost_table import print_costs
+    from attention_unet.devices import choose_device
+
+    grid = [int(n) if n.strip().isdecimal() else 0 for n in options.grid.split(",")]
+    if len(grid) not in (2, 3) or min(grid) < 1:
+        raise ConfigError(f"--grid is {options.grid}: expected 2 or 3 whole numbers between commas, such as 56,56")
+    gate_channels = 2 * options.channels if options.gate_channels is None else options.gate_channels
+    for name, value in (("--channels", options.channels), ("--gate-channels", gate_channels)):
+        if value < 1:
+            raise ConfigError(f"{name} is {value}: expected at least 1")
+    names = [name.strip() for name in options.only.split(",")] if options.only else NAMES
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        raise ConfigError(f"--only: no attention mechanism is called {unknown[0]!r}: there are {', '.join(NAMES)}")
+    device = choose_device(options.device)
+    yardstick = measure_convolution(options.channels, grid, device)
+    costs = []
+    with counting(console, "measuring", len(names)) as done:
+        for name in names:
+            costs.append(
+                measure(name, options.channels, grid, gate_channels=gate_channels, init=options.init, device=device)
+            )
+            done()
+    if options.json:
+        plain = [dataclasses.asdict(cost) for cost in [*costs, yardstick]]
+        settings = {"channels": options.channels, "grid": grid, "gate_channels": gate_channels, "init": options.init}
+        print(json.dumps({"settings": {**settings, "device": str(device)}, "costs": plain}, indent=2))
+        return 0
+    print_costs(costs, yardstick, table_console())
+    log.info(
+        "one sample in float32 on %s; step is forward and backward; the share is of the convolution's MACs", device
+    )
+    return 0
+
+
+def _held_out(run: str, cases: Sequence[str]) -> list[str]:
+    """Those of the cases that a run held out, all of which must be there."""
+    from attention_unet.data.splits import read_split
+
+    held_out = read_split(Path(run) / "splits.json").validation
+    missing = [case for case in held_out if case not in cases]
+    if missing or not held_out:
+        raise ConfigError(f"{run}: held out {len(held_out)} cases, not found: {missing[:5]}: expected all of them here")
+    return list(held_out)
+
+
+def _report_failures(failed: dict[str, str]) -> int:
+    for case, reason in failed.items():
+        log.error("failed: %s: %s", case, reason)
+    return 1 if failed else 0
+
+
+COMMANDS: dict[str, Callable[[Namespace, ArgumentParser, Console], int]] = {
+    "train": _train,
+    "predict": _predict,
+    "evaluate": _evaluate,
+    "fetch": _fetch,
+    "phantom": _phantom,
+    "attention": _attention,
+}

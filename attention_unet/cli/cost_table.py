@@ -1,0 +1,34 @@
+"""The table of what attention costs."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from attention_unet.attention.cost import Cost
+
+
+def print_costs(costs: Sequence[Cost], yardstick: Cost, console: Console) -> None:
+    """Print a row a mechanism, the yardstick last; shares are of the yardstick's multiply-accumulates."""
+    table = Table()
+    table.add_column("mechanism", no_wrap=True)
+    table.add_column("kind")
+    table.add_column("gated")
+    for column in ("parameters", "MMAC", "share", "ms", "MiB", "step ms", "step MiB"):
+        table.add_column(column, justify="right")
+    for cost in [*costs, yardstick]:
+        if cost is yardstick:
+            table.add_section()
+        table.add_row(
+            cost.name,
+            cost.kind,
+            "yes" if cost.needs_gate else "",
+            f"{cost.parameters:,}",
+            f"{cost.macs / 1e6:,.3f}",
+            f"{cost.macs / yardstick.macs:.2%}",
+            f"{1e3 * cost.forward_seconds:,.1f}",
+            f"{cost.forward_bytes / 2**20:,.1f}",
+            f"{1e3 * cost.step_seconds:,.1f}",
+            f"{cost.step_bytes / 2**20:,.1f}",
+        )
+    console.print(table)

@@ -1,0 +1,122 @@
+"""What the command line understands. Heavy imports have no place here: ``--help`` reads this file."""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from jsonargparse import ActionConfigFile, ArgumentParser, get_loader, set_loader
+
+from attention_unet.config import Config
+
+STRICT_YAML = "strict yaml"
+BUDGETS = ("minutes", "steps", "epochs")
+
+
+def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
+    """The parser, and those of its subcommands by name."""
+    set_loader(STRICT_YAML, load_strictly, exceptions=(yaml.YAMLError,))
+    parser = ArgumentParser(
+        prog="attention-unet",
+        description="Attention U-Nets for MR volumes: train, predict, evaluate.",
+        exit_on_error=False,
+        parser_mode=STRICT_YAML,
+    )
+    commands = parser.add_subcommands(dest="command")
+    subparsers: dict[str, ArgumentParser] = {}
+
+    def add(name: str, text: str) -> ArgumentParser:
+        subparsers[name] = ArgumentParser(description=text, exit_on_error=False, parser_mode=STRICT_YAML)
+        commands.add_subcommand(name, subparsers[name], help=text)
+        return subparsers[name]
+
+    train = add("train", "Train a network on a dataset.")
+    train.add_argument("--config", action=ActionConfigFile, help="YAML file of the fields below")
+    train.add_argument("--run", type=str | None, help="folder of the run (default: runs/NAME-foldK)")
+    train.add_argument("--resume", action="store_true", help="go on with the run in that folder")
+    train.add_class_arguments(Config)
+
+    predict = add("predict", "Segment scans with a trained model.")
+    predict.add_argument("-i", "--input", type=str, required=True, help="a NIfTI file, or a folder of them")
+    predict.add_argument("-o", "--output", type=str, required=True, help="folder for the label maps")
+    predict.add_argument("-m", "--model", type=str, required=True, help="folder of a run")
+    predict.add_argument("--held-out-of", type=str | None, help="only the cases that this run did not train on")
+    predict.add_argument("--attention-maps", action="store_true", help="write the attention of each level as well")
+    predict.add_argument("--overlap", type=float, default=0.5, help="share of a window that the next covers again")
+    predict.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
+    predict.add_argument("--resume", action="store_true", help="skip cases that are predicted already")
+    predict.add_argument("--overwrite", action="store_true", help="predict again what is predicted already")
+
+    evaluate = add("evaluate", "Score predictions against references.")
+    evaluate.add_argument("-p", "--predictions", type=str, required=True, help="folder of predicted label maps")
+    evaluate.add_argument("-r", "--references", type=str, required=True, help="folder of true label maps")
+    evaluate.add_argument("-o", "--output", type=str, required=True, help="folder for metrics.csv and summary.json")
+    evaluate.add_argument("--held-out-of", type=str | None, help="only the cases that this run did not train on")
+    evaluate.add_argument("--tolerance-mm", type=float, default=1.0, help="of the normalised surface Dice")
+    evaluate.add_argument(
+        "--images", type=str | None, help="folder of the scans: draw the worst, middle and best cases"
+    )
+
+    where = "folder to put it in (default: $ATTENTION_UNET_DATA, else data)"
+    fetch = add("fetch", "Download a public dataset.")
+    fetch.add_argument("dataset", type=str, help="hippocampus")
+    fetch.add_argument("--root", type=str | None, help=where)
+
+    phantom = add("phantom", "Make a dataset of MR-like phantoms.")
+    phantom.add_argument("--root", type=str | None, help=where)
+    phantom.add_argument("--training", type=int, default=24, help="cases to train on")
+    phantom.add_argument("--test", type=int, default=6, help="cases to test on")
+    phantom.add_argument("--seed", type=int, default=0, help="of the cohort")
+    attention = add("attention", "List the attention mechanisms and measure what each costs.")
+    attention.add_argument("--channels", type=int, default=64, help="channels of the features")
+    attention.add_argument(
+        "--grid", type=str, default="56,56", help="voxels along each axis of the features: 2 or 3 numbers"
+    )
+    attention.add_argument(
+        "--gate-channels", type=int | None, help="channels of the decoder's signal, on half the grid (default: twice)"
+    )
+    attention.add_argument("--init", type=Literal["open", "paper"], default="open", help="start open, or as published")
+    attention.add_argument("--only", type=str | None, help="names to measure, between commas (default: all)")
+    attention.add_argument("--device", type=str, default="cpu", help="auto, cpu, cuda or mps")
+    attention.add_argument("--json", action="store_true", help="print JSON for machines")
+    return parser, subparsers
+
+
+def completed(arguments: list[str]) -> list[str]:
+    """Say what a call leaves unsaid: a resumed run has its own configuration, a budget replaces that of the file."""
+    given = [name for name in BUDGETS if any(a.split("=")[0] == f"--training.{name}" for a in arguments)]
+    if given:
+        arguments = [*arguments, *(f"--training.{name}=null" for name in BUDGETS if name not in given)]
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    if words[:1] == ["train"] and "--resume" in words and "--config" not in words and "--run" in words[:-1]:
+        config = Path(words[words.index("--run") + 1]) / "config.yaml"
+        arguments = ["train", "--config", str(config), *arguments[1:]]
+    return arguments
+
+
+def load_strictly(text: str) -> Any:
+    """YAML as the parser reads it, except that a key given twice is an error and not silently the last."""
+
+    def check(node: yaml.Node | None, path: str) -> None:
+        if isinstance(node, yaml.MappingNode):
+            names = [path + str(key.value) for key, _ in node.value]
+            for name, (key, value) in zip(names, node.value, strict=True):
+                if names.count(name) > 1:
+                    raise yaml.MarkedYAMLError(problem=f"{name} is given twice", problem_mark=key.start_mark)
+                check(value, f"{name}.")
+
+    check(yaml.compose(text, Loader=yaml.SafeLoader), "")
+    return get_loader("yaml")(text)
+
+
+def explain(error: Exception, subparsers: dict[str, ArgumentParser]) -> str:
+    """The parser's message on one line, with the nearest right name for a wrong one."""
+    text = " ".join(str(error).split())
+    match = re.search(r"option '([\w.]+)'|arguments: --([\w.]+)|[Kk]ey \"?'?([\w.]+)", text)
+    wrong = next((group for group in match.groups() if group), "") if match else ""
+    known = [action.dest for parser in subparsers.values() for action in parser._actions]
+    nearest = difflib.get_close_matches(wrong, known, n=1)
+    if wrong and wrong not in known and nearest:
+        text += f": did you mean {nearest[0]}?"
+    return text

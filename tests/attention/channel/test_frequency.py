@@ -1,0 +1,43 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from attention_unet.attention.channel.frequency import FrequencyChannelAttention, frequency_indices
+from tests.attention.build import arrays, image, trained
+from tests.reference import channel
+from tests.reference.dense import sigmoid
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_equals_the_transform_of_scipy(dims):
+    attention, x = trained(FrequencyChannelAttention(dims, 24)), image(1, 24, *(7,) * dims)
+    z = channel.spectrum(x[0].numpy(), attention.frequencies.numpy())
+    torch.testing.assert_close(attention.spectrum(x)[0], torch.from_numpy(z))
+    p = arrays(attention)
+    expected = sigmoid(p["expand.weight"] @ np.maximum(p["reduce.weight"] @ z, 0) + p["expand.bias"])
+    torch.testing.assert_close(attention(x).weights.flatten(), torch.from_numpy(expected))
+
+
+def test_the_lowest_frequency_alone_is_squeeze_and_excitation():
+    attention, x = trained(FrequencyChannelAttention(3, 8, frequencies=1)), image(1, 8, 14, 7, 7)
+    torch.testing.assert_close(attention.spectrum(x), x.mean(dim=(2, 3, 4)) * math.sqrt(7**3))
+
+
+def test_frequencies_start_at_the_mean_and_are_shared_out_evenly():
+    for dims in (2, 3):
+        chosen = frequency_indices(dims, 16)
+        assert chosen[0] == (0,) * dims
+        assert len(set(chosen)) == 16
+    assert frequency_indices(3, 5) == [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (0, 1, 1)]
+    counts = torch.unique(FrequencyChannelAttention(2, 24).frequencies, dim=0, return_counts=True)[1]
+    assert sorted(counts.tolist()) == [1] * 8 + [2] * 8
+
+
+@pytest.mark.parametrize("n", [2, 4, 6])
+def test_small_grids_keep_frequencies_apart(n):
+    """The authors' integer factor n // 7 makes all of them the mean on a grid below 7."""
+    attention = trained(FrequencyChannelAttention(2, 16))
+    ramp = torch.linspace(-1, 1, n, dtype=torch.float64).expand(1, 16, n, n)
+    assert attention.spectrum(ramp).abs().max() > 0.5

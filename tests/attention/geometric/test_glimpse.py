@@ -1,0 +1,60 @@
+import torch
+
+from attention_unet.attention.geometric.glimpse import Glimpse
+from tests.attention.build import image, trained
+from tests.reference.geometric import cut_out
+
+
+def test_retina_doubles_its_scale_and_measures_each_axis_by_its_own_length():
+    attention, x = trained(Glimpse(2, 4)), image(1, 4, 12, 30)
+    seen = attention.see(x)
+    centre = torch.tensor([[0.2, -0.4]], dtype=torch.float64)
+    patches = attention.retina(seen, centre).reshape(3, 4, 5, 5)
+    for patch, extent in zip(patches, (1.0, 0.5, 0.25), strict=True):
+        expected = cut_out(seen[0].detach().numpy(), centre[0].numpy(), [extent, extent], (5, 5))
+        torch.testing.assert_close(patch, torch.from_numpy(expected))
+
+
+def test_each_look_follows_from_those_before():
+    attention, x = trained(Glimpse(2, 4), std=0.2), image(1, 4, 8, 8)
+    centres, extents = attention.look(x)
+    state = torch.zeros(1, 64, dtype=torch.float64)
+    centre = torch.zeros(1, 2, dtype=torch.float64)
+    for t in range(3):
+        what = attention.what(attention.retina(attention.see(x), centre)).relu()
+        glimpse = attention.join(torch.cat([what, attention.where(centre).relu()], dim=1)).relu()
+        state = (attention.remember(state) + attention.take_in(glimpse)).relu()
+        centre = attention.locate(state).tanh()
+        torch.testing.assert_close(centres[:, t], centre)
+        torch.testing.assert_close(extents[:, t], torch.sigmoid(attention.measure(state)).clamp(min=0.05))
+    assert not torch.allclose(centres[:, 0], centres[:, 2])
+
+
+def test_weights_are_highest_where_it_looked():
+    attention, x = Glimpse(2, 4).double(), image(1, 4, 16, 16)
+    for layer, bias in ((attention.locate, 0.6), (attention.measure, -2.0)):
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.constant_(layer.bias, bias)
+    weights = attention(x).weights[0, 0]
+    peak = divmod(int(weights.argmax()), 16)
+    place = torch.tanh(torch.tensor(0.6)).item()
+    assert all(abs((i + 0.5) / 8 - 1 - place) < 0.1 for i in peak)
+    torch.testing.assert_close(weights.max(), torch.sigmoid(torch.tensor(4.0).double()), atol=1e-3, rtol=0)
+    torch.testing.assert_close(weights.min(), torch.sigmoid(torch.tensor(2.0).double()), atol=1e-3, rtol=0)
+
+
+def test_learns_to_locate():
+    """A toy task of the paper's kind: find the bright square, here on grids that are no squares."""
+    torch.manual_seed(0)
+    attention = Glimpse(2, 1)
+    optimizer = torch.optim.Adam(attention.parameters(), lr=0.005)
+    corners = torch.cartesian_prod(torch.arange(0, 13, 4), torch.arange(0, 25, 4))
+    x = 0.1 * torch.randn(len(corners), 1, 16, 28)
+    for case, (row, column) in zip(x, corners.tolist(), strict=True):
+        case[:, row : row + 4, column : column + 4] += 1
+    truth = (corners + 2) / torch.tensor([8, 14]) - 1.0
+    for _ in range(300):
+        optimizer.zero_grad()
+        (attention.look(x).centres[:, -1] - truth).square().mean().backward()
+        optimizer.step()
+    assert float((attention.look(x).centres[:, -1] - truth).abs().mean()) < 0.1

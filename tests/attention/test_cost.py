@@ -1,0 +1,180 @@
+"""The costs that are printed, against formulas: C channels, N voxels, Cg and Ng of the gating signal, d dimensions."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from attention_unet.attention import NAMES, build
+from attention_unet.attention.cost import count_macs, measure, measure_convolution
+from attention_unet.cli import main
+
+
+def se(c, r, n=1):
+    hidden = max(c // r, min(c, 8))
+    return 2 * c * hidden + hidden + c, n * 2 * c * hidden
+
+
+def published(c, cg, grid):
+    """Parameters and multiply-accumulates of every name as published, for C of at least 128 in 2-D."""
+    n, d, ng = math.prod(grid), len(grid), math.prod(-(-g // 2) for g in grid)
+    f, k = c // 2, {2: 7, 3: 5}[d]
+    gate = (2**d * c * f + cg * f + f + f + 1, ng * (2**d * c * f + cg * f + f))
+    spatial = 2 * k**d
+    sse = (c + 1, c * n)
+    w = min(c, {2: 128, 3: 64}[d])  # second-order pooling
+    pairs = 16 * 17 // 2
+    unit = (2 * c + 4 * (c // 4) + c * c // 4 * 2 + (c // 4) ** 2 * 3**d, c * c // 4 * 2 + (c // 4) ** 2 * 3**d)
+    half, quarter = math.prod(-(-g // 2) for g in grid), math.prod(-(-g // 4) for g in grid)
+    heads, points = 4, 4
+    chosen = heads * points * (d + 1)
+    glimpse = 3 * 4 * 5**d
+    coarse = 8 * 4**d
+    return {
+        "identity": (0, 0),
+        "se": se(c, 16),
+        "cbam_channel": se(c, 16, 2),
+        "eca": (5, 5 * c),
+        "gct": (3 * c, 0),
+        "gaussian_ct": (0, 0),
+        "srm": (4 * c, 0),
+        "gsop": (
+            c * w + w + 4 * w + 4 * w * w + 4 * w + 4 * w * c + c,
+            n * (c * w + w * w) + 4 * w * w + 4 * w * c,
+        ),
+        "fca": (2 * c * c // 16, 2 * c * c // 16),
+        "encoding": (c * c + 2 * c + 32 * c + 32 + 64 + c * c + c, n * (c * c + 2 * 32 * c) + c * c),
+        "spatial": (spatial, spatial * n),
+        "conv_spatial": (c * c // 8 + 2 * c // 8 + 3**d * c // 8 + 1, n * (c * c // 8 + 3**d * c // 8)),
+        "sse": sse,
+        "gate": gate,
+        "lee_gate": (c * f + cg * f + 2 * f + 4 * f + f + 1 + 2, n * (c * f + f) + ng * cg * f),
+        "multi_gate": (
+            2 * c * c + c + 2 * (2**d * c * f // 2 + cg * f // 2 + f // 2 + f // 2 + 1),
+            n * 2 * c * c + gate[1],
+        ),
+        "hard": gate,
+        "cbam": (se(c, 16)[0] + spatial, se(c, 16, 2)[1] + spatial * n),
+        "scse": (se(c, 2)[0] + sse[0], se(c, 2)[1] + sse[1]),
+        "bilinear": (
+            c * 16 + 16 + 32 + 2 * (pairs * c + c) + 4 * c,
+            n * (c * 16 + pairs * c) + pairs * c,
+        ),
+        "residual_mask": (
+            2 * unit[0] + 4 * c + 2 * c * c + c,
+            half * unit[1] + quarter * unit[1] + n * 2 * c * c,
+        ),
+        "self": (5 * c * c // 4 + c // 4 + c + 1, 5 * c * c // 4 * n + 9 * c // 8 * n * n),
+        "nonlocal": (2 * c * c + 3 * f + c, 2 * c * c * n + c * n * n),
+        "cross": (c * f + 2 * cg * f + 3 * f + f * c + c, n * (2 * c * f) + ng * 2 * cg * f + c * n * ng),
+        "deformable": (2 * c * c + 2 * c + chosen * c + chosen, n * (2 * c * c + chosen * c)),
+        "stn": (
+            8 * c + 8 + 32 * coarse + 32 + 32 * 2 * d + 2 * d + 3**d * c + 2 * c + c * c + c,
+            4**d * 8 * c + 32 * coarse + 32 * 2 * d + n * (3**d * c + c * c),
+        ),
+        "glimpse": (
+            4 * c + 4 + 64 * (glimpse + d + 128 + 64 + 64) + 5 * 64 + 2 * (64 * d + d) + 2,
+            n * 4 * c + 3 * (64 * (glimpse + d + 128 + 64 + 64) + 2 * 64 * d),
+        ),
+        "sequential": (se(c, 16)[0] + spatial, se(c, 16)[1] + spatial * n),
+        "parallel": (se(c, 16)[0] + sse[0], se(c, 16)[1] + sse[1]),
+        "residual": (spatial, spatial * n),
+        "recursive": (gate[0], 3 * gate[1]),
+        "multiscale": (3 * spatial + 3, spatial * (n + half + quarter)),
+    }
+
+
+# What the open start adds to the published form, and what it leaves out.
+OPEN = {"eca": 1, "spatial": 1, "cbam": 1, "sequential": 1, "residual": 1, "multiscale": 3, "fca": 256}
+OPEN |= {"srm": -256, "bilinear": 256 - 1024}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_costs_are_the_closed_formulas(name):
+    cost = measure(name, 256, (56, 56), init="paper")
+    assert (cost.parameters, cost.macs) == published(256, 512, (56, 56))[name]
+    assert measure(name, 256, (7, 5)).parameters == cost.parameters + OPEN.get(name, 0)
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"eca", "gsop", "self", "nonlocal"}))
+def test_costs_in_3d(name):
+    cost = measure(name, 256, (8, 6, 7), init="paper")
+    assert (cost.parameters, cost.macs) == published(256, 512, (8, 6, 7))[name]
+
+
+def test_table_of_the_literature():
+    """The reference cell, C = 256 on 56 x 56, where copied tables have these wrong."""
+    found = {name: measure(name, 256, (56, 56), init="paper") for name in ("spatial", "self", "se", "eca", "gct")}
+    assert {name: cost.parameters for name, cost in found.items()} == {
+        "spatial": 98,  # not 49: two pooled maps go in
+        "self": 81_920 + 320 + 1,  # not 24,832: values have all channels
+        "se": 8_192 + 272,
+        "eca": 5,
+        "gct": 768,
+    }
+    assert found["self"].macs == 3_089_235_968
+    lee = measure("lee_gate", 256, (56, 56), gate_channels=256, init="paper")
+    assert lee.parameters == 66_435
+
+
+def test_only_what_is_drawn_is_left_out():
+    with_map = measure("nonlocal", 16, (8, 8))
+    assert with_map.macs == 2 * 16 * 16 * 64 + 16 * 64 * 64
+
+
+def test_the_yardstick():
+    cost = measure_convolution(16, (8, 8, 8))
+    assert (cost.parameters, cost.macs) == (27 * 16 * 16 + 16, 27 * 16 * 16 * 512)
+    assert cost.forward_bytes >= 4 * 16 * 512
+
+
+def test_memory_is_what_is_held_at_once():
+    """The gate holds its result, which is as large as its input, and little else."""
+    cost = measure("gate", 16, (32, 32, 32))
+    features = 4 * 16 * 32**3
+    assert features <= cost.forward_bytes < 1.5 * features
+    assert cost.step_bytes > 3 * features
+    assert cost.forward_seconds > 0
+    assert cost.step_seconds > 0
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"self", "nonlocal", "cross", "deformable"}))
+def test_all_but_pairwise_cost_less_than_a_tenth_of_a_convolution(name):
+    """At 64 channels on 64 x 64 x 64, counted without computing."""
+    attention = build(name, dims=3, channels=64, gate_channels=128).to("meta").eval()
+    inputs = torch.empty(1, 64, 64, 64, 64, device="meta"), torch.empty(1, 128, 32, 32, 32, device="meta")
+    assert count_macs(attention, inputs) < 0.1 * 27 * 64 * 64 * 64**3
+
+
+@pytest.mark.parametrize("name", ["self", "nonlocal", "cross", "deformable"])
+def test_pairwise_stays_bounded_on_a_large_grid(name):
+    """All pairs of 32 x 32 x 32 voxels would take 4 GiB."""
+    assert measure(name, 8, (32, 32, 32)).step_bytes < 300 * 2**20
+
+
+def test_command_prints_every_mechanism(capsys):
+    assert main(["attention", "--channels", "16", "--grid", "8,6,7", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["settings"] == {
+        "channels": 16, "grid": [8, 6, 7], "gate_channels": 32, "init": "open", "device": "cpu"
+    }  # fmt: skip
+    assert [cost["name"] for cost in told["costs"]] == [*NAMES, "3x3x3 convolution"]
+    assert main(["attention", "--channels", "16", "--grid", "8,6", "--only", "gate,se"]) == 0
+    table = capsys.readouterr().out
+    assert "gate" in table
+    assert "3x3 convolution" in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--grid", "8"], "--grid is 8: expected 2 or 3 whole numbers"),
+        (["--grid", "8,-1"], "--grid is 8,-1: expected 2 or 3"),
+        (["--channels", "0"], "--channels is 0: expected at least 1"),
+        (["--only", "gat"], "no attention mechanism is called 'gat': there are identity"),
+    ],
+)
+def test_wrong_calls(arguments, message, capsys):
+    assert main(["attention", *arguments]) == 2
+    assert message in capsys.readouterr().err

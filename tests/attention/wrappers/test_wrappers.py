@@ -1,0 +1,135 @@
+"""The algebra: compositions equal their parts put together by hand."""
+
+import pytest
+import torch
+
+from attention_unet.attention import build
+from tests.attention.build import image, trained
+
+
+def make(spec, channels=16):
+    return trained(build(spec, dims=2, channels=channels, gate_channels=9))
+
+
+X, GATE = image(1, 16, 6, 8), image(1, 9, 3, 4)
+
+
+def test_sequence_applies_its_parts_in_order():
+    both = make(["gate", "spatial"])
+    first = both.parts[0](X, GATE)
+    second = both.parts[1](first.features)
+    features, weights = both(X, GATE)
+    torch.testing.assert_close(features, second.features)
+    torch.testing.assert_close(weights, first.weights * second.weights)
+
+
+def test_cbam_is_its_two_parts_channel_first():
+    cbam = make("cbam")
+    channel, spatial = cbam.parts
+    refined = channel(X).features
+    torch.testing.assert_close(cbam(X).features, spatial(refined).features)
+    # Both from the same input, as a copied form has it, is something else.
+    assert not torch.allclose(cbam(X).features, X * channel(X).weights * spatial(X).weights)
+
+
+@pytest.mark.parametrize("order", [["cbam_channel", "spatial"], ["spatial", "cbam_channel"]])
+def test_either_order(order):
+    assert [type(p).__name__ for p in make(order).parts] == [type(make(name)).__name__ for name in order]
+
+
+def test_cbam_equals_timm():
+    cbam = pytest.importorskip("timm.layers.cbam", reason="timm needs torchvision, which is not installed here")
+    ours = trained(build("cbam", dims=2, channels=256, init="paper"))
+    judge = cbam.CbamModule(256, mlp_bias=True).double().eval()
+    channel, spatial = ours.parts
+    judge.channel.fc1.weight.data = channel.reduce.weight.data[..., None, None]
+    judge.channel.fc1.bias.data = channel.reduce.bias.data
+    judge.channel.fc2.weight.data = channel.expand.weight.data[..., None, None]
+    judge.channel.fc2.bias.data = channel.expand.bias.data
+    judge.spatial.conv.conv.weight.data = spatial.conv.weight.data
+    judge.spatial.conv.bn = torch.nn.Identity()  # timm has a normalisation there which the paper has not
+    x = image(2, 256, 5, 4)
+    torch.testing.assert_close(ours(x).features, judge(x))
+
+
+@pytest.mark.parametrize("combine", ["max", "add", "mean", "product"])
+def test_parallel_joins_features(combine):
+    both = make({"parallel": ["se", "sse"], "combine": combine})
+    a, b = (part(X).features for part in both.parts)
+    expected = {"max": torch.maximum(a, b), "add": a + b, "mean": (a + b) / 2}
+    expected["product"] = X * both.parts[0](X).weights * both.parts[1](X).weights
+    features, weights = both(X)
+    torch.testing.assert_close(features, expected[combine])
+    torch.testing.assert_close(features, X * weights)
+
+
+def test_parallel_of_what_does_not_multiply():
+    both = make({"parallel": ["nonlocal", "se"], "combine": "add"})
+    torch.testing.assert_close(both(X).features, sum(part(X).features for part in both.parts))
+    with pytest.raises(ValueError, match="NonLocalBlock does not multiply"):
+        make({"parallel": ["nonlocal", "se"], "combine": "product"})
+
+
+def test_residual_adds_the_input():
+    residual = make({"residual": "gate"})
+    inner = residual.inner(X, GATE)
+    features, weights = residual(X, GATE)
+    torch.testing.assert_close(features, X + inner.features)
+    torch.testing.assert_close(weights, 1 + inner.weights)
+
+
+def test_recursion_of_one_step_is_the_mechanism():
+    once = make({"recursive": "gate", "times": 1})
+    torch.testing.assert_close(once(X, GATE), once.inner(X, GATE))
+
+
+def test_recursion_shares_its_parameters_and_gives_the_map_of_each_step():
+    thrice = make({"recursive": "gate", "times": 3})
+    assert sum(p.numel() for p in thrice.parameters()) == sum(p.numel() for p in make("gate").parameters())
+    steps = thrice.steps(X, GATE)
+    x, product = X, 1.0
+    for step in steps:
+        expected = thrice.inner(x, GATE)
+        torch.testing.assert_close(step, expected)
+        x, product = expected.features, product * expected.weights
+    features, weights = thrice(X, GATE)
+    torch.testing.assert_close(features, x)
+    torch.testing.assert_close(weights, product)
+    assert not torch.allclose(steps[0].weights, steps[1].weights)
+
+
+def test_multiscale_mixes_the_weights_of_each_scale():
+    several = make({"multiscale": "spatial", "scales": 2})
+    fine = several.inners[0](X).weights
+    pooled = torch.nn.functional.avg_pool2d(X, 2)
+    coarse = torch.nn.functional.interpolate(several.inners[1](pooled).weights, (6, 8), mode="bilinear")
+    share = torch.softmax(several.preference, dim=0)
+    features, weights = several(X)
+    torch.testing.assert_close(weights, share[0] * fine + share[1] * coarse)
+    torch.testing.assert_close(features, X * weights)
+
+
+def test_multiscale_of_channels_and_gates():
+    for inner in ("se", "gate", "cbam"):
+        assert make({"multiscale": inner})(X, GATE).features.shape == X.shape
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("gat", r"called 'gat' \(did you mean gate\?\); there are identity, se, "),
+        ("zzz", r"called 'zzz'; there are identity, se, "),
+        ([], r"expected the name .* got \[\]"),
+        (7, "expected the name .* got 7"),
+        ({"parallel": ["se"], "recursive": "se"}, "expected one of sequential, parallel"),
+        ({"se": 1}, "expected one of sequential, parallel"),
+        ({"recursive": "gate", "combine": "add"}, "recursive takes only times beside what it wraps, not combine"),
+        ({"residual": "gate", "times": 2}, "residual takes nothing beside what it wraps, not times"),
+        ({"parallel": ["se", "sse"], "combine": "min"}, "combine by max, add, mean, product, not 'min'"),
+        ({"recursive": "gate", "times": 0}, "at least once, not 0"),
+        ({"multiscale": "self"}, "SelfAttention does not multiply"),
+    ],
+)
+def test_wrong_specifications_say_what_is_right(spec, message):
+    with pytest.raises(ValueError, match=message):
+        make(spec)
