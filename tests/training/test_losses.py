@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from attention_unet.training.losses import SegmentationLoss, level_weights
+from attention_unet.training.losses import PresenceLoss, SegmentationLoss, level_weights, present_classes
 
 SHAPE = (4, 3, 5)
 
@@ -73,3 +73,25 @@ def test_a_class_that_is_absent_gives_a_finite_gradient():
     logits = torch.randn(1, 3, *SHAPE, requires_grad=True)
     SegmentationLoss(overlapping=False)(logits, torch.zeros(1, 1, *SHAPE, dtype=torch.uint8)).backward()
     assert torch.isfinite(logits.grad).all()
+
+
+def test_presence_is_read_from_the_patch():
+    target = torch.zeros(2, 1, 4, 3, 5)
+    target[0, 0, 1, 1, 1] = 2
+    target[1] = 1
+    assert present_classes(target, 3, overlapping=False).tolist() == [[1, 0, 1], [0, 1, 0]]
+    overlapping = torch.zeros(1, 3, 4, 3, 5)
+    overlapping[0, 2, 0, 0, 0] = 1
+    assert present_classes(overlapping, 3, overlapping=True).tolist() == [[0, 0, 1]]
+
+
+def test_presence_loss_is_the_mean_cross_entropy_of_all_tellers():
+    target = torch.zeros(1, 1, 2, 2)
+    target[0, 0, 0, 0] = 1
+    logits = [torch.tensor([[0.3, -0.7, 1.1]]), torch.tensor([[2.0, 0.1, -0.4]])]
+    expected = 0.0
+    for told in logits:
+        for z, there in zip(told[0].tolist(), (1, 1, 0), strict=True):
+            p = 1 / (1 + np.exp(-z))
+            expected -= (np.log(p) if there else np.log(1 - p)) / 6
+    assert PresenceLoss(False, 0.2)(logits, target).item() == pytest.approx(0.2 * expected, rel=1e-5)

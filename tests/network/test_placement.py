@@ -1,0 +1,152 @@
+"""Where attention sits."""
+
+import json
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from attention_unet.attention import Place
+from attention_unet.attention.channel.gated_channel import GatedChannelTransformation
+from attention_unet.attention.channel.squeeze_excitation import SqueezeExcitation
+from attention_unet.attention.spatial.additive_gate import AdditiveGate
+from attention_unet.network import AttentionUNet
+from attention_unet.network.attention_unet import by_level
+from attention_unet.network.blocks import Block
+
+
+def net(**options):
+    torch.manual_seed(0)
+    return AttentionUNet(**{"dims": 2, "out_channels": 3, "channels": (4, 6, 8, 10), "skips": "identity", **options})
+
+
+def names(modules):
+    return [type(module).__name__ for module in modules]
+
+
+def test_levels_of_skips_and_blocks():
+    assert names(net(skips="gate").attention_at(i) for i in range(4)) == [
+        "Identity", "AdditiveGate", "AdditiveGate", "Identity"
+    ]  # fmt: skip
+    se = net(encoder="se", decoder="se", levels=[0, 2])
+    expected = ["SqueezeExcitation", "Identity", "SqueezeExcitation"]
+    assert names(block.attention for block in se.encoder) == [*expected, "Identity"]
+    assert names(level.block.attention for level in se.decoder) == expected[::-1]
+    assert names([net(bottleneck="nonlocal").bottleneck]) == ["NonLocalBlock"]
+
+
+@pytest.mark.parametrize("keys", [int, str])
+def test_each_level_its_own(keys):
+    spec = {keys(0): "spatial", keys(2): ["se", "gate"]}
+    own = net(skips=spec, levels=[1])
+    assert names(own.attention_at(i) for i in range(3)) == ["PooledSpatialAttention", "Identity", "Sequential"]
+    assert by_level(spec, None, 4, "skips") == {0: "spatial", 2: ["se", "gate"]}
+    assert by_level({"parallel": ["se", "sse"]}, [1], 4, "skips") == {1: {"parallel": ["se", "sse"]}}
+
+
+def test_a_plan_written_and_read_builds_the_same_network():
+    first = net(
+        skips={1: "gate", 2: {"recursive": "gate", "times": 2}},
+        encoder={"parallel": ["se", "sse"], "combine": "add"},
+        decoder="gct",
+        bottleneck="encoding",
+        block="residual",
+        init="paper",
+    ).eval()
+    again = AttentionUNet(**json.loads(json.dumps(first.architecture))).eval()
+    again.load_state_dict(first.state_dict())
+    x = torch.randn(1, 1, 16, 16)
+    assert torch.equal(first(x), again(x))
+    assert again.architecture == first.architecture
+
+
+def block(attention, residual=True, init="open"):
+    torch.manual_seed(0)
+    return Block(2, 4, 4, (3, 3), (1, 1), 2, residual, attention, Place(2, 4, 4, init=init)).eval()
+
+
+@pytest.mark.parametrize("residual", [True, False])
+def test_attention_comes_after_the_last_normalisation_and_before_the_addition(residual):
+    attended, x = block("se", residual), torch.randn(2, 4, 6, 6)
+    branch = attended.attention(attended.body(x)).features
+    expected = F.leaky_relu(branch + x if residual else branch, 0.01)
+    torch.testing.assert_close(attended(x), expected)
+
+
+def test_no_attention_is_a_plain_residual_block_bit_for_bit():
+    plain, x = block("identity"), torch.randn(2, 4, 6, 6)
+    assert torch.equal(plain(x), F.leaky_relu(plain.body(x) + x, 0.01))
+
+
+def test_closed_attention_leaves_the_shortcut():
+    closed, x = block("sse"), torch.randn(2, 4, 6, 6)
+    torch.nn.init.constant_(closed.attention.squeeze.bias, -60.0)
+    torch.testing.assert_close(closed(x), F.leaky_relu(x, 0.01))
+
+
+def test_gct_sits_before_each_convolution():
+    gct = block("gct")
+    assert names(gct.body) == ["FeaturesOf", "ConvNorm", "LeakyReLU", "FeaturesOf", "ConvNorm"]
+    assert names([gct.attention]) == ["Identity"]
+    inside = [m for m in gct.modules() if isinstance(m, GatedChannelTransformation)]
+    assert len(inside) == 2
+    plain, x = block("identity"), torch.randn(2, 4, 6, 6)
+    plain.load_state_dict(
+        dict(zip(plain.state_dict(), [v for k, v in gct.state_dict().items() if "attention" not in k], strict=True))
+    )
+    torch.testing.assert_close(gct(x), plain(x))  # it starts as the identity
+    torch.nn.init.constant_(inside[0].gamma, 1.0)
+    assert not torch.allclose(gct(x), plain(x))
+
+
+@pytest.mark.parametrize("place", ["encoder", "decoder", "bottleneck"])
+def test_only_skips_have_a_gating_signal(place):
+    with pytest.raises(ValueError, match="'gate' needs the decoder's coarser signal, which only skips have"):
+        net(**{place: "gate"})
+
+
+def test_levels_that_are_not_there():
+    with pytest.raises(ValueError, match=r"encoder can be attended on levels 0 to 2, got \[3\]"):
+        net(encoder={3: "se"})
+
+
+def test_the_start_is_passed_on():
+    opened, published = (net(skips="gate", init=init).attention_at(1).psi.bias.item() for init in ("open", "paper"))
+    assert (opened, published) == (3.0, 0.0)
+
+
+def test_bottleneck_maps_have_the_coarsest_level():
+    _, maps = net(skips="gate", bottleneck="nonlocal").eval()(torch.randn(1, 1, 16, 16), return_maps=True)
+    assert {level: tuple(m.shape) for level, m in maps.items()} == {
+        1: (1, 1, 8, 8), 2: (1, 1, 4, 4), 3: (1, 1, 2, 2)
+    }  # fmt: skip
+
+
+def test_presence_is_told_where_encoding_stands_alone():
+    x = torch.randn(2, 1, 16, 16)
+    both = net(skips={1: "encoding", 2: ["se", "encoding"]}, bottleneck="encoding", encoder="encoding")
+    assert sorted(both.presence_tellers()) == [1, 3]
+    logits, maps, presence = both(x, return_maps=True, return_presence=True)
+    assert len(logits) == 3
+    assert sorted(maps) == [1, 2, 3]
+    assert [tuple(told.shape) for told in presence] == [(2, 3), (2, 3)]
+    skip = both.encoder[1](both.encoder[0](x))
+    torch.testing.assert_close(presence[0], both.attention_at(1).presence(skip))
+    assert net().presence_tellers() == {}
+
+
+def test_presets():
+    control = AttentionUNet.unet()
+    assert all(names([control.attention_at(i)]) == ["Identity"] for i in range(4))
+    oktay = AttentionUNet.oktay2018()
+    assert [isinstance(oktay.attention_at(i), AdditiveGate) for i in range(5)] == [False, True, True, True, False]
+    assert len(oktay.heads) == 4
+    cbam = AttentionUNet.cbam(dims=2)
+    assert all(b.residual and names(b.attention.parts)[0] == "SqueezeExcitation" for b in list(cbam.encoder)[:-1])
+    assert cbam.encoder[0].attention.parts[1].conv.bias is None  # as published
+    scse = AttentionUNet.scse()
+    assert all(names(level.block.attention.parts) == ["SqueezeExcitation", "ChannelSqueeze"] for level in scse.decoder)
+    assert isinstance(scse.bottleneck.parts[0], SqueezeExcitation)
+    for preset in (control, oktay, scse):
+        assert preset.eval()(torch.randn(1, 1, 16, 16, 16)).shape == (1, 2, 16, 16, 16)
+    assert cbam.eval()(torch.randn(1, 1, 16, 16)).shape == (1, 2, 16, 16)

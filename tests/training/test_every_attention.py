@@ -1,0 +1,66 @@
+"""A network with each mechanism learns on phantoms, and what it looked at is written on the scan's own grid."""
+
+import dataclasses
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from attention_unet.attention import NAMES
+from attention_unet.config import AttentionConfig, AugmentationConfig, Config, DataConfig, NetworkConfig, TrainingConfig
+from attention_unet.data.cache import CaseCache
+from attention_unet.data.cases import find_cases
+from attention_unet.data.patches import PatchDataset
+from attention_unet.data.plan import make_plan, take_fingerprint
+from attention_unet.data.predictions import attention_path
+from attention_unet.devices import make_fabric
+from attention_unet.inference.model import Model
+from attention_unet.inference.predict_files import find_inputs, predict_files
+from attention_unet.network import AttentionUNet
+from attention_unet.training.learner import Learner
+
+TRAINING = TrainingConfig(steps=10, batch=2, average=0.0, precision="float32")
+PLACES = {"skips": sorted(NAMES), "encoder": ["se", "gct", "cbam"], "bottleneck": ["encoding", "nonlocal"]}
+
+
+@pytest.fixture(scope="module")
+def plan_and_batch(cohort, tmp_path_factory):
+    """How to build a network for the phantoms, and two patches of them."""
+    data = DataConfig(root=str(cohort), folds=4, patch=[24, 24, 16], spacing_mm=[3.0, 3.0, 4.0], foreground_share=1.0)
+    config = Config(data=data, network=NetworkConfig(base_channels=8, max_levels=3), training=TRAINING)
+    dataset = find_cases(cohort)
+    plan = make_plan(config, dataset, take_fingerprint(dataset.cases))
+    cache = CaseCache(tmp_path_factory.mktemp("cache"), plan.preprocessing, plan.labels, len(plan.channels))
+    cache.add(dataset.cases[:2], lambda: None)
+    never = AugmentationConfig(**{f.name: 0.0 for f in dataclasses.fields(AugmentationConfig) if f.type is float})
+    patches = PatchDataset(cache.open(dataset.cases[:2]), plan.patch, plan.slice_axis, 1.0, never, seed=0)
+    images, targets = zip(*(patches[i] for i in range(2)), strict=True)
+    return plan, torch.stack(images), torch.stack(targets)
+
+
+@pytest.mark.parametrize(("place", "name"), [(place, name) for place, names in PLACES.items() for name in names])
+def test_learns_and_its_maps_lie_on_the_scan(place, name, plan_and_batch, cohort, tmp_path):
+    plan, image, target = plan_and_batch
+    attention = dataclasses.asdict(AttentionConfig(**{"skips": "identity", "levels": [0, 1], place: name}))
+    plan = dataclasses.replace(plan, architecture={**plan.architecture, **attention})
+    torch.manual_seed(0)
+    network = AttentionUNet(**plan.architecture)
+    learner = Learner(network, TRAINING, make_fabric(TRAINING), plan.labels.overlapping)
+    losses = [learner.learn(image, target, 8e-3) for _ in range(TRAINING.steps)]
+    assert losses[-1] < 0.85 * losses[0]
+
+    model = Model(learner.averaged, plan, torch.device("cpu"), "")
+    case = find_inputs(cohort / "imagesTs", 1)[0]
+    failed = predict_files(
+        [case], tmp_path, model, precision=torch.float32, overlap=0.0, attention=True, done=lambda: None
+    )
+    assert not failed
+    scan = nib.load(case.images[0])
+    levels = {"skips": [0, 1], "bottleneck": [2]}.get(place, [])
+    for level in levels if name != "identity" else []:
+        written = nib.load(attention_path(tmp_path, case.id, level))
+        assert written.shape == scan.shape
+        np.testing.assert_array_equal(written.affine, scan.affine)
+        assert np.isfinite(written.get_fdata()).all()
+        assert written.get_fdata().max() > 0
