@@ -1,0 +1,77 @@
+"""The documents say what there is, and what they point at is there."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+
+import pytest
+from PIL import Image
+
+import attention_unet.attention as package
+from attention_unet.attention import MECHANISMS, NAMES, WRAPPERS, Attention, build
+from tests.conftest import REPOSITORY
+
+GALLERY = (REPOSITORY / "docs" / "attention.md").read_text(encoding="utf-8")
+ERRATA = (REPOSITORY / "docs" / "errata.md").read_text(encoding="utf-8")
+ENTRIES = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", GALLERY, flags=re.MULTILINE | re.DOTALL))
+
+
+def classes_in_rooms():
+    """Every mechanism class that has a file of its own."""
+    found = set()
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        for _, member in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
+            if issubclass(member, Attention) and member.__module__ == module.name:
+                found.add(member)
+    return found
+
+
+def test_every_file_is_in_the_table():
+    built = {type(part) for name in NAMES for part in build(name, dims=2, channels=16).modules()}
+    inherited = {base for kind in built for base in kind.__mro__}
+    missing = {kind.__name__ for kind in classes_in_rooms() - inherited}
+    assert not missing, f"{missing}: no line of MECHANISMS builds it"
+
+
+def test_every_name_has_an_entry_and_every_entry_a_name():
+    assert set(ENTRIES) == set(NAMES)
+    assert set(NAMES) == {*MECHANISMS, *WRAPPERS}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_entry_says_all_it_should(name):
+    entry = ENTRIES[name]
+    assert re.search(r"^    \S", entry, flags=re.MULTILINE), "no equation"
+    assert "Sits:" in entry
+    assert "Cost:" in entry or "Cost with" in entry
+    assert re.search(r"Pitfalls?:", entry)
+    picture = REPOSITORY / "docs" / "attention" / f"{name}.png"
+    assert f"](attention/{name}.png)" in entry
+    with Image.open(picture) as image:
+        assert image.width > 300
+
+
+def test_no_picture_is_left_over():
+    assert {path.stem for path in (REPOSITORY / "docs" / "attention").glob("*.png")} == set(NAMES)
+
+
+def test_every_row_of_the_errata_names_a_test_that_is_there():
+    rows = [
+        line for line in ERRATA.splitlines() if line.startswith("| ") and not line.startswith(("| Subject", "| Where"))
+    ]
+    assert len(rows) > 30
+    for row in rows:
+        guards = re.findall(r"`([\w./]+\.py)::(\w+)`", row.split("|")[-2])
+        assert guards or row.split("|")[-2].strip() == "nothing to guard", row
+        for path, test in guards:
+            tree = ast.parse((REPOSITORY / "tests" / "attention" / path).resolve().read_text(encoding="utf-8"))
+            assert test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, f"{path}::{test}"
+
+
+@pytest.mark.parametrize("document", ["README.md", *(f"docs/{p.name}" for p in (REPOSITORY / "docs").glob("*.md"))])
+def test_links_lead_somewhere(document):
+    path = REPOSITORY / document
+    for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), f"{document}: {target}"
