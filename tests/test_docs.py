@@ -7,10 +7,12 @@ import pkgutil
 import re
 
 import pytest
+import torch
 from PIL import Image
 
 import attention_unet.attention as package
 from attention_unet.attention import MECHANISMS, NAMES, WRAPPERS, Attention, build
+from attention_unet.attention.cost import count_macs
 from tests.conftest import REPOSITORY
 
 GALLERY = (REPOSITORY / "docs" / "attention.md").read_text(encoding="utf-8")
@@ -75,3 +77,27 @@ def test_links_lead_somewhere(document):
     path = REPOSITORY / document
     for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
         assert (path.parent / target).exists(), f"{document}: {target}"
+
+
+@pytest.mark.parametrize(
+    ("heading", "channels", "grid", "init"),
+    [
+        ("--channels 256 --grid 56,56 --init paper", 256, (56, 56), "paper"),
+        ("--channels 64 --grid 64,64,64", 64, (64,) * 3, "open"),
+    ],
+)
+def test_the_tables_of_costs_are_those_of_today(heading, channels, grid, init):
+    """Parameters and multiplications; times and memory are of the machine that measured them."""
+    table = GALLERY.split(f"`attention-unet attention {heading}`")[1].split("\n\n| mechanism")[1].split("\n\n")[0]
+    rows = [[cell.strip() for cell in line.split("|")] for line in table.splitlines()]
+    told = {row[1]: (row[4], row[5]) for row in rows if row[1] in NAMES}
+    inputs = (
+        torch.empty(1, channels, *grid, device="meta"),
+        torch.empty(1, 2 * channels, *(n // 2 for n in grid), device="meta"),
+    )
+    for name in NAMES:
+        attention = (
+            build(name, dims=len(grid), channels=channels, gate_channels=2 * channels, init=init).to("meta").eval()
+        )
+        parameters = sum(p.numel() for p in attention.parameters())
+        assert told[name] == (f"{parameters:,}", f"{count_macs(attention, inputs) / 1e6:,.3f}"), name

@@ -124,9 +124,9 @@ def _measure(
         parameters=sum(p.numel() for p in module.parameters()),
         macs=count_macs(module, inputs),
         forward_seconds=_seconds(forward, device),
-        forward_bytes=_peak_bytes(forward, device),
+        forward_bytes=peak_bytes(forward, device),
         step_seconds=_seconds(step, device),
-        step_bytes=_peak_bytes(step, device),
+        step_bytes=peak_bytes(step, device),
     )
 
 
@@ -145,7 +145,7 @@ def _seconds(run: Callable[[], None], device: torch.device) -> float:
     return statistics.median(times[1:])
 
 
-def _peak_bytes(run: Callable[[], None], device: torch.device) -> int:
+def peak_bytes(run: Callable[[], None], device: torch.device) -> int:
     """Most bytes that torch holds at once during a run, beyond those it held before."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -9,16 +10,14 @@ from attention_unet.attention.cost import Cost
 
 
 def print_costs(costs: Sequence[Cost], yardstick: Cost, console: Console) -> None:
-    """Print a row a mechanism, the yardstick last; shares are of the yardstick's multiply-accumulates."""
-    table = Table()
+    """Print a row a mechanism, the yardstick last, as Markdown; shares are of the yardstick's multiply-accumulates."""
+    table = Table(box=box.MARKDOWN)
     table.add_column("mechanism", no_wrap=True)
     table.add_column("kind")
     table.add_column("gated")
-    for column in ("parameters", "MMAC", "share", "ms", "MiB", "step ms", "step MiB"):
+    for column in ("params", "MMAC", "share", "ms", "MiB", "step ms", "step MiB"):
         table.add_column(column, justify="right")
     for cost in [*costs, yardstick]:
-        if cost is yardstick:
-            table.add_section()
         table.add_row(
             cost.name,
             cost.kind,

@@ -26,7 +26,7 @@ class Scene:
         image: one channel.
         reference: class index, 0 for background.
         prediction: class index, 0 for background.
-        attention: level and weights, 0 to 1, if there are any.
+        attention: level and weights, from 0, if there are any.
     """
 
     title: str
@@ -40,15 +40,16 @@ class Scene:
 def draw_mosaic(scenes: Sequence[Scene], class_names: Sequence[str]) -> Figure:
     """Draw a row a case: image, reference, prediction, attention. The patient's left is on the right, as in radiology.
 
-    The slice lies across the axis of the largest voxels, where most is to be seen of all classes. Attention is drawn in
-    a fixed range of 0 to 1.
+    The slice lies across the axis of the largest voxels, where most is to be seen of all classes. Attention is drawn
+    from 0 to 1, or to the next power of 2 if some weights are above 1; the range is in the title.
     """
     figure = Figure(figsize=(9.2, 2.3 * len(scenes) + 0.5), dpi=110, layout="constrained")
     palette = colormaps["tab10" if len(class_names) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
     colours = ListedColormap([palette[i % len(palette)] for i in range(max(len(class_names), 1))])
     axes = figure.subplots(len(scenes), 4, squeeze=False)
+    highest = highest_weight(scenes)
     for row, scene in zip(axes, scenes, strict=True):
-        _draw_row(row, scene, colours, len(class_names))
+        _draw_row(row, scene, colours, len(class_names), highest)
     handles = [Patch(color=colours(i)) for i in range(len(class_names))]
     figure.legend(handles, class_names, loc="outside lower center", ncols=min(len(class_names), 5), frameon=False)
     return figure
@@ -58,6 +59,15 @@ def save_mosaic(path: Path, scenes: Sequence[Scene], class_names: Sequence[str])
     """Write the mosaic as a PNG, in one piece."""
     with replacing(path) as partial:
         draw_mosaic(scenes, class_names).savefig(partial)
+
+
+def highest_weight(scenes: Sequence[Scene]) -> int:
+    """Upper end of the range that all attention is drawn in: 1, or the next power of 2 above the highest weight."""
+    highest = max((float(scene.attention[1].max()) for scene in scenes if scene.attention is not None), default=1.0)
+    bound = 1
+    while bound < highest - 1e-3:  # resampling and sums leave a little above 1
+        bound *= 2
+    return bound
 
 
 def telling_plane(reference: NDArray[np.generic], inside: tuple[int, ...]) -> int:
@@ -73,7 +83,7 @@ def telling_plane(reference: NDArray[np.generic], inside: tuple[int, ...]) -> in
     return int(sum(section / section.max() for section in sections).argmax())
 
 
-def _draw_row(row: Sequence[Axes], scene: Scene, colours: ListedColormap, classes: int) -> None:
+def _draw_row(row: Sequence[Axes], scene: Scene, colours: ListedColormap, classes: int, highest: int) -> None:
     arrays = [scene.image, scene.reference, scene.prediction]
     if scene.attention is not None:
         arrays.append(scene.attention[1])
@@ -105,7 +115,7 @@ def _draw_row(row: Sequence[Axes], scene: Scene, colours: ListedColormap, classe
                 mask - 1, cmap=colours, vmin=-0.5, vmax=classes - 0.5, alpha=0.65, origin="lower", aspect=aspect
             )
         if i == 3 and scene.attention is not None:
-            axes.set_title(f"attention, level {scene.attention[0]} (0 to 1)", fontsize=9)
-            axes.imshow(slices[3], cmap="inferno", vmin=0, vmax=1, origin="lower", aspect=aspect)
+            axes.set_title(f"attention, level {scene.attention[0]} (0 to {highest})", fontsize=9)
+            axes.imshow(slices[3], cmap="inferno", vmin=0, vmax=highest, origin="lower", aspect=aspect)
             axes.contour(slices[1] > 0, levels=[0.5], colors="white", linewidths=0.7)
     row[0].set_ylabel(scene.title, fontsize=8)

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from attention_unet.evaluation.picture import Scene, draw_mosaic, telling_plane
 from tests.conftest import oblique_affine
@@ -20,15 +21,16 @@ def test_left_of_the_patient_is_on_the_right_in_any_storage_order():
         assert rows.mean() > 0.6 * image.shape[0]
 
 
-def test_attention_is_drawn_in_a_fixed_range():
+@pytest.mark.parametrize(("high", "bound"), [(0.51, 1), (1.0001, 1), (1.9, 2), (3.1, 4)])
+def test_attention_is_drawn_in_a_fixed_range(high, bound):
     weights = np.full((6, 6, 6), 0.49, dtype=np.float32)
-    weights[0] = 0.51
+    weights[0] = high
     reference = np.zeros((6, 6, 6), dtype=int)
     reference[2:4, 2:4, 2:4] = 1
     scene = Scene("case", np.eye(4), np.random.rand(6, 6, 6), reference, reference, (2, weights))
     axes = draw_mosaic([scene], ["spot"]).axes[3]
-    assert axes.images[1].get_clim() == (0, 1)
-    assert "level 2 (0 to 1)" in axes.get_title()
+    assert axes.images[1].get_clim() == (0, bound)
+    assert f"level 2 (0 to {bound})" in axes.get_title()
 
 
 def test_the_plane_shows_small_classes_too():
