@@ -85,10 +85,12 @@ class AttentionConfig:
 
     Attributes:
         skips: attention on the skips.
-        encoder: attention in the blocks of the encoder, after the last normalisation (gct: before each convolution).
+        encoder: attention in the blocks of the encoder, after the last normalisation (gct: before each convolution);
+            where channels are weighed, normalisation is by groups of eight channels.
         decoder: attention in the blocks of the decoder, at the same place.
         bottleneck: attention after the coarsest block.
-        levels: levels that skips, encoder and decoder attend, 0 being the finest; all but the finest if not given.
+        levels: levels that skips, encoder and decoder attend, 0 being the finest; all but the finest if not given. The
+            coarsest level has no skip.
         init: start "open", as the identity or near it, or as published in the "paper".
     """
 

@@ -27,6 +27,13 @@ def per_axis(value: int | tuple[int, ...] | list[int], dims: int) -> tuple[int, 
     return tuple(value)
 
 
+def cut_to(x: Tensor, like: Tensor) -> Tensor:
+    """Cut the ends of ``x`` off where its grid, a multiple of a stride, is larger than that of ``like``."""
+    for axis in range(2, like.dim()):
+        x = x.narrow(axis, 0, like.size(axis))
+    return x
+
+
 def pool_to(x: Tensor, grid: Sequence[int]) -> Tensor:
     """Average ``x`` (B, C, *S) over about equal boxes to a coarser grid."""
     if len(grid) == 2:

@@ -5,19 +5,32 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class InstanceNorm(nn.GroupNorm):
-    """Instance normalisation: every channel of every case by its own mean and variance.
-
-    Written as group normalisation with a group a channel, without torch's refusal of grids of one voxel, which deep
-    levels of small inputs reach.
-    """
-
-    def __init__(self, channels: int, affine: bool = True) -> None:
-        super().__init__(channels, channels, affine=affine)
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation without torch's refusal of grids of one voxel, which deep levels of small inputs reach."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (B, C, *S)."""
         return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+
+class InstanceNorm(GroupNorm):
+    """Instance normalisation: every channel of every case by its own mean and variance."""
+
+    def __init__(self, channels: int, affine: bool = True) -> None:
+        super().__init__(channels, channels, affine=affine)
+
+
+class EightChannelNorm(GroupNorm):
+    """Groups of eight channels (or the next larger number that divides them) by their common mean and variance.
+
+    For features whose channels are weighed: after instance normalisation the mean of a channel is a learned constant,
+    the same for every image, and that is all that many channel attentions look at.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(
+            max(g for g in range(1, channels + 1) if channels % g == 0 and (channels >= 8 * g or g == 1)), channels
+        )
 
 
 class BatchNorm(nn.BatchNorm1d):

@@ -4,8 +4,8 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-# "open": the mechanism starts as the identity or near it, so that no skip is closed before training has learned what to
-# suppress. "paper": as published, which for most also drops the bias that opens them.
+# "open": the mechanism starts as the identity or near it (those that add start above it), so that no skip is closed
+# before training has learned what to suppress. "paper": as published, which for most also drops the opening bias.
 Init = Literal["open", "paper"]
 
 OPEN_BIAS = 3.0  # sigmoid(3) = 0.95

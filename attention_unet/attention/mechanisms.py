@@ -145,7 +145,12 @@ def _build_wrapper(spec: Mapping[str, Any], place: Place) -> Attention:
         allowed = f"only {option}" if option else "nothing"
         raise ValueError(f"{dict(spec)}: {name} takes {allowed} beside what it wraps, not {', '.join(unknown)}")
     value = spec.get(option, default)
+    if type(value) is not type(default) or (isinstance(value, int) and value < 1):
+        expected = "a whole number, at least 1" if isinstance(default, int) else "a word"
+        raise ValueError(f"{dict(spec)}: {option} is {value!r}: expected {expected}")
     parts = [inner] if isinstance(inner, str | Mapping) else inner
+    if not isinstance(parts, Sequence) or not parts:
+        raise ValueError(f"{dict(spec)}: expected a mechanism or a list of them to wrap, got {inner!r}")
     match name:
         case "sequential":
             return Sequential([build_at(part, place) for part in parts])

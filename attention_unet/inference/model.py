@@ -16,7 +16,7 @@ from torch import Tensor
 from attention_unet.atomic import replacing, write_text
 from attention_unet.data.plan import Plan
 from attention_unet.errors import ModelError
-from attention_unet.network import AttentionUNet
+from attention_unet.network import AttentionUNet, UNet
 
 FORMAT = 1
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
@@ -26,7 +26,7 @@ WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 class Model:
     """A network ready to predict on a device, the plan it was trained by, and the sha256 of its weights."""
 
-    network: AttentionUNet
+    network: UNet
     plan: Plan
     device: torch.device
     sha256: str

@@ -16,7 +16,7 @@ from attention_unet.dimensions import INTERPOLATION
 from attention_unet.errors import DataError
 from attention_unet.geometry import regrid
 from attention_unet.inference.sliding_window import WindowPredictor, slide
-from attention_unet.network import AttentionUNet
+from attention_unet.network import UNet
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Prediction:
 
 
 def predict_volume(
-    network: AttentionUNet,
+    network: UNet,
     plan: Plan,
     volume: Volume,
     *,
@@ -86,7 +86,7 @@ def decide(probabilities: Tensor, labels: Labels) -> NDArray[np.uint8] | NDArray
     return labels.decode(probabilities.argmax(dim=0, keepdim=True).numpy())
 
 
-def window_predictor(network: AttentionUNet, plan: Plan, precision: torch.dtype, attention: bool) -> WindowPredictor:
+def window_predictor(network: UNet, plan: Plan, precision: torch.dtype, attention: bool) -> WindowPredictor:
     """Wrap a network as what slides over a volume: probabilities, and attention maps by level on the window's grid.
 
     The windows of a 2-D network are slices: one voxel thick along an axis that the network does not see.

@@ -5,7 +5,7 @@ from typing import Any
 
 from attention_unet.attention import Init, Place, Spec, build_at
 from attention_unet.dimensions import CONV, per_axis
-from attention_unet.network.blocks import Block, DecoderLevel, build_without_gate, upsampling
+from attention_unet.network.blocks import Block, DecoderLevel, build_without_gate, upsampling, weighs_channels
 from attention_unet.network.unet import UNet
 
 Sizes = int | Sequence[int]
@@ -33,11 +33,11 @@ class AttentionUNet(UNet):
         block: "plain" or "residual".
         convs: convolutions of each block.
         skips: attention on the skips.
-        encoder: attention in the encoder's blocks, but the coarsest.
+        encoder: attention in the encoder's blocks.
         decoder: attention in the decoder's blocks.
         bottleneck: attention after the coarsest block.
         levels: where skips, encoder and decoder are attended, unless they name levels themselves; all but the finest
-            if None. The coarsest has no skip and is attended by ``bottleneck``.
+            if None. The coarsest level has an encoder's block only.
         init: attention starts "open", as the identity or near it, or as in the "paper".
         deep_supervision: give logits of every decoder level but the coarsest in training mode.
 
@@ -66,8 +66,12 @@ class AttentionUNet(UNet):
         depth = len(channels)
         step, kernel = _check(dims, channels, strides, kernels, block)
         placed = {
-            name: by_level(spec, levels, depth, name)
-            for name, spec in (("skips", skips), ("encoder", encoder), ("decoder", decoder))
+            name: by_level(spec, levels, count, name)
+            for name, spec, count in (
+                ("skips", skips, depth - 1),
+                ("encoder", encoder, depth),
+                ("decoder", decoder, depth - 1),
+            )
         }
         architecture: dict[str, Any] = {
             "dims": dims,
@@ -89,26 +93,41 @@ class AttentionUNet(UNet):
             gate = min(level + 1, depth - 1)
             return Place(dims, channels[level], channels[gate], step[gate - 1], init, classes)
 
-        def make_block(level: int, inputs: int, stride: tuple[int, ...], attention: Spec) -> Block:
-            residual = block == "residual"
-            return Block(dims, inputs, channels[level], kernel[level], stride, convs, residual, attention, place(level))
+        def make_block(level: int, inputs: int, stride: tuple[int, ...], attention: Spec, weighed: bool) -> Block:
+            of_level = dims, inputs, channels[level], kernel[level], stride, convs, block == "residual"
+            return Block(*of_level, attention, place(level), weighed)
 
+        def classes_of(spec: Spec) -> int | None:
+            return out_channels if spec == "encoding" else None  # within others nobody would ask it for the classes
+
+        on_skips = {
+            i: build_at(spec, place(i, classes_of(spec)))
+            for i in range(depth - 1)
+            for spec in [placed["skips"].get(i, "identity")]
+        }
+        on_bottleneck = build_without_gate(bottleneck, place(depth - 1, classes_of(bottleneck)))
+        after_encoder = [*on_skips.values(), on_bottleneck]
         inputs, steps_down = [in_channels, *channels], [(1,) * dims, *step]
-        heads = range(depth - 2, -1, -1) if deep_supervision and depth > 2 else range(1)
         super().__init__(
             encoder=[
-                make_block(i, inputs[i], steps_down[i], placed["encoder"].get(i, "identity")) for i in range(depth)
+                make_block(
+                    i, inputs[i], steps_down[i], placed["encoder"].get(i, "identity"), weighs_channels(after_encoder[i])
+                )
+                for i in range(depth)
             ],
-            bottleneck=build_without_gate(bottleneck, place(depth - 1, out_channels)),
+            bottleneck=on_bottleneck,
             decoder=[
                 DecoderLevel(
                     upsampling(dims, channels[i + 1], channels[i], step[i]),
-                    build_at(placed["skips"].get(i, "identity"), place(i, out_channels)),
-                    make_block(i, 2 * channels[i], (1,) * dims, placed["decoder"].get(i, "identity")),
+                    on_skips[i],
+                    make_block(i, 2 * channels[i], (1,) * dims, placed["decoder"].get(i, "identity"), False),
                 )
                 for i in reversed(range(depth - 1))
             ],
-            heads=[CONV[dims](channels[i], out_channels, kernel_size=1) for i in heads],
+            heads=[
+                CONV[dims](channels[i], out_channels, kernel_size=1)
+                for i in (range(depth - 2, -1, -1) if deep_supervision and depth > 2 else range(1))
+            ],
             architecture=architecture,
         )
 
@@ -160,21 +179,19 @@ class AttentionUNet(UNet):
             channels,
             block=block,
             skips="identity",
-            encoder=name,
-            decoder=name,
-            bottleneck=name,
-            levels=range(len(channels) - 1),
+            encoder=dict.fromkeys(range(len(channels)), name),
+            decoder=dict.fromkeys(range(len(channels) - 1), name),
             init="paper",
         )
 
 
-def by_level(spec: Placement, levels: Sequence[int] | None, depth: int, name: str) -> dict[int, Spec]:
+def by_level(spec: Placement, levels: Sequence[int] | None, count: int, name: str) -> dict[int, Spec]:
     """What sits on which level.
 
     Args:
         spec: a mechanism for all ``levels``, or a mapping from levels.
-        levels: all but the finest and the coarsest if None.
-        depth: number of levels.
+        levels: all but the finest if None.
+        count: number of levels there are.
         name: of the argument, for the error.
 
     Raises:
@@ -184,9 +201,9 @@ def by_level(spec: Placement, levels: Sequence[int] | None, depth: int, name: st
     if isinstance(spec, Mapping) and all(str(key).isdecimal() for key in spec):
         placed = {int(key): value for key, value in spec.items()}
     else:
-        placed = dict.fromkeys(range(1, depth - 1) if levels is None else sorted(levels), spec)  # type: ignore[arg-type]
-    if any(level not in range(depth - 1) for level in placed):
-        raise ValueError(f"{name} can be attended on levels 0 to {depth - 2}, got {sorted(placed)}")
+        placed = dict.fromkeys(range(1, count) if levels is None else sorted(levels), spec)  # type: ignore[arg-type]
+    if any(level not in range(count) for level in placed):
+        raise ValueError(f"{name} can be attended on levels 0 to {count - 1}, got {sorted(placed)}")
     return placed
 
 

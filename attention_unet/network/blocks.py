@@ -6,19 +6,20 @@ import torch
 from torch import Tensor, nn
 
 from attention_unet.attention import Attended, Attention, Identity, Place, Spec, build_at
-from attention_unet.dimensions import CONV, TRANSPOSED_CONV
-from attention_unet.normalization import InstanceNorm
+from attention_unet.dimensions import CONV, TRANSPOSED_CONV, cut_to
+from attention_unet.normalization import EightChannelNorm, InstanceNorm
 
 Sizes = tuple[int, ...]
+Norm = type[InstanceNorm] | type[EightChannelNorm]
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution that keeps the grid (or divides it by the stride, rounding up), then instance normalisation."""
+    """Convolution that keeps the grid (or divides it by the stride, rounding up), then normalisation."""
 
-    def __init__(self, dims: int, inputs: int, outputs: int, kernel: Sizes, stride: Sizes) -> None:
+    def __init__(self, dims: int, inputs: int, outputs: int, kernel: Sizes, stride: Sizes, norm: Norm) -> None:
         conv = CONV[dims](inputs, outputs, kernel, stride, padding=tuple(k // 2 for k in kernel), bias=False)
         nn.init.kaiming_normal_(conv.weight, a=0.01)
-        super().__init__(conv, InstanceNorm(outputs))
+        super().__init__(conv, norm(outputs))
 
 
 class FeaturesOf(nn.Module):
@@ -41,6 +42,8 @@ class Block(nn.Module):
     last leaky ReLU. Attention sits after the last normalisation, before that addition, as in the papers that put it
     into residual blocks; a mechanism made for it (``gct``) before each convolution instead.
 
+    Normalisation is by instance, but by groups of eight channels where channels are weighed, here or by ``weighed``.
+
     Args:
         dims: 2 or 3 spatial dimensions.
         inputs: channels in.
@@ -51,6 +54,7 @@ class Block(nn.Module):
         residual: add the input.
         attention: specification of a mechanism that needs no gating signal.
         place: of the attention, its channels those of the output.
+        weighed: whether attention that follows the block weighs channels.
 
     Raises:
         ValueError: if the mechanism needs a gating signal.
@@ -67,9 +71,11 @@ class Block(nn.Module):
         residual: bool,
         attention: Spec,
         place: Place,
+        weighed: bool = False,
     ) -> None:
         super().__init__()
         attended = build_without_gate(attention, place)
+        norm: Norm = EightChannelNorm if weighed or weighs_channels(attended) else InstanceNorm
         layers: list[nn.Module] = []
         for i in range(convs):
             channels = inputs if i == 0 else outputs
@@ -77,12 +83,12 @@ class Block(nn.Module):
                 layers.append(nn.LeakyReLU(0.01, inplace=True))
             if attended.before_convolution:
                 layers.append(FeaturesOf(build_at(attention, replace(place, channels=channels))))
-            layers.append(ConvNorm(dims, channels, outputs, kernel, stride if i == 0 else (1,) * dims))
+            layers.append(ConvNorm(dims, channels, outputs, kernel, stride if i == 0 else (1,) * dims, norm))
         self.body = nn.Sequential(*layers)
         self.attention = Identity() if attended.before_convolution else attended
         self.residual = residual
         same = not residual or (inputs == outputs and set(stride) == {1})
-        self.shortcut = nn.Identity() if same else ConvNorm(dims, inputs, outputs, (1,) * dims, stride)
+        self.shortcut = nn.Identity() if same else ConvNorm(dims, inputs, outputs, (1,) * dims, stride, norm)
         self.activation = nn.LeakyReLU(0.01, inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,11 +125,9 @@ def upsampling(dims: int, inputs: int, outputs: int, stride: Sizes) -> nn.Module
     return up
 
 
-def cut_to(x: Tensor, like: Tensor) -> Tensor:
-    """Cut the ends of ``x`` off where its grid, a multiple of the stride, is larger than that of ``like``."""
-    for axis in range(2, like.dim()):
-        x = x.narrow(axis, 0, like.size(axis))
-    return x
+def weighs_channels(attention: Attention) -> bool:
+    """Whether channels are weighed each on its own, and so looked at each on its own."""
+    return attention.kind in ("channel", "mixed")
 
 
 def build_without_gate(spec: Spec, place: Place) -> Attention:

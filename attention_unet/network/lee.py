@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from attention_unet.attention import Attended, Identity
 from attention_unet.attention.spatial.lee_gate import LeeGate
-from attention_unet.dimensions import CONV, TRANSPOSED_CONV
-from attention_unet.network.blocks import cut_to
+from attention_unet.dimensions import CONV, TRANSPOSED_CONV, cut_to
 from attention_unet.network.unet import UNet
 from attention_unet.normalization import BatchNorm, InstanceNorm
 

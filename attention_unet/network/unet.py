@@ -52,7 +52,8 @@ class UNet(nn.Module):
             Logits (B, out_channels, *S). In training mode with deep supervision a list of them, finest first, each on
             the grid of its level. With ``return_maps`` a tuple of these and a dict from level to the weights applied to
             its skip; that of the coarsest level is the bottleneck's. With ``return_presence`` a last entry: a list of
-            (B, out_channels), one for each mechanism that learns to tell which classes are there.
+            (B, out_channels), one for each mechanism that learns to tell which classes are there. These encode their
+            features a second time for it.
         """
         logits, maps, skips = self.run(x)
         if is_scripting():  # a scripted function has one return type: the logits

@@ -13,7 +13,7 @@ from torch import Tensor
 from attention_unet.atomic import replacing
 from attention_unet.errors import ModelError
 
-FORMAT = 1
+FORMAT = 2
 STATE = "last.pt"  # name of the file in a run folder
 
 
@@ -27,6 +27,7 @@ class LearnerState:
         averaged: state of the averaged network.
         optimizer: state of the optimiser.
         generator: state of torch's random numbers.
+        device_generator: the same on a GPU; None if there is none.
     """
 
     step: int
@@ -34,6 +35,7 @@ class LearnerState:
     averaged: Mapping[str, Tensor]
     optimizer: Mapping[str, Any]
     generator: Tensor
+    device_generator: Tensor | None = None
 
 
 @dataclass(frozen=True)

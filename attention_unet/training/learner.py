@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.swa_utils import AveragedModel
 
 from attention_unet.config import TrainingConfig
 from attention_unet.errors import UserError
-from attention_unet.network import AttentionUNet
+from attention_unet.network import UNet
 from attention_unet.training.checkpoint import LearnerState
 from attention_unet.training.losses import PresenceLoss, SegmentationLoss
 
@@ -20,7 +20,7 @@ class Diverged(UserError):
 
 
 class Learner:
-    """A network in training, the same in all processes after every step.
+    """A network in training; its parameters are the same in all processes after every step.
 
     Args:
         network: to train; moved to the device.
@@ -29,24 +29,24 @@ class Learner:
         overlapping: whether a voxel may belong to several classes.
     """
 
-    def __init__(self, network: AttentionUNet, config: TrainingConfig, fabric: Fabric, overlapping: bool) -> None:
+    def __init__(self, network: UNet, config: TrainingConfig, fabric: Fabric, overlapping: bool) -> None:
         self.fabric = fabric
         self.clip_norm = config.clip_norm
         self.step = 0
         self.network = network.to(fabric.device)
         self._averaged = AveragedModel(self.network, multi_avg_fn=moving_average(config.average))
-        optimizer = AdamW(self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        optimizer = AdamW(decayed_and_not(self.network, config.weight_decay), lr=config.learning_rate)
         self._wrapped, self.optimizer = fabric.setup(self.network, optimizer)
         self._loss = SegmentationLoss(overlapping)
         self._tells_presence = bool(self.network.presence_tellers())
         self._presence = PresenceLoss(overlapping, config.presence_weight)
 
     @property
-    def averaged(self) -> AttentionUNet:
+    def averaged(self) -> UNet:
         """The averaged network, which is what a training yields, in eval mode."""
         module = self._averaged.module.eval()
-        if not isinstance(module, AttentionUNet):
-            raise TypeError("the averaged network is not an AttentionUNet")
+        if not isinstance(module, UNet):
+            raise TypeError("the averaged network is not a UNet")
         return module
 
     def learn(self, image: Tensor, target: Tensor, learning_rate: float) -> float:
@@ -90,6 +90,7 @@ class Learner:
             self._averaged.state_dict(),
             self.optimizer.state_dict(),
             torch.get_rng_state(),
+            self._device_generator().get_state() if self.fabric.device.type == "cuda" else None,
         )
 
     def restore(self, state: LearnerState) -> None:
@@ -99,6 +100,24 @@ class Learner:
         self._averaged.load_state_dict(state.averaged)
         self.optimizer.load_state_dict(dict(state.optimizer))
         torch.set_rng_state(state.generator)
+        if state.device_generator is not None and self.fabric.device.type == "cuda":
+            self._device_generator().set_state(state.device_generator)
+
+    def _device_generator(self) -> torch.Generator:
+        """What random mechanisms draw from on a GPU."""
+        return torch.cuda.default_generators[self.fabric.device.index or 0]
+
+
+def decayed_and_not(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Parameters in two groups: weights decay; biases, scales and what else has one axis do not.
+
+    Decay would close what a bias holds open, and pull what starts as an identity away from it.
+    """
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
 
 
 def moving_average(keep: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:

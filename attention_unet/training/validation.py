@@ -15,7 +15,7 @@ from attention_unet.data.volumes import Volume
 from attention_unet.evaluation.metrics import dice
 from attention_unet.evaluation.picture import Scene
 from attention_unet.inference.predict_volume import Prediction, predict_volume
-from attention_unet.network import AttentionUNet
+from attention_unet.network import UNet
 
 SCENES = 3
 OVERLAP = 0.25  # of windows: about a third of the work of the half that users predict with
@@ -30,7 +30,7 @@ class Validation:
 
 
 def validate(
-    network: AttentionUNet,
+    network: UNet,
     plan: Plan,
     cases: Sequence[Case],
     *,

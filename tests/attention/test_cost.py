@@ -97,7 +97,7 @@ def test_costs_are_the_closed_formulas(name):
     assert measure(name, 256, (7, 5)).parameters == cost.parameters + OPEN.get(name, 0)
 
 
-@pytest.mark.parametrize("name", sorted({*NAMES} - {"eca", "gsop", "self", "nonlocal"}))
+@pytest.mark.parametrize("name", NAMES)
 def test_costs_in_3d(name):
     cost = measure(name, 256, (8, 6, 7), init="paper")
     assert (cost.parameters, cost.macs) == published(256, 512, (8, 6, 7))[name]
@@ -150,10 +150,13 @@ def test_all_but_pairwise_cost_less_than_a_tenth_of_a_convolution(name):
 @pytest.mark.parametrize("name", ["self", "nonlocal", "cross", "deformable"])
 def test_pairwise_stays_bounded_on_a_large_grid(name):
     """At 64 channels on 64 x 64 x 64, where all pairs of voxels would take 256 GiB."""
-    attention = build(name, dims=3, channels=64, gate_channels=128).eval()
+    attention = build(name, dims=3, channels=64, gate_channels=128)
     inputs = torch.randn(1, 64, 64, 64, 64), torch.randn(1, 128, 32, 32, 32)
-    with torch.no_grad():
-        assert peak_bytes(lambda: attention(*inputs), torch.device("cpu")) < 2 * 2**30
+
+    def step():
+        attention(*inputs).features.sum().backward()
+
+    assert peak_bytes(step, torch.device("cpu")) < 2 * 2**30
 
 
 def test_command_prints_every_mechanism(capsys):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from attention_unet.attention import Place
+from attention_unet.attention import Attention, Place
 from attention_unet.attention.channel.gated_channel import GatedChannelTransformation
 from attention_unet.attention.channel.squeeze_excitation import SqueezeExcitation
 from attention_unet.attention.spatial.additive_gate import AdditiveGate
@@ -31,6 +31,7 @@ def test_levels_of_skips_and_blocks():
     se = net(encoder="se", decoder="se", levels=[0, 2])
     expected = ["SqueezeExcitation", "Identity", "SqueezeExcitation"]
     assert names(block.attention for block in se.encoder) == [*expected, "Identity"]
+    assert names(block.attention for block in net(encoder="se").encoder) == ["Identity", *["SqueezeExcitation"] * 3]
     assert names(level.block.attention for level in se.decoder) == expected[::-1]
     assert names([net(bottleneck="nonlocal").bottleneck]) == ["NonLocalBlock"]
 
@@ -40,8 +41,8 @@ def test_each_level_its_own(keys):
     spec = {keys(0): "spatial", keys(2): ["se", "gate"]}
     own = net(skips=spec, levels=[1])
     assert names(own.attention_at(i) for i in range(3)) == ["PooledSpatialAttention", "Identity", "Sequential"]
-    assert by_level(spec, None, 4, "skips") == {0: "spatial", 2: ["se", "gate"]}
-    assert by_level({"parallel": ["se", "sse"]}, [1], 4, "skips") == {1: {"parallel": ["se", "sse"]}}
+    assert by_level(spec, None, 3, "skips") == {0: "spatial", 2: ["se", "gate"]}
+    assert by_level({"parallel": ["se", "sse"]}, [1], 3, "skips") == {1: {"parallel": ["se", "sse"]}}
 
 
 def test_a_plan_written_and_read_builds_the_same_network():
@@ -60,9 +61,9 @@ def test_a_plan_written_and_read_builds_the_same_network():
     assert again.architecture == first.architecture
 
 
-def block(attention, residual=True, init="open"):
+def block(attention, residual=True, weighed=False):
     torch.manual_seed(0)
-    return Block(2, 4, 4, (3, 3), (1, 1), 2, residual, attention, Place(2, 4, 4, init=init)).eval()
+    return Block(2, 4, 4, (3, 3), (1, 1), 2, residual, attention, Place(2, 4, 4), weighed).eval()
 
 
 @pytest.mark.parametrize("residual", [True, False])
@@ -90,7 +91,7 @@ def test_gct_sits_before_each_convolution():
     assert names([gct.attention]) == ["Identity"]
     inside = [m for m in gct.modules() if isinstance(m, GatedChannelTransformation)]
     assert len(inside) == 2
-    plain, x = block("identity"), torch.randn(2, 4, 6, 6)
+    plain, x = block("identity", weighed=True), torch.randn(2, 4, 6, 6)
     plain.load_state_dict(
         dict(zip(plain.state_dict(), [v for k, v in gct.state_dict().items() if "attention" not in k], strict=True))
     )
@@ -106,8 +107,10 @@ def test_only_skips_have_a_gating_signal(place):
 
 
 def test_levels_that_are_not_there():
-    with pytest.raises(ValueError, match=r"encoder can be attended on levels 0 to 2, got \[3\]"):
-        net(encoder={3: "se"})
+    with pytest.raises(ValueError, match=r"encoder can be attended on levels 0 to 3, got \[4\]"):
+        net(encoder={4: "se"})
+    with pytest.raises(ValueError, match=r"decoder can be attended on levels 0 to 2, got \[3\]"):
+        net(decoder={3: "se"})
 
 
 def test_the_start_is_passed_on():
@@ -142,11 +145,45 @@ def test_presets():
     assert [isinstance(oktay.attention_at(i), AdditiveGate) for i in range(5)] == [False, True, True, True, False]
     assert len(oktay.heads) == 4
     cbam = AttentionUNet.cbam(dims=2)
-    assert all(b.residual and names(b.attention.parts)[0] == "SqueezeExcitation" for b in list(cbam.encoder)[:-1])
+    assert all(b.residual and names(b.attention.parts)[0] == "SqueezeExcitation" for b in cbam.encoder)
     assert cbam.encoder[0].attention.parts[1].conv.bias is None  # as published
     scse = AttentionUNet.scse()
     assert all(names(level.block.attention.parts) == ["SqueezeExcitation", "ChannelSqueeze"] for level in scse.decoder)
-    assert isinstance(scse.bottleneck.parts[0], SqueezeExcitation)
+    assert all(isinstance(b.attention.parts[0], SqueezeExcitation) for b in scse.encoder)
     for preset in (control, oktay, scse):
         assert preset.eval()(torch.randn(1, 1, 16, 16, 16)).shape == (1, 2, 16, 16, 16)
     assert cbam.eval()(torch.randn(1, 1, 16, 16)).shape == (1, 2, 16, 16)
+
+
+CHANNEL = ["se", "cbam_channel", "eca", "gct", "gaussian_ct", "srm", "fca", "cbam", "scse"]
+
+
+@pytest.mark.parametrize("place", ["encoder", "skips", "bottleneck"])
+@pytest.mark.parametrize("name", CHANNEL)
+def test_weights_of_channels_depend_on_the_image(name, place):
+    """After instance normalisation the mean of a channel is the same for every image, and nothing would be attended."""
+    network = net(**{place: name}, channels=(8, 16, 16))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.normal_(std=parameter[0].numel() ** -0.5 if parameter.dim() > 1 else 0.5)
+    seen = []
+    wanted = {"encoder": network.encoder[1], "skips": network.attention_at(1), "bottleneck": network.bottleneck}[place]
+    for module in wanted.modules():
+        if isinstance(module, Attention) and module.kind == "channel":
+            module.register_forward_hook(lambda _, __, attended: seen.append(attended.weights.flatten(1)))
+    network.eval()
+    smooth, rough = torch.linspace(-1, 1, 32).expand(1, 1, 32, 32), torch.randn(1, 1, 32, 32)
+    network(smooth)
+    first, seen[:] = seen[0], []
+    network(rough)
+    assert float((seen[0] - first).abs().max()) > 0.001
+
+
+@pytest.mark.parametrize("spec", ["encoding", ["se", "encoding"], {"residual": "encoding"}])
+@pytest.mark.parametrize("place", ["skips", "bottleneck", "encoder"])
+def test_every_parameter_of_encoding_learns_wherever_it_sits(place, spec):
+    """One without a gradient would stop a training on several devices."""
+    network = net(**{place: spec})
+    logits, presence = network(torch.randn(2, 1, 16, 16), return_presence=True)
+    (sum(level.sum() for level in logits) + sum(told.sum() for told in presence)).backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None] == []

@@ -37,6 +37,6 @@ class EfficientChannelAttention(Attention):
 
 
 def adaptive_kernel(channels: int) -> int:
-    """Odd kernel nearest above (log2(C) + 1) / 2, at least 3: the paper's rule with gamma = 2 and b = 1."""
+    """Odd number nearest to (log2(C) + 1) / 2, at least 3: the paper's rule with gamma = 2 and b = 1."""
     k = int((math.log2(channels) + 1) / 2)
     return max(k if k % 2 else k + 1, 3)

@@ -25,8 +25,8 @@ class FrequencyChannelAttention(Attention):
         z_c = sum_n x_c(n) prod_a b_u(n_a),  s = sigmoid(W2 relu(W1 z)),  y = s * x
 
     with b_u(n) the orthonormal cosine basis of frequency u. Channels are shared out evenly among 16 frequencies (fewer
-    if there are fewer channels). In 2-D they are the paper's; it gives none for 3-D, where we take the lowest. On an
-    axis shorter than 7 the frequencies are scaled to fit, else they would all fold into the mean.
+    if there are fewer channels). In 2-D they are the paper's; it gives none for 3-D, where we take the lowest. An
+    axis shorter than 7 has its own highest frequency for those it is too short for.
 
     Args:
         dims: 2 or 3 spatial dimensions.
@@ -77,9 +77,9 @@ def frequency_indices(dims: int, count: int) -> list[tuple[int, ...]]:
 
 
 def cosine_basis(frequencies: Tensor, n: int, like: Tensor) -> Tensor:
-    """Orthonormal DCT-II basis (C, n), a row for each of ``frequencies`` (C,), scaled to an axis of ``n`` samples."""
+    """Orthonormal DCT-II basis (C, n) of an axis of ``n`` samples, a row for each of ``frequencies`` (C,)."""
     precise = torch.promote_types(like.dtype, torch.float32)
-    scaled = torch.round(frequencies * (n - 1) / (GRID - 1)).to(precise)[:, None]
+    there = frequencies.clamp(max=n - 1).to(precise)[:, None]
     position = torch.arange(n, device=like.device, dtype=precise) + 0.5
-    norm = torch.where(scaled == 0, math.sqrt(1 / n), math.sqrt(2 / n))
-    return (norm * torch.cos(math.pi / n * scaled * position)).to(like.dtype)
+    norm = torch.where(there == 0, torch.full_like(there, 1 / n), torch.full_like(there, 2 / n)).sqrt()
+    return (norm * torch.cos(math.pi / n * there * position)).to(like.dtype)

@@ -21,19 +21,27 @@ def put_back(box: Tensor, centre: Tensor, extent: Tensor, size: Sequence[int]) -
     return _sample(box, -centre / extent, 1 / extent, size)
 
 
-def distance_from(centre: Tensor, extent: Tensor, size: Sequence[int]) -> Tensor:
-    """Distance (B, *size) of every voxel of a grid from a centre, in units of the extent along each axis."""
+def squared_distance(centre: Tensor, extent: Tensor, size: Sequence[int]) -> Tensor:
+    """Squared distance (B, *size) of every voxel of a grid from a centre, in units of the extent along each axis."""
     squared = torch.zeros((), device=centre.device, dtype=centre.dtype)
     for axis, n in enumerate(size):
-        position = (torch.arange(n, device=centre.device, dtype=centre.dtype) + 0.5) * 2 / n - 1
-        along = ((position - centre[:, axis, None]) / extent[:, axis, None]).square()
+        along = ((_positions(n, centre.device, centre.dtype) - centre[:, axis, None]) / extent[:, axis, None]).square()
         squared = squared[..., None] + along.reshape(len(centre), *[1] * axis, n)
-    return squared.sqrt()
+    return squared
 
 
 def _sample(x: Tensor, centre: Tensor, extent: Tensor, size: Sequence[int]) -> Tensor:
-    # torch wants float32 at least, and the last axis first.
+    # Positions by sums and products, which mixed precision leaves alone: a matrix product would place voxels by the
+    # 8 bits of bfloat16.
     kind = torch.promote_types(x.dtype, torch.float32)
-    theta = torch.cat([torch.diag_embed(extent.flip(1)), centre.flip(1)[..., None]], dim=2).to(kind)
-    grid = F.affine_grid(theta, [*x.shape[:2], *size], align_corners=False)
+    along = []
+    for axis, n in enumerate(size):
+        position = centre[:, axis, None].to(kind) + extent[:, axis, None].to(kind) * _positions(n, x.device, kind)
+        along.append(position.reshape(len(x), *(n if a == axis else 1 for a in range(len(size)))).expand(-1, *size))
+    grid = torch.stack(along[::-1], dim=-1)  # torch wants the last axis first
     return F.grid_sample(x.to(kind), grid, align_corners=False).to(x.dtype)
+
+
+def _positions(n: int, device: torch.device, kind: torch.dtype) -> Tensor:
+    """Centres of ``n`` voxels, from -1 to 1 between the outer faces."""
+    return (torch.arange(n, device=device, dtype=kind) + 0.5) * 2 / n - 1

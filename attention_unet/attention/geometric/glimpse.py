@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attention_unet.attention.base import OPEN_BIAS, Attended, Attention
-from attention_unet.attention.geometric.box import cut_out, distance_from
+from attention_unet.attention.geometric.box import cut_out, squared_distance
 from attention_unet.dimensions import CONV
 
 EDGE = 5  # voxels of a retina patch along each axis
@@ -17,7 +17,7 @@ STATE = 64
 
 
 class Looks(NamedTuple):
-    """Where a recurrent attention looked.
+    """The places that a recurrent attention chose, one after each look.
 
     centres: (B, T, dims), in units of half the grid: -1 to 1 along every axis, in the order of the axes.
     extents: (B, T, dims), of what it takes for the structure there, in the same units.
@@ -31,11 +31,12 @@ class Glimpse(Attention):
     """After Mnih et al., "Recurrent Models of Visual Attention", NeurIPS 2014::
 
         rho_t = retina(x, l_t),  g_t = relu(W relu(W_rho rho_t) + W relu(W_l l_t)),  h_t = relu(W_h h_t-1 + W_g g_t),
-        l_t+1 = tanh(W_loc h_t),  M(p) = 1 - prod_t (1 - exp(-|p - l_t|^2 / 2 s_t^2)),  y = sigmoid(b + a (2 M - 1)) x
+        l_t+1 = tanh(W_loc h_t),  M(p) = 1 - prod_t (1 - exp(-|p - l_t+1|^2 / 2 s_t+1^2)),
+        y = sigmoid(b + a (2 M - 1)) x,  t = 1 ... T,  l_1 = 0
 
     A retina is a few patches of the same number of voxels around a place, each twice as wide as the one before. Unlike
     the paper, whose places are drawn at random and learned from reward, the gradient flows through the sampling, and M
-    makes the places looked at weigh on a skip. ``look`` alone finds places for a finer network to work in.
+    makes the places it chose weigh on a skip. ``look`` alone finds places for a finer network to work in.
 
     Args:
         dims: 2 or 3 spatial dimensions.
@@ -60,12 +61,12 @@ class Glimpse(Attention):
         self.bias = nn.Parameter(torch.tensor(OPEN_BIAS))
 
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
-        """Weight ``x`` (B, C, *S); weights are (B, 1, *S) in (0, 1), highest at the places looked at."""
+        """Weight ``x`` (B, C, *S); weights are (B, 1, *S) in (0, 1), highest at the places it chose."""
         centres, extents = self.look(x)
         unseen = torch.ones((), device=x.device, dtype=centres.dtype)
         for t in range(self.looks):
-            distance = distance_from(centres[:, t], extents[:, t], x.shape[2:])
-            unseen = unseen * (1 - torch.exp(-distance.square() / 2))
+            squared = squared_distance(centres[:, t], extents[:, t], x.shape[2:])
+            unseen = unseen * (1 - torch.exp(-squared / 2))
         weights = torch.sigmoid(self.bias + self.amount * (1 - 2 * unseen)).to(x.dtype)[:, None]
         return Attended(x * weights, weights)
 

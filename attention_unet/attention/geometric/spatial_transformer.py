@@ -45,7 +45,7 @@ class SpatialTransformer(Attention):
         nn.init.zeros_(self.look[-1].bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
-        """Attend to ``x`` (B, C, *S); weights are 1 inside the box and 0 outside, (B, 1, *S)."""
+        """Attend to ``x`` (B, C, *S); weights are 1 in the box and 0 outside, with an edge of a voxel, (B, 1, *S)."""
         centre, extent = self.box(x)
         grid = x.shape[2:]
         found = self.look(cut_out(x, centre, extent, grid))
@@ -58,5 +58,5 @@ class SpatialTransformer(Attention):
         summary = F.relu(self.summary(pool_to(x, (COARSE,) * dims)))
         out = self.locate_out(F.relu(self.locate_hidden(summary.flatten(1))))
         out = out.to(torch.promote_types(out.dtype, torch.float32))
-        # Scales stay within e^-2 and e^2, so that there is a way back.
-        return out[:, :dims], torch.exp(2 * torch.tanh(out[:, dims:] / 2))
+        # The centre stays in the grid and scales within e^-2 and e^2, so that there is a way back.
+        return torch.tanh(out[:, :dims]), torch.exp(2 * torch.tanh(out[:, dims:] / 2))

@@ -47,7 +47,7 @@ class DeformableAttention(Attention):
         positions, share = self.look_at(x)
         value = precise(self.value(x)).reshape(len(x) * self.heads, -1, *x.shape[2:])
         gathered = torch.zeros_like(value)
-        # Point by point, so that one copy of the values is held at a time.
+        # Point by point, so that prediction holds one copy of the values at a time.
         for k in range(self.points):
             sampled = F.grid_sample(value, normalised(positions[:, k], x.shape[2:]), align_corners=False)
             gathered = gathered + share[:, k, None] * sampled
@@ -74,8 +74,8 @@ def precise(values: Tensor) -> Tensor:
 
 
 def directions(dims: int) -> list[list[float]]:
-    """Unit steps along both senses of each axis, opposite ones in turn."""
-    return [[sense if a == axis else 0.0 for a in range(dims)] for axis in range(dims) for sense in (1.0, -1.0)]
+    """Unit steps along each axis, then back along each."""
+    return [[sense if a == axis else 0.0 for a in range(dims)] for sense in (1.0, -1.0) for axis in range(dims)]
 
 
 def normalised(positions: Tensor, grid: torch.Size) -> Tensor:

@@ -13,7 +13,8 @@ class NonLocalBlock(PairwiseAttention):
         A = softmax_keys(theta^T phi / sqrt(C / 2)),  y = x + W (g A^T)
 
     with theta, phi and g of C / 2 channels. W starts at 0, the exact identity; the paper has a normalisation over the
-    batch after it start at 0 instead. The scale is that of the authors' code, and comes with later work.
+    batch after it start at 0 instead. The scale is that of the authors' code;
+    the paper's equation has none.
 
     Args:
         dims: 2 or 3 spatial dimensions.

@@ -15,7 +15,7 @@ from attention_unet.dimensions import CONV, pool_to
 log = logging.getLogger(__name__)
 
 MAX_KEYS = 4096  # keys of a finer grid are averaged until they are no more
-MAX_QUERIES = 4096  # of the map that is drawn: evenly spread over a finer grid
+MAX_QUERIES = 4096  # of the map that is drawn: spread evenly along every axis of a finer grid
 
 
 class PairwiseAttention(Attention):
@@ -94,7 +94,7 @@ class PairwiseAttention(Attention):
 
 class ReceivedMap(nn.Module):
     """Attention that each key receives, on average over the queries; 1 is an equal share. It is for people to look at:
-    no gradient flows through it, and of a large grid every n-th query is asked.
+    no gradient flows through it, and of a large grid some queries are asked, evenly spread.
     """
 
     def __init__(self, scale: float) -> None:
@@ -104,8 +104,10 @@ class ReceivedMap(nn.Module):
     @torch.no_grad()
     def forward(self, query: Tensor, key: Tensor) -> Tensor:
         """Map (B, 1, *Sk) from queries (B, d, *S) and keys (B, d, *Sk)."""
+        for axis, n in enumerate(bounded_grid(tuple(query.shape[2:]), MAX_QUERIES), start=2):
+            places = torch.linspace(0, query.shape[axis] - 1, n, device=query.device).round().long()
+            query = query.index_select(axis, places)
         asked, keys = tokens(query), tokens(key)
-        asked = asked[:, :: max(1, -(-asked.shape[1] // MAX_QUERIES))]
         received = torch.zeros(keys.shape[:2], dtype=keys.dtype, device=keys.device)
         for some in torch.split(asked, 512, dim=1):
             received = received + torch.softmax(some @ keys.transpose(1, 2) * self.scale, dim=2).sum(dim=1)
@@ -121,15 +123,16 @@ def tokens(values: Tensor) -> Tensor:
 def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     """softmax(query key^T scale) value, for (B, N, d), (B, M, d) and (B, M, e), as (B, N, e).
 
-    Fused kernels want queries as wide as the values. Where the matrix of pairs would be large, zeros make them so: they
-    change no product, and the matrix is not held.
+    Fused kernels want queries as wide as the values, some a width in eights. Where the matrix of pairs would be large,
+    zeros make them so: they change no product, and the matrix is not held.
     """
-    missing = value.shape[2] - query.shape[2]
-    if missing > 0 and query.shape[1] * key.shape[1] > MAX_KEYS**2:
-        query, key = F.pad(query, (0, missing)), F.pad(key, (0, missing))
+    width = value.shape[2]
+    if query.shape[1] * key.shape[1] > MAX_KEYS**2:
+        fused = -(-max(width, query.shape[2]) // 8) * 8
+        query, key, value = (F.pad(part, (0, fused - part.shape[2])) for part in (query, key, value))
     # One head: the fused kernels want an axis for heads.
     query, key, value = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)
-    return F.scaled_dot_product_attention(query, key, value, scale=scale).squeeze(1)
+    return F.scaled_dot_product_attention(query, key, value, scale=scale).squeeze(1)[..., :width]
 
 
 def bounded_grid(grid: tuple[int, ...], most: int) -> tuple[int, ...]:

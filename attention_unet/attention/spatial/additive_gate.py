@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attention_unet.attention.base import Attended, Attention, Init, gate_or_error, open_up
-from attention_unet.dimensions import CONV, INTERPOLATION, per_axis
+from attention_unet.dimensions import CONV, INTERPOLATION, cut_to, per_axis
 
 
 class AdditiveGate(Attention):
@@ -62,13 +62,15 @@ class AdditiveGate(Attention):
         Raises:
             ValueError: if no gating signal is given.
         """
-        alpha = torch.sigmoid(self.logits(x, gate_or_error(gate, "AdditiveGate")))
-        alpha = F.interpolate(alpha, x.shape[2:], mode=self.interpolation, align_corners=False).to(x.dtype)
+        padded = self.pad_to_stride(x)
+        alpha = torch.sigmoid(self.logits(padded, gate_or_error(gate, "AdditiveGate")))
+        alpha = F.interpolate(alpha, padded.shape[2:], mode=self.interpolation, align_corners=False)
+        alpha = cut_to(alpha, x).to(x.dtype)
         return Attended(x * alpha, alpha)
 
     def logits(self, x: Tensor, gate: Tensor) -> Tensor:
         """What goes into the sigmoid, (B, 1, *ceil(S / stride)): the gate's grid."""
-        projected_x = self.project_x(self._pad_to_stride(x))
+        projected_x = self.project_x(self.pad_to_stride(x))
         projected_gate = self.project_gate(gate)
         grid = projected_x.shape[2:]
         if projected_gate.shape[2:] != grid:
@@ -76,7 +78,7 @@ class AdditiveGate(Attention):
         result: Tensor = self.psi(F.relu(projected_x + projected_gate))
         return result
 
-    def _pad_to_stride(self, x: Tensor) -> Tensor:
+    def pad_to_stride(self, x: Tensor) -> Tensor:
         """Repeat the last voxels so that every axis is a multiple of the stride: odd grids lose no voxel."""
         padding: list[int] = []
         for axis in range(len(self.stride) - 1, -1, -1):

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from attention_unet.attention.base import Attended, Init, gate_or_error
 from attention_unet.attention.spatial.additive_gate import AdditiveGate
+from attention_unet.dimensions import cut_to
 
 
 class HardGate(AdditiveGate):
@@ -48,13 +49,14 @@ class HardGate(AdditiveGate):
         Raises:
             ValueError: if no gating signal is given.
         """
-        logits = self.logits(x, gate_or_error(gate, "HardGate"))
+        padded = self.pad_to_stride(x)
+        logits = self.logits(padded, gate_or_error(gate, "HardGate"))
         if self.training:
             logits = logits + logistic_noise(logits)
         soft = torch.sigmoid(logits / self.temperature)
         # The sum is written so that its value is exactly 0 or 1, whatever the rounding.
         mask = (logits > 0).to(soft.dtype) + (soft - soft.detach())
-        mask = F.interpolate(mask, x.shape[2:], mode="nearest-exact").to(x.dtype)
+        mask = cut_to(F.interpolate(mask, padded.shape[2:], mode="nearest-exact"), x).to(x.dtype)
         return Attended(x * mask, mask)
 
 

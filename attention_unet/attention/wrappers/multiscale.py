@@ -44,7 +44,7 @@ class MultiScale(Attention):
         for i, inner in enumerate(self.inners):
             grid = [-(-n // 2**i) for n in x.shape[2:]]
             applied = inner(pool_to(x, grid) if i else x, gate).weights.to(x.dtype)
-            if list(applied.shape[2:]) == grid != list(x.shape[2:]):
+            if inner.kind != "channel":
                 applied = F.interpolate(applied, x.shape[2:], mode=self.interpolation, align_corners=False)
             part = share[i].to(x.dtype) * applied
             weights = part if weights is None else weights + part

@@ -33,7 +33,8 @@ class Parallel(Attention):
             raise ValueError(f"parallel mechanisms combine by {', '.join(get_args(Combine))}, not {combine!r}")
         self.parts = nn.ModuleList(parts)
         self.combine = combine
-        self.kind = common_kind(parts)
+        # The larger of several products hangs on the sign of each feature.
+        self.kind = "mixed" if combine == "max" and len(parts) > 1 else common_kind(parts)
         self.needs_gate = any(part.needs_gate for part in parts)
         self.multiplies = all(part.multiplies for part in parts)
         if combine == "product" and not self.multiplies:

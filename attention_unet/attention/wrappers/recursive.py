@@ -8,9 +8,9 @@ from attention_unet.attention.base import Attended, Attention
 class Recursive(Attention):
     """x_t+1 = attention(x_t, gate), T times with the same parameters; one step is the mechanism itself.
 
-    Weights below 1 multiply: T steps of them shrink the features, which ``residual`` inside prevents. The weights
-    returned are the product of all steps, what was applied to the input, if the mechanism multiplies; the map of the
-    last step otherwise. ``steps`` gives those of each.
+    Weights below 1 multiply: T steps of them shrink the features. The weights returned are the product of all steps,
+    what was applied to the input, if the mechanism multiplies; the map of the last step otherwise. ``steps`` gives
+    those of each.
 
     Args:
         inner: the mechanism.

@@ -35,9 +35,15 @@ def test_frequencies_start_at_the_mean_and_are_shared_out_evenly():
     assert sorted(counts.tolist()) == [1] * 8 + [2] * 8
 
 
-@pytest.mark.parametrize("n", [2, 4, 6])
-def test_small_grids_keep_frequencies_apart(n):
+@pytest.mark.parametrize(
+    ("dims", "n", "distinct"), [(2, 2, 4), (2, 4, 10), (2, 6, 14), (3, 2, 8), (3, 3, 16), (3, 4, 16)]
+)
+def test_small_grids_keep_frequencies_apart(dims, n, distinct):
     """The authors' integer factor n // 7 makes all of them the mean on a grid below 7."""
-    attention = trained(FrequencyChannelAttention(2, 16))
-    ramp = torch.linspace(-1, 1, n, dtype=torch.float64).expand(1, 16, n, n)
-    assert attention.spectrum(ramp).abs().max() > 0.5
+    attention = trained(FrequencyChannelAttention(dims, 16))
+    # One voxel at a time: the spectrum of a point tells every basis apart.
+    points = torch.eye(n**dims, dtype=torch.float64).reshape(-1, 1, *(n,) * dims).expand(-1, 16, *(n,) * dims)
+    bases = attention.spectrum(points).T
+    assert len(torch.unique(bases.round(decimals=9), dim=0)) == distinct
+    constant = (bases - bases[:, :1]).abs().amax(dim=1) < 1e-9
+    assert int(constant.sum()) == 1

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from attention_unet.attention.geometric.box import cut_out, distance_from, put_back
+from attention_unet.attention.geometric.box import cut_out, put_back, squared_distance
 from tests.attention.build import image
 from tests.reference import geometric
 
@@ -38,6 +38,14 @@ def test_what_was_cut_goes_back_to_its_place():
 
 def test_distance_is_in_units_of_the_extent():
     centre, extent = torch.tensor([[0.0, 0.5]]).double(), torch.tensor([[0.5, 0.25]]).double()
-    distance = distance_from(centre, extent, (2, 4))
+    squared = squared_distance(centre, extent, (2, 4))
     # Voxel (0, 3) lies at (-0.5, 0.75): one extent away along each axis.
-    torch.testing.assert_close(distance[0, 0, 3], torch.tensor(2.0).double().sqrt())
+    torch.testing.assert_close(squared[0, 0, 3], torch.tensor(2.0).double())
+
+
+def test_mixed_precision_moves_nothing():
+    x, centre, extent = torch.rand(1, 1, 100, 160), torch.tensor([[0.1, -0.2]]), torch.tensor([[0.7, 0.9]])
+    exact = put_back(cut_out(x, centre, extent, (100, 160)), centre, extent, (100, 160))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = put_back(cut_out(x, centre, extent, (100, 160)), centre, extent, (100, 160))
+    torch.testing.assert_close(mixed, exact)

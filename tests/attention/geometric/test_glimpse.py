@@ -43,6 +43,15 @@ def test_weights_are_highest_where_it_looked():
     torch.testing.assert_close(weights.min(), torch.sigmoid(torch.tensor(2.0).double()), atol=1e-3, rtol=0)
 
 
+def test_a_place_exactly_on_a_voxel_has_a_gradient():
+    attention, x = Glimpse(2, 4), torch.randn(1, 4, 7, 7, requires_grad=True)
+    torch.nn.init.zeros_(attention.locate.weight)
+    torch.nn.init.zeros_(attention.locate.bias)
+    attention(x).features.sum().backward()
+    assert attention.locate.bias.grad.isfinite().all()
+    assert x.grad.isfinite().all()
+
+
 def test_learns_to_locate():
     """A toy task of the paper's kind: find the bright square, here on grids that are no squares."""
     torch.manual_seed(0)

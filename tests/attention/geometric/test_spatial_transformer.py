@@ -28,7 +28,7 @@ def test_starts_with_the_box_around_everything():
 def test_nothing_is_added_outside_the_box():
     attention, x = trained(SpatialTransformer(2, 4)), image(1, 4, 16, 16)
     torch.nn.init.zeros_(attention.locate_out.weight)
-    attention.locate_out.bias.data.copy_(torch.tensor([-0.5, -0.5, -1.5, -1.5]))  # a small box in a corner
+    attention.locate_out.bias.data.copy_(torch.tensor([-0.6, -0.6, -1.5, -1.5]))  # a small box in a corner
     features, inside = attention(x)
     outside = (inside == 0).expand_as(x)
     assert outside[..., 8:, 8:].all()

@@ -22,7 +22,8 @@ def test_points_start_on_rays():
     positions, share = attention.look_at(x)
     middle = positions[:, :, :, 4, 4] - 4
     assert middle[0].tolist() == [[1, 0], [2, 0], [3, 0], [4, 0]]
-    assert middle[1].tolist() == [[-1, 0], [-2, 0], [-3, 0], [-4, 0]]
+    assert middle[1].tolist() == [[0, 1], [0, 2], [0, 3], [0, 4]]
+    assert middle[2].tolist() == [[-1, 0], [-2, 0], [-3, 0], [-4, 0]]
     torch.testing.assert_close(share, torch.full_like(share, 0.25))
 
 

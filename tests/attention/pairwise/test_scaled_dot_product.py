@@ -139,10 +139,20 @@ def test_bounded_grid():
 
 
 def test_received_map_of_many_queries_is_estimated_from_some(monkeypatch):
-    attention, x = trained(SelfAttention(2, 8)), image(1, 8, 24, 24)
+    """Also where every n-th of the voxels in a row would be a face of the volume."""
+    attention, x = trained(SelfAttention(3, 8)), image(1, 8, 8, 8, 8)
+    x[..., -1] += 10.0  # the face looks elsewhere than the rest
+    x[..., 0] -= 10.0
     exact = attention(x).weights
-    monkeypatch.setattr(scaled_dot_product, "MAX_QUERIES", 96)
+    monkeypatch.setattr(scaled_dot_product, "MAX_QUERIES", 64)
     estimate = attention(x).weights
     assert estimate.shape == exact.shape
     assert float(estimate.mean()) == pytest.approx(1)
     assert np.corrcoef(estimate.flatten(), exact.flatten())[0, 1] > 0.9
+
+
+def test_width_of_values_comes_back_from_the_fused_kernel(monkeypatch):
+    monkeypatch.setattr(scaled_dot_product, "MAX_KEYS", 4)
+    query, key, value = image(2, 30, 6), image(2, 20, 6), image(2, 20, 10)
+    explicit = torch.softmax(query @ key.transpose(1, 2) * 0.7, dim=2) @ value
+    torch.testing.assert_close(attend(query, key, value, 0.7), explicit)

@@ -79,6 +79,19 @@ def test_the_last_voxels_of_an_odd_grid_are_gated_like_their_neighbours():
     torch.testing.assert_close(weights, weights[..., :1, :1].expand_as(weights))
 
 
+@pytest.mark.parametrize(("n", "stride"), [(5, 2), (7, 4), (9, 4)])
+def test_cells_of_an_odd_grid_stay_where_they_came_from(n, stride):
+    """The gate's grid is ceil(n / stride) cells, the last of which lies partly outside: nothing is stretched."""
+    gate = randomised(2, stride)
+    coarse = -(-n // stride)
+    x, signal = (
+        torch.randn(1, 4, n, 8, dtype=torch.float64),
+        torch.randn(1, 5, coarse, 8 // stride, dtype=torch.float64),
+    )
+    padded = torch.cat([x, x[:, :, -1:].expand(-1, -1, coarse * stride - n, -1)], dim=2)
+    torch.testing.assert_close(gate(x, signal).weights, gate(padded, signal).weights[:, :, :n])
+
+
 def test_paper_init_is_not_open():
     torch.manual_seed(0)
     gate = AdditiveGate(3, 16, 32, init="paper")

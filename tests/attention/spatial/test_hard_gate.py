@@ -57,9 +57,20 @@ def test_gradient_is_that_of_the_relaxed_draw():
     assert straight_through.abs() > 0
 
 
-def test_a_low_temperature_makes_the_relaxed_draw_hard():
-    logits = torch.linspace(-3, 3, 7, dtype=torch.float64)
-    noise = torch.tensor(0.2)
-    for temperature, gap in ((1.0, 0.5), (0.01, 1e-6)):
-        relaxed = torch.sigmoid((logits + noise) / temperature)
-        assert float((relaxed - (logits + noise > 0).double()).abs().max()) <= gap
+def test_cells_of_an_odd_grid_stay_where_they_came_from():
+    gate = trained(HardGate(2, 4, 5))
+    gate.logits = lambda x, signal: torch.tensor([[[[-1.0], [1.0], [-1.0]]]], dtype=torch.float64)
+    mask = gate(image(1, 4, 5, 2), image(1, 5, 3, 1)).weights
+    assert mask[0, 0, :, 0].tolist() == [0, 0, 1, 1, 0]
+
+
+def test_a_low_temperature_leaves_a_gradient_only_near_the_threshold():
+    gate, x, signal = trained(HardGate(2, 4, 5)), image(1, 4, 4, 6), image(1, 5, 2, 3)
+    gradients = {}
+    for temperature in (1.0, 1e-3):
+        gate.temperature = temperature
+        gate.zero_grad()
+        gate(x, signal).features.sum().backward()
+        gradients[temperature] = gate.psi.bias.grad.abs().item()
+    assert gradients[1.0] > 1e-3
+    assert gradients[1e-3] < 1e-9

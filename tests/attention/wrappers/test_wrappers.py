@@ -70,6 +70,20 @@ def test_parallel_of_what_does_not_multiply():
         make({"parallel": ["nonlocal", "se"], "combine": "product"})
 
 
+def test_the_larger_of_two_products_is_mixed():
+    """Its weights hang on the sign of every feature."""
+    for parts in (["se", "eca"], ["spatial", "sse"]):
+        both = make({"parallel": parts})
+        assert both.kind == "mixed"
+        assert both(X).weights.shape == X.shape
+    assert make({"parallel": ["se", "eca"], "combine": "add"}).kind == "channel"
+
+
+def test_multiscale_of_channels_has_one_weight_a_channel_on_any_grid():
+    for n in (1, 2, 4, 8):
+        assert make({"multiscale": "se"})(image(1, 16, n, n)).weights.shape == (1, 16, 1, 1)
+
+
 def test_residual_adds_the_input():
     residual = make({"residual": "gate"})
     inner = residual.inner(X, GATE)
@@ -126,7 +140,14 @@ def test_multiscale_of_channels_and_gates():
         ({"recursive": "gate", "combine": "add"}, "recursive takes only times beside what it wraps, not combine"),
         ({"residual": "gate", "times": 2}, "residual takes nothing beside what it wraps, not times"),
         ({"parallel": ["se", "sse"], "combine": "min"}, "combine by max, add, mean, product, not 'min'"),
-        ({"recursive": "gate", "times": 0}, "at least once, not 0"),
+        ({"recursive": "gate", "times": 0}, "times is 0: expected a whole number, at least 1"),
+        ({"recursive": "gate", "times": 2.0}, "times is 2.0: expected a whole number"),
+        ({"recursive": "gate", "times": "3"}, "times is '3': expected a whole number"),
+        ({"multiscale": "spatial", "scales": 0}, "scales is 0: expected a whole number"),
+        ({"parallel": ["se"], "combine": 1}, "combine is 1: expected a word"),
+        ({"parallel": []}, r"a mechanism or a list of them to wrap, got \[\]"),
+        ({"sequential": []}, r"a mechanism or a list of them to wrap, got \[\]"),
+        ({"parallel": 3}, "a mechanism or a list of them to wrap, got 3"),
         ({"multiscale": "self"}, "SelfAttention does not multiply"),
     ],
 )
