@@ -7,28 +7,15 @@ like a decision. Where a second panel is stretched from the lowest to the highes
 
 import argparse
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from numpy.typing import NDArray
+from attention_panels import LEVEL, Look, draw
 from rich.progress import track
 from torch import Tensor
 
-from attention_unet.attention import NAMES, Attended, Attention
-from attention_unet.attention.channel.context_encoding import ContextEncoding
-from attention_unet.attention.geometric.glimpse import Glimpse
-from attention_unet.attention.geometric.spatial_transformer import SpatialTransformer
-from attention_unet.attention.pairwise.deformable import DeformableAttention
-from attention_unet.attention.pairwise.scaled_dot_product import PairwiseAttention
-from attention_unet.attention.spatial.hard_gate import HardGate
-from attention_unet.attention.spatial.multi_gate import MultiGate
-from attention_unet.attention.wrappers.recursive import Recursive
+from attention_unet.attention import NAMES, Attended
 from attention_unet.config import AttentionConfig, AugmentationConfig, Config, DataConfig, NetworkConfig, TrainingConfig
 from attention_unet.data.cases import Case, find_cases
 from attention_unet.data.phantom import make_cohort
@@ -36,43 +23,6 @@ from attention_unet.data.preprocessing import prepare, prepare_target, read_chan
 from attention_unet.evaluation.picture import telling_plane
 from attention_unet.inference.model import load_model
 from attention_unet.training.train import train
-
-LEVEL = 1
-PANELS = 3
-Array = NDArray[np.float32]
-
-
-@dataclass
-class Look:
-    """What an attention did to a slice.
-
-    Attributes:
-        attention: the mechanism.
-        x: features that came in, (1, C, *S).
-        gate: the decoder's signal.
-        result: what came out.
-        elsewhere: what came out for a slice at the edge of the head.
-        image: the slice.
-        reference: class index of every pixel.
-        spacing_mm: of a pixel of the slice.
-    """
-
-    attention: Attention
-    x: Tensor
-    gate: Tensor
-    result: Attended
-    elsewhere: Attended
-    image: Array
-    reference: Array
-    spacing_mm: float
-
-    def voxel(self) -> tuple[int, int]:
-        """A pixel of the level's grid in the middle of the rarest class."""
-        rarest = min((c for c in np.unique(self.reference) if c), key=lambda c: int((self.reference == c).sum()))
-        middle = np.argwhere(self.reference == rarest).mean(axis=0)
-        grid = np.array(self.x.shape[2:])
-        i, j = np.minimum((middle * grid / np.array(self.image.shape)).astype(int), grid - 1)
-        return int(i), int(j)
 
 
 def look_at(run: Path, case: Case) -> Look:
@@ -94,223 +44,6 @@ def look_at(run: Path, case: Case) -> Look:
     return Look(
         attention, x, gate, result, seen[1][1], image, target[..., plane], model.plan.preprocessing.spacing_mm[0]
     )
-
-
-def draw(look: Look, name: str) -> Figure:
-    """Slice and reference, then two panels that suit the mechanism."""
-    figure = Figure(figsize=(7.4, 2.6), dpi=80, layout="constrained")
-    axes = figure.subplots(1, PANELS)
-    show(axes[0], look.image, "slice, reference outlined", cmap="gray", look=look)
-    with torch.inference_mode():
-        drawer_of(look.attention)(look, axes[1:])
-    figure.suptitle(f"{name}: level {LEVEL}, pixels of {2 * look.spacing_mm:.1f} mm", fontsize=9)
-    return figure
-
-
-def drawer_of(attention: Attention) -> Callable[[Look, list[Axes]], None]:
-    """How to draw a mechanism: by its class where that has more to tell than its weights, else by its kind."""
-    special: list[tuple[type[Attention], Callable[[Look, list[Axes]], None]]] = [
-        (ContextEncoding, draw_codewords),
-        (MultiGate, draw_gates),
-        (HardGate, draw_hard),
-        (Recursive, draw_steps),
-        (PairwiseAttention, draw_pairs),
-        (DeformableAttention, draw_points),
-        (SpatialTransformer, draw_box),
-        (Glimpse, draw_looks),
-    ]
-    for kind, drawer in special:
-        if isinstance(attention, kind):
-            return drawer
-    return {"channel": draw_channels, "spatial": draw_map, "mixed": draw_mixed, "identity": draw_nothing}[
-        attention.kind
-    ]
-
-
-def draw_nothing(look: Look, axes: list[Axes]) -> None:
-    """No weights."""
-    for panel in axes:
-        panel.set_axis_off()
-    axes[0].text(0, 0.5, "nothing is weighted", fontsize=9)
-
-
-def draw_map(look: Look, axes: list[Axes]) -> None:
-    """One map, on a fixed scale and stretched."""
-    weights = weights_of(look)
-    low, high = scale_of(weights)
-    show(axes[0], weights, f"weights, {low:g} to {high:g}", low, high, look=look)
-    show(axes[1], weights, f"stretched, {weights.min():.3f} to {weights.max():.3f}", look=look)
-
-
-def draw_mixed(look: Look, axes: list[Axes]) -> None:
-    """The mean over channels, and the channel that varies most."""
-    weights = some(look.result.weights)[0].numpy()
-    low, high = scale_of(weights)
-    show(axes[0], weights.mean(axis=0), f"mean over channels, {low:g} to {high:g}", low, high, look=look)
-    most = int(weights.std(axis=(1, 2)).argmax())
-    show(axes[1], weights[most], f"channel {most}, {low:g} to {high:g}", low, high, look=look)
-
-
-def draw_channels(look: Look, axes: list[Axes]) -> None:
-    """Bars, not an image: a weight a channel, and how it differs for another slice."""
-    draw_bars(look, axes[0])
-    here, there = (some(r.weights).flatten().numpy() for r in (look.result, look.elsewhere))
-    axes[1].bar(range(len(here)), (here - there)[here.argsort()[::-1]], color="tab:gray")
-    axes[1].set_title("this slice less the other", fontsize=8)
-    axes[1].set_xlabel("channels, sorted", fontsize=7)
-    axes[1].tick_params(labelsize=6)
-
-
-def draw_bars(look: Look, panel: Axes) -> None:
-    """Weights of the channels, sorted, and those of the same channels for another slice."""
-    here, there = (some(r.weights).flatten().numpy() for r in (look.result, look.elsewhere))
-    order = here.argsort()[::-1]
-    high = 1.0 if max(here.max(), there.max()) <= 1 else 2.0
-    middle = 1.0 if high == 2 else 0.0
-    panel.bar(range(len(here)), here[order] - middle, bottom=middle, color="tab:blue", label="this slice")
-    panel.plot(range(len(here)), there[order], "k.", label="a slice of the crown")
-    panel.set_ylim(0, high)
-    panel.set_title(f"weight a channel, 0 to {high:g}", fontsize=8)
-    panel.set_xlabel("channels, sorted", fontsize=7)
-    panel.tick_params(labelsize=6)
-    panel.legend(fontsize=6, loc="lower left")
-
-
-def draw_codewords(look: Look, axes: list[Axes]) -> None:
-    """Which codeword each pixel is nearest to, and the channel weights."""
-    attention = look.attention
-    if isinstance(attention, ContextEncoding):
-        nearest = attention.assignment(look.x)[0].argmax(dim=0).numpy().astype(np.float32)
-        show(axes[0], nearest, "codeword of largest share", cmap="tab20", look=look)
-        draw_bars(look, axes[1])
-
-
-def draw_gates(look: Look, axes: list[Axes]) -> None:
-    """The map of each gate."""
-    if isinstance(look.attention, MultiGate):
-        for i, (panel, part) in enumerate(zip(axes, look.attention.attend_each(look.x, look.gate), strict=True)):
-            show(panel, some(part.weights)[0, 0].numpy(), f"gate {i + 1}, 0 to 1", 0, 1, look=look)
-
-
-def draw_hard(look: Look, axes: list[Axes]) -> None:
-    """What passes, and the probability it is drawn with in training."""
-    if isinstance(look.attention, HardGate):
-        alpha = torch.sigmoid(look.attention.logits(look.x, look.gate))[0, 0].numpy()
-        show(axes[0], weights_of(look), "mask in use, 0 or 1", 0, 1, look=look)
-        show(axes[1], alpha, "probability in training, 0 to 1", 0, 1, look=look)
-
-
-def draw_steps(look: Look, axes: list[Axes]) -> None:
-    """The first and the last step."""
-    if isinstance(look.attention, Recursive):
-        steps = look.attention.steps(look.x, look.gate)
-        for panel, i in zip(axes, (0, len(steps) - 1), strict=True):
-            show(panel, some(steps[i].weights)[0, 0].numpy(), f"step {i + 1}, 0 to 1", 0, 1, look=look)
-
-
-def draw_pairs(look: Look, axes: list[Axes]) -> None:
-    """Where all pixels look on average, and where one looks; 1 is an equal share."""
-    if isinstance(look.attention, PairwiseAttention):
-        show(axes[0], weights_of(look), "received from all, 0 to 3 equal shares", 0, 3, look=look)
-        voxel = look.voxel()
-        row = look.attention.row(look.x, look.gate, voxel)[0, 0].numpy()
-        show(axes[1], row * row.size, "one pixel (+) looks here, 0 to 3", 0, 3, look=look)
-        x, y = place(voxel, look.x.shape[2:], row.shape)
-        axes[1].plot([x], [y], "c+", markersize=9)
-
-
-def draw_points(look: Look, axes: list[Axes]) -> None:
-    """Where points land, and those of some pixels as arrows."""
-    attention = look.attention
-    if isinstance(attention, DeformableAttention):
-        show(axes[0], weights_of(look), "received from all, 0 to 3 equal shares", 0, 3, look=look)
-        show(axes[1], np.zeros(look.x.shape[2:], np.float32), "points of some pixels", 0, 1, cmap="gray", look=look)
-        positions, share = attention.look_at(look.x)
-        rows, columns = look.x.shape[2:]
-        for i in range(rows // 8, rows, rows // 4):
-            for j in range(columns // 8, columns, columns // 4):
-                for points, shares in zip(positions[..., i, j].tolist(), share[..., i, j].tolist(), strict=True):
-                    for (to_i, to_j), weight in zip(points, shares, strict=True):
-                        ends = [rows - 1 - i, rows - 1 - to_i], [j, to_j]
-                        axes[1].plot(*ends, color="tab:orange", linewidth=4 * weight, solid_capstyle="butt")
-        axes[1].set_xlim(-0.5, rows - 0.5)
-        axes[1].set_ylim(-0.5, columns - 0.5)
-
-
-def draw_box(look: Look, axes: list[Axes]) -> None:
-    """The box that is looked into, and what lies inside."""
-    if isinstance(look.attention, SpatialTransformer):
-        centre, extent = look.attention.box(look.x)
-        show(axes[0], look.image, "the box", cmap="gray", look=look)
-        outline(axes[0], look.image.shape, centre[0].tolist(), extent[0].tolist(), "tab:orange")
-        show(axes[1], weights_of(look), "inside the box, 0 to 1", 0, 1, look=look)
-
-
-def draw_looks(look: Look, axes: list[Axes]) -> None:
-    """The places looked at in order, and the weights."""
-    if isinstance(look.attention, Glimpse):
-        centres, extents = look.attention.look(look.x)
-        show(axes[0], look.image, "places looked at, last thickest", cmap="gray", look=look)
-        for t, (centre, extent) in enumerate(zip(centres[0].tolist(), extents[0].tolist(), strict=True)):
-            outline(axes[0], look.image.shape, centre, extent, "tab:orange", 0.7 * (t + 1))
-        show(axes[1], weights_of(look), "weights, 0 to 1", 0, 1, look=look)
-
-
-def show(
-    panel: Axes,
-    values: Array,
-    title: str,
-    low: float | None = None,
-    high: float | None = None,
-    cmap: str = "inferno",
-    *,
-    look: Look,
-) -> None:
-    """A map (i, j) as radiologists see it, the patient's left on the right, with the outline of the reference."""
-    panel.imshow(values.T[:, ::-1], origin="lower", cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
-    scale = [n / m for n, m in zip(values.shape, look.reference.shape, strict=True)]
-    reference = look.reference.T[:, ::-1] > 0
-    columns = (np.arange(reference.shape[1]) + 0.5) * scale[0] - 0.5
-    rows = (np.arange(reference.shape[0]) + 0.5) * scale[1] - 0.5
-    panel.contour(columns, rows, reference, levels=[0.5], colors="cyan", linewidths=0.6)
-    panel.set_title(title, fontsize=8)
-    panel.set_xticks([])
-    panel.set_yticks([])
-
-
-def outline(
-    panel: Axes, shape: tuple[int, ...], centre: list[float], extent: list[float], colour: str, width: float = 2
-) -> None:
-    """A box in units of half the grid, on an image drawn by ``show``."""
-    low = [(c - e + 1) * n / 2 for c, e, n in zip(centre, extent, shape, strict=True)]
-    size = [e * n for e, n in zip(extent, shape, strict=True)]
-    left = shape[0] - low[0] - size[0] - 0.5
-    panel.add_patch(Rectangle((left, low[1] - 0.5), *size, fill=False, edgecolor=colour, linewidth=width))
-    panel.set_xlim(-0.5, shape[0] - 0.5)
-    panel.set_ylim(-0.5, shape[1] - 0.5)
-
-
-def place(voxel: tuple[int, int], grid: torch.Size, shape: tuple[int, ...]) -> tuple[float, float]:
-    """Where ``show`` draws a voxel of a grid on a map of another shape."""
-    i, j = ((v + 0.5) * m / n - 0.5 for v, n, m in zip(voxel, grid, shape, strict=True))
-    return shape[0] - 1 - i, j
-
-
-def weights_of(look: Look) -> Array:
-    """The map (i, j)."""
-    return some(look.result.weights)[0, 0].numpy()
-
-
-def some(weights: Tensor | None) -> Tensor:
-    """Weights that are there."""
-    if weights is None:
-        raise ValueError("nothing is weighted")
-    return weights
-
-
-def scale_of(weights: Array) -> tuple[float, float]:
-    """The fixed range of multiplied weights: 0 to 1, or 0 to 2 for those that add the input."""
-    return 0.0, 1.0 if weights.max() <= 1 else 2.0
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """The attention U-Net: which blocks, and which attention where."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from attention_unet.attention import Init, Place, Spec, build_at
 from attention_unet.dimensions import CONV, per_axis
@@ -64,7 +64,7 @@ class AttentionUNet(UNet):
         deep_supervision: bool = True,
     ) -> None:
         depth = len(channels)
-        step, kernel = _check(dims, channels, strides, kernels, block)
+        step, kernel = _check(dims, channels, strides, kernels, block, init)
         placed = {
             name: by_level(spec, levels, count, name)
             for name, spec, count in (
@@ -213,6 +213,7 @@ def _check(
     strides: Sequence[Sizes] | None,
     kernels: Sequence[Sizes] | None,
     block: str,
+    init: str,
 ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
     """Strides and kernels of the levels, one number an axis."""
     depth = len(channels)
@@ -220,6 +221,8 @@ def _check(
         raise ValueError(f"dims must be 2 or 3, got {dims}")
     if block not in BLOCKS:
         raise ValueError(f"no block is called {block!r}; there are {', '.join(BLOCKS)}")
+    if init not in get_args(Init):
+        raise ValueError(f"attention starts {' or '.join(get_args(Init))}, not {init!r}")
     if depth < 2:
         raise ValueError(f"channels must name at least two levels, got {list(channels)}")
     strides = [2] * (depth - 1) if strides is None else list(strides)
