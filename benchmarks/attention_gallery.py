@@ -1,4 +1,4 @@
-"""The pictures of docs/attention.md: ``python benchmarks/attention_gallery.py``; about twenty minutes on two cores.
+"""The pictures of docs/attention.md: ``python benchmarks/attention_gallery.py``; about ten minutes on two cores.
 
 For each mechanism a small 2-D network with it on the skip of level 1 is trained on slices of phantoms, and what it did
 to one slice of a test phantom is drawn. Scales are fixed and stated: a map that runs from 0.94 to 0.96 must not look
@@ -48,7 +48,7 @@ def look_at(run: Path, case: Case) -> Look:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--only", nargs="*", default=NAMES)
     parser.add_argument("--output", type=Path, default=Path("docs/attention"))
     options = parser.parse_args()

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from attention_unet.attention.base import Attention, Identity, Init
 from attention_unet.attention.channel.context_encoding import ContextEncoding
@@ -47,6 +47,9 @@ class Place:
         stride: how much coarser the gate's grid is, for each axis.
         init: start "open", or as in the "paper".
         classes: how many classes a mechanism may learn to tell the presence of; None if nobody asks.
+
+    Raises:
+        ValueError: if there cannot be such a place.
     """
 
     dims: int
@@ -55,6 +58,14 @@ class Place:
     stride: int | tuple[int, ...] = 2
     init: Init = "open"
     classes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.dims not in (2, 3):
+            raise ValueError(f"dims must be 2 or 3, got {self.dims}")
+        if min(self.channels, self.gate_channels) < 1:
+            raise ValueError(f"channels must be at least 1, got {self.channels} and {self.gate_channels} of the gate")
+        if self.init not in get_args(Init):
+            raise ValueError(f"attention starts {' or '.join(get_args(Init))}, not {self.init!r}")
 
 
 MECHANISMS: dict[str, Callable[[Place], Attention]] = {
@@ -123,9 +134,7 @@ def build_at(spec: Spec, place: Place) -> Attention:
         if spec in WRAPPERS:
             return _build_wrapper({spec: WRAPPERS[spec]}, place)
         if spec not in MECHANISMS:
-            nearest = difflib.get_close_matches(spec, NAMES, n=1)
-            hint = f" (did you mean {nearest[0]}?)" if nearest else ""
-            raise ValueError(f"no attention mechanism is called {spec!r}{hint}; there are {', '.join(NAMES)}")
+            raise ValueError(f"no attention mechanism is called {spec!r}{_hint(spec)}; there are {', '.join(NAMES)}")
         return MECHANISMS[spec](place)
     if isinstance(spec, Mapping):
         return _build_wrapper(spec, place)
@@ -136,8 +145,11 @@ def build_at(spec: Spec, place: Place) -> Attention:
 
 def _build_wrapper(spec: Mapping[str, Any], place: Place) -> Attention:
     names = [key for key in spec if key in WRAPPERS]
-    if len(names) != 1:
-        raise ValueError(f"expected one of {', '.join(WRAPPERS)} in {dict(spec)}")
+    if len(names) != 1 or not all(isinstance(key, str) for key in spec):
+        raise ValueError(
+            f"expected a mapping of one wrapper ({', '.join(WRAPPERS)}), or on skips and in blocks a mapping of level "
+            f"numbers, got {dict(spec)}"
+        )
     name, inner = names[0], spec[names[0]]
     option, default = OPTIONS.get(name, ("", None))
     unknown = [key for key in spec if key not in (name, option)]
@@ -162,3 +174,11 @@ def _build_wrapper(spec: Mapping[str, Any], place: Place) -> Attention:
             return Recursive(build_at(inner, place), value)
         case _:
             return MultiScale(place.dims, [build_at(inner, place) for _ in range(value)])
+
+
+def _hint(wrong: str) -> str:
+    """What a name that is not in the tables was meant to be."""
+    if any(mark in wrong for mark in ", ;+"):
+        return " (write several as a list: [se, gate])"
+    nearest = difflib.get_close_matches(wrong.lower(), NAMES, n=1)
+    return f" (did you mean {nearest[0]}?)" if nearest else ""

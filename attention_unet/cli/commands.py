@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -54,6 +55,8 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
             done=done,
         )
     log.info("%d predicted, %d failed; they lie in %s", len(left) - len(failed), len(failed), output)
+    if options.attention_maps and not model.network.attended_levels():
+        log.info("this model attends neither its skips nor its bottleneck: there are no maps to write")
     return _report_failures(failed)
 
 
@@ -116,7 +119,7 @@ def _phantom(options: Namespace, parser: ArgumentParser, console: Console) -> in
 def _attention(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     # Silences what torch's profiler says on the standard error; read when torch is loaded.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    from attention_unet.attention import NAMES
+    from attention_unet.attention import NAMES, build
     from attention_unet.attention.cost import measure, measure_convolution
     from attention_unet.cli.cost_table import print_costs
     from attention_unet.devices import choose_device
@@ -128,19 +131,26 @@ def _attention(options: Namespace, parser: ArgumentParser, console: Console) -> 
     for name, value in (("--channels", options.channels), ("--gate-channels", gate_channels)):
         if value < 1:
             raise ConfigError(f"{name} is {value}: expected at least 1")
-    names = [name.strip() for name in options.only.split(",")] if options.only else NAMES
-    unknown = [name for name in names if name not in NAMES]
-    if unknown:
-        raise ConfigError(f"--only: no attention mechanism is called {unknown[0]!r}: there are {', '.join(NAMES)}")
+    names = NAMES if options.only is None else [name.strip() for name in options.only.split(",")]
     device = choose_device(options.device)
-    yardstick = measure_convolution(options.channels, grid, device)
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device is {device.type}: memory and time can be measured on cpu and cuda")
     costs = []
-    with counting(console, "measuring", len(names)) as done:
+    try:
         for name in names:
-            costs.append(
-                measure(name, options.channels, grid, gate_channels=gate_channels, init=options.init, device=device)
-            )
-            done()
+            build(name, dims=len(grid), channels=1)
+        yardstick = measure_convolution(options.channels, grid, device)
+        with counting(console, "measuring", len(names)) as done:
+            for name in names:
+                costs.append(
+                    measure(name, options.channels, grid, gate_channels=gate_channels, init=options.init, device=device)
+                )
+                done()
+    except ValueError as error:
+        raise ConfigError(f"--only: {error}") from error
+    except (RuntimeError, MemoryError) as error:
+        gib = 4 * options.channels * math.prod(grid) / 2**30
+        raise ConfigError(f"--grid is {options.grid}: its features take {gib:.3g} GiB each time ({error})") from error
     if options.json:
         plain = [dataclasses.asdict(cost) for cost in [*costs, yardstick]]
         settings = {"channels": options.channels, "grid": grid, "gate_channels": gate_channels, "init": options.init}

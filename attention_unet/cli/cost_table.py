@@ -13,10 +13,10 @@ def print_costs(costs: Sequence[Cost], yardstick: Cost, console: Console) -> Non
     """Print a row a mechanism, the yardstick last, as Markdown; shares are of the yardstick's multiply-accumulates."""
     table = Table(box=box.MARKDOWN)
     table.add_column("mechanism", no_wrap=True)
-    table.add_column("kind")
+    table.add_column("kind", no_wrap=True)
     table.add_column("gated")
     for column in ("params", "MMAC", "share", "ms", "MiB", "step ms", "step MiB"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for cost in [*costs, yardstick]:
         table.add_row(
             cost.name,
@@ -24,10 +24,11 @@ def print_costs(costs: Sequence[Cost], yardstick: Cost, console: Console) -> Non
             "yes" if cost.needs_gate else "",
             f"{cost.parameters:,}",
             f"{cost.macs / 1e6:,.3f}",
-            f"{cost.macs / yardstick.macs:.2%}",
+            f"{cost.macs / yardstick.macs:.1%}",
             f"{1e3 * cost.forward_seconds:,.1f}",
             f"{cost.forward_bytes / 2**20:,.1f}",
             f"{1e3 * cost.step_seconds:,.1f}",
             f"{cost.step_bytes / 2**20:,.1f}",
         )
+    console.width = max(console.width, 110)  # a narrow terminal wraps lines, which is better than cut numbers
     console.print(table)

@@ -1,5 +1,6 @@
 """What the command line understands. Heavy imports have no place here: ``--help`` reads this file."""
 
+import dataclasses
 import difflib
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, get_loader, set_loade
 from attention_unet.config import Config
 
 STRICT_YAML = "strict yaml"
+SECTIONS = [field.name for field in dataclasses.fields(Config)]
 BUDGETS = ("minutes", "steps", "epochs")
 
 
@@ -104,6 +106,9 @@ def load_strictly(text: str) -> Any:
             for name, (key, value) in zip(names, node.value, strict=True):
                 if names.count(name) > 1:
                     raise yaml.MarkedYAMLError(problem=f"{name} is given twice", problem_mark=key.start_mark)
+                if name in SECTIONS and not isinstance(value, yaml.MappingNode):
+                    problem = f"{name} is no mapping of its fields, such as {name}:\n  field: value"
+                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=value.start_mark)
                 check(value, f"{name}.")
 
     check(yaml.compose(text, Loader=yaml.SafeLoader), "")

@@ -1,9 +1,10 @@
 """The attention U-Net: which blocks, and which attention where."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, get_args
 
-from attention_unet.attention import Init, Place, Spec, build_at
+from attention_unet.attention import Attention, Init, Place, Spec, build_at
 from attention_unet.dimensions import CONV, per_axis
 from attention_unet.network.blocks import Block, DecoderLevel, build_without_gate, upsampling, weighs_channels
 from attention_unet.network.unet import UNet
@@ -37,7 +38,7 @@ class AttentionUNet(UNet):
         decoder: attention in the decoder's blocks.
         bottleneck: attention after the coarsest block.
         levels: where skips, encoder and decoder are attended, unless they name levels themselves; all but the finest
-            if None. The coarsest level has an encoder's block only.
+            if None. The coarsest level has a block of the encoder only.
         init: attention starts "open", as the identity or near it, or as in the "paper".
         deep_supervision: give logits of every decoder level but the coarsest in training mode.
 
@@ -65,13 +66,15 @@ class AttentionUNet(UNet):
     ) -> None:
         depth = len(channels)
         step, kernel = _check(dims, channels, strides, kernels, block, init)
-        placed = {
-            name: by_level(spec, levels, count, name)
-            for name, spec, count in (
-                ("skips", skips, depth - 1),
-                ("encoder", encoder, depth),
-                ("decoder", decoder, depth - 1),
+        wanted = range(depth) if levels is None else levels
+        if not list(wanted) or any(level not in range(depth) for level in wanted):
+            raise ValueError(
+                f"levels are {list(wanted)}: expected some of 0 to {depth - 1}, the levels of this network"
             )
+        placed = {
+            "skips": by_level(skips, levels, depth - 1, "skips"),
+            "encoder": by_level(encoder, levels, depth, "encoder"),
+            "decoder": by_level(decoder, levels, depth - 1, "decoder"),
         }
         architecture: dict[str, Any] = {
             "dims": dims,
@@ -83,7 +86,10 @@ class AttentionUNet(UNet):
             "block": block,
             "convs": convs,
             # Names of mappings are text in the files this is written to.
-            **{name: {str(level): spec for level, spec in specs.items()} for name, specs in placed.items()},
+            **{
+                name: {str(level): spec for level, spec in specs.items()} or "identity"
+                for name, specs in placed.items()
+            },
             "bottleneck": bottleneck,
             "init": init,
             "deep_supervision": deep_supervision,
@@ -93,34 +99,31 @@ class AttentionUNet(UNet):
             gate = min(level + 1, depth - 1)
             return Place(dims, channels[level], channels[gate], step[gate - 1], init, classes)
 
-        def make_block(level: int, inputs: int, stride: tuple[int, ...], attention: Spec, weighed: bool) -> Block:
+        def make_block(name: str, level: int, inputs: int, stride: tuple[int, ...], weighed: bool = False) -> Block:
             of_level = dims, inputs, channels[level], kernel[level], stride, convs, block == "residual"
-            return Block(*of_level, attention, place(level), weighed)
+            spec = placed[name].get(level, "identity")
+            with named(f"{name}, level {level}"):
+                return Block(*of_level, spec, place(level), weighed)
 
-        def classes_of(spec: Spec) -> int | None:
-            return out_channels if spec == "encoding" else None  # within others nobody would ask it for the classes
+        def make_skip(level: int) -> Attention:
+            spec = placed["skips"].get(level, "identity")
+            with named(f"skips, level {level}"):
+                return build_at(spec, place(level, out_channels if is_encoding(spec) else None))
 
-        on_skips = {
-            i: build_at(spec, place(i, classes_of(spec)))
-            for i in range(depth - 1)
-            for spec in [placed["skips"].get(i, "identity")]
-        }
-        on_bottleneck = build_without_gate(bottleneck, place(depth - 1, classes_of(bottleneck)))
-        after_encoder = [*on_skips.values(), on_bottleneck]
+        on_skips = [make_skip(i) for i in range(depth - 1)]
+        with named("bottleneck"):
+            classes = out_channels if is_encoding(bottleneck) else None
+            on_bottleneck = build_without_gate(bottleneck, place(depth - 1, classes))
+        after_encoder = [weighs_channels(attention) for attention in (*on_skips, on_bottleneck)]
         inputs, steps_down = [in_channels, *channels], [(1,) * dims, *step]
         super().__init__(
-            encoder=[
-                make_block(
-                    i, inputs[i], steps_down[i], placed["encoder"].get(i, "identity"), weighs_channels(after_encoder[i])
-                )
-                for i in range(depth)
-            ],
+            encoder=[make_block("encoder", i, inputs[i], steps_down[i], after_encoder[i]) for i in range(depth)],
             bottleneck=on_bottleneck,
             decoder=[
                 DecoderLevel(
                     upsampling(dims, channels[i + 1], channels[i], step[i]),
                     on_skips[i],
-                    make_block(i, 2 * channels[i], (1,) * dims, placed["decoder"].get(i, "identity"), False),
+                    make_block("decoder", i, 2 * channels[i], (1,) * dims),
                 )
                 for i in reversed(range(depth - 1))
             ],
@@ -189,22 +192,44 @@ def by_level(spec: Placement, levels: Sequence[int] | None, count: int, name: st
     """What sits on which level.
 
     Args:
-        spec: a mechanism for all ``levels``, or a mapping from levels.
-        levels: all but the finest if None.
-        count: number of levels there are.
-        name: of the argument, for the error.
+        spec: a mechanism for all ``levels``, or a mapping from levels, which then says it all.
+        levels: all but the finest if None, unless that is the only one.
+        count: number of levels there are at this place.
+        name: of the place, for the error.
 
     Raises:
-        ValueError: if there is no such level.
+        ValueError: if there is no such level, or a mechanism would sit nowhere.
     """
     placed: dict[int, Spec]
+    if spec == "identity":
+        return {}
     if isinstance(spec, Mapping) and all(str(key).isdecimal() for key in spec):
         placed = {int(key): value for key, value in spec.items()}
+        absent = [level for level in placed if level >= count]
+        if absent:
+            raise ValueError(f"{name} can be attended on levels 0 to {count - 1} of this network, got {absent}")
     else:
-        placed = dict.fromkeys(range(1, count) if levels is None else sorted(levels), spec)  # type: ignore[arg-type]
-    if any(level not in range(count) for level in placed):
-        raise ValueError(f"{name} can be attended on levels 0 to {count - 1}, got {sorted(placed)}")
+        attended = range(min(1, count - 1), count) if levels is None else sorted(levels)
+        placed = {level: spec for level in attended if level < count}  # type: ignore[misc]  # no mapping of levels
+    if not placed:
+        raise ValueError(
+            f"{name}: {spec!r} would sit on no level: expected some of 0 to {count - 1}, or identity for no attention"
+        )
     return placed
+
+
+def is_encoding(spec: Spec) -> bool:
+    """Whether a specification is context encoding alone; within others nobody would ask it for the classes."""
+    return spec in ("encoding", ["encoding"])
+
+
+@contextmanager
+def named(place: str) -> Iterator[None]:
+    """Let an error say which place it is about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
 
 
 def _check(

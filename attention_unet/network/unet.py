@@ -91,12 +91,23 @@ class UNet(nn.Module):
         return logits, maps, skips
 
     def attention_at(self, level: int) -> Attention:
-        """The attention on the skip of a level; that of the bottleneck for the coarsest."""
+        """The attention on the skip of a level; that of the bottleneck for the coarsest.
+
+        Raises:
+            ValueError: if there is no such level.
+        """
         last = len(self.decoder)
+        if level not in range(last + 1):
+            raise ValueError(f"levels are 0 to {last}, got {level}")
         attention = self.bottleneck if level == last else self.decoder[last - 1 - level].attention
         if not isinstance(attention, Attention):
             raise TypeError(f"level {level} holds no attention")
         return attention
+
+    def attended_levels(self) -> dict[int, str]:
+        """By level, the class of the attention on its skip or at the bottleneck; without those that attend nothing."""
+        found = {level: self.attention_at(level) for level in range(len(self.encoder))}
+        return {level: type(a).__name__ for level, a in found.items() if a.kind != "identity"}
 
     def presence_tellers(self) -> dict[int, ContextEncoding]:
         """By level, the attention that learns which classes are in the image."""

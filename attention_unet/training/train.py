@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -227,3 +228,10 @@ def _announce(network: AttentionUNet, split: Split, plan: Plan, fabric: Fabric, 
         str(precision).removeprefix("torch."),
         " x ".join(map(str, plan.patch)),
     )
+    places = ("skips", "encoder", "decoder", "bottleneck")
+    log.info("attention by level, 0 the finest: %s", "; ".join(f"{p} {_told(network.architecture[p])}" for p in places))
+
+
+def _told(placed: Any) -> str:
+    """Where attention sits, as a configuration would say it."""
+    return json.dumps(placed).replace('"', "")

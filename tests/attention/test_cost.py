@@ -93,7 +93,9 @@ OPEN |= {"srm": -256, "bilinear": 256 - 1024}
 @pytest.mark.parametrize("name", NAMES)
 def test_costs_are_the_closed_formulas(name):
     cost = measure(name, 256, (56, 56), init="paper")
-    assert (cost.parameters, cost.macs) == published(256, 512, (56, 56))[name]
+    formulas = published(256, 512, (56, 56))
+    assert name in formulas, f"write the closed formula of {name} into published() above"
+    assert (cost.parameters, cost.macs) == formulas[name]
     assert measure(name, 256, (7, 5)).parameters == cost.parameters + OPEN.get(name, 0)
 
 
@@ -178,7 +180,9 @@ def test_command_prints_every_mechanism(capsys):
         (["--grid", "8"], "--grid is 8: expected 2 or 3 whole numbers"),
         (["--grid", "8,-1"], "--grid is 8,-1: expected 2 or 3"),
         (["--channels", "0"], "--channels is 0: expected at least 1"),
-        (["--only", "gat"], "no attention mechanism is called 'gat': there are identity"),
+        (["--only", "gat"], "no attention mechanism is called 'gat' (did you mean gate?)"),
+        (["--only", ""], "no attention mechanism is called ''"),
+        (["--only", "se", "--grid", "100000,100000,100000"], "its features take"),
     ],
 )
 def test_wrong_calls(arguments, message, capsys):

@@ -107,10 +107,42 @@ def test_only_skips_have_a_gating_signal(place):
 
 
 def test_levels_that_are_not_there():
-    with pytest.raises(ValueError, match=r"encoder can be attended on levels 0 to 3, got \[4\]"):
-        net(encoder={4: "se"})
-    with pytest.raises(ValueError, match=r"decoder can be attended on levels 0 to 2, got \[3\]"):
+    with pytest.raises(ValueError, match=r"encoder can be attended on levels 0 to 3 of this network, got \[4\]"):
+        net(encoder={1: "se", 4: "se"})
+    with pytest.raises(ValueError, match=r"decoder can be attended on levels 0 to 2 of this network, got \[3\]"):
         net(decoder={3: "se"})
+    for levels in ([], [4], [-1]):
+        with pytest.raises(ValueError, match=r"levels are \[.*\]: expected some of 0 to 3, the levels of this network"):
+            net(encoder="se", levels=levels)
+    for nowhere in ({"skips": {}}, {"skips": "gate", "levels": [3]}):
+        with pytest.raises(ValueError, match="would sit on no level: expected some of 0 to 2, or identity"):
+            net(**nowhere)
+    with pytest.raises(ValueError, match="levels are 0 to 3, got 9"):
+        net().attention_at(9)
+
+
+def test_levels_are_those_that_a_place_has():
+    """The coarsest level has a block of the encoder, and neither a skip nor a decoder."""
+    both = net(skips="gate", encoder="se", levels=[2, 3])
+    assert names(block.attention for block in both.encoder) == ["Identity"] * 2 + ["SqueezeExcitation"] * 2
+    assert names(both.attention_at(i) for i in range(3)) == ["Identity", "Identity", "AdditiveGate"]
+    assert net(encoder="se", levels=[3]).architecture["skips"] == "identity"
+
+
+def test_the_only_skip_is_attended():
+    assert names([AttentionUNet(channels=(4, 8)).attention_at(0)]) == ["AdditiveGate"]
+
+
+def test_errors_say_where():
+    for wrong, where in [
+        ({"skips": {1: "gat"}}, r"skips, level 1: no attention mechanism is called 'gat' \(did you mean gate\?\)"),
+        ({"encoder": "gate"}, "encoder, level 1: attention 'gate' needs the decoder's coarser signal"),
+        ({"bottleneck": {1: "se"}}, "bottleneck: expected a mapping of one wrapper"),
+        ({"skips": {1: "gate", "residual": "se"}}, "skips, level 1: expected a mapping of one wrapper"),
+        ({"decoder": "se,eca"}, r"decoder, level 2: .* \(write several as a list: \[se, gate\]\)"),
+    ]:
+        with pytest.raises(ValueError, match=where):
+            net(**wrong)
 
 
 def test_the_start_is_passed_on():
@@ -136,6 +168,7 @@ def test_presence_is_told_where_encoding_stands_alone():
     skip = both.encoder[1](both.encoder[0](x))
     torch.testing.assert_close(presence[0], both.attention_at(1).presence(skip))
     assert net().presence_tellers() == {}
+    assert sorted(net(skips=["encoding"]).presence_tellers()) == [1, 2]
 
 
 def test_presets():
@@ -179,7 +212,7 @@ def test_weights_of_channels_depend_on_the_image(name, place):
     assert float((seen[0] - first).abs().max()) > 0.001
 
 
-@pytest.mark.parametrize("spec", ["encoding", ["se", "encoding"], {"residual": "encoding"}])
+@pytest.mark.parametrize("spec", ["encoding", ["encoding"], ["se", "encoding"], {"residual": "encoding"}])
 @pytest.mark.parametrize("place", ["skips", "bottleneck", "encoder"])
 def test_every_parameter_of_encoding_learns_wherever_it_sits(place, spec):
     """One without a gradient would stop a training on several devices."""

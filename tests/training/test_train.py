@@ -220,7 +220,7 @@ def test_wrong_configurations(cohort, tmp_path):
         train(config(tmp_path / "nowhere"), tmp_path / "run")
     with pytest.raises(ConfigError, match=r"no attention mechanism is called 'gat' \(did you mean gate\?\)"):
         train(config(cohort, attention=AttentionConfig(skips="gat")), tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"skips can be attended on levels 0 to 1, got \[7\]"):
+    with pytest.raises(ConfigError, match=r"levels are \[7\]: expected some of 0 to 2, the levels"):
         train(config(cohort, attention=AttentionConfig(levels=[7])), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

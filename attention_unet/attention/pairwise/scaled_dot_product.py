@@ -69,7 +69,13 @@ class PairwiseAttention(Attention):
 
     @torch.no_grad()
     def row(self, x: Tensor, gate: Tensor | None, voxel: Sequence[int]) -> Tensor:
-        """How one voxel of ``x`` (B, C, *S) spreads its attention: (B, 1, *Sk) on the grid of the keys, sum 1."""
+        """How one voxel of ``x`` (B, C, *S) spreads its attention: (B, 1, *Sk) on the grid of the keys, sum 1.
+
+        Raises:
+            ValueError: if there is no such voxel.
+        """
+        if len(voxel) != x.dim() - 2 or any(v not in range(n) for v, n in zip(voxel, x.shape[2:], strict=True)):
+            raise ValueError(f"no voxel {tuple(voxel)} on a grid of {tuple(x.shape[2:])}")
         source = self._bounded(self.source(x, gate), x.shape[2:])
         one = x
         for axis, place in enumerate(voxel):

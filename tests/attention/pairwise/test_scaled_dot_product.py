@@ -118,6 +118,12 @@ def test_row_of_a_voxel_sums_to_one_and_is_the_softmax():
     torch.testing.assert_close(row.flatten(1), torch.softmax(products, dim=1))
 
 
+def test_a_row_of_no_voxel():
+    for voxel in ((4, 0), (0,), (-1, 0)):
+        with pytest.raises(ValueError, match=r"no voxel .* on a grid of \(4, 3\)"):
+            trained(SelfAttention(2, 8)).row(image(1, 8, 4, 3), None, voxel)
+
+
 def test_keys_of_a_large_grid_are_averaged_and_it_is_said(caplog):
     tell_once.cache_clear()
     attention = SelfAttention(2, 8)
