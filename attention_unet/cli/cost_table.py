@@ -14,7 +14,7 @@ def print_costs(costs: Sequence[Cost], yardstick: Cost, console: Console) -> Non
     table = Table(box=box.MARKDOWN)
     table.add_column("mechanism", no_wrap=True)
     table.add_column("kind", no_wrap=True)
-    table.add_column("gated")
+    table.add_column("gated", no_wrap=True)
     for column in ("params", "MMAC", "share", "ms", "MiB", "step ms", "step MiB"):
         table.add_column(column, justify="right", no_wrap=True)
     for cost in [*costs, yardstick]:
@@ -30,5 +30,5 @@ def print_costs(costs: Sequence[Cost], yardstick: Cost, console: Console) -> Non
             f"{1e3 * cost.step_seconds:,.1f}",
             f"{cost.step_bytes / 2**20:,.1f}",
         )
-    console.width = max(console.width, 110)  # a narrow terminal wraps lines, which is better than cut numbers
+    console.width = max(console.width, 120)  # a narrow terminal wraps lines, which is better than cut numbers
     console.print(table)
