@@ -202,7 +202,7 @@ def test_a_budget_in_minutes_is_kept(cohort, tmp_path):
     chosen = dataclasses.replace(config(cohort), training=TrainingConfig(minutes=0.1, validations=3))
     train(chosen, tmp_path / "run")
     minutes = [float(row["minutes"]) for row in csv.DictReader((tmp_path / "run" / "history.csv").open())]
-    assert 0.05 < minutes[-1] < 0.45  # far from the hundred epochs without a budget; a loaded machine overruns it
+    assert 0.05 < minutes[-1] < 0.2
 
 
 def test_a_loss_that_is_no_number_stops_the_run(cohort, tmp_path):
