@@ -55,7 +55,7 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
             done=done,
         )
     log.info("%d predicted, %d failed; they lie in %s", len(left) - len(failed), len(failed), output)
-    if options.attention_maps and not model.network.attended_levels():
+    if options.attention_maps and not model.network.has_maps():
         log.info("this model attends neither its skips nor its bottleneck: there are no maps to write")
     return _report_failures(failed)
 

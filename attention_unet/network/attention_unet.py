@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, get_args
+from typing import Any
 
 from attention_unet.attention import Attention, Init, Place, Spec, build_at
 from attention_unet.dimensions import CONV, per_axis
@@ -65,7 +65,7 @@ class AttentionUNet(UNet):
         deep_supervision: bool = True,
     ) -> None:
         depth = len(channels)
-        step, kernel = _check(dims, channels, strides, kernels, block, init)
+        step, kernel = _check(dims, channels, strides, kernels, block)
         wanted = range(depth) if levels is None else levels
         if not list(wanted) or any(level not in range(depth) for level in wanted):
             raise ValueError(
@@ -238,7 +238,6 @@ def _check(
     strides: Sequence[Sizes] | None,
     kernels: Sequence[Sizes] | None,
     block: str,
-    init: str,
 ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
     """Strides and kernels of the levels, one number an axis."""
     depth = len(channels)
@@ -246,8 +245,6 @@ def _check(
         raise ValueError(f"dims must be 2 or 3, got {dims}")
     if block not in BLOCKS:
         raise ValueError(f"no block is called {block!r}; there are {', '.join(BLOCKS)}")
-    if init not in get_args(Init):
-        raise ValueError(f"attention starts {' or '.join(get_args(Init))}, not {init!r}")
     if depth < 2:
         raise ValueError(f"channels must name at least two levels, got {list(channels)}")
     strides = [2] * (depth - 1) if strides is None else list(strides)

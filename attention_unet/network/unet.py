@@ -104,10 +104,9 @@ class UNet(nn.Module):
             raise TypeError(f"level {level} holds no attention")
         return attention
 
-    def attended_levels(self) -> dict[int, str]:
-        """By level, the class of the attention on its skip or at the bottleneck; without those that attend nothing."""
-        found = {level: self.attention_at(level) for level in range(len(self.encoder))}
-        return {level: type(a).__name__ for level, a in found.items() if a.kind != "identity"}
+    def has_maps(self) -> bool:
+        """Whether anything is attended on a skip or at the bottleneck."""
+        return any(self.attention_at(level).kind != "identity" for level in range(len(self.encoder)))
 
     def presence_tellers(self) -> dict[int, ContextEncoding]:
         """By level, the attention that learns which classes are in the image."""

@@ -259,4 +259,4 @@ def test_others_do_without_a_gate(name):
     if not attention.needs_gate:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            attention(torch.randn(1, 6, 8, 8))
+            assert attention(torch.randn(1, 6, 8, 8)).features.shape == (1, 6, 8, 8)

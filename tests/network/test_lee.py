@@ -54,5 +54,8 @@ def test_takes_any_size_and_gives_maps_of_every_level():
 
 
 def test_architecture_rebuilds_the_network():
-    net = AttentionUNet.lee(2, 1, 3, CHANNELS)
-    LeeAttentionUNet(**net.architecture).load_state_dict(net.state_dict())
+    net = AttentionUNet.lee(2, 1, 3, CHANNELS).eval()
+    again = LeeAttentionUNet(**net.architecture).eval()
+    again.load_state_dict(net.state_dict())
+    x = torch.randn(1, 1, 16, 16)
+    assert torch.equal(net(x), again(x))

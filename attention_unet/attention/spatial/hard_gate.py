@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Init, gate_or_error
+from attention_unet.attention.base import Attended, gate_or_error
 from attention_unet.attention.spatial.additive_gate import AdditiveGate
 from attention_unet.dimensions import cut_to
 
@@ -25,23 +25,12 @@ class HardGate(AdditiveGate):
         channels: channels C of the skip x.
         gate_channels: channels Cg of the gating signal.
         stride: how much coarser the gate's grid is than that of x, for each axis.
-        temperature: tau; the gradient is sharper and noisier the lower it is.
         init: as of ``AdditiveGate``: "open" lets about 95 % of the cells pass.
     """
 
     kind: str = "spatial"
 
-    def __init__(
-        self,
-        dims: int,
-        channels: int,
-        gate_channels: int,
-        stride: int | tuple[int, ...] = 2,
-        temperature: float = 2 / 3,
-        init: Init = "open",
-    ) -> None:
-        super().__init__(dims, channels, gate_channels, stride, init=init)
-        self.temperature = temperature
+    temperature = 2 / 3  # the gradient is sharper and noisier the lower it is
 
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
         """Gate ``x`` (B, C, *S) by ``gate`` (B, Cg, *Sg); weights are (B, 1, *S), each 0 or 1.
