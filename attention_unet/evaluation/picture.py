@@ -117,5 +117,5 @@ def _draw_row(row: Sequence[Axes], scene: Scene, colours: ListedColormap, classe
         if i == 3 and scene.attention is not None:
             axes.set_title(f"attention, level {scene.attention[0]} (0 to {highest})", fontsize=9)
             axes.imshow(slices[3], cmap="inferno", vmin=0, vmax=highest, origin="lower", aspect=aspect)
-            axes.contour(slices[1] > 0, levels=[0.5], colors="white", linewidths=0.7)
+            axes.contour(slices[1] > 0, levels=[0.5], colors="deepskyblue", linewidths=0.9)
     row[0].set_ylabel(scene.title, fontsize=8)
