@@ -25,7 +25,7 @@ class Budget:
     seconds: float | None
     reserve: float = 0.0
     elapsed_before: float = 0.0
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
 
     @classmethod
     def of(cls, config: TrainingConfig, training_cases: int) -> "Budget":

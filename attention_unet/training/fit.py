@@ -80,7 +80,8 @@ def fit(training: Training, standing: Standing) -> bool:
             return False
 
         learning_rate = config.learning_rate * learning_rate_factor(progress, config.warmup)
-        if progress >= (standing.validations + 1) / config.validations:
+        learned = learner.step > 0  # the least budget buys a step: what has learned nothing is no model
+        if learned and progress >= (standing.validations + 1) / config.validations:
             save(training, standing)
             began = time.monotonic()
             if not validate_and_record(training, standing, learning_rate):
@@ -92,7 +93,7 @@ def fit(training: Training, standing: Standing) -> bool:
             due = int(now * config.validations + 1e-9)
             standing.validations = config.validations if progress >= 1 else min(due, config.validations - 1)
             save(training, standing)
-        if progress >= 1:
+        if learned and progress >= 1:
             return True
 
         began = time.monotonic()
