@@ -62,7 +62,7 @@ ALTERATIONS = [
     ("pairwise/scaled_dot_product.py", "(0, fused - part.shape[2])", "(fused - part.shape[2], 0)", "pairwise/test_scaled_dot_product.py"),
     ("pairwise/scaled_dot_product.py", "keys.transpose(1, 2) * self.scale, dim=2).sum(dim=1)", "keys.transpose(1, 2) * self.scale, dim=1).sum(dim=1)", "pairwise/test_scaled_dot_product.py"),
     ("pairwise/self_attention.py", "x + self.gamma * gathered", "self.gamma * gathered", "pairwise/test_scaled_dot_product.py"),
-    ("pairwise/nonlocal_block.py", "return x", "return x.flip(2)", "pairwise/test_scaled_dot_product.py"),
+    ("pairwise/nonlocal_block.py", "return x", "return x.flip(1)", "pairwise/test_scaled_dot_product.py"),
     ("pairwise/cross_attention.py", "x + self.project(gathered)", "self.project(gathered)", "pairwise/test_scaled_dot_product.py"),
     ("pairwise/cross_attention.py", "self.gather(x, self.source(x, gate))", "self.gather(x, self.source(x, gate).flip(2))", "pairwise/test_scaled_dot_product.py"),
     ("pairwise/deformable.py", "torch.softmax(logit, dim=1)", "torch.sigmoid(logit)", "pairwise/test_deformable.py"),
