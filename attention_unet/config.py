@@ -26,7 +26,8 @@ class DataConfig:
         patch: voxels of a training patch and of a prediction window on the same axes; planned if not given.
         patch_voxels: the size to plan a patch for, in voxels.
         foreground_share: share of patches centred on a voxel of a class, each class being equally likely.
-        workers: processes that prepare patches; 0 prepares them in the training process.
+        workers: processes that read patches; 0 reads them in the training process. If not given, 4 a GPU, and none on
+            a CPU, where they would take from the network what they give.
         cache: folder for preprocessed cases; "cache" beside the run folder if not given.
     """
 
@@ -39,7 +40,7 @@ class DataConfig:
     patch: list[int] | None = None
     patch_voxels: int = 110_592
     foreground_share: float = 0.33
-    workers: int = 1
+    workers: int | None = None
     cache: str | None = None
 
 
@@ -201,7 +202,7 @@ def check(config: Config) -> None:
         demand(triple is None or (len(triple) == 3 and min(triple) > 0), name, triple, "three positive numbers")
     demand(data.patch_voxels >= 512, "data.patch_voxels", data.patch_voxels, "at least 512")
     demand(0 <= data.foreground_share <= 1, "data.foreground_share", data.foreground_share, "0 to 1")
-    demand(data.workers >= 0, "data.workers", data.workers, "0 or more")
+    demand(data.workers is None or data.workers >= 0, "data.workers", data.workers, "0 or more")
     for f in dataclasses.fields(augmentation):
         if f.type is float and f.name != "rotation_degrees":
             value = getattr(augmentation, f.name)

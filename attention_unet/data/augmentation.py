@@ -1,79 +1,197 @@
-"""Random changes of training patches, built from MONAI's transforms with the probabilities of the configuration."""
+"""Random changes of training patches: drawn for each patch by itself, made to a batch where the network computes.
+
+What is drawn follows from the patch's number alone, so that neither batches nor processes change it; and as it is made
+on the network's device, a fast device does not wait for slow processes.
+"""
 
 import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from monai.transforms import (
-    Compose,
-    RandAdjustContrastd,
-    RandAffined,
-    RandBiasFieldd,
-    RandFlipd,
-    RandGaussianNoised,
-    RandGaussianSmoothd,
-    RandScaleIntensityd,
-    RandScaleIntensityFixedMeand,
-    RandSimulateLowResolutiond,
-)
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
 
 from attention_unet.config import AugmentationConfig
-from attention_unet.dimensions import INTERPOLATION
+from attention_unet.data.appearance import blurred, brightened, coarsened, contrasted, curved, noisy, shaded
+from attention_unet.data.labels import Labels
+from attention_unet.data.plan import Plan
 
 AXES = ("left-right", "back-front", "down-up")
-BOTH = ("image", "target")
+THICK = 3.0  # slices this many times thicker than wide are turned within themselves only
+NODES = 4  # of a bias field along each axis
 
 
-def spatial_change(config: AugmentationConfig, patch: tuple[int, ...]) -> Compose:
-    """Rotation and scaling, always applied: of a patch with a margin, (C, *S), to its inner part of ``patch``."""
-    dims = len(patch)
-    angle = math.radians(config.rotation_degrees)
-    # MONAI scales the sampling grid: to show things larger, the grid shrinks.
-    smallest, largest = config.scale
-    return Compose(
-        [
-            RandAffined(
-                BOTH,
-                prob=1.0,
-                rotate_range=[(-angle, angle)] * (3 if dims == 3 else 1),
-                scale_range=[(1 / largest - 1, 1 / smallest - 1)] * dims,
-                spatial_size=patch,
-                mode=("bilinear", "nearest"),
-                padding_mode="zeros",
-            )
-        ]
-    )
+class Placement(NamedTuple):
+    """How a patch lies in its case.
+
+    Attributes:
+        sampling: from voxels of the patch to voxels of the case, both counted from the middle, (dims, dims).
+        moved: whether that is more than mirroring.
+    """
+
+    sampling: NDArray[np.float64]
+    moved: bool
+
+    def reach(self, patch: Sequence[int]) -> list[int]:
+        """Edges of the box, about the same middle, that the patch looks at; as even or odd as those of the patch."""
+        extent = np.abs(self.sampling) @ patch
+        return [edge + 2 * max(math.ceil((far - edge) / 2), 0) for far, edge in zip(extent, patch, strict=True)]
 
 
-def margin(config: AugmentationConfig, patch: tuple[int, ...]) -> tuple[int, ...]:
-    """Size of what a changed patch may look at: the box about the patch turned and zoomed out the farthest."""
-    turn = math.radians(min(config.rotation_degrees, 45.0))
-    diagonal = math.sqrt(sum(edge**2 for edge in patch))
-    reach = [
-        min(edge * math.cos(turn) + math.sin(turn) * math.sqrt(diagonal**2 - edge**2), diagonal) / config.scale[0]
-        for edge in patch
-    ]
-    return tuple(max(math.ceil(r), edge) for r, edge in zip(reach, patch, strict=True))
+class Change(NamedTuple):
+    """What happens to the values of a patch's image; for a batch every entry has one more axis in front.
+
+    Attributes:
+        blur: standard deviation in voxels, (C,); 0 for none.
+        bias: logarithm of a field, (C, 4, ...); 0 for none.
+        brightness: factor, (C,); 1 for none.
+        contrast: factor, (C,); 1 for none.
+        gamma: exponent, (C,); 1 for none.
+        low_resolution: share of voxels kept along an axis, (1,); 1 for none.
+        noise: standard deviation, (C,); 0 for none.
+        seed: of the noise, (1,).
+    """
+
+    blur: Tensor
+    bias: Tensor
+    brightness: Tensor
+    contrast: Tensor
+    gamma: Tensor
+    low_resolution: Tensor
+    noise: Tensor
+    seed: Tensor
 
 
-def appearance_change(config: AugmentationConfig, axes: tuple[int, ...]) -> Compose:
-    """Everything that keeps the grid: mirroring of image and target, and changes of the image's values.
+class Augmentation:
+    """Draws changes and makes them.
 
     Args:
-        config: probabilities.
-        axes: RAS+ axes of the patch, in order: (0, 1, 2), or those within the slice of a 2-D network.
+        config: probabilities and ranges.
+        plan: of patches and their voxel size: turning happens in millimetres.
     """
-    flips = [RandFlipd(BOTH, prob=0.5, spatial_axis=i) for i, a in enumerate(axes) if AXES[a] in config.flip_axes]
-    sigma = (0.5, 1.0)
-    return Compose(
-        [
-            *flips,
-            RandGaussianSmoothd("image", prob=config.blur, sigma_x=sigma, sigma_y=sigma, sigma_z=sigma),
-            RandBiasFieldd("image", prob=config.bias_field, degree=3, coeff_range=(0.0, 0.2)),
-            RandScaleIntensityd("image", prob=config.brightness, factors=(-0.25, 0.25)),
-            RandScaleIntensityFixedMeand("image", prob=config.contrast, factors=(-0.25, 0.25), preserve_range=True),
-            RandAdjustContrastd("image", prob=config.gamma, gamma=(0.7, 1.5), retain_stats=True),
-            RandSimulateLowResolutiond(
-                "image", prob=config.low_resolution, zoom_range=(0.5, 1.0), upsample_mode=INTERPOLATION[len(axes)]
-            ),
-            RandGaussianNoised("image", prob=config.noise, std=0.3),
-        ]
-    )
+
+    def __init__(self, config: AugmentationConfig, plan: Plan) -> None:
+        self.config = config
+        self.channels = len(plan.channels)
+        self.labels = plan.labels
+        axes = [axis for axis in range(3) if axis != plan.slice_axis]
+        self.patch = tuple(plan.patch[axis] for axis in axes)
+        self.spacing_mm = np.array(plan.preprocessing.spacing_mm)[axes]
+        self.may_mirror = np.array([AXES[axis] in config.flip_axes for axis in axes])
+
+    def draw_placement(self, random: np.random.RandomState) -> Placement:
+        """Draw how one patch is turned, zoomed and mirrored."""
+        config, dims = self.config, len(self.patch)
+        mirror = np.where(self.may_mirror & (random.uniform(size=dims) < 0.5), -1.0, 1.0)
+        if random.uniform() >= config.affine:
+            return Placement(np.diag(mirror), False)
+        turn = math.radians(config.rotation_degrees)
+        matrix = np.diag(self.spacing_mm * mirror / random.uniform(config.scale[0], config.scale[1], size=dims))
+        for a, b in self._planes():
+            angle = random.uniform(-turn, turn)
+            rotation = np.eye(dims)
+            rotation[[a, a, b, b], [a, b, a, b]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
+            matrix = rotation @ matrix
+        return Placement(np.diag(1 / self.spacing_mm) @ matrix, True)
+
+    def draw_change(self, random: np.random.RandomState) -> Change:
+        """Draw what happens to the values of one patch."""
+        config, each = self.config, (self.channels,)
+
+        def drawn(probability: float, low: float, high: float, none: float, size: tuple[int, ...]) -> Tensor:
+            happens = random.uniform() < probability
+            values = random.uniform(low, high, size) if happens else np.full(size, none)
+            return torch.as_tensor(values, dtype=torch.float32)
+
+        return Change(
+            blur=drawn(config.blur, 0.5, 1.0, 0.0, each),
+            bias=drawn(config.bias_field, -0.4, 0.4, 0.0, (*each, *[NODES] * len(self.patch))),
+            brightness=drawn(config.brightness, 0.75, 1.25, 1.0, each),
+            contrast=drawn(config.contrast, 0.75, 1.25, 1.0, each),
+            gamma=drawn(config.gamma, 0.7, 1.5, 1.0, each),
+            low_resolution=drawn(config.low_resolution, 0.5, 1.0, 1.0, (1,)),
+            noise=drawn(config.noise, 0.0, 0.3, 0.0, each),
+            seed=torch.tensor([random.randint(2**31)]),
+        )
+
+    def place(self, image: Tensor, target: Tensor, placement: Placement) -> tuple[Tensor, Tensor]:
+        """Turn, zoom and mirror one patch.
+
+        Classes are sampled linearly like the image, and a voxel goes to the likeliest, as in the preparation of cases.
+
+        Args:
+            image: (C, *reach) float32, the box that the placement looks at.
+            target: (T, *reach) of integers.
+            placement: of the patch in it.
+
+        Returns:
+            Image (C, *patch) and target (T, *patch), uint8.
+        """
+        if not placement.moved:
+            mirrored = [1 + int(axis) for axis in np.flatnonzero(np.diag(placement.sampling) < 0)]
+            return image.flip(mirrored), target.flip(mirrored)
+        both = torch.cat([image, class_shares(target, self.labels).to(image.dtype)])
+        # Plane by plane, as a batch of them, because torch shares out batches to threads, and nothing smaller.
+        grid = self._looked_at(placement, image.shape[1:]).unsqueeze(1).to(image.device)
+        planes = F.grid_sample(both.expand(len(grid), *both.shape), grid, "bilinear", align_corners=False)
+        sampled = planes.squeeze(2).movedim(0, 1)
+        return sampled[: len(image)], likeliest(sampled[len(image) :], self.labels)
+
+    def change(self, image: Tensor, change: Change) -> Tensor:
+        """Change the values of a batch of images (B, C, *S); the change is in main memory."""
+
+        def made(make: Callable[..., Tensor], none: float, strength: Tensor, *more: Tensor) -> Tensor:
+            rows = (strength != none).flatten(1).any(dim=1)
+            if not rows.any():
+                return image
+            there = rows.nonzero()[:, 0].to(image.device)
+            changed = make(image[there], *(s[rows].to(image.device) for s in (strength, *more)))
+            return image.index_copy(0, there, changed)
+
+        image = made(blurred, 0, change.blur)
+        image = made(shaded, 0, change.bias)
+        image = made(brightened, 1, change.brightness)
+        image = made(contrasted, 1, change.contrast)
+        image = made(curved, 1, change.gamma)
+        image = made(coarsened, 1, change.low_resolution)
+        return made(noisy, 0, change.noise, change.seed)
+
+    def _looked_at(self, placement: Placement, source: Sequence[int]) -> Tensor:
+        """Where in its source each voxel of the patch looks, (*patch, dims), counted as ``grid_sample`` does: edges
+        of voxels from -1 to 1, axes from the last to the first."""
+        looked_at = torch.zeros(())
+        for axis, edge in enumerate(self.patch):
+            from_middle = torch.arange(edge) - (edge - 1) / 2
+            step = torch.from_numpy(2 * placement.sampling[:, axis] / np.array(source)).flip(0).float()
+            along = [edge if i == axis else 1 for i in range(len(self.patch))]
+            looked_at = looked_at + (from_middle[:, None] * step).reshape(*along, -1)
+        return looked_at
+
+    def _planes(self) -> list[tuple[int, int]]:
+        """Pairs of axes that are turned into each other."""
+        if len(self.patch) == 2:
+            return [(0, 1)]
+        thick = int(self.spacing_mm.argmax())
+        a, b = [axis for axis in range(3) if axis != thick]
+        if self.spacing_mm[thick] > THICK * max(self.spacing_mm[a], self.spacing_mm[b]):
+            return [(a, b)]
+        return [(0, 1), (0, 2), (1, 2)]
+
+
+def class_shares(target: Tensor, labels: Labels) -> Tensor:
+    """Which voxels (classes, *S) belong to each class, of a target (T, *S)."""
+    if labels.overlapping:
+        return target > 0
+    numbers = torch.arange(1, len(labels.names) + 1, device=target.device)
+    return target == numbers.reshape(-1, *[1] * (target.ndim - 1))
+
+
+def likeliest(shares: Tensor, labels: Labels) -> Tensor:
+    """Target (T, *S) of the share (classes, *S) that each class has in a voxel; the rest is background."""
+    if labels.overlapping:
+        return (shares > 0.5).to(torch.uint8)
+    largest, index = shares.max(dim=0, keepdim=True)
+    return torch.where(largest > 1 - shares.sum(dim=0, keepdim=True), index + 1, 0).to(torch.uint8)

@@ -3,6 +3,7 @@ all that is random about it follows from the seed and n alone."""
 
 import signal
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,67 +12,75 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from attention_unet.config import AugmentationConfig
-from attention_unet.data.augmentation import appearance_change, margin, spatial_change
+from attention_unet.data.augmentation import Augmentation, Change, Placement
 from attention_unet.data.cache import CachedCase
+from attention_unet.data.plan import Plan
 
 
-class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
+class Patch(NamedTuple):
+    """A patch and what is still to be done to it, on the network's device.
+
+    Attributes:
+        image: (C, *reach) float32: the patch and what lies about it as far as its placement looks.
+        target: (T, *reach) uint8.
+        placement: of the patch in these.
+        change: of its values.
+    """
+
+    image: Tensor
+    target: Tensor
+    placement: Placement
+    change: Change
+
+
+class PatchDataset(Dataset[Patch]):
     """Endless patches, by number.
 
     Args:
         cases: prepared cases to draw from; every case is shown once before one is shown again.
-        patch: voxels along RAS+ axes.
-        slice_axis: the axis that patches for a 2-D network lose; None in 3-D.
+        plan: of the patches.
         foreground_share: share of patches centred on a voxel of a class.
-        augmentation: random changes; None for none.
+        augmentation: random changes.
         seed: of everything.
     """
 
     def __init__(
         self,
         cases: Sequence[CachedCase],
-        patch: tuple[int, int, int],
-        slice_axis: int | None,
+        plan: Plan,
         foreground_share: float,
-        augmentation: AugmentationConfig | None,
+        augmentation: AugmentationConfig,
         seed: int,
     ) -> None:
         self.cases = cases
+        self.patch = plan.patch
+        self.slice_axis = plan.slice_axis
         self.foreground_share = foreground_share
-        self.augmentation = augmentation
+        self.augmentation = Augmentation(augmentation, plan)
         self.seed = seed
-        self.patch = patch
-        self.slice_axis = slice_axis
-        axes = tuple(axis for axis in range(3) if axis != slice_axis)
-        if augmentation is not None:
-            inner = tuple(patch[axis] for axis in axes)
-            wide = list(patch)
-            for axis, size in zip(axes, margin(augmentation, inner), strict=True):
-                wide[axis] = size
-            self.wide = tuple(wide)
-            self.spatial = spatial_change(augmentation, inner)
-            self.appearance = appearance_change(augmentation, axes)
         self._shuffled: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, dtype=np.int64))
 
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        """Patch ``number``: image (C, *S) float32 and target (T, *S) uint8."""
+    def __getitem__(self, number: int) -> Patch:
+        """Patch ``number``."""
         random = np.random.RandomState([self.seed, number % 2**32])
         epoch, place = divmod(number, len(self.cases))
         case = self.cases[int(self._order(epoch)[place])]
         start = box_start(self._draw_centre(case, random), self.patch, case.image.shape[1:])
-        moved = self.augmentation is not None and random.uniform() < self.augmentation.affine
-        size = self.wide if moved else self.patch
-        start = [s - (w - edge) // 2 for s, w, edge in zip(start, size, self.patch, strict=True)]
-        image, target = torch.from_numpy(cut(case.image, start, size)), torch.from_numpy(cut(case.target, start, size))
+        placement = self.augmentation.draw_placement(random)
+        reach = placement.reach(self.augmentation.patch)
+        if self.slice_axis is not None:
+            reach.insert(self.slice_axis, 1)
+        if placement.moved:  # no farther than the case goes; what lies beyond is 0 anyway
+            ends = [
+                max(2 * s + edge, 2 * (n - s) - edge)
+                for s, edge, n in zip(start, self.patch, case.image.shape[1:], strict=True)
+            ]
+            reach = [min(far, end) for far, end in zip(reach, ends, strict=True)]
+        start = [s + (edge - far) // 2 for s, far, edge in zip(start, reach, self.patch, strict=True)]
+        image, target = (torch.from_numpy(cut(array, start, reach)) for array in (case.image, case.target))
         if self.slice_axis is not None:
             image, target = image.squeeze(1 + self.slice_axis), target.squeeze(1 + self.slice_axis)
-        if self.augmentation is None:
-            return image, target
-        item = {"image": image, "target": target.float() if moved else target}
-        for change in [self.spatial, self.appearance] if moved else [self.appearance]:
-            change.set_random_state(seed=random.randint(2**31))
-            item = change(item)
-        return torch.as_tensor(item["image"]).float(), torch.as_tensor(item["target"]).to(torch.uint8)
+        return Patch(image, target, placement, self.augmentation.draw_change(random))
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if self._shuffled[0] != epoch:
@@ -116,15 +125,33 @@ class ShareOfNumbers(Sampler[list[int]]):
             step += 1
 
 
-def load_patches(patches: PatchDataset, numbers: ShareOfNumbers, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Loader of batches (B, C, *S) and (B, T, *S)."""
-    return DataLoader(
+def load_patches(
+    patches: PatchDataset, numbers: ShareOfNumbers, workers: int | None, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of images (B, C, *patch) and targets (B, T, *patch), changed and on the device, without end.
+
+    Args:
+        patches: to take.
+        numbers: which of them, batch after batch.
+        workers: processes that read them; 0 reads them in this one; None for what suits the device.
+        device: to change them on.
+    """
+    if workers is None:
+        workers = 0 if device.type == "cpu" else 4
+    loader = DataLoader(
         patches,
         batch_sampler=numbers,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_leave_interrupts,
+        collate_fn=list,  # the boxes they were cut from differ in size
     )
+    augmentation = patches.augmentation
+    for batch in loader:
+        placed = [augmentation.place(p.image.to(device), p.target.to(device), p.placement) for p in batch]
+        image, target = (torch.stack(parts) for parts in zip(*placed, strict=True))
+        change = Change(*(torch.stack(parts) for parts in zip(*(p.change for p in batch), strict=True)))
+        yield augmentation.change(image, change), target
 
 
 def _leave_interrupts(worker: int) -> None:

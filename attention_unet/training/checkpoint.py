@@ -13,7 +13,7 @@ from torch import Tensor
 from attention_unet.atomic import replacing
 from attention_unet.errors import ModelError
 
-FORMAT = 2
+FORMAT = 3
 STATE = "last.pt"  # name of the file in a run folder
 
 
@@ -38,25 +38,38 @@ class LearnerState:
     device_generator: Tensor | None = None
 
 
+@dataclass
+class LoopState:
+    """What the loop itself remembers.
+
+    Attributes:
+        validations: made.
+        loss: smoothed.
+        rate: patches a second, smoothed.
+        waiting: share of a step spent waiting for its patches, smoothed.
+    """
+
+    validations: int = 0
+    loss: float = float("nan")
+    rate: float = float("nan")
+    waiting: float = float("nan")
+
+
 @dataclass(frozen=True)
 class TrainingState:
     """Where a training stands.
 
     Attributes:
-        validations: validations made.
+        loop: what the loop remembers.
         elapsed: seconds taken.
         reserve: seconds that the latest validation took.
-        loss: as shown, smoothed.
-        rate: patches a second, as shown, smoothed.
         history: rows of history.csv so far.
         learner: what is learned.
     """
 
-    validations: int
+    loop: LoopState
     elapsed: float
     reserve: float
-    loss: float
-    rate: float
     history: list[dict[str, float]]
     learner: LearnerState
 
@@ -64,7 +77,7 @@ class TrainingState:
 def save_state(path: Path, state: TrainingState) -> None:
     """Write the state in one piece: tensors and plain values only."""
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT, **vars(state), "learner": vars(state.learner)}, buffer)
+    torch.save({"format": FORMAT, **vars(state), "loop": vars(state.loop), "learner": vars(state.learner)}, buffer)
     with replacing(path) as partial:
         partial.write_bytes(buffer.getvalue())
 
@@ -81,7 +94,8 @@ def load_state(path: Path) -> TrainingState:
             raise ModelError(
                 f"{path}: is of another format: this version reads {FORMAT}; resume with the version that wrote it"
             )
-        return TrainingState(**{**content, "learner": LearnerState(**content["learner"])})
+        loop, learner = LoopState(**content.pop("loop")), LearnerState(**content.pop("learner"))
+        return TrainingState(loop=loop, learner=learner, **content)
     except FileNotFoundError as error:
         raise ModelError(
             f"{path}: is not there: the run was stopped before it saved; start it again in a new --run"

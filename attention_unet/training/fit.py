@@ -15,7 +15,7 @@ from attention_unet.data.cases import Case
 from attention_unet.data.plan import Plan
 from attention_unet.inference.model import save_model
 from attention_unet.training.budget import Budget, learning_rate_factor
-from attention_unet.training.checkpoint import STATE, TrainingState, save_state
+from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, save_state
 from attention_unet.training.learner import Learner
 from attention_unet.training.monitor import Monitor
 from attention_unet.training.validation import mean_dice, validate
@@ -52,21 +52,12 @@ class Training:
     stop: Callable[[], bool]
 
 
-@dataclass
-class Standing:
-    """What the loop itself remembers: validations made, and the smoothed loss and patches a second."""
-
-    validations: int = 0
-    loss: float = float("nan")
-    rate: float = float("nan")
-
-
-def fit(training: Training, standing: Standing) -> bool:
+def fit(training: Training, loop: LoopState) -> bool:
     """Train until the budget is spent, or until asked to stop; save the model and the state.
 
     Args:
         training: its parts.
-        standing: of the loop; new, or that of a run which is resumed.
+        loop: of the loop; new, or that of a run which is resumed.
 
     Returns:
         Whether the budget was spent. If not, the state is saved, and a resumed run goes on to the same numbers.
@@ -76,39 +67,41 @@ def fit(training: Training, standing: Standing) -> bool:
     while True:
         progress, stopping = agree(learner.fabric, budget.progress(learner.step), training.stop())
         if stopping:
-            save(training, standing)
+            save(training, loop)
             return False
 
         learning_rate = config.learning_rate * learning_rate_factor(progress, config.warmup)
         learned = learner.step > 0  # the least budget buys a step: what has learned nothing is no model
-        if learned and progress >= (standing.validations + 1) / config.validations:
-            save(training, standing)
+        if learned and progress >= (loop.validations + 1) / config.validations:
+            save(training, loop)
             began = time.monotonic()
-            if not validate_and_record(training, standing, learning_rate):
+            if not validate_and_record(training, loop, learning_rate):
                 return False
             saved_at = time.monotonic()
             budget.reserve = saved_at - began
             # Validations that fell due during this one are left out, but never the last.
             now, _ = agree(learner.fabric, budget.progress(learner.step), False)
             due = int(now * config.validations + 1e-9)
-            standing.validations = config.validations if progress >= 1 else min(due, config.validations - 1)
-            save(training, standing)
+            loop.validations = config.validations if progress >= 1 else min(due, config.validations - 1)
+            save(training, loop)
         if learned and progress >= 1:
             return True
 
         began = time.monotonic()
         image, target = next(training.batches)
-        standing.loss = smoothed(standing.loss, learner.learn(image, target, learning_rate))
-        standing.rate = smoothed(standing.rate, config.batch / (time.monotonic() - began))
+        waited = time.monotonic() - began
+        loop.loss = smoothed(loop.loss, learner.learn(image, target, learning_rate))
+        took = time.monotonic() - began
+        loop.rate = smoothed(loop.rate, config.batch / took)
+        loop.waiting = smoothed(loop.waiting, waited / took)
         if monitor is not None:
-            left = budget.seconds_left(learner.step)
-            monitor.step(learner.step, progress, standing.loss, learning_rate, standing.rate, left)
+            monitor.step(learner.step, progress, loop, learning_rate, budget.seconds_left(learner.step))
         if time.monotonic() - saved_at > 60 * config.checkpoint_minutes:
-            save(training, standing)
+            save(training, loop)
             saved_at = time.monotonic()
 
 
-def validate_and_record(training: Training, standing: Standing, learning_rate: float) -> bool:
+def validate_and_record(training: Training, loop: LoopState, learning_rate: float) -> bool:
     """Score the held-out cases, each process its share, record the result and save the averaged weights.
 
     The weights saved are the averaged ones of the latest validation, not the best on the held-out cases: choosing by
@@ -139,8 +132,9 @@ def validate_and_record(training: Training, standing: Standing, learning_rate: f
             "step": learner.step,
             "minutes": training.budget.elapsed / 60,
             "learning_rate": learning_rate,
-            "loss": standing.loss,
-            "patches_a_second": standing.rate,
+            "loss": loop.loss,
+            "patches_a_second": loop.rate,
+            "waiting": loop.waiting,
             "dice": sum(defined) / len(defined) if defined else float("nan"),
             **{f"dice {name}": mean for name, mean in zip(names, means, strict=True)},
         }
@@ -150,15 +144,13 @@ def validate_and_record(training: Training, standing: Standing, learning_rate: f
     return True
 
 
-def save(training: Training, standing: Standing) -> None:
+def save(training: Training, loop: LoopState) -> None:
     """Write the state of the training, in the first process."""
     if training.monitor is not None:
         state = TrainingState(
-            validations=standing.validations,
+            loop=loop,
             elapsed=training.budget.elapsed,
             reserve=training.budget.reserve,
-            loss=standing.loss,
-            rate=standing.rate,
             history=training.monitor.history,
             learner=training.learner.state(),
         )

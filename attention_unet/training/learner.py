@@ -35,7 +35,7 @@ class Learner:
         self.step = 0
         self.network = network.to(fabric.device)
         self._averaged = AveragedModel(self.network, multi_avg_fn=moving_average(config.average))
-        optimizer = AdamW(decayed_and_not(self.network, config.weight_decay), lr=config.learning_rate)
+        optimizer = AdamW(decayed_and_not(self.network, config.weight_decay), lr=config.learning_rate, fused=True)
         self._wrapped, self.optimizer = fabric.setup(self.network, optimizer)
         self._loss = SegmentationLoss(overlapping)
         self._tells_presence = bool(self.network.presence_tellers())

@@ -13,6 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from attention_unet.atomic import write_text
 from attention_unet.evaluation.picture import Scene, draw_mosaic
+from attention_unet.training.checkpoint import LoopState
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +62,13 @@ class Monitor:
         self,
         step: int,
         progress: float,
-        loss: float,
+        loop: LoopState,
         learning_rate: float,
-        patches_a_second: float,
         seconds_left: float,
     ) -> None:
         """Show a training step."""
         status = (
-            f"step {step}  loss {loss:.3f}  Dice {self.dice}  {patches_a_second:.1f} patches/s  "
+            f"step {step}  loss {loop.loss:.3f}  Dice {self.dice}  {loop.rate:.1f} patches/s  "
             f"{readable_time(seconds_left)} left"
         )
         self.bar.update(self.task, completed=progress, status=status)
@@ -76,9 +76,10 @@ class Monitor:
             self.last_line = time.monotonic()
             log.info("%3.0f%%  %s", 100 * progress, status)
         if step % SCALARS_EVERY == 0:
-            self.board.add_scalar("loss/training", loss, step)
+            self.board.add_scalar("loss/training", loop.loss, step)
             self.board.add_scalar("learning_rate", learning_rate, step)
-            self.board.add_scalar("patches_a_second", patches_a_second, step)
+            self.board.add_scalar("patches_a_second", loop.rate, step)
+            self.board.add_scalar("waiting", loop.waiting, step)
 
     def validating(self) -> None:
         """Say that a validation is under way."""

@@ -25,10 +25,11 @@ from attention_unet.data.plan import Plan, make_plan, take_fingerprint
 from attention_unet.data.splits import Split, read_split, split_cases, write_split
 from attention_unet.devices import make_fabric, precision_of
 from attention_unet.errors import ConfigError, DataError, UserError
+from attention_unet.memory import reuse_freed_memory
 from attention_unet.network import AttentionUNet
 from attention_unet.training.budget import Budget
-from attention_unet.training.checkpoint import STATE, TrainingState, load_state
-from attention_unet.training.fit import Standing, Training, fit
+from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, load_state
+from attention_unet.training.fit import Training, fit
 from attention_unet.training.interruption import noticing_signals
 from attention_unet.training.learner import Learner
 from attention_unet.training.monitor import Monitor
@@ -74,6 +75,7 @@ def train(config: Config, run: Path, resume: bool = False, console: Console | No
     state = _claim_folder(run, config, resume)
     fabric = make_fabric(config.training)
     fabric.launch()
+    reuse_freed_memory()
     split, plan = _read_settled(run, dataset) if state else _settle(config, dataset)
     seed_everything(config.training.seed, workers=False, verbose=False)
     network = _build(plan)
@@ -83,20 +85,19 @@ def train(config: Config, run: Path, resume: bool = False, console: Console | No
     held_out = [case for case in dataset.cases if case.id in split.validation]
     patches = PatchDataset(
         _prepare_cases(config, training_cases, held_out, plan, run, fabric, console),
-        plan.patch,
-        plan.slice_axis,
+        plan,
         config.data.foreground_share,
         config.augmentation,
         config.training.seed,
     )
     learner = Learner(network, config.training, fabric, plan.labels.overlapping)
-    budget, standing = Budget.of(config.training, len(training_cases)), Standing()
+    budget, loop = Budget.of(config.training, len(training_cases)), LoopState()
     if state:
         learner.restore(state.learner)
         budget.elapsed_before, budget.reserve = state.elapsed, state.reserve
-        standing = Standing(state.validations, state.loss, state.rate)
+        loop = state.loop
     numbers = ShareOfNumbers(learner.step, config.training.batch, fabric.global_rank, fabric.world_size)
-    batches = iter(load_patches(patches, numbers, config.data.workers))
+    batches = load_patches(patches, numbers, config.data.workers, fabric.device)
     precision = precision_of(config.training.precision, fabric.device)
     monitor = None
     with noticing_signals() as caught, logging_to(run / "train.log", fabric.is_global_zero):
@@ -107,7 +108,7 @@ def train(config: Config, run: Path, resume: bool = False, console: Console | No
             run, config.training, plan, learner, batches, held_out, budget, monitor, precision, lambda: bool(caught)
         )
         try:
-            finished = fit(training, standing)
+            finished = fit(training, loop)
         finally:
             if monitor is not None:
                 monitor.close()

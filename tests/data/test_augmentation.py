@@ -3,69 +3,148 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from attention_unet.config import AugmentationConfig
-from attention_unet.data.augmentation import appearance_change, margin, spatial_change
+from attention_unet.data.augmentation import Augmentation, Change, Placement, class_shares, likeliest
+from attention_unet.data.labels import Labels
+from attention_unet.data.plan import Plan
+from attention_unet.data.preprocessing import Preprocessing
 
 OFF = {f.name: 0.0 for f in dataclasses.fields(AugmentationConfig) if f.type is float and f.name != "rotation_degrees"}
 APPEARANCE = ["noise", "blur", "bias_field", "brightness", "contrast", "gamma", "low_resolution"]
+EXCLUSIVE = Labels({"a": (1,), "b": (2,)}, (1, 2))
+OVERLAPPING = Labels({"whole": (1, 2), "core": (2,)}, (1, 2))
 
 
-def item(dims=3, seed=0):
-    grid = (12, 14, 10)[:dims]
-    random = np.random.RandomState(seed)
-    image = torch.from_numpy(random.normal(size=(1, *grid)).astype(np.float32))
-    return {"image": image, "target": torch.from_numpy((random.uniform(size=(1, *grid)) > 0.5).astype(np.uint8))}
+def augmentation(patch=(12, 14, 10), spacing=(1.0, 1.0, 1.0), slice_axis=None, labels=EXCLUSIVE, channels=1, **chances):
+    plan = Plan(tuple(f"c{i}" for i in range(channels)), labels, Preprocessing(spacing, False), patch, slice_axis, {})
+    return Augmentation(AugmentationConfig(**{**OFF, **chances}), plan)
+
+
+def drawn(of, seeds):
+    return [of.draw_placement(np.random.RandomState(seed)) for seed in seeds]
+
+
+def batch_of(*changes):
+    return Change(*(torch.stack(parts) for parts in zip(*changes, strict=True)))
 
 
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("name", APPEARANCE)
-def test_each_change_alters_the_image_and_never_the_target(name, dims):
-    change = appearance_change(AugmentationConfig(**{**OFF, name: 1.0}), axes=tuple(range(dims)))
-    change.set_random_state(seed=1)
-    before, after = item(dims), change(item(dims))
-    assert not torch.allclose(torch.as_tensor(after["image"]), before["image"])
-    assert torch.equal(torch.as_tensor(after["target"]), before["target"])
-    assert after["image"].shape == before["image"].shape
+def test_each_change_alters_the_image_of_its_patch_only(name, dims):
+    made = {"patch": (12, 14, 1), "slice_axis": 2} if dims == 2 else {}
+    some, none = augmentation(**made, channels=2, **{name: 1.0}), augmentation(**made, channels=2)
+    changes = [none.draw_change(np.random.RandomState(0)), some.draw_change(np.random.RandomState(1))]
+    image = torch.randn(2, 2, *some.patch, generator=torch.Generator().manual_seed(0))
+    after = some.change(image, batch_of(*changes))
+    assert after.shape == image.shape
+    assert torch.equal(after[0], image[0])
+    assert not torch.allclose(after[1, 0], image[1, 0], atol=1e-3)
+    assert not torch.allclose(after[1, 1], image[1, 1], atol=1e-3)
+
+
+def test_a_change_does_not_depend_on_its_batch():
+    every = augmentation(**dict.fromkeys(APPEARANCE, 0.7))
+    changes = [every.draw_change(np.random.RandomState(seed)) for seed in range(5)]
+    image = torch.randn(5, 1, *every.patch)
+    together = every.change(image, batch_of(*changes))
+    for i, change in enumerate(changes):
+        torch.testing.assert_close(every.change(image[i : i + 1], batch_of(change))[0], together[i])
 
 
 @pytest.mark.parametrize(("axis", "name"), enumerate(["left-right", "back-front", "down-up"]))
-def test_flips_only_the_axes_that_are_named(axis, name):
-    change = appearance_change(AugmentationConfig(**OFF, flip_axes=[name]), axes=(0, 1, 2))
-    before = item()["image"]
+def test_mirrors_only_the_axes_that_are_named(axis, name):
+    of = augmentation(flip_axes=[name])
+    image, target = torch.randn(1, *of.patch), torch.randint(0, 3, (1, *of.patch))
     seen = set()
-    for seed in range(12):
-        change.set_random_state(seed=seed)
-        after = torch.as_tensor(change(item())["image"])
-        seen.add("same" if torch.equal(after, before) else "flipped")
-        assert torch.equal(after, before) or torch.equal(after, before.flip(1 + axis))
-    assert seen == {"same", "flipped"}
+    for placement in drawn(of, range(12)):
+        after, after_target = of.place(image, target, placement)
+        mirrored = not torch.equal(after, image)
+        seen.add(mirrored)
+        assert torch.equal(after, image.flip(1 + axis) if mirrored else image)
+        assert torch.equal(after_target, target.flip(1 + axis) if mirrored else target)
+    assert seen == {True, False}
 
 
-def test_flip_axes_of_a_slice_are_those_of_the_patient():
-    change = appearance_change(AugmentationConfig(**OFF, flip_axes=["down-up"]), axes=(0, 2))
-    before = item(dims=2)["image"]
-    for seed in range(8):
-        change.set_random_state(seed=seed)
-        after = torch.as_tensor(change(item(dims=2))["image"])
-        assert torch.equal(after, before) or torch.equal(after, before.flip(2))
+def test_mirrored_axes_of_a_slice_are_those_of_the_patient():
+    of = augmentation(patch=(12, 1, 10), slice_axis=1, flip_axes=["down-up"])
+    image = torch.randn(1, 12, 10)
+    for placement in drawn(of, range(8)):
+        after = of.place(image, image, placement)[0]
+        assert torch.equal(after, image) or torch.equal(after, image.flip(2))
 
 
-def test_zoom_above_one_shows_things_larger():
-    config = AugmentationConfig(rotation_degrees=0.0, scale=[1.5, 1.5])
-    target = torch.zeros(1, 24, 24, 24, dtype=torch.float32)
-    target[0, 8:16, 8:16, 8:16] = 1
-    change = spatial_change(config, (24, 24, 24))
-    change.set_random_state(seed=0)
-    after = change({"image": target.clone(), "target": target.clone()})["target"]
-    assert float(after.sum()) == pytest.approx(1.5**3 * 8**3, rel=0.15)
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.8, 1.3, 2.1)])
+@pytest.mark.parametrize("slice_axis", [None, 1])
+def test_placing_equals_slow_sampling(spacing, slice_axis):
+    patch = (12, 14, 10) if slice_axis is None else (12, 1, 10)
+    of = augmentation(patch, spacing, slice_axis, affine=1.0, rotation_degrees=40.0, flip_axes=["left-right"])
+    for placement in drawn(of, range(4)):
+        grid = placement.reach(of.patch)
+        smooth = ndimage.gaussian_filter(np.random.RandomState(0).normal(size=grid), 1.0)
+        after = of.place(torch.from_numpy(smooth)[None].float(), torch.zeros(1, *grid), placement)[0][0]
+        middle, own_middle = (np.array(grid) - 1) / 2, (np.array(of.patch) - 1) / 2
+        offset = middle - placement.sampling @ own_middle
+        slow = ndimage.affine_transform(smooth, placement.sampling, offset, of.patch, order=1, mode="grid-constant")
+        np.testing.assert_allclose(after.numpy(), slow, atol=1e-5)
 
 
-def test_margin_covers_what_a_turned_patch_sees():
-    ones = torch.ones(1, *margin(AugmentationConfig(rotation_degrees=30.0, scale=[0.7, 1.0]), (16, 20, 12)))
-    config = AugmentationConfig(rotation_degrees=30.0, scale=[0.7, 1.0])
-    change = spatial_change(config, (16, 20, 12))
-    for seed in range(10):
-        change.set_random_state(seed=seed)
-        after = change({"image": ones.clone(), "target": ones.clone()})["target"]
-        assert float((after > 0).float().mean()) > 0.99
+def test_what_a_patch_reaches_covers_all_it_looks_at():
+    of = augmentation(spacing=(1.0, 0.7, 2.0), affine=1.0, rotation_degrees=40.0, scale=[0.6, 1.4])
+    for placement in drawn(of, range(20)):
+        reach = placement.reach(of.patch)
+        assert all((far - edge) % 2 == 0 for far, edge in zip(reach, of.patch, strict=True))
+        after = of.place(torch.ones(1, *reach), torch.ones(1, *reach), placement)
+        assert float(after[0].min()) > 0.49  # half a voxel at the edge is interpolated with what lies beyond
+        assert float(after[0].mean()) > 0.99
+
+
+def test_turning_happens_in_millimetres():
+    """A ball stays a ball whatever the voxels: its extents along the axes are the same after turning."""
+    spacing = (1.0, 1.0, 2.5)
+    of = augmentation((32, 32, 14), spacing, affine=1.0, rotation_degrees=45.0, scale=[1.0, 1.0])
+    for placement in drawn(of, range(5)):
+        reach = placement.reach(of.patch)
+        at = np.stack(
+            np.meshgrid(*((np.arange(n) - (n - 1) / 2) * s for n, s in zip(reach, spacing, strict=True)), indexing="ij")
+        )
+        ball = torch.from_numpy((np.linalg.norm(at, axis=0) < 11).astype(np.uint8))[None]
+        after = of.place(ball.float(), ball, placement)[1][0].numpy()
+        extents = [s * after.any(axis=tuple({0, 1, 2} - {axis})).sum() for axis, s in enumerate(spacing)]
+        assert extents == pytest.approx([22, 22, 22], abs=3)
+
+
+def test_thick_slices_are_turned_within_themselves():
+    of = augmentation(spacing=(1.4, 10.0, 1.4), affine=1.0, rotation_degrees=45.0, scale=[1.0, 1.0])
+    for placement in drawn(of, range(5)):
+        np.testing.assert_allclose(placement.sampling[1], [0, 1, 0], atol=1e-12)
+        np.testing.assert_allclose(placement.sampling[:, 1], [0, 1, 0], atol=1e-12)
+        assert abs(placement.sampling[0, 2]) > 1e-3
+
+
+def test_a_larger_zoom_shows_things_larger():
+    of = augmentation((24, 24, 24), affine=1.0, rotation_degrees=0.0, scale=[1.5, 1.5])
+    (placement,) = drawn(of, [0])
+    target = torch.zeros(1, *placement.reach(of.patch), dtype=torch.uint8)
+    middle = target.shape[1] // 2
+    target[0, middle - 4 : middle + 4, middle - 4 : middle + 4, middle - 4 : middle + 4] = 1
+    assert int(of.place(target.float(), target, placement)[1].sum()) == pytest.approx(1.5**3 * 8**3, rel=0.05)
+
+
+@pytest.mark.parametrize("labels", [EXCLUSIVE, OVERLAPPING])
+def test_shares_of_a_target_give_it_back(labels):
+    random = torch.Generator().manual_seed(0)
+    top = 2 if labels.overlapping else 3
+    target = torch.randint(0, top, (labels.channels if labels.overlapping else 1, 5, 6, 7), generator=random)
+    assert torch.equal(likeliest(class_shares(target, labels).float(), labels).long(), target)
+
+
+def test_a_voxel_goes_to_background_unless_a_class_has_more_of_it():
+    shares = torch.tensor([[0.4, 0.5, 0.3, 0.2], [0.3, 0.1, 0.3, 0.1]])[:, :, None, None]
+    assert likeliest(shares, EXCLUSIVE).flatten().tolist() == [1, 1, 0, 0]
+    assert likeliest(shares + 0.25, OVERLAPPING)[0].flatten().tolist() == [1, 1, 1, 0]
+
+
+def test_a_placement_that_only_mirrors_reaches_no_farther():
+    assert Placement(np.diag([1.0, -1.0, 1.0]), False).reach((5, 6, 7)) == [5, 6, 7]

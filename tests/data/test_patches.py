@@ -8,6 +8,8 @@ from attention_unet.config import AugmentationConfig
 from attention_unet.data.cache import CachedCase, class_locations
 from attention_unet.data.labels import Labels
 from attention_unet.data.patches import PatchDataset, ShareOfNumbers, box_start, cut, load_patches
+from attention_unet.data.plan import Plan
+from attention_unet.data.preprocessing import Preprocessing
 
 LABELS = Labels({"a": (1,), "b": (2,)}, (1, 2))
 ALL = AugmentationConfig(
@@ -27,18 +29,29 @@ def cached(number, grid=(20, 24, 18), empty=False):
 
 
 def dataset(cases, patch=(8, 8, 8), slice_axis=None, share=0.33, augmentation=ALL, seed=0):
-    return PatchDataset(cases, patch, slice_axis, share, augmentation, seed)
+    plan = Plan(("t1",), LABELS, Preprocessing((1.0, 1.0, 1.0), False), patch, slice_axis, {})
+    return PatchDataset(cases, plan, share, augmentation, seed)
+
+
+def batches_of(patches, first_step=0, batch=1, workers=0):
+    return load_patches(patches, ShareOfNumbers(first_step, batch, 0, 1), workers, torch.device("cpu"))
+
+
+def made(patches, number):
+    """A patch by itself, as the network would see it."""
+    image, target = next(batches_of(patches, number))
+    return image[0], target[0]
 
 
 def test_a_patch_follows_from_seed_and_number_alone():
     cases = [cached(i) for i in range(3)]
     first, second = dataset(cases), dataset(cases)
-    forward = [first[n] for n in range(12)]
-    backward = [second[n] for n in reversed(range(12))][::-1]
+    forward = [made(first, n) for n in range(12)]
+    backward = [made(second, n) for n in reversed(range(12))][::-1]
     for (image, target), (again, target_again) in zip(forward, backward, strict=True):
         assert torch.equal(image, again)
         assert torch.equal(target, target_again)
-    assert not torch.equal(forward[0][0], dataset(cases, seed=1)[0][0])
+    assert not torch.equal(forward[0][0], made(dataset(cases, seed=1), 0)[0])
     assert not torch.equal(forward[0][0], forward[3][0])
 
 
@@ -46,17 +59,17 @@ def test_workers_may_be_spawned():
     """As they are on macOS, on Windows and by newer Pythons: the dataset must survive being pickled."""
     patches = dataset([cached(0)])
     again = pickle.loads(pickle.dumps(patches))
-    assert torch.equal(again[5][0], patches[5][0])
+    assert torch.equal(made(again, 5)[0], made(patches, 5)[0])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_workers_and_resuming_change_no_patch(workers):
     cases = [cached(i) for i in range(3)]
-    batches = iter(load_patches(dataset(cases), ShareOfNumbers(2, 4, 0, 1), workers))
+    batches = batches_of(dataset(cases), first_step=2, batch=4, workers=workers)
     for step in (2, 3):
         image, target = next(batches)
-        expected = [dataset(cases)[n] for n in range(4 * step, 4 * step + 4)]
-        assert torch.equal(image, torch.stack([i for i, _ in expected]))
+        expected = [made(dataset(cases), n) for n in range(4 * step, 4 * step + 4)]
+        torch.testing.assert_close(image, torch.stack([i for i, _ in expected]))
         assert torch.equal(target, torch.stack([t for _, t in expected]))
 
 
@@ -68,30 +81,30 @@ def test_processes_share_each_step():
 
 def test_every_case_is_shown_before_one_is_shown_again():
     cases = [cached(i, grid=(8, 8, 8), empty=True) for i in range(5)]
-    patches = dataset(cases, augmentation=None)
+    patches = dataset(cases, augmentation=NONE)
     for epoch in range(3):
-        shown = {float(patches[n][0].sum()) for n in range(5 * epoch, 5 * epoch + 5)}
+        shown = {float(patches[n].image.sum()) for n in range(5 * epoch, 5 * epoch + 5)}
         assert len(shown) == 5
 
 
 def test_foreground_share_and_classes_at_equal_odds():
-    patches = dataset([cached(0)], share=1.0, augmentation=None, patch=(6, 6, 6))
-    found = np.array([[bool((patches[n][1] == c).any()) for c in (1, 2)] for n in range(60)])
+    patches = dataset([cached(0)], share=1.0, augmentation=NONE, patch=(6, 6, 6))
+    found = np.array([[bool((patches[n].target == c).any()) for c in (1, 2)] for n in range(60)])
     assert found.any(axis=1).all()
     assert 0.25 < found[:, 0].mean() < 0.75
-    anywhere = dataset([cached(0)], share=0.0, augmentation=None, patch=(6, 6, 6))
-    assert np.mean([bool((anywhere[n][1] > 0).any()) for n in range(60)]) < 0.7
+    anywhere = dataset([cached(0)], share=0.0, augmentation=NONE, patch=(6, 6, 6))
+    assert np.mean([bool((anywhere[n].target > 0).any()) for n in range(60)]) < 0.7
 
 
 def test_an_empty_label_never_fails():
-    image, target = dataset([cached(0, empty=True)], share=1.0)[0]
+    image, target = made(dataset([cached(0, empty=True)], share=1.0), 0)
     assert image.shape == (1, 8, 8, 8)
     assert int(target.max()) == 0
 
 
 def test_a_patch_larger_than_the_volume_is_padded_evenly_with_zero():
     case = cached(0, grid=(5, 6, 7), empty=True)
-    image, target = dataset([case], patch=(8, 8, 8), augmentation=None)[0]
+    image, target = made(dataset([case], patch=(8, 8, 8), augmentation=NONE), 0)
     np.testing.assert_array_equal(image[0, 1:6, 1:7, 0:7], case.image[0])
     assert float(image.abs().sum()) == pytest.approx(float(np.abs(case.image).sum()), rel=1e-5)
     assert target.shape == (1, 8, 8, 8)
@@ -99,7 +112,7 @@ def test_a_patch_larger_than_the_volume_is_padded_evenly_with_zero():
 
 def test_slices_for_2d_networks_lose_their_axis():
     case = cached(0)
-    image, target = dataset([case], patch=(8, 1, 8), slice_axis=1, augmentation=ALL)[3]
+    image, target = made(dataset([case], patch=(8, 1, 8), slice_axis=1, augmentation=ALL), 3)
     assert image.shape == (1, 8, 8)
     assert target.shape == (1, 8, 8)
     assert image.dtype == torch.float32
@@ -113,18 +126,32 @@ def test_image_and_target_are_moved_together():
     case = CachedCase("a", target.astype(np.float32), target, class_locations(target, LABELS))
     moving = AugmentationConfig(**{**vars(NONE), "affine": 1.0, "rotation_degrees": 30.0, "flip_axes": ["back-front"]})
     for n in range(5):
-        image, moved = dataset([case], patch=(16, 16, 16), share=1.0, augmentation=moving)[n]
+        image, moved = made(dataset([case], patch=(16, 16, 16), share=1.0, augmentation=moving), n)
         both = ((image[0] > 0.5) == (moved[0] > 0)).float().mean()
         assert float(both) > 0.97
         assert int(moved.sum()) > 50
 
 
-def test_no_probability_changes_nothing():
+def test_what_is_cut_for_a_change_does_not_show():
+    """Only the part of a case that a turned patch looks at is read: the same patch comes of the whole case."""
+    case = cached(0, grid=(13, 9, 16), empty=True)
+    turning = AugmentationConfig(**{**vars(NONE), "affine": 1.0, "rotation_degrees": 45.0})
+    patches = dataset([case], patch=(16, 16, 16), augmentation=turning)
+    whole = torch.zeros(1, 60, 60, 60)
+    whole[:, 23:36, 25:34, 22:38] = torch.from_numpy(case.image)  # the patch lies in its middle, from voxel 22 to 38
+    for n in range(6):
+        placed, _ = patches.augmentation.place(whole, whole.long(), patches[n].placement)
+        torch.testing.assert_close(made(patches, n)[0], placed, atol=1e-4, rtol=0)
+
+
+def test_a_patch_shows_the_place_that_was_drawn():
+    """Zoom and turns of next to nothing show what the patch itself shows."""
     case = cached(0)
-    plain, same = dataset([case], augmentation=None), dataset([case], augmentation=NONE)
-    # The draw of the place is the same, for nothing random comes before it.
-    for n in range(4):
-        assert torch.equal(plain[n][0], same[n][0])
+    still = AugmentationConfig(**{**vars(NONE), "affine": 1.0, "rotation_degrees": 0.0, "scale": [1.0, 1.0]})
+    for n in range(6):
+        moved, plain = made(dataset([case], augmentation=still), n), made(dataset([case], augmentation=NONE), n)
+        torch.testing.assert_close(moved[0], plain[0], atol=1e-5, rtol=0)
+        assert torch.equal(moved[1], plain[1])
 
 
 def test_boxes():

@@ -5,21 +5,21 @@ import pytest
 import torch
 
 from attention_unet.errors import ModelError
-from attention_unet.training.checkpoint import LearnerState, TrainingState, load_state, save_state
+from attention_unet.training.checkpoint import LearnerState, LoopState, TrainingState, load_state, save_state
 
 
 def state():
     tensors = {"w": torch.randn(3, 4)}
     optimizer = {"state": {0: {"step": torch.tensor(2.0)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
     learner = LearnerState(7, tensors, tensors, optimizer, torch.get_rng_state())
-    return TrainingState(1, 3.5, 0.5, 1.25, 9.0, [{"step": 7.0, "dice": 0.5}], learner)
+    return TrainingState(LoopState(1, 1.25, 9.0, 0.04), 3.5, 0.5, [{"step": 7.0, "dice": 0.5}], learner)
 
 
 def test_round_trip(tmp_path):
     before = state()
     save_state(tmp_path / "last.pt", before)
     after = load_state(tmp_path / "last.pt")
-    assert (after.learner.step, after.validations, after.elapsed) == (7, 1, 3.5)
+    assert (after.learner.step, after.loop, after.elapsed) == (7, before.loop, 3.5)
     assert after.history == [{"step": 7.0, "dice": 0.5}]
     assert torch.equal(after.learner.network["w"], before.learner.network["w"])
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]

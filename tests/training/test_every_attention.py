@@ -11,7 +11,7 @@ from attention_unet.attention import NAMES
 from attention_unet.config import AttentionConfig, AugmentationConfig, Config, DataConfig, NetworkConfig, TrainingConfig
 from attention_unet.data.cache import CaseCache
 from attention_unet.data.cases import find_cases
-from attention_unet.data.patches import PatchDataset
+from attention_unet.data.patches import PatchDataset, ShareOfNumbers, load_patches
 from attention_unet.data.plan import make_plan, take_fingerprint
 from attention_unet.data.predictions import attention_path
 from attention_unet.devices import make_fabric
@@ -34,9 +34,9 @@ def plan_and_batch(cohort, tmp_path_factory):
     cache = CaseCache(tmp_path_factory.mktemp("cache"), plan.preprocessing, plan.labels, len(plan.channels))
     cache.add(dataset.cases[:2], lambda: None)
     never = AugmentationConfig(**{f.name: 0.0 for f in dataclasses.fields(AugmentationConfig) if f.type is float})
-    patches = PatchDataset(cache.open(dataset.cases[:2]), plan.patch, plan.slice_axis, 1.0, never, seed=0)
-    images, targets = zip(*(patches[i] for i in range(2)), strict=True)
-    return plan, torch.stack(images), torch.stack(targets)
+    patches = PatchDataset(cache.open(dataset.cases[:2]), plan, 1.0, never, seed=0)
+    batches = load_patches(patches, ShareOfNumbers(0, 2, 0, 1), 0, torch.device("cpu"))
+    return plan, *next(batches)
 
 
 @pytest.mark.parametrize(("place", "name"), [(place, name) for place, names in PLACES.items() for name in names])
