@@ -12,9 +12,10 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 from rich.progress import Progress
 
-from attention_unet.cli.screen import counting, table_console
+from attention_unet.cli.screen import table_console
 from attention_unet.config import Config
 from attention_unet.errors import ConfigError
+from attention_unet.progress import counting
 
 log = logging.getLogger("attention_unet")
 
@@ -30,27 +31,54 @@ def _train(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     return 0
 
 
+def _cross_validate(options: Namespace, parser: ArgumentParser, console: Console) -> int:
+    from attention_unet.cross_validation import cross_validate
+
+    fields = parser.instantiate(options)
+    config = Config(fields.data, fields.augmentation, fields.network, fields.attention, fields.training)
+    folds = list(range(config.data.folds))
+    if options.only is not None:
+        folds = [int(word) if word.strip().isdecimal() else -1 for word in options.only.split(",")]
+    if not folds or not all(0 <= fold < config.data.folds for fold in folds):
+        raise ConfigError(f"--only is {options.only}: expected folds from 0 to {config.data.folds - 1} between commas")
+    name = Path(str(options.config[-1])).stem if options.config else config.data.dataset or "run"
+    folder = Path(options.run or f"runs/{name}-folds")
+    failed = cross_validate(
+        config,
+        folder,
+        folds,
+        mirrored=options.tta,
+        tolerance_mm=options.tolerance_mm,
+        progress=console,
+        tables=table_console(),
+    )
+    log.info("predictions, metrics.csv and summary.json lie in %s; predict with all folds by -m %s", folder, folder)
+    return _report_failures(failed)
+
+
 def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     from attention_unet.devices import choose_device, precision_of
-    from attention_unet.inference.model import load_model
+    from attention_unet.inference.model import load_models
     from attention_unet.inference.predict_files import claim_output, find_inputs, predict_files
 
     if not 0 <= options.overlap < 1:
         raise ConfigError(f"--overlap is {options.overlap}: expected 0 to below 1")
     source, output = Path(options.input), Path(options.output)
-    model = load_model(Path(options.model), choose_device(options.device))
+    models = load_models([Path(name) for name in options.model], choose_device(options.device))
+    model = models[0]
     cases = find_inputs(source, len(model.plan.channels))
     if options.held_out_of:
         chosen = _held_out(options.held_out_of, [case.id for case in cases])
         cases = [case for case in cases if case.id in chosen]
-    left = claim_output(output, source, cases, model, resume=options.resume, overwrite=options.overwrite)
+    left = claim_output(output, source, cases, models, resume=options.resume, overwrite=options.overwrite)
     with counting(console, "predicting", len(left)) as done:
         failed = predict_files(
             left,
             output,
-            model,
+            models,
             precision=precision_of("auto", model.device),
             overlap=options.overlap,
+            mirrored=options.tta,
             attention=options.attention_maps,
             done=done,
         )
@@ -72,15 +100,20 @@ def _evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> i
             raise ConfigError(f"{folder}: is no folder: expected one of label maps")
     if options.tolerance_mm < 0:
         raise ConfigError(f"--tolerance-mm is {options.tolerance_mm}: expected 0 or more")
-    cases = list(volumes_by_case(references))
+    known = volumes_by_case(references)
+    cases = list(known)
     if not cases:
         raise ConfigError(f"{references}: holds no NIfTI file: expected the true label maps")
     if options.held_out_of:
         cases = _held_out(options.held_out_of, cases)
     labels = find_labels(predictions, references, cases)
+    extra = sorted(set(volumes_by_case(predictions)) - set(known))
+    if extra:
+        log.warning("warning: %s: %d predictions have no reference: %s", predictions, len(extra), extra[:5])
     with counting(console, "evaluating", len(cases)) as done:
+        chosen = {case: known[case] for case in cases}
         summary, failed = evaluate_folder(
-            predictions, references, output, labels=labels, cases=cases, tolerance_mm=options.tolerance_mm, done=done
+            predictions, chosen, output, labels=labels, tolerance_mm=options.tolerance_mm, done=done
         )
     print_table(summary, table_console())
     log.info("metrics.csv and summary.json lie in %s", output)
@@ -182,6 +215,7 @@ def _report_failures(failed: dict[str, str]) -> int:
 
 COMMANDS: dict[str, Callable[[Namespace, ArgumentParser, Console], int]] = {
     "train": _train,
+    "cross-validate": _cross_validate,
     "predict": _predict,
     "evaluate": _evaluate,
     "fetch": _fetch,

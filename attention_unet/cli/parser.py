@@ -39,13 +39,31 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     train.add_argument("--resume", action="store_true", help="go on with the run in that folder")
     train.add_class_arguments(Config)
 
+    cross = add("cross-validate", "Train on every fold, predict and score what each held out; resumable.")
+    cross.add_argument("--config", action=ActionConfigFile, help="YAML file of the fields of train")
+    cross.add_argument("--run", type=str | None, help="folder of the folds (default: runs/NAME-folds)")
+    cross.add_argument("--only", type=str | None, help="folds to do now, between commas (default: all)")
+    cross.add_argument("--tta", action="store_true", help="predict with mirrored windows as well")
+    cross.add_argument("--tolerance-mm", type=float, default=1.0, help="of the normalised surface Dice")
+    cross.add_class_arguments(Config)
+
     predict = add("predict", "Segment scans with a trained model.")
     predict.add_argument("-i", "--input", type=str, required=True, help="a NIfTI file, or a folder of them")
     predict.add_argument("-o", "--output", type=str, required=True, help="folder for the label maps")
-    predict.add_argument("-m", "--model", type=str, required=True, help="folder of a run")
+    predict.add_argument(
+        "-m",
+        "--model",
+        type=str,
+        required=True,
+        action="append",
+        help="folder of a run or of a cross-validation; given several times, their probabilities are averaged",
+    )
     predict.add_argument("--held-out-of", type=str | None, help="only the cases that this run did not train on")
     predict.add_argument("--attention-maps", action="store_true", help="write the attention of each level as well")
     predict.add_argument("--overlap", type=float, default=0.5, help="share of a window that the next covers again")
+    predict.add_argument(
+        "--tta", action="store_true", help="see every window mirrored, too, where the training mirrored, and average"
+    )
     predict.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
     predict.add_argument("--resume", action="store_true", help="skip cases that are predicted already")
     predict.add_argument("--overwrite", action="store_true", help="predict again what is predicted already")

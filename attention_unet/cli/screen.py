@@ -1,20 +1,8 @@
 """What a person at the terminal sees."""
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-
-@contextmanager
-def counting(console: Console, text: str, total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar over cases; gives what to call after each."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(text, total=total)
-        yield lambda: bar.advance(task)
 
 
 class ConsoleHandler(logging.Handler):

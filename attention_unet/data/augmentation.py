@@ -19,7 +19,6 @@ from attention_unet.data.appearance import blurred, brightened, coarsened, contr
 from attention_unet.data.labels import Labels
 from attention_unet.data.plan import Plan
 
-AXES = ("left-right", "back-front", "down-up")
 THICK = 3.0  # slices this many times thicker than wide are turned within themselves only
 NODES = 4  # of a bias field along each axis
 
@@ -80,7 +79,7 @@ class Augmentation:
         axes = [axis for axis in range(3) if axis != plan.slice_axis]
         self.patch = tuple(plan.patch[axis] for axis in axes)
         self.spacing_mm = np.array(plan.preprocessing.spacing_mm)[axes]
-        self.may_mirror = np.array([AXES[axis] in config.flip_axes for axis in axes])
+        self.may_mirror = np.array([axis in plan.mirror_axes for axis in axes])
 
     def draw_placement(self, random: np.random.RandomState) -> Placement:
         """Draw how one patch is turned, zoomed and mirrored."""

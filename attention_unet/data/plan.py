@@ -18,6 +18,7 @@ from attention_unet.data.labels import Labels
 from attention_unet.data.preprocessing import Preprocessing, foreground_box, read_channels
 from attention_unet.errors import ConfigError
 
+AXES = ("left-right", "back-front", "down-up")  # of RAS+
 FINGERPRINT_CASES = 20
 ANISOTROPIC = 3.0  # a dataset is anisotropic if one axis has voxels this many times larger than the others
 SMALLEST_EDGE = 4  # voxels that a level keeps at least along an axis
@@ -48,6 +49,7 @@ class Plan:
         preprocessing: how a volume is brought to the network's grid.
         patch: voxels of a patch or window along RAS+ axes.
         slice_axis: the RAS+ axis that a 2-D network does not see, along which its patch has 1 voxel; None in 3-D.
+        mirror_axes: RAS+ axes along which training mirrors, so that prediction may, too.
         architecture: arguments of AttentionUNet.
     """
 
@@ -56,6 +58,7 @@ class Plan:
     preprocessing: Preprocessing
     patch: tuple[int, int, int]
     slice_axis: int | None
+    mirror_axes: tuple[int, ...]
     architecture: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
@@ -66,6 +69,7 @@ class Plan:
             "preprocessing": self.preprocessing.to_json(),
             "patch": list(self.patch),
             "slice_axis": self.slice_axis,
+            "mirror_axes": list(self.mirror_axes),
             "architecture": self.architecture,
         }
 
@@ -78,6 +82,7 @@ class Plan:
             preprocessing=Preprocessing.from_json(plain["preprocessing"]),
             patch=tuple(plain["patch"]),
             slice_axis=plain["slice_axis"],
+            mirror_axes=tuple(plain["mirror_axes"]),
             architecture=plain["architecture"],
         )
 
@@ -123,6 +128,7 @@ def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint) -> Pla
         ),
         patch=tuple(int(s) for s in size),  # type: ignore[arg-type]
         slice_axis=slice_axis,
+        mirror_axes=tuple(axis for axis, name in enumerate(AXES) if name in config.augmentation.flip_axes),
         architecture={
             "dims": dims,
             "in_channels": len(dataset.channels),

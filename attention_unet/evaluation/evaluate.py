@@ -1,7 +1,7 @@
 """Score a folder of predictions against a folder of references; whoever made them, they meet as files."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +55,10 @@ def score_case(
 
 def evaluate_folder(
     predictions: Path,
-    references: Path,
+    references: Mapping[str, Path],
     output: Path,
     *,
     labels: Labels,
-    cases: Sequence[str],
     tolerance_mm: float,
     done: Callable[[], None],
 ) -> tuple[dict[str, Any], dict[str, str]]:
@@ -70,26 +69,22 @@ def evaluate_folder(
 
     Args:
         predictions: folder of label maps.
-        references: folder of label maps of the same names.
+        references: label map of each case.
         output: folder for the results.
         labels: classes.
-        cases: names of the references to score.
         tolerance_mm: for the normalised surface Dice.
         done: called after each case.
 
     Returns:
         The summary, and for each case that failed the reason.
     """
-    found, known = volumes_by_case(predictions), volumes_by_case(references)
-    extra = sorted(set(found) - set(known))
-    if extra:
-        warnings.warn(f"{predictions}: {len(extra)} predictions have no reference: {extra[:5]}", stacklevel=2)
+    found = volumes_by_case(predictions)
     rows: list[Row] = []
     missing: list[str] = []
     failed: dict[str, str] = {}
-    for case in cases:
+    for case, path in references.items():
         try:
-            reference = read_labels(known[case])
+            reference = read_labels(path)
             if case in found:
                 prediction = read_labels(found[case])
                 check_same_grid(prediction, reference)

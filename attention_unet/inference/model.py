@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,7 @@ from attention_unet.data.plan import Plan
 from attention_unet.errors import ModelError
 from attention_unet.network import AttentionUNet, UNet
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 
 
@@ -58,6 +58,21 @@ def save_model(folder: Path, weights: Mapping[str, Tensor], plan: Plan, notes: M
     with replacing(folder / WEIGHTS) as partial:
         partial.write_bytes(save_tensors(tensors, metadata={"description": text}))
     write_text(folder / DESCRIPTION, text + "\n")
+
+
+def load_models(paths: Sequence[Path], device: torch.device) -> list[Model]:
+    """Read models to be used together: of runs, or of all folds of a cross-validation.
+
+    Raises:
+        ModelError: if one is missing, damaged or of another format, or they do not say the same classes of the same
+            channels.
+    """
+    files = [file for path in paths for file in sorted(path.glob(f"fold*/{WEIGHTS}")) or [path]]
+    models = [load_model(file, device) for file in files]
+    for file, model in zip(files, models, strict=True):
+        if (model.plan.labels, model.plan.channels) != (models[0].plan.labels, models[0].plan.channels):
+            raise ModelError(f"{file}: has other classes or channels than {files[0]}: expected models of one dataset")
+    return models
 
 
 def load_model(path: Path, device: torch.device) -> Model:

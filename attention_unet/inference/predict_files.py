@@ -15,7 +15,7 @@ from attention_unet.data.preprocessing import read_channels
 from attention_unet.data.volumes import is_volume, list_volumes, write_like
 from attention_unet.errors import ConfigError, UserError
 from attention_unet.inference.model import Model, versions
-from attention_unet.inference.predict_volume import predict_volume
+from attention_unet.inference.predict_volume import average, predict_volume
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def find_inputs(source: Path, channels: int) -> list[Case]:
 
 
 def claim_output(
-    output: Path, source: Path, cases: Sequence[Case], model: Model, *, resume: bool, overwrite: bool
+    output: Path, source: Path, cases: Sequence[Case], models: Sequence[Model], *, resume: bool, overwrite: bool
 ) -> list[Case]:
     """Check the output folder before any work is done, and write there whose predictions it will hold.
 
@@ -55,22 +55,29 @@ def claim_output(
     there = [case for case in cases if prediction_path(output, case.id).exists()]
     if there and not (resume or overwrite):
         raise ConfigError(f"{output}: already holds {len(there)} of these predictions: add --resume or --overwrite")
-    if there and resume and model.sha256 not in _read_text(output / DESCRIPTION):
+    if there and resume and _described_models(output) != [model.sha256 for model in models]:
         raise ConfigError(
             f"{output}: holds predictions of another model: name another folder by -o, or add --overwrite"
         )
-    description = {"labels": model.plan.labels.to_json(), "model_sha256": model.sha256, "versions": versions()}
-    write_text(output / DESCRIPTION, json.dumps(description, indent=2) + "\n")
+    describe_output(output, models)
     return [case for case in cases if case not in there] if resume else list(cases)
+
+
+def describe_output(output: Path, models: Sequence[Model]) -> None:
+    """Write whose predictions a folder holds, and what their labels mean."""
+    shas = [model.sha256 for model in models]
+    description = {"labels": models[0].plan.labels.to_json(), "models_sha256": shas, "versions": versions()}
+    write_text(output / DESCRIPTION, json.dumps(description, indent=2) + "\n")
 
 
 def predict_files(
     cases: Sequence[Case],
     output: Path,
-    model: Model,
+    models: Sequence[Model],
     *,
     precision: torch.dtype,
     overlap: float,
+    mirrored: bool,
     attention: bool,
     done: Callable[[], None],
 ) -> dict[str, str]:
@@ -79,9 +86,10 @@ def predict_files(
     Args:
         cases: to predict.
         output: folder for ``CASE.nii.gz`` and ``attention/CASE_levelN.nii.gz``.
-        model: to predict with.
+        models: to predict with, and to average where there are several.
         precision: torch.float32 or torch.bfloat16.
         overlap: of windows.
+        mirrored: whether to see every window mirrored as well.
         attention: whether to write attention maps.
         done: called after each case.
 
@@ -96,14 +104,18 @@ def predict_files(
             stale.unlink(missing_ok=True)
         try:
             volume = read_channels(case)
-            prediction = predict_volume(
-                model.network,
-                model.plan,
-                volume,
-                device=model.device,
-                precision=precision,
-                overlap=overlap,
-                attention=attention,
+            prediction = average(
+                predict_volume(
+                    model.network,
+                    model.plan,
+                    volume,
+                    device=model.device,
+                    precision=precision,
+                    overlap=overlap,
+                    mirrored=mirrored,
+                    attention=attention,
+                )
+                for model in models
             )
             for level, weights in prediction.attention.items():
                 write_like(attention_path(output, case.id, level), weights, volume)
@@ -117,5 +129,8 @@ def predict_files(
     return failed
 
 
-def _read_text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+def _described_models(output: Path) -> object:
+    try:
+        return json.loads((output / DESCRIPTION).read_text(encoding="utf-8"))["models_sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

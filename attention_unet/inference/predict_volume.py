@@ -1,5 +1,7 @@
 """Prediction of one volume: prepare, slide, put back on the scan's own grid, decide."""
 
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,15 +23,24 @@ from attention_unet.network import UNet
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network says of a volume, on the volume's own grid.
+    """What is said of a volume, on the volume's own grid.
 
     Attributes:
-        label_map: (I, J, K), the integers of the training labels.
+        probabilities: of background and classes (K, I, J, K), or of overlapping classes, float32.
+        labels: of these.
         attention: for each attended level, the weights applied there, averaged over channels, (I, J, K) float32.
     """
 
-    label_map: NDArray[np.uint8] | NDArray[np.uint16]
+    probabilities: Tensor
+    labels: Labels
     attention: dict[int, NDArray[np.float32]]
+
+    @property
+    def label_map(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """(I, J, K) of the training's integers: the likeliest class, or every class above 0.5 where they overlap."""
+        if self.labels.overlapping:
+            return self.labels.decode((self.probabilities > 0.5).numpy())
+        return self.labels.decode(self.probabilities.argmax(dim=0, keepdim=True).numpy())
 
 
 def predict_volume(
@@ -40,9 +51,10 @@ def predict_volume(
     device: torch.device,
     precision: torch.dtype,
     overlap: float = 0.5,
+    mirrored: bool = False,
     attention: bool = False,
 ) -> Prediction:
-    """Predict a volume.
+    """Predict a volume with one network.
 
     Args:
         network: in eval mode, on ``device``.
@@ -51,6 +63,7 @@ def predict_volume(
         device: to compute on.
         precision: torch.float32 or torch.bfloat16.
         overlap: of windows, 0 to below 1.
+        mirrored: whether to see every window mirrored as well, along the axes that the training mirrored, and average.
         attention: whether to give attention maps.
 
     Raises:
@@ -63,27 +76,61 @@ def predict_volume(
         )
     prepared = prepare(volume, plan.preprocessing)
     predictor = window_predictor(network, plan, precision, attention)
+    if mirrored:
+        predictor = seen_mirrored(predictor, plan.mirror_axes)
     with torch.inference_mode():
         probabilities, maps = slide(prepared.image.to(device), plan.patch, predictor, overlap)
     background = torch.zeros(plan.labels.channels)
     if not plan.labels.overlapping:
         background[0] = 1.0
     grids = (prepared.affine, volume.affine, volume.grid)
-    on_grid = regrid(probabilities.cpu(), *grids, outside=background)
     unseen = torch.zeros(1)
     return Prediction(
-        label_map=decide(on_grid, plan.labels),
+        probabilities=regrid(probabilities.cpu(), *grids, outside=background),
+        labels=plan.labels,
         attention={
             int(level): regrid(values.cpu(), *grids, outside=unseen)[0].numpy() for level, values in maps.items()
         },
     )
 
 
-def decide(probabilities: Tensor, labels: Labels) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Label map from probabilities (K, *S): the likeliest class, or every class above 0.5 where they overlap."""
-    if labels.overlapping:
-        return labels.decode((probabilities > 0.5).numpy())
-    return labels.decode(probabilities.argmax(dim=0, keepdim=True).numpy())
+def average(predictions: Iterable[Prediction]) -> Prediction:
+    """Mean of the probabilities, and of the attention of each level that all of them attend, of the same classes.
+
+    Two predictions are held at a time, if they come one by one.
+    """
+    iterator = iter(predictions)
+    first = next(iterator)
+    count, probabilities, attention = 1, first.probabilities, first.attention
+    for other in iterator:
+        count += 1
+        probabilities = probabilities + other.probabilities
+        attention = {
+            level: attention[level] + other.attention[level] for level in attention if level in other.attention
+        }
+    shares = {level: values / np.float32(count) for level, values in attention.items()}
+    return Prediction(probabilities / count, first.labels, shares)
+
+
+def seen_mirrored(predict: WindowPredictor, axes: Sequence[int]) -> WindowPredictor:
+    """Average what a predictor says of windows and of their mirror images along every combination of axes.
+
+    Args:
+        predict: of windows (B, C, I, J, K).
+        axes: 0 to 2.
+    """
+    combinations = [c for n in range(len(axes) + 1) for c in itertools.combinations([2 + axis for axis in axes], n)]
+
+    def predict_all(windows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        total, sums = predict(windows)
+        for flipped in combinations[1:]:
+            probabilities, maps = predict(windows.flip(flipped))
+            total = total + probabilities.flip(flipped)
+            sums = {name: sums[name] + values.flip(flipped) for name, values in maps.items()}
+        count = len(combinations)
+        return total / count, {name: values / count for name, values in sums.items()}
+
+    return predict_all
 
 
 def window_predictor(network: UNet, plan: Plan, precision: torch.dtype, attention: bool) -> WindowPredictor:

@@ -8,7 +8,7 @@ from attention_unet.config import AugmentationConfig
 from attention_unet.data.cache import CachedCase, class_locations
 from attention_unet.data.labels import Labels
 from attention_unet.data.patches import PatchDataset, ShareOfNumbers, box_start, cut, load_patches
-from attention_unet.data.plan import Plan
+from attention_unet.data.plan import AXES, Plan
 from attention_unet.data.preprocessing import Preprocessing
 
 LABELS = Labels({"a": (1,), "b": (2,)}, (1, 2))
@@ -29,7 +29,8 @@ def cached(number, grid=(20, 24, 18), empty=False):
 
 
 def dataset(cases, patch=(8, 8, 8), slice_axis=None, share=0.33, augmentation=ALL, seed=0):
-    plan = Plan(("t1",), LABELS, Preprocessing((1.0, 1.0, 1.0), False), patch, slice_axis, {})
+    mirrored = tuple(AXES.index(name) for name in augmentation.flip_axes)
+    plan = Plan(("t1",), LABELS, Preprocessing((1.0, 1.0, 1.0), False), patch, slice_axis, mirrored, {})
     return PatchDataset(cases, plan, share, augmentation, seed)
 
 

@@ -1,6 +1,7 @@
 """Prediction of volumes and files with networks whose answer is known."""
 
 import dataclasses
+import itertools
 import json
 
 import nibabel as nib
@@ -17,7 +18,7 @@ from attention_unet.data.volumes import read_volume
 from attention_unet.errors import ConfigError, DataError, ModelError
 from attention_unet.inference.model import Model, load_model, save_model
 from attention_unet.inference.predict_files import claim_output, find_inputs, predict_files
-from attention_unet.inference.predict_volume import predict_volume
+from attention_unet.inference.predict_volume import average, predict_volume
 from attention_unet.network import AttentionUNet
 from tests.conftest import oblique_affine, save_nifti
 
@@ -34,10 +35,10 @@ class Threshold(nn.Module):
         return logits, {1: (x.abs() > 1).float()}
 
 
-def plan_of(patch=(8, 8, 8), spacing=(1.0, 1.0, 1.0), dims=3, labels=LABELS, channels=("MR",)):
+def plan_of(patch=(8, 8, 8), spacing=(1.0, 1.0, 1.0), dims=3, labels=LABELS, channels=("MR",), mirror_axes=()):
     architecture = {"dims": dims, "in_channels": len(channels), "out_channels": labels.channels, "channels": [4, 6, 8]}
     slice_axis = patch.index(1) if dims == 2 else None
-    return Plan(channels, labels, Preprocessing(spacing, nonzero=False), patch, slice_axis, architecture)
+    return Plan(channels, labels, Preprocessing(spacing, nonzero=False), patch, slice_axis, mirror_axes, architecture)
 
 
 def scan(folder, affine, name="scan.nii.gz", grid=(11, 9, 13), seed=0):
@@ -86,6 +87,41 @@ def test_overlapping_classes_are_painted_in_order(tmp_path):
     np.testing.assert_array_equal(found[clear], (np.where(z > 1, 2, z > 0))[clear])
 
 
+@pytest.mark.parametrize("axes", [(0,), (0, 2), (0, 1, 2)])
+def test_mirrored_windows_are_averaged(tmp_path, axes):
+    """Of a network that looks one way, what is left is what it says of both ways, and it is mirrored back."""
+
+    class Leaning(nn.Module):
+        def forward(self, x, return_maps=False):
+            seen = x.roll((1, 1, 1), dims=(2, 3, 4))
+            return torch.cat([torch.zeros_like(x), 3 * seen, -3 * seen], dim=1), {1: torch.sigmoid(seen)}
+
+    volume, z = scan(tmp_path, np.eye(4), grid=(8, 8, 8))
+    plan = plan_of(mirror_axes=axes)
+    found = predict_volume(Leaning(), plan, volume, mirrored=True, attention=True, **SIMPLE)
+    ways = itertools.product(*((1, -1) if axis in axes else (1,) for axis in range(3)))
+    seen = [np.roll(z, way, axis=(0, 1, 2)) for way in ways]
+    expected = np.mean(
+        [torch.softmax(torch.from_numpy(np.stack([0 * s, 3 * s, -3 * s])), dim=0).numpy() for s in seen], axis=0
+    )
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-4)
+    np.testing.assert_allclose(found.attention[1], np.mean([1 / (1 + np.exp(-s)) for s in seen], axis=0), atol=1e-4)
+
+
+def test_several_models_are_averaged(tmp_path):
+    affine = oblique_affine()
+    volume, _ = scan(tmp_path, affine)
+    predictions = [
+        predict_volume(Threshold(), plan_of(spacing=spacing), volume, attention=True, **SIMPLE)
+        for spacing in ((0.9, 1.3, 2.5), (1.2, 1.2, 1.2), (2.0, 2.0, 2.0))
+    ]
+    together = average(iter(predictions))
+    expected = torch.stack([p.probabilities for p in predictions]).mean(dim=0)
+    torch.testing.assert_close(together.probabilities, expected)
+    np.testing.assert_allclose(together.attention[1], np.mean([p.attention[1] for p in predictions], axis=0), rtol=1e-5)
+    np.testing.assert_array_equal(together.label_map, LABELS.decode(expected.argmax(dim=0, keepdim=True).numpy()))
+
+
 def test_other_number_of_channels_is_refused(tmp_path):
     volume, _ = scan(tmp_path, np.eye(4))
     with pytest.raises(DataError, match=r"scan.nii.gz: has 1 channels: the model was trained on 2 \(T2, ADC\)"):
@@ -98,13 +134,13 @@ def model_of(network=None, sha256="0" * 64):
 
 def claim(folder, cases, output=None, model=None, resume=False, overwrite=False):
     where = output or folder.parent / "out"
-    return claim_output(where, folder, cases, model or model_of(), resume=resume, overwrite=overwrite)
+    return claim_output(where, folder, cases, [model or model_of()], resume=resume, overwrite=overwrite)
 
 
 def predict(cases, output, network=None, **options):
     model = model_of(network)
-    settings = {"precision": torch.float32, "overlap": 0.5, "attention": False, "done": lambda: None, **options}
-    return predict_files(cases, output, model, **settings)
+    settings = {"precision": torch.float32, "overlap": 0.5, "mirrored": False, "attention": False, **options}
+    return predict_files(cases, output, [model], done=lambda: None, **settings)
 
 
 def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
@@ -215,7 +251,7 @@ def test_damaged_models_are_refused(tmp_path):
         (good[:-1] + bytes([good[-1] ^ 1]), "sha256 differs"),
         (good[: len(good) // 2], "is no model that a training wrote, or damaged"),
         (b"", "is no model that a training wrote, or damaged"),
-        (good.replace(b'\\"format\\": 1', b'\\"format\\": 9'), "is of format 9: this version reads 1"),
+        (good.replace(b'\\"format\\": 2', b'\\"format\\": 9'), "is of format 9: this version reads 2"),
     ):
         weights.write_bytes(content)
         with pytest.raises(ModelError, match=message):

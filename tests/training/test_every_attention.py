@@ -53,7 +53,14 @@ def test_learns_and_its_maps_lie_on_the_scan(place, name, plan_and_batch, cohort
     model = Model(learner.averaged, plan, torch.device("cpu"), "")
     case = find_inputs(cohort / "imagesTs", 1)[0]
     failed = predict_files(
-        [case], tmp_path, model, precision=torch.float32, overlap=0.0, attention=True, done=lambda: None
+        [case],
+        tmp_path,
+        [model],
+        precision=torch.float32,
+        overlap=0.0,
+        mirrored=False,
+        attention=True,
+        done=lambda: None,
     )
     assert not failed
     scan = nib.load(case.images[0])

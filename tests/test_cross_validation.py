@@ -1,0 +1,92 @@
+"""Cross-validation on phantoms: resumed, scored as a whole, its models used together."""
+
+import json
+import shlex
+import shutil
+
+import pytest
+import torch
+from rich.console import Console
+
+from attention_unet import cross_validation
+from attention_unet.cli import main
+from attention_unet.inference.model import load_models
+
+SMALL = shlex.split("""
+    --data.folds 4 --data.patch [24,24,12] --data.spacing_mm [3,3,4] --network.base_channels 4 --network.max_levels 3
+    --training.steps 4 --training.validations 1 --training.precision float32 --augmentation.flip_axes [left-right]
+""")
+
+
+@pytest.fixture(scope="module")
+def folder(cohort, tmp_path_factory):
+    """A cross-validation that was done in two calls."""
+    where = tmp_path_factory.mktemp("cross") / "folds"
+    call = ["cross-validate", "--data.root", str(cohort), "--run", str(where), *SMALL]
+    assert main([*call, "--only", "2,0"]) == 0
+    first = json.loads((where / "summary.json").read_text())
+    assert first["n_cases"] == 4
+    kept = {path: path.read_bytes() for path in where.glob("fold*/model.safetensors")}
+    assert main(call) == 0
+    assert all(path.read_bytes() == content for path, content in kept.items())
+    return where
+
+
+def test_every_case_is_predicted_by_the_fold_that_held_it_out(folder):
+    held_out = [json.loads((folder / f"fold{f}" / "splits.json").read_text())["validation"] for f in range(4)]
+    assert sorted(p.name for p in (folder / "predictions").glob("*.nii.gz")) == sorted(
+        f"{case}.nii.gz" for fold in held_out for case in fold
+    )
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["n_cases"] == 8
+    assert summary["missing_predictions"] == []
+
+
+def test_folds_and_classes_are_printed(folder, cohort, capsys):
+    assert main(["cross-validate", "--data.root", str(cohort), "--run", str(folder), *SMALL, "--only", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "Dice by fold" in printed
+    for word in ("Ventricle", "Nucleus", "Lesion", "mean of classes"):
+        assert word in printed
+
+
+def test_a_fold_scored_by_itself(tmp_path, capsys):
+    (tmp_path / "m.csv").write_text("case,class,dice\na,x,0.5\nb,x,0.7\nc,x,0.9\na,y,nan\nb,y,0.1\nc,y,0.2\n")
+    cross_validation.print_folds(tmp_path / "m.csv", {3: ["a", "b"], 1: ["c"]}, Console(width=100))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["3", "2", "0.6000", "0.1000", "0.3500"] in lines
+    assert ["1", "1", "0.9000", "0.2000", "0.5500"] in lines
+
+
+def test_its_models_predict_together(folder, cohort, tmp_path):
+    models = load_models([folder], torch.device("cpu"))
+    assert len({model.sha256 for model in models}) == 4
+    call = ["predict", "-i", str(cohort / "imagesTs"), "-o", str(tmp_path / "p"), "--tta"]
+    assert main([*call, "-m", str(folder)]) == 0
+    described = json.loads((tmp_path / "p" / "run.json").read_text())
+    assert described["models_sha256"] == [model.sha256 for model in models]
+    one = [*call, "-m", str(folder / "fold0"), "--resume"]
+    assert main(one) == 2  # those are the predictions of others
+
+
+def test_models_of_other_classes_do_not_mix(folder, cohort, tmp_path, capsys):
+    description = json.loads((cohort / "dataset.json").read_text())
+    other = shutil.copytree(cohort, tmp_path / "Other")
+    description["labels"] = {"0": "background", "1": "A", "2": "B", "3": "C"}
+    (other / "dataset.json").write_text(json.dumps(description))
+    assert main(["train", "--data.root", str(other), "--run", str(tmp_path / "run"), *SMALL]) == 0
+    capsys.readouterr()
+    call = ["predict", "-i", str(cohort / "imagesTs"), "-o", str(tmp_path / "p")]
+    assert main([*call, "-m", str(folder / "fold0"), "-m", str(tmp_path / "run")]) == 2
+    assert "other classes or channels" in capsys.readouterr().err
+
+
+def test_wrong_folds(cohort, tmp_path, capsys):
+    for only in ("4", "x", ""):
+        call = ["cross-validate", "--data.root", str(cohort), "--run", str(tmp_path / "r"), *SMALL, "--only", only]
+        assert main(call) == 2
+        assert "expected folds from 0 to 3" in capsys.readouterr().err
+    call = ["cross-validate", "--data.root", str(cohort), "--run", str(tmp_path / "r"), *SMALL]
+    assert main([*call, "--training.batch", "2", "--training.devices", "2"]) == 2
+    assert "trains each fold in one process" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
