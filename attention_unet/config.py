@@ -113,7 +113,8 @@ class NetworkConfig:
         max_channels: the most features a level may have.
         max_levels: the most levels the plan may use.
         block: plain or residual blocks.
-        convs: convolutions of each block.
+        convs: convolutions of each block of the encoder.
+        decoder_convs: convolutions of each block of the decoder.
         deep_supervision: let coarser decoder levels learn from the label too.
     """
 
@@ -123,6 +124,7 @@ class NetworkConfig:
     max_levels: int = 6
     block: Literal["plain", "residual"] = "plain"
     convs: int = 2
+    decoder_convs: int = 2
     deep_supervision: bool = True
 
 
@@ -214,7 +216,7 @@ def check(config: Config) -> None:
         low_high,
         "two positive numbers, the smaller first",
     )
-    for name in ("base_channels", "max_channels", "convs"):
+    for name in ("base_channels", "max_channels", "convs", "decoder_convs"):
         value = getattr(network, name)
         demand(value >= 1, f"network.{name}", value, "at least 1")
     demand(network.max_levels >= 2, "network.max_levels", network.max_levels, "at least 2")

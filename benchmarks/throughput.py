@@ -1,45 +1,158 @@
-"""Training throughput beside MONAI's AttentionUnet: ``python benchmarks/throughput.py``.
+"""Training throughput side by side: ``python benchmarks/throughput.py``.
 
-Both networks have the same channels and see the same random patches with the same loss and optimiser. They take turns,
-step by step, so that a machine whose speed drifts treats both alike; ratios are formed pair by pair.
+Ours beside MONAI's AttentionUnet of the same channels, both at the width asked for, and beside nnU-Net's network at its
+own width where the package dynamic-network-architectures is installed. All see the same random patches with the same
+loss and AdamW. Each lives in a process of its own, as it would be used, and they take turns step by step, so that a
+machine whose speed drifts treats all alike; ratios are formed turn by turn. What the processor can do at most is
+measured in the same turns: a product of two large matrices in bfloat16.
 """
 
 import argparse
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 
 import torch
 from monai.networks.nets import AttentionUnet
 from rich.console import Console
 from rich.table import Table
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW
+from torch.utils.flop_counter import FlopCounterMode
 
 from attention_unet.devices import precision_of
+from attention_unet.memory import reuse_freed_memory
 from attention_unet.network import AttentionUNet
 from attention_unet.training.losses import SegmentationLoss
 
 CLASSES = 3
+LEVELS = 4
+MATRIX = 4096
+NNUNET = "dynamic_network_architectures"
+NNUNET_CHANNELS = 32
+PAUSE = 0.1  # seconds, in which the threads of the contender before go to sleep
 
 
-def stepper(network: nn.Module, patch: tuple[int, ...], batch: int, precision: torch.dtype) -> Callable[[], float]:
-    """A function that takes one training step and gives its seconds."""
-    optimizer, loss_of = AdamW(network.parameters(), lr=1e-3), SegmentationLoss(overlapping=False)
-    image = torch.randn(batch, 1, *patch)
-    target = torch.randint(0, CLASSES, (batch, 1, *patch), dtype=torch.uint8)
+@dataclass(frozen=True)
+class Contender:
+    """What takes a turn: a network's training step, or the product of matrices."""
 
-    def step() -> float:
-        began = time.perf_counter()
+    name: str
+    network: str  # "ours", "monai", "nnunet", or "product"
+    channels: int
+    fast: bool  # in bfloat16 where the hardware computes in it
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all contenders share."""
+
+    patch: tuple[int, ...]
+    batch: int
+    threads: int
+
+
+def nnunet_network(channels: list[int]) -> nn.Module:
+    """nnU-Net's plain network as it plans it for the hippocampus."""
+    network: nn.Module = import_module(f"{NNUNET}.architectures.unet").PlainConvUNet(
+        input_channels=1,
+        n_stages=LEVELS,
+        features_per_stage=channels,
+        conv_op=nn.Conv3d,
+        kernel_sizes=[[3, 3, 3]] * LEVELS,
+        strides=[[1, 1, 1]] + [[2, 2, 2]] * (LEVELS - 1),
+        n_conv_per_stage=[2] * LEVELS,
+        num_classes=CLASSES,
+        n_conv_per_stage_decoder=[2] * (LEVELS - 1),
+        conv_bias=True,
+        norm_op=nn.InstanceNorm3d,
+        norm_op_kwargs={"eps": 1e-5, "affine": True},
+        nonlin=nn.LeakyReLU,
+        nonlin_kwargs={"inplace": True},
+        deep_supervision=True,
+    )
+    return network
+
+
+def build_network(contender: Contender) -> nn.Module:
+    """The network of a contender, ready to train."""
+    channels = [contender.channels * 2**i for i in range(LEVELS)]
+    if contender.network == "ours":
+        reuse_freed_memory()  # as our training does
+        return AttentionUNet(3, 1, CLASSES, channels)
+    if contender.network == "monai":
+        return AttentionUnet(3, 1, CLASSES, channels, (2,) * (LEVELS - 1))
+    return nnunet_network(channels)
+
+
+def training_step(contender: Contender, setting: Setting) -> Callable[[], None]:
+    """One step of training, to be called again and again."""
+    network = build_network(contender).train()
+    optimizer = AdamW(network.parameters(), lr=1e-3, fused=contender.network == "ours")
+    loss_of = SegmentationLoss(overlapping=False)
+    image = torch.randn(setting.batch, 1, *setting.patch)
+    target = torch.randint(0, CLASSES, (setting.batch, 1, *setting.patch), dtype=torch.uint8)
+    precision = precision_of("auto", image.device) if contender.fast else torch.float32
+
+    def step() -> None:
         optimizer.zero_grad()
         with torch.autocast("cpu", precision, enabled=precision != torch.float32):
-            logits = network(image)
+            logits: Tensor | list[Tensor] = network(image)
         loss_of(logits, target).backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        return time.perf_counter() - began
 
     return step
+
+
+def product() -> Callable[[], None]:
+    """The product of two matrices in bfloat16."""
+    a, b = (torch.randn(MATRIX, MATRIX, dtype=torch.bfloat16) for _ in range(2))
+
+    def multiply() -> None:
+        a @ b
+
+    return multiply
+
+
+def take_turns(contender: Contender, setting: Setting, orders: Connection) -> None:
+    """In a process of its own: first tell the operations of a turn, then its seconds, for every order."""
+    torch.set_num_threads(setting.threads)
+    torch.manual_seed(0)
+    turn = product() if contender.network == "product" else training_step(contender, setting)
+    with FlopCounterMode(display=False) as counter:
+        turn()
+    turn()
+    orders.send(counter.get_total_flops())
+    while orders.recv():
+        began = time.perf_counter()
+        turn()
+        orders.send(time.perf_counter() - began)
+
+
+def measure(contenders: list[Contender], setting: Setting, turns: int) -> tuple[list[int], list[list[float]]]:
+    """Operations of a turn, and the seconds of every turn, of each contender."""
+    context = get_context("spawn")
+    ends = []
+    for contender in contenders:
+        here, there = context.Pipe()
+        context.Process(target=take_turns, args=(contender, setting, there), daemon=True).start()
+        ends.append(here)
+    operations = [end.recv() for end in ends]
+    seconds: list[list[float]] = [[] for _ in ends]
+    for _ in range(turns):
+        for end, taken in zip(ends, seconds, strict=True):
+            time.sleep(PAUSE)
+            end.send(True)
+            taken.append(end.recv())
+    for end in ends:
+        end.send(False)
+    return operations, seconds
 
 
 def main() -> None:
@@ -48,37 +161,48 @@ def main() -> None:
     parser.add_argument("--patch", type=int, nargs=3, default=[40, 56, 40])
     parser.add_argument("--base-channels", type=int, default=16)
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    patch, channels = tuple(options.patch), [options.base_channels * 2**i for i in range(4)]
-    fast = precision_of("auto", torch.device("cpu"))
-    monai = AttentionUnet(3, 1, CLASSES, channels, (2, 2, 2))
-    contenders = {
-        "MONAI AttentionUnet, as it comes (float32)": stepper(monai, patch, options.batch, torch.float32),
-        f"MONAI AttentionUnet, {str(fast)[6:]}": stepper(monai, patch, options.batch, fast),
-        f"ours, gate on skips, {str(fast)[6:]}": stepper(
-            AttentionUNet(3, 1, CLASSES, channels), patch, options.batch, fast
-        ),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(options.steps + 2):
-        for name, step in contenders.items():
-            taken = step() / options.batch
-            if turn >= 2:  # the first steps allocate and choose kernels
-                seconds[name].append(taken)
+    setting = Setting(tuple(options.patch), options.batch, options.threads)
+    contenders = [
+        Contender("product of matrices", "product", 0, True),
+        Contender("MONAI AttentionUnet, as it comes", "monai", options.base_channels, False),
+        Contender("MONAI AttentionUnet, bfloat16", "monai", options.base_channels, True),
+        Contender("ours, gate on skips", "ours", options.base_channels, True),
+    ]
+    if find_spec(NNUNET):
+        contenders += [
+            Contender("nnU-Net's network, as on a CPU", "nnunet", NNUNET_CHANNELS, False),
+            Contender("ours, gate on skips", "ours", NNUNET_CHANNELS, True),
+        ]
+    operations, seconds = measure(contenders, setting, options.turns)
 
-    table = Table(title=f"training step, patch {patch}, base channels {channels[0]}, {options.threads} threads")
-    for heading in ("network", "ms a patch", "fastest to slowest", "of MONAI's time"):
+    title = f"training step, batch {setting.batch} of {setting.patch}, {setting.threads} threads, {options.turns} turns"
+    table = Table(title=title, title_justify="left")
+    for heading in ("network", "channels", "ms a patch", "lowest to highest", "times as fast", "of product's rate"):
         table.add_column(heading, justify="left" if heading == "network" else "right")
-    first = next(iter(seconds.values()))
-    for name, taken in seconds.items():
-        ratio = statistics.median(ours / theirs for ours, theirs in zip(taken, first, strict=True))
-        spread = f"{1e3 * min(taken):.0f} to {1e3 * max(taken):.0f}"
-        table.add_row(name, f"{1e3 * statistics.median(taken):.0f}", spread, f"{ratio:.2f}")
-    Console().print(table)
+    best = operations[0] / statistics.median(seconds[0])
+    for contender, count, taken in list(zip(contenders, operations, seconds, strict=True))[1:]:
+        peer = next(i for i, other in enumerate(contenders) if other.channels == contender.channels)
+        ratio = statistics.median(theirs / own for own, theirs in zip(taken, seconds[peer], strict=True))
+        share = statistics.median(
+            count / own / (operations[0] / full) for own, full in zip(taken, seconds[0], strict=True)
+        )
+        each = [1e3 * second / setting.batch for second in taken]
+        table.add_row(
+            contender.name,
+            str(contender.channels),
+            f"{statistics.median(each):.0f}",
+            f"{min(each):.0f} to {max(each):.0f}",
+            f"{ratio:.2f}",
+            f"{share:.0%}",
+        )
+    console = Console(width=110)
+    console.print(table)
+    console.print(f"the product of matrices of {MATRIX} x {MATRIX} in bfloat16: {best / 1e9:.0f} GFLOP/s")
+    if not find_spec(NNUNET):
+        console.print("nnU-Net's network: not measured; pip install dynamic-network-architectures")
 
 
 if __name__ == "__main__":

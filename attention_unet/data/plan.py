@@ -138,6 +138,7 @@ def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint) -> Pla
             "kernels": kernels,
             "block": network.block,
             "convs": network.convs,
+            "decoder_convs": network.decoder_convs,
             "deep_supervision": network.deep_supervision,
             **dataclasses.asdict(config.attention),
         },

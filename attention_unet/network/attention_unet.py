@@ -32,7 +32,8 @@ class AttentionUNet(UNet):
         strides: step from the level above to each level below the finest, one value or one an axis; 2 if not given.
         kernels: kernel of each level's convolutions, one value or one an axis; 3 if not given.
         block: "plain" or "residual".
-        convs: convolutions of each block.
+        convs: convolutions of each block of the encoder.
+        decoder_convs: convolutions of each block of the decoder.
         skips: attention on the skips.
         encoder: attention in the encoder's blocks.
         decoder: attention in the decoder's blocks.
@@ -56,6 +57,7 @@ class AttentionUNet(UNet):
         kernels: Sequence[Sizes] | None = None,
         block: str = "plain",
         convs: int = 2,
+        decoder_convs: int = 2,
         skips: Placement = "gate",
         encoder: Placement = "identity",
         decoder: Placement = "identity",
@@ -85,6 +87,7 @@ class AttentionUNet(UNet):
             "kernels": [list(k) for k in kernel],
             "block": block,
             "convs": convs,
+            "decoder_convs": decoder_convs,
             # Names of mappings are text in the files this is written to.
             **{
                 name: {str(level): spec for level, spec in specs.items()} or "identity"
@@ -100,7 +103,8 @@ class AttentionUNet(UNet):
             return Place(dims, channels[level], channels[gate], step[gate - 1], init, classes)
 
         def make_block(name: str, level: int, inputs: int, stride: tuple[int, ...], weighed: bool = False) -> Block:
-            of_level = dims, inputs, channels[level], kernel[level], stride, convs, block == "residual"
+            count = convs if name == "encoder" else decoder_convs
+            of_level = dims, inputs, channels[level], kernel[level], stride, count, block == "residual"
             spec = placed[name].get(level, "identity")
             with named(f"{name}, level {level}"):
                 return Block(*of_level, spec, place(level), weighed)
