@@ -86,7 +86,8 @@ def build_network(contender: Contender) -> nn.Module:
         reuse_freed_memory()  # as our training does
         return AttentionUNet(3, 1, CLASSES, channels)
     if contender.network == "monai":
-        return AttentionUnet(3, 1, CLASSES, channels, (2,) * (LEVELS - 1))
+        monai: nn.Module = AttentionUnet(3, 1, CLASSES, channels, (2,) * (LEVELS - 1))
+        return monai
     return nnunet_network(channels)
 
 
