@@ -24,7 +24,7 @@ class DataConfig:
         split_seed: seed of the folds; 12345 with 5 folds gives the folds that nnU-Net makes.
         spacing_mm: common voxel size along right-left, back-front, down-up; planned from the dataset if not given.
         patch: voxels of a training patch and of a prediction window on the same axes; planned if not given.
-        patch_voxels: the size to plan a patch for, in voxels.
+        patch_voxels: the size to plan a patch for, in voxels; planned from machine and budget if not given.
         foreground_share: share of patches centred on a voxel of a class, each class being equally likely.
         workers: processes that read patches; 0 reads them in the training process. If not given, 4 a GPU, and none on
             a CPU, where they would take from the network what they give.
@@ -38,7 +38,7 @@ class DataConfig:
     split_seed: int = 12345
     spacing_mm: list[float] | None = None
     patch: list[int] | None = None
-    patch_voxels: int = 110_592
+    patch_voxels: int | None = None
     foreground_share: float = 0.33
     workers: int | None = None
     cache: str | None = None
@@ -109,7 +109,8 @@ class NetworkConfig:
 
     Attributes:
         dims: 3 for volumes; 2 for slices across the axis of the largest spacing. Either predicts whole volumes.
-        base_channels: features of the finest level; each coarser level has twice as many.
+        base_channels: features of the finest level; each coarser level has twice as many. If not given, 16 on a CPU
+            and 32 on a GPU.
         max_channels: the most features a level may have.
         max_levels: the most levels the plan may use.
         block: plain or residual blocks.
@@ -119,7 +120,7 @@ class NetworkConfig:
     """
 
     dims: Literal[2, 3] = 3
-    base_channels: int = 16
+    base_channels: int | None = None
     max_channels: int = 320
     max_levels: int = 6
     block: Literal["plain", "residual"] = "plain"
@@ -136,7 +137,7 @@ class TrainingConfig:
         minutes: budget by the clock, validations included, preparation of the cases not; the learning rate follows it.
         steps: budget in optimiser steps.
         epochs: budget in epochs, one epoch showing as many patches as there are training cases.
-        batch: patches a step, over all devices.
+        batch: patches a step, over all devices. If not given, 2 on a CPU, and on a GPU up to 16 small ones.
         learning_rate: the highest, after the warm-up; it then falls to zero along a half cosine.
         warmup: share of the budget over which the learning rate rises.
         weight_decay: of AdamW.
@@ -156,7 +157,7 @@ class TrainingConfig:
     minutes: float | None = None
     steps: int | None = None
     epochs: float | None = None
-    batch: int = 2
+    batch: int | None = None
     learning_rate: float = 2e-3
     warmup: float = 0.03
     weight_decay: float = 0.01
@@ -202,7 +203,9 @@ def check(config: Config) -> None:
     demand(-1 <= data.fold < data.folds, "data.fold", data.fold, f"-1 (all cases) or 0 to {data.folds - 1}")
     for name, triple in (("data.spacing_mm", data.spacing_mm), ("data.patch", data.patch)):
         demand(triple is None or (len(triple) == 3 and min(triple) > 0), name, triple, "three positive numbers")
-    demand(data.patch_voxels >= 512, "data.patch_voxels", data.patch_voxels, "at least 512")
+    demand(
+        data.patch_voxels is None or data.patch_voxels >= 512, "data.patch_voxels", data.patch_voxels, "at least 512"
+    )
     demand(0 <= data.foreground_share <= 1, "data.foreground_share", data.foreground_share, "0 to 1")
     demand(data.workers is None or data.workers >= 0, "data.workers", data.workers, "0 or more")
     for f in dataclasses.fields(augmentation):
@@ -218,7 +221,7 @@ def check(config: Config) -> None:
     )
     for name in ("base_channels", "max_channels", "convs", "decoder_convs"):
         value = getattr(network, name)
-        demand(value >= 1, f"network.{name}", value, "at least 1")
+        demand(value is None or value >= 1, f"network.{name}", value, "at least 1")
     demand(network.max_levels >= 2, "network.max_levels", network.max_levels, "at least 2")
     budgets = [name for name in ("minutes", "steps", "epochs") if getattr(training, name) is not None]
     demand(len(budgets) <= 1, "the budget", " and ".join(budgets), "only one of training.minutes, .steps and .epochs")
@@ -233,7 +236,7 @@ def check(config: Config) -> None:
         "checkpoint_minutes",
     ]:
         value = getattr(training, name)
-        demand(value > 0, f"training.{name}", value, "more than 0")
+        demand(value is None or value > 0, f"training.{name}", value, "more than 0")
     demand(0 <= training.average < 1, "training.average", training.average, "0 to below 1")
     demand(0 <= training.warmup < 1, "training.warmup", training.warmup, "0 to below 1")
     demand(training.weight_decay >= 0, "training.weight_decay", training.weight_decay, "0 or more")

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +14,43 @@ if TYPE_CHECKING:  # predicting does without it
     from lightning_fabric import Fabric
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its import has set it to tell everything
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a training may use.
+
+    Attributes:
+        kind: of device, "cpu", "cuda" or "mps".
+        memory: bytes, of the device.
+        threads: of a CPU.
+        fast: whether it computes in bfloat16.
+        processes: that share a step, one a device.
+    """
+
+    kind: str
+    memory: int
+    threads: int
+    fast: bool
+    processes: int
+
+
+def this_machine(config: TrainingConfig) -> Machine:
+    """The machine at hand.
+
+    Raises:
+        ConfigError: if a device asked for by name is not there.
+    """
+    device = choose_device(config.accelerator)
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+    elif hasattr(os, "sysconf"):
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    else:
+        memory = 8 * 2**30  # Windows tells by other means; a common size
+    fast = precision_of(config.precision, device) == torch.bfloat16
+    devices, nodes = devices_and_nodes(config)
+    return Machine(device.type, memory, torch.get_num_threads(), fast, devices * nodes)
 
 
 def choose_device(name: str) -> torch.device:
@@ -44,23 +82,24 @@ def precision_of(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
+def devices_and_nodes(config: TrainingConfig) -> tuple[int, int]:
+    """Processes on a machine and machines: as configured, or under torchrun what it started."""
+    if "LOCAL_WORLD_SIZE" in os.environ:
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        return devices, int(os.environ["WORLD_SIZE"]) // devices
+    return config.devices, config.nodes
+
+
 def make_fabric(config: TrainingConfig) -> "Fabric":
     """Devices, precision and processes. Under torchrun the number of processes is what it started.
 
     Raises:
-        ConfigError: if the device asked for is not there, or the batch cannot be shared.
+        ConfigError: if the device asked for is not there.
     """
     from lightning_fabric import Fabric
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its import has set it to tell everything
-    devices, nodes = config.devices, config.nodes
-    if "LOCAL_WORLD_SIZE" in os.environ:
-        devices = int(os.environ["LOCAL_WORLD_SIZE"])
-        nodes = int(os.environ["WORLD_SIZE"]) // devices
-    if config.batch % (devices * nodes):
-        raise ConfigError(
-            f"training.batch is {config.batch}: expected a multiple of the {devices * nodes} processes that share it"
-        )
+    devices, nodes = devices_and_nodes(config)
     device = choose_device(config.accelerator)
     precision = precision_of(config.precision, device)
     try:

@@ -31,6 +31,42 @@ def _train(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     return 0
 
 
+def _inspect(options: Namespace, parser: ArgumentParser, console: Console) -> int:
+    _silence_profiler()
+    from attention_unet.cli.inspection_tables import print_inspection, print_plan
+    from attention_unet.data.cases import find_cases, locate_dataset
+    from attention_unet.data.fingerprint import take_fingerprint
+    from attention_unet.data.inspection import inspect
+    from attention_unet.data.plan import make_plan
+    from attention_unet.devices import this_machine
+    from attention_unet.training.trial import try_step
+
+    fields = parser.instantiate(options)
+    config = Config(fields.data, fields.augmentation, fields.network, fields.attention, fields.training)
+    here = Path(options.path)
+    dataset = find_cases(here if here.is_dir() else locate_dataset(config.data.root, options.path))
+    with counting(console, "reading", len(dataset.cases)) as done:
+        inspection = inspect(dataset, done)
+    readable = [case for case in dataset.cases if case.id not in inspection.problems]
+    plan, step = None, None
+    if readable:
+        plan = make_plan(config, dataset, take_fingerprint(readable), this_machine(config.training))
+        step = None if options.no_trial else try_step(config, plan)
+    if options.json:
+        facts = [{**dataclasses.asdict(fact), "quantiles": fact.quantiles.tolist()} for fact in inspection.facts]
+        plain = {"cases": facts, "problems": inspection.problems, "remarks": inspection.remarks}
+        print(json.dumps({**plain, "plan": plan.to_json() if plan else None, "step": step}, indent=2))
+    else:
+        tables = table_console()
+        tables.print(f"{dataset.root}: {len(dataset.cases)} cases, {len(readable)} can be trained on", highlight=False)
+        print_inspection(inspection, dataset.channels, tables)
+        if plan:
+            print_plan(plan, step, tables)
+        for remark in inspection.remarks:
+            log.warning("look at: %s", remark)
+    return _report_failures(inspection.problems)
+
+
 def _cross_validate(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     from attention_unet.cross_validation import cross_validate
 
@@ -150,8 +186,7 @@ def _phantom(options: Namespace, parser: ArgumentParser, console: Console) -> in
 
 
 def _attention(options: Namespace, parser: ArgumentParser, console: Console) -> int:
-    # Silences what torch's profiler says on the standard error; read when torch is loaded.
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    _silence_profiler()
     from attention_unet.attention import NAMES, build
     from attention_unet.attention.cost import measure, measure_convolution
     from attention_unet.cli.cost_table import print_costs
@@ -196,6 +231,12 @@ def _attention(options: Namespace, parser: ArgumentParser, console: Console) -> 
     return 0
 
 
+def _silence_profiler() -> None:
+    """Keep what torch's profiler says off the standard error; read when torch is loaded."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
 def _held_out(run: str, cases: Sequence[str]) -> list[str]:
     """Those of the cases that a run held out, all of which must be there."""
     from attention_unet.data.splits import read_split
@@ -215,6 +256,7 @@ def _report_failures(failed: dict[str, str]) -> int:
 
 COMMANDS: dict[str, Callable[[Namespace, ArgumentParser, Console], int]] = {
     "train": _train,
+    "inspect": _inspect,
     "cross-validate": _cross_validate,
     "predict": _predict,
     "evaluate": _evaluate,

@@ -39,6 +39,13 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     train.add_argument("--resume", action="store_true", help="go on with the run in that folder")
     train.add_class_arguments(Config)
 
+    look = add("inspect", "Check every file of a dataset, tell what it is like, and plan a training.")
+    look.add_argument("path", type=str, help="folder of the dataset, or its name below $ATTENTION_UNET_DATA or data")
+    look.add_argument("--config", action=ActionConfigFile, help="YAML file of the fields of train")
+    look.add_argument("--no-trial", action="store_true", help="do not try a training step")
+    look.add_argument("--json", action="store_true", help="print JSON for machines")
+    look.add_class_arguments(Config)
+
     cross = add("cross-validate", "Train on every fold, predict and score what each held out; resumable.")
     cross.add_argument("--config", action=ActionConfigFile, help="YAML file of the fields of train")
     cross.add_argument("--run", type=str | None, help="folder of the folds (default: runs/NAME-folds)")

@@ -5,38 +5,23 @@ and not convolved across while its voxels are more than twice as large as the sm
 """
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
 from attention_unet.config import Config
-from attention_unet.data.cases import Case, Dataset
+from attention_unet.data.cases import Dataset
+from attention_unet.data.fingerprint import Fingerprint
 from attention_unet.data.labels import Labels
-from attention_unet.data.preprocessing import Preprocessing, foreground_box, read_channels
+from attention_unet.data.preprocessing import Preprocessing
+from attention_unet.data.sizing import choose_size
+from attention_unet.devices import Machine
 from attention_unet.errors import ConfigError
 
 AXES = ("left-right", "back-front", "down-up")  # of RAS+
-FINGERPRINT_CASES = 20
 ANISOTROPIC = 3.0  # a dataset is anisotropic if one axis has voxels this many times larger than the others
 SMALLEST_EDGE = 4  # voxels that a level keeps at least along an axis
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """What a plan follows from; every array is over the cases read, on RAS+ axes.
-
-    Attributes:
-        grids: voxels of the foreground box of each case (N, 3).
-        spacings_mm: voxel size of each case (N, 3).
-        kept: share of each volume that its foreground box is (N,).
-    """
-
-    grids: np.ndarray
-    spacings_mm: np.ndarray
-    kept: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -50,6 +35,7 @@ class Plan:
         patch: voxels of a patch or window along RAS+ axes.
         slice_axis: the RAS+ axis that a 2-D network does not see, along which its patch has 1 voxel; None in 3-D.
         mirror_axes: RAS+ axes along which training mirrors, so that prediction may, too.
+        batch: patches a step of the training, over all devices.
         architecture: arguments of AttentionUNet.
     """
 
@@ -59,6 +45,7 @@ class Plan:
     patch: tuple[int, int, int]
     slice_axis: int | None
     mirror_axes: tuple[int, ...]
+    batch: int
     architecture: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
@@ -70,6 +57,7 @@ class Plan:
             "patch": list(self.patch),
             "slice_axis": self.slice_axis,
             "mirror_axes": list(self.mirror_axes),
+            "batch": self.batch,
             "architecture": self.architecture,
         }
 
@@ -83,36 +71,20 @@ class Plan:
             patch=tuple(plain["patch"]),
             slice_axis=plain["slice_axis"],
             mirror_axes=tuple(plain["mirror_axes"]),
+            batch=plain["batch"],
             architecture=plain["architecture"],
         )
 
 
-def take_fingerprint(cases: Sequence[Case]) -> Fingerprint:
-    """Read up to 20 cases, evenly spread over the list.
-
-    Raises:
-        DataError: if an image is damaged.
-    """
-    chosen = [cases[i] for i in np.unique(np.linspace(0, len(cases) - 1, FINGERPRINT_CASES).round().astype(int))]
-    grids, spacings, kept = [], [], []
-    for case in chosen:
-        volume = read_channels(case)
-        order = nib.io_orientation(volume.affine)[:, 0].argsort()  # the file axis along each RAS+ axis
-        edges = np.array([stop - start for start, stop in foreground_box(volume.array)])
-        grids.append(edges[order])
-        spacings.append(np.array(volume.spacing_mm)[order])
-        kept.append(edges.prod() / np.prod(volume.grid))
-    return Fingerprint(np.array(grids), np.array(spacings), np.array(kept))
-
-
-def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint) -> Plan:
+def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint, machine: Machine) -> Plan:
     """Decide all that the configuration leaves open."""
+    chosen = choose_size(config, machine)
     spacing = np.array(config.data.spacing_mm or target_spacing(fingerprint))
     dims = config.network.dims
     grid = np.median(fingerprint.grids * fingerprint.spacings_mm, axis=0) / spacing
     slice_axis = choose_slice_axis(config.data.patch, spacing) if dims == 2 else None
     in_plane = np.arange(3) != slice_axis
-    size = np.array(config.data.patch or fit_patch(grid, spacing, in_plane, config.data.patch_voxels))
+    size = np.array(config.data.patch or fit_patch(grid, spacing, in_plane, chosen.patch_voxels))
     strides, kernels = plan_levels(size[in_plane], spacing[in_plane], config.network.max_levels)
     if not config.data.patch:
         divisor = np.prod(strides, axis=0)
@@ -129,11 +101,12 @@ def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint) -> Pla
         patch=tuple(int(s) for s in size),  # type: ignore[arg-type]
         slice_axis=slice_axis,
         mirror_axes=tuple(axis for axis, name in enumerate(AXES) if name in config.augmentation.flip_axes),
+        batch=chosen.batch,
         architecture={
             "dims": dims,
             "in_channels": len(dataset.channels),
             "out_channels": dataset.labels.channels,
-            "channels": [min(network.base_channels * 2**i, network.max_channels) for i in range(len(kernels))],
+            "channels": [min(chosen.base_channels * 2**i, network.max_channels) for i in range(len(kernels))],
             "strides": strides,
             "kernels": kernels,
             "block": network.block,

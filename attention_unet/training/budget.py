@@ -28,14 +28,14 @@ class Budget:
     started: float = field(default_factory=lambda: time.monotonic())
 
     @classmethod
-    def of(cls, config: TrainingConfig, training_cases: int) -> "Budget":
+    def of(cls, config: TrainingConfig, training_cases: int, batch: int) -> "Budget":
         """The budget a configuration asks for; 100 epochs if it names none."""
         if config.minutes is not None:
             return cls(None, config.minutes * 60)
         if config.steps is not None:
             return cls(config.steps, None)
         epochs = 100.0 if config.epochs is None else config.epochs
-        return cls(max(math.ceil(epochs * training_cases / config.batch), 1), None)
+        return cls(max(math.ceil(epochs * training_cases / batch), 1), None)
 
     @property
     def elapsed(self) -> float:

@@ -92,7 +92,7 @@ def fit(training: Training, loop: LoopState) -> bool:
         waited = time.monotonic() - began
         loop.loss = smoothed(loop.loss, learner.learn(image, target, learning_rate))
         took = time.monotonic() - began
-        loop.rate = smoothed(loop.rate, config.batch / took)
+        loop.rate = smoothed(loop.rate, training.plan.batch / took)
         loop.waiting = smoothed(loop.waiting, waited / took)
         if monitor is not None:
             monitor.step(learner.step, progress, loop, learning_rate, budget.seconds_left(learner.step))

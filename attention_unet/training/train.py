@@ -20,10 +20,11 @@ from attention_unet.atomic import write_text
 from attention_unet.config import Config
 from attention_unet.data.cache import CachedCases, CaseCache
 from attention_unet.data.cases import Case, Dataset, find_cases, locate_dataset
+from attention_unet.data.fingerprint import take_fingerprint
 from attention_unet.data.patches import PatchDataset, ShareOfNumbers, load_patches
-from attention_unet.data.plan import Plan, make_plan, take_fingerprint
+from attention_unet.data.plan import Plan, make_plan
 from attention_unet.data.splits import Split, read_split, split_cases, write_split
-from attention_unet.devices import make_fabric, precision_of
+from attention_unet.devices import make_fabric, precision_of, this_machine
 from attention_unet.errors import ConfigError, DataError, UserError
 from attention_unet.memory import reuse_freed_memory
 from attention_unet.network import AttentionUNet
@@ -77,6 +78,10 @@ def train(config: Config, run: Path, resume: bool = False, console: Console | No
     fabric.launch()
     reuse_freed_memory()
     split, plan = _read_settled(run, dataset) if state else _settle(config, dataset)
+    if plan.batch % fabric.world_size:
+        raise ConfigError(
+            f"training.batch is {plan.batch}: expected a multiple of the {fabric.world_size} processes that share it"
+        )
     seed_everything(config.training.seed, workers=False, verbose=False)
     network = _build(plan)
     if fabric.is_global_zero and not state:
@@ -91,12 +96,12 @@ def train(config: Config, run: Path, resume: bool = False, console: Console | No
         config.training.seed,
     )
     learner = Learner(network, config.training, fabric, plan.labels.overlapping)
-    budget, loop = Budget.of(config.training, len(training_cases)), LoopState()
+    budget, loop = Budget.of(config.training, len(training_cases), plan.batch), LoopState()
     if state:
         learner.restore(state.learner)
         budget.elapsed_before, budget.reserve = state.elapsed, state.reserve
         loop = state.loop
-    numbers = ShareOfNumbers(learner.step, config.training.batch, fabric.global_rank, fabric.world_size)
+    numbers = ShareOfNumbers(learner.step, plan.batch, fabric.global_rank, fabric.world_size)
     batches = load_patches(patches, numbers, config.data.workers, fabric.device)
     precision = precision_of(config.training.precision, fabric.device)
     monitor = None
@@ -172,8 +177,7 @@ def read_config(run: Path) -> dict[str, dict[str, object]]:
 def _settle(config: Config, dataset: Dataset) -> tuple[Split, Plan]:
     """Decide what the configuration leaves open."""
     split = split_cases([c.id for c in dataset.cases], config.data.folds, config.data.fold, config.data.split_seed)
-    training = [case for case in dataset.cases if case.id in split.training]
-    return split, make_plan(config, dataset, take_fingerprint(training))
+    return split, make_plan(config, dataset, take_fingerprint(dataset.cases), this_machine(config.training))
 
 
 def _write_settled(run: Path, config: Config, split: Split, plan: Plan) -> None:

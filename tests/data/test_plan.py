@@ -5,18 +5,14 @@ import pytest
 
 from attention_unet.config import AttentionConfig, Config, DataConfig, NetworkConfig
 from attention_unet.data.cases import Dataset, find_cases
+from attention_unet.data.fingerprint import Fingerprint, take_fingerprint
 from attention_unet.data.labels import Labels
-from attention_unet.data.plan import (
-    Fingerprint,
-    Plan,
-    fit_patch,
-    make_plan,
-    plan_levels,
-    take_fingerprint,
-    target_spacing,
-)
+from attention_unet.data.plan import Plan, fit_patch, make_plan, plan_levels, target_spacing
+from attention_unet.devices import Machine
 from attention_unet.errors import ConfigError
 from attention_unet.network import AttentionUNet
+
+LAPTOP = Machine("cpu", 8 * 2**30, 2, True, 1)
 
 
 def cohort_of(grid, spacing, kept=1.0):
@@ -28,7 +24,7 @@ def dataset(channels=1):
 
 
 def test_hippocampus_gets_the_known_plan():
-    plan = make_plan(Config(), dataset(), cohort_of((35, 50, 36), (1, 1, 1)))
+    plan = make_plan(Config(), dataset(), cohort_of((35, 50, 36), (1, 1, 1)), LAPTOP)
     assert plan.patch == (40, 56, 40)
     assert plan.architecture["strides"] == [[2, 2, 2]] * 3
     assert plan.architecture["channels"] == [16, 32, 64, 128]
@@ -36,13 +32,13 @@ def test_hippocampus_gets_the_known_plan():
 
 
 def test_thick_slices_are_neither_convolved_nor_divided_at_first():
-    plan = make_plan(Config(), dataset(), cohort_of((256, 256, 10), (1.4, 1.4, 10)))
+    plan = make_plan(Config(), dataset(), cohort_of((256, 256, 10), (1.4, 1.4, 10)), LAPTOP)
     strides, kernels = plan.architecture["strides"], plan.architecture["kernels"]
     assert strides[0] == [2, 2, 1]
     assert kernels[0] == [3, 3, 1]
     assert kernels[-1][2] == 3  # once in-plane voxels are as coarse, it is
     assert plan.patch[2] <= 10
-    assert plan.patch[0] * plan.patch[1] * plan.patch[2] < 1.5 * Config().data.patch_voxels
+    assert plan.patch[0] * plan.patch[1] * plan.patch[2] < 1.5 * 64**3
 
 
 def test_target_spacing_of_a_mixed_anisotropic_cohort_is_its_finest_tenth():
@@ -72,7 +68,7 @@ def test_every_level_keeps_four_voxels():
 @pytest.mark.parametrize("dims", [2, 3])
 def test_plan_builds_its_network_and_survives_json(dims):
     config = Config(network=NetworkConfig(dims=dims), attention=AttentionConfig(skips=["gate", "spatial"]))
-    plan = make_plan(config, dataset(channels=2), cohort_of((80, 64, 20), (1, 1, 3)))
+    plan = make_plan(config, dataset(channels=2), cohort_of((80, 64, 20), (1, 1, 3)), LAPTOP)
     assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
     network = AttentionUNet(**plan.architecture)
     assert network.architecture["in_channels"] == 2
@@ -83,7 +79,7 @@ def test_plan_builds_its_network_and_survives_json(dims):
 def test_slices_run_across_the_axis_that_a_given_patch_names():
     def plan_of(patch):
         config = Config(data=DataConfig(patch=patch), network=NetworkConfig(dims=2))
-        return make_plan(config, dataset(), cohort_of((80, 64, 40), (1, 1, 1)))
+        return make_plan(config, dataset(), cohort_of((80, 64, 40), (1, 1, 1)), LAPTOP)
 
     assert plan_of([1, 16, 24]).slice_axis == 0
     assert plan_of([1, 16, 24]).patch == (1, 16, 24)
@@ -95,14 +91,16 @@ def test_slices_run_across_the_axis_that_a_given_patch_names():
 
 def test_overrides_are_taken():
     config = Config(data=DataConfig(spacing_mm=[2.0, 2.0, 2.0], patch=[16, 24, 32]))
-    plan = make_plan(config, dataset(), cohort_of((80, 80, 80), (1, 1, 1)))
+    plan = make_plan(config, dataset(), cohort_of((80, 80, 80), (1, 1, 1)), LAPTOP)
     assert plan.patch == (16, 24, 32)
     assert plan.preprocessing.spacing_mm == (2.0, 2.0, 2.0)
 
 
 def test_masked_images_are_normalised_within_the_mask():
-    assert make_plan(Config(), dataset(), cohort_of((80, 80, 80), (1, 1, 1), kept=0.6)).preprocessing.nonzero
-    assert not make_plan(Config(), dataset(), cohort_of((80, 80, 80), (1, 1, 1), kept=0.9)).preprocessing.nonzero
+    assert make_plan(Config(), dataset(), cohort_of((80, 80, 80), (1, 1, 1), kept=0.6), LAPTOP).preprocessing.nonzero
+    assert not make_plan(
+        Config(), dataset(), cohort_of((80, 80, 80), (1, 1, 1), kept=0.9), LAPTOP
+    ).preprocessing.nonzero
 
 
 def test_fingerprint_is_on_patient_axes(cohort):

@@ -38,7 +38,9 @@ class Threshold(nn.Module):
 def plan_of(patch=(8, 8, 8), spacing=(1.0, 1.0, 1.0), dims=3, labels=LABELS, channels=("MR",), mirror_axes=()):
     architecture = {"dims": dims, "in_channels": len(channels), "out_channels": labels.channels, "channels": [4, 6, 8]}
     slice_axis = patch.index(1) if dims == 2 else None
-    return Plan(channels, labels, Preprocessing(spacing, nonzero=False), patch, slice_axis, mirror_axes, architecture)
+    return Plan(
+        channels, labels, Preprocessing(spacing, nonzero=False), patch, slice_axis, mirror_axes, 2, architecture
+    )
 
 
 def scan(folder, affine, name="scan.nii.gz", grid=(11, 9, 13), seed=0):

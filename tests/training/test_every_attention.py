@@ -11,10 +11,11 @@ from attention_unet.attention import NAMES
 from attention_unet.config import AttentionConfig, AugmentationConfig, Config, DataConfig, NetworkConfig, TrainingConfig
 from attention_unet.data.cache import CaseCache
 from attention_unet.data.cases import find_cases
+from attention_unet.data.fingerprint import take_fingerprint
 from attention_unet.data.patches import PatchDataset, ShareOfNumbers, load_patches
-from attention_unet.data.plan import make_plan, take_fingerprint
+from attention_unet.data.plan import make_plan
 from attention_unet.data.predictions import attention_path
-from attention_unet.devices import make_fabric
+from attention_unet.devices import make_fabric, this_machine
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_files import find_inputs, predict_files
 from attention_unet.network import AttentionUNet
@@ -30,7 +31,7 @@ def plan_and_batch(cohort, tmp_path_factory):
     data = DataConfig(root=str(cohort), folds=4, patch=[24, 24, 16], spacing_mm=[3.0, 3.0, 4.0], foreground_share=1.0)
     config = Config(data=data, network=NetworkConfig(base_channels=8, max_levels=3), training=TRAINING)
     dataset = find_cases(cohort)
-    plan = make_plan(config, dataset, take_fingerprint(dataset.cases))
+    plan = make_plan(config, dataset, take_fingerprint(dataset.cases), this_machine(TRAINING))
     cache = CaseCache(tmp_path_factory.mktemp("cache"), plan.preprocessing, plan.labels, len(plan.channels))
     cache.add(dataset.cases[:2], lambda: None)
     never = AugmentationConfig(**{f.name: 0.0 for f in dataclasses.fields(AugmentationConfig) if f.type is float})

@@ -1,0 +1,91 @@
+"""What ``attention-unet inspect`` prints."""
+
+import math
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from attention_unet.data.inspection import Inspection
+from attention_unet.data.plan import AXES, Plan
+
+
+def print_inspection(inspection: Inspection, channels: tuple[str, ...], console: Console) -> None:
+    """Show sizes, intensities and classes."""
+    facts = inspection.facts
+    if not facts:
+        return
+    sizes = Table(title="sizes, on patient axes", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("axis", "voxels, smallest", "median", "largest", "voxel mm, smallest", "median", "largest"):
+        sizes.add_column(heading, justify="left" if heading == "axis" else "right")
+    grids = np.array([fact.extent.grid for fact in facts])
+    spacings = np.array([fact.extent.spacing_mm for fact in facts])
+    for axis, name in enumerate(AXES):
+        voxels, mm = grids[:, axis], spacings[:, axis]
+        sizes.add_row(
+            name,
+            *(f"{v:.0f}" for v in (voxels.min(), np.median(voxels), voxels.max())),
+            *(f"{v:.3g}" for v in (mm.min(), np.median(mm), mm.max())),
+        )
+    console.print(sizes)
+    stored = Counter(fact.orientation for fact in facts)
+    console.print(
+        "stored as " + ", ".join(f"{code} ({count})" for code, count in stored.most_common()), highlight=False
+    )
+
+    values = Table(title="values, median over cases", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("channel", "minimum", "1 %", "median", "99 %", "maximum"):
+        values.add_column(heading, justify="left" if heading == "channel" else "right")
+    quantiles = np.median([fact.quantiles for fact in facts], axis=0)
+    for name, row in zip(channels, quantiles, strict=True):
+        values.add_row(name, *(f"{value:.4g}" for value in row))
+    console.print(values)
+
+    classes = Table(title="classes", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("class", "in cases", "ml, smallest", "median", "largest", "share of voxels"):
+        classes.add_column(heading, justify="left" if heading == "class" else "right")
+    for name in facts[0].volumes_ml:
+        there = [fact.volumes_ml[name] for fact in facts if fact.volumes_ml[name] > 0]
+        shares = [fact.shares[name] for fact in facts if fact.volumes_ml[name] > 0]
+        figures = [f"{v:.4g}" for v in (min(there), np.median(there), max(there))] if there else ["-"] * 3
+        share = f"{100 * float(np.median(shares)):.2g} %" if shares else "-"
+        classes.add_row(name, f"{len(there)} of {len(facts)}", *figures, share)
+    console.print(classes)
+
+
+def print_plan(plan: Plan, step: tuple[float, int] | None, console: Console) -> None:
+    """Show a plan, and what a step of it took: seconds and bytes."""
+
+    def times(numbers: Any) -> str:
+        return " x ".join(f"{number:g}" for number in numbers)
+
+    architecture = plan.architecture
+    table = Table(title="plan", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column()
+    values = "its own mean and deviation" + (", of what is not 0" if plan.preprocessing.nonzero else "")
+    rows = [
+        ("voxel", f"{times(plan.preprocessing.spacing_mm)} mm"),
+        ("values", f"each channel by {values}"),
+        ("patch", f"{times(plan.patch)} voxels, {times(np.multiply(plan.patch, plan.preprocessing.spacing_mm))} mm"),
+        ("batch", str(plan.batch)),
+        ("channels", ", ".join(map(str, architecture["channels"]))),
+        ("kernels", ", ".join("x".join(map(str, kernel)) for kernel in architecture["kernels"])),
+        ("strides", ", ".join("x".join(map(str, stride)) for stride in architecture["strides"])),
+        ("attention", f"skips: {architecture['skips']}"),
+    ]
+    if step is not None:
+        seconds, held = step
+        rows.append(("a step", f"{seconds:.3g} s ({plan.batch / seconds:.3g} patches a second), {readable(held)}"))
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def readable(count: int) -> str:
+    """Bytes as people say them."""
+    power = min(int(math.log(max(count, 1), 1024)), 3)
+    return f"{count / 1024**power:.3g} {('B', 'KiB', 'MiB', 'GiB')[power]}"

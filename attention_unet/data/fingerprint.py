@@ -1,0 +1,68 @@
+"""What a plan follows from: sizes and spacings of the cases of a dataset, on patient axes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+
+from attention_unet.data.cases import Case
+from attention_unet.data.preprocessing import foreground_box, read_channels
+from attention_unet.data.volumes import Volume
+
+FINGERPRINT_CASES = 20
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a plan follows from; every array is over the cases read, on RAS+ axes.
+
+    Attributes:
+        grids: voxels of the foreground box of each case (N, 3).
+        spacings_mm: voxel size of each case (N, 3).
+        kept: share of each volume that its foreground box is (N,).
+    """
+
+    grids: np.ndarray
+    spacings_mm: np.ndarray
+    kept: np.ndarray
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Size of one case on RAS+ axes: voxels of its foreground box, their size, and its share of the volume."""
+
+    grid: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    kept: float
+
+
+def extent_of(volume: Volume) -> Extent:
+    """Measure one image."""
+    axes = nib.io_orientation(volume.affine)[:, 0].argsort()  # the file axis along each RAS+ axis
+    edges = [stop - start for start, stop in foreground_box(volume.array)]
+    i, j, k = (int(axis) for axis in axes)
+    return Extent(
+        (edges[i], edges[j], edges[k]),
+        (volume.spacing_mm[i], volume.spacing_mm[j], volume.spacing_mm[k]),
+        float(np.prod(edges) / np.prod(volume.grid)),
+    )
+
+
+def take_fingerprint(cases: Sequence[Case]) -> Fingerprint:
+    """Read up to 20 cases, evenly spread over the list.
+
+    Raises:
+        DataError: if an image is damaged.
+    """
+    chosen = np.unique(np.linspace(0, len(cases) - 1, FINGERPRINT_CASES).round().astype(int))
+    return fingerprint_of([extent_of(read_channels(cases[i])) for i in chosen])
+
+
+def fingerprint_of(extents: Sequence[Extent]) -> Fingerprint:
+    """Put cases together."""
+    return Fingerprint(
+        np.array([e.grid for e in extents]),
+        np.array([e.spacing_mm for e in extents]),
+        np.array([e.kept for e in extents]),
+    )

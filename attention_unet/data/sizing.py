@@ -1,0 +1,57 @@
+"""How large a training is to be, for the machine and the minutes at hand: width, patch and batch."""
+
+from dataclasses import dataclass
+
+from attention_unet.config import Config
+from attention_unet.devices import Machine
+
+PATCHES = 16_000  # that a budget should show at least, before patches are made larger
+EDGES = {"cpu": (48, 64), "gpu": (48, 128)}  # voxels of the smallest and the largest cube that a patch may fill
+CHANNELS = {"cpu": 16, "gpu": 32}
+VOXELS_A_SECOND = {
+    "cpu": 600_000,
+    "gpu": 60_000_000,
+}  # that a training sees; a thread of a CPU that computes in bfloat16
+SLOWER = 3  # times, in float32
+BATCH_VOXELS = {"cpu": 1, "gpu": 1_000_000}  # that a step should have; a batch has 2 to 16 patches
+# Bytes that a training step holds for each voxel of a batch and channel of the finest level, in bfloat16 and not.
+BYTES = {True: 45, False: 70}
+SHARE_OF_MEMORY = 0.5
+
+
+@dataclass(frozen=True)
+class Size:
+    """What follows from machine and budget, where the configuration leaves it open."""
+
+    base_channels: int
+    patch_voxels: int
+    batch: int  # over all processes
+
+
+def choose_size(config: Config, machine: Machine) -> Size:
+    """Width and batch by the kind of device; the largest patch that the budget can show often enough and memory holds.
+
+    A budget in steps or epochs says nothing of time: it gets the largest patch of its kind of device.
+    """
+    kind = "cpu" if machine.kind == "cpu" else "gpu"
+    channels = config.network.base_channels or CHANNELS[kind]
+    smallest, edge = EDGES[kind]
+    minutes = config.training.minutes
+    if minutes is not None:
+        rate = VOXELS_A_SECOND[kind] * (machine.threads if kind == "cpu" else 1) / (1 if machine.fast else SLOWER)
+        seen = 60 * minutes * rate * CHANNELS[kind] / channels / PATCHES
+        while edge > smallest and edge**3 > seen:
+            edge -= 8
+    while edge > 16 and _bytes(edge**3, channels, batch_of(edge**3, kind), machine) > SHARE_OF_MEMORY * machine.memory:
+        edge -= 8
+    voxels = config.data.patch_voxels or edge**3
+    return Size(channels, voxels, config.training.batch or batch_of(voxels, kind) * machine.processes)
+
+
+def batch_of(voxels: int, kind: str) -> int:
+    """Patches a step of one process."""
+    return min(max(BATCH_VOXELS[kind] // voxels, 2), 16)
+
+
+def _bytes(voxels: int, channels: int, batch: int, machine: Machine) -> float:
+    return float(BYTES[machine.fast] * channels * voxels * batch)
