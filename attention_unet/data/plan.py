@@ -15,7 +15,7 @@ from attention_unet.data.cases import Dataset
 from attention_unet.data.fingerprint import Fingerprint
 from attention_unet.data.labels import Labels
 from attention_unet.data.preprocessing import Preprocessing
-from attention_unet.data.sizing import choose_size
+from attention_unet.data.sizing import choose_batch, choose_size
 from attention_unet.devices import Machine
 from attention_unet.errors import ConfigError
 
@@ -101,7 +101,7 @@ def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint, machin
         patch=tuple(int(s) for s in size),  # type: ignore[arg-type]
         slice_axis=slice_axis,
         mirror_axes=tuple(axis for axis, name in enumerate(AXES) if name in config.augmentation.flip_axes),
-        batch=chosen.batch,
+        batch=choose_batch(config, machine, int(np.prod(size))),
         architecture={
             "dims": dims,
             "in_channels": len(dataset.channels),
@@ -157,8 +157,8 @@ def fit_patch(grid: np.ndarray, spacing: np.ndarray, in_plane: np.ndarray, voxel
 def plan_levels(size: np.ndarray, spacing: np.ndarray, max_levels: int) -> tuple[list[list[int]], list[list[int]]]:
     """Strides between levels and kernels of levels for a patch.
 
-    An axis is halved while at least four voxels remain and its voxels are not twice as large as the smallest; its
-    kernel is 1 until its voxels are within twice the smallest, then 3.
+    An axis is halved while at least four voxels remain and its voxels are not twice as large as the smallest of those
+    that can still be halved; its kernel is 1 until its voxels are within twice the smallest, then 3 for good.
 
     Args:
         size: voxels of the patch an axis.
@@ -168,12 +168,14 @@ def plan_levels(size: np.ndarray, spacing: np.ndarray, max_levels: int) -> tuple
     size, spacing = size.astype(float), spacing.astype(float)
     strides: list[list[int]] = []
     kernels: list[list[int]] = []
+    mixed = np.zeros(len(size), dtype=bool)  # axes whose voxels are small enough to be convolved across
     while True:
-        near = spacing < 2 * spacing.min()
-        kernels.append([3 if n and s > 1 else 1 for n, s in zip(near, size, strict=True)])
-        halve = near & (size >= 2 * SMALLEST_EDGE)
-        if len(kernels) == max_levels or not halve.any():
+        mixed |= spacing < 2 * spacing.min()
+        kernels.append([3 if m and s > 1 else 1 for m, s in zip(mixed, size, strict=True)])
+        large = size >= 2 * SMALLEST_EDGE
+        if len(kernels) == max_levels or not large.any():
             break
+        halve = large & (spacing < 2 * spacing[large].min())
         strides.append([2 if h else 1 for h in halve])
         size, spacing = np.ceil(size / strides[-1]), spacing * strides[-1]
     if not strides:  # the smallest of patches still gets one step down

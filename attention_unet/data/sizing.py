@@ -13,7 +13,8 @@ VOXELS_A_SECOND = {
     "gpu": 60_000_000,
 }  # that a training sees; a thread of a CPU that computes in bfloat16
 SLOWER = 3  # times, in float32
-BATCH_VOXELS = {"cpu": 1, "gpu": 1_000_000}  # that a step should have; a batch has 2 to 16 patches
+BATCH_VOXELS = {"cpu": 1, "gpu": 1_000_000}  # that a step should have
+SMALLEST_BATCH, LARGEST_BATCH = 2, 16  # patches a process
 # Bytes that a training step holds for each voxel of a batch and channel of the finest level, in bfloat16 and not.
 BYTES = {True: 45, False: 70}
 SHARE_OF_MEMORY = 0.5
@@ -25,15 +26,14 @@ class Size:
 
     base_channels: int
     patch_voxels: int
-    batch: int  # over all processes
 
 
 def choose_size(config: Config, machine: Machine) -> Size:
-    """Width and batch by the kind of device; the largest patch that the budget can show often enough and memory holds.
+    """Width by the kind of device; the largest patch that the budget can show often enough and memory holds.
 
     A budget in steps or epochs says nothing of time: it gets the largest patch of its kind of device.
     """
-    kind = "cpu" if machine.kind == "cpu" else "gpu"
+    kind = kind_of(machine)
     channels = config.network.base_channels or CHANNELS[kind]
     smallest, edge = EDGES[kind]
     minutes = config.training.minutes
@@ -42,16 +42,23 @@ def choose_size(config: Config, machine: Machine) -> Size:
         seen = 60 * minutes * rate * CHANNELS[kind] / channels / PATCHES
         while edge > smallest and edge**3 > seen:
             edge -= 8
-    while edge > 16 and _bytes(edge**3, channels, batch_of(edge**3, kind), machine) > SHARE_OF_MEMORY * machine.memory:
+    while edge > 16 and BYTES[machine.fast] * channels * edge**3 * SMALLEST_BATCH > SHARE_OF_MEMORY * machine.memory:
         edge -= 8
-    voxels = config.data.patch_voxels or edge**3
-    return Size(channels, voxels, config.training.batch or batch_of(voxels, kind) * machine.processes)
+    return Size(channels, config.data.patch_voxels or edge**3)
 
 
-def batch_of(voxels: int, kind: str) -> int:
-    """Patches a step of one process."""
-    return min(max(BATCH_VOXELS[kind] // voxels, 2), 16)
+def choose_batch(config: Config, machine: Machine, voxels: int) -> int:
+    """Patches a step over all processes: on a GPU enough to occupy it.
+
+    Args:
+        config: whose own batch is taken, if it has one.
+        machine: at hand.
+        voxels: of a patch.
+    """
+    of_one = min(max(BATCH_VOXELS[kind_of(machine)] // voxels, SMALLEST_BATCH), LARGEST_BATCH)
+    return config.training.batch or of_one * machine.processes
 
 
-def _bytes(voxels: int, channels: int, batch: int, machine: Machine) -> float:
-    return float(BYTES[machine.fast] * channels * voxels * batch)
+def kind_of(machine: Machine) -> str:
+    """Key of the tables above."""
+    return "cpu" if machine.kind == "cpu" else "gpu"

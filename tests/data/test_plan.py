@@ -41,6 +41,19 @@ def test_thick_slices_are_neither_convolved_nor_divided_at_first():
     assert plan.patch[0] * plan.patch[1] * plan.patch[2] < 1.5 * 64**3
 
 
+def test_an_axis_once_convolved_across_stays_so():
+    """In-plane voxels may grow past those across slices, of which too few are left to halve them."""
+    strides, kernels = plan_levels(np.array([192, 192, 10]), np.array([1.4, 1.4, 10.0]), max_levels=6)
+    assert kernels == [[3, 3, 1], [3, 3, 1], [3, 3, 3], [3, 3, 3], [3, 3, 3], [3, 3, 3]]
+    assert strides == [[2, 2, 1], [2, 2, 1], [2, 2, 2], [2, 2, 1], [2, 2, 1]]
+
+
+def test_a_gpu_gets_a_batch_for_the_patch_it_gets():
+    gpu = Machine("cuda", 24 * 2**30, 8, True, 1)
+    plan = make_plan(Config(), dataset(), cohort_of((35, 50, 36), (1, 1, 1)), gpu)
+    assert (plan.patch, plan.batch, plan.architecture["channels"][0]) == ((40, 56, 40), 11, 32)
+
+
 def test_target_spacing_of_a_mixed_anisotropic_cohort_is_its_finest_tenth():
     spacings = np.array([[1.0, 1.0, z] for z in (4.0, 5.0, 6.0, 6.0, 8.0)])
     found = target_spacing(Fingerprint(np.array([[256, 256, 20]] * 5), spacings, np.ones(5)))

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from attention_unet.config import Config, DataConfig, NetworkConfig, TrainingConfig
-from attention_unet.data.sizing import choose_size
+from attention_unet.data.sizing import choose_batch, choose_size
 from attention_unet.devices import Machine
 
 LAPTOP = Machine("cpu", 16 * 2**30, 2, True, 1)
@@ -16,8 +16,8 @@ def size(machine, minutes=None, **sections):
 
 def test_a_laptop_and_a_gpu():
     assert size(LAPTOP, 60) == choose_size(Config(), LAPTOP)
-    assert (size(LAPTOP, 60).base_channels, size(LAPTOP, 60).patch_voxels, size(LAPTOP, 60).batch) == (16, 64**3, 2)
-    assert (size(GPU, 60).base_channels, size(GPU, 60).patch_voxels, size(GPU, 60).batch) == (32, 128**3, 2)
+    assert (size(LAPTOP, 60).base_channels, size(LAPTOP, 60).patch_voxels) == (16, 64**3)
+    assert (size(GPU, 60).base_channels, size(GPU, 60).patch_voxels) == (32, 128**3)
 
 
 def test_more_minutes_never_give_smaller_patches():
@@ -32,17 +32,17 @@ def test_more_minutes_never_give_smaller_patches():
 def test_little_memory_gives_small_patches():
     small = size(dataclasses.replace(GPU, memory=4 * 2**30), 60)
     assert 32**3 < small.patch_voxels < 128**3
-    assert 45 * 32 * small.patch_voxels * small.batch <= 2 * 2**30
+    assert 45 * 32 * small.patch_voxels * 2 <= 2 * 2**30
 
 
 def test_small_patches_fill_the_batch_of_a_gpu():
-    sections = {"data": DataConfig(patch_voxels=40 * 56 * 40)}
-    assert size(GPU, **sections).batch == 11
-    assert size(LAPTOP, **sections).batch == 2
+    assert choose_batch(Config(), GPU, 40 * 56 * 40) == 11
+    assert choose_batch(Config(), GPU, 128**3) == 2
+    assert choose_batch(Config(), LAPTOP, 40 * 56 * 40) == 2
 
 
 def test_every_process_has_a_batch():
-    assert size(dataclasses.replace(GPU, processes=8)).batch == 16
+    assert choose_batch(Config(), dataclasses.replace(GPU, processes=8), 128**3) == 16
 
 
 @pytest.mark.parametrize("machine", [LAPTOP, GPU])
@@ -51,4 +51,5 @@ def test_what_is_given_is_taken(machine):
         data=DataConfig(patch_voxels=1000), network=NetworkConfig(base_channels=24), training=TrainingConfig(batch=3)
     )
     chosen = choose_size(config, machine)
-    assert (chosen.base_channels, chosen.patch_voxels, chosen.batch) == (24, 1000, 3)
+    assert (chosen.base_channels, chosen.patch_voxels) == (24, 1000)
+    assert choose_batch(config, machine, 1000) == 3
