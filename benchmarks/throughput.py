@@ -12,13 +12,11 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
 import torch
-from monai.networks.nets import AttentionUnet
+from peers import has_nnunet, monai_attention_unet, nnunet_plain
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -33,7 +31,6 @@ from attention_unet.training.losses import SegmentationLoss
 CLASSES = 3
 LEVELS = 4
 MATRIX = 4096
-NNUNET = "dynamic_network_architectures"
 NNUNET_CHANNELS = 32
 PAUSE = 0.1  # seconds, in which the threads of the contender before go to sleep
 
@@ -57,28 +54,6 @@ class Setting:
     threads: int
 
 
-def nnunet_network(channels: list[int]) -> nn.Module:
-    """nnU-Net's plain network as it plans it for the hippocampus."""
-    network: nn.Module = import_module(f"{NNUNET}.architectures.unet").PlainConvUNet(
-        input_channels=1,
-        n_stages=LEVELS,
-        features_per_stage=channels,
-        conv_op=nn.Conv3d,
-        kernel_sizes=[[3, 3, 3]] * LEVELS,
-        strides=[[1, 1, 1]] + [[2, 2, 2]] * (LEVELS - 1),
-        n_conv_per_stage=[2] * LEVELS,
-        num_classes=CLASSES,
-        n_conv_per_stage_decoder=[2] * (LEVELS - 1),
-        conv_bias=True,
-        norm_op=nn.InstanceNorm3d,
-        norm_op_kwargs={"eps": 1e-5, "affine": True},
-        nonlin=nn.LeakyReLU,
-        nonlin_kwargs={"inplace": True},
-        deep_supervision=True,
-    )
-    return network
-
-
 def build_network(contender: Contender) -> nn.Module:
     """The network of a contender, ready to train."""
     channels = [contender.channels * 2**i for i in range(LEVELS)]
@@ -86,9 +61,8 @@ def build_network(contender: Contender) -> nn.Module:
         reuse_freed_memory()  # as our training does
         return AttentionUNet(3, 1, CLASSES, channels)
     if contender.network == "monai":
-        monai: nn.Module = AttentionUnet(3, 1, CLASSES, channels, (2,) * (LEVELS - 1))
-        return monai
-    return nnunet_network(channels)
+        return monai_attention_unet(channels, 1, CLASSES)
+    return nnunet_plain(channels, 1, CLASSES)
 
 
 def training_step(contender: Contender, setting: Setting) -> Callable[[], None]:
@@ -172,7 +146,7 @@ def main() -> None:
         Contender("MONAI AttentionUnet, bfloat16", "monai", options.base_channels, True),
         Contender("ours, gate on skips", "ours", options.base_channels, True),
     ]
-    if find_spec(NNUNET):
+    if has_nnunet():
         contenders += [
             Contender("nnU-Net's network, as on a CPU", "nnunet", NNUNET_CHANNELS, False),
             Contender("ours, gate on skips", "ours", NNUNET_CHANNELS, True),
@@ -202,7 +176,7 @@ def main() -> None:
     console = Console(width=110)
     console.print(table)
     console.print(f"the product of matrices of {MATRIX} x {MATRIX} in bfloat16: {best / 1e9:.0f} GFLOP/s")
-    if not find_spec(NNUNET):
+    if not has_nnunet():
         console.print("nnU-Net's network: not measured; pip install dynamic-network-architectures")
 
 

@@ -1,0 +1,113 @@
+"""Dice over time side by side: ``python benchmarks/time_to_dice.py --minutes 15``.
+
+Our network, MONAI's AttentionUnet as it comes (float32) and, where dynamic-network-architectures is installed, that of
+nnU-Net (float32, its own width) learn the same fold of the hippocampus for the same minutes, one after another, in our
+loop: the same patches, augmentation, loss, optimiser and validation. What differs is the network and its precision.
+"""
+
+import argparse
+import csv
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+from peers import has_nnunet, monai_attention_unet, nnunet_plain
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from attention_unet.config import Config, DataConfig, TrainingConfig
+from attention_unet.data.plan import Plan
+from attention_unet.network import UNet
+from attention_unet.training import train as training
+
+CONFIG = Path(__file__).parents[1] / "configs" / "hippocampus.yaml"
+PLACES = ("skips", "encoder", "decoder", "bottleneck")
+
+
+class Guest(UNet):
+    """Another network in our loop."""
+
+    def __init__(self, network: nn.Module) -> None:
+        nn.Module.__init__(self)
+        self.network = network
+        self.architecture = dict.fromkeys(PLACES, "identity")
+
+    def forward(self, x: Tensor, return_maps: bool = False, return_presence: bool = False) -> Any:
+        """Logits; of several supervised levels, in training mode, a list."""
+        logits = self.network(x)
+        if isinstance(logits, list) and not self.training:
+            logits = logits[0]
+        return (logits, {}) if return_maps else logits
+
+    def presence_tellers(self) -> dict[int, Any]:
+        """None."""
+        return {}
+
+
+def train_one(contender: str, data: str | None, fold: int, minutes: float, validations: int, run: Path) -> None:
+    """Train one contender into a run folder."""
+    plain = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+    settings = {name: value for name, value in plain["training"].items() if name not in ("minutes", "steps", "epochs")}
+    settings |= {"minutes": minutes, "validations": validations}
+    settings["precision"] = "auto" if contender == "ours" else "float32"
+    config = Config(
+        data=DataConfig(**{**plain["data"], "root": data, "fold": fold, "cache": str(run.parent / "cache")}),
+        augmentation=type(Config().augmentation)(**plain["augmentation"]),
+        network=type(Config().network)(**plain.get("network", {})),
+        attention=type(Config().attention)(**plain.get("attention", {})),
+        training=TrainingConfig(**settings),
+    )
+    if contender != "ours":
+
+        def build(plan: Plan) -> UNet:
+            channels, inputs, outputs = plan.architecture["channels"], len(plan.channels), plan.labels.channels
+            if contender == "monai":
+                return Guest(monai_attention_unet(channels, inputs, outputs))
+            return Guest(nnunet_plain([32 * 2**i for i in range(len(channels))], inputs, outputs))
+
+        training._build = build  # type: ignore[assignment]
+    training.train(config, run)
+
+
+def main() -> None:
+    """Train all, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--validations", type=int, default=5)
+    parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("--data", help="folder of datasets (default: $ATTENTION_UNET_DATA, else data)")
+    parser.add_argument("--train", nargs=2, metavar=("CONTENDER", "RUN"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.train:
+        contender, run = options.train
+        train_one(contender, options.data, options.fold, options.minutes, options.validations, Path(run))
+        return
+    names = {"ours": "ours", "monai": "MONAI AttentionUnet, as it comes"}
+    if has_nnunet():
+        names["nnunet"] = "nnU-Net's network, as on a CPU"
+    table = Table(title=f"mean foreground Dice of the held-out cases of fold {options.fold}", title_justify="left")
+    table.add_column("network")
+    for i in range(options.validations):
+        table.add_column(f"{options.minutes * (i + 1) / options.validations:g} min", justify="right")
+    table.add_column("patches seen", justify="right")
+    with tempfile.TemporaryDirectory() as scratch:
+        for contender, name in names.items():
+            run = Path(scratch) / contender
+            call = [sys.executable, __file__, "--train", contender, str(run)]
+            call += ["--minutes", str(options.minutes), "--validations", str(options.validations)]
+            call += ["--fold", str(options.fold), *(["--data", options.data] if options.data else [])]
+            subprocess.run(call, check=True)
+            rows = list(csv.DictReader((run / "history.csv").open()))
+            plan = yaml.safe_load((run / "plan.json").read_text())
+            cells = {round(float(r["minutes"]) / options.minutes * options.validations): r["dice"] for r in rows}
+            dice = [f"{float(cells[i + 1]):.4f}" if i + 1 in cells else "-" for i in range(options.validations)]
+            table.add_row(name, *dice, str(int(rows[-1]["step"]) * plan["batch"]))
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()
