@@ -125,7 +125,7 @@ class NetworkConfig:
     max_levels: int = 6
     block: Literal["plain", "residual"] = "plain"
     convs: int = 2
-    decoder_convs: int = 2
+    decoder_convs: int = 1
     deep_supervision: bool = True
 
 

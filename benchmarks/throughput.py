@@ -1,6 +1,6 @@
 """Training throughput side by side: ``python benchmarks/throughput.py``.
 
-Ours beside MONAI's AttentionUnet of the same channels, both at the width asked for, and beside nnU-Net's network at its
+Ours, as configurations build it, beside MONAI's AttentionUnet of the same channels, and beside nnU-Net's network at its
 own width where the package dynamic-network-architectures is installed. All see the same random patches with the same
 loss and AdamW. Each lives in a process of its own, as it would be used, and they take turns step by step, so that a
 machine whose speed drifts treats all alike; ratios are formed turn by turn. What the processor can do at most is
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.utils.flop_counter import FlopCounterMode
 
+from attention_unet.config import NetworkConfig
 from attention_unet.devices import precision_of
 from attention_unet.memory import reuse_freed_memory
 from attention_unet.network import AttentionUNet
@@ -59,7 +60,7 @@ def build_network(contender: Contender) -> nn.Module:
     channels = [contender.channels * 2**i for i in range(LEVELS)]
     if contender.network == "ours":
         reuse_freed_memory()  # as our training does
-        return AttentionUNet(3, 1, CLASSES, channels)
+        return AttentionUNet(3, 1, CLASSES, channels, decoder_convs=NetworkConfig().decoder_convs)
     if contender.network == "monai":
         return monai_attention_unet(channels, 1, CLASSES)
     return nnunet_plain(channels, 1, CLASSES)
