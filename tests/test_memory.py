@@ -12,7 +12,7 @@ if sys.argv[1] == "reuse":
     reuse_freed_memory()
 def work():
     for _ in range(3):
-        kept = [torch.ones(2_000_000) for _ in range(6)]
+        kept = [torch.ones(2_000_000) for _ in range(40)]
         del kept
 work()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
