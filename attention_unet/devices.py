@@ -90,16 +90,28 @@ def devices_and_nodes(config: TrainingConfig) -> tuple[int, int]:
     return config.devices, config.nodes
 
 
+def check_batch(batch: int, processes: int) -> None:
+    """Check that all processes get as many patches.
+
+    Raises:
+        ConfigError: if they do not.
+    """
+    if batch % processes:
+        raise ConfigError(f"training.batch is {batch}: expected a multiple of the {processes} processes that share it")
+
+
 def make_fabric(config: TrainingConfig) -> "Fabric":
     """Devices, precision and processes. Under torchrun the number of processes is what it started.
 
     Raises:
-        ConfigError: if the device asked for is not there.
+        ConfigError: if the device asked for is not there, or the batch asked for cannot be shared.
     """
     from lightning_fabric import Fabric
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its import has set it to tell everything
     devices, nodes = devices_and_nodes(config)
+    if config.batch is not None:  # before any other process is started
+        check_batch(config.batch, devices * nodes)
     device = choose_device(config.accelerator)
     precision = precision_of(config.precision, device)
     try:

@@ -7,16 +7,17 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 LARGEST_KEPT = 32 * 2**20  # bytes; the most that glibc takes
 
 
-def reuse_freed_memory() -> None:
+def reuse_freed_memory() -> bool:
     """Let the C library keep freed memory for the next tensor, where it is glibc; elsewhere nothing happens.
 
     By default it gives large blocks back to the system and asks for them again, page by page, at every step: measured
     by ``benchmarks/throughput.py``, that was a sixth of the time of a training step on a CPU. The price is that the
     process stays as large as it was at its largest.
+
+    Returns:
+        Whether the library agreed.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
+    if mallopt is None:
+        return False
+    return bool(mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))

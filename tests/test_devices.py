@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from attention_unet.config import TrainingConfig
-from attention_unet.devices import choose_device, devices_and_nodes, precision_of, this_machine
+from attention_unet.devices import choose_device, devices_and_nodes, make_fabric, precision_of, this_machine
 from attention_unet.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -27,5 +27,7 @@ def test_devices():
 def test_under_torchrun_processes_are_those_that_it_started(monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(ConfigError, match=r"training\.batch is 6: expected a multiple of the 4 processes"):
+        make_fabric(TrainingConfig(batch=6, devices=1, accelerator="cpu"))
     assert devices_and_nodes(TrainingConfig(devices=1)) == (2, 2)
     assert this_machine(TrainingConfig(accelerator="cpu")).processes == 4

@@ -24,7 +24,7 @@ from attention_unet.data.fingerprint import take_fingerprint
 from attention_unet.data.patches import PatchDataset, ShareOfNumbers, load_patches
 from attention_unet.data.plan import Plan, make_plan
 from attention_unet.data.splits import Split, read_split, split_cases, write_split
-from attention_unet.devices import make_fabric, precision_of, this_machine
+from attention_unet.devices import check_batch, make_fabric, precision_of, this_machine
 from attention_unet.errors import ConfigError, DataError, UserError
 from attention_unet.memory import reuse_freed_memory
 from attention_unet.network import AttentionUNet
@@ -78,10 +78,7 @@ def train(config: Config, run: Path, resume: bool = False, console: Console | No
     fabric.launch()
     reuse_freed_memory()
     split, plan = _read_settled(run, dataset) if state else _settle(config, dataset)
-    if plan.batch % fabric.world_size:
-        raise ConfigError(
-            f"training.batch is {plan.batch}: expected a multiple of the {fabric.world_size} processes that share it"
-        )
+    check_batch(plan.batch, fabric.world_size)
     seed_everything(config.training.seed, workers=False, verbose=False)
     network = _build(plan)
     if fabric.is_global_zero and not state:
