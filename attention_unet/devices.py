@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:  # predicting does without it
     from lightning_fabric import Fabric
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its import has set it to tell everything
+
+FREEING_SECONDS = 0.3  # plenty for a few threads to take their turn
 
 
 @dataclass(frozen=True)
@@ -123,3 +126,13 @@ def make_fabric(config: TrainingConfig) -> "Fabric":
         )
     except (RuntimeError, ValueError) as error:  # Fabric's MisconfigurationException is a RuntimeError
         raise ConfigError(f"training.devices is {devices}, training.nodes {nodes}: {error}") from error
+
+
+def leave_processes(fabric: "Fabric") -> None:
+    """Let threads of the process group free what was exchanged last, before the interpreter ends.
+
+    They need Python's lock to do so; without it the end of the interpreter aborts a process now and then
+    (pytorch/pytorch#179291), and destroying the group waits for ever.
+    """
+    if fabric.world_size > 1:
+        time.sleep(FREEING_SECONDS)

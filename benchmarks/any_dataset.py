@@ -16,7 +16,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
+from publish import publish
 from rich.table import Table
 
 CASES, FOLDS = 8, 4  # six to train on, two held out
@@ -108,8 +108,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=4.0, help="of training, each")
     parser.add_argument("--only", type=int, nargs="*", default=range(len(COHORTS)), help="numbers of cohorts, from 0")
+    parser.add_argument("--readme", action="store_true", help="put the table into the README")
     options = parser.parse_args()
-    table = Table(title=f"{options.minutes:g} minutes of training each", title_justify="left")
+    table = Table()
     for heading in (
         "cohort",
         "channels",
@@ -140,7 +141,7 @@ def main() -> None:
                 f"{summary['foreground_mean']['dice']:.3f}",
                 f"{min(of['dice']['mean'] for of in summary['classes'].values()):.3f}",
             )
-    Console(width=120).print(table)
+    publish(table, [f"{options.minutes:g} minutes of training each."], options.readme)
 
 
 if __name__ == "__main__":

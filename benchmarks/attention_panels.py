@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from attention_unet.attention import Attended, Attention
 from attention_unet.attention.channel.context_encoding import ContextEncoding
@@ -72,7 +72,7 @@ def draw(look: Look, name: str) -> Figure:
 
 def drawer_of(attention: Attention) -> Callable[[Look, list[Axes]], None]:
     """How to draw a mechanism: by its class where that has more to tell than its weights, else by its kind."""
-    special: list[tuple[type[Attention], Callable[[Look, list[Axes]], None]]] = [
+    special: list[tuple[type[nn.Module], Callable[[Look, list[Axes]], None]]] = [
         (ContextEncoding, draw_codewords),
         (MultiGate, draw_gates),
         (HardGate, draw_hard),

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 
 import torch
 from peers import has_nnunet, monai_attention_unet, nnunet_plain
-from rich.console import Console
+from publish import publish
 from rich.table import Table
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -139,6 +139,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--readme", action="store_true", help="put the table into the README")
     options = parser.parse_args()
     setting = Setting(tuple(options.patch), options.batch, options.threads)
     contenders = [
@@ -154,8 +155,7 @@ def main() -> None:
         ]
     operations, seconds = measure(contenders, setting, options.turns)
 
-    title = f"training step, batch {setting.batch} of {setting.patch}, {setting.threads} threads, {options.turns} turns"
-    table = Table(title=title, title_justify="left")
+    table = Table()
     for heading in ("network", "channels", "ms a patch", "lowest to highest", "times as fast", "of product's rate"):
         table.add_column(heading, justify="left" if heading == "network" else "right")
     best = operations[0] / statistics.median(seconds[0])
@@ -174,11 +174,15 @@ def main() -> None:
             f"{ratio:.2f}",
             f"{share:.0%}",
         )
-    console = Console(width=110)
-    console.print(table)
-    console.print(f"the product of matrices of {MATRIX} x {MATRIX} in bfloat16: {best / 1e9:.0f} GFLOP/s")
+    times = " x ".join(map(str, setting.patch))
+    notes = [
+        f"Training steps of batch {setting.batch} of {times}, {setting.threads} threads; median, lowest and highest of "
+        f"{options.turns} turns.",
+        f"A product of matrices of {MATRIX} x {MATRIX} in bfloat16 runs at {best / 1e9:.0f} GFLOP/s.",
+    ]
     if not has_nnunet():
-        console.print("nnU-Net's network: not measured; pip install dynamic-network-architectures")
+        notes.append("nnU-Net's network: not measured; pip install dynamic-network-architectures.")
+    publish(table, notes, options.readme)
 
 
 if __name__ == "__main__":

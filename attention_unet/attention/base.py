@@ -1,5 +1,6 @@
 """The contract every attention mechanism keeps: features in, features of the same shape and the weights applied out."""
 
+from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class Attended(NamedTuple):
     weights: Tensor | None
 
 
-class Attention(nn.Module):
+class Attention(nn.Module, ABC):
     """Base of all mechanisms. Weights are returned, never kept on the module, so that it stays re-entrant.
 
     kind: what is weighted: "channel", "spatial", "mixed", "pairwise" or "geometric"; "identity" for nothing.
@@ -39,9 +40,9 @@ class Attention(nn.Module):
     multiplies: bool = True
     before_convolution: bool = False
 
+    @abstractmethod
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
         """Attend to ``x`` of shape ``(B, C, *S)``, given the coarser signal ``gate`` of shape ``(B, Cg, *Sg)``."""
-        raise NotImplementedError
 
 
 class Identity(Attention):

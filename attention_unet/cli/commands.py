@@ -23,10 +23,8 @@ log = logging.getLogger("attention_unet")
 def _train(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     from attention_unet.training.train import train
 
-    fields = parser.instantiate(options)
-    config = Config(fields.data, fields.augmentation, fields.network, fields.attention, fields.training)
-    name = Path(str(options.config[-1])).stem if options.config else config.data.dataset or "run"
-    run = Path(options.run or f"runs/{name}-fold{config.data.fold}")
+    config = _configured(options, parser)
+    run = Path(options.run or f"runs/{_name_of(options, config)}-fold{config.data.fold}")
     train(config, run, options.resume, console)
     return 0
 
@@ -41,8 +39,7 @@ def _inspect(options: Namespace, parser: ArgumentParser, console: Console) -> in
     from attention_unet.devices import this_machine
     from attention_unet.training.trial import try_step
 
-    fields = parser.instantiate(options)
-    config = Config(fields.data, fields.augmentation, fields.network, fields.attention, fields.training)
+    config = _configured(options, parser)
     here = Path(options.path)
     dataset = find_cases(here if here.is_dir() else locate_dataset(config.data.root, options.path))
     with counting(console, "reading", len(dataset.cases)) as done:
@@ -70,15 +67,13 @@ def _inspect(options: Namespace, parser: ArgumentParser, console: Console) -> in
 def _cross_validate(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     from attention_unet.cross_validation import cross_validate
 
-    fields = parser.instantiate(options)
-    config = Config(fields.data, fields.augmentation, fields.network, fields.attention, fields.training)
+    config = _configured(options, parser)
     folds = list(range(config.data.folds))
     if options.only is not None:
         folds = [int(word) if word.strip().isdecimal() else -1 for word in options.only.split(",")]
     if not folds or not all(0 <= fold < config.data.folds for fold in folds):
         raise ConfigError(f"--only is {options.only}: expected folds from 0 to {config.data.folds - 1} between commas")
-    name = Path(str(options.config[-1])).stem if options.config else config.data.dataset or "run"
-    folder = Path(options.run or f"runs/{name}-folds")
+    folder = Path(options.run or f"runs/{_name_of(options, config)}-folds")
     failed = cross_validate(
         config,
         folder,
@@ -229,6 +224,17 @@ def _attention(options: Namespace, parser: ArgumentParser, console: Console) -> 
         "one sample in float32 on %s; step is forward and backward; the share is of the convolution's MACs", device
     )
     return 0
+
+
+def _configured(options: Namespace, parser: ArgumentParser) -> Config:
+    """The configuration of a training, from files and options together."""
+    fields = parser.instantiate(options)
+    return Config(fields.data, fields.augmentation, fields.network, fields.attention, fields.training)
+
+
+def _name_of(options: Namespace, config: Config) -> str:
+    """What to call runs of a configuration: after its file, else after the dataset."""
+    return Path(str(options.config[-1])).stem if options.config else config.data.dataset or "run"
 
 
 def _silence_profiler() -> None:

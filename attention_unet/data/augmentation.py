@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from attention_unet.config import AugmentationConfig
 from attention_unet.data.appearance import blurred, brightened, coarsened, contrasted, curved, noisy, shaded
-from attention_unet.data.labels import Labels
+from attention_unet.data.labels import Labels, likeliest
 from attention_unet.data.plan import Plan
 
 THICK = 3.0  # slices this many times thicker than wide are turned within themselves only
@@ -186,11 +186,3 @@ def class_shares(target: Tensor, labels: Labels) -> Tensor:
         return target > 0
     numbers = torch.arange(1, len(labels.names) + 1, device=target.device)
     return target == numbers.reshape(-1, *[1] * (target.ndim - 1))
-
-
-def likeliest(shares: Tensor, labels: Labels) -> Tensor:
-    """Target (T, *S) of the share (classes, *S) that each class has in a voxel; the rest is background."""
-    if labels.overlapping:
-        return (shares > 0.5).to(torch.uint8)
-    largest, index = shares.max(dim=0, keepdim=True)
-    return torch.where(largest > 1 - shares.sum(dim=0, keepdim=True), index + 1, 0).to(torch.uint8)

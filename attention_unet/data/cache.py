@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from attention_unet.atomic import replacing, write_text
 from attention_unet.data.cases import Case
 from attention_unet.data.labels import Labels
-from attention_unet.data.preprocessing import Preprocessing, prepare, prepare_target, read_channels, read_label_of
+from attention_unet.data.preprocessing import Preprocessing, prepare, prepare_target, read_case
 from attention_unet.errors import DataError
 
 FORMAT = 2  # raised whenever what is stored changes
@@ -112,15 +112,7 @@ class CaseCache:
         return self.folder / f"{case.id}-{digest.hexdigest()[:12]}" / "ready"
 
     def _store(self, case: Case) -> None:
-        image = read_channels(case)
-        if len(image.array) != self.channels:
-            found = len(image.array)
-            raise DataError(f"{image.path}: has {found} channels, the dataset has {self.channels}: must agree")
-        label = read_label_of(case, image)
-        unknown = self.labels.unknown(label.array)
-        if unknown:
-            known = ", ".join(f"{name} {list(group)}" for name, group in self.labels.integers.items())
-            raise DataError(f"{label.path}: holds the labels {unknown[:10]}: expected 0 and {known}; see dataset.json")
+        image, label = read_case(case, self.channels, self.labels)
         prepared = prepare(image, self.preprocessing)
         target = prepare_target(label, self.labels, prepared)
         ready = self._ready(case)

@@ -11,7 +11,7 @@ import numpy as np
 
 from attention_unet.data.cases import Case, Dataset
 from attention_unet.data.fingerprint import Extent, extent_of
-from attention_unet.data.preprocessing import read_channels, read_label_of
+from attention_unet.data.preprocessing import read_case
 from attention_unet.errors import DataError
 
 FAR = 2.0  # times another voxel size than the median is worth a remark
@@ -78,15 +78,7 @@ def examine(case: Case, dataset: Dataset) -> CaseFacts:
     Raises:
         DataError: if it cannot be trained on.
     """
-    image = read_channels(case)
-    if len(image.array) != len(dataset.channels):
-        raise DataError(
-            f"{image.path}: has {len(image.array)} channels, the dataset has {len(dataset.channels)}: must agree"
-        )
-    label = read_label_of(case, image)
-    unknown = dataset.labels.unknown(label.array)
-    if unknown:
-        raise DataError(f"{label.path}: holds the labels {unknown[:10]}, which no class has: see dataset.json")
+    image, label = read_case(case, len(dataset.channels), dataset.labels)
     counts = {name: int(np.isin(label.array, group).sum()) for name, group in dataset.labels.integers.items()}
     voxel_ml = float(np.prod(image.spacing_mm)) / 1000
     return CaseFacts(

@@ -1,11 +1,13 @@
 """Classes of a dataset and how they are written in label files: integers, exclusive or overlapping."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -70,3 +72,23 @@ class Labels:
         """Inverse of ``to_json``."""
         integers = {name: tuple(group) for name, group in plain["integers"].items()}
         return cls(integers, tuple(plain["painted"]))
+
+
+def likeliest(shares: Iterable[Tensor], labels: Labels) -> Tensor:
+    """Give every voxel to the class that fills most of it, or to the background if that fills more.
+
+    Args:
+        shares: that each class has in the voxels, one class (*S) after another, 0 to 1.
+        labels: the classes.
+
+    Returns:
+        Class indices (1, *S), 0 for background, or where classes overlap a mask each, (classes, *S); uint8.
+    """
+    if labels.overlapping:
+        return torch.stack([share > 0.5 for share in shares]).to(torch.uint8)
+    index = largest = together = torch.zeros(())
+    for number, share in enumerate(shares, start=1):
+        index = torch.where(share > largest, number, index)
+        largest = torch.maximum(largest, share)
+        together = together + share
+    return torch.where(largest > 1 - together, index, 0).to(torch.uint8)[None]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attention_unet.data.cases import Case
-from attention_unet.data.labels import Labels
+from attention_unet.data.labels import Labels, likeliest
 from attention_unet.data.volumes import Volume, check_same_grid, read_labels, read_volume
 from attention_unet.errors import DataError
 from attention_unet.geometry import regrid
@@ -81,6 +81,23 @@ def read_label_of(case: Case, image: Volume) -> Volume:
     return label
 
 
+def read_case(case: Case, channels: int, labels: Labels) -> tuple[Volume, Volume]:
+    """Read image and label of a case to learn from, and check that they are what the dataset says.
+
+    Raises:
+        DataError: if a file is damaged, missing or lies elsewhere, or holds other channels or labels.
+    """
+    image = read_channels(case)
+    if len(image.array) != channels:
+        raise DataError(f"{image.path}: has {len(image.array)} channels, the dataset has {channels}: must agree")
+    label = read_label_of(case, image)
+    unknown = labels.unknown(label.array)
+    if unknown:
+        known = ", ".join(f"{name} {list(group)}" for name, group in labels.integers.items())
+        raise DataError(f"{label.path}: holds the labels {unknown[:10]}: expected 0 and {known}; see dataset.json")
+    return image, label
+
+
 def prepare(image: Volume, preprocessing: Preprocessing) -> Prepared:
     """Bring an image to the network's grid.
 
@@ -112,21 +129,12 @@ def prepare_target(label: Volume, labels: Labels, prepared: Prepared) -> NDArray
     """
     grid = (prepared.image.shape[1], prepared.image.shape[2], prepared.image.shape[3])
 
-    def share_of(group: tuple[int, ...]) -> NDArray[np.float32]:
+    def share_of(group: tuple[int, ...]) -> Tensor:
         mask = torch.from_numpy(np.isin(label.array, group)).float()
-        share: NDArray[np.float32] = regrid(mask, label.affine, prepared.affine, grid, torch.zeros(1))[0].numpy()
-        return share
+        return regrid(mask, label.affine, prepared.affine, grid, torch.zeros(1))[0]
 
-    shares = map(share_of, labels.integers.values())  # one class in memory at a time
-    if labels.overlapping:
-        return np.stack([share > 0.5 for share in shares]).astype(np.uint8)
-    index, largest, rest = np.zeros(grid, np.uint8), np.zeros(grid, np.float32), np.ones(grid, np.float32)
-    for i, share in enumerate(shares, start=1):
-        index[share > largest] = i
-        largest = np.maximum(largest, share)
-        rest -= share
-    index[rest >= largest] = 0
-    return index[None]
+    target: NDArray[np.uint8] = likeliest(map(share_of, labels.integers.values()), labels).numpy()
+    return target  # one class was in memory at a time
 
 
 def above_minimum(image: Tensor) -> Tensor:

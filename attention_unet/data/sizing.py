@@ -13,8 +13,8 @@ VOXELS_A_SECOND = {
     "gpu": 60_000_000,
 }  # that a training sees; a thread of a CPU that computes in bfloat16
 SLOWER = 3  # times, in float32
-BATCH_VOXELS = {"cpu": 1, "gpu": 1_000_000}  # that a step should have
 SMALLEST_BATCH, LARGEST_BATCH = 2, 16  # patches a process
+OCCUPIED = 1_000_000  # voxels of a batch that keep a GPU busy
 # Bytes that a training step holds for each voxel of a batch and channel of the finest level, in bfloat16 and not.
 BYTES = {True: 45, False: 70}
 SHARE_OF_MEMORY = 0.5
@@ -55,7 +55,9 @@ def choose_batch(config: Config, machine: Machine, voxels: int) -> int:
         machine: at hand.
         voxels: of a patch.
     """
-    of_one = min(max(BATCH_VOXELS[kind_of(machine)] // voxels, SMALLEST_BATCH), LARGEST_BATCH)
+    of_one = SMALLEST_BATCH
+    if kind_of(machine) == "gpu":
+        of_one = min(max(OCCUPIED // voxels, SMALLEST_BATCH), LARGEST_BATCH)
     return config.training.batch or of_one * machine.processes
 
 

@@ -14,7 +14,6 @@ import torch
 import yaml
 from lightning_fabric import Fabric, seed_everything
 from rich.console import Console
-from rich.progress import Progress
 
 from attention_unet.atomic import write_text
 from attention_unet.config import Config
@@ -24,10 +23,11 @@ from attention_unet.data.fingerprint import take_fingerprint
 from attention_unet.data.patches import PatchDataset, ShareOfNumbers, load_patches
 from attention_unet.data.plan import Plan, make_plan
 from attention_unet.data.splits import Split, read_split, split_cases, write_split
-from attention_unet.devices import check_batch, make_fabric, precision_of, this_machine
+from attention_unet.devices import check_batch, leave_processes, make_fabric, precision_of, this_machine
 from attention_unet.errors import ConfigError, DataError, UserError
 from attention_unet.memory import reuse_freed_memory
 from attention_unet.network import AttentionUNet
+from attention_unet.progress import counting
 from attention_unet.training.budget import Budget
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, load_state
 from attention_unet.training.fit import Training, fit
@@ -116,6 +116,7 @@ def train(config: Config, run: Path, resume: bool = False, console: Console | No
                 monitor.close()
         if finished and fabric.is_global_zero:
             log.info("the model lies in %s", run)
+    leave_processes(fabric)
     if not finished:
         number = caught[0] if caught else signal.SIGINT  # another process was asked to stop
         raise Interrupted(f"stopped and saved: go on by 'attention-unet train --resume --run {run}'", number)
@@ -214,9 +215,8 @@ def _prepare_cases(
     cache = CaseCache(folder, plan.preprocessing, plan.labels, len(plan.channels))
     with fabric.rank_zero_first(local=True):
         if fabric.local_rank == 0:
-            with Progress(console=console, disable=not console.is_terminal) as bar:
-                task = bar.add_task("preparing cases", total=len(training) + len(held_out))
-                cache.add([*training, *held_out], lambda: bar.advance(task))
+            with counting(console, "preparing cases", len(training) + len(held_out)) as done:
+                cache.add([*training, *held_out], done)
     return cache.open(training)
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import itertools
 import json
 import os
 import shutil
@@ -22,12 +21,9 @@ from attention_unet.config import AttentionConfig, AugmentationConfig, Config, D
 from attention_unet.data.cases import find_cases
 from attention_unet.devices import make_fabric
 from attention_unet.errors import ConfigError, DataError
-from attention_unet.training import budget as budget_module
-from attention_unet.training import fit as fit_module
 from attention_unet.training import train as module
-from attention_unet.training.learner import Diverged, Learner
+from attention_unet.training.learner import Diverged
 from attention_unet.training.train import Interrupted, train
-from attention_unet.training.validation import Validation
 from tests.conftest import REPOSITORY
 
 SMALL = {"folds": 4, "patch": [16, 16, 8], "spacing_mm": [3.0, 3.0, 4.0]}
@@ -162,61 +158,6 @@ def prepare_arguments(folder, cohort, run):
     chosen = config(cohort)
     fabric = make_fabric(chosen.training)
     return chosen, *cases, plan, folder / "run", fabric, Console()
-
-
-class Clock:
-    """A clock that moves by 0.5 s as workers start, 0.2 s a step, and what validations take, whatever else happens."""
-
-    def __init__(self, monkeypatch, validations):
-        self.now = 1000.0
-        for part in (budget_module, fit_module):
-            monkeypatch.setattr(part, "time", self)
-        load, learn = module.load_patches, Learner.learn
-        monkeypatch.setattr(module, "load_patches", lambda *a: (load(*a), self.take(0.5))[0])
-        monkeypatch.setattr(Learner, "learn", lambda *a: (learn(*a), self.take(0.2))[0])
-        monkeypatch.setattr(
-            fit_module, "validate", lambda *a, **k: (Validation({}, []), self.take(next(validations)))[0]
-        )
-
-    def monotonic(self):
-        return self.now
-
-    def take(self, seconds):
-        self.now += seconds
-
-
-def by_the_clock(cohort, run, monkeypatch, validations_take, **training):
-    Clock(monkeypatch, iter(validations_take))
-    train(dataclasses.replace(config(cohort), training=TrainingConfig(**training)), run)
-    rows = list(csv.DictReader((run / "history.csv").open()))
-    return [int(row["step"]) for row in rows], [60 * float(row["minutes"]) for row in rows]
-
-
-def test_a_budget_in_minutes_is_kept_the_last_validation_within_it(cohort, tmp_path, monkeypatch):
-    steps, seconds = by_the_clock(cohort, tmp_path / "run", monkeypatch, [1.0] * 3, minutes=0.2, validations=3)
-    assert seconds[-1] == pytest.approx(12.0, abs=0.2)
-    assert steps[-1] == pytest.approx((12 - 0.5 - 3) / 0.2, abs=1)
-    assert len(steps) == 3
-
-
-def test_validations_that_take_long_leave_time_to_train(cohort, tmp_path, monkeypatch):
-    steps, seconds = by_the_clock(cohort, tmp_path / "run", monkeypatch, [1.0] * 99, minutes=0.2, validations=100)
-    assert steps[0] > 0
-    assert all(later > sooner for sooner, later in itertools.pairwise(steps))
-    assert seconds[-1] == pytest.approx(12.0, abs=1.2)
-
-
-def test_validations_missed_during_a_long_one_are_not_made_up_for(cohort, tmp_path, monkeypatch):
-    takes = [3.0, *[0.0] * 9]
-    steps, seconds = by_the_clock(cohort, tmp_path / "run", monkeypatch, takes, minutes=0.2, validations=6)
-    assert seconds == pytest.approx([5.0, 6.0, 8.0, 10.0, 12.0], abs=0.3)
-    assert all(later > sooner for sooner, later in itertools.pairwise(steps))
-
-
-def test_the_least_budget_buys_a_step(cohort, tmp_path, monkeypatch):
-    steps, _ = by_the_clock(cohort, tmp_path / "run", monkeypatch, [1.0], minutes=1e-9, validations=2)
-    assert steps == [1]
-    assert (tmp_path / "run" / "model.safetensors").is_file()
 
 
 def test_a_finished_run_that_is_resumed_ends_at_once(cohort, unbroken, tmp_path):

@@ -3,6 +3,7 @@
 import functools
 import logging
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -84,9 +85,9 @@ class PairwiseAttention(Attention):
         products = tokens(self.query(one)) @ tokens(key).transpose(1, 2) * self.scale
         return torch.softmax(products, dim=2).reshape(len(x), 1, *key.shape[2:])
 
+    @abstractmethod
     def source(self, x: Tensor, gate: Tensor | None) -> Tensor:
         """The signal that keys and values come from."""
-        raise NotImplementedError
 
     def _bounded(self, source: Tensor, query_grid: Sequence[int]) -> Tensor:
         grid = tuple(source.shape[2:])

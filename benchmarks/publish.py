@@ -1,0 +1,68 @@
+"""Show what a benchmark measured, and put it into the README: no figure there is copied by hand."""
+
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def publish(table: Table, notes: Sequence[str], into_readme: bool) -> None:
+    """Print a table and its notes with what they were measured by; put them into the README as well, if asked to.
+
+    Args:
+        table: to show; its title is not used.
+        notes: lines of text to follow it.
+        into_readme: replace what stands between ``<!-- NAME -->`` and ``<!-- end of NAME -->`` in the README, NAME
+            being that of the script.
+
+    Raises:
+        SystemExit: if the README has no such place.
+    """
+    name = Path(sys.argv[0]).stem
+    table.box, table.title = box.MARKDOWN, None
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(table)
+    lines = [line.strip() for line in captured.get().splitlines() if line.strip()]
+    text = "\n".join([*lines, "", *notes, measured_by()])
+    print(text)
+    if not into_readme:
+        return
+    first, last = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+    readme = README.read_text(encoding="utf-8")
+    before, found, rest = readme.partition(first)
+    _, ended, after = rest.partition(last)
+    if not (found and ended):
+        raise SystemExit(f"{README}: has no place for the table: expected the lines {first!r} and {last!r}")
+    README.write_text(before + first + text + "\n" + last + after, encoding="utf-8")
+
+
+def measured_by() -> str:
+    """The command, the day, the commit and the machine."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--readme"]
+    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
+    git = ["git", "-C", str(README.parent), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+    return (
+        f"`{command}`, {date.today()}, commit {commit}, torch {torch.__version__.partition('+')[0]}, "
+        f"{torch.get_num_threads()} cores of {processor()}."
+    )
+
+
+def processor() -> str:
+    """Name of the processor, and whether it computes in bfloat16."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
+        name = names[0] if names else name
+    return name + (" with AVX512-BF16" if torch.cpu._is_avx512_bf16_supported() else "")
