@@ -23,6 +23,8 @@ from attention_unet.inference.model import WEIGHTS, load_model
 from attention_unet.inference.predict_files import describe_output, predict_files
 from attention_unet.progress import counting
 from attention_unet.training.checkpoint import STATE
+from attention_unet.training.curves import draw_curves
+from attention_unet.training.monitor import HISTORY
 from attention_unet.training.train import train
 
 log = logging.getLogger(__name__)
@@ -42,7 +44,8 @@ def cross_validate(
 
     Args:
         config: of every training; its fold is not looked at.
-        folder: for the runs ``fold0``, ``fold1``, ..., all ``predictions``, ``metrics.csv`` and ``summary.json``.
+        folder: for the runs ``fold0``, ``fold1``, ..., all ``predictions``, ``metrics.csv``, ``summary.json`` and the
+            learning curves, ``curves.png``.
         folds: to do now. What earlier calls did is scored with them.
         mirrored: whether to predict with mirrored windows as well.
         tolerance_mm: of the normalised surface Dice.
@@ -61,6 +64,7 @@ def cross_validate(
             "the folds by --only instead"
         )
     dataset = find_cases(locate_dataset(config.data.root, config.data.dataset))
+    held_out = {fold: held_out_cases(config, dataset, fold) for fold in range(config.data.folds)}
     failed: dict[str, str] = {}
     for fold in folds:
         run = folder / f"fold{fold}"
@@ -69,21 +73,22 @@ def cross_validate(
             config, data=dataclasses.replace(config.data, fold=fold, cache=config.data.cache or str(folder / "cache"))
         )
         train(chosen, run, resume=(run / STATE).exists(), console=progress)
-        failed |= _predict(
-            config, run, folder / "predictions", held_out_cases(config, dataset, fold), mirrored, progress
-        )
-    done = [fold for fold in range(config.data.folds) if _is_done(folder, held_out_cases(config, dataset, fold), fold)]
-    cases = [case for fold in done for case in held_out_cases(config, dataset, fold)]
-    with counting(progress, "evaluating", len(cases)) as count:
+        failed |= _predict(config, run, folder / "predictions", held_out[fold], mirrored, progress)
+    done = {fold: cases for fold, cases in held_out.items() if _is_done(folder, cases, fold)}
+    references = {case.id: case.label for cases in done.values() for case in cases if case.label is not None}
+    with counting(progress, "evaluating", len(references)) as count:
         summary, broken = evaluate_folder(
             folder / "predictions",
-            {case.id: case.label for case in cases if case.label is not None},
+            references,
             folder,
             labels=dataset.labels,
             tolerance_mm=tolerance_mm,
             done=count,
         )
-    print_folds(folder / "metrics.csv", {f: [c.id for c in held_out_cases(config, dataset, f)] for f in done}, tables)
+    if done:
+        draw_curves({f"fold {fold}": folder / f"fold{fold}" / HISTORY for fold in done}, folder / "curves.png")
+    of_folds = {fold: [case.id for case in cases] for fold, cases in done.items()}
+    tables.print(tabulate(folder / "metrics.csv", of_folds))
     print_table(summary, tables)
     return failed | broken
 
@@ -118,13 +123,12 @@ def _is_done(folder: Path, cases: Sequence[Case], fold: int) -> bool:
     return there and (folder / f"fold{fold}" / WEIGHTS).exists()
 
 
-def print_folds(metrics: Path, folds: dict[int, list[str]], console: Console) -> None:
-    """Mean Dice of each class over the held-out cases of each fold.
+def tabulate(metrics: Path, folds: dict[int, list[str]]) -> Table:
+    """Mean Dice of each class over the held-out cases of each fold, and over all of them with its standard deviation.
 
     Args:
         metrics: ``metrics.csv`` of all of them.
         folds: cases of each.
-        console: to print on.
     """
     with metrics.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -132,8 +136,11 @@ def print_folds(metrics: Path, folds: dict[int, list[str]], console: Console) ->
     table = Table(title="Dice by fold", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("fold", "cases", *names, "mean of classes"):
         table.add_column(heading, justify="right")
-    for fold, cases in folds.items():
-        of_fold = [row for row in rows if row["case"] in cases]
-        means = [float(np.nanmean([float(row["dice"]) for row in of_fold if row["class"] == name])) for name in names]
-        table.add_row(str(fold), str(len(cases)), *(f"{mean:.4f}" for mean in means), f"{np.mean(means):.4f}")
-    console.print(table)
+    everyone = [case for cases in folds.values() for case in cases]
+    for fold, cases in {**{str(fold): cases for fold, cases in folds.items()}, "all": everyone}.items():
+        dice = {name: [float(r["dice"]) for r in rows if r["class"] == name and r["case"] in cases] for name in names}
+        means = [float(np.nanmean(values)) for values in dice.values()]
+        spread = [f" ± {np.nanstd(values, ddof=1):.4f}" if fold == "all" else "" for values in dice.values()]
+        cells = [f"{mean:.4f}{around}" for mean, around in zip(means, spread, strict=True)]
+        table.add_row(fold, str(len(cases)), *cells, f"{np.mean(means):.4f}")
+    return table

@@ -1,4 +1,4 @@
-"""Show what a benchmark measured, and put it into the README: no figure there is copied by hand."""
+"""Show what a benchmark measured, and put it into a document: no figure there is copied by hand."""
 
 import platform
 import subprocess
@@ -12,22 +12,22 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-README = Path(__file__).parents[1] / "README.md"
+REPOSITORY = Path(__file__).parents[1]
+README = REPOSITORY / "README.md"
 
 
-def publish(table: Table, notes: Sequence[str], into_readme: bool) -> None:
-    """Print a table and its notes with what they were measured by; put them into the README as well, if asked to.
+def publish(table: Table, notes: Sequence[str], document: Path | None, place: str | None = None) -> None:
+    """Print a table and its notes with what they were measured by; put them into a document as well, if there is one.
 
     Args:
         table: to show; its title is not used.
         notes: lines of text to follow it.
-        into_readme: replace what stands between ``<!-- NAME -->`` and ``<!-- end of NAME -->`` in the README, NAME
-            being that of the script.
+        document: in which to replace what stands between ``<!-- PLACE -->`` and ``<!-- end of PLACE -->``.
+        place: that of the script's name, if not given.
 
     Raises:
-        SystemExit: if the README has no such place.
+        SystemExit: if the document has no such place.
     """
-    name = Path(sys.argv[0]).stem
     table.box, table.title = box.MARKDOWN, None
     console = Console(width=200)
     with console.capture() as captured:
@@ -35,22 +35,22 @@ def publish(table: Table, notes: Sequence[str], into_readme: bool) -> None:
     lines = [line.strip() for line in captured.get().splitlines() if line.strip()]
     text = "\n".join([*lines, "", *notes, measured_by()])
     print(text)
-    if not into_readme:
+    if document is None:
         return
+    name = place or Path(sys.argv[0]).stem
     first, last = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
-    readme = README.read_text(encoding="utf-8")
-    before, found, rest = readme.partition(first)
+    before, found, rest = document.read_text(encoding="utf-8").partition(first)
     _, ended, after = rest.partition(last)
     if not (found and ended):
-        raise SystemExit(f"{README}: has no place for the table: expected the lines {first!r} and {last!r}")
-    README.write_text(before + first + text + "\n" + last + after, encoding="utf-8")
+        raise SystemExit(f"{document}: has no place for the table: expected the lines {first!r} and {last!r}")
+    document.write_text(before + first + text + "\n" + last + after, encoding="utf-8")
 
 
 def measured_by() -> str:
     """The command, the day, the commit and the machine."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--readme"]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--write"]
     command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
-    git = ["git", "-C", str(README.parent), "rev-parse", "--short", "HEAD"]
+    git = ["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
     return (
         f"`{command}`, {date.today()}, commit {commit}, torch {torch.__version__.partition('+')[0]}, "

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 
 import torch
 from peers import has_nnunet, monai_attention_unet, nnunet_plain
-from publish import publish
+from publish import README, publish
 from rich.table import Table
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--readme", action="store_true", help="put the table into the README")
+    parser.add_argument("--write", action="store_true", help="put the table into the README")
     options = parser.parse_args()
     setting = Setting(tuple(options.patch), options.batch, options.threads)
     contenders = [
@@ -182,7 +182,7 @@ def main() -> None:
     ]
     if not has_nnunet():
         notes.append("nnU-Net's network: not measured; pip install dynamic-network-architectures.")
-    publish(table, notes, options.readme)
+    publish(table, notes, README if options.write else None)
 
 
 if __name__ == "__main__":

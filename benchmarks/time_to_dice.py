@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 from peers import has_nnunet, monai_attention_unet, nnunet_plain
-from publish import publish
+from publish import README, publish
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--validations", type=int, default=5)
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--data", help="folder of datasets (default: $ATTENTION_UNET_DATA, else data)")
-    parser.add_argument("--readme", action="store_true", help="put the table into the README")
+    parser.add_argument("--write", action="store_true", help="put the table into the README")
     parser.add_argument("--train", nargs=2, metavar=("CONTENDER", "RUN"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.train:
@@ -107,7 +107,8 @@ def main() -> None:
             cells = {round(float(r["minutes"]) / options.minutes * options.validations): r["dice"] for r in rows}
             dice = [f"{float(cells[i + 1]):.4f}" if i + 1 in cells else "-" for i in range(options.validations)]
             table.add_row(name, *dice, str(int(rows[-1]["step"]) * plan["batch"]))
-    publish(table, [f"Mean foreground Dice of the held-out cases of fold {options.fold}."], options.readme)
+    notes = [f"Mean foreground Dice of the held-out cases of fold {options.fold}."]
+    publish(table, notes, README if options.write else None)
 
 
 if __name__ == "__main__":

@@ -52,10 +52,11 @@ def test_folds_and_classes_are_printed(folder, cohort, capsys):
 
 def test_a_fold_scored_by_itself(tmp_path, capsys):
     (tmp_path / "m.csv").write_text("case,class,dice\na,x,0.5\nb,x,0.7\nc,x,0.9\na,y,nan\nb,y,0.1\nc,y,0.2\n")
-    cross_validation.print_folds(tmp_path / "m.csv", {3: ["a", "b"], 1: ["c"]}, Console(width=100))
+    Console(width=100).print(cross_validation.tabulate(tmp_path / "m.csv", {3: ["a", "b"], 1: ["c"]}))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["3", "2", "0.6000", "0.1000", "0.3500"] in lines
     assert ["1", "1", "0.9000", "0.2000", "0.5500"] in lines
+    assert ["all", "3", "0.7000", "±", "0.2000", "0.1500", "±", "0.0707", "0.4250"] in lines
 
 
 def test_its_models_predict_together(folder, cohort, tmp_path):

@@ -95,7 +95,7 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
     if not 0 <= options.overlap < 1:
         raise ConfigError(f"--overlap is {options.overlap}: expected 0 to below 1")
     source, output = Path(options.input), Path(options.output)
-    models = load_models([Path(name) for name in options.model], choose_device(options.device))
+    models = load_models(options.model, choose_device(options.device))
     model = models[0]
     cases = find_inputs(source, len(model.plan.channels))
     if options.held_out_of:

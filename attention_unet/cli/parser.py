@@ -63,7 +63,8 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         type=str,
         required=True,
         action="append",
-        help="folder of a run or of a cross-validation; given several times, their probabilities are averaged",
+        help="folder of a run or of a cross-validation, or hippocampus, which is shipped; given several times, "
+        "probabilities are averaged",
     )
     predict.add_argument("--held-out-of", type=str | None, help="only the cases that this run did not train on")
     predict.add_argument("--attention-maps", action="store_true", help="write the attention of each level as well")

@@ -20,6 +20,7 @@ from attention_unet.network import AttentionUNet, UNet
 
 FORMAT = 2
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+SHIPPED = Path(__file__).parents[1] / "models"
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,14 @@ def save_model(folder: Path, weights: Mapping[str, Tensor], plan: Plan, notes: M
     write_text(folder / DESCRIPTION, text + "\n")
 
 
-def load_models(paths: Sequence[Path], device: torch.device) -> list[Model]:
-    """Read models to be used together: of runs, or of all folds of a cross-validation.
+def load_models(paths: Sequence[str | Path], device: torch.device) -> list[Model]:
+    """Read models to be used together: of runs, of all folds of a cross-validation, or shipped ones.
 
     Raises:
         ModelError: if one is missing, damaged or of another format, or they do not say the same classes of the same
             channels.
     """
-    files = [file for path in paths for file in sorted(path.glob(f"fold*/{WEIGHTS}")) or [path]]
+    files = [file for path in paths for file in sorted(Path(path).glob(f"fold*/{WEIGHTS}")) or [Path(path)]]
     models = [load_model(file, device) for file in files]
     for file, model in zip(files, models, strict=True):
         if (model.plan.labels, model.plan.channels) != (models[0].plan.labels, models[0].plan.channels):
@@ -75,15 +76,17 @@ def load_models(paths: Sequence[Path], device: torch.device) -> list[Model]:
     return models
 
 
-def load_model(path: Path, device: torch.device) -> Model:
-    """Read a model: a run folder, or a ``.safetensors`` file that a training wrote.
+def load_model(path: str | Path, device: torch.device) -> Model:
+    """Read a model.
+
+    Args:
+        path: a run folder, a ``.safetensors`` file that a training wrote, or the name of a model of this package.
+        device: to load it to.
 
     Raises:
         ModelError: if it is missing, damaged, or of another format.
     """
-    file = path / WEIGHTS if path.is_dir() else path
-    if not file.is_file():
-        raise ModelError(f"{path}: holds no model: expected a run folder with {WEIGHTS}, or such a file")
+    file = find_model(path)
     try:
         with safe_open(file, framework="pt") as content:
             description = json.loads((content.metadata() or {})["description"])
@@ -98,6 +101,24 @@ def load_model(path: Path, device: torch.device) -> Model:
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{file}: is no model that a training wrote, or damaged ({error}): copy it again") from error
     return Model(network.to(device).eval(), plan, device, description["sha256"])
+
+
+def find_model(path: str | Path) -> Path:
+    """The file of a model; one that lies at the path goes before a shipped one of that name.
+
+    Raises:
+        ModelError: if there is none.
+    """
+    shipped = sorted(file.stem for file in SHIPPED.glob("*.safetensors"))
+    for file in (Path(path) / WEIGHTS, Path(path)):
+        if file.is_file():
+            return file
+    if str(path) in shipped:
+        return SHIPPED / f"{path}.safetensors"
+    raise ModelError(
+        f"{path}: holds no model: expected a run folder with {WEIGHTS}, such a file, or one of the package's models: "
+        f"{', '.join(shipped) or 'none'}"
+    )
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

@@ -17,6 +17,7 @@ from attention_unet.training.checkpoint import LoopState
 
 log = logging.getLogger(__name__)
 
+HISTORY = "history.csv"
 SCALARS_EVERY = 10  # steps
 LINE_EVERY = 30.0  # seconds, where there is no terminal for a bar
 
@@ -96,7 +97,7 @@ class Monitor:
         writer = csv.DictWriter(text, fieldnames=list(self.history[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.history)
-        write_text(self.run / "history.csv", text.getvalue())
+        write_text(self.run / HISTORY, text.getvalue())
         for name, value in row.items():
             if name.startswith("dice"):
                 self.board.add_scalar(f"validation/{name}", value, step)

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -16,7 +17,8 @@ from attention_unet.data.plan import Plan
 from attention_unet.data.preprocessing import Preprocessing
 from attention_unet.data.volumes import read_volume
 from attention_unet.errors import ConfigError, DataError, ModelError
-from attention_unet.inference.model import Model, load_model, save_model
+from attention_unet.inference import model as model_module
+from attention_unet.inference.model import Model, find_model, load_model, load_models, save_model
 from attention_unet.inference.predict_files import claim_output, find_inputs, predict_files
 from attention_unet.inference.predict_volume import average, predict_volume
 from attention_unet.network import AttentionUNet
@@ -241,6 +243,21 @@ def test_a_model_is_one_file_and_its_description_is_for_people(tmp_path):
     assert set(description) == {"format", "plan", "sha256", "versions"}
     (tmp_path / "model.json").unlink()
     assert load_model(tmp_path / "model.safetensors", CPU).sha256 == description["sha256"]
+
+
+def test_a_shipped_model_is_found_by_its_name_unless_one_lies_there(tmp_path, monkeypatch):
+    saved_model(tmp_path / "run")
+    monkeypatch.setattr(model_module, "SHIPPED", tmp_path / "models")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "run" / "model.safetensors").rename(tmp_path / "models" / "knee.safetensors")
+    monkeypatch.chdir(tmp_path)
+    assert [model.plan for model in load_models(["knee"], CPU)] == [plan_of()]
+    with pytest.raises(ModelError, match=r"hip: holds no model: .* one of the package's models: knee"):
+        load_model("hip", CPU)
+    (tmp_path / "knee").mkdir()
+    assert find_model("knee") == tmp_path / "models" / "knee.safetensors"
+    saved_model(tmp_path / "knee")
+    assert find_model("knee") == Path("knee/model.safetensors")
 
 
 def test_damaged_models_are_refused(tmp_path):

@@ -1,0 +1,88 @@
+"""What many volumes cost: ``python benchmarks/scaling.py --volumes 10000``
+
+Whole heads of phantoms are inspected, prepared, trained on and predicted, each for a while, and the cost of
+many is computed from what one took.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from any_dataset import COHORTS, make
+from publish import REPOSITORY, publish
+from rich.table import Table
+
+from attention_unet.config import Config, TrainingConfig
+from attention_unet.data.cache import CaseCache
+from attention_unet.data.cases import find_cases
+from attention_unet.data.fingerprint import take_fingerprint
+from attention_unet.data.inspection import inspect
+from attention_unet.data.patches import PatchDataset, ShareOfNumbers, load_patches
+from attention_unet.data.plan import make_plan
+from attention_unet.data.preprocessing import read_channels
+from attention_unet.devices import make_fabric, precision_of, this_machine
+from attention_unet.inference.predict_volume import predict_volume
+from attention_unet.network import AttentionUNet
+from attention_unet.training.learner import Learner
+
+STEPS = 20
+
+
+def main() -> None:
+    """Measure one, tell of many."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--volumes", type=int, default=10_000)
+    parser.add_argument("--write", action="store_true", help="put the table into docs/scaling.md")
+    options = parser.parse_args()
+    config = Config(training=TrainingConfig(minutes=60))
+    with tempfile.TemporaryDirectory() as scratch:
+        make(COHORTS[0], Path(scratch) / "data")
+        dataset = find_cases(Path(scratch) / "data")
+        cases = dataset.cases
+        began = time.perf_counter()
+        inspect(dataset, lambda: None)
+        inspecting = (time.perf_counter() - began) / len(cases)
+
+        plan = make_plan(config, dataset, take_fingerprint(cases), this_machine(config.training))
+        cache = CaseCache(Path(scratch) / "cache", plan.preprocessing, plan.labels, len(plan.channels))
+        began = time.perf_counter()
+        cache.add(cases, lambda: None)
+        preparing = (time.perf_counter() - began) / len(cases)
+        disk = sum(file.stat().st_size for file in cache.folder.rglob("*") if file.is_file()) / len(cases)
+
+        fabric = make_fabric(config.training)
+        learner = Learner(AttentionUNet(**plan.architecture), config.training, fabric, plan.labels.overlapping)
+        patches = PatchDataset(cache.open(cases), plan, config.data.foreground_share, config.augmentation, 0)
+        batches = load_patches(patches, ShareOfNumbers(0, plan.batch, 0, 1), 0, fabric.device)
+        learner.learn(*next(batches), 1e-4)
+        began = time.perf_counter()
+        for _ in range(STEPS):
+            learner.learn(*next(batches), 1e-4)
+        training = (time.perf_counter() - began) / STEPS / plan.batch
+
+        precision = precision_of("auto", fabric.device)
+        volume = read_channels(cases[0])
+        began = time.perf_counter()
+        predict_volume(learner.averaged, plan, volume, device=fabric.device, precision=precision, overlap=0.5)
+        predicting = time.perf_counter() - began
+
+    table = Table()
+    for heading in ("", "one volume", f"{options.volumes:,} volumes"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, seconds in (
+        ("inspect", inspecting),
+        ("prepare, once", preparing),
+        (f"train on one patch of each, {' x '.join(map(str, plan.patch))}", training),
+        ("predict", predicting),
+    ):
+        table.add_row(name, f"{seconds:.2f} s", f"{seconds * options.volumes / 3600:.1f} h")
+    table.add_row("disk for prepared cases", f"{disk / 2**20:.0f} MiB", f"{disk * options.volumes / 2**30:.0f} GiB")
+    grid = " x ".join(map(str, COHORTS[0].grid))
+    publish(table, [f"Volumes of {grid} voxels."], REPOSITORY / "docs" / "scaling.md" if options.write else None)
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    main()
