@@ -21,9 +21,10 @@ def blurred(image: Tensor, sd: Tensor) -> Tensor:
     for axis in range(2, image.ndim):
         length = image.shape[axis]
         reached = (torch.arange(length, device=image.device)[:, None] + offsets).clamp(0, length - 1)
-        image = torch.stack(
-            [image.index_select(axis, at) * over(kernel[..., i], image) for i, at in enumerate(reached.T)]
-        ).sum(dim=0)
+        total = torch.zeros_like(image)
+        for i, at in enumerate(reached.T):
+            total.addcmul_(image.index_select(axis, at), over(kernel[..., i], image))
+        image = total
     return image
 
 

@@ -1,5 +1,6 @@
-"""Prepared cases on disk, made once: arrays that are read by memory mapping, so that any number of cases fits."""
+"""Prepared cases on disk, a file each, made once and read by memory mapping, so that any number of them fits."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -8,16 +9,21 @@ from pathlib import Path
 from typing import overload
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save_file
 
-from attention_unet.atomic import replacing, write_text
+from attention_unet.atomic import replacing
 from attention_unet.data.cases import Case
 from attention_unet.data.labels import Labels
 from attention_unet.data.preprocessing import Preprocessing, prepare, prepare_target, read_case
 from attention_unet.errors import DataError
 
-FORMAT = 2  # raised whenever what is stored changes
+PARTS = ("image", "target", "locations")
+FORMAT = 3  # raised whenever what is stored changes
 LOCATIONS_A_CLASS = 5000
+KEPT = 512  # cases that are mapped: to map one again for every patch takes as long as cutting it
 
 
 @dataclass(frozen=True)
@@ -38,18 +44,18 @@ class CachedCase:
 
 
 class CachedCases(Sequence[CachedCase]):
-    """Cases that are opened when they are looked at and closed when they are let go: however many there are, few files
-    are open and little memory is held.
+    """Cases that are opened when they are looked at: however many there are, no file stays open and little memory is
+    held.
 
     Args:
-        folders: id and folder of each case.
+        files: id and file of each case.
     """
 
-    def __init__(self, folders: Sequence[tuple[str, Path]]) -> None:
-        self.folders = folders
+    def __init__(self, files: Sequence[tuple[str, Path]]) -> None:
+        self.files = files
 
     def __len__(self) -> int:
-        return len(self.folders)
+        return len(self.files)
 
     @overload
     def __getitem__(self, index: int) -> CachedCase: ...
@@ -58,14 +64,15 @@ class CachedCases(Sequence[CachedCase]):
     def __getitem__(self, index: int | slice) -> "CachedCase | CachedCases":
         """Open a case; its arrays stay on disk until they are looked at."""
         if isinstance(index, slice):
-            return CachedCases(self.folders[index])
-        case, folder = self.folders[index]
-        return CachedCase(
-            case,
-            np.load(folder / "image.npy", mmap_mode="r"),
-            np.load(folder / "target.npy", mmap_mode="r"),
-            np.load(folder / "locations.npy"),
-        )
+            return CachedCases(self.files[index])
+        return open_case(*self.files[index])
+
+
+@functools.lru_cache(maxsize=KEPT)
+def open_case(case: str, file: Path) -> CachedCase:
+    """Map the arrays of a case into memory."""
+    with safe_open(file, framework="pt") as content:
+        return CachedCase(case, *(content.get_tensor(part).numpy() for part in PARTS))
 
 
 class CaseCache:
@@ -87,7 +94,7 @@ class CaseCache:
         problems: list[str] = []
         for case in cases:
             try:
-                if not self._ready(case).is_file():
+                if not self._file(case).is_file():
                     self._store(case)
             except DataError as error:
                 problems.append(str(error))
@@ -97,10 +104,10 @@ class CaseCache:
 
     def open(self, cases: Sequence[Case]) -> "CachedCases":
         """Prepared cases, in the same order."""
-        return CachedCases([(case.id, self._ready(case).parent) for case in cases])
+        return CachedCases([(case.id, self._file(case)) for case in cases])
 
-    def _ready(self, case: Case) -> Path:
-        """The file that is written last, in a folder that changes whenever a file of the case does."""
+    def _file(self, case: Case) -> Path:
+        """Where a case lies, under a name that changes whenever a file of the case does."""
         digest = hashlib.sha256()
         for path in (*case.images, case.label):
             if path is not None:
@@ -109,21 +116,15 @@ class CaseCache:
                 except OSError as error:
                     raise DataError(f"{path}: cannot be read ({error.strerror}): was it moved?") from error
                 digest.update(f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}\n".encode())
-        return self.folder / f"{case.id}-{digest.hexdigest()[:12]}" / "ready"
+        return self.folder / f"{case.id}-{digest.hexdigest()[:12]}.safetensors"
 
     def _store(self, case: Case) -> None:
         image, label = read_case(case, self.channels, self.labels)
         prepared = prepare(image, self.preprocessing)
         target = prepare_target(label, self.labels, prepared)
-        ready = self._ready(case)
-        for name, array in (
-            ("image.npy", prepared.image.numpy()),
-            ("target.npy", target),
-            ("locations.npy", class_locations(target, self.labels)),
-        ):
-            with replacing(ready.parent / name) as partial:
-                np.save(partial, array, allow_pickle=False)
-        write_text(ready, "")
+        arrays = (prepared.image, torch.from_numpy(target), torch.from_numpy(class_locations(target, self.labels)))
+        with replacing(self._file(case)) as partial:
+            save_file(dict(zip(PARTS, arrays, strict=True)), partial)
 
 
 def class_locations(target: NDArray[np.uint8], labels: Labels) -> NDArray[np.int32]:
@@ -134,4 +135,4 @@ def class_locations(target: NDArray[np.uint8], labels: Labels) -> NDArray[np.int
         if len(found) > LOCATIONS_A_CLASS:
             found = found[np.linspace(0, len(found) - 1, LOCATIONS_A_CLASS).round().astype(int)]
         rows.append(np.column_stack([np.full(len(found), index), found]))
-    return np.concatenate(rows).astype(np.int32)
+    return np.concatenate(rows).astype(np.int32, order="C")

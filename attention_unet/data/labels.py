@@ -86,9 +86,8 @@ def likeliest(shares: Iterable[Tensor], labels: Labels) -> Tensor:
     """
     if labels.overlapping:
         return torch.stack([share > 0.5 for share in shares]).to(torch.uint8)
-    index = largest = together = torch.zeros(())
+    index, largest, together = torch.zeros((), dtype=torch.uint8), torch.zeros(()), torch.zeros(())
     for number, share in enumerate(shares, start=1):
-        index = torch.where(share > largest, number, index)
-        largest = torch.maximum(largest, share)
-        together = together + share
-    return torch.where(largest > 1 - together, index, 0).to(torch.uint8)[None]
+        index = torch.where(share > largest, torch.tensor(number, dtype=torch.uint8), index)
+        largest, together = torch.maximum(largest, share), together + share
+    return (index * (largest + together > 1))[None]

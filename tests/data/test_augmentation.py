@@ -6,8 +6,8 @@ import torch
 from scipy import ndimage
 
 from attention_unet.config import AugmentationConfig
-from attention_unet.data.augmentation import Augmentation, Change, Placement, class_shares, likeliest
-from attention_unet.data.labels import Labels
+from attention_unet.data.augmentation import Augmentation, Change, Placement, class_shares
+from attention_unet.data.labels import Labels, likeliest
 from attention_unet.data.plan import Plan
 from attention_unet.data.preprocessing import Preprocessing
 
@@ -147,12 +147,6 @@ def test_shares_of_a_target_give_it_back(labels):
     top = 2 if labels.overlapping else 3
     target = torch.randint(0, top, (labels.channels if labels.overlapping else 1, 5, 6, 7), generator=random)
     assert torch.equal(likeliest(class_shares(target, labels).float(), labels).long(), target)
-
-
-def test_a_voxel_goes_to_background_unless_a_class_has_more_of_it():
-    shares = torch.tensor([[0.4, 0.5, 0.3, 0.2], [0.3, 0.1, 0.3, 0.1]])[:, :, None, None]
-    assert likeliest(shares, EXCLUSIVE).flatten().tolist() == [1, 1, 0, 0]
-    assert likeliest(shares + 0.25, OVERLAPPING)[0].flatten().tolist() == [1, 1, 1, 0]
 
 
 def test_a_placement_that_only_mirrors_reaches_no_farther():
