@@ -27,3 +27,16 @@ def test_freed_memory_is_used_again():
     agreed, faults = done.stdout.split()
     assert agreed == "True"
     assert int(faults) < 100  # 58,000 where the system takes all of it back
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell")
+def test_peak_memory_counts_what_was_held_and_let_go():
+    code = """
+import torch
+from attention_unet.memory import peak_memory
+before = peak_memory(torch.device("cpu"))
+torch.ones(100 * 2**20)
+print(peak_memory(torch.device("cpu")) - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == pytest.approx(400 * 2**20, rel=0.1)

@@ -25,7 +25,7 @@ from attention_unet.data.plan import Plan, make_plan
 from attention_unet.data.splits import Split, read_split, split_cases, write_split
 from attention_unet.devices import check_batch, leave_processes, make_fabric, precision_of, this_machine
 from attention_unet.errors import ConfigError, DataError, UserError
-from attention_unet.memory import reuse_freed_memory
+from attention_unet.memory import peak_memory, reuse_freed_memory
 from attention_unet.network import AttentionUNet
 from attention_unet.progress import counting
 from attention_unet.training.budget import Budget
@@ -115,7 +115,8 @@ def train(config: Config, run: Path, resume: bool = False, console: Console | No
             if monitor is not None:
                 monitor.close()
         if finished and fabric.is_global_zero:
-            log.info("the model lies in %s", run)
+            held = peak_memory(fabric.device)
+            log.info("the model lies in %s%s", run, f"; at most {held / 2**30:.1f} GiB were held" if held else "")
     leave_processes(fabric)
     if not finished:
         number = caught[0] if caught else signal.SIGINT  # another process was asked to stop
