@@ -2,32 +2,41 @@
 
 import csv
 import dataclasses
+import json
 import logging
-from collections.abc import Sequence
+import math
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from attention_unet.atomic import write_text
 from attention_unet.config import Config
 from attention_unet.data.cases import Case, Dataset, find_cases, locate_dataset
-from attention_unet.data.predictions import prediction_path
-from attention_unet.data.splits import split_cases
-from attention_unet.devices import choose_device, precision_of
+from attention_unet.data.fingerprint import take_fingerprint
+from attention_unet.data.plan import Plan, make_plan, settle
+from attention_unet.data.predictions import DESCRIPTION, prediction_path
+from attention_unet.data.splits import Split, read_split, split_cases
+from attention_unet.devices import choose_device, devices_and_nodes, precision_of, this_machine
 from attention_unet.errors import ConfigError
 from attention_unet.evaluation.evaluate import evaluate_folder
 from attention_unet.evaluation.summary import print_table
-from attention_unet.inference.model import WEIGHTS, load_model
-from attention_unet.inference.predict_files import describe_output, predict_files
+from attention_unet.inference.model import load_model
+from attention_unet.inference.predict_files import describe, predict_files
 from attention_unet.progress import counting
 from attention_unet.training.checkpoint import STATE
 from attention_unet.training.curves import draw_curves
 from attention_unet.training.monitor import HISTORY
-from attention_unet.training.train import train
+from attention_unet.training.train import Interrupted, train
 
 log = logging.getLogger(__name__)
+
+OVERLAP = 0.5  # of windows, as users predict
+PREDICTED = "predicted.json"  # in the folder of a fold: how its held-out cases were predicted
 
 
 def cross_validate(
@@ -43,10 +52,10 @@ def cross_validate(
     """Train, predict and score folds; called again, it goes on where it stopped.
 
     Args:
-        config: of every training; its fold is not looked at.
+        config: of every training; its fold is not looked at. What it leaves open is planned once, for all folds.
         folder: for the runs ``fold0``, ``fold1``, ..., all ``predictions``, ``metrics.csv``, ``summary.json`` and the
             learning curves, ``curves.png``.
-        folds: to do now. What earlier calls did is scored with them.
+        folds: to do now. What earlier calls finished is scored with them.
         mirrored: whether to predict with mirrored windows as well.
         tolerance_mm: of the normalised surface Dice.
         progress: where to draw progress bars.
@@ -56,74 +65,105 @@ def cross_validate(
         For each case that failed the reason.
 
     Raises:
-        ConfigError: if several processes are asked for, or for what a training raises it.
+        ConfigError: if several processes are asked for, if earlier folds are of other cases, or for what a training
+            raises it.
+        Interrupted: if the user stopped a training.
     """
-    if config.training.devices * config.training.nodes > 1:
+    devices, nodes = devices_and_nodes(config.training)
+    if devices * nodes > 1:
         raise ConfigError(
             "training.devices: cross-validation trains each fold in one process: expected 1; give every device some of "
             "the folds by --only instead"
         )
     dataset = find_cases(locate_dataset(config.data.root, config.data.dataset))
-    held_out = {fold: held_out_cases(config, dataset, fold) for fold in range(config.data.folds)}
+    ids, data = [case.id for case in dataset.cases], config.data
+    splits = {fold: split_cases(ids, data.folds, fold, data.split_seed) for fold in range(data.folds)}
+    _check_earlier(folder, splits)
+    config = settle(config, _plan_of_all(config, folder, dataset))
     failed: dict[str, str] = {}
     for fold in folds:
+        log.info("fold %d of %d", fold, data.folds)
         run = folder / f"fold{fold}"
-        log.info("fold %d of %d", fold, config.data.folds)
-        chosen = dataclasses.replace(
-            config, data=dataclasses.replace(config.data, fold=fold, cache=config.data.cache or str(folder / "cache"))
-        )
-        train(chosen, run, resume=(run / STATE).exists(), console=progress)
-        failed |= _predict(config, run, folder / "predictions", held_out[fold], mirrored, progress)
-    done = {fold: cases for fold, cases in held_out.items() if _is_done(folder, cases, fold)}
-    references = {case.id: case.label for cases in done.values() for case in cases if case.label is not None}
+        chosen = dataclasses.replace(config, data=dataclasses.replace(config.data, fold=fold))
+        try:
+            train(chosen, run, resume=(run / STATE).exists(), console=progress)
+        except Interrupted as error:
+            raise Interrupted("stopped and saved: go on by the same command", error.exit_code - 128) from error
+        held_out = [case for case in dataset.cases if case.id in splits[fold].validation]
+        failed |= _predict(config, run, folder / "predictions", held_out, mirrored, progress)
+    done = [fold for fold in splits if _predicted(folder / f"fold{fold}")["complete"]]
+    _describe_all(folder, done, dataset, mirrored)
+    scored = {fold: splits[fold].validation for fold in done}
+    wanted = {case for cases in scored.values() for case in cases}
+    references = {case.id: case.label for case in dataset.cases if case.label and case.id in wanted}
     with counting(progress, "evaluating", len(references)) as count:
         summary, broken = evaluate_folder(
-            folder / "predictions",
-            references,
-            folder,
-            labels=dataset.labels,
-            tolerance_mm=tolerance_mm,
-            done=count,
+            folder / "predictions", references, folder, labels=dataset.labels, tolerance_mm=tolerance_mm, done=count
         )
-    if done:
-        draw_curves({f"fold {fold}": folder / f"fold{fold}" / HISTORY for fold in done}, folder / "curves.png")
-    of_folds = {fold: [case.id for case in cases] for fold, cases in done.items()}
-    tables.print(tabulate(folder / "metrics.csv", of_folds))
+    draw_curves({f"fold {fold}": folder / f"fold{fold}" / HISTORY for fold in done}, folder / "curves.png")
+    tables.print(tabulate(folder / "metrics.csv", scored))
     print_table(summary, tables)
     return failed | broken
 
 
-def held_out_cases(config: Config, dataset: Dataset, fold: int) -> list[Case]:
-    """Cases that a fold holds out."""
-    data = config.data
-    held_out = split_cases([case.id for case in dataset.cases], data.folds, fold, data.split_seed).validation
-    return [case for case in dataset.cases if case.id in held_out]
+def _check_earlier(folder: Path, splits: Mapping[int, Split]) -> None:
+    """Check that earlier folds held out what they would today: no case is to be scored by a model that it taught."""
+    for fold, split in splits.items():
+        file = folder / f"fold{fold}" / "splits.json"
+        if file.exists() and read_split(file) != split:
+            raise ConfigError(
+                f"{file}: holds out other cases than it would today: cases came or went, or data.folds or "
+                "data.split_seed changed: undo that, or name another folder by --run"
+            )
+
+
+def _plan_of_all(config: Config, folder: Path, dataset: Dataset) -> Plan:
+    """The plan of earlier folds, or a new one."""
+    earlier = sorted(folder.glob("fold*/plan.json"))
+    if earlier:
+        return Plan.from_json(json.loads(earlier[0].read_text(encoding="utf-8")))
+    return make_plan(config, dataset, take_fingerprint(dataset.cases), this_machine(config.training))
 
 
 def _predict(
     config: Config, run: Path, output: Path, cases: Sequence[Case], mirrored: bool, progress: Console
 ) -> dict[str, str]:
+    """Predict what a fold held out, except what this very model predicted in this very way before."""
     model = load_model(run, choose_device(config.training.accelerator))
-    describe_output(output, [model])
-    with counting(progress, "predicting", len(cases)) as count:
-        return predict_files(
-            cases,
+    told: dict[str, Any] = {"model_sha256": model.sha256, "overlap": OVERLAP, "mirrored": mirrored}
+    earlier = _predicted(run)
+    same = all(earlier.get(key) == value for key, value in told.items())
+    left = [case for case in cases if not (same and prediction_path(output, case.id).exists())]
+    write_text(run / PREDICTED, json.dumps({**told, "complete": False}) + "\n")
+    with counting(progress, "predicting", len(left)) as count:
+        failed = predict_files(
+            left,
             output,
             [model],
             precision=precision_of(config.training.precision, model.device),
-            overlap=0.5,
+            overlap=OVERLAP,
             mirrored=mirrored,
             attention=False,
             done=count,
         )
+    write_text(run / PREDICTED, json.dumps({**told, "complete": True}) + "\n")
+    return failed
 
 
-def _is_done(folder: Path, cases: Sequence[Case], fold: int) -> bool:
-    there = all(prediction_path(folder / "predictions", case.id).exists() for case in cases)
-    return there and (folder / f"fold{fold}" / WEIGHTS).exists()
+def _predicted(run: Path) -> dict[str, Any]:
+    """How the cases that a fold held out were predicted, and whether all were tried."""
+    file = run / PREDICTED
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {"complete": False}
 
 
-def tabulate(metrics: Path, folds: dict[int, list[str]]) -> Table:
+def _describe_all(folder: Path, folds: Sequence[int], dataset: Dataset, mirrored: bool) -> None:
+    """Write beside the predictions of all folds how they were made."""
+    shas = [_predicted(folder / f"fold{fold}")["model_sha256"] for fold in folds]
+    description = describe(dataset.labels, shas, OVERLAP, mirrored)
+    write_text(folder / "predictions" / DESCRIPTION, json.dumps(description, indent=2) + "\n")
+
+
+def tabulate(metrics: Path, folds: Mapping[int, Sequence[str]]) -> Table:
     """Mean Dice of each class over the held-out cases of each fold, and over all of them with its standard deviation.
 
     Args:
@@ -132,15 +172,21 @@ def tabulate(metrics: Path, folds: dict[int, list[str]]) -> Table:
     """
     with metrics.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    names = list(dict.fromkeys(row["class"] for row in rows))
+    columns = {f"fold {fold}": list(cases) for fold, cases in folds.items()}
+    columns["all"] = [case for cases in folds.values() for case in cases]
     table = Table(title="Dice by fold", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("fold", "cases", *names, "mean of classes"):
-        table.add_column(heading, justify="right")
-    everyone = [case for cases in folds.values() for case in cases]
-    for fold, cases in {**{str(fold): cases for fold, cases in folds.items()}, "all": everyone}.items():
-        dice = {name: [float(r["dice"]) for r in rows if r["class"] == name and r["case"] in cases] for name in names}
-        means = [float(np.nanmean(values)) for values in dice.values()]
-        spread = [f" ± {np.nanstd(values, ddof=1):.4f}" if fold == "all" else "" for values in dice.values()]
-        cells = [f"{mean:.4f}{around}" for mean, around in zip(means, spread, strict=True)]
-        table.add_row(fold, str(len(cases)), *cells, f"{np.mean(means):.4f}")
+    table.add_column("class")
+    for name, cases in columns.items():
+        table.add_column(f"{name} ({len(cases)})", justify="right")
+    means: dict[str, list[float]] = {name: [] for name in columns}
+    for label in dict.fromkeys(row["class"] for row in rows):
+        cells = []
+        for name, cases in columns.items():
+            of_all = [float(row["dice"]) for row in rows if row["class"] == label and row["case"] in cases]
+            dice = [value for value in of_all if not math.isnan(value)]
+            means[name] += [statistics.mean(dice)] if dice else []
+            spread = f" ± {statistics.stdev(dice):.4f}" if name == "all" and len(dice) > 1 else ""
+            cells.append(f"{statistics.mean(dice):.4f}{spread}" if dice else "-")
+        table.add_row(label, *cells)
+    table.add_row("mean of classes", *(f"{statistics.mean(of):.4f}" if of else "-" for of in means.values()))
     return table

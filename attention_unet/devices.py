@@ -14,8 +14,6 @@ from attention_unet.errors import ConfigError
 if TYPE_CHECKING:  # predicting does without it
     from lightning_fabric import Fabric
 
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its import has set it to tell everything
-
 FREEING_SECONDS = 0.3  # plenty for a few threads to take their turn
 
 
@@ -25,7 +23,7 @@ class Machine:
 
     Attributes:
         kind: of device, "cpu", "cuda" or "mps".
-        memory: bytes, of the device.
+        memory: bytes for one process, of the device.
         threads: of a CPU.
         fast: whether it computes in bfloat16.
         processes: that share a step, one a device.
@@ -53,6 +51,8 @@ def this_machine(config: TrainingConfig) -> Machine:
         memory = 8 * 2**30  # Windows tells by other means; a common size
     fast = precision_of(config.precision, device) == torch.bfloat16
     devices, nodes = devices_and_nodes(config)
+    if device.type != "cuda":
+        memory //= devices  # they share it
     return Machine(device.type, memory, torch.get_num_threads(), fast, devices * nodes)
 
 

@@ -24,8 +24,7 @@ from attention_unet.data.plan import make_plan
 from attention_unet.data.preprocessing import read_channels
 from attention_unet.devices import make_fabric, precision_of, this_machine
 from attention_unet.inference.predict_volume import predict_volume
-from attention_unet.network import AttentionUNet
-from attention_unet.training.learner import Learner
+from attention_unet.training.learner import Learner, build_network
 
 STEPS = 20
 
@@ -42,7 +41,7 @@ def main() -> None:
         dataset = find_cases(Path(scratch) / "data")
         cases = dataset.cases
         began = time.perf_counter()
-        inspect(dataset, lambda: None)
+        inspect(dataset, {}, lambda: None)
         inspecting = (time.perf_counter() - began) / len(cases)
 
         plan = make_plan(config, dataset, take_fingerprint(cases), this_machine(config.training))
@@ -53,7 +52,7 @@ def main() -> None:
         disk = sum(file.stat().st_size for file in cache.folder.rglob("*") if file.is_file()) / len(cases)
 
         fabric = make_fabric(config.training)
-        learner = Learner(AttentionUNet(**plan.architecture), config.training, fabric, plan.labels.overlapping)
+        learner = Learner(build_network(plan), config.training, fabric, plan.labels.overlapping)
         patches = PatchDataset(cache.open(cases), plan, config.data.foreground_share, config.augmentation, 0)
         batches = load_patches(patches, ShareOfNumbers(0, plan.batch, 0, 1), 0, fabric.device)
         learner.learn(*next(batches), 1e-4)

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from attention_unet.config import Config, DataConfig, TrainingConfig
 from attention_unet.data.plan import Plan
 from attention_unet.network import UNet
+from attention_unet.network.attention_unet import PLACES
 from attention_unet.training import train as training
 
 CONFIG = Path(__file__).parents[1] / "configs" / "hippocampus.yaml"
-PLACES = ("skips", "encoder", "decoder", "bottleneck")
 
 
 class Guest(UNet):
@@ -69,7 +69,7 @@ def train_one(contender: str, data: str | None, fold: int, minutes: float, valid
                 return Guest(monai_attention_unet(channels, inputs, outputs))
             return Guest(nnunet_plain([32 * 2**i for i in range(len(channels))], inputs, outputs))
 
-        training._build = build  # type: ignore[assignment]
+        training.build_network = build  # type: ignore[assignment, attr-defined]
     training.train(config, run)
 
 

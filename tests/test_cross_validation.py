@@ -10,6 +10,7 @@ from rich.console import Console
 
 from attention_unet import cross_validation
 from attention_unet.cli import main
+from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference.model import load_models
 
 SMALL = shlex.split("""
@@ -54,9 +55,60 @@ def test_a_fold_scored_by_itself(tmp_path, capsys):
     (tmp_path / "m.csv").write_text("case,class,dice\na,x,0.5\nb,x,0.7\nc,x,0.9\na,y,nan\nb,y,0.1\nc,y,0.2\n")
     Console(width=100).print(cross_validation.tabulate(tmp_path / "m.csv", {3: ["a", "b"], 1: ["c"]}))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["3", "2", "0.6000", "0.1000", "0.3500"] in lines
-    assert ["1", "1", "0.9000", "0.2000", "0.5500"] in lines
-    assert ["all", "3", "0.7000", "±", "0.2000", "0.1500", "±", "0.0707", "0.4250"] in lines
+    assert ["class", "fold", "3", "(2)", "fold", "1", "(1)", "all", "(3)"] in lines
+    assert ["x", "0.6000", "0.9000", "0.7000", "±", "0.2000"] in lines
+    assert ["y", "0.1000", "0.2000", "0.1500", "±", "0.0707"] in lines
+    assert ["mean", "of", "classes", "0.3500", "0.5500", "0.4250"] in lines
+
+
+def test_a_class_that_a_fold_lacks_is_left_out_of_its_mean(tmp_path, capsys):
+    (tmp_path / "m.csv").write_text("case,class,dice\na,x,0.5\na,y,nan\nb,x,0.7\nb,y,0.1\n")
+    Console(width=100).print(cross_validation.tabulate(tmp_path / "m.csv", {0: ["a"], 1: ["b"]}))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["y", "-", "0.1000", "0.1000"] in lines
+    assert ["mean", "of", "classes", "0.5000", "0.4000", "0.3500"] in lines
+
+
+def test_a_case_that_fails_scores_nothing_and_is_named(folder, cohort, tmp_path, monkeypatch, capsys):
+    again = shutil.copytree(folder, tmp_path / "folds")
+    case = json.loads((again / "fold1" / "splits.json").read_text())["validation"][0]
+    (again / "predictions" / f"{case}.nii.gz").unlink()
+    original = predict_module.predict_volume
+
+    def failing(network, plan, volume, **rest):
+        if volume.path.name.startswith(case):
+            raise RuntimeError("no memory left")
+        return original(network, plan, volume, **rest)
+
+    monkeypatch.setattr(predict_module, "predict_volume", failing)
+    call = ["cross-validate", "--data.root", str(cohort), "--run", str(again), *SMALL, "--only", "1"]
+    assert main(call) == 1
+    assert "no memory left" in capsys.readouterr().err
+    summary = json.loads((again / "summary.json").read_text())
+    assert (summary["n_cases"], summary["missing_predictions"]) == (8, [case])
+
+
+def test_only_what_is_missing_is_predicted_again(folder, cohort, monkeypatch):
+    call = ["cross-validate", "--data.root", str(cohort), "--run", str(folder), *SMALL]
+    predicted = []
+    original = cross_validation.predict_files
+    monkeypatch.setattr(
+        cross_validation, "predict_files", lambda cases, *a, **k: (predicted.extend(cases), original(cases, *a, **k))[1]
+    )
+    assert main(call) == 0
+    assert predicted == []
+    assert main([*call, "--tta"]) == 0
+    assert len(predicted) == 8
+
+
+def test_cases_that_came_later_do_not_slip_into_earlier_folds(folder, cohort, tmp_path, capsys):
+    other = shutil.copytree(cohort, tmp_path / "Other")
+    description = json.loads((other / "dataset.json").read_text())
+    description["training"].pop()
+    (other / "dataset.json").write_text(json.dumps(description))
+    capsys.readouterr()
+    assert main(["cross-validate", "--data.root", str(other), "--run", str(folder), *SMALL]) == 2
+    assert "holds out other cases than it would today" in capsys.readouterr().err
 
 
 def test_its_models_predict_together(folder, cohort, tmp_path):

@@ -31,8 +31,8 @@ def _train(options: Namespace, parser: ArgumentParser, console: Console) -> int:
 
 def _inspect(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     _silence_profiler()
-    from attention_unet.cli.inspection_tables import print_inspection, print_plan
-    from attention_unet.data.cases import find_cases, locate_dataset
+    from attention_unet.cli.inspection_tables import print_inspection, print_plan, print_trial
+    from attention_unet.data.cases import locate_dataset, look_for_cases
     from attention_unet.data.fingerprint import take_fingerprint
     from attention_unet.data.inspection import inspect
     from attention_unet.data.plan import make_plan
@@ -40,28 +40,36 @@ def _inspect(options: Namespace, parser: ArgumentParser, console: Console) -> in
     from attention_unet.training.trial import try_step
 
     config = _configured(options, parser)
-    here = Path(options.path)
-    dataset = find_cases(here if here.is_dir() else locate_dataset(config.data.root, options.path))
+    folder = Path(options.path or "")
+    if not options.path or not folder.is_dir():
+        folder = locate_dataset(config.data.root, options.path or config.data.dataset)
+    dataset, known = look_for_cases(folder)
     with counting(console, "reading", len(dataset.cases)) as done:
-        inspection = inspect(dataset, done)
+        inspection = inspect(dataset, known, done)
     readable = [case for case in dataset.cases if case.id not in inspection.problems]
-    plan, step = None, None
+    plan, trial = None, None
     if readable:
         plan = make_plan(config, dataset, take_fingerprint(readable), this_machine(config.training))
-        step = None if options.no_trial else try_step(config, plan)
-    if options.json:
-        facts = [{**dataclasses.asdict(fact), "quantiles": fact.quantiles.tolist()} for fact in inspection.facts]
-        plain = {"cases": facts, "problems": inspection.problems, "remarks": inspection.remarks}
-        print(json.dumps({**plain, "plan": plan.to_json() if plan else None, "step": step}, indent=2))
-    else:
-        tables = table_console()
-        tables.print(f"{dataset.root}: {len(dataset.cases)} cases, {len(readable)} can be trained on", highlight=False)
+    tables = table_console()
+    if not options.json:
+        count = len(dataset.cases) + len(known)
+        tables.print(f"{dataset.root}: {count} cases, {len(readable)} can be trained on", highlight=False)
         print_inspection(inspection, dataset.channels, tables)
         if plan:
-            print_plan(plan, step, tables)
+            print_plan(plan, tables)
         for remark in inspection.remarks:
             log.warning("look at: %s", remark)
-    return _report_failures(inspection.problems)
+    code = _report_failures(inspection.problems)
+    if plan and not options.no_trial:
+        trial = try_step(config, plan)
+        if not options.json:
+            print_trial(trial, tables)
+    if options.json:
+        facts = [{**dataclasses.asdict(fact), "quantiles": fact.quantiles.tolist()} for fact in inspection.facts]
+        found = {"cases": facts, "problems": inspection.problems, "remarks": inspection.remarks}
+        planned = {"plan": plan.to_json() if plan else None, "step": dataclasses.asdict(trial) if trial else None}
+        print(json.dumps({**found, **planned}, indent=2))
+    return code
 
 
 def _cross_validate(options: Namespace, parser: ArgumentParser, console: Console) -> int:
@@ -90,7 +98,7 @@ def _cross_validate(options: Namespace, parser: ArgumentParser, console: Console
 def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     from attention_unet.devices import choose_device, precision_of
     from attention_unet.inference.model import load_models
-    from attention_unet.inference.predict_files import claim_output, find_inputs, predict_files
+    from attention_unet.inference.predict_files import claim_output, describe, find_inputs, predict_files
 
     if not 0 <= options.overlap < 1:
         raise ConfigError(f"--overlap is {options.overlap}: expected 0 to below 1")
@@ -101,7 +109,10 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
     if options.held_out_of:
         chosen = _held_out(options.held_out_of, [case.id for case in cases])
         cases = [case for case in cases if case.id in chosen]
-    left = claim_output(output, source, cases, models, resume=options.resume, overwrite=options.overwrite)
+    description = describe(model.plan.labels, [m.sha256 for m in models], options.overlap, options.tta)
+    left = claim_output(output, source, cases, description, resume=options.resume, overwrite=options.overwrite)
+    if options.tta and not any(m.plan.mirror_axes for m in models):
+        log.warning("warning: --tta changes nothing: the training mirrored along no axis (augmentation.flip_axes)")
     with counting(console, "predicting", len(left)) as done:
         failed = predict_files(
             left,
@@ -234,7 +245,11 @@ def _configured(options: Namespace, parser: ArgumentParser) -> Config:
 
 def _name_of(options: Namespace, config: Config) -> str:
     """What to call runs of a configuration: after its file, else after the dataset."""
-    return Path(str(options.config[-1])).stem if options.config else config.data.dataset or "run"
+    from attention_unet.data.cases import data_root
+
+    if options.config:
+        return Path(str(options.config[-1])).stem
+    return config.data.dataset or data_root(config.data.root).resolve().name
 
 
 def _silence_profiler() -> None:

@@ -11,6 +11,8 @@ from rich.table import Table
 
 from attention_unet.data.inspection import Inspection
 from attention_unet.data.plan import AXES, Plan
+from attention_unet.network.attention_unet import tell_attention
+from attention_unet.training.trial import Trial
 
 
 def print_inspection(inspection: Inspection, channels: tuple[str, ...], console: Console) -> None:
@@ -56,8 +58,8 @@ def print_inspection(inspection: Inspection, channels: tuple[str, ...], console:
     console.print(classes)
 
 
-def print_plan(plan: Plan, step: tuple[float, int] | None, console: Console) -> None:
-    """Show a plan, and what a step of it took: seconds and bytes."""
+def print_plan(plan: Plan, console: Console) -> None:
+    """Show a plan."""
 
     def times(numbers: Any) -> str:
         return " x ".join(f"{number:g}" for number in numbers)
@@ -75,14 +77,18 @@ def print_plan(plan: Plan, step: tuple[float, int] | None, console: Console) -> 
         ("channels", ", ".join(map(str, architecture["channels"]))),
         ("kernels", ", ".join("x".join(map(str, kernel)) for kernel in architecture["kernels"])),
         ("strides", ", ".join("x".join(map(str, stride)) for stride in architecture["strides"])),
-        ("attention", f"skips: {architecture['skips']}"),
+        ("attention", tell_attention(architecture)),
     ]
-    if step is not None:
-        seconds, held = step
-        rows.append(("a step", f"{seconds:.3g} s ({plan.batch / seconds:.3g} patches a second), {readable(held)}"))
     for row in rows:
         table.add_row(*row)
     console.print(table)
+
+
+def print_trial(trial: Trial, console: Console) -> None:
+    """Show what a training step took."""
+    rate = f"{trial.patches / trial.seconds:.3g} patches a second"
+    held = "" if trial.bytes is None else f", {readable(trial.bytes)} beside the weights"
+    console.print(f"a step of {trial.patches} patches takes {trial.seconds:.3g} s ({rate}){held}", highlight=False)
 
 
 def readable(count: int) -> str:

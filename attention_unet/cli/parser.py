@@ -40,7 +40,12 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     train.add_class_arguments(Config)
 
     look = add("inspect", "Check every file of a dataset, tell what it is like, and plan a training.")
-    look.add_argument("path", type=str, help="folder of the dataset, or its name below $ATTENTION_UNET_DATA or data")
+    look.add_argument(
+        "path",
+        type=str | None,
+        nargs="?",
+        help="folder of the dataset, or its name below $ATTENTION_UNET_DATA or data (default: that of the config)",
+    )
     look.add_argument("--config", action=ActionConfigFile, help="YAML file of the fields of train")
     look.add_argument("--no-trial", action="store_true", help="do not try a training step")
     look.add_argument("--json", action="store_true", help="print JSON for machines")

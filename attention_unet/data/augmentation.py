@@ -4,9 +4,10 @@ What is drawn follows from the patch's number alone, so that neither batches nor
 on the network's device, a fast device does not wait for slow processes.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,10 +18,10 @@ from torch.nn import functional as F
 from attention_unet.config import AugmentationConfig
 from attention_unet.data.appearance import blurred, brightened, coarsened, contrasted, curved, noisy, shaded
 from attention_unet.data.labels import Labels, likeliest
-from attention_unet.data.plan import Plan
+from attention_unet.data.plan import ANISOTROPIC, Plan
 
-THICK = 3.0  # slices this many times thicker than wide are turned within themselves only
 NODES = 4  # of a bias field along each axis
+CLASSES_AT_ONCE = 8  # that are sampled together
 
 
 class Placement(NamedTuple):
@@ -43,6 +44,8 @@ class Placement(NamedTuple):
 class Change(NamedTuple):
     """What happens to the values of a patch's image; for a batch every entry has one more axis in front.
 
+    Arrays and not tensors, because worker processes hand over each tensor by an open file.
+
     Attributes:
         blur: standard deviation in voxels, (C,); 0 for none.
         bias: logarithm of a field, (C, 4, ...); 0 for none.
@@ -54,14 +57,14 @@ class Change(NamedTuple):
         seed: of the noise, (1,).
     """
 
-    blur: Tensor
-    bias: Tensor
-    brightness: Tensor
-    contrast: Tensor
-    gamma: Tensor
-    low_resolution: Tensor
-    noise: Tensor
-    seed: Tensor
+    blur: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    brightness: NDArray[np.float32]
+    contrast: NDArray[np.float32]
+    gamma: NDArray[np.float32]
+    low_resolution: NDArray[np.float32]
+    noise: NDArray[np.float32]
+    seed: NDArray[np.int64]
 
 
 class Augmentation:
@@ -100,10 +103,12 @@ class Augmentation:
         """Draw what happens to the values of one patch."""
         config, each = self.config, (self.channels,)
 
-        def drawn(probability: float, low: float, high: float, none: float, size: tuple[int, ...]) -> Tensor:
+        def drawn(
+            probability: float, low: float, high: float, none: float, size: tuple[int, ...]
+        ) -> NDArray[np.float32]:
             happens = random.uniform() < probability
             values = random.uniform(low, high, size) if happens else np.full(size, none)
-            return torch.as_tensor(values, dtype=torch.float32)
+            return np.asarray(values, dtype=np.float32)
 
         return Change(
             blur=drawn(config.blur, 0.5, 1.0, 0.0, each),
@@ -113,7 +118,7 @@ class Augmentation:
             gamma=drawn(config.gamma, 0.7, 1.5, 1.0, each),
             low_resolution=drawn(config.low_resolution, 0.5, 1.0, 1.0, (1,)),
             noise=drawn(config.noise, 0.0, 0.3, 0.0, each),
-            seed=torch.tensor([random.randint(2**31)]),
+            seed=np.array([random.randint(2**31)]),
         )
 
     def place(self, image: Tensor, target: Tensor, placement: Placement) -> tuple[Tensor, Tensor]:
@@ -132,22 +137,27 @@ class Augmentation:
         if not placement.moved:
             mirrored = [1 + int(axis) for axis in np.flatnonzero(np.diag(placement.sampling) < 0)]
             return image.flip(mirrored), target.flip(mirrored)
-        both = torch.cat([image, class_shares(target, self.labels).to(image.dtype)])
-        # Plane by plane, as a batch of them, because torch shares out batches to threads, and nothing smaller.
-        grid = self._looked_at(placement, image.shape[1:]).unsqueeze(1).to(image.device)
-        planes = F.grid_sample(both.expand(len(grid), *both.shape), grid, "bilinear", align_corners=False)
-        sampled = planes.squeeze(2).movedim(0, 1)
-        return sampled[: len(image)], likeliest(sampled[len(image) :], self.labels)
+        grid = self._looked_at(placement, image.shape[1:], image.device).unsqueeze(1)
+
+        def sampled(features: Tensor) -> Tensor:
+            # Plane by plane, as a batch of them, because torch shares out batches to threads, and nothing smaller.
+            planes = F.grid_sample(features.expand(len(grid), *features.shape), grid, "bilinear", align_corners=False)
+            return planes.squeeze(2).movedim(0, 1)
+
+        some, *others = torch.split(class_shares(target, self.labels), CLASSES_AT_ONCE)
+        both = sampled(torch.cat([image, some.to(image.dtype)]))
+        rest = itertools.chain.from_iterable(sampled(more.to(image.dtype)) for more in others)
+        return both[: len(image)], likeliest(itertools.chain(both[len(image) :], rest), self.labels)
 
     def change(self, image: Tensor, change: Change) -> Tensor:
-        """Change the values of a batch of images (B, C, *S); the change is in main memory."""
+        """Change the values of a batch of images (B, C, *S)."""
 
-        def made(make: Callable[..., Tensor], none: float, strength: Tensor, *more: Tensor) -> Tensor:
-            rows = (strength != none).flatten(1).any(dim=1)
-            if not rows.any():
+        def made(make: Callable[..., Tensor], none: float, strength: NDArray[Any], *more: NDArray[Any]) -> Tensor:
+            rows = np.flatnonzero((strength != none).reshape(len(strength), -1).any(axis=1))
+            if not len(rows):
                 return image
-            there = rows.nonzero()[:, 0].to(image.device)
-            changed = make(image[there], *(s[rows].to(image.device) for s in (strength, *more)))
+            there = torch.from_numpy(rows).to(image.device)
+            changed = make(image[there], *(torch.from_numpy(s[rows]).to(image.device) for s in (strength, *more)))
             return image.index_copy(0, there, changed)
 
         image = made(blurred, 0, change.blur)
@@ -158,24 +168,24 @@ class Augmentation:
         image = made(coarsened, 1, change.low_resolution)
         return made(noisy, 0, change.noise, change.seed)
 
-    def _looked_at(self, placement: Placement, source: Sequence[int]) -> Tensor:
+    def _looked_at(self, placement: Placement, source: Sequence[int], device: torch.device) -> Tensor:
         """Where in its source each voxel of the patch looks, (*patch, dims), counted as ``grid_sample`` does: edges
         of voxels from -1 to 1, axes from the last to the first."""
-        looked_at = torch.zeros(())
+        looked_at = torch.zeros((), device=device)
         for axis, edge in enumerate(self.patch):
-            from_middle = torch.arange(edge) - (edge - 1) / 2
-            step = torch.from_numpy(2 * placement.sampling[:, axis] / np.array(source)).flip(0).float()
+            from_middle = torch.arange(edge, device=device) - (edge - 1) / 2
+            step = torch.from_numpy(2 * placement.sampling[:, axis] / np.array(source)).flip(0).float().to(device)
             along = [edge if i == axis else 1 for i in range(len(self.patch))]
             looked_at = looked_at + (from_middle[:, None] * step).reshape(*along, -1)
         return looked_at
 
     def _planes(self) -> list[tuple[int, int]]:
-        """Pairs of axes that are turned into each other."""
+        """Pairs of axes that are turned into each other: thick slices are turned within themselves only."""
         if len(self.patch) == 2:
             return [(0, 1)]
         thick = int(self.spacing_mm.argmax())
         a, b = [axis for axis in range(3) if axis != thick]
-        if self.spacing_mm[thick] > THICK * max(self.spacing_mm[a], self.spacing_mm[b]):
+        if self.spacing_mm[thick] > ANISOTROPIC * max(self.spacing_mm[a], self.spacing_mm[b]):
             return [(a, b)]
         return [(0, 1), (0, 2), (1, 2)]
 

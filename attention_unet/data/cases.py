@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,25 +69,43 @@ def find_cases(root: Path) -> Dataset:
     labels (or imagesTr and labelsTr), whose files have the same names, images perhaps with channel suffixes.
 
     Raises:
-        DataError: listing everything that is missing.
+        DataError: naming every file that is missing, has no partner or cannot be read.
     """
+    dataset, problems = look_for_cases(root)
+    if problems:
+        raise DataError("\n".join(problems.values()))
+    return dataset
+
+
+def look_for_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
+    """Find cases as ``find_cases`` does, and leave out those at which something is wrong.
+
+    Returns:
+        The dataset without them, and for each of them what is wrong.
+
+    Raises:
+        DataError: if the dataset itself is at fault, or no case is left.
+    """
+    problems: dict[str, str] = {}
     layout = _layout(root)
     description = read_description(root / "dataset.json") if (root / "dataset.json").is_file() else {}
     if layout == "decathlon":
         cases = _listed_cases(root, description)
     elif folders := _image_and_label_folders(root):
-        cases = _paired_cases(*folders)
+        cases = _paired_cases(*folders, problems)
     else:
         raise DataError(f"{root}: no dataset here: expected dataset.json, or folders of images and labels")
-    _check_files(root, cases)
-    names = _described_channels(root / "dataset.json", description)
-    if not names:
-        names = tuple(f"channel {i}" for i in range(sum(len(read_volume(path).array) for path in cases[0].images)))
+    cases = _with_files(root, cases, problems)
     if "labels" in description:
         labels = describe_labels(root / "dataset.json")
     else:
-        labels = labels_in_files([case.label for case in cases if case.label])
-    return Dataset(root, tuple(sorted(cases, key=lambda case: case.id)), names, labels)
+        labels = labels_in_files({case.id: case.label for case in cases if case.label}, problems)
+    names = _described_channels(root / "dataset.json", description) or _counted_channels(cases, problems)
+    cases = sorted((case for case in cases if case.id not in problems), key=lambda case: case.id)
+    if not cases:
+        text = f"{root}: holds no labelled case: expected at least one image with its label"
+        raise DataError("\n".join([*problems.values(), text]))
+    return Dataset(root, tuple(cases), names, labels), problems
 
 
 def group_channels(paths: Iterable[Path], channels: int | None = None) -> dict[str, tuple[Path, ...]]:
@@ -186,31 +204,40 @@ def _listed_cases(root: Path, description: dict[str, Any]) -> list[Case]:
     return cases
 
 
-def _paired_cases(images: Path, labels: Path) -> list[Case]:
+def _paired_cases(images: Path, labels: Path, problems: dict[str, str]) -> list[Case]:
     label_files = {stem(path): path for path in list_volumes(labels)}
     grouped = group_channels(list_volumes(images))
     if not set(grouped) & set(label_files):  # the digits end a case's name, not a channel
         grouped = {stem(path): (path,) for path in list_volumes(images)}
-    unlabelled = sorted(set(grouped) - set(label_files))
-    missing = sorted(set(label_files) - set(grouped))
-    if unlabelled or missing:
-        raise DataError(
-            f"{images}: images and labels do not pair: without label {unlabelled[:5]}, without image {missing[:5]} "
-            f"({len(unlabelled)} and {len(missing)} in all): expected the same names in {labels}"
-        )
-    return [Case(case, files, label_files[case]) for case, files in grouped.items()]
+    for case in sorted(set(grouped) - set(label_files)):
+        problems[case] = f"{grouped[case][0]}: has no label: expected one of the same name in {labels}"
+    for case in sorted(set(label_files) - set(grouped)):
+        problems[case] = f"{label_files[case]}: has no image: expected one of the same name in {images}"
+    return [Case(case, files, label_files[case]) for case, files in grouped.items() if case in label_files]
 
 
-def _check_files(root: Path, cases: list[Case]) -> None:
-    if not cases:
-        raise DataError(f"{root}: holds no labelled case: expected at least one image with its label")
+def _with_files(root: Path, cases: list[Case], problems: dict[str, str]) -> list[Case]:
+    """Those of the cases whose files are all there."""
     ids = [case.id for case in cases]
     twice = sorted({i for i in ids if ids.count(i) > 1})
     if twice:
         raise DataError(f"{root}: cases are listed twice: {', '.join(twice[:5])}: list each once")
-    missing = [str(path) for case in cases for path in (*case.images, case.label) if path and not path.is_file()]
-    if missing:
-        raise DataError(f"{root}: {len(missing)} files are missing: {', '.join(missing[:5])}: copy them or unlist them")
+    for case in cases:
+        missing = [str(path) for path in (*case.images, case.label) if path and not path.is_file()]
+        if missing:
+            problems[case.id] = f"{', '.join(missing)}: missing: put it there or take the case off the list"
+    return [case for case in cases if case.id not in problems]
+
+
+def _counted_channels(cases: Sequence[Case], problems: Mapping[str, str]) -> tuple[str, ...]:
+    """Names for the channels of the first case that can be read."""
+    for case in cases:
+        if case.id not in problems:
+            try:
+                return tuple(f"channel {i}" for i in range(sum(len(read_volume(path).array) for path in case.images)))
+            except DataError:
+                continue  # told when every image is read
+    return ("channel 0",)
 
 
 def describe_labels(path: Path) -> Labels:
@@ -244,16 +271,23 @@ def describe_labels(path: Path) -> Labels:
     return labels
 
 
-def labels_in_files(paths: Sequence[Path]) -> Labels:
+def labels_in_files(files: Mapping[str, Path], problems: dict[str, str]) -> Labels:
     """Classes without a description: the integers that occur in label files.
+
+    Args:
+        files: label file of each case.
+        problems: by case; files that cannot be read are added.
 
     Raises:
         DataError: if there are none.
     """
     values: set[int] = set()
-    for path in paths:
-        values |= {int(v) for v in np.unique(read_labels(path).array)}
+    for case, path in files.items():
+        try:
+            values |= {int(v) for v in np.unique(read_labels(path).array)}
+        except DataError as error:
+            problems[case] = str(error)
     found = sorted(values - {0})
     if not found:
-        raise DataError(f"{paths[0].parent}: no label map here has a class: expected integers above 0")
+        raise DataError("\n".join([*problems.values(), "no label map has a class: expected integers above 0"]))
     return Labels({f"label {v}": (v,) for v in found}, tuple(found))

@@ -3,7 +3,7 @@
 import hashlib
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import nibabel as nib
@@ -55,10 +55,16 @@ class Inspection:
     remarks: list[str]
 
 
-def inspect(dataset: Dataset, done: Callable[[], None]) -> Inspection:
-    """Read every image and label of a dataset; ``done`` is called after each case."""
+def inspect(dataset: Dataset, known: Mapping[str, str], done: Callable[[], None]) -> Inspection:
+    """Read every image and label of a dataset.
+
+    Args:
+        dataset: to read.
+        known: problems of cases that are not in it.
+        done: called after each case.
+    """
     facts: list[CaseFacts] = []
-    problems: dict[str, str] = {}
+    problems = dict(known)
     remarks: list[str] = []
     for case in dataset.cases:
         with warnings.catch_warnings(record=True) as caught:

@@ -1,5 +1,5 @@
-"""Training patches. Patch number n is the same on every machine, in any number of processes, before and after a resume:
-all that is random about it follows from the seed and n alone."""
+"""Training patches. Patch number n is the same in any number of processes, before and after a resume: all that is
+random about it follows from the seed and n alone. Only the noise added to it differs between a CPU and a GPU."""
 
 import signal
 from collections.abc import Iterator, Sequence
@@ -142,7 +142,7 @@ def load_patches(
         patches,
         batch_sampler=numbers,
         num_workers=workers,
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=2 if workers else None,
         worker_init_fn=_leave_interrupts,
         collate_fn=list,  # the boxes they were cut from differ in size
     )
@@ -150,7 +150,7 @@ def load_patches(
     for batch in loader:
         placed = [augmentation.place(p.image.to(device), p.target.to(device), p.placement) for p in batch]
         image, target = (torch.stack(parts) for parts in zip(*placed, strict=True))
-        change = Change(*(torch.stack(parts) for parts in zip(*(p.change for p in batch), strict=True)))
+        change = Change(*(np.stack(parts) for parts in zip(*(p.change for p in batch), strict=True)))
         yield augmentation.change(image, change), target
 
 

@@ -19,6 +19,7 @@ from attention_unet.data.sizing import choose_batch, choose_size
 from attention_unet.devices import Machine
 from attention_unet.errors import ConfigError
 
+PLANNED = ("data.spacing_mm", "data.patch", "network.base_channels", "training.batch")  # unless a configuration says
 AXES = ("left-right", "back-front", "down-up")  # of RAS+
 ANISOTROPIC = 3.0  # a dataset is anisotropic if one axis has voxels this many times larger than the others
 SMALLEST_EDGE = 4  # voxels that a level keeps at least along an axis
@@ -76,6 +77,23 @@ class Plan:
         )
 
 
+def settle(config: Config, plan: Plan) -> Config:
+    """Fill what a configuration leaves open with what was planned: it then gives the same plan on any machine."""
+    data, network, training = config.data, config.network, config.training
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(
+            data,
+            spacing_mm=data.spacing_mm or list(plan.preprocessing.spacing_mm),
+            patch=data.patch or list(plan.patch),
+        ),
+        network=dataclasses.replace(
+            network, base_channels=network.base_channels or int(plan.architecture["channels"][0])
+        ),
+        training=dataclasses.replace(training, batch=training.batch or plan.batch),
+    )
+
+
 def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint, machine: Machine) -> Plan:
     """Decide all that the configuration leaves open."""
     chosen = choose_size(config, machine)
@@ -100,7 +118,9 @@ def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint, machin
         ),
         patch=tuple(int(s) for s in size),  # type: ignore[arg-type]
         slice_axis=slice_axis,
-        mirror_axes=tuple(axis for axis, name in enumerate(AXES) if name in config.augmentation.flip_axes),
+        mirror_axes=tuple(
+            axis for axis, name in enumerate(AXES) if name in config.augmentation.flip_axes and axis != slice_axis
+        ),
         batch=choose_batch(config, machine, int(np.prod(size))),
         architecture={
             "dims": dims,

@@ -13,7 +13,8 @@ VOXELS_A_SECOND = {
     "gpu": 60_000_000,
 }  # that a training sees; a thread of a CPU that computes in bfloat16
 SLOWER = 3  # times, in float32
-SMALLEST_BATCH, LARGEST_BATCH = 2, 16  # patches a process
+SMALLEST_BATCH = {2: 8, 3: 2}  # patches a process: a slice shows little
+LARGEST_BATCH = 16
 OCCUPIED = 1_000_000  # voxels of a batch that keep a GPU busy
 # Bytes that a training step holds for each voxel of a batch and channel of the finest level, in bfloat16 and not.
 BYTES = {True: 45, False: 70}
@@ -42,7 +43,8 @@ def choose_size(config: Config, machine: Machine) -> Size:
         seen = 60 * minutes * rate * CHANNELS[kind] / channels / PATCHES
         while edge > smallest and edge**3 > seen:
             edge -= 8
-    while edge > 16 and BYTES[machine.fast] * channels * edge**3 * SMALLEST_BATCH > SHARE_OF_MEMORY * machine.memory:
+    patches = max(SMALLEST_BATCH[config.network.dims], -(-(config.training.batch or 0) // machine.processes))
+    while edge > 16 and BYTES[machine.fast] * channels * edge**3 * patches > SHARE_OF_MEMORY * machine.memory:
         edge -= 8
     return Size(channels, config.data.patch_voxels or edge**3)
 
@@ -55,9 +57,9 @@ def choose_batch(config: Config, machine: Machine, voxels: int) -> int:
         machine: at hand.
         voxels: of a patch.
     """
-    of_one = SMALLEST_BATCH
+    of_one = SMALLEST_BATCH[config.network.dims]
     if kind_of(machine) == "gpu":
-        of_one = min(max(OCCUPIED // voxels, SMALLEST_BATCH), LARGEST_BATCH)
+        of_one = min(max(OCCUPIED // voxels, of_one), LARGEST_BATCH)
     return config.training.batch or of_one * machine.processes
 
 

@@ -35,7 +35,7 @@ def find_labels(predictions: Path, references: Path, cases: Sequence[str]) -> La
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{run}: describes no labels: expected what predict writes; remove it") from error
     known = volumes_by_case(references)
-    return labels_in_files([known[case] for case in cases])
+    return labels_in_files({case: known[case] for case in cases}, {})  # the broken fail when they are scored
 
 
 def score_case(

@@ -3,13 +3,15 @@
 import glob
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from attention_unet.atomic import write_text
 from attention_unet.data.cases import Case, group_channels
+from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import ATTENTION, DESCRIPTION, attention_path, prediction_path
 from attention_unet.data.preprocessing import read_channels
 from attention_unet.data.volumes import is_volume, list_volumes, write_like
@@ -18,6 +20,8 @@ from attention_unet.inference.model import Model, versions
 from attention_unet.inference.predict_volume import average, predict_volume
 
 log = logging.getLogger(__name__)
+
+OPTIONS = ("overlap", "mirrored")  # that change a prediction
 
 
 def find_inputs(source: Path, channels: int) -> list[Case]:
@@ -38,9 +42,17 @@ def find_inputs(source: Path, channels: int) -> list[Case]:
 
 
 def claim_output(
-    output: Path, source: Path, cases: Sequence[Case], models: Sequence[Model], *, resume: bool, overwrite: bool
+    output: Path, source: Path, cases: Sequence[Case], description: Mapping[str, Any], *, resume: bool, overwrite: bool
 ) -> list[Case]:
     """Check the output folder before any work is done, and write there whose predictions it will hold.
+
+    Args:
+        output: folder for the predictions.
+        source: file or folder of the images.
+        cases: to predict.
+        description: of the predictions, from ``describe``.
+        resume: keep what is there.
+        overwrite: predict it again.
 
     Returns:
         The cases that are left to predict.
@@ -55,19 +67,20 @@ def claim_output(
     there = [case for case in cases if prediction_path(output, case.id).exists()]
     if there and not (resume or overwrite):
         raise ConfigError(f"{output}: already holds {len(there)} of these predictions: add --resume or --overwrite")
-    if there and resume and _described_models(output) != [model.sha256 for model in models]:
+    earlier = _description_in(output)
+    if there and resume and any(earlier.get(key) != description[key] for key in ("models_sha256", *OPTIONS)):
         raise ConfigError(
-            f"{output}: holds predictions of another model: name another folder by -o, or add --overwrite"
+            f"{output}: holds predictions of another model, or by other options: name another folder by -o, or add "
+            "--overwrite"
         )
-    describe_output(output, models)
+    write_text(output / DESCRIPTION, json.dumps(description, indent=2) + "\n")
     return [case for case in cases if case not in there] if resume else list(cases)
 
 
-def describe_output(output: Path, models: Sequence[Model]) -> None:
-    """Write whose predictions a folder holds, and what their labels mean."""
-    shas = [model.sha256 for model in models]
-    description = {"labels": models[0].plan.labels.to_json(), "models_sha256": shas, "versions": versions()}
-    write_text(output / DESCRIPTION, json.dumps(description, indent=2) + "\n")
+def describe(labels: Labels, models_sha256: Sequence[str], overlap: float, mirrored: bool) -> dict[str, Any]:
+    """Whose predictions a folder holds, how they were made, and what their labels mean: what ``run.json`` holds."""
+    options = dict(zip(OPTIONS, (overlap, mirrored), strict=True))
+    return {"labels": labels.to_json(), "models_sha256": list(models_sha256), **options, "versions": versions()}
 
 
 def predict_files(
@@ -129,8 +142,8 @@ def predict_files(
     return failed
 
 
-def _described_models(output: Path) -> object:
+def _description_in(output: Path) -> dict[str, Any]:
     try:
-        return json.loads((output / DESCRIPTION).read_text(encoding="utf-8"))["models_sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return dict(json.loads((output / DESCRIPTION).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}

@@ -97,19 +97,24 @@ def predict_volume(
 def average(predictions: Iterable[Prediction]) -> Prediction:
     """Mean of the probabilities, and of the attention of each level that all of them attend, of the same classes.
 
-    Two predictions are held at a time, if they come one by one.
+    Two predictions are held at a time, if they come one by one; the first is added to.
     """
     iterator = iter(predictions)
     first = next(iterator)
-    count, probabilities, attention = 1, first.probabilities, first.attention
+    count, attention = 1, first.attention
     for other in iterator:
         count += 1
-        probabilities = probabilities + other.probabilities
+        with torch.inference_mode():  # in which they were made
+            first.probabilities.add_(other.probabilities)
         attention = {
             level: attention[level] + other.attention[level] for level in attention if level in other.attention
         }
-    shares = {level: values / np.float32(count) for level, values in attention.items()}
-    return Prediction(probabilities / count, first.labels, shares)
+        del other  # before the next is made
+    if count > 1:
+        with torch.inference_mode():
+            first.probabilities.div_(count)
+        attention = {level: values / np.float32(count) for level, values in attention.items()}
+    return Prediction(first.probabilities, first.labels, attention)
 
 
 def seen_mirrored(predict: WindowPredictor, axes: Sequence[int]) -> WindowPredictor:

@@ -1,5 +1,6 @@
 """The attention U-Net: which blocks, and which attention where."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from attention_unet.network.unet import UNet
 
 Sizes = int | Sequence[int]
 BLOCKS = ("plain", "residual")
+PLACES = ("skips", "encoder", "decoder", "bottleneck")  # of attention
 WIDTHS = (16, 32, 64, 128)
 
 # A mechanism for all attended levels, or one for each level that is named: {1: "gate", 2: "cross"}.
@@ -225,6 +227,11 @@ def by_level(spec: Placement, levels: Sequence[int] | None, count: int, name: st
 def is_encoding(spec: Spec) -> bool:
     """Whether a specification is context encoding alone; within others nobody would ask it for the classes."""
     return spec in ("encoding", ["encoding"])
+
+
+def tell_attention(architecture: Mapping[str, Any]) -> str:
+    """Where attention sits, as a configuration would say it."""
+    return "; ".join(f"{place} {json.dumps(architecture[place])}".replace('"', "") for place in PLACES)
 
 
 @contextmanager

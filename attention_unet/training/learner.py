@@ -9,8 +9,9 @@ from torch.optim import AdamW
 from torch.optim.swa_utils import AveragedModel
 
 from attention_unet.config import TrainingConfig
-from attention_unet.errors import UserError
-from attention_unet.network import UNet
+from attention_unet.data.plan import Plan
+from attention_unet.errors import ConfigError, UserError
+from attention_unet.network import AttentionUNet, UNet
 from attention_unet.training.checkpoint import LearnerState
 from attention_unet.training.losses import PresenceLoss, SegmentationLoss
 
@@ -50,7 +51,7 @@ class Learner:
         return module
 
     def learn(self, image: Tensor, target: Tensor, learning_rate: float) -> float:
-        """Take one step on a batch (B, C, *S) and (B, T, *S); return its loss.
+        """Take one step on a batch (B, C, *S) and (B, T, *S), on the device; return its loss.
 
         Raises:
             Diverged: if the gradient is not finite; nothing has been changed then.
@@ -58,7 +59,7 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad()
-        loss = self._loss_of(image.to(self.fabric.device), target.to(self.fabric.device))
+        loss = self._loss_of(image, target)
         self.fabric.backward(loss)
         # The gradient is the same in all processes, so that all of them notice here, at the same step.
         norm = self.fabric.clip_gradients(
@@ -106,6 +107,18 @@ class Learner:
     def _device_generator(self) -> torch.Generator:
         """What random mechanisms draw from on a GPU."""
         return torch.cuda.default_generators[self.fabric.device.index or 0]
+
+
+def build_network(plan: Plan) -> AttentionUNet:
+    """The network of a plan, with new weights.
+
+    Raises:
+        ConfigError: if it cannot be built as configured.
+    """
+    try:
+        return AttentionUNet(**plan.architecture)
+    except ValueError as error:
+        raise ConfigError(f"the network cannot be built as configured: {error}") from error
 
 
 def decayed_and_not(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:

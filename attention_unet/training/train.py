@@ -8,7 +8,6 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
@@ -21,18 +20,19 @@ from attention_unet.data.cache import CachedCases, CaseCache
 from attention_unet.data.cases import Case, Dataset, find_cases, locate_dataset
 from attention_unet.data.fingerprint import take_fingerprint
 from attention_unet.data.patches import PatchDataset, ShareOfNumbers, load_patches
-from attention_unet.data.plan import Plan, make_plan
+from attention_unet.data.plan import PLANNED, Plan, make_plan, settle
 from attention_unet.data.splits import Split, read_split, split_cases, write_split
 from attention_unet.devices import check_batch, leave_processes, make_fabric, precision_of, this_machine
 from attention_unet.errors import ConfigError, DataError, UserError
 from attention_unet.memory import peak_memory, reuse_freed_memory
 from attention_unet.network import AttentionUNet
+from attention_unet.network.attention_unet import tell_attention
 from attention_unet.progress import counting
 from attention_unet.training.budget import Budget
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, load_state
 from attention_unet.training.fit import Training, fit
 from attention_unet.training.interruption import noticing_signals
-from attention_unet.training.learner import Learner
+from attention_unet.training.learner import Learner, build_network
 from attention_unet.training.monitor import Monitor
 
 log = logging.getLogger(__name__)
@@ -77,10 +77,13 @@ def train(config: Config, run: Path, resume: bool = False, console: Console | No
     fabric = make_fabric(config.training)
     fabric.launch()
     reuse_freed_memory()
-    split, plan = _read_settled(run, dataset) if state else _settle(config, dataset)
+    if state:
+        split, plan = _read_settled(run, dataset)
+    else:  # by one process: another may have another machine, and plan otherwise
+        split, plan = fabric.broadcast(_settle(config, dataset) if fabric.is_global_zero else None)
     check_batch(plan.batch, fabric.world_size)
     seed_everything(config.training.seed, workers=False, verbose=False)
-    network = _build(plan)
+    network = build_network(plan)
     if fabric.is_global_zero and not state:
         _write_settled(run, config, split, plan)
     training_cases = [case for case in dataset.cases if case.id in split.training]
@@ -151,7 +154,9 @@ def _claim_folder(run: Path, config: Config, resume: bool) -> TrainingState | No
         f"{section}.{name} was {before.get(section, {}).get(name)}, is {value}"
         for section, fields in dataclasses.asdict(config).items()
         for name, value in fields.items()
-        if before.get(section, {}).get(name) != value and f"{section}.{name}" not in MAY_CHANGE
+        if before.get(section, {}).get(name) != value
+        and f"{section}.{name}" not in MAY_CHANGE
+        and not (value is None and f"{section}.{name}" in PLANNED)
     ]
     if changed:
         raise ConfigError(
@@ -180,17 +185,10 @@ def _settle(config: Config, dataset: Dataset) -> tuple[Split, Plan]:
 
 
 def _write_settled(run: Path, config: Config, split: Split, plan: Plan) -> None:
-    """Write what was decided with the configuration: the run can be repeated from these alone."""
-    write_text(run / "config.yaml", yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
+    """Write what was decided, in the configuration and by itself: the run can be repeated from these alone."""
+    write_text(run / "config.yaml", yaml.safe_dump(dataclasses.asdict(settle(config, plan)), sort_keys=False))
     write_text(run / "plan.json", json.dumps(plan.to_json(), indent=2) + "\n")
     write_split(run / "splits.json", split)
-
-
-def _build(plan: Plan) -> AttentionUNet:
-    try:
-        return AttentionUNet(**plan.architecture)
-    except ValueError as error:
-        raise ConfigError(f"the network cannot be built as configured: {error}") from error
 
 
 def _read_settled(run: Path, dataset: Dataset) -> tuple[Split, Plan]:
@@ -231,10 +229,4 @@ def _announce(network: AttentionUNet, split: Split, plan: Plan, fabric: Fabric, 
         str(precision).removeprefix("torch."),
         " x ".join(map(str, plan.patch)),
     )
-    places = ("skips", "encoder", "decoder", "bottleneck")
-    log.info("attention by level, 0 the finest: %s", "; ".join(f"{p} {_told(network.architecture[p])}" for p in places))
-
-
-def _told(placed: Any) -> str:
-    """Where attention sits, as a configuration would say it."""
-    return json.dumps(placed).replace('"', "")
+    log.info("attention by level, 0 the finest: %s", tell_attention(network.architecture))

@@ -36,7 +36,7 @@ def drawn(of, seeds):
 
 
 def batch_of(*changes):
-    return Change(*(torch.stack(parts) for parts in zip(*changes, strict=True)))
+    return Change(*(np.stack(parts) for parts in zip(*changes, strict=True)))
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
-from attention_unet.data.cases import find_cases
+from attention_unet.data.cases import look_for_cases
 from attention_unet.data.inspection import inspect
 from tests.conftest import oblique_affine, save_nifti
 
@@ -27,7 +27,7 @@ def folder(tmp_path):
 
 
 def look(folder):
-    return inspect(find_cases(folder), lambda: None)
+    return inspect(*look_for_cases(folder), lambda: None)
 
 
 def test_facts(folder):
@@ -51,6 +51,21 @@ def test_every_problem_is_told_not_the_first_only(folder):
     assert "a.nii.gz" in found.problems["a"]
     assert "holds the labels [7]" in found.problems["b"]
     assert [fact.id for fact in found.facts] == ["d"]
+
+
+def test_problems_of_files_that_are_only_looked_for_are_told_with_the_others(folder):
+    (folder / "dataset.json").unlink()  # classes and channels are then those of the files
+    for name in "ab":
+        (folder / "labels" / f"{name}.nii.gz").write_bytes(b"broken")
+    (folder / "images" / "c.nii.gz").write_bytes(b"broken")
+    (folder / "images" / "d.nii.gz").rename(folder / "images" / "e.nii.gz")
+    save_nifti(folder / "images" / "f.nii.gz", np.random.RandomState(5).normal(size=GRID).astype(np.float32), AFFINE)
+    save_nifti(folder / "labels" / "f.nii.gz", np.ones(GRID, dtype=np.uint8), AFFINE)
+    found = look(folder)
+    assert sorted(found.problems) == list("abcde")
+    assert "d.nii.gz: has no image" in found.problems["d"]
+    assert "e.nii.gz: has no label" in found.problems["e"]
+    assert [fact.id for fact in found.facts] == ["f"]
 
 
 def test_remarks(folder):
@@ -79,3 +94,13 @@ def test_the_command(folder, capsys):
     assert list(plain["problems"]) == ["a"]
     assert plain["plan"]["preprocessing"]["spacing_mm"] == pytest.approx([1, 1, 3], abs=1e-3)
     assert main(["inspect", str(folder / "nowhere")]) == 2
+
+
+def test_a_trial_of_what_cannot_be_built_or_of_one_share(folder, capsys):
+    small = ["--network.base_channels", "4", "--data.patch", "[8,8,8]"]
+    assert main(["inspect", str(folder), *small, "--attention.skips", "gat"]) == 2
+    printed = capsys.readouterr()
+    assert "did you mean gate?" in printed.err
+    assert "left-right" in printed.out  # what was found is told nevertheless
+    assert main(["inspect", "--data.root", str(folder), *small, "--training.devices", "2"]) == 0
+    assert "a step of 2 patches" in capsys.readouterr().out

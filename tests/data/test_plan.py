@@ -3,11 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from attention_unet.config import AttentionConfig, Config, DataConfig, NetworkConfig
+from attention_unet.config import AttentionConfig, AugmentationConfig, Config, DataConfig, NetworkConfig, TrainingConfig
 from attention_unet.data.cases import Dataset, find_cases
 from attention_unet.data.fingerprint import Fingerprint, take_fingerprint
 from attention_unet.data.labels import Labels
-from attention_unet.data.plan import Plan, fit_patch, make_plan, plan_levels, target_spacing
+from attention_unet.data.plan import Plan, fit_patch, make_plan, plan_levels, settle, target_spacing
 from attention_unet.devices import Machine
 from attention_unet.errors import ConfigError
 from attention_unet.network import AttentionUNet
@@ -100,6 +100,23 @@ def test_slices_run_across_the_axis_that_a_given_patch_names():
     for patch in ([16, 16, 16], [1, 1, 16]):
         with pytest.raises(ConfigError, match="needs exactly one 1 in it"):
             plan_of(patch)
+
+
+def test_prediction_mirrors_no_axis_that_slices_do_not_see():
+    flips = AugmentationConfig(flip_axes=["left-right", "down-up"])
+    for dims, axes in ((2, (0,)), (3, (0, 2))):
+        config = Config(augmentation=flips, network=NetworkConfig(dims=dims))
+        assert make_plan(config, dataset(), cohort_of((80, 64, 40), (1, 1, 1)), LAPTOP).mirror_axes == axes
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("grid", [(35, 50, 36), (160, 210, 170), (77, 61, 13), (9, 300, 31)])
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (0.7, 0.7, 5.0), (1.4, 2.5, 10.0)])
+def test_a_configuration_that_was_settled_gives_the_same_plan_on_any_machine(dims, grid, spacing):
+    config = Config(network=NetworkConfig(dims=dims), training=TrainingConfig(minutes=60))
+    plan = make_plan(config, dataset(), cohort_of(grid, spacing), LAPTOP)
+    other = Machine("cuda", 80 * 2**30, 16, True, 4)
+    assert make_plan(settle(config, plan), dataset(), cohort_of(grid, spacing), other) == plan
 
 
 def test_overrides_are_taken():

@@ -39,6 +39,15 @@ def test_small_patches_fill_the_batch_of_a_gpu():
     assert choose_batch(Config(), GPU, 40 * 56 * 40) == 11
     assert choose_batch(Config(), GPU, 128**3) == 2
     assert choose_batch(Config(), LAPTOP, 40 * 56 * 40) == 2
+    assert choose_batch(Config(network=NetworkConfig(dims=2)), LAPTOP, 256 * 256) == 8
+
+
+def test_a_batch_that_is_asked_for_must_fit():
+    small = dataclasses.replace(GPU, memory=8 * 2**30)
+    usual = choose_size(Config(), small).patch_voxels
+    config = Config(training=TrainingConfig(batch=16))
+    assert choose_size(config, small).patch_voxels < usual
+    assert choose_size(config, dataclasses.replace(small, processes=8)).patch_voxels == usual
 
 
 def test_every_process_has_a_batch():

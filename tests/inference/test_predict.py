@@ -19,7 +19,7 @@ from attention_unet.data.volumes import read_volume
 from attention_unet.errors import ConfigError, DataError, ModelError
 from attention_unet.inference import model as model_module
 from attention_unet.inference.model import Model, find_model, load_model, load_models, save_model
-from attention_unet.inference.predict_files import claim_output, find_inputs, predict_files
+from attention_unet.inference.predict_files import claim_output, describe, find_inputs, predict_files
 from attention_unet.inference.predict_volume import average, predict_volume
 from attention_unet.network import AttentionUNet
 from tests.conftest import oblique_affine, save_nifti
@@ -119,8 +119,8 @@ def test_several_models_are_averaged(tmp_path):
         predict_volume(Threshold(), plan_of(spacing=spacing), volume, attention=True, **SIMPLE)
         for spacing in ((0.9, 1.3, 2.5), (1.2, 1.2, 1.2), (2.0, 2.0, 2.0))
     ]
-    together = average(iter(predictions))
     expected = torch.stack([p.probabilities for p in predictions]).mean(dim=0)
+    together = average(iter(predictions))
     torch.testing.assert_close(together.probabilities, expected)
     np.testing.assert_allclose(together.attention[1], np.mean([p.attention[1] for p in predictions], axis=0), rtol=1e-5)
     np.testing.assert_array_equal(together.label_map, LABELS.decode(expected.argmax(dim=0, keepdim=True).numpy()))
@@ -136,9 +136,11 @@ def model_of(network=None, sha256="0" * 64):
     return Model(network or Threshold(), plan_of(), CPU, sha256)
 
 
-def claim(folder, cases, output=None, model=None, resume=False, overwrite=False):
+def claim(folder, cases, output=None, model=None, resume=False, overwrite=False, overlap=0.5):
     where = output or folder.parent / "out"
-    return claim_output(where, folder, cases, [model or model_of()], resume=resume, overwrite=overwrite)
+    model = model or model_of()
+    description = describe(model.plan.labels, [model.sha256], overlap, mirrored=False)
+    return claim_output(where, folder, cases, description, resume=resume, overwrite=overwrite)
 
 
 def predict(cases, output, network=None, **options):
@@ -205,6 +207,8 @@ def test_output_folder_is_claimed_before_any_work(tmp_path):
     assert claim(folder, cases, resume=True) == cases[1:]
     with pytest.raises(ConfigError, match="holds predictions of another model"):
         claim(folder, cases, model=model_of(sha256="1" * 64), resume=True)
+    with pytest.raises(ConfigError, match="or by other options"):
+        claim(folder, cases, resume=True, overlap=0.25)
     assert claim(folder, cases, overwrite=True) == cases
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
