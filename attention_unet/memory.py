@@ -26,7 +26,8 @@ def reuse_freed_memory() -> bool:
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """Most bytes that the process has held so far: of a GPU if it computes on one, else of main memory.
+    """Most bytes that the process has held so far: tensors on a GPU if it computes on one; else main memory, with the
+    pages of mapped files that it has looked at.
 
     Returns:
         None where the system does not tell.

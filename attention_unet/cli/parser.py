@@ -68,7 +68,7 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         type=str,
         required=True,
         action="append",
-        help="folder of a run or of a cross-validation, or hippocampus, which is shipped; given several times, "
+        help="folder of a run or of a cross-validation, or the name of a model of this package; given several times, "
         "probabilities are averaged",
     )
     predict.add_argument("--held-out-of", type=str | None, help="only the cases that this run did not train on")

@@ -37,7 +37,7 @@ from attention_unet.training.monitor import Monitor
 
 log = logging.getLogger(__name__)
 
-MAY_CHANGE = (  # on resume: they change no number of a training, or only the last digits
+MAY_CHANGE = (  # on resume: they change no number of a training, or as little as another device does
     "data.root",
     "data.workers",
     "data.cache",
@@ -77,6 +77,8 @@ def train(config: Config, run: Path, resume: bool = False, console: Console | No
     fabric = make_fabric(config.training)
     fabric.launch()
     reuse_freed_memory()
+    if fabric.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(fabric.device)
     if state:
         split, plan = _read_settled(run, dataset)
     else:  # by one process: another may have another machine, and plan otherwise
@@ -119,7 +121,7 @@ def train(config: Config, run: Path, resume: bool = False, console: Console | No
                 monitor.close()
         if finished and fabric.is_global_zero:
             held = peak_memory(fabric.device)
-            log.info("the model lies in %s%s", run, f"; at most {held / 2**30:.1f} GiB were held" if held else "")
+            log.info("the model lies in %s%s", run, f"; at most {held / 2**30:.1f} GiB of memory" if held else "")
     leave_processes(fabric)
     if not finished:
         number = caught[0] if caught else signal.SIGINT  # another process was asked to stop
