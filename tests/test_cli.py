@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
+from attention_unet.cli.commands import _name_of
+from attention_unet.cli.parser import build_parser
+from attention_unet.config import Config, DataConfig
 from attention_unet.data.splits import read_split
 from tests.conftest import save_nifti
 
@@ -160,3 +163,18 @@ def test_two_channels_and_regions(cohort, tmp_path, stacked, dims):
     evaluate = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(root / "labelsTr"), "-o", str(tmp_path / "e")]
     assert main([*evaluate, *held_out]) == 0
     assert list(json.loads((tmp_path / "e" / "summary.json").read_text())["classes"]) == ["any", "lesion"]
+
+
+def test_runs_are_named_after_their_configuration_or_their_data(tmp_path, monkeypatch):
+    monkeypatch.delenv("ATTENTION_UNET_DATA", raising=False)
+    _, subparsers = build_parser()
+
+    def name(*arguments):
+        return _name_of(
+            subparsers["train"].parse_args(arguments), Config(data=DataConfig(root=str(tmp_path / "Knees")))
+        )
+
+    assert name() == "Knees"
+    file = tmp_path / "short.yaml"
+    file.write_text("training: {steps: 2}")
+    assert name("--config", str(file)) == "short"
