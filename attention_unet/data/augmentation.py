@@ -176,8 +176,8 @@ class Augmentation:
             from_middle = torch.arange(edge, device=device) - (edge - 1) / 2
             step = torch.from_numpy(2 * placement.sampling[:, axis] / np.array(source)).flip(0).float().to(device)
             along = [edge if i == axis else 1 for i in range(len(self.patch))]
-            looked_at = looked_at + (from_middle[:, None] * step).reshape(*along, -1)
-        return looked_at
+            looked_at = looked_at + (step[:, None] * from_middle).reshape(-1, *along)
+        return looked_at.movedim(0, -1)
 
     def _planes(self) -> list[tuple[int, int]]:
         """Pairs of axes that are turned into each other: thick slices are turned within themselves only."""

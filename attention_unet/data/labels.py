@@ -86,8 +86,10 @@ def likeliest(shares: Iterable[Tensor], labels: Labels) -> Tensor:
     """
     if labels.overlapping:
         return torch.stack([share > 0.5 for share in shares]).to(torch.uint8)
-    index, largest, together = torch.zeros((), dtype=torch.uint8), torch.zeros(()), torch.zeros(())
-    for number, share in enumerate(shares, start=1):
-        index = torch.where(share > largest, torch.tensor(number, dtype=torch.uint8), index)
+    numbered = enumerate(shares, start=1)
+    number, largest = next(numbered)
+    index, together = torch.full(largest.shape, number, dtype=torch.uint8, device=largest.device), largest
+    for number, share in numbered:
+        index.masked_fill_(share > largest, number)
         largest, together = torch.maximum(largest, share), together + share
-    return (index * (largest + together > 1))[None]
+    return index.mul_(largest + together > 1)[None]
