@@ -91,7 +91,10 @@ def cross_validate(
             raise Interrupted("stopped and saved: go on by the same command", error.exit_code - 128) from error
         held_out = [case for case in dataset.cases if case.id in splits[fold].validation]
         failed |= _predict(config, run, folder / "predictions", held_out, mirrored, progress)
-    done = [fold for fold in splits if _predicted(folder / f"fold{fold}")["complete"]]
+    told = {fold: _predicted(folder / f"fold{fold}") for fold in splits}
+    done = [fold for fold, how in told.items() if how["complete"] and how["mirrored"] == mirrored]
+    for fold in [fold for fold, how in told.items() if how["complete"] and fold not in done]:
+        log.warning("warning: fold %d was predicted with%s --tta: left out", fold, "out" if mirrored else "")
     _describe_all(folder, done, dataset, mirrored)
     scored = {fold: splits[fold].validation for fold in done}
     wanted = {case for cases in scored.values() for case in cases}

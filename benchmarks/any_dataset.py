@@ -16,7 +16,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from publish import README, publish
+from publish import README, around, publish
 from rich.table import Table
 
 CASES, FOLDS = 8, 4  # six to train on, two held out
@@ -110,6 +110,8 @@ def main() -> None:
     parser.add_argument("--only", type=int, nargs="*", default=range(len(COHORTS)), help="numbers of cohorts, from 0")
     parser.add_argument("--write", action="store_true", help="put the table into the README")
     options = parser.parse_args()
+    if options.write:
+        around(README, "any_dataset")
     table = Table()
     for heading in (
         "cohort",

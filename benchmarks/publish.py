@@ -38,12 +38,22 @@ def publish(table: Table, notes: Sequence[str], document: Path | None, place: st
     if document is None:
         return
     name = place or Path(sys.argv[0]).stem
+    before, after = around(document, name)
+    document.write_text(f"{before}{text}\n{after}", encoding="utf-8")
+
+
+def around(document: Path, name: str) -> tuple[str, str]:
+    """What stands before and after a place, its marks included; to be called before anything long is measured.
+
+    Raises:
+        SystemExit: if the document has no such place.
+    """
     first, last = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
     before, found, rest = document.read_text(encoding="utf-8").partition(first)
     _, ended, after = rest.partition(last)
     if not (found and ended):
         raise SystemExit(f"{document}: has no place for the table: expected the lines {first!r} and {last!r}")
-    document.write_text(before + first + text + "\n" + last + after, encoding="utf-8")
+    return before + first, last + after
 
 
 def measured_by() -> str:

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 
 import torch
 from peers import has_nnunet, monai_attention_unet, nnunet_plain
-from publish import README, publish
+from publish import README, around, publish
 from rich.table import Table
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -141,6 +141,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="put the table into the README")
     options = parser.parse_args()
+    if options.write:
+        around(README, "throughput")
     setting = Setting(tuple(options.patch), options.batch, options.threads)
     contenders = [
         Contender("product of matrices", "product", 0, True),

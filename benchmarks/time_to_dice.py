@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 from peers import has_nnunet, monai_attention_unet, nnunet_plain
-from publish import README, publish
+from publish import README, around, publish
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -83,6 +83,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="put the table into the README")
     parser.add_argument("--train", nargs=2, metavar=("CONTENDER", "RUN"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.write:
+        around(README, "time_to_dice")
     if options.train:
         contender, run = options.train
         train_one(contender, options.data, options.fold, options.minutes, options.validations, Path(run))

@@ -88,8 +88,9 @@ def test_a_case_that_fails_scores_nothing_and_is_named(folder, cohort, tmp_path,
     assert (summary["n_cases"], summary["missing_predictions"]) == (8, [case])
 
 
-def test_only_what_is_missing_is_predicted_again(folder, cohort, monkeypatch):
-    call = ["cross-validate", "--data.root", str(cohort), "--run", str(folder), *SMALL]
+def test_only_what_is_missing_is_predicted_again(folder, cohort, tmp_path, monkeypatch):
+    again = shutil.copytree(folder, tmp_path / "folds")
+    call = ["cross-validate", "--data.root", str(cohort), "--run", str(again), *SMALL]
     predicted = []
     original = cross_validation.predict_files
     monkeypatch.setattr(
@@ -97,8 +98,12 @@ def test_only_what_is_missing_is_predicted_again(folder, cohort, monkeypatch):
     )
     assert main(call) == 0
     assert predicted == []
+    assert main([*call, "--tta", "--only", "0,1"]) == 0
+    assert len(predicted) == 4
+    assert json.loads((again / "summary.json").read_text())["n_cases"] == 4  # predicted in one way, not in two
     assert main([*call, "--tta"]) == 0
     assert len(predicted) == 8
+    assert json.loads((again / "summary.json").read_text())["n_cases"] == 8
 
 
 def test_cases_that_came_later_do_not_slip_into_earlier_folds(folder, cohort, tmp_path, capsys):

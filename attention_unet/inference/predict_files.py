@@ -21,7 +21,7 @@ from attention_unet.inference.predict_volume import average, predict_volume
 
 log = logging.getLogger(__name__)
 
-OPTIONS = ("overlap", "mirrored")  # that change a prediction
+DECISIVE = ("models_sha256", "overlap", "mirrored")  # what a prediction follows from, beside its scan
 
 
 def find_inputs(source: Path, channels: int) -> list[Case]:
@@ -68,7 +68,7 @@ def claim_output(
     if there and not (resume or overwrite):
         raise ConfigError(f"{output}: already holds {len(there)} of these predictions: add --resume or --overwrite")
     earlier = _description_in(output)
-    if there and resume and any(earlier.get(key) != description[key] for key in ("models_sha256", *OPTIONS)):
+    if there and resume and any(earlier.get(key) != description[key] for key in DECISIVE):
         raise ConfigError(
             f"{output}: holds predictions of another model, or by other options: name another folder by -o, or add "
             "--overwrite"
@@ -79,8 +79,13 @@ def claim_output(
 
 def describe(labels: Labels, models_sha256: Sequence[str], overlap: float, mirrored: bool) -> dict[str, Any]:
     """Whose predictions a folder holds, how they were made, and what their labels mean: what ``run.json`` holds."""
-    options = dict(zip(OPTIONS, (overlap, mirrored), strict=True))
-    return {"labels": labels.to_json(), "models_sha256": list(models_sha256), **options, "versions": versions()}
+    return {
+        "labels": labels.to_json(),
+        "models_sha256": list(models_sha256),
+        "overlap": overlap,
+        "mirrored": mirrored,
+        "versions": versions(),
+    }
 
 
 def predict_files(

@@ -77,8 +77,6 @@ def train(config: Config, run: Path, resume: bool = False, console: Console | No
     fabric = make_fabric(config.training)
     fabric.launch()
     reuse_freed_memory()
-    if fabric.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(fabric.device)
     if state:
         split, plan = _read_settled(run, dataset)
     else:  # by one process: another may have another machine, and plan otherwise

@@ -10,7 +10,7 @@ import torch
 from attention_unet.attention.cost import peak_bytes
 from attention_unet.config import Config
 from attention_unet.data.plan import Plan
-from attention_unet.devices import devices_and_nodes, make_fabric
+from attention_unet.devices import check_batch, devices_and_nodes, make_fabric
 from attention_unet.errors import ConfigError
 from attention_unet.memory import reuse_freed_memory
 from attention_unet.training.learner import Learner, build_network
@@ -37,9 +37,10 @@ def try_step(config: Config, plan: Plan) -> Trial:
     """Try the steps that one process of a training takes on this machine.
 
     Raises:
-        ConfigError: if the network cannot be built, or a step does not fit into memory.
+        ConfigError: if the network cannot be built, the batch not shared, or a step does not fit into memory.
     """
     devices, nodes = devices_and_nodes(config.training)
+    check_batch(plan.batch, devices * nodes)
     patches = plan.batch // (devices * nodes)
     alone = dataclasses.replace(config.training, devices=1, nodes=1, batch=patches)
     reuse_freed_memory()

@@ -104,3 +104,6 @@ def test_a_trial_of_what_cannot_be_built_or_of_one_share(folder, capsys):
     assert "left-right" in printed.out  # what was found is told nevertheless
     assert main(["inspect", "--data.root", str(folder), *small, "--training.devices", "2"]) == 0
     assert "a step of 2 patches" in capsys.readouterr().out
+    odd = ["--training.batch", "1", "--training.devices", "2"]
+    assert main(["inspect", "--data.root", str(folder), *small, *odd]) == 2
+    assert "expected a multiple of the 2 processes" in capsys.readouterr().err
