@@ -162,7 +162,7 @@ class TrainingConfig:
     learning_rate: float = 2e-3
     warmup: float = 0.03
     cooldown: float = 0.2
-    weight_decay: float = 0.01
+    weight_decay: float = 0.1
     clip_norm: float = 1.0
     presence_weight: float = 0.2
     average: float = 0.999
