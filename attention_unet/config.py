@@ -134,13 +134,12 @@ class TrainingConfig:
     """The budget, the optimiser and the machine.
 
     Attributes:
-        minutes: budget by the clock, validations included, preparation of the cases not; the learning rate follows it.
+        minutes: budget by the clock, validations included, preparation of the cases not.
         steps: budget in optimiser steps.
         epochs: budget in epochs, one epoch showing as many patches as there are training cases.
         batch: patches a step, over all devices. If not given, 2 on a CPU, and on a GPU up to 16 small ones.
-        learning_rate: the highest, between the warm-up and the cool-down.
+        learning_rate: after the warm-up, to the end.
         warmup: share of the budget over which the learning rate rises.
-        cooldown: share of the budget, its end, over which the learning rate falls to zero along half a cosine.
         weight_decay: of AdamW.
         clip_norm: largest norm of the gradient.
         presence_weight: of the loss by which `encoding`, on a skip or at the bottleneck, learns the classes of a patch.
@@ -161,7 +160,6 @@ class TrainingConfig:
     batch: int | None = None
     learning_rate: float = 2e-3
     warmup: float = 0.03
-    cooldown: float = 0.2
     weight_decay: float = 0.1
     clip_norm: float = 1.0
     presence_weight: float = 0.2
@@ -240,11 +238,7 @@ def check(config: Config) -> None:
         value = getattr(training, name)
         demand(value is None or value > 0, f"training.{name}", value, "more than 0")
     demand(0 <= training.average < 1, "training.average", training.average, "0 to below 1")
-    for name in ("warmup", "cooldown"):
-        share = getattr(training, name)
-        demand(0 <= share <= 1, f"training.{name}", share, "0 to 1, a share of the budget")
-    shares = training.warmup + training.cooldown
-    demand(shares <= 1, "training.warmup and training.cooldown", shares, "no more than the budget, 1, together")
+    demand(0 <= training.warmup < 1, "training.warmup", training.warmup, "0 to below 1")
     demand(training.weight_decay >= 0, "training.weight_decay", training.weight_decay, "0 or more")
     demand(training.presence_weight >= 0, "training.presence_weight", training.presence_weight, "0 or more")
     for name, seed in (("data.split_seed", data.split_seed), ("training.seed", training.seed)):

@@ -20,8 +20,7 @@ from tests.conftest import REPOSITORY
         ({"augmentation": AugmentationConfig(scale=[1.2, 0.9])}, r"augmentation\.scale"),
         ({"training": TrainingConfig(steps=3, minutes=2)}, "the budget is minutes and steps: expected only one"),
         ({"training": TrainingConfig(batch=0)}, "training.batch is 0: expected more than 0"),
-        ({"training": TrainingConfig(cooldown=-0.1)}, "training.cooldown is -0.1: expected 0 to 1"),
-        ({"training": TrainingConfig(warmup=0.5, cooldown=0.6)}, "cooldown is 1.1: expected no more than the budget"),
+        ({"training": TrainingConfig(warmup=1.0)}, "training.warmup is 1.0: expected 0 to below 1"),
     ],
 )
 def test_values_out_of_range_are_named(section, message):

@@ -57,19 +57,10 @@ class Budget:
         return self.elapsed * (1 - progress) / progress if progress > 0 else float("inf")
 
 
-def learning_rate_factor(progress: float, warmup: float, cooldown: float) -> float:
-    """Share of the highest learning rate: a straight rise, a plateau, then half a cosine to 0.
+def learning_rate_factor(progress: float, warmup: float) -> float:
+    """Share of the highest learning rate: a straight rise over the warm-up, then all of it to the end.
 
-    With averaged weights, what a long fall of the rate would give is there on the plateau already; Hägele et al. 2024,
-    arXiv:2405.18392.
-
-    Args:
-        progress: 0 to 1.
-        warmup: share of the budget over which it rises.
-        cooldown: share of the budget over which it falls.
+    What a rate that falls to zero gives a short training, averaged weights give without it (Hägele et al. 2024,
+    arXiv:2405.18392), and a long training learns the labels' noise by it: docs/experiments.md.
     """
-    if progress < warmup:
-        return max(progress / warmup, 0.01)
-    if progress <= 1 - cooldown:
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * min((progress - (1 - cooldown)) / cooldown, 1.0)))
+    return 1.0 if progress >= warmup else max(progress / warmup, 0.01)

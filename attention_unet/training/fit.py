@@ -70,7 +70,7 @@ def fit(training: Training, loop: LoopState) -> bool:
             save(training, loop)
             return False
 
-        learning_rate = config.learning_rate * learning_rate_factor(progress, config.warmup, config.cooldown)
+        learning_rate = config.learning_rate * learning_rate_factor(progress, config.warmup)
         learned = learner.step > 0  # the least budget buys a step: what has learned nothing is no model
         if learned and progress >= (loop.validations + 1) / config.validations:
             save(training, loop)
