@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
-from publish import README, REPOSITORY, publish
+from publish import README, REPOSITORY, around, publish
 
 from attention_unet.cross_validation import tabulate
 
@@ -27,9 +27,14 @@ def main() -> None:
     """Read the folder, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="of a cross-validation")
-    parser.add_argument("--write", action="store_true", help="put the table into the README, the curves into docs/")
-    parser.add_argument("--beside", type=Path, help="table of a peer: case,class,dice")
+    parser.add_argument("--write", action="store_true", help="put the table into documents, the curves into docs/")
+    parser.add_argument("--documents", type=Path, nargs="*", default=[README], help="which (default: README.md)")
+    parser.add_argument("--beside", nargs=2, metavar=("PEER", "TABLE"), help="its name, and its Dice: case,class,dice")
     options = parser.parse_args()
+    name = options.folder.name.removesuffix("-folds")
+    if options.write:
+        for document in options.documents:
+            around(document, name)
     runs = sorted(options.folder.glob("fold*"))
     folds, trained = {}, []
     for run in runs:
@@ -45,12 +50,11 @@ def main() -> None:
     table = tabulate(options.folder / "metrics.csv", folds)
     notes = [f"Trained: {'; '.join(trained)}."]
     if options.beside:
-        theirs = dice_by_case(options.beside)
+        peer, theirs = options.beside[0], dice_by_case(Path(options.beside[1]))
         cases = [*folds.values(), [case for held_out in folds.values() for case in held_out]]
-        table.add_row(options.beside.stem, *(f"{statistics.mean(theirs[case] for case in some):.4f}" for some in cases))
-        notes.append(compared(dice_by_case(options.folder / "metrics.csv"), theirs, cases[-1]))
-    name = options.folder.name.removesuffix("-folds")
-    publish(table, notes, README if options.write else None, name)
+        table.add_row(peer, *(f"{statistics.mean(theirs[case] for case in some):.4f}" for some in cases))
+        notes.append(compared(dice_by_case(options.folder / "metrics.csv"), peer, theirs, cases[-1]))
+    publish(table, notes, options.documents if options.write else [], name)
     if options.write:
         shutil.copy(options.folder / "curves.png", REPOSITORY / "docs" / f"{name}-curves.png")
 
@@ -64,12 +68,12 @@ def dice_by_case(file: Path) -> dict[str, float]:
     return {case: statistics.mean(dice) for case, dice in classes.items()}
 
 
-def compared(ours: dict[str, float], theirs: dict[str, float], cases: Sequence[str]) -> str:
-    """How much better or worse ours is, case by case."""
+def compared(ours: dict[str, float], peer: str, theirs: dict[str, float], cases: Sequence[str]) -> str:
+    """How much better or worse than a peer ours is, case by case."""
     differences = [ours[case] - theirs[case] for case in cases]
     half = 1.96 * statistics.stdev(differences) / math.sqrt(len(differences))
     return (
-        f"Ours minus theirs, case by case: {statistics.mean(differences):+.4f}, 95 % interval ± {half:.4f}; better in "
+        f"Ours minus {peer}, case by case: {statistics.mean(differences):+.4f}, 95 % interval ± {half:.4f}; better in "
         f"{sum(difference > 0 for difference in differences)} of {len(cases)} cases."
     )
 
