@@ -1,6 +1,7 @@
 """Show what a benchmark measured, and put it into a document: no figure there is copied by hand."""
 
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -57,7 +58,7 @@ def around(document: Path, name: str) -> tuple[str, str]:
 def measured_by() -> str:
     """The command, the day, the commit and the machine."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--write"]
-    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
+    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
     git = ["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
     return (
