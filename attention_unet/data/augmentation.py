@@ -29,15 +29,17 @@ class Placement(NamedTuple):
 
     Attributes:
         sampling: from voxels of the patch to voxels of the case, both counted from the middle, (dims, dims).
+        shift: what is added to these voxels of the case, (dims,).
         moved: whether that is more than mirroring.
     """
 
     sampling: NDArray[np.float64]
+    shift: NDArray[np.float64]
     moved: bool
 
     def reach(self, patch: Sequence[int]) -> list[int]:
         """Edges of the box, about the same middle, that the patch looks at; as even or odd as those of the patch."""
-        extent = np.abs(self.sampling) @ patch
+        extent = np.abs(self.sampling) @ patch + 2 * np.abs(self.shift)
         return [edge + 2 * max(math.ceil((far - edge) / 2), 0) for far, edge in zip(extent, patch, strict=True)]
 
 
@@ -85,11 +87,11 @@ class Augmentation:
         self.may_mirror = np.array([axis in plan.mirror_axes for axis in axes])
 
     def draw_placement(self, random: np.random.RandomState) -> Placement:
-        """Draw how one patch is turned, zoomed and mirrored."""
+        """Draw how one patch is turned, zoomed, shifted and mirrored."""
         config, dims = self.config, len(self.patch)
         mirror = np.where(self.may_mirror & (random.uniform(size=dims) < 0.5), -1.0, 1.0)
         if random.uniform() >= config.affine:
-            return Placement(np.diag(mirror), False)
+            return Placement(np.diag(mirror), np.zeros(dims), False)
         turn = math.radians(config.rotation_degrees)
         matrix = np.diag(self.spacing_mm * mirror / random.uniform(config.scale[0], config.scale[1], size=dims))
         for a, b in self._planes():
@@ -97,7 +99,8 @@ class Augmentation:
             rotation = np.eye(dims)
             rotation[[a, a, b, b], [a, b, a, b]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
             matrix = rotation @ matrix
-        return Placement(np.diag(1 / self.spacing_mm) @ matrix, True)
+        farthest = config.shift * self.spacing_mm.min() / self.spacing_mm
+        return Placement(np.diag(1 / self.spacing_mm) @ matrix, random.uniform(-farthest, farthest), True)
 
     def draw_change(self, random: np.random.RandomState) -> Change:
         """Draw what happens to the values of one patch."""
@@ -122,7 +125,7 @@ class Augmentation:
         )
 
     def place(self, image: Tensor, target: Tensor, placement: Placement) -> tuple[Tensor, Tensor]:
-        """Turn, zoom and mirror one patch.
+        """Turn, zoom, shift and mirror one patch.
 
         Classes are sampled linearly like the image, and a voxel goes to the likeliest, as in the preparation of cases.
 
@@ -171,12 +174,15 @@ class Augmentation:
     def _looked_at(self, placement: Placement, source: Sequence[int], device: torch.device) -> Tensor:
         """Where in its source each voxel of the patch looks, (*patch, dims), counted as ``grid_sample`` does: edges
         of voxels from -1 to 1, axes from the last to the first."""
-        looked_at = torch.zeros((), device=device)
+
+        def counted(voxels: NDArray[np.float64]) -> Tensor:
+            return torch.from_numpy(2 * voxels / np.array(source)).flip(0).float().to(device)
+
+        looked_at = counted(placement.shift).reshape(-1, *[1] * len(self.patch))
         for axis, edge in enumerate(self.patch):
             from_middle = torch.arange(edge, device=device) - (edge - 1) / 2
-            step = torch.from_numpy(2 * placement.sampling[:, axis] / np.array(source)).flip(0).float().to(device)
             along = [edge if i == axis else 1 for i in range(len(self.patch))]
-            looked_at = looked_at + (step[:, None] * from_middle).reshape(-1, *along)
+            looked_at = looked_at + (counted(placement.sampling[:, axis])[:, None] * from_middle).reshape(-1, *along)
         return looked_at.movedim(0, -1)
 
     def _planes(self) -> list[tuple[int, int]]:

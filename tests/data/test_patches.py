@@ -3,6 +3,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from attention_unet.config import AugmentationConfig
 from attention_unet.data.cache import CachedCase, class_locations
@@ -148,11 +149,18 @@ def test_what_is_cut_for_a_change_does_not_show():
 def test_a_patch_shows_the_place_that_was_drawn():
     """Zoom and turns of next to nothing show what the patch itself shows."""
     case = cached(0)
-    still = AugmentationConfig(**{**vars(NONE), "affine": 1.0, "rotation_degrees": 0.0, "scale": [1.0, 1.0]})
+    still = AugmentationConfig(**{**vars(NONE), "affine": 1.0, "rotation_degrees": 0.0, "scale": [1, 1], "shift": 0})
     for n in range(6):
         moved, plain = made(dataset([case], augmentation=still), n), made(dataset([case], augmentation=NONE), n)
         torch.testing.assert_close(moved[0], plain[0], atol=1e-5, rtol=0)
         assert torch.equal(moved[1], plain[1])
+
+
+def test_a_patch_larger_than_its_case_shows_it_shifted():
+    config = AugmentationConfig(**{**vars(NONE), "affine": 1.0, "rotation_degrees": 0.0, "scale": [1, 1], "shift": 4})
+    patches = dataset([cached(0)], patch=(32, 36, 30), augmentation=config)
+    middles = np.array([ndimage.center_of_mass(made(patches, n)[0][0].abs().numpy()) for n in range(12)])
+    assert np.all(np.ptp(middles, axis=0) > 4)
 
 
 def test_boxes():
