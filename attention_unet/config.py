@@ -141,7 +141,7 @@ class TrainingConfig:
         steps: budget in optimiser steps.
         epochs: budget in epochs, one epoch showing as many patches as there are training cases.
         batch: patches a step, over all devices. If not given, 2 on a CPU, and on a GPU up to 16 small ones.
-        learning_rate: after the warm-up, to the end.
+        learning_rate: of AdamW, from the end of the warm-up to that of the training.
         warmup: share of the budget over which the learning rate rises.
         weight_decay: of AdamW.
         clip_norm: largest norm of the gradient.

@@ -27,14 +27,12 @@ def main() -> None:
     """Read the folder, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="of a cross-validation")
-    parser.add_argument("--write", action="store_true", help="put the table into documents, the curves into docs/")
-    parser.add_argument("--documents", type=Path, nargs="*", default=[README], help="which (default: README.md)")
+    parser.add_argument("--write", action="store_true", help="put the table into the README, the curves into docs/")
     parser.add_argument("--beside", nargs=2, metavar=("PEER", "TABLE"), help="its name, and its Dice: case,class,dice")
     options = parser.parse_args()
     name = options.folder.name.removesuffix("-folds")
     if options.write:
-        for document in options.documents:
-            around(document, name)
+        around(README, name)
     runs = sorted(options.folder.glob("fold*"))
     folds, trained = {}, []
     for run in runs:
@@ -54,7 +52,7 @@ def main() -> None:
         cases = [*folds.values(), [case for held_out in folds.values() for case in held_out]]
         table.add_row(peer, *(f"{statistics.mean(theirs[case] for case in some):.4f}" for some in cases))
         notes.append(compared(dice_by_case(options.folder / "metrics.csv"), peer, theirs, cases[-1]))
-    publish(table, notes, options.documents if options.write else [], name)
+    publish(table, notes, README if options.write else None, name)
     if options.write:
         shutil.copy(options.folder / "curves.png", REPOSITORY / "docs" / f"{name}-curves.png")
 
