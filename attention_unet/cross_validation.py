@@ -1,6 +1,5 @@
 """Cross-validation: train on every fold, predict what each held out as a user would, score all of it together."""
 
-import csv
 import dataclasses
 import json
 import logging
@@ -24,7 +23,7 @@ from attention_unet.data.splits import Split, read_split, split_cases
 from attention_unet.devices import choose_device, devices_and_nodes, precision_of, this_machine
 from attention_unet.errors import ConfigError
 from attention_unet.evaluation.evaluate import evaluate_folder
-from attention_unet.evaluation.summary import print_table
+from attention_unet.evaluation.summary import Row, from_csv, print_table
 from attention_unet.inference.model import load_model
 from attention_unet.inference.predict_files import describe, predict_files
 from attention_unet.progress import counting
@@ -104,7 +103,7 @@ def cross_validate(
             folder / "predictions", references, folder, labels=dataset.labels, tolerance_mm=tolerance_mm, done=count
         )
     draw_curves({f"fold {fold}": folder / f"fold{fold}" / HISTORY for fold in done}, folder / "curves.png")
-    tables.print(tabulate(folder / "metrics.csv", scored))
+    tables.print(tabulate_folds(from_csv(folder / "metrics.csv"), scored))
     print_table(summary, tables)
     return failed | broken
 
@@ -166,15 +165,13 @@ def _describe_all(folder: Path, folds: Sequence[int], dataset: Dataset, mirrored
     write_text(folder / "predictions" / DESCRIPTION, json.dumps(description, indent=2) + "\n")
 
 
-def tabulate(metrics: Path, folds: Mapping[int, Sequence[str]]) -> Table:
+def tabulate_folds(rows: Sequence[Row], folds: Mapping[int, Sequence[str]]) -> Table:
     """Mean Dice of each class over the held-out cases of each fold, and over all of them with its standard deviation.
 
     Args:
-        metrics: ``metrics.csv`` of all of them.
+        rows: metrics of every class of all of them.
         folds: cases of each.
     """
-    with metrics.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
     columns = {f"fold {fold}": list(cases) for fold, cases in folds.items()}
     columns["all"] = [case for cases in folds.values() for case in cases]
     table = Table(title="Dice by fold", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
@@ -182,10 +179,10 @@ def tabulate(metrics: Path, folds: Mapping[int, Sequence[str]]) -> Table:
     for name, cases in columns.items():
         table.add_column(f"{name} ({len(cases)})", justify="right")
     means: dict[str, list[float]] = {name: [] for name in columns}
-    for label in dict.fromkeys(row["class"] for row in rows):
+    for label in dict.fromkeys(row.class_name for row in rows):
         cells = []
         for name, cases in columns.items():
-            of_all = [float(row["dice"]) for row in rows if row["class"] == label and row["case"] in cases]
+            of_all = [row.metrics.dice for row in rows if row.class_name == label and row.case in cases]
             dice = [value for value in of_all if not math.isnan(value)]
             means[name] += [statistics.mean(dice)] if dice else []
             spread = f" ± {statistics.stdev(dice):.4f}" if name == "all" and len(dice) > 1 else ""

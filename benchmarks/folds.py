@@ -1,41 +1,55 @@
-"""What a cross-validation found: ``python benchmarks/folds.py runs/hippocampus-folds --write``
+"""What a cross-validation found: ``python benchmarks/folds.py benchmarks/hippocampus-folds --write``
 
 The table of ``attention-unet cross-validate``, with what each fold was trained by, and a copy of its learning curves in
-docs/, for the README. Where a peer has published what it reached case by case, it stands beside, over the same cases:
+docs/, for the README. Where others have published what they reached case by case, they stand beside, over the same
+cases:
 
     nnunet_hippocampus.csv  nnU-Net v2 (3d_fullres, 1000 epochs) on the 208 cases, each predicted by that of its five
                             folds of 260 which held it out, so trained on 208; output/baseline/Dataset004_Hippocampus
                             of github.com/automl/AutoNNUnet (Becktepe et al. 2025, BSD-3-Clause).
+
+Of a folder, ``metrics.csv`` is read, and of each fold ``config.yaml``, ``splits.json`` and ``history.csv``: these are
+kept here of the trainings that the README tells of, without weights and predictions.
 """
 
 import argparse
 import csv
 import json
 import math
-import shutil
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 from publish import README, REPOSITORY, around, publish
 
-from attention_unet.cross_validation import tabulate
+from attention_unet.cross_validation import tabulate_folds
+from attention_unet.evaluation.summary import from_csv, summarise, tabulate
+from attention_unet.training.curves import draw_curves
 
 
 def main() -> None:
-    """Read the folder, print the table."""
+    """Read the folder, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="of a cross-validation")
-    parser.add_argument("--write", action="store_true", help="put the table into the README, the curves into docs/")
-    parser.add_argument("--beside", nargs=2, metavar=("PEER", "TABLE"), help="its name, and its Dice: case,class,dice")
+    parser.add_argument("--write", action="store_true", help="put the tables into the documents, the curves into docs/")
+    parser.add_argument(
+        "--beside",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "TABLE"),
+        help="another's Dice of the same cases, as case,class,dice; more than once for several",
+    )
     options = parser.parse_args()
     name = options.folder.name.removesuffix("-folds")
-    if options.write:
-        around(README, name)
-    runs = sorted(options.folder.glob("fold*"))
+    card = REPOSITORY / "attention_unet" / "models" / f"{name}.md"
+    documents = [README, *([card] if card.exists() else [])] if options.write else []
+    for document in documents:
+        around(document, name)
+    rows = from_csv(options.folder / "metrics.csv")
     folds, trained = {}, []
-    for run in runs:
+    for run in sorted(options.folder.glob("fold*")):
         config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
         split = json.loads((run / "splits.json").read_text(encoding="utf-8"))
         with (run / "history.csv").open(encoding="utf-8", newline="") as file:
@@ -45,16 +59,19 @@ def main() -> None:
             f"fold {config['data']['fold']}: {len(split['training'])} cases to train on, {last['step']} steps in "
             f"{float(last['minutes']):.1f} minutes, seed {config['training']['seed']}"
         )
-    table = tabulate(options.folder / "metrics.csv", folds)
+    by_fold = tabulate_folds(rows, folds)
     notes = [f"Trained: {'; '.join(trained)}."]
-    if options.beside:
-        peer, theirs = options.beside[0], dice_by_case(Path(options.beside[1]))
-        cases = [*folds.values(), [case for held_out in folds.values() for case in held_out]]
-        table.add_row(peer, *(f"{statistics.mean(theirs[case] for case in some):.4f}" for some in cases))
-        notes.append(compared(dice_by_case(options.folder / "metrics.csv"), peer, theirs, cases[-1]))
-    publish(table, notes, README if options.write else None, name)
+    ours = dice_by_case(options.folder / "metrics.csv")
+    for other, table in options.beside:
+        theirs = dice_by_case(Path(table))
+        columns = [*folds.values(), list(ours)]
+        cells = [[theirs[case] for case in cases] if theirs.keys() >= set(cases) else [] for cases in columns]
+        by_fold.add_row(other, *(f"{statistics.mean(dice):.4f}" if dice else "-" for dice in cells))
+        notes.append(compared(ours, other, theirs))
+    publish([by_fold, tabulate(summarise(rows, [], {}, {}))], notes, documents, name)
     if options.write:
-        shutil.copy(options.folder / "curves.png", REPOSITORY / "docs" / f"{name}-curves.png")
+        histories = {f"fold {fold}": options.folder / f"fold{fold}" / "history.csv" for fold in folds}
+        draw_curves(histories, REPOSITORY / "docs" / f"{name}-curves.png")
 
 
 def dice_by_case(file: Path) -> dict[str, float]:
@@ -66,13 +83,13 @@ def dice_by_case(file: Path) -> dict[str, float]:
     return {case: statistics.mean(dice) for case, dice in classes.items()}
 
 
-def compared(ours: dict[str, float], peer: str, theirs: dict[str, float], cases: Sequence[str]) -> str:
-    """How much better or worse than a peer ours is, case by case."""
-    differences = [ours[case] - theirs[case] for case in cases]
+def compared(ours: Mapping[str, float], other: str, theirs: Mapping[str, float]) -> str:
+    """How much better or worse than another ours is, case by case, over the cases that both have."""
+    differences = [ours[case] - theirs[case] for case in ours if case in theirs]
     half = 1.96 * statistics.stdev(differences) / math.sqrt(len(differences))
     return (
-        f"Ours minus {peer}, case by case: {statistics.mean(differences):+.4f}, 95 % interval ± {half:.4f}; better in "
-        f"{sum(difference > 0 for difference in differences)} of {len(cases)} cases."
+        f"Ours minus {other}, case by case: {statistics.mean(differences):+.4f}, 95 % interval ± {half:.4f}; better in "
+        f"{sum(difference > 0 for difference in differences)} of {len(differences)} cases."
     )
 
 

@@ -17,26 +17,30 @@ REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
 
 
-def publish(table: Table, notes: Sequence[str], document: Path | None, place: str | None = None) -> None:
-    """Print a table and its notes with what they were measured by; put them into a document as well, if there is one.
+def publish(tables: Sequence[Table], notes: Sequence[str], documents: Sequence[Path], place: str | None = None) -> None:
+    """Print tables and their notes with what they were measured by; put them into documents as well, if there are any.
 
     Args:
-        table: to show; its title is not used.
-        notes: lines of text to follow it.
-        document: in which to replace what stands between ``<!-- PLACE -->`` and ``<!-- end of PLACE -->``.
+        tables: to show; their titles are not used.
+        notes: lines of text to follow them.
+        documents: in which to replace what stands between ``<!-- PLACE -->`` and ``<!-- end of PLACE -->``.
         place: that of the script's name, if not given.
 
     Raises:
-        SystemExit: if the document has no such place.
+        SystemExit: if a document has no such place.
     """
-    table.box, table.title = box.MARKDOWN, None
     console = Console(width=200)
-    with console.capture() as captured:
-        console.print(table)
-    lines = [line.strip() for line in captured.get().splitlines() if line.strip()]
-    text = "\n".join([*lines, "", *notes, measured_by()])
+    lines = []
+    for table in tables:
+        table.box, table.title = box.MARKDOWN, None
+        for row in table.rows:
+            row.end_section = False
+        with console.capture() as captured:
+            console.print(table)
+        lines += [*(line.strip() for line in captured.get().splitlines() if line.strip()), ""]
+    text = "\n".join([*lines, *notes, measured_by()])
     print(text)
-    if document is not None:
+    for document in documents:
         before, after = around(document, place or Path(sys.argv[0]).stem)
         document.write_text(f"{before}{text}\n{after}", encoding="utf-8")
 

@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+from math import nan
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from rich.console import Console
 
 from attention_unet import cross_validation
 from attention_unet.cli import main
+from attention_unet.evaluation.metrics import CaseMetrics
+from attention_unet.evaluation.summary import Row
 from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference.model import load_models
 
@@ -51,9 +54,15 @@ def test_folds_and_classes_are_printed(folder, cohort, capsys):
         assert word in printed
 
 
-def test_a_fold_scored_by_itself(tmp_path, capsys):
-    (tmp_path / "m.csv").write_text("case,class,dice\na,x,0.5\nb,x,0.7\nc,x,0.9\na,y,nan\nb,y,0.1\nc,y,0.2\n")
-    Console(width=100).print(cross_validation.tabulate(tmp_path / "m.csv", {3: ["a", "b"], 1: ["c"]}))
+def scored(dice):
+    return [Row(case, name, CaseMetrics(value, nan, nan, nan, 1, 1)) for (case, name), value in dice.items()]
+
+
+def test_a_fold_scored_by_itself(capsys):
+    rows = scored(
+        {("a", "x"): 0.5, ("b", "x"): 0.7, ("c", "x"): 0.9, ("a", "y"): nan, ("b", "y"): 0.1, ("c", "y"): 0.2}
+    )
+    Console(width=100).print(cross_validation.tabulate_folds(rows, {3: ["a", "b"], 1: ["c"]}))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["class", "fold", "3", "(2)", "fold", "1", "(1)", "all", "(3)"] in lines
     assert ["x", "0.6000", "0.9000", "0.7000", "±", "0.2000"] in lines
@@ -61,9 +70,9 @@ def test_a_fold_scored_by_itself(tmp_path, capsys):
     assert ["mean", "of", "classes", "0.3500", "0.5500", "0.4250"] in lines
 
 
-def test_a_class_that_a_fold_lacks_is_left_out_of_its_mean(tmp_path, capsys):
-    (tmp_path / "m.csv").write_text("case,class,dice\na,x,0.5\na,y,nan\nb,x,0.7\nb,y,0.1\n")
-    Console(width=100).print(cross_validation.tabulate(tmp_path / "m.csv", {0: ["a"], 1: ["b"]}))
+def test_a_class_that_a_fold_lacks_is_left_out_of_its_mean(capsys):
+    rows = scored({("a", "x"): 0.5, ("a", "y"): nan, ("b", "x"): 0.7, ("b", "y"): 0.1})
+    Console(width=100).print(cross_validation.tabulate_folds(rows, {0: ["a"], 1: ["b"]}))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["y", "-", "0.1000", "0.1000"] in lines
     assert ["mean", "of", "classes", "0.5000", "0.4000", "0.3500"] in lines

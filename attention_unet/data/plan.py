@@ -33,6 +33,7 @@ class Plan:
         channels: names of the image channels, in order.
         labels: the classes.
         preprocessing: how a volume is brought to the network's grid.
+        largest_mm: largest extent of a case along each RAS+ axis, of those that the fingerprint read.
         patch: voxels of a patch or window along RAS+ axes.
         slice_axis: the RAS+ axis that a 2-D network does not see, along which its patch has 1 voxel; None in 3-D.
         mirror_axes: RAS+ axes along which training mirrors, so that prediction may, too.
@@ -43,6 +44,7 @@ class Plan:
     channels: tuple[str, ...]
     labels: Labels
     preprocessing: Preprocessing
+    largest_mm: tuple[float, float, float]
     patch: tuple[int, int, int]
     slice_axis: int | None
     mirror_axes: tuple[int, ...]
@@ -55,6 +57,7 @@ class Plan:
             "channels": list(self.channels),
             "labels": self.labels.to_json(),
             "preprocessing": self.preprocessing.to_json(),
+            "largest_mm": list(self.largest_mm),
             "patch": list(self.patch),
             "slice_axis": self.slice_axis,
             "mirror_axes": list(self.mirror_axes),
@@ -69,6 +72,7 @@ class Plan:
             channels=tuple(plain["channels"]),
             labels=Labels.from_json(plain["labels"]),
             preprocessing=Preprocessing.from_json(plain["preprocessing"]),
+            largest_mm=tuple(plain["largest_mm"]),
             patch=tuple(plain["patch"]),
             slice_axis=plain["slice_axis"],
             mirror_axes=tuple(plain["mirror_axes"]),
@@ -99,7 +103,8 @@ def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint, machin
     chosen = choose_size(config, machine)
     spacing = np.array(config.data.spacing_mm or target_spacing(fingerprint))
     dims = config.network.dims
-    grid = np.median(fingerprint.grids * fingerprint.spacings_mm, axis=0) / spacing
+    extents_mm = fingerprint.grids * fingerprint.spacings_mm
+    grid = np.median(extents_mm, axis=0) / spacing
     slice_axis = choose_slice_axis(config.data.patch, spacing) if dims == 2 else None
     in_plane = np.arange(3) != slice_axis
     size = np.array(config.data.patch or fit_patch(grid, spacing, in_plane, chosen.patch_voxels))
@@ -116,6 +121,7 @@ def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint, machin
             spacing_mm=tuple(float(round(s, 6)) for s in spacing),  # type: ignore[arg-type]
             nonzero=bool(np.median(fingerprint.kept) < 0.75),
         ),
+        largest_mm=tuple(float(round(e, 1)) for e in extents_mm.max(axis=0)),  # type: ignore[arg-type]
         patch=tuple(int(s) for s in size),  # type: ignore[arg-type]
         slice_axis=slice_axis,
         mirror_axes=tuple(

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,15 @@ def to_csv(rows: Sequence[Row]) -> str:
     for row in rows:
         writer.writerow([row.case, row.class_name, *(f"{getattr(row.metrics, name):.6g}" for name in METRICS)])
     return text.getvalue()
+
+
+def from_csv(file: Path) -> list[Row]:
+    """The rows of a ``metrics.csv``."""
+    with file.open(encoding="utf-8", newline="") as opened:
+        return [
+            Row(row["case"], row["class"], CaseMetrics(**{name: float(row[name]) for name in METRICS}))
+            for row in csv.DictReader(opened)
+        ]
 
 
 def summarise(
@@ -82,8 +92,8 @@ def to_json(summary: Mapping[str, Any]) -> str:
     return json.dumps(summary, indent=2, allow_nan=False) + "\n"
 
 
-def print_table(summary: Mapping[str, Any], console: Console) -> None:
-    """Show the summary: a row a class and one for their mean; mean and standard deviation over cases."""
+def tabulate(summary: Mapping[str, Any]) -> Table:
+    """The summary as a row a class and one for their mean; mean and standard deviation over cases."""
     title = f"{summary['n_cases']} cases, mean ± standard deviation"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("class", overflow="fold", min_width=10)
@@ -105,7 +115,12 @@ def print_table(summary: Mapping[str, Any], console: Console) -> None:
     ]
     table.add_section()
     table.add_row("mean of classes", figures[0], "", *figures[1:], "")
-    console.print(table)
+    return table
+
+
+def print_table(summary: Mapping[str, Any], console: Console) -> None:
+    """Show the summary, and what is in no mean."""
+    console.print(tabulate(summary))
     for name, of in summary["classes"].items():
         undefined = {metric: of[metric]["n_undefined"] for metric in ("dice", "hd95_mm") if of[metric]["n_undefined"]}
         if undefined:

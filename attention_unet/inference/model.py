@@ -18,7 +18,7 @@ from attention_unet.data.plan import Plan
 from attention_unet.errors import ModelError
 from attention_unet.network import AttentionUNet, UNet
 
-FORMAT = 2
+FORMAT = 3
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 SHIPPED = Path(__file__).parents[1] / "models"
 

@@ -1,6 +1,7 @@
 """Prediction of one volume: prepare, slide, put back on the scan's own grid, decide."""
 
 import itertools
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from attention_unet.errors import DataError
 from attention_unet.geometry import regrid
 from attention_unet.inference.sliding_window import WindowPredictor, slide
 from attention_unet.network import UNet
+
+MUCH_LARGER = 2.0  # times the largest case of the training, along an axis: it shows what the training never did
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ def predict_volume(
         mirrored: whether to see every window mirrored as well, along the axes that the training mirrored, and average.
         attention: whether to give attention maps.
 
+    Warns of a scan much larger than those of the training.
+
     Raises:
         DataError: if the volume has not the channels of the training.
     """
@@ -75,6 +80,7 @@ def predict_volume(
             f"{len(plan.channels)} ({', '.join(plan.channels)})"
         )
     prepared = prepare(volume, plan.preprocessing)
+    _warn_of_size(volume, np.array(prepared.image.shape[1:]) * plan.preprocessing.spacing_mm, plan)
     predictor = window_predictor(network, plan, precision, attention)
     if mirrored:
         predictor = seen_mirrored(predictor, plan.mirror_axes)
@@ -92,6 +98,17 @@ def predict_volume(
             int(level): regrid(values.cpu(), *grids, outside=unseen)[0].numpy() for level, values in maps.items()
         },
     )
+
+
+def _warn_of_size(volume: Volume, extent_mm: NDArray[np.float64], plan: Plan) -> None:
+    """Warn of a scan that shows much more than those trained on, as a whole head is for a model of cut-out parts."""
+    if (extent_mm > MUCH_LARGER * np.array(plan.largest_mm)).any():
+        found, known = (" x ".join(f"{edge:.0f}" for edge in edges) for edges in (extent_mm, plan.largest_mm))
+        warnings.warn(
+            f"{volume.path}: is about {found} mm, left-right by back-front by down-up; the model was trained on scans "
+            f"of at most {known} mm and will find things where there are none: cut the scan to what the model knows",
+            stacklevel=3,
+        )
 
 
 def average(predictions: Iterable[Prediction]) -> Prediction:

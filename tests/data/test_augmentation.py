@@ -27,7 +27,7 @@ def augmentation(
     **chances,
 ):
     names = tuple(f"c{i}" for i in range(channels))
-    plan = Plan(names, labels, Preprocessing(spacing, False), patch, slice_axis, mirror_axes, 2, {})
+    plan = Plan(names, labels, Preprocessing(spacing, False), (9.0,) * 3, patch, slice_axis, mirror_axes, 2, {})
     return Augmentation(AugmentationConfig(**{**OFF, **chances}), plan)
 
 

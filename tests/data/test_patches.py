@@ -31,7 +31,7 @@ def cached(number, grid=(20, 24, 18), empty=False):
 
 def dataset(cases, patch=(8, 8, 8), slice_axis=None, share=0.33, augmentation=ALL, seed=0):
     mirrored = tuple(AXES.index(name) for name in augmentation.flip_axes)
-    plan = Plan(("t1",), LABELS, Preprocessing((1.0, 1.0, 1.0), False), patch, slice_axis, mirrored, 2, {})
+    plan = Plan(("t1",), LABELS, Preprocessing((1.0, 1.0, 1.0), False), (9.0,) * 3, patch, slice_axis, mirrored, 2, {})
     return PatchDataset(cases, plan, share, augmentation, seed)
 
 

@@ -29,6 +29,7 @@ def test_hippocampus_gets_the_known_plan():
     assert plan.architecture["strides"] == [[2, 2, 2]] * 3
     assert plan.architecture["channels"] == [16, 32, 64, 128]
     assert plan.preprocessing.spacing_mm == (1.0, 1.0, 1.0)
+    assert plan.largest_mm == (35.0, 50.0, 36.0)
 
 
 def test_thick_slices_are_neither_convolved_nor_divided_at_first():

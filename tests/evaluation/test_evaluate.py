@@ -1,5 +1,6 @@
 import csv
 import json
+from math import inf, nan
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluate import evaluate_folder, find_labels
 from attention_unet.evaluation.metrics import CaseMetrics
 from attention_unet.evaluation.showcase import draw_showcase
-from attention_unet.evaluation.summary import Row, print_table, summarise
+from attention_unet.evaluation.summary import Row, from_csv, print_table, summarise, to_csv
 from tests.conftest import oblique_affine, save_nifti
 
 LABELS = Labels({"a": (1,), "b": (2, 3)}, (1, 2))
@@ -105,7 +106,6 @@ def test_where_classes_are_named(tmp_path):
 
 
 def test_undefined_values_are_counted_and_never_averaged():
-    nan, inf = float("nan"), float("inf")
     rows = [
         Row("x", "a", CaseMetrics(0.8, 1.0, 0.5, 0.9, 1, 1)),
         Row("y", "a", CaseMetrics(nan, nan, nan, nan, 0, 0)),
@@ -122,6 +122,12 @@ def test_undefined_values_are_counted_and_never_averaged():
     console = Console(record=True, width=200)
     print_table(summary, console)
     assert "0.4000 ± 0.566" in console.export_text()
+
+
+def test_the_table_of_cases_is_read_as_it_was_written(tmp_path):
+    rows = [Row("x", "a", CaseMetrics(0.8, 1.5, 0.5, 0.9, 1, 2)), Row('y, "b"', "c", CaseMetrics(0, inf, inf, 0, 0, 3))]
+    (tmp_path / "metrics.csv").write_text(to_csv(rows))
+    assert from_csv(tmp_path / "metrics.csv") == rows
 
 
 def test_interval_covers_the_mean_of_known_draws():

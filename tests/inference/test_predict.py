@@ -40,9 +40,8 @@ class Threshold(nn.Module):
 def plan_of(patch=(8, 8, 8), spacing=(1.0, 1.0, 1.0), dims=3, labels=LABELS, channels=("MR",), mirror_axes=()):
     architecture = {"dims": dims, "in_channels": len(channels), "out_channels": labels.channels, "channels": [4, 6, 8]}
     slice_axis = patch.index(1) if dims == 2 else None
-    return Plan(
-        channels, labels, Preprocessing(spacing, nonzero=False), patch, slice_axis, mirror_axes, 2, architecture
-    )
+    preprocessing, largest = Preprocessing(spacing, nonzero=False), (40.0, 40.0, 40.0)
+    return Plan(channels, labels, preprocessing, largest, patch, slice_axis, mirror_axes, 2, architecture)
 
 
 def scan(folder, affine, name="scan.nii.gz", grid=(11, 9, 13), seed=0):
@@ -124,6 +123,18 @@ def test_several_models_are_averaged(tmp_path):
     torch.testing.assert_close(together.probabilities, expected)
     np.testing.assert_allclose(together.attention[1], np.mean([p.attention[1] for p in predictions], axis=0), rtol=1e-5)
     np.testing.assert_array_equal(together.label_map, LABELS.decode(expected.argmax(dim=0, keepdim=True).numpy()))
+
+
+@pytest.mark.parametrize(
+    ("grid", "spacing", "found"),
+    [((70, 60, 70), 1.0, []), ((30, 90, 30), 1.0, ["30 x 90 x 30"]), ((30, 20, 20), 3.0, ["88 x 58 x 58"])],
+)
+def test_a_scan_of_much_more_than_was_trained_on_is_warned_of(tmp_path, recwarn, grid, spacing, found):
+    volume, _ = scan(tmp_path, np.diag([-spacing, -spacing, spacing, 1.0]), grid=grid)
+    predict_volume(Threshold(), plan_of((32, 32, 32)), volume, **SIMPLE)
+    told = [str(warning.message) for warning in recwarn]
+    assert [text.partition(" mm, ")[0] for text in told] == [f"{volume.path}: is about {size}" for size in found]
+    assert all("trained on scans of at most 40 x 40 x 40 mm" in text for text in told)
 
 
 def test_other_number_of_channels_is_refused(tmp_path):
@@ -274,7 +285,7 @@ def test_damaged_models_are_refused(tmp_path):
         (good[:-1] + bytes([good[-1] ^ 1]), "sha256 differs"),
         (good[: len(good) // 2], "is no model that a training wrote, or damaged"),
         (b"", "is no model that a training wrote, or damaged"),
-        (good.replace(b'\\"format\\": 2', b'\\"format\\": 9'), "is of format 9: this version reads 2"),
+        (good.replace(b'\\"format\\": 3', b'\\"format\\": 9'), "is of format 9: this version reads 3"),
     ):
         weights.write_bytes(content)
         with pytest.raises(ModelError, match=message):
