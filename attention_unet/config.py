@@ -49,11 +49,13 @@ class AugmentationConfig:
     """Random changes of training patches: a probability for each, 0 for never, and its range.
 
     Attributes:
-        affine: probability of a random rotation, scaling and shift.
+        affine: probability of a random rotation, scaling, shift and bend.
         rotation_degrees: largest rotation about every axis (about the slice axis only, for 2-D networks).
         scale: smallest and largest zoom.
         shift: largest shift along every axis, in voxels of the finest axis; without one, a case smaller than the patch
             always lies in its middle.
+        bend: standard deviation, in voxels of the finest axis, by which points eight such voxels apart move by
+            themselves, and what lies between with them.
         noise: probability of Gaussian noise of up to 0.3 standard deviations of the image.
         blur: probability of Gaussian blur of 0.5 to 1 voxel.
         bias_field: probability of a smooth multiplicative field, as of a receive coil.
@@ -69,6 +71,7 @@ class AugmentationConfig:
     rotation_degrees: float = 15.0
     scale: list[float] = field(default_factory=lambda: [0.85, 1.2])
     shift: float = 4.0
+    bend: float = 1.5
     noise: float = 0.1
     blur: float = 0.1
     bias_field: float = 0.1
@@ -212,10 +215,11 @@ def check(config: Config) -> None:
     demand(0 <= data.foreground_share <= 1, "data.foreground_share", data.foreground_share, "0 to 1")
     demand(data.workers is None or data.workers >= 0, "data.workers", data.workers, "0 or more")
     for f in dataclasses.fields(augmentation):
-        if f.type is float and f.name not in ("rotation_degrees", "shift"):
+        if f.type is float and f.name not in ("rotation_degrees", "shift", "bend"):
             value = getattr(augmentation, f.name)
             demand(0 <= value <= 1, f"augmentation.{f.name}", value, "a probability, 0 to 1")
-    demand(augmentation.shift >= 0, "augmentation.shift", augmentation.shift, "0 or more voxels")
+    for name, voxels in (("shift", augmentation.shift), ("bend", augmentation.bend)):
+        demand(voxels >= 0, f"augmentation.{name}", voxels, "0 or more voxels")
     low_high = augmentation.scale
     demand(
         len(low_high) == 2 and 0 < low_high[0] <= low_high[1],

@@ -19,6 +19,7 @@ from tests.conftest import REPOSITORY
         ({"augmentation": AugmentationConfig(noise=1.5)}, r"augmentation\.noise is 1\.5: expected a probability"),
         ({"augmentation": AugmentationConfig(scale=[1.2, 0.9])}, r"augmentation\.scale"),
         ({"augmentation": AugmentationConfig(shift=-1.0)}, r"augmentation\.shift is -1\.0: expected 0 or more"),
+        ({"augmentation": AugmentationConfig(bend=-1.0)}, r"augmentation\.bend is -1\.0: expected 0 or more"),
         ({"training": TrainingConfig(steps=3, minutes=2)}, "the budget is minutes and steps: expected only one"),
         ({"training": TrainingConfig(batch=0)}, "training.batch is 0: expected more than 0"),
         ({"training": TrainingConfig(warmup=1.0)}, "training.warmup is 1.0: expected 0 to below 1"),

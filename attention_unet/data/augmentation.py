@@ -22,6 +22,7 @@ from attention_unet.data.plan import ANISOTROPIC, Plan
 
 NODES = 4  # of a bias field along each axis
 CLASSES_AT_ONCE = 8  # that are sampled together
+BENDS_APART = 8  # voxels of the finest axis between points that are bent by themselves
 
 
 class Placement(NamedTuple):
@@ -30,16 +31,20 @@ class Placement(NamedTuple):
     Attributes:
         sampling: from voxels of the patch to voxels of the case, both counted from the middle, (dims, dims).
         shift: what is added to these voxels of the case, (dims,).
+        bend: what is added as well, at points evenly spread from the first voxel of the patch to the last,
+            (dims, *points), and linearly between them.
         moved: whether that is more than mirroring.
     """
 
     sampling: NDArray[np.float64]
     shift: NDArray[np.float64]
+    bend: NDArray[np.float64]
     moved: bool
 
     def reach(self, patch: Sequence[int]) -> list[int]:
         """Edges of the box, about the same middle, that the patch looks at; as even or odd as those of the patch."""
-        extent = np.abs(self.sampling) @ patch + 2 * np.abs(self.shift)
+        bent = np.abs(self.bend).reshape(len(patch), -1).max(axis=1)
+        extent = np.abs(self.sampling) @ patch + 2 * (np.abs(self.shift) + bent)
         return [edge + 2 * max(math.ceil((far - edge) / 2), 0) for far, edge in zip(extent, patch, strict=True)]
 
 
@@ -87,11 +92,12 @@ class Augmentation:
         self.may_mirror = np.array([axis in plan.mirror_axes for axis in axes])
 
     def draw_placement(self, random: np.random.RandomState) -> Placement:
-        """Draw how one patch is turned, zoomed, shifted and mirrored."""
+        """Draw how one patch is turned, zoomed, shifted, bent and mirrored."""
         config, dims = self.config, len(self.patch)
+        straight = np.zeros((dims, *[1] * dims))
         mirror = np.where(self.may_mirror & (random.uniform(size=dims) < 0.5), -1.0, 1.0)
         if random.uniform() >= config.affine:
-            return Placement(np.diag(mirror), np.zeros(dims), False)
+            return Placement(np.diag(mirror), np.zeros(dims), straight, False)
         turn = math.radians(config.rotation_degrees)
         matrix = np.diag(self.spacing_mm * mirror / random.uniform(config.scale[0], config.scale[1], size=dims))
         for a, b in self._planes():
@@ -99,8 +105,13 @@ class Augmentation:
             rotation = np.eye(dims)
             rotation[[a, a, b, b], [a, b, a, b]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
             matrix = rotation @ matrix
-        farthest = config.shift * self.spacing_mm.min() / self.spacing_mm
-        return Placement(np.diag(1 / self.spacing_mm) @ matrix, random.uniform(-farthest, farthest), True)
+        finest = self.spacing_mm.min() / self.spacing_mm  # voxels of the finest axis in those of each
+        shift = random.uniform(-config.shift * finest, config.shift * finest)
+        bend = straight
+        if config.bend:
+            points = [1 + max(round(n / f / BENDS_APART), 1) for n, f in zip(self.patch, finest, strict=True)]
+            bend = random.normal(size=(dims, *points)) * (config.bend * finest).reshape(-1, *[1] * dims)
+        return Placement(np.diag(1 / self.spacing_mm) @ matrix, shift, bend, True)
 
     def draw_change(self, random: np.random.RandomState) -> Change:
         """Draw what happens to the values of one patch."""
@@ -125,7 +136,7 @@ class Augmentation:
         )
 
     def place(self, image: Tensor, target: Tensor, placement: Placement) -> tuple[Tensor, Tensor]:
-        """Turn, zoom, shift and mirror one patch.
+        """Turn, zoom, shift, bend and mirror one patch.
 
         Classes are sampled linearly like the image, and a voxel goes to the likeliest, as in the preparation of cases.
 
@@ -176,9 +187,12 @@ class Augmentation:
         of voxels from -1 to 1, axes from the last to the first."""
 
         def counted(voxels: NDArray[np.float64]) -> Tensor:
-            return torch.from_numpy(2 * voxels / np.array(source)).flip(0).float().to(device)
+            size = np.array(source).reshape(-1, *[1] * (voxels.ndim - 1))
+            return torch.from_numpy(2 * voxels / size).flip(0).float().to(device)
 
-        looked_at = counted(placement.shift).reshape(-1, *[1] * len(self.patch))
+        looked_at = counted(placement.bend + placement.shift.reshape(-1, *[1] * len(self.patch)))
+        for edge in self.patch:  # from points to voxels along one axis after another, each of which goes to the end
+            looked_at = torch.tensordot(looked_at, between(looked_at.shape[1], edge, device), dims=([1], [0]))
         for axis, edge in enumerate(self.patch):
             from_middle = torch.arange(edge, device=device) - (edge - 1) / 2
             along = [edge if i == axis else 1 for i in range(len(self.patch))]
@@ -194,6 +208,12 @@ class Augmentation:
         if self.spacing_mm[thick] > ANISOTROPIC * max(self.spacing_mm[a], self.spacing_mm[b]):
             return [(a, b)]
         return [(0, 1), (0, 2), (1, 2)]
+
+
+def between(points: int, voxels: int, device: torch.device) -> Tensor:
+    """What each of some points counts at each voxel, (points, voxels): linear from the first voxel to the last."""
+    at = torch.linspace(0, points - 1, voxels, device=device)
+    return (1 - (at - torch.arange(points, device=device)[:, None]).abs()).clamp(min=0)
 
 
 def class_shares(target: Tensor, labels: Labels) -> Tensor:

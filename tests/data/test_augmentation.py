@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from scipy.interpolate import RegularGridInterpolator
 
 from attention_unet.config import AugmentationConfig
 from attention_unet.data.augmentation import Augmentation, Change, Placement, class_shares
@@ -88,19 +89,23 @@ def test_mirrored_axes_of_a_slice_are_those_of_the_patient():
 @pytest.mark.parametrize("slice_axis", [None, 1])
 def test_placing_equals_slow_sampling(spacing, slice_axis):
     patch = (12, 14, 10) if slice_axis is None else (12, 1, 10)
-    of = augmentation(patch, spacing, slice_axis, affine=1.0, rotation_degrees=40.0, shift=3.0, mirror_axes=(0,))
+    chances = {"affine": 1.0, "rotation_degrees": 40.0, "shift": 3.0, "bend": 1.5}
+    of = augmentation(patch, spacing, slice_axis, mirror_axes=(0,), **chances)
     for placement in drawn(of, range(4)):
         grid = placement.reach(of.patch)
         smooth = ndimage.gaussian_filter(np.random.RandomState(0).normal(size=grid), 1.0)
         after = of.place(torch.from_numpy(smooth)[None].float(), torch.zeros(1, *grid), placement)[0][0]
         middle, own_middle = (np.array(grid) - 1) / 2, (np.array(of.patch) - 1) / 2
-        offset = middle - placement.sampling @ own_middle + placement.shift
-        slow = ndimage.affine_transform(smooth, placement.sampling, offset, of.patch, order=1, mode="grid-constant")
+        voxels = np.stack(np.meshgrid(*(np.arange(n) for n in of.patch), indexing="ij"), axis=-1)
+        points = [np.linspace(0, n - 1, m) for n, m in zip(of.patch, placement.bend.shape[1:], strict=True)]
+        bend = np.stack([RegularGridInterpolator(points, part)(voxels) for part in placement.bend], axis=-1)
+        looked_at = (voxels - own_middle) @ placement.sampling.T + middle + placement.shift + bend
+        slow = ndimage.map_coordinates(smooth, np.moveaxis(looked_at, -1, 0), order=1, mode="grid-constant")
         np.testing.assert_allclose(after.numpy(), slow, atol=1e-5)
 
 
 def test_what_a_patch_reaches_covers_all_it_looks_at():
-    of = augmentation(spacing=(1.0, 0.7, 2.0), affine=1.0, rotation_degrees=40.0, scale=[0.6, 1.4], shift=3.0)
+    of = augmentation(spacing=(1.0, 0.7, 2.0), affine=1.0, rotation_degrees=40.0, scale=[0.6, 1.4], shift=3.0, bend=1.5)
     for placement in drawn(of, range(20)):
         reach = placement.reach(of.patch)
         assert all((far - edge) % 2 == 0 for far, edge in zip(reach, of.patch, strict=True))
@@ -132,6 +137,13 @@ def test_thick_slices_are_turned_within_themselves():
         assert abs(placement.sampling[0, 2]) > 1e-3
 
 
+def test_bends_are_as_strong_as_said_in_millimetres_and_as_far_apart():
+    of = augmentation((40, 14, 28), (1.0, 4.0, 2.0), affine=1.0, scale=[1.0, 1.0], bend=1.5)
+    bends = np.stack([placement.bend for placement in drawn(of, range(40))])
+    assert bends.shape == (40, 3, 6, 8, 8)
+    np.testing.assert_allclose(bends.std(axis=(0, 2, 3, 4)), [1.5, 1.5 / 4, 1.5 / 2], rtol=0.03)
+
+
 def test_shifts_are_at_most_as_far_as_said_and_not_across_thick_slices():
     of = augmentation(spacing=(1.0, 4.0, 2.0), affine=1.0, rotation_degrees=0.0, scale=[1.0, 1.0], shift=4.0)
     shifts = np.abs([placement.shift for placement in drawn(of, range(50))])
@@ -157,4 +169,8 @@ def test_shares_of_a_target_give_it_back(labels):
 
 
 def test_a_placement_that_only_mirrors_reaches_no_farther():
-    assert Placement(np.diag([1.0, -1.0, 1.0]), np.zeros(3), False).reach((5, 6, 7)) == [5, 6, 7]
+    assert Placement(np.diag([1.0, -1.0, 1.0]), np.zeros(3), np.zeros((3, 1, 1, 1)), False).reach((5, 6, 7)) == [
+        5,
+        6,
+        7,
+    ]

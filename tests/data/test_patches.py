@@ -147,9 +147,10 @@ def test_what_is_cut_for_a_change_does_not_show():
 
 
 def test_a_patch_shows_the_place_that_was_drawn():
-    """Zoom and turns of next to nothing show what the patch itself shows."""
+    """Turned, zoomed, shifted and bent by nothing, it shows what the patch itself shows."""
     case = cached(0)
-    still = AugmentationConfig(**{**vars(NONE), "affine": 1.0, "rotation_degrees": 0.0, "scale": [1, 1], "shift": 0})
+    nothing = {"affine": 1.0, "rotation_degrees": 0.0, "scale": [1, 1], "shift": 0, "bend": 0}
+    still = AugmentationConfig(**{**vars(NONE), **nothing})
     for n in range(6):
         moved, plain = made(dataset([case], augmentation=still), n), made(dataset([case], augmentation=NONE), n)
         torch.testing.assert_close(moved[0], plain[0], atol=1e-5, rtol=0)
@@ -157,7 +158,8 @@ def test_a_patch_shows_the_place_that_was_drawn():
 
 
 def test_a_patch_larger_than_its_case_shows_it_shifted():
-    config = AugmentationConfig(**{**vars(NONE), "affine": 1.0, "rotation_degrees": 0.0, "scale": [1, 1], "shift": 4})
+    only = {"affine": 1.0, "rotation_degrees": 0.0, "scale": [1, 1], "shift": 4, "bend": 0}
+    config = AugmentationConfig(**{**vars(NONE), **only})
     patches = dataset([cached(0)], patch=(32, 36, 30), augmentation=config)
     middles = np.array([ndimage.center_of_mass(made(patches, n)[0][0].abs().numpy()) for n in range(12)])
     assert np.all(np.ptp(middles, axis=0) > 4)
