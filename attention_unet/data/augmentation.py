@@ -7,6 +7,7 @@ on the network's device, a fast device does not wait for slow processes.
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -196,7 +197,7 @@ class Augmentation:
         for axis, edge in enumerate(self.patch):
             from_middle = torch.arange(edge, device=device) - (edge - 1) / 2
             along = [edge if i == axis else 1 for i in range(len(self.patch))]
-            looked_at = looked_at + (counted(placement.sampling[:, axis])[:, None] * from_middle).reshape(-1, *along)
+            looked_at += (counted(placement.sampling[:, axis])[:, None] * from_middle).reshape(-1, *along)
         return looked_at.movedim(0, -1)
 
     def _planes(self) -> list[tuple[int, int]]:
@@ -210,6 +211,7 @@ class Augmentation:
         return [(0, 1), (0, 2), (1, 2)]
 
 
+@cache
 def between(points: int, voxels: int, device: torch.device) -> Tensor:
     """What each of some points counts at each voxel, (points, voxels): linear from the first voxel to the last."""
     at = torch.linspace(0, points - 1, voxels, device=device)

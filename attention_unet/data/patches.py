@@ -62,7 +62,7 @@ class PatchDataset(Dataset[Patch]):
 
     def __getitem__(self, number: int) -> Patch:
         """Patch ``number``."""
-        random = np.random.RandomState([self.seed, number % 2**32])
+        random = np.random.RandomState(np.random.PCG64([self.seed, number]))  # its own generator takes longer to seed
         epoch, place = divmod(number, len(self.cases))
         case = self.cases[int(self._order(epoch)[place])]
         start = box_start(self._draw_centre(case, random), self.patch, case.image.shape[1:])
