@@ -1,15 +1,13 @@
-"""What a cross-validation found: ``python benchmarks/folds.py benchmarks/hippocampus-folds --write``
+"""What a cross-validation found: ``python benchmarks/folds.py runs/hippocampus-folds --write``
 
-The table of ``attention-unet cross-validate``, with what each fold was trained by, and a copy of its learning curves in
-docs/, for the README. Where others have published what they reached case by case, they stand beside, over the same
-cases:
+The tables of ``attention-unet cross-validate``, with what each fold was trained by, and its learning curves in docs/,
+for the README. Where others have published what they reached case by case, they stand beside, over the same cases:
 
     nnunet_hippocampus.csv  nnU-Net v2 (3d_fullres, 1000 epochs) on the 208 cases, each predicted by that of its five
                             folds of 260 which held it out, so trained on 208; output/baseline/Dataset004_Hippocampus
                             of github.com/automl/AutoNNUnet (Becktepe et al. 2025, BSD-3-Clause).
 
-Of a folder, ``metrics.csv`` is read, and of each fold ``config.yaml``, ``splits.json`` and ``history.csv``: these are
-kept here of the trainings that the README tells of, without weights and predictions.
+Of the folder, ``metrics.csv`` is read, and of each fold ``config.yaml``, ``splits.json`` and ``history.csv``.
 """
 
 import argparse
@@ -32,7 +30,7 @@ def main() -> None:
     """Read the folder, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="of a cross-validation")
-    parser.add_argument("--write", action="store_true", help="put the tables into the documents, the curves into docs/")
+    parser.add_argument("--write", action="store_true", help="put the tables into the README, the curves into docs/")
     parser.add_argument(
         "--beside",
         nargs=2,
@@ -43,10 +41,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     name = options.folder.name.removesuffix("-folds")
-    card = REPOSITORY / "attention_unet" / "models" / f"{name}.md"
-    documents = [README, *([card] if card.exists() else [])] if options.write else []
-    for document in documents:
-        around(document, name)
+    if options.write:
+        around(README, name)
     rows = from_csv(options.folder / "metrics.csv")
     folds, trained = {}, []
     for run in sorted(options.folder.glob("fold*")):
@@ -68,7 +64,7 @@ def main() -> None:
         cells = [[theirs[case] for case in cases] if theirs.keys() >= set(cases) else [] for cases in columns]
         by_fold.add_row(other, *(f"{statistics.mean(dice):.4f}" if dice else "-" for dice in cells))
         notes.append(compared(ours, other, theirs))
-    publish([by_fold, tabulate(summarise(rows, [], {}, {}))], notes, documents, name)
+    publish([by_fold, tabulate(summarise(rows, [], {}, {}))], notes, README if options.write else None, name)
     if options.write:
         histories = {f"fold {fold}": options.folder / f"fold{fold}" / "history.csv" for fold in folds}
         draw_curves(histories, REPOSITORY / "docs" / f"{name}-curves.png")

@@ -213,7 +213,10 @@ class Augmentation:
 
 @cache
 def between(points: int, voxels: int, device: torch.device) -> Tensor:
-    """What each of some points counts at each voxel, (points, voxels): linear from the first voxel to the last."""
+    """What each of some points counts at each voxel, (points, voxels): linear from the first voxel to the last.
+
+    Products with these, axis after axis, take less time than ``F.interpolate``, which does all axes at once.
+    """
     at = torch.linspace(0, points - 1, voxels, device=device)
     return (1 - (at - torch.arange(points, device=device)[:, None]).abs()).clamp(min=0)
 

@@ -82,7 +82,7 @@ def fetch(dataset: PublicDataset, root: Path, progress: Callable[[int, int | Non
                 f"{archive}: holds no {dataset.folder}/dataset.json: expected that; remove it and try again"
             )
         (unpacked / dataset.folder).replace(target)
-    except (ValueError, RuntimeError, NotImplementedError) as error:
+    except (ValueError, RuntimeError) as error:
         raise DataError(f"{archive}: cannot be unpacked safely ({error}): remove it and try again") from error
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)

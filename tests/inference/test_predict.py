@@ -134,7 +134,7 @@ def test_a_scan_of_much_more_than_was_trained_on_is_warned_of(tmp_path, recwarn,
     predict_volume(Threshold(), plan_of((32, 32, 32)), volume, **SIMPLE)
     told = [str(warning.message) for warning in recwarn]
     assert [text.partition(" mm, ")[0] for text in told] == [f"{volume.path}: is about {size}" for size in found]
-    assert all("trained on scans of at most 40 x 40 x 40 mm" in text for text in told)
+    assert all("trained on scans of up to about 40 x 40 x 40 mm" in text for text in told)
 
 
 def test_other_number_of_channels_is_refused(tmp_path):
