@@ -18,13 +18,12 @@ def blurred(image: Tensor, sd: Tensor) -> Tensor:
     offsets = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=image.device)
     kernel = torch.exp(-(offsets**2) / (2 * sd[..., None] ** 2))
     kernel = kernel / kernel.sum(dim=-1, keepdim=True)
-    for axis in range(2, image.ndim):
-        length = image.shape[axis]
-        reached = (torch.arange(length, device=image.device)[:, None] + offsets).clamp(0, length - 1)
-        total = torch.zeros_like(image)
-        for i, at in enumerate(reached.T):
-            total.addcmul_(image.index_select(axis, at), over(kernel[..., i], image))
-        image = total
+    for length in image.shape[2:]:  # a product along one axis after another, each of which goes to the end
+        voxels = torch.arange(length, device=image.device)
+        reached = (voxels + offsets[:, None]).clamp(0, length - 1)
+        counts = torch.tensordot(kernel, (reached[..., None] == voxels).to(kernel.dtype), dims=1)
+        lines = image.movedim(2, -1)
+        image = (lines.flatten(2, -2) @ counts.mT).reshape(lines.shape)
     return image
 
 

@@ -95,7 +95,7 @@ class Augmentation:
     def draw_placement(self, random: np.random.RandomState) -> Placement:
         """Draw how one patch is turned, zoomed, shifted, bent and mirrored."""
         config, dims = self.config, len(self.patch)
-        straight = np.zeros((dims, *[1] * dims))
+        straight = np.zeros((dims, *[2] * dims))
         mirror = np.where(self.may_mirror & (random.uniform(size=dims) < 0.5), -1.0, 1.0)
         if random.uniform() >= config.affine:
             return Placement(np.diag(mirror), np.zeros(dims), straight, False)
@@ -103,9 +103,8 @@ class Augmentation:
         matrix = np.diag(self.spacing_mm * mirror / random.uniform(config.scale[0], config.scale[1], size=dims))
         for a, b in self._planes():
             angle = random.uniform(-turn, turn)
-            rotation = np.eye(dims)
-            rotation[[a, a, b, b], [a, b, a, b]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
-            matrix = rotation @ matrix
+            cosine, sine = math.cos(angle), math.sin(angle)
+            matrix[[a, b]] = np.array([[cosine, -sine], [sine, cosine]]) @ matrix[[a, b]]
         finest = self.spacing_mm.min() / self.spacing_mm  # voxels of the finest axis in those of each
         shift = random.uniform(-config.shift * finest, config.shift * finest)
         bend = straight
@@ -186,18 +185,12 @@ class Augmentation:
     def _looked_at(self, placement: Placement, source: Sequence[int], device: torch.device) -> Tensor:
         """Where in its source each voxel of the patch looks, (*patch, dims), counted as ``grid_sample`` does: edges
         of voxels from -1 to 1, axes from the last to the first."""
-
-        def counted(voxels: NDArray[np.float64]) -> Tensor:
-            size = np.array(source).reshape(-1, *[1] * (voxels.ndim - 1))
-            return torch.from_numpy(2 * voxels / size).flip(0).float().to(device)
-
-        looked_at = counted(placement.bend + placement.shift.reshape(-1, *[1] * len(self.patch)))
+        each = (-1, *[1] * len(self.patch))
+        points = evenly_spread(placement.bend.shape[1:], self.patch)
+        voxels = np.tensordot(placement.sampling, points, 1) + placement.shift.reshape(each) + placement.bend
+        looked_at = torch.from_numpy(2 * voxels / np.array(source).reshape(each)).flip(0).float().to(device)
         for edge in self.patch:  # from points to voxels along one axis after another, each of which goes to the end
             looked_at = torch.tensordot(looked_at, between(looked_at.shape[1], edge, device), dims=([1], [0]))
-        for axis, edge in enumerate(self.patch):
-            from_middle = torch.arange(edge, device=device) - (edge - 1) / 2
-            along = [edge if i == axis else 1 for i in range(len(self.patch))]
-            looked_at += (counted(placement.sampling[:, axis])[:, None] * from_middle).reshape(-1, *along)
         return looked_at.movedim(0, -1)
 
     def _planes(self) -> list[tuple[int, int]]:
@@ -209,6 +202,14 @@ class Augmentation:
         if self.spacing_mm[thick] > ANISOTROPIC * max(self.spacing_mm[a], self.spacing_mm[b]):
             return [(a, b)]
         return [(0, 1), (0, 2), (1, 2)]
+
+
+@cache
+def evenly_spread(points: tuple[int, ...], patch: tuple[int, ...]) -> NDArray[np.float64]:
+    """Voxels, from the middle of a patch, of points from its first voxel to its last, (dims, *points)."""
+    ends = [(edge - 1) / 2 for edge in patch]
+    along = [np.linspace(-end, end, n) for end, n in zip(ends, points, strict=True)]
+    return np.stack(np.meshgrid(*along, indexing="ij"))
 
 
 @cache

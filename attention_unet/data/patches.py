@@ -1,6 +1,7 @@
 """Training patches. Patch number n is the same in any number of processes, before and after a resume: all that is
 random about it follows from the seed and n alone. Only the noise added to it differs between a CPU and a GPU."""
 
+import itertools
 import signal
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -15,6 +16,8 @@ from attention_unet.config import AugmentationConfig
 from attention_unet.data.augmentation import Augmentation, Change, Placement
 from attention_unet.data.cache import CachedCase
 from attention_unet.data.plan import Plan
+
+BATCHES_IN_A_ROW = 4  # are made: the first finds the caches of the processor full of the network, the others do not
 
 
 class Patch(NamedTuple):
@@ -91,7 +94,7 @@ class PatchDataset(Dataset[Patch]):
     def _draw_centre(self, case: CachedCase, random: np.random.RandomState) -> list[int]:
         """Centre of the patch: on a voxel of a class drawn at equal odds, or anywhere that keeps the patch inside."""
         if len(case.locations) and random.uniform() < self.foreground_share:
-            wanted = random.choice(np.unique(case.locations[:, 0]))
+            wanted = random.choice(np.flatnonzero(np.bincount(case.locations[:, 0])))
             rows = np.flatnonzero(case.locations[:, 0] == wanted)
             return [int(v) for v in case.locations[random.choice(rows), 1:]]
         return [
@@ -146,12 +149,17 @@ def load_patches(
         worker_init_fn=_leave_interrupts,
         collate_fn=list,  # the boxes they were cut from differ in size
     )
-    augmentation = patches.augmentation
-    for batch in loader:
-        placed = [augmentation.place(p.image.to(device), p.target.to(device), p.placement) for p in batch]
-        image, target = (torch.stack(parts) for parts in zip(*placed, strict=True))
-        change = Change(*(np.stack(parts) for parts in zip(*(p.change for p in batch), strict=True)))
-        yield augmentation.change(image, change), target
+    read = iter(loader)
+    while True:
+        yield from [_made(batch, patches.augmentation, device) for batch in itertools.islice(read, BATCHES_IN_A_ROW)]
+
+
+def _made(batch: Sequence[Patch], augmentation: Augmentation, device: torch.device) -> tuple[Tensor, Tensor]:
+    """A batch of patches as tensors on the device, with all that was to be done to them."""
+    placed = [augmentation.place(p.image.to(device), p.target.to(device), p.placement) for p in batch]
+    image, target = (torch.stack(parts) for parts in zip(*placed, strict=True))
+    change = Change(*(np.stack(parts) for parts in zip(*(p.change for p in batch), strict=True)))
+    return augmentation.change(image, change), target
 
 
 def _leave_interrupts(worker: int) -> None:

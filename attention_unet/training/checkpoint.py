@@ -13,7 +13,7 @@ from torch import Tensor
 from attention_unet.atomic import replacing
 from attention_unet.errors import ModelError
 
-FORMAT = 3
+FORMAT = 4
 STATE = "last.pt"  # name of the file in a run folder
 
 
@@ -45,14 +45,24 @@ class LoopState:
     Attributes:
         validations: made.
         loss: smoothed.
-        rate: patches a second, smoothed.
-        waiting: share of a step spent waiting for its patches, smoothed.
+        seconds: that a patch takes, smoothed.
+        waited: seconds of these that the network waits for it, smoothed.
     """
 
     validations: int = 0
     loss: float = float("nan")
-    rate: float = float("nan")
-    waiting: float = float("nan")
+    seconds: float = float("nan")
+    waited: float = float("nan")
+
+    @property
+    def patches_a_second(self) -> float:
+        """How fast it goes."""
+        return 1 / self.seconds
+
+    @property
+    def waiting(self) -> float:
+        """Share of the time in which the network waits for patches."""
+        return self.waited / self.seconds
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from attention_unet.training.learner import Learner
 from attention_unet.training.monitor import Monitor
 from attention_unet.training.validation import mean_dice, validate
 
-SMOOTHING = 0.98  # of the loss and the throughput that are shown
+SMOOTHING = 0.98  # of the loss and the times that are shown
 
 
 @dataclass
@@ -92,8 +92,8 @@ def fit(training: Training, loop: LoopState) -> bool:
         waited = time.monotonic() - began
         loop.loss = smoothed(loop.loss, learner.learn(image, target, learning_rate))
         took = time.monotonic() - began
-        loop.rate = smoothed(loop.rate, training.plan.batch / took)
-        loop.waiting = smoothed(loop.waiting, waited / took)
+        loop.seconds = smoothed(loop.seconds, took / training.plan.batch)
+        loop.waited = smoothed(loop.waited, waited / training.plan.batch)
         if monitor is not None:
             monitor.step(learner.step, progress, loop, learning_rate, budget.seconds_left(learner.step))
         if time.monotonic() - saved_at > 60 * config.checkpoint_minutes:
@@ -133,7 +133,7 @@ def validate_and_record(training: Training, loop: LoopState, learning_rate: floa
             "minutes": training.budget.elapsed / 60,
             "learning_rate": learning_rate,
             "loss": loop.loss,
-            "patches_a_second": loop.rate,
+            "patches_a_second": loop.patches_a_second,
             "waiting": loop.waiting,
             "dice": sum(defined) / len(defined) if defined else float("nan"),
             **{f"dice {name}": mean for name, mean in zip(names, means, strict=True)},

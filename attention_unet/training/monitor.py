@@ -69,7 +69,7 @@ class Monitor:
     ) -> None:
         """Show a training step."""
         status = (
-            f"step {step}  loss {loop.loss:.3f}  Dice {self.dice}  {loop.rate:.1f} patches/s  "
+            f"step {step}  loss {loop.loss:.3f}  Dice {self.dice}  {loop.patches_a_second:.1f} patches/s  "
             f"{readable_time(seconds_left)} left"
         )
         self.bar.update(self.task, completed=progress, status=status)
@@ -79,7 +79,7 @@ class Monitor:
         if step % SCALARS_EVERY == 0:
             self.board.add_scalar("loss/training", loop.loss, step)
             self.board.add_scalar("learning_rate", learning_rate, step)
-            self.board.add_scalar("patches_a_second", loop.rate, step)
+            self.board.add_scalar("patches_a_second", loop.patches_a_second, step)
             self.board.add_scalar("waiting", loop.waiting, step)
 
     def validating(self) -> None:

@@ -12,7 +12,7 @@ def state():
     tensors = {"w": torch.randn(3, 4)}
     optimizer = {"state": {0: {"step": torch.tensor(2.0)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
     learner = LearnerState(7, tensors, tensors, optimizer, torch.get_rng_state())
-    return TrainingState(LoopState(1, 1.25, 9.0, 0.04), 3.5, 0.5, [{"step": 7.0, "dice": 0.5}], learner)
+    return TrainingState(LoopState(1, 1.25, 0.1, 0.004), 3.5, 0.5, [{"step": 7.0, "dice": 0.5}], learner)
 
 
 def test_round_trip(tmp_path):
