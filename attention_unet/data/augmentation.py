@@ -95,10 +95,9 @@ class Augmentation:
     def draw_placement(self, random: np.random.RandomState) -> Placement:
         """Draw how one patch is turned, zoomed, shifted, bent and mirrored."""
         config, dims = self.config, len(self.patch)
-        straight = np.zeros((dims, *[2] * dims))
         mirror = np.where(self.may_mirror & (random.uniform(size=dims) < 0.5), -1.0, 1.0)
         if random.uniform() >= config.affine:
-            return Placement(np.diag(mirror), np.zeros(dims), straight, False)
+            return Placement(np.diag(mirror), np.zeros(dims), np.zeros((dims, *[2] * dims)), False)
         turn = math.radians(config.rotation_degrees)
         matrix = np.diag(self.spacing_mm * mirror / random.uniform(config.scale[0], config.scale[1], size=dims))
         for a, b in self._planes():
@@ -107,10 +106,8 @@ class Augmentation:
             matrix[[a, b]] = np.array([[cosine, -sine], [sine, cosine]]) @ matrix[[a, b]]
         finest = self.spacing_mm.min() / self.spacing_mm  # voxels of the finest axis in those of each
         shift = random.uniform(-config.shift * finest, config.shift * finest)
-        bend = straight
-        if config.bend:
-            points = [1 + max(round(n / f / BENDS_APART), 1) for n, f in zip(self.patch, finest, strict=True)]
-            bend = random.normal(size=(dims, *points)) * (config.bend * finest).reshape(-1, *[1] * dims)
+        points = [1 + max(round(n / f / BENDS_APART), 1) for n, f in zip(self.patch, finest, strict=True)]
+        bend = random.normal(size=(dims, *points)) * (config.bend * finest).reshape(-1, *[1] * dims)
         return Placement(np.diag(1 / self.spacing_mm) @ matrix, shift, bend, True)
 
     def draw_change(self, random: np.random.RandomState) -> Change:

@@ -169,8 +169,5 @@ def test_shares_of_a_target_give_it_back(labels):
 
 
 def test_a_placement_that_only_mirrors_reaches_no_farther():
-    assert Placement(np.diag([1.0, -1.0, 1.0]), np.zeros(3), np.zeros((3, 2, 2, 2)), False).reach((5, 6, 7)) == [
-        5,
-        6,
-        7,
-    ]
+    mirrored = Placement(np.diag([1.0, -1.0, 1.0]), np.zeros(3), np.zeros((3, 2, 2, 2)), False)
+    assert mirrored.reach((5, 6, 7)) == [5, 6, 7]

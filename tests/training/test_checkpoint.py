@@ -25,6 +25,11 @@ def test_round_trip(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
 
 
+def test_shares_and_rates_follow_from_times():
+    loop = LoopState(seconds=0.1, waited=0.004)
+    assert (loop.patches_a_second, loop.waiting) == pytest.approx((10, 0.04))
+
+
 def test_code_in_a_state_is_never_run(tmp_path):
     class Malicious:
         def __reduce__(self):
