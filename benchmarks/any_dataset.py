@@ -21,6 +21,7 @@ from rich.table import Table
 
 CASES, FOLDS = 8, 4  # six to train on, two held out
 DISTRACTORS = 25
+TISSUE, NOISE = 2.0, 0.2  # mean, standard deviation
 
 Array = NDArray[np.float64]
 
@@ -52,8 +53,9 @@ def make(cohort: Cohort, folder: Path) -> None:
     extent = np.array(cohort.grid) * cohort.spacing_mm
     places = _apart(fixed, extent, cohort)
     radii = np.linspace(*cohort.radius_mm, cohort.classes)
-    signals = (
-        fixed.uniform(-1, 1, size=(cohort.classes, cohort.channels)) + np.linspace(-1.5, 1.5, cohort.classes)[:, None]
+    # Darker or brighter than what is around them by three times the noise and more, or else nobody could find them.
+    contrasts = (
+        fixed.choice([-1, 1], size=(cohort.classes, cohort.channels)) * np.linspace(0.6, 1.6, cohort.classes)[:, None]
     )
     for number in range(CASES):
         random = np.random.RandomState(100 + number)
@@ -61,17 +63,17 @@ def make(cohort: Cohort, folder: Path) -> None:
         position = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).astype(np.float32)
         image = np.zeros((*cohort.grid, cohort.channels), dtype=np.float32)
         label = np.zeros(cohort.grid, dtype=np.uint8)
-        image[_ellipsoid(position, extent / 2, extent * 0.45)] = 2.0
+        image[_ellipsoid(position, extent / 2, extent * 0.45)] = TISSUE
         for _ in range(DISTRACTORS):
             inside = _ellipsoid(position, random.uniform(0.2, 0.8, 3) * extent, random.uniform(4, 12, 3))
-            image[inside] = 2.0 + random.uniform(-1, 1, cohort.channels)
+            image[inside] = TISSUE + random.uniform(-1, 1, cohort.channels)
         for index in range(cohort.classes):
             centre = places[index] + random.uniform(-0.03, 0.03, 3) * extent
             inside = _ellipsoid(position, centre, radii[index] * random.uniform(0.8, 1.2, 3))
-            image[inside] = 3.0 + signals[index] + random.uniform(-0.1, 0.1, cohort.channels)
+            image[inside] = TISSUE + contrasts[index] + random.uniform(-0.1, 0.1, cohort.channels)
             label[inside] = index + 1
         field = np.exp(0.3 * (position / extent - 0.5) @ random.uniform(-1, 1, 3))[..., None]
-        image = 200 * np.abs(image * field + random.normal(0, 0.2, image.shape))
+        image = 200 * np.abs(image * field + random.normal(0, NOISE, image.shape))
         affine = np.diag([*cohort.spacing_mm, 1.0])
         for part, array in (("imagesTr", image.squeeze().astype(np.float32)), ("labelsTr", label)):
             (folder / part).mkdir(parents=True, exist_ok=True)

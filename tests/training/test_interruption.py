@@ -5,6 +5,15 @@ import pytest
 from attention_unet.training.interruption import noticing_signals
 
 
+@pytest.fixture
+def usual_interrupt():
+    """Ctrl-C raises, also where these tests run in a background that ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("usual_interrupt")
 def test_the_first_signal_is_noticed_and_the_second_has_its_usual_effect():
     before = signal.getsignal(signal.SIGINT)
     with noticing_signals() as caught:
