@@ -53,7 +53,7 @@ def make(cohort: Cohort, folder: Path) -> None:
     extent = np.array(cohort.grid) * cohort.spacing_mm
     places = _apart(fixed, extent, cohort)
     radii = np.linspace(*cohort.radius_mm, cohort.classes)
-    # Darker or brighter than what is around them by three times the noise and more, or else nobody could find them.
+    # Darker or brighter than the tissue by some three times the noise at least: less could hardly be seen.
     contrasts = (
         fixed.choice([-1, 1], size=(cohort.classes, cohort.channels)) * np.linspace(0.6, 1.6, cohort.classes)[:, None]
     )
@@ -145,7 +145,7 @@ def main() -> None:
                 f"{summary['foreground_mean']['dice']:.3f}",
                 f"{min(of['dice']['mean'] for of in summary['classes'].values()):.3f}",
             )
-    publish([table], [f"{options.minutes:g} minutes of training each."], [README] if options.write else [])
+    publish([table], [f"{options.minutes:g} minutes of training each."], README if options.write else None)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """What a cross-validation found: ``python benchmarks/folds.py runs/hippocampus-folds --write``
 
 The tables of ``attention-unet cross-validate``, with what each fold was trained by, and its learning curves in docs/,
-for the README and for the card of the model that comes with the package, if there is one. Where others have published
-what they reached case by case, they stand beside, over the same cases:
+for the README. Where others have published what they reached case by case, they stand beside, over the same cases:
 
     nnunet_hippocampus.csv  nnU-Net v2 (3d_fullres, 1000 epochs) on the 208 cases, each predicted by that of its five
                             folds of 260 which held it out, so trained on 208; output/baseline/Dataset004_Hippocampus
@@ -26,14 +25,12 @@ from attention_unet.cross_validation import tabulate_folds
 from attention_unet.evaluation.summary import from_csv, summarise, tabulate
 from attention_unet.training.curves import draw_curves
 
-MODELS = REPOSITORY / "attention_unet" / "models"
-
 
 def main() -> None:
     """Read the folder, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="of a cross-validation")
-    parser.add_argument("--write", action="store_true", help="put the tables into these, the curves into docs/")
+    parser.add_argument("--write", action="store_true", help="put the tables into the README, the curves into docs/")
     parser.add_argument(
         "--beside",
         nargs=2,
@@ -44,9 +41,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     name = options.folder.name.removesuffix("-folds")
-    documents = [README, *MODELS.glob(f"{name}.md")] if options.write else []
-    for document in documents:
-        around(document, name)
+    if options.write:
+        around(README, name)
     rows = from_csv(options.folder / "metrics.csv")
     folds: dict[int, list[str]] = {}
     trained_on, steps, budgets = [], [], []
@@ -60,6 +56,8 @@ def main() -> None:
         steps.append(last["step"])
         budgets.append(f"{float(last['minutes']):.1f} minutes, seed {config['training']['seed']}")
     by_fold = tabulate_folds(rows, folds)
+    by_fold.add_row("cases trained on", *trained_on)
+    by_fold.add_row("steps", *steps)
     notes = [f"Trained for {'; '.join(dict.fromkeys(budgets))}."]
     ours = dice_by_case(options.folder / "metrics.csv")
     for other, table in options.beside:
@@ -68,9 +66,7 @@ def main() -> None:
         cells = [[theirs[case] for case in cases] if theirs.keys() >= set(cases) else [] for cases in columns]
         by_fold.add_row(other, *(f"{statistics.mean(dice):.4f}" if dice else "-" for dice in cells))
         notes.append(compared(ours, other, theirs))
-    by_fold.add_row("cases trained on", *trained_on)
-    by_fold.add_row("steps", *steps)
-    publish([by_fold, tabulate(summarise(rows, [], {}, {}))], notes, documents, name)
+    publish([by_fold, tabulate(summarise(rows, [], {}, {}))], notes, README if options.write else None, name)
     if options.write:
         histories = {f"fold {fold}": options.folder / f"fold{fold}" / "history.csv" for fold in folds}
         draw_curves(histories, REPOSITORY / "docs" / f"{name}-curves.png")

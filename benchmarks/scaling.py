@@ -79,7 +79,7 @@ def main() -> None:
         table.add_row(name, f"{seconds:.2f} s", f"{seconds * options.volumes / 3600:.1f} h")
     table.add_row("disk for prepared cases", f"{disk / 2**20:.0f} MiB", f"{disk * options.volumes / 2**30:.0f} GiB")
     grid = " x ".join(map(str, COHORTS[0].grid))
-    publish([table], [f"Volumes of {grid} voxels."], [REPOSITORY / "docs" / "scaling.md"] if options.write else [])
+    publish([table], [f"Volumes of {grid} voxels."], REPOSITORY / "docs" / "scaling.md" if options.write else None)
 
 
 if __name__ == "__main__":

@@ -184,7 +184,7 @@ def main() -> None:
     ]
     if not has_nnunet():
         notes.append("nnU-Net's network: not measured; pip install dynamic-network-architectures.")
-    publish([table], notes, [README] if options.write else [])
+    publish([table], notes, README if options.write else None)
 
 
 if __name__ == "__main__":
