@@ -143,7 +143,7 @@ class TrainingConfig:
         minutes: budget by the clock, validations included, preparation of the cases not.
         steps: budget in optimiser steps.
         epochs: budget in epochs, one epoch showing as many patches as there are training cases.
-        batch: patches a step, over all devices. If not given, 2 on a CPU, and on a GPU up to 16 small ones.
+        batch: patches a step, over all devices. If not given, 2 volumes or 8 slices on a CPU, up to 16 on a GPU.
         learning_rate: of AdamW, from the end of the warm-up to that of the training.
         warmup: share of the budget over which the learning rate rises.
         weight_decay: of AdamW.

@@ -18,14 +18,14 @@ from attention_unet.config import Config
 from attention_unet.data.cases import Case, Dataset, find_cases, locate_dataset
 from attention_unet.data.fingerprint import take_fingerprint
 from attention_unet.data.plan import Plan, make_plan, settle
-from attention_unet.data.predictions import DESCRIPTION, prediction_path
+from attention_unet.data.predictions import DESCRIPTION, PREDICTED, how_predicted, prediction_path
 from attention_unet.data.splits import Split, read_split, split_cases
 from attention_unet.devices import choose_device, devices_and_nodes, precision_of, this_machine
 from attention_unet.errors import ConfigError
 from attention_unet.evaluation.evaluate import evaluate_folder
 from attention_unet.evaluation.summary import Row, from_csv, print_table
 from attention_unet.inference.model import load_model
-from attention_unet.inference.predict_files import describe, predict_files
+from attention_unet.inference.predict_files import describe, forget, predict_files
 from attention_unet.progress import counting
 from attention_unet.training.checkpoint import STATE
 from attention_unet.training.curves import draw_curves
@@ -35,7 +35,6 @@ from attention_unet.training.train import Interrupted, train
 log = logging.getLogger(__name__)
 
 OVERLAP = 0.5  # of windows, as users predict
-PREDICTED = "predicted.json"  # in the folder of a fold: how its held-out cases were predicted
 
 
 def cross_validate(
@@ -90,7 +89,7 @@ def cross_validate(
             raise Interrupted("stopped and saved: go on by the same command", error.exit_code - 128) from error
         held_out = [case for case in dataset.cases if case.id in splits[fold].validation]
         failed |= _predict(config, run, folder / "predictions", held_out, mirrored, progress)
-    told = {fold: _predicted(folder / f"fold{fold}") for fold in splits}
+    told = {fold: how_predicted(folder / f"fold{fold}") for fold in splits}
     done = [fold for fold, how in told.items() if how["complete"] and how["mirrored"] == mirrored]
     for fold in [fold for fold, how in told.items() if how["complete"] and fold not in done]:
         log.warning("warning: fold %d was predicted with%s --tta: left out", fold, "out" if mirrored else "")
@@ -133,9 +132,10 @@ def _predict(
     """Predict what a fold held out, except what this very model predicted in this very way before."""
     model = load_model(run, choose_device(config.training.accelerator))
     told: dict[str, Any] = {"model_sha256": model.sha256, "overlap": OVERLAP, "mirrored": mirrored}
-    earlier = _predicted(run)
+    earlier = how_predicted(run)
     same = all(earlier.get(key) == value for key, value in told.items())
     left = [case for case in cases if not (same and prediction_path(output, case.id).exists())]
+    forget(left, output)
     write_text(run / PREDICTED, json.dumps({**told, "complete": False}) + "\n")
     with counting(progress, "predicting", len(left)) as count:
         failed = predict_files(
@@ -152,15 +152,9 @@ def _predict(
     return failed
 
 
-def _predicted(run: Path) -> dict[str, Any]:
-    """How the cases that a fold held out were predicted, and whether all were tried."""
-    file = run / PREDICTED
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {"complete": False}
-
-
 def _describe_all(folder: Path, folds: Sequence[int], dataset: Dataset, mirrored: bool) -> None:
     """Write beside the predictions of all folds how they were made."""
-    shas = [_predicted(folder / f"fold{fold}")["model_sha256"] for fold in folds]
+    shas = [how_predicted(folder / f"fold{fold}")["model_sha256"] for fold in folds]
     description = describe(dataset.labels, shas, OVERLAP, mirrored)
     write_text(folder / "predictions" / DESCRIPTION, json.dumps(description, indent=2) + "\n")
 

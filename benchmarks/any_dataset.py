@@ -145,7 +145,7 @@ def main() -> None:
                 f"{summary['foreground_mean']['dice']:.3f}",
                 f"{min(of['dice']['mean'] for of in summary['classes'].values()):.3f}",
             )
-    publish([table], [f"{options.minutes:g} minutes of training each."], README if options.write else None)
+    publish([table], [f"{options.minutes:g} minutes of training each."], [README] if options.write else [])
 
 
 if __name__ == "__main__":

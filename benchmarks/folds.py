@@ -1,7 +1,8 @@
 """What a cross-validation found: ``python benchmarks/folds.py runs/hippocampus-folds --write``
 
 The tables of ``attention-unet cross-validate``, with what each fold was trained by, and its learning curves in docs/,
-for the README. Where others have published what they reached case by case, they stand beside, over the same cases:
+for the README and the card of the model of that name, if one is shipped. Where others have published what they reached
+case by case, they stand beside, over the same cases:
 
     nnunet_hippocampus.csv  nnU-Net v2 (3d_fullres, 1000 epochs) on the 208 cases, each predicted by that of its five
                             folds of 260 which held it out, so trained on 208; output/baseline/Dataset004_Hippocampus
@@ -23,6 +24,7 @@ from publish import README, REPOSITORY, around, publish
 
 from attention_unet.cross_validation import tabulate_folds
 from attention_unet.evaluation.summary import from_csv, summarise, tabulate
+from attention_unet.inference.model import SHIPPED
 from attention_unet.training.curves import draw_curves
 
 
@@ -30,7 +32,7 @@ def main() -> None:
     """Read the folder, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="of a cross-validation")
-    parser.add_argument("--write", action="store_true", help="put the tables into the README, the curves into docs/")
+    parser.add_argument("--write", action="store_true", help="put the tables into the documents, the curves into docs/")
     parser.add_argument(
         "--beside",
         nargs=2,
@@ -41,14 +43,18 @@ def main() -> None:
     )
     options = parser.parse_args()
     name = options.folder.name.removesuffix("-folds")
-    if options.write:
-        around(README, name)
+    documents = [README, *SHIPPED.glob(f"{name}.md")] if options.write else []
+    for document in documents:
+        around(document, name)
     rows = from_csv(options.folder / "metrics.csv")
     folds: dict[int, list[str]] = {}
     trained_on, steps, budgets = [], [], []
+    scored = {row.case for row in rows}
     for run in sorted(options.folder.glob("fold*")):
-        config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
         split = json.loads((run / "splits.json").read_text(encoding="utf-8"))
+        if not scored >= set(split["validation"]):
+            continue  # not done yet
+        config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
         with (run / "history.csv").open(encoding="utf-8", newline="") as file:
             last = list(csv.DictReader(file))[-1]
         folds[config["data"]["fold"]] = split["validation"]
@@ -66,7 +72,7 @@ def main() -> None:
         cells = [[theirs[case] for case in cases] if theirs.keys() >= set(cases) else [] for cases in columns]
         by_fold.add_row(other, *(f"{statistics.mean(dice):.4f}" if dice else "-" for dice in cells))
         notes.append(compared(ours, other, theirs))
-    publish([by_fold, tabulate(summarise(rows, [], {}, {}))], notes, README if options.write else None, name)
+    publish([by_fold, tabulate(summarise(rows, [], {}, {}))], notes, documents, name)
     if options.write:
         histories = {f"fold {fold}": options.folder / f"fold{fold}" / "history.csv" for fold in folds}
         draw_curves(histories, REPOSITORY / "docs" / f"{name}-curves.png")

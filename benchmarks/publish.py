@@ -17,17 +17,17 @@ REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
 
 
-def publish(tables: Sequence[Table], notes: Sequence[str], document: Path | None, place: str | None = None) -> None:
-    """Print tables and their notes with what they were measured by; put them into a document as well, if there is one.
+def publish(tables: Sequence[Table], notes: Sequence[str], documents: Sequence[Path], place: str | None = None) -> None:
+    """Print tables and their notes with what they were measured by; put them into documents as well.
 
     Args:
         tables: to show; their titles are not used.
         notes: lines of text to follow them.
-        document: in which to replace what stands between ``<!-- PLACE -->`` and ``<!-- end of PLACE -->``.
+        documents: in which to replace what stands between ``<!-- PLACE -->`` and ``<!-- end of PLACE -->``.
         place: that of the script's name, if not given.
 
     Raises:
-        SystemExit: if the document has no such place.
+        SystemExit: if one of the documents has no such place.
     """
     console = Console(width=200)
     lines = []
@@ -40,7 +40,7 @@ def publish(tables: Sequence[Table], notes: Sequence[str], document: Path | None
         lines += [*(line.strip() for line in captured.get().splitlines() if line.strip()), ""]
     text = "\n".join([*lines, *notes, measured_by()])
     print(text)
-    if document is not None:
+    for document in documents:
         before, after = around(document, place or Path(sys.argv[0]).stem)
         document.write_text(f"{before}{text}\n{after}", encoding="utf-8")
 

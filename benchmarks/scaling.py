@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from any_dataset import COHORTS, make
-from publish import REPOSITORY, publish
+from publish import REPOSITORY, around, publish
 from rich.table import Table
 
 from attention_unet.config import Config, TrainingConfig
@@ -24,6 +24,7 @@ from attention_unet.data.plan import make_plan
 from attention_unet.data.preprocessing import read_channels
 from attention_unet.devices import make_fabric, precision_of, this_machine
 from attention_unet.inference.predict_volume import predict_volume
+from attention_unet.memory import reuse_freed_memory
 from attention_unet.training.learner import Learner, build_network
 
 STEPS = 20
@@ -35,6 +36,10 @@ def main() -> None:
     parser.add_argument("--volumes", type=int, default=10_000)
     parser.add_argument("--write", action="store_true", help="put the table into docs/scaling.md")
     options = parser.parse_args()
+    document = REPOSITORY / "docs" / "scaling.md"
+    if options.write:
+        around(document, "scaling")
+    reuse_freed_memory()  # as training does
     config = Config(training=TrainingConfig(minutes=60))
     with tempfile.TemporaryDirectory() as scratch:
         make(COHORTS[0], Path(scratch) / "data")
@@ -79,7 +84,7 @@ def main() -> None:
         table.add_row(name, f"{seconds:.2f} s", f"{seconds * options.volumes / 3600:.1f} h")
     table.add_row("disk for prepared cases", f"{disk / 2**20:.0f} MiB", f"{disk * options.volumes / 2**30:.0f} GiB")
     grid = " x ".join(map(str, COHORTS[0].grid))
-    publish([table], [f"Volumes of {grid} voxels."], REPOSITORY / "docs" / "scaling.md" if options.write else None)
+    publish([table], [f"Volumes of {grid} voxels."], [document] if options.write else [])
 
 
 if __name__ == "__main__":

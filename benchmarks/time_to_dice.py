@@ -110,7 +110,7 @@ def main() -> None:
             dice = [f"{float(cells[i + 1]):.4f}" if i + 1 in cells else "-" for i in range(options.validations)]
             table.add_row(name, *dice, str(int(rows[-1]["step"]) * plan["batch"]))
     notes = [f"Mean foreground Dice of the held-out cases of fold {options.fold}."]
-    publish([table], notes, README if options.write else None)
+    publish([table], notes, [README] if options.write else [])
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from attention_unet import cross_validation
 from attention_unet.cli import main
+from attention_unet.errors import ModelError
 from attention_unet.evaluation.metrics import CaseMetrics
 from attention_unet.evaluation.summary import Row
 from attention_unet.inference import predict_files as predict_module
@@ -134,6 +135,18 @@ def test_its_models_predict_together(folder, cohort, tmp_path):
     assert described["models_sha256"] == [model.sha256 for model in models]
     one = [*call, "-m", str(folder / "fold0"), "--resume"]
     assert main(one) == 2  # those are the predictions of others
+
+
+def test_models_of_unfinished_folds_are_left_out(folder, tmp_path, caplog):
+    again = shutil.copytree(folder, tmp_path / "folds")
+    (again / "fold1" / "predicted.json").unlink()
+    (again / "fold3" / "predicted.json").write_text('{"complete": false}')
+    assert len(load_models([again], torch.device("cpu"))) == 2
+    assert "fold1, fold3 not finished: left out" in caplog.text
+    for fold in (0, 2):
+        (again / f"fold{fold}" / "predicted.json").unlink()
+    with pytest.raises(ModelError, match="fold0, fold1, fold2, fold3 not finished: go on with cross-validate"):
+        load_models([again], torch.device("cpu"))
 
 
 def test_models_of_other_classes_do_not_mix(folder, cohort, tmp_path, capsys):

@@ -82,7 +82,7 @@ class CaseCache:
         self.preprocessing = preprocessing
         self.channels = channels
         self.labels = labels
-        way = json.dumps([FORMAT, preprocessing.to_json(), labels.to_json()], sort_keys=True)
+        way = json.dumps([FORMAT, preprocessing.to_json(), labels.to_json()])  # classes in their order
         self.folder = folder / hashlib.sha256(way.encode()).hexdigest()[:16]
 
     def add(self, cases: Sequence[Case], done: Callable[[], None]) -> None:

@@ -290,4 +290,7 @@ def labels_in_files(files: Mapping[str, Path], problems: dict[str, str]) -> Labe
     found = sorted(values - {0})
     if not found:
         raise DataError("\n".join([*problems.values(), "no label map has a class: expected integers above 0"]))
+    if len(found) > MOST_CLASSES:
+        folder = next(iter(files.values())).parent
+        raise DataError(f"{folder}: holds {len(found)} integers: expected label maps of at most {MOST_CLASSES} classes")
     return Labels({f"label {v}": (v,) for v in found}, tuple(found))

@@ -24,6 +24,13 @@ class Labels:
     integers: Mapping[str, tuple[int, ...]]
     painted: tuple[int, ...]
 
+    def __eq__(self, other: object) -> bool:
+        """Whether all is the same, the order of the classes included: it is that of the network's channels."""
+        return isinstance(other, Labels) and (list(self.integers.items()), self.painted) == (
+            list(other.integers.items()),
+            other.painted,
+        )
+
     @property
     def names(self) -> tuple[str, ...]:
         """Class names in order, without the background."""

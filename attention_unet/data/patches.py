@@ -148,6 +148,7 @@ def load_patches(
         prefetch_factor=2 if workers else None,
         worker_init_fn=_leave_interrupts,
         collate_fn=list,  # the boxes they were cut from differ in size
+        generator=torch.Generator(),  # or it would draw from the one that a resumed training goes on with
     )
     read = iter(loader)
     while True:

@@ -105,7 +105,7 @@ def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint, machin
     dims = config.network.dims
     extents_mm = fingerprint.grids * fingerprint.spacings_mm
     grid = np.median(extents_mm, axis=0) / spacing
-    slice_axis = choose_slice_axis(config.data.patch, spacing) if dims == 2 else None
+    slice_axis = choose_slice_axis(config.data.patch, grid, spacing) if dims == 2 else None
     in_plane = np.arange(3) != slice_axis
     size = np.array(config.data.patch or fit_patch(grid, spacing, in_plane, chosen.patch_voxels))
     strides, kernels = plan_levels(size[in_plane], spacing[in_plane], config.network.max_levels)
@@ -144,15 +144,15 @@ def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint, machin
     )
 
 
-def choose_slice_axis(patch: list[int] | None, spacing: np.ndarray) -> int:
-    """The axis across the slices of a 2-D network: the one along which a given patch has 1 voxel, else that of the
-    largest voxels; of equal ones the last, which gives axial slices.
+def choose_slice_axis(patch: list[int] | None, grid: np.ndarray, spacing: np.ndarray) -> int:
+    """The axis across the slices of a 2-D network: the one along which a given patch has 1 voxel, else one along which
+    cases have no more than that, else that of the largest voxels; of equal ones the last, which gives axial slices.
 
     Raises:
         ConfigError: if a given patch names no such axis, or several.
     """
     if patch is None:
-        return 2 - int(spacing[::-1].argmax())
+        return 2 - int(np.where(grid < 1.5, np.inf, spacing)[::-1].argmax())
     if patch.count(1) != 1:
         raise ConfigError(f"data.patch is {patch}: a 2-D network needs exactly one 1 in it, across its slices")
     return patch.index(1)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,8 +16,11 @@ from torch import Tensor
 
 from attention_unet.atomic import replacing, write_text
 from attention_unet.data.plan import Plan
+from attention_unet.data.predictions import how_predicted
 from attention_unet.errors import ModelError
 from attention_unet.network import AttentionUNet, UNet
+
+log = logging.getLogger(__name__)
 
 FORMAT = 3
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
@@ -62,18 +66,34 @@ def save_model(folder: Path, weights: Mapping[str, Tensor], plan: Plan, notes: M
 
 
 def load_models(paths: Sequence[str | Path], device: torch.device) -> list[Model]:
-    """Read models to be used together: of runs, of all folds of a cross-validation, or shipped ones.
+    """Read models to be used together: of runs, of the finished folds of a cross-validation, or shipped ones.
 
     Raises:
         ModelError: if one is missing, damaged or of another format, or they do not say the same classes of the same
             channels.
     """
-    files = [file for path in paths for file in sorted(Path(path).glob(f"fold*/{WEIGHTS}")) or [Path(path)]]
+    files = [file for path in paths for file in finished_folds(Path(path)) or [Path(path)]]
     models = [load_model(file, device) for file in files]
     for file, model in zip(files, models, strict=True):
         if (model.plan.labels, model.plan.channels) != (models[0].plan.labels, models[0].plan.channels):
             raise ModelError(f"{file}: has other classes or channels than {files[0]}: expected models of one dataset")
     return models
+
+
+def finished_folds(folder: Path) -> list[Path]:
+    """Model files of the folds of a cross-validation; none of any other folder.
+
+    Raises:
+        ModelError: if there are folds, and not one is finished.
+    """
+    found = sorted(folder.glob(f"fold*/{WEIGHTS}"))
+    finished = [file for file in found if how_predicted(file.parent)["complete"]]
+    left = ", ".join(file.parent.name for file in found if file not in finished)
+    if found and not finished:
+        raise ModelError(f"{folder}: {left} not finished: go on with cross-validate, or name one fold by -m")
+    if left:
+        log.warning("warning: %s: %s not finished: left out", folder, left)
+    return finished
 
 
 def load_model(path: str | Path, device: torch.device) -> Model:

@@ -15,7 +15,7 @@ from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import ATTENTION, DESCRIPTION, attention_path, prediction_path
 from attention_unet.data.preprocessing import read_channels
 from attention_unet.data.volumes import is_volume, list_volumes, write_like
-from attention_unet.errors import ConfigError, UserError
+from attention_unet.errors import ConfigError, DataError, UserError
 from attention_unet.inference.model import Model, versions
 from attention_unet.inference.predict_volume import average, predict_volume
 
@@ -44,7 +44,7 @@ def find_inputs(source: Path, channels: int) -> list[Case]:
 def claim_output(
     output: Path, source: Path, cases: Sequence[Case], description: Mapping[str, Any], *, resume: bool, overwrite: bool
 ) -> list[Case]:
-    """Check the output folder before any work is done, and write there whose predictions it will hold.
+    """Check the output folder before any work is done, clear it of what will be predicted again, say whose it is.
 
     Args:
         output: folder for the predictions.
@@ -67,14 +67,36 @@ def claim_output(
     there = [case for case in cases if prediction_path(output, case.id).exists()]
     if there and not (resume or overwrite):
         raise ConfigError(f"{output}: already holds {len(there)} of these predictions: add --resume or --overwrite")
+    left = [case for case in cases if case not in there] if resume else list(cases)
+    going = {prediction_path(output, case.id) for case in left}
+    staying = [file for file in (list_volumes(output) if output.is_dir() else []) if file not in going]
     earlier = _description_in(output)
-    if there and resume and any(earlier.get(key) != description[key] for key in DECISIVE):
+    known = earlier or (there and resume)
+    if staying and known and any(earlier.get(key) != description[key] for key in DECISIVE):
         raise ConfigError(
-            f"{output}: holds predictions of another model, or by other options: name another folder by -o, or add "
-            "--overwrite"
+            f"{output}: holds predictions of another model, or by other options, that would stay ({staying[0].name}, "
+            f"{len(staying)} in all): name another folder by -o, or {'add --overwrite' if resume else 'remove them'}"
         )
+    forget(left, output)
     write_text(output / DESCRIPTION, json.dumps(description, indent=2) + "\n")
-    return [case for case in cases if case not in there] if resume else list(cases)
+    return left
+
+
+def forget(cases: Sequence[Case], output: Path) -> None:
+    """Remove what an earlier call left of cases: before it is told that another model, or other options, made them.
+
+    Raises:
+        DataError: if the folder cannot be written to.
+    """
+    for case in cases:
+        attention = (output / ATTENTION).glob(f"{glob.escape(case.id)}_level*.nii.gz")
+        for stale in (prediction_path(output, case.id), *attention):
+            try:
+                stale.unlink(missing_ok=True)
+            except OSError as error:
+                raise DataError(
+                    f"{output}: cannot be written to ({error.strerror}): name another folder by -o"
+                ) from error
 
 
 def describe(labels: Labels, models_sha256: Sequence[str], overlap: float, mirrored: bool) -> dict[str, Any]:
@@ -102,7 +124,7 @@ def predict_files(
     """Predict cases one after another; each result appears whole or not at all, and one that fails stops no other.
 
     Args:
-        cases: to predict.
+        cases: to predict, of which nothing is there (``forget``).
         output: folder for ``CASE.nii.gz`` and ``attention/CASE_levelN.nii.gz``.
         models: to predict with, and to average where there are several.
         precision: torch.float32 or torch.bfloat16.
@@ -116,10 +138,6 @@ def predict_files(
     """
     failed: dict[str, str] = {}
     for case in cases:
-        path = prediction_path(output, case.id)
-        # What an earlier call left must not stand for a case that fails now, nor for other options.
-        for stale in (path, *(output / ATTENTION).glob(f"{glob.escape(case.id)}_level*.nii.gz")):
-            stale.unlink(missing_ok=True)
         try:
             volume = read_channels(case)
             prediction = average(
@@ -137,7 +155,7 @@ def predict_files(
             )
             for level, weights in prediction.attention.items():
                 write_like(attention_path(output, case.id, level), weights, volume)
-            write_like(path, prediction.label_map, volume)
+            write_like(prediction_path(output, case.id), prediction.label_map, volume)
         except UserError as error:
             failed[case.id] = str(error)
         except Exception as error:  # whatever it is, the other cases can still be done

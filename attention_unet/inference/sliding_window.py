@@ -60,7 +60,7 @@ def slide(
         for box in chosen:
             total[box] += weight
     inside = tuple(slice(b, b + n) for b, n in zip(before, grid, strict=True))
-    averaged = {name: (values / total)[EVERY_CHANNEL + inside] for name, values in sums.items()}
+    averaged = {name: values.div_(total)[EVERY_CHANNEL + inside] for name, values in sums.items()}
     return averaged.pop(""), averaged
 
 

@@ -134,11 +134,15 @@ def logging_to(path: Path, wanted: bool) -> Iterator[None]:
         return
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    logging.getLogger("attention_unet").addHandler(handler)
+    logger = logging.getLogger("attention_unet")
+    level = logger.level
+    logger.setLevel(min(level or logging.INFO, logging.INFO))
+    logger.addHandler(handler)
     try:
         yield
     finally:
-        logging.getLogger("attention_unet").removeHandler(handler)
+        logger.removeHandler(handler)
+        logger.setLevel(level)
         handler.close()
 
 

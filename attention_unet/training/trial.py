@@ -47,14 +47,14 @@ def try_step(config: Config, plan: Plan) -> Trial:
     fabric = make_fabric(alone)
     learner = Learner(build_network(plan), alone, fabric, plan.labels.overlapping)
     seen = [edge for axis, edge in enumerate(plan.patch) if axis != plan.slice_axis]
-    image = torch.randn(patches, len(plan.channels), *seen)
-    target = torch.zeros(patches, plan.labels.channels if plan.labels.overlapping else 1, *seen, dtype=torch.uint8)
-    image, target = image.to(fabric.device), target.to(fabric.device)
-
-    def step() -> None:
-        learner.learn(image, target, config.training.learning_rate)
-
+    masks = plan.labels.channels if plan.labels.overlapping else 1
     try:
+        image = torch.randn(patches, len(plan.channels), *seen).to(fabric.device)
+        target = torch.zeros(patches, masks, *seen, dtype=torch.uint8).to(fabric.device)
+
+        def step() -> None:
+            learner.learn(image, target, config.training.learning_rate)
+
         step()  # the first allocates and chooses kernels
         seconds = []
         for _ in range(STEPS):
@@ -62,7 +62,9 @@ def try_step(config: Config, plan: Plan) -> Trial:
             step()
             seconds.append(time.perf_counter() - began)
         held = peak_bytes(step, fabric.device) if fabric.device.type in ("cpu", "cuda") else None
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:  # on a CPU, torch tells a lack of memory by its words alone
+        if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+            raise
         raise ConfigError(
             f"a step of {patches} patches of {plan.patch} does not fit into the memory of {fabric.device}: lower "
             "training.batch, data.patch_voxels or network.base_channels"

@@ -21,6 +21,12 @@ def case_of(folder, name="x", label=None):
     return Case(name, (paths[0],), paths[1])
 
 
+def test_classes_in_another_order_are_prepared_anew(tmp_path):
+    regions = [("whole", (1, 2)), ("core", (2,))]
+    folders = {CaseCache(tmp_path, PLAIN, Labels(dict(of), (2, 1)), 1).folder for of in (regions, regions[::-1])}
+    assert len(folders) == 2
+
+
 def test_cases_are_prepared_once_and_again_when_they_change(tmp_path, monkeypatch):
     label = np.zeros((6, 7, 8), dtype=np.uint8)
     label[2, 3, 4], label[5, 5, 5] = 1, 4

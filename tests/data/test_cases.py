@@ -80,6 +80,13 @@ def test_four_digits_of_a_case_name_are_no_channel(tmp_path):
     assert set(group_channels(write(tmp_path / "more", ["a_0000", "b_0000"], VOLUME), channels=1)) == {"a", "b"}
 
 
+def test_scans_in_place_of_label_maps(tmp_path):
+    write(tmp_path / "images", ["a"], VOLUME)
+    write(tmp_path / "labels", ["a"], np.arange(1000, dtype=np.int16).reshape(10, 10, 10))
+    with pytest.raises(DataError, match="labels: holds 999 integers: expected label maps of at most 254 classes"):
+        find_cases(tmp_path)
+
+
 def test_a_4d_file_of_the_plain_layout_has_its_channels(tmp_path):
     write(tmp_path / "images", ["one"], np.stack([VOLUME, VOLUME], axis=-1))
     write(tmp_path / "labels", ["one"], LABEL)

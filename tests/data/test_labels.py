@@ -31,6 +31,12 @@ def test_large_integers_get_a_type_that_holds_them():
     np.testing.assert_array_equal(decoded, [0, 1000])
 
 
+def test_classes_in_another_order_are_other_classes():
+    assert Labels({"core": (2, 3), "whole": (1, 2, 3)}, (1, 2)) != Labels({"whole": (1, 2, 3), "core": (2, 3)}, (1, 2))
+    assert Labels({"a": (1,), "b": (5,)}, (1, 5)) == EXCLUSIVE
+    assert Labels({"a": (1,), "b": (5,)}, (5, 1)) != EXCLUSIVE
+
+
 def test_unknown_integers():
     assert EXCLUSIVE.unknown(np.array([0, 1, 2, 7])) == [2, 7]
 

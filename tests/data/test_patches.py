@@ -45,6 +45,12 @@ def made(patches, number):
     return image[0], target[0]
 
 
+def test_reading_patches_draws_nothing_from_what_a_resumed_training_goes_on_with():
+    before = torch.get_rng_state()
+    next(batches_of(dataset([cached(0)])))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_patch_follows_from_seed_and_number_alone():
     cases = [cached(i) for i in range(3)]
     first, second = dataset(cases), dataset(cases)

@@ -98,6 +98,9 @@ def test_slices_run_across_the_axis_that_a_given_patch_names():
     assert plan_of([1, 16, 24]).slice_axis == 0
     assert plan_of([1, 16, 24]).patch == (1, 16, 24)
     assert plan_of(None).slice_axis == 2
+    single = make_plan(Config(network=NetworkConfig(dims=2)), dataset(), cohort_of((1, 80, 64), (1, 1, 1)), LAPTOP)
+    assert single.slice_axis == 0
+    assert single.patch[1] > 1 < single.patch[2]
     for patch in ([16, 16, 16], [1, 1, 16]):
         with pytest.raises(ConfigError, match="needs exactly one 1 in it"):
             plan_of(patch)

@@ -138,14 +138,15 @@ def test_interval_covers_the_mean_of_known_draws():
     assert high - low == pytest.approx(2 * 1.96 * 0.05 / 10, rel=0.25)
 
 
-def test_showcase_draws_worst_middle_and_best(tmp_path):
-    for case, shift in (("x", 0), ("y", 1), ("z", 2)):
+@pytest.mark.parametrize("cases", [("x", "y", "z"), ("x_0000", "x_0001", "x_0002")])
+def test_showcase_draws_worst_middle_and_best(tmp_path, cases):
+    for case, shift in zip(cases, (0, 1, 2), strict=True):
         save_nifti(tmp_path / "p" / f"{case}.nii.gz", label_map(shift), AFFINE)
         save_nifti(tmp_path / "r" / f"{case}.nii.gz", label_map(), AFFINE)
         save_nifti(tmp_path / "i" / f"{case}.nii.gz", label_map().astype(np.float32), AFFINE)
     weights = np.full((10, 10, 10), 0.5, dtype=np.float32)
-    save_nifti(tmp_path / "p" / "attention" / "x_level1.nii.gz", weights, AFFINE)
-    evaluate(tmp_path, ["x", "y", "z"])
+    save_nifti(tmp_path / "p" / "attention" / f"{cases[0]}_level1.nii.gz", weights, AFFINE)
+    evaluate(tmp_path, cases)
     path = draw_showcase(tmp_path / "p", tmp_path / "r", tmp_path / "i", tmp_path / "out", LABELS)
     assert path.read_bytes().startswith(b"\x89PNG")
     assert path.stat().st_size > 10_000

@@ -163,10 +163,10 @@ def predict(cases, output, network=None, **options):
 def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
     scan(tmp_path / "in", np.eye(4), "a.nii.gz")
     (tmp_path / "in" / "b.nii.gz").write_bytes((tmp_path / "in" / "a.nii.gz").read_bytes()[:200])
-    cases = claim(tmp_path / "in", find_inputs(tmp_path / "in", 1))
-    (tmp_path / "out" / "attention").mkdir()
+    (tmp_path / "out" / "attention").mkdir(parents=True)
     for name in ("b.nii.gz", "attention/a_level3.nii.gz", "attention/b_level1.nii.gz"):
         (tmp_path / "out" / name).write_bytes(b"of an earlier call")
+    cases = claim(tmp_path / "in", find_inputs(tmp_path / "in", 1), overwrite=True)
     failed = predict(cases, tmp_path / "out", attention=True)
     assert list(failed) == ["b"]
     assert "b.nii.gz: is damaged or cut short" in failed["b"]
@@ -220,7 +220,12 @@ def test_output_folder_is_claimed_before_any_work(tmp_path):
         claim(folder, cases, model=model_of(sha256="1" * 64), resume=True)
     with pytest.raises(ConfigError, match="or by other options"):
         claim(folder, cases, resume=True, overlap=0.25)
-    assert claim(folder, cases, overwrite=True) == cases
+    with pytest.raises(ConfigError, match=r"that would stay \(a.nii.gz, 1 in all\): .* -o, or remove them"):
+        claim(folder, cases[1:], model=model_of(sha256="1" * 64))
+    assert (tmp_path / "out" / "a.nii.gz").exists()
+    assert claim(folder, cases[1:]) == cases[1:]
+    assert claim(folder, cases, overwrite=True, overlap=0.25) == cases
+    assert not (tmp_path / "out" / "a.nii.gz").exists(), "or, were this stopped now, --resume would keep it"
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
         claim(folder, cases, output=tmp_path / "file" / "out")

@@ -65,6 +65,7 @@ def test_a_run_folder_holds_what_it_promises(unbroken):
     assert {"loss", "dice", "dice Ventricle", "learning_rate", "patches_a_second", "minutes"} <= set(rows[0])
     split = json.loads((unbroken / "splits.json").read_text())
     assert (len(split["training"]), len(split["validation"])) == (6, 2)
+    assert "6 cases to train on, 2 held out" in (unbroken / "train.log").read_text()
 
 
 def test_tensorboard_shows_curves_and_slices(cohort, tmp_path):
