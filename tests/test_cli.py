@@ -1,6 +1,7 @@
 """The commands a user types, from a folder of scans to a table, on phantoms."""
 
 import json
+import logging
 import shlex
 
 import nibabel as nib
@@ -49,6 +50,16 @@ def test_the_main_job(cohort, run, tmp_path, capsys):
         weights = nib.load(predictions / "attention" / scan.name.replace(".nii.gz", "_level1.nii.gz"))
         assert weights.shape == before.shape
         assert 0 <= weights.get_fdata().min() <= weights.get_fdata().max() <= 1
+
+
+def test_other_libraries_are_heard_when_they_warn(tmp_path, capsys):
+    main(["phantom", "--root", str(tmp_path), "--training", "1", "--test", "1"])
+    logging.getLogger("matplotlib").info("generated a cache of fonts")
+    logging.getLogger("matplotlib").warning("no font to be found")
+    heard = capsys.readouterr().err
+    assert "1 cases to train on" in heard
+    assert "no font to be found" in heard
+    assert "generated a cache of fonts" not in heard
 
 
 def test_held_out_cases_only(cohort, run, tmp_path):

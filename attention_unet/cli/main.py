@@ -18,7 +18,8 @@ log = logging.getLogger("attention_unet")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; return the exit code: 0 all well, 1 something failed, 2 the call or config is wrong."""
     console = Console(stderr=True)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[ConsoleHandler(console)], force=True)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[ConsoleHandler(console)], force=True)
+    log.setLevel(logging.INFO)  # what other libraries tell of themselves is no news
     warnings.showwarning = lambda message, *_: log.warning("warning: %s", message)
     parser, subparsers = build_parser()
     try:
