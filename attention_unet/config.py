@@ -22,12 +22,12 @@ class DataConfig:
         folds: number of cross-validation folds, drawn from the sorted case ids.
         fold: fold held out for validation, from 0; -1 trains on every case and validates on none.
         split_seed: seed of the folds; 12345 with 5 folds gives the folds that nnU-Net makes.
-        spacing_mm: common voxel size along right-left, back-front, down-up; planned from the dataset if not given.
+        spacing_mm: common voxel size along left-right, back-front, down-up (RAS+ order); planned if not given.
         patch: voxels of a training patch and of a prediction window on the same axes; planned if not given.
         patch_voxels: the size to plan a patch for, in voxels; planned from machine and budget if not given.
         foreground_share: share of patches centred on a voxel of a class, each class being equally likely.
-        workers: processes that read patches; 0 reads them in the training process. If not given, 4 a GPU, and none on
-            a CPU, where they would take from the network what they give.
+        workers: processes that read patches; 0 reads them in the training process. If not given, 4 per GPU, and 0
+            on a CPU, where they would only slow the network down.
         cache: folder for preprocessed cases; "cache" beside the run folder if not given.
     """
 
@@ -54,8 +54,8 @@ class AugmentationConfig:
         scale: smallest and largest zoom.
         shift: largest shift along every axis, in voxels of the finest axis; without one, a case smaller than the patch
             always lies in its middle.
-        bend: standard deviation, in voxels of the finest axis, by which points eight such voxels apart move by
-            themselves, and what lies between with them.
+        bend: elastic deformation: standard deviation, in voxels of the finest axis, of the shifts of control points
+            eight such voxels apart.
         noise: probability of Gaussian noise of up to 0.3 standard deviations of the image.
         blur: probability of Gaussian blur of 0.5 to 1 voxel.
         bias_field: probability of a smooth multiplicative field, as of a receive coil.
@@ -93,11 +93,11 @@ class AttentionConfig:
     Attributes:
         skips: attention on the skips.
         encoder: attention in the blocks of the encoder, after the last normalisation (gct: before each convolution);
-            where channels are weighed, normalisation is by groups of eight channels.
+            with channel attention, blocks use group normalisation, eight channels a group.
         decoder: attention in the blocks of the decoder, at the same place.
         bottleneck: attention after the coarsest block.
-        levels: levels that skips, encoder and decoder attend, 0 being the finest; all but the finest if not given. The
-            coarsest level has no skip.
+        levels: levels with attention on skip, encoder and decoder, 0 being the finest; all but the finest if not given.
+            The coarsest level has no skip.
         init: start "open", as the identity or near it, or as published in the "paper".
     """
 
@@ -142,16 +142,16 @@ class TrainingConfig:
     Attributes:
         minutes: budget by the clock, validations included, preparation of the cases not.
         steps: budget in optimiser steps.
-        epochs: budget in epochs, one epoch showing as many patches as there are training cases.
+        epochs: budget in epochs of one patch per training case; 100 if no budget is given.
         batch: patches a step, over all devices. If not given, 2 volumes or 8 slices on a CPU, up to 16 on a GPU.
         learning_rate: of AdamW, from the end of the warm-up to that of the training.
         warmup: share of the budget over which the learning rate rises.
         weight_decay: of AdamW.
         clip_norm: largest norm of the gradient.
         presence_weight: of the loss by which `encoding`, on a skip or at the bottleneck, learns the classes of a patch.
-        average: most that the averaged weights keep of themselves at a step; 0 turns averaging off.
-        validations: whole-volume validations over the budget; the last is after the last step. Each tells how much time
-            to keep for the last, so that with a single one a budget in minutes is overrun by it.
+        average: largest decay of the exponential moving average of the weights, a step; 0 turns averaging off.
+        validations: whole-volume validations over the budget; the last is after the last step. Each is timed to
+            reserve time for the last, so that a single one overruns a budget in minutes.
         checkpoint_minutes: longest time between two saved states.
         precision: "auto" is bfloat16 where the hardware computes in it, else float32.
         accelerator: "auto", "cpu", "cuda" or "mps".

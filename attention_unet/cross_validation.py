@@ -86,7 +86,7 @@ def cross_validate(
         try:
             train(chosen, run, resume=(run / STATE).exists(), console=progress)
         except Interrupted as error:
-            raise Interrupted("stopped and saved: go on by the same command", error.exit_code - 128) from error
+            raise Interrupted("stopped and saved: repeat the same command to go on", error.exit_code - 128) from error
         held_out = [case for case in dataset.cases if case.id in splits[fold].validation]
         failed |= _predict(config, run, folder / "predictions", held_out, mirrored, progress)
     told = {fold: how_predicted(folder / f"fold{fold}") for fold in splits}
@@ -114,7 +114,7 @@ def _check_earlier(folder: Path, splits: Mapping[int, Split]) -> None:
         if file.exists() and read_split(file) != split:
             raise ConfigError(
                 f"{file}: holds out other cases than it would today: cases came or went, or data.folds or "
-                "data.split_seed changed: undo that, or name another folder by --run"
+                "data.split_seed changed: undo that, or name another folder with --run"
             )
 
 

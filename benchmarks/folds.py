@@ -91,9 +91,10 @@ def compared(ours: Mapping[str, float], other: str, theirs: Mapping[str, float])
     """How much better or worse than another ours is, case by case, over the cases that both have."""
     differences = [ours[case] - theirs[case] for case in ours if case in theirs]
     half = 1.96 * statistics.stdev(differences) / math.sqrt(len(differences))
+    better = sum(difference > 0 for difference in differences)
     return (
-        f"Ours minus {other}, case by case: {statistics.mean(differences):+.4f}, 95 % interval ± {half:.4f}; better in "
-        f"{sum(difference > 0 for difference in differences)} of {len(differences)} cases."
+        f"Ours minus {other}, case by case: {statistics.mean(differences):+.4f}, 95 % interval ± {half:.4f} "
+        f"(1.96 standard errors); better in {better} of {len(differences)} cases."
     )
 
 

@@ -91,7 +91,7 @@ def _cross_validate(options: Namespace, parser: ArgumentParser, console: Console
         progress=console,
         tables=table_console(),
     )
-    log.info("predictions, metrics.csv and summary.json lie in %s; predict with all folds by -m %s", folder, folder)
+    log.info("predictions, metrics.csv and summary.json lie in %s; predict with all folds: -m %s", folder, folder)
     return _report_failures(failed)
 
 
@@ -124,9 +124,9 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
             attention=options.attention_maps,
             done=done,
         )
-    log.info("%d predicted, %d failed; they lie in %s", len(left) - len(failed), len(failed), output)
+    log.info("%d predicted, %d failed; output in %s", len(left) - len(failed), len(failed), output)
     if options.attention_maps and not model.network.has_maps():
-        log.info("this model attends neither its skips nor its bottleneck: there are no maps to write")
+        log.info("this model has no attention on skips or bottleneck: there are no maps to write")
     return _report_failures(failed)
 
 
@@ -224,7 +224,7 @@ def _attention(options: Namespace, parser: ArgumentParser, console: Console) -> 
         raise ConfigError(f"--only: {error}") from error
     except (RuntimeError, MemoryError) as error:
         gib = 4 * options.channels * math.prod(grid) / 2**30
-        raise ConfigError(f"--grid is {options.grid}: its features take {gib:.3g} GiB each time ({error})") from error
+        raise ConfigError(f"--grid is {options.grid}: one map of features takes {gib:.3g} GiB ({error})") from error
     if options.json:
         plain = [dataclasses.asdict(cost) for cost in [*costs, yardstick]]
         settings = {"channels": options.channels, "grid": grid, "gate_channels": gate_channels, "init": options.init}
@@ -264,8 +264,10 @@ def _held_out(run: str, cases: Sequence[str]) -> list[str]:
 
     held_out = read_split(Path(run) / "splits.json").validation
     missing = [case for case in held_out if case not in cases]
-    if missing or not held_out:
-        raise ConfigError(f"{run}: held out {len(held_out)} cases, not found: {missing[:5]}: expected all of them here")
+    if not held_out:
+        raise ConfigError(f"{run}: held out no case: expected a run of a fold")
+    if missing:
+        raise ConfigError(f"{run}: held out {len(held_out)} cases, but there are no {missing[:5]} here")
     return list(held_out)
 
 

@@ -56,7 +56,7 @@ def locate_dataset(root: str | None, dataset: str) -> Path:
     if not folder.is_dir() or not _layout(folder):
         raise ConfigError(
             f"{folder}: no dataset here: expected dataset.json, or folders of images and labels; "
-            "name another place by --data.root or $ATTENTION_UNET_DATA, or get it with 'attention-unet fetch'"
+            "name another place with --data.root or $ATTENTION_UNET_DATA, or get it with 'attention-unet fetch NAME'"
         )
     return folder
 
@@ -210,9 +210,9 @@ def _paired_cases(images: Path, labels: Path, problems: dict[str, str]) -> list[
     if not set(grouped) & set(label_files):  # the digits end a case's name, not a channel
         grouped = {stem(path): (path,) for path in list_volumes(images)}
     for case in sorted(set(grouped) - set(label_files)):
-        problems[case] = f"{grouped[case][0]}: has no label: expected one of the same name in {labels}"
+        problems[case] = f"{grouped[case][0]}: has no label: expected {labels / case}.nii.gz or .nii"
     for case in sorted(set(label_files) - set(grouped)):
-        problems[case] = f"{label_files[case]}: has no image: expected one of the same name in {images}"
+        problems[case] = f"{label_files[case]}: has no image: expected {images / case}.nii.gz or .nii"
     return [Case(case, files, label_files[case]) for case, files in grouped.items() if case in label_files]
 
 
@@ -263,7 +263,9 @@ def describe_labels(path: Path) -> Labels:
         raise DataError(f"{path}: labels are not name: integer ({error}): expected that") from error
     if len(integers) > MOST_CLASSES:
         raise DataError(f"{path}: has {len(integers)} classes: expected at most {MOST_CLASSES}")
-    if not integers or len(painted) != len(integers):
+    if not integers:
+        raise DataError(f"{path}: labels name no class: expected at least one beside the background")
+    if len(painted) != len(integers):
         raise DataError(f"{path}: {len(integers)} classes, {len(painted)} in regions_class_order: must agree")
     labels = Labels(integers, painted)
     if labels.overlapping and "regions_class_order" not in description:

@@ -90,7 +90,7 @@ def finished_folds(folder: Path) -> list[Path]:
     finished = [file for file in found if how_predicted(file.parent)["complete"]]
     left = ", ".join(file.parent.name for file in found if file not in finished)
     if found and not finished:
-        raise ModelError(f"{folder}: {left} not finished: go on with cross-validate, or name one fold by -m")
+        raise ModelError(f"{folder}: {left} not finished: repeat the same cross-validate, or name one fold with -m")
     if left:
         log.warning("warning: %s: %s not finished: left out", folder, left)
     return finished
@@ -112,7 +112,7 @@ def load_model(path: str | Path, device: torch.device) -> Model:
             description = json.loads((content.metadata() or {})["description"])
             tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118  # not a dict
         if description["format"] != FORMAT:
-            raise ModelError(f"{file}: is of format {description['format']}: this version reads {FORMAT}; update")
+            raise ModelError(f"{file}: is of format {description['format']}: this version reads {FORMAT} only")
         if digest(tensors) != description["sha256"]:
             raise ModelError(f"{file}: its weights are damaged (sha256 differs): copy it again")
         plan = Plan.from_json(description["plan"])

@@ -63,7 +63,7 @@ def claim_output(
     """
     folder = source if source.is_dir() else source.parent
     if output.resolve() == folder.resolve():
-        raise ConfigError(f"{output}: holds the images: name another folder by -o")
+        raise ConfigError(f"{output}: holds the images: name another folder with -o")
     there = [case for case in cases if prediction_path(output, case.id).exists()]
     if there and not (resume or overwrite):
         raise ConfigError(f"{output}: already holds {len(there)} of these predictions: add --resume or --overwrite")
@@ -75,7 +75,7 @@ def claim_output(
     if staying and known and any(earlier.get(key) != description[key] for key in DECISIVE):
         raise ConfigError(
             f"{output}: holds predictions of another model, or by other options, that would stay ({staying[0].name}, "
-            f"{len(staying)} in all): name another folder by -o, or {'add --overwrite' if resume else 'remove them'}"
+            f"{len(staying)} in all): name another folder with -o, or {'add --overwrite' if resume else 'remove them'}"
         )
     forget(left, output)
     write_text(output / DESCRIPTION, json.dumps(description, indent=2) + "\n")
@@ -95,7 +95,7 @@ def forget(cases: Sequence[Case], output: Path) -> None:
                 stale.unlink(missing_ok=True)
             except OSError as error:
                 raise DataError(
-                    f"{output}: cannot be written to ({error.strerror}): name another folder by -o"
+                    f"{output}: cannot be written to ({error.strerror}): name another folder with -o"
                 ) from error
 
 

@@ -106,7 +106,7 @@ def _warn_of_size(volume: Volume, extent_mm: NDArray[np.float64], plan: Plan) ->
         found, known = (" x ".join(f"{edge:.0f}" for edge in edges) for edges in (extent_mm, plan.largest_mm))
         warnings.warn(
             f"{volume.path}: is about {found} mm, left-right by back-front by down-up; the model was trained on scans "
-            f"of up to about {known} mm and will find things where there are none: cut the scan to what it knows",
+            f"of up to about {known} mm and may label what it does not know: crop the scan to what it knows",
             stacklevel=3,
         )
 

@@ -119,11 +119,11 @@ def train(config: Config, run: Path, resume: bool = False, console: Console | No
                 monitor.close()
         if finished and fabric.is_global_zero:
             held = peak_memory(fabric.device)
-            log.info("the model lies in %s%s", run, f"; at most {held / 2**30:.1f} GiB of memory" if held else "")
+            log.info("the model lies in %s%s", run, f"; peak memory {held / 2**30:.1f} GiB" if held else "")
     leave_processes(fabric)
     if not finished:
         number = caught[0] if caught else signal.SIGINT  # another process was asked to stop
-        raise Interrupted(f"stopped and saved: go on by 'attention-unet train --resume --run {run}'", number)
+        raise Interrupted(f"stopped and saved: go on with 'attention-unet train --resume --run {run}'", number)
 
 
 @contextmanager
@@ -151,7 +151,7 @@ def _claim_folder(run: Path, config: Config, resume: bool) -> TrainingState | No
     first_process = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
     if not resume:
         if (run / STATE).exists() and first_process:  # for the others, the first may have written it just now
-            raise ConfigError(f"{run}: already holds a run: go on with it by --resume, or name another folder by --run")
+            raise ConfigError(f"{run}: already holds a run: continue it with --resume, or name another with --run")
         return None
     before = read_config(run)
     changed = [
@@ -164,7 +164,7 @@ def _claim_folder(run: Path, config: Config, resume: bool) -> TrainingState | No
     ]
     if changed:
         raise ConfigError(
-            f"{run}: another configuration cannot be resumed: {'; '.join(changed)}: undo it or start anew"
+            f"{run}: another configuration cannot be resumed: {'; '.join(changed)}: undo that, or name a new --run"
         )
     return load_state(run / STATE) if (run / STATE).exists() else None
 
@@ -178,7 +178,7 @@ def read_config(run: Path) -> dict[str, dict[str, object]]:
     try:
         plain = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{run}: holds no run to resume ({error}): name its folder by --run") from error
+        raise ConfigError(f"{run}: holds no run to resume ({error}): name its folder with --run") from error
     return dict(plain)
 
 
