@@ -54,7 +54,7 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     cross = add("cross-validate", "Train on every fold, predict and score what each held out; resumable.")
     cross.add_argument("--config", action=ActionConfigFile, help="YAML file of the fields of train")
     cross.add_argument("--run", type=str | None, help="folder of the folds (default: runs/NAME-folds)")
-    cross.add_argument("--only", type=str | None, help="folds to do now, between commas (default: all)")
+    cross.add_argument("--only", type=str | None, help="folds to do now, such as 0,2 (default: all)")
     cross.add_argument("--tta", action="store_true", help="predict with mirrored windows as well")
     cross.add_argument("--tolerance-mm", type=float, default=1.0, help="of the normalised surface Dice")
     cross.add_class_arguments(Config)
@@ -68,14 +68,14 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         type=str,
         required=True,
         action="append",
-        help="folder of a run or of a cross-validation, or the name of a model of this package; given several times, "
-        "probabilities are averaged",
+        help="folder of a run or of a cross-validation, or the name of a model of this package: hippocampus; "
+        "given several times, probabilities are averaged",
     )
     predict.add_argument("--held-out-of", type=str | None, help="only the cases that this run did not train on")
     predict.add_argument("--attention-maps", action="store_true", help="write the attention of each level as well")
     predict.add_argument("--overlap", type=float, default=0.5, help="share of a window that the next covers again")
     predict.add_argument(
-        "--tta", action="store_true", help="see every window mirrored, too, where the training mirrored, and average"
+        "--tta", action="store_true", help="average over windows mirrored along the axes that training mirrored"
     )
     predict.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
     predict.add_argument("--resume", action="store_true", help="skip cases that are predicted already")
@@ -107,10 +107,12 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         "--grid", type=str, default="56,56", help="voxels along each axis of the features: 2 or 3 numbers"
     )
     attention.add_argument(
-        "--gate-channels", type=int | None, help="channels of the decoder's signal, on half the grid (default: twice)"
+        "--gate-channels",
+        type=int | None,
+        help="of the decoder's signal, on half the grid (default: 2 x --channels)",
     )
     attention.add_argument("--init", type=Literal["open", "paper"], default="open", help="start open, or as published")
-    attention.add_argument("--only", type=str | None, help="names to measure, between commas (default: all)")
+    attention.add_argument("--only", type=str | None, help="names to measure, such as se,gate (default: all)")
     attention.add_argument("--device", type=str, default="cpu", help="auto, cpu, cuda or mps")
     attention.add_argument("--json", action="store_true", help="print JSON for machines")
     return parser, subparsers

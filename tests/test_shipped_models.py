@@ -1,0 +1,63 @@
+"""Models of the package: small, described by their cards, and able."""
+
+import hashlib
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from attention_unet.cli import main
+from attention_unet.evaluation.metrics import dice
+from attention_unet.inference.model import SHIPPED, load_model
+from tests.conftest import oblique_affine, save_nifti
+
+NAMES = sorted(file.stem for file in SHIPPED.glob("*.safetensors"))
+CPU = torch.device("cpu")
+
+
+def test_there_is_a_model_and_each_has_a_card():
+    assert sorted(file.name for file in SHIPPED.iterdir()) == ["hippocampus.md", "hippocampus.safetensors"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_is_small_and_its_card_names_it(name):
+    file, card = SHIPPED / f"{name}.safetensors", (SHIPPED / f"{name}.md").read_text(encoding="utf-8")
+    assert file.stat().st_size <= 8_000_000
+    model = load_model(name, CPU)
+    assert hashlib.sha256(file.read_bytes()).hexdigest() in card
+    assert model.sha256 in card
+    for label, integers in model.plan.labels.integers.items():
+        assert f"{integers[0]} {label}" in card
+    with safe_open(file, framework="np") as content:
+        trained = json.loads(content.metadata()["description"])["trained"]
+    assert f"--training.steps {trained['step']}\n" in card
+    for words in (f"-m {name}", "Not a medical", "CC BY-SA 4.0", "arXiv:1902.09063", "## Limits", "95% interval"):
+        assert words in card
+
+
+def test_a_name_is_enough_to_predict_by(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scan = np.random.default_rng(0).normal(100, 10, (36, 33, 20)).astype(np.float32)
+    save_nifti(tmp_path / "scan.nii.gz", scan, oblique_affine(axes=(1, 0, 2), signs=(1, -1, 1)))
+    assert main(["predict", "-i", "scan.nii.gz", "-o", "masks", "-m", "hippocampus"]) == 0
+    mask, image = nib.load("masks/scan.nii.gz"), nib.load("scan.nii.gz")
+    assert mask.shape == image.shape
+    assert np.array_equal(mask.affine, image.affine)
+    assert set(np.unique(mask.dataobj)) <= {0, 1, 2}
+
+
+def test_hippocampus_still_knows_its_cases(real_data, tmp_path):
+    """No judgement, for it learned from them: what reads and prepares images has not changed under its weights."""
+    task = real_data / "Task04_Hippocampus"
+    cases = sorted(file.name for file in (task / "labelsTr").glob("[!.]*.nii.gz"))[:3]
+    (tmp_path / "images").mkdir()
+    for case in cases:
+        (tmp_path / "images" / case).write_bytes((task / "imagesTr" / case).read_bytes())
+    assert main(["predict", "-i", f"{tmp_path}/images", "-o", f"{tmp_path}/masks", "-m", "hippocampus"]) == 0
+    for case in cases:
+        mask, truth = (np.asarray(nib.load(f / case).dataobj) for f in (tmp_path / "masks", task / "labelsTr"))
+        for label in (1, 2):
+            assert dice(mask == label, truth == label) > 0.88, case
