@@ -3,6 +3,7 @@
 import csv
 import io
 import logging
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,8 +90,8 @@ class Monitor:
     def validation(self, row: dict[str, float], scenes: Sequence[Scene]) -> None:
         """Record a validation: ``row`` begins with step, and has "dice" and for each class "dice NAME"."""
         self.history.append(row)
-        self.dice = f"{row['dice']:.4f}"
-        classes = ", ".join(f"{name} {row['dice ' + name]:.4f}" for name in self.class_names)
+        self.dice = readable_dice(row["dice"])
+        classes = ", ".join(f"{name} {readable_dice(row['dice ' + name])}" for name in self.class_names)
         step = int(row["step"])
         log.info("step %d, %.1f min: loss %.3f, Dice %s (%s)", step, row["minutes"], row["loss"], self.dice, classes)
         text = io.StringIO()
@@ -109,6 +110,11 @@ class Monitor:
         """Take the bar off the screen and close the files."""
         self.bar.stop()
         self.board.close()
+
+
+def readable_dice(value: float) -> str:
+    """A Dice to four places; a dash where none is defined, as without held-out cases."""
+    return "-" if math.isnan(value) else f"{value:.4f}"
 
 
 def readable_time(seconds: float) -> str:

@@ -195,6 +195,7 @@ def test_every_kind_of_network_trains_by_the_same_command(cohort, tmp_path, sect
 def test_training_on_all_cases_validates_on_none(cohort, tmp_path):
     train(config(cohort, steps=2, data={"fold": -1}), tmp_path / "run")
     assert weights(tmp_path / "run")
+    assert "Dice - (Ventricle -, " in (tmp_path / "run" / "train.log").read_text()
 
 
 def test_a_loss_that_is_no_number_stops_the_run(cohort, tmp_path):
