@@ -43,6 +43,10 @@ class Guest(UNet):
             logits = logits[0]
         return (logits, {}) if return_maps else logits
 
+    def state_dict(self, *_: Any, **__: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Every weight once: parts of nnU-Net's network are parts of others, too."""
+        return {**dict(self.named_parameters()), **dict(self.named_buffers())}
+
     def presence_tellers(self) -> dict[int, Any]:
         """None."""
         return {}
@@ -106,7 +110,8 @@ def main() -> None:
             subprocess.run(call, check=True)
             rows = list(csv.DictReader((run / "history.csv").open()))
             plan = yaml.safe_load((run / "plan.json").read_text())
-            cells = {round(float(r["minutes"]) / options.minutes * options.validations): r["dice"] for r in rows}
+            parts = [round(float(row["minutes"]) / options.minutes * options.validations) for row in rows]
+            cells = {min(n, options.validations): row["dice"] for n, row in zip(parts, rows, strict=True)}
             dice = [f"{float(cells[i + 1]):.4f}" if i + 1 in cells else "-" for i in range(options.validations)]
             table.add_row(name, *dice, str(int(rows[-1]["step"]) * plan["batch"]))
     notes = [f"Mean foreground Dice of the held-out cases of fold {options.fold}."]
