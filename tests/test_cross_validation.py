@@ -145,7 +145,7 @@ def test_models_of_unfinished_folds_are_left_out(folder, tmp_path, caplog):
     assert "fold1, fold3 not finished: left out" in caplog.text
     for fold in (0, 2):
         (again / f"fold{fold}" / "predicted.json").unlink()
-    with pytest.raises(ModelError, match="fold0, fold1, fold2, fold3 not finished: go on with cross-validate"):
+    with pytest.raises(ModelError, match="fold0, fold1, fold2, fold3 not finished: repeat the same cross-val"):
         load_models([again], torch.device("cpu"))
 
 
