@@ -182,7 +182,7 @@ def test_command_prints_every_mechanism(capsys):
         (["--channels", "0"], "--channels is 0: expected at least 1"),
         (["--only", "gat"], "no attention mechanism is called 'gat' (did you mean gate?)"),
         (["--only", ""], "no attention mechanism is called ''"),
-        (["--only", "se", "--grid", "100000,100000,100000"], "its features take"),
+        (["--only", "se", "--grid", "100000,100000,100000"], "one map of features takes"),
     ],
 )
 def test_wrong_calls(arguments, message, capsys):
