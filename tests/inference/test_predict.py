@@ -1,9 +1,7 @@
 """Prediction of volumes and files with networks whose answer is known."""
 
-import dataclasses
 import itertools
 import json
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -16,12 +14,10 @@ from attention_unet.data.labels import Labels
 from attention_unet.data.plan import Plan
 from attention_unet.data.preprocessing import Preprocessing
 from attention_unet.data.volumes import read_volume
-from attention_unet.errors import ConfigError, DataError, ModelError
-from attention_unet.inference import model as model_module
-from attention_unet.inference.model import Model, find_model, load_model, load_models, save_model
+from attention_unet.errors import ConfigError, DataError
+from attention_unet.inference.model import Model
 from attention_unet.inference.predict_files import claim_output, describe, find_inputs, predict_files
 from attention_unet.inference.predict_volume import average, predict_volume
-from attention_unet.network import AttentionUNet
 from tests.conftest import oblique_affine, save_nifti
 
 CPU = torch.device("cpu")
@@ -239,63 +235,3 @@ def test_inputs(tmp_path):
     for name in ("p_0000", "p_0001"):
         scan(tmp_path, np.eye(4), f"{name}.nii.gz")
     assert find_inputs(tmp_path, 2) == [Case("p", (tmp_path / "p_0000.nii.gz", tmp_path / "p_0001.nii.gz"))]
-
-
-def saved_model(folder):
-    torch.manual_seed(0)
-    plan = plan_of()
-    network = AttentionUNet(**plan.architecture).eval()
-    save_model(folder, network.state_dict(), plan, {})
-    return network, plan
-
-
-def test_model_round_trip(tmp_path):
-    network, plan = saved_model(tmp_path)
-    model = load_model(tmp_path, CPU)
-    x = torch.randn(1, 1, 8, 8, 8)
-    assert torch.equal(model.network(x), network(x))
-    assert model.plan == plan
-
-
-def test_a_model_is_one_file_and_its_description_is_for_people(tmp_path):
-    saved_model(tmp_path)
-    description = json.loads((tmp_path / "model.json").read_text())
-    assert set(description) == {"format", "plan", "sha256", "versions"}
-    (tmp_path / "model.json").unlink()
-    assert load_model(tmp_path / "model.safetensors", CPU).sha256 == description["sha256"]
-
-
-def test_a_shipped_model_is_found_by_its_name_unless_one_lies_there(tmp_path, monkeypatch):
-    saved_model(tmp_path / "run")
-    monkeypatch.setattr(model_module, "SHIPPED", tmp_path / "models")
-    (tmp_path / "models").mkdir()
-    (tmp_path / "run" / "model.safetensors").rename(tmp_path / "models" / "knee.safetensors")
-    monkeypatch.chdir(tmp_path)
-    assert [model.plan for model in load_models(["knee"], CPU)] == [plan_of()]
-    with pytest.raises(ModelError, match=r"hip: holds no model: .* one of the package's models: knee"):
-        load_model("hip", CPU)
-    (tmp_path / "knee").mkdir()
-    assert find_model("knee") == tmp_path / "models" / "knee.safetensors"
-    saved_model(tmp_path / "knee")
-    assert find_model("knee") == Path("knee/model.safetensors")
-
-
-def test_damaged_models_are_refused(tmp_path):
-    with pytest.raises(ModelError, match="holds no model"):
-        load_model(tmp_path, CPU)
-    network, plan = saved_model(tmp_path)
-    weights = tmp_path / "model.safetensors"
-    good = weights.read_bytes()
-    for content, message in (
-        (good[:-1] + bytes([good[-1] ^ 1]), "sha256 differs"),
-        (good[: len(good) // 2], "is no model that a training wrote, or damaged"),
-        (b"", "is no model that a training wrote, or damaged"),
-        (good.replace(b'\\"format\\": 3', b'\\"format\\": 9'), "is of format 9: this version reads 3"),
-    ):
-        weights.write_bytes(content)
-        with pytest.raises(ModelError, match=message):
-            load_model(tmp_path, CPU)
-    other = dataclasses.replace(plan, architecture={**plan.architecture, "channels": [4, 6, 10]})
-    save_model(tmp_path, network.state_dict(), other, {})
-    with pytest.raises(ModelError, match="size mismatch"):
-        load_model(tmp_path, CPU)
