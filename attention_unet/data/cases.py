@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,9 @@ def look_for_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
     return Dataset(root, tuple(cases), names, labels), problems
 
 
-def group_channels(paths: Iterable[Path], channels: int | None = None) -> dict[str, tuple[Path, ...]]:
+def group_channels(
+    paths: Iterable[Path], channels: int | None = None, wanted: Collection[str] = ()
+) -> dict[str, tuple[Path, ...]]:
     """Group image files by case. Suffixes _0000, _0001 ... count as channels only if every file has one and every case
     has the same, from 0; otherwise each file is a case by itself.
 
@@ -116,6 +118,8 @@ def group_channels(paths: Iterable[Path], channels: int | None = None) -> dict[s
         paths: image files.
         channels: the number of channels, if it is known. If there are several and every file has a suffix below it, a
             case that lacks a file is still a case: its missing file is listed, and reading it will fail.
+        wanted: cases that are looked for. If none is found by suffixes but one by the whole name of a file, the digits
+            end the names of cases and are no channels.
 
     Raises:
         DataError: if a case is there twice.
@@ -126,7 +130,8 @@ def group_channels(paths: Iterable[Path], channels: int | None = None) -> dict[s
         match = CHANNEL_SUFFIX.match(stem(path))
         if match:
             by_case[match["case"]].append((int(match["channel"]), path))
-    suffixed = sum(len(group) for group in by_case.values()) == len(paths) > 0
+    digits_end_names = by_case.keys().isdisjoint(wanted) and any(stem(path) in wanted for path in paths)
+    suffixed = sum(len(group) for group in by_case.values()) == len(paths) > 0 and not digits_end_names
     if suffixed and channels and channels > 1 and all(number < channels for g in by_case.values() for number, _ in g):
         return {case: _all_channels(dict(group), case, channels) for case, group in by_case.items()}
     counts = {tuple(sorted(channel for channel, _ in group)) for group in by_case.values()}
@@ -206,9 +211,7 @@ def _listed_cases(root: Path, description: dict[str, Any]) -> list[Case]:
 
 def _paired_cases(images: Path, labels: Path, problems: dict[str, str]) -> list[Case]:
     label_files = {stem(path): path for path in list_volumes(labels)}
-    grouped = group_channels(list_volumes(images))
-    if not set(grouped) & set(label_files):  # the digits end a case's name, not a channel
-        grouped = {stem(path): (path,) for path in list_volumes(images)}
+    grouped = group_channels(list_volumes(images), wanted=label_files)
     for case in sorted(set(grouped) - set(label_files)):
         problems[case] = f"{grouped[case][0]}: has no label: expected {labels / case}.nii.gz or .nii"
     for case in sorted(set(label_files) - set(grouped)):
@@ -261,8 +264,7 @@ def describe_labels(path: Path) -> Labels:
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: labels are not name: integer ({error}): expected that") from error
-    if len(integers) > MOST_CLASSES:
-        raise DataError(f"{path}: has {len(integers)} classes: expected at most {MOST_CLASSES}")
+    _limit_classes(len(integers), path)
     if not integers:
         raise DataError(f"{path}: labels name no class: expected at least one beside the background")
     if len(painted) != len(integers):
@@ -292,7 +294,10 @@ def labels_in_files(files: Mapping[str, Path], problems: dict[str, str]) -> Labe
     found = sorted(values - {0})
     if not found:
         raise DataError("\n".join([*problems.values(), "no label map has a class: expected integers above 0"]))
-    if len(found) > MOST_CLASSES:
-        folder = next(iter(files.values())).parent
-        raise DataError(f"{folder}: holds {len(found)} integers: expected label maps of at most {MOST_CLASSES} classes")
+    _limit_classes(len(found), next(iter(files.values())).parent)
     return Labels({f"label {v}": (v,) for v in found}, tuple(found))
+
+
+def _limit_classes(classes: int, source: Path) -> None:
+    if classes > MOST_CLASSES:
+        raise DataError(f"{source}: has {classes} classes: expected label maps of at most {MOST_CLASSES}")

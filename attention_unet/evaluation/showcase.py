@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from attention_unet.data.cases import group_channels
 from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import attention_path
-from attention_unet.data.volumes import list_volumes, read_labels, read_volume, stem, volumes_by_case
+from attention_unet.data.volumes import list_volumes, read_labels, read_volume, volumes_by_case
 from attention_unet.errors import DataError
 from attention_unet.evaluation.picture import Scene, save_mosaic
 
@@ -29,7 +29,7 @@ def draw_showcase(predictions: Path, references: Path, images: Path, evaluation:
     if not ranked:
         raise DataError(f"{predictions}: holds no prediction of these cases: nothing to draw")
     chosen = dict.fromkeys([ranked[0], ranked[len(ranked) // 2], ranked[-1]])
-    scans = {stem(path): (path,) for path in list_volumes(images)} | group_channels(list_volumes(images))
+    scans = group_channels(list_volumes(images), wanted=dice)
     scenes = []
     for case in chosen:
         if case not in scans:

@@ -83,7 +83,7 @@ def test_four_digits_of_a_case_name_are_no_channel(tmp_path):
 def test_scans_in_place_of_label_maps(tmp_path):
     write(tmp_path / "images", ["a"], VOLUME)
     write(tmp_path / "labels", ["a"], np.arange(1000, dtype=np.int16).reshape(10, 10, 10))
-    with pytest.raises(DataError, match="labels: holds 999 integers: expected label maps of at most 254 classes"):
+    with pytest.raises(DataError, match="labels: has 999 classes: expected label maps of at most 254"):
         find_cases(tmp_path)
 
 
@@ -137,7 +137,7 @@ def test_wrong_descriptions(tmp_path, content, message):
     [
         ({"labels": {"1": "a", "2": "a"}}, "'a' is there twice"),
         ({"labels": {"a": 1, "ignore": 2}}, "'ignore' is there twice, or one to ignore"),
-        ({"labels": {f"c{i}": i for i in range(1, 300)}}, "has 299 classes: expected at most 254"),
+        ({"labels": {f"c{i}": i for i in range(1, 300)}}, "has 299 classes: expected label maps of at most 254"),
         ({"labels": ["a"]}, "labels are not name: integer"),
     ],
 )
