@@ -1,6 +1,5 @@
 """Find the cases of a dataset, whatever its layout: Decathlon, nnU-Net raw, or a plain pair of folders."""
 
-import json
 import os
 import re
 from collections import defaultdict
@@ -9,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from attention_unet.data.description import describe_channels, describe_labels, labels_in_files, read_description
 from attention_unet.data.labels import Labels
-from attention_unet.data.volumes import list_volumes, read_labels, read_volume, stem
+from attention_unet.data.volumes import list_volumes, read_volume, stem
 from attention_unet.errors import ConfigError, DataError
 
-MOST_CLASSES = 254  # the network's targets are bytes
 CHANNEL_SUFFIX = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 
 
@@ -100,7 +97,7 @@ def look_for_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
         labels = describe_labels(root / "dataset.json")
     else:
         labels = labels_in_files({case.id: case.label for case in cases if case.label}, problems)
-    names = _described_channels(root / "dataset.json", description) or _counted_channels(cases, problems)
+    names = (describe_channels(root / "dataset.json") if description else ()) or _counted_channels(cases, problems)
     cases = sorted((case for case in cases if case.id not in problems), key=lambda case: case.id)
     if not cases:
         text = f"{root}: holds no labelled case: expected at least one image with its label"
@@ -169,29 +166,6 @@ def _image_and_label_folders(root: Path) -> tuple[Path, Path] | None:
     return None
 
 
-def read_description(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        DataError: if the file holds none.
-    """
-    try:
-        description = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: is not readable JSON ({error}): repair it") from error
-    if not isinstance(description, dict):
-        raise DataError(f"{path}: holds no JSON object: expected the description of a dataset")
-    return description
-
-
-def _described_channels(path: Path, description: dict[str, Any]) -> tuple[str, ...]:
-    channels = description.get("channel_names") or description.get("modality") or {}
-    try:
-        return tuple(str(channels[key]) for key in sorted(channels, key=int))
-    except (AttributeError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: channels are {channels!r}: expected an object from number to name") from error
-
-
 def _listed_cases(root: Path, description: dict[str, Any]) -> list[Case]:
     if not isinstance(description["training"], list):
         raise DataError(f"{root / 'dataset.json'}: training is {description['training']!r}: expected a list of cases")
@@ -241,63 +215,3 @@ def _counted_channels(cases: Sequence[Case], problems: Mapping[str, str]) -> tup
             except DataError:
                 continue  # told when every image is read
     return ("channel 0",)
-
-
-def describe_labels(path: Path) -> Labels:
-    """Classes of a ``dataset.json``: Decathlon writes {"1": name}, nnU-Net {name: 1} or, for regions, {name: [1, 2]}.
-
-    Raises:
-        DataError: if they are not so written.
-    """
-    description = read_description(path)
-    integers: dict[str, tuple[int, ...]] = {}
-    try:
-        for key, value in description["labels"].items():
-            name, group = (value, key) if str(key).isdigit() else (key, value)
-            if str(name) in integers or str(name) == "ignore":
-                raise DataError(f"{path}: the label {name!r} is there twice, or one to ignore: neither is supported")
-            numbers = tuple(int(n) for n in group) if isinstance(group, list) else (int(group),)
-            if numbers != (0,):
-                integers[str(name)] = numbers
-        painted = tuple(
-            int(n) for n in description.get("regions_class_order", [group[0] for group in integers.values()])
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: labels are not name: integer ({error}): expected that") from error
-    _limit_classes(len(integers), path)
-    if not integers:
-        raise DataError(f"{path}: labels name no class: expected at least one beside the background")
-    if len(painted) != len(integers):
-        raise DataError(f"{path}: {len(integers)} classes, {len(painted)} in regions_class_order: must agree")
-    labels = Labels(integers, painted)
-    if labels.overlapping and "regions_class_order" not in description:
-        raise DataError(f"{path}: classes overlap: expected regions_class_order, the integer of each")
-    return labels
-
-
-def labels_in_files(files: Mapping[str, Path], problems: dict[str, str]) -> Labels:
-    """Classes without a description: the integers that occur in label files.
-
-    Args:
-        files: label file of each case.
-        problems: by case; files that cannot be read are added.
-
-    Raises:
-        DataError: if there are none.
-    """
-    values: set[int] = set()
-    for case, path in files.items():
-        try:
-            values |= {int(v) for v in np.unique(read_labels(path).array)}
-        except DataError as error:
-            problems[case] = str(error)
-    found = sorted(values - {0})
-    if not found:
-        raise DataError("\n".join([*problems.values(), "no label map has a class: expected integers above 0"]))
-    _limit_classes(len(found), next(iter(files.values())).parent)
-    return Labels({f"label {v}": (v,) for v in found}, tuple(found))
-
-
-def _limit_classes(classes: int, source: Path) -> None:
-    if classes > MOST_CLASSES:
-        raise DataError(f"{source}: has {classes} classes: expected label maps of at most {MOST_CLASSES}")

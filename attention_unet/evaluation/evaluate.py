@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.atomic import write_text
-from attention_unet.data.cases import describe_labels, labels_in_files, read_description
+from attention_unet.data.description import describe_labels, labels_in_files, read_description
 from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import DESCRIPTION
 from attention_unet.data.volumes import check_same_grid, read_labels, volumes_by_case

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from attention_unet.data.cases import describe_labels, find_cases, group_channels, locate_dataset
+from attention_unet.data.cases import find_cases, group_channels, locate_dataset
 from attention_unet.errors import ConfigError, DataError
 from tests.conftest import save_nifti
 
@@ -48,17 +48,6 @@ def test_nnunet_raw_with_a_file_a_channel(tmp_path):
     assert dataset.labels.integers == {"zone": (2,)}
 
 
-def test_nnunet_regions_overlap(tmp_path):
-    labels = {"background": 0, "whole": [1, 2], "core": [2]}
-    describe(tmp_path, labels=labels, regions_class_order=[1, 2])
-    found = describe_labels(tmp_path / "dataset.json")
-    assert found.overlapping
-    assert found.painted == (1, 2)
-    describe(tmp_path, labels=labels)
-    with pytest.raises(DataError, match="expected regions_class_order"):
-        describe_labels(tmp_path / "dataset.json")
-
-
 def test_plain_folders_take_their_classes_from_the_files(tmp_path):
     write(tmp_path / "images", ["one", "two"], VOLUME)
     write(tmp_path / "labels", ["one", "two"], LABEL)
@@ -78,13 +67,6 @@ def test_four_digits_of_a_case_name_are_no_channel(tmp_path):
         "a_0001",
     }
     assert set(group_channels(write(tmp_path / "more", ["a_0000", "b_0000"], VOLUME), channels=1)) == {"a", "b"}
-
-
-def test_scans_in_place_of_label_maps(tmp_path):
-    write(tmp_path / "images", ["a"], VOLUME)
-    write(tmp_path / "labels", ["a"], np.arange(1000, dtype=np.int16).reshape(10, 10, 10))
-    with pytest.raises(DataError, match="labels: has 999 classes: expected label maps of at most 254"):
-        find_cases(tmp_path)
 
 
 def test_a_4d_file_of_the_plain_layout_has_its_channels(tmp_path):
@@ -130,29 +112,6 @@ def test_wrong_descriptions(tmp_path, content, message):
     describe(tmp_path / "data", **content)
     with pytest.raises(DataError, match=message):
         find_cases(tmp_path / "data")
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({"labels": {"1": "a", "2": "a"}}, "'a' is there twice"),
-        ({"labels": {"a": 1, "ignore": 2}}, "'ignore' is there twice, or one to ignore"),
-        ({"labels": {f"c{i}": i for i in range(1, 300)}}, "has 299 classes: expected label maps of at most 254"),
-        ({"labels": ["a"]}, "labels are not name: integer"),
-    ],
-)
-def test_wrong_labels(tmp_path, content, message):
-    describe(tmp_path, **content)
-    with pytest.raises(DataError, match=message):
-        describe_labels(tmp_path / "dataset.json")
-
-
-def test_wrong_channels(tmp_path):
-    root = decathlon(tmp_path)
-    content = json.loads((root / "dataset.json").read_text())
-    describe(root, **{**content, "modality": ["T1"]})
-    with pytest.raises(DataError, match=r"channels are \['T1'\]: expected an object"):
-        find_cases(root)
 
 
 def test_cases_listed_twice(tmp_path):

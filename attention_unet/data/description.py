@@ -1,0 +1,103 @@
+"""What the channels and classes of a dataset are: as its ``dataset.json`` tells, or as its files show."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attention_unet.data.labels import Labels
+from attention_unet.data.volumes import read_labels
+from attention_unet.errors import DataError
+
+MOST_CLASSES = 254  # the network's targets are bytes
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        DataError: if the file holds none.
+    """
+    try:
+        description = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: is not readable JSON ({error}): repair it") from error
+    if not isinstance(description, dict):
+        raise DataError(f"{path}: holds no JSON object: expected the description of a dataset")
+    return description
+
+
+def describe_channels(path: Path) -> tuple[str, ...]:
+    """Names of the channels by number; none where a ``dataset.json`` does not tell.
+
+    Raises:
+        DataError: if they are not so written.
+    """
+    description = read_description(path)
+    channels = description.get("channel_names") or description.get("modality") or {}
+    try:
+        return tuple(str(channels[key]) for key in sorted(channels, key=int))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: channels are {channels!r}: expected an object from number to name") from error
+
+
+def describe_labels(path: Path) -> Labels:
+    """Classes of a ``dataset.json``: Decathlon writes {"1": name}, nnU-Net {name: 1} or, for regions, {name: [1, 2]}.
+
+    Raises:
+        DataError: if they are not so written.
+    """
+    description = read_description(path)
+    integers: dict[str, tuple[int, ...]] = {}
+    try:
+        for key, value in description["labels"].items():
+            name, group = (value, key) if str(key).isdigit() else (key, value)
+            if str(name) in integers or str(name) == "ignore":
+                raise DataError(f"{path}: the label {name!r} is there twice, or one to ignore: neither is supported")
+            numbers = tuple(int(n) for n in group) if isinstance(group, list) else (int(group),)
+            if numbers != (0,):
+                integers[str(name)] = numbers
+        painted = tuple(
+            int(n) for n in description.get("regions_class_order", [group[0] for group in integers.values()])
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: labels are not name: integer ({error}): expected that") from error
+    _limit_classes(len(integers), path)
+    if not integers:
+        raise DataError(f"{path}: labels name no class: expected at least one beside the background")
+    if len(painted) != len(integers):
+        raise DataError(f"{path}: {len(integers)} classes, {len(painted)} in regions_class_order: must agree")
+    labels = Labels(integers, painted)
+    if labels.overlapping and "regions_class_order" not in description:
+        raise DataError(f"{path}: classes overlap: expected regions_class_order, the integer of each")
+    return labels
+
+
+def labels_in_files(files: Mapping[str, Path], problems: dict[str, str]) -> Labels:
+    """Classes without a description: the integers that occur in label files.
+
+    Args:
+        files: label file of each case.
+        problems: by case; files that cannot be read are added.
+
+    Raises:
+        DataError: if there are none.
+    """
+    values: set[int] = set()
+    for case, path in files.items():
+        try:
+            values |= {int(v) for v in np.unique(read_labels(path).array)}
+        except DataError as error:
+            problems[case] = str(error)
+    found = sorted(values - {0})
+    if not found:
+        raise DataError("\n".join([*problems.values(), "no label map has a class: expected integers above 0"]))
+    _limit_classes(len(found), next(iter(files.values())).parent)
+    return Labels({f"label {v}": (v,) for v in found}, tuple(found))
+
+
+def _limit_classes(classes: int, source: Path) -> None:
+    if classes > MOST_CLASSES:
+        raise DataError(f"{source}: has {classes} classes: expected label maps of at most {MOST_CLASSES}")
