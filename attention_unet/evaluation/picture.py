@@ -38,15 +38,18 @@ class Scene:
 
 
 def draw_mosaic(scenes: Sequence[Scene], class_names: Sequence[str]) -> Figure:
-    """Draw a row a case: image, reference, prediction, attention. The patient's left is on the right, as in radiology.
+    """Draw a row a case: image, reference, prediction, and attention if there is any.
+
+    The patient's left is on the right, as in radiology.
 
     The slice lies across the axis of the largest voxels, where most is to be seen of all classes. Attention is drawn
     from 0 to 1, or to the next power of 2 if some weights are above 1; the range is in the title.
     """
-    figure = Figure(figsize=(9.2, 2.3 * len(scenes) + 0.5), dpi=110, layout="constrained")
+    columns = 4 if any(scene.attention is not None for scene in scenes) else 3
+    figure = Figure(figsize=(2.3 * columns, 2.3 * len(scenes) + 0.5), dpi=110, layout="constrained")
     palette = colormaps["tab10" if len(class_names) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
     colours = ListedColormap([palette[i % len(palette)] for i in range(max(len(class_names), 1))])
-    axes = figure.subplots(len(scenes), 4, squeeze=False)
+    axes = figure.subplots(len(scenes), columns, squeeze=False)
     highest = highest_weight(scenes)
     for row, scene in zip(axes, scenes, strict=True):
         _draw_row(row, scene, colours, len(class_names), highest)
@@ -101,7 +104,7 @@ def _draw_row(row: Sequence[Axes], scene: Scene, colours: ListedColormap, classe
     shown = slices[0]
     low, high = np.percentile(shown, [0.5, 99.5])
     titles = ["image", "reference", "prediction", "attention"]
-    for i, (axes, title) in enumerate(zip(row, titles, strict=True)):
+    for i, (axes, title) in enumerate(zip(row, titles, strict=False)):
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_title(title, fontsize=9)
