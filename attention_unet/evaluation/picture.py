@@ -54,7 +54,7 @@ def draw_mosaic(scenes: Sequence[Scene], class_names: Sequence[str]) -> Figure:
     for row, scene in zip(axes, scenes, strict=True):
         _draw_row(row, scene, colours, len(class_names), highest)
     handles = [Patch(color=colours(i)) for i in range(len(class_names))]
-    figure.legend(handles, class_names, loc="outside lower center", ncols=min(len(class_names), 5), frameon=False)
+    figure.legend(handles, class_names, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
     return figure
 
 
