@@ -103,8 +103,8 @@ def _draw_row(row: Sequence[Axes], scene: Scene, colours: ListedColormap, classe
     aspect = float(spacing[inside[1]] / spacing[inside[0]])
     shown = slices[0]
     low, high = np.percentile(shown, [0.5, 99.5])
-    titles = ["image", "reference", "prediction", "attention"]
-    for i, (axes, title) in enumerate(zip(row, titles, strict=False)):
+    titles = ["image", "reference", "prediction", "attention"][: len(row)]
+    for i, (axes, title) in enumerate(zip(row, titles, strict=True)):
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_title(title, fontsize=9)
