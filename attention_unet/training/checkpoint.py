@@ -72,7 +72,7 @@ class TrainingState:
     Attributes:
         loop: what the loop remembers.
         elapsed: seconds taken.
-        reserve: seconds that the latest validation took.
+        reserve: seconds kept for the last validation.
         history: rows of history.csv so far.
         learner: what is learned.
     """

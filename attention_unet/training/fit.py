@@ -21,6 +21,7 @@ from attention_unet.training.monitor import Monitor
 from attention_unet.training.validation import mean_dice, validate
 
 SMOOTHING = 0.98  # of the loss and the times that are shown
+RESERVED = 1.2  # times the latest validation: the last may take longer than the one before
 
 
 @dataclass
@@ -78,10 +79,11 @@ def fit(training: Training, loop: LoopState) -> bool:
             if not validate_and_record(training, loop, learning_rate):
                 return False
             saved_at = time.monotonic()
-            budget.reserve = saved_at - began
-            # Validations that fell due during this one are left out, but never the last.
+            budget.reserve = RESERVED * (saved_at - began)
+            # Validations that fell due during this one are left out, but never the last. One that took less than the
+            # one before sets progress back, but is not repeated.
             now, _ = agree(learner.fabric, budget.progress(learner.step), False)
-            due = int(now * config.validations + 1e-9)
+            due = max(int(now * config.validations + 1e-9), loop.validations + 1)
             loop.validations = config.validations if progress >= 1 else min(due, config.validations - 1)
             save(training, loop)
         if learned and progress >= 1:
