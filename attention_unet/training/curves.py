@@ -16,7 +16,7 @@ def draw_curves(histories: Mapping[str, Path], output: Path) -> None:
         histories: ``history.csv`` of each, by the name to show.
         output: PNG to write.
     """
-    figure = Figure(figsize=(9.2, 3.4), dpi=110, layout="constrained")
+    figure = Figure(figsize=(9.8, 3.2), dpi=110, layout="constrained")
     loss, dice = figure.subplots(1, 2)
     for name, path in histories.items():
         with path.open(encoding="utf-8", newline="") as file:
@@ -29,6 +29,6 @@ def draw_curves(histories: Mapping[str, Path], output: Path) -> None:
     for axes in (loss, dice):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    dice.legend(frameon=False)
+    figure.legend(*dice.get_legend_handles_labels(), loc="outside right center", frameon=False)
     with replacing(output) as partial:
         figure.savefig(partial)
