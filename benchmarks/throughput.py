@@ -9,11 +9,9 @@ measured in the same turns: a product of two large matrices in bfloat16.
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from functools import partial
 
 import torch
 from peers import has_nnunet, monai_attention_unet, nnunet_plain
@@ -22,6 +20,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.utils.flop_counter import FlopCounterMode
+from turns import MATRIX, Start, Work, product, take_turns
 
 from attention_unet.config import NetworkConfig
 from attention_unet.devices import precision_of
@@ -31,9 +30,7 @@ from attention_unet.training.losses import SegmentationLoss
 
 CLASSES = 3
 LEVELS = 4
-MATRIX = 4096
 NNUNET_CHANNELS = 32
-PAUSE = 0.1  # seconds, in which the threads of the contender before go to sleep
 
 
 @dataclass(frozen=True)
@@ -41,10 +38,10 @@ class Contender:
     """What takes a turn: a network's training step, or the product of matrices."""
 
     name: str
-    network: str  # "ours", "monai", "nnunet", or "product"
+    network: str  # "ours", "monai" or "nnunet"
     channels: int
     fast: bool  # in bfloat16 where the hardware computes in it
-    peer: int = 0  # place of the one to compare with, among all
+    peer: int  # place of the one to compare with, among all
 
 
 @dataclass(frozen=True)
@@ -88,49 +85,12 @@ def training_step(contender: Contender, setting: Setting) -> Callable[[], None]:
     return step
 
 
-def product() -> Callable[[], None]:
-    """The product of two matrices in bfloat16."""
-    a, b = (torch.randn(MATRIX, MATRIX, dtype=torch.bfloat16) for _ in range(2))
-
-    def multiply() -> None:
-        a @ b
-
-    return multiply
-
-
-def take_turns(contender: Contender, setting: Setting, orders: Connection) -> None:
-    """In a process of its own: first tell the operations of a turn, then its seconds, for every order."""
-    torch.set_num_threads(setting.threads)
-    torch.manual_seed(0)
-    turn = product() if contender.network == "product" else training_step(contender, setting)
+def start(contender: Contender, setting: Setting) -> tuple[int, Work]:
+    """Operations of a step of training, and the step."""
+    step = training_step(contender, setting)
     with FlopCounterMode(display=False) as counter:
-        turn()
-    turn()
-    orders.send(counter.get_total_flops())
-    while orders.recv():
-        began = time.perf_counter()
-        turn()
-        orders.send(time.perf_counter() - began)
-
-
-def measure(contenders: list[Contender], setting: Setting, turns: int) -> tuple[list[int], list[list[float]]]:
-    """Operations of a turn, and the seconds of every turn, of each contender."""
-    context = get_context("spawn")
-    ends = []
-    for contender in contenders:
-        here, there = context.Pipe()
-        context.Process(target=take_turns, args=(contender, setting, there), daemon=True).start()
-        ends.append(here)
-    operations = [end.recv() for end in ends]
-    seconds: list[list[float]] = [[] for _ in ends]
-    for _ in range(turns):
-        for end, taken in zip(ends, seconds, strict=True):
-            time.sleep(PAUSE)
-            end.send(True)
-            taken.append(end.recv())
-    for end in ends:
-        end.send(False)
-    return operations, seconds
+        step()
+    return counter.get_total_flops(), step
 
 
 def main() -> None:
@@ -147,26 +107,26 @@ def main() -> None:
         around(README, "throughput")
     setting = Setting(tuple(options.patch), options.batch, options.threads)
     contenders = [
-        Contender("product of matrices", "product", 0, True),
-        Contender("MONAI AttentionUnet, as it comes", "monai", options.base_channels, False, peer=1),
-        Contender("MONAI AttentionUnet, bfloat16", "monai", options.base_channels, True, peer=1),
-        Contender("ours, gate on skips", "ours", options.base_channels, True, peer=1),
+        Contender("MONAI AttentionUnet, as it comes", "monai", options.base_channels, False, peer=0),
+        Contender("MONAI AttentionUnet, bfloat16", "monai", options.base_channels, True, peer=0),
+        Contender("ours, gate on skips", "ours", options.base_channels, True, peer=0),
     ]
     if has_nnunet():
         contenders += [
-            Contender("nnU-Net's network, as on a CPU", "nnunet", NNUNET_CHANNELS, False, peer=4),
-            Contender("ours, gate on skips", "ours", NNUNET_CHANNELS, True, peer=4),
+            Contender("nnU-Net's network, as on a CPU", "nnunet", NNUNET_CHANNELS, False, peer=3),
+            Contender("ours, gate on skips", "ours", NNUNET_CHANNELS, True, peer=3),
         ]
-    operations, seconds = measure(contenders, setting, options.turns)
+    starts: list[Start] = [product, *(partial(start, contender, setting) for contender in contenders)]
+    (full_operations, *operations), (full, *seconds) = take_turns(starts, setting.threads, options.turns)
 
     table = Table()
     for heading in ("network", "channels", "ms a patch", "lowest to highest", "times as fast", "of product's rate"):
         table.add_column(heading, justify="left" if heading == "network" else "right")
-    best = operations[0] / statistics.median(seconds[0])
-    for contender, count, taken in list(zip(contenders, operations, seconds, strict=True))[1:]:
+    best = full_operations / statistics.median(full)
+    for contender, count, taken in zip(contenders, operations, seconds, strict=True):
         ratio = statistics.median(theirs / own for own, theirs in zip(taken, seconds[contender.peer], strict=True))
         share = statistics.median(
-            count / own / (operations[0] / full) for own, full in zip(taken, seconds[0], strict=True)
+            count / own / (full_operations / at_most) for own, at_most in zip(taken, full, strict=True)
         )
         each = [1e3 * second / setting.batch for second in taken]
         table.add_row(

@@ -1,0 +1,59 @@
+"""Contenders take turns, each in a process of its own, so that a machine whose speed drifts treats all alike."""
+
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+
+PAUSE = 0.1  # seconds, in which the threads of the contender before go to sleep
+MATRIX = 4096
+
+Work = Callable[[], object]
+Start = Callable[[], tuple[Any, Work]]  # makes ready; tells what is to be known, and what to do in a turn
+
+
+def take_turns(starts: Sequence[Start], threads: int, turns: int) -> tuple[list[Any], list[list[float]]]:
+    """What each contender tells at its start, and the seconds of every turn of each.
+
+    Args:
+        starts: of the contenders; functions at the top of a module, perhaps with arguments bound by ``partial``.
+        threads: of each.
+        turns: of each.
+    """
+    context = get_context("spawn")
+    ends = []
+    for start in starts:
+        here, there = context.Pipe()
+        context.Process(target=_contend, args=(start, threads, there), daemon=True).start()
+        ends.append(here)
+    told = [end.recv() for end in ends]
+    seconds: list[list[float]] = [[] for _ in ends]
+    for _ in range(turns):
+        for end, taken in zip(ends, seconds, strict=True):
+            time.sleep(PAUSE)
+            end.send(True)
+            taken.append(end.recv())
+    for end in ends:
+        end.send(False)
+    return told, seconds
+
+
+def product() -> tuple[int, Work]:
+    """What the processor can do at most: the product of two large matrices in bfloat16, and its operations."""
+    a, b = (torch.randn(MATRIX, MATRIX, dtype=torch.bfloat16) for _ in range(2))
+    return 2 * MATRIX**3, lambda: a @ b
+
+
+def _contend(start: Start, threads: int, orders: Connection) -> None:
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    told, work = start()
+    work()  # the first turn is slower
+    orders.send(told)
+    while orders.recv():
+        began = time.perf_counter()
+        work()
+        orders.send(time.perf_counter() - began)
