@@ -18,14 +18,16 @@ from attention_unet.config import Config
 from attention_unet.data.cases import Case, Dataset, find_cases, locate_dataset
 from attention_unet.data.fingerprint import take_fingerprint
 from attention_unet.data.plan import Plan, make_plan, settle
-from attention_unet.data.predictions import DESCRIPTION, PREDICTED, how_predicted, prediction_path
+from attention_unet.data.predictions import PREDICTED, how_predicted, prediction_path
 from attention_unet.data.splits import Split, read_split, split_cases
 from attention_unet.devices import choose_device, devices_and_nodes, precision_of, this_machine
 from attention_unet.errors import ConfigError
 from attention_unet.evaluation.evaluate import evaluate_folder
 from attention_unet.evaluation.summary import Row, from_csv, print_table
 from attention_unet.inference.model import load_model
-from attention_unet.inference.predict_files import describe, forget, predict_files
+from attention_unet.inference.output_folder import describe, forget, note
+from attention_unet.inference.predict_files import predict_files
+from attention_unet.inference.predict_volume import Settings
 from attention_unet.progress import counting
 from attention_unet.training.checkpoint import STATE
 from attention_unet.training.curves import draw_curves
@@ -137,17 +139,9 @@ def _predict(
     left = [case for case in cases if not (same and prediction_path(output, case.id).exists())]
     forget(left, output)
     write_text(run / PREDICTED, json.dumps({**told, "complete": False}) + "\n")
+    settings = Settings(precision_of(config.training.precision, model.device), OVERLAP, mirrored)
     with counting(progress, "predicting", len(left)) as count:
-        failed = predict_files(
-            left,
-            output,
-            [model],
-            precision=precision_of(config.training.precision, model.device),
-            overlap=OVERLAP,
-            mirrored=mirrored,
-            attention=False,
-            done=count,
-        )
+        failed = predict_files(left, output, [model], settings, count)
     write_text(run / PREDICTED, json.dumps({**told, "complete": True}) + "\n")
     return failed
 
@@ -155,8 +149,7 @@ def _predict(
 def _describe_all(folder: Path, folds: Sequence[int], dataset: Dataset, mirrored: bool) -> None:
     """Write beside the predictions of all folds how they were made."""
     shas = [how_predicted(folder / f"fold{fold}")["model_sha256"] for fold in folds]
-    description = describe(dataset.labels, shas, OVERLAP, mirrored)
-    write_text(folder / "predictions" / DESCRIPTION, json.dumps(description, indent=2) + "\n")
+    note(folder / "predictions", describe(dataset.labels, shas, Settings(overlap=OVERLAP, mirrored=mirrored)))
 
 
 def tabulate_folds(rows: Sequence[Row], folds: Mapping[int, Sequence[str]]) -> Table:

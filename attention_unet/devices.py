@@ -10,6 +10,7 @@ import torch
 
 from attention_unet.config import TrainingConfig
 from attention_unet.errors import ConfigError
+from attention_unet.memory import machine_memory
 
 if TYPE_CHECKING:  # predicting does without it
     from lightning_fabric import Fabric
@@ -43,16 +44,12 @@ def this_machine(config: TrainingConfig) -> Machine:
         ConfigError: if a device asked for by name is not there.
     """
     device = choose_device(config.accelerator)
-    if device.type == "cuda":
-        memory = torch.cuda.get_device_properties(device).total_memory
-    elif hasattr(os, "sysconf"):
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    else:
-        memory = 8 * 2**30  # Windows tells by other means; a common size
     fast = precision_of(config.precision, device) == torch.bfloat16
     devices, nodes = devices_and_nodes(config)
-    if device.type != "cuda":
-        memory //= devices  # they share it
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+    else:
+        memory = machine_memory() // devices  # they share it
     return Machine(device.type, memory, torch.get_num_threads(), fast, devices * nodes)
 
 

@@ -1,88 +1,194 @@
-"""From one grid to another, by the affines alone: exact where voxels coincide, linear where they do not."""
+"""From a scan's grid to the network's and back again.
 
+The network's grid has the axes of the scan in the order and direction nearest to RAS+ and voxels of a size of its own;
+it is cut to a box. So the two differ axis by axis: where their voxels coincide values are copied bit for bit, elsewhere
+they are interpolated linearly.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import nibabel as nib
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
-EXACT = 1e-3  # voxels; below it two grids are taken to coincide
-PLANES_AT_ONCE = 32
+EXACT = 1e-3  # voxels over a whole axis; below it two grids are taken to coincide
+DIGITS = 6  # of positions and of the ratio of two spacings, which differs beyond by the order that a scan is stored in
+Grid = tuple[int, int, int]
 
 
-def regrid(
-    values: Tensor,
-    affine: NDArray[np.float64],
-    to_affine: NDArray[np.float64],
-    to_grid: tuple[int, int, int],
-    outside: Tensor,
-) -> Tensor:
-    """Values on another grid.
+@dataclass(frozen=True)
+class Placement:
+    """How a network's grid lies in the scan.
+
+    Attributes:
+        order: the scan's axis along each RAS+ axis.
+        flipped: whether that runs against it.
+        scan: voxels of the scan along RAS+ axes.
+        step: from one voxel of the network's grid to the next, in voxels of the scan, along RAS+ axes.
+        start: voxels of the network's grid before its box.
+        grid: voxels of the box.
+    """
+
+    order: tuple[int, int, int]
+    flipped: tuple[bool, bool, bool]
+    scan: Grid
+    step: tuple[float, float, float]
+    start: Grid
+    grid: Grid
+
+    def orient(self, values: NDArray[Any]) -> NDArray[Any]:
+        """View (..., I, J, K) of the scan along RAS+ axes."""
+        return self._flip(values.transpose(*range(values.ndim - 3), *(axis - 3 for axis in self.order)))
+
+    def as_stored(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Inverse of ``orient``."""
+        back = (self.order.index(axis) - 3 for axis in range(3))
+        stored: NDArray[Any] = self._flip(values).transpose(*range(values.ndim - 3), *back)
+        return stored
+
+    def _flip(self, values: NDArray[Any]) -> NDArray[Any]:
+        return np.flip(values, tuple(axis - 3 for axis in range(3) if self.flipped[axis]))
+
+    def cut(self, bounds: Sequence[tuple[int, int]]) -> "Placement":
+        """Of a smaller box, between (start, stop) of this one along each axis."""
+        first, stop = zip(*bounds, strict=True)
+        start = tuple(s + f for s, f in zip(self.start, first, strict=True))
+        return replace(self, start=start, grid=tuple(b - a for a, b in zip(first, stop, strict=True)))
+
+    def affine(self, scan: NDArray[np.float64]) -> NDArray[np.float64]:
+        """4 x 4, from voxels of the network's grid to millimetres, given that of the scan."""
+        local = np.zeros((4, 4))
+        local[3, 3] = 1.0
+        for axis, source in enumerate(self.order):
+            sign = -1 if self.flipped[axis] else 1
+            local[source, axis] = sign * self.step[axis]
+            first = self.start[axis] * self.step[axis]
+            local[source, 3] = self.scan[axis] - 1 - first if self.flipped[axis] else first
+        result: NDArray[np.float64] = scan @ local
+        return result
+
+
+def place(affine: NDArray[np.float64], grid: Grid, spacing_mm: Sequence[float]) -> Placement:
+    """A grid over all of a scan whose first voxel lies on the scan's and whose last within half a voxel of its last.
 
     Args:
-        values: (K, I, J, K) float32 on the grid of ``affine``.
-        affine: 4 x 4, from voxels of the values' grid to millimetres.
-        to_affine: 4 x 4, of the wanted grid.
-        to_grid: voxels of the wanted grid.
-        outside: (K,), the values of voxels that lie beyond the first grid.
-
-    Returns:
-        (K, *to_grid) float32.
+        affine: of the scan.
+        grid: of the scan, (I, J, K).
+        spacing_mm: of the network's grid along RAS+ axes.
     """
-    mapping = np.linalg.inv(affine) @ to_affine  # from voxels of the wanted grid to voxels of the values' grid
-    whole = np.round(mapping)
-    edges = np.array(to_grid)
-    drift = np.abs(mapping - whole) @ np.append(edges, 1)
-    if drift[:3].max() < EXACT and (np.abs(whole[:3, :3]).sum(axis=0) == 1).all():
-        return _copy(values, whole.astype(int), to_grid, outside)
-    return _interpolate(values, mapping, to_grid, outside)
+    oriented = nib.io_orientation(affine)
+    order = tuple(int(axis) for axis in oriented[:, 0].argsort())
+    own_mm = np.linalg.norm(affine[:3, :3], axis=0)
+    steps, edges = [], []
+    for axis, source in enumerate(order):
+        step = round(float(spacing_mm[axis] / own_mm[source]), DIGITS)
+        if abs(step - 1) * grid[source] < EXACT:
+            step = 1.0
+        steps.append(step)
+        edges.append(round((grid[source] - 1) / step + 1))
+    i, j, k = order
+    return Placement(
+        order=(i, j, k),
+        flipped=tuple(bool(oriented[axis, 1] < 0) for axis in order),  # type: ignore[arg-type]
+        scan=(grid[i], grid[j], grid[k]),
+        step=(steps[0], steps[1], steps[2]),
+        start=(0, 0, 0),
+        grid=(edges[0], edges[1], edges[2]),
+    )
 
 
-def _copy(values: Tensor, mapping: NDArray[np.int64], to_grid: tuple[int, int, int], outside: Tensor) -> Tensor:
-    """The grids differ by order, direction and bounds of their axes only."""
-    source_axis = [int(np.abs(mapping[:3, axis]).argmax()) for axis in range(3)]
-    result = outside.view(-1, 1, 1, 1).expand(-1, *to_grid).clone()
-    read: list[slice] = [slice(None)] * 3
-    write: list[slice] = [slice(None)] * 3
-    flipped = []
-    for axis, source in enumerate(source_axis):
-        sign, offset, n = int(mapping[source, axis]), int(mapping[source, 3]), values.shape[1 + source]
-        # wanted voxel v reads voxel sign * v + offset, if that lies within 0 and n
-        low, high = (-offset, n - offset) if sign > 0 else (offset - n + 1, offset + 1)
-        low, high = max(low, 0), min(high, to_grid[axis])
-        if low >= high:
-            return result
-        first, last = sorted((sign * low + offset, sign * (high - 1) + offset))
-        read[source], write[axis] = slice(first, last + 1), slice(low, high)
-        if sign < 0:
-            flipped.append(1 + axis)
-    part = values[:, read[0], read[1], read[2]].permute(0, *(1 + source for source in source_axis))
-    result[:, write[0], write[1], write[2]] = part.flip(flipped)
+def on_grid(values: NDArray[Any], placement: Placement, planes: int = 32) -> Tensor:
+    """Values (C, I, J, K) of a scan on the network's grid, (C, *grid) float32, made a few planes at a time."""
+    oriented = placement.orient(values)
+    positions = [
+        (torch.arange(n, dtype=torch.float64) + start) * step
+        for n, start, step in zip(placement.grid, placement.start, placement.step, strict=True)
+    ]
+    result = torch.empty((len(values), *placement.grid))
+    for first in range(0, placement.grid[0], planes):
+        wanted = positions[0][first : first + planes]
+        begin = min(int(wanted[0]), placement.scan[0] - 1)
+        needed = np.ascontiguousarray(oriented[:, begin : int(wanted[-1]) + 2])
+        result[:, first : first + planes] = _sample(torch.from_numpy(needed), [wanted - begin, *positions[1:]])
     return result
 
 
-def _interpolate(
-    values: Tensor, mapping: NDArray[np.float64], to_grid: tuple[int, int, int], outside: Tensor
-) -> Tensor:
-    """Linear, a slab of planes at a time. A voxel is outside if its centre is in no voxel of the first grid."""
-    n = torch.tensor(values.shape[1:], dtype=torch.float64)
-    matrix = torch.from_numpy(mapping)
-    result = torch.empty((len(values), *to_grid))
-    in_plane = torch.meshgrid(*(torch.arange(edge, dtype=torch.float64) for edge in to_grid[1:]), indexing="ij")
-    for first in range(0, to_grid[0], PLANES_AT_ONCE):
-        planes = torch.arange(first, min(first + PLANES_AT_ONCE, to_grid[0]), dtype=torch.float64)
-        position = matrix[:3, 3] + planes[:, None, None, None] * matrix[:3, 0]
-        for axis, index in enumerate(in_plane, start=1):
-            position = position + index[None, ..., None] * matrix[:3, axis]
-        inside = ((position > -0.5) & (position < n - 0.5)).all(dim=-1)
-        # grid_sample counts edges of voxels from -1 to 1 and names axes from the last to the first
-        sample = (2 * position + 1) / n - 1
-        slab = F.grid_sample(
-            values[None].float(),
-            sample.flip(-1)[None].float(),
-            mode="bilinear",
-            padding_mode="border",
-            align_corners=False,
-        )[0]
-        result[:, first : first + len(planes)] = torch.where(inside, slab, outside.view(-1, 1, 1, 1))
-    return result
+def on_scan(finished: Iterable[Tensor], placement: Placement, outside: Tensor, planes: int = 32) -> Iterator[Tensor]:
+    """Values on the grid of the scan, a few planes at a time, as soon as those of the network's grid are there.
+
+    Args:
+        finished: planes (C, p, *grid[1:]) float32 of the network's grid, in order along its first axis.
+        placement: of the grid.
+        outside: (C,), values of voxels of the scan that lie beyond the box.
+        planes: of the scan, at a time.
+
+    Yields:
+        (C, ``planes`` or what is left, *scan[1:]) float32, along RAS+ axes.
+    """
+    covered = [_covered(placement, axis) for axis in range(3)]
+    positions = [
+        torch.arange(inside.start, inside.stop, dtype=torch.float64) / step - start
+        for inside, step, start in zip(covered, placement.step, placement.start, strict=True)
+    ]
+    arriving = _Arriving(finished, torch.empty((len(outside), 0, *placement.grid[1:])))
+    for first in range(0, placement.scan[0], planes):
+        last = min(first + planes, placement.scan[0])
+        slab = outside.view(-1, 1, 1, 1).expand(-1, last - first, *placement.scan[1:]).clone()
+        low, high = max(first, covered[0].start), min(last, covered[0].stop)
+        if low < high:
+            wanted = positions[0][low - covered[0].start : high - covered[0].start]
+            begin = max(int(wanted[0].floor()), 0)
+            needed = arriving.between(begin, min(int(wanted[-1].floor()) + 2, placement.grid[0]))
+            values = _sample(needed, [wanted - begin, *positions[1:]])
+            slab[:, low - first : high - first, covered[1], covered[2]] = values
+        yield slab
+
+
+class _Arriving:
+    """Planes that come one after another, of which only those still needed are held."""
+
+    def __init__(self, source: Iterable[Tensor], none: Tensor) -> None:
+        self.source, self.held, self.first = iter(source), none, 0
+
+    def between(self, first: int, stop: int) -> Tensor:
+        """Planes from ``first``, never less than at the call before, to ``stop``."""
+        while self.first + self.held.shape[1] < stop:
+            passed = max(first - self.first, 0)
+            self.first += min(passed, self.held.shape[1])
+            self.held = torch.cat([self.held[:, passed:], next(self.source)], dim=1)
+        return self.held[:, first - self.first : stop - self.first]
+
+
+def _covered(placement: Placement, axis: int) -> slice:
+    """Voxels of the scan whose centres lie in voxels of the box."""
+    start, n, step = placement.start[axis], placement.grid[axis], placement.step[axis]
+    low, high = (start - 0.5 - EXACT) * step, (start + n - 0.5 + EXACT) * step
+    return slice(max(math.ceil(low), 0), min(math.floor(high) + 1, placement.scan[axis]))
+
+
+def _sample(values: Tensor, positions: Sequence[Tensor]) -> Tensor:
+    """Values (C, *S) at positions along each axis, float32; beyond the first and the last voxel, theirs."""
+    shrinking_first = sorted(range(3), key=lambda axis: len(positions[axis]) / values.shape[1 + axis])
+    for axis in shrinking_first:
+        values = _sample_axis(values, 1 + axis, positions[axis])
+    return values.float()
+
+
+def _sample_axis(values: Tensor, axis: int, positions: Tensor) -> Tensor:
+    last = values.shape[axis] - 1
+    positions = positions.round(decimals=DIGITS)  # so that a voxel that another lies on is not mixed with a third
+    below = positions.floor().clamp(0, last)
+    share = (positions - below).clamp(0, 1)
+    first = int(below[0]) if len(below) else 0
+    if torch.equal(positions, torch.arange(first, first + len(positions), dtype=positions.dtype)):
+        return values.narrow(axis, first, len(positions))
+    index = below.long()
+    near, far = (values.index_select(axis, i).float() for i in (index, (index + 1).clamp(max=last)))
+    shape = [1] * values.ndim
+    shape[axis] = -1
+    return torch.lerp(near, far, share.float().view(shape))

@@ -1,12 +1,15 @@
 """How the process keeps its memory, and how much of it."""
 
 import ctypes
+import functools
+import os
 import sys
 from pathlib import Path
 
 import torch
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+COMMON = 8 * 2**30  # bytes; where the system does not tell
 LARGEST_KEPT = 32 * 2**20  # bytes; the most that glibc takes
 
 
@@ -24,6 +27,15 @@ def reuse_freed_memory() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+@functools.cache
+def machine_memory() -> int:
+    """Bytes of main memory that this process may use: the machine's, or those of its container if they are fewer."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else COMMON
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text(encoding="utf-8").strip() if limit.exists() else "max"
+    return min(whole, int(text)) if text.isdecimal() else whole
 
 
 def peak_memory(device: torch.device) -> int | None:

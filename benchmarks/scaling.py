@@ -23,7 +23,8 @@ from attention_unet.data.patches import PatchDataset, ShareOfNumbers, load_patch
 from attention_unet.data.plan import make_plan
 from attention_unet.data.preprocessing import read_channels
 from attention_unet.devices import make_fabric, precision_of, this_machine
-from attention_unet.inference.predict_volume import predict_volume
+from attention_unet.inference.model import Model
+from attention_unet.inference.predict_volume import Settings, predict_volume
 from attention_unet.memory import reuse_freed_memory
 from attention_unet.training.learner import Learner, build_network
 
@@ -69,7 +70,7 @@ def main() -> None:
         precision = precision_of("auto", fabric.device)
         volume = read_channels(cases[0])
         began = time.perf_counter()
-        predict_volume(learner.averaged, plan, volume, device=fabric.device, precision=precision, overlap=0.5)
+        predict_volume([Model(learner.averaged, plan, fabric.device)], volume, Settings(precision))
         predicting = time.perf_counter() - began
 
     table = Table()

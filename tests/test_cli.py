@@ -1,5 +1,6 @@
 """The commands a user types, from a folder of scans to a table, on phantoms."""
 
+import hashlib
 import json
 import logging
 import shlex
@@ -7,6 +8,7 @@ import shlex
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from attention_unet.cli import main
 from attention_unet.cli.commands import _name_of
@@ -50,6 +52,41 @@ def test_the_main_job(cohort, run, tmp_path, capsys):
         weights = nib.load(predictions / "attention" / scan.name.replace(".nii.gz", "_level1.nii.gz"))
         assert weights.shape == before.shape
         assert 0 <= weights.get_fdata().min() <= weights.get_fdata().max() <= 1
+
+
+def test_everything_that_can_be_told_of_a_scan(cohort, run, tmp_path, capsys):
+    """A MetaImage in, a MetaImage out, all that is asked for on the same grid; told as it was made."""
+    scan = sitk.ReadImage(str(sorted((cohort / "imagesTs").iterdir())[0]))
+    (tmp_path / "in").mkdir()
+    sitk.WriteImage(scan, str(tmp_path / "in" / "one.mha"))
+    call = ["predict", "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(run), "-m", str(run)]
+    wanted = ["--probabilities", "--uncertainty", "--keep-largest", "--own-format"]
+    assert main([*call, *wanted]) == 0
+    assert "keeping the largest piece of: " in capsys.readouterr().err
+    mask = sitk.ReadImage(str(tmp_path / "out" / "one.mha"))
+    np.testing.assert_allclose(mask.GetDirection(), scan.GetDirection(), atol=1e-6)
+    np.testing.assert_allclose(mask.GetOrigin(), scan.GetOrigin(), atol=1e-4)
+    probabilities = nib.load(tmp_path / "out" / "probabilities" / "one.nii.gz").get_fdata()
+    assert probabilities.shape == (*scan.GetSize(), 4)
+    np.testing.assert_allclose(probabilities.sum(axis=-1), 1, atol=1e-5)
+    likeliest = probabilities.argmax(axis=-1)
+    assert (likeliest == sitk.GetArrayFromImage(mask).T).mean() > 0.98  # but for smaller pieces, if they were taken
+    entropy = nib.load(tmp_path / "out" / "uncertainty" / "one_entropy.nii.gz").get_fdata()
+    of_them = -(probabilities * np.log(np.maximum(probabilities, 1e-30))).sum(axis=-1) / np.log(4)
+    np.testing.assert_allclose(entropy, of_them, atol=1e-5)
+    disagreement = nib.load(tmp_path / "out" / "uncertainty" / "one_disagreement.nii.gz").get_fdata()
+    assert disagreement.max() < 1e-5  # of a model with itself
+    told = json.loads((tmp_path / "out" / "run.json").read_text())
+    content = (tmp_path / "in" / "one.mha").read_bytes()
+    assert told["cases"]["one"]["sha256"]["one.mha"] == hashlib.sha256(content).hexdigest()
+    assert told["device"] == "cpu"
+    assert told["peak_memory_bytes"] > 2**20
+    assert (tmp_path / "out" / "preview" / "one.png").is_file()
+    capsys.readouterr()
+    assert main([*call, "--attention-maps", "--keep-largest", "--resume"]) == 2
+    assert "its predictions were made without attention: add --overwrite" in capsys.readouterr().err
+    assert main([*call, "--keep-largest", "--resume"]) == 0
+    assert "0 predicted" in capsys.readouterr().err
 
 
 def test_other_libraries_are_heard_when_they_warn(tmp_path, capsys):

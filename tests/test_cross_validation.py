@@ -85,10 +85,10 @@ def test_a_case_that_fails_scores_nothing_and_is_named(folder, cohort, tmp_path,
     (again / "predictions" / f"{case}.nii.gz").unlink()
     original = predict_module.predict_volume
 
-    def failing(network, plan, volume, **rest):
+    def failing(models, volume, settings, done):
         if volume.path.name.startswith(case):
             raise RuntimeError("no memory left")
-        return original(network, plan, volume, **rest)
+        return original(models, volume, settings, done)
 
     monkeypatch.setattr(predict_module, "predict_volume", failing)
     call = ["cross-validate", "--data.root", str(cohort), "--run", str(again), *SMALL, "--only", "1"]

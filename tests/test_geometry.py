@@ -6,49 +6,99 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from attention_unet.geometry import regrid
+from attention_unet.geometry import on_grid, on_scan, place
 from tests.conftest import oblique_affine
 
 ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
+SPACING = (0.9, 1.3, 2.5)
 OUTSIDE = torch.tensor([7.0, -7.0])
+
+
+def in_parts(values, sizes=(1, 2, 3)):
+    """Planes as they might arrive."""
+    first, sizes = 0, itertools.cycle(sizes)
+    while first < values.shape[1]:
+        last = first + next(sizes)
+        yield values[:, first:last]
+        first = last
+
+
+def back(values, placement, outside=OUTSIDE, planes=4):
+    slabs = list(on_scan(in_parts(values), placement, outside, planes))
+    return placement.as_stored(torch.cat(slabs, dim=1).numpy())
+
+
+def positions_mm(grid, affine):
+    voxels = np.stack(np.meshgrid(*(np.arange(n) for n in grid), indexing="ij"), axis=-1)
+    return voxels @ affine[:3, :3].T + affine[:3, 3]
+
+
+def interpolated(values, affine, positions):
+    """SciPy's word on values (I, J, K) at positions in mm."""
+    voxels = (positions - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
+    return map_coordinates(values.astype(np.float64), np.moveaxis(voxels, -1, 0), order=1, mode="nearest")
 
 
 @pytest.mark.parametrize(("axes", "signs"), ORIENTATIONS, ids=str)
 def test_exact_in_all_48_orientations(axes, signs):
-    """Reorient with nibabel, cut a box out, then put it back: every voxel inside returns bit for bit."""
-    affine = oblique_affine(axes=axes, signs=signs)
+    """The grid of the same voxel size is nibabel's canonical image; a box of it comes back bit for bit."""
+    affine = oblique_affine(SPACING, axes=axes, signs=signs)
     original = np.random.RandomState(0).normal(size=(5, 6, 7)).astype(np.float32)
     canonical = nib.as_closest_canonical(nib.Nifti1Image(original, affine))
-    box = canonical.slicer[1:4, 0:5, 2:5]
-    values = torch.from_numpy(np.stack([np.asarray(box.dataobj)] * 2))
-    back = regrid(values, box.affine, affine, original.shape, OUTSIDE)
-    inside = regrid(torch.ones(1, *values.shape[1:]), box.affine, affine, original.shape, torch.zeros(1))[0] > 0
-    assert int(inside.sum()) == 3 * 5 * 3
-    assert torch.equal(back[0][inside], torch.from_numpy(original)[inside])
-    assert (back[0][~inside] == 7).all()
-    assert (back[1][~inside] == -7).all()
+    placement = place(affine, original.shape, SPACING)
+    on_it = on_grid(np.stack([original, original]), placement, planes=2)
+    np.testing.assert_array_equal(on_it[1], np.asarray(canonical.dataobj))
+    np.testing.assert_allclose(placement.affine(affine), canonical.affine, atol=1e-6)
+    box = placement.cut([(1, 4), (0, 5), (2, 5)])
+    np.testing.assert_allclose(box.affine(affine), canonical.slicer[1:4, 0:5, 2:5].affine, atol=1e-6)
+    found = back(on_it[:, 1:4, 0:5, 2:5], box)
+    expected = np.stack([np.full(original.shape, value, dtype=np.float32) for value in (7, -7)])
+    inside = (..., slice(1, 4), slice(0, 5), slice(2, 5))
+    box.orient(expected)[inside] = box.orient(np.stack([original, original]))[inside]
+    np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("spacing", [(1.2, 1.2, 1.2), (0.5, 3.1, 1.0), (0.9, 1.0, 9.0), (40.0, 1.3, 2.5)], ids=str)
 @pytest.mark.parametrize(("axes", "signs"), ORIENTATIONS[::7], ids=str)
-def test_linear_between_grids_as_scipy_does_it(axes, signs):
-    affine, other = (
-        oblique_affine((1.0, 1.2, 2.0), 5.0),
-        oblique_affine((0.8, 1.1, 1.5), -8.0, axes, signs, (-22, 6, 2)),
-    )
-    other[:3, 3] += affine[:3] @ [4, 3.5, 3, 1] - other[:3] @ [17, 4.5, 5.5, 1]  # about the same middle
-    values = np.random.RandomState(1).normal(size=(9, 8, 7)).astype(np.float32)
-    found = regrid(torch.from_numpy(values)[None], affine, other, (35, 10, 12), torch.tensor([50.0]))[0].numpy()
-    voxels = np.stack(np.meshgrid(*(np.arange(n) for n in found.shape), indexing="ij"), axis=-1)
-    mapping = np.linalg.inv(affine) @ other
-    position = voxels @ mapping[:3, :3].T + mapping[:3, 3]
-    expected = map_coordinates(values, np.moveaxis(position, -1, 0), order=1, mode="nearest")
-    inside = ((position > -0.5) & (position < np.array(values.shape) - 0.5)).all(axis=-1)
-    assert inside.sum() > 20
-    np.testing.assert_allclose(found[inside], expected[inside], atol=2e-4)
+def test_linear_between_voxels_as_scipy_does_it(axes, signs, spacing):
+    """There and back: every voxel shows what lies at its place in the patient."""
+    affine = oblique_affine(SPACING, axes=axes, signs=signs)
+    values = np.random.RandomState(1).normal(size=(19, 11, 13)).astype(np.float32)
+    placement = place(affine, values.shape, spacing)
+    there = on_grid(values[None], placement, planes=3)
+    own = placement.affine(affine)
+    np.testing.assert_allclose(np.linalg.norm(own[:3, :3], axis=0), spacing, rtol=1e-6)
+    np.testing.assert_allclose(there[0], interpolated(values, affine, positions_mm(placement.grid, own)), atol=1e-5)
+    bounds = [(0, n) if n < 4 else (1, n - 1) for n in placement.grid]
+    box = placement.cut(bounds)
+    inner = there[(slice(None), *(slice(*b) for b in bounds))]
+    found = back(inner, box, outside=torch.full((1,), 50.0))[0]
+    expected = interpolated(inner[0].numpy(), box.affine(affine), positions_mm(values.shape, affine))
+    mm = positions_mm(values.shape, affine) - box.affine(affine)[:3, 3]
+    voxels = mm @ np.linalg.inv(box.affine(affine)[:3, :3]).T
+    inside = ((voxels > -0.501) & (voxels < np.array(box.grid) - 0.499)).all(axis=-1)
+    assert inside.any()
+    np.testing.assert_allclose(found[inside], expected[inside], atol=1e-5)
     assert (found[~inside] == 50).all()
 
 
-def test_grids_apart_give_only_outside():
-    far = np.eye(4)
-    far[:3, 3] = 1000
-    assert (regrid(torch.zeros(2, 3, 3, 3), np.eye(4), far, (4, 4, 4), OUTSIDE)[0] == 7).all()
+@pytest.mark.parametrize("spacing", [(1.2, 1.2, 1.2), (0.7, 2.0, 2.0)], ids=str)
+def test_storage_order_changes_no_bit(spacing):
+    reference = None
+    original = np.random.RandomState(0).normal(size=(11, 9, 13)).astype(np.float32)
+    ras = nib.Nifti1Image(original, oblique_affine(SPACING))
+    for axes, signs in ORIENTATIONS:
+        turned = ras.as_reoriented(np.column_stack([axes, signs]))
+        placement = place(turned.affine, turned.shape, spacing)
+        there = on_grid(np.asarray(turned.dataobj)[None], placement)
+        again = placement.orient(back(there, placement, outside=torch.zeros(1)))
+        reference = (there, again) if reference is None else reference
+        assert torch.equal(there, reference[0])
+        np.testing.assert_array_equal(again, reference[1])
+
+
+def test_no_voxel_of_the_scan_is_left_outside_its_whole_grid():
+    """Also where the last voxel lies half a voxel beyond the last of the network's grid."""
+    for n, step in itertools.product(range(1, 12), (0.3, 0.5, 1.0, 1.6, 2.0, 4.0, 30.0)):
+        placement = place(np.eye(4), (n, n, n), (step, step, step))
+        assert (back(torch.zeros(1, *placement.grid), placement, outside=torch.ones(1)) == 0).all()

@@ -96,34 +96,39 @@ def _cross_validate(options: Namespace, parser: ArgumentParser, console: Console
 
 
 def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> int:
-    from attention_unet.devices import choose_device, precision_of
+    from attention_unet.devices import choose_device
     from attention_unet.inference.model import load_models
-    from attention_unet.inference.predict_files import claim_output, describe, find_inputs, predict_files
+    from attention_unet.inference.output_folder import claim_output, describe
+    from attention_unet.inference.predict_files import find_inputs, predict_files
+    from attention_unet.inference.predict_volume import Settings, helped
+    from attention_unet.memory import reuse_freed_memory
 
     if not 0 <= options.overlap < 1:
         raise ConfigError(f"--overlap is {options.overlap}: expected 0 to below 1")
     source, output = Path(options.input), Path(options.output)
+    reuse_freed_memory()
     models = load_models(options.model, choose_device(options.device))
     model = models[0]
     cases = find_inputs(source, len(model.plan.channels))
     if options.held_out_of:
         chosen = _held_out(options.held_out_of, [case.id for case in cases])
         cases = [case for case in cases if case.id in chosen]
-    description = describe(model.plan.labels, [m.sha256 for m in models], options.overlap, options.tta)
+    settings = Settings(
+        overlap=options.overlap,
+        mirrored=options.tta,
+        attention=options.attention_maps,
+        probabilities=options.probabilities,
+        uncertainty=options.uncertainty,
+        keep_largest=options.keep_largest,
+    )
+    description = describe(model.plan.labels, [m.sha256 for m in models], settings)
     left = claim_output(output, source, cases, description, resume=options.resume, overwrite=options.overwrite)
     if options.tta and not any(m.plan.mirror_axes for m in models):
         log.warning("warning: --tta changes nothing: the training mirrored along no axis (augmentation.flip_axes)")
+    if options.keep_largest:
+        log.info("keeping the largest piece of: %s", ", ".join(helped(models)) or "no class, none gained by it")
     with counting(console, "predicting", len(left)) as done:
-        failed = predict_files(
-            left,
-            output,
-            models,
-            precision=precision_of("auto", model.device),
-            overlap=options.overlap,
-            mirrored=options.tta,
-            attention=options.attention_maps,
-            done=done,
-        )
+        failed = predict_files(left, output, models, settings, done, options.own_format)
     log.info("%d predicted, %d failed; output in %s", len(left) - len(failed), len(failed), output)
     if options.attention_maps and not model.network.has_maps():
         log.info("this model has no attention on skips or bottleneck: there are no maps to write")

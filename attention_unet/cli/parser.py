@@ -60,7 +60,13 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     cross.add_class_arguments(Config)
 
     predict = add("predict", "Segment scans with a trained model.")
-    predict.add_argument("-i", "--input", type=str, required=True, help="a NIfTI file, or a folder of them")
+    predict.add_argument(
+        "-i",
+        "--input",
+        type=str,
+        required=True,
+        help="a scan (NIfTI, NRRD, MetaImage, folder of a DICOM series), or a folder of them",
+    )
     predict.add_argument("-o", "--output", type=str, required=True, help="folder for the label maps")
     predict.add_argument(
         "-m",
@@ -73,6 +79,20 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     )
     predict.add_argument("--held-out-of", type=str | None, help="only the cases that this run did not train on")
     predict.add_argument("--attention-maps", action="store_true", help="write the attention of each level as well")
+    predict.add_argument("--probabilities", action="store_true", help="write the probability of each class as well")
+    predict.add_argument(
+        "--uncertainty", action="store_true", help="write the entropy as well, and how far several models disagree"
+    )
+    predict.add_argument(
+        "--keep-largest",
+        action="store_true",
+        help="keep only the largest piece of the classes whose Dice rose by it in the validation of the training",
+    )
+    predict.add_argument(
+        "--own-format",
+        action="store_true",
+        help="write the label maps of NRRD and MetaImage files in that format, not in NIfTI",
+    )
     predict.add_argument("--overlap", type=float, default=0.5, help="share of a window that the next covers again")
     predict.add_argument(
         "--tta", action="store_true", help="average over windows mirrored along the axes that training mirrored"

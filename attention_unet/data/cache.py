@@ -21,7 +21,7 @@ from attention_unet.data.preprocessing import Preprocessing, prepare, prepare_ta
 from attention_unet.errors import DataError
 
 PARTS = ("image", "target", "locations")
-FORMAT = 3  # raised whenever what is stored changes
+FORMAT = 4  # raised whenever what is stored changes
 LOCATIONS_A_CLASS = 5000
 KEPT = 512  # cases that are mapped: to map one again for every patch takes as long as cutting it
 
@@ -122,7 +122,11 @@ class CaseCache:
         image, label = read_case(case, self.channels, self.labels)
         prepared = prepare(image, self.preprocessing)
         target = prepare_target(label, self.labels, prepared)
-        arrays = (prepared.image, torch.from_numpy(target), torch.from_numpy(class_locations(target, self.labels)))
+        arrays = (
+            prepared.image.contiguous(),
+            torch.from_numpy(target),
+            torch.from_numpy(class_locations(target, self.labels)),
+        )
         with replacing(self._file(case)) as partial:
             save_file(dict(zip(PARTS, arrays, strict=True)), partial)
 

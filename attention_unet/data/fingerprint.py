@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
+import torch
 
 from attention_unet.data.cases import Case
 from attention_unet.data.preprocessing import foreground_box, read_channels
@@ -40,7 +41,7 @@ class Extent:
 def extent_of(volume: Volume) -> Extent:
     """Measure one image."""
     axes = nib.io_orientation(volume.affine)[:, 0].argsort()  # the file axis along each RAS+ axis
-    edges = [stop - start for start, stop in foreground_box(volume.array)]
+    edges = [stop - start for start, stop in foreground_box(torch.from_numpy(volume.array))]
     i, j, k = (int(axis) for axis in axes)
     return Extent(
         (edges[i], edges[j], edges[k]),

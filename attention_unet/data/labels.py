@@ -47,18 +47,23 @@ class Labels:
         """Channels of the logits: background and classes; without background where classes overlap."""
         return len(self.integers) + (0 if self.overlapping else 1)
 
+    @property
+    def dtype(self) -> type[np.uint8] | type[np.uint16]:
+        """Smallest unsigned type of a predicted label map."""
+        return np.uint8 if max(self.painted) < 256 else np.uint16
+
     def unknown(self, label_map: NDArray[np.generic]) -> list[int]:
         """Integers of a label map that belong to no class."""
         known = {0}.union(*self.integers.values())
         return sorted({int(v) for v in np.unique(label_map)} - known)
 
-    def decode(self, target: NDArray[np.generic]) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    def decode(self, target: NDArray[np.generic]) -> NDArray[np.unsignedinteger[Any]]:
         """Integers of a file, in the smallest unsigned type.
 
         Args:
             target: class indices (1, *S), 0 for background, or where classes overlap a mask each, (classes, *S).
         """
-        label_map = np.zeros(target.shape[1:], dtype=np.uint8 if max(self.painted) < 256 else np.uint16)
+        label_map = np.zeros(target.shape[1:], dtype=self.dtype)
         for i, value in enumerate(self.painted):
             label_map[target[i] > 0 if self.overlapping else target[0] == i + 1] = value
         return label_map

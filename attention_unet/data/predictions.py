@@ -1,22 +1,55 @@
 """How a folder of predictions is laid out: all that prediction, which writes it, and evaluation share."""
 
+import glob
 import json
 from pathlib import Path
 from typing import Any
 
+from attention_unet.data.volumes import ENDINGS
+
 DESCRIPTION = "run.json"
-ATTENTION = "attention"
+ATTENTION, PREVIEW, PROBABILITIES, UNCERTAINTY = "attention", "preview", "probabilities", "uncertainty"
+MEASURES = ("entropy", "disagreement")
 PREDICTED = "predicted.json"  # in the folder of a fold of a cross-validation, once it is trained
 
 
-def prediction_path(output: Path, case: str) -> Path:
+def prediction_path(output: Path, case: str, ending: str = ".nii.gz") -> Path:
     """Where the prediction of a case lies."""
-    return output / f"{case}.nii.gz"
+    return output / f"{case}{ending}"
+
+
+def sidecar_path(output: Path, case: str) -> Path:
+    """Where it is told what the labels of a prediction mean."""
+    return output / f"{case}_labels.json"
+
+
+def preview_path(output: Path, case: str) -> Path:
+    """Where the picture of a case lies."""
+    return output / PREVIEW / f"{case}.png"
 
 
 def attention_path(output: Path, case: str, level: int) -> Path:
     """Where the attention map of a case and level lies."""
     return output / ATTENTION / f"{case}_level{level}.nii.gz"
+
+
+def probabilities_path(output: Path, case: str) -> Path:
+    """Where the probabilities of a case lie, a volume of the file for each channel."""
+    return output / PROBABILITIES / f"{case}.nii.gz"
+
+
+def uncertainty_path(output: Path, case: str, measure: str) -> Path:
+    """Where a map of the uncertainty of a case lies."""
+    return output / UNCERTAINTY / f"{case}_{measure}.nii.gz"
+
+
+def all_paths(output: Path, case: str) -> list[Path]:
+    """Every file that a prediction may have left of a case."""
+    maps = (output / ATTENTION).glob(f"{glob.escape(case)}_level*.nii.gz")
+    measures = [uncertainty_path(output, case, measure) for measure in MEASURES]
+    masks = [prediction_path(output, case, ending) for ending in ENDINGS]
+    others = [path(output, case) for path in (sidecar_path, preview_path, probabilities_path)]
+    return [*masks, *others, *measures, *maps]
 
 
 def how_predicted(fold: Path) -> dict[str, Any]:

@@ -1,15 +1,10 @@
-"""Bring a volume to the network's grid: RAS+ orientation, common voxel size, foreground box, z-score a channel.
-
-The affine of the prepared grid is kept, so that whatever lies on it can be put back on the scan's own grid.
-"""
+"""Bring a volume to the network's grid: RAS+ orientation, common voxel size, foreground box, z-score a channel."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
-from monai.transforms import Compose, CropForeground, NormalizeIntensity, Orientation, Spacing
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,7 +12,7 @@ from attention_unet.data.cases import Case
 from attention_unet.data.labels import Labels, likeliest
 from attention_unet.data.volumes import Volume, check_same_grid, read_labels, read_volume
 from attention_unet.errors import DataError
-from attention_unet.geometry import regrid
+from attention_unet.geometry import Placement, on_grid, place
 
 
 @dataclass(frozen=True)
@@ -48,11 +43,13 @@ class Prepared:
 
     Attributes:
         image: (C, *S) float32, mean 0 and standard deviation 1 a channel.
-        affine: 4 x 4, from voxels of this grid to RAS+ millimetres.
+        air: (C,), what the darkest value of each channel has become: where nothing is brighter, there is no patient.
+        placement: of this grid in the scan.
     """
 
     image: Tensor
-    affine: NDArray[np.float64]
+    air: Tensor
+    placement: Placement
 
 
 def read_channels(case: Case) -> Volume:
@@ -62,9 +59,11 @@ def read_channels(case: Case) -> Volume:
         DataError: if a file is damaged or the channels lie on different grids.
     """
     volumes = [read_volume(path) for path in case.images]
-    for other in volumes[1:]:
-        check_same_grid(other, volumes[0])
     first = volumes[0]
+    if len(volumes) == 1:
+        return first
+    for other in volumes[1:]:
+        check_same_grid(other, first)
     return Volume(first.path, np.concatenate([v.array for v in volumes]), first.affine, first.header)
 
 
@@ -99,23 +98,36 @@ def read_case(case: Case, channels: int, labels: Labels) -> tuple[Volume, Volume
 
 
 def prepare(image: Volume, preprocessing: Preprocessing) -> Prepared:
-    """Bring an image to the network's grid.
+    """Bring an image to the network's grid."""
+    placement = place(image.affine, image.grid, preprocessing.spacing_mm)
+    values = on_grid(image.array, placement)
+    bounds = foreground_box(values)
+    i, j, k = (slice(first, stop) for first, stop in bounds)
+    air = values.amin(dim=(1, 2, 3))
+    values = values[:, i, j, k]
+    for channel, darkest in zip(values, air, strict=True):
+        z_score(channel, darkest, preprocessing.nonzero)
+    return Prepared(values, air, placement.cut(bounds))
 
-    Raises:
-        DataError: if the volume is too small to be resampled.
+
+def z_score(channel: Tensor, darkest: Tensor, nonzero: bool) -> None:
+    """Bring a channel to mean 0 and standard deviation 1 in place, and its darkest value by the same change.
+
+    Args:
+        channel: (*S).
+        darkest: scalar tensor, the darkest value of the channel's image.
+        nonzero: take both over voxels that are not 0 only, and leave those at 0.
     """
-    steps = Compose(
-        [
-            Orientation(axcodes="RAS", labels=None),
-            Spacing(preprocessing.spacing_mm, mode="bilinear", padding_mode="border", align_corners=True),
-            CropForeground(select_fn=above_minimum, allow_smaller=True),
-            NormalizeIntensity(nonzero=preprocessing.nonzero, channel_wise=True),
-        ]
-    )
-    prepared = steps(MetaTensor(torch.from_numpy(image.array.copy()), affine=torch.from_numpy(image.affine)))
-    if min(prepared.shape) < 1:
-        raise DataError(f"{image.path}: nothing is left of {image.grid} voxels at {preprocessing.spacing_mm} mm")
-    return Prepared(prepared.as_tensor().contiguous(), prepared.affine.numpy())
+    counted = channel[channel != 0] if nonzero else channel
+    if counted.numel() == 0:
+        return  # nothing but zeros
+    spread, mean = torch.std_mean(counted, correction=0)
+    spread = spread if spread > 0 else torch.ones(())
+    for values in (channel, darkest):
+        hidden = values == 0 if nonzero else None
+        values.sub_(mean).div_(spread)
+        if hidden is not None:
+            values.masked_fill_(hidden, 0.0)
 
 
 def prepare_target(label: Volume, labels: Labels, prepared: Prepared) -> NDArray[np.uint8]:
@@ -127,11 +139,9 @@ def prepare_target(label: Volume, labels: Labels, prepared: Prepared) -> NDArray
     Returns:
         Class indices (1, *S), 0 for background, or where classes overlap a mask each, (classes, *S) of 0 and 1.
     """
-    grid = (prepared.image.shape[1], prepared.image.shape[2], prepared.image.shape[3])
 
     def share_of(group: tuple[int, ...]) -> Tensor:
-        mask = torch.from_numpy(np.isin(label.array, group)).float()
-        return regrid(mask, label.affine, prepared.affine, grid, torch.zeros(1))[0]
+        return on_grid(np.isin(label.array, group), prepared.placement)[0]
 
     target: NDArray[np.uint8] = likeliest(map(share_of, labels.integers.values()), labels).numpy()
     return target  # one class was in memory at a time
@@ -143,11 +153,11 @@ def above_minimum(image: Tensor) -> Tensor:
     return mask if mask.any() else torch.ones_like(mask)
 
 
-def foreground_box(array: NDArray[np.float32]) -> list[tuple[int, int]]:
+def foreground_box(image: Tensor) -> list[tuple[int, int]]:
     """Bounds (start, stop) of the foreground along each spatial axis of (C, *S)."""
-    mask = above_minimum(torch.from_numpy(array)).any(dim=0).numpy()
+    mask = above_minimum(image).any(dim=0)
     bounds = []
     for axis in range(mask.ndim):
-        occupied = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
+        occupied = mask.any(dim=tuple(a for a in range(mask.ndim) if a != axis)).nonzero()
         bounds.append((int(occupied[0]), int(occupied[-1]) + 1))
     return bounds

@@ -1,25 +1,24 @@
-"""The one place that reads and writes volumes: NIfTI files with their geometry, checked to the last byte."""
+"""The one place that reads and writes volumes, with their geometry."""
 
-import gzip
 import itertools
 import warnings
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from attention_unet.atomic import replacing
+from attention_unet.data import itk, nifti
+from attention_unet.data.itk import read_itk, write_itk
+from attention_unet.data.label_table import label_extension
+from attention_unet.data.labels import Labels
+from attention_unet.data.nifti import check_affine, header_of, read_nifti
 from attention_unet.errors import DataError
 
-ENDINGS = (".nii.gz", ".nii")
-GZIP_MAGIC = b"\x1f\x8b"
-NIFTI2_MAGIC = (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")  # the size of its header, 540, in either byte order
+ENDINGS = (*nifti.ENDINGS, *itk.ENDINGS)
 
 
 @dataclass(frozen=True)
@@ -27,10 +26,10 @@ class Volume:
     """A volume as it lies in its file.
 
     Attributes:
-        path: the file.
+        path: the file, or the folder of a DICOM series.
         array: voxels (C, I, J, K) float32, in the file's own axis order.
         affine: 4 x 4, from voxel (i, j, k) to RAS+ millimetres.
-        header: the file's NIfTI header, the pattern for whatever is written on the same grid.
+        header: the file's NIfTI header, or one of its grid; the pattern for whatever is written on the same grid.
     """
 
     path: Path
@@ -48,17 +47,24 @@ class Volume:
         """Size of a voxel along (i, j, k)."""
         return tuple(float(s) for s in np.linalg.norm(self.affine[:3, :3], axis=0))  # type: ignore[return-value]
 
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel."""
+        return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
+
 
 def stem(path: Path) -> str:
-    """Name of a volume's file without its ending, which may have two parts.
+    """Name of a volume's file without its ending, which may have two parts, or of the folder of a DICOM series.
 
     Raises:
-        DataError: if the file is not NIfTI by its name.
+        DataError: if the file is none that can be read by its name.
     """
+    if path.is_dir():
+        return path.name
     for ending in ENDINGS:
         if path.name.lower().endswith(ending):
             return path.name[: -len(ending)]
-    raise DataError(f"{path}: expected a NIfTI file ({' or '.join(ENDINGS)}): convert it first")
+    raise DataError(f"{path}: expected a volume ({', '.join(ENDINGS)}): convert it first")
 
 
 def is_volume(path: Path) -> bool:
@@ -75,7 +81,7 @@ def volumes_by_case(folder: Path) -> dict[str, Path]:
     """Volumes of a folder by their names without endings.
 
     Raises:
-        DataError: if a case is there twice, as .nii and .nii.gz.
+        DataError: if a case is there twice, such as .nii and .nii.gz.
     """
     found: dict[str, Path] = {}
     for path in list_volumes(folder):
@@ -92,20 +98,11 @@ def read_volume(path: Path) -> Volume:
     one, with a warning.
 
     Raises:
-        DataError: if the file is missing, damaged, not NIfTI, of another number of axes, not of real numbers, or
-            without a usable geometry.
+        DataError: as ``read_nifti`` and ``read_itk``, and if more voxels are no numbers.
     """
-    image = _load(path)
-    if image.get_data_dtype().fields is not None or np.issubdtype(image.get_data_dtype(), np.complexfloating):
-        raise DataError(f"{path}: voxels are {image.get_data_dtype()}: expected real numbers; save a magnitude image")
-    affine = _checked_affine(path, image)
-    array = np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
-    while array.ndim > 4 and array.shape[-1] == 1:
-        array = array[..., 0]
-    if array.ndim not in (3, 4):
-        raise DataError(f"{path}: has {array.ndim} axes {array.shape}: expected a 3-D volume or a 4-D one of channels")
-    array = array[None] if array.ndim == 3 else np.moveaxis(array, 3, 0)
-    return Volume(path, _without_holes(path, array), affine, image.header)
+    is_nifti = path.name.lower().endswith(nifti.ENDINGS) and not path.is_dir()
+    array, affine, header = (read_nifti if is_nifti else read_itk)(path)
+    return Volume(path, _without_holes(path, array), affine, header)
 
 
 def read_labels(path: Path) -> Volume:
@@ -146,18 +143,33 @@ def check_same_grid(volume: Volume, other: Volume) -> None:
         )
 
 
-def write_like(path: Path, array: NDArray[np.generic], pattern: Volume) -> None:
-    """Write an array (I, J, K) on the grid of a volume, with its affine, its sform and qform and their codes.
+def as_volume(array: NDArray[Any], affine: NDArray[np.float64]) -> Volume:
+    """A volume that comes from no file.
+
+    Args:
+        array: voxels (I, J, K), or (C, I, J, K) of channels.
+        affine: 4 x 4, from voxel (i, j, k) to RAS+ millimetres.
+
+    Raises:
+        DataError: if the array has other axes, too many voxels that are no numbers, or the affine maps no volume.
+    """
+    name = Path("the array")
+    if array.ndim not in (3, 4):
+        raise DataError(f"{name}: has {array.ndim} axes {array.shape}: expected (I, J, K), or (C, I, J, K) of channels")
+    affine = np.asarray(affine, dtype=np.float64)
+    check_affine(name, affine)
+    values = np.asarray(array if array.ndim == 4 else array[None], dtype=np.float32)
+    return Volume(name, _without_holes(name, values), affine, header_of(affine, values.shape[1:]))
+
+
+def image_like(array: NDArray[np.generic], pattern: Volume) -> nib.Nifti1Image:
+    """A NIfTI image of an array (I, J, K) on the grid of a volume, with its affine, sform and qform and their codes.
 
     Nothing of the patient or of the scanner's notes is copied: descriptions are cleared.
 
     Args:
-        path: file to write; it appears whole or not at all.
-        array: voxels; the file stores them in the type of this array, without scaling.
+        array: voxels; the image has the type of this array, without scaling.
         pattern: volume whose grid it is.
-
-    Raises:
-        DataError: if it cannot be written.
     """
     header = pattern.header.copy()
     header.set_data_dtype(array.dtype)
@@ -167,72 +179,49 @@ def write_like(path: Path, array: NDArray[np.generic], pattern: Volume) -> None:
         header[note] = b""
     header.set_intent("none")
     header.extensions.clear()
-    image = nib.Nifti1Image(array, None, header)
-    with replacing(path) as partial:
-        nib.save(image, partial)
+    return nib.Nifti1Image(array, header.get_best_affine(), header)
 
 
-def _load(path: Path) -> nib.Nifti1Image:
-    """Open a NIfTI file whose every byte is there; the gzip checksum is verified, which nibabel does not do."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}): check the path and your rights") from error
-    if not data:
-        raise DataError(f"{path}: is empty: expected a NIfTI file; copy it again")
-    if data[:2] == GZIP_MAGIC:
-        try:
-            data = gzip.decompress(data)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DataError(f"{path}: is damaged or cut short ({error}): copy it again") from error
-    if data[:4] in NIFTI2_MAGIC:
-        raise DataError(f"{path}: is NIfTI-2: expected NIfTI-1; convert it")
-    try:
-        image = nib.Nifti1Image.from_bytes(data)
-    except (ImageFileError, HeaderDataError, WrapStructError, ValueError, OverflowError) as error:
-        kind = "looks like a web page" if data.lstrip()[:1] == b"<" else "is not a NIfTI file"
-        raise DataError(f"{path}: {kind} ({error}): expected a NIfTI volume") from error
-    raw = nib.Nifti1Header(data[: nib.Nifti1Header.sizeof_hdr], check=False)  # nibabel forgets the scaling it has read
-    zooms, scaling = raw["pixdim"][1:4], [float(raw["scl_slope"]), float(raw["scl_inter"])]
-    if not np.isfinite(zooms).all() or np.isinf(scaling).any():
-        raise DataError(f"{path}: its header has voxels of {zooms.tolist()} mm and scaling {scaling}: expected numbers")
-    offset = int(image.dataobj.offset)
-    shape, itemsize = image.shape, image.get_data_dtype().itemsize
-    expected = offset + itemsize * int(np.prod([int(n) for n in shape], dtype=object))
-    if min(shape, default=0) < 1:
-        raise DataError(f"{path}: its header says a grid of {shape}: expected at least one voxel an axis")
-    if len(data) < expected:
-        raise DataError(f"{path}: has {len(data)} bytes, its header says {expected}: cut short? Copy it again")
+def label_image(label_map: NDArray[np.generic], pattern: Volume, labels: Labels) -> nib.Nifti1Image:
+    """What ``image_like`` makes of a label map, with the names and colours of its classes for viewers."""
+    image = image_like(label_map, pattern)
+    image.header.set_intent("label")
+    image.header.extensions.append(label_extension(labels))
     return image
 
 
-def _checked_affine(path: Path, image: nib.Nifti1Image) -> NDArray[np.float64]:
-    affine = image.affine
-    if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise DataError(
-            f"{path}: its affine maps no volume (not finite or singular): repair the header's sform or qform"
-        )
-    sform, sform_code = image.get_sform(coded=True)
-    try:
-        qform, qform_code = image.get_qform(coded=True)
-    except ValueError:  # a quaternion that is none
-        if sform_code == 0:
-            raise DataError(f"{path}: its qform is no rotation and it has no sform: repair the header") from None
-        warnings.warn(f"{path}: its qform is no rotation: the sform is used", stacklevel=4)
-        return np.asarray(affine, dtype=np.float64)
-    if sform_code == 0 and qform_code == 0:
-        warnings.warn(f"{path}: its header states no orientation (both codes 0): taken as it lies", stacklevel=4)
-    elif sform is not None and qform is not None and not np.allclose(sform, qform, atol=1e-2):
-        warnings.warn(f"{path}: its sform and qform disagree: the sform is used", stacklevel=4)
-    return np.asarray(affine, dtype=np.float64)
+def write_like(path: Path, array: NDArray[np.generic], pattern: Volume, labels: Labels | None = None) -> None:
+    """Write what ``image_like`` makes, or of a label map ``label_image``; the file appears whole or not at all.
+
+    Args:
+        path: of the file, whose ending tells the format.
+        array: voxels (I, J, K).
+        pattern: volume whose grid it is.
+        labels: of a label map; other formats than NIfTI do not keep them.
+
+    Raises:
+        DataError: if it cannot be written.
+    """
+    with replacing(path) as partial:
+        if path.name.endswith(nifti.ENDINGS):
+            nib.save(image_like(array, pattern) if labels is None else label_image(array, pattern, labels), partial)
+        else:
+            write_itk(partial, array, pattern.affine)
+
+
+def own_ending(path: Path) -> str:
+    """Ending of a single file in the format of a volume; NIfTI's for a DICOM series."""
+    if path.is_dir() or path.name.lower().endswith(nifti.ENDINGS):
+        return ".nii.gz"
+    return ".nrrd" if path.suffix.lower() in (".nrrd", ".nhdr") else ".mha"
 
 
 def _without_holes(path: Path, array: NDArray[np.float32]) -> NDArray[np.float32]:
     """Replace what is no number by the darkest value of its channel."""
+    if np.isfinite(array.sum(dtype=np.float64)):  # of which any hole would have become part
+        return array
     holes = ~np.isfinite(array)
     count = int(holes.sum())
-    if count == 0:
-        return array
     if count > 0.01 * array.size:
         raise DataError(
             f"{path}: {count} of {array.size} voxels are NaN or infinite: expected numbers; export it again"

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -14,6 +13,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from attention_unet.atomic import replacing
+from attention_unet.data.label_table import colour_of
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,7 @@ def draw_mosaic(scenes: Sequence[Scene], class_names: Sequence[str]) -> Figure:
     """
     columns = 4 if any(scene.attention is not None for scene in scenes) else 3
     figure = Figure(figsize=(2.3 * columns, 2.3 * len(scenes) + 0.5), dpi=110, layout="constrained")
-    palette = colormaps["tab10" if len(class_names) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
-    colours = ListedColormap([palette[i % len(palette)] for i in range(max(len(class_names), 1))])
+    colours = ListedColormap([colour_of(i) for i in range(max(len(class_names), 1))])
     axes = figure.subplots(len(scenes), columns, squeeze=False)
     highest = highest_weight(scenes)
     for row, scene in zip(axes, scenes, strict=True):

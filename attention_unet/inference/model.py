@@ -9,7 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor
@@ -17,11 +20,15 @@ from torch import Tensor
 from attention_unet.atomic import replacing, write_text
 from attention_unet.data.plan import Plan
 from attention_unet.data.predictions import how_predicted
+from attention_unet.data.volumes import as_volume, label_image, read_volume
 from attention_unet.errors import ModelError
+from attention_unet.inference.predict_volume import Settings, predict_volume
+from attention_unet.inference.window_predictor import put_channels_last
 from attention_unet.network import AttentionUNet, UNet
 
 log = logging.getLogger(__name__)
 
+CPU = torch.device("cpu")
 FORMAT = 3
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 SHIPPED = Path(__file__).parents[1] / "models"
@@ -29,12 +36,52 @@ SHIPPED = Path(__file__).parents[1] / "models"
 
 @dataclass(frozen=True)
 class Model:
-    """A network ready to predict on a device, the plan it was trained by, and the sha256 of its weights."""
+    """A network ready to predict.
+
+    Attributes:
+        network: in eval mode, on the device.
+        plan: it was trained by.
+        device: to compute on.
+        sha256: of its weights, once saved.
+        largest_piece_helps: classes whose Dice its validation saw rise with their largest piece alone.
+    """
 
     network: UNet
     plan: Plan
     device: torch.device
-    sha256: str
+    sha256: str = ""
+    largest_piece_helps: tuple[str, ...] = ()
+
+    def predict(
+        self,
+        scan: str | Path | NDArray[Any],
+        *,
+        spacing_mm: Sequence[float] | None = None,
+        affine: NDArray[np.float64] | None = None,
+        overlap: float = 0.5,
+        mirrored: bool = False,
+    ) -> nib.Nifti1Image:
+        """Label map of a scan, on the scan's own grid.
+
+        Args:
+            scan: a file, the folder of a DICOM series, or an array (I, J, K) or (C, I, J, K), of which
+            spacing_mm: of an array without an affine: its axes then run to the right, front and up, or
+            affine: 4 x 4, from voxel (i, j, k) to RAS+ millimetres, must be told.
+            overlap: of windows, 0 to below 1.
+            mirrored: whether to see every window mirrored as well, along the axes that the training mirrored.
+
+        Raises:
+            DataError: if the scan cannot be used, saying why.
+            ValueError: if of spacing and affine not one is given for an array, or any for a file.
+        """
+        if (spacing_mm is not None) + (affine is not None) != isinstance(scan, np.ndarray):
+            raise ValueError("expected spacing_mm or affine with an array, and neither with a file, which has its own")
+        if isinstance(scan, np.ndarray):
+            volume = as_volume(scan, np.diag([*(spacing_mm or ()), 1.0]) if affine is None else affine)
+        else:
+            volume = read_volume(Path(scan))
+        settings = Settings(overlap=overlap, mirrored=mirrored)
+        return label_image(predict_volume([self], volume, settings).label_map, volume, self.plan.labels)
 
 
 def versions() -> dict[str, str]:
@@ -96,7 +143,7 @@ def finished_folds(folder: Path) -> list[Path]:
     return finished
 
 
-def load_model(path: str | Path, device: torch.device) -> Model:
+def load_model(path: str | Path, device: torch.device = CPU) -> Model:
     """Read a model.
 
     Args:
@@ -120,7 +167,9 @@ def load_model(path: str | Path, device: torch.device) -> Model:
         network.load_state_dict(tensors)
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{file}: is no model that a training wrote, or damaged ({error}): copy it again") from error
-    return Model(network.to(device).eval(), plan, device, description["sha256"])
+    helped = tuple(description.get("largest_piece_helps", ()))
+    put_channels_last(network)
+    return Model(network.to(device).eval(), plan, device, description["sha256"], helped)
 
 
 def find_model(path: str | Path) -> Path:

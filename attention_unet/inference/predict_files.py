@@ -1,172 +1,144 @@
 """Prediction of files: a scan or a folder of scans in, a folder of label maps on the scans' own grids out."""
 
-import glob
+import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
-from attention_unet.atomic import write_text
+from attention_unet.atomic import replacing, write_text
 from attention_unet.data.cases import Case, group_channels
+from attention_unet.data.itk import is_series
+from attention_unet.data.label_table import describe_label_map
 from attention_unet.data.labels import Labels
-from attention_unet.data.predictions import ATTENTION, DESCRIPTION, attention_path, prediction_path
+from attention_unet.data.predictions import (
+    attention_path,
+    prediction_path,
+    preview_path,
+    probabilities_path,
+    sidecar_path,
+    uncertainty_path,
+)
 from attention_unet.data.preprocessing import read_channels
-from attention_unet.data.volumes import is_volume, list_volumes, write_like
-from attention_unet.errors import ConfigError, DataError, UserError
-from attention_unet.inference.model import Model, versions
-from attention_unet.inference.predict_volume import average, predict_volume
+from attention_unet.data.volumes import ENDINGS, Volume, is_volume, list_volumes, own_ending, write_like
+from attention_unet.errors import ConfigError, UserError
+from attention_unet.inference.model import Model
+from attention_unet.inference.output_folder import forget, note
+from attention_unet.inference.predict_volume import Prediction, Settings, predict_volume
+from attention_unet.inference.preview import draw_preview
+from attention_unet.memory import peak_memory
 
 log = logging.getLogger(__name__)
 
-DECISIVE = ("models_sha256", "overlap", "mirrored")  # what a prediction follows from, beside its scan
+NOTED_EVERY = 10  # seconds
 
 
 def find_inputs(source: Path, channels: int) -> list[Case]:
-    """Cases of a file or a folder; files of single channels are grouped by their suffixes.
+    """Cases of a file, of the folder of a DICOM series, or of a folder of these; files of single channels are grouped
+    by their suffixes.
 
     Raises:
         ConfigError: if there is no volume.
     """
-    if source.is_dir():
-        files = list_volumes(source)
-    elif is_volume(source):
+    if is_volume(source):
         files = [source]
+    elif source.is_dir():
+        files = [*list_volumes(source), *(folder for folder in sorted(source.iterdir()) if is_series(folder))]
+        files = [source] if not files and is_series(source) else files
     else:
-        raise ConfigError(f"{source}: is no folder and no NIfTI file: expected one of these")
+        raise ConfigError(f"{source}: is no folder and no volume ({', '.join(ENDINGS)}): expected one of these")
     if not files:
-        raise ConfigError(f"{source}: holds no NIfTI file (.nii.gz or .nii): expected the images to predict")
-    return [Case(name, paths) for name, paths in sorted(group_channels(files, channels).items())]
-
-
-def claim_output(
-    output: Path, source: Path, cases: Sequence[Case], description: Mapping[str, Any], *, resume: bool, overwrite: bool
-) -> list[Case]:
-    """Check the output folder before any work is done, clear it of what will be predicted again, say whose it is.
-
-    Args:
-        output: folder for the predictions.
-        source: file or folder of the images.
-        cases: to predict.
-        description: of the predictions, from ``describe``.
-        resume: keep what is there.
-        overwrite: predict it again.
-
-    Returns:
-        The cases that are left to predict.
-
-    Raises:
-        ConfigError: if predictions would overwrite images or, unasked, earlier ones, or mix with another model's.
-        DataError: if the folder cannot be written to.
-    """
-    folder = source if source.is_dir() else source.parent
-    if output.resolve() == folder.resolve():
-        raise ConfigError(f"{output}: holds the images: name another folder with -o")
-    there = [case for case in cases if prediction_path(output, case.id).exists()]
-    if there and not (resume or overwrite):
-        raise ConfigError(f"{output}: already holds {len(there)} of these predictions: add --resume or --overwrite")
-    left = [case for case in cases if case not in there] if resume else list(cases)
-    going = {prediction_path(output, case.id) for case in left}
-    staying = [file for file in (list_volumes(output) if output.is_dir() else []) if file not in going]
-    earlier = _description_in(output)
-    known = earlier or (there and resume)
-    if staying and known and any(earlier.get(key) != description[key] for key in DECISIVE):
         raise ConfigError(
-            f"{output}: holds predictions of another model, or by other options, that would stay ({staying[0].name}, "
-            f"{len(staying)} in all): name another folder with -o, or {'add --overwrite' if resume else 'remove them'}"
+            f"{source}: holds no volume ({', '.join(ENDINGS)}) and no DICOM series: expected the images to predict"
         )
-    forget(left, output)
-    write_text(output / DESCRIPTION, json.dumps(description, indent=2) + "\n")
-    return left
-
-
-def forget(cases: Sequence[Case], output: Path) -> None:
-    """Remove what an earlier call left of cases: before it is told that another model, or other options, made them.
-
-    Raises:
-        DataError: if the folder cannot be written to.
-    """
-    for case in cases:
-        attention = (output / ATTENTION).glob(f"{glob.escape(case.id)}_level*.nii.gz")
-        for stale in (prediction_path(output, case.id), *attention):
-            try:
-                stale.unlink(missing_ok=True)
-            except OSError as error:
-                raise DataError(
-                    f"{output}: cannot be written to ({error.strerror}): name another folder with -o"
-                ) from error
-
-
-def describe(labels: Labels, models_sha256: Sequence[str], overlap: float, mirrored: bool) -> dict[str, Any]:
-    """Whose predictions a folder holds, how they were made, and what their labels mean: what ``run.json`` holds."""
-    return {
-        "labels": labels.to_json(),
-        "models_sha256": list(models_sha256),
-        "overlap": overlap,
-        "mirrored": mirrored,
-        "versions": versions(),
-    }
+    return [Case(name, paths) for name, paths in sorted(group_channels(files, channels).items())]
 
 
 def predict_files(
     cases: Sequence[Case],
     output: Path,
     models: Sequence[Model],
-    *,
-    precision: torch.dtype,
-    overlap: float,
-    mirrored: bool,
-    attention: bool,
-    done: Callable[[], None],
+    settings: Settings,
+    done: Callable[[float], None],
+    own_format: bool = False,
 ) -> dict[str, str]:
     """Predict cases one after another; each result appears whole or not at all, and one that fails stops no other.
 
     Args:
         cases: to predict, of which nothing is there (``forget``).
-        output: folder for ``CASE.nii.gz`` and ``attention/CASE_levelN.nii.gz``.
+        output: folder for ``CASE.nii.gz``, ``CASE_labels.json`` and what else the settings ask for: the names of all
+            are in ``data/predictions.py``.
         models: to predict with, and to average where there are several.
-        precision: torch.float32 or torch.bfloat16.
-        overlap: of windows.
-        mirrored: whether to see every window mirrored as well.
-        attention: whether to write attention maps.
-        done: called after each case.
+        settings: how to predict them.
+        done: called now and then with the number of cases done so far, the share of one included.
+        own_format: whether to write a label map in the format of its scan, where that is NRRD or MetaImage.
 
     Returns:
         For each case that failed the reason.
     """
     failed: dict[str, str] = {}
-    for case in cases:
-        try:
-            volume = read_channels(case)
-            prediction = average(
-                predict_volume(
-                    model.network,
-                    model.plan,
-                    volume,
-                    device=model.device,
-                    precision=precision,
-                    overlap=overlap,
-                    mirrored=mirrored,
-                    attention=attention,
-                )
-                for model in models
-            )
-            for level, weights in prediction.attention.items():
-                write_like(attention_path(output, case.id, level), weights, volume)
-            write_like(prediction_path(output, case.id), prediction.label_map, volume)
-        except UserError as error:
-            failed[case.id] = str(error)
-        except Exception as error:  # whatever it is, the other cases can still be done
-            failed[case.id] = f"{case.images[0]}: {type(error).__name__}: {error}"
-            log.debug("%s", case.id, exc_info=True)
-        done()
+    facts: dict[str, dict[str, Any]] = {}
+    device, noted_at = models[0].device, time.monotonic()
+    try:
+        for number, case in enumerate(cases):
+            began = time.monotonic()
+            try:
+                volume = read_channels(case)
+                prediction = predict_volume(models, volume, settings, partial(_add, done, number))
+                ending = own_ending(case.images[0]) if own_format else ".nii.gz"
+                write_prediction(output, case.id, prediction, volume, models[0].plan.labels, ending)
+                hashes = {path.name: sha256_of(path) for path in case.images}
+                facts[case.id] = {"sha256": hashes, "seconds": round(time.monotonic() - began, 2)}
+            except Exception as error:  # whatever it is, the other cases can still be done
+                known = isinstance(error, UserError)
+                failed[case.id] = str(error) if known else f"{case.images[0]}: {type(error).__name__}: {error}"
+                log.debug("%s", case.id, exc_info=True)
+                forget([case], output)
+            if time.monotonic() - noted_at > NOTED_EVERY:
+                note(output, {"cases": facts})
+                noted_at = time.monotonic()
+            done(number + 1)
+    finally:
+        note(output, {"device": str(device), "peak_memory_bytes": peak_memory(device), "cases": facts})
     return failed
 
 
-def _description_in(output: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads((output / DESCRIPTION).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
+def write_prediction(
+    output: Path, case: str, prediction: Prediction, volume: Volume, labels: Labels, ending: str
+) -> None:
+    """Write what is said of a case, the label map last: where that lies, nothing is missing.
+
+    Raises:
+        DataError: if it cannot be written.
+    """
+    for level, weights in prediction.attention.items():
+        write_like(attention_path(output, case, level), weights, volume)
+    for measure, values in prediction.uncertainty.items():
+        write_like(uncertainty_path(output, case, measure), values, volume)
+    if prediction.probabilities is not None:
+        write_like(probabilities_path(output, case), np.moveaxis(prediction.probabilities, 0, -1), volume)
+    with replacing(preview_path(output, case)) as partial:
+        draw_preview(volume, prediction.label_map, labels).save(partial)
+    described = describe_label_map(prediction.label_map, labels, volume.voxel_ml)
+    write_text(sidecar_path(output, case), json.dumps(described, indent=2) + "\n")
+    write_like(prediction_path(output, case, ending), prediction.label_map, volume, labels)
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file, or of all files of the folder of a series in the order of their names."""
+    digest = hashlib.sha256()
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        if file.is_file():
+            with file.open("rb") as content:
+                while block := content.read(2**20):
+                    digest.update(block)
+    return digest.hexdigest()
+
+
+def _add(done: Callable[[float], None], before: int, share: float) -> None:
+    done(before + share)

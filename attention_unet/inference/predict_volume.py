@@ -1,27 +1,59 @@
-"""Prediction of one volume: prepare, slide, put back on the scan's own grid, decide."""
+"""Prediction of one volume: prepare, slide, put back on the scan's own grid, decide.
 
-import itertools
+All of it a few planes at a time: as soon as no further window reaches a plane, it is put back, averaged over the models
+and decided. What is held of the probabilities is as deep as a window, however large the scan.
+"""
+
+import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from attention_unet.data.labels import Labels
 from attention_unet.data.plan import Plan
-from attention_unet.data.preprocessing import prepare
+from attention_unet.data.predictions import MEASURES
+from attention_unet.data.preprocessing import Prepared, prepare
 from attention_unet.data.volumes import Volume
-from attention_unet.dimensions import INTERPOLATION
+from attention_unet.devices import precision_of
 from attention_unet.errors import DataError
-from attention_unet.geometry import regrid
-from attention_unet.inference.sliding_window import WindowPredictor, slide
-from attention_unet.network import UNet
+from attention_unet.geometry import on_scan
+from attention_unet.inference.largest_piece import without_smaller_pieces
+from attention_unet.inference.sliding_window import slide
+from attention_unet.inference.window_predictor import attended_levels, seen_mirrored, window_predictor
+
+if TYPE_CHECKING:
+    from attention_unet.inference.model import Model
 
 MUCH_LARGER = 2.0  # times the largest case of the training, along an axis: it shows what the training never did
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to predict, and what to tell of it.
+
+    Attributes:
+        precision: torch.float32 or torch.bfloat16; None for the latter where the device computes in it.
+        overlap: of windows, 0 to below 1.
+        mirrored: whether to see every window mirrored as well, along the axes that the training mirrored, and average.
+        attention: whether to give attention maps.
+        probabilities: whether to give probabilities.
+        uncertainty: whether to give maps of uncertainty.
+        keep_largest: whether to keep only the largest piece of the classes for which that has helped all models.
+    """
+
+    precision: torch.dtype | None = None
+    overlap: float = 0.5
+    mirrored: bool = False
+    attention: bool = False
+    probabilities: bool = False
+    uncertainty: bool = False
+    keep_largest: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,75 +61,158 @@ class Prediction:
     """What is said of a volume, on the volume's own grid.
 
     Attributes:
-        probabilities: of background and classes (K, I, J, K), or of overlapping classes, float32.
-        labels: of these.
+        label_map: (I, J, K) of the training's integers: the likeliest class, or every class above 0.5 where they
+            overlap.
         attention: for each attended level, the weights applied there, averaged over channels, (I, J, K) float32.
+        probabilities: of background and classes (K, I, J, K), or of overlapping classes, float32, if asked for.
+        uncertainty: (I, J, K) float32, from 0 to 1: "entropy" of the mean of the models, and if there are several their
+            "disagreement", the part of it that is not the mean of their own entropies (mutual information; Houlsby et
+            al., "Bayesian Active Learning for Classification and Preference Learning", arXiv:1112.5745).
     """
 
-    probabilities: Tensor
-    labels: Labels
+    label_map: NDArray[np.unsignedinteger[Any]]
     attention: dict[int, NDArray[np.float32]]
-
-    @property
-    def label_map(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """(I, J, K) of the training's integers: the likeliest class, or every class above 0.5 where they overlap."""
-        if self.labels.overlapping:
-            return self.labels.decode((self.probabilities > 0.5).numpy())
-        return self.labels.decode(self.probabilities.argmax(dim=0, keepdim=True).numpy())
+    probabilities: NDArray[np.float32] | None
+    uncertainty: dict[str, NDArray[np.float32]]
 
 
+@torch.inference_mode()
 def predict_volume(
-    network: UNet,
-    plan: Plan,
-    volume: Volume,
-    *,
-    device: torch.device,
-    precision: torch.dtype,
-    overlap: float = 0.5,
-    mirrored: bool = False,
-    attention: bool = False,
+    models: "Sequence[Model]", volume: Volume, settings: Settings, done: Callable[[float], None] = lambda share: None
 ) -> Prediction:
-    """Predict a volume with one network.
+    """Predict a volume by one model, or by the mean of several of the same classes.
 
     Args:
-        network: in eval mode, on ``device``.
-        plan: it was trained by.
-        volume: image as it lies in its file.
-        device: to compute on.
-        precision: torch.float32 or torch.bfloat16.
-        overlap: of windows, 0 to below 1.
-        mirrored: whether to see every window mirrored as well, along the axes that the training mirrored, and average.
-        attention: whether to give attention maps.
+        models: to predict with.
+        volume: as it lies in its file.
+        settings: how to predict, and what to tell.
+        done: called now and then with the share of the work that is done.
 
     Warns of a scan much larger than those of the training.
 
     Raises:
         DataError: if the volume has not the channels of the training.
     """
+    plan = models[0].plan
     if len(volume.array) != len(plan.channels):
         raise DataError(
             f"{volume.path}: has {len(volume.array)} channels: the model was trained on "
             f"{len(plan.channels)} ({', '.join(plan.channels)})"
         )
-    prepared = prepare(volume, plan.preprocessing)
-    _warn_of_size(volume, np.array(prepared.image.shape[1:]) * plan.preprocessing.spacing_mm, plan)
-    predictor = window_predictor(network, plan, precision, attention)
-    if mirrored:
-        predictor = seen_mirrored(predictor, plan.mirror_axes)
-    with torch.inference_mode():
-        probabilities, maps = slide(prepared.image.to(device), plan.patch, predictor, overlap)
-    background = torch.zeros(plan.labels.channels)
-    if not plan.labels.overlapping:
-        background[0] = 1.0
-    grids = (prepared.affine, volume.affine, volume.grid)
-    unseen = torch.zeros(1)
+    ways = dict.fromkeys(model.plan.preprocessing for model in models)
+    prepared = {way: prepare(volume, way) for way in ways}
+    placement = prepared[plan.preprocessing].placement
+    _warn_of_size(volume, np.array(placement.grid) * plan.preprocessing.spacing_mm, plan)
+    levels = [
+        attended_levels(model.network, model.plan, model.device) if settings.attention else [] for model in models
+    ]
+    streams = [
+        planes_on_scan(model, prepared[model.plan.preprocessing], settings, own)
+        for model, own in zip(models, levels, strict=True)
+    ]
+    told: dict[str, NDArray[Any]] = {}
+    first = 0
+    for slabs in zip(*streams, strict=True):
+        stop = first + slabs[0].shape[1]
+        for name, values in tell(slabs, levels, plan.labels, settings).items():
+            if name not in told:
+                told[name] = np.empty((*values.shape[:-3], *placement.scan), dtype=values.dtype)
+            told[name][..., first:stop, :, :] = values
+        done(stop / placement.scan[0])
+        first = stop
+    if settings.keep_largest:
+        of_names = dict(zip(plan.labels.names, plan.labels.painted, strict=True))
+        told["label map"] = without_smaller_pieces(told["label map"], [of_names[name] for name in helped(models)])
+    stored = {name: placement.as_stored(values) for name, values in told.items()}
     return Prediction(
-        probabilities=regrid(probabilities.cpu(), *grids, outside=background),
-        labels=plan.labels,
-        attention={
-            int(level): regrid(values.cpu(), *grids, outside=unseen)[0].numpy() for level, values in maps.items()
-        },
+        label_map=stored["label map"],
+        attention={level: stored[f"level {level}"] for level in levels[0] if f"level {level}" in stored},
+        probabilities=stored.get("probabilities"),
+        uncertainty={measure: stored[measure] for measure in MEASURES if measure in stored},
     )
+
+
+def helped(models: "Sequence[Model]") -> list[str]:
+    """Classes whose largest piece alone is better by all models."""
+    return [name for name in models[0].largest_piece_helps if all(name in m.largest_piece_helps for m in models)]
+
+
+def planes_on_scan(model: "Model", prepared: Prepared, settings: Settings, levels: Sequence[int]) -> Iterator[Tensor]:
+    """Probabilities, then attention of levels, of a few planes of the scan at a time, as ``on_scan`` gives them."""
+    precision = settings.precision or precision_of("auto", model.device)
+    predictor = window_predictor(model.network, model.plan, precision, levels)
+    if settings.mirrored:
+        predictor = seen_mirrored(predictor, model.plan.mirror_axes)
+    labels = model.plan.labels
+    unseen = torch.zeros(labels.channels + len(levels))
+    if not labels.overlapping:
+        unseen[0] = 1.0
+    finished = slide(
+        prepared.image.to(model.device),
+        model.plan.patch,
+        predictor,
+        unseen=unseen,
+        air=prepared.air,
+        overlap=settings.overlap,
+    )
+    return on_scan((planes.cpu() for planes in finished), prepared.placement, outside=unseen)
+
+
+def tell(
+    slabs: Sequence[Tensor], levels: Sequence[Sequence[int]], labels: Labels, settings: Settings
+) -> dict[str, NDArray[Any]]:
+    """Everything that is wanted of a few planes, by name, from what each model says of them.
+
+    Args:
+        slabs: of each model, probabilities, then attention of its levels, (K, *S).
+        levels: of each model.
+        labels: of the probabilities.
+        settings: what is wanted.
+    """
+    each = [slab[: labels.channels] for slab in slabs]
+    probabilities = mean(each)
+    told = {"label map": decide(probabilities, labels)}
+    for level in levels[0]:
+        if all(level in own for own in levels):
+            maps = [slab[labels.channels + own.index(level)] for slab, own in zip(slabs, levels, strict=True)]
+            told[f"level {level}"] = mean(maps).numpy()
+    if settings.probabilities:
+        told["probabilities"] = probabilities.numpy()
+    if settings.uncertainty:
+        told["entropy"] = entropy(probabilities, labels).numpy()
+        if len(each) > 1:
+            own = mean([entropy(p, labels) for p in each]).numpy()
+            told["disagreement"] = np.maximum(told["entropy"] - own, 0)
+    return told
+
+
+def decide(probabilities: Tensor, labels: Labels) -> NDArray[np.unsignedinteger[Any]]:
+    """The training's integers (*S) for probabilities (K, *S); of equal ones the first."""
+    if labels.overlapping:
+        return labels.decode((probabilities > 0.5).numpy())
+    largest, index = probabilities[0], torch.zeros(probabilities.shape[1:], dtype=torch.uint8)
+    for number, probability in enumerate(probabilities[1:], start=1):  # argmax across memory is many times slower
+        index.masked_fill_(probability > largest, number)
+        largest = torch.maximum(largest, probability)
+    return labels.decode(index[None].numpy())
+
+
+def entropy(probabilities: Tensor, labels: Labels) -> Tensor:
+    """Of the label (K, *S), as a share of the highest there can be; of overlapping classes that of the least sure one.
+
+    Returns:
+        (*S), from 0, sure, to 1, every label as likely as any other.
+    """
+    if labels.overlapping:
+        of_both: Tensor = torch.special.entr(torch.stack([probabilities, 1 - probabilities]))
+        return of_both.sum(dim=0).amax(dim=0) / math.log(2)
+    of_all: Tensor = torch.special.entr(probabilities)
+    return of_all.sum(dim=0) / math.log(len(probabilities))
+
+
+def mean(values: Sequence[Tensor]) -> Tensor:
+    """Mean of tensors of one shape."""
+    return values[0] if len(values) == 1 else torch.stack(list(values)).mean(dim=0)
 
 
 def _warn_of_size(volume: Volume, extent_mm: NDArray[np.float64], plan: Plan) -> None:
@@ -109,74 +224,3 @@ def _warn_of_size(volume: Volume, extent_mm: NDArray[np.float64], plan: Plan) ->
             f"of up to about {known} mm and may label what it does not know: crop the scan to what it knows",
             stacklevel=3,
         )
-
-
-def average(predictions: Iterable[Prediction]) -> Prediction:
-    """Mean of the probabilities, and of the attention of each level that all of them attend, of the same classes.
-
-    Two predictions are held at a time, if they come one by one; the first is added to.
-    """
-    iterator = iter(predictions)
-    first = next(iterator)
-    count, attention = 1, first.attention
-    for other in iterator:
-        count += 1
-        with torch.inference_mode():  # in which they were made
-            first.probabilities.add_(other.probabilities)
-        attention = {
-            level: attention[level] + other.attention[level] for level in attention if level in other.attention
-        }
-        del other  # before the next is made
-    if count > 1:
-        with torch.inference_mode():
-            first.probabilities.div_(count)
-        attention = {level: values / np.float32(count) for level, values in attention.items()}
-    return Prediction(first.probabilities, first.labels, attention)
-
-
-def seen_mirrored(predict: WindowPredictor, axes: Sequence[int]) -> WindowPredictor:
-    """Average what a predictor says of windows and of their mirror images along every combination of axes.
-
-    Args:
-        predict: of windows (B, C, I, J, K).
-        axes: 0 to 2.
-    """
-    combinations = [c for n in range(len(axes) + 1) for c in itertools.combinations([2 + axis for axis in axes], n)]
-
-    def predict_all(windows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        total, sums = predict(windows)
-        for flipped in combinations[1:]:
-            probabilities, maps = predict(windows.flip(flipped))
-            total = total + probabilities.flip(flipped)
-            sums = {name: sums[name] + values.flip(flipped) for name, values in maps.items()}
-        count = len(combinations)
-        return total / count, {name: values / count for name, values in sums.items()}
-
-    return predict_all
-
-
-def window_predictor(network: UNet, plan: Plan, precision: torch.dtype, attention: bool) -> WindowPredictor:
-    """Wrap a network as what slides over a volume: probabilities, and attention maps by level on the window's grid.
-
-    The windows of a 2-D network are slices: one voxel thick along an axis that the network does not see.
-    """
-    across = None if plan.slice_axis is None else 2 + plan.slice_axis
-
-    def predict(windows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        inputs = windows if across is None else windows.squeeze(across)
-        with torch.autocast(inputs.device.type, dtype=precision, enabled=precision != torch.float32):
-            logits, weights = network(inputs, return_maps=True)
-        logits = logits.float()
-        probabilities = torch.sigmoid(logits) if plan.labels.overlapping else torch.softmax(logits, dim=1)
-        maps = {}
-        if attention:
-            mode = INTERPOLATION[plan.architecture["dims"]]
-            for level, weight in weights.items():
-                scalar = weight.float().mean(dim=1, keepdim=True).expand(-1, -1, *weight.shape[2:])
-                maps[str(level)] = F.interpolate(scalar, inputs.shape[2:], mode=mode, align_corners=False)
-        if across is not None:
-            probabilities = probabilities.unsqueeze(across)
-            maps = {level: values.unsqueeze(across) for level, values in maps.items()}
-        return probabilities, maps
-
-    return predict

@@ -13,6 +13,7 @@ from torch import Tensor
 from attention_unet.config import TrainingConfig
 from attention_unet.data.cases import Case
 from attention_unet.data.plan import Plan
+from attention_unet.inference.largest_piece import where_it_helps
 from attention_unet.inference.model import save_model
 from attention_unet.training.budget import Budget, learning_rate_factor
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, save_state
@@ -124,7 +125,8 @@ def validate_and_record(training: Training, loop: LoopState, learning_rate: floa
         stop=training.stop,
     )
     dice = gather(fabric, None if result is None else result.dice)
-    if dice is None:
+    of_largest = gather(fabric, None if result is None else result.of_largest)
+    if dice is None or of_largest is None:
         return False
     if training.monitor is not None:
         names = plan.labels.names
@@ -142,7 +144,9 @@ def validate_and_record(training: Training, loop: LoopState, learning_rate: floa
         }
         training.monitor.validation(row, result.scenes if result else [])
         trained = {key: value if math.isfinite(value) else None for key, value in row.items()}
-        save_model(training.run, learner.averaged.state_dict(), plan, {"trained": trained})
+        helped = where_it_helps(dice, of_largest, names)
+        notes = {"trained": trained, "largest_piece_helps": helped}
+        save_model(training.run, learner.averaged.state_dict(), plan, notes)
     return True
 
 

@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 from attention_unet.config import TrainingConfig
 from attention_unet.data.plan import Plan
 from attention_unet.errors import ConfigError, UserError
+from attention_unet.inference.window_predictor import put_channels_last
 from attention_unet.network import AttentionUNet, UNet
 from attention_unet.training.checkpoint import LearnerState
 from attention_unet.training.losses import PresenceLoss, SegmentationLoss
@@ -36,6 +37,7 @@ class Learner:
         self.step = 0
         self.network = network.to(fabric.device)
         self._averaged = AveragedModel(self.network, multi_avg_fn=moving_average(config.average))
+        put_channels_last(self._averaged)  # as it will be when it is loaded
         optimizer = AdamW(decayed_and_not(self.network, config.weight_decay), lr=config.learning_rate, fused=True)
         self._wrapped, self.optimizer = fabric.setup(self.network, optimizer)
         self._loss = SegmentationLoss(overlapping)

@@ -14,7 +14,9 @@ from attention_unet.data.preprocessing import read_channels, read_label_of
 from attention_unet.data.volumes import Volume
 from attention_unet.evaluation.metrics import dice
 from attention_unet.evaluation.picture import Scene
-from attention_unet.inference.predict_volume import Prediction, predict_volume
+from attention_unet.inference.largest_piece import without_smaller_pieces
+from attention_unet.inference.model import Model
+from attention_unet.inference.predict_volume import Prediction, Settings, predict_volume
 from attention_unet.network import UNet
 
 SCENES = 3
@@ -23,9 +25,12 @@ OVERLAP = 0.25  # of windows: about a third of the work of the half that users p
 
 @dataclass(frozen=True)
 class Validation:
-    """Dice of each class for each case, NaN where prediction and reference are both empty, and scenes of a few."""
+    """Dice of each class for each case, NaN where prediction and reference are both empty, the same if of each class
+    only its largest piece were kept, and scenes of a few.
+    """
 
     dice: dict[str, list[float]]
+    of_largest: dict[str, list[float]]
     scenes: list[Scene]
 
 
@@ -49,23 +54,29 @@ def validate(
         stop: asked before each case.
     """
     scores: dict[str, list[float]] = {}
+    of_largest: dict[str, list[float]] = {}
     scenes: list[Scene] = []
+    model = Model(network, plan, device)
     for case in cases:
         if stop():
             return None
         volume = read_channels(case)
         label = read_label_of(case, volume)
         wants_scene = len(scenes) < SCENES
-        prediction = predict_volume(
-            network, plan, volume, device=device, precision=precision, overlap=OVERLAP, attention=wants_scene
-        )
+        prediction = predict_volume([model], volume, Settings(precision, OVERLAP, attention=wants_scene))
         reference, predicted = label.array[0].astype(np.int64), prediction.label_map
-        scores[case.id] = [
-            dice(np.isin(predicted, group), np.isin(reference, group)) for group in plan.labels.integers.values()
-        ]
+        scores[case.id] = score(predicted, reference, plan.labels)
+        largest = without_smaller_pieces(predicted, plan.labels.painted)
+        changed = not plan.labels.overlapping and not np.array_equal(largest, predicted)
+        of_largest[case.id] = score(largest, reference, plan.labels) if changed else scores[case.id]
         if wants_scene:
             scenes.append(make_scene(case.id, volume, reference, prediction, plan.labels))
-    return Validation(scores, scenes)
+    return Validation(scores, of_largest, scenes)
+
+
+def score(predicted: NDArray[np.generic], reference: NDArray[np.generic], labels: Labels) -> list[float]:
+    """Dice of each class."""
+    return [dice(np.isin(predicted, group), np.isin(reference, group)) for group in labels.integers.values()]
 
 
 def mean_dice(scores: dict[str, list[float]], classes: int) -> list[float]:

@@ -2,6 +2,9 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, CropForeground, NormalizeIntensity, Orientation, Spacing
 
 from attention_unet.data.cases import Case
 from attention_unet.data.labels import Labels
@@ -36,13 +39,36 @@ def test_every_value_stays_at_its_place_in_the_patient(tmp_path, axes, signs):
     volume = read_volume(save_nifti(tmp_path / "ramp.nii.gz", ramp, affine))
     for spacing in ((0.9, 1.3, 2.5), (1.1, 1.1, 1.7)):
         prepared = prepare(volume, Preprocessing(spacing, nonzero=False))
-        assert np.allclose(np.linalg.norm(prepared.affine[:3, :3], axis=0), spacing, atol=1e-5)
-        assert (np.diag(prepared.affine[:3, :3]) > 0).all()
-        expected = positions_mm(prepared.image.shape[1:], prepared.affine) @ direction
+        own = prepared.placement.affine(volume.affine)
+        assert np.allclose(np.linalg.norm(own[:3, :3], axis=0), spacing, atol=1e-5)
+        assert (np.diag(own[:3, :3]) > 0).all()
+        expected = positions_mm(prepared.image.shape[1:], own) @ direction
         found = prepared.image[0].numpy() * ramp.std() + ramp.mean()  # undo the z-score, roughly
         slope, offset = np.polyfit(expected[1:-1, 1:-1, 1:-1].ravel(), found[1:-1, 1:-1, 1:-1].ravel(), 1)
         residual = found - (slope * expected + offset)
         assert np.abs(residual[1:-1, 1:-1, 1:-1]).max() < 0.02
+
+
+@pytest.mark.parametrize("nonzero", [False, True])
+@pytest.mark.parametrize("spacing", [(0.9, 1.3, 2.5), (1.2, 1.2, 1.2), (0.5, 3.0, 1.0)], ids=str)
+@pytest.mark.parametrize("axes", AXES[::2], ids=str)
+def test_prepared_as_by_monai(tmp_path, axes, spacing, nonzero):
+    affine = oblique_affine(axes=axes, signs=(1, -1, 1))
+    array = np.random.RandomState(0).uniform(50, 400, size=(12, 13, 14, 2)).astype(np.float32)
+    array[:3], array[:, 10:], array[..., -2:, :] = 0, 0, 0
+    volume = read_volume(save_nifti(tmp_path / "a.nii.gz", array, affine))
+    prepared = prepare(volume, Preprocessing(spacing, nonzero=nonzero))
+    steps = Compose(
+        [
+            Orientation(axcodes="RAS", labels=None),
+            Spacing(spacing, mode="bilinear", padding_mode="border", align_corners=True),
+            CropForeground(select_fn=lambda image: image > image.amin(dim=(1, 2, 3), keepdim=True), allow_smaller=True),
+            NormalizeIntensity(nonzero=nonzero, channel_wise=True),
+        ]
+    )
+    expected = steps(MetaTensor(torch.from_numpy(volume.array.copy()), affine=torch.from_numpy(affine)))
+    torch.testing.assert_close(prepared.image, expected.as_tensor(), atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(prepared.placement.affine(volume.affine), expected.affine, atol=1e-4)
 
 
 def test_target_moves_with_its_image(tmp_path):
@@ -83,7 +109,7 @@ def test_target_on_another_spacing_keeps_place_and_volume(tmp_path, regions):
             ratios.append(found.sum() * np.prod(spacing) / (true.sum() * 3.0))
             centres = [
                 mm[:3, :3] @ np.argwhere(mask).mean(axis=0) + mm[:3, 3]
-                for mm, mask in ((prepared.affine, found), (affine, true))
+                for mm, mask in ((prepared.placement.affine(affine), found), (affine, true))
             ]
             shifts.append(centres[0] - centres[1])
     assert np.mean(ratios) == pytest.approx(1, abs=0.05)
@@ -104,11 +130,19 @@ def test_air_is_cut_off_and_kept_out_of_the_statistics(tmp_path):
     array = np.zeros((12, 12, 12), dtype=np.float32)
     array[3:9, 2:10, 4:8] = np.random.RandomState(0).uniform(100, 200, (6, 8, 4))
     volume = read_volume(save_nifti(tmp_path / "a.nii.gz", array))
-    assert foreground_box(volume.array) == [(3, 9), (2, 10), (4, 8)]
+    assert foreground_box(torch.from_numpy(volume.array)) == [(3, 9), (2, 10), (4, 8)]
     prepared = prepare(volume, Preprocessing((1.0, 1.0, 1.0), nonzero=True))
     assert prepared.image.shape == (1, 6, 8, 4)
+    assert prepared.air.tolist() == [0]
     assert abs(float(prepared.image.mean())) < 1e-4
-    np.testing.assert_allclose(prepared.affine[:3, 3], (3, 2, 4))
+    np.testing.assert_allclose(prepared.placement.affine(volume.affine)[:3, 3], (3, 2, 4))
+
+
+def test_air_is_told_apart_in_the_prepared_image(tmp_path):
+    array = np.random.RandomState(0).uniform(100, 200, (6, 8, 4)).astype(np.float32)
+    array[2:4, 1:3] = -5
+    prepared = prepare(read_volume(save_nifti(tmp_path / "a.nii.gz", array)), Preprocessing((1.0, 1.0, 1.0), False))
+    assert torch.equal(prepared.image[0] == prepared.air, torch.from_numpy(array == -5))
 
 
 def test_constant_image_is_kept_whole_and_finite(tmp_path):

@@ -1,4 +1,5 @@
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import nibabel as nib
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from attention_unet.data import nifti
 from attention_unet.data.volumes import check_same_grid, read_labels, read_volume, stem, volumes_by_case, write_like
 from attention_unet.errors import DataError
 from tests.conftest import oblique_affine, save_nifti
@@ -25,6 +27,61 @@ def test_channels_of_a_4d_file_come_first(tmp_path):
     volume = read_volume(save_nifti(tmp_path / "a.nii.gz", np.stack([ARRAY, -ARRAY], axis=-1)))
     np.testing.assert_array_equal(volume.array, np.stack([ARRAY, -ARRAY]))
     assert read_volume(save_nifti(tmp_path / "b.nii.gz", ARRAY[..., None])).array.shape == (1, 4, 5, 6)
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 6), (4, 5, 6, 3), (4, 5, 6, 1), (4, 5, 6, 2, 1, 1)], ids=str)
+def test_read_in_blocks_with_the_scaling_of_the_header(tmp_path, monkeypatch, shape):
+    """A block holds two planes here, so that the last of six is full and of a channel alone."""
+    monkeypatch.setattr(nifti, "BLOCK", 2 * 4 * 5 * 2)
+    header = nib.Nifti1Header(endianness=">")
+    header.set_data_dtype(">i2")
+    header.set_slope_inter(0.5, 3)
+    image = nib.Nifti1Image(np.random.RandomState(0).randint(-900, 900, size=shape).astype(">i2"), np.eye(4), header)
+    for name in ("a.nii", "a.nii.gz"):
+        nib.save(image, tmp_path / name)
+        found = read_volume(tmp_path / name).array
+        expected = nib.load(tmp_path / name).get_fdata(dtype=np.float32)
+        expected = np.moveaxis(expected.reshape(*shape[:3], -1), -1, 0)
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == np.float32
+
+
+def claiming(grid):
+    """A small file whose header tells of a large volume."""
+    header = nib.Nifti1Header()
+    header.set_data_shape(grid)
+    header.set_data_dtype(np.uint8)
+    header.set_sform(np.eye(4), code=1)
+    header["vox_offset"] = 352
+    header["magic"] = b"n+1"
+    return header.binaryblock + bytes(4)
+
+
+def test_a_header_of_a_volume_that_no_machine_holds(tmp_path):
+    """Is refused before anything is allocated, also where the file could unpack to it."""
+    (tmp_path / "a.nii").write_bytes(claiming((30000, 30000, 30000)) + bytes(1000))
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(claiming((30000, 30000, 30000)) + bytes(1000)))
+    (tmp_path / "c.nii.gz").write_bytes(gzip.compress(claiming((30, 30, 30)) + bytes(30**3 + 3 * 2**23)))
+    (tmp_path / "d.nii.gz").write_bytes(gzip.compress(claiming((300, 30, 30)) + bytes(299 * 30 * 30)))
+    tracemalloc.start()
+    for name, message in {
+        "a.nii": "has 1352 bytes, its header says 27000000000352: cut short",
+        "b.nii.gz": "its header says 27000000000352: cut short",
+        "c.nii.gz": "goes on after the 27000 voxels",
+        "d.nii.gz": "damaged or cut short",
+    }.items():
+        with pytest.raises(DataError, match=f"{name}: .*{message}"):
+            read_volume(tmp_path / name)
+    assert tracemalloc.get_traced_memory()[1] < 2**25
+    tracemalloc.stop()
+
+
+def test_a_volume_larger_than_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(nifti, "machine_memory", lambda: 400)
+    with pytest.raises(
+        DataError, match=r"a\.nii: its header says a grid of \(4, 5, 6\), 0\.0 GiB to hold; this machine"
+    ):
+        read_volume(save_nifti(tmp_path / "a.nii", ARRAY))
 
 
 def test_plain_nifti_under_a_gzip_name(tmp_path):
@@ -189,6 +246,6 @@ def test_written_volume_has_the_grid_and_codes_of_its_pattern(tmp_path):
 
 def test_name_without_ending(tmp_path):
     assert stem(tmp_path / "a.b.nii.gz") == "a.b"
-    assert stem(tmp_path / "a.NII") == "a"
-    with pytest.raises(DataError, match="expected a NIfTI file"):
-        stem(tmp_path / "a.mha")
+    assert stem(tmp_path / "a.NII") == stem(tmp_path / "a.mha") == "a"
+    with pytest.raises(DataError, match="expected a volume"):
+        stem(tmp_path / "a.png")

@@ -7,17 +7,21 @@ from attention_unet.inference.sliding_window import gaussian, slide, window_star
 
 
 def linear(windows):
-    """A predictor that sees each voxel alone: twice the value, and its negative; a map of the value itself."""
-    return torch.cat([2 * windows, -windows], dim=1), {"map": windows[:, :1]}
+    """A predictor that sees each voxel alone: twice the value, and its negative."""
+    return torch.cat([2 * windows, -windows], dim=1)
 
 
-@pytest.mark.parametrize("grid", [(9, 14, 11), (4, 20, 8), (3, 3, 3)])
+def whole(image, window, predict, channels=2, **options):
+    """All planes of the result."""
+    return torch.cat(list(slide(image, window, predict, unseen=torch.zeros(channels), **options)), dim=1)
+
+
+@pytest.mark.parametrize("grid", [(9, 14, 11), (4, 20, 8), (3, 3, 3), (30, 6, 8)])
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.9])
 def test_a_voxelwise_predictor_is_reproduced_everywhere(grid, overlap):
     image = torch.randn(1, *grid)
-    probabilities, maps = slide(image, (8, 6, 8), linear, overlap)
-    torch.testing.assert_close(probabilities, torch.cat([2 * image, -image]), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(maps["map"], image, atol=1e-5, rtol=1e-5)
+    expected = torch.cat([2 * image, -image])
+    torch.testing.assert_close(whole(image, (8, 6, 8), linear, overlap=overlap), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_windows_are_weighted_by_the_gaussian():
@@ -27,9 +31,9 @@ def test_windows_are_weighted_by_the_gaussian():
 
     def numbered(windows):
         numbers = torch.tensor([float(next(calls)) for _ in windows])
-        return numbers.view(-1, 1, 1, 1, 1).expand(-1, 1, *window), {}
+        return numbers.view(-1, 1, 1, 1, 1).expand(-1, 1, *window)
 
-    found, _ = slide(image, window, numbered, overlap, batch=3)
+    found = whole(image, window, numbered, channels=1, overlap=overlap, batch=3)
     total, weights, weight = torch.zeros(10, 7, 9), torch.zeros(10, 7, 9), gaussian(window)
     starts = [window_starts(n, e, overlap) for n, e in zip((10, 7, 9), window, strict=True)]
     for number, (i, j, k) in enumerate(itertools.product(*starts)):
@@ -37,6 +41,45 @@ def test_windows_are_weighted_by_the_gaussian():
             total[i + a, j + b, k + c] += number * weight[a, b, c]
             weights[i + a, j + b, k + c] += weight[a, b, c]
     torch.testing.assert_close(found[0], total / weights)
+
+
+def test_planes_are_given_away_as_soon_as_no_window_will_reach_them():
+    seen = []
+
+    def spy(windows):
+        seen.append(windows)
+        return windows
+
+    parts = slide(torch.zeros(1, 20, 4, 4), (8, 4, 4), spy, unseen=torch.zeros(1))
+    depths = [(part.shape[1], len(seen)) for part in parts]
+    assert depths == [(4, 1), (4, 2), (4, 3), (8, 4)]
+
+
+def test_nothing_but_air_is_skipped():
+    """A voxel that differs from the air in one channel, by however little, anywhere, has its windows predicted."""
+    grid, window, air = (12, 10, 14), (6, 5, 7), torch.tensor([-0.25, 3.0])
+    empty = air.view(-1, 1, 1, 1).expand(-1, *grid)
+    unseen = torch.tensor([1.0, 0.0])
+
+    def certain(windows):
+        seen.append(len(windows))
+        return torch.tensor([0.0, 1.0]).view(1, 2, 1, 1, 1).expand(len(windows), 2, *window)
+
+    for place in itertools.product((0, 5, 11), (0, 4, 9), (0, 6, 13)):
+        for channel in range(2):
+            image, seen = empty.clone(), []
+            image[(channel, *place)] += 1e-6
+            found = torch.cat(list(slide(image, window, certain, unseen=unseen, air=air)), dim=1)
+            assert found[(slice(None), *place)].tolist() == [0, 1]
+            covering = [
+                sum(start <= p < start + edge for start in window_starts(n, edge, 0.5))
+                for p, n, edge in zip(place, grid, window, strict=True)
+            ]
+            assert sum(seen) == torch.tensor(covering).prod()
+            assert (found[0] == 1).sum() == (found[1] == 0).sum() > 0
+    seen = []
+    assert (torch.cat(list(slide(empty, window, certain, unseen=unseen, air=air)), dim=1)[0] == 1).all()
+    assert not seen
 
 
 @pytest.mark.parametrize(
@@ -56,17 +99,16 @@ def test_small_volumes_are_padded_evenly_with_zero():
 
     def spy(windows):
         seen.append(windows)
-        return windows, {}
+        return windows
 
-    slide(torch.ones(1, 3, 8, 8), (6, 8, 8), spy)
+    whole(torch.ones(1, 3, 8, 8), (6, 8, 8), spy, channels=1)
     assert seen[0][0, 0, :, 0, 0].tolist() == [0, 1, 1, 1, 0, 0]
 
 
 def test_batches_change_nothing():
     image = torch.randn(2, 12, 12, 12)
-    alone, _ = slide(image, (8, 8, 8), linear, batch=1)
-    together, _ = slide(image, (8, 8, 8), linear, batch=5)
-    assert torch.equal(alone, together)
+    one_by_one = whole(image, (8, 8, 8), linear, channels=4, batch=1)
+    assert torch.equal(one_by_one, whole(image, (8, 8, 8), linear, channels=4, batch=5))
 
 
 def test_gaussian_peaks_in_the_middle():

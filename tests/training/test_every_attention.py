@@ -18,6 +18,7 @@ from attention_unet.data.predictions import attention_path
 from attention_unet.devices import make_fabric, this_machine
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_files import find_inputs, predict_files
+from attention_unet.inference.predict_volume import Settings
 from attention_unet.network import AttentionUNet
 from attention_unet.training.learner import Learner
 
@@ -51,18 +52,10 @@ def test_learns_and_its_maps_lie_on_the_scan(place, name, plan_and_batch, cohort
     losses = [learner.learn(image, target, 8e-3) for _ in range(TRAINING.steps)]
     assert losses[-1] < 0.85 * losses[0]
 
-    model = Model(learner.averaged, plan, torch.device("cpu"), "")
+    model = Model(learner.averaged, plan, torch.device("cpu"))
     case = find_inputs(cohort / "imagesTs", 1)[0]
-    failed = predict_files(
-        [case],
-        tmp_path,
-        [model],
-        precision=torch.float32,
-        overlap=0.0,
-        mirrored=False,
-        attention=True,
-        done=lambda: None,
-    )
+    settings = Settings(torch.float32, overlap=0.0, attention=True)
+    failed = predict_files([case], tmp_path, [model], settings, lambda share: None)
     assert not failed
     scan = nib.load(case.images[0])
     levels = {"skips": [0, 1], "bottleneck": [2]}.get(place, [])

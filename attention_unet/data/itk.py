@@ -1,0 +1,131 @@
+"""Read what SimpleITK reads, NRRD, MetaImage and DICOM series, and hand it on as if it had been NIfTI.
+
+SimpleITK counts millimetres to the left and back, we to the right and front.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_unet.data.nifti import check_affine, check_fits, header_of
+from attention_unet.errors import DataError
+
+ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
+DICOM_MAGIC_AT, DICOM_MAGIC = 128, b"DICM"
+POSITION, ORIENTATION = "0020|0032", "0020|0037"
+UNEVEN = 0.02  # of the distance of slices, or in mm if that is more
+
+
+def read_itk(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
+    """Voxels (C, I, J, K), affine, and a NIfTI header of that grid, of an NRRD or MetaImage file or a DICOM series.
+
+    Args:
+        path: the file, or the folder of the series.
+
+    Raises:
+        DataError: if it is missing, damaged, of another number of axes or not of real numbers, or if a folder holds no
+            series, several, or one whose slices are not evenly spaced.
+    """
+    import SimpleITK as sitk
+
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        if not path.is_dir():
+            reader = sitk.ImageFileReader()
+            reader.SetFileName(str(path))
+            reader.ReadImageInformation()
+            check_fits(path, [*reader.GetSize(), reader.GetNumberOfComponents()])
+        image = sitk.ReadImage(_slices_of(path) if path.is_dir() else str(path))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise DataError(f"{path}: cannot be read, or is damaged ({reason}): copy it again") from error
+    if image.GetDimension() != 3:
+        raise DataError(f"{path}: has {image.GetDimension()} axes {image.GetSize()}: expected a 3-D volume")
+    if "complex" in image.GetPixelIDTypeAsString():
+        raise DataError(f"{path}: voxels are {image.GetPixelIDTypeAsString()}: expected real numbers")
+    array = sitk.GetArrayViewFromImage(image).astype(np.float32)
+    array = np.moveaxis(array, -1, 0) if array.ndim == 4 else array[None]
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    check_affine(path, affine)
+    return array.transpose(0, 3, 2, 1), affine, header_of(affine, image.GetSize())
+
+
+def write_itk(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
+    """Write an array (I, J, K) in the format of the path's ending.
+
+    Args:
+        path: of the file.
+        array: voxels.
+        affine: 4 x 4, from voxel (i, j, k) to RAS+ millimetres.
+
+    Raises:
+        DataError: if it cannot be written.
+    """
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    try:
+        sitk.WriteImage(image, str(path), useCompression=True)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise DataError(f"{path}: writing failed ({reason}): free space or change the folder") from error
+
+
+def is_series(folder: Path) -> bool:
+    """Whether a folder holds DICOM files."""
+    return folder.is_dir() and any(_is_dicom(file) for file in folder.iterdir())
+
+
+def _is_dicom(file: Path) -> bool:
+    if file.name.startswith(".") or file.name == "DICOMDIR" or not file.is_file():
+        return False
+    with file.open("rb") as content:
+        content.seek(DICOM_MAGIC_AT)
+        return content.read(len(DICOM_MAGIC)) == DICOM_MAGIC
+
+
+def _slices_of(folder: Path) -> list[str]:
+    """Files of the one series of a folder, in order, evenly spaced."""
+    import SimpleITK as sitk
+
+    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if len(series) != 1:
+        raise DataError(f"{folder}: holds {len(series)} DICOM series: expected one; put each into a folder of its own")
+    files = list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    if len(files) == 1:
+        return files  # of many frames, or too thin to go on with, which is told by its shape
+    reader, positions, orientations = sitk.ImageFileReader(), [], []
+    for file in files:
+        reader.SetFileName(file)
+        reader.ReadImageInformation()
+        if not (reader.HasMetaDataKey(POSITION) and reader.HasMetaDataKey(ORIENTATION)):
+            raise DataError(f"{file}: tells no position of its slice: expected slices of an MR volume")
+        positions.append([float(n) for n in reader.GetMetaData(POSITION).split("\\")])
+        orientations.append(tuple(round(float(n), 4) for n in reader.GetMetaData(ORIENTATION).split("\\")))
+    counts = Counter(orientations)
+    if len(counts) > 1:
+        raise DataError(f"{folder}: its slices have {len(counts)} orientations: expected one; is it a localiser?")
+    row, column = np.array(orientations[0][:3]), np.array(orientations[0][3:])
+    along = np.array(positions) @ np.cross(row, column)
+    steps = np.diff(along)
+    usual = float(np.median(np.abs(steps)))
+    if usual < 1e-3:
+        raise DataError(f"{folder}: holds several images of each slice: expected one volume; export one at a time")
+    odd = int(np.abs(np.abs(steps) - usual).argmax())
+    if abs(abs(steps[odd]) - usual) > max(UNEVEN * usual, UNEVEN):
+        raise DataError(
+            f"{folder}: slices lie {usual:.2f} mm apart, but {Path(files[odd]).name} and {Path(files[odd + 1]).name} "
+            f"{abs(steps[odd]):.2f} mm: is one missing? Export the series again"
+        )
+    return files

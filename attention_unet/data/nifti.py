@@ -1,0 +1,178 @@
+"""Read NIfTI-1 files as a stream, checked to the last byte.
+
+nibabel reads headers and voxels; the checksum of gzip is verified here, which it does not do, and nothing is unpacked
+that the header did not announce.
+"""
+
+import gzip
+import math
+import warnings
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+from numpy.typing import NDArray
+
+from attention_unet.errors import DataError
+from attention_unet.memory import machine_memory
+
+ENDINGS = (".nii.gz", ".nii")
+GZIP_MAGIC = b"\x1f\x8b"
+GZIP_RATIO = 1032  # the most that deflate can shrink anything
+NIFTI2_MAGIC = (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")  # the size of its header, 540, in either byte order
+HEADER = nib.Nifti1Header.sizeof_hdr
+BLOCK = 2**23  # bytes read at once
+LARGEST_OFFSET = 2**26  # bytes of header and extensions
+
+
+def read_nifti(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
+    """Voxels (C, I, J, K), affine and header of a file.
+
+    Raises:
+        DataError: if the file is missing, damaged, not NIfTI-1, too large for this machine, of another number of axes,
+            not of real numbers, or without a usable geometry.
+    """
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == GZIP_MAGIC
+            file.seek(0)
+            return _read(path, gzip.GzipFile(fileobj=file) if packed else file)  # type: ignore[arg-type]
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: is damaged or cut short ({error}): copy it again") from error
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error}): check the path and your rights"
+        ) from error
+
+
+def header_of(affine: NDArray[np.float64], grid: tuple[int, int, int]) -> nib.Nifti1Header:
+    """NIfTI header of a grid in the scanner's coordinates; a qform only where the axes are at right angles."""
+    header = nib.Nifti1Header()
+    header.set_data_shape(grid)
+    header.set_xyzt_units("mm")
+    header.set_sform(affine, code="scanner")
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    axes = affine[:3, :3] / spacing
+    header["pixdim"][1:4] = spacing
+    if np.allclose(axes.T @ axes, np.eye(3), atol=1e-4):
+        header.set_qform(affine, code="scanner")
+    return header
+
+
+def check_affine(path: Path, affine: NDArray[np.float64] | None) -> None:
+    """Check that an affine (4 x 4) maps voxels to a volume.
+
+    Raises:
+        DataError: if it does not.
+    """
+    if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise DataError(
+            f"{path}: its affine maps no volume (not finite or singular): repair the header's sform or qform"
+        )
+
+
+def _read(path: Path, stream: BinaryIO) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
+    image = _open(path, stream)
+    kind = image.get_data_dtype()
+    if kind.fields is not None or np.issubdtype(kind, np.complexfloating):
+        raise DataError(f"{path}: voxels are {kind}: expected real numbers; save a magnitude image")
+    affine = _checked_affine(path, image)
+    array = _voxels(path, image)
+    while stream.read(BLOCK):  # to its end, where the checksum is
+        if stream.tell() > 2 * _announced(image) + BLOCK:
+            raise DataError(f"{path}: goes on after the {array.size} voxels of its header: copy it again")
+    return array, affine, image.header
+
+
+def _open(path: Path, stream: BinaryIO) -> nib.Nifti1Image:
+    """What the header says, if the file can hold it."""
+    start = stream.read(HEADER)
+    if not start:
+        raise DataError(f"{path}: is empty: expected a NIfTI file; copy it again")
+    if start[:4] in NIFTI2_MAGIC:
+        raise DataError(f"{path}: is NIfTI-2: expected NIfTI-1; convert it")
+    try:
+        raw = nib.Nifti1Header(start, check=False)  # with the scaling, which nibabel forgets once it has read it
+        if not raw["vox_offset"] <= LARGEST_OFFSET:
+            raise ValueError(f"voxels from byte {raw['vox_offset']:g} on")
+        stream.seek(0)
+        image = nib.Nifti1Image.from_stream(stream)
+    except (ImageFileError, HeaderDataError, WrapStructError, ValueError, OverflowError) as error:
+        what = "looks like a web page" if start.lstrip()[:1] == b"<" else "is not a NIfTI file"
+        raise DataError(f"{path}: {what} ({error}): expected a NIfTI volume") from error
+    zooms, scaling = raw["pixdim"][1:4], [float(raw["scl_slope"]), float(raw["scl_inter"])]
+    if not np.isfinite(zooms).all() or np.isinf(scaling).any():
+        raise DataError(f"{path}: its header has voxels of {zooms.tolist()} mm and scaling {scaling}: expected numbers")
+    shape = image.shape
+    if min(shape, default=0) < 1:
+        raise DataError(f"{path}: its header says a grid of {shape}: expected at least one voxel an axis")
+    size, expected = path.stat().st_size, _announced(image)
+    if size * (GZIP_RATIO if isinstance(stream, gzip.GzipFile) else 1) < expected:
+        raise DataError(f"{path}: has {size} bytes, its header says {expected}: cut short? Copy it again")
+    check_fits(path, shape)
+    return image
+
+
+def check_fits(path: Path, shape: Sequence[int]) -> None:
+    """Check that an array of float32 fits into the memory of this machine.
+
+    Raises:
+        DataError: if it does not.
+    """
+    needed = 4 * math.prod(int(n) for n in shape)
+    if needed > machine_memory():
+        raise DataError(
+            f"{path}: its header says a grid of {tuple(shape)}, {needed / 2**30:.1f} GiB to hold; this machine has "
+            f"{machine_memory() / 2**30:.1f} GiB: crop or resample it"
+        )
+
+
+def _announced(image: nib.Nifti1Image) -> int:
+    """Bytes of the file, unpacked, by its header."""
+    voxels = math.prod(int(n) for n in image.shape)
+    return int(image.dataobj.offset) + int(image.get_data_dtype().itemsize) * voxels
+
+
+def _voxels(path: Path, image: nib.Nifti1Image) -> NDArray[np.float32]:
+    """Voxels (C, I, J, K), read a few planes at a time, with the scaling of the header."""
+    shape = image.shape
+    while len(shape) > 4 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) not in (3, 4):
+        raise DataError(f"{path}: has {len(shape)} axes {shape}: expected a 3-D volume or a 4-D one of channels")
+    channels = shape[3] if len(shape) == 4 else 1
+    as_in_file = np.empty((channels, *shape[2::-1]), dtype=np.float32)  # where i runs fastest
+    array: NDArray[np.float32] = as_in_file.transpose(0, 3, 2, 1)
+    planes = max(BLOCK // (image.get_data_dtype().itemsize * shape[0] * shape[1]), 1)
+    for channel in range(channels):
+        for first in range(0, shape[2], planes):
+            place = (..., slice(first, first + planes), *([channel] if len(shape) == 4 else []))
+            place += (0,) * (image.ndim - len(shape))
+            try:
+                array[channel, ..., first : first + planes] = image.dataobj[place]
+            except gzip.BadGzipFile:
+                raise
+            except (ValueError, OSError) as error:
+                raise DataError(f"{path}: is damaged or cut short ({error}): copy it again") from error
+    return array
+
+
+def _checked_affine(path: Path, image: nib.Nifti1Image) -> NDArray[np.float64]:
+    check_affine(path, image.affine)
+    sform, sform_code = image.get_sform(coded=True)
+    try:
+        qform, qform_code = image.get_qform(coded=True)
+    except ValueError:  # a quaternion that is none; without an sform the file would not have been opened
+        warnings.warn(f"{path}: its qform is no rotation: the sform is used", stacklevel=5)
+        return np.asarray(image.affine, dtype=np.float64)
+    if sform_code == 0 and qform_code == 0:
+        warnings.warn(f"{path}: its header states no orientation (both codes 0): taken as it lies", stacklevel=5)
+    elif sform is not None and qform is not None and not np.allclose(sform, qform, atol=1e-2):
+        warnings.warn(f"{path}: its sform and qform disagree: the sform is used", stacklevel=5)
+    return np.asarray(image.affine, dtype=np.float64)

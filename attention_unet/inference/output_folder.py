@@ -1,0 +1,112 @@
+"""The folder of predictions: what may be written over, and ``run.json``, which tells whose they are and how made."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attention_unet.atomic import write_text
+from attention_unet.data.cases import Case
+from attention_unet.data.labels import Labels
+from attention_unet.data.predictions import ATTENTION, DESCRIPTION, PROBABILITIES, UNCERTAINTY, all_paths
+from attention_unet.data.volumes import list_volumes, stem
+from attention_unet.errors import ConfigError, DataError
+from attention_unet.inference.model import versions
+from attention_unet.inference.predict_volume import Settings
+
+DECISIVE = ("models_sha256", "overlap", "mirrored", "keep_largest")  # what a prediction follows from, beside its scan
+
+
+def claim_output(
+    output: Path, source: Path, cases: Sequence[Case], description: Mapping[str, Any], *, resume: bool, overwrite: bool
+) -> list[Case]:
+    """Check the output folder before any work is done, clear it of what will be predicted again, say whose it is.
+
+    Args:
+        output: folder for the predictions.
+        source: file or folder of the images.
+        cases: to predict.
+        description: of the predictions, from ``describe``.
+        resume: keep what is there.
+        overwrite: predict it again.
+
+    Returns:
+        The cases that are left to predict.
+
+    Raises:
+        ConfigError: if predictions would overwrite images or, unasked, earlier ones, or mix with another model's.
+        DataError: if the folder cannot be written to.
+    """
+    folder = source if source.is_dir() else source.parent
+    if output.resolve() == folder.resolve():
+        raise ConfigError(f"{output}: holds the images: name another folder with -o")
+    files = list_volumes(output) if output.is_dir() else []
+    known = {stem(file) for file in files}
+    there = [case for case in cases if case.id in known]
+    if there and not (resume or overwrite):
+        raise ConfigError(f"{output}: already holds {len(there)} of these predictions: add --resume or --overwrite")
+    left = [case for case in cases if case not in there] if resume else list(cases)
+    going = {case.id for case in left}
+    staying = [file for file in files if stem(file) not in going]
+    earlier = read_description(output)
+    lacking = [extra for extra in description["extras"] if extra not in earlier.get("extras", [])]
+    if there and resume and lacking:
+        raise ConfigError(f"{output}: its predictions were made without {', '.join(lacking)}: add --overwrite")
+    if staying and (earlier or (there and resume)) and any(earlier.get(key) != description[key] for key in DECISIVE):
+        raise ConfigError(
+            f"{output}: holds predictions of another model, or by other options, that would stay ({staying[0].name}, "
+            f"{len(staying)} in all): name another folder with -o, or {'add --overwrite' if resume else 'remove them'}"
+        )
+    forget(left, output)
+    note(output, description)
+    return left
+
+
+def forget(cases: Sequence[Case], output: Path) -> None:
+    """Remove what an earlier call left of cases: before it is told that another model, or other options, made them.
+
+    Raises:
+        DataError: if the folder cannot be written to.
+    """
+    for case in cases:
+        for stale in all_paths(output, case.id):
+            try:
+                stale.unlink(missing_ok=True)
+            except OSError as error:
+                raise DataError(
+                    f"{output}: cannot be written to ({error.strerror}): name another folder with -o"
+                ) from error
+    known = read_description(output)
+    if known:
+        going = [case.id for case in cases]
+        staying = {case: facts for case, facts in known["cases"].items() if case not in going}
+        write_text(output / DESCRIPTION, json.dumps({**known, "cases": staying}, indent=2) + "\n")
+
+
+def note(output: Path, facts: Mapping[str, Any]) -> None:
+    """Put facts into ``run.json``; those of cases are added to those that are there."""
+    known = read_description(output)
+    cases = {**known.get("cases", {}), **facts.get("cases", {})}
+    write_text(output / DESCRIPTION, json.dumps({**known, **facts, "cases": cases}, indent=2) + "\n")
+
+
+def read_description(output: Path) -> dict[str, Any]:
+    """What ``run.json`` holds; nothing if there is none that prediction wrote."""
+    try:
+        found = json.loads((output / DESCRIPTION).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {"cases": {}, **found} if isinstance(found, dict) else {}
+
+
+def describe(labels: Labels, models_sha256: Sequence[str], settings: Settings) -> dict[str, Any]:
+    """Whose predictions a folder holds, how they were made, and what their labels mean: what ``run.json`` holds."""
+    return {
+        "labels": labels.to_json(),
+        "models_sha256": list(models_sha256),
+        "overlap": settings.overlap,
+        "mirrored": settings.mirrored,
+        "keep_largest": settings.keep_largest,
+        "extras": [name for name in (ATTENTION, PROBABILITIES, UNCERTAINTY) if getattr(settings, name)],
+        "versions": versions(),
+    }

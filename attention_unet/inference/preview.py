@@ -1,0 +1,81 @@
+"""A prediction at a glance: three planes of the scan with the labels on it, the patient's left on the right."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageColor, ImageDraw
+
+from attention_unet.data.label_table import colour_of
+from attention_unet.data.labels import Labels
+from attention_unet.data.volumes import Volume
+from attention_unet.geometry import place
+
+EDGE = 320  # pixels of the longest edge of a plane
+GAP = 8
+LINE = 18  # pixels, of the legend
+OPACITY = 0.4
+SAMPLES = 128  # voxels along an axis that the range of greys is taken from
+Array = NDArray[np.generic]
+
+
+def draw_preview(volume: Volume, label_map: Array, labels: Labels) -> Image.Image:
+    """Draw the first channel of a scan and a label map on its grid, in the planes that show most of the labels.
+
+    Args:
+        volume: the scan.
+        label_map: (I, J, K) of the integers that ``labels`` paints.
+        labels: classes, for colours and legend.
+    """
+    placement = place(volume.affine, volume.grid, (1.0, 1.0, 1.0))
+    image, painted = placement.orient(volume.array[0]), placement.orient(label_map)
+    spacing_mm = [volume.spacing_mm[axis] for axis in placement.order]
+    low, high = np.percentile(image[tuple(slice(None, None, -(-n // SAMPLES)) for n in image.shape)], [0.5, 99.5])
+    scale = EDGE / max(n * mm for n, mm in zip(image.shape, spacing_mm, strict=True))
+    shown = []
+    for across in (2, 1, 0):
+        right, up = (axis for axis in range(3) if axis != across)
+        place_of_most = int((painted > 0).sum(axis=(right, up)).argmax()) if painted.any() else image.shape[across] // 2
+        size = tuple(max(round(image.shape[axis] * spacing_mm[axis] * scale), 1) for axis in (right, up))
+        grey, own = (_as_seen(np.take(array, place_of_most, axis=across), across) for array in (image, painted))
+        grey = np.clip((grey - low) / max(high - low, 1e-6), 0, 1) * 255
+        base = Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
+        index = Image.fromarray(labels.index(own)).resize(size, Image.Resampling.NEAREST)
+        shown.append(_coloured(np.asarray(base), np.asarray(index), len(labels.names)))
+    return _side_by_side(shown, labels)
+
+
+def _as_seen(plane: Array, across: int) -> Array:
+    """Rows from the top, the patient's left on the right, of a plane whose axes run to the right or front, and up."""
+    upright: Array = plane.T[::-1]
+    return upright if across == 0 else np.flip(upright, axis=1)
+
+
+def _coloured(grey: NDArray[np.uint8], index: NDArray[np.uint8], classes: int) -> Image.Image:
+    """Classes over the grey of a plane: filled lightly, their borders in full colour."""
+    palette = np.array([(0, 0, 0), *(ImageColor.getrgb(colour_of(i)) for i in range(classes))], dtype=np.float32)
+    opacity = np.where(index > 0, OPACITY, 0.0)
+    for axis in (0, 1):
+        differs = np.diff(index, axis=axis) != 0
+        for side in (np.s_[:-1], np.s_[1:]):
+            border = np.zeros(index.shape, dtype=bool)
+            border[(side, np.s_[:]) if axis == 0 else (np.s_[:], side)] = differs
+            opacity[border & (index > 0)] = 1.0
+    mixed = grey[..., None] * (1 - opacity[..., None]) + palette[index] * opacity[..., None]
+    return Image.fromarray(mixed.astype(np.uint8))
+
+
+def _side_by_side(planes: list[Image.Image], labels: Labels) -> Image.Image:
+    width = sum(plane.width for plane in planes) + GAP * (len(planes) + 1)
+    per_row = max(width // 160, 1)
+    rows = -(-len(labels.names) // per_row)
+    height = max(plane.height for plane in planes)
+    whole = Image.new("RGB", (width, height + 2 * GAP + LINE * rows), "black")
+    left = GAP
+    for plane in planes:
+        whole.paste(plane, (left, GAP + (height - plane.height) // 2))
+        left += plane.width + GAP
+    draw = ImageDraw.Draw(whole)
+    for i, name in enumerate(labels.names):
+        x, y = GAP + i % per_row * 160, height + 2 * GAP + LINE * (i // per_row)
+        draw.rectangle((x, y, x + 10, y + 10), fill=colour_of(i))
+        draw.text((x + 15, y - 1), name if len(name) <= 22 else f"{name[:21]}…", fill="white")
+    return whole

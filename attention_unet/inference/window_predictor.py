@@ -1,0 +1,68 @@
+"""What a network says of windows: probabilities and attention, perhaps averaged over mirror images."""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attention_unet.data.plan import Plan
+from attention_unet.dimensions import INTERPOLATION
+from attention_unet.inference.sliding_window import WindowPredictor
+from attention_unet.network import UNet
+
+
+def put_channels_last(network: nn.Module) -> None:
+    """Lay out the weights of convolutions as they are read fastest, and with them all that flows through."""
+    for weight in network.parameters():
+        if weight.dim() in (4, 5):
+            layout = torch.channels_last if weight.dim() == 4 else torch.channels_last_3d
+            weight.data = weight.data.contiguous(memory_format=layout)
+
+
+def seen_mirrored(predict: WindowPredictor, axes: Sequence[int]) -> WindowPredictor:
+    """Average what a predictor says of windows and of their mirror images along every combination of axes.
+
+    Args:
+        predict: of windows (B, C, I, J, K).
+        axes: 0 to 2.
+    """
+    combinations = [c for n in range(len(axes) + 1) for c in itertools.combinations([2 + axis for axis in axes], n)]
+
+    def predict_all(windows: Tensor) -> Tensor:
+        total = predict(windows)
+        for flipped in combinations[1:]:
+            total += predict(windows.flip(flipped)).flip(flipped)
+        return total / len(combinations)
+
+    return predict_all
+
+
+def window_predictor(network: UNet, plan: Plan, precision: torch.dtype, levels: Sequence[int]) -> WindowPredictor:
+    """Wrap a network as what slides over a volume: probabilities, then the attention of levels on the window's grid.
+
+    The windows of a 2-D network are slices: one voxel thick along an axis that the network does not see.
+    """
+    across = None if plan.slice_axis is None else 2 + plan.slice_axis
+    mode = INTERPOLATION[plan.architecture["dims"]]
+
+    def predict(windows: Tensor) -> Tensor:
+        inputs = windows if across is None else windows.squeeze(across)
+        with torch.autocast(inputs.device.type, dtype=precision, enabled=precision != torch.float32):
+            logits, weights = network(inputs, return_maps=True)
+        logits = logits.float()
+        values = [torch.sigmoid(logits) if plan.labels.overlapping else torch.softmax(logits, dim=1)]
+        for level in levels:
+            scalar = weights[level].float().mean(dim=1, keepdim=True)
+            values.append(F.interpolate(scalar, inputs.shape[2:], mode=mode, align_corners=False))
+        together = torch.cat(values, dim=1)
+        return together if across is None else together.unsqueeze(across)
+
+    return predict
+
+
+def attended_levels(network: UNet, plan: Plan, device: torch.device) -> list[int]:
+    """Levels of which a network tells attention weights, finest first."""
+    seen = [n for axis, n in enumerate(plan.patch) if axis != plan.slice_axis]
+    return sorted(network(torch.zeros(1, len(plan.channels), *seen, device=device), return_maps=True)[1])

@@ -1,0 +1,174 @@
+"""Prediction side by side: ``python benchmarks/inference.py --data $ATTENTION_UNET_DATA``.
+
+The shipped model beside MONAI's SlidingWindowInferer with its AttentionUnet of the same channels, by the same windows,
+overlap and weights: on a volume of 192 x 256 x 192 voxels and on hippocampus cases one after another. Ours goes from
+the scan to the label map on the scan's grid, MONAI's from the prepared tensor to the likeliest class. The volume is
+laid out with hippocampus cases like tiles, so that it holds no air, which ours would skip.
+"""
+
+import argparse
+import statistics
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from monai.inferers import SlidingWindowInferer
+from numpy.typing import NDArray
+from peers import monai_attention_unet
+from publish import README, around, publish
+from rich.table import Table
+from torch.utils.flop_counter import FlopCounterMode
+from turns import MATRIX, Work, product, take_turns
+
+from attention_unet.data.cases import find_cases, locate_dataset
+from attention_unet.data.preprocessing import prepare, read_channels
+from attention_unet.data.volumes import Volume, as_volume
+from attention_unet.devices import precision_of
+from attention_unet.evaluation.metrics import dice
+from attention_unet.inference.model import CPU, load_model
+from attention_unet.inference.predict_volume import Settings, predict_volume
+from attention_unet.inference.window_predictor import window_predictor
+from attention_unet.memory import peak_memory, reuse_freed_memory
+
+MODEL = "hippocampus"
+OVERLAP = 0.5
+BATCH = 4  # windows at once, of MONAI's
+OWN_BATCH = 2
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a contender tells of itself.
+
+    Attributes:
+        voxels: predicted in a turn.
+        operations: of the network in a turn; 0 where nobody asks.
+        label_maps: of its last turn, flattened.
+        memory: the most it has held, bytes.
+    """
+
+    voxels: int
+    operations: int
+    label_maps: NDArray[np.uint8]
+    memory: int
+
+
+def scans_of(what: str, data: str | None, cases: int) -> list[Volume]:
+    """The hippocampus cases, or the volume that they tile."""
+    dataset = find_cases(locate_dataset(data, "Task04_Hippocampus"))
+    volumes = [read_channels(case) for case in dataset.cases[:cases]]
+    if what == "cases":
+        return volumes
+    whole = np.zeros((192, 256, 192), dtype=np.float32)
+    for i in range(0, 192, 32):
+        for j in range(0, 256, 32):
+            for k in range(0, 192, 24):
+                volume = volumes[(i + j + k) // 8 % len(volumes)]
+                z = (volume.array[0] - volume.array.mean()) / volume.array.std()
+                tile = np.tile(z, (2, 2, 2))[:32, :32, :24]
+                whole[i : i + 32, j : j + 32, k : k + 24] = tile
+    return [as_volume(whole, np.eye(4))]
+
+
+def start_ours(what: str, data: str | None, cases: int, fast: bool) -> tuple[Told, Work]:
+    """Our way from scans to label maps."""
+    reuse_freed_memory()  # as our prediction does
+    model, volumes = load_model(MODEL), scans_of(what, data, cases)
+    settings = Settings(None if fast else torch.float32, OVERLAP)
+
+    def work() -> list[NDArray[Any]]:
+        return [np.asarray(predict_volume([model], volume, settings).label_map).ravel() for volume in volumes]
+
+    found = np.concatenate(work())
+    return Told(sum(v.array[0].size for v in volumes), 0, found, peak_memory(CPU) or 0), work
+
+
+def start_monai(what: str, data: str | None, cases: int, fast: bool) -> tuple[Told, Work]:
+    """MONAI's way from prepared tensors to label maps."""
+    model, volumes = load_model(MODEL), scans_of(what, data, cases)
+    plan = model.plan
+    network = monai_attention_unet(plan.architecture["channels"], len(plan.channels), plan.labels.channels).eval()
+    images = [prepare(volume, plan.preprocessing).image[None] for volume in volumes]
+    inferer = SlidingWindowInferer(plan.patch, sw_batch_size=BATCH, overlap=OVERLAP, mode="gaussian")
+
+    def work() -> list[NDArray[np.uint8]]:
+        with torch.inference_mode(), torch.autocast("cpu", precision_of("auto", CPU), enabled=fast):
+            return [inferer(image, network)[0].argmax(dim=0).numpy().astype(np.uint8).ravel() for image in images]
+
+    found = np.concatenate(work())
+    return Told(sum(v.array[0].size for v in volumes), 0, found, peak_memory(CPU) or 0), work
+
+
+def start_forward() -> tuple[Told, Work]:
+    """Our network alone, on a batch of windows."""
+    reuse_freed_memory()
+    model = load_model(MODEL)
+    windows = torch.randn(OWN_BATCH, len(model.plan.channels), *model.plan.patch)
+    predict = window_predictor(model.network, model.plan, precision_of("auto", CPU), ())
+
+    def work() -> object:
+        with torch.inference_mode():
+            return [predict(windows) for _ in range(5)]
+
+    with FlopCounterMode(display=False) as counter:
+        work()
+    nothing = np.zeros(0, dtype=np.uint8)
+    return Told(5 * windows[:, 0].numel(), counter.get_total_flops(), nothing, peak_memory(CPU) or 0), work
+
+
+def agreement(told: Told, other: Told) -> float:
+    """Mean Dice of the classes of two contenders."""
+    classes = np.unique(other.label_maps[other.label_maps > 0])
+    return statistics.mean(dice(told.label_maps == c, other.label_maps == c) for c in classes)
+
+
+def compare(what: str, options: argparse.Namespace, table: Table) -> str:
+    """Let all predict the same; add a row each, and say how well our fast way agrees with our precise one."""
+    names = ["MONAI, as it comes", "MONAI, bfloat16", "ours, float32", "ours"]
+    ways = [(start_monai, False), (start_monai, True), (start_ours, False), (start_ours, True)]
+    starts = [partial(start, what, options.data, options.cases, fast) for start, fast in ways]
+    told, seconds = take_turns(starts, options.threads, options.turns)
+    for name, facts, taken in zip(names, told, seconds, strict=True):
+        ratio = statistics.median(theirs / own for own, theirs in zip(taken, seconds[0], strict=True))
+        table.add_row(
+            f"{what}: {name}",
+            f"{statistics.median(taken):.2f}",
+            f"{min(taken):.2f} to {max(taken):.2f}",
+            f"{facts.voxels / statistics.median(taken) / 1e6:.2f}",
+            f"{ratio:.2f}",
+            f"{facts.memory / 2**20:.0f}",
+        )
+    return f"{what}: ours agrees with ours in float32, Dice {agreement(told[3], told[2]):.4f}."
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", help="folder of datasets (default: $ATTENTION_UNET_DATA, else data)")
+    parser.add_argument("--cases", type=int, default=20)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", nargs="*", default=["volume", "cases"])
+    parser.add_argument("--write", action="store_true", help="put the table into the README")
+    options = parser.parse_args()
+    if options.write:
+        around(README, "inference")
+    table = Table()
+    for heading in ("", "s", "lowest to highest", "million voxels/s", "times as fast", "peak MiB"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    notes = [compare(what, options, table) for what in options.only]
+    (most, forward), (at_most, taken) = take_turns([product, start_forward], options.threads, 3 * options.turns)
+    of_best = [forward.operations / own / (most / best) for own, best in zip(taken, at_most, strict=True)]
+    best = f"{statistics.median(of_best):.0%}"
+    windows = " x ".join(map(str, load_model(MODEL).plan.patch))
+    notes += [
+        f"Windows of {windows}, overlap {OVERLAP}; median, lowest and highest of {options.turns} turns.",
+        f"Our network alone: {best} of the rate of a product of matrices of {MATRIX} x {MATRIX} in bfloat16.",
+    ]
+    publish([table], notes, [README] if options.write else [])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+import itertools
+
+import nibabel as nib
+import numpy as np
+from PIL import ImageColor
+
+from attention_unet.data.label_table import colour_of
+from attention_unet.data.labels import Labels
+from attention_unet.data.volumes import as_volume
+from attention_unet.inference.preview import GAP, draw_preview
+from tests.conftest import oblique_affine
+
+LABELS = Labels({"spot": (2,), "elsewhere": (5,)}, (2, 5))
+ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
+
+
+def drawn(axes=(0, 1, 2), signs=(1, 1, 1)):
+    """A spot at the patient's left, front and top, on a ramp."""
+    label = np.zeros((30, 40, 20), dtype=np.uint8)
+    label[4:8, 30:36, 14:18] = 2
+    ramp = np.broadcast_to(np.arange(20, dtype=np.float32), label.shape)
+    affine = oblique_affine((2.0, 1.0, 3.0))
+    turned = [nib.Nifti1Image(a, affine).as_reoriented(np.column_stack([axes, signs])) for a in (ramp.copy(), label)]
+    volume = as_volume(np.asarray(turned[0].dataobj), turned[0].affine)
+    return np.asarray(draw_preview(volume, np.asarray(turned[1].dataobj), LABELS))
+
+
+def test_left_is_on_the_right_and_up_is_up():
+    """Panels of 60 x 40, 60 x 60 and 40 x 60 mm, side by side, the longest edge 320 pixels."""
+    picture = drawn()
+    spot = (picture == ImageColor.getrgb(colour_of(0))).all(axis=-1)
+    axial, coronal, sagittal = (
+        np.argwhere(spot[GAP : GAP + 320, first : first + wide]).mean(axis=0)
+        for first, wide in ((GAP, 320), (2 * GAP + 320, 320), (3 * GAP + 640, 213))
+    )
+    mm = 320 / 60
+    np.testing.assert_allclose(axial, ((320 - 40 * mm) / 2 + (40 - 33) * mm, (60 - 12) * mm), atol=1.5 * mm)
+    np.testing.assert_allclose(coronal, ((60 - 48) * mm, (60 - 12) * mm), atol=1.5 * mm)
+    np.testing.assert_allclose(sagittal, ((60 - 48) * mm, 33 * mm), atol=1.5 * mm)
+
+
+def test_storage_order_changes_nothing():
+    reference = drawn()
+    for axes, signs in ORIENTATIONS[::5]:
+        np.testing.assert_array_equal(drawn(axes, signs), reference)
+
+
+def test_an_empty_label_map_is_drawn_too():
+    volume = as_volume(np.zeros((4, 5, 6), dtype=np.float32), np.eye(4))
+    picture = np.asarray(draw_preview(volume, np.zeros((4, 5, 6), dtype=np.uint8), LABELS))
+    assert picture.shape[2] == 3
