@@ -60,18 +60,6 @@ class Placement:
         start = tuple(s + f for s, f in zip(self.start, first, strict=True))
         return replace(self, start=start, grid=tuple(b - a for a, b in zip(first, stop, strict=True)))
 
-    def affine(self, scan: NDArray[np.float64]) -> NDArray[np.float64]:
-        """4 x 4, from voxels of the network's grid to millimetres, given that of the scan."""
-        local = np.zeros((4, 4))
-        local[3, 3] = 1.0
-        for axis, source in enumerate(self.order):
-            sign = -1 if self.flipped[axis] else 1
-            local[source, axis] = sign * self.step[axis]
-            first = self.start[axis] * self.step[axis]
-            local[source, 3] = self.scan[axis] - 1 - first if self.flipped[axis] else first
-        result: NDArray[np.float64] = scan @ local
-        return result
-
 
 def place(affine: NDArray[np.float64], grid: Grid, spacing_mm: Sequence[float]) -> Placement:
     """A grid over all of a scan whose first voxel lies on the scan's and whose last within half a voxel of its last.

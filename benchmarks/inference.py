@@ -44,13 +44,11 @@ class Told:
 
     Attributes:
         voxels: predicted in a turn.
-        operations: of the network in a turn; 0 where nobody asks.
-        label_maps: of its last turn, flattened.
+        label_maps: flattened.
         memory: the most it has held, bytes.
     """
 
     voxels: int
-    operations: int
     label_maps: NDArray[np.uint8]
     memory: int
 
@@ -82,7 +80,7 @@ def start_ours(what: str, data: str | None, cases: int, fast: bool) -> tuple[Tol
         return [np.asarray(predict_volume([model], volume, settings).label_map).ravel() for volume in volumes]
 
     found = np.concatenate(work())
-    return Told(sum(v.array[0].size for v in volumes), 0, found, peak_memory(CPU) or 0), work
+    return Told(sum(v.array[0].size for v in volumes), found, peak_memory(CPU) or 0), work
 
 
 def start_monai(what: str, data: str | None, cases: int, fast: bool) -> tuple[Told, Work]:
@@ -98,11 +96,11 @@ def start_monai(what: str, data: str | None, cases: int, fast: bool) -> tuple[To
             return [inferer(image, network)[0].argmax(dim=0).numpy().astype(np.uint8).ravel() for image in images]
 
     found = np.concatenate(work())
-    return Told(sum(v.array[0].size for v in volumes), 0, found, peak_memory(CPU) or 0), work
+    return Told(sum(v.array[0].size for v in volumes), found, peak_memory(CPU) or 0), work
 
 
-def start_forward() -> tuple[Told, Work]:
-    """Our network alone, on a batch of windows."""
+def start_forward() -> tuple[int, Work]:
+    """Our network alone, on batches of windows, and its operations."""
     reuse_freed_memory()
     model = load_model(MODEL)
     windows = torch.randn(OWN_BATCH, len(model.plan.channels), *model.plan.patch)
@@ -114,8 +112,7 @@ def start_forward() -> tuple[Told, Work]:
 
     with FlopCounterMode(display=False) as counter:
         work()
-    nothing = np.zeros(0, dtype=np.uint8)
-    return Told(5 * windows[:, 0].numel(), counter.get_total_flops(), nothing, peak_memory(CPU) or 0), work
+    return counter.get_total_flops(), work
 
 
 def agreement(told: Told, other: Told) -> float:
@@ -160,7 +157,7 @@ def main() -> None:
         table.add_column(heading, justify="left" if not heading else "right")
     notes = [compare(what, options, table) for what in options.only]
     (most, forward), (at_most, taken) = take_turns([product, start_forward], options.threads, 3 * options.turns)
-    of_best = [forward.operations / own / (most / best) for own, best in zip(taken, at_most, strict=True)]
+    of_best = [forward / own / (most / best) for own, best in zip(taken, at_most, strict=True)]
     best = f"{statistics.median(of_best):.0%}"
     windows = " x ".join(map(str, load_model(MODEL).plan.patch))
     notes += [

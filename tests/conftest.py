@@ -42,3 +42,15 @@ def save_nifti(path: Path, array: np.ndarray, affine: np.ndarray | None = None) 
     image = nib.Nifti1Image(array, np.eye(4) if affine is None else affine)
     nib.save(image, path)
     return path
+
+
+def affine_of(placement, scan):
+    """4 x 4, from voxels of a network's grid to millimetres, given that of the scan."""
+    local = np.zeros((4, 4))
+    local[3, 3] = 1.0
+    for axis, source in enumerate(placement.order):
+        first = placement.start[axis] * placement.step[axis]
+        flipped = placement.flipped[axis]
+        local[source, axis] = -placement.step[axis] if flipped else placement.step[axis]
+        local[source, 3] = placement.scan[axis] - 1 - first if flipped else first
+    return scan @ local

@@ -7,7 +7,7 @@ import torch
 from scipy.ndimage import map_coordinates
 
 from attention_unet.geometry import on_grid, on_scan, place
-from tests.conftest import oblique_affine
+from tests.conftest import affine_of, oblique_affine
 
 ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
 SPACING = (0.9, 1.3, 2.5)
@@ -48,9 +48,9 @@ def test_exact_in_all_48_orientations(axes, signs):
     placement = place(affine, original.shape, SPACING)
     on_it = on_grid(np.stack([original, original]), placement, planes=2)
     np.testing.assert_array_equal(on_it[1], np.asarray(canonical.dataobj))
-    np.testing.assert_allclose(placement.affine(affine), canonical.affine, atol=1e-6)
+    np.testing.assert_allclose(affine_of(placement, affine), canonical.affine, atol=1e-6)
     box = placement.cut([(1, 4), (0, 5), (2, 5)])
-    np.testing.assert_allclose(box.affine(affine), canonical.slicer[1:4, 0:5, 2:5].affine, atol=1e-6)
+    np.testing.assert_allclose(affine_of(box, affine), canonical.slicer[1:4, 0:5, 2:5].affine, atol=1e-6)
     found = back(on_it[:, 1:4, 0:5, 2:5], box)
     expected = np.stack([np.full(original.shape, value, dtype=np.float32) for value in (7, -7)])
     inside = (..., slice(1, 4), slice(0, 5), slice(2, 5))
@@ -66,16 +66,16 @@ def test_linear_between_voxels_as_scipy_does_it(axes, signs, spacing):
     values = np.random.RandomState(1).normal(size=(19, 11, 13)).astype(np.float32)
     placement = place(affine, values.shape, spacing)
     there = on_grid(values[None], placement, planes=3)
-    own = placement.affine(affine)
+    own = affine_of(placement, affine)
     np.testing.assert_allclose(np.linalg.norm(own[:3, :3], axis=0), spacing, rtol=1e-6)
     np.testing.assert_allclose(there[0], interpolated(values, affine, positions_mm(placement.grid, own)), atol=1e-5)
     bounds = [(0, n) if n < 4 else (1, n - 1) for n in placement.grid]
     box = placement.cut(bounds)
     inner = there[(slice(None), *(slice(*b) for b in bounds))]
     found = back(inner, box, outside=torch.full((1,), 50.0))[0]
-    expected = interpolated(inner[0].numpy(), box.affine(affine), positions_mm(values.shape, affine))
-    mm = positions_mm(values.shape, affine) - box.affine(affine)[:3, 3]
-    voxels = mm @ np.linalg.inv(box.affine(affine)[:3, :3]).T
+    expected = interpolated(inner[0].numpy(), affine_of(box, affine), positions_mm(values.shape, affine))
+    mm = positions_mm(values.shape, affine) - affine_of(box, affine)[:3, 3]
+    voxels = mm @ np.linalg.inv(affine_of(box, affine)[:3, :3]).T
     inside = ((voxels > -0.501) & (voxels < np.array(box.grid) - 0.499)).all(axis=-1)
     assert inside.any()
     np.testing.assert_allclose(found[inside], expected[inside], atol=1e-5)

@@ -86,13 +86,12 @@ def examine(case: Case, dataset: Dataset) -> CaseFacts:
     """
     image, label = read_case(case, len(dataset.channels), dataset.labels)
     counts = {name: int(np.isin(label.array, group).sum()) for name, group in dataset.labels.integers.items()}
-    voxel_ml = float(np.prod(image.spacing_mm)) / 1000
     return CaseFacts(
         id=case.id,
         extent=extent_of(image),
         orientation="".join(nib.aff2axcodes(image.affine)),
         quantiles=np.quantile(image.array.reshape(len(image.array), -1), [0, 0.01, 0.5, 0.99, 1], axis=1).T,
-        volumes_ml={name: count * voxel_ml for name, count in counts.items()},
+        volumes_ml={name: count * image.voxel_ml for name, count in counts.items()},
         shares={name: count / label.array.size for name, count in counts.items()},
         digest=hashlib.sha256(image.array.tobytes()).hexdigest(),
     )

@@ -48,7 +48,7 @@ def claim_output(
     left = [case for case in cases if case not in there] if resume else list(cases)
     going = {case.id for case in left}
     staying = [file for file in files if stem(file) not in going]
-    earlier = read_description(output)
+    earlier = _noted(output)
     lacking = [extra for extra in description["extras"] if extra not in earlier.get("extras", [])]
     if there and resume and lacking:
         raise ConfigError(f"{output}: its predictions were made without {', '.join(lacking)}: add --overwrite")
@@ -76,7 +76,7 @@ def forget(cases: Sequence[Case], output: Path) -> None:
                 raise DataError(
                     f"{output}: cannot be written to ({error.strerror}): name another folder with -o"
                 ) from error
-    known = read_description(output)
+    known = _noted(output)
     if known:
         going = [case.id for case in cases]
         staying = {case: facts for case, facts in known["cases"].items() if case not in going}
@@ -85,12 +85,12 @@ def forget(cases: Sequence[Case], output: Path) -> None:
 
 def note(output: Path, facts: Mapping[str, Any]) -> None:
     """Put facts into ``run.json``; those of cases are added to those that are there."""
-    known = read_description(output)
+    known = _noted(output)
     cases = {**known.get("cases", {}), **facts.get("cases", {})}
     write_text(output / DESCRIPTION, json.dumps({**known, **facts, "cases": cases}, indent=2) + "\n")
 
 
-def read_description(output: Path) -> dict[str, Any]:
+def _noted(output: Path) -> dict[str, Any]:
     """What ``run.json`` holds; nothing if there is none that prediction wrote."""
     try:
         found = json.loads((output / DESCRIPTION).read_text(encoding="utf-8"))

@@ -12,6 +12,8 @@ from attention_unet.dimensions import INTERPOLATION
 from attention_unet.inference.sliding_window import WindowPredictor
 from attention_unet.network import UNet
 
+FEW = 16  # along an axis
+
 
 def put_channels_last(network: nn.Module) -> None:
     """Lay out the weights of convolutions as they are read fastest, and with them all that flows through."""
@@ -63,6 +65,6 @@ def window_predictor(network: UNet, plan: Plan, precision: torch.dtype, levels: 
 
 
 def attended_levels(network: UNet, plan: Plan, device: torch.device) -> list[int]:
-    """Levels of which a network tells attention weights, finest first."""
-    seen = [n for axis, n in enumerate(plan.patch) if axis != plan.slice_axis]
+    """Levels of which a network tells attention weights, finest first, by trying it on a few voxels."""
+    seen = [min(n, FEW) for axis, n in enumerate(plan.patch) if axis != plan.slice_axis]
     return sorted(network(torch.zeros(1, len(plan.channels), *seen, device=device), return_maps=True)[1])

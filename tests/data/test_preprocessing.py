@@ -18,7 +18,7 @@ from attention_unet.data.preprocessing import (
 )
 from attention_unet.data.volumes import read_labels, read_volume
 from attention_unet.errors import DataError
-from tests.conftest import oblique_affine, save_nifti
+from tests.conftest import affine_of, oblique_affine, save_nifti
 
 LABELS = Labels({"a": (1,), "b": (2,), "c": (3,)}, (1, 2, 3))
 AXES = list(itertools.permutations(range(3)))
@@ -39,7 +39,7 @@ def test_every_value_stays_at_its_place_in_the_patient(tmp_path, axes, signs):
     volume = read_volume(save_nifti(tmp_path / "ramp.nii.gz", ramp, affine))
     for spacing in ((0.9, 1.3, 2.5), (1.1, 1.1, 1.7)):
         prepared = prepare(volume, Preprocessing(spacing, nonzero=False))
-        own = prepared.placement.affine(volume.affine)
+        own = affine_of(prepared.placement, volume.affine)
         assert np.allclose(np.linalg.norm(own[:3, :3], axis=0), spacing, atol=1e-5)
         assert (np.diag(own[:3, :3]) > 0).all()
         expected = positions_mm(prepared.image.shape[1:], own) @ direction
@@ -68,7 +68,7 @@ def test_prepared_as_by_monai(tmp_path, axes, spacing, nonzero):
     )
     expected = steps(MetaTensor(torch.from_numpy(volume.array.copy()), affine=torch.from_numpy(affine)))
     torch.testing.assert_close(prepared.image, expected.as_tensor(), atol=1e-4, rtol=1e-4)
-    np.testing.assert_allclose(prepared.placement.affine(volume.affine), expected.affine, atol=1e-4)
+    np.testing.assert_allclose(affine_of(prepared.placement, volume.affine), expected.affine, atol=1e-4)
 
 
 def test_target_moves_with_its_image(tmp_path):
@@ -109,7 +109,7 @@ def test_target_on_another_spacing_keeps_place_and_volume(tmp_path, regions):
             ratios.append(found.sum() * np.prod(spacing) / (true.sum() * 3.0))
             centres = [
                 mm[:3, :3] @ np.argwhere(mask).mean(axis=0) + mm[:3, 3]
-                for mm, mask in ((prepared.placement.affine(affine), found), (affine, true))
+                for mm, mask in ((affine_of(prepared.placement, affine), found), (affine, true))
             ]
             shifts.append(centres[0] - centres[1])
     assert np.mean(ratios) == pytest.approx(1, abs=0.05)
@@ -135,7 +135,7 @@ def test_air_is_cut_off_and_kept_out_of_the_statistics(tmp_path):
     assert prepared.image.shape == (1, 6, 8, 4)
     assert prepared.air.tolist() == [0]
     assert abs(float(prepared.image.mean())) < 1e-4
-    np.testing.assert_allclose(prepared.placement.affine(volume.affine)[:3, 3], (3, 2, 4))
+    np.testing.assert_allclose(affine_of(prepared.placement, volume.affine)[:3, 3], (3, 2, 4))
 
 
 def test_air_is_told_apart_in_the_prepared_image(tmp_path):

@@ -4,14 +4,18 @@ import dataclasses
 import json
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 
-from attention_unet.errors import ModelError
+from attention_unet.errors import DataError, ModelError
 from attention_unet.inference import model as model_module
 from attention_unet.inference.model import find_model, load_model, load_models, save_model
+from attention_unet.inference.predict_volume import Settings, predict_volume
 from attention_unet.network import AttentionUNet
-from tests.inference.test_predict import CPU, plan_of
+from tests.conftest import oblique_affine
+from tests.inference.build import CPU, model_of, plan_of, scan
 
 
 def saved_model(folder):
@@ -72,3 +76,28 @@ def test_damaged_models_are_refused(tmp_path):
     save_model(tmp_path, network.state_dict(), other, {})
     with pytest.raises(ModelError, match="size mismatch"):
         load_model(tmp_path, CPU)
+
+
+def test_a_model_predicts_files_and_arrays_alike(tmp_path):
+    affine = oblique_affine(axes=(2, 0, 1), signs=(-1, 1, 1))
+    volume, _ = scan(tmp_path, affine)
+    model = model_of()
+    from_file = model.predict(volume.path)
+    np.testing.assert_array_equal(np.asarray(from_file.dataobj), predict_volume([model], volume, Settings()).label_map)
+    np.testing.assert_array_equal(from_file.affine, nib.load(volume.path).affine)
+    assert from_file.header.extensions[0].get_code() == 30
+    from_array = model.predict(volume.array[0], affine=affine)
+    np.testing.assert_array_equal(np.asarray(from_array.dataobj), np.asarray(from_file.dataobj))
+    np.testing.assert_allclose(from_array.affine, affine, atol=1e-6)
+    upright = model.predict(volume.array, spacing_mm=(1, 2, 3))
+    np.testing.assert_array_equal(upright.affine, np.diag([1, 2, 3, 1]))
+    for wrong in ({"affine": affine}, {"spacing_mm": (1, 1, 1)}):
+        with pytest.raises(ValueError, match="expected spacing_mm or affine with an array"):
+            model.predict(volume.path, **wrong)
+    for wrong in ({}, {"affine": affine, "spacing_mm": (1, 1, 1)}):
+        with pytest.raises(ValueError, match="expected spacing_mm or affine with an array"):
+            model.predict(volume.array, **wrong)
+    with pytest.raises(DataError, match=r"the array: has 2 axes \(9, 13\)"):
+        model.predict(volume.array[0, 0], affine=affine)
+    with pytest.raises(DataError, match="the array: its affine maps no volume"):
+        model.predict(volume.array, affine=np.zeros((4, 4)))

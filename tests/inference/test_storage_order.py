@@ -14,7 +14,7 @@ from attention_unet.inference.model import CPU, Model
 from attention_unet.inference.predict_files import find_inputs, predict_files
 from attention_unet.inference.predict_volume import Settings
 from attention_unet.network import AttentionUNet
-from tests.inference.test_predict import plan_of
+from tests.inference.build import plan_of
 
 ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
 GRID = (13, 11, 15)

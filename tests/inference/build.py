@@ -1,0 +1,39 @@
+"""Networks whose answer is known, and what they need to predict."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from attention_unet.data.labels import Labels
+from attention_unet.data.plan import Plan
+from attention_unet.data.preprocessing import Preprocessing
+from attention_unet.data.volumes import read_volume
+from attention_unet.inference.model import Model
+from tests.conftest import save_nifti
+
+CPU = torch.device("cpu")
+LABELS = Labels({"bright": (3,), "dark": (9,)}, (3, 9))
+
+
+class Threshold(nn.Module):
+    """Calls voxels above 1 standard deviation bright and voxels below -1 dark; its attention is 1 where they are."""
+
+    def forward(self, x, return_maps=False):
+        logits = torch.cat([torch.ones_like(x), 10 * (x - 1) + 1, 10 * (-x - 1) + 1], dim=1)
+        return logits, {1: (x.abs() > 1).float()}
+
+
+def plan_of(patch=(8, 8, 8), spacing=(1.0, 1.0, 1.0), dims=3, labels=LABELS, channels=("MR",), mirror_axes=()):
+    architecture = {"dims": dims, "in_channels": len(channels), "out_channels": labels.channels, "channels": [4, 6, 8]}
+    slice_axis = patch.index(1) if dims == 2 else None
+    preprocessing, largest = Preprocessing(spacing, nonzero=False), (40.0, 40.0, 40.0)
+    return Plan(channels, labels, preprocessing, largest, patch, slice_axis, mirror_axes, 2, architecture)
+
+
+def scan(folder, affine, name="scan.nii.gz", grid=(11, 9, 13), seed=0):
+    array = np.random.RandomState(seed).normal(size=grid).astype(np.float32) * 100 + 400
+    return read_volume(save_nifti(folder / name, array, affine)), (array - array.mean()) / array.std()
+
+
+def model_of(network=None, sha256="0" * 64):
+    return Model(network or Threshold(), plan_of(), CPU, sha256)

@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from attention_unet.errors import ConfigError, DataError
+from attention_unet.inference.output_folder import claim_output, describe
+from attention_unet.inference.predict_files import find_inputs
+from attention_unet.inference.predict_volume import Settings
+from tests.inference.build import model_of, scan
+
+
+def claim(folder, cases, output=None, model=None, resume=False, overwrite=False, overlap=0.5):
+    where = output or folder.parent / "out"
+    model = model or model_of()
+    description = describe(model.plan.labels, [model.sha256], Settings(overlap=overlap))
+    return claim_output(where, folder, cases, description, resume=resume, overwrite=overwrite)
+
+
+def test_output_folder_is_claimed_before_any_work(tmp_path):
+    for name in ("a", "b"):
+        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
+    folder, cases = tmp_path / "in", find_inputs(tmp_path / "in", 1)
+    with pytest.raises(ConfigError, match="holds the images"):
+        claim(folder, cases, output=folder)
+    assert claim(folder, cases) == cases
+    (tmp_path / "out" / "a.nii.gz").write_bytes(b"")
+    with pytest.raises(ConfigError, match="already holds 1 of these predictions: add --resume or --overwrite"):
+        claim(folder, cases)
+    assert claim(folder, cases, resume=True) == cases[1:]
+    with pytest.raises(ConfigError, match="holds predictions of another model"):
+        claim(folder, cases, model=model_of(sha256="1" * 64), resume=True)
+    with pytest.raises(ConfigError, match="or by other options"):
+        claim(folder, cases, resume=True, overlap=0.25)
+    with pytest.raises(ConfigError, match=r"that would stay \(a.nii.gz, 1 in all\): .* -o, or remove them"):
+        claim(folder, cases[1:], model=model_of(sha256="1" * 64))
+    assert (tmp_path / "out" / "a.nii.gz").exists()
+    assert claim(folder, cases[1:]) == cases[1:]
+    assert claim(folder, cases, overwrite=True, overlap=0.25) == cases
+    assert not (tmp_path / "out" / "a.nii.gz").exists(), "or, were this stopped now, --resume would keep it"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written"):
+        claim(folder, cases, output=tmp_path / "file" / "out")

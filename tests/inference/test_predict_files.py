@@ -1,0 +1,112 @@
+"""Prediction of files: each result whole or not at all, on its scan to the bit."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from attention_unet.data.cases import Case
+from attention_unet.errors import ConfigError, DataError
+from attention_unet.inference import predict_files as predict_module
+from attention_unet.inference.output_folder import claim_output, describe
+from attention_unet.inference.predict_files import find_inputs, predict_files
+from attention_unet.inference.predict_volume import Settings
+from tests.conftest import oblique_affine
+from tests.inference.build import Threshold, model_of, scan
+
+
+def predict(cases, output, network=None, **options):
+    model = model_of(network)
+    return predict_files(cases, output, [model], Settings(torch.float32, **options), done=lambda share: None)
+
+
+def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
+    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
+    (tmp_path / "in" / "b.nii.gz").write_bytes((tmp_path / "in" / "a.nii.gz").read_bytes()[:200])
+    (tmp_path / "out" / "attention").mkdir(parents=True)
+    for name in (
+        "b.nii.gz",
+        "b_labels.json",
+        "attention/a_level3.nii.gz",
+        "attention/b_level1.nii.gz",
+        "preview/b.png",
+        "probabilities/b.nii.gz",
+        "uncertainty/b_entropy.nii.gz",
+        "uncertainty/a_disagreement.nii.gz",
+    ):
+        (tmp_path / "out" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "out" / name).write_bytes(b"of an earlier call")
+    cases, model = find_inputs(tmp_path / "in", 1), model_of()
+    description = describe(model.plan.labels, [model.sha256], Settings(attention=True))
+    cases = claim_output(tmp_path / "out", tmp_path / "in", cases, description, resume=False, overwrite=True)
+    failed = predict(cases, tmp_path / "out", attention=True)
+    assert list(failed) == ["b"]
+    assert "b.nii.gz: is damaged or cut short" in failed["b"]
+    written = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file())
+    assert written == ["a.nii.gz", "a_labels.json", "attention/a_level1.nii.gz", "preview/a.png", "run.json"]
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["labels"]["integers"] == {"bright": [3], "dark": [9]}
+
+
+def test_predictions_lie_on_their_scan_to_the_bit(tmp_path):
+    affine = oblique_affine(axes=(2, 1, 0), signs=(1, -1, 1))
+    scan(tmp_path / "in", affine, "a.nii.gz")
+    predict(find_inputs(tmp_path / "in" / "a.nii.gz", 1), tmp_path / "out")
+    before, after = nib.load(tmp_path / "in" / "a.nii.gz"), nib.load(tmp_path / "out" / "a.nii.gz")
+    assert before.shape == after.shape
+    np.testing.assert_array_equal(before.affine, after.affine)
+    for form in ("sform_code", "qform_code"):
+        assert before.header[form] == after.header[form]
+    assert np.issubdtype(after.get_data_dtype(), np.unsignedinteger)
+
+
+def test_a_failure_of_any_kind_stops_no_other_case(tmp_path):
+    class FailsOnce(Threshold):
+        calls = 0
+
+        def forward(self, x, return_maps=False):
+            self.calls += 1
+            if self.calls == 1:
+                raise MemoryError("too large")
+            return super().forward(x)
+
+    for name in ("a", "b"):
+        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
+    failed = predict(find_inputs(tmp_path / "in", 1), tmp_path / "out", network=FailsOnce())
+    assert list(failed) == ["a"]
+    assert "MemoryError: too large" in failed["a"]
+    assert (tmp_path / "out" / "b.nii.gz").is_file()
+
+
+def test_nothing_is_left_of_a_case_that_cannot_be_written(tmp_path, monkeypatch):
+    def full(path, *arguments):
+        if path == tmp_path / "out" / "a.nii.gz":
+            raise DataError(f"{path}: writing failed (No space left on device)")
+        return original(path, *arguments)
+
+    original = predict_module.write_like
+    monkeypatch.setattr(predict_module, "write_like", full)
+    for name in ("a", "b"):
+        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
+    failed = predict(find_inputs(tmp_path / "in", 1), tmp_path / "out", attention=True, probabilities=True)
+    assert "No space left" in failed["a"]
+    left = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file())
+    assert left == [
+        "attention/b_level1.nii.gz",
+        "b.nii.gz",
+        "b_labels.json",
+        "preview/b.png",
+        "probabilities/b.nii.gz",
+        "run.json",
+    ]
+
+
+def test_inputs(tmp_path):
+    with pytest.raises(ConfigError, match="is no folder and no volume"):
+        find_inputs(tmp_path / "nothing", 1)
+    with pytest.raises(ConfigError, match="holds no volume"):
+        find_inputs(tmp_path, 1)
+    for name in ("p_0000", "p_0001"):
+        scan(tmp_path, np.eye(4), f"{name}.nii.gz")
+    assert find_inputs(tmp_path, 2) == [Case("p", (tmp_path / "p_0000.nii.gz", tmp_path / "p_0001.nii.gz"))]

@@ -1,0 +1,138 @@
+"""Prediction of volumes with networks whose answer is known."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from attention_unet.data.labels import Labels
+from attention_unet.data.volumes import read_volume
+from attention_unet.errors import DataError
+from attention_unet.inference.model import Model
+from attention_unet.inference.predict_volume import Settings, predict_volume
+from tests.conftest import oblique_affine, save_nifti
+from tests.inference.build import CPU, LABELS, Threshold, plan_of, scan
+
+
+def predicted(network, plan, volume, **wanted):
+    return predict_volume([Model(network, plan, CPU)], volume, Settings(torch.float32, **wanted))
+
+
+@pytest.mark.parametrize("patch", [(8, 8, 8), (16, 16, 16), (8, 8, 1), (1, 8, 8)])
+def test_labels_lie_where_the_image_says(tmp_path, patch):
+    """In every storage order, through windows, padding and slices, on the same spacing: exact to the voxel."""
+    for axes, signs in [((0, 1, 2), (1, 1, 1)), ((2, 0, 1), (-1, 1, -1)), ((1, 0, 2), (-1, -1, -1))]:
+        affine = oblique_affine(axes=axes, signs=signs)
+        volume, z = scan(tmp_path, affine)
+        plan = plan_of(patch, spacing=(0.9, 1.3, 2.5), dims=2 if 1 in patch else 3)
+        prediction = predicted(Threshold(), plan, volume, attention=True)
+        expected = np.where(z > 1, 3, np.where(z < -1, 9, 0))
+        clear = np.abs(np.abs(z) - 1) > 1e-3
+        np.testing.assert_array_equal(prediction.label_map[clear], expected[clear])
+        assert prediction.label_map.dtype == np.uint8
+        np.testing.assert_allclose(prediction.attention[1][clear], (np.abs(z) > 1)[clear], atol=1e-5)
+
+
+def test_other_spacings_come_back_to_the_grid(tmp_path):
+    class AboveMean(nn.Module):
+        def forward(self, x, return_maps=False):
+            return torch.cat([torch.zeros_like(x), 50 * x, torch.zeros_like(x) - 9], dim=1), {}
+
+    affine = oblique_affine()
+    voxels = np.stack(np.meshgrid(*(np.arange(n) for n in (30, 24, 14)), indexing="ij"), axis=-1)
+    ball = np.linalg.norm((voxels - np.array([15, 12, 7])) * (0.9, 1.3, 2.5), axis=-1) < 9
+    volume = read_volume(save_nifti(tmp_path / "a.nii.gz", ball.astype(np.float32) * 100, affine))
+    prediction = predicted(AboveMean(), plan_of(spacing=(1.2, 1.2, 1.2)), volume)
+    found = prediction.label_map == 3
+    assert 2 * (found & ball).sum() / (found.sum() + ball.sum()) > 0.93
+
+
+def test_overlapping_classes_are_painted_in_order(tmp_path):
+    class Regions(nn.Module):
+        def forward(self, x, return_maps=False):
+            return torch.cat([x, x - 1], dim=1) * 50, {}
+
+    volume, z = scan(tmp_path, np.eye(4))
+    labels = Labels({"whole": (1, 2), "core": (2,)}, (1, 2))
+    found = predicted(Regions(), plan_of(labels=labels), volume).label_map
+    clear = (np.abs(z) > 1e-3) & (np.abs(z - 1) > 1e-3)
+    np.testing.assert_array_equal(found[clear], (np.where(z > 1, 2, z > 0))[clear])
+
+
+@pytest.mark.parametrize("axes", [(0,), (0, 2), (0, 1, 2)])
+def test_mirrored_windows_are_averaged(tmp_path, axes):
+    """Of a network that looks one way, what is left is what it says of both ways, and it is mirrored back."""
+
+    class Leaning(nn.Module):
+        def forward(self, x, return_maps=False):
+            seen = x.roll((1, 1, 1), dims=(2, 3, 4))
+            return torch.cat([torch.zeros_like(x), 3 * seen, -3 * seen], dim=1), {1: torch.sigmoid(seen)}
+
+    volume, z = scan(tmp_path, np.eye(4), grid=(8, 8, 8))
+    plan = plan_of(mirror_axes=axes)
+    found = predicted(Leaning(), plan, volume, mirrored=True, attention=True, probabilities=True)
+    ways = itertools.product(*((1, -1) if axis in axes else (1,) for axis in range(3)))
+    seen = [np.roll(z, way, axis=(0, 1, 2)) for way in ways]
+    expected = np.mean(
+        [torch.softmax(torch.from_numpy(np.stack([0 * s, 3 * s, -3 * s])), dim=0).numpy() for s in seen], axis=0
+    )
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-4)
+    np.testing.assert_allclose(found.attention[1], np.mean([1 / (1 + np.exp(-s)) for s in seen], axis=0), atol=1e-4)
+
+
+def test_several_models_are_averaged(tmp_path):
+    affine = oblique_affine()
+    volume, _ = scan(tmp_path, affine)
+    plans = [plan_of(spacing=spacing) for spacing in ((0.9, 1.3, 2.5), (1.2, 1.2, 1.2), (2.0, 2.0, 2.0))]
+    alone = [predicted(Threshold(), plan, volume, attention=True, probabilities=True) for plan in plans]
+    models = [Model(Threshold(), plan, CPU) for plan in plans]
+    together = predict_volume(models, volume, Settings(torch.float32, attention=True, probabilities=True))
+    expected = np.mean([p.probabilities for p in alone], axis=0)
+    np.testing.assert_allclose(together.probabilities, expected, atol=1e-6)
+    np.testing.assert_allclose(together.attention[1], np.mean([p.attention[1] for p in alone], axis=0), rtol=1e-5)
+    np.testing.assert_array_equal(together.label_map, LABELS.decode(expected.argmax(axis=0)[None]))
+
+
+def test_uncertainty_is_the_entropy_and_the_part_of_it_in_which_models_differ(tmp_path):
+    class Certain(nn.Module):
+        def __init__(self, index):
+            super().__init__()
+            self.index = index
+
+        def forward(self, x, return_maps=False):
+            logits = torch.zeros(len(x), 3, *x.shape[2:])
+            if self.index is not None:
+                logits[:, self.index] = 50
+            return logits, {}
+
+    def uncertainty(*networks):
+        models = [Model(network, plan_of(), CPU) for network in networks]
+        found = predict_volume(models, volume, Settings(torch.float32, uncertainty=True)).uncertainty
+        return {measure: round(float(values.mean()), 4) for measure, values in found.items() if np.ptp(values) < 1e-5}
+
+    volume, _ = scan(tmp_path, oblique_affine())
+    assert uncertainty(Certain(None)) == {"entropy": 1.0}
+    assert uncertainty(Certain(1)) == {"entropy": 0.0}
+    assert uncertainty(Certain(None), Certain(None)) == {"entropy": 1.0, "disagreement": 0.0}
+    of_two = round(np.log(2) / np.log(3), 4)
+    assert uncertainty(Certain(0), Certain(2)) == {"entropy": of_two, "disagreement": of_two}
+
+
+@pytest.mark.parametrize(
+    ("grid", "spacing", "found"),
+    [((70, 60, 70), 1.0, []), ((30, 90, 30), 1.0, ["30 x 90 x 30"]), ((30, 20, 20), 3.0, ["88 x 58 x 58"])],
+)
+def test_a_scan_of_much_more_than_was_trained_on_is_warned_of(tmp_path, recwarn, grid, spacing, found):
+    volume, _ = scan(tmp_path, np.diag([-spacing, -spacing, spacing, 1.0]), grid=grid)
+    predicted(Threshold(), plan_of((32, 32, 32)), volume)
+    told = [str(warning.message) for warning in recwarn]
+    assert [text.partition(" mm, ")[0] for text in told] == [f"{volume.path}: is about {size}" for size in found]
+    assert all("trained on scans of up to about 40 x 40 x 40 mm" in text for text in told)
+
+
+def test_other_number_of_channels_is_refused(tmp_path):
+    volume, _ = scan(tmp_path, np.eye(4))
+    with pytest.raises(DataError, match=r"scan.nii.gz: has 1 channels: the model was trained on 2 \(T2, ADC\)"):
+        predicted(Threshold(), plan_of(channels=("T2", "ADC")), volume)
