@@ -4,12 +4,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+SMALL = 1024  # voxels; on fewer, where channels lie together, torch's kernel was 2 to 24 times as slow on a CPU
+
 
 class GroupNorm(nn.GroupNorm):
     """Group normalisation without torch's refusal of grids of one voxel, which deep levels of small inputs reach."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (B, C, *S)."""
+        if input[:1, :1].numel() < SMALL:
+            input = input.contiguous()
         return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
 
