@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 EXACT = 1e-3  # voxels over a whole axis; below it two grids are taken to coincide
+AT_ONCE = 2**21  # numbers that are worked on at a time
 DIGITS = 6  # of positions and of the ratio of two spacings, which differs beyond by the order that a scan is stored in
 Grid = tuple[int, int, int]
 
@@ -60,6 +61,12 @@ class Placement:
         start = tuple(s + f for s, f in zip(self.start, first, strict=True))
         return replace(self, start=start, grid=tuple(b - a for a, b in zip(first, stop, strict=True)))
 
+    def rows_for(self, rows: slice) -> tuple[int, int]:
+        """Of the box, along its second axis, between which (start, stop) rows of the scan are interpolated."""
+        first, last = (row / self.step[1] - self.start[1] for row in (rows.start, rows.stop - 1))
+        start = min(max(math.floor(first), 0), self.grid[1] - 1)
+        return start, min(max(math.floor(last) + 2, start + 1), self.grid[1])
+
 
 def place(affine: NDArray[np.float64], grid: Grid, spacing_mm: Sequence[float]) -> Placement:
     """A grid over all of a scan whose first voxel lies on the scan's and whose last within half a voxel of its last.
@@ -90,9 +97,17 @@ def place(affine: NDArray[np.float64], grid: Grid, spacing_mm: Sequence[float]) 
     )
 
 
-def on_grid(values: NDArray[Any], placement: Placement, planes: int = 32) -> Tensor:
+def planes_at_once(numbers: float) -> int:
+    """How many planes to work on at a time, for the numbers of one."""
+    return max(int(AT_ONCE / max(numbers, 1)), 1)
+
+
+def on_grid(values: NDArray[Any], placement: Placement, planes: int | None = None) -> Tensor:
     """Values (C, I, J, K) of a scan on the network's grid, (C, *grid) float32, made a few planes at a time."""
     oriented = placement.orient(values)
+    order = sorted(range(3), key=lambda axis: placement.step[axis], reverse=True)
+    of_scan, of_grid = math.prod(placement.scan[1:]) * placement.step[0], math.prod(placement.grid[1:])
+    planes = planes or planes_at_once(len(values) * max(of_scan, of_grid))
     positions = [
         (torch.arange(n, dtype=torch.float64) + start) * step
         for n, start, step in zip(placement.grid, placement.start, placement.step, strict=True)
@@ -102,23 +117,37 @@ def on_grid(values: NDArray[Any], placement: Placement, planes: int = 32) -> Ten
         wanted = positions[0][first : first + planes]
         begin = min(int(wanted[0]), placement.scan[0] - 1)
         needed = np.ascontiguousarray(oriented[:, begin : int(wanted[-1]) + 2])
-        result[:, first : first + planes] = _sample(torch.from_numpy(needed), [wanted - begin, *positions[1:]])
+        result[:, first : first + planes] = _sample(torch.from_numpy(needed), [wanted - begin, *positions[1:]], order)
     return result
 
 
-def on_scan(finished: Iterable[Tensor], placement: Placement, outside: Tensor, planes: int = 32) -> Iterator[Tensor]:
+def on_scan(
+    finished: Iterable[Tensor],
+    placement: Placement,
+    outside: Tensor,
+    rows: slice | None = None,
+    planes: int | None = None,
+) -> Iterator[Tensor]:
     """Values on the grid of the scan, a few planes at a time, as soon as those of the network's grid are there.
 
     Args:
         finished: planes (C, p, *grid[1:]) float32 of the network's grid, in order along its first axis.
         placement: of the grid.
         outside: (C,), values of voxels of the scan that lie beyond the box.
-        planes: of the scan, at a time.
+        rows: of the scan along the second RAS+ axis that are wanted, all if None.
+        planes: of the scan, at a time; a few if None.
 
     Yields:
-        (C, ``planes`` or what is left, *scan[1:]) float32, along RAS+ axes.
+        (C, ``planes`` or what is left, rows, scan[2]) float32, along RAS+ axes.
     """
     covered = [_covered(placement, axis) for axis in range(3)]
+    wanted_rows = range(placement.scan[1])[rows or slice(None)]
+    top, bottom = max(wanted_rows.start, covered[1].start), min(wanted_rows.stop, covered[1].stop)
+    covered[1] = slice(top, max(top, bottom))
+    in_slab = slice(top - wanted_rows.start, covered[1].stop - wanted_rows.start)
+    order = sorted(range(3), key=lambda axis: placement.step[axis])
+    of_scan, of_grid = len(wanted_rows) * placement.scan[2], math.prod(placement.grid[1:]) / placement.step[0]
+    planes = planes or planes_at_once(len(outside) * max(of_scan, of_grid))
     positions = [
         torch.arange(inside.start, inside.stop, dtype=torch.float64) / step - start
         for inside, step, start in zip(covered, placement.step, placement.start, strict=True)
@@ -126,14 +155,14 @@ def on_scan(finished: Iterable[Tensor], placement: Placement, outside: Tensor, p
     arriving = _Arriving(finished, torch.empty((len(outside), 0, *placement.grid[1:])))
     for first in range(0, placement.scan[0], planes):
         last = min(first + planes, placement.scan[0])
-        slab = outside.view(-1, 1, 1, 1).expand(-1, last - first, *placement.scan[1:]).clone()
+        slab = outside.view(-1, 1, 1, 1).expand(-1, last - first, len(wanted_rows), placement.scan[2]).clone()
         low, high = max(first, covered[0].start), min(last, covered[0].stop)
-        if low < high:
+        if low < high and top < bottom:
             wanted = positions[0][low - covered[0].start : high - covered[0].start]
             begin = max(int(wanted[0].floor()), 0)
             needed = arriving.between(begin, min(int(wanted[-1].floor()) + 2, placement.grid[0]))
-            values = _sample(needed, [wanted - begin, *positions[1:]])
-            slab[:, low - first : high - first, covered[1], covered[2]] = values
+            values = _sample(needed, [wanted - begin, *positions[1:]], order)
+            slab[:, low - first : high - first, in_slab, covered[2]] = values
         yield slab
 
 
@@ -159,10 +188,12 @@ def _covered(placement: Placement, axis: int) -> slice:
     return slice(max(math.ceil(low), 0), min(math.floor(high) + 1, placement.scan[axis]))
 
 
-def _sample(values: Tensor, positions: Sequence[Tensor]) -> Tensor:
-    """Values (C, *S) at positions along each axis, float32; beyond the first and the last voxel, theirs."""
-    shrinking_first = sorted(range(3), key=lambda axis: len(positions[axis]) / values.shape[1 + axis])
-    for axis in shrinking_first:
+def _sample(values: Tensor, positions: Sequence[Tensor], order: Sequence[int]) -> Tensor:
+    """Values (C, *S) at positions along each axis, float32; beyond the first and the last voxel, theirs.
+
+    The order of the axes, best the one that shrinks most first, decides on the last bit.
+    """
+    for axis in order:
         values = _sample_axis(values, 1 + axis, positions[axis])
     return values.float()
 

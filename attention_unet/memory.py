@@ -38,6 +38,14 @@ def machine_memory() -> int:
     return min(whole, int(text)) if text.isdecimal() else whole
 
 
+def free_memory() -> int:
+    """Bytes that a task may well take now: most of what the system says is free, or half of all where it does not."""
+    known = Path("/proc/meminfo")
+    lines = known.read_text(encoding="utf-8").splitlines() if known.exists() else []
+    free = next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
+    return machine_memory() // 2 if free is None else round(0.8 * min(free, machine_memory()))
+
+
 def peak_memory(device: torch.device) -> int | None:
     """Most bytes that the process has held so far: tensors on a GPU if it computes on one; else main memory, with the
     pages of mapped files that it has looked at.

@@ -163,6 +163,11 @@ def test_a_budget_on_the_command_line_replaces_that_of_the_file(cohort, tmp_path
         (["predict", "-i", "x.nii.gz", "-o", "out", "-m", "nowhere"], 2, "nowhere: holds no model"),
         (["predict", "-i", "x", "-o", "o", "-m", "m", "--device", "tpu"], 2, "the device tpu is not there"),
         (["predict", "-i", "x", "-o", "o", "-m", "m", "--overlap", "1"], 2, "--overlap is 1.0: expected 0 to below 1"),
+        (
+            ["predict", "-i", "x", "-o", "o", "-m", "m", "--memory-gb", "0"],
+            2,
+            "--memory-gb is 0.0: expected more than 0",
+        ),
         (["evaluate", "-p", "nowhere", "-r", ".", "-o", "out"], 2, "nowhere: is no folder"),
         (["evaluate", "-p", ".", "-r", ".", "-o", "out", "--tolerance-mm", "-1"], 2, "--tolerance-mm is -1.0"),
         (["train", "--training.seed", "-1"], 2, "training.seed is -1: expected 0 to"),

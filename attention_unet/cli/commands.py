@@ -105,6 +105,8 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
 
     if not 0 <= options.overlap < 1:
         raise ConfigError(f"--overlap is {options.overlap}: expected 0 to below 1")
+    if options.memory_gb is not None and not 0 < options.memory_gb < math.inf:
+        raise ConfigError(f"--memory-gb is {options.memory_gb}: expected more than 0")
     source, output = Path(options.input), Path(options.output)
     reuse_freed_memory()
     models = load_models(options.model, choose_device(options.device))
@@ -120,6 +122,7 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
         probabilities=options.probabilities,
         uncertainty=options.uncertainty,
         keep_largest=options.keep_largest,
+        memory=options.memory_gb and round(options.memory_gb * 2**30),
     )
     description = describe(model.plan.labels, [m.sha256 for m in models], settings)
     left = claim_output(output, source, cases, description, resume=options.resume, overwrite=options.overwrite)

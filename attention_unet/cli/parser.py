@@ -97,6 +97,12 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     predict.add_argument(
         "--tta", action="store_true", help="average over windows mirrored along the axes that training mirrored"
     )
+    predict.add_argument(
+        "--memory-gb",
+        type=float | None,
+        help="most GiB that a scan may take, beside program and models: more is done in strips or refused "
+        "(default: most of what is free)",
+    )
     predict.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
     predict.add_argument("--resume", action="store_true", help="skip cases that are predicted already")
     predict.add_argument("--overwrite", action="store_true", help="predict again what is predicted already")

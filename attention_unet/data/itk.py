@@ -19,15 +19,18 @@ POSITION, ORIENTATION = "0020|0032", "0020|0037"
 UNEVEN = 0.02  # of the distance of slices, or in mm if that is more
 
 
-def read_itk(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
+def read_itk(
+    path: Path, memory: int | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
     """Voxels (C, I, J, K), affine, and a NIfTI header of that grid, of an NRRD or MetaImage file or a DICOM series.
 
     Args:
         path: the file, or the folder of the series.
+        memory: bytes that reading a file may take, those of the machine if None.
 
     Raises:
-        DataError: if it is missing, damaged, of another number of axes or not of real numbers, or if a folder holds no
-            series, several, or one whose slices are not evenly spaced.
+        DataError: if it is missing, damaged, too large, of another number of axes or not of real numbers, or if a
+            folder holds no series, several, or one whose slices are not evenly spaced.
     """
     import SimpleITK as sitk
 
@@ -37,7 +40,8 @@ def read_itk(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.
             reader = sitk.ImageFileReader()
             reader.SetFileName(str(path))
             reader.ReadImageInformation()
-            check_fits(path, [*reader.GetSize(), reader.GetNumberOfComponents()])
+            as_stored = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID()).GetSizeOfPixelComponent()
+            check_fits(path, [*reader.GetSize(), reader.GetNumberOfComponents()], memory, 4 + as_stored)
         image = sitk.ReadImage(_slices_of(path) if path.is_dir() else str(path))
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]

@@ -31,18 +31,24 @@ BLOCK = 2**23  # bytes read at once
 LARGEST_OFFSET = 2**26  # bytes of header and extensions
 
 
-def read_nifti(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
+def read_nifti(
+    path: Path, memory: int | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
     """Voxels (C, I, J, K), affine and header of a file.
 
+    Args:
+        path: of the file.
+        memory: bytes that its voxels may take, those of the machine if None.
+
     Raises:
-        DataError: if the file is missing, damaged, not NIfTI-1, too large for this machine, of another number of axes,
-            not of real numbers, or without a usable geometry.
+        DataError: if the file is missing, damaged, not NIfTI-1, too large, of another number of axes, not of real
+            numbers, or without a usable geometry.
     """
     try:
         with path.open("rb") as file:
             packed = file.read(2) == GZIP_MAGIC
             file.seek(0)
-            return _read(path, gzip.GzipFile(fileobj=file) if packed else file)  # type: ignore[arg-type]
+            return _read(path, gzip.GzipFile(fileobj=file) if packed else file, memory)  # type: ignore[arg-type]
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: is damaged or cut short ({error}): copy it again") from error
     except OSError as error:
@@ -77,8 +83,11 @@ def check_affine(path: Path, affine: NDArray[np.float64] | None) -> None:
         )
 
 
-def _read(path: Path, stream: BinaryIO) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
+def _read(
+    path: Path, stream: BinaryIO, memory: int | None
+) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
     image = _open(path, stream)
+    check_fits(path, image.shape, memory)
     kind = image.get_data_dtype()
     if kind.fields is not None or np.issubdtype(kind, np.complexfloating):
         raise DataError(f"{path}: voxels are {kind}: expected real numbers; save a magnitude image")
@@ -115,21 +124,26 @@ def _open(path: Path, stream: BinaryIO) -> nib.Nifti1Image:
     size, expected = path.stat().st_size, _announced(image)
     if size * (GZIP_RATIO if isinstance(stream, gzip.GzipFile) else 1) < expected:
         raise DataError(f"{path}: has {size} bytes, its header says {expected}: cut short? Copy it again")
-    check_fits(path, shape)
     return image
 
 
-def check_fits(path: Path, shape: Sequence[int]) -> None:
-    """Check that an array of float32 fits into the memory of this machine.
+def check_fits(path: Path, shape: Sequence[int], memory: int | None, size: int = 4) -> None:
+    """Check that an array fits into memory.
+
+    Args:
+        path: of its file.
+        shape: of it.
+        memory: bytes that it may take, those of the machine if None.
+        size: bytes of a voxel, or of all that is held of it; those of float32 if not told.
 
     Raises:
         DataError: if it does not.
     """
-    needed = 4 * math.prod(int(n) for n in shape)
-    if needed > machine_memory():
+    needed, limit = size * math.prod(int(n) for n in shape), memory or machine_memory()
+    if needed > limit:
         raise DataError(
-            f"{path}: its header says a grid of {tuple(shape)}, {needed / 2**30:.1f} GiB to hold; this machine has "
-            f"{machine_memory() / 2**30:.1f} GiB: crop or resample it"
+            f"{path}: its header says a grid of {tuple(shape)}, {needed / 2**30:.2f} GiB to hold, and there may be "
+            f"{limit / 2**30:.2f}: crop or resample it, or give it more memory"
         )
 
 

@@ -1,5 +1,6 @@
 """Bring a volume to the network's grid: RAS+ orientation, common voxel size, foreground box, z-score a channel."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from attention_unet.data.cases import Case
 from attention_unet.data.labels import Labels, likeliest
 from attention_unet.data.volumes import Volume, check_same_grid, read_labels, read_volume
 from attention_unet.errors import DataError
-from attention_unet.geometry import Placement, on_grid, place
+from attention_unet.geometry import Placement, on_grid, place, planes_at_once
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,17 @@ class Prepared:
     placement: Placement
 
 
-def read_channels(case: Case) -> Volume:
+def read_channels(case: Case, memory: int | None = None) -> Volume:
     """Read the image of a case; files of single channels are stacked in order.
 
+    Args:
+        case: to read.
+        memory: bytes that reading may take, those of the machine if None.
+
     Raises:
-        DataError: if a file is damaged or the channels lie on different grids.
+        DataError: if a file is damaged or too large, or the channels lie on different grids.
     """
-    volumes = [read_volume(path) for path in case.images]
+    volumes = [read_volume(path, memory and memory // len(case.images)) for path in case.images]
     first = volumes[0]
     if len(volumes) == 1:
         return first
@@ -118,14 +123,19 @@ def z_score(channel: Tensor, darkest: Tensor, nonzero: bool) -> None:
         darkest: scalar tensor, the darkest value of the channel's image.
         nonzero: take both over voxels that are not 0 only, and leave those at 0.
     """
-    counted = channel[channel != 0] if nonzero else channel
-    if counted.numel() == 0:
+    parts = torch.split(channel, planes_at_once(channel[0].numel()))  # so that none of what follows copies the whole
+
+    def counted(part: Tensor) -> Tensor:
+        return part[part != 0] if nonzero else part
+
+    count = sum(counted(part).numel() for part in parts)
+    if count == 0:
         return  # nothing but zeros
-    spread, mean = torch.std_mean(counted, correction=0)
-    spread = spread if spread > 0 else torch.ones(())
-    for values in (channel, darkest):
+    mean = sum(float(counted(part).sum(dtype=torch.float64)) for part in parts) / count
+    variance = sum(float((counted(part) - mean).square_().sum(dtype=torch.float64)) for part in parts) / count
+    for values in (*parts, darkest):
         hidden = values == 0 if nonzero else None
-        values.sub_(mean).div_(spread)
+        values.sub_(mean).div_(math.sqrt(variance) or 1.0)
         if hidden is not None:
             values.masked_fill_(hidden, 0.0)
 
@@ -154,7 +164,7 @@ def foreground_box(image: Tensor) -> list[tuple[int, int]]:
     mask: NDArray[np.bool_] = brighter.numpy()  # whose any is the faster one
     if not mask.any():
         return [(0, n) for n in mask.shape]
-    across = mask.any(axis=0)
+    across = np.logical_or.reduce(mask)
     occupied = [mask.reshape(len(mask), -1).any(axis=1), across.any(axis=1), across.any(axis=0)]
     found = [np.flatnonzero(of_axis) for of_axis in occupied]
     return [(int(indices[0]), int(indices[-1]) + 1) for indices in found]

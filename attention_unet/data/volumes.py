@@ -91,17 +91,21 @@ def volumes_by_case(folder: Path) -> dict[str, Path]:
     return found
 
 
-def read_volume(path: Path) -> Volume:
+def read_volume(path: Path, memory: int | None = None) -> Volume:
     """Read an image.
 
     Channels of a 4-D file become the first axis. NaN and infinite values, if fewer than 1%, become the smallest finite
     one, with a warning.
 
+    Args:
+        path: of the file, or of the folder of a DICOM series.
+        memory: bytes that reading may take, those of the machine if None.
+
     Raises:
         DataError: as ``read_nifti`` and ``read_itk``, and if more voxels are no numbers.
     """
     is_nifti = path.name.lower().endswith(nifti.ENDINGS) and not path.is_dir()
-    array, affine, header = (read_nifti if is_nifti else read_itk)(path)
+    array, affine, header = (read_nifti if is_nifti else read_itk)(path, memory)
     return Volume(path, _without_holes(path, array), affine, header)
 
 

@@ -88,7 +88,7 @@ def predict_files(
         for number, case in enumerate(cases):
             began = time.monotonic()
             try:
-                volume = read_channels(case)
+                volume = read_channels(case, settings.memory)
                 prediction = predict_volume(models, volume, settings, partial(_add, done, number))
                 ending = own_ending(case.images[0]) if own_format else ".nii.gz"
                 write_prediction(output, case.id, prediction, volume, models[0].plan.labels, ending)

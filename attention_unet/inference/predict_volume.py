@@ -22,10 +22,12 @@ from attention_unet.data.preprocessing import Prepared, prepare
 from attention_unet.data.volumes import Volume
 from attention_unet.devices import precision_of
 from attention_unet.errors import DataError
-from attention_unet.geometry import on_scan
+from attention_unet.geometry import on_scan, place
 from attention_unet.inference.largest_piece import without_smaller_pieces
 from attention_unet.inference.sliding_window import slide
+from attention_unet.inference.strips import Load, choose_strips
 from attention_unet.inference.window_predictor import attended_levels, seen_mirrored, window_predictor
+from attention_unet.memory import free_memory
 
 if TYPE_CHECKING:
     from attention_unet.inference.model import Model
@@ -45,6 +47,7 @@ class Settings:
         probabilities: whether to give probabilities.
         uncertainty: whether to give maps of uncertainty.
         keep_largest: whether to keep only the largest piece of the classes for which that has helped all models.
+        memory: bytes that the prediction of a scan may take beside program and models; None for most of what is free.
     """
 
     precision: torch.dtype | None = None
@@ -54,6 +57,7 @@ class Settings:
     probabilities: bool = False
     uncertainty: bool = False
     keep_largest: bool = False
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def predict_volume(
     Warns of a scan much larger than those of the training.
 
     Raises:
-        DataError: if the volume has not the channels of the training.
+        DataError: if the volume has not the channels of the training, or takes more memory than it may.
     """
     plan = models[0].plan
     if len(volume.array) != len(plan.channels):
@@ -99,27 +103,29 @@ def predict_volume(
             f"{volume.path}: has {len(volume.array)} channels: the model was trained on "
             f"{len(plan.channels)} ({', '.join(plan.channels)})"
         )
+    levels = [
+        attended_levels(model.network, model.plan, model.device) if settings.attention else [] for model in models
+    ]
+    strips, batch = strips_that_fit(models, volume, settings, levels)
     ways = dict.fromkeys(model.plan.preprocessing for model in models)
     prepared = {way: prepare(volume, way) for way in ways}
     placement = prepared[plan.preprocessing].placement
     _warn_of_size(volume, np.array(placement.grid) * plan.preprocessing.spacing_mm, plan)
-    levels = [
-        attended_levels(model.network, model.plan, model.device) if settings.attention else [] for model in models
-    ]
-    streams = [
-        planes_on_scan(model, prepared[model.plan.preprocessing], settings, own)
-        for model, own in zip(models, levels, strict=True)
-    ]
     told: dict[str, NDArray[Any]] = {}
-    first = 0
-    for slabs in zip(*streams, strict=True):
-        stop = first + slabs[0].shape[1]
-        for name, values in tell(slabs, levels, plan.labels, settings).items():
-            if name not in told:
-                told[name] = np.empty((*values.shape[:-3], *placement.scan), dtype=values.dtype)
-            told[name][..., first:stop, :, :] = values
-        done(stop / placement.scan[0])
-        first = stop
+    for number, rows in enumerate(strips):
+        streams = [
+            planes_on_scan(model, prepared[model.plan.preprocessing], settings, own, rows, batch)
+            for model, own in zip(models, levels, strict=True)
+        ]
+        first = 0
+        for slabs in zip(*streams, strict=True):
+            stop = first + slabs[0].shape[1]
+            for name, values in tell(slabs, levels, plan.labels, settings).items():
+                if name not in told:
+                    told[name] = np.empty((*values.shape[:-3], *placement.scan), dtype=values.dtype)
+                told[name][..., first:stop, rows, :] = values
+            done((number + stop / placement.scan[0]) / len(strips))
+            first = stop
     if settings.keep_largest:
         of_names = dict(zip(plan.labels.names, plan.labels.painted, strict=True))
         told["label map"] = without_smaller_pieces(told["label map"], [of_names[name] for name in helped(models)])
@@ -137,9 +143,37 @@ def helped(models: "Sequence[Model]") -> list[str]:
     return [name for name in models[0].largest_piece_helps if all(name in m.largest_piece_helps for m in models)]
 
 
-def planes_on_scan(model: "Model", prepared: Prepared, settings: Settings, levels: Sequence[int]) -> Iterator[Tensor]:
-    """Probabilities, then attention of levels, of a few planes of the scan at a time, as ``on_scan`` gives them."""
-    precision = settings.precision or precision_of("auto", model.device)
+def strips_that_fit(
+    models: "Sequence[Model]", volume: Volume, settings: Settings, levels: Sequence[Sequence[int]]
+) -> tuple[list[slice], int]:
+    """Strips of a scan, in as few of which as memory allows it is predicted, and how many windows at once.
+
+    Raises:
+        DataError: if it takes more memory than it may in any case.
+    """
+    labels, loads = models[0].plan.labels, []
+    for model, own in zip(models, levels, strict=True):
+        plan = model.plan
+        loads.append(
+            Load(
+                placement=place(volume.affine, volume.grid, plan.preprocessing.spacing_mm),
+                window=plan.patch,
+                features=plan.architecture["channels"][0],
+                values=labels.channels + len(own),
+                fast=_precision(model, settings) != torch.float32,
+            )
+        )
+    measures = settings.uncertainty * (1 if len(models) == 1 else len(MEASURES))
+    maps = measures + len(levels[0]) + settings.probabilities * labels.channels
+    told = np.dtype(labels.dtype).itemsize + np.dtype(np.float32).itemsize * maps
+    return choose_strips(volume, loads, told, settings.memory or free_memory())
+
+
+def planes_on_scan(
+    model: "Model", prepared: Prepared, settings: Settings, levels: Sequence[int], rows: slice, batch: int
+) -> Iterator[Tensor]:
+    """Probabilities, then attention of levels, of a few planes of a strip of the scan, as ``on_scan`` gives them."""
+    precision = _precision(model, settings)
     predictor = window_predictor(model.network, model.plan, precision, levels)
     if settings.mirrored:
         predictor = seen_mirrored(predictor, model.plan.mirror_axes)
@@ -147,6 +181,8 @@ def planes_on_scan(model: "Model", prepared: Prepared, settings: Settings, level
     unseen = torch.zeros(labels.channels + len(levels))
     if not labels.overlapping:
         unseen[0] = 1.0
+    placement = prepared.placement
+    start, stop = placement.rows_for(rows)
     finished = slide(
         prepared.image.to(model.device),
         model.plan.patch,
@@ -154,8 +190,15 @@ def planes_on_scan(model: "Model", prepared: Prepared, settings: Settings, level
         unseen=unseen,
         air=prepared.air,
         overlap=settings.overlap,
+        rows=(start, stop),
+        batch=batch,
     )
-    return on_scan((planes.cpu() for planes in finished), prepared.placement, outside=unseen)
+    of_strip = placement.cut(((0, placement.grid[0]), (start, stop), (0, placement.grid[2])))
+    return on_scan((planes.cpu() for planes in finished), of_strip, outside=unseen, rows=rows)
+
+
+def _precision(model: "Model", settings: Settings) -> torch.dtype:
+    return settings.precision or precision_of("auto", model.device)
 
 
 def tell(

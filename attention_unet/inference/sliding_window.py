@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-PLANES_AT_ONCE = 16
+from attention_unet.geometry import planes_at_once
+
 EVERY_PLANE = (slice(None), slice(None))  # and channel
 
 # What a window predictor gives for windows (B, C, *window): values (B, K, *window), such as probabilities.
@@ -22,6 +23,7 @@ def slide(
     unseen: Tensor,
     air: Tensor | None = None,
     overlap: float = 0.5,
+    rows: tuple[int, int] | None = None,
     batch: int = 2,
 ) -> Iterator[Tensor]:
     """Predict a volume by overlapping windows, averaged with Gaussian weights that trust the middle of a window most.
@@ -37,38 +39,55 @@ def slide(
         unseen: (K,), the values of voxels that no predicted window covers.
         air: (C,), the values of a voxel that shows nothing. Windows of nothing else are not predicted.
         overlap: share of a window that the next one covers again, 0 to below 1.
+        rows: (start, stop) along the second axis of what is wanted; all if None. No more is held than these take.
         batch: windows predicted at once.
 
     Yields:
-        Planes (K, p, *S[1:]) float32, one after another.
+        Planes (K, p, rows, S[2]) float32, one after another.
     """
     grid = image.shape[1:]
     padded, before = _padded(image, window)
     starts, *others = (window_starts(n, edge, overlap) for n, edge in zip(padded.shape[1:], window, strict=True))
+    top, bottom = (before[1] + row for row in rows or (0, grid[1]))
     in_plane = [
-        tuple(slice(start, start + edge) for start, edge in zip(corner, window[1:], strict=True))
-        for corner in itertools.product(*others)
+        _Box(j, k, window, top, bottom) for j, k in itertools.product(*others) if j < bottom and top < j + window[1]
     ]
-    middle = tuple(slice(b, b + n) for b, n in zip(before[1:], grid[1:], strict=True))
     weight, unseen = gaussian(window).to(image.device), unseen.to(image.device).view(-1, 1, 1, 1)
     empty = None if air is None else air.to(image.device).view(-1, 1, 1, 1).expand(-1, *window)
-    sums = torch.zeros((len(unseen), window[0], *padded.shape[2:]), device=image.device)
-    total = torch.zeros((1, window[0], *padded.shape[2:]), device=image.device)
+    sums = torch.zeros((len(unseen), window[0], bottom - top, padded.shape[3]), device=image.device)
+    total = torch.zeros((1, *sums.shape[1:]), device=image.device)
+    columns = slice(before[2], before[2] + grid[2])
+    planes = planes_at_once(sums[:, 0].numel())
     for start, following in zip(starts, [*starts[1:], padded.shape[1]], strict=True):
         slab = padded[:, start : start + window[0]]
-        shown = [box for box in in_plane if empty is None or not torch.equal(slab[EVERY_PLANE + box], empty)]
+        shown = [box for box in in_plane if empty is None or not torch.equal(slab[box.seen], empty)]
         for first in range(0, len(shown), batch):
-            boxes = [EVERY_PLANE + box for box in shown[first : first + batch]]
-            for box, values in zip(boxes, predict(torch.stack([slab[box] for box in boxes])), strict=True):
-                sums[box] += values * weight
-                total[box] += weight
+            boxes = shown[first : first + batch]
+            _add(predict(torch.stack([slab[box.seen] for box in boxes])), weight, boxes, sums, total)
         passed = following - start
         first, stop = max(before[0] - start, 0), min(before[0] - start + grid[0], passed)  # without the padding
-        for plane in range(first, stop, PLANES_AT_ONCE):
-            part = (slice(None), slice(plane, min(plane + PLANES_AT_ONCE, stop)), *middle)
+        for plane in range(first, stop, planes):
+            part = (slice(None), slice(plane, min(plane + planes, stop)), slice(None), columns)
             yield torch.where(total[part] > 0, sums[part] / total[part], unseen)
         _advance(sums, passed)
         _advance(total, passed)
+
+
+class _Box:
+    """A window between the planes of its row of windows, cut to the rows from ``top`` to ``bottom``.
+
+    Attributes:
+        seen: all of it, in the planes.
+        wanted: what lies in the rows, of the window.
+        place: of that, in the rows.
+    """
+
+    def __init__(self, j: int, k: int, window: Sequence[int], top: int, bottom: int) -> None:
+        first, stop = max(j, top), min(j + window[1], bottom)
+        columns = slice(k, k + window[2])
+        self.seen = (*EVERY_PLANE, slice(j, j + window[1]), columns)
+        self.wanted = (*EVERY_PLANE, slice(first - j, stop - j))
+        self.place = (*EVERY_PLANE, slice(first - top, stop - top), columns)
 
 
 def window_starts(n: int, edge: int, overlap: float) -> list[int]:
@@ -96,6 +115,13 @@ def _padded(image: Tensor, window: Sequence[int]) -> tuple[Tensor, list[int]]:
     if not any(short):
         return image, before
     return F.pad(image, [p for s, b in reversed(list(zip(short, before, strict=True))) for p in (b, s - b)]), before
+
+
+def _add(predicted: Tensor, weight: Tensor, boxes: Sequence[_Box], sums: Tensor, total: Tensor) -> None:
+    """Add what was predicted of windows, by weight; in a function of its own, so that none is held any longer."""
+    for box, values in zip(boxes, predicted, strict=True):
+        sums[box.place].addcmul_(values[box.wanted], weight[box.wanted[1:]])
+        total[box.place] += weight[box.wanted[1:]]
 
 
 def _advance(planes: Tensor, passed: int) -> None:

@@ -58,7 +58,7 @@ def window_predictor(network: UNet, plan: Plan, precision: torch.dtype, levels: 
         for level in levels:
             scalar = weights[level].float().mean(dim=1, keepdim=True)
             values.append(F.interpolate(scalar, inputs.shape[2:], mode=mode, align_corners=False))
-        together = torch.cat(values, dim=1)
+        together = torch.cat(values, dim=1) if levels else values[0]
         return together if across is None else together.unsqueeze(across)
 
     return predict

@@ -136,3 +136,22 @@ def test_other_number_of_channels_is_refused(tmp_path):
     volume, _ = scan(tmp_path, np.eye(4))
     with pytest.raises(DataError, match=r"scan.nii.gz: has 1 channels: the model was trained on 2 \(T2, ADC\)"):
         predicted(Threshold(), plan_of(channels=("T2", "ADC")), volume)
+
+
+def test_where_nothing_was_predicted_is_background_for_certain(tmp_path):
+    """Windows of only air are skipped; of what lies in them there is no doubt, and nothing attended."""
+
+    class Bright(nn.Module):
+        def forward(self, x, return_maps=False):
+            return torch.cat([0 * x, 0 * x + 99, 0 * x], dim=1), {1: torch.ones_like(x)}
+
+    array = np.full((40, 8, 8), -5, dtype=np.float32)
+    array[:3], array[-2:] = 100, 90
+    volume = read_volume(save_nifti(tmp_path / "a.nii", array, np.eye(4)))
+    found = predicted(Bright(), plan_of(), volume, attention=True, probabilities=True, uncertainty=True)
+    skipped = found.label_map[:, 0, 0] == 0
+    assert skipped[12:28].all()
+    assert not skipped[:3].any()
+    np.testing.assert_array_equal(found.probabilities[0, :, 0, 0], skipped)
+    np.testing.assert_array_equal(found.attention[1][:, 0, 0], ~skipped)
+    assert (found.uncertainty["entropy"] < 1e-6).all()

@@ -43,6 +43,25 @@ def test_windows_are_weighted_by_the_gaussian():
     torch.testing.assert_close(found[0], total / weights)
 
 
+@pytest.mark.parametrize("rows", [(0, 1), (13, 14), (3, 9), (0, 14)])
+@pytest.mark.parametrize("window", [(8, 6, 8), (16, 20, 16)])
+def test_rows_alone_are_those_of_the_whole(window, rows):
+    image, seen = torch.randn(1, 9, 14, 11), []
+
+    def leaning(windows):
+        seen.append(windows.shape[2:])
+        return windows.cumsum(dim=2) + windows.cumsum(dim=3)
+
+    expected = whole(image, window, leaning, channels=1)
+    of_all = len(seen)
+    found = whole(image, window, leaning, channels=1, rows=rows)
+    assert torch.equal(found, expected[:, :, slice(*rows)])
+    if window[1] < 14:  # else there is but one
+        starts = window_starts(14, window[1], 0.5)
+        touching = [start for start in starts if set(range(start, start + window[1])) & set(range(*rows))]
+        assert (len(seen) - of_all) * len(starts) == of_all * len(touching)
+
+
 def test_planes_are_given_away_as_soon_as_no_window_will_reach_them():
     seen = []
 
