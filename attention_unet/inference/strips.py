@@ -5,6 +5,7 @@ predicted strip by strip: by the windows that touch it, once more those on the b
 """
 
 import itertools
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from attention_unet.data.volumes import Volume
 from attention_unet.errors import DataError
 from attention_unet.geometry import AT_ONCE, Placement
+
+log = logging.getLogger(__name__)
 
 # Bytes of a window's voxel that a forward pass holds for each channel of the finest level, in float32 or in half, and
 # for each value that is given: measured on networks of 8 to 32 channels.
@@ -76,6 +79,10 @@ def choose_strips(volume: Volume, loads: Sequence[Load], told: int, memory: int)
         widest = max(strips, key=lambda strip: strip.stop - strip.start)
         needed = bytes_needed(volume, loads, told, widest, batch)
         if needed <= memory:
+            if count > 1:
+                log.info(
+                    "%s: predicted in %d strips, to take no more than %.2f GiB", volume.path, count, memory / 2**30
+                )
             return strips, batch
     raise DataError(
         f"{volume.path}: a scan of {volume.grid} takes {needed / 2**30:.2f} GiB to predict, and there may be "
