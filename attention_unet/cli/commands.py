@@ -109,7 +109,8 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
         raise ConfigError(f"--memory-gb is {options.memory_gb}: expected more than 0")
     source, output = Path(options.input), Path(options.output)
     reuse_freed_memory()
-    models = load_models(options.model, choose_device(options.device))
+    device = choose_device(options.device)
+    models = load_models(options.model, device)
     model = models[0]
     cases = find_inputs(source, len(model.plan.channels))
     if options.held_out_of:
@@ -130,6 +131,7 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
         log.warning("warning: --tta changes nothing: the training mirrored along no axis (augmentation.flip_axes)")
     if options.keep_largest:
         log.info("keeping the largest piece of: %s", ", ".join(helped(models)) or "no class, none gained by it")
+    log.info("predicting on %s%s", device, ", no GPU was found" if f"{options.device} {device}" == "auto cpu" else "")
     with counting(console, "predicting", len(left)) as done:
         failed = predict_files(left, output, models, settings, done, options.own_format)
     log.info("%d predicted, %d failed; output in %s", len(left) - len(failed), len(failed), output)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,10 @@ class Model:
     device: torch.device
     sha256: str = ""
     largest_piece_helps: tuple[str, ...] = ()
+
+    def on(self, device: torch.device) -> "Model":
+        """The same model, moved to another device."""
+        return replace(self, network=self.network.to(device), device=device)
 
     def predict(
         self,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from attention_unet.atomic import replacing, write_text
 from attention_unet.data.cases import Case, group_channels
@@ -27,7 +28,7 @@ from attention_unet.data.predictions import (
 from attention_unet.data.preprocessing import read_channels
 from attention_unet.data.volumes import ENDINGS, Volume, is_volume, list_volumes, own_ending, write_like
 from attention_unet.errors import ConfigError, UserError
-from attention_unet.inference.model import Model
+from attention_unet.inference.model import CPU, Model
 from attention_unet.inference.output_folder import forget, note
 from attention_unet.inference.predict_volume import Prediction, Settings, predict_volume
 from attention_unet.inference.preview import draw_preview
@@ -36,6 +37,7 @@ from attention_unet.memory import peak_memory
 log = logging.getLogger(__name__)
 
 NOTED_EVERY = 10  # seconds
+QUICKLY = 1  # of zlib's levels; its usual one takes longer than the prediction of a small scan
 
 
 def find_inputs(source: Path, channels: int) -> list[Case]:
@@ -89,7 +91,13 @@ def predict_files(
             began = time.monotonic()
             try:
                 volume = read_channels(case, settings.memory)
-                prediction = predict_volume(models, volume, settings, partial(_add, done, number))
+                share = partial(_add, done, number)
+                try:
+                    prediction = predict_volume(models, volume, settings, share)
+                except torch.OutOfMemoryError:  # of a GPU: main memory is told by other errors
+                    log.warning("warning: %s: too large for %s: the CPU does it, and what follows", case.id, device)
+                    models = [model.on(CPU) for model in models]
+                    prediction = predict_volume(models, volume, settings, share)
                 ending = own_ending(case.images[0]) if own_format else ".nii.gz"
                 write_prediction(output, case.id, prediction, volume, models[0].plan.labels, ending)
                 hashes = {path.name: sha256_of(path) for path in case.images}
@@ -104,7 +112,7 @@ def predict_files(
                 noted_at = time.monotonic()
             done(number + 1)
     finally:
-        note(output, {"device": str(device), "peak_memory_bytes": peak_memory(device), "cases": facts})
+        note(output, {"device": str(models[0].device), "peak_memory_bytes": peak_memory(device), "cases": facts})
     return failed
 
 
@@ -123,7 +131,7 @@ def write_prediction(
     if prediction.probabilities is not None:
         write_like(probabilities_path(output, case), np.moveaxis(prediction.probabilities, 0, -1), volume)
     with replacing(preview_path(output, case)) as partial:
-        draw_preview(volume, prediction.label_map, labels).save(partial)
+        draw_preview(volume, prediction.label_map, labels).save(partial, compress_level=QUICKLY)
     described = describe_label_map(prediction.label_map, labels, volume.voxel_ml)
     write_text(sidecar_path(output, case), json.dumps(described, indent=2) + "\n")
     write_like(prediction_path(output, case, ending), prediction.label_map, volume, labels)

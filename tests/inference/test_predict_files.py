@@ -49,6 +49,30 @@ def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
     assert json.loads((tmp_path / "out" / "run.json").read_text())["labels"]["integers"] == {"bright": [3], "dark": [9]}
 
 
+def test_what_is_too_large_for_a_gpu_is_done_on_the_cpu(tmp_path, caplog):
+    class Scarce(Threshold):
+        """As on a GPU without memory, until it is moved."""
+
+        device = torch.device("cuda")
+
+        def to(self, device):
+            self.device = device
+            return self
+
+        def forward(self, x, return_maps=False):
+            if self.device.type == "cuda":
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().forward(x, return_maps)
+
+    for name in ("a.nii.gz", "b.nii.gz"):
+        scan(tmp_path / "in", np.eye(4), name)
+    assert predict(find_inputs(tmp_path / "in", 1), tmp_path / "out", Scarce()) == {}
+    assert [record.getMessage() for record in caplog.records if "warning" in record.getMessage()] == [
+        "warning: a: too large for cpu: the CPU does it, and what follows"
+    ]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz")) == ["a.nii.gz", "b.nii.gz"]
+
+
 def test_predictions_lie_on_their_scan_to_the_bit(tmp_path):
     affine = oblique_affine(axes=(2, 1, 0), signs=(1, -1, 1))
     scan(tmp_path / "in", affine, "a.nii.gz")

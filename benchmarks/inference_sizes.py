@@ -1,0 +1,130 @@
+"""What a scan costs by its size: ``python benchmarks/inference_sizes.py``.
+
+A network of four classes predicts scans of 64 x 64 x 64 to 512 x 512 x 512 voxels, from a compressed file to the label
+map, each in a process of its own. They hold noise, so that no window is skipped as air.
+"""
+
+import argparse
+import tempfile
+import time
+from multiprocessing import get_context
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from publish import README, REPOSITORY, around, publish
+from rich.table import Table
+
+from attention_unet.atomic import replacing
+from attention_unet.data.labels import Labels
+from attention_unet.data.plan import Plan
+from attention_unet.data.preprocessing import Preprocessing
+from attention_unet.inference.model import CPU, Model
+from attention_unet.inference.predict_files import find_inputs, predict_files
+from attention_unet.inference.predict_volume import Settings
+from attention_unet.inference.window_predictor import put_channels_last
+from attention_unet.memory import peak_memory, reuse_freed_memory
+from attention_unet.network import AttentionUNet
+
+EDGES = (64, 96, 128, 192, 256, 384, 512)
+WINDOW = (64, 64, 64)
+CLASSES = ("a", "b", "c", "d")
+PICTURE = REPOSITORY / "docs" / "inference-sizes.png"
+
+
+def make_model() -> Model:
+    """A network of the size that a training on a CPU has; what it says is noise, too."""
+    labels = Labels({name: (i,) for i, name in enumerate(CLASSES, start=1)}, tuple(range(1, len(CLASSES) + 1)))
+    torch.manual_seed(0)
+    network = AttentionUNet(out_channels=labels.channels, decoder_convs=1).eval()
+    put_channels_last(network)
+    largest = (float(EDGES[-1]),) * 3
+    plan = Plan(
+        channels=("noise",),
+        labels=labels,
+        preprocessing=Preprocessing((1.0, 1.0, 1.0), nonzero=False),
+        largest_mm=(largest[0], largest[1], largest[2]),
+        patch=WINDOW,
+        slice_axis=None,
+        mirror_axes=(),
+        batch=2,
+        architecture=network.architecture,
+    )
+    return Model(network, plan, CPU)
+
+
+def write_noise(path: Path, edge: int) -> None:
+    """A scan of noise, as a scanner's: whole numbers of 16 bits."""
+    scan = np.empty((edge, edge, edge), dtype=np.int16)
+    noise = np.random.default_rng(0)
+    for k in range(edge):
+        scan[..., k] = noise.normal(400, 60, size=(edge, edge))
+    nib.save(nib.Nifti1Image(scan, np.eye(4)), path)
+
+
+def predict(scan: Path, memory: int | None, threads: int) -> tuple[float, int]:
+    """Seconds of a scan, and the most bytes that the process has held, libraries and network included."""
+    torch.set_num_threads(threads)
+    reuse_freed_memory()
+    model = make_model()
+    began = time.perf_counter()
+    cases = find_inputs(scan, channels=1)
+    failed = predict_files(cases, scan.parent / "out", [model], Settings(memory=memory), lambda share: None)
+    seconds = time.perf_counter() - began
+    if failed:
+        raise SystemExit(str(failed))
+    return seconds, peak_memory(CPU) or 0
+
+
+def draw(voxels: list[float], seconds: list[float], peaks: list[float], output: Path) -> None:
+    """Seconds and memory over voxels; a line through the last of the seconds and 0, which cost would follow."""
+    figure = Figure(figsize=(8.4, 3.2), dpi=110, layout="constrained")
+    time_axes, memory_axes = figure.subplots(1, 2)
+    time_axes.loglog(voxels, [v * seconds[-1] / voxels[-1] for v in voxels], "--", color="grey", label="in proportion")
+    time_axes.loglog(voxels, seconds, "o-", label="measured")
+    time_axes.set(xlabel="million voxels", ylabel="seconds")
+    time_axes.legend(frameon=False)
+    memory_axes.plot(voxels, peaks, "o-")
+    memory_axes.set(xlabel="million voxels", ylabel="peak memory of the process, GiB", ylim=(0, None))
+    for axes in (time_axes, memory_axes):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    with replacing(output) as partial:
+        figure.savefig(partial)
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--edges", type=int, nargs="+", default=EDGES)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--memory-gb", type=float, help="as of attention-unet predict")
+    parser.add_argument("--write", action="store_true", help="put the table into the README, the plot into docs")
+    options = parser.parse_args()
+    if options.write:
+        around(README, "inference_sizes")
+    memory = options.memory_gb and round(options.memory_gb * 2**30)
+    table = Table()
+    for heading in ("voxels", "s", "million voxels/s", "peak GiB"):
+        table.add_column(heading, justify="right")
+    voxels, seconds, peaks = [], [], []
+    for edge in options.edges:
+        with tempfile.TemporaryDirectory() as folder, get_context("spawn").Pool(1) as pool:
+            scan = Path(folder) / "scan.nii.gz"
+            write_noise(scan, edge)
+            taken, peak = pool.apply(predict, (scan, memory, options.threads))
+        voxels.append(edge**3 / 1e6)
+        seconds.append(taken)
+        peaks.append(peak / 2**30)
+        table.add_row(f"{edge}³", f"{taken:.1f}", f"{voxels[-1] / taken:.2f}", f"{peaks[-1]:.2f}")
+        print(f"{edge}: {taken:.1f} s, {peaks[-1]:.2f} GiB", flush=True)
+    notes = [f"Windows of {' x '.join(map(str, WINDOW))}, overlap 0.5, {len(CLASSES)} classes; file to file, one run."]
+    if options.write:
+        draw(voxels, seconds, peaks, PICTURE)
+    publish([table], notes, [README] if options.write else [])
+
+
+if __name__ == "__main__":
+    main()
