@@ -130,7 +130,7 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
     if options.tta and not any(m.plan.mirror_axes for m in models):
         log.warning("warning: --tta changes nothing: the training mirrored along no axis (augmentation.flip_axes)")
     if options.keep_largest:
-        log.info("keeping the largest piece of: %s", ", ".join(helped(models)) or "no class, none gained by it")
+        log.info("keeping the largest piece of: %s", ", ".join(helped(models)) or "no class, none is known to gain")
     log.info("predicting on %s%s", device, ", no GPU was found" if f"{options.device} {device}" == "auto cpu" else "")
     with counting(console, "predicting", len(left)) as done:
         failed = predict_files(left, output, models, settings, done, options.own_format)
