@@ -1,5 +1,6 @@
 """Sliding window over a prepared volume: pure tensors, and of the result no more held than a window is deep."""
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
@@ -52,7 +53,7 @@ def slide(
     in_plane = [
         _Box(j, k, window, top, bottom) for j, k in itertools.product(*others) if j < bottom and top < j + window[1]
     ]
-    weight, unseen = gaussian(window).to(image.device), unseen.to(image.device).view(-1, 1, 1, 1)
+    weight, unseen = gaussian(tuple(window)).to(image.device), unseen.to(image.device).view(-1, 1, 1, 1)
     empty = None if air is None else air.to(image.device).view(-1, 1, 1, 1).expand(-1, *window)
     sums = torch.zeros((len(unseen), window[0], bottom - top, padded.shape[3]), device=image.device)
     total = torch.zeros((1, *sums.shape[1:]), device=image.device)
@@ -99,7 +100,8 @@ def window_starts(n: int, edge: int, overlap: float) -> list[int]:
     return [round(i * (n - edge) / (count - 1)) for i in range(count)]
 
 
-def gaussian(window: Sequence[int]) -> Tensor:
+@functools.cache
+def gaussian(window: tuple[int, ...]) -> Tensor:
     """Weights of a window (*window): a Gaussian of standard deviation an eighth of each edge, from 1e-3 to 1."""
     weight = torch.ones(())
     for edge in window:
