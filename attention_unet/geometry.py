@@ -63,9 +63,16 @@ class Placement:
 
     def rows_for(self, rows: slice) -> tuple[int, int]:
         """Of the box, along its second axis, between which (start, stop) rows of the scan are interpolated."""
-        first, last = (row / self.step[1] - self.start[1] for row in (rows.start, rows.stop - 1))
+        ends = (row / self.step[1] - self.start[1] for row in (rows.start, rows.stop - 1))
+        first, last = (round(end, DIGITS) for end in ends)
         start = min(max(math.floor(first), 0), self.grid[1] - 1)
-        return start, min(max(math.floor(last) + 2, start + 1), self.grid[1])
+        return start, min(max(math.ceil(last) + 1, start + 1), self.grid[1])
+
+    def planes_back(self, values: int, rows: slice) -> int:
+        """How many planes of the scan to put back at a time, of so many values a voxel, for a strip of its rows."""
+        start, stop = self.rows_for(rows)
+        of_scan, of_grid = (rows.stop - rows.start) * self.scan[2], (stop - start) * self.grid[2] / self.step[0]
+        return planes_at_once(values * max(of_scan, of_grid))
 
 
 def place(affine: NDArray[np.float64], grid: Grid, spacing_mm: Sequence[float]) -> Placement:
@@ -125,8 +132,8 @@ def on_scan(
     finished: Iterable[Tensor],
     placement: Placement,
     outside: Tensor,
-    rows: slice | None = None,
-    planes: int | None = None,
+    rows: slice,
+    planes: int,
 ) -> Iterator[Tensor]:
     """Values on the grid of the scan, a few planes at a time, as soon as those of the network's grid are there.
 
@@ -134,20 +141,17 @@ def on_scan(
         finished: planes (C, p, *grid[1:]) float32 of the network's grid, in order along its first axis.
         placement: of the grid.
         outside: (C,), values of voxels of the scan that lie beyond the box.
-        rows: of the scan along the second RAS+ axis that are wanted, all if None.
-        planes: of the scan, at a time; a few if None.
+        rows: of the scan along the second RAS+ axis that are wanted.
+        planes: of the scan, at a time.
 
     Yields:
         (C, ``planes`` or what is left, rows, scan[2]) float32, along RAS+ axes.
     """
     covered = [_covered(placement, axis) for axis in range(3)]
-    wanted_rows = range(placement.scan[1])[rows or slice(None)]
-    top, bottom = max(wanted_rows.start, covered[1].start), min(wanted_rows.stop, covered[1].stop)
+    top, bottom = max(rows.start, covered[1].start), min(rows.stop, covered[1].stop)
     covered[1] = slice(top, max(top, bottom))
-    in_slab = slice(top - wanted_rows.start, covered[1].stop - wanted_rows.start)
+    in_slab = slice(top - rows.start, covered[1].stop - rows.start)
     order = sorted(range(3), key=lambda axis: placement.step[axis])
-    of_scan, of_grid = len(wanted_rows) * placement.scan[2], math.prod(placement.grid[1:]) / placement.step[0]
-    planes = planes or planes_at_once(len(outside) * max(of_scan, of_grid))
     positions = [
         torch.arange(inside.start, inside.stop, dtype=torch.float64) / step - start
         for inside, step, start in zip(covered, placement.step, placement.start, strict=True)
@@ -155,7 +159,7 @@ def on_scan(
     arriving = _Arriving(finished, torch.empty((len(outside), 0, *placement.grid[1:])))
     for first in range(0, placement.scan[0], planes):
         last = min(first + planes, placement.scan[0])
-        slab = outside.view(-1, 1, 1, 1).expand(-1, last - first, len(wanted_rows), placement.scan[2]).clone()
+        slab = outside.view(-1, 1, 1, 1).expand(-1, last - first, rows.stop - rows.start, placement.scan[2]).clone()
         low, high = max(first, covered[0].start), min(last, covered[0].stop)
         if low < high and top < bottom:
             wanted = positions[0][low - covered[0].start : high - covered[0].start]

@@ -39,11 +39,17 @@ def machine_memory() -> int:
 
 
 def free_memory() -> int:
-    """Bytes that a task may well take now: most of what the system says is free, or half of all where it does not."""
+    """Bytes that a task may well take now: most of what the system says is free, or half of all where it does not.
+
+    Of a container that shares the machine, no more than what its limit leaves.
+    """
     known = Path("/proc/meminfo")
     lines = known.read_text(encoding="utf-8").splitlines() if known.exists() else []
     free = next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
-    return machine_memory() // 2 if free is None else round(0.8 * min(free, machine_memory()))
+    of_container = Path("/sys/fs/cgroup/memory.stat")  # "anon" is what cannot be let go, as cached files can
+    lines = of_container.read_text(encoding="utf-8").splitlines() if of_container.exists() else []
+    used = next((int(line.split()[1]) for line in lines if line.startswith("anon ")), 0)
+    return machine_memory() // 2 if free is None else round(0.8 * max(min(free, machine_memory() - used), 0))
 
 
 def peak_memory(device: torch.device) -> int | None:

@@ -24,7 +24,7 @@ def in_parts(values, sizes=(1, 2, 3)):
 
 
 def back(values, placement, outside=OUTSIDE, planes=4):
-    slabs = list(on_scan(in_parts(values), placement, outside, planes=planes))
+    slabs = list(on_scan(in_parts(values), placement, outside, slice(0, placement.scan[1]), planes))
     return placement.as_stored(torch.cat(slabs, dim=1).numpy())
 
 

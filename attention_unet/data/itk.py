@@ -26,7 +26,7 @@ def read_itk(
 
     Args:
         path: the file, or the folder of the series.
-        memory: bytes that reading a file may take, those of the machine if None.
+        memory: bytes that reading may take, those of the machine if None.
 
     Raises:
         DataError: if it is missing, damaged, too large, of another number of axes or not of real numbers, or if a
@@ -36,13 +36,14 @@ def read_itk(
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
-        if not path.is_dir():
-            reader = sitk.ImageFileReader()
-            reader.SetFileName(str(path))
-            reader.ReadImageInformation()
-            as_stored = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID()).GetSizeOfPixelComponent()
-            check_fits(path, [*reader.GetSize(), reader.GetNumberOfComponents()], memory, 4 + as_stored)
-        image = sitk.ReadImage(_slices_of(path) if path.is_dir() else str(path))
+        files = _slices_of(path) if path.is_dir() else [str(path)]
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(files[0])
+        reader.ReadImageInformation()
+        as_stored = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID()).GetSizeOfPixelComponent()
+        shape = [*reader.GetSize(), reader.GetNumberOfComponents(), len(files)]
+        check_fits(path, [n for n in shape if n > 1], memory, 4 + as_stored)
+        image = sitk.ReadImage(files if path.is_dir() else files[0])
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise DataError(f"{path}: cannot be read, or is damaged ({reason}): copy it again") from error

@@ -139,10 +139,10 @@ def check_fits(path: Path, shape: Sequence[int], memory: int | None, size: int =
     Raises:
         DataError: if it does not.
     """
-    needed, limit = size * math.prod(int(n) for n in shape), memory or machine_memory()
+    needed, limit = size * math.prod(int(n) for n in shape), machine_memory() if memory is None else memory
     if needed > limit:
         raise DataError(
-            f"{path}: its header says a grid of {tuple(shape)}, {needed / 2**30:.2f} GiB to hold, and there may be "
+            f"{path}: its header says a grid of {tuple(shape)}, {needed / 2**30:.2f} GiB to hold; the limit is "
             f"{limit / 2**30:.2f}: crop or resample it, or give it more memory"
         )
 

@@ -63,10 +63,11 @@ def read_channels(case: Case, memory: int | None = None) -> Volume:
     Raises:
         DataError: if a file is damaged or too large, or the channels lie on different grids.
     """
-    volumes = [read_volume(path, memory and memory // len(case.images)) for path in case.images]
+    if len(case.images) == 1:
+        return read_volume(case.images[0], memory)
+    share = None if memory is None else memory // (2 * len(case.images))  # of each, which is copied once
+    volumes = [read_volume(path, share) for path in case.images]
     first = volumes[0]
-    if len(volumes) == 1:
-        return first
     for other in volumes[1:]:
         check_same_grid(other, first)
     return Volume(first.path, np.concatenate([v.array for v in volumes]), first.affine, first.header)

@@ -231,5 +231,7 @@ def _without_holes(path: Path, array: NDArray[np.float32]) -> NDArray[np.float32
             f"{path}: {count} of {array.size} voxels are NaN or infinite: expected numbers; export it again"
         )
     warnings.warn(f"{path}: {count} voxels are NaN or infinite: replaced by the smallest value", stacklevel=3)
-    darkest = np.where(holes, np.inf, array).min(axis=(1, 2, 3), keepdims=True)
-    return np.where(holes, darkest, array)
+    filled: NDArray[np.float32] = array.copy()
+    for channel, hidden in zip(filled, holes, strict=True):
+        channel[hidden] = channel.min(where=~hidden, initial=np.inf)
+    return filled

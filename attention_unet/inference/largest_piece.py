@@ -18,7 +18,10 @@ def without_smaller_pieces(label_map: NDArray[np.generic], values: Sequence[int]
         if box is not None and value in values:
             pieces, count = ndimage.label(label_map[box] == value, BY_CORNERS)
             if count > 1:
-                largest = np.bincount(pieces.ravel())[1:].argmax() + 1
+                sizes = np.zeros(count + 1, dtype=np.int64)
+                for plane in pieces:  # of all at once, what is counted would be copied
+                    sizes += np.bincount(plane.ravel(), minlength=count + 1)
+                largest = np.argmax(sizes[1:]) + 1
                 cleaned[box][(pieces > 0) & (pieces != largest)] = 0
     return cleaned
 

@@ -1,5 +1,6 @@
 """A trained network with all that its use needs, in one safetensors file; nothing in it can be executed."""
 
+import copy
 import hashlib
 import json
 import logging
@@ -53,8 +54,8 @@ class Model:
     largest_piece_helps: tuple[str, ...] = ()
 
     def on(self, device: torch.device) -> "Model":
-        """The same model, moved to another device."""
-        return replace(self, network=self.network.to(device), device=device)
+        """A copy of the model on another device."""
+        return replace(self, network=copy.deepcopy(self.network).to(device), device=device)
 
     def predict(
         self,

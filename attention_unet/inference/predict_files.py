@@ -5,6 +5,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from attention_unet.inference.model import CPU, Model
 from attention_unet.inference.output_folder import forget, note
 from attention_unet.inference.predict_volume import Prediction, Settings, predict_volume
 from attention_unet.inference.preview import draw_preview
-from attention_unet.memory import peak_memory
+from attention_unet.memory import free_memory, peak_memory
 
 log = logging.getLogger(__name__)
 
@@ -90,18 +91,11 @@ def predict_files(
         for number, case in enumerate(cases):
             began = time.monotonic()
             try:
-                volume = read_channels(case, settings.memory)
-                share = partial(_add, done, number)
-                try:
-                    prediction = predict_volume(models, volume, settings, share)
-                except torch.OutOfMemoryError:  # of a GPU: main memory is told by other errors
-                    log.warning("warning: %s: too large for %s: the CPU does it, and what follows", case.id, device)
-                    models = [model.on(CPU) for model in models]
-                    prediction = predict_volume(models, volume, settings, share)
                 ending = own_ending(case.images[0]) if own_format else ".nii.gz"
-                write_prediction(output, case.id, prediction, volume, models[0].plan.labels, ending)
+                used = _predict_case(case, output, models, settings, partial(_add, done, number), ending)
                 hashes = {path.name: sha256_of(path) for path in case.images}
-                facts[case.id] = {"sha256": hashes, "seconds": round(time.monotonic() - began, 2)}
+                seconds = round(time.monotonic() - began, 2)
+                facts[case.id] = {"sha256": hashes, "seconds": seconds, "device": str(used)}
             except Exception as error:  # whatever it is, the other cases can still be done
                 known = isinstance(error, UserError)
                 failed[case.id] = str(error) if known else f"{case.images[0]}: {type(error).__name__}: {error}"
@@ -112,8 +106,36 @@ def predict_files(
                 noted_at = time.monotonic()
             done(number + 1)
     finally:
-        note(output, {"device": str(models[0].device), "peak_memory_bytes": peak_memory(device), "cases": facts})
+        note(output, {"device": str(device), "peak_memory_bytes": peak_memory(device), "cases": facts})
     return failed
+
+
+def _predict_case(
+    case: Case,
+    output: Path,
+    models: Sequence[Model],
+    settings: Settings,
+    done: Callable[[float], None],
+    ending: str,
+) -> torch.device:
+    """Read, predict and write; in a function of its own, so that nothing of it is held while the next is done.
+
+    Returns:
+        Where it was predicted: if the memory of a GPU does not suffice, on the CPU.
+    """
+    volume = read_channels(case, free_memory() if settings.memory is None else settings.memory)
+    device, prediction = models[0].device, None
+    try:
+        prediction = predict_volume(models, volume, settings, done)
+    except RuntimeError as error:  # torch tells it by several errors and the same words
+        if device.type == "cpu" or "out of memory" not in str(error):
+            raise
+    if prediction is None:  # and the error, which holds all that was computed, let go
+        log.warning("warning: %s: too large for the memory of %s: predicted on the CPU", case.id, device)
+        models, settings = [model.on(CPU) for model in models], replace(settings, precision=None)
+        device, prediction = CPU, predict_volume(models, volume, settings, done)
+    write_prediction(output, case.id, prediction, volume, models[0].plan.labels, ending)
+    return device
 
 
 def write_prediction(

@@ -25,13 +25,14 @@ from attention_unet.errors import DataError
 from attention_unet.geometry import on_scan, place
 from attention_unet.inference.largest_piece import without_smaller_pieces
 from attention_unet.inference.sliding_window import slide
-from attention_unet.inference.strips import Load, choose_strips
+from attention_unet.inference.strips import Load, Told, choose_strips
 from attention_unet.inference.window_predictor import attended_levels, seen_mirrored, window_predictor
 from attention_unet.memory import free_memory
 
 if TYPE_CHECKING:
     from attention_unet.inference.model import Model
 
+WRITING, FINDING_PIECES = 4, 10  # bytes a voxel that are held for it
 MUCH_LARGER = 2.0  # times the largest case of the training, along an axis: it shows what the training never did
 
 
@@ -47,7 +48,8 @@ class Settings:
         probabilities: whether to give probabilities.
         uncertainty: whether to give maps of uncertainty.
         keep_largest: whether to keep only the largest piece of the classes for which that has helped all models.
-        memory: bytes that the prediction of a scan may take beside program and models; None for most of what is free.
+        memory: bytes that the prediction of a scan may take beside program and models, the scan included; None for most
+            of what is free.
     """
 
     precision: torch.dtype | None = None
@@ -113,8 +115,10 @@ def predict_volume(
     _warn_of_size(volume, np.array(placement.grid) * plan.preprocessing.spacing_mm, plan)
     told: dict[str, NDArray[Any]] = {}
     for number, rows in enumerate(strips):
+        most = plan.labels.channels + max(map(len, levels))  # values of a voxel
+        planes = min(image.placement.planes_back(most, rows) for image in prepared.values())
         streams = [
-            planes_on_scan(model, prepared[model.plan.preprocessing], settings, own, rows, batch)
+            planes_on_scan(model, prepared[model.plan.preprocessing], settings, own, rows, batch, planes)
             for model, own in zip(models, levels, strict=True)
         ]
         first = 0
@@ -126,6 +130,7 @@ def predict_volume(
                 told[name][..., first:stop, rows, :] = values
             done((number + stop / placement.scan[0]) / len(strips))
             first = stop
+    prepared.clear()
     if settings.keep_largest:
         of_names = dict(zip(plan.labels.names, plan.labels.painted, strict=True))
         told["label map"] = without_smaller_pieces(told["label map"], [of_names[name] for name in helped(models)])
@@ -151,28 +156,32 @@ def strips_that_fit(
     Raises:
         DataError: if it takes more memory than it may in any case.
     """
-    labels, loads = models[0].plan.labels, []
-    for model, own in zip(models, levels, strict=True):
-        plan = model.plan
-        loads.append(
-            Load(
-                placement=place(volume.affine, volume.grid, plan.preprocessing.spacing_mm),
-                window=plan.patch,
-                features=plan.architecture["channels"][0],
-                values=labels.channels + len(own),
-                fast=_precision(model, settings) != torch.float32,
-            )
+    labels = models[0].plan.labels
+    loads = [
+        Load(
+            preprocessing=model.plan.preprocessing,
+            placement=place(volume.affine, volume.grid, model.plan.preprocessing.spacing_mm),
+            channels=len(model.plan.channels),
+            window=model.plan.patch,
+            features=model.plan.architecture["channels"][0],
+            values=labels.channels + len(own),
+            fast=_precision(model, settings) != torch.float32,
+            elsewhere=model.device.type == "cuda",
         )
+        for model, own in zip(models, levels, strict=True)
+    ]
     measures = settings.uncertainty * (1 if len(models) == 1 else len(MEASURES))
     maps = measures + len(levels[0]) + settings.probabilities * labels.channels
-    told = np.dtype(labels.dtype).itemsize + np.dtype(np.float32).itemsize * maps
-    return choose_strips(volume, loads, told, settings.memory or free_memory())
+    held = np.dtype(labels.dtype).itemsize + np.dtype(np.float32).itemsize * maps
+    told = Told(held, FINDING_PIECES if settings.keep_largest else WRITING)
+    memory = settings.memory
+    return choose_strips(volume, loads, told, free_memory() + volume.array.nbytes if memory is None else memory)
 
 
 def planes_on_scan(
-    model: "Model", prepared: Prepared, settings: Settings, levels: Sequence[int], rows: slice, batch: int
+    model: "Model", prepared: Prepared, settings: Settings, levels: Sequence[int], rows: slice, batch: int, planes: int
 ) -> Iterator[Tensor]:
-    """Probabilities, then attention of levels, of a few planes of a strip of the scan, as ``on_scan`` gives them."""
+    """Probabilities, then attention of levels, of so many planes of a strip of the scan, as ``on_scan`` gives them."""
     precision = _precision(model, settings)
     predictor = window_predictor(model.network, model.plan, precision, levels)
     if settings.mirrored:
@@ -194,7 +203,7 @@ def planes_on_scan(
         batch=batch,
     )
     of_strip = placement.cut(((0, placement.grid[0]), (start, stop), (0, placement.grid[2])))
-    return on_scan((planes.cpu() for planes in finished), of_strip, outside=unseen, rows=rows)
+    return on_scan((planes.cpu() for planes in finished), of_strip, outside=unseen, rows=rows, planes=planes)
 
 
 def _precision(model: "Model", settings: Settings) -> torch.dtype:

@@ -47,20 +47,21 @@ def slide(
         Planes (K, p, rows, S[2]) float32, one after another.
     """
     grid = image.shape[1:]
-    padded, before = _padded(image, window)
-    starts, *others = (window_starts(n, edge, overlap) for n, edge in zip(padded.shape[1:], window, strict=True))
+    padded = [max(n, edge) for n, edge in zip(grid, window, strict=True)]
+    before = [(p - n) // 2 for p, n in zip(padded, grid, strict=True)]
+    starts, *others = (window_starts(n, edge, overlap) for n, edge in zip(padded, window, strict=True))
     top, bottom = (before[1] + row for row in rows or (0, grid[1]))
     in_plane = [
         _Box(j, k, window, top, bottom) for j, k in itertools.product(*others) if j < bottom and top < j + window[1]
     ]
     weight, unseen = gaussian(tuple(window)).to(image.device), unseen.to(image.device).view(-1, 1, 1, 1)
     empty = None if air is None else air.to(image.device).view(-1, 1, 1, 1).expand(-1, *window)
-    sums = torch.zeros((len(unseen), window[0], bottom - top, padded.shape[3]), device=image.device)
+    sums = torch.zeros((len(unseen), window[0], bottom - top, padded[2]), device=image.device)
     total = torch.zeros((1, *sums.shape[1:]), device=image.device)
     columns = slice(before[2], before[2] + grid[2])
     planes = planes_at_once(sums[:, 0].numel())
-    for start, following in zip(starts, [*starts[1:], padded.shape[1]], strict=True):
-        slab = padded[:, start : start + window[0]]
+    for start, following in zip(starts, [*starts[1:], padded[0]], strict=True):
+        slab = _padded(image[:, start : start + window[0]], (window[0], *padded[1:]), before)
         shown = [box for box in in_plane if empty is None or not torch.equal(slab[box.seen], empty)]
         for first in range(0, len(shown), batch):
             boxes = shown[first : first + batch]
@@ -110,13 +111,10 @@ def gaussian(window: tuple[int, ...]) -> Tensor:
     return (weight / weight.max()).clamp(min=1e-3)
 
 
-def _padded(image: Tensor, window: Sequence[int]) -> tuple[Tensor, list[int]]:
-    """The image, no smaller than the window along any axis, and what was put before it."""
-    short = [max(edge - n, 0) for edge, n in zip(window, image.shape[1:], strict=True)]
-    before = [s // 2 for s in short]
-    if not any(short):
-        return image, before
-    return F.pad(image, [p for s, b in reversed(list(zip(short, before, strict=True))) for p in (b, s - b)]), before
+def _padded(planes: Tensor, size: Sequence[int], before: Sequence[int]) -> Tensor:
+    """Planes (C, *S) with zeros around them, as large as ``size``; themselves where they are."""
+    sides = [(b, wanted - n - b) for n, wanted, b in zip(planes.shape[1:], size, before, strict=True)]
+    return F.pad(planes, [n for side in reversed(sides) for n in side]) if any(map(any, sides)) else planes
 
 
 def _add(predicted: Tensor, weight: Tensor, boxes: Sequence[_Box], sums: Tensor, total: Tensor) -> None:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from attention_unet.data.preprocessing import Preprocessing
 from attention_unet.data.volumes import Volume
 from attention_unet.errors import DataError
 from attention_unet.geometry import AT_ONCE, Placement
@@ -30,39 +31,65 @@ class Load:
     """What the prediction by a model is made of.
 
     Attributes:
+        preprocessing: of its image.
         placement: of all its grid in the scan.
+        channels: of the image.
         window: its voxels, (*S).
         features: channels of the finest level of its network.
         values: given for each voxel, probabilities and attention.
         fast: whether it computes in half precision.
+        elsewhere: whether it computes on a device with memory of its own.
     """
 
+    preprocessing: Preprocessing
     placement: Placement
+    channels: int
     window: tuple[int, ...]
     features: int
     values: int
     fast: bool
+    elsewhere: bool
 
     @property
-    def of_windows(self) -> int:
+    def voxels(self) -> int:
+        """Of the image, channels included."""
+        return self.channels * math.prod(self.placement.grid)
+
+    @property
+    def of_window(self) -> int:
         """Bytes that a forward pass holds, for each window at once."""
         a_voxel = PER_CHANNEL[self.fast] * self.features + PER_VALUE * self.values
-        return math.prod(self.window) * a_voxel
+        return 0 if self.elsewhere else math.prod(self.window) * a_voxel
 
     def of_planes(self, rows: slice) -> int:
         """Bytes of the planes of a strip that are not yet finished, or not yet told."""
         start, stop = self.placement.rows_for(rows)
-        unfinished = (self.values + 1) * self.window[0] * (stop - start) * self.placement.grid[2]
-        return 4 * (unfinished + 4 * AT_ONCE)
+        columns = max(self.placement.grid[2], self.window[2])
+        sums = (self.values + 1) * (stop - start) * columns
+        padded = self.channels * max(self.placement.grid[1], self.window[1]) * columns
+        return 4 * ((0 if self.elsewhere else self.window[0] * (sums + padded)) + 4 * AT_ONCE)
 
 
-def choose_strips(volume: Volume, loads: Sequence[Load], told: int, memory: int) -> tuple[list[slice], int]:
-    """As few strips of about as many rows each as memory allows, and before there are two, one window at once.
+@dataclass(frozen=True)
+class Told:
+    """Bytes a voxel of the scan.
+
+    Attributes:
+        held: of all that is told.
+        finishing: that are held as well while it is finished and written.
+    """
+
+    held: int
+    finishing: int
+
+
+def choose_strips(volume: Volume, loads: Sequence[Load], told: Told, memory: int) -> tuple[list[slice], int]:
+    """Few strips of about as many rows each, as memory allows; before there are two, one window at once.
 
     Args:
         volume: to predict.
         loads: of each model.
-        told: bytes a voxel of all that is told of the scan.
+        told: of the scan.
         memory: bytes that may be held, the volume included.
 
     Returns:
@@ -80,26 +107,31 @@ def choose_strips(volume: Volume, loads: Sequence[Load], told: int, memory: int)
         needed = bytes_needed(volume, loads, told, widest, batch)
         if needed <= memory:
             if count > 1:
-                log.info(
-                    "%s: predicted in %d strips, to take no more than %.2f GiB", volume.path, count, memory / 2**30
-                )
+                work = 1 + (count - 1) * min(loads[0].window[1] / loads[0].placement.grid[1], 1)
+                text = "%s: predicted in %d strips to stay below %.2f GiB, about %.1f times the work"
+                log.info(text, volume.path, count, memory / 2**30, work)
             return strips, batch
     raise DataError(
-        f"{volume.path}: a scan of {volume.grid} takes {needed / 2**30:.2f} GiB to predict, and there may be "
-        f"{memory / 2**30:.2f} (--memory-gb): crop or resample it, ask for less of it, or give more"
+        f"{volume.path}: a scan of {volume.grid} takes {_gib(needed)} GiB even strip by strip; the limit is "
+        f"{memory / 2**30:.2f} (--memory-gb): crop or resample it, leave out probabilities and maps, or raise the limit"
     )
 
 
-def bytes_needed(volume: Volume, loads: Sequence[Load], told: int, rows: slice, batch: int) -> int:
+def bytes_needed(volume: Volume, loads: Sequence[Load], told: Told, rows: slice, batch: int) -> int:
     """The most that is held at once, the volume included, where strips are as these rows."""
-    voxels = math.prod(volume.grid)
-    grids = {load.placement: len(volume.array) * math.prod(load.placement.grid) for load in loads}
-    images = volume.array.nbytes + 4 * sum(grids.values())
-    preparing = images + 2 * max(grids.values())  # with masks of the foreground
-    of_models = sum(load.of_planes(rows) for load in loads) + batch * max(load.of_windows for load in loads)
-    predicting = images + told * voxels + of_models
-    writing = volume.array.nbytes + (told + 2) * voxels
-    return round(SPARE * (max(preparing, predicting, writing) + WORKSPACE))
+    scan, voxels = volume.array.nbytes, math.prod(volume.grid)
+    images = {load.preprocessing: load.voxels for load in loads}
+    prepared = 4 * sum(images.values())
+    preparing = scan + prepared + 2 * max(images.values())  # with masks of the foreground
+    of_models = sum(load.of_planes(rows) for load in loads) + batch * max(load.of_window for load in loads)
+    predicting = scan + prepared + told.held * voxels + of_models
+    finishing = scan + (told.held + told.finishing) * voxels
+    return round(SPARE * (max(preparing, predicting, finishing) + WORKSPACE))
+
+
+def _gib(size: int) -> str:
+    """Rounded up."""
+    return f"{math.ceil(100 * size / 2**30) / 100:.2f}"
 
 
 def _rising(most: int) -> Iterator[int]:

@@ -17,6 +17,7 @@ from attention_unet.evaluation.picture import Scene
 from attention_unet.inference.largest_piece import without_smaller_pieces
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_volume import Prediction, Settings, predict_volume
+from attention_unet.memory import machine_memory
 from attention_unet.network import UNet
 
 SCENES = 3
@@ -63,7 +64,9 @@ def validate(
         volume = read_channels(case)
         label = read_label_of(case, volume)
         wants_scene = len(scenes) < SCENES
-        prediction = predict_volume([model], volume, Settings(precision, OVERLAP, attention=wants_scene))
+        whole = machine_memory()  # a training does not end for what other programs hold just now
+        settings = Settings(precision, OVERLAP, attention=wants_scene, memory=whole)
+        prediction = predict_volume([model], volume, settings)
         reference, predicted = label.array[0].astype(np.int64), prediction.label_map
         scores[case.id] = score(predicted, reference, plan.labels)
         largest = without_smaller_pieces(predicted, plan.labels.painted)

@@ -1,6 +1,7 @@
 """Prediction of files: each result whole or not at all, on its scan to the bit."""
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -14,7 +15,7 @@ from attention_unet.inference.output_folder import claim_output, describe
 from attention_unet.inference.predict_files import find_inputs, predict_files
 from attention_unet.inference.predict_volume import Settings
 from tests.conftest import oblique_affine
-from tests.inference.build import Threshold, model_of, scan
+from tests.inference.build import CPU, Threshold, model_of, scan
 
 
 def predict(cases, output, network=None, **options):
@@ -49,28 +50,28 @@ def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
     assert json.loads((tmp_path / "out" / "run.json").read_text())["labels"]["integers"] == {"bright": [3], "dark": [9]}
 
 
-def test_what_is_too_large_for_a_gpu_is_done_on_the_cpu(tmp_path, caplog):
-    class Scarce(Threshold):
-        """As on a GPU without memory, until it is moved."""
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("MPS out of memory")])
+def test_what_is_too_large_for_a_gpu_is_done_on_the_cpu(tmp_path, monkeypatch, caplog, error):
+    """There is no GPU here: what would run on one runs on the CPU, but for the first case."""
+    known, seen = predict_module.predict_volume, []
 
-        device = torch.device("cuda")
+    def on_a_gpu(models, volume, settings, done):
+        seen.append((models[0].device.type, settings.precision))
+        if models[0].device.type == "mps" and volume.path.name == "a.nii.gz":
+            raise error
+        return known([model.on(CPU) for model in models], volume, settings, done)
 
-        def to(self, device):
-            self.device = device
-            return self
-
-        def forward(self, x, return_maps=False):
-            if self.device.type == "cuda":
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            return super().forward(x, return_maps)
-
+    monkeypatch.setattr(predict_module, "predict_volume", on_a_gpu)
     for name in ("a.nii.gz", "b.nii.gz"):
         scan(tmp_path / "in", np.eye(4), name)
-    assert predict(find_inputs(tmp_path / "in", 1), tmp_path / "out", Scarce()) == {}
-    assert [record.getMessage() for record in caplog.records if "warning" in record.getMessage()] == [
-        "warning: a: too large for cpu: the CPU does it, and what follows"
-    ]
-    assert sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz")) == ["a.nii.gz", "b.nii.gz"]
+    models = [replace(model_of(), device=torch.device("mps"))]
+    cases = find_inputs(tmp_path / "in", 1)
+    assert predict_files(cases, tmp_path / "out", models, Settings(torch.bfloat16), lambda share: None) == {}
+    assert seen == [("mps", torch.bfloat16), ("cpu", None), ("mps", torch.bfloat16)]
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["warning: a: too large for the memory of mps: predicted on the CPU"]
+    facts = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert [facts["device"], *(facts["cases"][case]["device"] for case in "ab")] == ["mps", "cpu", "mps"]
 
 
 def test_predictions_lie_on_their_scan_to_the_bit(tmp_path):
