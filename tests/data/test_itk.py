@@ -142,3 +142,15 @@ def test_channels_and_other_numbers(tmp_path):
     sitk.WriteImage(sitk.GetImageFromArray(ARRAY[0]), str(tmp_path / "flat.mha"))
     with pytest.raises(DataError, match=r"flat\.mha: has 2 axes"):
         read_volume(tmp_path / "flat.mha")
+
+
+def test_what_takes_more_than_it_may_is_refused_unread(tmp_path):
+    image = as_itk(ARRAY, np.eye(4))
+    sitk.WriteImage(image, str(tmp_path / "a.nrrd"))
+    series = write_series(tmp_path / "series", image)
+    stored = {tmp_path / "a.nrrd": ARRAY.itemsize, series: 2}
+    for path, size in stored.items():
+        needed = (4 + size) * ARRAY.size
+        read_volume(path, memory=needed)
+        with pytest.raises(DataError, match=f"{path.name}: its header says a grid of .* GiB to hold; the limit is 0"):
+            read_volume(path, memory=needed - 1)

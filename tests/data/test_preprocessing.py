@@ -159,6 +159,11 @@ def test_channels_on_other_grids_are_refused(tmp_path):
         read_channels(Case("a", (one, two)))
     same = save_nifti(tmp_path / "a_0001.nii.gz", np.ones((4, 4, 4), dtype=np.float32))
     assert read_channels(Case("a", (one, same))).array[1].min() == 1
+    of_all = 4 * read_channels(Case("a", (one, same))).array.size
+    read_channels(Case("a", (one,)), memory=of_all // 2)
+    read_channels(Case("a", (one, same)), memory=2 * of_all)  # each file, and all in one array
+    with pytest.raises(DataError, match=r"\.nii\.gz: its header says a grid of"):
+        read_channels(Case("a", (one, same)), memory=2 * of_all - 1)
     with pytest.raises(DataError, match="grid is"):
         read_label_of(
             Case("a", (one,), save_nifti(tmp_path / "l.nii.gz", np.zeros((5, 4, 4)))), read_channels(Case("a", (one,)))

@@ -89,6 +89,9 @@ def test_a_model_predicts_files_and_arrays_alike(tmp_path):
     from_array = model.predict(volume.array[0], affine=affine)
     np.testing.assert_array_equal(np.asarray(from_array.dataobj), np.asarray(from_file.dataobj))
     np.testing.assert_allclose(from_array.affine, affine, atol=1e-6)
+    copied = model.on(CPU)
+    assert copied.network is not model.network
+    assert copied.sha256 == model.sha256
     upright = model.predict(volume.array, spacing_mm=(1, 2, 3))
     np.testing.assert_array_equal(upright.affine, np.diag([1, 2, 3, 1]))
     for wrong in ({"affine": affine}, {"spacing_mm": (1, 1, 1)}):

@@ -153,8 +153,10 @@ def test_few_strips_as_memory_allows(tmp_path):
     with pytest.raises(DataError, match=r"scan\.nii\.gz: a scan of \(40, 60, 50\) takes .* \(--memory-gb\)"):
         choose_strips(volume, [load], told, needed(1) - 1)
     other = replace(load, preprocessing=Preprocessing(spacing, True))
-    image = 4 * load.voxels
-    assert bytes_needed(volume, [load, other], told, slice(0, 60), 1) - needed(60) > 1.1 * image
+    both = bytes_needed(volume, [load, other], told, slice(0, 60), 1)
+    assert both - needed(60) == pytest.approx(1.1 * (4 * load.voxels + load.of_planes(slice(0, 60))), abs=1)
+    more = bytes_needed(volume, [load], replace(told, held=50), slice(0, 60), 1)
+    assert more - needed(60) == pytest.approx(1.1 * 45 * 40 * 60 * 50, abs=1)
     twice = bytes_needed(volume, [load, load], told, slice(0, 60), 1)
     assert twice - needed(60) == pytest.approx(1.1 * load.of_planes(slice(0, 60)), abs=1)
     far = replace(load, elsewhere=True)
