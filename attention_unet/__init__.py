@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from attention_unet.data.volumes import read_volume, write_like
     from attention_unet.evaluation.metrics import compare_masks
     from attention_unet.inference.model import load_model
-    from attention_unet.inference.predict_volume import Settings, predict_volume
+    from attention_unet.inference.predict_volume import predict_volume
+    from attention_unet.inference.settings import Settings
     from attention_unet.inference.sliding_window import slide
     from attention_unet.network import AttentionUNet
     from attention_unet.training.train import train
@@ -35,7 +36,7 @@ __all__ = [
 _HOMES = {
     "AttentionUNet": ("network", "AttentionUNet"),
     "Config": ("config", "Config"),
-    "Settings": ("inference.predict_volume", "Settings"),
+    "Settings": ("inference.settings", "Settings"),
     "build_attention": ("attention", "build"),
     "compare_masks": ("evaluation.metrics", "compare_masks"),
     "load_model": ("inference.model", "load_model"),

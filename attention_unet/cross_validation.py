@@ -27,7 +27,7 @@ from attention_unet.evaluation.summary import Row, from_csv, print_table
 from attention_unet.inference.model import load_model
 from attention_unet.inference.output_folder import describe, forget, note
 from attention_unet.inference.predict_files import predict_files
-from attention_unet.inference.predict_volume import Settings
+from attention_unet.inference.settings import Settings
 from attention_unet.progress import counting
 from attention_unet.training.checkpoint import STATE
 from attention_unet.training.curves import draw_curves

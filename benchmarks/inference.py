@@ -28,7 +28,8 @@ from attention_unet.data.volumes import Volume, as_volume
 from attention_unet.devices import precision_of
 from attention_unet.evaluation.metrics import dice
 from attention_unet.inference.model import CPU, load_model
-from attention_unet.inference.predict_volume import Settings, predict_volume
+from attention_unet.inference.predict_volume import predict_volume
+from attention_unet.inference.settings import Settings
 from attention_unet.inference.window_predictor import window_predictor
 from attention_unet.memory import peak_memory, reuse_freed_memory
 

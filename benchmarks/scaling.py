@@ -24,7 +24,8 @@ from attention_unet.data.plan import make_plan
 from attention_unet.data.preprocessing import read_channels
 from attention_unet.devices import make_fabric, precision_of, this_machine
 from attention_unet.inference.model import Model
-from attention_unet.inference.predict_volume import Settings, predict_volume
+from attention_unet.inference.predict_volume import predict_volume
+from attention_unet.inference.settings import Settings
 from attention_unet.memory import reuse_freed_memory
 from attention_unet.training.learner import Learner, build_network
 

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import logging
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 from rich.progress import Progress
 
-from attention_unet.cli.screen import table_console
+from attention_unet.cli.screen import silence_profiler, table_console
 from attention_unet.config import Config
 from attention_unet.errors import ConfigError
 from attention_unet.progress import counting
@@ -30,7 +29,7 @@ def _train(options: Namespace, parser: ArgumentParser, console: Console) -> int:
 
 
 def _inspect(options: Namespace, parser: ArgumentParser, console: Console) -> int:
-    _silence_profiler()
+    silence_profiler()
     from attention_unet.cli.inspection_tables import print_inspection, print_plan, print_trial
     from attention_unet.data.cases import locate_dataset, look_for_cases
     from attention_unet.data.fingerprint import take_fingerprint
@@ -100,7 +99,8 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
     from attention_unet.inference.model import load_models
     from attention_unet.inference.output_folder import claim_output, describe
     from attention_unet.inference.predict_files import find_inputs, predict_files
-    from attention_unet.inference.predict_volume import Settings, helped
+    from attention_unet.inference.predict_volume import helped
+    from attention_unet.inference.settings import Settings
     from attention_unet.memory import reuse_freed_memory
 
     if not 0 <= options.overlap < 1:
@@ -202,7 +202,7 @@ def _phantom(options: Namespace, parser: ArgumentParser, console: Console) -> in
 
 
 def _attention(options: Namespace, parser: ArgumentParser, console: Console) -> int:
-    _silence_profiler()
+    silence_profiler()
     from attention_unet.attention import NAMES, build
     from attention_unet.attention.cost import measure, measure_convolution
     from attention_unet.cli.cost_table import print_costs
@@ -260,12 +260,6 @@ def _name_of(options: Namespace, config: Config) -> str:
     if options.config:
         return Path(str(options.config[-1])).stem
     return config.data.dataset or data_root(config.data.root).resolve().name
-
-
-def _silence_profiler() -> None:
-    """Keep what torch's profiler says off the standard error; read when torch is loaded."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def _held_out(run: str, cases: Sequence[str]) -> list[str]:

@@ -23,7 +23,8 @@ from attention_unet.data.plan import Plan
 from attention_unet.data.predictions import how_predicted
 from attention_unet.data.volumes import as_volume, label_image, read_volume
 from attention_unet.errors import ModelError
-from attention_unet.inference.predict_volume import Settings, predict_volume
+from attention_unet.inference.predict_volume import predict_volume
+from attention_unet.inference.settings import Settings
 from attention_unet.inference.window_predictor import put_channels_last
 from attention_unet.network import AttentionUNet, UNet
 

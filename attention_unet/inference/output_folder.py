@@ -12,7 +12,7 @@ from attention_unet.data.predictions import ATTENTION, DESCRIPTION, PROBABILITIE
 from attention_unet.data.volumes import list_volumes, stem
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference.model import versions
-from attention_unet.inference.predict_volume import Settings
+from attention_unet.inference.settings import Settings
 
 DECISIVE = ("models_sha256", "overlap", "mirrored", "keep_largest")  # what a prediction follows from, beside its scan
 

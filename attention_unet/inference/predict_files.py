@@ -31,8 +31,9 @@ from attention_unet.data.volumes import ENDINGS, Volume, is_volume, list_volumes
 from attention_unet.errors import ConfigError, UserError
 from attention_unet.inference.model import CPU, Model
 from attention_unet.inference.output_folder import forget, note
-from attention_unet.inference.predict_volume import Prediction, Settings, predict_volume
+from attention_unet.inference.predict_volume import Prediction, predict_volume
 from attention_unet.inference.preview import draw_preview
+from attention_unet.inference.settings import Settings
 from attention_unet.memory import free_memory, peak_memory
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,6 @@ All of it a few planes at a time: as soon as no further window reaches a plane, 
 and decided. What is held of the probabilities is as deep as a window, however large the scan.
 """
 
-import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attention_unet.data.labels import Labels
 from attention_unet.data.plan import Plan
 from attention_unet.data.predictions import MEASURES
 from attention_unet.data.preprocessing import Prepared, prepare
@@ -23,7 +21,9 @@ from attention_unet.data.volumes import Volume
 from attention_unet.devices import precision_of
 from attention_unet.errors import DataError
 from attention_unet.geometry import on_scan, place
+from attention_unet.inference.decision import tell
 from attention_unet.inference.largest_piece import without_smaller_pieces
+from attention_unet.inference.settings import Settings
 from attention_unet.inference.sliding_window import slide
 from attention_unet.inference.strips import Load, Told, choose_strips
 from attention_unet.inference.window_predictor import attended_levels, seen_mirrored, window_predictor
@@ -34,32 +34,6 @@ if TYPE_CHECKING:
 
 WRITING, FINDING_PIECES = 4, 10  # bytes a voxel that are held for it
 MUCH_LARGER = 2.0  # times the largest case of the training, along an axis: it shows what the training never did
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to predict, and what to tell of it.
-
-    Attributes:
-        precision: torch.float32 or torch.bfloat16; None for the latter where the device computes in it.
-        overlap: of windows, 0 to below 1.
-        mirrored: whether to see every window mirrored as well, along the axes that the training mirrored, and average.
-        attention: whether to give attention maps.
-        probabilities: whether to give probabilities.
-        uncertainty: whether to give maps of uncertainty.
-        keep_largest: whether to keep only the largest piece of the classes for which that has helped all models.
-        memory: bytes that the prediction of a scan may take beside program and models, the scan included; None for most
-            of what is free.
-    """
-
-    precision: torch.dtype | None = None
-    overlap: float = 0.5
-    mirrored: bool = False
-    attention: bool = False
-    probabilities: bool = False
-    uncertainty: bool = False
-    keep_largest: bool = False
-    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -208,63 +182,6 @@ def planes_on_scan(
 
 def _precision(model: "Model", settings: Settings) -> torch.dtype:
     return settings.precision or precision_of("auto", model.device)
-
-
-def tell(
-    slabs: Sequence[Tensor], levels: Sequence[Sequence[int]], labels: Labels, settings: Settings
-) -> dict[str, NDArray[Any]]:
-    """Everything that is wanted of a few planes, by name, from what each model says of them.
-
-    Args:
-        slabs: of each model, probabilities, then attention of its levels, (K, *S).
-        levels: of each model.
-        labels: of the probabilities.
-        settings: what is wanted.
-    """
-    each = [slab[: labels.channels] for slab in slabs]
-    probabilities = mean(each)
-    told = {"label map": decide(probabilities, labels)}
-    for level in levels[0]:
-        if all(level in own for own in levels):
-            maps = [slab[labels.channels + own.index(level)] for slab, own in zip(slabs, levels, strict=True)]
-            told[f"level {level}"] = mean(maps).numpy()
-    if settings.probabilities:
-        told["probabilities"] = probabilities.numpy()
-    if settings.uncertainty:
-        told["entropy"] = entropy(probabilities, labels).numpy()
-        if len(each) > 1:
-            own = mean([entropy(p, labels) for p in each]).numpy()
-            told["disagreement"] = np.maximum(told["entropy"] - own, 0)
-    return told
-
-
-def decide(probabilities: Tensor, labels: Labels) -> NDArray[np.unsignedinteger[Any]]:
-    """The training's integers (*S) for probabilities (K, *S); of equal ones the first."""
-    if labels.overlapping:
-        return labels.decode((probabilities > 0.5).numpy())
-    largest, index = probabilities[0], torch.zeros(probabilities.shape[1:], dtype=torch.uint8)
-    for number, probability in enumerate(probabilities[1:], start=1):  # argmax across memory is many times slower
-        index.masked_fill_(probability > largest, number)
-        largest = torch.maximum(largest, probability)
-    return labels.decode(index[None].numpy())
-
-
-def entropy(probabilities: Tensor, labels: Labels) -> Tensor:
-    """Of the label (K, *S), as a share of the highest there can be; of overlapping classes that of the least sure one.
-
-    Returns:
-        (*S), from 0, sure, to 1, every label as likely as any other.
-    """
-    if labels.overlapping:
-        of_both: Tensor = torch.special.entr(torch.stack([probabilities, 1 - probabilities]))
-        return of_both.sum(dim=0).amax(dim=0) / math.log(2)
-    of_all: Tensor = torch.special.entr(probabilities)
-    return of_all.sum(dim=0) / math.log(len(probabilities))
-
-
-def mean(values: Sequence[Tensor]) -> Tensor:
-    """Mean of tensors of one shape."""
-    return values[0] if len(values) == 1 else torch.stack(list(values)).mean(dim=0)
 
 
 def _warn_of_size(volume: Volume, extent_mm: NDArray[np.float64], plan: Plan) -> None:

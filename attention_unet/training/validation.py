@@ -16,7 +16,8 @@ from attention_unet.evaluation.metrics import dice
 from attention_unet.evaluation.picture import Scene
 from attention_unet.inference.largest_piece import without_smaller_pieces
 from attention_unet.inference.model import Model
-from attention_unet.inference.predict_volume import Prediction, Settings, predict_volume
+from attention_unet.inference.predict_volume import Prediction, predict_volume
+from attention_unet.inference.settings import Settings
 from attention_unet.memory import machine_memory
 from attention_unet.network import UNet
 

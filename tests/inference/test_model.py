@@ -12,7 +12,8 @@ import torch
 from attention_unet.errors import DataError, ModelError
 from attention_unet.inference import model as model_module
 from attention_unet.inference.model import find_model, load_model, load_models, save_model
-from attention_unet.inference.predict_volume import Settings, predict_volume
+from attention_unet.inference.predict_volume import predict_volume
+from attention_unet.inference.settings import Settings
 from attention_unet.network import AttentionUNet
 from tests.conftest import oblique_affine
 from tests.inference.build import CPU, model_of, plan_of, scan

@@ -4,7 +4,7 @@ import pytest
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference.output_folder import claim_output, describe
 from attention_unet.inference.predict_files import find_inputs
-from attention_unet.inference.predict_volume import Settings
+from attention_unet.inference.settings import Settings
 from tests.inference.build import model_of, scan
 
 

@@ -13,7 +13,7 @@ from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference.output_folder import claim_output, describe
 from attention_unet.inference.predict_files import find_inputs, predict_files
-from attention_unet.inference.predict_volume import Settings
+from attention_unet.inference.settings import Settings
 from tests.conftest import oblique_affine
 from tests.inference.build import CPU, Threshold, model_of, scan
 

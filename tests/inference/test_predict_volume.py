@@ -11,7 +11,8 @@ from attention_unet.data.labels import Labels
 from attention_unet.data.volumes import read_volume
 from attention_unet.errors import DataError
 from attention_unet.inference.model import Model
-from attention_unet.inference.predict_volume import Settings, predict_volume
+from attention_unet.inference.predict_volume import predict_volume
+from attention_unet.inference.settings import Settings
 from tests.conftest import oblique_affine, save_nifti
 from tests.inference.build import CPU, LABELS, Threshold, plan_of, scan
 

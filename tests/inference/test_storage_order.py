@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from attention_unet.data.predictions import prediction_path
 from attention_unet.inference.model import CPU, Model
 from attention_unet.inference.predict_files import find_inputs, predict_files
-from attention_unet.inference.predict_volume import Settings
+from attention_unet.inference.settings import Settings
 from attention_unet.network import AttentionUNet
 from tests.inference.build import plan_of
 

@@ -21,7 +21,8 @@ from attention_unet.errors import DataError
 from attention_unet.geometry import place
 from attention_unet.inference import predict_volume as module
 from attention_unet.inference.model import Model
-from attention_unet.inference.predict_volume import Settings, predict_volume
+from attention_unet.inference.predict_volume import predict_volume
+from attention_unet.inference.settings import Settings
 from attention_unet.inference.strips import BATCH, Load, Told, bytes_needed, choose_strips
 from attention_unet.network import AttentionUNet
 from tests.conftest import oblique_affine, save_nifti
@@ -178,7 +179,7 @@ from attention_unet.data.labels import Labels
 from attention_unet.inference import predict_volume
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_files import predict_files
-from attention_unet.inference.predict_volume import Settings
+from attention_unet.inference.settings import Settings
 from attention_unet.memory import peak_memory, reuse_freed_memory
 from attention_unet.network import AttentionUNet
 from tests.inference.build import CPU, plan_of

@@ -18,7 +18,7 @@ from attention_unet.data.predictions import attention_path
 from attention_unet.devices import make_fabric, this_machine
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_files import find_inputs, predict_files
-from attention_unet.inference.predict_volume import Settings
+from attention_unet.inference.settings import Settings
 from attention_unet.network import AttentionUNet
 from attention_unet.training.learner import Learner
 
