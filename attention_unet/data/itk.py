@@ -3,6 +3,7 @@
 SimpleITK counts millimetres to the left and back, we to the right and front.
 """
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from attention_unet.errors import DataError
 ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
 DICOM_MAGIC_AT, DICOM_MAGIC = 128, b"DICM"
 POSITION, ORIENTATION = "0020|0032", "0020|0037"
+DETACHED, VOXELS_IN = (".nhdr", ".mhd"), re.compile(r"(?:ElementDataFile\s*=|data ?file:)(.*)", re.IGNORECASE)
 UNEVEN = 0.02  # of the distance of slices, or in mm if that is more
 
 
@@ -85,6 +87,17 @@ def write_itk(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise DataError(f"{path}: writing failed ({reason}): free space or change the folder") from error
+
+
+def files_of(path: Path) -> list[Path]:
+    """All files that a volume lies in: those of a series, or a header and the file that it says its voxels are in."""
+    if path.is_dir():
+        return [file for file in sorted(path.iterdir()) if file.is_file()]
+    if path.suffix.lower() not in DETACHED:
+        return [path]
+    with path.open(encoding="latin-1") as header:
+        found = [named for line in header if (named := VOXELS_IN.match(line))]
+    return [path, *(file for named in found if (file := path.parent / named[1].strip()).is_file())]
 
 
 def is_series(folder: Path) -> bool:

@@ -15,7 +15,7 @@ import torch
 
 from attention_unet.atomic import replacing, write_text
 from attention_unet.data.cases import Case, group_channels
-from attention_unet.data.itk import is_series
+from attention_unet.data.itk import files_of, is_series
 from attention_unet.data.label_table import describe_label_map
 from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import (
@@ -161,13 +161,12 @@ def write_prediction(
 
 
 def sha256_of(path: Path) -> str:
-    """Of a file, or of all files of the folder of a series in the order of their names."""
+    """Of a volume: of all its files one after another."""
     digest = hashlib.sha256()
-    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-        if file.is_file():
-            with file.open("rb") as content:
-                while block := content.read(2**20):
-                    digest.update(block)
+    for file in files_of(path):
+        with file.open("rb") as content:
+            while block := content.read(2**20):
+                digest.update(block)
     return digest.hexdigest()
 
 

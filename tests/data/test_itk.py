@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from attention_unet.data.itk import is_series
+from attention_unet.data.itk import files_of, is_series
 from attention_unet.data.volumes import own_ending, read_volume, write_like
 from attention_unet.errors import DataError
 from tests.conftest import oblique_affine
@@ -154,3 +154,18 @@ def test_what_takes_more_than_it_may_is_refused_unread(tmp_path):
         read_volume(path, memory=needed)
         with pytest.raises(DataError, match=f"{path.name}: its header says a grid of .* GiB to hold; the limit is 0"):
             read_volume(path, memory=needed - 1)
+
+
+@pytest.mark.parametrize(
+    ("ending", "files"),
+    [(".mhd", ["a.mhd", "a.raw"]), (".nhdr", ["a.nhdr", "a.raw"]), (".mha", ["a.mha"]), (".nrrd", ["a.nrrd"])],
+)
+def test_all_files_of_a_volume(tmp_path, ending, files):
+    sitk.WriteImage(as_itk(ARRAY, np.eye(4)), str(tmp_path / f"a{ending}"))
+    (tmp_path / "other.raw").write_bytes(b"not of it")
+    assert [path.name for path in files_of(tmp_path / f"a{ending}")] == files
+
+
+def test_all_files_of_a_series(tmp_path):
+    folder = write_series(tmp_path / "series", as_itk(ARRAY, np.eye(4)))
+    assert files_of(folder) == sorted(folder.iterdir())
