@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from attention_unet.memory import free_memory, machine_memory
+
 FAULTS = """
 import resource, torch
 from attention_unet.memory import reuse_freed_memory
@@ -41,3 +43,7 @@ print(peak_memory(torch.device("cpu")) - before)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) == pytest.approx(400 * 2**20, rel=0.1)
+
+
+def test_free_memory_is_some_of_the_machine():
+    assert 0 < free_memory() <= machine_memory()

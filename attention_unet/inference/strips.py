@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 # for each value that is given: measured on networks of 8 to 32 channels.
 PER_CHANNEL = {True: 15, False: 30}
 PER_VALUE = 20
-BATCH = 2  # windows at once, where memory allows it
+# Windows at once, where memory allows it: two, or of small ones, such as slices, as many as have so many voxels.
+BATCH, BATCH_VOXELS = 2, 2**17
 WORKSPACE = 4 * 10 * AT_ONCE  # what the work on a few planes holds
 SPARE = 1.1  # times; of what the C library does not give back
 
@@ -99,8 +100,9 @@ def choose_strips(volume: Volume, loads: Sequence[Load], told: Told, memory: int
         DataError: if even strips of a single row take more.
     """
     rows = loads[0].placement.scan[1]
+    most = max(BATCH, BATCH_VOXELS // max(math.prod(load.window) for load in loads))
     needed = 0
-    for count, batch in [(1, BATCH), *((count, 1) for count in _rising(rows))]:
+    for count, batch in [(1, most), *((count, 1) for count in _rising(rows))]:
         edges = [round(i * rows / count) for i in range(count + 1)]
         strips = [slice(a, b) for a, b in itertools.pairwise(edges)]
         widest = max(strips, key=lambda strip: strip.stop - strip.start)

@@ -141,7 +141,7 @@ def test_few_strips_as_memory_allows(tmp_path):
     volume, _ = scan(tmp_path, np.eye(4), grid=(40, 60, 50))
     spacing = (0.5, 0.5, 0.5)
     placement, told = place(volume.affine, volume.grid, spacing), Told(held=5, finishing=4)
-    load = Load(Preprocessing(spacing, False), placement, 1, (16, 16, 16), 2, 3, fast=False, elsewhere=False)
+    load = Load(Preprocessing(spacing, False), placement, 1, (64, 64, 32), 2, 3, fast=False, elsewhere=False)
 
     def needed(rows, batch=1):
         return bytes_needed(volume, [load], told, slice(0, rows), batch)
@@ -149,6 +149,9 @@ def test_few_strips_as_memory_allows(tmp_path):
     assert choose_strips(volume, [load], told, needed(60, BATCH)) == ([slice(0, 60)], BATCH)
     assert choose_strips(volume, [load], told, needed(60, BATCH) - 1) == ([slice(0, 60)], 1)
     assert choose_strips(volume, [load], told, needed(60) - 1) == ([slice(0, 30), slice(30, 60)], 1)
+    slices = replace(load, window=(64, 128, 1))
+    assert choose_strips(volume, [slices], told, 2**40) == ([slice(0, 60)], 16)
+    assert choose_strips(volume, [slices, load], told, 2**40) == ([slice(0, 60)], BATCH)
     strips, _ = choose_strips(volume, [load], told, needed(1))
     assert [strip.stop - strip.start for strip in strips] == [1] * 60
     with pytest.raises(DataError, match=r"scan\.nii\.gz: a scan of \(40, 60, 50\) takes .* \(--memory-gb\)"):
