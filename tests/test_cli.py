@@ -4,6 +4,10 @@ import hashlib
 import json
 import logging
 import shlex
+import signal
+import subprocess
+import sys
+import time
 
 import nibabel as nib
 import numpy as np
@@ -231,3 +235,20 @@ def test_runs_are_named_after_their_configuration_or_their_data(tmp_path, monkey
     file = tmp_path / "short.yaml"
     file.write_text("training: {steps: 2}")
     assert name("--config", str(file)) == "short"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_is_done_is_noted_when_a_prediction_is_stopped(tmp_path, number):
+    for i in range(30):
+        save_nifti(tmp_path / "in" / f"case{i:02d}.nii", np.random.default_rng(i).normal(size=(30, 30, 30)))
+    call = ["predict", "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", "hippocampus"]
+    command = [sys.executable, "-m", "attention_unet", *call, "--overlap", "0.9"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not list((tmp_path / "out").glob("*.nii.gz")) and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(number)
+    process.communicate()
+    assert process.returncode == 128 + number
+    there = sorted(path.name[:6] for path in (tmp_path / "out").glob("*.nii.gz"))
+    assert 0 < len(there) < 30
+    assert sorted(json.loads((tmp_path / "out" / "run.json").read_text())["cases"]) == there

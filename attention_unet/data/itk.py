@@ -121,6 +121,10 @@ def _slices_of(folder: Path) -> list[str]:
     if len(series) != 1:
         raise DataError(f"{folder}: holds {len(series)} DICOM series: expected one; put each into a folder of its own")
     files = list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    left = [file.name for file in sorted(folder.iterdir()) if _is_dicom(file) and str(file) not in files]
+    if left:
+        more = f" and {len(left) - 1} more" if left[1:] else ""
+        raise DataError(f"{folder}: {left[0]}{more} cannot be read, cut short? Export the series again")
     if len(files) == 1:
         return files  # of many frames, or too thin to go on with, which is told by its shape
     reader, positions, orientations = sitk.ImageFileReader(), [], []

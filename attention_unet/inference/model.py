@@ -60,7 +60,7 @@ class Model:
 
     def predict(
         self,
-        scan: str | Path | NDArray[Any],
+        scan: str | Path | nib.Nifti1Image | NDArray[Any],
         *,
         spacing_mm: Sequence[float] | None = None,
         affine: NDArray[np.float64] | None = None,
@@ -70,7 +70,7 @@ class Model:
         """Label map of a scan, on the scan's own grid.
 
         Args:
-            scan: a file, the folder of a DICOM series, or an array (I, J, K) or (C, I, J, K), of which
+            scan: a file, the folder of a DICOM series, a nibabel image, or an array (I, J, K) or (C, I, J, K), of which
             spacing_mm: of an array without an affine: its axes then run to the right, front and up, or
             affine: 4 x 4, from voxel (i, j, k) to RAS+ millimetres, must be told.
             overlap: of windows, 0 to below 1.
@@ -78,12 +78,21 @@ class Model:
 
         Raises:
             DataError: if the scan cannot be used, saying why.
-            ValueError: if of spacing and affine not one is given for an array, or any for a file.
+            TypeError: if it is none of these.
+            ValueError: if of spacing and affine not one is given for an array, or any for a file or image.
         """
+        if not isinstance(scan, str | Path | nib.Nifti1Image | np.ndarray):
+            raise TypeError(f"scan is of type {type(scan).__name__}: expected a path, a nibabel image or a numpy array")
         if (spacing_mm is not None) + (affine is not None) != isinstance(scan, np.ndarray):
             raise ValueError("expected spacing_mm or affine with an array, and neither with a file, which has its own")
+        if spacing_mm is not None and (len(spacing_mm) != 3 or not min(spacing_mm) > 0):
+            raise ValueError(f"spacing_mm is {spacing_mm}: expected three numbers above 0, one an axis")
         if isinstance(scan, np.ndarray):
             volume = as_volume(scan, np.diag([*(spacing_mm or ()), 1.0]) if affine is None else affine)
+        elif isinstance(scan, nib.Nifti1Image):
+            array = np.asanyarray(scan.dataobj)
+            volume = as_volume(np.moveaxis(array, -1, 0) if array.ndim == 4 else array, scan.affine)
+            volume = replace(volume, header=scan.header)
         else:
             volume = read_volume(Path(scan))
         settings = Settings(overlap=overlap, mirrored=mirrored)

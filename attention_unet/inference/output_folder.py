@@ -1,18 +1,23 @@
 """The folder of predictions: what may be written over, and ``run.json``, which tells whose they are and how made."""
 
+import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from attention_unet.atomic import write_text
 from attention_unet.data.cases import Case
+from attention_unet.data.itk import files_of
 from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import ATTENTION, DESCRIPTION, PROBABILITIES, UNCERTAINTY, all_paths
 from attention_unet.data.volumes import list_volumes, stem
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference.model import versions
 from attention_unet.inference.settings import Settings
+
+log = logging.getLogger(__name__)
 
 DECISIVE = ("models_sha256", "overlap", "mirrored", "keep_largest")  # what a prediction follows from, beside its scan
 
@@ -43,12 +48,15 @@ def claim_output(
     files = list_volumes(output) if output.is_dir() else []
     known = {stem(file) for file in files}
     there = [case for case in cases if case.id in known]
+    if resume and overwrite:
+        raise ConfigError("--resume keeps what is there, --overwrite does it again: give one of them")
     if there and not (resume or overwrite):
         raise ConfigError(f"{output}: already holds {len(there)} of these predictions: add --resume or --overwrite")
-    left = [case for case in cases if case not in there] if resume else list(cases)
+    earlier = _noted(output)
+    others = [case for case in there if resume and earlier and not _is_of(case, earlier)]
+    left = [case for case in cases if case not in there or case in others] if resume else list(cases)
     going = {case.id for case in left}
     staying = [file for file in files if stem(file) not in going]
-    earlier = _noted(output)
     lacking = [extra for extra in description["extras"] if extra not in earlier.get("extras", [])]
     if there and resume and lacking:
         raise ConfigError(f"{output}: its predictions were made without {', '.join(lacking)}: add --overwrite")
@@ -57,9 +65,32 @@ def claim_output(
             f"{output}: holds predictions of another model, or by other options, that would stay ({staying[0].name}, "
             f"{len(staying)} in all): name another folder with -o, or {'add --overwrite' if resume else 'remove them'}"
         )
+    if resume and there:
+        log.info("%d of %d are predicted already", len(cases) - len(left), len(cases))
+    for case in others:
+        log.warning("warning: %s: its scan has changed since it was predicted: predicted again", case.id)
     forget(left, output)
     note(output, description)
     return left
+
+
+def _is_of(case: Case, earlier: Mapping[str, Any]) -> bool:
+    """Whether a prediction was made of the scan that a case has now, as far as is noted."""
+    noted = earlier["cases"].get(case.id, {}).get("sha256")
+    return noted is None or noted == hashes_of(case)
+
+
+def hashes_of(case: Case) -> dict[str, str]:
+    """sha256 of each scan of a case, by name: of all its files one after another."""
+    found = {}
+    for path in case.images:
+        digest = hashlib.sha256()
+        for file in files_of(path):
+            with file.open("rb") as content:
+                while block := content.read(2**20):
+                    digest.update(block)
+        found[path.name] = digest.hexdigest()
+    return found
 
 
 def forget(cases: Sequence[Case], output: Path) -> None:

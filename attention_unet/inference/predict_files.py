@@ -1,6 +1,5 @@
 """Prediction of files: a scan or a folder of scans in, a folder of label maps on the scans' own grids out."""
 
-import hashlib
 import json
 import logging
 import time
@@ -15,7 +14,7 @@ import torch
 
 from attention_unet.atomic import replacing, write_text
 from attention_unet.data.cases import Case, group_channels
-from attention_unet.data.itk import files_of, is_series
+from attention_unet.data.itk import is_series
 from attention_unet.data.label_table import describe_label_map
 from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import (
@@ -30,7 +29,7 @@ from attention_unet.data.preprocessing import read_channels
 from attention_unet.data.volumes import ENDINGS, Volume, is_volume, list_volumes, own_ending, write_like
 from attention_unet.errors import ConfigError, UserError
 from attention_unet.inference.model import CPU, Model
-from attention_unet.inference.output_folder import forget, note
+from attention_unet.inference.output_folder import forget, hashes_of, note
 from attention_unet.inference.predict_volume import Prediction, predict_volume
 from attention_unet.inference.preview import draw_preview
 from attention_unet.inference.settings import Settings
@@ -49,6 +48,8 @@ def find_inputs(source: Path, channels: int) -> list[Case]:
     Raises:
         ConfigError: if there is no volume.
     """
+    if not source.exists():
+        raise ConfigError(f"{source}: does not exist: check the path")
     if is_volume(source):
         files = [source]
     elif source.is_dir():
@@ -94,9 +95,8 @@ def predict_files(
             try:
                 ending = own_ending(case.images[0]) if own_format else ".nii.gz"
                 used = _predict_case(case, output, models, settings, partial(_add, done, number), ending)
-                hashes = {path.name: sha256_of(path) for path in case.images}
                 seconds = round(time.monotonic() - began, 2)
-                facts[case.id] = {"sha256": hashes, "seconds": seconds, "device": str(used)}
+                facts[case.id] = {"sha256": hashes_of(case), "seconds": seconds, "device": str(used)}
             except Exception as error:  # whatever it is, the other cases can still be done
                 known = isinstance(error, UserError)
                 failed[case.id] = str(error) if known else f"{case.images[0]}: {type(error).__name__}: {error}"
@@ -107,7 +107,8 @@ def predict_files(
                 noted_at = time.monotonic()
             done(number + 1)
     finally:
-        note(output, {"device": str(device), "peak_memory_bytes": peak_memory(device), "cases": facts})
+        told = {"device": str(device), "peak_memory_bytes": peak_memory(device), "failed": failed}
+        note(output, {**told, "cases": facts})
     return failed
 
 
@@ -158,16 +159,6 @@ def write_prediction(
     described = describe_label_map(prediction.label_map, labels, volume.voxel_ml)
     write_text(sidecar_path(output, case), json.dumps(described, indent=2) + "\n")
     write_like(prediction_path(output, case, ending), prediction.label_map, volume, labels)
-
-
-def sha256_of(path: Path) -> str:
-    """Of a volume: of all its files one after another."""
-    digest = hashlib.sha256()
-    for file in files_of(path):
-        with file.open("rb") as content:
-            while block := content.read(2**20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def _add(done: Callable[[float], None], before: int, share: float) -> None:

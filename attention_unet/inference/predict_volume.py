@@ -82,18 +82,21 @@ def predict_volume(
     levels = [
         attended_levels(model.network, model.plan, model.device) if settings.attention else [] for model in models
     ]
-    strips, batch = strips_that_fit(models, volume, settings, levels)
+    loads = [load_of(model, volume, settings, len(own)) for model, own in zip(models, levels, strict=True)]
+    strips = choose_strips(volume, loads, told_of(models, settings, levels), memory_of(volume, settings))
     ways = dict.fromkeys(model.plan.preprocessing for model in models)
     prepared = {way: prepare(volume, way) for way in ways}
     placement = prepared[plan.preprocessing].placement
+    if not any(image.image.any() for image in prepared.values()):
+        warnings.warn(f"{volume.path}: shows nothing, all voxels are alike", stacklevel=2)
     _warn_of_size(volume, np.array(placement.grid) * plan.preprocessing.spacing_mm, plan)
     told: dict[str, NDArray[Any]] = {}
     for number, rows in enumerate(strips):
         most = plan.labels.channels + max(map(len, levels))  # values of a voxel
         planes = min(image.placement.planes_back(most, rows) for image in prepared.values())
         streams = [
-            planes_on_scan(model, prepared[model.plan.preprocessing], settings, own, rows, batch, planes)
-            for model, own in zip(models, levels, strict=True)
+            planes_on_scan(model, prepared[model.plan.preprocessing], settings, own, rows, load.batch, planes)
+            for model, own, load in zip(models, levels, loads, strict=True)
         ]
         first = 0
         for slabs in zip(*streams, strict=True):
@@ -122,34 +125,33 @@ def helped(models: "Sequence[Model]") -> list[str]:
     return [name for name in models[0].largest_piece_helps if all(name in m.largest_piece_helps for m in models)]
 
 
-def strips_that_fit(
-    models: "Sequence[Model]", volume: Volume, settings: Settings, levels: Sequence[Sequence[int]]
-) -> tuple[list[slice], int]:
-    """Strips of a scan, in as few of which as memory allows it is predicted, and how many windows at once.
+def load_of(model: "Model", volume: Volume, settings: Settings, levels: int) -> Load:
+    """What prediction of a volume by a model, which tells so many levels of attention, is made of."""
+    plan = model.plan
+    return Load(
+        preprocessing=plan.preprocessing,
+        placement=place(volume.affine, volume.grid, plan.preprocessing.spacing_mm),
+        channels=len(plan.channels),
+        window=plan.patch,
+        features=plan.architecture["channels"][0],
+        values=plan.labels.channels + levels,
+        fast=_precision(model, settings) != torch.float32,
+        elsewhere=model.device.type == "cuda",
+    )
 
-    Raises:
-        DataError: if it takes more memory than it may in any case.
-    """
+
+def told_of(models: "Sequence[Model]", settings: Settings, levels: Sequence[Sequence[int]]) -> Told:
+    """What is told of each voxel."""
     labels = models[0].plan.labels
-    loads = [
-        Load(
-            preprocessing=model.plan.preprocessing,
-            placement=place(volume.affine, volume.grid, model.plan.preprocessing.spacing_mm),
-            channels=len(model.plan.channels),
-            window=model.plan.patch,
-            features=model.plan.architecture["channels"][0],
-            values=labels.channels + len(own),
-            fast=_precision(model, settings) != torch.float32,
-            elsewhere=model.device.type == "cuda",
-        )
-        for model, own in zip(models, levels, strict=True)
-    ]
     measures = settings.uncertainty * (1 if len(models) == 1 else len(MEASURES))
     maps = measures + len(levels[0]) + settings.probabilities * labels.channels
     held = np.dtype(labels.dtype).itemsize + np.dtype(np.float32).itemsize * maps
-    told = Told(held, FINDING_PIECES if settings.keep_largest else WRITING)
-    memory = settings.memory
-    return choose_strips(volume, loads, told, free_memory() + volume.array.nbytes if memory is None else memory)
+    return Told(held, FINDING_PIECES if settings.keep_largest else WRITING)
+
+
+def memory_of(volume: Volume, settings: Settings) -> int:
+    """Bytes that may be held, the volume included, which is there already."""
+    return free_memory() + volume.array.nbytes if settings.memory is None else settings.memory
 
 
 def planes_on_scan(

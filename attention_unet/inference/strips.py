@@ -21,8 +21,7 @@ log = logging.getLogger(__name__)
 # for each value that is given: measured on networks of 8 to 32 channels.
 PER_CHANNEL = {True: 15, False: 30}
 PER_VALUE = 20
-# Windows at once, where memory allows it: two, or of small ones, such as slices, as many as have so many voxels.
-BATCH, BATCH_VOXELS = 2, 2**17
+BATCH_VOXELS = 2**17  # of small windows, such as slices, predicted at once
 WORKSPACE = 4 * 10 * AT_ONCE  # what the work on a few planes holds
 SPARE = 1.1  # times; of what the C library does not give back
 
@@ -57,10 +56,19 @@ class Load:
         return self.channels * math.prod(self.placement.grid)
 
     @property
-    def of_window(self) -> int:
-        """Bytes that a forward pass holds, for each window at once."""
+    def batch(self) -> int:
+        """Windows at once: by what is fastest and not by memory, for in half precision the result shows their number.
+
+        On a CPU two are no faster than one in half precision; in float32, torch leaves a single one to slower kernels.
+        """
+        at_least = 1 if self.fast and not self.elsewhere else 2
+        return max(at_least, BATCH_VOXELS // math.prod(self.window))
+
+    @property
+    def of_windows(self) -> int:
+        """Bytes that a forward pass holds."""
         a_voxel = PER_CHANNEL[self.fast] * self.features + PER_VALUE * self.values
-        return 0 if self.elsewhere else math.prod(self.window) * a_voxel
+        return 0 if self.elsewhere else self.batch * math.prod(self.window) * a_voxel
 
     def of_planes(self, rows: slice) -> int:
         """Bytes of the planes of a strip that are not yet finished, or not yet told."""
@@ -84,8 +92,8 @@ class Told:
     finishing: int
 
 
-def choose_strips(volume: Volume, loads: Sequence[Load], told: Told, memory: int) -> tuple[list[slice], int]:
-    """Few strips of about as many rows each, as memory allows; before there are two, one window at once.
+def choose_strips(volume: Volume, loads: Sequence[Load], told: Told, memory: int) -> list[slice]:
+    """Few strips of about as many rows each, as memory allows.
 
     Args:
         volume: to predict.
@@ -94,38 +102,37 @@ def choose_strips(volume: Volume, loads: Sequence[Load], told: Told, memory: int
         memory: bytes that may be held, the volume included.
 
     Returns:
-        Rows of each strip along the second RAS+ axis of the scan, and how many windows to predict at once.
+        Rows of each strip along the second RAS+ axis of the scan.
 
     Raises:
         DataError: if even strips of a single row take more.
     """
     rows = loads[0].placement.scan[1]
-    most = max(BATCH, BATCH_VOXELS // max(math.prod(load.window) for load in loads))
     needed = 0
-    for count, batch in [(1, most), *((count, 1) for count in _rising(rows))]:
+    for count in _rising(rows):
         edges = [round(i * rows / count) for i in range(count + 1)]
         strips = [slice(a, b) for a, b in itertools.pairwise(edges)]
         widest = max(strips, key=lambda strip: strip.stop - strip.start)
-        needed = bytes_needed(volume, loads, told, widest, batch)
+        needed = bytes_needed(volume, loads, told, widest)
         if needed <= memory:
             if count > 1:
                 work = 1 + (count - 1) * min(loads[0].window[1] / loads[0].placement.grid[1], 1)
                 text = "%s: predicted in %d strips to stay below %.2f GiB, about %.1f times the work"
                 log.info(text, volume.path, count, memory / 2**30, work)
-            return strips, batch
+            return strips
     raise DataError(
         f"{volume.path}: a scan of {volume.grid} takes {_gib(needed)} GiB even strip by strip; the limit is "
         f"{memory / 2**30:.2f} (--memory-gb): crop or resample it, leave out probabilities and maps, or raise the limit"
     )
 
 
-def bytes_needed(volume: Volume, loads: Sequence[Load], told: Told, rows: slice, batch: int) -> int:
+def bytes_needed(volume: Volume, loads: Sequence[Load], told: Told, rows: slice) -> int:
     """The most that is held at once, the volume included, where strips are as these rows."""
     scan, voxels = volume.array.nbytes, math.prod(volume.grid)
     images = {load.preprocessing: load.voxels for load in loads}
     prepared = 4 * sum(images.values())
     preparing = scan + prepared + 2 * max(images.values())  # with masks of the foreground
-    of_models = sum(load.of_planes(rows) for load in loads) + batch * max(load.of_window for load in loads)
+    of_models = sum(load.of_planes(rows) for load in loads) + max(load.of_windows for load in loads)
     predicting = scan + prepared + told.held * voxels + of_models
     finishing = scan + (told.held + told.finishing) * voxels
     return round(SPARE * (max(preparing, predicting, finishing) + WORKSPACE))

@@ -111,6 +111,11 @@ def test_a_series_that_is_no_volume_is_refused(tmp_path):
         DataError, match=r"slices lie 2\.50 mm apart, but 001_1\.dcm and 003_1\.dcm 5\.00 mm: is one mi"
     ):
         read_volume(write_series(tmp_path / "gap", image, skip=(2,)))
+    cut = write_series(tmp_path / "cut", image)
+    last = sorted(cut.iterdir())[-1]
+    last.write_bytes(last.read_bytes()[:-30])
+    with pytest.raises(DataError, match=rf"cut: {last.name} cannot be read, cut short"):
+        read_volume(cut)
     write_series(tmp_path / "two", image)
     with pytest.raises(DataError, match="two: holds 2 DICOM series: expected one"):
         read_volume(write_series(tmp_path / "two", image, series="1.2.826.0.1.3680043.2.1125.2"))

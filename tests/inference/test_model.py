@@ -93,6 +93,15 @@ def test_a_model_predicts_files_and_arrays_alike(tmp_path):
     copied = model.on(CPU)
     assert copied.network is not model.network
     assert copied.sha256 == model.sha256
+    image = nib.load(volume.path)
+    from_image = model.predict(image)
+    np.testing.assert_array_equal(np.asarray(from_image.dataobj), np.asarray(from_file.dataobj))
+    assert all(from_image.header[field] == image.header[field] for field in ("sform_code", "qform_code", "xyzt_units"))
+    with pytest.raises(TypeError, match="scan is of type list: expected a path, a nibabel image or a numpy array"):
+        model.predict([1, 2, 3])
+    for wrong in ((1, 1), (1, -1, 1)):
+        with pytest.raises(ValueError, match="expected three numbers above 0"):
+            model.predict(volume.array, spacing_mm=wrong)
     upright = model.predict(volume.array, spacing_mm=(1, 2, 3))
     np.testing.assert_array_equal(upright.affine, np.diag([1, 2, 3, 1]))
     for wrong in ({"affine": affine}, {"spacing_mm": (1, 1, 1)}):

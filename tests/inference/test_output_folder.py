@@ -3,7 +3,7 @@ import pytest
 
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference.output_folder import claim_output, describe
-from attention_unet.inference.predict_files import find_inputs
+from attention_unet.inference.predict_files import find_inputs, predict_files
 from attention_unet.inference.settings import Settings
 from tests.inference.build import model_of, scan
 
@@ -26,6 +26,8 @@ def test_output_folder_is_claimed_before_any_work(tmp_path):
     with pytest.raises(ConfigError, match="already holds 1 of these predictions: add --resume or --overwrite"):
         claim(folder, cases)
     assert claim(folder, cases, resume=True) == cases[1:]
+    with pytest.raises(ConfigError, match="give one of them"):
+        claim(folder, cases, resume=True, overwrite=True)
     with pytest.raises(ConfigError, match="holds predictions of another model"):
         claim(folder, cases, model=model_of(sha256="1" * 64), resume=True)
     with pytest.raises(ConfigError, match="or by other options"):
@@ -39,3 +41,18 @@ def test_output_folder_is_claimed_before_any_work(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
         claim(folder, cases, output=tmp_path / "file" / "out")
+
+
+def test_a_scan_that_has_changed_is_predicted_again(tmp_path, caplog):
+    for name in ("a", "b"):
+        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
+    folder, cases, output = tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"
+    claim(folder, cases)
+    assert predict_files(cases, output, [model_of()], Settings(), lambda share: None) == {}
+    assert claim(folder, cases, resume=True) == []
+    scan(folder, np.eye(4), "b.nii.gz", seed=1)
+    assert claim(folder, cases, resume=True) == cases[1:]
+    assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [
+        "warning: b: its scan has changed since it was predicted: predicted again"
+    ]
+    assert [path.name for path in output.glob("*.nii.gz")] == ["a.nii.gz"]

@@ -47,7 +47,9 @@ def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
     assert "b.nii.gz: is damaged or cut short" in failed["b"]
     written = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file())
     assert written == ["a.nii.gz", "a_labels.json", "attention/a_level1.nii.gz", "preview/a.png", "run.json"]
-    assert json.loads((tmp_path / "out" / "run.json").read_text())["labels"]["integers"] == {"bright": [3], "dark": [9]}
+    facts = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert facts["labels"]["integers"] == {"bright": [3], "dark": [9]}
+    assert facts["failed"] == failed
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("MPS out of memory")])
@@ -128,8 +130,11 @@ def test_nothing_is_left_of_a_case_that_cannot_be_written(tmp_path, monkeypatch)
 
 
 def test_inputs(tmp_path):
-    with pytest.raises(ConfigError, match="is no folder and no volume"):
+    with pytest.raises(ConfigError, match="nothing: does not exist"):
         find_inputs(tmp_path / "nothing", 1)
+    (tmp_path / "notes.txt").write_text("no scan")
+    with pytest.raises(ConfigError, match="is no folder and no volume"):
+        find_inputs(tmp_path / "notes.txt", 1)
     with pytest.raises(ConfigError, match="holds no volume"):
         find_inputs(tmp_path, 1)
     for name in ("p_0000", "p_0001"):

@@ -156,3 +156,9 @@ def test_where_nothing_was_predicted_is_background_for_certain(tmp_path):
     np.testing.assert_array_equal(found.probabilities[0, :, 0, 0], skipped)
     np.testing.assert_array_equal(found.attention[1][:, 0, 0], ~skipped)
     assert (found.uncertainty["entropy"] < 1e-6).all()
+
+
+def test_a_scan_that_shows_nothing_is_warned_of(tmp_path):
+    volume = read_volume(save_nifti(tmp_path / "a.nii", np.full((9, 9, 9), 7, dtype=np.float32), np.eye(4)))
+    with pytest.warns(UserWarning, match=r"a\.nii: shows nothing, all voxels are alike"):
+        assert not predicted(Threshold(), plan_of(), volume).label_map.any()

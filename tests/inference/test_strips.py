@@ -23,7 +23,7 @@ from attention_unet.inference import predict_volume as module
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
-from attention_unet.inference.strips import BATCH, Load, Told, bytes_needed, choose_strips
+from attention_unet.inference.strips import Load, Told, bytes_needed, choose_strips
 from attention_unet.network import AttentionUNet
 from tests.conftest import oblique_affine, save_nifti
 from tests.inference.build import CPU, plan_of, scan
@@ -59,8 +59,8 @@ def dark_around(folder, affine, grid=(17, 23, 19)):
     return read_volume(save_nifti(folder / "dark.nii", array, affine))
 
 
-def in_strips(monkeypatch, strips, batch=1):
-    monkeypatch.setattr(module, "choose_strips", lambda *_: (strips, batch))
+def in_strips(monkeypatch, strips):
+    monkeypatch.setattr(module, "choose_strips", lambda *_: strips)
 
 
 def cut(rows, inner):
@@ -143,28 +143,30 @@ def test_few_strips_as_memory_allows(tmp_path):
     placement, told = place(volume.affine, volume.grid, spacing), Told(held=5, finishing=4)
     load = Load(Preprocessing(spacing, False), placement, 1, (64, 64, 32), 2, 3, fast=False, elsewhere=False)
 
-    def needed(rows, batch=1):
-        return bytes_needed(volume, [load], told, slice(0, rows), batch)
+    def needed(rows, *loads):
+        return bytes_needed(volume, loads or [load], told, slice(0, rows))
 
-    assert choose_strips(volume, [load], told, needed(60, BATCH)) == ([slice(0, 60)], BATCH)
-    assert choose_strips(volume, [load], told, needed(60, BATCH) - 1) == ([slice(0, 60)], 1)
-    assert choose_strips(volume, [load], told, needed(60) - 1) == ([slice(0, 30), slice(30, 60)], 1)
-    slices = replace(load, window=(64, 128, 1))
-    assert choose_strips(volume, [slices], told, 2**40) == ([slice(0, 60)], 16)
-    assert choose_strips(volume, [slices, load], told, 2**40) == ([slice(0, 60)], BATCH)
-    strips, _ = choose_strips(volume, [load], told, needed(1))
+    assert choose_strips(volume, [load], told, needed(60)) == [slice(0, 60)]
+    assert choose_strips(volume, [load], told, needed(60) - 1) == [slice(0, 30), slice(30, 60)]
+    strips = choose_strips(volume, [load], told, needed(1))
     assert [strip.stop - strip.start for strip in strips] == [1] * 60
     with pytest.raises(DataError, match=r"scan\.nii\.gz: a scan of \(40, 60, 50\) takes .* \(--memory-gb\)"):
         choose_strips(volume, [load], told, needed(1) - 1)
-    other = replace(load, preprocessing=Preprocessing(spacing, True))
-    both = bytes_needed(volume, [load, other], told, slice(0, 60), 1)
-    assert both - needed(60) == pytest.approx(1.1 * (4 * load.voxels + load.of_planes(slice(0, 60))), abs=1)
-    more = bytes_needed(volume, [load], replace(told, held=50), slice(0, 60), 1)
+    other, planes = replace(load, preprocessing=Preprocessing(spacing, True)), load.of_planes(slice(0, 60))
+    assert needed(60, load, other) - needed(60) == pytest.approx(1.1 * (4 * load.voxels + planes), abs=1)
+    assert needed(60, load, load) - needed(60) == pytest.approx(1.1 * planes, abs=1)
+    more = bytes_needed(volume, [load], replace(told, held=50), slice(0, 60))
     assert more - needed(60) == pytest.approx(1.1 * 45 * 40 * 60 * 50, abs=1)
-    twice = bytes_needed(volume, [load, load], told, slice(0, 60), 1)
-    assert twice - needed(60) == pytest.approx(1.1 * load.of_planes(slice(0, 60)), abs=1)
     far = replace(load, elsewhere=True)
-    assert bytes_needed(volume, [far], told, slice(0, 60), 2) == bytes_needed(volume, [far], told, slice(0, 1), 1)
+    assert needed(60, far) == needed(1, far) < needed(1)
+
+
+def test_windows_at_once_follow_from_their_size_and_the_precision_alone():
+    whole = place(np.eye(4), (90, 90, 90), (1, 1, 1))
+    load = Load(Preprocessing((1.0, 1.0, 1.0), False), whole, 1, (64, 64, 32), 16, 3, fast=True, elsewhere=False)
+    assert load.batch == 1
+    assert replace(load, fast=False).batch == replace(load, elsewhere=True).batch == 2
+    assert replace(load, window=(64, 128, 1)).batch == 16
 
 
 def test_what_is_too_large_is_refused_before_anything_is_done(tmp_path):
@@ -203,7 +205,7 @@ before = peak_memory(CPU)
 cases = [Case("first", (scan,)), Case("second", (scan,))]
 settings = Settings(memory=memory, probabilities=True)
 failed = predict_files(cases, output, [model], settings, lambda share: None)
-print(json.dumps([failed, [len(strips) for strips, _ in chosen], peak_memory(CPU) - before]))
+print(json.dumps([failed, [len(strips) for strips in chosen], peak_memory(CPU) - before]))
 """
 
 
