@@ -68,7 +68,7 @@ def predict_volume(
         settings: how to predict, and what to tell.
         done: called now and then with the share of the work that is done.
 
-    Warns of a scan much larger than those of the training.
+    Warns of a scan that shows nothing, or much more than those of the training.
 
     Raises:
         DataError: if the volume has not the channels of the training, or takes more memory than it may.
