@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import itertools
+import locale
 
 import nibabel as nib
 import numpy as np
@@ -31,7 +32,7 @@ def as_itk(array, affine):
 def write_series(folder, image, skip=(), series="1.2.826.0.1.3680043.2.1125.1", shuffled=False):
     """A DICOM series as a scanner might export it, whose files need not be named in order."""
     folder.mkdir(parents=True, exist_ok=True)
-    writer = sitk.ImageFileWriter()
+    writer, as_it_was = sitk.ImageFileWriter(), locale.setlocale(locale.LC_ALL)
     writer.KeepOriginalImageUIDOn()
     direction = image.GetDirection()
     turned = [direction[i] for i in (0, 3, 6, 1, 4, 7)]
@@ -57,6 +58,7 @@ def write_series(folder, image, skip=(), series="1.2.826.0.1.3680043.2.1125.1", 
             plane.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"{name:03d}_{series[-1]}.dcm"))
         writer.Execute(plane)
+    locale.setlocale(locale.LC_ALL, as_it_was)  # writing DICOM has set it to C, in which Python reads ASCII only
     return folder
 
 
