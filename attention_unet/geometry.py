@@ -109,12 +109,12 @@ def planes_at_once(numbers: float) -> int:
     return max(int(AT_ONCE / max(numbers, 1)), 1)
 
 
-def on_grid(values: NDArray[Any], placement: Placement, planes: int | None = None) -> Tensor:
+def on_grid(values: NDArray[Any], placement: Placement) -> Tensor:
     """Values (C, I, J, K) of a scan on the network's grid, (C, *grid) float32, made a few planes at a time."""
     oriented = placement.orient(values)
     order = sorted(range(3), key=lambda axis: placement.step[axis], reverse=True)
     of_scan, of_grid = math.prod(placement.scan[1:]) * placement.step[0], math.prod(placement.grid[1:])
-    planes = planes or planes_at_once(len(values) * max(of_scan, of_grid))
+    planes = planes_at_once(len(values) * max(of_scan, of_grid))
     positions = [
         (torch.arange(n, dtype=torch.float64) + start) * step
         for n, start, step in zip(placement.grid, placement.start, placement.step, strict=True)

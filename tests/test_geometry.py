@@ -6,12 +6,18 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
+from attention_unet import geometry
 from attention_unet.geometry import on_grid, on_scan, place
 from tests.conftest import affine_of, oblique_affine
 
 ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
 SPACING = (0.9, 1.3, 2.5)
 OUTSIDE = torch.tensor([7.0, -7.0])
+
+
+@pytest.fixture(autouse=True)
+def few_planes_at_a_time(monkeypatch):
+    monkeypatch.setattr(geometry, "AT_ONCE", 300)  # one plane or two of the scans here
 
 
 def in_parts(values, sizes=(1, 2, 3)):
@@ -46,7 +52,7 @@ def test_exact_in_all_48_orientations(axes, signs):
     original = np.random.RandomState(0).normal(size=(5, 6, 7)).astype(np.float32)
     canonical = nib.as_closest_canonical(nib.Nifti1Image(original, affine))
     placement = place(affine, original.shape, SPACING)
-    on_it = on_grid(np.stack([original, original]), placement, planes=2)
+    on_it = on_grid(np.stack([original, original]), placement)
     np.testing.assert_array_equal(on_it[1], np.asarray(canonical.dataobj))
     np.testing.assert_allclose(affine_of(placement, affine), canonical.affine, atol=1e-6)
     box = placement.cut([(1, 4), (0, 5), (2, 5)])
@@ -65,7 +71,7 @@ def test_linear_between_voxels_as_scipy_does_it(axes, signs, spacing):
     affine = oblique_affine(SPACING, axes=axes, signs=signs)
     values = np.random.RandomState(1).normal(size=(19, 11, 13)).astype(np.float32)
     placement = place(affine, values.shape, spacing)
-    there = on_grid(values[None], placement, planes=3)
+    there = on_grid(values[None], placement)
     own = affine_of(placement, affine)
     np.testing.assert_allclose(np.linalg.norm(own[:3, :3], axis=0), spacing, rtol=1e-6)
     np.testing.assert_allclose(there[0], interpolated(values, affine, positions_mm(placement.grid, own)), atol=1e-5)
