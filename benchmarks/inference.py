@@ -40,7 +40,7 @@ from attention_unet.memory import peak_memory, reuse_freed_memory
 MODEL = "hippocampus"
 OVERLAP = 0.5
 BATCH = 4  # windows at once, of MONAI's
-OWN_BATCH = 2
+OWN_BATCH = 1  # as prediction takes them in bfloat16 on a CPU
 
 
 @dataclass(frozen=True)

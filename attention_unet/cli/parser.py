@@ -14,6 +14,21 @@ from attention_unet.config import Config
 STRICT_YAML = "strict yaml"
 SECTIONS = [field.name for field in dataclasses.fields(Config)]
 BUDGETS = ("minutes", "steps", "epochs")
+WRONG_TYPE = re.compile(
+    r'Parser key "(?P<name>.+?)": '
+    r".*?(?:Subtypes: \[(?P<union>.+)\] E|Expected an? (?P<one>.+?)\. ).* value: (?P<value>.*)"
+)
+WORDS = {  # of types
+    "<class 'NoneType'>": "null",
+    "<class 'float'>": "a number",
+    "<class 'int'>": "a whole number",
+    "<class 'list'>": "a list",
+    "list[float]": "a list of numbers",
+    "list[int]": "a list of whole numbers",
+    "typing.Literal[": "",
+    "]": "",
+    ", ": " or ",
+}
 
 
 def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
@@ -175,8 +190,14 @@ def load_strictly(text: str) -> Any:
 
 
 def explain(error: Exception, subparsers: dict[str, ArgumentParser]) -> str:
-    """The parser's message on one line, with the nearest right name for a wrong one."""
-    text = " ".join(str(error).split())
+    """The parser's message on one line, without its inner words, with the nearest right name for a wrong one."""
+    text = re.sub(r"required: \w+\.", "required: --", " ".join(str(error).split()))
+    if found := WRONG_TYPE.fullmatch(text):
+        expected = found["union"] or found["one"]
+        for type_, words in WORDS.items():
+            expected = expected.replace(type_, words)
+        name = found["name"] if "." in found["name"] else f"--{found['name'].replace('_', '-')}"
+        return f"{name} is {found['value']}: expected {expected}"
     match = re.search(r"option '([\w.]+)'|arguments: --([\w.]+)|[Kk]ey \"?'?([\w.]+)", text)
     wrong = next((group for group in match.groups() if group), "") if match else ""
     known = [action.dest for parser in subparsers.values() for action in parser._actions]

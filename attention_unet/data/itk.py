@@ -4,6 +4,7 @@ SimpleITK counts millimetres to the left and back, we to the right and front.
 """
 
 import re
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_unet.data.nifti import check_affine, check_fits, header_of
+from attention_unet.data.header import check_affine, check_fits, header_of
 from attention_unet.errors import DataError
 
 ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
 DICOM_MAGIC_AT, DICOM_MAGIC = 128, b"DICM"
 POSITION, ORIENTATION = "0020|0032", "0020|0037"
+NRRD, SPACE, LPS = (".nrrd", ".nhdr"), "NRRD_space", "left-posterior-superior"  # to which all known spaces are brought
 DETACHED, VOXELS_IN = (".nhdr", ".mhd"), re.compile(r"(?:ElementDataFile\s*=|data ?file:)(.*)", re.IGNORECASE)
 UNEVEN = 0.02  # of the distance of slices, or in mm if that is more
 
@@ -38,6 +40,11 @@ def read_itk(
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
+        missing = [file for file in _named_in(path) if not file.exists()]
+        if missing:
+            raise DataError(
+                f"{missing[0]}: does not exist: {path.name} says that its voxels are there; copy it as well"
+            )
         files = _slices_of(path) if path.is_dir() else [str(path)]
         reader = sitk.ImageFileReader()
         reader.SetFileName(files[0])
@@ -45,6 +52,8 @@ def read_itk(
         as_stored = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID()).GetSizeOfPixelComponent()
         shape = [*reader.GetSize(), reader.GetNumberOfComponents(), len(files)]
         check_fits(path, [n for n in shape if n > 1], memory, 4 + as_stored)
+        if path.suffix.lower() in NRRD and not (reader.HasMetaDataKey(SPACE) and reader.GetMetaData(SPACE) == LPS):
+            warnings.warn(f"{path}: its header states no orientation in the patient: taken as it lies", stacklevel=3)
         image = sitk.ReadImage(files if path.is_dir() else files[0])
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
@@ -93,11 +102,16 @@ def files_of(path: Path) -> list[Path]:
     """All files that a volume lies in: those of a series, or a header and the file that it says its voxels are in."""
     if path.is_dir():
         return [file for file in sorted(path.iterdir()) if file.is_file()]
-    if path.suffix.lower() not in DETACHED:
-        return [path]
+    return [path, *(file for file in _named_in(path) if file.is_file())]
+
+
+def _named_in(path: Path) -> list[Path]:
+    """The file that a header says its voxels are in; none where they follow it, or it lists or counts several."""
+    if path.suffix.lower() not in DETACHED or not path.is_file():
+        return []
     with path.open(encoding="latin-1") as header:
-        found = [named for line in header if (named := VOXELS_IN.match(line))]
-    return [path, *(file for named in found if (file := path.parent / named[1].strip()).is_file())]
+        found = [named[1].strip() for line in header if (named := VOXELS_IN.match(line))]
+    return [path.parent / name for name in found if not name.startswith(("LOCAL", "LIST")) and "%" not in name]
 
 
 def is_series(folder: Path) -> bool:
@@ -146,8 +160,9 @@ def _slices_of(folder: Path) -> list[str]:
         raise DataError(f"{folder}: holds several images of each slice: expected one volume; export one at a time")
     odd = int(np.abs(np.abs(steps) - usual).argmax())
     if abs(abs(steps[odd]) - usual) > max(UNEVEN * usual, UNEVEN):
+        guess = "one missing" if abs(steps[odd]) > usual else "one there twice"
         raise DataError(
             f"{folder}: slices lie {usual:.2f} mm apart, but {Path(files[odd]).name} and {Path(files[odd + 1]).name} "
-            f"{abs(steps[odd]):.2f} mm: is one missing? Export the series again"
+            f"{abs(steps[odd]):.2f} mm: is {guess}? Export the series again"
         )
     return files

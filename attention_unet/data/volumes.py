@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from attention_unet.atomic import replacing
 from attention_unet.data import itk, nifti
+from attention_unet.data.header import check_affine, header_of
 from attention_unet.data.itk import read_itk, write_itk
 from attention_unet.data.label_table import label_extension
 from attention_unet.data.labels import Labels
-from attention_unet.data.nifti import check_affine, header_of, read_nifti
+from attention_unet.data.nifti import read_nifti
 from attention_unet.errors import DataError
 
 ENDINGS = (*nifti.ENDINGS, *itk.ENDINGS)
@@ -228,7 +229,7 @@ def _without_holes(path: Path, array: NDArray[np.float32]) -> NDArray[np.float32
     count = int(holes.sum())
     if count > 0.01 * array.size:
         raise DataError(
-            f"{path}: {count} of {array.size} voxels are NaN or infinite: expected numbers; export it again"
+            f"{path}: {count} of {array.size} voxels are NaN or infinite, above 1 %: expected numbers; export it again"
         )
     warnings.warn(f"{path}: {count} voxels are NaN or infinite: replaced by the smallest value", stacklevel=3)
     filled: NDArray[np.float32] = array.copy()

@@ -53,6 +53,8 @@ def claim_output(
     if there and not (resume or overwrite):
         raise ConfigError(f"{output}: already holds {len(there)} of these predictions: add --resume or --overwrite")
     earlier = _noted(output)
+    if there and resume:
+        log.info("%d of %d are predicted already: checking that their scans are the same", len(there), len(cases))
     others = [case for case in there if resume and earlier and not _is_of(case, earlier)]
     left = [case for case in cases if case not in there or case in others] if resume else list(cases)
     going = {case.id for case in left}
@@ -65,8 +67,6 @@ def claim_output(
             f"{output}: holds predictions of another model, or by other options, that would stay ({staying[0].name}, "
             f"{len(staying)} in all): name another folder with -o, or {'add --overwrite' if resume else 'remove them'}"
         )
-    if resume and there:
-        log.info("%d of %d are predicted already", len(cases) - len(left), len(cases))
     for case in others:
         log.warning("warning: %s: its scan has changed since it was predicted: predicted again", case.id)
     forget(left, output)

@@ -58,6 +58,9 @@ def find_inputs(source: Path, channels: int) -> list[Case]:
     else:
         raise ConfigError(f"{source}: is no folder and no volume ({', '.join(ENDINGS)}): expected one of these")
     if not files:
+        deeper = next((folder for folder in (*source.glob("*/*"), *source.glob("*/*/*")) if is_series(folder)), None)
+        if deeper:
+            raise ConfigError(f"{source}: holds a DICOM series further down: name the folder above it, {deeper.parent}")
         raise ConfigError(
             f"{source}: holds no volume ({', '.join(ENDINGS)}) and no DICOM series: expected the images to predict"
         )

@@ -40,6 +40,7 @@ def draw_preview(volume: Volume, label_map: Array, labels: Labels) -> Image.Imag
         base = Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
         index = Image.fromarray(labels.index(own)).resize(size, Image.Resampling.NEAREST)
         shown.append(_coloured(np.asarray(base), np.asarray(index), len(labels.names)))
+        _name_sides(shown[-1], "PA" if across == 0 else "RL")
     return _side_by_side(shown, labels)
 
 
@@ -61,6 +62,13 @@ def _coloured(grey: NDArray[np.uint8], index: NDArray[np.uint8], classes: int) -
             opacity[border & (index > 0)] = 1.0
     mixed = grey[..., None] * (1 - opacity[..., None]) + palette[index] * opacity[..., None]
     return Image.fromarray(mixed.astype(np.uint8))
+
+
+def _name_sides(plane: Image.Image, sides: str) -> None:
+    """Write at the edges of a plane what of the patient lies there: left or right, anterior or posterior."""
+    draw, y = ImageDraw.Draw(plane), plane.height // 2
+    for side, x, anchor in zip(sides, (2, plane.width - 3), ("lm", "rm"), strict=True):
+        draw.text((x, y), side, fill="white", anchor=anchor, stroke_width=1, stroke_fill="black")
 
 
 def _side_by_side(planes: list[Image.Image], labels: Labels) -> Image.Image:

@@ -113,6 +113,10 @@ def test_a_series_that_is_no_volume_is_refused(tmp_path):
         DataError, match=r"slices lie 2\.50 mm apart, but 001_1\.dcm and 003_1\.dcm 5\.00 mm: is one mi"
     ):
         read_volume(write_series(tmp_path / "gap", image, skip=(2,)))
+    twice = write_series(tmp_path / "twice", image)
+    (twice / "001_again.dcm").write_bytes((twice / "001_1.dcm").read_bytes())
+    with pytest.raises(DataError, match=r"twice: .* 0\.00 mm: is one there twice\?"):
+        read_volume(twice)
     cut = write_series(tmp_path / "cut", image)
     last = sorted(cut.iterdir())[-1]
     last.write_bytes(last.read_bytes()[:-30])
@@ -149,6 +153,24 @@ def test_channels_and_other_numbers(tmp_path):
     sitk.WriteImage(sitk.GetImageFromArray(ARRAY[0]), str(tmp_path / "flat.mha"))
     with pytest.raises(DataError, match=r"flat\.mha: has 2 axes"):
         read_volume(tmp_path / "flat.mha")
+
+
+@pytest.mark.parametrize(("space", "known"), [("right-anterior-superior", True), ("scanner-xyz", False), (None, False)])
+def test_an_nrrd_that_states_no_orientation_is_warned_of(tmp_path, space, known):
+    head = "NRRD0004\ntype: short\ndimension: 3\nsizes: 7 5 6\nendian: little\nencoding: raw\n"
+    head += f"space: {space}\nspace directions: (1,0,0) (0,1,0) (0,0,1)\n" if space else "spacings: 1 1 1\n"
+    (tmp_path / "a.nrrd").write_bytes(f"{head}\n".encode() + ARRAY.tobytes(order="F"))
+    with contextlib.nullcontext() if known else pytest.warns(UserWarning, match=r"a\.nrrd: its header states no"):
+        np.testing.assert_array_equal(read_volume(tmp_path / "a.nrrd").array[0], ARRAY)
+
+
+@pytest.mark.parametrize("ending", [".mhd", ".nhdr"])
+def test_voxels_that_were_not_copied_with_their_header(tmp_path, ending, capfd):
+    sitk.WriteImage(as_itk(ARRAY, np.eye(4)), str(tmp_path / f"a{ending}"))
+    (tmp_path / "a.raw").unlink()
+    with pytest.raises(DataError, match=rf"a\.raw: does not exist: a\{ending} says that its voxels are there"):
+        read_volume(tmp_path / f"a{ending}")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_what_takes_more_than_it_may_is_refused_unread(tmp_path):

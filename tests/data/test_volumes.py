@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from attention_unet.data import nifti
+from attention_unet.data import header, nifti
 from attention_unet.data.volumes import check_same_grid, read_labels, read_volume, stem, volumes_by_case, write_like
 from attention_unet.errors import DataError
 from tests.conftest import oblique_affine, save_nifti
@@ -33,10 +33,10 @@ def test_channels_of_a_4d_file_come_first(tmp_path):
 def test_read_in_blocks_with_the_scaling_of_the_header(tmp_path, monkeypatch, shape):
     """A block holds two planes here, so that the last of six is full and of a channel alone."""
     monkeypatch.setattr(nifti, "BLOCK", 2 * 4 * 5 * 2)
-    header = nib.Nifti1Header(endianness=">")
-    header.set_data_dtype(">i2")
-    header.set_slope_inter(0.5, 3)
-    image = nib.Nifti1Image(np.random.RandomState(0).randint(-900, 900, size=shape).astype(">i2"), np.eye(4), header)
+    stored = nib.Nifti1Header(endianness=">")
+    stored.set_data_dtype(">i2")
+    stored.set_slope_inter(0.5, 3)
+    image = nib.Nifti1Image(np.random.RandomState(0).randint(-900, 900, size=shape).astype(">i2"), np.eye(4), stored)
     for name in ("a.nii", "a.nii.gz"):
         nib.save(image, tmp_path / name)
         found = read_volume(tmp_path / name).array
@@ -77,7 +77,7 @@ def test_a_header_of_a_volume_that_no_machine_holds(tmp_path):
 
 
 def test_a_volume_larger_than_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(nifti, "machine_memory", lambda: 400)
+    monkeypatch.setattr(header, "machine_memory", lambda: 400)
     message = r"a\.nii: its header says a grid of \(4, 5, 6\), 0\.00 GiB to hold; the limit is 0\.00: crop"
     with pytest.raises(DataError, match=message):
         read_volume(save_nifti(tmp_path / "a.nii", ARRAY))

@@ -137,6 +137,10 @@ def test_inputs(tmp_path):
         find_inputs(tmp_path / "notes.txt", 1)
     with pytest.raises(ConfigError, match="holds no volume"):
         find_inputs(tmp_path, 1)
+    (tmp_path / "patient" / "study" / "T1").mkdir(parents=True)
+    (tmp_path / "patient" / "study" / "T1" / "0.dcm").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(ConfigError, match=r"series further down: name the folder above it, .*/patient/study$"):
+        find_inputs(tmp_path, 1)
     for name in ("p_0000", "p_0001"):
         scan(tmp_path, np.eye(4), f"{name}.nii.gz")
     assert find_inputs(tmp_path, 2) == [Case("p", (tmp_path / "p_0000.nii.gz", tmp_path / "p_0001.nii.gz"))]

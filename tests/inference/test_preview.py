@@ -2,7 +2,7 @@ import itertools
 
 import nibabel as nib
 import numpy as np
-from PIL import ImageColor
+from PIL import Image, ImageColor, ImageDraw
 
 from attention_unet.data.label_table import colour_of
 from attention_unet.data.labels import Labels
@@ -37,6 +37,19 @@ def test_left_is_on_the_right_and_up_is_up():
     np.testing.assert_allclose(axial, ((320 - 40 * mm) / 2 + (40 - 33) * mm, (60 - 12) * mm), atol=1.5 * mm)
     np.testing.assert_allclose(coronal, ((60 - 48) * mm, (60 - 12) * mm), atol=1.5 * mm)
     np.testing.assert_allclose(sagittal, ((60 - 48) * mm, 33 * mm), atol=1.5 * mm)
+
+
+def test_the_sides_of_the_patient_are_named():
+    """Of a volume that shows nothing, the letters alone: the same as on a black card."""
+    volume = as_volume(np.zeros((20, 20, 20), dtype=np.float32), np.eye(4))
+    picture = np.asarray(draw_preview(volume, np.zeros((20, 20, 20), dtype=np.uint8), LABELS))
+    for panel, sides in enumerate(("RL", "RL", "PA")):
+        first = GAP + panel * (GAP + 320)
+        card = Image.new("RGB", (320, 320))
+        for side, x, anchor in zip(sides, (2, 317), ("lm", "rm"), strict=True):
+            ImageDraw.Draw(card).text((x, 160), side, fill="white", anchor=anchor, stroke_width=1, stroke_fill="black")
+        np.testing.assert_array_equal(picture[GAP : GAP + 320, first : first + 320], np.asarray(card))
+    assert picture[GAP : GAP + 320].any()
 
 
 def test_storage_order_changes_nothing():
