@@ -21,8 +21,9 @@ from attention_unet.atomic import replacing
 from attention_unet.data.labels import Labels
 from attention_unet.data.plan import Plan
 from attention_unet.data.preprocessing import Preprocessing
+from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import CPU, Model
-from attention_unet.inference.predict_files import find_inputs, predict_files
+from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.window_predictor import put_channels_last
 from attention_unet.memory import peak_memory, reuse_freed_memory

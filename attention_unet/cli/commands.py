@@ -96,26 +96,19 @@ def _cross_validate(options: Namespace, parser: ArgumentParser, console: Console
 
 def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     from attention_unet.devices import choose_device
+    from attention_unet.inference.inputs import find_inputs
     from attention_unet.inference.model import load_models
     from attention_unet.inference.output_folder import claim_output, describe
-    from attention_unet.inference.predict_files import find_inputs, predict_files
+    from attention_unet.inference.predict_files import predict_files
     from attention_unet.inference.predict_volume import helped
     from attention_unet.inference.settings import Settings
     from attention_unet.memory import reuse_freed_memory
 
-    if not 0 <= options.overlap < 1:
-        raise ConfigError(f"--overlap is {options.overlap}: expected 0 to below 1")
     if options.memory_gb is not None and not 0 < options.memory_gb < math.inf:
         raise ConfigError(f"--memory-gb is {options.memory_gb}: expected more than 0")
-    source, output = Path(options.input), Path(options.output)
-    reuse_freed_memory()
-    device = choose_device(options.device)
-    models = load_models(options.model, device)
-    model = models[0]
-    cases = find_inputs(source, len(model.plan.channels))
-    if options.held_out_of:
-        chosen = _held_out(options.held_out_of, [case.id for case in cases])
-        cases = [case for case in cases if case.id in chosen]
+    if len(options.input) > 1:
+        raise ConfigError(f"--input is given {len(options.input)} times: name one scan, or a folder of them")
+    source, output = Path(options.input[0]), Path(options.output)
     settings = Settings(
         overlap=options.overlap,
         mirrored=options.tta,
@@ -125,8 +118,18 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
         keep_largest=options.keep_largest,
         memory=options.memory_gb and round(options.memory_gb * 2**30),
     )
+    reuse_freed_memory()
+    device = choose_device(options.device)
+    models = load_models(options.model, device)
+    model = models[0]
+    cases = find_inputs(source, len(model.plan.channels))
+    if options.held_out_of:
+        chosen = _held_out(options.held_out_of, [case.id for case in cases])
+        cases = [case for case in cases if case.id in chosen]
     description = describe(model.plan.labels, [m.sha256 for m in models], settings)
-    left = claim_output(output, source, cases, description, resume=options.resume, overwrite=options.overwrite)
+    left = claim_output(
+        output, source, cases, description, settings.extras, resume=options.resume, overwrite=options.overwrite
+    )
     if options.tta and not any(m.plan.mirror_axes for m in models):
         log.warning("warning: --tta changes nothing: the training mirrored along no axis (augmentation.flip_axes)")
     if options.keep_largest:

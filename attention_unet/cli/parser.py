@@ -80,6 +80,7 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         "--input",
         type=str,
         required=True,
+        action="append",
         help="a scan (NIfTI, NRRD, MetaImage, folder of a DICOM series), or a folder of them",
     )
     predict.add_argument("-o", "--output", type=str, required=True, help="folder for the label maps")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -11,17 +12,36 @@ from numpy.typing import NDArray
 from attention_unet.errors import DataError
 from attention_unet.memory import machine_memory
 
+EDGES_MM = (1e-3, 100.0)  # of voxels; what lies beyond is a mistake in a header
+
 
 def check_affine(path: Path, affine: NDArray[np.float64] | None) -> None:
-    """Check that an affine (4 x 4) maps voxels to a volume.
+    """Check that an affine maps voxels to a volume in millimetres.
 
     Raises:
-        DataError: if it does not.
+        DataError: if it does not, or to one of no scanner.
     """
-    if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    whole = affine is not None and affine.shape == (4, 4) and np.isfinite(affine).all()
+    if affine is None or not whole or not np.array_equal(affine[3], (0, 0, 0, 1)):
+        raise DataError(f"{path}: its affine maps no volume (no 4 x 4 finite numbers, the last row 0, 0, 0, 1)")
+    edges = np.linalg.norm(affine[:3, :3], axis=0)
+    if abs(np.linalg.det(affine[:3, :3])) <= 1e-6 * edges.prod():
+        raise DataError(f"{path}: its affine maps no volume (singular): repair the header's sform or qform")
+    if edges.min() < EDGES_MM[0] or edges.max() > EDGES_MM[1]:
+        found = " x ".join(f"{edge:.4g}" for edge in edges)
         raise DataError(
-            f"{path}: its affine maps no volume (not finite or singular): repair the header's sform or qform"
+            f"{path}: its voxels are {found} mm: expected {EDGES_MM[0]:g} to {EDGES_MM[1]:g} mm; repair size and unit"
         )
+
+
+def check_real(path: Path, kind: np.dtype[Any]) -> None:
+    """Check that voxels are real numbers.
+
+    Raises:
+        DataError: if they are not.
+    """
+    if kind.kind not in "biuf":
+        raise DataError(f"{path}: voxels are {kind}: expected real numbers; save a magnitude image")
 
 
 def check_fits(path: Path, shape: Sequence[int], memory: int | None, size: int = 4) -> None:

@@ -21,6 +21,7 @@ POSITION, ORIENTATION = "0020|0032", "0020|0037"
 NRRD, SPACE, LPS = (".nrrd", ".nhdr"), "NRRD_space", "left-posterior-superior"  # to which all known spaces are brought
 DETACHED, VOXELS_IN = (".nhdr", ".mhd"), re.compile(r"(?:ElementDataFile\s*=|data ?file:)(.*)", re.IGNORECASE)
 UNEVEN = 0.02  # of the distance of slices, or in mm if that is more
+SIDEWAYS_MM = 0.1
 
 
 def read_itk(
@@ -56,7 +57,7 @@ def read_itk(
             warnings.warn(f"{path}: its header states no orientation in the patient: taken as it lies", stacklevel=3)
         image = sitk.ReadImage(files if path.is_dir() else files[0])
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = str(error).strip().splitlines()[-1].removeprefix("sitk::ERROR: ")
         raise DataError(f"{path}: cannot be read, or is damaged ({reason}): copy it again") from error
     if image.GetDimension() != 3:
         raise DataError(f"{path}: has {image.GetDimension()} axes {image.GetSize()}: expected a 3-D volume")
@@ -116,10 +117,11 @@ def _named_in(path: Path) -> list[Path]:
 
 def is_series(folder: Path) -> bool:
     """Whether a folder holds DICOM files."""
-    return folder.is_dir() and any(_is_dicom(file) for file in folder.iterdir())
+    return folder.is_dir() and any(is_dicom(file) for file in folder.iterdir())
 
 
-def _is_dicom(file: Path) -> bool:
+def is_dicom(file: Path) -> bool:
+    """Whether a file is of DICOM by its content."""
     if file.name.startswith(".") or file.name == "DICOMDIR" or not file.is_file():
         return False
     with file.open("rb") as content:
@@ -135,32 +137,40 @@ def _slices_of(folder: Path) -> list[str]:
     if len(series) != 1:
         raise DataError(f"{folder}: holds {len(series)} DICOM series: expected one; put each into a folder of its own")
     files = list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
-    left = [file.name for file in sorted(folder.iterdir()) if _is_dicom(file) and str(file) not in files]
+    left = [file.name for file in sorted(folder.iterdir()) if is_dicom(file) and str(file) not in files]
     if left:
         more = f" and {len(left) - 1} more" if left[1:] else ""
         raise DataError(f"{folder}: {left[0]}{more} cannot be read, cut short? Export the series again")
     if len(files) == 1:
         return files  # of many frames, or too thin to go on with, which is told by its shape
-    reader, positions, orientations = sitk.ImageFileReader(), [], []
+    reader, positions_in_order, orientations = sitk.ImageFileReader(), [], []
     for file in files:
         reader.SetFileName(file)
         reader.ReadImageInformation()
         if not (reader.HasMetaDataKey(POSITION) and reader.HasMetaDataKey(ORIENTATION)):
             raise DataError(f"{file}: tells no position of its slice: expected slices of an MR volume")
-        positions.append([float(n) for n in reader.GetMetaData(POSITION).split("\\")])
+        positions_in_order.append([float(n) for n in reader.GetMetaData(POSITION).split("\\")])
         orientations.append(tuple(round(float(n), 4) for n in reader.GetMetaData(ORIENTATION).split("\\")))
     counts = Counter(orientations)
     if len(counts) > 1:
         raise DataError(f"{folder}: its slices have {len(counts)} orientations: expected one; is it a localiser?")
     row, column = np.array(orientations[0][:3]), np.array(orientations[0][3:])
-    along = np.array(positions) @ np.cross(row, column)
+    positions = np.array(positions_in_order)
+    along = positions @ np.cross(row, column)
     steps = np.diff(along)
     usual = float(np.median(np.abs(steps)))
     if usual < 1e-3:
         raise DataError(f"{folder}: holds several images of each slice: expected one volume; export one at a time")
+    off_line = positions - positions[0] - np.outer(along - along[0], np.cross(row, column))
+    sideways_mm = float(np.linalg.norm(off_line, axis=1).max())
+    if sideways_mm > SIDEWAYS_MM:
+        raise DataError(
+            f"{folder}: slices lie up to {sideways_mm:.1f} mm beside those below them, as of a tilted gantry: expected "
+            "one straight upon the other; resample it"
+        )
     odd = int(np.abs(np.abs(steps) - usual).argmax())
     if abs(abs(steps[odd]) - usual) > max(UNEVEN * usual, UNEVEN):
-        guess = "one missing" if abs(steps[odd]) > usual else "one there twice"
+        guess = "one missing" if abs(steps[odd]) > 1.5 * usual else "one there twice" if not steps[odd] else "one moved"
         raise DataError(
             f"{folder}: slices lie {usual:.2f} mm apart, but {Path(files[odd]).name} and {Path(files[odd + 1]).name} "
             f"{abs(steps[odd]):.2f} mm: is {guess}? Export the series again"

@@ -5,6 +5,7 @@ that the header did not announce.
 """
 
 import gzip
+import logging
 import math
 import warnings
 import zlib
@@ -13,12 +14,13 @@ from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
+from nibabel import imageglobals
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from attention_unet.data.header import check_affine, check_fits
+from attention_unet.data.header import check_affine, check_fits, check_real
 from attention_unet.errors import DataError
 
 ENDINGS = (".nii.gz", ".nii")
@@ -28,6 +30,9 @@ NIFTI2_MAGIC = (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")  # the size of its hea
 HEADER = nib.Nifti1Header.sizeof_hdr
 BLOCK = 2**23  # bytes read at once
 LARGEST_OFFSET = 2**26  # bytes of header and extensions
+MM = {1: 1000.0, 3: 0.001}  # in a metre and a micrometre, by their codes; all else is taken for millimetres
+
+imageglobals.logger.setLevel(logging.CRITICAL)  # what it would say of a file is said below, with the file's name
 
 
 def read_nifti(
@@ -56,20 +61,34 @@ def read_nifti(
         ) from error
 
 
+def voxels_of(
+    path: Path, image: nib.Nifti1Image, memory: int | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
+    """Voxels (C, I, J, K), affine in millimetres and header of an image.
+
+    Args:
+        path: what to call it.
+        image: as nibabel gives it.
+        memory: bytes that its voxels may take, those of the machine if None.
+
+    Raises:
+        DataError: if it is too large, of another number of axes, not of real numbers, or without a usable geometry.
+    """
+    check_fits(path, image.shape, memory)
+    check_real(path, image.get_data_dtype())
+    affine = _checked_affine(path, image)
+    return _voxels(path, image), affine, image.header
+
+
 def _read(
     path: Path, stream: BinaryIO, memory: int | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
     image = _open(path, stream)
-    check_fits(path, image.shape, memory)
-    kind = image.get_data_dtype()
-    if kind.fields is not None or np.issubdtype(kind, np.complexfloating):
-        raise DataError(f"{path}: voxels are {kind}: expected real numbers; save a magnitude image")
-    affine = _checked_affine(path, image)
-    array = _voxels(path, image)
+    array, affine, header = voxels_of(path, image, memory)
     while stream.read(BLOCK):  # to its end, where the checksum is
         if stream.tell() > 2 * _announced(image) + BLOCK:
             raise DataError(f"{path}: goes on after the {array.size} voxels of its header: copy it again")
-    return array, affine, image.header
+    return array, affine, header
 
 
 def _open(path: Path, stream: BinaryIO) -> nib.Nifti1Image:
@@ -131,15 +150,17 @@ def _voxels(path: Path, image: nib.Nifti1Image) -> NDArray[np.float32]:
 
 
 def _checked_affine(path: Path, image: nib.Nifti1Image) -> NDArray[np.float64]:
-    check_affine(path, image.affine)
+    affine: NDArray[np.float64] = np.array(image.affine, dtype=np.float64)
+    affine[:3] *= MM.get(int(image.header["xyzt_units"]) % 8, 1.0)
+    check_affine(path, affine)
     sform, sform_code = image.get_sform(coded=True)
     try:
         qform, qform_code = image.get_qform(coded=True)
     except ValueError:  # a quaternion that is none; without an sform the file would not have been opened
-        warnings.warn(f"{path}: its qform is no rotation: the sform is used", stacklevel=5)
-        return np.asarray(image.affine, dtype=np.float64)
+        warnings.warn(f"{path}: its qform is no rotation: the sform is used", stacklevel=6)
+        return affine
     if sform_code == 0 and qform_code == 0:
-        warnings.warn(f"{path}: its header states no orientation (both codes 0): taken as it lies", stacklevel=5)
+        warnings.warn(f"{path}: its header states no orientation (both codes 0): taken as it lies", stacklevel=6)
     elif sform is not None and qform is not None and not np.allclose(sform, qform, atol=1e-2):
-        warnings.warn(f"{path}: its sform and qform disagree: the sform is used", stacklevel=5)
-    return np.asarray(image.affine, dtype=np.float64)
+        warnings.warn(f"{path}: its sform and qform disagree: the sform is used", stacklevel=6)
+    return affine

@@ -2,6 +2,7 @@
 
 import itertools
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from attention_unet.atomic import replacing
 from attention_unet.data import itk, nifti
-from attention_unet.data.header import check_affine, header_of
+from attention_unet.data.header import check_affine, check_real, header_of
 from attention_unet.data.itk import read_itk, write_itk
 from attention_unet.data.label_table import label_extension
 from attention_unet.data.labels import Labels
@@ -159,12 +160,29 @@ def as_volume(array: NDArray[Any], affine: NDArray[np.float64]) -> Volume:
         DataError: if the array has other axes, too many voxels that are no numbers, or the affine maps no volume.
     """
     name = Path("the array")
-    if array.ndim not in (3, 4):
+    check_real(name, array.dtype)
+    if array.ndim not in (3, 4) or not array.size:
         raise DataError(f"{name}: has {array.ndim} axes {array.shape}: expected (I, J, K), or (C, I, J, K) of channels")
     affine = np.asarray(affine, dtype=np.float64)
     check_affine(name, affine)
     values = np.asarray(array if array.ndim == 4 else array[None], dtype=np.float32)
     return Volume(name, _without_holes(name, values), affine, header_of(affine, values.shape[1:]))
+
+
+def of_image(image: nib.Nifti1Image) -> Volume:
+    """A volume of an image that nibabel holds, or has opened.
+
+    Raises:
+        DataError: as for a file, and if it is NIfTI-2.
+    """
+    path = Path(image.get_filename() or "the image")
+    if isinstance(image, nib.Nifti2Image):
+        raise DataError(f"{path}: is NIfTI-2: expected NIfTI-1; convert it")
+    try:
+        array, affine, header = nifti.voxels_of(path, image)
+    except (EOFError, zlib.error, OSError) as error:
+        raise DataError(f"{path}: is damaged or cut short ({error}): copy it again") from error
+    return Volume(path, _without_holes(path, array), affine, header)
 
 
 def image_like(array: NDArray[np.generic], pattern: Volume) -> nib.Nifti1Image:

@@ -21,7 +21,8 @@ from torch import Tensor
 from attention_unet.atomic import replacing, write_text
 from attention_unet.data.plan import Plan
 from attention_unet.data.predictions import how_predicted
-from attention_unet.data.volumes import as_volume, label_image, read_volume
+from attention_unet.data.volumes import as_volume, label_image, of_image, read_volume
+from attention_unet.devices import choose_device
 from attention_unet.errors import ModelError
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
@@ -78,6 +79,7 @@ class Model:
 
         Raises:
             DataError: if the scan cannot be used, saying why.
+            ConfigError: if the overlap is out of its range.
             TypeError: if it is none of these.
             ValueError: if of spacing and affine not one is given for an array, or any for a file or image.
         """
@@ -85,14 +87,12 @@ class Model:
             raise TypeError(f"scan is of type {type(scan).__name__}: expected a path, a nibabel image or a numpy array")
         if (spacing_mm is not None) + (affine is not None) != isinstance(scan, np.ndarray):
             raise ValueError("expected spacing_mm or affine with an array, and neither with a file, which has its own")
-        if spacing_mm is not None and (len(spacing_mm) != 3 or not min(spacing_mm) > 0):
+        if spacing_mm is not None and (np.shape(spacing_mm) != (3,) or not min(spacing_mm) > 0):
             raise ValueError(f"spacing_mm is {spacing_mm}: expected three numbers above 0, one an axis")
         if isinstance(scan, np.ndarray):
-            volume = as_volume(scan, np.diag([*(spacing_mm or ()), 1.0]) if affine is None else affine)
+            volume = as_volume(scan, np.diag([*spacing_mm, 1.0]) if spacing_mm is not None else np.asarray(affine))
         elif isinstance(scan, nib.Nifti1Image):
-            array = np.asanyarray(scan.dataobj)
-            volume = as_volume(np.moveaxis(array, -1, 0) if array.ndim == 4 else array, scan.affine)
-            volume = replace(volume, header=scan.header)
+            volume = of_image(scan)
         else:
             volume = read_volume(Path(scan))
         settings = Settings(overlap=overlap, mirrored=mirrored)
@@ -158,17 +158,19 @@ def finished_folds(folder: Path) -> list[Path]:
     return finished
 
 
-def load_model(path: str | Path, device: torch.device = CPU) -> Model:
+def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
     """Read a model.
 
     Args:
         path: a run folder, a ``.safetensors`` file that a training wrote, or the name of a model of this package.
-        device: to load it to.
+        device: to load it to; by name "auto", "cpu", "cuda" or "mps".
 
     Raises:
         ModelError: if it is missing, damaged, or of another format.
+        ConfigError: if there is no such device.
     """
     file = find_model(path)
+    device = choose_device(device) if isinstance(device, str) else device
     try:
         with safe_open(file, framework="pt") as content:
             description = json.loads((content.metadata() or {})["description"])

@@ -11,7 +11,7 @@ from attention_unet.atomic import write_text
 from attention_unet.data.cases import Case
 from attention_unet.data.itk import files_of
 from attention_unet.data.labels import Labels
-from attention_unet.data.predictions import ATTENTION, DESCRIPTION, PROBABILITIES, UNCERTAINTY, all_paths
+from attention_unet.data.predictions import DESCRIPTION, all_paths
 from attention_unet.data.volumes import list_volumes, stem
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference.model import versions
@@ -23,7 +23,14 @@ DECISIVE = ("models_sha256", "overlap", "mirrored", "keep_largest")  # what a pr
 
 
 def claim_output(
-    output: Path, source: Path, cases: Sequence[Case], description: Mapping[str, Any], *, resume: bool, overwrite: bool
+    output: Path,
+    source: Path,
+    cases: Sequence[Case],
+    description: Mapping[str, Any],
+    extras: Sequence[str],
+    *,
+    resume: bool,
+    overwrite: bool,
 ) -> list[Case]:
     """Check the output folder before any work is done, clear it of what will be predicted again, say whose it is.
 
@@ -32,7 +39,8 @@ def claim_output(
         source: file or folder of the images.
         cases: to predict.
         description: of the predictions, from ``describe``.
-        resume: keep what is there.
+        extras: what else is asked for, by name.
+        resume: keep what is there, if it is whole and of the same scan.
         overwrite: predict it again.
 
     Returns:
@@ -53,31 +61,39 @@ def claim_output(
     if there and not (resume or overwrite):
         raise ConfigError(f"{output}: already holds {len(there)} of these predictions: add --resume or --overwrite")
     earlier = _noted(output)
-    if there and resume:
+    if there and resume and earlier:
         log.info("%d of %d are predicted already: checking that their scans are the same", len(there), len(cases))
-    others = [case for case in there if resume and earlier and not _is_of(case, earlier)]
-    left = [case for case in cases if case not in there or case in others] if resume else list(cases)
+    if there and resume and not earlier:
+        raise ConfigError(f"{output}: holds {there[0].id}, but no {DESCRIPTION} that tells of it: add --overwrite")
+    again = {case.id: why for case in there if resume and (why := _why_again(case, output, earlier, extras))}
+    left = [case for case in cases if case not in there or case.id in again] if resume else list(cases)
     going = {case.id for case in left}
     staying = [file for file in files if stem(file) not in going]
-    lacking = [extra for extra in description["extras"] if extra not in earlier.get("extras", [])]
-    if there and resume and lacking:
-        raise ConfigError(f"{output}: its predictions were made without {', '.join(lacking)}: add --overwrite")
-    if staying and (earlier or (there and resume)) and any(earlier.get(key) != description[key] for key in DECISIVE):
+    kept = files if resume and there else staying
+    if kept and earlier and any(earlier.get(key) != description[key] for key in DECISIVE):
         raise ConfigError(
-            f"{output}: holds predictions of another model, or by other options, that would stay ({staying[0].name}, "
-            f"{len(staying)} in all): name another folder with -o, or {'add --overwrite' if resume else 'remove them'}"
+            f"{output}: holds predictions of another model, or by other options, that would stay ({kept[0].name}, "
+            f"{len(kept)} in all): name another folder with -o, or {'add --overwrite' if resume else 'remove them'}"
         )
-    for case in others:
-        log.warning("warning: %s: its scan has changed since it was predicted: predicted again", case.id)
+    for name, why in again.items():
+        log.warning("warning: %s: %s: predicted again", name, why)
     forget(left, output)
     note(output, description)
     return left
 
 
-def _is_of(case: Case, earlier: Mapping[str, Any]) -> bool:
-    """Whether a prediction was made of the scan that a case has now, as far as is noted."""
-    noted = earlier["cases"].get(case.id, {}).get("sha256")
-    return noted is None or noted == hashes_of(case)
+def _why_again(case: Case, output: Path, earlier: Mapping[str, Any], extras: Sequence[str]) -> str:
+    """Why the prediction of a case that is there cannot stay; nothing if it can."""
+    noted = earlier["cases"].get(case.id)
+    if noted is None:
+        return f"{DESCRIPTION} tells nothing of it"
+    lacking = [extra for extra in extras if extra not in noted.get("extras", [])]
+    if lacking:
+        return f"was predicted without {', '.join(lacking)}"
+    gone = [name for name in noted.get("files", []) if not (output / name).exists()]
+    if gone:
+        return f"{gone[0]} is not there any more"
+    return "" if noted.get("sha256") == hashes_of(case) else "its scan has changed since it was predicted"
 
 
 def hashes_of(case: Case) -> dict[str, str]:
@@ -107,9 +123,8 @@ def forget(cases: Sequence[Case], output: Path) -> None:
                 raise DataError(
                     f"{output}: cannot be written to ({error.strerror}): name another folder with -o"
                 ) from error
-    known = _noted(output)
-    if known:
-        going = [case.id for case in cases]
+    known, going = _noted(output), [case.id for case in cases]
+    if any(case in going for case in known.get("cases", {})):
         staying = {case: facts for case, facts in known["cases"].items() if case not in going}
         write_text(output / DESCRIPTION, json.dumps({**known, "cases": staying}, indent=2) + "\n")
 
@@ -138,6 +153,5 @@ def describe(labels: Labels, models_sha256: Sequence[str], settings: Settings) -
         "overlap": settings.overlap,
         "mirrored": settings.mirrored,
         "keep_largest": settings.keep_largest,
-        "extras": [name for name in (ATTENTION, PROBABILITIES, UNCERTAINTY) if getattr(settings, name)],
         "versions": versions(),
     }

@@ -3,7 +3,9 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,11 +15,11 @@ import numpy as np
 import torch
 
 from attention_unet.atomic import replacing, write_text
-from attention_unet.data.cases import Case, group_channels
-from attention_unet.data.itk import is_series
+from attention_unet.data.cases import Case
 from attention_unet.data.label_table import describe_label_map
 from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import (
+    all_paths,
     attention_path,
     prediction_path,
     preview_path,
@@ -26,8 +28,8 @@ from attention_unet.data.predictions import (
     uncertainty_path,
 )
 from attention_unet.data.preprocessing import read_channels
-from attention_unet.data.volumes import ENDINGS, Volume, is_volume, list_volumes, own_ending, write_like
-from attention_unet.errors import ConfigError, UserError
+from attention_unet.data.volumes import Volume, own_ending, write_like
+from attention_unet.errors import DataError, UserError
 from attention_unet.inference.model import CPU, Model
 from attention_unet.inference.output_folder import forget, hashes_of, note
 from attention_unet.inference.predict_volume import Prediction, predict_volume
@@ -37,34 +39,8 @@ from attention_unet.memory import free_memory, peak_memory
 
 log = logging.getLogger(__name__)
 
-NOTED_EVERY = 10  # seconds
+NOTED_EVERY = 1  # seconds; what is not noted is done again where a call was killed
 QUICKLY = 1  # of zlib's levels; its usual one takes longer than the prediction of a small scan
-
-
-def find_inputs(source: Path, channels: int) -> list[Case]:
-    """Cases of a file, of the folder of a DICOM series, or of a folder of these; files of single channels are grouped
-    by their suffixes.
-
-    Raises:
-        ConfigError: if there is no volume.
-    """
-    if not source.exists():
-        raise ConfigError(f"{source}: does not exist: check the path")
-    if is_volume(source):
-        files = [source]
-    elif source.is_dir():
-        files = [*list_volumes(source), *(folder for folder in sorted(source.iterdir()) if is_series(folder))]
-        files = [source] if not files and is_series(source) else files
-    else:
-        raise ConfigError(f"{source}: is no folder and no volume ({', '.join(ENDINGS)}): expected one of these")
-    if not files:
-        deeper = next((folder for folder in (*source.glob("*/*"), *source.glob("*/*/*")) if is_series(folder)), None)
-        if deeper:
-            raise ConfigError(f"{source}: holds a DICOM series further down: name the folder above it, {deeper.parent}")
-        raise ConfigError(
-            f"{source}: holds no volume ({', '.join(ENDINGS)}) and no DICOM series: expected the images to predict"
-        )
-    return [Case(name, paths) for name, paths in sorted(group_channels(files, channels).items())]
 
 
 def predict_files(
@@ -94,25 +70,68 @@ def predict_files(
     device, noted_at = models[0].device, time.monotonic()
     try:
         for number, case in enumerate(cases):
-            began = time.monotonic()
-            try:
-                ending = own_ending(case.images[0]) if own_format else ".nii.gz"
-                used = _predict_case(case, output, models, settings, partial(_add, done, number), ending)
-                seconds = round(time.monotonic() - began, 2)
-                facts[case.id] = {"sha256": hashes_of(case), "seconds": seconds, "device": str(used)}
-            except Exception as error:  # whatever it is, the other cases can still be done
-                known = isinstance(error, UserError)
-                failed[case.id] = str(error) if known else f"{case.images[0]}: {type(error).__name__}: {error}"
-                log.debug("%s", case.id, exc_info=True)
-                forget([case], output)
+            ending = own_ending(case.images[0]) if own_format else ".nii.gz"
+            found = _attempt(case, output, models, settings, partial(_add, done, number), ending)
+            if isinstance(found, str):
+                failed[case.id] = found
+                with _warned_of():
+                    forget([case], output)
+            else:
+                facts[case.id] = found
             if time.monotonic() - noted_at > NOTED_EVERY:
-                note(output, {"cases": facts})
+                with _warned_of():
+                    note(output, {"cases": facts})
                 noted_at = time.monotonic()
             done(number + 1)
     finally:
-        told = {"device": str(device), "peak_memory_bytes": peak_memory(device), "failed": failed}
-        note(output, {**told, "cases": facts})
+        with _warned_of():
+            told = {"device": str(device), "peak_memory_bytes": peak_memory(device), "failed": failed}
+            note(output, {**told, "cases": facts})
     return failed
+
+
+def _attempt(
+    case: Case,
+    output: Path,
+    models: Sequence[Model],
+    settings: Settings,
+    done: Callable[[float], None],
+    ending: str,
+) -> dict[str, Any] | str:
+    """Predict a case, and tell what it warns of.
+
+    Returns:
+        What to note of it, or why it failed. The error itself is let go: it holds what was being written, and with it
+        its place on a disk that may be full.
+    """
+    began = time.monotonic()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found: dict[str, Any] | str
+        try:
+            found = {"device": str(_predict_case(case, output, models, settings, done, ending))}
+        except Exception as error:  # whatever it is, the other cases can still be done
+            known = isinstance(error, UserError)
+            found = str(error) if known else f"{case.images[0]}: {type(error).__name__}: {error}"
+            log.debug("%s", case.id, exc_info=True)
+    told = [str(one.message) for one in caught if one.category is UserWarning]
+    for text in told:
+        log.warning("warning: %s", text)
+    if isinstance(found, str):
+        return found
+    files = [path.relative_to(output).as_posix() for path in all_paths(output, case.id) if path.exists()]
+    seconds = round(time.monotonic() - began, 2)
+    known_by = {"sha256": hashes_of(case), "files": files, "extras": settings.extras}
+    return {**known_by, **found, "seconds": seconds, "warnings": told}
+
+
+@contextmanager
+def _warned_of() -> Iterator[None]:
+    """Let the disk be full: other cases may be smaller."""
+    try:
+        yield
+    except DataError as error:
+        log.warning("warning: %s", error)
 
 
 def _predict_case(

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from attention_unet.inference.model import Model
 
 WRITING, FINDING_PIECES = 4, 10  # bytes a voxel that are held for it
-MUCH_LARGER = 2.0  # times the largest case of the training, along an axis: it shows what the training never did
+# Times the largest case of the training, or of that and a window the smaller, along an axis.
+MUCH_LARGER, MUCH_SMALLER = 2.0, 0.25
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def predict_volume(
         settings: how to predict, and what to tell.
         done: called now and then with the share of the work that is done.
 
-    Warns of a scan that shows nothing, or much more than those of the training.
+    Warns of a scan that shows nothing, or much more or less than those of the training.
 
     Raises:
         DataError: if the volume has not the channels of the training, or takes more memory than it may.
@@ -187,11 +188,17 @@ def _precision(model: "Model", settings: Settings) -> torch.dtype:
 
 
 def _warn_of_size(volume: Volume, extent_mm: NDArray[np.float64], plan: Plan) -> None:
-    """Warn of a scan that shows much more than those trained on, as a whole head is for a model of cut-out parts."""
-    if (extent_mm > MUCH_LARGER * np.array(plan.largest_mm)).any():
-        found, known = (" x ".join(f"{edge:.0f}" for edge in edges) for edges in (extent_mm, plan.largest_mm))
-        warnings.warn(
-            f"{volume.path}: is about {found} mm, left-right by back-front by down-up; the model was trained on scans "
-            f"of up to about {known} mm and may label what it does not know: crop the scan to what it knows",
-            stacklevel=3,
-        )
+    """Warn of a scan that shows much more than those trained on, as a whole head is for a model of cut-out parts, or
+    much less, as a single slice.
+    """
+    largest_mm, window_mm = np.array(plan.largest_mm), np.array(plan.patch) * plan.preprocessing.spacing_mm
+    if (extent_mm > MUCH_LARGER * largest_mm).any():
+        text = "the model was trained on scans of up to about {} mm and may label what it does not know: crop the scan"
+    elif (extent_mm < MUCH_SMALLER * np.minimum(largest_mm, window_mm)).any():
+        text = "the model was trained on scans of up to about {} mm and may not know what shows so little"
+    else:
+        return
+    found, known = (" x ".join(f"{edge:.0f}" for edge in edges) for edges in (extent_mm, largest_mm))
+    warnings.warn(
+        f"{volume.path}: is about {found} mm, left-right by back-front by down-up; {text.format(known)}", stacklevel=3
+    )

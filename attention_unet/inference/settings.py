@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
+from attention_unet.data.predictions import ATTENTION, PROBABILITIES, UNCERTAINTY
+from attention_unet.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -29,3 +32,17 @@ class Settings:
     uncertainty: bool = False
     keep_largest: bool = False
     memory: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check what could not end well.
+
+        Raises:
+            ConfigError: if the overlap is out of its range.
+        """
+        if not 0 <= self.overlap < 1:
+            raise ConfigError(f"overlap is {self.overlap}: expected 0 to below 1")
+
+    @property
+    def extras(self) -> list[str]:
+        """Names of what to tell beside the label map."""
+        return [name for name in (ATTENTION, PROBABILITIES, UNCERTAINTY) if getattr(self, name)]

@@ -122,7 +122,7 @@ def choose_strips(volume: Volume, loads: Sequence[Load], told: Told, memory: int
             return strips
     raise DataError(
         f"{volume.path}: a scan of {volume.grid} takes {_gib(needed)} GiB even strip by strip; the limit is "
-        f"{memory / 2**30:.2f} (--memory-gb): crop or resample it, leave out probabilities and maps, or raise the limit"
+        f"{memory / 2**30:.2f} (--memory-gb): crop or resample it, ask for no maps, or raise the limit"
     )
 
 

@@ -29,8 +29,10 @@ def as_itk(array, affine):
     return image
 
 
-def write_series(folder, image, skip=(), series="1.2.826.0.1.3680043.2.1125.1", shuffled=False):
-    """A DICOM series as a scanner might export it, whose files need not be named in order."""
+def write_series(folder, image, skip=(), series="1.2.826.0.1.3680043.2.1125.1", shuffled=False, moved=None, tilt=0.0):
+    """A DICOM series as a scanner might export it, whose files need not be named in order; a slice may be moved by a
+    fifth of its distance, and each lie some voxels beside the one below.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     writer, as_it_was = sitk.ImageFileWriter(), locale.setlocale(locale.LC_ALL)
     writer.KeepOriginalImageUIDOn()
@@ -43,7 +45,7 @@ def write_series(folder, image, skip=(), series="1.2.826.0.1.3680043.2.1125.1", 
         if k in skip:
             continue
         plane = image[:, :, k]
-        position = image.TransformIndexToPhysicalPoint((0, 0, k))
+        position = image.TransformContinuousIndexToPhysicalPoint((k * tilt, 0, k + 0.2 * (k == moved)))
         for tag, value in {
             "0008|0008": "DERIVED\\SECONDARY",
             "0008|0060": "MR",
@@ -117,6 +119,12 @@ def test_a_series_that_is_no_volume_is_refused(tmp_path):
     (twice / "001_again.dcm").write_bytes((twice / "001_1.dcm").read_bytes())
     with pytest.raises(DataError, match=r"twice: .* 0\.00 mm: is one there twice\?"):
         read_volume(twice)
+    moved = write_series(tmp_path / "moved", image, moved=2)
+    with pytest.raises(DataError, match=r"moved: .* 3\.00 mm: is one moved\?"):
+        read_volume(moved)
+    tilted = write_series(tmp_path / "tilted", image, tilt=0.2)
+    with pytest.raises(DataError, match=r"tilted: slices lie up to 0\.9 mm beside those below them, as of a tilted"):
+        read_volume(tilted)
     cut = write_series(tmp_path / "cut", image)
     last = sorted(cut.iterdir())[-1]
     last.write_bytes(last.read_bytes()[:-30])

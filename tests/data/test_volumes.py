@@ -57,6 +57,30 @@ def claiming(grid):
     return header.binaryblock + bytes(4)
 
 
+@pytest.mark.parametrize(("unit", "mm"), [("meter", 1000), ("micron", 0.001), ("mm", 1), ("unknown", 1)])
+def test_sizes_in_other_units_are_millimetres(tmp_path, unit, mm):
+    """As SimpleITK reads them; the mask keeps the header of its scan."""
+    affine = oblique_affine()
+    scaled = affine.copy()
+    scaled[:3] /= mm
+    image = nib.Nifti1Image(ARRAY, scaled)
+    image.header.set_xyzt_units(unit)
+    nib.save(image, tmp_path / "a.nii.gz")
+    volume = read_volume(tmp_path / "a.nii.gz")
+    np.testing.assert_allclose(volume.affine, affine, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(sitk.ReadImage(tmp_path / "a.nii.gz").GetSpacing(), volume.spacing_mm, rtol=1e-5)
+    write_like(tmp_path / "mask.nii.gz", ARRAY.astype(np.uint8), volume)
+    mask = nib.load(tmp_path / "mask.nii.gz")
+    np.testing.assert_array_equal(mask.affine, nib.load(tmp_path / "a.nii.gz").affine)
+    assert mask.header.get_xyzt_units()[0] == unit
+
+
+def test_voxels_of_no_scanner(tmp_path):
+    save_nifti(tmp_path / "a.nii.gz", ARRAY, np.diag([1.0, 1.0, 250.0, 1.0]))
+    with pytest.raises(DataError, match=r"a\.nii\.gz: its voxels are 1 x 1 x 250 mm: expected 0\.001 to 100 mm"):
+        read_volume(tmp_path / "a.nii.gz")
+
+
 def test_a_header_of_a_volume_that_no_machine_holds(tmp_path):
     """Is refused before anything is allocated, also where the file could unpack to it."""
     (tmp_path / "a.nii").write_bytes(claiming((30000, 30000, 30000)) + bytes(1000))

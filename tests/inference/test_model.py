@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from attention_unet.errors import DataError, ModelError
+from attention_unet.errors import ConfigError, DataError, ModelError
 from attention_unet.inference import model as model_module
 from attention_unet.inference.model import find_model, load_model, load_models, save_model
 from attention_unet.inference.predict_volume import predict_volume
@@ -112,5 +112,40 @@ def test_a_model_predicts_files_and_arrays_alike(tmp_path):
             model.predict(volume.array, **wrong)
     with pytest.raises(DataError, match=r"the array: has 2 axes \(9, 13\)"):
         model.predict(volume.array[0, 0], affine=affine)
-    with pytest.raises(DataError, match="the array: its affine maps no volume"):
-        model.predict(volume.array, affine=np.zeros((4, 4)))
+    for wrong in (np.zeros((4, 4)), np.eye(3), np.diag([1, 1, 0, 1]), np.diag([1.0, 1, 1, 2])):
+        with pytest.raises(DataError, match="the array: its affine maps no volume"):
+            model.predict(volume.array, affine=wrong)
+    with pytest.raises(DataError, match=r"the array: its voxels are 1 x 1 x 1000 mm: expected 0\.001 to 100 mm"):
+        model.predict(volume.array, spacing_mm=np.array([1, 1, 1000]))
+    for odd in (volume.array + 1j, volume.array.astype(str), np.zeros((3, 3, 3), dtype=[("r", "u1")])):
+        with pytest.raises(DataError, match=r"the array: voxels are .*: expected real numbers"):
+            model.predict(odd, affine=affine)
+    with pytest.raises(DataError, match=r"the array: has 3 axes \(3, 0, 3\)"):
+        model.predict(np.zeros((3, 0, 3)), affine=affine)
+    for overlap in (1.0, 1.5, -3):
+        with pytest.raises(ConfigError, match=r"overlap is .*: expected 0 to below 1"):
+            model.predict(volume.path, overlap=overlap)
+
+
+def test_an_image_is_taken_as_its_file_would_be(tmp_path):
+    volume, _ = scan(tmp_path, oblique_affine())
+    model, image = model_of(), nib.load(volume.path)
+    image.header.set_sform(image.affine, code=1)
+    image.header.set_qform(oblique_affine(degrees=30), code=1)
+    with pytest.warns(UserWarning, match="its sform and qform disagree: the sform is used"):
+        model.predict(image)
+    with pytest.raises(DataError, match="is NIfTI-2: expected NIfTI-1"):
+        model.predict(nib.Nifti2Image(volume.array[0], np.eye(4)))
+    with pytest.raises(DataError, match="voxels are complex64: expected real numbers"):
+        model.predict(nib.Nifti1Image(volume.array[0].astype(np.complex64), np.eye(4)))
+    whole = volume.path.read_bytes()
+    volume.path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"scan\.nii\.gz: is damaged or cut short"):
+        model.predict(nib.load(volume.path))
+
+
+def test_a_device_by_name(tmp_path):
+    saved_model(tmp_path)
+    assert load_model(tmp_path, "cpu").device == CPU
+    with pytest.raises(ConfigError, match="the device tpu is not there"):
+        load_model(tmp_path, "tpu")

@@ -1,18 +1,21 @@
+import json
+
 import numpy as np
 import pytest
 
 from attention_unet.errors import ConfigError, DataError
-from attention_unet.inference.output_folder import claim_output, describe
-from attention_unet.inference.predict_files import find_inputs, predict_files
+from attention_unet.inference.inputs import find_inputs
+from attention_unet.inference.output_folder import claim_output, describe, hashes_of, note
+from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
 from tests.inference.build import model_of, scan
 
 
-def claim(folder, cases, output=None, model=None, resume=False, overwrite=False, overlap=0.5):
+def claim(folder, cases, output=None, model=None, resume=False, overwrite=False, overlap=0.5, extras=()):
     where = output or folder.parent / "out"
     model = model or model_of()
     description = describe(model.plan.labels, [model.sha256], Settings(overlap=overlap))
-    return claim_output(where, folder, cases, description, resume=resume, overwrite=overwrite)
+    return claim_output(where, folder, cases, description, extras, resume=resume, overwrite=overwrite)
 
 
 def test_output_folder_is_claimed_before_any_work(tmp_path):
@@ -23,6 +26,7 @@ def test_output_folder_is_claimed_before_any_work(tmp_path):
         claim(folder, cases, output=folder)
     assert claim(folder, cases) == cases
     (tmp_path / "out" / "a.nii.gz").write_bytes(b"")
+    note(tmp_path / "out", {"cases": {"a": {"sha256": hashes_of(cases[0])}}})
     with pytest.raises(ConfigError, match="already holds 1 of these predictions: add --resume or --overwrite"):
         claim(folder, cases)
     assert claim(folder, cases, resume=True) == cases[1:]
@@ -56,3 +60,39 @@ def test_a_scan_that_has_changed_is_predicted_again(tmp_path, caplog):
         "warning: b: its scan has changed since it was predicted: predicted again"
     ]
     assert [path.name for path in output.glob("*.nii.gz")] == ["a.nii.gz"]
+
+
+def test_only_what_is_whole_and_noted_stays(tmp_path, caplog):
+    for name in ("a", "b"):
+        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
+    folder, cases, output = tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"
+
+    def predict(left, **options):
+        assert predict_files(left, output, [model_of()], Settings(**options), lambda share: None) == {}
+
+    def again(**options):
+        caplog.clear()
+        left = claim(folder, cases, resume=True, **options)
+        told = [r.getMessage().removeprefix("warning: ") for r in caplog.records if r.levelname == "WARNING"]
+        return [case.id for case in left], told
+
+    predict(claim(folder, cases))
+    predict(claim(folder, cases[:1], overwrite=True), probabilities=True)
+    assert again(extras=["probabilities"]) == (["b"], ["b: was predicted without probabilities: predicted again"])
+    predict(cases[1:], probabilities=True)
+    assert again(extras=["probabilities"]) == again() == ([], [])
+    for gone in ("preview/b.png", "b_labels.json", "probabilities/b.nii.gz"):
+        (output / gone).unlink()
+        assert again() == (["b"], [f"b: {gone} is not there any more: predicted again"])
+        predict(cases[1:], probabilities=True)
+    facts = json.loads((output / "run.json").read_text())
+    del facts["cases"]["a"]  # as if it had been killed before it noted the case
+    (output / "run.json").write_text(json.dumps(facts))
+    assert again() == (["a"], ["a: run.json tells nothing of it: predicted again"])
+    predict(cases[:1])
+    with pytest.raises(ConfigError, match="holds predictions of another model"):
+        claim(folder, cases, model=model_of(sha256="1" * 64), resume=True, extras=["uncertainty"])
+    (output / "run.json").unlink()
+    with pytest.raises(ConfigError, match=r"holds a, but no run\.json that tells of it: add --overwrite"):
+        claim(folder, cases, resume=True)
+    assert (output / "a.nii.gz").exists()

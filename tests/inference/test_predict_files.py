@@ -1,6 +1,7 @@
 """Prediction of files: each result whole or not at all, on its scan to the bit."""
 
 import json
+import weakref
 from dataclasses import replace
 
 import nibabel as nib
@@ -8,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from attention_unet.data.cases import Case
-from attention_unet.errors import ConfigError, DataError
+from attention_unet.errors import DataError
 from attention_unet.inference import predict_files as predict_module
+from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.output_folder import claim_output, describe
-from attention_unet.inference.predict_files import find_inputs, predict_files
+from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
-from tests.conftest import oblique_affine
+from tests.conftest import oblique_affine, save_nifti
 from tests.inference.build import CPU, Threshold, model_of, scan
 
 
@@ -41,7 +42,9 @@ def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
         (tmp_path / "out" / name).write_bytes(b"of an earlier call")
     cases, model = find_inputs(tmp_path / "in", 1), model_of()
     description = describe(model.plan.labels, [model.sha256], Settings(attention=True))
-    cases = claim_output(tmp_path / "out", tmp_path / "in", cases, description, resume=False, overwrite=True)
+    cases = claim_output(
+        tmp_path / "out", tmp_path / "in", cases, description, ["attention"], resume=False, overwrite=True
+    )
     failed = predict(cases, tmp_path / "out", attention=True)
     assert list(failed) == ["b"]
     assert "b.nii.gz: is damaged or cut short" in failed["b"]
@@ -129,18 +132,63 @@ def test_nothing_is_left_of_a_case_that_cannot_be_written(tmp_path, monkeypatch)
     ]
 
 
-def test_inputs(tmp_path):
-    with pytest.raises(ConfigError, match="nothing: does not exist"):
-        find_inputs(tmp_path / "nothing", 1)
-    (tmp_path / "notes.txt").write_text("no scan")
-    with pytest.raises(ConfigError, match="is no folder and no volume"):
-        find_inputs(tmp_path / "notes.txt", 1)
-    with pytest.raises(ConfigError, match="holds no volume"):
-        find_inputs(tmp_path, 1)
-    (tmp_path / "patient" / "study" / "T1").mkdir(parents=True)
-    (tmp_path / "patient" / "study" / "T1" / "0.dcm").write_bytes(bytes(128) + b"DICM")
-    with pytest.raises(ConfigError, match=r"series further down: name the folder above it, .*/patient/study$"):
-        find_inputs(tmp_path, 1)
-    for name in ("p_0000", "p_0001"):
-        scan(tmp_path, np.eye(4), f"{name}.nii.gz")
-    assert find_inputs(tmp_path, 2) == [Case("p", (tmp_path / "p_0000.nii.gz", tmp_path / "p_0001.nii.gz"))]
+def test_warnings_are_told_and_noted(tmp_path, caplog):
+    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
+    save_nifti(tmp_path / "in" / "b.nii.gz", np.full((9, 9, 9), 7.0, dtype=np.float32), np.eye(4))
+    assert predict(find_inputs(tmp_path / "in", 1), tmp_path / "out") == {}
+    text = f"{tmp_path / 'in' / 'b.nii.gz'}: shows nothing, all voxels are alike"
+    assert caplog.messages == [f"warning: {text}"]
+    cases = json.loads((tmp_path / "out" / "run.json").read_text())["cases"]
+    assert [cases[case]["warnings"] for case in "ab"] == [[], [text]]
+
+
+def test_a_full_disk_ends_no_other_case(tmp_path, monkeypatch, caplog):
+    """While a case is written nothing more can be, not even what there is to note."""
+
+    def full(path, array, volume, labels=None):
+        if path.name == "a.nii.gz":
+            room.append(False)
+        if not all(room):
+            raise DataError(f"{path}: writing failed (No space left on device)")
+        return original(path, array, volume, labels)
+
+    def noted(output, facts):
+        if not all(room):
+            room.clear()  # somebody deletes a file
+            raise DataError(f"{output}/run.json: writing failed (No space left on device)")
+        return original_note(output, facts)
+
+    room, original, original_note = [], predict_module.write_like, predict_module.note
+    monkeypatch.setattr(predict_module, "write_like", full)
+    monkeypatch.setattr(predict_module, "note", noted)
+    monkeypatch.setattr(predict_module, "NOTED_EVERY", 0)
+    for name in ("a", "b"):
+        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
+    failed = predict(find_inputs(tmp_path / "in", 1), tmp_path / "out")
+    assert list(failed) == ["a"]
+    assert caplog.messages == [f"warning: {tmp_path}/out/run.json: writing failed (No space left on device)"]
+    facts = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert (list(facts["cases"]), list(facts["failed"])) == (["b"], ["a"])
+
+
+def test_an_error_does_not_hold_what_was_being_written(tmp_path, monkeypatch):
+    """Or the place of a partial file on a full disk would not be free again."""
+
+    class Held:
+        pass
+
+    def fail(*arguments):
+        held = Held()
+        held_weakly.append(weakref.ref(held))
+        raise DataError("no space")
+
+    def look(cases, output):
+        assert held_weakly[0]() is None
+        looked.append(True)
+
+    held_weakly, looked = [], []
+    monkeypatch.setattr(predict_module, "write_prediction", fail)
+    monkeypatch.setattr(predict_module, "forget", look)
+    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
+    assert predict(find_inputs(tmp_path / "in", 1), tmp_path / "out") == {"a": "no space"}
+    assert looked

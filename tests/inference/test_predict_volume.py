@@ -123,9 +123,16 @@ def test_uncertainty_is_the_entropy_and_the_part_of_it_in_which_models_differ(tm
 
 @pytest.mark.parametrize(
     ("grid", "spacing", "found"),
-    [((70, 60, 70), 1.0, []), ((30, 90, 30), 1.0, ["30 x 90 x 30"]), ((30, 20, 20), 3.0, ["88 x 58 x 58"])],
+    [
+        ((70, 60, 70), 1.0, []),
+        ((30, 90, 30), 1.0, ["30 x 90 x 30"]),
+        ((30, 20, 20), 3.0, ["88 x 58 x 58"]),
+        ((30, 8, 30), 1.0, []),
+        ((30, 30, 1), 1.0, ["30 x 30 x 1"]),
+        ((40, 40, 40), 0.15, ["7 x 7 x 7"]),
+    ],
 )
-def test_a_scan_of_much_more_than_was_trained_on_is_warned_of(tmp_path, recwarn, grid, spacing, found):
+def test_a_scan_of_much_more_or_less_than_was_trained_on_is_warned_of(tmp_path, recwarn, grid, spacing, found):
     volume, _ = scan(tmp_path, np.diag([-spacing, -spacing, spacing, 1.0]), grid=grid)
     predicted(Threshold(), plan_of((32, 32, 32)), volume)
     told = [str(warning.message) for warning in recwarn]

@@ -10,8 +10,9 @@ from nibabel.orientations import apply_orientation, ornt_transform
 from scipy.spatial.transform import Rotation
 
 from attention_unet.data.predictions import prediction_path
+from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import CPU, Model
-from attention_unet.inference.predict_files import find_inputs, predict_files
+from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
 from attention_unet.network import AttentionUNet
 from tests.inference.build import plan_of

@@ -16,8 +16,9 @@ from attention_unet.data.patches import PatchDataset, ShareOfNumbers, load_patch
 from attention_unet.data.plan import make_plan
 from attention_unet.data.predictions import attention_path
 from attention_unet.devices import make_fabric, this_machine
+from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
-from attention_unet.inference.predict_files import find_inputs, predict_files
+from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
 from attention_unet.network import AttentionUNet
 from attention_unet.training.learner import Learner
