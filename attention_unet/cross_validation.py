@@ -23,7 +23,7 @@ from attention_unet.data.splits import Split, read_split, split_cases
 from attention_unet.devices import choose_device, devices_and_nodes, precision_of, this_machine
 from attention_unet.errors import ConfigError
 from attention_unet.evaluation.evaluate import evaluate_folder
-from attention_unet.evaluation.summary import Row, from_csv, print_table
+from attention_unet.evaluation.summary import FOREGROUND, Row, from_csv, print_table
 from attention_unet.inference.model import load_model
 from attention_unet.inference.output_folder import describe, forget, note
 from attention_unet.inference.predict_files import predict_files
@@ -166,7 +166,7 @@ def tabulate_folds(rows: Sequence[Row], folds: Mapping[int, Sequence[str]]) -> T
     for name, cases in columns.items():
         table.add_column(f"{name} ({len(cases)})", justify="right")
     means: dict[str, list[float]] = {name: [] for name in columns}
-    for label in dict.fromkeys(row.class_name for row in rows):
+    for label in dict.fromkeys(row.class_name for row in rows if row.class_name != FOREGROUND):
         cells = []
         for name, cases in columns.items():
             of_all = [row.metrics.dice for row in rows if row.class_name == label and row.case in cases]

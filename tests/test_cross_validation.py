@@ -12,10 +12,10 @@ from rich.console import Console
 from attention_unet import cross_validation
 from attention_unet.cli import main
 from attention_unet.errors import ModelError
-from attention_unet.evaluation.metrics import CaseMetrics
 from attention_unet.evaluation.summary import Row
 from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference.model import load_models
+from tests.evaluation.build import metrics
 
 SMALL = shlex.split("""
     --data.folds 4 --data.patch [24,24,12] --data.spacing_mm [3,3,4] --network.base_channels 4 --network.max_levels 3
@@ -56,7 +56,7 @@ def test_folds_and_classes_are_printed(folder, cohort, capsys):
 
 
 def scored(dice):
-    return [Row(case, name, CaseMetrics(value, nan, nan, nan, 1, 1)) for (case, name), value in dice.items()]
+    return [Row(case, name, metrics(dice=value)) for (case, name), value in dice.items()]
 
 
 def test_a_fold_scored_by_itself(capsys):

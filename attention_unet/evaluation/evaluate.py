@@ -2,10 +2,12 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from attention_unet.atomic import write_text
@@ -14,8 +16,8 @@ from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import DESCRIPTION
 from attention_unet.data.volumes import check_same_grid, read_labels, volumes_by_case
 from attention_unet.errors import DataError
-from attention_unet.evaluation.metrics import compare_masks
-from attention_unet.evaluation.summary import Row, summarise, to_csv, to_json
+from attention_unet.evaluation.metrics import box_of, compare_masks
+from attention_unet.evaluation.summary import FOREGROUND, Row, summarise, to_csv, to_json
 
 
 def find_labels(predictions: Path, references: Path, cases: Sequence[str]) -> Labels:
@@ -46,11 +48,35 @@ def score_case(
     spacing_mm: tuple[float, float, float],
     tolerance_mm: float,
 ) -> list[Row]:
-    """Metrics of every class of one case, from label maps (I, J, K) of the same grid."""
+    """Metrics of every class of one case, from label maps (I, J, K) of the same grid; of several classes also those of
+    all together, as one.
+    """
+    box = box_of((prediction != 0) | (reference != 0))
+    prediction, reference = (np.ascontiguousarray(label_map[box]) for label_map in (prediction, reference))
+    groups = {name: np.array(group) for name, group in labels.integers.items()}
+    if len(groups) > 1:
+        groups[FOREGROUND] = np.unique(np.concatenate([*groups.values()]))
     return [
         Row(case, name, compare_masks(np.isin(prediction, group), np.isin(reference, group), spacing_mm, tolerance_mm))
-        for name, group in labels.integers.items()
+        for name, group in groups.items()
     ]
+
+
+def _score_files(case: str, prediction: Path | None, reference: Path, labels: Labels, tolerance_mm: float) -> list[Row]:
+    """Score a label map; one that is not there as an empty one.
+
+    Raises:
+        DataError: if one cannot be read, or they lie on different grids.
+    """
+    true = read_labels(reference)
+    if prediction is None:
+        return score_case(case, np.zeros_like(true.array[0]), true.array[0], labels, true.spacing_mm, tolerance_mm)
+    predicted = read_labels(prediction)
+    check_same_grid(predicted, true)
+    unknown = labels.unknown(predicted.array[0])
+    if unknown:
+        warnings.warn(f"{prediction}: holds the labels {unknown[:5]}, which no class has", stacklevel=2)
+    return score_case(case, predicted.array[0], true.array[0], labels, true.spacing_mm, tolerance_mm)
 
 
 def evaluate_folder(
@@ -62,7 +88,7 @@ def evaluate_folder(
     tolerance_mm: float,
     done: Callable[[], None],
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Score every reference; write ``metrics.csv`` and ``summary.json``.
+    """Score every reference, as many at once as there are cores; write ``metrics.csv`` and ``summary.json``.
 
     A reference without prediction is scored as an empty prediction and named in the summary. A case that cannot be
     compared enters nothing and is named there with its reason.
@@ -80,25 +106,22 @@ def evaluate_folder(
     """
     found = volumes_by_case(predictions)
     rows: list[Row] = []
-    missing: list[str] = []
     failed: dict[str, str] = {}
-    for case, path in references.items():
-        try:
-            reference = read_labels(path)
-            if case in found:
-                prediction = read_labels(found[case])
-                check_same_grid(prediction, reference)
-                predicted = prediction.array[0]
-                unknown = labels.unknown(predicted)
-                if unknown:
-                    warnings.warn(f"{found[case]}: holds the labels {unknown[:5]}, which no class has", stacklevel=2)
-            else:
-                missing.append(case)
-                predicted = np.zeros_like(reference.array[0])
-            rows += score_case(case, predicted, reference.array[0], labels, reference.spacing_mm, tolerance_mm)
-        except DataError as error:
-            failed[case] = str(error)
-        done()
+    pool = ThreadPoolExecutor(torch.get_num_threads())  # what takes long leaves the interpreter to others
+    try:
+        scored = {
+            case: pool.submit(_score_files, case, found.get(case), path, labels, tolerance_mm)
+            for case, path in references.items()
+        }
+        for case, result in scored.items():
+            try:
+                rows += result.result()
+            except DataError as error:
+                failed[case] = str(error)
+            done()
+    finally:
+        pool.shutdown(cancel_futures=True)
+    missing = [case for case in references if case not in found and case not in failed]
     settings = {"tolerance_mm": tolerance_mm, "undefined": "both masks empty, or a distance to an empty mask"}
     summary = summarise(rows, missing, failed, settings)
     write_text(output / "metrics.csv", to_csv(rows))

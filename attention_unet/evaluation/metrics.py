@@ -1,19 +1,18 @@
-"""Overlap and surface metrics of one class of one case: pure arrays, distances in mm.
+"""Metrics of one class of one case: pure arrays, distances in mm.
 
-A surface is made of the voxels of a mask that touch its outside by a face; beyond the array is outside. Distances run
-between centres of surface voxels.
-
-Empty masks: where both masks are empty, nothing is defined and every metric but the volumes is NaN. Where one is empty,
-Dice and normalised surface Dice are 0 and distances are infinite. Whoever averages must count these and say so.
+Empty masks: where both masks are empty, nothing but the volumes is defined, and NaN. Where one is empty, overlaps and
+the normalised surface Dice are 0 and distances are infinite; of sensitivity, precision and volume error, what would be
+divided by the size of the empty mask is not defined. Whoever averages must count these and say so.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-Mask = NDArray[np.bool_]
+from attention_unet.evaluation.surface import Mask, surface_distances
+
+NAN, INF = float("nan"), float("inf")
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,10 @@ class CaseMetrics:
         nsd: normalised surface Dice, 0 to 1: share of both surfaces within the tolerance of the other.
         volume_ml: of the prediction.
         reference_volume_ml: of the reference.
+        iou: 0 to 1, intersection over union.
+        sensitivity: 0 to 1, share of the reference that is predicted.
+        precision: 0 to 1, share of the prediction that is right.
+        volume_error: volume of the prediction less that of the reference, as a share of the latter.
     """
 
     dice: float
@@ -35,9 +38,13 @@ class CaseMetrics:
     nsd: float
     volume_ml: float
     reference_volume_ml: float
+    iou: float
+    sensitivity: float
+    precision: float
+    volume_error: float
 
 
-METRICS = ("dice", "hd95_mm", "assd_mm", "nsd", "volume_ml", "reference_volume_ml")
+METRICS = tuple(field.name for field in fields(CaseMetrics))
 
 
 def compare_masks(
@@ -51,53 +58,53 @@ def compare_masks(
         spacing_mm: size of a voxel along each axis.
         tolerance_mm: for the normalised surface Dice.
     """
+    box = box_of(prediction | reference)
+    prediction, reference = prediction[box], reference[box]
+    size, true_size, overlap = (int(np.count_nonzero(m)) for m in (prediction, reference, prediction & reference))
+    hd95_mm, assd_mm, nsd = _of_distances(*surface_distances(prediction, reference, spacing_mm), tolerance_mm)
     voxel_ml = float(np.prod(spacing_mm)) / 1000
-    volumes = (float(prediction.sum()) * voxel_ml, float(reference.sum()) * voxel_ml)
-    to_reference, to_prediction = surface_distances(prediction, reference, spacing_mm)
-    if len(to_reference) == 0 and len(to_prediction) == 0:
-        nan = float("nan")
-        return CaseMetrics(nan, nan, nan, nan, *volumes)
-    if len(to_reference) == 0 or len(to_prediction) == 0:
-        return CaseMetrics(0.0, float("inf"), float("inf"), 0.0, *volumes)
-    both = np.concatenate([to_reference, to_prediction])
     return CaseMetrics(
-        dice=dice(prediction, reference),
-        hd95_mm=float(max(np.percentile(to_reference, 95), np.percentile(to_prediction, 95))),
-        assd_mm=float(both.mean()),
-        nsd=float((both <= tolerance_mm).mean()),
-        volume_ml=volumes[0],
-        reference_volume_ml=volumes[1],
+        dice=_share(2 * overlap, size + true_size),
+        hd95_mm=hd95_mm,
+        assd_mm=assd_mm,
+        nsd=nsd,
+        volume_ml=size * voxel_ml,
+        reference_volume_ml=true_size * voxel_ml,
+        iou=_share(overlap, size + true_size - overlap),
+        sensitivity=_share(overlap, true_size),
+        precision=_share(overlap, size),
+        volume_error=_share(size - true_size, true_size),
     )
 
 
 def dice(prediction: Mask, reference: Mask) -> float:
     """Dice coefficient of two masks; NaN if both are empty."""
-    size = int(prediction.sum()) + int(reference.sum())
-    return 2 * int((prediction & reference).sum()) / size if size else float("nan")
+    return _share(
+        2 * np.count_nonzero(prediction & reference), np.count_nonzero(prediction) + np.count_nonzero(reference)
+    )
 
 
-def surface_distances(
-    prediction: Mask, reference: Mask, spacing_mm: tuple[float, float, float]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Distances in mm from each surface voxel of the prediction to the reference's surface, and the other way round.
-
-    Both are empty arrays if both masks are empty; if one is empty, so is its array, and the other holds infinities.
-    """
-    boxes = ndimage.find_objects((prediction | reference).astype(np.uint8))
-    if not boxes:
-        return np.empty(0), np.empty(0)
-    box = boxes[0]
-    ours, theirs = _surface(prediction[box]), _surface(reference[box])
-    return _distances(ours, theirs, spacing_mm), _distances(theirs, ours, spacing_mm)
+def box_of(mask: Mask) -> tuple[slice, ...]:
+    """The smallest box of a mask (I, J, K) that holds all of it; nothing where there is nothing."""
+    box = []
+    for axis in range(mask.ndim):
+        found = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        box.append(slice(found[0], found[-1] + 1) if len(found) else slice(0, 0))
+    return tuple(box)
 
 
-def _surface(mask: Mask) -> Mask:
-    surface: Mask = mask & ~ndimage.binary_erosion(mask)
-    return surface
+def _of_distances(
+    to_reference: NDArray[np.float64], to_prediction: NDArray[np.float64], tolerance_mm: float
+) -> tuple[float, float, float]:
+    """HD95, mean distance and normalised surface Dice."""
+    both = np.concatenate([to_reference, to_prediction])
+    if len(both) == 0:
+        return NAN, NAN, NAN
+    if len(to_reference) == 0 or len(to_prediction) == 0:
+        return INF, INF, 0.0
+    hd95_mm = max(float(np.percentile(distances, 95)) for distances in (to_reference, to_prediction))
+    return hd95_mm, float(both.mean()), float((both <= tolerance_mm).mean())
 
 
-def _distances(start: Mask, end: Mask, spacing_mm: tuple[float, float, float]) -> NDArray[np.float64]:
-    if not end.any():
-        return np.full(int(start.sum()), np.inf)
-    distance = ndimage.distance_transform_edt(~end, sampling=spacing_mm)
-    return np.asarray(distance[start], dtype=np.float64)
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else NAN

@@ -1,7 +1,5 @@
 """The picture of an evaluation: its worst, middle and best cases."""
 
-import csv
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from attention_unet.data.predictions import attention_path
 from attention_unet.data.volumes import list_volumes, read_labels, read_volume, volumes_by_case
 from attention_unet.errors import DataError
 from attention_unet.evaluation.picture import Scene, save_mosaic
+from attention_unet.evaluation.summary import from_csv, mean_dice
 
 
 def draw_showcase(predictions: Path, references: Path, images: Path, evaluation: Path, labels: Labels) -> Path:
@@ -23,9 +22,9 @@ def draw_showcase(predictions: Path, references: Path, images: Path, evaluation:
     Raises:
         DataError: if the image of a case is not there.
     """
-    dice = _mean_dice(evaluation / "metrics.csv")
+    dice = mean_dice(from_csv(evaluation / "metrics.csv"))
     predicted, referenced = volumes_by_case(predictions), volumes_by_case(references)
-    ranked = sorted((case for case in dice if case in predicted), key=lambda case: (dice[case], case))
+    ranked = [case for case in dice if case in predicted]
     if not ranked:
         raise DataError(f"{predictions}: holds no prediction of these cases: nothing to draw")
     chosen = dict.fromkeys([ranked[0], ranked[len(ranked) // 2], ranked[-1]])
@@ -48,16 +47,6 @@ def draw_showcase(predictions: Path, references: Path, images: Path, evaluation:
     path = evaluation / "picture.png"
     save_mosaic(path, scenes, labels.names)
     return path
-
-
-def _mean_dice(table: Path) -> dict[str, float]:
-    """Mean Dice over the classes of each case for which it is defined."""
-    values: dict[str, list[float]] = defaultdict(list)
-    with table.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if row["dice"] != "nan":
-                values[row["case"]].append(float(row["dice"]))
-    return {case: sum(group) / len(group) for case, group in values.items()}
 
 
 def _finest_attention(predictions: Path, case: str) -> tuple[int, NDArray[np.float32]] | None:

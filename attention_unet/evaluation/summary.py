@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from rich.table import Table
 from attention_unet.evaluation.metrics import METRICS, CaseMetrics
 
 RESAMPLES = 2000
+FOREGROUND = "(foreground)"  # all classes as one, in the place of a class
+WORST = 5  # cases that are named
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,10 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 
 def from_csv(file: Path) -> list[Row]:
-    """The rows of a ``metrics.csv``."""
+    """The rows of a ``metrics.csv``; metrics that an older one lacks are NaN."""
     with file.open(encoding="utf-8", newline="") as opened:
         return [
-            Row(row["case"], row["class"], CaseMetrics(**{name: float(row[name]) for name in METRICS}))
+            Row(row["case"], row["class"], CaseMetrics(**{name: float(row.get(name, "nan")) for name in METRICS}))
             for row in csv.DictReader(opened)
         ]
 
@@ -62,29 +65,42 @@ def summarise(
         settings: whatever the metrics depend on.
 
     Returns:
-        Plain values: {"classes": {NAME: {METRIC: statistics}}, "foreground_mean": {METRIC: mean or None}, "n_cases",
+        Plain values: {"classes": {NAME: {METRIC: statistics}}, "foreground_mean": {METRIC: mean or None},
+        "foreground": statistics of all classes as one or None, "worst_cases": {CASE: mean Dice}, "n_cases",
         "missing_predictions", "failed", "settings"}.
     """
-    names = list(dict.fromkeys(row.class_name for row in rows))
-    classes = {
+    of_each = {
         name: {
             metric: _statistics([getattr(row.metrics, metric) for row in rows if row.class_name == name])
             for metric in METRICS
         }
-        for name in names
+        for name in dict.fromkeys(row.class_name for row in rows)
     }
-    means = {metric: [classes[name][metric]["mean"] for name in names] for metric in METRICS}
+    classes = {name: of for name, of in of_each.items() if name != FOREGROUND}
+    means = {metric: [of[metric]["mean"] for of in classes.values()] for metric in METRICS}
     return {
         "classes": classes,
         "foreground_mean": {
             metric: sum(defined) / len(defined) if (defined := [v for v in values if v is not None]) else None
             for metric, values in means.items()
         },
+        "foreground": of_each.get(FOREGROUND),
+        "worst_cases": dict(list(mean_dice(rows).items())[:WORST]),
         "n_cases": len({row.case for row in rows}),
         "missing_predictions": list(missing),
         "failed": dict(failed),
         "settings": dict(settings),
     }
+
+
+def mean_dice(rows: Sequence[Row]) -> dict[str, float]:
+    """Mean Dice of each case over the classes for which it is defined, the worst first."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if row.class_name != FOREGROUND and not math.isnan(row.metrics.dice):
+            values[row.case].append(row.metrics.dice)
+    means = {case: sum(of) / len(of) for case, of in values.items()}
+    return dict(sorted(means.items(), key=lambda item: (item[1], item[0])))
 
 
 def to_json(summary: Mapping[str, Any]) -> str:
@@ -93,28 +109,22 @@ def to_json(summary: Mapping[str, Any]) -> str:
 
 
 def tabulate(summary: Mapping[str, Any]) -> Table:
-    """The summary as a row a class and one for their mean; mean and standard deviation over cases."""
+    """The summary as a row a class, one for their mean and one for all as one, with standard deviations over cases."""
     title = f"{summary['n_cases']} cases, mean ± standard deviation"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("class", overflow="fold", min_width=10)
     for heading in ("Dice", "95% interval", "HD95 mm", "NSD", "ml (true)"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, of in summary["classes"].items():
-        interval = of["dice"]["ci95"]
-        table.add_row(
-            name,
-            _spread(of["dice"], 4, 3),
-            "-" if interval is None else f"{interval[0]:.3f}-{interval[1]:.3f}",
-            _spread(of["hd95_mm"], 2, 2),
-            "-" if of["nsd"]["mean"] is None else f"{of['nsd']['mean']:.3f}",
-            f"{of['volume_ml']['mean']:.2f} ({of['reference_volume_ml']['mean']:.2f})",
-        )
+        table.add_row(name, *_cells(of))
     mean = summary["foreground_mean"]
     figures = [
         "-" if mean[m] is None else f"{mean[m]:.{digits}f}" for m, digits in (("dice", 4), ("hd95_mm", 2), ("nsd", 3))
     ]
     table.add_section()
     table.add_row("mean of classes", figures[0], "", *figures[1:], "")
+    if summary["foreground"]:
+        table.add_row("all as one", *_cells(summary["foreground"]))
     return table
 
 
@@ -126,9 +136,24 @@ def print_table(summary: Mapping[str, Any], console: Console) -> None:
         if undefined:
             counts = ", ".join(f"{metric} in {n}" for metric, n in undefined.items())
             console.print(f"{name}: not defined and in no mean: {counts} cases", markup=False, highlight=False)
+    if summary["worst_cases"]:
+        named = ", ".join(f"{case} {value:.3f}" for case, value in summary["worst_cases"].items())
+        console.print(f"worst cases, mean Dice: {named}", markup=False, highlight=False)
     if summary["missing_predictions"]:
         names = ", ".join(summary["missing_predictions"])
         console.print(f"without prediction, scored as empty: {names}", markup=False, highlight=False)
+
+
+def _cells(of: Mapping[str, Any]) -> list[str]:
+    """What the table shows of a class."""
+    interval = of["dice"]["ci95"]
+    return [
+        _spread(of["dice"], 4, 3),
+        "-" if interval is None else f"{interval[0]:.3f}-{interval[1]:.3f}",
+        _spread(of["hd95_mm"], 2, 2),
+        "-" if of["nsd"]["mean"] is None else f"{of['nsd']['mean']:.3f}",
+        f"{of['volume_ml']['mean']:.2f} ({of['reference_volume_ml']['mean']:.2f})",
+    ]
 
 
 def _spread(statistics: Mapping[str, Any], digits: int, digits_of_spread: int) -> str:

@@ -1,6 +1,6 @@
 import csv
 import json
-from math import inf, nan
+from math import inf
 
 import numpy as np
 import pytest
@@ -12,8 +12,9 @@ from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluate import evaluate_folder, find_labels
 from attention_unet.evaluation.metrics import CaseMetrics
 from attention_unet.evaluation.showcase import draw_showcase
-from attention_unet.evaluation.summary import Row, from_csv, print_table, summarise, to_csv
+from attention_unet.evaluation.summary import FOREGROUND, Row, from_csv, print_table, summarise, to_csv
 from tests.conftest import oblique_affine, save_nifti
+from tests.evaluation.build import metrics
 
 LABELS = Labels({"a": (1,), "b": (2, 3)}, (1, 2))
 AFFINE = oblique_affine()
@@ -43,10 +44,13 @@ def test_table_and_summary(tmp_path):
     summary, failed = evaluate(tmp_path, ["x", "y"])
     assert failed == {}
     rows = rows_of(tmp_path)
-    assert [(row["case"], row["class"]) for row in rows] == [("x", "a"), ("x", "b"), ("y", "a"), ("y", "b")]
+    names = ["a", "b", FOREGROUND]
+    assert [(row["case"], row["class"]) for row in rows] == [(case, name) for case in "xy" for name in names]
     assert float(rows[0]["dice"]) == 1
-    assert float(rows[2]["dice"]) == pytest.approx(0.75)
-    assert float(rows[2]["hd95_mm"]) == pytest.approx(0.9, abs=1e-5)
+    assert float(rows[3]["dice"]) == pytest.approx(0.75)
+    assert float(rows[3]["hd95_mm"]) == pytest.approx(0.9, abs=1e-5)
+    assert summary["foreground"]["dice"]["mean"] == pytest.approx((1 + (137 - 36) / 137) / 2)
+    assert list(summary["worst_cases"]) == ["y", "x"]
     assert summary["classes"]["a"]["dice"]["mean"] == pytest.approx(0.875)
     assert summary["foreground_mean"]["dice"] == pytest.approx(
         np.mean([summary["classes"][name]["dice"]["mean"] for name in "ab"])
@@ -63,7 +67,7 @@ def test_a_missing_prediction_scores_zero_and_is_named(tmp_path):
     assert summary["missing_predictions"] == ["y"]
     assert summary["classes"]["a"]["dice"]["mean"] == pytest.approx(0.5)
     assert summary["classes"]["a"]["hd95_mm"]["n_undefined"] == 1
-    assert rows_of(tmp_path)[2]["hd95_mm"] == "inf"
+    assert rows_of(tmp_path)[3]["hd95_mm"] == "inf"
 
 
 def test_a_prediction_on_another_grid_fails_alone(tmp_path):
@@ -107,10 +111,10 @@ def test_where_classes_are_named(tmp_path):
 
 def test_undefined_values_are_counted_and_never_averaged():
     rows = [
-        Row("x", "a", CaseMetrics(0.8, 1.0, 0.5, 0.9, 1, 1)),
-        Row("y", "a", CaseMetrics(nan, nan, nan, nan, 0, 0)),
-        Row("z", "a", CaseMetrics(0.0, inf, inf, 0.0, 1, 0)),
-        Row("x", "b", CaseMetrics(nan, nan, nan, nan, 0, 0)),
+        Row("x", "a", metrics(dice=0.8, hd95_mm=1.0, volume_ml=1, reference_volume_ml=1)),
+        Row("y", "a", metrics(volume_ml=0, reference_volume_ml=0)),
+        Row("z", "a", metrics(dice=0.0, hd95_mm=inf, volume_ml=1, reference_volume_ml=0)),
+        Row("x", "b", metrics(volume_ml=0, reference_volume_ml=0)),
     ]
     summary = summarise(rows, [], {}, {})
     assert summary["classes"]["a"]["dice"]["mean"] == pytest.approx(0.4)
@@ -125,14 +129,14 @@ def test_undefined_values_are_counted_and_never_averaged():
 
 
 def test_the_table_of_cases_is_read_as_it_was_written(tmp_path):
-    rows = [Row("x", "a", CaseMetrics(0.8, 1.5, 0.5, 0.9, 1, 2)), Row('y, "b"', "c", CaseMetrics(0, inf, inf, 0, 0, 3))]
+    rows = [Row("x", "a", CaseMetrics(*range(10))), Row('y, "b"', "c", CaseMetrics(*[inf] * 10))]
     (tmp_path / "metrics.csv").write_text(to_csv(rows))
     assert from_csv(tmp_path / "metrics.csv") == rows
 
 
 def test_interval_covers_the_mean_of_known_draws():
     random = np.random.RandomState(0)
-    rows = [Row(str(i), "a", CaseMetrics(v, 0, 0, 0, 0, 0)) for i, v in enumerate(random.normal(0.8, 0.05, 100))]
+    rows = [Row(str(i), "a", metrics(dice=v)) for i, v in enumerate(random.normal(0.8, 0.05, 100))]
     low, high = summarise(rows, [], {}, {})["classes"]["a"]["dice"]["ci95"]
     assert low < 0.8 < high
     assert high - low == pytest.approx(2 * 1.96 * 0.05 / 10, rel=0.25)

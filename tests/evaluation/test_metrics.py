@@ -1,11 +1,23 @@
+import itertools
 import math
+from dataclasses import asdict
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.metrics import compute_hausdorff_distance, compute_surface_dice
+from monai.metrics import (
+    compute_average_surface_distance,
+    compute_dice,
+    compute_hausdorff_distance,
+    compute_iou,
+    compute_surface_dice,
+    get_confusion_matrix,
+)
+from scipy import ndimage
 
-from attention_unet.evaluation.metrics import compare_masks, dice, surface_distances
+from attention_unet.evaluation.metrics import compare_masks, dice
+from attention_unet.evaluation.surface import surface_distances
 from tests.reference.surfaces import distances
 
 SPACING = (1.0, 2.0, 0.5)
@@ -45,16 +57,62 @@ def test_distances_equal_those_of_every_voxel_to_every_other(seed):
     np.testing.assert_allclose(np.sort(back), np.sort(distances(reference, prediction, SPACING)), atol=1e-12)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_agrees_with_monai(seed):
-    prediction, reference = random_masks(seed)
-    found = compare_masks(prediction, reference, SPACING, tolerance_mm=1.0)
+def check_by_scipy(prediction, reference, spacing_mm):
+    """Distances by transforms of the whole grid, surfaces by erosion, and all metrics by their definitions."""
+    surfaces = [mask & ~ndimage.binary_erosion(mask) for mask in (prediction, reference)]
+    transforms = [ndimage.distance_transform_edt(~surface, sampling=spacing_mm) for surface in surfaces]
+    there, back = transforms[1][surfaces[0]], transforms[0][surfaces[1]]
+    both = np.concatenate([there, back])
+    voxel_ml = np.prod(spacing_mm) / 1000
+    overlap = (prediction & reference).sum()
+    expected = {
+        "dice": 2 * overlap / (prediction.sum() + reference.sum()),
+        "iou": overlap / (prediction | reference).sum(),
+        "sensitivity": overlap / reference.sum(),
+        "precision": overlap / prediction.sum(),
+        "hd95_mm": max(np.percentile(there, 95), np.percentile(back, 95)),
+        "assd_mm": both.mean(),
+        "nsd": (both <= 1.0).mean(),
+        "volume_ml": prediction.sum() * voxel_ml,
+        "reference_volume_ml": reference.sum() * voxel_ml,
+        "volume_error": prediction.sum() / reference.sum() - 1,
+    }
+    assert asdict(compare_masks(prediction, reference, spacing_mm, tolerance_mm=1.0)) == pytest.approx(expected)
+
+
+def check_by_monai(prediction, reference, spacing_mm):
+    """MONAI's metrics where they mean the same; it counts in single precision."""
+    found = compare_masks(prediction, reference, spacing_mm, tolerance_mm=1.0)
     tensors = [torch.from_numpy(m)[None, None].float() for m in (prediction, reference)]
-    options = {"include_background": True, "spacing": SPACING}
-    assert found.hd95_mm == pytest.approx(
-        float(compute_hausdorff_distance(*tensors, percentile=95, **options)), abs=1e-5
-    )
-    assert found.nsd == pytest.approx(float(compute_surface_dice(*tensors, [1.0], **options)), abs=1e-6)
+    options = {"include_background": True, "spacing": spacing_mm}
+    true_positive, false_positive, _, false_negative = get_confusion_matrix(*tensors).flatten().tolist()
+    ours_and_theirs = [
+        (found.dice, compute_dice(*tensors)),
+        (found.iou, compute_iou(*tensors)),
+        (found.hd95_mm, compute_hausdorff_distance(*tensors, percentile=95, **options)),
+        (found.assd_mm, compute_average_surface_distance(*tensors, symmetric=True, **options)),
+        (found.nsd, compute_surface_dice(*tensors, [1.0], **options)),
+        (found.sensitivity, true_positive / (true_positive + false_negative)),
+        (found.precision, true_positive / (true_positive + false_positive)),
+    ]
+    for ours, theirs in ours_and_theirs:
+        assert ours == pytest.approx(float(theirs), rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("check", [check_by_scipy, check_by_monai])
+def test_agrees_with_others(seed, check):
+    check(*random_masks(seed), SPACING)
+
+
+@pytest.mark.parametrize("check", [check_by_scipy, check_by_monai])
+def test_agrees_with_others_on_real_masks(real_data, check):
+    """The hippocampus of one patient against that of the next, laid on it, and its two parts against each other."""
+    files = sorted((real_data / "Task04_Hippocampus" / "labelsTr").glob("*.nii.gz"))[:3]
+    label_maps = [np.asarray(nib.load(file).dataobj)[:30, :45, :30] for file in files]
+    for one, other in itertools.pairwise(label_maps):
+        check(one > 0, other > 0, SPACING)
+    check(label_maps[0] == 1, label_maps[0] == 2, SPACING)
 
 
 def test_masks_at_the_border_have_a_surface_there():
@@ -66,11 +124,13 @@ def test_masks_at_the_border_have_a_surface_there():
 def test_empty_masks():
     empty, some = np.zeros((4, 4, 4), dtype=bool), box((4, 4, 4), (1, 3), (1, 3), (1, 3))
     both = compare_masks(empty, empty, SPACING)
-    assert all(math.isnan(v) for v in (both.dice, both.hd95_mm, both.assd_mm, both.nsd))
-    assert both.volume_ml == 0
+    assert (both.volume_ml, both.reference_volume_ml) == (0, 0)
+    assert all(math.isnan(value) for metric, value in asdict(both).items() if "volume_ml" not in metric)
     for prediction, reference in ((empty, some), (some, empty)):
         one = compare_masks(prediction, reference, SPACING)
-        assert (one.dice, one.nsd) == (0, 0)
+        assert (one.dice, one.iou, one.nsd) == (0, 0, 0)
+        assert math.isnan(one.precision if prediction is empty else one.sensitivity)
+        assert (one.sensitivity if prediction is empty else one.precision) == 0
         assert one.hd95_mm == one.assd_mm == math.inf
     assert math.isnan(dice(empty, empty))
 

@@ -1,0 +1,122 @@
+"""A known defect in a mask, and what every metric says of it, worked out by hand.
+
+The block has 4 x 5 x 3 voxels of 0.9 x 1.3 x 2.5 mm: 60, of which all but the inner 2 x 3 x 1 are surface, 54.
+"""
+
+import math
+
+import numpy as np
+import pytest
+
+from attention_unet.data.labels import Labels
+from attention_unet.evaluation.evaluate import evaluate_folder
+from attention_unet.evaluation.metrics import METRICS
+from attention_unet.evaluation.summary import from_csv
+from tests.conftest import oblique_affine, save_nifti
+
+LABELS = Labels({"block": (1,), "bar": (2,)}, (1, 2))
+AFFINE = oblique_affine((0.9, 1.3, 2.5))
+BLOCK_ML = 60 * 0.9 * 1.3 * 2.5 / 1000
+
+
+def scan():
+    label_map = np.zeros((12, 14, 10), dtype=np.uint8)
+    label_map[3:7, 4:9, 3:6] = 1
+    label_map[9:11, 10:12, 7:9] = 2
+    return label_map
+
+
+def scored(tmp_path, predicted):
+    """Metrics by class of a prediction, from file to table, where surfaces may lie 1 mm apart."""
+    save_nifti(tmp_path / "p" / "x.nii.gz", predicted, AFFINE)
+    reference = save_nifti(tmp_path / "r" / "x.nii.gz", scan(), AFFINE)
+    evaluate_folder(tmp_path / "p", {"x": reference}, tmp_path, labels=LABELS, tolerance_mm=1.0, done=lambda: None)
+    return {row.class_name: row.metrics for row in from_csv(tmp_path / "metrics.csv")}
+
+
+def check(found, **expected):
+    assert set(expected) == set(METRICS)
+    for metric, value in expected.items():
+        assert getattr(found, metric) == pytest.approx(value, rel=1e-5, nan_ok=True), metric
+
+
+def test_nothing_is_wrong(tmp_path):
+    for found in scored(tmp_path, scan()).values():
+        assert (found.dice, found.iou, found.sensitivity, found.precision, found.nsd) == (1, 1, 1, 1, 1)
+        assert (found.hd95_mm, found.assd_mm, found.volume_error) == (0, 0, 0)
+
+
+def test_shifted_by_a_voxel(tmp_path):
+    """Along the second axis. On either side 12 voxels, the face that leads, lie 1.3 mm off; 2, inside the other block
+    next to the face that trails, 0.9 mm off its side; 40 on the other surface.
+    """
+    predicted = scan()
+    predicted[predicted == 1] = 0
+    predicted[3:7, 5:10, 3:6] = 1
+    check(
+        scored(tmp_path, predicted)["block"],
+        dice=48 / 60,
+        iou=48 / 72,
+        sensitivity=48 / 60,
+        precision=48 / 60,
+        volume_error=0,
+        hd95_mm=1.3,
+        assd_mm=(12 * 1.3 + 2 * 0.9) / 54,
+        nsd=42 / 54,
+        volume_ml=BLOCK_ML,
+        reference_volume_ml=BLOCK_ML,
+    )
+
+
+def test_mirrored(tmp_path):
+    """Along the first axis, which moves the block by two voxels. Of each surface 15 voxels, the face that leads, lie
+    1.8 mm off, the 12 around behind it 0.9, and 3 inside the other block next to the face that trails 0.9.
+    """
+    check(
+        scored(tmp_path, scan()[::-1].copy())["block"],
+        dice=30 / 60,
+        iou=30 / 90,
+        sensitivity=30 / 60,
+        precision=30 / 60,
+        volume_error=0,
+        hd95_mm=1.8,
+        assd_mm=(15 * 1.8 + 15 * 0.9) / 54,
+        nsd=39 / 54,
+        volume_ml=BLOCK_ML,
+        reference_volume_ml=BLOCK_ML,
+    )
+
+
+def test_a_missing_class(tmp_path):
+    """Of all classes as one, 60 of 68 voxels are found and none is wrong."""
+    predicted = scan()
+    predicted[predicted == 2] = 0
+    found = scored(tmp_path, predicted)
+    check(
+        found["bar"],
+        dice=0,
+        iou=0,
+        sensitivity=0,
+        precision=math.nan,
+        volume_error=-1,
+        hd95_mm=math.inf,
+        assd_mm=math.inf,
+        nsd=0,
+        volume_ml=0,
+        reference_volume_ml=BLOCK_ML * 8 / 60,
+    )
+    assert found["block"].dice == 1
+    together = found["(foreground)"]
+    assert (together.precision, together.sensitivity) == (1, pytest.approx(60 / 68))
+    assert together.dice == pytest.approx(120 / 128)
+    assert together.volume_error == pytest.approx(-8 / 68)
+
+
+def test_twice_as_large(tmp_path):
+    """Five voxels more along the second axis: all of the block and as much besides."""
+    predicted = scan()
+    predicted[3:7, 9:14, 3:6] = 1
+    found = scored(tmp_path, predicted)["block"]
+    assert (found.sensitivity, found.precision, found.volume_error) == (1, 0.5, 1)
+    assert (found.dice, found.iou) == (pytest.approx(120 / 180), 0.5)
+    assert found.volume_ml == pytest.approx(2 * BLOCK_ML)
