@@ -23,7 +23,8 @@ from attention_unet.data.splits import Split, read_split, split_cases
 from attention_unet.devices import choose_device, devices_and_nodes, precision_of, this_machine
 from attention_unet.errors import ConfigError
 from attention_unet.evaluation.evaluate import evaluate_folder
-from attention_unet.evaluation.summary import FOREGROUND, Row, from_csv, print_table
+from attention_unet.evaluation.rows import FOREGROUND, Row, from_csv
+from attention_unet.evaluation.summary import print_table
 from attention_unet.inference.model import load_model
 from attention_unet.inference.output_folder import describe, forget, note
 from attention_unet.inference.predict_files import predict_files

@@ -23,7 +23,8 @@ import yaml
 from publish import README, REPOSITORY, around, publish
 
 from attention_unet.cross_validation import tabulate_folds
-from attention_unet.evaluation.summary import from_csv, summarise, tabulate
+from attention_unet.evaluation.rows import from_csv
+from attention_unet.evaluation.summary import summarise, tabulate
 from attention_unet.inference.model import SHIPPED
 from attention_unet.training.curves import draw_curves
 

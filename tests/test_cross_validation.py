@@ -12,7 +12,7 @@ from rich.console import Console
 from attention_unet import cross_validation
 from attention_unet.cli import main
 from attention_unet.errors import ModelError
-from attention_unet.evaluation.summary import Row
+from attention_unet.evaluation.rows import Row
 from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference.model import load_models
 from tests.evaluation.build import metrics

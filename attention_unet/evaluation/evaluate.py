@@ -17,7 +17,8 @@ from attention_unet.data.predictions import DESCRIPTION
 from attention_unet.data.volumes import check_same_grid, read_labels, volumes_by_case
 from attention_unet.errors import DataError
 from attention_unet.evaluation.metrics import box_of, compare_masks
-from attention_unet.evaluation.summary import FOREGROUND, Row, summarise, to_csv, to_json
+from attention_unet.evaluation.rows import FOREGROUND, Row, to_csv
+from attention_unet.evaluation.summary import summarise, to_json
 
 
 def find_labels(predictions: Path, references: Path, cases: Sequence[str]) -> Labels:

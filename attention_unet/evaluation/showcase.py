@@ -11,7 +11,7 @@ from attention_unet.data.predictions import attention_path
 from attention_unet.data.volumes import list_volumes, read_labels, read_volume, volumes_by_case
 from attention_unet.errors import DataError
 from attention_unet.evaluation.picture import Scene, save_mosaic
-from attention_unet.evaluation.summary import from_csv, mean_dice
+from attention_unet.evaluation.rows import from_csv, mean_dice
 
 
 def draw_showcase(predictions: Path, references: Path, images: Path, evaluation: Path, labels: Labels) -> Path:

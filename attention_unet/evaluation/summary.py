@@ -1,13 +1,8 @@
-"""Results over cases: the table of all cases, and its mean, spread and interval by class."""
+"""Results over cases: mean, spread and interval of each metric by class."""
 
-import csv
-import io
 import json
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,39 +10,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from attention_unet.evaluation.metrics import METRICS, CaseMetrics
+from attention_unet.evaluation.metrics import METRICS
+from attention_unet.evaluation.rows import FOREGROUND, Row, mean_dice
 
 RESAMPLES = 2000
-FOREGROUND = "(foreground)"  # all classes as one, in the place of a class
 WORST = 5  # cases that are named
-
-
-@dataclass(frozen=True)
-class Row:
-    """Metrics of one class of one case."""
-
-    case: str
-    class_name: str
-    metrics: CaseMetrics
-
-
-def to_csv(rows: Sequence[Row]) -> str:
-    """``metrics.csv``: a row a case and class. Undefined values are written nan, distances to nothing inf."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "class", *METRICS])
-    for row in rows:
-        writer.writerow([row.case, row.class_name, *(f"{getattr(row.metrics, name):.6g}" for name in METRICS)])
-    return text.getvalue()
-
-
-def from_csv(file: Path) -> list[Row]:
-    """The rows of a ``metrics.csv``; metrics that an older one lacks are NaN."""
-    with file.open(encoding="utf-8", newline="") as opened:
-        return [
-            Row(row["case"], row["class"], CaseMetrics(**{name: float(row.get(name, "nan")) for name in METRICS}))
-            for row in csv.DictReader(opened)
-        ]
 
 
 def summarise(
@@ -91,16 +58,6 @@ def summarise(
         "failed": dict(failed),
         "settings": dict(settings),
     }
-
-
-def mean_dice(rows: Sequence[Row]) -> dict[str, float]:
-    """Mean Dice of each case over the classes for which it is defined, the worst first."""
-    values: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        if row.class_name != FOREGROUND and not math.isnan(row.metrics.dice):
-            values[row.case].append(row.metrics.dice)
-    means = {case: sum(of) / len(of) for case, of in values.items()}
-    return dict(sorted(means.items(), key=lambda item: (item[1], item[0])))
 
 
 def to_json(summary: Mapping[str, Any]) -> str:

@@ -11,8 +11,9 @@ from attention_unet.data.labels import Labels
 from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluate import evaluate_folder, find_labels
 from attention_unet.evaluation.metrics import CaseMetrics
+from attention_unet.evaluation.rows import FOREGROUND, Row, from_csv, to_csv
 from attention_unet.evaluation.showcase import draw_showcase
-from attention_unet.evaluation.summary import FOREGROUND, Row, from_csv, print_table, summarise, to_csv
+from attention_unet.evaluation.summary import print_table, summarise
 from tests.conftest import oblique_affine, save_nifti
 from tests.evaluation.build import metrics
 

@@ -11,7 +11,7 @@ import pytest
 from attention_unet.data.labels import Labels
 from attention_unet.evaluation.evaluate import evaluate_folder
 from attention_unet.evaluation.metrics import METRICS
-from attention_unet.evaluation.summary import from_csv
+from attention_unet.evaluation.rows import from_csv
 from tests.conftest import oblique_affine, save_nifti
 
 LABELS = Labels({"block": (1,), "bar": (2,)}, (1, 2))

@@ -1,0 +1,61 @@
+"""The table of all cases: a row a case and class, as ``metrics.csv`` keeps it."""
+
+import csv
+import io
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from attention_unet.errors import DataError
+from attention_unet.evaluation.metrics import METRICS, CaseMetrics
+
+FOREGROUND = "(foreground)"  # all classes as one, in the place of a class
+
+
+@dataclass(frozen=True)
+class Row:
+    """Metrics of one class of one case."""
+
+    case: str
+    class_name: str
+    metrics: CaseMetrics
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """``metrics.csv``: a row a case and class. Undefined values are written nan, distances to nothing inf."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", "class", *METRICS])
+    for row in rows:
+        writer.writerow([row.case, row.class_name, *(f"{getattr(row.metrics, name):.6g}" for name in METRICS)])
+    return text.getvalue()
+
+
+def from_csv(file: Path) -> list[Row]:
+    """The rows of a ``metrics.csv``; metrics that an older one lacks are NaN.
+
+    Raises:
+        DataError: if it is not there, or not such a table.
+    """
+    try:
+        with file.open(encoding="utf-8", newline="") as opened:
+            return [
+                Row(row["case"], row["class"], CaseMetrics(**{name: float(row.get(name, "nan")) for name in METRICS}))
+                for row in csv.DictReader(opened)
+            ]
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror}): expected what evaluate writes") from error
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise DataError(f"{file}: is no table of metrics ({error}): expected what evaluate writes") from error
+
+
+def mean_dice(rows: Sequence[Row]) -> dict[str, float]:
+    """Mean Dice of each case over the classes for which it is defined, the worst first."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if row.class_name != FOREGROUND and not math.isnan(row.metrics.dice):
+            values[row.case].append(row.metrics.dice)
+    means = {case: sum(of) / len(of) for case, of in values.items()}
+    return dict(sorted(means.items(), key=lambda item: (item[1], item[0])))
