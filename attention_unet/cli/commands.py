@@ -4,14 +4,15 @@ import dataclasses
 import json
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 from rich.progress import Progress
 
-from attention_unet.cli.screen import silence_profiler, table_console
+from attention_unet.cli.results import compare, evaluate
+from attention_unet.cli.screen import report_failures, silence_profiler, table_console
 from attention_unet.config import Config
 from attention_unet.errors import ConfigError
 from attention_unet.progress import counting
@@ -58,7 +59,7 @@ def _inspect(options: Namespace, parser: ArgumentParser, console: Console) -> in
             print_plan(plan, tables)
         for remark in inspection.remarks:
             log.warning("look at: %s", remark)
-    code = _report_failures(inspection.problems)
+    code = report_failures(inspection.problems)
     if plan and not options.no_trial:
         trial = try_step(config, plan)
         if not options.json:
@@ -91,10 +92,11 @@ def _cross_validate(options: Namespace, parser: ArgumentParser, console: Console
         tables=table_console(),
     )
     log.info("predictions, metrics.csv and summary.json lie in %s; predict with all folds: -m %s", folder, folder)
-    return _report_failures(failed)
+    return report_failures(failed)
 
 
 def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> int:
+    from attention_unet.data.splits import held_out_cases
     from attention_unet.devices import choose_device
     from attention_unet.inference.inputs import find_inputs
     from attention_unet.inference.model import load_models
@@ -124,7 +126,7 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
     model = models[0]
     cases = find_inputs(source, len(model.plan.channels))
     if options.held_out_of:
-        chosen = _held_out(options.held_out_of, [case.id for case in cases])
+        chosen = held_out_cases(Path(options.held_out_of), [case.id for case in cases])
         cases = [case for case in cases if case.id in chosen]
     description = describe(model.plan.labels, [m.sha256 for m in models], settings)
     left = claim_output(
@@ -140,42 +142,7 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
     log.info("%d predicted, %d failed; output in %s", len(left) - len(failed), len(failed), output)
     if options.attention_maps and not model.network.has_maps():
         log.info("this model has no attention on skips or bottleneck: there are no maps to write")
-    return _report_failures(failed)
-
-
-def _evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> int:
-    from attention_unet.data.volumes import volumes_by_case
-    from attention_unet.evaluation.evaluate import evaluate_folder, find_labels
-    from attention_unet.evaluation.showcase import draw_showcase
-    from attention_unet.evaluation.summary import print_table
-
-    predictions, references, output = Path(options.predictions), Path(options.references), Path(options.output)
-    for folder in (predictions, references):
-        if not folder.is_dir():
-            raise ConfigError(f"{folder}: is no folder: expected one of label maps")
-    if options.tolerance_mm < 0:
-        raise ConfigError(f"--tolerance-mm is {options.tolerance_mm}: expected 0 or more")
-    known = volumes_by_case(references)
-    cases = list(known)
-    if not cases:
-        raise ConfigError(f"{references}: holds no NIfTI file: expected the true label maps")
-    if options.held_out_of:
-        cases = _held_out(options.held_out_of, cases)
-    labels = find_labels(predictions, references, cases)
-    extra = sorted(set(volumes_by_case(predictions)) - set(known))
-    if extra:
-        log.warning("warning: %s: %d predictions have no reference: %s", predictions, len(extra), extra[:5])
-    with counting(console, "evaluating", len(cases)) as done:
-        chosen = {case: known[case] for case in cases}
-        summary, failed = evaluate_folder(
-            predictions, chosen, output, labels=labels, tolerance_mm=options.tolerance_mm, done=done
-        )
-    print_table(summary, table_console())
-    log.info("metrics.csv and summary.json lie in %s", output)
-    code = _report_failures(failed)
-    if options.images:
-        log.info("a picture lies in %s", draw_showcase(predictions, references, Path(options.images), output, labels))
-    return code
+    return report_failures(failed)
 
 
 def _fetch(options: Namespace, parser: ArgumentParser, console: Console) -> int:
@@ -265,31 +232,13 @@ def _name_of(options: Namespace, config: Config) -> str:
     return config.data.dataset or data_root(config.data.root).resolve().name
 
 
-def _held_out(run: str, cases: Sequence[str]) -> list[str]:
-    """Those of the cases that a run held out, all of which must be there."""
-    from attention_unet.data.splits import read_split
-
-    held_out = read_split(Path(run) / "splits.json").validation
-    missing = [case for case in held_out if case not in cases]
-    if not held_out:
-        raise ConfigError(f"{run}: held out no case: expected a run of a fold")
-    if missing:
-        raise ConfigError(f"{run}: held out {len(held_out)} cases, but there are no {missing[:5]} here")
-    return list(held_out)
-
-
-def _report_failures(failed: dict[str, str]) -> int:
-    for case, reason in failed.items():
-        log.error("failed: %s: %s", case, reason)
-    return 1 if failed else 0
-
-
 COMMANDS: dict[str, Callable[[Namespace, ArgumentParser, Console], int]] = {
     "train": _train,
     "inspect": _inspect,
     "cross-validate": _cross_validate,
     "predict": _predict,
-    "evaluate": _evaluate,
+    "evaluate": evaluate,
+    "compare": compare,
     "fetch": _fetch,
     "phantom": _phantom,
     "attention": _attention,

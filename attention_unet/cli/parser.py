@@ -133,6 +133,16 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         "--images", type=str | None, help="folder of the scans: draw the worst, middle and best cases"
     )
 
+    compare = add("compare", "Compare evaluations of the same cases with the first of them, case by case.")
+    compare.add_argument("evaluations", type=str, nargs="+", help="folders that evaluate or cross-validate wrote")
+    compare.add_argument("-o", "--output", type=str, default="comparison", help="folder for the table and the picture")
+    compare.add_argument(
+        "--metric",
+        type=Literal["dice", "iou", "nsd", "sensitivity", "precision", "hd95_mm", "assd_mm"],
+        default="dice",
+        help="to compare",
+    )
+
     where = "folder to put it in (default: $ATTENTION_UNET_DATA, else data)"
     fetch = add("fetch", "Download a public dataset.")
     fetch.add_argument("dataset", type=str, help="hippocampus")

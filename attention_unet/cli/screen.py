@@ -2,8 +2,11 @@
 
 import logging
 import os
+from collections.abc import Mapping
 
 from rich.console import Console
+
+log = logging.getLogger("attention_unet")
 
 
 class ConsoleHandler(logging.Handler):
@@ -22,6 +25,13 @@ def table_console() -> Console:
     """The standard output; wide enough for a table where it is no terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=100)
+
+
+def report_failures(failed: Mapping[str, str]) -> int:
+    """Name the cases that failed, and why; return the exit code."""
+    for case, reason in failed.items():
+        log.error("failed: %s: %s", case, reason)
+    return 1 if failed else 0
 
 
 def silence_profiler() -> None:

@@ -64,3 +64,18 @@ def read_split(path: Path) -> Split:
         raise ConfigError(
             f"{path}: holds no split of cases ({error}): expected the file that a training writes"
         ) from error
+
+
+def held_out_cases(run: Path, cases: Sequence[str]) -> list[str]:
+    """Those of the cases that a run held out.
+
+    Raises:
+        ConfigError: if it held out none, or one is not among the cases.
+    """
+    held_out = read_split(run / "splits.json").validation
+    missing = [case for case in held_out if case not in cases]
+    if not held_out:
+        raise ConfigError(f"{run}: held out no case: expected a run of a fold")
+    if missing:
+        raise ConfigError(f"{run}: held out {len(held_out)} cases, but there are no {missing[:5]} here")
+    return list(held_out)

@@ -1,0 +1,78 @@
+"""The subcommands that tell how good predictions are."""
+
+import logging
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
+
+from attention_unet.cli.screen import report_failures, table_console
+from attention_unet.errors import ConfigError
+from attention_unet.progress import counting
+
+log = logging.getLogger("attention_unet")
+
+
+def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> int:
+    """Score predictions against references."""
+    from attention_unet.data.splits import held_out_cases
+    from attention_unet.data.volumes import volumes_by_case
+    from attention_unet.evaluation.evaluate import evaluate_folder, find_labels
+    from attention_unet.evaluation.showcase import draw_showcase
+    from attention_unet.evaluation.summary import print_table
+
+    predictions, references, output = Path(options.predictions), Path(options.references), Path(options.output)
+    for folder in (predictions, references):
+        if not folder.is_dir():
+            raise ConfigError(f"{folder}: is no folder: expected one of label maps")
+    if options.tolerance_mm < 0:
+        raise ConfigError(f"--tolerance-mm is {options.tolerance_mm}: expected 0 or more")
+    known = volumes_by_case(references)
+    cases = list(known)
+    if not cases:
+        raise ConfigError(f"{references}: holds no NIfTI file: expected the true label maps")
+    if options.held_out_of:
+        cases = held_out_cases(Path(options.held_out_of), cases)
+    labels = find_labels(predictions, references, cases)
+    extra = sorted(set(volumes_by_case(predictions)) - set(known))
+    if extra:
+        log.warning("warning: %s: %d predictions have no reference: %s", predictions, len(extra), extra[:5])
+    with counting(console, "evaluating", len(cases)) as done:
+        chosen = {case: known[case] for case in cases}
+        summary, failed = evaluate_folder(
+            predictions, chosen, output, labels=labels, tolerance_mm=options.tolerance_mm, done=done
+        )
+    print_table(summary, table_console())
+    log.info("metrics.csv and summary.json lie in %s", output)
+    code = report_failures(failed)
+    if options.images:
+        log.info("a picture lies in %s", draw_showcase(predictions, references, Path(options.images), output, labels))
+    return code
+
+
+def compare(options: Namespace, parser: ArgumentParser, console: Console) -> int:
+    """Compare evaluations of the same cases with the first of them."""
+    from attention_unet.atomic import write_text
+    from attention_unet.evaluation import compare as comparing
+    from attention_unet.evaluation.comparison_plot import draw_gains
+    from attention_unet.evaluation.rows import from_csv
+
+    folders, output = [Path(folder) for folder in options.evaluations], Path(options.output)
+    if len(folders) < 2:
+        raise ConfigError(f"compare needs at least two evaluations, there is {len(folders)}: name more")
+    names = [folder.resolve().name for folder in folders]
+    if len(set(names)) < len(names):
+        names = [str(folder) for folder in folders]
+    if len(set(names)) < len(names):
+        raise ConfigError("the same evaluation is named twice: expected different ones")
+    evaluations = {name: from_csv(folder / "metrics.csv") for name, folder in zip(names, folders, strict=True)}
+    comparisons = comparing.compare(evaluations, options.metric)
+    left_out = {row.case for rows in evaluations.values() for row in rows} - set(comparing.shared_cases(evaluations))
+    if left_out:
+        log.warning("warning: %d cases are not in all: left out: %s", len(left_out), sorted(left_out)[:5])
+    for comparison in comparisons:
+        print(comparison)
+    write_text(output / "comparison.csv", comparing.to_csv(comparisons))
+    draw_gains(comparisons, output / "comparison.png")
+    log.info("comparison.csv and comparison.png lie in %s", output)
+    return 0

@@ -1,0 +1,166 @@
+"""Paired comparison of evaluations: the same cases, each by several models.
+
+It is the difference of each case that counts, as cases differ far more than models do. Its interval is a bootstrap over
+cases; the test is Wilcoxon's of signed ranks ("Individual Comparisons by Ranking Methods", 1945), corrected for the
+number of comparisons by Holm ("A Simple Sequentially Rejective Multiple Test Procedure", 1979).
+"""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import wilcoxon
+
+from attention_unet.errors import DataError
+from attention_unet.evaluation.rows import FOREGROUND, Row
+from attention_unet.evaluation.summary import interval_of_mean
+
+LOWER_IS_BETTER = ("hd95_mm", "assd_mm")
+COMPARED = ("dice", "iou", "nsd", "sensitivity", "precision", *LOWER_IS_BETTER)  # metrics
+MEAN = "mean of classes"
+LEVEL = 0.05  # of the test
+COLUMNS = ("model", "baseline", "class", "metric", "gain", "low", "high", "n", "undefined", "better", "worse")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How much better a model is than the baseline in a class.
+
+    Attributes:
+        model: compared.
+        baseline: what it is compared with.
+        class_name: of a class, or "mean of classes", of each case.
+        metric: one of ``COMPARED``.
+        gains: by how much the model is better, for each case for which the metric of both is defined.
+        undefined: number of the other cases.
+        p: how likely chance alone makes as large a difference; 1 where there is none.
+        p_holm: the same, corrected for all comparisons that were made.
+    """
+
+    model: str
+    baseline: str
+    class_name: str
+    metric: str
+    gains: tuple[float, ...]
+    undefined: int
+    p: float
+    p_holm: float
+
+    @property
+    def gain(self) -> float:
+        """Mean over the cases."""
+        return float(np.mean(self.gains))
+
+    @property
+    def ci95(self) -> tuple[float, float]:
+        """95% interval of the mean."""
+        return interval_of_mean(self.gains)
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether both the interval and the corrected test say that there is a difference."""
+        low, high = self.ci95
+        return self.p_holm < LEVEL and (low > 0 or high < 0)
+
+    def __str__(self) -> str:
+        """A plain sentence."""
+        unit, digits = (" mm", 2) if self.metric.endswith("_mm") else ("", 4)
+        low, high, gain = *self.ci95, self.gain
+        if not any(self.gains):
+            text = f"{self.model} and {self.baseline} are equal on {self.class_name}"
+        elif not self.told_apart:
+            text = f"{self.model} and {self.baseline} cannot be told apart on {self.class_name}: "
+            text += f"{gain:+.{digits}f}{unit}"
+        elif gain > 0:
+            text = f"{self.model} is better than {self.baseline} on {self.class_name} by {gain:.{digits}f}{unit}"
+        else:
+            text = f"{self.model} is worse than {self.baseline} on {self.class_name} by {-gain:.{digits}f}{unit}"
+            low, high = -high, -low
+        undefined = f", not defined in {self.undefined} more" if self.undefined else ""
+        interval = f"95% interval {low:.{digits}f} to {high:.{digits}f}"
+        return f"{text}, {interval}, n = {len(self.gains)}{undefined}, p = {self.p_holm:.2g}"
+
+
+def compare(evaluations: Mapping[str, Sequence[Row]], metric: str) -> list[Comparison]:
+    """Compare every model but the first with the first, class by class, on the cases that all of them have.
+
+    Args:
+        evaluations: rows of each model, by name; at least two.
+        metric: one of ``COMPARED``.
+
+    Raises:
+        DataError: if they have no case or class in common, or for none the metric is defined.
+    """
+    tables = {name: _values(rows, metric) for name, rows in evaluations.items()}
+    baseline, *models = tables
+    cases, classes = shared_cases(evaluations), _shared([list(table) for table in tables.values()])
+    if not cases or not classes:
+        what = "class" if cases else "case"
+        raise DataError(f"{', '.join(evaluations)}: have no {what} in common: expected evaluations of the same cases")
+    found = []
+    for model in models:
+        for name in classes:
+            own, other = (
+                np.array([tables[of][name].get(case, math.nan) for case in cases]) for of in (model, baseline)
+            )
+            defined = np.isfinite(own) & np.isfinite(other)
+            gains = ((own - other)[defined] * (-1 if metric in LOWER_IS_BETTER else 1)).tolist()
+            if gains:
+                p = float(wilcoxon(gains).pvalue) if any(gains) else 1.0
+                found.append((model, name, gains, p))
+    if not found:
+        raise DataError(f"{', '.join(evaluations)}: {metric} is defined for no case of both: compare another metric")
+    corrected = holm([p for *_, p in found])
+    return [
+        Comparison(model, baseline, name, metric, tuple(gains), len(cases) - len(gains), p, p_holm)
+        for (model, name, gains, p), p_holm in zip(found, corrected, strict=True)
+    ]
+
+
+def shared_cases(evaluations: Mapping[str, Sequence[Row]]) -> list[str]:
+    """Cases that all evaluations have."""
+    return _shared([[row.case for row in rows] for rows in evaluations.values()])
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p values for their number, step by step from the smallest on."""
+    corrected, highest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(np.argsort(p_values, kind="stable")):
+        highest = max(highest, min((len(p_values) - rank) * p_values[place], 1.0))
+        corrected[place] = highest
+    return corrected
+
+
+def to_csv(comparisons: Sequence[Comparison]) -> str:
+    """``comparison.csv``: a row a model and class; gains are positive where the model is better than the baseline."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*COLUMNS, "p", "p_holm"])
+    for one in comparisons:
+        better, worse = sum(gain > 0 for gain in one.gains), sum(gain < 0 for gain in one.gains)
+        figures = [f"{value:.6g}" for value in (one.gain, *one.ci95)]
+        counts = [len(one.gains), one.undefined, better, worse]
+        names = [one.model, one.baseline, one.class_name, one.metric]
+        writer.writerow([*names, *figures, *counts, f"{one.p:.6g}", f"{one.p_holm:.6g}"])
+    return text.getvalue()
+
+
+def _values(rows: Sequence[Row], metric: str) -> dict[str, dict[str, float]]:
+    """The metric by class and case; of several classes also its mean over them, where all are defined."""
+    table: dict[str, dict[str, float]] = {}
+    for row in rows:
+        table.setdefault(row.class_name, {})[row.case] = getattr(row.metrics, metric)
+    together = table.pop(FOREGROUND, None)
+    classes = list(table.values())
+    if len(classes) > 1:
+        every = dict.fromkeys(case for of in classes for case in of)
+        table[MEAN] = {case: sum(of.get(case, math.nan) for of in classes) / len(classes) for case in every}
+    return table if together is None else {**table, FOREGROUND: together}
+
+
+def _shared(lists: Sequence[Sequence[str]]) -> list[str]:
+    """What all lists hold, in the order of the first."""
+    return [name for name in dict.fromkeys(lists[0]) if all(name in other for other in map(set, lists[1:]))]
