@@ -1,7 +1,9 @@
 """The subcommands that tell how good predictions are."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
@@ -9,6 +11,9 @@ from rich.console import Console
 from attention_unet.cli.screen import report_failures, table_console
 from attention_unet.errors import ConfigError
 from attention_unet.progress import counting
+
+if TYPE_CHECKING:
+    from attention_unet.data.labels import Labels
 
 log = logging.getLogger("attention_unet")
 
@@ -37,17 +42,41 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
     extra = sorted(set(volumes_by_case(predictions)) - set(known))
     if extra:
         log.warning("warning: %s: %d predictions have no reference: %s", predictions, len(extra), extra[:5])
+    chosen = {case: known[case] for case in cases}
     with counting(console, "evaluating", len(cases)) as done:
-        chosen = {case: known[case] for case in cases}
         summary, failed = evaluate_folder(
             predictions, chosen, output, labels=labels, tolerance_mm=options.tolerance_mm, done=done
         )
     print_table(summary, table_console())
     log.info("metrics.csv and summary.json lie in %s", output)
+    failed |= _calibrate(
+        predictions, {case: path for case, path in chosen.items() if case not in failed}, output, labels
+    )
     code = report_failures(failed)
     if options.images:
         log.info("a picture lies in %s", draw_showcase(predictions, references, Path(options.images), output, labels))
     return code
+
+
+def _calibrate(predictions: Path, references: Mapping[str, Path], output: Path, labels: "Labels") -> dict[str, str]:
+    """Tell how far probabilities can be believed where they were saved; of each case that failed the reason."""
+    from attention_unet.atomic import write_text
+    from attention_unet.data.predictions import probabilities_path
+    from attention_unet.evaluation.calibration import calibrate, to_csv
+    from attention_unet.evaluation.reliability_plot import draw_reliability
+
+    table, picture = output / "calibration.csv", output / "calibration.png"
+    said = {case: path for case, path in references.items() if probabilities_path(predictions, case).is_file()}
+    if not said:
+        table.unlink(missing_ok=True)
+        picture.unlink(missing_ok=True)
+        return {}
+    found, failed = calibrate(predictions, said, labels)
+    write_text(table, to_csv(found))
+    draw_reliability(found, picture)
+    errors = ", ".join(f"{name} {of.error:.4f}" for name, of in found.items())
+    log.info("expected calibration error, %d cases: %s; see %s", len(said) - len(failed), errors, picture)
+    return failed
 
 
 def compare(options: Namespace, parser: ArgumentParser, console: Console) -> int:

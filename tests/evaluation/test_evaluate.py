@@ -51,6 +51,8 @@ def test_table_and_summary(tmp_path):
     assert float(rows[3]["dice"]) == pytest.approx(0.75)
     assert float(rows[3]["hd95_mm"]) == pytest.approx(0.9, abs=1e-5)
     assert summary["foreground"]["dice"]["mean"] == pytest.approx((1 + (137 - 36) / 137) / 2)
+    of_y = [float(row["dice"]) for row in rows[3:5]]
+    assert summary["worst_cases"] == {"y": pytest.approx(sum(of_y) / 2), "x": 1.0}
     assert list(summary["worst_cases"]) == ["y", "x"]
     assert summary["classes"]["a"]["dice"]["mean"] == pytest.approx(0.875)
     assert summary["foreground_mean"]["dice"] == pytest.approx(

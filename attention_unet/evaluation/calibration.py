@@ -1,0 +1,117 @@
+"""How far probabilities can be believed: of voxels called a class with 80 %, about 80 % should be of it.
+
+Expected calibration error and reliability curve: Guo et al., "On Calibration of Modern Neural Networks",
+arXiv:1706.04599. A class against the rest, over the voxels of all cases in and near the structures: elsewhere nearly
+all are background beyond doubt, and the more of these are counted, the smaller the error.
+"""
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_unet.data.labels import Labels
+from attention_unet.data.predictions import probabilities_path
+from attention_unet.data.volumes import check_same_grid, read_labels, read_volume
+from attention_unet.errors import DataError
+from attention_unet.evaluation.metrics import box_of
+
+BINS = 15  # of probability, from 0 to 1
+NEAR_MM = 10.0  # around the box of all structures of a case, predicted or true
+PRESENT = 0.5  # probability from which a voxel counts as predicted
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Voxels by the probability of a class, in bins of equal width from 0 to 1.
+
+    Attributes:
+        voxels: in each bin.
+        probability: mean of each bin, NaN where it is empty.
+        share: of the voxels of each bin that are of the class, NaN where it is empty.
+    """
+
+    voxels: NDArray[np.float64]
+    probability: NDArray[np.float64]
+    share: NDArray[np.float64]
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error, 0 to 1: how far probability and share lie apart, by voxels; NaN of none."""
+        total = self.voxels.sum()
+        apart = np.nan_to_num(np.abs(self.probability - self.share))
+        return float((self.voxels * apart).sum() / total) if total else float("nan")
+
+
+def calibrate(
+    predictions: Path, references: Mapping[str, Path], labels: Labels
+) -> tuple[dict[str, Reliability], dict[str, str]]:
+    """Reliability of each class, over the cases whose probabilities lie beside the predictions.
+
+    Args:
+        predictions: folder that ``predict --probabilities`` wrote.
+        references: label map of each case.
+        labels: classes.
+
+    Returns:
+        Reliability by class, and for each case that failed the reason.
+    """
+    sums = np.zeros((len(labels.names), 3, BINS))
+    failed: dict[str, str] = {}
+    for case, reference in references.items():
+        try:
+            sums += _of_case(probabilities_path(predictions, case), reference, labels)
+        except DataError as error:
+            failed[case] = str(error)
+    voxels, probability, truth = np.moveaxis(sums, 1, 0)
+    with np.errstate(invalid="ignore"):
+        found = zip(labels.names, voxels, probability / voxels, truth / voxels, strict=True)
+    return {name: Reliability(*of) for name, *of in found}, failed
+
+
+def count(probability: NDArray[np.floating], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Of each bin of probability the number of voxels, the sum of their probabilities, and how many are true.
+
+    Args:
+        probability: of a class, any shape, 0 to 1.
+        truth: whether it is there.
+
+    Returns:
+        (3, bins).
+    """
+    place = np.minimum((probability * BINS).astype(np.intp), BINS - 1).ravel()
+    weights = (None, probability.ravel(), truth.ravel())
+    return np.stack([np.bincount(place, weight, BINS).astype(np.float64) for weight in weights])
+
+
+def to_csv(reliabilities: Mapping[str, Reliability]) -> str:
+    """``calibration.csv``: a row a class and bin that holds voxels."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["class", "from", "to", "voxels", "probability", "share"])
+    for name, of in reliabilities.items():
+        for i in np.flatnonzero(of.voxels):
+            edges = [f"{i / BINS:.4f}", f"{(i + 1) / BINS:.4f}", int(of.voxels[i])]
+            writer.writerow([name, *edges, f"{of.probability[i]:.6g}", f"{of.share[i]:.6g}"])
+    return text.getvalue()
+
+
+def _of_case(probabilities: Path, reference: Path, labels: Labels) -> NDArray[np.float64]:
+    """What ``count`` gives of each class: (classes, 3, bins)."""
+    said, true = read_volume(probabilities), read_labels(reference)
+    check_same_grid(said, true)
+    if len(said.array) != labels.channels:
+        raise DataError(
+            f"{probabilities}: holds {len(said.array)} channels: expected {labels.channels}, one a class"
+            f"{'' if labels.overlapping else ' and one of background'}"
+        )
+    classes = said.array if labels.overlapping else said.array[1:]
+    groups = [np.isin(true.array[0], group) for group in labels.integers.values()]
+    present = np.logical_or.reduce([*groups, *(of > PRESENT for of in classes)])
+    near = [round(NEAR_MM / mm) for mm in true.spacing_mm]
+    box = tuple(slice(max(s.start - n, 0), s.stop + n) for s, n in zip(box_of(present), near, strict=True))
+    return np.stack([count(of[box], truth[box]) for of, truth in zip(classes, groups, strict=True)])

@@ -1,0 +1,107 @@
+"""Probabilities whose truth is drawn by them, or by others."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from attention_unet.cli import main
+from attention_unet.data.labels import Labels
+from attention_unet.evaluation.calibration import BINS, Reliability, calibrate, count
+from tests.conftest import oblique_affine, save_nifti
+
+LABELS = Labels({"a": (1,), "b": (4,)}, (1, 4))
+AFFINE = oblique_affine((2.0, 1.0, 4.0))
+GRID = (20, 24, 10)
+
+
+def drawn(seed, believed=lambda p: p):
+    """Probabilities of background, a and b (I, J, K, 3), and a label map drawn by what is to be believed of them."""
+    random = np.random.RandomState(seed)
+    a = random.uniform(0, 1, GRID)
+    b = random.uniform(0, 1 - a)
+    dice = random.uniform(0, 1, GRID)
+    label_map = np.where(dice < believed(a), 1, np.where(dice < believed(a) + believed(b), 4, 0))
+    return np.stack([1 - a - b, a, b], axis=-1).astype(np.float32), label_map.astype(np.uint8)
+
+
+def cohort(folder, n=4, **options):
+    references = {}
+    for seed in range(n):
+        said, label_map = drawn(seed, **options)
+        save_nifti(folder / "p" / "probabilities" / f"x{seed}.nii.gz", said, AFFINE)
+        save_nifti(folder / "p" / f"x{seed}.nii.gz", said.argmax(axis=-1).astype(np.uint8), AFFINE)
+        references[f"x{seed}"] = save_nifti(folder / "r" / f"x{seed}.nii.gz", label_map, AFFINE)
+    return references
+
+
+def by_hand(pairs):
+    """The error voxel by voxel: those of a bin, their mean probability, and how often it was true."""
+    error = 0.0
+    everything = np.concatenate([p for p, _ in pairs]), np.concatenate([t for _, t in pairs])
+    for i in range(BINS):
+        chosen = [
+            (p, t) for p, t in zip(*everything, strict=True) if i / BINS <= p < (i + 1) / BINS or p == 1 == i + 2 - BINS
+        ]
+        if chosen:
+            probability, truth = np.mean(chosen, axis=0)
+            error += len(chosen) / len(everything[0]) * abs(probability - truth)
+    return error
+
+
+def test_probabilities_that_can_be_believed(tmp_path):
+    references = cohort(tmp_path)
+    found, failed = calibrate(tmp_path / "p", references, LABELS)
+    assert failed == {}
+    for name, value, channel in (("a", 1, 1), ("b", 4, 2)):
+        of = found[name]
+        assert of.voxels.sum() == 4 * np.prod(GRID)
+        assert of.error < 0.02
+        pairs = [(drawn(seed)[0][..., channel].ravel(), drawn(seed)[1].ravel() == value) for seed in range(4)]
+        assert of.error == pytest.approx(by_hand(pairs), abs=1e-6)
+
+
+def test_probabilities_that_are_too_sure(tmp_path):
+    """Half of what is said is so: at a probability p the share is p / 2, and the error half the mean of p."""
+    found, _ = calibrate(tmp_path / "p", cohort(tmp_path, believed=lambda p: p / 2), LABELS)
+    np.testing.assert_allclose(found["a"].share, found["a"].probability / 2, atol=0.06)
+    assert found["a"].error == pytest.approx(0.25, abs=0.01)
+
+
+def test_voxels_far_from_any_structure_do_not_count(tmp_path):
+    """Of a structure of one voxel, 2 x 1 x 4 mm, those less than 10 mm away: 5, 10 and 2 on either side."""
+    said, label_map = np.zeros((40, 40, 20, 3), dtype=np.float32), np.zeros((40, 40, 20), dtype=np.uint8)
+    said[..., 0], label_map[20, 20, 10] = 1, 1
+    save_nifti(tmp_path / "p" / "probabilities" / "x.nii.gz", said, AFFINE)
+    reference = save_nifti(tmp_path / "r" / "x.nii.gz", label_map, AFFINE)
+    found, _ = calibrate(tmp_path / "p", {"x": reference}, LABELS)
+    assert found["a"].voxels.sum() == 11 * 21 * 5
+    assert found["a"].error == pytest.approx(1 / (11 * 21 * 5))
+
+
+def test_bins():
+    voxels, probability, truth = count(np.array([0.0, 0.05, 0.5, 1.0]), np.array([False, True, True, True]))
+    assert (voxels[0], voxels[BINS // 2], voxels[-1]) == (2, 1, 1)
+    assert (probability[0], truth[0]) == (pytest.approx(0.05), 1)
+    nothing = np.zeros(BINS)
+    assert np.isnan(Reliability(nothing, nothing / 1, nothing).error)
+
+
+def test_evaluation_tells_it_where_probabilities_were_saved(tmp_path, capsys):
+    cohort(tmp_path, n=2)
+    (tmp_path / "dataset.json").write_text('{"labels": {"0": "background", "1": "a", "4": "b"}}')
+    call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]
+    assert main(call) == 0
+    assert "expected calibration error, 2 cases: a 0.0" in capsys.readouterr().err
+    with (tmp_path / "out" / "calibration.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == ["a"] * BINS + ["b"] * BINS
+    assert all(float(row["from"]) <= float(row["probability"]) <= float(row["to"]) for row in rows)
+    assert (tmp_path / "out" / "calibration.png").read_bytes().startswith(b"\x89PNG")
+    save_nifti(tmp_path / "p" / "probabilities" / "x1.nii.gz", np.zeros((*GRID, 2), dtype=np.float32), AFFINE)
+    assert main(call) == 1
+    assert "x1.nii.gz: holds 2 channels: expected 3, one a class and one of background" in capsys.readouterr().err
+    for path in (tmp_path / "p" / "probabilities").iterdir():
+        path.unlink()
+    assert main(call) == 0
+    assert not list((tmp_path / "out").glob("calibration.*"))
