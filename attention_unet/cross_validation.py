@@ -31,7 +31,7 @@ from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
 from attention_unet.progress import counting
 from attention_unet.training.checkpoint import STATE
-from attention_unet.training.curves import draw_curves
+from attention_unet.training.curves import CURVES, draw_trainings
 from attention_unet.training.monitor import HISTORY
 from attention_unet.training.train import Interrupted, train
 
@@ -104,7 +104,7 @@ def cross_validate(
         summary, broken = evaluate_folder(
             folder / "predictions", references, folder, labels=dataset.labels, tolerance_mm=tolerance_mm, done=count
         )
-    draw_curves({f"fold {fold}": folder / f"fold{fold}" / HISTORY for fold in done}, folder / "curves.png")
+    draw_trainings({f"fold {fold}": folder / f"fold{fold}" / HISTORY for fold in done}, folder / CURVES)
     tables.print(tabulate_folds(from_csv(folder / "metrics.csv"), scored))
     print_table(summary, tables)
     return failed | broken

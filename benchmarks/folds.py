@@ -26,7 +26,7 @@ from attention_unet.cross_validation import tabulate_folds
 from attention_unet.evaluation.rows import from_csv
 from attention_unet.evaluation.summary import summarise, tabulate
 from attention_unet.inference.model import SHIPPED
-from attention_unet.training.curves import draw_curves
+from attention_unet.training.curves import draw_trainings
 
 
 def main() -> None:
@@ -76,7 +76,7 @@ def main() -> None:
     publish([by_fold, tabulate(summarise(rows, [], {}, {}))], notes, documents, name)
     if options.write:
         histories = {f"fold {fold}": options.folder / f"fold{fold}" / "history.csv" for fold in folds}
-        draw_curves(histories, REPOSITORY / "docs" / f"{name}-curves.png")
+        draw_trainings(histories, REPOSITORY / "docs" / f"{name}-curves.png")
 
 
 def dice_by_case(file: Path) -> dict[str, float]:

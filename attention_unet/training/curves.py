@@ -1,31 +1,63 @@
-"""Learning curves of several trainings in one picture."""
+"""Learning curves, of a training by class or of several trainings, for people who would rather look."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from attention_unet.atomic import replacing
+from attention_unet.data.label_table import colour_of
+
+CURVES = "curves.png"
+Rows = Sequence[Mapping[str, float]]
 
 
-def draw_curves(histories: Mapping[str, Path], output: Path) -> None:
-    """Draw loss and mean Dice of the held-out cases over the minutes of each training.
+def draw_trainings(histories: Mapping[str, Path], output: Path) -> None:
+    """Draw loss and mean Dice of the held-out cases over the minutes of several trainings.
 
     Args:
         histories: ``history.csv`` of each, by the name to show.
         output: PNG to write.
     """
-    figure = Figure(figsize=(9.8, 3.2), dpi=110, layout="constrained")
-    loss, dice = figure.subplots(1, 2)
+    rows = {}
     for name, path in histories.items():
         with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        minutes = [float(row["minutes"]) for row in rows]
-        loss.plot(minutes, [float(row["loss"]) for row in rows], ".-", label=name)
-        dice.plot(minutes, [float(row["dice"]) for row in rows], ".-", label=f"{name}: {float(rows[-1]['dice']):.4f}")
+            rows[name] = [{column: float(value) for column, value in row.items()} for row in csv.DictReader(file)]
+    colours = [colour_of(i) for i in range(len(rows))]
+    _draw(rows, colours, {name: (of, "dice") for name, of in rows.items()}, "mean Dice of held-out cases", output)
+
+
+def draw_training(history: Rows, class_names: Sequence[str], output: Path) -> None:
+    """Draw the loss of a training and the Dice of each class over its minutes.
+
+    Args:
+        history: rows of ``history.csv``.
+        class_names: of the classes.
+        output: PNG to write.
+    """
+    scores = {name: (history, f"dice {name}") for name in class_names}
+    _draw({"": history}, ["black"], scores, "Dice of held-out cases", output)
+
+
+def _draw(
+    losses: Mapping[str, Rows],
+    colours: Sequence[str],
+    scores: Mapping[str, tuple[Rows, str]],
+    what: str,
+    output: Path,
+) -> None:
+    """Losses on the left; on the right columns of scores, whose names and last values the legend tells."""
+    figure = Figure(figsize=(9.8, 3.2), dpi=110, layout="constrained")
+    loss, dice = figure.subplots(1, 2)
+    for rows, colour in zip(losses.values(), colours, strict=True):
+        loss.plot([row["minutes"] for row in rows], [row["loss"] for row in rows], ".-", color=colour)
+    for i, (name, (rows, column)) in enumerate(scores.items()):
+        values = [row[column] for row in rows]
+        label = f"{name}: {values[-1]:.4f}"
+        dice.plot([row["minutes"] for row in rows], values, ".-", color=colour_of(i), label=label)
     loss.set(xlabel="minutes", ylabel="training loss")
-    dice.set(xlabel="minutes", ylabel="mean Dice of held-out cases")
+    dice.set(xlabel="minutes", ylabel=what)
     for axes in (loss, dice):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""What a training shows while it runs: a progress bar, history.csv, TensorBoard and a log."""
+"""What a training shows while it runs: a progress bar, history.csv and its curves, TensorBoard and a log."""
 
 import csv
 import io
@@ -15,6 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from attention_unet.atomic import write_text
 from attention_unet.evaluation.picture import Scene, draw_mosaic
 from attention_unet.training.checkpoint import LoopState
+from attention_unet.training.curves import CURVES, draw_training
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ class Monitor:
         writer.writeheader()
         writer.writerows(self.history)
         write_text(self.run / HISTORY, text.getvalue())
+        draw_training(self.history, self.class_names, self.run / CURVES)
         for name, value in row.items():
             if name.startswith("dice"):
                 self.board.add_scalar(f"validation/{name}", value, step)

@@ -58,8 +58,9 @@ def test_a_run_folder_holds_what_it_promises(unbroken):
     names = {path.name for path in unbroken.iterdir()}
     assert names == {
         "config.yaml", "plan.json", "splits.json", "model.safetensors", "model.json", "last.pt", "history.csv",
-        "tensorboard", "train.log",
+        "curves.png", "tensorboard", "train.log",
     }  # fmt: skip
+    assert (unbroken / "curves.png").read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader((unbroken / "history.csv").open()))
     assert [int(row["step"]) for row in rows] == [3, 6]
     assert {"loss", "dice", "dice Ventricle", "learning_rate", "patches_a_second", "minutes"} <= set(rows[0])
