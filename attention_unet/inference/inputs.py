@@ -2,6 +2,7 @@
 
 import logging
 import os
+from itertools import chain
 from pathlib import Path
 
 from attention_unet.data.cases import Case, group_channels
@@ -52,7 +53,7 @@ def _passed_over(source: Path) -> list[str]:
         if path.suffix.lower() in OTHER_FORMATS and path.is_file():
             found.append(path.name)
         if path.is_dir() and not is_series(path):
-            deeper = next((p for p in (*path.glob("*"), *path.glob("*/*")) if is_volume(p) or is_series(p)), None)
+            deeper = next((p for p in chain(path.glob("*"), path.glob("*/*")) if is_volume(p) or is_series(p)), None)
             if deeper:
                 found.append(f"{deeper.parent.relative_to(source)}{os.sep}")
     return found[:SHOWN] + [f"and {len(found) - SHOWN} more"] * (len(found) > SHOWN)

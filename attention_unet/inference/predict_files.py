@@ -109,7 +109,8 @@ def _attempt(
         warnings.simplefilter("always")
         found: dict[str, Any] | str
         try:
-            found = {"device": str(_predict_case(case, output, models, settings, done, ending))}
+            device = _predict_case(case, output, models, settings, done, ending)
+            found = {"sha256": hashes_of(case), "device": str(device)}
         except Exception as error:  # whatever it is, the other cases can still be done
             known = isinstance(error, UserError)
             found = str(error) if known else f"{case.images[0]}: {type(error).__name__}: {error}"
@@ -121,8 +122,7 @@ def _attempt(
         return found
     files = [path.relative_to(output).as_posix() for path in all_paths(output, case.id) if path.exists()]
     seconds = round(time.monotonic() - began, 2)
-    known_by = {"sha256": hashes_of(case), "files": files, "extras": settings.extras}
-    return {**known_by, **found, "seconds": seconds, "warnings": told}
+    return {**found, "seconds": seconds, "extras": settings.extras, "files": files, "warnings": told}
 
 
 @contextmanager

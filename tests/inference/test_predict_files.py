@@ -142,6 +142,22 @@ def test_warnings_are_told_and_noted(tmp_path, caplog):
     assert [cases[case]["warnings"] for case in "ab"] == [[], [text]]
 
 
+def test_a_scan_that_vanishes_fails_alone(tmp_path, monkeypatch):
+    """After it was read, so that it cannot be told any more what was predicted."""
+
+    def vanish(path, *arguments):
+        original(path, *arguments)
+        (tmp_path / "in" / "a.nii.gz").unlink(missing_ok=True)
+
+    original = predict_module.write_like
+    monkeypatch.setattr(predict_module, "write_like", vanish)
+    for name in ("a", "b"):
+        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
+    failed = predict(find_inputs(tmp_path / "in", 1), tmp_path / "out")
+    assert list(failed) == ["a"]
+    assert [path.name for path in (tmp_path / "out").glob("*.nii.gz")] == ["b.nii.gz"]
+
+
 def test_a_full_disk_ends_no_other_case(tmp_path, monkeypatch, caplog):
     """While a case is written nothing more can be, not even what there is to note."""
 
