@@ -215,3 +215,12 @@ def _sample_axis(values: Tensor, axis: int, positions: Tensor) -> Tensor:
     shape = [1] * values.ndim
     shape[axis] = -1
     return torch.lerp(near, far, share.float().view(shape))
+
+
+def box_of(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
+    """The smallest box of a mask (I, J, K) that holds all of it; of no voxel where there is nothing."""
+    across = np.logical_or.reduce(mask)
+    occupied = mask.any(axis=(1, 2)), across.any(axis=1), across.any(axis=0)
+    ends = [np.flatnonzero(of_axis)[[0, -1]] if mask.size and of_axis.any() else (0, -1) for of_axis in occupied]
+    i, j, k = (slice(int(first), int(last) + 1) for first, last in ends)
+    return i, j, k

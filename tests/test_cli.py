@@ -102,6 +102,7 @@ def test_other_libraries_are_heard_when_they_warn(tmp_path, capsys):
     assert "1 cases to train on" in heard
     assert "no font to be found" in heard
     assert "generated a cache of fonts" not in heard
+    assert logging.getLogger("nibabel.global").level == logging.CRITICAL  # or it speaks of headers of no name
 
 
 def test_held_out_cases_only(cohort, run, tmp_path):

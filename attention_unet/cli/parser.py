@@ -138,9 +138,9 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     compare.add_argument("-o", "--output", type=str, default="comparison", help="folder for the table and the picture")
     compare.add_argument(
         "--metric",
-        type=Literal["dice", "iou", "nsd", "sensitivity", "precision", "hd95_mm", "assd_mm"],
+        type=str,
         default="dice",
-        help="to compare",
+        help="column of metrics.csv to compare, such as nsd or hd95_mm",
     )
 
     where = "folder to put it in (default: $ATTENTION_UNET_DATA, else data)"

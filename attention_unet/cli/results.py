@@ -49,16 +49,17 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
         )
     print_table(summary, table_console())
     log.info("metrics.csv and summary.json lie in %s", output)
-    failed |= _calibrate(
-        predictions, {case: path for case, path in chosen.items() if case not in failed}, output, labels
-    )
+    scored = {case: path for case, path in chosen.items() if case not in failed}
+    failed |= _calibrate(predictions, scored, output, labels, console)
     code = report_failures(failed)
     if options.images:
         log.info("a picture lies in %s", draw_showcase(predictions, references, Path(options.images), output, labels))
     return code
 
 
-def _calibrate(predictions: Path, references: Mapping[str, Path], output: Path, labels: "Labels") -> dict[str, str]:
+def _calibrate(
+    predictions: Path, references: Mapping[str, Path], output: Path, labels: "Labels", console: Console
+) -> dict[str, str]:
     """Tell how far probabilities can be believed where they were saved; of each case that failed the reason."""
     from attention_unet.atomic import write_text
     from attention_unet.data.predictions import probabilities_path
@@ -71,7 +72,8 @@ def _calibrate(predictions: Path, references: Mapping[str, Path], output: Path, 
         table.unlink(missing_ok=True)
         picture.unlink(missing_ok=True)
         return {}
-    found, failed = calibrate(predictions, said, labels)
+    with counting(console, "calibration", len(said)) as done:
+        found, failed = calibrate(predictions, said, labels, done)
     write_text(table, to_csv(found))
     draw_reliability(found, picture)
     errors = ", ".join(f"{name} {of.error:.4f}" for name, of in found.items())

@@ -6,6 +6,7 @@ SimpleITK counts millimetres to the left and back, we to the right and front.
 import re
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -40,12 +41,10 @@ def read_itk(
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    for file in _named_in(path):
+        if not file.exists():
+            raise DataError(f"{file}: does not exist: {path.name} says that its voxels are there; copy it as well")
     try:
-        missing = [file for file in _named_in(path) if not file.exists()]
-        if missing:
-            raise DataError(
-                f"{missing[0]}: does not exist: {path.name} says that its voxels are there; copy it as well"
-            )
         files = _slices_of(path) if path.is_dir() else [str(path)]
         reader = sitk.ImageFileReader()
         reader.SetFileName(files[0])
@@ -143,36 +142,50 @@ def _slices_of(folder: Path) -> list[str]:
         raise DataError(f"{folder}: {left[0]}{more} cannot be read, cut short? Export the series again")
     if len(files) == 1:
         return files  # of many frames, or too thin to go on with, which is told by its shape
-    reader, positions_in_order, orientations = sitk.ImageFileReader(), [], []
+    reader, positions, orientations = sitk.ImageFileReader(), [], []
     for file in files:
         reader.SetFileName(file)
         reader.ReadImageInformation()
         if not (reader.HasMetaDataKey(POSITION) and reader.HasMetaDataKey(ORIENTATION)):
             raise DataError(f"{file}: tells no position of its slice: expected slices of an MR volume")
-        positions_in_order.append([float(n) for n in reader.GetMetaData(POSITION).split("\\")])
+        positions.append([float(n) for n in reader.GetMetaData(POSITION).split("\\")])
         orientations.append(tuple(round(float(n), 4) for n in reader.GetMetaData(ORIENTATION).split("\\")))
     counts = Counter(orientations)
     if len(counts) > 1:
         raise DataError(f"{folder}: its slices have {len(counts)} orientations: expected one; is it a localiser?")
-    row, column = np.array(orientations[0][:3]), np.array(orientations[0][3:])
-    positions = np.array(positions_in_order)
-    along = positions @ np.cross(row, column)
-    steps = np.diff(along)
-    usual = float(np.median(np.abs(steps)))
+    _check_stack(folder, files, np.array(positions), np.cross(orientations[0][:3], orientations[0][3:]))
+    return files
+
+
+def _check_stack(
+    folder: Path, files: Sequence[str], positions: NDArray[np.float64], upwards: NDArray[np.float64]
+) -> None:
+    """Check that slices lie straight upon each other, at even distances.
+
+    Args:
+        folder: of the series.
+        files: of the slices, in order.
+        positions: of each, (n, 3) in mm.
+        upwards: (3,), the direction across the slices.
+
+    Raises:
+        DataError: if they do not.
+    """
+    along = positions @ upwards
+    steps = np.abs(np.diff(along))
+    usual = float(np.median(steps))
     if usual < 1e-3:
         raise DataError(f"{folder}: holds several images of each slice: expected one volume; export one at a time")
-    off_line = positions - positions[0] - np.outer(along - along[0], np.cross(row, column))
-    sideways_mm = float(np.linalg.norm(off_line, axis=1).max())
+    sideways_mm = np.linalg.norm(positions - positions[0] - np.outer(along - along[0], upwards), axis=1).max()
     if sideways_mm > SIDEWAYS_MM:
         raise DataError(
             f"{folder}: slices lie up to {sideways_mm:.1f} mm beside those below them, as of a tilted gantry: expected "
             "one straight upon the other; resample it"
         )
-    odd = int(np.abs(np.abs(steps) - usual).argmax())
-    if abs(abs(steps[odd]) - usual) > max(UNEVEN * usual, UNEVEN):
-        guess = "one missing" if abs(steps[odd]) > 1.5 * usual else "one there twice" if not steps[odd] else "one moved"
+    odd = int(np.abs(steps - usual).argmax())
+    if abs(steps[odd] - usual) > max(UNEVEN * usual, UNEVEN):
+        guess = "missing" if steps[odd] > 1.5 * usual else "moved" if steps[odd] > 0.5 * usual else "there twice"
         raise DataError(
             f"{folder}: slices lie {usual:.2f} mm apart, but {Path(files[odd]).name} and {Path(files[odd + 1]).name} "
-            f"{abs(steps[odd]):.2f} mm: is {guess}? Export the series again"
+            f"{steps[odd]:.2f} mm: is one {guess}? Export the series again"
         )
-    return files

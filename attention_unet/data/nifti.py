@@ -5,7 +5,6 @@ that the header did not announce.
 """
 
 import gzip
-import logging
 import math
 import warnings
 import zlib
@@ -14,7 +13,6 @@ from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
-from nibabel import imageglobals
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
@@ -31,8 +29,6 @@ HEADER = nib.Nifti1Header.sizeof_hdr
 BLOCK = 2**23  # bytes read at once
 LARGEST_OFFSET = 2**26  # bytes of header and extensions
 MM = {1: 1000.0, 3: 0.001}  # in a metre and a micrometre, by their codes; all else is taken for millimetres
-
-imageglobals.logger.setLevel(logging.CRITICAL)  # what it would say of a file is said below, with the file's name
 
 
 def read_nifti(

@@ -13,7 +13,7 @@ from attention_unet.data.cases import Case
 from attention_unet.data.labels import Labels, likeliest
 from attention_unet.data.volumes import Volume, check_same_grid, read_labels, read_volume
 from attention_unet.errors import DataError
-from attention_unet.geometry import Placement, on_grid, place, planes_at_once
+from attention_unet.geometry import Placement, box_of, on_grid, place, planes_at_once
 
 
 @dataclass(frozen=True)
@@ -163,9 +163,5 @@ def foreground_box(image: Tensor) -> list[tuple[int, int]]:
     image the whole."""
     brighter = (image > image.amin(dim=(1, 2, 3), keepdim=True)).any(dim=0)
     mask: NDArray[np.bool_] = brighter.numpy()  # whose any is the faster one
-    if not mask.any():
-        return [(0, n) for n in mask.shape]
-    across = np.logical_or.reduce(mask)
-    occupied = [mask.reshape(len(mask), -1).any(axis=1), across.any(axis=1), across.any(axis=0)]
-    found = [np.flatnonzero(of_axis) for of_axis in occupied]
-    return [(int(indices[0]), int(indices[-1]) + 1) for indices in found]
+    box = [(edge.start, edge.stop) for edge in box_of(mask)]
+    return box if all(start < stop for start, stop in box) else [(0, n) for n in mask.shape]

@@ -5,20 +5,19 @@ arXiv:1706.04599. A class against the rest, over the voxels of all cases in and 
 all are background beyond doubt, and the more of these are counted, the smaller the error.
 """
 
-import csv
-import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from attention_unet.csv_text import csv_text
 from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import probabilities_path
 from attention_unet.data.volumes import check_same_grid, read_labels, read_volume
 from attention_unet.errors import DataError
-from attention_unet.evaluation.metrics import box_of
+from attention_unet.geometry import box_of
 
 BINS = 15  # of probability, from 0 to 1
 NEAR_MM = 10.0  # around the box of all structures of a case, predicted or true
@@ -48,7 +47,7 @@ class Reliability:
 
 
 def calibrate(
-    predictions: Path, references: Mapping[str, Path], labels: Labels
+    predictions: Path, references: Mapping[str, Path], labels: Labels, done: Callable[[], None]
 ) -> tuple[dict[str, Reliability], dict[str, str]]:
     """Reliability of each class, over the cases whose probabilities lie beside the predictions.
 
@@ -56,6 +55,7 @@ def calibrate(
         predictions: folder that ``predict --probabilities`` wrote.
         references: label map of each case.
         labels: classes.
+        done: called after each case.
 
     Returns:
         Reliability by class, and for each case that failed the reason.
@@ -67,6 +67,7 @@ def calibrate(
             sums += _of_case(probabilities_path(predictions, case), reference, labels)
         except DataError as error:
             failed[case] = str(error)
+        done()
     voxels, probability, truth = np.moveaxis(sums, 1, 0)
     with np.errstate(invalid="ignore"):
         found = zip(labels.names, voxels, probability / voxels, truth / voxels, strict=True)
@@ -90,14 +91,12 @@ def count(probability: NDArray[np.floating], truth: NDArray[np.bool_]) -> NDArra
 
 def to_csv(reliabilities: Mapping[str, Reliability]) -> str:
     """``calibration.csv``: a row a class and bin that holds voxels."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["class", "from", "to", "voxels", "probability", "share"])
+    rows: list[list[object]] = [["class", "from", "to", "voxels", "probability", "share"]]
     for name, of in reliabilities.items():
         for i in np.flatnonzero(of.voxels):
             edges = [f"{i / BINS:.4f}", f"{(i + 1) / BINS:.4f}", int(of.voxels[i])]
-            writer.writerow([name, *edges, f"{of.probability[i]:.6g}", f"{of.share[i]:.6g}"])
-    return text.getvalue()
+            rows.append([name, *edges, f"{of.probability[i]:.6g}", f"{of.share[i]:.6g}"])
+    return csv_text(rows)
 
 
 def _of_case(probabilities: Path, reference: Path, labels: Labels) -> NDArray[np.float64]:

@@ -5,16 +5,16 @@ cases; the test is Wilcoxon's of signed ranks ("Individual Comparisons by Rankin
 number of comparisons by Holm ("A Simple Sequentially Rejective Multiple Test Procedure", 1979).
 """
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.stats import wilcoxon
 
-from attention_unet.errors import DataError
+from attention_unet.csv_text import csv_text
+from attention_unet.errors import ConfigError, DataError
 from attention_unet.evaluation.rows import FOREGROUND, Row
 from attention_unet.evaluation.summary import interval_of_mean
 
@@ -22,7 +22,7 @@ LOWER_IS_BETTER = ("hd95_mm", "assd_mm")
 COMPARED = ("dice", "iou", "nsd", "sensitivity", "precision", *LOWER_IS_BETTER)  # metrics
 MEAN = "mean of classes"
 LEVEL = 0.05  # of the test
-COLUMNS = ("model", "baseline", "class", "metric", "gain", "low", "high", "n", "undefined", "better", "worse")
+STATISTICS = ["gain", "low", "high", "n", "undefined", "better", "worse", "p", "p_holm"]
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Comparison:
     p: float
     p_holm: float
 
-    @property
+    @cached_property
     def gain(self) -> float:
         """Mean over the cases."""
         return float(np.mean(self.gains))
 
-    @property
+    @cached_property
     def ci95(self) -> tuple[float, float]:
         """95% interval of the mean."""
         return interval_of_mean(self.gains)
@@ -92,8 +92,11 @@ def compare(evaluations: Mapping[str, Sequence[Row]], metric: str) -> list[Compa
         metric: one of ``COMPARED``.
 
     Raises:
+        ConfigError: if the metric is another.
         DataError: if they have no case or class in common, or for none the metric is defined.
     """
+    if metric not in COMPARED:
+        raise ConfigError(f"the metric is {metric}: expected one of {', '.join(COMPARED)}")
     tables = {name: _values(rows, metric) for name, rows in evaluations.items()}
     baseline, *models = tables
     cases, classes = shared_cases(evaluations), _shared([list(table) for table in tables.values()])
@@ -136,16 +139,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def to_csv(comparisons: Sequence[Comparison]) -> str:
     """``comparison.csv``: a row a model and class; gains are positive where the model is better than the baseline."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*COLUMNS, "p", "p_holm"])
+    rows: list[list[object]] = [["model", "baseline", "class", "metric", *STATISTICS]]
     for one in comparisons:
         better, worse = sum(gain > 0 for gain in one.gains), sum(gain < 0 for gain in one.gains)
         figures = [f"{value:.6g}" for value in (one.gain, *one.ci95)]
         counts = [len(one.gains), one.undefined, better, worse]
         names = [one.model, one.baseline, one.class_name, one.metric]
-        writer.writerow([*names, *figures, *counts, f"{one.p:.6g}", f"{one.p_holm:.6g}"])
-    return text.getvalue()
+        rows.append([*names, *figures, *counts, f"{one.p:.6g}", f"{one.p_holm:.6g}"])
+    return csv_text(rows)
 
 
 def _values(rows: Sequence[Row], metric: str) -> dict[str, dict[str, float]]:

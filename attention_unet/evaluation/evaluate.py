@@ -16,9 +16,10 @@ from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import DESCRIPTION
 from attention_unet.data.volumes import check_same_grid, read_labels, volumes_by_case
 from attention_unet.errors import DataError
-from attention_unet.evaluation.metrics import box_of, compare_masks
+from attention_unet.evaluation.metrics import compare_masks
 from attention_unet.evaluation.rows import FOREGROUND, Row, to_csv
 from attention_unet.evaluation.summary import summarise, to_json
+from attention_unet.geometry import box_of
 
 
 def find_labels(predictions: Path, references: Path, cases: Sequence[str]) -> Labels:

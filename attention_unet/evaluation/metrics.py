@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.evaluation.surface import Mask, surface_distances
+from attention_unet.geometry import box_of
 
 NAN, INF = float("nan"), float("inf")
 
@@ -82,15 +83,6 @@ def dice(prediction: Mask, reference: Mask) -> float:
     return _share(
         2 * np.count_nonzero(prediction & reference), np.count_nonzero(prediction) + np.count_nonzero(reference)
     )
-
-
-def box_of(mask: Mask) -> tuple[slice, ...]:
-    """The smallest box of a mask (I, J, K) that holds all of it; nothing where there is nothing."""
-    box = []
-    for axis in range(mask.ndim):
-        found = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        box.append(slice(found[0], found[-1] + 1) if len(found) else slice(0, 0))
-    return tuple(box)
 
 
 def _of_distances(

@@ -1,13 +1,13 @@
 """The table of all cases: a row a case and class, as ``metrics.csv`` keeps it."""
 
 import csv
-import io
 import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from attention_unet.csv_text import csv_text
 from attention_unet.errors import DataError
 from attention_unet.evaluation.metrics import METRICS, CaseMetrics
 
@@ -25,12 +25,8 @@ class Row:
 
 def to_csv(rows: Sequence[Row]) -> str:
     """``metrics.csv``: a row a case and class. Undefined values are written nan, distances to nothing inf."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "class", *METRICS])
-    for row in rows:
-        writer.writerow([row.case, row.class_name, *(f"{getattr(row.metrics, name):.6g}" for name in METRICS)])
-    return text.getvalue()
+    cells = ([row.case, row.class_name, *(f"{getattr(row.metrics, name):.6g}" for name in METRICS)] for row in rows)
+    return csv_text([["case", "class", *METRICS], *cells])
 
 
 def from_csv(file: Path) -> list[Row]:

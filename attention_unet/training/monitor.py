@@ -1,7 +1,5 @@
 """What a training shows while it runs: a progress bar, history.csv and its curves, TensorBoard and a log."""
 
-import csv
-import io
 import logging
 import math
 import time
@@ -13,6 +11,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from torch.utils.tensorboard import SummaryWriter
 
 from attention_unet.atomic import write_text
+from attention_unet.csv_text import csv_text
 from attention_unet.evaluation.picture import Scene, draw_mosaic
 from attention_unet.training.checkpoint import LoopState
 from attention_unet.training.curves import CURVES, draw_training
@@ -95,11 +94,8 @@ class Monitor:
         classes = ", ".join(f"{name} {readable_dice(row['dice ' + name])}" for name in self.class_names)
         step = int(row["step"])
         log.info("step %d, %.1f min: loss %.3f, Dice %s (%s)", step, row["minutes"], row["loss"], self.dice, classes)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(self.history[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.history)
-        write_text(self.run / HISTORY, text.getvalue())
+        columns = list(self.history[0])
+        write_text(self.run / HISTORY, csv_text([columns, *([row[name] for name in columns] for row in self.history)]))
         draw_training(self.history, self.class_names, self.run / CURVES)
         for name, value in row.items():
             if name.startswith("dice"):

@@ -51,7 +51,7 @@ def by_hand(pairs):
 
 def test_probabilities_that_can_be_believed(tmp_path):
     references = cohort(tmp_path)
-    found, failed = calibrate(tmp_path / "p", references, LABELS)
+    found, failed = calibrate(tmp_path / "p", references, LABELS, lambda: None)
     assert failed == {}
     for name, value, channel in (("a", 1, 1), ("b", 4, 2)):
         of = found[name]
@@ -63,7 +63,7 @@ def test_probabilities_that_can_be_believed(tmp_path):
 
 def test_probabilities_that_are_too_sure(tmp_path):
     """Half of what is said is so: at a probability p the share is p / 2, and the error half the mean of p."""
-    found, _ = calibrate(tmp_path / "p", cohort(tmp_path, believed=lambda p: p / 2), LABELS)
+    found, _ = calibrate(tmp_path / "p", cohort(tmp_path, believed=lambda p: p / 2), LABELS, lambda: None)
     np.testing.assert_allclose(found["a"].share, found["a"].probability / 2, atol=0.06)
     assert found["a"].error == pytest.approx(0.25, abs=0.01)
 
@@ -74,7 +74,7 @@ def test_voxels_far_from_any_structure_do_not_count(tmp_path):
     said[..., 0], label_map[20, 20, 10] = 1, 1
     save_nifti(tmp_path / "p" / "probabilities" / "x.nii.gz", said, AFFINE)
     reference = save_nifti(tmp_path / "r" / "x.nii.gz", label_map, AFFINE)
-    found, _ = calibrate(tmp_path / "p", {"x": reference}, LABELS)
+    found, _ = calibrate(tmp_path / "p", {"x": reference}, LABELS, lambda: None)
     assert found["a"].voxels.sum() == 11 * 21 * 5
     assert found["a"].error == pytest.approx(1 / (11 * 21 * 5))
 
@@ -84,7 +84,7 @@ def test_bins():
     assert (voxels[0], voxels[BINS // 2], voxels[-1]) == (2, 1, 1)
     assert (probability[0], truth[0]) == (pytest.approx(0.05), 1)
     nothing = np.zeros(BINS)
-    assert np.isnan(Reliability(nothing, nothing / 1, nothing).error)
+    assert np.isnan(Reliability(nothing, nothing, nothing).error)
 
 
 def test_evaluation_tells_it_where_probabilities_were_saved(tmp_path, capsys):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
-from attention_unet.errors import DataError
+from attention_unet.errors import ConfigError, DataError
 from attention_unet.evaluation.compare import compare, holm, shared_cases
 from attention_unet.evaluation.rows import FOREGROUND, Row, to_csv
 from tests.evaluation.build import metrics
@@ -98,6 +98,8 @@ def test_nothing_in_common():
         compare({"A": rows([0.5]), "B": [Row("other", "a", metrics(dice=0.5))]}, "dice")
     with pytest.raises(DataError, match="A, B: have no class in common"):
         compare({"A": rows([0.5]), "B": rows([0.5], class_name="b")}, "dice")
+    with pytest.raises(ConfigError, match="the metric is volume_ml: expected one of dice, iou, nsd, sens"):
+        compare({"A": rows([0.5]), "B": rows([0.5])}, "volume_ml")
     with pytest.raises(DataError, match="hd95_mm is defined for no case"):
         compare({"A": rows([0.5]), "B": rows([0.5])}, "hd95_mm")
 

@@ -46,42 +46,32 @@ def test_nothing_is_wrong(tmp_path):
         assert (found.hd95_mm, found.assd_mm, found.volume_error) == (0, 0, 0)
 
 
-def test_shifted_by_a_voxel(tmp_path):
-    """Along the second axis. On either side 12 voxels, the face that leads, lie 1.3 mm off; 2, inside the other block
-    next to the face that trails, 0.9 mm off its side; 40 on the other surface.
-    """
-    predicted = scan()
-    predicted[predicted == 1] = 0
-    predicted[3:7, 5:10, 3:6] = 1
+@pytest.mark.parametrize(
+    ("axis", "voxels", "overlap", "hd95_mm", "distances_mm", "near"),
+    [
+        # On either side 12 voxels, the face that leads, lie 1.3 mm off; 2, inside the other block next to the face that
+        # trails, 0.9 mm off its side; 40 on the other surface.
+        pytest.param(1, 1, 48, 1.3, 12 * 1.3 + 2 * 0.9, 42, id="shifted by a voxel"),
+        # Which mirroring does. On either side 15 voxels, the face that leads, lie 1.8 mm off; 12 around behind it and
+        # 3 inside the other block next to the face that trails 0.9.
+        pytest.param(0, 2, 30, 1.8, 15 * 1.8 + 15 * 0.9, 39, id="mirrored along the first axis"),
+    ],
+)
+def test_elsewhere(tmp_path, axis, voxels, overlap, hd95_mm, distances_mm, near):
+    predicted = scan()[::-1].copy() if axis == 0 else np.where(scan() == 1, np.uint8(0), scan())
+    if axis == 1:
+        predicted[3:7, 5:10, 3:6] = 1
+    np.testing.assert_array_equal(predicted == 1, np.roll(scan() == 1, voxels, axis))
     check(
         scored(tmp_path, predicted)["block"],
-        dice=48 / 60,
-        iou=48 / 72,
-        sensitivity=48 / 60,
-        precision=48 / 60,
+        dice=overlap / 60,
+        iou=overlap / (120 - overlap),
+        sensitivity=overlap / 60,
+        precision=overlap / 60,
         volume_error=0,
-        hd95_mm=1.3,
-        assd_mm=(12 * 1.3 + 2 * 0.9) / 54,
-        nsd=42 / 54,
-        volume_ml=BLOCK_ML,
-        reference_volume_ml=BLOCK_ML,
-    )
-
-
-def test_mirrored(tmp_path):
-    """Along the first axis, which moves the block by two voxels. Of each surface 15 voxels, the face that leads, lie
-    1.8 mm off, the 12 around behind it 0.9, and 3 inside the other block next to the face that trails 0.9.
-    """
-    check(
-        scored(tmp_path, scan()[::-1].copy())["block"],
-        dice=30 / 60,
-        iou=30 / 90,
-        sensitivity=30 / 60,
-        precision=30 / 60,
-        volume_error=0,
-        hd95_mm=1.8,
-        assd_mm=(15 * 1.8 + 15 * 0.9) / 54,
-        nsd=39 / 54,
+        hd95_mm=hd95_mm,
+        assd_mm=distances_mm / 54,
+        nsd=near / 54,
         volume_ml=BLOCK_ML,
         reference_volume_ml=BLOCK_ML,
     )
