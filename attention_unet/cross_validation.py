@@ -99,10 +99,10 @@ def cross_validate(
     _describe_all(folder, done, dataset, mirrored)
     scored = {fold: splits[fold].validation for fold in done}
     wanted = {case for cases in scored.values() for case in cases}
-    references = {case.id: case.label for case in dataset.cases if case.label and case.id in wanted}
-    with counting(progress, "evaluating", len(references)) as count:
+    cases = [case for case in dataset.cases if case.id in wanted]
+    with counting(progress, "evaluating", len(cases)) as count:
         summary, broken = evaluate_folder(
-            folder / "predictions", references, folder, labels=dataset.labels, tolerance_mm=tolerance_mm, done=count
+            folder / "predictions", cases, folder, labels=dataset.labels, tolerance_mm=tolerance_mm, done=count
         )
     draw_trainings({f"fold {fold}": folder / f"fold{fold}" / HISTORY for fold in done}, folder / CURVES)
     tables.print(tabulate_folds(from_csv(folder / "metrics.csv"), scored))

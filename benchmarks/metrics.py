@@ -29,7 +29,7 @@ from rich.table import Table
 from scipy import ndimage
 from turns import Work, take_turns
 
-from attention_unet.data.cases import find_cases, locate_dataset
+from attention_unet.data.cases import Case, find_cases, locate_dataset
 from attention_unet.data.labels import Labels
 from attention_unet.data.preprocessing import read_channels
 from attention_unet.data.volumes import Volume, as_volume, read_labels, write_like
@@ -137,11 +137,11 @@ def main() -> None:
 
 def _evaluated(folder: Path) -> float:
     """Seconds from files to tables."""
-    references = {path.name.removesuffix(".nii.gz"): path for path in sorted((folder / "r").iterdir())}
+    cases = [Case(path.name.removesuffix(".nii.gz"), (), path) for path in sorted((folder / "r").iterdir())]
     began = time.perf_counter()
     evaluate_folder(
         folder / "p",
-        references,
+        cases,
         folder / "evaluation",
         labels=LABELS[folder.name],
         tolerance_mm=TOLERANCE_MM,

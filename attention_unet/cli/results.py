@@ -20,16 +20,18 @@ log = logging.getLogger("attention_unet")
 
 def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     """Score predictions against references."""
+    from attention_unet.data.cases import Case, group_channels
     from attention_unet.data.splits import held_out_cases
-    from attention_unet.data.volumes import volumes_by_case
+    from attention_unet.data.volumes import list_volumes, volumes_by_case
     from attention_unet.evaluation.evaluate import evaluate_folder, find_labels
     from attention_unet.evaluation.showcase import draw_showcase
     from attention_unet.evaluation.summary import print_table
 
     predictions, references, output = Path(options.predictions), Path(options.references), Path(options.output)
-    for folder in (predictions, references):
-        if not folder.is_dir():
-            raise ConfigError(f"{folder}: is no folder: expected one of label maps")
+    images = Path(options.images) if options.images else None
+    for folder, of in ((predictions, "label maps"), (references, "label maps"), (images, "scans")):
+        if folder and not folder.is_dir():
+            raise ConfigError(f"{folder}: is no folder: expected one of {of}")
     if options.tolerance_mm < 0:
         raise ConfigError(f"--tolerance-mm is {options.tolerance_mm}: expected 0 or more")
     known = volumes_by_case(references)
@@ -42,18 +44,19 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
     extra = sorted(set(volumes_by_case(predictions)) - set(known))
     if extra:
         log.warning("warning: %s: %d predictions have no reference: %s", predictions, len(extra), extra[:5])
-    chosen = {case: known[case] for case in cases}
+    scans = group_channels(list_volumes(images), wanted=cases) if images else {}
+    chosen = [Case(case, scans.get(case, ()), known[case]) for case in cases]
     with counting(console, "evaluating", len(cases)) as done:
         summary, failed = evaluate_folder(
             predictions, chosen, output, labels=labels, tolerance_mm=options.tolerance_mm, done=done
         )
     print_table(summary, table_console())
     log.info("metrics.csv and summary.json lie in %s", output)
-    scored = {case: path for case, path in chosen.items() if case not in failed}
+    scored = {case: known[case] for case in cases if case not in failed}
     failed |= _calibrate(predictions, scored, output, labels, console)
     code = report_failures(failed)
-    if options.images:
-        log.info("a picture lies in %s", draw_showcase(predictions, references, Path(options.images), output, labels))
+    if images:
+        log.info("a picture lies in %s", draw_showcase(output))
     return code
 
 

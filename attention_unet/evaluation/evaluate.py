@@ -1,7 +1,7 @@
 """Score a folder of predictions against a folder of references; whoever made them, they meet as files."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from attention_unet.atomic import write_text
+from attention_unet.data.cases import Case
 from attention_unet.data.description import describe_labels, labels_in_files, read_description
 from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import DESCRIPTION
@@ -18,6 +19,7 @@ from attention_unet.data.volumes import check_same_grid, read_labels, volumes_by
 from attention_unet.errors import DataError
 from attention_unet.evaluation.metrics import compare_masks
 from attention_unet.evaluation.rows import FOREGROUND, Row, to_csv
+from attention_unet.evaluation.scored import Scored, write_scored
 from attention_unet.evaluation.summary import summarise, to_json
 from attention_unet.geometry import box_of
 
@@ -83,21 +85,22 @@ def _score_files(case: str, prediction: Path | None, reference: Path, labels: La
 
 def evaluate_folder(
     predictions: Path,
-    references: Mapping[str, Path],
+    cases: Sequence[Case],
     output: Path,
     *,
     labels: Labels,
     tolerance_mm: float,
     done: Callable[[], None],
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Score every reference, as many at once as there are cores; write ``metrics.csv`` and ``summary.json``.
+    """Score every reference, as many at once as there are cores; write ``metrics.csv`` and ``summary.json``, and in
+    ``scored.json`` what was scored.
 
     A reference without prediction is scored as an empty prediction and named in the summary. A case that cannot be
     compared enters nothing and is named there with its reason.
 
     Args:
         predictions: folder of label maps.
-        references: label map of each case.
+        cases: with their references, and for those who want to look with their images.
         output: folder for the results.
         labels: classes.
         tolerance_mm: for the normalised surface Dice.
@@ -107,6 +110,7 @@ def evaluate_folder(
         The summary, and for each case that failed the reason.
     """
     found = volumes_by_case(predictions)
+    references = {case.id: case.label for case in cases if case.label}
     rows: list[Row] = []
     failed: dict[str, str] = {}
     pool = ThreadPoolExecutor(torch.get_num_threads())  # what takes long leaves the interpreter to others
@@ -128,4 +132,8 @@ def evaluate_folder(
     summary = summarise(rows, missing, failed, settings)
     write_text(output / "metrics.csv", to_csv(rows))
     write_text(output / "summary.json", to_json(summary))
+    references = {case: path for case, path in references.items() if case not in failed}
+    predicted = {case: found[case] for case in references if case in found}
+    images = {case.id: case.images for case in cases}
+    write_scored(output, Scored(labels, predictions, references, predicted, images))
     return summary, failed

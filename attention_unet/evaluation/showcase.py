@@ -5,48 +5,45 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_unet.data.cases import group_channels
-from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import attention_path
-from attention_unet.data.volumes import list_volumes, read_labels, read_volume, volumes_by_case
+from attention_unet.data.volumes import read_labels, read_volume
 from attention_unet.errors import DataError
 from attention_unet.evaluation.picture import Scene, save_mosaic
 from attention_unet.evaluation.rows import from_csv, mean_dice
+from attention_unet.evaluation.scored import Scored, read_scored
 
 
-def draw_showcase(predictions: Path, references: Path, images: Path, evaluation: Path, labels: Labels) -> Path:
+def draw_showcase(evaluation: Path) -> Path:
     """Draw ``picture.png`` beside ``metrics.csv``: the cases of lowest, middle and highest mean Dice.
 
     Attention is shown at its finest level where predictions have maps of it.
 
     Raises:
-        DataError: if the image of a case is not there.
+        DataError: if there is no prediction, or the image of a case is not there.
     """
-    dice = mean_dice(from_csv(evaluation / "metrics.csv"))
-    predicted, referenced = volumes_by_case(predictions), volumes_by_case(references)
-    ranked = [case for case in dice if case in predicted]
+    scored, dice = read_scored(evaluation), mean_dice(from_csv(evaluation / "metrics.csv"))
+    ranked = [case for case in dice if case in scored.predicted]
     if not ranked:
-        raise DataError(f"{predictions}: holds no prediction of these cases: nothing to draw")
+        raise DataError(f"{scored.predictions}: holds no prediction of these cases: nothing to draw")
     chosen = dict.fromkeys([ranked[0], ranked[len(ranked) // 2], ranked[-1]])
-    scans = group_channels(list_volumes(images), wanted=dice)
-    scenes = []
-    for case in chosen:
-        if case not in scans:
-            raise DataError(f"{images}: holds no image of {case}: expected the scans that were predicted")
-        volume = read_volume(scans[case][0])
-        scenes.append(
-            Scene(
-                title=f"{case}\nDice {dice[case]:.3f}",
-                affine=volume.affine,
-                image=volume.array[0],
-                reference=labels.index(read_labels(referenced[case]).array[0]),
-                prediction=labels.index(read_labels(predicted[case]).array[0]),
-                attention=_finest_attention(predictions, case),
-            )
-        )
     path = evaluation / "picture.png"
-    save_mosaic(path, scenes, labels.names)
+    save_mosaic(path, [_scene(scored, case, f"{case}\nDice {dice[case]:.3f}") for case in chosen], scored.labels.names)
     return path
+
+
+def _scene(scored: Scored, case: str, title: str) -> Scene:
+    if not scored.images[case]:
+        raise DataError(f"{case}: has no image: expected the scans that were predicted; name their folder by --images")
+    volume = read_volume(scored.images[case][0])
+    reference, prediction = (read_labels(path) for path in (scored.references[case], scored.predicted[case]))
+    return Scene(
+        title=title,
+        affine=volume.affine,
+        image=volume.array[0],
+        reference=scored.labels.index(reference.array[0]),
+        prediction=scored.labels.index(prediction.array[0]),
+        attention=_finest_attention(scored.predictions, case),
+    )
 
 
 def _finest_attention(predictions: Path, case: str) -> tuple[int, NDArray[np.float32]] | None:

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from attention_unet.cli import main
+from attention_unet.data.cases import Case
 from attention_unet.data.labels import Labels
 from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluate import evaluate_folder, find_labels
@@ -29,8 +30,9 @@ def label_map(seed=0):
 
 def evaluate(folder, cases, **options):
     settings = {"labels": LABELS, "tolerance_mm": 1.0, "done": lambda: None, **options}
-    references = {case: folder / "r" / f"{case}.nii.gz" for case in cases}
-    return evaluate_folder(folder / "p", references, folder / "out", **settings)
+    images = {case: folder / "i" / f"{case}.nii.gz" for case in cases}
+    found = [Case(case, (images[case],), folder / "r" / f"{case}.nii.gz") for case in cases]
+    return evaluate_folder(folder / "p", found, folder / "out", **settings)
 
 
 def rows_of(folder):
@@ -154,6 +156,6 @@ def test_showcase_draws_worst_middle_and_best(tmp_path, cases):
     weights = np.full((10, 10, 10), 0.5, dtype=np.float32)
     save_nifti(tmp_path / "p" / "attention" / f"{cases[0]}_level1.nii.gz", weights, AFFINE)
     evaluate(tmp_path, cases)
-    path = draw_showcase(tmp_path / "p", tmp_path / "r", tmp_path / "i", tmp_path / "out", LABELS)
+    path = draw_showcase(tmp_path / "out")
     assert path.read_bytes().startswith(b"\x89PNG")
     assert path.stat().st_size > 10_000

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from attention_unet.data.cases import Case
 from attention_unet.data.labels import Labels
 from attention_unet.evaluation.evaluate import evaluate_folder
 from attention_unet.evaluation.metrics import METRICS
@@ -30,7 +31,8 @@ def scored(tmp_path, predicted):
     """Metrics by class of a prediction, from file to table, where surfaces may lie 1 mm apart."""
     save_nifti(tmp_path / "p" / "x.nii.gz", predicted, AFFINE)
     reference = save_nifti(tmp_path / "r" / "x.nii.gz", scan(), AFFINE)
-    evaluate_folder(tmp_path / "p", {"x": reference}, tmp_path, labels=LABELS, tolerance_mm=1.0, done=lambda: None)
+    cases = [Case("x", (), reference)]
+    evaluate_folder(tmp_path / "p", cases, tmp_path, labels=LABELS, tolerance_mm=1.0, done=lambda: None)
     return {row.class_name: row.metrics for row in from_csv(tmp_path / "metrics.csv")}
 
 

@@ -1,0 +1,77 @@
+"""What an evaluation was of: its classes and files, as ``scored.json`` keeps them for whoever wants to look."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from attention_unet.atomic import write_text
+from attention_unet.data.description import read_description
+from attention_unet.data.labels import Labels
+from attention_unet.errors import DataError
+
+SCORED = "scored.json"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Classes and files of the cases that were scored.
+
+    Attributes:
+        labels: the classes.
+        predictions: folder of the predictions.
+        references: true label map of each case.
+        predicted: label map of each case that has a prediction.
+        images: files of each case whose scan was named.
+    """
+
+    labels: Labels
+    predictions: Path
+    references: Mapping[str, Path]
+    predicted: Mapping[str, Path]
+    images: Mapping[str, Sequence[Path]]
+
+
+def write_scored(evaluation: Path, scored: Scored) -> None:
+    """Write ``scored.json``; its paths are relative to its folder, so that all may be moved together."""
+
+    def told(path: Path) -> str:
+        return Path(os.path.relpath(path.resolve(), evaluation.resolve())).as_posix()
+
+    plain = {
+        "labels": scored.labels.to_json(),
+        "predictions": told(scored.predictions),
+        "cases": {
+            case: {
+                "reference": told(reference),
+                "prediction": told(scored.predicted[case]) if case in scored.predicted else None,
+                "images": [told(image) for image in scored.images.get(case, ())],
+            }
+            for case, reference in scored.references.items()
+        },
+    }
+    write_text(evaluation / SCORED, json.dumps(plain, indent=1) + "\n")
+
+
+def read_scored(evaluation: Path) -> Scored:
+    """Read it again.
+
+    Raises:
+        DataError: if there is none, or it is damaged.
+    """
+    file = evaluation / SCORED
+    if not file.is_file():
+        raise DataError(f"{file}: is not there: expected the folder of an evaluation; make it with evaluate")
+    plain = read_description(file)
+    try:
+        cases = dict(plain["cases"])
+        return Scored(
+            labels=Labels.from_json(plain["labels"]),
+            predictions=evaluation / plain["predictions"],
+            references={case: evaluation / of["reference"] for case, of in cases.items()},
+            predicted={case: evaluation / of["prediction"] for case, of in cases.items() if of["prediction"]},
+            images={case: [evaluation / image for image in of["images"]] for case, of in cases.items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{file}: tells no files ({error!r}): expected what evaluate writes; evaluate again") from error
