@@ -9,15 +9,17 @@ DEMO := demo
 
 demo: .venv/installed
 	rm -rf $(DEMO)
-	@echo "== 1 of 4: a cohort of phantoms"
+	@echo "== 1 of 5: a cohort of phantoms"
 	$(BIN)/attention-unet phantom --root $(DEMO)/data
-	@echo "== 2 of 4: training, two minutes"
+	@echo "== 2 of 5: training, two minutes"
 	$(BIN)/attention-unet train --config configs/phantom.yaml --data.root $(DEMO)/data --run $(DEMO)/runs/phantom
-	@echo "== 3 of 4: prediction of the test cases"
+	@echo "== 3 of 5: prediction of the test cases"
 	$(BIN)/attention-unet predict -i $(DEMO)/data/Phantom/imagesTs -o $(DEMO)/predictions -m $(DEMO)/runs/phantom --attention-maps
-	@echo "== 4 of 4: evaluation"
+	@echo "== 4 of 5: evaluation"
 	$(BIN)/attention-unet evaluate -p $(DEMO)/predictions -r $(DEMO)/data/Phantom/labelsTs -o $(DEMO)/evaluation --images $(DEMO)/data/Phantom/imagesTs
-	@echo "run: $(DEMO)/runs/phantom   predictions: $(DEMO)/predictions   picture: $(DEMO)/evaluation/picture.png"
+	@echo "== 5 of 5: a page to look at"
+	$(BIN)/attention-unet report $(DEMO)/evaluation
+	@echo "run: $(DEMO)/runs/phantom   predictions: $(DEMO)/predictions   page: $(DEMO)/evaluation/report.html"
 
 test: .venv/installed
 	$(BIN)/ruff check .

@@ -1,4 +1,5 @@
 import os
+import shlex
 from pathlib import Path
 
 import nibabel as nib
@@ -6,16 +7,31 @@ import numpy as np
 import pytest
 import torch
 
+from attention_unet.cli import main
 from attention_unet.data.phantom import make_cohort
 
 torch.set_num_threads(2)
 REPOSITORY = Path(__file__).parents[1]
+SMALL = shlex.split("""
+    --data.folds 4 --data.patch [24,24,12] --data.spacing_mm [2.5,2.5,3] --data.foreground_share 0.6
+    --network.base_channels 8 --network.max_levels 3 --augmentation.affine 0 --augmentation.low_resolution 0
+    --training.batch 4 --training.steps 120 --training.validations 1 --training.learning_rate 0.01
+    --training.average 0.9
+""")
 
 
 @pytest.fixture(scope="session")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight phantoms to train on and two to test on."""
     return make_cohort(tmp_path_factory.mktemp("cohort"), 8, 2, seed=1, done=lambda: None)
+
+
+@pytest.fixture(scope="session")
+def run(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short training on them."""
+    folder = tmp_path_factory.mktemp("runs") / "phantom"
+    assert main(["train", "--data.root", str(cohort), "--run", str(folder), *SMALL]) == 0
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import shlex
 import signal
 import subprocess
 import sys
@@ -19,21 +18,7 @@ from attention_unet.cli.commands import _name_of
 from attention_unet.cli.parser import build_parser
 from attention_unet.config import Config, DataConfig
 from attention_unet.data.splits import read_split
-from tests.conftest import save_nifti
-
-SMALL = shlex.split("""
-    --data.folds 4 --data.patch [24,24,12] --data.spacing_mm [2.5,2.5,3] --data.foreground_share 0.6
-    --network.base_channels 8 --network.max_levels 3 --augmentation.affine 0 --augmentation.low_resolution 0
-    --training.batch 4 --training.steps 120 --training.validations 1 --training.learning_rate 0.01
-    --training.average 0.9
-""")
-
-
-@pytest.fixture(scope="module")
-def run(cohort, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "phantom"
-    assert main(["train", "--data.root", str(cohort), "--run", str(folder), *SMALL]) == 0
-    return folder
+from tests.conftest import SMALL, save_nifti
 
 
 def test_the_main_job(cohort, run, tmp_path, capsys):

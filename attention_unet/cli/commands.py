@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 from rich.progress import Progress
 
-from attention_unet.cli.results import compare, evaluate
+from attention_unet.cli.results import compare, evaluate, report
 from attention_unet.cli.screen import report_failures, silence_profiler, table_console
 from attention_unet.config import Config
 from attention_unet.errors import ConfigError
@@ -100,10 +100,11 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
     from attention_unet.devices import choose_device
     from attention_unet.inference.inputs import find_inputs
     from attention_unet.inference.model import load_models
-    from attention_unet.inference.output_folder import claim_output, describe
+    from attention_unet.inference.output_folder import claim_output, describe, origin
     from attention_unet.inference.predict_files import predict_files
     from attention_unet.inference.predict_volume import helped
     from attention_unet.inference.settings import Settings
+    from attention_unet.inference.window_predictor import attended_levels
     from attention_unet.memory import reuse_freed_memory
 
     if options.memory_gb is not None and not 0 < options.memory_gb < math.inf:
@@ -128,7 +129,11 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
     if options.held_out_of:
         chosen = held_out_cases(Path(options.held_out_of), [case.id for case in cases])
         cases = [case for case in cases if case.id in chosen]
-    description = describe(model.plan.labels, [m.sha256 for m in models], settings)
+    levels = attended_levels(model.network, model.plan, device) if options.attention_maps else []
+    description = {
+        **describe(model.plan.labels, [m.sha256 for m in models], settings),
+        **origin(models, levels, output),
+    }
     left = claim_output(
         output, source, cases, description, settings.extras, resume=options.resume, overwrite=options.overwrite
     )
@@ -140,7 +145,7 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
     with counting(console, "predicting", len(left)) as done:
         failed = predict_files(left, output, models, settings, done, options.own_format)
     log.info("%d predicted, %d failed; output in %s", len(left) - len(failed), len(failed), output)
-    if options.attention_maps and not model.network.has_maps():
+    if options.attention_maps and not levels:
         log.info("this model has no attention on skips or bottleneck: there are no maps to write")
     return report_failures(failed)
 
@@ -239,6 +244,7 @@ COMMANDS: dict[str, Callable[[Namespace, ArgumentParser, Console], int]] = {
     "predict": _predict,
     "evaluate": evaluate,
     "compare": compare,
+    "report": report,
     "fetch": _fetch,
     "phantom": _phantom,
     "attention": _attention,

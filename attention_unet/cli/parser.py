@@ -143,6 +143,20 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         help="column of metrics.csv to compare, such as nsd or hd95_mm",
     )
 
+    report = add("report", "Write a page to look at: scores, cases slice by slice, training. One file, offline.")
+    report.add_argument(
+        "source",
+        type=str,
+        help="folder that evaluate or cross-validate wrote, or of a run: what it held out is then predicted first",
+    )
+    report.add_argument("-o", "--output", type=str | None, help="HTML file (default: report.html in that folder)")
+    report.add_argument("--cases", type=int, default=40, help="cases that can be looked at, the worst ones")
+    report.add_argument(
+        "--run", type=str, action="append", help="a run to show the training of, beside those that made the predictions"
+    )
+    report.add_argument("--root", type=str | None, help="of a run: folder of its dataset (default: as in its training)")
+    report.add_argument("--device", type=str, default="auto", help="of a run: auto, cpu, cuda or mps")
+
     where = "folder to put it in (default: $ATTENTION_UNET_DATA, else data)"
     fetch = add("fetch", "Download a public dataset.")
     fetch.add_argument("dataset", type=str, help="hippocampus")

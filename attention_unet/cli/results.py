@@ -84,6 +84,40 @@ def _calibrate(
     return failed
 
 
+def report(options: Namespace, parser: ArgumentParser, console: Console) -> int:
+    """Write the report of an evaluation or a run."""
+    from attention_unet.evaluation.scored import SCORED
+    from attention_unet.report.held_out import evaluate_held_out
+    from attention_unet.report.report import REPORT, write_report
+    from attention_unet.training.train import CONFIG
+
+    source, runs = Path(options.source), [Path(run) for run in options.run or []]
+    evaluation: Path | None = source
+    failed: dict[str, str] = {}
+    if options.cases < 0:
+        raise ConfigError(f"--cases is {options.cases}: expected 0 or more")
+    for run in runs:
+        if not (run / CONFIG).is_file():
+            raise ConfigError(f"{run}: holds no {CONFIG}: expected the folder of a run")
+    if (source / CONFIG).is_file():
+        runs = [source, *runs]
+        try:
+            evaluation, failed = evaluate_held_out(source, options.root, options.device, console)
+        except ConfigError as error:
+            log.warning("warning: no cases are shown: %s", error)
+            evaluation = None
+    elif not (source / SCORED).is_file():
+        raise ConfigError(
+            f"{source}: holds neither {CONFIG} nor {SCORED}: expected the folder of a run, or one that this version's "
+            "evaluate or cross-validate wrote"
+        )
+    output = Path(options.output or source / REPORT)
+    with counting(console, "drawing", options.cases) as done:
+        failed |= write_report(output, source.resolve().name, evaluation, runs, options.cases, done)
+    log.info("the report lies in %s (%.1f MB): open it in a browser", output, output.stat().st_size / 1e6)
+    return report_failures(failed)
+
+
 def compare(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     """Compare evaluations of the same cases with the first of them."""
     from attention_unet.atomic import write_text

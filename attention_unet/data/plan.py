@@ -51,6 +51,14 @@ class Plan:
     batch: int
     architecture: dict[str, Any]
 
+    def voxel_mm(self, level: int) -> tuple[float, float, float]:
+        """Size of the voxels of a level of the network along RAS+ axes; level 0 is the finest."""
+        size = np.array(self.preprocessing.spacing_mm)
+        seen = np.arange(3) != self.slice_axis
+        for stride in self.architecture["strides"][:level]:
+            size[seen] *= stride
+        return tuple(float(mm) for mm in size)  # type: ignore[return-value]
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for a JSON file."""
         return {

@@ -10,6 +10,7 @@ from attention_unet.data.volumes import ENDINGS
 DESCRIPTION = "run.json"
 ATTENTION, PREVIEW, PROBABILITIES, UNCERTAINTY = "attention", "preview", "probabilities", "uncertainty"
 MEASURES = ("entropy", "disagreement")
+MOST_LEVELS = 16  # of a network
 PREDICTED = "predicted.json"  # in the folder of a fold of a cross-validation, once it is trained
 
 
@@ -31,6 +32,11 @@ def preview_path(output: Path, case: str) -> Path:
 def attention_path(output: Path, case: str, level: int) -> Path:
     """Where the attention map of a case and level lies."""
     return output / ATTENTION / f"{case}_level{level}.nii.gz"
+
+
+def attention_levels(output: Path, case: str) -> list[int]:
+    """Levels of which there is an attention map of a case, the finest first."""
+    return [level for level in range(MOST_LEVELS) if attention_path(output, case, level).is_file()]
 
 
 def probabilities_path(output: Path, case: str) -> Path:

@@ -64,8 +64,13 @@ def save_mosaic(path: Path, scenes: Sequence[Scene], class_names: Sequence[str])
 
 
 def highest_weight(scenes: Sequence[Scene]) -> int:
-    """Upper end of the range that all attention is drawn in: 1, or the next power of 2 above the highest weight."""
-    highest = max((float(scene.attention[1].max()) for scene in scenes if scene.attention is not None), default=1.0)
+    """Upper end of the range that all attention is drawn in."""
+    shown = [scene.attention[1] for scene in scenes if scene.attention is not None]
+    return bound_of(max((float(weights.max()) for weights in shown), default=1.0))
+
+
+def bound_of(highest: float) -> int:
+    """The next number of 1, 2, 4, 8 ... above the highest of some weights."""
     bound = 1
     while bound < highest - 1e-3:  # resampling and sums leave a little above 1
         bound *= 2

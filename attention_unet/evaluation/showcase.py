@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_unet.data.predictions import attention_path
+from attention_unet.data.predictions import attention_levels, attention_path
 from attention_unet.data.volumes import read_labels, read_volume
 from attention_unet.errors import DataError
 from attention_unet.evaluation.picture import Scene, save_mosaic
@@ -47,8 +47,5 @@ def _scene(scored: Scored, case: str, title: str) -> Scene:
 
 
 def _finest_attention(predictions: Path, case: str) -> tuple[int, NDArray[np.float32]] | None:
-    for level in range(16):
-        path = attention_path(predictions, case, level)
-        if path.is_file():
-            return level, read_volume(path).array[0]
-    return None
+    levels = attention_levels(predictions, case)
+    return (levels[0], read_volume(attention_path(predictions, case, levels[0])).array[0]) if levels else None

@@ -47,6 +47,7 @@ class Model:
         device: to compute on.
         sha256: of its weights, once saved.
         largest_piece_helps: classes whose Dice its validation saw rise with their largest piece alone.
+        file: it was read from.
     """
 
     network: UNet
@@ -54,6 +55,7 @@ class Model:
     device: torch.device
     sha256: str = ""
     largest_piece_helps: tuple[str, ...] = ()
+    file: Path | None = None
 
     def on(self, device: torch.device) -> "Model":
         """A copy of the model on another device."""
@@ -186,7 +188,7 @@ def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
         raise ModelError(f"{file}: is no model that a training wrote, or damaged ({error}): copy it again") from error
     helped = tuple(description.get("largest_piece_helps", ()))
     put_channels_last(network)
-    return Model(network.to(device).eval(), plan, device, description["sha256"], helped)
+    return Model(network.to(device).eval(), plan, device, description["sha256"], helped, file)
 
 
 def find_model(path: str | Path) -> Path:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import DESCRIPTION, all_paths
 from attention_unet.data.volumes import list_volumes, stem
 from attention_unet.errors import ConfigError, DataError
-from attention_unet.inference.model import versions
+from attention_unet.inference.model import Model, versions
 from attention_unet.inference.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def claim_output(
         raise ConfigError("--resume keeps what is there, --overwrite does it again: give one of them")
     if there and not (resume or overwrite):
         raise ConfigError(f"{output}: already holds {len(there)} of these predictions: add --resume or --overwrite")
-    earlier = _noted(output)
+    earlier = noted(output)
     if there and resume and earlier:
         log.info("%d of %d are predicted already: checking that their scans are the same", len(there), len(cases))
     if there and resume and not earlier:
@@ -123,7 +124,7 @@ def forget(cases: Sequence[Case], output: Path) -> None:
                 raise DataError(
                     f"{output}: cannot be written to ({error.strerror}): name another folder with -o"
                 ) from error
-    known, going = _noted(output), [case.id for case in cases]
+    known, going = noted(output), [case.id for case in cases]
     if any(case in going for case in known.get("cases", {})):
         staying = {case: facts for case, facts in known["cases"].items() if case not in going}
         write_text(output / DESCRIPTION, json.dumps({**known, "cases": staying}, indent=2) + "\n")
@@ -131,18 +132,29 @@ def forget(cases: Sequence[Case], output: Path) -> None:
 
 def note(output: Path, facts: Mapping[str, Any]) -> None:
     """Put facts into ``run.json``; those of cases are added to those that are there."""
-    known = _noted(output)
+    known = noted(output)
     cases = {**known.get("cases", {}), **facts.get("cases", {})}
     write_text(output / DESCRIPTION, json.dumps({**known, **facts, "cases": cases}, indent=2) + "\n")
 
 
-def _noted(output: Path) -> dict[str, Any]:
+def noted(output: Path) -> dict[str, Any]:
     """What ``run.json`` holds; nothing if there is none that prediction wrote."""
     try:
         found = json.loads((output / DESCRIPTION).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return {"cases": {}, **found} if isinstance(found, dict) else {}
+
+
+def origin(models: Sequence[Model], levels: Sequence[int], output: Path) -> dict[str, Any]:
+    """Where the models of predictions lie, seen from their folder, and the voxel size of each attended level of the
+    first: what ``run.json`` holds for those who look at them later.
+    """
+    files = [model.file for model in models if model.file]
+    return {
+        "models": [Path(os.path.relpath(file.resolve(), output.resolve())).as_posix() for file in files],
+        "attention_mm": {str(level): list(models[0].plan.voxel_mm(level)) for level in levels},
+    }
 
 
 def describe(labels: Labels, models_sha256: Sequence[str], settings: Settings) -> dict[str, Any]:

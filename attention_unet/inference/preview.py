@@ -1,4 +1,4 @@
-"""A prediction at a glance: three planes of the scan with the labels on it, the patient's left on the right."""
+"""A prediction at a glance: three planes of the scan with the labels on it, seen as in radiology."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,19 +35,13 @@ def draw_preview(volume: Volume, label_map: Array, labels: Labels) -> Image.Imag
         right, up = (axis for axis in range(3) if axis != across)
         place_of_most = int((painted > 0).sum(axis=(right, up)).argmax()) if painted.any() else image.shape[across] // 2
         size = tuple(max(round(image.shape[axis] * spacing_mm[axis] * scale), 1) for axis in (right, up))
-        grey, own = (_as_seen(np.take(array, place_of_most, axis=across), across) for array in (image, painted))
+        grey, own = (np.take(array, place_of_most, axis=across).T[::-1, ::-1] for array in (image, painted))
         grey = np.clip((grey - low) / max(high - low, 1e-6), 0, 1) * 255
         base = Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
         index = Image.fromarray(labels.index(own)).resize(size, Image.Resampling.NEAREST)
         shown.append(_coloured(np.asarray(base), np.asarray(index), len(labels.names)))
-        _name_sides(shown[-1], "PA" if across == 0 else "RL")
+        _name_sides(shown[-1], "AP" if across == 0 else "RL")
     return _side_by_side(shown, labels)
-
-
-def _as_seen(plane: Array, across: int) -> Array:
-    """Rows from the top, the patient's left on the right, of a plane whose axes run to the right or front, and up."""
-    upright: Array = plane.T[::-1]
-    return upright if across == 0 else np.flip(upright, axis=1)
 
 
 def _coloured(grey: NDArray[np.uint8], index: NDArray[np.uint8], classes: int) -> Image.Image:

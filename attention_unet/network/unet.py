@@ -104,10 +104,6 @@ class UNet(nn.Module):
             raise TypeError(f"level {level} holds no attention")
         return attention
 
-    def has_maps(self) -> bool:
-        """Whether anything is attended on a skip or at the bottleneck."""
-        return any(self.attention_at(level).kind != "identity" for level in range(len(self.encoder)))
-
     def presence_tellers(self) -> dict[int, ContextEncoding]:
         """By level, the attention that learns which classes are in the image."""
         found = {level: self.attention_at(level) for level in range(len(self.encoder))}

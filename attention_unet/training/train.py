@@ -37,6 +37,7 @@ from attention_unet.training.monitor import Monitor
 
 log = logging.getLogger(__name__)
 
+CONFIG = "config.yaml"
 MAY_CHANGE = (  # on resume: they change no number of a training, or as little as another device does
     "data.root",
     "data.workers",
@@ -176,7 +177,7 @@ def read_config(run: Path) -> dict[str, dict[str, object]]:
         ConfigError: if the folder holds none.
     """
     try:
-        plain = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        plain = yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"{run}: holds no run to resume ({error}): name its folder with --run") from error
     return dict(plain)
@@ -190,7 +191,7 @@ def _settle(config: Config, dataset: Dataset) -> tuple[Split, Plan]:
 
 def _write_settled(run: Path, config: Config, split: Split, plan: Plan) -> None:
     """Write what was decided, in the configuration and by itself: the run can be repeated from these alone."""
-    write_text(run / "config.yaml", yaml.safe_dump(dataclasses.asdict(settle(config, plan)), sort_keys=False))
+    write_text(run / CONFIG, yaml.safe_dump(dataclasses.asdict(settle(config, plan)), sort_keys=False))
     write_text(run / "plan.json", json.dumps(plan.to_json(), indent=2) + "\n")
     write_split(run / "splits.json", split)
 

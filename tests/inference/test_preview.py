@@ -36,14 +36,14 @@ def test_left_is_on_the_right_and_up_is_up():
     mm = 320 / 60
     np.testing.assert_allclose(axial, ((320 - 40 * mm) / 2 + (40 - 33) * mm, (60 - 12) * mm), atol=1.5 * mm)
     np.testing.assert_allclose(coronal, ((60 - 48) * mm, (60 - 12) * mm), atol=1.5 * mm)
-    np.testing.assert_allclose(sagittal, ((60 - 48) * mm, 33 * mm), atol=1.5 * mm)
+    np.testing.assert_allclose(sagittal, ((60 - 48) * mm, (40 - 33) * mm), atol=1.5 * mm)
 
 
 def test_the_sides_of_the_patient_are_named():
     """Of a volume that shows nothing, the letters alone: the same as on a black card."""
     volume = as_volume(np.zeros((20, 20, 20), dtype=np.float32), np.eye(4))
     picture = np.asarray(draw_preview(volume, np.zeros((20, 20, 20), dtype=np.uint8), LABELS))
-    for panel, sides in enumerate(("RL", "RL", "PA")):
+    for panel, sides in enumerate(("RL", "RL", "AP")):
         first = GAP + panel * (GAP + 320)
         card = Image.new("RGB", (320, 320))
         for side, x, anchor in zip(sides, (2, 317), ("lm", "rm"), strict=True):

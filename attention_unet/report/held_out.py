@@ -1,0 +1,59 @@
+"""The cases that a run held out, predicted and scored as a user would, for the report of a run."""
+
+import logging
+from pathlib import Path
+
+from rich.console import Console
+
+from attention_unet.data.cases import find_cases, locate_dataset
+from attention_unet.data.splits import held_out_cases
+from attention_unet.devices import choose_device
+from attention_unet.evaluation.evaluate import evaluate_folder
+from attention_unet.inference.model import load_model
+from attention_unet.inference.output_folder import claim_output, describe, noted, origin
+from attention_unet.inference.predict_files import predict_files
+from attention_unet.inference.settings import Settings
+from attention_unet.inference.window_predictor import attended_levels
+from attention_unet.progress import counting
+from attention_unet.training.train import read_config
+
+log = logging.getLogger(__name__)
+
+HELD_OUT = "held-out"  # in the folder of the run
+TOLERANCE_MM = 1.0
+
+
+def evaluate_held_out(run: Path, root: str | None, device: str, console: Console) -> tuple[Path, dict[str, str]]:
+    """Predict, with attention maps, and score what a run held out, except what is there already.
+
+    Args:
+        run: folder of the run.
+        root: where its dataset is looked for; None: where the training found it.
+        device: to compute on, by name.
+        console: where to draw progress bars.
+
+    Returns:
+        Folder of the evaluation, and for each case that failed the reason.
+
+    Raises:
+        ConfigError: if its dataset is not there, or it held out no case.
+        ModelError: if it holds no model.
+    """
+    data = read_config(run)["data"]
+    known = root or (str(data["root"]) if data["root"] else None)
+    dataset = find_cases(locate_dataset(known, str(data["dataset"])))
+    chosen = held_out_cases(run, [case.id for case in dataset.cases])
+    cases = [case for case in dataset.cases if case.id in chosen]
+    folder, model = run / HELD_OUT, load_model(run, choose_device(device))
+    output, settings = folder / "predictions", Settings(attention=True)
+    same = noted(output).get("models_sha256") == [model.sha256]
+    levels = attended_levels(model.network, model.plan, model.device)
+    description = describe(model.plan.labels, [model.sha256], settings) | origin([model], levels, output)
+    left = claim_output(
+        output, cases[0].images[0], cases, description, settings.extras, resume=same, overwrite=not same
+    )
+    with counting(console, "predicting", len(left)) as done:
+        failed = predict_files(left, output, [model], settings, done)
+    with counting(console, "evaluating", len(cases)) as done:
+        _, broken = evaluate_folder(output, cases, folder, labels=dataset.labels, tolerance_mm=TOLERANCE_MM, done=done)
+    return folder, failed | broken

@@ -1,0 +1,83 @@
+// Charts, drawn as SVG in the colours of the page.
+
+function ticksBetween(low, high, count) {
+  const rough = (high - low) / count, power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((by) => by * power).find((by) => by >= rough);
+  const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+  const ticks = [];
+  for (let tick = Math.ceil(low / step - 1e-9) * step; tick <= high + step * 1e-9; tick += step)
+    ticks.push({ at: tick, text: readable(Math.abs(tick) < step / 1e6 ? 0 : tick, digits) });
+  return ticks;
+}
+
+// An empty chart with a grid; gives where numbers lie on it. Without ticks of x there is no grid along it.
+function axes({ width, height, x, y, xLabel, yLabel, label }) {
+  const left = 58, right = 14, top = 12, bottom = xLabel ? 44 : 34;
+  const chart = drawing("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img", "aria-label": label });
+  const atX = (value) => left + ((value - x[0]) / (x[1] - x[0])) * (width - left - right);
+  const atY = (value) => height - bottom - ((value - y[0]) / (y[1] - y[0])) * (height - top - bottom);
+  for (const { at, text } of ticksBetween(y[0], y[1], 5)) {
+    chart.append(drawing("line", { x1: left, x2: width - right, y1: atY(at), y2: atY(at), class: "grid" }),
+      drawing("text", { x: left - 7, y: atY(at), class: "tick", "text-anchor": "end", dy: "0.32em" }, text));
+  }
+  if (xLabel) {
+    for (const { at, text } of ticksBetween(x[0], x[1], 6)) {
+      chart.append(drawing("line", { x1: atX(at), x2: atX(at), y1: top, y2: height - bottom, class: "grid" }),
+        drawing("text", { x: atX(at), y: height - bottom + 16, class: "tick", "text-anchor": "middle" }, text));
+    }
+    chart.append(drawing("text", { x: (left + width - right) / 2, y: height - 6, class: "name", "text-anchor": "middle" }, xLabel));
+  }
+  const middle = (top + height - bottom) / 2;
+  chart.append(drawing("text", { x: 14, y: middle, class: "name", "text-anchor": "middle", transform: `rotate(-90 14 ${middle})` }, yLabel));
+  return { chart, atX, atY, baseline: height - bottom };
+}
+
+// Lines through points [x, y]; of each the name and the last value are told beside the chart.
+function lineChart({ label, xLabel, yLabel, series, digits, y, diagonal }) {
+  const points = series.flatMap((of) => of.points);
+  const xs = points.map((point) => point[0]), ys = points.map((point) => point[1]);
+  const span = (values, padding) => {
+    const low = Math.min(...values), high = Math.max(...values), room = (high - low || Math.abs(high) || 1) * padding;
+    return [low - room, high + room];
+  };
+  const range = y || span(ys, 0.06), domain = y && diagonal ? y : span(xs, 0.02);
+  const { chart, atX, atY } = axes({ width: 460, height: 280, x: domain, y: range, xLabel, yLabel, label });
+  if (diagonal) chart.append(drawing("line", { x1: atX(0), y1: atY(0), x2: atX(1), y2: atY(1), class: "diagonal" }));
+  const legend = element("ul", { class: "legend" });
+  for (const { name, colour, points: of } of series) {
+    chart.append(drawing("polyline", { points: of.map(([a, b]) => `${atX(a)},${atY(b)}`).join(" "), class: "line", stroke: colour }));
+    for (const [a, b] of of)
+      chart.append(drawing("circle", { cx: atX(a), cy: atY(b), r: 2.6, fill: colour },
+        drawing("title", {}, `${name ? `${name}, ` : ""}${xLabel} ${readable(a, 3)}: ${readable(b, digits)}`)));
+    if (name) legend.append(element("li", {}, swatch(colour), diagonal ? name : `${name} ${readable(of[of.length - 1][1], digits)}`));
+  }
+  return element("figure", {}, chart, legend);
+}
+
+// A column of dots a group, with median and quartiles; a dot is a case. What is infinite is counted above its column.
+function stripChart({ label, yLabel, groups, digits, onpick }) {
+  const finite = groups.flatMap((group) => group.values.map((one) => one.value).filter(Number.isFinite));
+  if (!finite.length) return element("p", { class: "muted" }, "Not defined for any case.");
+  const low = Math.min(...finite), high = Math.max(...finite), room = (high - low || Math.abs(high) || 1) * 0.06;
+  const width = Math.max(420, 72 + groups.length * 104);
+  const { chart, atX, atY, baseline } = axes({ width, height: 320, x: [0, groups.length], y: [low - room, high + room], yLabel, label });
+  groups.forEach((group, column) => {
+    const middle = atX(column + 0.5), values = group.values.filter((one) => Number.isFinite(one.value));
+    const sorted = values.map((one) => one.value).sort((a, b) => a - b);
+    if (sorted.length) {
+      const [lower, median, upper] = [0.25, 0.5, 0.75].map((share) => atY(quantile(sorted, share)));
+      chart.append(drawing("rect", { x: middle - 26, width: 52, y: upper, height: Math.max(lower - upper, 0.5), class: "box" }),
+        drawing("line", { x1: middle - 26, x2: middle + 26, y1: median, y2: median, class: "median" }));
+    }
+    values.forEach((one, i) => {
+      const aside = (((i * 0.618034) % 1) - 0.5) * 44;
+      chart.append(drawing("circle", { cx: middle + aside, cy: atY(one.value), r: 3.4, class: "dot", fill: group.colour || "currentColor", onclick: () => onpick(one.case) },
+        drawing("title", {}, `${one.case}: ${readable(one.value, digits)}`)));
+    });
+    const lost = group.values.length - values.length;
+    chart.append(drawing("text", { x: middle, y: baseline + 17, class: "tick", "text-anchor": "middle" },
+      group.name.length > 16 ? `${group.name.slice(0, 15)}…` : group.name, drawing("title", {}, group.name)));
+    if (lost) chart.append(drawing("text", { x: middle, y: 10, class: "tick", "text-anchor": "middle" }, `${lost} not defined`));
+  });
+  return element("figure", { class: "wide" }, chart);
+}

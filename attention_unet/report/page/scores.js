@@ -1,0 +1,119 @@
+// Scores: the summary by class, how the cases are spread, and the table of cases.
+
+const scores = report.scores;
+
+function metricNamed(name) {
+  return scores.metrics.find((metric) => metric.name === name);
+}
+
+function shownName(name) {
+  return name === scores.foreground ? "all as one" : name;
+}
+
+// Classes, and all of them as one where there are several.
+function groupsOf() {
+  return scores.foreground ? [...scores.classes, { name: scores.foreground, colour: null }] : scores.classes;
+}
+
+function scoreOf(one, group, metric) {
+  return valueOf(one.scores[group.name]?.[metric]);
+}
+
+function summaryTable() {
+  const { summary } = scores;
+  const cell = (of, { digits }) => {
+    if (!of || of.mean === null) return element("td", {}, "–");
+    const sure = `${readable(of.ci95[0], digits)} to ${readable(of.ci95[1], digits)}`;
+    const lost = of.n_undefined ? `${of.n_undefined} not defined` : "";
+    return element("td", {}, `${readable(of.mean, digits)} ± ${readable(of.sd, digits)}`,
+      element("small", {}, sure), element("small", {}, `median ${readable(of.median, digits)}`), lost ? element("small", {}, lost) : null);
+  };
+  const row = (name, colour, of) => element("tr", {},
+    element("th", { scope: "row" }, colour ? swatch(colour) : null, name), scores.metrics.map((metric) => cell(of?.[metric.name], metric)));
+  const mean = element("tr", { class: "mean" }, element("th", { scope: "row" }, "mean of classes"),
+    scores.metrics.map(({ name, digits }) => element("td", {}, readable(valueOf(summary.foreground_mean[name]), digits))));
+  return element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Summary" }, element("table", { id: "summary-table" },
+    element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Class"),
+      scores.metrics.map(({ heading, meaning }) => element("th", { scope: "col", title: meaning }, heading)))),
+    element("tbody", {}, scores.classes.map(({ name, colour }) => row(name, colour, summary.classes[name])),
+      scores.classes.length > 1 ? mean : null, summary.foreground ? row("all as one", null, summary.foreground) : null)));
+}
+
+function showSummary() {
+  const { summary } = scores, remarks = [];
+  if (summary.missing_predictions.length)
+    remarks.push(`Without prediction, scored as empty: ${summary.missing_predictions.join(", ")}.`);
+  for (const [name, reason] of Object.entries(summary.failed)) remarks.push(`Could not be scored: ${name}: ${reason}`);
+  section("summary", "Summary", summaryTable(),
+    element("p", { class: "muted" }, `Mean ± standard deviation over ${summary.n_cases} cases; below it the 95 % bootstrap interval of the mean, and the median. `
+      + `What is not defined enters no mean and is counted: ${summary.settings.undefined}. Tolerance of the NSD: ${summary.settings.tolerance_mm} mm.`),
+    remarks.map((remark) => element("p", { class: "remark" }, remark)));
+}
+
+function showSpread(onpick) {
+  const place = element("div", {});
+  const draw = (name) => {
+    const metric = metricNamed(name);
+    place.replaceChildren(stripChart({
+      label: `${metric.heading} of every case, by class`, yLabel: metric.heading, digits: metric.digits, onpick,
+      groups: groupsOf().map((group) => ({
+        name: shownName(group.name), colour: group.colour,
+        values: scores.cases.map((one) => ({ case: one.case, value: scoreOf(one, group, name) })),
+      })),
+    }), element("p", { class: "muted" }, `${metric.heading}: ${metric.meaning}. A dot is a case: click it to look. Boxes: quartiles and median.`));
+  };
+  section("spread", "Spread over cases", metricSelect("spread-metric", draw), place);
+  draw("dice");
+}
+
+function metricSelect(id, onchange) {
+  const made = select("Metric", scores.metrics.map(({ name, heading }) => ({ value: name, text: heading })), onchange);
+  made.lastChild.id = id;
+  return made;
+}
+
+// Every case a row, the worst first until another column is chosen.
+function showCases(onpick) {
+  const table = element("table", { id: "case-table" });
+  let metric = metricNamed("dice"), sorted = { column: 1, ascending: true };
+  const columns = () => [
+    { heading: "Case", of: (one) => one.case },
+    { heading: "Mean Dice", digits: 3, of: (one) => valueOf(one.mean_dice) },
+    ...groupsOf().map((group) => ({ heading: `${metric.heading}, ${shownName(group.name)}`, digits: metric.digits, of: (one) => scoreOf(one, group, metric.name) })),
+  ];
+  const order = (a, b) => {
+    if (typeof a === "string") return a.localeCompare(b, undefined, { numeric: true });
+    return Number.isNaN(a) || Number.isNaN(b) ? 0 : a === b ? 0 : a - b;
+  };
+  const draw = () => {
+    const shown = columns(), { column, ascending } = sorted;
+    const heads = shown.map(({ heading }, i) => element("th", { scope: "col", "aria-sort": i !== column ? "none" : ascending ? "ascending" : "descending" },
+      element("button", { type: "button", onclick: () => { sorted = { column: i, ascending: i === column ? !ascending : true }; draw(); table.querySelectorAll("th button")[i].focus(); } },
+        heading, element("span", { class: "arrow", "aria-hidden": "true" }, i !== column ? "" : ascending ? "▲" : "▼"))));
+    const lost = (one) => typeof shown[column].of(one) === "number" && Number.isNaN(shown[column].of(one));
+    const rows = [...scores.cases].sort((a, b) => lost(a) - lost(b) || order(shown[column].of(a), shown[column].of(b)) * (ascending ? 1 : -1));
+    table.replaceChildren(element("thead", {}, element("tr", {}, heads)), element("tbody", {}, rows.map((one) => element("tr", {},
+      shown.map(({ of, digits }, i) => i ? element("td", {}, readable(of(one), digits)) : element("th", { scope: "row" }, caseButton(one.case, onpick)))))));
+  };
+  const chosen = metricSelect("table-metric", (name) => { metric = metricNamed(name); sorted = { column: 1, ascending: true }; draw(); });
+  section("cases", "Cases", chosen, element("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Cases" }, table));
+  draw();
+}
+
+function caseButton(name, onpick) {
+  if (report.shown[name]) return element("button", { type: "button", class: "link", onclick: () => onpick(name) }, name);
+  return element("span", { title: report.failed[name] || "is not among the cases that this page holds the voxels of" }, name);
+}
+
+function showCalibration() {
+  const classes = Object.entries(scores.calibration);
+  if (!classes.length) return;
+  const series = classes.map(([name, bins]) => ({
+    name, colour: scores.classes.find((one) => one.name === name)?.colour || colourOf(0), points: bins.map((bin) => [bin.probability, bin.share]),
+  }));
+  const errorOf = (bins) => bins.reduce((sum, bin) => sum + bin.voxels * Math.abs(bin.probability - bin.share), 0) / bins.reduce((sum, bin) => sum + bin.voxels, 0);
+  section("calibration", "Can probabilities be believed?",
+    lineChart({ label: "Reliability by class", xLabel: "probability", yLabel: "share that is of the class", series, digits: 3, y: [0, 1], diagonal: true }),
+    element("p", { class: "muted" }, `Of voxels near the structures: on the dashed line, a class is as frequent as its probability says; below it the model is too sure. `
+      + `Expected calibration error: ${classes.map(([name, bins]) => `${name} ${readable(errorOf(bins), 4)}`).join(", ")}.`));
+}

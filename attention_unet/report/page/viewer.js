@@ -1,0 +1,207 @@
+// The viewer: three planes through one voxel of a case, with overlays, for mouse, touch and keyboard.
+
+const TALLEST = 460; // pixels of the page, of a plane
+const KEYS = "Drag in a plane, or use its arrow keys, to move the crosshair; wheel or page keys: other slices. "
+  + "Anywhere: N and P next and previous case, R, M, D, X reference, mask, difference, crosshair, A next attention, − and + opacity.";
+
+class Viewer {
+  constructor() {
+    this.names = scores.cases.map((one) => one.case).filter((name) => report.shown[name]);
+    this.volume = null;
+    this.maps = Uint8Array.from(atob(report.colour_map), (letter) => letter.charCodeAt(0));
+    this.look = {
+      voxel: [0, 0, 0], channel: 0, dark: 0, bright: 255, opacity: 0.45, reference: true, prediction: true, difference: false,
+      crosshair: true, attention: null, top: 1, colours: [[0, 0, 0], ...scores.classes.map((one) => rgbOf(one.colour))],
+      colourMap: Array.from({ length: 256 }, (_, i) => [...this.maps.subarray(3 * i, 3 * i + 3)]),
+    };
+    this.look.top = Math.max(1, ...Object.values(report.shown).flatMap((told) => told.attention.map((map) => map.top)));
+    this.build();
+    new ResizeObserver(() => this.draw()).observe(this.planes);
+    document.addEventListener("keydown", (event) => this.press(event));
+  }
+
+  build() {
+    this.chosen = element("select", { id: "case", onchange: () => this.open(this.chosen.value) }, this.names.map((name) => {
+      const { mean_dice: dice } = scores.cases.find((one) => one.case === name);
+      return element("option", { value: name }, `${name}   Dice ${readable(valueOf(dice), 3)}`);
+    }));
+    const step = (by, text, label) => element("button", { type: "button", "aria-label": label, onclick: () => this.go(by) }, text);
+    this.figures = element("p", { id: "case-scores", class: "muted" });
+    this.canvases = PLANES.map((plane) => element("canvas", { tabindex: 0, role: "img", class: "plane" }));
+    this.sliders = PLANES.map((plane, i) => element("input", { type: "range", min: 1, step: 1, id: `slice-${i}`, oninput: () => { this.look.voxel[plane.across] = Number(this.sliders[i].value) - 1; this.draw(); } }));
+    this.labels = PLANES.map((plane, i) => element("label", { for: `slice-${i}` }));
+    this.planes = element("div", { class: "planes" }, PLANES.map((plane, i) => {
+      this.listen(this.canvases[i], plane);
+      return element("figure", {}, this.canvases[i], element("figcaption", {}, this.labels[i], this.sliders[i]));
+    }));
+    this.readout = element("dl", { id: "readout" });
+    this.remark = element("p", { id: "grid", class: "muted" });
+    this.overlays = element("div", { class: "controls", id: "overlays" });
+    this.status = element("p", { class: "remark", role: "status", hidden: true });
+    section("viewer", "Look at the cases",
+      element("div", { class: "controls" }, step(-1, "◀", "Previous case"), element("label", { class: "control" }, element("span", {}, "Case, worst first"), this.chosen), step(1, "▶", "Next case")),
+      this.figures, this.status, this.planes, this.readout, this.overlays, this.legend(), this.remark, element("p", { class: "muted keys" }, KEYS));
+  }
+
+  legend() {
+    const named = (colour, text) => element("li", {}, swatch(colour), text);
+    this.differences = element("ul", { class: "legend", hidden: true },
+      Object.entries({ missed: "missed", extra: "predicted, not there", other: "another class" }).map(([kind, text]) => named(`rgb(${DIFFERENCES[kind].join(" ")})`, text)));
+    const bar = element("canvas", { width: 256, height: 1, "aria-hidden": "true" }), colours = new ImageData(256, 1);
+    this.look.colourMap.forEach((colour, i) => colours.data.set([...colour, 255], 4 * i));
+    bar.getContext("2d").putImageData(colours, 0, 0);
+    this.scale = element("p", { class: "muted scale", hidden: true }, "Attention: 0", bar, `${this.look.top}, the same for all cases and levels`);
+    return element("div", { class: "legends" },
+      element("ul", { class: "legend" }, scores.classes.map((one) => named(one.colour, one.name)), element("li", { class: "muted" }, "outline: reference; filled: prediction")),
+      this.differences, this.scale);
+  }
+
+  // What can be laid over a case differs by case: its channels and attention maps.
+  showControls() {
+    const { told } = this.volume, { look } = this;
+    const box = (name, text) => element("label", { class: "control" }, element("input", {
+      type: "checkbox", id: `show-${name}`, checked: look[name], onchange: (event) => { look[name] = event.target.checked; this.draw(); },
+    }), element("span", {}, text));
+    const range = (id, text, low, high, value, use) => element("label", { class: "control" }, element("span", {}, text),
+      element("input", { type: "range", id, min: low, max: high, value, oninput: (event) => { use(Number(event.target.value)); this.draw(); } }));
+    const maps = [{ value: "", text: "none" }, ...told.attention.map((map, i) => ({ value: i, text: `level ${map.level}, voxels of ${map.voxel_mm.map((mm) => Number(mm.toFixed(2))).join(" × ")} mm` }))];
+    const attention = select("Attention", maps, (value) => { look.attention = value === "" ? null : Number(value); this.draw(); });
+    attention.lastChild.id = "attention";
+    attention.lastChild.value = look.attention ?? "";
+    const channels = told.channels.map((_, i) => ({ value: i, text: report.runs[0]?.plan?.channels?.[i] ?? `channel ${i}` }));
+    const channel = select("Channel", channels, (value) => { look.channel = Number(value); this.window(); this.showControls(); this.draw(); });
+    if (channels.length) channel.lastChild.value = look.channel;
+    this.overlays.replaceChildren(...[
+      box("reference", "Reference"), box("prediction", "Prediction"), box("difference", "Difference"), box("crosshair", "Crosshair"),
+      told.attention.length ? attention : null,
+      range("opacity", "Opacity", 0, 100, Math.round(look.opacity * 100), (value) => { look.opacity = value / 100; }),
+      channels.length > 1 ? channel : null,
+      channels.length ? range("dark", "Black at", 0, 255, look.dark, (value) => { look.dark = value; }) : null,
+      channels.length ? range("bright", "White at", 0, 255, look.bright, (value) => { look.bright = value; }) : null,
+    ].filter(Boolean));
+  }
+
+  window() {
+    const told = this.volume.told.channels[this.look.channel];
+    if (told) Object.assign(this.look, { dark: told.dark, bright: told.bright });
+  }
+
+  async open(name, show = false) {
+    this.wanted = name;
+    this.status.hidden = true;
+    try {
+      const volume = await loadVolume(name);
+      if (this.wanted !== name) return;
+      this.volume = volume;
+    } catch (error) {
+      this.status.textContent = `${name} cannot be shown: ${error.message}. Browsers from 2023 on can.`;
+      this.status.hidden = false;
+      return;
+    }
+    const { told } = this.volume;
+    this.chosen.value = name;
+    this.look.voxel = this.volume.tellingVoxel();
+    if (this.look.channel >= told.channels.length) this.look.channel = 0;
+    if (this.look.attention !== null && this.look.attention >= told.attention.length) this.look.attention = null;
+    this.window();
+    this.showControls();
+    this.tell();
+    this.draw();
+    if (show) document.getElementById("viewer").scrollIntoView();
+  }
+
+  go(by) {
+    const place = this.names.indexOf(this.volume?.name) + by;
+    if (place >= 0 && place < this.names.length) this.open(this.names[place]);
+  }
+
+  tell() {
+    const one = scores.cases.find(({ case: name }) => name === this.volume.name), { told } = this.volume;
+    this.figures.textContent = `${one.case}: ` + groupsOf().map((group) => `${shownName(group.name)}: Dice ${readable(scoreOf(one, group, "dice"), 3)}, HD95 ${readable(scoreOf(one, group, "hd95_mm"), 2)} mm`).join(" · ");
+    const remarks = [
+      told.predicted ? null : "There is no prediction of this case.",
+      told.channels.length ? null : "Its scan was not named: evaluate --images, and report again.",
+      told.whole ? null : "Not all of the scan is on this page: what lies around the structures.",
+      told.step.some((n) => n > 1) ? `Of its voxels, one in ${told.step.join(" × ")} is shown.` : null,
+      told.tilt_degrees >= 1 ? `The grid is tilted by ${told.tilt_degrees}° against the patient's axes; planes are those of the grid.` : null,
+    ];
+    this.remark.textContent = remarks.filter(Boolean).join(" ");
+  }
+
+  draw() {
+    if (!this.volume) return;
+    const { volume, look } = this, dots = window.devicePixelRatio || 1, room = this.planes.clientWidth;
+    const mm = volume.shape.map((n, axis) => n * volume.told.spacing_mm[axis]);
+    const columns = room > 720 ? 3 : 1, gaps = 16 * (columns - 1);
+    const widths = PLANES.map(({ h }) => mm[h]), across = columns === 3 ? widths[0] + widths[1] + widths[2] : Math.max(...widths);
+    const scale = Math.min((room - gaps - 2) / across, TALLEST / Math.max(...PLANES.map(({ v }) => mm[v])));
+    PLANES.forEach((plane, i) => {
+      drawPlane(this.canvases[i], volume, plane, look, scale * dots);
+      this.canvases[i].style.width = `${this.canvases[i].width / dots}px`;
+      this.canvases[i].style.height = `${this.canvases[i].height / dots}px`;
+      const n = volume.shape[plane.across], place = look.voxel[plane.across] + 1;
+      this.sliders[i].max = n;
+      this.sliders[i].value = place;
+      this.labels[i].textContent = `${plane.name} ${place} / ${n}`;
+      this.canvases[i].setAttribute("aria-label", `${plane.name} plane ${place} of ${n} of ${volume.name}; arrow keys move the crosshair`);
+    });
+    this.differences.hidden = !look.difference;
+    this.scale.hidden = look.attention === null;
+    this.describe(look.voxel);
+  }
+
+  // What lies at a voxel.
+  describe(voxel) {
+    const { volume, look } = this, { told } = volume, place = volume.at(voxel);
+    const className = (index) => (index ? scores.classes[index - 1].name : "background");
+    const mm = volume.moved(told.to_mm, voxel), sides = [["right", "left"], ["front", "back"], ["up", "down"]];
+    const facts = [
+      ["Position", mm.map((value, i) => `${readable(Math.abs(value), 1)} mm ${sides[i][value < 0 ? 1 : 0]}`).join(", ")],
+      ["Voxel (i, j, k)", volume.moved(told.to_file, voxel).join(", ")],
+      told.channels.length ? ["Value", volume.valueAt(look.channel, voxel)] : null,
+      ["Reference", className(volume.reference[place])],
+      ["Prediction", told.predicted ? className(volume.prediction[place]) : "none"],
+      look.attention === null ? null : ["Attention", readable((volume.attendedAt(look.attention, voxel) / 255) * told.attention[look.attention].top, 2)],
+    ];
+    this.readout.replaceChildren(...facts.filter(Boolean).map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
+  }
+
+  listen(canvas, plane) {
+    const { h, v, across } = plane;
+    const under = (event) => {
+      const box = canvas.getBoundingClientRect(), voxel = [...this.look.voxel];
+      const place = (axis, share) => Math.min(Math.max(this.volume.shape[axis] - 1 - Math.floor(share * this.volume.shape[axis]), 0), this.volume.shape[axis] - 1);
+      voxel[h] = place(h, (event.clientX - box.left) / box.width);
+      voxel[v] = place(v, (event.clientY - box.top) / box.height);
+      return voxel;
+    };
+    const move = (event) => { this.look.voxel = under(event); this.draw(); };
+    canvas.addEventListener("pointerdown", (event) => { if (!this.volume || event.button) return; canvas.setPointerCapture(event.pointerId); canvas.focus({ preventScroll: true }); move(event); });
+    canvas.addEventListener("pointermove", (event) => { if (!this.volume) return; if (event.buttons & 1) move(event); else this.describe(under(event)); });
+    canvas.addEventListener("pointerleave", () => this.volume && this.describe(this.look.voxel));
+    canvas.addEventListener("wheel", (event) => { event.preventDefault(); this.shift(across, event.deltaY < 0 ? 1 : -1); }, { passive: false });
+    canvas.addEventListener("keydown", (event) => {
+      const moves = { ArrowLeft: [h, 1], ArrowRight: [h, -1], ArrowUp: [v, 1], ArrowDown: [v, -1], PageUp: [across, 1], PageDown: [across, -1] };
+      if (!moves[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      this.shift(...moves[event.key]);
+    });
+  }
+
+  shift(axis, by) {
+    this.look.voxel[axis] = Math.min(Math.max(this.look.voxel[axis] + by, 0), this.volume.shape[axis] - 1);
+    this.draw();
+  }
+
+  press(event) {
+    if (!this.volume || event.ctrlKey || event.metaKey || event.altKey || ["SELECT", "TEXTAREA"].includes(event.target.tagName)) return;
+    const toggles = { r: "reference", m: "prediction", d: "difference", x: "crosshair" }, key = event.key.toLowerCase(), { look } = this;
+    if (toggles[key]) look[toggles[key]] = !look[toggles[key]];
+    else if (key === "n" || key === "p") return this.go(key === "n" ? 1 : -1);
+    else if (key === "a" && this.volume.told.attention.length) look.attention = look.attention === null ? 0 : look.attention + 1 < this.volume.told.attention.length ? look.attention + 1 : null;
+    else if (key === "+" || key === "-") look.opacity = Math.min(Math.max(look.opacity + (key === "+" ? 0.1 : -0.1), 0), 1);
+    else return;
+    this.showControls();
+    this.draw();
+  }
+}

@@ -1,0 +1,81 @@
+"""The report: scores, trainings and cases in one HTML file that works offline."""
+
+import base64
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from matplotlib import colormaps
+
+from attention_unet.atomic import write_text
+from attention_unet.data.description import read_description
+from attention_unet.data.label_table import COLOURS
+from attention_unet.data.predictions import DESCRIPTION
+from attention_unet.errors import DataError
+from attention_unet.evaluation.scored import Scored, read_scored
+from attention_unet.inference.model import versions
+from attention_unet.report.page import build_page
+from attention_unet.report.scores import tell_scores
+from attention_unet.report.shown_case import show_case
+from attention_unet.report.training import runs_behind, tell_run
+
+log = logging.getLogger(__name__)
+
+REPORT = "report.html"
+VOXELS = 32_000_000  # on a page: about as many bytes before they are compressed
+
+
+def write_report(
+    output: Path, title: str, evaluation: Path | None, runs: Sequence[Path], most_cases: int, done: Callable[[], None]
+) -> dict[str, str]:
+    """Write the page.
+
+    Args:
+        output: the HTML file.
+        title: of the page.
+        evaluation: folder that ``evaluate`` or ``cross-validate`` wrote; None if there are only trainings to show.
+        runs: of the trainings to show, beside those that are known to be behind the evaluation.
+        most_cases: that can be looked at: the worst ones.
+        done: called after each of them.
+
+    Returns:
+        For each case that cannot be shown the reason.
+
+    Raises:
+        DataError: if the evaluation is damaged.
+    """
+    facts: dict[str, Any] = {
+        "title": title,
+        "made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "versions": versions(),
+        "colours": COLOURS,
+        "colour_map": base64.b64encode(colormaps["inferno"](range(256), bytes=True)[:, :3].tobytes()).decode(),
+        "scores": None,
+        "shown": {},
+        "failed": {},
+    }
+    voxels: dict[str, bytes] = {}
+    if evaluation is not None:
+        scored = read_scored(evaluation)
+        behind = runs_behind(evaluation, scored.predictions)
+        runs = list({run.resolve(): run for run in (*runs, *behind)}.values())
+        facts["scores"] = tell_scores(evaluation, scored.labels)
+        worst = [told["case"] for told in facts["scores"]["cases"]][:most_cases]
+        for case in worst:
+            try:
+                shown = show_case(scored, case, _attention_mm(scored), VOXELS // len(worst))
+                facts["shown"][case], voxels[case] = shown.described, shown.voxels
+            except DataError as error:
+                facts["failed"][case] = str(error)
+            done()
+    facts["runs"] = [tell_run(run) for run in runs]
+    write_text(output, build_page(f"{title} · attention_unet", facts, voxels))
+    return dict(facts["failed"])
+
+
+def _attention_mm(scored: Scored) -> dict[str, Sequence[float]]:
+    """Voxel size of each attended level, where prediction noted it."""
+    file = scored.predictions / DESCRIPTION
+    return dict(read_description(file).get("attention_mm", {})) if file.is_file() else {}

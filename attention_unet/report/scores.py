@@ -1,0 +1,83 @@
+"""What the page tells of the scores of an evaluation, in plain values."""
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from attention_unet.data.label_table import colour_of
+from attention_unet.data.labels import Labels
+from attention_unet.errors import DataError
+from attention_unet.evaluation.rows import FOREGROUND, Row, from_csv, mean_dice
+
+TOLD = {  # of each metric: heading, decimals, what it is
+    "dice": ("Dice", 3, "twice the overlap over the sum of both masks; 1 is best"),
+    "iou": ("IoU", 3, "overlap over union; 1 is best"),
+    "nsd": ("NSD", 3, "normalised surface Dice: share of both surfaces within the tolerance of the other; 1 is best"),
+    "hd95_mm": ("HD95 mm", 2, "95th percentile of the distances between the surfaces, the larger direction; 0 is best"),
+    "assd_mm": ("ASSD mm", 2, "mean distance between the surfaces; 0 is best"),
+    "sensitivity": ("Sensitivity", 3, "share of the reference that is predicted; 1 is best"),
+    "precision": ("Precision", 3, "share of the prediction that is right; 1 is best"),
+    "volume_error": ("Volume error", 3, "predicted less true volume, as a share of the true one; 0 is best"),
+    "volume_ml": ("Volume ml", 2, "of the prediction"),
+    "reference_volume_ml": ("True ml", 2, "volume of the reference"),
+}
+
+
+def tell_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
+    """Metrics of every case, the worst first, and their summary; calibration where it was worked out.
+
+    Raises:
+        DataError: if a file of the evaluation is missing or damaged.
+    """
+    rows = from_csv(evaluation / "metrics.csv")
+    try:
+        summary = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{evaluation / 'summary.json'}: cannot be read ({error}): evaluate again") from error
+    dice = mean_dice(rows)
+    order = [*dice, *dict.fromkeys(row.case for row in rows if row.case not in dice)]
+    colours = {name: colour_of(i) for i, name in enumerate(labels.names)}
+    names = dict.fromkeys(row.class_name for row in rows)
+    return {
+        "metrics": [
+            {"name": name, "heading": heading, "digits": digits, "meaning": meaning}
+            for name, (heading, digits, meaning) in TOLD.items()
+        ],
+        "classes": [{"name": name, "colour": colours.get(name)} for name in names if name != FOREGROUND],
+        "foreground": FOREGROUND if FOREGROUND in names else None,
+        "summary": summary,
+        "cases": [{"case": case, "mean_dice": dice.get(case), "scores": _of_case(case, rows)} for case in order],
+        "calibration": _calibration(evaluation / "calibration.csv"),
+    }
+
+
+def _of_case(case: str, rows: Sequence[Row]) -> dict[str, dict[str, float | str | None]]:
+    """By class and metric."""
+    return {
+        row.class_name: {name: plain(getattr(row.metrics, name)) for name in TOLD} for row in rows if row.case == case
+    }
+
+
+def _calibration(file: Path) -> dict[str, list[dict[str, float]]]:
+    """By class: bins with the number of voxels, their mean probability and the share that is of the class."""
+    found: dict[str, list[dict[str, float]]] = {}
+    if not file.is_file():
+        return found
+    try:
+        with file.open(encoding="utf-8", newline="") as opened:
+            for row in csv.DictReader(opened):
+                told = {name: float(row[name]) for name in ("voxels", "probability", "share")}
+                found.setdefault(row["class"], []).append(told)
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise DataError(f"{file}: is no table of calibration ({error}): evaluate again") from error
+    return found
+
+
+def plain(value: float) -> float | str | None:
+    """A number as JSON has it: NaN is null, infinity a word."""
+    if math.isnan(value):
+        return None
+    return value if math.isfinite(value) else "inf"

@@ -1,0 +1,164 @@
+"""The voxels of a case as the page keeps them: along RAS+ axes, bytes, and no more of them than a page can carry."""
+
+import gzip
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_unet.data.cases import Case
+from attention_unet.data.predictions import attention_levels, attention_path
+from attention_unet.data.preprocessing import read_channels
+from attention_unet.data.volumes import Volume, check_same_grid, read_labels, read_volume
+from attention_unet.evaluation.picture import bound_of
+from attention_unet.evaluation.scored import Scored
+from attention_unet.geometry import Placement, box_of, place
+
+MARGIN_MM = 15.0  # around the structures, where not all of a scan is shown
+STEPS = 255  # that the values of a channel are told apart in
+Window = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class ShownCase:
+    """What the page holds of a case.
+
+    Attributes:
+        described: plain values: "shape" and "spacing_mm" along RAS+ axes; "to_file" and "to_mm", 3 x 4, from a voxel of
+            this shape to one of the file and to RAS+ millimetres; "step", voxels of the file from one shown to the
+            next; "whole", whether all of the scan is there; "tilt_degrees" of the grid against RAS+; "channels" with
+            the values of their bytes; "attention" maps with level, shape, voxels of theirs in a shown one, and "top",
+            the weight of the highest byte; "predicted", whether there is a prediction.
+        voxels: bytes of the channels, then class indices of reference and prediction, then attention maps, left-right
+            fastest; gzip.
+    """
+
+    described: dict[str, Any]
+    voxels: bytes
+
+
+def show_case(scored: Scored, case: str, attention_mm: Mapping[str, Sequence[float]], most: int) -> ShownCase:
+    """Read all that there is to see of a case.
+
+    Args:
+        scored: the files.
+        case: one of them.
+        attention_mm: voxel size of each attended level along RAS+ axes; of others, that of the scan.
+        most: voxels that may be shown.
+
+    Raises:
+        DataError: if a file is damaged, or they lie on different grids.
+    """
+    reference = read_labels(scored.references[case])
+    prediction = read_labels(scored.predicted[case]) if case in scored.predicted else None
+    image = read_channels(Case(case, tuple(scored.images[case]))) if scored.images[case] else None
+    for other in (prediction, image):
+        if other is not None:
+            check_same_grid(other, reference)
+    placement = place(reference.affine, reference.grid, (1.0, 1.0, 1.0))
+    masks = [
+        np.zeros(placement.scan, np.uint8) if volume is None else scored.labels.index(placement.orient(volume.array[0]))
+        for volume in (reference, prediction)
+    ]
+    spacing_mm = np.array(reference.spacing_mm)[list(placement.order)]
+    channels = [] if image is None else list(placement.orient(image.array))
+    window = _choose_window(masks[0] | masks[1], spacing_mm, most // (len(masks) + len(channels)))
+    kept = [_as_bytes(channel[window]) for channel in channels]
+    arrays = [*(array for array, _ in kept), *(mask[window] for mask in masks)]
+    maps = []
+    for level in attention_levels(scored.predictions, case):
+        volume = read_volume(attention_path(scored.predictions, case, level))
+        check_same_grid(volume, reference)
+        edge = np.array(attention_mm.get(str(level), spacing_mm)) / spacing_mm
+        array, told = _sample(placement.orient(volume.array[0]), window, edge)
+        arrays.append(array)
+        maps.append({"level": level, "voxel_mm": [round(float(mm), 3) for mm in edge * spacing_mm], **told})
+    step = [s.step for s in window]
+    described = {
+        "shape": list(arrays[-1 - len(maps)].shape),
+        "spacing_mm": [float(mm) for mm in spacing_mm * step],
+        **_geometry(placement, window, reference),
+        "step": step,
+        "whole": all((s.start, s.stop) == (0, n) for s, n in zip(window, placement.scan, strict=True)),
+        "tilt_degrees": _tilt(reference.affine),
+        "channels": [told for _, told in kept],
+        "attention": maps,
+        "predicted": prediction is not None,
+    }
+    return ShownCase(described, gzip.compress(b"".join(a.tobytes(order="F") for a in arrays), mtime=0))
+
+
+def _choose_window(structures: NDArray[np.uint8], spacing_mm: NDArray[np.float64], most: int) -> Window:
+    """All voxels if they are few, else those around the structures; of these every second, or fewer, if they must."""
+    whole = tuple(slice(0, n, 1) for n in structures.shape)
+    if structures.size <= most:
+        return whole  # type: ignore[return-value]
+    box = box_of(structures > 0) if structures.any() else whole
+    grown = [
+        (max(s.start - math.ceil(MARGIN_MM / mm), 0), min(s.stop + math.ceil(MARGIN_MM / mm), n))
+        for s, mm, n in zip(box, spacing_mm, structures.shape, strict=True)
+    ]
+    edges, step = np.array([stop - start for start, stop in grown]), np.ones(3, dtype=int)
+    while math.prod(-(-edges // step)) > most:
+        step[int((spacing_mm * step).argmin())] += 1
+    i, j, k = (slice(start, stop, int(by)) for (start, stop), by in zip(grown, step, strict=True))
+    return i, j, k
+
+
+def _geometry(placement: Placement, window: Window, volume: Volume) -> dict[str, Any]:
+    """Where a shown voxel lies in the file and in space."""
+    to_file = np.zeros((3, 4))
+    for axis, (own, flipped) in enumerate(zip(placement.order, placement.flipped, strict=True)):
+        start, step = window[axis].start, window[axis].step
+        to_file[own, axis] = -step if flipped else step
+        to_file[own, 3] = placement.scan[axis] - 1 - start if flipped else start
+    to_mm = volume.affine @ np.vstack([to_file, [0, 0, 0, 1]])
+    return {"to_file": to_file.astype(int).tolist(), "to_mm": np.round(to_mm[:3], 6).tolist()}
+
+
+def _tilt(affine: NDArray[np.float64]) -> float:
+    """Largest angle, in degrees, between an axis of a grid and the nearest one of the patient."""
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return round(float(np.degrees(np.arccos(np.abs(directions).max(axis=0).min().clip(0, 1)))), 1)
+
+
+def _as_bytes(values: NDArray[np.float32]) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    """A channel in bytes, the value of the lowest and the highest, whether no value was rounded or cut off, and which
+    bytes to draw black and white.
+    """
+    low, high = float(values.min()), float(values.max())
+    exact = high - low <= STEPS and bool((values == np.round(values)).all())
+    if exact:
+        high = low + STEPS
+    else:
+        low, high = (float(edge) for edge in np.percentile(values, [0.1, 99.9]))
+        high = high if high > low else low + 1.0
+    array = np.round((values - low) * (STEPS / (high - low))).clip(0, STEPS).astype(np.uint8)
+    dark, bright = (int(edge) for edge in np.percentile(array, [0.5, 99.5]))
+    return array, {"low": low, "high": high, "exact": exact, "dark": dark, "bright": max(bright, dark + 1)}
+
+
+def _sample(
+    weights: NDArray[np.float32], window: Window, edge: NDArray[np.float64]
+) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    """The middle of every voxel of a level within a window.
+
+    Args:
+        weights: of attention (I, J, K), from 0, along RAS+ axes, on the scan's grid.
+        window: that is shown.
+        edge: of a voxel of the level, in voxels of the scan.
+    """
+    edge = np.maximum(edge, [s.step for s in window])
+    places = []
+    for s, by in zip(window, edge, strict=True):
+        count = max(round((s.stop - s.start) / by), 1)
+        middles = s.start + (np.arange(count) + 0.5) * by - 0.5
+        places.append(np.round(middles).astype(int).clip(s.start, s.stop - 1))
+    sampled = weights[np.ix_(*places)]
+    top = bound_of(float(sampled.max()))
+    per_shown = [s.step / by for s, by in zip(window, edge, strict=True)]
+    array = np.round(sampled * (STEPS / top)).clip(0, STEPS).astype(np.uint8)
+    return array, {"shape": list(array.shape), "per_shown": per_shown, "top": top}

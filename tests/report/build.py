@@ -1,0 +1,57 @@
+"""A small evaluation on disk, of scans whose grids are tilted, anisotropic and stored in odd orders."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+
+from attention_unet.data.cases import Case
+from attention_unet.data.labels import Labels
+from attention_unet.evaluation.evaluate import evaluate_folder
+from tests.conftest import oblique_affine, save_nifti
+
+LABELS = Labels({"block": (1,), "<b>bold</b>": (2,)}, (1, 2))
+GRID = (14, 18, 10)  # in the order that they are made in
+SPOT = (3, 12, 7)
+HOSTILE = '<img src="x" onerror="alert(1)">'  # as a file may be called
+STORED = {  # axes and signs of the files of each case
+    "plain": ((0, 1, 2), (1, 1, 1)),
+    "turned": ((2, 0, 1), (-1, 1, -1)),
+    HOSTILE: ((1, 2, 0), (-1, -1, 1)),
+}
+SHIFTS = {"plain": 1, "turned": 0, HOSTILE: 2}  # by which predictions are off
+
+
+def masks():
+    reference = np.zeros(GRID, dtype=np.uint8)
+    reference[4:9, 5:12, 3:7] = 1
+    reference[9:11, 5:12, 3:7] = 2
+    return reference
+
+
+def image():
+    """A ramp in whole numbers with one bright voxel."""
+    ramp = np.add.outer(np.add.outer(np.arange(GRID[0]), np.arange(GRID[1])), np.arange(GRID[2])).astype(np.float32)
+    ramp[SPOT] = 200
+    return ramp
+
+
+def build_evaluation(folder, cases=STORED, *, scans=True):
+    """Write scans, references, predictions with attention of level 1, and evaluate them."""
+    affine = oblique_affine(spacing=(1.0, 1.5, 2.0), degrees=9.0, signs=(1, 1, 1), shift=(-3.0, 4.0, 10.0))
+    found = []
+    for case in cases:
+        turn = np.column_stack(STORED[case])
+        predicted = ndimage.shift(masks(), (0, SHIFTS[case], 0), order=0)
+        weights = (masks() > 0) * np.float32(0.75)
+        for where, array in (("i", image()), ("r", masks()), ("p", predicted), ("p/attention", weights)):
+            turned = nib.Nifti1Image(array, affine).as_reoriented(turn)
+            name = f"{case}_level1" if where == "p/attention" else case
+            save_nifti(folder / where / f"{name}.nii.gz", np.asarray(turned.dataobj), turned.affine)
+        images = (folder / "i" / f"{case}.nii.gz",) if scans else ()
+        found.append(Case(case, images, folder / "r" / f"{case}.nii.gz"))
+    note = {"labels": LABELS.to_json(), "attention_mm": {"1": [2.0, 3.0, 4.0]}}
+    (folder / "p" / "run.json").write_text(json.dumps(note))
+    evaluate_folder(folder / "p", found, folder / "e", labels=LABELS, tolerance_mm=1.0, done=lambda: None)
+    return folder / "e"

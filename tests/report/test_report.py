@@ -1,0 +1,119 @@
+"""The report from the command line."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from attention_unet.cli import main
+from attention_unet.evaluation.calibration import Reliability, to_csv
+from attention_unet.report.page import as_json
+from attention_unet.report.training import runs_behind
+from tests.report.build import STORED, build_evaluation
+
+
+def facts_of(page):
+    text = page.read_text(encoding="utf-8")
+    return json.loads(re.search(r'<script type="application/json" id="facts">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def test_a_run_is_predicted_scored_and_shown(cohort, run, tmp_path, capsys):
+    copied = shutil.copytree(run, tmp_path / "phantom")
+    assert main(["report", str(copied), "--root", str(cohort)]) == 0
+    facts = facts_of(copied / "report.html")
+    held_out = json.loads((run / "splits.json").read_text())["validation"]
+    assert facts["title"] == "phantom"
+    assert sorted(facts["shown"]) == sorted(held_out)
+    assert sorted(one["case"] for one in facts["scores"]["cases"]) == sorted(held_out)
+    level = facts["shown"][held_out[0]]["attention"][0]
+    assert (level["level"], level["voxel_mm"]) == (1, [5.0, 5.0, 6.0])
+    (told,) = facts["runs"]
+    assert told["plan"]["patch"] == [24, 24, 12]
+    assert told["split"]["validation"] == held_out
+    assert len(told["history"]["loss"]) == 1
+    assert "minutes: null" in told["config"]
+    made = (copied / "held-out" / "predictions" / f"{held_out[0]}.nii.gz").stat().st_mtime_ns
+    capsys.readouterr()
+    assert main(["report", str(copied), "--root", str(cohort), "--cases", "1"]) == 0
+    assert "report.html" in capsys.readouterr().err
+    again = facts_of(copied / "report.html")
+    assert list(again["shown"]) == [again["scores"]["cases"][0]["case"]]
+    assert (copied / "held-out" / "predictions" / f"{held_out[0]}.nii.gz").stat().st_mtime_ns == made
+
+
+def test_a_run_without_its_dataset_still_tells_how_it_was_trained(run, tmp_path, capsys):
+    copied = shutil.copytree(run, tmp_path / "phantom")
+    assert main(["report", str(copied), "--root", str(tmp_path)]) == 0
+    assert "no cases are shown" in capsys.readouterr().err
+    facts = facts_of(copied / "report.html")
+    assert facts["scores"] is None
+    assert facts["runs"][0]["history"]
+
+
+def test_an_evaluation_finds_the_run_behind_it(cohort, run, tmp_path, capsys):
+    predict = ["predict", "-i", str(cohort / "imagesTs"), "-o", str(tmp_path / "p"), "-m", str(run)]
+    assert main(predict) == 0
+    evaluate = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(cohort / "labelsTs"), "-o", str(tmp_path / "e")]
+    assert main([*evaluate, "--images", str(cohort / "imagesTs")]) == 0
+    assert main(["report", str(tmp_path / "e"), "-o", str(tmp_path / "page.html")]) == 0
+    facts = facts_of(tmp_path / "page.html")
+    assert [told["name"] for told in facts["runs"]] == ["phantom"]
+    assert facts["runs"][0]["history"]
+    assert all(shown["channels"] for shown in facts["shown"].values())
+    noted = json.loads((tmp_path / "p" / "run.json").read_text())
+    other = noted | {"models_sha256": ["of another"]}
+    (tmp_path / "p" / "run.json").write_text(json.dumps(other))
+    assert runs_behind(tmp_path / "e", tmp_path / "p") == []
+    capsys.readouterr()
+
+
+def test_a_case_that_cannot_be_shown_is_told_and_stops_no_other(tmp_path, capsys):
+    evaluation = build_evaluation(tmp_path)
+    (tmp_path / "i" / "plain.nii.gz").write_bytes(b"no volume")
+    assert main(["report", str(evaluation)]) == 1
+    assert "failed: plain: " in capsys.readouterr().err
+    facts = facts_of(evaluation / "report.html")
+    assert sorted(facts["shown"]) == sorted(set(STORED) - {"plain"})
+    assert "plain.nii.gz" in facts["failed"]["plain"]
+
+
+def test_calibration_is_shown_where_it_was_worked_out(tmp_path):
+    evaluation = build_evaluation(tmp_path, ["plain"])
+    bins = Reliability(np.array([1.0, 3.0]), np.array([0.1, 0.9]), np.array([0.0, 1.0]))
+    (evaluation / "calibration.csv").write_text(to_csv({"block": bins}))
+    assert main(["report", str(evaluation)]) == 0
+    told = facts_of(evaluation / "report.html")["scores"]["calibration"]
+    few, many = {"voxels": 1, "probability": 0.1, "share": 0}, {"voxels": 3, "probability": 0.9, "share": 1}
+    assert told == {"block": [few, many]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing"], "expected the folder of a run, or one that"),
+        (["e", "--cases", "-1"], "--cases is -1: expected 0 or more"),
+        (["e", "--run", "e"], "holds no config.yaml: expected the folder of a run"),
+    ],
+)
+def test_wrong_calls_are_told(tmp_path, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    build_evaluation(tmp_path, ["plain"])
+    assert main(["report", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_damaged_files_are_told(tmp_path, capsys):
+    evaluation = build_evaluation(tmp_path, ["plain"])
+    for name, said in (("scored.json", "tells no files"), ("summary.json", "cannot be read")):
+        kept = (evaluation / name).read_text()
+        (evaluation / name).write_text('{"labels": 3}' if name == "scored.json" else "{")
+        assert main(["report", str(evaluation)]) == 1
+        assert said in capsys.readouterr().err
+        (evaluation / name).write_text(kept)
+
+
+def test_no_text_ends_the_data_early():
+    assert "<" not in as_json({"</script>": "<!--<script>"})
+    assert json.loads(as_json({"</script>": "<!--"})) == {"</script>": "<!--"}

@@ -1,0 +1,128 @@
+import gzip
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from attention_unet.errors import DataError
+from attention_unet.evaluation.scored import read_scored
+from attention_unet.report.shown_case import show_case
+from tests.conftest import save_nifti
+from tests.report.build import GRID, LABELS, STORED, build_evaluation
+
+ALL = 10**9
+
+
+def unpacked(shown):
+    """Channels, reference, prediction and maps of attention, (I, J, K) along RAS+ axes."""
+    content, first, found = gzip.decompress(shown.voxels), 0, []
+    told = shown.described
+    shapes = [told["shape"]] * (len(told["channels"]) + 2) + [one["shape"] for one in told["attention"]]
+    for shape in shapes:
+        size = int(np.prod(shape))
+        found.append(np.frombuffer(content[first : first + size], np.uint8).reshape(shape, order="F"))
+        first += size
+    assert first == len(content)
+    return found
+
+
+@pytest.mark.parametrize("case", STORED)
+def test_every_voxel_lies_where_the_file_has_it(tmp_path, case):
+    evaluation = build_evaluation(tmp_path, [case])
+    shown = show_case(read_scored(evaluation), case, {}, ALL)
+    image = nib.load(tmp_path / "i" / f"{case}.nii.gz")
+    label, predicted = (np.asarray(nib.load(tmp_path / of / f"{case}.nii.gz").dataobj) for of in "rp")
+    stored = np.asarray(image.dataobj)
+    grey, true, said, _ = unpacked(shown)
+    told = shown.described
+    assert tuple(told["shape"]) == GRID
+    low = told["channels"][0]["low"]
+    for voxel in np.ndindex(*GRID):
+        place = np.array(told["to_file"]) @ (*voxel, 1)
+        assert stored[tuple(place)] == low + grey[voxel]
+        assert (label[tuple(place)], predicted[tuple(place)]) == (true[voxel], said[voxel])
+        np.testing.assert_allclose(np.array(told["to_mm"]) @ (*voxel, 1), (image.affine @ (*place, 1))[:3], atol=1e-4)
+    canonical = nib.as_closest_canonical(image)
+    np.testing.assert_array_equal(np.asarray(canonical.dataobj), low + grey.astype(float))
+    assert told["channels"][0]["exact"]
+    assert told["whole"]
+    assert told["tilt_degrees"] == pytest.approx(9.0, abs=0.1)
+
+
+@pytest.mark.parametrize("most", [3 * 2000, 3 * 700, 3 * 100])
+def test_a_large_scan_is_cut_to_its_structures_then_thinned(tmp_path, most):
+    evaluation = build_evaluation(tmp_path, ["turned"])
+    shown = show_case(read_scored(evaluation), "turned", {}, most)
+    grey, true, *_ = unpacked(shown)
+    told = shown.described
+    assert grey.size * 3 <= most
+    stored, label = (np.asarray(nib.load(tmp_path / of / "turned.nii.gz").dataobj) for of in "ir")
+    for voxel in np.ndindex(*told["shape"]):
+        place = tuple(np.array(told["to_file"]) @ (*voxel, 1))
+        assert min(place) >= 0
+        assert stored[place] == told["channels"][0]["low"] + grey[voxel]
+        assert label[place] == true[voxel]
+    assert true.any()
+    assert max(told["step"]) > 1 or not told["whole"]
+
+
+def test_values_of_many_steps_are_told_within_one(tmp_path):
+    evaluation = build_evaluation(tmp_path, ["plain"])
+    path = tmp_path / "i" / "plain.nii.gz"
+    values = np.random.default_rng(0).normal(500, 200, GRID).astype(np.float32)
+    save_nifti(path, values, nib.load(path).affine)
+    shown = show_case(read_scored(evaluation), "plain", {}, ALL)
+    grey = unpacked(shown)[0]
+    channel = shown.described["channels"][0]
+    assert not channel["exact"]
+    step = (channel["high"] - channel["low"]) / 255
+    within = (values > channel["low"]) & (values < channel["high"])
+    assert within.mean() > 0.99
+    assert np.abs(channel["low"] + step * grey - values)[within].max() <= step / 2 + 1e-3
+
+
+def test_attention_is_kept_in_voxels_of_its_level(tmp_path):
+    evaluation = build_evaluation(tmp_path, ["turned"])
+    told = show_case(read_scored(evaluation), "turned", {"1": [2.0, 3.0, 4.0]}, ALL)
+    (level,) = told.described["attention"]
+    assert (level["level"], level["voxel_mm"], level["top"]) == (1, [2.0, 3.0, 4.0], 1)
+    assert level["shape"] == [7, 9, 5]
+    weights = unpacked(told)[3]
+    true = unpacked(told)[1]
+    for voxel in np.ndindex(*level["shape"]):
+        corner = tuple(slice(2 * a, 2 * a + 2) for a in voxel)
+        inside = true[corner] > 0
+        if inside.all() or not inside.any():
+            assert weights[voxel] == round(0.75 * 255) * inside.all()
+
+
+def test_attention_is_taken_from_the_middle_of_its_voxels(tmp_path):
+    evaluation = build_evaluation(tmp_path, ["plain"])
+    path = tmp_path / "p" / "attention" / "plain_level1.nii.gz"
+    ramp = np.broadcast_to(np.arange(GRID[0], dtype=np.float32)[:, None, None] / 51, GRID).copy()
+    save_nifti(path, ramp, nib.load(path).affine)
+    shown = show_case(read_scored(evaluation), "plain", {"1": [3.0, 4.5, 6.0]}, ALL)
+    assert shown.described["attention"][0]["shape"] == [5, 6, 3]
+    assert (unpacked(shown)[3][:, 0, 0] / 5).tolist() == [1, 4, 7, 10, 13]
+
+
+def test_what_is_not_there_is_told(tmp_path):
+    evaluation = build_evaluation(tmp_path, ["plain"], scans=False)
+    (tmp_path / "p" / "plain.nii.gz").unlink()
+    scored = read_scored(evaluation)
+    with pytest.raises(DataError, match="cannot be read"):
+        show_case(scored, "plain", {}, ALL)
+    missing = type(scored)(scored.labels, scored.predictions, scored.references, {}, scored.images)
+    shown = show_case(missing, "plain", {}, ALL)
+    assert (shown.described["predicted"], shown.described["channels"]) == (False, [])
+    true, said, _ = unpacked(shown)
+    assert true.max() == 2
+    assert not said.any()
+
+
+def test_a_scan_of_another_grid_is_refused(tmp_path):
+    evaluation = build_evaluation(tmp_path, ["plain"])
+    save_nifti(tmp_path / "i" / "plain.nii.gz", np.zeros(GRID, dtype=np.float32), np.diag([3.0, 3.0, 3.0, 1.0]))
+    with pytest.raises(DataError, match="affines must agree"):
+        show_case(read_scored(evaluation), "plain", {}, ALL)
+    assert LABELS.names[1] == "<b>bold</b>"
