@@ -24,7 +24,7 @@ from attention_unet.report.training import runs_behind, tell_run
 log = logging.getLogger(__name__)
 
 REPORT = "report.html"
-VOXELS = 32_000_000  # on a page: about as many bytes before they are compressed
+VOXELS = 32_000_000  # of channels on a page; a byte each, before they are compressed
 
 
 def write_report(

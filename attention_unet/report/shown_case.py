@@ -47,7 +47,7 @@ def show_case(scored: Scored, case: str, attention_mm: Mapping[str, Sequence[flo
         scored: the files.
         case: one of them.
         attention_mm: voxel size of each attended level along RAS+ axes; of others, that of the scan.
-        most: voxels that may be shown.
+        most: voxels of channels that may be kept; those of masks take next to nothing.
 
     Raises:
         DataError: if a file is damaged, or they lie on different grids.
@@ -65,7 +65,7 @@ def show_case(scored: Scored, case: str, attention_mm: Mapping[str, Sequence[flo
     ]
     spacing_mm = np.array(reference.spacing_mm)[list(placement.order)]
     channels = [] if image is None else list(placement.orient(image.array))
-    window = _choose_window(masks[0] | masks[1], spacing_mm, most // (len(masks) + len(channels)))
+    window = _choose_window(masks[0] | masks[1], spacing_mm, most // max(len(channels), 1))
     kept = [_as_bytes(channel[window]) for channel in channels]
     arrays = [*(array for array, _ in kept), *(mask[window] for mask in masks)]
     maps = []
