@@ -53,7 +53,7 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
     print_table(summary, table_console())
     log.info("metrics.csv and summary.json lie in %s", output)
     scored = {case: known[case] for case in cases if case not in failed}
-    failed |= _calibrate(predictions, scored, output, labels, console)
+    failed |= _calibrate(predictions, scored, output, labels, console) | _tell_focus(output, console)
     code = report_failures(failed)
     if images:
         log.info("a picture lies in %s", draw_showcase(output))
@@ -81,6 +81,21 @@ def _calibrate(
     draw_reliability(found, picture)
     errors = ", ".join(f"{name} {of.error:.4f}" for name, of in found.items())
     log.info("expected calibration error, %d cases: %s; see %s", len(said) - len(failed), errors, picture)
+    return failed
+
+
+def _tell_focus(evaluation: Path, console: Console) -> dict[str, str]:
+    """Tell where attention lies, where maps of it were saved; of each case that failed the reason."""
+    from attention_unet.evaluation.focus import FOCUS, attended_cases, write_focus
+    from attention_unet.evaluation.scored import read_scored
+
+    scored = read_scored(evaluation)
+    with counting(console, "attention", len(attended_cases(scored))) as done:
+        means, failed = write_focus(evaluation, scored, done)
+    for (level, name), of in means.items():
+        log.info("attention, level %d, %s: %.2f inside, %.2f outside, AUC %.3f", level, name, *of)
+    if means:
+        log.info("%s lies in %s", FOCUS, evaluation)
     return failed
 
 

@@ -9,6 +9,8 @@ from attention_unet.data.cases import find_cases, locate_dataset
 from attention_unet.data.splits import held_out_cases
 from attention_unet.devices import choose_device
 from attention_unet.evaluation.evaluate import evaluate_folder
+from attention_unet.evaluation.focus import attended_cases, write_focus
+from attention_unet.evaluation.scored import read_scored
 from attention_unet.inference.model import load_model
 from attention_unet.inference.output_folder import claim_output, describe, noted, origin
 from attention_unet.inference.predict_files import predict_files
@@ -56,4 +58,7 @@ def evaluate_held_out(run: Path, root: str | None, device: str, console: Console
         failed = predict_files(left, output, [model], settings, done)
     with counting(console, "evaluating", len(cases)) as done:
         _, broken = evaluate_folder(output, cases, folder, labels=dataset.labels, tolerance_mm=TOLERANCE_MM, done=done)
-    return folder, failed | broken
+    scored = read_scored(folder)
+    with counting(console, "attention", len(attended_cases(scored))) as done:
+        _, unread = write_focus(folder, scored, done)
+    return folder, failed | broken | unread

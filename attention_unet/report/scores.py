@@ -10,6 +10,8 @@ from typing import Any
 from attention_unet.data.label_table import colour_of
 from attention_unet.data.labels import Labels
 from attention_unet.errors import DataError
+from attention_unet.evaluation.focus import FOCUS, mean_focus
+from attention_unet.evaluation.focus import from_csv as from_focus_csv
 from attention_unet.evaluation.rows import FOREGROUND, Row, from_csv, mean_dice
 
 TOLD = {  # of each metric: heading, decimals, what it is
@@ -50,6 +52,10 @@ def tell_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
         "foreground": FOREGROUND if FOREGROUND in names else None,
         "summary": summary,
         "cases": [{"case": case, "mean_dice": dice.get(case), "scores": _of_case(case, rows)} for case in order],
+        "attention": [
+            {"level": level, "class": name, **of._asdict()}
+            for (level, name), of in mean_focus(from_focus_csv(evaluation / FOCUS)).items()
+        ],
         "calibration": _calibration(evaluation / "calibration.csv"),
     }
 

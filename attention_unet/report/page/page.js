@@ -15,6 +15,7 @@ function showReport() {
     for (const [name, reason] of Object.entries(report.failed)) document.getElementById("summary").append(element("p", { class: "remark" }, `${name} cannot be looked at: ${reason}`));
     showCases(look);
     showSpread(look);
+    showFocus();
     showCalibration();
   }
   showTrainings();

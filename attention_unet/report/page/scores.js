@@ -105,6 +105,19 @@ function caseButton(name, onpick) {
   return element("span", { title: report.failed[name] || "is not among the cases that this page holds the voxels of" }, name);
 }
 
+function showFocus() {
+  if (!scores.attention.length) return;
+  const head = ["Level", "Class", "Inside", "Outside", "AUC"], spread = (one) => Math.abs(one.inside - one.outside) < 0.01;
+  section("attention-focus", "Where attention lies",
+    element("table", { class: "facts", id: "focus-table" }, element("thead", {}, element("tr", {}, head.map((name) => element("th", { scope: "col" }, name)))),
+      element("tbody", {}, scores.attention.map((one) => element("tr", {}, element("th", { scope: "row" }, `${one.level}`),
+        element("td", {}, one.class), element("td", {}, readable(one.inside, 3)), element("td", {}, readable(one.outside, 3)), element("td", {}, readable(one.auc, 3)))))),
+    element("p", { class: "muted" }, "Mean weight in the voxels of a class and in those of no class, over the cases; level 0 is the finest. "
+      + "AUC: how likely a voxel of the class has the higher weight of two; 1 tells them apart, 0.5 does not, below that the class is held back. "
+      + (scores.attention.every(spread) ? "Here the weights are about the same everywhere: they choose among channels or are still open. " : "")
+      + "Weights show where features pass, not why the model decides."));
+}
+
 function showCalibration() {
   const classes = Object.entries(scores.calibration);
   if (!classes.length) return;

@@ -1,0 +1,161 @@
+"""Where attention lies: its weights inside each structure and outside of all, level by level.
+
+High weights on a structure do not show that the model decides by them (Jain and Wallace, "Attention is not
+Explanation", arXiv:1902.10186), and a gate may as well have learned to hold a structure back.
+"""
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_unet.atomic import write_text
+from attention_unet.csv_text import csv_text
+from attention_unet.data.labels import Labels
+from attention_unet.data.predictions import attention_levels, attention_path
+from attention_unet.data.volumes import check_same_grid, read_labels, read_volume
+from attention_unet.errors import DataError
+from attention_unet.evaluation.scored import Scored
+
+FOCUS = "attention.csv"
+BINS = 4096  # that weights are told apart in
+
+
+@dataclass(frozen=True)
+class Focus:
+    """Attention of a level in one class of one case.
+
+    Attributes:
+        case: its name.
+        class_name: name of the class.
+        level: of the network, 0 the finest.
+        inside: mean weight of the voxels of the class; NaN of none.
+        outside: mean weight of the voxels of no class; NaN of none.
+        auc: how likely a voxel of the class has a higher weight than one of no class, ties counted half: 1 where
+            attention tells them apart, 0.5 where it does not, 0 where it holds the class back; NaN where one is empty.
+    """
+
+    case: str
+    class_name: str
+    level: int
+    inside: float
+    outside: float
+    auc: float
+
+
+class MeanFocus(NamedTuple):
+    """Means over cases of what ``Focus`` tells."""
+
+    inside: float
+    outside: float
+    auc: float
+
+
+def attended_cases(scored: Scored) -> list[str]:
+    """Cases with attention maps beside their predictions."""
+    return [case for case in scored.references if attention_levels(scored.predictions, case)]
+
+
+def write_focus(
+    evaluation: Path, scored: Scored, done: Callable[[], None]
+) -> tuple[dict[tuple[int, str], MeanFocus], dict[str, str]]:
+    """Write ``attention.csv`` of every attention map that lies beside the predictions; none if there is no map.
+
+    Args:
+        evaluation: folder to write it to.
+        scored: cases of which there may be maps.
+        done: called after each case that has some.
+
+    Returns:
+        Mean over the cases by level and class, and for each case that failed the reason.
+    """
+    found: list[Focus] = []
+    failed: dict[str, str] = {}
+    for case in attended_cases(scored):
+        try:
+            reference = read_labels(scored.references[case])
+            for level in attention_levels(scored.predictions, case):
+                weights = read_volume(attention_path(scored.predictions, case, level))
+                check_same_grid(weights, reference)
+                found += focus_of(case, level, weights.array[0], reference.array[0], scored.labels)
+        except DataError as error:
+            failed[case] = str(error)
+        done()
+    if found:
+        write_text(evaluation / FOCUS, to_csv(found))
+    else:
+        (evaluation / FOCUS).unlink(missing_ok=True)
+    return mean_focus(found), failed
+
+
+def focus_of(
+    case: str, level: int, weights: NDArray[np.floating], reference: NDArray[np.generic], labels: Labels
+) -> list[Focus]:
+    """Focus on every class.
+
+    Args:
+        case: its name.
+        level: of the weights.
+        weights: at least 0, (I, J, K).
+        reference: label map of the same shape.
+        labels: classes.
+    """
+    bins = np.minimum(weights * (BINS / max(float(weights.max()), 1e-12)), BINS - 1).astype(np.uint16)
+    masks = {name: np.isin(reference, group) for name, group in labels.integers.items()}
+    none = ~np.logical_or.reduce(list(masks.values()))
+    outside, of_none = _mean(weights[none]), np.bincount(bins[none], minlength=BINS)
+    return [
+        Focus(case, name, level, _mean(weights[mask]), outside, _auc(np.bincount(bins[mask], minlength=BINS), of_none))
+        for name, mask in masks.items()
+    ]
+
+
+def mean_focus(focus: Sequence[Focus]) -> dict[tuple[int, str], MeanFocus]:
+    """Mean over the cases for which it is defined, by level and class."""
+    found: dict[tuple[int, str], list[tuple[float, float, float]]] = {}
+    for one in focus:
+        if not np.isnan(one.auc):
+            found.setdefault((one.level, one.class_name), []).append((one.inside, one.outside, one.auc))
+    return {key: MeanFocus(*(float(mean) for mean in np.mean(of, axis=0))) for key, of in found.items()}
+
+
+def to_csv(focus: Sequence[Focus]) -> str:
+    """``attention.csv``: a row a case, class and level."""
+    cells = [[value if isinstance(value, str | int) else f"{value:.6g}" for value in astuple(one)] for one in focus]
+    return csv_text([[field.name for field in fields(Focus)], *cells])
+
+
+def from_csv(file: Path) -> list[Focus]:
+    """The rows of an ``attention.csv``; none if there is no such file.
+
+    Raises:
+        DataError: if it is no such table.
+    """
+    if not file.is_file():
+        return []
+    try:
+        with file.open(encoding="utf-8", newline="") as opened:
+            return [
+                Focus(
+                    row["case"], row["class_name"], int(row["level"]),
+                    float(row["inside"]), float(row["outside"]), float(row["auc"]),
+                )
+                for row in csv.DictReader(opened)
+            ]  # fmt: skip
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise DataError(f"{file}: is no table of attention ({error}): evaluate again") from error
+
+
+def _auc(inside: NDArray[np.int64], outside: NDArray[np.int64]) -> float:
+    """Share of pairs, of a voxel inside and one outside by bins of their weights, in which the one inside has more."""
+    pairs = int(inside.sum()) * int(outside.sum())
+    below = np.cumsum(outside) - outside
+    return float((inside * (below + 0.5 * outside)).sum() / pairs) if pairs else float("nan")
+
+
+def _mean(values: NDArray[np.floating]) -> float:
+    return float(values.mean(dtype=np.float64)) if values.size else float("nan")

@@ -1,0 +1,79 @@
+import json
+
+import numpy as np
+import pytest
+
+from attention_unet.cli import main
+from attention_unet.data.labels import Labels
+from attention_unet.errors import DataError
+from attention_unet.evaluation.focus import Focus, focus_of, from_csv, mean_focus, to_csv
+from tests.conftest import save_nifti
+
+LABELS = Labels({"a": (1,), "b": (2, 3)}, (1, 2))
+
+
+def case(seed=0):
+    random = np.random.default_rng(seed)
+    return random.random((9, 8, 7)).astype(np.float32), random.integers(0, 4, (9, 8, 7))
+
+
+def test_means_and_auc_are_those_of_all_pairs_of_voxels():
+    weights, reference = case()
+    weights = np.round(weights, 1)  # many ties
+    found = focus_of("x", 1, weights, reference, LABELS)
+    assert [(one.case, one.class_name, one.level) for one in found] == [("x", "a", 1), ("x", "b", 1)]
+    none = weights[reference == 0]
+    for one, values in zip(found, ((1,), (2, 3)), strict=True):
+        inside = weights[np.isin(reference, values)]
+        pairs = inside[:, None] - none[None]
+        assert one.auc == pytest.approx(((pairs > 0) + 0.5 * (pairs == 0)).mean(), abs=1e-9)
+        assert (one.inside, one.outside) == (pytest.approx(inside.mean()), pytest.approx(none.mean()))
+
+
+@pytest.mark.parametrize(("weights", "auc"), [([0.2, 0.2, 0.9, 0.9], 1), ([0.9, 0.9, 0.2, 0.2], 0), ([0.5] * 4, 0.5)])
+def test_auc_tells_apart_and_which_way(weights, auc):
+    reference = np.array([0, 0, 1, 1]).reshape(4, 1, 1)
+    (one, absent) = focus_of("x", 0, np.array(weights, dtype=np.float32).reshape(4, 1, 1), reference, LABELS)
+    assert one.auc == auc
+    assert np.isnan(absent.auc)
+    assert mean_focus([one, absent]) == {(0, "a"): (one.inside, one.outside, auc)}
+
+
+def test_weights_above_one_are_told_apart_too():
+    weights = np.array([1.5, 1.6, 3.0, 3.1], dtype=np.float32).reshape(4, 1, 1)
+    assert focus_of("x", 0, weights, np.array([0, 1, 0, 1]).reshape(4, 1, 1), LABELS)[0].auc == 0.75
+
+
+def test_evaluate_tells_where_attention_lies(tmp_path, capsys):
+    weights, reference = case()
+    for name in ("x", "y"):
+        save_nifti(tmp_path / "r" / f"{name}.nii.gz", reference.astype(np.uint8))
+        save_nifti(tmp_path / "p" / f"{name}.nii.gz", reference.astype(np.uint8))
+    (tmp_path / "p" / "run.json").write_text(json.dumps({"labels": LABELS.to_json()}))
+    call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "e")]
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "attention.csv").write_text("of an earlier call")
+    assert main(call) == 0
+    assert not (tmp_path / "e" / "attention.csv").exists()
+    save_nifti(tmp_path / "p" / "attention" / "x_level1.nii.gz", weights)
+    save_nifti(tmp_path / "p" / "attention" / "y_level1.nii.gz", weights, np.diag([2.0, 1.0, 1.0, 1.0]))
+    capsys.readouterr()
+    assert main(call) == 1
+    said = capsys.readouterr().err
+    expected = focus_of("x", 1, weights, reference, LABELS)
+    a = expected[0]
+    assert f"attention, level 1, a: {a.inside:.2f} inside, {a.outside:.2f} outside, AUC {a.auc:.3f}" in said
+    assert "failed: y: " in said
+    read = from_csv(tmp_path / "e" / "attention.csv")
+    assert [(one.case, one.class_name) for one in read] == [("x", "a"), ("x", "b")]
+    assert read[0].auc == pytest.approx(a.auc, rel=1e-5)
+
+
+def test_the_table_is_read_as_it_was_written(tmp_path):
+    rows = [Focus("x, y", "a", 2, 0.5, 0.25, 1.0)]
+    (tmp_path / "a.csv").write_text(to_csv(rows))
+    assert from_csv(tmp_path / "a.csv") == rows
+    assert from_csv(tmp_path / "none.csv") == []
+    (tmp_path / "a.csv").write_text("case\nx\n")
+    with pytest.raises(DataError, match="is no table of attention"):
+        from_csv(tmp_path / "a.csv")
