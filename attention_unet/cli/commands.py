@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 from rich.progress import Progress
 
-from attention_unet.cli.results import compare, evaluate, report
+from attention_unet.cli.results import compare, evaluate, explain, report
 from attention_unet.cli.screen import report_failures, silence_profiler, table_console
 from attention_unet.config import Config
 from attention_unet.errors import ConfigError
@@ -244,6 +244,7 @@ COMMANDS: dict[str, Callable[[Namespace, ArgumentParser, Console], int]] = {
     "predict": _predict,
     "evaluate": evaluate,
     "compare": compare,
+    "explain": explain,
     "report": report,
     "fetch": _fetch,
     "phantom": _phantom,

@@ -143,6 +143,12 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         help="column of metrics.csv to compare, such as nsd or hd95_mm",
     )
 
+    explain = add("explain", "Check on scans a run held out whether its attention is needed, was learned, and matters.")
+    explain.add_argument("run", type=str, help="folder of a run: what it held out is predicted first")
+    explain.add_argument("--cases", type=int, default=8, help="to check on, evenly from the worst to the best")
+    explain.add_argument("--root", type=str | None, help="folder of its dataset (default: as in its training)")
+    explain.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
+
     report = add("report", "Write a page to look at: scores, cases slice by slice, training. One file, offline.")
     report.add_argument(
         "source",

@@ -102,7 +102,7 @@ def _tell_focus(evaluation: Path, console: Console) -> dict[str, str]:
 def report(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     """Write the report of an evaluation or a run."""
     from attention_unet.evaluation.scored import SCORED
-    from attention_unet.report.held_out import evaluate_held_out
+    from attention_unet.held_out import evaluate_held_out
     from attention_unet.report.report import REPORT, write_report
     from attention_unet.training.train import CONFIG
 
@@ -130,6 +130,20 @@ def report(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     with counting(console, "drawing", options.cases) as done:
         failed |= write_report(output, source.resolve().name, evaluation, runs, options.cases, done)
     log.info("the report lies in %s (%.1f MB): open it in a browser", output, output.stat().st_size / 1e6)
+    return report_failures(failed)
+
+
+def explain(options: Namespace, parser: ArgumentParser, console: Console) -> int:
+    """Check the attention of a run on cases that it held out."""
+    from attention_unet.explanation.explain import explain_run
+
+    if options.cases < 1:
+        raise ConfigError(f"--cases is {options.cases}: expected 1 or more")
+    run = Path(options.run)
+    findings, failed = explain_run(run, options.cases, options.root, options.device, console)
+    for sentence in findings["sentences"]:
+        print(sentence)
+    log.info("all of it in a page: attention-unet report %s", run)
     return report_failures(failed)
 
 

@@ -9,6 +9,7 @@ from attention_unet.data.volumes import ENDINGS
 
 DESCRIPTION = "run.json"
 ATTENTION, PREVIEW, PROBABILITIES, UNCERTAINTY = "attention", "preview", "probabilities", "uncertainty"
+GRAD_CAM = "grad-cam"
 MEASURES = ("entropy", "disagreement")
 MOST_LEVELS = 16  # of a network
 PREDICTED = "predicted.json"  # in the folder of a fold of a cross-validation, once it is trained
@@ -39,6 +40,11 @@ def attention_levels(output: Path, case: str) -> list[int]:
     return [level for level in range(MOST_LEVELS) if attention_path(output, case, level).is_file()]
 
 
+def grad_cam_path(output: Path, case: str, label: int) -> Path:
+    """Where Grad-CAM of a case lies, of the class that an integer marks."""
+    return output / GRAD_CAM / f"{case}_label{label}.nii.gz"
+
+
 def probabilities_path(output: Path, case: str) -> Path:
     """Where the probabilities of a case lie, a volume of the file for each channel."""
     return output / PROBABILITIES / f"{case}.nii.gz"
@@ -51,7 +57,10 @@ def uncertainty_path(output: Path, case: str, measure: str) -> Path:
 
 def all_paths(output: Path, case: str) -> list[Path]:
     """Every file that a prediction may have left of a case."""
-    maps = (output / ATTENTION).glob(f"{glob.escape(case)}_level*.nii.gz")
+    maps = [
+        *(output / ATTENTION).glob(f"{glob.escape(case)}_level*.nii.gz"),
+        *(output / GRAD_CAM).glob(f"{glob.escape(case)}_label*.nii.gz"),
+    ]
     measures = [uncertainty_path(output, case, measure) for measure in MEASURES]
     masks = [prediction_path(output, case, ending) for ending in ENDINGS]
     others = [path(output, case) for path in (sidecar_path, preview_path, probabilities_path)]

@@ -15,6 +15,7 @@ from attention_unet.data.label_table import COLOURS
 from attention_unet.data.predictions import DESCRIPTION
 from attention_unet.errors import DataError
 from attention_unet.evaluation.scored import Scored, read_scored
+from attention_unet.explanation.explain import EXPLANATION
 from attention_unet.inference.model import versions
 from attention_unet.report.page import build_page
 from attention_unet.report.scores import tell_scores
@@ -53,6 +54,7 @@ def write_report(
         "colours": COLOURS,
         "colour_map": base64.b64encode(colormaps["inferno"](range(256), bytes=True)[:, :3].tobytes()).decode(),
         "scores": None,
+        "explanation": None,
         "shown": {},
         "failed": {},
     }
@@ -62,10 +64,11 @@ def write_report(
         behind = runs_behind(evaluation, scored.predictions)
         runs = list({run.resolve(): run for run in (*runs, *behind)}.values())
         facts["scores"] = tell_scores(evaluation, scored.labels)
+        facts["explanation"] = _explanation(evaluation, scored)
         worst = [told["case"] for told in facts["scores"]["cases"]][:most_cases]
         for case in worst:
             try:
-                shown = show_case(scored, case, _attention_mm(scored), VOXELS // len(worst))
+                shown = show_case(scored, case, _noted(scored).get("attention_mm", {}), VOXELS // len(worst))
                 facts["shown"][case], voxels[case] = shown.described, shown.voxels
             except DataError as error:
                 facts["failed"][case] = str(error)
@@ -75,7 +78,17 @@ def write_report(
     return dict(facts["failed"])
 
 
-def _attention_mm(scored: Scored) -> dict[str, Sequence[float]]:
-    """Voxel size of each attended level, where prediction noted it."""
+def _noted(scored: Scored) -> dict[str, Any]:
+    """What prediction noted; nothing of predictions of another tool."""
     file = scored.predictions / DESCRIPTION
-    return dict(read_description(file).get("attention_mm", {})) if file.is_file() else {}
+    return read_description(file) if file.is_file() else {}
+
+
+def _explanation(evaluation: Path, scored: Scored) -> dict[str, Any] | None:
+    """What explain found, unless that was of another model than the one that predicted."""
+    file = evaluation / EXPLANATION
+    found = read_description(file) if file.is_file() else None
+    if found and _noted(scored).get("models_sha256") != [found["model_sha256"]]:
+        log.warning("warning: %s: is of another model than the predictions: left out; explain again", file)
+        return None
+    return found

@@ -2,15 +2,16 @@
 
 import gzip
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.data.cases import Case
-from attention_unet.data.predictions import attention_levels, attention_path
+from attention_unet.data.predictions import attention_levels, attention_path, grad_cam_path
 from attention_unet.data.preprocessing import read_channels
 from attention_unet.data.volumes import Volume, check_same_grid, read_labels, read_volume
 from attention_unet.evaluation.picture import bound_of
@@ -18,6 +19,7 @@ from attention_unet.evaluation.scored import Scored
 from attention_unet.geometry import Placement, box_of, place
 
 MARGIN_MM = 15.0  # around the structures, where not all of a scan is shown
+GRAD_CAM_EDGE = 2.0  # voxels of the scan, fewer than its own voxels have
 STEPS = 255  # that the values of a channel are told apart in
 Window = tuple[slice, slice, slice]
 
@@ -30,10 +32,10 @@ class ShownCase:
         described: plain values: "shape" and "spacing_mm" along RAS+ axes; "to_file" and "to_mm", 3 x 4, from a voxel of
             this shape to one of the file and to RAS+ millimetres; "step", voxels of the file from one shown to the
             next; "whole", whether all of the scan is there; "tilt_degrees" of the grid against RAS+; "channels" with
-            the values of their bytes; "attention" maps with level, shape, voxels of theirs in a shown one, and "top",
-            the weight of the highest byte; "predicted", whether there is a prediction.
-        voxels: bytes of the channels, then class indices of reference and prediction, then attention maps, left-right
-            fastest; gzip.
+            the values of their bytes; "maps" of attention and Grad-CAM with name, shape, voxels of theirs in a shown
+            one, and "top", the weight of the highest byte; "predicted", whether there is a prediction.
+        voxels: bytes of the channels, then class indices of reference and prediction, then maps, left-right fastest;
+            gzip.
     """
 
     described: dict[str, Any]
@@ -69,13 +71,12 @@ def show_case(scored: Scored, case: str, attention_mm: Mapping[str, Sequence[flo
     kept = [_as_bytes(channel[window]) for channel in channels]
     arrays = [*(array for array, _ in kept), *(mask[window] for mask in masks)]
     maps = []
-    for level in attention_levels(scored.predictions, case):
-        volume = read_volume(attention_path(scored.predictions, case, level))
+    for name, path, edge in _maps_of(scored, case, attention_mm, spacing_mm):
+        volume = read_volume(path)
         check_same_grid(volume, reference)
-        edge = np.array(attention_mm.get(str(level), spacing_mm)) / spacing_mm
         array, told = _sample(placement.orient(volume.array[0]), window, edge)
         arrays.append(array)
-        maps.append({"level": level, "voxel_mm": [round(float(mm), 3) for mm in edge * spacing_mm], **told})
+        maps.append({"name": name, **told})
     step = [s.step for s in window]
     described = {
         "shape": list(arrays[-1 - len(maps)].shape),
@@ -85,10 +86,25 @@ def show_case(scored: Scored, case: str, attention_mm: Mapping[str, Sequence[flo
         "whole": all((s.start, s.stop) == (0, n) for s, n in zip(window, placement.scan, strict=True)),
         "tilt_degrees": _tilt(reference.affine),
         "channels": [told for _, told in kept],
-        "attention": maps,
+        "maps": maps,
         "predicted": prediction is not None,
     }
     return ShownCase(described, gzip.compress(b"".join(a.tobytes(order="F") for a in arrays), mtime=0))
+
+
+def _maps_of(
+    scored: Scored, case: str, attention_mm: Mapping[str, Sequence[float]], spacing_mm: NDArray[np.float64]
+) -> Iterator[tuple[str, Path, NDArray[np.float64]]]:
+    """Name and file of every map of a case, and the edges of the voxels to show it in, in voxels of the scan."""
+    for level in attention_levels(scored.predictions, case):
+        size_mm = np.array(attention_mm.get(str(level), spacing_mm))
+        words = " x ".join(f"{mm:.3g}" for mm in size_mm)
+        name = f"attention of level {level}, voxels of {words} mm"
+        yield name, attention_path(scored.predictions, case, level), size_mm / spacing_mm
+    for name, label in zip(scored.labels.names, scored.labels.painted, strict=True):
+        path = grad_cam_path(scored.predictions, case, label)
+        if path.is_file():
+            yield f"Grad-CAM of {name}", path, np.full(3, GRAD_CAM_EDGE)
 
 
 def _choose_window(structures: NDArray[np.uint8], spacing_mm: NDArray[np.float64], most: int) -> Window:

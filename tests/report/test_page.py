@@ -140,16 +140,15 @@ def test_sliders_overlays_and_opacity_change_the_picture(opened):
     assert changed()
     opened.locator("#dark").fill("10")
     assert changed()
-    opened.select_option("#attention", "0")
+    opened.select_option("#map", "0")
     assert changed()
-    assert "Attention" in facts(opened)
-    shown = "level 1, voxels of 2 x 3 x 4 mm".replace(" x ", " \N{MULTIPLICATION SIGN} ")
-    assert opened.locator("#attention option").nth(1).inner_text() == shown
-    assert "Attention: 0" in opened.locator(".scale").inner_text()
+    assert "Map" in facts(opened)
+    assert opened.locator("#map option").nth(1).inner_text() == "attention of level 1, voxels of 2 x 3 x 4 mm"
+    assert "Map: 0" in opened.locator(".scale").inner_text()
     for voxel, weight in (((8, 10, 5), "0.75"), ((12, 16, 8), "0.00")):
         for i, across in enumerate((2, 1, 0)):
             opened.locator(f"#slice-{i}").fill(str(voxel[across] + 1))
-        assert facts(opened)["Attention"] == weight
+        assert facts(opened)["Map"] == weight
 
 
 def test_masks_and_differences_have_their_colours(opened):

@@ -27,8 +27,7 @@ def test_a_run_is_predicted_scored_and_shown(cohort, run, tmp_path, capsys):
     assert facts["title"] == "phantom"
     assert sorted(facts["shown"]) == sorted(held_out)
     assert sorted(one["case"] for one in facts["scores"]["cases"]) == sorted(held_out)
-    level = facts["shown"][held_out[0]]["attention"][0]
-    assert (level["level"], level["voxel_mm"]) == (1, [5.0, 5.0, 6.0])
+    assert facts["shown"][held_out[0]]["maps"][0]["name"] == "attention of level 1, voxels of 5 x 5 x 6 mm"
     (told,) = facts["runs"]
     assert told["plan"]["patch"] == [24, 24, 12]
     assert told["split"]["validation"] == held_out

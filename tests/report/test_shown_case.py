@@ -17,7 +17,7 @@ def unpacked(shown):
     """Channels, reference, prediction and maps of attention, (I, J, K) along RAS+ axes."""
     content, first, found = gzip.decompress(shown.voxels), 0, []
     told = shown.described
-    shapes = [told["shape"]] * (len(told["channels"]) + 2) + [one["shape"] for one in told["attention"]]
+    shapes = [told["shape"]] * (len(told["channels"]) + 2) + [one["shape"] for one in told["maps"]]
     for shape in shapes:
         size = int(np.prod(shape))
         found.append(np.frombuffer(content[first : first + size], np.uint8).reshape(shape, order="F"))
@@ -84,8 +84,8 @@ def test_values_of_many_steps_are_told_within_one(tmp_path):
 def test_attention_is_kept_in_voxels_of_its_level(tmp_path):
     evaluation = build_evaluation(tmp_path, ["turned"])
     told = show_case(read_scored(evaluation), "turned", {"1": [2.0, 3.0, 4.0]}, ALL)
-    (level,) = told.described["attention"]
-    assert (level["level"], level["voxel_mm"], level["top"]) == (1, [2.0, 3.0, 4.0], 1)
+    (level,) = told.described["maps"]
+    assert (level["name"], level["top"]) == ("attention of level 1, voxels of 2 x 3 x 4 mm", 1)
     assert level["shape"] == [7, 9, 5]
     weights = unpacked(told)[3]
     true = unpacked(told)[1]
@@ -102,7 +102,7 @@ def test_attention_is_taken_from_the_middle_of_its_voxels(tmp_path):
     ramp = np.broadcast_to(np.arange(GRID[0], dtype=np.float32)[:, None, None] / 51, GRID).copy()
     save_nifti(path, ramp, nib.load(path).affine)
     shown = show_case(read_scored(evaluation), "plain", {"1": [3.0, 4.5, 6.0]}, ALL)
-    assert shown.described["attention"][0]["shape"] == [5, 6, 3]
+    assert shown.described["maps"][0]["shape"] == [5, 6, 3]
     assert (unpacked(shown)[3][:, 0, 0] / 5).tolist() == [1, 4, 7, 10, 13]
 
 

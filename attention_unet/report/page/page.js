@@ -16,6 +16,7 @@ function showReport() {
     showCases(look);
     showSpread(look);
     showFocus();
+    showExplanation(look);
     showCalibration();
   }
   showTrainings();

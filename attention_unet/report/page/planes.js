@@ -16,7 +16,7 @@ function rgbOf(colour) {
 function paintSlice(volume, plane, look) {
   const { h, v, across } = plane, width = volume.shape[h], height = volume.shape[v];
   const pixels = new ImageData(width, height), data = pixels.data, voxel = [...look.voxel];
-  const channel = volume.channels[look.channel], map = look.attention === null ? null : volume.told.attention[look.attention];
+  const channel = volume.channels[look.channel], map = look.map === null ? null : volume.told.maps[look.map];
   const share = look.opacity, scale = 255 / Math.max(look.bright - look.dark, 1);
   const mix = (at, colour, part) => { for (let i = 0; i < 3; i++) data[at + i] += (colour[i] - data[at + i]) * part; };
   for (let row = 0, at = 0; row < height; row++) {
@@ -26,7 +26,7 @@ function paintSlice(volume, plane, look) {
       const place = volume.at(voxel), grey = channel ? (channel[place] - look.dark) * scale : 0;
       data[at] = data[at + 1] = data[at + 2] = Math.min(Math.max(grey, 0), 255);
       data[at + 3] = 255;
-      if (map) mix(at, look.colourMap[Math.round((volume.attendedAt(look.attention, voxel) * map.top) / look.top)], share);
+      if (map) mix(at, look.colourMap[Math.round((volume.mappedAt(look.map, voxel) * map.top) / look.top)], share);
       const said = volume.prediction[place], true_ = volume.reference[place];
       if (look.prediction && said) mix(at, look.colours[said], share);
       if (look.difference && said !== true_) mix(at, DIFFERENCES[!said ? "missed" : !true_ ? "extra" : "other"], Math.min(share * 1.4, 1));

@@ -118,6 +118,26 @@ function showFocus() {
       + "Weights show where features pass, not why the model decides."));
 }
 
+// What explain found out: plain words, Dice under each alteration, and what deleting parts of the scan does.
+function showExplanation(onpick) {
+  const { explanation } = report;
+  if (!explanation) return;
+  const { cases, shares } = explanation, names = { "as trained": "as trained", removed: "removed", constant: "constant", shuffled: "shuffled" };
+  const groups = Object.keys(names).filter((how) => cases.some((one) => one.dice[how] !== undefined))
+    .map((how) => ({ name: names[how], colour: null, values: cases.map((one) => ({ case: one.case, value: valueOf(one.dice[how]) })) }));
+  const curves = cases.map((one) => one.deletion).filter(Boolean);
+  const mean = (values) => { const known = values.filter((value) => value !== null); return known.reduce((sum, value) => sum + value, 0) / known.length; };
+  const points = (order) => shares.map((share, i) => [share, mean(curves.map((curve) => curve[order][i]))]).filter((point) => point.every(Number.isFinite));
+  section("explanation", "Is attention used?",
+    element("ul", { id: "findings" }, explanation.sentences.map((sentence) => element("li", {}, sentence))),
+    element("div", { class: "charts" },
+      stripChart({ label: "Dice of each case under changes to attention", yLabel: "mean Dice", groups, digits: 3, onpick }),
+      curves.length ? lineChart({ label: "Dice while parts of the scan are deleted", xLabel: "share of the scan deleted", yLabel: "mean Dice", digits: 3, series: [
+        { name: "highest attention first", colour: colourOf(1), points: points("by_attention") }, { name: "at random", colour: colourOf(0), points: points("by_chance") },
+      ] }) : null),
+    element("p", { class: "muted" }, `On ${cases.length} held-out cases, from the worst to the best. A map that passes these checks is used by the network; it still does not say why the network decides.`));
+}
+
 function showCalibration() {
   const classes = Object.entries(scores.calibration);
   if (!classes.length) return;

@@ -2,7 +2,7 @@
 
 const TALLEST = 460; // pixels of the page, of a plane
 const KEYS = "Drag in a plane, or use its arrow keys, to move the crosshair; wheel or page keys: other slices. "
-  + "Anywhere: N and P next and previous case, R, M, D, X reference, mask, difference, crosshair, A next attention, − and + opacity.";
+  + "Anywhere: N and P next and previous case, R, M, D, X reference, mask, difference, crosshair, A next map, − and + opacity.";
 
 class Viewer {
   constructor() {
@@ -11,10 +11,10 @@ class Viewer {
     this.maps = Uint8Array.from(atob(report.colour_map), (letter) => letter.charCodeAt(0));
     this.look = {
       voxel: [0, 0, 0], channel: 0, dark: 0, bright: 255, opacity: 0.45, reference: true, prediction: true, difference: false,
-      crosshair: true, attention: null, top: 1, colours: [[0, 0, 0], ...scores.classes.map((one) => rgbOf(one.colour))],
+      crosshair: true, map: null, top: 1, colours: [[0, 0, 0], ...scores.classes.map((one) => rgbOf(one.colour))],
       colourMap: Array.from({ length: 256 }, (_, i) => [...this.maps.subarray(3 * i, 3 * i + 3)]),
     };
-    this.look.top = Math.max(1, ...Object.values(report.shown).flatMap((told) => told.attention.map((map) => map.top)));
+    this.look.top = Math.max(1, ...Object.values(report.shown).flatMap((told) => told.maps.map((map) => map.top)));
     this.build();
     new ResizeObserver(() => this.draw()).observe(this.planes);
     document.addEventListener("keydown", (event) => this.press(event));
@@ -50,7 +50,7 @@ class Viewer {
     const bar = element("canvas", { width: 256, height: 1, "aria-hidden": "true" }), colours = new ImageData(256, 1);
     this.look.colourMap.forEach((colour, i) => colours.data.set([...colour, 255], 4 * i));
     bar.getContext("2d").putImageData(colours, 0, 0);
-    this.scale = element("p", { class: "muted scale", hidden: true }, "Attention: 0", bar, `${this.look.top}, the same for all cases and levels`);
+    this.scale = element("p", { class: "muted scale", hidden: true }, "Map: 0", bar, `${this.look.top}, the same for all cases and maps`);
     return element("div", { class: "legends" },
       element("ul", { class: "legend" }, scores.classes.map((one) => named(one.colour, one.name)), element("li", { class: "muted" }, "outline: reference; filled: prediction")),
       this.differences, this.scale);
@@ -64,16 +64,16 @@ class Viewer {
     }), element("span", {}, text));
     const range = (id, text, low, high, value, use) => element("label", { class: "control" }, element("span", {}, text),
       element("input", { type: "range", id, min: low, max: high, value, oninput: (event) => { use(Number(event.target.value)); this.draw(); } }));
-    const maps = [{ value: "", text: "none" }, ...told.attention.map((map, i) => ({ value: i, text: `level ${map.level}, voxels of ${map.voxel_mm.map((mm) => Number(mm.toFixed(2))).join(" × ")} mm` }))];
-    const attention = select("Attention", maps, (value) => { look.attention = value === "" ? null : Number(value); this.draw(); });
-    attention.lastChild.id = "attention";
-    attention.lastChild.value = look.attention ?? "";
+    const maps = [{ value: "", text: "none" }, ...told.maps.map((map, i) => ({ value: i, text: map.name }))];
+    const map = select("Map", maps, (value) => { look.map = value === "" ? null : Number(value); this.draw(); });
+    map.lastChild.id = "map";
+    map.lastChild.value = look.map ?? "";
     const channels = told.channels.map((_, i) => ({ value: i, text: report.runs[0]?.plan?.channels?.[i] ?? `channel ${i}` }));
     const channel = select("Channel", channels, (value) => { look.channel = Number(value); this.window(); this.showControls(); this.draw(); });
     if (channels.length) channel.lastChild.value = look.channel;
     this.overlays.replaceChildren(...[
       box("reference", "Reference"), box("prediction", "Prediction"), box("difference", "Difference"), box("crosshair", "Crosshair"),
-      told.attention.length ? attention : null,
+      told.maps.length ? map : null,
       range("opacity", "Opacity", 0, 100, Math.round(look.opacity * 100), (value) => { look.opacity = value / 100; }),
       channels.length > 1 ? channel : null,
       channels.length ? range("dark", "Black at", 0, 255, look.dark, (value) => { look.dark = value; }) : null,
@@ -102,7 +102,7 @@ class Viewer {
     this.chosen.value = name;
     this.look.voxel = this.volume.tellingVoxel();
     if (this.look.channel >= told.channels.length) this.look.channel = 0;
-    if (this.look.attention !== null && this.look.attention >= told.attention.length) this.look.attention = null;
+    if (this.look.map !== null && this.look.map >= told.maps.length) this.look.map = null;
     this.window();
     this.showControls();
     this.tell();
@@ -146,7 +146,7 @@ class Viewer {
       this.canvases[i].setAttribute("aria-label", `${plane.name} plane ${place} of ${n} of ${volume.name}; arrow keys move the crosshair`);
     });
     this.differences.hidden = !look.difference;
-    this.scale.hidden = look.attention === null;
+    this.scale.hidden = look.map === null;
     this.describe(look.voxel);
   }
 
@@ -161,7 +161,7 @@ class Viewer {
       told.channels.length ? ["Value", volume.valueAt(look.channel, voxel)] : null,
       ["Reference", className(volume.reference[place])],
       ["Prediction", told.predicted ? className(volume.prediction[place]) : "none"],
-      look.attention === null ? null : ["Attention", readable((volume.attendedAt(look.attention, voxel) / 255) * told.attention[look.attention].top, 2)],
+      look.map === null ? null : ["Map", readable((volume.mappedAt(look.map, voxel) / 255) * told.maps[look.map].top, 2)],
     ];
     this.readout.replaceChildren(...facts.filter(Boolean).map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
   }
@@ -198,7 +198,7 @@ class Viewer {
     const toggles = { r: "reference", m: "prediction", d: "difference", x: "crosshair" }, key = event.key.toLowerCase(), { look } = this;
     if (toggles[key]) look[toggles[key]] = !look[toggles[key]];
     else if (key === "n" || key === "p") return this.go(key === "n" ? 1 : -1);
-    else if (key === "a" && this.volume.told.attention.length) look.attention = look.attention === null ? 0 : look.attention + 1 < this.volume.told.attention.length ? look.attention + 1 : null;
+    else if (key === "a" && this.volume.told.maps.length) look.map = look.map === null ? 0 : look.map + 1 < this.volume.told.maps.length ? look.map + 1 : null;
     else if (key === "+" || key === "-") look.opacity = Math.min(Math.max(look.opacity + (key === "+" ? 0.1 : -0.1), 0), 1);
     else return;
     this.showControls();

@@ -18,7 +18,7 @@ class CaseVolume {
     this.channels = told.channels.map(() => take(told.shape));
     this.reference = take(told.shape);
     this.prediction = take(told.shape);
-    this.attention = told.attention.map((map) => take(map.shape));
+    this.maps = told.maps.map((map) => take(map.shape));
   }
 
   at(voxel) {
@@ -34,10 +34,10 @@ class CaseVolume {
     return byte === 0 ? `≤ ${text}` : byte === 255 ? `≥ ${text}` : `about ${text}`;
   }
 
-  attendedAt(map, voxel) {
-    const { shape, per_shown: by } = this.told.attention[map];
+  mappedAt(map, voxel) {
+    const { shape, per_shown: by } = this.told.maps[map];
     const [a, b, c] = voxel.map((place, axis) => Math.min(Math.floor((place + 0.5) * by[axis]), shape[axis] - 1));
-    return this.attention[map][a + shape[0] * (b + shape[1] * c)];
+    return this.maps[map][a + shape[0] * (b + shape[1] * c)];
   }
 
   moved(matrix, voxel) {

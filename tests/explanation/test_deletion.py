@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from attention_unet.data.volumes import as_volume
+from attention_unet.explanation.deletion import SHARES, area, at_random, order_by, without
+
+GRID = (6, 8, 4)
+
+
+def test_the_highest_weights_go_first_and_ties_by_chance():
+    weights, chance = np.zeros(GRID), np.random.default_rng(0).random(GRID)
+    weights[2, 3, 1], weights[4, 0, 0] = 2.0, 1.0
+    order = order_by(weights, chance)
+    assert [tuple(map(int, np.unravel_index(voxel, GRID))) for voxel in order[:2]] == [(2, 3, 1), (4, 0, 0)]
+    assert (np.diff(chance.ravel()[order[2:]]) > 0).all()
+    assert sorted(order) == list(range(weights.size))
+
+
+def test_blocks_of_the_voxels_of_a_level():
+    found = at_random(GRID, (2, 3, 4), seed=0)
+    assert found.shape == GRID
+    assert len(np.unique(found)) == 3 * 3 * 1
+    assert (found[2:4, 3:6] == found[2, 3, 0]).all()
+    assert (at_random(GRID, (2, 3, 4), seed=0) == found).all()
+    assert (at_random(GRID, (2, 3, 4), seed=1) != found).any()
+
+
+def test_so_many_voxels_become_the_mean_of_their_channel():
+    random = np.random.default_rng(0)
+    volume = as_volume(random.random((2, *GRID)).astype(np.float32), np.eye(4))
+    order = random.permutation(np.prod(GRID))
+    less = without(volume, order, 0.25)
+    changed = less.array != volume.array
+    for channel, own, which in zip(less.array, volume.array, changed, strict=True):
+        assert sorted(np.flatnonzero(which)) == sorted(order[:48])
+        assert channel[which] == pytest.approx(np.full(48, own.mean()))
+    assert (without(volume, order, 0).array == volume.array).all()
+
+
+def test_area_is_the_mean_height():
+    assert area([0.5] * len(SHARES)) == pytest.approx(0.5)
+    assert area([1 - share for share in SHARES]) == pytest.approx(1 - SHARES[-1] / 2)

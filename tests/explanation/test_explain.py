@@ -1,0 +1,52 @@
+"""The checks from the command line."""
+
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+
+from attention_unet.cli import main
+from tests.report.test_report import facts_of
+
+
+def test_a_run_is_checked_and_its_report_tells(cohort, run, tmp_path, capsys):
+    copied = shutil.copytree(run, tmp_path / "phantom")
+    assert main(["explain", str(copied), "--root", str(cohort), "--cases", "2"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0][:30] for line in said[:2]] == [
+        "Without its attention (every w",
+        "With the same weight everywher",
+    ]
+    found = json.loads((copied / "held-out" / "explanation.json").read_text())
+    assert found["sentences"] == said
+    held_out = json.loads((run / "splits.json").read_text())["validation"]
+    assert sorted(of["case"] for of in found["cases"]) == sorted(held_out)
+    for of in found["cases"]:
+        assert set(of["dice"]) == {"as trained", "removed", "constant", "shuffled"}
+        assert set(of["similarity"]) == {"attention", "decoder", "all"}
+        assert of["deletion"]["by_attention"][0] == of["deletion"]["by_chance"][0] == of["dice"]["as trained"]
+        assert len(of["grad_cam"]) == 3
+    mask = nib.load(copied / "held-out" / "predictions" / f"{held_out[0]}.nii.gz")
+    cam = nib.load(copied / "held-out" / "predictions" / "grad-cam" / f"{held_out[0]}_label1.nii.gz")
+    np.testing.assert_array_equal(cam.affine, mask.affine)
+    assert cam.shape == mask.shape
+    assert main(["report", str(copied), "--root", str(cohort)]) == 0
+    facts = facts_of(copied / "report.html")
+    assert facts["explanation"] == found
+    names = [one["name"] for one in facts["shown"][held_out[0]]["maps"]]
+    assert names[0].startswith("attention of level 1")
+    assert sum(name.startswith("Grad-CAM of ") for name in names) == 3
+    other = found | {"model_sha256": "another"}
+    (copied / "held-out" / "explanation.json").write_text(json.dumps(other))
+    capsys.readouterr()
+    assert main(["report", str(copied), "--root", str(cohort)]) == 0
+    assert "is of another model than the predictions" in capsys.readouterr().err
+    assert facts_of(copied / "report.html")["explanation"] is None
+
+
+def test_wrong_calls_are_told(tmp_path, capsys):
+    assert main(["explain", str(tmp_path)]) == 2
+    assert "holds no run" in capsys.readouterr().err
+    assert main(["explain", str(tmp_path), "--cases", "0"]) == 2
+    assert "--cases is 0: expected 1 or more" in capsys.readouterr().err

@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from attention_unet.data.preprocessing import prepare
+from attention_unet.data.volumes import as_volume
+from attention_unet.explanation.grad_cam import grad_cam
+from attention_unet.inference.model import load_model
+from tests.conftest import oblique_affine
+
+
+@pytest.mark.parametrize("channel", [0, 1])
+def test_it_is_what_the_paper_defines(run, channel):
+    """On a scan of the network's own voxels that one window covers."""
+    model = load_model(run)
+    assert model.plan.patch == (24, 24, 12)
+    affine = oblique_affine(model.plan.preprocessing.spacing_mm, degrees=5)
+    volume = as_volume(np.random.default_rng(0).normal(size=(24, 24, 12)).astype(np.float32), affine)
+    found = grad_cam(model, volume, channel)
+    x = prepare(volume, model.plan.preprocessing).image[None]
+    kept = {}
+    model.network.encoder[-1].register_forward_hook(lambda module, inputs, output: kept.update(features=output))
+    logits = model.network(x)
+    called = logits.argmax(dim=1) == channel
+    (slope,) = torch.autograd.grad((logits[:, channel] * called).sum(), kept["features"])
+    cam = torch.relu((kept["features"] * slope.mean(dim=(2, 3, 4), keepdim=True)).sum(dim=1, keepdim=True))
+    finer = F.interpolate(cam, x.shape[2:], mode="trilinear", align_corners=False)[0, 0].detach().numpy()
+    assert called.any()
+    np.testing.assert_allclose(found, finer / finer.max(), atol=1e-5)
+
+
+def test_a_class_that_is_nowhere_has_none(run):
+    model = load_model(run)
+    with torch.no_grad():
+        model.network.heads[-1].bias[2] -= 1e4
+    volume = as_volume(np.random.default_rng(0).normal(size=(30, 24, 12)).astype(np.float32), np.diag([2.5, 2.5, 3, 1]))
+    assert not grad_cam(model, volume, 2).any()
+    assert grad_cam(model, volume, 0).max() == 1
