@@ -30,9 +30,9 @@ from attention_unet.inference.output_folder import describe, forget, note
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
 from attention_unet.progress import counting
+from attention_unet.run_folder import HISTORY, PLAN, SPLIT
 from attention_unet.training.checkpoint import STATE
 from attention_unet.training.curves import CURVES, draw_trainings
-from attention_unet.training.monitor import HISTORY
 from attention_unet.training.train import Interrupted, train
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def cross_validate(
 def _check_earlier(folder: Path, splits: Mapping[int, Split]) -> None:
     """Check that earlier folds held out what they would today: no case is to be scored by a model that it taught."""
     for fold, split in splits.items():
-        file = folder / f"fold{fold}" / "splits.json"
+        file = folder / f"fold{fold}" / SPLIT
         if file.exists() and read_split(file) != split:
             raise ConfigError(
                 f"{file}: holds out other cases than it would today: cases came or went, or data.folds or "
@@ -123,7 +123,7 @@ def _check_earlier(folder: Path, splits: Mapping[int, Split]) -> None:
 
 def _plan_of_all(config: Config, folder: Path, dataset: Dataset) -> Plan:
     """The plan of earlier folds, or a new one."""
-    earlier = sorted(folder.glob("fold*/plan.json"))
+    earlier = sorted(folder.glob(f"fold*/{PLAN}"))
     if earlier:
         return Plan.from_json(json.loads(earlier[0].read_text(encoding="utf-8")))
     return make_plan(config, dataset, take_fingerprint(dataset.cases), this_machine(config.training))

@@ -10,6 +10,7 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, get_loader, set_loader
 
 from attention_unet.config import Config
+from attention_unet.run_folder import CONFIG
 
 STRICT_YAML = "strict yaml"
 SECTIONS = [field.name for field in dataclasses.fields(Config)]
@@ -197,7 +198,7 @@ def completed(arguments: list[str]) -> list[str]:
         arguments = [*arguments, *(f"--training.{name}=null" for name in BUDGETS if name not in given)]
     words = [word for argument in arguments for word in argument.split("=", 1)]
     if words[:1] == ["train"] and "--resume" in words and "--config" not in words and "--run" in words[:-1]:
-        config = Path(words[words.index("--run") + 1]) / "config.yaml"
+        config = Path(words[words.index("--run") + 1]) / CONFIG
         arguments = ["train", "--config", str(config), *arguments[1:]]
     return arguments
 

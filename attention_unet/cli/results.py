@@ -104,7 +104,7 @@ def report(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     from attention_unet.evaluation.scored import SCORED
     from attention_unet.held_out import evaluate_held_out
     from attention_unet.report.report import REPORT, write_report
-    from attention_unet.training.train import CONFIG
+    from attention_unet.run_folder import CONFIG
 
     source, runs = Path(options.source), [Path(run) for run in options.run or []]
     evaluation: Path | None = source

@@ -10,6 +10,7 @@ import numpy as np
 
 from attention_unet.atomic import write_text
 from attention_unet.errors import ConfigError
+from attention_unet.run_folder import SPLIT
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def held_out_cases(run: Path, cases: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: if it held out none, or one is not among the cases.
     """
-    held_out = read_split(run / "splits.json").validation
+    held_out = read_split(run / SPLIT).validation
     missing = [case for case in held_out if case not in cases]
     if not held_out:
         raise ConfigError(f"{run}: held out no case: expected a run of a fold")

@@ -1,7 +1,7 @@
 """Pictures of cases: image, reference, prediction and attention, a row a case, for people who would rather look."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nibabel as nib
@@ -26,7 +26,7 @@ class Scene:
         image: one channel.
         reference: class index, 0 for background.
         prediction: class index, 0 for background.
-        attention: level and weights, from 0, if there are any.
+        attention: weights, from 0, of each attended level by its name.
     """
 
     title: str
@@ -34,24 +34,25 @@ class Scene:
     image: NDArray[np.generic]
     reference: NDArray[np.generic]
     prediction: NDArray[np.generic]
-    attention: tuple[int, NDArray[np.float32]] | None = None
+    attention: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 def draw_mosaic(scenes: Sequence[Scene], class_names: Sequence[str]) -> Figure:
-    """Draw a row a case: image, reference, prediction, and attention if there is any.
+    """Draw a row a case: image, reference, prediction, and each attended level if there is any.
 
     The patient's left is on the right, as in radiology.
 
     The slice lies across the axis of the largest voxels, where most is to be seen of all classes. Attention is drawn
     from 0 to 1, or to the next power of 2 if some weights are above 1; the range is in the title.
     """
-    columns = 4 if any(scene.attention is not None for scene in scenes) else 3
+    levels = list(dict.fromkeys(name for scene in scenes for name in scene.attention))
+    columns = 3 + len(levels)
     figure = Figure(figsize=(2.3 * columns, 2.3 * len(scenes) + 0.5), dpi=110, layout="constrained")
     colours = ListedColormap([colour_of(i) for i in range(max(len(class_names), 1))])
     axes = figure.subplots(len(scenes), columns, squeeze=False)
     highest = highest_weight(scenes)
     for row, scene in zip(axes, scenes, strict=True):
-        _draw_row(row, scene, colours, len(class_names), highest)
+        _draw_row(row, scene, colours, len(class_names), levels, highest)
     handles = [Patch(color=colours(i)) for i in range(len(class_names))]
     figure.legend(handles, class_names, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
     return figure
@@ -65,7 +66,7 @@ def save_mosaic(path: Path, scenes: Sequence[Scene], class_names: Sequence[str])
 
 def highest_weight(scenes: Sequence[Scene]) -> int:
     """Upper end of the range that all attention is drawn in."""
-    shown = [scene.attention[1] for scene in scenes if scene.attention is not None]
+    shown = [weights for scene in scenes for weights in scene.attention.values()]
     return bound_of(max((float(weights.max()) for weights in shown), default=1.0))
 
 
@@ -90,10 +91,10 @@ def telling_plane(reference: NDArray[np.generic], inside: tuple[int, ...]) -> in
     return int(sum(section / section.max() for section in sections).argmax())
 
 
-def _draw_row(row: Sequence[Axes], scene: Scene, colours: ListedColormap, classes: int, highest: int) -> None:
-    arrays = [scene.image, scene.reference, scene.prediction]
-    if scene.attention is not None:
-        arrays.append(scene.attention[1])
+def _draw_row(
+    row: Sequence[Axes], scene: Scene, colours: ListedColormap, classes: int, levels: Sequence[str], highest: int
+) -> None:
+    arrays = [scene.image, scene.reference, scene.prediction, *scene.attention.values()]
     oriented = [
         nib.as_closest_canonical(nib.Nifti1Image(np.asarray(a, dtype=np.float32), scene.affine)) for a in arrays
     ]
@@ -107,12 +108,15 @@ def _draw_row(row: Sequence[Axes], scene: Scene, colours: ListedColormap, classe
     aspect = float(spacing[inside[1]] / spacing[inside[0]])
     shown = slices[0]
     low, high = np.percentile(shown, [0.5, 99.5])
-    titles = ["image", "reference", "prediction", "attention"][: len(row)]
+    maps = dict(zip(scene.attention, slices[3:], strict=True))
+    titles = ["image", "reference", "prediction", *(f"attention, {level} (0 to {highest})" for level in levels)]
     for i, (axes, title) in enumerate(zip(row, titles, strict=True)):
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_title(title, fontsize=9)
-        if i == 3 and scene.attention is None:
+        attended = maps.get(levels[i - 3]) if i > 2 else None
+        if i > 2 and attended is None:
+            axes.set_title("")
             axes.set_axis_off()
             continue
         axes.imshow(shown, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), origin="lower", aspect=aspect)
@@ -121,8 +125,7 @@ def _draw_row(row: Sequence[Axes], scene: Scene, colours: ListedColormap, classe
             axes.imshow(
                 mask - 1, cmap=colours, vmin=-0.5, vmax=classes - 0.5, alpha=0.65, origin="lower", aspect=aspect
             )
-        if i == 3 and scene.attention is not None:
-            axes.set_title(f"attention, level {scene.attention[0]} (0 to {highest})", fontsize=9)
-            axes.imshow(slices[3], cmap="inferno", vmin=0, vmax=highest, origin="lower", aspect=aspect)
+        if attended is not None:
+            axes.imshow(attended, cmap="inferno", vmin=0, vmax=highest, origin="lower", aspect=aspect)
             axes.contour(slices[1] > 0, levels=[0.5], colors="deepskyblue", linewidths=0.9)
     row[0].set_ylabel(scene.title, fontsize=8)

@@ -46,6 +46,6 @@ def _scene(scored: Scored, case: str, title: str) -> Scene:
     )
 
 
-def _finest_attention(predictions: Path, case: str) -> tuple[int, NDArray[np.float32]] | None:
-    levels = attention_levels(predictions, case)
-    return (levels[0], read_volume(attention_path(predictions, case, levels[0])).array[0]) if levels else None
+def _finest_attention(predictions: Path, case: str) -> dict[str, NDArray[np.float32]]:
+    levels = attention_levels(predictions, case)[:1]
+    return {f"level {level}": read_volume(attention_path(predictions, case, level)).array[0] for level in levels}

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from attention_unet.data.plan import Plan
 from attention_unet.data.predictions import DESCRIPTION
+from attention_unet.inference.model import DESCRIPTION as MODEL
+from attention_unet.network.attention_unet import tell_attention
 from attention_unet.report.scores import plain
+from attention_unet.run_folder import CONFIG, HISTORY, PLAN, SPLIT
 
 log = logging.getLogger(__name__)
-
-MODEL, CONFIG, HISTORY, PLAN, SPLIT = "model.json", "config.yaml", "history.csv", "plan.json", "splits.json"
 
 
 def runs_behind(evaluation: Path, predictions: Path) -> list[Path]:
@@ -36,15 +38,25 @@ def runs_behind(evaluation: Path, predictions: Path) -> list[Path]:
 def tell_run(run: Path) -> dict[str, Any]:
     """Learning curves, configuration, plan, split and versions of a run, as far as they are there."""
     model = _read_json(run / MODEL)
+    plan = _checked_plan(run, _read_json(run / PLAN) or model.get("plan"))
     return {
         "name": run.resolve().name,
         "history": _read_history(run / HISTORY),
         "config": _read_text(run / CONFIG),
-        "plan": _read_json(run / PLAN) or model.get("plan"),
+        "plan": plan,
+        "attention": tell_attention(plan["architecture"]) if plan else None,
         "split": _read_json(run / SPLIT),
         "versions": model.get("versions", {}),
         "model_sha256": model.get("sha256"),
     }
+
+
+def _checked_plan(run: Path, plan: dict[str, Any] | None) -> dict[str, Any] | None:
+    try:
+        return Plan.from_json(plan).to_json() if plan else None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        log.warning("warning: %s: its plan is damaged (%r): left out", run, error)
+        return None
 
 
 def _read_history(file: Path) -> dict[str, list[float | str | None]]:

@@ -142,7 +142,7 @@ def validate_and_record(training: Training, loop: LoopState, learning_rate: floa
             "dice": sum(defined) / len(defined) if defined else float("nan"),
             **{f"dice {name}": mean for name, mean in zip(names, means, strict=True)},
         }
-        training.monitor.validation(row, result.scenes if result else [])
+        training.monitor.validation(row, result.scenes if result else [], result.focus if result else [])
         trained = {key: value if math.isfinite(value) else None for key, value in row.items()}
         helped = where_it_helps(dice, of_largest, names)
         notes = {"trained": trained, "largest_piece_helps": helped}

@@ -6,19 +6,21 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 from torch.utils.tensorboard import SummaryWriter
 
 from attention_unet.atomic import write_text
 from attention_unet.csv_text import csv_text
+from attention_unet.evaluation.focus import Focus, mean_focus
 from attention_unet.evaluation.picture import Scene, draw_mosaic
+from attention_unet.run_folder import CONFIG, HISTORY
 from attention_unet.training.checkpoint import LoopState
 from attention_unet.training.curves import CURVES, draw_training
 
 log = logging.getLogger(__name__)
 
-HISTORY = "history.csv"
 SCALARS_EVERY = 10  # steps
 LINE_EVERY = 30.0  # seconds, where there is no terminal for a bar
 
@@ -46,6 +48,7 @@ class Monitor:
         self.class_names = class_names
         self.history = history
         self.board = SummaryWriter(str(run / "tensorboard"), purge_step=first_step + 1)
+        self.board.add_text("configuration", f"```\n{(run / CONFIG).read_text(encoding='utf-8')}\n```")
         self.last_line = time.monotonic()
         self.dice = f"{history[-1]['dice']:.4f}" if history else "-"
         self.bar = Progress(
@@ -87,7 +90,7 @@ class Monitor:
         """Say that a validation is under way."""
         self.bar.update(self.task, status="validating on whole volumes")
 
-    def validation(self, row: dict[str, float], scenes: Sequence[Scene]) -> None:
+    def validation(self, row: dict[str, float], scenes: Sequence[Scene], focus: Sequence[Focus]) -> None:
         """Record a validation: ``row`` begins with step, and has "dice" and for each class "dice NAME"."""
         self.history.append(row)
         self.dice = readable_dice(row["dice"])
@@ -100,6 +103,12 @@ class Monitor:
         for name, value in row.items():
             if name.startswith("dice"):
                 self.board.add_scalar(f"validation/{name}", value, step)
+        for (level, name), of in mean_focus(focus).items():
+            for place, value in of._asdict().items():
+                self.board.add_scalar(f"attention level {level}/{place} {name}", value, step)
+        for name in dict.fromkeys(name for scene in scenes for name in scene.attention):
+            weights = [scene.attention[name].ravel() for scene in scenes if name in scene.attention]
+            self.board.add_histogram(f"attention/{name.splitlines()[0]}", np.concatenate(weights), step)
         if scenes:
             self.board.add_figure("validation/slices", draw_mosaic(scenes, self.class_names), step)
         self.board.flush()

@@ -28,6 +28,7 @@ from attention_unet.memory import peak_memory, reuse_freed_memory
 from attention_unet.network import AttentionUNet
 from attention_unet.network.attention_unet import tell_attention
 from attention_unet.progress import counting
+from attention_unet.run_folder import CONFIG, PLAN, SPLIT
 from attention_unet.training.budget import Budget
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, load_state
 from attention_unet.training.fit import Training, fit
@@ -37,7 +38,6 @@ from attention_unet.training.monitor import Monitor
 
 log = logging.getLogger(__name__)
 
-CONFIG = "config.yaml"
 MAY_CHANGE = (  # on resume: they change no number of a training, or as little as another device does
     "data.root",
     "data.workers",
@@ -192,17 +192,17 @@ def _settle(config: Config, dataset: Dataset) -> tuple[Split, Plan]:
 def _write_settled(run: Path, config: Config, split: Split, plan: Plan) -> None:
     """Write what was decided, in the configuration and by itself: the run can be repeated from these alone."""
     write_text(run / CONFIG, yaml.safe_dump(dataclasses.asdict(settle(config, plan)), sort_keys=False))
-    write_text(run / "plan.json", json.dumps(plan.to_json(), indent=2) + "\n")
-    write_split(run / "splits.json", split)
+    write_text(run / PLAN, json.dumps(plan.to_json(), indent=2) + "\n")
+    write_split(run / SPLIT, split)
 
 
 def _read_settled(run: Path, dataset: Dataset) -> tuple[Split, Plan]:
     """Split and plan of a run to resume, whose cases must still be there."""
-    split = read_split(run / "splits.json")
+    split = read_split(run / SPLIT)
     missing = sorted({*split.training, *split.validation} - {case.id for case in dataset.cases})
     if missing:
         raise DataError(f"{dataset.root}: {len(missing)} cases of the run are not there: {missing[:5]}: put them back")
-    return split, Plan.from_json(json.loads((run / "plan.json").read_text(encoding="utf-8")))
+    return split, Plan.from_json(json.loads((run / PLAN).read_text(encoding="utf-8")))
 
 
 def _prepare_cases(

@@ -12,6 +12,7 @@ from attention_unet.data.labels import Labels
 from attention_unet.data.plan import Plan
 from attention_unet.data.preprocessing import read_channels, read_label_of
 from attention_unet.data.volumes import Volume
+from attention_unet.evaluation.focus import Focus, focus_of
 from attention_unet.evaluation.metrics import dice
 from attention_unet.evaluation.picture import Scene
 from attention_unet.inference.largest_piece import without_smaller_pieces
@@ -28,12 +29,13 @@ OVERLAP = 0.25  # of windows: about a third of the work of the half that users p
 @dataclass(frozen=True)
 class Validation:
     """Dice of each class for each case, NaN where prediction and reference are both empty, the same if of each class
-    only its largest piece were kept, and scenes of a few.
+    only its largest piece were kept, and of a few scenes, and where attention lies.
     """
 
     dice: dict[str, list[float]]
     of_largest: dict[str, list[float]]
     scenes: list[Scene]
+    focus: list[Focus]
 
 
 def validate(
@@ -58,6 +60,7 @@ def validate(
     scores: dict[str, list[float]] = {}
     of_largest: dict[str, list[float]] = {}
     scenes: list[Scene] = []
+    focus: list[Focus] = []
     model = Model(network, plan, device)
     for case in cases:
         if stop():
@@ -74,8 +77,10 @@ def validate(
         changed = not plan.labels.overlapping and not np.array_equal(largest, predicted)
         of_largest[case.id] = score(largest, reference, plan.labels) if changed else scores[case.id]
         if wants_scene:
-            scenes.append(make_scene(case.id, volume, reference, prediction, plan.labels))
-    return Validation(scores, of_largest, scenes)
+            scenes.append(make_scene(case.id, volume, reference, prediction, plan))
+            for level, weights in prediction.attention.items():
+                focus += focus_of(case.id, level, weights, reference, plan.labels)
+    return Validation(scores, of_largest, scenes, focus)
 
 
 def score(predicted: NDArray[np.generic], reference: NDArray[np.generic], labels: Labels) -> list[float]:
@@ -92,16 +97,14 @@ def mean_dice(scores: dict[str, list[float]], classes: int) -> list[float]:
     return [float(t / n) if n else float("nan") for t, n in zip(total, count, strict=True)]
 
 
-def make_scene(
-    title: str, volume: Volume, reference: NDArray[np.int64], prediction: Prediction, labels: Labels
-) -> Scene:
-    """What a picture shows of a prediction; of several attended levels the finest."""
-    level = min(prediction.attention, default=None)
+def make_scene(title: str, volume: Volume, reference: NDArray[np.int64], prediction: Prediction, plan: Plan) -> Scene:
+    """What a picture shows of a prediction, with all attended levels."""
+    sizes = {level: " x ".join(f"{mm:.3g}" for mm in plan.voxel_mm(level)) for level in prediction.attention}
     return Scene(
         title=title,
         affine=volume.affine,
         image=volume.array[0],
-        reference=labels.index(reference),
-        prediction=labels.index(prediction.label_map),
-        attention=None if level is None else (level, prediction.attention[level]),
+        reference=plan.labels.index(reference),
+        prediction=plan.labels.index(prediction.label_map),
+        attention={f"level {n}\n{sizes[n]} mm": weights for n, weights in prediction.attention.items()},
     )

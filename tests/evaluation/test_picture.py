@@ -29,7 +29,7 @@ def test_attention_is_drawn_in_a_fixed_range(high, bound):
     weights[0] = high
     reference = np.zeros((6, 6, 6), dtype=int)
     reference[2:4, 2:4, 2:4] = 1
-    scene = Scene("case", np.eye(4), np.random.rand(6, 6, 6), reference, reference, (2, weights))
+    scene = Scene("case", np.eye(4), np.random.rand(6, 6, 6), reference, reference, {"level 2": weights})
     axes = draw_mosaic([scene], ["spot"]).axes[3]
     assert axes.images[1].get_clim() == (0, bound)
     assert f"level 2 (0 to {bound})" in axes.get_title()
@@ -39,10 +39,10 @@ def test_attention_has_a_column_only_if_there_is_some():
     mask = np.zeros((6, 6, 6), dtype=int)
     mask[2:4, 2:4, 2:4] = 1
     without = Scene("case", np.eye(4), np.random.rand(6, 6, 6), mask, mask)
-    attended = dataclasses.replace(without, attention=(1, np.full((6, 6, 6), 0.5, dtype=np.float32)))
+    attended = dataclasses.replace(without, attention={"level 1": np.full((6, 6, 6), 0.5, dtype=np.float32)})
     assert [a.get_title() for a in draw_mosaic([without], ["spot"]).axes] == ["image", "reference", "prediction"]
     titles = [a.get_title() for a in draw_mosaic([attended, without], ["spot"]).axes]
-    assert titles == ["image", "reference", "prediction", "attention, level 1 (0 to 1)", *titles[:3], "attention"]
+    assert titles == ["image", "reference", "prediction", "attention, level 1 (0 to 1)", *titles[:3], ""]
 
 
 def test_the_plane_shows_small_classes_too():

@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import json
 import re
 import shutil
 from urllib.parse import urlparse
@@ -12,7 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from attention_unet.evaluation.calibration import Reliability, to_csv
+from attention_unet.evaluation.focus import from_csv, mean_focus, write_focus
+from attention_unet.evaluation.scored import read_scored
+from attention_unet.explanation.findings import tell_findings
 from attention_unet.report.report import write_report
+from tests.explanation.test_findings import checks
 from tests.report.build import GRID, HOSTILE, SPOT, STORED, build_evaluation
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -33,9 +39,17 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
+def report(run, tmp_path_factory):
+    """Of an evaluation with all that there may be."""
     folder = tmp_path_factory.mktemp("report")
-    failed = write_report(folder / "report.html", "title & <i>", build_evaluation(folder), [], 40, lambda: None)
+    evaluation = build_evaluation(folder)
+    write_focus(evaluation, read_scored(evaluation), lambda: None)
+    bins = Reliability(np.array([10.0, 30.0]), np.array([0.1, 0.8]), np.array([0.2, 0.9]))
+    (evaluation / "calibration.csv").write_text(to_csv({"block": bins}))
+    (evaluation / "explanation.json").write_text(json.dumps(tell_findings(checks(), "sha")))
+    noted = json.loads((folder / "p" / "run.json").read_text()) | {"models_sha256": ["sha"]}
+    (folder / "p" / "run.json").write_text(json.dumps(noted))
+    failed = write_report(folder / "report.html", "title & <i>", evaluation, [run], 40, lambda: None)
     assert failed == {}
     return folder / "report.html"
 
@@ -200,6 +214,23 @@ def test_figures_are_those_of_the_evaluation(opened, report):
     assert cells == [f"{value:.3f}" for value in expected]
     mean = np.mean([rows[case, "block"] for case in STORED])
     assert opened.locator("#summary-table tbody td").first.inner_text().startswith(f"{mean:.3f} ±")
+
+
+def test_attention_calibration_and_training_are_shown(opened, report):
+    rows = [row.split("\t") for row in opened.locator("#focus-table tbody tr").all_inner_texts()]
+    means = mean_focus(from_csv(report.parent / "e" / "attention.csv"))
+    assert rows == [[str(level), name, *(f"{value:.3f}" for value in of)] for (level, name), of in means.items()]
+    assert opened.locator("#findings li").all_inner_texts() == tell_findings(checks(), "sha")["sentences"]
+    assert opened.locator("#explanation circle.dot").count() == 6 * 3
+    assert "Expected calibration error: block 0.1000" in opened.locator("#calibration").inner_text()
+    assert opened.locator("#training polyline").count() == 1 + 3
+    text = opened.locator("#setup").inner_text()
+    for words in ("24 \N{MULTIPLICATION SIGN} 24 \N{MULTIPLICATION SIGN} 12", "Ventricle", "gate", "6 cases"):
+        assert words in text
+    opened.locator("#setup details details summary", has_text="Configuration").click()
+    assert "foreground_share: 0.6" in opened.locator("#setup pre").first.inner_text()
+    headings = opened.locator("nav a").all_inner_texts()
+    assert len(headings) == opened.locator("section").count() == 9
 
 
 def test_no_other_script_runs(browser, report):

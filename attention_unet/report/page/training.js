@@ -29,7 +29,7 @@ function facts(run) {
       row("Patch", product(plan?.patch)),
       row("Patches a step", plan?.batch),
       row("Channels by level", architecture.channels?.join(", ")),
-      row("Attention", plan && ["skips", "encoder", "decoder", "bottleneck"].map((place) => `${place}: ${told(architecture[place])}`).join("; ")),
+      row("Attention by level, 0 the finest", run.attention),
       row("Trained on", split?.training && `${split.training.length} cases`),
       row("Held out", split?.validation && `${split.validation.length} cases`),
       row("Versions", Object.entries(run.versions).map(([name, version]) => `${name} ${version}`).join(", ")),
@@ -38,8 +38,4 @@ function facts(run) {
     more("Plan", plan && JSON.stringify(plan, null, 1)),
     more("Split", split?.training && `trained on: ${split.training.join(", ")}\n\nheld out: ${split.validation.join(", ")}`),
   ];
-}
-
-function told(attention) {
-  return typeof attention === "string" ? attention : JSON.stringify(attention);
 }
