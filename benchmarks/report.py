@@ -1,0 +1,67 @@
+"""What the README shows of a run: ``python benchmarks/report.py runs/hippocampus-folds/fold4 --write``
+
+Checks the attention of the run, writes its report, opens that in a browser, and takes two pictures of it.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+from publish import README, REPOSITORY, around, publish
+
+from attention_unet.cli import main as attention_unet
+from attention_unet.explanation.explain import EXPLANATION
+from attention_unet.held_out import HELD_OUT
+from attention_unet.report.report import REPORT
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+WIDTH = 1240
+
+
+def main() -> None:
+    """Explain, report, look."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--cases", type=int, default=1000, help="to check attention on")
+    parser.add_argument("--write", action="store_true", help="put what was found into the README, pictures into docs/")
+    options = parser.parse_args()
+    if options.write:
+        around(README, "report")
+    for call in (["explain", str(options.run), "--cases", str(options.cases)], ["report", str(options.run)]):
+        if attention_unet(call):
+            raise SystemExit(f"{' '.join(call)} failed")
+    findings = json.loads((options.run / HELD_OUT / EXPLANATION).read_text(encoding="utf-8"))
+    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    folder = REPOSITORY / "docs" if options.write else options.run
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
+        page = opened.new_page(viewport={"width": WIDTH, "height": 1000})
+        page.goto((options.run / REPORT).resolve().as_uri())
+        page.wait_for_selector("#show-reference")
+        _show_masks(page, folder / "report-light.png")
+        page.emulate_media(color_scheme="dark")
+        _show_attention(page, folder / "report-dark.png")
+        opened.close()
+    publish([], [f"- {sentence}" for sentence in findings["sentences"]] + [""], [README] if options.write else [])
+
+
+def _show_masks(page: Page, picture: Path) -> None:
+    """From the top to the end of the viewer."""
+    box = page.locator("#viewer").bounding_box()
+    if box is None:
+        raise SystemExit("the report shows no case")
+    clip = {"x": 0, "y": 0, "width": WIDTH, "height": box["y"] + box["height"] + 16}
+    page.screenshot(path=picture, full_page=True, clip=clip)  # type: ignore[arg-type]
+
+
+def _show_attention(page: Page, picture: Path) -> None:
+    """The viewer, with attention of the finest level and the outline of the reference."""
+    page.select_option("#map", index=1)
+    page.locator("#show-prediction").uncheck()
+    page.locator("#viewer").screenshot(path=picture)
+
+
+if __name__ == "__main__":
+    main()
