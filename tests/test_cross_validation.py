@@ -16,6 +16,7 @@ from attention_unet.evaluation.rows import Row
 from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference.model import load_models
 from tests.evaluation.build import metrics
+from tests.report.test_report import facts_of
 
 SMALL = shlex.split("""
     --data.folds 4 --data.patch [24,24,12] --data.spacing_mm [3,3,4] --network.base_channels 4 --network.max_levels 3
@@ -53,6 +54,15 @@ def test_folds_and_classes_are_printed(folder, cohort, capsys):
     assert "Dice by fold" in printed
     for word in ("Ventricle", "Nucleus", "Lesion", "mean of classes"):
         assert word in printed
+
+
+def test_its_report_shows_all_folds(folder, capsys):
+    assert main(["report", str(folder)]) == 0
+    assert "the report lies in" in capsys.readouterr().err
+    facts = facts_of(folder / "report.html")
+    assert [told["name"] for told in facts["runs"]] == [f"fold{fold}" for fold in range(4)]
+    assert len(facts["shown"]) == 8
+    assert all(shown["channels"] for shown in facts["shown"].values())
 
 
 def scored(dice):

@@ -62,7 +62,8 @@ class CaseChecks:
 
 def steps_a_case(model: Model) -> int:
     """How often ``check_case`` calls ``done``."""
-    return 1 + len(possible(model.network)) + len(STAGES) + 2 * len(SHARES) + len(model.plan.labels.names)
+    of_attention = len(STAGES) + 2 * len(SHARES) if possible(model.network) else 0
+    return 1 + len(possible(model.network)) + of_attention + len(model.plan.labels.names)
 
 
 def check_case(
@@ -72,7 +73,7 @@ def check_case(
 
     Args:
         model: trained.
-        strangers: the same with random parameters, by stage.
+        strangers: the same with random parameters, by stage; none of a network without attention.
         case: with its reference, which the model was not trained on.
         output: folder of the predictions.
         seed: of all that is random.

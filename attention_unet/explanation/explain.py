@@ -13,6 +13,7 @@ from attention_unet.devices import choose_device
 from attention_unet.errors import DataError
 from attention_unet.evaluation.rows import from_csv, mean_dice
 from attention_unet.evaluation.scored import read_scored
+from attention_unet.explanation.alteration import possible
 from attention_unet.explanation.checks import CaseChecks, check_case, steps_a_case
 from attention_unet.explanation.findings import tell_findings
 from attention_unet.explanation.randomisation import STAGES, randomised
@@ -49,7 +50,7 @@ def explain_run(
     if not ranked:
         raise DataError(f"{folder}: no case could be scored: nothing to check")
     places = np.unique(np.linspace(0, len(ranked) - 1, min(most, len(ranked))).round().astype(int))
-    strangers = {stage: randomised(model, stage) for stage in STAGES}
+    strangers = {stage: randomised(model, stage) for stage in STAGES if possible(model.network)}
     checks: list[CaseChecks] = []
     with counting(console, "checking", len(places) * steps_a_case(model)) as done:
         for seed, name in enumerate(ranked[place] for place in places):
