@@ -17,11 +17,11 @@ from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.window_predictor import attended_levels
 from attention_unet.progress import counting
+from attention_unet.run_folder import HELD_OUT
 from attention_unet.training.train import read_config
 
 log = logging.getLogger(__name__)
 
-HELD_OUT = "held-out"  # in the folder of the run
 TOLERANCE_MM = 1.0
 
 

@@ -4,3 +4,5 @@ CONFIG = "config.yaml"  # whole: what was left open is filled in
 PLAN = "plan.json"
 SPLIT = "splits.json"
 HISTORY = "history.csv"  # a row a validation
+HELD_OUT = "held-out"  # the evaluation of the cases held out, in which
+EXPLANATION = "explanation.json"  # what explain found

@@ -102,7 +102,6 @@ def _tell_focus(evaluation: Path, console: Console) -> dict[str, str]:
 def report(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     """Write the report of an evaluation or a run."""
     from attention_unet.evaluation.scored import SCORED, read_scored
-    from attention_unet.held_out import evaluate_held_out
     from attention_unet.report.report import REPORT, write_report
     from attention_unet.run_folder import CONFIG
 
@@ -115,6 +114,8 @@ def report(options: Namespace, parser: ArgumentParser, console: Console) -> int:
         if not (run / CONFIG).is_file():
             raise ConfigError(f"{run}: holds no {CONFIG}: expected the folder of a run")
     if (source / CONFIG).is_file():
+        from attention_unet.held_out import evaluate_held_out
+
         runs = [source, *runs]
         try:
             evaluation, failed = evaluate_held_out(source, options.root, options.device, console)
@@ -127,9 +128,10 @@ def report(options: Namespace, parser: ArgumentParser, console: Console) -> int:
             "evaluate or cross-validate wrote"
         )
     output = Path(options.output or source / REPORT)
+    title = " / ".join(source.resolve().parts[-2:]).lstrip("/ ")
     number = len(read_scored(evaluation).references) if evaluation else 0
     with counting(console, "drawing", min(options.cases, number)) as done:
-        failed |= write_report(output, source.resolve().name, evaluation, runs, options.cases, done)
+        failed |= write_report(output, title, evaluation, runs, options.cases, done)
     log.info("the report lies in %s (%.1f MB): open it in a browser", output, output.stat().st_size / 1e6)
     return report_failures(failed)
 

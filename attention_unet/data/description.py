@@ -93,7 +93,9 @@ def labels_in_files(files: Mapping[str, Path], problems: dict[str, str]) -> Labe
             problems[case] = str(error)
     found = sorted(values - {0})
     if not found:
-        raise DataError("\n".join([*problems.values(), "no label map has a class: expected integers above 0"]))
+        folder = next((path.parent for path in files.values()), Path())
+        text = f"{folder}: no label map has a class: expected integers above 0"
+        raise DataError("\n".join([*problems.values(), text]))
     _limit_classes(len(found), next(iter(files.values())).parent)
     return Labels({f"label {v}": (v,) for v in found}, tuple(found))
 

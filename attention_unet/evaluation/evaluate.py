@@ -25,8 +25,8 @@ from attention_unet.geometry import box_of
 
 
 def find_labels(predictions: Path, references: Path, cases: Sequence[str]) -> Labels:
-    """Classes to score: those of the references' ``dataset.json``, else those that prediction wrote to ``run.json``,
-    else the integers that occur in the references.
+    """Classes to score: those of the references' ``dataset.json``, else those that prediction wrote to ``run.json`` or,
+    as nnU-Net does, to a ``dataset.json`` beside its masks, else the integers that occur in the references.
 
     Raises:
         DataError: if a description is damaged.
@@ -40,6 +40,9 @@ def find_labels(predictions: Path, references: Path, cases: Sequence[str]) -> La
             return Labels.from_json(read_description(run)["labels"])
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{run}: describes no labels: expected what predict writes; remove it") from error
+    beside = predictions / "dataset.json"
+    if beside.is_file() and "labels" in read_description(beside):
+        return describe_labels(beside)
     known = volumes_by_case(references)
     return labels_in_files({case: known[case] for case in cases}, {})  # the broken fail when they are scored
 

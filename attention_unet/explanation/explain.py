@@ -20,8 +20,7 @@ from attention_unet.explanation.randomisation import STAGES, randomised
 from attention_unet.held_out import evaluate_held_out
 from attention_unet.inference.model import load_model
 from attention_unet.progress import counting
-
-EXPLANATION = "explanation.json"
+from attention_unet.run_folder import EXPLANATION
 
 
 def explain_run(

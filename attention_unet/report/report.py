@@ -15,12 +15,12 @@ from attention_unet.data.label_table import COLOURS
 from attention_unet.data.predictions import DESCRIPTION
 from attention_unet.errors import DataError
 from attention_unet.evaluation.scored import Scored, read_scored
-from attention_unet.explanation.explain import EXPLANATION
 from attention_unet.inference.model import versions
 from attention_unet.report.page import build_page
 from attention_unet.report.scores import tell_scores
 from attention_unet.report.shown_case import show_case
 from attention_unet.report.training import runs_behind, tell_run
+from attention_unet.run_folder import EXPLANATION
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +88,8 @@ def _explanation(evaluation: Path, scored: Scored) -> dict[str, Any] | None:
     """What explain found, unless that was of another model than the one that predicted."""
     file = evaluation / EXPLANATION
     found = read_description(file) if file.is_file() else None
+    if found and not {"model_sha256", "cases", "shares", "sentences"} <= set(found):
+        raise DataError(f"{file}: tells no findings: expected what explain writes; explain again")
     if found and _noted(scored).get("models_sha256") != [found["model_sha256"]]:
         log.warning("warning: %s: is of another model than the predictions: left out; explain again", file)
         return None

@@ -1,12 +1,12 @@
 """What the page tells of the scores of an evaluation, in plain values."""
 
 import csv
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from attention_unet.data.description import read_description
 from attention_unet.data.label_table import colour_of
 from attention_unet.data.labels import Labels
 from attention_unet.errors import DataError
@@ -27,6 +27,8 @@ TOLD = {  # of each metric: heading, decimals, what it is
     "reference_volume_ml": ("True ml", 2, "volume of the reference"),
 }
 
+SUMMARY = ("classes", "foreground_mean", "foreground", "n_cases", "missing_predictions", "failed", "settings")
+
 
 def tell_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
     """Metrics of every case, the worst first, and their summary; calibration where it was worked out.
@@ -35,10 +37,10 @@ def tell_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
         DataError: if a file of the evaluation is missing or damaged.
     """
     rows = from_csv(evaluation / "metrics.csv")
-    try:
-        summary = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{evaluation / 'summary.json'}: cannot be read ({error}): evaluate again") from error
+    summary = read_description(evaluation / "summary.json")
+    lacking = [name for name in SUMMARY if name not in summary]
+    if lacking:
+        raise DataError(f"{evaluation / 'summary.json'}: tells no {lacking[0]}: expected what evaluate writes")
     dice = mean_dice(rows)
     order = [*dice, *dict.fromkeys(row.case for row in rows if row.case not in dice)]
     colours = {name: colour_of(i) for i, name in enumerate(labels.names)}

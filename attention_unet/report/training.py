@@ -1,6 +1,7 @@
 """What the page tells of the trainings behind an evaluation, in plain values."""
 
 import csv
+import dataclasses
 import json
 import logging
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ from typing import Any
 
 from attention_unet.data.plan import Plan
 from attention_unet.data.predictions import DESCRIPTION
+from attention_unet.data.splits import read_split
+from attention_unet.errors import ConfigError
 from attention_unet.inference.model import DESCRIPTION as MODEL
 from attention_unet.network.attention_unet import tell_attention
 from attention_unet.report.scores import plain
@@ -45,7 +48,7 @@ def tell_run(run: Path) -> dict[str, Any]:
         "config": _read_text(run / CONFIG),
         "plan": plan,
         "attention": tell_attention(plan["architecture"]) if plan else None,
-        "split": _read_json(run / SPLIT),
+        "split": _read_split(run / SPLIT),
         "versions": model.get("versions", {}),
         "model_sha256": model.get("sha256"),
     }
@@ -59,11 +62,20 @@ def _checked_plan(run: Path, plan: dict[str, Any] | None) -> dict[str, Any] | No
         return None
 
 
+def _read_split(file: Path) -> dict[str, Any] | None:
+    try:
+        return dataclasses.asdict(read_split(file)) if file.is_file() else None
+    except ConfigError as error:
+        log.warning("warning: %s: left out", error)
+        return None
+
+
 def _read_history(file: Path) -> dict[str, list[float | str | None]]:
     """Columns of a ``history.csv``."""
     rows: Sequence[dict[str, str]] = list(csv.DictReader(_read_text(file).splitlines()))
     try:
-        return {name: [plain(float(row[name])) for row in rows] for name in (rows[0] if rows else {})}
+        columns = {name: [plain(float(row[name])) for row in rows] for name in (rows[0] if rows else {})}
+        return columns if {"minutes", "loss", "dice"} <= set(columns) else {}
     except (TypeError, ValueError) as error:
         log.warning("warning: %s: is no table of numbers (%s): left out", file, error)
         return {}

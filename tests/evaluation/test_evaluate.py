@@ -102,6 +102,8 @@ def test_where_classes_are_named(tmp_path):
     save_nifti(tmp_path / "r" / "x.nii.gz", label_map(), AFFINE)
     (tmp_path / "p").mkdir()
     assert find_labels(tmp_path / "p", tmp_path / "r", ["x"]).names == ("label 1", "label 2", "label 3")
+    (tmp_path / "p" / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "of nnU-Net": 1}}))
+    assert find_labels(tmp_path / "p", tmp_path / "r", ["x"]).names == ("of nnU-Net",)
     (tmp_path / "p" / "run.json").write_text(json.dumps({"labels": LABELS.to_json()}))
     assert find_labels(tmp_path / "p", tmp_path / "r", ["x"]) == LABELS
     (tmp_path / "p" / "run.json").write_text("[]")
@@ -109,6 +111,7 @@ def test_where_classes_are_named(tmp_path):
         find_labels(tmp_path / "p", tmp_path / "r", ["x"])
     (tmp_path / "dataset.json").write_text(json.dumps({"name": "of another tool"}))
     (tmp_path / "p" / "run.json").unlink()
+    (tmp_path / "p" / "dataset.json").unlink()
     assert find_labels(tmp_path / "p", tmp_path / "r", ["x"]).names == ("label 1", "label 2", "label 3")
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "one"}}))
     assert find_labels(tmp_path / "p", tmp_path / "r", ["x"]).names == ("one",)

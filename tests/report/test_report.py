@@ -10,7 +10,7 @@ import pytest
 from attention_unet.cli import main
 from attention_unet.evaluation.calibration import Reliability, to_csv
 from attention_unet.report.page import as_json
-from attention_unet.report.training import runs_behind
+from attention_unet.report.training import runs_behind, tell_run
 from tests.report.build import STORED, build_evaluation
 
 
@@ -24,7 +24,7 @@ def test_a_run_is_predicted_scored_and_shown(cohort, run, tmp_path, capsys):
     assert main(["report", str(copied), "--root", str(cohort)]) == 0
     facts = facts_of(copied / "report.html")
     held_out = json.loads((run / "splits.json").read_text())["validation"]
-    assert facts["title"] == "phantom"
+    assert facts["title"] == f"{tmp_path.name} / phantom"
     assert sorted(facts["shown"]) == sorted(held_out)
     assert sorted(one["case"] for one in facts["scores"]["cases"]) == sorted(held_out)
     assert facts["shown"][held_out[0]]["maps"][0]["name"] == "attention of level 1, voxels of 5 x 5 x 6 mm"
@@ -105,12 +105,40 @@ def test_wrong_calls_are_told(tmp_path, monkeypatch, capsys, arguments, said):
 
 def test_damaged_files_are_told(tmp_path, capsys):
     evaluation = build_evaluation(tmp_path, ["plain"])
-    for name, said in (("scored.json", "tells no files"), ("summary.json", "cannot be read")):
-        kept = (evaluation / name).read_text()
-        (evaluation / name).write_text('{"labels": 3}' if name == "scored.json" else "{")
+    (evaluation / "explanation.json").write_text("{}")
+    for name, content, said in (
+        ("scored.json", '{"labels": 3}', "tells no files"),
+        ("summary.json", "{", "is not readable JSON"),
+        ("summary.json", '{"classes": {}}', "summary.json: tells no foreground_mean"),
+        ("explanation.json", '{"cases": []}', "explanation.json: tells no findings"),
+        ("attention.csv", "a,b\n1,2\n", "is no table of attention"),
+        ("calibration.csv", "a,b\n1,2\n", "is no table of calibration"),
+        ("metrics.csv", "a,b\n1,2\n", "is no table of metrics"),
+    ):
+        file = evaluation / name
+        kept = file.read_text() if file.exists() else ""
+        file.write_text(content)
         assert main(["report", str(evaluation)]) == 1
         assert said in capsys.readouterr().err
-        (evaluation / name).write_text(kept)
+        file.write_text(kept)
+        if not kept or name == "explanation.json":
+            file.unlink()
+    assert main(["report", str(evaluation)]) == 0
+
+
+def test_a_damaged_run_is_told_as_far_as_it_is_whole(run, tmp_path):
+    copied = shutil.copytree(run, tmp_path / "phantom")
+    for name, content in (
+        ("history.csv", "minutes,loss,dice\n1,x,y\n"),
+        ("plan.json", '{"channels": 3}'),
+        ("splits.json", '{"training": []}'),
+    ):
+        (copied / name).write_text(content)
+    told = tell_run(copied)
+    assert (told["history"], told["plan"], told["split"], told["attention"]) == ({}, None, None, None)
+    assert told["config"]
+    (copied / "history.csv").write_text("minutes,dice\n1,0.5\n")
+    assert tell_run(copied)["history"] == {}
 
 
 def test_no_text_ends_the_data_early():

@@ -32,7 +32,7 @@ function summaryTable() {
     element("th", { scope: "row" }, colour ? swatch(colour) : null, name), scores.metrics.map((metric) => cell(of?.[metric.name], metric)));
   const mean = element("tr", { class: "mean" }, element("th", { scope: "row" }, "mean of classes"),
     scores.metrics.map(({ name, digits }) => element("td", {}, readable(valueOf(summary.foreground_mean[name]), digits))));
-  return element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Summary" }, element("table", { id: "summary-table" },
+  return element("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Summary" }, element("table", { id: "summary-table" },
     element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Class"),
       scores.metrics.map(({ heading, meaning }) => element("th", { scope: "col", title: meaning }, heading)))),
     element("tbody", {}, scores.classes.map(({ name, colour }) => row(name, colour, summary.classes[name])),

@@ -1,5 +1,6 @@
 // The viewer: three planes through one voxel of a case, with overlays, for mouse, touch and keyboard.
 
+const MOST_NAMED = 8; // classes of which the scores stand above a case
 const TALLEST = 460; // pixels of the page, of a plane
 const KEYS = "Drag in a plane, or use its arrow keys, to move the crosshair; wheel or page keys: other slices. "
   + "Anywhere: N and P next and previous case, R, M, D, X reference, mask, difference, crosshair, A next map, − and + opacity.";
@@ -117,7 +118,8 @@ class Viewer {
 
   tell() {
     const one = scores.cases.find(({ case: name }) => name === this.volume.name), { told } = this.volume;
-    this.figures.textContent = `${one.case}: ` + groupsOf().map((group) => `${shownName(group.name)}: Dice ${readable(scoreOf(one, group, "dice"), 3)}, HD95 ${readable(scoreOf(one, group, "hd95_mm"), 2)} mm`).join(" · ");
+    const several = scores.classes.length > MOST_NAMED ? groupsOf().slice(-1) : groupsOf();
+    this.figures.textContent = `${one.case}: mean Dice ${readable(valueOf(one.mean_dice), 3)} · ` + several.map((group) => `${shownName(group.name)}: Dice ${readable(scoreOf(one, group, "dice"), 3)}, HD95 ${readable(scoreOf(one, group, "hd95_mm"), 2)} mm`).join(" · ");
     const remarks = [
       told.predicted ? null : "There is no prediction of this case.",
       told.channels.length ? null : "Its scan was not named: evaluate --images, and report again.",
