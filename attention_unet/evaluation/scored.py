@@ -60,6 +60,10 @@ def read_scored(evaluation: Path) -> Scored:
     Raises:
         DataError: if there is none, or it is damaged.
     """
+
+    def found(told: str) -> Path:
+        return (evaluation / told).resolve()
+
     file = evaluation / SCORED
     if not file.is_file():
         raise DataError(f"{file}: is not there: expected the folder of an evaluation; make it with evaluate")
@@ -68,10 +72,10 @@ def read_scored(evaluation: Path) -> Scored:
         cases = dict(plain["cases"])
         return Scored(
             labels=Labels.from_json(plain["labels"]),
-            predictions=evaluation / plain["predictions"],
-            references={case: evaluation / of["reference"] for case, of in cases.items()},
-            predicted={case: evaluation / of["prediction"] for case, of in cases.items() if of["prediction"]},
-            images={case: [evaluation / image for image in of["images"]] for case, of in cases.items()},
+            predictions=found(plain["predictions"]),
+            references={case: found(of["reference"]) for case, of in cases.items()},
+            predicted={case: found(of["prediction"]) for case, of in cases.items() if of["prediction"]},
+            images={case: [found(image) for image in of["images"]] for case, of in cases.items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{file}: tells no files ({error!r}): expected what evaluate writes; evaluate again") from error

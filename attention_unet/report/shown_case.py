@@ -1,6 +1,7 @@
 """The voxels of a case as the page keeps them: along RAS+ axes, bytes, and no more of them than a page can carry."""
 
 import gzip
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,12 @@ from attention_unet.data.cases import Case
 from attention_unet.data.predictions import attention_levels, attention_path, grad_cam_path
 from attention_unet.data.preprocessing import read_channels
 from attention_unet.data.volumes import Volume, check_same_grid, read_labels, read_volume
+from attention_unet.errors import DataError
 from attention_unet.evaluation.picture import bound_of
 from attention_unet.evaluation.scored import Scored
 from attention_unet.geometry import Placement, box_of, place
+
+log = logging.getLogger(__name__)
 
 MARGIN_MM = 15.0  # around the structures, where not all of a scan is shown
 GRAD_CAM_EDGE = 2.0  # voxels of the scan, fewer than its own voxels have
@@ -33,7 +37,8 @@ class ShownCase:
             this shape to one of the file and to RAS+ millimetres; "step", voxels of the file from one shown to the
             next; "whole", whether all of the scan is there; "tilt_degrees" of the grid against RAS+; "channels" with
             the values of their bytes; "maps" of attention and Grad-CAM with name, shape, voxels of theirs in a shown
-            one, and "top", the weight of the highest byte; "predicted", whether there is a prediction.
+            one, and "top", the weight of the highest byte; "predicted", whether there is a prediction; "problem", why no
+            scan is shown, or null.
         voxels: bytes of the channels, then class indices of reference and prediction, then maps, left-right fastest;
             gzip.
     """
@@ -52,14 +57,13 @@ def show_case(scored: Scored, case: str, attention_mm: Mapping[str, Sequence[flo
         most: voxels of channels that may be kept; those of masks take next to nothing.
 
     Raises:
-        DataError: if a file is damaged, or they lie on different grids.
+        DataError: if a label map is damaged, or they lie on different grids.
     """
     reference = read_labels(scored.references[case])
     prediction = read_labels(scored.predicted[case]) if case in scored.predicted else None
-    image = read_channels(Case(case, tuple(scored.images[case]))) if scored.images[case] else None
-    for other in (prediction, image):
-        if other is not None:
-            check_same_grid(other, reference)
+    if prediction is not None:
+        check_same_grid(prediction, reference)
+    image, problem = _read_scan(scored, case, reference)
     placement = place(reference.affine, reference.grid, (1.0, 1.0, 1.0))
     masks = [
         np.zeros(placement.scan, np.uint8) if volume is None else scored.labels.index(placement.orient(volume.array[0]))
@@ -88,8 +92,22 @@ def show_case(scored: Scored, case: str, attention_mm: Mapping[str, Sequence[flo
         "channels": [told for _, told in kept],
         "maps": maps,
         "predicted": prediction is not None,
+        "problem": problem,
     }
     return ShownCase(described, gzip.compress(b"".join(a.tobytes(order="F") for a in arrays), mtime=0))
+
+
+def _read_scan(scored: Scored, case: str, reference: Volume) -> tuple[Volume | None, str | None]:
+    """The scan of a case; or why there is none to show, which leaves the masks to look at."""
+    if not scored.images[case]:
+        return None, "Its scan was not named: evaluate with --images, and report again."
+    try:
+        image = read_channels(Case(case, tuple(scored.images[case])))
+        check_same_grid(image, reference)
+    except DataError as error:
+        log.warning("warning: %s is shown without its scan: %s", case, error)
+        return None, f"Without its scan: {error}"
+    return image, None
 
 
 def _maps_of(

@@ -179,7 +179,7 @@ def read_config(run: Path) -> dict[str, dict[str, object]]:
     try:
         plain = yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{run}: holds no run to resume ({error}): name its folder with --run") from error
+        raise ConfigError(f"{run}: holds no run ({error}): expected the folder that a training made") from error
     return dict(plain)
 
 

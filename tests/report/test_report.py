@@ -70,9 +70,12 @@ def test_an_evaluation_finds_the_run_behind_it(cohort, run, tmp_path, capsys):
 
 def test_a_case_that_cannot_be_shown_is_told_and_stops_no_other(tmp_path, capsys):
     evaluation = build_evaluation(tmp_path)
-    (tmp_path / "i" / "plain.nii.gz").write_bytes(b"no volume")
+    (tmp_path / "p" / "plain.nii.gz").write_bytes(b"no volume")
+    (tmp_path / "i" / "turned.nii.gz").unlink()
     assert main(["report", str(evaluation)]) == 1
-    assert "failed: plain: " in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "failed: plain: " in said
+    assert "turned is shown without its scan" in said
     facts = facts_of(evaluation / "report.html")
     assert sorted(facts["shown"]) == sorted(set(STORED) - {"plain"})
     assert "plain.nii.gz" in facts["failed"]["plain"]

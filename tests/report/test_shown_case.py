@@ -8,7 +8,7 @@ from attention_unet.errors import DataError
 from attention_unet.evaluation.scored import read_scored
 from attention_unet.report.shown_case import show_case
 from tests.conftest import save_nifti
-from tests.report.build import GRID, LABELS, STORED, build_evaluation
+from tests.report.build import GRID, STORED, build_evaluation
 
 ALL = 10**9
 
@@ -120,9 +120,12 @@ def test_what_is_not_there_is_told(tmp_path):
     assert not said.any()
 
 
-def test_a_scan_of_another_grid_is_refused(tmp_path):
+def test_a_scan_of_another_grid_is_not_shown_and_a_prediction_is_refused(tmp_path):
     evaluation = build_evaluation(tmp_path, ["plain"])
     save_nifti(tmp_path / "i" / "plain.nii.gz", np.zeros(GRID, dtype=np.float32), np.diag([3.0, 3.0, 3.0, 1.0]))
+    shown = show_case(read_scored(evaluation), "plain", {}, ALL).described
+    assert shown["channels"] == []
+    assert "affines must agree" in shown["problem"]
+    save_nifti(tmp_path / "p" / "plain.nii.gz", np.zeros(GRID, dtype=np.uint8), np.diag([3.0, 3.0, 3.0, 1.0]))
     with pytest.raises(DataError, match="affines must agree"):
         show_case(read_scored(evaluation), "plain", {}, ALL)
-    assert LABELS.names[1] == "<b>bold</b>"
