@@ -33,12 +33,16 @@ class ShownCase:
     """What the page holds of a case.
 
     Attributes:
-        described: plain values: "shape" and "spacing_mm" along RAS+ axes; "to_file" and "to_mm", 3 x 4, from a voxel of
-            this shape to one of the file and to RAS+ millimetres; "step", voxels of the file from one shown to the
-            next; "whole", whether all of the scan is there; "tilt_degrees" of the grid against RAS+; "channels" with
-            the values of their bytes; "maps" of attention and Grad-CAM with name, shape, voxels of theirs in a shown
-            one, and "top", the weight of the highest byte; "predicted", whether there is a prediction; "problem", why no
-            scan is shown, or null.
+        described: plain values, along RAS+ axes where they have axes:
+            "shape", "spacing_mm": of what is shown;
+            "to_file", "to_mm": 3 x 4, from a voxel of this shape to one of the file, and to RAS+ millimetres;
+            "step": voxels of the file from one shown to the next;
+            "whole": whether all of the scan is there;
+            "tilt_degrees": of the grid against RAS+;
+            "channels": of each the values of the lowest and the highest byte, and which to draw black and white;
+            "maps": of attention and Grad-CAM: name, shape, voxels of theirs in a shown one, weight of the highest byte;
+            "predicted": whether there is a prediction;
+            "problem": why no scan is shown, or null.
         voxels: bytes of the channels, then class indices of reference and prediction, then maps, left-right fastest;
             gzip.
     """

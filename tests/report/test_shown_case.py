@@ -1,3 +1,4 @@
+import dataclasses
 import gzip
 
 import nibabel as nib
@@ -104,6 +105,23 @@ def test_attention_is_taken_from_the_middle_of_its_voxels(tmp_path):
     shown = show_case(read_scored(evaluation), "plain", {"1": [3.0, 4.5, 6.0]}, ALL)
     assert shown.described["maps"][0]["shape"] == [5, 6, 3]
     assert (unpacked(shown)[3][:, 0, 0] / 5).tolist() == [1, 4, 7, 10, 13]
+
+
+def test_all_channels_are_kept(tmp_path):
+    evaluation = build_evaluation(tmp_path, ["turned"])
+    scored = read_scored(evaluation)
+    image = nib.load(tmp_path / "i" / "turned.nii.gz")
+    second = save_nifti(tmp_path / "i2" / "turned.nii.gz", 100 - np.asarray(image.dataobj) / 2, image.affine)
+    both = dataclasses.replace(scored, images={"turned": [*scored.images["turned"], second]})
+    shown = show_case(both, "turned", {}, 2 * np.prod(GRID))
+    one, other, true, _, _ = unpacked(shown)
+    first, second = shown.described["channels"]
+    assert (first["exact"], second["exact"]) == (True, False)
+    step, values = (second["high"] - second["low"]) / 255, 100 - one / 2.0
+    within = (values >= second["low"]) & (values <= second["high"])
+    assert within.mean() > 0.99
+    np.testing.assert_allclose((second["low"] + other * step)[within], values[within], atol=step / 2 + 1e-6)
+    assert true.max() == 2
 
 
 def test_what_is_not_there_is_told(tmp_path):
