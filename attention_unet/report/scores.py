@@ -43,15 +43,13 @@ def tell_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
         raise DataError(f"{evaluation / 'summary.json'}: tells no {lacking[0]}: expected what evaluate writes")
     dice = mean_dice(rows)
     order = [*dice, *dict.fromkeys(row.case for row in rows if row.case not in dice)]
-    colours = {name: colour_of(i) for i, name in enumerate(labels.names)}
-    names = dict.fromkeys(row.class_name for row in rows)
     return {
         "metrics": [
             {"name": name, "heading": heading, "digits": digits, "meaning": meaning}
             for name, (heading, digits, meaning) in TOLD.items()
         ],
-        "classes": [{"name": name, "colour": colours.get(name)} for name in names if name != FOREGROUND],
-        "foreground": FOREGROUND if FOREGROUND in names else None,
+        "classes": [{"name": name, "colour": colour_of(i)} for i, name in enumerate(labels.names)],
+        "foreground": FOREGROUND if any(row.class_name == FOREGROUND for row in rows) else None,
         "summary": summary,
         "cases": [{"case": case, "mean_dice": dice.get(case), "scores": _of_case(case, rows)} for case in order],
         "attention": [

@@ -27,7 +27,7 @@ class Clock:
         monkeypatch.setattr(module, "load_patches", lambda *a: (load(*a), self.take(0.5))[0])
         monkeypatch.setattr(Learner, "learn", lambda *a: (learn(*a), self.take(0.2))[0])
         monkeypatch.setattr(
-            fit_module, "validate", lambda *a, **k: (Validation({}, {}, []), self.take(next(validations)))[0]
+            fit_module, "validate", lambda *a, **k: (Validation({}, {}, [], []), self.take(next(validations)))[0]
         )
 
     def monotonic(self):
