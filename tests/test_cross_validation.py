@@ -16,7 +16,7 @@ from attention_unet.evaluation.rows import Row
 from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference.model import load_models
 from tests.evaluation.build import metrics
-from tests.report.test_report import facts_of
+from tests.report.build import facts_of
 
 SMALL = shlex.split("""
     --data.folds 4 --data.patch [24,24,12] --data.spacing_mm [3,3,4] --network.base_channels 4 --network.max_levels 3

@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
 from attention_unet.cli.screen import report_failures, table_console
-from attention_unet.errors import ConfigError
+from attention_unet.errors import ConfigError, ModelError
 from attention_unet.progress import counting
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def report(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     """Write the report of an evaluation or a run."""
     from attention_unet.evaluation.scored import SCORED, read_scored
     from attention_unet.report.report import REPORT, write_report
-    from attention_unet.run_folder import CONFIG
+    from attention_unet.run_folder import CONFIG, HELD_OUT
 
     source, runs = Path(options.source), [Path(run) for run in options.run or []]
     evaluation: Path | None = source
@@ -119,9 +119,10 @@ def report(options: Namespace, parser: ArgumentParser, console: Console) -> int:
         runs = [source, *runs]
         try:
             evaluation, failed = evaluate_held_out(source, options.root, options.device, console)
-        except ConfigError as error:
-            log.warning("warning: no cases are shown: %s", error)
-            evaluation = None
+        except (ConfigError, ModelError) as error:
+            earlier = source / HELD_OUT
+            evaluation = earlier if (earlier / SCORED).is_file() else None
+            log.warning("warning: %s: %s", "cases are shown as before" if evaluation else "no cases are shown", error)
     elif not (source / SCORED).is_file():
         raise ConfigError(
             f"{source}: holds neither {CONFIG} nor {SCORED}: expected the folder of a run, or one that this version's "

@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 
 from attention_unet.cli import main
-from tests.report.test_report import facts_of
+from tests.report.build import facts_of
 
 
 def test_a_run_is_checked_and_its_report_tells(cohort, run, tmp_path, capsys):

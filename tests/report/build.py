@@ -1,6 +1,7 @@
 """A small evaluation on disk, of scans whose grids are tilted, anisotropic and stored in odd orders."""
 
 import json
+import re
 
 import nibabel as nib
 import numpy as np
@@ -55,3 +56,9 @@ def build_evaluation(folder, cases=STORED, *, scans=True):
     (folder / "p" / "run.json").write_text(json.dumps(note))
     evaluate_folder(folder / "p", found, folder / "e", labels=LABELS, tolerance_mm=1.0, done=lambda: None)
     return folder / "e"
+
+
+def facts_of(page):
+    """What a page holds beside its voxels."""
+    text = page.read_text(encoding="utf-8")
+    return json.loads(re.search(r'<script type="application/json" id="facts">(.*?)</script>', text, re.DOTALL)[1])

@@ -18,7 +18,7 @@ from attention_unet.evaluation.focus import from_csv, mean_focus, write_focus
 from attention_unet.evaluation.scored import read_scored
 from attention_unet.explanation.findings import tell_findings
 from attention_unet.report.report import write_report
-from tests.explanation.test_findings import checks
+from tests.explanation.build import checks
 from tests.report.build import GRID, HOSTILE, SPOT, STORED, build_evaluation
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -1,7 +1,6 @@
 """The report from the command line."""
 
 import json
-import re
 import shutil
 
 import numpy as np
@@ -11,12 +10,7 @@ from attention_unet.cli import main
 from attention_unet.evaluation.calibration import Reliability, to_csv
 from attention_unet.report.page import as_json
 from attention_unet.report.training import runs_behind, tell_run
-from tests.report.build import STORED, build_evaluation
-
-
-def facts_of(page):
-    text = page.read_text(encoding="utf-8")
-    return json.loads(re.search(r'<script type="application/json" id="facts">(.*?)</script>', text, re.DOTALL)[1])
+from tests.report.build import STORED, build_evaluation, facts_of
 
 
 def test_a_run_is_predicted_scored_and_shown(cohort, run, tmp_path, capsys):
@@ -49,6 +43,11 @@ def test_a_run_without_its_dataset_still_tells_how_it_was_trained(run, tmp_path,
     facts = facts_of(copied / "report.html")
     assert facts["scores"] is None
     assert facts["runs"][0]["history"]
+    build_evaluation(tmp_path, ["plain"]).rename(copied / "held-out")
+    (copied / "model.safetensors").unlink()
+    assert main(["report", str(copied), "--root", str(tmp_path)]) == 0
+    assert "cases are shown as before" in capsys.readouterr().err
+    assert facts_of(copied / "report.html")["scores"]["cases"][0]["case"] == "plain"
 
 
 def test_an_evaluation_finds_the_run_behind_it(cohort, run, tmp_path, capsys):

@@ -25,7 +25,7 @@ function facts(run) {
     element("table", { class: "facts" }, element("tbody", {},
       row("Channels", plan?.channels?.join(", ")),
       row("Classes", plan && Object.keys(plan.labels.integers).join(", ")),
-      row("Voxels of the network", plan && `${product(plan.preprocessing.spacing_mm)} mm`),
+      row("Voxels of the network", plan && `${product(plan.preprocessing.spacing_mm.map((mm) => Number(mm.toFixed(3))))} mm`),
       row("Patch", product(plan?.patch)),
       row("Patches a step", plan?.batch),
       row("Channels by level", architecture.channels?.join(", ")),
