@@ -43,7 +43,7 @@ def test_a_run_without_its_dataset_still_tells_how_it_was_trained(run, tmp_path,
     facts = facts_of(copied / "report.html")
     assert facts["scores"] is None
     assert facts["runs"][0]["history"]
-    build_evaluation(tmp_path, ["plain"]).rename(copied / "held-out")
+    build_evaluation(copied, ["plain"]).rename(copied / "held-out")
     (copied / "model.safetensors").unlink()
     assert main(["report", str(copied), "--root", str(tmp_path)]) == 0
     assert "cases are shown as before" in capsys.readouterr().err
