@@ -2,6 +2,7 @@
 
 import glob
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,14 @@ def preview_path(output: Path, case: str) -> Path:
 def attention_path(output: Path, case: str, level: int) -> Path:
     """Where the attention map of a case and level lies."""
     return output / ATTENTION / f"{case}_level{level}.nii.gz"
+
+
+def seen_from(folder: Path, path: Path) -> str:
+    """A path as files in a folder name it, so that all may be moved together; as it is if it lies on another drive."""
+    try:
+        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+    except ValueError:
+        return path.resolve().as_posix()
 
 
 def attention_levels(output: Path, case: str) -> list[int]:

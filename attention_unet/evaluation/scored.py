@@ -1,14 +1,15 @@
 """What an evaluation was of: its classes and files, as ``scored.json`` keeps them for whoever wants to look."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from attention_unet.atomic import write_text
 from attention_unet.data.description import read_description
 from attention_unet.data.labels import Labels
+from attention_unet.data.predictions import seen_from
 from attention_unet.errors import DataError
 
 SCORED = "scored.json"
@@ -34,11 +35,8 @@ class Scored:
 
 
 def write_scored(evaluation: Path, scored: Scored) -> None:
-    """Write ``scored.json``; its paths are relative to its folder, so that all may be moved together."""
-
-    def told(path: Path) -> str:
-        return Path(os.path.relpath(path.resolve(), evaluation.resolve())).as_posix()
-
+    """Write ``scored.json``; its paths are relative to its folder."""
+    told = partial(seen_from, evaluation)
     plain = {
         "labels": scored.labels.to_json(),
         "predictions": told(scored.predictions),

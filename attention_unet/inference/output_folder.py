@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from attention_unet.atomic import write_text
 from attention_unet.data.cases import Case
 from attention_unet.data.itk import files_of
 from attention_unet.data.labels import Labels
-from attention_unet.data.predictions import DESCRIPTION, all_paths
+from attention_unet.data.predictions import DESCRIPTION, all_paths, seen_from
 from attention_unet.data.volumes import list_volumes, stem
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference.model import Model, versions
@@ -150,9 +149,8 @@ def origin(models: Sequence[Model], levels: Sequence[int], output: Path) -> dict
     """Where the models of predictions lie, seen from their folder, and the voxel size of each attended level of the
     first: what ``run.json`` holds for those who look at them later.
     """
-    files = [model.file for model in models if model.file]
     return {
-        "models": [Path(os.path.relpath(file.resolve(), output.resolve())).as_posix() for file in files],
+        "models": [seen_from(output, model.file) for model in models if model.file],
         "attention_mm": {str(level): list(models[0].plan.voxel_mm(level)) for level in levels},
     }
 
