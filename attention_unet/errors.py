@@ -1,5 +1,15 @@
 """The mistakes a user can mend. The command line prints them as one line and never as a traceback."""
 
+from collections.abc import Collection
+
+NAMED = 5  # of many
+
+
+def some_of(names: Collection[str]) -> str:
+    """The first of many names, and how many more there are."""
+    named = ", ".join(sorted(names)[:NAMED])
+    return named if len(names) <= NAMED else f"{named} and {len(names) - NAMED} more"
+
 
 class UserError(Exception):
     """Says which file or field, what was found, what was expected and what to do next."""

@@ -5,4 +5,5 @@ PLAN = "plan.json"
 SPLIT = "splits.json"
 HISTORY = "history.csv"  # a row a validation
 HELD_OUT = "held-out"  # the evaluation of the cases held out, in which
+REPORT = "report.html"
 EXPLANATION = "explanation.json"  # what explain found

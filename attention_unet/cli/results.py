@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
 from attention_unet.cli.screen import report_failures, table_console
-from attention_unet.errors import ConfigError, ModelError
+from attention_unet.errors import ConfigError, ModelError, some_of
 from attention_unet.progress import counting
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
     from attention_unet.data.splits import held_out_cases
     from attention_unet.data.volumes import list_volumes, volumes_by_case
     from attention_unet.evaluation.evaluate import evaluate_folder, find_labels
-    from attention_unet.evaluation.showcase import draw_showcase
+    from attention_unet.evaluation.showcase import PICTURE, draw_showcase
     from attention_unet.evaluation.summary import print_table
+    from attention_unet.run_folder import REPORT
 
     predictions, references, output = Path(options.predictions), Path(options.references), Path(options.output)
     images = Path(options.images) if options.images else None
@@ -41,9 +42,15 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
     if options.held_out_of:
         cases = held_out_cases(Path(options.held_out_of), cases)
     labels = find_labels(predictions, references, cases)
-    extra = sorted(set(volumes_by_case(predictions)) - set(known))
+    predicted = volumes_by_case(predictions)
+    if not set(predicted) & set(cases):
+        raise ConfigError(
+            f"{predictions}: holds no prediction of these cases, but {some_of(predicted) or 'no volume'}: "
+            f"expected masks with the names of the references, such as {known[cases[0]].name}"
+        )
+    extra = set(predicted) - set(known)
     if extra:
-        log.warning("warning: %s: %d predictions have no reference: %s", predictions, len(extra), extra[:5])
+        log.warning("warning: %s: %d predictions have no reference: %s", predictions, len(extra), some_of(extra))
     scans = group_channels(list_volumes(images), wanted=cases) if images else {}
     chosen = [Case(case, scans.get(case, ()), known[case]) for case in cases]
     with counting(console, "evaluating", len(cases)) as done:
@@ -55,6 +62,9 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
     scored = {case: known[case] for case in cases if case not in failed}
     failed |= _calibrate(predictions, scored, output, labels, console) | _tell_focus(output, console)
     code = report_failures(failed)
+    if (output / REPORT).exists():
+        log.warning("warning: %s: is of an earlier evaluation: report again", output / REPORT)
+    (output / PICTURE).unlink(missing_ok=True)
     if images:
         log.info("a picture lies in %s", draw_showcase(output))
     return code
@@ -102,8 +112,8 @@ def _tell_focus(evaluation: Path, console: Console) -> dict[str, str]:
 def report(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     """Write the report of an evaluation or a run."""
     from attention_unet.evaluation.scored import SCORED, read_scored
-    from attention_unet.report.report import REPORT, write_report
-    from attention_unet.run_folder import CONFIG, HELD_OUT
+    from attention_unet.report.report import write_report
+    from attention_unet.run_folder import CONFIG, HELD_OUT, REPORT
 
     source, runs = Path(options.source), [Path(run) for run in options.run or []]
     evaluation: Path | None = source
@@ -123,6 +133,8 @@ def report(options: Namespace, parser: ArgumentParser, console: Console) -> int:
             earlier = source / HELD_OUT
             evaluation = earlier if (earlier / SCORED).is_file() else None
             log.warning("warning: %s: %s", "cases are shown as before" if evaluation else "no cases are shown", error)
+    elif not source.is_dir():
+        raise ConfigError(f"{source}: is no folder: expected that of a run, or one that evaluate wrote")
     elif not (source / SCORED).is_file():
         raise ConfigError(
             f"{source}: holds neither {CONFIG} nor {SCORED}: expected the folder of a run, or one that this version's "
@@ -167,10 +179,11 @@ def compare(options: Namespace, parser: ArgumentParser, console: Console) -> int
     if len(set(names)) < len(names):
         raise ConfigError("the same evaluation is named twice: expected different ones")
     evaluations = {name: from_csv(folder / "metrics.csv") for name, folder in zip(names, folders, strict=True)}
+    comparing.check_alike(folders, options.metric)
     comparisons = comparing.compare(evaluations, options.metric)
     left_out = {row.case for rows in evaluations.values() for row in rows} - set(comparing.shared_cases(evaluations))
     if left_out:
-        log.warning("warning: %d cases are not in all: left out: %s", len(left_out), sorted(left_out)[:5])
+        log.warning("warning: %d cases are not in all: left out: %s", len(left_out), some_of(left_out))
     for comparison in comparisons:
         print(comparison)
     write_text(output / "comparison.csv", comparing.to_csv(comparisons))

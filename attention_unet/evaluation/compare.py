@@ -5,18 +5,25 @@ cases; the test is Wilcoxon's of signed ranks ("Individual Comparisons by Rankin
 number of comparisons by Holm ("A Simple Sequentially Rejective Multiple Test Procedure", 1979).
 """
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import wilcoxon
 
 from attention_unet.csv_text import csv_text
+from attention_unet.data.description import read_description
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.evaluation.rows import FOREGROUND, Row
+from attention_unet.evaluation.scored import SCORED, read_scored
 from attention_unet.evaluation.summary import interval_of_mean
+
+log = logging.getLogger(__name__)
 
 LOWER_IS_BETTER = ("hd95_mm", "assd_mm")
 COMPARED = ("dice", "iou", "nsd", "sensitivity", "precision", *LOWER_IS_BETTER)  # metrics
@@ -66,14 +73,14 @@ class Comparison:
         return self.p_holm < LEVEL and (low > 0 or high < 0)
 
     def __str__(self) -> str:
-        """A plain sentence."""
+        """A plain sentence; a gain is positive where the model is better, of distances where they are smaller."""
         unit, digits = (" mm", 2) if self.metric.endswith("_mm") else ("", 4)
         low, high, gain = *self.ci95, self.gain
         if not any(self.gains):
             text = f"{self.model} and {self.baseline} are equal on {self.class_name}"
         elif not self.told_apart:
             text = f"{self.model} and {self.baseline} cannot be told apart on {self.class_name}: "
-            text += f"{gain:+.{digits}f}{unit}"
+            text += f"a gain of {gain:+.{digits}f}{unit}"
         elif gain > 0:
             text = f"{self.model} is better than {self.baseline} on {self.class_name} by {gain:.{digits}f}{unit}"
         else:
@@ -81,7 +88,7 @@ class Comparison:
             low, high = -high, -low
         undefined = f", not defined in {self.undefined} more" if self.undefined else ""
         interval = f"95% interval {low:.{digits}f} to {high:.{digits}f}"
-        return f"{text}, {interval}, n = {len(self.gains)}{undefined}, p = {self.p_holm:.2g}"
+        return f"{text}, {interval}, n = {len(self.gains)}{undefined}, corrected p = {self.p_holm:.2g}"
 
 
 def compare(evaluations: Mapping[str, Sequence[Row]], metric: str) -> list[Comparison]:
@@ -121,6 +128,27 @@ def compare(evaluations: Mapping[str, Sequence[Row]], metric: str) -> list[Compa
         Comparison(model, baseline, name, metric, tuple(gains), len(cases) - len(gains), p, p_holm)
         for (model, name, gains, p), p_holm in zip(found, corrected, strict=True)
     ]
+
+
+def check_alike(evaluations: Sequence[Path], metric: str) -> None:
+    """Check that evaluations were made alike, as far as their folders tell; warns of other references.
+
+    Raises:
+        ConfigError: if the metric depends on a tolerance and theirs differ.
+    """
+    tolerances = [_told(folder / "summary.json").get("settings", {}).get("tolerance_mm") for folder in evaluations]
+    if metric == "nsd" and len({mm for mm in tolerances if mm is not None}) > 1:
+        raise ConfigError(f"the tolerances of nsd are {tolerances} mm: expected one; set --tolerance-mm of evaluate")
+    files = [read_scored(folder).references for folder in evaluations if (folder / SCORED).is_file()]
+    for references in files[1:]:
+        other = [case for case in references if files[0].get(case, references[case]) != references[case]]
+        if other:
+            told = f"{references[other[0]]}, and not {files[0][other[0]]}"
+            log.warning("warning: %d cases were scored with other references: %s", len(other), told)
+
+
+def _told(file: Path) -> dict[str, Any]:
+    return read_description(file) if file.is_file() else {}
 
 
 def shared_cases(evaluations: Mapping[str, Sequence[Row]]) -> list[str]:

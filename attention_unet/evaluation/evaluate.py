@@ -131,7 +131,10 @@ def evaluate_folder(
     finally:
         pool.shutdown(cancel_futures=True)
     missing = [case for case in references if case not in found and case not in failed]
-    settings = {"tolerance_mm": tolerance_mm, "undefined": "both masks empty, or a distance to an empty mask"}
+    settings = {
+        "tolerance_mm": tolerance_mm,
+        "undefined": "both masks empty, a distance to an empty mask, or a share of one",
+    }
     summary = summarise(rows, missing, failed, settings)
     write_text(output / "metrics.csv", to_csv(rows))
     write_text(output / "summary.json", to_json(summary))

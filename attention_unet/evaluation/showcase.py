@@ -12,6 +12,8 @@ from attention_unet.evaluation.picture import Scene, save_mosaic
 from attention_unet.evaluation.rows import from_csv, mean_dice
 from attention_unet.evaluation.scored import Scored, read_scored
 
+PICTURE = "picture.png"
+
 
 def draw_showcase(evaluation: Path) -> Path:
     """Draw ``picture.png`` beside ``metrics.csv``: the cases of lowest, middle and highest mean Dice.
@@ -26,7 +28,7 @@ def draw_showcase(evaluation: Path) -> Path:
     if not ranked:
         raise DataError(f"{scored.predictions}: holds no prediction of these cases: nothing to draw")
     chosen = dict.fromkeys([ranked[0], ranked[len(ranked) // 2], ranked[-1]])
-    path = evaluation / "picture.png"
+    path = evaluation / PICTURE
     save_mosaic(path, [_scene(scored, case, f"{case}\nDice {dice[case]:.3f}") for case in chosen], scored.labels.names)
     return path
 

@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from attention_unet.errors import some_of
 from attention_unet.evaluation.metrics import METRICS
 from attention_unet.evaluation.rows import FOREGROUND, Row, mean_dice
 
@@ -106,8 +107,9 @@ def print_table(summary: Mapping[str, Any], console: Console) -> None:
         named = ", ".join(f"{case} {value:.3f}" for case, value in summary["worst_cases"].items())
         console.print(f"worst cases, mean Dice: {named}", markup=False, highlight=False)
     if summary["missing_predictions"]:
-        names = ", ".join(summary["missing_predictions"])
-        console.print(f"without prediction, scored as empty: {names}", markup=False, highlight=False)
+        missing = summary["missing_predictions"]
+        text = f"{len(missing)} of {summary['n_cases']} without prediction, scored as empty: {some_of(missing)}"
+        console.print(text, markup=False, highlight=False)
 
 
 def _cells(of: Mapping[str, Any]) -> list[str]:

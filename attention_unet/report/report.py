@@ -24,7 +24,6 @@ from attention_unet.run_folder import EXPLANATION
 
 log = logging.getLogger(__name__)
 
-REPORT = "report.html"
 VOXELS = 32_000_000  # of channels on a page; a byte each, before they are compressed
 
 

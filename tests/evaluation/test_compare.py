@@ -10,6 +10,7 @@ from attention_unet.cli import main
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.evaluation.compare import compare, holm, shared_cases
 from attention_unet.evaluation.rows import FOREGROUND, Row, to_csv
+from tests.conftest import save_nifti
 from tests.evaluation.build import metrics
 
 
@@ -79,7 +80,7 @@ def test_every_class_their_mean_and_all_as_one():
     assert [one.class_name for one in found] == ["a", "b", "mean of classes", FOREGROUND]
     assert found[1].gains == pytest.approx([0.0, -0.2])
     assert found[2].gains == pytest.approx([0.05, -0.05])
-    assert str(found[3]) == "B and A are equal on (foreground), 95% interval 0.0000 to 0.0000, n = 3, p = 1"
+    assert str(found[3]) == "B and A are equal on (foreground), 95% interval 0.0000 to 0.0000, n = 3, corrected p = 1"
 
 
 def test_p_values_are_corrected_for_their_number():
@@ -113,7 +114,7 @@ def test_from_folders_to_sentences_table_and_picture(tmp_path, capsys):
     assert main(call) == 0
     told = capsys.readouterr()
     assert told.out.startswith("two is better than one on a by 0.0038, 95% interval 0.00")
-    assert "1 cases are not in all: left out: ['case41']" in told.err
+    assert "1 cases are not in all: left out: case41" in told.err
     with (tmp_path / "out" / "comparison.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert (row["model"], row["baseline"], row["class"], row["metric"], row["n"]) == ("two", "one", "a", "dice", "41")
@@ -141,3 +142,22 @@ def test_mistakes_are_one_clear_line(tmp_path, monkeypatch, capsys, folders, cod
     assert message in error
     assert len(error.strip().splitlines()) == 1
     assert not (tmp_path / "comparison").exists()
+
+
+def test_evaluations_that_were_not_made_alike_are_told(tmp_path, capsys):
+    masks = np.zeros((8, 8, 8), dtype=np.uint8)
+    masks[2:6, 2:6, 2:6] = 1
+    for folder in "pqrs":
+        save_nifti(tmp_path / folder / "x.nii.gz", np.roll(masks, folder == "q", 0))
+    calls = {"one": ("p", "r", 1), "two": ("q", "r", 2), "three": ("q", "s", 1)}
+    for name, (predictions, references, tolerance) in calls.items():
+        call = ["evaluate", "-p", str(tmp_path / predictions), "-r", str(tmp_path / references)]
+        assert main([*call, "-o", str(tmp_path / name), "--tolerance-mm", str(tolerance)]) == 0
+    one, two, three = (str(tmp_path / name) for name in calls)
+    capsys.readouterr()
+    assert main(["compare", one, two, "-o", str(tmp_path / "c"), "--metric", "nsd"]) == 2
+    assert "the tolerances of nsd are [1.0, 2.0] mm" in capsys.readouterr().err
+    assert main(["compare", one, two, "-o", str(tmp_path / "c")]) == 0
+    assert "warning" not in capsys.readouterr().err
+    assert main(["compare", one, three, "-o", str(tmp_path / "c"), "--metric", "nsd"]) == 0
+    assert "1 cases were scored with other references" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from rich.console import Console
 from attention_unet.cli import main
 from attention_unet.data.cases import Case
 from attention_unet.data.labels import Labels
-from attention_unet.errors import DataError
+from attention_unet.errors import DataError, some_of
 from attention_unet.evaluation.evaluate import evaluate_folder, find_labels
 from attention_unet.evaluation.metrics import CaseMetrics
 from attention_unet.evaluation.rows import FOREGROUND, Row, from_csv, to_csv
@@ -95,7 +95,7 @@ def test_what_no_class_or_reference_has_is_told(tmp_path, capsys):
     save_nifti(tmp_path / "p" / "x.nii.gz", label_map(), AFFINE)
     save_nifti(tmp_path / "p" / "y.nii.gz", label_map(), AFFINE)
     assert main(["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]) == 0
-    assert "1 predictions have no reference: ['y']" in capsys.readouterr().err
+    assert "1 predictions have no reference: y" in capsys.readouterr().err
 
 
 def test_where_classes_are_named(tmp_path):
@@ -162,3 +162,31 @@ def test_showcase_draws_worst_middle_and_best(tmp_path, cases):
     path = draw_showcase(tmp_path / "out")
     assert path.read_bytes().startswith(b"\x89PNG")
     assert path.stat().st_size > 10_000
+
+
+def test_predictions_of_which_none_has_the_name_of_a_reference_are_no_empty_ones(tmp_path, capsys):
+    save_nifti(tmp_path / "r" / "x.nii.gz", label_map(), AFFINE)
+    save_nifti(tmp_path / "p" / "x_seg.nii.gz", label_map(), AFFINE)
+    call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]
+    assert main(call) == 2
+    said = capsys.readouterr().err
+    assert "holds no prediction of these cases, but x_seg: expected masks with the names of the references" in said
+    assert "such as x.nii.gz" in said
+
+
+def test_what_an_earlier_evaluation_left_is_not_taken_for_this_one(tmp_path, capsys):
+    for folder in "pri":
+        save_nifti(tmp_path / folder / "x.nii.gz", label_map(), AFFINE)
+    call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]
+    assert main([*call, "--images", str(tmp_path / "i")]) == 0
+    assert (tmp_path / "out" / "picture.png").exists()
+    assert main(["report", str(tmp_path / "out")]) == 0
+    capsys.readouterr()
+    assert main(call) == 0
+    assert "report.html: is of an earlier evaluation" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "picture.png").exists()
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, ""), (5, "c0, c1, c2, c3, c4"), (7, "c0, c1, c2, c3, c4 and 2 more")])
+def test_many_names_are_counted(count, said):
+    assert some_of([f"c{i}" for i in range(count)]) == said

@@ -122,6 +122,7 @@ class Viewer {
     this.figures.textContent = `${one.case}: mean Dice ${readable(valueOf(one.mean_dice), 3)} · ` + several.map((group) => `${shownName(group.name)}: Dice ${readable(scoreOf(one, group, "dice"), 3)}, HD95 ${readable(scoreOf(one, group, "hd95_mm"), 2)} mm`).join(" · ");
     const remarks = [
       told.predicted ? null : "There is no prediction of this case.",
+      told.predicted && !this.volume.prediction.some(Boolean) ? "The prediction of this case is empty, as far as is shown." : null,
       told.problem,
       told.whole ? null : "Not all of the scan is on this page: what lies around the structures.",
       told.step.some((n) => n > 1) ? `Of its voxels, one in ${told.step.join(" × ")} is shown.` : null,
