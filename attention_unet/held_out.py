@@ -1,6 +1,5 @@
 """The cases that a run held out, predicted and scored as a user would, for the report of a run."""
 
-import logging
 from pathlib import Path
 
 from rich.console import Console
@@ -19,8 +18,6 @@ from attention_unet.inference.window_predictor import attended_levels
 from attention_unet.progress import counting
 from attention_unet.run_folder import HELD_OUT
 from attention_unet.training.train import read_config
-
-log = logging.getLogger(__name__)
 
 TOLERANCE_MM = 1.0
 

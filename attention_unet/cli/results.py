@@ -76,10 +76,10 @@ def _calibrate(
     """Tell how far probabilities can be believed where they were saved; of each case that failed the reason."""
     from attention_unet.atomic import write_text
     from attention_unet.data.predictions import probabilities_path
-    from attention_unet.evaluation.calibration import calibrate, to_csv
+    from attention_unet.evaluation.calibration import CALIBRATION, calibrate, to_csv
     from attention_unet.evaluation.reliability_plot import draw_reliability
 
-    table, picture = output / "calibration.csv", output / "calibration.png"
+    table, picture = output / CALIBRATION, output / "calibration.png"
     said = {case: path for case, path in references.items() if probabilities_path(predictions, case).is_file()}
     if not said:
         table.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ arXiv:1706.04599. A class against the rest, over the voxels of all cases in and 
 all are background beyond doubt, and the more of these are counted, the smaller the error.
 """
 
+import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from attention_unet.data.volumes import check_same_grid, read_labels, read_volum
 from attention_unet.errors import DataError
 from attention_unet.geometry import box_of
 
+CALIBRATION = "calibration.csv"
 BINS = 15  # of probability, from 0 to 1
 NEAR_MM = 10.0  # around the box of all structures of a case, predicted or true
 PRESENT = 0.5  # probability from which a voxel counts as predicted
@@ -97,6 +99,25 @@ def to_csv(reliabilities: Mapping[str, Reliability]) -> str:
             edges = [f"{i / BINS:.4f}", f"{(i + 1) / BINS:.4f}", int(of.voxels[i])]
             rows.append([name, *edges, f"{of.probability[i]:.6g}", f"{of.share[i]:.6g}"])
     return csv_text(rows)
+
+
+def bins_from_csv(file: Path) -> dict[str, list[dict[str, float]]]:
+    """Bins of each class in a ``calibration.csv``: "voxels", "probability", "share"; none if there is no such file.
+
+    Raises:
+        DataError: if it is no such table.
+    """
+    found: dict[str, list[dict[str, float]]] = {}
+    if not file.is_file():
+        return found
+    try:
+        with file.open(encoding="utf-8", newline="") as opened:
+            for row in csv.DictReader(opened):
+                told = {name: float(row[name]) for name in ("voxels", "probability", "share")}
+                found.setdefault(row["class"], []).append(told)
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise DataError(f"{file}: is no table of calibration ({error}): evaluate again") from error
+    return found
 
 
 def _of_case(probabilities: Path, reference: Path, labels: Labels) -> NDArray[np.float64]:

@@ -62,7 +62,7 @@ class CaseChecks:
 
 def steps_a_case(model: Model) -> int:
     """How often ``check_case`` calls ``done``."""
-    of_attention = len(STAGES) + 2 * len(SHARES) if possible(model.network) else 0
+    of_attention = len(STAGES) + 2 * len(SHARES[1:]) if possible(model.network) else 0
     return 1 + len(possible(model.network)) + of_attention + len(model.plan.labels.names)
 
 
@@ -109,8 +109,8 @@ def check_case(
         level = min(maps)
         blocks = at_random(volume.grid, _voxels_of(model, level, volume), seed)
         orders = order_by(maps[level], blocks), order_by(blocks, blocks)
-        curves = [[dice(predict(model, without(volume, order, share))) for share in SHARES] for order in orders]
-        deletion = Deletion(level, *curves)
+        curves = [[dice(predict(model, without(volume, order, share))) for share in SHARES[1:]] for order in orders]
+        deletion = Deletion(level, *([found[TRAINED], *curve] for curve in curves))
     cams = {}
     for index, name in enumerate(labels.names):
         cam = grad_cam(model, volume, index if labels.overlapping else index + 1)

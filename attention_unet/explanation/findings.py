@@ -9,6 +9,7 @@ import numpy as np
 from attention_unet.evaluation.summary import interval_of_mean
 from attention_unet.explanation.checks import TRAINED, CaseChecks
 from attention_unet.explanation.deletion import SHARES, area
+from attention_unet.explanation.randomisation import STAGES
 
 LIKE, UNLIKE = 0.7, 0.4  # rank correlation of two maps from which, and up to which, they are called alike and not
 WITHOUT = {
@@ -53,7 +54,7 @@ def _altered(checks: Sequence[CaseChecks]) -> list[str]:
 
 def _randomised(checks: Sequence[CaseChecks]) -> list[str]:
     said = []
-    for stage in ("attention", "decoder", "all"):
+    for stage in STAGES:
         levels = sorted({level for of in checks for level in of.similarity.get(stage, {})})
         if not levels:
             continue

@@ -65,9 +65,10 @@ def write_report(
         facts["scores"] = tell_scores(evaluation, scored.labels)
         facts["explanation"] = _explanation(evaluation, scored)
         worst = [told["case"] for told in facts["scores"]["cases"]][:most_cases]
+        attention_mm = _noted(scored).get("attention_mm", {})
         for case in worst:
             try:
-                shown = show_case(scored, case, _noted(scored).get("attention_mm", {}), VOXELS // len(worst))
+                shown = show_case(scored, case, attention_mm, VOXELS // len(worst))
                 facts["shown"][case], voxels[case] = shown.described, shown.voxels
             except DataError as error:
                 facts["failed"][case] = str(error)

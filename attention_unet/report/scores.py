@@ -1,8 +1,6 @@
 """What the page tells of the scores of an evaluation, in plain values."""
 
-import csv
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +8,10 @@ from attention_unet.data.description import read_description
 from attention_unet.data.label_table import colour_of
 from attention_unet.data.labels import Labels
 from attention_unet.errors import DataError
+from attention_unet.evaluation.calibration import CALIBRATION, bins_from_csv
 from attention_unet.evaluation.focus import FOCUS, mean_focus
 from attention_unet.evaluation.focus import from_csv as from_focus_csv
-from attention_unet.evaluation.rows import FOREGROUND, Row, from_csv, mean_dice
+from attention_unet.evaluation.rows import FOREGROUND, from_csv, mean_dice
 
 TOLD = {  # of each metric: heading, decimals, what it is
     "dice": ("Dice", 3, "twice the overlap over the sum of both masks; 1 is best"),
@@ -43,6 +42,9 @@ def tell_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
         raise DataError(f"{evaluation / 'summary.json'}: tells no {lacking[0]}: expected what evaluate writes")
     dice = mean_dice(rows)
     order = [*dice, *dict.fromkeys(row.case for row in rows if row.case not in dice)]
+    scores: dict[str, dict[str, dict[str, float | str | None]]] = {case: {} for case in order}
+    for row in rows:
+        scores[row.case][row.class_name] = {name: plain(getattr(row.metrics, name)) for name in TOLD}
     return {
         "metrics": [
             {"name": name, "heading": heading, "digits": digits, "meaning": meaning}
@@ -51,35 +53,13 @@ def tell_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
         "classes": [{"name": name, "colour": colour_of(i)} for i, name in enumerate(labels.names)],
         "foreground": FOREGROUND if any(row.class_name == FOREGROUND for row in rows) else None,
         "summary": summary,
-        "cases": [{"case": case, "mean_dice": dice.get(case), "scores": _of_case(case, rows)} for case in order],
+        "cases": [{"case": case, "mean_dice": dice.get(case), "scores": scores[case]} for case in order],
         "attention": [
             {"level": level, "class": name, **of._asdict()}
             for (level, name), of in mean_focus(from_focus_csv(evaluation / FOCUS)).items()
         ],
-        "calibration": _calibration(evaluation / "calibration.csv"),
+        "calibration": bins_from_csv(evaluation / CALIBRATION),
     }
-
-
-def _of_case(case: str, rows: Sequence[Row]) -> dict[str, dict[str, float | str | None]]:
-    """By class and metric."""
-    return {
-        row.class_name: {name: plain(getattr(row.metrics, name)) for name in TOLD} for row in rows if row.case == case
-    }
-
-
-def _calibration(file: Path) -> dict[str, list[dict[str, float]]]:
-    """By class: bins with the number of voxels, their mean probability and the share that is of the class."""
-    found: dict[str, list[dict[str, float]]] = {}
-    if not file.is_file():
-        return found
-    try:
-        with file.open(encoding="utf-8", newline="") as opened:
-            for row in csv.DictReader(opened):
-                told = {name: float(row[name]) for name in ("voxels", "probability", "share")}
-                found.setdefault(row["class"], []).append(told)
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-        raise DataError(f"{file}: is no table of calibration ({error}): evaluate again") from error
-    return found
 
 
 def plain(value: float) -> float | str | None:

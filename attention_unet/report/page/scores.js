@@ -122,9 +122,9 @@ function showFocus() {
 function showExplanation(onpick) {
   const { explanation } = report;
   if (!explanation) return;
-  const { cases, shares } = explanation, names = { "as trained": "as trained", removed: "removed", constant: "constant", shuffled: "shuffled" };
-  const groups = Object.keys(names).filter((how) => cases.some((one) => one.dice[how] !== undefined))
-    .map((how) => ({ name: names[how], colour: null, values: cases.map((one) => ({ case: one.case, value: valueOf(one.dice[how]) })) }));
+  const { cases, shares } = explanation;
+  const groups = [...new Set(cases.flatMap((one) => Object.keys(one.dice)))]
+    .map((how) => ({ name: how, colour: null, values: cases.map((one) => ({ case: one.case, value: valueOf(one.dice[how]) })) }));
   const curves = cases.map((one) => one.deletion).filter(Boolean);
   const mean = (values) => { const known = values.filter((value) => value !== null); return known.reduce((sum, value) => sum + value, 0) / known.length; };
   const points = (order) => shares.map((share, i) => [share, mean(curves.map((curve) => curve[order][i]))]).filter((point) => point.every(Number.isFinite));

@@ -9,11 +9,11 @@ class Viewer {
   constructor() {
     this.names = scores.cases.map((one) => one.case).filter((name) => report.shown[name]);
     this.volume = null;
-    this.maps = Uint8Array.from(atob(report.colour_map), (letter) => letter.charCodeAt(0));
+    const colours = Uint8Array.from(atob(report.colour_map), (letter) => letter.charCodeAt(0));
     this.look = {
       voxel: [0, 0, 0], channel: 0, dark: 0, bright: 255, opacity: 0.45, reference: true, prediction: true, difference: false,
       crosshair: true, map: null, top: 1, colours: [[0, 0, 0], ...scores.classes.map((one) => rgbOf(one.colour))],
-      colourMap: Array.from({ length: 256 }, (_, i) => [...this.maps.subarray(3 * i, 3 * i + 3)]),
+      colourMap: Array.from({ length: 256 }, (_, i) => [...colours.subarray(3 * i, 3 * i + 3)]),
     };
     this.look.top = Math.max(1, ...Object.values(report.shown).flatMap((told) => told.maps.map((map) => map.top)));
     this.build();
