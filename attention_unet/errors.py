@@ -11,6 +11,11 @@ def some_of(names: Collection[str]) -> str:
     return named if len(names) <= NAMED else f"{named} and {len(names) - NAMED} more"
 
 
+def counted(number: int, noun: str) -> str:
+    """Such as "1 case" and "2 cases"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 class UserError(Exception):
     """Says which file or field, what was found, what was expected and what to do next."""
 

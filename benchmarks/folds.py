@@ -23,6 +23,7 @@ import yaml
 from publish import README, REPOSITORY, around, publish
 
 from attention_unet.cross_validation import tabulate_folds
+from attention_unet.evaluation.remarks import Remarks
 from attention_unet.evaluation.rows import from_csv
 from attention_unet.evaluation.summary import summarise, tabulate
 from attention_unet.inference.model import SHIPPED
@@ -73,7 +74,7 @@ def main() -> None:
         cells = [[theirs[case] for case in cases] if theirs.keys() >= set(cases) else [] for cases in columns]
         by_fold.add_row(other, *(f"{statistics.mean(dice):.4f}" if dice else "-" for dice in cells))
         notes.append(compared(ours, other, theirs))
-    publish([by_fold, tabulate(summarise(rows, [], {}, {}))], notes, documents, name)
+    publish([by_fold, tabulate(summarise(rows, Remarks(), {}))], notes, documents, name)
     if options.write:
         histories = {f"fold {fold}": options.folder / f"fold{fold}" / "history.csv" for fold in folds}
         draw_trainings(histories, REPOSITORY / "docs" / f"{name}-curves.png")

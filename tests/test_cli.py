@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,7 +85,7 @@ def test_other_libraries_are_heard_when_they_warn(tmp_path, capsys):
     logging.getLogger("matplotlib").info("generated a cache of fonts")
     logging.getLogger("matplotlib").warning("no font to be found")
     heard = capsys.readouterr().err
-    assert "1 cases to train on" in heard
+    assert "1 case to train on" in heard
     assert "no font to be found" in heard
     assert "generated a cache of fonts" not in heard
     assert logging.getLogger("nibabel.global").level == logging.CRITICAL  # or it speaks of headers of no name
@@ -98,8 +99,23 @@ def test_held_out_cases_only(cohort, run, tmp_path):
     call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(cohort / "labelsTr"), "-o", str(tmp_path / "e")]
     assert main([*call, "--held-out-of", str(run)]) == 0
     summary = json.loads((tmp_path / "e" / "summary.json").read_text())
-    assert (summary["n_cases"], summary["missing_predictions"]) == (2, [])
+    assert (summary["n_cases"], summary["missing_predictions"], summary["trained_on"]) == (2, [], [])
     assert list(summary["classes"]) == ["Ventricle", "Nucleus", "Lesion"]
+
+
+def test_scores_of_what_a_model_was_trained_on_are_told(cohort, run, tmp_path, capsys):
+    taught, held_out = read_split(run / "splits.json").training[0], read_split(run / "splits.json").validation[0]
+    for case in (taught, held_out):
+        shutil.copy(cohort / "imagesTr" / f"{case}.nii.gz", tmp_path / f"{case}.nii.gz")
+    call = ["predict", "-i", str(tmp_path), "-o", str(tmp_path / "p"), "-m", str(run)]
+    assert main(call) == 0
+    call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(cohort / "labelsTr"), "-o", str(tmp_path / "e")]
+    assert main([*call, "--predicted-only"]) == 0
+    told = capsys.readouterr().out
+    assert f"1 of 2 were trained on by the model, their scores flatter: {taught}" in told
+    assert "without prediction" not in told
+    summary = json.loads((tmp_path / "e" / "summary.json").read_text())
+    assert (summary["n_cases"], summary["missing_predictions"], summary["trained_on"]) == (2, [], [taught])
 
 
 def test_validation_in_training_gives_what_predict_and_evaluate_give(cohort, run, tmp_path):

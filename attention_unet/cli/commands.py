@@ -14,7 +14,7 @@ from rich.progress import Progress
 from attention_unet.cli.results import compare, evaluate, explain, report
 from attention_unet.cli.screen import report_failures, silence_profiler, table_console
 from attention_unet.config import Config
-from attention_unet.errors import ConfigError
+from attention_unet.errors import ConfigError, counted
 from attention_unet.progress import counting
 
 log = logging.getLogger("attention_unet")
@@ -52,8 +52,8 @@ def _inspect(options: Namespace, parser: ArgumentParser, console: Console) -> in
         plan = make_plan(config, dataset, take_fingerprint(readable), this_machine(config.training))
     tables = table_console()
     if not options.json:
-        count = len(dataset.cases) + len(known)
-        tables.print(f"{dataset.root}: {count} cases, {len(readable)} can be trained on", highlight=False)
+        count = counted(len(dataset.cases) + len(known), "case")
+        tables.print(f"{dataset.root}: {count}, {len(readable)} can be trained on", highlight=False)
         print_inspection(inspection, dataset.channels, tables)
         if plan:
             print_plan(plan, tables)
@@ -172,7 +172,7 @@ def _phantom(options: Namespace, parser: ArgumentParser, console: Console) -> in
 
     with counting(console, "making phantoms", options.training + options.test) as done:
         folder = make_cohort(data_root(options.root), options.training, options.test, options.seed, done)
-    log.info("%d cases to train on and %d to test on lie in %s", options.training, options.test, folder)
+    log.info("%s to train on and %d to test on lie in %s", counted(options.training, "case"), options.test, folder)
     return 0
 
 

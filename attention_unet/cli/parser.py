@@ -129,6 +129,9 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     evaluate.add_argument("-r", "--references", type=str, required=True, help="folder of true label maps")
     evaluate.add_argument("-o", "--output", type=str, required=True, help="folder for metrics.csv and summary.json")
     evaluate.add_argument("--held-out-of", type=str | None, help="only the cases that this run did not train on")
+    evaluate.add_argument(
+        "--predicted-only", action="store_true", help="only the cases that are predicted; else others score as empty"
+    )
     evaluate.add_argument("--tolerance-mm", type=float, default=1.0, help="of the normalised surface Dice")
     evaluate.add_argument(
         "--images", type=str | None, help="folder of the scans: draw the worst, middle and best cases"

@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
 from attention_unet.cli.screen import report_failures, table_console
-from attention_unet.errors import ConfigError, ModelError, some_of
+from attention_unet.errors import ConfigError, ModelError, counted, some_of
 from attention_unet.progress import counting
 
 if TYPE_CHECKING:
@@ -24,15 +24,18 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
     from attention_unet.data.splits import held_out_cases
     from attention_unet.data.volumes import list_volumes, volumes_by_case
     from attention_unet.evaluation.evaluate import evaluate_folder, find_labels
+    from attention_unet.evaluation.origin import runs_behind, trained_on
     from attention_unet.evaluation.showcase import PICTURE, draw_showcase
     from attention_unet.evaluation.summary import print_table
     from attention_unet.run_folder import REPORT
 
     predictions, references, output = Path(options.predictions), Path(options.references), Path(options.output)
     images = Path(options.images) if options.images else None
-    for folder, of in ((predictions, "label maps"), (references, "label maps"), (images, "scans")):
+    for folder, of in ((predictions, "predicted label maps"), (references, "true label maps"), (images, "scans")):
         if folder and not folder.is_dir():
-            raise ConfigError(f"{folder}: is no folder: expected one of {of}")
+            raise ConfigError(f"{folder}: is no folder: expected the {of}")
+        if folder and folder.resolve() == output.resolve():
+            raise ConfigError(f"{output}: holds the {of}: name another folder with -o")
     if options.tolerance_mm < 0:
         raise ConfigError(f"--tolerance-mm is {options.tolerance_mm}: expected 0 or more")
     known = volumes_by_case(references)
@@ -48,14 +51,22 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
             f"{predictions}: holds no prediction of these cases, but {some_of(predicted) or 'no volume'}: "
             f"expected masks with the names of the references, such as {known[cases[0]].name}"
         )
+    if options.predicted_only:
+        cases = [case for case in cases if case in predicted]
     extra = set(predicted) - set(known)
     if extra:
-        log.warning("warning: %s: %d predictions have no reference: %s", predictions, len(extra), some_of(extra))
+        log.warning("warning: %s: without reference: %s: %s", predictions, counted(len(extra), "case"), some_of(extra))
     scans = group_channels(list_volumes(images), wanted=cases) if images else {}
     chosen = [Case(case, scans.get(case, ()), known[case]) for case in cases]
     with counting(console, "evaluating", len(cases)) as done:
         summary, failed = evaluate_folder(
-            predictions, chosen, output, labels=labels, tolerance_mm=options.tolerance_mm, done=done
+            predictions,
+            chosen,
+            output,
+            labels=labels,
+            tolerance_mm=options.tolerance_mm,
+            trained_on=trained_on(runs_behind(output, predictions), cases),
+            done=done,
         )
     print_table(summary, table_console())
     log.info("metrics.csv and summary.json lie in %s", output)
@@ -76,7 +87,7 @@ def _calibrate(
     """Tell how far probabilities can be believed where they were saved; of each case that failed the reason."""
     from attention_unet.atomic import write_text
     from attention_unet.data.predictions import probabilities_path
-    from attention_unet.evaluation.calibration import CALIBRATION, calibrate, to_csv
+    from attention_unet.evaluation.calibration import BINS, CALIBRATION, calibrate, to_csv
     from attention_unet.evaluation.reliability_plot import draw_reliability
 
     table, picture = output / CALIBRATION, output / "calibration.png"
@@ -89,8 +100,11 @@ def _calibrate(
         found, failed = calibrate(predictions, said, labels, done)
     write_text(table, to_csv(found))
     draw_reliability(found, picture)
-    errors = ", ".join(f"{name} {of.error:.4f}" for name, of in found.items())
-    log.info("expected calibration error, %d cases: %s; see %s", len(said) - len(failed), errors, picture)
+    errors = ", ".join(f"{name} {of.error:.4f} ({of.error_where_likely:.4f})" for name, of in found.items())
+    log.info(
+        "expected calibration error, %s (where a class has at least %.0f%%): %s; see %s",
+        counted(len(said) - len(failed), "case"), 100 / BINS, errors, picture,
+    )  # fmt: skip
     return failed
 
 
@@ -124,12 +138,16 @@ def report(options: Namespace, parser: ArgumentParser, console: Console) -> int:
         if not (run / CONFIG).is_file():
             raise ConfigError(f"{run}: holds no {CONFIG}: expected the folder of a run")
     if (source / CONFIG).is_file():
+        from attention_unet.devices import choose_device
         from attention_unet.held_out import evaluate_held_out
 
+        choose_device(options.device)  # a mistake in the call ends it; a dataset that went since leaves a page to write
         runs = [source, *runs]
         try:
             evaluation, failed = evaluate_held_out(source, options.root, options.device, console)
         except (ConfigError, ModelError) as error:
+            if options.root:
+                raise
             earlier = source / HELD_OUT
             evaluation = earlier if (earlier / SCORED).is_file() else None
             log.warning("warning: %s: %s", "cases are shown as before" if evaluation else "no cases are shown", error)
@@ -173,6 +191,9 @@ def compare(options: Namespace, parser: ArgumentParser, console: Console) -> int
     folders, output = [Path(folder) for folder in options.evaluations], Path(options.output)
     if len(folders) < 2:
         raise ConfigError(f"compare needs at least two evaluations, there is {len(folders)}: name more")
+    for folder in folders:
+        if not (folder / "metrics.csv").is_file():
+            raise ConfigError(f"{folder}: holds no metrics.csv: expected a folder that evaluate wrote")
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in folders]
@@ -183,7 +204,7 @@ def compare(options: Namespace, parser: ArgumentParser, console: Console) -> int
     comparisons = comparing.compare(evaluations, options.metric)
     left_out = {row.case for rows in evaluations.values() for row in rows} - set(comparing.shared_cases(evaluations))
     if left_out:
-        log.warning("warning: %d cases are not in all: left out: %s", len(left_out), some_of(left_out))
+        log.warning("warning: %s not in all: left out: %s", counted(len(left_out), "case"), some_of(left_out))
     for comparison in comparisons:
         print(comparison)
     write_text(output / "comparison.csv", comparing.to_csv(comparisons))

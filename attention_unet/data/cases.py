@@ -53,7 +53,8 @@ def locate_dataset(root: str | None, dataset: str) -> Path:
     if not folder.is_dir() or not _layout(folder):
         raise ConfigError(
             f"{folder}: no dataset here: expected dataset.json, or folders of images and labels; "
-            "name another place with --data.root or $ATTENTION_UNET_DATA, or get it with 'attention-unet fetch NAME'"
+            "name another place with --root (of train: --data.root) or $ATTENTION_UNET_DATA, or get it with "
+            "'attention-unet fetch NAME'"
         )
     return folder
 

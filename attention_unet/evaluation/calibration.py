@@ -43,9 +43,16 @@ class Reliability:
     @property
     def error(self) -> float:
         """Expected calibration error, 0 to 1: how far probability and share lie apart, by voxels; NaN of none."""
-        total = self.voxels.sum()
-        apart = np.nan_to_num(np.abs(self.probability - self.share))
-        return float((self.voxels * apart).sum() / total) if total else float("nan")
+        return self._error_from(0)
+
+    @property
+    def error_where_likely(self) -> float:
+        """The same without the lowest bin, which holds what is background beyond doubt and so makes any error small."""
+        return self._error_from(1)
+
+    def _error_from(self, first: int) -> float:
+        voxels, apart = self.voxels[first:], np.nan_to_num(np.abs(self.probability - self.share))[first:]
+        return float((voxels * apart).sum() / voxels.sum()) if voxels.sum() else float("nan")
 
 
 def calibrate(

@@ -18,14 +18,14 @@ from scipy.stats import wilcoxon
 
 from attention_unet.csv_text import csv_text
 from attention_unet.data.description import read_description
-from attention_unet.errors import ConfigError, DataError
+from attention_unet.errors import ConfigError, DataError, counted, some_of
+from attention_unet.evaluation.metrics import LOWER_IS_BETTER
 from attention_unet.evaluation.rows import FOREGROUND, Row
 from attention_unet.evaluation.scored import SCORED, read_scored
 from attention_unet.evaluation.summary import interval_of_mean
 
 log = logging.getLogger(__name__)
 
-LOWER_IS_BETTER = ("hd95_mm", "assd_mm")
 COMPARED = ("dice", "iou", "nsd", "sensitivity", "precision", *LOWER_IS_BETTER)  # metrics
 MEAN = "mean of classes"
 LEVEL = 0.05  # of the test
@@ -45,6 +45,7 @@ class Comparison:
         undefined: number of the other cases.
         p: how likely chance alone makes as large a difference; 1 where there is none.
         p_holm: the same, corrected for all comparisons that were made.
+        comparisons: how many these are.
     """
 
     model: str
@@ -55,6 +56,7 @@ class Comparison:
     undefined: int
     p: float
     p_holm: float
+    comparisons: int
 
     @cached_property
     def gain(self) -> float:
@@ -63,7 +65,7 @@ class Comparison:
 
     @cached_property
     def ci95(self) -> tuple[float, float]:
-        """95% interval of the mean."""
+        """95% interval of the mean; NaN of one case."""
         return interval_of_mean(self.gains)
 
     @property
@@ -72,12 +74,21 @@ class Comparison:
         low, high = self.ci95
         return self.p_holm < LEVEL and (low > 0 or high < 0)
 
+    @property
+    def too_few(self) -> bool:
+        """Whether the test could not tell models apart even if every case that differs did so to the same side."""
+        differing = sum(gain != 0 for gain in self.gains)
+        return self.comparisons * 0.5 ** (differing - 1) >= LEVEL
+
     def __str__(self) -> str:
         """A plain sentence; a gain is positive where the model is better, of distances where they are smaller."""
         unit, digits = (" mm", 2) if self.metric.endswith("_mm") else ("", 4)
         low, high, gain = *self.ci95, self.gain
         if not any(self.gains):
             text = f"{self.model} and {self.baseline} are equal on {self.class_name}"
+        elif self.too_few:
+            text = f"too few cases to tell {self.model} and {self.baseline} apart on {self.class_name}: "
+            text += f"a gain of {gain:+.{digits}f}{unit}"
         elif not self.told_apart:
             text = f"{self.model} and {self.baseline} cannot be told apart on {self.class_name}: "
             text += f"a gain of {gain:+.{digits}f}{unit}"
@@ -87,8 +98,8 @@ class Comparison:
             text = f"{self.model} is worse than {self.baseline} on {self.class_name} by {-gain:.{digits}f}{unit}"
             low, high = -high, -low
         undefined = f", not defined in {self.undefined} more" if self.undefined else ""
-        interval = f"95% interval {low:.{digits}f} to {high:.{digits}f}"
-        return f"{text}, {interval}, n = {len(self.gains)}{undefined}, corrected p = {self.p_holm:.2g}"
+        interval = "" if math.isnan(low) else f", 95% interval {low:.{digits}f} to {high:.{digits}f}"
+        return f"{text}{interval}, n = {len(self.gains)}{undefined}, corrected p = {self.p_holm:.2g}"
 
 
 def compare(evaluations: Mapping[str, Sequence[Row]], metric: str) -> list[Comparison]:
@@ -97,6 +108,8 @@ def compare(evaluations: Mapping[str, Sequence[Row]], metric: str) -> list[Compa
     Args:
         evaluations: rows of each model, by name; at least two.
         metric: one of ``COMPARED``.
+
+    A class that one lacks, or for which the metric is defined in no case of both, is left out with a warning.
 
     Raises:
         ConfigError: if the metric is another.
@@ -110,6 +123,9 @@ def compare(evaluations: Mapping[str, Sequence[Row]], metric: str) -> list[Compa
     if not cases or not classes:
         what = "class" if cases else "case"
         raise DataError(f"{', '.join(evaluations)}: have no {what} in common: expected evaluations of the same cases")
+    partial = {name for table in tables.values() for name in table} - set(classes)
+    if partial:
+        log.warning("warning: classes that not all have are left out: %s", some_of(partial))
     found = []
     for model in models:
         for name in classes:
@@ -121,11 +137,13 @@ def compare(evaluations: Mapping[str, Sequence[Row]], metric: str) -> list[Compa
             if gains:
                 p = float(wilcoxon(gains).pvalue) if any(gains) else 1.0
                 found.append((model, name, gains, p))
+            else:
+                log.warning("warning: %s is defined for %s in no case of both %s and %s", metric, name, model, baseline)
     if not found:
         raise DataError(f"{', '.join(evaluations)}: {metric} is defined for no case of both: compare another metric")
     corrected = holm([p for *_, p in found])
     return [
-        Comparison(model, baseline, name, metric, tuple(gains), len(cases) - len(gains), p, p_holm)
+        Comparison(model, baseline, name, metric, tuple(gains), len(cases) - len(gains), p, p_holm, len(found))
         for (model, name, gains, p), p_holm in zip(found, corrected, strict=True)
     ]
 
@@ -144,7 +162,7 @@ def check_alike(evaluations: Sequence[Path], metric: str) -> None:
         other = [case for case in references if files[0].get(case, references[case]) != references[case]]
         if other:
             told = f"{references[other[0]]}, and not {files[0][other[0]]}"
-            log.warning("warning: %d cases were scored with other references: %s", len(other), told)
+            log.warning("warning: scored with other references: %s: %s", counted(len(other), "case"), told)
 
 
 def _told(file: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Score a folder of predictions against a folder of references; whoever made them, they meet as files."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +17,7 @@ from attention_unet.data.predictions import DESCRIPTION
 from attention_unet.data.volumes import check_same_grid, read_labels, volumes_by_case
 from attention_unet.errors import DataError
 from attention_unet.evaluation.metrics import compare_masks
+from attention_unet.evaluation.remarks import Remarks
 from attention_unet.evaluation.rows import FOREGROUND, Row, to_csv
 from attention_unet.evaluation.scored import Scored, write_scored
 from attention_unet.evaluation.summary import summarise, to_json
@@ -69,21 +69,22 @@ def score_case(
     ]
 
 
-def _score_files(case: str, prediction: Path | None, reference: Path, labels: Labels, tolerance_mm: float) -> list[Row]:
-    """Score a label map; one that is not there as an empty one.
+def _score_files(
+    case: str, prediction: Path | None, reference: Path, labels: Labels, tolerance_mm: float
+) -> tuple[list[Row], list[int]]:
+    """Score a label map; one that is not there as an empty one. Gives as well the integers that no class has.
 
     Raises:
         DataError: if one cannot be read, or they lie on different grids.
     """
     true = read_labels(reference)
     if prediction is None:
-        return score_case(case, np.zeros_like(true.array[0]), true.array[0], labels, true.spacing_mm, tolerance_mm)
+        empty = np.zeros_like(true.array[0])
+        return score_case(case, empty, true.array[0], labels, true.spacing_mm, tolerance_mm), []
     predicted = read_labels(prediction)
     check_same_grid(predicted, true)
-    unknown = labels.unknown(predicted.array[0])
-    if unknown:
-        warnings.warn(f"{prediction}: holds the labels {unknown[:5]}, which no class has", stacklevel=2)
-    return score_case(case, predicted.array[0], true.array[0], labels, true.spacing_mm, tolerance_mm)
+    rows = score_case(case, predicted.array[0], true.array[0], labels, true.spacing_mm, tolerance_mm)
+    return rows, labels.unknown(predicted.array[0])
 
 
 def evaluate_folder(
@@ -93,6 +94,7 @@ def evaluate_folder(
     *,
     labels: Labels,
     tolerance_mm: float,
+    trained_on: Sequence[str] = (),
     done: Callable[[], None],
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Score every reference, as many at once as there are cores; write ``metrics.csv`` and ``summary.json``, and in
@@ -107,6 +109,7 @@ def evaluate_folder(
         output: folder for the results.
         labels: classes.
         tolerance_mm: for the normalised surface Dice.
+        trained_on: cases whose scores flatter, to be told.
         done: called after each case.
 
     Returns:
@@ -116,6 +119,7 @@ def evaluate_folder(
     references = {case.id: case.label for case in cases if case.label}
     rows: list[Row] = []
     failed: dict[str, str] = {}
+    unknown: dict[str, list[int]] = {}
     pool = ThreadPoolExecutor(torch.get_num_threads())  # what takes long leaves the interpreter to others
     try:
         scored = {
@@ -124,7 +128,9 @@ def evaluate_folder(
         }
         for case, result in scored.items():
             try:
-                rows += result.result()
+                of_case, strange = result.result()
+                rows += of_case
+                unknown |= {case: strange} if strange else {}
             except DataError as error:
                 failed[case] = str(error)
             done()
@@ -135,7 +141,7 @@ def evaluate_folder(
         "tolerance_mm": tolerance_mm,
         "undefined": "both masks empty, a distance to an empty mask, or a share of one",
     }
-    summary = summarise(rows, missing, failed, settings)
+    summary = summarise(rows, Remarks(missing, failed, unknown, list(trained_on)), settings)
     write_text(output / "metrics.csv", to_csv(rows))
     write_text(output / "summary.json", to_json(summary))
     references = {case: path for case, path in references.items() if case not in failed}

@@ -126,7 +126,7 @@ def mean_focus(focus: Sequence[Focus]) -> dict[tuple[int, str], MeanFocus]:
 def to_csv(focus: Sequence[Focus]) -> str:
     """``attention.csv``: a row a case, class and level."""
     cells = [[value if isinstance(value, str | int) else f"{value:.6g}" for value in astuple(one)] for one in focus]
-    return csv_text([[field.name for field in fields(Focus)], *cells])
+    return csv_text([["case", "class", *[field.name for field in fields(Focus)][2:]], *cells])
 
 
 def from_csv(file: Path) -> list[Focus]:
@@ -141,7 +141,7 @@ def from_csv(file: Path) -> list[Focus]:
         with file.open(encoding="utf-8", newline="") as opened:
             return [
                 Focus(
-                    row["case"], row["class_name"], int(row["level"]),
+                    row["case"], row["class"], int(row["level"]),
                     float(row["inside"]), float(row["outside"]), float(row["auc"]),
                 )
                 for row in csv.DictReader(opened)

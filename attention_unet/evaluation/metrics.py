@@ -47,6 +47,7 @@ class CaseMetrics:
 
 
 METRICS = tuple(field.name for field in fields(CaseMetrics))
+LOWER_IS_BETTER = ("hd95_mm", "assd_mm")
 
 
 def compare_masks(

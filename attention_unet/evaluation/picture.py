@@ -128,4 +128,6 @@ def _draw_row(
         if attended is not None:
             axes.imshow(attended, cmap="inferno", vmin=0, vmax=highest, origin="lower", aspect=aspect)
             axes.contour(slices[1] > 0, levels=[0.5], colors="deepskyblue", linewidths=0.9)
+    for side, x in zip("AP" if across == 0 else "RL", (0.03, 0.97), strict=True):
+        row[0].text(x, 0.5, side, transform=row[0].transAxes, color="white", fontsize=9, ha="center", va="center")
     row[0].set_ylabel(scene.title, fontsize=8)

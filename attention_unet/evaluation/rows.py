@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ def from_csv(file: Path) -> list[Row]:
     """
     try:
         with file.open(encoding="utf-8", newline="") as opened:
-            return [
+            rows = [
                 Row(row["case"], row["class"], CaseMetrics(**{name: float(row.get(name, "nan")) for name in METRICS}))
                 for row in csv.DictReader(opened)
             ]
@@ -45,6 +45,10 @@ def from_csv(file: Path) -> list[Row]:
         raise DataError(f"{file}: cannot be read ({error.strerror}): expected what evaluate writes") from error
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise DataError(f"{file}: is no table of metrics ({error}): expected what evaluate writes") from error
+    twice = [key for key, times in Counter((row.case, row.class_name) for row in rows).items() if times > 1]
+    if twice:
+        raise DataError(f"{file}: tells of {', '.join(twice[0])} more than once: expected a row a case and class")
+    return rows
 
 
 def mean_dice(rows: Sequence[Row]) -> dict[str, float]:

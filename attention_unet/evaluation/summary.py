@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from attention_unet.errors import some_of
+from attention_unet.errors import counted
 from attention_unet.evaluation.metrics import METRICS
+from attention_unet.evaluation.remarks import Remarks
 from attention_unet.evaluation.rows import FOREGROUND, Row, mean_dice
 
 RESAMPLES = 2000
 WORST = 5  # cases that are named
 
 
-def summarise(
-    rows: Sequence[Row], missing: Sequence[str], failed: Mapping[str, str], settings: Mapping[str, Any]
-) -> dict[str, Any]:
+def summarise(rows: Sequence[Row], remarks: Remarks, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Summary over cases.
 
     A value that is not finite (both masks empty, or a distance to an empty mask) enters no mean; it is counted in
@@ -29,15 +29,15 @@ def summarise(
 
     Args:
         rows: one a case and class.
-        missing: cases without a prediction, which count as empty predictions.
-        failed: cases that could not be compared, and why; they count nowhere.
+        remarks: on their cases.
         settings: whatever the metrics depend on.
 
     Returns:
         Plain values: {"classes": {NAME: {METRIC: statistics}}, "foreground_mean": {METRIC: mean or None},
-        "foreground": statistics of all classes as one or None, "worst_cases": {CASE: mean Dice}, "n_cases",
-        "missing_predictions", "failed", "settings"}.
+        "foreground": statistics of all classes as one or None, "worst_cases": {CASE: mean Dice}, "n_cases", the
+        remarks by their names and in words, "settings"}.
     """
+    cases = {row.case for row in rows}
     of_each = {
         name: {
             metric: _statistics([getattr(row.metrics, metric) for row in rows if row.class_name == name])
@@ -55,15 +55,17 @@ def summarise(
         },
         "foreground": of_each.get(FOREGROUND),
         "worst_cases": dict(list(mean_dice(rows).items())[:WORST]),
-        "n_cases": len({row.case for row in rows}),
-        "missing_predictions": list(missing),
-        "failed": dict(failed),
+        "n_cases": len(cases),
+        **asdict(remarks),
+        "remarks": remarks.sentences(len(cases)),
         "settings": dict(settings),
     }
 
 
 def interval_of_mean(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
-    """Bootstrap 95% interval of the mean over cases, the same each time."""
+    """Bootstrap 95% interval of the mean over cases, the same each time; NaN of fewer than two."""
+    if len(values) < 2:
+        return math.nan, math.nan
     known = np.asarray(values, dtype=np.float64)
     draws = np.random.RandomState(0).randint(len(known), size=(RESAMPLES, len(known)))
     low, high = np.percentile(known[draws].mean(axis=1), [2.5, 97.5])
@@ -76,8 +78,8 @@ def to_json(summary: Mapping[str, Any]) -> str:
 
 
 def tabulate(summary: Mapping[str, Any]) -> Table:
-    """The summary as a row a class, one for their mean and one for all as one, with standard deviations over cases."""
-    title = f"{summary['n_cases']} cases, mean ± standard deviation"
+    """The summary as a row a class, one for their mean and one for the foreground, with their spread over cases."""
+    title = f"{counted(summary['n_cases'], 'case')}, mean ± standard deviation"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("class", overflow="fold", min_width=10)
     for heading in ("Dice", "95% interval", "HD95 mm", "NSD", "ml (true)"):
@@ -91,7 +93,7 @@ def tabulate(summary: Mapping[str, Any]) -> Table:
     table.add_section()
     table.add_row("mean of classes", figures[0], "", *figures[1:], "")
     if summary["foreground"]:
-        table.add_row("all as one", *_cells(summary["foreground"]))
+        table.add_row(FOREGROUND, *_cells(summary["foreground"]))
     return table
 
 
@@ -102,14 +104,12 @@ def print_table(summary: Mapping[str, Any], console: Console) -> None:
         undefined = {metric: of[metric]["n_undefined"] for metric in ("dice", "hd95_mm") if of[metric]["n_undefined"]}
         if undefined:
             counts = ", ".join(f"{metric} in {n}" for metric, n in undefined.items())
-            console.print(f"{name}: not defined and in no mean: {counts} cases", markup=False, highlight=False)
+            console.print(f"{name}: not defined and in no mean: {counts} of the cases", markup=False, highlight=False)
     if summary["worst_cases"]:
         named = ", ".join(f"{case} {value:.3f}" for case, value in summary["worst_cases"].items())
         console.print(f"worst cases, mean Dice: {named}", markup=False, highlight=False)
-    if summary["missing_predictions"]:
-        missing = summary["missing_predictions"]
-        text = f"{len(missing)} of {summary['n_cases']} without prediction, scored as empty: {some_of(missing)}"
-        console.print(text, markup=False, highlight=False)
+    for sentence in summary["remarks"]:
+        console.print(sentence, markup=False, highlight=False)
 
 
 def _cells(of: Mapping[str, Any]) -> list[str]:
@@ -127,20 +127,24 @@ def _cells(of: Mapping[str, Any]) -> list[str]:
 def _spread(statistics: Mapping[str, Any], digits: int, digits_of_spread: int) -> str:
     if statistics["mean"] is None:
         return "-"
+    if statistics["sd"] is None:
+        return f"{statistics['mean']:.{digits}f}"
     return f"{statistics['mean']:.{digits}f} ± {statistics['sd']:.{digits_of_spread}f}"
 
 
 def _statistics(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, standard deviation, median and a bootstrap 95% interval of the mean over cases, of the finite values."""
+    """Mean, standard deviation, median and a bootstrap 95% interval of the mean over cases, of the finite values; what
+    one case does not tell is None.
+    """
     finite = np.array([v for v in values if math.isfinite(v)])
     undefined = len(values) - len(finite)
     if len(finite) == 0:
         return {"mean": None, "sd": None, "median": None, "ci95": None, "n": 0, "n_undefined": undefined}
     return {
         "mean": float(finite.mean()),
-        "sd": float(finite.std(ddof=1)) if len(finite) > 1 else 0.0,
+        "sd": float(finite.std(ddof=1)) if len(finite) > 1 else None,
         "median": float(np.median(finite)),
-        "ci95": list(interval_of_mean(finite)),
+        "ci95": list(interval_of_mean(finite)) if len(finite) > 1 else None,
         "n": len(finite),
         "n_undefined": undefined,
     }

@@ -11,12 +11,14 @@ from attention_unet.explanation.checks import TRAINED, CaseChecks
 from attention_unet.explanation.deletion import SHARES, area
 from attention_unet.explanation.randomisation import STAGES
 
+FEWEST = 6  # cases, of which chance alone gives all the same sign in 3 of 100 findings
 LIKE, UNLIKE = 0.7, 0.4  # rank correlation of two maps from which, and up to which, they are called alike and not
-WITHOUT = {
-    "removed": "Without its attention (every weight 1)",
-    "constant": "With the same weight everywhere (their mean)",
-    "shuffled": "With its weights shuffled",
+WITHOUT = {  # what is done, and on what a network relies that is the worse for it
+    "removed": ("Without its attention (every weight 1)", "its attention"),
+    "constant": ("With the same weight everywhere (their mean)", "weights that differ"),
+    "shuffled": ("With its weights shuffled", "which weight lies where"),
 }
+TOO_FEW = f"too few cases to say, expected {FEWEST} or more"
 DRAWN = {"attention": "in the attention", "decoder": "in attention and decoder", "all": "in all layers"}
 
 
@@ -32,20 +34,23 @@ def tell_findings(checks: Sequence[CaseChecks], model_sha256: str) -> dict[str, 
 
 def _altered(checks: Sequence[CaseChecks]) -> list[str]:
     said = []
-    for how, words in WITHOUT.items():
+    for how, (words, attention) in WITHOUT.items():
         changes = np.array([of.dice[how] - of.dice[TRAINED] for of in checks if how in of.dice])
         changes = changes[~np.isnan(changes)]
         if not len(changes):
             continue
         low, high = interval_of_mean(changes)
         mean = float(changes.mean())
-        verdict = "no clear change"
-        if high < 0 or low > 0:
-            verdict = "the network relies on it" if high < 0 else "it does better so"
+        verdict = (
+            TOO_FEW if len(changes) < FEWEST
+            else f"the network relies on {attention}" if high < 0
+            else "the network does better so" if low > 0
+            else "no clear change"
+        )  # fmt: skip
         direction = "falls" if mean < 0 else "rises"
         said.append(
-            f"{words}, mean Dice {direction} by {abs(mean):.3f} (95% interval of the change {low:+.3f} to {high:+.3f}, "
-            f"n = {len(changes)}): {verdict}."
+            f"{words}, mean Dice {direction} by {abs(mean):.3f} ({_interval(low, high, '+.3f')}n = {len(changes)}): "
+            f"{verdict}."
         )
     if checks and not any(how in of.dice for of in checks for how in WITHOUT):
         said.append("This network has no attention on its skips or at its bottleneck: there is nothing to check.")
@@ -78,14 +83,22 @@ def _deleted(checks: Sequence[CaseChecks]) -> list[str]:
         return []
     low, high = interval_of_mean(gains)
     verdict = (
-        "what attention lies on matters for the result" if low > 0
+        TOO_FEW if len(gains) < FEWEST
+        else "what attention lies on matters for the result" if low > 0
         else "what attention lies on matters less than other parts of the scan" if high < 0
         else "attention is no better a guide to what matters than chance"
     )  # fmt: skip
     return [
         f"Deleting the scan where attention of level {curves[0].level} is highest costs {gains.mean():.3f} of Dice "
-        f"more than deleting as much at random (95% interval {low:.3f} to {high:.3f}, n = {len(gains)}): {verdict}."
+        f"more than deleting as much at random, as a mean of 0 to {SHARES[-1]:.0%} deleted "
+        f"({_interval(low, high, '.3f')}n = {len(gains)}): {verdict}. Where attention lies on the structures, it is "
+        "these that are deleted."
     ]
+
+
+def _interval(low: float, high: float, form: str) -> str:
+    """In words; nothing where there is none."""
+    return "" if np.isnan(low) else f"95% interval {low:{form}} to {high:{form}}, "
 
 
 def _grad_cam(checks: Sequence[CaseChecks]) -> list[str]:

@@ -14,12 +14,13 @@ from attention_unet.data.description import read_description
 from attention_unet.data.label_table import COLOURS
 from attention_unet.data.predictions import DESCRIPTION
 from attention_unet.errors import DataError
+from attention_unet.evaluation.origin import runs_behind
 from attention_unet.evaluation.scored import Scored, read_scored
 from attention_unet.inference.model import versions
 from attention_unet.report.page import build_page
 from attention_unet.report.scores import tell_scores
 from attention_unet.report.shown_case import show_case
-from attention_unet.report.training import runs_behind, tell_run
+from attention_unet.report.training import tell_run
 from attention_unet.run_folder import EXPLANATION
 
 log = logging.getLogger(__name__)

@@ -4,14 +4,15 @@ import math
 from pathlib import Path
 from typing import Any
 
-from attention_unet.data.description import read_description
 from attention_unet.data.label_table import colour_of
 from attention_unet.data.labels import Labels
-from attention_unet.errors import DataError
-from attention_unet.evaluation.calibration import CALIBRATION, bins_from_csv
+from attention_unet.evaluation.calibration import BINS, CALIBRATION, bins_from_csv
 from attention_unet.evaluation.focus import FOCUS, mean_focus
 from attention_unet.evaluation.focus import from_csv as from_focus_csv
+from attention_unet.evaluation.metrics import LOWER_IS_BETTER
+from attention_unet.evaluation.remarks import read_remarks
 from attention_unet.evaluation.rows import FOREGROUND, from_csv, mean_dice
+from attention_unet.evaluation.summary import summarise
 
 TOLD = {  # of each metric: heading, decimals, what it is
     "dice": ("Dice", 3, "twice the overlap over the sum of both masks; 1 is best"),
@@ -21,12 +22,10 @@ TOLD = {  # of each metric: heading, decimals, what it is
     "assd_mm": ("ASSD mm", 2, "mean distance between the surfaces; 0 is best"),
     "sensitivity": ("Sensitivity", 3, "share of the reference that is predicted; 1 is best"),
     "precision": ("Precision", 3, "share of the prediction that is right; 1 is best"),
-    "volume_error": ("Volume error", 3, "predicted less true volume, as a share of the true one; 0 is best"),
+    "volume_error": ("Volume error, share", 3, "predicted less true volume, as a share of the true one; 0 is best"),
     "volume_ml": ("Volume ml", 2, "of the prediction"),
-    "reference_volume_ml": ("True ml", 2, "volume of the reference"),
+    "reference_volume_ml": ("Reference ml", 2, "volume of the reference"),
 }
-
-SUMMARY = ("classes", "foreground_mean", "foreground", "n_cases", "missing_predictions", "failed", "settings")
 
 
 def tell_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
@@ -36,10 +35,7 @@ def tell_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
         DataError: if a file of the evaluation is missing or damaged.
     """
     rows = from_csv(evaluation / "metrics.csv")
-    summary = read_description(evaluation / "summary.json")
-    lacking = [name for name in SUMMARY if name not in summary]
-    if lacking:
-        raise DataError(f"{evaluation / 'summary.json'}: tells no {lacking[0]}: expected what evaluate writes")
+    remarks, settings = read_remarks(evaluation)
     dice = mean_dice(rows)
     order = [*dice, *dict.fromkeys(row.case for row in rows if row.case not in dice)]
     scores: dict[str, dict[str, dict[str, float | str | None]]] = {case: {} for case in order}
@@ -47,17 +43,24 @@ def tell_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
         scores[row.case][row.class_name] = {name: plain(getattr(row.metrics, name)) for name in TOLD}
     return {
         "metrics": [
-            {"name": name, "heading": heading, "digits": digits, "meaning": meaning}
+            {
+                "name": name,
+                "heading": heading,
+                "digits": digits,
+                "meaning": meaning,
+                "lower_is_better": name in LOWER_IS_BETTER,
+            }
             for name, (heading, digits, meaning) in TOLD.items()
         ],
         "classes": [{"name": name, "colour": colour_of(i)} for i, name in enumerate(labels.names)],
         "foreground": FOREGROUND if any(row.class_name == FOREGROUND for row in rows) else None,
-        "summary": summary,
+        "summary": summarise(rows, remarks, settings),
         "cases": [{"case": case, "mean_dice": dice.get(case), "scores": scores[case]} for case in order],
         "attention": [
             {"level": level, "class": name, **of._asdict()}
             for (level, name), of in mean_focus(from_focus_csv(evaluation / FOCUS)).items()
         ],
+        "calibration_bins": BINS,
         "calibration": bins_from_csv(evaluation / CALIBRATION),
     }
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from attention_unet.data.plan import Plan
-from attention_unet.data.predictions import DESCRIPTION
 from attention_unet.data.splits import read_split
 from attention_unet.errors import ConfigError
-from attention_unet.inference.model import DESCRIPTION as MODEL
+from attention_unet.inference.model import DESCRIPTION
 from attention_unet.network.attention_unet import tell_attention
 from attention_unet.report.scores import plain
 from attention_unet.run_folder import CONFIG, HISTORY, PLAN, SPLIT
@@ -20,27 +19,9 @@ from attention_unet.run_folder import CONFIG, HISTORY, PLAN, SPLIT
 log = logging.getLogger(__name__)
 
 
-def runs_behind(evaluation: Path, predictions: Path) -> list[Path]:
-    """Folders of the runs that made what was scored: the folds of a cross-validation, or those of which prediction
-    noted the models, if they still hold the same ones.
-    """
-    folds = sorted(file.parent for file in evaluation.glob(f"fold*/{CONFIG}"))
-    if folds:
-        return folds
-    noted = _read_json(predictions / DESCRIPTION)
-    runs = []
-    for name, sha256 in zip(noted.get("models", []), noted.get("models_sha256", []), strict=False):
-        run = (predictions / name).parent
-        if _read_json(run / MODEL).get("sha256") == sha256:
-            runs.append(run)
-        elif run.is_dir() and (run / CONFIG).is_file():
-            log.warning("warning: %s: holds another model than the one that made the predictions: left out", run)
-    return runs
-
-
 def tell_run(run: Path) -> dict[str, Any]:
     """Learning curves, configuration, plan, split and versions of a run, as far as they are there."""
-    model = _read_json(run / MODEL)
+    model = _read_json(run / DESCRIPTION)
     plan = _checked_plan(run, _read_json(run / PLAN) or model.get("plan"))
     return {
         "name": run.resolve().name,

@@ -23,7 +23,7 @@ from attention_unet.data.patches import PatchDataset, ShareOfNumbers, load_patch
 from attention_unet.data.plan import PLANNED, Plan, make_plan, settle
 from attention_unet.data.splits import Split, read_split, split_cases, write_split
 from attention_unet.devices import check_batch, leave_processes, make_fabric, precision_of, this_machine
-from attention_unet.errors import ConfigError, DataError, UserError
+from attention_unet.errors import ConfigError, DataError, UserError, counted
 from attention_unet.memory import peak_memory, reuse_freed_memory
 from attention_unet.network import AttentionUNet
 from attention_unet.network.attention_unet import tell_attention
@@ -226,8 +226,8 @@ def _prepare_cases(
 
 def _announce(network: AttentionUNet, split: Split, plan: Plan, fabric: Fabric, precision: torch.dtype) -> None:
     log.info(
-        "%d cases to train on, %d held out; %.2f million parameters on %s in %s; patches of %s",
-        len(split.training),
+        "%s to train on, %d held out; %.2f million parameters on %s in %s; patches of %s",
+        counted(len(split.training), "case"),
         len(split.validation),
         sum(p.numel() for p in network.parameters()) / 1e6,
         fabric.device,

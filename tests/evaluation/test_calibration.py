@@ -1,6 +1,7 @@
 """Probabilities whose truth is drawn by them, or by others."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -49,6 +50,12 @@ def by_hand(pairs):
     return error
 
 
+def test_background_beyond_doubt_makes_errors_small():
+    of = Reliability(np.array([96.0, 1, 3]), np.array([0.0, 0.5, 0.9]), np.array([0.0, 0.0, 1.0]))
+    assert of.error == pytest.approx((0.5 + 3 * 0.1) / 100)
+    assert of.error_where_likely == pytest.approx((0.5 + 3 * 0.1) / 4)
+
+
 def test_probabilities_that_can_be_believed(tmp_path):
     references = cohort(tmp_path)
     found, failed = calibrate(tmp_path / "p", references, LABELS, lambda: None)
@@ -92,7 +99,8 @@ def test_evaluation_tells_it_where_probabilities_were_saved(tmp_path, capsys):
     (tmp_path / "dataset.json").write_text('{"labels": {"0": "background", "1": "a", "4": "b"}}')
     call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]
     assert main(call) == 0
-    assert "expected calibration error, 2 cases: a 0.0" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert re.search(r"error, 2 cases \(where a class has at least 7%\): a 0\.0\d+ \(0\.0\d+\), b", said)
     with (tmp_path / "out" / "calibration.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["class"] for row in rows] == ["a"] * BINS + ["b"] * BINS

@@ -66,6 +66,7 @@ def test_cases_of_one_of_them_and_undefined_values_are_left_out():
     (found,) = compare(one, "dice")
     assert found.gains == pytest.approx([0.1, 0.1])
     assert found.undefined == 2
+    assert str(found).startswith("too few cases to tell B and A apart on a: a gain of +0.1000, 95% interval 0.1")
     assert "n = 2, not defined in 2 more" in str(found)
     assert shared_cases(one) == ["case00", "case01", "case02", "case03"]
 
@@ -94,6 +95,31 @@ def test_p_values_are_corrected_for_their_number():
     assert among.p_holm == pytest.approx(5 * alone.p)
 
 
+def test_few_cases_are_not_taken_for_equal_models():
+    """Of six cases that all gain, chance alone makes as much in 3 of 100 comparisons; of five in 6."""
+    base = levels(n=6)
+
+    def said(cases, classes="a"):
+        before, after = (
+            [row for name in classes for row in rows(base[:cases] + gain, class_name=name)]
+            for gain in (0, np.arange(1, cases + 1) * 0.01)
+        )
+        return str(compare({"A": before, "B": after}, "dice")[0])
+
+    assert said(6).startswith("B is better than A on a by 0.0350, 95% interval")
+    assert said(5).startswith("too few cases to tell B and A apart on a: a gain of +0.0300, 95% interval")
+    assert said(6, "ab").startswith("too few cases to tell")
+    assert said(1) == "too few cases to tell B and A apart on a: a gain of +0.0100, n = 1, corrected p = 1"
+
+
+def test_classes_that_cannot_be_compared_are_told(caplog):
+    one = [*rows([0.5, 0.6]), *rows([0.5, 0.6], class_name="b"), *rows([nan, 0.6], class_name="c")]
+    other = [*rows([0.5, 0.6]), *rows([0.5, nan], class_name="c"), *rows([0.1, 0.1], class_name="d")]
+    assert "a" in [found.class_name for found in compare({"A": one, "B": other}, "dice")]
+    assert "classes that not all have are left out: b, d" in caplog.text
+    assert "dice is defined for c in no case of both B and A" in caplog.text
+
+
 def test_nothing_in_common():
     with pytest.raises(DataError, match="A, B: have no case in common"):
         compare({"A": rows([0.5]), "B": [Row("other", "a", metrics(dice=0.5))]}, "dice")
@@ -114,7 +140,7 @@ def test_from_folders_to_sentences_table_and_picture(tmp_path, capsys):
     assert main(call) == 0
     told = capsys.readouterr()
     assert told.out.startswith("two is better than one on a by 0.0038, 95% interval 0.00")
-    assert "1 cases are not in all: left out: case41" in told.err
+    assert "1 case not in all: left out: case41" in told.err
     with (tmp_path / "out" / "comparison.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert (row["model"], row["baseline"], row["class"], row["metric"], row["n"]) == ("two", "one", "a", "dice", "41")
@@ -128,7 +154,7 @@ def test_from_folders_to_sentences_table_and_picture(tmp_path, capsys):
     [
         (["one"], 2, "compare needs at least two evaluations, there is 1"),
         (["one", "one"], 2, "the same evaluation is named twice"),
-        (["one", "nowhere"], 1, "nowhere/metrics.csv: cannot be read (No such file"),
+        (["one", "nowhere"], 2, "nowhere: holds no metrics.csv: expected a folder that evaluate wrote"),
         (["one", "odd"], 1, "odd/metrics.csv: is no table of metrics"),
     ],
 )
@@ -160,4 +186,4 @@ def test_evaluations_that_were_not_made_alike_are_told(tmp_path, capsys):
     assert main(["compare", one, two, "-o", str(tmp_path / "c")]) == 0
     assert "warning" not in capsys.readouterr().err
     assert main(["compare", one, three, "-o", str(tmp_path / "c"), "--metric", "nsd"]) == 0
-    assert "1 cases were scored with other references" in capsys.readouterr().err
+    assert "scored with other references: 1 case: " in capsys.readouterr().err

@@ -12,6 +12,7 @@ from attention_unet.data.labels import Labels
 from attention_unet.errors import DataError, some_of
 from attention_unet.evaluation.evaluate import evaluate_folder, find_labels
 from attention_unet.evaluation.metrics import CaseMetrics
+from attention_unet.evaluation.remarks import Remarks
 from attention_unet.evaluation.rows import FOREGROUND, Row, from_csv, to_csv
 from attention_unet.evaluation.showcase import draw_showcase
 from attention_unet.evaluation.summary import print_table, summarise
@@ -90,12 +91,23 @@ def test_a_prediction_on_another_grid_fails_alone(tmp_path):
 def test_what_no_class_or_reference_has_is_told(tmp_path, capsys):
     save_nifti(tmp_path / "r" / "x.nii.gz", label_map(), AFFINE)
     save_nifti(tmp_path / "p" / "x.nii.gz", (label_map() > 0).astype(np.uint8) * 255, AFFINE)
-    with pytest.warns(UserWarning, match=r"x\.nii\.gz: holds the labels \[255\], which no class has"):
-        evaluate(tmp_path, ["x"])
+    summary, _ = evaluate(tmp_path, ["x"])
+    assert summary["unknown_labels"] == {"x": [255]}
     save_nifti(tmp_path / "p" / "x.nii.gz", label_map(), AFFINE)
     save_nifti(tmp_path / "p" / "y.nii.gz", label_map(), AFFINE)
     assert main(["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]) == 0
-    assert "1 predictions have no reference: y" in capsys.readouterr().err
+    assert "p: without reference: 1 case: y" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", ["p", "r"])
+def test_results_do_not_go_among_masks(tmp_path, capsys, folder):
+    for of in "pr":
+        save_nifti(tmp_path / of / "x.nii.gz", label_map(), AFFINE)
+    (tmp_path / folder / "summary.json").write_text("of another tool")
+    call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / folder)]
+    assert main(call) == 2
+    assert "label maps: name another folder with -o" in capsys.readouterr().err
+    assert (tmp_path / folder / "summary.json").read_text() == "of another tool"
 
 
 def test_where_classes_are_named(tmp_path):
@@ -124,28 +136,32 @@ def test_undefined_values_are_counted_and_never_averaged():
         Row("z", "a", metrics(dice=0.0, hd95_mm=inf, volume_ml=1, reference_volume_ml=0)),
         Row("x", "b", metrics(volume_ml=0, reference_volume_ml=0)),
     ]
-    summary = summarise(rows, [], {}, {})
+    summary = summarise(rows, Remarks(), {})
     assert summary["classes"]["a"]["dice"]["mean"] == pytest.approx(0.4)
     assert summary["classes"]["a"]["hd95_mm"] == {
-        "mean": 1.0, "sd": 0.0, "median": 1.0, "ci95": [1.0, 1.0], "n": 1, "n_undefined": 2,
+        "mean": 1.0, "sd": None, "median": 1.0, "ci95": None, "n": 1, "n_undefined": 2,
     }  # fmt: skip
     assert summary["classes"]["b"]["dice"]["mean"] is None
     assert summary["foreground_mean"]["dice"] == pytest.approx(0.4)
     console = Console(record=True, width=200)
     print_table(summary, console)
-    assert "0.4000 ± 0.566" in console.export_text()
+    assert "0.4000 ± 0.566" in (told := console.export_text())
+    assert "of 3 cases, 95% intervals are narrower than they should be" in told
 
 
 def test_the_table_of_cases_is_read_as_it_was_written(tmp_path):
     rows = [Row("x", "a", CaseMetrics(*range(10))), Row('y, "b"', "c", CaseMetrics(*[inf] * 10))]
     (tmp_path / "metrics.csv").write_text(to_csv(rows))
     assert from_csv(tmp_path / "metrics.csv") == rows
+    (tmp_path / "metrics.csv").write_text(to_csv([*rows, rows[0]]))
+    with pytest.raises(DataError, match=r"metrics\.csv: tells of x, a more than once"):
+        from_csv(tmp_path / "metrics.csv")
 
 
 def test_interval_covers_the_mean_of_known_draws():
     random = np.random.RandomState(0)
     rows = [Row(str(i), "a", metrics(dice=v)) for i, v in enumerate(random.normal(0.8, 0.05, 100))]
-    low, high = summarise(rows, [], {}, {})["classes"]["a"]["dice"]["ci95"]
+    low, high = summarise(rows, Remarks(), {})["classes"]["a"]["dice"]["ci95"]
     assert low < 0.8 < high
     assert high - low == pytest.approx(2 * 1.96 * 0.05 / 10, rel=0.25)
 

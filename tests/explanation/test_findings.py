@@ -13,23 +13,32 @@ def sentences(found):
 def test_what_a_network_relies_on_is_told():
     removed, constant, random, deleted, cam = sentences(checks())
     assert removed.startswith("Without its attention (every weight 1), mean Dice falls by 0.048 (95% interval")
-    assert removed.endswith("n = 6): the network relies on it.")
+    assert removed.endswith("n = 6): the network relies on its attention.")
     assert constant.endswith("no clear change.")
     assert "in all layers, maps correlate with the trained ones by 0.10 at level 1, 0.05 at level 2" in random
     assert random.endswith("the maps show what was learned.")
     assert "costs 0.150 of Dice more than deleting as much at random" in deleted
-    assert deleted.endswith("n = 6): what attention lies on matters for the result.")
+    assert "n = 6): what attention lies on matters for the result. Where attention lies on the structures" in deleted
     assert cam.endswith("AUC of 0.900 (a).")
 
 
 def test_what_does_not_pass_is_told_as_plainly():
     removed, _, random, deleted, _ = sentences(checks(removed=0.02, rho=0.9, lost=-0.3))
     assert "mean Dice rises by 0.02" in removed
-    assert removed.endswith("it does better so.")
+    assert removed.endswith("the network does better so.")
     assert random.endswith("not to the training.")
-    assert deleted.endswith("matters less than other parts of the scan.")
+    assert "matters less than other parts of the scan." in deleted
     assert sentences(checks(rho=-0.5))[2].endswith("partly due to the image or the architecture.")
-    assert sentences(checks(lost=0.0))[3].endswith("no better a guide to what matters than chance.")
+    assert "no better a guide to what matters than chance." in sentences(checks(lost=0.0))[3]
+
+
+def test_few_cases_give_no_verdict():
+    removed, _, _, deleted, _ = sentences(checks(5))
+    assert removed.endswith("n = 5): too few cases to say, expected 6 or more.")
+    assert "n = 5): too few cases to say, expected 6 or more. Where" in deleted
+    assert sentences(checks(1))[0].endswith(
+        "mean Dice falls by 0.050 (n = 1): too few cases to say, expected 6 or more."
+    )
 
 
 def test_a_network_without_attention_has_nothing_to_check():

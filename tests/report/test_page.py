@@ -147,7 +147,7 @@ def test_sliders_overlays_and_opacity_change_the_picture(opened):
     for i in range(3):
         opened.locator(f"#slice-{i}").press("ArrowRight")
         assert changed()
-    for name in ("reference", "difference", "crosshair", "prediction"):
+    for name in ("reference", "prediction", "crosshair", "difference"):
         opened.locator(f"#show-{name}").click()
         assert changed(), name
     opened.locator("#opacity").fill("90")
@@ -186,8 +186,10 @@ def test_masks_and_differences_have_their_colours(opened):
     assert edges == [first, second, second, first, first]
     opened.locator("#show-reference").uncheck()
     assert not opened.locator(".legend:has-text('missed')").is_visible()
+    opened.locator("#show-prediction").check()
     opened.locator("#show-difference").check()
-    assert [colour(6, 5), colour(6, 12)] == [[255, 176, 0], [220, 38, 127]]
+    assert opened.locator("#show-prediction").is_disabled()
+    assert [colour(6, 5), colour(6, 12)] == [[255, 236, 61], [220, 38, 127]]
     assert opened.locator(".legend:has-text('missed')").is_visible()
 
 
@@ -203,6 +205,9 @@ def test_worst_cases_come_first_and_columns_sort(opened):
     assert opened.locator("#case-table tbody th").all_inner_texts() == [HOSTILE, "plain", "turned"]
     opened.select_option("#table-metric", "hd95_mm")
     assert "HD95 mm, block" in opened.locator("#case-table thead").inner_text()
+    opened.locator("#case-table thead button").nth(2).click()
+    distances = [float(text) for text in opened.locator("#case-table tbody td:nth-child(3)").all_inner_texts()]
+    assert distances == sorted(distances, reverse=True) != sorted(distances)
 
 
 def test_figures_are_those_of_the_evaluation(opened, report):
@@ -213,7 +218,7 @@ def test_figures_are_those_of_the_evaluation(opened, report):
     expected = [np.mean(of_classes), *of_classes, rows["plain", "(foreground)"]]
     assert cells == [f"{value:.3f}" for value in expected]
     mean = np.mean([rows[case, "block"] for case in STORED])
-    assert opened.locator("#summary-table tbody td").first.inner_text().startswith(f"{mean:.3f} ±")
+    assert opened.locator("#summary-table tbody td").first.inner_text().startswith(f"{mean:.3f}\n± ")
 
 
 def test_attention_calibration_and_training_are_shown(opened, report):
@@ -222,7 +227,7 @@ def test_attention_calibration_and_training_are_shown(opened, report):
     assert rows == [[str(level), name, *(f"{value:.3f}" for value in of)] for (level, name), of in means.items()]
     assert opened.locator("#findings li").all_inner_texts() == tell_findings(checks(), "sha")["sentences"]
     assert opened.locator("#explanation circle.dot").count() == 6 * 3
-    assert "Expected calibration error: block 0.1000" in opened.locator("#calibration").inner_text()
+    assert "block 0.1000, 0.1000." in opened.locator("#calibration").inner_text()
     assert opened.locator("#training polyline").count() == 1 + 3
     text = opened.locator("#setup").inner_text()
     for words in ("24 \N{MULTIPLICATION SIGN} 24 \N{MULTIPLICATION SIGN} 12", "Ventricle", "gate", "6 cases"):
@@ -258,7 +263,9 @@ def test_all_is_reachable_by_keyboard(opened):
         canvas.press(key)
     after = opened.locator("figcaption label").all_inner_texts()
     assert all(int(b.split()[1]) == int(a.split()[1]) + 1 for a, b in zip(before, after, strict=True))
+    opened.locator("#show-crosshair").focus()
     opened.keyboard.press("r")
+    assert opened.evaluate("() => document.activeElement.id") == "show-crosshair"
     assert not opened.locator("#show-reference").is_checked()
     opened.keyboard.press("n")
     sync_api.expect(opened.locator("#case")).to_have_value("turned")
@@ -280,6 +287,32 @@ def test_touch_moves_the_crosshair(browser, report):
     before = facts(page)["Voxel (i, j, k)"]
     page.locator("canvas.plane").first.tap(position={"x": 12, "y": 12})
     assert facts(page)["Voxel (i, j, k)"] != before
+    assert next(pages, None) is None
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_the_window(browser, report, width):
+    pages = open_page(browser, report)
+    page = next(pages)
+    page.set_viewport_size({"width": width, "height": 900})
+    page.evaluate(
+        "() => { document.querySelector('#case').options[0].textContent = 'a long name of a case '.repeat(9); }"
+    )
+    assert page.evaluate("() => document.documentElement.scrollWidth") == width
+    assert next(pages, None) is None
+
+
+def test_a_part_that_cannot_be_drawn_takes_no_other_with_it(browser, tmp_path):
+    evaluation = build_evaluation(tmp_path, ["plain"])
+    found = tell_findings(checks(), "sha") | {"cases": 3}
+    (evaluation / "explanation.json").write_text(json.dumps(found))
+    noted = json.loads((tmp_path / "p" / "run.json").read_text()) | {"models_sha256": ["sha"]}
+    (tmp_path / "p" / "run.json").write_text(json.dumps(noted))
+    write_report(tmp_path / "page.html", "title", evaluation, [], 40, lambda: None)
+    pages = open_page(browser, tmp_path / "page.html")
+    page = next(pages)
+    assert "A part of this page cannot be drawn" in page.locator("main > .remark").inner_text()
+    assert page.locator("#viewer, #cases, #spread").count() == 3
     assert next(pages, None) is None
 
 

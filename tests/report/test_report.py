@@ -8,8 +8,9 @@ import pytest
 
 from attention_unet.cli import main
 from attention_unet.evaluation.calibration import Reliability, to_csv
+from attention_unet.evaluation.origin import runs_behind
 from attention_unet.report.page import as_json
-from attention_unet.report.training import runs_behind, tell_run
+from attention_unet.report.training import tell_run
 from tests.report.build import STORED, build_evaluation, facts_of
 
 
@@ -36,18 +37,29 @@ def test_a_run_is_predicted_scored_and_shown(cohort, run, tmp_path, capsys):
     assert (copied / "held-out" / "predictions" / f"{held_out[0]}.nii.gz").stat().st_mtime_ns == made
 
 
-def test_a_run_without_its_dataset_still_tells_how_it_was_trained(run, tmp_path, capsys):
+def test_a_run_without_its_dataset_still_tells_how_it_was_trained(cohort, run, tmp_path, capsys):
     copied = shutil.copytree(run, tmp_path / "phantom")
-    assert main(["report", str(copied), "--root", str(tmp_path)]) == 0
+    config = (copied / "config.yaml").read_text()
+    (copied / "config.yaml").write_text(config.replace(str(cohort), str(tmp_path / "gone")))
+    assert main(["report", str(copied)]) == 0
     assert "no cases are shown" in capsys.readouterr().err
     facts = facts_of(copied / "report.html")
     assert facts["scores"] is None
     assert facts["runs"][0]["history"]
     build_evaluation(copied, ["plain"]).rename(copied / "held-out")
     (copied / "model.safetensors").unlink()
-    assert main(["report", str(copied), "--root", str(tmp_path)]) == 0
+    assert main(["report", str(copied)]) == 0
     assert "cases are shown as before" in capsys.readouterr().err
     assert facts_of(copied / "report.html")["scores"]["cases"][0]["case"] == "plain"
+
+
+@pytest.mark.parametrize("mistake", [["--root", "nowhere"], ["--device", "abacus"]])
+def test_a_mistake_in_the_call_leaves_an_earlier_page(run, tmp_path, capsys, mistake):
+    copied = shutil.copytree(run, tmp_path / "phantom")
+    (copied / "report.html").write_text("good")
+    assert main(["report", str(copied), *mistake]) == 2
+    assert mistake[1] in capsys.readouterr().err
+    assert (copied / "report.html").read_text() == "good"
 
 
 def test_an_evaluation_finds_the_run_behind_it(cohort, run, tmp_path, capsys):
@@ -112,7 +124,7 @@ def test_damaged_files_are_told(tmp_path, capsys):
     for name, content, said in (
         ("scored.json", '{"labels": 3}', "tells no files"),
         ("summary.json", "{", "is not readable JSON"),
-        ("summary.json", '{"classes": {}}', "summary.json: tells no foreground_mean"),
+        ("summary.json", '{"classes": {}}', "summary.json: lacks what evaluate writes"),
         ("explanation.json", '{"cases": []}', "explanation.json: tells no findings"),
         ("attention.csv", "a,b\n1,2\n", "is no table of attention"),
         ("calibration.csv", "a,b\n1,2\n", "is no table of calibration"),

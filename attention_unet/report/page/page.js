@@ -4,6 +4,15 @@ function counted(number, one, several) {
   return `${number} ${number === 1 ? one : several}`;
 }
 
+// Facts from a damaged file cost the page one part and not the rest.
+function attempt(part) {
+  try {
+    part();
+  } catch (error) {
+    document.getElementById("main").append(element("p", { class: "remark" }, `A part of this page cannot be drawn: ${error.message}`));
+  }
+}
+
 function showReport() {
   document.getElementById("title").textContent = report.title;
   const parts = [];
@@ -12,18 +21,14 @@ function showReport() {
   document.getElementById("about").textContent = [...parts, `made ${report.made}`].join(" · ");
   document.getElementById("footer").textContent = `Made by ${Object.entries(report.versions).map(([name, version]) => `${name} ${version}`).join(", ")}. This page holds all it needs: it loads and sends nothing. Not a medical device.`;
   let viewer = null;
-  const look = (name) => report.shown[name] && viewer.open(name, true);
+  const look = (name) => report.shown[name] && viewer?.open(name, true);
   if (scores) {
-    showSummary();
-    if (Object.keys(report.shown).length) viewer = new Viewer();
+    attempt(showSummary);
+    if (Object.keys(report.shown).length) attempt(() => { viewer = new Viewer(); });
     for (const [name, reason] of Object.entries(report.failed)) document.getElementById("summary").append(element("p", { class: "remark" }, `${name} cannot be looked at: ${reason}`));
-    showCases(look);
-    showSpread(look);
-    showFocus();
-    showExplanation(look);
-    showCalibration();
+    for (const part of [showCases, showSpread, showFocus, showExplanation, showCalibration]) attempt(() => part(look));
   }
-  showTrainings();
+  attempt(showTrainings);
   if (viewer) viewer.open(viewer.names[0]);
   window.addEventListener("beforeprint", () => document.querySelectorAll("#setup > details").forEach((details) => { details.open = true; }));
 }

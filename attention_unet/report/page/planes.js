@@ -6,7 +6,7 @@ const PLANES = [
   { name: "Coronal", across: 1, h: 0, v: 2, sides: ["R", "L", "S", "I"] },
   { name: "Sagittal", across: 0, h: 1, v: 2, sides: ["A", "P", "S", "I"] },
 ];
-const DIFFERENCES = { missed: [255, 176, 0], extra: [220, 38, 127], other: [100, 143, 255] };
+const DIFFERENCES = { missed: [255, 236, 61], extra: [220, 38, 127], other: [100, 143, 255] };
 
 function rgbOf(colour) {
   return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
@@ -28,7 +28,7 @@ function paintSlice(volume, plane, look) {
       data[at + 3] = 255;
       if (map) mix(at, look.colourMap[Math.round((volume.mappedAt(look.map, voxel) * map.top) / look.top)], share);
       const said = volume.prediction[place], true_ = volume.reference[place];
-      if (look.prediction && said) mix(at, look.colours[said], share);
+      if (look.prediction && said && !look.difference) mix(at, look.colours[said], share);
       if (look.difference && said !== true_) mix(at, DIFFERENCES[!said ? "missed" : !true_ ? "extra" : "other"], Math.min(share * 1.4, 1));
     }
   }

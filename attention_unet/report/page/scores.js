@@ -6,10 +6,6 @@ function metricNamed(name) {
   return scores.metrics.find((metric) => metric.name === name);
 }
 
-function shownName(name) {
-  return name === scores.foreground ? "all as one" : name;
-}
-
 // Classes, and all of them as one where there are several.
 function groupsOf() {
   return scores.foreground ? [...scores.classes, { name: scores.foreground, colour: null }] : scores.classes;
@@ -23,10 +19,10 @@ function summaryTable() {
   const { summary } = scores;
   const cell = (of, { digits }) => {
     if (!of || of.mean === null) return element("td", {}, "–");
-    const sure = `${readable(of.ci95[0], digits)} to ${readable(of.ci95[1], digits)}`;
+    const sure = of.ci95 ? `${readable(of.ci95[0], digits)} to ${readable(of.ci95[1], digits)}` : null;
     const lost = of.n_undefined ? `${of.n_undefined} not defined` : "";
-    return element("td", {}, `${readable(of.mean, digits)} ± ${readable(of.sd, digits)}`,
-      element("small", {}, sure), element("small", {}, `median ${readable(of.median, digits)}`), lost ? element("small", {}, lost) : null);
+    return element("td", {}, readable(of.mean, digits),
+      of.sd === null ? null : element("small", {}, `± ${readable(of.sd, digits)}`), sure ? element("small", {}, sure) : null, element("small", {}, `median ${readable(of.median, digits)}`), lost ? element("small", {}, lost) : null);
   };
   const row = (name, colour, of) => element("tr", {},
     element("th", { scope: "row" }, colour ? swatch(colour) : null, name), scores.metrics.map((metric) => cell(of?.[metric.name], metric)));
@@ -36,18 +32,15 @@ function summaryTable() {
     element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Class"),
       scores.metrics.map(({ heading, meaning }) => element("th", { scope: "col", title: meaning }, heading)))),
     element("tbody", {}, scores.classes.map(({ name, colour }) => row(name, colour, summary.classes[name])),
-      scores.classes.length > 1 ? mean : null, summary.foreground ? row("all as one", null, summary.foreground) : null)));
+      scores.classes.length > 1 ? mean : null, summary.foreground ? row(scores.foreground, null, summary.foreground) : null)));
 }
 
 function showSummary() {
-  const { summary } = scores, remarks = [];
-  if (summary.missing_predictions.length)
-    remarks.push(`Without prediction, scored as empty: ${summary.missing_predictions.join(", ")}.`);
-  for (const [name, reason] of Object.entries(summary.failed)) remarks.push(`Could not be scored: ${name}: ${reason}`);
+  const { summary } = scores, failed = Object.entries(summary.failed).map(([name, reason]) => `${name}: ${reason}`);
   section("summary", "Summary", summaryTable(),
-    element("p", { class: "muted" }, `Mean ± standard deviation over ${summary.n_cases} cases; below it the 95 % bootstrap interval of the mean, and the median. `
+    element("p", { class: "muted" }, `Mean ± standard deviation over ${counted(summary.n_cases, "case", "cases")}; below it the 95 % bootstrap interval of the mean, and the median. (foreground): all classes as one. `
       + `What is not defined enters no mean and is counted: ${summary.settings.undefined}. Tolerance of the NSD: ${summary.settings.tolerance_mm} mm.`),
-    remarks.map((remark) => element("p", { class: "remark" }, remark)));
+    [...summary.remarks, ...failed].map((remark) => element("p", { class: "remark" }, remark)));
 }
 
 function showSpread(onpick) {
@@ -57,7 +50,7 @@ function showSpread(onpick) {
     place.replaceChildren(stripChart({
       label: `${metric.heading} of every case, by class`, yLabel: metric.heading, digits: metric.digits, onpick,
       groups: groupsOf().map((group) => ({
-        name: shownName(group.name), colour: group.colour,
+        name: group.name, colour: group.colour,
         values: scores.cases.map((one) => ({ case: one.case, value: scoreOf(one, group, name) })),
       })),
     }), element("p", { class: "muted" }, `${metric.heading}: ${metric.meaning}. A dot is a case: click it to look. Boxes: quartiles and median.`));
@@ -72,14 +65,14 @@ function metricSelect(id, onchange) {
   return made;
 }
 
-// Every case a row, the worst first until another column is chosen.
+// Every case a row, the worst first in each column until it is turned round.
 function showCases(onpick) {
   const table = element("table", { id: "case-table" });
   let metric = metricNamed("dice"), sorted = { column: 1, ascending: true };
   const columns = () => [
     { heading: "Case", of: (one) => one.case },
     { heading: "Mean Dice", digits: 3, of: (one) => valueOf(one.mean_dice) },
-    ...groupsOf().map((group) => ({ heading: `${metric.heading}, ${shownName(group.name)}`, digits: metric.digits, of: (one) => scoreOf(one, group, metric.name) })),
+    ...groupsOf().map((group) => ({ heading: `${metric.heading}, ${group.name}`, digits: metric.digits, worstIsHigh: metric.lower_is_better, of: (one) => scoreOf(one, group, metric.name) })),
   ];
   const order = (a, b) => {
     if (typeof a === "string") return a.localeCompare(b, undefined, { numeric: true });
@@ -88,7 +81,7 @@ function showCases(onpick) {
   const draw = () => {
     const shown = columns(), { column, ascending } = sorted;
     const heads = shown.map(({ heading }, i) => element("th", { scope: "col", "aria-sort": i !== column ? "none" : ascending ? "ascending" : "descending" },
-      element("button", { type: "button", onclick: () => { sorted = { column: i, ascending: i === column ? !ascending : true }; draw(); table.querySelectorAll("th button")[i].focus(); } },
+      element("button", { type: "button", onclick: () => { sorted = { column: i, ascending: i === column ? !ascending : !shown[i].worstIsHigh }; draw(); table.querySelectorAll("th button")[i].focus(); } },
         heading, element("span", { class: "arrow", "aria-hidden": "true" }, i !== column ? "" : ascending ? "▲" : "▼"))));
     const lost = (one) => typeof shown[column].of(one) === "number" && Number.isNaN(shown[column].of(one));
     const rows = [...scores.cases].sort((a, b) => lost(a) - lost(b) || order(shown[column].of(a), shown[column].of(b)) * (ascending ? 1 : -1));
@@ -148,5 +141,6 @@ function showCalibration() {
   section("calibration", "Can probabilities be believed?",
     lineChart({ label: "Reliability by class", xLabel: "probability", yLabel: "share that is of the class", series, digits: 3, y: [0, 1], diagonal: true }),
     element("p", { class: "muted" }, `Of voxels near the structures: on the dashed line, a class is as frequent as its probability says; below it the model is too sure. `
-      + `Expected calibration error: ${classes.map(([name, bins]) => `${name} ${readable(errorOf(bins), 4)}`).join(", ")}.`));
+      + `Expected calibration error, and the same without the lowest of ${scores.calibration_bins} bins, which holds what is background beyond doubt: `
+      + `${classes.map(([name, bins]) => `${name} ${readable(errorOf(bins), 4)}, ${readable(errorOf(bins.filter((bin) => bin.probability >= 1 / scores.calibration_bins)), 4)}`).join("; ")}.`));
 }

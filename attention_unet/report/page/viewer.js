@@ -61,25 +61,36 @@ class Viewer {
   showControls() {
     const { told } = this.volume, { look } = this;
     const box = (name, text) => element("label", { class: "control" }, element("input", {
-      type: "checkbox", id: `show-${name}`, checked: look[name], onchange: (event) => { look[name] = event.target.checked; this.draw(); },
+      type: "checkbox", id: `show-${name}`, onchange: (event) => { look[name] = event.target.checked; this.showState(); this.draw(); },
     }), element("span", {}, text));
-    const range = (id, text, low, high, value, use) => element("label", { class: "control" }, element("span", {}, text),
-      element("input", { type: "range", id, min: low, max: high, value, oninput: (event) => { use(Number(event.target.value)); this.draw(); } }));
+    const range = (id, text, top, use) => element("label", { class: "control" }, element("span", {}, text),
+      element("input", { type: "range", id, min: 0, max: top, oninput: (event) => { use(Number(event.target.value)); this.draw(); } }));
     const maps = [{ value: "", text: "none" }, ...told.maps.map((map, i) => ({ value: i, text: map.name }))];
     const map = select("Map", maps, (value) => { look.map = value === "" ? null : Number(value); this.draw(); });
     map.lastChild.id = "map";
-    map.lastChild.value = look.map ?? "";
     const channels = told.channels.map((_, i) => ({ value: i, text: report.runs[0]?.plan?.channels?.[i] ?? `channel ${i}` }));
-    const channel = select("Channel", channels, (value) => { look.channel = Number(value); this.window(); this.showControls(); this.draw(); });
-    if (channels.length) channel.lastChild.value = look.channel;
+    const channel = select("Channel", channels, (value) => { look.channel = Number(value); this.window(); this.showState(); this.draw(); });
+    channel.lastChild.id = "channel";
     this.overlays.replaceChildren(...[
       box("reference", "Reference"), box("prediction", "Prediction"), box("difference", "Difference"), box("crosshair", "Crosshair"),
       told.maps.length ? map : null,
-      range("opacity", "Opacity", 0, 100, Math.round(look.opacity * 100), (value) => { look.opacity = value / 100; }),
+      range("opacity", "Opacity", 100, (value) => { look.opacity = value / 100; }),
       channels.length > 1 ? channel : null,
-      channels.length ? range("dark", "Black at", 0, 255, look.dark, (value) => { look.dark = value; }) : null,
-      channels.length ? range("bright", "White at", 0, 255, look.bright, (value) => { look.bright = value; }) : null,
+      channels.length ? range("dark", "Black at", 255, (value) => { look.dark = value; }) : null,
+      channels.length ? range("bright", "White at", 255, (value) => { look.bright = value; }) : null,
     ].filter(Boolean));
+  }
+
+  // Where the controls stand, whoever moved them; the one that has the focus keeps it.
+  showState() {
+    const { look } = this, set = (id, facts) => Object.assign(document.getElementById(id) ?? {}, facts);
+    for (const name of ["reference", "prediction", "difference", "crosshair"]) set(`show-${name}`, { checked: look[name] });
+    set("show-prediction", { disabled: look.difference }); // colours of classes would lie over those of differences
+    set("map", { value: look.map ?? "" });
+    set("channel", { value: look.channel });
+    set("opacity", { value: Math.round(look.opacity * 100) });
+    set("dark", { value: look.dark });
+    set("bright", { value: look.bright });
   }
 
   window() {
@@ -106,6 +117,7 @@ class Viewer {
     if (this.look.map !== null && this.look.map >= told.maps.length) this.look.map = null;
     this.window();
     this.showControls();
+    this.showState();
     this.tell();
     this.draw();
     if (show) document.getElementById("viewer").scrollIntoView();
@@ -119,7 +131,7 @@ class Viewer {
   tell() {
     const one = scores.cases.find(({ case: name }) => name === this.volume.name), { told } = this.volume;
     const several = scores.classes.length > MOST_NAMED ? groupsOf().slice(-1) : groupsOf();
-    this.figures.textContent = `${one.case}: mean Dice ${readable(valueOf(one.mean_dice), 3)} · ` + several.map((group) => `${shownName(group.name)}: Dice ${readable(scoreOf(one, group, "dice"), 3)}, HD95 ${readable(scoreOf(one, group, "hd95_mm"), 2)} mm`).join(" · ");
+    this.figures.textContent = `${one.case}: mean Dice ${readable(valueOf(one.mean_dice), 3)} · ` + several.map((group) => `${group.name}: Dice ${readable(scoreOf(one, group, "dice"), 3)}, HD95 ${readable(scoreOf(one, group, "hd95_mm"), 2)} mm`).join(" · ");
     const remarks = [
       told.predicted ? null : "There is no prediction of this case.",
       told.predicted && !this.volume.prediction.some(Boolean) ? "The prediction of this case is empty, as far as is shown." : null,
@@ -204,7 +216,7 @@ class Viewer {
     else if (key === "a" && this.volume.told.maps.length) look.map = look.map === null ? 0 : look.map + 1 < this.volume.told.maps.length ? look.map + 1 : null;
     else if (key === "+" || key === "-") look.opacity = Math.min(Math.max(look.opacity + (key === "+" ? 0.1 : -0.1), 0), 1);
     else return;
-    this.showControls();
+    this.showState();
     this.draw();
   }
 }

@@ -53,11 +53,8 @@ class CaseVolume {
       if (true_ !== said) { differ[0][x]++; differ[1][y]++; differ[2][z]++; }
       if (true_ || said) { present[0][x]++; present[1][y]++; present[2][z]++; }
     }
-    return [0, 1, 2].map((axis) => [differ, present].map((of) => largestIn(of[axis])).find((place) => place !== null) ?? this.shape[axis] >> 1);
+    const all = 1 + this.reference.length; // of slices that differ as much, that with the most to see
+    const worth = (axis) => Array.from(differ[axis], (count, place) => count + present[axis][place] / all);
+    return [0, 1, 2].map((axis) => { const of = worth(axis), most = Math.max(...of); return most ? of.indexOf(most) : this.shape[axis] >> 1; });
   }
-}
-
-function largestIn(counts) {
-  const most = Math.max(...counts);
-  return most ? counts.indexOf(most) : null;
 }

@@ -1,0 +1,72 @@
+"""What a reader of scores should know of their cases."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from attention_unet.data.description import read_description
+from attention_unet.errors import NAMED, DataError, counted, some_of
+
+FEW = 10  # cases, below which a bootstrap interval is clearly too narrow
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """Remarks on the cases of an evaluation.
+
+    Attributes:
+        missing_predictions: cases without a prediction, which count as empty predictions.
+        failed: cases that could not be compared, and why; they count nowhere.
+        unknown_labels: of each case the integers of its prediction that no class has, which count as background.
+        trained_on: cases that a model behind the predictions was trained on.
+    """
+
+    missing_predictions: Sequence[str] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+    unknown_labels: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    trained_on: Sequence[str] = ()
+
+    def sentences(self, scored: int) -> list[str]:
+        """In plain words.
+
+        Args:
+            scored: number of cases that enter the means.
+        """
+        said = []
+        if self.missing_predictions:
+            told = f"{len(self.missing_predictions)} of {scored} without prediction, scored as empty"
+            said.append(f"{told}: {some_of(self.missing_predictions)}")
+        if self.failed:
+            said.append(f"{counted(len(self.failed), 'case')} could not be scored, in no mean: {some_of(self.failed)}")
+        if self.unknown_labels:
+            labels = sorted({label for found in self.unknown_labels.values() for label in found})
+            more = "" if len(labels) <= NAMED else f" and {len(labels) - NAMED} more"
+            told = f"labels {', '.join(map(str, labels[:NAMED]))}{more} are of no class, scored as background"
+            said.append(f"{told}: in {some_of(self.unknown_labels)}")
+        if self.trained_on:
+            told = f"{len(self.trained_on)} of {scored} were trained on by the model, their scores flatter"
+            said.append(f"{told}: {some_of(self.trained_on)}")
+        if 1 < scored < FEW:
+            said.append(f"of {scored} cases, 95% intervals are narrower than they should be")
+        return said
+
+
+def read_remarks(evaluation: Path) -> tuple[Remarks, dict[str, Any]]:
+    """Remarks and settings of a ``summary.json``.
+
+    Raises:
+        DataError: if it does not tell them.
+    """
+    file = evaluation / "summary.json"
+    plain = read_description(file)
+    try:
+        remarks = Remarks(
+            [str(case) for case in plain["missing_predictions"]],
+            {str(case): str(reason) for case, reason in plain["failed"].items()},
+            {str(case): [int(label) for label in labels] for case, labels in plain["unknown_labels"].items()},
+            [str(case) for case in plain["trained_on"]],
+        )
+        return remarks, dict(plain["settings"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{file}: lacks what evaluate writes ({error!r}): evaluate again") from error

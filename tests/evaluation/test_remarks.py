@@ -1,0 +1,35 @@
+"""Remarks on the cases of an evaluation."""
+
+import json
+
+import pytest
+
+from attention_unet.errors import DataError
+from attention_unet.evaluation.remarks import FEW, Remarks, read_remarks
+from attention_unet.evaluation.summary import summarise, to_json
+
+ALL = Remarks(["a", "b"], {"c": "is no file"}, {"d": [*range(7, 13)], "a": [7]}, [f"t{i}" for i in range(6)])
+
+
+def test_what_is_told_in_plain_words():
+    assert ALL.sentences(20) == [
+        "2 of 20 without prediction, scored as empty: a, b",
+        "1 case could not be scored, in no mean: c",
+        "labels 7, 8, 9, 10, 11 and 1 more are of no class, scored as background: in a, d",
+        "6 of 20 were trained on by the model, their scores flatter: t0, t1, t2, t3, t4 and 1 more",
+    ]
+    assert Remarks().sentences(FEW) == Remarks().sentences(1) == []
+    assert Remarks().sentences(FEW - 1) == ["of 9 cases, 95% intervals are narrower than they should be"]
+
+
+def test_they_are_read_as_they_were_written(tmp_path):
+    (tmp_path / "summary.json").write_text(to_json(summarise([], ALL, {"tolerance_mm": 2})))
+    assert read_remarks(tmp_path) == (ALL, {"tolerance_mm": 2})
+
+
+@pytest.mark.parametrize("name", ["missing_predictions", "failed", "unknown_labels", "trained_on", "settings"])
+def test_a_damaged_summary_is_told(tmp_path, name):
+    plain = summarise([], ALL, {}) | {name: 3}
+    (tmp_path / "summary.json").write_text(json.dumps(plain))
+    with pytest.raises(DataError, match=r"summary\.json: lacks what evaluate writes .*: evaluate again"):
+        read_remarks(tmp_path)
