@@ -13,9 +13,9 @@ from attention_unet.atomic import write_text
 from attention_unet.data.description import read_description
 from attention_unet.data.label_table import COLOURS
 from attention_unet.data.predictions import DESCRIPTION
-from attention_unet.errors import DataError
+from attention_unet.errors import DataError, counted
 from attention_unet.evaluation.origin import runs_behind
-from attention_unet.evaluation.scored import Scored, read_scored
+from attention_unet.evaluation.scored import SCORED, Scored, read_scored
 from attention_unet.inference.model import versions
 from attention_unet.report.page import build_page
 from attention_unet.report.scores import tell_scores
@@ -65,7 +65,14 @@ def write_report(
         runs = list({run.resolve(): run for run in (*runs, *behind)}.values())
         facts["scores"] = tell_scores(evaluation, scored.labels)
         facts["explanation"] = _explanation(evaluation, scored)
-        worst = [told["case"] for told in facts["scores"]["cases"]][:most_cases]
+        ranked = [told["case"] for told in facts["scores"]["cases"]]
+        if set(ranked) != set(scored.references):
+            raise DataError(f"{evaluation}: metrics.csv and {SCORED} are not of the same cases: evaluate again")
+        gone = [case for case in ranked if not scored.references[case].exists()]
+        if gone and most_cases:
+            where = scored.references[gone[0]]
+            facts["failed"][counted(len(gone), "case")] = f"{where}: is not there any more: evaluate again"
+        worst = [case for case in ranked if case not in gone][:most_cases]
         attention_mm = _noted(scored).get("attention_mm", {})
         for case in worst:
             try:

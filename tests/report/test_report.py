@@ -9,6 +9,7 @@ import pytest
 from attention_unet.cli import main
 from attention_unet.evaluation.calibration import Reliability, to_csv
 from attention_unet.evaluation.origin import runs_behind
+from attention_unet.evaluation.rows import to_csv as to_metrics_csv
 from attention_unet.report.page import as_json
 from attention_unet.report.training import tell_run
 from tests.report.build import STORED, build_evaluation, facts_of
@@ -92,6 +93,17 @@ def test_a_case_that_cannot_be_shown_is_told_and_stops_no_other(tmp_path, capsys
     assert "plain.nii.gz" in facts["failed"]["plain"]
 
 
+def test_references_that_are_gone_are_told_once(tmp_path, capsys):
+    evaluation = build_evaluation(tmp_path)
+    (tmp_path / "r").rename(tmp_path / "moved")
+    assert main(["report", str(evaluation)]) == 1
+    said = capsys.readouterr().err
+    assert said.count("failed: ") == said.count("3 cases: ") == 1
+    assert "is not there any more: evaluate again" in said
+    facts = facts_of(evaluation / "report.html")
+    assert (facts["shown"], len(facts["scores"]["cases"])) == ({}, 3)
+
+
 def test_calibration_is_shown_where_it_was_worked_out(tmp_path):
     evaluation = build_evaluation(tmp_path, ["plain"])
     bins = Reliability(np.array([1.0, 3.0]), np.array([0.1, 0.9]), np.array([0.0, 1.0]))
@@ -129,6 +141,7 @@ def test_damaged_files_are_told(tmp_path, capsys):
         ("attention.csv", "a,b\n1,2\n", "is no table of attention"),
         ("calibration.csv", "a,b\n1,2\n", "is no table of calibration"),
         ("metrics.csv", "a,b\n1,2\n", "is no table of metrics"),
+        ("metrics.csv", to_metrics_csv([]), "metrics.csv and scored.json are not of the same cases"),
     ):
         file = evaluation / name
         kept = file.read_text() if file.exists() else ""
