@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from attention_unet.atomic import replacing
@@ -129,5 +130,6 @@ def _draw_row(
             axes.imshow(attended, cmap="inferno", vmin=0, vmax=highest, origin="lower", aspect=aspect)
             axes.contour(slices[1] > 0, levels=[0.5], colors="deepskyblue", linewidths=0.9)
     for side, x in zip("AP" if across == 0 else "RL", (0.03, 0.97), strict=True):
-        row[0].text(x, 0.5, side, transform=row[0].transAxes, color="white", fontsize=9, ha="center", va="center")
+        written = row[0].text(x, 0.5, side, transform=row[0].transAxes, color="white", fontsize=9, ha="center")
+        written.set_path_effects([withStroke(linewidth=2, foreground="black")])
     row[0].set_ylabel(scene.title, fontsize=8)
