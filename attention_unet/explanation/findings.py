@@ -48,9 +48,9 @@ def _altered(checks: Sequence[CaseChecks]) -> list[str]:
             else "no clear change"
         )  # fmt: skip
         direction = "falls" if mean < 0 else "rises"
+        bounds = (-high, -low) if mean < 0 else (low, high)
         said.append(
-            f"{words}, mean Dice {direction} by {abs(mean):.3f} ({_interval(low, high, '+.3f')}n = {len(changes)}): "
-            f"{verdict}."
+            f"{words}, mean Dice {direction} by {abs(mean):.3f} ({_interval(*bounds)}n = {len(changes)}): {verdict}."
         )
     if checks and not any(how in of.dice for of in checks for how in WITHOUT):
         said.append("This network has no attention on its skips or at its bottleneck: there is nothing to check.")
@@ -91,14 +91,14 @@ def _deleted(checks: Sequence[CaseChecks]) -> list[str]:
     return [
         f"Deleting the scan where attention of level {curves[0].level} is highest costs {gains.mean():.3f} of Dice "
         f"more than deleting as much at random, as a mean of 0 to {SHARES[-1]:.0%} deleted "
-        f"({_interval(low, high, '.3f')}n = {len(gains)}): {verdict}. Where attention lies on the structures, it is "
+        f"({_interval(low, high)}n = {len(gains)}): {verdict}. Where attention lies on the structures, it is "
         "these that are deleted."
     ]
 
 
-def _interval(low: float, high: float, form: str) -> str:
+def _interval(low: float, high: float) -> str:
     """In words; nothing where there is none."""
-    return "" if np.isnan(low) else f"95% interval {low:{form}} to {high:{form}}, "
+    return "" if np.isnan(low) else f"95% interval {low:.3f} to {high:.3f}, "
 
 
 def _grad_cam(checks: Sequence[CaseChecks]) -> list[str]:

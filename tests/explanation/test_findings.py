@@ -12,7 +12,9 @@ def sentences(found):
 
 def test_what_a_network_relies_on_is_told():
     removed, constant, random, deleted, cam = sentences(checks())
-    assert removed.startswith("Without its attention (every weight 1), mean Dice falls by 0.048 (95% interval")
+    assert removed.startswith(
+        "Without its attention (every weight 1), mean Dice falls by 0.048 (95% interval 0.046 to 0.049, n"
+    )
     assert removed.endswith("n = 6): the network relies on its attention.")
     assert constant.endswith("no clear change.")
     assert "in all layers, maps correlate with the trained ones by 0.10 at level 1, 0.05 at level 2" in random
