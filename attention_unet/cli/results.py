@@ -65,7 +65,7 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
             output,
             labels=labels,
             tolerance_mm=options.tolerance_mm,
-            trained_on=trained_on(runs_behind(output, predictions), cases),
+            trained_on=trained_on(runs_behind(output, predictions), [case for case in cases if case in predicted]),
             done=done,
         )
     print_table(summary, table_console())
