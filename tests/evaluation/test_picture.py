@@ -17,10 +17,21 @@ def test_left_of_the_patient_is_on_the_right_in_any_storage_order():
         middle = mm.reshape(-1, 3).mean(axis=0)
         corner = ((mm - middle) * (-1, 1, 1) > (5, 8, -2)).all(axis=-1)  # left is negative x in RAS+
         scene = Scene("case", affine, corner * 100.0, corner.astype(int), corner.astype(int))
-        image = draw_mosaic([scene], ["spot"]).axes[0].images[0].get_array()
+        drawn = draw_mosaic([scene], ["spot"]).axes[0]
+        assert [text.get_text() for text in drawn.texts] == ["R", "L"]
+        image = drawn.images[0].get_array()
         rows, columns = np.nonzero(np.asarray(image) > 50)
         assert columns.mean() > 0.6 * image.shape[1]
         assert rows.mean() > 0.6 * image.shape[0]
+
+
+def test_slices_from_the_side_have_the_front_on_the_left():
+    front = np.zeros((4, 20, 20), dtype=int)
+    front[:, 15:, 8:12] = 1
+    scene = Scene("case", np.diag([5.0, 1, 1, 1]), front * 100.0, front, front)
+    drawn = draw_mosaic([scene], ["spot"]).axes[0]
+    assert [text.get_text() for text in drawn.texts] == ["A", "P"]
+    assert np.nonzero(np.asarray(drawn.images[0].get_array()) > 50)[1].max() < 10
 
 
 @pytest.mark.parametrize(("high", "bound"), [(0.51, 1), (1.0001, 1), (1.9, 2), (3.1, 4)])

@@ -193,6 +193,19 @@ def test_masks_and_differences_have_their_colours(opened):
     assert opened.locator(".legend:has-text('missed')").is_visible()
 
 
+def test_a_case_opens_where_masks_differ_most(opened):
+    """Of slices that differ as much, where there is most to see; of equal masks, where they are largest."""
+
+    def first_voxel(reference, prediction):
+        made = "Object.create(CaseVolume.prototype)"
+        facts = f"{{shape: [4, 2, 1], told: {{predicted: true}}, reference: {reference}, prediction: {prediction}}}"
+        return opened.evaluate(f"() => Object.assign({made}, {facts}).tellingVoxel()")
+
+    assert first_voxel([1, 0, 1, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0, 1, 0])[0] == 2
+    assert first_voxel([0, 0, 1, 1, 0, 0, 0, 1], [0, 0, 1, 1, 0, 0, 0, 1])[:2] == [3, 0]
+    assert first_voxel([0] * 8, [0] * 8) == [2, 1, 0]
+
+
 def test_worst_cases_come_first_and_columns_sort(opened):
     first = opened.locator("#case-table tbody th").first
     assert opened.locator("#case").input_value() == HOSTILE
