@@ -109,6 +109,8 @@ def test_few_cases_are_not_taken_for_equal_models():
     assert said(6).startswith("B is better than A on a by 0.0350, 95% interval")
     assert said(5).startswith("too few cases to tell B and A apart on a: a gain of +0.0300, 95% interval")
     assert said(6, "ab").startswith("too few cases to tell")
+    (found,) = compare({"A": rows([0.5] * 9), "B": rows([0.5] * 4 + [0.6] * 5)}, "dice")
+    assert str(found).startswith("too few cases to tell")  # of nine only five differ
     assert said(1) == "too few cases to tell B and A apart on a: a gain of +0.0100, n = 1, corrected p = 1"
 
 
