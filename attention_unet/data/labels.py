@@ -55,7 +55,7 @@ class Labels:
     def unknown(self, label_map: NDArray[np.generic]) -> list[int]:
         """Integers of a label map that belong to no class."""
         known = {0}.union(*self.integers.values())
-        return sorted({int(v) for v in np.unique(label_map)} - known)
+        return [int(label) for label in np.unique(label_map[~np.isin(label_map, sorted(known))])]
 
     def decode(self, target: NDArray[np.generic]) -> NDArray[np.unsignedinteger[Any]]:
         """Integers of a file, in the smallest unsigned type.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +80,12 @@ def _score_files(
     """
     true = read_labels(reference)
     if prediction is None:
-        empty = np.zeros_like(true.array[0])
-        return score_case(case, empty, true.array[0], labels, true.spacing_mm, tolerance_mm), []
-    predicted = read_labels(prediction)
-    check_same_grid(predicted, true)
+        predicted = replace(true, array=np.zeros_like(true.array))
+    else:
+        predicted = read_labels(prediction)
+        check_same_grid(predicted, true)
     rows = score_case(case, predicted.array[0], true.array[0], labels, true.spacing_mm, tolerance_mm)
-    return rows, labels.unknown(predicted.array[0])
+    return rows, sorted({*labels.unknown(predicted.array[0]), *labels.unknown(true.array[0])})
 
 
 def evaluate_folder(

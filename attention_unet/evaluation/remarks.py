@@ -18,7 +18,7 @@ class Remarks:
     Attributes:
         missing_predictions: cases without a prediction, which count as empty predictions.
         failed: cases that could not be compared, and why; they count nowhere.
-        unknown_labels: of each case the integers of its prediction that no class has, which count as background.
+        unknown_labels: of each case the integers of its masks that no class has, which count as background.
         trained_on: cases that a model behind the predictions was trained on.
     """
 

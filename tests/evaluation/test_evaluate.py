@@ -93,6 +93,8 @@ def test_what_no_class_or_reference_has_is_told(tmp_path, capsys):
     save_nifti(tmp_path / "p" / "x.nii.gz", (label_map() > 0).astype(np.uint8) * 255, AFFINE)
     summary, _ = evaluate(tmp_path, ["x"])
     assert summary["unknown_labels"] == {"x": [255]}
+    save_nifti(tmp_path / "r" / "z.nii.gz", np.where(label_map() == 3, 9, label_map()), AFFINE)
+    assert evaluate(tmp_path, ["z"])[0]["unknown_labels"] == {"z": [9]}
     save_nifti(tmp_path / "p" / "x.nii.gz", label_map(), AFFINE)
     save_nifti(tmp_path / "p" / "y.nii.gz", label_map(), AFFINE)
     assert main(["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]) == 0
