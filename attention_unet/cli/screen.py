@@ -22,9 +22,9 @@ class ConsoleHandler(logging.Handler):
 
 
 def table_console() -> Console:
-    """The standard output; wide enough for a table where it is no terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=100)
+    """The standard output, wide enough for a table where it is no terminal; names of classes are no markup."""
+    console = Console(markup=False)
+    return console if console.is_terminal else Console(width=100, markup=False)
 
 
 def report_failures(failed: Mapping[str, str]) -> int:

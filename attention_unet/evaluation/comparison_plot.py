@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from attention_unet.atomic import replacing
 from attention_unet.data.label_table import colour_of
 from attention_unet.evaluation.compare import Comparison
+from attention_unet.figures import save_figure
 
 SPREAD = 0.12  # of the points of a row, in rows
 
@@ -40,5 +40,4 @@ def draw_gains(comparisons: Sequence[Comparison], output: Path) -> None:
     axes.set_xlabel(f"\u2190 {first.baseline} better      {first.metric}, case by case      {better} \u2192")
     axes.grid(axis="x", alpha=0.3)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    with replacing(output) as partial:
-        figure.savefig(partial)
+    save_figure(figure, output)

@@ -13,8 +13,8 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from attention_unet.atomic import replacing
 from attention_unet.data.label_table import colour_of
+from attention_unet.figures import literal, save_figure
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,12 @@ def draw_mosaic(scenes: Sequence[Scene], class_names: Sequence[str]) -> Figure:
         _draw_row(row, scene, colours, len(class_names), levels, highest)
     handles = [Patch(color=colours(i)) for i in range(len(class_names))]
     figure.legend(handles, class_names, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
-    return figure
+    return literal(figure)
 
 
 def save_mosaic(path: Path, scenes: Sequence[Scene], class_names: Sequence[str]) -> None:
     """Write the mosaic as a PNG, in one piece."""
-    with replacing(path) as partial:
-        draw_mosaic(scenes, class_names).savefig(partial)
+    save_figure(draw_mosaic(scenes, class_names), path)
 
 
 def highest_weight(scenes: Sequence[Scene]) -> int:

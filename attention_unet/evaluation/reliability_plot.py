@@ -5,9 +5,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from attention_unet.atomic import replacing
 from attention_unet.data.label_table import colour_of
 from attention_unet.evaluation.calibration import Reliability
+from attention_unet.figures import save_figure
 
 FEWEST = 20  # voxels of a bin that is drawn
 
@@ -31,5 +31,4 @@ def draw_reliability(reliabilities: Mapping[str, Reliability], output: Path) -> 
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(title="expected calibration error", frameon=False, fontsize=8, title_fontsize=8)
-    with replacing(output) as partial:
-        figure.savefig(partial)
+    save_figure(figure, output)

@@ -19,6 +19,7 @@ from attention_unet.inference.settings import Settings
 
 log = logging.getLogger(__name__)
 
+LISTS = ("models", "models_sha256", "files", "extras")  # of names, in run.json and of its cases
 DECISIVE = ("models_sha256", "overlap", "mirrored", "keep_largest")  # what a prediction follows from, beside its scan
 
 
@@ -51,8 +52,8 @@ def claim_output(
         DataError: if the folder cannot be written to.
     """
     folder = source if source.is_dir() else source.parent
-    if output.resolve() == folder.resolve():
-        raise ConfigError(f"{output}: holds the images: name another folder with -o")
+    if folder.resolve().is_relative_to(output.resolve()):
+        raise ConfigError(f"{output}: holds the images, in {folder}: name another folder with -o")
     files = list_volumes(output) if output.is_dir() else []
     known = {stem(file) for file in files}
     there = [case for case in cases if case.id in known]
@@ -142,7 +143,13 @@ def noted(output: Path) -> dict[str, Any]:
         found = json.loads((output / DESCRIPTION).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return {"cases": {}, **found} if isinstance(found, dict) else {}
+    try:
+        for of in (found, *found.setdefault("cases", {}).values()):
+            if not all(isinstance(name, str) for key in LISTS for name in of.get(key, ())):
+                return {}
+    except (AttributeError, TypeError):
+        return {}
+    return dict(found)
 
 
 def origin(models: Sequence[Model], levels: Sequence[int], output: Path) -> dict[str, Any]:

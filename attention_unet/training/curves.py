@@ -6,8 +6,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from attention_unet.atomic import replacing
 from attention_unet.data.label_table import colour_of
+from attention_unet.figures import save_figure
 
 CURVES = "curves.png"
 Rows = Sequence[Mapping[str, float]]
@@ -62,5 +62,4 @@ def _draw(
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*dice.get_legend_handles_labels(), loc="outside right center", frameon=False)
-    with replacing(output) as partial:
-        figure.savefig(partial)
+    save_figure(figure, output)

@@ -1,6 +1,7 @@
 """Two models on the same cases, whose true difference is known."""
 
 import csv
+from dataclasses import replace
 from math import inf, nan
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from attention_unet.cli import main
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.evaluation.compare import compare, holm, shared_cases
+from attention_unet.evaluation.comparison_plot import draw_gains
 from attention_unet.evaluation.rows import FOREGROUND, Row, to_csv
 from tests.conftest import save_nifti
 from tests.evaluation.build import metrics
@@ -149,6 +151,12 @@ def test_from_folders_to_sentences_table_and_picture(tmp_path, capsys):
     assert float(row["low"]) < float(row["gain"]) < float(row["high"])
     assert int(row["better"]) + int(row["worse"]) == 41
     assert (tmp_path / "out" / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_names_are_no_formulas_in_a_picture(tmp_path):
+    found = compare({"$\\a$": rows([0.5, 0.6]), "$\\b$": rows([0.6, 0.6], class_name="a")}, "dice")
+    draw_gains([replace(one, class_name="$\\c$") for one in found], tmp_path / "x.png")
+    assert (tmp_path / "x.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,16 @@ def test_results_do_not_go_among_masks(tmp_path, capsys, folder):
     assert (tmp_path / folder / "summary.json").read_text() == "of another tool"
 
 
+def test_names_of_classes_are_no_markup(tmp_path, capsys):
+    for of in "pr":
+        save_nifti(tmp_path / of / "x.nii.gz", label_map(), AFFINE)
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "[/b]", "2": "[red]"}}))
+    assert main(["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().out
+    assert "[/b]" in told
+    assert "[red]" in told
+
+
 def test_where_classes_are_named(tmp_path):
     save_nifti(tmp_path / "r" / "x.nii.gz", label_map(), AFFINE)
     (tmp_path / "p").mkdir()

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from attention_unet.evaluation.picture import Scene, draw_mosaic, telling_plane
+from attention_unet.evaluation.picture import Scene, draw_mosaic, save_mosaic, telling_plane
 from tests.conftest import oblique_affine
 
 
@@ -44,6 +44,12 @@ def test_attention_is_drawn_in_a_fixed_range(high, bound):
     axes = draw_mosaic([scene], ["spot"]).axes[3]
     assert axes.images[1].get_clim() == (0, bound)
     assert f"level 2 (0 to {bound})" in axes.get_title()
+
+
+def test_names_are_no_formulas(tmp_path):
+    mask = np.eye(6, dtype=int)[None].repeat(6, axis=0)
+    save_mosaic(tmp_path / "x.png", [Scene("$\\nothing$", np.eye(4), mask, mask, mask)], ["$\\none$"])
+    assert (tmp_path / "x.png").stat().st_size > 1000
 
 
 def test_attention_has_a_column_only_if_there_is_some():

@@ -5,7 +5,7 @@ import pytest
 
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference.inputs import find_inputs
-from attention_unet.inference.output_folder import claim_output, describe, hashes_of, note
+from attention_unet.inference.output_folder import claim_output, describe, hashes_of, note, noted
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
 from tests.inference.build import model_of, scan
@@ -24,6 +24,9 @@ def test_output_folder_is_claimed_before_any_work(tmp_path):
     folder, cases = tmp_path / "in", find_inputs(tmp_path / "in", 1)
     with pytest.raises(ConfigError, match="holds the images"):
         claim(folder, cases, output=folder)
+    with pytest.raises(ConfigError, match=r"holds the images, in .*in: name another folder"):
+        claim(folder, cases, output=tmp_path, overwrite=True)  # what earlier calls left there might be the images
+    assert (folder / "a.nii.gz").exists()
     assert claim(folder, cases) == cases
     (tmp_path / "out" / "a.nii.gz").write_bytes(b"")
     note(tmp_path / "out", {"cases": {"a": {"sha256": hashes_of(cases[0])}}})
@@ -96,3 +99,12 @@ def test_only_what_is_whole_and_noted_stays(tmp_path, caplog):
     with pytest.raises(ConfigError, match=r"holds a, but no run\.json that tells of it: add --overwrite"):
         claim(folder, cases, resume=True)
     assert (output / "a.nii.gz").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "{", '{"cases": 3}', '{"cases": {"a": 3}}', '{"cases": {"a": {"files": [3]}}}', '{"models_sha256": 3}'],
+)
+def test_a_damaged_note_tells_nothing(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    assert noted(tmp_path) == {}
