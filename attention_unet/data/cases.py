@@ -10,7 +10,7 @@ from typing import Any
 
 from attention_unet.data.description import describe_channels, describe_labels, labels_in_files, read_description
 from attention_unet.data.labels import Labels
-from attention_unet.data.volumes import list_volumes, read_volume, stem
+from attention_unet.data.volumes import by_name, list_volumes, read_volume, stem, volumes_by_case
 from attention_unet.errors import ConfigError, DataError
 
 CHANNEL_SUFFIX = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
@@ -122,14 +122,14 @@ def group_channels(
     Raises:
         DataError: if a case is there twice.
     """
-    paths = list(paths)
+    named = by_name(paths)
     by_case: dict[str, list[tuple[int, Path]]] = defaultdict(list)
-    for path in paths:
-        match = CHANNEL_SUFFIX.match(stem(path))
+    for name, path in named.items():
+        match = CHANNEL_SUFFIX.match(name)
         if match:
             by_case[match["case"]].append((int(match["channel"]), path))
-    digits_end_names = by_case.keys().isdisjoint(wanted) and any(stem(path) in wanted for path in paths)
-    suffixed = sum(len(group) for group in by_case.values()) == len(paths) > 0 and not digits_end_names
+    digits_end_names = by_case.keys().isdisjoint(wanted) and any(name in wanted for name in named)
+    suffixed = sum(len(group) for group in by_case.values()) == len(named) > 0 and not digits_end_names
     if suffixed and channels and channels > 1 and all(number < channels for g in by_case.values() for number, _ in g):
         return {case: _all_channels(dict(group), case, channels) for case, group in by_case.items()}
     counts = {tuple(sorted(channel for channel, _ in group)) for group in by_case.values()}
@@ -137,14 +137,7 @@ def group_channels(
         (found,) = counts
         if found == tuple(range(len(found))) and channels in (None, len(found)):
             return {case: tuple(path for _, path in sorted(group)) for case, group in by_case.items()}
-    cases: dict[str, tuple[Path, ...]] = {}
-    for path in paths:
-        if stem(path) in cases:
-            raise DataError(
-                f"{path}: the case {stem(path)} is there twice, also as {cases[stem(path)][0].name}: keep one"
-            )
-        cases[stem(path)] = (path,)
-    return cases
+    return {name: (path,) for name, path in named.items()}
 
 
 def _all_channels(files: dict[int, Path], case: str, channels: int) -> tuple[Path, ...]:
@@ -185,8 +178,10 @@ def _listed_cases(root: Path, description: dict[str, Any]) -> list[Case]:
 
 
 def _paired_cases(images: Path, labels: Path, problems: dict[str, str]) -> list[Case]:
-    label_files = {stem(path): path for path in list_volumes(labels)}
-    grouped = group_channels(list_volumes(images), wanted=label_files)
+    label_files, files = volumes_by_case(labels), list_volumes(images)
+    suffixes = [match for path in files if (match := CHANNEL_SUFFIX.match(stem(path))) and match["case"] in label_files]
+    channels = 1 + max(int(match["channel"]) for match in suffixes) if suffixes else None
+    grouped = group_channels(files, channels, wanted=label_files)
     for case in sorted(set(grouped) - set(label_files)):
         problems[case] = f"{grouped[case][0]}: has no label: expected {labels / case}.nii.gz or .nii"
     for case in sorted(set(label_files) - set(grouped)):

@@ -1,6 +1,7 @@
 """What a volume's header must say to be of use, whatever its format, and one for what has none."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from attention_unet.errors import DataError
 from attention_unet.memory import machine_memory
 
 EDGES_MM = (1e-3, 100.0)  # of voxels; what lies beyond is a mistake in a header
+USUAL_MM = (0.05, 20.0)  # of voxels of MR
+SHEAR = 1e-3  # cosine between axes from which they are not at right angles
 
 
 def check_affine(path: Path, affine: NDArray[np.float64] | None) -> None:
@@ -23,15 +26,22 @@ def check_affine(path: Path, affine: NDArray[np.float64] | None) -> None:
     """
     whole = affine is not None and affine.shape == (4, 4) and np.isfinite(affine).all()
     if affine is None or not whole or not np.array_equal(affine[3], (0, 0, 0, 1)):
-        raise DataError(f"{path}: its affine maps no volume (no 4 x 4 finite numbers, the last row 0, 0, 0, 1)")
+        raise DataError(
+            f"{path}: its affine maps no volume (no 4 x 4 finite numbers, the last row 0, 0, 0, 1): repair it"
+        )
     edges = np.linalg.norm(affine[:3, :3], axis=0)
     if abs(np.linalg.det(affine[:3, :3])) <= 1e-6 * edges.prod():
         raise DataError(f"{path}: its affine maps no volume (singular): repair the header's sform or qform")
+    found = " x ".join(f"{edge:.4g}" for edge in edges)
     if edges.min() < EDGES_MM[0] or edges.max() > EDGES_MM[1]:
-        found = " x ".join(f"{edge:.4g}" for edge in edges)
         raise DataError(
             f"{path}: its voxels are {found} mm: expected {EDGES_MM[0]:g} to {EDGES_MM[1]:g} mm; repair size and unit"
         )
+    if edges.min() < USUAL_MM[0] or edges.max() > USUAL_MM[1]:
+        warnings.warn(f"{path}: its voxels are {found} mm, which is unusual: check size and unit", stacklevel=4)
+    axes = affine[:3, :3] / edges
+    if np.abs(axes.T @ axes - np.eye(3)).max() > SHEAR:
+        warnings.warn(f"{path}: its axes are not at right angles: taken as they lie", stacklevel=4)
 
 
 def check_real(path: Path, kind: np.dtype[Any]) -> None:
@@ -40,6 +50,10 @@ def check_real(path: Path, kind: np.dtype[Any]) -> None:
     Raises:
         DataError: if they are not.
     """
+    if kind.names:
+        raise DataError(
+            f"{path}: voxels are several values each, such as a colour: expected real numbers; save it in grey"
+        )
     if kind.kind not in "biuf":
         raise DataError(f"{path}: voxels are {kind}: expected real numbers; save a magnitude image")
 

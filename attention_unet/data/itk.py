@@ -3,7 +3,7 @@
 SimpleITK counts millimetres to the left and back, we to the right and front.
 """
 
-import re
+import math
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.data.header import check_affine, check_fits, header_of
+from attention_unet.data.itk_files import check_voxels, named_in
+from attention_unet.data.mistaken import mistaken_for
 from attention_unet.errors import DataError
 
 ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
 DICOM_MAGIC_AT, DICOM_MAGIC = 128, b"DICM"
 POSITION, ORIENTATION = "0020|0032", "0020|0037"
 NRRD, SPACE, LPS = (".nrrd", ".nhdr"), "NRRD_space", "left-posterior-superior"  # to which all known spaces are brought
-DETACHED, VOXELS_IN = (".nhdr", ".mhd"), re.compile(r"(?:ElementDataFile\s*=|data ?file:)(.*)", re.IGNORECASE)
 UNEVEN = 0.02  # of the distance of slices, or in mm if that is more
 SIDEWAYS_MM = 0.1
 
@@ -41,9 +42,11 @@ def read_itk(
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    for file in _named_in(path):
+    for file in named_in(path):
         if not file.exists():
             raise DataError(f"{file}: does not exist: {path.name} says that its voxels are there; copy it as well")
+    if path.is_file() and (mistake := mistaken_for(_start_of(path))):
+        raise DataError(f"{path}: {mistake}")
     try:
         files = _slices_of(path) if path.is_dir() else [str(path)]
         reader = sitk.ImageFileReader()
@@ -51,7 +54,11 @@ def read_itk(
         reader.ReadImageInformation()
         as_stored = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID()).GetSizeOfPixelComponent()
         shape = [*reader.GetSize(), reader.GetNumberOfComponents(), len(files)]
+        if min(shape) < 1:
+            raise DataError(f"{path}: its header says a grid of {reader.GetSize()}: expected voxels; repair it")
         check_fits(path, [n for n in shape if n > 1], memory, 4 + as_stored)
+        if path.is_file():
+            check_voxels(path, math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * as_stored)
         if path.suffix.lower() in NRRD and not (reader.HasMetaDataKey(SPACE) and reader.GetMetaData(SPACE) == LPS):
             warnings.warn(f"{path}: its header states no orientation in the patient: taken as it lies", stacklevel=3)
         image = sitk.ReadImage(files if path.is_dir() else files[0])
@@ -59,9 +66,11 @@ def read_itk(
         reason = str(error).strip().splitlines()[-1].removeprefix("sitk::ERROR: ")
         raise DataError(f"{path}: cannot be read, or is damaged ({reason}): copy it again") from error
     if image.GetDimension() != 3:
-        raise DataError(f"{path}: has {image.GetDimension()} axes {image.GetSize()}: expected a 3-D volume")
+        raise DataError(f"{path}: has {image.GetDimension()} axes {image.GetSize()}: expected a 3-D volume; convert it")
     if "complex" in image.GetPixelIDTypeAsString():
-        raise DataError(f"{path}: voxels are {image.GetPixelIDTypeAsString()}: expected real numbers")
+        raise DataError(
+            f"{path}: voxels are {image.GetPixelIDTypeAsString()}: expected real numbers; save a magnitude image"
+        )
     array = sitk.GetArrayViewFromImage(image).astype(np.float32)
     array = np.moveaxis(array, -1, 0) if array.ndim == 4 else array[None]
     affine = np.eye(4)
@@ -70,6 +79,14 @@ def read_itk(
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     check_affine(path, affine)
     return array.transpose(0, 3, 2, 1), affine, header_of(affine, image.GetSize())
+
+
+def _start_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(512)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}): check the path and your rights") from error
 
 
 def write_itk(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
@@ -96,22 +113,6 @@ def write_itk(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise DataError(f"{path}: writing failed ({reason}): free space or change the folder") from error
-
-
-def files_of(path: Path) -> list[Path]:
-    """All files that a volume lies in: those of a series, or a header and the file that it says its voxels are in."""
-    if path.is_dir():
-        return [file for file in sorted(path.iterdir()) if file.is_file()]
-    return [path, *(file for file in _named_in(path) if file.is_file())]
-
-
-def _named_in(path: Path) -> list[Path]:
-    """The file that a header says its voxels are in; none where they follow it, or it lists or counts several."""
-    if path.suffix.lower() not in DETACHED or not path.is_file():
-        return []
-    with path.open(encoding="latin-1") as header:
-        found = [named[1].strip() for line in header if (named := VOXELS_IN.match(line))]
-    return [path.parent / name for name in found if not name.startswith(("LOCAL", "LIST")) and "%" not in name]
 
 
 def is_series(folder: Path) -> bool:

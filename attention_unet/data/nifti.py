@@ -19,6 +19,7 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from attention_unet.data.header import check_affine, check_fits, check_real
+from attention_unet.data.mistaken import mistaken_for
 from attention_unet.errors import DataError
 
 ENDINGS = (".nii.gz", ".nii")
@@ -81,34 +82,41 @@ def _read(
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
     image = _open(path, stream)
     array, affine, header = voxels_of(path, image, memory)
-    while stream.read(BLOCK):  # to its end, where the checksum is
-        if stream.tell() > 2 * _announced(image) + BLOCK:
-            raise DataError(f"{path}: goes on after the {array.size} voxels of its header: copy it again")
+    stream.seek(_announced(image))
+    while rest := stream.read(BLOCK // 8):  # to its end, where the checksum is
+        if rest.count(0) < len(rest) or stream.tell() > 2 * _announced(image) + BLOCK:
+            raise DataError(
+                f"{path}: goes on after the {array.size} voxels of its header, which must be wrong: copy it again"
+            )
     return array, affine, header
 
 
 def _open(path: Path, stream: BinaryIO) -> nib.Nifti1Image:
     """What the header says, if the file can hold it."""
     start = stream.read(HEADER)
-    if not start:
-        raise DataError(f"{path}: is empty: expected a NIfTI file; copy it again")
+    if mistake := mistaken_for(start):
+        raise DataError(f"{path}: {mistake}")
     if start[:4] in NIFTI2_MAGIC:
         raise DataError(f"{path}: is NIfTI-2: expected NIfTI-1; convert it")
     try:
         raw = nib.Nifti1Header(start, check=False)  # with the scaling, which nibabel forgets once it has read it
         if not raw["vox_offset"] <= LARGEST_OFFSET:
             raise ValueError(f"voxels from byte {raw['vox_offset']:g} on")
+        kind, scaling = int(raw["datatype"]), [float(raw["scl_slope"]), float(raw["scl_inter"])]
+        if kind not in nib.nifti1.data_type_codes.code:
+            raise DataError(f"{path}: its header says voxels of type {kind}, which NIfTI has not: convert it again")
+        if np.isinf(scaling).any() or (scaling[0] and np.isfinite(scaling[0]) and not np.isfinite(scaling[1])):
+            raise DataError(f"{path}: its header has slope and intercept {scaling}: expected numbers; repair it")
         stream.seek(0)
         image = nib.Nifti1Image.from_stream(stream)
     except (ImageFileError, HeaderDataError, WrapStructError, ValueError, OverflowError) as error:
-        what = "looks like a web page" if start.lstrip()[:1] == b"<" else "is not a NIfTI file"
-        raise DataError(f"{path}: {what} ({error}): expected a NIfTI volume") from error
-    zooms, scaling = raw["pixdim"][1:4], [float(raw["scl_slope"]), float(raw["scl_inter"])]
-    if not np.isfinite(zooms).all() or np.isinf(scaling).any():
-        raise DataError(f"{path}: its header has voxels of {zooms.tolist()} mm and scaling {scaling}: expected numbers")
+        raise DataError(f"{path}: is not a NIfTI file ({error}): copy or convert it again") from error
+    zooms = raw["pixdim"][1:4]
+    if not (np.isfinite(zooms) & (zooms > 0)).all():
+        raise DataError(f"{path}: its header has voxels of {zooms.tolist()} mm: expected sizes above 0; repair it")
     shape = image.shape
     if min(shape, default=0) < 1:
-        raise DataError(f"{path}: its header says a grid of {shape}: expected at least one voxel an axis")
+        raise DataError(f"{path}: its header says a grid of {shape}: expected at least one voxel an axis; repair it")
     size, expected = path.stat().st_size, _announced(image)
     if size * (GZIP_RATIO if isinstance(stream, gzip.GzipFile) else 1) < expected:
         raise DataError(f"{path}: has {size} bytes, its header says {expected}: cut short? Copy it again")
@@ -127,7 +135,9 @@ def _voxels(path: Path, image: nib.Nifti1Image) -> NDArray[np.float32]:
     while len(shape) > 4 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) not in (3, 4):
-        raise DataError(f"{path}: has {len(shape)} axes {shape}: expected a 3-D volume or a 4-D one of channels")
+        raise DataError(
+            f"{path}: has {len(shape)} axes {shape}: expected a 3-D volume or a 4-D one of channels; convert it"
+        )
     channels = shape[3] if len(shape) == 4 else 1
     as_in_file = np.empty((channels, *shape[2::-1]), dtype=np.float32)  # where i runs fastest
     array: NDArray[np.float32] = as_in_file.transpose(0, 3, 2, 1)
@@ -137,7 +147,9 @@ def _voxels(path: Path, image: nib.Nifti1Image) -> NDArray[np.float32]:
             place = (..., slice(first, first + planes), *([channel] if len(shape) == 4 else []))
             place += (0,) * (image.ndim - len(shape))
             try:
-                array[channel, ..., first : first + planes] = image.dataobj[place]
+                # What no float32 holds becomes infinite, and is told as such.
+                with np.errstate(over="ignore", invalid="ignore"):
+                    array[channel, ..., first : first + planes] = image.dataobj[place]
             except gzip.BadGzipFile:
                 raise
             except (ValueError, OSError) as error:

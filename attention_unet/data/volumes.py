@@ -3,6 +3,7 @@
 import itertools
 import warnings
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from attention_unet.data.nifti import read_nifti
 from attention_unet.errors import DataError
 
 ENDINGS = (*nifti.ENDINGS, *itk.ENDINGS)
+WHOLE = 1e-3  # by which a label may be off a whole number
+MOST_LABELS = 2**24  # up to which float32 holds whole numbers
+ASIDE = 0.1  # of a voxel, from which grids that are taken as one are told to lie apart
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,17 @@ def volumes_by_case(folder: Path) -> dict[str, Path]:
     Raises:
         DataError: if a case is there twice, such as .nii and .nii.gz.
     """
+    return by_name(list_volumes(folder))
+
+
+def by_name(paths: Iterable[Path]) -> dict[str, Path]:
+    """Volumes by their names without endings.
+
+    Raises:
+        DataError: if a name is there twice.
+    """
     found: dict[str, Path] = {}
-    for path in list_volumes(folder):
+    for path in paths:
         if stem(path) in found:
             raise DataError(f"{path}: the case is there twice, also as {found[stem(path)].name}: keep one")
         found[stem(path)] = path
@@ -96,8 +109,8 @@ def volumes_by_case(folder: Path) -> dict[str, Path]:
 def read_volume(path: Path, memory: int | None = None) -> Volume:
     """Read an image.
 
-    Channels of a 4-D file become the first axis. NaN and infinite values, if fewer than 1%, become the smallest finite
-    one, with a warning.
+    Channels of a 4-D file become the first axis. NaN and infinite values, if fewer than 1% of a channel, become its
+    smallest finite one, with a warning.
 
     Args:
         path: of the file, or of the folder of a DICOM series.
@@ -106,33 +119,43 @@ def read_volume(path: Path, memory: int | None = None) -> Volume:
     Raises:
         DataError: as ``read_nifti`` and ``read_itk``, and if more voxels are no numbers.
     """
-    is_nifti = path.name.lower().endswith(nifti.ENDINGS) and not path.is_dir()
-    array, affine, header = (read_nifti if is_nifti else read_itk)(path, memory)
+    array, affine, header = _read(path, memory)
     return Volume(path, _without_holes(path, array), affine, header)
+
+
+def _read(path: Path, memory: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
+    is_nifti = path.name.lower().endswith(nifti.ENDINGS) and not path.is_dir()
+    return (read_nifti if is_nifti else read_itk)(path, memory)
 
 
 def read_labels(path: Path) -> Volume:
     """Read a label map: like an image, of one channel and whole numbers of at least 0.
 
     Raises:
-        DataError: as for images, and if values are not whole or are negative.
+        DataError: as for images, and if values are no numbers, not whole, negative or too high.
     """
-    volume = read_volume(path)
-    if len(volume.array) != 1:
-        raise DataError(f"{path}: has {len(volume.array)} channels: expected a label map of one")
-    off = np.abs(volume.array - np.round(volume.array)).max(initial=0.0)
-    if off > 1e-3:
+    array, affine, header = _read(path)
+    if len(array) != 1:
+        raise DataError(f"{path}: has {len(array)} channels: expected a label map of one")
+    lowest, highest = float(array.min()), float(array.max())
+    if not (np.isfinite(lowest) and np.isfinite(highest)):
+        raise DataError(f"{path}: has voxels that are NaN or infinite: expected labels; export it again")
+    labels = np.round(array)
+    labels += 0.0  # no minus before a zero
+    array -= labels
+    if np.abs(array, out=array).max() > WHOLE:
         raise DataError(
             f"{path}: labels are not whole numbers: resampled linearly? Resample labels to the nearest voxel"
         )
-    lowest = volume.array.min(initial=0.0)
-    if lowest < 0:
-        raise DataError(f"{path}: has the label {lowest:g}: expected whole numbers of at least 0")
-    return Volume(path, np.round(volume.array), volume.affine, volume.header)
+    if labels.min() < 0:
+        raise DataError(f"{path}: has the label {lowest:g}: expected whole numbers of at least 0; number them anew")
+    if highest >= MOST_LABELS:
+        raise DataError(f"{path}: has the label {highest:.0f}: expected less than {MOST_LABELS}; number them anew")
+    return Volume(path, labels, affine, header)
 
 
 def check_same_grid(volume: Volume, other: Volume) -> None:
-    """Check that two volumes lie on each other, to half a voxel.
+    """Check that two volumes lie on each other, to half a voxel; what is less, but to be seen, is warned of.
 
     Raises:
         DataError: naming both files and what differs.
@@ -147,6 +170,8 @@ def check_same_grid(volume: Volume, other: Volume) -> None:
         raise DataError(
             f"{volume.path}: lies up to {shift_mm:.2f} mm off {other.path}: their affines must agree; resample one"
         )
+    if shift_mm > ASIDE * min(volume.spacing_mm):
+        warnings.warn(f"{volume.path}: lies up to {shift_mm:.2f} mm off {other.path}: taken as on it", stacklevel=2)
 
 
 def as_volume(array: NDArray[Any], affine: NDArray[np.float64]) -> Volume:
@@ -241,13 +266,14 @@ def own_ending(path: Path) -> str:
 
 def _without_holes(path: Path, array: NDArray[np.float32]) -> NDArray[np.float32]:
     """Replace what is no number by the darkest value of its channel."""
-    if np.isfinite(array.sum(dtype=np.float64)):  # of which any hole would have become part
-        return array
+    with np.errstate(invalid="ignore"):
+        if np.isfinite(array.sum(dtype=np.float64)):  # of which any hole would have become part
+            return array
     holes = ~np.isfinite(array)
-    count = int(holes.sum())
-    if count > 0.01 * array.size:
+    count, most = int(holes.sum()), int(holes.reshape(len(array), -1).sum(axis=1).max())
+    if most > 0.01 * array[0].size:
         raise DataError(
-            f"{path}: {count} of {array.size} voxels are NaN or infinite, above 1 %: expected numbers; export it again"
+            f"{path}: {most} of {array[0].size} voxels are NaN or infinite, above 1 %: expected numbers; export it anew"
         )
     warnings.warn(f"{path}: {count} voxels are NaN or infinite: replaced by the smallest value", stacklevel=3)
     filled: NDArray[np.float32] = array.copy()

@@ -181,6 +181,8 @@ def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
             raise ModelError(f"{file}: is of format {description['format']}: this version reads {FORMAT} only")
         if digest(tensors) != description["sha256"]:
             raise ModelError(f"{file}: its weights are damaged (sha256 differs): copy it again")
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise ModelError(f"{file}: some of its weights are NaN or infinite: train it again")
         plan = Plan.from_json(description["plan"])
         network = AttentionUNet(**plan.architecture)
         network.load_state_dict(tensors)

@@ -9,7 +9,7 @@ from typing import Any
 
 from attention_unet.atomic import write_text
 from attention_unet.data.cases import Case
-from attention_unet.data.itk import files_of
+from attention_unet.data.itk_files import files_of
 from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import DESCRIPTION, all_paths, seen_from
 from attention_unet.data.volumes import list_volumes, stem

@@ -1,5 +1,6 @@
 """The state of a training, whole: what it takes to go on to the very numbers of an unbroken run."""
 
+import hashlib
 import io
 import pickle
 from collections.abc import Mapping
@@ -13,7 +14,8 @@ from torch import Tensor
 from attention_unet.atomic import replacing
 from attention_unet.errors import ModelError
 
-FORMAT = 4
+KIND, FORMAT = b"attention_unet-state", b"5"  # with the sha256 of what follows they are the first line of the file
+DAMAGES = (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, OSError)
 STATE = "last.pt"  # name of the file in a run folder
 
 
@@ -85,11 +87,11 @@ class TrainingState:
 
 
 def save_state(path: Path, state: TrainingState) -> None:
-    """Write the state in one piece: tensors and plain values only."""
+    """Write the state in one piece: tensors and plain values only, after a line with their sha256."""
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT, **vars(state), "loop": vars(state.loop), "learner": vars(state.learner)}, buffer)
+    torch.save({**vars(state), "loop": vars(state.loop), "learner": vars(state.learner)}, buffer)
     with replacing(path) as partial:
-        partial.write_bytes(buffer.getvalue())
+        partial.write_bytes(b" ".join([KIND, FORMAT, _sha256(buffer.getvalue())]) + b"\n" + buffer.getvalue())
 
 
 def load_state(path: Path) -> TrainingState:
@@ -99,18 +101,27 @@ def load_state(path: Path) -> TrainingState:
         ModelError: if the file is missing, damaged, or of another format.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if content.pop("format") != FORMAT:
+        first, _, packed = path.read_bytes().partition(b"\n")
+        kind, format_, sha256 = first.split(b" ")
+        if kind != KIND or (format_ == FORMAT and sha256 != _sha256(packed)):
+            raise ValueError("other content than was written")
+        if format_ != FORMAT:
             raise ModelError(
-                f"{path}: is of another format: this version reads {FORMAT}; resume with the version that wrote it"
+                f"{path}: is of format {format_.decode('ascii', 'replace')}: this version reads {FORMAT.decode()}; "
+                "resume with the version that wrote it"
             )
+        content = torch.load(io.BytesIO(packed), map_location="cpu", weights_only=True)
         loop, learner = LoopState(**content.pop("loop")), LearnerState(**content.pop("learner"))
         return TrainingState(loop=loop, learner=learner, **content)
     except FileNotFoundError as error:
         raise ModelError(
             f"{path}: is not there: the run was stopped before it saved; start it again in a new --run"
         ) from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, AttributeError, OSError) as error:
+    except DAMAGES as error:
         raise ModelError(
             f"{path}: is damaged or not a training state ({type(error).__name__}): copy it again"
         ) from error
+
+
+def _sha256(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()

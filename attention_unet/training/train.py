@@ -24,6 +24,7 @@ from attention_unet.data.plan import PLANNED, Plan, make_plan, settle
 from attention_unet.data.splits import Split, read_split, split_cases, write_split
 from attention_unet.devices import check_batch, leave_processes, make_fabric, precision_of, this_machine
 from attention_unet.errors import ConfigError, DataError, UserError, counted
+from attention_unet.inference.model import WEIGHTS
 from attention_unet.memory import peak_memory, reuse_freed_memory
 from attention_unet.network import AttentionUNet
 from attention_unet.network.attention_unet import tell_attention
@@ -151,8 +152,10 @@ def _claim_folder(run: Path, config: Config, resume: bool) -> TrainingState | No
     """Check that the folder is free, or holds the run to resume; a run that never saved a state begins anew."""
     first_process = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
     if not resume:
-        if (run / STATE).exists() and first_process:  # for the others, the first may have written it just now
-            raise ConfigError(f"{run}: already holds a run: continue it with --resume, or name another with --run")
+        for name in (STATE, WEIGHTS):
+            if (run / name).exists() and first_process:  # for the others, the first may have written it just now
+                go_on = "continue it with --resume, or " if name == STATE else ""
+                raise ConfigError(f"{run}: already holds a run ({name}): {go_on}name another with --run")
         return None
     before = read_config(run)
     changed = [

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from attention_unet.data.cases import find_cases, group_channels, locate_dataset
+from attention_unet.data.cases import find_cases, group_channels, locate_dataset, look_for_cases
 from attention_unet.errors import ConfigError, DataError
 from tests.conftest import save_nifti
 
@@ -112,6 +112,25 @@ def test_wrong_descriptions(tmp_path, content, message):
     describe(tmp_path / "data", **content)
     with pytest.raises(DataError, match=message):
         find_cases(tmp_path / "data")
+
+
+@pytest.mark.parametrize("folder", ["labels", "images"])
+def test_the_same_file_in_two_formats_is_not_chosen_from(tmp_path, folder):
+    write(tmp_path / "images", ["p_0000", "p_0001"], VOLUME)
+    write(tmp_path / "labels", ["p"], LABEL)
+    save_nifti(tmp_path / folder / ("p.nii" if folder == "labels" else "p_0001.nii"), LABEL)
+    with pytest.raises(DataError, match=r"\.nii\.gz: the case is there twice, also as p.*\.nii: keep one"):
+        find_cases(tmp_path)
+
+
+def test_a_lacking_channel_of_plain_folders_spoils_its_own_case_only(tmp_path):
+    write(tmp_path / "images", [f"{case}_{channel:04d}" for case in "pqr" for channel in (0, 1)], VOLUME)
+    write(tmp_path / "labels", "pqr", LABEL)
+    (tmp_path / "images" / "q_0001.nii.gz").unlink()
+    dataset, problems = look_for_cases(tmp_path)
+    assert [case.id for case in dataset.cases] == ["p", "r"]
+    assert list(problems) == ["q"]
+    assert "q_0001.nii.gz: missing" in problems["q"]
 
 
 def test_cases_listed_twice(tmp_path):

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from attention_unet.data.itk import files_of, is_series
+from attention_unet.data.itk import is_series
+from attention_unet.data.itk_files import files_of
 from attention_unet.data.volumes import own_ending, read_volume, write_like
 from attention_unet.errors import DataError
 from tests.conftest import oblique_affine
@@ -150,8 +151,50 @@ def test_no_voxel_of_a_damaged_file_is_wrong(tmp_path, ending, compressed):
             read_volume(path)
     for size in range(len(whole) - 12, len(whole)):
         path.write_bytes(whole[:size])
-        with contextlib.suppress(DataError):  # of a compressed NRRD the checksum may be lost, and not be missed
-            np.testing.assert_array_equal(read_volume(path).array[0], ARRAY)
+        with pytest.raises(DataError, match="cut short"):
+            read_volume(path)
+    if not compressed:
+        path.write_bytes(whole + b"\n")
+        np.testing.assert_array_equal(read_volume(path).array[0], ARRAY)
+        path.write_bytes(whole + b"more")
+        with pytest.raises(DataError, match="goes on after the 420 bytes of its voxels"):
+            read_volume(path)
+
+
+@pytest.mark.parametrize("ending", [".nrrd", ".mha", ".mhd", ".nhdr"])
+def test_no_flipped_bit_of_packed_voxels_goes_unnoticed(tmp_path, ending):
+    sitk.WriteImage(as_itk(ARRAY, np.eye(4)), str(tmp_path / f"a{ending}"), useCompression=True)
+    file = files_of(tmp_path / f"a{ending}")[-1]
+    whole, told = file.read_bytes(), 0
+    first = len(whole) - len(whole[whole.rfind(b"\n\n") + 2 :]) if ending == ".nrrd" else 0
+    first = whole.index(b"LOCAL\n") + 6 if ending == ".mha" else first
+    for place in range(first, len(whole)):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << (place % 8)
+        file.write_bytes(flipped)
+        with contextlib.suppress(DataError):
+            np.testing.assert_array_equal(read_volume(tmp_path / f"a{ending}").array[0], ARRAY)
+            told -= 1
+        told += 1
+    assert told > 0.9 * (len(whole) - first)  # some bytes of gzip say nothing of the voxels
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "text"])
+def test_voxels_packed_otherwise(tmp_path, encoding):
+    head = "NRRD0004\ntype: short\ndimension: 3\nsizes: 7 5 6\nendian: little\nspacings: 1 1 1\n"
+    numbers = " ".join(map(str, ARRAY.ravel(order="F"))).encode()
+    packed = gzip.compress(ARRAY.tobytes(order="F")) if encoding == "gzip" else numbers
+    (tmp_path / "a.nrrd").write_bytes(f"{head}encoding: {encoding}\n\n".encode() + packed)
+    with pytest.warns(UserWarning, match="states no orientation"):
+        np.testing.assert_array_equal(read_volume(tmp_path / "a.nrrd").array[0], ARRAY)
+
+
+@pytest.mark.parametrize("size", ["0 5 6", "-7 5 6"])
+def test_a_grid_of_no_voxels(tmp_path, size):
+    head = f"ObjectType = Image\nNDims = 3\nBinaryData = True\nDimSize = {size}\nElementType = MET_SHORT\n"
+    (tmp_path / "a.mha").write_bytes(f"{head}ElementDataFile = LOCAL\n".encode() + ARRAY.tobytes())
+    with pytest.raises(DataError, match=r"a\.mha: "):
+        read_volume(tmp_path / "a.mha")
 
 
 def test_channels_and_other_numbers(tmp_path):

@@ -1,5 +1,8 @@
 import gzip
+import io
+import tarfile
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -116,9 +119,10 @@ def test_plain_nifti_under_a_gzip_name(tmp_path):
     np.testing.assert_array_equal(read_volume(tmp_path / "a.nii.gz").array[0], ARRAY)
 
 
-def broken_files(folder):
-    good = save_nifti(folder / "good.nii.gz", ARRAY).read_bytes()
-    plain = gzip.decompress(good)
+def broken_files():
+    """Contents by name, and what is to be said of them."""
+    plain = nib.Nifti1Image(ARRAY, np.eye(4)).to_bytes()
+    good = gzip.compress(plain)
     flipped = bytearray(good)
     flipped[-6] ^= 0xFF
     nan_affine = bytearray(plain)
@@ -130,38 +134,75 @@ def broken_files(folder):
     nifti2 = bytes(nib.Nifti2Image(ARRAY, np.eye(4)).to_bytes())
     unknown_type = bytearray(plain)
     unknown_type[70:72] = np.int16(999).tobytes()
+    backwards, off = bytearray(plain), bytearray(plain)
+    backwards[84:88] = np.float32(-1).tobytes()
+    off[112:120] = np.array([2, np.inf], dtype=np.float32).tobytes()
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("good.nii.gz"), io.BytesIO())
     return {
+        "longer.nii": (plain + b"1", "goes on after the 120 voxels of its header"),
+        "longer.nii.gz": (gzip.compress(plain + bytes(9) + b"1"), "goes on after the 120 voxels of its header"),
+        "backwards.nii": (bytes(backwards), "sizes above 0; repair it"),
+        "intercept.nii": (bytes(off), r"slope and intercept \[2.0, inf\]: expected numbers; repair it"),
+        "tar.nii.gz": (gzip.compress(tar.getvalue()), "is a tar archive: unpack it"),
+        "zip.nii": (b"PK\x03\x04" + bytes(400), "is a zip archive: unpack it"),
+        "twice.nii.gz": (gzip.compress(good), "is packed by gzip once more: unpack it"),
+        "pointer.nii.gz": (b"version https://git-lfs.github.com/spec/v1\n", "fetch that with 'git lfs pull'"),
+        "json.nii": (b'{"error": "not found"}', "looks like JSON"),
         "half.nii.gz": (good[: len(good) // 2], "damaged or cut short"),
         "checksum.nii.gz": (bytes(flipped), "damaged or cut short"),
         "half.nii": (plain[:400], "cut short"),
         "empty.nii.gz": (b"", "is empty"),
         "page.nii.gz": (b"<html><body>Sign in</body></html>", "looks like a web page"),
+        "page.nrrd": (b"\xef\xbb\xbf\n<html><body>Sign in</body></html>", "looks like a web page"),
+        "empty.mha": (b"", "is empty"),
         "noise.nii": (bytes(range(256)) * 4, "is not a NIfTI file"),
         "slope.nii": (bytes(endless), "expected numbers"),
         "nifti2.nii": (nifti2, "is NIfTI-2"),
         "nan.nii": (bytes(nan_affine), "its affine maps no volume"),
         "flat.nii": (bytes(flat), "its affine maps no volume"),
-        "type.nii": (bytes(unknown_type), "is not a NIfTI file"),
+        "type.nii": (bytes(unknown_type), "type 999, which NIfTI has not"),
     }
 
 
+BROKEN = broken_files()
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    "fault", ["half", "checksum", "empty", "page", "noise", "slope", "nifti2", "nan", "flat", "type"]
-)
-def test_broken_file_is_named_with_its_fault(tmp_path, fault):
-    files = {name: content for name, content in broken_files(tmp_path).items() if name.startswith(fault)}
-    assert files
-    for name, (content, message) in files.items():
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(DataError, match=message) as caught:
-            read_volume(tmp_path / name)
-        assert name in str(caught.value)
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_file_is_named_with_its_fault(tmp_path, name):
+    content, message = BROKEN[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read_volume(tmp_path / name)
+    assert name in str(caught.value)
 
 
 def test_missing_file():
     with pytest.raises(DataError, match=r"no-such\.nii\.gz: cannot be read"):
         read_volume(Path("no-such.nii.gz"))
+
+
+def test_zeros_after_the_voxels_change_nothing(tmp_path):
+    content = save_nifti(tmp_path / "a.nii", ARRAY).read_bytes()
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(content + bytes(1000)))
+    np.testing.assert_array_equal(read_volume(tmp_path / "b.nii.gz").array[0], ARRAY)
+
+
+def test_odd_geometry_is_warned_of(tmp_path):
+    sheared = np.array([[1.0, 0.2, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    with pytest.warns(UserWarning, match=r"a\.nii: its axes are not at right angles"):
+        assert np.allclose(read_volume(save_nifti(tmp_path / "a.nii", ARRAY, sheared)).affine, sheared)
+    with pytest.warns(UserWarning, match=r"b\.nii: its voxels are 1 x 1 x 30 mm, which is unusual"):
+        read_volume(save_nifti(tmp_path / "b.nii", ARRAY, np.diag([1.0, 1, 30, 1])))
+
+
+def test_colours_are_refused(tmp_path):
+    colours = np.zeros((4, 5, 6), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nib.save(nib.Nifti1Image(colours, np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(DataError, match=r"a\.nii: voxels are several values each, such as a colour"):
+        read_volume(tmp_path / "a.nii")
 
 
 def test_two_dimensions_and_complex_numbers_are_refused(tmp_path):
@@ -179,6 +220,12 @@ def test_few_holes_are_filled_and_many_refused(tmp_path):
     array[0] = np.inf
     with pytest.raises(DataError, match="31 of 120 voxels are NaN or infinite"):
         read_volume(save_nifti(tmp_path / "a.nii.gz", array))
+    few = np.stack([np.full_like(ARRAY, np.nan), *[ARRAY] * 200], axis=-1)  # all of one channel, little of the file
+    with pytest.raises(DataError, match="120 of 120 voxels are NaN or infinite"):
+        read_volume(save_nifti(tmp_path / "a.nii.gz", few))
+    huge = np.full((4, 5, 6), 1e300)
+    with pytest.raises(DataError, match="120 of 120 voxels are NaN or infinite"):
+        read_volume(save_nifti(tmp_path / "a.nii.gz", huge))
 
 
 def test_labels_must_be_whole_and_not_negative(tmp_path):
@@ -186,6 +233,13 @@ def test_labels_must_be_whole_and_not_negative(tmp_path):
         read_labels(save_nifti(tmp_path / "a.nii.gz", ARRAY + 0.5))
     with pytest.raises(DataError, match="has the label -3"):
         read_labels(save_nifti(tmp_path / "b.nii.gz", ARRAY - 3))
+    for odd in (np.nan, np.inf):
+        with pytest.raises(DataError, match="NaN or infinite: expected labels"):
+            read_labels(save_nifti(tmp_path / "c.nii.gz", np.where(ARRAY == 7, odd, ARRAY)))
+    with pytest.raises(DataError, match="has the label 16777216: expected less"):
+        read_labels(save_nifti(tmp_path / "d.nii.gz", np.where(ARRAY == 7, 2**24, ARRAY)))
+    close = read_labels(save_nifti(tmp_path / "e.nii.gz", ARRAY - np.float32(0.0005))).array[0]
+    assert close.tobytes() == ARRAY.tobytes()
 
 
 def shifted(mm):
@@ -197,9 +251,14 @@ def shifted(mm):
 def test_grids_that_differ_are_told_apart(tmp_path):
     volume = read_volume(save_nifti(tmp_path / "a.nii.gz", ARRAY))
     moved = read_volume(save_nifti(tmp_path / "b.nii.gz", ARRAY, shifted(0.8)))
-    near = read_volume(save_nifti(tmp_path / "c.nii.gz", ARRAY, shifted(0.1)))
+    near = read_volume(save_nifti(tmp_path / "c.nii.gz", ARRAY, shifted(0.101)))
+    there = read_volume(save_nifti(tmp_path / "e.nii.gz", ARRAY, shifted(0.05)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_same_grid(volume, there)
     smaller = read_volume(save_nifti(tmp_path / "d.nii.gz", ARRAY[1:]))
-    check_same_grid(volume, near)
+    with pytest.warns(UserWarning, match=r"lies up to 0\.10 mm off .*: taken as on it"):
+        check_same_grid(volume, near)
     with pytest.raises(DataError, match=r"lies up to 0\.80 mm off"):
         check_same_grid(moved, volume)
     with pytest.raises(DataError, match="grid is"):

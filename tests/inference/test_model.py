@@ -73,6 +73,11 @@ def test_damaged_models_are_refused(tmp_path):
         weights.write_bytes(content)
         with pytest.raises(ModelError, match=message):
             load_model(tmp_path, CPU)
+    lost = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    next(iter(lost.values())).view(-1)[0] = float("nan")
+    save_model(tmp_path, lost, plan, {})
+    with pytest.raises(ModelError, match="some of its weights are NaN or infinite: train it again"):
+        load_model(tmp_path, CPU)
     other = dataclasses.replace(plan, architecture={**plan.architecture, "channels": [4, 6, 10]})
     save_model(tmp_path, network.state_dict(), other, {})
     with pytest.raises(ModelError, match="size mismatch"):

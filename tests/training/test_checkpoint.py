@@ -1,3 +1,4 @@
+import hashlib
 import os
 import pickle
 
@@ -36,12 +37,14 @@ def test_code_in_a_state_is_never_run(tmp_path):
             return (os.mkdir, (str(tmp_path / "ran"),))
 
     path = tmp_path / "last.pt"
-    torch.save({"format": 1, "x": Malicious()}, path)
+    torch.save({"x": Malicious()}, path)
     zipped = path.read_bytes()
     for content in (zipped, pickle.dumps(Malicious())):
-        path.write_bytes(content)
-        with pytest.raises(ModelError, match="is damaged or not a training state"):
-            load_state(path)
+        sha256 = hashlib.sha256(content).hexdigest().encode()
+        for whole in (content, b"attention_unet-state 5 " + sha256 + b"\n" + content):  # with a sum that is right
+            path.write_bytes(whole)
+            with pytest.raises(ModelError, match="is damaged or not a training state"):
+                load_state(path)
     assert not (tmp_path / "ran").exists()
 
 
@@ -53,4 +56,18 @@ def test_damaged_and_missing_states(tmp_path):
     for broken in (b"", content[:100], content[: len(content) // 2]):
         (tmp_path / "last.pt").write_bytes(broken)
         with pytest.raises(ModelError, match="is damaged"):
+            load_state(tmp_path / "last.pt")
+    (tmp_path / "last.pt").write_bytes(content.replace(b"state 5 ", b"state 6 "))
+    with pytest.raises(ModelError, match="is of format 6: this version reads 5; resume with the version"):
+        load_state(tmp_path / "last.pt")
+
+
+def test_no_byte_of_a_state_changes_unnoticed(tmp_path):
+    save_state(tmp_path / "last.pt", state())
+    content = (tmp_path / "last.pt").read_bytes()
+    for place in range(0, len(content), 7):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << (place % 8)
+        (tmp_path / "last.pt").write_bytes(flipped)
+        with pytest.raises(ModelError, match=r"is damaged|is of format"):
             load_state(tmp_path / "last.pt")

@@ -125,6 +125,10 @@ def test_a_resumed_run_ends_in_the_very_numbers_of_an_unbroken_one(cohort, tmp_p
 def test_a_run_is_not_overwritten_nor_resumed_in_another_way(cohort, tmp_path, unbroken):
     with pytest.raises(ConfigError, match="already holds a run"):
         train(config(cohort), unbroken)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "model.safetensors").write_bytes(b"without a state to go on from")
+    with pytest.raises(ConfigError, match=r"already holds a run \(model\.safetensors\): name another"):
+        train(config(cohort), tmp_path / "kept")
     with pytest.raises(ConfigError, match=r"training\.batch was 2, is 4"):
         train(config(cohort, training={"batch": 4}), unbroken, resume=True)
     with pytest.raises(ConfigError, match="holds no run"):
