@@ -69,6 +69,8 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
             done=done,
         )
     print_table(summary, table_console())
+    if summary["missing_predictions"]:
+        log.info("--predicted-only leaves out what is not predicted")
     log.info("metrics.csv and summary.json lie in %s", output)
     scored = {case: known[case] for case in cases if case not in failed}
     failed |= _calibrate(predictions, scored, output, labels, console) | _tell_focus(output, console)

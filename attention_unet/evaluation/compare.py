@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import wilcoxon
+from scipy.stats import PermutationMethod, wilcoxon
 
 from attention_unet.csv_text import csv_text
 from attention_unet.data.description import read_description
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 COMPARED = ("dice", "iou", "nsd", "sensitivity", "precision", *LOWER_IS_BETTER)  # metrics
 MEAN = "mean of classes"
 LEVEL = 0.05  # of the test
+COUNTED = 16  # differing cases, up to which all combinations of their signs are tried
 STATISTICS = ["gain", "low", "high", "n", "undefined", "better", "worse", "p", "p_holm"]
 
 
@@ -83,19 +84,21 @@ class Comparison:
     def __str__(self) -> str:
         """A plain sentence; a gain is positive where the model is better, of distances where they are smaller."""
         unit, digits = (" mm", 2) if self.metric.endswith("_mm") else ("", 4)
+        on = f"in {self.metric.removesuffix('_mm')} on {self.class_name}"
         low, high, gain = *self.ci95, self.gain
         if not any(self.gains):
-            text = f"{self.model} and {self.baseline} are equal on {self.class_name}"
+            text = f"{self.model} and {self.baseline} are equal {on}"
         elif self.too_few:
-            text = f"too few cases to tell {self.model} and {self.baseline} apart on {self.class_name}: "
+            few = "too few cases" if all(self.gains) else "too few cases differ"
+            text = f"{few} to tell {self.model} and {self.baseline} apart {on}: "
             text += f"a gain of {gain:+.{digits}f}{unit}"
         elif not self.told_apart:
-            text = f"{self.model} and {self.baseline} cannot be told apart on {self.class_name}: "
+            text = f"{self.model} and {self.baseline} cannot be told apart {on}: "
             text += f"a gain of {gain:+.{digits}f}{unit}"
         elif gain > 0:
-            text = f"{self.model} is better than {self.baseline} on {self.class_name} by {gain:.{digits}f}{unit}"
+            text = f"{self.model} is better than {self.baseline} {on} by {gain:.{digits}f}{unit}"
         else:
-            text = f"{self.model} is worse than {self.baseline} on {self.class_name} by {-gain:.{digits}f}{unit}"
+            text = f"{self.model} is worse than {self.baseline} {on} by {-gain:.{digits}f}{unit}"
             low, high = -high, -low
         undefined = f", not defined in {self.undefined} more" if self.undefined else ""
         interval = "" if math.isnan(low) else f", 95% interval {low:.{digits}f} to {high:.{digits}f}"
@@ -109,7 +112,8 @@ def compare(evaluations: Mapping[str, Sequence[Row]], metric: str) -> list[Compa
         evaluations: rows of each model, by name; at least two.
         metric: one of ``COMPARED``.
 
-    A class that one lacks, or for which the metric is defined in no case of both, is left out with a warning.
+    A class that one lacks, or for which the metric is defined in no case of both, is left out with a warning; so is
+    the foreground where classes differ.
 
     Raises:
         ConfigError: if the metric is another.
@@ -120,12 +124,17 @@ def compare(evaluations: Mapping[str, Sequence[Row]], metric: str) -> list[Compa
     tables = {name: _values(rows, metric) for name, rows in evaluations.items()}
     baseline, *models = tables
     cases, classes = shared_cases(evaluations), _shared([list(table) for table in tables.values()])
-    if not cases or not classes:
-        what = "class" if cases else "case"
-        raise DataError(f"{', '.join(evaluations)}: have no {what} in common: expected evaluations of the same cases")
     partial = {name for table in tables.values() for name in table} - set(classes)
     if partial:
         log.warning("warning: classes that not all have are left out: %s", some_of(partial))
+        classes = [name for name in classes if name != FOREGROUND]
+    if not cases or not classes:
+        what = "class" if cases else "case"
+        raise DataError(f"{', '.join(evaluations)}: have no {what} in common: expected evaluations of the same cases")
+    if len([name for name in classes if name != FOREGROUND]) > 1:
+        for table in tables.values():
+            table[MEAN] = _mean_of([table[name] for name in classes if name != FOREGROUND])
+        classes = [*(name for name in classes if name != FOREGROUND), MEAN, *(set(classes) & {FOREGROUND})]
     found = []
     for model in models:
         for name in classes:
@@ -135,8 +144,7 @@ def compare(evaluations: Mapping[str, Sequence[Row]], metric: str) -> list[Compa
             defined = np.isfinite(own) & np.isfinite(other)
             gains = ((own - other)[defined] * (-1 if metric in LOWER_IS_BETTER else 1)).tolist()
             if gains:
-                p = float(wilcoxon(gains).pvalue) if any(gains) else 1.0
-                found.append((model, name, gains, p))
+                found.append((model, name, gains, _p_value(gains)))
             else:
                 log.warning("warning: %s is defined for %s in no case of both %s and %s", metric, name, model, baseline)
     if not found:
@@ -196,16 +204,28 @@ def to_csv(comparisons: Sequence[Comparison]) -> str:
 
 
 def _values(rows: Sequence[Row], metric: str) -> dict[str, dict[str, float]]:
-    """The metric by class and case; of several classes also its mean over them, where all are defined."""
+    """The metric by class and case."""
     table: dict[str, dict[str, float]] = {}
     for row in rows:
         table.setdefault(row.class_name, {})[row.case] = getattr(row.metrics, metric)
-    together = table.pop(FOREGROUND, None)
-    classes = list(table.values())
-    if len(classes) > 1:
-        every = dict.fromkeys(case for of in classes for case in of)
-        table[MEAN] = {case: sum(of.get(case, math.nan) for of in classes) / len(classes) for case in every}
-    return table if together is None else {**table, FOREGROUND: together}
+    return table
+
+
+def _mean_of(classes: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean over classes of each case; NaN where one is not defined."""
+    every = dict.fromkeys(case for of in classes for case in of)
+    return {case: sum(of.get(case, math.nan) for of in classes) / len(classes) for case in every}
+
+
+def _p_value(gains: Sequence[float]) -> float:
+    """Of Wilcoxon's test of the cases that differ: by all signs that they might have, as far as these can be counted,
+    for ties spoil what is else taken for exact.
+    """
+    differing = [gain for gain in gains if gain]
+    if len(differing) < 2:  # of one case, either sign is as likely
+        return 1.0
+    exact = PermutationMethod(n_resamples=2**COUNTED) if len(differing) <= COUNTED else "auto"
+    return float(wilcoxon(differing, method=exact).pvalue)
 
 
 def _shared(lists: Sequence[Sequence[str]]) -> list[str]:

@@ -36,7 +36,7 @@ def draw_gains(comparisons: Sequence[Comparison], output: Path) -> None:
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     first = rows[0]
-    better = f"{first.model} better" if len(models) == 1 else "better than it"
+    better = f"{first.model} better" if len(models) == 1 else f"better than {first.baseline}"
     axes.set_xlabel(f"\u2190 {first.baseline} better      {first.metric}, case by case      {better} \u2192")
     axes.grid(axis="x", alpha=0.3)
     axes.spines[["top", "right", "left"]].set_visible(False)

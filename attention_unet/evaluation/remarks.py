@@ -27,11 +27,12 @@ class Remarks:
     unknown_labels: Mapping[str, Sequence[int]] = field(default_factory=dict)
     trained_on: Sequence[str] = ()
 
-    def sentences(self, scored: int) -> list[str]:
+    def sentences(self, scored: int, fewest: int) -> list[str]:
         """In plain words.
 
         Args:
-            scored: number of cases that enter the means.
+            scored: number of cases.
+            fewest: number of those that enter the mean Dice of the rarest class.
         """
         said = []
         if self.missing_predictions:
@@ -47,8 +48,8 @@ class Remarks:
         if self.trained_on:
             told = f"{len(self.trained_on)} of {scored} were trained on by the model, their scores flatter"
             said.append(f"{told}: {some_of(self.trained_on)}")
-        if 1 < scored < FEW:
-            said.append(f"of {scored} cases, 95% intervals are narrower than they should be")
+        if 1 < fewest < FEW:
+            said.append(f"of {fewest} cases, 95% intervals are narrower than they should be")
         return said
 
 

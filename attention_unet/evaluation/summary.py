@@ -19,13 +19,15 @@ from attention_unet.evaluation.rows import FOREGROUND, Row, mean_dice
 
 RESAMPLES = 2000
 WORST = 5  # cases that are named
+DIGITS = {"dice": 4, "hd95_mm": 2, "nsd": 3}  # of the mean of classes
 
 
 def summarise(rows: Sequence[Row], remarks: Remarks, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Summary over cases.
 
     A value that is not finite (both masks empty, or a distance to an empty mask) enters no mean; it is counted in
-    ``n_undefined``. The foreground mean of a metric is the mean over the classes of their means.
+    ``n_undefined``. The foreground mean of a metric is the mean over the classes of their means; None where a class
+    that occurs has none, such as the distances to one that is never predicted.
 
     Args:
         rows: one a case and class.
@@ -34,6 +36,7 @@ def summarise(rows: Sequence[Row], remarks: Remarks, settings: Mapping[str, Any]
 
     Returns:
         Plain values: {"classes": {NAME: {METRIC: statistics}}, "foreground_mean": {METRIC: mean or None},
+        "mean_of_classes": {METRIC: statistics of the cases' means, None where a value is not defined},
         "foreground": statistics of all classes as one or None, "worst_cases": {CASE: mean Dice}, "n_cases", the
         remarks by their names and in words, "settings"}.
     """
@@ -46,18 +49,20 @@ def summarise(rows: Sequence[Row], remarks: Remarks, settings: Mapping[str, Any]
         for name in dict.fromkeys(row.class_name for row in rows)
     }
     classes = {name: of for name, of in of_each.items() if name != FOREGROUND}
-    means = {metric: [of[metric]["mean"] for of in classes.values()] for metric in METRICS}
+    there = [name for name, of in classes.items() if of["dice"]["n"]]
+    means = {metric: [classes[name][metric]["mean"] for name in there] for metric in METRICS}
     return {
         "classes": classes,
         "foreground_mean": {
-            metric: sum(defined) / len(defined) if (defined := [v for v in values if v is not None]) else None
+            metric: sum(values) / len(values) if values and None not in values else None
             for metric, values in means.items()
         },
+        "mean_of_classes": _of_means(rows, there),
         "foreground": of_each.get(FOREGROUND),
         "worst_cases": dict(list(mean_dice(rows).items())[:WORST]),
         "n_cases": len(cases),
         **asdict(remarks),
-        "remarks": remarks.sentences(len(cases)),
+        "remarks": remarks.sentences(len(cases), min((classes[name]["dice"]["n"] for name in there), default=0)),
         "settings": dict(settings),
     }
 
@@ -86,12 +91,17 @@ def tabulate(summary: Mapping[str, Any]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for name, of in summary["classes"].items():
         table.add_row(name, *_cells(of))
-    mean = summary["foreground_mean"]
-    figures = [
-        "-" if mean[m] is None else f"{mean[m]:.{digits}f}" for m, digits in (("dice", 4), ("hd95_mm", 2), ("nsd", 3))
-    ]
+    mean, of = summary["foreground_mean"], summary["mean_of_classes"]
+    plain = {m: "-" if mean[m] is None else f"{mean[m]:.{digits}f}" for m, digits in DIGITS.items()}
     table.add_section()
-    table.add_row("mean of classes", figures[0], "", *figures[1:], "")
+    table.add_row(
+        "mean of classes",
+        _spread(of["dice"], 4, 3) if of["dice"] else plain["dice"],
+        _interval(of["dice"]) if of["dice"] else "",
+        _spread(of["hd95_mm"], 2, 2) if of["hd95_mm"] else plain["hd95_mm"],
+        plain["nsd"],
+        "",
+    )
     if summary["foreground"]:
         table.add_row(FOREGROUND, *_cells(summary["foreground"]))
     return table
@@ -114,14 +124,18 @@ def print_table(summary: Mapping[str, Any], console: Console) -> None:
 
 def _cells(of: Mapping[str, Any]) -> list[str]:
     """What the table shows of a class."""
-    interval = of["dice"]["ci95"]
     return [
         _spread(of["dice"], 4, 3),
-        "-" if interval is None else f"{interval[0]:.3f}-{interval[1]:.3f}",
+        _interval(of["dice"]),
         _spread(of["hd95_mm"], 2, 2),
         "-" if of["nsd"]["mean"] is None else f"{of['nsd']['mean']:.3f}",
         f"{of['volume_ml']['mean']:.2f} ({of['reference_volume_ml']['mean']:.2f})",
     ]
+
+
+def _interval(statistics: Mapping[str, Any]) -> str:
+    low, high = statistics["ci95"] or (None, None)
+    return "-" if low is None else f"{low:.3f}-{high:.3f}"
 
 
 def _spread(statistics: Mapping[str, Any], digits: int, digits_of_spread: int) -> str:
@@ -130,6 +144,17 @@ def _spread(statistics: Mapping[str, Any], digits: int, digits_of_spread: int) -
     if statistics["sd"] is None:
         return f"{statistics['mean']:.{digits}f}"
     return f"{statistics['mean']:.{digits}f} ± {statistics['sd']:.{digits_of_spread}f}"
+
+
+def _of_means(rows: Sequence[Row], classes: Sequence[str]) -> dict[str, dict[str, Any] | None]:
+    """Statistics of the mean over classes of each case, of the metrics that are defined for every class and case."""
+    cases = dict.fromkeys(row.case for row in rows)
+    found: dict[str, dict[str, Any] | None] = {}
+    for metric in METRICS:
+        values = {(row.case, row.class_name): getattr(row.metrics, metric) for row in rows}
+        means = [sum(values.get((case, name), math.nan) for name in classes) / max(len(classes), 1) for case in cases]
+        found[metric] = _statistics(means) if means and all(map(math.isfinite, means)) else None
+    return found
 
 
 def _statistics(values: Sequence[float]) -> dict[str, Any]:

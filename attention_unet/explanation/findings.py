@@ -66,12 +66,15 @@ def _randomised(checks: Sequence[CaseChecks]) -> list[str]:
         means = {level: float(np.mean([of.similarity[stage][level] for of in checks])) for level in levels}
         highest = max(means.values(), key=abs)
         verdict = (
-            "the maps show what was learned" if abs(highest) < UNLIKE
-            else "the maps owe much to the image or the architecture, not to the training" if abs(highest) > LIKE
+            "the maps follow from the trained weights" if abs(highest) < UNLIKE
+            else "the maps owe much to the image or the architecture, not to the weights" if abs(highest) > LIKE
             else "the maps are partly due to the image or the architecture"
         )  # fmt: skip
         told = ", ".join(f"{mean:.2f} at level {level}" for level, mean in means.items())
-        said.append(f"With random weights {DRAWN[stage]}, maps correlate with the trained ones by {told}: {verdict}.")
+        said.append(
+            f"With random weights {DRAWN[stage]}, maps correlate with the trained ones by {told} (n = {len(checks)}): "
+            f"{verdict}."
+        )
     return said
 
 

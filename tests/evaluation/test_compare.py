@@ -1,11 +1,13 @@
 """Two models on the same cases, whose true difference is known."""
 
 import csv
+import itertools
 from dataclasses import replace
 from math import inf, nan
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 
 from attention_unet.cli import main
 from attention_unet.errors import ConfigError, DataError
@@ -38,11 +40,11 @@ def test_a_small_gain_is_found_among_cases_that_differ_much():
     assert high - low == pytest.approx(2 * 1.96 * 0.002 / np.sqrt(42), rel=0.3)
     assert found.told_apart
     assert str(found).startswith(
-        f"B is better than A on a by {found.gain:.4f}, 95% interval {low:.4f} to {high:.4f}, n = 42"
+        f"B is better than A in dice on a by {found.gain:.4f}, 95% interval {low:.4f} to {high:.4f}, n = 42"
     )
     (back,) = compare({"B": rows(base + 0.004 + noise()), "A": rows(base)}, "dice")
     assert str(back).startswith(
-        f"A is worse than B on a by {found.gain:.4f}, 95% interval {low:.4f} to {high:.4f}, n = 42"
+        f"A is worse than B in dice on a by {found.gain:.4f}, 95% interval {low:.4f} to {high:.4f}, n = 42"
     )
 
 
@@ -54,13 +56,14 @@ def test_chance_is_not_taken_for_a_difference():
         (found,) = compare({"A": rows(both[0]), "B": rows(both[1])}, "dice")
         wrong += found.told_apart
     assert 1 <= wrong <= 10
-    assert "cannot be told apart on a" in str(compare({"A": rows(levels()), "B": rows(levels() + noise())}, "dice")[0])
+    (same,) = compare({"A": rows(levels()), "B": rows(levels() + noise())}, "dice")
+    assert "cannot be told apart in dice on a" in str(same)
 
 
 def test_lower_distances_are_better():
     base = 2 + levels()
     (found,) = compare({"A": rows(base, "hd95_mm"), "B": rows(base - 0.5 + noise(), "hd95_mm")}, "hd95_mm")
-    assert str(found).startswith("B is better than A on a by 0.50 mm")
+    assert str(found).startswith("B is better than A in hd95 on a by 0.50 mm")
 
 
 def test_cases_of_one_of_them_and_undefined_values_are_left_out():
@@ -68,7 +71,7 @@ def test_cases_of_one_of_them_and_undefined_values_are_left_out():
     (found,) = compare(one, "dice")
     assert found.gains == pytest.approx([0.1, 0.1])
     assert found.undefined == 2
-    assert str(found).startswith("too few cases to tell B and A apart on a: a gain of +0.1000, 95% interval 0.1")
+    assert str(found).startswith("too few cases to tell B and A apart in dice on a: a gain of +0.1000, 95% interval")
     assert "n = 2, not defined in 2 more" in str(found)
     assert shared_cases(one) == ["case00", "case01", "case02", "case03"]
 
@@ -83,7 +86,7 @@ def test_every_class_their_mean_and_all_as_one():
     assert [one.class_name for one in found] == ["a", "b", "mean of classes", FOREGROUND]
     assert found[1].gains == pytest.approx([0.0, -0.2])
     assert found[2].gains == pytest.approx([0.05, -0.05])
-    assert str(found[3]) == "B and A are equal on (foreground), 95% interval 0.0000 to 0.0000, n = 3, corrected p = 1"
+    assert str(found[3]).startswith("B and A are equal in dice on (foreground), 95% interval 0.0000 to 0.0000, n = 3")
 
 
 def test_p_values_are_corrected_for_their_number():
@@ -108,12 +111,31 @@ def test_few_cases_are_not_taken_for_equal_models():
         )
         return str(compare({"A": before, "B": after}, "dice")[0])
 
-    assert said(6).startswith("B is better than A on a by 0.0350, 95% interval")
-    assert said(5).startswith("too few cases to tell B and A apart on a: a gain of +0.0300, 95% interval")
+    assert said(6).startswith("B is better than A in dice on a by 0.0350, 95% interval")
+    assert said(5).startswith("too few cases to tell B and A apart in dice on a: a gain of +0.0300, 95% interval")
     assert said(6, "ab").startswith("too few cases to tell")
     (found,) = compare({"A": rows([0.5] * 9), "B": rows([0.5] * 4 + [0.6] * 5)}, "dice")
-    assert str(found).startswith("too few cases to tell")  # of nine only five differ
-    assert said(1) == "too few cases to tell B and A apart on a: a gain of +0.0100, n = 1, corrected p = 1"
+    assert str(found).startswith("too few cases differ to tell B and A apart")  # five of nine
+    assert said(1) == "too few cases to tell B and A apart in dice on a: a gain of +0.0100, n = 1, corrected p = 1"
+
+
+def test_p_values_are_exact_where_gains_are_tied():
+    """Each way the signs of ten differences could have fallen is as likely."""
+    gains = np.array([1.0] * 8 + [-1, 2] + [0] * 31)
+    (found,) = compare({"A": rows(np.full(41, 5.0), "hd95_mm"), "B": rows(5 - gains, "hd95_mm")}, "hd95_mm")
+    ranks = rankdata(np.abs(gains[gains != 0]))
+    signs = np.array(list(itertools.product((-1, 1), repeat=len(ranks))))
+    sums, own = signs @ ranks, (np.sign(gains[gains != 0]) * ranks).sum()
+    assert found.p == pytest.approx((np.abs(sums) >= abs(own)).mean())
+
+
+def test_the_mean_is_of_the_classes_that_are_compared(caplog):
+    a, b, c = [0.5, 0.6], [0.7, 0.8], [0.1, 0.1]
+    first = [*rows(a), *rows(b, class_name="b"), *rows(c, class_name="c"), *rows(c, class_name=FOREGROUND)]
+    found = compare({"A": first, "B": [*rows(a), *rows(b, class_name="b"), *rows(b, class_name=FOREGROUND)]}, "dice")
+    assert [one.class_name for one in found] == ["a", "b", "mean of classes"]
+    assert all(one.gains == (0, 0) for one in found)
+    assert "classes that not all have are left out: c" in caplog.text
 
 
 def test_classes_that_cannot_be_compared_are_told(caplog):
@@ -143,7 +165,7 @@ def test_from_folders_to_sentences_table_and_picture(tmp_path, capsys):
     call = ["compare", str(tmp_path / "one"), str(tmp_path / "two"), "-o", str(tmp_path / "out")]
     assert main(call) == 0
     told = capsys.readouterr()
-    assert told.out.startswith("two is better than one on a by 0.0038, 95% interval 0.00")
+    assert told.out.startswith("two is better than one in dice on a by 0.0038, 95% interval 0.00")
     assert "1 case not in all: left out: case41" in told.err
     with (tmp_path / "out" / "comparison.csv").open() as file:
         (row,) = csv.DictReader(file)

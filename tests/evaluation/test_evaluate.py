@@ -158,7 +158,19 @@ def test_undefined_values_are_counted_and_never_averaged():
     console = Console(record=True, width=200)
     print_table(summary, console)
     assert "0.4000 ± 0.566" in (told := console.export_text())
-    assert "of 3 cases, 95% intervals are narrower than they should be" in told
+    assert "of 2 cases, 95% intervals are narrower than they should be" in told
+
+
+def test_the_mean_of_classes_hides_none_that_was_never_predicted():
+    rows = [Row(case, "a", metrics(dice=0.9, hd95_mm=1.0)) for case in "xyz"]
+    rows += [Row(case, "b", metrics(dice=dice, hd95_mm=inf)) for case, dice in zip("xyz", (0, 0.1, 0.2), strict=True)]
+    rows += [Row(case, "nowhere", metrics()) for case in "xyz"]
+    summary = summarise(rows, Remarks(), {})
+    assert summary["foreground_mean"]["hd95_mm"] is None
+    assert summary["foreground_mean"]["dice"] == pytest.approx(0.5)
+    assert summary["mean_of_classes"]["hd95_mm"] is None
+    told = summary["mean_of_classes"]["dice"]
+    assert (told["mean"], told["sd"], told["n"]) == (pytest.approx(0.5), pytest.approx(0.05), 3)
 
 
 def test_the_table_of_cases_is_read_as_it_was_written(tmp_path):

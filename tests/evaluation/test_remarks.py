@@ -12,14 +12,14 @@ ALL = Remarks(["a", "b"], {"c": "is no file"}, {"d": [*range(7, 13)], "a": [7]},
 
 
 def test_what_is_told_in_plain_words():
-    assert ALL.sentences(20) == [
+    assert ALL.sentences(20, 20) == [
         "2 of 20 without prediction, scored as empty: a, b",
         "1 case could not be scored, in no mean: c",
         "labels 7, 8, 9, 10, 11 and 1 more are of no class, scored as background: in a, d",
         "6 of 20 were trained on by the model, their scores flatter: t0, t1, t2, t3, t4 and 1 more",
     ]
-    assert Remarks().sentences(FEW) == Remarks().sentences(1) == []
-    assert Remarks().sentences(FEW - 1) == ["of 9 cases, 95% intervals are narrower than they should be"]
+    assert Remarks().sentences(FEW, FEW) == Remarks().sentences(1, 1) == []
+    assert Remarks().sentences(20, FEW - 1) == ["of 9 cases, 95% intervals are narrower than they should be"]
 
 
 def test_they_are_read_as_they_were_written(tmp_path):

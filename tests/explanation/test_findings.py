@@ -17,8 +17,8 @@ def test_what_a_network_relies_on_is_told():
     )
     assert removed.endswith("n = 6): the network relies on its attention.")
     assert constant.endswith("no clear change.")
-    assert "in all layers, maps correlate with the trained ones by 0.10 at level 1, 0.05 at level 2" in random
-    assert random.endswith("the maps show what was learned.")
+    assert "in all layers, maps correlate with the trained ones by 0.10 at level 1, 0.05 at level 2 (n = 6): " in random
+    assert random.endswith("the maps follow from the trained weights.")
     assert "costs 0.150 of Dice more than deleting as much at random" in deleted
     assert "n = 6): what attention lies on matters for the result. Where attention lies on the structures" in deleted
     assert cam.endswith("AUC of 0.900 (a).")
@@ -28,7 +28,7 @@ def test_what_does_not_pass_is_told_as_plainly():
     removed, _, random, deleted, _ = sentences(checks(removed=0.02, rho=0.9, lost=-0.3))
     assert "mean Dice rises by 0.02" in removed
     assert removed.endswith("the network does better so.")
-    assert random.endswith("not to the training.")
+    assert random.endswith("not to the weights.")
     assert "matters less than other parts of the scan." in deleted
     assert sentences(checks(rho=-0.5))[2].endswith("partly due to the image or the architecture.")
     assert "no better a guide to what matters than chance." in sentences(checks(lost=0.0))[3]

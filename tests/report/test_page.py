@@ -189,22 +189,26 @@ def test_masks_and_differences_have_their_colours(opened):
     opened.locator("#show-prediction").check()
     opened.locator("#show-difference").check()
     assert opened.locator("#show-prediction").is_disabled()
+    opened.keyboard.press("m")
+    assert opened.locator("#show-prediction").is_checked()
     assert colour(6, 8) not in (first, second)  # where both agree there is but the scan
     assert [colour(6, 5), colour(6, 12)] == [[255, 236, 61], [220, 38, 127]]
     assert opened.locator(".legend:has-text('missed')").is_visible()
 
 
-def test_a_case_opens_where_masks_differ_most(opened):
-    """Of slices that differ as much, where there is most to see; of equal masks, where they are largest."""
+def test_a_case_opens_amid_what_differs_most(opened):
+    """By shares of a class, so that a small one that is missed goes before the edge of a large one."""
 
     def first_voxel(reference, prediction):
         made = "Object.create(CaseVolume.prototype)"
-        facts = f"{{shape: [4, 2, 1], told: {{predicted: true}}, reference: {reference}, prediction: {prediction}}}"
+        facts = f"{{shape: [4, 2, 2], told: {{predicted: true}}, reference: {reference}, prediction: {prediction}}}"
         return opened.evaluate(f"() => Object.assign({made}, {facts}).tellingVoxel()")
 
-    assert first_voxel([1, 0, 1, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0, 1, 0])[0] == 2
-    assert first_voxel([0, 0, 1, 1, 0, 0, 0, 1], [0, 0, 1, 1, 0, 0, 0, 1])[:2] == [3, 0]
-    assert first_voxel([0] * 8, [0] * 8) == [2, 1, 0]
+    large = [1, 1, 1, 1, 1, 1, 1, 0]
+    assert first_voxel([*large, 0, 0, 0, 0, 0, 2, 0, 0], [*large[:5], 0, 0, 0, *[0] * 8]) == [1, 1, 1]
+    assert first_voxel([*large, *[0] * 8], [*large[:4], 1, 0, 0, 0, *[0] * 8]) == [2, 1, 0]
+    assert first_voxel([*[0] * 8, *large], [*[0] * 8, *large]) == [2, 0, 1]
+    assert first_voxel([0] * 16, [0] * 16) == [2, 1, 1]
 
 
 def test_worst_cases_come_first_and_columns_sort(opened):

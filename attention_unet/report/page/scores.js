@@ -18,7 +18,7 @@ function scoreOf(one, group, metric) {
 function summaryTable() {
   const { summary } = scores;
   const cell = (of, { digits }) => {
-    if (!of || of.mean === null) return element("td", {}, "–");
+    if (!of || of.mean === null) return element("td", {}, "–", of?.n_undefined ? element("small", {}, `${of.n_undefined} not defined`) : null);
     const sure = of.ci95 ? `${readable(of.ci95[0], digits)} to ${readable(of.ci95[1], digits)}` : null;
     const lost = of.n_undefined ? `${of.n_undefined} not defined` : "";
     return element("td", {}, readable(of.mean, digits),
@@ -26,8 +26,10 @@ function summaryTable() {
   };
   const row = (name, colour, of) => element("tr", {},
     element("th", { scope: "row" }, colour ? swatch(colour) : null, name), scores.metrics.map((metric) => cell(of?.[metric.name], metric)));
-  const mean = element("tr", { class: "mean" }, element("th", { scope: "row" }, "mean of classes"),
-    scores.metrics.map(({ name, digits }) => element("td", {}, readable(valueOf(summary.foreground_mean[name]), digits))));
+  const mean = element("tr", { class: "mean" }, element("th", { scope: "row" }, "mean of classes"), scores.metrics.map((metric) => {
+    const whole = summary.mean_of_classes[metric.name];
+    return whole ? cell(whole, metric) : element("td", {}, readable(valueOf(summary.foreground_mean[metric.name]), metric.digits));
+  }));
   return element("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Summary" }, element("table", { id: "summary-table" },
     element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Class"),
       scores.metrics.map(({ heading, meaning }) => element("th", { scope: "col", title: meaning }, heading)))),
@@ -102,9 +104,9 @@ function showFocus() {
   if (!scores.attention.length) return;
   const head = ["Level", "Class", "Inside", "Outside", "AUC"], spread = (one) => Math.abs(one.inside - one.outside) < 0.01;
   section("attention-focus", "Where attention lies",
-    element("table", { class: "facts", id: "focus-table" }, element("thead", {}, element("tr", {}, head.map((name) => element("th", { scope: "col" }, name)))),
+    element("div", { class: "scroll" }, element("table", { id: "focus-table" }, element("thead", {}, element("tr", {}, head.map((name) => element("th", { scope: "col" }, name)))),
       element("tbody", {}, scores.attention.map((one) => element("tr", {}, element("th", { scope: "row" }, `${one.level}`),
-        element("td", {}, one.class), element("td", {}, readable(one.inside, 3)), element("td", {}, readable(one.outside, 3)), element("td", {}, readable(one.auc, 3)))))),
+        element("td", {}, one.class), element("td", {}, readable(one.inside, 3)), element("td", {}, readable(one.outside, 3)), element("td", {}, readable(one.auc, 3))))))),
     element("p", { class: "muted" }, "Mean weight in the voxels of a class and in those of no class, over the cases; level 0 is the finest. "
       + "AUC: how likely a voxel of the class has the higher weight of two; 1 tells them apart, 0.5 does not, below that the class is held back. "
       + (scores.attention.every(spread) ? "Here the weights are about the same everywhere: they choose among channels or are still open. " : "")

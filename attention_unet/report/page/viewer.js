@@ -211,6 +211,7 @@ class Viewer {
   press(event) {
     if (!this.volume || event.ctrlKey || event.metaKey || event.altKey || ["SELECT", "TEXTAREA"].includes(event.target.tagName)) return;
     const toggles = { r: "reference", m: "prediction", d: "difference", x: "crosshair" }, key = event.key.toLowerCase(), { look } = this;
+    if (key === "m" && look.difference) return;
     if (toggles[key]) look[toggles[key]] = !look[toggles[key]];
     else if (key === "n" || key === "p") return this.go(key === "n" ? 1 : -1);
     else if (key === "a" && this.volume.told.maps.length) look.map = look.map === null ? 0 : look.map + 1 < this.volume.told.maps.length ? look.map + 1 : null;

@@ -44,17 +44,29 @@ class CaseVolume {
     return matrix.map((row) => row[0] * voxel[0] + row[1] * voxel[1] + row[2] * voxel[2] + row[3]);
   }
 
-  // Where prediction and reference differ most, slice by slice along each axis; else where there is most to see.
+  // A voxel amid what differs most: in the slice, and there in the row, with the largest share of a class; else of what there is.
   tellingVoxel() {
-    const [nx, ny, nz] = this.shape, differ = [0, 1, 2].map((axis) => new Uint32Array(this.shape[axis])), present = differ.map((of) => of.slice());
-    let i = 0;
-    for (let z = 0; z < nz; z++) for (let y = 0; y < ny; y++) for (let x = 0; x < nx; x++, i++) {
-      const true_ = this.reference[i], said = this.told.predicted ? this.prediction[i] : true_;
-      if (true_ !== said) { differ[0][x]++; differ[1][y]++; differ[2][z]++; }
-      if (true_ || said) { present[0][x]++; present[1][y]++; present[2][z]++; }
+    const [nx, ny, nz] = this.shape, { reference, prediction } = this, sizes = new Float64Array(256);
+    const said = (i) => (this.told.predicted ? prediction[i] : reference[i]);
+    for (let i = 0; i < reference.length; i++) sizes[reference[i] || said(i)]++;
+    for (const wrong of [true, false]) {
+      const share = (i) => { const own = reference[i] || said(i); return own && (!wrong || reference[i] !== said(i)) ? 1 / sizes[own] : 0; };
+      const shareOf = (first, end) => { let sum = 0; for (let i = first; i < end; i++) sum += share(i); return sum; };
+      const z = placeOfMost(nz, (k) => shareOf(k * nx * ny, (k + 1) * nx * ny));
+      if (z === null) continue;
+      const y = placeOfMost(ny, (j) => shareOf((z * ny + j) * nx, (z * ny + j + 1) * nx));
+      const row = Array.from({ length: nx }, (_, x) => x).filter((x) => share((z * ny + y) * nx + x));
+      return [row[row.length >> 1], y, z];
     }
-    const all = 1 + this.reference.length; // of slices that differ as much, that with the most to see
-    const worth = (axis) => Array.from(differ[axis], (count, place) => count + present[axis][place] / all);
-    return [0, 1, 2].map((axis) => { const of = worth(axis), most = Math.max(...of); return most ? of.indexOf(most) : this.shape[axis] >> 1; });
+    return this.shape.map((n) => n >> 1);
   }
+}
+
+function placeOfMost(length, valueAt) {
+  let most = 0, place = null;
+  for (let i = 0; i < length; i++) {
+    const value = valueAt(i);
+    if (value > most) [most, place] = [value, i];
+  }
+  return place;
 }
