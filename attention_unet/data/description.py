@@ -54,8 +54,12 @@ def describe_labels(path: Path) -> Labels:
     try:
         for key, value in description["labels"].items():
             name, group = (value, key) if str(key).isdigit() else (key, value)
-            if str(name) in integers or str(name) == "ignore":
-                raise DataError(f"{path}: the label {name!r} is there twice, or one to ignore: neither is supported")
+            if str(name) == "ignore":
+                raise DataError(
+                    f"{path}: has a label to ignore, which is not supported: take it out, or name it a class"
+                )
+            if str(name) in integers:
+                raise DataError(f"{path}: the label {name!r} is there twice: expected a name a class")
             numbers = tuple(int(n) for n in group) if isinstance(group, list) else (int(group),)
             if numbers != (0,):
                 integers[str(name)] = numbers

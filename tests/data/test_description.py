@@ -37,7 +37,7 @@ def test_nnunet_regions_overlap(tmp_path):
     ("content", "message"),
     [
         ({"labels": {"1": "a", "2": "a"}}, "'a' is there twice"),
-        ({"labels": {"a": 1, "ignore": 2}}, "'ignore' is there twice, or one to ignore"),
+        ({"labels": {"a": 1, "ignore": 2}}, "has a label to ignore, which is not supported"),
         ({"labels": {f"c{i}": i for i in range(1, 300)}}, "has 299 classes: expected label maps of at most 254"),
         ({"labels": ["a"]}, "labels are not name: integer"),
     ],
