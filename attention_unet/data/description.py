@@ -55,9 +55,7 @@ def describe_labels(path: Path) -> Labels:
         for key, value in description["labels"].items():
             name, group = (value, key) if str(key).isdigit() else (key, value)
             if str(name) == "ignore":
-                raise DataError(
-                    f"{path}: has a label to ignore, which is not supported: take it out, or name it a class"
-                )
+                raise DataError(f"{path}: has a label to ignore, which is not supported: take it out or rename it")
             if str(name) in integers:
                 raise DataError(f"{path}: the label {name!r} is there twice: expected a name a class")
             numbers = tuple(int(n) for n in group) if isinstance(group, list) else (int(group),)
