@@ -120,8 +120,8 @@ def test_few_cases_are_not_taken_for_equal_models():
 
 
 def test_p_values_are_exact_where_gains_are_tied():
-    """Each way the signs of ten differences could have fallen is as likely."""
-    gains = np.array([1.0] * 8 + [-1, 2] + [0] * 31)
+    """Each way the signs of fifteen differences could have fallen is as likely."""
+    gains = np.array([1.0] * 11 + [-1, -1, -1, 2] + [0] * 26)
     (found,) = compare({"A": rows(np.full(41, 5.0), "hd95_mm"), "B": rows(5 - gains, "hd95_mm")}, "hd95_mm")
     ranks = rankdata(np.abs(gains[gains != 0]))
     signs = np.array(list(itertools.product((-1, 1), repeat=len(ranks))))
