@@ -54,16 +54,18 @@ def check_voxels(path: Path, announced: int) -> None:
     if not named and _voxels_in(header) not in ("", "LOCAL"):
         return
     file, found = named[0] if named else path, 0
-    with file.open("rb") as opened:
-        opened.seek(0 if named else after)
-        try:
+    try:
+        with file.open("rb") as opened:
+            opened.seek(0 if named else after)
             for block in _unpacked(opened, packing):
                 found += len(block)
                 beyond = found - announced
                 if beyond > 0 and (beyond > announced + BLOCK or block[-beyond:].strip(PADDING)):
                     raise DataError(f"{file}: goes on after the {announced} bytes of its voxels: copy it again")
-        except (EOFError, OSError, zlib.error) as error:
-            raise DataError(f"{file}: is damaged or cut short ({error}): copy it again") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{file}: is damaged or cut short ({error}): copy it again") from error
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror}): check the path and your rights") from error
     if found < announced:
         raise DataError(f"{file}: is cut short: holds {found} of {announced} bytes of voxels; copy it again")
 
