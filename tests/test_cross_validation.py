@@ -48,6 +48,13 @@ def test_every_case_is_predicted_by_the_fold_that_held_it_out(folder):
     assert summary["missing_predictions"] == []
 
 
+def test_no_held_out_case_is_told_to_have_been_trained_on(folder, cohort, tmp_path):
+    again = shutil.copytree(folder, tmp_path / "again")
+    call = ["evaluate", "-p", str(again / "predictions"), "-r", str(cohort / "labelsTr"), "-o", str(again)]
+    assert main(call) == 0
+    assert json.loads((again / "summary.json").read_text())["trained_on"] == []
+
+
 def test_folds_and_classes_are_printed(folder, cohort, capsys):
     assert main(["cross-validate", "--data.root", str(cohort), "--run", str(folder), *SMALL, "--only", "1"]) == 0
     printed = capsys.readouterr().out

@@ -24,7 +24,7 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
     from attention_unet.data.splits import held_out_cases
     from attention_unet.data.volumes import list_volumes, volumes_by_case
     from attention_unet.evaluation.evaluate import evaluate_folder, find_labels
-    from attention_unet.evaluation.origin import runs_behind, trained_on
+    from attention_unet.evaluation.origin import runs_of, trained_on
     from attention_unet.evaluation.showcase import PICTURE, draw_showcase
     from attention_unet.evaluation.summary import print_table
     from attention_unet.run_folder import REPORT
@@ -65,7 +65,7 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
             output,
             labels=labels,
             tolerance_mm=options.tolerance_mm,
-            trained_on=trained_on(runs_behind(output, predictions), [case for case in cases if case in predicted]),
+            trained_on=trained_on(runs_of(predictions), [case for case in cases if case in predicted]),
             done=done,
         )
     print_table(summary, table_console())

@@ -123,18 +123,20 @@ def compare(evaluations: Mapping[str, Sequence[Row]], metric: str) -> list[Compa
         raise ConfigError(f"the metric is {metric}: expected one of {', '.join(COMPARED)}")
     tables = {name: _values(rows, metric) for name, rows in evaluations.items()}
     baseline, *models = tables
-    cases, classes = shared_cases(evaluations), _shared([list(table) for table in tables.values()])
-    partial = {name for table in tables.values() for name in table} - set(classes)
+    cases, shared = shared_cases(evaluations), _shared([list(table) for table in tables.values()])
+    classes = [name for name in shared if name != FOREGROUND]
+    partial = {name for table in tables.values() for name in table} - set(shared)
     if partial:
         log.warning("warning: classes that not all have are left out: %s", some_of(partial))
-        classes = [name for name in classes if name != FOREGROUND]
     if not cases or not classes:
         what = "class" if cases else "case"
         raise DataError(f"{', '.join(evaluations)}: have no {what} in common: expected evaluations of the same cases")
-    if len([name for name in classes if name != FOREGROUND]) > 1:
+    if len(classes) > 1:
         for table in tables.values():
-            table[MEAN] = _mean_of([table[name] for name in classes if name != FOREGROUND])
-        classes = [*(name for name in classes if name != FOREGROUND), MEAN, *(set(classes) & {FOREGROUND})]
+            table[MEAN] = _mean_of([table[name] for name in classes])
+        classes.append(MEAN)
+    if FOREGROUND in shared and not partial:
+        classes.append(FOREGROUND)
     found = []
     for model in models:
         for name in classes:

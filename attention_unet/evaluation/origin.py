@@ -15,12 +15,14 @@ log = logging.getLogger(__name__)
 
 
 def runs_behind(evaluation: Path, predictions: Path) -> list[Path]:
-    """Folders of the runs that made what was scored: the folds of a cross-validation, or those of which prediction
-    noted the models, if they still hold the same ones.
+    """Folders of the runs that made what was scored: the folds of a cross-validation, each of which predicted
+    what it held out, or those of which prediction noted the models.
     """
-    folds = sorted(file.parent for file in evaluation.glob(f"fold*/{CONFIG}"))
-    if folds:
-        return folds
+    return sorted(file.parent for file in evaluation.glob(f"fold*/{CONFIG}")) or runs_of(predictions)
+
+
+def runs_of(predictions: Path) -> list[Path]:
+    """Folders of the runs that made all of some predictions, if they still hold the same models."""
     told = noted(predictions)
     runs = []
     for name, sha256 in zip(told.get("models", []), told.get("models_sha256", []), strict=False):
