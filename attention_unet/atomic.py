@@ -1,12 +1,15 @@
 """Files that appear whole or not at all: written under a temporary name in the same folder, flushed, then renamed."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from attention_unet.errors import DataError
+
+PARTIAL = ".partial-"  # begins the names of files that are being written
 
 
 @contextmanager
@@ -20,29 +23,62 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".partial-", suffix="-" + path.name, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=PARTIAL, suffix="".join(path.suffixes[-2:])[-16:], dir=path.parent)
         os.close(handle)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror}): choose a folder you may write to") from error
     partial = Path(name)
     try:
         yield partial
-        with partial.open("rb") as file:
+        with partial.open("r+b") as file:
             os.fsync(file.fileno())
-        partial.chmod(0o666 & ~_umask())
+        with suppress(OSError):  # some disks know no rights
+            partial.chmod(0o666 & ~_umask())
         partial.replace(path)
+        _flush(path.parent)
     except OSError as error:
-        raise DataError(
-            f"{path}: writing failed ({error.strerror or error}): free space or change the folder"
-        ) from error
+        advice = "give it a shorter name" if error.errno == errno.ENAMETOOLONG else "free space or change the folder"
+        raise DataError(f"{path}: writing failed ({error.strerror or error}): {advice}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in one piece."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder if it is not there, and try to write into it, before hours of work are done for it.
+
+    Raises:
+        DataError: if that is not possible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(prefix=PARTIAL, dir=folder) as file:
+            file.write(b"tried")
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written ({error.strerror}): choose a folder you may write to") from error
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove what a killed process left half-written; only while no other may be writing there."""
+    for partial in folder.glob(f"{PARTIAL}*"):
+        with suppress(OSError):
+            partial.unlink()
+
+
+def _flush(folder: Path) -> None:
+    """Write the names in a folder to the disk, where the system can do that."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _umask() -> int:

@@ -1,10 +1,13 @@
 """One call of the command line: parse, run a subcommand, turn errors into a line and an exit code."""
 
+import io
 import logging
+import os
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
 
 from rich.console import Console
@@ -16,33 +19,66 @@ from attention_unet.errors import ConfigError, UserError
 
 log = logging.getLogger("attention_unet")
 
+ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+BROKEN_PIPE = 141  # what a shell says of a program whose reader has gone
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; return the exit code: 0 all well, 1 something failed, 2 the call or config is wrong."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names may hold what a terminal cannot show
     console = Console(stderr=True)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[ConsoleHandler(console)], force=True)
     log.setLevel(logging.INFO)  # what other libraries tell of themselves is no news
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what is wrong with a file we tell with its name
     warnings.showwarning = lambda message, *_: log.warning("warning: %s", message)
     parser, subparsers = build_parser()
-    before = signal.getsignal(signal.SIGTERM)
+    before = {each: signal.getsignal(each) for each in ENDING}
     try:
         try:
             chosen = parser.parse_args(completed(list(sys.argv[1:] if arguments is None else arguments)))
         except Exception as error:  # jsonargparse raises several kinds, all about the call
             raise ConfigError(explain(error, subparsers)) from error
-        signal.signal(signal.SIGTERM, _end)
-        return COMMANDS[chosen.command](chosen[chosen.command], subparsers[chosen.command], console)
+        for each in ENDING:
+            if before[each] != signal.SIG_IGN:  # as nohup sets it
+                signal.signal(each, _end)
+        code = COMMANDS[chosen.command](chosen[chosen.command], subparsers[chosen.command], console)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
     except UserError as error:
         stopped = error.exit_code > 128  # by the user, who made no mistake
         line, style = (f"{error}", "") if stopped else (f"error: {error}", "red")
-        console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+        with suppress(OSError):
+            console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
+    except BrokenPipeError:
+        _forget_output()
+        return BROKEN_PIPE
+    except OSError as error:  # of a disk, rights or the terminal, wherever it was met
+        _forget_output()
+        return _fail(console, f"{error.filename or 'output'}: {error.strerror or error}: check space and rights")
+    except MemoryError:
+        return _fail(console, "the memory does not suffice: close other programs, or use a larger machine")
     except KeyboardInterrupt:
         console.print("stopped")
         return 130
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _fail(console: Console, text: str) -> int:
+    with suppress(OSError):
+        console.print(f"error: {text}", style="red", markup=False, highlight=False, soft_wrap=True)
+    return UserError.exit_code
+
+
+def _forget_output() -> None:
+    """Let nothing more be written where nothing can be, or the interpreter would try, and complain, at its end."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _end(number: int, frame: FrameType | None) -> None:

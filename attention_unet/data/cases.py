@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attention_unet.data.description import describe_channels, describe_labels, labels_in_files, read_description
+from attention_unet.data.description import describe_channels, describe_labels, labels_in_files
 from attention_unet.data.labels import Labels
 from attention_unet.data.volumes import by_name, list_volumes, read_volume, stem, volumes_by_case
 from attention_unet.errors import ConfigError, DataError
+from attention_unet.json_file import read_object
 
 CHANNEL_SUFFIX = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 
@@ -86,7 +87,7 @@ def look_for_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
     """
     problems: dict[str, str] = {}
     layout = _layout(root)
-    description = read_description(root / "dataset.json") if (root / "dataset.json").is_file() else {}
+    description = read_object(root / "dataset.json") if (root / "dataset.json").is_file() else {}
     if layout == "decathlon":
         cases = _listed_cases(root, description)
     elif folders := _image_and_label_folders(root):
@@ -148,7 +149,7 @@ def _all_channels(files: dict[int, Path], case: str, channels: int) -> tuple[Pat
 
 def _layout(root: Path) -> str | None:
     description = root / "dataset.json"
-    if description.is_file() and "training" in read_description(description):
+    if description.is_file() and "training" in read_object(description):
         return "decathlon"
     return "folders" if _image_and_label_folders(root) else None
 

@@ -1,32 +1,16 @@
 """What the channels and classes of a dataset are: as its ``dataset.json`` tells, or as its files show."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from attention_unet.data.labels import Labels
 from attention_unet.data.volumes import read_labels
 from attention_unet.errors import DataError
+from attention_unet.json_file import read_object
 
 MOST_CLASSES = 254  # the network's targets are bytes
-
-
-def read_description(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        DataError: if the file holds none.
-    """
-    try:
-        description = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: is not readable JSON ({error}): repair it") from error
-    if not isinstance(description, dict):
-        raise DataError(f"{path}: holds no JSON object: expected the description of a dataset")
-    return description
 
 
 def describe_channels(path: Path) -> tuple[str, ...]:
@@ -35,7 +19,7 @@ def describe_channels(path: Path) -> tuple[str, ...]:
     Raises:
         DataError: if they are not so written.
     """
-    description = read_description(path)
+    description = read_object(path)
     channels = description.get("channel_names") or description.get("modality") or {}
     try:
         return tuple(str(channels[key]) for key in sorted(channels, key=int))
@@ -49,7 +33,7 @@ def describe_labels(path: Path) -> Labels:
     Raises:
         DataError: if they are not so written.
     """
-    description = read_description(path)
+    description = read_object(path)
     integers: dict[str, tuple[int, ...]] = {}
     try:
         for key, value in description["labels"].items():
@@ -58,11 +42,13 @@ def describe_labels(path: Path) -> Labels:
                 raise DataError(f"{path}: has a label to ignore, which is not supported: take it out or rename it")
             if str(name) in integers:
                 raise DataError(f"{path}: the label {name!r} is there twice: expected a name a class")
-            numbers = tuple(int(n) for n in group) if isinstance(group, list) else (int(group),)
+            numbers = tuple(map(_integer, group if isinstance(group, list) else [group]))
+            if not numbers:
+                raise ValueError(f"{name!r} has none")
             if numbers != (0,):
                 integers[str(name)] = numbers
         painted = tuple(
-            int(n) for n in description.get("regions_class_order", [group[0] for group in integers.values()])
+            map(_integer, description.get("regions_class_order", [group[0] for group in integers.values()]))
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: labels are not name: integer ({error}): expected that") from error
@@ -75,6 +61,15 @@ def describe_labels(path: Path) -> Labels:
     if labels.overlapping and "regions_class_order" not in description:
         raise DataError(f"{path}: classes overlap: expected regions_class_order, the integer of each")
     return labels
+
+
+def _integer(plain: object) -> int:
+    """A whole number of at least 0, which JSON's keys can only hold as text; neither 1.7 nor true is one."""
+    if isinstance(plain, bool) or not (isinstance(plain, int) or (isinstance(plain, str) and plain.isdecimal())):
+        raise ValueError(f"{plain!r} is none")
+    if int(plain) < 0:
+        raise ValueError(f"{plain!r} is below 0")
+    return int(plain)
 
 
 def labels_in_files(files: Mapping[str, Path], problems: dict[str, str]) -> Labels:

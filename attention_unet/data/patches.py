@@ -164,8 +164,10 @@ def _made(batch: Sequence[Patch], augmentation: Augmentation, device: torch.devi
 
 
 def _leave_interrupts(worker: int) -> None:
-    """Ctrl-C goes to every process of a terminal; the training process alone decides what follows from it."""
+    """Ctrl-C and hanging up go to every process of a terminal; the training process alone decides what follows."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

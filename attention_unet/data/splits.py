@@ -2,14 +2,16 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from attention_unet.atomic import write_text
-from attention_unet.errors import ConfigError
+from attention_unet.errors import ConfigError, DataError
+from attention_unet.json_file import read_object
 from attention_unet.run_folder import SPLIT
 
 
@@ -59,12 +61,24 @@ def read_split(path: Path) -> Split:
         ConfigError: if there is none, or it is damaged.
     """
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        return Split(tuple(plain["training"]), tuple(plain["validation"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return split_of(read_object(path))
+    except (DataError, ValueError) as error:
         raise ConfigError(
             f"{path}: holds no split of cases ({error}): expected the file that a training writes"
         ) from error
+
+
+def split_of(plain: Mapping[str, Any]) -> Split:
+    """A split of plain values.
+
+    Raises:
+        ValueError: if they are none.
+    """
+    parts = [plain.get(name) for name in ("training", "validation")]
+    if not all(isinstance(part, list) and all(isinstance(case, str) for case in part) for part in parts):
+        raise ValueError("no lists of case ids")
+    training, validation = (tuple(part) for part in parts if part is not None)
+    return Split(training, validation)
 
 
 def held_out_cases(run: Path, cases: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_unet.csv_text import csv_text
+from attention_unet.csv_text import csv_rows, csv_text
 from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import probabilities_path
 from attention_unet.data.volumes import check_same_grid, read_labels, read_volume
@@ -119,7 +119,7 @@ def bins_from_csv(file: Path) -> dict[str, list[dict[str, float]]]:
         return found
     try:
         with file.open(encoding="utf-8", newline="") as opened:
-            for row in csv.DictReader(opened):
+            for row in csv_rows(opened):
                 told = {name: float(row[name]) for name in ("voxels", "probability", "share")}
                 found.setdefault(row["class"], []).append(told)
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:

@@ -17,12 +17,12 @@ import numpy as np
 from scipy.stats import PermutationMethod, wilcoxon
 
 from attention_unet.csv_text import csv_text
-from attention_unet.data.description import read_description
 from attention_unet.errors import ConfigError, DataError, counted, some_of
 from attention_unet.evaluation.metrics import LOWER_IS_BETTER
 from attention_unet.evaluation.rows import FOREGROUND, Row
 from attention_unet.evaluation.scored import SCORED, read_scored
 from attention_unet.evaluation.summary import interval_of_mean
+from attention_unet.json_file import read_object
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +176,7 @@ def check_alike(evaluations: Sequence[Path], metric: str) -> None:
 
 
 def _told(file: Path) -> dict[str, Any]:
-    return read_description(file) if file.is_file() else {}
+    return read_object(file) if file.is_file() else {}
 
 
 def shared_cases(evaluations: Mapping[str, Sequence[Row]]) -> list[str]:

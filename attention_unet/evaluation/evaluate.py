@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from attention_unet.atomic import write_text
 from attention_unet.data.cases import Case
-from attention_unet.data.description import describe_labels, labels_in_files, read_description
+from attention_unet.data.description import describe_labels, labels_in_files
 from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import DESCRIPTION
 from attention_unet.data.volumes import check_same_grid, read_labels, volumes_by_case
@@ -23,6 +23,7 @@ from attention_unet.evaluation.rows import FOREGROUND, Row, to_csv
 from attention_unet.evaluation.scored import Scored, write_scored
 from attention_unet.evaluation.summary import summarise, to_json
 from attention_unet.geometry import box_of
+from attention_unet.json_file import read_object
 
 
 def find_labels(predictions: Path, references: Path, cases: Sequence[str]) -> Labels:
@@ -33,16 +34,16 @@ def find_labels(predictions: Path, references: Path, cases: Sequence[str]) -> La
         DataError: if a description is damaged.
     """
     description = references.parent / "dataset.json"
-    if description.is_file() and "labels" in read_description(description):
+    if description.is_file() and "labels" in read_object(description):
         return describe_labels(description)
     run = predictions / DESCRIPTION
     if run.is_file():
         try:
-            return Labels.from_json(read_description(run)["labels"])
+            return Labels.from_json(read_object(run)["labels"])
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{run}: describes no labels: expected what predict writes; remove it") from error
     beside = predictions / "dataset.json"
-    if beside.is_file() and "labels" in read_description(beside):
+    if beside.is_file() and "labels" in read_object(beside):
         return describe_labels(beside)
     known = volumes_by_case(references)
     return labels_in_files({case: known[case] for case in cases}, {})  # the broken fail when they are scored

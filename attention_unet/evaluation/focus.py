@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.atomic import write_text
-from attention_unet.csv_text import csv_text
+from attention_unet.csv_text import csv_rows, csv_text
 from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import attention_levels, attention_path
 from attention_unet.data.volumes import check_same_grid, read_labels, read_volume
@@ -144,7 +144,7 @@ def from_csv(file: Path) -> list[Focus]:
                     row["case"], row["class"], int(row["level"]),
                     float(row["inside"]), float(row["outside"]), float(row["auc"]),
                 )
-                for row in csv.DictReader(opened)
+                for row in csv_rows(opened)
             ]  # fmt: skip
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise DataError(f"{file}: is no table of attention ({error}): evaluate again") from error

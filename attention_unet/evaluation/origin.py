@@ -4,11 +4,11 @@ import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from attention_unet.data.description import read_description
 from attention_unet.data.splits import read_split
 from attention_unet.errors import UserError
 from attention_unet.inference.model import DESCRIPTION
 from attention_unet.inference.output_folder import noted
+from attention_unet.json_file import read_object
 from attention_unet.run_folder import CONFIG, SPLIT
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,6 @@ def trained_on(runs: Sequence[Path], cases: Collection[str]) -> list[str]:
 
 def _sha256_of(run: Path) -> str | None:
     try:
-        return str(read_description(run / DESCRIPTION).get("sha256"))
+        return str(read_object(run / DESCRIPTION).get("sha256"))
     except UserError:
         return None

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from attention_unet.data.description import read_description
 from attention_unet.errors import NAMED, DataError, counted, some_of
+from attention_unet.json_file import read_object
 
 FEW = 10  # cases, below which a bootstrap interval is clearly too narrow
 
@@ -60,7 +60,7 @@ def read_remarks(evaluation: Path) -> tuple[Remarks, dict[str, Any]]:
         DataError: if it does not tell them.
     """
     file = evaluation / "summary.json"
-    plain = read_description(file)
+    plain = read_object(file)
     try:
         remarks = Remarks(
             [str(case) for case in plain["missing_predictions"]],

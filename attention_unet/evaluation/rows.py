@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attention_unet.csv_text import csv_text
+from attention_unet.csv_text import csv_rows, csv_text
 from attention_unet.errors import DataError
 from attention_unet.evaluation.metrics import METRICS, CaseMetrics
 
@@ -39,7 +39,7 @@ def from_csv(file: Path) -> list[Row]:
         with file.open(encoding="utf-8", newline="") as opened:
             rows = [
                 Row(row["case"], row["class"], CaseMetrics(**{name: float(row.get(name, "nan")) for name in METRICS}))
-                for row in csv.DictReader(opened)
+                for row in csv_rows(opened)
             ]
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}): expected what evaluate writes") from error

@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from attention_unet.atomic import write_text
-from attention_unet.data.description import read_description
 from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import seen_from
 from attention_unet.errors import DataError
+from attention_unet.json_file import read_object
 
 SCORED = "scored.json"
 
@@ -65,7 +65,7 @@ def read_scored(evaluation: Path) -> Scored:
     file = evaluation / SCORED
     if not file.is_file():
         raise DataError(f"{file}: is not there: expected the folder of an evaluation; make it with evaluate")
-    plain = read_description(file)
+    plain = read_object(file)
     try:
         cases = dict(plain["cases"])
         return Scored(

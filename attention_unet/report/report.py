@@ -10,13 +10,13 @@ from typing import Any
 from matplotlib import colormaps
 
 from attention_unet.atomic import write_text
-from attention_unet.data.description import read_description
 from attention_unet.data.label_table import COLOURS
 from attention_unet.data.predictions import DESCRIPTION
 from attention_unet.errors import DataError, counted
 from attention_unet.evaluation.origin import runs_behind
 from attention_unet.evaluation.scored import SCORED, Scored, read_scored
 from attention_unet.inference.model import versions
+from attention_unet.json_file import read_object
 from attention_unet.report.page import build_page
 from attention_unet.report.scores import tell_scores
 from attention_unet.report.shown_case import show_case
@@ -89,13 +89,13 @@ def write_report(
 def _noted(scored: Scored) -> dict[str, Any]:
     """What prediction noted; nothing of predictions of another tool."""
     file = scored.predictions / DESCRIPTION
-    return read_description(file) if file.is_file() else {}
+    return read_object(file) if file.is_file() else {}
 
 
 def _explanation(evaluation: Path, scored: Scored) -> dict[str, Any] | None:
     """What explain found, unless that was of another model than the one that predicted."""
     file = evaluation / EXPLANATION
-    found = read_description(file) if file.is_file() else None
+    found = read_object(file) if file.is_file() else None
     if found and not {"model_sha256", "cases", "shares", "sentences"} <= set(found):
         raise DataError(f"{file}: tells no findings: expected what explain writes; explain again")
     if found and _noted(scored).get("models_sha256") != [found["model_sha256"]]:

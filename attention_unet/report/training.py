@@ -1,20 +1,19 @@
 """What the page tells of the trainings behind an evaluation, in plain values."""
 
-import csv
 import dataclasses
-import json
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from attention_unet.data.plan import Plan
 from attention_unet.data.splits import read_split
-from attention_unet.errors import ConfigError
+from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference.model import DESCRIPTION
+from attention_unet.json_file import read_object
 from attention_unet.network.attention_unet import tell_attention
 from attention_unet.report.scores import plain
 from attention_unet.run_folder import CONFIG, HISTORY, PLAN, SPLIT
+from attention_unet.training.history import read_history
 
 log = logging.getLogger(__name__)
 
@@ -53,23 +52,21 @@ def _read_split(file: Path) -> dict[str, Any] | None:
 
 def _read_history(file: Path) -> dict[str, list[float | str | None]]:
     """Columns of a ``history.csv``."""
-    rows: Sequence[dict[str, str]] = list(csv.DictReader(_read_text(file).splitlines()))
     try:
-        columns = {name: [plain(float(row[name])) for row in rows] for name in (rows[0] if rows else {})}
-        return columns if {"minutes", "loss", "dice"} <= set(columns) else {}
-    except (TypeError, ValueError) as error:
-        log.warning("warning: %s: is no table of numbers (%s): left out", file, error)
+        rows = read_history(file) if file.is_file() else []
+    except DataError as error:
+        log.warning("warning: %s: left out", error)
         return {}
+    return {name: [plain(row[name]) for row in rows] for name in (rows[0] if rows else {})}
 
 
 def _read_json(file: Path) -> dict[str, Any]:
     """An object; an empty one if it cannot be read."""
     try:
-        found = json.loads(_read_text(file) or "{}")
-    except ValueError as error:
-        log.warning("warning: %s: is not readable JSON (%s): left out", file, error)
+        return read_object(file) if file.is_file() else {}
+    except DataError as error:
+        log.warning("warning: %s: left out", error)
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _read_text(file: Path) -> str:

@@ -1,6 +1,5 @@
 """Learning curves, of a training by class or of several trainings, for people who would rather look."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from matplotlib.figure import Figure
 
 from attention_unet.data.label_table import colour_of
 from attention_unet.figures import save_figure
+from attention_unet.training.history import read_history
 
 CURVES = "curves.png"
 Rows = Sequence[Mapping[str, float]]
@@ -20,10 +20,7 @@ def draw_trainings(histories: Mapping[str, Path], output: Path) -> None:
         histories: ``history.csv`` of each, by the name to show.
         output: PNG to write.
     """
-    rows = {}
-    for name, path in histories.items():
-        with path.open(encoding="utf-8", newline="") as file:
-            rows[name] = [{column: float(value) for column, value in row.items()} for row in csv.DictReader(file)]
+    rows = {name: read_history(path) for name, path in histories.items()}
     colours = [colour_of(i) for i in range(len(rows))]
     _draw(rows, colours, {name: (of, "dice") for name, of in rows.items()}, "mean Dice of held-out cases", output)
 

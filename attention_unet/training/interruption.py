@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, noticed between two steps instead of in the middle of one."""
+"""Ctrl-C, SIGTERM and a terminal that closes, noticed between two steps instead of in the middle of one."""
 
 import logging
 import signal
@@ -8,20 +8,25 @@ from types import FrameType
 
 log = logging.getLogger(__name__)
 
+ASKING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
 
 @contextmanager
 def noticing_signals() -> Iterator[list[int]]:
-    """Collect Ctrl-C and SIGTERM instead of dying of them; a second one is left to its usual effect."""
+    """Collect signals that ask to stop instead of dying of them; a second one ends the process at once, whatever it is
+    computing, as files that are being written have no name yet that anybody reads.
+    """
     caught: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         caught.append(number)
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for each in asked:
+            signal.signal(each, signal.SIG_DFL)
         log.info("stopping after this step and saving; press Ctrl-C again to stop at once")
 
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
-    for each in before:
+    before = {each: signal.getsignal(each) for each in ASKING}
+    asked = [each for each in ASKING if each == signal.SIGINT or before[each] != signal.SIG_IGN]  # as nohup sets SIGHUP
+    for each in asked:
         signal.signal(each, note)
     try:
         yield caught

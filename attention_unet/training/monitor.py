@@ -11,13 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 from torch.utils.tensorboard import SummaryWriter
 
-from attention_unet.atomic import write_text
-from attention_unet.csv_text import csv_text
 from attention_unet.evaluation.focus import Focus, mean_focus
 from attention_unet.evaluation.picture import Scene, draw_mosaic
 from attention_unet.run_folder import CONFIG, HISTORY
 from attention_unet.training.checkpoint import LoopState
 from attention_unet.training.curves import CURVES, draw_training
+from attention_unet.training.history import write_history
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +96,7 @@ class Monitor:
         classes = ", ".join(f"{name} {readable_dice(row['dice ' + name])}" for name in self.class_names)
         step = int(row["step"])
         log.info("step %d, %.1f min: loss %.3f, Dice %s (%s)", step, row["minutes"], row["loss"], self.dice, classes)
-        columns = list(self.history[0])
-        write_text(self.run / HISTORY, csv_text([columns, *([row[name] for name in columns] for row in self.history)]))
+        write_history(self.run / HISTORY, self.history)
         draw_training(self.history, self.class_names, self.run / CURVES)
         for name, value in row.items():
             if name.startswith("dice"):

@@ -1,4 +1,7 @@
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -14,14 +17,40 @@ def usual_interrupt():
 
 
 @pytest.mark.usefixtures("usual_interrupt")
-def test_the_first_signal_is_noticed_and_the_second_has_its_usual_effect():
-    before = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_first_signal_is_noticed(first):
+    before = signal.getsignal(first)
     with noticing_signals() as caught:
-        signal.raise_signal(signal.SIGINT)
-        assert caught == [signal.SIGINT]
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) == before
+        signal.raise_signal(first)
+        assert caught == [first]
+    assert signal.getsignal(first) == before
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_ends_the_process_even_in_the_middle_of_a_long_computation(second):
+    code = (
+        "import ctypes, os\n"
+        "from attention_unet.training.interruption import noticing_signals\n"
+        "with noticing_signals():\n"
+        "    os.kill(os.getpid(), 2)\n"
+        "    print('noticed', flush=True)\n"
+        "    while ctypes.PyDLL(None).sleep(60): pass\n"  # with Python's lock held, which no handler gets past
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "noticed\n"
+    time.sleep(0.3)
+    process.send_signal(second)
+    assert process.wait(timeout=10) == -second
+
+
+def test_what_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with noticing_signals() as caught:
+            signal.raise_signal(signal.SIGHUP)
+            assert not caught
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_handlers_are_put_back():

@@ -1,0 +1,42 @@
+"""One process at a time may write into a folder."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from attention_unet.atomic import check_writable, remove_partials
+from attention_unet.errors import ConfigError
+
+LOCK = ".lock"
+PATIENCE = 10.0  # seconds: what belongs to a training that was killed may live on for a few
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing into a folder, and clear it of what a killed one left half-written.
+
+    The system lets the lock go when a process ends, however it ends. A folder that was made and stays empty is removed.
+
+    Raises:
+        ConfigError: if another process works there.
+        DataError: if the folder cannot be written to.
+    """
+    check_writable(folder)
+    lock = FileLock(folder / LOCK, timeout=PATIENCE)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ConfigError(
+            f"{folder}: another process is writing here: wait until it has ended, or name another folder"
+        ) from error
+    try:
+        remove_partials(folder)
+        yield
+    finally:
+        with suppress(OSError):
+            (folder / LOCK).unlink()  # before it is let go: whoever waits for it notices, and makes a new one
+        lock.release()
+        with suppress(OSError):
+            folder.rmdir()
