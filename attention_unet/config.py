@@ -4,11 +4,21 @@ Heavy imports have no place here: ``--help`` reads this file.
 """
 
 import dataclasses
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from attention_unet.errors import ConfigError
 
+EDGES_MM = (1e-3, 100.0)  # of voxels; what lies beyond is a mistake
+MOST = (  # of the network: what lies beyond is a slip of the finger, and would take for ever to build
+    ("base_channels", 1, 4096),
+    ("max_channels", 1, 4096),
+    ("convs", 1, 16),
+    ("decoder_convs", 1, 16),
+    ("max_levels", 2, 16),
+)
 Mechanism = str | list[Any] | dict[str | int, Any]
 
 
@@ -192,6 +202,15 @@ class Config:
     def __post_init__(self) -> None:
         check(self)
 
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Mapping[str, Any]]) -> "Config":
+        """Inverse of ``dataclasses.asdict``."""
+        default = cls()
+        return cls(**{f.name: type(getattr(default, f.name))(**plain[f.name]) for f in dataclasses.fields(cls)})
+
+
+SECTION = {DataConfig: "data", AugmentationConfig: "augmentation", NetworkConfig: "network", TrainingConfig: "training"}
+
 
 def check(config: Config) -> None:
     """Check values that types cannot: ranges, and fields that must agree.
@@ -205,6 +224,12 @@ def check(config: Config) -> None:
         if not ok:
             raise ConfigError(f"{name} is {value}: expected {expected}")
 
+    for section in (data, augmentation, network, training):
+        for f in dataclasses.fields(section):
+            value = getattr(section, f.name)
+            for number in value if isinstance(value, list) else [value]:
+                finite = not isinstance(number, float) or math.isfinite(number)
+                demand(finite, f"{SECTION[type(section)]}.{f.name}", value, "numbers that are finite")
     demand(data.folds >= 2, "data.folds", data.folds, "at least 2")
     demand(-1 <= data.fold < data.folds, "data.fold", data.fold, f"-1 (all cases) or 0 to {data.folds - 1}")
     for name, triple in (("data.spacing_mm", data.spacing_mm), ("data.patch", data.patch)):
@@ -227,10 +252,17 @@ def check(config: Config) -> None:
         low_high,
         "two positive numbers, the smaller first",
     )
-    for name in ("base_channels", "max_channels", "convs", "decoder_convs"):
+    spacing_mm = data.spacing_mm or [1.0]
+    low_mm, high_mm = EDGES_MM
+    demand(
+        low_mm <= min(spacing_mm) and max(spacing_mm) <= high_mm,
+        "data.spacing_mm",
+        data.spacing_mm,
+        f"{low_mm:g} to {high_mm:g} mm",
+    )
+    for name, least, most in MOST:
         value = getattr(network, name)
-        demand(value is None or value >= 1, f"network.{name}", value, "at least 1")
-    demand(network.max_levels >= 2, "network.max_levels", network.max_levels, "at least 2")
+        demand(value is None or least <= value <= most, f"network.{name}", value, f"{least} to {most}")
     budgets = [name for name in ("minutes", "steps", "epochs") if getattr(training, name) is not None]
     demand(len(budgets) <= 1, "the budget", " and ".join(budgets), "only one of training.minutes, .steps and .epochs")
     for name in [

@@ -52,6 +52,12 @@ def free_memory() -> int:
     return machine_memory() // 2 if free is None else round(0.8 * max(min(free, machine_memory() - used), 0))
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch, or of Python, tells that memory does not suffice."""
+    told = ("out of memory", "can't allocate memory")  # on a CPU and of some kernels, by its words alone
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in told)
+
+
 def peak_memory(device: torch.device) -> int | None:
     """Most bytes that the process has held so far: tensors on a GPU if it computes on one; else main memory, with the
     pages of mapped files that it has looked at.

@@ -25,7 +25,8 @@ def _train(options: Namespace, parser: ArgumentParser, console: Console) -> int:
 
     config = _configured(options, parser)
     run = Path(options.run or f"runs/{_name_of(options, config)}-fold{config.data.fold}")
-    train(config, run, options.resume, console)
+    train(config, run, options.resume, options.override, console)
+    log.info("the model lies in %s", run)
     return 0
 
 

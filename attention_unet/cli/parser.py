@@ -10,7 +10,7 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, get_loader, set_loader
 
 from attention_unet.config import Config
-from attention_unet.run_folder import CONFIG
+from attention_unet.run_folder import CONFIG, place_of_data
 
 STRICT_YAML = "strict yaml"
 SECTIONS = [field.name for field in dataclasses.fields(Config)]
@@ -53,6 +53,9 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     train.add_argument("--config", action=ActionConfigFile, help="YAML file of the fields below")
     train.add_argument("--run", type=str | None, help="folder of the run (default: runs/NAME-foldK)")
     train.add_argument("--resume", action="store_true", help="go on with the run in that folder")
+    train.add_argument(
+        "--override", action="store_true", help="resume with another budget, learning rate or augmentation"
+    )
     train.add_class_arguments(Config)
 
     look = add("inspect", "Check every file of a dataset, tell what it is like, and plan a training.")
@@ -195,7 +198,9 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
 
 
 def completed(arguments: list[str]) -> list[str]:
-    """Say what a call leaves unsaid: a resumed run has its own configuration, a budget replaces that of the file."""
+    """Say what a call leaves unsaid: a resumed run has its own configuration, a budget replaces that of the file, the
+    configuration of a run knows where its data lie.
+    """
     given = [name for name in BUDGETS if any(a.split("=")[0] == f"--training.{name}" for a in arguments)]
     if given:
         arguments = [*arguments, *(f"--training.{name}=null" for name in BUDGETS if name not in given)]
@@ -203,6 +208,10 @@ def completed(arguments: list[str]) -> list[str]:
     if words[:1] == ["train"] and "--resume" in words and "--config" not in words and "--run" in words[:-1]:
         config = Path(words[words.index("--run") + 1]) / CONFIG
         arguments = ["train", "--config", str(config), *arguments[1:]]
+        words = ["train", "--config", str(config), *words[1:]]
+    if "--config" in words[:-1] and "--data.root" not in words:
+        place = place_of_data(Path(words[words.index("--config") + 1]).parent)
+        arguments = [*arguments, f"--data.root={place}"] if place else arguments
     return arguments
 
 

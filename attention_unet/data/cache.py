@@ -11,7 +11,7 @@ from typing import overload
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from attention_unet.atomic import replacing
@@ -70,9 +70,18 @@ class CachedCases(Sequence[CachedCase]):
 
 @functools.lru_cache(maxsize=KEPT)
 def open_case(case: str, file: Path) -> CachedCase:
-    """Map the arrays of a case into memory."""
-    with safe_open(file, framework="pt") as content:
-        return CachedCase(case, *(content.get_tensor(part).numpy() for part in PARTS))
+    """Map the arrays of a case into memory.
+
+    Raises:
+        DataError: if they are not there any more.
+    """
+    try:
+        with safe_open(file, framework="pt") as content:
+            return CachedCase(case, *(content.get_tensor(part).numpy() for part in PARTS))
+    except (OSError, SafetensorError) as error:
+        raise DataError(
+            f"{file}: the prepared case {case} cannot be read ({error}): was it removed? It is made again on --resume"
+        ) from error
 
 
 class CaseCache:

@@ -1,7 +1,9 @@
 """What a plan follows from: sizes and spacings of the cases of a dataset, on patient axes."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import nibabel as nib
 import numpy as np
@@ -10,8 +12,10 @@ import torch
 from attention_unet.data.cases import Case
 from attention_unet.data.preprocessing import foreground_box, read_channels
 from attention_unet.data.volumes import Volume
+from attention_unet.errors import DataError
 
 FINGERPRINT_CASES = 20
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,28 @@ def extent_of(volume: Volume) -> Extent:
 
 
 def take_fingerprint(cases: Sequence[Case]) -> Fingerprint:
-    """Read up to 20 cases, evenly spread over the list.
+    """Read up to 20 cases, evenly spread over the list; those that cannot be read are told when all are.
 
     Raises:
-        DataError: if an image is damaged.
+        DataError: if none of them can.
     """
-    chosen = np.unique(np.linspace(0, len(cases) - 1, FINGERPRINT_CASES).round().astype(int))
-    return fingerprint_of([extent_of(read_channels(cases[i])) for i in chosen])
+    extents: list[Extent] = []
+    problems: list[str] = []
+    for case in evenly(cases):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # told when all cases are read
+                extents.append(extent_of(read_channels(case)))
+        except DataError as error:
+            problems.append(str(error))
+    if not extents:
+        raise DataError("\n".join(problems))
+    return fingerprint_of(extents)
+
+
+def evenly(of: Sequence[T]) -> list[T]:
+    """Up to 20 things, evenly spread over all."""
+    return [of[i] for i in np.unique(np.linspace(0, len(of) - 1, FINGERPRINT_CASES).round().astype(int))]
 
 
 def fingerprint_of(extents: Sequence[Extent]) -> Fingerprint:

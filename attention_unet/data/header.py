@@ -10,10 +10,10 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from attention_unet.config import EDGES_MM
 from attention_unet.errors import DataError
 from attention_unet.memory import machine_memory
 
-EDGES_MM = (1e-3, 100.0)  # of voxels; what lies beyond is a mistake in a header
 USUAL_MM = (0.05, 20.0)  # of voxels of MR
 SHEAR = 1e-3  # cosine between axes from which they are not at right angles
 

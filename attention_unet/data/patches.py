@@ -85,6 +85,11 @@ class PatchDataset(Dataset[Patch]):
             image, target = image.squeeze(1 + self.slice_axis), target.squeeze(1 + self.slice_axis)
         return Patch(image, target, placement, self.augmentation.draw_change(random))
 
+    def case_of(self, number: int) -> str:
+        """Id of the case that patch ``number`` is of."""
+        epoch, place = divmod(number, len(self.cases))
+        return self.cases[int(self._order(epoch)[place])].id
+
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if self._shuffled[0] != epoch:
             random = np.random.RandomState([self.seed, epoch % 2**32, 1])

@@ -35,7 +35,7 @@ from attention_unet.inference.output_folder import forget, hashes_of, note
 from attention_unet.inference.predict_volume import Prediction, predict_volume
 from attention_unet.inference.preview import draw_preview
 from attention_unet.inference.settings import Settings
-from attention_unet.memory import free_memory, peak_memory
+from attention_unet.memory import free_memory, out_of_memory, peak_memory
 
 log = logging.getLogger(__name__)
 
@@ -151,8 +151,8 @@ def _predict_case(
     device, prediction = models[0].device, None
     try:
         prediction = predict_volume(models, volume, settings, done)
-    except RuntimeError as error:  # torch tells it by several errors and the same words
-        if device.type == "cpu" or "out of memory" not in str(error):
+    except RuntimeError as error:
+        if device.type == "cpu" or not out_of_memory(error):
             raise
     if prediction is None:  # and the error, which holds all that was computed, let go
         log.warning("warning: %s: too large for the memory of %s: predicted on the CPU", case.id, device)

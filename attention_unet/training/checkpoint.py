@@ -14,7 +14,7 @@ from torch import Tensor
 from attention_unet.atomic import replacing
 from attention_unet.errors import ModelError
 
-KIND, FORMAT = b"attention_unet-state", b"5"  # with the sha256 of what follows they are the first line of the file
+KIND, FORMAT = b"attention_unet-state", b"6"  # with the sha256 of what follows they are the first line of the file
 DAMAGES = (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, OSError)
 STATE = "last.pt"  # name of the file in a run folder
 
@@ -77,6 +77,7 @@ class TrainingState:
         reserve: seconds kept for the last validation.
         history: rows of history.csv so far.
         learner: what is learned.
+        settled: what the run follows from, as plain values.
     """
 
     loop: LoopState
@@ -84,6 +85,7 @@ class TrainingState:
     reserve: float
     history: list[dict[str, float]]
     learner: LearnerState
+    settled: Mapping[str, Any]
 
 
 def save_state(path: Path, state: TrainingState) -> None:

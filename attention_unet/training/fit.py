@@ -17,8 +17,9 @@ from attention_unet.inference.largest_piece import where_it_helps
 from attention_unet.inference.model import save_model
 from attention_unet.training.budget import Budget, learning_rate_factor
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, save_state
-from attention_unet.training.learner import Learner
+from attention_unet.training.learner import Diverged, Learner
 from attention_unet.training.monitor import Monitor
+from attention_unet.training.settled import Settled
 from attention_unet.training.validation import mean_dice, validate
 
 SMOOTHING = 0.98  # of the loss and the times that are shown
@@ -31,8 +32,7 @@ class Training:
 
     Attributes:
         run: the run folder.
-        config: budget and schedule.
-        plan: of network and data.
+        settled: what the run follows from.
         learner: what is trained.
         batches: of image and target, without end, from the learner's next step on.
         held_out: cases to validate on; may be empty.
@@ -40,11 +40,11 @@ class Training:
         monitor: in the first process.
         precision: to validate in.
         stop: whether the user asked to stop; asked after every step and between validated cases.
+        cases_of: names of the cases that patches of a step are of.
     """
 
     run: Path
-    config: TrainingConfig
-    plan: Plan
+    settled: Settled
     learner: Learner
     batches: Iterator[tuple[Tensor, Tensor]]
     held_out: Sequence[Case]
@@ -52,6 +52,17 @@ class Training:
     monitor: Monitor | None
     precision: torch.dtype
     stop: Callable[[], bool]
+    cases_of: Callable[[int], list[str]]
+
+    @property
+    def config(self) -> TrainingConfig:
+        """Budget and schedule."""
+        return self.settled.config.training
+
+    @property
+    def plan(self) -> Plan:
+        """Of network and data."""
+        return self.settled.plan
 
 
 def fit(training: Training, loop: LoopState) -> bool:
@@ -93,7 +104,11 @@ def fit(training: Training, loop: LoopState) -> bool:
         began = time.monotonic()
         image, target = next(training.batches)
         waited = time.monotonic() - began
-        loop.loss = smoothed(loop.loss, learner.learn(image, target, learning_rate))
+        try:
+            loss = learner.learn(image, target, learning_rate)
+        except Diverged as error:
+            raise Diverged(f"{error}; its patches were of {', '.join(training.cases_of(learner.step))}") from error
+        loop.loss = smoothed(loop.loss, loss)
         took = time.monotonic() - began
         loop.seconds = smoothed(loop.seconds, took / training.plan.batch)
         loop.waited = smoothed(loop.waited, waited / training.plan.batch)
@@ -159,6 +174,7 @@ def save(training: Training, loop: LoopState) -> None:
             reserve=training.budget.reserve,
             history=training.monitor.history,
             learner=training.learner.state(),
+            settled=training.settled.to_plain(),
         )
         save_state(training.run / STATE, state)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
-from torch.utils.tensorboard import SummaryWriter
 
 from attention_unet.evaluation.focus import Focus, mean_focus
 from attention_unet.evaluation.picture import Scene, draw_mosaic
-from attention_unet.run_folder import CONFIG, HISTORY
+from attention_unet.run_folder import HISTORY
+from attention_unet.training.board import Board
 from attention_unet.training.checkpoint import LoopState
 from attention_unet.training.curves import CURVES, draw_training
 from attention_unet.training.history import write_history
@@ -32,6 +32,7 @@ class Monitor:
         class_names: of the classes.
         history: rows of a training that is resumed.
         first_step: step that it begins with.
+        configuration: of it, as text.
         console: to draw the bar on.
     """
 
@@ -41,13 +42,14 @@ class Monitor:
         class_names: Sequence[str],
         history: list[dict[str, float]],
         first_step: int,
+        configuration: str,
         console: Console,
     ) -> None:
         self.run = run
         self.class_names = class_names
         self.history = history
-        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=first_step + 1)
-        self.board.add_text("configuration", f"```\n{(run / CONFIG).read_text(encoding='utf-8')}\n```")
+        self.board = Board(run / "tensorboard", first_step + 1)
+        self.board.text("configuration", f"```\n{configuration}\n```")
         self.last_line = time.monotonic()
         self.dice = f"{history[-1]['dice']:.4f}" if history else "-"
         self.bar = Progress(
@@ -80,10 +82,10 @@ class Monitor:
             self.last_line = time.monotonic()
             log.info("%3.0f%%  %s", 100 * progress, status)
         if step % SCALARS_EVERY == 0:
-            self.board.add_scalar("loss/training", loop.loss, step)
-            self.board.add_scalar("learning_rate", learning_rate, step)
-            self.board.add_scalar("patches_a_second", loop.patches_a_second, step)
-            self.board.add_scalar("waiting", loop.waiting, step)
+            self.board.scalar("loss/training", loop.loss, step)
+            self.board.scalar("learning_rate", learning_rate, step)
+            self.board.scalar("patches_a_second", loop.patches_a_second, step)
+            self.board.scalar("waiting", loop.waiting, step)
 
     def validating(self) -> None:
         """Say that a validation is under way."""
@@ -100,15 +102,15 @@ class Monitor:
         draw_training(self.history, self.class_names, self.run / CURVES)
         for name, value in row.items():
             if name.startswith("dice"):
-                self.board.add_scalar(f"validation/{name}", value, step)
+                self.board.scalar(f"validation/{name}", value, step)
         for (level, name), of in mean_focus(focus).items():
             for place, value in of._asdict().items():
-                self.board.add_scalar(f"attention level {level}/{place} {name}", value, step)
+                self.board.scalar(f"attention level {level}/{place} {name}", value, step)
         for name in dict.fromkeys(name for scene in scenes for name in scene.attention):
             weights = [scene.attention[name].ravel() for scene in scenes if name in scene.attention]
-            self.board.add_histogram(f"attention/{name.splitlines()[0]}", np.concatenate(weights), step)
+            self.board.histogram(f"attention/{name.splitlines()[0]}", np.concatenate(weights), step)
         if scenes:
-            self.board.add_figure("validation/slices", draw_mosaic(scenes, self.class_names), step)
+            self.board.figure("validation/slices", draw_mosaic(scenes, self.class_names), step)
         self.board.flush()
 
     def close(self) -> None:

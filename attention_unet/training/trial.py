@@ -12,7 +12,7 @@ from attention_unet.config import Config
 from attention_unet.data.plan import Plan
 from attention_unet.devices import check_batch, devices_and_nodes, make_fabric
 from attention_unet.errors import ConfigError
-from attention_unet.memory import reuse_freed_memory
+from attention_unet.memory import out_of_memory, reuse_freed_memory
 from attention_unet.training.learner import Learner, build_network
 
 STEPS = 3
@@ -62,8 +62,8 @@ def try_step(config: Config, plan: Plan) -> Trial:
             step()
             seconds.append(time.perf_counter() - began)
         held = peak_bytes(step, fabric.device) if fabric.device.type in ("cpu", "cuda") else None
-    except RuntimeError as error:  # on a CPU, torch tells a lack of memory by its words alone
-        if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
             raise
         raise ConfigError(
             f"a step of {patches} patches of {plan.patch} does not fit into the memory of {fabric.device}: lower "

@@ -13,7 +13,9 @@ def state():
     tensors = {"w": torch.randn(3, 4)}
     optimizer = {"state": {0: {"step": torch.tensor(2.0)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
     learner = LearnerState(7, tensors, tensors, optimizer, torch.get_rng_state())
-    return TrainingState(LoopState(1, 1.25, 0.1, 0.004), 3.5, 0.5, [{"step": 7.0, "dice": 0.5}], learner)
+    return TrainingState(
+        LoopState(1, 1.25, 0.1, 0.004), 3.5, 0.5, [{"step": 7.0, "dice": 0.5}], learner, {"plan": {"patch": [8]}}
+    )
 
 
 def test_round_trip(tmp_path):
@@ -21,6 +23,7 @@ def test_round_trip(tmp_path):
     save_state(tmp_path / "last.pt", before)
     after = load_state(tmp_path / "last.pt")
     assert (after.learner.step, after.loop, after.elapsed) == (7, before.loop, 3.5)
+    assert after.settled == {"plan": {"patch": [8]}}
     assert after.history == [{"step": 7.0, "dice": 0.5}]
     assert torch.equal(after.learner.network["w"], before.learner.network["w"])
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
@@ -41,7 +44,7 @@ def test_code_in_a_state_is_never_run(tmp_path):
     zipped = path.read_bytes()
     for content in (zipped, pickle.dumps(Malicious())):
         sha256 = hashlib.sha256(content).hexdigest().encode()
-        for whole in (content, b"attention_unet-state 5 " + sha256 + b"\n" + content):  # with a sum that is right
+        for whole in (content, b"attention_unet-state 6 " + sha256 + b"\n" + content):  # with a sum that is right
             path.write_bytes(whole)
             with pytest.raises(ModelError, match="is damaged or not a training state"):
                 load_state(path)
@@ -57,8 +60,8 @@ def test_damaged_and_missing_states(tmp_path):
         (tmp_path / "last.pt").write_bytes(broken)
         with pytest.raises(ModelError, match="is damaged"):
             load_state(tmp_path / "last.pt")
-    (tmp_path / "last.pt").write_bytes(content.replace(b"state 5 ", b"state 6 "))
-    with pytest.raises(ModelError, match="is of format 6: this version reads 5; resume with the version"):
+    (tmp_path / "last.pt").write_bytes(content.replace(b"state 6 ", b"state 7 "))
+    with pytest.raises(ModelError, match="is of format 7: this version reads 6; resume with the version"):
         load_state(tmp_path / "last.pt")
 
 

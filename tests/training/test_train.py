@@ -13,13 +13,11 @@ import time
 import pytest
 import torch
 import yaml
-from rich.console import Console
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from attention_unet.cli import main
 from attention_unet.config import AttentionConfig, AugmentationConfig, Config, DataConfig, NetworkConfig, TrainingConfig
-from attention_unet.data.cases import find_cases
-from attention_unet.devices import make_fabric
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.training import train as module
 from attention_unet.training.learner import Diverged
@@ -57,8 +55,8 @@ def unbroken(cohort, tmp_path_factory):
 def test_a_run_folder_holds_what_it_promises(unbroken):
     names = {path.name for path in unbroken.iterdir()}
     assert names == {
-        "config.yaml", "plan.json", "splits.json", "model.safetensors", "model.json", "last.pt", "history.csv",
-        "curves.png", "tensorboard", "train.log",
+        "config.yaml", "places.json", "plan.json", "splits.json", "model.safetensors", "model.json", "last.pt",
+        "history.csv", "curves.png", "tensorboard", "train.log",
     }  # fmt: skip
     assert (unbroken / "curves.png").read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader((unbroken / "history.csv").open()))
@@ -150,24 +148,16 @@ def test_a_start_that_failed_blocks_nothing(cohort, tmp_path):
     assert (tmp_path / "run" / "last.pt").is_file()
 
 
-def test_every_case_is_checked_before_the_first_step_the_held_out_too(cohort, tmp_path, unbroken):
+def test_every_case_is_checked_before_the_first_step_and_all_faults_are_told_at_once(cohort, tmp_path, unbroken):
     shutil.copytree(cohort, tmp_path / "data")
     split = json.loads((unbroken / "splits.json").read_text())
     names = [split["training"][0], split["validation"][0]]
     for name in names:
         (tmp_path / "data" / "imagesTr" / f"{name}.nii.gz").write_bytes(b"broken")
     with pytest.raises(DataError) as caught:
-        module._prepare_cases(*prepare_arguments(tmp_path, cohort, unbroken))
+        train(config(tmp_path / "data"), tmp_path / "run")
     assert all(name in str(caught.value) for name in names)
-
-
-def prepare_arguments(folder, cohort, run):
-    dataset = find_cases(folder / "data")
-    split, plan = module._read_settled(run, dataset)
-    cases = [[c for c in dataset.cases if c.id in part] for part in (split.training, split.validation)]
-    chosen = config(cohort)
-    fabric = make_fabric(chosen.training)
-    return chosen, *cases, plan, folder / "run", fabric, Console()
+    assert not list(tmp_path.rglob("last.pt"))
 
 
 def test_a_finished_run_that_is_resumed_ends_at_once(cohort, unbroken, tmp_path):
@@ -177,11 +167,12 @@ def test_a_finished_run_that_is_resumed_ends_at_once(cohort, unbroken, tmp_path)
     assert same(weights(tmp_path / "run"), weights(unbroken))
 
 
-def test_a_saved_configuration_repeats_the_run(cohort, unbroken, tmp_path):
-    plain = yaml.safe_load((unbroken / "config.yaml").read_text())
-    again = Config(**{f.name: type(getattr(Config(), f.name))(**plain[f.name]) for f in dataclasses.fields(Config)})
+def test_a_saved_configuration_repeats_the_run(cohort, unbroken, tmp_path, monkeypatch):
+    again = module.read_config(unbroken)
     assert again.training.batch == 2  # what was left open is written as it was decided, for any other machine
-    train(again, tmp_path / "again")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ATTENTION_UNET_DATA", raising=False)
+    assert main(["train", "--config", str(unbroken / "config.yaml"), "--run", "again"]) == 0
     assert same(weights(tmp_path / "again"), weights(unbroken))
     assert (tmp_path / "again" / "plan.json").read_text() == (unbroken / "plan.json").read_text()
 

@@ -1,0 +1,132 @@
+"""What a run follows from, decided once: configuration, split and plan. A resumed run goes on with the very same."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from attention_unet.atomic import write_text
+from attention_unet.config import Config
+from attention_unet.data.cases import Dataset, data_root
+from attention_unet.data.fingerprint import take_fingerprint
+from attention_unet.data.plan import PLANNED, Plan, make_plan, settle
+from attention_unet.data.predictions import seen_from
+from attention_unet.data.splits import Split, split_cases, split_of, write_split
+from attention_unet.devices import this_machine
+from attention_unet.errors import ConfigError, DataError, some_of
+from attention_unet.run_folder import CONFIG, PLACES, PLAN, SPLIT
+
+PLACE = ("root", "cache")  # of data: folders of this machine, which a run is not told by
+MAY_CHANGE = (  # on resume: they change no number of a training, or as little as another device does
+    *(f"data.{name}" for name in PLACE),
+    "data.workers",
+    "training.checkpoint_minutes",
+    "training.accelerator",
+    "training.devices",
+    "training.nodes",
+)
+MAY_BE_OVERRIDDEN = (  # what follows from it in a run that goes on is plain; all else was built into it
+    "augmentation.",
+    "data.foreground_share",
+    *(f"training.{name}" for name in ("minutes", "steps", "epochs", "learning_rate", "warmup", "clip_norm")),
+    *(f"training.{name}" for name in ("presence_weight", "average", "validations", "precision")),
+)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """All that a run follows from, beside the files of the dataset.
+
+    Attributes:
+        config: with what it left open filled in.
+        split: cases to train on and held out.
+        plan: of network and data.
+    """
+
+    config: Config
+    split: Split
+    plan: Plan
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain values, none of them a folder of this machine."""
+        return {
+            "config": _without_places(self.config),
+            "split": {name: list(cases) for name, cases in dataclasses.asdict(self.split).items()},
+            "plan": self.plan.to_json(),
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Settled":
+        """Inverse of ``to_plain``."""
+        return cls(Config.from_plain(plain["config"]), split_of(plain["split"]), Plan.from_json(plain["plan"]))
+
+
+def decide(config: Config, dataset: Dataset) -> Settled:
+    """Decide what a configuration leaves open."""
+    data = config.data
+    split = split_cases([case.id for case in dataset.cases], data.folds, data.fold, data.split_seed)
+    plan = make_plan(config, dataset, take_fingerprint(dataset.cases), this_machine(config.training))
+    return Settled(settle(config, plan), split, plan)
+
+
+def go_on(before: Settled, config: Config, override: bool, run: Path) -> Settled:
+    """What a resumed run follows from: what it did before, with what of its configuration may be another now.
+
+    Raises:
+        ConfigError: if anything else is another, naming all of it.
+    """
+    old, new = _without_places(before.config), _without_places(config)
+    changed = {
+        f"{section}.{name}": (old.get(section, {}).get(name), value)
+        for section, fields in new.items()
+        for name, value in fields.items()
+        if old.get(section, {}).get(name) != value
+        and f"{section}.{name}" not in MAY_CHANGE
+        and not (value is None and f"{section}.{name}" in PLANNED)
+    }
+    fixed = [name for name in changed if not name.startswith(MAY_BE_OVERRIDDEN)]
+    if changed and (fixed or not override):
+        told = "; ".join(f"{name} was {was}, is {value}" for name, (was, value) in changed.items())
+        way = "undo that" if fixed else "undo that, accept it with --override"
+        raise ConfigError(f"{run}: another configuration cannot be resumed: {told}: {way}, or name a new --run")
+    return dataclasses.replace(before, config=settle(config, before.plan))
+
+
+def check_cases(split: Split, dataset: Dataset) -> None:
+    """Check that all cases of a run are still there.
+
+    Raises:
+        DataError: if one is not.
+    """
+    missing = {*split.training, *split.validation} - {case.id for case in dataset.cases}
+    if missing:
+        raise DataError(f"{dataset.root}: {len(missing)} cases of the run are not there: {some_of(missing)}: put back")
+
+
+def write_settled(run: Path, settled: Settled, given: Config) -> None:
+    """Write it for people and for the other commands: the run can be repeated from ``config.yaml`` alone.
+
+    Folders are told in a file of their own, as seen from the run, so that no name of a user gets into what is shared.
+
+    Args:
+        run: its folder.
+        settled: what to write.
+        given: the configuration with the folders of this machine.
+    """
+    plain = settled.to_plain()
+    places = {name: getattr(given.data, name) for name in PLACE}
+    places["root"] = places["root"] and str(data_root(places["root"]))
+    told = {f"data.{name}": seen_from(run, Path(place)) for name, place in places.items() if place}
+    write_text(run / PLACES, json.dumps(told, indent=2) + "\n")
+    write_text(run / CONFIG, yaml.safe_dump(plain["config"], sort_keys=False))
+    write_text(run / PLAN, json.dumps(plain["plan"], indent=2) + "\n")
+    write_split(run / SPLIT, settled.split)
+
+
+def _without_places(config: Config) -> dict[str, dict[str, Any]]:
+    plain = dataclasses.asdict(config)
+    return {**plain, "data": {**plain["data"], **dict.fromkeys(PLACE)}}

@@ -1,0 +1,153 @@
+"""Faults of the machine: each ends a training in words that help, and nothing that was saved is lost."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from attention_unet.errors import ConfigError, DataError
+from attention_unet.training import fit as fit_module
+from attention_unet.training import train as module
+from attention_unet.training.faults import Lost
+from attention_unet.training.learner import Diverged, Learner
+from attention_unet.training.train import train
+from tests.conftest import REPOSITORY
+from tests.training.test_train import command, config, same, unbroken, weights  # noqa: F401
+
+
+def at_step(monkeypatch, step, act):
+    original = Learner.learn
+
+    def learn(self, *batch):
+        if self.step == step:
+            act()
+        return original(self, *batch)
+
+    monkeypatch.setattr(Learner, "learn", learn)
+
+
+def saving_after_every_step(**training):
+    return {"checkpoint_minutes": 1e-9, **training}
+
+
+def test_memory_that_does_not_suffice(cohort, tmp_path, monkeypatch, unbroken):  # noqa: F811
+    def fail():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    with monkeypatch.context() as patched:
+        at_step(patched, 4, fail)
+        with pytest.raises(ConfigError, match=r"does not fit into the memory of cpu: lower training\.batch"):
+            train(config(cohort, training=saving_after_every_step()), tmp_path / "run")
+    train(config(cohort, training=saving_after_every_step()), tmp_path / "run", resume=True)
+    assert same(weights(tmp_path / "run"), weights(unbroken))
+
+
+def test_a_worker_that_is_killed(cohort, tmp_path, monkeypatch, unbroken):  # noqa: F811
+    def kill():
+        for worker in torch.multiprocessing.active_children():
+            os.kill(worker.pid, signal.SIGKILL)
+
+    chosen = config(cohort, data={"workers": 1}, training=saving_after_every_step())
+    with monkeypatch.context() as patched:
+        at_step(patched, 2, kill)
+        with pytest.raises(Lost, match=r"reads patches has died .*Killed.*lower data\.workers.*--resume --run"):
+            train(chosen, tmp_path / "run")
+    train(chosen, tmp_path / "run", resume=True)
+    assert same(weights(tmp_path / "run"), weights(unbroken))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_prepared_case_that_vanishes(cohort, tmp_path, monkeypatch, workers):
+    def remove():
+        module.CaseCache.open.__globals__["open_case"].cache_clear()
+        shutil.rmtree(tmp_path / "cache")
+
+    original = module.load_patches
+    monkeypatch.setattr(module, "load_patches", lambda *rest: (remove(), original(*rest))[1])
+    with pytest.raises(DataError, match=r"^\S+safetensors: the prepared case \w+ cannot be read.*--resume") as caught:
+        train(config(cohort, data={"workers": workers, "cache": str(tmp_path / "cache")}), tmp_path / "run")
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_scan_that_vanishes_before_it_is_validated_on(cohort, tmp_path, monkeypatch):
+    data = shutil.copytree(cohort, tmp_path / "data")
+    original = fit_module.validate
+
+    def validate(*rest, **named):
+        for scan in (data / "imagesTr").iterdir():
+            scan.unlink()
+        return original(*rest, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fit_module, "validate", validate)
+        with pytest.raises(DataError, match=r"nii\.gz: cannot be read \(No such file"):
+            train(config(data), tmp_path / "run")
+    shutil.rmtree(data)
+    shutil.copytree(cohort, data)
+    train(config(data), tmp_path / "run", resume=True)
+    assert weights(tmp_path / "run")
+
+
+def test_a_gradient_that_is_not_finite_names_the_cases_and_changes_nothing_saved(cohort, tmp_path, monkeypatch):
+    train(config(cohort, steps=3), tmp_path / "run")
+    state, model = ((tmp_path / "run" / name).read_bytes() for name in ("last.pt", "model.safetensors"))
+    monkeypatch.setattr(Learner, "_loss_of", lambda self, image, target: self._wrapped(image)[0].sum() * float("nan"))
+    with pytest.raises(Diverged, match=r"finite at step 4 \(loss nan\).*patches were of phantom_\d+, phantom_\d+"):
+        train(config(cohort, steps=6), tmp_path / "run", resume=True, override=True)
+    assert [(tmp_path / "run" / name).read_bytes() for name in ("last.pt", "model.safetensors")] == [state, model]
+
+
+def test_a_board_and_a_log_that_cannot_be_written_end_nothing(cohort, tmp_path, caplog):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "tensorboard").write_text("a file in its place")
+    (tmp_path / "run" / "train.log").mkdir()
+    train(config(cohort, steps=2), tmp_path / "run")
+    assert weights(tmp_path / "run")
+    assert "TensorBoard cannot be written" in caplog.text
+    assert re.search(r"train\.log: cannot be written \(Is a directory\)", caplog.text)
+
+
+def test_two_trainings_in_one_folder(cohort, tmp_path):
+    arguments = command(cohort, tmp_path / "run", "--training.steps", "100000")
+    first = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(tmp_path / "run" / "train.log")
+        second = subprocess.run([sys.executable, *arguments], stderr=subprocess.PIPE, text=True, timeout=60)
+        assert second.returncode == 2
+        assert "another process is writing here" in second.stderr
+    finally:
+        first.kill()
+        first.wait()
+
+
+def wait_for(path, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.05)
+
+
+def test_the_death_of_one_of_two_processes_ends_the_other_in_words(cohort, tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    steps = ["--training.steps", "100000", "--training.devices", "2", "--training.checkpoint_minutes", "0.001"]
+    arguments = command(cohort, tmp_path / "run", *steps)
+    process = subprocess.Popen([sys.executable, *arguments], env=environment, stderr=subprocess.PIPE, text=True)
+    wait_for(tmp_path / "run" / "last.pt")
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
+    os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
+    began = time.monotonic()
+    _, told = process.communicate(timeout=60)
+    assert time.monotonic() - began < 20
+    assert process.returncode == 1
+    assert "another process of this training has ended" in told
+    assert "Traceback" not in told
+    go_on = [argument for argument in arguments if argument != "100000"]
+    go_on[go_on.index("--training.steps") : go_on.index("--training.steps") + 1] = ["--training.steps=3", "--override"]
+    subprocess.run([sys.executable, *go_on, "--resume"], env=environment, check=True, timeout=120)
+    assert weights(tmp_path / "run")

@@ -1,0 +1,88 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from attention_unet.cli import main
+from attention_unet.config import Config
+from attention_unet.data.cases import find_cases
+from attention_unet.errors import ConfigError
+from attention_unet.training.settled import Settled, decide, go_on, write_settled
+from tests.training.test_train import config
+
+
+@pytest.fixture
+def settled(cohort):
+    return decide(config(cohort), find_cases(cohort))
+
+
+def with_training(before, **values):
+    return dataclasses.replace(before, training=dataclasses.replace(before.training, **values))
+
+
+def test_plain_values_come_back(settled):
+    plain = json.loads(json.dumps(settled.to_plain()))
+    again = Settled.from_plain(plain)
+    assert again.to_plain() == settled.to_plain()
+    assert (again.split, again.plan) == (settled.split, settled.plan)
+
+
+def test_what_is_written_names_no_folder_of_this_machine(cohort, settled, tmp_path):
+    write_settled(tmp_path / "runs" / "a", settled, config(cohort))
+    for file in (tmp_path / "runs" / "a").iterdir():
+        assert str(cohort.parent) not in file.read_text()
+        assert str(tmp_path) not in file.read_text()
+    told = json.loads((tmp_path / "runs" / "a" / "places.json").read_text())
+    assert (tmp_path / "runs" / "a" / told["data.root"]).resolve() == cohort.resolve()
+    written = yaml.safe_load((tmp_path / "runs" / "a" / "config.yaml").read_text())
+    assert Config.from_plain(written).training == settled.config.training
+
+
+def test_the_same_goes_on_and_another_machine_may(cohort, settled, tmp_path):
+    moved = config("elsewhere", data={"workers": 3, "cache": "there"}, training={"checkpoint_minutes": 1.0})
+    assert go_on(settled, moved, False, tmp_path).plan == settled.plan
+
+
+def test_every_change_is_named_and_some_can_be_accepted(cohort, settled, tmp_path):
+    longer = with_training(settled.config, steps=60, learning_rate=1e-4)
+    with pytest.raises(ConfigError, match=r"learning_rate was 0\.002, is 0\.0001.*--override") as caught:
+        go_on(settled, longer, False, tmp_path)
+    assert "training.steps was 6, is 60" in str(caught.value)
+    assert go_on(settled, longer, True, tmp_path).config.training.steps == 60
+
+
+@pytest.mark.parametrize("override", [False, True])
+def test_what_was_built_into_a_run_stays(cohort, settled, tmp_path, override):
+    other = with_training(settled.config, batch=4, seed=9)
+    with pytest.raises(
+        ConfigError, match=r"batch was 2, is 4; training\.seed was 0, is 9: undo that, or name"
+    ) as caught:
+        go_on(settled, other, override, tmp_path)
+    assert "--override" not in str(caught.value)
+
+
+def test_a_finished_run_is_trained_longer(cohort, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("again").mkdir()
+    for file in run.iterdir():
+        if file.is_file():
+            (tmp_path / "again" / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "again" / "places.json").write_text(json.dumps({"data.root": str(cohort)}))
+    call = ["train", "--resume", "--run", "again", "--training.steps", "126", "--training.validations", "2"]
+    assert main(call) == 2
+    assert main([*call, "--override"]) == 0
+    rows = (tmp_path / "again" / "history.csv").read_text().splitlines()[1:]
+    assert [int(row.split(",")[0]) for row in rows] == [120, 126]
+    assert "steps: 126" in (tmp_path / "again" / "config.yaml").read_text()
+
+
+def test_a_configuration_edited_in_the_run_is_noticed(cohort, run, tmp_path, capsys):
+    for file in run.iterdir():
+        if file.is_file():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    text = (tmp_path / "config.yaml").read_text()
+    (tmp_path / "config.yaml").write_text(text.replace("learning_rate: 0.01", "learning_rate: 0.5"))
+    assert main(["train", "--resume", "--run", str(tmp_path), "--data.root", str(cohort)]) == 2
+    assert "training.learning_rate was 0.01, is 0.5" in capsys.readouterr().err
