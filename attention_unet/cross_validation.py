@@ -17,7 +17,7 @@ from attention_unet.atomic import write_text
 from attention_unet.config import Config
 from attention_unet.data.cases import Case, Dataset, find_cases, locate_dataset
 from attention_unet.data.fingerprint import take_fingerprint
-from attention_unet.data.plan import Plan, make_plan, settle
+from attention_unet.data.plan import Plan, make_plan, read_plan, settle
 from attention_unet.data.predictions import PREDICTED, how_predicted, prediction_path
 from attention_unet.data.splits import Split, read_split, split_cases
 from attention_unet.devices import choose_device, devices_and_nodes, precision_of, this_machine
@@ -125,7 +125,7 @@ def _plan_of_all(config: Config, folder: Path, dataset: Dataset) -> Plan:
     """The plan of earlier folds, or a new one."""
     earlier = sorted(folder.glob(f"fold*/{PLAN}"))
     if earlier:
-        return Plan.from_json(json.loads(earlier[0].read_text(encoding="utf-8")))
+        return read_plan(earlier[0])
     return make_plan(config, dataset, take_fingerprint(dataset.cases), this_machine(config.training))
 
 

@@ -33,8 +33,9 @@ def _train(options: Namespace, parser: ArgumentParser, console: Console) -> int:
 def _inspect(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     silence_profiler()
     from attention_unet.cli.inspection_tables import print_inspection, print_plan, print_trial
+    from attention_unet.data.case_facts import in_short
     from attention_unet.data.cases import locate_dataset, look_for_cases
-    from attention_unet.data.fingerprint import take_fingerprint
+    from attention_unet.data.fingerprint import evenly, fingerprint_of
     from attention_unet.data.inspection import inspect
     from attention_unet.data.plan import make_plan
     from attention_unet.devices import this_machine
@@ -50,7 +51,8 @@ def _inspect(options: Namespace, parser: ArgumentParser, console: Console) -> in
     readable = [case for case in dataset.cases if case.id not in inspection.problems]
     plan, trial = None, None
     if readable:
-        plan = make_plan(config, dataset, take_fingerprint(readable), this_machine(config.training))
+        fingerprint = fingerprint_of(evenly([fact.extent for fact in inspection.facts]))
+        plan = make_plan(config, dataset, fingerprint, this_machine(config.training))
     tables = table_console()
     if not options.json:
         count = counted(len(dataset.cases) + len(known), "case")
@@ -58,7 +60,7 @@ def _inspect(options: Namespace, parser: ArgumentParser, console: Console) -> in
         print_inspection(inspection, dataset.channels, tables)
         if plan:
             print_plan(plan, tables)
-        for remark in inspection.remarks:
+        for remark in in_short(inspection.remarks):
             log.warning("look at: %s", remark)
     code = report_failures(inspection.problems)
     if plan and not options.no_trial:
@@ -66,8 +68,11 @@ def _inspect(options: Namespace, parser: ArgumentParser, console: Console) -> in
         if not options.json:
             print_trial(trial, tables)
     if options.json:
-        facts = [{**dataclasses.asdict(fact), "quantiles": fact.quantiles.tolist()} for fact in inspection.facts]
-        found = {"cases": facts, "problems": inspection.problems, "remarks": inspection.remarks}
+        found = {
+            "cases": [fact.to_json() for fact in inspection.facts],
+            "problems": inspection.problems,
+            "remarks": inspection.remarks,
+        }
         planned = {"plan": plan.to_json() if plan else None, "step": dataclasses.asdict(trial) if trial else None}
         print(json.dumps({**found, **planned}, indent=2))
     return code

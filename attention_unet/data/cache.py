@@ -3,7 +3,10 @@
 import functools
 import hashlib
 import json
+import time
+import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -14,14 +17,16 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from attention_unet.atomic import replacing
+from attention_unet.atomic import PARTIAL, replacing
+from attention_unet.data.case_facts import CaseFacts, facts_of
 from attention_unet.data.cases import Case
 from attention_unet.data.labels import Labels
 from attention_unet.data.preprocessing import Preprocessing, prepare, prepare_target, read_case
 from attention_unet.errors import DataError
 
 PARTS = ("image", "target", "locations")
-FORMAT = 4  # raised whenever what is stored changes
+FORMAT = 5  # raised whenever what is stored changes
+LONG_AGO = 24 * 3600  # seconds
 LOCATIONS_A_CLASS = 5000
 KEPT = 512  # cases that are mapped: to map one again for every patch takes as long as cutting it
 
@@ -101,15 +106,24 @@ class CaseCache:
             DataError: listing every case that cannot be prepared.
         """
         problems: list[str] = []
+        self._remove_leavings()
         for case in cases:
             try:
-                if not self._file(case).is_file():
+                if not _is_whole(self._file(case)):
                     self._store(case)
             except DataError as error:
                 problems.append(str(error))
             done()
         if problems:
             raise DataError("\n".join(problems))
+
+    def facts(self, cases: Sequence[Case]) -> list[CaseFacts]:
+        """What prepared cases are like, in the same order."""
+        found = []
+        for case in cases:
+            with safe_open(self._file(case), framework="pt") as content:
+                found.append(CaseFacts.from_json(json.loads(content.metadata()["facts"])))
+        return found
 
     def open(self, cases: Sequence[Case]) -> "CachedCases":
         """Prepared cases, in the same order."""
@@ -125,10 +139,13 @@ class CaseCache:
                 except OSError as error:
                     raise DataError(f"{path}: cannot be read ({error.strerror}): was it moved?") from error
                 digest.update(f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}\n".encode())
-        return self.folder / f"{case.id}-{digest.hexdigest()[:12]}.safetensors"
+        return self.folder / f"{digest.hexdigest()[:32]}.safetensors"
 
     def _store(self, case: Case) -> None:
-        image, label = read_case(case, self.channels, self.labels)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            image, label = read_case(case, self.channels, self.labels)
+        facts = facts_of(case.id, image, label, self.labels, [str(warning.message) for warning in caught])
         prepared = prepare(image, self.preprocessing)
         target = prepare_target(label, self.labels, prepared)
         arrays = (
@@ -137,7 +154,26 @@ class CaseCache:
             torch.from_numpy(class_locations(target, self.labels)),
         )
         with replacing(self._file(case)) as partial:
-            save_file(dict(zip(PARTS, arrays, strict=True)), partial)
+            try:
+                save_file(dict(zip(PARTS, arrays, strict=True)), partial, {"facts": json.dumps(facts.to_json())})
+            except SafetensorError as error:
+                raise DataError(f"{self.folder}: cannot be written ({error}): free space or set data.cache") from error
+
+    def _remove_leavings(self) -> None:
+        """Remove what a killed process left half-written, so long ago that no other can still be writing it."""
+        for partial in self.folder.glob(f"{PARTIAL}*"):
+            with suppress(OSError):
+                if time.time() - partial.stat().st_mtime > LONG_AGO:
+                    partial.unlink()
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a prepared case is there, in full length."""
+    try:
+        with safe_open(file, framework="pt") as content:
+            return set(content.keys()) == set(PARTS) and "facts" in (content.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
 
 
 def class_locations(target: NDArray[np.uint8], labels: Labels) -> NDArray[np.int32]:

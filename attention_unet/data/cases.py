@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,6 +93,12 @@ def look_for_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
         cases = _listed_cases(root, description)
     elif folders := _image_and_label_folders(root):
         cases = _paired_cases(*folders, problems)
+        announced = description.get("numTraining")
+        if announced is not None and announced != len(cases) + len(problems):
+            raise DataError(
+                f"{root / 'dataset.json'}: numTraining is {announced!r}, but {len(cases) + len(problems)} cases are "
+                "there: is it half copied? Copy the rest, or correct the number"
+            )
     else:
         raise DataError(f"{root}: no dataset here: expected dataset.json, or folders of images and labels")
     cases = _with_files(root, cases, problems)
@@ -164,6 +171,12 @@ def _image_and_label_folders(root: Path) -> tuple[Path, Path] | None:
 def _listed_cases(root: Path, description: dict[str, Any]) -> list[Case]:
     if not isinstance(description["training"], list):
         raise DataError(f"{root / 'dataset.json'}: training is {description['training']!r}: expected a list of cases")
+    announced, listed = description.get("numTraining"), len(description["training"])
+    if announced is not None and announced != listed:
+        raise DataError(
+            f"{root / 'dataset.json'}: numTraining is {announced!r}, but training lists {listed} cases: is it half "
+            "copied? Copy the rest, or correct the number"
+        )
     cases = []
     for entry in description["training"]:
         if not (
@@ -172,7 +185,7 @@ def _listed_cases(root: Path, description: dict[str, Any]) -> list[Case]:
             raise DataError(f"{root / 'dataset.json'}: training holds {entry!r}: expected an object of image and label")
         image, label = (root / entry["image"], root / entry["label"])
         for path in (image, label):
-            if not path.resolve().is_relative_to(root.resolve()):
+            if "\0" in str(path) or not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
                 raise DataError(f"{root / 'dataset.json'}: {path} lies outside the dataset: expected paths inside it")
         cases.append(Case(stem(label), (image,), label))
     return cases
@@ -197,7 +210,7 @@ def _with_files(root: Path, cases: list[Case], problems: dict[str, str]) -> list
     if twice:
         raise DataError(f"{root}: cases are listed twice: {', '.join(twice[:5])}: list each once")
     for case in cases:
-        missing = [str(path) for path in (*case.images, case.label) if path and not path.is_file()]
+        missing = [str(path) for path in (*case.images, case.label) if path and not os.path.isfile(path)]
         if missing:
             problems[case.id] = f"{', '.join(missing)}: missing: put it there or take the case off the list"
     return [case for case in cases if case.id not in problems]
@@ -208,7 +221,11 @@ def _counted_channels(cases: Sequence[Case], problems: Mapping[str, str]) -> tup
     for case in cases:
         if case.id not in problems:
             try:
-                return tuple(f"channel {i}" for i in range(sum(len(read_volume(path).array) for path in case.images)))
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # told when every image is read
+                    return tuple(
+                        f"channel {i}" for i in range(sum(len(read_volume(path).array) for path in case.images))
+                    )
             except DataError:
                 continue  # told when every image is read
     return ("channel 0",)

@@ -1,5 +1,6 @@
 """What the channels and classes of a dataset are: as its ``dataset.json`` tells, or as its files show."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -85,7 +86,9 @@ def labels_in_files(files: Mapping[str, Path], problems: dict[str, str]) -> Labe
     values: set[int] = set()
     for case, path in files.items():
         try:
-            values |= {int(v) for v in np.unique(read_labels(path).array)}
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # told when it is read for its voxels
+                values |= {int(v) for v in np.unique(read_labels(path).array)}
         except DataError as error:
             problems[case] = str(error)
     found = sorted(values - {0})

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from attention_unet.config import EDGES_MM
 from attention_unet.errors import DataError
-from attention_unet.memory import machine_memory
+from attention_unet.memory import free_memory
 
 USUAL_MM = (0.05, 20.0)  # of voxels of MR
 SHEAR = 1e-3  # cosine between axes from which they are not at right angles
@@ -64,17 +64,17 @@ def check_fits(path: Path, shape: Sequence[int], memory: int | None, size: int =
     Args:
         path: of its file.
         shape: of it.
-        memory: bytes that it may take, those of the machine if None.
+        memory: bytes that it may take, most of those that are free if None.
         size: bytes of a voxel, or of all that is held of it; those of float32 if not told.
 
     Raises:
         DataError: if it does not.
     """
-    needed, limit = size * math.prod(int(n) for n in shape), machine_memory() if memory is None else memory
+    needed, limit = size * math.prod(int(n) for n in shape), free_memory() if memory is None else memory
     if needed > limit:
         raise DataError(
             f"{path}: its header says a grid of {tuple(shape)}, {needed / 2**30:.2f} GiB to hold; the limit is "
-            f"{limit / 2**30:.2f}: crop or resample it, or give it more memory"
+            f"{limit / 2**30:.2f}: crop or resample it, close other programs, or use a larger machine"
         )
 
 

@@ -3,6 +3,7 @@
 SimpleITK counts millimetres to the left and back, we to the right and front.
 """
 
+import logging
 import math
 import warnings
 from collections import Counter
@@ -14,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.data.header import check_affine, check_fits, header_of
-from attention_unet.data.itk_files import check_voxels, named_in
+from attention_unet.data.itk_files import check_header, check_voxels, named_in
 from attention_unet.data.mistaken import mistaken_for
 from attention_unet.errors import DataError
+
+log = logging.getLogger(__name__)
 
 ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
 DICOM_MAGIC_AT, DICOM_MAGIC = 128, b"DICM"
@@ -33,7 +36,7 @@ def read_itk(
 
     Args:
         path: the file, or the folder of the series.
-        memory: bytes that reading may take, those of the machine if None.
+        memory: bytes that reading may take, most of what is free if None.
 
     Raises:
         DataError: if it is missing, damaged, too large, of another number of axes or not of real numbers, or if a
@@ -42,11 +45,13 @@ def read_itk(
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    if path.is_file() and (mistake := mistaken_for(_start_of(path))):
+        raise DataError(f"{path}: {mistake}")
+    if path.is_file():
+        check_header(path)
     for file in named_in(path):
         if not file.exists():
             raise DataError(f"{file}: does not exist: {path.name} says that its voxels are there; copy it as well")
-    if path.is_file() and (mistake := mistaken_for(_start_of(path))):
-        raise DataError(f"{path}: {mistake}")
     try:
         files = _slices_of(path) if path.is_dir() else [str(path)]
         reader = sitk.ImageFileReader()
@@ -116,8 +121,14 @@ def write_itk(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64
 
 
 def is_series(folder: Path) -> bool:
-    """Whether a folder holds DICOM files."""
-    return folder.is_dir() and any(is_dicom(file) for file in folder.iterdir())
+    """Whether a folder holds DICOM files; one that is hidden, or may not be read, does not."""
+    if folder.name.startswith(".") or not folder.is_dir():
+        return False
+    try:
+        return any(is_dicom(file) for file in folder.iterdir())
+    except OSError as error:
+        log.warning("warning: %s: cannot be read (%s): passed over", folder, error.strerror)
+        return False
 
 
 def is_dicom(file: Path) -> bool:

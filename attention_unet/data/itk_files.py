@@ -4,6 +4,8 @@ SimpleITK reads many a damaged one in silence, with voxels that are wrong.
 """
 
 import gzip
+import math
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,12 @@ METAIMAGE = (".mha", ".mhd")
 LONGEST = 2**16  # bytes of a line of a header
 BLOCK = 2**20  # bytes unpacked at once
 ZLIB_OR_GZIP = 47  # as zlib names it
+META_SIZES, META_PLACES = (
+    ("elementspacing", "elementsize"),
+    ("offset", "position", "origin", "transformmatrix", "rotation", "orientation"),
+)
+NRRD_SIZES, NRRD_PLACES = ("spacings", "space directions"), ("spacings", "space directions", "space origin")
+COLOURS = ("RGB", "RGBA", "HSV", "XYZ")
 PADDING = b"\0\r\n "  # that may follow the voxels
 
 
@@ -34,10 +42,51 @@ def named_in(path: Path) -> list[Path]:
     return [] if not name or name.startswith(("LOCAL", "LIST")) or "%" in name else [path.parent / name]
 
 
+def check_header(path: Path) -> None:
+    """Check what SimpleITK would pass over or fill in: the size of voxels, numbers that are none, colours, and voxels
+    that lie in many files.
+
+    Raises:
+        DataError: if a header does not tell it, or tells what cannot be.
+    """
+    header = _header_of(path)[0]
+    is_meta = path.suffix.lower() in METAIMAGE
+    if _voxels_in(header).startswith("LIST") or "%" in _voxels_in(header):
+        raise DataError(f"{path}: its voxels lie in many files: write them into one volume")
+    sizes = [header[name] for name in (META_SIZES if is_meta else NRRD_SIZES) if name in header]
+    if not sizes:
+        raise DataError(f"{path}: its header tells no size of voxels: export it again, with spacing")
+    for text in sizes:
+        if is_meta or "(" not in text:
+            numbers = [number for number in _numbers_in(path, text) if number is not None]
+            if min(numbers, default=0.0) <= 0:
+                raise DataError(f"{path}: its header has voxels of {text} mm: expected sizes above 0; repair it")
+    for name in META_PLACES if is_meta else NRRD_PLACES:
+        _numbers_in(path, header.get(name, ""))
+    components = header.get("elementnumberofchannels", "1")
+    of_bytes = header.get("elementtype", "").endswith(("_UCHAR", "_CHAR"))
+    if (of_bytes and components in ("3", "4")) or any(f"{kind}-color" in header.get("kinds", "") for kind in COLOURS):
+        raise DataError(
+            f"{path}: voxels are several values each, such as a colour: expected real numbers; save it in grey"
+        )
+
+
+def _numbers_in(path: Path, text: str) -> list[float | None]:
+    """Numbers of a field, between spaces or as vectors in brackets; None where there is none along an axis."""
+    words = re.sub(r"[(),]", " ", text).split()
+    try:
+        numbers = [None if word == "none" else float(word) for word in words]
+    except ValueError:
+        numbers = [math.nan]
+    if not all(number is None or math.isfinite(number) for number in numbers):
+        raise DataError(f"{path}: its header says {text!r}: expected numbers; repair it")
+    return numbers
+
+
 def check_voxels(path: Path, announced: int) -> None:
     """Check that the voxels of a file are whole: to the checksum where they are packed, and in number.
 
-    Not checked is what is written as text, lies in many files, or after bytes to be skipped.
+    Not checked is what is written as text, or lies after lines to be skipped.
 
     Args:
         path: of the file, or of the header where that lies apart.
@@ -48,20 +97,24 @@ def check_voxels(path: Path, announced: int) -> None:
     """
     header, after = _header_of(path)
     packing = _packing_of(header)
-    if packing is None or any(header.get(skip, "0") != "0" for skip in ("line skip", "byte skip", "headersize")):
+    if packing is None or header.get("line skip", "0") != "0":
         return
     named = named_in(path)
-    if not named and _voxels_in(header) not in ("", "LOCAL"):
-        return
     file, found = named[0] if named else path, 0
+    skipped = next((header[name] for name in ("byte skip", "headersize") if name in header), "0")
     try:
         with file.open("rb") as opened:
-            opened.seek(0 if named else after)
+            if skipped == "-1":  # the voxels end the file, whatever comes before
+                opened.seek(max(file.stat().st_size - announced, 0))
+            else:
+                opened.seek((0 if named else after) + int(skipped))
             for block in _unpacked(opened, packing):
                 found += len(block)
                 beyond = found - announced
                 if beyond > 0 and (beyond > announced + BLOCK or block[-beyond:].strip(PADDING)):
                     raise DataError(f"{file}: goes on after the {announced} bytes of its voxels: copy it again")
+    except ValueError as error:
+        raise DataError(f"{path}: its header skips {skipped!r} bytes: expected a number; repair it") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{file}: is damaged or cut short ({error}): copy it again") from error
     except OSError as error:

@@ -48,9 +48,9 @@ class Labels:
         return len(self.integers) + (0 if self.overlapping else 1)
 
     @property
-    def dtype(self) -> type[np.uint8] | type[np.uint16]:
+    def dtype(self) -> type[np.unsignedinteger[Any]]:
         """Smallest unsigned type of a predicted label map."""
-        return np.uint8 if max(self.painted) < 256 else np.uint16
+        return next(kind for kind in (np.uint8, np.uint16, np.uint32) if max(self.painted) <= np.iinfo(kind).max)
 
     def unknown(self, label_map: NDArray[np.generic]) -> list[int]:
         """Integers of a label map that belong to no class."""
@@ -81,9 +81,16 @@ class Labels:
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> "Labels":
-        """Inverse of ``to_json``."""
-        integers = {name: tuple(group) for name, group in plain["integers"].items()}
-        return cls(integers, tuple(plain["painted"]))
+        """Inverse of ``to_json``.
+
+        Raises:
+            ValueError: if these are no classes; and KeyError, TypeError or AttributeError.
+        """
+        integers = {str(name): tuple(map(int, group)) for name, group in plain["integers"].items()}
+        painted = tuple(map(int, plain["painted"]))
+        if not integers or len(painted) != len(integers) or min(*painted, *map(min, integers.values())) < 0:
+            raise ValueError(f"{integers} painted {painted} are no classes")
+        return cls(integers, painted)
 
 
 def likeliest(shares: Iterable[Tensor], labels: Labels) -> Tensor:

@@ -39,7 +39,7 @@ def read_nifti(
 
     Args:
         path: of the file.
-        memory: bytes that its voxels may take, those of the machine if None.
+        memory: bytes that its voxels may take, most of what is free if None.
 
     Raises:
         DataError: if the file is missing, damaged, not NIfTI-1, too large, of another number of axes, not of real
@@ -49,7 +49,10 @@ def read_nifti(
         with path.open("rb") as file:
             packed = file.read(2) == GZIP_MAGIC
             file.seek(0)
-            return _read(path, gzip.GzipFile(fileobj=file) if packed else file, memory)  # type: ignore[arg-type]
+            found = _read(path, gzip.GzipFile(fileobj=file) if packed else file, memory)  # type: ignore[arg-type]
+            if packed != path.name.lower().endswith(".gz"):
+                warnings.warn(f"{path}: is {'' if packed else 'not '}packed by gzip: its name says else", stacklevel=4)
+            return found
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: is damaged or cut short ({error}): copy it again") from error
     except OSError as error:
@@ -66,7 +69,7 @@ def voxels_of(
     Args:
         path: what to call it.
         image: as nibabel gives it.
-        memory: bytes that its voxels may take, those of the machine if None.
+        memory: bytes that its voxels may take, most of what is free if None.
 
     Raises:
         DataError: if it is too large, of another number of axes, not of real numbers, or without a usable geometry.

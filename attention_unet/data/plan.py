@@ -5,8 +5,10 @@ and not convolved across while its voxels are more than twice as large as the sm
 """
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,11 +19,13 @@ from attention_unet.data.labels import Labels
 from attention_unet.data.preprocessing import Preprocessing
 from attention_unet.data.sizing import choose_batch, choose_size
 from attention_unet.devices import Machine
-from attention_unet.errors import ConfigError
+from attention_unet.errors import ConfigError, DataError
+from attention_unet.json_file import read_object
 
 PLANNED = ("data.spacing_mm", "data.patch", "network.base_channels", "training.batch")  # unless a configuration says
 AXES = ("left-right", "back-front", "down-up")  # of RAS+
 ANISOTROPIC = 3.0  # a dataset is anisotropic if one axis has voxels this many times larger than the others
+N = TypeVar("N", int, float)
 SMALLEST_EDGE = 4  # voxels that a level keeps at least along an axis
 
 
@@ -77,16 +81,37 @@ class Plan:
     def from_json(cls, plain: dict[str, Any]) -> "Plan":
         """Inverse of ``to_json``."""
         return cls(
-            channels=tuple(plain["channels"]),
+            channels=tuple(map(str, plain["channels"])),
             labels=Labels.from_json(plain["labels"]),
             preprocessing=Preprocessing.from_json(plain["preprocessing"]),
-            largest_mm=tuple(plain["largest_mm"]),
-            patch=tuple(plain["patch"]),
-            slice_axis=plain["slice_axis"],
-            mirror_axes=tuple(plain["mirror_axes"]),
-            batch=plain["batch"],
-            architecture=plain["architecture"],
+            largest_mm=_three(float, plain["largest_mm"]),
+            patch=_three(int, plain["patch"]),
+            slice_axis=None if plain["slice_axis"] is None else int(plain["slice_axis"]),
+            mirror_axes=tuple(map(int, plain["mirror_axes"])),
+            batch=int(plain["batch"]),
+            architecture=dict(plain["architecture"]),
         )
+
+
+def _three(kind: Callable[[Any], N], plain: Sequence[Any]) -> tuple[N, N, N]:
+    """Numbers above 0, one an axis."""
+    i, j, k = (kind(value) for value in plain)
+    if not min(i, j, k) > 0:
+        raise ValueError(f"{plain}: expected numbers above 0")
+    return i, j, k
+
+
+def read_plan(file: Path) -> Plan:
+    """Read what a training wrote.
+
+    Raises:
+        DataError: if the file holds no plan.
+    """
+    plain = read_object(file)
+    try:
+        return Plan.from_json(plain)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{file}: holds no plan ({error!r}): expected what a training writes; copy it again") from error
 
 
 def settle(config: Config, plan: Plan) -> Config:

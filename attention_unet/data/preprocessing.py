@@ -58,7 +58,7 @@ def read_channels(case: Case, memory: int | None = None) -> Volume:
 
     Args:
         case: to read.
-        memory: bytes that reading may take, those of the machine if None.
+        memory: bytes that reading may take, most of what is free if None.
 
     Raises:
         DataError: if a file is damaged or too large, or the channels lie on different grids.

@@ -1,6 +1,7 @@
 """The one place that reads and writes volumes, with their geometry."""
 
 import itertools
+import os
 import warnings
 import zlib
 from collections.abc import Iterable
@@ -66,10 +67,11 @@ def stem(path: Path) -> str:
         DataError: if the file is none that can be read by its name.
     """
     if path.is_dir():
-        return path.name
+        return os.fsencode(path.name).decode("utf-8", "replace")
+    name = os.fsencode(path.name).decode("utf-8", "replace")  # files written from it must have one that all can read
     for ending in ENDINGS:
-        if path.name.lower().endswith(ending):
-            return path.name[: -len(ending)]
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
     raise DataError(f"{path}: expected a volume ({', '.join(ENDINGS)}): convert it first")
 
 
@@ -114,7 +116,7 @@ def read_volume(path: Path, memory: int | None = None) -> Volume:
 
     Args:
         path: of the file, or of the folder of a DICOM series.
-        memory: bytes that reading may take, those of the machine if None.
+        memory: bytes that reading may take, most of what is free if None.
 
     Raises:
         DataError: as ``read_nifti`` and ``read_itk``, and if more voxels are no numbers.
@@ -223,7 +225,7 @@ def image_like(array: NDArray[np.generic], pattern: Volume) -> nib.Nifti1Image:
     header.set_data_dtype(array.dtype)
     header.set_data_shape(array.shape)
     header["cal_min"] = header["cal_max"] = 0
-    for note in ("descrip", "aux_file", "db_name", "intent_name"):
+    for note in ("descrip", "aux_file", "db_name", "intent_name", "data_type"):
         header[note] = b""
     header.set_intent("none")
     header.extensions.clear()

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from attention_unet.config import Config
 from attention_unet.data.cache import CachedCases, CaseCache
+from attention_unet.data.case_facts import CaseFacts, check_teachable, in_short, remarks_on
 from attention_unet.data.cases import Case, Dataset, find_cases, locate_dataset
 from attention_unet.data.patches import PatchDataset, ShareOfNumbers, load_patches
 from attention_unet.data.plan import Plan
@@ -225,7 +226,15 @@ def _prepare_cases(
         if fabric.local_rank == 0:
             with counting(console, "preparing cases", len(training) + len(held_out)) as done:
                 cache.add([*training, *held_out], done)
+            _look_at(cache.facts([*training, *held_out]), [case.id for case in held_out], plan)
     return cache.open(training)
+
+
+def _look_at(facts: Sequence[CaseFacts], held_out: Sequence[str], plan: Plan) -> None:
+    """Refuse what would be trained in vain, and tell what is worth a look."""
+    remarks = check_teachable(facts, held_out, plan.labels.names)
+    for remark in in_short([*remarks_on(facts, plan.labels.names), *remarks]):
+        log.warning("look at: %s", remark)
 
 
 def _announce(network: AttentionUNet, split: Split, plan: Plan, fabric: Fabric, precision: torch.dtype) -> None:

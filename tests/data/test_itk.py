@@ -192,6 +192,7 @@ def test_voxels_packed_otherwise(tmp_path, encoding):
 @pytest.mark.parametrize("size", ["0 5 6", "-7 5 6"])
 def test_a_grid_of_no_voxels(tmp_path, size):
     head = f"ObjectType = Image\nNDims = 3\nBinaryData = True\nDimSize = {size}\nElementType = MET_SHORT\n"
+    head += "ElementSpacing = 1 1 1\n"
     for voxels in (b"", ARRAY.tobytes()):
         (tmp_path / "a.mha").write_bytes(f"{head}ElementDataFile = LOCAL\n".encode() + voxels)
         with pytest.raises(DataError, match=r"a\.mha: its header says a grid of"):
