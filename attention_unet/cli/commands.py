@@ -106,11 +106,12 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
     from attention_unet.devices import choose_device
     from attention_unet.inference.inputs import find_inputs
     from attention_unet.inference.model import load_models
-    from attention_unet.inference.output_folder import claim_output, describe, origin
+    from attention_unet.inference.output_folder import check_apart, claim_output, describe, origin
     from attention_unet.inference.predict_files import predict_files
     from attention_unet.inference.predict_volume import helped
     from attention_unet.inference.settings import Settings
     from attention_unet.inference.window_predictor import attended_levels
+    from attention_unet.lock import alone_in
     from attention_unet.memory import reuse_freed_memory
 
     if options.memory_gb is not None and not 0 < options.memory_gb < math.inf:
@@ -140,16 +141,19 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
         **describe(model.plan.labels, [m.sha256 for m in models], settings),
         **origin(models, levels, output),
     }
-    left = claim_output(
-        output, source, cases, description, settings.extras, resume=options.resume, overwrite=options.overwrite
-    )
-    if options.tta and not any(m.plan.mirror_axes for m in models):
-        log.warning("warning: --tta changes nothing: the training mirrored along no axis (augmentation.flip_axes)")
-    if options.keep_largest:
-        log.info("keeping the largest piece of: %s", ", ".join(helped(models)) or "no class, none is known to gain")
-    log.info("predicting on %s%s", device, ", no GPU was found" if f"{options.device} {device}" == "auto cpu" else "")
-    with counting(console, "predicting", len(left)) as done:
-        failed = predict_files(left, output, models, settings, done, options.own_format)
+    check_apart(output, source)
+    with alone_in(output):
+        left = claim_output(
+            output, source, cases, description, settings.extras, resume=options.resume, overwrite=options.overwrite
+        )
+        if options.tta and not any(m.plan.mirror_axes for m in models):
+            log.warning("warning: --tta changes nothing: the training mirrored along no axis (augmentation.flip_axes)")
+        if options.keep_largest:
+            log.info("keeping the largest piece of: %s", ", ".join(helped(models)) or "no class, none is known to gain")
+        no_gpu = ", no GPU was found" if (options.device, device.type) == ("auto", "cpu") else ""
+        log.info("predicting on %s%s", device, no_gpu)
+        with counting(console, "predicting", len(left)) as done:
+            failed = predict_files(left, output, models, settings, done, options.own_format)
     log.info("%d predicted, %d failed; output in %s", len(left) - len(failed), len(failed), output)
     if options.attention_maps and not levels:
         log.info("this model has no attention on skips or bottleneck: there are no maps to write")

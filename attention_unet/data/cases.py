@@ -171,12 +171,6 @@ def _image_and_label_folders(root: Path) -> tuple[Path, Path] | None:
 def _listed_cases(root: Path, description: dict[str, Any]) -> list[Case]:
     if not isinstance(description["training"], list):
         raise DataError(f"{root / 'dataset.json'}: training is {description['training']!r}: expected a list of cases")
-    announced, listed = description.get("numTraining"), len(description["training"])
-    if announced is not None and announced != listed:
-        raise DataError(
-            f"{root / 'dataset.json'}: numTraining is {announced!r}, but training lists {listed} cases: is it half "
-            "copied? Copy the rest, or correct the number"
-        )
     cases = []
     for entry in description["training"]:
         if not (

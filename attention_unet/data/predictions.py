@@ -1,16 +1,18 @@
 """How a folder of predictions is laid out: all that prediction, which writes it, and evaluation share."""
 
 import glob
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from attention_unet.data.volumes import ENDINGS
+from attention_unet.errors import DataError
+from attention_unet.json_file import read_object
 
 DESCRIPTION = "run.json"
 ATTENTION, PREVIEW, PROBABILITIES, UNCERTAINTY = "attention", "preview", "probabilities", "uncertainty"
 GRAD_CAM = "grad-cam"
+PARTS = (ATTENTION, PREVIEW, PROBABILITIES, UNCERTAINTY, GRAD_CAM)  # folders beside the masks
 MEASURES = ("entropy", "disagreement")
 MOST_LEVELS = 16  # of a network
 PREDICTED = "predicted.json"  # in the folder of a fold of a cross-validation, once it is trained
@@ -78,5 +80,8 @@ def all_paths(output: Path, case: str) -> list[Path]:
 
 def how_predicted(fold: Path) -> dict[str, Any]:
     """How the cases that a fold held out were predicted, and whether all were tried: if so, it is done."""
-    file = fold / PREDICTED
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {"complete": False}
+    try:
+        found = read_object(fold / PREDICTED)
+    except DataError:
+        return {"complete": False}
+    return found if {"complete", "model_sha256", "mirrored"} <= set(found) else {"complete": False}

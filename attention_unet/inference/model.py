@@ -32,7 +32,7 @@ from attention_unet.network import AttentionUNet, UNet
 log = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")
-FORMAT = 3
+FORMAT = 4
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 SHIPPED = Path(__file__).parents[1] / "models"
 
@@ -45,7 +45,7 @@ class Model:
         network: in eval mode, on the device.
         plan: it was trained by.
         device: to compute on.
-        sha256: of its weights, once saved.
+        sha256: of its weights and description, once saved.
         largest_piece_helps: classes whose Dice its validation saw rise with their largest piece alone.
         file: it was read from.
     """
@@ -116,13 +116,8 @@ def save_model(folder: Path, weights: Mapping[str, Tensor], plan: Plan, notes: M
         notes: further plain values for people to read.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    description = {
-        "format": FORMAT,
-        "plan": plan.to_json(),
-        "sha256": digest(tensors),
-        "versions": versions(),
-        **notes,
-    }
+    description = {"format": FORMAT, "plan": plan.to_json(), "versions": versions(), **notes}
+    description["sha256"] = digest(tensors, description)
     text = json.dumps(description, indent=2, allow_nan=False)
     with replacing(folder / WEIGHTS) as partial:
         partial.write_bytes(save_tensors(tensors, metadata={"description": text}))
@@ -179,14 +174,14 @@ def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
             tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118  # not a dict
         if description["format"] != FORMAT:
             raise ModelError(f"{file}: is of format {description['format']}: this version reads {FORMAT} only")
-        if digest(tensors) != description["sha256"]:
-            raise ModelError(f"{file}: its weights are damaged (sha256 differs): copy it again")
+        if digest(tensors, description) != description["sha256"]:
+            raise ModelError(f"{file}: is damaged, or was changed (sha256 differs): copy it again")
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise ModelError(f"{file}: some of its weights are NaN or infinite: train it again")
         plan = Plan.from_json(description["plan"])
         network = AttentionUNet(**plan.architecture)
         network.load_state_dict(tensors)
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{file}: is no model that a training wrote, or damaged ({error}): copy it again") from error
     helped = tuple(description.get("largest_piece_helps", ()))
     put_channels_last(network)
@@ -211,9 +206,10 @@ def find_model(path: str | Path) -> Path:
     )
 
 
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """sha256 over names, shapes, types and values of tensors."""
-    total = hashlib.sha256()
+def digest(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> str:
+    """sha256 over a description, but for what it says of that, and over names, shapes, types and values of tensors."""
+    told = json.loads(json.dumps({name: value for name, value in description.items() if name != "sha256"}))
+    total = hashlib.sha256(json.dumps(told, sort_keys=True).encode())  # of what a file gives back
     for name in sorted(tensors):
         tensor = tensors[name]
         total.update(f"{name}|{tuple(tensor.shape)}|{tensor.dtype}\n".encode())

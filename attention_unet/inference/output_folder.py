@@ -7,20 +7,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attention_unet.atomic import write_text
+from attention_unet.atomic import remove_partials, write_text
 from attention_unet.data.cases import Case
 from attention_unet.data.itk_files import files_of
 from attention_unet.data.labels import Labels
-from attention_unet.data.predictions import DESCRIPTION, all_paths, seen_from
+from attention_unet.data.predictions import DESCRIPTION, PARTS, all_paths, seen_from
 from attention_unet.data.volumes import list_volumes, stem
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference.model import Model, versions
 from attention_unet.inference.settings import Settings
+from attention_unet.json_file import read_object
 
 log = logging.getLogger(__name__)
 
 LISTS = ("models", "models_sha256", "files", "extras")  # of names, in run.json and of its cases
 DECISIVE = ("models_sha256", "overlap", "mirrored", "keep_largest")  # what a prediction follows from, beside its scan
+
+
+def check_apart(output: Path, source: Path) -> None:
+    """Check that predictions would not lie among the images, nor above them.
+
+    Raises:
+        ConfigError: if they would.
+    """
+    folder = source if source.is_dir() else source.parent
+    if folder.resolve().is_relative_to(output.resolve()):
+        raise ConfigError(f"{output}: holds the images, in {folder}: name another folder with -o")
 
 
 def claim_output(
@@ -51,9 +63,9 @@ def claim_output(
         ConfigError: if predictions would overwrite images or, unasked, earlier ones, or mix with another model's.
         DataError: if the folder cannot be written to.
     """
-    folder = source if source.is_dir() else source.parent
-    if folder.resolve().is_relative_to(output.resolve()):
-        raise ConfigError(f"{output}: holds the images, in {folder}: name another folder with -o")
+    check_apart(output, source)
+    for part in PARTS:
+        remove_partials(output / part)
     files = list_volumes(output) if output.is_dir() else []
     known = {stem(file) for file in files}
     there = [case for case in cases if case.id in known]
@@ -140,8 +152,8 @@ def note(output: Path, facts: Mapping[str, Any]) -> None:
 def noted(output: Path) -> dict[str, Any]:
     """What ``run.json`` holds; nothing if there is none that prediction wrote."""
     try:
-        found = json.loads((output / DESCRIPTION).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_object(output / DESCRIPTION)
+    except DataError:
         return {}
     try:
         for of in (found, *found.setdefault("cases", {}).values()):

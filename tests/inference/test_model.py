@@ -68,7 +68,8 @@ def test_damaged_models_are_refused(tmp_path):
         (good[:-1] + bytes([good[-1] ^ 1]), "sha256 differs"),
         (good[: len(good) // 2], "is no model that a training wrote, or damaged"),
         (b"", "is no model that a training wrote, or damaged"),
-        (good.replace(b'\\"format\\": 3', b'\\"format\\": 9'), "is of format 9: this version reads 3"),
+        (good.replace(b'\\"format\\": 4', b'\\"format\\": 9'), "is of format 9: this version reads 4"),
+        (good.replace(b'\\"nonzero\\": false', b'\\"nonzero\\": true '), "is damaged, or was changed"),
     ):
         weights.write_bytes(content)
         with pytest.raises(ModelError, match=message):
@@ -147,6 +148,21 @@ def test_an_image_is_taken_as_its_file_would_be(tmp_path):
     volume.path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"scan\.nii\.gz: is damaged or cut short"):
         model.predict(nib.load(volume.path))
+
+
+def test_no_byte_of_a_model_changes_unnoticed(tmp_path):
+    saved_model(tmp_path)
+    path = tmp_path / "model.safetensors"
+    good, same = path.read_bytes(), load_model(tmp_path)
+    for place in range(0, len(good), max(len(good) // 400, 1)):
+        flipped = bytearray(good)
+        flipped[place] ^= 1 << (place % 8)
+        path.write_bytes(flipped)
+        try:
+            model = load_model(tmp_path)
+        except ModelError:
+            continue
+        assert (model.plan, model.sha256) == (same.plan, same.sha256)  # a space between two words is nothing of it
 
 
 def test_a_device_by_name(tmp_path):
