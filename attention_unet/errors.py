@@ -1,6 +1,7 @@
 """The mistakes a user can mend. The command line prints them as one line and never as a traceback."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from pathlib import Path
 
 NAMED = 5  # of many
 
@@ -14,6 +15,13 @@ def some_of(names: Collection[str]) -> str:
 def counted(number: int, noun: str) -> str:
     """Such as "1 case" and "2 cases"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def renamed(text: str, names: Mapping[Path, str]) -> str:
+    """A message with other names of files, such as without the folders of this machine: for what may be passed on."""
+    for path, name in names.items():
+        text = text.replace(str(path), name)
+    return text
 
 
 class UserError(Exception):

@@ -15,6 +15,7 @@ from attention_unet.inference.output_folder import claim_output, describe, noted
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.window_predictor import attended_levels
+from attention_unet.lock import alone_in
 from attention_unet.progress import counting
 from attention_unet.run_folder import HELD_OUT, place_of_data
 from attention_unet.training.train import read_config
@@ -46,11 +47,12 @@ def evaluate_held_out(run: Path, root: str | None, device: str, console: Console
     same = noted(output).get("models_sha256") == [model.sha256]
     levels = attended_levels(model.network, model.plan, model.device)
     description = describe(model.plan.labels, [model.sha256], settings) | origin([model], levels, output)
-    left = claim_output(
-        output, cases[0].images[0], cases, description, settings.extras, resume=same, overwrite=not same
-    )
-    with counting(console, "predicting", len(left)) as done:
-        failed = predict_files(left, output, [model], settings, done)
+    with alone_in(output):
+        left = claim_output(
+            output, cases[0].images[0], cases, description, settings.extras, resume=same, overwrite=not same
+        )
+        with counting(console, "predicting", len(left)) as done:
+            failed = predict_files(left, output, [model], settings, done)
     with counting(console, "evaluating", len(cases)) as done:
         _, broken = evaluate_folder(output, cases, folder, labels=dataset.labels, tolerance_mm=TOLERANCE_MM, done=done)
     scored = read_scored(folder)

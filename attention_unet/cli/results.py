@@ -1,6 +1,8 @@
 """The subcommands that tell how good predictions are."""
 
 import logging
+import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ log = logging.getLogger("attention_unet")
 
 def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     """Score predictions against references."""
+    from attention_unet.atomic import check_writable
     from attention_unet.data.cases import Case, group_channels
     from attention_unet.data.splits import held_out_cases
     from attention_unet.data.volumes import list_volumes, volumes_by_case
@@ -36,7 +39,7 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
             raise ConfigError(f"{folder}: is no folder: expected the {of}")
         if folder and folder.resolve() == output.resolve():
             raise ConfigError(f"{output}: holds the {of}: name another folder with -o")
-    if options.tolerance_mm < 0:
+    if not 0 <= options.tolerance_mm < math.inf:
         raise ConfigError(f"--tolerance-mm is {options.tolerance_mm}: expected 0 or more")
     known = volumes_by_case(references)
     cases = list(known)
@@ -56,6 +59,7 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
     extra = set(predicted) - set(known)
     if extra:
         log.warning("warning: %s: without reference: %s: %s", predictions, counted(len(extra), "case"), some_of(extra))
+    check_writable(output)
     scans = group_channels(list_volumes(images), wanted=cases) if images else {}
     chosen = [Case(case, scans.get(case, ()), known[case]) for case in cases]
     with counting(console, "evaluating", len(cases)) as done:
@@ -127,6 +131,7 @@ def _tell_focus(evaluation: Path, console: Console) -> dict[str, str]:
 
 def report(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     """Write the report of an evaluation or a run."""
+    from attention_unet.atomic import check_writable
     from attention_unet.evaluation.scored import SCORED, read_scored
     from attention_unet.report.report import write_report
     from attention_unet.run_folder import CONFIG, HELD_OUT, REPORT
@@ -134,6 +139,7 @@ def report(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     source, runs = Path(options.source), [Path(run) for run in options.run or []]
     evaluation: Path | None = source
     failed: dict[str, str] = {}
+    output = Path(options.output or source / REPORT)
     if options.cases < 0:
         raise ConfigError(f"--cases is {options.cases}: expected 0 or more")
     for run in runs:
@@ -143,6 +149,7 @@ def report(options: Namespace, parser: ArgumentParser, console: Console) -> int:
         from attention_unet.devices import choose_device
         from attention_unet.held_out import evaluate_held_out
 
+        check_writable(output.parent)
         choose_device(options.device)  # a mistake in the call ends it; a dataset that went since leaves a page to write
         runs = [source, *runs]
         try:
@@ -160,8 +167,9 @@ def report(options: Namespace, parser: ArgumentParser, console: Console) -> int:
             f"{source}: holds neither {CONFIG} nor {SCORED}: expected the folder of a run, or one that this version's "
             "evaluate or cross-validate wrote"
         )
-    output = Path(options.output or source / REPORT)
-    title = " / ".join(source.resolve().parts[-2:]).lstrip("/ ")
+    title = source.resolve().name
+    if re.fullmatch(r"fold\d+", title):
+        title = f"{source.resolve().parent.name} / {title}"
     number = len(read_scored(evaluation).references) if evaluation else 0
     with counting(console, "drawing", min(options.cases, number)) as done:
         failed |= write_report(output, title, evaluation, runs, options.cases, done)

@@ -3,9 +3,12 @@
 import http
 import http.client
 import shutil
+import tarfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +17,12 @@ from monai.apps.utils import check_hash, extractall
 from attention_unet.errors import DataError
 
 CHUNK = 1 << 20
+DESCRIPTION = "dataset.json"
+PAUSES = (1.0, 5.0)  # seconds before trying again
+
+
+class BrokenOff(DataError):
+    """The server cannot be reached any more; another try may go on."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +32,14 @@ class PublicDataset:
     Attributes:
         url: of a tar archive that unpacks to one folder.
         md5: of the archive, as MONAI's DecathlonDataset states it; publishers give no other sum.
+        most_bytes: that it may unpack to.
         folder: name of the folder inside the archive.
         licence: to respect and to name.
     """
 
     url: str
     md5: str
+    most_bytes: int
     folder: str
     licence: str
 
@@ -37,6 +48,7 @@ DATASETS = {
     "hippocampus": PublicDataset(
         url="https://msd-for-monai.s3-us-west-2.amazonaws.com/Task04_Hippocampus.tar",
         md5="9d24dba78a72977dbd1d2e110310f31b",
+        most_bytes=2**30,
         folder="Task04_Hippocampus",
         licence="CC BY-SA 4.0, Simpson et al. 2019, arXiv:1902.09063",
     ),
@@ -58,8 +70,10 @@ def fetch(dataset: PublicDataset, root: Path, progress: Callable[[int, int | Non
         DataError: if the server cannot be reached, or sends something else than it should.
     """
     target = root / dataset.folder
-    if target.is_dir():
+    if (target / DESCRIPTION).is_file():
         return target
+    if target.exists():
+        raise DataError(f"{target}: is there, but holds no {DESCRIPTION}: remove it, and fetch again")
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -67,7 +81,7 @@ def fetch(dataset: PublicDataset, root: Path, progress: Callable[[int, int | Non
     archive = root / f"{dataset.folder}.tar"
     partial = root / f"{dataset.folder}.tar.part"
     if not archive.is_file():
-        _download(dataset.url, partial, progress)
+        _insist(dataset.url, partial, progress)
         if not check_hash(partial, dataset.md5, "md5"):
             partial.unlink()
             raise DataError(f"{dataset.url}: sent something else than expected (checksum differs): removed; try again")
@@ -75,19 +89,49 @@ def fetch(dataset: PublicDataset, root: Path, progress: Callable[[int, int | Non
     unpacked = root / f".unpacking-{dataset.folder}"
     shutil.rmtree(unpacked, ignore_errors=True)
     try:
-        # MONAI's extractor refuses members that leave the folder, and links and devices.
-        extractall(archive, unpacked, dataset.md5, "md5", has_base=False)
-        if not (unpacked / dataset.folder / "dataset.json").is_file():
+        _check_members(archive, dataset.most_bytes)
+        extractall(archive, unpacked, dataset.md5, "md5", has_base=False)  # refuses what would leave the folder
+        if not (unpacked / dataset.folder / DESCRIPTION).is_file():
             raise DataError(
-                f"{archive}: holds no {dataset.folder}/dataset.json: expected that; remove it and try again"
+                f"{archive}: holds no {dataset.folder}/{DESCRIPTION}: expected that; remove it and try again"
             )
         (unpacked / dataset.folder).replace(target)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, tarfile.TarError) as error:
         raise DataError(f"{archive}: cannot be unpacked safely ({error}): remove it and try again") from error
+    except OSError as error:
+        raise DataError(
+            f"{root}: cannot be unpacked to ({error.strerror}): free space, or name another --root"
+        ) from error
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
     archive.unlink()
     return target
+
+
+def _check_members(archive: Path, most_bytes: int) -> None:
+    """Refuse an archive of more than files and folders, or of more than it should unpack to.
+
+    Raises:
+        ValueError: saying which member.
+    """
+    total = 0
+    with tarfile.open(archive) as opened:
+        for member in opened:
+            if not (member.isfile() or member.isdir()):
+                raise ValueError(f"{member.name} is neither a file nor a folder")
+            total += member.size
+            if total > most_bytes:
+                raise ValueError(f"unpacks to more than {most_bytes} bytes")
+
+
+def _insist(url: str, partial: Path, progress: Callable[[int, int | None], None]) -> None:
+    """Download; where the line breaks off, go on a few times by itself."""
+    for wait in PAUSES:
+        with suppress(BrokenOff):
+            _download(url, partial, progress)
+            return
+        time.sleep(wait)
+    _download(url, partial, progress)
 
 
 def _download(url: str, partial: Path, progress: Callable[[int, int | None], None]) -> None:
@@ -110,6 +154,10 @@ def _download(url: str, partial: Path, progress: Callable[[int, int | None], Non
             return  # all of it was there already; the checksum decides
         raise DataError(f"{url}: the server says {error.code} {error.reason}: try later") from error
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-        raise DataError(f"{url}: broken off or out of reach ({error}): call again to go on where it stopped") from error
+        if isinstance(error, OSError) and error.filename == str(partial):
+            raise DataError(
+                f"{partial}: cannot be written ({error.strerror}): free space, or name another --root"
+            ) from error
+        raise BrokenOff(f"{url}: broken off or out of reach ({error}): call again to go on where it stopped") from error
     if total is not None and have < total:
-        raise DataError(f"{url}: broken off after {have} of {total} bytes: call again to go on where it stopped")
+        raise BrokenOff(f"{url}: broken off after {have} of {total} bytes: call again to go on where it stopped")

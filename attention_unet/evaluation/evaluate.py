@@ -14,9 +14,9 @@ from attention_unet.atomic import write_text
 from attention_unet.data.cases import Case
 from attention_unet.data.description import describe_labels, labels_in_files
 from attention_unet.data.labels import Labels
-from attention_unet.data.predictions import DESCRIPTION
+from attention_unet.data.predictions import DESCRIPTION, seen_from
 from attention_unet.data.volumes import check_same_grid, read_labels, volumes_by_case
-from attention_unet.errors import DataError
+from attention_unet.errors import DataError, renamed
 from attention_unet.evaluation.metrics import compare_masks
 from attention_unet.evaluation.remarks import Remarks
 from attention_unet.evaluation.rows import FOREGROUND, Row, to_csv
@@ -143,7 +143,9 @@ def evaluate_folder(
         "tolerance_mm": tolerance_mm,
         "undefined": "both masks empty, a distance to an empty mask, or a share of one",
     }
-    summary = summarise(rows, Remarks(missing, failed, unknown, list(trained_on)), settings)
+    files = {case: [references[case], *([found[case]] if case in found else [])] for case in failed}
+    why = {case: renamed(failed[case], {file: seen_from(output, file) for file in files[case]}) for case in failed}
+    summary = summarise(rows, Remarks(missing, why, unknown, list(trained_on)), settings)
     write_text(output / "metrics.csv", to_csv(rows))
     write_text(output / "summary.json", to_json(summary))
     references = {case: path for case, path in references.items() if case not in failed}

@@ -29,7 +29,7 @@ from attention_unet.data.predictions import (
 )
 from attention_unet.data.preprocessing import read_channels
 from attention_unet.data.volumes import Volume, own_ending, write_like
-from attention_unet.errors import DataError, UserError
+from attention_unet.errors import DataError, UserError, renamed
 from attention_unet.inference.model import CPU, Model
 from attention_unet.inference.output_folder import forget, hashes_of, note
 from attention_unet.inference.predict_volume import Prediction, predict_volume
@@ -85,8 +85,11 @@ def predict_files(
             done(number + 1)
     finally:
         with _warned_of():
-            told = {"device": str(device), "peak_memory_bytes": peak_memory(device), "failed": failed}
-            note(output, {**told, "cases": facts})
+            by_id = {case.id: case for case in cases}
+            why = {name: _passed_on(reason, by_id[name]) for name, reason in failed.items()}
+            note(
+                output, {"device": str(device), "peak_memory_bytes": peak_memory(device), "failed": why, "cases": facts}
+            )
     return failed
 
 
@@ -122,7 +125,8 @@ def _attempt(
         return found
     files = [path.relative_to(output).as_posix() for path in all_paths(output, case.id) if path.exists()]
     seconds = round(time.monotonic() - began, 2)
-    return {**found, "seconds": seconds, "extras": settings.extras, "files": files, "warnings": told}
+    noted = [_passed_on(text, case) for text in told]
+    return {**found, "seconds": seconds, "extras": settings.extras, "files": files, "warnings": noted}
 
 
 @contextmanager
@@ -181,6 +185,11 @@ def write_prediction(
     described = describe_label_map(prediction.label_map, labels, volume.voxel_ml)
     write_text(sidecar_path(output, case), json.dumps(described, indent=2) + "\n")
     write_like(prediction_path(output, case, ending), prediction.label_map, volume, labels)
+
+
+def _passed_on(text: str, case: Case) -> str:
+    """What ``run.json`` keeps of a message: without the folders of this machine."""
+    return renamed(text, {path: path.name for path in case.images})
 
 
 def _add(done: Callable[[float], None], before: int, share: float) -> None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 WRITING, FINDING_PIECES = 4, 10  # bytes a voxel that are held for it
 # Times the largest case of the training, or of that and a window the smaller, along an axis.
 MUCH_LARGER, MUCH_SMALLER = 2.0, 0.25
+MUCH_COARSER = 3.0
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,16 @@ def predict_volume(
     if not any(image.image.any() for image in prepared.values()):
         warnings.warn(f"{volume.path}: shows nothing, all voxels are alike", stacklevel=2)
     _warn_of_size(volume, np.array(placement.grid) * plan.preprocessing.spacing_mm, plan)
+    if min(placement.step) < 1 / MUCH_COARSER:
+        own, known = (
+            " x ".join(f"{mm:.3g}" for mm in size)
+            for size in (np.array(plan.preprocessing.spacing_mm) / placement.step, plan.preprocessing.spacing_mm)
+        )
+        warnings.warn(
+            f"{volume.path}: has voxels of {own} mm, left-right by back-front by down-up: the model was trained for "
+            f"{known} mm, much finer ones",
+            stacklevel=2,
+        )
     told: dict[str, NDArray[Any]] = {}
     for number, rows in enumerate(strips):
         most = plan.labels.channels + max(map(len, levels))  # values of a voxel

@@ -1,11 +1,14 @@
+import contextlib
 import hashlib
 import http.server
 import io
 import tarfile
 import threading
+from pathlib import Path
 
 import pytest
 
+from attention_unet.data import fetch as module
 from attention_unet.data.fetch import PublicDataset, fetch
 from attention_unet.errors import DataError
 
@@ -60,7 +63,8 @@ def serve():
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
         checksum = md5 or hashlib.md5(content).hexdigest()
-        return PublicDataset(f"http://127.0.0.1:{server.server_port}/set.tar", checksum, "Set", "CC0"), handler
+        url = f"http://127.0.0.1:{server.server_port}/set.tar"
+        return PublicDataset(url, checksum, 2_000_000, "Set", "CC0"), handler
 
     yield start
     for server in servers:
@@ -79,13 +83,57 @@ def test_gets_checks_and_unpacks(serve, tmp_path):
     assert len(handler.asked) == 1
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """Try again without waiting."""
+    monkeypatch.setattr(module, "PAUSES", (0.0, 0.0))
+
+
 @pytest.mark.parametrize("knows_range", [True, False])
-def test_goes_on_where_a_download_broke_off(serve, tmp_path, knows_range):
+def test_goes_on_by_itself_where_a_download_broke_off(serve, tmp_path, knows_range):
     dataset, handler = serve(GOOD, cut=300_000, cuts=1, knows_range=knows_range)
+    assert fetch(dataset, tmp_path, lambda have, total: None).is_dir()
+    assert handler.asked == [None, "bytes=300000-"]
+
+
+def test_a_line_that_keeps_breaking_is_told_and_another_call_goes_on(serve, tmp_path):
+    dataset, handler = serve(GOOD, cut=300_000, cuts=3)
     with pytest.raises(DataError, match=r"broken off.*call again to go on"):
         fetch(dataset, tmp_path, lambda have, total: None)
     assert fetch(dataset, tmp_path, lambda have, total: None).is_dir()
-    assert handler.asked == [None, "bytes=300000-"]
+    assert handler.asked == [None, "bytes=300000-", "bytes=600000-", "bytes=900000-"]
+
+
+def test_a_half_copied_folder_is_not_taken_for_the_dataset(serve, tmp_path):
+    (tmp_path / "Set" / "imagesTr").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"Set: is there, but holds no dataset\.json: remove it"):
+        fetch(serve(GOOD)[0], tmp_path, lambda have, total: None)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_only_files_and_folders_are_unpacked(serve, tmp_path, kind):
+    odd = tarfile.TarInfo("Set/odd")
+    odd.type, odd.linkname = kind, "/etc/passwd"
+    buffer = io.BytesIO(GOOD)
+    with tarfile.open(fileobj=buffer, mode="a") as tar:
+        tar.addfile(odd)
+    with pytest.raises(DataError, match=r"cannot be unpacked safely \(Set/odd is neither a file nor a folder"):
+        fetch(serve(buffer.getvalue())[0], tmp_path / "data", lambda have, total: None)
+    assert not (tmp_path / "data" / "Set").exists()
+
+
+def test_no_more_is_unpacked_than_it_should_be(serve, tmp_path):
+    large = archive({"Set/dataset.json": b"{}", "Set/a": b"x" * 2_000_001})
+    with pytest.raises(DataError, match=r"unpacks to more than 2000000 bytes"):
+        fetch(serve(large)[0], tmp_path / "data", lambda have, total: None)
+    assert not (tmp_path / "data" / "Set").exists()
+
+
+@pytest.mark.parametrize("name", ["/tmp/escaped", "Set/../../escaped", "..\\escaped"])
+def test_no_name_leads_out(serve, tmp_path, name):
+    with contextlib.suppress(DataError):
+        fetch(serve(archive({"Set/dataset.json": b"{}", name: b"out"}))[0], tmp_path / "data", lambda have, total: None)
+    assert not [path for path in (tmp_path / "escaped", Path("/tmp/escaped")) if path.exists()]
 
 
 def test_wrong_content_is_removed(serve, tmp_path):
@@ -111,4 +159,4 @@ def test_another_archive_is_refused(serve, tmp_path):
 
 def test_server_out_of_reach(tmp_path):
     with pytest.raises(DataError, match="out of reach"):
-        fetch(PublicDataset("http://127.0.0.1:9/x.tar", "0", "Set", ""), tmp_path, lambda have, total: None)
+        fetch(PublicDataset("http://127.0.0.1:9/x.tar", "0", 1, "Set", ""), tmp_path, lambda have, total: None)

@@ -20,7 +20,7 @@ def test_a_run_is_predicted_scored_and_shown(cohort, run, tmp_path, capsys):
     assert main(["report", str(copied), "--root", str(cohort)]) == 0
     facts = facts_of(copied / "report.html")
     held_out = json.loads((run / "splits.json").read_text())["validation"]
-    assert facts["title"] == f"{tmp_path.name} / phantom"
+    assert facts["title"] == "phantom"
     assert sorted(facts["shown"]) == sorted(held_out)
     assert sorted(one["case"] for one in facts["scores"]["cases"]) == sorted(held_out)
     assert facts["shown"][held_out[0]]["maps"][0]["name"] == "attention of level 1, voxels of 5 x 5 x 6 mm"
