@@ -13,7 +13,7 @@ from types import FrameType
 from rich.console import Console
 
 from attention_unet.cli.commands import COMMANDS
-from attention_unet.cli.parser import build_parser, completed, explain
+from attention_unet.cli.parser import build_parser, check_files, completed, explain
 from attention_unet.cli.screen import ConsoleHandler
 from attention_unet.errors import ConfigError, UserError
 
@@ -36,8 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser, subparsers = build_parser()
     before = {each: signal.getsignal(each) for each in ENDING}
     try:
+        arguments = completed(list(sys.argv[1:] if arguments is None else arguments))
+        check_files(arguments)
         try:
-            chosen = parser.parse_args(completed(list(sys.argv[1:] if arguments is None else arguments)))
+            chosen = parser.parse_args(arguments)
         except Exception as error:  # jsonargparse raises several kinds, all about the call
             raise ConfigError(explain(error, subparsers)) from error
         for each in ENDING:

@@ -2,7 +2,9 @@
 
 import dataclasses
 import difflib
+import itertools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +12,7 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, get_loader, set_loader
 
 from attention_unet.config import Config
+from attention_unet.errors import ConfigError
 from attention_unet.run_folder import CONFIG, place_of_data
 
 STRICT_YAML = "strict yaml"
@@ -215,8 +218,36 @@ def completed(arguments: list[str]) -> list[str]:
     return arguments
 
 
+def check_files(arguments: Sequence[str]) -> None:
+    """Check that the configuration files of a call can be read, to tell of mistakes by file and line.
+
+    Raises:
+        ConfigError: if one cannot.
+    """
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    for option, name in itertools.pairwise(words):
+        if option != "--config":
+            continue
+        try:
+            found = load_strictly(Path(name).read_text(encoding="utf-8-sig"))
+        except OSError as error:
+            raise ConfigError(f"{name}: cannot be read ({error.strerror}): expected a YAML file of fields") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{name}: is no text in UTF-8: expected a YAML file of fields") from error
+        except RecursionError as error:
+            raise ConfigError(f"{name}: is nested too deeply: expected a YAML file of fields") from error
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            line = f", line {mark.line + 1}" if mark else ""
+            raise ConfigError(f"{name}{line}: {getattr(error, 'problem', None) or error}: correct it") from error
+        if not isinstance(found, dict):
+            raise ConfigError(f"{name}: holds no fields: expected some, such as training:\n  steps: 1000")
+
+
 def load_strictly(text: str) -> Any:
-    """YAML as the parser reads it, except that a key given twice is an error and not silently the last."""
+    """YAML as the parser reads it, except that a key given twice is an error and not silently the last, and that there
+    are no aliases, a few lines of which can stand for more than any memory holds.
+    """
 
     def check(node: yaml.Node | None, path: str) -> None:
         if isinstance(node, yaml.MappingNode):
@@ -229,6 +260,10 @@ def load_strictly(text: str) -> Any:
                     raise yaml.MarkedYAMLError(problem=problem, problem_mark=value.start_mark)
                 check(value, f"{name}.")
 
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            problem = f"*{event.anchor} stands for something else: write it out"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)  # type: ignore[arg-type]
     check(yaml.compose(text, Loader=yaml.SafeLoader), "")
     return get_loader("yaml")(text)
 

@@ -1,0 +1,114 @@
+"""Every broken volume, by every command: told by file, reason and next step, and nothing is half-written."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from attention_unet.cli import main
+from tests.reliability.build import CASES, SMALL, files_below, image_of, label_of
+from tests.reliability.faults import BROKEN, BROKEN_IMAGES, BROKEN_LABELS, UNKNOWN_LABELS
+
+IMAGES = {**BROKEN, **BROKEN_IMAGES}
+LABELS = {**BROKEN, **BROKEN_LABELS}
+
+
+def told(capsys, file, expected):
+    text = capsys.readouterr().err
+    assert "Traceback" not in text
+    lines = [line for line in text.splitlines() if file in line and re.search(expected, line)]
+    assert lines, f"expected {file}: {expected!r} in:\n{text}"
+
+
+def refused_by_inspect_and_train(dataset, tmp_path, capsys, file, expected):
+    assert main(["inspect", str(dataset), "--no-trial", "--json"]) == 1
+    captured = capsys.readouterr()
+    assert list(json.loads(captured.out)["problems"]) == ["b"]
+    assert any(file in line and re.search(expected, line) for line in captured.err.splitlines())
+    assert main(["train", f"--data.root={dataset}", f"--run={tmp_path / 'run'}", *SMALL]) == 1
+    told(capsys, file, expected)
+    assert not list(tmp_path.rglob("*.partial*"))
+    assert not list(tmp_path.rglob("last.pt"))
+    assert not list(tmp_path.rglob("model.*"))
+
+
+@pytest.mark.parametrize("fault", IMAGES)
+def test_an_image(dataset, model, tmp_path, capsys, fault):
+    write, expected = IMAGES[fault]
+    write(dataset / "imagesTr" / "b_0000.nii.gz", image_of("b"))
+    stale = tmp_path / "out" / "b.nii.gz"
+    stale.parent.mkdir()
+    stale.write_bytes(b"of an earlier call")
+    call = ["predict", "-i", str(dataset / "imagesTr"), "-o", str(stale.parent), "-m", str(model), "--overwrite"]
+    assert main(call) == 1
+    told(capsys, "b_0000.nii.gz", expected)
+    masks = [name for name in files_below(stale.parent) if name.endswith(".nii.gz")]
+    assert masks == ["a.nii.gz", "c.nii.gz", "d.nii.gz"]
+    assert list(json.loads((stale.parent / "run.json").read_text())["failed"]) == ["b"]
+    refused_by_inspect_and_train(dataset, tmp_path, capsys, "b_0000.nii.gz", expected)
+
+
+@pytest.mark.parametrize("fault", LABELS)
+def test_a_label_map(dataset, tmp_path, capsys, fault):
+    write, expected = LABELS[fault]
+    references, broken = dataset / "labelsTr", tmp_path / "broken"
+    shutil.copytree(references, broken)
+    write(broken / "b.nii.gz", label_of("b"))
+    for predictions, truths in ((broken, references), (references, broken)):
+        output = tmp_path / f"of {predictions.name}"
+        assert main(["evaluate", "-p", str(predictions), "-r", str(truths), "-o", str(output)]) == 1
+        told(capsys, "b.nii.gz", expected)
+        summary = json.loads((output / "summary.json").read_text())
+        assert (summary["n_cases"], list(summary["failed"])) == (3, ["b"])
+        assert "b," not in (output / "metrics.csv").read_text()
+    shutil.copy(broken / "b.nii.gz", references / "b.nii.gz")
+    refused_by_inspect_and_train(dataset, tmp_path, capsys, "b.nii.gz", expected)
+
+
+@pytest.mark.parametrize("fault", UNKNOWN_LABELS)
+def test_labels_that_no_class_has(dataset, tmp_path, capsys, fault):
+    write, expected = UNKNOWN_LABELS[fault]
+    write(dataset / "labelsTr" / "b.nii.gz", label_of("b"))
+    refused_by_inspect_and_train(dataset, tmp_path, capsys, "b.nii.gz", expected)
+
+
+def test_all_faults_of_a_dataset_are_told_at_once(dataset, tmp_path, capsys):
+    (dataset / "imagesTr" / "a_0000.nii.gz").write_bytes(b"")
+    (dataset / "labelsTr" / "b.nii.gz").unlink()
+    (dataset / "imagesTr" / "c_0000.nii.gz").unlink()
+    UNKNOWN_LABELS["41 unknown labels"][0](dataset / "labelsTr" / "d.nii.gz", label_of("d"))
+    assert main(["inspect", str(dataset), "--no-trial"]) == 1
+    text = capsys.readouterr().err
+    assert all(re.search(rf"failed: {case}: \S*{case}(_0000)?\.nii\.gz: ", text) for case in CASES)
+
+
+def test_what_is_the_same_under_two_names_is_not_trained_and_held_out(dataset, tmp_path, capsys):
+    for case in "bcd":
+        shutil.copy(dataset / "imagesTr" / "a_0000.nii.gz", dataset / "imagesTr" / f"{case}_0000.nii.gz")
+    assert main(["train", f"--data.root={dataset}", f"--run={tmp_path / 'run'}", *SMALL]) == 1
+    assert re.search(
+        r"error: \w: is held out, and the same image is trained on as \w: .*remove", capsys.readouterr().err
+    )
+
+
+def test_a_class_that_no_case_has(dataset, tmp_path, capsys):
+    described = json.loads((dataset / "dataset.json").read_text())
+    described["labels"]["lesion"] = 2
+    (dataset / "dataset.json").write_text(json.dumps(described))
+    assert main(["train", f"--data.root={dataset}", f"--run={tmp_path / 'run'}", *SMALL]) == 1
+    assert "the class lesion is in no case: take it out of dataset.json" in capsys.readouterr().err
+
+
+def test_what_is_odd_but_can_be_trained_on_is_told(dataset, tmp_path, capsys):
+    from tests.reliability.faults import packed, saved
+
+    (dataset / "labelsTr" / "a.nii.gz").write_bytes(packed(saved(np.zeros_like(label_of("a")))))
+    (dataset / "imagesTr" / "b_0000.nii.gz").write_bytes(packed(saved(np.full_like(image_of("b"), 7))))
+    for _ in range(2):  # the second time from the cache
+        assert main(["train", f"--data.root={dataset}", f"--run={tmp_path / 'run'}", *SMALL]) == 0
+        text = capsys.readouterr().err
+        assert "look at: a: no class is in it" in text
+        assert "look at: b: channel 0 is the same everywhere" in text
+        shutil.rmtree(tmp_path / "run")
