@@ -1,11 +1,12 @@
 # Two commands: `make demo` does the main job on phantoms, `make test` passes the tests. Each sets up .venv by itself.
+# `make test-all` runs the long tests of reliability as well: half an hour.
 # On Linux without a GPU, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves gigabytes.
 
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: demo test clean
+.PHONY: demo test test-all clean
 
 demo: .venv/installed
 	rm -rf $(DEMO)
@@ -25,6 +26,9 @@ test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not long"
+
+test-all: .venv/installed
 	$(BIN)/python -m pytest
 
 .venv/installed: pyproject.toml constraints.txt

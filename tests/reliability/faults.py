@@ -114,7 +114,7 @@ BROKEN: dict[str, tuple[Break, str]] = {
     ),
     "11 a negative axis": (patched(DIM, struct.pack("<4h", 3, 18, -20, 14)), "a grid of .*repair it|is not a NIfTI"),
     "11 an axis of nothing": (patched(DIM, struct.pack("<4h", 3, 18, 0, 14)), "a grid of .*repair it"),
-    "11 nine axes": (patched(DIM, struct.pack("<h", 9)), "which NIfTI has not: convert it again"),
+    "11 nine axes": (patched(DIM, struct.pack("<h", 9)), "(which NIfTI has not|is not a NIfTI file).*convert it again"),
     "12 an unknown data type": (patched(DATATYPE, struct.pack("<h", 999)), "type 999, which NIfTI has not: convert"),
     "13 colours": (writes(colours), "several values each, such as a colour.*save it in grey"),
     "14 complex": (writes(lambda a: packed(saved(a.astype(np.complex64)))), "real numbers; save a magnitude image"),
