@@ -227,6 +227,7 @@ def check(config: Config) -> None:
     for section in (data, augmentation, network, training):
         for f in dataclasses.fields(section):
             value = getattr(section, f.name)
+            demand(value is not None or f.default is None, f"{SECTION[type(section)]}.{f.name}", "null", "a value")
             for number in value if isinstance(value, list) else [value]:
                 finite = not isinstance(number, float) or math.isfinite(number)
                 demand(finite, f"{SECTION[type(section)]}.{f.name}", value, "numbers that are finite")

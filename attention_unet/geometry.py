@@ -123,7 +123,7 @@ def on_grid(values: NDArray[Any], placement: Placement) -> Tensor:
     for first in range(0, placement.grid[0], planes):
         wanted = positions[0][first : first + planes]
         begin = min(int(wanted[0]), placement.scan[0] - 1)
-        needed = np.ascontiguousarray(oriented[:, begin : int(wanted[-1]) + 2])
+        needed = oriented[:, begin : int(wanted[-1]) + 2].copy()  # of one plane, what runs backwards may stay so else
         result[:, first : first + planes] = _sample(torch.from_numpy(needed), [wanted - begin, *positions[1:]], order)
     return result
 

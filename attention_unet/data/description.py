@@ -23,6 +23,8 @@ def describe_channels(path: Path) -> tuple[str, ...]:
     description = read_object(path)
     channels = description.get("channel_names") or description.get("modality") or {}
     try:
+        if not isinstance(channels, dict):
+            raise TypeError
         return tuple(str(channels[key]) for key in sorted(channels, key=int))
     except (AttributeError, TypeError, ValueError) as error:
         raise DataError(f"{path}: channels are {channels!r}: expected an object from number to name") from error
