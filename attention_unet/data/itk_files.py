@@ -22,6 +22,7 @@ META_SIZES, META_PLACES = (
     ("elementspacing", "elementsize"),
     ("offset", "position", "origin", "transformmatrix", "rotation", "orientation"),
 )
+META_NEEDS = ("ndims", "dimsize", "elementtype", "elementdatafile")
 NRRD_SIZES, NRRD_PLACES = ("spacings", "space directions"), ("spacings", "space directions", "space origin")
 COLOURS = ("RGB", "RGBA", "HSV", "XYZ")
 PADDING = b"\0\r\n "  # that may follow the voxels
@@ -51,6 +52,12 @@ def check_header(path: Path) -> None:
     """
     header = _header_of(path)[0]
     is_meta = path.suffix.lower() in METAIMAGE
+    lacking = [name for name in META_NEEDS if name not in header] if is_meta else []
+    sizes_told = header.get("dimsize", "").split()
+    if lacking or (is_meta and header["ndims"] != str(len(sizes_told))):
+        raise DataError(
+            f"{path}: its header lacks {', '.join(lacking) or 'sizes along some axes'}, or is damaged: copy it again"
+        )
     if _voxels_in(header).startswith("LIST") or "%" in _voxels_in(header):
         raise DataError(f"{path}: its voxels lie in many files: write them into one volume")
     sizes = [header[name] for name in (META_SIZES if is_meta else NRRD_SIZES) if name in header]

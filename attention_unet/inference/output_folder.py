@@ -1,5 +1,6 @@
 """The folder of predictions: what may be written over, and ``run.json``, which tells whose they are and how made."""
 
+import errno
 import hashlib
 import json
 import logging
@@ -133,6 +134,8 @@ def forget(cases: Sequence[Case], output: Path) -> None:
             try:
                 stale.unlink(missing_ok=True)
             except OSError as error:
+                if error.errno == errno.ENAMETOOLONG:
+                    continue  # what cannot be there, which is told when it is to be written
                 raise DataError(
                     f"{output}: cannot be written to ({error.strerror}): name another folder with -o"
                 ) from error
