@@ -16,6 +16,7 @@ from attention_unet.attention.cost import count_macs
 from tests.conftest import REPOSITORY
 
 GALLERY = (REPOSITORY / "docs" / "attention.md").read_text(encoding="utf-8")
+RELIABILITY = (REPOSITORY / "docs" / "reliability.md").read_text(encoding="utf-8")
 ERRATA = (REPOSITORY / "docs" / "errata.md").read_text(encoding="utf-8")
 ENTRIES = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", GALLERY, flags=re.MULTILINE | re.DOTALL))
 
@@ -60,6 +61,14 @@ def test_an_entry_says_all_it_should(name):
 
 def test_no_picture_is_left_over():
     assert {path.stem for path in (REPOSITORY / "docs" / "attention").glob("*.png")} == set(NAMES)
+
+
+def test_every_test_that_the_page_on_reliability_names_is_there():
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", RELIABILITY)
+    assert len(named) > 60
+    for path, test in named:
+        tree = ast.parse((REPOSITORY / path).read_text(encoding="utf-8"))
+        assert not test or test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, (path, test)
 
 
 def test_every_row_of_the_errata_names_a_test_that_is_there():

@@ -127,6 +127,7 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
         uncertainty=options.uncertainty,
         keep_largest=options.keep_largest,
         memory=options.memory_gb and round(options.memory_gb * 2**30),
+        channel=options.channel,
     )
     reuse_freed_memory()
     device = choose_device(options.device)

@@ -116,6 +116,7 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         action="store_true",
         help="write the label maps of NRRD and MetaImage files in that format, not in NIfTI",
     )
+    predict.add_argument("--channel", type=int | None, help="of files of several volumes the one to take, from 0")
     predict.add_argument("--overlap", type=float, default=0.5, help="share of a window that the next covers again")
     predict.add_argument(
         "--tta", action="store_true", help="average over windows mirrored along the axes that training mirrored"
@@ -239,9 +240,10 @@ def check_files(arguments: Sequence[str]) -> None:
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             line = f", line {mark.line + 1}" if mark else ""
-            raise ConfigError(f"{name}{line}: {getattr(error, 'problem', None) or error}: correct it") from error
+            problem = " ".join(str(getattr(error, "problem", None) or error).split())
+            raise ConfigError(f"{name}{line}: {problem}: correct it") from error
         if not isinstance(found, dict):
-            raise ConfigError(f"{name}: holds no fields: expected some, such as training:\n  steps: 1000")
+            raise ConfigError(f"{name}: holds no fields: expected some, such as training: {{steps: 1000}}")
 
 
 def load_strictly(text: str) -> Any:
@@ -252,8 +254,8 @@ def load_strictly(text: str) -> Any:
     def check(node: yaml.Node | None, path: str) -> None:
         if isinstance(node, yaml.MappingNode):
             names = [path + str(key.value) for key, _ in node.value]
-            for name, (key, value) in zip(names, node.value, strict=True):
-                if names.count(name) > 1:
+            for number, (name, (key, value)) in enumerate(zip(names, node.value, strict=True)):
+                if name in names[:number]:
                     raise yaml.MarkedYAMLError(problem=f"{name} is given twice", problem_mark=key.start_mark)
                 if name in SECTIONS and not isinstance(value, yaml.MappingNode):
                     problem = f"{name} is no mapping of its fields, such as {name}:\n  field: value"

@@ -5,7 +5,7 @@ import os
 import warnings
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,16 @@ class Volume:
     def voxel_ml(self) -> float:
         """Volume of a voxel."""
         return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
+
+    def of_channel(self, channel: int) -> "Volume":
+        """One channel, from 0, by itself.
+
+        Raises:
+            DataError: if there is no such channel.
+        """
+        if channel >= len(self.array):
+            raise DataError(f"{self.path}: has {len(self.array)} channels: there is no channel {channel}; count from 0")
+        return replace(self, array=self.array[[channel]])
 
 
 def stem(path: Path) -> str:

@@ -22,7 +22,7 @@ from attention_unet.json_file import read_object
 log = logging.getLogger(__name__)
 
 LISTS = ("models", "models_sha256", "files", "extras")  # of names, in run.json and of its cases
-DECISIVE = ("models_sha256", "overlap", "mirrored", "keep_largest")  # what a prediction follows from, beside its scan
+DECISIVE = ("models_sha256", "overlap", "mirrored", "keep_largest", "channel")  # for predictions, beside their scans
 
 
 def check_apart(output: Path, source: Path) -> None:
@@ -185,5 +185,6 @@ def describe(labels: Labels, models_sha256: Sequence[str], settings: Settings) -
         "overlap": settings.overlap,
         "mirrored": settings.mirrored,
         "keep_largest": settings.keep_largest,
+        "channel": settings.channel,
         "versions": versions(),
     }

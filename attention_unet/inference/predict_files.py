@@ -152,6 +152,8 @@ def _predict_case(
         Where it was predicted: if the memory of a GPU does not suffice, on the CPU.
     """
     volume = read_channels(case, free_memory() if settings.memory is None else settings.memory)
+    if settings.channel is not None:
+        volume = volume.of_channel(settings.channel)
     device, prediction = models[0].device, None
     try:
         prediction = predict_volume(models, volume, settings, done)

@@ -77,9 +77,10 @@ def predict_volume(
     """
     plan = models[0].plan
     if len(volume.array) != len(plan.channels):
+        takes_one = len(plan.channels) == 1
         raise DataError(
             f"{volume.path}: has {len(volume.array)} channels: the model was trained on "
-            f"{len(plan.channels)} ({', '.join(plan.channels)})"
+            f"{len(plan.channels)} ({', '.join(plan.channels)}){'; take one of them by --channel' * takes_one}"
         )
     levels = [
         attended_levels(model.network, model.plan, model.device) if settings.attention else [] for model in models

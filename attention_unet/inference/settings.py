@@ -22,6 +22,7 @@ class Settings:
         keep_largest: whether to keep only the largest piece of the classes for which that has helped all models.
         memory: bytes that the prediction of a scan may take beside program and models, the scan included; None for most
             of what is free.
+        channel: of a scan of several, the one to take, from 0; None for all.
     """
 
     precision: torch.dtype | None = None
@@ -32,15 +33,18 @@ class Settings:
     uncertainty: bool = False
     keep_largest: bool = False
     memory: int | None = None
+    channel: int | None = None
 
     def __post_init__(self) -> None:
         """Check what could not end well.
 
         Raises:
-            ConfigError: if the overlap is out of its range.
+            ConfigError: if overlap or channel are out of their range.
         """
         if not 0 <= self.overlap < 1:
             raise ConfigError(f"overlap is {self.overlap}: expected 0 to below 1")
+        if self.channel is not None and self.channel < 0:
+            raise ConfigError(f"channel is {self.channel}: expected 0 or more")
 
     @property
     def extras(self) -> list[str]:

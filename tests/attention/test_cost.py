@@ -149,7 +149,10 @@ def test_all_but_pairwise_cost_less_than_a_tenth_of_a_convolution(name):
     assert count_macs(attention, inputs) < 0.1 * 27 * 64 * 64 * 64**3
 
 
-@pytest.mark.parametrize("name", ["self", "nonlocal", "cross", "deformable"])
+PAIRWISE = ["self", "nonlocal", "cross", "deformable"]
+
+
+@pytest.mark.parametrize("name", ["self", *(pytest.param(n, marks=pytest.mark.long) for n in PAIRWISE[1:])])
 def test_pairwise_stays_bounded_on_a_large_grid(name):
     """At 64 channels on 64 x 64 x 64, where all pairs of voxels would take 256 GiB."""
     attention = build(name, dims=3, channels=64, gate_channels=128)

@@ -251,3 +251,73 @@ def test_all_files_of_a_volume(tmp_path, ending, files):
 def test_all_files_of_a_series(tmp_path):
     folder = write_series(tmp_path / "series", as_itk(ARRAY, np.eye(4)))
     assert files_of(folder) == sorted(folder.iterdir())
+
+
+META = "ObjectType = Image\nNDims = 3\nBinaryData = True\nDimSize = 7 5 6\nElementType = MET_SHORT\n"
+NRRD = "NRRD0004\ntype: short\ndimension: 3\nsizes: 7 5 6\nendian: little\nencoding: raw\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "told"),
+    [
+        ("a.mha", META, "tells no size of voxels: export it again, with spacing"),
+        ("a.mha", META + "ElementSpacing = 1 -1 1\n", "has voxels of 1 -1 1 mm: expected sizes above 0"),
+        ("a.mha", META + "ElementSpacing = 1 0 1\n", "expected sizes above 0"),
+        ("a.mha", META + "ElementSpacing = 1 nan 1\n", "says '1 nan 1': expected numbers"),
+        ("a.mha", META + "ElementSpacing = 1 1 1\nOffset = 0 NaN 0\n", "says '0 NaN 0': expected numbers"),
+        ("a.mha", META + "ElementSpacing = 1 1 1\nTransformMatrix = 1 0 0 0 x 0 0 0 1\n", "expected numbers"),
+        ("a.mha", META.replace("NDims = 3\n", "") + "ElementSpacing = 1 1 1\n", "its header lacks ndims"),
+        ("a.mha", META.replace("7 5 6", "7 5") + "ElementSpacing = 1 1 1\n", "lacks sizes along some axes"),
+        ("a.mha", META + "ElementSpacing = 1 1 1\nElementNumberOfChannels = 3\n", "cut short"),
+        (
+            "a.mha",
+            META.replace("SHORT", "UCHAR") + "ElementSpacing = 1 1 1\nElementNumberOfChannels = 3\n",
+            "such as a colour.*save it in grey",
+        ),
+        ("a.nrrd", NRRD, "tells no size of voxels"),
+        ("a.nrrd", NRRD + "spacings: 1 nan 1\n", "expected numbers"),
+        ("a.nrrd", NRRD + "spacings: 1 -2 1\n", "expected sizes above 0"),
+        ("a.nrrd", NRRD + "spacings: 1 1 1\nspace origin: (0,inf,0)\n", "expected numbers"),
+        (
+            "a.nrrd",
+            "NRRD0004\ntype: uchar\ndimension: 4\nsizes: 3 7 5 6\nencoding: raw\nspacings: nan 1 1 1\n"
+            "kinds: RGB-color space space space\n",
+            "expected numbers|such as a colour",
+        ),
+        (
+            "a.nrrd",
+            "NRRD0004\ntype: uchar\ndimension: 4\nsizes: 3 7 5 6\nencoding: raw\nspace: left-posterior-superior\n"
+            "space directions: none (1,0,0) (0,1,0) (0,0,1)\nkinds: RGB-color space space space\n",
+            "such as a colour.*save it in grey",
+        ),
+    ],
+)
+def test_headers_that_simpleitk_would_fill_in(tmp_path, capfd, name, header, told):
+    end = "ElementDataFile = LOCAL\n" if name.endswith(".mha") else "\n"
+    (tmp_path / name).write_bytes((header + end).encode() + ARRAY.tobytes(order="F"))
+    with pytest.raises(DataError, match=rf"{name}: .*{told}"):
+        read_volume(tmp_path / name)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [("a.mhd", "ElementDataFile = LIST\na1.raw\n"), ("a.nhdr", "data file: a%d.raw 1 6 1\n")]
+)
+def test_voxels_in_many_files(tmp_path, name, field):
+    header = META + "ElementSpacing = 1 1 1\n" if name.endswith(".mhd") else NRRD + "spacings: 1 1 1\n"
+    (tmp_path / name).write_text(header + field)
+    with pytest.raises(DataError, match="its voxels lie in many files: write them into one volume"):
+        read_volume(tmp_path / name)
+
+
+@pytest.mark.parametrize("skip", [16, -1])
+def test_voxels_after_bytes_to_be_skipped(tmp_path, skip):
+    header = NRRD + f"spacings: 1 1 1\ndata file: a.raw\nbyte skip: {skip}\n"
+    (tmp_path / "a.nhdr").write_text(header)
+    whole = b"x" * 16 + ARRAY.tobytes(order="F")
+    (tmp_path / "a.raw").write_bytes(whole)
+    with pytest.warns(UserWarning, match="states no orientation"):
+        np.testing.assert_array_equal(read_volume(tmp_path / "a.nhdr").array[0], ARRAY)
+    (tmp_path / "a.raw").write_bytes(whole[:-17])
+    with pytest.raises(DataError, match=r"a\.raw: is cut short|cannot be read"):
+        read_volume(tmp_path / "a.nhdr")

@@ -97,8 +97,11 @@ def test_architecture_rebuilds_the_network():
     assert torch.equal(net(x), again(x))
 
 
-@pytest.mark.parametrize("skips", SKIPS, ids=str)
-@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize(
+    ("dims", "skips"),
+    [*((2, skips) for skips in SKIPS), (3, "gate"), *(pytest.param(3, s, marks=pytest.mark.long) for s in SKIPS[1:])],
+    ids=str,
+)
 def test_scripts_exports_and_compiles(dims, skips):
     net = small(dims, skips=skips).eval()
     x, other = torch.randn(2, 1, *(12, 9, 7)[:dims]), torch.randn(3, 1, *(8, 13, 6)[:dims])

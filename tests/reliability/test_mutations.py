@@ -125,7 +125,7 @@ def test_changed_bytes(good_dataset, model, evaluation, tmp_path, name, times):
     assert refused > 0
 
 
-@pytest.mark.parametrize("times", [12, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("times", [7, pytest.param(200, marks=pytest.mark.long)])
 def test_a_whole_run_with_changed_bytes(good_dataset, model, tmp_path, capsys, times):
     """Every command that reads a run: never a traceback, whatever of it is damaged."""
     print(f"FUZZ_SEED={SEED}")

@@ -36,7 +36,9 @@ SURROUNDINGS = {
 }
 
 
-@pytest.mark.parametrize("name", SURROUNDINGS)
+@pytest.mark.parametrize(
+    "name", ["C", "ascii", *(pytest.param(name, marks=pytest.mark.long) for name in ("German", "dumb"))]
+)
 def test_the_same_numbers_in_any_surroundings(dataset, tmp_path, name):
     shutil.copy(dataset / "labelsTr" / "a.nii.gz", dataset / "labelsTr" / "größe ± 日本.nii.gz")
     words = ["evaluate", "-p", labels_of(dataset), "-r", labels_of(dataset), "-o", str(tmp_path / "out")]
@@ -54,7 +56,7 @@ def test_without_a_terminal_there_is_no_bar(dataset, tmp_path):
     assert b"\r" not in found.stdout + found.stderr
 
 
-@pytest.mark.parametrize("streams", ["out", "err", "both"])
+@pytest.mark.parametrize("streams", [*(pytest.param(s, marks=pytest.mark.long) for s in ("out", "err")), "both"])
 def test_closed_streams(dataset, tmp_path, streams):
     closed = {"out": ">&-", "err": "2>&-", "both": ">&- 2>&-"}[streams]
     words = ["evaluate", "-p", labels_of(dataset), "-r", labels_of(dataset), "-o", str(tmp_path / "out")]
@@ -122,6 +124,7 @@ def test_a_disk_that_is_full_when_a_state_is_written(dataset, tmp_path):
     assert main([*words, *SMALL, *more]) == 0
 
 
+@pytest.mark.long
 def test_a_disk_that_is_full_when_cases_are_prepared(dataset, tmp_path):
     words = ["train", f"--data.root={dataset}", f"--run={tmp_path / 'run'}", *SMALL]
     found = run_command(*words, preexec_fn=limited(5_000), stderr=subprocess.PIPE)
