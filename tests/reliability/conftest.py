@@ -5,6 +5,15 @@ import pytest
 
 from attention_unet.cli import main
 from tests.reliability.build import SMALL, make_dataset
+from tests.reliability.figures import FIGURES
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell what was counted."""
+    if FIGURES:
+        terminalreporter.section("reliability")
+        for name, text in sorted(FIGURES.items()):
+            terminalreporter.write_line(f"{name}: {text}")
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ from attention_unet.inference.output_folder import forget
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
 from tests.reliability.build import write_description
+from tests.reliability.figures import tell
 
 SEED = int(os.environ.get("FUZZ_SEED", random.SystemRandom().randrange(2**32)))
 SIZES = [200, pytest.param(2000, marks=pytest.mark.long)]
@@ -155,7 +156,7 @@ def test_a_scan_is_predicted_on_its_own_grid_or_refused(model, tmp_path, example
         outcomes["predicted"] += 1
 
     fuzz(examples, content=images())(check)
-    print(outcomes)
+    tell("generated scans", f"{examples}: {outcomes} (FUZZ_SEED={SEED})")
     assert min(outcomes.values()) > examples / 10, "too few of one kind to tell anything"
 
 
@@ -203,7 +204,7 @@ def test_masks_are_scored_right_or_refused(tmp_path, examples):
         kind=kinds,
         slope=st.sampled_from([None, None, 1, 2, 0.5]),
     )(check)
-    print(outcomes)
+    tell("generated masks", f"{examples}: {outcomes} (FUZZ_SEED={SEED})")
     assert min(outcomes.values()) > examples / 20
 
 
@@ -244,6 +245,7 @@ def test_a_configuration_is_taken_or_refused_in_words(tmp_path, capsys, examples
         assert "Traceback" not in text
 
     fuzz(examples, config=configs)(check)
+    tell("generated configurations", f"{examples}, each refused in words (FUZZ_SEED={SEED})")
 
 
 @pytest.mark.parametrize("examples", SIZES)
@@ -274,7 +276,7 @@ def test_a_description_is_understood_or_refused_in_words(dataset, examples):
         changes=st.one_of(changes, changes, changes, listed),
         text=st.sampled_from(["", "", "", "\r\n", "}", "\0"]),
     )(check)
-    print(outcomes)
+    tell("generated descriptions", f"{examples}: {outcomes} (FUZZ_SEED={SEED})")
     assert min(outcomes.values()) > examples / 20
 
 

@@ -15,6 +15,7 @@ from attention_unet.inference.model import load_model
 from attention_unet.training.checkpoint import load_state
 from tests.conftest import REPOSITORY
 from tests.reliability.build import SMALL
+from tests.reliability.figures import tell
 
 SECONDS = 0.5  # between two saved states; of every second attempt: after every step
 STEP_SECONDS = 1.0  # generous: a step, a save and a line of the log, on a busy machine
@@ -46,7 +47,7 @@ def check_nothing_is_half_written(run):
 
 
 @pytest.mark.parametrize(("kills", "steps"), [(2, 250), pytest.param(30, 4000, marks=pytest.mark.long)])
-def test_a_run_that_is_killed_again_and_again(good_dataset, tmp_path, kills, steps, record_property):
+def test_a_run_that_is_killed_again_and_again(good_dataset, tmp_path, kills, steps):
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
     moments, survived, repeated = random.Random(seed), 0, []
@@ -82,4 +83,7 @@ def test_a_run_that_is_killed_again_and_again(good_dataset, tmp_path, kills, ste
     )
     weights, expected = (load_file(folder / "model.safetensors") for folder in (run, unbroken))
     assert all(weights[name].equal(expected[name]) for name in expected)
-    print(f"survived {survived} kills; repeated at most {max(repeated):.2f} s of work after each")
+    tell(
+        "SIGKILL",
+        f"{survived} survived, at most {max(repeated):.2f} s of work repeated, the same weights (seed {seed})",
+    )

@@ -22,6 +22,7 @@ from attention_unet.evaluation.scored import read_scored
 from attention_unet.inference.model import load_model
 from attention_unet.training.checkpoint import load_state
 from tests.reliability.build import label_of
+from tests.reliability.figures import tell
 
 SEED = int(os.environ.get("FUZZ_SEED", random.SystemRandom().randrange(2**32)))
 SIZES = [25, pytest.param(300, marks=pytest.mark.long)]
@@ -121,7 +122,7 @@ def test_changed_bytes(good_dataset, model, evaluation, tmp_path, name, times):
             continue
         if kind == "packed":
             np.testing.assert_equal(found, expected)
-    print(f"{refused} of {times} refused")
+    tell(f"changed bytes of {name}", f"{times}: {refused} refused, {times - refused} read (FUZZ_SEED={SEED})")
     assert refused > 0
 
 
@@ -145,3 +146,4 @@ def test_a_whole_run_with_changed_bytes(good_dataset, model, tmp_path, capsys, t
         text = capsys.readouterr().err
         assert "Traceback" not in text
         shutil.rmtree(run)
+    tell("damaged runs", f"{times}, each by three commands (FUZZ_SEED={SEED})")

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from tests.conftest import REPOSITORY
 from tests.reliability.build import SMALL
+from tests.reliability.figures import tell
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
 
@@ -97,6 +98,7 @@ def test_two_processes_of_which_one_is_killed(good_dataset, tmp_path, times):
             assert "Traceback" not in told
     finished(train(good_dataset, run, *often, "--resume"))
     assert same(weights(run), weights(tmp_path / "unbroken"))
+    tell("one of two processes killed", f"{times} times, the other ended in words, the same weights in the end")
 
 
 def exists(pid):
