@@ -57,6 +57,12 @@ class Budget:
         return self.elapsed * (1 - progress) / progress if progress > 0 else float("inf")
 
 
+def same_budget(one: TrainingConfig, other: TrainingConfig) -> bool:
+    """Whether two configurations train as long, with as many validations."""
+    names = ("minutes", "steps", "epochs", "validations")
+    return all(getattr(one, name) == getattr(other, name) for name in names)
+
+
 def learning_rate_factor(progress: float, warmup: float) -> float:
     """Share of the highest learning rate: a straight rise over the warm-up, then all of it to the end.
 

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from attention_unet.config import TrainingConfig
 from attention_unet.data.plan import Plan
-from attention_unet.errors import ConfigError, UserError
+from attention_unet.errors import ConfigError, ModelError, UserError
 from attention_unet.inference.window_predictor import put_channels_last
 from attention_unet.network import AttentionUNet, UNet
 from attention_unet.training.checkpoint import LearnerState
@@ -97,12 +97,20 @@ class Learner:
         )
 
     def restore(self, state: LearnerState) -> None:
-        """Go back to a state."""
+        """Go back to a state.
+
+        Raises:
+            ModelError: if it is of another network.
+        """
         self.step = state.step
-        self.network.load_state_dict(state.network)
-        self._averaged.load_state_dict(state.averaged)
-        self.optimizer.load_state_dict(dict(state.optimizer))
-        torch.set_rng_state(state.generator)
+        try:
+            self.network.load_state_dict(state.network)
+            self._averaged.load_state_dict(state.averaged)
+            self.optimizer.load_state_dict(dict(state.optimizer))
+            torch.set_rng_state(state.generator)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ModelError(f"the saved state is of another network ({reason}): start a new --run") from error
         if state.device_generator is not None and self.fabric.device.type == "cuda":
             self._device_generator().set_state(state.device_generator)
 

@@ -17,8 +17,9 @@ from attention_unet.data.plan import PLANNED, Plan, make_plan, settle
 from attention_unet.data.predictions import seen_from
 from attention_unet.data.splits import Split, split_cases, split_of, write_split
 from attention_unet.devices import this_machine
-from attention_unet.errors import ConfigError, DataError, some_of
+from attention_unet.errors import ConfigError, DataError, ModelError, some_of
 from attention_unet.run_folder import CONFIG, PLACES, PLAN, SPLIT
+from attention_unet.training.checkpoint import TrainingState
 
 PLACE = ("root", "cache")  # of data: folders of this machine, which a run is not told by
 MAY_CHANGE = (  # on resume: they change no number of a training, or as little as another device does
@@ -63,6 +64,18 @@ class Settled:
     def from_plain(cls, plain: Mapping[str, Any]) -> "Settled":
         """Inverse of ``to_plain``."""
         return cls(Config.from_plain(plain["config"]), split_of(plain["split"]), Plan.from_json(plain["plan"]))
+
+
+def settled_of(state: TrainingState, file: Path) -> Settled:
+    """What the run of a state follows from.
+
+    Raises:
+        ModelError: if the state does not tell.
+    """
+    try:
+        return Settled.from_plain(state.settled)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"{file}: tells of no run ({error!r}): resume with the version that wrote it") from error
 
 
 def decide(config: Config, dataset: Dataset) -> Settled:

@@ -28,14 +28,14 @@ from attention_unet.network import AttentionUNet
 from attention_unet.network.attention_unet import tell_attention
 from attention_unet.progress import counting
 from attention_unet.run_folder import CONFIG
-from attention_unet.training.budget import Budget
+from attention_unet.training.budget import Budget, same_budget
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, load_state
 from attention_unet.training.faults import telling_faults
 from attention_unet.training.fit import Training, fit
 from attention_unet.training.interruption import noticing_signals
 from attention_unet.training.learner import Learner, build_network
 from attention_unet.training.monitor import Monitor
-from attention_unet.training.settled import Settled, check_cases, decide, go_on, write_settled
+from attention_unet.training.settled import Settled, check_cases, decide, go_on, settled_of, write_settled
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +73,7 @@ def train(
     dataset = find_cases(locate_dataset(config.data.root, config.data.dataset))
     first_process = next((os.environ[name] for name in RANKS if name in os.environ), "0") == "0"
     state = _claim_folder(run, resume, first_process)
-    before = Settled.from_plain(state.settled) if state else None
-    settled = go_on(before, config, override, run) if before else None
+    settled = go_on(settled_of(state, run / STATE), config, override, run) if state else None
     fabric = make_fabric(config.training)
     with alone_in(run) if first_process else nullcontext(), telling_faults(run, fabric.device, fabric.world_size):
         fabric.launch()
@@ -117,7 +116,7 @@ def _train(
         learner.restore(state.learner)
         budget.elapsed_before, budget.reserve = state.elapsed, state.reserve
         loop = state.loop
-        if settled.config.training != Config.from_plain(state.settled["config"]).training:  # another budget
+        if not same_budget(Config.from_plain(state.settled["config"]).training, chosen):
             loop.validations = min(loop.validations, int(budget.progress(learner.step) * chosen.validations + 1e-9))
     numbers = ShareOfNumbers(learner.step, plan.batch, fabric.global_rank, fabric.world_size)
     batches = load_patches(patches, numbers, config.data.workers, fabric.device)
@@ -195,6 +194,8 @@ def _claim_folder(run: Path, resume: bool, first_process: bool) -> TrainingState
         return None
     if not (run / CONFIG).is_file():
         raise ConfigError(f"{run}: holds no run: expected the folder that a training made, with its {CONFIG}")
+    if (run / WEIGHTS).exists() and not (run / STATE).exists() and first_process:
+        raise ConfigError(f"{run}: holds a model, but no {STATE} to go on from: put it back, or name a new --run")
     return load_state(run / STATE) if (run / STATE).exists() else None
 
 

@@ -9,6 +9,7 @@ from attention_unet.cli import main
 from attention_unet.config import Config
 from attention_unet.data.cases import find_cases
 from attention_unet.errors import ConfigError
+from attention_unet.training.checkpoint import load_state, save_state
 from attention_unet.training.settled import Settled, decide, go_on, write_settled
 from tests.training.test_train import config
 
@@ -63,6 +64,22 @@ def test_what_was_built_into_a_run_stays(cohort, settled, tmp_path, override):
     assert "--override" not in str(caught.value)
 
 
+def test_a_state_of_another_network_or_of_no_run(cohort, run, tmp_path, capsys):
+    for file in run.iterdir():
+        if file.is_file():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    call = ["train", "--resume", "--run", str(tmp_path), "--data.root", str(cohort)]
+    state = load_state(tmp_path / "last.pt")
+    wide = json.loads(json.dumps(state.settled))
+    wide["plan"]["architecture"]["channels"][0] *= 2
+    for settled, told in ((wide, "is of another network"), ({"plan": 1}, "tells of no run"), ({}, "tells of no run")):
+        save_state(tmp_path / "last.pt", dataclasses.replace(state, settled=settled))
+        assert main(call) == 2
+        text = capsys.readouterr().err
+        assert told in text
+        assert len(text.splitlines()) == 1 or "look at" in text
+
+
 def test_a_finished_run_is_trained_longer(cohort, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("again").mkdir()
@@ -70,7 +87,7 @@ def test_a_finished_run_is_trained_longer(cohort, run, tmp_path, monkeypatch):
         if file.is_file():
             (tmp_path / "again" / file.name).write_bytes(file.read_bytes())
     (tmp_path / "again" / "places.json").write_text(json.dumps({"data.root": str(cohort)}))
-    call = ["train", "--resume", "--run", "again", "--training.steps", "126", "--training.validations", "2"]
+    call = ["train", "--resume", "--run", "again", "--training.steps", "126"]
     assert main(call) == 2
     assert main([*call, "--override"]) == 0
     rows = (tmp_path / "again" / "history.csv").read_text().splitlines()[1:]

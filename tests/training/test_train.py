@@ -143,7 +143,10 @@ def test_a_start_that_failed_blocks_nothing(cohort, tmp_path):
             train(config(tmp_path / "data", steps=2), tmp_path / "run")
     scan.write_bytes(good)
     train(config(tmp_path / "data", steps=2), tmp_path / "run")
-    (tmp_path / "run" / "last.pt").unlink()  # as if it had been killed before it saved
+    (tmp_path / "run" / "last.pt").unlink()
+    with pytest.raises(ConfigError, match=r"holds a model, but no last\.pt to go on from: put it back"):
+        train(config(tmp_path / "data", steps=2), tmp_path / "run", resume=True)
+    (tmp_path / "run" / "model.safetensors").unlink()  # as if it had been killed before it saved
     train(config(tmp_path / "data", steps=2), tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "last.pt").is_file()
 
