@@ -108,3 +108,11 @@ def test_no_voxel_of_the_scan_is_left_outside_its_whole_grid():
     for n, step in itertools.product(range(1, 12), (0.3, 0.5, 1.0, 1.6, 2.0, 4.0, 30.0)):
         placement = place(np.eye(4), (n, n, n), (step, step, step))
         assert (back(torch.zeros(1, *placement.grid), placement, outside=torch.ones(1)) == 0).all()
+
+
+@pytest.mark.parametrize("grid", [(1, 1, 1), (5, 6, 1), (1, 6, 7), (5, 1, 7)])
+@pytest.mark.parametrize("signs", [(-1, -1, -1), (1, -1, 1)])
+def test_single_slices_that_run_backwards(grid, signs):
+    placement = place(np.diag([*signs, 1.0]), grid, (1.0, 1.0, 1.0))
+    values = np.random.RandomState(0).normal(size=(1, *grid)).astype(np.float32)
+    np.testing.assert_array_equal(on_grid(values, placement).numpy(), placement.orient(values))

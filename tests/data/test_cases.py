@@ -46,6 +46,12 @@ def test_nnunet_raw_with_a_file_a_channel(tmp_path):
     ]
     assert dataset.channels == ("T2", "ADC")
     assert dataset.labels.integers == {"zone": (2,)}
+    described = {"channel_names": {"0": "T2", "1": "ADC"}, "labels": {"background": 0, "zone": 2}}
+    describe(tmp_path, **described, numTraining=2)
+    assert len(find_cases(tmp_path).cases) == 2
+    describe(tmp_path, **described, numTraining=5)
+    with pytest.raises(DataError, match=r"numTraining is 5, but 2 cases are there: is it half copied\?"):
+        find_cases(tmp_path)
 
 
 def test_plain_folders_take_their_classes_from_the_files(tmp_path):

@@ -40,6 +40,11 @@ def test_nnunet_regions_overlap(tmp_path):
         ({"labels": {"a": 1, "ignore": 2}}, "has a label to ignore, which is not supported"),
         ({"labels": {f"c{i}": i for i in range(1, 300)}}, "has 299 classes: expected label maps of at most 254"),
         ({"labels": ["a"]}, "labels are not name: integer"),
+        ({"labels": {"a": 1.7}}, r"labels are not name: integer \(1\.7 is none\)"),
+        ({"labels": {"a": True}}, r"labels are not name: integer \(True is none\)"),
+        ({"labels": {"a": -1}}, r"labels are not name: integer \(-1 is below 0\)"),
+        ({"labels": {"a": []}}, r"labels are not name: integer \('a' has none\)"),
+        ({"labels": {"a": [1, 2.0]}}, r"labels are not name: integer \(2\.0 is none\)"),
     ],
 )
 def test_wrong_labels(tmp_path, content, message):

@@ -29,6 +29,24 @@ def test_large_integers_get_a_type_that_holds_them():
     decoded = Labels({"a": (1000,)}, (1000,)).decode(np.array([[0, 1]]))
     assert decoded.dtype == np.uint16
     np.testing.assert_array_equal(decoded, [0, 1000])
+    decoded = Labels({"a": (70_000,)}, (70_000,)).decode(np.array([[0, 1]]))
+    assert decoded.dtype == np.uint32
+    np.testing.assert_array_equal(decoded, [0, 70_000])
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        {"integers": {}, "painted": []},
+        {"integers": {"a": [1]}, "painted": []},
+        {"integers": {"a": [-1]}, "painted": [1]},
+        {"integers": {"a": []}, "painted": [1]},
+        {"integers": {"a": ["x"]}, "painted": [1]},
+    ],
+)
+def test_plain_values_that_are_no_classes(plain):
+    with pytest.raises(ValueError, match=r"."):
+        Labels.from_json(plain)
 
 
 def test_classes_in_another_order_are_other_classes():

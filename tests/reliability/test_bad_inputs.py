@@ -12,7 +12,7 @@ from tests.reliability.build import CASES, SMALL, files_below, image_of, label_o
 from tests.reliability.faults import BROKEN, BROKEN_IMAGES, BROKEN_LABELS, UNKNOWN_LABELS
 
 IMAGES = {**BROKEN, **BROKEN_IMAGES}
-LABELS = {**BROKEN, **BROKEN_LABELS}
+ALL_LABELS = {**BROKEN, **BROKEN_LABELS}
 
 
 def told(capsys, file, expected):
@@ -50,9 +50,9 @@ def test_an_image(dataset, model, tmp_path, capsys, fault):
     refused_by_inspect_and_train(dataset, tmp_path, capsys, "b_0000.nii.gz", expected)
 
 
-@pytest.mark.parametrize("fault", LABELS)
+@pytest.mark.parametrize("fault", [*BROKEN_LABELS, *(pytest.param(name, marks=pytest.mark.long) for name in BROKEN)])
 def test_a_label_map(dataset, tmp_path, capsys, fault):
-    write, expected = LABELS[fault]
+    write, expected = ALL_LABELS[fault]
     references, broken = dataset / "labelsTr", tmp_path / "broken"
     shutil.copytree(references, broken)
     write(broken / "b.nii.gz", label_of("b"))
