@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pytest
 import torch
 
 from attention_unet.data.labels import Labels, likeliest
