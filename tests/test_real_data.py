@@ -8,7 +8,8 @@ from attention_unet.cli import main
 from tests.conftest import REPOSITORY
 
 
-@pytest.mark.parametrize("dims", [pytest.param(2, marks=pytest.mark.long), 3])
+@pytest.mark.long
+@pytest.mark.parametrize("dims", [2, 3])
 def test_hippocampus_is_learned_in_a_few_steps(real_data, tmp_path, dims):
     run = tmp_path / "run"
     budget = ["--training.minutes", "null", "--training.steps", "150", "--training.validations", "1"]

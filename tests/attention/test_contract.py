@@ -203,7 +203,7 @@ def test_a_gate_without_stride_is_symmetric():
 
 
 @every_name
-@both_dims
+@pytest.mark.parametrize("dims", [2, pytest.param(3, marks=pytest.mark.long)])
 def test_compiles_and_exports(name, dims):
     attention = randomised(name, dims).eval()
     x, gate = inputs((6, 5, 4)[:dims], batch=2)

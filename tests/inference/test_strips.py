@@ -209,6 +209,7 @@ print(json.dumps([failed, [len(strips) for strips in chosen], peak_memory(CPU) -
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells")
 def test_no_more_memory_is_taken_than_may_be(tmp_path):
     """Seen in processes of their own, of which the second may take less than the first has taken."""

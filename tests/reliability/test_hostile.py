@@ -70,7 +70,7 @@ def calls(folder):
     ]
 
 
-GRAVE = ["run/last.pt", "run/model.safetensors", "run/config.yaml", "data/dataset.json"]
+GRAVE = ["run/last.pt", "run/model.safetensors"]
 
 
 @pytest.mark.parametrize("wanted", [GRAVE, pytest.param("everywhere", marks=pytest.mark.long)], ids=["grave", "all"])

@@ -49,7 +49,8 @@ def alone(good_dataset, tmp_path_factory):
     return weights(run)
 
 
-@pytest.mark.parametrize("start", ["spawn", *(pytest.param(s, marks=pytest.mark.long) for s in ("fork", "forkserver"))])
+@pytest.mark.long
+@pytest.mark.parametrize("start", ["spawn", "fork", "forkserver"])
 def test_workers_started_in_any_way(good_dataset, tmp_path, alone, start):
     finished(train(good_dataset, tmp_path / "run", "--data.workers=2", start=start))
     assert same(weights(tmp_path / "run"), alone)

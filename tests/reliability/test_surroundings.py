@@ -223,6 +223,7 @@ def test_line_ends_and_marks_of_windows(dataset, tmp_path):
     assert main(["train", "--resume", "--run", str(tmp_path / "run")]) == 0
 
 
+@pytest.mark.long
 def test_masks_are_the_same_in_a_run_of_any_surroundings(dataset, model, tmp_path):
     masks = []
     for name in ("C", "German"):

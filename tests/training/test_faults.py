@@ -136,6 +136,7 @@ def wait_for(path, seconds=60.0):
         time.sleep(0.05)
 
 
+@pytest.mark.long
 def test_the_death_of_one_of_two_processes_ends_the_other_in_words(cohort, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
     steps = ["--training.steps", "100000", "--training.devices", "2", "--training.checkpoint_minutes", "0.001"]
