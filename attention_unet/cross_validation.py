@@ -29,6 +29,7 @@ from attention_unet.inference.model import load_model
 from attention_unet.inference.output_folder import describe, forget, note
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
+from attention_unet.lock import alone_in
 from attention_unet.progress import counting
 from attention_unet.run_folder import HISTORY, PLAN, SPLIT
 from attention_unet.training.checkpoint import STATE
@@ -91,7 +92,8 @@ def cross_validate(
         except Interrupted as error:
             raise Interrupted("stopped and saved: repeat the same command to go on", error.exit_code - 128) from error
         held_out = [case for case in dataset.cases if case.id in splits[fold].validation]
-        failed |= _predict(config, run, folder / "predictions", held_out, mirrored, progress)
+        with alone_in(run):
+            failed |= _predict(config, run, folder / "predictions", held_out, mirrored, progress)
     told = {fold: how_predicted(folder / f"fold{fold}") for fold in splits}
     done = [fold for fold, how in told.items() if how["complete"] and how["mirrored"] == mirrored]
     for fold in [fold for fold, how in told.items() if how["complete"] and fold not in done]:

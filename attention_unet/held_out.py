@@ -17,7 +17,7 @@ from attention_unet.inference.settings import Settings
 from attention_unet.inference.window_predictor import attended_levels
 from attention_unet.lock import alone_in
 from attention_unet.progress import counting
-from attention_unet.run_folder import HELD_OUT, place_of_data
+from attention_unet.run_folder import HELD_OUT, places_of
 from attention_unet.training.train import read_config
 
 TOLERANCE_MM = 1.0
@@ -39,7 +39,7 @@ def evaluate_held_out(run: Path, root: str | None, device: str, console: Console
         ConfigError: if its dataset is not there, or it held out no case.
         ModelError: if it holds no model.
     """
-    dataset = find_cases(locate_dataset(root or place_of_data(run), read_config(run).data.dataset))
+    dataset = find_cases(locate_dataset(root or places_of(run).get("data.root"), read_config(run).data.dataset))
     chosen = held_out_cases(run, [case.id for case in dataset.cases])
     cases = [case for case in dataset.cases if case.id in chosen]
     folder, model = run / HELD_OUT, load_model(run, choose_device(device))

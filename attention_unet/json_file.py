@@ -1,6 +1,7 @@
 """JSON files, read strictly: what a parser would pass over in silence is an error that names the file."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,9 +16,8 @@ def read_object(path: Path) -> dict[str, Any]:
         DataError: if the file cannot be read or holds none, a key twice, or a number that is none.
     """
     try:
-        found = json.loads(
-            path.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_doubles, parse_constant=_refuse
-        )
+        text = path.read_text(encoding="utf-8-sig")
+        found = json.loads(text, object_pairs_hook=_without_doubles, parse_constant=_refuse, parse_float=_finite)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}): check the path and your rights") from error
     except (ValueError, RecursionError) as error:
@@ -33,6 +33,10 @@ def _without_doubles(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is there twice")
     return found
+
+
+def _finite(text: str) -> float:
+    return float(text) if math.isfinite(float(text)) else _refuse(text)
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -1,5 +1,6 @@
 """One process at a time may write into a folder."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -8,6 +9,8 @@ from filelock import FileLock, Timeout
 
 from attention_unet.atomic import check_writable, remove_partials
 from attention_unet.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 LOCK = ".lock"
 PATIENCE = 10.0  # seconds: what belongs to a training that was killed may live on for a few
@@ -23,6 +26,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         ConfigError: if another process works there.
         DataError: if the folder cannot be written to.
     """
+    existed = folder.is_dir()
     check_writable(folder)
     lock = FileLock(folder / LOCK, timeout=PATIENCE)
     try:
@@ -31,6 +35,8 @@ def alone_in(folder: Path) -> Iterator[None]:
         raise ConfigError(
             f"{folder}: another process is writing here: wait until it has ended, or name another folder"
         ) from error
+    except OSError as error:  # of a disk that knows no locks
+        log.warning("warning: %s: cannot be locked (%s): let no other process write there", folder, error.strerror)
     try:
         remove_partials(folder)
         yield
@@ -38,5 +44,6 @@ def alone_in(folder: Path) -> Iterator[None]:
         with suppress(OSError):
             (folder / LOCK).unlink()  # before it is let go: whoever waits for it notices, and makes a new one
         lock.release()
-        with suppress(OSError):
-            folder.rmdir()
+        if not existed:
+            with suppress(OSError):
+                folder.rmdir()

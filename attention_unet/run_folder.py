@@ -15,11 +15,12 @@ REPORT = "report.html"
 EXPLANATION = "explanation.json"  # what explain found
 
 
-def place_of_data(run: Path) -> str | None:
-    """Folder of the datasets that a run was trained on, if it was told one and that is still there."""
+def places_of(run: Path) -> dict[str, str]:
+    """Folders that a run was told, by the field of its configuration, as far as they are still there."""
     try:
-        told = read_object(run / PLACES).get("data.root")
+        told = read_object(run / PLACES)
     except DataError:
-        return None
-    folder = run / told if isinstance(told, str) and "\0" not in told else None
-    return str(folder) if folder and folder.is_dir() else None
+        return {}
+    known = {name: told.get(name) for name in ("data.root", "data.cache")}
+    folders = {name: run / place for name, place in known.items() if isinstance(place, str) and "\0" not in place}
+    return {name: str(folder) for name, folder in folders.items() if folder.is_dir()}

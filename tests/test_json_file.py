@@ -8,6 +8,7 @@ BAD = {
     "a list": ("[1]", "no JSON object"),
     "a key twice": ('{"a": 1, "b": {"c": 1, "c": 2}}', "'c' is there twice"),
     "infinity": ('{"a": Infinity}', "Infinity is no number"),
+    "a number beyond all": ('{"a": 1e999}', "1e999 is no number"),
     "too deep": ('{"a":' * 100_000 + "1" + "}" * 100_000, "not readable JSON"),
     "a number of many digits": ('{"a": ' + "9" * 5000 + "}", "not readable JSON"),
     "nothing": ("", "not readable JSON"),

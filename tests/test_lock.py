@@ -42,3 +42,20 @@ def test_a_folder_that_stays_empty_goes(tmp_path):
     with alone_in(tmp_path / "new"):
         assert (tmp_path / "new").is_dir()
     assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_of_the_user_stays_though_it_is_empty(tmp_path):
+    (tmp_path / "own").mkdir()
+    with alone_in(tmp_path / "own"):
+        pass
+    assert (tmp_path / "own").is_dir()
+
+
+def test_a_disk_that_knows_no_locks_is_told_and_used(tmp_path, monkeypatch, caplog):
+    def refuse(self):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(lock.FileLock, "acquire", refuse)
+    with alone_in(tmp_path):
+        (tmp_path / "written").write_text("")
+    assert "cannot be locked (No locks available): let no other process write there" in caplog.text

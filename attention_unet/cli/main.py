@@ -14,7 +14,7 @@ from rich.console import Console
 
 from attention_unet.cli.commands import COMMANDS
 from attention_unet.cli.parser import build_parser, check_files, completed, explain
-from attention_unet.cli.screen import ConsoleHandler
+from attention_unet.cli.screen import ConsoleHandler, error_console
 from attention_unet.errors import ConfigError, UserError
 
 log = logging.getLogger("attention_unet")
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names may hold what a terminal cannot show
-    console = Console(stderr=True)
+    console = error_console()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[ConsoleHandler(console)], force=True)
     log.setLevel(logging.INFO)  # what other libraries tell of themselves is no news
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what is wrong with a file we tell with its name
@@ -52,8 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         stopped = error.exit_code > 128  # by the user, who made no mistake
         line, style = (f"{error}", "") if stopped else (f"error: {error}", "red")
-        with suppress(OSError):
-            console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
     except BrokenPipeError:
         _forget_output()
@@ -72,8 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(console: Console, text: str) -> int:
-    with suppress(OSError):
-        console.print(f"error: {text}", style="red", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"error: {text}", style="red", markup=False, highlight=False, soft_wrap=True)
     return UserError.exit_code
 
 
@@ -84,5 +82,7 @@ def _forget_output() -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """Leave as after an error, so that what is done is noted."""
+    """Leave as after an error, so that what is done is noted; a terminal that closes tells so more than once."""
+    if number != signal.SIGTERM:
+        signal.signal(number, signal.SIG_IGN)
     raise SystemExit(128 + number)

@@ -13,7 +13,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, get_loader, set_loade
 
 from attention_unet.config import Config
 from attention_unet.errors import ConfigError
-from attention_unet.run_folder import CONFIG, place_of_data
+from attention_unet.run_folder import CONFIG, places_of
 
 STRICT_YAML = "strict yaml"
 SECTIONS = [field.name for field in dataclasses.fields(Config)]
@@ -213,9 +213,9 @@ def completed(arguments: list[str]) -> list[str]:
         config = Path(words[words.index("--run") + 1]) / CONFIG
         arguments = ["train", "--config", str(config), *arguments[1:]]
         words = ["train", "--config", str(config), *words[1:]]
-    if "--config" in words[:-1] and "--data.root" not in words:
-        place = place_of_data(Path(words[words.index("--config") + 1]).parent)
-        arguments = [*arguments, f"--data.root={place}"] if place else arguments
+    if "--config" in words[:-1]:
+        places = places_of(Path(words[words.index("--config") + 1]).parent)
+        arguments = [*arguments[:1], *(f"--{name}={place}" for name, place in places.items()), *arguments[1:]]
     return arguments
 
 

@@ -130,8 +130,8 @@ class CaseCache:
         return CachedCases([(case.id, self._file(case)) for case in cases])
 
     def _file(self, case: Case) -> Path:
-        """Where a case lies, under a name that changes whenever a file of the case does."""
-        digest = hashlib.sha256()
+        """Where a case lies, under a name that changes whenever a file of the case does, or what it is called."""
+        digest = hashlib.sha256(f"{case.id}\n".encode())
         for path in (*case.images, case.label):
             if path is not None:
                 try:

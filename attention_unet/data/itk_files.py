@@ -5,6 +5,7 @@ SimpleITK reads many a damaged one in silence, with voxels that are wrong.
 
 import gzip
 import math
+import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ META_SIZES, META_PLACES = (
     ("offset", "position", "origin", "transformmatrix", "rotation", "orientation"),
 )
 META_NEEDS = ("ndims", "dimsize", "elementtype", "elementdatafile")
-NRRD_SIZES, NRRD_PLACES = ("spacings", "space directions"), ("spacings", "space directions", "space origin")
+NRRD_SIZES, NRRD_PLACES = ("spacings", "space directions"), ("space directions", "space origin")
 COLOURS = ("RGB", "RGBA", "HSV", "XYZ")
 PADDING = b"\0\r\n "  # that may follow the voxels
 
@@ -40,7 +41,7 @@ def named_in(path: Path) -> list[Path]:
     if path.suffix.lower() not in DETACHED or not path.is_file():
         return []
     name = _voxels_in(_header_of(path)[0])
-    return [] if not name or name.startswith(("LOCAL", "LIST")) or "%" in name else [path.parent / name]
+    return [] if name.upper().split()[:1] in ([], ["LOCAL"], ["LIST"]) or "%" in name else [path.parent / name]
 
 
 def check_header(path: Path) -> None:
@@ -58,17 +59,20 @@ def check_header(path: Path) -> None:
         raise DataError(
             f"{path}: its header lacks {', '.join(lacking) or 'sizes along some axes'}, or is damaged: copy it again"
         )
-    if _voxels_in(header).startswith("LIST") or "%" in _voxels_in(header):
+    if _voxels_in(header).split()[:1] == ["LIST"] or "%" in _voxels_in(header):
         raise DataError(f"{path}: its voxels lie in many files: write them into one volume")
     sizes = [header[name] for name in (META_SIZES if is_meta else NRRD_SIZES) if name in header]
     if not sizes:
         raise DataError(f"{path}: its header tells no size of voxels: export it again, with spacing")
     for text in sizes:
         if is_meta or "(" not in text:
+            unknown = text.lower().split().count("nan")  # as NRRD writes for axes that are none in space
+            if not is_meta and 0 < unknown <= int(header.get("dimension", "3")) - 3:
+                text = " ".join(word for word in text.split() if word.lower() != "nan")
             numbers = [number for number in _numbers_in(path, text) if number is not None]
             if min(numbers, default=0.0) <= 0:
                 raise DataError(f"{path}: its header has voxels of {text} mm: expected sizes above 0; repair it")
-    for name in META_PLACES if is_meta else NRRD_PLACES:
+    for name in META_PLACES if is_meta else NRRD_PLACES:  # of what tells sizes, it has been looked at
         _numbers_in(path, header.get(name, ""))
     components = header.get("elementnumberofchannels", "1")
     of_bytes = header.get("elementtype", "").endswith(("_UCHAR", "_CHAR"))
@@ -80,7 +84,7 @@ def check_header(path: Path) -> None:
 
 def _numbers_in(path: Path, text: str) -> list[float | None]:
     """Numbers of a field, between spaces or as vectors in brackets; None where there is none along an axis."""
-    words = re.sub(r"[(),]", " ", text).split()
+    words = re.sub(r"[(),]", " ", re.sub(r"(?i)\(\s*nan(\s*,\s*nan)*\s*\)", "none", text)).split()
     try:
         numbers = [None if word == "none" else float(word) for word in words]
     except ValueError:
@@ -111,10 +115,13 @@ def check_voxels(path: Path, announced: int) -> None:
     skipped = next((header[name] for name in ("byte skip", "headersize") if name in header), "0")
     try:
         with file.open("rb") as opened:
+            opened.seek(0 if named else after)
             if skipped == "-1":  # the voxels end the file, whatever comes before
                 opened.seek(max(file.stat().st_size - announced, 0))
+            elif packing == "raw":
+                opened.seek(int(skipped), os.SEEK_CUR)
             else:
-                opened.seek((0 if named else after) + int(skipped))
+                found -= int(skipped)  # of what is unpacked
             for block in _unpacked(opened, packing):
                 found += len(block)
                 beyond = found - announced
@@ -136,7 +143,10 @@ def _header_of(path: Path) -> tuple[dict[str, str], int]:
     fields: dict[str, str] = {}
     with path.open("rb") as file:
         while line := file.readline(LONGEST).strip():
-            name, _, value = line.decode("latin-1").partition(between)
+            text = line.decode("latin-1")
+            if between == ":" and ":=" in text and ": " not in text.partition(":=")[0]:
+                continue  # a note, not a field
+            name, _, value = text.partition(between if between in text else ":")
             fields[name.strip().lower()] = value.strip()
             if name.strip().lower() == "elementdatafile":
                 break

@@ -110,7 +110,7 @@ def read_plan(file: Path) -> Plan:
     plain = read_object(file)
     try:
         return Plan.from_json(plain)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise DataError(f"{file}: holds no plan ({error!r}): expected what a training writes; copy it again") from error
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from attention_unet.atomic import write_text
 from attention_unet.data.cases import Case
 from attention_unet.data.description import describe_labels, labels_in_files
+from attention_unet.data.itk_files import files_of
 from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import DESCRIPTION, seen_from
 from attention_unet.data.volumes import check_same_grid, read_labels, volumes_by_case
@@ -143,8 +144,10 @@ def evaluate_folder(
         "tolerance_mm": tolerance_mm,
         "undefined": "both masks empty, a distance to an empty mask, or a share of one",
     }
-    files = {case: [references[case], *([found[case]] if case in found else [])] for case in failed}
-    why = {case: renamed(failed[case], {file: seen_from(output, file) for file in files[case]}) for case in failed}
+    why = {}
+    for case, reason in failed.items():
+        files = [*files_of(references[case]), *(files_of(found[case]) if case in found else [])]
+        why[case] = renamed(reason, {file: seen_from(output, file) for file in files})
     summary = summarise(rows, Remarks(missing, why, unknown, list(trained_on)), settings)
     write_text(output / "metrics.csv", to_csv(rows))
     write_text(output / "summary.json", to_json(summary))

@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")
 FORMAT = 4
+DAMAGES = (
+    OSError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, SafetensorError
+)  # fmt: skip
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 SHIPPED = Path(__file__).parents[1] / "models"
 
@@ -179,11 +182,15 @@ def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise ModelError(f"{file}: some of its weights are NaN or infinite: train it again")
         plan = Plan.from_json(description["plan"])
+        with torch.device("meta"):  # no memory is taken for what the weights of the file do not fill
+            expected = {name: tensor.shape for name, tensor in AttentionUNet(**plan.architecture).state_dict().items()}
+        if expected != {name: tensor.shape for name, tensor in tensors.items()}:
+            raise ModelError(f"{file}: holds other weights than its network has: copy it again")
         network = AttentionUNet(**plan.architecture)
         network.load_state_dict(tensors)
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError) as error:
+        helped = tuple(map(str, description.get("largest_piece_helps", ())))
+    except DAMAGES as error:
         raise ModelError(f"{file}: is no model that a training wrote, or damaged ({error}): copy it again") from error
-    helped = tuple(description.get("largest_piece_helps", ()))
     put_channels_last(network)
     return Model(network.to(device).eval(), plan, device, description["sha256"], helped, file)
 

@@ -2,10 +2,11 @@
 
 import json
 import logging
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 
 from attention_unet.atomic import replacing, write_text
 from attention_unet.data.cases import Case
+from attention_unet.data.itk_files import files_of
 from attention_unet.data.label_table import describe_label_map
 from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import (
@@ -86,7 +88,7 @@ def predict_files(
     finally:
         with _warned_of():
             by_id = {case.id: case for case in cases}
-            why = {name: _passed_on(reason, by_id[name]) for name, reason in failed.items()}
+            why = {name: _passed_on(reason, by_id[name], output) for name, reason in failed.items()}
             note(
                 output, {"device": str(device), "peak_memory_bytes": peak_memory(device), "failed": why, "cases": facts}
             )
@@ -125,7 +127,7 @@ def _attempt(
         return found
     files = [path.relative_to(output).as_posix() for path in all_paths(output, case.id) if path.exists()]
     seconds = round(time.monotonic() - began, 2)
-    noted = [_passed_on(text, case) for text in told]
+    noted = [_passed_on(text, case, output) for text in told]
     return {**found, "seconds": seconds, "extras": settings.extras, "files": files, "warnings": noted}
 
 
@@ -189,9 +191,11 @@ def write_prediction(
     write_like(prediction_path(output, case, ending), prediction.label_map, volume, labels)
 
 
-def _passed_on(text: str, case: Case) -> str:
+def _passed_on(text: str, case: Case, output: Path) -> str:
     """What ``run.json`` keeps of a message: without the folders of this machine."""
-    return renamed(text, {path: path.name for path in case.images})
+    with suppress(OSError):
+        text = renamed(text, {file: file.name for path in case.images for file in files_of(path)})
+    return renamed(text, {path: path.name for path in case.images}).replace(f"{output}{os.sep}", "")
 
 
 def _add(done: Callable[[float], None], before: int, share: float) -> None:

@@ -10,6 +10,7 @@ from attention_unet.errors import ConfigError, UserError
 from attention_unet.memory import out_of_memory
 
 PARTNERS = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "timed out", "process group")
+SHARED = ("/torch_", "shared memory")  # of which torch's errors speak where it is full
 IN_WORKER = "Original Traceback"  # by which torch begins the text of an error that a worker met
 
 
@@ -44,7 +45,14 @@ def telling_faults(run: Path, device: torch.device, processes: int) -> Iterator[
                 f"a step does not fit into the memory of {device}: lower training.batch, data.patch_voxels or "
                 "network.base_channels in a new --run, or close other programs and go on with --resume"
             ) from error
-        if "DataLoader worker" in text and IN_WORKER not in text:
+        if any(words in text for words in SHARED):
+            raise ConfigError(
+                "the shared memory does not suffice for processes that read patches: set data.workers to 0, or give "
+                f"the container more (--shm-size), and {go_on}"
+            ) from error
+        if IN_WORKER in text:
+            raise Lost(f"a process that reads patches failed ({text.strip().splitlines()[-1]}): {go_on}") from error
+        if "DataLoader worker" in text:
             raise Lost(
                 f"a process that reads patches has died ({text.splitlines()[0]}): lower data.workers if the memory was "
                 f"short, and {go_on}"

@@ -11,7 +11,7 @@ import yaml
 
 from attention_unet.atomic import write_text
 from attention_unet.config import Config
-from attention_unet.data.cases import Dataset, data_root
+from attention_unet.data.cases import Dataset
 from attention_unet.data.fingerprint import take_fingerprint
 from attention_unet.data.plan import PLANNED, Plan, make_plan, settle
 from attention_unet.data.predictions import seen_from
@@ -131,15 +131,19 @@ def write_settled(run: Path, settled: Settled, given: Config) -> None:
         given: the configuration with the folders of this machine.
     """
     plain = settled.to_plain()
-    places = {name: getattr(given.data, name) for name in PLACE}
-    places["root"] = places["root"] and str(data_root(places["root"]))
-    told = {f"data.{name}": seen_from(run, Path(place)) for name, place in places.items() if place}
+    dataset = Path(given.data.dataset)
+    root = str(dataset.parent) if dataset.is_absolute() else given.data.root
+    places = {"data.root": root, "data.cache": given.data.cache}
+    told = {name: seen_from(run, Path(place)) for name, place in places.items() if place}
     write_text(run / PLACES, json.dumps(told, indent=2) + "\n")
-    write_text(run / CONFIG, yaml.safe_dump(plain["config"], sort_keys=False))
+    data = {name: value for name, value in plain["config"]["data"].items() if name not in PLACE}
+    write_text(run / CONFIG, yaml.safe_dump({**plain["config"], "data": data}, sort_keys=False))
     write_text(run / PLAN, json.dumps(plain["plan"], indent=2) + "\n")
     write_split(run / SPLIT, settled.split)
 
 
 def _without_places(config: Config) -> dict[str, dict[str, Any]]:
     plain = dataclasses.asdict(config)
-    return {**plain, "data": {**plain["data"], **dict.fromkeys(PLACE)}}
+    dataset = Path(config.data.dataset)
+    own = {**dict.fromkeys(PLACE), "dataset": dataset.name if dataset.is_absolute() else config.data.dataset}
+    return {**plain, "data": {**plain["data"], **own}}

@@ -1,7 +1,6 @@
 """A whole training, from a configuration to a run folder."""
 
 import logging
-import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -39,8 +38,6 @@ from attention_unet.training.settled import Settled, check_cases, decide, go_on,
 
 log = logging.getLogger(__name__)
 
-RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # by which launchers tell a process its number; the first one counts
-
 
 class Interrupted(UserError):
     """The user stopped the training; its state is saved."""
@@ -71,12 +68,15 @@ def train(
         Lost: if a process of the training has died.
     """
     dataset = find_cases(locate_dataset(config.data.root, config.data.dataset))
-    first_process = next((os.environ[name] for name in RANKS if name in os.environ), "0") == "0"
-    state = _claim_folder(run, resume, first_process)
-    settled = go_on(settled_of(state, run / STATE), config, override, run) if state else None
     fabric = make_fabric(config.training)
-    with alone_in(run) if first_process else nullcontext(), telling_faults(run, fabric.device, fabric.world_size):
+    first = fabric.global_rank == 0
+    with alone_in(run) if first else nullcontext(), telling_faults(run, fabric.device, fabric.world_size):
+        state = _claim_folder(run, resume) if first else None  # once no other can change it
+        settled = go_on(settled_of(state, run / STATE), config, override, run) if state else None
         fabric.launch()
+        if resume and not first and (run / STATE).exists():
+            state = load_state(run / STATE)
+            settled = go_on(settled_of(state, run / STATE), config, override, run)
         _train(config, dataset, run, fabric, state, settled, console or Console(stderr=True))
 
 
@@ -184,17 +184,17 @@ def logging_to(path: Path, wanted: bool) -> Iterator[None]:
         handler.close()
 
 
-def _claim_folder(run: Path, resume: bool, first_process: bool) -> TrainingState | None:
+def _claim_folder(run: Path, resume: bool) -> TrainingState | None:
     """Check that the folder is free, or holds the run to resume; a run that never saved a state begins anew."""
     if not resume:
         for name in (STATE, WEIGHTS):
-            if (run / name).exists() and first_process:  # for the others, the first may have written it just now
+            if (run / name).exists():
                 go_on = "continue it with --resume, or " if name == STATE else ""
                 raise ConfigError(f"{run}: already holds a run ({name}): {go_on}name another with --run")
         return None
     if not (run / CONFIG).is_file():
         raise ConfigError(f"{run}: holds no run: expected the folder that a training made, with its {CONFIG}")
-    if (run / WEIGHTS).exists() and not (run / STATE).exists() and first_process:
+    if (run / WEIGHTS).exists() and not (run / STATE).exists():
         raise ConfigError(f"{run}: holds a model, but no {STATE} to go on from: put it back, or name a new --run")
     return load_state(run / STATE) if (run / STATE).exists() else None
 

@@ -107,3 +107,11 @@ def open_files():
 def test_another_number_of_channels_is_named(tmp_path):
     with pytest.raises(DataError, match=r"x\.nii\.gz: has 1 channels, the dataset has 2: must agree"):
         CaseCache(tmp_path / "cache", PLAIN, LABELS, 2).add([case_of(tmp_path)], lambda: None)
+
+
+def test_the_same_files_under_another_name_are_another_case(tmp_path):
+    case = case_of(tmp_path)
+    other = Case("other", case.images, case.label)
+    cache = CaseCache(tmp_path / "cache", PLAIN, LABELS, 1)
+    cache.add([case, other], lambda: None)
+    assert [fact.id for fact in cache.facts([case, other])] == ["x", "other"]

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import itertools
 import locale
+import warnings
 
 import nibabel as nib
 import numpy as np
@@ -308,6 +309,41 @@ def test_voxels_in_many_files(tmp_path, name, field):
     (tmp_path / name).write_text(header + field)
     with pytest.raises(DataError, match="its voxels lie in many files: write them into one volume"):
         read_volume(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "dimension: 4\nsizes: 1 7 5 6\nspacings: NaN 1 1 1\nkinds: vector space space space\n",
+        "dimension: 4\nsizes: 1 7 5 6\nspace: left-posterior-superior\n"
+        "space directions: (nan,nan,nan) (1,0,0) (0,1,0) (0,0,1)\nkinds: vector space space space\n",
+        "dimension: 3\nsizes: 7 5 6\nspacings: 1 1 1\nSpacings:=a note of somebody\nencoding:=what: ever\n",
+    ],
+)
+def test_headers_of_other_programs_that_are_good(tmp_path, fields):
+    head = f"NRRD0005\ntype: short\nendian: little\nencoding: raw\n{fields}\n"
+    (tmp_path / "a.nrrd").write_bytes(head.encode() + ARRAY.tobytes(order="F"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        np.testing.assert_array_equal(read_volume(tmp_path / "a.nrrd").array[0], ARRAY)
+
+
+def test_a_metaimage_of_colons_whose_voxels_are_in_a_file_named_list(tmp_path):
+    fields = META + "ElementSpacing = 1 1 1\nElementDataFile = LISTE.raw\n"
+    (tmp_path / "a.mhd").write_text(fields.replace(" = ", ": "))
+    (tmp_path / "LISTE.raw").write_bytes(ARRAY.tobytes(order="F"))
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.mhd").array[0], ARRAY)
+
+
+def test_packed_bytes_to_be_skipped_are_counted_unpacked(tmp_path):
+    head = NRRD.replace("raw", "gzip") + "spacings: 1 1 1\ndata file: a.raw.gz\nbyte skip: 10\n"
+    (tmp_path / "a.nhdr").write_text(head)
+    (tmp_path / "a.raw.gz").write_bytes(gzip.compress(b"x" * 10 + ARRAY.tobytes(order="F")))
+    with pytest.warns(UserWarning, match="states no orientation"):
+        np.testing.assert_array_equal(read_volume(tmp_path / "a.nhdr").array[0], ARRAY)
+    (tmp_path / "a.raw.gz").write_bytes(gzip.compress(ARRAY.tobytes(order="F")))
+    with pytest.raises(DataError, match="is cut short"):
+        read_volume(tmp_path / "a.nhdr")
 
 
 @pytest.mark.parametrize("skip", [16, -1])

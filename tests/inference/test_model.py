@@ -8,10 +8,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save as save_tensors
 
 from attention_unet.errors import ConfigError, DataError, ModelError
 from attention_unet.inference import model as model_module
-from attention_unet.inference.model import find_model, load_model, load_models, save_model
+from attention_unet.inference.model import digest, find_model, load_model, load_models, save_model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
 from attention_unet.network import AttentionUNet
@@ -81,7 +83,7 @@ def test_damaged_models_are_refused(tmp_path):
         load_model(tmp_path, CPU)
     other = dataclasses.replace(plan, architecture={**plan.architecture, "channels": [4, 6, 10]})
     save_model(tmp_path, network.state_dict(), other, {})
-    with pytest.raises(ModelError, match="size mismatch"):
+    with pytest.raises(ModelError, match="holds other weights than its network has"):
         load_model(tmp_path, CPU)
 
 
@@ -170,3 +172,28 @@ def test_a_device_by_name(tmp_path):
     assert load_model(tmp_path, "cpu").device == CPU
     with pytest.raises(ConfigError, match="the device tpu is not there"):
         load_model(tmp_path, "tpu")
+
+
+def test_what_a_hostile_description_says_takes_no_memory_and_raises_nothing_else(tmp_path):
+    saved_model(tmp_path)
+    file = tmp_path / "model.safetensors"
+    with safe_open(file, framework="pt") as content:
+        described = json.loads(content.metadata()["description"])
+        tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+    wide = {
+        **described["plan"]["architecture"],
+        "channels": [60_000] * len(described["plan"]["architecture"]["channels"]),
+    }
+    for changes in (
+        {"plan": {**described["plan"], "architecture": wide}},
+        {"plan": {**described["plan"], "batch": float("inf")}},
+        {"plan": {**described["plan"], "patch": [float("inf"), 1, 1]}},
+        {"plan": {**described["plan"], "architecture": 5}},
+        {"plan": 5},
+        {"largest_piece_helps": 5},
+    ):
+        changed = {**described, **changes}
+        changed["sha256"] = digest(tensors, changed)
+        file.write_bytes(save_tensors(tensors, metadata={"description": json.dumps(changed)}))
+        with pytest.raises(ModelError, match=r"holds other weights|is no model that a training wrote"):
+            load_model(tmp_path)

@@ -42,6 +42,8 @@ def outputs(tmp_path, monkeypatch):
     signed = sitk.GetImageFromArray(image_of("d").T)
     signed.SetMetaData("patient", PATIENT)
     sitk.WriteImage(signed, str(scans / "itk_0000.nrrd"))
+    sitk.WriteImage(sitk.GetImageFromArray(image_of("d").T), str(scans / "cut_0000.mhd"))
+    (scans / "cut_0000.raw").write_bytes(b"too few")
     run, folds, masks, scores = home / "runs" / "one", home / "runs" / "folds", home / "masks", home / "scores"
     monkeypatch.setenv("HOME", str(home.parent))
     monkeypatch.setenv("USER", USER)

@@ -2,10 +2,13 @@
 
 import json
 import os
+import pty
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -65,6 +68,26 @@ def test_closed_streams(dataset, tmp_path, streams):
     assert found.returncode == 0
     assert b"Traceback" not in found.stdout + found.stderr
     assert (tmp_path / "out" / "summary.json").is_file()
+
+
+@pytest.mark.parametrize("again", [0.0, 0.001])
+def test_a_terminal_that_closes_while_a_training_tells_of_itself(dataset, tmp_path, again):
+    """The shell and the kernel both say so, one soon after the other; whatever is written to it then fails."""
+    terminal, end = pty.openpty()
+    words = ["train", f"--data.root={dataset}", f"--run={tmp_path / 'run'}", *SMALL, "--training.steps=100000"]
+    process = subprocess.Popen([*COMMAND, *words], cwd=REPOSITORY, stdout=end, stderr=end, start_new_session=True)
+    os.close(end)
+    began = time.monotonic()
+    while not (tmp_path / "run" / "train.log").exists():
+        assert time.monotonic() - began < 60
+        time.sleep(0.05)
+    time.sleep(0.5)
+    os.close(terminal)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(again)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 129
+    assert (tmp_path / "run" / "last.pt").is_file()
 
 
 def test_a_reader_that_goes_away(dataset):

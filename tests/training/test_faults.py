@@ -1,5 +1,6 @@
 """Faults of the machine: each ends a training in words that help, and nothing that was saved is lost."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ from attention_unet import lock
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.training import fit as fit_module
 from attention_unet.training import train as module
-from attention_unet.training.faults import Lost
+from attention_unet.training.faults import Lost, telling_faults
 from attention_unet.training.learner import Diverged, Learner
 from attention_unet.training.train import train
 from tests.conftest import REPOSITORY
@@ -151,3 +152,47 @@ def test_the_death_of_one_of_two_processes_ends_the_other_in_words(cohort, tmp_p
     assert process.returncode == 1
     assert "another process of this training has ended" in told
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "told"),
+    [
+        ("unable to write to file </torch_1_2>: No space left on device (28)", ConfigError, "--shm-size"),
+        (
+            "Caught RuntimeError in worker.\nOriginal Traceback ...\nRuntimeError: odd",
+            Lost,
+            r"failed \(RuntimeError: odd",
+        ),
+        ("DataLoader worker (pid 7) is killed by signal: Killed.", Lost, "lower data.workers"),
+        ("[gloo/pair.cc:1] Connection closed by peer", Lost, "another process of this training has ended"),
+        ("a fault of the program", RuntimeError, "^a fault of the program$"),
+    ],
+)
+def test_what_torch_reports_in_words_of_its_own(tmp_path, text, kind, told):
+    with pytest.raises(kind, match=told), telling_faults(tmp_path, torch.device("cpu"), 2):
+        raise RuntimeError(text)
+
+
+def test_a_state_is_read_once_no_other_process_can_write_it(cohort, tmp_path, monkeypatch, unbroken):  # noqa: F811
+    """Another process saves while this one waits for it to end."""
+    run = shutil.copytree(unbroken, tmp_path / "run")
+    newest = (run / "last.pt").read_bytes()
+    (run / "last.pt").write_bytes(b"of before")
+    original = module.alone_in
+
+    @contextlib.contextmanager
+    def waiting(folder):
+        with original(folder):
+            (run / "last.pt").write_bytes(newest)
+            yield
+
+    monkeypatch.setattr(module, "alone_in", waiting)
+    train(config(cohort), run, resume=True)
+    assert (run / "history.csv").read_text() == (unbroken / "history.csv").read_text()
+
+
+def test_each_of_several_trainings_under_slurm_looks_after_its_own_folder(cohort, tmp_path, monkeypatch, unbroken):  # noqa: F811
+    run = shutil.copytree(unbroken, tmp_path / "run")
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    with pytest.raises(ConfigError, match="already holds a run"):
+        train(config(cohort), run)

@@ -6,9 +6,11 @@ import pytest
 import yaml
 
 from attention_unet.cli import main
+from attention_unet.cli.parser import completed
 from attention_unet.config import Config
 from attention_unet.data.cases import find_cases
 from attention_unet.errors import ConfigError
+from attention_unet.run_folder import places_of
 from attention_unet.training.checkpoint import load_state, save_state
 from attention_unet.training.settled import Settled, decide, go_on, write_settled
 from tests.training.test_train import config
@@ -103,3 +105,26 @@ def test_a_configuration_edited_in_the_run_is_noticed(cohort, run, tmp_path, cap
     (tmp_path / "config.yaml").write_text(text.replace("learning_rate: 0.01", "learning_rate: 0.5"))
     assert main(["train", "--resume", "--run", str(tmp_path), "--data.root", str(cohort)]) == 2
     assert "training.learning_rate was 0.01, is 0.5" in capsys.readouterr().err
+
+
+def test_a_configuration_knows_the_places_of_its_run_unless_it_is_told_others(tmp_path):
+    for name in ("run", "data", "cache"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "run" / "places.json").write_text(json.dumps({"data.root": "../data", "data.cache": "../cache"}))
+    run = tmp_path / "run"
+    places = [f"--data.root={run}/../data", f"--data.cache={run}/../cache"]
+    resumed = completed(["train", "--resume", "--run", str(run)])
+    assert resumed == ["train", *places, "--config", str(run / "config.yaml"), "--resume", "--run", str(run)]
+    again = completed(["train", "--config", str(run / "config.yaml"), "--data.root", "elsewhere"])
+    assert again == ["train", *places, "--config", str(run / "config.yaml"), "--data.root", "elsewhere"]  # which wins
+    (tmp_path / "cache").rmdir()
+    assert completed(["train", "--resume", "--run", str(run)])[1:3] == [places[0], "--config"]
+
+
+def test_a_dataset_named_by_its_whole_path_is_told_as_a_place(cohort, tmp_path):
+    given = config("", data={"root": None, "dataset": str(cohort)})
+    settled = decide(given, find_cases(cohort))
+    write_settled(tmp_path / "run", settled, given)
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["data"]["dataset"] == cohort.name
+    assert Path(places_of(tmp_path / "run")["data.root"]).resolve() == cohort.parent.resolve()
+    assert go_on(settled, given, False, tmp_path).plan == settled.plan
