@@ -16,6 +16,7 @@ from attention_unet.errors import DataError
 
 DETACHED = (".nhdr", ".mhd")  # whose voxels lie in a file beside
 METAIMAGE = (".mha", ".mhd")
+LIST = "LIST"  # of files; SimpleITK takes a file whose name begins so for one, and gives voxels out of nowhere
 LONGEST = 2**16  # bytes of a line of a header
 BLOCK = 2**20  # bytes unpacked at once
 ZLIB_OR_GZIP = 47  # as zlib names it
@@ -41,7 +42,7 @@ def named_in(path: Path) -> list[Path]:
     if path.suffix.lower() not in DETACHED or not path.is_file():
         return []
     name = _voxels_in(_header_of(path)[0])
-    return [] if name.upper().split()[:1] in ([], ["LOCAL"], ["LIST"]) or "%" in name else [path.parent / name]
+    return [] if name.upper() in ("", "LOCAL") or name.startswith(LIST) or "%" in name else [path.parent / name]
 
 
 def check_header(path: Path) -> None:
@@ -59,7 +60,7 @@ def check_header(path: Path) -> None:
         raise DataError(
             f"{path}: its header lacks {', '.join(lacking) or 'sizes along some axes'}, or is damaged: copy it again"
         )
-    if _voxels_in(header).split()[:1] == ["LIST"] or "%" in _voxels_in(header):
+    if _voxels_in(header).startswith(LIST) or "%" in _voxels_in(header):
         raise DataError(f"{path}: its voxels lie in many files: write them into one volume")
     sizes = [header[name] for name in (META_SIZES if is_meta else NRRD_SIZES) if name in header]
     if not sizes:

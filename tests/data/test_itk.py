@@ -328,11 +328,18 @@ def test_headers_of_other_programs_that_are_good(tmp_path, fields):
         np.testing.assert_array_equal(read_volume(tmp_path / "a.nrrd").array[0], ARRAY)
 
 
-def test_a_metaimage_of_colons_whose_voxels_are_in_a_file_named_list(tmp_path):
-    fields = META + "ElementSpacing = 1 1 1\nElementDataFile = LISTE.raw\n"
+def test_a_metaimage_of_colons(tmp_path):
+    fields = META + "ElementSpacing = 1 1 1\nElementDataFile = LOCALLY.raw\n"
     (tmp_path / "a.mhd").write_text(fields.replace(" = ", ": "))
-    (tmp_path / "LISTE.raw").write_bytes(ARRAY.tobytes(order="F"))
+    (tmp_path / "LOCALLY.raw").write_bytes(ARRAY.tobytes(order="F"))
     np.testing.assert_array_equal(read_volume(tmp_path / "a.mhd").array[0], ARRAY)
+
+
+def test_a_file_that_simpleitk_would_take_for_a_list_of_files(tmp_path):
+    (tmp_path / "a.mhd").write_text(META + "ElementSpacing = 1 1 1\nElementDataFile = LISTED.raw\n")
+    (tmp_path / "LISTED.raw").write_bytes(ARRAY.tobytes(order="F"))
+    with pytest.raises(DataError, match="lie in many files"):
+        read_volume(tmp_path / "a.mhd")
 
 
 def test_packed_bytes_to_be_skipped_are_counted_unpacked(tmp_path):
