@@ -66,13 +66,10 @@ def check_header(path: Path) -> None:
     if not sizes:
         raise DataError(f"{path}: its header tells no size of voxels: export it again, with spacing")
     for text in sizes:
-        if is_meta or "(" not in text:
-            unknown = text.lower().split().count("nan")  # as NRRD writes for axes that are none in space
-            if not is_meta and 0 < unknown <= int(header.get("dimension", "3")) - 3:
-                text = " ".join(word for word in text.split() if word.lower() != "nan")
-            numbers = [number for number in _numbers_in(path, text) if number is not None]
-            if min(numbers, default=0.0) <= 0:
-                raise DataError(f"{path}: its header has voxels of {text} mm: expected sizes above 0; repair it")
+        if not is_meta:
+            text = _of_space(text, header.get("dimension", ""))
+        if "(" not in text and min((n for n in _numbers_in(path, text) if n is not None), default=0.0) <= 0:
+            raise DataError(f"{path}: its header has voxels of {text} mm: expected sizes above 0; repair it")
     for name in META_PLACES if is_meta else NRRD_PLACES:  # of what tells sizes, it has been looked at
         _numbers_in(path, header.get(name, ""))
     components = header.get("elementnumberofchannels", "1")
@@ -81,6 +78,14 @@ def check_header(path: Path) -> None:
         raise DataError(
             f"{path}: voxels are several values each, such as a colour: expected real numbers; save it in grey"
         )
+
+
+def _of_space(spacings: str, dimension: str) -> str:
+    """Spacings of NRRD without NaN, which stands for axes that are none in space: for those beyond three at most."""
+    words = spacings.split()
+    known = [word for word in words if word.lower() != "nan"]
+    beyond = int(dimension) - 3 if dimension.isdecimal() else 0
+    return " ".join(known if len(words) - len(known) <= beyond else words)
 
 
 def _numbers_in(path: Path, text: str) -> list[float | None]:
