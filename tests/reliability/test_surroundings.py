@@ -75,19 +75,30 @@ def test_a_terminal_that_closes_while_a_training_tells_of_itself(dataset, tmp_pa
     """The shell and the kernel both say so, one soon after the other; whatever is written to it then fails."""
     terminal, end = pty.openpty()
     words = ["train", f"--data.root={dataset}", f"--run={tmp_path / 'run'}", *SMALL, "--training.steps=100000"]
-    process = subprocess.Popen([*COMMAND, *words], cwd=REPOSITORY, stdout=end, stderr=end, start_new_session=True)
+    process = subprocess.Popen(
+        [*COMMAND, *words], cwd=REPOSITORY, stdout=end, stderr=end, start_new_session=True, preexec_fn=not_by_nohup
+    )
     os.close(end)
-    began = time.monotonic()
-    while not (tmp_path / "run" / "train.log").exists():
-        assert time.monotonic() - began < 60
-        time.sleep(0.05)
-    time.sleep(0.5)
-    os.close(terminal)
-    process.send_signal(signal.SIGHUP)
-    time.sleep(again)
-    process.send_signal(signal.SIGHUP)
-    assert process.wait(timeout=60) == 129
-    assert (tmp_path / "run" / "last.pt").is_file()
+    try:
+        began = time.monotonic()
+        while not (tmp_path / "run" / "train.log").exists():
+            assert time.monotonic() - began < 60
+            time.sleep(0.05)
+        time.sleep(0.5)
+        os.close(terminal)
+        process.send_signal(signal.SIGHUP)
+        time.sleep(again)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(timeout=60) == 129
+        assert (tmp_path / "run" / "last.pt").is_file()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def not_by_nohup():
+    """Let the process hear of a terminal that closes, also where these tests may not."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def test_a_reader_that_goes_away(dataset):

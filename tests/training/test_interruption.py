@@ -10,10 +10,11 @@ from attention_unet.training.interruption import noticing_signals
 
 @pytest.fixture
 def usual_interrupt():
-    """Ctrl-C raises, also where these tests run in a background that ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Ctrl-C raises and hanging up ends, also where these tests run in a background that ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler), signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
-    signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, before[0])
+    signal.signal(signal.SIGHUP, before[1])
 
 
 @pytest.mark.usefixtures("usual_interrupt")
