@@ -1,5 +1,5 @@
 # Two commands: `make demo` does the main job on phantoms, `make test` passes the tests. Each sets up .venv by itself.
-# `make test-all` runs the long tests of reliability as well: half an hour.
+# `make test-all` runs the long tests of reliability as well: twenty minutes.
 # On Linux without a GPU, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves gigabytes.
 
 PYTHON ?= python3

@@ -2,12 +2,10 @@
 
 import io
 import logging
-import os
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from types import FrameType
 
 from rich.console import Console
@@ -55,10 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
     except BrokenPipeError:
-        _forget_output()
         return BROKEN_PIPE
     except OSError as error:  # of a disk, rights or the terminal, wherever it was met
-        _forget_output()
         return _fail(console, f"{error.filename or 'output'}: {error.strerror or error}: check space and rights")
     except MemoryError:
         return _fail(console, "the memory does not suffice: close other programs, or use a larger machine")
@@ -73,12 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _fail(console: Console, text: str) -> int:
     console.print(f"error: {text}", style="red", markup=False, highlight=False, soft_wrap=True)
     return UserError.exit_code
-
-
-def _forget_output() -> None:
-    """Let nothing more be written where nothing can be, or the interpreter would try, and complain, at its end."""
-    with suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -73,15 +73,20 @@ def read_channels(case: Case, memory: int | None = None) -> Volume:
     return Volume(first.path, np.concatenate([v.array for v in volumes]), first.affine, first.header)
 
 
-def read_label_of(case: Case, image: Volume) -> Volume:
+def read_label_of(case: Case, image: Volume, memory: int | None = None) -> Volume:
     """Read the label of a case and check that it lies on the image.
+
+    Args:
+        case: to read.
+        image: of it.
+        memory: bytes that reading may take, most of what is free if None.
 
     Raises:
         DataError: if there is none, it is damaged, or it lies elsewhere.
     """
     if case.label is None:
         raise DataError(f"{image.path}: has no label: expected one to train on or to score against")
-    label = read_labels(case.label)
+    label = read_labels(case.label, memory)
     check_same_grid(label, image)
     return label
 

@@ -140,13 +140,17 @@ def _read(path: Path, memory: int | None = None) -> tuple[NDArray[np.float32], N
     return (read_nifti if is_nifti else read_itk)(path, memory)
 
 
-def read_labels(path: Path) -> Volume:
+def read_labels(path: Path, memory: int | None = None) -> Volume:
     """Read a label map: like an image, of one channel and whole numbers of at least 0.
+
+    Args:
+        path: of the file.
+        memory: bytes that reading may take, most of what is free if None.
 
     Raises:
         DataError: as for images, and if values are no numbers, not whole, negative or too high.
     """
-    array, affine, header = _read(path)
+    array, affine, header = _read(path, memory)
     if len(array) != 1:
         raise DataError(f"{path}: has {len(array)} channels: expected a label map of one")
     lowest, highest = float(array.min()), float(array.max())

@@ -65,10 +65,10 @@ def validate(
     for case in cases:
         if stop():
             return None
-        volume = read_channels(case)
-        label = read_label_of(case, volume)
-        wants_scene = len(scenes) < SCENES
         whole = machine_memory()  # a training does not end for what other programs hold just now
+        volume = read_channels(case, whole)
+        label = read_label_of(case, volume, whole)
+        wants_scene = len(scenes) < SCENES
         settings = Settings(precision, OVERLAP, attention=wants_scene, memory=whole)
         prediction = predict_volume([model], volume, settings)
         reference, predicted = label.array[0].astype(np.int64), prediction.label_map

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from attention_unet import lock
+from attention_unet.data import header
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.training import fit as fit_module
 from attention_unet.training import train as module
@@ -93,6 +94,19 @@ def test_a_scan_that_vanishes_before_it_is_validated_on(cohort, tmp_path, monkey
     shutil.rmtree(data)
     shutil.copytree(cohort, data)
     train(config(data), tmp_path / "run", resume=True)
+    assert weights(tmp_path / "run")
+
+
+def test_memory_that_other_programs_hold_ends_no_validation(cohort, tmp_path, monkeypatch):
+    original = fit_module.validate
+
+    def validate(*rest, **named):
+        with monkeypatch.context() as patched:
+            patched.setattr(header, "free_memory", lambda: 0)
+            return original(*rest, **named)
+
+    monkeypatch.setattr(fit_module, "validate", validate)
+    train(config(cohort, steps=2), tmp_path / "run")
     assert weights(tmp_path / "run")
 
 
