@@ -38,10 +38,14 @@ def test_the_second_ends_the_process_even_in_the_middle_of_a_long_computation(se
         "    sum(range(10**15))\n"  # one call of C, in which no handler of Python's is run
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "noticed\n"
-    time.sleep(0.3)
-    process.send_signal(second)
-    assert process.wait(timeout=10) == -second
+    try:
+        assert process.stdout.readline() == "noticed\n"
+        time.sleep(0.3)
+        process.send_signal(second)
+        assert process.wait(timeout=10) == -second
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_what_nohup_ignores_stays_ignored():
