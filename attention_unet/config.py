@@ -29,9 +29,15 @@ class DataConfig:
     Attributes:
         root: folder of the dataset or of several datasets; $ATTENTION_UNET_DATA if not given, else ./data.
         dataset: name of the dataset's folder inside root; may be empty if root is the dataset itself.
-        folds: number of cross-validation folds, drawn from the sorted case ids.
+        folds: number of cross-validation folds, drawn from the sorted subjects.
         fold: fold held out for validation, from 0; -1 trains on every case and validates on none.
-        split_seed: seed of the folds; 12345 with 5 folds gives the folds that nnU-Net makes.
+        split_seed: seed of the folds; 12345 with 5 folds gives the folds that nnU-Net makes if each case is a subject.
+        splits: file of splits to use in place of folds of our own: splits_final.json of nnU-Net, or splits.json of a
+            run. In a configuration file, a path relative to that file.
+        subjects: table with the columns case and subject. A subject is never both trained on and held out. If not
+            given, subjects.csv in the dataset's folder; without one, each case is a subject. In a configuration file,
+            a path relative to that file.
+        subject_pattern: regular expression on case ids whose first group is the subject, such as "(sub-[^_]+)_".
         spacing_mm: common voxel size along left-right, back-front, down-up (RAS+ order); planned if not given.
         patch: voxels of a training patch and of a prediction window on the same axes; planned if not given.
         patch_voxels: the size to plan a patch for, in voxels; planned from machine and budget if not given.
@@ -46,6 +52,9 @@ class DataConfig:
     folds: int = 5
     fold: int = 0
     split_seed: int = 12345
+    splits: str | None = None
+    subjects: str | None = None
+    subject_pattern: str | None = None
     spacing_mm: list[float] | None = None
     patch: list[int] | None = None
     patch_voxels: int | None = None

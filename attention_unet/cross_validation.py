@@ -19,7 +19,8 @@ from attention_unet.data.cases import Case, Dataset, find_cases, locate_dataset
 from attention_unet.data.fingerprint import take_fingerprint
 from attention_unet.data.plan import Plan, make_plan, read_plan, settle
 from attention_unet.data.predictions import PREDICTED, how_predicted, prediction_path
-from attention_unet.data.splits import Split, read_split, split_cases
+from attention_unet.data.splits import Split, choose_split, read_split
+from attention_unet.data.subjects import find_subjects
 from attention_unet.devices import choose_device, devices_and_nodes, precision_of, this_machine
 from attention_unet.errors import ConfigError
 from attention_unet.evaluation.evaluate import evaluate_folder
@@ -79,7 +80,8 @@ def cross_validate(
         )
     dataset = find_cases(locate_dataset(config.data.root, config.data.dataset))
     ids, data = [case.id for case in dataset.cases], config.data
-    splits = {fold: split_cases(ids, data.folds, fold, data.split_seed) for fold in range(data.folds)}
+    subjects = find_subjects(data, dataset.root, ids)
+    splits = {fold: choose_split(dataclasses.replace(data, fold=fold), ids, subjects) for fold in range(data.folds)}
     _check_earlier(folder, splits)
     config = settle(config, _plan_of_all(config, folder, dataset))
     failed: dict[str, str] = {}
@@ -119,7 +121,7 @@ def _check_earlier(folder: Path, splits: Mapping[int, Split]) -> None:
         if file.exists() and read_split(file) != split:
             raise ConfigError(
                 f"{file}: holds out other cases than it would today: cases came or went, or data.folds or "
-                "data.split_seed changed: undo that, or name another folder with --run"
+                "data.split_seed, data.splits or data.subjects changed: undo that, or name another folder with --run"
             )
 
 

@@ -13,18 +13,27 @@ def read_object(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        DataError: if the file cannot be read or holds none, a key twice, or a number that is none.
+        DataError: as ``read_json``, and if the file holds something else.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: holds no JSON object: expected one, {{...}}")
+    return found
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        DataError: if the file cannot be read, is not JSON, or holds a key twice or a number that is not finite.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-        found = json.loads(text, object_pairs_hook=_without_doubles, parse_constant=_refuse, parse_float=_finite)
+        return json.loads(text, object_pairs_hook=_without_doubles, parse_constant=_refuse, parse_float=_finite)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}): check the path and your rights") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is not readable JSON ({error}): repair it") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: holds no JSON object: expected one, {{...}}")
-    return found
 
 
 def _without_doubles(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ CONFIG = "config.yaml"  # whole: what was left open is filled in
 PLACES = "places.json"  # folders of the machine it was trained on, as seen from here
 PLAN = "plan.json"
 SPLIT = "splits.json"
+SUBJECTS = "subjects.csv"  # which cases are of one person
 HISTORY = "history.csv"  # a row a validation
 HELD_OUT = "held-out"  # the evaluation of the cases held out, in which
 REPORT = "report.html"

@@ -48,7 +48,7 @@ def main() -> None:
         dataset = find_cases(Path(scratch) / "data")
         cases = dataset.cases
         began = time.perf_counter()
-        inspect(dataset, {}, lambda: None)
+        inspect(dataset, {}, {}, lambda: None)
         inspecting = (time.perf_counter() - began) / len(cases)
 
         plan = make_plan(config, dataset, take_fingerprint(cases), this_machine(config.training))

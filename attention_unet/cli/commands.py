@@ -38,6 +38,7 @@ def _inspect(options: Namespace, parser: ArgumentParser, console: Console) -> in
     from attention_unet.data.fingerprint import evenly, fingerprint_of
     from attention_unet.data.inspection import inspect
     from attention_unet.data.plan import make_plan
+    from attention_unet.data.subjects import find_subjects
     from attention_unet.devices import this_machine
     from attention_unet.training.trial import try_step
 
@@ -46,8 +47,9 @@ def _inspect(options: Namespace, parser: ArgumentParser, console: Console) -> in
     if not options.path or not folder.is_dir():
         folder = locate_dataset(config.data.root, options.path or config.data.dataset)
     dataset, known = look_for_cases(folder)
+    subjects = find_subjects(config.data, dataset.root, [case.id for case in dataset.cases])
     with counting(console, "reading", len(dataset.cases)) as done:
-        inspection = inspect(dataset, known, done)
+        inspection = inspect(dataset, known, subjects, done)
     readable = [case for case in dataset.cases if case.id not in inspection.problems]
     plan, trial = None, None
     if readable:

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -214,9 +214,24 @@ def completed(arguments: list[str]) -> list[str]:
         arguments = ["train", "--config", str(config), *arguments[1:]]
         words = ["train", "--config", str(config), *words[1:]]
     if "--config" in words[:-1]:
-        places = places_of(Path(words[words.index("--config") + 1]).parent)
-        arguments = [*arguments[:1], *(f"--{name}={place}" for name, place in places.items()), *arguments[1:]]
+        config = Path(words[words.index("--config") + 1])
+        places = [f"--{name}={place}" for name, place in places_of(config.parent).items()]
+        beside = [f"--{name}={file}" for name, file in _files_beside(config) if f"--{name}" not in words]
+        arguments = [*arguments[:1], *places, *arguments[1:], *beside]
     return arguments
+
+
+def _files_beside(config: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the fields of a configuration file that name a file relative to it, with the path of that file."""
+    try:
+        found = load_strictly(config.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return  # check_files has reported it, or will
+    data = found.get("data") if isinstance(found, dict) else None
+    for name in ("subjects", "splits"):
+        value = data.get(name) if isinstance(data, dict) else None
+        if isinstance(value, str):
+            yield f"data.{name}", config.parent / value
 
 
 def check_files(arguments: Sequence[str]) -> None:

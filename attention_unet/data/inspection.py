@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from attention_unet.data.case_facts import CaseFacts, facts_of, remarks_on
 from attention_unet.data.cases import Case, Dataset
 from attention_unet.data.preprocessing import read_case
+from attention_unet.data.subjects import similar_cases
 from attention_unet.errors import DataError
 
 
@@ -25,12 +26,15 @@ class Inspection:
     remarks: list[str]
 
 
-def inspect(dataset: Dataset, known: Mapping[str, str], done: Callable[[], None]) -> Inspection:
+def inspect(
+    dataset: Dataset, known: Mapping[str, str], subjects: Mapping[str, str], done: Callable[[], None]
+) -> Inspection:
     """Read every image and label of a dataset.
 
     Args:
         dataset: to read.
         known: problems of cases that are not in it.
+        subjects: subject by case id; empty if nothing says which cases are of one person.
         done: called after each case.
     """
     facts: list[CaseFacts] = []
@@ -41,7 +45,8 @@ def inspect(dataset: Dataset, known: Mapping[str, str], done: Callable[[], None]
         except DataError as error:
             problems[case.id] = str(error)
         done()
-    return Inspection(facts, problems, remarks_on(facts, dataset.labels.names))
+    remarks = [*remarks_on(facts, dataset.labels.names), *([] if subjects else similar_cases(facts))]
+    return Inspection(facts, problems, remarks)
 
 
 def examine(case: Case, dataset: Dataset) -> CaseFacts:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ from attention_unet.data.cases import Dataset
 from attention_unet.data.fingerprint import take_fingerprint
 from attention_unet.data.plan import PLANNED, Plan, make_plan, settle
 from attention_unet.data.predictions import seen_from
-from attention_unet.data.splits import Split, split_cases, split_of, write_split
+from attention_unet.data.splits import Split, choose_split, split_of, write_split
+from attention_unet.data.subjects import find_subjects, write_subjects
 from attention_unet.devices import this_machine
 from attention_unet.errors import ConfigError, DataError, ModelError, some_of
-from attention_unet.run_folder import CONFIG, PLACES, PLAN, SPLIT
+from attention_unet.run_folder import CONFIG, PLACES, PLAN, SPLIT, SUBJECTS
 from attention_unet.training.checkpoint import TrainingState
 
-PLACE = ("root", "cache")  # of data: folders of this machine, which a run is not told by
+PLACE = ("root", "cache", "subjects", "splits")  # of data: files and folders of this machine
 MAY_CHANGE = (  # on resume: they change no number of a training, or as little as another device does
     *(f"data.{name}" for name in PLACE),
     "data.workers",
@@ -46,11 +47,13 @@ class Settled:
         config: with what it left open filled in.
         split: cases to train on and held out.
         plan: of network and data.
+        subjects: subject by case id; empty if nothing says which cases are of one person.
     """
 
     config: Config
     split: Split
     plan: Plan
+    subjects: Mapping[str, str] = field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values, none of them a folder of this machine."""
@@ -58,12 +61,18 @@ class Settled:
             "config": _without_places(self.config),
             "split": {name: list(cases) for name, cases in dataclasses.asdict(self.split).items()},
             "plan": self.plan.to_json(),
+            "subjects": dict(self.subjects),
         }
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Settled":
         """Inverse of ``to_plain``."""
-        return cls(Config.from_plain(plain["config"]), split_of(plain["split"]), Plan.from_json(plain["plan"]))
+        return cls(
+            Config.from_plain(plain["config"]),
+            split_of(plain["split"]),
+            Plan.from_json(plain["plan"]),
+            {str(case): str(subject) for case, subject in plain.get("subjects", {}).items()},
+        )
 
 
 def settled_of(state: TrainingState, file: Path) -> Settled:
@@ -80,10 +89,11 @@ def settled_of(state: TrainingState, file: Path) -> Settled:
 
 def decide(config: Config, dataset: Dataset) -> Settled:
     """Decide what a configuration leaves open."""
-    data = config.data
-    split = split_cases([case.id for case in dataset.cases], data.folds, data.fold, data.split_seed)
+    ids = [case.id for case in dataset.cases]
+    subjects = find_subjects(config.data, dataset.root, ids)
+    split = choose_split(config.data, ids, subjects)
     plan = make_plan(config, dataset, take_fingerprint(dataset.cases), this_machine(config.training))
-    return Settled(settle(config, plan), split, plan)
+    return Settled(settle(config, plan), split, plan, subjects)
 
 
 def go_on(before: Settled, config: Config, override: bool, run: Path) -> Settled:
@@ -124,6 +134,7 @@ def write_settled(run: Path, settled: Settled, given: Config) -> None:
     """Write it for people and for the other commands: the run can be repeated from ``config.yaml`` alone.
 
     Folders are told in a file of their own, as seen from the run, so that no name of a user gets into what is shared.
+    Subjects and a given split are copied into the run, and ``config.yaml`` names these copies.
 
     Args:
         run: its folder.
@@ -137,6 +148,11 @@ def write_settled(run: Path, settled: Settled, given: Config) -> None:
     told = {name: seen_from(run, Path(place)) for name, place in places.items() if place}
     write_text(run / PLACES, json.dumps(told, indent=2) + "\n")
     data = {name: value for name, value in plain["config"]["data"].items() if name not in PLACE}
+    if given.data.splits:
+        data["splits"] = SPLIT
+    if settled.subjects:
+        write_subjects(run / SUBJECTS, settled.subjects)
+        data |= {} if given.data.subject_pattern else {"subjects": SUBJECTS}
     write_text(run / CONFIG, yaml.safe_dump({**plain["config"], "data": data}, sort_keys=False))
     write_text(run / PLAN, json.dumps(plain["plan"], indent=2) + "\n")
     write_split(run / SPLIT, settled.split)

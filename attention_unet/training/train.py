@@ -18,6 +18,7 @@ from attention_unet.data.cases import Case, Dataset, find_cases, locate_dataset
 from attention_unet.data.patches import PatchDataset, ShareOfNumbers, load_patches
 from attention_unet.data.plan import Plan
 from attention_unet.data.splits import Split
+from attention_unet.data.subjects import similar_cases
 from attention_unet.devices import check_batch, leave_processes, make_fabric, precision_of
 from attention_unet.errors import ConfigError, UserError, counted
 from attention_unet.inference.model import WEIGHTS
@@ -104,7 +105,7 @@ def _train(
     training_cases = [case for case in dataset.cases if case.id in split.training]
     held_out = [case for case in dataset.cases if case.id in split.validation]
     patches = PatchDataset(
-        _prepare_cases(config, training_cases, held_out, plan, run, fabric, console),
+        _prepare_cases(config, training_cases, held_out, settled, run, fabric, console),
         plan,
         settled.config.data.foreground_share,
         settled.config.augmentation,
@@ -215,26 +216,28 @@ def _prepare_cases(
     config: Config,
     training: Sequence[Case],
     held_out: Sequence[Case],
-    plan: Plan,
+    settled: Settled,
     run: Path,
     fabric: Fabric,
     console: Console,
 ) -> CachedCases:
     """Prepare every case once, so that a fault of any shows now; one process on a machine does it, others wait."""
     folder = Path(config.data.cache) if config.data.cache else run.parent / "cache"
+    plan = settled.plan
     cache = CaseCache(folder, plan.preprocessing, plan.labels, len(plan.channels))
     with fabric.rank_zero_first(local=True):
         if fabric.local_rank == 0:
             with counting(console, "preparing cases", len(training) + len(held_out)) as done:
                 cache.add([*training, *held_out], done)
-            _look_at(cache.facts([*training, *held_out]), [case.id for case in held_out], plan)
+            _look_at(cache.facts([*training, *held_out]), [case.id for case in held_out], settled)
     return cache.open(training)
 
 
-def _look_at(facts: Sequence[CaseFacts], held_out: Sequence[str], plan: Plan) -> None:
-    """Refuse what would be trained in vain, and tell what is worth a look."""
-    remarks = check_teachable(facts, held_out, plan.labels.names)
-    for remark in in_short([*remarks_on(facts, plan.labels.names), *remarks]):
+def _look_at(facts: Sequence[CaseFacts], held_out: Sequence[str], settled: Settled) -> None:
+    """Refuse cases that cannot be learned from, and warn about the odd ones."""
+    names = settled.plan.labels.names
+    remarks = [*check_teachable(facts, held_out, names), *([] if settled.subjects else similar_cases(facts))]
+    for remark in in_short([*remarks_on(facts, names), *remarks]):
         log.warning("look at: %s", remark)
 
 

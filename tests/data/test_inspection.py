@@ -27,7 +27,7 @@ def folder(tmp_path):
 
 
 def look(folder):
-    return inspect(*look_for_cases(folder), lambda: None)
+    return inspect(*look_for_cases(folder), {}, lambda: None)
 
 
 def test_facts(folder):

@@ -1,7 +1,11 @@
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 
-from attention_unet.data.splits import read_split, split_cases, write_split
+from attention_unet.config import DataConfig
+from attention_unet.data.splits import choose_split, read_split, split_cases, write_split
 from attention_unet.errors import ConfigError
 
 IDS = [f"case_{i:03d}" for i in range(23)]
@@ -46,3 +50,45 @@ def test_file_round_trip(tmp_path):
     (tmp_path / "splits.json").write_text("[]", encoding="utf-8")
     with pytest.raises(ConfigError, match="holds no split"):
         read_split(tmp_path / "splits.json")
+
+
+def test_folds_never_split_a_subject():
+    subjects = {case: f"head_{i // 2}" for i, case in enumerate(IDS)}
+    splits = [split_cases(IDS, 5, fold, 12345, subjects) for fold in range(5)]
+    assert sorted(case for split in splits for case in split.validation) == IDS
+    for split in splits:
+        assert not {subjects[case] for case in split.training} & {subjects[case] for case in split.validation}
+    with pytest.raises(ConfigError, match=r"data\.folds is 5 but there are 2 subjects"):
+        split_cases(IDS[:4], 5, 0, 0, subjects)
+
+
+def test_a_file_of_splits(tmp_path):
+    folds = [{"train": IDS[5:], "val": IDS[:5]}, {"train": IDS[:18], "val": IDS[18:]}]
+    (tmp_path / "splits_final.json").write_text(json.dumps(folds), encoding="utf-8")
+    data = DataConfig(folds=2, fold=1, splits=str(tmp_path / "splits_final.json"))
+    assert choose_split(data, IDS, {}).validation == tuple(IDS[18:])
+    write_split(tmp_path / "splits.json", split_cases(IDS, 5, 3, 0))
+    ours = DataConfig(fold=0, splits=str(tmp_path / "splits.json"))
+    assert choose_split(ours, IDS, {}) == split_cases(IDS, 5, 3, 0)
+    everything = dataclasses.replace(data, fold=-1)
+    assert choose_split(everything, IDS, {}).training == tuple(IDS)
+
+
+@pytest.mark.parametrize(
+    ("folds", "message"),
+    [
+        ([{"train": IDS[2:], "val": IDS[:2]}] * 3, r"holds 3 splits, but data\.folds is 5"),
+        ([{"train": IDS[2:], "val": ["other"]}], "lists other, which the dataset lacks"),
+        ([{"train": IDS[1:], "val": IDS[:2]}], "case_001: trained on and held out"),
+        ([{"train": IDS[3:], "val": IDS[:3]}], "head_1: trained on and held out"),
+        ([{"train": [], "val": IDS}], "no case to train on"),
+        ([{"training": IDS}], "no lists 'train' and 'val'"),
+        ([], "holds no splits"),
+        (["a"], "no lists"),
+    ],
+)
+def test_a_file_of_splits_that_does_not_fit(tmp_path, folds, message):
+    (tmp_path / "s.json").write_text(json.dumps(folds), encoding="utf-8")
+    subjects = {case: f"head_{i // 2}" for i, case in enumerate(IDS)}
+    with pytest.raises(ConfigError, match=message):
+        choose_split(DataConfig(splits=str(tmp_path / "s.json")), IDS, subjects)

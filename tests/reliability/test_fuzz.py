@@ -157,7 +157,7 @@ def test_a_scan_is_predicted_on_its_own_grid_or_refused(model, tmp_path, example
             np.testing.assert_array_equal(made.header[name].ravel()[:length], given.header[name].ravel()[:length], name)
         assert set(np.unique(np.asarray(made.dataobj))) <= {0, 1}
         nib.save(made, label)
-        facts = inspect(*look_for_cases(tmp_path), lambda: None).facts
+        facts = inspect(*look_for_cases(tmp_path), {}, lambda: None).facts
         assert [fact.id for fact in facts] == ["a"]  # what can be predicted can be inspected
         outcomes["predicted"] += 1
 
