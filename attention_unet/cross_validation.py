@@ -27,7 +27,7 @@ from attention_unet.evaluation.evaluate import evaluate_folder
 from attention_unet.evaluation.rows import FOREGROUND, Row, from_csv
 from attention_unet.evaluation.summary import print_table
 from attention_unet.inference.model import load_model
-from attention_unet.inference.output_folder import describe, forget, note
+from attention_unet.inference.output_folder import clear_cases, describe, note
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
 from attention_unet.lock import alone_in
@@ -142,7 +142,7 @@ def _predict(
     earlier = how_predicted(run)
     same = all(earlier.get(key) == value for key, value in told.items())
     left = [case for case in cases if not (same and prediction_path(output, case.id).exists())]
-    forget(left, output)
+    clear_cases(output, left)
     write_text(run / PREDICTED, json.dumps({**told, "complete": False}) + "\n")
     settings = Settings(precision_of(config.training.precision, model.device), OVERLAP, mirrored)
     with counting(progress, "predicting", len(left)) as count:

@@ -12,7 +12,7 @@ from attention_unet.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-LOCK = ".lock"
+LOCK, NOTES_LOCK = ".lock", ".notes.lock"
 PATIENCE = 10.0  # seconds: what belongs to a training that was killed may live on for a few
 
 
@@ -28,22 +28,44 @@ def alone_in(folder: Path) -> Iterator[None]:
     """
     existed = folder.is_dir()
     check_writable(folder)
-    lock = FileLock(folder / LOCK, timeout=PATIENCE)
+    try:
+        with _locked(folder / LOCK):
+            remove_partials(folder)
+            yield
+    finally:
+        if not existed:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+@contextmanager
+def changing_notes(folder: Path) -> Iterator[None]:
+    """Keep other processes from changing the notes of a folder for the moment that this one reads and writes them.
+
+    Raises:
+        ConfigError: if another process does not finish.
+        DataError: if the folder cannot be written to.
+    """
+    check_writable(folder)
+    with _locked(folder / NOTES_LOCK):
+        yield
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    lock = FileLock(file, timeout=PATIENCE)
     try:
         lock.acquire()
     except Timeout as error:
         raise ConfigError(
-            f"{folder}: another process is writing here: wait until it has ended, or name another folder"
+            f"{file.parent}: another process is writing here: wait until it has ended, or name another folder"
         ) from error
-    except OSError as error:  # of a disk that knows no locks
+    except OSError as error:  # the disk does not support locks
+        folder = file.parent
         log.warning("warning: %s: cannot be locked (%s): let no other process write there", folder, error.strerror)
     try:
-        remove_partials(folder)
         yield
     finally:
         with suppress(OSError):
-            (folder / LOCK).unlink()  # before it is let go: whoever waits for it notices, and makes a new one
+            file.unlink()  # before the release: a process that waits notices this and makes a new file
         lock.release()
-        if not existed:
-            with suppress(OSError):
-                folder.rmdir()

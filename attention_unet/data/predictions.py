@@ -1,6 +1,5 @@
 """How a folder of predictions is laid out: all that prediction, which writes it, and evaluation share."""
 
-import glob
 import os
 from pathlib import Path
 from typing import Any
@@ -66,16 +65,17 @@ def uncertainty_path(output: Path, case: str, measure: str) -> Path:
     return output / UNCERTAINTY / f"{case}_{measure}.nii.gz"
 
 
-def all_paths(output: Path, case: str) -> list[Path]:
-    """Every file that a prediction may have left of a case."""
-    maps = [
-        *(output / ATTENTION).glob(f"{glob.escape(case)}_level*.nii.gz"),
-        *(output / GRAD_CAM).glob(f"{glob.escape(case)}_label*.nii.gz"),
-    ]
-    measures = [uncertainty_path(output, case, measure) for measure in MEASURES]
+def possible_paths(output: Path, case: str) -> list[Path]:
+    """Every path that the prediction of a case may write to."""
     masks = [prediction_path(output, case, ending) for ending in ENDINGS]
-    others = [path(output, case) for path in (sidecar_path, preview_path, probabilities_path)]
-    return [*masks, *others, *measures, *maps]
+    maps = [attention_path(output, case, level) for level in range(MOST_LEVELS)]
+    measures = [uncertainty_path(output, case, measure) for measure in MEASURES]
+    return [
+        *masks,
+        *maps,
+        *measures,
+        *(path(output, case) for path in (sidecar_path, preview_path, probabilities_path)),
+    ]
 
 
 def how_predicted(fold: Path) -> dict[str, Any]:

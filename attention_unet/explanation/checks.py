@@ -17,6 +17,7 @@ from attention_unet.explanation.grad_cam import grad_cam
 from attention_unet.explanation.randomisation import STAGES, Stage, similarity
 from attention_unet.geometry import place
 from attention_unet.inference.model import Model
+from attention_unet.inference.output_folder import note_files
 from attention_unet.inference.predict_volume import Prediction, predict_volume
 from attention_unet.inference.settings import Settings
 from attention_unet.training.validation import score
@@ -114,7 +115,9 @@ def check_case(
     cams = {}
     for index, name in enumerate(labels.names):
         cam = grad_cam(model, volume, index if labels.overlapping else index + 1)
-        write_like(grad_cam_path(output, case.id, labels.painted[index]), cam, volume)
+        path = grad_cam_path(output, case.id, labels.painted[index])
+        write_like(path, cam, volume)
+        note_files(output, case.id, [path])
         (cams[name],) = (one.auc for one in focus_of(case.id, 0, cam, reference, labels) if one.class_name == name)
         done()
     return CaseChecks(case.id, found, similarities, deletion, cams)

@@ -1,10 +1,10 @@
 """The folder of predictions: what may be written over, and ``run.json``, which tells whose they are and how made."""
 
-import errno
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,17 @@ from attention_unet.atomic import remove_partials, write_text
 from attention_unet.data.cases import Case
 from attention_unet.data.itk_files import files_of
 from attention_unet.data.labels import Labels
-from attention_unet.data.predictions import DESCRIPTION, PARTS, all_paths, seen_from
+from attention_unet.data.predictions import DESCRIPTION, PARTS, possible_paths, seen_from
 from attention_unet.data.volumes import list_volumes, stem
-from attention_unet.errors import ConfigError, DataError
+from attention_unet.errors import ConfigError, DataError, some_of
 from attention_unet.inference.model import Model, versions
 from attention_unet.inference.settings import Settings
 from attention_unet.json_file import read_object
+from attention_unet.lock import changing_notes
 
 log = logging.getLogger(__name__)
 
-LISTS = ("models", "models_sha256", "files", "extras")  # of names, in run.json and of its cases
+LISTS = ("models", "models_sha256", "extras")  # of names, in run.json and of its cases
 DECISIVE = ("models_sha256", "overlap", "mirrored", "keep_largest", "channel")  # for predictions, beside their scans
 
 
@@ -46,7 +47,9 @@ def claim_output(
     resume: bool,
     overwrite: bool,
 ) -> list[Case]:
-    """Check the output folder before any work is done, clear it of what will be predicted again, say whose it is.
+    """Check the output folder before any work is done, remove what will be predicted again, record whose it is.
+
+    Only files that ``run.json`` records, with the content that it records, are ever removed.
 
     Args:
         output: folder for the predictions.
@@ -61,7 +64,8 @@ def claim_output(
         The cases that are left to predict.
 
     Raises:
-        ConfigError: if predictions would overwrite images or, unasked, earlier ones, or mix with another model's.
+        ConfigError: if the folder holds files of other origin, predictions would overwrite images or, unasked, earlier
+            predictions, or would mix with those of another model.
         DataError: if the folder cannot be written to.
     """
     check_apart(output, source)
@@ -72,15 +76,14 @@ def claim_output(
     there = [case for case in cases if case.id in known]
     if resume and overwrite:
         raise ConfigError("--resume keeps what is there, --overwrite does it again: give one of them")
+    earlier = noted(output)
+    _check_origin(output, files, earlier)
     if there and not (resume or overwrite):
         raise ConfigError(f"{output}: already holds {len(there)} of these predictions: add --resume or --overwrite")
-    earlier = noted(output)
-    if there and resume and earlier:
+    if there and resume:
         log.info("%d of %d are predicted already: checking that their scans are the same", len(there), len(cases))
-    if there and resume and not earlier:
-        raise ConfigError(f"{output}: holds {there[0].id}, but no {DESCRIPTION} that tells of it: add --overwrite")
     again = {case.id: why for case in there if resume and (why := _why_again(case, output, earlier, extras))}
-    left = [case for case in cases if case not in there or case.id in again] if resume else list(cases)
+    left = [case for case in cases if case.id not in known or case.id in again] if resume else list(cases)
     going = {case.id for case in left}
     staying = [file for file in files if stem(file) not in going]
     kept = files if resume and there else staying
@@ -91,16 +94,86 @@ def claim_output(
         )
     for name, why in again.items():
         log.warning("warning: %s: %s: predicted again", name, why)
-    forget(left, output)
+    clear_cases(output, left)
     note(output, description)
     return left
 
 
+def clear_cases(output: Path, cases: Sequence[Case]) -> None:
+    """Remove earlier predictions of cases, and record in ``run.json`` that these cases are about to be predicted.
+
+    Args:
+        output: folder of the predictions.
+        cases: to predict.
+
+    Raises:
+        ConfigError: if a file that is in the way was not written by a prediction, or was changed after it; or if a
+            prediction would be written onto a scan. Nothing is removed then.
+        DataError: if the folder cannot be written to.
+    """
+    earlier = noted(output)
+    inputs = {os.path.realpath(file) for case in cases for image in case.images for file in files_of(image)}
+    going: list[Path] = []
+    for case in cases:
+        recorded = _recorded(earlier, case.id)
+        begun = case.id in earlier.get("begun", [])
+        targets = possible_paths(output, case.id)
+        onto = next((path for path in targets if os.path.realpath(path) in inputs), None)
+        if onto:
+            raise ConfigError(f"{onto}: is one of the scans, or a link to one: name another folder with -o")
+        for path in dict.fromkeys([*targets, *(output / name for name in recorded)]):
+            if not os.path.lexists(path):
+                continue
+            name = path.relative_to(output).as_posix()
+            if name not in recorded and not begun:
+                raise _other_origin(output, [name])
+            if name in recorded and (path.is_symlink() or sha256_of(path) != recorded[name]):
+                raise ConfigError(
+                    f"{path}: was changed after it was predicted: move it elsewhere, or name another folder with -o"
+                )
+            going.append(path)
+    for path in going:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"{output}: cannot be written to ({error.strerror}): name another folder with -o"
+            ) from error
+    with changing_notes(output):
+        known, gone = noted(output), {case.id for case in cases}
+        known["cases"] = {case: facts for case, facts in known.get("cases", {}).items() if case not in gone}
+        known["begun"] = sorted({*known.get("begun", []), *gone})
+        write_text(output / DESCRIPTION, json.dumps(known, indent=2) + "\n")
+
+
+def _check_origin(output: Path, files: Sequence[Path], earlier: Mapping[str, Any]) -> None:
+    """Check that a prediction wrote every volume of a folder."""
+    begun = set(earlier.get("begun", []))
+    others = [
+        file.name for file in files if file.name not in _recorded(earlier, stem(file)) and stem(file) not in begun
+    ]
+    if others:
+        raise _other_origin(output, others)
+
+
+def _other_origin(output: Path, names: Sequence[str]) -> ConfigError:
+    return ConfigError(
+        f"{output}: holds {some_of(names)}, which {DESCRIPTION} does not record as written by a prediction: "
+        "name another folder with -o"
+    )
+
+
+def _recorded(notes: Mapping[str, Any], case: str) -> dict[str, str]:
+    """sha256 of each file that a prediction of a case wrote, by its path in the folder."""
+    files = notes.get("cases", {}).get(case, {}).get("files", {})
+    return dict(files) if isinstance(files, dict) else {}
+
+
 def _why_again(case: Case, output: Path, earlier: Mapping[str, Any], extras: Sequence[str]) -> str:
     """Why the prediction of a case that is there cannot stay; nothing if it can."""
-    noted = earlier["cases"].get(case.id)
+    noted = earlier.get("cases", {}).get(case.id)
     if noted is None:
-        return f"{DESCRIPTION} tells nothing of it"
+        return f"{DESCRIPTION} does not record it as finished"
     lacking = [extra for extra in extras if extra not in noted.get("extras", [])]
     if lacking:
         return f"was predicted without {', '.join(lacking)}"
@@ -112,44 +185,39 @@ def _why_again(case: Case, output: Path, earlier: Mapping[str, Any], extras: Seq
 
 def hashes_of(case: Case) -> dict[str, str]:
     """sha256 of each scan of a case, by name: of all its files one after another."""
-    found = {}
-    for path in case.images:
-        digest = hashlib.sha256()
-        for file in files_of(path):
-            with file.open("rb") as content:
-                while block := content.read(2**20):
-                    digest.update(block)
-        found[path.name] = digest.hexdigest()
-    return found
+    return {path.name: sha256_of(*files_of(path)) for path in case.images}
 
 
-def forget(cases: Sequence[Case], output: Path) -> None:
-    """Remove what an earlier call left of cases: before it is told that another model, or other options, made them.
+def sha256_of(*files: Path) -> str:
+    """sha256 of the content of files, one after another."""
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as content:
+            while block := content.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
 
-    Raises:
-        DataError: if the folder cannot be written to.
-    """
-    for case in cases:
-        for stale in all_paths(output, case.id):
-            try:
-                stale.unlink(missing_ok=True)
-            except OSError as error:
-                if error.errno == errno.ENAMETOOLONG:
-                    continue  # what cannot be there, which is told when it is to be written
-                raise DataError(
-                    f"{output}: cannot be written to ({error.strerror}): name another folder with -o"
-                ) from error
-    known, going = noted(output), [case.id for case in cases]
-    if any(case in going for case in known.get("cases", {})):
-        staying = {case: facts for case, facts in known["cases"].items() if case not in going}
-        write_text(output / DESCRIPTION, json.dumps({**known, "cases": staying}, indent=2) + "\n")
+
+def record_files(output: Path, files: Iterable[Path]) -> dict[str, str]:
+    """sha256 of files by their paths in a folder, as ``run.json`` records what a prediction wrote."""
+    return {path.relative_to(output).as_posix(): sha256_of(path) for path in files}
 
 
 def note(output: Path, facts: Mapping[str, Any]) -> None:
     """Put facts into ``run.json``; those of cases are added to those that are there."""
-    known = noted(output)
-    cases = {**known.get("cases", {}), **facts.get("cases", {})}
-    write_text(output / DESCRIPTION, json.dumps({**known, **facts, "cases": cases}, indent=2) + "\n")
+    with changing_notes(output):
+        known = noted(output)
+        cases = {**known.get("cases", {}), **facts.get("cases", {})}
+        begun = [case for case in facts.get("begun", known.get("begun", [])) if case not in cases]
+        write_text(
+            output / DESCRIPTION, json.dumps({**known, **facts, "begun": begun, "cases": cases}, indent=2) + "\n"
+        )
+
+
+def note_files(output: Path, case: str, files: Iterable[Path]) -> None:
+    """Record further files of a case that was predicted, so that they are removed when it is predicted again."""
+    facts = noted(output).get("cases", {}).get(case, {})
+    note(output, {"cases": {case: {**facts, "files": {**facts.get("files", {}), **record_files(output, files)}}}})
 
 
 def noted(output: Path) -> dict[str, Any]:
@@ -160,7 +228,7 @@ def noted(output: Path) -> dict[str, Any]:
         return {}
     try:
         for of in (found, *found.setdefault("cases", {}).values()):
-            if not all(isinstance(name, str) for key in LISTS for name in of.get(key, ())):
+            if not all(isinstance(name, str) for key in (*LISTS, "begun", "files") for name in of.get(key, ())):
                 return {}
     except (AttributeError, TypeError):
         return {}

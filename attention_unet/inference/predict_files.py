@@ -21,7 +21,6 @@ from attention_unet.data.itk_files import files_of
 from attention_unet.data.label_table import describe_label_map
 from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import (
-    all_paths,
     attention_path,
     prediction_path,
     preview_path,
@@ -33,7 +32,7 @@ from attention_unet.data.preprocessing import read_channels
 from attention_unet.data.volumes import Volume, own_ending, write_like
 from attention_unet.errors import DataError, UserError, renamed
 from attention_unet.inference.model import CPU, Model
-from attention_unet.inference.output_folder import forget, hashes_of, note
+from attention_unet.inference.output_folder import hashes_of, note, record_files
 from attention_unet.inference.predict_volume import Prediction, predict_volume
 from attention_unet.inference.preview import draw_preview
 from attention_unet.inference.settings import Settings
@@ -56,7 +55,7 @@ def predict_files(
     """Predict cases one after another; each result appears whole or not at all, and one that fails stops no other.
 
     Args:
-        cases: to predict, of which nothing is there (``forget``).
+        cases: to predict, of which nothing is there (``clear_cases``).
         output: folder for ``CASE.nii.gz``, ``CASE_labels.json`` and what else the settings ask for: the names of all
             are in ``data/predictions.py``.
         models: to predict with, and to average where there are several.
@@ -76,8 +75,6 @@ def predict_files(
             found = _attempt(case, output, models, settings, partial(_add, done, number), ending)
             if isinstance(found, str):
                 failed[case.id] = found
-                with _warned_of():
-                    forget([case], output)
             else:
                 facts[case.id] = found
             if time.monotonic() - noted_at > NOTED_EVERY:
@@ -109,26 +106,28 @@ def _attempt(
         What to note of it, or why it failed. The error itself is let go: it holds what was being written, and with it
         its place on a disk that may be full.
     """
-    began = time.monotonic()
+    began, files = time.monotonic(), list[Path]()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found: dict[str, Any] | str
         try:
-            device = _predict_case(case, output, models, settings, done, ending)
-            found = {"sha256": hashes_of(case), "device": str(device)}
+            device = _predict_case(case, output, models, settings, done, ending, files)
+            found = {"sha256": hashes_of(case), "device": str(device), "files": record_files(output, files)}
         except Exception as error:  # whatever it is, the other cases can still be done
             known = isinstance(error, UserError)
             found = str(error) if known else f"{case.images[0]}: {type(error).__name__}: {error}"
             log.debug("%s", case.id, exc_info=True)
+            for path in files:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
     told = [str(one.message) for one in caught if one.category is UserWarning]
     for text in told:
         log.warning("warning: %s", text)
     if isinstance(found, str):
         return found
-    files = [path.relative_to(output).as_posix() for path in all_paths(output, case.id) if path.exists()]
     seconds = round(time.monotonic() - began, 2)
     noted = [_passed_on(text, case, output) for text in told]
-    return {**found, "seconds": seconds, "extras": settings.extras, "files": files, "warnings": noted}
+    return {**found, "seconds": seconds, "extras": settings.extras, "warnings": noted}
 
 
 @contextmanager
@@ -147,8 +146,11 @@ def _predict_case(
     settings: Settings,
     done: Callable[[float], None],
     ending: str,
+    files: list[Path],
 ) -> torch.device:
     """Read, predict and write; in a function of its own, so that nothing of it is held while the next is done.
+
+    The path of each file is added to ``files`` once it is written.
 
     Returns:
         Where it was predicted: if the memory of a GPU does not suffice, on the CPU.
@@ -166,29 +168,37 @@ def _predict_case(
         log.warning("warning: %s: too large for the memory of %s: predicted on the CPU", case.id, device)
         models, settings = [model.on(CPU) for model in models], replace(settings, precision=None)
         device, prediction = CPU, predict_volume(models, volume, settings, done)
-    write_prediction(output, case.id, prediction, volume, models[0].plan.labels, ending)
+    for path in write_prediction(output, case.id, prediction, volume, models[0].plan.labels, ending):
+        files.append(path)
     return device
 
 
 def write_prediction(
     output: Path, case: str, prediction: Prediction, volume: Volume, labels: Labels, ending: str
-) -> None:
-    """Write what is said of a case, the label map last: where that lies, nothing is missing.
+) -> Iterator[Path]:
+    """Write what was predicted of a case, the label map last: where that lies, nothing is missing.
+
+    Yields:
+        The path of each file, once it is written.
 
     Raises:
         DataError: if it cannot be written.
     """
-    for level, weights in prediction.attention.items():
-        write_like(attention_path(output, case, level), weights, volume)
-    for measure, values in prediction.uncertainty.items():
-        write_like(uncertainty_path(output, case, measure), values, volume)
+    maps = {attention_path(output, case, level): weights for level, weights in prediction.attention.items()}
+    maps |= {uncertainty_path(output, case, measure): values for measure, values in prediction.uncertainty.items()}
     if prediction.probabilities is not None:
-        write_like(probabilities_path(output, case), np.moveaxis(prediction.probabilities, 0, -1), volume)
+        maps[probabilities_path(output, case)] = np.moveaxis(prediction.probabilities, 0, -1)
+    for path, values in maps.items():
+        write_like(path, values, volume)
+        yield path
     with replacing(preview_path(output, case)) as partial:
         draw_preview(volume, prediction.label_map, labels).save(partial, compress_level=QUICKLY)
+    yield preview_path(output, case)
     described = describe_label_map(prediction.label_map, labels, volume.voxel_ml)
     write_text(sidecar_path(output, case), json.dumps(described, indent=2) + "\n")
+    yield sidecar_path(output, case)
     write_like(prediction_path(output, case, ending), prediction.label_map, volume, labels)
+    yield prediction_path(output, case, ending)
 
 
 def _passed_on(text: str, case: Case, output: Path) -> str:

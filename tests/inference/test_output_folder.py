@@ -5,7 +5,7 @@ import pytest
 
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference.inputs import find_inputs
-from attention_unet.inference.output_folder import claim_output, describe, hashes_of, note, noted
+from attention_unet.inference.output_folder import claim_output, describe, hashes_of, note, noted, record_files
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
 from tests.inference.build import model_of, scan
@@ -29,7 +29,8 @@ def test_output_folder_is_claimed_before_any_work(tmp_path):
     assert (folder / "a.nii.gz").exists()
     assert claim(folder, cases) == cases
     (tmp_path / "out" / "a.nii.gz").write_bytes(b"")
-    note(tmp_path / "out", {"cases": {"a": {"sha256": hashes_of(cases[0])}}})
+    wrote = record_files(tmp_path / "out", [tmp_path / "out" / "a.nii.gz"])
+    note(tmp_path / "out", {"cases": {"a": {"sha256": hashes_of(cases[0]), "files": wrote}}})
     with pytest.raises(ConfigError, match="already holds 1 of these predictions: add --resume or --overwrite"):
         claim(folder, cases)
     assert claim(folder, cases, resume=True) == cases[1:]
@@ -91,14 +92,73 @@ def test_only_what_is_whole_and_noted_stays(tmp_path, caplog):
     facts = json.loads((output / "run.json").read_text())
     del facts["cases"]["a"]  # as if it had been killed before it noted the case
     (output / "run.json").write_text(json.dumps(facts))
-    assert again() == (["a"], ["a: run.json tells nothing of it: predicted again"])
+    with pytest.raises(ConfigError, match=r"holds a\.nii\.gz, which run\.json does not record"):
+        again()
+    facts["begun"] = ["a"]
+    (output / "run.json").write_text(json.dumps(facts))
+    assert again() == (["a"], ["a: run.json does not record it as finished: predicted again"])
     predict(cases[:1])
     with pytest.raises(ConfigError, match="holds predictions of another model"):
         claim(folder, cases, model=model_of(sha256="1" * 64), resume=True, extras=["uncertainty"])
     (output / "run.json").unlink()
-    with pytest.raises(ConfigError, match=r"holds a, but no run\.json that tells of it: add --overwrite"):
-        claim(folder, cases, resume=True)
+    for way in ({"resume": True}, {"overwrite": True}, {}):
+        with pytest.raises(ConfigError, match=r"holds a\.nii\.gz, b\.nii\.gz, which run\.json does not record"):
+            claim(folder, cases, **way)
     assert (output / "a.nii.gz").exists()
+
+
+@pytest.mark.parametrize("way", [{}, {"resume": True}, {"overwrite": True}])
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nrrd", "other.nii.gz", "a_labels.json", "attention/a_level1.nii.gz"])
+def test_files_of_other_origin_are_never_removed(tmp_path, name, way):
+    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
+    (tmp_path / "out" / "attention").mkdir(parents=True)
+    (tmp_path / "out" / name).write_bytes(b"mine")
+    with pytest.raises(
+        ConfigError, match=rf"out: holds {name}, which run\.json does not record .* name another folder"
+    ):
+        claim(tmp_path / "in", find_inputs(tmp_path / "in", 1), **way)
+    assert (tmp_path / "out" / name).read_bytes() == b"mine"
+
+
+def test_a_mask_that_was_corrected_by_hand_is_never_removed(tmp_path):
+    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
+    folder, cases, output = tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"
+    assert predict_files(claim(folder, cases), output, [model_of()], Settings(), lambda share: None) == {}
+    (output / "a.nii.gz").write_bytes(b"corrected")
+    with pytest.raises(ConfigError, match=r"a\.nii\.gz: was changed after it was predicted: move it elsewhere"):
+        claim(folder, cases, overwrite=True)
+    assert (output / "a.nii.gz").read_bytes() == b"corrected"
+    assert claim(folder, cases, resume=True) == []
+
+
+def test_scans_behind_links_are_never_written_over(tmp_path):
+    original, _ = scan(tmp_path / "raw", np.eye(4), "a.nii.gz")
+    before = original.path.read_bytes()
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "a_0000.nii.gz").symlink_to(original.path)
+    cases = find_inputs(tmp_path / "links", 1)
+    for way in ({}, {"overwrite": True}):
+        with pytest.raises(ConfigError, match="name another folder"):
+            claim(tmp_path / "links", cases, output=tmp_path / "raw", **way)
+    (tmp_path / "raw" / "a.nii.gz").rename(tmp_path / "a.nii.gz")  # as a mask of an earlier call, through a link
+    (tmp_path / "links" / "a_0000.nii.gz").unlink()
+    (tmp_path / "links" / "a_0000.nii.gz").symlink_to(tmp_path / "a.nii.gz")
+    (tmp_path / "raw" / "a.nii.gz").symlink_to(tmp_path / "a.nii.gz")
+    note(tmp_path / "raw", {"cases": {"a": {"files": record_files(tmp_path / "raw", [tmp_path / "raw" / "a.nii.gz"])}}})
+    with pytest.raises(ConfigError, match="is one of the scans, or a link to one"):
+        claim(tmp_path / "links", cases, output=tmp_path / "raw", overwrite=True)
+    assert (tmp_path / "a.nii.gz").read_bytes() == before
+
+
+def test_maps_of_a_case_with_a_similar_name_stay(tmp_path):
+    for name in ("x", "x_level0"):
+        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
+    folder, cases, output = tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"
+    assert predict_files(claim(folder, cases), output, [model_of()], Settings(attention=True), lambda share: None) == {}
+    maps = {path.name for path in (output / "attention").iterdir()}
+    assert maps == {"x_level1.nii.gz", "x_level0_level1.nii.gz"}
+    claim(folder, [case for case in cases if case.id == "x"], overwrite=True)
+    assert {path.name for path in (output / "attention").iterdir()} == {"x_level0_level1.nii.gz"}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import torch
 from attention_unet.errors import DataError
 from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference.inputs import find_inputs
-from attention_unet.inference.output_folder import claim_output, describe
+from attention_unet.inference.output_folder import claim_output, describe, note
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
 from tests.conftest import oblique_affine, save_nifti
@@ -27,7 +27,6 @@ def predict(cases, output, network=None, **options):
 def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
     scan(tmp_path / "in", np.eye(4), "a.nii.gz")
     (tmp_path / "in" / "b.nii.gz").write_bytes((tmp_path / "in" / "a.nii.gz").read_bytes()[:200])
-    (tmp_path / "out" / "attention").mkdir(parents=True)
     for name in (
         "b.nii.gz",
         "b_labels.json",
@@ -38,8 +37,9 @@ def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
         "uncertainty/b_entropy.nii.gz",
         "uncertainty/a_disagreement.nii.gz",
     ):
-        (tmp_path / "out" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "out" / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / "out" / name).write_bytes(b"of an earlier call")
+    note(tmp_path / "out", {"begun": ["a", "b"]})  # it was killed before it could record them
     cases, model = find_inputs(tmp_path / "in", 1), model_of()
     description = describe(model.plan.labels, [model.sha256], Settings(attention=True))
     cases = claim_output(
@@ -198,13 +198,13 @@ def test_an_error_does_not_hold_what_was_being_written(tmp_path, monkeypatch):
         held_weakly.append(weakref.ref(held))
         raise DataError("no space")
 
-    def look(cases, output):
+    def look(output, facts):
         assert held_weakly[0]() is None
         looked.append(True)
 
     held_weakly, looked = [], []
     monkeypatch.setattr(predict_module, "write_prediction", fail)
-    monkeypatch.setattr(predict_module, "forget", look)
+    monkeypatch.setattr(predict_module, "note", look)
     scan(tmp_path / "in", np.eye(4), "a.nii.gz")
     assert predict(find_inputs(tmp_path / "in", 1), tmp_path / "out") == {"a": "no space"}
     assert looked

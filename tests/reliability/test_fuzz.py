@@ -23,7 +23,7 @@ from attention_unet.data.labels import Labels
 from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluate import evaluate_folder
 from attention_unet.inference.model import load_model
-from attention_unet.inference.output_folder import forget
+from attention_unet.inference.output_folder import clear_cases
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
 from tests.reliability.build import write_description
@@ -139,7 +139,7 @@ def test_a_scan_is_predicted_on_its_own_grid_or_refused(model, tmp_path, example
 
     def check(content):
         scan.write_bytes(content)
-        forget([case], output)
+        clear_cases(output, [case])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             failed = predict_files([case], output, [loaded], Settings(memory=2**28), lambda share: None)
