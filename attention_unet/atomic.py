@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from attention_unet.errors import DataError
+from attention_unet.errors import ConfigError, DataError
 
 PARTIAL = ".partial-"  # begins the names of files that are being written
 
@@ -48,6 +48,23 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file in one piece."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def check_replaceable(path: Path, mark: bytes) -> None:
+    """Check that nothing lies at a path, or a file of this program, which has a mark in its first 1000 bytes.
+
+    Raises:
+        ConfigError: if something else lies there.
+    """
+    if not os.path.lexists(path):
+        return
+    try:
+        with path.open("rb") as file:
+            ours = mark in file.read(1000)
+    except OSError:
+        ours = False
+    if not ours:
+        raise ConfigError(f"{path}: is another file, which this would replace: name another with -o")
 
 
 def check_writable(folder: Path) -> None:

@@ -17,6 +17,7 @@ from attention_unet.atomic import write_text
 from attention_unet.config import Config
 from attention_unet.data.cases import Case, Dataset, find_cases, locate_dataset
 from attention_unet.data.fingerprint import take_fingerprint
+from attention_unet.data.labels import FOREGROUND
 from attention_unet.data.plan import Plan, make_plan, read_plan, settle
 from attention_unet.data.predictions import PREDICTED, how_predicted, prediction_path
 from attention_unet.data.splits import Split, choose_split, read_split
@@ -24,7 +25,7 @@ from attention_unet.data.subjects import find_subjects
 from attention_unet.devices import choose_device, devices_and_nodes, precision_of, this_machine
 from attention_unet.errors import ConfigError
 from attention_unet.evaluation.evaluate import evaluate_folder
-from attention_unet.evaluation.rows import FOREGROUND, Row, from_csv
+from attention_unet.evaluation.rows import Row, from_csv
 from attention_unet.evaluation.summary import print_table
 from attention_unet.inference.model import load_model
 from attention_unet.inference.output_folder import clear_cases, describe, note

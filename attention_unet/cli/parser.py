@@ -145,7 +145,12 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     )
 
     compare = add("compare", "Compare evaluations of the same cases with the first of them, case by case.")
-    compare.add_argument("evaluations", type=str, nargs="+", help="folders that evaluate or cross-validate wrote")
+    compare.add_argument(
+        "evaluations",
+        type=str,
+        nargs="+",
+        help="folders that evaluate or cross-validate wrote; NAME=FOLDER,FOLDER for several runs of one model",
+    )
     compare.add_argument("-o", "--output", type=str, default="comparison", help="folder for the table and the picture")
     compare.add_argument(
         "--metric",

@@ -22,11 +22,10 @@ log = logging.getLogger("attention_unet")
 
 def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     """Score predictions against references."""
-    from attention_unet.atomic import check_writable
     from attention_unet.data.cases import Case, group_channels
     from attention_unet.data.splits import held_out_cases
     from attention_unet.data.volumes import list_volumes, volumes_by_case
-    from attention_unet.evaluation.evaluate import evaluate_folder, find_labels
+    from attention_unet.evaluation.evaluate import check_output, evaluate_folder, find_labels
     from attention_unet.evaluation.origin import runs_of, trained_on
     from attention_unet.evaluation.showcase import PICTURE, draw_showcase
     from attention_unet.evaluation.summary import print_table
@@ -59,7 +58,7 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
     extra = set(predicted) - set(known)
     if extra:
         log.warning("warning: %s: without reference: %s: %s", predictions, counted(len(extra), "case"), some_of(extra))
-    check_writable(output)
+    check_output(output)
     scans = group_channels(list_volumes(images), wanted=cases) if images else {}
     chosen = [Case(case, scans.get(case, ()), known[case]) for case in cases]
     with counting(console, "evaluating", len(cases)) as done:
@@ -131,15 +130,16 @@ def _tell_focus(evaluation: Path, console: Console) -> dict[str, str]:
 
 def report(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     """Write the report of an evaluation or a run."""
-    from attention_unet.atomic import check_writable
+    from attention_unet.atomic import check_replaceable, check_writable
     from attention_unet.evaluation.scored import SCORED, read_scored
-    from attention_unet.report.report import write_report
+    from attention_unet.report.report import MARK, write_report
     from attention_unet.run_folder import CONFIG, HELD_OUT, REPORT
 
     source, runs = Path(options.source), [Path(run) for run in options.run or []]
     evaluation: Path | None = source
     failed: dict[str, str] = {}
     output = Path(options.output or source / REPORT)
+    check_replaceable(output, MARK)
     if options.cases < 0:
         raise ConfigError(f"--cases is {options.cases}: expected 0 or more")
     for run in runs:
@@ -193,31 +193,33 @@ def explain(options: Namespace, parser: ArgumentParser, console: Console) -> int
 
 def compare(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     """Compare evaluations of the same cases with the first of them."""
-    from attention_unet.atomic import write_text
-    from attention_unet.evaluation import compare as comparing
+    from attention_unet.atomic import check_replaceable, write_text
+    from attention_unet.evaluation.compare import HEADINGS, shared_cases, to_csv
+    from attention_unet.evaluation.compare import compare as compare_models
+    from attention_unet.evaluation.comparison_input import check_alike, find_models
     from attention_unet.evaluation.comparison_plot import draw_gains
     from attention_unet.evaluation.rows import from_csv
 
-    folders, output = [Path(folder) for folder in options.evaluations], Path(options.output)
-    if len(folders) < 2:
-        raise ConfigError(f"compare needs at least two evaluations, there is {len(folders)}: name more")
-    for folder in folders:
-        if not (folder / "metrics.csv").is_file():
-            raise ConfigError(f"{folder}: holds no metrics.csv: expected a folder that evaluate wrote")
-    names = [folder.resolve().name for folder in folders]
-    if len(set(names)) < len(names):
-        names = [str(folder) for folder in folders]
-    if len(set(names)) < len(names):
-        raise ConfigError("the same evaluation is named twice: expected different ones")
-    evaluations = {name: from_csv(folder / "metrics.csv") for name, folder in zip(names, folders, strict=True)}
-    comparing.check_alike(folders, options.metric)
-    comparisons = comparing.compare(evaluations, options.metric)
-    left_out = {row.case for rows in evaluations.values() for row in rows} - set(comparing.shared_cases(evaluations))
+    output = Path(options.output)
+    table, picture = output / "comparison.csv", output / "comparison.png"
+    check_replaceable(table, ",".join(HEADINGS).encode())
+    if not table.exists():
+        check_replaceable(picture, b"no mark")
+    folders = find_models(options.evaluations)
+    models = {name: [from_csv(folder / "metrics.csv") for folder in runs] for name, runs in folders.items()}
+    check_alike(folders, options.metric)
+    comparisons = compare_models(models, options.metric)
+    left_out = {row.case for runs in models.values() for rows in runs for row in rows} - set(shared_cases(models))
     if left_out:
         log.warning("warning: %s not in all: left out: %s", counted(len(left_out), "case"), some_of(left_out))
     for comparison in comparisons:
         print(comparison)
-    write_text(output / "comparison.csv", comparing.to_csv(comparisons))
-    draw_gains(comparisons, output / "comparison.png")
+    if any(comparison.trainings == 1 for comparison in comparisons):
+        log.info(
+            "one training of each: this compares trained networks, not methods: another seed may turn it around; "
+            "with several runs: compare A=FOLDER,FOLDER B=FOLDER,FOLDER"
+        )
+    write_text(table, to_csv(comparisons))
+    draw_gains(comparisons, picture)
     log.info("comparison.csv and comparison.png lie in %s", output)
     return 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attention_unet.data.labels import Labels
+from attention_unet.data.labels import RESERVED, Labels
 from attention_unet.data.volumes import read_labels
 from attention_unet.errors import DataError
 from attention_unet.json_file import read_object
@@ -40,14 +40,18 @@ def describe_labels(path: Path) -> Labels:
     integers: dict[str, tuple[int, ...]] = {}
     try:
         for key, value in description["labels"].items():
-            name, group = (value, key) if str(key).isdigit() else (key, value)
+            name, group = (value, key) if isinstance(value, str) and key.isdigit() else (key, value)
             if str(name) == "ignore":
                 raise DataError(f"{path}: has a label to ignore, which is not supported: take it out or rename it")
+            if str(name) in RESERVED:
+                raise DataError(f"{path}: a class is called {name!r}, which tables use for another thing: rename it")
             if str(name) in integers:
                 raise DataError(f"{path}: the label {name!r} is there twice: expected a name a class")
             numbers = tuple(map(_integer, group if isinstance(group, list) else [group]))
             if not numbers:
                 raise ValueError(f"{name!r} has none")
+            if 0 in numbers and len(numbers) > 1:
+                raise ValueError(f"{name!r} holds 0, which is the background")
             if numbers != (0,):
                 integers[str(name)] = numbers
         painted = tuple(

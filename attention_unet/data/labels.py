@@ -9,6 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+FOREGROUND = "(foreground)"  # all classes as one, in the place of a class
+MEAN = "mean of classes"
+RESERVED = (FOREGROUND, MEAN)  # names that no class may have
+
 
 @dataclass(frozen=True)
 class Labels:

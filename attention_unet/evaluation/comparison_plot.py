@@ -1,5 +1,6 @@
 """A picture of a comparison: what every case gains."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +29,8 @@ def draw_gains(comparisons: Sequence[Comparison], output: Path) -> None:
     random = np.random.RandomState(0)
     for height, one in enumerate(rows):
         colour = colour_of(models.index(one.model))
-        axes.scatter(one.gains, height + random.uniform(-SPREAD, SPREAD, len(one.gains)), s=9, color=colour, alpha=0.35)
+        gains = [gain for gain in one.gains if math.isfinite(gain)]
+        axes.scatter(gains, height + random.uniform(-SPREAD, SPREAD, len(gains)), s=9, color=colour, alpha=0.35)
         axes.plot(one.ci95, (height, height), color=colour, linewidth=3, solid_capstyle="butt")
         axes.plot(one.gain, height, "D", color=colour, markeredgecolor="black", markersize=7)
     axes.axvline(0, color="black", linewidth=0.8)

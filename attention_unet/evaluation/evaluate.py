@@ -1,6 +1,7 @@
 """Score a folder of predictions against a folder of references; whoever made them, they meet as files."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -10,21 +11,40 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attention_unet.atomic import write_text
+from attention_unet.atomic import check_writable, write_text
 from attention_unet.data.cases import Case
 from attention_unet.data.description import describe_labels, labels_in_files
 from attention_unet.data.itk_files import files_of
-from attention_unet.data.labels import Labels
+from attention_unet.data.labels import FOREGROUND, Labels
 from attention_unet.data.predictions import DESCRIPTION, seen_from
 from attention_unet.data.volumes import check_same_grid, read_labels, volumes_by_case
-from attention_unet.errors import DataError, renamed
+from attention_unet.errors import ConfigError, DataError, renamed, some_of
 from attention_unet.evaluation.metrics import compare_masks
 from attention_unet.evaluation.remarks import Remarks
-from attention_unet.evaluation.rows import FOREGROUND, Row, to_csv
-from attention_unet.evaluation.scored import Scored, write_scored
+from attention_unet.evaluation.rows import Row, to_csv
+from attention_unet.evaluation.scored import SCORED, Scored, write_scored
 from attention_unet.evaluation.summary import summarise, to_json
 from attention_unet.geometry import box_of
 from attention_unet.json_file import read_object
+
+RESULTS = (  # files that evaluate writes or removes
+    *("metrics.csv", "summary.json", SCORED, "picture.png", "calibration.csv", "calibration.png", "attention.csv"),
+)
+
+
+def check_output(folder: Path) -> None:
+    """Check that results can be written into a folder, and would not replace files of other origin.
+
+    Raises:
+        ConfigError: if files would be replaced that evaluate did not write.
+        DataError: if the folder cannot be written to.
+    """
+    others = [name for name in RESULTS if os.path.lexists(folder / name)]
+    if others and not (folder / SCORED).is_file():
+        raise ConfigError(
+            f"{folder}: holds {some_of(others)}, which evaluate did not write: name another folder with -o"
+        )
+    check_writable(folder)
 
 
 def find_labels(predictions: Path, references: Path, cases: Sequence[str]) -> Labels:
@@ -98,6 +118,8 @@ def evaluate_folder(
     labels: Labels,
     tolerance_mm: float,
     trained_on: Sequence[str] = (),
+    subjects: Mapping[str, str] | None = None,
+    folds: Mapping[str, int] | None = None,
     done: Callable[[], None],
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Score every reference, as many at once as there are cores; write ``metrics.csv`` and ``summary.json``, and in
@@ -112,7 +134,9 @@ def evaluate_folder(
         output: folder for the results.
         labels: classes.
         tolerance_mm: for the normalised surface Dice.
-        trained_on: cases whose scores flatter, to be told.
+        trained_on: cases that the model was trained on.
+        subjects: subject by case id; each case is a subject if not given.
+        folds: of a cross-validation, the fold that held out each case.
         done: called after each case.
 
     Returns:
@@ -132,7 +156,8 @@ def evaluate_folder(
         for case, result in scored.items():
             try:
                 of_case, strange = result.result()
-                rows += of_case
+                person, fold = (subjects or {}).get(case, ""), (folds or {}).get(case, "")
+                rows += [replace(row, subject=person, fold=str(fold)) for row in of_case]
                 unknown |= {case: strange} if strange else {}
             except DataError as error:
                 failed[case] = str(error)
@@ -142,17 +167,17 @@ def evaluate_folder(
     missing = [case for case in references if case not in found and case not in failed]
     settings = {
         "tolerance_mm": tolerance_mm,
-        "undefined": "both masks empty, a distance to an empty mask, or a share of one",
+        "undefined": "both masks empty, or a share of an empty mask",
     }
     why = {}
     for case, reason in failed.items():
         files = [*files_of(references[case]), *(files_of(found[case]) if case in found else [])]
         why[case] = renamed(reason, {file: seen_from(output, file) for file in files})
     summary = summarise(rows, Remarks(missing, why, unknown, list(trained_on)), settings)
-    write_text(output / "metrics.csv", to_csv(rows))
-    write_text(output / "summary.json", to_json(summary))
     references = {case: path for case, path in references.items() if case not in failed}
     predicted = {case: found[case] for case in references if case in found}
     images = {case.id: case.images for case in cases}
-    write_scored(output, Scored(labels, predictions, references, predicted, images))
+    write_scored(output, Scored(labels, predictions, references, predicted, images))  # first: it marks the folder
+    write_text(output / "metrics.csv", to_csv(rows))
+    write_text(output / "summary.json", to_json(summary))
     return summary, failed

@@ -5,6 +5,7 @@ the normalised surface Dice are 0 and distances are infinite; of sensitivity, pr
 divided by the size of the empty mask is not defined. Whoever averages must count these and say so.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -51,21 +52,42 @@ LOWER_IS_BETTER = ("hd95_mm", "assd_mm")
 
 
 def compare_masks(
-    prediction: Mask, reference: Mask, spacing_mm: tuple[float, float, float], tolerance_mm: float = 1.0
+    prediction: NDArray[np.generic],
+    reference: NDArray[np.generic],
+    spacing_mm: Sequence[float],
+    tolerance_mm: float = 1.0,
 ) -> CaseMetrics:
     """Compare two masks (I, J, K) of the same grid.
 
     Args:
-        prediction: predicted mask.
-        reference: true mask.
-        spacing_mm: size of a voxel along each axis.
-        tolerance_mm: for the normalised surface Dice.
+        prediction: predicted mask; bool, or numbers that are all 0 or 1.
+        reference: true mask, likewise.
+        spacing_mm: size of a voxel along each axis, above 0.
+        tolerance_mm: for the normalised surface Dice, 0 or more.
+
+    Raises:
+        TypeError: if a mask is not a numpy array, or is a masked array.
+        ValueError: if a mask has other values or other axes, the grids differ, or a number is out of its range.
+
+    >>> import numpy as np
+    >>> reference = np.zeros((8, 8, 8), dtype=bool)
+    >>> reference[2:6, 2:6, 2:6] = True
+    >>> compare_masks(np.roll(reference, 1, axis=0), reference, spacing_mm=(1.5, 1, 1)).hd95_mm
+    1.5
     """
+    prediction, reference = _as_mask(prediction, "prediction"), _as_mask(reference, "reference")
+    if prediction.shape != reference.shape:
+        raise ValueError(f"prediction has the grid {prediction.shape}, reference {reference.shape}: expected one grid")
+    spacing = np.asarray(spacing_mm, dtype=np.float64)
+    if spacing.shape != (3,) or not (np.isfinite(spacing) & (spacing > 0)).all():
+        raise ValueError(f"spacing_mm is {spacing_mm}: expected three numbers above 0, one an axis")
+    if not 0 <= tolerance_mm < INF:
+        raise ValueError(f"tolerance_mm is {tolerance_mm}: expected 0 or more")
     box = box_of(prediction | reference)
     prediction, reference = prediction[box], reference[box]
     size, true_size, overlap = (int(np.count_nonzero(m)) for m in (prediction, reference, prediction & reference))
-    hd95_mm, assd_mm, nsd = _of_distances(*surface_distances(prediction, reference, spacing_mm), tolerance_mm)
-    voxel_ml = float(np.prod(spacing_mm)) / 1000
+    hd95_mm, assd_mm, nsd = _of_distances(*surface_distances(prediction, reference, spacing), tolerance_mm)
+    voxel_ml = float(spacing.prod()) / 1000
     return CaseMetrics(
         dice=_share(2 * overlap, size + true_size),
         hd95_mm=hd95_mm,
@@ -78,6 +100,20 @@ def compare_masks(
         precision=_share(overlap, size),
         volume_error=_share(size - true_size, true_size),
     )
+
+
+def _as_mask(array: NDArray[np.generic], name: str) -> Mask:
+    """A mask as bool."""
+    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{name} is of type {type(array).__name__}: expected a numpy array of bool, or of 0 and 1")
+    if array.ndim != 3:
+        raise ValueError(f"{name} has {array.ndim} axes {array.shape}: expected three, (I, J, K)")
+    if array.dtype == np.bool_:
+        return array.view(np.bool_)
+    mask: Mask = array == 1
+    if not (mask | (array == 0)).all():
+        raise ValueError(f"{name} has other values than 0 and 1: expected one class, such as label_map == 2")
+    return mask
 
 
 def dice(prediction: Mask, reference: Mask) -> float:

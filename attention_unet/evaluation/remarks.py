@@ -8,8 +8,6 @@ from typing import Any
 from attention_unet.errors import NAMED, DataError, counted, some_of
 from attention_unet.json_file import read_object
 
-FEW = 10  # cases, below which a bootstrap interval is clearly too narrow
-
 
 @dataclass(frozen=True)
 class Remarks:
@@ -27,13 +25,8 @@ class Remarks:
     unknown_labels: Mapping[str, Sequence[int]] = field(default_factory=dict)
     trained_on: Sequence[str] = ()
 
-    def sentences(self, scored: int, fewest: int) -> list[str]:
-        """In plain words.
-
-        Args:
-            scored: number of cases.
-            fewest: number of those that enter the mean Dice of the rarest class.
-        """
+    def sentences(self, scored: int) -> list[str]:
+        """In plain words, for so many scored cases."""
         said = []
         if self.missing_predictions:
             told = f"{len(self.missing_predictions)} of {scored} without prediction, scored as empty"
@@ -48,8 +41,6 @@ class Remarks:
         if self.trained_on:
             told = f"{len(self.trained_on)} of {scored} were trained on by the model, their scores flatter"
             said.append(f"{told}: {some_of(self.trained_on)}")
-        if 1 < fewest < FEW:
-            said.append(f"of {fewest} cases, 95% intervals are narrower than they should be")
         return said
 
 

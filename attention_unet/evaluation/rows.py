@@ -8,25 +8,37 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attention_unet.csv_text import csv_rows, csv_text
+from attention_unet.data.labels import FOREGROUND
 from attention_unet.errors import DataError
 from attention_unet.evaluation.metrics import METRICS, CaseMetrics
-
-FOREGROUND = "(foreground)"  # all classes as one, in the place of a class
 
 
 @dataclass(frozen=True)
 class Row:
-    """Metrics of one class of one case."""
+    """Metrics of one class of one case.
+
+    Attributes:
+        case: id of the case.
+        class_name: name of the class.
+        metrics: of it.
+        subject: the person; empty if the case is a person of its own.
+        fold: of the cross-validation whose training predicted the case; empty of any other evaluation.
+    """
 
     case: str
     class_name: str
     metrics: CaseMetrics
+    subject: str = ""
+    fold: str = ""
 
 
 def to_csv(rows: Sequence[Row]) -> str:
     """``metrics.csv``: a row a case and class. Undefined values are written nan, distances to nothing inf."""
-    cells = ([row.case, row.class_name, *(f"{getattr(row.metrics, name):.6g}" for name in METRICS)] for row in rows)
-    return csv_text([["case", "class", *METRICS], *cells])
+    cells = (
+        [row.case, row.class_name, *(f"{getattr(row.metrics, name):.6g}" for name in METRICS), row.subject, row.fold]
+        for row in rows
+    )
+    return csv_text([["case", "class", *METRICS, "subject", "fold"], *cells])
 
 
 def from_csv(file: Path) -> list[Row]:
@@ -38,7 +50,13 @@ def from_csv(file: Path) -> list[Row]:
     try:
         with file.open(encoding="utf-8", newline="") as opened:
             rows = [
-                Row(row["case"], row["class"], CaseMetrics(**{name: float(row.get(name, "nan")) for name in METRICS}))
+                Row(
+                    row["case"],
+                    row["class"],
+                    CaseMetrics(**{name: float(row.get(name, "nan")) for name in METRICS}),
+                    row.get("subject", ""),
+                    row.get("fold", ""),
+                )
                 for row in csv_rows(opened)
             ]
     except OSError as error:

@@ -7,17 +7,17 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from attention_unet.data.labels import FOREGROUND
 from attention_unet.errors import counted
+from attention_unet.evaluation.interval import interval_of_mean
 from attention_unet.evaluation.metrics import METRICS
 from attention_unet.evaluation.remarks import Remarks
-from attention_unet.evaluation.rows import FOREGROUND, Row, mean_dice
+from attention_unet.evaluation.rows import Row, mean_dice
 
-RESAMPLES = 2000
 WORST = 5  # cases that are named
 DIGITS = {"dice": 4, "hd95_mm": 2, "nsd": 3}  # of the mean of classes
 
@@ -25,9 +25,10 @@ DIGITS = {"dice": 4, "hd95_mm": 2, "nsd": 3}  # of the mean of classes
 def summarise(rows: Sequence[Row], remarks: Remarks, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Summary over cases.
 
-    A value that is not finite (both masks empty, or a distance to an empty mask) enters no mean; it is counted in
-    ``n_undefined``. The foreground mean of a metric is the mean over the classes of their means; None where a class
-    that occurs has none, such as the distances to one that is never predicted.
+    An undefined value (both masks empty) enters no mean; it is counted in ``n_undefined``. A distance to an empty mask
+    is infinite, and so is the mean over cases of which one is: JSON has no word for it, so the mean is None and
+    ``n_infinite`` is above 0; ``finite_mean`` is the mean over the other cases. The foreground mean of a metric is the
+    mean over the classes of their means; None if a class that occurs has none.
 
     Args:
         rows: one a case and class.
@@ -41,15 +42,19 @@ def summarise(rows: Sequence[Row], remarks: Remarks, settings: Mapping[str, Any]
         remarks by their names and in words, "settings"}.
     """
     cases = {row.case for row in rows}
+    by_class: dict[str, list[Row]] = {}
+    for row in rows:
+        by_class.setdefault(row.class_name, []).append(row)
     of_each = {
         name: {
-            metric: _statistics([getattr(row.metrics, metric) for row in rows if row.class_name == name])
+            metric: _statistics([getattr(row.metrics, metric) for row in own], [row.subject or row.case for row in own])
             for metric in METRICS
         }
-        for name in dict.fromkeys(row.class_name for row in rows)
+        for name, own in by_class.items()
     }
     classes = {name: of for name, of in of_each.items() if name != FOREGROUND}
     there = [name for name, of in classes.items() if of["dice"]["n"]]
+    subjects = {row.subject or row.case for row in rows}
     means = {metric: [classes[name][metric]["mean"] for name in there] for metric in METRICS}
     return {
         "classes": classes,
@@ -61,20 +66,11 @@ def summarise(rows: Sequence[Row], remarks: Remarks, settings: Mapping[str, Any]
         "foreground": of_each.get(FOREGROUND),
         "worst_cases": dict(list(mean_dice(rows).items())[:WORST]),
         "n_cases": len(cases),
+        "n_subjects": len(subjects),
         **asdict(remarks),
-        "remarks": remarks.sentences(len(cases), min((classes[name]["dice"]["n"] for name in there), default=0)),
+        "remarks": remarks.sentences(len(cases)),
         "settings": dict(settings),
     }
-
-
-def interval_of_mean(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
-    """Bootstrap 95% interval of the mean over cases, the same each time; NaN of fewer than two."""
-    if len(values) < 2:
-        return math.nan, math.nan
-    known = np.asarray(values, dtype=np.float64)
-    draws = np.random.RandomState(0).randint(len(known), size=(RESAMPLES, len(known)))
-    low, high = np.percentile(known[draws].mean(axis=1), [2.5, 97.5])
-    return float(low), float(high)
 
 
 def to_json(summary: Mapping[str, Any]) -> str:
@@ -108,13 +104,17 @@ def tabulate(summary: Mapping[str, Any]) -> Table:
 
 
 def print_table(summary: Mapping[str, Any], console: Console) -> None:
-    """Show the summary, and what is in no mean."""
+    """Show the summary, and what is undefined or infinite."""
     console.print(tabulate(summary))
     for name, of in summary["classes"].items():
-        undefined = {metric: of[metric]["n_undefined"] for metric in ("dice", "hd95_mm") if of[metric]["n_undefined"]}
-        if undefined:
-            counts = ", ".join(f"{metric} in {n}" for metric, n in undefined.items())
-            console.print(f"{name}: not defined and in no mean: {counts} of the cases", markup=False, highlight=False)
+        if of["dice"]["n_undefined"]:
+            text = f"in neither mask of {counted(of['dice']['n_undefined'], 'case')}, which are in no mean"
+            console.print(f"{name}: {text}", markup=False, highlight=False)
+        if of["hd95_mm"]["n_infinite"]:
+            others, mean = of["hd95_mm"]["n"] - of["hd95_mm"]["n_infinite"], of["hd95_mm"]["finite_mean"]
+            text = f"missed or invented in {counted(of['hd95_mm']['n_infinite'], 'case')}: HD95 is infinite there"
+            text += f"; {mean:.2f} mm in the other {others}" if others else ""
+            console.print(f"{name}: {text}", markup=False, highlight=False)
     if summary["worst_cases"]:
         named = ", ".join(f"{case} {value:.3f}" for case, value in summary["worst_cases"].items())
         console.print(f"worst cases, mean Dice: {named}", markup=False, highlight=False)
@@ -139,6 +139,8 @@ def _interval(statistics: Mapping[str, Any]) -> str:
 
 
 def _spread(statistics: Mapping[str, Any], digits: int, digits_of_spread: int) -> str:
+    if statistics["n_infinite"]:
+        return "∞"
     if statistics["mean"] is None:
         return "-"
     if statistics["sd"] is None:
@@ -148,28 +150,33 @@ def _spread(statistics: Mapping[str, Any], digits: int, digits_of_spread: int) -
 
 def _of_means(rows: Sequence[Row], classes: Sequence[str]) -> dict[str, dict[str, Any] | None]:
     """Statistics of the mean over classes of each case, of the metrics that are defined for every class and case."""
-    cases = dict.fromkeys(row.case for row in rows)
+    subjects = {row.case: row.subject or row.case for row in rows}
     found: dict[str, dict[str, Any] | None] = {}
     for metric in METRICS:
         values = {(row.case, row.class_name): getattr(row.metrics, metric) for row in rows}
-        means = [sum(values.get((case, name), math.nan) for name in classes) / max(len(classes), 1) for case in cases]
-        found[metric] = _statistics(means) if means and all(map(math.isfinite, means)) else None
+        means = [
+            sum(values.get((case, name), math.nan) for name in classes) / max(len(classes), 1) for case in subjects
+        ]
+        known = classes and means and not any(map(math.isnan, means))
+        found[metric] = _statistics(means, list(subjects.values())) if known else None
     return found
 
 
-def _statistics(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, standard deviation, median and a bootstrap 95% interval of the mean over cases, of the finite values; what
-    one case does not tell is None.
-    """
-    finite = np.array([v for v in values if math.isfinite(v)])
-    undefined = len(values) - len(finite)
-    if len(finite) == 0:
-        return {"mean": None, "sd": None, "median": None, "ci95": None, "n": 0, "n_undefined": undefined}
+def _statistics(values: Sequence[float], subjects: Sequence[str]) -> dict[str, Any]:
+    """Mean, standard deviation, median and 95% interval of the mean over cases; None where there is none."""
+    known = [(value, subject) for value, subject in zip(values, subjects, strict=True) if not math.isnan(value)]
+    finite = np.array([value for value, _ in known if math.isfinite(value)])
+    infinite = len(known) - len(finite)
+    whole = len(finite) > 0 and not infinite
+    median = float(np.median([value for value, _ in known])) if known else math.nan
+    low, high = interval_of_mean(finite, [subject for _, subject in known]) if whole else (math.nan, math.nan)
     return {
-        "mean": float(finite.mean()),
-        "sd": float(finite.std(ddof=1)) if len(finite) > 1 else None,
-        "median": float(np.median(finite)),
-        "ci95": list(interval_of_mean(finite)) if len(finite) > 1 else None,
-        "n": len(finite),
-        "n_undefined": undefined,
+        "mean": float(finite.mean()) if whole else None,
+        "finite_mean": float(finite.mean()) if len(finite) else None,
+        "sd": float(finite.std(ddof=1)) if whole and len(finite) > 1 else None,
+        "median": median if math.isfinite(median) else None,
+        "ci95": [low, high] if math.isfinite(low) else None,
+        "n": len(known),
+        "n_infinite": infinite,
+        "n_undefined": len(values) - len(known),
     }

@@ -12,7 +12,7 @@ Mask = NDArray[np.bool_]
 
 
 def surface_distances(
-    prediction: Mask, reference: Mask, spacing_mm: tuple[float, float, float]
+    prediction: Mask, reference: Mask, spacing_mm: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Distances in mm from each surface voxel of the prediction to the reference's surface, and the other way round.
 
@@ -39,12 +39,12 @@ def surface(mask: Mask) -> Mask:
     return found
 
 
-def _distances(start: Mask, end: Mask, spacing_mm: tuple[float, float, float]) -> NDArray[np.float64]:
+def _distances(start: Mask, end: Mask, spacing_mm: NDArray[np.float64]) -> NDArray[np.float64]:
     """For each voxel of a surface the distance to the next one of another, by a tree of the other's voxels."""
     found = np.zeros(np.count_nonzero(start))
     if not end.any():
         return np.full_like(found, np.inf)
     apart = ~end[start]  # the others lie on it
-    tree = KDTree(np.argwhere(end) * np.array(spacing_mm))
-    found[apart], _ = tree.query(np.argwhere(start)[apart] * np.array(spacing_mm))
+    tree = KDTree(np.argwhere(end) * spacing_mm)
+    found[apart], _ = tree.query(np.argwhere(start)[apart] * spacing_mm)
     return found

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from attention_unet.evaluation.summary import interval_of_mean
+from attention_unet.evaluation.interval import interval_of_mean
 from attention_unet.explanation.checks import TRAINED, CaseChecks
 from attention_unet.explanation.deletion import SHARES, area
 from attention_unet.explanation.randomisation import STAGES

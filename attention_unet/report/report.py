@@ -25,6 +25,7 @@ from attention_unet.run_folder import EXPLANATION
 
 log = logging.getLogger(__name__)
 
+MARK = b'<meta name="generator" content="attention_unet">'  # in the head of every report
 VOXELS = 32_000_000  # of channels on a page; a byte each, before they are compressed
 
 

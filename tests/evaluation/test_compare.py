@@ -7,19 +7,26 @@ from math import inf, nan
 
 import numpy as np
 import pytest
-from scipy.stats import rankdata
+from scipy.stats import rankdata, t, ttest_1samp, wilcoxon
 
 from attention_unet.cli import main
+from attention_unet.data.labels import FOREGROUND
 from attention_unet.errors import ConfigError, DataError
-from attention_unet.evaluation.compare import compare, holm, shared_cases
+from attention_unet.evaluation.compare import compare as compare_models
 from attention_unet.evaluation.comparison_plot import draw_gains
-from attention_unet.evaluation.rows import FOREGROUND, Row, to_csv
+from attention_unet.evaluation.rows import Row, to_csv
+from attention_unet.evaluation.significance import gain_of_trainings, holm
 from tests.conftest import save_nifti
 from tests.evaluation.build import metrics
 
 
 def rows(values, metric="dice", class_name="a"):
     return [Row(f"case{i:02d}", class_name, metrics(**{metric: value})) for i, value in enumerate(values)]
+
+
+def compare(models, metric):
+    """One run of each model."""
+    return compare_models({name: [rows] for name, rows in models.items()}, metric)
 
 
 def levels(seed=0, n=42):
@@ -34,10 +41,10 @@ def noise(n=42):
 def test_a_small_gain_is_found_among_cases_that_differ_much():
     base = levels()
     (found,) = compare({"A": rows(base), "B": rows(base + 0.004 + noise())}, "dice")
-    assert found.gain == pytest.approx(0.004 + noise().mean())
+    assert found.gain == pytest.approx(0.004 + noise().mean(), abs=1e-9)
     low, high = found.ci95
     assert low < 0.004 < high
-    assert high - low == pytest.approx(2 * 1.96 * 0.002 / np.sqrt(42), rel=0.3)
+    assert high - low == pytest.approx(2 * t.ppf(0.975, 41) * np.std(noise(), ddof=1) / np.sqrt(42), abs=1e-8)
     assert found.told_apart
     assert str(found).startswith(
         f"B is better than A in dice on a by {found.gain:.4f}, 95% interval {low:.4f} to {high:.4f}, n = 42"
@@ -66,14 +73,107 @@ def test_lower_distances_are_better():
     assert str(found).startswith("B is better than A in hd95 on a by 0.50 mm")
 
 
-def test_cases_of_one_of_them_and_undefined_values_are_left_out():
-    one = {"A": rows([0.5, 0.6, nan, 0.8, inf]), "B": rows([0.6, 0.7, 0.8, nan, 0.5])[:4]}
+def test_a_structure_that_is_rightly_not_predicted_counts_as_perfect():
+    """Nothing is there: the metric is undefined for the model that predicts nothing, and 0 for the other."""
+    one = {"A": rows([0.5, 0.6, nan, 0.0, nan]), "B": rows([0.6, 0.7, 0.0, nan, nan])}
     (found,) = compare(one, "dice")
-    assert found.gains == pytest.approx([0.1, 0.1])
-    assert found.undefined == 2
-    assert str(found).startswith("too few cases to tell B and A apart in dice on a: a gain of +0.1000, 95% interval")
-    assert "n = 2, not defined in 2 more" in str(found)
-    assert shared_cases(one) == ["case00", "case01", "case02", "case03"]
+    assert found.gains == pytest.approx([0.1, 0.1, -1, 1])
+    assert (found.undefined, found.gain) == (0, pytest.approx(0.05))
+    (found,) = compare({"A": rows([2, nan], "hd95_mm"), "B": rows([2, inf], "hd95_mm")}, "hd95_mm")
+    assert found.gains == (0, -inf)
+
+
+def test_no_verdict_rests_on_cases_that_were_dropped():
+    better = {"A": rows([0.5] * 12, "precision"), "B": rows([0.9] * 11 + [nan], "precision")}
+    (found,) = compare(better, "precision")
+    assert found.undefined == 1
+    assert not found.told_apart
+    assert str(found).startswith("no verdict on B and A in precision on a: undefined for one of them in 1 case; a gain")
+
+
+def test_a_model_that_misses_the_structure_is_worse():
+    base = 2 + levels(n=12)
+    new = base - 0.5 + noise(12)
+    new[:7] = inf
+    (found,) = compare({"base": rows(base, "hd95_mm"), "new": rows(new, "hd95_mm")}, "hd95_mm")
+    assert found.gains.count(-inf) == 7
+    assert str(found).startswith(
+        "new and base cannot be told apart in hd95 on a, better in 5 and worse in 7 cases; misses or invents the "
+        "structure alone: new in 7, base in 0, n = 12"
+    )
+    new[:] = inf
+    (found,) = compare({"base": rows(base, "hd95_mm"), "new": rows(new, "hd95_mm")}, "hd95_mm")
+    assert str(found).startswith("new is worse than base in hd95 on a, better in 0 and worse in 12 cases")
+    assert found.p == pytest.approx(0.5**11)
+    (both,) = compare({"base": rows(new, "hd95_mm"), "new": rows(new, "hd95_mm")}, "hd95_mm")
+    assert str(both).startswith("new and base are equal in hd95 on a")
+
+
+def test_persons_are_the_units_not_their_cases():
+    base = levels()
+    of_head = np.repeat(np.random.RandomState(3).normal(0.001, 0.004, 21), 2)
+
+    def paired(values):
+        return [replace(row, subject=f"head{i // 2}") for i, row in enumerate(rows(values))]
+
+    (single,) = compare({"A": rows(base), "B": rows(base + of_head)}, "dice")
+    (found,) = compare({"A": paired(base), "B": paired(base + of_head)}, "dice")
+    low, high = found.ci95
+    half = t.ppf(0.975, 20) * of_head[::2].std(ddof=1) / np.sqrt(21)
+    assert (low, high) == pytest.approx((of_head.mean() - half, of_head.mean() + half))
+    assert high - low > 1.4 * (single.ci95[1] - single.ci95[0]) * 0.95
+    assert found.p == pytest.approx(wilcoxon(np.round(of_head[::2], 9)).pvalue)
+
+
+def test_several_trainings_of_each():
+    """A seed that is lucky in all its cases is no better method; a gain in each of six trainings is."""
+    base, rng = levels(n=40), np.random.RandomState(5)
+
+    def runs(gains):
+        return [rows(base + gain + rng.normal(0, 0.003, 40)) for gain in gains]
+
+    lucky = compare_models({"A": runs([0, 0]), "B": runs([0.02, -0.012])}, "dice")[0]
+    assert lucky.trainings == 2
+    assert not lucky.told_apart
+    alone = compare({"A": runs([0])[0], "B": runs([0.02])[0]}, "dice")[0]
+    assert alone.told_apart  # of these two networks
+    real = compare_models({"A": runs([0] * 3), "B": runs([0.01, 0.011, 0.009])}, "dice")[0]
+    assert str(real).startswith("B is better than A in dice on a by 0.0")
+    assert ", n = 40, 3 trainings each, corrected p = " in str(real)
+    with pytest.raises(ConfigError, match=r"different numbers of runs \(A 1, B 2\)"):
+        compare_models({"A": runs([0]), "B": runs([0, 0])}, "dice")
+
+
+def test_the_folds_of_a_cross_validation_are_the_units():
+    base, gains = levels(n=40), np.array([0.004, 0.006, 0.005, 0.003, 0.007])
+
+    def folds(values):
+        return [replace(row, fold=str(i // 8)) for i, row in enumerate(rows(values))]
+
+    (found,) = compare({"A": folds(base), "B": folds(base + np.repeat(gains, 8))}, "dice")
+    half = t.ppf(0.975, 4) * gains.std(ddof=1) / np.sqrt(5)
+    assert (found.trainings, found.gain) == (5, pytest.approx(0.005))
+    assert found.ci95 == pytest.approx((0.005 - half, 0.005 + half))
+    assert found.p == pytest.approx(ttest_1samp(gains, 0).pvalue)
+
+
+def test_components_of_variance_are_those_of_a_mixed_model():
+    """Judged by the known variances of simulated trainings, over many simulations."""
+    rng = np.random.RandomState(0)
+    spreads = []
+    errors = []
+    for _ in range(300):
+        blocks = [
+            rng.normal(0, 0.006, (1, 20)) + rng.normal(0, 0.004, (3, 1)) + rng.normal(0, 0.005, (3, 20))
+            for _ in range(5)
+        ]
+        gain, error, freedom = gain_of_trainings(blocks)
+        spreads.append(gain)
+        errors.append(error**2)
+        assert 2 < freedom < 400
+    true = (0.006**2 / 20 + 0.004**2 / 3 + 0.005**2 / 60) / 5
+    assert np.mean(errors) == pytest.approx(true, rel=0.1)
+    assert np.var(spreads) == pytest.approx(true, rel=0.2)
 
 
 def test_every_class_their_mean_and_all_as_one():
@@ -81,11 +181,11 @@ def test_every_class_their_mean_and_all_as_one():
         return [*rows(a), *rows(b, class_name="b"), *rows(together, class_name=FOREGROUND)]
 
     found = compare(
-        {"A": model([0.5] * 3, [0.7, nan, 0.9], [1] * 3), "B": model([0.6] * 3, [0.7] * 3, [1] * 3)}, "dice"
+        {"A": model([0.5] * 3, [0.7, nan, 0.9], [1] * 3), "B": model([0.6] * 3, [0.7, nan, 0.7], [1] * 3)}, "dice"
     )
-    assert [one.class_name for one in found] == ["a", "b", "mean of classes", FOREGROUND]
-    assert found[1].gains == pytest.approx([0.0, -0.2])
-    assert found[2].gains == pytest.approx([0.05, -0.05])
+    assert [one.class_name for one in found] == ["mean of classes", "a", "b", FOREGROUND]
+    assert found[2].gains == pytest.approx([0.0, -0.2])
+    assert found[0].gains == pytest.approx([0.05, 0.1, -0.05])  # over the classes that are in the case
     assert str(found[3]).startswith("B and A are equal in dice on (foreground), 95% interval 0.0000 to 0.0000, n = 3")
 
 
@@ -113,7 +213,10 @@ def test_few_cases_are_not_taken_for_equal_models():
 
     assert said(6).startswith("B is better than A in dice on a by 0.0350, 95% interval")
     assert said(5).startswith("too few cases to tell B and A apart in dice on a: a gain of +0.0300, 95% interval")
-    assert said(6, "ab").startswith("too few cases to tell")
+    assert said(6, "ab").startswith("B is better than A in dice on mean of classes")  # a family of its own
+    assert str(compare({"A": rows(base), "B": rows(base + 0.01), "C": rows(base + 0.02)}, "dice")[0]).startswith(
+        "too f"
+    )
     (found,) = compare({"A": rows([0.5] * 9), "B": rows([0.5] * 4 + [0.6] * 5)}, "dice")
     assert str(found).startswith("too few cases differ to tell B and A apart")  # five of nine
     assert said(1) == "too few cases to tell B and A apart in dice on a: a gain of +0.0100, n = 1, corrected p = 1"
@@ -133,14 +236,14 @@ def test_the_mean_is_of_the_classes_that_are_compared(caplog):
     a, b, c = [0.5, 0.6], [0.7, 0.8], [0.1, 0.1]
     first = [*rows(a), *rows(b, class_name="b"), *rows(c, class_name="c"), *rows(c, class_name=FOREGROUND)]
     found = compare({"A": first, "B": [*rows(a), *rows(b, class_name="b"), *rows(b, class_name=FOREGROUND)]}, "dice")
-    assert [one.class_name for one in found] == ["a", "b", "mean of classes"]
+    assert [one.class_name for one in found] == ["mean of classes", "a", "b"]
     assert all(one.gains == (0, 0) for one in found)
     assert "classes that not all have are left out: c" in caplog.text
 
 
 def test_classes_that_cannot_be_compared_are_told(caplog):
-    one = [*rows([0.5, 0.6]), *rows([0.5, 0.6], class_name="b"), *rows([nan, 0.6], class_name="c")]
-    other = [*rows([0.5, 0.6]), *rows([0.5, nan], class_name="c"), *rows([0.1, 0.1], class_name="d")]
+    one = [*rows([0.5, 0.6]), *rows([0.5, 0.6], class_name="b"), *rows([nan, nan], class_name="c")]
+    other = [*rows([0.5, 0.6]), *rows([nan, nan], class_name="c"), *rows([0.1, 0.1], class_name="d")]
     assert "a" in [found.class_name for found in compare({"A": one, "B": other}, "dice")]
     assert "classes that not all have are left out: b, d" in caplog.text
     assert "dice is defined for c in no case of both B and A" in caplog.text
@@ -151,7 +254,7 @@ def test_nothing_in_common():
         compare({"A": rows([0.5]), "B": [Row("other", "a", metrics(dice=0.5))]}, "dice")
     with pytest.raises(DataError, match="A, B: have no class in common"):
         compare({"A": rows([0.5]), "B": rows([0.5], class_name="b")}, "dice")
-    with pytest.raises(ConfigError, match="the metric is volume_ml: expected one of dice, iou, nsd, sens"):
+    with pytest.raises(ConfigError, match="the metric is volume_ml: expected one of dice, iou, nsd, hd95_mm"):
         compare({"A": rows([0.5]), "B": rows([0.5])}, "volume_ml")
     with pytest.raises(DataError, match="hd95_mm is defined for no case"):
         compare({"A": rows([0.5]), "B": rows([0.5])}, "hd95_mm")

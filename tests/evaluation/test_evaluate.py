@@ -1,5 +1,7 @@
 import csv
 import json
+import re
+from dataclasses import replace
 from math import inf
 
 import numpy as np
@@ -8,12 +10,12 @@ from rich.console import Console
 
 from attention_unet.cli import main
 from attention_unet.data.cases import Case
-from attention_unet.data.labels import Labels
+from attention_unet.data.labels import FOREGROUND, Labels
 from attention_unet.errors import DataError, some_of
 from attention_unet.evaluation.evaluate import evaluate_folder, find_labels
 from attention_unet.evaluation.metrics import CaseMetrics
 from attention_unet.evaluation.remarks import Remarks
-from attention_unet.evaluation.rows import FOREGROUND, Row, from_csv, to_csv
+from attention_unet.evaluation.rows import Row, from_csv, to_csv
 from attention_unet.evaluation.showcase import draw_showcase
 from attention_unet.evaluation.summary import print_table, summarise
 from tests.conftest import oblique_affine, save_nifti
@@ -72,7 +74,8 @@ def test_a_missing_prediction_scores_zero_and_is_named(tmp_path):
     summary, _ = evaluate(tmp_path, ["x", "y"])
     assert summary["missing_predictions"] == ["y"]
     assert summary["classes"]["a"]["dice"]["mean"] == pytest.approx(0.5)
-    assert summary["classes"]["a"]["hd95_mm"]["n_undefined"] == 1
+    of = summary["classes"]["a"]["hd95_mm"]
+    assert (of["mean"], of["finite_mean"], of["n"], of["n_infinite"], of["n_undefined"]) == (None, 0, 2, 1, 0)
     assert rows_of(tmp_path)[3]["hd95_mm"] == "inf"
 
 
@@ -152,14 +155,28 @@ def test_undefined_values_are_counted_and_never_averaged():
     summary = summarise(rows, Remarks(), {})
     assert summary["classes"]["a"]["dice"]["mean"] == pytest.approx(0.4)
     assert summary["classes"]["a"]["hd95_mm"] == {
-        "mean": 1.0, "sd": None, "median": 1.0, "ci95": None, "n": 1, "n_undefined": 2,
+        "mean": None, "finite_mean": 1.0, "sd": None, "median": None, "ci95": None, "n": 2, "n_infinite": 1,
+        "n_undefined": 1,
     }  # fmt: skip
     assert summary["classes"]["b"]["dice"]["mean"] is None
     assert summary["foreground_mean"]["dice"] == pytest.approx(0.4)
     console = Console(record=True, width=200)
     print_table(summary, console)
     assert "0.4000 ± 0.566" in (told := console.export_text())
-    assert "of 2 cases, 95% intervals are narrower than they should be" in told
+    assert re.search(r"a +0\.4000 .* ∞ ", told)
+    assert "a: in neither mask of 1 case, which are in no mean" in told
+    assert "a: missed or invented in 1 case: HD95 is infinite there; 1.00 mm in the other 1" in told
+
+
+def test_where_nothing_is_defined_no_mean_is_invented():
+    rows = [Row(case, name, metrics(volume_ml=0, reference_volume_ml=0)) for case in "xyz" for name in "ab"]
+    summary = summarise(rows, Remarks(), {})
+    assert summary["foreground_mean"]["hd95_mm"] is None
+    assert set(summary["mean_of_classes"].values()) == {None}
+    console = Console(record=True, width=200)
+    print_table(summary, console)
+    (line,) = [line for line in console.export_text().splitlines() if "mean of classes" in line]
+    assert "0" not in line
 
 
 def test_the_mean_of_classes_hides_none_that_was_never_predicted():
@@ -169,13 +186,13 @@ def test_the_mean_of_classes_hides_none_that_was_never_predicted():
     summary = summarise(rows, Remarks(), {})
     assert summary["foreground_mean"]["hd95_mm"] is None
     assert summary["foreground_mean"]["dice"] == pytest.approx(0.5)
-    assert summary["mean_of_classes"]["hd95_mm"] is None
+    assert summary["mean_of_classes"]["hd95_mm"]["n_infinite"] == 3
     told = summary["mean_of_classes"]["dice"]
     assert (told["mean"], told["sd"], told["n"]) == (pytest.approx(0.5), pytest.approx(0.05), 3)
 
 
 def test_the_table_of_cases_is_read_as_it_was_written(tmp_path):
-    rows = [Row("x", "a", CaseMetrics(*range(10))), Row('y, "b"', "c", CaseMetrics(*[inf] * 10))]
+    rows = [Row("x", "a", CaseMetrics(*range(10)), "head1", "2"), Row('y, "b"', "c", CaseMetrics(*[inf] * 10))]
     (tmp_path / "metrics.csv").write_text(to_csv(rows))
     assert from_csv(tmp_path / "metrics.csv") == rows
     (tmp_path / "metrics.csv").write_text(to_csv([*rows, rows[0]]))
@@ -188,7 +205,32 @@ def test_interval_covers_the_mean_of_known_draws():
     rows = [Row(str(i), "a", metrics(dice=v)) for i, v in enumerate(random.normal(0.8, 0.05, 100))]
     low, high = summarise(rows, Remarks(), {})["classes"]["a"]["dice"]["ci95"]
     assert low < 0.8 < high
-    assert high - low == pytest.approx(2 * 1.96 * 0.05 / 10, rel=0.25)
+    assert high - low == pytest.approx(2 * 1.98 * 0.05 / 10, rel=0.25)
+    together = [replace(row, subject=str(i // 10)) for i, row in enumerate(rows)]
+    assert summarise(together, Remarks(), {})["n_subjects"] == 10
+
+
+def test_results_never_replace_files_of_other_origin(tmp_path, capsys):
+    for folder in "pr":
+        save_nifti(tmp_path / folder / "x.nii.gz", label_map(), AFFINE)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "picture.png").write_bytes(b"mine")
+    call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]
+    assert main(call) == 2
+    assert "holds picture.png, which evaluate did not write: name another folder" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["picture.png"]
+    assert main([*call[:-1], str(tmp_path / "fresh")]) == 0
+    for name in ("metrics.csv", "notes.html"):
+        (tmp_path / "fresh" / "notes.html").write_text("<!DOCTYPE html>mine")
+        before = (tmp_path / "fresh" / name).read_bytes()
+        assert main(["report", str(tmp_path / "fresh"), "-o", str(tmp_path / "fresh" / name)]) == 2
+        assert f"{name}: is another file, which this would replace" in capsys.readouterr().err
+        assert (tmp_path / "fresh" / name).read_bytes() == before
+    (tmp_path / "comparison").mkdir()
+    (tmp_path / "comparison" / "comparison.csv").write_text("mine")
+    twice = ["compare", f"a={tmp_path / 'fresh'}", f"b={tmp_path / 'fresh'}", "-o", str(tmp_path / "comparison")]
+    assert main(twice) == 2
+    assert "comparison.csv: is another file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("cases", [("x", "y", "z"), ("x_0000", "x_0001", "x_0002")])

@@ -51,7 +51,7 @@ def test_evaluate_tells_where_attention_lies(tmp_path, capsys):
         save_nifti(tmp_path / "p" / f"{name}.nii.gz", reference.astype(np.uint8))
     (tmp_path / "p" / "run.json").write_text(json.dumps({"labels": LABELS.to_json()}))
     call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "e")]
-    (tmp_path / "e").mkdir()
+    assert main(call) == 0
     (tmp_path / "e" / "attention.csv").write_text("of an earlier call")
     assert main(call) == 0
     assert not (tmp_path / "e" / "attention.csv").exists()

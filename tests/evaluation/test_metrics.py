@@ -146,3 +146,33 @@ def test_surfaces_a_voxel_apart_lie_within_a_tolerance_of_that_voxel(spacing_mm)
     reference[2:5, 2:5, 2:5] = True
     found = compare_masks(np.roll(reference, 1, axis=0), reference, (spacing_mm,) * 3, tolerance_mm=1.0)
     assert found.nsd == 1
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int64, np.float32])
+def test_masks_of_numbers_are_measured_as_masks_of_bool(kind):
+    random = np.random.RandomState(0)
+    prediction, reference = (random.rand(9, 8, 7) > 0.6 for _ in range(2))
+    expected = compare_masks(prediction, reference, SPACING)
+    assert compare_masks(prediction.astype(kind), reference.astype(kind), SPACING) == expected
+    assert compare_masks(prediction.astype(kind), reference, np.array(SPACING)) == expected
+
+
+@pytest.mark.parametrize(
+    ("prediction", "spacing_mm", "tolerance_mm", "error", "message"),
+    [
+        (np.full((4, 4, 4), 2), (1, 1, 1), 1, ValueError, "prediction has other values than 0 and 1"),
+        (np.full((4, 4, 4), np.nan), (1, 1, 1), 1, ValueError, "other values than 0 and 1"),
+        (np.ones((4, 4, 5)), (1, 1, 1), 1, ValueError, r"the grid \(4, 4, 5\), reference \(4, 4, 4\)"),
+        (np.ones((4, 4)), (1, 1, 1), 1, ValueError, "has 2 axes"),
+        (np.ma.masked_array(np.ones((4, 4, 4))), (1, 1, 1), 1, TypeError, "of type MaskedArray"),
+        ([[[1]]], (1, 1, 1), 1, TypeError, "of type list"),
+        (np.ones((4, 4, 4)), (1, 0, 1), 1, ValueError, "spacing_mm is .*: expected three numbers above 0"),
+        (np.ones((4, 4, 4)), (1, 1), 1, ValueError, "expected three numbers above 0"),
+        (np.ones((4, 4, 4)), (1, 1, np.nan), 1, ValueError, "expected three numbers above 0"),
+        (np.ones((4, 4, 4)), (1, 1, 1), -1, ValueError, "tolerance_mm is -1: expected 0 or more"),
+        (np.ones((4, 4, 4)), (1, 1, 1), np.nan, ValueError, "tolerance_mm is nan"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(prediction, spacing_mm, tolerance_mm, error, message):
+    with pytest.raises(error, match=message):
+        compare_masks(prediction, np.ones((4, 4, 4), dtype=bool), spacing_mm, tolerance_mm)

@@ -56,10 +56,11 @@ def test_a_run_without_its_dataset_still_tells_how_it_was_trained(cohort, run, t
 @pytest.mark.parametrize("mistake", [["--root", "nowhere"], ["--device", "abacus"]])
 def test_a_mistake_in_the_call_leaves_an_earlier_page(run, tmp_path, capsys, mistake):
     copied = shutil.copytree(run, tmp_path / "phantom")
-    (copied / "report.html").write_text("good")
+    page = '<meta name="generator" content="attention_unet">good'
+    (copied / "report.html").write_text(page)
     assert main(["report", str(copied), *mistake]) == 2
     assert mistake[1] in capsys.readouterr().err
-    assert (copied / "report.html").read_text() == "good"
+    assert (copied / "report.html").read_text() == page
 
 
 def test_an_evaluation_finds_the_run_behind_it(cohort, run, tmp_path, capsys):

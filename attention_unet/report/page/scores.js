@@ -18,6 +18,8 @@ function scoreOf(one, group, metric) {
 function summaryTable() {
   const { summary } = scores;
   const cell = (of, { digits }) => {
+    const infinite = of?.n_infinite ? `infinite in ${of.n_infinite}: missed or invented` : "";
+    if (infinite) return element("td", {}, "∞", element("small", {}, infinite), of.finite_mean === null ? null : element("small", {}, `others ${readable(of.finite_mean, digits)}`));
     if (!of || of.mean === null) return element("td", {}, "–", of?.n_undefined ? element("small", {}, `${of.n_undefined} not defined`) : null);
     const sure = of.ci95 ? `${readable(of.ci95[0], digits)} to ${readable(of.ci95[1], digits)}` : null;
     const lost = of.n_undefined ? `${of.n_undefined} not defined` : "";
@@ -40,7 +42,7 @@ function summaryTable() {
 function showSummary() {
   const { summary } = scores, failed = Object.entries(summary.failed).map(([name, reason]) => `${name}: ${reason}`);
   section("summary", "Summary", summaryTable(),
-    element("p", { class: "muted" }, `Mean ± standard deviation over ${counted(summary.n_cases, "case", "cases")}; below it the 95 % bootstrap interval of the mean, and the median. (foreground): all classes as one. `
+    element("p", { class: "muted" }, `Mean ± standard deviation over ${counted(summary.n_cases, "case", "cases")}; below it the 95 % interval of the mean over persons (Student's t), and the median. (foreground): all classes as one. `
       + `What is not defined enters no mean and is counted: ${summary.settings.undefined}. Tolerance of the NSD: ${summary.settings.tolerance_mm} mm.`),
     [...summary.remarks, ...failed].map((remark) => element("p", { class: "remark" }, remark)));
 }

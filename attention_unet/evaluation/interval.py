@@ -1,0 +1,36 @@
+"""Intervals of means over cases, of which several may be of one person."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t
+
+
+def interval_of_mean(
+    values: Sequence[float] | NDArray[np.float64], subjects: Sequence[str] = (), level: float = 0.95
+) -> tuple[float, float]:
+    """Return the interval of a mean over cases by Student's t.
+
+    Cases of one subject are not independent. Their deviations are summed before they are squared, and the subjects
+    give the degrees of freedom (Liang and Zeger, "Longitudinal data analysis using generalized linear models", 1986).
+    If every case is a subject, this is the usual interval.
+
+    Args:
+        values: one of each case; finite.
+        subjects: subject of each case; each case is a subject if empty.
+        level: probability with which the interval should cover the true mean, 0 to 1.
+
+    Returns:
+        Lower and upper end; NaN if there are fewer than two subjects.
+    """
+    known = np.asarray(values, dtype=np.float64)
+    _, group = np.unique(np.asarray(subjects or range(len(known))), return_inverse=True)
+    count = group.max(initial=-1) + 1
+    if count < 2:
+        return math.nan, math.nan
+    sums = np.bincount(group, known - known.mean())
+    error = math.sqrt(count / (count - 1) * float(sums @ sums)) / len(known)
+    half = float(t.ppf(0.5 + level / 2, count - 1)) * error
+    return float(known.mean()) - half, float(known.mean()) + half

@@ -1,0 +1,114 @@
+"""Tests of a difference between two models, by how often each was trained.
+
+- One training of each: interval and test are over persons. They compare two networks, not two methods: another seed may
+  turn the result around. The test is Wilcoxon's of signed ranks ("Individual Comparisons by Ranking Methods", 1945), in
+  which an infinite gain is the largest.
+- Several folds, one run: each fold gives one difference; Student's t over the folds.
+- Several runs: analysis of variance with crossed random effects of cases and runs in each fold; degrees of freedom by
+  Satterthwaite ("An Approximate Distribution of Estimates of Variance Components", 1946).
+
+Several p values are corrected by Holm ("A Simple Sequentially Rejective Multiple Test Procedure", 1979).
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import PermutationMethod, t, wilcoxon
+
+from attention_unet.evaluation.interval import interval_of_mean
+
+LEVEL = 0.05  # of the test
+EXACT_UP_TO = 16  # differing persons, up to which all combinations of their signs are tried
+DIGITS = 9  # of gains: equal ones may differ by rounding
+Gains = NDArray[np.float64]
+
+
+def test_gains(
+    gains: Gains, subjects: Sequence[str], folds: Sequence[str]
+) -> tuple[float, tuple[float, float], float, float, int]:
+    """Test whether a model is better than another.
+
+    Args:
+        gains: of each run and case (runs, cases); NaN where undefined, infinite where one misses the structure.
+        subjects: subject of each case.
+        folds: fold of each case; a training for each run and fold.
+
+    Returns:
+        Mean gain, NaN if one is not finite; its 95% interval; p; the smallest p that so few persons could give, 0 if
+        there are several trainings; and the number of trainings of each model.
+    """
+    names = list(dict.fromkeys(folds))
+    trainings = len(gains) * len(names)
+    finite = bool(np.isfinite(gains).all())
+    gain = float(gains.mean()) if finite else math.nan
+    if trainings == 1:
+        persons = _means_of(gains[0], subjects)
+        ci95 = interval_of_mean(gains[0], subjects) if finite else (math.nan, math.nan)
+        return gain, ci95, _wilcoxon(persons), 0.5 ** max(np.count_nonzero(persons) - 1, 0), 1
+    blocks = [gains[:, [fold == name for fold in folds]] for name in names]
+    if not finite or (len(gains) > 1 and min(block.shape[1] for block in blocks) < 2):
+        return gain, (math.nan, math.nan), 1.0, 1.0, trainings
+    gain, error, freedom = gain_of_trainings(blocks)
+    half = float(t.ppf(1 - LEVEL / 2, freedom)) * error
+    p = float(2 * t.sf(abs(gain) / error, freedom)) if error else float(gain == 0)
+    return gain, (gain - half, gain + half), p, 0.0, trainings
+
+
+def gain_of_trainings(blocks: Sequence[Gains]) -> tuple[float, float, float]:
+    """Return the mean gain of a method over its trainings, its standard error and degrees of freedom.
+
+    Args:
+        blocks: of each fold, the gain of each run in each case (runs, cases). There are at least two folds or runs.
+    """
+    runs, folds = len(blocks[0]), len(blocks)
+    gain = float(np.mean([block.mean() for block in blocks]))
+    if runs == 1:  # each fold is one difference
+        return gain, float(np.std([block.mean() for block in blocks], ddof=1)) / math.sqrt(folds), folds - 1
+    cases = float(np.mean([block.shape[1] for block in blocks]))
+    of_cases = float(np.mean([runs * block.mean(axis=0).var(ddof=1) for block in blocks]))
+    of_runs = float(np.mean([block.shape[1] * block.mean(axis=1).var(ddof=1) for block in blocks]))
+    rest = float(np.mean([_residual(block) for block in blocks]))
+    scale = runs * cases * folds
+    variance = (max(of_cases - rest, 0) + max(of_runs - rest, 0) + rest) / scale
+    spread = (of_cases / scale) ** 2 / (folds * (cases - 1)) + (of_runs / scale) ** 2 / (folds * (runs - 1))
+    spread += (rest / scale) ** 2 / (folds * (runs - 1) * (cases - 1))
+    return gain, math.sqrt(variance), variance**2 / spread if spread else math.inf
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p values for their number, step by step from the smallest on."""
+    corrected, highest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(np.argsort(p_values, kind="stable")):
+        highest = max(highest, min((len(p_values) - rank) * p_values[place], 1.0))
+        corrected[place] = highest
+    return corrected
+
+
+def _residual(block: Gains) -> float:
+    """Mean square of what neither the case nor the run explains."""
+    rest = block - block.mean(axis=0) - block.mean(axis=1, keepdims=True) + block.mean()
+    return float((rest**2).sum() / (block.shape[0] - 1) / (block.shape[1] - 1))
+
+
+def _means_of(gains: Gains, subjects: Sequence[str]) -> Gains:
+    """Mean gain of each subject, rounded."""
+    of: dict[str, list[float]] = {}
+    for gain, subject in zip(gains.tolist(), subjects, strict=True):
+        of.setdefault(subject, []).append(gain)
+    with np.errstate(invalid="ignore"):
+        means = np.array([np.mean(each) for each in of.values()])
+    rounded: Gains = np.round(np.nan_to_num(means, nan=0.0, posinf=np.inf, neginf=-np.inf), DIGITS)
+    return rounded
+
+
+def _wilcoxon(gains: Gains) -> float:
+    """P value of Wilcoxon's test over the persons that differ: exact up to 16 of them, also where gains are tied."""
+    differing = gains[gains != 0]
+    if len(differing) < 2:  # of one, either sign is as likely
+        return 1.0
+    largest = np.abs(differing[np.isfinite(differing)]).max(initial=0.0)
+    ranked = np.clip(differing, -largest - 1, largest + 1)  # an infinite gain is the largest of all
+    exact = PermutationMethod(n_resamples=2**EXACT_UP_TO) if len(ranked) <= EXACT_UP_TO else "auto"
+    return float(wilcoxon(ranked, method=exact).pvalue)
