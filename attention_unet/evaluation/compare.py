@@ -210,7 +210,7 @@ def _gains_by_class(
             defined = ~np.isnan(gains[..., single])
             sums = np.where(defined, gains[..., single], 0.0).sum(axis=-1)
             counts = defined.sum(axis=-1)
-            of_class = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+            of_class: Gains = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
             found[name] = (np.round(of_class, DIGITS), np.logical_or.reduce(undefined[:, single], axis=-1))
         else:
             found[name] = (np.round(gains[..., place], DIGITS), undefined[:, place])
