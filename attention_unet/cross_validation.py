@@ -27,7 +27,8 @@ from attention_unet.errors import ConfigError
 from attention_unet.evaluation.evaluate import evaluate_folder
 from attention_unet.evaluation.rows import Row, from_csv
 from attention_unet.evaluation.summary import print_table
-from attention_unet.inference.model import load_model
+from attention_unet.inference.components import pool
+from attention_unet.inference.model import CPU, WEIGHTS, load_model
 from attention_unet.inference.output_folder import clear_cases, describe, note
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
@@ -94,9 +95,13 @@ def cross_validate(
             train(chosen, run, resume=(run / STATE).exists(), console=progress)
         except Interrupted as error:
             raise Interrupted("stopped and saved: repeat the same command to go on", error.exit_code - 128) from error
+    for fold in folds:
+        run = folder / f"fold{fold}"
         held_out = [case for case in dataset.cases if case.id in splits[fold].validation]
+        others = [folder / f"fold{other}" for other in splits if other != fold]
+        single = _decide_components(others, dataset)
         with alone_in(run):
-            failed |= _predict(config, run, folder / "predictions", held_out, mirrored, progress)
+            failed |= _predict(config, run, folder / "predictions", held_out, mirrored, single, progress)
     told = {fold: how_predicted(folder / f"fold{fold}") for fold in splits}
     done = [fold for fold, how in told.items() if how["complete"] and how["mirrored"] == mirrored]
     for fold in [fold for fold, how in told.items() if how["complete"] and fold not in done]:
@@ -107,7 +112,14 @@ def cross_validate(
     cases = [case for case in dataset.cases if case.id in wanted]
     with counting(progress, "evaluating", len(cases)) as count:
         summary, broken = evaluate_folder(
-            folder / "predictions", cases, folder, labels=dataset.labels, tolerance_mm=tolerance_mm, done=count
+            folder / "predictions",
+            cases,
+            folder,
+            labels=dataset.labels,
+            tolerance_mm=tolerance_mm,
+            subjects=subjects,
+            folds={case: fold for fold, of in scored.items() for case in of},
+            done=count,
         )
     draw_trainings({f"fold {fold}": folder / f"fold{fold}" / HISTORY for fold in done}, folder / CURVES)
     tables.print(tabulate_folds(from_csv(folder / "metrics.csv"), scored))
@@ -134,18 +146,40 @@ def _plan_of_all(config: Config, folder: Path, dataset: Dataset) -> Plan:
     return make_plan(config, dataset, take_fingerprint(dataset.cases), this_machine(config.training))
 
 
+def _decide_components(runs: Sequence[Path], dataset: Dataset) -> list[str]:
+    """Classes that keep only their largest connected component, decided on the held-out cases of some folds.
+
+    What a fold held out is not judged by a decision that it took part in.
+    """
+    trained = [run for run in runs if (run / WEIGHTS).is_file()]
+    gains = pool(load_model(run, CPU).component_gains for run in trained)
+    return [name for name in dataset.labels.names if name in gains and gains[name].helps]
+
+
 def _predict(
-    config: Config, run: Path, output: Path, cases: Sequence[Case], mirrored: bool, progress: Console
+    config: Config,
+    run: Path,
+    output: Path,
+    cases: Sequence[Case],
+    mirrored: bool,
+    single: Sequence[str],
+    progress: Console,
 ) -> dict[str, str]:
     """Predict what a fold held out, except what this very model predicted in this very way before."""
     model = load_model(run, choose_device(config.training.accelerator))
-    told: dict[str, Any] = {"model_sha256": model.sha256, "overlap": OVERLAP, "mirrored": mirrored}
+    told: dict[str, Any] = {
+        "model_sha256": model.sha256,
+        "overlap": OVERLAP,
+        "mirrored": mirrored,
+        "keep_largest": list(single),
+    }
     earlier = how_predicted(run)
     same = all(earlier.get(key) == value for key, value in told.items())
     left = [case for case in cases if not (same and prediction_path(output, case.id).exists())]
     clear_cases(output, left)
     write_text(run / PREDICTED, json.dumps({**told, "complete": False}) + "\n")
-    settings = Settings(precision_of(config.training.precision, model.device), OVERLAP, mirrored)
+    precision = precision_of(config.training.precision, model.device)
+    settings = Settings(precision, OVERLAP, mirrored, keep_largest=tuple(single))
     with counting(progress, "predicting", len(left)) as count:
         failed = predict_files(left, output, [model], settings, count)
     write_text(run / PREDICTED, json.dumps({**told, "complete": True}) + "\n")
@@ -155,7 +189,9 @@ def _predict(
 def _describe_all(folder: Path, folds: Sequence[int], dataset: Dataset, mirrored: bool) -> None:
     """Write beside the predictions of all folds how they were made."""
     shas = [how_predicted(folder / f"fold{fold}")["model_sha256"] for fold in folds]
-    note(folder / "predictions", describe(dataset.labels, shas, Settings(overlap=OVERLAP, mirrored=mirrored)))
+    single = sorted({name for fold in folds for name in how_predicted(folder / f"fold{fold}").get("keep_largest", [])})
+    settings = Settings(overlap=OVERLAP, mirrored=mirrored)
+    note(folder / "predictions", describe(dataset.labels, shas, settings, single))
 
 
 def tabulate_folds(rows: Sequence[Row], folds: Mapping[int, Sequence[str]]) -> Table:

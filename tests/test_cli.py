@@ -50,7 +50,7 @@ def test_everything_that_can_be_told_of_a_scan(cohort, run, tmp_path, capsys):
     (tmp_path / "in").mkdir()
     sitk.WriteImage(scan, str(tmp_path / "in" / "one.mha"))
     call = ["predict", "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(run), "-m", str(run)]
-    wanted = ["--probabilities", "--uncertainty", "--keep-largest", "--own-format"]
+    wanted = ["--probabilities", "--uncertainty", "--keep-all-components", "--own-format"]
     assert main([*call, *wanted]) == 0
     assert "keeping the largest piece of: " in capsys.readouterr().err
     mask = sitk.ReadImage(str(tmp_path / "out" / "one.mha"))

@@ -110,7 +110,7 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
     from attention_unet.inference.model import load_models
     from attention_unet.inference.output_folder import check_apart, claim_output, describe, origin
     from attention_unet.inference.predict_files import predict_files
-    from attention_unet.inference.predict_volume import helped
+    from attention_unet.inference.predict_volume import single_component_classes
     from attention_unet.inference.settings import Settings
     from attention_unet.inference.window_predictor import attended_levels
     from attention_unet.lock import alone_in
@@ -127,7 +127,7 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
         attention=options.attention_maps,
         probabilities=options.probabilities,
         uncertainty=options.uncertainty,
-        keep_largest=options.keep_largest,
+        keep_largest=() if options.keep_all_components else None,
         memory=options.memory_gb and round(options.memory_gb * 2**30),
         channel=options.channel,
     )
@@ -140,8 +140,9 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
         chosen = held_out_cases(Path(options.held_out_of), [case.id for case in cases])
         cases = [case for case in cases if case.id in chosen]
     levels = attended_levels(model.network, model.plan, device) if options.attention_maps else []
+    single = single_component_classes(models, settings)
     description = {
-        **describe(model.plan.labels, [m.sha256 for m in models], settings),
+        **describe(model.plan.labels, [m.sha256 for m in models], settings, single),
         **origin(models, levels, output),
     }
     check_apart(output, source)
@@ -151,8 +152,8 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
         )
         if options.tta and not any(m.plan.mirror_axes for m in models):
             log.warning("warning: --tta changes nothing: the training mirrored along no axis (augmentation.flip_axes)")
-        if options.keep_largest:
-            log.info("keeping the largest piece of: %s", ", ".join(helped(models)) or "no class, none is known to gain")
+        if single:
+            log.info("only the largest connected component is kept of: %s (--keep-all-components)", ", ".join(single))
         no_gpu = ", no GPU was found" if (options.device, device.type) == ("auto", "cpu") else ""
         log.info("predicting on %s%s", device, no_gpu)
         with counting(console, "predicting", len(left)) as done:

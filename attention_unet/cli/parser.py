@@ -107,9 +107,10 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         "--uncertainty", action="store_true", help="write the entropy as well, and how far several models disagree"
     )
     predict.add_argument(
-        "--keep-largest",
+        "--keep-all-components",
         action="store_true",
-        help="keep only the largest piece of the classes whose Dice rose by it in the validation of the training",
+        help="keep every connected component, also of classes whose Dice rose in the validation of the training when "
+        "they kept only the largest",
     )
     predict.add_argument(
         "--own-format",
@@ -140,6 +141,9 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         "--predicted-only", action="store_true", help="only the cases that are predicted; else others score as empty"
     )
     evaluate.add_argument("--tolerance-mm", type=float, default=1.0, help="of the normalised surface Dice")
+    evaluate.add_argument(
+        "--subjects", type=str | None, help="CSV file case,subject: intervals count persons, not their scans"
+    )
     evaluate.add_argument(
         "--images", type=str | None, help="folder of the scans: draw the worst, middle and best cases"
     )

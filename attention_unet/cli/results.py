@@ -24,12 +24,12 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
     """Score predictions against references."""
     from attention_unet.data.cases import Case, group_channels
     from attention_unet.data.splits import held_out_cases
+    from attention_unet.data.subjects import read_subjects
     from attention_unet.data.volumes import list_volumes, volumes_by_case
     from attention_unet.evaluation.evaluate import check_output, evaluate_folder, find_labels
-    from attention_unet.evaluation.origin import runs_of, trained_on
     from attention_unet.evaluation.showcase import PICTURE, draw_showcase
     from attention_unet.evaluation.summary import print_table
-    from attention_unet.run_folder import REPORT
+    from attention_unet.run_folder import REPORT, SUBJECTS
 
     predictions, references, output = Path(options.predictions), Path(options.references), Path(options.output)
     images = Path(options.images) if options.images else None
@@ -58,6 +58,10 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
     extra = set(predicted) - set(known)
     if extra:
         log.warning("warning: %s: without reference: %s: %s", predictions, counted(len(extra), "case"), some_of(extra))
+    subjects: dict[str, str] = {}
+    table = Path(options.held_out_of or "") / SUBJECTS
+    if options.subjects or (options.held_out_of and table.is_file()):
+        subjects = read_subjects(Path(options.subjects or table), cases)
     check_output(output)
     scans = group_channels(list_volumes(images), wanted=cases) if images else {}
     chosen = [Case(case, scans.get(case, ()), known[case]) for case in cases]
@@ -68,7 +72,7 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
             output,
             labels=labels,
             tolerance_mm=options.tolerance_mm,
-            trained_on=trained_on(runs_of(predictions), [case for case in cases if case in predicted]),
+            subjects=subjects,
             done=done,
         )
     print_table(summary, table_console())

@@ -5,7 +5,7 @@ import hashlib
 import json
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +22,11 @@ from attention_unet.data.case_facts import CaseFacts, facts_of
 from attention_unet.data.cases import Case
 from attention_unet.data.labels import Labels
 from attention_unet.data.preprocessing import Preprocessing, prepare, prepare_target, read_case
+from attention_unet.data.volumes import Volume
 from attention_unet.errors import DataError
 
 PARTS = ("image", "target", "locations")
-FORMAT = 5  # raised whenever what is stored changes
+FORMAT = 6  # raised whenever what is stored changes
 LONG_AGO = 24 * 3600  # seconds
 LOCATIONS_A_CLASS = 5000
 KEPT = 512  # cases that are mapped: to map one again for every patch takes as long as cutting it
@@ -61,6 +62,10 @@ class CachedCases(Sequence[CachedCase]):
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def without(self, ids: Collection[str]) -> "CachedCases":
+        """The cases that are not listed."""
+        return CachedCases([(case, file) for case, file in self.files if case not in ids])
 
     @overload
     def __getitem__(self, index: int) -> CachedCase: ...
@@ -130,7 +135,10 @@ class CaseCache:
         return CachedCases([(case.id, self._file(case)) for case in cases])
 
     def _file(self, case: Case) -> Path:
-        """Where a case lies, under a name that changes whenever a file of the case does, or what it is called."""
+        """Where a case lies, under a name that changes whenever a file of the case does, or what it is called.
+
+        The system sets the time of the last change (ctime) of a file. Unlike the other times, no program can set it.
+        """
         digest = hashlib.sha256(f"{case.id}\n".encode())
         for path in (*case.images, case.label):
             if path is not None:
@@ -138,16 +146,17 @@ class CaseCache:
                     status = path.stat()
                 except OSError as error:
                     raise DataError(f"{path}: cannot be read ({error.strerror}): was it moved?") from error
-                digest.update(f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}\n".encode())
+                digest.update(f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}\n".encode())
         return self.folder / f"{digest.hexdigest()[:32]}.safetensors"
 
     def _store(self, case: Case) -> None:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             image, label = read_case(case, self.channels, self.labels)
-        facts = facts_of(case.id, image, label, self.labels, [str(warning.message) for warning in caught])
         prepared = prepare(image, self.preprocessing)
         target = prepare_target(label, self.labels, prepared)
+        told = [str(warning.message) for warning in caught]
+        facts = facts_of(case.id, image, label, self.labels, told, lost_classes(target, label, self.labels))
         arrays = (
             prepared.image.contiguous(),
             torch.from_numpy(target),
@@ -174,6 +183,16 @@ def _is_whole(file: Path) -> bool:
             return set(content.keys()) == set(PARTS) and "facts" in (content.metadata() or {})
     except (OSError, SafetensorError):
         return False
+
+
+def lost_classes(target: NDArray[np.uint8], label: Volume, labels: Labels) -> list[str]:
+    """Classes of a label that have no voxel in its target."""
+    lost = []
+    for index, (name, group) in enumerate(labels.integers.items()):
+        kept = (target[index] > 0).any() if labels.overlapping else (target[0] == index + 1).any()
+        if not kept and np.isin(label.array, group).any():
+            lost.append(name)
+    return lost
 
 
 def class_locations(target: NDArray[np.uint8], labels: Labels) -> NDArray[np.int32]:

@@ -15,6 +15,7 @@ from attention_unet.data.fingerprint import Extent, extent_of
 from attention_unet.data.labels import Labels
 from attention_unet.data.volumes import Volume
 from attention_unet.errors import DataError
+from attention_unet.geometry import place
 
 FAR = 2.0  # times another voxel size than the median is worth a remark
 SORTED = 2**20  # voxels that quantiles are taken of
@@ -32,7 +33,9 @@ class CaseFacts:
         quantiles: minimum, 1 %, median, 99 % and maximum of each channel (C, 5).
         volumes_ml: of each class.
         shares: of the voxels that are each class.
-        digest: of the values of the image.
+        digest: sha256 of the values of the image along RAS+ axes.
+        label_digest: the same of its label.
+        lost: classes of the label that have no voxel on the network's grid.
         told: what its readers warned of.
     """
 
@@ -43,6 +46,8 @@ class CaseFacts:
     volumes_ml: dict[str, float]
     shares: dict[str, float]
     digest: str
+    label_digest: str
+    lost: tuple[str, ...]
     told: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -53,11 +58,14 @@ class CaseFacts:
     def from_json(cls, plain: Mapping[str, Any]) -> "CaseFacts":
         """Inverse of ``to_json``."""
         extent = Extent(**{name: _tuples(value) for name, value in plain["extent"].items()})
-        others = {"extent": extent, "quantiles": np.array(plain["quantiles"]), "told": tuple(plain["told"])}
+        texts = {name: tuple(plain[name]) for name in ("lost", "told")}
+        others = {"extent": extent, "quantiles": np.array(plain["quantiles"]), **texts}
         return cls(**{**plain, **others})
 
 
-def facts_of(case: str, image: Volume, label: Volume, labels: Labels, told: Iterable[str]) -> CaseFacts:
+def facts_of(
+    case: str, image: Volume, label: Volume, labels: Labels, told: Iterable[str], lost: Iterable[str] = ()
+) -> CaseFacts:
     """Look at one case.
 
     Args:
@@ -66,6 +74,7 @@ def facts_of(case: str, image: Volume, label: Volume, labels: Labels, told: Iter
         label: on the same grid.
         labels: the classes.
         told: what reading it warned of.
+        lost: classes without a voxel on the network's grid.
     """
     counts = {name: int(np.isin(label.array, group).sum()) for name, group in labels.integers.items()}
     flat = image.array.reshape(len(image.array), -1)
@@ -77,9 +86,17 @@ def facts_of(case: str, image: Volume, label: Volume, labels: Labels, told: Iter
         quantiles=np.column_stack([flat.min(axis=1), middle, flat.max(axis=1)]).astype(np.float64),
         volumes_ml={name: count * image.voxel_ml for name, count in counts.items()},
         shares={name: count / label.array.size for name, count in counts.items()},
-        digest=hashlib.sha256(np.ascontiguousarray(image.array).data).hexdigest(),
+        digest=digest_of(image),
+        label_digest=digest_of(label),
+        lost=tuple(lost),
         told=tuple(told),
     )
+
+
+def digest_of(volume: Volume) -> str:
+    """sha256 of the values of a volume along RAS+ axes, whatever the order and direction in which they are stored."""
+    oriented = place(volume.affine, volume.grid, (1.0, 1.0, 1.0)).orient(volume.array)
+    return hashlib.sha256(np.ascontiguousarray(oriented).data).hexdigest()
 
 
 def remarks_on(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[str]:
@@ -93,6 +110,9 @@ def remarks_on(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[str]:
             remarks.append(f"{fact.id}: channel {constant[0]} is the same everywhere: is it empty?")
         if min(fact.extent.grid) == 1:
             remarks.append(f"{fact.id}: is a single slice: taken as a volume of one")
+        if fact.lost:
+            text = "too small for the voxels of the plan"
+            remarks.append(f"{fact.id}: {', '.join(fact.lost)} vanishes on the network's grid: {text}")
         if not any(fact.volumes_ml.values()):
             remarks.append(f"{fact.id}: no class is in it")
     if facts:
@@ -133,6 +153,10 @@ def check_teachable(facts: Sequence[CaseFacts], held_out: Collection[str], class
         having = [fact.id for fact in facts if fact.volumes_ml[name]]
         if not having:
             problems.append(f"the class {name} is in no case: take it out of dataset.json, or add cases that have it")
+        elif not any(name not in fact.lost for fact in facts if fact.volumes_ml[name]):
+            problems.append(
+                f"the class {name} has no voxel on the network's grid in any case: set a smaller data.spacing_mm"
+            )
         elif all(case in held_out for case in having):
             remarks.append(f"the class {name} is only in cases that are held out: it cannot be learned")
     if problems:

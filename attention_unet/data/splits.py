@@ -17,6 +17,8 @@ from attention_unet.run_folder import SPLIT
 
 log = logging.getLogger(__name__)
 
+LATE_FOLDS, MOST_LATE = 10, 20  # of the subjects one in ten, and so many cases
+
 
 @dataclass(frozen=True)
 class Split:
@@ -101,6 +103,22 @@ def split_cases(
     chosen = {persons[i] for i in np.array_split(shuffled, folds)[fold]}
     held_out = {case for case in ordered if subject_of[case] in chosen}
     return Split(tuple(i for i in ordered if i not in held_out), tuple(i for i in ordered if i in held_out))
+
+
+def late_cases(ids: Sequence[str], subjects: Mapping[str, str], seed: int) -> list[str]:
+    """Choose the cases that a training without held-out cases predicts before it trains on them: a tenth, at most 20.
+
+    Args:
+        ids: case ids.
+        subjects: subject by case id; a case that is not listed is a subject of its own.
+        seed: of the choice.
+
+    Returns:
+        Their ids; none if there are fewer than 10 subjects.
+    """
+    if len({subjects.get(case, case) for case in ids}) < LATE_FOLDS:
+        return []
+    return list(split_cases(ids, LATE_FOLDS, 0, seed, subjects).validation[:MOST_LATE])
 
 
 def write_split(path: Path, split: Split) -> None:

@@ -20,6 +20,7 @@ from attention_unet.data.predictions import DESCRIPTION, seen_from
 from attention_unet.data.volumes import check_same_grid, read_labels, volumes_by_case
 from attention_unet.errors import ConfigError, DataError, renamed, some_of
 from attention_unet.evaluation.metrics import compare_masks
+from attention_unet.evaluation.origin import known_cases
 from attention_unet.evaluation.remarks import Remarks
 from attention_unet.evaluation.rows import Row, to_csv
 from attention_unet.evaluation.scored import SCORED, Scored, write_scored
@@ -117,7 +118,6 @@ def evaluate_folder(
     *,
     labels: Labels,
     tolerance_mm: float,
-    trained_on: Sequence[str] = (),
     subjects: Mapping[str, str] | None = None,
     folds: Mapping[str, int] | None = None,
     done: Callable[[], None],
@@ -134,7 +134,6 @@ def evaluate_folder(
         output: folder for the results.
         labels: classes.
         tolerance_mm: for the normalised surface Dice.
-        trained_on: cases that the model was trained on.
         subjects: subject by case id; each case is a subject if not given.
         folds: of a cross-validation, the fold that held out each case.
         done: called after each case.
@@ -149,11 +148,11 @@ def evaluate_folder(
     unknown: dict[str, list[int]] = {}
     pool = ThreadPoolExecutor(torch.get_num_threads())  # what takes long leaves the interpreter to others
     try:
-        scored = {
+        results = {
             case: pool.submit(_score_files, case, found.get(case), path, labels, tolerance_mm)
             for case, path in references.items()
         }
-        for case, result in scored.items():
+        for case, result in results.items():
             try:
                 of_case, strange = result.result()
                 person, fold = (subjects or {}).get(case, ""), (folds or {}).get(case, "")
@@ -173,7 +172,10 @@ def evaluate_folder(
     for case, reason in failed.items():
         files = [*files_of(references[case]), *(files_of(found[case]) if case in found else [])]
         why[case] = renamed(reason, {file: seen_from(output, file) for file in files})
-    summary = summarise(rows, Remarks(missing, why, unknown, list(trained_on)), settings)
+    scored = [case for case in references if case in found and case not in failed]
+    same = bool(scored) and all(os.path.samefile(found[case], references[case]) for case in scored)
+    remarks = Remarks(missing, why, unknown, **known_cases(predictions, scored), same_files=same)
+    summary = summarise(rows, remarks, settings)
     references = {case: path for case, path in references.items() if case not in failed}
     predicted = {case: found[case] for case in references if case in found}
     images = {case.id: case.images for case in cases}

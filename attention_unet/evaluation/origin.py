@@ -1,15 +1,24 @@
 """Where predictions come from: the runs behind them, and whether these were trained on what they are scored on."""
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
+from typing import TypedDict
 
-from attention_unet.data.splits import read_split
 from attention_unet.errors import UserError
 from attention_unet.inference.model import DESCRIPTION
 from attention_unet.inference.output_folder import noted
 from attention_unet.json_file import read_object
-from attention_unet.run_folder import CONFIG, SPLIT
+from attention_unet.run_folder import CONFIG
+
+
+class KnownCases(TypedDict):
+    """Fields of ``Remarks`` that tell of training cases."""
+
+    trained_on: list[str]
+    same_name: list[str]
+    unknown_training: bool
+
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +43,22 @@ def runs_of(predictions: Path) -> list[Path]:
     return runs
 
 
-def trained_on(runs: Sequence[Path], cases: Collection[str]) -> list[str]:
-    """Those of the cases that a run was trained on, as far as its folder tells."""
-    known: set[str] = set()
-    for run in runs:
-        try:
-            known.update(read_split(run / SPLIT).training)
-        except UserError:
-            continue
-    return [case for case in cases if case in known]
+def known_cases(predictions: Path, cases: Collection[str]) -> KnownCases:
+    """Say which cases the models behind predictions were trained on, as ``run.json`` recorded it.
+
+    Args:
+        predictions: folder of the predictions.
+        cases: ids of predicted cases.
+    """
+    notes = noted(predictions).get("cases", {})
+    by_way: dict[str | None, list[str]] = {}
+    for case in cases:
+        if case in notes:
+            way = notes[case].get("trained_on", "unknown")
+            by_way.setdefault(way if isinstance(way, str) else None, []).append(case)
+    return KnownCases(
+        trained_on=by_way.get("image", []), same_name=by_way.get("name", []), unknown_training="unknown" in by_way
+    )
 
 
 def _sha256_of(run: Path) -> str | None:

@@ -18,12 +18,18 @@ class Remarks:
         failed: cases that could not be compared, and why; they count nowhere.
         unknown_labels: of each case the integers of its masks that no class has, which count as background.
         trained_on: cases that a model behind the predictions was trained on.
+        same_name: cases with the id of a training case, but another image.
+        same_files: whether the predictions are the references.
+        unknown_training: whether the model does not say what it was trained on.
     """
 
     missing_predictions: Sequence[str] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
     unknown_labels: Mapping[str, Sequence[int]] = field(default_factory=dict)
     trained_on: Sequence[str] = ()
+    same_name: Sequence[str] = ()
+    same_files: bool = False
+    unknown_training: bool = False
 
     def sentences(self, scored: int) -> list[str]:
         """In plain words, for so many scored cases."""
@@ -41,6 +47,13 @@ class Remarks:
         if self.trained_on:
             told = f"{len(self.trained_on)} of {scored} were trained on by the model, their scores flatter"
             said.append(f"{told}: {some_of(self.trained_on)}")
+        if self.same_name:
+            told = f"{len(self.same_name)} of {scored} have the id of a training case of the model, but another image"
+            said.append(f"{told}; if they are the same scan or person, their scores flatter: {some_of(self.same_name)}")
+        if self.unknown_training:
+            said.append("the model does not say what it was trained on: scores of training cases would flatter")
+        if self.same_files:
+            said.append("predictions and references are the same files: the scores say nothing")
         return said
 
 
@@ -58,6 +71,9 @@ def read_remarks(evaluation: Path) -> tuple[Remarks, dict[str, Any]]:
             {str(case): str(reason) for case, reason in plain["failed"].items()},
             {str(case): [int(label) for label in labels] for case, labels in plain["unknown_labels"].items()},
             [str(case) for case in plain["trained_on"]],
+            [str(case) for case in plain.get("same_name", [])],
+            bool(plain.get("same_files", False)),
+            bool(plain.get("unknown_training", False)),
         )
         return remarks, dict(plain["settings"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:

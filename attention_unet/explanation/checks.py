@@ -87,7 +87,7 @@ def check_case(
     reference = read_label_of(case, volume).array[0].astype(np.int64)
 
     def predict(predictor: Model, scan: Volume, attention: bool = False) -> Prediction:
-        prediction = predict_volume([predictor], scan, Settings(overlap=OVERLAP, attention=attention))
+        prediction = predict_volume([predictor], scan, Settings(overlap=OVERLAP, attention=attention, keep_largest=()))
         done()
         return prediction
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,9 @@ from attention_unet.data.predictions import how_predicted
 from attention_unet.data.volumes import as_volume, label_image, of_image, read_volume
 from attention_unet.devices import choose_device
 from attention_unet.errors import ModelError
+from attention_unet.inference.components import ComponentGain, Gains
 from attention_unet.inference.predict_volume import predict_volume
+from attention_unet.inference.provenance import TrainedOn
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.window_predictor import put_channels_last
 from attention_unet.network import AttentionUNet, UNet
@@ -49,7 +51,8 @@ class Model:
         plan: it was trained by.
         device: to compute on.
         sha256: of its weights and description, once saved.
-        largest_piece_helps: classes whose Dice its validation saw rise with their largest piece alone.
+        component_gains: by class, what keeping only the largest connected component gained on held-out cases.
+        trained_on: its training cases, as hashes; None if the model does not say.
         file: it was read from.
     """
 
@@ -57,7 +60,8 @@ class Model:
     plan: Plan
     device: torch.device
     sha256: str = ""
-    largest_piece_helps: tuple[str, ...] = ()
+    component_gains: Gains = field(default_factory=dict)
+    trained_on: TrainedOn | None = None
     file: Path | None = None
 
     def on(self, device: torch.device) -> "Model":
@@ -188,11 +192,15 @@ def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
             raise ModelError(f"{file}: holds other weights than its network has: copy it again")
         network = AttentionUNet(**plan.architecture)
         network.load_state_dict(tensors)
-        helped = tuple(map(str, description.get("largest_piece_helps", ())))
+        gains = {
+            str(name): ComponentGain(int(cases), float(total), float(squares))
+            for name, (cases, total, squares) in description.get("component_gains", {}).items()
+        }
+        trained_on = TrainedOn.from_json(description["trained_on"]) if "trained_on" in description else None
     except DAMAGES as error:
         raise ModelError(f"{file}: is no model that a training wrote, or damaged ({error}): copy it again") from error
     put_channels_last(network)
-    return Model(network.to(device).eval(), plan, device, description["sha256"], helped, file)
+    return Model(network.to(device).eval(), plan, device, description["sha256"], gains, trained_on, file)
 
 
 def find_model(path: str | Path) -> Path:

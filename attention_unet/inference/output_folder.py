@@ -245,14 +245,21 @@ def origin(models: Sequence[Model], levels: Sequence[int], output: Path) -> dict
     }
 
 
-def describe(labels: Labels, models_sha256: Sequence[str], settings: Settings) -> dict[str, Any]:
-    """Whose predictions a folder holds, how they were made, and what their labels mean: what ``run.json`` holds."""
+def describe(labels: Labels, models_sha256: Sequence[str], settings: Settings, single: Sequence[str]) -> dict[str, Any]:
+    """Whose predictions a folder holds, how they were made, and what their labels mean: what ``run.json`` holds.
+
+    Args:
+        labels: classes.
+        models_sha256: of each model.
+        settings: how they were predicted.
+        single: classes that keep only their largest connected component.
+    """
     return {
         "labels": labels.to_json(),
         "models_sha256": list(models_sha256),
         "overlap": settings.overlap,
         "mirrored": settings.mirrored,
-        "keep_largest": settings.keep_largest,
+        "keep_largest": list(single),
         "channel": settings.channel,
         "versions": versions(),
     }

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from attention_unet.atomic import replacing, write_text
+from attention_unet.data.case_facts import digest_of
 from attention_unet.data.cases import Case
 from attention_unet.data.itk_files import files_of
 from attention_unet.data.label_table import describe_label_map
@@ -35,6 +36,7 @@ from attention_unet.inference.model import CPU, Model
 from attention_unet.inference.output_folder import hashes_of, note, record_files
 from attention_unet.inference.predict_volume import Prediction, predict_volume
 from attention_unet.inference.preview import draw_preview
+from attention_unet.inference.provenance import known_by
 from attention_unet.inference.settings import Settings
 from attention_unet.memory import free_memory, out_of_memory, peak_memory
 
@@ -111,11 +113,12 @@ def _attempt(
         warnings.simplefilter("always")
         found: dict[str, Any] | str
         try:
-            device = _predict_case(case, output, models, settings, done, ending, files)
-            found = {"sha256": hashes_of(case), "device": str(device), "files": record_files(output, files)}
+            device, known = _predict_case(case, output, models, settings, done, ending, files)
+            written = {"files": record_files(output, files), "trained_on": known}
+            found = {"sha256": hashes_of(case), "device": str(device), **written}
         except Exception as error:  # whatever it is, the other cases can still be done
-            known = isinstance(error, UserError)
-            found = str(error) if known else f"{case.images[0]}: {type(error).__name__}: {error}"
+            expected = isinstance(error, UserError)
+            found = str(error) if expected else f"{case.images[0]}: {type(error).__name__}: {error}"
             log.debug("%s", case.id, exc_info=True)
             for path in files:
                 with suppress(OSError):
@@ -147,15 +150,17 @@ def _predict_case(
     done: Callable[[float], None],
     ending: str,
     files: list[Path],
-) -> torch.device:
+) -> tuple[torch.device, str | None]:
     """Read, predict and write; in a function of its own, so that nothing of it is held while the next is done.
 
     The path of each file is added to ``files`` once it is written.
 
     Returns:
-        Where it was predicted: if the memory of a GPU does not suffice, on the CPU.
+        Where it was predicted: if the memory of a GPU does not suffice, on the CPU; and how the case is known from the
+        training of a model, as ``known_by`` says.
     """
     volume = read_channels(case, free_memory() if settings.memory is None else settings.memory)
+    known = known_by([model.trained_on for model in models], case.id, digest_of(volume))
     if settings.channel is not None:
         volume = volume.of_channel(settings.channel)
     device, prediction = models[0].device, None
@@ -170,7 +175,7 @@ def _predict_case(
         device, prediction = CPU, predict_volume(models, volume, settings, done)
     for path in write_prediction(output, case.id, prediction, volume, models[0].plan.labels, ending):
         files.append(path)
-    return device
+    return device, known
 
 
 def write_prediction(

@@ -21,8 +21,8 @@ from attention_unet.data.volumes import Volume
 from attention_unet.devices import precision_of
 from attention_unet.errors import DataError
 from attention_unet.geometry import on_scan, place
+from attention_unet.inference.components import keep_largest, pool
 from attention_unet.inference.decision import tell
-from attention_unet.inference.largest_piece import without_smaller_pieces
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.sliding_window import slide
 from attention_unet.inference.strips import Load, Told, choose_strips
@@ -32,7 +32,7 @@ from attention_unet.memory import free_memory
 if TYPE_CHECKING:
     from attention_unet.inference.model import Model
 
-WRITING, FINDING_PIECES = 4, 10  # bytes a voxel that are held for it
+WRITING, FINDING_COMPONENTS = 4, 10  # bytes a voxel that are held for it
 # Times the largest case of the training, or of that and a window the smaller, along an axis.
 MUCH_LARGER, MUCH_SMALLER = 2.0, 0.25
 MUCH_COARSER = 3.0
@@ -121,9 +121,9 @@ def predict_volume(
             done((number + stop / placement.scan[0]) / len(strips))
             first = stop
     prepared.clear()
-    if settings.keep_largest:
-        of_names = dict(zip(plan.labels.names, plan.labels.painted, strict=True))
-        told["label map"] = without_smaller_pieces(told["label map"], [of_names[name] for name in helped(models)])
+    if chosen := single_component_classes(models, settings):
+        integers = dict(zip(plan.labels.names, plan.labels.painted, strict=True))
+        told["label map"] = keep_largest(told["label map"], [integers[name] for name in chosen])
     stored = {name: placement.as_stored(values) for name, values in told.items()}
     return Prediction(
         label_map=stored["label map"],
@@ -133,9 +133,14 @@ def predict_volume(
     )
 
 
-def helped(models: "Sequence[Model]") -> list[str]:
-    """Classes whose largest piece alone is better by all models."""
-    return [name for name in models[0].largest_piece_helps if all(name in m.largest_piece_helps for m in models)]
+def single_component_classes(models: "Sequence[Model]", settings: Settings) -> list[str]:
+    """Classes that keep only their largest connected component: those the settings name, else those to which it did
+    good on the held-out cases of the models.
+    """
+    if settings.keep_largest is not None:
+        return [name for name in models[0].plan.labels.names if name in settings.keep_largest]
+    gains = pool(model.component_gains for model in models)
+    return [name for name in models[0].plan.labels.names if name in gains and gains[name].helps]
 
 
 def load_of(model: "Model", volume: Volume, settings: Settings, levels: int) -> Load:
@@ -159,7 +164,7 @@ def told_of(models: "Sequence[Model]", settings: Settings, levels: Sequence[Sequ
     measures = settings.uncertainty * (1 if len(models) == 1 else len(MEASURES))
     maps = measures + len(levels[0]) + settings.probabilities * labels.channels
     held = np.dtype(labels.dtype).itemsize + np.dtype(np.float32).itemsize * maps
-    return Told(held, FINDING_PIECES if settings.keep_largest else WRITING)
+    return Told(held, FINDING_COMPONENTS if single_component_classes(models, settings) else WRITING)
 
 
 def memory_of(volume: Volume, settings: Settings) -> int:

@@ -19,7 +19,8 @@ class Settings:
         attention: whether to give attention maps.
         probabilities: whether to give probabilities.
         uncertainty: whether to give maps of uncertainty.
-        keep_largest: whether to keep only the largest piece of the classes for which that has helped all models.
+        keep_largest: classes that keep only their largest connected component; None for those to which that did good on
+            the held-out cases of the training.
         memory: bytes that the prediction of a scan may take beside program and models, the scan included; None for most
             of what is free.
         channel: of a scan of several, the one to take, from 0; None for all.
@@ -31,7 +32,7 @@ class Settings:
     attention: bool = False
     probabilities: bool = False
     uncertainty: bool = False
-    keep_largest: bool = False
+    keep_largest: tuple[str, ...] | None = None
     memory: int | None = None
     channel: int | None = None
 

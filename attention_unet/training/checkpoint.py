@@ -4,7 +4,7 @@ import hashlib
 import io
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +49,17 @@ class LoopState:
         loss: smoothed.
         seconds: that a patch takes, smoothed.
         waited: seconds of these that the network waits for it, smoothed.
+        with_late: whether the late cases of a ``Training`` are trained on, since they were predicted.
+        component_gains: what each class gained on these by keeping only its largest connected component: number of
+            cases, sum and sum of squares.
     """
 
     validations: int = 0
     loss: float = float("nan")
     seconds: float = float("nan")
     waited: float = float("nan")
+    with_late: bool = False
+    component_gains: dict[str, tuple[int, float, float]] = field(default_factory=dict)
 
     @property
     def patches_a_second(self) -> float:

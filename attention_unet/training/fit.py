@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,17 +13,19 @@ from torch import Tensor
 from attention_unet.config import TrainingConfig
 from attention_unet.data.cases import Case
 from attention_unet.data.plan import Plan
-from attention_unet.inference.largest_piece import where_it_helps
+from attention_unet.inference.components import ComponentGain, component_gains
 from attention_unet.inference.model import save_model
+from attention_unet.inference.provenance import TrainedOn
 from attention_unet.training.budget import Budget, learning_rate_factor
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, save_state
 from attention_unet.training.learner import Diverged, Learner
 from attention_unet.training.monitor import Monitor
 from attention_unet.training.settled import Settled
-from attention_unet.training.validation import mean_dice, validate
+from attention_unet.training.validation import Validation, mean_dice, validate
 
 SMOOTHING = 0.98  # of the loss and the times that are shown
 RESERVED = 1.2  # times the latest validation: the last may take longer than the one before
+LATE = 0.8  # share of the budget from which late cases are trained on
 
 
 @dataclass
@@ -34,8 +36,10 @@ class Training:
         run: the run folder.
         settled: what the run follows from.
         learner: what is trained.
-        batches: of image and target, without end, from the learner's next step on.
+        open_batches: gives batches of image and target, without end, from a step on, without or with late cases.
         held_out: cases to validate on; may be empty.
+        late: if none are held out: cases that are predicted once before they are trained on, to decide which classes
+            keep only their largest connected component.
         budget: how long to train.
         monitor: in the first process.
         precision: to validate in.
@@ -46,8 +50,9 @@ class Training:
     run: Path
     settled: Settled
     learner: Learner
-    batches: Iterator[tuple[Tensor, Tensor]]
+    open_batches: Callable[[int, bool], Iterator[tuple[Tensor, Tensor]]]
     held_out: Sequence[Case]
+    late: Sequence[Case]
     budget: Budget
     monitor: Monitor | None
     precision: torch.dtype
@@ -77,6 +82,7 @@ def fit(training: Training, loop: LoopState) -> bool:
     """
     config, learner, budget, monitor = training.config, training.learner, training.budget, training.monitor
     saved_at = time.monotonic()
+    batches = training.open_batches(learner.step, loop.with_late)
     while True:
         progress, stopping = agree(learner.fabric, budget.progress(learner.step), training.stop())
         if stopping:
@@ -85,6 +91,11 @@ def fit(training: Training, loop: LoopState) -> bool:
 
         learning_rate = config.learning_rate * learning_rate_factor(progress, config.warmup)
         learned = learner.step > 0  # the least budget buys a step: what has learned nothing is no model
+        if learned and progress >= LATE and training.late and not loop.with_late:
+            if not decide_components(training, loop):
+                save(training, loop)
+                return False
+            batches = training.open_batches(learner.step, True)
         if learned and progress >= (loop.validations + 1) / config.validations:
             save(training, loop)
             began = time.monotonic()
@@ -102,7 +113,7 @@ def fit(training: Training, loop: LoopState) -> bool:
             return True
 
         began = time.monotonic()
-        image, target = next(training.batches)
+        image, target = next(batches)
         waited = time.monotonic() - began
         try:
             loss = learner.learn(image, target, learning_rate)
@@ -128,21 +139,13 @@ def validate_and_record(training: Training, loop: LoopState, learning_rate: floa
     Returns:
         Whether it ran to its end.
     """
-    learner, plan, fabric = training.learner, training.plan, training.learner.fabric
+    learner, plan = training.learner, training.plan
     if training.monitor is not None:
         training.monitor.validating()
-    result = validate(
-        learner.averaged,
-        plan,
-        training.held_out[fabric.global_rank :: fabric.world_size],
-        device=fabric.device,
-        precision=training.precision,
-        stop=training.stop,
-    )
-    dice = gather(fabric, None if result is None else result.dice)
-    of_largest = gather(fabric, None if result is None else result.of_largest)
-    if dice is None or of_largest is None:
+    found = predict_share(training, training.held_out)
+    if found is None:
         return False
+    result, dice, of_largest = found
     if training.monitor is not None:
         names = plan.labels.names
         means = mean_dice(dice, len(names))
@@ -157,12 +160,60 @@ def validate_and_record(training: Training, loop: LoopState, learning_rate: floa
             "dice": sum(defined) / len(defined) if defined else float("nan"),
             **{f"dice {name}": mean for name, mean in zip(names, means, strict=True)},
         }
-        training.monitor.validation(row, result.scenes if result else [], result.focus if result else [])
-        trained = {key: value if math.isfinite(value) else None for key, value in row.items()}
-        helped = where_it_helps(dice, of_largest, names)
-        notes = {"trained": trained, "largest_piece_helps": helped}
+        training.monitor.validation(row, result.scenes, result.focus)
+        if training.held_out:
+            loop.component_gains = as_plain(component_gains(dice, of_largest, names))
+        settled = training.settled
+        notes = {
+            "trained": {key: value if math.isfinite(value) else None for key, value in row.items()},
+            "component_gains": loop.component_gains,
+            "trained_on": TrainedOn.of({case: settled.digests[case] for case in settled.split.training}).to_json(),
+        }
         save_model(training.run, learner.averaged.state_dict(), plan, notes)
     return True
+
+
+def decide_components(training: Training, loop: LoopState) -> bool:
+    """Predict the late cases, before they are trained on, and record what keeping the largest components gains.
+
+    Returns:
+        Whether it ran to its end.
+    """
+    found = predict_share(training, training.late)
+    if found is None:
+        return False
+    _, dice, of_largest = found
+    loop.component_gains = as_plain(component_gains(dice, of_largest, training.plan.labels.names))
+    loop.with_late = True
+    return True
+
+
+def predict_share(
+    training: Training, cases: Sequence[Case]
+) -> tuple[Validation, dict[str, list[float]], dict[str, list[float]]] | None:
+    """Score cases by the averaged network, each process its share.
+
+    Returns:
+        What this process found, and of the cases of all processes the Dice of each class, as predicted and if each
+        class keeps only its largest connected component; None if a process was stopped.
+    """
+    fabric = training.learner.fabric
+    result = validate(
+        training.learner.averaged,
+        training.plan,
+        cases[fabric.global_rank :: fabric.world_size],
+        device=fabric.device,
+        precision=training.precision,
+        stop=training.stop,
+    )
+    dice = gather(fabric, None if result is None else result.dice)
+    of_largest = gather(fabric, None if result is None else result.of_largest)
+    return None if result is None or dice is None or of_largest is None else (result, dice, of_largest)
+
+
+def as_plain(gains: Mapping[str, ComponentGain]) -> dict[str, tuple[int, float, float]]:
+    """Plain values for a JSON file."""
+    return {name: (gain.cases, gain.total, gain.squares) for name, gain in gains.items()}
 
 
 def save(training: Training, loop: LoopState) -> None:

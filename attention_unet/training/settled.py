@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import yaml
 
 from attention_unet.atomic import write_text
 from attention_unet.config import Config
+from attention_unet.data.case_facts import CaseFacts
 from attention_unet.data.cases import Dataset
 from attention_unet.data.fingerprint import take_fingerprint
 from attention_unet.data.plan import PLANNED, Plan, make_plan, settle
@@ -48,12 +49,14 @@ class Settled:
         split: cases to train on and held out.
         plan: of network and data.
         subjects: subject by case id; empty if nothing says which cases are of one person.
+        digests: of image and label of each case; empty before they are read.
     """
 
     config: Config
     split: Split
     plan: Plan
     subjects: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values, none of them a folder of this machine."""
@@ -62,6 +65,7 @@ class Settled:
             "split": {name: list(cases) for name, cases in dataclasses.asdict(self.split).items()},
             "plan": self.plan.to_json(),
             "subjects": dict(self.subjects),
+            "digests": dict(self.digests),
         }
 
     @classmethod
@@ -71,7 +75,7 @@ class Settled:
             Config.from_plain(plain["config"]),
             split_of(plain["split"]),
             Plan.from_json(plain["plan"]),
-            {str(case): str(subject) for case, subject in plain.get("subjects", {}).items()},
+            *({str(case): str(text) for case, text in plain.get(of, {}).items()} for of in ("subjects", "digests")),
         )
 
 
@@ -128,6 +132,21 @@ def check_cases(split: Split, dataset: Dataset) -> None:
     missing = {*split.training, *split.validation} - {case.id for case in dataset.cases}
     if missing:
         raise DataError(f"{dataset.root}: {len(missing)} cases of the run are not there: {some_of(missing)}: put back")
+
+
+def with_digests(settled: Settled, facts: Sequence[CaseFacts]) -> Settled:
+    """Record what the cases hold, and check that this is what they held when the run began.
+
+    Raises:
+        DataError: if an image or a label has changed since.
+    """
+    digests = {fact.id: fact.digest + fact.label_digest for fact in facts}
+    changed = [case for case, digest in settled.digests.items() if digests.get(case, digest) != digest]
+    if changed:
+        raise DataError(
+            f"{some_of(changed)}: image or label changed since the run began: restore the files, or name a new --run"
+        )
+    return dataclasses.replace(settled, digests=digests)
 
 
 def write_settled(run: Path, settled: Settled, given: Config) -> None:

@@ -10,6 +10,7 @@ import torch
 import yaml
 from lightning_fabric import Fabric, seed_everything
 from rich.console import Console
+from torch import Tensor
 
 from attention_unet.config import Config
 from attention_unet.data.cache import CachedCases, CaseCache
@@ -17,7 +18,7 @@ from attention_unet.data.case_facts import CaseFacts, check_teachable, in_short,
 from attention_unet.data.cases import Case, Dataset, find_cases, locate_dataset
 from attention_unet.data.patches import PatchDataset, ShareOfNumbers, load_patches
 from attention_unet.data.plan import Plan
-from attention_unet.data.splits import Split
+from attention_unet.data.splits import Split, late_cases
 from attention_unet.data.subjects import similar_cases
 from attention_unet.devices import check_batch, leave_processes, make_fabric, precision_of
 from attention_unet.errors import ConfigError, UserError, counted
@@ -35,7 +36,15 @@ from attention_unet.training.fit import Training, fit
 from attention_unet.training.interruption import noticing_signals
 from attention_unet.training.learner import Learner, build_network
 from attention_unet.training.monitor import Monitor
-from attention_unet.training.settled import Settled, check_cases, decide, go_on, settled_of, write_settled
+from attention_unet.training.settled import (
+    Settled,
+    check_cases,
+    decide,
+    go_on,
+    settled_of,
+    with_digests,
+    write_settled,
+)
 
 log = logging.getLogger(__name__)
 
@@ -104,12 +113,13 @@ def _train(
         write_settled(run, settled, config)
     training_cases = [case for case in dataset.cases if case.id in split.training]
     held_out = [case for case in dataset.cases if case.id in split.validation]
-    patches = PatchDataset(
-        _prepare_cases(config, training_cases, held_out, settled, run, fabric, console),
-        plan,
-        settled.config.data.foreground_share,
-        settled.config.augmentation,
-        chosen.seed,
+    cached, facts = _prepare_cases(config, training_cases, held_out, settled, run, fabric, console)
+    settled = with_digests(settled, facts)
+    late = [] if held_out else late_cases([case.id for case in training_cases], settled.subjects, chosen.seed)
+    data, augmentation = settled.config.data, settled.config.augmentation
+    early, every = (
+        PatchDataset(cases, plan, data.foreground_share, augmentation, chosen.seed)
+        for cases in (cached.without(late), cached)
     )
     learner = Learner(network, chosen, fabric, plan.labels.overlapping)
     budget, loop = Budget.of(chosen, len(training_cases), plan.batch), LoopState()
@@ -119,8 +129,15 @@ def _train(
         loop = state.loop
         if not same_budget(Config.from_plain(state.settled["config"]).training, chosen):
             loop.validations = min(loop.validations, int(budget.progress(learner.step) * chosen.validations + 1e-9))
-    numbers = ShareOfNumbers(learner.step, plan.batch, fabric.global_rank, fabric.world_size)
-    batches = load_patches(patches, numbers, config.data.workers, fabric.device)
+
+    def open_batches(step: int, with_late: bool) -> Iterator[tuple[Tensor, Tensor]]:
+        numbers = ShareOfNumbers(step, plan.batch, fabric.global_rank, fabric.world_size)
+        return load_patches(every if with_late else early, numbers, config.data.workers, fabric.device)
+
+    def cases_of(step: int) -> list[str]:
+        patches = every if loop.with_late else early
+        return [patches.case_of(step * plan.batch + i) for i in range(plan.batch)]
+
     precision = precision_of(chosen.precision, fabric.device)
     monitor = None
     with noticing_signals() as caught, logging_to(run / "train.log", fabric.is_global_zero):
@@ -132,13 +149,14 @@ def _train(
             run,
             settled,
             learner,
-            batches,
+            open_batches,
             held_out,
+            [case for case in training_cases if case.id in late],
             budget,
             monitor,
             precision,
             stop=lambda: bool(caught),
-            cases_of=lambda step: [patches.case_of(step * plan.batch + i) for i in range(plan.batch)],
+            cases_of=cases_of,
         )
         try:
             finished = fit(training, loop)
@@ -220,8 +238,12 @@ def _prepare_cases(
     run: Path,
     fabric: Fabric,
     console: Console,
-) -> CachedCases:
-    """Prepare every case once, so that a fault of any shows now; one process on a machine does it, others wait."""
+) -> tuple[CachedCases, list[CaseFacts]]:
+    """Prepare every case once, so that a fault of any shows now; one process on a machine does it, others wait.
+
+    Returns:
+        The prepared training cases, and the facts of all cases.
+    """
     folder = Path(config.data.cache) if config.data.cache else run.parent / "cache"
     plan = settled.plan
     cache = CaseCache(folder, plan.preprocessing, plan.labels, len(plan.channels))
@@ -230,7 +252,7 @@ def _prepare_cases(
             with counting(console, "preparing cases", len(training) + len(held_out)) as done:
                 cache.add([*training, *held_out], done)
             _look_at(cache.facts([*training, *held_out]), [case.id for case in held_out], settled)
-    return cache.open(training)
+    return cache.open(training), cache.facts([*training, *held_out])
 
 
 def _look_at(facts: Sequence[CaseFacts], held_out: Sequence[str], settled: Settled) -> None:

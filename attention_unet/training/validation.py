@@ -15,7 +15,7 @@ from attention_unet.data.volumes import Volume
 from attention_unet.evaluation.focus import Focus, focus_of
 from attention_unet.evaluation.metrics import dice
 from attention_unet.evaluation.picture import Scene
-from attention_unet.inference.largest_piece import without_smaller_pieces
+from attention_unet.inference.components import keep_largest
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_volume import Prediction, predict_volume
 from attention_unet.inference.settings import Settings
@@ -28,8 +28,8 @@ OVERLAP = 0.25  # of windows: about a third of the work of the half that users p
 
 @dataclass(frozen=True)
 class Validation:
-    """Dice of each class for each case, NaN where prediction and reference are both empty, the same if of each class
-    only its largest piece were kept, and of a few scenes, and where attention lies.
+    """Dice of each class for each case, NaN where prediction and reference are both empty, the same if each class kept
+    only its largest connected component, a few scenes, and where attention lies.
     """
 
     dice: dict[str, list[float]]
@@ -69,11 +69,11 @@ def validate(
         volume = read_channels(case, whole)
         label = read_label_of(case, volume, whole)
         wants_scene = len(scenes) < SCENES
-        settings = Settings(precision, OVERLAP, attention=wants_scene, memory=whole)
+        settings = Settings(precision, OVERLAP, attention=wants_scene, memory=whole, keep_largest=())
         prediction = predict_volume([model], volume, settings)
         reference, predicted = label.array[0].astype(np.int64), prediction.label_map
         scores[case.id] = score(predicted, reference, plan.labels)
-        largest = without_smaller_pieces(predicted, plan.labels.painted)
+        largest = keep_largest(predicted, plan.labels.painted)
         changed = not plan.labels.overlapping and not np.array_equal(largest, predicted)
         of_largest[case.id] = score(largest, reference, plan.labels) if changed else scores[case.id]
         if wants_scene:

@@ -8,7 +8,7 @@ from attention_unet.errors import DataError
 from attention_unet.evaluation.remarks import Remarks, read_remarks
 from attention_unet.evaluation.summary import summarise, to_json
 
-ALL = Remarks(["a", "b"], {"c": "is no file"}, {"d": [*range(7, 13)], "a": [7]}, [f"t{i}" for i in range(6)])
+ALL = Remarks(["a", "b"], {"c": "is no file"}, {"d": [*range(7, 13)], "a": [7]}, [f"t{i}" for i in range(6)], ["c"])
 
 
 def test_what_is_told_in_plain_words():
@@ -17,6 +17,8 @@ def test_what_is_told_in_plain_words():
         "1 case could not be scored, in no mean: c",
         "labels 7, 8, 9, 10, 11 and 1 more are of no class, scored as background: in a, d",
         "6 of 20 were trained on by the model, their scores flatter: t0, t1, t2, t3, t4 and 1 more",
+        "1 of 20 have the id of a training case of the model, but another image; if they are the same scan or person, "
+        "their scores flatter: c",
     ]
     assert Remarks().sentences(1) == []
 

@@ -190,7 +190,9 @@ def test_what_a_hostile_description_says_takes_no_memory_and_raises_nothing_else
         {"plan": {**described["plan"], "patch": [float("inf"), 1, 1]}},
         {"plan": {**described["plan"], "architecture": 5}},
         {"plan": 5},
-        {"largest_piece_helps": 5},
+        {"component_gains": 5},
+        {"component_gains": {"a": [1]}},
+        {"trained_on": 5},
     ):
         changed = {**described, **changes}
         changed["sha256"] = digest(tensors, changed)

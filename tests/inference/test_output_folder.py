@@ -14,7 +14,7 @@ from tests.inference.build import model_of, scan
 def claim(folder, cases, output=None, model=None, resume=False, overwrite=False, overlap=0.5, extras=()):
     where = output or folder.parent / "out"
     model = model or model_of()
-    description = describe(model.plan.labels, [model.sha256], Settings(overlap=overlap))
+    description = describe(model.plan.labels, [model.sha256], Settings(overlap=overlap), [])
     return claim_output(where, folder, cases, description, extras, resume=resume, overwrite=overwrite)
 
 

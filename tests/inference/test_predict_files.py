@@ -41,7 +41,7 @@ def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
         (tmp_path / "out" / name).write_bytes(b"of an earlier call")
     note(tmp_path / "out", {"begun": ["a", "b"]})  # it was killed before it could record them
     cases, model = find_inputs(tmp_path / "in", 1), model_of()
-    description = describe(model.plan.labels, [model.sha256], Settings(attention=True))
+    description = describe(model.plan.labels, [model.sha256], Settings(attention=True), [])
     cases = claim_output(
         tmp_path / "out", tmp_path / "in", cases, description, ["attention"], resume=False, overwrite=True
     )

@@ -1,0 +1,90 @@
+"""Keep only the largest connected component of a structure: right where an organ is one, wrong where lesions are many.
+
+For which structures it is right is decided on held-out cases: where it raises Dice.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+BY_CORNERS = np.ones((3, 3, 3))  # voxels that share a corner are connected
+
+
+@dataclass(frozen=True)
+class ComponentGain:
+    """What a structure gains in Dice over held-out cases if it keeps only its largest connected component.
+
+    Attributes:
+        cases: number of cases.
+        total: sum of the gains.
+        squares: sum of their squares.
+    """
+
+    cases: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+
+    @classmethod
+    def of(cls, gains: Iterable[float]) -> "ComponentGain":
+        """Sum the gains of cases; NaN is left out."""
+        known = [float(gain) for gain in gains if not math.isnan(gain)]
+        return cls(len(known), sum(known), sum(gain**2 for gain in known))
+
+    def __add__(self, other: "ComponentGain") -> "ComponentGain":
+        return ComponentGain(self.cases + other.cases, self.total + other.total, self.squares + other.squares)
+
+    @property
+    def helps(self) -> bool:
+        """Whether the mean gain is above its standard error."""
+        if self.cases < 2:
+            return False
+        mean = self.total / self.cases
+        variance = max(self.squares / self.cases - mean**2, 0.0) * self.cases / (self.cases - 1)
+        return mean > math.sqrt(variance / self.cases)
+
+
+Gains = Mapping[str, ComponentGain]
+
+
+def component_gains(
+    dice: Mapping[str, Sequence[float]], of_largest: Mapping[str, Sequence[float]], names: Sequence[str]
+) -> dict[str, ComponentGain]:
+    """Return the gain of each class over held-out cases.
+
+    Args:
+        dice: of each case, Dice of each class, NaN where it is undefined.
+        of_largest: the same if each class keeps only its largest component.
+        names: of the classes.
+    """
+    return {
+        name: ComponentGain.of(of_largest[case][index] - dice[case][index] for case in dice)
+        for index, name in enumerate(names)
+    }
+
+
+def pool(gains: Iterable[Gains]) -> dict[str, ComponentGain]:
+    """Return the gain of each class over the held-out cases of several trainings."""
+    pooled: dict[str, ComponentGain] = {}
+    for of_classes in gains:
+        for name, gain in of_classes.items():
+            pooled[name] = pooled.get(name, ComponentGain()) + gain
+    return pooled
+
+
+def keep_largest(label_map: NDArray[np.generic], values: Sequence[int]) -> NDArray[np.generic]:
+    """Return a label map (I, J, K) in which each of some values keeps its largest component; the rest is background."""
+    cleaned: NDArray[np.generic] = label_map.copy()
+    for value, box in enumerate(ndimage.find_objects(label_map), start=1):
+        if box is not None and value in values:
+            components, count = ndimage.label(label_map[box] == value, BY_CORNERS)
+            if count > 1:
+                sizes = np.zeros(count + 1, dtype=np.int64)
+                for plane in components:  # plane by plane: bincount copies what it counts
+                    sizes += np.bincount(plane.ravel(), minlength=count + 1)
+                largest = np.argmax(sizes[1:]) + 1
+                cleaned[box][(components > 0) & (components != largest)] = 0
+    return cleaned
