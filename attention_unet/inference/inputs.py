@@ -6,7 +6,7 @@ from itertools import chain
 from pathlib import Path
 
 from attention_unet.data.cases import Case, group_channels
-from attention_unet.data.itk import is_dicom, is_series
+from attention_unet.data.dicom import is_dicom, is_series
 from attention_unet.data.volumes import ENDINGS, is_volume, list_volumes
 from attention_unet.errors import ConfigError
 
