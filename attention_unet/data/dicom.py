@@ -119,26 +119,25 @@ def _image_headers(folder: Path) -> dict[Path, "Dataset"]:
     Raises:
         DataError: if a file is damaged, or there is not exactly one series.
     """
-    images, others = {}, []
+    images, others, series = {}, [], set()
     for file in sorted(folder.iterdir()):
         with damage_reported(file):
-            is_one = is_dicom(file)
-        if not is_one:
-            if file.suffix.lower() in NAMED_AS_DICOM and not file.name.startswith(".") and file.is_file():
-                raise DataError(f"{folder}: {file.name} cannot be read, cut short? Export the series again (no DICOM)")
-            continue
-        header = _read_header(file)
-        kind = getattr(header.get("SOPClassUID"), "name", "")
-        if "Rows" in header:
-            images[file] = header
-        elif not kind or "Image Storage" in kind:
-            raise DataError(f"{folder}: {file.name} cannot be read, cut short? Export the series again (no Rows)")
-        else:
-            others.append(f"{file.name} ({kind.removesuffix(' Storage')})")
+            if not is_dicom(file):
+                if file.suffix.lower() in NAMED_AS_DICOM and not file.name.startswith(".") and file.is_file():
+                    raise ValueError("no DICOM")
+                continue
+            header = _read_header(file)
+            kind = getattr(header.get("SOPClassUID"), "name", "")
+            if "Rows" in header:
+                images[file] = header
+                series.add(str(header.get("SeriesInstanceUID", "")))
+            elif not kind or "Image Storage" in kind:
+                raise ValueError("no Rows")
+            else:
+                others.append(f"{file.name} ({kind.removesuffix(' Storage')})")
     if others:
         more = f" and {len(others) - 5} more" if others[5:] else ""
         warnings.warn(f"{folder}: not read, because they hold no image: {', '.join(others[:5])}{more}", stacklevel=5)
-    series = {str(header.get("SeriesInstanceUID", "")) for header in images.values()}
     if len(series) != 1:
         raise DataError(f"{folder}: holds {len(series)} DICOM series: expected one; put each into a folder of its own")
     return images
@@ -180,8 +179,6 @@ def _stored_numbers(file: Path) -> NDArray[Any]:
     syntax = whole.file_meta.get("TransferSyntaxUID") or (
         uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
     )
-    if syntax == uid.DeflatedExplicitVRLittleEndian:  # pydicom has unpacked it
-        syntax = uid.ExplicitVRLittleEndian
     shape = (int(pixels.get("NumberOfFrames") or 1), int(pixels.Rows), int(pixels.Columns))
     expected = int(np.prod(shape)) * int(pixels.BitsAllocated) // 8
     if not syntax.is_compressed and len(pixels.PixelData) < expected:
@@ -194,7 +191,10 @@ def _stored_numbers(file: Path) -> NDArray[Any]:
         pixels.save_as(copy, enforce_file_format=True)
         del whole, pixels
         sitk.ProcessObject.SetGlobalWarningDisplay(False)
-        image = sitk.ReadImage(copy)
+        try:
+            image = sitk.ReadImage(copy)
+        except RuntimeError as error:
+            raise ValueError(f"GDCM cannot decode its voxels, {syntax.name}") from error
     array: NDArray[Any] = sitk.GetArrayFromImage(image)
     if array.size != np.prod(shape):
         raise ValueError(f"voxels {array.shape}, not {shape}")

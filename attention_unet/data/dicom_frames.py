@@ -94,7 +94,7 @@ def damage_reported(file: Path) -> Iterator[None]:
     except (DataError, MemoryError):
         raise
     except Exception as error:  # damaged files make pydicom raise errors of a dozen types
-        reason = (str(error).strip() or type(error).__name__).splitlines()[-1].removeprefix("sitk::ERROR: ")
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise DataError(
             f"{file.parent}: {file.name} cannot be read, cut short? Export the series again ({reason})"
         ) from error
@@ -118,7 +118,7 @@ def frames_of(file: Path, header: "Dataset") -> list[Frame]:
             )
         count = int(header.get("NumberOfFrames") or 1)
         items = list(header.get("PerFrameFunctionalGroupsSequence") or [])
-        if count > 1 and len(items) != count:
+        if (items or count > 1) and len(items) != count:
             raise DataError(
                 f"{file}: has {count} frames, but positions of {len(items)}: expected an enhanced multi-frame file or "
                 "one file per slice; convert it with dcm2niix"
