@@ -80,7 +80,7 @@ class Frame:
 
 @contextmanager
 def damage_reported(file: Path) -> Iterator[None]:
-    """Report any error of pydicom or GDCM as damage of a file, and silence warnings that do not name the file.
+    """Report errors of the disk, of pydicom and of GDCM with the name of a file. Silence warnings without that name.
 
     Raises:
         DataError: for every error that is raised inside.
@@ -93,6 +93,8 @@ def damage_reported(file: Path) -> Iterator[None]:
             yield
     except (DataError, MemoryError):
         raise
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror}): check your rights and free space") from error
     except Exception as error:  # damaged files make pydicom raise errors of a dozen types
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise DataError(

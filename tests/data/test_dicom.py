@@ -1,5 +1,6 @@
 """DICOM: volumes are compared, voxel by voxel, with the numbers and the geometry that the test files were made from."""
 
+import errno
 import gzip
 import itertools
 import os
@@ -170,6 +171,20 @@ def test_objects_without_an_image_are_named_and_left_out(tmp_path):
     ):
         volume = read_volume(folder)
     assert_shows(volume, STORED, AFFINE)
+
+
+def test_a_series_without_uid(tmp_path):
+    folder = write_slices(tmp_path / "a", slices(lambda k: {"SeriesInstanceUID": None}))
+    assert_shows(read_volume(folder), STORED, AFFINE)
+
+
+def test_a_full_disk_is_reported_as_such(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    folder = write_slices(tmp_path / "a", slices())
+    monkeypatch.setattr("tempfile.TemporaryDirectory", full)
+    refused(folder, r"000\.dcm: cannot be read \(No space left on device\): check your rights and free space")
 
 
 @pytest.mark.parametrize("syntax", [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian])
