@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.data.header import check_affine, check_fits, header_of
-from attention_unet.data.itk_files import ascii_folder, check_header, check_voxels, named_in, unit_mm, with_ascii_names
+from attention_unet.data.itk_files import ascii_folder, check_voxels, with_ascii_names
+from attention_unet.data.itk_header import check_header, data_files, unit_mm
 from attention_unet.data.mistaken import mistaken_for
 from attention_unet.errors import DataError
 
@@ -44,7 +45,7 @@ def read_itk(
     if mistake := mistaken_for(_start_of(path)):
         raise DataError(f"{path}: {mistake}")
     check_header(path)
-    for file in named_in(path):
+    for file in data_files(path):
         if not file.exists():
             raise DataError(f"{file}: does not exist: {path.name} says that its voxels are there; copy it as well")
     with _sitk_errors(path), with_ascii_names(path) as readable:
@@ -117,8 +118,13 @@ def _sitk_errors(path: Path) -> Iterator[None]:
 
 
 def _reason(error: RuntimeError) -> str:
-    """Return the last line of an error of SimpleITK, without the addresses of its objects."""
+    """Return the last line of an error of SimpleITK, without the addresses of its objects.
+
+    MetaIO gives no reason, and SimpleITK adds that of an earlier error of the system.
+    """
     line = str(error).strip().splitlines()[-1].removeprefix("sitk::ERROR: ").removeprefix("ITK ERROR: ")
+    if line.startswith("Reason: "):
+        return "SimpleITK cannot read it"
     return re.sub(r"\w+\(0x[0-9a-f]+\): ", "", line)
 
 
