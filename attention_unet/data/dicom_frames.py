@@ -75,7 +75,8 @@ class Frame:
     @property
     def normal(self) -> NDArray[np.float64]:
         """Unit vector across the slice, LPS+."""
-        return np.cross(*self.directions)
+        across: NDArray[np.float64] = np.cross(*self.directions)
+        return across / np.linalg.norm(across)
 
 
 @contextmanager

@@ -114,17 +114,15 @@ def _sitk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise DataError(f"{path}: cannot be read, or is damaged ({_reason(error)}): copy it again") from error
+        reason = _reason(error)
+        if reason.startswith("Reason: "):  # of an earlier error of the system: MetaIO itself gives none
+            reason = "SimpleITK cannot read it"
+        raise DataError(f"{path}: cannot be read, or is damaged ({reason}): copy it again") from error
 
 
 def _reason(error: RuntimeError) -> str:
-    """Return the last line of an error of SimpleITK, without the addresses of its objects.
-
-    MetaIO gives no reason, and SimpleITK adds that of an earlier error of the system.
-    """
+    """Return the last line of an error of SimpleITK, without the addresses of its objects."""
     line = str(error).strip().splitlines()[-1].removeprefix("sitk::ERROR: ").removeprefix("ITK ERROR: ")
-    if line.startswith("Reason: "):
-        return "SimpleITK cannot read it"
     return re.sub(r"\w+\(0x[0-9a-f]+\): ", "", line)
 
 

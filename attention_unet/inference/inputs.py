@@ -38,7 +38,7 @@ def find_inputs(source: Path, channels: int) -> list[Case]:
         if files and not_read:
             log.warning("warning: %s: not predicted: %s", source, ", ".join(not_read))
     elif is_dicom(source):
-        raise ConfigError(f"{source}: is one slice of a DICOM series: name the folder of the series")
+        raise ConfigError(f"{source}: is a file of a DICOM series: name the folder of the series")
     else:
         raise ConfigError(f"{source}: is no folder and no volume ({', '.join(ENDINGS)}): expected one of these")
     if not files and not_read:

@@ -102,7 +102,7 @@ def test_names_that_become_one_are_reported_and_the_others_are_cases(tmp_path, c
 
 def test_mistakes(tmp_path, capsys):
     (tmp_path / "0.dcm").write_bytes(SLICE)
-    with pytest.raises(ConfigError, match=r"0\.dcm: is one slice of a DICOM series: name the folder"):
+    with pytest.raises(ConfigError, match=r"0\.dcm: is a file of a DICOM series: name the folder"):
         find_inputs(tmp_path / "0.dcm", 1)
     assert main(["predict", "-i", "a", "-i", "b", "-o", "c", "-m", "hippocampus"]) == 2
     assert "--input is given 2 times: name one scan, or a folder of them" in capsys.readouterr().err
