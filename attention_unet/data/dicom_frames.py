@@ -75,8 +75,9 @@ class Frame:
     @property
     def normal(self) -> NDArray[np.float64]:
         """Unit vector across the slice, LPS+."""
-        across: NDArray[np.float64] = np.cross(*self.directions)
-        return across / np.linalg.norm(across)
+        across = np.cross(*self.directions)
+        unit: NDArray[np.float64] = across / np.linalg.norm(across)
+        return unit
 
 
 @contextmanager
