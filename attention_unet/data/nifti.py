@@ -29,6 +29,8 @@ NIFTI2_MAGIC = (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")  # the size of its hea
 HEADER = nib.Nifti1Header.sizeof_hdr
 BLOCK = 2**23  # bytes read at once
 LARGEST_OFFSET = 2**26  # bytes of header and extensions
+QUATERNION = 3 * np.finfo(np.float32).eps  # by which nibabel lets the square of a quaternion's length exceed 1
+SAME_SIZE = 0.01  # largest relative difference of voxel sizes in pixdim and sform
 MM = {1: 1000.0, 3: 0.001}  # in a metre and a micrometre, by their codes; all else is taken for millimetres
 
 
@@ -95,7 +97,11 @@ def _read(
 
 
 def _open(path: Path, stream: BinaryIO) -> nib.Nifti1Image:
-    """What the header says, if the file can hold it."""
+    """Open a file, and check its header and that the file is as long as the header says.
+
+    Raises:
+        DataError: if the header is damaged or invalid, or the file too short.
+    """
     start = stream.read(HEADER)
     if mistake := mistaken_for(start):
         raise DataError(f"{path}: {mistake}")
@@ -110,6 +116,12 @@ def _open(path: Path, stream: BinaryIO) -> nib.Nifti1Image:
             raise DataError(f"{path}: its header says voxels of type {kind}, which NIfTI has not: convert it again")
         if np.isinf(scaling).any() or (scaling[0] and np.isfinite(scaling[0]) and not np.isfinite(scaling[1])):
             raise DataError(f"{path}: its header has slope and intercept {scaling}: expected numbers; repair it")
+        rotation = np.array([raw["quatern_b"], raw["quatern_c"], raw["quatern_d"]], dtype=np.float64)
+        if raw["qform_code"] > 0 and raw["sform_code"] == 0 and not rotation @ rotation <= 1 + QUATERNION:
+            raise DataError(
+                f"{path}: its qform is no rotation (a quaternion of length {np.linalg.norm(rotation):.3g}): expected 1 "
+                "at most; repair the header, or convert it again"
+            )
         stream.seek(0)
         image = nib.Nifti1Image.from_stream(stream)
     except (ImageFileError, HeaderDataError, WrapStructError, ValueError, OverflowError) as error:
@@ -161,17 +173,30 @@ def _voxels(path: Path, image: nib.Nifti1Image) -> NDArray[np.float32]:
 
 
 def _checked_affine(path: Path, image: nib.Nifti1Image) -> NDArray[np.float64]:
+    """Return the affine in mm, and warn of what the header leaves open or contradicts itself in.
+
+    Raises:
+        DataError: if the affine maps to no volume.
+    """
     affine: NDArray[np.float64] = np.array(image.affine, dtype=np.float64)
     affine[:3] *= MM.get(int(image.header["xyzt_units"]) % 8, 1.0)
     check_affine(path, affine)
     sform, sform_code = image.get_sform(coded=True)
     try:
         qform, qform_code = image.get_qform(coded=True)
-    except ValueError:  # a quaternion that is none; without an sform the file would not have been opened
+    except ValueError:  # an invalid quaternion; without an sform the file is refused
         warnings.warn(f"{path}: its qform is no rotation: the sform is used", stacklevel=6)
         return affine
     if sform_code == 0 and qform_code == 0:
         warnings.warn(f"{path}: its header states no orientation (both codes 0): taken as it lies", stacklevel=6)
+        return affine
+    pixdim, edges = image.header["pixdim"][1:4], np.linalg.norm(image.affine[:3, :3], axis=0)
+    if sform_code and not np.allclose(edges, pixdim, rtol=SAME_SIZE, atol=0):
+        sizes = [" x ".join(f"{size:.4g}" for size in found) for found in (pixdim, edges)]
+        warnings.warn(
+            f"{path}: its header has voxels of {sizes[0]} by pixdim, of {sizes[1]} by sform: the sform is used",
+            stacklevel=6,
+        )
     elif sform is not None and qform is not None and not np.allclose(sform, qform, atol=1e-2):
         warnings.warn(f"{path}: its sform and qform disagree: the sform is used", stacklevel=6)
     return affine

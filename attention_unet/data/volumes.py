@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from attention_unet.atomic import replacing
 from attention_unet.data import itk, nifti
+from attention_unet.data.dicom import read_dicom
 from attention_unet.data.header import check_affine, check_real, header_of
 from attention_unet.data.itk import read_itk, write_itk
 from attention_unet.data.label_table import label_extension
@@ -129,15 +130,16 @@ def read_volume(path: Path, memory: int | None = None) -> Volume:
         memory: bytes that reading may take, most of what is free if None.
 
     Raises:
-        DataError: as ``read_nifti`` and ``read_itk``, and if more voxels are no numbers.
+        DataError: as ``read_nifti``, ``read_itk`` and ``read_dicom``, and if more voxels are no numbers.
     """
     array, affine, header = _read(path, memory)
     return Volume(path, _without_holes(path, array), affine, header)
 
 
 def _read(path: Path, memory: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
-    is_nifti = path.name.lower().endswith(nifti.ENDINGS) and not path.is_dir()
-    return (read_nifti if is_nifti else read_itk)(path, memory)
+    if path.is_dir():
+        return read_dicom(path, memory)
+    return (read_nifti if path.name.lower().endswith(nifti.ENDINGS) else read_itk)(path, memory)
 
 
 def read_labels(path: Path, memory: int | None = None) -> Volume:

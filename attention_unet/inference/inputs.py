@@ -1,59 +1,99 @@
-"""Which scans a path names, and what beside them is passed over."""
+"""Find the scans that a path names, and report what lies beside them and is not read."""
 
 import logging
 import os
-from itertools import chain
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from attention_unet.data.cases import Case, group_channels
-from attention_unet.data.itk import is_dicom, is_series
-from attention_unet.data.volumes import ENDINGS, is_volume, list_volumes
+from attention_unet.data.dicom import is_dicom, is_series
+from attention_unet.data.volumes import ENDINGS, is_volume, list_volumes, stem
 from attention_unet.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
 SHOWN = 5  # names in a message
+DEEPEST = 6  # levels of folders that are searched for scans to report
 OTHER_FORMATS = (".hdr", ".img", ".mgz", ".mgh", ".mnc")  # of scans, which are not read
 
 
 def find_inputs(source: Path, channels: int) -> list[Case]:
-    """Cases of a file, of the folder of a DICOM series, or of a folder of these; files of single channels are grouped
-    by their suffixes.
+    """Return the cases of a file, of the folder of a DICOM series, or of a folder of these. Files of single channels
+    are grouped by their suffixes.
 
     Raises:
         ConfigError: if there is no volume.
     """
     if not source.exists():
         raise ConfigError(f"{source}: does not exist: check the path")
+    if source.name in ("", ".."):  # "." and ".." have no name to call a case by
+        source = source.resolve()
     if is_volume(source):
-        files = [source]
+        files, not_read = [source], []
     elif source.is_dir():
         files = [*list_volumes(source), *(folder for folder in sorted(source.iterdir()) if is_series(folder))]
         files = [source] if not files and is_series(source) else files
-        passed_over = _passed_over(source) if files != [source] else []
-        if files and passed_over:
-            log.warning("warning: %s: not predicted: %s", source, ", ".join(passed_over))
+        not_read = _not_read(source) if files != [source] else []
+        if files and not_read:
+            log.warning("warning: %s: not predicted: %s", source, ", ".join(not_read))
     elif is_dicom(source):
-        raise ConfigError(f"{source}: is one slice of a DICOM series: name the folder of the series")
+        raise ConfigError(f"{source}: is a file of a DICOM series: name the folder of the series")
     else:
         raise ConfigError(f"{source}: is no folder and no volume ({', '.join(ENDINGS)}): expected one of these")
+    if not files and not_read:
+        raise ConfigError(f"{source}: holds no scan itself, but {', '.join(not_read)}: name one folder of scans")
+    files = _with_names_of_their_own(files)
     if not files:
-        if passed_over:
-            raise ConfigError(f"{source}: holds no scan itself, but {', '.join(passed_over)}: name one folder of scans")
         raise ConfigError(
             f"{source}: holds no volume ({', '.join(ENDINGS)}) and no DICOM series: expected the images to predict"
         )
     return [Case(name, paths) for name, paths in sorted(group_channels(files, channels).items())]
 
 
-def _passed_over(source: Path) -> list[str]:
-    """What of a folder looks like scans and is not read: in folders of it, or in other formats."""
+def _with_names_of_their_own(files: Sequence[Path]) -> list[Path]:
+    """Return the files without those whose predictions would get one name, because their names are not UTF-8. Report
+    these.
+    """
+    by_name = defaultdict(list)
+    for file in files:
+        by_name[stem(file)].append(file)
+    alike = {name: group for name, group in by_name.items() if group[1:] and not all(map(_is_utf8, group))}
+    for name, group in alike.items():
+        log.warning(
+            "warning: not predicted: %s: names are not UTF-8, so that all predictions would be called %s; rename them",
+            ", ".join(map(str, group)),
+            name,
+        )
+    return [file for file in files if stem(file) not in alike]
+
+
+def _is_utf8(file: Path) -> bool:
+    """Return whether the name of a file is UTF-8."""
+    return not any("\udc80" <= character <= "\udcff" for character in file.name)
+
+
+def _not_read(source: Path) -> list[str]:
+    """Return what looks like scans in a folder and is not read: in folders of it, or in other formats."""
     found = ["its own DICOM files"] if is_series(source) else []
     for path in sorted(source.iterdir()):
         if path.suffix.lower() in OTHER_FORMATS and path.is_file():
             found.append(path.name)
-        if path.is_dir() and not is_series(path):
-            deeper = next((p for p in chain(path.glob("*"), path.glob("*/*")) if is_volume(p) or is_series(p)), None)
-            if deeper:
-                found.append(f"{deeper.parent.relative_to(source)}{os.sep}")
+        if path.is_dir() and not path.name.startswith(".") and not is_series(path):
+            scan = _first_scan_below(path, DEEPEST)
+            if scan:
+                found.append(f"{scan.parent.relative_to(source)}{os.sep}")
     return found[:SHOWN] + [f"and {len(found) - SHOWN} more"] * (len(found) > SHOWN)
+
+
+def _first_scan_below(folder: Path, levels: int) -> Path | None:
+    """Return a volume or DICOM series in a folder, or up to some levels of folders below it; None if there is none."""
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError:  # a folder that may not be read
+        return None
+    scan = next((path for path in paths if is_volume(path) or is_series(path)), None)
+    if scan or levels == 1:
+        return scan
+    deeper = [path for path in paths if path.is_dir() and not path.is_symlink() and not path.name.startswith(".")]
+    return next((scan for path in deeper if (scan := _first_scan_below(path, levels - 1))), None)

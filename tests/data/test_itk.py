@@ -1,68 +1,21 @@
-"""NRRD, MetaImage and DICOM: what lies where is judged by SimpleITK's own word on points, voxel by voxel."""
+"""NRRD and MetaImage: SimpleITK says where each voxel lies."""
 
 import contextlib
-import gzip
 import itertools
-import locale
+import os
 
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from attention_unet.data.itk import is_series
 from attention_unet.data.itk_files import files_of
 from attention_unet.data.volumes import own_ending, read_volume, write_like
 from attention_unet.errors import DataError
 from tests.conftest import oblique_affine
+from tests.data.dicom_files import as_itk
 
 ARRAY = np.random.RandomState(0).randint(0, 900, size=(7, 5, 6)).astype(np.int16)
-
-
-def as_itk(array, affine):
-    """An image of SimpleITK, which counts to the left and back."""
-    image = sitk.GetImageFromArray(array.T)
-    lps = np.diag([-1.0, -1.0, 1.0]) @ affine[:3, :3]
-    spacing = np.linalg.norm(lps, axis=0)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((lps / spacing).ravel().tolist())
-    image.SetOrigin((np.diag([-1.0, -1.0, 1.0]) @ affine[:3, 3]).tolist())
-    return image
-
-
-def write_series(folder, image, skip=(), series="1.2.826.0.1.3680043.2.1125.1", shuffled=False, moved=None, tilt=0.0):
-    """A DICOM series as a scanner might export it, whose files need not be named in order; a slice may be moved by a
-    fifth of its distance, and each lie some voxels beside the one below.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    writer, as_it_was = sitk.ImageFileWriter(), locale.setlocale(locale.LC_ALL)
-    writer.KeepOriginalImageUIDOn()
-    direction = image.GetDirection()
-    turned = [direction[i] for i in (0, 3, 6, 1, 4, 7)]
-    names = list(range(image.GetSize()[2]))
-    if shuffled:
-        np.random.RandomState(0).shuffle(names)
-    for k, name in enumerate(names):
-        if k in skip:
-            continue
-        plane = image[:, :, k]
-        position = image.TransformContinuousIndexToPhysicalPoint((k * tilt, 0, k + 0.2 * (k == moved)))
-        for tag, value in {
-            "0008|0008": "DERIVED\\SECONDARY",
-            "0008|0060": "MR",
-            "0010|0010": "Doe^Jane",
-            "0020|000e": series,
-            "0020|000d": "1.2.826.0.1.3680043.2.1125.9",
-            "0008|0018": f"{series}.{k}",
-            "0020|0032": "\\".join(f"{p:.8f}" for p in position),
-            "0020|0037": "\\".join(f"{d:.10f}" for d in turned),
-            "0020|0013": str(k),
-        }.items():
-            plane.SetMetaData(tag, value)
-        writer.SetFileName(str(folder / f"{name:03d}_{series[-1]}.dcm"))
-        writer.Execute(plane)
-    locale.setlocale(locale.LC_ALL, as_it_was)  # writing DICOM has set it to C, in which Python reads ASCII only
-    return folder
 
 
 @pytest.mark.parametrize("ending", [".nrrd", ".mha", ".mhd", ".nhdr"])
@@ -98,47 +51,6 @@ def test_a_mask_in_the_format_of_its_scan(tmp_path, ending):
         np.testing.assert_allclose(getattr(written, of)(), getattr(theirs, of)(), atol=1e-6)
 
 
-@pytest.mark.parametrize("shuffled", [False, True])
-def test_a_dicom_series_is_read_in_order(tmp_path, shuffled):
-    affine = oblique_affine((0.9, 1.3, 2.5), degrees=20)
-    volume = read_volume(write_series(tmp_path / "series", as_itk(ARRAY, affine), shuffled=shuffled))
-    np.testing.assert_array_equal(volume.array[0], ARRAY)
-    np.testing.assert_allclose(volume.affine, affine, atol=1e-4)
-    assert is_series(tmp_path / "series")
-    assert not is_series(tmp_path)
-    write_like(tmp_path / "mask.nii.gz", ARRAY.astype(np.uint8), volume)
-    assert b"Jane" not in gzip.decompress((tmp_path / "mask.nii.gz").read_bytes())
-
-
-def test_a_series_that_is_no_volume_is_refused(tmp_path):
-    image = as_itk(ARRAY, oblique_affine())
-    with pytest.raises(
-        DataError, match=r"slices lie 2\.50 mm apart, but 001_1\.dcm and 003_1\.dcm 5\.00 mm: is one mi"
-    ):
-        read_volume(write_series(tmp_path / "gap", image, skip=(2,)))
-    twice = write_series(tmp_path / "twice", image)
-    (twice / "001_again.dcm").write_bytes((twice / "001_1.dcm").read_bytes())
-    with pytest.raises(DataError, match=r"twice: .* 0\.00 mm: is one there twice\?"):
-        read_volume(twice)
-    moved = write_series(tmp_path / "moved", image, moved=2)
-    with pytest.raises(DataError, match=r"moved: .* 3\.00 mm: is one moved\?"):
-        read_volume(moved)
-    tilted = write_series(tmp_path / "tilted", image, tilt=0.2)
-    with pytest.raises(DataError, match=r"tilted: slices lie up to 0\.9 mm beside those below them, as of a tilted"):
-        read_volume(tilted)
-    cut = write_series(tmp_path / "cut", image)
-    last = sorted(cut.iterdir())[-1]
-    last.write_bytes(last.read_bytes()[:-30])
-    with pytest.raises(DataError, match=rf"cut: {last.name} cannot be read, cut short"):
-        read_volume(cut)
-    write_series(tmp_path / "two", image)
-    with pytest.raises(DataError, match="two: holds 2 DICOM series: expected one"):
-        read_volume(write_series(tmp_path / "two", image, series="1.2.826.0.1.3680043.2.1125.2"))
-    (tmp_path / "none").mkdir()
-    with pytest.raises(DataError, match="none: holds 0 DICOM series"):
-        read_volume(tmp_path / "none")
-
-
 def test_channels_and_other_numbers(tmp_path):
     both = sitk.Compose(as_itk(ARRAY, np.eye(4)), as_itk(ARRAY + 5, np.eye(4)))
     sitk.WriteImage(both, str(tmp_path / "a.nrrd"))
@@ -158,17 +70,75 @@ def test_an_nrrd_that_states_no_orientation_is_warned_of(tmp_path, space, known)
 
 
 def test_what_takes_more_than_it_may_is_refused_unread(tmp_path):
-    image = as_itk(ARRAY, np.eye(4))
-    sitk.WriteImage(image, str(tmp_path / "a.nrrd"))
-    series = write_series(tmp_path / "series", image)
-    stored = {tmp_path / "a.nrrd": ARRAY.itemsize, series: 2}
-    for path, size in stored.items():
-        needed = (4 + size) * ARRAY.size
-        read_volume(path, memory=needed)
-        with pytest.raises(DataError, match=f"{path.name}: its header says a grid of .* GiB to hold; the limit is 0"):
-            read_volume(path, memory=needed - 1)
+    sitk.WriteImage(as_itk(ARRAY, np.eye(4)), str(tmp_path / "a.nrrd"))
+    needed = (4 + ARRAY.itemsize) * ARRAY.size
+    read_volume(tmp_path / "a.nrrd", memory=needed)
+    with pytest.raises(DataError, match=r"a\.nrrd: its header says a grid of .* GiB to hold; the limit is 0"):
+        read_volume(tmp_path / "a.nrrd", memory=needed - 1)
 
 
-def test_all_files_of_a_series(tmp_path):
-    folder = write_series(tmp_path / "series", as_itk(ARRAY, np.eye(4)))
-    assert files_of(folder) == sorted(folder.iterdir())
+@pytest.mark.parametrize(
+    ("unit", "mm"), [("cm", 10), ("m", 1000), ("um", 0.001), ("\N{MICRO SIGN}m", 0.001), ("mm", 1), ("", 1)]
+)
+@pytest.mark.parametrize("field", ["space units", "units"])
+def test_units_of_nrrd(tmp_path, unit, mm, field):
+    a, b, units = 1.25 / mm, 2.5 / mm, f'{field}: "{unit}" "{unit}" "{unit}"\n'
+    head = "NRRD0005\ntype: short\ndimension: 3\nsizes: 7 5 6\nendian: little\nencoding: raw\n"
+    if field == "units":
+        head += f"spacings: {a} {a} {b}\n{units}"
+    else:
+        head += f"space: left-posterior-superior\nspace directions: ({a},0,0) (0,{a},0) (0,0,{b})\n"
+        head += f"space origin: (0,0,{2 * b})\n{units}"
+    (tmp_path / "a.nrrd").write_bytes(f"{head}\n".encode() + ARRAY.tobytes(order="F"))
+    with pytest.warns(UserWarning, match="no orientation") if field == "units" else contextlib.nullcontext():
+        volume = read_volume(tmp_path / "a.nrrd")
+    np.testing.assert_allclose(volume.spacing_mm, (1.25, 1.25, 2.5))
+    assert volume.affine[2, 3] == pytest.approx(0 if field == "units" else 5)
+    np.testing.assert_allclose(volume.header["pixdim"][1:4], (1.25, 1.25, 2.5))
+
+
+@pytest.mark.parametrize(("unit", "mm"), [("cm", 10), ("um", 0.001), ("mm", 1), ("?", 1)])
+def test_units_of_metaimage(tmp_path, unit, mm):
+    sitk.WriteImage(as_itk(ARRAY, np.diag([1.25 / mm, 1.25 / mm, 2.5 / mm, 1])), str(tmp_path / "a.mha"))
+    content = (tmp_path / "a.mha").read_bytes()
+    (tmp_path / "a.mha").write_bytes(
+        content.replace(b"NDims = 3\n", b"NDims = 3\nDistanceUnits = %s\n" % unit.encode())
+    )
+    np.testing.assert_allclose(read_volume(tmp_path / "a.mha").spacing_mm, (1.25, 1.25, 2.5), rtol=1e-6)
+
+
+def test_an_unknown_unit_is_refused(tmp_path):
+    head = "NRRD0005\ntype: short\ndimension: 3\nsizes: 7 5 6\nendian: little\nencoding: raw\nspacings: 1 1 1\n"
+    for units in ('"furlong" "furlong" "furlong"', '"mm" "cm" "mm"'):
+        (tmp_path / "a.nrrd").write_bytes(f"{head}units: {units}\n\n".encode() + ARRAY.tobytes(order="F"))
+        with (
+            pytest.warns(UserWarning, match="no orientation"),
+            pytest.raises(
+                DataError, match=r"a\.nrrd: its header has sizes in (furlong|mm, cm).*: expected mm, cm, m or um"
+            ),
+        ):
+            read_volume(tmp_path / "a.nrrd")
+
+
+@pytest.mark.parametrize("ending", [".nrrd", ".mha", ".mhd", ".nhdr"])
+def test_names_that_are_not_utf8(tmp_path, ending):
+    path = tmp_path / os.fsdecode(b"f\xf6lder") / os.fsdecode(b"n\xe4me" + ending.encode())
+    path.parent.mkdir()
+    sitk.WriteImage(as_itk(ARRAY, oblique_affine()), str(tmp_path / f"a{ending}"))
+    for file in files_of(tmp_path / f"a{ending}"):
+        file.rename(path if file.suffix == ending else path.parent / file.name)
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.array[0], ARRAY)
+    np.testing.assert_allclose(volume.affine, oblique_affine(), atol=1e-6)
+    mask = path.with_name(f"mask{ending}")
+    write_like(mask, ARRAY, volume)
+    np.testing.assert_array_equal(read_volume(mask).array[0], ARRAY)
+
+
+def test_an_nrrd_that_simpleitk_refuses_is_reported_without_addresses(tmp_path):
+    head = "NRRD0005\ntype: block\nblock size: 2\ndimension: 3\nsizes: 7 5 6\nendian: little\n"
+    head += "encoding: raw\nspacings: 1 1 1\n"
+    (tmp_path / "a.nrrd").write_bytes(f"{head}\n".encode() + ARRAY.tobytes(order="F"))
+    text = r"a\.nrrd: cannot be read, or is damaged \(ReadImageInformation: Cannot currently handle nrrdTypeBlock\)"
+    with pytest.raises(DataError, match=text):
+        read_volume(tmp_path / "a.nrrd")

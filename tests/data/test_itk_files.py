@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import os
 import warnings
 
 import numpy as np
@@ -11,7 +12,8 @@ import SimpleITK as sitk
 from attention_unet.data.itk_files import files_of
 from attention_unet.data.volumes import read_volume
 from attention_unet.errors import DataError
-from tests.data.test_itk import ARRAY, as_itk
+from tests.data.dicom_files import as_itk
+from tests.data.test_itk import ARRAY
 
 
 @pytest.mark.parametrize("ending", [".nrrd", ".mha"])
@@ -106,14 +108,31 @@ NRRD = "NRRD0004\ntype: short\ndimension: 3\nsizes: 7 5 6\nendian: little\nencod
         ("a.mha", META + "ElementSpacing = 1 nan 1\n", "says '1 nan 1': expected numbers"),
         ("a.mha", META + "ElementSpacing = 1 1 1\nOffset = 0 NaN 0\n", "says '0 NaN 0': expected numbers"),
         ("a.mha", META + "ElementSpacing = 1 1 1\nTransformMatrix = 1 0 0 0 x 0 0 0 1\n", "expected numbers"),
-        ("a.mha", META.replace("NDims = 3\n", "") + "ElementSpacing = 1 1 1\n", "its header lacks ndims"),
-        ("a.mha", META.replace("7 5 6", "7 5") + "ElementSpacing = 1 1 1\n", "lacks sizes along some axes"),
+        ("a.mha", META.replace("NDims = 3\n", "") + "ElementSpacing = 1 1 1\n", "its header lacks NDims"),
+        (
+            "a.mha",
+            META.replace("7 5 6", "7 5") + "ElementSpacing = 1 1 1\n",
+            "has DimSize = 7 5: expected 3 whole",
+        ),
         ("a.mha", META + "ElementSpacing = 1 1 1\nElementNumberOfChannels = 3\n", "cut short"),
         (
             "a.mha",
             META.replace("SHORT", "UCHAR") + "ElementSpacing = 1 1 1\nElementNumberOfChannels = 3\n",
             "such as a colour.*save it in grey",
         ),
+        ("a.mha", META.replace("DimSize", "dimsize") + "ElementSpacing = 1 1 1\n", "its header lacks DimSize"),
+        (
+            "a.mha",
+            META.replace("e = I", "e I") + "ElementSpacing = 1 1 1\n",
+            "has the line 'ObjectType Image'",
+        ),
+        ("a.mha", META + "elementspacing = 1 1 1\n", "tells no size of voxels"),
+        ("a.mha", META + "ElementSpacing = 1 1\n", "ElementSpacing = 1 1: expected 3 numbers"),
+        ("a.mha", META + "ElementSpacing = 1 1 1\nTransformMatrix = 1 0 0\n", "expected 9 numbers"),
+        ("a.mha", META.replace("_SHORT", "_SHIRT") + "ElementSpacing = 1 1 1\n", "expected a type of numbers such as"),
+        ("a.mha", "Offset = 0 0 0\n" + META + "ElementSpacing = 1 1 1\n", "NDims = 3: expected it before Offset"),
+        ("a.mha", META + "CompressedData = yes\nElementSpacing = 1 1 1\n", "CompressedData = yes: expected True or"),
+        ("a.mha", META + "CompressedData = T\nElementSpacing = 1 1 1\n", "is damaged or cut short"),
         ("a.nrrd", NRRD, "tells no size of voxels"),
         ("a.nrrd", NRRD + "spacings: 1 nan 1\n", "expected numbers"),
         ("a.nrrd", NRRD + "spacings: 1 -2 1\n", "expected sizes above 0"),
@@ -172,6 +191,30 @@ def test_a_metaimage_of_colons(tmp_path):
     (tmp_path / "a.mhd").write_text(fields.replace(" = ", ": "))
     (tmp_path / "LOCALLY.raw").write_bytes(ARRAY.tobytes(order="F"))
     np.testing.assert_array_equal(read_volume(tmp_path / "a.mhd").array[0], ARRAY)
+
+
+def test_voxels_that_an_mha_names_and_that_are_not_there(tmp_path, capfd):
+    (tmp_path / "a.mha").write_text(META + "ElementSpacing = 1 1 1\nElementDataFile = LOCAM\n")
+    with pytest.raises(DataError, match=r"LOCAM: does not exist: a\.mha says that its voxels are there"):
+        read_volume(tmp_path / "a.mha")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["näme.raw".encode(), b"n\xe4me.raw"])
+@pytest.mark.parametrize("ending", [".mhd", ".nhdr"])
+def test_voxels_in_a_file_of_any_name(tmp_path, name, ending):
+    meta = META + "ElementSpacing = 1 1 1\nElementDataFile = "
+    header = meta if ending == ".mhd" else NRRD + "spacings: 1 1 1\ndata file: "
+    for stem in (b"a", b"n\xe4me"):
+        path = tmp_path / f"{os.fsdecode(stem)}{ending}"
+        path.write_bytes(header.encode() + name + b"\n")
+        (tmp_path / os.fsdecode(name)).write_bytes(ARRAY.tobytes(order="F"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            np.testing.assert_array_equal(read_volume(path).array[0], ARRAY)
+        (tmp_path / os.fsdecode(name)).write_bytes(ARRAY.tobytes(order="F")[:-1])
+        with pytest.raises(DataError, match="is cut short"):
+            read_volume(path)
 
 
 def test_a_file_that_simpleitk_would_take_for_a_list_of_files(tmp_path):

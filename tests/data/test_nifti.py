@@ -1,5 +1,6 @@
 """NIfTI files, good and broken, as streams that are checked to the last byte."""
 
+import contextlib
 import gzip
 import io
 import tarfile
@@ -207,5 +208,19 @@ def test_a_qform_that_is_no_rotation(tmp_path):
         assert np.allclose(read_volume(tmp_path / "a.nii").affine, np.eye(4))
     plain[252:256] = np.array([1, 0], dtype=np.int16).tobytes()  # qform_code 1, sform_code 0
     (tmp_path / "b.nii").write_bytes(plain)
-    with pytest.raises(DataError, match=r"b\.nii: (its qform is no rotation|is not a NIfTI file)"):
+    with pytest.raises(DataError, match=r"b\.nii: its qform is no rotation \(a quaternion of length 1\.56\): expe"):
         read_volume(tmp_path / "b.nii")
+
+
+@pytest.mark.parametrize(("size", "warned"), [(1.005, False), (1.02, True), (0.5, True)])
+@pytest.mark.parametrize("qform", [0, 1])
+def test_voxel_sizes_in_pixdim_and_sform_that_differ(tmp_path, size, warned, qform):
+    image = nib.Nifti1Image(ARRAY, np.diag([size, 1, 1, 1]))
+    image.set_qform(image.affine, code=qform)
+    content = bytearray(image.to_bytes())
+    content[80:84] = np.float32(1).tobytes()  # pixdim[1]
+    (tmp_path / "a.nii").write_bytes(content)
+    text = rf"a\.nii: its header has voxels of 1 x 1 x 1 by pixdim, of {size} x 1 x 1 by sform: the sform is used"
+    with pytest.warns(UserWarning, match=text) if warned else contextlib.nullcontext():
+        volume = read_volume(tmp_path / "a.nii")
+    np.testing.assert_allclose(volume.spacing_mm, (size, 1, 1), rtol=1e-6)

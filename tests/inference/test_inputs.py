@@ -1,12 +1,18 @@
 """Which scans a path names."""
 
+import os
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from attention_unet.cli import main
 from attention_unet.data.cases import Case
-from attention_unet.errors import ConfigError
+from attention_unet.data.volumes import read_volume
+from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference.inputs import find_inputs
+from tests.data.dicom_files import save, slice_of, write_slices
 from tests.inference.build import scan
 
 SLICE = bytes(128) + b"DICM"
@@ -44,9 +50,59 @@ def test_what_is_passed_over_is_told(tmp_path, caplog):
     assert caplog.messages == [f"warning: {tmp_path}: not predicted: its own DICOM files, b.hdr, b.img, more/"]
 
 
+@pytest.mark.parametrize("levels", ["T1", "study/T1", "study/day/T1", "study/day/series/T1"])
+def test_a_series_in_folders_below_is_named(tmp_path, caplog, levels):
+    scan(tmp_path, np.eye(4), "a.nii.gz")
+    (tmp_path / "patient" / levels).mkdir(parents=True)
+    (tmp_path / "patient" / levels / "0.dcm").write_bytes(SLICE)
+    assert [case.id for case in find_inputs(tmp_path, 1)] == ["a"]
+    parent = (tmp_path / "patient" / levels).parent.relative_to(tmp_path)
+    assert caplog.messages == [f"warning: {tmp_path}: not predicted: {parent}/"]
+
+
+def test_a_series_without_preamble_beside_other_cases_is_a_case(tmp_path):
+    scan(tmp_path, np.eye(4), "a.nii.gz")
+    array = np.arange(60, dtype=np.int16).reshape(5, 4, 3)
+    (tmp_path / "series").mkdir()
+    for k in range(3):
+        save(tmp_path / "series" / f"{k}.dcm", slice_of(array, np.eye(4), k), preamble=False)
+    assert [case.id for case in find_inputs(tmp_path, 1)] == ["a", "series"]
+
+
+def test_a_series_is_called_after_its_folder_from_wherever_it_is_named(tmp_path, monkeypatch):
+    array = np.arange(60, dtype=np.int16).reshape(5, 4, 3)
+    series = write_slices(tmp_path / "series", [slice_of(array, np.eye(4), k) for k in range(3)])
+    (series / "below").mkdir()
+    for folder, source in ((series, "."), (series / "below", ".."), (series, "below/.."), (tmp_path, "series/.")):
+        monkeypatch.chdir(folder)
+        (case,) = find_inputs(Path(source), 1)
+        assert case.id == "series"
+        assert read_volume(case.images[0]).grid == (5, 4, 3)
+
+
+def test_a_link_keeps_its_name(tmp_path):
+    scan(tmp_path, np.eye(4), "a.nii.gz")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "b.nii.gz").symlink_to(tmp_path / "a.nii.gz")
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    assert find_inputs(tmp_path / "link", 1) == [Case("b", (tmp_path / "link" / "b.nii.gz",))]
+
+
+def test_names_that_become_one_are_reported_and_the_others_are_cases(tmp_path, caplog):
+    for name in (b"n\xe4me", b"n\xf6me", b"other\xe4"):
+        scan(tmp_path, np.eye(4), f"{os.fsdecode(name)}.nii.gz")
+    assert [case.id for case in find_inputs(tmp_path, 1)] == ["other\ufffd"]
+    (message,) = caplog.messages
+    assert re.search(r"not predicted: .*n.me\.nii\.gz, .*n.me\.nii\.gz: .* would be called n\ufffdme; rename", message)
+    scan(tmp_path, np.eye(4), "b.nii.gz")
+    scan(tmp_path, np.eye(4), "b.nii")
+    with pytest.raises(DataError, match="the case is there twice"):
+        find_inputs(tmp_path, 1)
+
+
 def test_mistakes(tmp_path, capsys):
     (tmp_path / "0.dcm").write_bytes(SLICE)
-    with pytest.raises(ConfigError, match=r"0\.dcm: is one slice of a DICOM series: name the folder"):
+    with pytest.raises(ConfigError, match=r"0\.dcm: is a file of a DICOM series: name the folder"):
         find_inputs(tmp_path / "0.dcm", 1)
     assert main(["predict", "-i", "a", "-i", "b", "-o", "c", "-m", "hippocampus"]) == 2
     assert "--input is given 2 times: name one scan, or a folder of them" in capsys.readouterr().err

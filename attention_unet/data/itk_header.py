@@ -1,0 +1,186 @@
+"""The header of an NRRD or MetaImage volume: its fields, its unit, and whether it is sound.
+
+SimpleITK ignores or fills in many missing and invalid fields without an error.
+"""
+
+import math
+import os
+import re
+from pathlib import Path
+
+from attention_unet.errors import DataError
+
+METAIMAGE = (".mha", ".mhd")
+LIST = "LIST"  # SimpleITK takes a data file whose name begins so for a list of files
+FOLLOWING = ("", "LOCAL", "Local", "local")  # values of the data file if the voxels follow the header
+DATA_FILE = ("ElementDataFile", "data file", "datafile")
+SPACES = " \t\r\n\v\f"  # to programs in C; to Python, others are spaces as well
+LONGEST = 2**16  # bytes of a line of a header
+META_NEEDS = ("NDims", "DimSize", "ElementType", "ElementDataFile")
+META_WHOLE = ("CHAR", "SHORT", "INT", "LONG", "LONG_LONG")
+META_TYPES = ("FLOAT", "DOUBLE", *META_WHOLE, *(f"U{kind}" for kind in META_WHOLE))
+META_FLAGS = ("BinaryData", "CompressedData", "BinaryDataByteOrderMSB", "ElementByteOrderMSB")
+META_SIZES = ("ElementSpacing", "ElementSize")
+META_VECTORS = (*META_SIZES, "Offset", "Position", "Origin", "CenterOfRotation")
+META_MATRICES = ("TransformMatrix", "Rotation", "Orientation")
+NRRD_SIZES, NRRD_PLACES = ("spacings", "space directions"), ("space directions", "space origin")
+COLOURS = ("RGB", "RGBA", "HSV", "XYZ")
+TRUE, FALSE = ("T", "t", "1"), ("F", "f", "0")  # first letters, which are all that MetaIO looks at
+MICRO = ("\xb5m", "\xe2\xb5m", "\xee\xbcm")  # the sign of micrometres in Latin-1 and, twice, in UTF-8, read as Latin-1
+UNITS_MM = {
+    **dict.fromkeys(("", "?", "mm", "millimeter", "millimeters", "millimetre", "millimetres"), 1.0),
+    **dict.fromkeys(("cm", "centimeter", "centimeters", "centimetre", "centimetres"), 10.0),
+    **dict.fromkeys(("m", "meter", "meters", "metre", "metres"), 1000.0),
+    **dict.fromkeys(("um", *MICRO, "micron", "microns", "micrometer", "micrometers"), 0.001),
+    **dict.fromkeys(("nm", "nanometer", "nanometers"), 1e-6),
+    **dict.fromkeys(("in", "inch", "inches"), 25.4),
+}
+
+
+def data_files(path: Path) -> list[Path]:
+    """Return the file that a header names for its voxels. The list is empty if the voxels follow the header, or lie in
+    several files.
+    """
+    if path.suffix.lower() not in (".nhdr", *METAIMAGE) or not path.is_file():
+        return []
+    name = _data_file(read_fields(path)[0])
+    if name in FOLLOWING or name.startswith(LIST) or "%" in name:
+        return []
+    return [path.parent / os.fsdecode(name.encode("latin-1"))]
+
+
+def unit_mm(path: Path) -> float:
+    """Return how many mm the unit of length of a header has. It is mm if the header has no unit.
+
+    Raises:
+        DataError: if the unit is unknown, or differs between axes.
+    """
+    header = read_fields(path)[0]
+    if path.suffix.lower() in METAIMAGE:
+        units = [header.get("DistanceUnits", "")]
+    else:
+        text = header.get("space units" if "space directions" in header else "units", "")
+        units = re.findall(r'"([^"]*)"', text)[-3:]  # axes of channels come first
+    found = {UNITS_MM.get(unit.strip().lower()) for unit in units} or {1.0}
+    if len(found) > 1 or None in found:
+        raise DataError(f"{path}: its header has sizes in {', '.join(units)}: expected mm, cm, m or um; write it in mm")
+    return float(found.pop() or 1.0)
+
+
+def check_header(path: Path) -> None:
+    """Check what SimpleITK ignores, fills in, or complains of without the name of the file: missing and invalid
+    fields, voxel sizes, colours, and voxels that lie in many files.
+
+    Raises:
+        DataError: if a field is missing or invalid.
+    """
+    header = read_fields(path)[0]
+    is_meta = path.suffix.lower() in METAIMAGE
+    if _data_file(header).startswith(LIST) or "%" in _data_file(header):
+        raise DataError(f"{path}: its voxels lie in many files: write them into one volume")
+    if is_meta:
+        _check_meta_fields(path, header)
+    sizes = [header[name] for name in (META_SIZES if is_meta else NRRD_SIZES) if name in header]
+    if not sizes:
+        raise DataError(f"{path}: its header tells no size of voxels: export it again, with spacing")
+    for text in sizes:
+        if not is_meta:
+            text = _of_space(text, header.get("dimension", ""))
+        if "(" not in text and min((n for n in _numbers_in(path, text) if n is not None), default=0.0) <= 0:
+            raise DataError(f"{path}: its header has voxels of {text} mm: expected sizes above 0; repair it")
+    for name in () if is_meta else NRRD_PLACES:
+        _numbers_in(path, header.get(name, ""))
+    channels = header.get("ElementNumberOfChannels", "1")
+    of_bytes = header.get("ElementType", "").endswith(("_UCHAR", "_CHAR"))
+    if (of_bytes and channels in ("3", "4")) or any(f"{kind}-color" in header.get("kinds", "") for kind in COLOURS):
+        raise DataError(
+            f"{path}: voxels are several values each, such as a colour: expected real numbers; save it in grey"
+        )
+
+
+def _check_meta_fields(path: Path, header: dict[str, str]) -> None:
+    """Check the fields of MetaImage. MetaIO reports errors on the terminal only, or goes on with other values.
+
+    Raises:
+        DataError: if a field is missing, invalid or before NDims.
+    """
+
+    def refuse(name: str, expected: str) -> None:
+        raise DataError(
+            f"{path}: its header has {name} = {header[name]}: expected {expected}; repair it, or copy it again"
+        )
+
+    if "" in header:
+        raise DataError(f"{path}: its header has the line {header['']!r}: expected NAME = VALUE; copy it again")
+    lacking = [name for name in META_NEEDS if name not in header]
+    if lacking:
+        raise DataError(f"{path}: its header lacks {', '.join(lacking)}, or is damaged: copy it again")
+    if header["NDims"] not in ("2", "3", "4"):
+        refuse("NDims", "3")
+    axes, before = int(header["NDims"]), list(header)[: list(header).index("NDims")]
+    if not re.fullmatch(r"-?\d+(\s+-?\d+)*", header["DimSize"], re.ASCII) or len(header["DimSize"].split()) != axes:
+        refuse("DimSize", f"{axes} whole numbers")
+    if header["ElementType"] not in {f"MET_{kind}" for kind in META_TYPES}:
+        refuse("ElementType", "a type of numbers such as MET_SHORT")
+    for name in ("ElementNumberOfChannels", "HeaderSize"):
+        if not re.fullmatch(r"-?\d+", header.get(name, "1")):
+            refuse(name, "a whole number")
+    for name in META_FLAGS:
+        if not header.get(name, "False").startswith((*TRUE, *FALSE)):
+            refuse(name, "True or False")
+    for name in (*META_VECTORS, *META_MATRICES):
+        if name in header and name in before:
+            refuse("NDims", f"it before {name}")
+        count = axes**2 if name in META_MATRICES else axes
+        if name in header and len(_numbers_in(path, header[name])) != count:
+            refuse(name, f"{count} numbers")
+
+
+def _of_space(spacings: str, dimension: str) -> str:
+    """Return the spacings of NRRD without NaN, which stands for an axis of channels: one such axis at most."""
+    words = spacings.split()
+    known = [word for word in words if word.lower() != "nan"]
+    beyond = int(dimension) - 3 if dimension.isdecimal() else 0
+    return " ".join(known if len(words) - len(known) <= beyond else words)
+
+
+def _numbers_in(path: Path, text: str) -> list[float | None]:
+    """Return the numbers of a field. A vector that is "none" or NaN becomes None.
+
+    Raises:
+        DataError: if a word is not a finite number.
+    """
+    words = re.sub(r"[(),]", " ", re.sub(r"(?i)\(\s*nan(\s*,\s*nan)*\s*\)", "none", text)).split()
+    try:
+        numbers = [None if word == "none" else float(word) for word in words]
+    except ValueError:
+        numbers = [math.nan]
+    if not all(number is None or math.isfinite(number) for number in numbers):
+        raise DataError(f"{path}: its header says {text!r}: expected numbers; repair it")
+    return numbers
+
+
+def read_fields(path: Path) -> tuple[dict[str, str], int]:
+    """Return the fields of a header, and how many bytes it takes.
+
+    Names of NRRD become lower case. The name of a line that is no field is empty.
+    """
+    is_meta = path.suffix.lower() in METAIMAGE
+    between = "=" if is_meta else ":"
+    fields: dict[str, str] = {}
+    with path.open("rb") as file:
+        while line := file.readline(LONGEST).strip():
+            text = line.decode("latin-1")
+            if between == ":" and ":=" in text and ": " not in text.partition(":=")[0]:
+                continue  # a note, not a field
+            name, separator, value = text.partition(between if between in text else ":")
+            name = name.strip(SPACES) if is_meta else name.strip(SPACES).lower()
+            fields[name if separator else ""] = value.strip(SPACES) if separator else text
+            if name == "ElementDataFile":
+                break
+        return fields, file.tell()
+
+
+def _data_file(header: dict[str, str]) -> str:
+    """Return where the voxels lie by the header: the name of a file, or one of FOLLOWING."""
+    return next((header[name] for name in DATA_FILE if name in header), "")
