@@ -19,6 +19,7 @@ MOST = (  # of the network: what lies beyond is a slip of the finger, and would 
     ("decoder_convs", 1, 16),
     ("max_levels", 2, 16),
 )
+MOST_OF_A_BUDGET = 1e9  # minutes, steps or epochs
 Mechanism = str | list[Any] | dict[str | int, Any]
 
 
@@ -244,6 +245,8 @@ def check(config: Config) -> None:
     demand(-1 <= data.fold < data.folds, "data.fold", data.fold, f"-1 (all cases) or 0 to {data.folds - 1}")
     for name, triple in (("data.spacing_mm", data.spacing_mm), ("data.patch", data.patch)):
         demand(triple is None or (len(triple) == 3 and min(triple) > 0), name, triple, "three positive numbers")
+    expected = "1, or 3 or more: with 2 voxels, gradients in bfloat16 are wrong on CPUs (oneDNN)"
+    demand(data.patch is None or 2 not in data.patch, "data.patch", data.patch, expected)
     demand(
         data.patch_voxels is None or data.patch_voxels >= 512, "data.patch_voxels", data.patch_voxels, "at least 512"
     )
@@ -287,6 +290,7 @@ def check(config: Config) -> None:
     ]:
         value = getattr(training, name)
         demand(value is None or value > 0, f"training.{name}", value, "more than 0")
+        demand(value is None or value <= MOST_OF_A_BUDGET, f"training.{name}", value, f"at most {MOST_OF_A_BUDGET:g}")
     demand(0 <= training.average < 1, "training.average", training.average, "0 to below 1")
     demand(0 <= training.warmup < 1, "training.warmup", training.warmup, "0 to below 1")
     demand(training.weight_decay >= 0, "training.weight_decay", training.weight_decay, "0 or more")

@@ -25,7 +25,7 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
     from attention_unet.data.cases import Case, group_channels
     from attention_unet.data.splits import held_out_cases
     from attention_unet.data.subjects import read_subjects
-    from attention_unet.data.volumes import list_volumes, volumes_by_case
+    from attention_unet.data.volumes import list_unread, list_volumes, volumes_by_case
     from attention_unet.evaluation.evaluate import check_output, evaluate_folder, find_labels
     from attention_unet.evaluation.showcase import PICTURE, draw_showcase
     from attention_unet.evaluation.summary import print_table
@@ -55,6 +55,9 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
         )
     if options.predicted_only:
         cases = [case for case in cases if case in predicted]
+    for folder in (predictions, references):
+        if unread := list_unread(folder):
+            log.warning("warning: %s: not read: %s", folder, some_of(unread))
     extra = set(predicted) - set(known)
     if extra:
         log.warning("warning: %s: without reference: %s: %s", predictions, counted(len(extra), "case"), some_of(extra))

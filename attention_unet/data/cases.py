@@ -1,5 +1,6 @@
 """Find the cases of a dataset, whatever its layout: Decathlon, nnU-Net raw, or a plain pair of folders."""
 
+import logging
 import os
 import re
 import warnings
@@ -11,9 +12,18 @@ from typing import Any
 
 from attention_unet.data.description import describe_channels, describe_labels, labels_in_files
 from attention_unet.data.labels import Labels
-from attention_unet.data.volumes import by_name, list_volumes, read_volume, stem, volumes_by_case
-from attention_unet.errors import ConfigError, DataError
+from attention_unet.data.volumes import (
+    by_name,
+    list_unread,
+    list_volumes,
+    read_volume,
+    stem,
+    volumes_by_case,
+)
+from attention_unet.errors import ConfigError, DataError, some_of
 from attention_unet.json_file import read_object
+
+log = logging.getLogger(__name__)
 
 CHANNEL_SUFFIX = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 
@@ -186,6 +196,9 @@ def _listed_cases(root: Path, description: dict[str, Any]) -> list[Case]:
 
 
 def _paired_cases(images: Path, labels: Path, problems: dict[str, str]) -> list[Case]:
+    for folder in (images, labels):
+        if unread := list_unread(folder):
+            log.warning("warning: %s: not read: %s", folder, some_of(unread))
     label_files, files = volumes_by_case(labels), list_volumes(images)
     suffixes = [match for path in files if (match := CHANNEL_SUFFIX.match(stem(path))) and match["case"] in label_files]
     channels = 1 + max(int(match["channel"]) for match in suffixes) if suffixes else None

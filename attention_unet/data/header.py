@@ -73,8 +73,8 @@ def check_fits(path: Path, shape: Sequence[int], memory: int | None, size: int =
     needed, limit = size * math.prod(int(n) for n in shape), free_memory() if memory is None else memory
     if needed > limit:
         raise DataError(
-            f"{path}: its header says a grid of {tuple(shape)}, {needed / 2**30:.2f} GiB to hold; the limit is "
-            f"{limit / 2**30:.2f}: crop or resample it, close other programs, or use a larger machine"
+            f"{path}: its header says a grid of {tuple(shape)}, {needed / 2**30:.3g} GiB to hold; the limit is "
+            f"{limit / 2**30:.3g}: crop or resample it, close other programs, or use a larger machine"
         )
 
 

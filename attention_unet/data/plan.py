@@ -210,14 +210,16 @@ def fit_patch(grid: np.ndarray, spacing: np.ndarray, in_plane: np.ndarray, voxel
         edge_mm = (low + high) / 2
         size = np.minimum(grid, edge_mm / spacing)
         low, high = (edge_mm, high) if np.prod(size[in_plane]) <= voxels else (low, edge_mm)
-    return [max(int(np.round(s)), 1) for s in np.minimum(grid, high / spacing)]
+    edges = [max(int(np.round(s)), 1) for s in np.minimum(grid, high / spacing)]
+    return [SMALLEST_EDGE if edge == 2 else edge for edge in edges]  # oneDNN: see plan_levels
 
 
 def plan_levels(size: np.ndarray, spacing: np.ndarray, max_levels: int) -> tuple[list[list[int]], list[list[int]]]:
     """Strides between levels and kernels of levels for a patch.
 
     An axis is halved while at least four voxels remain and its voxels are not twice as large as the smallest of those
-    that can still be halved; its kernel is 1 until its voxels are within twice the smallest, then 3 for good.
+    that can still be halved; its kernel is 1 until its voxels are within twice the smallest, then 3 for good. No level has
+    2 voxels along an axis: in bfloat16 on a CPU, gradients of such convolutions are wrong (oneDNN, torch 2.13).
 
     Args:
         size: voxels of the patch an axis.
@@ -237,7 +239,7 @@ def plan_levels(size: np.ndarray, spacing: np.ndarray, max_levels: int) -> tuple
         halve = large & (spacing < 2 * spacing[large].min())
         strides.append([2 if h else 1 for h in halve])
         size, spacing = np.ceil(size / strides[-1]), spacing * strides[-1]
-    if not strides:  # the smallest of patches still gets one step down
-        strides.append([2 if s > 1 else 1 for s in size])
+    if not strides:  # the smallest of patches get two levels of one size
+        strides.append([1] * len(size))
         kernels.append(kernels[0])
     return strides, kernels

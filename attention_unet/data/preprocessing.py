@@ -138,7 +138,7 @@ def z_score(channel: Tensor, darkest: Tensor, nonzero: bool) -> None:
     if count == 0:
         return  # nothing but zeros
     mean = sum(float(counted(part).sum(dtype=torch.float64)) for part in parts) / count
-    variance = sum(float((counted(part) - mean).square_().sum(dtype=torch.float64)) for part in parts) / count
+    variance = sum(float((counted(part).double() - mean).square_().sum()) for part in parts) / count  # no overflow
     for values in (*parts, darkest):
         hidden = values == 0 if nonzero else None
         values.sub_(mean).div_(math.sqrt(variance) or 1.0)

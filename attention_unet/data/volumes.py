@@ -15,15 +15,20 @@ from numpy.typing import NDArray
 
 from attention_unet.atomic import replacing
 from attention_unet.data import itk, nifti
-from attention_unet.data.dicom import read_dicom
+from attention_unet.data.dicom import is_dicom, read_dicom
 from attention_unet.data.header import check_affine, check_real, header_of
 from attention_unet.data.itk import read_itk, write_itk
+from attention_unet.data.itk_header import data_files
 from attention_unet.data.label_table import label_extension
 from attention_unet.data.labels import Labels
 from attention_unet.data.nifti import read_nifti
 from attention_unet.errors import DataError
 
 ENDINGS = (*nifti.ENDINGS, *itk.ENDINGS)
+NOTES = (  # endings of files that lie beside scans and are none
+    *(".json", ".txt", ".tsv", ".csv", ".md", ".xml", ".html", ".yaml", ".yml", ".log", ".bval", ".bvec"),
+    *(".png", ".jpg", ".jpeg", ".pdf"),
+)
 WHOLE = 1e-3  # by which a label may be off a whole number
 MOST_LABELS = 2**24  # up to which float32 holds whole numbers
 ASIDE = 0.1  # of a voxel, from which grids that are taken as one are told to lie apart
@@ -87,13 +92,30 @@ def stem(path: Path) -> str:
 
 
 def is_volume(path: Path) -> bool:
-    """Whether a file is a volume by its name; hidden files never are."""
-    return path.name.lower().endswith(ENDINGS) and not path.name.startswith(".") and path.is_file()
+    """Whether a file is a volume by its name; hidden files never are. A link to nothing counts: it fails when read."""
+    is_there = path.is_file() or (path.is_symlink() and not path.exists())
+    return path.name.lower().endswith(ENDINGS) and not path.name.startswith(".") and is_there
 
 
 def list_volumes(folder: Path) -> list[Path]:
     """Volumes of a folder, sorted by name."""
     return sorted(path for path in folder.iterdir() if is_volume(path))
+
+
+def list_unread(folder: Path) -> list[str]:
+    """Names of the files of a folder that are not read and may be scans: in other formats, or no regular files.
+
+    Hidden files, notes and pictures beside scans, DICOM files and files that a header names are left out.
+    """
+    volumes = list_volumes(folder)
+    read = {*volumes, *(file for volume in volumes if volume.is_file() for file in data_files(volume))}
+    unread = []
+    for path in sorted(folder.iterdir()):
+        beside = path.name.startswith(".") or path.name.lower().endswith(NOTES)
+        is_folder = path.is_dir() and not path.name.lower().endswith(ENDINGS)
+        if path not in read and not beside and not is_folder and not is_dicom(path):
+            unread.append(path.name)
+    return unread
 
 
 def volumes_by_case(folder: Path) -> dict[str, Path]:
@@ -137,8 +159,13 @@ def read_volume(path: Path, memory: int | None = None) -> Volume:
 
 
 def _read(path: Path, memory: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
+    if path.is_symlink() and not path.exists():
+        raise DataError(
+            f"{path}: is a link to {os.readlink(path)}, which is not there: fetch it, with DataLad by 'datalad get'"
+        )
     if path.is_dir():
         return read_dicom(path, memory)
+    stem(path)  # raises if the name is not that of a volume
     return (read_nifti if path.name.lower().endswith(nifti.ENDINGS) else read_itk)(path, memory)
 
 
@@ -219,6 +246,8 @@ def of_image(image: nib.Nifti1Image) -> Volume:
         DataError: as for a file, and if it is NIfTI-2.
     """
     path = Path(image.get_filename() or "the image")
+    if image.affine is None:
+        raise DataError(f"{path}: has no affine: expected a 4 x 4 voxel-to-RAS+ matrix; give one to nib.Nifti1Image")
     if isinstance(image, nib.Nifti2Image):
         raise DataError(f"{path}: is NIfTI-2: expected NIfTI-1; convert it")
     try:

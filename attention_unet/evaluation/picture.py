@@ -127,7 +127,8 @@ def _draw_row(
             )
         if attended is not None:
             axes.imshow(attended, cmap="inferno", vmin=0, vmax=highest, origin="lower", aspect=aspect)
-            axes.contour(slices[1] > 0, levels=[0.5], colors="deepskyblue", linewidths=0.9)
+            if min(slices[1].shape) > 1:  # a line of voxels has no outline
+                axes.contour(slices[1] > 0, levels=[0.5], colors="deepskyblue", linewidths=0.9)
     for side, x in zip("AP" if across == 0 else "RL", (0.03, 0.97), strict=True):
         written = row[0].text(x, 0.5, side, transform=row[0].transAxes, color="white", fontsize=9, ha="center")
         written.set_path_effects([withStroke(linewidth=2, foreground="black")])

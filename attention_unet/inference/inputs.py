@@ -8,14 +8,13 @@ from pathlib import Path
 
 from attention_unet.data.cases import Case, group_channels
 from attention_unet.data.dicom import is_dicom, is_series
-from attention_unet.data.volumes import ENDINGS, is_volume, list_volumes, stem
+from attention_unet.data.volumes import ENDINGS, is_volume, list_unread, list_volumes, stem
 from attention_unet.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
 SHOWN = 5  # names in a message
 DEEPEST = 6  # levels of folders that are searched for scans to report
-OTHER_FORMATS = (".hdr", ".img", ".mgz", ".mgh", ".mnc")  # of scans, which are not read
 
 
 def find_inputs(source: Path, channels: int) -> list[Case]:
@@ -25,7 +24,7 @@ def find_inputs(source: Path, channels: int) -> list[Case]:
     Raises:
         ConfigError: if there is no volume.
     """
-    if not source.exists():
+    if not (source.exists() or source.is_symlink()):
         raise ConfigError(f"{source}: does not exist: check the path")
     if source.name in ("", ".."):  # "." and ".." have no name to call a case by
         source = source.resolve()
@@ -76,9 +75,8 @@ def _is_utf8(file: Path) -> bool:
 def _not_read(source: Path) -> list[str]:
     """Return what looks like scans in a folder and is not read: in folders of it, or in other formats."""
     found = ["its own DICOM files"] if is_series(source) else []
+    found += list_unread(source)
     for path in sorted(source.iterdir()):
-        if path.suffix.lower() in OTHER_FORMATS and path.is_file():
-            found.append(path.name)
         if path.is_dir() and not path.name.startswith(".") and not is_series(path):
             scan = _first_scan_below(path, DEEPEST)
             if scan:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -93,7 +94,12 @@ class Model:
             ValueError: if of spacing and affine not one is given for an array, or any for a file or image.
         """
         if not isinstance(scan, str | Path | nib.Nifti1Image | np.ndarray):
-            raise TypeError(f"scan is of type {type(scan).__name__}: expected a path, a nibabel image or a numpy array")
+            raise TypeError(
+                f"scan is of type {type(scan).__name__}: expected a path, a nib.Nifti1Image (of another nibabel image: "
+                "nib.Nifti1Image.from_image) or a numpy array"
+            )
+        if isinstance(scan, np.ma.MaskedArray):
+            raise TypeError("scan is a masked array: expected all voxels; fill it with scan.filled()")
         if (spacing_mm is not None) + (affine is not None) != isinstance(scan, np.ndarray):
             raise ValueError("expected spacing_mm or affine with an array, and neither with a file, which has its own")
         if spacing_mm is not None and (np.shape(spacing_mm) != (3,) or not min(spacing_mm) > 0):
@@ -211,8 +217,9 @@ def find_model(path: str | Path) -> Path:
     """
     shipped = sorted(file.stem for file in SHIPPED.glob("*.safetensors"))
     for file in (Path(path) / WEIGHTS, Path(path)):
-        if file.is_file():
-            return file
+        with suppress(OSError, ValueError):  # a name too long, or with a null character
+            if file.is_file():
+                return file
     if str(path) in shipped:
         return SHIPPED / f"{path}.safetensors"
     raise ModelError(

@@ -180,7 +180,10 @@ def _why_again(case: Case, output: Path, earlier: Mapping[str, Any], extras: Seq
     gone = [name for name in noted.get("files", []) if not (output / name).exists()]
     if gone:
         return f"{gone[0]} is not there any more"
-    return "" if noted.get("sha256") == hashes_of(case) else "its scan has changed since it was predicted"
+    try:
+        return "" if noted.get("sha256") == hashes_of(case) else "its scan has changed since it was predicted"
+    except OSError:
+        return "its scan cannot be read any more"
 
 
 def hashes_of(case: Case) -> dict[str, str]:

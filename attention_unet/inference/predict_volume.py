@@ -4,6 +4,7 @@ All of it a few planes at a time: as soon as no further window reaches a plane, 
 and decided. What is held of the probabilities is as deep as a window, however large the scan.
 """
 
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from attention_unet.memory import free_memory
 if TYPE_CHECKING:
     from attention_unet.inference.model import Model
 
+PROCESS = os.getpid()  # a fork of it would wait for ever for the threads that computed in this one
 WRITING, FINDING_COMPONENTS = 4, 10  # bytes a voxel that are held for it
 # Times the largest case of the training, or of that and a window the smaller, along an axis.
 MUCH_LARGER, MUCH_SMALLER = 2.0, 0.25
@@ -75,12 +77,14 @@ def predict_volume(
     Raises:
         DataError: if the volume has not the channels of the training, or takes more memory than it may.
     """
+    if os.getpid() != PROCESS:
+        torch.set_num_threads(1)
     plan = models[0].plan
     if len(volume.array) != len(plan.channels):
-        takes_one = len(plan.channels) == 1
+        advice = "; take one of them: --channel, or Settings(channel=...)" if len(plan.channels) == 1 else ""
         raise DataError(
             f"{volume.path}: has {len(volume.array)} channels: the model was trained on "
-            f"{len(plan.channels)} ({', '.join(plan.channels)}){'; take one of them by --channel' * takes_one}"
+            f"{len(plan.channels)} ({', '.join(plan.channels)}){advice}"
         )
     levels = [
         attended_levels(model.network, model.plan, model.device) if settings.attention else [] for model in models

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from attention_unet.atomic import write_text
@@ -22,6 +24,8 @@ from attention_unet.devices import this_machine
 from attention_unet.errors import ConfigError, DataError, ModelError, some_of
 from attention_unet.run_folder import CONFIG, PLACES, PLAN, SPLIT, SUBJECTS
 from attention_unet.training.checkpoint import TrainingState
+
+log = logging.getLogger(__name__)
 
 PLACE = ("root", "cache", "subjects", "splits")  # of data: files and folders of this machine
 MAY_CHANGE = (  # on resume: they change no number of a training, or as little as another device does
@@ -50,6 +54,7 @@ class Settled:
         plan: of network and data.
         subjects: subject by case id; empty if nothing says which cases are of one person.
         digests: of image and label of each case; empty before they are read.
+        threads: with which torch computes on the CPU; 0 if not known. Sums in another order differ in the last bits.
     """
 
     config: Config
@@ -57,6 +62,7 @@ class Settled:
     plan: Plan
     subjects: Mapping[str, str] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
+    threads: int = 0
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values, none of them a folder of this machine."""
@@ -66,6 +72,7 @@ class Settled:
             "plan": self.plan.to_json(),
             "subjects": dict(self.subjects),
             "digests": dict(self.digests),
+            "threads": self.threads,
         }
 
     @classmethod
@@ -75,7 +82,9 @@ class Settled:
             Config.from_plain(plain["config"]),
             split_of(plain["split"]),
             Plan.from_json(plain["plan"]),
-            *({str(case): str(text) for case, text in plain.get(of, {}).items()} for of in ("subjects", "digests")),
+            _texts(plain.get("subjects", {})),
+            _texts(plain.get("digests", {})),
+            int(plain.get("threads", 0)),
         )
 
 
@@ -97,7 +106,7 @@ def decide(config: Config, dataset: Dataset) -> Settled:
     subjects = find_subjects(config.data, dataset.root, ids)
     split = choose_split(config.data, ids, subjects)
     plan = make_plan(config, dataset, take_fingerprint(dataset.cases), this_machine(config.training))
-    return Settled(settle(config, plan), split, plan, subjects)
+    return Settled(settle(config, plan), split, plan, subjects, threads=torch.get_num_threads())
 
 
 def go_on(before: Settled, config: Config, override: bool, run: Path) -> Settled:
@@ -120,6 +129,14 @@ def go_on(before: Settled, config: Config, override: bool, run: Path) -> Settled
         told = "; ".join(f"{name} was {was}, is {value}" for name, (was, value) in changed.items())
         way = "undo that" if fixed else "undo that, accept it with --override"
         raise ConfigError(f"{run}: another configuration cannot be resumed: {told}: {way}, or name a new --run")
+    if before.threads not in (0, torch.get_num_threads()):
+        log.warning(
+            "warning: %s: began with %d threads, goes on with %d: weights will differ in their last bits from those of "
+            "an unbroken run; OMP_NUM_THREADS sets the number",
+            run,
+            before.threads,
+            torch.get_num_threads(),
+        )
     return dataclasses.replace(before, config=settle(config, before.plan))
 
 
@@ -175,6 +192,10 @@ def write_settled(run: Path, settled: Settled, given: Config) -> None:
     write_text(run / CONFIG, yaml.safe_dump({**plain["config"], "data": data}, sort_keys=False))
     write_text(run / PLAN, json.dumps(plain["plan"], indent=2) + "\n")
     write_split(run / SPLIT, settled.split)
+
+
+def _texts(plain: Mapping[str, Any]) -> dict[str, str]:
+    return {str(name): str(text) for name, text in plain.items()}
 
 
 def _without_places(config: Config) -> dict[str, dict[str, Any]]:

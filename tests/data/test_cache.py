@@ -1,9 +1,11 @@
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from attention_unet.data.cache import CachedCases, CaseCache, class_locations
+from attention_unet.data.case_facts import check_teachable, remarks_on
 from attention_unet.data.cases import Case, find_cases
 from attention_unet.data.labels import Labels
 from attention_unet.data.preprocessing import Preprocessing
@@ -115,3 +117,34 @@ def test_the_same_files_under_another_name_are_another_case(tmp_path):
     cache = CaseCache(tmp_path / "cache", PLAIN, LABELS, 1)
     cache.add([case, other], lambda: None)
     assert [fact.id for fact in cache.facts([case, other])] == ["x", "other"]
+
+
+def test_a_change_that_keeps_size_and_time_is_noticed(tmp_path):
+    """As cp -p, rsync -t and tar make it: labels are swapped, the time of modification is restored."""
+    label = np.zeros((6, 7, 8), dtype=np.uint8)
+    label[2, 3, 4], label[5, 5, 5] = 1, 4
+    image = save_nifti(tmp_path / "x.nii", np.random.RandomState(0).normal(size=(6, 7, 8)).astype(np.float32))
+    case = Case("x", (image,), save_nifti(tmp_path / "x_label.nii", label))
+    cache = CaseCache(tmp_path / "cache", PLAIN, LABELS, 1)
+    cache.add([case], lambda: None)
+    before = case.label.stat()
+    swapped = np.where(label == 1, 4, np.where(label == 4, 1, 0)).astype(np.uint8)
+    save_nifti(case.label, swapped)
+    os.utime(case.label, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (case.label.stat().st_size, case.label.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    cache.add([case], lambda: None)
+    assert cache.open([case])[0].target[0, 2, 3, 4] == 2
+    assert cache.facts([case])[0].label_digest
+
+
+def test_classes_that_vanish_on_the_networks_grid_are_known(tmp_path):
+    label = np.zeros((6, 7, 8), dtype=np.uint8)
+    label[:3], label[5, 5, 5] = 1, 4
+    coarse = CaseCache(tmp_path / "cache", Preprocessing((3.0, 3.0, 3.0), nonzero=False), LABELS, 1)
+    case = case_of(tmp_path, label=label)
+    coarse.add([case], lambda: None)
+    (facts,) = coarse.facts([case])
+    assert facts.lost == ("b",)
+    assert "x: b vanishes on the network's grid: too small for the voxels of the plan" in remarks_on([facts], "ab")
+    with pytest.raises(DataError, match="the class b has no voxel on the network's grid in any case: set a smaller"):
+        check_teachable([facts], [], ["a", "b"])

@@ -168,3 +168,13 @@ def test_channels_on_other_grids_are_refused(tmp_path):
         read_label_of(
             Case("a", (one,), save_nifti(tmp_path / "l.nii.gz", np.zeros((5, 4, 4)))), read_channels(Case("a", (one,)))
         )
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-21, 1.0, 1e15, 1e20, 1e34])
+def test_values_of_any_size_are_brought_to_one_scale(tmp_path, scale):
+    """Squares of 1e20 are more than float32 holds, those of 1e-30 less."""
+    array = np.random.RandomState(0).uniform(1, 2, (6, 7, 8))
+    volume = read_volume(save_nifti(tmp_path / "a.nii.gz", (array * scale).astype(np.float32)))
+    prepared = prepare(volume, Preprocessing((1.0, 1.0, 1.0), nonzero=False)).image
+    expected = (array - array.mean()) / array.std()
+    torch.testing.assert_close(prepared[0], torch.from_numpy(expected).float(), atol=1e-4, rtol=1e-4)

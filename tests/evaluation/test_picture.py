@@ -68,3 +68,11 @@ def test_the_plane_shows_small_classes_too():
     reference[:2, :2, 5:7] = 2
     assert telling_plane(reference, (0, 1)) == 5
     assert telling_plane(np.zeros((4, 4, 9), dtype=int), (0, 1)) == 4
+
+
+@pytest.mark.parametrize("grid", [(1, 12, 12), (12, 1, 12), (12, 12, 1), (1, 1, 12), (1, 1, 1)])
+def test_single_slices_in_any_direction_are_drawn(tmp_path, grid):
+    mask = np.ones(grid, dtype=int)
+    scene = Scene("case", np.eye(4), mask * 100.0, mask, mask, attention={"level 1": mask * np.float32(0.5)})
+    save_mosaic(tmp_path / "x.png", [scene], ["spot"])
+    assert (tmp_path / "x.png").stat().st_size > 1000

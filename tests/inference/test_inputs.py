@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
-from attention_unet.data.cases import Case
+from attention_unet.data.cases import Case, look_for_cases
 from attention_unet.data.volumes import read_volume
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference.inputs import find_inputs
+from tests.conftest import save_nifti
 from tests.data.dicom_files import save, slice_of, write_slices
 from tests.inference.build import scan
 
@@ -106,3 +107,41 @@ def test_mistakes(tmp_path, capsys):
         find_inputs(tmp_path / "0.dcm", 1)
     assert main(["predict", "-i", "a", "-i", "b", "-o", "c", "-m", "hippocampus"]) == 2
     assert "--input is given 2 times: name one scan, or a folder of them" in capsys.readouterr().err
+
+
+def test_every_file_that_may_be_a_scan_is_named(tmp_path, caplog):
+    scan(tmp_path, np.eye(4), "a.nii.gz")
+    for name in ("b.nii.bz2", "c.nii.zst", "d.img.gz", "e.gipl", "f.vtk", "g+orig.HEAD", "h.mgz", "i.npy", ".hidden"):
+        (tmp_path / name).write_bytes(b"x")
+    for name in ("a.json", "a.bval", "notes.txt", "picture.png"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "folder.nii.gz").mkdir()
+    os.mkfifo(tmp_path / "pipe.nii.gz")
+    assert [case.id for case in find_inputs(tmp_path, 1)] == ["a"]
+    (message,) = caplog.messages
+    assert message == (f"warning: {tmp_path}: not predicted: b.nii.bz2, c.nii.zst, d.img.gz, e.gipl, f.vtk, and 5 more")
+
+
+def test_links_to_nothing_are_cases_that_fail(tmp_path, cohort, run, capsys):
+    """As git-annex and DataLad leave them before the content is fetched; and a link to itself."""
+    source = sorted((cohort / "imagesTs").iterdir())[0]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.nii.gz").symlink_to(source)
+    (tmp_path / "in" / "b.nii.gz").symlink_to(".git/annex/objects/xx/yy/MD5E-s100.nii.gz")
+    (tmp_path / "in" / "c.nii.gz").symlink_to("c.nii.gz")
+    assert main(["predict", "-i", f"{tmp_path}/in", "-o", f"{tmp_path}/out", "-m", str(run)]) == 1
+    told = capsys.readouterr().err
+    assert "1 predicted, 2 failed" in told
+    assert "b.nii.gz: is a link to .git/annex/objects/xx/yy/MD5E-s100.nii.gz, which is not there: fetch it" in told
+    assert main(["predict", "-i", f"{tmp_path}/in/b.nii.gz", "-o", f"{tmp_path}/other", "-m", str(run)]) == 1
+
+
+def test_links_to_nothing_in_a_dataset_are_named(tmp_path):
+    for folder in ("images", "labels"):
+        for name in "ab":
+            save_nifti(tmp_path / folder / f"{name}.nii.gz", np.ones((4, 4, 4), np.uint8))
+        (tmp_path / folder / "c.nii.gz").symlink_to("../.git/annex/objects/c")
+    dataset, problems = look_for_cases(tmp_path)
+    assert [case.id for case in dataset.cases] == ["a", "b"]
+    assert list(problems) == ["c"]
+    assert "c.nii.gz: missing" in problems["c"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import multiprocessing
 from pathlib import Path
 
 import nibabel as nib
@@ -199,3 +200,41 @@ def test_what_a_hostile_description_says_takes_no_memory_and_raises_nothing_else
         file.write_bytes(save_tensors(tensors, metadata={"description": json.dumps(changed)}))
         with pytest.raises(ModelError, match=r"holds other weights|is no model that a training wrote"):
             load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        (np.ma.masked_array(np.ones((8, 8, 8))), TypeError, "scan is a masked array: expected all voxels"),
+        (nib.MGHImage(np.ones((8, 8, 8), np.float32), np.eye(4)), TypeError, "of type MGHImage: expected a path, a nib"),
+        (nib.Nifti1Image(np.ones((8, 8, 8), np.float32), None), DataError, "has no affine: expected a 4 x 4"),
+        ("notes.txt", DataError, r"notes\.txt: expected a volume"),
+    ],
+)
+def test_scans_of_other_kinds_are_refused_in_words(given, error, message):
+    options = {"spacing_mm": (1, 1, 1)} if isinstance(given, np.ndarray) else {}
+    with pytest.raises(error, match=message):
+        model_of().predict(given, **options)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b"])
+def test_names_that_no_file_can_have(name):
+    with pytest.raises(ModelError, match="holds no model"):
+        load_model(name)
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
+def test_a_forked_process_predicts_as_its_parent_did(tmp_path):
+    """The threads of the parent, for which it would wait for ever, are not in the fork."""
+    saved_model(tmp_path)
+    model, array = load_model(tmp_path), np.random.RandomState(0).normal(size=(30, 30, 30))
+
+    def predict():
+        return np.asarray(model.predict(array, spacing_mm=(1, 1, 1)).dataobj)
+
+    expected, context = predict(), multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=lambda: queue.put(predict()))
+    child.start()
+    np.testing.assert_array_equal(queue.get(timeout=60), expected)
+    child.join()

@@ -253,3 +253,44 @@ def test_sigterm_saves_and_says_how_to_go_on(cohort, tmp_path):
     assert "--resume" in text
     assert (tmp_path / "run" / "last.pt").is_file()
     assert not list((tmp_path / "run").glob(".partial*"))
+
+
+def test_data_that_changed_between_stop_and_resume_are_refused(cohort, tmp_path):
+    copied = shutil.copytree(cohort, tmp_path / "data")
+    settings = config(copied, training={"seed": 3})
+    train(settings, tmp_path / "run")
+    longer = dataclasses.replace(settings, training=dataclasses.replace(settings.training, steps=8))
+    split = json.loads((tmp_path / "run" / "splits.json").read_text())
+    for folder, voxel in (("labelsTr", 0), ("imagesTr", 1e3)):
+        file = next((copied / folder).glob(f"{split['training'][0]}*"))
+        before = file.read_bytes()
+        image = nib.load(file)
+        array = np.asarray(image.dataobj).copy()
+        array[array.shape[0] // 2] = voxel
+        nib.save(nib.Nifti1Image(array, image.affine, image.header), file)
+        with pytest.raises(DataError, match=f"{split['training'][0]}: image or label changed since the run began"):
+            train(longer, tmp_path / "run", resume=True, override=True)
+        file.write_bytes(before)
+    train(longer, tmp_path / "run", resume=True, override=True)
+
+
+def test_a_training_on_all_cases_decides_by_cases_it_has_not_seen_yet(cohort, tmp_path, monkeypatch):
+    """A tenth of the cases is predicted after four fifths of the budget, and trained on from then."""
+    monkeypatch.setattr(splits_module, "LATE_FOLDS", 4)
+    seen = []
+    validate = fit_module.validate
+    monkeypatch.setattr(
+        fit_module, "validate", lambda *a, **k: (seen.append([case.id for case in a[2]]), validate(*a, **k))[1]
+    )
+    settings = config(cohort, steps=10, data={"fold": -1})
+    train(settings, tmp_path / "run")
+    late = next(cases for cases in seen if cases)
+    assert len(late) == 2
+    model = load_model(tmp_path / "run")
+    assert all(gain.cases == 2 for gain in model.component_gains.values())
+    assert len(model.trained_on.names) == 8
+    monkeypatch.setattr(fit_module, "validate", validate)
+    with pytest.raises(Stop):
+        stopped_at(9, settings, tmp_path / "broken", monkeypatch)
+    train(settings, tmp_path / "broken", resume=True)
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "broken"))
