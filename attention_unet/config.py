@@ -278,6 +278,9 @@ def check(config: Config) -> None:
         demand(value is None or least <= value <= most, f"network.{name}", value, f"{least} to {most}")
     budgets = [name for name in ("minutes", "steps", "epochs") if getattr(training, name) is not None]
     demand(len(budgets) <= 1, "the budget", " and ".join(budgets), "only one of training.minutes, .steps and .epochs")
+    for name in budgets:
+        value = getattr(training, name)
+        demand(value <= MOST_OF_A_BUDGET, f"training.{name}", value, f"at most {MOST_OF_A_BUDGET:g}")
     for name in [
         *budgets,
         "batch",
@@ -290,7 +293,6 @@ def check(config: Config) -> None:
     ]:
         value = getattr(training, name)
         demand(value is None or value > 0, f"training.{name}", value, "more than 0")
-        demand(value is None or value <= MOST_OF_A_BUDGET, f"training.{name}", value, f"at most {MOST_OF_A_BUDGET:g}")
     demand(0 <= training.average < 1, "training.average", training.average, "0 to below 1")
     demand(0 <= training.warmup < 1, "training.warmup", training.warmup, "0 to below 1")
     demand(training.weight_decay >= 0, "training.weight_decay", training.weight_decay, "0 or more")

@@ -218,8 +218,8 @@ def plan_levels(size: np.ndarray, spacing: np.ndarray, max_levels: int) -> tuple
     """Strides between levels and kernels of levels for a patch.
 
     An axis is halved while at least four voxels remain and its voxels are not twice as large as the smallest of those
-    that can still be halved; its kernel is 1 until its voxels are within twice the smallest, then 3 for good. No level has
-    2 voxels along an axis: in bfloat16 on a CPU, gradients of such convolutions are wrong (oneDNN, torch 2.13).
+    that can still be halved; its kernel is 1 until its voxels are within twice the smallest, then 3 for good. No level
+    has 2 voxels along an axis: in bfloat16 on a CPU, gradients of such convolutions are wrong (oneDNN, torch 2.13).
 
     Args:
         size: voxels of the patch an axis.

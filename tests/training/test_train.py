@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -18,7 +20,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from attention_unet.cli import main
 from attention_unet.config import AttentionConfig, AugmentationConfig, Config, DataConfig, NetworkConfig, TrainingConfig
+from attention_unet.data import splits as splits_module
 from attention_unet.errors import ConfigError, DataError
+from attention_unet.inference.model import load_model
+from attention_unet.training import fit as fit_module
 from attention_unet.training import train as module
 from attention_unet.training.learner import Diverged
 from attention_unet.training.train import Interrupted, train
@@ -290,7 +295,16 @@ def test_a_training_on_all_cases_decides_by_cases_it_has_not_seen_yet(cohort, tm
     assert all(gain.cases == 2 for gain in model.component_gains.values())
     assert len(model.trained_on.names) == 8
     monkeypatch.setattr(fit_module, "validate", validate)
-    with pytest.raises(Stop):
-        stopped_at(9, settings, tmp_path / "broken", monkeypatch)
+    original = module.Monitor.step
+
+    def interrupting(self, step, *rest):
+        original(self, step, *rest)
+        if step == 9:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(module.Monitor, "step", interrupting)
+    with pytest.raises(Interrupted):
+        train(settings, tmp_path / "broken")
+    monkeypatch.setattr(module.Monitor, "step", original)
     train(settings, tmp_path / "broken", resume=True)
     assert same(weights(tmp_path / "run"), weights(tmp_path / "broken"))
