@@ -163,8 +163,9 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         help="column of metrics.csv to compare, such as nsd or hd95_mm",
     )
 
-    explain = add("explain", "Check on scans a run held out whether its attention is needed, was learned, and matters.")
+    explain = add("explain", "Check on scans that a run held out whether it uses its attention, beside controls.")
     explain.add_argument("run", type=str, help="folder of a run: what it held out is predicted first")
+    explain.add_argument("--second", type=str | None, help="the same training with another seed, to compare maps")
     explain.add_argument("--cases", type=int, default=8, help="to check on, evenly from the worst to the best")
     explain.add_argument("--root", type=str | None, help="folder of its dataset (default: as in its training)")
     explain.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")

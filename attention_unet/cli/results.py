@@ -191,7 +191,8 @@ def explain(options: Namespace, parser: ArgumentParser, console: Console) -> int
     if options.cases < 1:
         raise ConfigError(f"--cases is {options.cases}: expected 1 or more")
     run = Path(options.run)
-    findings, failed = explain_run(run, options.cases, options.root, options.device, console)
+    second = Path(options.second) if options.second else None
+    findings, failed = explain_run(run, second, options.cases, options.root, options.device, console)
     for sentence in findings["sentences"]:
         print(sentence)
     log.info("all of it in a page: attention-unet report %s", run)

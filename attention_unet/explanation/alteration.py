@@ -1,18 +1,31 @@
-"""What becomes of a prediction if attention is altered: whether a network needs its weights, and where they lie."""
+"""Change the attention of a network while it predicts: remove it, make it constant, or replace its maps by others."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from attention_unet.attention import Attended, Attention
+from attention_unet.data.preprocessing import Prepared, prepare
+from attention_unet.data.volumes import Volume
+from attention_unet.dimensions import pool_to
+from attention_unet.geometry import on_grid
+from attention_unet.inference.decision import decide
+from attention_unet.inference.model import Model
+from attention_unet.inference.predict_volume import planes_on_scan
+from attention_unet.inference.settings import Settings
 from attention_unet.network import UNet
 
-# "removed": features pass as they are. "constant": every weight is the mean of all. "shuffled": weights change places.
-Alteration = Literal["removed", "constant", "shuffled"]
+# "removed": features pass as they are. "constant": every weight is the mean of all.
+Alteration = Literal["removed", "constant"]
 ALTERATIONS: tuple[Alteration, ...] = get_args(Alteration)
+Hook = Callable[[nn.Module, Any, Attended], Attended]
+TRIED = 16  # voxels an axis
 
 
 def attentions_of(network: UNet) -> dict[int, Attention]:
@@ -29,33 +42,103 @@ def possible(network: UNet) -> tuple[Alteration, ...]:
     return ALTERATIONS if all(attention.multiplies for attention in attentions) else ("removed",)
 
 
+def replaceable(model: Model) -> bool:
+    """Whether the maps of a model can be replaced: its attention multiplies features by one weight a voxel."""
+    attentions = attentions_of(model.network)
+    if not attentions or not all(attention.multiplies for attention in attentions.values()):
+        return False
+    seen = [min(n, TRIED) for axis, n in enumerate(model.plan.patch) if axis != model.plan.slice_axis]
+    with torch.inference_mode():
+        weights = model.network(torch.zeros(1, len(model.plan.channels), *seen, device=model.device), True)[1]
+    return set(attentions) <= set(weights) and all(weights[level].shape[1] == 1 for level in attentions)
+
+
 @contextmanager
-def altered(network: UNet, how: Alteration, seed: int = 0) -> Iterator[None]:
+def altered(network: UNet, how: Alteration) -> Iterator[None]:
     """Alter all attention on skips and at the bottleneck while the block runs.
 
     Args:
         network: that predicts.
         how: one of those that are possible.
-        seed: of the shuffling.
     """
-    generator = torch.Generator().manual_seed(seed)
-    with ExitStack() as stack:
-        for attention in attentions_of(network).values():
-            stack.enter_context(attention.register_forward_hook(_replacement(how, generator)))
-        yield
 
-
-def _replacement(how: Alteration, generator: torch.Generator) -> Callable[[nn.Module, Any, Attended], Attended]:
-    def replace(attention: nn.Module, inputs: Any, attended: Attended) -> Attended:
+    def alter(attention: nn.Module, inputs: Any, attended: Attended) -> Attended:
         x, weights = inputs[0], attended.weights
         if how == "removed" or weights is None:
             return Attended(x, weights)
-        flat = weights.flatten(1)
-        if how == "constant":
-            changed = flat.mean(dim=1, keepdim=True).repeat(1, flat.shape[1])
-        else:
-            changed = flat[:, torch.randperm(flat.shape[1], generator=generator).to(flat.device)]
-        changed = changed.view_as(weights)
+        changed = weights.flatten(1).mean(dim=1).view(-1, *[1] * (weights.dim() - 1)).expand_as(weights)
         return Attended(x * changed, changed)
 
-    return replace
+    with _hooked(attentions_of(network), dict.fromkeys(attentions_of(network), alter)):
+        yield
+
+
+def predict_with_maps(
+    model: Model, volume: Volume, maps: Mapping[int, NDArray[np.float32]], overlap: float
+) -> NDArray[Any]:
+    """Predict a volume with other attention maps in the place of those that the network makes.
+
+    The maps travel with the windows as further channels, so that each window gets its part of them.
+
+    Args:
+        model: whose maps are ``replaceable``.
+        volume: to predict.
+        maps: of each attended level (I, J, K), on the grid of the volume.
+        overlap: of windows, 0 to below 1.
+
+    Returns:
+        Label map (I, J, K).
+    """
+    levels, plan = sorted(maps), model.plan
+    prepared = prepare(volume, plan.preprocessing)
+    placement = prepared.placement
+    means = [float(maps[level].mean()) for level in levels]  # outside of the volume, windows are filled with 0
+    carried = on_grid(np.stack([maps[level] - mean for level, mean in zip(levels, means, strict=True)]), placement)
+    air = torch.cat([prepared.air, torch.full((len(levels),), torch.inf)])  # no window counts as empty
+    network = _Replaying(model.network, len(plan.channels), dict(zip(levels, means, strict=True)))
+    rows = slice(0, placement.scan[1])
+    slabs = planes_on_scan(
+        replace(model, network=network),
+        Prepared(torch.cat([prepared.image, carried]), air, placement),
+        Settings(overlap=overlap),
+        [],
+        rows,
+        1,
+        placement.planes_back(plan.labels.channels, rows),
+    )
+    with torch.inference_mode():
+        label_map = np.concatenate([decide(slab, plan.labels) for slab in slabs])
+    return placement.as_stored(label_map)
+
+
+class _Replaying(UNet):
+    """A network that takes its attention maps from further channels of its input."""
+
+    def __init__(self, network: UNet, channels: int, means: Mapping[int, float]) -> None:
+        nn.Module.__init__(self)
+        self.network, self.channels, self.means = network, channels, means
+
+    def forward(self, x: Tensor, return_maps: bool = False, return_presence: bool = False) -> Any:
+        """Predict the first channels with the maps in the others."""
+        image, carried = x[:, : self.channels], x[:, self.channels :]
+        maps = {level: carried[:, [i]] + mean for i, (level, mean) in enumerate(self.means.items())}
+        attentions = attentions_of(self.network)
+        with _hooked(attentions, {level: _replace_by(maps[level]) for level in attentions}):
+            return self.network(image, return_maps=return_maps)
+
+
+def _replace_by(weights: Tensor) -> Hook:
+    def replaced(attention: nn.Module, inputs: Any, attended: Attended) -> Attended:
+        x = inputs[0]
+        changed = pool_to(weights.float(), x.shape[2:]).to(x.dtype)
+        return Attended(x * changed, changed)
+
+    return replaced
+
+
+@contextmanager
+def _hooked(attentions: Mapping[int, Attention], hooks: Mapping[int, Hook]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for level, attention in attentions.items():
+            stack.enter_context(attention.register_forward_hook(hooks[level]))
+        yield

@@ -1,42 +1,31 @@
-"""Whether attention shows what was learned: with random parameters its maps should be others.
+"""Networks with random weights, and how much two attention maps are alike.
 
-Adebayo et al., "Sanity Checks for Saliency Maps", arXiv:1810.03292.
+Adebayo et al., "Sanity Checks for Saliency Maps", arXiv:1810.03292: a map that stays the same when the weights are
+drawn anew shows the image or the architecture. The opposite does not show learning: two random networks may differ as
+much.
 """
 
-import copy
 from dataclasses import replace
-from typing import Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from attention_unet.explanation.alteration import attentions_of
 from attention_unet.inference.model import Model
+from attention_unet.inference.window_predictor import put_channels_last
 from attention_unet.network import AttentionUNet
 
-# The parameters that are drawn anew, those of the stage before included.
-Stage = Literal["attention", "decoder", "all"]
-STAGES: tuple[Stage, ...] = get_args(Stage)
 COMPARED = 100_000  # voxels of a map, at most
 
 
-def randomised(model: Model, stage: Stage, seed: int = 0) -> Model:
-    """A copy of a model with parameters as before a training, up to a stage."""
-    network = copy.deepcopy(model.network)
+def randomised(model: Model, seed: int) -> Model:
+    """A model of the same architecture with weights as before a training."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        fresh = AttentionUNet(**model.plan.architecture).state_dict()
-    attentions = list(attentions_of(network).values())
-    drawn = [f"{name}." for name, module in network.named_modules() if any(module is a for a in attentions)]
-    drawn += {"attention": [], "decoder": ["decoder.", "heads."], "all": [""]}[stage]
-    state = {
-        name: fresh[name].to(value.device) if name.startswith(tuple(drawn)) else value
-        for name, value in network.state_dict().items()
-    }
-    network.load_state_dict(state)
-    return replace(model, network=network)
+        network = AttentionUNet(**model.plan.architecture)
+    put_channels_last(network)
+    return replace(model, network=network.to(model.device).eval())
 
 
 def similarity(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:

@@ -130,9 +130,10 @@ function showExplanation(onpick) {
     element("div", { class: "charts" },
       stripChart({ label: "Dice of each case under changes to attention", yLabel: "mean Dice", groups, digits: 3, onpick }),
       curves.length ? lineChart({ label: "Dice while parts of the scan are deleted", xLabel: "share of the scan deleted", yLabel: "mean Dice", digits: 3, series: [
-        { name: "highest attention first", colour: colourOf(1), points: points("by_attention") }, { name: "at random", colour: colourOf(0), points: points("by_chance") },
+        { name: "highest attention first", colour: colourOf(1), points: points("by_attention") }, { name: "nearest to the prediction first", colour: colourOf(2), points: points("by_distance") },
+        { name: "at random", colour: colourOf(0), points: points("by_chance") },
       ] }) : null),
-    element("p", { class: "muted" }, `On ${cases.length} held-out cases, from the worst to the best. A map that passes these checks is used by this network. Neither does it say why the network decides, nor that one trained without attention would do worse: train one (attention.skips identity) and compare.`));
+    element("p", { class: "muted" }, `On ${cases.length} held-out cases, from the worst to the best. The checks do not say why the network decides, nor whether one trained without attention would do worse: train both several times (attention.skips identity) and compare.`));
 }
 
 function showCalibration() {
