@@ -144,10 +144,11 @@ def _deleted(checks: Sequence[CaseChecks]) -> list[str]:
         else "the place of the structure marks what matters better than attention does" if high < 0
         else "attention marks what matters no better than the place of the structure does"
     )  # fmt: skip
+    costs = f"{than_chance.mean():.3f} of Dice more than at random, and {than_distance.mean():+.3f} compared with"
     return [
-        f"Deleting the scan where attention of level {curves[0].level} is highest costs {than_chance.mean():.3f} of "
-        f"Dice more than at random, and {than_distance.mean():+.3f} compared with deleting by distance to the network's own "
-        f"prediction, as a mean of 0 to {SHARES[-1]:.0%} deleted ({_interval(low, high)}n = {len(losses)}): {verdict}."
+        f"Deleting the scan where attention of level {curves[0].level} is highest costs {costs} deleting by distance "
+        f"to the network's own prediction, as a mean of 0 to {SHARES[-1]:.0%} deleted ({_interval(low, high)}"
+        f"n = {len(losses)}): {verdict}."
     ]
 
 

@@ -6,18 +6,28 @@ from attention_unet.explanation.checks import CaseChecks, Deletion
 from attention_unet.explanation.deletion import SHARES
 
 
-def checks(number=6, *, removed=-0.05, rho=0.1, lost=0.3, cam=0.9):
-    """Cases that agree but for a little."""
+def checks(number=6, *, trained=0.9, removed=-0.05, other=-0.03, pairs=None, lost=0.3, lost_by_distance=0.1, cam=0.9):
+    """Cases that agree but for a little. ``removed`` and ``other``: change of Dice; ``lost``: at the last share."""
+
+    def curve(loss):
+        return [trained - loss * share / SHARES[-1] for share in SHARES]
+
+    if pairs is None:
+        pairs = {"random weights": {1: 0.1}, "two random networks": {1: 0.8}, "another case": {1: 0.3}}
     return [
         CaseChecks(
             case=f"case {i}",
             dice={
-                "as trained": 0.9,
-                "removed": 0.9 + removed + 0.001 * i,
-                "constant": 0.9 + (-1) ** i * 0.001 * (i // 2),
+                "as trained": trained,
+                "random weights": 0.02,
+                "removed": trained + removed + 0.001 * i,
+                "constant": trained + (-1) ** i * 0.001 * (i // 2),
+                "own map": trained - 0.01,
+                "mean map": trained - 0.01 + other + 0.001 * i,
+                "another case": trained - 0.01 + other - 0.001 * i,
             },
-            similarity={"all": {1: rho, 2: rho / 2}},
-            deletion=Deletion(1, [0.9 - lost * share / SHARES[-1] for share in SHARES], [0.9] * len(SHARES)),
+            agreement=pairs,
+            deletion=Deletion(1, curve(lost), curve(lost_by_distance + 0.001 * i), curve(0)),
             grad_cam={"a": cam, "b": nan},
         )
         for i in range(number)

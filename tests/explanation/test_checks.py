@@ -1,18 +1,32 @@
 """All checks of a case, beside the same worked out step by step."""
 
+import copy
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from attention_unet.data.cases import Case
 from attention_unet.data.volumes import as_volume, read_volume
 from attention_unet.evaluation.focus import focus_of
 from attention_unet.evaluation.metrics import dice
-from attention_unet.explanation.alteration import altered
-from attention_unet.explanation.checks import OVERLAP, _voxels_of, check_case, steps_a_case
-from attention_unet.explanation.deletion import SHARES, at_random, order_by, without
+from attention_unet.explanation.alteration import altered, attentions_of, predict_with_maps, replaceable
+from attention_unet.explanation.checks import (
+    OVERLAP,
+    Others,
+    _voxels_of,
+    check_case,
+    maps_of,
+    steps_a_case,
+    templates_of,
+)
+from attention_unet.explanation.deletion import SHARES, at_random, nearness, order_by, without
+from attention_unet.explanation.findings import tell_findings
 from attention_unet.explanation.grad_cam import grad_cam
 from attention_unet.explanation.randomisation import randomised, similarity
+from attention_unet.explanation.template import from_templates, mean_of
 from attention_unet.inference.model import load_model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
@@ -21,55 +35,105 @@ from tests.conftest import oblique_affine
 SEED = 3
 
 
+def cases_of(cohort, number=2):
+    paths = sorted((cohort / "imagesTs").iterdir())[:number]
+    return [Case(path.name[:-7], (path,), cohort / "labelsTs" / path.name) for path in paths]
+
+
 @pytest.fixture(scope="module")
 def checked(cohort, run, tmp_path_factory):
     output = tmp_path_factory.mktemp("checks")
-    path = sorted((cohort / "imagesTs").iterdir())[0]
-    case = Case("x", (path,), cohort / "labelsTs" / path.name)
-    model, steps = load_model(run), []
-    strangers = {"all": randomised(model, "all")}
-    found = check_case(model, strangers, case, output, SEED, lambda: steps.append(1))
-    assert len(steps) == steps_a_case(model) - 2  # of two stages that were not asked for
-    return found, model, strangers["all"], read_volume(path), np.asarray(nib.load(case.label).dataobj), output
+    model, steps, cases = load_model(run), [], cases_of(cohort)
+    others = Others([randomised(model, 0), randomised(model, 1)], model, {c.id: templates_of(model, c) for c in cases})
+    found = check_case(model, others, cases[0], output, SEED, lambda: steps.append(1))
+    assert len(steps) == steps_a_case(model, others)
+    volume = read_volume(cases[0].images[0])
+    return found, model, others, volume, np.asarray(nib.load(cases[0].label).dataobj), output
 
 
 def predicted(model, volume, attention=False):
-    return predict_volume([model], volume, Settings(overlap=OVERLAP, attention=attention))
+    return predict_volume([model], volume, Settings(overlap=OVERLAP, attention=attention, keep_largest=()))
+
+
+def mean_dice(model, label_map, reference):
+    groups = model.plan.labels.integers.values()
+    return np.nanmean([dice(np.isin(label_map, group), np.isin(reference, group)) for group in groups])
 
 
 def dice_of(model, volume, reference):
-    label_map = predicted(model, volume).label_map
-    return np.nanmean([dice(np.isin(label_map, g), np.isin(reference, g)) for g in model.plan.labels.integers.values()])
+    return mean_dice(model, predicted(model, volume).label_map, reference)
 
 
 def test_dice_as_trained_and_altered(checked):
-    found, model, _, volume, reference, _ = checked
+    found, model, others, volume, reference, _ = checked
     assert found.dice["as trained"] == pytest.approx(dice_of(model, volume, reference))
-    for how in ("removed", "constant", "shuffled"):
-        with altered(model.network, how, SEED):
+    for how in ("removed", "constant"):
+        with altered(model.network, how):
             assert found.dice[how] == pytest.approx(dice_of(model, volume, reference))
-    assert len(set(found.dice.values())) == 4
+    assert found.dice["removed"] != found.dice["as trained"]
+    if "random weights" in found.dice:
+        assert found.dice["random weights"] == pytest.approx(dice_of(others.random[0], volume, reference))
 
 
-def test_maps_beside_those_of_random_weights(checked):
-    found, model, stranger, volume, _, _ = checked
-    maps = [predicted(of, volume, attention=True).attention[1] for of in (model, stranger)]
-    assert found.similarity == {"all": {1: pytest.approx(similarity(*maps))}}
-    assert found.similarity["all"][1] < 0.99
+def test_maps_of_others_in_place_of_its_own(checked):
+    found, model, others, volume, reference, _ = checked
+    own, other = others.templates.values()
+    for name, templates in (("own map", own), ("another case", other), ("mean map", mean_of([other]))):
+        label_map = predict_with_maps(model, volume, from_templates(templates, volume), OVERLAP)
+        assert found.dice[name] == pytest.approx(mean_dice(model, label_map, reference))
+    assert found.dice["own map"] == pytest.approx(found.dice["as trained"], abs=0.02)
 
 
-def test_deletion_by_attention_and_by_chance(checked):
+def test_a_replaced_map_is_the_one_that_the_network_uses(checked):
+    """A map of ones removes attention, whatever the order and direction in which the scan is stored."""
+    _, model, _, volume, _, _ = checked
+    assert replaceable(model)
+    turned = replace(
+        volume,
+        array=np.ascontiguousarray(volume.array.transpose(0, 3, 1, 2)[:, :, ::-1]),
+        affine=volume.affine @ np.array([[0, -1, 0, volume.grid[0] - 1], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]]),
+    )
+    for scan in (volume, turned):
+        ones = {level: np.ones(scan.grid, np.float32) for level in attentions_of(model.network)}
+        with altered(model.network, "removed"):
+            expected = predicted(model, scan).label_map
+        assert (predict_with_maps(model, scan, ones, OVERLAP) == expected).mean() > 0.999
+        with_own = predict_with_maps(model, scan, maps_of(model, scan), OVERLAP)
+        assert (with_own == predicted(model, scan).label_map).mean() > 0.99
+        closed = {level: np.zeros(scan.grid, np.float32) for level in ones}
+        assert (predict_with_maps(model, scan, closed, OVERLAP) == expected).mean() < 0.999
+
+
+def test_maps_beside_those_of_others(checked):
+    found, model, others, volume, _, _ = checked
+    own = maps_of(model, volume)
+    assert found.agreement["second training"] == {level: pytest.approx(1.0) for level in own}  # it is the same model
+    one, other = others.templates.values()
+    expected = {level: pytest.approx(similarity(one[level].numpy(), other[level].numpy())) for level in own}
+    assert found.agreement["another case"] == expected
+    random = [maps_of(each, volume) for each in others.random]
+    for level, weights in random[0].items():
+        if weights.std() > 2**-8:
+            assert found.agreement["random weights"][level] == pytest.approx(similarity(own[level], weights))
+            assert found.agreement["two random networks"][level] == pytest.approx(similarity(random[1][level], weights))
+        else:
+            assert level not in found.agreement["random weights"]
+
+
+def test_deletion_by_attention_by_distance_and_by_chance(checked):
     found, model, _, volume, reference, _ = checked
-    weights = predicted(model, volume, attention=True).attention[1]
+    trained = predicted(model, volume, attention=True)
     blocks = at_random(volume.grid, _voxels_of(model, 1, volume), SEED)
     assert found.deletion.level == 1
     for curve, order in (
-        (found.deletion.by_attention, order_by(weights, blocks)),
+        (found.deletion.by_attention, order_by(trained.attention[1], blocks)),
+        (found.deletion.by_distance, order_by(nearness(trained.label_map, volume.spacing_mm), blocks)),
         (found.deletion.by_chance, np.argsort(-blocks.ravel(), kind="stable")),
     ):
         assert curve[0] == found.dice["as trained"]
         assert curve[-1] == pytest.approx(dice_of(model, without(volume, order, SHARES[-1]), reference), abs=0.02)
     assert found.deletion.by_attention[-1] < found.deletion.by_chance[-1]
+    assert found.deletion.by_distance[-1] < found.deletion.by_chance[-1]
 
 
 def test_grad_cam_of_each_class(checked):
@@ -77,10 +141,42 @@ def test_grad_cam_of_each_class(checked):
     for channel, (name, auc) in enumerate(found.grad_cam.items(), start=1):
         cam = grad_cam(model, volume, channel)
         label = model.plan.labels.painted[channel - 1]
-        written = nib.load(output / "grad-cam" / f"x_label{label}.nii.gz")
+        written = nib.load(output / "grad-cam" / f"{found.case}_label{label}.nii.gz")
         np.testing.assert_array_equal(np.asarray(written.dataobj), cam)
         of_class = {one.class_name: one.auc for one in focus_of("x", 0, cam, reference, model.plan.labels)}
         assert of_class[name] == auc or (np.isnan(auc) and np.isnan(of_class[name]))
+
+
+def sentences_of(model, cohort, output):
+    cases = cases_of(cohort)
+    templates = {case.id: templates_of(model, case) for case in cases}
+    others = Others([randomised(model, seed) for seed in range(2)], None, templates)
+    found = [check_case(model, others, case, output, 0, lambda: None) for case in cases]
+    many = [replace(one, case=f"{one.case} {i}") for i in range(4) for one in found]  # enough for a verdict
+    return tell_findings(many, model.sha256)["sentences"]
+
+
+def test_an_untrained_network_is_called_that(cohort, run, tmp_path):
+    said = sentences_of(randomised(load_model(run), 5), cohort, tmp_path)
+    assert "this network has learned too little for the checks below to mean much." in said[0]
+    assert not any("follow" in sentence or "training has changed" in sentence for sentence in said)
+
+
+def test_a_network_that_does_not_use_its_gate_is_called_that(cohort, run, tmp_path):
+    """Its gates are shut in one position: every weight is 1, whatever the scan."""
+    model = load_model(run)
+    network = copy.deepcopy(model.network)
+    with torch.no_grad():
+        for attention in attentions_of(network).values():
+            for parameter in attention.parameters():
+                parameter.zero_()
+            list(attention.parameters())[-1].fill_(50.0)  # the bias in front of the sigmoid
+    idle = replace(model, network=network)
+    weights = maps_of(idle, read_volume(cases_of(cohort)[0].images[0]))
+    assert all((of == 1).all() for of in weights.values())
+    said = sentences_of(idle, cohort, tmp_path)
+    assert any("nothing shows that this network uses its attention" in sentence for sentence in said)
+    assert not any("Deleting" in sentence or "Maps correlate" in sentence for sentence in said)
 
 
 def test_voxels_of_a_level_are_told_along_the_axes_of_the_scan(run):

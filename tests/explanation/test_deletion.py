@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from attention_unet.data.volumes import as_volume
-from attention_unet.explanation.deletion import SHARES, area, at_random, order_by, without
+from attention_unet.explanation.deletion import SHARES, area, at_random, nearness, order_by, without
 
 GRID = (6, 8, 4)
 
@@ -40,3 +40,14 @@ def test_so_many_voxels_become_the_mean_of_their_channel():
 def test_area_is_the_mean_height():
     assert area([0.5] * len(SHARES)) == pytest.approx(0.5)
     assert area([1 - share for share in SHARES]) == pytest.approx(1 - SHARES[-1] / 2)
+
+
+def test_nearness_is_depth_inside_and_distance_outside():
+    label_map = np.zeros(GRID, dtype=np.uint8)
+    label_map[2:5, 3:6] = 2
+    near = nearness(label_map, (1.0, 2.0, 3.0))
+    assert near[3, 4, 0] == 2.0  # the nearest voxel outside
+    assert near[2, 3, 0] == 1.0
+    assert near[1, 3, 0] == -1.0
+    assert near[2, 1, 0] == -4.0
+    assert (nearness(label_map * 0, (1, 1, 1)) == 0).all()

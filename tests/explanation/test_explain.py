@@ -12,19 +12,17 @@ from tests.report.build import facts_of
 
 def test_a_run_is_checked_and_its_report_tells(cohort, run, tmp_path, capsys):
     copied = shutil.copytree(run, tmp_path / "phantom")
-    assert main(["explain", str(copied), "--root", str(cohort), "--cases", "2"]) == 0
+    assert main(["explain", str(copied), "--root", str(cohort), "--cases", "2", "--second", str(run)]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert [line.split(",")[0][:30] for line in said[:2]] == [
-        "Without its attention (every w",
-        "With the same weight everywher",
-    ]
+    starts = [line[:30] for line in said if not line.startswith("Mean Dice of these cases")]
+    assert starts[:2] == ["Without its attention (every w", "With the same weight everywher"]
     found = json.loads((copied / "held-out" / "explanation.json").read_text())
     assert found["sentences"] == said
     held_out = json.loads((run / "splits.json").read_text())["validation"]
     assert sorted(of["case"] for of in found["cases"]) == sorted(held_out)
     for of in found["cases"]:
-        assert set(of["dice"]) == {"as trained", "removed", "constant", "shuffled"}
-        assert set(of["similarity"]) == {"attention", "decoder", "all"}
+        assert {"as trained", "removed", "constant", "own map", "mean map", "another case"} <= set(of["dice"])
+        assert set(of["agreement"]) == {"random weights", "two random networks", "second training", "another case"}
         assert of["deletion"]["by_attention"][0] == of["deletion"]["by_chance"][0] == of["dice"]["as trained"]
         assert len(of["grad_cam"]) == 3
     mask = nib.load(copied / "held-out" / "predictions" / f"{held_out[0]}.nii.gz")
@@ -50,3 +48,11 @@ def test_wrong_calls_are_told(tmp_path, capsys):
     assert "holds no run" in capsys.readouterr().err
     assert main(["explain", str(tmp_path), "--cases", "0"]) == 2
     assert "--cases is 0: expected 1 or more" in capsys.readouterr().err
+
+
+def test_a_second_training_must_have_held_out_the_same_cases(cohort, run, tmp_path, capsys):
+    other = shutil.copytree(run, tmp_path / "other")
+    split = json.loads((other / "splits.json").read_text())
+    (other / "splits.json").write_text(json.dumps({"training": split["validation"], "validation": split["training"]}))
+    assert main(["explain", str(run), "--root", str(cohort), "--second", str(other)]) == 2
+    assert "did not hold out" in capsys.readouterr().err
