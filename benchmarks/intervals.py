@@ -1,0 +1,131 @@
+"""How often intervals cover and verdicts are wrong: ``python benchmarks/intervals.py --write``
+
+Simulations. Coverage: samples of 3 to 200 cases are drawn from the cases of our own cross-validation, whose Dice are
+skewed as Dice are, and from a normal distribution; of each sample the 95 % interval of the mean, by Student's t as the
+program does it and by the percentile bootstrap that it used before. The cases are also drawn in persons of two scans.
+
+False verdicts: two methods that are equal are trained and compared, with the variances that our runs have (of a
+training as a whole, and of a case in a training): how often ``compare`` calls one of them better at the level of 5 %.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from publish import REPOSITORY, around, publish
+from rich.table import Table
+
+from attention_unet.evaluation.compare import compare
+from attention_unet.evaluation.interval import interval_of_mean
+from attention_unet.evaluation.metrics import METRICS, CaseMetrics
+from attention_unet.evaluation.rows import Row, from_csv, mean_dice
+
+Values = NDArray[np.float64]
+SIZES = (3, 6, 15, 42, 200)
+RESAMPLES = 1000  # of the bootstrap
+OF_A_CASE = 0.0042  # standard deviation of a case in a training, from fold 2 trained with two seeds
+OF_A_RUN = (0.0, 0.0004, 0.0012)  # of all cases of a training together
+CASES = 42  # of a fold
+DESIGNS = ((1, 1), (5, 1), (1, 3), (5, 2), (5, 3))  # folds, runs
+UNDEFINED = dict.fromkeys(METRICS, float("nan"))
+
+
+def main() -> None:
+    """Simulate, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--simulations", type=int, default=4000)
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/statistics.md")
+    options = parser.parse_args()
+    document = REPOSITORY / "docs" / "statistics.md"
+    if options.write:
+        around(document, "intervals")
+    random = np.random.default_rng(0)
+    notes = [f"{options.simulations} simulations a figure."]
+    tables = [coverage(random, options.simulations), false_verdicts(random, options.simulations)]
+    publish(tables, notes, [document] if options.write else [])
+
+
+def coverage(random: np.random.Generator, simulations: int) -> Table:
+    """How often 95 % intervals cover the true mean, by the number of cases."""
+    dice = mean_dice(from_csv(Path(__file__).parent / "hippocampus-folds" / "metrics.csv"))
+    ours = np.array(list(dice.values()))
+
+    def of_ours(size: int) -> Values:
+        return ours[random.integers(len(ours), size=size)] - ours.mean()
+
+    def normal(size: int) -> Values:
+        return random.normal(size=size)
+
+    table = Table()
+    for heading in ("cases drawn from", "interval", *map(str, SIZES)):
+        table.add_column(heading, justify="right" if heading.isdecimal() else "left")
+    for name, draw in {"Dice of our cases": of_ours, "normal": normal}.items():
+        for way in ("Student's t", "percentile bootstrap"):
+            cells = []
+            for size in SIZES:
+                covered = 0
+                for _ in range(simulations):
+                    values = draw(size)
+                    low, high = interval_of_mean(values) if way == "Student's t" else bootstrap(values, random)
+                    covered += low <= 0 <= high
+                cells.append(f"{covered / simulations:.3f}")
+            table.add_row(name, way, *cells)
+    for way, known in (("Student's t over persons", True), ("Student's t over scans", False)):
+        cells = []
+        for size in SIZES:
+            covered = 0
+            for _ in range(simulations):
+                person = np.repeat(random.normal(size=size), 2) + random.normal(0, 0.9, 2 * size)  # correlation 0.55
+                subjects = np.repeat(np.arange(size), 2).astype(str).tolist() if known else []
+                low, high = interval_of_mean(person, subjects)
+                covered += low <= 0 <= high
+            cells.append(f"{covered / simulations:.3f}")
+        table.add_row("normal, two scans a person", way, *cells)
+    return table
+
+
+def bootstrap(values: Values, random: np.random.Generator) -> tuple[float, float]:
+    """Percentile bootstrap of the mean."""
+    draws = values[random.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def false_verdicts(random: np.random.Generator, simulations: int) -> Table:
+    """How often equal methods are told apart, by how often each was trained."""
+    table = Table()
+    table.add_column("each method trained")
+    for spread in OF_A_RUN:
+        table.add_column(f"SD of a training {spread:g}", justify="right")
+    for folds, runs in DESIGNS:
+        name = f"{folds} fold{'s' * (folds > 1)}, {runs} run{'s' * (runs > 1)}"
+        table.add_row(name, *(f"{wrong(random, folds, runs, spread, simulations // 4):.3f}" for spread in OF_A_RUN))
+    return table
+
+
+def wrong(random: np.random.Generator, folds: int, runs: int, of_a_run: float, simulations: int) -> float:
+    """Share of simulated comparisons in which one of two equal methods is called better."""
+    count = 0
+    for _ in range(simulations):
+        level = random.normal(0.89, 0.031, folds * CASES)
+        models = {}
+        for method in "ab":
+            together = np.repeat(random.normal(0, of_a_run, (runs, folds)), CASES, axis=1)
+            values = level + together + random.normal(0, OF_A_CASE, (runs, folds * CASES))
+            models[method] = [
+                [
+                    Row(
+                        str(i), "c", CaseMetrics(**UNDEFINED | {"dice": dice}), "", str(i // CASES) if folds > 1 else ""
+                    )
+                    for i, dice in enumerate(of_run)
+                ]
+                for of_run in values.tolist()
+            ]
+        (found,) = compare(models, "dice")
+        count += found.told_apart
+    return count / simulations
+
+
+if __name__ == "__main__":
+    main()
