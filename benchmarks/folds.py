@@ -14,15 +14,17 @@ Of the folder, ``metrics.csv`` is read, and of each fold ``config.yaml``, ``spli
 import argparse
 import csv
 import json
-import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 from publish import README, REPOSITORY, around, publish
 
 from attention_unet.cross_validation import tabulate_folds
+from attention_unet.data.subjects import read_subjects
+from attention_unet.evaluation.interval import interval_of_mean
 from attention_unet.evaluation.remarks import Remarks
 from attention_unet.evaluation.rows import from_csv
 from attention_unet.evaluation.summary import summarise, tabulate
@@ -43,12 +45,17 @@ def main() -> None:
         metavar=("NAME", "TABLE"),
         help="another's Dice of the same cases, as case,class,dice; more than once for several",
     )
+    parser.add_argument("--subjects", type=Path, help="CSV file case,subject: intervals count persons")
     options = parser.parse_args()
     name = options.folder.name.removesuffix("-folds")
     documents = [README, *SHIPPED.glob(f"{name}.md")] if options.write else []
     for document in documents:
         around(document, name)
     rows = from_csv(options.folder / "metrics.csv")
+    if options.subjects:
+        subjects = read_subjects(options.subjects, sorted({row.case for row in rows}))
+        rows = [replace(row, subject=subjects[row.case]) for row in rows]
+    subject_of = {row.case: row.subject or row.case for row in rows}
     folds: dict[int, list[str]] = {}
     trained_on, steps, budgets = [], [], []
     scored = {row.case for row in rows}
@@ -73,7 +80,7 @@ def main() -> None:
         columns = [*folds.values(), list(ours)]
         cells = [[theirs[case] for case in cases] if theirs.keys() >= set(cases) else [] for cases in columns]
         by_fold.add_row(other, *(f"{statistics.mean(dice):.4f}" if dice else "-" for dice in cells))
-        notes.append(compared(ours, other, theirs))
+        notes.append(compared(ours, other, theirs, subject_of, folds))
     publish([by_fold, tabulate(summarise(rows, Remarks(), {}))], notes, documents, name)
     if options.write:
         histories = {f"fold {fold}": options.folder / f"fold{fold}" / "history.csv" for fold in folds}
@@ -89,15 +96,27 @@ def dice_by_case(file: Path) -> dict[str, float]:
     return {case: statistics.mean(dice) for case, dice in classes.items()}
 
 
-def compared(ours: Mapping[str, float], other: str, theirs: Mapping[str, float]) -> str:
-    """How much better or worse than another ours is, case by case, over the cases that both have."""
-    differences = [ours[case] - theirs[case] for case in ours if case in theirs]
-    half = 1.96 * statistics.stdev(differences) / math.sqrt(len(differences))
-    better = sum(difference > 0 for difference in differences)
-    return (
-        f"Ours minus {other}, case by case: {statistics.mean(differences):+.4f}, 95 % interval ± {half:.4f} "
-        f"(1.96 standard errors); better in {better} of {len(differences)} cases."
-    )
+def compared(
+    ours: Mapping[str, float],
+    other: str,
+    theirs: Mapping[str, float],
+    subject_of: Mapping[str, str],
+    folds: Mapping[int, Sequence[str]],
+) -> str:
+    """How much better or worse than another ours is, case by case, over the cases that both have.
+
+    The interval over persons is about these trained networks, that over folds about new trainings.
+    """
+    gains = {case: ours[case] - theirs[case] for case in ours if case in theirs}
+    low, high = interval_of_mean(list(gains.values()), [subject_of[case] for case in gains])
+    persons = len({subject_of[case] for case in gains})
+    text = f"Ours minus {other}, case by case: {statistics.mean(gains.values()):+.4f}; 95 % interval {low:+.4f} to "
+    text += f"{high:+.4f} over {persons} persons (these networks)"
+    by_fold = [statistics.mean(gains[case] for case in cases) for cases in folds.values() if set(cases) <= set(gains)]
+    if len(by_fold) > 1:
+        low, high = interval_of_mean(by_fold)
+        text += f", {low:+.4f} to {high:+.4f} over {len(by_fold)} folds (new trainings)"
+    return f"{text}; better in {sum(gain > 0 for gain in gains.values())} of {len(gains)} cases."
 
 
 if __name__ == "__main__":

@@ -52,7 +52,8 @@ def coverage(random: np.random.Generator, simulations: int) -> Table:
     ours = np.array(list(dice.values()))
 
     def of_ours(size: int) -> Values:
-        return ours[random.integers(len(ours), size=size)] - ours.mean()
+        drawn: Values = ours[random.integers(len(ours), size=size)] - ours.mean()
+        return drawn
 
     def normal(size: int) -> Values:
         return random.normal(size=size)
