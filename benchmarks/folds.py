@@ -4,9 +4,11 @@ The tables of ``attention-unet cross-validate``, with what each fold was trained
 for the README and the card of the model of that name, if one is shipped. Where others have published what they reached
 case by case, they stand beside, over the same cases:
 
-    nnunet_hippocampus.csv  nnU-Net v2 (3d_fullres, 1000 epochs) on the 208 cases, each predicted by that of its five
-                            folds of 260 which held it out, so trained on 208; output/baseline/Dataset004_Hippocampus
-                            of github.com/automl/AutoNNUnet (Becktepe et al. 2025, BSD-3-Clause).
+    nnunet_hippocampus.csv    nnU-Net v2 (3d_fullres, 1000 epochs) on the 208 cases, each predicted by that of its five
+                              folds of 260 which held it out, so trained on 208; the best checkpoint on the held-out
+                              cases; output/baseline/Dataset004_Hippocampus of github.com/automl/AutoNNUnet at commit
+                              2b59c93 (Becktepe et al. 2025, BSD-3-Clause).
+    nnunet_hippocampus_b.csv  another run of the same, at commit e9e7459: same seed, older augmentation code.
 
 Of the folder, ``metrics.csv`` is read, and of each fold ``config.yaml``, ``splits.json`` and ``history.csv``.
 """
