@@ -117,6 +117,25 @@ def test_scores_of_what_a_model_was_trained_on_are_told(cohort, run, tmp_path, c
     assert (summary["n_cases"], summary["missing_predictions"], summary["trained_on"]) == (2, [], [taught])
 
 
+def test_they_are_recognised_when_everything_was_moved_and_renamed(cohort, run, tmp_path, capsys):
+    """The model file alone, the scan under another name and in another storage order, the predictions elsewhere."""
+    taught, held_out = read_split(run / "splits.json").training[0], read_split(run / "splits.json").validation[0]
+    shutil.copy(run / "model.safetensors", tmp_path / "passed-on.safetensors")
+    for name, case in (("p", taught), ("q", held_out)):
+        for folder in ("imagesTr", "labelsTr"):
+            image = nib.load(cohort / folder / f"{case}.nii.gz")
+            turned = image.as_reoriented(np.array([[1, -1], [0, 1], [2, -1]]))
+            (tmp_path / folder).mkdir(exist_ok=True)
+            nib.save(turned, tmp_path / folder / f"{name}.nii.gz")
+    call = ["predict", "-i", str(tmp_path / "imagesTr"), "-o", str(tmp_path / "made")]
+    assert main([*call, "-m", str(tmp_path / "passed-on.safetensors")]) == 0
+    (tmp_path / "made").rename(tmp_path / "moved")
+    (tmp_path / "passed-on.safetensors").unlink()
+    call = ["evaluate", "-p", str(tmp_path / "moved"), "-r", str(tmp_path / "labelsTr"), "-o", str(tmp_path / "e")]
+    assert main(call) == 0
+    assert "1 of 2 were trained on by the model, their scores flatter: p" in capsys.readouterr().out
+
+
 def test_validation_in_training_gives_what_predict_and_evaluate_give(cohort, run, tmp_path):
     """The same functions serve both: at the same overlap the Dice is the same."""
     images, labels = cohort / "imagesTr", cohort / "labelsTr"

@@ -273,3 +273,13 @@ def test_what_an_earlier_evaluation_left_is_not_taken_for_this_one(tmp_path, cap
 @pytest.mark.parametrize(("count", "said"), [(0, ""), (5, "c0, c1, c2, c3, c4"), (7, "c0, c1, c2, c3, c4 and 2 more")])
 def test_many_names_are_counted(count, said):
     assert some_of([f"c{i}" for i in range(count)]) == said
+
+
+def test_a_folder_that_is_scored_against_itself_is_warned_of(tmp_path, capsys):
+    save_nifti(tmp_path / "r" / "x.nii.gz", label_map(), AFFINE)
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "x.nii.gz").symlink_to(tmp_path / "r" / "x.nii.gz")
+    for predictions in ("r", "p"):
+        call = ["evaluate", "-p", str(tmp_path / predictions), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]
+        assert main(call) == 0
+        assert "predictions and references are the same files: the scores say nothing" in capsys.readouterr().out
