@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
+from attention_unet.inference.output_folder import note
 from tests.reliability.build import CASES, SMALL, files_below, image_of, label_of
 from tests.reliability.faults import BROKEN, BROKEN_IMAGES, BROKEN_LABELS, UNKNOWN_LABELS
 
@@ -41,6 +42,7 @@ def test_an_image(dataset, model, tmp_path, capsys, fault):
     stale = tmp_path / "out" / "b.nii.gz"
     stale.parent.mkdir()
     stale.write_bytes(b"of an earlier call")
+    note(stale.parent, {"begun": ["b"]})  # which was killed before it could record the mask
     call = ["predict", "-i", str(dataset / "imagesTr"), "-o", str(stale.parent), "-m", str(model), "--overwrite"]
     assert main(call) == 1
     told(capsys, "b_0000.nii.gz", expected)
