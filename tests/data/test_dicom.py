@@ -252,7 +252,7 @@ def test_names_that_are_not_utf8(tmp_path, name):
 def test_what_takes_more_memory_than_it_may_is_refused_unread(tmp_path):
     folder, needed = write_slices(tmp_path / "a", slices()), (4 + 2 * 2) * STORED.size
     read_volume(folder, memory=needed)
-    with pytest.raises(DataError, match=r"a: its header says a grid of .* GiB to hold; the limit is 0"):
+    with pytest.raises(DataError, match=r"a: its header says a grid of .* GiB to hold; the limit is "):
         read_volume(folder, memory=needed - 1)
 
 

@@ -73,7 +73,7 @@ def test_what_takes_more_than_it_may_is_refused_unread(tmp_path):
     sitk.WriteImage(as_itk(ARRAY, np.eye(4)), str(tmp_path / "a.nrrd"))
     needed = (4 + ARRAY.itemsize) * ARRAY.size
     read_volume(tmp_path / "a.nrrd", memory=needed)
-    with pytest.raises(DataError, match=r"a\.nrrd: its header says a grid of .* GiB to hold; the limit is 0"):
+    with pytest.raises(DataError, match=r"a\.nrrd: its header says a grid of .* GiB to hold; the limit is "):
         read_volume(tmp_path / "a.nrrd", memory=needed - 1)
 
 

@@ -108,7 +108,7 @@ def test_one_volume_of_several(model, tmp_path, capsys):
     assert main([*call, "-i", str(tmp_path / "one.nii"), "-o", str(tmp_path / "out")]) == 0
     again = [*call, "-i", str(tmp_path / "both.nii"), "-o", str(tmp_path / "both")]
     assert main(again) == 1
-    assert "has 2 channels: the model was trained on 1 (T1); take one of them by --channel" in capsys.readouterr().err
+    assert "has 2 channels: the model was trained on 1 (T1); take one of them: --channel" in capsys.readouterr().err
     assert main([*again, "--channel", "2"]) == 1
     assert "has 2 channels: there is no channel 2; count from 0" in capsys.readouterr().err
     assert main([*again, "--channel", "-1"]) == 2

@@ -244,7 +244,7 @@ def test_attention_calibration_and_training_are_shown(opened, report):
     means = mean_focus(from_csv(report.parent / "e" / "attention.csv"))
     assert rows == [[str(level), name, *(f"{value:.3f}" for value in of)] for (level, name), of in means.items()]
     assert opened.locator("#findings li").all_inner_texts() == tell_findings(checks(), "sha")["sentences"]
-    assert opened.locator("#explanation circle.dot").count() == 6 * 3
+    assert opened.locator("#explanation circle.dot").count() == 6 * 7
     assert "block 0.1000, 0.1000." in opened.locator("#calibration").inner_text()
     assert opened.locator("#training polyline").count() == 1 + 3
     text = opened.locator("#setup").inner_text()
