@@ -31,9 +31,9 @@ class DataConfig:
         root: folder of the dataset or of several datasets; $ATTENTION_UNET_DATA if not given, else ./data.
         dataset: name of the dataset's folder inside root; may be empty if root is the dataset itself.
         folds: number of cross-validation folds, drawn from the sorted subjects.
-        fold: fold held out for validation, from 0; -1 trains on every case and validates on none. One subject in ten is
-            then trained on only from four fifths of the budget: before, its cases show which classes are better off with
-            their largest connected component alone.
+        fold: fold held out for validation, from 0; -1 trains on every case and validates on none. One subject in ten
+            is then trained on only from four fifths of the budget: before, its cases show which classes are better off
+            with their largest connected component alone.
         split_seed: seed of the folds; 12345 with 5 folds gives the folds that nnU-Net makes if each case is a subject.
         splits: file of splits to use in place of folds of our own: splits_final.json of nnU-Net, or splits.json of a
             run. In a configuration file, a path relative to that file.

@@ -20,11 +20,11 @@ from attention_unet.data.fingerprint import take_fingerprint
 from attention_unet.data.labels import FOREGROUND
 from attention_unet.data.plan import Plan, make_plan, read_plan, settle
 from attention_unet.data.predictions import PREDICTED, how_predicted, prediction_path
-from attention_unet.data.splits import Split, choose_split, read_split
+from attention_unet.data.splits import Split, choose_split, read_split, read_splits
 from attention_unet.data.subjects import find_subjects
 from attention_unet.devices import choose_device, devices_and_nodes, precision_of, this_machine
 from attention_unet.errors import ConfigError
-from attention_unet.evaluation.evaluate import evaluate_folder
+from attention_unet.evaluation.evaluate import check_output, evaluate_folder
 from attention_unet.evaluation.rows import Row, from_csv
 from attention_unet.evaluation.summary import print_table
 from attention_unet.inference.components import pool
@@ -80,9 +80,12 @@ def cross_validate(
             "training.devices: cross-validation trains each fold in one process: expected 1; give every device some of "
             "the folds by --only instead"
         )
+    check_output(folder)
     dataset = find_cases(locate_dataset(config.data.root, config.data.dataset))
     ids, data = [case.id for case in dataset.cases], config.data
     subjects = find_subjects(data, dataset.root, ids)
+    if data.splits and len(read_splits(Path(data.splits))) != data.folds:
+        raise ConfigError(f"{data.splits}: does not hold {data.folds} splits: expected a list of one for each fold")
     splits = {fold: choose_split(dataclasses.replace(data, fold=fold), ids, subjects) for fold in range(data.folds)}
     _check_earlier(folder, splits)
     config = settle(config, _plan_of_all(config, folder, dataset))

@@ -8,7 +8,7 @@ from attention_unet.data.cases import find_cases, locate_dataset
 from attention_unet.data.splits import held_out_cases
 from attention_unet.data.subjects import read_subjects
 from attention_unet.devices import choose_device
-from attention_unet.evaluation.evaluate import evaluate_folder
+from attention_unet.evaluation.evaluate import check_output, evaluate_folder
 from attention_unet.evaluation.focus import attended_cases, write_focus
 from attention_unet.evaluation.scored import read_scored
 from attention_unet.inference.model import load_model
@@ -45,6 +45,7 @@ def evaluate_held_out(run: Path, root: str | None, device: str, console: Console
     chosen = held_out_cases(run, [case.id for case in dataset.cases])
     cases = [case for case in dataset.cases if case.id in chosen]
     subjects = read_subjects(run / SUBJECTS, chosen) if (run / SUBJECTS).is_file() else None
+    check_output(run / HELD_OUT)
     folder, model = run / HELD_OUT, load_model(run, choose_device(device))
     output, settings = folder / "predictions", Settings(attention=True)
     same = noted(output).get("models_sha256") == [model.sha256]

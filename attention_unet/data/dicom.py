@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from attention_unet.data.dicom_frames import VARIANTS, Frame, check_alike, damage_reported, frames_of, slice_distance
 from attention_unet.data.header import check_affine, check_fits, header_of
-from attention_unet.errors import DataError
+from attention_unet.errors import DataError, some_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 PREAMBLE, MAGIC = 128, b"DICM"
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")  # first bytes of a file without preamble, in both byte orders
-NAMED_AS_DICOM = (".dcm", ".ima")
+NAMED_AS_DICOM = (".dcm", ".ima", ".dcm.gz")
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # a class of objects that needs no geometry
 PIXEL_FIELDS = (
     *("SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "NumberOfFrames"),
@@ -119,16 +119,19 @@ def _image_headers(folder: Path) -> dict[Path, "Dataset"]:
     Raises:
         DataError: if a file is damaged, or there is not exactly one series.
     """
-    images, others, series = {}, [], set()
+    images, others, unread, series = {}, [], list[str](), set()
     for file in sorted(folder.iterdir()):
         with damage_reported(file):
             if not is_dicom(file):
-                if file.suffix.lower() in NAMED_AS_DICOM and not file.name.startswith(".") and file.is_file():
-                    raise ValueError("no DICOM")
+                hidden = file.name.startswith(".") or file.name == "DICOMDIR" or file.is_dir()
+                if not hidden and (file.name.lower().endswith(NAMED_AS_DICOM) or not file.exists()):
+                    raise ValueError("no DICOM" if file.exists() else "a link to a file that is not there")
+                if not hidden:
+                    unread.append(file.name)
                 continue
             header = _read_header(file)
             kind = getattr(header.get("SOPClassUID"), "name", "")
-            if "Rows" in header:
+            if "Rows" in header and "Segmentation" not in kind:
                 images[file] = header
                 series.add(str(header.get("SeriesInstanceUID", "")))
             elif not kind or "Image Storage" in kind:
@@ -138,6 +141,8 @@ def _image_headers(folder: Path) -> dict[Path, "Dataset"]:
     if others:
         more = f" and {len(others) - 5} more" if others[5:] else ""
         warnings.warn(f"{folder}: not read, because they hold no image: {', '.join(others[:5])}{more}", stacklevel=5)
+    if unread:
+        warnings.warn(f"{folder}: not read, because they are no DICOM files: {some_of(unread)}", stacklevel=5)
     if len(series) != 1:
         raise DataError(f"{folder}: holds {len(series)} DICOM series: expected one; put each into a folder of its own")
     return images

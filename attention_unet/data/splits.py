@@ -45,6 +45,11 @@ def choose_split(data: DataConfig, ids: Sequence[str], subjects: Mapping[str, st
     splits = read_splits(file)
     if len(splits) > 1 and len(splits) != data.folds:
         raise ConfigError(f"{file}: holds {len(splits)} splits, but data.folds is {data.folds}: set data.folds")
+    fold = _fold_of(file)
+    if len(splits) == 1 and fold not in (None, data.fold):
+        raise ConfigError(
+            f"{file}: holds the split of fold {fold}, but data.fold is {data.fold}: name a file of all folds"
+        )
     split = splits[0] if len(splits) == 1 else splits[data.fold]
     absent = sorted({*split.training, *split.validation} - set(ids))
     if absent:
@@ -121,9 +126,17 @@ def late_cases(ids: Sequence[str], subjects: Mapping[str, str], seed: int) -> li
     return list(split_cases(ids, LATE_FOLDS, 0, seed, subjects).validation[:MOST_LATE])
 
 
-def write_split(path: Path, split: Split) -> None:
-    """Write a split as JSON: ids only."""
-    write_text(path, json.dumps(dataclasses.asdict(split), indent=1) + "\n")
+def write_split(path: Path, split: Split, fold: int | None = None) -> None:
+    """Write a split as JSON: ids, and the fold if it was read from a file of splits."""
+    plain = dataclasses.asdict(split) | ({} if fold is None else {"fold": fold})
+    write_text(path, json.dumps(plain, indent=1) + "\n")
+
+
+def _fold_of(file: Path) -> int | None:
+    """The fold that ``write_split`` noted; None if there is none, or the file lists several splits."""
+    plain = read_json(file)
+    fold = plain.get("fold") if isinstance(plain, dict) else None
+    return fold if isinstance(fold, int) else None
 
 
 def read_split(path: Path) -> Split:

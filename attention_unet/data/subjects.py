@@ -62,7 +62,7 @@ def read_subjects(file: Path, ids: Sequence[str]) -> dict[str, str]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:
             for row in csv_rows(opened):
-                case, subject = row["case"], row["subject"]
+                case, subject = row["case"].strip(), row["subject"].strip()
                 if subjects.setdefault(case, subject) != subject:
                     raise ConfigError(f"{file}: {case} has two subjects, {subjects[case]} and {subject}: keep one")
     except OSError as error:

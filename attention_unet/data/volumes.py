@@ -29,6 +29,7 @@ NOTES = (  # endings of files that lie beside scans and are none
     *(".json", ".txt", ".tsv", ".csv", ".md", ".xml", ".html", ".yaml", ".yml", ".log", ".bval", ".bvec"),
     *(".png", ".jpg", ".jpeg", ".pdf"),
 )
+WRITTEN = (*nifti.ENDINGS, ".nrrd", ".mha")
 WHOLE = 1e-3  # by which a label may be off a whole number
 MOST_LABELS = 2**24  # up to which float32 holds whole numbers
 ASIDE = 0.1  # of a voxel, from which grids that are taken as one are told to lie apart
@@ -265,7 +266,16 @@ def image_like(array: NDArray[np.generic], pattern: Volume) -> nib.Nifti1Image:
     Args:
         array: voxels; the image has the type of this array, without scaling.
         pattern: volume whose grid it is.
+
+    Raises:
+        TypeError: if the array is masked.
+        ValueError: if its shape is not that of the grid.
     """
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError("the array is masked: expected all voxels; fill it with array.filled()")
+    if array.shape[:3] != pattern.grid or array.ndim > 4:
+        raise ValueError(f"the array has the shape {array.shape}: expected the grid {pattern.grid} of {pattern.path}")
+    array = array.astype(np.uint8) if array.dtype == np.bool_ else array
     header = pattern.header.copy()
     header.set_data_dtype(array.dtype)
     header.set_data_shape(array.shape)
@@ -295,13 +305,16 @@ def write_like(path: Path, array: NDArray[np.generic], pattern: Volume, labels: 
         labels: of a label map; other formats than NIfTI do not keep them.
 
     Raises:
-        DataError: if it cannot be written.
+        DataError: if it cannot be written, or the ending is none that holds header and voxels in one file.
+        ValueError: as ``image_like``.
     """
+    if not path.name.endswith(WRITTEN):
+        raise DataError(f"{path}: cannot be written in this format: expected a name that ends in {', '.join(WRITTEN)}")
     with replacing(path) as partial:
         if path.name.endswith(nifti.ENDINGS):
             nib.save(image_like(array, pattern) if labels is None else label_image(array, pattern, labels), partial)
         else:
-            write_itk(partial, array, pattern.affine)
+            write_itk(partial, np.asanyarray(image_like(array, pattern).dataobj), pattern.affine)
 
 
 def own_ending(path: Path) -> str:

@@ -135,9 +135,8 @@ def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[
     if not cases or not any(name != FOREGROUND for name in classes):
         what = "class" if cases else "case"
         raise DataError(f"{', '.join(models)}: have no {what} in common: expected evaluations of the same cases")
-    subject_of = {row.case: row.subject or row.case for rows in every for row in rows}
-    fold_of = {row.case: row.fold for row in every[0]}
-    subjects, folds = [subject_of[case] for case in cases], [fold_of[case] for case in cases]
+    subject_of = {row.case: row.subject for rows in every for row in rows if row.subject}
+    subjects, folds = [subject_of.get(case, case) for case in cases], _folds(every, cases)
     values = {name: np.stack([_table(rows, cases, classes, metric) for rows in runs]) for name, runs in models.items()}
     baseline, *others = models
     found = []
@@ -233,6 +232,15 @@ def _classes(every: Sequence[Sequence[Row]]) -> list[str]:
     single = [name for name in shared if name != FOREGROUND]
     together = [FOREGROUND] if FOREGROUND in shared and not partial else []
     return [*single, *([MEAN] if len(single) > 1 else []), *together]
+
+
+def _folds(every: Sequence[Sequence[Row]], cases: Sequence[str]) -> list[str]:
+    """The fold of each case, if all runs have the same folds; otherwise empty, as of a single training."""
+    tables = [{row.case: row.fold for row in rows} for rows in every]
+    if any([table[case] for case in cases] != [tables[0][case] for case in cases] for table in tables):
+        log.warning("warning: the runs have different folds: each is taken as one training")
+        return ["" for _ in cases]
+    return [tables[0][case] for case in cases]
 
 
 def _corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:

@@ -47,7 +47,11 @@ def test_gains(
         persons = _means_of(gains[0], subjects)
         ci95 = interval_of_mean(gains[0], subjects) if finite else (math.nan, math.nan)
         return gain, ci95, _wilcoxon(persons), 0.5 ** max(np.count_nonzero(persons) - 1, 0), 1
-    blocks = [gains[:, [fold == name for fold in folds]] for name in names]
+    blocks = []
+    for name in names:
+        chosen = [place for place, fold in enumerate(folds) if fold == name]
+        own = [subjects[place] for place in chosen]
+        blocks.append(np.stack([_means_of(of_run[chosen], own) for of_run in gains]))  # persons are the units
     if not finite or (len(gains) > 1 and min(block.shape[1] for block in blocks) < 2):
         return gain, (math.nan, math.nan), 1.0, 1.0, trainings
     gain, error, freedom = gain_of_trainings(blocks)

@@ -84,13 +84,19 @@ def _not_read(source: Path) -> list[str]:
     return found[:SHOWN] + [f"and {len(found) - SHOWN} more"] * (len(found) > SHOWN)
 
 
+def _leads_nowhere(path: Path) -> bool:
+    """Return whether a path is a link to nothing, as DataLad leaves it, or an empty file that is called DICOM."""
+    empty = path.suffix.lower() in (".dcm", ".ima") and path.is_file() and not path.stat().st_size
+    return empty or (path.is_symlink() and not path.exists())
+
+
 def _first_scan_below(folder: Path, levels: int) -> Path | None:
     """Return a volume or DICOM series in a folder, or up to some levels of folders below it; None if there is none."""
     try:
         paths = sorted(folder.iterdir())
     except OSError:  # a folder that may not be read
         return None
-    scan = next((path for path in paths if is_volume(path) or is_series(path)), None)
+    scan = next((path for path in paths if is_volume(path) or is_series(path) or _leads_nowhere(path)), None)
     if scan or levels == 1:
         return scan
     deeper = [path for path in paths if path.is_dir() and not path.is_symlink() and not path.name.startswith(".")]

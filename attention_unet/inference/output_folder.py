@@ -77,6 +77,8 @@ def claim_output(
     if resume and overwrite:
         raise ConfigError("--resume keeps what is there, --overwrite does it again: give one of them")
     earlier = noted(output)
+    if os.path.lexists(output / DESCRIPTION) and not {"models_sha256", "begun"} & set(earlier):
+        raise _other_origin(output, [DESCRIPTION])
     _check_origin(output, files, earlier)
     if there and not (resume or overwrite):
         raise ConfigError(f"{output}: already holds {len(there)} of these predictions: add --resume or --overwrite")
@@ -211,7 +213,8 @@ def note(output: Path, facts: Mapping[str, Any]) -> None:
     with changing_notes(output):
         known = noted(output)
         cases = {**known.get("cases", {}), **facts.get("cases", {})}
-        begun = [case for case in facts.get("begun", known.get("begun", [])) if case not in cases]
+        ended = {*cases, *facts.get("failed", {})}  # a failed case leaves no file of its own
+        begun = [case for case in facts.get("begun", known.get("begun", [])) if case not in ended]
         write_text(
             output / DESCRIPTION, json.dumps({**known, **facts, "begun": begun, "cases": cases}, indent=2) + "\n"
         )

@@ -191,7 +191,7 @@ def write_settled(run: Path, settled: Settled, given: Config) -> None:
         data |= {} if given.data.subject_pattern else {"subjects": SUBJECTS}
     write_text(run / CONFIG, yaml.safe_dump({**plain["config"], "data": data}, sort_keys=False))
     write_text(run / PLAN, json.dumps(plain["plan"], indent=2) + "\n")
-    write_split(run / SPLIT, settled.split)
+    write_split(run / SPLIT, settled.split, given.data.fold if given.data.splits else None)
 
 
 def _texts(plain: Mapping[str, Any]) -> dict[str, str]:

@@ -21,16 +21,17 @@ from attention_unet.data.plan import Plan
 from attention_unet.data.splits import Split, late_cases
 from attention_unet.data.subjects import similar_cases
 from attention_unet.devices import check_batch, leave_processes, make_fabric, precision_of
-from attention_unet.errors import ConfigError, UserError, counted
-from attention_unet.inference.model import WEIGHTS
+from attention_unet.errors import ConfigError, UserError, counted, some_of
+from attention_unet.inference.model import DESCRIPTION, WEIGHTS
 from attention_unet.lock import alone_in
 from attention_unet.memory import peak_memory, reuse_freed_memory
 from attention_unet.network import AttentionUNet
 from attention_unet.network.attention_unet import tell_attention
 from attention_unet.progress import counting
-from attention_unet.run_folder import CONFIG
+from attention_unet.run_folder import CONFIG, HISTORY, PLACES, PLAN, SPLIT, SUBJECTS
 from attention_unet.training.budget import Budget, same_budget
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, load_state
+from attention_unet.training.curves import CURVES
 from attention_unet.training.faults import telling_faults
 from attention_unet.training.fit import Training, fit
 from attention_unet.training.interruption import noticing_signals
@@ -47,6 +48,8 @@ from attention_unet.training.settled import (
 )
 
 log = logging.getLogger(__name__)
+
+WRITTEN = (CONFIG, PLACES, PLAN, SPLIT, SUBJECTS, HISTORY, DESCRIPTION, CURVES)  # files that a training writes
 
 
 class Interrupted(UserError):
@@ -210,6 +213,11 @@ def _claim_folder(run: Path, resume: bool) -> TrainingState | None:
             if (run / name).exists():
                 go_on = "continue it with --resume, or " if name == STATE else ""
                 raise ConfigError(f"{run}: already holds a run ({name}): {go_on}name another with --run")
+        others = [name for name in WRITTEN if (run / name).exists()]
+        if others and not all((run / name).exists() for name in (CONFIG, PLACES, PLAN, SPLIT)):
+            raise ConfigError(
+                f"{run}: holds {some_of(others)}, which no training wrote: name another folder with --run"
+            )
         return None
     if not (run / CONFIG).is_file():
         raise ConfigError(f"{run}: holds no run: expected the folder that a training made, with its {CONFIG}")

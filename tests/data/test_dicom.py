@@ -324,3 +324,20 @@ def test_frames_that_form_no_volume(tmp_path):
     spacing = {"PixelMeasuresSequence": {"PixelSpacing": [2, 2]}}
     coarse = write_enhanced(tmp_path / "coarse", STORED, AFFINE, None, lambda k: spacing if k == 4 else {})
     refused(coarse, r"frame 5 of enhanced\.dcm has pixels of 2 x 2 mm, frame 1 of enhanced\.dcm of 0\.9 x 1\.3")
+
+
+def test_slices_that_are_not_there_are_not_left_out_in_silence(tmp_path):
+    """The last slices of a series: nothing shows that they lack but the files themselves."""
+    folder = write_series(tmp_path / "series", as_itk(STORED, AFFINE))
+    last = sorted(folder.iterdir())[-1]
+    last.unlink()
+    last.symlink_to("../.git/annex/objects/x")
+    with pytest.raises(DataError, match=rf"{last.name} cannot be read, cut short\? .*link to a file that is not there"):
+        read_volume(folder)
+    last.unlink()
+    last.with_name(f"{last.name}.gz").write_bytes(gzip.compress(b"a slice"))
+    with pytest.raises(DataError, match=rf"{last.name}\.gz cannot be read"):
+        read_volume(folder)
+    last.with_name(f"{last.name}.gz").rename(folder / "IM0007")
+    with pytest.warns(UserWarning, match="series: not read, because they are no DICOM files: IM0007"):
+        assert read_volume(folder).array.shape[3] == STORED.shape[2] - 1

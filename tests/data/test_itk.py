@@ -130,7 +130,7 @@ def test_names_that_are_not_utf8(tmp_path, ending):
     volume = read_volume(path)
     np.testing.assert_array_equal(volume.array[0], ARRAY)
     np.testing.assert_allclose(volume.affine, oblique_affine(), atol=1e-6)
-    mask = path.with_name(f"mask{ending}")
+    mask = path.with_name(f"mask{own_ending(path)}")
     write_like(mask, ARRAY, volume)
     np.testing.assert_array_equal(read_volume(mask).array[0], ARRAY)
 

@@ -92,3 +92,10 @@ def test_a_file_of_splits_that_does_not_fit(tmp_path, folds, message):
     subjects = {case: f"head_{i // 2}" for i, case in enumerate(IDS)}
     with pytest.raises(ConfigError, match=message):
         choose_split(DataConfig(splits=str(tmp_path / "s.json")), IDS, subjects)
+
+
+def test_the_split_of_one_fold_is_not_taken_for_another(tmp_path):
+    write_split(tmp_path / "splits.json", split_cases(IDS, 5, 3, 0), fold=3)
+    assert choose_split(DataConfig(fold=3, splits=str(tmp_path / "splits.json")), IDS, {}).validation
+    with pytest.raises(ConfigError, match=r"holds the split of fold 3, but data\.fold is 1"):
+        choose_split(DataConfig(fold=1, splits=str(tmp_path / "splits.json")), IDS, {})

@@ -26,6 +26,11 @@ def test_a_table_in_the_dataset_is_read_without_being_named(tmp_path):
     assert find_subjects(DataConfig(), tmp_path, IDS) == dict(zip(IDS, ["sub-01", "sub-01", "sub-02"], strict=True))
 
 
+def test_spaces_around_names_do_not_count(tmp_path):
+    (tmp_path / "t.csv").write_text("case,subject\nsub-01_ses-1,a\nsub-01_ses-2, a \nsub-02_ses-1,b\n")
+    assert list(read_subjects(tmp_path / "t.csv", IDS).values()) == ["a", "a", "b"]
+
+
 def test_a_named_table_and_a_pattern(tmp_path):
     write_subjects(tmp_path / "mine.csv", dict.fromkeys(IDS, "one"))
     assert set(find_subjects(DataConfig(subjects=str(tmp_path / "mine.csv")), tmp_path, IDS).values()) == {"one"}

@@ -136,3 +136,25 @@ def test_name_without_ending(tmp_path):
     assert stem(tmp_path / "a.NII") == stem(tmp_path / "a.mha") == "a"
     with pytest.raises(DataError, match="expected a volume"):
         stem(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("array", "error", "message"),
+    [
+        (np.zeros((5, 4, 6), np.uint8), ValueError, r"the shape \(5, 4, 6\): expected the grid \(4, 5, 6\)"),
+        (np.zeros((3, 5, 6), np.uint8), ValueError, "expected the grid"),
+        (np.zeros((4, 5), np.uint8), ValueError, "expected the grid"),
+        (np.ma.masked_array(np.zeros((4, 5, 6))), TypeError, "the array is masked"),
+    ],
+)
+def test_only_what_has_the_grid_of_a_volume_is_written_on_it(tmp_path, array, error, message):
+    volume = read_volume(save_nifti(tmp_path / "a.nii.gz", np.zeros((4, 5, 6), np.float32)))
+    for ending in (".nii.gz", ".mha"):
+        with pytest.raises(error, match=message):
+            write_like(tmp_path / f"b{ending}", array, volume)
+    write_like(tmp_path / "c.nii.gz", np.ones((4, 5, 6), bool), volume)
+    assert read_volume(tmp_path / "c.nii.gz").array.sum() == 120
+    for ending in (".mhd", ".nhdr", ".mgz", ".NII.GZ"):
+        with pytest.raises(DataError, match="cannot be written in this format"):
+            write_like(tmp_path / f"d{ending}", np.ones((4, 5, 6), np.uint8), volume)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nii.gz", "c.nii.gz"]

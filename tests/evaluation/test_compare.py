@@ -322,3 +322,39 @@ def test_evaluations_that_were_not_made_alike_are_told(tmp_path, capsys):
     assert "warning" not in capsys.readouterr().err
     assert main(["compare", one, three, "-o", str(tmp_path / "c"), "--metric", "nsd"]) == 0
     assert "scored with other references: 1 case: " in capsys.readouterr().err
+
+
+def test_persons_are_the_units_also_of_several_trainings():
+    """Ten persons of four scans each: no true difference, but the scans of a person gain together."""
+    wrong = 0
+    for seed in range(60):
+        rng = np.random.RandomState(seed)
+        together = np.repeat(rng.normal(0, 0.01, 10), 4)
+
+        def run(gain, rng=rng):
+            values = levels(n=40) + gain + rng.normal(0, 0.002, 40)
+            return [replace(row, subject=f"p{i // 4}") for i, row in enumerate(rows(values))]
+
+        (found,) = compare_models({"A": [run(0) for _ in range(3)], "B": [run(together) for _ in range(3)]}, "dice")
+        wrong += found.told_apart
+    assert wrong <= 8
+
+
+def test_subjects_count_whichever_model_names_them():
+    base = levels(n=12)
+    gain = np.repeat([0.01, 0.012, -0.002], 4)
+
+    def named(values):
+        return [replace(row, subject=f"p{i // 4}") for i, row in enumerate(rows(values))]
+
+    both = compare({"A": named(base), "B": named(base + gain)}, "dice")
+    assert compare({"A": named(base), "B": rows(base + gain)}, "dice") == both
+    assert compare({"A": rows(base), "B": named(base + gain)}, "dice") == both
+
+
+def test_runs_of_different_folds_are_not_paired_by_fold(caplog):
+    base = levels(n=40)
+    folds = [replace(row, fold=str(i // 8)) for i, row in enumerate(rows(base))]
+    (found,) = compare({"A": folds, "B": rows(base + 0.01)}, "dice")
+    assert found.trainings == 1
+    assert "the runs have different folds: each is taken as one training" in caplog.text

@@ -145,3 +145,14 @@ def test_links_to_nothing_in_a_dataset_are_named(tmp_path):
     assert [case.id for case in dataset.cases] == ["a", "b"]
     assert list(problems) == ["c"]
     assert "c.nii.gz: missing" in problems["c"]
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_a_series_of_which_nothing_is_there_is_named(tmp_path, caplog, link):
+    scan(tmp_path, np.eye(4), "a.nii.gz")
+    (tmp_path / "series").mkdir()
+    for k in range(3):
+        file = tmp_path / "series" / f"{k}.dcm"
+        file.symlink_to("../.git/annex/objects/x") if link else file.write_bytes(b"")
+    assert [case.id for case in find_inputs(tmp_path, 1)] == ["a"]
+    assert caplog.messages == [f"warning: {tmp_path}: not predicted: series/"]

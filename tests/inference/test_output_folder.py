@@ -168,3 +168,25 @@ def test_maps_of_a_case_with_a_similar_name_stay(tmp_path):
 def test_a_damaged_note_tells_nothing(tmp_path, content):
     (tmp_path / "run.json").write_text(content)
     assert noted(tmp_path) == {}
+
+
+def test_a_mask_made_by_hand_for_a_case_that_failed_stays(tmp_path):
+    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
+    (tmp_path / "in" / "b.nii.gz").write_bytes((tmp_path / "in" / "a.nii.gz").read_bytes()[:200])
+    folder, cases, output = tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"
+    assert list(predict_files(claim(folder, cases), output, [model_of()], Settings(), lambda share: None)) == ["b"]
+    (output / "b.nii.gz").write_bytes(b"made by hand")
+    for way in ({"overwrite": True}, {"resume": True}):
+        with pytest.raises(ConfigError, match=r"holds b\.nii\.gz, which run\.json does not record"):
+            claim(folder, cases, **way)
+    assert (output / "b.nii.gz").read_bytes() == b"made by hand"
+
+
+@pytest.mark.parametrize("content", ["my notes", "[1]", '{"mine": 1}'])
+def test_a_run_json_of_other_origin_stays(tmp_path, content):
+    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "run.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"holds run\.json, which run\.json does not record"):
+        claim(tmp_path / "in", find_inputs(tmp_path / "in", 1))
+    assert (tmp_path / "out" / "run.json").read_text() == content

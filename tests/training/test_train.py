@@ -308,3 +308,13 @@ def test_a_training_on_all_cases_decides_by_cases_it_has_not_seen_yet(cohort, tm
     monkeypatch.setattr(module.Monitor, "step", original)
     train(settings, tmp_path / "broken", resume=True)
     assert same(weights(tmp_path / "run"), weights(tmp_path / "broken"))
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "splits.json", "subjects.csv", "history.csv"])
+def test_files_of_other_origin_in_a_run_folder_stay(cohort, tmp_path, name):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).write_text("mine")
+    with pytest.raises(ConfigError, match=f"holds {name}, which no training wrote: name another folder"):
+        train(config(cohort), tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir() if path.name != ".lock"] == [name]
+    assert (tmp_path / "run" / name).read_text() == "mine"
