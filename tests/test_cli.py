@@ -136,6 +136,18 @@ def test_they_are_recognised_when_everything_was_moved_and_renamed(cohort, run, 
     assert "1 of 2 were trained on by the model, their scores flatter: p" in capsys.readouterr().out
 
 
+def test_masks_that_were_changed_by_hand_are_told(cohort, run, tmp_path, capsys):
+    assert main(["predict", "-i", str(cohort / "imagesTs"), "-o", str(tmp_path / "p"), "-m", str(run)]) == 0
+    first, *_ = sorted((cohort / "labelsTs").iterdir())
+    call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(cohort / "labelsTs"), "-o", str(tmp_path / "e")]
+    assert main(call) == 0
+    assert "changed after" not in capsys.readouterr().out
+    shutil.copy(first, tmp_path / "p" / first.name)
+    assert main(call) == 0
+    told = capsys.readouterr().out
+    assert f"1 mask changed after the model predicted, scored as they are now: {first.name[:-7]}" in told
+
+
 def test_validation_in_training_gives_what_predict_and_evaluate_give(cohort, run, tmp_path):
     """The same functions serve both: at the same overlap the Dice is the same."""
     images, labels = cohort / "imagesTr", cohort / "labelsTr"

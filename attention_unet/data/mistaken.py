@@ -3,6 +3,7 @@
 KINDS = {
     b"PK\x03\x04": "is a zip archive: unpack it",
     b"\x1f\x8b": "is packed by gzip once more: unpack it",
+    b"/annex/objects/": "is a pointer of git-annex, not the file: fetch that with 'datalad get' or 'git annex get'",
     b"version https://git-lfs": "is a pointer of Git LFS, not the file: fetch that with 'git lfs pull'",
 }
 TAR_AT, TAR = 257, b"ustar"

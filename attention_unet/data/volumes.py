@@ -142,7 +142,7 @@ def by_name(paths: Iterable[Path]) -> dict[str, Path]:
     return found
 
 
-def read_volume(path: Path, memory: int | None = None) -> Volume:
+def read_volume(path: str | Path, memory: int | None = None) -> Volume:
     """Read an image.
 
     Channels of a 4-D file become the first axis. NaN and infinite values, if fewer than 1% of a channel, become its
@@ -155,6 +155,7 @@ def read_volume(path: Path, memory: int | None = None) -> Volume:
     Raises:
         DataError: as ``read_nifti``, ``read_itk`` and ``read_dicom``, and if more voxels are no numbers.
     """
+    path = Path(path)
     array, affine, header = _read(path, memory)
     return Volume(path, _without_holes(path, array), affine, header)
 

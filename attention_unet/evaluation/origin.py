@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from attention_unet.errors import UserError
 from attention_unet.inference.model import DESCRIPTION
-from attention_unet.inference.output_folder import noted
+from attention_unet.inference.output_folder import noted, was_changed
 from attention_unet.json_file import read_object
 from attention_unet.run_folder import CONFIG
 
@@ -18,6 +18,7 @@ class KnownCases(TypedDict):
     trained_on: list[str]
     same_name: list[str]
     unknown_training: bool
+    edited: list[str]
 
 
 log = logging.getLogger(__name__)
@@ -44,20 +45,24 @@ def runs_of(predictions: Path) -> list[Path]:
 
 
 def known_cases(predictions: Path, cases: Collection[str]) -> KnownCases:
-    """Say which cases the models behind predictions were trained on, as ``run.json`` recorded it.
+    """Say, by ``run.json``, which cases the models behind predictions were trained on, and whose masks changed since.
 
     Args:
         predictions: folder of the predictions.
         cases: ids of predicted cases.
     """
-    notes = noted(predictions).get("cases", {})
+    run = noted(predictions)
+    notes = run.get("cases", {})
     by_way: dict[str | None, list[str]] = {}
     for case in cases:
         if case in notes:
             way = notes[case].get("trained_on", "unknown")
             by_way.setdefault(way if isinstance(way, str) else None, []).append(case)
     return KnownCases(
-        trained_on=by_way.get("image", []), same_name=by_way.get("name", []), unknown_training="unknown" in by_way
+        trained_on=by_way.get("image", []),
+        same_name=by_way.get("name", []),
+        unknown_training="unknown" in by_way,
+        edited=[case for case in cases if was_changed(predictions, run, case)],
     )
 
 

@@ -21,6 +21,7 @@ class Remarks:
         same_name: cases with the id of a training case, but another image.
         same_files: whether the predictions are the references.
         unknown_training: whether the model does not say what it was trained on.
+        edited: cases whose mask was changed after it was predicted.
     """
 
     missing_predictions: Sequence[str] = ()
@@ -30,6 +31,7 @@ class Remarks:
     same_name: Sequence[str] = ()
     same_files: bool = False
     unknown_training: bool = False
+    edited: Sequence[str] = ()
 
     def sentences(self, scored: int) -> list[str]:
         """In plain words, for so many scored cases."""
@@ -52,6 +54,9 @@ class Remarks:
             said.append(f"{told}; if they are the same scan or person, their scores flatter: {some_of(self.same_name)}")
         if self.unknown_training:
             said.append("the model does not say what it was trained on: scores of training cases would flatter")
+        if self.edited:
+            told = f"{counted(len(self.edited), 'mask')} changed after the model predicted, scored as they are now"
+            said.append(f"{told}: {some_of(self.edited)}")
         if self.same_files:
             said.append("predictions and references are the same files: the scores say nothing")
         return said
@@ -74,6 +79,7 @@ def read_remarks(evaluation: Path) -> tuple[Remarks, dict[str, Any]]:
             [str(case) for case in plain.get("same_name", [])],
             bool(plain.get("same_files", False)),
             bool(plain.get("unknown_training", False)),
+            [str(case) for case in plain.get("edited", [])],
         )
         return remarks, dict(plain["settings"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:

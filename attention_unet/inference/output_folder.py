@@ -171,6 +171,12 @@ def _recorded(notes: Mapping[str, Any], case: str) -> dict[str, str]:
     return dict(files) if isinstance(files, dict) else {}
 
 
+def was_changed(output: Path, notes: Mapping[str, Any], case: str) -> bool:
+    """Whether the mask of a case is another than the one that a prediction wrote."""
+    masks = {name: sha256 for name, sha256 in _recorded(notes, case).items() if name.startswith(f"{case}.")}
+    return any((output / name).is_file() and sha256_of(output / name) != sha256 for name, sha256 in masks.items())
+
+
 def _why_again(case: Case, output: Path, earlier: Mapping[str, Any], extras: Sequence[str]) -> str:
     """Why the prediction of a case that is there cannot stay; nothing if it can."""
     noted = earlier.get("cases", {}).get(case.id)

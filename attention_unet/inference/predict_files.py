@@ -160,9 +160,9 @@ def _predict_case(
         training of a model, as ``known_by`` says.
     """
     volume = read_channels(case, free_memory() if settings.memory is None else settings.memory)
-    known = known_by([model.trained_on for model in models], case.id, digest_of(volume))
     if settings.channel is not None:
         volume = volume.of_channel(settings.channel)
+    known = known_by([model.trained_on for model in models], case.id, digest_of(volume))
     device, prediction = models[0].device, None
     try:
         prediction = predict_volume(models, volume, settings, done)

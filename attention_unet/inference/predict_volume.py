@@ -20,7 +20,7 @@ from attention_unet.data.predictions import MEASURES
 from attention_unet.data.preprocessing import Prepared, prepare
 from attention_unet.data.volumes import Volume
 from attention_unet.devices import precision_of
-from attention_unet.errors import DataError
+from attention_unet.errors import ConfigError, DataError
 from attention_unet.geometry import on_scan, place
 from attention_unet.inference.components import keep_largest, pool
 from attention_unet.inference.decision import tell
@@ -141,10 +141,13 @@ def single_component_classes(models: "Sequence[Model]", settings: Settings) -> l
     """Classes that keep only their largest connected component: those the settings name, else those to which it did
     good on the held-out cases of the models.
     """
+    names = models[0].plan.labels.names
+    if isinstance(settings.keep_largest, str) or set(settings.keep_largest or ()) - set(names):
+        raise ConfigError(f"keep_largest is {settings.keep_largest!r}: expected some of the classes {', '.join(names)}")
     if settings.keep_largest is not None:
-        return [name for name in models[0].plan.labels.names if name in settings.keep_largest]
+        return [name for name in names if name in settings.keep_largest]
     gains = pool(model.component_gains for model in models)
-    return [name for name in models[0].plan.labels.names if name in gains and gains[name].helps]
+    return [name for name in names if name in gains and gains[name].helps]
 
 
 def load_of(model: "Model", volume: Volume, settings: Settings, levels: int) -> Load:

@@ -8,7 +8,9 @@ from attention_unet.errors import DataError
 from attention_unet.evaluation.remarks import Remarks, read_remarks
 from attention_unet.evaluation.summary import summarise, to_json
 
-ALL = Remarks(["a", "b"], {"c": "is no file"}, {"d": [*range(7, 13)], "a": [7]}, [f"t{i}" for i in range(6)], ["c"])
+ALL = Remarks(
+    ["a", "b"], {"c": "is no file"}, {"d": [*range(7, 13)], "a": [7]}, [f"t{i}" for i in range(6)], ["c"], edited=["b"]
+)
 
 
 def test_what_is_told_in_plain_words():
@@ -19,6 +21,7 @@ def test_what_is_told_in_plain_words():
         "6 of 20 were trained on by the model, their scores flatter: t0, t1, t2, t3, t4 and 1 more",
         "1 of 20 have the id of a training case of the model, but another image; if they are the same scan or person, "
         "their scores flatter: c",
+        "1 mask changed after the model predicted, scored as they are now: b",
     ]
     assert Remarks().sentences(1) == []
 

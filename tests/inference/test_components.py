@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from attention_unet.errors import ConfigError
 from attention_unet.inference.components import ComponentGain, component_gains, keep_largest, pool
 from attention_unet.inference.predict_volume import predict_volume, single_component_classes
 from attention_unet.inference.settings import Settings
@@ -71,3 +72,9 @@ def test_a_prediction_keeps_one_component_of_the_classes_it_helps(tmp_path):
     np.testing.assert_array_equal(by_default, keep_largest(as_it_is, [3]))
     assert (by_default != as_it_is).any()
     np.testing.assert_array_equal(predict_volume([model], volume, Settings(keep_largest=())).label_map, as_it_is)
+
+
+@pytest.mark.parametrize("asked", [("Bright",), "bright"])
+def test_classes_that_are_none_are_refused(asked):
+    with pytest.raises(ConfigError, match="expected some of the classes bright, dark"):
+        single_component_classes([model_of()], Settings(keep_largest=asked))
