@@ -49,7 +49,8 @@ def claim_output(
 ) -> list[Case]:
     """Check the output folder before any work is done, remove what will be predicted again, record whose it is.
 
-    Only files that ``run.json`` records, with the content that it records, are ever removed.
+    Only files that ``run.json`` records, with the content that it records, are removed, and those of cases that a
+    killed call had begun: their content is not recorded.
 
     Args:
         output: folder for the predictions.

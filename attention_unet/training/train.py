@@ -259,8 +259,10 @@ def _prepare_cases(
         if fabric.local_rank == 0:
             with counting(console, "preparing cases", len(training) + len(held_out)) as done:
                 cache.add([*training, *held_out], done)
-            _look_at(cache.facts([*training, *held_out]), [case.id for case in held_out], settled)
-    return cache.open(training), cache.facts([*training, *held_out])
+        facts = cache.facts([*training, *held_out])
+        if fabric.local_rank == 0:
+            _look_at(facts, [case.id for case in held_out], settled)
+    return cache.open(training), facts
 
 
 def _look_at(facts: Sequence[CaseFacts], held_out: Sequence[str], settled: Settled) -> None:
