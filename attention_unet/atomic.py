@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -84,6 +85,8 @@ def check_writable(folder: Path) -> None:
 def remove_partials(folder: Path) -> None:
     """Remove what a killed process left half-written; only while no other may be writing there."""
     for partial in folder.glob(f"{PARTIAL}*"):
+        if partial.is_dir() and not partial.is_symlink():
+            shutil.rmtree(partial, ignore_errors=True)
         with suppress(OSError):
             partial.unlink()
 

@@ -1,6 +1,5 @@
 """The folder of predictions: what may be written over, and ``run.json``, which tells whose they are and how made."""
 
-import hashlib
 import json
 import logging
 import os
@@ -17,6 +16,7 @@ from attention_unet.data.volumes import list_volumes, stem
 from attention_unet.errors import ConfigError, DataError, some_of
 from attention_unet.inference.model import Model, versions
 from attention_unet.inference.settings import Settings
+from attention_unet.inference.staging import JOURNAL, read_journal, record_files, sha256_of
 from attention_unet.json_file import read_object
 from attention_unet.lock import changing_notes
 
@@ -49,8 +49,7 @@ def claim_output(
 ) -> list[Case]:
     """Check the output folder before any work is done, remove what will be predicted again, record whose it is.
 
-    Only files that ``run.json`` records, with the content that it records, are removed, and those of cases that a
-    killed call had begun: their content is not recorded.
+    Only files that ``run.json`` or the journal of a killed call records, with the content that it records, are removed.
 
     Args:
         output: folder for the predictions.
@@ -103,7 +102,7 @@ def claim_output(
 
 
 def clear_cases(output: Path, cases: Sequence[Case]) -> None:
-    """Remove earlier predictions of cases, and record in ``run.json`` that these cases are about to be predicted.
+    """Remove earlier predictions of cases, and what ``run.json`` says of them.
 
     Args:
         output: folder of the predictions.
@@ -119,7 +118,6 @@ def clear_cases(output: Path, cases: Sequence[Case]) -> None:
     going: list[Path] = []
     for case in cases:
         recorded = _recorded(earlier, case.id)
-        begun = case.id in earlier.get("begun", [])
         targets = possible_paths(output, case.id)
         onto = next((path for path in targets if os.path.realpath(path) in inputs), None)
         if onto:
@@ -128,9 +126,9 @@ def clear_cases(output: Path, cases: Sequence[Case]) -> None:
             if not os.path.lexists(path):
                 continue
             name = path.relative_to(output).as_posix()
-            if name not in recorded and not begun:
+            if name not in recorded:
                 raise _other_origin(output, [name])
-            if name in recorded and (path.is_symlink() or sha256_of(path) != recorded[name]):
+            if path.is_symlink() or sha256_of(path) != recorded[name]:
                 raise ConfigError(
                     f"{path}: was changed after it was predicted: move it elsewhere, or name another folder with -o"
                 )
@@ -144,18 +142,14 @@ def clear_cases(output: Path, cases: Sequence[Case]) -> None:
             ) from error
     with changing_notes(output):
         known, gone = noted(output), {case.id for case in cases}
-        known["cases"] = {case: facts for case, facts in known.get("cases", {}).items() if case not in gone}
-        known["begun"] = sorted({*known.get("begun", []), *gone})
-        write_text(output / DESCRIPTION, json.dumps(known, indent=2) + "\n")
+        for key in ("cases", "begun"):
+            known[key] = {case: facts for case, facts in known.get(key, {}).items() if case not in gone}
+        _write_notes(output, known)
 
 
 def _check_origin(output: Path, files: Sequence[Path], earlier: Mapping[str, Any]) -> None:
     """Check that a prediction wrote every volume of a folder."""
-    begun = set(earlier.get("begun", []))
-    others = [
-        file.name for file in files if file.name not in _recorded(earlier, stem(file)) and stem(file) not in begun
-    ]
-    if others:
+    if others := [file.name for file in files if file.name not in _recorded(earlier, stem(file))]:
         raise _other_origin(output, others)
 
 
@@ -169,7 +163,7 @@ def _other_origin(output: Path, names: Sequence[str]) -> ConfigError:
 def _recorded(notes: Mapping[str, Any], case: str) -> dict[str, str]:
     """sha256 of each file that a prediction of a case wrote, by its path in the folder."""
     files = notes.get("cases", {}).get(case, {}).get("files", {})
-    return dict(files) if isinstance(files, dict) else {}
+    return {**notes.get("begun", {}).get(case, {}), **(files if isinstance(files, dict) else {})}
 
 
 def was_changed(output: Path, notes: Mapping[str, Any], case: str) -> bool:
@@ -200,31 +194,19 @@ def hashes_of(case: Case) -> dict[str, str]:
     return {path.name: sha256_of(*files_of(path)) for path in case.images}
 
 
-def sha256_of(*files: Path) -> str:
-    """sha256 of the content of files, one after another."""
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as content:
-            while block := content.read(2**20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
-def record_files(output: Path, files: Iterable[Path]) -> dict[str, str]:
-    """sha256 of files by their paths in a folder, as ``run.json`` records what a prediction wrote."""
-    return {path.relative_to(output).as_posix(): sha256_of(path) for path in files}
-
-
 def note(output: Path, facts: Mapping[str, Any]) -> None:
     """Put facts into ``run.json``; those of cases are added to those that are there."""
     with changing_notes(output):
         known = noted(output)
         cases = {**known.get("cases", {}), **facts.get("cases", {})}
-        ended = {*cases, *facts.get("failed", {})}  # a failed case leaves no file of its own
-        begun = [case for case in facts.get("begun", known.get("begun", [])) if case not in ended]
-        write_text(
-            output / DESCRIPTION, json.dumps({**known, **facts, "begun": begun, "cases": cases}, indent=2) + "\n"
-        )
+        begun = {case: files for case, files in known.get("begun", {}).items() if case not in cases}
+        _write_notes(output, {**known, **facts, "begun": begun, "cases": cases})
+
+
+def _write_notes(output: Path, notes: Mapping[str, Any]) -> None:
+    """Write ``run.json``. What the journal held is in it then."""
+    write_text(output / DESCRIPTION, json.dumps(notes, indent=2) + "\n")
+    (output / JOURNAL).unlink(missing_ok=True)
 
 
 def note_files(output: Path, case: str, files: Iterable[Path]) -> None:
@@ -234,15 +216,20 @@ def note_files(output: Path, case: str, files: Iterable[Path]) -> None:
 
 
 def noted(output: Path) -> dict[str, Any]:
-    """What ``run.json`` holds; nothing if there is none that prediction wrote."""
+    """What ``run.json`` and the journal hold; nothing if there is no ``run.json`` that prediction wrote.
+
+    ``begun`` are cases of a killed call: their files, by path, with sha256.
+    """
     try:
         found = read_object(output / DESCRIPTION)
     except DataError:
         return {}
     try:
         for of in (found, *found.setdefault("cases", {}).values()):
-            if not all(isinstance(name, str) for key in (*LISTS, "begun", "files") for name in of.get(key, ())):
+            if not all(isinstance(name, str) for key in (*LISTS, "files") for name in of.get(key, ())):
                 return {}
+        if "begun" in found or (output / JOURNAL).exists():
+            found["begun"] = {**found.get("begun", {}), **read_journal(output)}
     except (AttributeError, TypeError):
         return {}
     return dict(found)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from attention_unet.atomic import replacing, write_text
 from attention_unet.data.case_facts import digest_of
@@ -33,11 +32,12 @@ from attention_unet.data.preprocessing import read_channels
 from attention_unet.data.volumes import Volume, own_ending, write_like
 from attention_unet.errors import DataError, UserError, renamed
 from attention_unet.inference.model import CPU, Model
-from attention_unet.inference.output_folder import hashes_of, note, record_files
+from attention_unet.inference.output_folder import hashes_of, note
 from attention_unet.inference.predict_volume import Prediction, predict_volume
 from attention_unet.inference.preview import draw_preview
 from attention_unet.inference.provenance import known_by
 from attention_unet.inference.settings import Settings
+from attention_unet.inference.staging import move_into_place, staging_folder
 from attention_unet.memory import free_memory, out_of_memory, peak_memory
 
 log = logging.getLogger(__name__)
@@ -108,21 +108,16 @@ def _attempt(
         What to note of it, or why it failed. The error itself is let go: it holds what was being written, and with it
         its place on a disk that may be full.
     """
-    began, files = time.monotonic(), list[Path]()
+    began = time.monotonic()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found: dict[str, Any] | str
         try:
-            device, known = _predict_case(case, output, models, settings, done, ending, files)
-            written = {"files": record_files(output, files), "trained_on": known}
-            found = {"sha256": hashes_of(case), "device": str(device), **written}
+            found = _predict_case(case, output, models, settings, done, ending)
         except Exception as error:  # whatever it is, the other cases can still be done
             expected = isinstance(error, UserError)
             found = str(error) if expected else f"{case.images[0]}: {type(error).__name__}: {error}"
             log.debug("%s", case.id, exc_info=True)
-            for path in files:
-                with suppress(OSError):
-                    path.unlink(missing_ok=True)
     told = [str(one.message) for one in caught if one.category is UserWarning]
     for text in told:
         log.warning("warning: %s", text)
@@ -149,15 +144,12 @@ def _predict_case(
     settings: Settings,
     done: Callable[[float], None],
     ending: str,
-    files: list[Path],
-) -> tuple[torch.device, str | None]:
+) -> dict[str, Any]:
     """Read, predict and write; in a function of its own, so that nothing of it is held while the next is done.
 
-    The path of each file is added to ``files`` once it is written.
-
     Returns:
-        Where it was predicted: if the memory of a GPU does not suffice, on the CPU; and how the case is known from the
-        training of a model, as ``known_by`` says.
+        What to note: the device (the CPU if the memory of a GPU does not suffice), the files, and how the case is known
+        from the training of a model, as ``known_by`` says.
     """
     volume = read_channels(case, free_memory() if settings.memory is None else settings.memory)
     if settings.channel is not None:
@@ -173,18 +165,19 @@ def _predict_case(
         log.warning("warning: %s: too large for the memory of %s: predicted on the CPU", case.id, device)
         models, settings = [model.on(CPU) for model in models], replace(settings, precision=None)
         device, prediction = CPU, predict_volume(models, volume, settings, done)
-    for path in write_prediction(output, case.id, prediction, volume, models[0].plan.labels, ending):
-        files.append(path)
-    return device, known
+    with staging_folder(output) as stage:
+        try:
+            written = write_prediction(stage, case.id, prediction, volume, models[0].plan.labels, ending)
+        except DataError as error:
+            raise DataError(str(error).replace(str(stage), str(output))) from None
+        found = {"sha256": hashes_of(case), "device": str(device), "trained_on": known}
+        return {**found, "files": move_into_place(stage, written, output, case.id)}
 
 
 def write_prediction(
     output: Path, case: str, prediction: Prediction, volume: Volume, labels: Labels, ending: str
-) -> Iterator[Path]:
-    """Write what was predicted of a case, the label map last: where that lies, nothing is missing.
-
-    Yields:
-        The path of each file, once it is written.
+) -> list[Path]:
+    """Write what was predicted of a case; return the paths, the label map last: where that lies, nothing is missing.
 
     Raises:
         DataError: if it cannot be written.
@@ -195,15 +188,13 @@ def write_prediction(
         maps[probabilities_path(output, case)] = np.moveaxis(prediction.probabilities, 0, -1)
     for path, values in maps.items():
         write_like(path, values, volume)
-        yield path
     with replacing(preview_path(output, case)) as partial:
         draw_preview(volume, prediction.label_map, labels).save(partial, compress_level=QUICKLY)
-    yield preview_path(output, case)
     described = describe_label_map(prediction.label_map, labels, volume.voxel_ml)
     write_text(sidecar_path(output, case), json.dumps(described, indent=2) + "\n")
-    yield sidecar_path(output, case)
-    write_like(prediction_path(output, case, ending), prediction.label_map, volume, labels)
-    yield prediction_path(output, case, ending)
+    mask = prediction_path(output, case, ending)
+    write_like(mask, prediction.label_map, volume, labels)
+    return [*maps, preview_path(output, case), sidecar_path(output, case), mask]
 
 
 def _passed_on(text: str, case: Case, output: Path) -> str:

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from attention_unet.errors import ConfigError, DataError
+from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference.inputs import find_inputs
-from attention_unet.inference.output_folder import claim_output, describe, hashes_of, note, noted, record_files
+from attention_unet.inference.output_folder import claim_output, describe, hashes_of, note, noted
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
+from attention_unet.inference.staging import JOURNAL, record_files
 from tests.inference.build import model_of, scan
 
 
@@ -90,12 +92,11 @@ def test_only_what_is_whole_and_noted_stays(tmp_path, caplog):
         assert again() == (["b"], [f"b: {gone} is not there any more: predicted again"])
         predict(cases[1:], probabilities=True)
     facts = json.loads((output / "run.json").read_text())
-    del facts["cases"]["a"]  # as if it had been killed before it noted the case
+    files = facts["cases"].pop("a")["files"]  # as if it had been killed before it noted the case
     (output / "run.json").write_text(json.dumps(facts))
     with pytest.raises(ConfigError, match=r"holds a\.nii\.gz, which run\.json does not record"):
         again()
-    facts["begun"] = ["a"]
-    (output / "run.json").write_text(json.dumps(facts))
+    (output / JOURNAL).write_text(json.dumps({"a": files}))
     assert again() == (["a"], ["a: run.json does not record it as finished: predicted again"])
     predict(cases[:1])
     with pytest.raises(ConfigError, match="holds predictions of another model"):
@@ -180,6 +181,29 @@ def test_a_mask_made_by_hand_for_a_case_that_failed_stays(tmp_path):
         with pytest.raises(ConfigError, match=r"holds b\.nii\.gz, which run\.json does not record"):
             claim(folder, cases, **way)
     assert (output / "b.nii.gz").read_bytes() == b"made by hand"
+
+
+def test_a_mask_put_in_place_of_one_that_a_killed_call_wrote_stays(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
+    folder, cases, output = tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"
+    claim(folder, cases)
+    with monkeypatch.context() as killed:
+        killed.setattr(predict_module, "note", lambda *_: None)
+        assert predict_files(cases, output, [model_of()], Settings(), lambda share: None) == {}
+    assert list(noted(output)["begun"]) == ["a", "b"]
+    (output / "b.nii.gz").write_bytes(b"corrected")
+    for way in ({"overwrite": True}, {"resume": True}):
+        with pytest.raises(ConfigError, match=r"b\.nii\.gz: was changed after it was predicted: move it elsewhere"):
+            claim(folder, cases, **way)
+    assert (output / "b.nii.gz").read_bytes() == b"corrected"
+    (output / "b.nii.gz").unlink()
+    with (output / JOURNAL).open("a") as journal:
+        journal.write('{"c": {"c.nii.gz": "12')  # as the kill left it
+    assert claim(folder, cases, resume=True) == cases
+    assert sorted(path.name for path in output.iterdir()) == ["preview", "run.json"]
+    assert predict_files(cases, output, [model_of()], Settings(), lambda share: None) == {}
+    assert (noted(output)["begun"], list(noted(output)["cases"])) == ({}, ["a", "b"])
 
 
 @pytest.mark.parametrize("content", ["my notes", "[1]", '{"mine": 1}'])

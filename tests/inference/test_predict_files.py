@@ -15,6 +15,7 @@ from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.output_folder import claim_output, describe, note
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
+from attention_unet.inference.staging import record_files
 from tests.conftest import oblique_affine, save_nifti
 from tests.inference.build import CPU, Threshold, model_of, scan
 
@@ -39,7 +40,10 @@ def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
     ):
         (tmp_path / "out" / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / "out" / name).write_bytes(b"of an earlier call")
-    note(tmp_path / "out", {"begun": ["a", "b"]})  # it was killed before it could record them
+    stale = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    for case in "ab":
+        files = record_files(tmp_path / "out", [path for path in stale if path.name.startswith(case)])
+        note(tmp_path / "out", {"cases": {case: {"files": files}}})
     cases, model = find_inputs(tmp_path / "in", 1), model_of()
     description = describe(model.plan.labels, [model.sha256], Settings(attention=True), [])
     cases = claim_output(
@@ -111,7 +115,7 @@ def test_a_failure_of_any_kind_stops_no_other_case(tmp_path):
 
 def test_nothing_is_left_of_a_case_that_cannot_be_written(tmp_path, monkeypatch):
     def full(path, *arguments):
-        if path == tmp_path / "out" / "a.nii.gz":
+        if path.name == "a.nii.gz" and path.parent.name != "probabilities":
             raise DataError(f"{path}: writing failed (No space left on device)")
         return original(path, *arguments)
 
@@ -120,7 +124,7 @@ def test_nothing_is_left_of_a_case_that_cannot_be_written(tmp_path, monkeypatch)
     for name in ("a", "b"):
         scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
     failed = predict(find_inputs(tmp_path / "in", 1), tmp_path / "out", attention=True, probabilities=True)
-    assert "No space left" in failed["a"]
+    assert failed["a"] == f"{tmp_path}/out/a.nii.gz: writing failed (No space left on device)"
     left = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file())
     assert left == [
         "attention/b_level1.nii.gz",

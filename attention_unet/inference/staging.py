@@ -1,0 +1,104 @@
+"""The files of one case: written into a folder of their own, recorded in a journal, then moved into place.
+
+Wherever a process is killed, each file in place is on record with its sha256. A file that is not is someone else's.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from attention_unet.atomic import PARTIAL
+from attention_unet.errors import DataError
+from attention_unet.lock import changing_notes
+
+JOURNAL = ".journal"  # in the folder of predictions: a line for each case that run.json does not record yet
+
+
+@contextmanager
+def staging_folder(output: Path) -> Iterator[Path]:
+    """Give an empty folder beside the predictions to write the files of a case to; remove it afterwards.
+
+    Raises:
+        DataError: if it cannot be made.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=output))
+    except OSError as error:
+        raise DataError(f"{output}: cannot be written ({error.strerror}): choose a folder you may write to") from error
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def move_into_place(stage: Path, files: Iterable[Path], output: Path, case: str) -> dict[str, str]:
+    """Record the files of a case in the journal, then move them to the same places in the folder of predictions.
+
+    Args:
+        stage: the folder that they were written to.
+        files: their paths in it, in the order in which to move them.
+        output: folder of the predictions.
+        case: the id of the case.
+
+    Returns:
+        sha256 of each file by its path in the folder of predictions.
+
+    Raises:
+        DataError: if the journal cannot be written, or a file cannot be moved; none of them is left in place then.
+    """
+    hashes = record_files(stage, files)
+    moved: list[Path] = []
+    try:
+        with changing_notes(output), (output / JOURNAL).open("a", encoding="utf-8") as journal:
+            journal.write(json.dumps({case: hashes}) + "\n")
+            journal.flush()
+            os.fsync(journal.fileno())
+        for name in hashes:
+            (output / name).parent.mkdir(exist_ok=True)
+            (stage / name).replace(output / name)
+            moved.append(output / name)
+    except OSError as error:
+        for path in moved:
+            path.unlink(missing_ok=True)
+        raise DataError(f"{output}: writing failed ({error.strerror}): free space or change the folder") from error
+    return hashes
+
+
+def read_journal(output: Path) -> dict[str, dict[str, str]]:
+    """Return sha256 of each file by its path, of each case of the journal.
+
+    A line that a killed process left incomplete is ignored: nothing was moved yet.
+    """
+    begun: dict[str, dict[str, str]] = {}
+    try:
+        lines = (output / JOURNAL).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return begun
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            begun |= {case: {name: str(sha256) for name, sha256 in files.items()} for case, files in entry.items()}
+        except (ValueError, AttributeError):
+            continue
+    return begun
+
+
+def sha256_of(*files: Path) -> str:
+    """Return the sha256 of the content of files, one after another."""
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as content:
+            while block := content.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def record_files(output: Path, files: Iterable[Path]) -> dict[str, str]:
+    """Return sha256 of files by their paths in a folder, as ``run.json`` records what a prediction wrote."""
+    return {path.relative_to(output).as_posix(): sha256_of(path) for path in files}
