@@ -7,6 +7,8 @@ from matplotlib.text import Text
 
 from attention_unet.atomic import replacing
 
+MARK = b"Software\0attention_unet"  # among the first bytes of every figure
+
 
 def literal(figure: Figure) -> Figure:
     """Draw names of files and classes as they are: two dollar signs make no formula, which may well be no valid one."""
@@ -18,4 +20,4 @@ def literal(figure: Figure) -> Figure:
 def save_figure(figure: Figure, output: Path) -> None:
     """Write a PNG."""
     with replacing(output) as partial:
-        literal(figure).savefig(partial)
+        literal(figure).savefig(partial, metadata={"Software": "attention_unet"})

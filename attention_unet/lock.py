@@ -31,7 +31,10 @@ def alone_in(folder: Path) -> Iterator[None]:
     try:
         with _locked(folder / LOCK):
             remove_partials(folder)
-            yield
+            try:
+                yield
+            finally:
+                remove_partials(folder)  # an interruption may come between a file and its removal
     finally:
         if not existed:
             with suppress(OSError):

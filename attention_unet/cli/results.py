@@ -27,6 +27,7 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
     from attention_unet.data.subjects import read_subjects
     from attention_unet.data.volumes import list_unread, list_volumes, volumes_by_case
     from attention_unet.evaluation.evaluate import check_output, evaluate_folder, find_labels
+    from attention_unet.evaluation.scored import record_results
     from attention_unet.evaluation.showcase import PICTURE, draw_showcase
     from attention_unet.evaluation.summary import print_table
     from attention_unet.run_folder import REPORT, SUBJECTS
@@ -87,9 +88,11 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
     code = report_failures(failed)
     if (output / REPORT).exists():
         log.warning("warning: %s: is of an earlier evaluation: report again", output / REPORT)
-    (output / PICTURE).unlink(missing_ok=True)
     if images:
         log.info("a picture lies in %s", draw_showcase(output))
+    else:
+        (output / PICTURE).unlink(missing_ok=True)
+        record_results(output, PICTURE)
     return code
 
 
@@ -101,17 +104,20 @@ def _calibrate(
     from attention_unet.data.predictions import probabilities_path
     from attention_unet.evaluation.calibration import BINS, CALIBRATION, calibrate, to_csv
     from attention_unet.evaluation.reliability_plot import draw_reliability
+    from attention_unet.evaluation.scored import record_results
 
     table, picture = output / CALIBRATION, output / "calibration.png"
     said = {case: path for case, path in references.items() if probabilities_path(predictions, case).is_file()}
     if not said:
         table.unlink(missing_ok=True)
         picture.unlink(missing_ok=True)
+        record_results(output, table.name, picture.name)
         return {}
     with counting(console, "calibration", len(said)) as done:
         found, failed = calibrate(predictions, said, labels, done)
     write_text(table, to_csv(found))
     draw_reliability(found, picture)
+    record_results(output, table.name, picture.name)
     errors = ", ".join(f"{name} {of.error:.4f} ({of.error_where_likely:.4f})" for name, of in found.items())
     log.info(
         "expected calibration error, %s (where a class has at least %.0f%%): %s; see %s",
@@ -207,12 +213,12 @@ def compare(options: Namespace, parser: ArgumentParser, console: Console) -> int
     from attention_unet.evaluation.comparison_input import check_alike, find_models
     from attention_unet.evaluation.comparison_plot import draw_gains
     from attention_unet.evaluation.rows import from_csv
+    from attention_unet.figures import MARK
 
     output = Path(options.output)
     table, picture = output / "comparison.csv", output / "comparison.png"
     check_replaceable(table, ",".join(HEADINGS).encode())
-    if not table.exists():
-        check_replaceable(picture, b"no mark")
+    check_replaceable(picture, MARK)
     folders = find_models(options.evaluations)
     models = {name: [from_csv(folder / "metrics.csv") for folder in runs] for name, runs in folders.items()}
     check_alike(folders, options.metric)

@@ -18,33 +18,25 @@ from attention_unet.data.itk_files import files_of
 from attention_unet.data.labels import FOREGROUND, Labels
 from attention_unet.data.predictions import DESCRIPTION, seen_from
 from attention_unet.data.volumes import check_same_grid, read_labels, volumes_by_case
-from attention_unet.errors import ConfigError, DataError, renamed, some_of
+from attention_unet.errors import DataError, renamed
 from attention_unet.evaluation.metrics import compare_masks
 from attention_unet.evaluation.origin import known_cases
 from attention_unet.evaluation.remarks import Remarks
 from attention_unet.evaluation.rows import Row, to_csv
-from attention_unet.evaluation.scored import SCORED, Scored, write_scored
+from attention_unet.evaluation.scored import Scored, check_results, record_results, write_scored
 from attention_unet.evaluation.summary import summarise, to_json
 from attention_unet.geometry import box_of
 from attention_unet.json_file import read_object
-
-RESULTS = (  # files that evaluate writes or removes
-    *("metrics.csv", "summary.json", SCORED, "picture.png", "calibration.csv", "calibration.png", "attention.csv"),
-)
 
 
 def check_output(folder: Path) -> None:
     """Check that results can be written into a folder, and would not replace files of other origin.
 
     Raises:
-        ConfigError: if files would be replaced that evaluate did not write.
+        ConfigError: if files would be replaced that evaluate did not write, or that were edited.
         DataError: if the folder cannot be written to.
     """
-    others = [name for name in RESULTS if os.path.lexists(folder / name)]
-    if others and not (folder / SCORED).is_file():
-        raise ConfigError(
-            f"{folder}: holds {some_of(others)}, which evaluate did not write: name another folder with -o"
-        )
+    check_results(folder)
     check_writable(folder)
 
 
@@ -182,4 +174,5 @@ def evaluate_folder(
     write_scored(output, Scored(labels, predictions, references, predicted, images))  # first: it marks the folder
     write_text(output / "metrics.csv", to_csv(rows))
     write_text(output / "summary.json", to_json(summary))
+    record_results(output, "metrics.csv", "summary.json")
     return summary, failed

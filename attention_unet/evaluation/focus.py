@@ -19,7 +19,7 @@ from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import attention_levels, attention_path
 from attention_unet.data.volumes import check_same_grid, read_labels, read_volume
 from attention_unet.errors import DataError
-from attention_unet.evaluation.scored import Scored
+from attention_unet.evaluation.scored import Scored, record_results
 
 FOCUS = "attention.csv"
 BINS = 4096  # that weights are told apart in
@@ -89,6 +89,7 @@ def write_focus(
         write_text(evaluation / FOCUS, to_csv(found))
     else:
         (evaluation / FOCUS).unlink(missing_ok=True)
+    record_results(evaluation, FOCUS)
     return mean_focus(found), failed
 
 

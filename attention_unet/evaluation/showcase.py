@@ -10,7 +10,7 @@ from attention_unet.data.volumes import read_labels, read_volume
 from attention_unet.errors import DataError
 from attention_unet.evaluation.picture import Scene, save_mosaic
 from attention_unet.evaluation.rows import from_csv, mean_dice
-from attention_unet.evaluation.scored import Scored, read_scored
+from attention_unet.evaluation.scored import Scored, read_scored, record_results
 
 PICTURE = "picture.png"
 
@@ -30,6 +30,7 @@ def draw_showcase(evaluation: Path) -> Path:
     chosen = dict.fromkeys([ranked[0], ranked[len(ranked) // 2], ranked[-1]])
     path = evaluation / PICTURE
     save_mosaic(path, [_scene(scored, case, f"{case}\nDice {dice[case]:.3f}") for case in chosen], scored.labels.names)
+    record_results(evaluation, PICTURE)
     return path
 
 

@@ -13,10 +13,11 @@ from attention_unet.data.itk_files import files_of
 from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import DESCRIPTION, PARTS, possible_paths, seen_from
 from attention_unet.data.volumes import list_volumes, stem
+from attention_unet.digest import sha256_of
 from attention_unet.errors import ConfigError, DataError, some_of
 from attention_unet.inference.model import Model, versions
 from attention_unet.inference.settings import Settings
-from attention_unet.inference.staging import JOURNAL, read_journal, record_files, sha256_of
+from attention_unet.inference.staging import JOURNAL, read_journal, record_files
 from attention_unet.json_file import read_object
 from attention_unet.lock import changing_notes
 

@@ -3,7 +3,6 @@
 Wherever a process is killed, each file in place is on record with its sha256. A file that is not is someone else's.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from attention_unet.atomic import PARTIAL
+from attention_unet.digest import sha256_of
 from attention_unet.errors import DataError
 from attention_unet.lock import changing_notes
 
@@ -87,16 +87,6 @@ def read_journal(output: Path) -> dict[str, dict[str, str]]:
         except (ValueError, AttributeError):
             continue
     return begun
-
-
-def sha256_of(*files: Path) -> str:
-    """Return the sha256 of the content of files, one after another."""
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as content:
-            while block := content.read(2**20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def record_files(output: Path, files: Iterable[Path]) -> dict[str, str]:

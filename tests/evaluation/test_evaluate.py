@@ -226,9 +226,28 @@ def test_results_never_replace_files_of_other_origin(tmp_path, capsys):
         assert main(["report", str(tmp_path / "fresh"), "-o", str(tmp_path / "fresh" / name)]) == 2
         assert f"{name}: is another file, which this would replace" in capsys.readouterr().err
         assert (tmp_path / "fresh" / name).read_bytes() == before
+    call[-1] = str(tmp_path / "fresh")
+    for name in ("calibration.csv", "attention.csv"):  # the evaluation in this folder did not write them
+        (tmp_path / "fresh" / name).write_bytes(b"mine")
+        assert main(call) == 2
+        assert f"holds {name}, which evaluate did not write" in capsys.readouterr().err
+        (tmp_path / "fresh" / name).unlink()
+    assert main(call) == 0
+    with (tmp_path / "fresh" / "metrics.csv").open("a") as table:
+        table.write("\n")
+    assert main(call) == 2
+    assert "metrics.csv changed after evaluate wrote it: move it elsewhere" in capsys.readouterr().err
+    (tmp_path / "fresh" / "metrics.csv").unlink()
+    assert main(call) == 0
+    assert main([*call[:-1], str(tmp_path / "again")]) == 0
     (tmp_path / "comparison").mkdir()
+    (tmp_path / "comparison" / "comparison.png").write_bytes(b"mine")
+    twice = ["compare", f"a={tmp_path / 'fresh'}", f"b={tmp_path / 'again'}", "-o", str(tmp_path / "comparison")]
+    assert main(twice) == 2
+    assert "comparison.png: is another file" in capsys.readouterr().err
+    (tmp_path / "comparison" / "comparison.png").unlink()
+    assert main(twice) == main(twice) == 0
     (tmp_path / "comparison" / "comparison.csv").write_text("mine")
-    twice = ["compare", f"a={tmp_path / 'fresh'}", f"b={tmp_path / 'fresh'}", "-o", str(tmp_path / "comparison")]
     assert main(twice) == 2
     assert "comparison.csv: is another file" in capsys.readouterr().err
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -51,10 +52,6 @@ def test_evaluate_tells_where_attention_lies(tmp_path, capsys):
         save_nifti(tmp_path / "p" / f"{name}.nii.gz", reference.astype(np.uint8))
     (tmp_path / "p" / "run.json").write_text(json.dumps({"labels": LABELS.to_json()}))
     call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "e")]
-    assert main(call) == 0
-    (tmp_path / "e" / "attention.csv").write_text("of an earlier call")
-    assert main(call) == 0
-    assert not (tmp_path / "e" / "attention.csv").exists()
     save_nifti(tmp_path / "p" / "attention" / "x_level1.nii.gz", weights)
     save_nifti(tmp_path / "p" / "attention" / "y_level1.nii.gz", weights, np.diag([2.0, 1.0, 1.0, 1.0]))
     capsys.readouterr()
@@ -67,6 +64,9 @@ def test_evaluate_tells_where_attention_lies(tmp_path, capsys):
     read = from_csv(tmp_path / "e" / "attention.csv")
     assert [(one.case, one.class_name) for one in read] == [("x", "a"), ("x", "b")]
     assert read[0].auc == pytest.approx(a.auc, rel=1e-5)
+    shutil.rmtree(tmp_path / "p" / "attention")
+    assert main(call) == 0
+    assert not (tmp_path / "e" / "attention.csv").exists(), "it is of the earlier evaluation"
 
 
 def test_the_table_is_read_as_it_was_written(tmp_path):
