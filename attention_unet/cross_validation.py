@@ -35,8 +35,10 @@ from attention_unet.inference.settings import Settings
 from attention_unet.lock import alone_in
 from attention_unet.progress import counting
 from attention_unet.run_folder import HISTORY, PLAN, SPLIT
-from attention_unet.training.checkpoint import STATE
+from attention_unet.training.checkpoint import STATE, load_state
 from attention_unet.training.curves import CURVES, draw_trainings
+from attention_unet.training.same_data import check_classes
+from attention_unet.training.settled import settled_of
 from attention_unet.training.train import Interrupted, train
 
 log = logging.getLogger(__name__)
@@ -95,7 +97,8 @@ def cross_validate(
         run = folder / f"fold{fold}"
         chosen = dataclasses.replace(config, data=dataclasses.replace(config.data, fold=fold))
         try:
-            train(chosen, run, resume=(run / STATE).exists(), console=progress)
+            digests = _digests_of(folder, data.folds)
+            train(chosen, run, resume=(run / STATE).exists(), console=progress, digests=digests)
         except Interrupted as error:
             raise Interrupted("stopped and saved: repeat the same command to go on", error.exit_code - 128) from error
     for fold in folds:
@@ -141,11 +144,19 @@ def _check_earlier(folder: Path, splits: Mapping[int, Split]) -> None:
             )
 
 
+def _digests_of(folder: Path, folds: int) -> dict[str, str]:
+    """Digests of image and label of the cases, as earlier folds found them."""
+    states = [folder / f"fold{fold}" / STATE for fold in range(folds)]
+    return {k: v for file in states if file.exists() for k, v in settled_of(load_state(file), file).digests.items()}
+
+
 def _plan_of_all(config: Config, folder: Path, dataset: Dataset) -> Plan:
     """The plan of earlier folds, or a new one."""
     earlier = sorted(folder.glob(f"fold*/{PLAN}"))
     if earlier:
-        return read_plan(earlier[0])
+        plan = read_plan(earlier[0])
+        check_classes(plan, dataset)
+        return plan
     return make_plan(config, dataset, take_fingerprint(dataset.cases), this_machine(config.training))
 
 

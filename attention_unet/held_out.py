@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from attention_unet.data.cases import find_cases, locate_dataset
+from attention_unet.data.plan import read_plan
 from attention_unet.data.splits import held_out_cases
 from attention_unet.data.subjects import read_subjects
 from attention_unet.devices import choose_device
@@ -19,7 +20,8 @@ from attention_unet.inference.settings import Settings
 from attention_unet.inference.window_predictor import attended_levels
 from attention_unet.lock import alone_in
 from attention_unet.progress import counting
-from attention_unet.run_folder import HELD_OUT, SUBJECTS, places_of
+from attention_unet.run_folder import HELD_OUT, PLAN, SUBJECTS, places_of
+from attention_unet.training.same_data import check_classes
 from attention_unet.training.train import read_config
 
 TOLERANCE_MM = 1.0
@@ -42,6 +44,7 @@ def evaluate_held_out(run: Path, root: str | None, device: str, console: Console
         ModelError: if it holds no model.
     """
     dataset = find_cases(locate_dataset(root or places_of(run).get("data.root"), read_config(run).data.dataset))
+    check_classes(read_plan(run / PLAN), dataset)
     chosen = held_out_cases(run, [case.id for case in dataset.cases])
     cases = [case for case in dataset.cases if case.id in chosen]
     subjects = read_subjects(run / SUBJECTS, chosen) if (run / SUBJECTS).is_file() else None

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import yaml
 
 from attention_unet.atomic import write_text
 from attention_unet.config import Config
-from attention_unet.data.case_facts import CaseFacts
 from attention_unet.data.cases import Dataset
 from attention_unet.data.fingerprint import take_fingerprint
 from attention_unet.data.plan import PLANNED, Plan, make_plan, settle
@@ -21,7 +20,7 @@ from attention_unet.data.predictions import seen_from
 from attention_unet.data.splits import Split, choose_split, split_of, write_split
 from attention_unet.data.subjects import find_subjects, write_subjects
 from attention_unet.devices import this_machine
-from attention_unet.errors import ConfigError, DataError, ModelError, some_of
+from attention_unet.errors import ConfigError, ModelError
 from attention_unet.run_folder import CONFIG, PLACES, PLAN, SPLIT, SUBJECTS
 from attention_unet.training.checkpoint import TrainingState
 
@@ -138,32 +137,6 @@ def go_on(before: Settled, config: Config, override: bool, run: Path) -> Settled
             torch.get_num_threads(),
         )
     return dataclasses.replace(before, config=settle(config, before.plan))
-
-
-def check_cases(split: Split, dataset: Dataset) -> None:
-    """Check that all cases of a run are still there.
-
-    Raises:
-        DataError: if one is not.
-    """
-    missing = {*split.training, *split.validation} - {case.id for case in dataset.cases}
-    if missing:
-        raise DataError(f"{dataset.root}: {len(missing)} cases of the run are not there: {some_of(missing)}: put back")
-
-
-def with_digests(settled: Settled, facts: Sequence[CaseFacts]) -> Settled:
-    """Record what the cases hold, and check that this is what they held when the run began.
-
-    Raises:
-        DataError: if an image or a label has changed since.
-    """
-    digests = {fact.id: fact.digest + fact.label_digest for fact in facts}
-    changed = [case for case, digest in settled.digests.items() if digests.get(case, digest) != digest]
-    if changed:
-        raise DataError(
-            f"{some_of(changed)}: image or label changed since the run began: restore the files, or name a new --run"
-        )
-    return dataclasses.replace(settled, digests=digests)
 
 
 def write_settled(run: Path, settled: Settled, given: Config) -> None:

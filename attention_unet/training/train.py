@@ -1,8 +1,9 @@
 """A whole training, from a configuration to a run folder."""
 
+import dataclasses
 import logging
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -37,15 +38,8 @@ from attention_unet.training.fit import Training, fit
 from attention_unet.training.interruption import noticing_signals
 from attention_unet.training.learner import Learner, build_network
 from attention_unet.training.monitor import Monitor
-from attention_unet.training.settled import (
-    Settled,
-    check_cases,
-    decide,
-    go_on,
-    settled_of,
-    with_digests,
-    write_settled,
-)
+from attention_unet.training.same_data import check_dataset, with_digests
+from attention_unet.training.settled import Settled, decide, go_on, settled_of, write_settled
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +55,12 @@ class Interrupted(UserError):
 
 
 def train(
-    config: Config, run: Path, resume: bool = False, override: bool = False, console: Console | None = None
+    config: Config,
+    run: Path,
+    resume: bool = False,
+    override: bool = False,
+    console: Console | None = None,
+    digests: Mapping[str, str] | None = None,
 ) -> None:
     """Train a network as configured; all results lie in the run folder.
 
@@ -71,6 +70,7 @@ def train(
         resume: go on with the run in that folder, whose configuration must be the same,
         override: but for budget, learning rate and augmentation, if so.
         console: where to draw progress bars; the standard error stream if None.
+        digests: of image and label of cases as other runs found them: those of this run must be the same.
 
     Raises:
         ConfigError: if the folder holds another run or another process writes there, or the configuration does not fit
@@ -90,7 +90,7 @@ def train(
         if resume and not first and (run / STATE).exists():
             state = load_state(run / STATE)
             settled = go_on(settled_of(state, run / STATE), config, override, run)
-        _train(config, dataset, run, fabric, state, settled, console or Console(stderr=True))
+        _train(config, dataset, run, fabric, state, settled, console or Console(stderr=True), digests or {})
 
 
 def _train(
@@ -101,11 +101,12 @@ def _train(
     state: TrainingState | None,
     settled: Settled | None,
     console: Console,
+    digests: Mapping[str, str],
 ) -> None:
     """Train in a folder of its own, in processes that have been started."""
     reuse_freed_memory()
     if settled:
-        check_cases(settled.split, dataset)
+        check_dataset(settled, dataset)
     else:  # by one process: another may have another machine, and plan otherwise
         settled = fabric.broadcast(decide(config, dataset) if fabric.is_global_zero else None)
     split, plan, chosen = settled.split, settled.plan, settled.config.training
@@ -117,7 +118,7 @@ def _train(
     training_cases = [case for case in dataset.cases if case.id in split.training]
     held_out = [case for case in dataset.cases if case.id in split.validation]
     cached, facts = _prepare_cases(config, training_cases, held_out, settled, run, fabric, console)
-    settled = with_digests(settled, facts)
+    settled = with_digests(dataclasses.replace(settled, digests={**digests, **settled.digests}), facts)
     late = [] if held_out else late_cases([case.id for case in training_cases], settled.subjects, chosen.seed)
     data, augmentation = settled.config.data, settled.config.augmentation
     early, every = (

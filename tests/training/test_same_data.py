@@ -1,0 +1,84 @@
+"""Data that change between two calls are noticed."""
+
+import dataclasses
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from attention_unet.cli import main
+from attention_unet.errors import ConfigError, DataError
+from attention_unet.training.train import train
+from tests.test_cross_validation import SMALL
+from tests.training.test_train import config
+
+
+@pytest.fixture
+def data(cohort, tmp_path):
+    return shutil.copytree(cohort, tmp_path / "data")
+
+
+def change(file, voxel):
+    image = nib.load(file)
+    array = np.asarray(image.dataobj).copy()
+    array[array.shape[0] // 3 : 2 * array.shape[0] // 3] = voxel
+    nib.save(nib.Nifti1Image(array, image.affine, image.header), file)
+
+
+def longer(settings):
+    return dataclasses.replace(settings, training=dataclasses.replace(settings.training, steps=8))
+
+
+def split_of(run):
+    return json.loads((run / "splits.json").read_text())
+
+
+def test_files_that_changed_before_a_resume_are_refused(data, tmp_path):
+    settings = config(data, training={"seed": 3})
+    train(settings, tmp_path / "run")
+    case = split_of(tmp_path / "run")["training"][0]
+    for folder, voxel in (("labelsTr", 0), ("imagesTr", 1e3)):
+        file = next((data / folder).glob(f"{case}*"))
+        before = file.read_bytes()
+        change(file, voxel)
+        with pytest.raises(DataError, match=f"{case}: image or label changed since the run began"):
+            train(longer(settings), tmp_path / "run", resume=True, override=True)
+        file.write_bytes(before)
+    train(longer(settings), tmp_path / "run", resume=True, override=True)
+
+
+def test_classes_that_swapped_names_before_a_resume_are_refused(data, tmp_path, capsys):
+    settings = config(data)
+    train(settings, tmp_path / "run")
+    file = data / "dataset.json"
+    described = json.loads(file.read_text())
+    described["labels"] |= {"1": described["labels"]["2"], "2": described["labels"]["1"]}
+    file.write_text(json.dumps(described))
+    with pytest.raises(DataError, match="the classes changed since the run began"):
+        train(longer(settings), tmp_path / "run", resume=True, override=True)
+    assert main(["report", str(tmp_path / "run"), "--root", str(data)]) == 1
+    assert "the classes changed since the run began" in capsys.readouterr().err
+
+
+def test_subjects_that_a_resumed_run_splits_are_refused(data, tmp_path):
+    settings = config(data)
+    train(settings, tmp_path / "run")
+    split = split_of(tmp_path / "run")
+    cases = [*split["training"], *split["validation"]]
+    people = {case: case for case in cases} | {split["training"][0]: "anna", split["validation"][0]: "anna"}
+    (data / "subjects.csv").write_text("case,subject\n" + "".join(f"{k},{v}\n" for k, v in people.items()))
+    with pytest.raises(ConfigError, match="anna: trained on and held out"):
+        train(longer(settings), tmp_path / "run", resume=True, override=True)
+
+
+def test_files_that_changed_between_two_folds_are_refused(data, tmp_path, capsys):
+    call = ["cross-validate", "--data.root", str(data), "--run", str(tmp_path / "folds"), *SMALL]
+    assert main([*call, "--only", "0"]) == 0
+    case = split_of(tmp_path / "folds" / "fold0")["validation"][0]
+    change(data / "labelsTr" / f"{case}.nii.gz", 0)
+    capsys.readouterr()
+    assert main([*call, "--only", "1"]) == 1
+    assert f"{case}: image or label changed since the run began" in capsys.readouterr().err
+    assert not (tmp_path / "folds" / "fold1" / "last.pt").exists()
