@@ -18,7 +18,15 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_unet.data.dicom_frames import VARIANTS, Frame, check_alike, damage_reported, frames_of, slice_distance
+from attention_unet.data.dicom_frames import (
+    VARIANTS,
+    Frame,
+    check_alike,
+    damage_reported,
+    frames_of,
+    slice_distance,
+    variants_of,
+)
 from attention_unet.data.header import check_affine, check_fits, header_of
 from attention_unet.errors import DataError, some_of
 
@@ -37,8 +45,15 @@ PIXEL_FIELDS = (
 )
 HEADER_FIELDS = (
     *("SOPClassUID", "SeriesInstanceUID", "ImageType", "ImagePositionPatient", "ImageOrientationPatient"),
-    *("PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "RescaleSlope", "RescaleIntercept"),
-    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *(
+        "PixelSpacing",
+        "SliceThickness",
+        "SpacingBetweenSlices",
+        "RescaleSlope",
+        "RescaleIntercept",
+        "ModalityLUTSequence",
+    ),
+    *("ModalityLUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *(name for name in (*PIXEL_FIELDS, *VARIANTS) if name != "PixelData"),
 )
 
@@ -91,6 +106,8 @@ def read_dicom(
     check_alike(folder, frames)
     frames = sorted(frames, key=lambda frame: float(frame.position @ frames[0].normal))
     first, step_mm = frames[0], slice_distance(folder, frames)
+    if variants := variants_of(frames):
+        warnings.warn(f"{folder}: its slices differ in {variants}: are they of one series?", stacklevel=3)
     grid = (*first.size, len(frames))
     check_fits(folder, grid, memory, 4 + 2 * max(frame.stored_bytes for frame in frames))
     lps = np.eye(4)
@@ -143,6 +160,8 @@ def _image_headers(folder: Path) -> dict[Path, "Dataset"]:
         warnings.warn(f"{folder}: not read, because they hold no image: {', '.join(others[:5])}{more}", stacklevel=5)
     if unread:
         warnings.warn(f"{folder}: not read, because they are no DICOM files: {some_of(unread)}", stacklevel=5)
+    if not series:
+        raise DataError(f"{folder}: holds no DICOM image: expected a file, or the folder of one DICOM series")
     if len(series) != 1:
         raise DataError(f"{folder}: holds {len(series)} DICOM series: expected one; put each into a folder of its own")
     return images
@@ -184,6 +203,8 @@ def _stored_numbers(file: Path) -> NDArray[Any]:
     syntax = whole.file_meta.get("TransferSyntaxUID") or (
         uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
     )
+    if "PixelData" not in pixels:
+        raise ValueError("its voxels are missing, or no whole numbers")
     shape = (int(pixels.get("NumberOfFrames") or 1), int(pixels.Rows), int(pixels.Columns))
     expected = int(np.prod(shape)) * int(pixels.BitsAllocated) // 8
     if not syntax.is_compressed and len(pixels.PixelData) < expected:

@@ -31,6 +31,7 @@ VARIANTS = {  # fields that tell several images of one slice apart
     "TemporalPositionIdentifier": "time points",
     "DiffusionBValue": "b-values",
     "StackID": "stacks",
+    "ImageType": "types of image",
     "FrameType": "types of image",
 }
 SAME_ORIENTATION = 1e-4  # largest difference of direction cosines between slices of one volume
@@ -119,6 +120,11 @@ def frames_of(file: Path, header: "Dataset") -> list[Frame]:
             raise DataError(
                 f"{file}: is a mosaic, which holds all slices in one picture: expected one slice per image; convert "
                 "the folder with dcm2niix"
+            )
+        if header.get("ModalityLUTSequence"):
+            raise DataError(
+                f"{file}: has a Modality LUT, a table from stored numbers to values: expected RescaleSlope and "
+                "RescaleIntercept; convert the folder with dcm2niix"
             )
         count = int(header.get("NumberOfFrames") or 1)
         items = list(header.get("PerFrameFunctionalGroupsSequence") or [])
@@ -228,11 +234,11 @@ def check_alike(folder: Path, frames: Sequence[Frame]) -> None:
                 f"{example.name} of {usual_mm[0]:g} x {usual_mm[1]:g} mm (PixelSpacing): expected one spacing; export "
                 "each series into a folder of its own"
             )
-    if len({frame.file for frame in frames}) < len(frames) and (variants := _variants(frames)):
+    if len({frame.file for frame in frames}) < len(frames) and (variants := variants_of(frames)):
         raise DataError(f"{folder}: holds several {variants}: expected one volume; export one at a time")
 
 
-def _variants(frames: Sequence[Frame]) -> str:
+def variants_of(frames: Sequence[Frame]) -> str:
     """Return in which of VARIANTS slices differ, with the values; empty if in none."""
     values: dict[str, set[str]] = defaultdict(set)
     for frame in frames:
@@ -263,7 +269,7 @@ def slice_distance(folder: Path, frames: Sequence[Frame]) -> float:
     steps = np.diff(along)
     doubled = [pair for pair, step in zip(pairwise(frames), steps, strict=True) if step < SAME_POSITION_MM]
     if len(doubled) >= len(frames) / 2:
-        reason = f" ({variants})" if (variants := _variants(frames)) else ""
+        reason = f" ({variants})" if (variants := variants_of(frames)) else ""
         raise DataError(
             f"{folder}: holds several images of each slice{reason}: expected one volume; export one at a time"
         )

@@ -269,11 +269,11 @@ def image_like(array: NDArray[np.generic], pattern: Volume) -> nib.Nifti1Image:
         pattern: volume whose grid it is.
 
     Raises:
-        TypeError: if the array is masked.
+        TypeError: if it is no numpy array, or masked.
         ValueError: if its shape is not that of the grid.
     """
-    if isinstance(array, np.ma.MaskedArray):
-        raise TypeError("the array is masked: expected all voxels; fill it with array.filled()")
+    if isinstance(array, np.ma.MaskedArray) or not isinstance(array, np.ndarray):
+        raise TypeError(f"the array is of type {type(array).__name__}: expected a numpy array that is not masked")
     if array.shape[:3] != pattern.grid or array.ndim > 4:
         raise ValueError(f"the array has the shape {array.shape}: expected the grid {pattern.grid} of {pattern.path}")
     array = array.astype(np.uint8) if array.dtype == np.bool_ else array

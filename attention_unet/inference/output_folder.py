@@ -129,7 +129,12 @@ def clear_cases(output: Path, cases: Sequence[Case]) -> None:
             name = path.relative_to(output).as_posix()
             if name not in recorded:
                 raise _other_origin(output, [name])
-            if path.is_symlink() or sha256_of(path) != recorded[name]:
+            if path.is_symlink():
+                raise ConfigError(
+                    f"{path}: is a link now, which was a file: put the file back (datalad unlock), or name another "
+                    "folder with -o"
+                )
+            if sha256_of(path) != recorded[name]:
                 raise ConfigError(
                     f"{path}: was changed after it was predicted: move it elsewhere, or name another folder with -o"
                 )

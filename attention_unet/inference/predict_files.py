@@ -153,7 +153,7 @@ def _predict_case(
     """
     volume = read_channels(case, free_memory() if settings.memory is None else settings.memory)
     if settings.channel is not None:
-        volume = volume.of_channel(settings.channel)
+        volume, settings = volume.of_channel(settings.channel), replace(settings, channel=None)
     known = known_by([model.trained_on for model in models], case.id, digest_of(volume))
     device, prediction = models[0].device, None
     try:

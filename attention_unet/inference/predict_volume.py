@@ -80,6 +80,10 @@ def predict_volume(
     if os.getpid() != PROCESS:
         torch.set_num_threads(1)
     plan = models[0].plan
+    for model in models:
+        model.network.eval()
+    if settings.channel is not None:
+        volume = volume.of_channel(settings.channel)
     if len(volume.array) != len(plan.channels):
         advice = "; take one of them: --channel, or Settings(channel=...)" if len(plan.channels) == 1 else ""
         raise DataError(

@@ -266,4 +266,7 @@ def _check(
             f"got {len(strides)} and {len(kernels)}"
         )
     step = [per_axis(s if isinstance(s, int) else tuple(s), dims) for s in strides]
-    return step, [per_axis(k if isinstance(k, int) else tuple(k), dims) for k in kernels]
+    sizes = [per_axis(k if isinstance(k, int) else tuple(k), dims) for k in kernels]
+    if any(k % 2 == 0 for size in sizes for k in size):
+        raise ValueError(f"kernels must be odd, or the grid would shift, got {kernels}")
+    return step, sizes

@@ -4,7 +4,6 @@ import errno
 import gzip
 import itertools
 import os
-import warnings
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from attention_unet.data.itk_files import files_of
 from attention_unet.data.volumes import read_volume, write_like
 from attention_unet.errors import DataError
 from tests.conftest import oblique_affine
-from tests.data.dicom_files import SERIES, as_itk, enhanced, save, slice_of, write_series, write_slices
+from tests.data.dicom_files import SERIES, as_itk, save, slice_of, write_series, write_slices
 
 STORED = np.random.RandomState(0).randint(0, 900, size=(7, 5, 6)).astype(np.int16)
 LARGER = np.random.RandomState(0).randint(0, 200, size=(70, 50, 3)).astype(np.int16)  # codecs fail on a few pixels
@@ -143,7 +142,7 @@ def test_slices_that_form_no_volume(tmp_path):
     write_series(tmp_path / "two", image)
     refused(write_series(tmp_path / "two", image, series=f"{SERIES}2"), "holds 2 DICOM series: expected one")
     (tmp_path / "none").mkdir()
-    refused(tmp_path / "none", "holds 0 DICOM series")
+    refused(tmp_path / "none", "holds no DICOM image")
 
 
 def test_a_single_slice_is_as_thick_as_its_header_says(tmp_path):
@@ -261,69 +260,28 @@ def test_all_files_of_a_series(tmp_path):
     assert files_of(folder) == sorted(folder.iterdir())
 
 
-def write_enhanced(folder, *args, **kwargs):
-    folder.mkdir()
-    save(folder / "enhanced.dcm", enhanced(*args, **kwargs))
-    return folder
+def test_slices_of_two_kinds_are_reported(tmp_path):
+    def kinds(k):
+        return {"ImageType": ["ORIGINAL", "PRIMARY", "P" if k == 2 else "M"], "EchoTime": 10 + 70 * (k > 3)}
+
+    text = r"slices differ in echo times \(10\.?0?, 80\.?0?\), types of image .*'M'.*'P'.*: are they of one series\?"
+    with pytest.warns(UserWarning, match=text):
+        read_volume(write_slices(tmp_path / "kinds", slices(kinds)))
 
 
-@pytest.mark.parametrize("affine", ORIENTATIONS)
-@pytest.mark.parametrize("order", [None, (3, 0, 5, 1, 4, 2)])
-def test_an_enhanced_file_is_read_by_the_positions_of_its_frames(tmp_path, affine, order):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        volume = read_volume(write_enhanced(tmp_path / "a", STORED, affine, order))
-    assert_shows(volume, STORED, affine)
+def test_values_that_are_not_a_line_of_the_stored_numbers_are_refused(tmp_path):
+    table = Dataset()
+    table.LUTDescriptor, table.ModalityLUTType, table.LUTData = [2, 0, 16], "US", b"\0\0\x09\0"
+    refused(write_slices(tmp_path / "lut", slices(lambda k: {"ModalityLUTSequence": [table]})), "has a Modality LUT")
 
 
-def test_rescaling_of_frames(tmp_path):
-    slopes = np.array([1, 0.5, 2, 0.25, 3, 1.5])
-
-    def rescaling(k):
-        return {"PixelValueTransformationSequence": {"RescaleSlope": slopes[k], "RescaleIntercept": -10 * k}}
-
-    of_frames = write_enhanced(tmp_path / "frames", STORED, AFFINE, (3, 0, 5, 1, 4, 2), rescaling)
-    assert_shows(read_volume(of_frames), STORED * slopes - 10 * np.arange(6), AFFINE)
-    shared = write_enhanced(tmp_path / "shared", STORED, AFFINE, RescaleSlope=2, RescaleIntercept=-7)
-    assert_shows(read_volume(shared), 2.0 * STORED - 7, AFFINE)
+def test_voxels_that_are_not_whole_numbers_are_refused(tmp_path):
+    floats = slices(lambda k: {"FloatPixelData": STORED[:, :, k].T.astype(np.float32).tobytes(), "PixelData": None})
+    refused(write_slices(tmp_path / "float", floats), "voxels are missing, or no whole numbers")
 
 
-@pytest.mark.parametrize(
-    ("sequence", "field", "values", "text"),
-    [
-        ("FrameContentSequence", "StackID", ["1", "2"], r"several stacks \(1, 2\)"),
-        ("FrameContentSequence", "TemporalPositionIndex", [1, 2], r"several time points \(1, 2\)"),
-        ("MREchoSequence", "EffectiveEchoTime", [10.5, 80], r"several echo times \(10\.5, 80"),
-        ("MRDiffusionSequence", "DiffusionBValue", [0, 1000], r"several b-values \(0\.0, 1000"),
-        ("MRImageFrameTypeSequence", "FrameType", [["O", "P", "M"], ["O", "P", "P"]], r"several types of image"),
-    ],
-)
-def test_an_enhanced_file_of_several_volumes_is_refused(tmp_path, sequence, field, values, text):
-    def groups(k):
-        return {sequence: {field: values[k % 2]}}
-
-    refused(write_enhanced(tmp_path / "a", STORED, AFFINE, None, groups), f"holds {text}.*: expected one volume")
-
-
-def test_frames_that_form_no_volume(tmp_path):
-    refused(
-        write_enhanced(tmp_path / "gap", STORED, AFFINE, (0, 1, 3, 4, 5)),
-        r"frame 2 of enhanced\.dcm and frame 3 of enhanced\.dcm 5\.00 mm: is one missing",
-    )
-    refused(
-        write_enhanced(tmp_path / "repeated", STORED, AFFINE, (0, 1, 2, 0, 1, 2)),
-        "holds several images of each slice: expected one volume",
-    )
-    turned = enhanced(STORED, AFFINE)
-    item = turned.PerFrameFunctionalGroupsSequence[2]
-    item.PlaneOrientationSequence = [Dataset()]
-    item.PlaneOrientationSequence[0].ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
-    (tmp_path / "turned").mkdir()
-    save(tmp_path / "turned" / "a.dcm", turned)
-    refused(tmp_path / "turned", "its slices have 2 orientations")
-    spacing = {"PixelMeasuresSequence": {"PixelSpacing": [2, 2]}}
-    coarse = write_enhanced(tmp_path / "coarse", STORED, AFFINE, None, lambda k: spacing if k == 4 else {})
-    refused(coarse, r"frame 5 of enhanced\.dcm has pixels of 2 x 2 mm, frame 1 of enhanced\.dcm of 0\.9 x 1\.3")
+def test_a_folder_without_a_series(tmp_path):
+    refused(tmp_path, "holds no DICOM image: expected a file, or the folder of one DICOM series")
 
 
 def test_slices_that_are_not_there_are_not_left_out_in_silence(tmp_path):

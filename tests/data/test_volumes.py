@@ -144,7 +144,8 @@ def test_name_without_ending(tmp_path):
         (np.zeros((5, 4, 6), np.uint8), ValueError, r"the shape \(5, 4, 6\): expected the grid \(4, 5, 6\)"),
         (np.zeros((3, 5, 6), np.uint8), ValueError, "expected the grid"),
         (np.zeros((4, 5), np.uint8), ValueError, "expected the grid"),
-        (np.ma.masked_array(np.zeros((4, 5, 6))), TypeError, "the array is masked"),
+        (np.ma.masked_array(np.zeros((4, 5, 6))), TypeError, "of type MaskedArray: expected a numpy array"),
+        ([[[0]]], TypeError, "of type list: expected a numpy array"),
     ],
 )
 def test_only_what_has_the_grid_of_a_volume_is_written_on_it(tmp_path, array, error, message):

@@ -1,6 +1,7 @@
 """Prediction of volumes with networks whose answer is known."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -144,6 +145,16 @@ def test_other_number_of_channels_is_refused(tmp_path):
     volume, _ = scan(tmp_path, np.eye(4))
     with pytest.raises(DataError, match=r"scan.nii.gz: has 1 channels: the model was trained on 2 \(T2, ADC\)"):
         predicted(Threshold(), plan_of(channels=("T2", "ADC")), volume)
+
+
+def test_one_channel_of_several_by_a_network_that_was_left_training(tmp_path):
+    """Weights that drop out, or statistics of the batch, would change what is predicted."""
+    volume, _ = scan(tmp_path, np.eye(4))
+    both = replace(volume, array=np.concatenate([0 * volume.array, volume.array]))
+    network = Threshold().train()
+    expected = predicted(Threshold(), plan_of(), volume).label_map
+    np.testing.assert_array_equal(predicted(network, plan_of(), both, channel=1).label_map, expected)
+    assert not network.training
 
 
 def test_where_nothing_was_predicted_is_background_for_certain(tmp_path):

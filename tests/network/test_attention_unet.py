@@ -126,6 +126,7 @@ def test_scripts_exports_and_compiles(dims, skips):
         ({"dims": 4}, "dims must be 2 or 3, got 4"),
         ({"channels": (8,)}, "at least two levels"),
         ({"channels": (8, 16), "strides": (2, 2)}, "need 1 strides and 2 kernels, got 2 and 2"),
+        ({"channels": (8, 16), "kernels": (2, 3)}, "kernels must be odd"),
         ({"channels": (8, 16), "levels": [1]}, r"skips: .gate. would sit on no level: expected some of 0 to 0"),
         ({"init": "closed"}, "attention starts open or paper, not 'closed'"),
         ({"block": "dense"}, "no block is called 'dense'; there are plain, residual"),
