@@ -29,6 +29,8 @@ def test_a_model_is_small_and_its_card_names_it(name):
     model = load_model(name, CPU)
     assert hashlib.sha256(file.read_bytes()).hexdigest() in card
     assert model.sha256 in card
+    assert model.trained_on is not None
+    assert set(model.component_gains) == set(model.plan.labels.names)
     for label, integers in model.plan.labels.integers.items():
         assert f"{integers[0]} {label}" in card
     with safe_open(file, framework="np") as content:
@@ -57,6 +59,9 @@ def test_hippocampus_still_knows_its_cases(real_data, tmp_path):
     for case in cases:
         (tmp_path / "images" / case).write_bytes((task / "imagesTr" / case).read_bytes())
     assert main(["predict", "-i", f"{tmp_path}/images", "-o", f"{tmp_path}/masks", "-m", "hippocampus"]) == 0
+    call = ["evaluate", "-p", f"{tmp_path}/masks", "-r", str(task / "labelsTr"), "-o", f"{tmp_path}/out"]
+    assert main([*call, "--predicted-only"]) == 0
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["trained_on"] == [case[:-7] for case in cases]
     for case in cases:
         mask, truth = (np.asarray(nib.load(f / case).dataobj) for f in (tmp_path / "masks", task / "labelsTr"))
         for label in (1, 2):

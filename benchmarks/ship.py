@@ -1,0 +1,64 @@
+"""Describe a model of the package anew: hashes of its training cases, gains of the largest component, sums in its card.
+
+The weights stay as they are. The model must have been trained on all cases of the dataset.
+"""
+
+import argparse
+import hashlib
+import json
+import re
+import tempfile
+from pathlib import Path
+
+from safetensors import safe_open
+
+from attention_unet.data.case_facts import digest_of
+from attention_unet.data.cases import find_cases, locate_dataset
+from attention_unet.data.preprocessing import read_channels
+from attention_unet.inference.components import pool
+from attention_unet.inference.model import CPU, SHIPPED, WEIGHTS, load_model, save_model
+from attention_unet.inference.provenance import TrainedOn
+
+
+def describe(name: str, dataset: Path, folds: list[Path]) -> str:
+    """Write the description of a model; return the sha256 that covers weights and description.
+
+    Args:
+        name: of the model.
+        dataset: folder of its training cases.
+        folds: runs of a cross-validation by the same recipe.
+    """
+    file = SHIPPED / f"{name}.safetensors"
+    model, cases = load_model(file, CPU), find_cases(dataset).cases
+    with safe_open(file, framework="pt") as content:
+        trained = json.loads(content.metadata()["description"])["trained"]
+    gains = pool(load_model(run, CPU).component_gains for run in folds)
+    notes = {
+        "trained": trained,
+        "component_gains": {label: (gain.cases, gain.total, gain.squares) for label, gain in gains.items()},
+        "trained_on": TrainedOn.of({case.id: digest_of(read_channels(case)) for case in cases}).to_json(),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(Path(folder), model.network.state_dict(), model.plan, notes)
+        file.write_bytes((Path(folder) / WEIGHTS).read_bytes())
+    return load_model(file, CPU).sha256
+
+
+def main() -> None:
+    """Describe it, and write its sums into its card."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", help="of the model")
+    parser.add_argument("--dataset", required=True, help="folder of its training cases, under $ATTENTION_UNET_DATA")
+    parser.add_argument("--folds", nargs="+", type=Path, required=True, help="runs of a cross-validation")
+    options = parser.parse_args()
+    described = describe(options.name, locate_dataset(None, options.dataset), options.folds)
+    card = SHIPPED / f"{options.name}.md"
+    whole = hashlib.sha256((SHIPPED / f"{options.name}.safetensors").read_bytes()).hexdigest()
+    text = re.sub(r"of the file: `\w+`", f"of the file: `{whole}`", card.read_text(encoding="utf-8"))
+    text = re.sub(r"as `run.json` names it: `\w+`", f"as `run.json` names it: `{described}`", text)
+    card.write_text(text, encoding="utf-8")
+    print(f"{whole}  {options.name}.safetensors\n{described}  weights and description")
+
+
+if __name__ == "__main__":
+    main()
