@@ -10,7 +10,9 @@ import torch
 from attention_unet.cli import main
 from attention_unet.data.phantom import make_cohort
 
-torch.set_num_threads(2)
+THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2  # such a process has a core to itself
+torch.set_num_threads(THREADS)
+os.environ["OMP_NUM_THREADS"] = str(THREADS)  # of the programs that tests start
 REPOSITORY = Path(__file__).parents[1]
 SMALL = shlex.split("""
     --data.folds 4 --data.patch [24,24,12] --data.spacing_mm [2.5,2.5,3] --data.foreground_share 0.6
@@ -18,6 +20,14 @@ SMALL = shlex.split("""
     --training.batch 4 --training.steps 120 --training.validations 1 --training.learning_rate 0.01
     --training.average 0.9
 """)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Let names that are not UTF-8 pass from the processes that run tests to the one that reports."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture(scope="session")

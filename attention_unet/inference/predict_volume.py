@@ -80,8 +80,6 @@ def predict_volume(
     if os.getpid() != PROCESS:
         torch.set_num_threads(1)
     plan = models[0].plan
-    for model in models:
-        model.network.eval()
     if settings.channel is not None:
         volume = volume.of_channel(settings.channel)
     if len(volume.array) != len(plan.channels):
@@ -95,6 +93,8 @@ def predict_volume(
     ]
     loads = [load_of(model, volume, settings, len(own)) for model, own in zip(models, levels, strict=True)]
     strips = choose_strips(volume, loads, told_of(models, settings, levels), memory_of(volume, settings))
+    for model in models:
+        model.network.eval()
     ways = dict.fromkeys(model.plan.preprocessing for model in models)
     prepared = {way: prepare(volume, way) for way in ways}
     placement = prepared[plan.preprocessing].placement

@@ -16,7 +16,7 @@ HISTORY = [
 def lines_of(monkeypatch, draw):
     """Lines of both panels, x and y, by label."""
     seen, save = [], Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path: (seen.append(figure), save(figure, path)))
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *a, **k: (seen.append(figure), save(figure, *a, **k)))
     draw()
     return [
         {line.get_label(): np.array(line.get_data()).T.tolist() for line in axes.get_lines()} for axes in seen[0].axes
