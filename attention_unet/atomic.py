@@ -10,7 +10,7 @@ from pathlib import Path
 
 from attention_unet.errors import ConfigError, DataError
 
-PARTIAL = ".partial-"  # begins the names of files that are being written
+PARTIAL = ".attention_unet-partial-"  # begins the names of files that are being written
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from attention_unet.atomic import write_text
+from attention_unet.atomic import check_replaceable, write_text
 from attention_unet.config import Config
 from attention_unet.data.cases import Case, Dataset, find_cases, locate_dataset
 from attention_unet.data.fingerprint import take_fingerprint
@@ -23,13 +23,14 @@ from attention_unet.data.predictions import PREDICTED, how_predicted, prediction
 from attention_unet.data.splits import Split, choose_split, read_split, read_splits
 from attention_unet.data.subjects import find_subjects
 from attention_unet.devices import choose_device, devices_and_nodes, precision_of, this_machine
-from attention_unet.errors import ConfigError
+from attention_unet.errors import ConfigError, DataError, some_of
 from attention_unet.evaluation.evaluate import check_output, evaluate_folder
 from attention_unet.evaluation.rows import Row, from_csv
 from attention_unet.evaluation.summary import print_table
+from attention_unet.figures import MARK
 from attention_unet.inference.components import pool
 from attention_unet.inference.model import CPU, WEIGHTS, load_model
-from attention_unet.inference.output_folder import clear_cases, describe, note
+from attention_unet.inference.output_folder import check_origin, clear_cases, describe, note
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
 from attention_unet.lock import alone_in
@@ -83,6 +84,8 @@ def cross_validate(
             "the folds by --only instead"
         )
     check_output(folder)
+    check_replaceable(folder / CURVES, MARK)
+    check_origin(folder / "predictions")
     dataset = find_cases(locate_dataset(config.data.root, config.data.dataset))
     ids, data = [case.id for case in dataset.cases], config.data
     subjects = find_subjects(data, dataset.root, ids)
@@ -145,9 +148,20 @@ def _check_earlier(folder: Path, splits: Mapping[int, Split]) -> None:
 
 
 def _digests_of(folder: Path, folds: int) -> dict[str, str]:
-    """Digests of image and label of the cases, as earlier folds found them."""
-    states = [folder / f"fold{fold}" / STATE for fold in range(folds)]
-    return {k: v for file in states if file.exists() for k, v in settled_of(load_state(file), file).digests.items()}
+    """Digests of image and label of the cases, as earlier folds found them.
+
+    Raises:
+        DataError: if two folds found different ones.
+    """
+    found: dict[str, str] = {}
+    for file in (folder / f"fold{fold}" / STATE for fold in range(folds)):
+        digests = settled_of(load_state(file), file).digests if file.exists() else {}
+        if changed := [case for case, digest in digests.items() if found.setdefault(case, digest) != digest]:
+            raise DataError(
+                f"{file}: {some_of(changed)}: image or label differs from that of another fold: remove this "
+                "folder to train the fold again, or name another --run"
+            )
+    return found
 
 
 def _plan_of_all(config: Config, folder: Path, dataset: Dataset) -> Plan:

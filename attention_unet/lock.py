@@ -12,7 +12,7 @@ from attention_unet.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-LOCK, NOTES_LOCK = ".lock", ".notes.lock"
+LOCK, NOTES_LOCK = ".attention_unet.lock", ".attention_unet-notes.lock"
 PATIENCE = 10.0  # seconds: what belongs to a training that was killed may live on for a few
 
 

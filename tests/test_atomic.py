@@ -72,7 +72,7 @@ def test_the_name_is_on_the_disk_before_anything_goes_on(tmp_path, monkeypatch):
         os, "fsync", lambda handle: (flushed.append(os.readlink(f"/proc/self/fd/{handle}")), original(handle))
     )
     write_text(tmp_path / "a.txt", "new")
-    assert ".partial-" in flushed[0]
+    assert ".attention_unet-partial-" in flushed[0]
     assert flushed[1:] == [str(tmp_path)]
 
 

@@ -297,4 +297,4 @@ def test_what_is_done_is_noted_when_a_prediction_is_stopped(tmp_path, number):
     assert 2 <= len(noted) < 60
     assert noted == there[: len(noted)]
     assert len(there) - len(noted) <= 1  # the one that was being noted
-    assert not list((tmp_path / "out").rglob(".partial*"))
+    assert not list((tmp_path / "out").rglob(".attention_unet-partial*"))

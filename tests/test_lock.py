@@ -29,7 +29,7 @@ def test_of_two_processes_the_second_is_refused(tmp_path, holder, monkeypatch):
 
 
 def test_a_killed_process_holds_nothing_and_its_leavings_go(tmp_path, holder):
-    (tmp_path / ".partial-x.pt").write_text("half")
+    (tmp_path / ".attention_unet-partial-x.pt").write_text("half")
     holder.kill()
     began = time.monotonic()
     with alone_in(tmp_path):

@@ -27,9 +27,9 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
     from attention_unet.data.subjects import read_subjects
     from attention_unet.data.volumes import list_unread, list_volumes, volumes_by_case
     from attention_unet.evaluation.evaluate import check_output, evaluate_folder, find_labels
-    from attention_unet.evaluation.scored import record_results
     from attention_unet.evaluation.showcase import PICTURE, draw_showcase
     from attention_unet.evaluation.summary import print_table
+    from attention_unet.lock import alone_in
     from attention_unet.run_folder import REPORT, SUBJECTS
 
     predictions, references, output = Path(options.predictions), Path(options.references), Path(options.output)
@@ -66,58 +66,57 @@ def evaluate(options: Namespace, parser: ArgumentParser, console: Console) -> in
     table = Path(options.held_out_of or "") / SUBJECTS
     if options.subjects or (options.held_out_of and table.is_file()):
         subjects = read_subjects(Path(options.subjects or table), cases)
-    check_output(output)
-    scans = group_channels(list_volumes(images), wanted=cases) if images else {}
-    chosen = [Case(case, scans.get(case, ()), known[case]) for case in cases]
-    with counting(console, "evaluating", len(cases)) as done:
-        summary, failed = evaluate_folder(
-            predictions,
-            chosen,
-            output,
-            labels=labels,
-            tolerance_mm=options.tolerance_mm,
-            subjects=subjects,
-            done=done,
-        )
-    print_table(summary, table_console())
-    if summary["missing_predictions"]:
-        log.info("--predicted-only leaves out what is not predicted")
-    log.info("metrics.csv and summary.json lie in %s", output)
-    scored = {case: known[case] for case in cases if case not in failed}
-    failed |= _calibrate(predictions, scored, output, labels, console) | _tell_focus(output, console)
-    code = report_failures(failed)
-    if (output / REPORT).exists():
-        log.warning("warning: %s: is of an earlier evaluation: report again", output / REPORT)
-    if images:
-        log.info("a picture lies in %s", draw_showcase(output))
-    else:
-        (output / PICTURE).unlink(missing_ok=True)
-        record_results(output, PICTURE)
-    return code
+    with alone_in(output):
+        check_output(output)
+        scans = group_channels(list_volumes(images), wanted=cases) if images else {}
+        chosen = [Case(case, scans.get(case, ()), known[case]) for case in cases]
+        with counting(console, "evaluating", len(cases)) as done:
+            summary, failed = evaluate_folder(
+                predictions,
+                chosen,
+                output,
+                labels=labels,
+                tolerance_mm=options.tolerance_mm,
+                subjects=subjects,
+                done=done,
+            )
+        print_table(summary, table_console())
+        if summary["missing_predictions"]:
+            log.info("--predicted-only leaves out what is not predicted")
+        log.info("metrics.csv and summary.json lie in %s", output)
+        scored = {case: known[case] for case in cases if case not in failed}
+        failed |= _calibrate(predictions, scored, output, labels, console) | _tell_focus(output, console)
+        code = report_failures(failed)
+        if (output / REPORT).exists():
+            log.warning("warning: %s: is of an earlier evaluation: report again", output / REPORT)
+        if images:
+            log.info("a picture lies in %s", draw_showcase(output))
+        else:
+            (output / PICTURE).unlink(missing_ok=True)
+        return code
 
 
 def _calibrate(
     predictions: Path, references: Mapping[str, Path], output: Path, labels: "Labels", console: Console
 ) -> dict[str, str]:
     """Tell how far probabilities can be believed where they were saved; of each case that failed the reason."""
-    from attention_unet.atomic import write_text
     from attention_unet.data.predictions import probabilities_path
     from attention_unet.evaluation.calibration import BINS, CALIBRATION, calibrate, to_csv
     from attention_unet.evaluation.reliability_plot import draw_reliability
-    from attention_unet.evaluation.scored import record_results
+    from attention_unet.evaluation.scored import replacing_result
 
     table, picture = output / CALIBRATION, output / "calibration.png"
     said = {case: path for case, path in references.items() if probabilities_path(predictions, case).is_file()}
     if not said:
         table.unlink(missing_ok=True)
         picture.unlink(missing_ok=True)
-        record_results(output, table.name, picture.name)
         return {}
     with counting(console, "calibration", len(said)) as done:
         found, failed = calibrate(predictions, said, labels, done)
-    write_text(table, to_csv(found))
-    draw_reliability(found, picture)
-    record_results(output, table.name, picture.name)
+    with replacing_result(output, table.name) as path:
+        path.write_text(to_csv(found), encoding="utf-8")
+    with replacing_result(output, picture.name) as path:
+        draw_reliability(found, path)
     errors = ", ".join(f"{name} {of.error:.4f} ({of.error_where_likely:.4f})" for name, of in found.items())
     log.info(
         "expected calibration error, %s (where a class has at least %.0f%%): %s; see %s",

@@ -43,6 +43,7 @@ PIXEL_FIELDS = (
     *("SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "NumberOfFrames"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
 )
+FLOAT_PIXELS = ("FloatPixelData", "DoubleFloatPixelData")
 HEADER_FIELDS = (
     *("SOPClassUID", "SeriesInstanceUID", "ImageType", "ImagePositionPatient", "ImageOrientationPatient"),
     *(
@@ -195,7 +196,7 @@ def _stored_numbers(file: Path) -> NDArray[Any]:
     from pydicom import Dataset, dcmread, uid
     from pydicom.dataset import FileMetaDataset
 
-    whole, pixels = dcmread(file, force=True, specific_tags=list(PIXEL_FIELDS)), Dataset()
+    whole, pixels = dcmread(file, force=True, specific_tags=[*PIXEL_FIELDS, *FLOAT_PIXELS]), Dataset()
     for name in PIXEL_FIELDS:
         if name in whole:
             pixels[name] = whole[name]
@@ -203,8 +204,10 @@ def _stored_numbers(file: Path) -> NDArray[Any]:
     syntax = whole.file_meta.get("TransferSyntaxUID") or (
         uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
     )
+    if any(name in whole for name in FLOAT_PIXELS):
+        raise DataError(f"{file}: its voxels are not whole numbers: expected a series of MR images")
     if "PixelData" not in pixels:
-        raise ValueError("its voxels are missing, or no whole numbers")
+        raise ValueError("no PixelData")
     shape = (int(pixels.get("NumberOfFrames") or 1), int(pixels.Rows), int(pixels.Columns))
     expected = int(np.prod(shape)) * int(pixels.BitsAllocated) // 8
     if not syntax.is_compressed and len(pixels.PixelData) < expected:

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -196,8 +197,13 @@ def _frame(file: Path, index: int, name: str, holders: Sequence["Dataset"]) -> F
         slope[0],
         intercept[0],
         max(int(holders[-1].BitsAllocated) // 8, 1),
-        {word: str(value) for field, word in VARIANTS.items() if (value := _first(holders, field)) is not None},
+        {word: _plain(value) for field, word in VARIANTS.items() if (value := _first(holders, field)) is not None},
     )
+
+
+def _plain(value: Any) -> str:
+    """Return a value as text, a number in one form: 2.980 is 2.98."""
+    return f"{float(value):g}" if isinstance(value, int | float | Decimal) else str(value)
 
 
 def _first(holders: Sequence["Dataset"], field: str) -> Any:

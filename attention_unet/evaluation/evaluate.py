@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attention_unet.atomic import check_writable, write_text
+from attention_unet.atomic import check_writable
 from attention_unet.data.cases import Case
 from attention_unet.data.description import describe_labels, labels_in_files
 from attention_unet.data.itk_files import files_of
@@ -23,7 +23,7 @@ from attention_unet.evaluation.metrics import compare_masks
 from attention_unet.evaluation.origin import known_cases
 from attention_unet.evaluation.remarks import Remarks
 from attention_unet.evaluation.rows import Row, to_csv
-from attention_unet.evaluation.scored import Scored, check_results, record_results, write_scored
+from attention_unet.evaluation.scored import Scored, check_results, replacing_result, write_scored
 from attention_unet.evaluation.summary import summarise, to_json
 from attention_unet.geometry import box_of
 from attention_unet.json_file import read_object
@@ -172,7 +172,7 @@ def evaluate_folder(
     predicted = {case: found[case] for case in references if case in found}
     images = {case.id: case.images for case in cases}
     write_scored(output, Scored(labels, predictions, references, predicted, images))  # first: it marks the folder
-    write_text(output / "metrics.csv", to_csv(rows))
-    write_text(output / "summary.json", to_json(summary))
-    record_results(output, "metrics.csv", "summary.json")
+    for name, text in (("metrics.csv", to_csv(rows)), ("summary.json", to_json(summary))):
+        with replacing_result(output, name) as path:
+            path.write_text(text, encoding="utf-8")
     return summary, failed

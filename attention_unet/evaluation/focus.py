@@ -13,13 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_unet.atomic import write_text
 from attention_unet.csv_text import csv_rows, csv_text
 from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import attention_levels, attention_path
 from attention_unet.data.volumes import check_same_grid, read_labels, read_volume
 from attention_unet.errors import DataError
-from attention_unet.evaluation.scored import Scored, record_results
+from attention_unet.evaluation.scored import Scored, replacing_result
 
 FOCUS = "attention.csv"
 BINS = 4096  # that weights are told apart in
@@ -86,10 +85,10 @@ def write_focus(
             failed[case] = str(error)
         done()
     if found:
-        write_text(evaluation / FOCUS, to_csv(found))
+        with replacing_result(evaluation, FOCUS) as path:
+            path.write_text(to_csv(found), encoding="utf-8")
     else:
         (evaluation / FOCUS).unlink(missing_ok=True)
-    record_results(evaluation, FOCUS)
     return mean_focus(found), failed
 
 

@@ -2,12 +2,13 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from attention_unet.atomic import write_text
+from attention_unet.atomic import replacing, write_text
 from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import seen_from
 from attention_unet.digest import sha256_of
@@ -41,37 +42,56 @@ def check_results(evaluation: Path) -> None:
     """Check that an evaluation wrote the results that lie in a folder, as they are now.
 
     Raises:
-        ConfigError: if not: they are another's, or were edited.
+        ConfigError: if not: they are of other origin, or were edited.
     """
     recorded = _recorded(evaluation)
     there = [name for name in RESULTS if os.path.lexists(evaluation / name)]
-    if others := [name for name in there if name not in recorded]:
+    others = [name for name in there if name not in recorded]
+    if os.path.lexists(evaluation / SCORED) and SCORED not in recorded:
+        others = [SCORED, *others]
+    if others:
         raise ConfigError(
-            f"{evaluation}: holds {some_of(others)}, which evaluate did not write: name another folder with -o"
+            f"{evaluation}: holds {some_of(others)}, which evaluate did not write, or whose record is damaged: move it "
+            "elsewhere, or name another folder"
         )
-    results = {name: evaluation / name for name in there}
-    if changed := [name for name, path in results.items() if path.is_symlink() or sha256_of(path) != recorded[name]]:
+    changed = [name for name in there if sha256_of(evaluation / name) not in recorded[name]]
+    if changed:
         raise ConfigError(
             f"{evaluation}: {some_of(changed)} changed after evaluate wrote it: move it elsewhere, or name another "
-            "folder with -o"
+            "folder"
         )
 
 
-def record_results(evaluation: Path, *names: str) -> None:
-    """Record in ``scored.json`` the sha256 of results that were just written, or that they are no longer there."""
-    plain = read_object(evaluation / SCORED)
-    files = {name: sha256 for name, sha256 in plain["files"].items() if name not in names}
-    files |= {name: sha256_of(evaluation / name) for name in names if (evaluation / name).is_file()}
-    write_text(evaluation / SCORED, json.dumps({**plain, "files": files}, indent=1) + "\n")
+@contextmanager
+def replacing_result(evaluation: Path, name: str) -> Iterator[Path]:
+    """Give a temporary path to write a result to; then record its sha256, then move it into place.
+
+    Wherever a process is killed, ``scored.json`` records the result that is there: the new one or the one before.
+
+    Raises:
+        DataError: if the folder cannot be written to or the disk is full.
+    """
+    with replacing(evaluation / name) as partial:
+        yield partial
+        plain, path = read_object(evaluation / SCORED), evaluation / name
+        before = [sha256_of(path)] if path.is_file() else []
+        plain["files"] = {**plain["files"], name: [*before, sha256_of(partial)]}
+        write_text(evaluation / SCORED, json.dumps(plain, indent=1) + "\n")
 
 
-def _recorded(evaluation: Path) -> dict[str, str]:
-    """sha256 of the results of an earlier evaluation, by name."""
+def _recorded(evaluation: Path) -> dict[str, list[str]]:
+    """sha256 of the results of an earlier evaluation, by name; nothing if ``scored.json`` is damaged or not ours."""
     try:
-        files = read_object(evaluation / SCORED).get("files")
+        plain = read_object(evaluation / SCORED)
     except DataError:
         return {}
-    return dict(files) if isinstance(files, dict) else {}
+    if not isinstance(plain.get("cases"), dict):
+        return {}
+    there = [name for name in RESULTS if (evaluation / name).is_file()]
+    files = plain.get(
+        "files", {name: [sha256_of(evaluation / name)] for name in there}
+    )  # an earlier version's has none
+    return {**files, SCORED: []} if isinstance(files, dict) else {}
 
 
 def write_scored(evaluation: Path, scored: Scored) -> None:
@@ -88,7 +108,7 @@ def write_scored(evaluation: Path, scored: Scored) -> None:
             }
             for case, reference in scored.references.items()
         },
-        "files": _recorded(evaluation),
+        "files": {name: sums for name, sums in _recorded(evaluation).items() if name in RESULTS},
     }
     write_text(evaluation / SCORED, json.dumps(plain, indent=1) + "\n")
 
@@ -117,4 +137,6 @@ def read_scored(evaluation: Path) -> Scored:
             images={case: [found(image) for image in of["images"]] for case, of in cases.items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{file}: tells no files ({error!r}): expected what evaluate writes; evaluate again") from error
+        raise DataError(
+            f"{file}: tells no files ({error!r}): expected what evaluate writes; evaluate into another folder"
+        ) from error

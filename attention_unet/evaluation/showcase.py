@@ -10,7 +10,7 @@ from attention_unet.data.volumes import read_labels, read_volume
 from attention_unet.errors import DataError
 from attention_unet.evaluation.picture import Scene, save_mosaic
 from attention_unet.evaluation.rows import from_csv, mean_dice
-from attention_unet.evaluation.scored import Scored, read_scored, record_results
+from attention_unet.evaluation.scored import Scored, read_scored, replacing_result
 
 PICTURE = "picture.png"
 
@@ -28,10 +28,10 @@ def draw_showcase(evaluation: Path) -> Path:
     if not ranked:
         raise DataError(f"{scored.predictions}: holds no prediction of these cases: nothing to draw")
     chosen = dict.fromkeys([ranked[0], ranked[len(ranked) // 2], ranked[-1]])
-    path = evaluation / PICTURE
-    save_mosaic(path, [_scene(scored, case, f"{case}\nDice {dice[case]:.3f}") for case in chosen], scored.labels.names)
-    record_results(evaluation, PICTURE)
-    return path
+    scenes = [_scene(scored, case, f"{case}\nDice {dice[case]:.3f}") for case in chosen]
+    with replacing_result(evaluation, PICTURE) as path:
+        save_mosaic(path, scenes, scored.labels.names)
+    return evaluation / PICTURE
 
 
 def _scene(scored: Scored, case: str, title: str) -> Scene:

@@ -17,7 +17,7 @@ from attention_unet.digest import sha256_of
 from attention_unet.errors import ConfigError, DataError, some_of
 from attention_unet.inference.model import Model, versions
 from attention_unet.inference.settings import Settings
-from attention_unet.inference.staging import JOURNAL, read_journal, record_files
+from attention_unet.inference.staging import JOURNAL, are_hashes, read_journal, record_files
 from attention_unet.json_file import read_object
 from attention_unet.lock import changing_notes
 
@@ -78,9 +78,7 @@ def claim_output(
     if resume and overwrite:
         raise ConfigError("--resume keeps what is there, --overwrite does it again: give one of them")
     earlier = noted(output)
-    if os.path.lexists(output / DESCRIPTION) and not {"models_sha256", "begun"} & set(earlier):
-        raise _other_origin(output, [DESCRIPTION])
-    _check_origin(output, files, earlier)
+    check_origin(output)
     if there and not (resume or overwrite):
         raise ConfigError(f"{output}: already holds {len(there)} of these predictions: add --resume or --overwrite")
     if there and resume:
@@ -132,11 +130,11 @@ def clear_cases(output: Path, cases: Sequence[Case]) -> None:
             if path.is_symlink():
                 raise ConfigError(
                     f"{path}: is a link now, which was a file: put the file back (datalad unlock), or name another "
-                    "folder with -o"
+                    "folder"
                 )
             if sha256_of(path) != recorded[name]:
                 raise ConfigError(
-                    f"{path}: was changed after it was predicted: move it elsewhere, or name another folder with -o"
+                    f"{path}: was changed after it was predicted: move it elsewhere, or name another folder"
                 )
             going.append(path)
     for path in going:
@@ -153,8 +151,18 @@ def clear_cases(output: Path, cases: Sequence[Case]) -> None:
         _write_notes(output, known)
 
 
-def _check_origin(output: Path, files: Sequence[Path], earlier: Mapping[str, Any]) -> None:
-    """Check that a prediction wrote every volume of a folder."""
+def check_origin(output: Path) -> None:
+    """Check that a prediction wrote ``run.json`` and every volume of a folder, if there are any.
+
+    Raises:
+        ConfigError: if not.
+    """
+    earlier = noted(output)
+    if os.path.lexists(output / DESCRIPTION) and not {"models_sha256", "begun"} & set(earlier):
+        raise ConfigError(
+            f"{output}: holds a {DESCRIPTION} that is damaged, or that no prediction wrote: name another folder"
+        )
+    files = list_volumes(output) if output.is_dir() else []
     if others := [file.name for file in files if file.name not in _recorded(earlier, stem(file))]:
         raise _other_origin(output, others)
 
@@ -162,14 +170,14 @@ def _check_origin(output: Path, files: Sequence[Path], earlier: Mapping[str, Any
 def _other_origin(output: Path, names: Sequence[str]) -> ConfigError:
     return ConfigError(
         f"{output}: holds {some_of(names)}, which {DESCRIPTION} does not record as written by a prediction: "
-        "name another folder with -o"
+        "move it elsewhere, or name another folder"
     )
 
 
 def _recorded(notes: Mapping[str, Any], case: str) -> dict[str, str]:
     """sha256 of each file that a prediction of a case wrote, by its path in the folder."""
     files = notes.get("cases", {}).get(case, {}).get("files", {})
-    return {**notes.get("begun", {}).get(case, {}), **(files if isinstance(files, dict) else {})}
+    return {**notes.get("begun", {}).get(case, {}), **files}
 
 
 def was_changed(output: Path, notes: Mapping[str, Any], case: str) -> bool:
@@ -232,8 +240,12 @@ def noted(output: Path) -> dict[str, Any]:
         return {}
     try:
         for of in (found, *found.setdefault("cases", {}).values()):
-            if not all(isinstance(name, str) for key in (*LISTS, "files") for name in of.get(key, ())):
+            if not all(isinstance(name, str) for key in LISTS for name in of.get(key, ())):
                 return {}
+            if not are_hashes(of.get("files", {})):
+                return {}
+        if not all(are_hashes(files) for files in found.get("begun", {}).values()):
+            return {}
         if "begun" in found or (output / JOURNAL).exists():
             found["begun"] = {**found.get("begun", {}), **read_journal(output)}
     except (AttributeError, TypeError):

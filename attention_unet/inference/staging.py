@@ -3,20 +3,21 @@
 Wherever a process is killed, each file in place is on record with its sha256. A file that is not is someone else's.
 """
 
+import errno
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from attention_unet.atomic import PARTIAL
 from attention_unet.digest import sha256_of
 from attention_unet.errors import DataError
 from attention_unet.lock import changing_notes
 
-JOURNAL = ".journal"  # in the folder of predictions: a line for each case that run.json does not record yet
+JOURNAL = ".attention_unet-journal"  # a line for each case that run.json does not record yet
 
 
 @contextmanager
@@ -56,17 +57,21 @@ def move_into_place(stage: Path, files: Iterable[Path], output: Path, case: str)
     moved: list[Path] = []
     try:
         with changing_notes(output), (output / JOURNAL).open("a", encoding="utf-8") as journal:
-            journal.write(json.dumps({case: hashes}) + "\n")
+            journal.write(f"\n{json.dumps({case: hashes})}\n")  # a line before it may be torn
             journal.flush()
             os.fsync(journal.fileno())
         for name in hashes:
             (output / name).parent.mkdir(exist_ok=True)
+            if os.path.lexists(output / name):
+                raise FileExistsError(errno.EEXIST, "another file appeared there")
             (stage / name).replace(output / name)
             moved.append(output / name)
     except OSError as error:
         for path in moved:
             path.unlink(missing_ok=True)
-        raise DataError(f"{output}: writing failed ({error.strerror}): free space or change the folder") from error
+        raise DataError(
+            f"{output}: {case} cannot be written ({error.strerror}): free space or change the folder"
+        ) from error
     return hashes
 
 
@@ -83,10 +88,19 @@ def read_journal(output: Path) -> dict[str, dict[str, str]]:
     for line in lines:
         try:
             entry = json.loads(line)
-            begun |= {case: {name: str(sha256) for name, sha256 in files.items()} for case, files in entry.items()}
-        except (ValueError, AttributeError):
+        except (ValueError, RecursionError):
             continue
+        if isinstance(entry, dict) and all(are_hashes(files) for files in entry.values()):
+            begun |= entry
     return begun
+
+
+def are_hashes(files: object) -> bool:
+    """Return whether this is sha256 by path, and every path lies inside its folder."""
+    return isinstance(files, dict) and all(
+        isinstance(sha256, str) and not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
+        for name, sha256 in files.items()
+    )
 
 
 def record_files(output: Path, files: Iterable[Path]) -> dict[str, str]:

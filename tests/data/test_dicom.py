@@ -277,7 +277,7 @@ def test_values_that_are_not_a_line_of_the_stored_numbers_are_refused(tmp_path):
 
 def test_voxels_that_are_not_whole_numbers_are_refused(tmp_path):
     floats = slices(lambda k: {"FloatPixelData": STORED[:, :, k].T.astype(np.float32).tobytes(), "PixelData": None})
-    refused(write_slices(tmp_path / "float", floats), "voxels are missing, or no whole numbers")
+    refused(write_slices(tmp_path / "float", floats), "its voxels are not whole numbers")
 
 
 def test_a_folder_without_a_series(tmp_path):

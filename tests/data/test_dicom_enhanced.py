@@ -44,7 +44,7 @@ def test_rescaling_of_frames(tmp_path):
         ("FrameContentSequence", "StackID", ["1", "2"], r"several stacks \(1, 2\)"),
         ("FrameContentSequence", "TemporalPositionIndex", [1, 2], r"several time points \(1, 2\)"),
         ("MREchoSequence", "EffectiveEchoTime", [10.5, 80], r"several echo times \(10\.5, 80"),
-        ("MRDiffusionSequence", "DiffusionBValue", [0, 1000], r"several b-values \(0\.0, 1000"),
+        ("MRDiffusionSequence", "DiffusionBValue", [0, 1000], r"several b-values \(0, 1000"),
         ("MRImageFrameTypeSequence", "FrameType", [["O", "P", "M"], ["O", "P", "P"]], r"several types of image"),
     ],
 )

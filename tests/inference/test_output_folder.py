@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from attention_unet.digest import sha256_of
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference.inputs import find_inputs
@@ -206,11 +207,41 @@ def test_a_mask_put_in_place_of_one_that_a_killed_call_wrote_stays(tmp_path, mon
     assert (noted(output)["begun"], list(noted(output)["cases"])) == ({}, ["a", "b"])
 
 
+@pytest.mark.parametrize("name", ["../precious.txt", "/tmp/precious.txt", "a/../../precious.txt"])
+def test_what_lies_outside_the_folder_is_no_prediction_of_it(tmp_path, name):
+    (tmp_path / "precious.txt").write_text("mine")
+    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
+    folder, cases, output = tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"
+    assert predict_files(claim(folder, cases), output, [model_of()], Settings(), lambda share: None) == {}
+    facts = json.loads((output / "run.json").read_text())
+    facts["cases"]["a"]["files"][name] = sha256_of(tmp_path / "precious.txt")
+    (output / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(ConfigError, match=r"holds a run\.json that is damaged"):
+        claim(folder, cases, overwrite=True)
+    (output / "run.json").unlink()
+    note(output, describe(model_of().plan.labels, [model_of().sha256], Settings(), []))
+    (output / "a.nii.gz").unlink()
+    (output / JOURNAL).write_text(json.dumps({"a": {name: "0"}}) + "\n" + "[" * 100_000)
+    assert "begun" not in noted(output) or noted(output)["begun"] == {}
+    assert (tmp_path / "precious.txt").read_text() == "mine"
+
+
+def test_a_file_that_appears_during_the_prediction_stays(tmp_path):
+    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
+    folder, cases, output = tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"
+    claim(folder, cases)
+    (output / "a.nii.gz").write_bytes(b"mine")
+    failed = predict_files(cases, output, [model_of()], Settings(), lambda share: None)
+    assert "another file appeared there" in failed["a"]
+    assert sorted(path.name for path in output.rglob("*") if path.is_file()) == ["a.nii.gz", "run.json"]
+    assert (output / "a.nii.gz").read_bytes() == b"mine"
+
+
 @pytest.mark.parametrize("content", ["my notes", "[1]", '{"mine": 1}'])
 def test_a_run_json_of_other_origin_stays(tmp_path, content):
     scan(tmp_path / "in", np.eye(4), "a.nii.gz")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "run.json").write_text(content)
-    with pytest.raises(ConfigError, match=r"holds run\.json, which run\.json does not record"):
+    with pytest.raises(ConfigError, match=r"holds a run\.json that is damaged, or that no prediction wrote"):
         claim(tmp_path / "in", find_inputs(tmp_path / "in", 1))
     assert (tmp_path / "out" / "run.json").read_text() == content

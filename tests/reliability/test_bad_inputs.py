@@ -31,7 +31,7 @@ def refused_by_inspect_and_train(dataset, tmp_path, capsys, file, expected):
     assert any(file in line and re.search(expected, line) for line in captured.err.splitlines())
     assert main(["train", f"--data.root={dataset}", f"--run={tmp_path / 'run'}", *SMALL]) == 1
     told(capsys, file, expected)
-    assert not list(tmp_path.rglob("*.partial*"))
+    assert not list(tmp_path.rglob(".attention_unet-partial*"))
     assert not list(tmp_path.rglob("last.pt"))
     assert not list(tmp_path.rglob("model.*"))
 

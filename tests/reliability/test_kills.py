@@ -76,7 +76,7 @@ def test_a_run_that_is_killed_again_and_again(good_dataset, tmp_path, kills, ste
         repeated.append(killed - lost[0] if lost else 0.0)
         assert repeated[-1] < seconds + STEP_SECONDS
     subprocess.run(call(good_dataset, run, log, steps, SECONDS, True), cwd=REPOSITORY, check=True, timeout=600)
-    assert not list(run.rglob(".partial*"))
+    assert not list(run.rglob(".attention_unet-partial*"))
     unbroken = tmp_path / "unbroken" / "run"
     subprocess.run(
         call(good_dataset, unbroken, tmp_path / "other.log", steps, 300, False), cwd=REPOSITORY, check=True, timeout=600

@@ -154,7 +154,7 @@ def test_a_disk_that_is_full_when_a_state_is_written(dataset, tmp_path):
     assert b"last.pt: writing failed (File too large): free space" in found.stderr
     assert b"Traceback" not in found.stderr
     assert (tmp_path / "run" / "last.pt").read_bytes() == state
-    assert not list((tmp_path / "run").glob(".partial*"))
+    assert not list((tmp_path / "run").glob(".attention_unet-partial*"))
     assert main([*words, *SMALL, *more]) == 0
 
 

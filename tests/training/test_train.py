@@ -255,7 +255,7 @@ def test_sigterm_saves_and_says_how_to_go_on(cohort, tmp_path):
     assert process.returncode == 143
     assert "--resume" in text
     assert (tmp_path / "run" / "last.pt").is_file()
-    assert not list((tmp_path / "run").glob(".partial*"))
+    assert not list((tmp_path / "run").glob(".attention_unet-partial*"))
 
 
 def test_a_training_on_all_cases_decides_by_cases_it_has_not_seen_yet(cohort, tmp_path, monkeypatch):
@@ -295,5 +295,5 @@ def test_files_of_other_origin_in_a_run_folder_stay(cohort, tmp_path, name):
     (tmp_path / "run" / name).write_text("mine")
     with pytest.raises(ConfigError, match=f"holds {name}, which no training wrote: name another folder"):
         train(config(cohort), tmp_path / "run")
-    assert [path.name for path in (tmp_path / "run").iterdir() if path.name != ".lock"] == [name]
+    assert [path.name for path in (tmp_path / "run").iterdir() if path.name != ".attention_unet.lock"] == [name]
     assert (tmp_path / "run" / name).read_text() == "mine"
