@@ -3,7 +3,6 @@ import json
 import re
 from dataclasses import replace
 from math import inf
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -211,98 +210,6 @@ def test_interval_covers_the_mean_of_known_draws():
     assert summarise(together, Remarks(), {})["n_subjects"] == 10
 
 
-def test_results_never_replace_files_of_other_origin(tmp_path, capsys):
-    for folder in "pr":
-        save_nifti(tmp_path / folder / "x.nii.gz", label_map(), AFFINE)
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "picture.png").write_bytes(b"mine")
-    call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]
-    assert main(call) == 2
-    assert (
-        "holds picture.png, which evaluate did not write, or whose record is damaged: move it"
-        in capsys.readouterr().err
-    )
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["picture.png"]
-    assert main([*call[:-1], str(tmp_path / "fresh")]) == 0
-    for name in ("metrics.csv", "notes.html"):
-        (tmp_path / "fresh" / "notes.html").write_text("<!DOCTYPE html>mine")
-        before = (tmp_path / "fresh" / name).read_bytes()
-        assert main(["report", str(tmp_path / "fresh"), "-o", str(tmp_path / "fresh" / name)]) == 2
-        assert f"{name}: is another file, which this would replace" in capsys.readouterr().err
-        assert (tmp_path / "fresh" / name).read_bytes() == before
-    call[-1] = str(tmp_path / "fresh")
-    for name in ("calibration.csv", "attention.csv"):  # the evaluation in this folder did not write them
-        (tmp_path / "fresh" / name).write_bytes(b"mine")
-        assert main(call) == 2
-        assert f"holds {name}, which evaluate did not write" in capsys.readouterr().err
-        (tmp_path / "fresh" / name).unlink()
-    assert main(call) == 0
-    with (tmp_path / "fresh" / "metrics.csv").open("a") as table:
-        table.write("\n")
-    assert main(call) == 2
-    assert "metrics.csv changed after evaluate wrote it: move it elsewhere" in capsys.readouterr().err
-    (tmp_path / "fresh" / "metrics.csv").unlink()
-    assert main(call) == 0
-    assert main([*call[:-1], str(tmp_path / "again")]) == 0
-    (tmp_path / "comparison").mkdir()
-    (tmp_path / "comparison" / "comparison.png").write_bytes(b"mine")
-    twice = ["compare", f"a={tmp_path / 'fresh'}", f"b={tmp_path / 'again'}", "-o", str(tmp_path / "comparison")]
-    assert main(twice) == 2
-    assert "comparison.png: is another file" in capsys.readouterr().err
-    (tmp_path / "comparison" / "comparison.png").unlink()
-    assert main(twice) == main(twice) == 0
-    (tmp_path / "comparison" / "comparison.csv").write_text("mine")
-    assert main(twice) == 2
-    assert "comparison.csv: is another file" in capsys.readouterr().err
-
-
-RESULTS = ("metrics.csv", "summary.json", "calibration.csv", "calibration.png", "attention.csv", "picture.png")
-
-
-@pytest.mark.parametrize("moved", [False, True])
-@pytest.mark.parametrize("number", range(1, 14))
-def test_an_evaluation_that_was_stopped_at_any_write_can_be_repeated(tmp_path, monkeypatch, number, moved):
-    """Stopped before or after a file is moved into place, in a new folder and in that of another evaluation."""
-    for folder, shift in (("p", 1), ("q", 2), ("r", 0), ("i", 0)):
-        save_nifti(tmp_path / folder / "x.nii.gz", label_map(shift), AFFINE)
-    for folder in "pq":
-        save_nifti(tmp_path / folder / "attention" / "x_level1.nii.gz", np.full((10, 10, 10), 0.5, np.float32), AFFINE)
-        shares = np.full((10, 10, 10, 4), 0.25, np.float32)
-        save_nifti(tmp_path / folder / "probabilities" / "x.nii.gz", shares, AFFINE)
-    original, count = Path.replace, []
-
-    def stopping(path, target):
-        count.append(target)
-        if len(count) == number and not moved:
-            raise KeyboardInterrupt
-        original(path, target)
-        if len(count) == number:
-            raise KeyboardInterrupt
-
-    for output, masks in (("new", "q"), ("old", "q")):
-        call = ["evaluate", "-r", str(tmp_path / "r"), "--images", str(tmp_path / "i"), "-o", str(tmp_path / output)]
-        if output == "old":
-            assert main([*call, "-p", str(tmp_path / "p")]) == 0
-        count.clear()
-        with monkeypatch.context() as stopped:
-            stopped.setattr(Path, "replace", stopping)
-            main([*call, "-p", str(tmp_path / masks)])
-        assert main([*call, "-p", str(tmp_path / masks)]) == 0
-        assert sorted(path.name for path in (tmp_path / output).iterdir()) == sorted([*RESULTS, "scored.json"])
-
-
-def test_a_record_of_other_origin_stays(tmp_path, capsys):
-    for folder in "pr":
-        save_nifti(tmp_path / folder / "x.nii.gz", label_map(), AFFINE)
-    (tmp_path / "out").mkdir()
-    for content in ("mine", "[1]", '{"mine": 1}'):
-        (tmp_path / "out" / "scored.json").write_text(content)
-        call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]
-        assert main(call) == 2
-        assert "holds scored.json, which evaluate did not write" in capsys.readouterr().err
-        assert (tmp_path / "out" / "scored.json").read_text() == content
-
-
 @pytest.mark.parametrize("cases", [("x", "y", "z"), ("x_0000", "x_0001", "x_0002")])
 def test_showcase_draws_worst_middle_and_best(tmp_path, cases):
     for case, shift in zip(cases, (0, 1, 2), strict=True):
@@ -325,19 +232,6 @@ def test_predictions_of_which_none_has_the_name_of_a_reference_are_no_empty_ones
     said = capsys.readouterr().err
     assert "holds no prediction of these cases, but x_seg: expected masks with the names of the references" in said
     assert "such as x.nii.gz" in said
-
-
-def test_what_an_earlier_evaluation_left_is_not_taken_for_this_one(tmp_path, capsys):
-    for folder in "pri":
-        save_nifti(tmp_path / folder / "x.nii.gz", label_map(), AFFINE)
-    call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]
-    assert main([*call, "--images", str(tmp_path / "i")]) == 0
-    assert (tmp_path / "out" / "picture.png").exists()
-    assert main(["report", str(tmp_path / "out")]) == 0
-    capsys.readouterr()
-    assert main(call) == 0
-    assert "report.html: is of an earlier evaluation" in capsys.readouterr().err
-    assert not (tmp_path / "out" / "picture.png").exists()
 
 
 @pytest.mark.parametrize(("count", "said"), [(0, ""), (5, "c0, c1, c2, c3, c4"), (7, "c0, c1, c2, c3, c4 and 2 more")])

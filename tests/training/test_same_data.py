@@ -82,3 +82,24 @@ def test_files_that_changed_between_two_folds_are_refused(data, tmp_path, capsys
     assert main([*call, "--only", "1"]) == 1
     assert f"{case}: image or label changed since the run began" in capsys.readouterr().err
     assert not (tmp_path / "folds" / "fold1" / "last.pt").exists()
+
+
+def test_folds_that_found_different_files_are_refused(data, tmp_path, capsys):
+    """As two calls that ran side by side may leave them."""
+    call = ["cross-validate", "--data.root", str(data), *SMALL, "--run"]
+    assert main([*call, str(tmp_path / "folds"), "--only", "0"]) == 0
+    case = split_of(tmp_path / "folds" / "fold0")["validation"][0]
+    change(data / "labelsTr" / f"{case}.nii.gz", 0)
+    assert main([*call, str(tmp_path / "other"), "--only", "1"]) == 0
+    shutil.copytree(tmp_path / "other" / "fold1", tmp_path / "folds" / "fold1")
+    capsys.readouterr()
+    assert main([*call, str(tmp_path / "folds"), "--only", "2"]) == 1
+    assert f"{case}: image or label differs from that of another fold" in capsys.readouterr().err
+
+
+def test_masks_of_other_origin_are_refused_before_a_fold_is_trained(data, tmp_path, capsys):
+    (tmp_path / "folds" / "predictions").mkdir(parents=True)
+    (tmp_path / "folds" / "predictions" / "phantom_000.nii.gz").write_bytes(b"mine")
+    assert main(["cross-validate", "--data.root", str(data), "--run", str(tmp_path / "folds"), *SMALL]) == 2
+    assert "holds phantom_000.nii.gz, which run.json does not record" in capsys.readouterr().err
+    assert not (tmp_path / "folds" / "fold0").exists()
