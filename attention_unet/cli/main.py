@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import signal
 import sys
 import warnings
@@ -64,6 +65,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+        _drop_what_cannot_be_written()
+
+
+def _drop_what_cannot_be_written() -> None:
+    """Let text go that a closed terminal no longer takes: Python would leave with exit code 120 because of it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            try:
+                stream.flush()
+            except OSError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _fail(console: Console, text: str) -> int:

@@ -70,9 +70,10 @@ def test_closed_streams(dataset, tmp_path, streams):
     assert (tmp_path / "out" / "summary.json").is_file()
 
 
-@pytest.mark.parametrize("again", [0.0, 0.001])
-def test_a_terminal_that_closes_while_a_training_tells_of_itself(dataset, tmp_path, again):
+@pytest.mark.parametrize(("again", "kind"), [(0.0, "xterm"), (0.001, "xterm"), (0.0, "dumb"), (0.001, "")])
+def test_a_terminal_that_closes_while_a_training_tells_of_itself(dataset, tmp_path, monkeypatch, again, kind):
     """The shell and the kernel both say so, one soon after the other; whatever is written to it then fails."""
+    monkeypatch.setenv("TERM", kind)
     terminal, end = pty.openpty()
     words = ["train", f"--data.root={dataset}", f"--run={tmp_path / 'run'}", *SMALL, "--training.steps=100000"]
     process = subprocess.Popen(
