@@ -103,7 +103,7 @@ def _calibrate(
     from attention_unet.data.predictions import probabilities_path
     from attention_unet.evaluation.calibration import BINS, CALIBRATION, calibrate, to_csv
     from attention_unet.evaluation.reliability_plot import draw_reliability
-    from attention_unet.evaluation.scored import replacing_result
+    from attention_unet.evaluation.result_files import replacing_result
 
     table, picture = output / CALIBRATION, output / "calibration.png"
     said = {case: path for case, path in references.items() if probabilities_path(predictions, case).is_file()}
@@ -143,7 +143,8 @@ def _tell_focus(evaluation: Path, console: Console) -> dict[str, str]:
 def report(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     """Write the report of an evaluation or a run."""
     from attention_unet.atomic import check_replaceable, check_writable
-    from attention_unet.evaluation.scored import SCORED, read_scored
+    from attention_unet.evaluation.result_files import SCORED
+    from attention_unet.evaluation.scored import read_scored
     from attention_unet.report.report import MARK, write_report
     from attention_unet.run_folder import CONFIG, HELD_OUT, REPORT
 

@@ -238,7 +238,7 @@ def _folds(every: Sequence[Sequence[Row]], cases: Sequence[str]) -> list[str]:
     """The fold of each case, if all runs have the same folds; otherwise empty, as of a single training."""
     tables = [{row.case: row.fold for row in rows} for rows in every]
     if any([table[case] for case in cases] != [tables[0][case] for case in cases] for table in tables):
-        log.warning("warning: the runs have different folds: each is taken as one training")
+        log.warning("warning: the runs have different folds: each counts as one training")
         return ["" for _ in cases]
     return [tables[0][case] for case in cases]
 

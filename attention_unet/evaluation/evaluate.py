@@ -22,8 +22,9 @@ from attention_unet.errors import DataError, renamed
 from attention_unet.evaluation.metrics import compare_masks
 from attention_unet.evaluation.origin import known_cases
 from attention_unet.evaluation.remarks import Remarks
+from attention_unet.evaluation.result_files import check_results, replacing_result
 from attention_unet.evaluation.rows import Row, to_csv
-from attention_unet.evaluation.scored import Scored, check_results, replacing_result, write_scored
+from attention_unet.evaluation.scored import Scored, write_scored
 from attention_unet.evaluation.summary import summarise, to_json
 from attention_unet.geometry import box_of
 from attention_unet.json_file import read_object

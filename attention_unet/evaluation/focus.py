@@ -18,7 +18,8 @@ from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import attention_levels, attention_path
 from attention_unet.data.volumes import check_same_grid, read_labels, read_volume
 from attention_unet.errors import DataError
-from attention_unet.evaluation.scored import Scored, replacing_result
+from attention_unet.evaluation.result_files import replacing_result
+from attention_unet.evaluation.scored import Scored
 
 FOCUS = "attention.csv"
 BINS = 4096  # that weights are told apart in

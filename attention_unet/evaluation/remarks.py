@@ -55,8 +55,8 @@ class Remarks:
         if self.unknown_training:
             said.append("the model does not say what it was trained on: scores of training cases would flatter")
         if self.edited:
-            told = f"{counted(len(self.edited), 'mask')} changed after the model predicted, scored as they are now"
-            said.append(f"{told}: {some_of(self.edited)}")
+            text = f"{counted(len(self.edited), 'mask')} changed after the model predicted, scored as they are now"
+            said.append(f"{text}: {some_of(self.edited)}")
         if self.same_files:
             said.append("predictions and references are the same files: the scores say nothing")
         return said

@@ -9,8 +9,9 @@ from attention_unet.data.predictions import attention_levels, attention_path
 from attention_unet.data.volumes import read_labels, read_volume
 from attention_unet.errors import DataError
 from attention_unet.evaluation.picture import Scene, save_mosaic
+from attention_unet.evaluation.result_files import replacing_result
 from attention_unet.evaluation.rows import from_csv, mean_dice
-from attention_unet.evaluation.scored import Scored, read_scored, replacing_result
+from attention_unet.evaluation.scored import Scored, read_scored
 
 PICTURE = "picture.png"
 

@@ -14,7 +14,8 @@ from attention_unet.data.label_table import COLOURS
 from attention_unet.data.predictions import DESCRIPTION
 from attention_unet.errors import DataError, counted
 from attention_unet.evaluation.origin import runs_behind
-from attention_unet.evaluation.scored import SCORED, Scored, read_scored
+from attention_unet.evaluation.result_files import SCORED
+from attention_unet.evaluation.scored import Scored, read_scored
 from attention_unet.inference.model import versions
 from attention_unet.json_file import read_object
 from attention_unet.report.page import build_page

@@ -357,4 +357,4 @@ def test_runs_of_different_folds_are_not_paired_by_fold(caplog):
     folds = [replace(row, fold=str(i // 8)) for i, row in enumerate(rows(base))]
     (found,) = compare({"A": folds, "B": rows(base + 0.01)}, "dice")
     assert found.trainings == 1
-    assert "the runs have different folds: each is taken as one training" in caplog.text
+    assert "the runs have different folds: each counts as one training" in caplog.text
