@@ -133,6 +133,9 @@ def evaluate_folder(
 
     Returns:
         The summary, and for each case that failed the reason.
+
+    Raises:
+        ConfigError: if a file of other origin appeared where a result belongs.
     """
     found = volumes_by_case(predictions)
     references = {case.id: case.label for case in cases if case.label}
@@ -172,6 +175,7 @@ def evaluate_folder(
     references = {case: path for case, path in references.items() if case not in failed}
     predicted = {case: found[case] for case in references if case in found}
     images = {case.id: case.images for case in cases}
+    check_results(output)  # again: a file may have appeared in the meantime
     write_scored(output, Scored(labels, predictions, references, predicted, images))  # first: it marks the folder
     for name, text in (("metrics.csv", to_csv(rows)), ("summary.json", to_json(summary))):
         with replacing_result(output, name) as path:

@@ -19,12 +19,14 @@ class Budget:
         seconds: budget by the clock, or None.
         reserve: seconds to keep for the last validation.
         elapsed_before: seconds that a run took before it was resumed.
+        steps_before: steps that it took before.
     """
 
     steps: int | None
     seconds: float | None
     reserve: float = 0.0
     elapsed_before: float = 0.0
+    steps_before: int = 0
     started: float = field(default_factory=lambda: time.monotonic())
 
     @classmethod
@@ -50,11 +52,11 @@ class Budget:
         return min(self.elapsed / seconds, 1.0)
 
     def seconds_left(self, step: int) -> float:
-        """Expected seconds to the end."""
-        progress = self.progress(step)
-        if self.seconds is not None:
-            return max(self.seconds - self.elapsed, 0.0)
-        return self.elapsed * (1 - progress) / progress if progress > 0 else float("inf")
+        """Expected seconds to the end, at the speed since the training began or was resumed."""
+        if self.steps is None:
+            return max((self.seconds or 0.0) - self.elapsed, 0.0)
+        taken = step - self.steps_before
+        return (self.elapsed - self.elapsed_before) * (self.steps - step) / taken if taken > 0 else math.inf
 
 
 def same_budget(one: TrainingConfig, other: TrainingConfig) -> bool:

@@ -130,6 +130,7 @@ def _train(
     if state:
         learner.restore(state.learner)
         budget.elapsed_before, budget.reserve = state.elapsed, state.reserve
+        budget.steps_before = learner.step
         loop = state.loop
         if not same_budget(Config.from_plain(state.settled["config"]).training, chosen):
             loop.validations = min(loop.validations, int(budget.progress(learner.step) * chosen.validations + 1e-9))

@@ -7,6 +7,10 @@ import pytest
 
 from attention_unet import lock
 from attention_unet.cli import main
+from attention_unet.data.cases import Case
+from attention_unet.data.labels import Labels
+from attention_unet.errors import ConfigError
+from attention_unet.evaluation.evaluate import evaluate_folder
 from tests.conftest import save_nifti
 from tests.evaluation.test_evaluate import AFFINE, label_map
 
@@ -88,6 +92,22 @@ def test_an_evaluation_that_was_stopped_at_any_write_can_be_repeated(tmp_path, m
             main([*call, "-p", str(tmp_path / masks)])
         assert main([*call, "-p", str(tmp_path / masks)]) == 0
         assert sorted(path.name for path in (tmp_path / output).iterdir()) == sorted([*RESULTS, "scored.json"])
+
+
+def test_a_file_that_appears_during_an_evaluation_stays(tmp_path):
+    save_nifti(tmp_path / "m" / "x.nii.gz", label_map(), AFFINE)
+    mask, output = tmp_path / "m" / "x.nii.gz", tmp_path / "out"
+    output.mkdir()
+    with pytest.raises(ConfigError, match=r"holds metrics\.csv, which evaluate did not write"):
+        evaluate_folder(
+            tmp_path / "m",
+            [Case("x", (mask,), mask)],
+            output,
+            labels=Labels({"a": (1,)}, (1,)),
+            tolerance_mm=1.0,
+            done=lambda: (output / "metrics.csv").write_text("mine"),
+        )
+    assert (output / "metrics.csv").read_text() == "mine"
 
 
 def test_of_two_evaluations_into_one_folder_the_second_is_refused(tmp_path, capsys, monkeypatch):

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from attention_unet.config import TrainingConfig
@@ -26,6 +28,13 @@ def test_minutes_follow_the_clock_breaks_left_out(monkeypatch):
     resumed = Budget(None, 120.0, elapsed_before=30.0, started=130.0)
     now[0] = 160.0
     assert resumed.progress(0) == pytest.approx(0.5)
+
+
+def test_time_left_follows_the_speed_since_the_run_was_resumed(monkeypatch):
+    monkeypatch.setattr(module.time, "monotonic", lambda: 160.0)
+    resumed = Budget(1000, None, elapsed_before=5000.0, steps_before=300, started=100.0)
+    assert resumed.seconds_left(420) == pytest.approx(290)  # two steps a second
+    assert resumed.seconds_left(300) == math.inf
 
 
 def test_learning_rate_rises_and_stays():
