@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from attention_unet.attention import build as build_attention
     from attention_unet.config import Config
+    from attention_unet.cross_validation import cross_validate
     from attention_unet.data.volumes import read_volume, write_like
+    from attention_unet.evaluation.evaluate import evaluate_folder
     from attention_unet.evaluation.metrics import compare_masks
     from attention_unet.inference.model import load_model
+    from attention_unet.inference.predict_folder import predict_folder
     from attention_unet.inference.predict_volume import predict_volume
     from attention_unet.inference.settings import Settings
     from attention_unet.inference.sliding_window import slide
@@ -25,7 +28,10 @@ __all__ = [
     "Settings",
     "build_attention",
     "compare_masks",
+    "cross_validate",
+    "evaluate_folder",
     "load_model",
+    "predict_folder",
     "predict_volume",
     "read_volume",
     "slide",
@@ -39,7 +45,10 @@ _HOMES = {
     "Settings": ("inference.settings", "Settings"),
     "build_attention": ("attention", "build"),
     "compare_masks": ("evaluation.metrics", "compare_masks"),
+    "cross_validate": ("cross_validation", "cross_validate"),
+    "evaluate_folder": ("evaluation.evaluate", "evaluate_folder"),
     "load_model": ("inference.model", "load_model"),
+    "predict_folder": ("inference.predict_folder", "predict_folder"),
     "predict_volume": ("inference.predict_volume", "predict_volume"),
     "read_volume": ("data.volumes", "read_volume"),
     "slide": ("inference.sliding_window", "slide"),

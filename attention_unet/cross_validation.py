@@ -1,40 +1,38 @@
 """Cross-validation: train on every fold, predict what each held out as a user would, score all of it together."""
 
 import dataclasses
-import json
 import logging
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from attention_unet.atomic import check_replaceable, write_text
+from attention_unet.atomic import check_replaceable
 from attention_unet.config import Config
-from attention_unet.data.cases import Case, Dataset, find_cases, locate_dataset
+from attention_unet.data.cases import Dataset, find_cases, locate_dataset
 from attention_unet.data.fingerprint import take_fingerprint
 from attention_unet.data.labels import FOREGROUND
 from attention_unet.data.plan import Plan, make_plan, read_plan, settle
-from attention_unet.data.predictions import PREDICTED, how_predicted, prediction_path
+from attention_unet.data.predictions import PREDICTIONS
 from attention_unet.data.splits import Split, choose_split, read_split, read_splits
 from attention_unet.data.subjects import find_subjects
+from attention_unet.data.volumes import volumes_by_case
 from attention_unet.devices import choose_device, devices_and_nodes, precision_of, this_machine
 from attention_unet.errors import ConfigError, DataError, some_of
-from attention_unet.evaluation.evaluate import check_output, evaluate_folder
+from attention_unet.evaluation.evaluate import evaluate_cases
+from attention_unet.evaluation.result_files import check_results
 from attention_unet.evaluation.rows import Row, from_csv
-from attention_unet.evaluation.summary import print_table
 from attention_unet.figures import MARK
 from attention_unet.inference.components import pool
 from attention_unet.inference.model import CPU, WEIGHTS, load_model
-from attention_unet.inference.output_folder import check_origin, clear_cases, describe, note
-from attention_unet.inference.predict_files import predict_files
+from attention_unet.inference.output_folder import noted
+from attention_unet.inference.predict_folder import predict_cases
 from attention_unet.inference.settings import Settings
-from attention_unet.lock import alone_in
-from attention_unet.progress import counting
 from attention_unet.run_folder import HISTORY, PLAN, SPLIT
 from attention_unet.training.checkpoint import STATE, load_state
 from attention_unet.training.curves import CURVES, draw_trainings
@@ -44,7 +42,20 @@ from attention_unet.training.train import Interrupted, train
 
 log = logging.getLogger(__name__)
 
-OVERLAP = 0.5  # of windows, as users predict
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Results of a cross-validation.
+
+    Attributes:
+        held_out: ids of the held-out cases of each fold that is complete.
+        rows: metrics of these cases.
+        summary: of all of them, as in ``summary.json``.
+    """
+
+    held_out: Mapping[int, Sequence[str]]
+    rows: Sequence[Row]
+    summary: Mapping[str, Any]
 
 
 def cross_validate(
@@ -54,23 +65,19 @@ def cross_validate(
     *,
     mirrored: bool,
     tolerance_mm: float,
-    progress: Console,
-    tables: Console,
-) -> dict[str, str]:
+) -> tuple[CrossValidation, dict[str, str]]:
     """Train, predict and score folds; called again, it goes on where it stopped.
 
     Args:
         config: of every training; its fold is not looked at. What it leaves open is planned once, for all folds.
-        folder: for the runs ``fold0``, ``fold1``, ..., all ``predictions``, ``metrics.csv``, ``summary.json`` and the
-            learning curves, ``curves.png``.
+        folder: for the runs ``fold0``, ``fold1``, ..., each with its ``predictions``, and for what ``evaluate``
+            writes of all of them and the learning curves, ``curves.png``.
         folds: to do now. What earlier calls finished is scored with them.
         mirrored: whether to predict with mirrored windows as well.
         tolerance_mm: of the normalised surface Dice.
-        progress: where to draw progress bars.
-        tables: where to print the results.
 
     Returns:
-        For each case that failed the reason.
+        The results, and for each case that failed the reason.
 
     Raises:
         ConfigError: if several processes are asked for, if earlier folds are of other cases, or for what a training
@@ -83,9 +90,8 @@ def cross_validate(
             "training.devices: cross-validation trains each fold in one process: expected 1; give every device some of "
             "the folds by --only instead"
         )
-    check_output(folder)
+    check_results(folder)
     check_replaceable(folder / CURVES, MARK)
-    check_origin(folder / "predictions")
     dataset = find_cases(locate_dataset(config.data.root, config.data.dataset))
     ids, data = [case.id for case in dataset.cases], config.data
     subjects = find_subjects(data, dataset.root, ids)
@@ -101,39 +107,42 @@ def cross_validate(
         chosen = dataclasses.replace(config, data=dataclasses.replace(config.data, fold=fold))
         try:
             digests = _digests_of(folder, data.folds)
-            train(chosen, run, resume=(run / STATE).exists(), console=progress, digests=digests)
+            train(chosen, run, resume=(run / STATE).exists(), digests=digests)
         except Interrupted as error:
             raise Interrupted("stopped and saved: repeat the same command to go on", error.exit_code - 128) from error
     for fold in folds:
         run = folder / f"fold{fold}"
         held_out = [case for case in dataset.cases if case.id in splits[fold].validation]
         others = [folder / f"fold{other}" for other in splits if other != fold]
-        single = _decide_components(others, dataset)
-        with alone_in(run):
-            failed |= _predict(config, run, folder / "predictions", held_out, mirrored, single, progress)
-    told = {fold: how_predicted(folder / f"fold{fold}") for fold in splits}
-    done = [fold for fold, how in told.items() if how["complete"] and how["mirrored"] == mirrored]
-    for fold in [fold for fold, how in told.items() if how["complete"] and fold not in done]:
-        log.warning("warning: fold %d was predicted with%s --tta: left out", fold, "out" if mirrored else "")
-    _describe_all(folder, done, dataset, mirrored)
-    scored = {fold: splits[fold].validation for fold in done}
-    wanted = {case for cases in scored.values() for case in cases}
-    cases = [case for case in dataset.cases if case.id in wanted]
-    with counting(progress, "evaluating", len(cases)) as count:
-        summary, broken = evaluate_folder(
-            folder / "predictions",
-            cases,
-            folder,
-            labels=dataset.labels,
-            tolerance_mm=tolerance_mm,
-            subjects=subjects,
-            folds={case: fold for fold, of in scored.items() for case in of},
-            done=count,
+        model = load_model(run, choose_device(config.training.accelerator))
+        settings = Settings(
+            precision=precision_of(config.training.precision, model.device),
+            mirrored=mirrored,
+            keep_largest=_decide_components(others, dataset),
         )
+        failed |= predict_cases([model], held_out, run / PREDICTIONS, settings, resume=True, overwrite=True)
+    told = {fold: noted(folder / f"fold{fold}" / PREDICTIONS) for fold in splits}
+    complete = [fold for fold, how in told.items() if how.get("complete")]
+    done = [fold for fold in complete if told[fold]["mirrored"] == mirrored]
+    for fold in complete:
+        if fold not in done:
+            log.warning("warning: fold %d was predicted with%s --tta: left out", fold, "out" if mirrored else "")
+    scored = {fold: splits[fold].validation for fold in done}
+    fold_of = {case: fold for fold, of in scored.items() for case in of}
+    predictions: dict[str, Path] = {}
+    for fold in done:
+        predictions |= volumes_by_case(folder / f"fold{fold}" / PREDICTIONS)
+    summary, broken = evaluate_cases(
+        [case for case in dataset.cases if case.id in fold_of],
+        predictions,
+        folder,
+        dataset.labels,
+        tolerance_mm=tolerance_mm,
+        subjects=subjects,
+        folds=fold_of,
+    )
     draw_trainings({f"fold {fold}": folder / f"fold{fold}" / HISTORY for fold in done}, folder / CURVES)
-    tables.print(tabulate_folds(from_csv(folder / "metrics.csv"), scored))
-    print_table(summary, tables)
-    return failed | broken
+    return CrossValidation(scored, from_csv(folder / "metrics.csv"), summary), failed | broken
 
 
 def _check_earlier(folder: Path, splits: Mapping[int, Split]) -> None:
@@ -174,52 +183,14 @@ def _plan_of_all(config: Config, folder: Path, dataset: Dataset) -> Plan:
     return make_plan(config, dataset, take_fingerprint(dataset.cases), this_machine(config.training))
 
 
-def _decide_components(runs: Sequence[Path], dataset: Dataset) -> list[str]:
+def _decide_components(runs: Sequence[Path], dataset: Dataset) -> tuple[str, ...]:
     """Classes that keep only their largest connected component, decided on the held-out cases of some folds.
 
     What a fold held out is not judged by a decision that it took part in.
     """
     trained = [run for run in runs if (run / WEIGHTS).is_file()]
     gains = pool(load_model(run, CPU).component_gains for run in trained)
-    return [name for name in dataset.labels.names if name in gains and gains[name].helps]
-
-
-def _predict(
-    config: Config,
-    run: Path,
-    output: Path,
-    cases: Sequence[Case],
-    mirrored: bool,
-    single: Sequence[str],
-    progress: Console,
-) -> dict[str, str]:
-    """Predict what a fold held out, except what this very model predicted in this very way before."""
-    model = load_model(run, choose_device(config.training.accelerator))
-    told: dict[str, Any] = {
-        "model_sha256": model.sha256,
-        "overlap": OVERLAP,
-        "mirrored": mirrored,
-        "keep_largest": list(single),
-    }
-    earlier = how_predicted(run)
-    same = all(earlier.get(key) == value for key, value in told.items())
-    left = [case for case in cases if not (same and prediction_path(output, case.id).exists())]
-    clear_cases(output, left)
-    write_text(run / PREDICTED, json.dumps({**told, "complete": False}) + "\n")
-    precision = precision_of(config.training.precision, model.device)
-    settings = Settings(precision, OVERLAP, mirrored, keep_largest=tuple(single))
-    with counting(progress, "predicting", len(left)) as count:
-        failed = predict_files(left, output, [model], settings, count)
-    write_text(run / PREDICTED, json.dumps({**told, "complete": True}) + "\n")
-    return failed
-
-
-def _describe_all(folder: Path, folds: Sequence[int], dataset: Dataset, mirrored: bool) -> None:
-    """Write beside the predictions of all folds how they were made."""
-    shas = [how_predicted(folder / f"fold{fold}")["model_sha256"] for fold in folds]
-    single = sorted({name for fold in folds for name in how_predicted(folder / f"fold{fold}").get("keep_largest", [])})
-    settings = Settings(overlap=OVERLAP, mirrored=mirrored)
-    note(folder / "predictions", describe(dataset.labels, shas, settings, single))
+    return tuple(name for name in dataset.labels.names if name in gains and gains[name].helps)
 
 
 def tabulate_folds(rows: Sequence[Row], folds: Mapping[int, Sequence[str]]) -> Table:

@@ -1,19 +1,48 @@
-"""A progress bar over things to be done."""
+"""Progress bars on the standard error stream, with the time left."""
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
+class _StandardError:
+    """``sys.stderr`` as it is at the time of writing. A terminal that was closed ends no work."""
+
+    def write(self, text: str) -> int:
+        """Write text, if that is possible."""
+        with suppress(OSError, ValueError, AttributeError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, if that is possible."""
+        with suppress(OSError, ValueError, AttributeError):
+            sys.stderr.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+
+SCREEN = Console(file=cast("TextIO", _StandardError()), stderr=True)
+
+
 @contextmanager
-def counting(console: Console, text: str, total: int) -> Iterator[Callable[..., None]]:
-    """A progress bar with time left, where there is a terminal to draw it on; gives what to call after each thing, or
-    with the number of things done so far, which may have a fraction.
+def progress_bar(text: str, total: int) -> Iterator[Callable[..., None]]:
+    """Show a progress bar with the time left, if the standard error stream is a terminal.
+
+    Args:
+        text: what is being done.
+        total: number of things to do.
+
+    Yields:
+        A function to call after each thing, or with the number of things done so far, which may have a fraction.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=SCREEN, disable=not SCREEN.is_terminal) as bar:
         task = bar.add_task(text, total=total)
 
         def done(so_far: float | None = None) -> None:

@@ -32,8 +32,9 @@ from turns import Work, take_turns
 from attention_unet.data.cases import Case, find_cases, locate_dataset
 from attention_unet.data.labels import Labels
 from attention_unet.data.preprocessing import read_channels
-from attention_unet.data.volumes import Volume, as_volume, read_labels, write_like
-from attention_unet.evaluation.evaluate import evaluate_folder, score_case
+from attention_unet.data.volumes import Volume, as_volume, read_labels, volumes_by_case, write_like
+from attention_unet.evaluation.evaluate import evaluate_cases
+from attention_unet.evaluation.score import score_case
 from attention_unet.inference.model import load_model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
@@ -139,13 +140,12 @@ def _evaluated(folder: Path) -> float:
     """Seconds from files to tables."""
     cases = [Case(path.name.removesuffix(".nii.gz"), (), path) for path in sorted((folder / "r").iterdir())]
     began = time.perf_counter()
-    evaluate_folder(
-        folder / "p",
+    evaluate_cases(
         cases,
+        volumes_by_case(folder / "p"),
         folder / "evaluation",
-        labels=LABELS[folder.name],
+        LABELS[folder.name],
         tolerance_mm=TOLERANCE_MM,
-        done=lambda: None,
     )
     return time.perf_counter() - began
 

@@ -14,7 +14,9 @@ from attention_unet.cli import main
 from attention_unet.errors import ModelError
 from attention_unet.evaluation.rows import Row
 from attention_unet.inference import predict_files as predict_module
+from attention_unet.inference import predict_folder
 from attention_unet.inference.model import load_models
+from attention_unet.inference.output_folder import note
 from tests.evaluation.build import metrics
 from tests.report.build import facts_of
 
@@ -40,19 +42,15 @@ def folder(cohort, tmp_path_factory):
 
 def test_every_case_is_predicted_by_the_fold_that_held_it_out(folder):
     held_out = [json.loads((folder / f"fold{f}" / "splits.json").read_text())["validation"] for f in range(4)]
-    assert sorted(p.name for p in (folder / "predictions").glob("*.nii.gz")) == sorted(
-        f"{case}.nii.gz" for fold in held_out for case in fold
-    )
+    for fold, cases in enumerate(held_out):
+        predictions = folder / f"fold{fold}" / "predictions"
+        assert sorted(path.name for path in predictions.glob("*.nii.gz")) == sorted(f"{case}.nii.gz" for case in cases)
+        (sha256,) = json.loads((predictions / "run.json").read_text())["models_sha256"]
+        assert sha256 == json.loads((folder / f"fold{fold}" / "model.json").read_text())["sha256"]
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["n_cases"] == 8
-    assert summary["missing_predictions"] == []
-
-
-def test_no_held_out_case_is_told_to_have_been_trained_on(folder, cohort, tmp_path):
-    again = shutil.copytree(folder, tmp_path / "again")
-    call = ["evaluate", "-p", str(again / "predictions"), "-r", str(cohort / "labelsTr"), "-o", str(again)]
-    assert main(call) == 0
-    assert json.loads((again / "summary.json").read_text())["trained_on"] == []
+    assert summary["missing_predictions"] == summary["trained_on"] == []
+    assert (folder / "picture.png").exists()
 
 
 def test_folds_and_classes_are_printed(folder, cohort, capsys):
@@ -99,7 +97,7 @@ def test_a_class_that_a_fold_lacks_is_left_out_of_its_mean(capsys):
 def test_a_case_that_fails_scores_nothing_and_is_named(folder, cohort, tmp_path, monkeypatch, capsys):
     again = shutil.copytree(folder, tmp_path / "folds")
     case = json.loads((again / "fold1" / "splits.json").read_text())["validation"][0]
-    (again / "predictions" / f"{case}.nii.gz").unlink()
+    (again / "fold1" / "predictions" / f"{case}.nii.gz").unlink()
     original = predict_module.predict_volume
 
     def failing(models, volume, settings, done):
@@ -119,9 +117,9 @@ def test_only_what_is_missing_is_predicted_again(folder, cohort, tmp_path, monke
     again = shutil.copytree(folder, tmp_path / "folds")
     call = ["cross-validate", "--data.root", str(cohort), "--run", str(again), *SMALL]
     predicted = []
-    original = cross_validation.predict_files
+    original = predict_folder.predict_files
     monkeypatch.setattr(
-        cross_validation, "predict_files", lambda cases, *a, **k: (predicted.extend(cases), original(cases, *a, **k))[1]
+        predict_folder, "predict_files", lambda cases, *a, **k: (predicted.extend(cases), original(cases, *a, **k))[1]
     )
     assert main(call) == 0
     assert predicted == []
@@ -156,12 +154,12 @@ def test_its_models_predict_together(folder, cohort, tmp_path):
 
 def test_models_of_unfinished_folds_are_left_out(folder, tmp_path, caplog):
     again = shutil.copytree(folder, tmp_path / "folds")
-    (again / "fold1" / "predicted.json").unlink()
-    (again / "fold3" / "predicted.json").write_text('{"complete": false}')
+    (again / "fold1" / "predictions" / "run.json").unlink()
+    note(again / "fold3" / "predictions", {"complete": False})
     assert len(load_models([again], torch.device("cpu"))) == 2
     assert "fold1, fold3 not finished: left out" in caplog.text
     for fold in (0, 2):
-        (again / f"fold{fold}" / "predicted.json").unlink()
+        shutil.rmtree(again / f"fold{fold}" / "predictions")
     with pytest.raises(ModelError, match="fold0, fold1, fold2, fold3 not finished: repeat the same cross-val"):
         load_models([again], torch.device("cpu"))
 

@@ -8,29 +8,28 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
 from rich.progress import Progress
 
 from attention_unet.cli.results import compare, evaluate, explain, report
 from attention_unet.cli.screen import report_failures, silence_profiler, table_console
 from attention_unet.config import Config
 from attention_unet.errors import ConfigError, counted
-from attention_unet.progress import counting
+from attention_unet.progress import SCREEN, progress_bar
 
 log = logging.getLogger("attention_unet")
 
 
-def _train(options: Namespace, parser: ArgumentParser, console: Console) -> int:
+def _train(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.training.train import train
 
     config = _configured(options, parser)
     run = Path(options.run or f"runs/{_name_of(options, config)}-fold{config.data.fold}")
-    train(config, run, options.resume, options.override, console)
+    train(config, run, options.resume, options.override)
     log.info("the model lies in %s", run)
     return 0
 
 
-def _inspect(options: Namespace, parser: ArgumentParser, console: Console) -> int:
+def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     silence_profiler()
     from attention_unet.cli.inspection_tables import print_inspection, print_plan, print_trial
     from attention_unet.data.case_facts import in_short
@@ -48,7 +47,7 @@ def _inspect(options: Namespace, parser: ArgumentParser, console: Console) -> in
         folder = locate_dataset(config.data.root, options.path or config.data.dataset)
     dataset, known = look_for_cases(folder)
     subjects = find_subjects(config.data, dataset.root, [case.id for case in dataset.cases])
-    with counting(console, "reading", len(dataset.cases)) as done:
+    with progress_bar("reading", len(dataset.cases)) as done:
         inspection = inspect(dataset, known, subjects, done)
     readable = [case for case in dataset.cases if case.id not in inspection.problems]
     plan, trial = None, None
@@ -80,8 +79,9 @@ def _inspect(options: Namespace, parser: ArgumentParser, console: Console) -> in
     return code
 
 
-def _cross_validate(options: Namespace, parser: ArgumentParser, console: Console) -> int:
-    from attention_unet.cross_validation import cross_validate
+def _cross_validate(options: Namespace, parser: ArgumentParser) -> int:
+    from attention_unet.cross_validation import cross_validate, tabulate_folds
+    from attention_unet.evaluation.summary import print_table
 
     config = _configured(options, parser)
     folds = list(range(config.data.folds))
@@ -90,37 +90,24 @@ def _cross_validate(options: Namespace, parser: ArgumentParser, console: Console
     if not folds or not all(0 <= fold < config.data.folds for fold in folds):
         raise ConfigError(f"--only is {options.only}: expected folds from 0 to {config.data.folds - 1} between commas")
     folder = Path(options.run or f"runs/{_name_of(options, config)}-folds")
-    failed = cross_validate(
-        config,
-        folder,
-        folds,
-        mirrored=options.tta,
-        tolerance_mm=options.tolerance_mm,
-        progress=console,
-        tables=table_console(),
-    )
-    log.info("predictions, metrics.csv and summary.json lie in %s; predict with all folds: -m %s", folder, folder)
+    found, failed = cross_validate(config, folder, folds, mirrored=options.tta, tolerance_mm=options.tolerance_mm)
+    tables = table_console()
+    tables.print(tabulate_folds(found.rows, found.held_out))
+    print_table(found.summary, tables)
+    log.info("predict with all folds: -m %s", folder)
     return report_failures(failed)
 
 
-def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> int:
-    from attention_unet.data.splits import held_out_cases
+def _predict(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.devices import choose_device
-    from attention_unet.inference.inputs import find_inputs
     from attention_unet.inference.model import load_models
-    from attention_unet.inference.output_folder import check_apart, claim_output, describe, origin
-    from attention_unet.inference.predict_files import predict_files
-    from attention_unet.inference.predict_volume import single_component_classes
+    from attention_unet.inference.predict_folder import predict_folder
     from attention_unet.inference.settings import Settings
-    from attention_unet.inference.window_predictor import attended_levels
-    from attention_unet.lock import alone_in
-    from attention_unet.memory import reuse_freed_memory
 
     if options.memory_gb is not None and not 0 < options.memory_gb < math.inf:
         raise ConfigError(f"--memory-gb is {options.memory_gb}: expected more than 0")
     if len(options.input) > 1:
         raise ConfigError(f"--input is given {len(options.input)} times: name one scan, or a folder of them")
-    source, output = Path(options.input[0]), Path(options.output)
     settings = Settings(
         overlap=options.overlap,
         mirrored=options.tta,
@@ -131,47 +118,27 @@ def _predict(options: Namespace, parser: ArgumentParser, console: Console) -> in
         memory=options.memory_gb and round(options.memory_gb * 2**30),
         channel=options.channel,
     )
-    reuse_freed_memory()
-    device = choose_device(options.device)
-    models = load_models(options.model, device)
-    model = models[0]
-    cases = find_inputs(source, len(model.plan.channels))
-    if options.held_out_of:
-        chosen = held_out_cases(Path(options.held_out_of), [case.id for case in cases])
-        cases = [case for case in cases if case.id in chosen]
-    levels = attended_levels(model.network, model.plan, device) if options.attention_maps else []
-    single = single_component_classes(models, settings)
-    description = {
-        **describe(model.plan.labels, [m.sha256 for m in models], settings, single),
-        **origin(models, levels, output),
-    }
-    check_apart(output, source)
-    with alone_in(output):
-        left = claim_output(
-            output, source, cases, description, settings.extras, resume=options.resume, overwrite=options.overwrite
-        )
-        if options.tta and not any(m.plan.mirror_axes for m in models):
-            log.warning("warning: --tta changes nothing: the training mirrored along no axis (augmentation.flip_axes)")
-        if single:
-            log.info("only the largest connected component is kept of: %s (--keep-all-components)", ", ".join(single))
-        no_gpu = ", no GPU was found" if (options.device, device.type) == ("auto", "cpu") else ""
-        log.info("predicting on %s%s", device, no_gpu)
-        with counting(console, "predicting", len(left)) as done:
-            failed = predict_files(left, output, models, settings, done, options.own_format)
-    log.info("%d predicted, %d failed; output in %s", len(left) - len(failed), len(failed), output)
-    if options.attention_maps and not levels:
-        log.info("this model has no attention on skips or bottleneck: there are no maps to write")
+    failed = predict_folder(
+        load_models(options.model, choose_device(options.device)),
+        options.input[0],
+        options.output,
+        settings,
+        held_out_of=options.held_out_of,
+        resume=options.resume,
+        overwrite=options.overwrite,
+        own_format=options.own_format,
+    )
     return report_failures(failed)
 
 
-def _fetch(options: Namespace, parser: ArgumentParser, console: Console) -> int:
+def _fetch(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.data.cases import data_root
     from attention_unet.data.fetch import DATASETS, fetch
 
     if options.dataset not in DATASETS:
         raise ConfigError(f"no public dataset is called {options.dataset!r}: there is {', '.join(DATASETS)}")
     dataset = DATASETS[options.dataset]
-    with Progress(console=console, disable=not console.is_terminal) as bar:
+    with Progress(console=SCREEN, disable=not SCREEN.is_terminal) as bar:
         task = bar.add_task(options.dataset, total=None)
         folder = fetch(
             dataset, data_root(options.root), lambda have, total: bar.update(task, completed=have, total=total)
@@ -180,17 +147,17 @@ def _fetch(options: Namespace, parser: ArgumentParser, console: Console) -> int:
     return 0
 
 
-def _phantom(options: Namespace, parser: ArgumentParser, console: Console) -> int:
+def _phantom(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.data.cases import data_root
     from attention_unet.data.phantom import make_cohort
 
-    with counting(console, "making phantoms", options.training + options.test) as done:
+    with progress_bar("making phantoms", options.training + options.test) as done:
         folder = make_cohort(data_root(options.root), options.training, options.test, options.seed, done)
     log.info("%s to train on and %d to test on lie in %s", counted(options.training, "case"), options.test, folder)
     return 0
 
 
-def _attention(options: Namespace, parser: ArgumentParser, console: Console) -> int:
+def _attention(options: Namespace, parser: ArgumentParser) -> int:
     silence_profiler()
     from attention_unet.attention import NAMES, build
     from attention_unet.attention.cost import measure, measure_convolution
@@ -213,7 +180,7 @@ def _attention(options: Namespace, parser: ArgumentParser, console: Console) -> 
         for name in names:
             build(name, dims=len(grid), channels=1)
         yardstick = measure_convolution(options.channels, grid, device)
-        with counting(console, "measuring", len(names)) as done:
+        with progress_bar("measuring", len(names)) as done:
             for name in names:
                 costs.append(
                     measure(name, options.channels, grid, gate_channels=gate_channels, init=options.init, device=device)
@@ -251,7 +218,7 @@ def _name_of(options: Namespace, config: Config) -> str:
     return config.data.dataset or data_root(config.data.root).resolve().name
 
 
-COMMANDS: dict[str, Callable[[Namespace, ArgumentParser, Console], int]] = {
+COMMANDS: dict[str, Callable[[Namespace, ArgumentParser], int]] = {
     "train": _train,
     "inspect": _inspect,
     "cross-validate": _cross_validate,

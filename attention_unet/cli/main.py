@@ -9,12 +9,11 @@ import warnings
 from collections.abc import Sequence
 from types import FrameType
 
-from rich.console import Console
-
 from attention_unet.cli.commands import COMMANDS
 from attention_unet.cli.parser import build_parser, check_files, completed, explain
-from attention_unet.cli.screen import ConsoleHandler, error_console
+from attention_unet.cli.screen import ConsoleHandler
 from attention_unet.errors import ConfigError, UserError
+from attention_unet.progress import SCREEN
 
 log = logging.getLogger("attention_unet")
 
@@ -27,8 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names may hold what a terminal cannot show
-    console = error_console()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[ConsoleHandler(console)], force=True)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[ConsoleHandler()], force=True)
     log.setLevel(logging.INFO)  # what other libraries tell of themselves is no news
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what is wrong with a file we tell with its name
     warnings.showwarning = lambda message, *_: log.warning("warning: %s", message)
@@ -44,23 +42,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for each in ENDING:
             if before[each] != signal.SIG_IGN:  # as nohup sets it
                 signal.signal(each, _end)
-        code = COMMANDS[chosen.command](chosen[chosen.command], subparsers[chosen.command], console)
+        code = COMMANDS[chosen.command](chosen[chosen.command], subparsers[chosen.command])
         if sys.stdout is not None:
             sys.stdout.flush()
         return code
     except UserError as error:
         stopped = error.exit_code > 128  # by the user, who made no mistake
         line, style = (f"{error}", "") if stopped else (f"error: {error}", "red")
-        console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+        SCREEN.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
     except BrokenPipeError:
         return BROKEN_PIPE
     except OSError as error:  # of a disk, rights or the terminal, wherever it was met
-        return _fail(console, f"{error.filename or 'output'}: {error.strerror or error}: check space and rights")
+        return _fail(f"{error.filename or 'output'}: {error.strerror or error}: check space and rights")
     except MemoryError:
-        return _fail(console, "the memory does not suffice: close other programs, or use a larger machine")
+        return _fail("the memory does not suffice: close other programs, or use a larger machine")
     except KeyboardInterrupt:
-        console.print("stopped")
+        SCREEN.print("stopped")
         return 130
     finally:
         for each, handler in before.items():
@@ -78,8 +76,8 @@ def _drop_what_cannot_be_written() -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _fail(console: Console, text: str) -> int:
-    console.print(f"error: {text}", style="red", markup=False, highlight=False, soft_wrap=True)
+def _fail(text: str) -> int:
+    SCREEN.print(f"error: {text}", style="red", markup=False, highlight=False, soft_wrap=True)
     return UserError.exit_code
 
 

@@ -129,8 +129,14 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         "(default: most of what is free)",
     )
     predict.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
-    predict.add_argument("--resume", action="store_true", help="skip cases that are predicted already")
-    predict.add_argument("--overwrite", action="store_true", help="predict again what is predicted already")
+    predict.add_argument(
+        "--resume", action="store_true", help="keep predictions that are there, if model, options and scan are the same"
+    )
+    predict.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace predictions that are there; with --resume those that are not the same",
+    )
 
     evaluate = add("evaluate", "Score predictions against references.")
     evaluate.add_argument("-p", "--predictions", type=str, required=True, help="folder of predicted label maps")

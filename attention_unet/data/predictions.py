@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 from attention_unet.data.volumes import ENDINGS
 from attention_unet.errors import DataError
@@ -14,7 +13,7 @@ GRAD_CAM = "grad-cam"
 PARTS = (ATTENTION, PREVIEW, PROBABILITIES, UNCERTAINTY, GRAD_CAM)  # folders beside the masks
 MEASURES = ("entropy", "disagreement")
 MOST_LEVELS = 16  # of a network
-PREDICTED = "predicted.json"  # in the folder of a fold of a cross-validation, once it is trained
+PREDICTIONS = "predictions"  # folder of the predictions of what a run held out
 
 
 def prediction_path(output: Path, case: str, ending: str = ".nii.gz") -> Path:
@@ -78,10 +77,9 @@ def possible_paths(output: Path, case: str) -> list[Path]:
     ]
 
 
-def how_predicted(fold: Path) -> dict[str, Any]:
-    """How the cases that a fold held out were predicted, and whether all were tried: if so, it is done."""
+def is_complete(output: Path) -> bool:
+    """Return whether a prediction into a folder came to its end; cases may have failed."""
     try:
-        found = read_object(fold / PREDICTED)
+        return read_object(output / DESCRIPTION).get("complete") is True
     except DataError:
-        return {"complete": False}
-    return found if {"complete", "model_sha256", "mirrored"} <= set(found) else {"complete": False}
+        return False

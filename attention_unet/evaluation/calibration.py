@@ -6,6 +6,7 @@ all are background beyond doubt, and the more of these are counted, the smaller 
 """
 
 import csv
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,14 @@ from attention_unet.csv_text import csv_rows, csv_text
 from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import probabilities_path
 from attention_unet.data.volumes import check_same_grid, read_labels, read_volume
-from attention_unet.errors import DataError
+from attention_unet.errors import DataError, counted
+from attention_unet.evaluation.reliability_plot import draw_reliability
+from attention_unet.evaluation.result_files import replacing_result
+from attention_unet.evaluation.scored import Scored
 from attention_unet.geometry import box_of
+from attention_unet.progress import progress_bar
+
+log = logging.getLogger(__name__)
 
 CALIBRATION = "calibration.csv"
 BINS = 15  # of probability, from 0 to 1
@@ -55,14 +62,48 @@ class Reliability:
         return float((voxels * apart).sum() / voxels.sum()) if voxels.sum() else float("nan")
 
 
-def calibrate(
-    predictions: Path, references: Mapping[str, Path], labels: Labels, done: Callable[[], None]
-) -> tuple[dict[str, Reliability], dict[str, str]]:
-    """Reliability of each class, over the cases whose probabilities lie beside the predictions.
+def write_calibration(evaluation: Path, scored: Scored) -> dict[str, str]:
+    """Write ``calibration.csv`` and ``calibration.png`` of the probabilities that lie beside the predictions; none if
+    there are no probabilities.
 
     Args:
-        predictions: folder that ``predict --probabilities`` wrote.
-        references: label map of each case.
+        evaluation: folder to write them to.
+        scored: cases that may have probabilities.
+
+    Returns:
+        For each case that failed the reason.
+    """
+    table, picture = evaluation / CALIBRATION, evaluation / "calibration.png"
+    files = {case: probabilities_path(mask.parent, case) for case, mask in scored.predicted.items()}
+    files = {case: file for case, file in files.items() if file.is_file()}
+    if not files:
+        table.unlink(missing_ok=True)
+        picture.unlink(missing_ok=True)
+        return {}
+    with progress_bar("calibration", len(files)) as done:
+        found, failed = calibrate(files, scored.references, scored.labels, done)
+    with replacing_result(evaluation, table.name) as path:
+        path.write_text(to_csv(found), encoding="utf-8")
+    with replacing_result(evaluation, picture.name) as path:
+        draw_reliability(found, path)
+    log.info(
+        "expected calibration error, %s (where a class has at least %.0f%%): %s; see %s",
+        counted(len(files) - len(failed), "case"),
+        100 / BINS,
+        ", ".join(f"{name} {of.error:.4f} ({of.error_where_likely:.4f})" for name, of in found.items()),
+        picture,
+    )
+    return failed
+
+
+def calibrate(
+    probabilities: Mapping[str, Path], references: Mapping[str, Path], labels: Labels, done: Callable[[], None]
+) -> tuple[dict[str, Reliability], dict[str, str]]:
+    """Reliability of each class, over cases.
+
+    Args:
+        probabilities: file of the probabilities of each case, as ``predict --probabilities`` writes it.
+        references: true label map of each case.
         labels: classes.
         done: called after each case.
 
@@ -71,9 +112,9 @@ def calibrate(
     """
     sums = np.zeros((len(labels.names), 3, BINS))
     failed: dict[str, str] = {}
-    for case, reference in references.items():
+    for case, file in probabilities.items():
         try:
-            sums += _of_case(probabilities_path(predictions, case), reference, labels)
+            sums += _of_case(file, references[case], labels)
         except DataError as error:
             failed[case] = str(error)
         done()

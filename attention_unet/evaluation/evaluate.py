@@ -1,44 +1,188 @@
-"""Score a folder of predictions against a folder of references; whoever made them, they meet as files."""
+"""Evaluate predictions against references: score them, and write tables and pictures. Whoever made them, they meet as
+files.
+"""
 
+import logging
+import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from attention_unet.atomic import check_writable
-from attention_unet.data.cases import Case
+from attention_unet.data.cases import Case, group_channels
 from attention_unet.data.description import describe_labels, labels_in_files
 from attention_unet.data.itk_files import files_of
-from attention_unet.data.labels import FOREGROUND, Labels
+from attention_unet.data.labels import Labels
 from attention_unet.data.predictions import DESCRIPTION, seen_from
-from attention_unet.data.volumes import check_same_grid, read_labels, volumes_by_case
-from attention_unet.errors import DataError, renamed
-from attention_unet.evaluation.metrics import compare_masks
+from attention_unet.data.splits import held_out_cases
+from attention_unet.data.subjects import read_subjects
+from attention_unet.data.volumes import list_unread, list_volumes, volumes_by_case
+from attention_unet.errors import ConfigError, DataError, counted, renamed, some_of
+from attention_unet.evaluation.calibration import write_calibration
+from attention_unet.evaluation.focus import write_focus
 from attention_unet.evaluation.origin import known_cases
 from attention_unet.evaluation.remarks import Remarks
 from attention_unet.evaluation.result_files import check_results, replacing_result
-from attention_unet.evaluation.rows import Row, to_csv
+from attention_unet.evaluation.rows import to_csv
+from attention_unet.evaluation.score import score_cases
 from attention_unet.evaluation.scored import Scored, write_scored
+from attention_unet.evaluation.showcase import write_showcase
 from attention_unet.evaluation.summary import summarise, to_json
-from attention_unet.geometry import box_of
 from attention_unet.json_file import read_object
+from attention_unet.lock import alone_in
+from attention_unet.progress import progress_bar
+from attention_unet.run_folder import REPORT, SUBJECTS
+
+log = logging.getLogger(__name__)
+
+TOLERANCE_MM = 1.0
 
 
-def check_output(folder: Path) -> None:
-    """Check that results can be written into a folder, and would not replace files of other origin.
+def evaluate_folder(
+    predictions: str | Path,
+    references: str | Path,
+    output: str | Path,
+    *,
+    images: str | Path | None = None,
+    tolerance_mm: float = TOLERANCE_MM,
+    subjects: str | Path | None = None,
+    held_out_of: str | Path | None = None,
+    predicted_only: bool = False,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Evaluate a folder of predicted label maps; ``attention-unet evaluate`` does the same.
+
+    Writes ``metrics.csv``, ``summary.json``, ``scored.json``; calibration where probabilities lie beside the
+    predictions, attention inside and outside of structures where attention maps do, and a picture if there are images.
+
+    Args:
+        predictions: folder of the predicted label maps.
+        references: folder of the true label maps, with the same names.
+        output: folder for the results.
+        images: folder of the scans, for the picture.
+        tolerance_mm: tolerance of the normalised surface Dice, 0 or more.
+        subjects: table of the columns case and subject, for intervals over subjects.
+        held_out_of: folder of a run; evaluate only the cases that it held out.
+        predicted_only: leave out references without prediction; otherwise they are scored as empty predictions.
+
+    Returns:
+        The summary, as in ``summary.json``, and for each case that failed the reason.
 
     Raises:
-        ConfigError: if files would be replaced that evaluate did not write, or that were edited.
+        ConfigError: if a folder or prediction is not there, or results would replace files of other origin.
+        DataError: if a description or table is damaged, or the output folder cannot be written to.
+    """
+    predictions, references, output = Path(predictions), Path(references), Path(output)
+    scans = Path(images) if images else None
+    for folder, content in ((predictions, "predicted label maps"), (references, "true label maps"), (scans, "scans")):
+        if folder and not folder.is_dir():
+            raise ConfigError(f"{folder}: is no folder: expected the {content}")
+        if folder and folder.resolve() == output.resolve():
+            raise ConfigError(f"{output}: holds the {content}: name another folder with -o")
+    if not 0 <= tolerance_mm < math.inf:
+        raise ConfigError(f"--tolerance-mm is {tolerance_mm}: expected 0 or more")
+    known, predicted = volumes_by_case(references), volumes_by_case(predictions)
+    if not known:
+        raise ConfigError(f"{references}: holds no NIfTI file: expected the true label maps")
+    ids = held_out_cases(Path(held_out_of), list(known)) if held_out_of else list(known)
+    labels = find_labels(predictions, references, ids)
+    if not set(predicted) & set(ids):
+        raise ConfigError(
+            f"{predictions}: holds no prediction of these cases, but {some_of(predicted) or 'no volume'}: "
+            f"expected masks with the names of the references, such as {known[ids[0]].name}"
+        )
+    if predicted_only:
+        ids = [case for case in ids if case in predicted]
+    for folder in (predictions, references):
+        if unread := list_unread(folder):
+            log.warning("warning: %s: not read: %s", folder, some_of(unread))
+    if extra := set(predicted) - set(known):
+        log.warning("warning: %s: without reference: %s: %s", predictions, counted(len(extra), "case"), some_of(extra))
+    table = Path(held_out_of or "") / SUBJECTS
+    if not subjects and held_out_of and table.is_file():
+        subjects = table
+    of_person = read_subjects(Path(subjects), ids) if subjects else {}
+    grouped = group_channels(list_volumes(scans), wanted=ids) if scans else {}
+    if scans and not set(grouped) & set(ids):
+        raise ConfigError(f"{scans}: holds no scan of these cases: expected such as {known[ids[0]].name}")
+    cases = [Case(case, grouped.get(case, ()), known[case]) for case in ids]
+    return evaluate_cases(cases, predicted, output, labels, tolerance_mm=tolerance_mm, subjects=of_person)
+
+
+def evaluate_cases(
+    cases: Sequence[Case],
+    predictions: Mapping[str, Path],
+    output: Path,
+    labels: Labels,
+    *,
+    tolerance_mm: float = TOLERANCE_MM,
+    subjects: Mapping[str, str] | None = None,
+    folds: Mapping[str, int] | None = None,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Evaluate cases and write all results, as ``evaluate_folder`` does.
+
+    Args:
+        cases: cases with their true label maps; with their images for the picture.
+        predictions: predicted label map by case id. A case without one is scored as an empty prediction.
+        output: folder for the results.
+        labels: classes.
+        tolerance_mm: tolerance of the normalised surface Dice.
+        subjects: subject by case id; if not given, each case is a subject.
+        folds: in a cross-validation, the fold that held out each case.
+
+    Returns:
+        The summary, and for each case that failed the reason. Cases that cannot be compared are in no mean.
+
+    Raises:
+        ConfigError: if results would replace files of other origin, or another process writes there.
         DataError: if the folder cannot be written to.
     """
-    check_results(folder)
-    check_writable(folder)
+    with alone_in(output):
+        check_results(output)
+        with progress_bar("evaluating", len(cases)) as done:
+            scores = score_cases(cases, predictions, labels, tolerance_mm, done)
+        rows = [
+            replace(row, subject=(subjects or {}).get(row.case, ""), fold=str((folds or {}).get(row.case, "")))
+            for row in scores.rows
+        ]
+        scored = Scored(
+            labels,
+            references={case.id: case.label for case in cases if case.label and case.id not in scores.failed},
+            predicted={
+                case.id: predictions[case.id]
+                for case in cases
+                if case.id in predictions and case.id not in scores.failed
+            },
+            images={case.id: case.images for case in cases},
+        )
+        failures = {
+            case.id: _without_folders(case, predictions, scores.failed, output)
+            for case in cases
+            if case.id in scores.failed
+        }
+        remarks = Remarks(
+            [case.id for case in cases if case.id not in predictions and case.id not in scores.failed],
+            failures,
+            scores.unknown,
+            **known_cases(scored.predicted),
+            same_files=bool(scored.predicted)
+            and all(os.path.samefile(path, scored.references[case]) for case, path in scored.predicted.items()),
+        )
+        settings = {"tolerance_mm": tolerance_mm, "undefined": "both masks empty, or a share of an empty mask"}
+        summary = summarise(rows, remarks, settings)
+        check_results(output)  # again: a file may have appeared in the meantime
+        write_scored(output, scored)  # first: it marks the folder
+        for name, text in (("metrics.csv", to_csv(rows)), ("summary.json", to_json(summary))):
+            with replacing_result(output, name) as path:
+                path.write_text(text, encoding="utf-8")
+        if remarks.missing_predictions:
+            log.info("--predicted-only leaves out what is not predicted")
+        log.info("metrics.csv and summary.json lie in %s", output)
+        failed = scores.failed | write_calibration(output, scored) | write_focus(output, scored)
+        failed |= write_showcase(output, scored, rows)
+        if (output / REPORT).exists():
+            log.warning("warning: %s: is of an earlier evaluation: report again", output / REPORT)
+    return summary, failed
 
 
 def find_labels(predictions: Path, references: Path, cases: Sequence[str]) -> Labels:
@@ -64,120 +208,7 @@ def find_labels(predictions: Path, references: Path, cases: Sequence[str]) -> La
     return labels_in_files({case: known[case] for case in cases}, {})  # the broken fail when they are scored
 
 
-def score_case(
-    case: str,
-    prediction: NDArray[np.generic],
-    reference: NDArray[np.generic],
-    labels: Labels,
-    spacing_mm: tuple[float, float, float],
-    tolerance_mm: float,
-) -> list[Row]:
-    """Metrics of every class of one case, from label maps (I, J, K) of the same grid; of several classes also those of
-    all together, as one.
-    """
-    box = box_of((prediction != 0) | (reference != 0))
-    prediction, reference = (np.ascontiguousarray(label_map[box]) for label_map in (prediction, reference))
-    groups = {name: np.array(group) for name, group in labels.integers.items()}
-    if len(groups) > 1:
-        groups[FOREGROUND] = np.unique(np.concatenate([*groups.values()]))
-    return [
-        Row(case, name, compare_masks(np.isin(prediction, group), np.isin(reference, group), spacing_mm, tolerance_mm))
-        for name, group in groups.items()
-    ]
-
-
-def _score_files(
-    case: str, prediction: Path | None, reference: Path, labels: Labels, tolerance_mm: float
-) -> tuple[list[Row], list[int]]:
-    """Score a label map; one that is not there as an empty one. Gives as well the integers that no class has.
-
-    Raises:
-        DataError: if one cannot be read, or they lie on different grids.
-    """
-    true = read_labels(reference)
-    if prediction is None:
-        predicted = replace(true, array=np.zeros_like(true.array))
-    else:
-        predicted = read_labels(prediction)
-        check_same_grid(predicted, true)
-    rows = score_case(case, predicted.array[0], true.array[0], labels, true.spacing_mm, tolerance_mm)
-    return rows, sorted({*labels.unknown(predicted.array[0]), *labels.unknown(true.array[0])})
-
-
-def evaluate_folder(
-    predictions: Path,
-    cases: Sequence[Case],
-    output: Path,
-    *,
-    labels: Labels,
-    tolerance_mm: float,
-    subjects: Mapping[str, str] | None = None,
-    folds: Mapping[str, int] | None = None,
-    done: Callable[[], None],
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Score every reference, as many at once as there are cores; write ``metrics.csv`` and ``summary.json``, and in
-    ``scored.json`` what was scored.
-
-    A reference without prediction is scored as an empty prediction and named in the summary. A case that cannot be
-    compared enters nothing and is named there with its reason.
-
-    Args:
-        predictions: folder of label maps.
-        cases: with their references, and for those who want to look with their images.
-        output: folder for the results.
-        labels: classes.
-        tolerance_mm: for the normalised surface Dice.
-        subjects: subject by case id; each case is a subject if not given.
-        folds: of a cross-validation, the fold that held out each case.
-        done: called after each case.
-
-    Returns:
-        The summary, and for each case that failed the reason.
-
-    Raises:
-        ConfigError: if a file of other origin appeared where a result belongs.
-    """
-    found = volumes_by_case(predictions)
-    references = {case.id: case.label for case in cases if case.label}
-    rows: list[Row] = []
-    failed: dict[str, str] = {}
-    unknown: dict[str, list[int]] = {}
-    pool = ThreadPoolExecutor(torch.get_num_threads())  # what takes long leaves the interpreter to others
-    try:
-        results = {
-            case: pool.submit(_score_files, case, found.get(case), path, labels, tolerance_mm)
-            for case, path in references.items()
-        }
-        for case, result in results.items():
-            try:
-                of_case, strange = result.result()
-                person, fold = (subjects or {}).get(case, ""), (folds or {}).get(case, "")
-                rows += [replace(row, subject=person, fold=str(fold)) for row in of_case]
-                unknown |= {case: strange} if strange else {}
-            except DataError as error:
-                failed[case] = str(error)
-            done()
-    finally:
-        pool.shutdown(cancel_futures=True)
-    missing = [case for case in references if case not in found and case not in failed]
-    settings = {
-        "tolerance_mm": tolerance_mm,
-        "undefined": "both masks empty, or a share of an empty mask",
-    }
-    why = {}
-    for case, reason in failed.items():
-        files = [*files_of(references[case]), *(files_of(found[case]) if case in found else [])]
-        why[case] = renamed(reason, {file: seen_from(output, file) for file in files})
-    scored = [case for case in references if case in found and case not in failed]
-    same = bool(scored) and all(os.path.samefile(found[case], references[case]) for case in scored)
-    remarks = Remarks(missing, why, unknown, **known_cases(predictions, scored), same_files=same)
-    summary = summarise(rows, remarks, settings)
-    references = {case: path for case, path in references.items() if case not in failed}
-    predicted = {case: found[case] for case in references if case in found}
-    images = {case.id: case.images for case in cases}
-    check_results(output)  # again: a file may have appeared in the meantime
-    write_scored(output, Scored(labels, predictions, references, predicted, images))  # first: it marks the folder
-    for name, text in (("metrics.csv", to_csv(rows)), ("summary.json", to_json(summary))):
-        with replacing_result(output, name) as path:
-            path.write_text(text, encoding="utf-8")
-    return summary, failed
+def _without_folders(case: Case, predictions: Mapping[str, Path], failed: Mapping[str, str], output: Path) -> str:
+    """Return the reason of a failure with paths relative to the output folder, for a file that may be moved."""
+    paths = [path for path in (case.label, predictions.get(case.id)) if path]
+    return renamed(failed[case.id], {file: seen_from(output, file) for path in paths for file in files_of(path)})

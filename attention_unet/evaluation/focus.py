@@ -5,7 +5,8 @@ Explanation", arXiv:1902.10186), and a gate may as well have learned to hold a s
 """
 
 import csv
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
@@ -15,11 +16,14 @@ from numpy.typing import NDArray
 
 from attention_unet.csv_text import csv_rows, csv_text
 from attention_unet.data.labels import Labels
-from attention_unet.data.predictions import attention_levels, attention_path
+from attention_unet.data.predictions import attention_path
 from attention_unet.data.volumes import check_same_grid, read_labels, read_volume
 from attention_unet.errors import DataError
 from attention_unet.evaluation.result_files import replacing_result
 from attention_unet.evaluation.scored import Scored
+from attention_unet.progress import progress_bar
+
+log = logging.getLogger(__name__)
 
 FOCUS = "attention.csv"
 BINS = 4096  # that weights are told apart in
@@ -55,42 +59,39 @@ class MeanFocus(NamedTuple):
     auc: float
 
 
-def attended_cases(scored: Scored) -> list[str]:
-    """Cases with attention maps beside their predictions."""
-    return [case for case in scored.references if attention_levels(scored.predictions, case)]
-
-
-def write_focus(
-    evaluation: Path, scored: Scored, done: Callable[[], None]
-) -> tuple[dict[tuple[int, str], MeanFocus], dict[str, str]]:
+def write_focus(evaluation: Path, scored: Scored) -> dict[str, str]:
     """Write ``attention.csv`` of every attention map that lies beside the predictions; none if there is no map.
 
     Args:
         evaluation: folder to write it to.
-        scored: cases of which there may be maps.
-        done: called after each case that has some.
+        scored: cases that may have maps.
 
     Returns:
-        Mean over the cases by level and class, and for each case that failed the reason.
+        For each case that failed the reason.
     """
     found: list[Focus] = []
     failed: dict[str, str] = {}
-    for case in attended_cases(scored):
-        try:
-            reference = read_labels(scored.references[case])
-            for level in attention_levels(scored.predictions, case):
-                weights = read_volume(attention_path(scored.predictions, case, level))
-                check_same_grid(weights, reference)
-                found += focus_of(case, level, weights.array[0], reference.array[0], scored.labels)
-        except DataError as error:
-            failed[case] = str(error)
-        done()
+    cases = [case for case in scored.references if scored.attention_levels(case)]
+    with progress_bar("attention", len(cases)) as done:
+        for case in cases:
+            try:
+                reference = read_labels(scored.references[case])
+                for level in scored.attention_levels(case):
+                    weights = read_volume(attention_path(scored.predicted[case].parent, case, level))
+                    check_same_grid(weights, reference)
+                    found += focus_of(case, level, weights.array[0], reference.array[0], scored.labels)
+            except DataError as error:
+                failed[case] = str(error)
+            done()
+    for (level, name), of in mean_focus(found).items():
+        log.info("attention, level %d, %s: %.2f inside, %.2f outside, AUC %.3f", level, name, *of)
     if found:
         with replacing_result(evaluation, FOCUS) as path:
             path.write_text(to_csv(found), encoding="utf-8")
+        log.info("%s lies in %s", FOCUS, evaluation)
     else:
         (evaluation / FOCUS).unlink(missing_ok=True)
-    return mean_focus(found), failed
+    return failed
 
 
 def focus_of(

@@ -1,7 +1,7 @@
 """Where predictions come from: the runs behind them, and whether these were trained on what they are scored on."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict
 
@@ -24,19 +24,12 @@ class KnownCases(TypedDict):
 log = logging.getLogger(__name__)
 
 
-def runs_behind(evaluation: Path, predictions: Path) -> list[Path]:
-    """Folders of the runs that made what was scored: the folds of a cross-validation, each of which predicted
-    what it held out, or those of which prediction noted the models.
-    """
-    return sorted(file.parent for file in evaluation.glob(f"fold*/{CONFIG}")) or runs_of(predictions)
-
-
 def runs_of(predictions: Path) -> list[Path]:
-    """Folders of the runs that made all of some predictions, if they still hold the same models."""
+    """Folders of the runs whose models made predictions, as ``run.json`` names them, if they hold the same models."""
     told = noted(predictions)
     runs = []
     for name, sha256 in zip(told.get("models", []), told.get("models_sha256", []), strict=False):
-        run = (predictions / name).parent
+        run = (predictions / name).parent.resolve()
         if _sha256_of(run) == sha256:
             runs.append(run)
         elif (run / CONFIG).is_file():
@@ -44,25 +37,24 @@ def runs_of(predictions: Path) -> list[Path]:
     return runs
 
 
-def known_cases(predictions: Path, cases: Collection[str]) -> KnownCases:
+def known_cases(predicted: Mapping[str, Path]) -> KnownCases:
     """Say, by ``run.json``, which cases the models behind predictions were trained on, and whose masks changed since.
 
     Args:
-        predictions: folder of the predictions.
-        cases: ids of predicted cases.
+        predicted: label map of each predicted case.
     """
-    run = noted(predictions)
-    notes = run.get("cases", {})
+    notes = {folder: noted(folder) for folder in {path.parent for path in predicted.values()}}
     by_way: dict[str | None, list[str]] = {}
-    for case in cases:
-        if case in notes:
-            way = notes[case].get("trained_on", "unknown")
+    for case, path in predicted.items():
+        facts = notes[path.parent].get("cases", {}).get(case)
+        if facts is not None:
+            way = facts.get("trained_on", "unknown")
             by_way.setdefault(way if isinstance(way, str) else None, []).append(case)
     return KnownCases(
         trained_on=by_way.get("image", []),
         same_name=by_way.get("name", []),
         unknown_training="unknown" in by_way,
-        edited=[case for case in cases if was_changed(predictions, run, case)],
+        edited=[case for case, path in predicted.items() if was_changed(path.parent, notes[path.parent], case)],
     )
 
 

@@ -2,17 +2,20 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
 from attention_unet.data.label_table import colour_of
-from attention_unet.evaluation.calibration import Reliability
 from attention_unet.figures import save_figure
+
+if TYPE_CHECKING:
+    from attention_unet.evaluation.calibration import Reliability
 
 FEWEST = 20  # voxels of a bin that is drawn
 
 
-def draw_reliability(reliabilities: Mapping[str, Reliability], output: Path) -> None:
+def draw_reliability(reliabilities: "Mapping[str, Reliability]", output: Path) -> None:
     """Draw for each class the share of voxels that are of it over their probability; below the diagonal it is too sure.
 
     Args:

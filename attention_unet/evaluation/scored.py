@@ -8,7 +8,7 @@ from pathlib import Path
 
 from attention_unet.atomic import write_text
 from attention_unet.data.labels import Labels
-from attention_unet.data.predictions import seen_from
+from attention_unet.data.predictions import attention_levels, seen_from
 from attention_unet.errors import DataError
 from attention_unet.evaluation.result_files import SCORED, recorded_results
 from attention_unet.json_file import read_object
@@ -20,17 +20,24 @@ class Scored:
 
     Attributes:
         labels: the classes.
-        predictions: folder of the predictions.
         references: true label map of each case.
         predicted: label map of each case that has a prediction.
         images: files of each case whose scan was named.
     """
 
     labels: Labels
-    predictions: Path
     references: Mapping[str, Path]
     predicted: Mapping[str, Path]
     images: Mapping[str, Sequence[Path]]
+
+    @property
+    def folders(self) -> list[Path]:
+        """Folders of the predictions."""
+        return sorted({path.parent for path in self.predicted.values()})
+
+    def attention_levels(self, case: str) -> list[int]:
+        """Levels with an attention map of a case beside its prediction, the finest first."""
+        return attention_levels(self.predicted[case].parent, case) if case in self.predicted else []
 
 
 def write_scored(evaluation: Path, scored: Scored) -> None:
@@ -38,7 +45,6 @@ def write_scored(evaluation: Path, scored: Scored) -> None:
     told = partial(seen_from, evaluation)
     plain = {
         "labels": scored.labels.to_json(),
-        "predictions": told(scored.predictions),
         "cases": {
             case: {
                 "reference": told(reference),
@@ -70,7 +76,6 @@ def read_scored(evaluation: Path) -> Scored:
         cases = dict(plain["cases"])
         return Scored(
             labels=Labels.from_json(plain["labels"]),
-            predictions=found(plain["predictions"]),
             references={case: found(of["reference"]) for case, of in cases.items()},
             predicted={case: found(of["prediction"]) for case, of in cases.items() if of["prediction"]},
             images={case: [found(image) for image in of["images"]] for case, of in cases.items()},

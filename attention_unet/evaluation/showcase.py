@@ -1,55 +1,64 @@
-"""The picture of an evaluation: its worst, middle and best cases."""
+"""The picture of an evaluation: its worst, middle and best case."""
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from attention_unet.data.predictions import attention_levels, attention_path
+from attention_unet.data.predictions import attention_path
 from attention_unet.data.volumes import read_labels, read_volume
 from attention_unet.errors import DataError
 from attention_unet.evaluation.picture import Scene, save_mosaic
 from attention_unet.evaluation.result_files import replacing_result
-from attention_unet.evaluation.rows import from_csv, mean_dice
-from attention_unet.evaluation.scored import Scored, read_scored
+from attention_unet.evaluation.rows import Row, mean_dice
+from attention_unet.evaluation.scored import Scored
+
+log = logging.getLogger(__name__)
 
 PICTURE = "picture.png"
 
 
-def draw_showcase(evaluation: Path) -> Path:
-    """Draw ``picture.png`` beside ``metrics.csv``: the cases of lowest, middle and highest mean Dice.
+def write_showcase(evaluation: Path, scored: Scored, rows: Sequence[Row]) -> dict[str, str]:
+    """Draw ``picture.png``: the cases of lowest, middle and highest mean Dice, with attention at its finest level where
+    there are maps; no picture if no predicted case has an image.
 
-    Attention is shown at its finest level where predictions have maps of it.
+    Args:
+        evaluation: folder to write it to.
+        scored: the files of the cases.
+        rows: their metrics.
 
-    Raises:
-        DataError: if there is no prediction, or the image of a case is not there.
+    Returns:
+        For each case that cannot be drawn the reason.
     """
-    scored, dice = read_scored(evaluation), mean_dice(from_csv(evaluation / "metrics.csv"))
-    ranked = [case for case in dice if case in scored.predicted]
-    if not ranked:
-        raise DataError(f"{scored.predictions}: holds no prediction of these cases: nothing to draw")
-    chosen = dict.fromkeys([ranked[0], ranked[len(ranked) // 2], ranked[-1]])
-    scenes = [_scene(scored, case, f"{case}\nDice {dice[case]:.3f}") for case in chosen]
-    with replacing_result(evaluation, PICTURE) as path:
-        save_mosaic(path, scenes, scored.labels.names)
-    return evaluation / PICTURE
+    dice = mean_dice(rows)
+    ranked = [case for case in dice if case in scored.predicted and scored.images[case]]
+    scenes: list[Scene] = []
+    failed: dict[str, str] = {}
+    for case in dict.fromkeys([ranked[0], ranked[len(ranked) // 2], ranked[-1]] if ranked else []):
+        try:
+            scenes.append(_scene(scored, case, f"{case}\nDice {dice[case]:.3f}"))
+        except DataError as error:
+            failed[case] = str(error)
+    if scenes:
+        with replacing_result(evaluation, PICTURE) as path:
+            save_mosaic(path, scenes, scored.labels.names)
+        log.info("a picture lies in %s", evaluation / PICTURE)
+    else:
+        (evaluation / PICTURE).unlink(missing_ok=True)
+    return failed
 
 
 def _scene(scored: Scored, case: str, title: str) -> Scene:
-    if not scored.images[case]:
-        raise DataError(f"{case}: has no image: expected the scans that were predicted; name their folder by --images")
     volume = read_volume(scored.images[case][0])
     reference, prediction = (read_labels(path) for path in (scored.references[case], scored.predicted[case]))
+    maps = {
+        f"level {level}": read_volume(attention_path(scored.predicted[case].parent, case, level)).array[0]
+        for level in scored.attention_levels(case)[:1]
+    }
     return Scene(
         title=title,
         affine=volume.affine,
         image=volume.array[0],
         reference=scored.labels.index(reference.array[0]),
         prediction=scored.labels.index(prediction.array[0]),
-        attention=_finest_attention(scored.predictions, case),
+        attention=maps,
     )
-
-
-def _finest_attention(predictions: Path, case: str) -> dict[str, NDArray[np.float32]]:
-    levels = attention_levels(predictions, case)[:1]
-    return {f"level {level}": read_volume(attention_path(predictions, case, level)).array[0] for level in levels}

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from attention_unet.atomic import write_text
 from attention_unet.data.cases import Case
@@ -21,12 +20,12 @@ from attention_unet.explanation.findings import tell_findings
 from attention_unet.explanation.randomisation import randomised
 from attention_unet.held_out import evaluate_held_out
 from attention_unet.inference.model import Model, load_model
-from attention_unet.progress import counting
+from attention_unet.progress import progress_bar
 from attention_unet.run_folder import EXPLANATION, SPLIT
 
 
 def explain_run(
-    run: Path, second: Path | None, most: int, root: str | None, device: str, console: Console
+    run: Path, second: Path | None, most: int, root: str | None, device: str
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Predict and score what a run held out, check some of it, write ``explanation.json`` beside the scores.
 
@@ -36,7 +35,6 @@ def explain_run(
         most: cases to check, evenly from the worst to the best.
         root: where its dataset is looked for; None: where the training found it.
         device: to compute on, by name.
-        console: where to draw progress bars.
 
     Returns:
         The findings, and for each case that failed the reason.
@@ -47,10 +45,11 @@ def explain_run(
         DataError: if no case could be scored.
     """
     other = _second_model(run, second, device) if second else None
-    folder, failed = evaluate_held_out(run, root, device, console)
+    folder, failed = evaluate_held_out(run, root, device)
     scored, model = read_scored(folder), load_model(run, choose_device(device))
     rows = from_csv(folder / "metrics.csv")
-    ranked, subjects = list(mean_dice(rows)), {row.case: row.subject for row in rows}
+    ranked = [case for case in mean_dice(rows) if case in scored.predicted]
+    subjects = {row.case: row.subject for row in rows}
     if not ranked:
         raise DataError(f"{folder}: no case could be scored: nothing to check")
     chosen = np.unique(np.linspace(0, len(ranked) - 1, min(most, len(ranked))).round().astype(int))
@@ -58,7 +57,7 @@ def explain_run(
     attends = bool(possible(model.network))
     others = Others([randomised(model, seed) for seed in range(2)] if attends else [], other, {})
     checks: list[CaseChecks] = []
-    with counting(console, "checking", len(cases) * (steps_a_case(model, others) + 1)) as done:
+    with progress_bar("checking", len(cases) * (steps_a_case(model, others) + 1)) as done:
         for case in cases if attends else ():
             try:
                 others.templates[case.id] = templates_of(model, case)
@@ -69,7 +68,7 @@ def explain_run(
             if case.id in failed:
                 continue
             try:
-                found = check_case(model, others, case, scored.predictions, seed, done)
+                found = check_case(model, others, case, scored.predicted[case.id].parent, seed, done)
                 checks.append(replace(found, subject=subjects[case.id]))
             except DataError as error:
                 failed[case.id] = str(error)

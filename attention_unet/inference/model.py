@@ -21,7 +21,7 @@ from torch import Tensor
 
 from attention_unet.atomic import replacing, write_text
 from attention_unet.data.plan import Plan
-from attention_unet.data.predictions import how_predicted
+from attention_unet.data.predictions import PREDICTIONS, is_complete
 from attention_unet.data.volumes import as_volume, label_image, of_image, read_volume
 from attention_unet.devices import choose_device
 from attention_unet.errors import ModelError
@@ -159,7 +159,7 @@ def finished_folds(folder: Path) -> list[Path]:
         ModelError: if there are folds, and not one is finished.
     """
     found = sorted(folder.glob(f"fold*/{WEIGHTS}"))
-    finished = [file for file in found if how_predicted(file.parent)["complete"]]
+    finished = [file for file in found if is_complete(file.parent / PREDICTIONS)]
     left = ", ".join(file.parent.name for file in found if file not in finished)
     if found and not finished:
         raise ModelError(f"{folder}: {left} not finished: repeat the same cross-validate, or name one fold with -m")

@@ -27,20 +27,19 @@ LISTS = ("models", "models_sha256", "extras")  # of names, in run.json and of it
 DECISIVE = ("models_sha256", "overlap", "mirrored", "keep_largest", "channel")  # for predictions, beside their scans
 
 
-def check_apart(output: Path, source: Path) -> None:
+def check_apart(output: Path, cases: Sequence[Case]) -> None:
     """Check that predictions would not lie among the images, nor above them.
 
     Raises:
         ConfigError: if they would.
     """
-    folder = source if source.is_dir() else source.parent
-    if folder.resolve().is_relative_to(output.resolve()):
-        raise ConfigError(f"{output}: holds the images, in {folder}: name another folder with -o")
+    for image in (image for case in cases for image in case.images):
+        if (image.parent.resolve() / image.name).is_relative_to(output.resolve()):
+            raise ConfigError(f"{output}: holds the images, such as {image}: name another folder with -o")
 
 
 def claim_output(
     output: Path,
-    source: Path,
     cases: Sequence[Case],
     description: Mapping[str, Any],
     extras: Sequence[str],
@@ -54,12 +53,11 @@ def claim_output(
 
     Args:
         output: folder for the predictions.
-        source: file or folder of the images.
         cases: to predict.
         description: of the predictions, from ``describe``.
         extras: what else is asked for, by name.
-        resume: keep what is there, if it is whole and of the same scan.
-        overwrite: predict it again.
+        resume: keep predictions that are there, if they are complete, and of the same model, settings and scan.
+        overwrite: replace predictions that are there. With ``resume``: those that are not the same.
 
     Returns:
         The cases that are left to predict.
@@ -69,16 +67,16 @@ def claim_output(
             predictions, or would mix with those of another model.
         DataError: if the folder cannot be written to.
     """
-    check_apart(output, source)
+    check_apart(output, cases)
     for part in PARTS:
         remove_partials(output / part)
     files = list_volumes(output) if output.is_dir() else []
     known = {stem(file) for file in files}
     there = [case for case in cases if case.id in known]
-    if resume and overwrite:
-        raise ConfigError("--resume keeps what is there, --overwrite does it again: give one of them")
     earlier = noted(output)
     check_origin(output)
+    same = all(earlier.get(key) == description[key] for key in DECISIVE)
+    resume = resume and (same or not overwrite)
     if there and not (resume or overwrite):
         raise ConfigError(f"{output}: already holds {len(there)} of these predictions: add --resume or --overwrite")
     if there and resume:
@@ -88,7 +86,7 @@ def claim_output(
     going = {case.id for case in left}
     staying = [file for file in files if stem(file) not in going]
     kept = files if resume and there else staying
-    if kept and earlier and any(earlier.get(key) != description[key] for key in DECISIVE):
+    if kept and earlier and not same:
         raise ConfigError(
             f"{output}: holds predictions of another model, or by other options, that would stay ({kept[0].name}, "
             f"{len(kept)} in all): name another folder with -o, or {'add --overwrite' if resume else 'remove them'}"
@@ -96,7 +94,7 @@ def claim_output(
     for name, why in again.items():
         log.warning("warning: %s: %s: predicted again", name, why)
     clear_cases(output, left)
-    note(output, description)
+    note(output, {**description, "complete": False})
     return left
 
 

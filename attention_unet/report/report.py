@@ -13,7 +13,7 @@ from attention_unet.atomic import write_text
 from attention_unet.data.label_table import COLOURS
 from attention_unet.data.predictions import DESCRIPTION
 from attention_unet.errors import DataError, counted
-from attention_unet.evaluation.origin import runs_behind
+from attention_unet.evaluation.origin import runs_of
 from attention_unet.evaluation.result_files import SCORED
 from attention_unet.evaluation.scored import Scored, read_scored
 from attention_unet.inference.model import versions
@@ -63,7 +63,7 @@ def write_report(
     voxels: dict[str, bytes] = {}
     if evaluation is not None:
         scored = read_scored(evaluation)
-        behind = runs_behind(evaluation, scored.predictions)
+        behind = [run for folder in scored.folders for run in runs_of(folder)]
         runs = list({run.resolve(): run for run in (*runs, *behind)}.values())
         facts["scores"] = tell_scores(evaluation, scored.labels)
         facts["explanation"] = _explanation(evaluation, scored)
@@ -75,7 +75,9 @@ def write_report(
             where = scored.references[gone[0]]
             facts["failed"][counted(len(gone), "case")] = f"{where}: is not there any more: evaluate again"
         worst = [case for case in ranked if case not in gone][:most_cases]
-        attention_mm = _noted(scored).get("attention_mm", {})
+        attention_mm: dict[str, Sequence[float]] = {}
+        for folder in scored.folders:
+            attention_mm |= _record_of(folder).get("attention_mm", {})
         for case in worst:
             try:
                 shown = show_case(scored, case, attention_mm, VOXELS // len(worst))
@@ -88,9 +90,9 @@ def write_report(
     return dict(facts["failed"])
 
 
-def _noted(scored: Scored) -> dict[str, Any]:
-    """What prediction noted; nothing of predictions of another tool."""
-    file = scored.predictions / DESCRIPTION
+def _record_of(predictions: Path) -> dict[str, Any]:
+    """Return ``run.json`` of a folder of predictions; nothing if another tool made them."""
+    file = predictions / DESCRIPTION
     return read_object(file) if file.is_file() else {}
 
 
@@ -100,7 +102,7 @@ def _explanation(evaluation: Path, scored: Scored) -> dict[str, Any] | None:
     found = read_object(file) if file.is_file() else None
     if found and not {"model_sha256", "cases", "shares", "sentences"} <= set(found):
         raise DataError(f"{file}: tells no findings: expected what explain writes; explain again")
-    if found and _noted(scored).get("models_sha256") != [found["model_sha256"]]:
+    if found and any(_record_of(folder).get("models_sha256") != [found["model_sha256"]] for folder in scored.folders):
         log.warning("warning: %s: is of another model than the predictions: left out; explain again", file)
         return None
     return found

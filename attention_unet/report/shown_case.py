@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.data.cases import Case
-from attention_unet.data.predictions import attention_levels, attention_path, grad_cam_path
+from attention_unet.data.predictions import attention_path, grad_cam_path
 from attention_unet.data.preprocessing import read_channels
 from attention_unet.data.volumes import Volume, check_same_grid, read_labels, read_volume
 from attention_unet.errors import DataError
@@ -118,13 +118,16 @@ def _maps_of(
     scored: Scored, case: str, attention_mm: Mapping[str, Sequence[float]], spacing_mm: NDArray[np.float64]
 ) -> Iterator[tuple[str, Path, NDArray[np.float64]]]:
     """Name and file of every map of a case, and the edges of the voxels to show it in, in voxels of the scan."""
-    for level in attention_levels(scored.predictions, case):
+    if case not in scored.predicted:
+        return
+    folder = scored.predicted[case].parent
+    for level in scored.attention_levels(case):
         size_mm = np.array(attention_mm.get(str(level), spacing_mm))
         words = " x ".join(f"{mm:.3g}" for mm in size_mm)
         name = f"attention of level {level}, voxels of {words} mm"
-        yield name, attention_path(scored.predictions, case, level), size_mm / spacing_mm
+        yield name, attention_path(folder, case, level), size_mm / spacing_mm
     for name, label in zip(scored.labels.names, scored.labels.painted, strict=True):
-        path = grad_cam_path(scored.predictions, case, label)
+        path = grad_cam_path(folder, case, label)
         if path.is_file():
             yield f"Grad-CAM of {name}", path, np.full(3, GRAD_CAM_EDGE)
 

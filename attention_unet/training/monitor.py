@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 
 from attention_unet.evaluation.focus import Focus, mean_focus
 from attention_unet.evaluation.picture import Scene, draw_mosaic
+from attention_unet.progress import SCREEN
 from attention_unet.run_folder import HISTORY
 from attention_unet.training.board import Board
 from attention_unet.training.checkpoint import LoopState
@@ -33,7 +33,6 @@ class Monitor:
         history: rows of a training that is resumed.
         first_step: step that it begins with.
         configuration: of it, as text.
-        console: to draw the bar on.
     """
 
     def __init__(
@@ -43,7 +42,6 @@ class Monitor:
         history: list[dict[str, float]],
         first_step: int,
         configuration: str,
-        console: Console,
     ) -> None:
         self.run = run
         self.class_names = class_names
@@ -58,8 +56,8 @@ class Monitor:
             BarColumn(bar_width=30),
             TaskProgressColumn(),
             TextColumn("{task.fields[status]}"),
-            console=console,
-            disable=not console.is_terminal,
+            console=SCREEN,
+            disable=not SCREEN.is_terminal,
         )
         self.task = self.bar.add_task("training", total=1.0, status="starting")
         self.bar.start()

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 import yaml
 from lightning_fabric import Fabric, seed_everything
-from rich.console import Console
 from torch import Tensor
 
 from attention_unet.config import Config
@@ -28,7 +27,7 @@ from attention_unet.lock import alone_in
 from attention_unet.memory import peak_memory, reuse_freed_memory
 from attention_unet.network import AttentionUNet
 from attention_unet.network.attention_unet import tell_attention
-from attention_unet.progress import counting
+from attention_unet.progress import progress_bar
 from attention_unet.run_folder import CONFIG, HISTORY, PLACES, PLAN, SPLIT, SUBJECTS
 from attention_unet.training.budget import Budget, same_budget
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, load_state
@@ -59,7 +58,6 @@ def train(
     run: Path,
     resume: bool = False,
     override: bool = False,
-    console: Console | None = None,
     digests: Mapping[str, str] | None = None,
 ) -> None:
     """Train a network as configured; all results lie in the run folder.
@@ -69,7 +67,6 @@ def train(
         run: folder of the run; made if it is not there.
         resume: go on with the run in that folder, whose configuration must be the same,
         override: but for budget, learning rate and augmentation, if so.
-        console: where to draw progress bars; the standard error stream if None.
         digests: of image and label of cases as other runs found them: those of this run must be the same.
 
     Raises:
@@ -90,7 +87,7 @@ def train(
         if resume and not first and (run / STATE).exists():
             state = load_state(run / STATE)
             settled = go_on(settled_of(state, run / STATE), config, override, run)
-        _train(config, dataset, run, fabric, state, settled, console or Console(stderr=True), digests or {})
+        _train(config, dataset, run, fabric, state, settled, digests or {})
 
 
 def _train(
@@ -100,7 +97,6 @@ def _train(
     fabric: Fabric,
     state: TrainingState | None,
     settled: Settled | None,
-    console: Console,
     digests: Mapping[str, str],
 ) -> None:
     """Train in a folder of its own, in processes that have been started."""
@@ -117,7 +113,7 @@ def _train(
         write_settled(run, settled, config)
     training_cases = [case for case in dataset.cases if case.id in split.training]
     held_out = [case for case in dataset.cases if case.id in split.validation]
-    cached, facts = _prepare_cases(config, training_cases, held_out, settled, run, fabric, console)
+    cached, facts = _prepare_cases(config, training_cases, held_out, settled, run, fabric)
     settled = with_digests(dataclasses.replace(settled, digests={**digests, **settled.digests}), facts)
     late = [] if held_out else late_cases([case.id for case in training_cases], settled.subjects, chosen.seed)
     data, augmentation = settled.config.data, settled.config.augmentation
@@ -148,7 +144,7 @@ def _train(
     with noticing_signals() as caught, logging_to(run / "train.log", fabric.is_global_zero):
         if fabric.is_global_zero:
             history, text = state.history if state else [], (run / CONFIG).read_text(encoding="utf-8")
-            monitor = Monitor(run, plan.labels.names, history, learner.step, text, console)
+            monitor = Monitor(run, plan.labels.names, history, learner.step, text)
             _announce(network, split, plan, fabric, precision)
         training = Training(
             run,
@@ -247,7 +243,6 @@ def _prepare_cases(
     settled: Settled,
     run: Path,
     fabric: Fabric,
-    console: Console,
 ) -> tuple[CachedCases, list[CaseFacts]]:
     """Prepare every case once, so that a fault of any shows now; one process on a machine does it, others wait.
 
@@ -259,7 +254,7 @@ def _prepare_cases(
     cache = CaseCache(folder, plan.preprocessing, plan.labels, len(plan.channels))
     with fabric.rank_zero_first(local=True):
         if fabric.local_rank == 0:
-            with counting(console, "preparing cases", len(training) + len(held_out)) as done:
+            with progress_bar("preparing cases", len(training) + len(held_out)) as done:
                 cache.add([*training, *held_out], done)
         facts = cache.facts([*training, *held_out])
         if fabric.local_rank == 0:

@@ -36,6 +36,10 @@ def cohort(folder, n=4, **options):
     return references
 
 
+def said_by(references):
+    return {case: path.parents[1] / "p" / "probabilities" / path.name for case, path in references.items()}
+
+
 def by_hand(pairs):
     """The error voxel by voxel: those of a bin, their mean probability, and how often it was true."""
     error = 0.0
@@ -58,7 +62,7 @@ def test_background_beyond_doubt_makes_errors_small():
 
 def test_probabilities_that_can_be_believed(tmp_path):
     references = cohort(tmp_path)
-    found, failed = calibrate(tmp_path / "p", references, LABELS, lambda: None)
+    found, failed = calibrate(said_by(references), references, LABELS, lambda: None)
     assert failed == {}
     for name, value, channel in (("a", 1, 1), ("b", 4, 2)):
         of = found[name]
@@ -70,7 +74,8 @@ def test_probabilities_that_can_be_believed(tmp_path):
 
 def test_probabilities_that_are_too_sure(tmp_path):
     """Half of what is said is so: at a probability p the share is p / 2, and the error half the mean of p."""
-    found, _ = calibrate(tmp_path / "p", cohort(tmp_path, believed=lambda p: p / 2), LABELS, lambda: None)
+    references = cohort(tmp_path, believed=lambda p: p / 2)
+    found, _ = calibrate(said_by(references), references, LABELS, lambda: None)
     np.testing.assert_allclose(found["a"].share, found["a"].probability / 2, atol=0.06)
     assert found["a"].error == pytest.approx(0.25, abs=0.01)
 
@@ -81,7 +86,7 @@ def test_voxels_far_from_any_structure_do_not_count(tmp_path):
     said[..., 0], label_map[20, 20, 10] = 1, 1
     save_nifti(tmp_path / "p" / "probabilities" / "x.nii.gz", said, AFFINE)
     reference = save_nifti(tmp_path / "r" / "x.nii.gz", label_map, AFFINE)
-    found, _ = calibrate(tmp_path / "p", {"x": reference}, LABELS, lambda: None)
+    found, _ = calibrate(said_by({"x": reference}), {"x": reference}, LABELS, lambda: None)
     assert found["a"].voxels.sum() == 11 * 21 * 5
     assert found["a"].error == pytest.approx(1 / (11 * 21 * 5))
 

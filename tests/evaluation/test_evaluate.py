@@ -11,12 +11,12 @@ from rich.console import Console
 from attention_unet.cli import main
 from attention_unet.data.cases import Case
 from attention_unet.data.labels import FOREGROUND, Labels
+from attention_unet.data.volumes import volumes_by_case
 from attention_unet.errors import DataError, some_of
-from attention_unet.evaluation.evaluate import evaluate_folder, find_labels
+from attention_unet.evaluation.evaluate import evaluate_cases, find_labels
 from attention_unet.evaluation.metrics import CaseMetrics
 from attention_unet.evaluation.remarks import Remarks
 from attention_unet.evaluation.rows import Row, from_csv, to_csv
-from attention_unet.evaluation.showcase import draw_showcase
 from attention_unet.evaluation.summary import print_table, summarise
 from tests.conftest import oblique_affine, save_nifti
 from tests.evaluation.build import metrics
@@ -31,11 +31,12 @@ def label_map(seed=0):
     return np.roll(array, seed, axis=0)
 
 
-def evaluate(folder, cases, **options):
-    settings = {"labels": LABELS, "tolerance_mm": 1.0, "done": lambda: None, **options}
+def evaluate(folder, cases):
     images = {case: folder / "i" / f"{case}.nii.gz" for case in cases}
-    found = [Case(case, (images[case],), folder / "r" / f"{case}.nii.gz") for case in cases]
-    return evaluate_folder(folder / "p", found, folder / "out", **settings)
+    found = [
+        Case(case, (images[case],) if images[case].exists() else (), folder / "r" / f"{case}.nii.gz") for case in cases
+    ]
+    return evaluate_cases(found, volumes_by_case(folder / "p"), folder / "out", LABELS)
 
 
 def rows_of(folder):
@@ -219,7 +220,7 @@ def test_showcase_draws_worst_middle_and_best(tmp_path, cases):
     weights = np.full((10, 10, 10), 0.5, dtype=np.float32)
     save_nifti(tmp_path / "p" / "attention" / f"{cases[0]}_level1.nii.gz", weights, AFFINE)
     evaluate(tmp_path, cases)
-    path = draw_showcase(tmp_path / "out")
+    path = tmp_path / "out" / "picture.png"
     assert path.read_bytes().startswith(b"\x89PNG")
     assert path.stat().st_size > 10_000
 

@@ -10,7 +10,8 @@ import pytest
 
 from attention_unet.data.cases import Case
 from attention_unet.data.labels import Labels
-from attention_unet.evaluation.evaluate import evaluate_folder
+from attention_unet.data.volumes import volumes_by_case
+from attention_unet.evaluation.evaluate import evaluate_cases
 from attention_unet.evaluation.metrics import METRICS
 from attention_unet.evaluation.rows import from_csv
 from tests.conftest import oblique_affine, save_nifti
@@ -32,7 +33,7 @@ def scored(tmp_path, predicted):
     save_nifti(tmp_path / "p" / "x.nii.gz", predicted, AFFINE)
     reference = save_nifti(tmp_path / "r" / "x.nii.gz", scan(), AFFINE)
     cases = [Case("x", (), reference)]
-    evaluate_folder(tmp_path / "p", cases, tmp_path, labels=LABELS, tolerance_mm=1.0, done=lambda: None)
+    evaluate_cases(cases, volumes_by_case(tmp_path / "p"), tmp_path, LABELS, tolerance_mm=1.0)
     return {row.class_name: row.metrics for row in from_csv(tmp_path / "metrics.csv")}
 
 

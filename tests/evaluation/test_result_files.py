@@ -10,7 +10,9 @@ from attention_unet.cli import main
 from attention_unet.data.cases import Case
 from attention_unet.data.labels import Labels
 from attention_unet.errors import ConfigError
-from attention_unet.evaluation.evaluate import evaluate_folder
+from attention_unet.evaluation import evaluate as evaluate_module
+from attention_unet.evaluation.evaluate import evaluate_cases
+from attention_unet.evaluation.score import score_cases
 from tests.conftest import save_nifti
 from tests.evaluation.test_evaluate import AFFINE, label_map
 
@@ -94,19 +96,17 @@ def test_an_evaluation_that_was_stopped_at_any_write_can_be_repeated(tmp_path, m
         assert sorted(path.name for path in (tmp_path / output).iterdir()) == sorted([*RESULTS, "scored.json"])
 
 
-def test_a_file_that_appears_during_an_evaluation_stays(tmp_path):
+def test_a_file_that_appears_during_an_evaluation_stays(tmp_path, monkeypatch):
     save_nifti(tmp_path / "m" / "x.nii.gz", label_map(), AFFINE)
     mask, output = tmp_path / "m" / "x.nii.gz", tmp_path / "out"
-    output.mkdir()
+
+    def score(*arguments):
+        (output / "metrics.csv").write_text("mine")
+        return score_cases(*arguments)
+
+    monkeypatch.setattr(evaluate_module, "score_cases", score)
     with pytest.raises(ConfigError, match=r"holds metrics\.csv, which evaluate did not write"):
-        evaluate_folder(
-            tmp_path / "m",
-            [Case("x", (mask,), mask)],
-            output,
-            labels=Labels({"a": (1,)}, (1,)),
-            tolerance_mm=1.0,
-            done=lambda: (output / "metrics.csv").write_text("mine"),
-        )
+        evaluate_cases([Case("x", (mask,), mask)], {"x": mask}, output, Labels({"a": (1,)}, (1,)))
     assert (output / "metrics.csv").read_text() == "mine"
 
 

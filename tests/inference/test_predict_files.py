@@ -46,9 +46,7 @@ def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
         note(tmp_path / "out", {"cases": {case: {"files": files}}})
     cases, model = find_inputs(tmp_path / "in", 1), model_of()
     description = describe(model.plan.labels, [model.sha256], Settings(attention=True), [])
-    cases = claim_output(
-        tmp_path / "out", tmp_path / "in", cases, description, ["attention"], resume=False, overwrite=True
-    )
+    cases = claim_output(tmp_path / "out", cases, description, ["attention"], resume=False, overwrite=True)
     failed = predict(cases, tmp_path / "out", attention=True)
     assert list(failed) == ["b"]
     assert "b.nii.gz: is damaged or cut short" in failed["b"]

@@ -20,8 +20,9 @@ from attention_unet.cli import main
 from attention_unet.data.cases import Case, look_for_cases
 from attention_unet.data.inspection import inspect
 from attention_unet.data.labels import Labels
+from attention_unet.data.volumes import volumes_by_case
 from attention_unet.errors import DataError
-from attention_unet.evaluation.evaluate import evaluate_folder
+from attention_unet.evaluation.evaluate import evaluate_cases
 from attention_unet.inference.model import load_model
 from attention_unet.inference.output_folder import clear_cases
 from attention_unet.inference.predict_files import predict_files
@@ -185,8 +186,8 @@ def test_masks_are_scored_right_or_refused(tmp_path, examples):
             nib.save(image, folders[name] / "a.nii.gz")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            summary, failed = evaluate_folder(
-                folders["predictions"], [case], tmp_path / "out", labels=labels, tolerance_mm=1.0, done=lambda: None
+            summary, failed = evaluate_cases(
+                [case], volumes_by_case(folders["predictions"]), tmp_path / "out", labels, tolerance_mm=1.0
             )
         if failed:
             assert f"{tmp_path}" in failed["a"]

@@ -9,7 +9,8 @@ from scipy import ndimage
 
 from attention_unet.data.cases import Case
 from attention_unet.data.labels import Labels
-from attention_unet.evaluation.evaluate import evaluate_folder
+from attention_unet.data.volumes import volumes_by_case
+from attention_unet.evaluation.evaluate import evaluate_cases
 from tests.conftest import oblique_affine, save_nifti
 
 LABELS = Labels({"block": (1,), "<b>bold</b>": (2,)}, (1, 2))
@@ -54,7 +55,7 @@ def build_evaluation(folder, cases=STORED, *, scans=True):
         found.append(Case(case, images, folder / "r" / f"{case}.nii.gz"))
     note = {"labels": LABELS.to_json(), "attention_mm": {"1": [2.0, 3.0, 4.0]}}
     (folder / "p" / "run.json").write_text(json.dumps(note))
-    evaluate_folder(folder / "p", found, folder / "e", labels=LABELS, tolerance_mm=1.0, done=lambda: None)
+    evaluate_cases(found, volumes_by_case(folder / "p"), folder / "e", LABELS)
     return folder / "e"
 
 

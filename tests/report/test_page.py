@@ -14,8 +14,7 @@ import pytest
 from PIL import Image
 
 from attention_unet.evaluation.calibration import Reliability, to_csv
-from attention_unet.evaluation.focus import from_csv, mean_focus, write_focus
-from attention_unet.evaluation.scored import read_scored
+from attention_unet.evaluation.focus import from_csv, mean_focus
 from attention_unet.explanation.findings import tell_findings
 from attention_unet.report.report import write_report
 from tests.explanation.build import checks
@@ -43,7 +42,6 @@ def report(run, tmp_path_factory):
     """Of an evaluation with all that there may be."""
     folder = tmp_path_factory.mktemp("report")
     evaluation = build_evaluation(folder)
-    write_focus(evaluation, read_scored(evaluation), lambda: None)
     bins = Reliability(np.array([10.0, 30.0]), np.array([0.1, 0.8]), np.array([0.2, 0.9]))
     (evaluation / "calibration.csv").write_text(to_csv({"block": bins}))
     (evaluation / "explanation.json").write_text(json.dumps(tell_findings(checks(), "sha")))

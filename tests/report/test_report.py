@@ -8,7 +8,7 @@ import pytest
 
 from attention_unet.cli import main
 from attention_unet.evaluation.calibration import Reliability, to_csv
-from attention_unet.evaluation.origin import runs_behind
+from attention_unet.evaluation.origin import runs_of
 from attention_unet.evaluation.rows import to_csv as to_metrics_csv
 from attention_unet.report.page import as_json
 from attention_unet.report.training import tell_run
@@ -76,7 +76,7 @@ def test_an_evaluation_finds_the_run_behind_it(cohort, run, tmp_path, capsys):
     noted = json.loads((tmp_path / "p" / "run.json").read_text())
     other = noted | {"models_sha256": ["of another"]}
     (tmp_path / "p" / "run.json").write_text(json.dumps(other))
-    assert runs_behind(tmp_path / "e", tmp_path / "p") == []
+    assert runs_of(tmp_path / "p") == []
     capsys.readouterr()
 
 

@@ -130,10 +130,10 @@ def test_what_is_not_there_is_told(tmp_path):
     scored = read_scored(evaluation)
     with pytest.raises(DataError, match="cannot be read"):
         show_case(scored, "plain", {}, ALL)
-    missing = type(scored)(scored.labels, scored.predictions, scored.references, {}, scored.images)
+    missing = type(scored)(scored.labels, scored.references, {}, scored.images)
     shown = show_case(missing, "plain", {}, ALL)
     assert (shown.described["predicted"], shown.described["channels"]) == (False, [])
-    true, said, _ = unpacked(shown)
+    true, said = unpacked(shown)
     assert true.max() == 2
     assert not said.any()
 

@@ -1,0 +1,111 @@
+"""Score predicted label maps against true ones, case by case, as many at once as there are cores."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from attention_unet.data.cases import Case
+from attention_unet.data.labels import FOREGROUND, Labels
+from attention_unet.data.volumes import check_same_grid, read_labels
+from attention_unet.errors import DataError
+from attention_unet.evaluation.metrics import compare_masks
+from attention_unet.evaluation.rows import Row
+from attention_unet.geometry import box_of
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of cases.
+
+    Attributes:
+        rows: one for each case and class.
+        unknown: for each case the integers in its masks that belong to no class.
+        failed: for each case that could not be scored the reason.
+    """
+
+    rows: list[Row]
+    unknown: dict[str, list[int]]
+    failed: dict[str, str]
+
+
+def score_cases(
+    cases: Sequence[Case],
+    predictions: Mapping[str, Path],
+    labels: Labels,
+    tolerance_mm: float,
+    done: Callable[[], None],
+) -> Scores:
+    """Score cases. One without a prediction is scored as an empty prediction.
+
+    Args:
+        cases: cases with their true label maps.
+        predictions: predicted label map by case id.
+        labels: classes.
+        tolerance_mm: tolerance of the normalised surface Dice.
+        done: called after each case.
+    """
+    scores = Scores([], {}, {})
+    pool = ThreadPoolExecutor(torch.get_num_threads())  # distances and file reading release the interpreter
+    try:
+        results = {
+            case.id: pool.submit(_score_files, case.id, predictions.get(case.id), case.label, labels, tolerance_mm)
+            for case in cases
+            if case.label
+        }
+        for case, result in results.items():
+            try:
+                rows, unknown = result.result()
+                scores.rows.extend(rows)
+                if unknown:
+                    scores.unknown[case] = unknown
+            except DataError as error:
+                scores.failed[case] = str(error)
+            done()
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return scores
+
+
+def score_case(
+    case: str,
+    prediction: NDArray[np.generic],
+    reference: NDArray[np.generic],
+    labels: Labels,
+    spacing_mm: tuple[float, float, float],
+    tolerance_mm: float,
+) -> list[Row]:
+    """Metrics of every class of one case, from label maps (I, J, K) of the same grid; of several classes also those of
+    all together, as one.
+    """
+    box = box_of((prediction != 0) | (reference != 0))
+    prediction, reference = (np.ascontiguousarray(label_map[box]) for label_map in (prediction, reference))
+    groups = {name: np.array(group) for name, group in labels.integers.items()}
+    if len(groups) > 1:
+        groups[FOREGROUND] = np.unique(np.concatenate([*groups.values()]))
+    return [
+        Row(case, name, compare_masks(np.isin(prediction, group), np.isin(reference, group), spacing_mm, tolerance_mm))
+        for name, group in groups.items()
+    ]
+
+
+def _score_files(
+    case: str, prediction: Path | None, reference: Path, labels: Labels, tolerance_mm: float
+) -> tuple[list[Row], list[int]]:
+    """Score a label map; one that is not there as an empty one. Gives as well the integers that no class has.
+
+    Raises:
+        DataError: if one cannot be read, or they lie on different grids.
+    """
+    true = read_labels(reference)
+    if prediction is None:
+        predicted = replace(true, array=np.zeros_like(true.array))
+    else:
+        predicted = read_labels(prediction)
+        check_same_grid(predicted, true)
+    rows = score_case(case, predicted.array[0], true.array[0], labels, true.spacing_mm, tolerance_mm)
+    return rows, sorted({*labels.unknown(predicted.array[0]), *labels.unknown(true.array[0])})

@@ -1,0 +1,97 @@
+"""Predict a folder of scans: find them, claim the output folder, predict case by case, record how in ``run.json``."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from attention_unet.data.cases import Case
+from attention_unet.data.splits import held_out_cases
+from attention_unet.inference.inputs import find_inputs
+from attention_unet.inference.model import Model
+from attention_unet.inference.output_folder import check_apart, claim_output, describe, note, origin
+from attention_unet.inference.predict_files import predict_files
+from attention_unet.inference.predict_volume import single_component_classes
+from attention_unet.inference.settings import Settings
+from attention_unet.inference.window_predictor import attended_levels
+from attention_unet.lock import alone_in
+from attention_unet.memory import reuse_freed_memory
+from attention_unet.progress import progress_bar
+
+log = logging.getLogger(__name__)
+
+DEFAULT = Settings()
+
+
+def predict_folder(
+    models: Sequence[Model],
+    source: str | Path,
+    output: str | Path,
+    settings: Settings = DEFAULT,
+    *,
+    held_out_of: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    own_format: bool = False,
+) -> dict[str, str]:
+    """Segment a scan, or every scan of a folder; ``attention-unet predict`` does the same.
+
+    Args:
+        models: models of the same classes and channels. Their probabilities are averaged.
+        source: a file (NIfTI, NRRD, MetaImage), the folder of a DICOM series, or a folder of these.
+        output: folder for the label maps, the maps that the settings ask for, and ``run.json``.
+        settings: how to predict, and which maps to write.
+        held_out_of: folder of a run; predict only the cases that it held out.
+        resume: keep predictions that are there, if model, settings and scan are the same.
+        overwrite: replace predictions that are there. With ``resume``: those that are not the same.
+        own_format: write the label map of an NRRD or MetaImage scan in that format, not in NIfTI.
+
+    Returns:
+        Reason of failure by case id; empty if all cases were predicted.
+
+    Raises:
+        ConfigError: if there is no scan, or files in the output folder would be lost or mixed with others.
+        DataError: if the output folder cannot be written to.
+    """
+    cases = find_inputs(Path(source), len(models[0].plan.channels))
+    if held_out_of:
+        chosen = held_out_cases(held_out_of, [case.id for case in cases])
+        cases = [case for case in cases if case.id in chosen]
+    return predict_cases(
+        models, cases, Path(output), settings, resume=resume, overwrite=overwrite, own_format=own_format
+    )
+
+
+def predict_cases(
+    models: Sequence[Model],
+    cases: Sequence[Case],
+    output: Path,
+    settings: Settings = DEFAULT,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    own_format: bool = False,
+) -> dict[str, str]:
+    """Segment cases. Arguments, result and errors are those of ``predict_folder``."""
+    model = models[0]
+    levels = attended_levels(model.network, model.plan, model.device) if settings.attention else []
+    single = single_component_classes(models, settings)
+    description = {
+        **describe(model.plan.labels, [m.sha256 for m in models], settings, single),
+        **origin(models, levels, output),
+    }
+    check_apart(output, cases)
+    reuse_freed_memory()
+    with alone_in(output):
+        left = claim_output(output, cases, description, settings.extras, resume=resume, overwrite=overwrite)
+        if settings.mirrored and not any(m.plan.mirror_axes for m in models):
+            log.warning("warning: --tta changes nothing: the training mirrored along no axis (augmentation.flip_axes)")
+        if single:
+            log.info("only the largest connected component is kept of: %s (--keep-all-components)", ", ".join(single))
+        log.info("predicting on %s", model.device)
+        with progress_bar("predicting", len(left)) as done:
+            failed = predict_files(left, output, models, settings, done, own_format)
+        note(output, {"complete": True})
+    log.info("%d predicted, %d failed; output in %s", len(left) - len(failed), len(failed), output)
+    if settings.attention and not levels:
+        log.info("this model has no attention on skips or bottleneck: there are no maps to write")
+    return failed
