@@ -8,6 +8,8 @@ from typing import Any, TextIO, cast
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+PROXIED = "rich_proxied_file"  # attribute of the stream that rich puts in the place of sys.stderr
+
 
 class _StandardError:
     """``sys.stderr`` as it is at the time of writing. A terminal that was closed ends no work."""
@@ -15,16 +17,22 @@ class _StandardError:
     def write(self, text: str) -> int:
         """Write text, if that is possible."""
         with suppress(OSError, ValueError, AttributeError):
-            sys.stderr.write(text)
+            _stream().write(text)
         return len(text)
 
     def flush(self) -> None:
         """Flush, if that is possible."""
         with suppress(OSError, ValueError, AttributeError):
-            sys.stderr.flush()
+            _stream().flush()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(sys.stderr, name)
+        if name == PROXIED:  # rich would write to that stream itself
+            raise AttributeError(name)
+        return getattr(_stream(), name)
+
+
+def _stream() -> TextIO:
+    return cast("TextIO", getattr(sys.stderr, PROXIED, sys.stderr))
 
 
 SCREEN = Console(file=cast("TextIO", _StandardError()), stderr=True)
