@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from attention_unet.attention import build as build_attention
     from attention_unet.config import Config
-    from attention_unet.cross_validation import cross_validate
-    from attention_unet.data.volumes import read_volume, write_like
     from attention_unet.evaluation.evaluate import evaluate_folder
     from attention_unet.evaluation.metrics import compare_masks
     from attention_unet.inference.model import load_model
@@ -19,6 +17,8 @@ if TYPE_CHECKING:
     from attention_unet.inference.settings import Settings
     from attention_unet.inference.sliding_window import slide
     from attention_unet.network import AttentionUNet
+    from attention_unet.scans.volumes import read_volume, write_like
+    from attention_unet.training.cross_validation import cross_validate
     from attention_unet.training.train import train
 
 __version__ = "0.1.0"

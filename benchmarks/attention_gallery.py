@@ -17,11 +17,12 @@ from torch import Tensor
 
 from attention_unet.attention import NAMES, Attended
 from attention_unet.config import AttentionConfig, AugmentationConfig, Config, DataConfig, NetworkConfig, TrainingConfig
-from attention_unet.data.cases import Case, find_cases
-from attention_unet.data.phantom import make_cohort
-from attention_unet.data.preprocessing import prepare, prepare_target, read_channels, read_label_of
-from attention_unet.evaluation.picture import telling_plane
+from attention_unet.dataset.cases import Case, find_cases
+from attention_unet.dataset.phantom import make_cohort
+from attention_unet.dataset.reading import read_channels, read_label_of
 from attention_unet.inference.model import load_model
+from attention_unet.pictures.mosaic import telling_plane
+from attention_unet.preparation.preprocessing import prepare, prepare_target
 from attention_unet.training.train import train
 
 

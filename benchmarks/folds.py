@@ -24,13 +24,13 @@ from pathlib import Path
 import yaml
 from publish import README, REPOSITORY, around, publish
 
-from attention_unet.cross_validation import tabulate_folds
-from attention_unet.data.subjects import read_subjects
+from attention_unet.dataset.subjects import read_subjects
 from attention_unet.evaluation.interval import interval_of_mean
 from attention_unet.evaluation.remarks import Remarks
 from attention_unet.evaluation.rows import from_csv
 from attention_unet.evaluation.summary import summarise, tabulate
 from attention_unet.inference.model import SHIPPED
+from attention_unet.training.cross_validation import tabulate_folds
 from attention_unet.training.curves import draw_trainings
 
 

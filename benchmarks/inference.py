@@ -26,16 +26,17 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 from turns import MATRIX, Work, product, take_turns
 
-from attention_unet.data.cases import find_cases, locate_dataset
-from attention_unet.data.preprocessing import prepare, read_channels
-from attention_unet.data.volumes import Volume, as_volume
-from attention_unet.devices import precision_of
+from attention_unet.dataset.cases import find_cases, locate_dataset
+from attention_unet.dataset.reading import read_channels
 from attention_unet.evaluation.metrics import dice
 from attention_unet.inference.model import CPU, load_model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.window_predictor import window_predictor
-from attention_unet.memory import peak_memory, reuse_freed_memory
+from attention_unet.machine.devices import precision_of
+from attention_unet.machine.memory import peak_memory, reuse_freed_memory
+from attention_unet.preparation.preprocessing import prepare
+from attention_unet.scans.volumes import Volume, as_volume
 
 MODEL = "hippocampus"
 OVERLAP = 0.5

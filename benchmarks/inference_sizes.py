@@ -17,17 +17,17 @@ from matplotlib.figure import Figure
 from publish import README, REPOSITORY, around, publish
 from rich.table import Table
 
-from attention_unet.atomic import replacing
-from attention_unet.data.labels import Labels
-from attention_unet.data.plan import Plan
-from attention_unet.data.preprocessing import Preprocessing
+from attention_unet.files.atomic import replacing
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import CPU, Model
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.window_predictor import put_channels_last
-from attention_unet.memory import peak_memory, reuse_freed_memory
+from attention_unet.machine.memory import peak_memory, reuse_freed_memory
 from attention_unet.network import AttentionUNet
+from attention_unet.preparation.plan import Plan
+from attention_unet.preparation.preprocessing import Preprocessing
+from attention_unet.scans.labels import Labels
 
 EDGES = (64, 96, 128, 192, 256, 384, 512)
 WINDOW = (64, 64, 64)

@@ -29,15 +29,15 @@ from rich.table import Table
 from scipy import ndimage
 from turns import Work, take_turns
 
-from attention_unet.data.cases import Case, find_cases, locate_dataset
-from attention_unet.data.labels import Labels
-from attention_unet.data.preprocessing import read_channels
-from attention_unet.data.volumes import Volume, as_volume, read_labels, volumes_by_case, write_like
+from attention_unet.dataset.cases import Case, find_cases, locate_dataset
+from attention_unet.dataset.reading import read_channels
 from attention_unet.evaluation.evaluate import evaluate_cases
 from attention_unet.evaluation.score import score_case
 from attention_unet.inference.model import load_model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
+from attention_unet.scans.labels import Labels
+from attention_unet.scans.volumes import Volume, as_volume, read_labels, volumes_by_case, write_like
 
 TOLERANCE_MM = 1.0
 LABELS = {"cases": Labels({"Anterior": (1,), "Posterior": (2,)}, (1, 2))}

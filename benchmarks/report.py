@@ -12,7 +12,7 @@ from playwright.sync_api import Page, sync_playwright
 from publish import README, REPOSITORY, around, publish
 
 from attention_unet.cli import main as attention_unet
-from attention_unet.run_folder import EXPLANATION, HELD_OUT, REPORT
+from attention_unet.files.run_folder import EXPLANATION, HELD_OUT, REPORT
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WIDTH = 1240

@@ -15,18 +15,18 @@ from publish import REPOSITORY, around, publish
 from rich.table import Table
 
 from attention_unet.config import Config, TrainingConfig
-from attention_unet.data.cache import CaseCache
-from attention_unet.data.cases import find_cases
-from attention_unet.data.fingerprint import take_fingerprint
-from attention_unet.data.inspection import inspect
-from attention_unet.data.patches import PatchDataset, ShareOfNumbers, load_patches
-from attention_unet.data.plan import make_plan
-from attention_unet.data.preprocessing import read_channels
-from attention_unet.devices import make_fabric, precision_of, this_machine
+from attention_unet.dataset.cases import find_cases
+from attention_unet.dataset.inspection import inspect
+from attention_unet.dataset.reading import read_channels
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
-from attention_unet.memory import reuse_freed_memory
+from attention_unet.machine.devices import make_fabric, precision_of, this_machine
+from attention_unet.machine.memory import reuse_freed_memory
+from attention_unet.preparation.cache import CaseCache
+from attention_unet.preparation.fingerprint import take_fingerprint
+from attention_unet.preparation.patches import PatchDataset, ShareOfNumbers, load_patches
+from attention_unet.preparation.plan import make_plan
 from attention_unet.training.learner import Learner, build_network
 
 STEPS = 20

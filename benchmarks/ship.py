@@ -12,11 +12,12 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from attention_unet.data.case_facts import digest_of
-from attention_unet.data.cases import find_cases, locate_dataset
-from attention_unet.data.preprocessing import read_channels
+from attention_unet.dataset.case_facts import digest_of
+from attention_unet.dataset.cases import find_cases, locate_dataset
+from attention_unet.dataset.reading import read_channels
+from attention_unet.files.run_folder import WEIGHTS
 from attention_unet.inference.components import pool
-from attention_unet.inference.model import CPU, SHIPPED, WEIGHTS, load_model, save_model
+from attention_unet.inference.model import CPU, SHIPPED, load_model, save_model
 from attention_unet.inference.provenance import TrainedOn
 
 

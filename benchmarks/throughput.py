@@ -23,8 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from turns import MATRIX, Start, Work, product, take_turns
 
 from attention_unet.config import NetworkConfig
-from attention_unet.devices import precision_of
-from attention_unet.memory import reuse_freed_memory
+from attention_unet.machine.devices import precision_of
+from attention_unet.machine.memory import reuse_freed_memory
 from attention_unet.network import AttentionUNet
 from attention_unet.training.losses import SegmentationLoss
 

@@ -23,9 +23,9 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from attention_unet.config import Config, DataConfig, TrainingConfig
-from attention_unet.data.plan import Plan
 from attention_unet.network import UNet
 from attention_unet.network.attention_unet import PLACES
+from attention_unet.preparation.plan import Plan
 from attention_unet.training import train as training
 
 CONFIG = Path(__file__).parents[1] / "configs" / "hippocampus.yaml"

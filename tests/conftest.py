@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from attention_unet.cli import main
-from attention_unet.data.phantom import make_cohort
+from attention_unet.dataset.phantom import make_cohort
 
 THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2  # such a process has a core to itself
 torch.set_num_threads(THREADS)

@@ -18,7 +18,7 @@ from attention_unet.cli import main
 from attention_unet.cli.commands import _name_of
 from attention_unet.cli.parser import build_parser
 from attention_unet.config import Config, DataConfig
-from attention_unet.data.splits import read_split
+from attention_unet.dataset.splits import read_split
 from tests.conftest import SMALL, save_nifti
 
 

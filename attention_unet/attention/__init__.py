@@ -2,7 +2,7 @@
 
 from attention_unet.attention.base import Attended, Attention, Identity, Init
 from attention_unet.attention.mechanisms import MECHANISMS, NAMES, WRAPPERS, Place, Spec, build_at
-from attention_unet.dimensions import per_axis
+from attention_unet.layers.dimensions import per_axis
 
 __all__ = [
     "MECHANISMS",

@@ -1,22 +1,19 @@
 """What a mechanism costs: parameters, multiply-accumulates, memory and time, measured on the real module."""
 
-import json
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from attention_unet.attention.base import Attention, Init
 from attention_unet.attention.mechanisms import Place, Spec, build_at
 from attention_unet.attention.pairwise.scaled_dot_product import ReceivedMap
-from attention_unet.dimensions import CONV
+from attention_unet.layers.dimensions import CONV
+from attention_unet.machine.memory import peak_bytes
 
 REPEATS = 5
 
@@ -143,23 +140,3 @@ def _seconds(run: Callable[[], None], device: torch.device) -> float:
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - began)
     return statistics.median(times[1:])
-
-
-def peak_bytes(run: Callable[[], None], device: torch.device) -> int:
-    """Most bytes that torch holds at once during a run, beyond those it held before."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        run()
-        return torch.cuda.max_memory_allocated(device) - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        run()
-    with tempfile.TemporaryDirectory() as folder:
-        trace = Path(folder) / "trace.json"
-        profiler.export_chrome_trace(str(trace))
-        events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
-    changes = sorted((e for e in events if e.get("name") == "[memory]"), key=lambda e: float(e["ts"]))
-    if not changes:
-        return 0
-    held_before = changes[0]["args"]["Total Allocated"] - changes[0]["args"]["Bytes"]
-    return int(max(change["args"]["Total Allocated"] for change in changes) - held_before)

@@ -14,7 +14,7 @@ from attention_unet.cli.results import compare, evaluate, explain, report
 from attention_unet.cli.screen import report_failures, silence_profiler, table_console
 from attention_unet.config import Config
 from attention_unet.errors import ConfigError, counted
-from attention_unet.progress import SCREEN, progress_bar
+from attention_unet.machine.progress import SCREEN, progress_bar
 
 log = logging.getLogger("attention_unet")
 
@@ -32,13 +32,13 @@ def _train(options: Namespace, parser: ArgumentParser) -> int:
 def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     silence_profiler()
     from attention_unet.cli.inspection_tables import print_inspection, print_plan, print_trial
-    from attention_unet.data.case_facts import in_short
-    from attention_unet.data.cases import locate_dataset, look_for_cases
-    from attention_unet.data.fingerprint import evenly, fingerprint_of
-    from attention_unet.data.inspection import inspect
-    from attention_unet.data.plan import make_plan
-    from attention_unet.data.subjects import find_subjects
-    from attention_unet.devices import this_machine
+    from attention_unet.dataset.case_facts import in_short
+    from attention_unet.dataset.cases import locate_dataset, look_for_cases
+    from attention_unet.dataset.inspection import inspect
+    from attention_unet.dataset.subjects import find_subjects
+    from attention_unet.machine.devices import this_machine
+    from attention_unet.preparation.fingerprint import evenly, fingerprint_of
+    from attention_unet.preparation.plan import make_plan
     from attention_unet.training.trial import try_step
 
     config = _configured(options, parser)
@@ -80,8 +80,8 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
 
 
 def _cross_validate(options: Namespace, parser: ArgumentParser) -> int:
-    from attention_unet.cross_validation import cross_validate, tabulate_folds
     from attention_unet.evaluation.summary import print_table
+    from attention_unet.training.cross_validation import cross_validate, tabulate_folds
 
     config = _configured(options, parser)
     folds = list(range(config.data.folds))
@@ -99,10 +99,10 @@ def _cross_validate(options: Namespace, parser: ArgumentParser) -> int:
 
 
 def _predict(options: Namespace, parser: ArgumentParser) -> int:
-    from attention_unet.devices import choose_device
     from attention_unet.inference.model import load_models
     from attention_unet.inference.predict_folder import predict_folder
     from attention_unet.inference.settings import Settings
+    from attention_unet.machine.devices import choose_device
 
     if options.memory_gb is not None and not 0 < options.memory_gb < math.inf:
         raise ConfigError(f"--memory-gb is {options.memory_gb}: expected more than 0")
@@ -132,8 +132,8 @@ def _predict(options: Namespace, parser: ArgumentParser) -> int:
 
 
 def _fetch(options: Namespace, parser: ArgumentParser) -> int:
-    from attention_unet.data.cases import data_root
-    from attention_unet.data.fetch import DATASETS, fetch
+    from attention_unet.dataset.cases import data_root
+    from attention_unet.dataset.fetch import DATASETS, fetch
 
     if options.dataset not in DATASETS:
         raise ConfigError(f"no public dataset is called {options.dataset!r}: there is {', '.join(DATASETS)}")
@@ -148,8 +148,8 @@ def _fetch(options: Namespace, parser: ArgumentParser) -> int:
 
 
 def _phantom(options: Namespace, parser: ArgumentParser) -> int:
-    from attention_unet.data.cases import data_root
-    from attention_unet.data.phantom import make_cohort
+    from attention_unet.dataset.cases import data_root
+    from attention_unet.dataset.phantom import make_cohort
 
     with progress_bar("making phantoms", options.training + options.test) as done:
         folder = make_cohort(data_root(options.root), options.training, options.test, options.seed, done)
@@ -162,7 +162,7 @@ def _attention(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.attention import NAMES, build
     from attention_unet.attention.cost import measure, measure_convolution
     from attention_unet.cli.cost_table import print_costs
-    from attention_unet.devices import choose_device
+    from attention_unet.machine.devices import choose_device
 
     grid = [int(n) if n.strip().isdecimal() else 0 for n in options.grid.split(",")]
     if len(grid) not in (2, 3) or min(grid) < 1:
@@ -211,7 +211,7 @@ def _configured(options: Namespace, parser: ArgumentParser) -> Config:
 
 def _name_of(options: Namespace, config: Config) -> str:
     """What to call runs of a configuration: after its file, else after the dataset."""
-    from attention_unet.data.cases import data_root
+    from attention_unet.dataset.cases import data_root
 
     if options.config:
         return Path(str(options.config[-1])).stem

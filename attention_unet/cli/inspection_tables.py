@@ -9,9 +9,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from attention_unet.data.inspection import Inspection
-from attention_unet.data.plan import AXES, Plan
+from attention_unet.dataset.inspection import Inspection
 from attention_unet.network.attention_unet import tell_attention
+from attention_unet.preparation.plan import AXES, Plan
 from attention_unet.training.trial import Trial
 
 

@@ -13,7 +13,7 @@ from attention_unet.cli.commands import COMMANDS
 from attention_unet.cli.parser import build_parser, check_files, completed, explain
 from attention_unet.cli.screen import ConsoleHandler
 from attention_unet.errors import ConfigError, UserError
-from attention_unet.progress import SCREEN
+from attention_unet.machine.progress import SCREEN
 
 log = logging.getLogger("attention_unet")
 

@@ -13,7 +13,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, get_loader, set_loade
 
 from attention_unet.config import Config
 from attention_unet.errors import ConfigError
-from attention_unet.run_folder import CONFIG, places_of
+from attention_unet.files.run_folder import CONFIG, places_of
 
 STRICT_YAML = "strict yaml"
 SECTIONS = [field.name for field in dataclasses.fields(Config)]

@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from attention_unet.cli.screen import report_failures, table_console
 from attention_unet.errors import ConfigError, ModelError, counted, some_of
-from attention_unet.progress import progress_bar
+from attention_unet.machine.progress import progress_bar
 
 log = logging.getLogger("attention_unet")
 
@@ -34,11 +34,11 @@ def evaluate(options: Namespace, parser: ArgumentParser) -> int:
 
 def report(options: Namespace, parser: ArgumentParser) -> int:
     """Write the report of an evaluation or a run."""
-    from attention_unet.atomic import check_replaceable, check_writable
     from attention_unet.evaluation.result_files import SCORED
     from attention_unet.evaluation.scored import read_scored
+    from attention_unet.files.atomic import check_replaceable, check_writable
+    from attention_unet.files.run_folder import CONFIG, HELD_OUT, REPORT
     from attention_unet.report.report import MARK, write_report
-    from attention_unet.run_folder import CONFIG, HELD_OUT, REPORT
 
     source, runs = Path(options.source), [Path(run) for run in options.run or []]
     evaluation: Path | None = source
@@ -51,8 +51,8 @@ def report(options: Namespace, parser: ArgumentParser) -> int:
         if not (run / CONFIG).is_file():
             raise ConfigError(f"{run}: holds no {CONFIG}: expected the folder of a run")
     if (source / CONFIG).is_file():
-        from attention_unet.devices import choose_device
-        from attention_unet.held_out import evaluate_held_out
+        from attention_unet.machine.devices import choose_device
+        from attention_unet.training.held_out import evaluate_held_out
 
         check_writable(output.parent)
         choose_device(options.device)  # a mistake in the call ends it; a dataset that went since leaves a page to write
@@ -99,13 +99,13 @@ def explain(options: Namespace, parser: ArgumentParser) -> int:
 
 def compare(options: Namespace, parser: ArgumentParser) -> int:
     """Compare evaluations of the same cases with the first of them."""
-    from attention_unet.atomic import check_replaceable, write_text
     from attention_unet.evaluation.compare import HEADINGS, shared_cases, to_csv
     from attention_unet.evaluation.compare import compare as compare_models
     from attention_unet.evaluation.comparison_input import check_alike, find_models
     from attention_unet.evaluation.comparison_plot import draw_gains
     from attention_unet.evaluation.rows import from_csv
-    from attention_unet.figures import MARK
+    from attention_unet.files.atomic import check_replaceable, write_text
+    from attention_unet.pictures.figures import MARK
 
     output = Path(options.output)
     table, picture = output / "comparison.csv", output / "comparison.png"

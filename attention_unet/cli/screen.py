@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from rich.console import Console
 
-from attention_unet.progress import SCREEN
+from attention_unet.machine.progress import SCREEN
 
 log = logging.getLogger("attention_unet")
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_unet.csv_text import csv_text
-from attention_unet.data.labels import FOREGROUND, MEAN
 from attention_unet.errors import ConfigError, DataError, counted, some_of
 from attention_unet.evaluation.metrics import LOWER_IS_BETTER
 from attention_unet.evaluation.rows import Row
 from attention_unet.evaluation.significance import LEVEL, Gains, holm, test_gains
+from attention_unet.files.csv_text import csv_text
+from attention_unet.scans.labels import FOREGROUND, MEAN
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 from attention_unet.errors import ConfigError, counted
 from attention_unet.evaluation.result_files import SCORED
 from attention_unet.evaluation.scored import read_scored
-from attention_unet.json_file import read_object
+from attention_unet.files.json_file import read_object
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from attention_unet.data.label_table import colour_of
 from attention_unet.evaluation.compare import Comparison
-from attention_unet.figures import save_figure
+from attention_unet.pictures.figures import save_figure
+from attention_unet.scans.label_table import colour_of
 
 SPREAD = 0.12  # of the points of a row, in rows
 

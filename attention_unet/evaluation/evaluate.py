@@ -10,14 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from attention_unet.data.cases import Case, group_channels
-from attention_unet.data.description import describe_labels, labels_in_files
-from attention_unet.data.itk_files import files_of
-from attention_unet.data.labels import Labels
-from attention_unet.data.predictions import DESCRIPTION, seen_from
-from attention_unet.data.splits import held_out_cases
-from attention_unet.data.subjects import read_subjects
-from attention_unet.data.volumes import list_unread, list_volumes, volumes_by_case
+from attention_unet.dataset.cases import Case, group_channels
+from attention_unet.dataset.description import describe_labels, labels_in_files
+from attention_unet.dataset.splits import held_out_cases
+from attention_unet.dataset.subjects import read_subjects
 from attention_unet.errors import ConfigError, DataError, counted, renamed, some_of
 from attention_unet.evaluation.calibration import write_calibration
 from attention_unet.evaluation.focus import write_focus
@@ -29,10 +25,15 @@ from attention_unet.evaluation.score import score_cases
 from attention_unet.evaluation.scored import Scored, write_scored
 from attention_unet.evaluation.showcase import write_showcase
 from attention_unet.evaluation.summary import summarise, to_json
-from attention_unet.json_file import read_object
-from attention_unet.lock import alone_in
-from attention_unet.progress import progress_bar
-from attention_unet.run_folder import REPORT, SUBJECTS
+from attention_unet.files.json_file import read_object
+from attention_unet.files.lock import alone_in
+from attention_unet.files.prediction_folder import relative_path
+from attention_unet.files.prediction_record import RECORD
+from attention_unet.files.run_folder import REPORT, SUBJECTS
+from attention_unet.machine.progress import progress_bar
+from attention_unet.scans.itk_files import files_of
+from attention_unet.scans.labels import Labels
+from attention_unet.scans.volumes import list_unread, list_volumes, volumes_by_case
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +196,7 @@ def find_labels(predictions: Path, references: Path, cases: Sequence[str]) -> La
     description = references.parent / "dataset.json"
     if description.is_file() and "labels" in read_object(description):
         return describe_labels(description)
-    run = predictions / DESCRIPTION
+    run = predictions / RECORD
     if run.is_file():
         try:
             return Labels.from_json(read_object(run)["labels"])
@@ -211,4 +212,4 @@ def find_labels(predictions: Path, references: Path, cases: Sequence[str]) -> La
 def _without_folders(case: Case, predictions: Mapping[str, Path], failed: Mapping[str, str], output: Path) -> str:
     """Return the reason of a failure with paths relative to the output folder, for a file that may be moved."""
     paths = [path for path in (case.label, predictions.get(case.id)) if path]
-    return renamed(failed[case.id], {file: seen_from(output, file) for path in paths for file in files_of(path)})
+    return renamed(failed[case.id], {file: relative_path(output, file) for path in paths for file in files_of(path)})

@@ -14,14 +14,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_unet.csv_text import csv_rows, csv_text
-from attention_unet.data.labels import Labels
-from attention_unet.data.predictions import attention_path
-from attention_unet.data.volumes import check_same_grid, read_labels, read_volume
 from attention_unet.errors import DataError
 from attention_unet.evaluation.result_files import replacing_result
 from attention_unet.evaluation.scored import Scored
-from attention_unet.progress import progress_bar
+from attention_unet.files.csv_text import csv_rows, csv_text
+from attention_unet.files.prediction_folder import attention_path
+from attention_unet.machine.progress import progress_bar
+from attention_unet.scans.labels import Labels
+from attention_unet.scans.volumes import check_same_grid, read_labels, read_volume
 
 log = logging.getLogger(__name__)
 

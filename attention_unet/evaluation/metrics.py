@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.evaluation.surface import Mask, surface_distances
-from attention_unet.geometry import box_of
+from attention_unet.scans.geometry import box_of
 
 NAN, INF = float("nan"), float("inf")
 ROUNDING_MM = 1e-4  # a voxel of 1 mm of a tilted grid is 1.00000002 mm: headers keep single precision

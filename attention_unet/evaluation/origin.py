@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TypedDict
 
 from attention_unet.errors import UserError
-from attention_unet.inference.model import DESCRIPTION
-from attention_unet.inference.output_folder import noted, was_changed
-from attention_unet.json_file import read_object
-from attention_unet.run_folder import CONFIG
+from attention_unet.files.json_file import read_object
+from attention_unet.files.prediction_record import read_record, was_changed
+from attention_unet.files.run_folder import CONFIG, MODEL_DESCRIPTION
 
 
 class KnownCases(TypedDict):
@@ -26,7 +25,7 @@ log = logging.getLogger(__name__)
 
 def runs_of(predictions: Path) -> list[Path]:
     """Folders of the runs whose models made predictions, as ``run.json`` names them, if they hold the same models."""
-    told = noted(predictions)
+    told = read_record(predictions)
     runs = []
     for name, sha256 in zip(told.get("models", []), told.get("models_sha256", []), strict=False):
         run = (predictions / name).parent.resolve()
@@ -43,7 +42,7 @@ def known_cases(predicted: Mapping[str, Path]) -> KnownCases:
     Args:
         predicted: label map of each predicted case.
     """
-    notes = {folder: noted(folder) for folder in {path.parent for path in predicted.values()}}
+    notes = {folder: read_record(folder) for folder in {path.parent for path in predicted.values()}}
     by_way: dict[str | None, list[str]] = {}
     for case, path in predicted.items():
         facts = notes[path.parent].get("cases", {}).get(case)
@@ -60,6 +59,6 @@ def known_cases(predicted: Mapping[str, Path]) -> KnownCases:
 
 def _sha256_of(run: Path) -> str | None:
     try:
-        return str(read_object(run / DESCRIPTION).get("sha256"))
+        return str(read_object(run / MODEL_DESCRIPTION).get("sha256"))
     except UserError:
         return None

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from attention_unet.data.label_table import colour_of
-from attention_unet.figures import save_figure
+from attention_unet.pictures.figures import save_figure
+from attention_unet.scans.label_table import colour_of
 
 if TYPE_CHECKING:
     from attention_unet.evaluation.calibration import Reliability

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from attention_unet.errors import NAMED, DataError, counted, some_of
-from attention_unet.json_file import read_object
+from attention_unet.files.json_file import read_object
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from attention_unet.atomic import replacing, write_text
-from attention_unet.digest import sha256_of
 from attention_unet.errors import ConfigError, DataError, some_of
-from attention_unet.json_file import read_object
+from attention_unet.files.atomic import replacing, write_text
+from attention_unet.files.digest import sha256_of
+from attention_unet.files.json_file import read_object
 
 SCORED = "scored.json"
 RESULTS = ("metrics.csv", "summary.json", "picture.png", "calibration.csv", "calibration.png", "attention.csv")

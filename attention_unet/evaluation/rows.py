@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attention_unet.csv_text import csv_rows, csv_text
-from attention_unet.data.labels import FOREGROUND
 from attention_unet.errors import DataError
 from attention_unet.evaluation.metrics import METRICS, CaseMetrics
+from attention_unet.files.csv_text import csv_rows, csv_text
+from attention_unet.scans.labels import FOREGROUND
 
 
 @dataclass(frozen=True)

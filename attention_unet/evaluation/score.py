@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attention_unet.data.cases import Case
-from attention_unet.data.labels import FOREGROUND, Labels
-from attention_unet.data.volumes import check_same_grid, read_labels
+from attention_unet.dataset.cases import Case
 from attention_unet.errors import DataError
 from attention_unet.evaluation.metrics import compare_masks
 from attention_unet.evaluation.rows import Row
-from attention_unet.geometry import box_of
+from attention_unet.scans.geometry import box_of
+from attention_unet.scans.labels import FOREGROUND, Labels
+from attention_unet.scans.volumes import check_same_grid, read_labels
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from attention_unet.atomic import write_text
-from attention_unet.data.labels import Labels
-from attention_unet.data.predictions import attention_levels, seen_from
 from attention_unet.errors import DataError
 from attention_unet.evaluation.result_files import SCORED, recorded_results
-from attention_unet.json_file import read_object
+from attention_unet.files.atomic import write_text
+from attention_unet.files.json_file import read_object
+from attention_unet.files.prediction_folder import attention_levels, relative_path
+from attention_unet.scans.labels import Labels
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Scored:
 
 def write_scored(evaluation: Path, scored: Scored) -> None:
     """Write ``scored.json``; its paths are relative to its folder."""
-    told = partial(seen_from, evaluation)
+    told = partial(relative_path, evaluation)
     plain = {
         "labels": scored.labels.to_json(),
         "cases": {

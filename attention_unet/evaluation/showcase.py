@@ -4,13 +4,13 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from attention_unet.data.predictions import attention_path
-from attention_unet.data.volumes import read_labels, read_volume
 from attention_unet.errors import DataError
-from attention_unet.evaluation.picture import Scene, save_mosaic
 from attention_unet.evaluation.result_files import replacing_result
 from attention_unet.evaluation.rows import Row, mean_dice
 from attention_unet.evaluation.scored import Scored
+from attention_unet.files.prediction_folder import attention_path
+from attention_unet.pictures.mosaic import Scene, save_mosaic
+from attention_unet.scans.volumes import read_labels, read_volume
 
 log = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from attention_unet.data.labels import FOREGROUND
 from attention_unet.errors import counted
 from attention_unet.evaluation.interval import interval_of_mean
 from attention_unet.evaluation.metrics import METRICS
 from attention_unet.evaluation.remarks import Remarks
 from attention_unet.evaluation.rows import Row, mean_dice
+from attention_unet.scans.labels import FOREGROUND
 
 WORST = 5  # cases that are named
 DIGITS = {"dice": 4, "hd95_mm": 2, "nsd": 3}  # of the mean of classes

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from attention_unet.attention import Attended, Attention
-from attention_unet.data.preprocessing import Prepared, prepare
-from attention_unet.data.volumes import Volume
-from attention_unet.dimensions import pool_to
-from attention_unet.geometry import on_grid
 from attention_unet.inference.decision import decide
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_volume import planes_on_scan
 from attention_unet.inference.settings import Settings
+from attention_unet.layers.dimensions import pool_to
 from attention_unet.network import UNet
+from attention_unet.preparation.preprocessing import Prepared, prepare
+from attention_unet.scans.geometry import on_grid
+from attention_unet.scans.volumes import Volume
 
 # "removed": features pass as they are. "constant": every weight is the mean of all.
 Alteration = Literal["removed", "constant"]

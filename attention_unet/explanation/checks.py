@@ -7,21 +7,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_unet.data.cases import Case
-from attention_unet.data.predictions import grad_cam_path
-from attention_unet.data.preprocessing import read_channels, read_label_of
-from attention_unet.data.volumes import Volume, write_like
+from attention_unet.dataset.cases import Case
+from attention_unet.dataset.reading import read_channels, read_label_of
 from attention_unet.evaluation.focus import focus_of
 from attention_unet.explanation.alteration import altered, possible, predict_with_maps, replaceable
 from attention_unet.explanation.deletion import SHARES, at_random, nearness, order_by, without
 from attention_unet.explanation.grad_cam import grad_cam
 from attention_unet.explanation.randomisation import similarity
 from attention_unet.explanation.template import Templates, from_templates, mean_of, to_templates
-from attention_unet.geometry import place
+from attention_unet.files.prediction_folder import grad_cam_path
 from attention_unet.inference.model import Model
 from attention_unet.inference.output_folder import note_files
 from attention_unet.inference.predict_volume import Prediction, predict_volume
 from attention_unet.inference.settings import Settings
+from attention_unet.scans.geometry import place
+from attention_unet.scans.volumes import Volume, write_like
 from attention_unet.training.validation import score
 
 OVERLAP = 0.25  # of windows: these are many predictions

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.integrate import trapezoid
 
-from attention_unet.data.volumes import Volume
+from attention_unet.scans.volumes import Volume
 
 SHARES = (0.0, 0.01, 0.03, 0.1, 0.3)  # of the scan's voxels that are deleted; at first none
 

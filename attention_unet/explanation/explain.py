@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from attention_unet.atomic import write_text
-from attention_unet.data.cases import Case
-from attention_unet.data.splits import read_split
-from attention_unet.devices import choose_device
+from attention_unet.dataset.cases import Case
+from attention_unet.dataset.splits import read_split
 from attention_unet.errors import ConfigError, DataError, some_of
 from attention_unet.evaluation.rows import from_csv, mean_dice
 from attention_unet.evaluation.scored import read_scored
@@ -18,10 +16,12 @@ from attention_unet.explanation.alteration import possible
 from attention_unet.explanation.checks import CaseChecks, Others, check_case, steps_a_case, templates_of
 from attention_unet.explanation.findings import tell_findings
 from attention_unet.explanation.randomisation import randomised
-from attention_unet.held_out import evaluate_held_out
+from attention_unet.files.atomic import write_text
+from attention_unet.files.run_folder import EXPLANATION, SPLIT
 from attention_unet.inference.model import Model, load_model
-from attention_unet.progress import progress_bar
-from attention_unet.run_folder import EXPLANATION, SPLIT
+from attention_unet.machine.devices import choose_device
+from attention_unet.machine.progress import progress_bar
+from attention_unet.training.held_out import evaluate_held_out
 
 
 def explain_run(

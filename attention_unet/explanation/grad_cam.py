@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.data.preprocessing import prepare
-from attention_unet.data.volumes import Volume
-from attention_unet.dimensions import INTERPOLATION
-from attention_unet.geometry import on_scan
 from attention_unet.inference.model import Model
 from attention_unet.inference.sliding_window import slide
+from attention_unet.layers.dimensions import INTERPOLATION
+from attention_unet.preparation.preprocessing import prepare
+from attention_unet.scans.geometry import on_scan
+from attention_unet.scans.volumes import Volume
 
 OVERLAP = 0.5
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from attention_unet.data.volumes import Volume
-from attention_unet.geometry import place
+from attention_unet.scans.geometry import place
+from attention_unet.scans.volumes import Volume
 
 EDGE = 96  # voxels of the common grid along each RAS+ axis
 Maps = Mapping[int, NDArray[np.float32]]

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attention_unet.data.labels import Labels
 from attention_unet.inference.settings import Settings
+from attention_unet.scans.labels import Labels
 
 
 def tell(

@@ -19,18 +19,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from attention_unet.atomic import replacing, write_text
-from attention_unet.data.plan import Plan
-from attention_unet.data.predictions import PREDICTIONS, is_complete
-from attention_unet.data.volumes import as_volume, label_image, of_image, read_volume
-from attention_unet.devices import choose_device
 from attention_unet.errors import ModelError
+from attention_unet.files.atomic import replacing, write_text
+from attention_unet.files.prediction_record import is_complete
+from attention_unet.files.run_folder import MODEL_DESCRIPTION, PREDICTIONS, WEIGHTS
 from attention_unet.inference.components import ComponentGain, Gains
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.provenance import TrainedOn
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.window_predictor import put_channels_last
+from attention_unet.machine.devices import choose_device
 from attention_unet.network import AttentionUNet, UNet
+from attention_unet.preparation.plan import Plan
+from attention_unet.scans.volumes import as_volume, label_image, of_image, read_volume
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,6 @@ FORMAT = 4
 DAMAGES = (
     OSError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, SafetensorError
 )  # fmt: skip
-WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 SHIPPED = Path(__file__).parents[1] / "models"
 
 
@@ -134,7 +134,7 @@ def save_model(folder: Path, weights: Mapping[str, Tensor], plan: Plan, notes: M
     text = json.dumps(description, indent=2, allow_nan=False)
     with replacing(folder / WEIGHTS) as partial:
         partial.write_bytes(save_tensors(tensors, metadata={"description": text}))
-    write_text(folder / DESCRIPTION, text + "\n")
+    write_text(folder / MODEL_DESCRIPTION, text + "\n")
 
 
 def load_models(paths: Sequence[str | Path], device: torch.device) -> list[Model]:

@@ -7,23 +7,33 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attention_unet.atomic import remove_partials, write_text
-from attention_unet.data.cases import Case
-from attention_unet.data.itk_files import files_of
-from attention_unet.data.labels import Labels
-from attention_unet.data.predictions import DESCRIPTION, PARTS, possible_paths, seen_from
-from attention_unet.data.volumes import list_volumes, stem
-from attention_unet.digest import sha256_of
+from attention_unet.dataset.cases import Case
 from attention_unet.errors import ConfigError, DataError, some_of
+from attention_unet.files.atomic import remove_partials, write_text
+from attention_unet.files.digest import sha256_of
+from attention_unet.files.lock import changing_notes
+from attention_unet.files.prediction_folder import (
+    MAX_LEVELS,
+    MEASURES,
+    PARTS,
+    attention_path,
+    prediction_path,
+    preview_path,
+    probabilities_path,
+    relative_path,
+    sidecar_path,
+    uncertainty_path,
+)
+from attention_unet.files.prediction_record import JOURNAL, RECORD, read_record, recorded_files
 from attention_unet.inference.model import Model, versions
 from attention_unet.inference.settings import Settings
-from attention_unet.inference.staging import JOURNAL, are_hashes, read_journal, record_files
-from attention_unet.json_file import read_object
-from attention_unet.lock import changing_notes
+from attention_unet.inference.staging import record_files
+from attention_unet.scans.itk_files import files_of
+from attention_unet.scans.labels import Labels
+from attention_unet.scans.volumes import ENDINGS, list_volumes, stem
 
 log = logging.getLogger(__name__)
 
-LISTS = ("models", "models_sha256", "extras")  # of names, in run.json and of its cases
 DECISIVE = ("models_sha256", "overlap", "mirrored", "keep_largest", "channel")  # for predictions, beside their scans
 
 
@@ -73,7 +83,7 @@ def claim_output(
     files = list_volumes(output) if output.is_dir() else []
     known = {stem(file) for file in files}
     there = [case for case in cases if case.id in known]
-    earlier = noted(output)
+    earlier = read_record(output)
     check_origin(output)
     same = all(earlier.get(key) == description[key] for key in DECISIVE)
     resume = resume and (same or not overwrite)
@@ -110,11 +120,11 @@ def clear_cases(output: Path, cases: Sequence[Case]) -> None:
             prediction would be written onto a scan. Nothing is removed then.
         DataError: if the folder cannot be written to.
     """
-    earlier = noted(output)
+    earlier = read_record(output)
     inputs = {os.path.realpath(file) for case in cases for image in case.images for file in files_of(image)}
     going: list[Path] = []
     for case in cases:
-        recorded = _recorded(earlier, case.id)
+        recorded = recorded_files(earlier, case.id)
         targets = possible_paths(output, case.id)
         onto = next((path for path in targets if os.path.realpath(path) in inputs), None)
         if onto:
@@ -143,7 +153,7 @@ def clear_cases(output: Path, cases: Sequence[Case]) -> None:
                 f"{output}: cannot be written to ({error.strerror}): name another folder with -o"
             ) from error
     with changing_notes(output):
-        known, gone = noted(output), {case.id for case in cases}
+        known, gone = read_record(output), {case.id for case in cases}
         for key in ("cases", "begun"):
             known[key] = {case: facts for case, facts in known.get(key, {}).items() if case not in gone}
         _write_notes(output, known)
@@ -155,40 +165,28 @@ def check_origin(output: Path) -> None:
     Raises:
         ConfigError: if not.
     """
-    earlier = noted(output)
-    if os.path.lexists(output / DESCRIPTION) and not {"models_sha256", "begun"} & set(earlier):
+    earlier = read_record(output)
+    if os.path.lexists(output / RECORD) and not {"models_sha256", "begun"} & set(earlier):
         raise ConfigError(
-            f"{output}: holds a {DESCRIPTION} that is damaged, or that no prediction wrote: name another folder"
+            f"{output}: holds a {RECORD} that is damaged, or that no prediction wrote: name another folder"
         )
     files = list_volumes(output) if output.is_dir() else []
-    if others := [file.name for file in files if file.name not in _recorded(earlier, stem(file))]:
+    if others := [file.name for file in files if file.name not in recorded_files(earlier, stem(file))]:
         raise _other_origin(output, others)
 
 
 def _other_origin(output: Path, names: Sequence[str]) -> ConfigError:
     return ConfigError(
-        f"{output}: holds {some_of(names)}, which {DESCRIPTION} does not record as written by a prediction: "
+        f"{output}: holds {some_of(names)}, which {RECORD} does not record as written by a prediction: "
         "move it elsewhere, or name another folder"
     )
-
-
-def _recorded(notes: Mapping[str, Any], case: str) -> dict[str, str]:
-    """sha256 of each file that a prediction of a case wrote, by its path in the folder."""
-    files = notes.get("cases", {}).get(case, {}).get("files", {})
-    return {**notes.get("begun", {}).get(case, {}), **files}
-
-
-def was_changed(output: Path, notes: Mapping[str, Any], case: str) -> bool:
-    """Whether the mask of a case is another than the one that a prediction wrote."""
-    masks = {name: sha256 for name, sha256 in _recorded(notes, case).items() if name.startswith(f"{case}.")}
-    return any((output / name).is_file() and sha256_of(output / name) != sha256 for name, sha256 in masks.items())
 
 
 def _why_again(case: Case, output: Path, earlier: Mapping[str, Any], extras: Sequence[str]) -> str:
     """Why the prediction of a case that is there cannot stay; nothing if it can."""
     noted = earlier.get("cases", {}).get(case.id)
     if noted is None:
-        return f"{DESCRIPTION} does not record it as finished"
+        return f"{RECORD} does not record it as finished"
     lacking = [extra for extra in extras if extra not in noted.get("extras", [])]
     if lacking:
         return f"was predicted without {', '.join(lacking)}"
@@ -209,7 +207,7 @@ def hashes_of(case: Case) -> dict[str, str]:
 def note(output: Path, facts: Mapping[str, Any]) -> None:
     """Put facts into ``run.json``; those of cases are added to those that are there."""
     with changing_notes(output):
-        known = noted(output)
+        known = read_record(output)
         cases = {**known.get("cases", {}), **facts.get("cases", {})}
         begun = {case: files for case, files in known.get("begun", {}).items() if case not in cases}
         _write_notes(output, {**known, **facts, "begun": begun, "cases": cases})
@@ -217,38 +215,14 @@ def note(output: Path, facts: Mapping[str, Any]) -> None:
 
 def _write_notes(output: Path, notes: Mapping[str, Any]) -> None:
     """Write ``run.json``. What the journal held is in it then."""
-    write_text(output / DESCRIPTION, json.dumps(notes, indent=2) + "\n")
+    write_text(output / RECORD, json.dumps(notes, indent=2) + "\n")
     (output / JOURNAL).unlink(missing_ok=True)
 
 
 def note_files(output: Path, case: str, files: Iterable[Path]) -> None:
     """Record further files of a case that was predicted, so that they are removed when it is predicted again."""
-    facts = noted(output).get("cases", {}).get(case, {})
+    facts = read_record(output).get("cases", {}).get(case, {})
     note(output, {"cases": {case: {**facts, "files": {**facts.get("files", {}), **record_files(output, files)}}}})
-
-
-def noted(output: Path) -> dict[str, Any]:
-    """What ``run.json`` and the journal hold; nothing if there is no ``run.json`` that prediction wrote.
-
-    ``begun`` are cases of a killed call: their files, by path, with sha256.
-    """
-    try:
-        found = read_object(output / DESCRIPTION)
-    except DataError:
-        return {}
-    try:
-        for of in (found, *found.setdefault("cases", {}).values()):
-            if not all(isinstance(name, str) for key in LISTS for name in of.get(key, ())):
-                return {}
-            if not are_hashes(of.get("files", {})):
-                return {}
-        if not all(are_hashes(files) for files in found.get("begun", {}).values()):
-            return {}
-        if "begun" in found or (output / JOURNAL).exists():
-            found["begun"] = {**found.get("begun", {}), **read_journal(output)}
-    except (AttributeError, TypeError):
-        return {}
-    return dict(found)
 
 
 def origin(models: Sequence[Model], levels: Sequence[int], output: Path) -> dict[str, Any]:
@@ -256,7 +230,7 @@ def origin(models: Sequence[Model], levels: Sequence[int], output: Path) -> dict
     first: what ``run.json`` holds for those who look at them later.
     """
     return {
-        "models": [seen_from(output, model.file) for model in models if model.file],
+        "models": [relative_path(output, model.file) for model in models if model.file],
         "attention_mm": {str(level): list(models[0].plan.voxel_mm(level)) for level in levels},
     }
 
@@ -279,3 +253,16 @@ def describe(labels: Labels, models_sha256: Sequence[str], settings: Settings, s
         "channel": settings.channel,
         "versions": versions(),
     }
+
+
+def possible_paths(output: Path, case: str) -> list[Path]:
+    """Every path that the prediction of a case may write to."""
+    masks = [prediction_path(output, case, ending) for ending in ENDINGS]
+    maps = [attention_path(output, case, level) for level in range(MAX_LEVELS)]
+    measures = [uncertainty_path(output, case, measure) for measure in MEASURES]
+    return [
+        *masks,
+        *maps,
+        *measures,
+        *(path(output, case) for path in (sidecar_path, preview_path, probabilities_path)),
+    ]

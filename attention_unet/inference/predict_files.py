@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from attention_unet.atomic import replacing, write_text
-from attention_unet.data.case_facts import digest_of
-from attention_unet.data.cases import Case
-from attention_unet.data.itk_files import files_of
-from attention_unet.data.label_table import describe_label_map
-from attention_unet.data.labels import Labels
-from attention_unet.data.predictions import (
+from attention_unet.dataset.case_facts import digest_of
+from attention_unet.dataset.cases import Case
+from attention_unet.dataset.reading import read_channels
+from attention_unet.errors import DataError, UserError, renamed
+from attention_unet.files.atomic import replacing, write_text
+from attention_unet.files.prediction_folder import (
     attention_path,
     prediction_path,
     preview_path,
@@ -28,9 +27,6 @@ from attention_unet.data.predictions import (
     sidecar_path,
     uncertainty_path,
 )
-from attention_unet.data.preprocessing import read_channels
-from attention_unet.data.volumes import Volume, own_ending, write_like
-from attention_unet.errors import DataError, UserError, renamed
 from attention_unet.inference.model import CPU, Model
 from attention_unet.inference.output_folder import hashes_of, note
 from attention_unet.inference.predict_volume import Prediction, predict_volume
@@ -38,7 +34,11 @@ from attention_unet.inference.preview import draw_preview
 from attention_unet.inference.provenance import known_by
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.staging import move_into_place, staging_folder
-from attention_unet.memory import free_memory, out_of_memory, peak_memory
+from attention_unet.machine.memory import free_memory, out_of_memory, peak_memory
+from attention_unet.scans.itk_files import files_of
+from attention_unet.scans.label_table import describe_label_map
+from attention_unet.scans.labels import Labels
+from attention_unet.scans.volumes import Volume, own_ending, write_like
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def predict_files(
     Args:
         cases: to predict, of which nothing is there (``clear_cases``).
         output: folder for ``CASE.nii.gz``, ``CASE_labels.json`` and what else the settings ask for: the names of all
-            are in ``data/predictions.py``.
+            are in ``files/prediction_folder.py``.
         models: to predict with, and to average where there are several.
         settings: how to predict them.
         done: called now and then with the number of cases done so far, the share of one included.

@@ -4,8 +4,9 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from attention_unet.data.cases import Case
-from attention_unet.data.splits import held_out_cases
+from attention_unet.dataset.cases import Case
+from attention_unet.dataset.splits import held_out_cases
+from attention_unet.files.lock import alone_in
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
 from attention_unet.inference.output_folder import check_apart, claim_output, describe, note, origin
@@ -13,9 +14,8 @@ from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.predict_volume import single_component_classes
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.window_predictor import attended_levels
-from attention_unet.lock import alone_in
-from attention_unet.memory import reuse_freed_memory
-from attention_unet.progress import progress_bar
+from attention_unet.machine.memory import reuse_freed_memory
+from attention_unet.machine.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def predict_folder(
     output: str | Path,
     settings: Settings = DEFAULT,
     *,
-    held_out_of: Path | None = None,
+    held_out_of: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
     own_format: bool = False,
@@ -54,7 +54,7 @@ def predict_folder(
     """
     cases = find_inputs(Path(source), len(models[0].plan.channels))
     if held_out_of:
-        chosen = held_out_cases(held_out_of, [case.id for case in cases])
+        chosen = held_out_cases(Path(held_out_of), [case.id for case in cases])
         cases = [case for case in cases if case.id in chosen]
     return predict_cases(
         models, cases, Path(output), settings, resume=resume, overwrite=overwrite, own_format=own_format

@@ -15,20 +15,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attention_unet.data.plan import Plan
-from attention_unet.data.predictions import MEASURES
-from attention_unet.data.preprocessing import Prepared, prepare
-from attention_unet.data.volumes import Volume
-from attention_unet.devices import precision_of
 from attention_unet.errors import ConfigError, DataError
-from attention_unet.geometry import on_scan, place
+from attention_unet.files.prediction_folder import MEASURES
 from attention_unet.inference.components import keep_largest, pool
 from attention_unet.inference.decision import tell
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.sliding_window import slide
 from attention_unet.inference.strips import Load, Told, choose_strips
 from attention_unet.inference.window_predictor import attended_levels, seen_mirrored, window_predictor
-from attention_unet.memory import free_memory
+from attention_unet.machine.devices import precision_of
+from attention_unet.machine.memory import free_memory
+from attention_unet.preparation.plan import Plan
+from attention_unet.preparation.preprocessing import Prepared, prepare
+from attention_unet.scans.geometry import on_scan, place
+from attention_unet.scans.volumes import Volume
 
 if TYPE_CHECKING:
     from attention_unet.inference.model import Model

@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
-from attention_unet.data.label_table import colour_of
-from attention_unet.data.labels import Labels
-from attention_unet.data.volumes import Volume
-from attention_unet.geometry import place
+from attention_unet.scans.geometry import place
+from attention_unet.scans.label_table import colour_of
+from attention_unet.scans.labels import Labels
+from attention_unet.scans.volumes import Volume
 
 EDGE = 320  # pixels of the longest edge of a plane
 GAP = 8

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from attention_unet.data.predictions import ATTENTION, PROBABILITIES, UNCERTAINTY
 from attention_unet.errors import ConfigError
+from attention_unet.files.prediction_folder import ATTENTION, PROBABILITIES, UNCERTAINTY
 
 
 @dataclass(frozen=True)

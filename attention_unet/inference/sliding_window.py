@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attention_unet.geometry import planes_at_once
+from attention_unet.scans.geometry import planes_at_once
 
 EVERY_PLANE = (slice(None), slice(None))  # and channel
 

@@ -10,14 +10,13 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from attention_unet.atomic import PARTIAL
-from attention_unet.digest import sha256_of
 from attention_unet.errors import DataError
-from attention_unet.lock import changing_notes
-
-JOURNAL = ".attention_unet-journal"  # a line for each case that run.json does not record yet
+from attention_unet.files.atomic import PARTIAL
+from attention_unet.files.digest import sha256_of
+from attention_unet.files.lock import changing_notes
+from attention_unet.files.prediction_record import JOURNAL
 
 
 @contextmanager
@@ -73,34 +72,6 @@ def move_into_place(stage: Path, files: Iterable[Path], output: Path, case: str)
             f"{output}: {case} cannot be written ({error.strerror}): free space or change the folder"
         ) from error
     return hashes
-
-
-def read_journal(output: Path) -> dict[str, dict[str, str]]:
-    """Return sha256 of each file by its path, of each case of the journal.
-
-    A line that a killed process left incomplete is ignored: nothing was moved yet.
-    """
-    begun: dict[str, dict[str, str]] = {}
-    try:
-        lines = (output / JOURNAL).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return begun
-    for line in lines:
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(entry, dict) and all(are_hashes(files) for files in entry.values()):
-            begun |= entry
-    return begun
-
-
-def are_hashes(files: object) -> bool:
-    """Return whether this is sha256 by path, and every path lies inside its folder."""
-    return isinstance(files, dict) and all(
-        isinstance(sha256, str) and not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
-        for name, sha256 in files.items()
-    )
 
 
 def record_files(output: Path, files: Iterable[Path]) -> dict[str, str]:

@@ -10,10 +10,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from attention_unet.data.preprocessing import Preprocessing
-from attention_unet.data.volumes import Volume
 from attention_unet.errors import DataError
-from attention_unet.geometry import AT_ONCE, Placement
+from attention_unet.preparation.preprocessing import Preprocessing
+from attention_unet.scans.geometry import AT_ONCE, Placement
+from attention_unet.scans.volumes import Volume
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.data.plan import Plan
-from attention_unet.dimensions import INTERPOLATION
 from attention_unet.inference.sliding_window import WindowPredictor
+from attention_unet.layers.dimensions import INTERPOLATION
 from attention_unet.network import UNet
+from attention_unet.preparation.plan import Plan
 
 FEW = 16  # along an axis
 

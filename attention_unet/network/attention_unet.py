@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from attention_unet.attention import Attention, Init, Place, Spec, build_at
-from attention_unet.dimensions import CONV, per_axis
+from attention_unet.layers.dimensions import CONV, per_axis
 from attention_unet.network.blocks import Block, DecoderLevel, build_without_gate, upsampling, weighs_channels
 from attention_unet.network.unet import UNet
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from attention_unet.attention import Attended, Attention, Identity, Place, Spec, build_at
-from attention_unet.dimensions import CONV, TRANSPOSED_CONV, cut_to
-from attention_unet.normalization import EightChannelNorm, InstanceNorm
+from attention_unet.layers.dimensions import CONV, TRANSPOSED_CONV, cut_to
+from attention_unet.layers.normalization import EightChannelNorm, InstanceNorm
 
 Sizes = tuple[int, ...]
 Norm = type[InstanceNorm] | type[EightChannelNorm]

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from attention_unet.attention import Attended, Identity
 from attention_unet.attention.spatial.lee_gate import LeeGate
-from attention_unet.dimensions import CONV, TRANSPOSED_CONV, cut_to
+from attention_unet.layers.dimensions import CONV, TRANSPOSED_CONV, cut_to
+from attention_unet.layers.normalization import BatchNorm, InstanceNorm
 from attention_unet.network.unet import UNet
-from attention_unet.normalization import BatchNorm, InstanceNorm
 
 
 class LeeAttentionUNet(UNet):

@@ -9,20 +9,20 @@ from typing import Any
 
 from matplotlib import colormaps
 
-from attention_unet.atomic import write_text
-from attention_unet.data.label_table import COLOURS
-from attention_unet.data.predictions import DESCRIPTION
 from attention_unet.errors import DataError, counted
 from attention_unet.evaluation.origin import runs_of
 from attention_unet.evaluation.result_files import SCORED
 from attention_unet.evaluation.scored import Scored, read_scored
+from attention_unet.files.atomic import write_text
+from attention_unet.files.json_file import read_object
+from attention_unet.files.prediction_record import RECORD
+from attention_unet.files.run_folder import EXPLANATION
 from attention_unet.inference.model import versions
-from attention_unet.json_file import read_object
 from attention_unet.report.page import build_page
 from attention_unet.report.scores import tell_scores
 from attention_unet.report.shown_case import show_case
 from attention_unet.report.training import tell_run
-from attention_unet.run_folder import EXPLANATION
+from attention_unet.scans.label_table import COLOURS
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def write_report(
 
 def _record_of(predictions: Path) -> dict[str, Any]:
     """Return ``run.json`` of a folder of predictions; nothing if another tool made them."""
-    file = predictions / DESCRIPTION
+    file = predictions / RECORD
     return read_object(file) if file.is_file() else {}
 
 

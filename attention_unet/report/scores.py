@@ -4,8 +4,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-from attention_unet.data.label_table import colour_of
-from attention_unet.data.labels import FOREGROUND, Labels
 from attention_unet.evaluation.calibration import BINS, CALIBRATION, bins_from_csv
 from attention_unet.evaluation.focus import FOCUS, mean_focus
 from attention_unet.evaluation.focus import from_csv as from_focus_csv
@@ -13,6 +11,8 @@ from attention_unet.evaluation.metrics import LOWER_IS_BETTER
 from attention_unet.evaluation.remarks import read_remarks
 from attention_unet.evaluation.rows import from_csv, mean_dice
 from attention_unet.evaluation.summary import summarise
+from attention_unet.scans.label_table import colour_of
+from attention_unet.scans.labels import FOREGROUND, Labels
 
 TOLD = {  # of each metric: heading, decimals, what it is
     "dice": ("Dice", 3, "twice the overlap over the sum of both masks; 1 is best"),

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_unet.data.cases import Case
-from attention_unet.data.predictions import attention_path, grad_cam_path
-from attention_unet.data.preprocessing import read_channels
-from attention_unet.data.volumes import Volume, check_same_grid, read_labels, read_volume
+from attention_unet.dataset.cases import Case
+from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import DataError
-from attention_unet.evaluation.picture import bound_of
 from attention_unet.evaluation.scored import Scored
-from attention_unet.geometry import Placement, box_of, place
+from attention_unet.files.prediction_folder import attention_path, grad_cam_path
+from attention_unet.pictures.mosaic import bound_of
+from attention_unet.scans.geometry import Placement, box_of, place
+from attention_unet.scans.volumes import Volume, check_same_grid, read_labels, read_volume
 
 log = logging.getLogger(__name__)
 

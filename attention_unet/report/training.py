@@ -5,14 +5,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from attention_unet.data.plan import Plan
-from attention_unet.data.splits import read_split
+from attention_unet.dataset.splits import read_split
 from attention_unet.errors import ConfigError, DataError
-from attention_unet.inference.model import DESCRIPTION
-from attention_unet.json_file import read_object
+from attention_unet.files.json_file import read_object
+from attention_unet.files.run_folder import CONFIG, HISTORY, MODEL_DESCRIPTION, PLAN, SPLIT
 from attention_unet.network.attention_unet import tell_attention
+from attention_unet.preparation.plan import Plan
 from attention_unet.report.scores import plain
-from attention_unet.run_folder import CONFIG, HISTORY, PLAN, SPLIT
 from attention_unet.training.history import read_history
 
 log = logging.getLogger(__name__)
@@ -20,7 +19,7 @@ log = logging.getLogger(__name__)
 
 def tell_run(run: Path) -> dict[str, Any]:
     """Learning curves, configuration, plan, split and versions of a run, as far as they are there."""
-    model = _read_json(run / DESCRIPTION)
+    model = _read_json(run / MODEL_DESCRIPTION)
     plan = _checked_plan(run, _read_json(run / PLAN) or model.get("plan"))
     return {
         "name": run.resolve().name,

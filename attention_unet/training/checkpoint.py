@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attention_unet.atomic import replacing
 from attention_unet.errors import ModelError
+from attention_unet.files.atomic import replacing
 
 KIND, FORMAT = b"attention_unet-state", b"6"  # with the sha256 of what follows they are the first line of the file
 DAMAGES = (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, OSError)

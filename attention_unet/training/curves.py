@@ -5,8 +5,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from attention_unet.data.label_table import colour_of
-from attention_unet.figures import save_figure
+from attention_unet.pictures.figures import save_figure
+from attention_unet.scans.label_table import colour_of
 from attention_unet.training.history import read_history
 
 CURVES = "curves.png"

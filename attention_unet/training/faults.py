@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from attention_unet.errors import ConfigError, UserError
-from attention_unet.memory import out_of_memory
+from attention_unet.machine.memory import out_of_memory
 
 PARTNERS = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "timed out", "process group")
 SHARED = ("/torch_", "shared memory")  # of which torch's errors speak where it is full

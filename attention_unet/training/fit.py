@@ -11,11 +11,11 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from attention_unet.config import TrainingConfig
-from attention_unet.data.cases import Case
-from attention_unet.data.plan import Plan
+from attention_unet.dataset.cases import Case
 from attention_unet.inference.components import ComponentGain, component_gains
 from attention_unet.inference.model import save_model
 from attention_unet.inference.provenance import TrainedOn
+from attention_unet.preparation.plan import Plan
 from attention_unet.training.budget import Budget, learning_rate_factor
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, save_state
 from attention_unet.training.learner import Diverged, Learner

@@ -4,9 +4,9 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from attention_unet.atomic import write_text
-from attention_unet.csv_text import csv_rows, csv_text
 from attention_unet.errors import DataError
+from attention_unet.files.atomic import write_text
+from attention_unet.files.csv_text import csv_rows, csv_text
 
 
 def write_history(file: Path, history: Sequence[Mapping[str, float]]) -> None:

@@ -9,10 +9,10 @@ from torch.optim import AdamW
 from torch.optim.swa_utils import AveragedModel
 
 from attention_unet.config import TrainingConfig
-from attention_unet.data.plan import Plan
 from attention_unet.errors import ConfigError, ModelError, UserError
 from attention_unet.inference.window_predictor import put_channels_last
 from attention_unet.network import AttentionUNet, UNet
+from attention_unet.preparation.plan import Plan
 from attention_unet.training.checkpoint import LearnerState
 from attention_unet.training.losses import PresenceLoss, SegmentationLoss
 

@@ -10,9 +10,9 @@ import numpy as np
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 
 from attention_unet.evaluation.focus import Focus, mean_focus
-from attention_unet.evaluation.picture import Scene, draw_mosaic
-from attention_unet.progress import SCREEN
-from attention_unet.run_folder import HISTORY
+from attention_unet.files.run_folder import HISTORY
+from attention_unet.machine.progress import SCREEN
+from attention_unet.pictures.mosaic import Scene, draw_mosaic
 from attention_unet.training.board import Board
 from attention_unet.training.checkpoint import LoopState
 from attention_unet.training.curves import CURVES, draw_training

@@ -3,12 +3,12 @@
 import dataclasses
 from collections.abc import Sequence
 
-from attention_unet.data.case_facts import CaseFacts
-from attention_unet.data.cases import Dataset
-from attention_unet.data.plan import Plan
-from attention_unet.data.splits import check_subjects
-from attention_unet.data.subjects import find_subjects
+from attention_unet.dataset.case_facts import CaseFacts
+from attention_unet.dataset.cases import Dataset
+from attention_unet.dataset.splits import check_subjects
+from attention_unet.dataset.subjects import find_subjects
 from attention_unet.errors import DataError, some_of
+from attention_unet.preparation.plan import Plan
 from attention_unet.training.settled import Settled
 
 

@@ -11,17 +11,17 @@ from typing import Any
 import torch
 import yaml
 
-from attention_unet.atomic import write_text
 from attention_unet.config import Config
-from attention_unet.data.cases import Dataset
-from attention_unet.data.fingerprint import take_fingerprint
-from attention_unet.data.plan import PLANNED, Plan, make_plan, settle
-from attention_unet.data.predictions import seen_from
-from attention_unet.data.splits import Split, choose_split, split_of, write_split
-from attention_unet.data.subjects import find_subjects, write_subjects
-from attention_unet.devices import this_machine
+from attention_unet.dataset.cases import Dataset
+from attention_unet.dataset.splits import Split, choose_split, split_of, write_split
+from attention_unet.dataset.subjects import find_subjects, write_subjects
 from attention_unet.errors import ConfigError, ModelError
-from attention_unet.run_folder import CONFIG, PLACES, PLAN, SPLIT, SUBJECTS
+from attention_unet.files.atomic import write_text
+from attention_unet.files.prediction_folder import relative_path
+from attention_unet.files.run_folder import CONFIG, PLACES, PLAN, SPLIT, SUBJECTS
+from attention_unet.machine.devices import this_machine
+from attention_unet.preparation.fingerprint import take_fingerprint
+from attention_unet.preparation.plan import PLANNED, Plan, make_plan, settle
 from attention_unet.training.checkpoint import TrainingState
 
 log = logging.getLogger(__name__)
@@ -154,7 +154,7 @@ def write_settled(run: Path, settled: Settled, given: Config) -> None:
     dataset = Path(given.data.dataset)
     root = str(dataset.parent) if dataset.is_absolute() else given.data.root
     places = {"data.root": root, "data.cache": given.data.cache}
-    told = {name: seen_from(run, Path(place)) for name, place in places.items() if place}
+    told = {name: relative_path(run, Path(place)) for name, place in places.items() if place}
     write_text(run / PLACES, json.dumps(told, indent=2) + "\n")
     data = {name: value for name, value in plain["config"]["data"].items() if name not in PLACE}
     if given.data.splits:

@@ -13,22 +13,21 @@ from lightning_fabric import Fabric, seed_everything
 from torch import Tensor
 
 from attention_unet.config import Config
-from attention_unet.data.cache import CachedCases, CaseCache
-from attention_unet.data.case_facts import CaseFacts, check_teachable, in_short, remarks_on
-from attention_unet.data.cases import Case, Dataset, find_cases, locate_dataset
-from attention_unet.data.patches import PatchDataset, ShareOfNumbers, load_patches
-from attention_unet.data.plan import Plan
-from attention_unet.data.splits import Split, late_cases
-from attention_unet.data.subjects import similar_cases
-from attention_unet.devices import check_batch, leave_processes, make_fabric, precision_of
+from attention_unet.dataset.case_facts import CaseFacts, check_teachable, in_short, remarks_on
+from attention_unet.dataset.cases import Case, Dataset, find_cases, locate_dataset
+from attention_unet.dataset.splits import Split, late_cases
+from attention_unet.dataset.subjects import similar_cases
 from attention_unet.errors import ConfigError, UserError, counted, some_of
-from attention_unet.inference.model import DESCRIPTION, WEIGHTS
-from attention_unet.lock import alone_in
-from attention_unet.memory import peak_memory, reuse_freed_memory
+from attention_unet.files.lock import alone_in
+from attention_unet.files.run_folder import CONFIG, HISTORY, MODEL_DESCRIPTION, PLACES, PLAN, SPLIT, SUBJECTS, WEIGHTS
+from attention_unet.machine.devices import check_batch, leave_processes, make_fabric, precision_of
+from attention_unet.machine.memory import peak_memory, reuse_freed_memory
+from attention_unet.machine.progress import progress_bar
 from attention_unet.network import AttentionUNet
 from attention_unet.network.attention_unet import tell_attention
-from attention_unet.progress import progress_bar
-from attention_unet.run_folder import CONFIG, HISTORY, PLACES, PLAN, SPLIT, SUBJECTS
+from attention_unet.preparation.cache import CachedCases, CaseCache
+from attention_unet.preparation.patches import PatchDataset, ShareOfNumbers, load_patches
+from attention_unet.preparation.plan import Plan
 from attention_unet.training.budget import Budget, same_budget
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, load_state
 from attention_unet.training.curves import CURVES
@@ -42,7 +41,7 @@ from attention_unet.training.settled import Settled, decide, go_on, settled_of, 
 
 log = logging.getLogger(__name__)
 
-WRITTEN = (CONFIG, PLACES, PLAN, SPLIT, SUBJECTS, HISTORY, DESCRIPTION, CURVES)  # files that a training writes
+WRITTEN = (CONFIG, PLACES, PLAN, SPLIT, SUBJECTS, HISTORY, MODEL_DESCRIPTION, CURVES)  # files that a training writes
 
 
 class Interrupted(UserError):

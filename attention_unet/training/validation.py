@@ -7,20 +7,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attention_unet.data.cases import Case
-from attention_unet.data.labels import Labels
-from attention_unet.data.plan import Plan
-from attention_unet.data.preprocessing import read_channels, read_label_of
-from attention_unet.data.volumes import Volume
+from attention_unet.dataset.cases import Case
+from attention_unet.dataset.reading import read_channels, read_label_of
 from attention_unet.evaluation.focus import Focus, focus_of
 from attention_unet.evaluation.metrics import dice
-from attention_unet.evaluation.picture import Scene
 from attention_unet.inference.components import keep_largest
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_volume import Prediction, predict_volume
 from attention_unet.inference.settings import Settings
-from attention_unet.memory import machine_memory
+from attention_unet.machine.memory import machine_memory
 from attention_unet.network import UNet
+from attention_unet.pictures.mosaic import Scene
+from attention_unet.preparation.plan import Plan
+from attention_unet.scans.labels import Labels
+from attention_unet.scans.volumes import Volume
 
 SCENES = 3
 OVERLAP = 0.25  # of windows: about a third of the work of the half that users predict with

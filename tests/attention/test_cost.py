@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from attention_unet.attention import NAMES, build
-from attention_unet.attention.cost import count_macs, measure, measure_convolution, peak_bytes
+from attention_unet.attention.cost import count_macs, measure, measure_convolution
 from attention_unet.cli import main
+from attention_unet.machine.memory import peak_bytes
 
 
 def se(c, r, n=1):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
-from attention_unet.data.labels import Labels
 from attention_unet.evaluation.calibration import BINS, Reliability, calibrate, count
+from attention_unet.scans.labels import Labels
 from tests.conftest import oblique_affine, save_nifti
 
 LABELS = Labels({"a": (1,), "b": (4,)}, (1, 4))

@@ -10,12 +10,12 @@ import pytest
 from scipy.stats import rankdata, t, ttest_1samp, wilcoxon
 
 from attention_unet.cli import main
-from attention_unet.data.labels import FOREGROUND
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.evaluation.compare import compare as compare_models
 from attention_unet.evaluation.comparison_plot import draw_gains
 from attention_unet.evaluation.rows import Row, to_csv
 from attention_unet.evaluation.significance import gain_of_trainings, holm
+from attention_unet.scans.labels import FOREGROUND
 from tests.conftest import save_nifti
 from tests.evaluation.build import metrics
 

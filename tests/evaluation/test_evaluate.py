@@ -9,15 +9,15 @@ import pytest
 from rich.console import Console
 
 from attention_unet.cli import main
-from attention_unet.data.cases import Case
-from attention_unet.data.labels import FOREGROUND, Labels
-from attention_unet.data.volumes import volumes_by_case
+from attention_unet.dataset.cases import Case
 from attention_unet.errors import DataError, some_of
 from attention_unet.evaluation.evaluate import evaluate_cases, find_labels
 from attention_unet.evaluation.metrics import CaseMetrics
 from attention_unet.evaluation.remarks import Remarks
 from attention_unet.evaluation.rows import Row, from_csv, to_csv
 from attention_unet.evaluation.summary import print_table, summarise
+from attention_unet.scans.labels import FOREGROUND, Labels
+from attention_unet.scans.volumes import volumes_by_case
 from tests.conftest import oblique_affine, save_nifti
 from tests.evaluation.build import metrics
 

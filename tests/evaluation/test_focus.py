@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
-from attention_unet.data.labels import Labels
 from attention_unet.errors import DataError
 from attention_unet.evaluation.focus import Focus, focus_of, from_csv, mean_focus, to_csv
+from attention_unet.scans.labels import Labels
 from tests.conftest import save_nifti
 
 LABELS = Labels({"a": (1,), "b": (2, 3)}, (1, 2))

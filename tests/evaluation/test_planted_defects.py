@@ -8,12 +8,12 @@ import math
 import numpy as np
 import pytest
 
-from attention_unet.data.cases import Case
-from attention_unet.data.labels import Labels
-from attention_unet.data.volumes import volumes_by_case
+from attention_unet.dataset.cases import Case
 from attention_unet.evaluation.evaluate import evaluate_cases
 from attention_unet.evaluation.metrics import METRICS
 from attention_unet.evaluation.rows import from_csv
+from attention_unet.scans.labels import Labels
+from attention_unet.scans.volumes import volumes_by_case
 from tests.conftest import oblique_affine, save_nifti
 
 LABELS = Labels({"block": (1,), "bar": (2,)}, (1, 2))

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attention_unet import lock
 from attention_unet.cli import main
-from attention_unet.data.cases import Case
-from attention_unet.data.labels import Labels
+from attention_unet.dataset.cases import Case
 from attention_unet.errors import ConfigError
 from attention_unet.evaluation import evaluate as evaluate_module
 from attention_unet.evaluation.evaluate import evaluate_cases
 from attention_unet.evaluation.score import score_cases
+from attention_unet.files import lock
+from attention_unet.scans.labels import Labels
 from tests.conftest import save_nifti
 from tests.evaluation.test_evaluate import AFFINE, label_map
 

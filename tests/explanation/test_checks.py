@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from attention_unet.data.cases import Case
-from attention_unet.data.volumes import as_volume, read_volume
+from attention_unet.dataset.cases import Case
 from attention_unet.evaluation.focus import focus_of
 from attention_unet.evaluation.metrics import dice
 from attention_unet.explanation.alteration import altered, attentions_of, predict_with_maps, replaceable
@@ -30,6 +29,7 @@ from attention_unet.explanation.template import from_templates, mean_of
 from attention_unet.inference.model import load_model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
+from attention_unet.scans.volumes import as_volume, read_volume
 from tests.conftest import oblique_affine
 
 SEED = 3

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from attention_unet.data.volumes import as_volume
 from attention_unet.explanation.deletion import SHARES, area, at_random, nearness, order_by, without
+from attention_unet.scans.volumes import as_volume
 
 GRID = (6, 8, 4)
 

@@ -3,10 +3,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from attention_unet.data.preprocessing import prepare
-from attention_unet.data.volumes import as_volume
 from attention_unet.explanation.grad_cam import grad_cam
 from attention_unet.inference.model import load_model
+from attention_unet.preparation.preprocessing import prepare
+from attention_unet.scans.volumes import as_volume
 from tests.conftest import oblique_affine
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from attention_unet.data.labels import Labels
-from attention_unet.data.plan import Plan
-from attention_unet.data.preprocessing import Preprocessing
-from attention_unet.data.volumes import read_volume
 from attention_unet.inference.model import Model
+from attention_unet.preparation.plan import Plan
+from attention_unet.preparation.preprocessing import Preprocessing
+from attention_unet.scans.labels import Labels
+from attention_unet.scans.volumes import read_volume
 from tests.conftest import save_nifti
 
 CPU = torch.device("cpu")

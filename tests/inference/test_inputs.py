@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
-from attention_unet.data.cases import Case, look_for_cases
-from attention_unet.data.volumes import read_volume
+from attention_unet.dataset.cases import Case, look_for_cases
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference.inputs import find_inputs
+from attention_unet.scans.volumes import read_volume
 from tests.conftest import save_nifti
-from tests.data.dicom_files import save, slice_of, write_slices
 from tests.inference.build import scan
+from tests.scans.dicom_files import save, slice_of, write_slices
 
 SLICE = bytes(128) + b"DICM"
 

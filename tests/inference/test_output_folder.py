@@ -3,14 +3,15 @@ import json
 import numpy as np
 import pytest
 
-from attention_unet.digest import sha256_of
 from attention_unet.errors import ConfigError, DataError
+from attention_unet.files.digest import sha256_of
+from attention_unet.files.prediction_record import JOURNAL, read_record
 from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference.inputs import find_inputs
-from attention_unet.inference.output_folder import claim_output, describe, hashes_of, note, noted
+from attention_unet.inference.output_folder import claim_output, describe, hashes_of, note
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
-from attention_unet.inference.staging import JOURNAL, record_files
+from attention_unet.inference.staging import record_files
 from tests.inference.build import model_of, scan
 
 
@@ -168,7 +169,7 @@ def test_maps_of_a_case_with_a_similar_name_stay(tmp_path):
 )
 def test_a_damaged_note_tells_nothing(tmp_path, content):
     (tmp_path / "run.json").write_text(content)
-    assert noted(tmp_path) == {}
+    assert read_record(tmp_path) == {}
 
 
 def test_a_mask_made_by_hand_for_a_case_that_failed_stays(tmp_path):
@@ -191,7 +192,7 @@ def test_a_mask_put_in_place_of_one_that_a_killed_call_wrote_stays(tmp_path, mon
     with monkeypatch.context() as killed:
         killed.setattr(predict_module, "note", lambda *_: None)
         assert predict_files(cases, output, [model_of()], Settings(), lambda share: None) == {}
-    assert list(noted(output)["begun"]) == ["a", "b"]
+    assert list(read_record(output)["begun"]) == ["a", "b"]
     (output / "b.nii.gz").write_bytes(b"corrected")
     for way in ({"overwrite": True}, {"resume": True}):
         with pytest.raises(ConfigError, match=r"b\.nii\.gz: was changed after it was predicted: move it elsewhere"):
@@ -203,7 +204,7 @@ def test_a_mask_put_in_place_of_one_that_a_killed_call_wrote_stays(tmp_path, mon
     assert claim(folder, cases, resume=True) == cases
     assert sorted(path.name for path in output.iterdir()) == ["preview", "run.json"]
     assert predict_files(cases, output, [model_of()], Settings(), lambda share: None) == {}
-    assert (noted(output)["begun"], list(noted(output)["cases"])) == ({}, ["a", "b"])
+    assert (read_record(output)["begun"], list(read_record(output)["cases"])) == ({}, ["a", "b"])
 
 
 @pytest.mark.parametrize("name", ["../precious.txt", "/tmp/precious.txt", "a/../../precious.txt"])
@@ -221,7 +222,7 @@ def test_what_lies_outside_the_folder_is_no_prediction_of_it(tmp_path, name):
     note(output, describe(model_of().plan.labels, [model_of().sha256], Settings(), []))
     (output / "a.nii.gz").unlink()
     (output / JOURNAL).write_text(json.dumps({"a": {name: "0"}}) + "\n" + "[" * 100_000)
-    assert "begun" not in noted(output) or noted(output)["begun"] == {}
+    assert "begun" not in read_record(output) or read_record(output)["begun"] == {}
     assert (tmp_path / "precious.txt").read_text() == "mine"
 
 

@@ -170,7 +170,7 @@ def test_a_full_disk_ends_no_other_case(tmp_path, monkeypatch, caplog):
             raise DataError(f"{path}: writing failed (No space left on device)")
         return original(path, array, volume, labels)
 
-    def noted(output, facts):
+    def noting(output, facts):
         if not all(room):
             room.clear()  # somebody deletes a file
             raise DataError(f"{output}/run.json: writing failed (No space left on device)")
@@ -178,7 +178,7 @@ def test_a_full_disk_ends_no_other_case(tmp_path, monkeypatch, caplog):
 
     room, original, original_note = [], predict_module.write_like, predict_module.note
     monkeypatch.setattr(predict_module, "write_like", full)
-    monkeypatch.setattr(predict_module, "note", noted)
+    monkeypatch.setattr(predict_module, "note", noting)
     monkeypatch.setattr(predict_module, "NOTED_EVERY", 0)
     for name in ("a", "b"):
         scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")

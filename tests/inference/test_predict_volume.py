@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from attention_unet.data.labels import Labels
-from attention_unet.data.volumes import read_volume
 from attention_unet.errors import DataError
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
+from attention_unet.scans.labels import Labels
+from attention_unet.scans.volumes import read_volume
 from tests.conftest import oblique_affine, save_nifti
 from tests.inference.build import CPU, LABELS, Threshold, plan_of, scan
 

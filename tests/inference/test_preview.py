@@ -4,10 +4,10 @@ import nibabel as nib
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw
 
-from attention_unet.data.label_table import colour_of
-from attention_unet.data.labels import Labels
-from attention_unet.data.volumes import as_volume
 from attention_unet.inference.preview import GAP, draw_preview
+from attention_unet.scans.label_table import colour_of
+from attention_unet.scans.labels import Labels
+from attention_unet.scans.volumes import as_volume
 from tests.conftest import oblique_affine
 
 LABELS = Labels({"spot": (2,), "elsewhere": (5,)}, (2, 5))

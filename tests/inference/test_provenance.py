@@ -7,9 +7,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from attention_unet.data.case_facts import digest_of
-from attention_unet.data.volumes import read_volume
+from attention_unet.dataset.case_facts import digest_of
 from attention_unet.inference.provenance import TrainedOn, known_by
+from attention_unet.scans.volumes import read_volume
 from tests.conftest import save_nifti
 
 KNOWN = TrainedOn.of({"a": "1" * 64, "b": "2" * 64})

@@ -9,7 +9,7 @@ import torch
 from nibabel.orientations import apply_orientation, ornt_transform
 from scipy.spatial.transform import Rotation
 
-from attention_unet.data.predictions import prediction_path
+from attention_unet.files.prediction_folder import prediction_path
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import CPU, Model
 from attention_unet.inference.predict_files import predict_files

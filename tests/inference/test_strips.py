@@ -13,18 +13,18 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from attention_unet import geometry
-from attention_unet.data.labels import Labels
-from attention_unet.data.preprocessing import Preprocessing
-from attention_unet.data.volumes import read_volume
 from attention_unet.errors import DataError
-from attention_unet.geometry import place
 from attention_unet.inference import predict_volume as module
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.strips import Load, Told, bytes_needed, choose_strips
 from attention_unet.network import AttentionUNet
+from attention_unet.preparation.preprocessing import Preprocessing
+from attention_unet.scans import geometry
+from attention_unet.scans.geometry import place
+from attention_unet.scans.labels import Labels
+from attention_unet.scans.volumes import read_volume
 from tests.conftest import oblique_affine, save_nifti
 from tests.inference.build import CPU, plan_of, scan
 
@@ -179,13 +179,13 @@ def test_what_is_too_large_is_refused_before_anything_is_done(tmp_path):
 MEASURED = """
 import json, sys, torch
 from pathlib import Path
-from attention_unet.data.cases import Case
-from attention_unet.data.labels import Labels
+from attention_unet.dataset.cases import Case
+from attention_unet.scans.labels import Labels
 from attention_unet.inference import predict_volume
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
-from attention_unet.memory import peak_memory, reuse_freed_memory
+from attention_unet.machine.memory import peak_memory, reuse_freed_memory
 from attention_unet.network import AttentionUNet
 from tests.inference.build import CPU, plan_of
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from attention_unet.cli import main
-from attention_unet.data import header as header_module
+from attention_unet.scans import header as header_module
 from tests.conftest import save_nifti
 from tests.reliability.build import AFFINE, SMALL, files_below, image_of, label_of
 from tests.reliability.figures import tell

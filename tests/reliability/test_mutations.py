@@ -14,12 +14,12 @@ import pytest
 import SimpleITK as sitk
 
 from attention_unet.cli import main
-from attention_unet.data.splits import read_split
-from attention_unet.data.volumes import read_labels, read_volume
+from attention_unet.dataset.splits import read_split
 from attention_unet.errors import UserError
 from attention_unet.evaluation.rows import from_csv
 from attention_unet.evaluation.scored import read_scored
 from attention_unet.inference.model import load_model
+from attention_unet.scans.volumes import read_labels, read_volume
 from attention_unet.training.checkpoint import load_state
 from tests.reliability.build import label_of
 from tests.reliability.figures import tell

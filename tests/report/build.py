@@ -7,10 +7,10 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from attention_unet.data.cases import Case
-from attention_unet.data.labels import Labels
-from attention_unet.data.volumes import volumes_by_case
+from attention_unet.dataset.cases import Case
 from attention_unet.evaluation.evaluate import evaluate_cases
+from attention_unet.scans.labels import Labels
+from attention_unet.scans.volumes import volumes_by_case
 from tests.conftest import oblique_affine, save_nifti
 
 LABELS = Labels({"block": (1,), "<b>bold</b>": (2,)}, (1, 2))

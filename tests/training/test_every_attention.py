@@ -9,18 +9,18 @@ import torch
 
 from attention_unet.attention import NAMES
 from attention_unet.config import AttentionConfig, AugmentationConfig, Config, DataConfig, NetworkConfig, TrainingConfig
-from attention_unet.data.cache import CaseCache
-from attention_unet.data.cases import find_cases
-from attention_unet.data.fingerprint import take_fingerprint
-from attention_unet.data.patches import PatchDataset, ShareOfNumbers, load_patches
-from attention_unet.data.plan import make_plan
-from attention_unet.data.predictions import attention_path
-from attention_unet.devices import make_fabric, this_machine
+from attention_unet.dataset.cases import find_cases
+from attention_unet.files.prediction_folder import attention_path
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
+from attention_unet.machine.devices import make_fabric, this_machine
 from attention_unet.network import AttentionUNet
+from attention_unet.preparation.cache import CaseCache
+from attention_unet.preparation.fingerprint import take_fingerprint
+from attention_unet.preparation.patches import PatchDataset, ShareOfNumbers, load_patches
+from attention_unet.preparation.plan import make_plan
 from attention_unet.training.learner import Learner
 
 TRAINING = TrainingConfig(steps=10, batch=2, average=0.0, precision="float32")

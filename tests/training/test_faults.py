@@ -12,9 +12,9 @@ import time
 import pytest
 import torch
 
-from attention_unet import lock
-from attention_unet.data import header
 from attention_unet.errors import ConfigError, DataError
+from attention_unet.files import lock
+from attention_unet.scans import header
 from attention_unet.training import fit as fit_module
 from attention_unet.training import train as module
 from attention_unet.training.faults import Lost, telling_faults

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from attention_unet.config import TrainingConfig
-from attention_unet.devices import make_fabric
+from attention_unet.machine.devices import make_fabric
 from attention_unet.network import AttentionUNet
 from attention_unet.training.learner import Learner, decayed_and_not
 

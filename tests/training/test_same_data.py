@@ -11,7 +11,7 @@ import pytest
 from attention_unet.cli import main
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.training.train import train
-from tests.test_cross_validation import SMALL
+from tests.training.test_cross_validation import SMALL
 from tests.training.test_train import config
 
 
@@ -98,8 +98,8 @@ def test_folds_that_found_different_files_are_refused(data, tmp_path, capsys):
 
 
 def test_masks_of_other_origin_are_refused_before_a_fold_is_trained(data, tmp_path, capsys):
-    (tmp_path / "folds" / "predictions").mkdir(parents=True)
-    (tmp_path / "folds" / "predictions" / "phantom_000.nii.gz").write_bytes(b"mine")
+    (tmp_path / "folds" / "fold1" / "predictions").mkdir(parents=True)
+    (tmp_path / "folds" / "fold1" / "predictions" / "phantom_000.nii.gz").write_bytes(b"mine")
     assert main(["cross-validate", "--data.root", str(data), "--run", str(tmp_path / "folds"), *SMALL]) == 2
     assert "holds phantom_000.nii.gz, which run.json does not record" in capsys.readouterr().err
     assert not (tmp_path / "folds" / "fold0").exists()

@@ -8,9 +8,9 @@ import yaml
 from attention_unet.cli import main
 from attention_unet.cli.parser import completed
 from attention_unet.config import Config
-from attention_unet.data.cases import find_cases
+from attention_unet.dataset.cases import find_cases
 from attention_unet.errors import ConfigError
-from attention_unet.run_folder import places_of
+from attention_unet.files.run_folder import places_of
 from attention_unet.training.checkpoint import load_state, save_state
 from attention_unet.training.settled import Settled, decide, go_on, write_settled
 from tests.training.test_train import config

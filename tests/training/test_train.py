@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from attention_unet.cli import main
 from attention_unet.config import AttentionConfig, AugmentationConfig, Config, DataConfig, NetworkConfig, TrainingConfig
-from attention_unet.data import splits as splits_module
+from attention_unet.dataset import splits as splits_module
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference.model import load_model
 from attention_unet.training import fit as fit_module
@@ -295,5 +295,5 @@ def test_files_of_other_origin_in_a_run_folder_stay(cohort, tmp_path, name):
     (tmp_path / "run" / name).write_text("mine")
     with pytest.raises(ConfigError, match=f"holds {name}, which no training wrote: name another folder"):
         train(config(cohort), tmp_path / "run")
-    assert [path.name for path in (tmp_path / "run").iterdir() if path.name != ".attention_unet.lock"] == [name]
+    assert [path.name for path in (tmp_path / "run").iterdir() if path.name != ".attention_unet.files.lock"] == [name]
     assert (tmp_path / "run" / name).read_text() == "mine"

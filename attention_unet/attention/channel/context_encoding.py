@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attention_unet.attention.base import OPEN_BIAS, OPEN_STD, Attended, Attention, Init, over_grid
-from attention_unet.dimensions import CONV
-from attention_unet.normalization import InstanceNorm
+from attention_unet.layers.dimensions import CONV
+from attention_unet.layers.normalization import InstanceNorm
 
 
 class ContextEncoding(Attention):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attention_unet.attention.base import Attended, Attention, Init, open_up, over_grid
-from attention_unet.dimensions import pool_to
+from attention_unet.layers.dimensions import pool_to
 
 GRID = 7  # an axis is pooled to this before the transform, as in the paper
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from attention_unet.attention.base import OPEN_BIAS, Attended, Attention, Init, over_grid
-from attention_unet.normalization import BatchNorm
+from attention_unet.layers.normalization import BatchNorm
 
 
 class StyleRecalibration(Attention):

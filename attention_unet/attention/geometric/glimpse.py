@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from attention_unet.attention.base import OPEN_BIAS, Attended, Attention
 from attention_unet.attention.geometric.box import cut_out, squared_distance
-from attention_unet.dimensions import CONV
+from attention_unet.layers.dimensions import CONV
 
 EDGE = 5  # voxels of a retina patch along each axis
 PATCHES = 3  # of a retina, each twice as wide as the one before

@@ -6,8 +6,8 @@ from torch.nn import functional as F
 
 from attention_unet.attention.base import Attended, Attention
 from attention_unet.attention.geometric.box import cut_out, put_back
-from attention_unet.dimensions import CONV, pool_to
-from attention_unet.normalization import InstanceNorm
+from attention_unet.layers.dimensions import CONV, pool_to
+from attention_unet.layers.normalization import InstanceNorm
 
 COARSE = 4  # edge of the grid that the localisation sees
 

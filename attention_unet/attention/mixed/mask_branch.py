@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attention_unet.attention.base import Attended, Attention
-from attention_unet.dimensions import CONV, INTERPOLATION, MAX_POOL
-from attention_unet.normalization import InstanceNorm
+from attention_unet.layers.dimensions import CONV, INTERPOLATION, MAX_POOL
+from attention_unet.layers.normalization import InstanceNorm
 
 
 class BottleneckUnit(nn.Module):

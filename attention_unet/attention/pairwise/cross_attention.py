@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from attention_unet.attention.base import Attended, gate_or_error
 from attention_unet.attention.pairwise.scaled_dot_product import PairwiseAttention
-from attention_unet.dimensions import CONV
+from attention_unet.layers.dimensions import CONV
 
 
 class CrossAttention(PairwiseAttention):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attention_unet.attention.base import Attended, Attention
-from attention_unet.dimensions import CONV
+from attention_unet.layers.dimensions import CONV
 
 
 class DeformableAttention(Attention):

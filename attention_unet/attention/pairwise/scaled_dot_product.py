@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attention_unet.attention.base import Attention
-from attention_unet.dimensions import CONV, pool_to
+from attention_unet.layers.dimensions import CONV, pool_to
 
 log = logging.getLogger(__name__)
 

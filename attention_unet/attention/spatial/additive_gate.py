@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attention_unet.attention.base import Attended, Attention, Init, gate_or_error, open_up
-from attention_unet.dimensions import CONV, INTERPOLATION, cut_to, per_axis
+from attention_unet.layers.dimensions import CONV, INTERPOLATION, cut_to, per_axis
 
 
 class AdditiveGate(Attention):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from attention_unet.attention.base import Attended, Attention, Init, open_up
-from attention_unet.dimensions import CONV
+from attention_unet.layers.dimensions import CONV
 
 
 class ChannelSqueeze(Attention):

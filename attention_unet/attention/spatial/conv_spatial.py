@@ -5,8 +5,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attention_unet.attention.base import Attended, Attention, Init, open_up
-from attention_unet.dimensions import CONV
-from attention_unet.normalization import InstanceNorm
+from attention_unet.layers.dimensions import CONV
+from attention_unet.layers.normalization import InstanceNorm
 
 
 class ConvSpatialAttention(Attention):

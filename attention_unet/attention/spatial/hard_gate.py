@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from attention_unet.attention.base import Attended, gate_or_error
 from attention_unet.attention.spatial.additive_gate import AdditiveGate
-from attention_unet.dimensions import cut_to
+from attention_unet.layers.dimensions import cut_to
 
 
 class HardGate(AdditiveGate):

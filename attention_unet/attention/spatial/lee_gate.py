@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attention_unet.attention.base import OPEN_BIAS, OPEN_STD, Attended, Attention, Init, gate_or_error
-from attention_unet.dimensions import CONV, INTERPOLATION
-from attention_unet.normalization import BatchNorm
+from attention_unet.layers.dimensions import CONV, INTERPOLATION
+from attention_unet.layers.normalization import BatchNorm
 
 
 class LeeGate(Attention):

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from attention_unet.attention.base import Attended, Attention, Init
 from attention_unet.attention.spatial.additive_gate import AdditiveGate
-from attention_unet.dimensions import CONV
+from attention_unet.layers.dimensions import CONV
 
 
 class MultiGate(Attention):

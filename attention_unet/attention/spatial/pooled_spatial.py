@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from attention_unet.attention.base import Attended, Attention, Init, open_up
-from attention_unet.dimensions import CONV, per_axis
+from attention_unet.layers.dimensions import CONV, per_axis
 
 
 class PooledSpatialAttention(Attention):

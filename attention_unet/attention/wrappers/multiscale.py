@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from attention_unet.attention.base import Attended, Attention
 from attention_unet.attention.wrappers.sequential import common_kind
-from attention_unet.dimensions import INTERPOLATION, pool_to
+from attention_unet.layers.dimensions import INTERPOLATION, pool_to
 
 
 class MultiScale(Attention):

@@ -1,0 +1,58 @@
+"""Names of the files in a folder of predictions."""
+
+import os
+from pathlib import Path
+
+ATTENTION, PREVIEW, PROBABILITIES, UNCERTAINTY = "attention", "preview", "probabilities", "uncertainty"
+GRAD_CAM = "grad-cam"
+PARTS = (ATTENTION, PREVIEW, PROBABILITIES, UNCERTAINTY, GRAD_CAM)  # folders beside the masks
+MEASURES = ("entropy", "disagreement")  # of uncertainty
+MAX_LEVELS = 16  # of a network
+
+
+def prediction_path(output: Path, case: str, ending: str = ".nii.gz") -> Path:
+    """Return the path of the label map of a case."""
+    return output / f"{case}{ending}"
+
+
+def sidecar_path(output: Path, case: str) -> Path:
+    """Return the path of the names, colours and volumes of a case's labels."""
+    return output / f"{case}_labels.json"
+
+
+def preview_path(output: Path, case: str) -> Path:
+    """Return the path of the picture of a case."""
+    return output / PREVIEW / f"{case}.png"
+
+
+def attention_path(output: Path, case: str, level: int) -> Path:
+    """Return the path of the attention map of a case and level."""
+    return output / ATTENTION / f"{case}_level{level}.nii.gz"
+
+
+def grad_cam_path(output: Path, case: str, label: int) -> Path:
+    """Return the path of the Grad-CAM map of a case and class, which is named by its integer."""
+    return output / GRAD_CAM / f"{case}_label{label}.nii.gz"
+
+
+def probabilities_path(output: Path, case: str) -> Path:
+    """Return the path of the probabilities of a case: (I, J, K, C)."""
+    return output / PROBABILITIES / f"{case}.nii.gz"
+
+
+def uncertainty_path(output: Path, case: str, measure: str) -> Path:
+    """Return the path of an uncertainty map of a case."""
+    return output / UNCERTAINTY / f"{case}_{measure}.nii.gz"
+
+
+def attention_levels(output: Path, case: str) -> list[int]:
+    """Return the levels with an attention map of a case, the finest first."""
+    return [level for level in range(MAX_LEVELS) if attention_path(output, case, level).is_file()]
+
+
+def relative_path(folder: Path, path: Path) -> str:
+    """Return a path relative to a folder, so that both can be moved together; absolute if it is on another drive."""
+    try:
+        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+    except ValueError:
+        return path.resolve().as_posix()

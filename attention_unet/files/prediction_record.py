@@ -1,0 +1,82 @@
+"""Read ``run.json``, the record of a folder of predictions: models, settings, and for each case its files by sha256."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from attention_unet.errors import DataError
+from attention_unet.files.digest import sha256_of
+from attention_unet.files.json_file import read_object
+
+RECORD = "run.json"
+JOURNAL = ".attention_unet-journal"  # a line for each case that is not in run.json yet
+LISTS = ("models", "models_sha256", "extras")  # lists of names, in run.json and its cases
+
+
+def read_record(output: Path) -> dict[str, Any]:
+    """Return the content of ``run.json`` and of the journal; empty if there is no record, or no valid one.
+
+    ``begun`` holds the files of cases that a killed process had begun: sha256 by path.
+    """
+    try:
+        record = read_object(output / RECORD)
+    except DataError:
+        return {}
+    try:
+        for part in (record, *record.setdefault("cases", {}).values()):
+            if not all(isinstance(name, str) for key in LISTS for name in part.get(key, ())):
+                return {}
+            if not are_hashes(part.get("files", {})):
+                return {}
+        if not all(are_hashes(files) for files in record.get("begun", {}).values()):
+            return {}
+        if "begun" in record or (output / JOURNAL).exists():
+            record["begun"] = {**record.get("begun", {}), **_read_journal(output)}
+    except (AttributeError, TypeError):
+        return {}
+    return dict(record)
+
+
+def is_complete(output: Path) -> bool:
+    """Return whether a prediction into a folder came to its end. Some cases may have failed."""
+    return read_record(output).get("complete") is True
+
+
+def recorded_files(record: Mapping[str, Any], case: str) -> dict[str, str]:
+    """Return the files of a case in a record: sha256 by path in the folder."""
+    files = record.get("cases", {}).get(case, {}).get("files", {})
+    return {**record.get("begun", {}).get(case, {}), **files}
+
+
+def was_changed(output: Path, record: Mapping[str, Any], case: str) -> bool:
+    """Return whether the label map of a case was changed after it was predicted."""
+    masks = {name: sha256 for name, sha256 in recorded_files(record, case).items() if name.startswith(f"{case}.")}
+    return any((output / name).is_file() and sha256_of(output / name) != sha256 for name, sha256 in masks.items())
+
+
+def are_hashes(files: object) -> bool:
+    """Return whether this is a dictionary of sha256 by path, with every path inside its folder."""
+    return isinstance(files, dict) and all(
+        isinstance(sha256, str) and not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
+        for name, sha256 in files.items()
+    )
+
+
+def _read_journal(output: Path) -> dict[str, dict[str, str]]:
+    """Return the files of each case in the journal. A line that a killed process left incomplete is ignored: the files
+    of that case were not moved into place.
+    """
+    begun: dict[str, dict[str, str]] = {}
+    try:
+        lines = (output / JOURNAL).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return begun
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(entry, dict) and all(are_hashes(files) for files in entry.values()):
+            begun |= entry
+    return begun

@@ -1,0 +1,135 @@
+"""Pictures of cases: image, reference, prediction and attention, a row a case, for people who would rather look."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+
+from attention_unet.pictures.figures import literal, save_figure
+from attention_unet.scans.label_table import colour_of
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is shown of a case; all arrays (I, J, K) on the grid of the affine.
+
+    Attributes:
+        title: beside the row.
+        affine: 4 x 4, voxel to RAS+ millimetres.
+        image: one channel.
+        reference: class index, 0 for background.
+        prediction: class index, 0 for background.
+        attention: weights, from 0, of each attended level by its name.
+    """
+
+    title: str
+    affine: NDArray[np.float64]
+    image: NDArray[np.generic]
+    reference: NDArray[np.generic]
+    prediction: NDArray[np.generic]
+    attention: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+
+def draw_mosaic(scenes: Sequence[Scene], class_names: Sequence[str]) -> Figure:
+    """Draw a row a case: image, reference, prediction, and each attended level if there is any.
+
+    The patient's left is on the right, as in radiology.
+
+    The slice lies across the axis of the largest voxels, where most is to be seen of all classes. Attention is drawn
+    from 0 to 1, or to the next power of 2 if some weights are above 1; the range is in the title.
+    """
+    levels = list(dict.fromkeys(name for scene in scenes for name in scene.attention))
+    columns = 3 + len(levels)
+    figure = Figure(figsize=(2.3 * columns, 2.3 * len(scenes) + 0.5), dpi=110, layout="constrained")
+    colours = ListedColormap([colour_of(i) for i in range(max(len(class_names), 1))])
+    axes = figure.subplots(len(scenes), columns, squeeze=False)
+    highest = highest_weight(scenes)
+    for row, scene in zip(axes, scenes, strict=True):
+        _draw_row(row, scene, colours, len(class_names), levels, highest)
+    handles = [Patch(color=colours(i)) for i in range(len(class_names))]
+    figure.legend(handles, class_names, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+    return literal(figure)
+
+
+def save_mosaic(path: Path, scenes: Sequence[Scene], class_names: Sequence[str]) -> None:
+    """Write the mosaic as a PNG, in one piece."""
+    save_figure(draw_mosaic(scenes, class_names), path)
+
+
+def highest_weight(scenes: Sequence[Scene]) -> int:
+    """Upper end of the range that all attention is drawn in."""
+    shown = [weights for scene in scenes for weights in scene.attention.values()]
+    return bound_of(max((float(weights.max()) for weights in shown), default=1.0))
+
+
+def bound_of(highest: float) -> int:
+    """The next number of 1, 2, 4, 8 ... above the highest of some weights."""
+    bound = 1
+    while bound < highest - 1e-3:  # resampling and sums leave a little above 1
+        bound *= 2
+    return bound
+
+
+def telling_plane(reference: NDArray[np.generic], inside: tuple[int, ...]) -> int:
+    """Plane in which the classes are largest, each measured by its own largest section.
+
+    Args:
+        reference: class index (I, J, K).
+        inside: the two axes within the planes.
+    """
+    sections = [(reference == value).sum(axis=inside) for value in np.unique(reference) if value > 0]
+    if not sections:
+        return reference.size // int(np.prod([reference.shape[axis] for axis in inside])) // 2
+    return int(sum(section / section.max() for section in sections).argmax())
+
+
+def _draw_row(
+    row: Sequence[Axes], scene: Scene, colours: ListedColormap, classes: int, levels: Sequence[str], highest: int
+) -> None:
+    arrays = [scene.image, scene.reference, scene.prediction, *scene.attention.values()]
+    oriented = [
+        nib.as_closest_canonical(nib.Nifti1Image(np.asarray(a, dtype=np.float32), scene.affine)) for a in arrays
+    ]
+    spacing = np.array(oriented[0].header.get_zooms()[:3])
+    across = 2 - int(spacing[::-1].argmax())
+    reference = np.asarray(oriented[1].dataobj)
+    inside = tuple(axis for axis in range(3) if axis != across)
+    plane = telling_plane(reference, inside)
+    # Columns run along the first axis within the slice, from the patient's right to left.
+    slices = [np.take(np.asarray(image.dataobj), plane, axis=across).T[:, ::-1] for image in oriented]
+    aspect = float(spacing[inside[1]] / spacing[inside[0]])
+    shown = slices[0]
+    low, high = np.percentile(shown, [0.5, 99.5])
+    maps = dict(zip(scene.attention, slices[3:], strict=True))
+    titles = ["image", "reference", "prediction", *(f"attention, {level} (0 to {highest})" for level in levels)]
+    for i, (axes, title) in enumerate(zip(row, titles, strict=True)):
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_title(title, fontsize=9)
+        attended = maps.get(levels[i - 3]) if i > 2 else None
+        if i > 2 and attended is None:
+            axes.set_title("")
+            axes.set_axis_off()
+            continue
+        axes.imshow(shown, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), origin="lower", aspect=aspect)
+        if i in (1, 2):
+            mask = np.ma.masked_equal(slices[i], 0)
+            axes.imshow(
+                mask - 1, cmap=colours, vmin=-0.5, vmax=classes - 0.5, alpha=0.65, origin="lower", aspect=aspect
+            )
+        if attended is not None:
+            axes.imshow(attended, cmap="inferno", vmin=0, vmax=highest, origin="lower", aspect=aspect)
+            if min(slices[1].shape) > 1:  # a line of voxels has no outline
+                axes.contour(slices[1] > 0, levels=[0.5], colors="deepskyblue", linewidths=0.9)
+    for side, x in zip("AP" if across == 0 else "RL", (0.03, 0.97), strict=True):
+        written = row[0].text(x, 0.5, side, transform=row[0].transAxes, color="white", fontsize=9, ha="center")
+        written.set_path_effects([withStroke(linewidth=2, foreground="black")])
+    row[0].set_ylabel(scene.title, fontsize=8)

@@ -1,0 +1,230 @@
+"""Read the DICOM files of a folder as one volume.
+
+pydicom reads the headers, because SimpleITK does not show the functional groups of enhanced multi-frame files. GDCM,
+which is part of SimpleITK, decodes the voxels.
+
+Positions in DICOM are in mm to the left, back and top (LPS+). Affines are in mm to the right, front and top (RAS+).
+"""
+
+import logging
+import tempfile
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_unet.errors import DataError, some_of
+from attention_unet.scans.dicom_frames import (
+    VARIANTS,
+    Frame,
+    check_alike,
+    damage_reported,
+    frames_of,
+    slice_distance,
+    variants_of,
+)
+from attention_unet.scans.header import check_affine, check_fits, header_of
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+log = logging.getLogger(__name__)
+
+PREAMBLE, MAGIC = 128, b"DICM"
+FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")  # first bytes of a file without preamble, in both byte orders
+NAMED_AS_DICOM = (".dcm", ".ima", ".dcm.gz")
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # a class of objects that needs no geometry
+PIXEL_FIELDS = (
+    *("SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "NumberOfFrames"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
+)
+FLOAT_PIXELS = ("FloatPixelData", "DoubleFloatPixelData")
+HEADER_FIELDS = (
+    *("SOPClassUID", "SeriesInstanceUID", "ImageType", "ImagePositionPatient", "ImageOrientationPatient"),
+    *(
+        "PixelSpacing",
+        "SliceThickness",
+        "SpacingBetweenSlices",
+        "RescaleSlope",
+        "RescaleIntercept",
+        "ModalityLUTSequence",
+    ),
+    *("ModalityLUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *(name for name in (*PIXEL_FIELDS, *VARIANTS) if name != "PixelData"),
+)
+
+
+def is_series(folder: Path) -> bool:
+    """Return whether a folder holds DICOM files. A hidden or unreadable folder does not."""
+    if folder.name.startswith(".") or not folder.is_dir():
+        return False
+    try:
+        return any(is_dicom(file) for file in folder.iterdir())
+    except OSError as error:
+        log.warning("warning: %s: cannot be read (%s): passed over", folder, error.strerror)
+        return False
+
+
+def is_dicom(file: Path) -> bool:
+    """Return whether a file is DICOM by its content, with or without the preamble of 128 bytes."""
+    if file.name.startswith(".") or file.name == "DICOMDIR" or not file.is_file():
+        return False
+    with file.open("rb") as content:
+        start = content.read(PREAMBLE + len(MAGIC))
+    if start[PREAMBLE:] == MAGIC:
+        return True
+    if not start.startswith(FIRST_GROUPS):
+        return False
+    try:
+        header = _read_header(file)
+    except DataError:
+        return False
+    return "Rows" in header or str(header.get("SOPClassUID", "")).startswith("1.2.840.10008.")
+
+
+def read_dicom(
+    folder: Path, memory: int | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
+    """Read the one volume of a folder: a series of slices, or an enhanced multi-frame file.
+
+    Args:
+        folder: path of the folder.
+        memory: bytes that reading may take; by default most of the free memory.
+
+    Returns:
+        Voxels (1, I, J, K), the affine from voxel (i, j, k) to RAS+ mm, and a NIfTI header of this grid.
+
+    Raises:
+        DataError: if the folder holds no series, several series, or slices that do not form one volume of evenly
+            spaced grey images; if a file is damaged; or if the volume is too large for the memory.
+    """
+    frames = [frame for file, header in _image_headers(folder).items() for frame in frames_of(file, header)]
+    check_alike(folder, frames)
+    frames = sorted(frames, key=lambda frame: float(frame.position @ frames[0].normal))
+    first, step_mm = frames[0], slice_distance(folder, frames)
+    if variants := variants_of(frames):
+        warnings.warn(f"{folder}: its slices differ in {variants}: are they of one series?", stacklevel=3)
+    grid = (*first.size, len(frames))
+    check_fits(folder, grid, memory, 4 + 2 * max(frame.stored_bytes for frame in frames))
+    lps = np.eye(4)
+    lps[:3, :3] = np.array([*first.directions, first.normal]).T * (*first.spacing_mm, step_mm)
+    lps[:3, 3] = first.position
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps
+    check_affine(folder, affine)
+    return _decode(frames).transpose(2, 1, 0)[None], affine, header_of(affine, grid)
+
+
+def _read_header(file: Path) -> "Dataset":
+    """Read the fields HEADER_FIELDS of a file.
+
+    Raises:
+        DataError: if the file cannot be read.
+    """
+    from pydicom import dcmread
+
+    with damage_reported(file):
+        return dcmread(file, force=True, stop_before_pixels=True, specific_tags=list(HEADER_FIELDS))
+
+
+def _image_headers(folder: Path) -> dict[Path, "Dataset"]:
+    """Read the headers of all images of a folder, which must be of one series. Objects without an image are reported.
+
+    Raises:
+        DataError: if a file is damaged, or there is not exactly one series.
+    """
+    images, others, unread, series = {}, [], list[str](), set()
+    for file in sorted(folder.iterdir()):
+        with damage_reported(file):
+            if not is_dicom(file):
+                hidden = file.name.startswith(".") or file.name == "DICOMDIR" or file.is_dir()
+                if not hidden and (file.name.lower().endswith(NAMED_AS_DICOM) or not file.exists()):
+                    raise ValueError("no DICOM" if file.exists() else "a link to a file that is not there")
+                if not hidden:
+                    unread.append(file.name)
+                continue
+            header = _read_header(file)
+            kind = getattr(header.get("SOPClassUID"), "name", "")
+            if "Rows" in header and "Segmentation" not in kind:
+                images[file] = header
+                series.add(str(header.get("SeriesInstanceUID", "")))
+            elif not kind or "Image Storage" in kind:
+                raise ValueError("no Rows")
+            else:
+                others.append(f"{file.name} ({kind.removesuffix(' Storage')})")
+    if others:
+        more = f" and {len(others) - 5} more" if others[5:] else ""
+        warnings.warn(f"{folder}: not read, because they hold no image: {', '.join(others[:5])}{more}", stacklevel=5)
+    if unread:
+        warnings.warn(f"{folder}: not read, because they are no DICOM files: {some_of(unread)}", stacklevel=5)
+    if not series:
+        raise DataError(f"{folder}: holds no DICOM image: expected a file, or the folder of one DICOM series")
+    if len(series) != 1:
+        raise DataError(f"{folder}: holds {len(series)} DICOM series: expected one; put each into a folder of its own")
+    return images
+
+
+def _decode(frames: Sequence[Frame]) -> NDArray[np.float32]:
+    """Return the values (K, J, I) of ordered slices, each by its own slope and intercept.
+
+    Raises:
+        DataError: if voxels are missing or damaged.
+    """
+    array = np.empty((len(frames), *frames[0].size[::-1]), dtype=np.float32)
+    places = defaultdict(list)
+    for k, frame in enumerate(frames):
+        places[frame.file].append((k, frame))
+    for file, members in places.items():
+        with damage_reported(file), np.errstate(over="ignore"):  # values beyond float32 become infinite
+            stored = _stored_numbers(file)
+            for k, frame in members:
+                array[k] = stored[frame.index].astype(np.float64) * frame.slope + frame.intercept
+    return array
+
+
+def _stored_numbers(file: Path) -> NDArray[Any]:
+    """Return the numbers (frame, row, column) of a file as they are stored, without rescaling.
+
+    GDCM reads a temporary copy that has the pixels and nothing else. Thus it applies no rescaling of its own, needs no
+    preamble, and gets a name that it can open: SimpleITK ends the process if a name is not UTF-8.
+    """
+    import SimpleITK as sitk
+    from pydicom import Dataset, dcmread, uid
+    from pydicom.dataset import FileMetaDataset
+
+    whole, pixels = dcmread(file, force=True, specific_tags=[*PIXEL_FIELDS, *FLOAT_PIXELS]), Dataset()
+    for name in PIXEL_FIELDS:
+        if name in whole:
+            pixels[name] = whole[name]
+    implicit, little = whole.original_encoding
+    syntax = whole.file_meta.get("TransferSyntaxUID") or (
+        uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+    )
+    if any(name in whole for name in FLOAT_PIXELS):
+        raise DataError(f"{file}: its voxels are not whole numbers: expected a series of MR images")
+    if "PixelData" not in pixels:
+        raise ValueError("no PixelData")
+    shape = (int(pixels.get("NumberOfFrames") or 1), int(pixels.Rows), int(pixels.Columns))
+    expected = int(np.prod(shape)) * int(pixels.BitsAllocated) // 8
+    if not syntax.is_compressed and len(pixels.PixelData) < expected:
+        raise ValueError(f"{len(pixels.PixelData)} of {expected} bytes of voxels")
+    pixels.SOPClassUID, pixels.SOPInstanceUID = SECONDARY_CAPTURE, uid.generate_uid()
+    pixels.file_meta = FileMetaDataset()
+    pixels.file_meta.TransferSyntaxUID = syntax
+    with tempfile.TemporaryDirectory() as folder:
+        copy = f"{folder}/pixels.dcm"
+        pixels.save_as(copy, enforce_file_format=True)
+        del whole, pixels
+        sitk.ProcessObject.SetGlobalWarningDisplay(False)
+        try:
+            image = sitk.ReadImage(copy)
+        except RuntimeError as error:
+            raise ValueError(f"GDCM cannot decode its voxels, {syntax.name}") from error
+    array: NDArray[Any] = sitk.GetArrayFromImage(image)
+    if array.size != np.prod(shape):
+        raise ValueError(f"voxels {array.shape}, not {shape}")
+    return array.reshape(shape)

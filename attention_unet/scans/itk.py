@@ -1,0 +1,139 @@
+"""Read and write NRRD and MetaImage files with SimpleITK.
+
+SimpleITK counts in mm to the left, back and top (LPS+). Affines are in mm to the right, front and top (RAS+).
+"""
+
+import math
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_unet.errors import DataError
+from attention_unet.scans.file_type import mistaken_for
+from attention_unet.scans.header import check_affine, check_fits, header_of
+from attention_unet.scans.itk_files import ascii_folder, check_voxels, with_ascii_names
+from attention_unet.scans.itk_header import check_header, data_files, unit_mm
+
+ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
+NRRD, SPACE, LPS = (".nrrd", ".nhdr"), "NRRD_space", "left-posterior-superior"  # SimpleITK brings known spaces to LPS
+
+
+def read_itk(
+    path: Path, memory: int | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
+    """Read an NRRD or MetaImage file.
+
+    Args:
+        path: path of the file.
+        memory: bytes that reading may take; by default most of the free memory.
+
+    Returns:
+        Voxels (C, I, J, K), the affine from voxel (i, j, k) to RAS+ mm, and a NIfTI header of this grid.
+
+    Raises:
+        DataError: if the file is missing, damaged or too large, or does not hold a 3-D volume of real numbers.
+    """
+    import SimpleITK as sitk
+
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    if mistake := mistaken_for(_start_of(path)):
+        raise DataError(f"{path}: {mistake}")
+    check_header(path)
+    for file in data_files(path):
+        if not file.exists():
+            raise DataError(f"{file}: does not exist: {path.name} says that its voxels are there; copy it as well")
+    with _sitk_errors(path), with_ascii_names(path) as readable:
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(readable))
+        reader.ReadImageInformation()
+        stored_bytes = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID()).GetSizeOfPixelComponent()
+        shape = [*reader.GetSize(), reader.GetNumberOfComponents()]
+        if min(shape) < 1:
+            raise DataError(f"{path}: its header says a grid of {reader.GetSize()}: expected voxels; repair it")
+        check_fits(path, [n for n in shape if n > 1], memory, 4 + stored_bytes)
+        check_voxels(path, math.prod(shape) * stored_bytes)
+        if path.suffix.lower() in NRRD and not (reader.HasMetaDataKey(SPACE) and reader.GetMetaData(SPACE) == LPS):
+            warnings.warn(f"{path}: its header states no orientation in the patient: taken as it lies", stacklevel=3)
+        image = reader.Execute()
+    if image.GetDimension() != 3:
+        raise DataError(f"{path}: has {image.GetDimension()} axes {image.GetSize()}: expected a 3-D volume; convert it")
+    if "complex" in image.GetPixelIDTypeAsString():
+        raise DataError(
+            f"{path}: voxels are {image.GetPixelIDTypeAsString()}: expected real numbers; save a magnitude image"
+        )
+    array = sitk.GetArrayViewFromImage(image).astype(np.float32)
+    array = np.moveaxis(array, -1, 0) if array.ndim == 4 else array[None]
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    affine[:3] *= unit_mm(path)
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    check_affine(path, affine)
+    return array.transpose(0, 3, 2, 1), affine, header_of(affine, image.GetSize())
+
+
+def write_itk(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
+    """Write an array (I, J, K) in the format of the path's ending.
+
+    Args:
+        path: path of the file.
+        array: voxels.
+        affine: 4 x 4, from voxel (i, j, k) to RAS+ mm.
+
+    Raises:
+        DataError: if the file cannot be written.
+    """
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    try:
+        with ascii_folder(path.parent) as folder:
+            sitk.WriteImage(image, f"{folder}/{path.name}", useCompression=True)
+    except RuntimeError as error:
+        raise DataError(f"{path}: writing failed ({_reason(error)}): free space or change the folder") from error
+
+
+@contextmanager
+def _sitk_errors(path: Path) -> Iterator[None]:
+    """Report errors of SimpleITK with the path of the file.
+
+    Raises:
+        DataError: for every RuntimeError that is raised inside.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        reason = _reason(error)
+        if reason.startswith("Reason: "):  # of an earlier error of the system: MetaIO itself gives none
+            reason = "SimpleITK cannot read it"
+        raise DataError(f"{path}: cannot be read, or is damaged ({reason}): copy it again") from error
+
+
+def _reason(error: RuntimeError) -> str:
+    """Return the last line of an error of SimpleITK, without the addresses of its objects."""
+    line = str(error).strip().splitlines()[-1].removeprefix("sitk::ERROR: ").removeprefix("ITK ERROR: ")
+    return re.sub(r"\w+\(0x[0-9a-f]+\): ", "", line)
+
+
+def _start_of(path: Path) -> bytes:
+    """Return the first 512 bytes of a file.
+
+    Raises:
+        DataError: if the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(512)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}): check the path and your rights") from error

@@ -1,0 +1,160 @@
+import json
+
+import numpy as np
+import pytest
+
+from attention_unet.dataset.cases import find_cases, group_channels, locate_dataset, look_for_cases
+from attention_unet.errors import ConfigError, DataError
+from tests.conftest import save_nifti
+
+VOLUME = np.zeros((3, 3, 3), dtype=np.float32)
+LABEL = (np.arange(27).reshape(3, 3, 3) % 3).astype(np.uint8)
+
+
+def write(folder, names, array):
+    return [save_nifti(folder / f"{name}.nii.gz", array) for name in names]
+
+
+def describe(root, **content):
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def decathlon(root, ids=("b", "a"), **more):
+    write(root / "imagesTr", ids, VOLUME)
+    write(root / "labelsTr", ids, LABEL)
+    training = [{"image": f"./imagesTr/{i}.nii.gz", "label": f"./labelsTr/{i}.nii.gz"} for i in ids]
+    describe(root, training=training, modality={"0": "T1"}, labels={"0": "background", "1": "x", "2": "y"}, **more)
+    return root
+
+
+def test_decathlon(tmp_path):
+    dataset = find_cases(decathlon(tmp_path))
+    assert [case.id for case in dataset.cases] == ["a", "b"]
+    assert dataset.channels == ("T1",)
+    assert dataset.labels.integers == {"x": (1,), "y": (2,)}
+
+
+def test_nnunet_raw_with_a_file_a_channel(tmp_path):
+    write(tmp_path / "imagesTr", ["p_0000", "p_0001", "q_0000", "q_0001"], VOLUME)
+    write(tmp_path / "labelsTr", ["p", "q"], LABEL)
+    describe(tmp_path, channel_names={"0": "T2", "1": "ADC"}, labels={"background": 0, "zone": 2})
+    dataset = find_cases(tmp_path)
+    assert [(case.id, [p.name for p in case.images]) for case in dataset.cases] == [
+        ("p", ["p_0000.nii.gz", "p_0001.nii.gz"]),
+        ("q", ["q_0000.nii.gz", "q_0001.nii.gz"]),
+    ]
+    assert dataset.channels == ("T2", "ADC")
+    assert dataset.labels.integers == {"zone": (2,)}
+    described = {"channel_names": {"0": "T2", "1": "ADC"}, "labels": {"background": 0, "zone": 2}}
+    describe(tmp_path, **described, numTraining=2)
+    assert len(find_cases(tmp_path).cases) == 2
+    describe(tmp_path, **described, numTraining=5)
+    with pytest.raises(DataError, match=r"numTraining is 5, but 2 cases are there: is it half copied\?"):
+        find_cases(tmp_path)
+
+
+def test_plain_folders_take_their_classes_from_the_files(tmp_path):
+    write(tmp_path / "images", ["one", "two"], VOLUME)
+    write(tmp_path / "labels", ["one", "two"], LABEL)
+    (tmp_path / "images" / "._one.nii.gz").write_bytes(b"left by a Mac")
+    dataset = find_cases(tmp_path)
+    assert [case.id for case in dataset.cases] == ["one", "two"]
+    assert dataset.labels.integers == {"label 1": (1,), "label 2": (2,)}
+
+
+def test_four_digits_of_a_case_name_are_no_channel(tmp_path):
+    names = ["sub_0000", "sub_0001", "sub_0002"]
+    write(tmp_path / "images", names, VOLUME)
+    write(tmp_path / "labels", names, LABEL)
+    assert [case.id for case in find_cases(tmp_path).cases] == names
+    assert set(group_channels(write(tmp_path / "more", ["a_0000", "a_0001"], VOLUME), channels=1)) == {
+        "a_0000",
+        "a_0001",
+    }
+    assert set(group_channels(write(tmp_path / "more", ["a_0000", "b_0000"], VOLUME), channels=1)) == {"a", "b"}
+
+
+def test_a_4d_file_of_the_plain_layout_has_its_channels(tmp_path):
+    write(tmp_path / "images", ["one"], np.stack([VOLUME, VOLUME], axis=-1))
+    write(tmp_path / "labels", ["one"], LABEL)
+    assert find_cases(tmp_path).channels == ("channel 0", "channel 1")
+
+
+def test_a_missing_channel_file_spoils_its_own_case_only(tmp_path):
+    files = write(tmp_path, ["a_0000", "a_0001", "b_0001"], VOLUME)
+    assert [path.name for path in group_channels(files, channels=2)["b"]] == ["b_0000.nii.gz", "b_0001.nii.gz"]
+    assert set(group_channels(files, channels=2)) == {"a", "b"}
+
+
+def test_everything_that_is_missing_is_listed_at_once(tmp_path):
+    root = decathlon(tmp_path)
+    (root / "imagesTr" / "a.nii.gz").unlink()
+    (root / "labelsTr" / "b.nii.gz").unlink()
+    with pytest.raises(DataError, match=r"(?s)labelsTr/b\.nii\.gz: missing.*imagesTr/a\.nii\.gz: missing"):
+        find_cases(root)
+
+
+def test_unpaired_files(tmp_path):
+    write(tmp_path / "images", ["one", "two"], VOLUME)
+    write(tmp_path / "labels", ["one", "three"], LABEL)
+    with pytest.raises(DataError, match=r"(?s)two\.nii\.gz: has no label.*three\.nii\.gz: has no image"):
+        find_cases(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            {"training": [{"image": "../x.nii.gz", "label": "../x.nii.gz"}], "labels": {"a": 1}},
+            "outside the dataset",
+        ),
+        ({"training": ["a.nii.gz"], "labels": {"a": 1}}, "expected an object of image and label"),
+        ({"training": 3, "labels": {"a": 1}}, "training is 3: expected a list"),
+        ({"training": [], "labels": {"a": 1}}, "holds no labelled case"),
+    ],
+)
+def test_wrong_descriptions(tmp_path, content, message):
+    describe(tmp_path / "data", **content)
+    with pytest.raises(DataError, match=message):
+        find_cases(tmp_path / "data")
+
+
+@pytest.mark.parametrize("folder", ["labels", "images"])
+def test_the_same_file_in_two_formats_is_not_chosen_from(tmp_path, folder):
+    write(tmp_path / "images", ["p_0000", "p_0001"], VOLUME)
+    write(tmp_path / "labels", ["p"], LABEL)
+    save_nifti(tmp_path / folder / ("p.nii" if folder == "labels" else "p_0001.nii"), LABEL)
+    with pytest.raises(DataError, match=r"\.nii\.gz: the case is there twice, also as p.*\.nii: keep one"):
+        find_cases(tmp_path)
+
+
+def test_a_lacking_channel_of_plain_folders_spoils_its_own_case_only(tmp_path):
+    write(tmp_path / "images", [f"{case}_{channel:04d}" for case in "pqr" for channel in (0, 1)], VOLUME)
+    write(tmp_path / "labels", "pqr", LABEL)
+    (tmp_path / "images" / "q_0001.nii.gz").unlink()
+    dataset, problems = look_for_cases(tmp_path)
+    assert [case.id for case in dataset.cases] == ["p", "r"]
+    assert list(problems) == ["q"]
+    assert "q_0001.nii.gz: missing" in problems["q"]
+
+
+def test_cases_listed_twice(tmp_path):
+    root = decathlon(tmp_path, ids=("a", "a"))
+    with pytest.raises(DataError, match="listed twice: a"):
+        find_cases(root)
+
+
+def test_where_a_dataset_is_looked_for(tmp_path, monkeypatch):
+    decathlon(tmp_path / "store" / "Task")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ATTENTION_UNET_DATA", raising=False)
+    assert locate_dataset(str(tmp_path / "store"), "Task") == tmp_path / "store" / "Task"
+    assert locate_dataset(str(tmp_path / "store" / "Task"), "Task") == tmp_path / "store" / "Task"
+    monkeypatch.setenv("ATTENTION_UNET_DATA", str(tmp_path / "store"))
+    assert locate_dataset(None, "Task") == tmp_path / "store" / "Task"
+    monkeypatch.delenv("ATTENTION_UNET_DATA")
+    with pytest.raises(ConfigError, match=r"data/Task: no dataset here.*--data\.root"):
+        locate_dataset(None, "Task")
+    (tmp_path / "store").rename(tmp_path / "data")
+    assert locate_dataset(None, "Task").resolve() == tmp_path / "data" / "Task"

@@ -1,0 +1,68 @@
+import json
+
+import numpy as np
+import pytest
+
+from attention_unet.dataset.description import describe_channels, describe_labels, labels_in_files
+from attention_unet.errors import DataError
+from tests.conftest import save_nifti
+
+
+def describe(root, **content):
+    (root / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_channels(tmp_path):
+    describe(tmp_path, channel_names={"1": "ADC", "0": "T2"})
+    assert describe_channels(tmp_path / "dataset.json") == ("T2", "ADC")
+    describe(tmp_path, labels={"a": 1})
+    assert describe_channels(tmp_path / "dataset.json") == ()
+    describe(tmp_path, modality=["T1"])
+    with pytest.raises(DataError, match=r"channels are \['T1'\]: expected an object"):
+        describe_channels(tmp_path / "dataset.json")
+
+
+def test_nnunet_regions_overlap(tmp_path):
+    labels = {"background": 0, "whole": [1, 2], "core": [2]}
+    describe(tmp_path, labels=labels, regions_class_order=[1, 2])
+    found = describe_labels(tmp_path / "dataset.json")
+    assert found.overlapping
+    assert found.painted == (1, 2)
+    describe(tmp_path, labels=labels)
+    with pytest.raises(DataError, match="expected regions_class_order"):
+        describe_labels(tmp_path / "dataset.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"labels": {"1": "a", "2": "a"}}, "'a' is there twice"),
+        ({"labels": {"a": 1, "ignore": 2}}, "has a label to ignore, which is not supported"),
+        ({"labels": {f"c{i}": i for i in range(1, 300)}}, "has 299 classes: expected label maps of at most 254"),
+        ({"labels": ["a"]}, "labels are not name: integer"),
+        ({"labels": {"a": 1.7}}, r"labels are not name: integer \(1\.7 is none\)"),
+        ({"labels": {"a": True}}, r"labels are not name: integer \(True is none\)"),
+        ({"labels": {"a": -1}}, r"labels are not name: integer \(-1 is below 0\)"),
+        ({"labels": {"a": []}}, r"labels are not name: integer \('a' has none\)"),
+        ({"labels": {"a": [1, 2.0]}}, r"labels are not name: integer \(2\.0 is none\)"),
+    ],
+)
+def test_wrong_labels(tmp_path, content, message):
+    describe(tmp_path, **content)
+    with pytest.raises(DataError, match=message):
+        describe_labels(tmp_path / "dataset.json")
+
+
+def test_scans_in_place_of_label_maps(tmp_path):
+    scan = save_nifti(tmp_path / "labels" / "a.nii.gz", np.arange(1000, dtype=np.int16).reshape(10, 10, 10))
+    with pytest.raises(DataError, match="labels: has 999 classes: expected label maps of at most 254"):
+        labels_in_files({"a": scan}, {})
+
+
+def test_a_label_map_that_cannot_be_read_is_told_and_left_out(tmp_path):
+    good = save_nifti(tmp_path / "good.nii.gz", np.arange(8, dtype=np.uint8).reshape(2, 2, 2))
+    (tmp_path / "bad.nii.gz").write_bytes(b"no image")
+    problems = {}
+    labels = labels_in_files({"bad": tmp_path / "bad.nii.gz", "good": good}, problems)
+    assert labels.painted == (1, 2, 3, 4, 5, 6, 7)
+    assert set(problems) == {"bad"}

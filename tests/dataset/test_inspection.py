@@ -1,0 +1,109 @@
+import json
+
+import numpy as np
+import pytest
+
+from attention_unet.cli import main
+from attention_unet.dataset.cases import look_for_cases
+from attention_unet.dataset.inspection import inspect
+from tests.conftest import oblique_affine, save_nifti
+
+AFFINE = oblique_affine((1.0, 1.0, 3.0), degrees=8.0, axes=(2, 0, 1))
+GRID = (12, 16, 14)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Four good cases, each another image, with classes 1 and 2."""
+    for i, name in enumerate("abcd"):
+        image = np.random.RandomState(i).normal(100, 20, size=GRID).astype(np.float32)
+        label = np.zeros(GRID, dtype=np.uint8)
+        label[2:6, 3:7, 4:8], label[8, 8, 8] = 1, 2
+        save_nifti(tmp_path / "images" / f"{name}.nii.gz", image, AFFINE)
+        save_nifti(tmp_path / "labels" / f"{name}.nii.gz", label, AFFINE)
+    description = {"channel_names": {"0": "T1"}, "labels": {"background": 0, "large": 1, "small": 2, "none": 3}}
+    (tmp_path / "dataset.json").write_text(json.dumps(description))
+    return tmp_path
+
+
+def look(folder):
+    return inspect(*look_for_cases(folder), {}, lambda: None)
+
+
+def test_facts(folder):
+    found = look(folder)
+    assert found.problems == {}
+    fact = found.facts[0]
+    assert fact.id == "a"
+    assert fact.extent.spacing_mm == pytest.approx((1.0, 1.0, 3.0), abs=1e-3)  # on patient axes, however stored
+    assert fact.volumes_ml == pytest.approx({"large": 64 * 3 / 1000, "small": 3 / 1000, "none": 0.0}, rel=1e-3)
+    assert fact.shares["large"] == pytest.approx(64 / np.prod(GRID))
+    assert fact.quantiles[0, 2] == pytest.approx(100, abs=3)
+    assert found.remarks == ["the class none is in no case"]
+
+
+def test_every_problem_is_told_not_the_first_only(folder):
+    (folder / "images" / "a.nii.gz").write_bytes(b"broken")
+    save_nifti(folder / "labels" / "b.nii.gz", np.full(GRID, 7, dtype=np.uint8), AFFINE)
+    save_nifti(folder / "labels" / "c.nii.gz", np.zeros(GRID, dtype=np.uint8), np.eye(4))
+    found = look(folder)
+    assert list(found.problems) == ["a", "b", "c"]
+    assert "a.nii.gz" in found.problems["a"]
+    assert "holds the labels [7]" in found.problems["b"]
+    assert [fact.id for fact in found.facts] == ["d"]
+
+
+def test_problems_of_files_that_are_only_looked_for_are_told_with_the_others(folder):
+    (folder / "dataset.json").unlink()  # classes and channels are then those of the files
+    for name in "ab":
+        (folder / "labels" / f"{name}.nii.gz").write_bytes(b"broken")
+    (folder / "images" / "c.nii.gz").write_bytes(b"broken")
+    (folder / "images" / "d.nii.gz").rename(folder / "images" / "e.nii.gz")
+    save_nifti(folder / "images" / "f.nii.gz", np.random.RandomState(5).normal(size=GRID).astype(np.float32), AFFINE)
+    save_nifti(folder / "labels" / "f.nii.gz", np.ones(GRID, dtype=np.uint8), AFFINE)
+    found = look(folder)
+    assert sorted(found.problems) == list("abcde")
+    assert "d.nii.gz: has no image" in found.problems["d"]
+    assert "e.nii.gz: has no label" in found.problems["e"]
+    assert [fact.id for fact in found.facts] == ["f"]
+
+
+def test_remarks(folder):
+    (folder / "images" / "b.nii.gz").write_bytes((folder / "images" / "a.nii.gz").read_bytes())
+    save_nifti(folder / "images" / "c.nii.gz", np.ones(GRID, dtype=np.float32), AFFINE)
+    far = AFFINE @ np.diag([2.5, 1, 1, 1])
+    for part in ("images", "labels"):
+        value = np.random.RandomState(9).normal(size=GRID) if part == "images" else np.zeros(GRID)
+        save_nifti(folder / part / "d.nii.gz", value.astype(np.float32 if part == "images" else np.uint8), far)
+    remarks = look(folder).remarks
+    assert any("the same image 2 times: a, b" in remark for remark in remarks)
+    assert any(remark.startswith("c: channel 0 is the same everywhere") for remark in remarks)
+    assert any(remark.startswith("d: voxels of") for remark in remarks)
+    assert "d: no class is in it" in remarks
+
+
+def test_the_command(folder, capsys):
+    assert main(["inspect", str(folder), "--network.base_channels", "4"]) == 0
+    printed = capsys.readouterr()
+    for word in ("4 cases, 4 can be trained on", "left-right", "large", "patch", "patches a second"):
+        assert word in printed.out
+    assert "the class none is in no case" in printed.err
+    (folder / "images" / "a.nii.gz").write_bytes(b"broken")
+    assert main(["inspect", str(folder), "--json", "--no-trial"]) == 1
+    plain = json.loads(capsys.readouterr().out)
+    assert list(plain["problems"]) == ["a"]
+    assert plain["plan"]["preprocessing"]["spacing_mm"] == pytest.approx([1, 1, 3], abs=1e-3)
+    assert main(["inspect", str(folder / "nowhere")]) == 2
+
+
+def test_a_trial_of_what_cannot_be_built_or_of_one_share(folder, capsys):
+    small = ["--network.base_channels", "4", "--data.patch", "[8,8,8]"]
+    assert main(["inspect", str(folder), *small, "--attention.skips", "gat"]) == 2
+    printed = capsys.readouterr()
+    assert "did you mean gate?" in printed.err
+    assert "left-right" in printed.out  # what was found is told nevertheless
+    assert main(["inspect", "--data.root", str(folder), *small, "--training.devices", "2"]) == 0
+    assert "a step of 2 patches" in capsys.readouterr().out
+    odd = ["--training.batch", "1", "--training.devices", "2"]
+    assert main(["inspect", "--data.root", str(folder), *small, *odd]) == 2
+    assert "expected a multiple of the 2 processes" in capsys.readouterr().err

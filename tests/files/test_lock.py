@@ -1,0 +1,61 @@
+import subprocess
+import sys
+import time
+
+import pytest
+
+from attention_unet.errors import ConfigError
+from attention_unet.files import lock
+from attention_unet.files.lock import alone_in
+
+HOLD = "import sys, time; from pathlib import Path; from attention_unet.files.lock import alone_in\n"
+HOLD += "with alone_in(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that works in the folder."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_of_two_processes_the_second_is_refused(tmp_path, holder, monkeypatch):
+    monkeypatch.setattr(lock, "PATIENCE", 0.3)
+    with pytest.raises(ConfigError, match="another process is writing here"), alone_in(tmp_path):
+        pass
+
+
+def test_a_killed_process_holds_nothing_and_its_leavings_go(tmp_path, holder):
+    (tmp_path / ".attention_unet-partial-x.pt").write_text("half")
+    holder.kill()
+    began = time.monotonic()
+    with alone_in(tmp_path):
+        assert time.monotonic() - began < 5
+        (tmp_path / "kept").write_text("")
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_a_folder_that_stays_empty_goes(tmp_path):
+    with alone_in(tmp_path / "new"):
+        assert (tmp_path / "new").is_dir()
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_of_the_user_stays_though_it_is_empty(tmp_path):
+    (tmp_path / "own").mkdir()
+    with alone_in(tmp_path / "own"):
+        pass
+    assert (tmp_path / "own").is_dir()
+
+
+def test_a_disk_that_knows_no_locks_is_told_and_used(tmp_path, monkeypatch, caplog):
+    def refuse(self):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(lock.FileLock, "acquire", refuse)
+    with alone_in(tmp_path):
+        (tmp_path / "written").write_text("")
+    assert "cannot be locked (No locks available): let no other process write there" in caplog.text

@@ -1,0 +1,33 @@
+import pytest
+import torch
+
+from attention_unet.config import TrainingConfig
+from attention_unet.errors import ConfigError
+from attention_unet.machine.devices import choose_device, devices_and_nodes, make_fabric, precision_of, this_machine
+
+CPU = torch.device("cpu")
+
+
+def test_precision_by_name_and_by_hardware(monkeypatch):
+    assert precision_of("float32", CPU) == torch.float32
+    assert precision_of("bfloat16", CPU) == torch.bfloat16
+    for supported, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda supported=supported: supported)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        assert precision_of("auto", CPU) == expected
+
+
+def test_devices():
+    assert choose_device("cpu") == CPU
+    assert choose_device("auto").type in ("cpu", "cuda", "mps")
+    with pytest.raises(ConfigError, match="the device tpu is not there"):
+        choose_device("tpu")
+
+
+def test_under_torchrun_processes_are_those_that_it_started(monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(ConfigError, match=r"training\.batch is 6: expected a multiple of the 4 processes"):
+        make_fabric(TrainingConfig(batch=6, devices=1, accelerator="cpu"))
+    assert devices_and_nodes(TrainingConfig(devices=1)) == (2, 2)
+    assert this_machine(TrainingConfig(accelerator="cpu")).processes == 4

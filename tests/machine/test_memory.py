@@ -1,0 +1,49 @@
+"""Whether freed memory is used again, seen in a process of its own by the pages it must ask the system for."""
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from attention_unet.machine.memory import free_memory, machine_memory
+
+FAULTS = """
+import resource, torch
+from attention_unet.machine.memory import reuse_freed_memory
+def work():
+    for _ in range(3):
+        kept = [torch.ones(2_000_000) for _ in range(40)]
+        del kept
+agreed = reuse_freed_memory()
+work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+work()
+print(agreed, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_freed_memory_is_used_again():
+    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
+    agreed, faults = done.stdout.split()
+    assert agreed == "True"
+    assert int(faults) < 100  # 58,000 where the system takes all of it back
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells")
+def test_peak_memory_counts_what_was_held_and_let_go():
+    code = """
+import torch
+from attention_unet.machine.memory import peak_memory
+before = peak_memory(torch.device("cpu"))
+torch.ones(100 * 2**20)
+print(peak_memory(torch.device("cpu")) - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == pytest.approx(400 * 2**20, rel=0.1)
+
+
+def test_free_memory_is_some_of_the_machine():
+    assert 0 < free_memory() <= machine_memory()

@@ -1,0 +1,165 @@
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from attention_unet.config import AttentionConfig, AugmentationConfig, Config, DataConfig, NetworkConfig, TrainingConfig
+from attention_unet.dataset.cases import Dataset, find_cases
+from attention_unet.errors import ConfigError
+from attention_unet.machine.devices import Machine
+from attention_unet.network import AttentionUNet
+from attention_unet.preparation.fingerprint import Fingerprint, take_fingerprint
+from attention_unet.preparation.plan import Plan, fit_patch, make_plan, plan_levels, settle, target_spacing
+from attention_unet.scans.labels import Labels
+
+LAPTOP = Machine("cpu", 8 * 2**30, 2, True, 1)
+
+
+def cohort_of(grid, spacing, kept=1.0):
+    return Fingerprint(np.array([grid] * 5), np.array([spacing] * 5, dtype=float), np.full(5, kept))
+
+
+def dataset(channels=1):
+    return Dataset(None, (), tuple(f"c{i}" for i in range(channels)), Labels({"a": (1,), "b": (2,)}, (1, 2)))
+
+
+def test_hippocampus_gets_the_known_plan():
+    plan = make_plan(Config(), dataset(), cohort_of((35, 50, 36), (1, 1, 1)), LAPTOP)
+    assert plan.patch == (40, 56, 40)
+    assert plan.architecture["strides"] == [[2, 2, 2]] * 3
+    assert plan.architecture["channels"] == [16, 32, 64, 128]
+    assert plan.preprocessing.spacing_mm == (1.0, 1.0, 1.0)
+    assert plan.largest_mm == (35.0, 50.0, 36.0)
+
+
+def test_thick_slices_are_neither_convolved_nor_divided_at_first():
+    plan = make_plan(Config(), dataset(), cohort_of((256, 256, 10), (1.4, 1.4, 10)), LAPTOP)
+    strides, kernels = plan.architecture["strides"], plan.architecture["kernels"]
+    assert strides[0] == [2, 2, 1]
+    assert kernels[0] == [3, 3, 1]
+    assert kernels[-1][2] == 3  # once in-plane voxels are as coarse, it is
+    assert plan.patch[2] <= 10
+    assert plan.patch[0] * plan.patch[1] * plan.patch[2] < 1.5 * 64**3
+
+
+def test_an_axis_once_convolved_across_stays_so():
+    """In-plane voxels may grow past those across slices, of which too few are left to halve them."""
+    strides, kernels = plan_levels(np.array([192, 192, 10]), np.array([1.4, 1.4, 10.0]), max_levels=6)
+    assert kernels == [[3, 3, 1], [3, 3, 1], [3, 3, 3], [3, 3, 3], [3, 3, 3], [3, 3, 3]]
+    assert strides == [[2, 2, 1], [2, 2, 1], [2, 2, 2], [2, 2, 1], [2, 2, 1]]
+
+
+def test_voxels_of_a_level():
+    plan = make_plan(Config(), dataset(), cohort_of((256, 256, 10), (1.4, 1.4, 10)), LAPTOP)
+    assert plan.voxel_mm(0) == (1.4, 1.4, 10)
+    assert plan.voxel_mm(2) == (5.6, 5.6, 10)
+    flat = make_plan(Config(network=NetworkConfig(dims=2)), dataset(), cohort_of((64, 10, 64), (1, 5, 1)), LAPTOP)
+    assert flat.slice_axis == 1
+    assert flat.voxel_mm(1) == (2, 5, 2)
+
+
+def test_a_gpu_gets_a_batch_for_the_patch_it_gets():
+    gpu = Machine("cuda", 24 * 2**30, 8, True, 1)
+    plan = make_plan(Config(), dataset(), cohort_of((35, 50, 36), (1, 1, 1)), gpu)
+    assert (plan.patch, plan.batch, plan.architecture["channels"][0]) == ((40, 56, 40), 11, 32)
+
+
+def test_target_spacing_of_a_mixed_anisotropic_cohort_is_its_finest_tenth():
+    spacings = np.array([[1.0, 1.0, z] for z in (4.0, 5.0, 6.0, 6.0, 8.0)])
+    found = target_spacing(Fingerprint(np.array([[256, 256, 20]] * 5), spacings, np.ones(5)))
+    assert found[:2] == [1.0, 1.0]
+    assert found[2] == pytest.approx(np.percentile(spacings[:, 2], 10))
+
+
+def test_patch_fits_the_cohort_and_the_limit():
+    assert fit_patch(np.array([35.0, 50.0, 36.0]), np.ones(3), np.ones(3, dtype=bool), 10**6) == [35, 50, 36]
+    size = fit_patch(np.array([160.0, 200.0, 160.0]), np.ones(3), np.ones(3, dtype=bool), 64**3)
+    assert size == [64, 64, 64]
+    flat = fit_patch(np.array([200.0, 200.0, 60.0]), np.array([1.0, 1.0, 4.0]), np.ones(3, dtype=bool), 64**3)
+    assert flat[0] == pytest.approx(4 * flat[2], abs=4)
+
+
+def test_every_level_keeps_four_voxels():
+    strides, kernels = plan_levels(np.array([17, 64, 9]), np.ones(3), max_levels=9)
+    assert len(kernels) == len(strides) + 1
+    for axis, size in enumerate((17, 64, 9)):
+        for stride in strides:
+            size = -(-size // stride[axis])
+        assert size >= 4
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_plan_builds_its_network_and_survives_json(dims):
+    config = Config(network=NetworkConfig(dims=dims), attention=AttentionConfig(skips=["gate", "spatial"]))
+    plan = make_plan(config, dataset(channels=2), cohort_of((80, 64, 20), (1, 1, 3)), LAPTOP)
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+    network = AttentionUNet(**plan.architecture)
+    assert network.architecture["in_channels"] == 2
+    assert plan.slice_axis == (2 if dims == 2 else None)
+    assert plan.patch[2] == 1 or dims == 3
+
+
+def test_slices_run_across_the_axis_that_a_given_patch_names():
+    def plan_of(patch):
+        config = Config(data=DataConfig(patch=patch), network=NetworkConfig(dims=2))
+        return make_plan(config, dataset(), cohort_of((80, 64, 40), (1, 1, 1)), LAPTOP)
+
+    assert plan_of([1, 16, 24]).slice_axis == 0
+    assert plan_of([1, 16, 24]).patch == (1, 16, 24)
+    assert plan_of(None).slice_axis == 2
+    single = make_plan(Config(network=NetworkConfig(dims=2)), dataset(), cohort_of((1, 80, 64), (1, 1, 1)), LAPTOP)
+    assert single.slice_axis == 0
+    assert single.patch[1] > 1 < single.patch[2]
+    for patch in ([16, 16, 16], [1, 1, 16]):
+        with pytest.raises(ConfigError, match="needs exactly one 1 in it"):
+            plan_of(patch)
+
+
+def test_prediction_mirrors_no_axis_that_slices_do_not_see():
+    flips = AugmentationConfig(flip_axes=["left-right", "down-up"])
+    for dims, axes in ((2, (0,)), (3, (0, 2))):
+        config = Config(augmentation=flips, network=NetworkConfig(dims=dims))
+        assert make_plan(config, dataset(), cohort_of((80, 64, 40), (1, 1, 1)), LAPTOP).mirror_axes == axes
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("grid", [(35, 50, 36), (160, 210, 170), (77, 61, 13), (9, 300, 31)])
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (0.7, 0.7, 5.0), (1.4, 2.5, 10.0)])
+def test_a_configuration_that_was_settled_gives_the_same_plan_on_any_machine(dims, grid, spacing):
+    config = Config(network=NetworkConfig(dims=dims), training=TrainingConfig(minutes=60))
+    plan = make_plan(config, dataset(), cohort_of(grid, spacing), LAPTOP)
+    other = Machine("cuda", 80 * 2**30, 16, True, 4)
+    assert make_plan(settle(config, plan), dataset(), cohort_of(grid, spacing), other) == plan
+
+
+def test_overrides_are_taken():
+    config = Config(data=DataConfig(spacing_mm=[2.0, 2.0, 2.0], patch=[16, 24, 32]))
+    plan = make_plan(config, dataset(), cohort_of((80, 80, 80), (1, 1, 1)), LAPTOP)
+    assert plan.patch == (16, 24, 32)
+    assert plan.preprocessing.spacing_mm == (2.0, 2.0, 2.0)
+
+
+def test_masked_images_are_normalised_within_the_mask():
+    assert make_plan(Config(), dataset(), cohort_of((80, 80, 80), (1, 1, 1), kept=0.6), LAPTOP).preprocessing.nonzero
+    assert not make_plan(
+        Config(), dataset(), cohort_of((80, 80, 80), (1, 1, 1), kept=0.9), LAPTOP
+    ).preprocessing.nonzero
+
+
+def test_fingerprint_is_on_patient_axes(cohort):
+    fingerprint = take_fingerprint(find_cases(cohort).cases)
+    assert len(fingerprint.grids) == 8
+    assert (fingerprint.spacings_mm[:, 2] > 2.1).all()  # slices are thick from down to up, however they are stored
+    assert (fingerprint.spacings_mm[:, :2] < 1.7).all()
+    assert (fingerprint.grids[:, 2] < fingerprint.grids[:, 0]).all()
+
+
+def test_no_level_has_two_voxels_along_an_axis():
+    """In bfloat16 on a CPU the gradients of convolutions of two voxels along the first axis are wrong in torch 2.13."""
+    for size in itertools.product((1, 4, 5, 7, 8, 9, 16, 40), repeat=3):
+        grid = np.array(size)
+        for strides in plan_levels(grid, np.ones(3), 6)[0]:
+            grid = np.ceil(grid / strides)
+            assert 2 not in grid, size
+    assert fit_patch(np.array([2, 2, 200]), np.ones(3), np.array([0, 1, 2]), 10**6) == [4, 4, 200]

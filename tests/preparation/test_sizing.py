@@ -1,0 +1,64 @@
+import dataclasses
+
+import pytest
+
+from attention_unet.config import Config, DataConfig, NetworkConfig, TrainingConfig
+from attention_unet.machine.devices import Machine
+from attention_unet.preparation.sizing import choose_batch, choose_size
+
+LAPTOP = Machine("cpu", 16 * 2**30, 2, True, 1)
+GPU = Machine("cuda", 24 * 2**30, 8, True, 1)
+
+
+def size(machine, minutes=None, **sections):
+    return choose_size(Config(training=TrainingConfig(minutes=minutes), **sections), machine)
+
+
+def test_a_laptop_and_a_gpu():
+    assert size(LAPTOP, 60) == choose_size(Config(), LAPTOP)
+    assert (size(LAPTOP, 60).base_channels, size(LAPTOP, 60).patch_voxels) == (16, 64**3)
+    assert (size(GPU, 60).base_channels, size(GPU, 60).patch_voxels) == (32, 128**3)
+
+
+def test_more_minutes_never_give_smaller_patches():
+    for machine in (LAPTOP, GPU, dataclasses.replace(LAPTOP, fast=False)):
+        voxels = [size(machine, minutes).patch_voxels for minutes in (1, 5, 15, 30, 60, 240)]
+        assert voxels == sorted(voxels)
+        assert voxels[0] >= 48**3
+    assert size(LAPTOP, 15).patch_voxels < size(LAPTOP, 60).patch_voxels
+    assert size(dataclasses.replace(LAPTOP, fast=False), 60).patch_voxels < size(LAPTOP, 60).patch_voxels
+
+
+def test_little_memory_gives_small_patches():
+    small = size(dataclasses.replace(GPU, memory=4 * 2**30), 60)
+    assert 32**3 < small.patch_voxels < 128**3
+    assert 45 * 32 * small.patch_voxels * 2 <= 2 * 2**30
+
+
+def test_small_patches_fill_the_batch_of_a_gpu():
+    assert choose_batch(Config(), GPU, 40 * 56 * 40) == 11
+    assert choose_batch(Config(), GPU, 128**3) == 2
+    assert choose_batch(Config(), LAPTOP, 40 * 56 * 40) == 2
+    assert choose_batch(Config(network=NetworkConfig(dims=2)), LAPTOP, 256 * 256) == 8
+
+
+def test_a_batch_that_is_asked_for_must_fit():
+    small = dataclasses.replace(GPU, memory=8 * 2**30)
+    usual = choose_size(Config(), small).patch_voxels
+    config = Config(training=TrainingConfig(batch=16))
+    assert choose_size(config, small).patch_voxels < usual
+    assert choose_size(config, dataclasses.replace(small, processes=8)).patch_voxels == usual
+
+
+def test_every_process_has_a_batch():
+    assert choose_batch(Config(), dataclasses.replace(GPU, processes=8), 128**3) == 16
+
+
+@pytest.mark.parametrize("machine", [LAPTOP, GPU])
+def test_what_is_given_is_taken(machine):
+    config = Config(
+        data=DataConfig(patch_voxels=1000), network=NetworkConfig(base_channels=24), training=TrainingConfig(batch=3)
+    )
+    chosen = choose_size(config, machine)
+    assert (chosen.base_channels, chosen.patch_voxels) == (24, 1000)
+    assert choose_batch(config, machine, 1000) == 3

@@ -1,0 +1,118 @@
+import itertools
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import map_coordinates
+
+from attention_unet.scans import geometry
+from attention_unet.scans.geometry import on_grid, on_scan, place
+from tests.conftest import affine_of, oblique_affine
+
+ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
+SPACING = (0.9, 1.3, 2.5)
+OUTSIDE = torch.tensor([7.0, -7.0])
+
+
+@pytest.fixture(autouse=True)
+def few_planes_at_a_time(monkeypatch):
+    monkeypatch.setattr(geometry, "AT_ONCE", 300)  # one plane or two of the scans here
+
+
+def in_parts(values, sizes=(1, 2, 3)):
+    """Planes as they might arrive."""
+    first, sizes = 0, itertools.cycle(sizes)
+    while first < values.shape[1]:
+        last = first + next(sizes)
+        yield values[:, first:last]
+        first = last
+
+
+def back(values, placement, outside=OUTSIDE, planes=4):
+    slabs = list(on_scan(in_parts(values), placement, outside, slice(0, placement.scan[1]), planes))
+    return placement.as_stored(torch.cat(slabs, dim=1).numpy())
+
+
+def positions_mm(grid, affine):
+    voxels = np.stack(np.meshgrid(*(np.arange(n) for n in grid), indexing="ij"), axis=-1)
+    return voxels @ affine[:3, :3].T + affine[:3, 3]
+
+
+def interpolated(values, affine, positions):
+    """SciPy's word on values (I, J, K) at positions in mm."""
+    voxels = (positions - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
+    return map_coordinates(values.astype(np.float64), np.moveaxis(voxels, -1, 0), order=1, mode="nearest")
+
+
+@pytest.mark.parametrize(("axes", "signs"), ORIENTATIONS, ids=str)
+def test_exact_in_all_48_orientations(axes, signs):
+    """The grid of the same voxel size is nibabel's canonical image; a box of it comes back bit for bit."""
+    affine = oblique_affine(SPACING, axes=axes, signs=signs)
+    original = np.random.RandomState(0).normal(size=(5, 6, 7)).astype(np.float32)
+    canonical = nib.as_closest_canonical(nib.Nifti1Image(original, affine))
+    placement = place(affine, original.shape, SPACING)
+    on_it = on_grid(np.stack([original, original]), placement)
+    np.testing.assert_array_equal(on_it[1], np.asarray(canonical.dataobj))
+    np.testing.assert_allclose(affine_of(placement, affine), canonical.affine, atol=1e-6)
+    box = placement.cut([(1, 4), (0, 5), (2, 5)])
+    np.testing.assert_allclose(affine_of(box, affine), canonical.slicer[1:4, 0:5, 2:5].affine, atol=1e-6)
+    found = back(on_it[:, 1:4, 0:5, 2:5], box)
+    expected = np.stack([np.full(original.shape, value, dtype=np.float32) for value in (7, -7)])
+    inside = (..., slice(1, 4), slice(0, 5), slice(2, 5))
+    box.orient(expected)[inside] = box.orient(np.stack([original, original]))[inside]
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("spacing", [(1.2, 1.2, 1.2), (0.5, 3.1, 1.0), (0.9, 1.0, 9.0), (40.0, 1.3, 2.5)], ids=str)
+@pytest.mark.parametrize(("axes", "signs"), ORIENTATIONS[::7], ids=str)
+def test_linear_between_voxels_as_scipy_does_it(axes, signs, spacing):
+    """There and back: every voxel shows what lies at its place in the patient."""
+    affine = oblique_affine(SPACING, axes=axes, signs=signs)
+    values = np.random.RandomState(1).normal(size=(19, 11, 13)).astype(np.float32)
+    placement = place(affine, values.shape, spacing)
+    there = on_grid(values[None], placement)
+    own = affine_of(placement, affine)
+    np.testing.assert_allclose(np.linalg.norm(own[:3, :3], axis=0), spacing, rtol=1e-6)
+    np.testing.assert_allclose(there[0], interpolated(values, affine, positions_mm(placement.grid, own)), atol=1e-5)
+    bounds = [(0, n) if n < 4 else (1, n - 1) for n in placement.grid]
+    box = placement.cut(bounds)
+    inner = there[(slice(None), *(slice(*b) for b in bounds))]
+    found = back(inner, box, outside=torch.full((1,), 50.0))[0]
+    expected = interpolated(inner[0].numpy(), affine_of(box, affine), positions_mm(values.shape, affine))
+    mm = positions_mm(values.shape, affine) - affine_of(box, affine)[:3, 3]
+    voxels = mm @ np.linalg.inv(affine_of(box, affine)[:3, :3]).T
+    inside = ((voxels > -0.501) & (voxels < np.array(box.grid) - 0.499)).all(axis=-1)
+    assert inside.any()
+    np.testing.assert_allclose(found[inside], expected[inside], atol=1e-5)
+    assert (found[~inside] == 50).all()
+
+
+@pytest.mark.parametrize("spacing", [(1.2, 1.2, 1.2), (0.7, 2.0, 2.0)], ids=str)
+def test_storage_order_changes_no_bit(spacing):
+    reference = None
+    original = np.random.RandomState(0).normal(size=(11, 9, 13)).astype(np.float32)
+    ras = nib.Nifti1Image(original, oblique_affine(SPACING))
+    for axes, signs in ORIENTATIONS:
+        turned = ras.as_reoriented(np.column_stack([axes, signs]))
+        placement = place(turned.affine, turned.shape, spacing)
+        there = on_grid(np.asarray(turned.dataobj)[None], placement)
+        again = placement.orient(back(there, placement, outside=torch.zeros(1)))
+        reference = (there, again) if reference is None else reference
+        assert torch.equal(there, reference[0])
+        np.testing.assert_array_equal(again, reference[1])
+
+
+def test_no_voxel_of_the_scan_is_left_outside_its_whole_grid():
+    """Also where the last voxel lies half a voxel beyond the last of the network's grid."""
+    for n, step in itertools.product(range(1, 12), (0.3, 0.5, 1.0, 1.6, 2.0, 4.0, 30.0)):
+        placement = place(np.eye(4), (n, n, n), (step, step, step))
+        assert (back(torch.zeros(1, *placement.grid), placement, outside=torch.ones(1)) == 0).all()
+
+
+@pytest.mark.parametrize("grid", [(1, 1, 1), (5, 6, 1), (1, 6, 7), (5, 1, 7)])
+@pytest.mark.parametrize("signs", [(-1, -1, -1), (1, -1, 1)])
+def test_single_slices_that_run_backwards(grid, signs):
+    placement = place(np.diag([*signs, 1.0]), grid, (1.0, 1.0, 1.0))
+    values = np.random.RandomState(0).normal(size=(1, *grid)).astype(np.float32)
+    np.testing.assert_array_equal(on_grid(values, placement).numpy(), placement.orient(values))

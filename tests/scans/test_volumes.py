@@ -1,0 +1,161 @@
+import gzip
+import warnings
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from attention_unet.errors import DataError
+from attention_unet.scans.volumes import check_same_grid, read_labels, read_volume, stem, volumes_by_case, write_like
+from tests.conftest import oblique_affine, save_nifti
+
+ARRAY = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
+
+
+def test_reads_voxels_and_geometry(tmp_path):
+    affine = oblique_affine(axes=(2, 0, 1), signs=(-1, 1, 1))
+    volume = read_volume(save_nifti(tmp_path / "a.nii.gz", ARRAY, affine))
+    np.testing.assert_array_equal(volume.array[0], ARRAY)
+    np.testing.assert_allclose(volume.affine, affine, atol=1e-6)
+    np.testing.assert_allclose(volume.spacing_mm, (2.5, 0.9, 1.3), atol=1e-6)
+
+
+def test_channels_of_a_4d_file_come_first(tmp_path):
+    volume = read_volume(save_nifti(tmp_path / "a.nii.gz", np.stack([ARRAY, -ARRAY], axis=-1)))
+    np.testing.assert_array_equal(volume.array, np.stack([ARRAY, -ARRAY]))
+    assert read_volume(save_nifti(tmp_path / "b.nii.gz", ARRAY[..., None])).array.shape == (1, 4, 5, 6)
+
+
+def test_few_holes_are_filled_and_many_refused(tmp_path):
+    array = ARRAY.copy()
+    array[1, 2, 3] = np.nan
+    with pytest.warns(UserWarning, match="1 voxels are NaN"):
+        assert read_volume(save_nifti(tmp_path / "a.nii.gz", array)).array[0, 1, 2, 3] == 0
+    array[0] = np.inf
+    with pytest.raises(DataError, match="31 of 120 voxels are NaN or infinite"):
+        read_volume(save_nifti(tmp_path / "a.nii.gz", array))
+    few = np.stack([np.full_like(ARRAY, np.nan), *[ARRAY] * 200], axis=-1)  # all of one channel, little of the file
+    with pytest.raises(DataError, match="120 of 120 voxels are NaN or infinite"):
+        read_volume(save_nifti(tmp_path / "a.nii.gz", few))
+    huge = np.full((4, 5, 6), 1e300)
+    with pytest.raises(DataError, match="120 of 120 voxels are NaN or infinite"):
+        read_volume(save_nifti(tmp_path / "a.nii.gz", huge))
+
+
+def test_labels_must_be_whole_and_not_negative(tmp_path):
+    with pytest.raises(DataError, match="not whole numbers"):
+        read_labels(save_nifti(tmp_path / "a.nii.gz", ARRAY + 0.5))
+    with pytest.raises(DataError, match="has the label -3"):
+        read_labels(save_nifti(tmp_path / "b.nii.gz", ARRAY - 3))
+    for odd in (np.nan, np.inf):
+        with pytest.raises(DataError, match="NaN or infinite: expected labels"):
+            read_labels(save_nifti(tmp_path / "c.nii.gz", np.where(ARRAY == 7, odd, ARRAY)))
+    with pytest.raises(DataError, match="has the label 16777216: expected less"):
+        read_labels(save_nifti(tmp_path / "d.nii.gz", np.where(ARRAY == 7, 2**24, ARRAY)))
+    close = read_labels(save_nifti(tmp_path / "e.nii.gz", ARRAY - np.float32(0.0005))).array[0]
+    assert close.tobytes() == ARRAY.tobytes()
+
+
+def shifted(mm):
+    affine = np.eye(4)
+    affine[0, 3] = mm
+    return affine
+
+
+def test_grids_that_differ_are_told_apart(tmp_path):
+    volume = read_volume(save_nifti(tmp_path / "a.nii.gz", ARRAY))
+    moved = read_volume(save_nifti(tmp_path / "b.nii.gz", ARRAY, shifted(0.8)))
+    near = read_volume(save_nifti(tmp_path / "c.nii.gz", ARRAY, shifted(0.101)))
+    there = read_volume(save_nifti(tmp_path / "e.nii.gz", ARRAY, shifted(0.05)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_same_grid(volume, there)
+    smaller = read_volume(save_nifti(tmp_path / "d.nii.gz", ARRAY[1:]))
+    with pytest.warns(UserWarning, match=r"lies up to 0\.10 mm off .*: taken as on it"):
+        check_same_grid(volume, near)
+    with pytest.raises(DataError, match=r"lies up to 0\.80 mm off"):
+        check_same_grid(moved, volume)
+    with pytest.raises(DataError, match="grid is"):
+        check_same_grid(smaller, volume)
+
+
+def test_a_cube_whose_axes_are_swapped_lies_elsewhere(tmp_path):
+    cube = np.zeros((6, 6, 6), dtype=np.float32)
+    volume = read_volume(save_nifti(tmp_path / "a.nii.gz", cube))
+    for axes in ([1, 0, 2], [1, 2, 0], [2, 1, 0]):
+        swapped = read_volume(save_nifti(tmp_path / "b.nii.gz", cube, np.eye(4)[:, [*axes, 3]]))
+        with pytest.raises(DataError, match="affines must agree"):
+            check_same_grid(swapped, volume)
+
+
+def test_holes_take_the_darkest_value_of_their_own_channel(tmp_path):
+    array = np.stack([ARRAY + 100, ARRAY - 50], axis=-1)
+    array[1, 2, 3, 0] = np.nan
+    with pytest.warns(UserWarning, match="1 voxels are NaN"):
+        assert read_volume(save_nifti(tmp_path / "a.nii.gz", array)).array[0, 1, 2, 3] == 100
+
+
+def test_the_same_case_twice(tmp_path):
+    save_nifti(tmp_path / "a.nii", ARRAY)
+    assert list(volumes_by_case(tmp_path)) == ["a"]
+    save_nifti(tmp_path / "a.nii.gz", ARRAY)
+    with pytest.raises(DataError, match="the case is there twice"):
+        volumes_by_case(tmp_path)
+
+
+def test_written_volume_has_the_grid_and_codes_of_its_pattern(tmp_path):
+    affine = oblique_affine(axes=(1, 2, 0), signs=(1, -1, -1))
+    image = nib.Nifti1Image(ARRAY, affine)
+    image.set_sform(affine, code=2)
+    image.set_qform(affine, code=1)
+    image.header["descrip"] = b"Jane Doe"
+    image.header.set_slope_inter(3, 7)
+    nib.save(image, tmp_path / "scan.nii.gz")
+    mask = (ARRAY > 50).astype(np.uint8) * 2
+    write_like(tmp_path / "out" / "mask.nii.gz", mask, read_volume(tmp_path / "scan.nii.gz"))
+
+    scan, written = nib.load(tmp_path / "scan.nii.gz"), nib.load(tmp_path / "out" / "mask.nii.gz")
+    np.testing.assert_array_equal(np.asarray(written.dataobj), mask)
+    raw = nib.Nifti1Header(gzip.decompress((tmp_path / "out" / "mask.nii.gz").read_bytes())[:348], check=False)
+    assert (raw["scl_slope"], raw["scl_inter"]) == (1, 0)
+    assert written.get_data_dtype() == np.uint8
+    for form in ("get_sform", "get_qform"):
+        (expected, code), (found, found_code) = getattr(scan, form)(coded=True), getattr(written, form)(coded=True)
+        np.testing.assert_array_equal(found, expected)
+        assert found_code == code
+    assert b"Jane" not in gzip.decompress((tmp_path / "out" / "mask.nii.gz").read_bytes())
+    ours, theirs = sitk.ReadImage(str(tmp_path / "out" / "mask.nii.gz")), sitk.ReadImage(str(tmp_path / "scan.nii.gz"))
+    assert ours.GetOrigin() == theirs.GetOrigin()
+    assert ours.GetDirection() == theirs.GetDirection()
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(ours), mask.T)
+
+
+def test_name_without_ending(tmp_path):
+    assert stem(tmp_path / "a.b.nii.gz") == "a.b"
+    assert stem(tmp_path / "a.NII") == stem(tmp_path / "a.mha") == "a"
+    with pytest.raises(DataError, match="expected a volume"):
+        stem(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("array", "error", "message"),
+    [
+        (np.zeros((5, 4, 6), np.uint8), ValueError, r"the shape \(5, 4, 6\): expected the grid \(4, 5, 6\)"),
+        (np.zeros((3, 5, 6), np.uint8), ValueError, "expected the grid"),
+        (np.zeros((4, 5), np.uint8), ValueError, "expected the grid"),
+        (np.ma.masked_array(np.zeros((4, 5, 6))), TypeError, "of type MaskedArray: expected a numpy array"),
+        ([[[0]]], TypeError, "of type list: expected a numpy array"),
+    ],
+)
+def test_only_what_has_the_grid_of_a_volume_is_written_on_it(tmp_path, array, error, message):
+    volume = read_volume(save_nifti(tmp_path / "a.nii.gz", np.zeros((4, 5, 6), np.float32)))
+    for ending in (".nii.gz", ".mha"):
+        with pytest.raises(error, match=message):
+            write_like(tmp_path / f"b{ending}", array, volume)
+    write_like(tmp_path / "c.nii.gz", np.ones((4, 5, 6), bool), volume)
+    assert read_volume(tmp_path / "c.nii.gz").array.sum() == 120
+    for ending in (".mhd", ".nhdr", ".mgz", ".NII.GZ"):
+        with pytest.raises(DataError, match="cannot be written in this format"):
+            write_like(tmp_path / f"d{ending}", np.ones((4, 5, 6), np.uint8), volume)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nii.gz", "c.nii.gz"]

@@ -1,0 +1,38 @@
+"""Folders of the package import only from folders below them."""
+
+import ast
+
+from tests.conftest import REPOSITORY
+
+PACKAGE = REPOSITORY / "attention_unet"
+ORDER = (  # the lowest first; those of one line do not import each other
+    {"errors", "layers"},
+    {"config"},
+    {"files", "machine"},
+    {"attention", "scans"},
+    {"network", "dataset", "pictures"},
+    {"preparation"},
+    {"evaluation", "inference"},
+    {"training"},
+    {"explanation", "report"},
+    {"cli"},
+)
+
+
+def test_folders_import_only_from_folders_below():
+    allowed, below = {}, set()
+    for rooms in ORDER:
+        allowed |= {room: below | {room} for room in rooms}
+        below = below | rooms
+    assert {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()} == {
+        *below,
+        "__init__",
+        "__main__",
+    }
+    for path in PACKAGE.rglob("*.py"):
+        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if room in allowed:
+            nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+            names = [(node.module or "").split(".") for node in nodes]
+            imported = {parts[1] for parts in names if parts[0] == PACKAGE.name}
+            assert imported <= allowed[room], f"{path}: {imported - allowed[room]}"

@@ -1,0 +1,187 @@
+"""Cross-validation on phantoms: resumed, scored as a whole, its models used together."""
+
+import json
+import shlex
+import shutil
+from math import nan
+
+import pytest
+import torch
+from rich.console import Console
+
+from attention_unet.cli import main
+from attention_unet.errors import ModelError
+from attention_unet.evaluation.rows import Row
+from attention_unet.inference import predict_files as predict_module
+from attention_unet.inference import predict_folder
+from attention_unet.inference.model import load_models
+from attention_unet.inference.output_folder import note
+from attention_unet.training import cross_validation
+from tests.evaluation.build import metrics
+from tests.report.build import facts_of
+
+SMALL = shlex.split("""
+    --data.folds 4 --data.patch [24,24,12] --data.spacing_mm [3,3,4] --network.base_channels 4 --network.max_levels 3
+    --training.steps 4 --training.validations 1 --training.precision float32 --augmentation.flip_axes [left-right]
+""")
+
+
+@pytest.fixture(scope="module")
+def folder(cohort, tmp_path_factory):
+    """A cross-validation that was done in two calls."""
+    where = tmp_path_factory.mktemp("cross") / "folds"
+    call = ["cross-validate", "--data.root", str(cohort), "--run", str(where), *SMALL]
+    assert main([*call, "--only", "2,0"]) == 0
+    first = json.loads((where / "summary.json").read_text())
+    assert first["n_cases"] == 4
+    kept = {path: path.read_bytes() for path in where.glob("fold*/model.safetensors")}
+    assert main(call) == 0
+    assert all(path.read_bytes() == content for path, content in kept.items())
+    return where
+
+
+def test_every_case_is_predicted_by_the_fold_that_held_it_out(folder):
+    held_out = [json.loads((folder / f"fold{f}" / "splits.json").read_text())["validation"] for f in range(4)]
+    for fold, cases in enumerate(held_out):
+        predictions = folder / f"fold{fold}" / "predictions"
+        assert sorted(path.name for path in predictions.glob("*.nii.gz")) == sorted(f"{case}.nii.gz" for case in cases)
+        (sha256,) = json.loads((predictions / "run.json").read_text())["models_sha256"]
+        assert sha256 == json.loads((folder / f"fold{fold}" / "model.json").read_text())["sha256"]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["n_cases"] == 8
+    assert summary["missing_predictions"] == summary["trained_on"] == []
+    assert (folder / "picture.png").exists()
+
+
+def test_folds_and_classes_are_printed(folder, cohort, capsys):
+    assert main(["cross-validate", "--data.root", str(cohort), "--run", str(folder), *SMALL, "--only", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "Dice by fold" in printed
+    for word in ("Ventricle", "Nucleus", "Lesion", "mean of classes"):
+        assert word in printed
+
+
+def test_its_report_shows_all_folds(folder, capsys):
+    assert main(["report", str(folder)]) == 0
+    assert "the report lies in" in capsys.readouterr().err
+    facts = facts_of(folder / "report.html")
+    assert [told["name"] for told in facts["runs"]] == [f"fold{fold}" for fold in range(4)]
+    assert len(facts["shown"]) == 8
+    assert all(shown["channels"] for shown in facts["shown"].values())
+
+
+def scored(dice):
+    return [Row(case, name, metrics(dice=value)) for (case, name), value in dice.items()]
+
+
+def test_a_fold_scored_by_itself(capsys):
+    rows = scored(
+        {("a", "x"): 0.5, ("b", "x"): 0.7, ("c", "x"): 0.9, ("a", "y"): nan, ("b", "y"): 0.1, ("c", "y"): 0.2}
+    )
+    Console(width=100).print(cross_validation.tabulate_folds(rows, {3: ["a", "b"], 1: ["c"]}))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["class", "fold", "3", "(2)", "fold", "1", "(1)", "all", "(3)"] in lines
+    assert ["x", "0.6000", "0.9000", "0.7000", "±", "0.2000"] in lines
+    assert ["y", "0.1000", "0.2000", "0.1500", "±", "0.0707"] in lines
+    assert ["mean", "of", "classes", "0.3500", "0.5500", "0.4250"] in lines
+
+
+def test_a_class_that_a_fold_lacks_is_left_out_of_its_mean(capsys):
+    rows = scored({("a", "x"): 0.5, ("a", "y"): nan, ("b", "x"): 0.7, ("b", "y"): 0.1})
+    Console(width=100).print(cross_validation.tabulate_folds(rows, {0: ["a"], 1: ["b"]}))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["y", "-", "0.1000", "0.1000"] in lines
+    assert ["mean", "of", "classes", "0.5000", "0.4000", "0.3500"] in lines
+
+
+def test_a_case_that_fails_scores_nothing_and_is_named(folder, cohort, tmp_path, monkeypatch, capsys):
+    again = shutil.copytree(folder, tmp_path / "folds")
+    case = json.loads((again / "fold1" / "splits.json").read_text())["validation"][0]
+    (again / "fold1" / "predictions" / f"{case}.nii.gz").unlink()
+    original = predict_module.predict_volume
+
+    def failing(models, volume, settings, done):
+        if volume.path.name.startswith(case):
+            raise RuntimeError("no memory left")
+        return original(models, volume, settings, done)
+
+    monkeypatch.setattr(predict_module, "predict_volume", failing)
+    call = ["cross-validate", "--data.root", str(cohort), "--run", str(again), *SMALL, "--only", "1"]
+    assert main(call) == 1
+    assert "no memory left" in capsys.readouterr().err
+    summary = json.loads((again / "summary.json").read_text())
+    assert (summary["n_cases"], summary["missing_predictions"]) == (8, [case])
+
+
+def test_only_what_is_missing_is_predicted_again(folder, cohort, tmp_path, monkeypatch):
+    again = shutil.copytree(folder, tmp_path / "folds")
+    call = ["cross-validate", "--data.root", str(cohort), "--run", str(again), *SMALL]
+    predicted = []
+    original = predict_folder.predict_files
+    monkeypatch.setattr(
+        predict_folder, "predict_files", lambda cases, *a, **k: (predicted.extend(cases), original(cases, *a, **k))[1]
+    )
+    assert main(call) == 0
+    assert predicted == []
+    assert main([*call, "--tta", "--only", "0,1"]) == 0
+    assert len(predicted) == 4
+    assert json.loads((again / "summary.json").read_text())["n_cases"] == 4  # predicted in one way, not in two
+    assert main([*call, "--tta"]) == 0
+    assert len(predicted) == 8
+    assert json.loads((again / "summary.json").read_text())["n_cases"] == 8
+
+
+def test_cases_that_came_later_do_not_slip_into_earlier_folds(folder, cohort, tmp_path, capsys):
+    other = shutil.copytree(cohort, tmp_path / "Other")
+    description = json.loads((other / "dataset.json").read_text())
+    description["training"].pop()
+    (other / "dataset.json").write_text(json.dumps(description))
+    capsys.readouterr()
+    assert main(["cross-validate", "--data.root", str(other), "--run", str(folder), *SMALL]) == 2
+    assert "holds out other cases than it would today" in capsys.readouterr().err
+
+
+def test_its_models_predict_together(folder, cohort, tmp_path):
+    models = load_models([folder], torch.device("cpu"))
+    assert len({model.sha256 for model in models}) == 4
+    call = ["predict", "-i", str(cohort / "imagesTs"), "-o", str(tmp_path / "p"), "--tta"]
+    assert main([*call, "-m", str(folder)]) == 0
+    described = json.loads((tmp_path / "p" / "run.json").read_text())
+    assert described["models_sha256"] == [model.sha256 for model in models]
+    one = [*call, "-m", str(folder / "fold0"), "--resume"]
+    assert main(one) == 2  # those are the predictions of others
+
+
+def test_models_of_unfinished_folds_are_left_out(folder, tmp_path, caplog):
+    again = shutil.copytree(folder, tmp_path / "folds")
+    (again / "fold1" / "predictions" / "run.json").unlink()
+    note(again / "fold3" / "predictions", {"complete": False})
+    assert len(load_models([again], torch.device("cpu"))) == 2
+    assert "fold1, fold3 not finished: left out" in caplog.text
+    for fold in (0, 2):
+        shutil.rmtree(again / f"fold{fold}" / "predictions")
+    with pytest.raises(ModelError, match="fold0, fold1, fold2, fold3 not finished: repeat the same cross-val"):
+        load_models([again], torch.device("cpu"))
+
+
+def test_models_of_other_classes_do_not_mix(folder, cohort, tmp_path, capsys):
+    description = json.loads((cohort / "dataset.json").read_text())
+    other = shutil.copytree(cohort, tmp_path / "Other")
+    description["labels"] = {"0": "background", "1": "A", "2": "B", "3": "C"}
+    (other / "dataset.json").write_text(json.dumps(description))
+    assert main(["train", "--data.root", str(other), "--run", str(tmp_path / "run"), *SMALL]) == 0
+    capsys.readouterr()
+    call = ["predict", "-i", str(cohort / "imagesTs"), "-o", str(tmp_path / "p")]
+    assert main([*call, "-m", str(folder / "fold0"), "-m", str(tmp_path / "run")]) == 2
+    assert "other classes or channels" in capsys.readouterr().err
+
+
+def test_wrong_folds(cohort, tmp_path, capsys):
+    for only in ("4", "x", ""):
+        call = ["cross-validate", "--data.root", str(cohort), "--run", str(tmp_path / "r"), *SMALL, "--only", only]
+        assert main(call) == 2
+        assert "expected folds from 0 to 3" in capsys.readouterr().err
+    call = ["cross-validate", "--data.root", str(cohort), "--run", str(tmp_path / "r"), *SMALL]
+    assert main([*call, "--training.batch", "2", "--training.devices", "2"]) == 2
+    assert "trains each fold in one process" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
