@@ -3,21 +3,21 @@
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-NAMED = 5  # of many
+MAX_NAMES = 5  # of many
 
 
-def some_of(names: Collection[str]) -> str:
+def first_few(names: Collection[str]) -> str:
     """The first of many names, and how many more there are."""
-    named = ", ".join(sorted(names)[:NAMED])
-    return named if len(names) <= NAMED else f"{named} and {len(names) - NAMED} more"
+    named = ", ".join(sorted(names)[:MAX_NAMES])
+    return named if len(names) <= MAX_NAMES else f"{named} and {len(names) - MAX_NAMES} more"
 
 
-def counted(number: int, noun: str) -> str:
+def plural(number: int, noun: str) -> str:
     """Such as "1 case" and "2 cases"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def renamed(text: str, names: Mapping[Path, str]) -> str:
+def replace_paths(text: str, names: Mapping[Path, str]) -> str:
     """A message with other names of files, such as without the folders of this machine: for what may be passed on."""
     for path, name in names.items():
         text = text.replace(str(path), name)

@@ -21,8 +21,8 @@ from attention_unet.dataset.cases import Case, find_cases
 from attention_unet.dataset.phantom import make_cohort
 from attention_unet.dataset.reading import read_channels, read_label_of
 from attention_unet.inference.model import load_model
-from attention_unet.pictures.mosaic import telling_plane
-from attention_unet.preparation.preprocessing import prepare, prepare_target
+from attention_unet.pictures.mosaic import most_informative_plane
+from attention_unet.preparation.preprocessing import preprocess, preprocess_target
 from attention_unet.training.train import train
 
 
@@ -30,9 +30,9 @@ def look_at(run: Path, case: Case) -> Look:
     """Run a trained network on the most telling slice of a case and keep what went through its attention."""
     model = load_model(run, torch.device("cpu"))
     volume = read_channels(case)
-    prepared = prepare(volume, model.plan.preprocessing)
-    target = prepare_target(read_label_of(case, volume), model.plan.labels, prepared)[0].astype(np.float32)
-    plane = telling_plane(target, (0, 1))
+    prepared = preprocess(volume, model.plan.preprocessing)
+    target = preprocess_target(read_label_of(case, volume), model.plan.labels, prepared)[0].astype(np.float32)
+    plane = most_informative_plane(target, (0, 1))
     attention = model.network.attention_at(LEVEL)
     seen: list[tuple[tuple[Tensor, Tensor], Attended]] = []
     handle = attention.register_forward_hook(lambda _, inputs, result: seen.append((inputs, result)))

@@ -25,8 +25,8 @@ import yaml
 from publish import README, REPOSITORY, around, publish
 
 from attention_unet.dataset.subjects import read_subjects
+from attention_unet.evaluation.case_warnings import CaseWarnings
 from attention_unet.evaluation.interval import interval_of_mean
-from attention_unet.evaluation.remarks import Remarks
 from attention_unet.evaluation.rows import from_csv
 from attention_unet.evaluation.summary import summarise, tabulate
 from attention_unet.inference.model import SHIPPED
@@ -83,7 +83,7 @@ def main() -> None:
         cells = [[theirs[case] for case in cases] if theirs.keys() >= set(cases) else [] for cases in columns]
         by_fold.add_row(other, *(f"{statistics.mean(dice):.4f}" if dice else "-" for dice in cells))
         notes.append(compared(ours, other, theirs, subject_of, folds))
-    publish([by_fold, tabulate(summarise(rows, Remarks(), {}))], notes, documents, name)
+    publish([by_fold, tabulate(summarise(rows, CaseWarnings(), {}))], notes, documents, name)
     if options.write:
         histories = {f"fold {fold}": options.folder / f"fold{fold}" / "history.csv" for fold in folds}
         draw_trainings(histories, REPOSITORY / "docs" / f"{name}-curves.png")

@@ -35,7 +35,7 @@ from attention_unet.inference.settings import Settings
 from attention_unet.inference.window_predictor import window_predictor
 from attention_unet.machine.devices import precision_of
 from attention_unet.machine.memory import peak_memory, reuse_freed_memory
-from attention_unet.preparation.preprocessing import prepare
+from attention_unet.preparation.preprocessing import preprocess
 from attention_unet.scans.volumes import Volume, as_volume
 
 MODEL = "hippocampus"
@@ -94,7 +94,7 @@ def start_monai(what: str, data: str | None, cases: int, fast: bool) -> tuple[To
     model, volumes = load_model(MODEL), scans_of(what, data, cases)
     plan = model.plan
     network = monai_attention_unet(plan.architecture["channels"], len(plan.channels), plan.labels.channels).eval()
-    images = [prepare(volume, plan.preprocessing).image[None] for volume in volumes]
+    images = [preprocess(volume, plan.preprocessing).image[None] for volume in volumes]
     inferer = SlidingWindowInferer(plan.patch, sw_batch_size=BATCH, overlap=OVERLAP, mode="gaussian")
 
     def work() -> list[NDArray[np.uint8]]:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from attention_unet.dataset.case_facts import digest_of
+from attention_unet.dataset.case_facts import image_digest
 from attention_unet.dataset.cases import find_cases, locate_dataset
 from attention_unet.dataset.reading import read_channels
 from attention_unet.files.run_folder import WEIGHTS
-from attention_unet.inference.components import pool
+from attention_unet.inference.components import pool_gains
 from attention_unet.inference.model import CPU, SHIPPED, load_model, save_model
-from attention_unet.inference.provenance import TrainedOn
+from attention_unet.inference.trained_on import TrainedOn
 
 
 def describe(name: str, dataset: Path, folds: list[Path]) -> str:
@@ -33,11 +33,11 @@ def describe(name: str, dataset: Path, folds: list[Path]) -> str:
     model, cases = load_model(file, CPU), find_cases(dataset).cases
     with safe_open(file, framework="pt") as content:
         trained = json.loads(content.metadata()["description"])["trained"]
-    gains = pool(load_model(run, CPU).component_gains for run in folds)
+    gains = pool_gains(load_model(run, CPU).component_gains for run in folds)
     notes = {
         "trained": trained,
         "component_gains": {label: (gain.cases, gain.total, gain.squares) for label, gain in gains.items()},
-        "trained_on": TrainedOn.of({case.id: digest_of(read_channels(case)) for case in cases}).to_json(),
+        "trained_on": TrainedOn.of({case.id: image_digest(read_channels(case)) for case in cases}).to_json(),
     }
     with tempfile.TemporaryDirectory() as folder:
         save_model(Path(folder), model.network.state_dict(), model.plan, notes)

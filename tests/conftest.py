@@ -70,13 +70,13 @@ def save_nifti(path: Path, array: np.ndarray, affine: np.ndarray | None = None) 
     return path
 
 
-def affine_of(placement, scan):
+def affine_of(scan_grid, scan):
     """4 x 4, from voxels of a network's grid to millimetres, given that of the scan."""
     local = np.zeros((4, 4))
     local[3, 3] = 1.0
-    for axis, source in enumerate(placement.order):
-        first = placement.start[axis] * placement.step[axis]
-        flipped = placement.flipped[axis]
-        local[source, axis] = -placement.step[axis] if flipped else placement.step[axis]
-        local[source, 3] = placement.scan[axis] - 1 - first if flipped else first
+    for axis, source in enumerate(scan_grid.order):
+        first = scan_grid.start[axis] * scan_grid.step[axis]
+        flipped = scan_grid.flipped[axis]
+        local[source, axis] = -scan_grid.step[axis] if flipped else scan_grid.step[axis]
+        local[source, 3] = scan_grid.scan[axis] - 1 - first if flipped else first
     return scan @ local

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from attention_unet.cli.results import compare, evaluate, explain, report
 from attention_unet.cli.screen import report_failures, silence_profiler, table_console
 from attention_unet.config import Config
-from attention_unet.errors import ConfigError, counted
+from attention_unet.errors import ConfigError, plural
 from attention_unet.machine.progress import SCREEN, progress_bar
 
 log = logging.getLogger("attention_unet")
@@ -32,12 +32,12 @@ def _train(options: Namespace, parser: ArgumentParser) -> int:
 def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     silence_profiler()
     from attention_unet.cli.inspection_tables import print_inspection, print_plan, print_trial
-    from attention_unet.dataset.case_facts import in_short
+    from attention_unet.dataset.case_facts import shorten
     from attention_unet.dataset.cases import locate_dataset, look_for_cases
     from attention_unet.dataset.inspection import inspect
     from attention_unet.dataset.subjects import find_subjects
     from attention_unet.machine.devices import this_machine
-    from attention_unet.preparation.fingerprint import evenly, fingerprint_of
+    from attention_unet.preparation.fingerprint import evenly_spaced, fingerprint_of
     from attention_unet.preparation.plan import make_plan
     from attention_unet.training.trial import try_step
 
@@ -52,17 +52,17 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     readable = [case for case in dataset.cases if case.id not in inspection.problems]
     plan, trial = None, None
     if readable:
-        fingerprint = fingerprint_of(evenly([fact.extent for fact in inspection.facts]))
+        fingerprint = fingerprint_of(evenly_spaced([fact.extent for fact in inspection.facts]))
         plan = make_plan(config, dataset, fingerprint, this_machine(config.training))
     tables = table_console()
     if not options.json:
-        count = counted(len(dataset.cases) + len(known), "case")
+        count = plural(len(dataset.cases) + len(known), "case")
         tables.print(f"{dataset.root}: {count}, {len(readable)} can be trained on", highlight=False)
         print_inspection(inspection, dataset.channels, tables)
         if plan:
             print_plan(plan, tables)
-        for remark in in_short(inspection.remarks):
-            log.warning("look at: %s", remark)
+        for remark in shorten(inspection.remarks):
+            log.warning("%s", remark)
     code = report_failures(inspection.problems)
     if plan and not options.no_trial:
         trial = try_step(config, plan)
@@ -153,7 +153,7 @@ def _phantom(options: Namespace, parser: ArgumentParser) -> int:
 
     with progress_bar("making phantoms", options.training + options.test) as done:
         folder = make_cohort(data_root(options.root), options.training, options.test, options.seed, done)
-    log.info("%s to train on and %d to test on lie in %s", counted(options.training, "case"), options.test, folder)
+    log.info("%s to train on and %d to test on lie in %s", plural(options.training, "case"), options.test, folder)
     return 0
 
 

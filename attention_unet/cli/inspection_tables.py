@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from attention_unet.dataset.inspection import Inspection
-from attention_unet.network.attention_unet import tell_attention
+from attention_unet.network.attention_unet import describe_attention
 from attention_unet.preparation.plan import AXES, Plan
 from attention_unet.training.trial import Trial
 
@@ -77,7 +77,7 @@ def print_plan(plan: Plan, console: Console) -> None:
         ("channels", ", ".join(map(str, architecture["channels"]))),
         ("kernels", ", ".join("x".join(map(str, kernel)) for kernel in architecture["kernels"])),
         ("strides", ", ".join("x".join(map(str, stride)) for stride in architecture["strides"])),
-        ("attention", tell_attention(architecture)),
+        ("attention", describe_attention(architecture)),
     ]
     for row in rows:
         table.add_row(*row)

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[ConsoleHandler()], force=True)
     log.setLevel(logging.INFO)  # what other libraries tell of themselves is no news
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what is wrong with a file we tell with its name
-    warnings.showwarning = lambda message, *_: log.warning("warning: %s", message)
+    warnings.showwarning = lambda message, *_: log.warning("%s", message)
     parser, subparsers = build_parser()
     before = {each: signal.getsignal(each) for each in ENDING}
     try:

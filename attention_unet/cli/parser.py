@@ -13,7 +13,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, get_loader, set_loade
 
 from attention_unet.config import Config
 from attention_unet.errors import ConfigError
-from attention_unet.files.run_folder import CONFIG, places_of
+from attention_unet.files.run_folder import CONFIG, read_paths
 
 STRICT_YAML = "strict yaml"
 SECTIONS = [field.name for field in dataclasses.fields(Config)]
@@ -231,7 +231,7 @@ def completed(arguments: list[str]) -> list[str]:
         words = ["train", "--config", str(config), *words[1:]]
     if "--config" in words[:-1]:
         config = Path(words[words.index("--config") + 1])
-        places = [f"--{name}={place}" for name, place in places_of(config.parent).items()]
+        places = [f"--{name}={place}" for name, place in read_paths(config.parent).items()]
         beside = [f"--{name}={file}" for name, file in _files_beside(config) if f"--{name}" not in words]
         arguments = [*arguments[:1], *places, *arguments[1:], *beside]
     return arguments

@@ -7,7 +7,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from attention_unet.cli.screen import report_failures, table_console
-from attention_unet.errors import ConfigError, ModelError, counted, some_of
+from attention_unet.errors import ConfigError, ModelError, first_few, plural
 from attention_unet.machine.progress import progress_bar
 
 log = logging.getLogger("attention_unet")
@@ -34,8 +34,8 @@ def evaluate(options: Namespace, parser: ArgumentParser) -> int:
 
 def report(options: Namespace, parser: ArgumentParser) -> int:
     """Write the report of an evaluation or a run."""
+    from attention_unet.evaluation.evaluated_files import read_evaluated_files
     from attention_unet.evaluation.result_files import SCORED
-    from attention_unet.evaluation.scored import read_scored
     from attention_unet.files.atomic import check_replaceable, check_writable
     from attention_unet.files.run_folder import CONFIG, HELD_OUT, REPORT
     from attention_unet.report.report import MARK, write_report
@@ -64,7 +64,7 @@ def report(options: Namespace, parser: ArgumentParser) -> int:
                 raise
             earlier = source / HELD_OUT
             evaluation = earlier if (earlier / SCORED).is_file() else None
-            log.warning("warning: %s: %s", "cases are shown as before" if evaluation else "no cases are shown", error)
+            log.warning("%s: %s", "cases are shown as before" if evaluation else "no cases are shown", error)
     elif not source.is_dir():
         raise ConfigError(f"{source}: is no folder: expected that of a run, or one that evaluate wrote")
     elif not (source / SCORED).is_file():
@@ -75,7 +75,7 @@ def report(options: Namespace, parser: ArgumentParser) -> int:
     title = source.resolve().name
     if re.fullmatch(r"fold\d+", title):
         title = f"{source.resolve().parent.name} / {title}"
-    number = len(read_scored(evaluation).references) if evaluation else 0
+    number = len(read_evaluated_files(evaluation).references) if evaluation else 0
     with progress_bar("drawing", min(options.cases, number)) as done:
         failed |= write_report(output, title, evaluation, runs, options.cases, done)
     log.info("the report lies in %s (%.1f MB): open it in a browser", output, output.stat().st_size / 1e6)
@@ -117,7 +117,7 @@ def compare(options: Namespace, parser: ArgumentParser) -> int:
     comparisons = compare_models(models, options.metric)
     left_out = {row.case for runs in models.values() for rows in runs for row in rows} - set(shared_cases(models))
     if left_out:
-        log.warning("warning: %s not in all: left out: %s", counted(len(left_out), "case"), some_of(left_out))
+        log.warning("%s not in all: left out: %s", plural(len(left_out), "case"), first_few(left_out))
     for comparison in comparisons:
         print(comparison)
     if any(comparison.trainings == 1 for comparison in comparisons):

@@ -16,7 +16,8 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one line."""
-        SCREEN.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
+        level = "warning: " if record.levelno == logging.WARNING else ""
+        SCREEN.print(f"{level}{self.format(record)}", markup=False, highlight=False, soft_wrap=True)
 
 
 def table_console() -> Console:

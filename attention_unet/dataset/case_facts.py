@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from attention_unet.errors import DataError
-from attention_unet.scans.geometry import foreground_box, place
+from attention_unet.scans.geometry import fit_grid, foreground_box
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import Volume
 
@@ -95,20 +95,20 @@ def facts_of(
         quantiles=np.column_stack([flat.min(axis=1), middle, flat.max(axis=1)]).astype(np.float64),
         volumes_ml={name: count * image.voxel_ml for name, count in counts.items()},
         shares={name: count / label.array.size for name, count in counts.items()},
-        digest=digest_of(image),
-        label_digest=digest_of(label),
+        digest=image_digest(image),
+        label_digest=image_digest(label),
         lost=tuple(lost),
         told=tuple(told),
     )
 
 
-def digest_of(volume: Volume) -> str:
+def image_digest(volume: Volume) -> str:
     """sha256 of the values of a volume along RAS+ axes, whatever the order and direction in which they are stored."""
-    oriented = place(volume.affine, volume.grid, (1.0, 1.0, 1.0)).orient(volume.array)
+    oriented = fit_grid(volume.affine, volume.grid, (1.0, 1.0, 1.0)).orient(volume.array)
     return hashlib.sha256(np.ascontiguousarray(oriented).data).hexdigest()
 
 
-def remarks_on(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[str]:
+def warnings_about(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[str]:
     """What is odd about cases that can all be read: what their readers warned of, and how they compare."""
     remarks = [text for fact in facts for text in fact.told]
     for same in _copies(facts):
@@ -136,7 +136,7 @@ def remarks_on(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[str]:
     return remarks
 
 
-def check_teachable(facts: Sequence[CaseFacts], held_out: Collection[str], classes: Sequence[str]) -> list[str]:
+def check_trainable(facts: Sequence[CaseFacts], held_out: Collection[str], classes: Sequence[str]) -> list[str]:
     """Check that cases can teach all classes, and that none of those held out is trained on under another name.
 
     Args:
@@ -173,7 +173,7 @@ def check_teachable(facts: Sequence[CaseFacts], held_out: Collection[str], class
     return remarks
 
 
-def in_short(messages: Sequence[str]) -> list[str]:
+def shorten(messages: Sequence[str]) -> list[str]:
     """Messages, each "FILE: what is wrong", where many files have the same: once, with their number."""
     by_words: dict[str, list[str]] = defaultdict(list)
     for message in messages:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from attention_unet.dataset.description import describe_channels, describe_labels, labels_in_files
-from attention_unet.errors import ConfigError, DataError, some_of
+from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.files.json_file import read_object
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import (
@@ -198,7 +198,7 @@ def _listed_cases(root: Path, description: dict[str, Any]) -> list[Case]:
 def _paired_cases(images: Path, labels: Path, problems: dict[str, str]) -> list[Case]:
     for folder in (images, labels):
         if unread := list_unread(folder):
-            log.warning("warning: %s: not read: %s", folder, some_of(unread))
+            log.warning("%s: not read: %s", folder, first_few(unread))
     label_files, files = volumes_by_case(labels), list_volumes(images)
     suffixes = [match for path in files if (match := CHANNEL_SUFFIX.match(stem(path))) and match["case"] in label_files]
     channels = 1 + max(int(match["channel"]) for match in suffixes) if suffixes else None

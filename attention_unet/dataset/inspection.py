@@ -4,10 +4,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from attention_unet.dataset.case_facts import CaseFacts, facts_of, remarks_on
+from attention_unet.dataset.case_facts import CaseFacts, facts_of, warnings_about
 from attention_unet.dataset.cases import Case, Dataset
 from attention_unet.dataset.reading import read_case
-from attention_unet.dataset.subjects import similar_cases
+from attention_unet.dataset.subjects import find_similar_cases
 from attention_unet.errors import DataError
 
 
@@ -45,7 +45,7 @@ def inspect(
         except DataError as error:
             problems[case.id] = str(error)
         done()
-    remarks = [*remarks_on(facts, dataset.labels.names), *([] if subjects else similar_cases(facts))]
+    remarks = [*warnings_about(facts, dataset.labels.names), *([] if subjects else find_similar_cases(facts))]
     return Inspection(facts, problems, remarks)
 
 

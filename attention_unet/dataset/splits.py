@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from attention_unet.config import DataConfig
-from attention_unet.errors import ConfigError, DataError, some_of
+from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.files.atomic import write_text
 from attention_unet.files.json_file import read_json, read_object
 from attention_unet.files.run_folder import SPLIT
@@ -53,12 +53,12 @@ def choose_split(data: DataConfig, ids: Sequence[str], subjects: Mapping[str, st
     split = splits[0] if len(splits) == 1 else splits[data.fold]
     absent = sorted({*split.training, *split.validation} - set(ids))
     if absent:
-        raise ConfigError(f"{file}: lists {some_of(absent)}, which the dataset lacks: correct the file")
+        raise ConfigError(f"{file}: lists {first_few(absent)}, which the dataset lacks: correct the file")
     if not split.training:
         raise ConfigError(f"{file}: fold {data.fold} has no case to train on: correct the file")
     unused = sorted(set(ids) - {*split.training, *split.validation})
     if unused:
-        log.warning("warning: %s: not used, because fold %d does not list them: %s", file, data.fold, some_of(unused))
+        log.warning("%s: not used, because fold %d does not list them: %s", file, data.fold, first_few(unused))
     check_subjects(split, subjects, file)
     return split
 
@@ -73,7 +73,7 @@ def check_subjects(split: Split, subjects: Mapping[str, str], source: Path) -> N
     both = sorted({subjects[case] for case in split.validation if case in subjects} & taught)
     if both:
         raise ConfigError(
-            f"{source}: {some_of(both)}: trained on and held out; expected each subject on one side; make another split"
+            f"{source}: {first_few(both)}: trained on and held out; expected each subject on one side: split anew"
         )
 
 
@@ -170,7 +170,7 @@ def read_splits(path: Path) -> list[Split]:
     for split in splits:
         both = sorted(set(split.training) & set(split.validation))
         if both:
-            raise ConfigError(f"{path}: {some_of(both)}: trained on and held out; expected each case on one side")
+            raise ConfigError(f"{path}: {first_few(both)}: trained on and held out; expected each case on one side")
     return splits
 
 

@@ -12,7 +12,7 @@ from scipy.stats import binom
 
 from attention_unet.config import DataConfig
 from attention_unet.dataset.case_facts import CaseFacts
-from attention_unet.errors import ConfigError, some_of
+from attention_unet.errors import ConfigError, first_few
 from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_rows, csv_text
 from attention_unet.files.run_folder import SUBJECTS
@@ -73,7 +73,7 @@ def read_subjects(file: Path, ids: Sequence[str]) -> dict[str, str]:
         raise ConfigError(f"{file}: is not a table of cases and subjects ({error}): expected case,subject") from error
     missing = [case for case in ids if not subjects.get(case)]
     if missing:
-        raise ConfigError(f"{file}: has no subject for {some_of(missing)}: add a row for every case")
+        raise ConfigError(f"{file}: has no subject for {first_few(missing)}: add a row for every case")
     return {case: subjects[case] for case in ids}
 
 
@@ -82,13 +82,13 @@ def write_subjects(file: Path, subjects: Mapping[str, str]) -> None:
     write_text(file, csv_text([["case", "subject"], *subjects.items()]))
 
 
-def similar_cases(facts: Sequence[CaseFacts]) -> list[str]:
+def find_similar_cases(facts: Sequence[CaseFacts]) -> list[str]:
     """Return warnings about cases that look like one person, judged by their ids and by their intensities."""
     found = []
     groups = _groups_of_ids([fact.id for fact in facts])
     if groups:
         found.append(
-            f"{sum(map(len, groups))} case ids look like {len(groups)} persons (such as {some_of(groups[0])}): "
+            f"{sum(map(len, groups))} case ids look like {len(groups)} persons (such as {first_few(groups[0])}): "
             "cases of one person may be trained on and held out; set data.subjects or data.subject_pattern"
         )
     pairs, expected = _similar_neighbours(facts)
@@ -110,7 +110,7 @@ def _match(pattern: str, ids: Sequence[str]) -> dict[str, str]:
     matches = {case: compiled.search(case) for case in ids}
     unmatched = [case for case, match in matches.items() if not match or not match[1]]
     if unmatched:
-        raise ConfigError(f"data.subject_pattern is {pattern!r}: does not match {some_of(unmatched)}: correct it")
+        raise ConfigError(f"data.subject_pattern is {pattern!r}: does not match {first_few(unmatched)}: correct it")
     return {case: match[1] for case, match in matches.items() if match}
 
 

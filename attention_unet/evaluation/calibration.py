@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_unet.errors import DataError, counted
+from attention_unet.errors import DataError, plural
+from attention_unet.evaluation.evaluated_files import EvaluatedFiles
 from attention_unet.evaluation.reliability_plot import draw_reliability
 from attention_unet.evaluation.result_files import replacing_result
-from attention_unet.evaluation.scored import Scored
 from attention_unet.files.csv_text import csv_rows, csv_text
 from attention_unet.files.prediction_folder import probabilities_path
 from attention_unet.machine.progress import progress_bar
@@ -62,7 +62,7 @@ class Reliability:
         return float((voxels * apart).sum() / voxels.sum()) if voxels.sum() else float("nan")
 
 
-def write_calibration(evaluation: Path, scored: Scored) -> dict[str, str]:
+def write_calibration(evaluation: Path, scored: EvaluatedFiles) -> dict[str, str]:
     """Write ``calibration.csv`` and ``calibration.png`` of the probabilities that lie beside the predictions; none if
     there are no probabilities.
 
@@ -88,7 +88,7 @@ def write_calibration(evaluation: Path, scored: Scored) -> dict[str, str]:
         draw_reliability(found, path)
     log.info(
         "expected calibration error, %s (where a class has at least %.0f%%): %s; see %s",
-        counted(len(files) - len(failed), "case"),
+        plural(len(files) - len(failed), "case"),
         100 / BINS,
         ", ".join(f"{name} {of.error:.4f} ({of.error_where_likely:.4f})" for name, of in found.items()),
         picture,

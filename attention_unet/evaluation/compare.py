@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_unet.errors import ConfigError, DataError, counted, some_of
+from attention_unet.errors import ConfigError, DataError, first_few, plural
 from attention_unet.evaluation.metrics import LOWER_IS_BETTER
 from attention_unet.evaluation.rows import Row
 from attention_unet.evaluation.significance import LEVEL, Gains, holm, test_gains
@@ -84,7 +84,7 @@ class Comparison:
         if not any(self.gains) and not self.undefined:
             text = f"{self.model} and {self.baseline} are equal {on}"
         elif self.undefined:
-            reason = f"undefined for one of them in {counted(self.undefined, 'case')}"
+            reason = f"undefined for one of them in {plural(self.undefined, 'case')}"
             text = f"no verdict on {self.model} and {self.baseline} {on}: {reason}{size.replace(':', ';', 1)}"
         elif self.too_few:
             few = "too few cases" if all(self.gains) else "too few cases differ"
@@ -145,9 +145,7 @@ def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[
         for class_name, (gains, undefined) in by_class.items():
             known = np.any(~np.isnan(gains), axis=0).tolist()
             if not any(known):
-                log.warning(
-                    "warning: %s is defined for %s in no case of both %s and %s", metric, class_name, model, baseline
-                )
+                log.warning("%s is defined for %s in no case of both %s and %s", metric, class_name, model, baseline)
                 continue
             own = [[each for each, keep in zip(of, known, strict=True) if keep] for of in (subjects, folds)]
             gain, ci95, p, least_p, trainings = test_gains(gains[:, known], *own)
@@ -228,7 +226,7 @@ def _classes(every: Sequence[Sequence[Row]]) -> list[str]:
     shared = _shared(named)
     partial = {name for names in named for name in names} - set(shared)
     if partial:
-        log.warning("warning: classes that not all have are left out: %s", some_of(partial))
+        log.warning("classes that not all have are left out: %s", first_few(partial))
     single = [name for name in shared if name != FOREGROUND]
     together = [FOREGROUND] if FOREGROUND in shared and not partial else []
     return [*single, *([MEAN] if len(single) > 1 else []), *together]
@@ -238,7 +236,7 @@ def _folds(every: Sequence[Sequence[Row]], cases: Sequence[str]) -> list[str]:
     """The fold of each case, if all runs have the same folds; otherwise empty, as of a single training."""
     tables = [{row.case: row.fold for row in rows} for rows in every]
     if any([table[case] for case in cases] != [tables[0][case] for case in cases] for table in tables):
-        log.warning("warning: the runs have different folds: each counts as one training")
+        log.warning("the runs have different folds: each counts as one training")
         return ["" for _ in cases]
     return [tables[0][case] for case in cases]
 

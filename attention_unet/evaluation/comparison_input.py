@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attention_unet.errors import ConfigError, counted
+from attention_unet.errors import ConfigError, plural
+from attention_unet.evaluation.evaluated_files import read_evaluated_files
 from attention_unet.evaluation.result_files import SCORED
-from attention_unet.evaluation.scored import read_scored
 from attention_unet.files.json_file import read_object
 
 log = logging.getLogger(__name__)
@@ -55,12 +55,12 @@ def check_alike(models: Mapping[str, Sequence[Path]], metric: str) -> None:
     tolerances = [_read(folder / "summary.json").get("settings", {}).get("tolerance_mm") for folder in folders]
     if metric == "nsd" and len({mm for mm in tolerances if mm is not None}) > 1:
         raise ConfigError(f"the tolerances of nsd are {tolerances} mm: expected one; set --tolerance-mm of evaluate")
-    files = [read_scored(folder).references for folder in folders if (folder / SCORED).is_file()]
+    files = [read_evaluated_files(folder).references for folder in folders if (folder / SCORED).is_file()]
     for references in files[1:]:
         other = [case for case in references if files[0].get(case, references[case]) != references[case]]
         if other:
             told = f"{references[other[0]]}, and not {files[0][other[0]]}"
-            log.warning("warning: scored with other references: %s: %s", counted(len(other), "case"), told)
+            log.warning("scored with other references: %s: %s", plural(len(other), "case"), told)
 
 
 def _read(file: Path) -> dict[str, Any]:

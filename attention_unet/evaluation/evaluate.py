@@ -14,19 +14,19 @@ from attention_unet.dataset.cases import Case, group_channels
 from attention_unet.dataset.description import describe_labels, labels_in_files
 from attention_unet.dataset.splits import held_out_cases
 from attention_unet.dataset.subjects import read_subjects
-from attention_unet.errors import ConfigError, DataError, counted, renamed, some_of
+from attention_unet.errors import ConfigError, DataError, first_few, plural, replace_paths
 from attention_unet.evaluation.calibration import write_calibration
-from attention_unet.evaluation.focus import write_focus
-from attention_unet.evaluation.origin import known_cases
-from attention_unet.evaluation.remarks import Remarks
+from attention_unet.evaluation.case_warnings import CaseWarnings
+from attention_unet.evaluation.evaluated_files import EvaluatedFiles, write_evaluated_files
+from attention_unet.evaluation.example_cases import write_example_cases
+from attention_unet.evaluation.provenance import known_cases
 from attention_unet.evaluation.result_files import check_results, replacing_result
 from attention_unet.evaluation.rows import to_csv
 from attention_unet.evaluation.score import score_cases
-from attention_unet.evaluation.scored import Scored, write_scored
-from attention_unet.evaluation.showcase import write_showcase
+from attention_unet.evaluation.structure_attention import write_structure_attention
 from attention_unet.evaluation.summary import summarise, to_json
 from attention_unet.files.json_file import read_object
-from attention_unet.files.lock import alone_in
+from attention_unet.files.lock import folder_lock
 from attention_unet.files.prediction_folder import relative_path
 from attention_unet.files.prediction_record import RECORD
 from attention_unet.files.run_folder import REPORT, SUBJECTS
@@ -89,16 +89,16 @@ def evaluate_folder(
     labels = find_labels(predictions, references, ids)
     if not set(predicted) & set(ids):
         raise ConfigError(
-            f"{predictions}: holds no prediction of these cases, but {some_of(predicted) or 'no volume'}: "
+            f"{predictions}: holds no prediction of these cases, but {first_few(predicted) or 'no volume'}: "
             f"expected masks with the names of the references, such as {known[ids[0]].name}"
         )
     if predicted_only:
         ids = [case for case in ids if case in predicted]
     for folder in (predictions, references):
         if unread := list_unread(folder):
-            log.warning("warning: %s: not read: %s", folder, some_of(unread))
+            log.warning("%s: not read: %s", folder, first_few(unread))
     if extra := set(predicted) - set(known):
-        log.warning("warning: %s: without reference: %s: %s", predictions, counted(len(extra), "case"), some_of(extra))
+        log.warning("%s: without reference: %s: %s", predictions, plural(len(extra), "case"), first_few(extra))
     table = Path(held_out_of or "") / SUBJECTS
     if not subjects and held_out_of and table.is_file():
         subjects = table
@@ -138,7 +138,7 @@ def evaluate_cases(
         ConfigError: if results would replace files of other origin, or another process writes there.
         DataError: if the folder cannot be written to.
     """
-    with alone_in(output):
+    with folder_lock(output):
         check_results(output)
         with progress_bar("evaluating", len(cases)) as done:
             scores = score_cases(cases, predictions, labels, tolerance_mm, done)
@@ -146,7 +146,7 @@ def evaluate_cases(
             replace(row, subject=(subjects or {}).get(row.case, ""), fold=str((folds or {}).get(row.case, "")))
             for row in scores.rows
         ]
-        scored = Scored(
+        scored = EvaluatedFiles(
             labels,
             references={case.id: case.label for case in cases if case.label and case.id not in scores.failed},
             predicted={
@@ -161,7 +161,7 @@ def evaluate_cases(
             for case in cases
             if case.id in scores.failed
         }
-        remarks = Remarks(
+        remarks = CaseWarnings(
             [case.id for case in cases if case.id not in predictions and case.id not in scores.failed],
             failures,
             scores.unknown,
@@ -172,17 +172,17 @@ def evaluate_cases(
         settings = {"tolerance_mm": tolerance_mm, "undefined": "both masks empty, or a share of an empty mask"}
         summary = summarise(rows, remarks, settings)
         check_results(output)  # again: a file may have appeared in the meantime
-        write_scored(output, scored)  # first: it marks the folder
+        write_evaluated_files(output, scored)  # first: it marks the folder
         for name, text in (("metrics.csv", to_csv(rows)), ("summary.json", to_json(summary))):
             with replacing_result(output, name) as path:
                 path.write_text(text, encoding="utf-8")
         if remarks.missing_predictions:
             log.info("--predicted-only leaves out what is not predicted")
         log.info("metrics.csv and summary.json lie in %s", output)
-        failed = scores.failed | write_calibration(output, scored) | write_focus(output, scored)
-        failed |= write_showcase(output, scored, rows)
+        failed = scores.failed | write_calibration(output, scored) | write_structure_attention(output, scored)
+        failed |= write_example_cases(output, scored, rows)
         if (output / REPORT).exists():
-            log.warning("warning: %s: is of an earlier evaluation: report again", output / REPORT)
+            log.warning("%s: is of an earlier evaluation: report again", output / REPORT)
     return summary, failed
 
 
@@ -212,4 +212,6 @@ def find_labels(predictions: Path, references: Path, cases: Sequence[str]) -> La
 def _without_folders(case: Case, predictions: Mapping[str, Path], failed: Mapping[str, str], output: Path) -> str:
     """Return the reason of a failure with paths relative to the output folder, for a file that may be moved."""
     paths = [path for path in (case.label, predictions.get(case.id)) if path]
-    return renamed(failed[case.id], {file: relative_path(output, file) for path in paths for file in files_of(path)})
+    return replace_paths(
+        failed[case.id], {file: relative_path(output, file) for path in paths for file in files_of(path)}
+    )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from attention_unet.errors import ConfigError, DataError, some_of
+from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.files.atomic import replacing, write_text
 from attention_unet.files.digest import sha256_of
 from attention_unet.files.json_file import read_object
@@ -28,13 +28,13 @@ def check_results(evaluation: Path) -> None:
         others = [SCORED, *others]
     if others:
         raise ConfigError(
-            f"{evaluation}: holds {some_of(others)}, which evaluate did not write, or whose record is damaged: move it "
-            "elsewhere, or name another folder"
+            f"{evaluation}: holds {first_few(others)}, which evaluate did not write, or whose record is damaged: "
+            "move it elsewhere, or name another folder"
         )
     changed = [name for name in there if sha256_of(evaluation / name) not in recorded[name]]
     if changed:
         raise ConfigError(
-            f"{evaluation}: {some_of(changed)} changed after evaluate wrote it: move it elsewhere, or name another "
+            f"{evaluation}: {first_few(changed)} changed after evaluate wrote it: move it elsewhere, or name another "
             "folder"
         )
 

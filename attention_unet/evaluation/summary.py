@@ -11,10 +11,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from attention_unet.errors import counted
+from attention_unet.errors import plural
+from attention_unet.evaluation.case_warnings import CaseWarnings
 from attention_unet.evaluation.interval import interval_of_mean
 from attention_unet.evaluation.metrics import METRICS
-from attention_unet.evaluation.remarks import Remarks
 from attention_unet.evaluation.rows import Row, mean_dice
 from attention_unet.scans.labels import FOREGROUND
 
@@ -22,7 +22,7 @@ WORST = 5  # cases that are named
 DIGITS = {"dice": 4, "hd95_mm": 2, "nsd": 3}  # of the mean of classes
 
 
-def summarise(rows: Sequence[Row], remarks: Remarks, settings: Mapping[str, Any]) -> dict[str, Any]:
+def summarise(rows: Sequence[Row], remarks: CaseWarnings, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Summary over cases.
 
     An undefined value (both masks empty) enters no mean; it is counted in ``n_undefined``. A distance to an empty mask
@@ -80,7 +80,7 @@ def to_json(summary: Mapping[str, Any]) -> str:
 
 def tabulate(summary: Mapping[str, Any]) -> Table:
     """The summary as a row a class, one for their mean and one for the foreground, with their spread over cases."""
-    title = f"{counted(summary['n_cases'], 'case')}, mean ± standard deviation"
+    title = f"{plural(summary['n_cases'], 'case')}, mean ± standard deviation"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("class", overflow="fold", min_width=10)
     for heading in ("Dice", "95% interval", "HD95 mm", "NSD", "ml (true)"):
@@ -108,11 +108,11 @@ def print_table(summary: Mapping[str, Any], console: Console) -> None:
     console.print(tabulate(summary))
     for name, of in summary["classes"].items():
         if of["dice"]["n_undefined"]:
-            text = f"in neither mask of {counted(of['dice']['n_undefined'], 'case')}, which are in no mean"
+            text = f"in neither mask of {plural(of['dice']['n_undefined'], 'case')}, which are in no mean"
             console.print(f"{name}: {text}", markup=False, highlight=False)
         if of["hd95_mm"]["n_infinite"]:
             others, mean = of["hd95_mm"]["n"] - of["hd95_mm"]["n_infinite"], of["hd95_mm"]["finite_mean"]
-            text = f"missed or invented in {counted(of['hd95_mm']['n_infinite'], 'case')}: HD95 is infinite there"
+            text = f"missed or invented in {plural(of['hd95_mm']['n_infinite'], 'case')}: HD95 is infinite there"
             text += f"; {mean:.2f} mm in the other {others}" if others else ""
             console.print(f"{name}: {text}", markup=False, highlight=False)
     if summary["worst_cases"]:

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from attention_unet.attention import Attended, Attention
-from attention_unet.inference.decision import decide
+from attention_unet.inference.decision import probabilities_to_labels
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_volume import planes_on_scan
 from attention_unet.inference.settings import Settings
 from attention_unet.layers.dimensions import pool_to
 from attention_unet.network import UNet
-from attention_unet.preparation.preprocessing import Prepared, prepare
-from attention_unet.scans.geometry import on_grid
+from attention_unet.preparation.preprocessing import Preprocessed, preprocess
+from attention_unet.scans.geometry import resample_to_grid
 from attention_unet.scans.volumes import Volume
 
 # "removed": features pass as they are. "constant": every weight is the mean of all.
@@ -90,25 +90,27 @@ def predict_with_maps(
         Label map (I, J, K).
     """
     levels, plan = sorted(maps), model.plan
-    prepared = prepare(volume, plan.preprocessing)
-    placement = prepared.placement
+    prepared = preprocess(volume, plan.preprocessing)
+    scan_grid = prepared.scan_grid
     means = [float(maps[level].mean()) for level in levels]  # outside of the volume, windows are filled with 0
-    carried = on_grid(np.stack([maps[level] - mean for level, mean in zip(levels, means, strict=True)]), placement)
+    carried = resample_to_grid(
+        np.stack([maps[level] - mean for level, mean in zip(levels, means, strict=True)]), scan_grid
+    )
     air = torch.cat([prepared.air, torch.full((len(levels),), torch.inf)])  # no window counts as empty
     network = _Replaying(model.network, len(plan.channels), dict(zip(levels, means, strict=True)))
-    rows = slice(0, placement.scan[1])
+    rows = slice(0, scan_grid.scan[1])
     slabs = planes_on_scan(
         replace(model, network=network),
-        Prepared(torch.cat([prepared.image, carried]), air, placement),
+        Preprocessed(torch.cat([prepared.image, carried]), air, scan_grid),
         Settings(overlap=overlap),
         [],
         rows,
         1,
-        placement.planes_back(plan.labels.channels, rows),
+        scan_grid.planes_back(plan.labels.channels, rows),
     )
     with torch.inference_mode():
-        label_map = np.concatenate([decide(slab, plan.labels) for slab in slabs])
-    return placement.as_stored(label_map)
+        label_map = np.concatenate([probabilities_to_labels(slab, plan.labels) for slab in slabs])
+    return scan_grid.as_stored(label_map)
 
 
 class _Replaying(UNet):

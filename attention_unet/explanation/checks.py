@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_channels, read_label_of
-from attention_unet.evaluation.focus import focus_of
+from attention_unet.evaluation.structure_attention import attention_in_structures
 from attention_unet.explanation.alteration import altered, possible, predict_with_maps, replaceable
 from attention_unet.explanation.deletion import SHARES, at_random, nearness, order_by, without
 from attention_unet.explanation.grad_cam import grad_cam
@@ -17,12 +17,12 @@ from attention_unet.explanation.randomisation import similarity
 from attention_unet.explanation.template import Templates, from_templates, mean_of, to_templates
 from attention_unet.files.prediction_folder import grad_cam_path
 from attention_unet.inference.model import Model
-from attention_unet.inference.output_folder import note_files
+from attention_unet.inference.output_folder import record_more_files
 from attention_unet.inference.predict_volume import Prediction, predict_volume
 from attention_unet.inference.settings import Settings
-from attention_unet.scans.geometry import place
+from attention_unet.scans.geometry import fit_grid
 from attention_unet.scans.volumes import Volume, write_like
-from attention_unet.training.validation import score
+from attention_unet.training.validation import dice_by_class
 
 OVERLAP = 0.25  # of windows: these are many predictions
 FLAT = 2.0**-8  # standard deviation of weights over a scan; below this step of bfloat16 near 1, a map shows no place
@@ -123,7 +123,7 @@ def check_case(
         return prediction
 
     def dice(label_map: NDArray[np.generic]) -> float:
-        values = [value for value in score(label_map, reference, labels) if not np.isnan(value)]
+        values = [value for value in dice_by_class(label_map, reference, labels) if not np.isnan(value)]
         return float(np.mean(values)) if values else float("nan")
 
     trained = predict(model, volume, attention=True)
@@ -191,17 +191,19 @@ def _grad_cam(
         cam = grad_cam(model, volume, index if labels.overlapping else index + 1)
         path = grad_cam_path(output, case, labels.painted[index])
         write_like(path, cam, volume)
-        note_files(output, case, [path])
-        (found[name],) = (one.auc for one in focus_of(case, 0, cam, reference, labels) if one.class_name == name)
+        record_more_files(output, case, [path])
+        (found[name],) = (
+            one.auc for one in attention_in_structures(case, 0, cam, reference, labels) if one.class_name == name
+        )
         done()
     return found
 
 
 def _voxels_of(model: Model, level: int, volume: Volume) -> Sequence[int]:
     """Size of the voxels of a level in voxels of a scan, along its own axes."""
-    placement = place(volume.affine, volume.grid, model.plan.voxel_mm(level))
-    along_ras = [max(round(step), 1) for step in placement.step]
-    return [along_ras[placement.order.index(axis)] for axis in range(3)]
+    scan_grid = fit_grid(volume.affine, volume.grid, model.plan.voxel_mm(level))
+    along_ras = [max(round(step), 1) for step in scan_grid.step]
+    return [along_ras[scan_grid.order.index(axis)] for axis in range(3)]
 
 
 def templates_of(model: Model, case: Case) -> Templates:

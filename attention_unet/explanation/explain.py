@@ -9,12 +9,12 @@ import numpy as np
 
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.splits import read_split
-from attention_unet.errors import ConfigError, DataError, some_of
+from attention_unet.errors import ConfigError, DataError, first_few
+from attention_unet.evaluation.evaluated_files import read_evaluated_files
 from attention_unet.evaluation.rows import from_csv, mean_dice
-from attention_unet.evaluation.scored import read_scored
 from attention_unet.explanation.alteration import possible
 from attention_unet.explanation.checks import CaseChecks, Others, check_case, steps_a_case, templates_of
-from attention_unet.explanation.findings import tell_findings
+from attention_unet.explanation.findings import summarise_findings
 from attention_unet.explanation.randomisation import randomised
 from attention_unet.files.atomic import write_text
 from attention_unet.files.run_folder import EXPLANATION, SPLIT
@@ -46,7 +46,7 @@ def explain_run(
     """
     other = _second_model(run, second, device) if second else None
     folder, failed = evaluate_held_out(run, root, device)
-    scored, model = read_scored(folder), load_model(run, choose_device(device))
+    scored, model = read_evaluated_files(folder), load_model(run, choose_device(device))
     rows = from_csv(folder / "metrics.csv")
     ranked = [case for case in mean_dice(rows) if case in scored.predicted]
     subjects = {row.case: row.subject for row in rows}
@@ -72,7 +72,7 @@ def explain_run(
                 checks.append(replace(found, subject=subjects[case.id]))
             except DataError as error:
                 failed[case.id] = str(error)
-    findings = tell_findings(checks, model.sha256)
+    findings = summarise_findings(checks, model.sha256)
     write_text(folder / EXPLANATION, json.dumps(findings, indent=1, allow_nan=False) + "\n")
     return findings, failed
 
@@ -88,6 +88,6 @@ def _second_model(run: Path, second: Path, device: str) -> Model:
     held_out, theirs = (set(read_split(folder / SPLIT).validation) for folder in (run, second))
     if held_out - theirs:
         raise ConfigError(
-            f"{second}: did not hold out {some_of(held_out - theirs)}, which {run} did: expected the same fold"
+            f"{second}: did not hold out {first_few(held_out - theirs)}, which {run} did: expected the same fold"
         )
     return model

@@ -26,7 +26,7 @@ ALIKE, UNLIKE = 0.7, 0.4  # rank correlation of two maps from which, and up to w
 TOO_FEW = f"too few cases for a verdict, at least {FEWEST} are needed"
 
 
-def tell_findings(checks: Sequence[CaseChecks], model_sha256: str) -> dict[str, Any]:
+def summarise_findings(checks: Sequence[CaseChecks], model_sha256: str) -> dict[str, Any]:
     """Findings as plain values: each case, and sentences over all of them."""
     parts = (_learned, _used, _depends_on_scan, _against_random, _against_second, _deleted, _grad_cam)
     return {

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from attention_unet.inference.model import Model
 from attention_unet.inference.sliding_window import slide
 from attention_unet.layers.dimensions import INTERPOLATION
-from attention_unet.preparation.preprocessing import prepare
-from attention_unet.scans.geometry import on_scan
+from attention_unet.preparation.preprocessing import preprocess
+from attention_unet.scans.geometry import resample_to_scan
 from attention_unet.scans.volumes import Volume
 
 OVERLAP = 0.5
@@ -61,14 +61,14 @@ def grad_cam(model: Model, volume: Volume, channel: int) -> NDArray[np.float32]:
         )
         return finer if across is None else finer.unsqueeze(across)
 
-    prepared = prepare(volume, plan.preprocessing)
+    prepared = preprocess(volume, plan.preprocessing)
     nothing = torch.zeros(1)
     finished = slide(
         prepared.image.to(model.device), plan.patch, predict, unseen=nothing, air=prepared.air, overlap=OVERLAP
     )
-    rows = slice(0, prepared.placement.scan[1])
-    at_once = prepared.placement.planes_back(1, rows)
-    planes = on_scan((part.cpu() for part in finished), prepared.placement, nothing, rows, at_once)
-    found = prepared.placement.as_stored(torch.cat(list(planes), dim=1)[0].numpy())
+    rows = slice(0, prepared.scan_grid.scan[1])
+    at_once = prepared.scan_grid.planes_back(1, rows)
+    planes = resample_to_scan((part.cpu() for part in finished), prepared.scan_grid, nothing, rows, at_once)
+    found = prepared.scan_grid.as_stored(torch.cat(list(planes), dim=1)[0].numpy())
     highest = float(found.max())
     return np.ascontiguousarray(found / highest if highest > 0 else found, dtype=np.float32)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from attention_unet.scans.geometry import place
+from attention_unet.scans.geometry import fit_grid
 from attention_unet.scans.volumes import Volume
 
 EDGE = 96  # voxels of the common grid along each RAS+ axis
@@ -26,18 +26,18 @@ def to_templates(maps: Maps, volume: Volume) -> Templates:
     Returns:
         Of each level (EDGE, EDGE, EDGE), along RAS+ axes.
     """
-    placement = place(volume.affine, volume.grid, (1.0, 1.0, 1.0))
+    scan_grid = fit_grid(volume.affine, volume.grid, (1.0, 1.0, 1.0))
     return {
-        level: _stretch(torch.from_numpy(placement.orient(weights).copy()), (EDGE,) * 3)
+        level: _stretch(torch.from_numpy(scan_grid.orient(weights).copy()), (EDGE,) * 3)
         for level, weights in maps.items()
     }
 
 
 def from_templates(templates: Templates, volume: Volume) -> dict[int, NDArray[np.float32]]:
     """Stretch the map of each level from the common grid to that of a volume, in its order of axes (I, J, K)."""
-    placement = place(volume.affine, volume.grid, (1.0, 1.0, 1.0))
+    scan_grid = fit_grid(volume.affine, volume.grid, (1.0, 1.0, 1.0))
     return {
-        level: placement.as_stored(_stretch(template, placement.scan).numpy()) for level, template in templates.items()
+        level: scan_grid.as_stored(_stretch(template, scan_grid.scan).numpy()) for level, template in templates.items()
     }
 
 

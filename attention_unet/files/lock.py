@@ -17,7 +17,7 @@ PATIENCE = 10.0  # seconds: what belongs to a training that was killed may live 
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """Keep other processes from writing into a folder, and clear it of what a killed one left half-written.
 
     The system lets the lock go when a process ends, however it ends. A folder that was made and stays empty is removed.
@@ -42,7 +42,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def changing_notes(folder: Path) -> Iterator[None]:
+def record_lock(folder: Path) -> Iterator[None]:
     """Keep other processes from changing the notes of a folder for the moment that this one reads and writes them.
 
     Raises:
@@ -65,7 +65,7 @@ def _locked(file: Path) -> Iterator[None]:
         ) from error
     except OSError as error:  # the disk does not support locks
         folder = file.parent
-        log.warning("warning: %s: cannot be locked (%s): let no other process write there", folder, error.strerror)
+        log.warning("%s: cannot be locked (%s): let no other process write there", folder, error.strerror)
     try:
         yield
     finally:

@@ -6,7 +6,7 @@ from attention_unet.errors import DataError
 from attention_unet.files.json_file import read_object
 
 CONFIG = "config.yaml"  # whole: what was left open is filled in
-PLACES = "places.json"  # folders of the machine it was trained on, as seen from here
+PATHS = "places.json"  # folders of the machine it was trained on, as seen from here
 PLAN = "plan.json"
 SPLIT = "splits.json"
 SUBJECTS = "subjects.csv"  # which cases are of one person
@@ -19,10 +19,10 @@ REPORT = "report.html"
 EXPLANATION = "explanation.json"  # what explain found
 
 
-def places_of(run: Path) -> dict[str, str]:
+def read_paths(run: Path) -> dict[str, str]:
     """Folders that a run was told, by the field of its configuration, as far as they are still there."""
     try:
-        told = read_object(run / PLACES)
+        told = read_object(run / PATHS)
     except DataError:
         return {}
     known = {name: told.get(name) for name in ("data.root", "data.cache")}

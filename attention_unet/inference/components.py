@@ -66,7 +66,7 @@ def component_gains(
     }
 
 
-def pool(gains: Iterable[Gains]) -> dict[str, ComponentGain]:
+def pool_gains(gains: Iterable[Gains]) -> dict[str, ComponentGain]:
     """Return the gain of each class over the held-out cases of several trainings."""
     pooled: dict[str, ComponentGain] = {}
     for of_classes in gains:

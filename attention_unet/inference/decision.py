@@ -13,7 +13,7 @@ from attention_unet.inference.settings import Settings
 from attention_unet.scans.labels import Labels
 
 
-def tell(
+def combine_planes(
     slabs: Sequence[Tensor], levels: Sequence[Sequence[int]], labels: Labels, settings: Settings
 ) -> dict[str, NDArray[Any]]:
     """Everything that is wanted of a few planes, by name, from what each model says of them.
@@ -26,7 +26,7 @@ def tell(
     """
     each = [slab[: labels.channels] for slab in slabs]
     probabilities = mean(each)
-    told = {"label map": decide(probabilities, labels)}
+    told = {"label map": probabilities_to_labels(probabilities, labels)}
     for level in levels[0]:
         if all(level in own for own in levels):
             maps = [slab[labels.channels + own.index(level)] for slab, own in zip(slabs, levels, strict=True)]
@@ -41,7 +41,7 @@ def tell(
     return told
 
 
-def decide(probabilities: Tensor, labels: Labels) -> NDArray[np.unsignedinteger[Any]]:
+def probabilities_to_labels(probabilities: Tensor, labels: Labels) -> NDArray[np.unsignedinteger[Any]]:
     """The training's integers (*S) for probabilities (K, *S); of equal ones the first."""
     if labels.overlapping:
         return labels.decode((probabilities > 0.5).numpy())

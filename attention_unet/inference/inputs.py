@@ -35,7 +35,7 @@ def find_inputs(source: Path, channels: int) -> list[Case]:
         files = [source] if not files and is_series(source) else files
         not_read = _not_read(source) if files != [source] else []
         if files and not_read:
-            log.warning("warning: %s: not predicted: %s", source, ", ".join(not_read))
+            log.warning("%s: not predicted: %s", source, ", ".join(not_read))
     elif is_dicom(source):
         raise ConfigError(f"{source}: is a file of a DICOM series: name the folder of the series")
     else:
@@ -60,7 +60,7 @@ def _with_names_of_their_own(files: Sequence[Path]) -> list[Path]:
     alike = {name: group for name, group in by_name.items() if group[1:] and not all(map(_is_utf8, group))}
     for name, group in alike.items():
         log.warning(
-            "warning: not predicted: %s: names are not UTF-8, so that all predictions would be called %s; rename them",
+            "not predicted: %s: names are not UTF-8, so that all predictions would be called %s; rename them",
             ", ".join(map(str, group)),
             name,
         )

@@ -25,8 +25,8 @@ from attention_unet.files.prediction_record import is_complete
 from attention_unet.files.run_folder import MODEL_DESCRIPTION, PREDICTIONS, WEIGHTS
 from attention_unet.inference.components import ComponentGain, Gains
 from attention_unet.inference.predict_volume import predict_volume
-from attention_unet.inference.provenance import TrainedOn
 from attention_unet.inference.settings import Settings
+from attention_unet.inference.trained_on import TrainedOn
 from attention_unet.inference.window_predictor import put_channels_last
 from attention_unet.machine.devices import choose_device
 from attention_unet.network import AttentionUNet, UNet
@@ -164,7 +164,7 @@ def finished_folds(folder: Path) -> list[Path]:
     if found and not finished:
         raise ModelError(f"{folder}: {left} not finished: repeat the same cross-validate, or name one fold with -m")
     if left:
-        log.warning("warning: %s: %s not finished: left out", folder, left)
+        log.warning("%s: %s not finished: left out", folder, left)
     return finished
 
 

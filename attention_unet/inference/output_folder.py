@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from attention_unet.dataset.cases import Case
-from attention_unet.errors import ConfigError, DataError, some_of
+from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.files.atomic import remove_partials, write_text
 from attention_unet.files.digest import sha256_of
-from attention_unet.files.lock import changing_notes
+from attention_unet.files.lock import record_lock
 from attention_unet.files.prediction_folder import (
     MAX_LEVELS,
     MEASURES,
@@ -102,9 +102,9 @@ def claim_output(
             f"{len(kept)} in all): name another folder with -o, or {'add --overwrite' if resume else 'remove them'}"
         )
     for name, why in again.items():
-        log.warning("warning: %s: %s: predicted again", name, why)
+        log.warning("%s: %s: predicted again", name, why)
     clear_cases(output, left)
-    note(output, {**description, "complete": False})
+    update_record(output, {**description, "complete": False})
     return left
 
 
@@ -152,11 +152,11 @@ def clear_cases(output: Path, cases: Sequence[Case]) -> None:
             raise DataError(
                 f"{output}: cannot be written to ({error.strerror}): name another folder with -o"
             ) from error
-    with changing_notes(output):
+    with record_lock(output):
         known, gone = read_record(output), {case.id for case in cases}
         for key in ("cases", "begun"):
             known[key] = {case: facts for case, facts in known.get(key, {}).items() if case not in gone}
-        _write_notes(output, known)
+        _write_record(output, known)
 
 
 def check_origin(output: Path) -> None:
@@ -177,7 +177,7 @@ def check_origin(output: Path) -> None:
 
 def _other_origin(output: Path, names: Sequence[str]) -> ConfigError:
     return ConfigError(
-        f"{output}: holds {some_of(names)}, which {RECORD} does not record as written by a prediction: "
+        f"{output}: holds {first_few(names)}, which {RECORD} does not record as written by a prediction: "
         "move it elsewhere, or name another folder"
     )
 
@@ -204,28 +204,30 @@ def hashes_of(case: Case) -> dict[str, str]:
     return {path.name: sha256_of(*files_of(path)) for path in case.images}
 
 
-def note(output: Path, facts: Mapping[str, Any]) -> None:
+def update_record(output: Path, facts: Mapping[str, Any]) -> None:
     """Put facts into ``run.json``; those of cases are added to those that are there."""
-    with changing_notes(output):
+    with record_lock(output):
         known = read_record(output)
         cases = {**known.get("cases", {}), **facts.get("cases", {})}
         begun = {case: files for case, files in known.get("begun", {}).items() if case not in cases}
-        _write_notes(output, {**known, **facts, "begun": begun, "cases": cases})
+        _write_record(output, {**known, **facts, "begun": begun, "cases": cases})
 
 
-def _write_notes(output: Path, notes: Mapping[str, Any]) -> None:
+def _write_record(output: Path, notes: Mapping[str, Any]) -> None:
     """Write ``run.json``. What the journal held is in it then."""
     write_text(output / RECORD, json.dumps(notes, indent=2) + "\n")
     (output / JOURNAL).unlink(missing_ok=True)
 
 
-def note_files(output: Path, case: str, files: Iterable[Path]) -> None:
+def record_more_files(output: Path, case: str, files: Iterable[Path]) -> None:
     """Record further files of a case that was predicted, so that they are removed when it is predicted again."""
     facts = read_record(output).get("cases", {}).get(case, {})
-    note(output, {"cases": {case: {**facts, "files": {**facts.get("files", {}), **record_files(output, files)}}}})
+    update_record(
+        output, {"cases": {case: {**facts, "files": {**facts.get("files", {}), **record_files(output, files)}}}}
+    )
 
 
-def origin(models: Sequence[Model], levels: Sequence[int], output: Path) -> dict[str, Any]:
+def describe_models(models: Sequence[Model], levels: Sequence[int], output: Path) -> dict[str, Any]:
     """Where the models of predictions lie, seen from their folder, and the voxel size of each attended level of the
     first: what ``run.json`` holds for those who look at them later.
     """

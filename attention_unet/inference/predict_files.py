@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from attention_unet.dataset.case_facts import digest_of
+from attention_unet.dataset.case_facts import image_digest
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_channels
-from attention_unet.errors import DataError, UserError, renamed
+from attention_unet.errors import DataError, UserError, replace_paths
 from attention_unet.files.atomic import replacing, write_text
 from attention_unet.files.prediction_folder import (
     attention_path,
@@ -28,12 +28,12 @@ from attention_unet.files.prediction_folder import (
     uncertainty_path,
 )
 from attention_unet.inference.model import CPU, Model
-from attention_unet.inference.output_folder import hashes_of, note
+from attention_unet.inference.output_folder import hashes_of, update_record
 from attention_unet.inference.predict_volume import Prediction, predict_volume
 from attention_unet.inference.preview import draw_preview
-from attention_unet.inference.provenance import known_by
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.staging import move_into_place, staging_folder
+from attention_unet.inference.trained_on import known_by
 from attention_unet.machine.memory import free_memory, out_of_memory, peak_memory
 from attention_unet.scans.itk_files import files_of
 from attention_unet.scans.label_table import describe_label_map
@@ -81,14 +81,14 @@ def predict_files(
                 facts[case.id] = found
             if time.monotonic() - noted_at > NOTED_EVERY:
                 with _warned_of():
-                    note(output, {"cases": facts})
+                    update_record(output, {"cases": facts})
                 noted_at = time.monotonic()
             done(number + 1)
     finally:
         with _warned_of():
             by_id = {case.id: case for case in cases}
             why = {name: _passed_on(reason, by_id[name], output) for name, reason in failed.items()}
-            note(
+            update_record(
                 output, {"device": str(device), "peak_memory_bytes": peak_memory(device), "failed": why, "cases": facts}
             )
     return failed
@@ -120,7 +120,7 @@ def _attempt(
             log.debug("%s", case.id, exc_info=True)
     told = [str(one.message) for one in caught if one.category is UserWarning]
     for text in told:
-        log.warning("warning: %s", text)
+        log.warning("%s", text)
     if isinstance(found, str):
         return found
     seconds = round(time.monotonic() - began, 2)
@@ -134,7 +134,7 @@ def _warned_of() -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        log.warning("warning: %s", error)
+        log.warning("%s", error)
 
 
 def _predict_case(
@@ -154,7 +154,7 @@ def _predict_case(
     volume = read_channels(case, free_memory() if settings.memory is None else settings.memory)
     if settings.channel is not None:
         volume, settings = volume.of_channel(settings.channel), replace(settings, channel=None)
-    known = known_by([model.trained_on for model in models], case.id, digest_of(volume))
+    known = known_by([model.trained_on for model in models], case.id, image_digest(volume))
     device, prediction = models[0].device, None
     try:
         prediction = predict_volume(models, volume, settings, done)
@@ -162,7 +162,7 @@ def _predict_case(
         if device.type == "cpu" or not out_of_memory(error):
             raise
     if prediction is None:  # and the error, which holds all that was computed, let go
-        log.warning("warning: %s: too large for the memory of %s: predicted on the CPU", case.id, device)
+        log.warning("%s: too large for the memory of %s: predicted on the CPU", case.id, device)
         models, settings = [model.on(CPU) for model in models], replace(settings, precision=None)
         device, prediction = CPU, predict_volume(models, volume, settings, done)
     with staging_folder(output) as stage:
@@ -200,8 +200,8 @@ def write_prediction(
 def _passed_on(text: str, case: Case, output: Path) -> str:
     """What ``run.json`` keeps of a message: without the folders of this machine."""
     with suppress(OSError):
-        text = renamed(text, {file: file.name for path in case.images for file in files_of(path)})
-    return renamed(text, {path: path.name for path in case.images}).replace(f"{output}{os.sep}", "")
+        text = replace_paths(text, {file: file.name for path in case.images for file in files_of(path)})
+    return replace_paths(text, {path: path.name for path in case.images}).replace(f"{output}{os.sep}", "")
 
 
 def _add(done: Callable[[float], None], before: int, share: float) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.splits import held_out_cases
-from attention_unet.files.lock import alone_in
+from attention_unet.files.lock import folder_lock
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
-from attention_unet.inference.output_folder import check_apart, claim_output, describe, note, origin
+from attention_unet.inference.output_folder import check_apart, claim_output, describe, describe_models, update_record
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.predict_volume import single_component_classes
 from attention_unet.inference.settings import Settings
@@ -77,20 +77,20 @@ def predict_cases(
     single = single_component_classes(models, settings)
     description = {
         **describe(model.plan.labels, [m.sha256 for m in models], settings, single),
-        **origin(models, levels, output),
+        **describe_models(models, levels, output),
     }
     check_apart(output, cases)
     reuse_freed_memory()
-    with alone_in(output):
+    with folder_lock(output):
         left = claim_output(output, cases, description, settings.extras, resume=resume, overwrite=overwrite)
         if settings.mirrored and not any(m.plan.mirror_axes for m in models):
-            log.warning("warning: --tta changes nothing: the training mirrored along no axis (augmentation.flip_axes)")
+            log.warning("--tta changes nothing: the training mirrored along no axis (augmentation.flip_axes)")
         if single:
             log.info("only the largest connected component is kept of: %s (--keep-all-components)", ", ".join(single))
         log.info("predicting on %s", model.device)
         with progress_bar("predicting", len(left)) as done:
             failed = predict_files(left, output, models, settings, done, own_format)
-        note(output, {"complete": True})
+        update_record(output, {"complete": True})
     log.info("%d predicted, %d failed; output in %s", len(left) - len(failed), len(failed), output)
     if settings.attention and not levels:
         log.info("this model has no attention on skips or bottleneck: there are no maps to write")

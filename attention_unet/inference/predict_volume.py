@@ -17,8 +17,8 @@ from torch import Tensor
 
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.files.prediction_folder import MEASURES
-from attention_unet.inference.components import keep_largest, pool
-from attention_unet.inference.decision import tell
+from attention_unet.inference.components import keep_largest, pool_gains
+from attention_unet.inference.decision import combine_planes
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.sliding_window import slide
 from attention_unet.inference.strips import Load, Told, choose_strips
@@ -26,8 +26,8 @@ from attention_unet.inference.window_predictor import attended_levels, seen_mirr
 from attention_unet.machine.devices import precision_of
 from attention_unet.machine.memory import free_memory
 from attention_unet.preparation.plan import Plan
-from attention_unet.preparation.preprocessing import Prepared, prepare
-from attention_unet.scans.geometry import on_scan, place
+from attention_unet.preparation.preprocessing import Preprocessed, preprocess
+from attention_unet.scans.geometry import fit_grid, resample_to_scan
 from attention_unet.scans.volumes import Volume
 
 if TYPE_CHECKING:
@@ -96,15 +96,15 @@ def predict_volume(
     for model in models:
         model.network.eval()
     ways = dict.fromkeys(model.plan.preprocessing for model in models)
-    prepared = {way: prepare(volume, way) for way in ways}
-    placement = prepared[plan.preprocessing].placement
+    prepared = {way: preprocess(volume, way) for way in ways}
+    scan_grid = prepared[plan.preprocessing].scan_grid
     if not any(image.image.any() for image in prepared.values()):
         warnings.warn(f"{volume.path}: shows nothing, all voxels are alike", stacklevel=2)
-    _warn_of_size(volume, np.array(placement.grid) * plan.preprocessing.spacing_mm, plan)
-    if min(placement.step) < 1 / MUCH_COARSER:
+    _warn_of_size(volume, np.array(scan_grid.grid) * plan.preprocessing.spacing_mm, plan)
+    if min(scan_grid.step) < 1 / MUCH_COARSER:
         own, known = (
             " x ".join(f"{mm:.3g}" for mm in size)
-            for size in (np.array(plan.preprocessing.spacing_mm) / placement.step, plan.preprocessing.spacing_mm)
+            for size in (np.array(plan.preprocessing.spacing_mm) / scan_grid.step, plan.preprocessing.spacing_mm)
         )
         warnings.warn(
             f"{volume.path}: has voxels of {own} mm, left-right by back-front by down-up: the model was trained for "
@@ -114,7 +114,7 @@ def predict_volume(
     told: dict[str, NDArray[Any]] = {}
     for number, rows in enumerate(strips):
         most = plan.labels.channels + max(map(len, levels))  # values of a voxel
-        planes = min(image.placement.planes_back(most, rows) for image in prepared.values())
+        planes = min(image.scan_grid.planes_back(most, rows) for image in prepared.values())
         streams = [
             planes_on_scan(model, prepared[model.plan.preprocessing], settings, own, rows, load.batch, planes)
             for model, own, load in zip(models, levels, loads, strict=True)
@@ -122,17 +122,17 @@ def predict_volume(
         first = 0
         for slabs in zip(*streams, strict=True):
             stop = first + slabs[0].shape[1]
-            for name, values in tell(slabs, levels, plan.labels, settings).items():
+            for name, values in combine_planes(slabs, levels, plan.labels, settings).items():
                 if name not in told:
-                    told[name] = np.empty((*values.shape[:-3], *placement.scan), dtype=values.dtype)
+                    told[name] = np.empty((*values.shape[:-3], *scan_grid.scan), dtype=values.dtype)
                 told[name][..., first:stop, rows, :] = values
-            done((number + stop / placement.scan[0]) / len(strips))
+            done((number + stop / scan_grid.scan[0]) / len(strips))
             first = stop
     prepared.clear()
     if chosen := single_component_classes(models, settings):
         integers = dict(zip(plan.labels.names, plan.labels.painted, strict=True))
         told["label map"] = keep_largest(told["label map"], [integers[name] for name in chosen])
-    stored = {name: placement.as_stored(values) for name, values in told.items()}
+    stored = {name: scan_grid.as_stored(values) for name, values in told.items()}
     return Prediction(
         label_map=stored["label map"],
         attention={level: stored[f"level {level}"] for level in levels[0] if f"level {level}" in stored},
@@ -150,7 +150,7 @@ def single_component_classes(models: "Sequence[Model]", settings: Settings) -> l
         raise ConfigError(f"keep_largest is {settings.keep_largest!r}: expected some of the classes {', '.join(names)}")
     if settings.keep_largest is not None:
         return [name for name in names if name in settings.keep_largest]
-    gains = pool(model.component_gains for model in models)
+    gains = pool_gains(model.component_gains for model in models)
     return [name for name in names if name in gains and gains[name].helps]
 
 
@@ -159,7 +159,7 @@ def load_of(model: "Model", volume: Volume, settings: Settings, levels: int) -> 
     plan = model.plan
     return Load(
         preprocessing=plan.preprocessing,
-        placement=place(volume.affine, volume.grid, plan.preprocessing.spacing_mm),
+        scan_grid=fit_grid(volume.affine, volume.grid, plan.preprocessing.spacing_mm),
         channels=len(plan.channels),
         window=plan.patch,
         features=plan.architecture["channels"][0],
@@ -184,9 +184,15 @@ def memory_of(volume: Volume, settings: Settings) -> int:
 
 
 def planes_on_scan(
-    model: "Model", prepared: Prepared, settings: Settings, levels: Sequence[int], rows: slice, batch: int, planes: int
+    model: "Model",
+    prepared: Preprocessed,
+    settings: Settings,
+    levels: Sequence[int],
+    rows: slice,
+    batch: int,
+    planes: int,
 ) -> Iterator[Tensor]:
-    """Probabilities, then attention of levels, of so many planes of a strip of the scan, as ``on_scan`` gives them."""
+    """Yield probabilities, then attention of levels, for chunks of planes of a strip of the scan: (K, planes, J, K)."""
     precision = _precision(model, settings)
     predictor = window_predictor(model.network, model.plan, precision, levels)
     if settings.mirrored:
@@ -195,8 +201,8 @@ def planes_on_scan(
     unseen = torch.zeros(labels.channels + len(levels))
     if not labels.overlapping:
         unseen[0] = 1.0
-    placement = prepared.placement
-    start, stop = placement.rows_for(rows)
+    scan_grid = prepared.scan_grid
+    start, stop = scan_grid.rows_for(rows)
     finished = slide(
         prepared.image.to(model.device),
         model.plan.patch,
@@ -207,8 +213,8 @@ def planes_on_scan(
         rows=(start, stop),
         batch=batch,
     )
-    of_strip = placement.cut(((0, placement.grid[0]), (start, stop), (0, placement.grid[2])))
-    return on_scan((planes.cpu() for planes in finished), of_strip, outside=unseen, rows=rows, planes=planes)
+    of_strip = scan_grid.cut(((0, scan_grid.grid[0]), (start, stop), (0, scan_grid.grid[2])))
+    return resample_to_scan((planes.cpu() for planes in finished), of_strip, outside=unseen, rows=rows, planes=planes)
 
 
 def _precision(model: "Model", settings: Settings) -> torch.dtype:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
-from attention_unet.scans.geometry import place
+from attention_unet.scans.geometry import fit_grid
 from attention_unet.scans.label_table import colour_of
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import Volume
@@ -25,9 +25,9 @@ def draw_preview(volume: Volume, label_map: Array, labels: Labels) -> Image.Imag
         label_map: (I, J, K) of the integers that ``labels`` paints.
         labels: classes, for colours and legend.
     """
-    placement = place(volume.affine, volume.grid, (1.0, 1.0, 1.0))
-    image, painted = placement.orient(volume.array[0]), placement.orient(label_map)
-    spacing_mm = [volume.spacing_mm[axis] for axis in placement.order]
+    scan_grid = fit_grid(volume.affine, volume.grid, (1.0, 1.0, 1.0))
+    image, painted = scan_grid.orient(volume.array[0]), scan_grid.orient(label_map)
+    spacing_mm = [volume.spacing_mm[axis] for axis in scan_grid.order]
     low, high = np.percentile(image[tuple(slice(None, None, -(-n // SAMPLES)) for n in image.shape)], [0.5, 99.5])
     scale = EDGE / max(n * mm for n, mm in zip(image.shape, spacing_mm, strict=True))
     shown = []

@@ -15,7 +15,7 @@ from pathlib import Path
 from attention_unet.errors import DataError
 from attention_unet.files.atomic import PARTIAL
 from attention_unet.files.digest import sha256_of
-from attention_unet.files.lock import changing_notes
+from attention_unet.files.lock import record_lock
 from attention_unet.files.prediction_record import JOURNAL
 
 
@@ -55,7 +55,7 @@ def move_into_place(stage: Path, files: Iterable[Path], output: Path, case: str)
     hashes = record_files(stage, files)
     moved: list[Path] = []
     try:
-        with changing_notes(output), (output / JOURNAL).open("a", encoding="utf-8") as journal:
+        with record_lock(output), (output / JOURNAL).open("a", encoding="utf-8") as journal:
             journal.write(f"\n{json.dumps({case: hashes})}\n")  # a line before it may be torn
             journal.flush()
             os.fsync(journal.fileno())

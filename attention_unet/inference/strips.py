@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from attention_unet.errors import DataError
 from attention_unet.preparation.preprocessing import Preprocessing
-from attention_unet.scans.geometry import AT_ONCE, Placement
+from attention_unet.scans.geometry import AT_ONCE, ScanGrid
 from attention_unet.scans.volumes import Volume
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class Load:
 
     Attributes:
         preprocessing: of its image.
-        placement: of all its grid in the scan.
+        scan_grid: of all its grid in the scan.
         channels: of the image.
         window: its voxels, (*S).
         features: channels of the finest level of its network.
@@ -42,7 +42,7 @@ class Load:
     """
 
     preprocessing: Preprocessing
-    placement: Placement
+    scan_grid: ScanGrid
     channels: int
     window: tuple[int, ...]
     features: int
@@ -53,7 +53,7 @@ class Load:
     @property
     def voxels(self) -> int:
         """Of the image, channels included."""
-        return self.channels * math.prod(self.placement.grid)
+        return self.channels * math.prod(self.scan_grid.grid)
 
     @property
     def batch(self) -> int:
@@ -72,10 +72,10 @@ class Load:
 
     def of_planes(self, rows: slice) -> int:
         """Bytes of the planes of a strip that are not yet finished, or not yet told."""
-        start, stop = self.placement.rows_for(rows)
-        columns = max(self.placement.grid[2], self.window[2])
+        start, stop = self.scan_grid.rows_for(rows)
+        columns = max(self.scan_grid.grid[2], self.window[2])
         sums = (self.values + 1) * (stop - start) * columns
-        padded = self.channels * max(self.placement.grid[1], self.window[1]) * columns
+        padded = self.channels * max(self.scan_grid.grid[1], self.window[1]) * columns
         return 4 * ((0 if self.elsewhere else self.window[0] * (sums + padded)) + 4 * AT_ONCE)
 
 
@@ -107,7 +107,7 @@ def choose_strips(volume: Volume, loads: Sequence[Load], told: Told, memory: int
     Raises:
         DataError: if even strips of a single row take more.
     """
-    rows = loads[0].placement.scan[1]
+    rows = loads[0].scan_grid.scan[1]
     needed = 0
     for count in _rising(rows):
         edges = [round(i * rows / count) for i in range(count + 1)]
@@ -116,7 +116,7 @@ def choose_strips(volume: Volume, loads: Sequence[Load], told: Told, memory: int
         needed = bytes_needed(volume, loads, told, widest)
         if needed <= memory:
             if count > 1:
-                work = 1 + (count - 1) * min(loads[0].window[1] / loads[0].placement.grid[1], 1)
+                work = 1 + (count - 1) * min(loads[0].window[1] / loads[0].scan_grid.grid[1], 1)
                 text = "%s: predicted in %d strips to stay below %.2f GiB, about %.1f times the work"
                 log.info(text, volume.path, count, memory / 2**30, work)
             return strips

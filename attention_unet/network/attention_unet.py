@@ -16,7 +16,7 @@ PLACES = ("skips", "encoder", "decoder", "bottleneck")  # of attention
 WIDTHS = (16, 32, 64, 128)
 
 # A mechanism for all attended levels, or one for each level that is named: {1: "gate", 2: "cross"}.
-Placement = Spec | Mapping[int, Spec]
+AttentionByLevel = Spec | Mapping[int, Spec]
 
 
 class AttentionUNet(UNet):
@@ -60,9 +60,9 @@ class AttentionUNet(UNet):
         block: str = "plain",
         convs: int = 2,
         decoder_convs: int = 2,
-        skips: Placement = "gate",
-        encoder: Placement = "identity",
-        decoder: Placement = "identity",
+        skips: AttentionByLevel = "gate",
+        encoder: AttentionByLevel = "identity",
+        decoder: AttentionByLevel = "identity",
         bottleneck: Spec = "identity",
         levels: Sequence[int] | None = None,
         init: Init = "open",
@@ -194,7 +194,7 @@ class AttentionUNet(UNet):
         )
 
 
-def by_level(spec: Placement, levels: Sequence[int] | None, count: int, name: str) -> dict[int, Spec]:
+def by_level(spec: AttentionByLevel, levels: Sequence[int] | None, count: int, name: str) -> dict[int, Spec]:
     """What sits on which level.
 
     Args:
@@ -229,7 +229,7 @@ def is_encoding(spec: Spec) -> bool:
     return spec in ("encoding", ["encoding"])
 
 
-def tell_attention(architecture: Mapping[str, Any]) -> str:
+def describe_attention(architecture: Mapping[str, Any]) -> str:
     """Where attention sits, as a configuration would say it."""
     return "; ".join(f"{place} {json.dumps(architecture[place])}".replace('"', "") for place in PLACES)
 

@@ -67,10 +67,10 @@ def save_mosaic(path: Path, scenes: Sequence[Scene], class_names: Sequence[str])
 def highest_weight(scenes: Sequence[Scene]) -> int:
     """Upper end of the range that all attention is drawn in."""
     shown = [weights for scene in scenes for weights in scene.attention.values()]
-    return bound_of(max((float(weights.max()) for weights in shown), default=1.0))
+    return upper_bound(max((float(weights.max()) for weights in shown), default=1.0))
 
 
-def bound_of(highest: float) -> int:
+def upper_bound(highest: float) -> int:
     """The next number of 1, 2, 4, 8 ... above the highest of some weights."""
     bound = 1
     while bound < highest - 1e-3:  # resampling and sums leave a little above 1
@@ -78,7 +78,7 @@ def bound_of(highest: float) -> int:
     return bound
 
 
-def telling_plane(reference: NDArray[np.generic], inside: tuple[int, ...]) -> int:
+def most_informative_plane(reference: NDArray[np.generic], inside: tuple[int, ...]) -> int:
     """Plane in which the classes are largest, each measured by its own largest section.
 
     Args:
@@ -102,7 +102,7 @@ def _draw_row(
     across = 2 - int(spacing[::-1].argmax())
     reference = np.asarray(oriented[1].dataobj)
     inside = tuple(axis for axis in range(3) if axis != across)
-    plane = telling_plane(reference, inside)
+    plane = most_informative_plane(reference, inside)
     # Columns run along the first axis within the slice, from the patient's right to left.
     slices = [np.take(np.asarray(image.dataobj), plane, axis=across).T[:, ::-1] for image in oriented]
     aspect = float(spacing[inside[1]] / spacing[inside[0]])

@@ -26,7 +26,7 @@ CLASSES_AT_ONCE = 8  # that are sampled together
 BENDS_APART = 8  # voxels of the finest axis between points that are bent by themselves
 
 
-class Placement(NamedTuple):
+class PatchTransform(NamedTuple):
     """How a patch lies in its case.
 
     Attributes:
@@ -92,12 +92,12 @@ class Augmentation:
         self.spacing_mm = np.array(plan.preprocessing.spacing_mm)[axes]
         self.may_mirror = np.array([axis in plan.mirror_axes for axis in axes])
 
-    def draw_placement(self, random: np.random.RandomState) -> Placement:
+    def draw_transform(self, random: np.random.RandomState) -> PatchTransform:
         """Draw how one patch is turned, zoomed, shifted, bent and mirrored."""
         config, dims = self.config, len(self.patch)
         mirror = np.where(self.may_mirror & (random.uniform(size=dims) < 0.5), -1.0, 1.0)
         if random.uniform() >= config.affine:
-            return Placement(np.diag(mirror), np.zeros(dims), np.zeros((dims, *[2] * dims)), False)
+            return PatchTransform(np.diag(mirror), np.zeros(dims), np.zeros((dims, *[2] * dims)), False)
         turn = math.radians(config.rotation_degrees)
         matrix = np.diag(self.spacing_mm * mirror / random.uniform(config.scale[0], config.scale[1], size=dims))
         for a, b in self._planes():
@@ -108,7 +108,7 @@ class Augmentation:
         shift = random.uniform(-config.shift * finest, config.shift * finest)
         points = [1 + max(round(n / f / BENDS_APART), 1) for n, f in zip(self.patch, finest, strict=True)]
         bend = random.normal(size=(dims, *points)) * (config.bend * finest).reshape(-1, *[1] * dims)
-        return Placement(np.diag(1 / self.spacing_mm) @ matrix, shift, bend, True)
+        return PatchTransform(np.diag(1 / self.spacing_mm) @ matrix, shift, bend, True)
 
     def draw_change(self, random: np.random.RandomState) -> Change:
         """Draw what happens to the values of one patch."""
@@ -132,23 +132,23 @@ class Augmentation:
             seed=np.array([random.randint(2**31)]),
         )
 
-    def place(self, image: Tensor, target: Tensor, placement: Placement) -> tuple[Tensor, Tensor]:
+    def place(self, image: Tensor, target: Tensor, transform: PatchTransform) -> tuple[Tensor, Tensor]:
         """Turn, zoom, shift, bend and mirror one patch.
 
         Classes are sampled linearly like the image, and a voxel goes to the likeliest, as in the preparation of cases.
 
         Args:
-            image: (C, *reach) float32, the box that the placement looks at.
+            image: (C, *reach) float32, the box that the transform looks at.
             target: (T, *reach) of integers.
-            placement: of the patch in it.
+            transform: of the patch in it.
 
         Returns:
             Image (C, *patch) and target (T, *patch), uint8.
         """
-        if not placement.moved:
-            mirrored = [1 + int(axis) for axis in np.flatnonzero(np.diag(placement.sampling) < 0)]
+        if not transform.moved:
+            mirrored = [1 + int(axis) for axis in np.flatnonzero(np.diag(transform.sampling) < 0)]
             return image.flip(mirrored), target.flip(mirrored)
-        grid = self._looked_at(placement, image.shape[1:], image.device).unsqueeze(1)
+        grid = self._looked_at(transform, image.shape[1:], image.device).unsqueeze(1)
 
         def sampled(features: Tensor) -> Tensor:
             # Plane by plane, as a batch of them, because torch shares out batches to threads, and nothing smaller.
@@ -179,12 +179,12 @@ class Augmentation:
         image = made(coarsened, 1, change.low_resolution)
         return made(noisy, 0, change.noise, change.seed)
 
-    def _looked_at(self, placement: Placement, source: Sequence[int], device: torch.device) -> Tensor:
+    def _looked_at(self, transform: PatchTransform, source: Sequence[int], device: torch.device) -> Tensor:
         """Where in its source each voxel of the patch looks, (*patch, dims), counted as ``grid_sample`` does: edges
         of voxels from -1 to 1, axes from the last to the first."""
         each = (-1, *[1] * len(self.patch))
-        points = evenly_spread(placement.bend.shape[1:], self.patch)
-        voxels = np.tensordot(placement.sampling, points, 1) + placement.shift.reshape(each) + placement.bend
+        points = evenly_spread(transform.bend.shape[1:], self.patch)
+        voxels = np.tensordot(transform.sampling, points, 1) + transform.shift.reshape(each) + transform.bend
         looked_at = torch.from_numpy(2 * voxels / np.array(source).reshape(each)).flip(0).float().to(device)
         for edge in self.patch:  # from points to voxels along one axis after another, each of which goes to the end
             looked_at = torch.tensordot(looked_at, between(looked_at.shape[1], edge, device), dims=([1], [0]))

@@ -22,7 +22,7 @@ from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_case
 from attention_unet.errors import DataError
 from attention_unet.files.atomic import PARTIAL, replacing
-from attention_unet.preparation.preprocessing import Preprocessing, prepare, prepare_target
+from attention_unet.preparation.preprocessing import Preprocessing, preprocess, preprocess_target
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import Volume
 
@@ -40,7 +40,7 @@ class CachedCase:
     Attributes:
         id: of the case.
         image: (C, *S) float32.
-        target: what the network learns, as ``prepare_target`` gives it.
+        target: what the network learns, as ``preprocess_target`` gives it.
         locations: voxels of classes, rows of (class, i, j, k), up to 5000 a class, grouped by class.
     """
 
@@ -154,8 +154,8 @@ class CaseCache:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             image, label = read_case(case, self.channels, self.labels)
-        prepared = prepare(image, self.preprocessing)
-        target = prepare_target(label, self.labels, prepared)
+        prepared = preprocess(image, self.preprocessing)
+        target = preprocess_target(label, self.labels, prepared)
         told = [str(warning.message) for warning in caught]
         facts = facts_of(case.id, image, label, self.labels, told, lost_classes(target, label, self.labels))
         arrays = (

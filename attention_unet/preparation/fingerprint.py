@@ -39,7 +39,7 @@ def take_fingerprint(cases: Sequence[Case]) -> Fingerprint:
     """
     extents: list[Extent] = []
     problems: list[str] = []
-    for case in evenly(cases):
+    for case in evenly_spaced(cases):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # told when all cases are read
@@ -51,7 +51,7 @@ def take_fingerprint(cases: Sequence[Case]) -> Fingerprint:
     return fingerprint_of(extents)
 
 
-def evenly(of: Sequence[T]) -> list[T]:
+def evenly_spaced(of: Sequence[T]) -> list[T]:
     """Up to 20 things, evenly spread over all."""
     return [of[i] for i in np.unique(np.linspace(0, len(of) - 1, FINGERPRINT_CASES).round().astype(int))]
 

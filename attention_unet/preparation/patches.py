@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from attention_unet.config import AugmentationConfig
-from attention_unet.preparation.augmentation import Augmentation, Change, Placement
+from attention_unet.preparation.augmentation import Augmentation, Change, PatchTransform
 from attention_unet.preparation.cache import CachedCase
 from attention_unet.preparation.plan import Plan
 
@@ -24,15 +24,15 @@ class Patch(NamedTuple):
     """A patch and what is still to be done to it, on the network's device.
 
     Attributes:
-        image: (C, *reach) float32: the patch and what lies about it as far as its placement looks.
+        image: (C, *reach) float32: the patch and what lies about it as far as its transform looks.
         target: (T, *reach) uint8.
-        placement: of the patch in these.
+        transform: of the patch in these.
         change: of its values.
     """
 
     image: Tensor
     target: Tensor
-    placement: Placement
+    transform: PatchTransform
     change: Change
 
 
@@ -69,11 +69,11 @@ class PatchDataset(Dataset[Patch]):
         epoch, place = divmod(number, len(self.cases))
         case = self.cases[int(self._order(epoch)[place])]
         start = box_start(self._draw_centre(case, random), self.patch, case.image.shape[1:])
-        placement = self.augmentation.draw_placement(random)
-        reach = placement.reach(self.augmentation.patch)
+        transform = self.augmentation.draw_transform(random)
+        reach = transform.reach(self.augmentation.patch)
         if self.slice_axis is not None:
             reach.insert(self.slice_axis, 1)
-        if placement.moved:  # no farther than the case goes; what lies beyond is 0 anyway
+        if transform.moved:  # no farther than the case goes; what lies beyond is 0 anyway
             ends = [
                 max(2 * s + edge, 2 * (n - s) - edge)
                 for s, edge, n in zip(start, self.patch, case.image.shape[1:], strict=True)
@@ -83,7 +83,7 @@ class PatchDataset(Dataset[Patch]):
         image, target = (torch.from_numpy(cut(array, start, reach)) for array in (case.image, case.target))
         if self.slice_axis is not None:
             image, target = image.squeeze(1 + self.slice_axis), target.squeeze(1 + self.slice_axis)
-        return Patch(image, target, placement, self.augmentation.draw_change(random))
+        return Patch(image, target, transform, self.augmentation.draw_change(random))
 
     def case_of(self, number: int) -> str:
         """Id of the case that patch ``number`` is of."""
@@ -162,7 +162,7 @@ def load_patches(
 
 def _made(batch: Sequence[Patch], augmentation: Augmentation, device: torch.device) -> tuple[Tensor, Tensor]:
     """A batch of patches as tensors on the device, with all that was to be done to them."""
-    placed = [augmentation.place(p.image.to(device), p.target.to(device), p.placement) for p in batch]
+    placed = [augmentation.place(p.image.to(device), p.target.to(device), p.transform) for p in batch]
     image, target = (torch.stack(parts) for parts in zip(*placed, strict=True))
     change = Change(*(np.stack(parts) for parts in zip(*(p.change for p in batch), strict=True)))
     return augmentation.change(image, change), target

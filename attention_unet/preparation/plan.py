@@ -114,7 +114,7 @@ def read_plan(file: Path) -> Plan:
         raise DataError(f"{file}: holds no plan ({error!r}): expected what a training writes; copy it again") from error
 
 
-def settle(config: Config, plan: Plan) -> Config:
+def fill_from_plan(config: Config, plan: Plan) -> Config:
     """Fill what a configuration leaves open with what was planned: it then gives the same plan on any machine."""
     data, network, training = config.data, config.network, config.training
     return dataclasses.replace(

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attention_unet.scans.geometry import Placement, foreground_box, on_grid, place, planes_at_once
+from attention_unet.scans.geometry import ScanGrid, fit_grid, foreground_box, planes_at_once, resample_to_grid
 from attention_unet.scans.labels import Labels, likeliest
 from attention_unet.scans.volumes import Volume
 
@@ -37,31 +37,31 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Preprocessed:
     """An image on the network's grid.
 
     Attributes:
         image: (C, *S) float32, mean 0 and standard deviation 1 a channel.
         air: (C,), what the darkest value of each channel has become: where nothing is brighter, there is no patient.
-        placement: of this grid in the scan.
+        scan_grid: of this grid in the scan.
     """
 
     image: Tensor
     air: Tensor
-    placement: Placement
+    scan_grid: ScanGrid
 
 
-def prepare(image: Volume, preprocessing: Preprocessing) -> Prepared:
+def preprocess(image: Volume, preprocessing: Preprocessing) -> Preprocessed:
     """Bring an image to the network's grid."""
-    placement = place(image.affine, image.grid, preprocessing.spacing_mm)
-    values = on_grid(image.array, placement)
+    scan_grid = fit_grid(image.affine, image.grid, preprocessing.spacing_mm)
+    values = resample_to_grid(image.array, scan_grid)
     bounds = foreground_box(values)
     i, j, k = (slice(first, stop) for first, stop in bounds)
     air = values.amin(dim=(1, 2, 3))
     values = values[:, i, j, k]
     for channel, darkest in zip(values, air, strict=True):
         z_score(channel, darkest, preprocessing.nonzero)
-    return Prepared(values, air, placement.cut(bounds))
+    return Preprocessed(values, air, scan_grid.cut(bounds))
 
 
 def z_score(channel: Tensor, darkest: Tensor, nonzero: bool) -> None:
@@ -74,14 +74,14 @@ def z_score(channel: Tensor, darkest: Tensor, nonzero: bool) -> None:
     """
     parts = torch.split(channel, planes_at_once(channel[0].numel()))  # so that none of what follows copies the whole
 
-    def counted(part: Tensor) -> Tensor:
+    def plural(part: Tensor) -> Tensor:
         return part[part != 0] if nonzero else part
 
-    count = sum(counted(part).numel() for part in parts)
+    count = sum(plural(part).numel() for part in parts)
     if count == 0:
         return  # nothing but zeros
-    mean = sum(float(counted(part).sum(dtype=torch.float64)) for part in parts) / count
-    variance = sum(float((counted(part).double() - mean).square_().sum()) for part in parts) / count  # no overflow
+    mean = sum(float(plural(part).sum(dtype=torch.float64)) for part in parts) / count
+    variance = sum(float((plural(part).double() - mean).square_().sum()) for part in parts) / count  # no overflow
     for values in (*parts, darkest):
         hidden = values == 0 if nonzero else None
         values.sub_(mean).div_(math.sqrt(variance) or 1.0)
@@ -89,7 +89,7 @@ def z_score(channel: Tensor, darkest: Tensor, nonzero: bool) -> None:
             values.masked_fill_(hidden, 0.0)
 
 
-def prepare_target(label: Volume, labels: Labels, prepared: Prepared) -> NDArray[np.uint8]:
+def preprocess_target(label: Volume, labels: Labels, prepared: Preprocessed) -> NDArray[np.uint8]:
     """Bring a label map to the grid of its prepared image, as the network's target.
 
     Every class is interpolated by itself and a voxel is given to the likeliest: taking the nearest voxel instead would
@@ -100,7 +100,7 @@ def prepare_target(label: Volume, labels: Labels, prepared: Prepared) -> NDArray
     """
 
     def share_of(group: tuple[int, ...]) -> Tensor:
-        return on_grid(np.isin(label.array, group), prepared.placement)[0]
+        return resample_to_grid(np.isin(label.array, group), prepared.scan_grid)[0]
 
     target: NDArray[np.uint8] = likeliest(map(share_of, labels.integers.values()), labels).numpy()
     return target  # one class was in memory at a time

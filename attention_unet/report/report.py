@@ -9,19 +9,19 @@ from typing import Any
 
 from matplotlib import colormaps
 
-from attention_unet.errors import DataError, counted
-from attention_unet.evaluation.origin import runs_of
+from attention_unet.errors import DataError, plural
+from attention_unet.evaluation.evaluated_files import EvaluatedFiles, read_evaluated_files
+from attention_unet.evaluation.provenance import runs_of
 from attention_unet.evaluation.result_files import SCORED
-from attention_unet.evaluation.scored import Scored, read_scored
 from attention_unet.files.atomic import write_text
 from attention_unet.files.json_file import read_object
 from attention_unet.files.prediction_record import RECORD
 from attention_unet.files.run_folder import EXPLANATION
 from attention_unet.inference.model import versions
 from attention_unet.report.page import build_page
-from attention_unet.report.scores import tell_scores
+from attention_unet.report.scores import describe_scores
 from attention_unet.report.shown_case import show_case
-from attention_unet.report.training import tell_run
+from attention_unet.report.training import describe_run
 from attention_unet.scans.label_table import COLOURS
 
 log = logging.getLogger(__name__)
@@ -62,10 +62,10 @@ def write_report(
     }
     voxels: dict[str, bytes] = {}
     if evaluation is not None:
-        scored = read_scored(evaluation)
+        scored = read_evaluated_files(evaluation)
         behind = [run for folder in scored.folders for run in runs_of(folder)]
         runs = list({run.resolve(): run for run in (*runs, *behind)}.values())
-        facts["scores"] = tell_scores(evaluation, scored.labels)
+        facts["scores"] = describe_scores(evaluation, scored.labels)
         facts["explanation"] = _explanation(evaluation, scored)
         ranked = [told["case"] for told in facts["scores"]["cases"]]
         if set(ranked) != set(scored.references):
@@ -73,7 +73,7 @@ def write_report(
         gone = [case for case in ranked if not scored.references[case].exists()]
         if gone and most_cases:
             where = scored.references[gone[0]]
-            facts["failed"][counted(len(gone), "case")] = f"{where}: is not there any more: evaluate again"
+            facts["failed"][plural(len(gone), "case")] = f"{where}: is not there any more: evaluate again"
         worst = [case for case in ranked if case not in gone][:most_cases]
         attention_mm: dict[str, Sequence[float]] = {}
         for folder in scored.folders:
@@ -85,7 +85,7 @@ def write_report(
             except DataError as error:
                 facts["failed"][case] = str(error)
             done()
-    facts["runs"] = [tell_run(run) for run in runs]
+    facts["runs"] = [describe_run(run) for run in runs]
     write_text(output, build_page(f"{title} · attention_unet", facts, voxels))
     return dict(facts["failed"])
 
@@ -96,13 +96,13 @@ def _record_of(predictions: Path) -> dict[str, Any]:
     return read_object(file) if file.is_file() else {}
 
 
-def _explanation(evaluation: Path, scored: Scored) -> dict[str, Any] | None:
+def _explanation(evaluation: Path, scored: EvaluatedFiles) -> dict[str, Any] | None:
     """What explain found, unless that was of another model than the one that predicted."""
     file = evaluation / EXPLANATION
     found = read_object(file) if file.is_file() else None
     if found and not {"model_sha256", "cases", "shares", "sentences"} <= set(found):
         raise DataError(f"{file}: tells no findings: expected what explain writes; explain again")
     if found and any(_record_of(folder).get("models_sha256") != [found["model_sha256"]] for folder in scored.folders):
-        log.warning("warning: %s: is of another model than the predictions: left out; explain again", file)
+        log.warning("%s: is of another model than the predictions: left out; explain again", file)
         return None
     return found

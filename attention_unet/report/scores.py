@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from attention_unet.evaluation.calibration import BINS, CALIBRATION, bins_from_csv
-from attention_unet.evaluation.focus import FOCUS, mean_focus
-from attention_unet.evaluation.focus import from_csv as from_focus_csv
+from attention_unet.evaluation.case_warnings import read_case_warnings
 from attention_unet.evaluation.metrics import LOWER_IS_BETTER
-from attention_unet.evaluation.remarks import read_remarks
 from attention_unet.evaluation.rows import from_csv, mean_dice
+from attention_unet.evaluation.structure_attention import ATTENTION_CSV, mean_attention
+from attention_unet.evaluation.structure_attention import from_csv as from_attention_csv
 from attention_unet.evaluation.summary import summarise
 from attention_unet.scans.label_table import colour_of
 from attention_unet.scans.labels import FOREGROUND, Labels
@@ -28,14 +28,14 @@ TOLD = {  # of each metric: heading, decimals, what it is
 }
 
 
-def tell_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
+def describe_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
     """Metrics of every case, the worst first, and their summary; calibration where it was worked out.
 
     Raises:
         DataError: if a file of the evaluation is missing or damaged.
     """
     rows = from_csv(evaluation / "metrics.csv")
-    remarks, settings = read_remarks(evaluation)
+    remarks, settings = read_case_warnings(evaluation)
     dice = mean_dice(rows)
     order = [*dice, *dict.fromkeys(row.case for row in rows if row.case not in dice)]
     scores: dict[str, dict[str, dict[str, float | str | None]]] = {case: {} for case in order}
@@ -58,7 +58,7 @@ def tell_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
         "cases": [{"case": case, "mean_dice": dice.get(case), "scores": scores[case]} for case in order],
         "attention": [
             {"level": level, "class": name, **of._asdict()}
-            for (level, name), of in mean_focus(from_focus_csv(evaluation / FOCUS)).items()
+            for (level, name), of in mean_attention(from_attention_csv(evaluation / ATTENTION_CSV)).items()
         ],
         "calibration_bins": BINS,
         "calibration": bins_from_csv(evaluation / CALIBRATION),

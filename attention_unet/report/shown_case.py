@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import DataError
-from attention_unet.evaluation.scored import Scored
+from attention_unet.evaluation.evaluated_files import EvaluatedFiles
 from attention_unet.files.prediction_folder import attention_path, grad_cam_path
-from attention_unet.pictures.mosaic import bound_of
-from attention_unet.scans.geometry import Placement, box_of, place
+from attention_unet.pictures.mosaic import upper_bound
+from attention_unet.scans.geometry import ScanGrid, box_of, fit_grid
 from attention_unet.scans.volumes import Volume, check_same_grid, read_labels, read_volume
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class ShownCase:
     voxels: bytes
 
 
-def show_case(scored: Scored, case: str, attention_mm: Mapping[str, Sequence[float]], most: int) -> ShownCase:
+def show_case(scored: EvaluatedFiles, case: str, attention_mm: Mapping[str, Sequence[float]], most: int) -> ShownCase:
     """Read all that there is to see of a case.
 
     Args:
@@ -68,13 +68,13 @@ def show_case(scored: Scored, case: str, attention_mm: Mapping[str, Sequence[flo
     if prediction is not None:
         check_same_grid(prediction, reference)
     image, problem = _read_scan(scored, case, reference)
-    placement = place(reference.affine, reference.grid, (1.0, 1.0, 1.0))
+    scan_grid = fit_grid(reference.affine, reference.grid, (1.0, 1.0, 1.0))
     masks = [
-        np.zeros(placement.scan, np.uint8) if volume is None else scored.labels.index(placement.orient(volume.array[0]))
+        np.zeros(scan_grid.scan, np.uint8) if volume is None else scored.labels.index(scan_grid.orient(volume.array[0]))
         for volume in (reference, prediction)
     ]
-    spacing_mm = np.array(reference.spacing_mm)[list(placement.order)]
-    channels = [] if image is None else list(placement.orient(image.array))
+    spacing_mm = np.array(reference.spacing_mm)[list(scan_grid.order)]
+    channels = [] if image is None else list(scan_grid.orient(image.array))
     window = _choose_window(masks[0] | masks[1], spacing_mm, most // max(len(channels), 1))
     kept = [_as_bytes(channel[window]) for channel in channels]
     arrays = [*(array for array, _ in kept), *(mask[window] for mask in masks)]
@@ -82,16 +82,16 @@ def show_case(scored: Scored, case: str, attention_mm: Mapping[str, Sequence[flo
     for name, path, edge in _maps_of(scored, case, attention_mm, spacing_mm):
         volume = read_volume(path)
         check_same_grid(volume, reference)
-        array, told = _sample(placement.orient(volume.array[0]), window, edge)
+        array, told = _sample(scan_grid.orient(volume.array[0]), window, edge)
         arrays.append(array)
         maps.append({"name": name, **told})
     step = [s.step for s in window]
     described = {
         "shape": list(arrays[-1 - len(maps)].shape),
         "spacing_mm": [float(mm) for mm in spacing_mm * step],
-        **_geometry(placement, window, reference),
+        **_geometry(scan_grid, window, reference),
         "step": step,
-        "whole": all((s.start, s.stop) == (0, n) for s, n in zip(window, placement.scan, strict=True)),
+        "whole": all((s.start, s.stop) == (0, n) for s, n in zip(window, scan_grid.scan, strict=True)),
         "tilt_degrees": _tilt(reference.affine),
         "channels": [told for _, told in kept],
         "maps": maps,
@@ -101,7 +101,7 @@ def show_case(scored: Scored, case: str, attention_mm: Mapping[str, Sequence[flo
     return ShownCase(described, gzip.compress(b"".join(a.tobytes(order="F") for a in arrays), mtime=0))
 
 
-def _read_scan(scored: Scored, case: str, reference: Volume) -> tuple[Volume | None, str | None]:
+def _read_scan(scored: EvaluatedFiles, case: str, reference: Volume) -> tuple[Volume | None, str | None]:
     """The scan of a case; or why there is none to show, which leaves the masks to look at."""
     if not scored.images[case]:
         return None, "Its scan was not named: evaluate with --images, and report again."
@@ -109,13 +109,13 @@ def _read_scan(scored: Scored, case: str, reference: Volume) -> tuple[Volume | N
         image = read_channels(Case(case, tuple(scored.images[case])))
         check_same_grid(image, reference)
     except DataError as error:
-        log.warning("warning: %s is shown without its scan: %s", case, error)
+        log.warning("%s is shown without its scan: %s", case, error)
         return None, f"Without its scan: {error}"
     return image, None
 
 
 def _maps_of(
-    scored: Scored, case: str, attention_mm: Mapping[str, Sequence[float]], spacing_mm: NDArray[np.float64]
+    scored: EvaluatedFiles, case: str, attention_mm: Mapping[str, Sequence[float]], spacing_mm: NDArray[np.float64]
 ) -> Iterator[tuple[str, Path, NDArray[np.float64]]]:
     """Name and file of every map of a case, and the edges of the voxels to show it in, in voxels of the scan."""
     if case not in scored.predicted:
@@ -149,13 +149,13 @@ def _choose_window(structures: NDArray[np.uint8], spacing_mm: NDArray[np.float64
     return i, j, k
 
 
-def _geometry(placement: Placement, window: Window, volume: Volume) -> dict[str, Any]:
+def _geometry(scan_grid: ScanGrid, window: Window, volume: Volume) -> dict[str, Any]:
     """Where a shown voxel lies in the file and in space."""
     to_file = np.zeros((3, 4))
-    for axis, (own, flipped) in enumerate(zip(placement.order, placement.flipped, strict=True)):
+    for axis, (own, flipped) in enumerate(zip(scan_grid.order, scan_grid.flipped, strict=True)):
         start, step = window[axis].start, window[axis].step
         to_file[own, axis] = -step if flipped else step
-        to_file[own, 3] = placement.scan[axis] - 1 - start if flipped else start
+        to_file[own, 3] = scan_grid.scan[axis] - 1 - start if flipped else start
     to_mm = volume.affine @ np.vstack([to_file, [0, 0, 0, 1]])
     return {"to_file": to_file.astype(int).tolist(), "to_mm": np.round(to_mm[:3], 6).tolist()}
 
@@ -199,7 +199,7 @@ def _sample(
         middles = s.start + (np.arange(count) + 0.5) * by - 0.5
         places.append(np.round(middles).astype(int).clip(s.start, s.stop - 1))
     sampled = weights[np.ix_(*places)]
-    top = bound_of(float(sampled.max()))
+    top = upper_bound(float(sampled.max()))
     per_shown = [s.step / by for s, by in zip(window, edge, strict=True)]
     array = np.round(sampled * (STEPS / top)).clip(0, STEPS).astype(np.uint8)
     return array, {"shape": list(array.shape), "per_shown": per_shown, "top": top}

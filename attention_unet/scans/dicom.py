@@ -18,7 +18,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_unet.errors import DataError, some_of
+from attention_unet.errors import DataError, first_few
 from attention_unet.scans.dicom_frames import (
     VARIANTS,
     Frame,
@@ -66,7 +66,7 @@ def is_series(folder: Path) -> bool:
     try:
         return any(is_dicom(file) for file in folder.iterdir())
     except OSError as error:
-        log.warning("warning: %s: cannot be read (%s): passed over", folder, error.strerror)
+        log.warning("%s: cannot be read (%s): passed over", folder, error.strerror)
         return False
 
 
@@ -160,7 +160,7 @@ def _image_headers(folder: Path) -> dict[Path, "Dataset"]:
         more = f" and {len(others) - 5} more" if others[5:] else ""
         warnings.warn(f"{folder}: not read, because they hold no image: {', '.join(others[:5])}{more}", stacklevel=5)
     if unread:
-        warnings.warn(f"{folder}: not read, because they are no DICOM files: {some_of(unread)}", stacklevel=5)
+        warnings.warn(f"{folder}: not read, because they are no DICOM files: {first_few(unread)}", stacklevel=5)
     if not series:
         raise DataError(f"{folder}: holds no DICOM image: expected a file, or the folder of one DICOM series")
     if len(series) != 1:

@@ -23,7 +23,7 @@ Grid = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Placement:
+class ScanGrid:
     """How a network's grid lies in the scan.
 
     Attributes:
@@ -55,7 +55,7 @@ class Placement:
     def _flip(self, values: NDArray[Any]) -> NDArray[Any]:
         return np.flip(values, tuple(axis - 3 for axis in range(3) if self.flipped[axis]))
 
-    def cut(self, bounds: Sequence[tuple[int, int]]) -> "Placement":
+    def cut(self, bounds: Sequence[tuple[int, int]]) -> "ScanGrid":
         """Of a smaller box, between (start, stop) of this one along each axis."""
         first, stop = zip(*bounds, strict=True)
         start = tuple(s + f for s, f in zip(self.start, first, strict=True))
@@ -75,7 +75,7 @@ class Placement:
         return planes_at_once(values * max(of_scan, of_grid))
 
 
-def place(affine: NDArray[np.float64], grid: Grid, spacing_mm: Sequence[float]) -> Placement:
+def fit_grid(affine: NDArray[np.float64], grid: Grid, spacing_mm: Sequence[float]) -> ScanGrid:
     """A grid over all of a scan whose first voxel lies on the scan's and whose last within half a voxel of its last.
 
     Args:
@@ -94,7 +94,7 @@ def place(affine: NDArray[np.float64], grid: Grid, spacing_mm: Sequence[float]) 
         steps.append(step)
         edges.append(round((grid[source] - 1) / step + 1))
     i, j, k = order
-    return Placement(
+    return ScanGrid(
         order=(i, j, k),
         flipped=tuple(bool(oriented[axis, 1] < 0) for axis in order),  # type: ignore[arg-type]
         scan=(grid[i], grid[j], grid[k]),
@@ -109,28 +109,28 @@ def planes_at_once(numbers: float) -> int:
     return max(int(AT_ONCE / max(numbers, 1)), 1)
 
 
-def on_grid(values: NDArray[Any], placement: Placement) -> Tensor:
+def resample_to_grid(values: NDArray[Any], scan_grid: ScanGrid) -> Tensor:
     """Values (C, I, J, K) of a scan on the network's grid, (C, *grid) float32, made a few planes at a time."""
-    oriented = placement.orient(values)
-    order = sorted(range(3), key=lambda axis: placement.step[axis], reverse=True)
-    of_scan, of_grid = math.prod(placement.scan[1:]) * placement.step[0], math.prod(placement.grid[1:])
+    oriented = scan_grid.orient(values)
+    order = sorted(range(3), key=lambda axis: scan_grid.step[axis], reverse=True)
+    of_scan, of_grid = math.prod(scan_grid.scan[1:]) * scan_grid.step[0], math.prod(scan_grid.grid[1:])
     planes = planes_at_once(len(values) * max(of_scan, of_grid))
     positions = [
         (torch.arange(n, dtype=torch.float64) + start) * step
-        for n, start, step in zip(placement.grid, placement.start, placement.step, strict=True)
+        for n, start, step in zip(scan_grid.grid, scan_grid.start, scan_grid.step, strict=True)
     ]
-    result = torch.empty((len(values), *placement.grid))
-    for first in range(0, placement.grid[0], planes):
+    result = torch.empty((len(values), *scan_grid.grid))
+    for first in range(0, scan_grid.grid[0], planes):
         wanted = positions[0][first : first + planes]
-        begin = min(int(wanted[0]), placement.scan[0] - 1)
+        begin = min(int(wanted[0]), scan_grid.scan[0] - 1)
         needed = oriented[:, begin : int(wanted[-1]) + 2].copy()  # of one plane, what runs backwards may stay so else
         result[:, first : first + planes] = _sample(torch.from_numpy(needed), [wanted - begin, *positions[1:]], order)
     return result
 
 
-def on_scan(
+def resample_to_scan(
     finished: Iterable[Tensor],
-    placement: Placement,
+    scan_grid: ScanGrid,
     outside: Tensor,
     rows: slice,
     planes: int,
@@ -139,7 +139,7 @@ def on_scan(
 
     Args:
         finished: planes (C, p, *grid[1:]) float32 of the network's grid, in order along its first axis.
-        placement: of the grid.
+        scan_grid: of the grid.
         outside: (C,), values of voxels of the scan that lie beyond the box.
         rows: of the scan along the second RAS+ axis that are wanted.
         planes: of the scan, at a time.
@@ -147,24 +147,24 @@ def on_scan(
     Yields:
         (C, ``planes`` or what is left, rows, scan[2]) float32, along RAS+ axes.
     """
-    covered = [_covered(placement, axis) for axis in range(3)]
+    covered = [_covered(scan_grid, axis) for axis in range(3)]
     top, bottom = max(rows.start, covered[1].start), min(rows.stop, covered[1].stop)
     covered[1] = slice(top, max(top, bottom))
     in_slab = slice(top - rows.start, covered[1].stop - rows.start)
-    order = sorted(range(3), key=lambda axis: placement.step[axis])
+    order = sorted(range(3), key=lambda axis: scan_grid.step[axis])
     positions = [
         torch.arange(inside.start, inside.stop, dtype=torch.float64) / step - start
-        for inside, step, start in zip(covered, placement.step, placement.start, strict=True)
+        for inside, step, start in zip(covered, scan_grid.step, scan_grid.start, strict=True)
     ]
-    arriving = _Arriving(finished, torch.empty((len(outside), 0, *placement.grid[1:])))
-    for first in range(0, placement.scan[0], planes):
-        last = min(first + planes, placement.scan[0])
-        slab = outside.view(-1, 1, 1, 1).expand(-1, last - first, rows.stop - rows.start, placement.scan[2]).clone()
+    arriving = _Arriving(finished, torch.empty((len(outside), 0, *scan_grid.grid[1:])))
+    for first in range(0, scan_grid.scan[0], planes):
+        last = min(first + planes, scan_grid.scan[0])
+        slab = outside.view(-1, 1, 1, 1).expand(-1, last - first, rows.stop - rows.start, scan_grid.scan[2]).clone()
         low, high = max(first, covered[0].start), min(last, covered[0].stop)
         if low < high and top < bottom:
             wanted = positions[0][low - covered[0].start : high - covered[0].start]
             begin = max(int(wanted[0].floor()), 0)
-            needed = arriving.between(begin, min(int(wanted[-1].floor()) + 2, placement.grid[0]))
+            needed = arriving.between(begin, min(int(wanted[-1].floor()) + 2, scan_grid.grid[0]))
             values = _sample(needed, [wanted - begin, *positions[1:]], order)
             slab[:, low - first : high - first, in_slab, covered[2]] = values
         yield slab
@@ -185,11 +185,11 @@ class _Arriving:
         return self.held[:, first - self.first : stop - self.first]
 
 
-def _covered(placement: Placement, axis: int) -> slice:
+def _covered(scan_grid: ScanGrid, axis: int) -> slice:
     """Voxels of the scan whose centres lie in voxels of the box."""
-    start, n, step = placement.start[axis], placement.grid[axis], placement.step[axis]
+    start, n, step = scan_grid.start[axis], scan_grid.grid[axis], scan_grid.step[axis]
     low, high = (start - 0.5 - EXACT) * step, (start + n - 0.5 + EXACT) * step
-    return slice(max(math.ceil(low), 0), min(math.floor(high) + 1, placement.scan[axis]))
+    return slice(max(math.ceil(low), 0), min(math.floor(high) + 1, scan_grid.scan[axis]))
 
 
 def _sample(values: Tensor, positions: Sequence[Tensor], order: Sequence[int]) -> Tensor:

@@ -64,9 +64,7 @@ class Board:
                 self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        log.warning(
-            "warning: TensorBoard cannot be written (%s): the training goes on without", error.strerror or error
-        )
+        log.warning("TensorBoard cannot be written (%s): the training goes on without", error.strerror or error)
         self._writer = None
 
 

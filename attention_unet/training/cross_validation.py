@@ -16,14 +16,14 @@ from attention_unet.config import Config
 from attention_unet.dataset.cases import Dataset, find_cases, locate_dataset
 from attention_unet.dataset.splits import Split, choose_split, read_split, read_splits
 from attention_unet.dataset.subjects import find_subjects
-from attention_unet.errors import ConfigError, DataError, some_of
+from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.evaluation.evaluate import evaluate_cases
 from attention_unet.evaluation.result_files import check_results
 from attention_unet.evaluation.rows import Row, from_csv
 from attention_unet.files.atomic import check_replaceable
 from attention_unet.files.prediction_record import read_record
 from attention_unet.files.run_folder import HISTORY, PLAN, PREDICTIONS, SPLIT, WEIGHTS
-from attention_unet.inference.components import pool
+from attention_unet.inference.components import pool_gains
 from attention_unet.inference.model import CPU, load_model
 from attention_unet.inference.output_folder import check_origin
 from attention_unet.inference.predict_folder import predict_cases
@@ -31,13 +31,13 @@ from attention_unet.inference.settings import Settings
 from attention_unet.machine.devices import choose_device, devices_and_nodes, precision_of, this_machine
 from attention_unet.pictures.figures import MARK
 from attention_unet.preparation.fingerprint import take_fingerprint
-from attention_unet.preparation.plan import Plan, make_plan, read_plan, settle
+from attention_unet.preparation.plan import Plan, fill_from_plan, make_plan, read_plan
 from attention_unet.scans.labels import FOREGROUND
 from attention_unet.scans.volumes import volumes_by_case
 from attention_unet.training.checkpoint import STATE, load_state
 from attention_unet.training.curves import CURVES, draw_trainings
+from attention_unet.training.resolved_settings import read_resolved_settings
 from attention_unet.training.same_data import check_classes
-from attention_unet.training.settled import settled_of
 from attention_unet.training.train import Interrupted, train
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def cross_validate(
         raise ConfigError(f"{data.splits}: does not hold {data.folds} splits: expected a list of one for each fold")
     splits = {fold: choose_split(dataclasses.replace(data, fold=fold), ids, subjects) for fold in range(data.folds)}
     _check_earlier(folder, splits)
-    config = settle(config, _plan_of_all(config, folder, dataset))
+    config = fill_from_plan(config, _plan_of_all(config, folder, dataset))
     failed: dict[str, str] = {}
     for fold in folds:
         log.info("fold %d of %d", fold, data.folds)
@@ -128,7 +128,7 @@ def cross_validate(
     done = [fold for fold in complete if told[fold]["mirrored"] == mirrored]
     for fold in complete:
         if fold not in done:
-            log.warning("warning: fold %d was predicted with%s --tta: left out", fold, "out" if mirrored else "")
+            log.warning("fold %d was predicted with%s --tta: left out", fold, "out" if mirrored else "")
     scored = {fold: splits[fold].validation for fold in done}
     fold_of = {case: fold for fold, of in scored.items() for case in of}
     predictions: dict[str, Path] = {}
@@ -166,10 +166,10 @@ def _digests_of(folder: Path, folds: int) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for file in (folder / f"fold{fold}" / STATE for fold in range(folds)):
-        digests = settled_of(load_state(file), file).digests if file.exists() else {}
+        digests = read_resolved_settings(load_state(file), file).digests if file.exists() else {}
         if changed := [case for case, digest in digests.items() if found.setdefault(case, digest) != digest]:
             raise DataError(
-                f"{file}: {some_of(changed)}: image or label differs from that of another fold: remove this "
+                f"{file}: {first_few(changed)}: image or label differs from that of another fold: remove this "
                 "folder to train the fold again, or name another --run"
             )
     return found
@@ -191,7 +191,7 @@ def _decide_components(runs: Sequence[Path], dataset: Dataset) -> tuple[str, ...
     What a fold held out is not judged by a decision that it took part in.
     """
     trained = [run for run in runs if (run / WEIGHTS).is_file()]
-    gains = pool(load_model(run, CPU).component_gains for run in trained)
+    gains = pool_gains(load_model(run, CPU).component_gains for run in trained)
     return tuple(name for name in dataset.labels.names if name in gains and gains[name].helps)
 
 

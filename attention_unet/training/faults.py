@@ -19,7 +19,7 @@ class Lost(UserError):
 
 
 @contextmanager
-def telling_faults(run: Path, device: torch.device, processes: int) -> Iterator[None]:
+def reporting_faults(run: Path, device: torch.device, processes: int) -> Iterator[None]:
     """Tell what torch reports in words of its own.
 
     Args:

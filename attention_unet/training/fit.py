@@ -14,13 +14,13 @@ from attention_unet.config import TrainingConfig
 from attention_unet.dataset.cases import Case
 from attention_unet.inference.components import ComponentGain, component_gains
 from attention_unet.inference.model import save_model
-from attention_unet.inference.provenance import TrainedOn
+from attention_unet.inference.trained_on import TrainedOn
 from attention_unet.preparation.plan import Plan
 from attention_unet.training.budget import Budget, learning_rate_factor
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, save_state
 from attention_unet.training.learner import Diverged, Learner
 from attention_unet.training.monitor import Monitor
-from attention_unet.training.settled import Settled
+from attention_unet.training.resolved_settings import ResolvedSettings
 from attention_unet.training.validation import Validation, mean_dice, validate
 
 SMOOTHING = 0.98  # of the loss and the times that are shown
@@ -48,7 +48,7 @@ class Training:
     """
 
     run: Path
-    settled: Settled
+    settled: ResolvedSettings
     learner: Learner
     open_batches: Callable[[int, bool], Iterator[tuple[Tensor, Tensor]]]
     held_out: Sequence[Case]

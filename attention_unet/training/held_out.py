@@ -7,7 +7,7 @@ from attention_unet.dataset.splits import held_out_cases
 from attention_unet.dataset.subjects import read_subjects
 from attention_unet.evaluation.evaluate import evaluate_cases
 from attention_unet.evaluation.result_files import check_results
-from attention_unet.files.run_folder import HELD_OUT, PLAN, PREDICTIONS, SUBJECTS, places_of
+from attention_unet.files.run_folder import HELD_OUT, PLAN, PREDICTIONS, SUBJECTS, read_paths
 from attention_unet.inference.model import load_model
 from attention_unet.inference.predict_folder import predict_cases
 from attention_unet.inference.settings import Settings
@@ -33,7 +33,7 @@ def evaluate_held_out(run: Path, root: str | None, device: str) -> tuple[Path, d
         ConfigError: if its dataset is not there, or it held out no case.
         ModelError: if it holds no model.
     """
-    dataset = find_cases(locate_dataset(root or places_of(run).get("data.root"), read_config(run).data.dataset))
+    dataset = find_cases(locate_dataset(root or read_paths(run).get("data.root"), read_config(run).data.dataset))
     check_classes(read_plan(run / PLAN), dataset)
     chosen = held_out_cases(run, [case.id for case in dataset.cases])
     cases = [case for case in dataset.cases if case.id in chosen]

@@ -13,7 +13,7 @@ ASKING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if h
 
 
 @contextmanager
-def noticing_signals() -> Iterator[list[int]]:
+def catching_signals() -> Iterator[list[int]]:
     """Collect signals that ask to stop instead of dying of them; a second one ends the process at once, whatever it is
     computing, as files that are being written have no name yet that anybody reads. A terminal that closes tells so more
     than once, and nobody is left who could ask again.

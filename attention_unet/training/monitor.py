@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 
-from attention_unet.evaluation.focus import Focus, mean_focus
+from attention_unet.evaluation.structure_attention import StructureAttention, mean_attention
 from attention_unet.files.run_folder import HISTORY
 from attention_unet.machine.progress import SCREEN
 from attention_unet.pictures.mosaic import Scene, draw_mosaic
@@ -89,7 +89,7 @@ class Monitor:
         """Say that a validation is under way."""
         self.bar.update(self.task, status="validating on whole volumes")
 
-    def validation(self, row: dict[str, float], scenes: Sequence[Scene], focus: Sequence[Focus]) -> None:
+    def validation(self, row: dict[str, float], scenes: Sequence[Scene], focus: Sequence[StructureAttention]) -> None:
         """Record a validation: ``row`` begins with step, and has "dice" and for each class "dice NAME"."""
         self.history.append(row)
         self.dice = readable_dice(row["dice"])
@@ -101,7 +101,7 @@ class Monitor:
         for name, value in row.items():
             if name.startswith("dice"):
                 self.board.scalar(f"validation/{name}", value, step)
-        for (level, name), of in mean_focus(focus).items():
+        for (level, name), of in mean_attention(focus).items():
             for place, value in of._asdict().items():
                 self.board.scalar(f"attention level {level}/{place} {name}", value, step)
         for name in dict.fromkeys(name for scene in scenes for name in scene.attention):

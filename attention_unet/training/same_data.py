@@ -7,12 +7,12 @@ from attention_unet.dataset.case_facts import CaseFacts
 from attention_unet.dataset.cases import Dataset
 from attention_unet.dataset.splits import check_subjects
 from attention_unet.dataset.subjects import find_subjects
-from attention_unet.errors import DataError, some_of
+from attention_unet.errors import DataError, first_few
 from attention_unet.preparation.plan import Plan
-from attention_unet.training.settled import Settled
+from attention_unet.training.resolved_settings import ResolvedSettings
 
 
-def check_dataset(settled: Settled, dataset: Dataset) -> None:
+def check_dataset(settled: ResolvedSettings, dataset: Dataset) -> None:
     """Check that the dataset still has the cases, channels and classes of a run, and splits no subject.
 
     Raises:
@@ -22,7 +22,9 @@ def check_dataset(settled: Settled, dataset: Dataset) -> None:
     split = settled.split
     missing = {*split.training, *split.validation} - {case.id for case in dataset.cases}
     if missing:
-        raise DataError(f"{dataset.root}: {len(missing)} cases of the run are not there: {some_of(missing)}: put back")
+        raise DataError(
+            f"{dataset.root}: {len(missing)} cases of the run are not there: {first_few(missing)}: put back"
+        )
     check_classes(settled.plan, dataset)
     ids = [*split.training, *split.validation]
     check_subjects(split, find_subjects(settled.config.data, dataset.root, ids), dataset.root)
@@ -45,7 +47,7 @@ def check_classes(plan: Plan, dataset: Dataset) -> None:
             )
 
 
-def with_digests(settled: Settled, facts: Sequence[CaseFacts]) -> Settled:
+def with_digests(settled: ResolvedSettings, facts: Sequence[CaseFacts]) -> ResolvedSettings:
     """Record what the cases hold, and check that this is what they held when the run began.
 
     Raises:
@@ -55,6 +57,6 @@ def with_digests(settled: Settled, facts: Sequence[CaseFacts]) -> Settled:
     changed = [case for case, digest in settled.digests.items() if digests.get(case, digest) != digest]
     if changed:
         raise DataError(
-            f"{some_of(changed)}: image or label changed since the run began: restore the files, or name a new --run"
+            f"{first_few(changed)}: image or label changed since the run began: restore the files, or name a new --run"
         )
     return dataclasses.replace(settled, digests=digests)

@@ -13,35 +13,41 @@ from lightning_fabric import Fabric, seed_everything
 from torch import Tensor
 
 from attention_unet.config import Config
-from attention_unet.dataset.case_facts import CaseFacts, check_teachable, in_short, remarks_on
+from attention_unet.dataset.case_facts import CaseFacts, check_trainable, shorten, warnings_about
 from attention_unet.dataset.cases import Case, Dataset, find_cases, locate_dataset
 from attention_unet.dataset.splits import Split, late_cases
-from attention_unet.dataset.subjects import similar_cases
-from attention_unet.errors import ConfigError, UserError, counted, some_of
-from attention_unet.files.lock import alone_in
-from attention_unet.files.run_folder import CONFIG, HISTORY, MODEL_DESCRIPTION, PLACES, PLAN, SPLIT, SUBJECTS, WEIGHTS
+from attention_unet.dataset.subjects import find_similar_cases
+from attention_unet.errors import ConfigError, UserError, first_few, plural
+from attention_unet.files.lock import folder_lock
+from attention_unet.files.run_folder import CONFIG, HISTORY, MODEL_DESCRIPTION, PATHS, PLAN, SPLIT, SUBJECTS, WEIGHTS
 from attention_unet.machine.devices import check_batch, leave_processes, make_fabric, precision_of
 from attention_unet.machine.memory import peak_memory, reuse_freed_memory
 from attention_unet.machine.progress import progress_bar
 from attention_unet.network import AttentionUNet
-from attention_unet.network.attention_unet import tell_attention
+from attention_unet.network.attention_unet import describe_attention
 from attention_unet.preparation.cache import CachedCases, CaseCache
 from attention_unet.preparation.patches import PatchDataset, ShareOfNumbers, load_patches
 from attention_unet.preparation.plan import Plan
 from attention_unet.training.budget import Budget, same_budget
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, load_state
 from attention_unet.training.curves import CURVES
-from attention_unet.training.faults import telling_faults
+from attention_unet.training.faults import reporting_faults
 from attention_unet.training.fit import Training, fit
-from attention_unet.training.interruption import noticing_signals
+from attention_unet.training.interruption import catching_signals
 from attention_unet.training.learner import Learner, build_network
 from attention_unet.training.monitor import Monitor
+from attention_unet.training.resolved_settings import (
+    ResolvedSettings,
+    read_resolved_settings,
+    resolve_settings,
+    resume_settings,
+    write_resolved_settings,
+)
 from attention_unet.training.same_data import check_dataset, with_digests
-from attention_unet.training.settled import Settled, decide, go_on, settled_of, write_settled
 
 log = logging.getLogger(__name__)
 
-WRITTEN = (CONFIG, PLACES, PLAN, SPLIT, SUBJECTS, HISTORY, MODEL_DESCRIPTION, CURVES)  # files that a training writes
+WRITTEN = (CONFIG, PATHS, PLAN, SPLIT, SUBJECTS, HISTORY, MODEL_DESCRIPTION, CURVES)  # files that a training writes
 
 
 class Interrupted(UserError):
@@ -79,13 +85,13 @@ def train(
     dataset = find_cases(locate_dataset(config.data.root, config.data.dataset))
     fabric = make_fabric(config.training)
     first = fabric.global_rank == 0
-    with alone_in(run) if first else nullcontext(), telling_faults(run, fabric.device, fabric.world_size):
+    with folder_lock(run) if first else nullcontext(), reporting_faults(run, fabric.device, fabric.world_size):
         state = _claim_folder(run, resume) if first else None  # once no other can change it
-        settled = go_on(settled_of(state, run / STATE), config, override, run) if state else None
+        settled = resume_settings(read_resolved_settings(state, run / STATE), config, override, run) if state else None
         fabric.launch()
         if resume and not first and (run / STATE).exists():
             state = load_state(run / STATE)
-            settled = go_on(settled_of(state, run / STATE), config, override, run)
+            settled = resume_settings(read_resolved_settings(state, run / STATE), config, override, run)
         _train(config, dataset, run, fabric, state, settled, digests or {})
 
 
@@ -95,7 +101,7 @@ def _train(
     run: Path,
     fabric: Fabric,
     state: TrainingState | None,
-    settled: Settled | None,
+    settled: ResolvedSettings | None,
     digests: Mapping[str, str],
 ) -> None:
     """Train in a folder of its own, in processes that have been started."""
@@ -103,13 +109,13 @@ def _train(
     if settled:
         check_dataset(settled, dataset)
     else:  # by one process: another may have another machine, and plan otherwise
-        settled = fabric.broadcast(decide(config, dataset) if fabric.is_global_zero else None)
+        settled = fabric.broadcast(resolve_settings(config, dataset) if fabric.is_global_zero else None)
     split, plan, chosen = settled.split, settled.plan, settled.config.training
     check_batch(plan.batch, fabric.world_size)
     seed_everything(chosen.seed, workers=False, verbose=False)
     network = build_network(plan)
     if fabric.is_global_zero:
-        write_settled(run, settled, config)
+        write_resolved_settings(run, settled, config)
     training_cases = [case for case in dataset.cases if case.id in split.training]
     held_out = [case for case in dataset.cases if case.id in split.validation]
     cached, facts = _prepare_cases(config, training_cases, held_out, settled, run, fabric)
@@ -140,7 +146,7 @@ def _train(
 
     precision = precision_of(chosen.precision, fabric.device)
     monitor = None
-    with noticing_signals() as caught, logging_to(run / "train.log", fabric.is_global_zero):
+    with catching_signals() as caught, logging_to(run / "train.log", fabric.is_global_zero):
         if fabric.is_global_zero:
             history, text = state.history if state else [], (run / CONFIG).read_text(encoding="utf-8")
             monitor = Monitor(run, plan.labels.names, history, learner.step, text)
@@ -185,12 +191,12 @@ def logging_to(path: Path, wanted: bool) -> Iterator[None]:
     try:
         handler = _LogFile(path, encoding="utf-8", errors="backslashreplace") if wanted else None
     except OSError as error:
-        log.warning("warning: %s: cannot be written (%s): the training goes on without", path, error.strerror)
+        log.warning("%s: cannot be written (%s): the training goes on without", path, error.strerror)
         handler = None
     if handler is None:
         yield
         return
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("attention_unet")
     level = logger.level
     logger.setLevel(min(level or logging.INFO, logging.INFO))
@@ -208,12 +214,12 @@ def _claim_folder(run: Path, resume: bool) -> TrainingState | None:
     if not resume:
         for name in (STATE, WEIGHTS):
             if (run / name).exists():
-                go_on = "continue it with --resume, or " if name == STATE else ""
-                raise ConfigError(f"{run}: already holds a run ({name}): {go_on}name another with --run")
+                how = "continue it with --resume, or " if name == STATE else ""
+                raise ConfigError(f"{run}: already holds a run ({name}): {how}name another with --run")
         others = [name for name in WRITTEN if (run / name).exists()]
-        if others and not all((run / name).exists() for name in (CONFIG, PLACES, PLAN, SPLIT)):
+        if others and not all((run / name).exists() for name in (CONFIG, PATHS, PLAN, SPLIT)):
             raise ConfigError(
-                f"{run}: holds {some_of(others)}, which no training wrote: name another folder with --run"
+                f"{run}: holds {first_few(others)}, which no training wrote: name another folder with --run"
             )
         return None
     if not (run / CONFIG).is_file():
@@ -239,7 +245,7 @@ def _prepare_cases(
     config: Config,
     training: Sequence[Case],
     held_out: Sequence[Case],
-    settled: Settled,
+    settled: ResolvedSettings,
     run: Path,
     fabric: Fabric,
 ) -> tuple[CachedCases, list[CaseFacts]]:
@@ -261,22 +267,22 @@ def _prepare_cases(
     return cache.open(training), facts
 
 
-def _look_at(facts: Sequence[CaseFacts], held_out: Sequence[str], settled: Settled) -> None:
+def _look_at(facts: Sequence[CaseFacts], held_out: Sequence[str], settled: ResolvedSettings) -> None:
     """Refuse cases that cannot be learned from, and warn about the odd ones."""
     names = settled.plan.labels.names
-    remarks = [*check_teachable(facts, held_out, names), *([] if settled.subjects else similar_cases(facts))]
-    for remark in in_short([*remarks_on(facts, names), *remarks]):
-        log.warning("look at: %s", remark)
+    remarks = [*check_trainable(facts, held_out, names), *([] if settled.subjects else find_similar_cases(facts))]
+    for remark in shorten([*warnings_about(facts, names), *remarks]):
+        log.warning("%s", remark)
 
 
 def _announce(network: AttentionUNet, split: Split, plan: Plan, fabric: Fabric, precision: torch.dtype) -> None:
     log.info(
         "%s to train on, %d held out; %.2f million parameters on %s in %s; patches of %s",
-        counted(len(split.training), "case"),
+        plural(len(split.training), "case"),
         len(split.validation),
         sum(p.numel() for p in network.parameters()) / 1e6,
         fabric.device,
         str(precision).removeprefix("torch."),
         " x ".join(map(str, plan.patch)),
     )
-    log.info("attention by level, 0 the finest: %s", tell_attention(network.architecture))
+    log.info("attention by level, 0 the finest: %s", describe_attention(network.architecture))

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_channels, read_label_of
-from attention_unet.evaluation.focus import Focus, focus_of
 from attention_unet.evaluation.metrics import dice
+from attention_unet.evaluation.structure_attention import StructureAttention, attention_in_structures
 from attention_unet.inference.components import keep_largest
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_volume import Prediction, predict_volume
@@ -35,7 +35,7 @@ class Validation:
     dice: dict[str, list[float]]
     of_largest: dict[str, list[float]]
     scenes: list[Scene]
-    focus: list[Focus]
+    focus: list[StructureAttention]
 
 
 def validate(
@@ -60,7 +60,7 @@ def validate(
     scores: dict[str, list[float]] = {}
     of_largest: dict[str, list[float]] = {}
     scenes: list[Scene] = []
-    focus: list[Focus] = []
+    focus: list[StructureAttention] = []
     model = Model(network, plan, device)
     for case in cases:
         if stop():
@@ -72,18 +72,18 @@ def validate(
         settings = Settings(precision, OVERLAP, attention=wants_scene, memory=whole, keep_largest=())
         prediction = predict_volume([model], volume, settings)
         reference, predicted = label.array[0].astype(np.int64), prediction.label_map
-        scores[case.id] = score(predicted, reference, plan.labels)
+        scores[case.id] = dice_by_class(predicted, reference, plan.labels)
         largest = keep_largest(predicted, plan.labels.painted)
         changed = not plan.labels.overlapping and not np.array_equal(largest, predicted)
-        of_largest[case.id] = score(largest, reference, plan.labels) if changed else scores[case.id]
+        of_largest[case.id] = dice_by_class(largest, reference, plan.labels) if changed else scores[case.id]
         if wants_scene:
             scenes.append(make_scene(case.id, volume, reference, prediction, plan))
             for level, weights in prediction.attention.items():
-                focus += focus_of(case.id, level, weights, reference, plan.labels)
+                focus += attention_in_structures(case.id, level, weights, reference, plan.labels)
     return Validation(scores, of_largest, scenes, focus)
 
 
-def score(predicted: NDArray[np.generic], reference: NDArray[np.generic], labels: Labels) -> list[float]:
+def dice_by_class(predicted: NDArray[np.generic], reference: NDArray[np.generic], labels: Labels) -> list[float]:
     """Dice of each class."""
     return [dice(np.isin(predicted, group), np.isin(reference, group)) for group in labels.integers.values()]
 

@@ -7,7 +7,7 @@ import pytest
 
 from attention_unet.config import DataConfig
 from attention_unet.dataset.case_facts import CaseFacts, Extent
-from attention_unet.dataset.subjects import find_subjects, read_subjects, similar_cases, write_subjects
+from attention_unet.dataset.subjects import find_similar_cases, find_subjects, read_subjects, write_subjects
 from attention_unet.errors import ConfigError
 
 IDS = ["sub-01_ses-1", "sub-01_ses-2", "sub-02_ses-1"]
@@ -69,11 +69,11 @@ def test_wrong_settings(tmp_path, data, message):
 
 
 def test_ids_that_look_like_one_person():
-    (warning,) = similar_cases(facts(IDS, [10.0, 30.0, 20.0]))
+    (warning,) = find_similar_cases(facts(IDS, [10.0, 30.0, 20.0]))
     assert warning.startswith("2 case ids look like 1 persons (such as sub-01_ses-1, sub-01_ses-2)")
-    assert similar_cases(facts(["case_1", "case_2", "case_3"], [10.0, 30.0, 20.0])) == []
+    assert find_similar_cases(facts(["case_1", "case_2", "case_3"], [10.0, 30.0, 20.0])) == []
     sites = [f"{site}_{number}" for site in "ab" for number in range(9)]
-    assert similar_cases(facts(sites, np.random.RandomState(0).permutation(18) + 1.0)) == []
+    assert find_similar_cases(facts(sites, np.random.RandomState(0).permutation(18) + 1.0)) == []
 
 
 def test_images_that_look_like_one_person():
@@ -81,8 +81,11 @@ def test_images_that_look_like_one_person():
     ids = [f"case_{i:03d}" for i in range(60)]
     heads = rng.uniform(100, 1000, 30)
     pairs = facts(ids, np.repeat(heads, 2) * rng.uniform(0.999, 1.001, 60))
-    (warning,) = similar_cases(pairs[::-1])
+    (warning,) = find_similar_cases(pairs[::-1])
     assert "is their neighbour in the list of ids (by chance: 2)" in warning
     assert int(warning.split("most like ")[1].split()[0]) > 50
-    assert similar_cases(facts(ids, rng.uniform(100, 1000, 60))) == []
-    assert similar_cases([dataclasses.replace(fact, id=f"{i}") for i, fact in enumerate(facts(ids, [5.0] * 60))]) == []
+    assert find_similar_cases(facts(ids, rng.uniform(100, 1000, 60))) == []
+    assert (
+        find_similar_cases([dataclasses.replace(fact, id=f"{i}") for i, fact in enumerate(facts(ids, [5.0] * 60))])
+        == []
+    )

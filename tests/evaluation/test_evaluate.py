@@ -10,10 +10,10 @@ from rich.console import Console
 
 from attention_unet.cli import main
 from attention_unet.dataset.cases import Case
-from attention_unet.errors import DataError, some_of
+from attention_unet.errors import DataError, first_few
+from attention_unet.evaluation.case_warnings import CaseWarnings
 from attention_unet.evaluation.evaluate import evaluate_cases, find_labels
 from attention_unet.evaluation.metrics import CaseMetrics
-from attention_unet.evaluation.remarks import Remarks
 from attention_unet.evaluation.rows import Row, from_csv, to_csv
 from attention_unet.evaluation.summary import print_table, summarise
 from attention_unet.scans.labels import FOREGROUND, Labels
@@ -153,7 +153,7 @@ def test_undefined_values_are_counted_and_never_averaged():
         Row("z", "a", metrics(dice=0.0, hd95_mm=inf, volume_ml=1, reference_volume_ml=0)),
         Row("x", "b", metrics(volume_ml=0, reference_volume_ml=0)),
     ]
-    summary = summarise(rows, Remarks(), {})
+    summary = summarise(rows, CaseWarnings(), {})
     assert summary["classes"]["a"]["dice"]["mean"] == pytest.approx(0.4)
     assert summary["classes"]["a"]["hd95_mm"] == {
         "mean": None, "finite_mean": 1.0, "sd": None, "median": None, "ci95": None, "n": 2, "n_infinite": 1,
@@ -171,7 +171,7 @@ def test_undefined_values_are_counted_and_never_averaged():
 
 def test_where_nothing_is_defined_no_mean_is_invented():
     rows = [Row(case, name, metrics(volume_ml=0, reference_volume_ml=0)) for case in "xyz" for name in "ab"]
-    summary = summarise(rows, Remarks(), {})
+    summary = summarise(rows, CaseWarnings(), {})
     assert summary["foreground_mean"]["hd95_mm"] is None
     assert set(summary["mean_of_classes"].values()) == {None}
     console = Console(record=True, width=200)
@@ -184,7 +184,7 @@ def test_the_mean_of_classes_hides_none_that_was_never_predicted():
     rows = [Row(case, "a", metrics(dice=0.9, hd95_mm=1.0)) for case in "xyz"]
     rows += [Row(case, "b", metrics(dice=dice, hd95_mm=inf)) for case, dice in zip("xyz", (0, 0.1, 0.2), strict=True)]
     rows += [Row(case, "nowhere", metrics()) for case in "xyz"]
-    summary = summarise(rows, Remarks(), {})
+    summary = summarise(rows, CaseWarnings(), {})
     assert summary["foreground_mean"]["hd95_mm"] is None
     assert summary["foreground_mean"]["dice"] == pytest.approx(0.5)
     assert summary["mean_of_classes"]["hd95_mm"]["n_infinite"] == 3
@@ -204,11 +204,11 @@ def test_the_table_of_cases_is_read_as_it_was_written(tmp_path):
 def test_interval_covers_the_mean_of_known_draws():
     random = np.random.RandomState(0)
     rows = [Row(str(i), "a", metrics(dice=v)) for i, v in enumerate(random.normal(0.8, 0.05, 100))]
-    low, high = summarise(rows, Remarks(), {})["classes"]["a"]["dice"]["ci95"]
+    low, high = summarise(rows, CaseWarnings(), {})["classes"]["a"]["dice"]["ci95"]
     assert low < 0.8 < high
     assert high - low == pytest.approx(2 * 1.98 * 0.05 / 10, rel=0.25)
     together = [replace(row, subject=str(i // 10)) for i, row in enumerate(rows)]
-    assert summarise(together, Remarks(), {})["n_subjects"] == 10
+    assert summarise(together, CaseWarnings(), {})["n_subjects"] == 10
 
 
 @pytest.mark.parametrize("cases", [("x", "y", "z"), ("x_0000", "x_0001", "x_0002")])
@@ -237,7 +237,7 @@ def test_predictions_of_which_none_has_the_name_of_a_reference_are_no_empty_ones
 
 @pytest.mark.parametrize(("count", "said"), [(0, ""), (5, "c0, c1, c2, c3, c4"), (7, "c0, c1, c2, c3, c4 and 2 more")])
 def test_many_names_are_counted(count, said):
-    assert some_of([f"c{i}" for i in range(count)]) == said
+    assert first_few([f"c{i}" for i in range(count)]) == said
 
 
 def test_a_folder_that_is_scored_against_itself_is_warned_of(tmp_path, capsys):

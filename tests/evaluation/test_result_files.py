@@ -114,7 +114,7 @@ def test_of_two_evaluations_into_one_folder_the_second_is_refused(tmp_path, caps
     for folder in "pr":
         save_nifti(tmp_path / folder / "x.nii.gz", label_map(), AFFINE)
     monkeypatch.setattr(lock, "PATIENCE", 0.1)
-    with lock.alone_in(tmp_path / "out"):
+    with lock.folder_lock(tmp_path / "out"):
         assert (
             main(["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]) == 2
         )

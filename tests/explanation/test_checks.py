@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from attention_unet.dataset.cases import Case
-from attention_unet.evaluation.focus import focus_of
 from attention_unet.evaluation.metrics import dice
+from attention_unet.evaluation.structure_attention import attention_in_structures
 from attention_unet.explanation.alteration import altered, attentions_of, predict_with_maps, replaceable
 from attention_unet.explanation.checks import (
     OVERLAP,
@@ -22,7 +22,7 @@ from attention_unet.explanation.checks import (
     templates_of,
 )
 from attention_unet.explanation.deletion import SHARES, at_random, nearness, order_by, without
-from attention_unet.explanation.findings import tell_findings
+from attention_unet.explanation.findings import summarise_findings
 from attention_unet.explanation.grad_cam import grad_cam
 from attention_unet.explanation.randomisation import randomised, similarity
 from attention_unet.explanation.template import from_templates, mean_of
@@ -143,7 +143,9 @@ def test_grad_cam_of_each_class(checked):
         label = model.plan.labels.painted[channel - 1]
         written = nib.load(output / "grad-cam" / f"{found.case}_label{label}.nii.gz")
         np.testing.assert_array_equal(np.asarray(written.dataobj), cam)
-        of_class = {one.class_name: one.auc for one in focus_of("x", 0, cam, reference, model.plan.labels)}
+        of_class = {
+            one.class_name: one.auc for one in attention_in_structures("x", 0, cam, reference, model.plan.labels)
+        }
         assert of_class[name] == auc or (np.isnan(auc) and np.isnan(of_class[name]))
 
 
@@ -153,7 +155,7 @@ def sentences_of(model, cohort, output):
     others = Others([randomised(model, seed) for seed in range(2)], None, templates)
     found = [check_case(model, others, case, output, 0, lambda: None) for case in cases]
     many = [replace(one, case=f"{one.case} {i}") for i in range(4) for one in found]  # enough for a verdict
-    return tell_findings(many, model.sha256)["sentences"]
+    return summarise_findings(many, model.sha256)["sentences"]
 
 
 def test_an_untrained_network_is_called_that(cohort, run, tmp_path):

@@ -5,12 +5,12 @@ from math import nan
 import pytest
 
 from attention_unet.explanation.checks import CaseChecks
-from attention_unet.explanation.findings import tell_findings
+from attention_unet.explanation.findings import summarise_findings
 from tests.explanation.build import checks
 
 
 def sentences(found):
-    return tell_findings(found, "sha")["sentences"]
+    return summarise_findings(found, "sha")["sentences"]
 
 
 def about(found, start):
@@ -117,7 +117,7 @@ def test_undefined_values_are_null_and_counted_nowhere():
         *checks(3),
         CaseChecks("y", {"as trained": nan, "removed": nan}, {}, None, {"a": nan, "b": nan}),
     ]
-    told = tell_findings(found, "sha")
+    told = summarise_findings(found, "sha")
     assert told["cases"][3]["dice"]["removed"] is None
     assert told["cases"][0]["agreement"]["two random networks"] == {"1": 0.8}
     assert "n = 3" in about(found, "Without")

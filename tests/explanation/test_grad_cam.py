@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from attention_unet.explanation.grad_cam import grad_cam
 from attention_unet.inference.model import load_model
-from attention_unet.preparation.preprocessing import prepare
+from attention_unet.preparation.preprocessing import preprocess
 from attention_unet.scans.volumes import as_volume
 from tests.conftest import oblique_affine
 
@@ -18,7 +18,7 @@ def test_it_is_what_the_paper_defines(run, channel):
     affine = oblique_affine(model.plan.preprocessing.spacing_mm, degrees=5)
     volume = as_volume(np.random.default_rng(0).normal(size=(24, 24, 12)).astype(np.float32), affine)
     found = grad_cam(model, volume, channel)
-    x = prepare(volume, model.plan.preprocessing).image[None]
+    x = preprocess(volume, model.plan.preprocessing).image[None]
     kept = {}
     model.network.encoder[-1].register_forward_hook(lambda module, inputs, output: kept.update(features=output))
     logits = model.network(x)

@@ -6,7 +6,7 @@ import pytest
 
 from attention_unet.errors import ConfigError
 from attention_unet.files import lock
-from attention_unet.files.lock import alone_in
+from attention_unet.files.lock import folder_lock
 
 HOLD = "import sys, time; from pathlib import Path; from attention_unet.files.lock import alone_in\n"
 HOLD += "with alone_in(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
@@ -24,7 +24,7 @@ def holder(tmp_path):
 
 def test_of_two_processes_the_second_is_refused(tmp_path, holder, monkeypatch):
     monkeypatch.setattr(lock, "PATIENCE", 0.3)
-    with pytest.raises(ConfigError, match="another process is writing here"), alone_in(tmp_path):
+    with pytest.raises(ConfigError, match="another process is writing here"), folder_lock(tmp_path):
         pass
 
 
@@ -32,21 +32,21 @@ def test_a_killed_process_holds_nothing_and_its_leavings_go(tmp_path, holder):
     (tmp_path / ".attention_unet-partial-x.pt").write_text("half")
     holder.kill()
     began = time.monotonic()
-    with alone_in(tmp_path):
+    with folder_lock(tmp_path):
         assert time.monotonic() - began < 5
         (tmp_path / "kept").write_text("")
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
 def test_a_folder_that_stays_empty_goes(tmp_path):
-    with alone_in(tmp_path / "new"):
+    with folder_lock(tmp_path / "new"):
         assert (tmp_path / "new").is_dir()
     assert not (tmp_path / "new").exists()
 
 
 def test_a_folder_of_the_user_stays_though_it_is_empty(tmp_path):
     (tmp_path / "own").mkdir()
-    with alone_in(tmp_path / "own"):
+    with folder_lock(tmp_path / "own"):
         pass
     assert (tmp_path / "own").is_dir()
 
@@ -56,6 +56,6 @@ def test_a_disk_that_knows_no_locks_is_told_and_used(tmp_path, monkeypatch, capl
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(lock.FileLock, "acquire", refuse)
-    with alone_in(tmp_path):
+    with folder_lock(tmp_path):
         (tmp_path / "written").write_text("")
     assert "cannot be locked (No locks available): let no other process write there" in caplog.text

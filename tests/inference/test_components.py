@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from attention_unet.errors import ConfigError
-from attention_unet.inference.components import ComponentGain, component_gains, keep_largest, pool
+from attention_unet.inference.components import ComponentGain, component_gains, keep_largest, pool_gains
 from attention_unet.inference.predict_volume import predict_volume, single_component_classes
 from attention_unet.inference.settings import Settings
 from tests.inference.build import model_of, scan
@@ -43,7 +43,7 @@ def test_it_helps_where_dice_rises_by_more_than_its_standard_error():
 
 def test_cases_of_several_trainings_are_pooled():
     gains = np.random.RandomState(0).normal(0.002, 0.01, 40)
-    parts = pool([{"a": ComponentGain.of(gains[:15])}, {}, {"a": ComponentGain.of(gains[15:])}])
+    parts = pool_gains([{"a": ComponentGain.of(gains[:15])}, {}, {"a": ComponentGain.of(gains[15:])}])
     assert parts["a"].cases == 40
     expected = gains.mean() > statistics.stdev(gains) / math.sqrt(40)
     assert parts["a"].helps == ComponentGain.of(gains).helps == expected

@@ -48,7 +48,7 @@ def test_what_is_passed_over_is_told(tmp_path, caplog):
     for name in ("b.img", "b.hdr", "notes/readme.txt"):
         (tmp_path / name).write_text("x")
     assert [case.id for case in find_inputs(tmp_path, 1)] == ["a", "series"]
-    assert caplog.messages == [f"warning: {tmp_path}: not predicted: its own DICOM files, b.hdr, b.img, more/"]
+    assert caplog.messages == [f"{tmp_path}: not predicted: its own DICOM files, b.hdr, b.img, more/"]
 
 
 @pytest.mark.parametrize("levels", ["T1", "study/T1", "study/day/T1", "study/day/series/T1"])
@@ -58,7 +58,7 @@ def test_a_series_in_folders_below_is_named(tmp_path, caplog, levels):
     (tmp_path / "patient" / levels / "0.dcm").write_bytes(SLICE)
     assert [case.id for case in find_inputs(tmp_path, 1)] == ["a"]
     parent = (tmp_path / "patient" / levels).parent.relative_to(tmp_path)
-    assert caplog.messages == [f"warning: {tmp_path}: not predicted: {parent}/"]
+    assert caplog.messages == [f"{tmp_path}: not predicted: {parent}/"]
 
 
 def test_a_series_without_preamble_beside_other_cases_is_a_case(tmp_path):
@@ -119,7 +119,7 @@ def test_every_file_that_may_be_a_scan_is_named(tmp_path, caplog):
     os.mkfifo(tmp_path / "pipe.nii.gz")
     assert [case.id for case in find_inputs(tmp_path, 1)] == ["a"]
     (message,) = caplog.messages
-    assert message == (f"warning: {tmp_path}: not predicted: b.nii.bz2, c.nii.zst, d.img.gz, e.gipl, f.vtk, and 5 more")
+    assert message == (f"{tmp_path}: not predicted: b.nii.bz2, c.nii.zst, d.img.gz, e.gipl, f.vtk, and 5 more")
 
 
 def test_links_to_nothing_are_cases_that_fail(tmp_path, cohort, run, capsys):
@@ -155,4 +155,4 @@ def test_a_series_of_which_nothing_is_there_is_named(tmp_path, caplog, link):
         file = tmp_path / "series" / f"{k}.dcm"
         file.symlink_to("../.git/annex/objects/x") if link else file.write_bytes(b"")
     assert [case.id for case in find_inputs(tmp_path, 1)] == ["a"]
-    assert caplog.messages == [f"warning: {tmp_path}: not predicted: series/"]
+    assert caplog.messages == [f"{tmp_path}: not predicted: series/"]

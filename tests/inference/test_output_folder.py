@@ -8,7 +8,7 @@ from attention_unet.files.digest import sha256_of
 from attention_unet.files.prediction_record import JOURNAL, read_record
 from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference.inputs import find_inputs
-from attention_unet.inference.output_folder import claim_output, describe, hashes_of, note
+from attention_unet.inference.output_folder import claim_output, describe, hashes_of, update_record
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.staging import record_files
@@ -34,7 +34,7 @@ def test_output_folder_is_claimed_before_any_work(tmp_path):
     assert claim(folder, cases) == cases
     (tmp_path / "out" / "a.nii.gz").write_bytes(b"")
     wrote = record_files(tmp_path / "out", [tmp_path / "out" / "a.nii.gz"])
-    note(tmp_path / "out", {"cases": {"a": {"sha256": hashes_of(cases[0]), "files": wrote}}})
+    update_record(tmp_path / "out", {"cases": {"a": {"sha256": hashes_of(cases[0]), "files": wrote}}})
     with pytest.raises(ConfigError, match="already holds 1 of these predictions: add --resume or --overwrite"):
         claim(folder, cases)
     assert claim(folder, cases, resume=True) == cases[1:]
@@ -64,7 +64,7 @@ def test_a_scan_that_has_changed_is_predicted_again(tmp_path, caplog):
     scan(folder, np.eye(4), "b.nii.gz", seed=1)
     assert claim(folder, cases, resume=True) == cases[1:]
     assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [
-        "warning: b: its scan has changed since it was predicted: predicted again"
+        "b: its scan has changed since it was predicted: predicted again"
     ]
     assert [path.name for path in output.glob("*.nii.gz")] == ["a.nii.gz"]
 
@@ -80,7 +80,7 @@ def test_only_what_is_whole_and_noted_stays(tmp_path, caplog):
     def again(**options):
         caplog.clear()
         left = claim(folder, cases, resume=True, **options)
-        told = [r.getMessage().removeprefix("warning: ") for r in caplog.records if r.levelname == "WARNING"]
+        told = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
         return [case.id for case in left], told
 
     predict(claim(folder, cases))
@@ -146,7 +146,9 @@ def test_scans_behind_links_are_never_written_over(tmp_path):
     (tmp_path / "links" / "a_0000.nii.gz").unlink()
     (tmp_path / "links" / "a_0000.nii.gz").symlink_to(tmp_path / "a.nii.gz")
     (tmp_path / "raw" / "a.nii.gz").symlink_to(tmp_path / "a.nii.gz")
-    note(tmp_path / "raw", {"cases": {"a": {"files": record_files(tmp_path / "raw", [tmp_path / "raw" / "a.nii.gz"])}}})
+    update_record(
+        tmp_path / "raw", {"cases": {"a": {"files": record_files(tmp_path / "raw", [tmp_path / "raw" / "a.nii.gz"])}}}
+    )
     with pytest.raises(ConfigError, match="is one of the scans, or a link to one"):
         claim(tmp_path / "links", cases, output=tmp_path / "raw", overwrite=True)
     assert (tmp_path / "a.nii.gz").read_bytes() == before
@@ -190,7 +192,7 @@ def test_a_mask_put_in_place_of_one_that_a_killed_call_wrote_stays(tmp_path, mon
     folder, cases, output = tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"
     claim(folder, cases)
     with monkeypatch.context() as killed:
-        killed.setattr(predict_module, "note", lambda *_: None)
+        killed.setattr(predict_module, "update_record", lambda *_: None)
         assert predict_files(cases, output, [model_of()], Settings(), lambda share: None) == {}
     assert list(read_record(output)["begun"]) == ["a", "b"]
     (output / "b.nii.gz").write_bytes(b"corrected")
@@ -219,7 +221,7 @@ def test_what_lies_outside_the_folder_is_no_prediction_of_it(tmp_path, name):
     with pytest.raises(ConfigError, match=r"holds a run\.json that is damaged"):
         claim(folder, cases, overwrite=True)
     (output / "run.json").unlink()
-    note(output, describe(model_of().plan.labels, [model_of().sha256], Settings(), []))
+    update_record(output, describe(model_of().plan.labels, [model_of().sha256], Settings(), []))
     (output / "a.nii.gz").unlink()
     (output / JOURNAL).write_text(json.dumps({"a": {name: "0"}}) + "\n" + "[" * 100_000)
     assert "begun" not in read_record(output) or read_record(output)["begun"] == {}

@@ -12,7 +12,7 @@ import torch
 from attention_unet.errors import DataError
 from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference.inputs import find_inputs
-from attention_unet.inference.output_folder import claim_output, describe, note
+from attention_unet.inference.output_folder import claim_output, describe, update_record
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.staging import record_files
@@ -43,7 +43,7 @@ def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
     stale = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     for case in "ab":
         files = record_files(tmp_path / "out", [path for path in stale if path.name.startswith(case)])
-        note(tmp_path / "out", {"cases": {case: {"files": files}}})
+        update_record(tmp_path / "out", {"cases": {case: {"files": files}}})
     cases, model = find_inputs(tmp_path / "in", 1), model_of()
     description = describe(model.plan.labels, [model.sha256], Settings(attention=True), [])
     cases = claim_output(tmp_path / "out", cases, description, ["attention"], resume=False, overwrite=True)
@@ -76,7 +76,7 @@ def test_what_is_too_large_for_a_gpu_is_done_on_the_cpu(tmp_path, monkeypatch, c
     assert predict_files(cases, tmp_path / "out", models, Settings(torch.bfloat16), lambda share: None) == {}
     assert seen == [("mps", torch.bfloat16), ("cpu", None), ("mps", torch.bfloat16)]
     told = [record.getMessage() for record in caplog.records]
-    assert told == ["warning: a: too large for the memory of mps: predicted on the CPU"]
+    assert told == ["a: too large for the memory of mps: predicted on the CPU"]
     facts = json.loads((tmp_path / "out" / "run.json").read_text())
     assert [facts["device"], *(facts["cases"][case]["device"] for case in "ab")] == ["mps", "cpu", "mps"]
 
@@ -139,7 +139,7 @@ def test_warnings_are_told_and_noted(tmp_path, caplog):
     save_nifti(tmp_path / "in" / "b.nii.gz", np.full((9, 9, 9), 7.0, dtype=np.float32), np.eye(4))
     assert predict(find_inputs(tmp_path / "in", 1), tmp_path / "out") == {}
     text = f"{tmp_path / 'in' / 'b.nii.gz'}: shows nothing, all voxels are alike"
-    assert caplog.messages == [f"warning: {text}"]
+    assert caplog.messages == [f"{text}"]
     cases = json.loads((tmp_path / "out" / "run.json").read_text())["cases"]
     assert [cases[case]["warnings"] for case in "ab"] == [[], ["b.nii.gz: shows nothing, all voxels are alike"]]
 
@@ -176,15 +176,15 @@ def test_a_full_disk_ends_no_other_case(tmp_path, monkeypatch, caplog):
             raise DataError(f"{output}/run.json: writing failed (No space left on device)")
         return original_note(output, facts)
 
-    room, original, original_note = [], predict_module.write_like, predict_module.note
+    room, original, original_note = [], predict_module.write_like, predict_module.update_record
     monkeypatch.setattr(predict_module, "write_like", full)
-    monkeypatch.setattr(predict_module, "note", noting)
+    monkeypatch.setattr(predict_module, "update_record", noting)
     monkeypatch.setattr(predict_module, "NOTED_EVERY", 0)
     for name in ("a", "b"):
         scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
     failed = predict(find_inputs(tmp_path / "in", 1), tmp_path / "out")
     assert list(failed) == ["a"]
-    assert caplog.messages == [f"warning: {tmp_path}/out/run.json: writing failed (No space left on device)"]
+    assert caplog.messages == [f"{tmp_path}/out/run.json: writing failed (No space left on device)"]
     facts = json.loads((tmp_path / "out" / "run.json").read_text())
     assert (list(facts["cases"]), list(facts["failed"])) == (["b"], ["a"])
 
@@ -206,7 +206,7 @@ def test_an_error_does_not_hold_what_was_being_written(tmp_path, monkeypatch):
 
     held_weakly, looked = [], []
     monkeypatch.setattr(predict_module, "write_prediction", fail)
-    monkeypatch.setattr(predict_module, "note", look)
+    monkeypatch.setattr(predict_module, "update_record", look)
     scan(tmp_path / "in", np.eye(4), "a.nii.gz")
     assert predict(find_inputs(tmp_path / "in", 1), tmp_path / "out") == {"a": "no space"}
     assert looked

@@ -22,7 +22,7 @@ from attention_unet.inference.strips import Load, Told, bytes_needed, choose_str
 from attention_unet.network import AttentionUNet
 from attention_unet.preparation.preprocessing import Preprocessing
 from attention_unet.scans import geometry
-from attention_unet.scans.geometry import place
+from attention_unet.scans.geometry import fit_grid
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import read_volume
 from tests.conftest import oblique_affine, save_nifti
@@ -140,8 +140,8 @@ def test_models_of_other_grids_and_levels_are_put_back_plane_by_plane_together(t
 def test_few_strips_as_memory_allows(tmp_path):
     volume, _ = scan(tmp_path, np.eye(4), grid=(40, 60, 50))
     spacing = (0.5, 0.5, 0.5)
-    placement, told = place(volume.affine, volume.grid, spacing), Told(held=5, finishing=4)
-    load = Load(Preprocessing(spacing, False), placement, 1, (64, 64, 32), 2, 3, fast=False, elsewhere=False)
+    scan_grid, told = fit_grid(volume.affine, volume.grid, spacing), Told(held=5, finishing=4)
+    load = Load(Preprocessing(spacing, False), scan_grid, 1, (64, 64, 32), 2, 3, fast=False, elsewhere=False)
 
     def needed(rows, *loads):
         return bytes_needed(volume, loads or [load], told, slice(0, rows))
@@ -162,7 +162,7 @@ def test_few_strips_as_memory_allows(tmp_path):
 
 
 def test_windows_at_once_follow_from_their_size_and_the_precision_alone():
-    whole = place(np.eye(4), (90, 90, 90), (1, 1, 1))
+    whole = fit_grid(np.eye(4), (90, 90, 90), (1, 1, 1))
     load = Load(Preprocessing((1.0, 1.0, 1.0), False), whole, 1, (64, 64, 32), 16, 3, fast=True, elsewhere=False)
     assert load.batch == 1
     assert replace(load, fast=False).batch == replace(load, elsewhere=True).batch == 2

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attention_unet.dataset.case_facts import check_teachable, remarks_on
+from attention_unet.dataset.case_facts import check_trainable, warnings_about
 from attention_unet.dataset.cases import Case, find_cases
 from attention_unet.errors import DataError
 from attention_unet.preparation.cache import CachedCases, CaseCache, class_locations
@@ -145,6 +145,6 @@ def test_classes_that_vanish_on_the_networks_grid_are_known(tmp_path):
     coarse.add([case], lambda: None)
     (facts,) = coarse.facts([case])
     assert facts.lost == ("b",)
-    assert "x: b vanishes on the network's grid: too small for the voxels of the plan" in remarks_on([facts], "ab")
+    assert "x: b vanishes on the network's grid: too small for the voxels of the plan" in warnings_about([facts], "ab")
     with pytest.raises(DataError, match="the class b has no voxel on the network's grid in any case: set a smaller"):
-        check_teachable([facts], [], ["a", "b"])
+        check_trainable([facts], [], ["a", "b"])

@@ -155,7 +155,7 @@ def test_what_is_cut_for_a_change_does_not_show():
     whole = torch.zeros(1, 60, 60, 60)
     whole[:, 23:36, 25:34, 22:38] = torch.from_numpy(case.image)  # the patch lies in its middle, from voxel 22 to 38
     for n in range(6):
-        placed, _ = patches.augmentation.place(whole, whole.long(), patches[n].placement)
+        placed, _ = patches.augmentation.place(whole, whole.long(), patches[n].transform)
         torch.testing.assert_close(made(patches, n)[0], placed, atol=1e-4, rtol=0)
 
 

@@ -10,7 +10,7 @@ from attention_unet.errors import ConfigError
 from attention_unet.machine.devices import Machine
 from attention_unet.network import AttentionUNet
 from attention_unet.preparation.fingerprint import Fingerprint, take_fingerprint
-from attention_unet.preparation.plan import Plan, fit_patch, make_plan, plan_levels, settle, target_spacing
+from attention_unet.preparation.plan import Plan, fill_from_plan, fit_patch, make_plan, plan_levels, target_spacing
 from attention_unet.scans.labels import Labels
 
 LAPTOP = Machine("cpu", 8 * 2**30, 2, True, 1)
@@ -130,7 +130,7 @@ def test_a_configuration_that_was_settled_gives_the_same_plan_on_any_machine(dim
     config = Config(network=NetworkConfig(dims=dims), training=TrainingConfig(minutes=60))
     plan = make_plan(config, dataset(), cohort_of(grid, spacing), LAPTOP)
     other = Machine("cuda", 80 * 2**30, 16, True, 4)
-    assert make_plan(settle(config, plan), dataset(), cohort_of(grid, spacing), other) == plan
+    assert make_plan(fill_from_plan(config, plan), dataset(), cohort_of(grid, spacing), other) == plan
 
 
 def test_overrides_are_taken():

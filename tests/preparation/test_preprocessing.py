@@ -9,7 +9,7 @@ from monai.transforms import Compose, CropForeground, NormalizeIntensity, Orient
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_channels, read_label_of
 from attention_unet.errors import DataError
-from attention_unet.preparation.preprocessing import Preprocessing, prepare, prepare_target
+from attention_unet.preparation.preprocessing import Preprocessing, preprocess, preprocess_target
 from attention_unet.scans.geometry import foreground_box
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import read_labels, read_volume
@@ -33,8 +33,8 @@ def test_every_value_stays_at_its_place_in_the_patient(tmp_path, axes, signs):
     ramp = (positions_mm((11, 12, 13), affine) @ direction).astype(np.float32)
     volume = read_volume(save_nifti(tmp_path / "ramp.nii.gz", ramp, affine))
     for spacing in ((0.9, 1.3, 2.5), (1.1, 1.1, 1.7)):
-        prepared = prepare(volume, Preprocessing(spacing, nonzero=False))
-        own = affine_of(prepared.placement, volume.affine)
+        prepared = preprocess(volume, Preprocessing(spacing, nonzero=False))
+        own = affine_of(prepared.scan_grid, volume.affine)
         assert np.allclose(np.linalg.norm(own[:3, :3], axis=0), spacing, atol=1e-5)
         assert (np.diag(own[:3, :3]) > 0).all()
         expected = positions_mm(prepared.image.shape[1:], own) @ direction
@@ -52,7 +52,7 @@ def test_prepared_as_by_monai(tmp_path, axes, spacing, nonzero):
     array = np.random.RandomState(0).uniform(50, 400, size=(12, 13, 14, 2)).astype(np.float32)
     array[:3], array[:, 10:], array[..., -2:, :] = 0, 0, 0
     volume = read_volume(save_nifti(tmp_path / "a.nii.gz", array, affine))
-    prepared = prepare(volume, Preprocessing(spacing, nonzero=nonzero))
+    prepared = preprocess(volume, Preprocessing(spacing, nonzero=nonzero))
     steps = Compose(
         [
             Orientation(axcodes="RAS", labels=None),
@@ -63,7 +63,7 @@ def test_prepared_as_by_monai(tmp_path, axes, spacing, nonzero):
     )
     expected = steps(MetaTensor(torch.from_numpy(volume.array.copy()), affine=torch.from_numpy(affine)))
     torch.testing.assert_close(prepared.image, expected.as_tensor(), atol=1e-4, rtol=1e-4)
-    np.testing.assert_allclose(affine_of(prepared.placement, volume.affine), expected.affine, atol=1e-4)
+    np.testing.assert_allclose(affine_of(prepared.scan_grid, volume.affine), expected.affine, atol=1e-4)
 
 
 def test_target_moves_with_its_image(tmp_path):
@@ -72,8 +72,8 @@ def test_target_moves_with_its_image(tmp_path):
     image = label.astype(np.float32) * 10 + 1
     volume = read_volume(save_nifti(tmp_path / "i.nii.gz", image, affine))
     labels = read_labels(save_nifti(tmp_path / "l.nii.gz", label, affine))
-    prepared = prepare(volume, Preprocessing((0.9, 1.3, 2.5), nonzero=False))
-    target = prepare_target(labels, LABELS, prepared)
+    prepared = preprocess(volume, Preprocessing((0.9, 1.3, 2.5), nonzero=False))
+    target = preprocess_target(labels, LABELS, prepared)
     values = [prepared.image[0][target[0] == v] for v in range(3)]
     assert all(float(v.std()) < 1e-5 for v in values)
     assert values[0].mean() < values[1].mean() < values[2].mean()
@@ -97,14 +97,14 @@ def test_target_on_another_spacing_keeps_place_and_volume(tmp_path, regions):
     for slide_mm in np.linspace(-9, 8, 18):
         label = balls(position, position.reshape(-1, 3).mean(axis=0) + [0, 0, slide_mm - 1])
         volume = read_labels(save_nifti(tmp_path / "l.nii.gz", label, affine))
-        prepared = prepare(volume, Preprocessing(spacing, nonzero=False))
-        target = prepare_target(volume, labels, prepared)
+        prepared = preprocess(volume, Preprocessing(spacing, nonzero=False))
+        target = preprocess_target(volume, labels, prepared)
         for i, group in enumerate(labels.integers.values()):
             found, true = target[i] if regions else target[0] == i + 1, np.isin(label, group)
             ratios.append(found.sum() * np.prod(spacing) / (true.sum() * 3.0))
             centres = [
                 mm[:3, :3] @ np.argwhere(mask).mean(axis=0) + mm[:3, 3]
-                for mm, mask in ((affine_of(prepared.placement, affine), found), (affine, true))
+                for mm, mask in ((affine_of(prepared.scan_grid, affine), found), (affine, true))
             ]
             shifts.append(centres[0] - centres[1])
     assert np.mean(ratios) == pytest.approx(1, abs=0.05)
@@ -114,7 +114,7 @@ def test_target_on_another_spacing_keeps_place_and_volume(tmp_path, regions):
 def test_z_score_a_channel(tmp_path):
     random = np.random.RandomState(0)
     array = np.stack([random.normal(500, 80, (8, 8, 8)), random.normal(-2, 0.1, (8, 8, 8))], axis=-1).astype(np.float32)
-    prepared = prepare(
+    prepared = preprocess(
         read_volume(save_nifti(tmp_path / "a.nii.gz", array)), Preprocessing((1.0, 1.0, 1.0), nonzero=False)
     )
     np.testing.assert_allclose(prepared.image.mean(dim=(1, 2, 3)), 0, atol=1e-4)
@@ -126,23 +126,23 @@ def test_air_is_cut_off_and_kept_out_of_the_statistics(tmp_path):
     array[3:9, 2:10, 4:8] = np.random.RandomState(0).uniform(100, 200, (6, 8, 4))
     volume = read_volume(save_nifti(tmp_path / "a.nii.gz", array))
     assert foreground_box(torch.from_numpy(volume.array)) == [(3, 9), (2, 10), (4, 8)]
-    prepared = prepare(volume, Preprocessing((1.0, 1.0, 1.0), nonzero=True))
+    prepared = preprocess(volume, Preprocessing((1.0, 1.0, 1.0), nonzero=True))
     assert prepared.image.shape == (1, 6, 8, 4)
     assert prepared.air.tolist() == [0]
     assert abs(float(prepared.image.mean())) < 1e-4
-    np.testing.assert_allclose(affine_of(prepared.placement, volume.affine)[:3, 3], (3, 2, 4))
+    np.testing.assert_allclose(affine_of(prepared.scan_grid, volume.affine)[:3, 3], (3, 2, 4))
 
 
 def test_air_is_told_apart_in_the_prepared_image(tmp_path):
     array = np.random.RandomState(0).uniform(100, 200, (6, 8, 4)).astype(np.float32)
     array[2:4, 1:3] = -5
-    prepared = prepare(read_volume(save_nifti(tmp_path / "a.nii.gz", array)), Preprocessing((1.0, 1.0, 1.0), False))
+    prepared = preprocess(read_volume(save_nifti(tmp_path / "a.nii.gz", array)), Preprocessing((1.0, 1.0, 1.0), False))
     assert torch.equal(prepared.image[0] == prepared.air, torch.from_numpy(array == -5))
 
 
 def test_constant_image_is_kept_whole_and_finite(tmp_path):
     volume = read_volume(save_nifti(tmp_path / "a.nii.gz", np.full((5, 6, 7), 3, dtype=np.float32)))
-    prepared = prepare(volume, Preprocessing((1.0, 1.0, 1.0), nonzero=False))
+    prepared = preprocess(volume, Preprocessing((1.0, 1.0, 1.0), nonzero=False))
     assert prepared.image.shape == (1, 5, 6, 7)
     assert np.isfinite(prepared.image.numpy()).all()
 
@@ -170,6 +170,6 @@ def test_values_of_any_size_are_brought_to_one_scale(tmp_path, scale):
     """Squares of 1e20 are more than float32 holds, those of 1e-30 less."""
     array = np.random.RandomState(0).uniform(1, 2, (6, 7, 8))
     volume = read_volume(save_nifti(tmp_path / "a.nii.gz", (array * scale).astype(np.float32)))
-    prepared = prepare(volume, Preprocessing((1.0, 1.0, 1.0), nonzero=False)).image
+    prepared = preprocess(volume, Preprocessing((1.0, 1.0, 1.0), nonzero=False)).image
     expected = (array - array.mean()) / array.std()
     torch.testing.assert_close(prepared[0], torch.from_numpy(expected).float(), atol=1e-4, rtol=1e-4)

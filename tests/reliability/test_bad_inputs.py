@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
-from attention_unet.inference.output_folder import note
+from attention_unet.inference.output_folder import update_record
 from attention_unet.inference.staging import record_files
 from tests.reliability.build import CASES, SMALL, files_below, image_of, label_of
 from tests.reliability.faults import BROKEN, BROKEN_IMAGES, BROKEN_LABELS, UNKNOWN_LABELS
@@ -43,7 +43,7 @@ def test_an_image(dataset, model, tmp_path, capsys, fault):
     stale = tmp_path / "out" / "b.nii.gz"
     stale.parent.mkdir()
     stale.write_bytes(b"of an earlier call")
-    note(stale.parent, {"cases": {"b": {"files": record_files(stale.parent, [stale])}}})
+    update_record(stale.parent, {"cases": {"b": {"files": record_files(stale.parent, [stale])}}})
     call = ["predict", "-i", str(dataset / "imagesTr"), "-o", str(stale.parent), "-m", str(model), "--overwrite"]
     assert main(call) == 1
     told(capsys, "b_0000.nii.gz", expected)

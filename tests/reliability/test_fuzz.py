@@ -59,7 +59,7 @@ def fuzz(examples, **strategies):
 ODD_SPACINGS = [(1.0, 1.0, 30.0), (0.01, 1.0, 1.0), (1e-5, 1.0, 1.0), (1.0, 1e4, 1.0), (1.0, 1.0, 1.0), (2.0, 2.0, 2.0)]
 
 
-def counted(outcomes):
+def plural(outcomes):
     return ", ".join(f"{number} {name}" for name, number in outcomes.items())
 
 
@@ -163,7 +163,7 @@ def test_a_scan_is_predicted_on_its_own_grid_or_refused(model, tmp_path, example
         outcomes["predicted"] += 1
 
     fuzz(examples, content=images())(check)
-    tell("generated scans", f"{examples}: {counted(outcomes)} (FUZZ_SEED={SEED})")
+    tell("generated scans", f"{examples}: {plural(outcomes)} (FUZZ_SEED={SEED})")
     assert min(outcomes.values()) > examples / 10, "too few of one kind to tell anything"
 
 
@@ -211,7 +211,7 @@ def test_masks_are_scored_right_or_refused(tmp_path, examples):
         kind=kinds,
         slope=st.sampled_from([None, None, 1, 2, 0.5]),
     )(check)
-    tell("generated masks", f"{examples}: {counted(outcomes)} (FUZZ_SEED={SEED})")
+    tell("generated masks", f"{examples}: {plural(outcomes)} (FUZZ_SEED={SEED})")
     assert min(outcomes.values()) > examples / 20
 
 
@@ -283,7 +283,7 @@ def test_a_description_is_understood_or_refused_in_words(dataset, examples):
         changes=st.one_of(changes, changes, changes, listed),
         text=st.sampled_from(["", "", "", "\r\n", "}", "\0"]),
     )(check)
-    tell("generated descriptions", f"{examples}: {counted(outcomes)} (FUZZ_SEED={SEED})")
+    tell("generated descriptions", f"{examples}: {plural(outcomes)} (FUZZ_SEED={SEED})")
     assert min(outcomes.values()) > examples / 20
 
 

@@ -16,8 +16,8 @@ import SimpleITK as sitk
 from attention_unet.cli import main
 from attention_unet.dataset.splits import read_split
 from attention_unet.errors import UserError
+from attention_unet.evaluation.evaluated_files import read_evaluated_files
 from attention_unet.evaluation.rows import from_csv
-from attention_unet.evaluation.scored import read_scored
 from attention_unet.inference.model import load_model
 from attention_unet.scans.volumes import read_labels, read_volume
 from attention_unet.training.checkpoint import load_state
@@ -85,7 +85,7 @@ CHECKED = {  # read by, and whether every change of what it holds must be notice
     "model.safetensors": (prediction_of, "packed"),
     "splits.json": (read_split, "open"),
     "metrics.csv": (from_csv, "open"),
-    "scored.json": (lambda path: read_scored(path.parent), "open"),
+    "scored.json": (lambda path: read_evaluated_files(path.parent), "open"),
 }
 
 

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from attention_unet.evaluation.calibration import Reliability, to_csv
-from attention_unet.evaluation.focus import from_csv, mean_focus
-from attention_unet.explanation.findings import tell_findings
+from attention_unet.evaluation.structure_attention import from_csv, mean_attention
+from attention_unet.explanation.findings import summarise_findings
 from attention_unet.report.report import write_report
 from tests.explanation.build import checks
 from tests.report.build import GRID, HOSTILE, SPOT, STORED, build_evaluation
@@ -44,7 +44,7 @@ def report(run, tmp_path_factory):
     evaluation = build_evaluation(folder)
     bins = Reliability(np.array([10.0, 30.0]), np.array([0.1, 0.8]), np.array([0.2, 0.9]))
     (evaluation / "calibration.csv").write_text(to_csv({"block": bins}))
-    (evaluation / "explanation.json").write_text(json.dumps(tell_findings(checks(), "sha")))
+    (evaluation / "explanation.json").write_text(json.dumps(summarise_findings(checks(), "sha")))
     noted = json.loads((folder / "p" / "run.json").read_text()) | {"models_sha256": ["sha"]}
     (folder / "p" / "run.json").write_text(json.dumps(noted))
     failed = write_report(folder / "report.html", "title & <i>", evaluation, [run], 40, lambda: None)
@@ -239,9 +239,9 @@ def test_figures_are_those_of_the_evaluation(opened, report):
 
 def test_attention_calibration_and_training_are_shown(opened, report):
     rows = [row.split("\t") for row in opened.locator("#focus-table tbody tr").all_inner_texts()]
-    means = mean_focus(from_csv(report.parent / "e" / "attention.csv"))
+    means = mean_attention(from_csv(report.parent / "e" / "attention.csv"))
     assert rows == [[str(level), name, *(f"{value:.3f}" for value in of)] for (level, name), of in means.items()]
-    assert opened.locator("#findings li").all_inner_texts() == tell_findings(checks(), "sha")["sentences"]
+    assert opened.locator("#findings li").all_inner_texts() == summarise_findings(checks(), "sha")["sentences"]
     assert opened.locator("#explanation circle.dot").count() == 6 * 7
     assert "block 0.1000, 0.1000." in opened.locator("#calibration").inner_text()
     assert opened.locator("#training polyline").count() == 1 + 3
@@ -320,7 +320,7 @@ def test_nothing_is_wider_than_the_window(browser, report, width):
 
 def test_a_part_that_cannot_be_drawn_takes_no_other_with_it(browser, tmp_path):
     evaluation = build_evaluation(tmp_path, ["plain"])
-    found = tell_findings(checks(), "sha") | {"cases": 3}
+    found = summarise_findings(checks(), "sha") | {"cases": 3}
     (evaluation / "explanation.json").write_text(json.dumps(found))
     noted = json.loads((tmp_path / "p" / "run.json").read_text()) | {"models_sha256": ["sha"]}
     (tmp_path / "p" / "run.json").write_text(json.dumps(noted))

@@ -8,10 +8,10 @@ import pytest
 
 from attention_unet.cli import main
 from attention_unet.evaluation.calibration import Reliability, to_csv
-from attention_unet.evaluation.origin import runs_of
+from attention_unet.evaluation.provenance import runs_of
 from attention_unet.evaluation.rows import to_csv as to_metrics_csv
 from attention_unet.report.page import as_json
-from attention_unet.report.training import tell_run
+from attention_unet.report.training import describe_run
 from tests.report.build import STORED, build_evaluation, facts_of
 
 
@@ -162,11 +162,11 @@ def test_a_damaged_run_is_told_as_far_as_it_is_whole(run, tmp_path):
         ("splits.json", '{"training": []}'),
     ):
         (copied / name).write_text(content)
-    told = tell_run(copied)
+    told = describe_run(copied)
     assert (told["history"], told["plan"], told["split"], told["attention"]) == ({}, None, None, None)
     assert told["config"]
     (copied / "history.csv").write_text("minutes,dice\n1,0.5\n")
-    assert tell_run(copied)["history"] == {}
+    assert describe_run(copied)["history"] == {}
 
 
 def test_no_text_ends_the_data_early():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attention_unet.errors import DataError
-from attention_unet.evaluation.scored import read_scored
+from attention_unet.evaluation.evaluated_files import read_evaluated_files
 from attention_unet.report.shown_case import show_case
 from tests.conftest import save_nifti
 from tests.report.build import GRID, STORED, build_evaluation
@@ -30,7 +30,7 @@ def unpacked(shown):
 @pytest.mark.parametrize("case", STORED)
 def test_every_voxel_lies_where_the_file_has_it(tmp_path, case):
     evaluation = build_evaluation(tmp_path, [case])
-    shown = show_case(read_scored(evaluation), case, {}, ALL)
+    shown = show_case(read_evaluated_files(evaluation), case, {}, ALL)
     image = nib.load(tmp_path / "i" / f"{case}.nii.gz")
     label, predicted = (np.asarray(nib.load(tmp_path / of / f"{case}.nii.gz").dataobj) for of in "rp")
     stored = np.asarray(image.dataobj)
@@ -53,7 +53,7 @@ def test_every_voxel_lies_where_the_file_has_it(tmp_path, case):
 @pytest.mark.parametrize("most", [2000, 700, 100])
 def test_a_large_scan_is_cut_to_its_structures_then_thinned(tmp_path, most):
     evaluation = build_evaluation(tmp_path, ["turned"])
-    shown = show_case(read_scored(evaluation), "turned", {}, most)
+    shown = show_case(read_evaluated_files(evaluation), "turned", {}, most)
     grey, true, *_ = unpacked(shown)
     told = shown.described
     assert grey.size <= most
@@ -72,7 +72,7 @@ def test_values_of_many_steps_are_told_within_one(tmp_path):
     path = tmp_path / "i" / "plain.nii.gz"
     values = np.random.default_rng(0).normal(500, 200, GRID).astype(np.float32)
     save_nifti(path, values, nib.load(path).affine)
-    shown = show_case(read_scored(evaluation), "plain", {}, ALL)
+    shown = show_case(read_evaluated_files(evaluation), "plain", {}, ALL)
     grey = unpacked(shown)[0]
     channel = shown.described["channels"][0]
     assert not channel["exact"]
@@ -84,7 +84,7 @@ def test_values_of_many_steps_are_told_within_one(tmp_path):
 
 def test_attention_is_kept_in_voxels_of_its_level(tmp_path):
     evaluation = build_evaluation(tmp_path, ["turned"])
-    told = show_case(read_scored(evaluation), "turned", {"1": [2.0, 3.0, 4.0]}, ALL)
+    told = show_case(read_evaluated_files(evaluation), "turned", {"1": [2.0, 3.0, 4.0]}, ALL)
     (level,) = told.described["maps"]
     assert (level["name"], level["top"]) == ("attention of level 1, voxels of 2 x 3 x 4 mm", 1)
     assert level["shape"] == [7, 9, 5]
@@ -102,14 +102,14 @@ def test_attention_is_taken_from_the_middle_of_its_voxels(tmp_path):
     path = tmp_path / "p" / "attention" / "plain_level1.nii.gz"
     ramp = np.broadcast_to(np.arange(GRID[0], dtype=np.float32)[:, None, None] / 51, GRID).copy()
     save_nifti(path, ramp, nib.load(path).affine)
-    shown = show_case(read_scored(evaluation), "plain", {"1": [3.0, 4.5, 6.0]}, ALL)
+    shown = show_case(read_evaluated_files(evaluation), "plain", {"1": [3.0, 4.5, 6.0]}, ALL)
     assert shown.described["maps"][0]["shape"] == [5, 6, 3]
     assert (unpacked(shown)[3][:, 0, 0] / 5).tolist() == [1, 4, 7, 10, 13]
 
 
 def test_all_channels_are_kept(tmp_path):
     evaluation = build_evaluation(tmp_path, ["turned"])
-    scored = read_scored(evaluation)
+    scored = read_evaluated_files(evaluation)
     image = nib.load(tmp_path / "i" / "turned.nii.gz")
     second = save_nifti(tmp_path / "i2" / "turned.nii.gz", 100 - np.asarray(image.dataobj) / 2, image.affine)
     both = dataclasses.replace(scored, images={"turned": [*scored.images["turned"], second]})
@@ -127,7 +127,7 @@ def test_all_channels_are_kept(tmp_path):
 def test_what_is_not_there_is_told(tmp_path):
     evaluation = build_evaluation(tmp_path, ["plain"], scans=False)
     (tmp_path / "p" / "plain.nii.gz").unlink()
-    scored = read_scored(evaluation)
+    scored = read_evaluated_files(evaluation)
     with pytest.raises(DataError, match="cannot be read"):
         show_case(scored, "plain", {}, ALL)
     missing = type(scored)(scored.labels, scored.references, {}, scored.images)
@@ -141,9 +141,9 @@ def test_what_is_not_there_is_told(tmp_path):
 def test_a_scan_of_another_grid_is_not_shown_and_a_prediction_is_refused(tmp_path):
     evaluation = build_evaluation(tmp_path, ["plain"])
     save_nifti(tmp_path / "i" / "plain.nii.gz", np.zeros(GRID, dtype=np.float32), np.diag([3.0, 3.0, 3.0, 1.0]))
-    shown = show_case(read_scored(evaluation), "plain", {}, ALL).described
+    shown = show_case(read_evaluated_files(evaluation), "plain", {}, ALL).described
     assert shown["channels"] == []
     assert "affines must agree" in shown["problem"]
     save_nifti(tmp_path / "p" / "plain.nii.gz", np.zeros(GRID, dtype=np.uint8), np.diag([3.0, 3.0, 3.0, 1.0]))
     with pytest.raises(DataError, match="affines must agree"):
-        show_case(read_scored(evaluation), "plain", {}, ALL)
+        show_case(read_evaluated_files(evaluation), "plain", {}, ALL)

@@ -7,7 +7,7 @@ import torch
 from scipy.ndimage import map_coordinates
 
 from attention_unet.scans import geometry
-from attention_unet.scans.geometry import on_grid, on_scan, place
+from attention_unet.scans.geometry import fit_grid, resample_to_grid, resample_to_scan
 from tests.conftest import affine_of, oblique_affine
 
 ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
@@ -29,9 +29,9 @@ def in_parts(values, sizes=(1, 2, 3)):
         first = last
 
 
-def back(values, placement, outside=OUTSIDE, planes=4):
-    slabs = list(on_scan(in_parts(values), placement, outside, slice(0, placement.scan[1]), planes))
-    return placement.as_stored(torch.cat(slabs, dim=1).numpy())
+def back(values, scan_grid, outside=OUTSIDE, planes=4):
+    slabs = list(resample_to_scan(in_parts(values), scan_grid, outside, slice(0, scan_grid.scan[1]), planes))
+    return scan_grid.as_stored(torch.cat(slabs, dim=1).numpy())
 
 
 def positions_mm(grid, affine):
@@ -51,11 +51,11 @@ def test_exact_in_all_48_orientations(axes, signs):
     affine = oblique_affine(SPACING, axes=axes, signs=signs)
     original = np.random.RandomState(0).normal(size=(5, 6, 7)).astype(np.float32)
     canonical = nib.as_closest_canonical(nib.Nifti1Image(original, affine))
-    placement = place(affine, original.shape, SPACING)
-    on_it = on_grid(np.stack([original, original]), placement)
+    scan_grid = fit_grid(affine, original.shape, SPACING)
+    on_it = resample_to_grid(np.stack([original, original]), scan_grid)
     np.testing.assert_array_equal(on_it[1], np.asarray(canonical.dataobj))
-    np.testing.assert_allclose(affine_of(placement, affine), canonical.affine, atol=1e-6)
-    box = placement.cut([(1, 4), (0, 5), (2, 5)])
+    np.testing.assert_allclose(affine_of(scan_grid, affine), canonical.affine, atol=1e-6)
+    box = scan_grid.cut([(1, 4), (0, 5), (2, 5)])
     np.testing.assert_allclose(affine_of(box, affine), canonical.slicer[1:4, 0:5, 2:5].affine, atol=1e-6)
     found = back(on_it[:, 1:4, 0:5, 2:5], box)
     expected = np.stack([np.full(original.shape, value, dtype=np.float32) for value in (7, -7)])
@@ -70,13 +70,13 @@ def test_linear_between_voxels_as_scipy_does_it(axes, signs, spacing):
     """There and back: every voxel shows what lies at its place in the patient."""
     affine = oblique_affine(SPACING, axes=axes, signs=signs)
     values = np.random.RandomState(1).normal(size=(19, 11, 13)).astype(np.float32)
-    placement = place(affine, values.shape, spacing)
-    there = on_grid(values[None], placement)
-    own = affine_of(placement, affine)
+    scan_grid = fit_grid(affine, values.shape, spacing)
+    there = resample_to_grid(values[None], scan_grid)
+    own = affine_of(scan_grid, affine)
     np.testing.assert_allclose(np.linalg.norm(own[:3, :3], axis=0), spacing, rtol=1e-6)
-    np.testing.assert_allclose(there[0], interpolated(values, affine, positions_mm(placement.grid, own)), atol=1e-5)
-    bounds = [(0, n) if n < 4 else (1, n - 1) for n in placement.grid]
-    box = placement.cut(bounds)
+    np.testing.assert_allclose(there[0], interpolated(values, affine, positions_mm(scan_grid.grid, own)), atol=1e-5)
+    bounds = [(0, n) if n < 4 else (1, n - 1) for n in scan_grid.grid]
+    box = scan_grid.cut(bounds)
     inner = there[(slice(None), *(slice(*b) for b in bounds))]
     found = back(inner, box, outside=torch.full((1,), 50.0))[0]
     expected = interpolated(inner[0].numpy(), affine_of(box, affine), positions_mm(values.shape, affine))
@@ -95,9 +95,9 @@ def test_storage_order_changes_no_bit(spacing):
     ras = nib.Nifti1Image(original, oblique_affine(SPACING))
     for axes, signs in ORIENTATIONS:
         turned = ras.as_reoriented(np.column_stack([axes, signs]))
-        placement = place(turned.affine, turned.shape, spacing)
-        there = on_grid(np.asarray(turned.dataobj)[None], placement)
-        again = placement.orient(back(there, placement, outside=torch.zeros(1)))
+        scan_grid = fit_grid(turned.affine, turned.shape, spacing)
+        there = resample_to_grid(np.asarray(turned.dataobj)[None], scan_grid)
+        again = scan_grid.orient(back(there, scan_grid, outside=torch.zeros(1)))
         reference = (there, again) if reference is None else reference
         assert torch.equal(there, reference[0])
         np.testing.assert_array_equal(again, reference[1])
@@ -106,13 +106,13 @@ def test_storage_order_changes_no_bit(spacing):
 def test_no_voxel_of_the_scan_is_left_outside_its_whole_grid():
     """Also where the last voxel lies half a voxel beyond the last of the network's grid."""
     for n, step in itertools.product(range(1, 12), (0.3, 0.5, 1.0, 1.6, 2.0, 4.0, 30.0)):
-        placement = place(np.eye(4), (n, n, n), (step, step, step))
-        assert (back(torch.zeros(1, *placement.grid), placement, outside=torch.ones(1)) == 0).all()
+        scan_grid = fit_grid(np.eye(4), (n, n, n), (step, step, step))
+        assert (back(torch.zeros(1, *scan_grid.grid), scan_grid, outside=torch.ones(1)) == 0).all()
 
 
 @pytest.mark.parametrize("grid", [(1, 1, 1), (5, 6, 1), (1, 6, 7), (5, 1, 7)])
 @pytest.mark.parametrize("signs", [(-1, -1, -1), (1, -1, 1)])
 def test_single_slices_that_run_backwards(grid, signs):
-    placement = place(np.diag([*signs, 1.0]), grid, (1.0, 1.0, 1.0))
+    scan_grid = fit_grid(np.diag([*signs, 1.0]), grid, (1.0, 1.0, 1.0))
     values = np.random.RandomState(0).normal(size=(1, *grid)).astype(np.float32)
-    np.testing.assert_array_equal(on_grid(values, placement).numpy(), placement.orient(values))
+    np.testing.assert_array_equal(resample_to_grid(values, scan_grid).numpy(), scan_grid.orient(values))

@@ -15,7 +15,7 @@ from attention_unet.evaluation.rows import Row
 from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference import predict_folder
 from attention_unet.inference.model import load_models
-from attention_unet.inference.output_folder import note
+from attention_unet.inference.output_folder import update_record
 from attention_unet.training import cross_validation
 from tests.evaluation.build import metrics
 from tests.report.build import facts_of
@@ -155,7 +155,7 @@ def test_its_models_predict_together(folder, cohort, tmp_path):
 def test_models_of_unfinished_folds_are_left_out(folder, tmp_path, caplog):
     again = shutil.copytree(folder, tmp_path / "folds")
     (again / "fold1" / "predictions" / "run.json").unlink()
-    note(again / "fold3" / "predictions", {"complete": False})
+    update_record(again / "fold3" / "predictions", {"complete": False})
     assert len(load_models([again], torch.device("cpu"))) == 2
     assert "fold1, fold3 not finished: left out" in caplog.text
     for fold in (0, 2):

@@ -17,7 +17,7 @@ from attention_unet.files import lock
 from attention_unet.scans import header
 from attention_unet.training import fit as fit_module
 from attention_unet.training import train as module
-from attention_unet.training.faults import Lost, telling_faults
+from attention_unet.training.faults import Lost, reporting_faults
 from attention_unet.training.learner import Diverged, Learner
 from attention_unet.training.train import train
 from tests.conftest import REPOSITORY
@@ -183,7 +183,7 @@ def test_the_death_of_one_of_two_processes_ends_the_other_in_words(cohort, tmp_p
     ],
 )
 def test_what_torch_reports_in_words_of_its_own(tmp_path, text, kind, told):
-    with pytest.raises(kind, match=told), telling_faults(tmp_path, torch.device("cpu"), 2):
+    with pytest.raises(kind, match=told), reporting_faults(tmp_path, torch.device("cpu"), 2):
         raise RuntimeError(text)
 
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from attention_unet.training.interruption import noticing_signals
+from attention_unet.training.interruption import catching_signals
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def usual_interrupt():
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_is_noticed(first):
     before = signal.getsignal(first)
-    with noticing_signals() as caught:
+    with catching_signals() as caught:
         signal.raise_signal(first)
         assert caught == [first]
     assert signal.getsignal(first) == before
@@ -51,7 +51,7 @@ def test_the_second_ends_the_process_even_in_the_middle_of_a_long_computation(se
 def test_what_nohup_ignores_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with noticing_signals() as caught:
+        with catching_signals() as caught:
             signal.raise_signal(signal.SIGHUP)
             assert not caught
     finally:
@@ -60,6 +60,6 @@ def test_what_nohup_ignores_stays_ignored():
 
 def test_handlers_are_put_back():
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
-    with noticing_signals():
+    with catching_signals():
         assert signal.getsignal(signal.SIGTERM) != before[1]
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before

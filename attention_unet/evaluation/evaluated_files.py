@@ -15,7 +15,7 @@ from attention_unet.scans.labels import Labels
 
 
 @dataclass(frozen=True)
-class Scored:
+class EvaluatedFiles:
     """Classes and files of the cases that were scored.
 
     Attributes:
@@ -40,7 +40,7 @@ class Scored:
         return attention_levels(self.predicted[case].parent, case) if case in self.predicted else []
 
 
-def write_scored(evaluation: Path, scored: Scored) -> None:
+def write_evaluated_files(evaluation: Path, scored: EvaluatedFiles) -> None:
     """Write ``scored.json``; its paths are relative to its folder."""
     told = partial(relative_path, evaluation)
     plain = {
@@ -58,7 +58,7 @@ def write_scored(evaluation: Path, scored: Scored) -> None:
     write_text(evaluation / SCORED, json.dumps(plain, indent=1) + "\n")
 
 
-def read_scored(evaluation: Path) -> Scored:
+def read_evaluated_files(evaluation: Path) -> EvaluatedFiles:
     """Read it again.
 
     Raises:
@@ -74,7 +74,7 @@ def read_scored(evaluation: Path) -> Scored:
     plain = read_object(file)
     try:
         cases = dict(plain["cases"])
-        return Scored(
+        return EvaluatedFiles(
             labels=Labels.from_json(plain["labels"]),
             references={case: found(of["reference"]) for case, of in cases.items()},
             predicted={case: found(of["prediction"]) for case, of in cases.items() if of["prediction"]},

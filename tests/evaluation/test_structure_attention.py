@@ -6,7 +6,13 @@ import pytest
 
 from attention_unet.cli import main
 from attention_unet.errors import DataError
-from attention_unet.evaluation.focus import Focus, focus_of, from_csv, mean_focus, to_csv
+from attention_unet.evaluation.structure_attention import (
+    StructureAttention,
+    attention_in_structures,
+    from_csv,
+    mean_attention,
+    to_csv,
+)
 from attention_unet.scans.labels import Labels
 from tests.conftest import save_nifti
 
@@ -21,7 +27,7 @@ def case(seed=0):
 def test_means_and_auc_are_those_of_all_pairs_of_voxels():
     weights, reference = case()
     weights = np.round(weights, 1)  # many ties
-    found = focus_of("x", 1, weights, reference, LABELS)
+    found = attention_in_structures("x", 1, weights, reference, LABELS)
     assert [(one.case, one.class_name, one.level) for one in found] == [("x", "a", 1), ("x", "b", 1)]
     none = weights[reference == 0]
     for one, values in zip(found, ((1,), (2, 3)), strict=True):
@@ -34,15 +40,17 @@ def test_means_and_auc_are_those_of_all_pairs_of_voxels():
 @pytest.mark.parametrize(("weights", "auc"), [([0.2, 0.2, 0.9, 0.9], 1), ([0.9, 0.9, 0.2, 0.2], 0), ([0.5] * 4, 0.5)])
 def test_auc_tells_apart_and_which_way(weights, auc):
     reference = np.array([0, 0, 1, 1]).reshape(4, 1, 1)
-    (one, absent) = focus_of("x", 0, np.array(weights, dtype=np.float32).reshape(4, 1, 1), reference, LABELS)
+    (one, absent) = attention_in_structures(
+        "x", 0, np.array(weights, dtype=np.float32).reshape(4, 1, 1), reference, LABELS
+    )
     assert one.auc == auc
     assert np.isnan(absent.auc)
-    assert mean_focus([one, absent]) == {(0, "a"): (one.inside, one.outside, auc)}
+    assert mean_attention([one, absent]) == {(0, "a"): (one.inside, one.outside, auc)}
 
 
 def test_weights_above_one_are_told_apart_too():
     weights = np.array([1.5, 1.6, 3.0, 3.1], dtype=np.float32).reshape(4, 1, 1)
-    assert focus_of("x", 0, weights, np.array([0, 1, 0, 1]).reshape(4, 1, 1), LABELS)[0].auc == 0.75
+    assert attention_in_structures("x", 0, weights, np.array([0, 1, 0, 1]).reshape(4, 1, 1), LABELS)[0].auc == 0.75
 
 
 def test_evaluate_tells_where_attention_lies(tmp_path, capsys):
@@ -57,7 +65,7 @@ def test_evaluate_tells_where_attention_lies(tmp_path, capsys):
     capsys.readouterr()
     assert main(call) == 1
     said = capsys.readouterr().err
-    expected = focus_of("x", 1, weights, reference, LABELS)
+    expected = attention_in_structures("x", 1, weights, reference, LABELS)
     a = expected[0]
     assert f"attention, level 1, a: {a.inside:.2f} inside, {a.outside:.2f} outside, AUC {a.auc:.3f}" in said
     assert "failed: y: " in said
@@ -70,7 +78,7 @@ def test_evaluate_tells_where_attention_lies(tmp_path, capsys):
 
 
 def test_the_table_is_read_as_it_was_written(tmp_path):
-    rows = [Focus("x, y", "a", 2, 0.5, 0.25, 1.0)]
+    rows = [StructureAttention("x, y", "a", 2, 0.5, 0.25, 1.0)]
     (tmp_path / "a.csv").write_text(to_csv(rows))
     assert from_csv(tmp_path / "a.csv") == rows
     assert from_csv(tmp_path / "none.csv") == []

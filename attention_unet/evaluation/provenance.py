@@ -32,7 +32,7 @@ def runs_of(predictions: Path) -> list[Path]:
         if _sha256_of(run) == sha256:
             runs.append(run)
         elif (run / CONFIG).is_file():
-            log.warning("warning: %s: holds another model than the one that made the predictions: left out", run)
+            log.warning("%s: holds another model than the one that made the predictions: left out", run)
     return runs
 
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attention_unet.errors import DataError
+from attention_unet.evaluation.evaluated_files import EvaluatedFiles
 from attention_unet.evaluation.result_files import replacing_result
 from attention_unet.evaluation.rows import Row, mean_dice
-from attention_unet.evaluation.scored import Scored
 from attention_unet.files.prediction_folder import attention_path
 from attention_unet.pictures.mosaic import Scene, save_mosaic
 from attention_unet.scans.volumes import read_labels, read_volume
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 PICTURE = "picture.png"
 
 
-def write_showcase(evaluation: Path, scored: Scored, rows: Sequence[Row]) -> dict[str, str]:
+def write_example_cases(evaluation: Path, scored: EvaluatedFiles, rows: Sequence[Row]) -> dict[str, str]:
     """Draw ``picture.png``: the cases of lowest, middle and highest mean Dice, with attention at its finest level where
     there are maps; no picture if no predicted case has an image.
 
@@ -47,7 +47,7 @@ def write_showcase(evaluation: Path, scored: Scored, rows: Sequence[Row]) -> dic
     return failed
 
 
-def _scene(scored: Scored, case: str, title: str) -> Scene:
+def _scene(scored: EvaluatedFiles, case: str, title: str) -> Scene:
     volume = read_volume(scored.images[case][0])
     reference, prediction = (read_labels(path) for path in (scored.references[case], scored.predicted[case]))
     maps = {

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.errors import DataError
+from attention_unet.evaluation.evaluated_files import EvaluatedFiles
 from attention_unet.evaluation.result_files import replacing_result
-from attention_unet.evaluation.scored import Scored
 from attention_unet.files.csv_text import csv_rows, csv_text
 from attention_unet.files.prediction_folder import attention_path
 from attention_unet.machine.progress import progress_bar
@@ -25,12 +25,12 @@ from attention_unet.scans.volumes import check_same_grid, read_labels, read_volu
 
 log = logging.getLogger(__name__)
 
-FOCUS = "attention.csv"
+ATTENTION_CSV = "attention.csv"
 BINS = 4096  # that weights are told apart in
 
 
 @dataclass(frozen=True)
-class Focus:
+class StructureAttention:
     """Attention of a level in one class of one case.
 
     Attributes:
@@ -51,15 +51,15 @@ class Focus:
     auc: float
 
 
-class MeanFocus(NamedTuple):
-    """Means over cases of what ``Focus`` tells."""
+class MeanAttention(NamedTuple):
+    """Means over cases of what ``StructureAttention`` tells."""
 
     inside: float
     outside: float
     auc: float
 
 
-def write_focus(evaluation: Path, scored: Scored) -> dict[str, str]:
+def write_structure_attention(evaluation: Path, scored: EvaluatedFiles) -> dict[str, str]:
     """Write ``attention.csv`` of every attention map that lies beside the predictions; none if there is no map.
 
     Args:
@@ -69,7 +69,7 @@ def write_focus(evaluation: Path, scored: Scored) -> dict[str, str]:
     Returns:
         For each case that failed the reason.
     """
-    found: list[Focus] = []
+    found: list[StructureAttention] = []
     failed: dict[str, str] = {}
     cases = [case for case in scored.references if scored.attention_levels(case)]
     with progress_bar("attention", len(cases)) as done:
@@ -79,24 +79,24 @@ def write_focus(evaluation: Path, scored: Scored) -> dict[str, str]:
                 for level in scored.attention_levels(case):
                     weights = read_volume(attention_path(scored.predicted[case].parent, case, level))
                     check_same_grid(weights, reference)
-                    found += focus_of(case, level, weights.array[0], reference.array[0], scored.labels)
+                    found += attention_in_structures(case, level, weights.array[0], reference.array[0], scored.labels)
             except DataError as error:
                 failed[case] = str(error)
             done()
-    for (level, name), of in mean_focus(found).items():
+    for (level, name), of in mean_attention(found).items():
         log.info("attention, level %d, %s: %.2f inside, %.2f outside, AUC %.3f", level, name, *of)
     if found:
-        with replacing_result(evaluation, FOCUS) as path:
+        with replacing_result(evaluation, ATTENTION_CSV) as path:
             path.write_text(to_csv(found), encoding="utf-8")
-        log.info("%s lies in %s", FOCUS, evaluation)
+        log.info("%s lies in %s", ATTENTION_CSV, evaluation)
     else:
-        (evaluation / FOCUS).unlink(missing_ok=True)
+        (evaluation / ATTENTION_CSV).unlink(missing_ok=True)
     return failed
 
 
-def focus_of(
+def attention_in_structures(
     case: str, level: int, weights: NDArray[np.floating], reference: NDArray[np.generic], labels: Labels
-) -> list[Focus]:
+) -> list[StructureAttention]:
     """Focus on every class.
 
     Args:
@@ -111,27 +111,29 @@ def focus_of(
     none = ~np.logical_or.reduce(list(masks.values()))
     outside, of_none = _mean(weights[none]), np.bincount(bins[none], minlength=BINS)
     return [
-        Focus(case, name, level, _mean(weights[mask]), outside, _auc(np.bincount(bins[mask], minlength=BINS), of_none))
+        StructureAttention(
+            case, name, level, _mean(weights[mask]), outside, _auc(np.bincount(bins[mask], minlength=BINS), of_none)
+        )
         for name, mask in masks.items()
     ]
 
 
-def mean_focus(focus: Sequence[Focus]) -> dict[tuple[int, str], MeanFocus]:
+def mean_attention(focus: Sequence[StructureAttention]) -> dict[tuple[int, str], MeanAttention]:
     """Mean over the cases for which it is defined, by level and class."""
     found: dict[tuple[int, str], list[tuple[float, float, float]]] = {}
     for one in focus:
         if not np.isnan(one.auc):
             found.setdefault((one.level, one.class_name), []).append((one.inside, one.outside, one.auc))
-    return {key: MeanFocus(*(float(mean) for mean in np.mean(of, axis=0))) for key, of in found.items()}
+    return {key: MeanAttention(*(float(mean) for mean in np.mean(of, axis=0))) for key, of in found.items()}
 
 
-def to_csv(focus: Sequence[Focus]) -> str:
+def to_csv(focus: Sequence[StructureAttention]) -> str:
     """``attention.csv``: a row a case, class and level."""
     cells = [[value if isinstance(value, str | int) else f"{value:.6g}" for value in astuple(one)] for one in focus]
-    return csv_text([["case", "class", *[field.name for field in fields(Focus)][2:]], *cells])
+    return csv_text([["case", "class", *[field.name for field in fields(StructureAttention)][2:]], *cells])
 
 
-def from_csv(file: Path) -> list[Focus]:
+def from_csv(file: Path) -> list[StructureAttention]:
     """The rows of an ``attention.csv``; none if there is no such file.
 
     Raises:
@@ -142,7 +144,7 @@ def from_csv(file: Path) -> list[Focus]:
     try:
         with file.open(encoding="utf-8", newline="") as opened:
             return [
-                Focus(
+                StructureAttention(
                     row["case"], row["class"], int(row["level"]),
                     float(row["inside"]), float(row["outside"]), float(row["auc"]),
                 )

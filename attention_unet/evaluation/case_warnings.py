@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from attention_unet.errors import NAMED, DataError, counted, some_of
+from attention_unet.errors import MAX_NAMES, DataError, first_few, plural
 from attention_unet.files.json_file import read_object
 
 
 @dataclass(frozen=True)
-class Remarks:
+class CaseWarnings:
     """Remarks on the cases of an evaluation.
 
     Attributes:
@@ -38,31 +38,33 @@ class Remarks:
         said = []
         if self.missing_predictions:
             told = f"{len(self.missing_predictions)} of {scored} without prediction, scored as empty"
-            said.append(f"{told}: {some_of(self.missing_predictions)}")
+            said.append(f"{told}: {first_few(self.missing_predictions)}")
         if self.failed:
-            said.append(f"{counted(len(self.failed), 'case')} could not be scored, in no mean: {some_of(self.failed)}")
+            said.append(f"{plural(len(self.failed), 'case')} could not be scored, in no mean: {first_few(self.failed)}")
         if self.unknown_labels:
             labels = sorted({label for found in self.unknown_labels.values() for label in found})
-            more = "" if len(labels) <= NAMED else f" and {len(labels) - NAMED} more"
-            told = f"labels {', '.join(map(str, labels[:NAMED]))}{more} are of no class, scored as background"
-            said.append(f"{told}: in {some_of(self.unknown_labels)}")
+            more = "" if len(labels) <= MAX_NAMES else f" and {len(labels) - MAX_NAMES} more"
+            told = f"labels {', '.join(map(str, labels[:MAX_NAMES]))}{more} are of no class, scored as background"
+            said.append(f"{told}: in {first_few(self.unknown_labels)}")
         if self.trained_on:
             told = f"{len(self.trained_on)} of {scored} were trained on by the model, their scores flatter"
-            said.append(f"{told}: {some_of(self.trained_on)}")
+            said.append(f"{told}: {first_few(self.trained_on)}")
         if self.same_name:
             told = f"{len(self.same_name)} of {scored} have the id of a training case of the model, but another image"
-            said.append(f"{told}; if they are the same scan or person, their scores flatter: {some_of(self.same_name)}")
+            said.append(
+                f"{told}; if they are the same scan or person, their scores flatter: {first_few(self.same_name)}"
+            )
         if self.unknown_training:
             said.append("the model does not say what it was trained on: scores of training cases would flatter")
         if self.edited:
-            text = f"{counted(len(self.edited), 'mask')} changed after the model predicted, scored as they are now"
-            said.append(f"{text}: {some_of(self.edited)}")
+            text = f"{plural(len(self.edited), 'mask')} changed after the model predicted, scored as they are now"
+            said.append(f"{text}: {first_few(self.edited)}")
         if self.same_files:
             said.append("predictions and references are the same files: the scores say nothing")
         return said
 
 
-def read_remarks(evaluation: Path) -> tuple[Remarks, dict[str, Any]]:
+def read_case_warnings(evaluation: Path) -> tuple[CaseWarnings, dict[str, Any]]:
     """Remarks and settings of a ``summary.json``.
 
     Raises:
@@ -71,7 +73,7 @@ def read_remarks(evaluation: Path) -> tuple[Remarks, dict[str, Any]]:
     file = evaluation / "summary.json"
     plain = read_object(file)
     try:
-        remarks = Remarks(
+        remarks = CaseWarnings(
             [str(case) for case in plain["missing_predictions"]],
             {str(case): str(reason) for case, reason in plain["failed"].items()},
             {str(case): [int(label) for label in labels] for case, labels in plain["unknown_labels"].items()},

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from attention_unet.errors import DataError
-from attention_unet.evaluation.remarks import Remarks, read_remarks
+from attention_unet.evaluation.case_warnings import CaseWarnings, read_case_warnings
 from attention_unet.evaluation.summary import summarise, to_json
 
-ALL = Remarks(
+ALL = CaseWarnings(
     ["a", "b"], {"c": "is no file"}, {"d": [*range(7, 13)], "a": [7]}, [f"t{i}" for i in range(6)], ["c"], edited=["b"]
 )
 
@@ -23,12 +23,12 @@ def test_what_is_told_in_plain_words():
         "their scores flatter: c",
         "1 mask changed after the model predicted, scored as they are now: b",
     ]
-    assert Remarks().sentences(1) == []
+    assert CaseWarnings().sentences(1) == []
 
 
 def test_they_are_read_as_they_were_written(tmp_path):
     (tmp_path / "summary.json").write_text(to_json(summarise([], ALL, {"tolerance_mm": 2})))
-    assert read_remarks(tmp_path) == (ALL, {"tolerance_mm": 2})
+    assert read_case_warnings(tmp_path) == (ALL, {"tolerance_mm": 2})
 
 
 @pytest.mark.parametrize("name", ["missing_predictions", "failed", "unknown_labels", "trained_on", "settings"])
@@ -36,4 +36,4 @@ def test_a_damaged_summary_is_told(tmp_path, name):
     plain = summarise([], ALL, {}) | {name: 3}
     (tmp_path / "summary.json").write_text(json.dumps(plain))
     with pytest.raises(DataError, match=r"summary\.json: lacks what evaluate writes .*: evaluate again"):
-        read_remarks(tmp_path)
+        read_case_warnings(tmp_path)

@@ -7,8 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from attention_unet.dataset.case_facts import digest_of
-from attention_unet.inference.provenance import TrainedOn, known_by
+from attention_unet.dataset.case_facts import image_digest
+from attention_unet.inference.trained_on import TrainedOn, known_by
 from attention_unet.scans.volumes import read_volume
 from tests.conftest import save_nifti
 
@@ -33,13 +33,13 @@ def test_it_is_read_as_it_was_written_and_names_nobody():
 
 def test_an_image_stays_the_same_in_any_storage_order_and_type(tmp_path):
     array = np.random.RandomState(0).randint(0, 900, (4, 5, 6)).astype(np.int16)
-    expected = digest_of(read_volume(save_nifti(tmp_path / "a.nii.gz", array)))
+    expected = image_digest(read_volume(save_nifti(tmp_path / "a.nii.gz", array)))
     image = nib.load(tmp_path / "a.nii.gz")
     for axes in itertools.permutations(range(3)):
         order = np.array([[axis, -1 if axis == 1 else 1] for axis in axes])
         nib.save(image.as_reoriented(order), tmp_path / "b.nii.gz")
-        assert digest_of(read_volume(tmp_path / "b.nii.gz")) == expected
+        assert image_digest(read_volume(tmp_path / "b.nii.gz")) == expected
     nib.save(nib.Nifti1Image(array.astype(np.float32), image.affine), tmp_path / "c.nii")
-    assert digest_of(read_volume(tmp_path / "c.nii")) == expected
+    assert image_digest(read_volume(tmp_path / "c.nii")) == expected
     array[0, 0, 0] += 1
-    assert digest_of(read_volume(save_nifti(tmp_path / "d.nii.gz", array))) != expected
+    assert image_digest(read_volume(save_nifti(tmp_path / "d.nii.gz", array))) != expected

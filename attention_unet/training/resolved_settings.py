@@ -18,10 +18,10 @@ from attention_unet.dataset.subjects import find_subjects, write_subjects
 from attention_unet.errors import ConfigError, ModelError
 from attention_unet.files.atomic import write_text
 from attention_unet.files.prediction_folder import relative_path
-from attention_unet.files.run_folder import CONFIG, PLACES, PLAN, SPLIT, SUBJECTS
+from attention_unet.files.run_folder import CONFIG, PATHS, PLAN, SPLIT, SUBJECTS
 from attention_unet.machine.devices import this_machine
 from attention_unet.preparation.fingerprint import take_fingerprint
-from attention_unet.preparation.plan import PLANNED, Plan, make_plan, settle
+from attention_unet.preparation.plan import PLANNED, Plan, fill_from_plan, make_plan
 from attention_unet.training.checkpoint import TrainingState
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ MAY_BE_OVERRIDDEN = (  # what follows from it in a run that goes on is plain; al
 
 
 @dataclass(frozen=True)
-class Settled:
+class ResolvedSettings:
     """All that a run follows from, beside the files of the dataset.
 
     Attributes:
@@ -75,7 +75,7 @@ class Settled:
         }
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> "Settled":
+    def from_plain(cls, plain: Mapping[str, Any]) -> "ResolvedSettings":
         """Inverse of ``to_plain``."""
         return cls(
             Config.from_plain(plain["config"]),
@@ -87,28 +87,28 @@ class Settled:
         )
 
 
-def settled_of(state: TrainingState, file: Path) -> Settled:
+def read_resolved_settings(state: TrainingState, file: Path) -> ResolvedSettings:
     """What the run of a state follows from.
 
     Raises:
         ModelError: if the state does not tell.
     """
     try:
-        return Settled.from_plain(state.settled)
+        return ResolvedSettings.from_plain(state.settled)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{file}: tells of no run ({error!r}): resume with the version that wrote it") from error
 
 
-def decide(config: Config, dataset: Dataset) -> Settled:
+def resolve_settings(config: Config, dataset: Dataset) -> ResolvedSettings:
     """Decide what a configuration leaves open."""
     ids = [case.id for case in dataset.cases]
     subjects = find_subjects(config.data, dataset.root, ids)
     split = choose_split(config.data, ids, subjects)
     plan = make_plan(config, dataset, take_fingerprint(dataset.cases), this_machine(config.training))
-    return Settled(settle(config, plan), split, plan, subjects, threads=torch.get_num_threads())
+    return ResolvedSettings(fill_from_plan(config, plan), split, plan, subjects, threads=torch.get_num_threads())
 
 
-def go_on(before: Settled, config: Config, override: bool, run: Path) -> Settled:
+def resume_settings(before: ResolvedSettings, config: Config, override: bool, run: Path) -> ResolvedSettings:
     """What a resumed run follows from: what it did before, with what of its configuration may be another now.
 
     Raises:
@@ -130,16 +130,16 @@ def go_on(before: Settled, config: Config, override: bool, run: Path) -> Settled
         raise ConfigError(f"{run}: another configuration cannot be resumed: {told}: {way}, or name a new --run")
     if before.threads not in (0, torch.get_num_threads()):
         log.warning(
-            "warning: %s: began with %d threads, goes on with %d: weights will differ in their last bits from those of "
+            "%s: began with %d threads, goes on with %d: weights will differ in their last bits from those of "
             "an unbroken run; OMP_NUM_THREADS sets the number",
             run,
             before.threads,
             torch.get_num_threads(),
         )
-    return dataclasses.replace(before, config=settle(config, before.plan))
+    return dataclasses.replace(before, config=fill_from_plan(config, before.plan))
 
 
-def write_settled(run: Path, settled: Settled, given: Config) -> None:
+def write_resolved_settings(run: Path, settled: ResolvedSettings, given: Config) -> None:
     """Write it for people and for the other commands: the run can be repeated from ``config.yaml`` alone.
 
     Folders are told in a file of their own, as seen from the run, so that no name of a user gets into what is shared.
@@ -155,7 +155,7 @@ def write_settled(run: Path, settled: Settled, given: Config) -> None:
     root = str(dataset.parent) if dataset.is_absolute() else given.data.root
     places = {"data.root": root, "data.cache": given.data.cache}
     told = {name: relative_path(run, Path(place)) for name, place in places.items() if place}
-    write_text(run / PLACES, json.dumps(told, indent=2) + "\n")
+    write_text(run / PATHS, json.dumps(told, indent=2) + "\n")
     data = {name: value for name, value in plain["config"]["data"].items() if name not in PLACE}
     if given.data.splits:
         data["splits"] = SPLIT
