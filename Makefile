@@ -1,12 +1,12 @@
 # Two commands: `make demo` does the main job on phantoms, `make test` passes the tests. Each sets up .venv by itself.
-# `make test-all` runs the long tests of reliability as well: twenty minutes.
+# `make test-all` runs the long tests of reliability as well: twenty minutes. `make docs` builds a site of docs/.
 # On Linux without a GPU, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves gigabytes.
 
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: demo test test-all clean
+.PHONY: demo test test-all docs clean
 
 demo: .venv/installed
 	rm -rf $(DEMO)
@@ -30,6 +30,11 @@ test: .venv/installed
 
 test-all: .venv/installed
 	$(BIN)/python -m pytest
+
+docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "site: build/site/index.html"
 
 .venv/installed: pyproject.toml constraints.txt
 	@echo "== setting up .venv: torch, MONAI and what they need (once, a minute or more)"

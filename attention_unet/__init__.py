@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from attention_unet.config import Config
     from attention_unet.evaluation.evaluate import evaluate_folder
     from attention_unet.evaluation.metrics import compare_masks
-    from attention_unet.inference.model import load_model
+    from attention_unet.inference.model_file import load_model
     from attention_unet.inference.predict_folder import predict_folder
     from attention_unet.inference.predict_volume import predict_volume
     from attention_unet.inference.settings import Settings
@@ -45,15 +45,15 @@ _HOMES = {
     "Settings": ("inference.settings", "Settings"),
     "build_attention": ("attention", "build"),
     "compare_masks": ("evaluation.metrics", "compare_masks"),
-    "cross_validate": ("cross_validation", "cross_validate"),
+    "cross_validate": ("training.cross_validation", "cross_validate"),
     "evaluate_folder": ("evaluation.evaluate", "evaluate_folder"),
-    "load_model": ("inference.model", "load_model"),
+    "load_model": ("inference.model_file", "load_model"),
     "predict_folder": ("inference.predict_folder", "predict_folder"),
     "predict_volume": ("inference.predict_volume", "predict_volume"),
-    "read_volume": ("data.volumes", "read_volume"),
+    "read_volume": ("scans.volumes", "read_volume"),
     "slide": ("inference.sliding_window", "slide"),
     "train": ("training.train", "train"),
-    "write_like": ("data.volumes", "write_like"),
+    "write_like": ("scans.volumes", "write_like"),
 }
 
 

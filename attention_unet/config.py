@@ -1,4 +1,4 @@
-"""Everything a training can be told: frozen, typed, documented, checked. A run saves it whole.
+"""The configuration of a training: frozen, typed, documented, checked. A run saves all of it.
 
 Heavy imports have no place here: ``--help`` reads this file.
 """
@@ -11,16 +11,52 @@ from typing import Any, Literal
 
 from attention_unet.errors import ConfigError
 
-EDGES_MM = (1e-3, 100.0)  # of voxels; what lies beyond is a mistake
-MOST = (  # of the network: what lies beyond is a slip of the finger, and would take for ever to build
-    ("base_channels", 1, 4096),
-    ("max_channels", 1, 4096),
-    ("convs", 1, 16),
-    ("decoder_convs", 1, 16),
-    ("max_levels", 2, 16),
-)
-MOST_OF_A_BUDGET = 1e9  # minutes, steps or epochs
+EDGES_MM = (1e-3, 100.0)  # range of voxel sizes; anything else is a mistake
+MAX_BUDGET = 1e9  # minutes, steps or epochs
 Mechanism = str | list[Any] | dict[str | int, Any]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Allowed values of a number, or of each number of a list.
+
+    Attributes:
+        least: lowest value.
+        most: highest value.
+        above: the value must be higher than this.
+        below: the value must be lower than this.
+        length: number of values of a list.
+    """
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
+    length: int | None = None
+
+    def contains(self, value: Any) -> bool:
+        """Return whether a number, or a list of numbers, is allowed. None and other values always are."""
+        numbers = value if isinstance(value, list) else [value]
+        right = all(
+            self.least <= n <= self.most and self.above < n < self.below for n in numbers if isinstance(n, int | float)
+        )
+        return right and (value is None or self.length in (None, len(numbers)))
+
+    def __str__(self) -> str:
+        """What is expected, in words."""
+        count = f"{self.length} numbers, " if self.length else ""
+        if self.above > -math.inf:
+            return f"{count}more than {self.above:.10g}" + (
+                f", at most {self.most:.10g}" if self.most < math.inf else ""
+            )
+        end = f" to {self.most:.10g}" if self.most < math.inf else f" to below {self.below:.10g}"
+        return f"{count}{self.least:.10g}" + (end if min(self.most, self.below) < math.inf else " or more")
+
+
+def ranged(default: Any, **limits: float) -> Any:
+    """Return a dataclass field with a default and the range of its values."""
+    value = {"default_factory": lambda: list(default)} if isinstance(default, list) else {"default": default}
+    return field(**value, metadata={"range": Range(**limits)})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -52,17 +88,17 @@ class DataConfig:
 
     root: str | None = None
     dataset: str = ""
-    folds: int = 5
-    fold: int = 0
-    split_seed: int = 12345
+    folds: int = ranged(5, least=2)
+    fold: int = ranged(0, least=-1)
+    split_seed: int = ranged(12345, least=0, below=2**32)
     splits: str | None = None
     subjects: str | None = None
     subject_pattern: str | None = None
-    spacing_mm: list[float] | None = None
-    patch: list[int] | None = None
-    patch_voxels: int | None = None
-    foreground_share: float = 0.33
-    workers: int | None = None
+    spacing_mm: list[float] | None = ranged(None, least=EDGES_MM[0], most=EDGES_MM[1], length=3)
+    patch: list[int] | None = ranged(None, above=0, length=3)
+    patch_voxels: int | None = ranged(None, least=512)
+    foreground_share: float = ranged(0.33, least=0, most=1)
+    workers: int | None = ranged(None, least=0)
     cache: str | None = None
 
 
@@ -89,18 +125,18 @@ class AugmentationConfig:
             since a mirrored patient is not always a possible patient.
     """
 
-    affine: float = 0.3
+    affine: float = ranged(0.3, least=0, most=1)
     rotation_degrees: float = 15.0
-    scale: list[float] = field(default_factory=lambda: [0.85, 1.2])
-    shift: float = 4.0
-    bend: float = 1.5
-    noise: float = 0.1
-    blur: float = 0.1
-    bias_field: float = 0.1
-    brightness: float = 0.15
-    contrast: float = 0.15
-    gamma: float = 0.15
-    low_resolution: float = 0.1
+    scale: list[float] = ranged([0.85, 1.2], above=0, length=2)
+    shift: float = ranged(4.0, least=0)
+    bend: float = ranged(1.5, least=0)
+    noise: float = ranged(0.1, least=0, most=1)
+    blur: float = ranged(0.1, least=0, most=1)
+    bias_field: float = ranged(0.1, least=0, most=1)
+    brightness: float = ranged(0.15, least=0, most=1)
+    contrast: float = ranged(0.15, least=0, most=1)
+    gamma: float = ranged(0.15, least=0, most=1)
+    low_resolution: float = ranged(0.1, least=0, most=1)
     flip_axes: list[Literal["left-right", "back-front", "down-up"]] = field(default_factory=list)
 
 
@@ -148,12 +184,12 @@ class NetworkConfig:
     """
 
     dims: Literal[2, 3] = 3
-    base_channels: int | None = None
-    max_channels: int = 320
-    max_levels: int = 6
+    base_channels: int | None = ranged(None, least=1, most=4096)
+    max_channels: int = ranged(320, least=1, most=4096)
+    max_levels: int = ranged(6, least=2, most=16)
     block: Literal["plain", "residual"] = "plain"
-    convs: int = 2
-    decoder_convs: int = 1
+    convs: int = ranged(2, least=1, most=16)
+    decoder_convs: int = ranged(1, least=1, most=16)
     deep_supervision: bool = True
 
 
@@ -182,23 +218,23 @@ class TrainingConfig:
         seed: fixes weights, order, patches and augmentation.
     """
 
-    minutes: float | None = None
-    steps: int | None = None
-    epochs: float | None = None
-    batch: int | None = None
-    learning_rate: float = 2e-3
-    warmup: float = 0.03
-    weight_decay: float = 0.1
-    clip_norm: float = 1.0
-    presence_weight: float = 0.2
-    average: float = 0.999
-    validations: int = 10
-    checkpoint_minutes: float = 5.0
+    minutes: float | None = ranged(None, above=0, most=MAX_BUDGET)
+    steps: int | None = ranged(None, above=0, most=MAX_BUDGET)
+    epochs: float | None = ranged(None, above=0, most=MAX_BUDGET)
+    batch: int | None = ranged(None, above=0)
+    learning_rate: float = ranged(2e-3, above=0)
+    warmup: float = ranged(0.03, least=0, below=1)
+    weight_decay: float = ranged(0.1, least=0)
+    clip_norm: float = ranged(1.0, above=0)
+    presence_weight: float = ranged(0.2, least=0)
+    average: float = ranged(0.999, least=0, below=1)
+    validations: int = ranged(10, above=0)
+    checkpoint_minutes: float = ranged(5.0, above=0)
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    devices: int = 1
-    nodes: int = 1
-    seed: int = 0
+    devices: int = ranged(1, above=0)
+    nodes: int = ranged(1, above=0)
+    seed: int = ranged(0, least=0, below=2**32)
 
 
 @dataclass(frozen=True)
@@ -221,83 +257,31 @@ class Config:
         return cls(**{f.name: type(getattr(default, f.name))(**plain[f.name]) for f in dataclasses.fields(cls)})
 
 
-SECTION = {DataConfig: "data", AugmentationConfig: "augmentation", NetworkConfig: "network", TrainingConfig: "training"}
-
-
 def check(config: Config) -> None:
     """Check values that types cannot: ranges, and fields that must agree.
 
     Raises:
-        ConfigError: naming the field, its value and what it should be.
+        ConfigError: naming the field, its value and what is expected.
     """
-    data, augmentation, network, training = config.data, config.augmentation, config.network, config.training
 
-    def demand(ok: bool, name: str, value: object, expected: str) -> None:
+    def demand(ok: bool, name: str, value: object, expected: object) -> None:
         if not ok:
             raise ConfigError(f"{name} is {value}: expected {expected}")
 
-    for section in (data, augmentation, network, training):
-        for f in dataclasses.fields(section):
-            value = getattr(section, f.name)
-            demand(value is not None or f.default is None, f"{SECTION[type(section)]}.{f.name}", "null", "a value")
-            for number in value if isinstance(value, list) else [value]:
-                finite = not isinstance(number, float) or math.isfinite(number)
-                demand(finite, f"{SECTION[type(section)]}.{f.name}", value, "numbers that are finite")
-    demand(data.folds >= 2, "data.folds", data.folds, "at least 2")
-    demand(-1 <= data.fold < data.folds, "data.fold", data.fold, f"-1 (all cases) or 0 to {data.folds - 1}")
-    for name, triple in (("data.spacing_mm", data.spacing_mm), ("data.patch", data.patch)):
-        demand(triple is None or (len(triple) == 3 and min(triple) > 0), name, triple, "three positive numbers")
+    for section in dataclasses.fields(config):
+        values = getattr(config, section.name)
+        for f in dataclasses.fields(values):
+            name, value = f"{section.name}.{f.name}", getattr(values, f.name)
+            demand(value is not None or f.default is None, name, "null", "a value")
+            numbers = value if isinstance(value, list) else [value]
+            finite = all(math.isfinite(number) for number in numbers if isinstance(number, float))
+            demand(finite, name, value, "numbers that are finite")
+            allowed = f.metadata.get("range", Range())
+            demand(allowed.contains(value), name, value, allowed)
+    data, training, scale = config.data, config.training, config.augmentation.scale
+    demand(data.fold < data.folds, "data.fold", data.fold, f"-1 (all cases) or 0 to {data.folds - 1}")
     expected = "1, or 3 or more: with 2 voxels, gradients in bfloat16 are wrong on CPUs (oneDNN)"
     demand(data.patch is None or 2 not in data.patch, "data.patch", data.patch, expected)
-    demand(
-        data.patch_voxels is None or data.patch_voxels >= 512, "data.patch_voxels", data.patch_voxels, "at least 512"
-    )
-    demand(0 <= data.foreground_share <= 1, "data.foreground_share", data.foreground_share, "0 to 1")
-    demand(data.workers is None or data.workers >= 0, "data.workers", data.workers, "0 or more")
-    for f in dataclasses.fields(augmentation):
-        if f.type is float and f.name not in ("rotation_degrees", "shift", "bend"):
-            value = getattr(augmentation, f.name)
-            demand(0 <= value <= 1, f"augmentation.{f.name}", value, "a probability, 0 to 1")
-    for name, voxels in (("shift", augmentation.shift), ("bend", augmentation.bend)):
-        demand(voxels >= 0, f"augmentation.{name}", voxels, "0 or more voxels")
-    low_high = augmentation.scale
-    demand(
-        len(low_high) == 2 and 0 < low_high[0] <= low_high[1],
-        "augmentation.scale",
-        low_high,
-        "two positive numbers, the smaller first",
-    )
-    spacing_mm = data.spacing_mm or [1.0]
-    low_mm, high_mm = EDGES_MM
-    demand(
-        low_mm <= min(spacing_mm) and max(spacing_mm) <= high_mm,
-        "data.spacing_mm",
-        data.spacing_mm,
-        f"{low_mm:g} to {high_mm:g} mm",
-    )
-    for name, least, most in MOST:
-        value = getattr(network, name)
-        demand(value is None or least <= value <= most, f"network.{name}", value, f"{least} to {most}")
+    demand(scale[0] <= scale[1], "augmentation.scale", scale, "the smaller number first")
     budgets = [name for name in ("minutes", "steps", "epochs") if getattr(training, name) is not None]
     demand(len(budgets) <= 1, "the budget", " and ".join(budgets), "only one of training.minutes, .steps and .epochs")
-    for name in budgets:
-        value = getattr(training, name)
-        demand(value <= MOST_OF_A_BUDGET, f"training.{name}", value, f"at most {MOST_OF_A_BUDGET:g}")
-    for name in [
-        *budgets,
-        "batch",
-        "devices",
-        "nodes",
-        "learning_rate",
-        "clip_norm",
-        "validations",
-        "checkpoint_minutes",
-    ]:
-        value = getattr(training, name)
-        demand(value is None or value > 0, f"training.{name}", value, "more than 0")
-    demand(0 <= training.average < 1, "training.average", training.average, "0 to below 1")
-    demand(0 <= training.warmup < 1, "training.warmup", training.warmup, "0 to below 1")
-    demand(training.weight_decay >= 0, "training.weight_decay", training.weight_decay, "0 or more")
-    demand(training.presence_weight >= 0, "training.presence_weight", training.presence_weight, "0 or more")
-    for name, seed in (("data.split_seed", data.split_seed), ("training.seed", training.seed)):
-        demand(0 <= seed < 2**32, name, seed, "0 to 4294967295")

@@ -16,7 +16,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from publish import README, around, publish
+from publish import RESULTS, around, publish
 from rich.table import Table
 
 CASES, FOLDS = 8, 4  # six to train on, two held out
@@ -110,10 +110,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=4.0, help="of training, each")
     parser.add_argument("--only", type=int, nargs="*", default=range(len(COHORTS)), help="numbers of cohorts, from 0")
-    parser.add_argument("--write", action="store_true", help="put the table into the README")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/results.md")
     options = parser.parse_args()
     if options.write:
-        around(README, "any_dataset")
+        around(RESULTS, "any_dataset")
     table = Table()
     for heading in (
         "cohort",
@@ -145,7 +145,7 @@ def main() -> None:
                 f"{summary['foreground_mean']['dice']:.3f}",
                 f"{min(of['dice']['mean'] for of in summary['classes'].values()):.3f}",
             )
-    publish([table], [f"{options.minutes:g} minutes of training each."], [README] if options.write else [])
+    publish([table], [f"{options.minutes:g} minutes of training each."], [RESULTS] if options.write else [])
 
 
 if __name__ == "__main__":

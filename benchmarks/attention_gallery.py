@@ -20,7 +20,7 @@ from attention_unet.config import AttentionConfig, AugmentationConfig, Config, D
 from attention_unet.dataset.cases import Case, find_cases
 from attention_unet.dataset.phantom import make_cohort
 from attention_unet.dataset.reading import read_channels, read_label_of
-from attention_unet.inference.model import load_model
+from attention_unet.inference.model_file import load_model
 from attention_unet.pictures.mosaic import most_informative_plane
 from attention_unet.preparation.preprocessing import preprocess, preprocess_target
 from attention_unet.training.train import train

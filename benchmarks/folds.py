@@ -22,14 +22,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import yaml
-from publish import README, REPOSITORY, around, publish
+from publish import README, REPOSITORY, RESULTS, around, publish
+from rich.table import Table
 
 from attention_unet.dataset.subjects import read_subjects
 from attention_unet.evaluation.case_warnings import CaseWarnings
 from attention_unet.evaluation.interval import interval_of_mean
 from attention_unet.evaluation.rows import from_csv
 from attention_unet.evaluation.summary import summarise, tabulate
-from attention_unet.inference.model import SHIPPED
+from attention_unet.inference.model_file import SHIPPED
+from attention_unet.scans.labels import FOREGROUND
 from attention_unet.training.cross_validation import tabulate_folds
 from attention_unet.training.curves import draw_trainings
 
@@ -50,7 +52,7 @@ def main() -> None:
     parser.add_argument("--subjects", type=Path, help="CSV file case,subject: intervals count persons")
     options = parser.parse_args()
     name = options.folder.name.removesuffix("-folds")
-    documents = [README, *SHIPPED.glob(f"{name}.md")] if options.write else []
+    documents = [RESULTS, *SHIPPED.glob(f"{name}.md")] if options.write else []
     for document in documents:
         around(document, name)
     rows = from_csv(options.folder / "metrics.csv")
@@ -84,9 +86,42 @@ def main() -> None:
         by_fold.add_row(other, *(f"{statistics.mean(dice):.4f}" if dice else "-" for dice in cells))
         notes.append(compared(ours, other, theirs, subject_of, folds))
     publish([by_fold, tabulate(summarise(rows, CaseWarnings(), {}))], notes, documents, name)
+    if options.write and options.beside:
+        whole = {
+            other: Path(table) for other, table in options.beside if dice_by_case(Path(table)).keys() >= ours.keys()
+        }
+        others = {other: class_means(table, list(ours)) for other, table in whole.items()}
+        publish(
+            [in_short(class_means(options.folder / "metrics.csv", list(ours)), others)],
+            [],
+            [README],
+            f"{name} in short",
+        )
     if options.write:
         histories = {f"fold {fold}": options.folder / f"fold{fold}" / "history.csv" for fold in folds}
         draw_trainings(histories, REPOSITORY / "docs" / f"{name}-curves.png")
+
+
+def class_means(file: Path, cases: Sequence[str]) -> dict[str, float]:
+    """Mean Dice of each class over cases, and the mean of classes, of a table case,class,dice."""
+    classes: dict[str, list[float]] = {}
+    with file.open(encoding="utf-8", newline="") as opened:
+        for row in csv.DictReader(opened):
+            if row["case"] in cases and row["class"] != FOREGROUND:
+                classes.setdefault(row["class"], []).append(float(row["dice"]))
+    means = {name: statistics.mean(dice) for name, dice in classes.items()}
+    return {**means, "mean of classes": statistics.mean(means.values())}
+
+
+def in_short(ours: Mapping[str, float], others: Mapping[str, Mapping[str, float]]) -> Table:
+    """One row for each tool, one column for each class."""
+    table = Table()
+    table.add_column("mean Dice")
+    for name in ours:
+        table.add_column(name, justify="right")
+    for tool, means in {"attention_unet": ours, **others}.items():
+        table.add_row(tool, *(f"{means[name]:.4f}" if name in means else "-" for name in ours))
+    return table
 
 
 def dice_by_case(file: Path) -> dict[str, float]:

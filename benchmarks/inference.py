@@ -3,7 +3,7 @@
 The shipped model beside MONAI's SlidingWindowInferer with its AttentionUnet of the same channels, by the same windows,
 overlap and weights: on a volume of 192 x 256 x 192 voxels and on hippocampus cases one after another. Ours goes from
 the scan to the label map on the scan's grid, MONAI's from the prepared tensor to the likeliest class. The volume is
-laid out with hippocampus cases like tiles, so that it holds no air, which ours would skip.
+laid out with hippocampus cases like tiles, so that it holds no background, which ours would skip.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import torch
 from monai.inferers import SlidingWindowInferer
 from numpy.typing import NDArray
 from peers import monai_attention_unet
-from publish import README, around, publish
+from publish import RESULTS, around, publish
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 from turns import MATRIX, Work, product, take_turns
@@ -29,7 +29,7 @@ from turns import MATRIX, Work, product, take_turns
 from attention_unet.dataset.cases import find_cases, locate_dataset
 from attention_unet.dataset.reading import read_channels
 from attention_unet.evaluation.metrics import dice
-from attention_unet.inference.model import CPU, load_model
+from attention_unet.inference.model_file import CPU, load_model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.window_predictor import window_predictor
@@ -166,10 +166,10 @@ def main() -> None:
     parser.add_argument("--volume-turns", type=int, default=2, help="of the volume, each of minutes")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", nargs="*", default=["volume", "cases"])
-    parser.add_argument("--write", action="store_true", help="put the table into the README")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/results.md")
     options = parser.parse_args()
     if options.write:
-        around(README, "inference")
+        around(RESULTS, "inference")
     table = Table()
     for heading in ("", "s", "lowest to highest", "million voxels/s", "times as fast", "peak MiB"):
         table.add_column(heading, justify="left" if not heading else "right")
@@ -186,7 +186,7 @@ def main() -> None:
         f"From a cold start, attention-unet --help takes {cold_start('--help'):.1f} s, a hippocampus case {one:.1f} s.",
         f"Our network alone: {best} of the rate of a product of matrices of {MATRIX} x {MATRIX} in bfloat16.",
     ]
-    publish([table], notes, [README] if options.write else [])
+    publish([table], notes, [RESULTS] if options.write else [])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What a scan costs by its size: ``python benchmarks/inference_sizes.py``.
 
 A network of four classes predicts scans of 64 x 64 x 64 to 512 x 512 x 512 voxels, from a compressed file to the label
-map, each in a process of its own. They hold noise, so that no window is skipped as air.
+map, each in a process of its own. They hold noise, so that no window is skipped as background.
 """
 
 import argparse
@@ -14,12 +14,13 @@ import nibabel as nib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from publish import README, REPOSITORY, around, publish
+from publish import REPOSITORY, RESULTS, around, publish
 from rich.table import Table
 
 from attention_unet.files.atomic import replacing
 from attention_unet.inference.inputs import find_inputs
-from attention_unet.inference.model import CPU, Model
+from attention_unet.inference.model import Model
+from attention_unet.inference.model_file import CPU
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.window_predictor import put_channels_last
@@ -102,10 +103,10 @@ def main() -> None:
     parser.add_argument("--edges", type=int, nargs="+", default=EDGES)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory-gb", type=float, help="as of attention-unet predict")
-    parser.add_argument("--write", action="store_true", help="put the table into the README, the plot into docs")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/results.md, the plot into docs")
     options = parser.parse_args()
     if options.write:
-        around(README, "inference_sizes")
+        around(RESULTS, "inference_sizes")
     memory = options.memory_gb and round(options.memory_gb * 2**30)
     table = Table()
     for heading in ("voxels", "s", "million voxels/s", "peak GiB"):
@@ -124,7 +125,7 @@ def main() -> None:
     notes = [f"Windows of {' x '.join(map(str, WINDOW))}, overlap 0.5, {len(CLASSES)} classes; file to file, one run."]
     if options.write:
         draw(voxels, seconds, peaks, PICTURE)
-    publish([table], notes, [README] if options.write else [])
+    publish([table], notes, [RESULTS] if options.write else [])
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from monai.metrics import (
     get_confusion_matrix,
 )
 from numpy.typing import NDArray
-from publish import README, around, publish
+from publish import RESULTS, around, publish
 from rich.table import Table
 from scipy import ndimage
 from turns import Work, take_turns
@@ -33,11 +33,12 @@ from attention_unet.dataset.cases import Case, find_cases, locate_dataset
 from attention_unet.dataset.reading import read_channels
 from attention_unet.evaluation.evaluate import evaluate_cases
 from attention_unet.evaluation.score import score_case
-from attention_unet.inference.model import load_model
+from attention_unet.inference.model_file import load_model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.volumes import Volume, as_volume, read_labels, volumes_by_case, write_like
+from attention_unet.scans.volume_files import volumes_by_case
+from attention_unet.scans.volumes import Volume, as_volume, read_labels, write_like
 
 TOLERANCE_MM = 1.0
 LABELS = {"cases": Labels({"Anterior": (1,), "Posterior": (2,)}, (1, 2))}
@@ -110,10 +111,10 @@ def main() -> None:
     parser.add_argument("--volumes", type=int, default=10)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help="put the table into the README")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/results.md")
     options = parser.parse_args()
     if options.write:
-        around(README, "metrics")
+        around(RESULTS, "metrics")
     torch.set_num_threads(options.threads)
     table = Table()
     for heading in ("", "s", "lowest to highest", "times as fast"):
@@ -133,7 +134,7 @@ def main() -> None:
                     f"{number} {folder.name}: {name}", f"{statistics.median(taken):.2f}", spread, f"{ratio:.1f}"
                 )
             notes.append(f"evaluate, of the files of {number} {folder.name}: {_evaluated(folder):.1f} s.")
-    publish([table], notes, [README] if options.write else [])
+    publish([table], notes, [RESULTS] if options.write else [])
 
 
 def _evaluated(folder: Path) -> float:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 REPOSITORY = Path(__file__).parents[1]
-README = REPOSITORY / "README.md"
+README, RESULTS = REPOSITORY / "README.md", REPOSITORY / "docs" / "results.md"
 
 
 def publish(tables: Sequence[Table], notes: Sequence[str], documents: Sequence[Path], place: str | None = None) -> None:

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
-from publish import README, REPOSITORY, around, publish
+from publish import REPOSITORY, RESULTS, around, publish
 
 from attention_unet.cli import main as attention_unet
 from attention_unet.files.run_folder import EXPLANATION, HELD_OUT, REPORT
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="put what was found into the README, pictures into docs/")
     options = parser.parse_args()
     if options.write:
-        around(README, "report")
+        around(RESULTS, "report")
     for call in (["explain", str(options.run), "--cases", str(options.cases)], ["report", str(options.run)]):
         if attention_unet(call):
             raise SystemExit(f"{' '.join(call)} failed")
@@ -42,7 +42,7 @@ def main() -> None:
         page.emulate_media(color_scheme="dark")
         _show_attention(page, folder / "report-dark.png")
         opened.close()
-    publish([], [f"- {sentence}" for sentence in findings["sentences"]] + [""], [README] if options.write else [])
+    publish([], [f"- {sentence}" for sentence in findings["sentences"]] + [""], [RESULTS] if options.write else [])
 
 
 def _show_masks(page: Page, picture: Path) -> None:

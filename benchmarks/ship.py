@@ -17,7 +17,7 @@ from attention_unet.dataset.cases import find_cases, locate_dataset
 from attention_unet.dataset.reading import read_channels
 from attention_unet.files.run_folder import WEIGHTS
 from attention_unet.inference.components import pool_gains
-from attention_unet.inference.model import CPU, SHIPPED, load_model, save_model
+from attention_unet.inference.model_file import CPU, SHIPPED, load_model, save_model
 from attention_unet.inference.trained_on import TrainedOn
 
 

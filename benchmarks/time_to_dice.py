@@ -18,13 +18,13 @@ from typing import Any
 
 import yaml
 from peers import has_nnunet, monai_attention_unet, nnunet_plain
-from publish import README, around, publish
+from publish import RESULTS, around, publish
 from rich.table import Table
 from torch import Tensor, nn
 
 from attention_unet.config import Config, DataConfig, TrainingConfig
 from attention_unet.network import UNet
-from attention_unet.network.attention_unet import PLACES
+from attention_unet.network.specification import PLACES
 from attention_unet.preparation.plan import Plan
 from attention_unet.training import train as training
 
@@ -50,7 +50,7 @@ class Guest(UNet):
         """Every weight once: parts of nnU-Net's network are parts of others, too."""
         return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
-    def presence_tellers(self) -> dict[int, Any]:
+    def presence_encodings(self) -> dict[int, Any]:
         """None."""
         return {}
 
@@ -101,11 +101,11 @@ def main() -> None:
     parser.add_argument("--fold", type=int, default=3)
     parser.add_argument("--trainings", type=int, default=3, help="of each network, by seeds 0, 1, 2 ...")
     parser.add_argument("--data", help="folder of datasets (default: $ATTENTION_UNET_DATA, else data)")
-    parser.add_argument("--write", action="store_true", help="put the table into the README")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/results.md")
     parser.add_argument("--train", nargs=2, metavar=("CONTENDER", "RUN"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.write:
-        around(README, "time_to_dice")
+        around(RESULTS, "time_to_dice")
     if options.train:
         contender, run = options.train
         seed = int(Path(run).name)
@@ -142,7 +142,7 @@ def main() -> None:
         f"Mean foreground Dice of the held-out cases of fold {options.fold}: mean of {options.trainings} trainings, "
         "lowest and highest."
     ]
-    publish([table], notes, [README] if options.write else [])
+    publish([table], notes, [RESULTS] if options.write else [])
 
 
 if __name__ == "__main__":

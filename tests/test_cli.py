@@ -111,8 +111,8 @@ def test_scores_of_what_a_model_was_trained_on_are_told(cohort, run, tmp_path, c
     call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(cohort / "labelsTr"), "-o", str(tmp_path / "e")]
     assert main([*call, "--predicted-only"]) == 0
     told = capsys.readouterr().out
-    assert f"1 of 2 were trained on by the model, their scores flatter: {taught}" in told
-    assert "without prediction" not in told
+    assert f"1 of 2 cases are training cases of the model, their scores are too good: {taught}" in told
+    assert "have no prediction" not in told
     summary = json.loads((tmp_path / "e" / "summary.json").read_text())
     assert (summary["n_cases"], summary["missing_predictions"], summary["trained_on"]) == (2, [], [taught])
 
@@ -133,7 +133,7 @@ def test_they_are_recognised_when_everything_was_moved_and_renamed(cohort, run, 
     (tmp_path / "passed-on.safetensors").unlink()
     call = ["evaluate", "-p", str(tmp_path / "moved"), "-r", str(tmp_path / "labelsTr"), "-o", str(tmp_path / "e")]
     assert main(call) == 0
-    assert "1 of 2 were trained on by the model, their scores flatter: p" in capsys.readouterr().out
+    assert "1 of 2 cases are training cases of the model, their scores are too good: p" in capsys.readouterr().out
 
 
 def test_masks_that_were_changed_by_hand_are_told(cohort, run, tmp_path, capsys):
@@ -145,7 +145,7 @@ def test_masks_that_were_changed_by_hand_are_told(cohort, run, tmp_path, capsys)
     shutil.copy(first, tmp_path / "p" / first.name)
     assert main(call) == 0
     told = capsys.readouterr().out
-    assert f"1 mask changed after the model predicted, scored as they are now: {first.name[:-7]}" in told
+    assert f"1 mask changed after prediction, scored with the changes: {first.name[:-7]}" in told
 
 
 def test_validation_in_training_gives_what_predict_and_evaluate_give(cohort, run, tmp_path):
@@ -198,7 +198,7 @@ def test_a_budget_on_the_command_line_replaces_that_of_the_file(cohort, tmp_path
     ("arguments", "code", "message"),
     [
         (["predict", "-i", "x.nii.gz", "-o", "out", "-m", "nowhere"], 2, "nowhere: holds no model"),
-        (["predict", "-i", "x", "-o", "o", "-m", "m", "--device", "tpu"], 2, "the device tpu is not there"),
+        (["predict", "-i", "x", "-o", "o", "-m", "m", "--device", "tpu"], 2, "the device tpu is not available"),
         (["predict", "-i", "x", "-o", "o", "-m", "m", "--overlap", "1"], 2, "overlap is 1.0: expected 0 to below 1"),
         (
             ["predict", "-i", "x", "-o", "o", "-m", "m", "--memory-gb", "0"],
@@ -214,7 +214,7 @@ def test_a_budget_on_the_command_line_replaces_that_of_the_file(cohort, tmp_path
         (["attention", "--init", "shut"], 2, "error: --init is shut: expected 'open' or 'paper'\n"),
         (["train", "--data.patch", "[a,8]"], 2, "data.patch is ['a', 8]: expected a list of whole numbers or null\n"),
         (["train", "--training.seed", "x"], 2, "error: training.seed is x: expected a whole number\n"),
-        (["evaluate", "-p", "nowhere", "-r", ".", "-o", "out"], 2, "nowhere: is no folder"),
+        (["evaluate", "-p", "nowhere", "-r", ".", "-o", "out"], 2, "nowhere: not a folder"),
         (["evaluate", "-p", ".", "-r", ".", "-o", "out", "--tolerance-mm", "-1"], 2, "--tolerance-mm is -1.0"),
         (["train", "--training.seed", "-1"], 2, "training.seed is -1: expected 0 to"),
         (["train", "--resume", "--run", "nowhere"], 2, "nowhere"),

@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from attention_unet.cli import main
 from attention_unet.evaluation.metrics import dice
-from attention_unet.inference.model import SHIPPED, load_model
+from attention_unet.inference.model_file import SHIPPED, load_model
 from tests.conftest import oblique_affine, save_nifti
 
 NAMES = sorted(file.stem for file in SHIPPED.glob("*.safetensors"))

@@ -1,4 +1,4 @@
-"""Attention mechanisms, in rooms named by what is weighted, and the one table they are built from."""
+"""Attention mechanisms, in one folder per kind of weights, and the table that builds them."""
 
 from attention_unet.attention.base import Attended, Attention, Identity, Init
 from attention_unet.attention.mechanisms import MECHANISMS, NAMES, WRAPPERS, Place, Spec, build_at
@@ -28,18 +28,18 @@ def build(
     stride: int | tuple[int, ...] = 2,
     init: Init = "open",
 ) -> Attention:
-    """Build a mechanism by its name, or by a specification of several.
+    """Build a mechanism from its name or from a specification of several mechanisms.
 
     Args:
-        spec: a key of ``MECHANISMS`` or ``WRAPPERS``; a list for several in sequence; a mapping for a wrapper with its
-            content, such as ``{"recursive": "gate", "times": 2}``.
+        spec: a key of ``MECHANISMS`` or ``WRAPPERS``; a list for several mechanisms in sequence; a mapping for a
+            wrapper with its content, such as ``{"recursive": "gate", "times": 2}``.
         dims: 2 or 3 spatial dimensions.
         channels: channels of the features to attend to.
         gate_channels: channels of the decoder's coarser signal; those of the features if None.
-        stride: how much coarser the gate's grid is, for each axis.
+        stride: step from the grid of the features to the gate's coarser grid, for each axis.
         init: "open" starts as the identity or near it, "paper" as published.
 
     Raises:
-        ValueError: if a name is not in the tables, or a specification does not fit together.
+        ValueError: if a name is not in the tables, or the specification is inconsistent.
     """
     return build_at(spec, Place(dims, channels, gate_channels or channels, per_axis(stride, dims), init))

@@ -1,12 +1,12 @@
-"""The contract every attention mechanism keeps: features in, features of the same shape and the weights applied out."""
+"""The contract of attention mechanisms: features in; features of the same shape and the applied weights out."""
 
 from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-# "open": the mechanism starts as the identity or near it (those that add start above it), so that no skip is closed
-# before training has learned what to suppress. "paper": as published, which for most also drops the opening bias.
+# "open": the mechanism starts as the identity or near it, so that no skip is closed before training has learned what
+# to suppress. Those that add their input start above the identity. "paper": as published, mostly without opening bias.
 Init = Literal["open", "paper"]
 
 OPEN_BIAS = 3.0  # sigmoid(3) = 0.95
@@ -14,12 +14,13 @@ OPEN_STD = 0.01  # of the weights in front of an opening bias
 
 
 class Attended(NamedTuple):
-    """What a mechanism returns.
+    """Features and weights that a mechanism returns.
 
-    features: the attended features, always of the shape of the input ``(B, C, *S)``.
-    weights: as applied, ``(B, C, 1, ...)``, ``(B, 1, *S)`` or ``(B, C, *S)``. A pairwise mechanism gives the attention
-        each key received from all queries, ``(B, 1, *Sk)`` on the grid of the keys, 1 being an equal share; never the
-        matrix of all pairs. None where nothing is weighted.
+    Attributes:
+        features: attended features, in the shape of the input ``(B, C, *S)``.
+        weights: applied weights, ``(B, C, 1, ...)``, ``(B, 1, *S)`` or ``(B, C, *S)``. A pairwise mechanism returns the
+            attention that each key received from all queries, ``(B, 1, *Sk)`` on the grid of the keys. There 1 is an
+            equal share; the matrix of all pairs is never returned. None if nothing is weighted.
     """
 
     features: Tensor
@@ -27,12 +28,13 @@ class Attended(NamedTuple):
 
 
 class Attention(nn.Module, ABC):
-    """Base of all mechanisms. Weights are returned, never kept on the module, so that it stays re-entrant.
+    """Base of all mechanisms. Weights are returned and never stored on the module, so that it stays re-entrant.
 
-    kind: what is weighted: "channel", "spatial", "mixed", "pairwise" or "geometric"; "identity" for nothing.
-    needs_gate: whether the mechanism also looks at the decoder's coarser signal.
-    multiplies: whether the features are the input times the weights, and nothing else.
-    before_convolution: whether its place in a block is before each convolution, not after the last normalisation.
+    Attributes:
+        kind: kind of weights: "channel", "spatial", "mixed", "pairwise" or "geometric"; "identity" for none.
+        needs_gate: whether the mechanism also uses the decoder's coarser signal.
+        multiplies: whether the features are exactly the input times the weights.
+        before_convolution: whether a block applies it before each convolution, not after the last normalisation.
     """
 
     kind: str
@@ -46,34 +48,32 @@ class Attention(nn.Module, ABC):
 
 
 class Identity(Attention):
-    """No attention: the control that every comparison needs, through the same code path."""
+    """No attention: the control of every comparison, through the same code."""
 
     kind: str = "identity"
     multiplies = False
 
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
-        """Return ``x`` as it is."""
+        """Return ``x`` unchanged."""
         return Attended(x, None)
 
 
-def over_grid(values: Tensor, x: Tensor) -> Tensor:
-    """Values of channels (B, C) as ``(B, C, 1, ...)``, in the type of ``x`` and ready to multiply it."""
+def broadcast_channels(values: Tensor, x: Tensor) -> Tensor:
+    """Return values of channels (B, C) as ``(B, C, 1, ...)``, in the type of ``x``, ready to multiply it."""
     return values.to(x.dtype).reshape(values.shape + (1,) * (x.dim() - 2))
 
 
-def open_up(layer: nn.Module) -> None:
-    """Let a layer in front of a sigmoid start open: small weights, and a bias of ``OPEN_BIAS``."""
-    if not (isinstance(layer.weight, Tensor) and isinstance(layer.bias, Tensor)):
-        raise TypeError(f"{layer} has no weight and bias to open")
+def open_up(layer: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d) -> None:
+    """Open a layer in front of a sigmoid: small weights, and a bias of ``OPEN_BIAS``."""
     nn.init.normal_(layer.weight, std=OPEN_STD)
-    nn.init.constant_(layer.bias, OPEN_BIAS)
+    nn.init.constant_(layer.bias, OPEN_BIAS)  # type: ignore[arg-type]  # the bias exists
 
 
 def gate_or_error(gate: Tensor | None, mechanism: str) -> Tensor:
-    """The gating signal.
+    """Return the gating signal.
 
     Raises:
-        ValueError: naming the mechanism, if there is none.
+        ValueError: with the name of the mechanism, if there is no signal.
     """
     if gate is None:
         raise ValueError(f"{mechanism} needs the coarser decoder signal: call it as attention(x, gate)")

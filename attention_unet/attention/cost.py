@@ -1,4 +1,4 @@
-"""What a mechanism costs: parameters, multiply-accumulates, memory and time, measured on the real module."""
+"""Cost of a mechanism, measured on the real module: parameters, multiply-accumulates, memory and time."""
 
 import statistics
 import time
@@ -20,20 +20,20 @@ REPEATS = 5
 
 @dataclass(frozen=True)
 class Cost:
-    """What a mechanism costs at one place, for one sample.
+    """Cost of a mechanism on one grid, for one sample.
 
     Attributes:
-        name: of the mechanism.
-        kind: what it weights.
-        needs_gate: whether it looks at the decoder's signal.
-        parameters: learned numbers.
+        name: specification of the mechanism.
+        kind: kind of the mechanism; empty for a convolution.
+        needs_gate: whether the mechanism uses the decoder's signal.
+        parameters: number of learned parameters.
         macs: multiply-accumulates of convolutions, linear layers and matrix products in a forward pass. Sums, means,
-            products by the weights and sampling are not among them, nor is the map of pairwise attention that is only
-            drawn.
+            products by the weights and sampling are not counted. Nor is the received map of pairwise attention, which
+            is only for display.
         forward_seconds: median time of a forward pass without gradients.
-        forward_bytes: most memory it holds at once, beside its input and parameters.
+        forward_bytes: peak memory of a forward pass, without input and parameters.
         step_seconds: median time of a forward and backward pass.
-        step_bytes: most memory these hold at once.
+        step_bytes: peak memory of a forward and backward pass, without input and parameters.
     """
 
     name: str
@@ -56,45 +56,46 @@ def measure(
     init: Init = "open",
     device: torch.device | None = None,
 ) -> Cost:
-    """Measure a mechanism on features of ``channels`` on a grid; a gating signal is on half of it.
+    """Measure a mechanism on random features; the gating signal has half their grid.
 
     Args:
-        spec: as ``build`` takes it.
-        channels: of the features.
-        grid: of the features, two or three numbers.
-        gate_channels: of the gating signal; twice those of the features if None, as one level down a U-Net.
+        spec: specification, as for ``build``.
+        channels: channels of the features.
+        grid: grid of the features, two or three numbers.
+        gate_channels: channels of the gating signal; if None twice those of the features, as one level deeper in a
+            U-Net.
         init: start "open", or as in the "paper".
-        device: to measure on; the CPU if None.
+        device: device to measure on; the CPU if None.
 
     Raises:
-        ValueError: if the specification is wrong.
+        ValueError: if the specification is invalid.
     """
     gates = gate_channels or 2 * channels
     attention = build_at(spec, Place(len(grid), channels, gates, init=init))
-    return _measure(attention, str(spec), channels, gates, grid, device or torch.device("cpu"))
+    return _measure_module(attention, str(spec), channels, gates, grid, device or torch.device("cpu"))
 
 
 def measure_convolution(channels: int, grid: Sequence[int], device: torch.device | None = None) -> Cost:
-    """Measure the yardstick: one convolution of 3 voxels an axis that keeps the channels."""
+    """Measure the yardstick: one convolution of kernel 3 that keeps the number of channels."""
     name = "3x3 convolution" if len(grid) == 2 else "3x3x3 convolution"
     conv = CONV[len(grid)](channels, channels, kernel_size=3, padding=1)
-    return _measure(conv, name, channels, channels, grid, device or torch.device("cpu"))
+    return _measure_module(conv, name, channels, channels, grid, device or torch.device("cpu"))
 
 
 def count_macs(module: nn.Module, inputs: Sequence[Tensor]) -> int:
-    """Multiply-accumulates of a forward pass; on tensors of the "meta" device nothing is computed for it."""
-    # Torch does not know of its own CPU kernel.
-    fused = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _fused_attention_flops}
+    """Count the multiply-accumulates of a forward pass. On tensors of the "meta" device nothing is computed."""
+    # Torch's counter does not know torch's fused CPU kernel.
+    fused = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _count_fused_flops}
     with FlopCounterMode(display=False, custom_mapping=fused) as counter, torch.no_grad():
         module(*inputs)
     by_module = counter.get_flop_counts()
     root = type(module).__name__
-    drawn_only = [f"{root}.{name}" for name, part in module.named_modules() if isinstance(part, ReceivedMap)]
-    flops = counter.get_total_flops() - sum(sum(by_module[name].values()) for name in drawn_only if name in by_module)
+    maps = [f"{root}.{name}" for name, part in module.named_modules() if isinstance(part, ReceivedMap)]
+    flops = counter.get_total_flops() - sum(sum(by_module[name].values()) for name in maps if name in by_module)
     return int(flops // 2)
 
 
-def _measure(
+def _measure_module(
     module: nn.Module, name: str, channels: int, gate_channels: int, grid: Sequence[int], device: torch.device
 ) -> Cost:
     module = module.to(device).eval()
@@ -120,23 +121,23 @@ def _measure(
         needs_gate=isinstance(module, Attention) and module.needs_gate,
         parameters=sum(p.numel() for p in module.parameters()),
         macs=count_macs(module, inputs),
-        forward_seconds=_seconds(forward, device),
+        forward_seconds=_measure_seconds(forward, device),
         forward_bytes=peak_bytes(forward, device),
-        step_seconds=_seconds(step, device),
+        step_seconds=_measure_seconds(step, device),
         step_bytes=peak_bytes(step, device),
     )
 
 
-def _fused_attention_flops(query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object) -> int:
+def _count_fused_flops(query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object) -> int:
     return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
 
 
-def _seconds(run: Callable[[], None], device: torch.device) -> float:
+def _measure_seconds(run: Callable[[], None], device: torch.device) -> float:
     times = []
     for _ in range(REPEATS + 1):  # the first is the warm-up
-        began = time.perf_counter()
+        start = time.perf_counter()
         run()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - began)
+        times.append(time.perf_counter() - start)
     return statistics.median(times[1:])

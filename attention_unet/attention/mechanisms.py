@@ -1,4 +1,4 @@
-"""The one table of mechanisms, and how a specification becomes a module."""
+"""The table of all mechanisms, and the builder that turns a specification into a module."""
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
@@ -38,18 +38,18 @@ from attention_unet.attention.wrappers.sequential import Sequential
 
 @dataclass(frozen=True)
 class Place:
-    """What a mechanism must know of where it will sit.
+    """Position of a mechanism in a network: the features that it is built for.
 
     Attributes:
         dims: 2 or 3 spatial dimensions.
         channels: channels of the features to attend to.
         gate_channels: channels of the decoder's coarser signal.
-        stride: how much coarser the gate's grid is, for each axis.
+        stride: step from the grid of the features to the gate's coarser grid, for each axis.
         init: start "open", or as in the "paper".
-        classes: how many classes a mechanism may learn to tell the presence of; None if nobody asks.
+        classes: number of classes whose presence the mechanism may predict; None for no such prediction.
 
     Raises:
-        ValueError: if there cannot be such a place.
+        ValueError: if a value is invalid.
     """
 
     dims: int
@@ -63,9 +63,9 @@ class Place:
         if self.dims not in (2, 3):
             raise ValueError(f"dims must be 2 or 3, got {self.dims}")
         if min(self.channels, self.gate_channels) < 1:
-            raise ValueError(f"channels must be at least 1, got {self.channels} and {self.gate_channels} of the gate")
+            raise ValueError(f"channels must be at least 1, got {self.channels}, and {self.gate_channels} for the gate")
         if self.init not in get_args(Init):
-            raise ValueError(f"attention starts {' or '.join(get_args(Init))}, not {self.init!r}")
+            raise ValueError(f"init is {self.init!r}: expected {' or '.join(get_args(Init))}")
 
 
 MECHANISMS: dict[str, Callable[[Place], Attention]] = {
@@ -78,20 +78,20 @@ MECHANISMS: dict[str, Callable[[Place], Attention]] = {
     "gaussian_ct": lambda p: GaussianContextTransformer(),
     "srm": lambda p: StyleRecalibration(p.channels, p.init),
     "gsop": lambda p: SecondOrderPooling(p.dims, p.channels, p.init),
-    "fca": lambda p: FrequencyChannelAttention(p.dims, p.channels, init=p.init),
-    "encoding": lambda p: ContextEncoding(p.dims, p.channels, classes=p.classes, init=p.init),
+    "fca": lambda p: FrequencyChannelAttention(p.dims, p.channels, p.init),
+    "encoding": lambda p: ContextEncoding(p.dims, p.channels, p.classes, p.init),
     # spatial: (B, 1, *S)
-    "spatial": lambda p: PooledSpatialAttention(p.dims, init=p.init),
-    "conv_spatial": lambda p: ConvSpatialAttention(p.dims, p.channels, init=p.init),
+    "spatial": lambda p: PooledSpatialAttention(p.dims, p.init),
+    "conv_spatial": lambda p: ConvSpatialAttention(p.dims, p.channels, p.init),
     "sse": lambda p: ChannelSqueeze(p.dims, p.channels, p.init),
     "gate": lambda p: AdditiveGate(p.dims, p.channels, p.gate_channels, p.stride, init=p.init),
     "lee_gate": lambda p: LeeGate(p.dims, p.channels, p.gate_channels, p.init),
-    "multi_gate": lambda p: MultiGate(p.dims, p.channels, p.gate_channels, p.stride, init=p.init),
+    "multi_gate": lambda p: MultiGate(p.dims, p.channels, p.gate_channels, p.stride, p.init),
     "hard": lambda p: HardGate(p.dims, p.channels, p.gate_channels, p.stride, init=p.init),
     # mixed: (B, C, *S)
     "cbam": lambda p: build_at(["cbam_channel", "spatial"], p),
     "scse": lambda p: Parallel([SqueezeExcitation(p.channels, reduction=2, init=p.init), build_at("sse", p)], "max"),
-    "bilinear": lambda p: BilinearAttention(p.dims, p.channels, init=p.init),
+    "bilinear": lambda p: BilinearAttention(p.dims, p.channels, p.init),
     "residual_mask": lambda p: Residual(MaskBranch(p.dims, p.channels)),
     # pairwise
     "self": lambda p: SelfAttention(p.dims, p.channels, p.init),
@@ -103,7 +103,7 @@ MECHANISMS: dict[str, Callable[[Place], Attention]] = {
     "glimpse": lambda p: Glimpse(p.dims, p.channels),
 }
 
-# Wrappers, and what they hold when called by their name alone.
+# Wrappers, and their content if only their name is given.
 WRAPPERS: dict[str, "Spec"] = {
     "sequential": ["se", "spatial"],
     "parallel": ["se", "sse"],
@@ -111,7 +111,7 @@ WRAPPERS: dict[str, "Spec"] = {
     "recursive": "gate",
     "multiscale": "spatial",
 }
-# The option that may stand beside what a wrapper holds, and its value if it does not.
+# The option of a wrapper, and its default.
 OPTIONS: dict[str, tuple[str, Any]] = {
     "parallel": ("combine", "max"),
     "recursive": ("times", 3),
@@ -119,22 +119,23 @@ OPTIONS: dict[str, tuple[str, Any]] = {
 }
 NAMES = [*MECHANISMS, *WRAPPERS]
 
-# A name; a list of specifications, applied in sequence; or a mapping of a wrapper's name to what it wraps, with its
-# option beside it, such as {"parallel": ["se", "sse"], "combine": "add"}.
+# A name; a list of specifications, applied in sequence; or a mapping from a wrapper's name to its content, with the
+# wrapper's option as a second key, such as {"parallel": ["se", "sse"], "combine": "add"}.
 Spec = str | Sequence[Any] | Mapping[str, Any]
 
 
 def build_at(spec: Spec, place: Place) -> Attention:
-    """Build a mechanism as specified for a place.
+    """Build a mechanism from its specification.
 
     Raises:
-        ValueError: if the specification names what is not in the tables, or does not fit together.
+        ValueError: if a name is not in the tables, or the specification is inconsistent.
     """
     if isinstance(spec, str):
         if spec in WRAPPERS:
             return _build_wrapper({spec: WRAPPERS[spec]}, place)
         if spec not in MECHANISMS:
-            raise ValueError(f"no attention mechanism is called {spec!r}{_hint(spec)}; there are {', '.join(NAMES)}")
+            known = ", ".join(NAMES)
+            raise ValueError(f"no attention mechanism is called {spec!r}{_suggest(spec)}; expected one of {known}")
         return MECHANISMS[spec](place)
     if isinstance(spec, Mapping):
         return _build_wrapper(spec, place)
@@ -147,22 +148,22 @@ def _build_wrapper(spec: Mapping[str, Any], place: Place) -> Attention:
     names = [key for key in spec if key in WRAPPERS]
     if len(names) != 1 or not all(isinstance(key, str) for key in spec):
         raise ValueError(
-            f"expected a mapping of one wrapper ({', '.join(WRAPPERS)}), or on skips and in blocks a mapping of level "
-            f"numbers, got {dict(spec)}"
+            f"expected a mapping of one wrapper ({', '.join(WRAPPERS)}), or, for skips and blocks, a mapping from "
+            f"level numbers; got {dict(spec)}"
         )
     name, inner = names[0], spec[names[0]]
     option, default = OPTIONS.get(name, ("", None))
     unknown = [key for key in spec if key not in (name, option)]
     if unknown:
-        allowed = f"only {option}" if option else "nothing"
-        raise ValueError(f"{dict(spec)}: {name} takes {allowed} beside what it wraps, not {', '.join(unknown)}")
+        allowed = f"only the option {option}" if option else "no option"
+        raise ValueError(f"{dict(spec)}: unknown option {', '.join(unknown)}; {name} takes {allowed}")
     value = spec.get(option, default)
     if type(value) is not type(default) or (isinstance(value, int) and value < 1):
         expected = "a whole number, at least 1" if isinstance(default, int) else "a word"
         raise ValueError(f"{dict(spec)}: {option} is {value!r}: expected {expected}")
     parts = [inner] if isinstance(inner, str | Mapping) else inner
     if not isinstance(parts, Sequence) or not parts:
-        raise ValueError(f"{dict(spec)}: expected a mechanism or a list of them to wrap, got {inner!r}")
+        raise ValueError(f"{dict(spec)}: expected a mechanism or a list of mechanisms in {name}, got {inner!r}")
     match name:
         case "sequential":
             return Sequential([build_at(part, place) for part in parts])
@@ -176,9 +177,9 @@ def _build_wrapper(spec: Mapping[str, Any], place: Place) -> Attention:
             return MultiScale(place.dims, [build_at(inner, place) for _ in range(value)])
 
 
-def _hint(wrong: str) -> str:
-    """What a name that is not in the tables was meant to be."""
-    if any(mark in wrong for mark in ", ;+"):
+def _suggest(unknown: str) -> str:
+    """Return a correction of a name that is not in the tables."""
+    if any(mark in unknown for mark in ", ;+"):
         return " (write several as a list: [se, gate])"
-    nearest = difflib.get_close_matches(wrong.lower(), NAMES, n=1)
+    nearest = difflib.get_close_matches(unknown.lower(), NAMES, n=1)
     return f" (did you mean {nearest[0]}?)" if nearest else ""

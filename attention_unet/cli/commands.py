@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
-from rich.progress import Progress
 
 from attention_unet.cli.results import compare, evaluate, explain, report
 from attention_unet.cli.screen import report_failures, silence_profiler, table_console
@@ -90,7 +89,7 @@ def _cross_validate(options: Namespace, parser: ArgumentParser) -> int:
     if not folds or not all(0 <= fold < config.data.folds for fold in folds):
         raise ConfigError(f"--only is {options.only}: expected folds from 0 to {config.data.folds - 1} between commas")
     folder = Path(options.run or f"runs/{_name_of(options, config)}-folds")
-    found, failed = cross_validate(config, folder, folds, mirrored=options.tta, tolerance_mm=options.tolerance_mm)
+    found, failed = cross_validate(config, folder, folds, tta=options.tta, tolerance_mm=options.tolerance_mm)
     tables = table_console()
     tables.print(tabulate_folds(found.rows, found.held_out))
     print_table(found.summary, tables)
@@ -99,7 +98,7 @@ def _cross_validate(options: Namespace, parser: ArgumentParser) -> int:
 
 
 def _predict(options: Namespace, parser: ArgumentParser) -> int:
-    from attention_unet.inference.model import load_models
+    from attention_unet.inference.model_file import load_models
     from attention_unet.inference.predict_folder import predict_folder
     from attention_unet.inference.settings import Settings
     from attention_unet.machine.devices import choose_device
@@ -110,7 +109,7 @@ def _predict(options: Namespace, parser: ArgumentParser) -> int:
         raise ConfigError(f"--input is given {len(options.input)} times: name one scan, or a folder of them")
     settings = Settings(
         overlap=options.overlap,
-        mirrored=options.tta,
+        tta=options.tta,
         attention=options.attention_maps,
         probabilities=options.probabilities,
         uncertainty=options.uncertainty,
@@ -138,12 +137,9 @@ def _fetch(options: Namespace, parser: ArgumentParser) -> int:
     if options.dataset not in DATASETS:
         raise ConfigError(f"no public dataset is called {options.dataset!r}: there is {', '.join(DATASETS)}")
     dataset = DATASETS[options.dataset]
-    with Progress(console=SCREEN, disable=not SCREEN.is_terminal) as bar:
-        task = bar.add_task(options.dataset, total=None)
-        folder = fetch(
-            dataset, data_root(options.root), lambda have, total: bar.update(task, completed=have, total=total)
-        )
-    log.info("%s is there; licence: %s", folder, dataset.licence)
+    with SCREEN.status(f"downloading {dataset.url}"):  # shown on a terminal only
+        folder = fetch(dataset, data_root(options.root))
+    log.info("the dataset is in %s; licence: %s", folder, dataset.licence)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What ``attention-unet inspect`` prints."""
+"""Print the tables of ``attention-unet inspect``."""
 
 import math
 from collections import Counter
@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from attention_unet.dataset.inspection import Inspection
-from attention_unet.network.attention_unet import describe_attention
+from attention_unet.network.specification import describe_attention
 from attention_unet.preparation.plan import AXES, Plan
 from attention_unet.training.trial import Trial
 
 
 def print_inspection(inspection: Inspection, channels: tuple[str, ...], console: Console) -> None:
-    """Show sizes, intensities and classes."""
+    """Print sizes, intensities and classes."""
     facts = inspection.facts
     if not facts:
         return

@@ -9,8 +9,9 @@ import warnings
 from collections.abc import Sequence
 from types import FrameType
 
+from attention_unet.cli.call import check_files, complete, explain
 from attention_unet.cli.commands import COMMANDS
-from attention_unet.cli.parser import build_parser, check_files, completed, explain
+from attention_unet.cli.parser import build_parser
 from attention_unet.cli.screen import ConsoleHandler
 from attention_unet.errors import ConfigError, UserError
 from attention_unet.machine.progress import SCREEN
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser, subparsers = build_parser()
     before = {each: signal.getsignal(each) for each in ENDING}
     try:
-        arguments = completed(list(sys.argv[1:] if arguments is None else arguments))
+        arguments = complete(list(sys.argv[1:] if arguments is None else arguments))
         check_files(arguments)
         try:
             chosen = parser.parse_args(arguments)
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _drop_what_cannot_be_written() -> None:
-    """Let text go that a closed terminal no longer takes: Python would leave with exit code 120 because of it."""
+    """Drop text that a closed terminal does not accept: otherwise Python exits with code 120."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             try:
@@ -82,7 +83,7 @@ def _fail(text: str) -> int:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """Leave as after an error, so that what is done is noted; a terminal that closes tells so more than once."""
+    """End as after an error, so that finished work is recorded. A closing terminal may send its signal twice."""
     if number != signal.SIGTERM:
         signal.signal(number, signal.SIG_IGN)
     raise SystemExit(128 + number)

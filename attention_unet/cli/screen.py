@@ -1,4 +1,4 @@
-"""What a person at the terminal sees."""
+"""Print log lines, tables and failures at the terminal."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""What a case is like, and what of that a user should know before anything is trained on it."""
+"""Measure cases, and warn about odd ones before a training."""
 
 import dataclasses
 import hashlib
@@ -17,14 +17,20 @@ from attention_unet.scans.geometry import fit_grid, foreground_box
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import Volume
 
-FAR = 2.0  # times another voxel size than the median is worth a remark
-SORTED = 2**20  # voxels that quantiles are taken of
-SINGLY = 2  # messages of the same words that are told one by one
+UNUSUAL_RATIO = 2.0  # of a voxel size to the median; beyond it a warning is given
+QUANTILE_VOXELS = 2**20  # most voxels from which quantiles are taken
+MAX_REPEATS = 2  # messages with the same words that are listed one by one
 
 
 @dataclass(frozen=True)
 class Extent:
-    """Size of one case on RAS+ axes: voxels of its foreground box, their size, and its share of the volume."""
+    """Size of one case on RAS+ axes.
+
+    Attributes:
+        grid: voxels of its foreground box.
+        spacing_mm: voxel size.
+        kept: share of the volume that is in the box.
+    """
 
     grid: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
@@ -33,19 +39,19 @@ class Extent:
 
 @dataclass(frozen=True)
 class CaseFacts:
-    """What one case is like.
+    """Measurements of one case, and the warnings of its readers.
 
     Attributes:
-        id: of the case.
+        id: case id.
         extent: its size on patient axes.
-        orientation: of the stored axes, such as "LPS".
+        orientation: stored axes, such as "LPS".
         quantiles: minimum, 1 %, median, 99 % and maximum of each channel (C, 5).
-        volumes_ml: of each class.
-        shares: of the voxels that are each class.
+        volumes_ml: volume of each class.
+        shares: share of the voxels that belong to each class.
         digest: sha256 of the values of the image along RAS+ axes.
-        label_digest: the same of its label.
-        lost: classes of the label that have no voxel on the network's grid.
-        told: what its readers warned of.
+        label_digest: sha256 of the values of the label along RAS+ axes.
+        lost: classes of the label without a voxel on the network's grid.
+        told: warnings of its readers.
     """
 
     id: str
@@ -60,37 +66,37 @@ class CaseFacts:
     told: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values for a JSON file."""
         return {**dataclasses.asdict(self), "quantiles": self.quantiles.tolist()}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> "CaseFacts":
-        """Inverse of ``to_json``."""
-        extent = Extent(**{name: _tuples(value) for name, value in plain["extent"].items()})
+        """Make facts from the values of ``to_json``."""
+        size = plain["extent"]
+        extent = Extent(tuple(size["grid"]), tuple(size["spacing_mm"]), size["kept"])
         texts = {name: tuple(plain[name]) for name in ("lost", "told")}
-        others = {"extent": extent, "quantiles": np.array(plain["quantiles"]), **texts}
-        return cls(**{**plain, **others})
+        return cls(**{**plain, "extent": extent, "quantiles": np.array(plain["quantiles"]), **texts})
 
 
-def facts_of(
-    case: str, image: Volume, label: Volume, labels: Labels, told: Iterable[str], lost: Iterable[str] = ()
+def measure_case(
+    case: str, image: Volume, label: Volume, labels: Labels, warnings: Iterable[str], lost: Iterable[str] = ()
 ) -> CaseFacts:
-    """Look at one case.
+    """Measure one case.
 
     Args:
-        case: its id.
-        image: of it.
-        label: on the same grid.
+        case: case id.
+        image: image of the case.
+        label: label map on the same grid.
         labels: the classes.
-        told: what reading it warned of.
+        warnings: warnings of its readers.
         lost: classes without a voxel on the network's grid.
     """
     counts = {name: int(np.isin(label.array, group).sum()) for name, group in labels.integers.items()}
     flat = image.array.reshape(len(image.array), -1)
-    middle = np.quantile(flat[:, :: -(-flat.shape[1] // SORTED)], [0.01, 0.5, 0.99], axis=1).T
+    middle = np.quantile(flat[:, :: -(-flat.shape[1] // QUANTILE_VOXELS)], [0.01, 0.5, 0.99], axis=1).T
     return CaseFacts(
         id=case,
-        extent=extent_of(image),
+        extent=measure_extent(image),
         orientation="".join(nib.aff2axcodes(image.affine)),
         quantiles=np.column_stack([flat.min(axis=1), middle, flat.max(axis=1)]).astype(np.float64),
         volumes_ml={name: count * image.voxel_ml for name, count in counts.items()},
@@ -98,106 +104,104 @@ def facts_of(
         digest=image_digest(image),
         label_digest=image_digest(label),
         lost=tuple(lost),
-        told=tuple(told),
+        told=tuple(warnings),
     )
 
 
 def image_digest(volume: Volume) -> str:
-    """sha256 of the values of a volume along RAS+ axes, whatever the order and direction in which they are stored."""
+    """Return the sha256 of the values of a volume along RAS+ axes. It does not depend on the stored axis order."""
     oriented = fit_grid(volume.affine, volume.grid, (1.0, 1.0, 1.0)).orient(volume.array)
     return hashlib.sha256(np.ascontiguousarray(oriented).data).hexdigest()
 
 
 def warnings_about(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[str]:
-    """What is odd about cases that can all be read: what their readers warned of, and how they compare."""
-    remarks = [text for fact in facts for text in fact.told]
-    for same in _copies(facts):
-        remarks.append(f"the same image {len(same)} times: {', '.join(same)}: a copy may be trained on and held out")
+    """Return warnings about readable cases: those of their readers, and those from comparing the cases."""
+    warnings = [text for fact in facts for text in fact.told]
+    for same in _find_copies(facts):
+        warnings.append(f"the same image {len(same)} times: {', '.join(same)}: a copy may be trained on and held out")
     for fact in facts:
         constant = [i for i, (low, *_, high) in enumerate(fact.quantiles) if low == high]
         if constant:
-            remarks.append(f"{fact.id}: channel {constant[0]} is the same everywhere: is it empty?")
+            warnings.append(f"{fact.id}: channel {constant[0]} has the same value everywhere: is it empty?")
         if min(fact.extent.grid) == 1:
-            remarks.append(f"{fact.id}: is a single slice: taken as a volume of one")
+            warnings.append(f"{fact.id}: is a single slice: treated as a volume of one slice")
         if fact.lost:
-            text = "too small for the voxels of the plan"
-            remarks.append(f"{fact.id}: {', '.join(fact.lost)} vanishes on the network's grid: {text}")
+            lost = ", ".join(fact.lost)
+            warnings.append(f"{fact.id}: {lost} vanishes on the network's grid: too small for the voxels of the plan")
         if not any(fact.volumes_ml.values()):
-            remarks.append(f"{fact.id}: no class is in it")
+            warnings.append(f"{fact.id}: no class is in its label map")
     if facts:
         spacings = np.array([fact.extent.spacing_mm for fact in facts])
-        far = np.abs(np.log(spacings / np.median(spacings, axis=0))).max(axis=1) > np.log(FAR)
-        for fact in (fact for fact, is_far in zip(facts, far, strict=True) if is_far):
-            size = " x ".join(f"{s:.3g}" for s in fact.extent.spacing_mm)
-            remarks.append(f"{fact.id}: voxels of {size} mm, far from those of the others: is its header right?")
+        log_ratios = np.abs(np.log(spacings / np.median(spacings, axis=0))).max(axis=1)
+        for fact, log_ratio in zip(facts, log_ratios, strict=True):
+            if log_ratio > np.log(UNUSUAL_RATIO):
+                size = " x ".join(f"{s:.3g}" for s in fact.extent.spacing_mm)
+                warnings.append(f"{fact.id}: voxels of {size} mm, unlike other cases: is its header right?")
     for name in classes:
         if facts and not any(fact.volumes_ml[name] for fact in facts):
-            remarks.append(f"the class {name} is in no case")
-    return remarks
+            warnings.append(f"the class {name} is in no case")
+    return warnings
 
 
 def check_trainable(facts: Sequence[CaseFacts], held_out: Collection[str], classes: Sequence[str]) -> list[str]:
-    """Check that cases can teach all classes, and that none of those held out is trained on under another name.
+    """Check that every class can be learned, and that no held-out image is trained on under another id.
 
     Args:
-        facts: of all cases.
-        held_out: ids of those that are not trained on.
+        facts: facts of all cases.
+        held_out: ids of the cases that are not trained on.
         classes: names of the classes.
 
     Returns:
-        What is no error but worth a look.
+        Warnings.
 
     Raises:
-        DataError: if they cannot, or one is.
+        DataError: if a class cannot be learned, or a held-out image is trained on.
     """
-    problems, remarks = [], []
-    for same in _copies(facts):
+    problems, warnings = [], []
+    for same in _find_copies(facts):
         sides = [[case for case in same if (case in held_out) == side] for side in (False, True)]
         if all(sides):
             problems.append(
                 f"{sides[1][0]}: is held out, and the same image is trained on as {sides[0][0]}: its score would "
-                "flatter; remove one of them"
+                "be too high; remove one of them"
             )
     for name in classes:
-        having = [fact.id for fact in facts if fact.volumes_ml[name]]
-        if not having:
+        examples = [fact for fact in facts if fact.volumes_ml[name]]
+        if not examples:
             problems.append(f"the class {name} is in no case: take it out of dataset.json, or add cases that have it")
-        elif not any(name not in fact.lost for fact in facts if fact.volumes_ml[name]):
+        elif all(name in fact.lost for fact in examples):
             problems.append(
                 f"the class {name} has no voxel on the network's grid in any case: set a smaller data.spacing_mm"
             )
-        elif all(case in held_out for case in having):
-            remarks.append(f"the class {name} is only in cases that are held out: it cannot be learned")
+        elif all(fact.id in held_out for fact in examples):
+            warnings.append(f"the class {name} is only in cases that are held out: it cannot be learned")
     if problems:
         raise DataError("\n".join(problems))
-    return remarks
+    return warnings
 
 
 def shorten(messages: Sequence[str]) -> list[str]:
-    """Messages, each "FILE: what is wrong", where many files have the same: once, with their number."""
+    """Return messages of the form "FILE: TEXT", with a text that many files share listed once, with their number."""
     by_words: dict[str, list[str]] = defaultdict(list)
     for message in messages:
         by_words[message.partition(": ")[2] or message].append(message)
-    told = []
-    for words, of in by_words.items():
-        told += of if len(of) <= SINGLY else [f"{len(of)} times: {words} (the first: {of[0].partition(': ')[0]})"]
-    return told
+    short = []
+    for words, same in by_words.items():
+        file = same[0].partition(": ")[0]
+        short += same if len(same) <= MAX_REPEATS else [f"{len(same)} times: {words} (the first: {file})"]
+    return short
 
 
-def _copies(facts: Sequence[CaseFacts]) -> list[list[str]]:
-    """Ids of cases whose images are the same."""
+def _find_copies(facts: Sequence[CaseFacts]) -> list[list[str]]:
+    """Return groups of ids of cases with the same image."""
     by_digest: dict[str, list[str]] = defaultdict(list)
     for fact in facts:
         by_digest[fact.digest].append(fact.id)
     return [same for same in by_digest.values() if len(same) > 1]
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def extent_of(volume: Volume) -> Extent:
-    """Measure one image."""
+def measure_extent(volume: Volume) -> Extent:
+    """Measure the foreground box of an image."""
     axes = nib.io_orientation(volume.affine)[:, 0].argsort()  # the file axis along each RAS+ axis
     edges = [stop - start for start, stop in foreground_box(torch.from_numpy(volume.array))]
     i, j, k = (int(axis) for axis in axes)

@@ -1,4 +1,4 @@
-"""Find the cases of a dataset, whatever its layout: Decathlon, nnU-Net raw, or a plain pair of folders."""
+"""Find the cases of a dataset in Decathlon, nnU-Net raw or plain layout."""
 
 import logging
 import os
@@ -6,6 +6,7 @@ import re
 import warnings
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,8 @@ from attention_unet.dataset.description import describe_channels, describe_label
 from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.files.json_file import read_object
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.volumes import (
-    by_name,
-    list_unread,
-    list_volumes,
-    read_volume,
-    stem,
-    volumes_by_case,
-)
+from attention_unet.scans.volume_files import by_name, list_unread, list_volumes, stem, volumes_by_case
+from attention_unet.scans.volumes import read_volume
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +25,7 @@ CHANNEL_SUFFIX = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 
 @dataclass(frozen=True)
 class Case:
-    """One patient's scan: one file of all channels, or a file a channel in order, and the label if there is one."""
+    """One scan: a file with all channels, or one file per channel in order; and its label map if there is one."""
 
     id: str
     images: tuple[Path, ...]
@@ -39,7 +34,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled cases, sorted by id, with the names of their image channels and classes."""
+    """Labelled cases of a dataset, sorted by id, with the names of channels and classes."""
 
     root: Path
     cases: tuple[Case, ...]
@@ -48,38 +43,41 @@ class Dataset:
 
 
 def data_root(root: str | None) -> Path:
-    """Folder of datasets: ``root``, else $ATTENTION_UNET_DATA, else ./data."""
+    """Return the folder of datasets: ``root`` if given, otherwise $ATTENTION_UNET_DATA or ./data."""
     return Path(root or os.environ.get("ATTENTION_UNET_DATA") or "data")
 
 
 def locate_dataset(root: str | None, dataset: str) -> Path:
-    """Folder of a dataset: under ``root``, else under $ATTENTION_UNET_DATA, else under ./data.
+    """Return the folder of a dataset: in ``data_root(root)``, or ``root`` itself.
 
     Raises:
-        ConfigError: if there is no such folder, naming where it was looked for.
+        ConfigError: if there is no such folder. It names the folder that was expected.
     """
     base = data_root(root)
-    if root and dataset and not (base / dataset).is_dir() and _layout(base):
-        return base  # the root is the dataset itself
     folder = base / dataset
-    if not folder.is_dir() or not _layout(folder):
+    if root and dataset and not folder.is_dir() and _is_dataset(base):
+        return base
+    if not folder.is_dir() or not _is_dataset(folder):
         raise ConfigError(
             f"{folder}: no dataset here: expected dataset.json, or folders of images and labels; "
-            "name another place with --root (of train: --data.root) or $ATTENTION_UNET_DATA, or get it with "
+            "name its parent folder with --root (train: --data.root) or $ATTENTION_UNET_DATA, or download it with "
             "'attention-unet fetch NAME'"
         )
     return folder
 
 
 def find_cases(root: Path) -> Dataset:
-    """Read the list of labelled cases of a dataset.
+    """Return the labelled cases of a dataset.
 
-    Layouts: ``dataset.json`` with a list of training cases (Medical Segmentation Decathlon); ``dataset.json`` with
-    ``channel_names`` beside imagesTr and labelsTr (nnU-Net raw, files ``CASE_0000.nii.gz``); two folders, images and
-    labels (or imagesTr and labelsTr), whose files have the same names, images perhaps with channel suffixes.
+    Three layouts are known:
+
+    - Medical Segmentation Decathlon: ``dataset.json`` with a list of training cases.
+    - nnU-Net raw: ``dataset.json`` with ``channel_names``, folders imagesTr and labelsTr, files ``CASE_0000.nii.gz``.
+    - Plain: folders images and labels (or imagesTr and labelsTr), files of the same names. Images may have channel
+      suffixes.
 
     Raises:
-        DataError: naming every file that is missing, has no partner or cannot be read.
+        DataError: if a file is missing, has no partner or cannot be read. It names all such files.
     """
     dataset, problems = look_for_cases(root)
     if problems:
@@ -88,57 +86,58 @@ def find_cases(root: Path) -> Dataset:
 
 
 def look_for_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
-    """Find cases as ``find_cases`` does, and leave out those at which something is wrong.
+    """Find cases as ``find_cases`` does, but leave out faulty ones.
 
     Returns:
-        The dataset without them, and for each of them what is wrong.
+        The dataset without the faulty cases, and the problem of each faulty case by id.
 
     Raises:
-        DataError: if the dataset itself is at fault, or no case is left.
+        DataError: if the dataset itself is faulty, or no case is left.
     """
     problems: dict[str, str] = {}
-    layout = _layout(root)
-    description = read_object(root / "dataset.json") if (root / "dataset.json").is_file() else {}
-    if layout == "decathlon":
-        cases = _listed_cases(root, description)
+    description = _read_description(root)
+    if "training" in description:
+        cases = _list_described_cases(root, description["training"])
     elif folders := _image_and_label_folders(root):
-        cases = _paired_cases(*folders, problems)
-        announced = description.get("numTraining")
-        if announced is not None and announced != len(cases) + len(problems):
+        cases = _pair_files(*folders, problems)
+        announced, present = description.get("numTraining"), len(cases) + len(problems)
+        if announced is not None and announced != present:
             raise DataError(
-                f"{root / 'dataset.json'}: numTraining is {announced!r}, but {len(cases) + len(problems)} cases are "
-                "there: is it half copied? Copy the rest, or correct the number"
+                f"{root / 'dataset.json'}: numTraining is {announced!r}, but {present} cases are there: is it half "
+                "copied? Copy the rest, or correct the number"
             )
     else:
         raise DataError(f"{root}: no dataset here: expected dataset.json, or folders of images and labels")
-    cases = _with_files(root, cases, problems)
+    cases = _drop_incomplete(root, cases, problems)
     if "labels" in description:
         labels = describe_labels(root / "dataset.json")
     else:
         labels = labels_in_files({case.id: case.label for case in cases if case.label}, problems)
-    names = (describe_channels(root / "dataset.json") if description else ()) or _counted_channels(cases, problems)
+    channels = (describe_channels(root / "dataset.json") if description else ()) or _count_channels(cases, problems)
     cases = sorted((case for case in cases if case.id not in problems), key=lambda case: case.id)
     if not cases:
         text = f"{root}: holds no labelled case: expected at least one image with its label"
         raise DataError("\n".join([*problems.values(), text]))
-    return Dataset(root, tuple(cases), names, labels), problems
+    return Dataset(root, tuple(cases), channels, labels), problems
 
 
 def group_channels(
     paths: Iterable[Path], channels: int | None = None, wanted: Collection[str] = ()
 ) -> dict[str, tuple[Path, ...]]:
-    """Group image files by case. Suffixes _0000, _0001 ... count as channels only if every file has one and every case
-    has the same, from 0; otherwise each file is a case by itself.
+    """Group image files by case.
+
+    Suffixes _0000, _0001 ... are channels if every file has one and every case has the same ones, from 0. If not, each
+    file is one case.
 
     Args:
         paths: image files.
-        channels: the number of channels, if it is known. If there are several and every file has a suffix below it, a
-            case that lacks a file is still a case: its missing file is listed, and reading it will fail.
-        wanted: cases that are looked for. If none is found by suffixes but one by the whole name of a file, the digits
-            end the names of cases and are no channels.
+        channels: number of channels, if known. If it is above 1 and every suffix is below it, a case may lack a file:
+            its missing file is listed as well, and reading the case fails.
+        wanted: expected case ids. If none of them results from suffixes but a whole file name is one of them, the
+            digits belong to the case ids.
 
     Raises:
-        DataError: if a case is there twice.
+        DataError: if a case exists twice.
     """
     named = by_name(paths)
     by_case: dict[str, list[tuple[int, Path]]] = defaultdict(list)
@@ -146,29 +145,32 @@ def group_channels(
         match = CHANNEL_SUFFIX.match(name)
         if match:
             by_case[match["case"]].append((int(match["channel"]), path))
-    digits_end_names = by_case.keys().isdisjoint(wanted) and any(name in wanted for name in named)
-    suffixed = sum(len(group) for group in by_case.values()) == len(named) > 0 and not digits_end_names
+    digits_in_ids = by_case.keys().isdisjoint(wanted) and any(name in wanted for name in named)
+    suffixed = sum(len(group) for group in by_case.values()) == len(named) > 0 and not digits_in_ids
     if suffixed and channels and channels > 1 and all(number < channels for g in by_case.values() for number, _ in g):
-        return {case: _all_channels(dict(group), case, channels) for case, group in by_case.items()}
-    counts = {tuple(sorted(channel for channel, _ in group)) for group in by_case.values()}
-    if suffixed and len(counts) == 1:
-        (found,) = counts
-        if found == tuple(range(len(found))) and channels in (None, len(found)):
+        return {case: _fill_channels(dict(group), case, channels) for case, group in by_case.items()}
+    numberings = {tuple(sorted(channel for channel, _ in group)) for group in by_case.values()}
+    if suffixed and len(numberings) == 1:
+        (numbers,) = numberings
+        if numbers == tuple(range(len(numbers))) and channels in (None, len(numbers)):
             return {case: tuple(path for _, path in sorted(group)) for case, group in by_case.items()}
     return {name: (path,) for name, path in named.items()}
 
 
-def _all_channels(files: dict[int, Path], case: str, channels: int) -> tuple[Path, ...]:
+def _fill_channels(files: dict[int, Path], case: str, channels: int) -> tuple[Path, ...]:
+    """Return the files of a case by channel, with the expected names of missing ones."""
     sibling = next(iter(files.values()))
     ending = sibling.name.removeprefix(stem(sibling))
     return tuple(files.get(i, sibling.with_name(f"{case}_{i:04d}{ending}")) for i in range(channels))
 
 
-def _layout(root: Path) -> str | None:
-    description = root / "dataset.json"
-    if description.is_file() and "training" in read_object(description):
-        return "decathlon"
-    return "folders" if _image_and_label_folders(root) else None
+def _is_dataset(root: Path) -> bool:
+    return "training" in _read_description(root) or _image_and_label_folders(root) is not None
+
+
+def _read_description(root: Path) -> dict[str, Any]:
+    file = root / "dataset.json"
+    return read_object(file) if file.is_file() else {}
 
 
 def _image_and_label_folders(root: Path) -> tuple[Path, Path] | None:
@@ -178,24 +180,26 @@ def _image_and_label_folders(root: Path) -> tuple[Path, Path] | None:
     return None
 
 
-def _listed_cases(root: Path, description: dict[str, Any]) -> list[Case]:
-    if not isinstance(description["training"], list):
-        raise DataError(f"{root / 'dataset.json'}: training is {description['training']!r}: expected a list of cases")
+def _list_described_cases(root: Path, entries: Any) -> list[Case]:
+    file = root / "dataset.json"
+    if not isinstance(entries, list):
+        raise DataError(f"{file}: training is {entries!r}: expected a list of cases")
     cases = []
-    for entry in description["training"]:
+    for entry in entries:
         if not (
             isinstance(entry, dict) and isinstance(entry.get("image"), str) and isinstance(entry.get("label"), str)
         ):
-            raise DataError(f"{root / 'dataset.json'}: training holds {entry!r}: expected an object of image and label")
+            raise DataError(f"{file}: training holds {entry!r}: expected an object of image and label")
         image, label = (root / entry["image"], root / entry["label"])
         for path in (image, label):
             if "\0" in str(path) or not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
-                raise DataError(f"{root / 'dataset.json'}: {path} lies outside the dataset: expected paths inside it")
+                raise DataError(f"{file}: {path} is outside the dataset: expected paths inside it")
         cases.append(Case(stem(label), (image,), label))
     return cases
 
 
-def _paired_cases(images: Path, labels: Path, problems: dict[str, str]) -> list[Case]:
+def _pair_files(images: Path, labels: Path, problems: dict[str, str]) -> list[Case]:
+    """Return cases that have an image and a label; add the others to ``problems``."""
     for folder in (images, labels):
         if unread := list_unread(folder):
             log.warning("%s: not read: %s", folder, first_few(unread))
@@ -210,8 +214,8 @@ def _paired_cases(images: Path, labels: Path, problems: dict[str, str]) -> list[
     return [Case(case, files, label_files[case]) for case, files in grouped.items() if case in label_files]
 
 
-def _with_files(root: Path, cases: list[Case], problems: dict[str, str]) -> list[Case]:
-    """Those of the cases whose files are all there."""
+def _drop_incomplete(root: Path, cases: list[Case], problems: dict[str, str]) -> list[Case]:
+    """Return the cases with all their files; add the others to ``problems``."""
     ids = [case.id for case in cases]
     twice = sorted({i for i in ids if ids.count(i) > 1})
     if twice:
@@ -219,20 +223,16 @@ def _with_files(root: Path, cases: list[Case], problems: dict[str, str]) -> list
     for case in cases:
         missing = [str(path) for path in (*case.images, case.label) if path and not os.path.isfile(path)]
         if missing:
-            problems[case.id] = f"{', '.join(missing)}: missing: put it there or take the case off the list"
+            problems[case.id] = f"{', '.join(missing)}: missing: put it there or remove the case from the list"
     return [case for case in cases if case.id not in problems]
 
 
-def _counted_channels(cases: Sequence[Case], problems: Mapping[str, str]) -> tuple[str, ...]:
-    """Names for the channels of the first case that can be read."""
+def _count_channels(cases: Sequence[Case], problems: Mapping[str, str]) -> tuple[str, ...]:
+    """Return names for the channels of the first readable case."""
     for case in cases:
         if case.id not in problems:
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # told when every image is read
-                    return tuple(
-                        f"channel {i}" for i in range(sum(len(read_volume(path).array) for path in case.images))
-                    )
-            except DataError:
-                continue  # told when every image is read
+            with warnings.catch_warnings(), suppress(DataError):  # both are reported when every image is read
+                warnings.simplefilter("ignore")
+                count = sum(len(read_volume(path).array) for path in case.images)
+                return tuple(f"channel {i}" for i in range(count))
     return ("channel 0",)

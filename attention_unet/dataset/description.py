@@ -1,4 +1,4 @@
-"""What the channels and classes of a dataset are: as its ``dataset.json`` tells, or as its files show."""
+"""Read the channels and classes of a dataset from its ``dataset.json`` or its label files."""
 
 import warnings
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ MOST_CLASSES = 254  # the network's targets are bytes
 
 
 def describe_channels(path: Path) -> tuple[str, ...]:
-    """Names of the channels by number; none where a ``dataset.json`` does not tell.
+    """Return the names of the channels in a ``dataset.json`` in order; an empty tuple if it names no channel.
 
     Raises:
-        DataError: if they are not so written.
+        DataError: if the channels are not an object from number to name.
     """
     description = read_object(path)
     channels = description.get("channel_names") or description.get("modality") or {}
@@ -31,10 +31,12 @@ def describe_channels(path: Path) -> tuple[str, ...]:
 
 
 def describe_labels(path: Path) -> Labels:
-    """Classes of a ``dataset.json``: Decathlon writes {"1": name}, nnU-Net {name: 1} or, for regions, {name: [1, 2]}.
+    """Return the classes of a ``dataset.json``.
+
+    Decathlon writes {"1": name}. nnU-Net writes {name: 1} or, for regions, {name: [1, 2]}.
 
     Raises:
-        DataError: if they are not so written.
+        DataError: if the labels have another form, or their number or names are not supported.
     """
     description = read_object(path)
     integers: dict[str, tuple[int, ...]] = {}
@@ -42,68 +44,69 @@ def describe_labels(path: Path) -> Labels:
         for key, value in description["labels"].items():
             name, group = (value, key) if isinstance(value, str) and key.isdigit() else (key, value)
             if str(name) == "ignore":
-                raise DataError(f"{path}: has a label to ignore, which is not supported: take it out or rename it")
+                raise DataError(f"{path}: has a label to ignore, which is not supported: remove or rename it")
             if str(name) in RESERVED:
-                raise DataError(f"{path}: a class is called {name!r}, which tables use for another thing: rename it")
+                raise DataError(f"{path}: a class is called {name!r}, a reserved name: rename it")
             if str(name) in integers:
-                raise DataError(f"{path}: the label {name!r} is there twice: expected a name a class")
-            numbers = tuple(map(_integer, group if isinstance(group, list) else [group]))
+                raise DataError(f"{path}: the label {name!r} is there twice: expected one name per class")
+            numbers = tuple(map(_parse_integer, group if isinstance(group, list) else [group]))
             if not numbers:
-                raise ValueError(f"{name!r} has none")
+                raise ValueError(f"{name!r} has no integer")
             if 0 in numbers and len(numbers) > 1:
-                raise ValueError(f"{name!r} holds 0, which is the background")
+                raise ValueError(f"{name!r} contains 0, the background")
             if numbers != (0,):
                 integers[str(name)] = numbers
-        painted = tuple(
-            map(_integer, description.get("regions_class_order", [group[0] for group in integers.values()]))
-        )
+        default_order = [group[0] for group in integers.values()]
+        region_order = tuple(map(_parse_integer, description.get("regions_class_order", default_order)))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: labels are not name: integer ({error}): expected that") from error
+        expected = 'expected such as {"lesion": 1}'
+        raise DataError(f"{path}: labels do not map names to integers ({error}): {expected}") from error
     _limit_classes(len(integers), path)
     if not integers:
-        raise DataError(f"{path}: labels name no class: expected at least one beside the background")
-    if len(painted) != len(integers):
-        raise DataError(f"{path}: {len(integers)} classes, {len(painted)} in regions_class_order: must agree")
-    labels = Labels(integers, painted)
+        raise DataError(f"{path}: labels name no class: expected at least one besides the background")
+    if len(region_order) != len(integers):
+        count = len(region_order)
+        raise DataError(f"{path}: regions_class_order has {count} integers: expected {len(integers)}, one per class")
+    labels = Labels(integers, region_order)
     if labels.overlapping and "regions_class_order" not in description:
-        raise DataError(f"{path}: classes overlap: expected regions_class_order, the integer of each")
+        raise DataError(f"{path}: classes overlap: expected regions_class_order, one integer per class")
     return labels
 
 
-def _integer(plain: object) -> int:
-    """A whole number of at least 0, which JSON's keys can only hold as text; neither 1.7 nor true is one."""
+def _parse_integer(plain: object) -> int:
+    """Return a whole number of at least 0 from a JSON number or, for keys, from text; 1.7 and true are invalid."""
     if isinstance(plain, bool) or not (isinstance(plain, int) or (isinstance(plain, str) and plain.isdecimal())):
-        raise ValueError(f"{plain!r} is none")
+        raise ValueError(f"{plain!r} is not an integer")
     if int(plain) < 0:
         raise ValueError(f"{plain!r} is below 0")
     return int(plain)
 
 
 def labels_in_files(files: Mapping[str, Path], problems: dict[str, str]) -> Labels:
-    """Classes without a description: the integers that occur in label files.
+    """Make one class of each integer above 0 in label files, for datasets without a description.
 
     Args:
-        files: label file of each case.
-        problems: by case; files that cannot be read are added.
+        files: label file by case id.
+        problems: problems by case id; unreadable files are added.
 
     Raises:
-        DataError: if there are none.
+        DataError: if no file has a class, or there are too many classes.
     """
     values: set[int] = set()
     for case, path in files.items():
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # told when it is read for its voxels
+                warnings.simplefilter("ignore")  # they are reported when the voxels are used
                 values |= {int(v) for v in np.unique(read_labels(path).array)}
         except DataError as error:
             problems[case] = str(error)
-    found = sorted(values - {0})
-    if not found:
+    integers = sorted(values - {0})
+    if not integers:
         folder = next((path.parent for path in files.values()), Path())
         text = f"{folder}: no label map has a class: expected integers above 0"
         raise DataError("\n".join([*problems.values(), text]))
-    _limit_classes(len(found), next(iter(files.values())).parent)
-    return Labels({f"label {v}": (v,) for v in found}, tuple(found))
+    _limit_classes(len(integers), next(iter(files.values())).parent)
+    return Labels({f"label {v}": (v,) for v in integers}, tuple(integers))
 
 
 def _limit_classes(classes: int, source: Path) -> None:

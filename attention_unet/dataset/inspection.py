@@ -1,11 +1,10 @@
-"""Look at every file of a dataset before anything is trained on it: what is wrong, and what it is like."""
+"""Read every file of a dataset and report its problems and measurements."""
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from attention_unet.dataset.case_facts import CaseFacts, facts_of, warnings_about
-from attention_unet.dataset.cases import Case, Dataset
+from attention_unet.dataset.case_facts import CaseFacts, measure_case, warnings_about
+from attention_unet.dataset.cases import Dataset
 from attention_unet.dataset.reading import read_case
 from attention_unet.dataset.subjects import find_similar_cases
 from attention_unet.errors import DataError
@@ -13,12 +12,12 @@ from attention_unet.errors import DataError
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is known of a dataset after looking at all of it.
+    """Results of reading all files of a dataset.
 
     Attributes:
-        facts: of each case that can be read.
-        problems: by case, why it cannot be trained on.
-        remarks: what is no error but worth a look.
+        facts: facts of each readable case.
+        problems: why a case cannot be trained on, by case id.
+        remarks: warnings.
     """
 
     facts: list[CaseFacts]
@@ -32,30 +31,19 @@ def inspect(
     """Read every image and label of a dataset.
 
     Args:
-        dataset: to read.
-        known: problems of cases that are not in it.
-        subjects: subject by case id; empty if nothing says which cases are of one person.
+        dataset: dataset to read.
+        known: problems of faulty cases, which are not in ``dataset``.
+        subjects: subject by case id; empty if unknown.
         done: called after each case.
     """
     facts: list[CaseFacts] = []
     problems = dict(known)
     for case in dataset.cases:
         try:
-            facts.append(examine(case, dataset))
+            image, label, warnings = read_case(case, len(dataset.channels), dataset.labels)
+            facts.append(measure_case(case.id, image, label, dataset.labels, warnings))
         except DataError as error:
             problems[case.id] = str(error)
         done()
     remarks = [*warnings_about(facts, dataset.labels.names), *([] if subjects else find_similar_cases(facts))]
     return Inspection(facts, problems, remarks)
-
-
-def examine(case: Case, dataset: Dataset) -> CaseFacts:
-    """Read one case.
-
-    Raises:
-        DataError: if it cannot be trained on.
-    """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        image, label = read_case(case, len(dataset.channels), dataset.labels)
-    return facts_of(case.id, image, label, dataset.labels, [str(warning.message) for warning in caught])

@@ -1,7 +1,7 @@
-"""A cohort of MR-like phantoms: a dataset with known truth that needs no download.
+"""Make a cohort of MR-like phantoms: a dataset with known truth and without a download.
 
-Anatomy is defined in millimetres of the patient and then scanned on a grid of its own for every case: other voxels,
-thick slices, oblique, stored in any of the 48 axis orders, under a coil's bias field and Rician noise.
+Anatomy is defined in millimetres of the patient. Each case is then scanned on its own grid: random voxel size, thick
+slices, oblique, stored in any of the 48 axis orders, with a coil's bias field and Rician noise.
 """
 
 import itertools
@@ -29,23 +29,23 @@ def make_cohort(root: Path, training: int, test: int, seed: int, done: Callable[
     """Write a cohort in Decathlon layout: imagesTr, labelsTr, imagesTs, labelsTs, dataset.json.
 
     Args:
-        root: the folder "Phantom" is made in this one.
-        training: number of cases to train on.
-        test: number of cases to test on.
-        seed: the same seed gives the same cohort.
+        root: parent folder of the new folder "Phantom".
+        training: number of training cases.
+        test: number of test cases.
+        seed: random seed; the same seed gives the same cohort.
         done: called after each case.
 
     Returns:
         The folder of the dataset.
 
     Raises:
-        ConfigError: if the folder is there already, or a number is out of range.
+        ConfigError: if the folder exists, or a number is out of range.
     """
     folder = root / NAME
     if training < 1 or test < 0:
-        raise ConfigError(f"a cohort of {training} and {test} cases: expected at least 1 to train on and 0 to test on")
+        raise ConfigError(f"--training is {training}, --test is {test}: expected at least 1 and 0 cases")
     if folder.exists():
-        raise ConfigError(f"{folder}: is there already: remove it, or name another place by --root")
+        raise ConfigError(f"{folder}: exists already: remove it, or name another folder with --root")
     for number in range(training + test):
         random = np.random.RandomState([seed, number])
         part = "Tr" if number < training else "Ts"
@@ -69,7 +69,7 @@ def make_cohort(root: Path, training: int, test: int, seed: int, done: Callable[
 
 
 def make_case(random: np.random.RandomState) -> tuple[nib.Nifti1Image, nib.Nifti1Image]:
-    """Scan one random patient: the image, float32, and the label map, uint8."""
+    """Return the image, float32, and the label map, uint8, of one random patient."""
     affine, grid = _draw_grid(random)
     voxels = np.stack(np.meshgrid(*(np.arange(n) for n in grid), indexing="ij"), axis=-1)
     position_mm = voxels @ affine[:3, :3].T + affine[:3, 3]
@@ -84,13 +84,13 @@ def make_case(random: np.random.RandomState) -> tuple[nib.Nifti1Image, nib.Nifti
 
 
 def _draw_grid(random: np.random.RandomState) -> tuple[Array, tuple[int, ...]]:
-    """An oblique grid of thick slices about the origin, stored in a random axis order."""
+    """Draw affine and shape of an oblique grid of thick slices around the origin, stored in a random axis order."""
     in_plane = random.uniform(1.3, 1.6)
     spacing = np.array([in_plane, in_plane, random.uniform(2.2, 3.0)])
     grid = np.ceil(FIELD_OF_VIEW_MM / spacing).astype(int)
-    turn = Rotation.from_euler("xyz", random.uniform(-12, 12, size=3), degrees=True).as_matrix()
+    rotation = Rotation.from_euler("xyz", random.uniform(-12, 12, size=3), degrees=True).as_matrix()
     axes, signs = ORIENTATIONS[random.randint(len(ORIENTATIONS))]
-    directions = (turn * spacing)[:, list(axes)] * np.array(signs)
+    directions = (rotation * spacing)[:, list(axes)] * np.array(signs)
     stored = grid[list(axes)]
     affine = np.eye(4)
     affine[:3, :3] = directions
@@ -99,25 +99,26 @@ def _draw_grid(random: np.random.RandomState) -> tuple[Array, tuple[int, ...]]:
 
 
 def _scan(position_mm: Array, random: np.random.RandomState) -> tuple[Array, NDArray[np.int64]]:
-    """Signal and label at positions (*S, 3) in mm of the patient, left to right, back to front, down to up."""
-    bent = position_mm + 2.0 * np.sin(position_mm[..., [1, 2, 0]] / 14 + random.uniform(0, 6, size=3))
+    """Return signal and label at positions (*S, 3) in mm on RAS+ axes of the patient."""
+    deformed = position_mm + 2.0 * np.sin(position_mm[..., [1, 2, 0]] / 14 + random.uniform(0, 6, size=3))
     brain = random.uniform(0.95, 1.05) * np.array([34, 40, 32])
     centre = random.uniform(-3, 3, size=3) + [0, -4, 4]
     size = random.uniform(0.9, 1.15)
-    ventricle = _pair(bent, centre, 8, size * np.array([5.5, 16, 7]))
-    nucleus = _pair(bent, centre + [0, 10, -14], 15, size * np.array([6, 9, 7]))
-    # The lesion is small and faint and lies anywhere behind the ventricles, on either side.
+    ventricle = _ellipsoid_pair(deformed, centre, 8, size * np.array([5.5, 16, 7]))
+    nucleus = _ellipsoid_pair(deformed, centre + [0, 10, -14], 15, size * np.array([6, 9, 7]))
+    # The lesion is small and faint, behind the ventricles on a random side.
     side = random.choice([-1, 1])
     spot = centre + [side * random.uniform(12, 18), random.uniform(-22, -16), random.uniform(-10, 6)]
-    lesion = _ellipsoid(bent, spot, random.uniform(4.5, 6.0, size=3))
+    lesion = _ellipsoid(deformed, spot, random.uniform(4.5, 6.0, size=3))
 
     contrast = random.uniform(0.9, 1.1)
-    inside = _inside(_ellipsoid(bent, [0, 0, 0], brain))
-    scalp = _inside(_ellipsoid(bent, [0, 0, 0], 1.16 * brain)) - _inside(_ellipsoid(bent, [0, 0, 0], 1.08 * brain))
-    folds = np.sin(bent[..., 0] / 4) * np.sin(bent[..., 1] / 5) * np.sin(bent[..., 2] / 4)
-    signal = 0.05 + 0.55 * scalp + (0.7 + 0.07 * folds) * inside
+    brain_mask = _soft_mask(_ellipsoid(deformed, [0, 0, 0], brain))
+    skull, head = (_soft_mask(_ellipsoid(deformed, [0, 0, 0], factor * brain)) for factor in (1.08, 1.16))
+    scalp = head - skull
+    folds = np.sin(deformed[..., 0] / 4) * np.sin(deformed[..., 1] / 5) * np.sin(deformed[..., 2] / 4)
+    signal = 0.05 + 0.55 * scalp + (0.7 + 0.07 * folds) * brain_mask
     for structure, change in ((ventricle, -0.5), (nucleus, 0.2), (lesion, 0.11)):
-        signal += change * contrast * _inside(structure)
+        signal += change * contrast * _soft_mask(structure)
     field = np.exp(0.25 * (position_mm / FIELD_OF_VIEW_MM) @ random.uniform(-1, 1, size=3))
     noise = 0.04 * random.normal(size=(2, *signal.shape))
     magnitude = np.hypot(signal * field + noise[0], noise[1])
@@ -127,18 +128,18 @@ def _scan(position_mm: Array, random: np.random.RandomState) -> tuple[Array, NDA
     return magnitude * random.uniform(300, 900), label
 
 
-def _pair(position_mm: Array, centre: Array, apart_mm: float, radii_mm: Array) -> Array:
-    """Two ellipsoids, left and right of a centre."""
+def _ellipsoid_pair(position_mm: Array, centre: Array, apart_mm: float, radii_mm: Array) -> Array:
+    """Return the signed distance in mm to two ellipsoids, left and right of a centre; negative inside."""
     left, right = (_ellipsoid(position_mm, centre + [side * apart_mm, 0, 0], radii_mm) for side in (-1, 1))
     return np.minimum(left, right)
 
 
 def _ellipsoid(position_mm: Array, centre: list[float] | Array, radii_mm: Array) -> Array:
-    """Distance to the surface of an ellipsoid in mm, roughly; negative inside."""
+    """Return the approximate signed distance in mm to an ellipsoid; negative inside."""
     level: Array = np.linalg.norm((position_mm - np.asarray(centre)) / radii_mm, axis=-1)
     return (level - 1) * float(np.min(radii_mm))
 
 
-def _inside(distance_mm: Array) -> Array:
-    """1 inside, 0 outside, with the soft edge of partial volumes."""
+def _soft_mask(distance_mm: Array) -> Array:
+    """Return 1 inside and 0 outside, with a soft edge for partial volumes."""
     return 1 / (1 + np.exp(np.clip(distance_mm / 0.6, -30, 30)))

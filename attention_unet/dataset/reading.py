@@ -1,4 +1,6 @@
-"""Read the image and the label of a case."""
+"""Read the image and the label map of a case."""
+
+import warnings
 
 import numpy as np
 
@@ -9,18 +11,18 @@ from attention_unet.scans.volumes import Volume, check_same_grid, read_labels, r
 
 
 def read_channels(case: Case, memory: int | None = None) -> Volume:
-    """Read the image of a case; files of single channels are stacked in order.
+    """Read the image of a case. Files of single channels are stacked in order.
 
     Args:
-        case: to read.
-        memory: bytes that reading may take, most of what is free if None.
+        case: case to read.
+        memory: bytes that reading may take; most of the free memory if None.
 
     Raises:
-        DataError: if a file is damaged or too large, or the channels lie on different grids.
+        DataError: if a file is damaged or too large, or the channels have different grids.
     """
     if len(case.images) == 1:
         return read_volume(case.images[0], memory)
-    share = None if memory is None else memory // (2 * len(case.images))  # of each, which is copied once
+    share = None if memory is None else memory // (2 * len(case.images))  # per file; np.concatenate copies each once
     volumes = [read_volume(path, share) for path in case.images]
     first = volumes[0]
     for other in volumes[1:]:
@@ -29,35 +31,40 @@ def read_channels(case: Case, memory: int | None = None) -> Volume:
 
 
 def read_label_of(case: Case, image: Volume, memory: int | None = None) -> Volume:
-    """Read the label of a case and check that it lies on the image.
+    """Read the label map of a case and check that its grid is that of the image.
 
     Args:
-        case: to read.
-        image: of it.
-        memory: bytes that reading may take, most of what is free if None.
+        case: case to read.
+        image: image of the case.
+        memory: bytes that reading may take; most of the free memory if None.
 
     Raises:
-        DataError: if there is none, it is damaged, or it lies elsewhere.
+        DataError: if the case has no label, or the label is damaged or has another grid.
     """
     if case.label is None:
-        raise DataError(f"{image.path}: has no label: expected one to train on or to score against")
+        raise DataError(f"{image.path}: has no label: expected one for training or evaluation")
     label = read_labels(case.label, memory)
     check_same_grid(label, image)
     return label
 
 
-def read_case(case: Case, channels: int, labels: Labels) -> tuple[Volume, Volume]:
-    """Read image and label of a case to learn from, and check that they are what the dataset says.
+def read_case(case: Case, channels: int, labels: Labels) -> tuple[Volume, Volume, list[str]]:
+    """Read image and label of a training case and check their channels and labels.
+
+    Returns:
+        Image, label map, and the warnings of their readers.
 
     Raises:
-        DataError: if a file is damaged, missing or lies elsewhere, or holds other channels or labels.
+        DataError: if a file is damaged, missing or has another grid, or channels or labels are not the dataset's.
     """
-    image = read_channels(case)
-    if len(image.array) != channels:
-        raise DataError(f"{image.path}: has {len(image.array)} channels, the dataset has {channels}: must agree")
-    label = read_label_of(case, image)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        image = read_channels(case)
+        if len(image.array) != channels:
+            raise DataError(f"{image.path}: has {len(image.array)} channels, the dataset has {channels}: must agree")
+        label = read_label_of(case, image)
     unknown = labels.unknown(label.array)
     if unknown:
         known = ", ".join(f"{name} {list(group)}" for name, group in labels.integers.items())
         raise DataError(f"{label.path}: holds the labels {unknown[:10]}: expected 0 and {known}; see dataset.json")
-    return image, label
+    return image, label, [str(warning.message) for warning in caught]

@@ -1,4 +1,4 @@
-"""Which cases are of one person: a person is never both trained on and held out."""
+"""Find the subject of each case, so that no subject is both trained on and held out."""
 
 import csv
 import re
@@ -17,15 +17,15 @@ from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_rows, csv_text
 from attention_unet.files.run_folder import SUBJECTS
 
-MOST_CASES_OF_A_PERSON = 8  # larger groups of similar ids are rather sites or studies
-FEWEST_NEIGHBOURS = 10  # cases from which neighbours in the list are compared
-CHANCE = 1e-6  # probability below which similar neighbours are reported
+MAX_CASES_PER_PERSON = 8  # larger groups of similar ids are more likely sites or studies
+MIN_CASES = 10  # fewer cases are not compared by intensity
+SIGNIFICANCE = 1e-6  # p-value below which similar neighbours are reported
 
 
 def find_subjects(data: DataConfig, dataset: Path, ids: Sequence[str]) -> dict[str, str]:
     """Return the subject of each case.
 
-    The table that the configuration names is used, else its pattern, else ``subjects.csv`` in the dataset.
+    It comes from the table or the pattern of the configuration. Without these, ``subjects.csv`` in the dataset is read.
 
     Args:
         data: configuration of the data.
@@ -33,19 +33,19 @@ def find_subjects(data: DataConfig, dataset: Path, ids: Sequence[str]) -> dict[s
         ids: case ids.
 
     Returns:
-        Subject by case id. Empty if nothing says which cases are of one person.
+        Subject by case id; empty if there is neither table nor pattern.
 
     Raises:
         ConfigError: if the table is missing, damaged or lacks a case, or the pattern does not match a case id.
     """
     if data.subjects and data.subject_pattern:
-        raise ConfigError("data.subjects and data.subject_pattern are both set: expected one of them")
+        raise ConfigError("data.subjects and data.subject_pattern are both set: expected one; remove the other")
     if data.subject_pattern:
-        return _match(data.subject_pattern, ids)
+        return _match_subjects(data.subject_pattern, ids)
     if data.subjects:
         return read_subjects(Path(data.subjects), ids)
-    beside = dataset / SUBJECTS
-    return read_subjects(beside, ids) if beside.is_file() else {}
+    default = dataset / SUBJECTS
+    return read_subjects(default, ids) if default.is_file() else {}
 
 
 def read_subjects(file: Path, ids: Sequence[str]) -> dict[str, str]:
@@ -53,10 +53,10 @@ def read_subjects(file: Path, ids: Sequence[str]) -> dict[str, str]:
 
     Args:
         file: CSV file. It may list more cases than ``ids``.
-        ids: case ids that are needed.
+        ids: case ids to look up.
 
     Raises:
-        ConfigError: if the table cannot be read, lists a case twice or lacks one of ``ids``.
+        ConfigError: if the table cannot be read, gives a case two subjects or lacks one of ``ids``.
     """
     subjects: dict[str, str] = {}
     try:
@@ -67,40 +67,40 @@ def read_subjects(file: Path, ids: Sequence[str]) -> dict[str, str]:
                     raise ConfigError(f"{file}: {case} has two subjects, {subjects[case]} and {subject}: keep one")
     except OSError as error:
         raise ConfigError(
-            f"{file}: cannot be read ({error.strerror}): expected a table of cases and subjects"
+            f"{file}: cannot be read ({error.strerror}): expected a table with the columns case,subject"
         ) from error
     except (KeyError, ValueError, csv.Error) as error:
-        raise ConfigError(f"{file}: is not a table of cases and subjects ({error}): expected case,subject") from error
+        raise ConfigError(f"{file}: not a table of subjects ({error}): expected the columns case,subject") from error
     missing = [case for case in ids if not subjects.get(case)]
     if missing:
-        raise ConfigError(f"{file}: has no subject for {first_few(missing)}: add a row for every case")
+        raise ConfigError(f"{file}: has no subject for {first_few(missing)}: add a row for each")
     return {case: subjects[case] for case in ids}
 
 
 def write_subjects(file: Path, subjects: Mapping[str, str]) -> None:
-    """Write a table that ``read_subjects`` reads."""
+    """Write a table for ``read_subjects``."""
     write_text(file, csv_text([["case", "subject"], *subjects.items()]))
 
 
 def find_similar_cases(facts: Sequence[CaseFacts]) -> list[str]:
-    """Return warnings about cases that look like one person, judged by their ids and by their intensities."""
-    found = []
-    groups = _groups_of_ids([fact.id for fact in facts])
+    """Return warnings about cases that look like one person by their ids or intensities."""
+    warnings = []
+    groups = _group_ids([fact.id for fact in facts])
     if groups:
-        found.append(
+        warnings.append(
             f"{sum(map(len, groups))} case ids look like {len(groups)} persons (such as {first_few(groups[0])}): "
             "cases of one person may be trained on and held out; set data.subjects or data.subject_pattern"
         )
-    pairs, expected = _similar_neighbours(facts)
+    pairs, expected = _count_similar_neighbours(facts)
     if pairs:
-        found.append(
+        warnings.append(
             f"intensities: the case most like {pairs} of {len(facts)} cases is their neighbour in the list of ids (by "
             f"chance: {expected:.0f}): consecutive cases may be one person; set data.subjects"
         )
-    return found
+    return warnings
 
 
-def _match(pattern: str, ids: Sequence[str]) -> dict[str, str]:
+def _match_subjects(pattern: str, ids: Sequence[str]) -> dict[str, str]:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
@@ -114,32 +114,32 @@ def _match(pattern: str, ids: Sequence[str]) -> dict[str, str]:
     return {case: match[1] for case, match in matches.items() if match}
 
 
-def _groups_of_ids(ids: Sequence[str]) -> list[list[str]]:
-    """Ids that differ only after their last separator, if that makes many small groups."""
+def _group_ids(ids: Sequence[str]) -> list[list[str]]:
+    """Group ids that differ only after their last separator; an empty list if groups do not look like persons."""
     groups: dict[str, list[str]] = defaultdict(list)
     for case in ids:
         groups[re.split(r"[_\-.](?=[^_\-.]*$)", case)[0]].append(case)
     several = [group for group in groups.values() if len(group) > 1]
-    persons = len(groups) > 1 and several and max(map(len, several)) <= MOST_CASES_OF_A_PERSON
-    return several if persons else []
+    plausible = len(groups) > 1 and several and max(map(len, several)) <= MAX_CASES_PER_PERSON
+    return several if plausible else []
 
 
-def _similar_neighbours(facts: Sequence[CaseFacts]) -> tuple[int, float]:
+def _count_similar_neighbours(facts: Sequence[CaseFacts]) -> tuple[int, float]:
     """Count cases whose most similar other case is the next or the previous one in the list of ids.
 
-    Cases are compared by three quantiles of their first channel, 1 %, median and 99 %, each in standard deviations.
+    Cases are compared by three quantiles of their first channel: 1 %, median and 99 %, each in standard deviations.
 
     Returns:
-        The number, 0 if chance explains it, and the number that chance makes.
+        Their number, or 0 if it is not significant, and the number expected by chance.
     """
     count = len(facts)
-    if count < FEWEST_NEIGHBOURS:
+    if count < MIN_CASES:
         return 0, 0.0
     quantiles = np.array([fact.quantiles[0, 1:4] for fact in sorted(facts, key=lambda fact: fact.id)])
-    apart = squareform(pdist(quantiles / np.maximum(quantiles.std(axis=0), 1e-12)))
-    np.fill_diagonal(apart, np.inf)
-    closest = apart == apart.min(axis=1, keepdims=True)
-    beside = np.eye(count, k=1, dtype=bool) | np.eye(count, k=-1, dtype=bool)
-    found = int(((closest & beside).any(axis=1) & (closest.sum(axis=1) == 1)).sum())  # ties say nothing
-    by_chance = 2 / (count - 1)
-    return (found, count * by_chance) if binom.sf(found - 1, count, by_chance) < CHANCE else (0, 0.0)
+    distance = squareform(pdist(quantiles / np.maximum(quantiles.std(axis=0), 1e-12)))
+    np.fill_diagonal(distance, np.inf)
+    closest = distance == distance.min(axis=1, keepdims=True)
+    neighbours = np.eye(count, k=1, dtype=bool) | np.eye(count, k=-1, dtype=bool)
+    pairs = int(((closest & neighbours).any(axis=1) & (closest.sum(axis=1) == 1)).sum())  # without ties
+    chance = 2 / (count - 1)
+    return (pairs, count * chance) if binom.sf(pairs - 1, count, chance) < SIGNIFICANCE else (0, 0.0)

@@ -1,27 +1,28 @@
-"""What a reader of scores should know of their cases."""
+"""Warnings about the cases of an evaluation, for readers of the scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from attention_unet.errors import MAX_NAMES, DataError, first_few, plural
-from attention_unet.files.json_file import read_object
+from attention_unet.errors import MAX_NAMES, first_few, plural
+from attention_unet.evaluation.result_files import ADVICE
+from attention_unet.files.json_file import parse_object
 
 
 @dataclass(frozen=True)
 class CaseWarnings:
-    """Remarks on the cases of an evaluation.
+    """Warnings about the cases of an evaluation.
 
     Attributes:
-        missing_predictions: cases without a prediction, which count as empty predictions.
-        failed: cases that could not be compared, and why; they count nowhere.
-        unknown_labels: of each case the integers of its masks that no class has, which count as background.
+        missing_predictions: cases without a prediction; they count as empty predictions.
+        failed: reason by case, for cases that could not be scored; they are in no mean.
+        unknown_labels: by case, integers in its masks that belong to no class; they count as background.
         trained_on: cases that a model behind the predictions was trained on.
         same_name: cases with the id of a training case, but another image.
         same_files: whether the predictions are the references.
-        unknown_training: whether the model does not say what it was trained on.
-        edited: cases whose mask was changed after it was predicted.
+        unknown_training: whether the training cases of the model are not recorded.
+        edited: cases whose mask was changed after prediction.
     """
 
     missing_predictions: Sequence[str] = ()
@@ -33,56 +34,60 @@ class CaseWarnings:
     unknown_training: bool = False
     edited: Sequence[str] = ()
 
-    def sentences(self, scored: int) -> list[str]:
-        """In plain words, for so many scored cases."""
-        said = []
+    def sentences(self, cases: int) -> list[str]:
+        """Return one sentence per warning.
+
+        Args:
+            cases: number of cases that were scored.
+        """
+        sentences = []
         if self.missing_predictions:
-            told = f"{len(self.missing_predictions)} of {scored} without prediction, scored as empty"
-            said.append(f"{told}: {first_few(self.missing_predictions)}")
+            text = f"{len(self.missing_predictions)} of {cases} cases have no prediction and are scored as empty"
+            sentences.append(f"{text}: {first_few(self.missing_predictions)}")
         if self.failed:
-            said.append(f"{plural(len(self.failed), 'case')} could not be scored, in no mean: {first_few(self.failed)}")
+            text = f"{plural(len(self.failed), 'case')} could not be scored, left out of all means"
+            sentences.append(f"{text}: {first_few(self.failed)}")
         if self.unknown_labels:
-            labels = sorted({label for found in self.unknown_labels.values() for label in found})
-            more = "" if len(labels) <= MAX_NAMES else f" and {len(labels) - MAX_NAMES} more"
-            told = f"labels {', '.join(map(str, labels[:MAX_NAMES]))}{more} are of no class, scored as background"
-            said.append(f"{told}: in {first_few(self.unknown_labels)}")
+            unknown = sorted({label for labels in self.unknown_labels.values() for label in labels})
+            listed = ", ".join(map(str, unknown[:MAX_NAMES]))
+            more = "" if len(unknown) <= MAX_NAMES else f" and {len(unknown) - MAX_NAMES} more"
+            text = f"labels that belong to no class are scored as background: {listed}{more}"
+            sentences.append(f"{text}, in {first_few(self.unknown_labels)}")
         if self.trained_on:
-            told = f"{len(self.trained_on)} of {scored} were trained on by the model, their scores flatter"
-            said.append(f"{told}: {first_few(self.trained_on)}")
+            text = f"{len(self.trained_on)} of {cases} cases are training cases of the model, their scores are too good"
+            sentences.append(f"{text}: {first_few(self.trained_on)}")
         if self.same_name:
-            told = f"{len(self.same_name)} of {scored} have the id of a training case of the model, but another image"
-            said.append(
-                f"{told}; if they are the same scan or person, their scores flatter: {first_few(self.same_name)}"
-            )
+            text = f"{len(self.same_name)} of {cases} cases have the id of a training case, but another image"
+            condition = "if they show the same scan or person, their scores are too good"
+            sentences.append(f"{text}; {condition}: {first_few(self.same_name)}")
         if self.unknown_training:
-            said.append("the model does not say what it was trained on: scores of training cases would flatter")
+            sentences.append("the training cases of the model are not recorded: scores of training cases are too good")
         if self.edited:
-            text = f"{plural(len(self.edited), 'mask')} changed after the model predicted, scored as they are now"
-            said.append(f"{text}: {first_few(self.edited)}")
+            text = f"{plural(len(self.edited), 'mask')} changed after prediction, scored with the changes"
+            sentences.append(f"{text}: {first_few(self.edited)}")
         if self.same_files:
-            said.append("predictions and references are the same files: the scores say nothing")
-        return said
+            sentences.append("predictions and references are the same files: the scores mean nothing")
+        return sentences
 
 
 def read_case_warnings(evaluation: Path) -> tuple[CaseWarnings, dict[str, Any]]:
-    """Remarks and settings of a ``summary.json``.
+    """Read the warnings and the settings from ``summary.json``.
 
     Raises:
-        DataError: if it does not tell them.
+        DataError: if the file cannot be read or lacks them.
     """
-    file = evaluation / "summary.json"
-    plain = read_object(file)
-    try:
-        remarks = CaseWarnings(
-            [str(case) for case in plain["missing_predictions"]],
-            {str(case): str(reason) for case, reason in plain["failed"].items()},
-            {str(case): [int(label) for label in labels] for case, labels in plain["unknown_labels"].items()},
-            [str(case) for case in plain["trained_on"]],
-            [str(case) for case in plain.get("same_name", [])],
-            bool(plain.get("same_files", False)),
-            bool(plain.get("unknown_training", False)),
-            [str(case) for case in plain.get("edited", [])],
-        )
-        return remarks, dict(plain["settings"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{file}: lacks what evaluate writes ({error!r}): evaluate again") from error
+    return parse_object(evaluation / "summary.json", _parse, ADVICE)
+
+
+def _parse(summary: Mapping[str, Any]) -> tuple[CaseWarnings, dict[str, Any]]:
+    warnings = CaseWarnings(
+        [str(case) for case in summary["missing_predictions"]],
+        {str(case): str(reason) for case, reason in summary["failed"].items()},
+        {str(case): [int(label) for label in labels] for case, labels in summary["unknown_labels"].items()},
+        [str(case) for case in summary["trained_on"]],
+        [str(case) for case in summary.get("same_name", [])],
+        bool(summary.get("same_files", False)),
+        bool(summary.get("unknown_training", False)),
+        [str(case) for case in summary.get("edited", [])],
+    )
+    return warnings, dict(summary["settings"])

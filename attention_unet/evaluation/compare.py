@@ -1,13 +1,15 @@
-"""Paired comparison of models: the same cases, each predicted by every model.
+"""Compare models on the same cases, each case predicted by every model.
 
-What counts is the difference of each case, because cases differ far more than models do. P values are corrected by
-Holm: the mean of classes for the number of models; classes and foreground, which are secondary, for their own number.
+The differences of single cases are compared, because cases differ far more than models do. P values are corrected by
+Holm. The mean of classes is the primary result, corrected for the number of models. Single classes and the foreground
+are secondary, corrected for their own number.
 """
 
 import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,37 +17,36 @@ from numpy.typing import NDArray
 from attention_unet.errors import ConfigError, DataError, first_few, plural
 from attention_unet.evaluation.metrics import LOWER_IS_BETTER
 from attention_unet.evaluation.rows import Row
-from attention_unet.evaluation.significance import LEVEL, Gains, holm, test_gains
+from attention_unet.evaluation.significance import DIGITS, LEVEL, Gains, holm, test_gains
 from attention_unet.files.csv_text import csv_text
 from attention_unet.scans.labels import FOREGROUND, MEAN
 
 log = logging.getLogger(__name__)
 
-PERFECT = {"dice": 1.0, "iou": 1.0, "nsd": 1.0, "hd95_mm": 0.0, "assd_mm": 0.0}  # value if rightly nothing is predicted
+PERFECT = {"dice": 1.0, "iou": 1.0, "nsd": 1.0, "hd95_mm": 0.0, "assd_mm": 0.0}  # if nothing is there nor predicted
 COMPARED = (*PERFECT, "sensitivity", "precision")
-DIGITS = 9  # of gains: equal ones may differ by rounding
 HEADINGS = ["model", "baseline", "class", "metric"]
 STATISTICS = ["gain", "low", "high", "n", "undefined", "better", "worse", "trainings", "p", "p_holm"]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much better a model is than the baseline in a class.
+    """Gain of a model over the baseline in a class.
 
     Attributes:
-        model: compared.
-        baseline: what it is compared with.
-        class_name: of a class, or "mean of classes", of each case.
+        model: name of the model.
+        baseline: name of the model it is compared with.
+        class_name: name of the class, or "mean of classes" for the mean over the classes of each case.
         metric: one of ``COMPARED``.
-        gains: of each case, mean over the runs; positive if the model is better. Infinite if one of the two models
-            missed or invented the structure and the metric is a distance.
+        gains: gain of each case, mean over the runs; positive if the model is better. Infinite if the metric is a
+            distance and one of the two models missed or invented the structure.
         gain: mean over the cases; NaN if a gain is infinite.
-        ci95: 95% interval of the mean; NaN where there is none.
-        undefined: number of cases in which the metric is undefined for one of the two.
-        trainings: of each of the two: folds times runs.
-        p: probability that chance alone makes as large a difference; 1 where it cannot be told.
-        p_holm: corrected for the number of comparisons.
-        least_p: the smallest ``p_holm`` that so few trainings or persons could give.
+        ci95: 95% interval of the mean; NaN if it cannot be computed.
+        undefined: number of cases in which the metric is undefined for one of the two models.
+        trainings: number of trainings of each model: folds times runs.
+        p: probability that chance alone makes as large a difference; 1 if it cannot be computed.
+        p_holm: the same, corrected for the number of comparisons.
+        least_p: smallest ``p_holm`` that is possible with so few trainings or persons.
     """
 
     model: str
@@ -63,46 +64,47 @@ class Comparison:
 
     @property
     def told_apart(self) -> bool:
-        """Whether the corrected test, and the interval if there is one, say that there is a difference."""
+        """Whether the difference is significant by the corrected test, and by the interval if there is one."""
         low, high = self.ci95
         return self.p_holm < LEVEL and not self.undefined and not low <= 0 <= high
 
     @property
     def too_few(self) -> bool:
-        """Whether the test could not tell models apart even if all persons or trainings differed to the same side."""
+        """Whether the test cannot be significant, even if all persons or trainings differed to the same side."""
         return self.least_p >= LEVEL
 
     def __str__(self) -> str:
-        """A plain sentence; a gain is positive where the model is better, of distances where they are smaller."""
+        """Return the result as a sentence. A gain is positive if the model is better; of distances, if smaller."""
         unit, digits = (" mm", 2) if self.metric.endswith("_mm") else ("", 4)
-        on = f"in {self.metric.removesuffix('_mm')} on {self.class_name}"
+        subject = f"in {self.metric.removesuffix('_mm')} on {self.class_name}"
         low, high, gain = *self.ci95, self.gain
         size = "" if math.isnan(gain) else f": a gain of {gain:+.{digits}f}{unit}"
         positive = sum(each > 0 for each in self.gains)
         negative = sum(each < 0 for each in self.gains)
         better = gain > 0 if not math.isnan(gain) else positive > negative
         if not any(self.gains) and not self.undefined:
-            text = f"{self.model} and {self.baseline} are equal {on}"
+            text = f"{self.model} and {self.baseline} are equal {subject}"
         elif self.undefined:
             reason = f"undefined for one of them in {plural(self.undefined, 'case')}"
-            text = f"no verdict on {self.model} and {self.baseline} {on}: {reason}{size.replace(':', ';', 1)}"
+            text = f"no verdict on {self.model} and {self.baseline} {subject}: {reason}{size.replace(':', ';', 1)}"
         elif self.too_few:
             few = "too few cases" if all(self.gains) else "too few cases differ"
-            text = f"{few} to tell {self.model} and {self.baseline} apart {on}{size}"
+            text = f"{few} for a verdict on {self.model} and {self.baseline} {subject}{size}"
         elif not self.told_apart:
-            text = f"{self.model} and {self.baseline} cannot be told apart {on}{size}"
+            text = f"no significant difference between {self.model} and {self.baseline} {subject}{size}"
         elif better:
-            text = f"{self.model} is better than {self.baseline} {on}"
+            text = f"{self.model} is better than {self.baseline} {subject}"
             text += "" if math.isnan(gain) else f" by {gain:.{digits}f}{unit}"
         else:
-            text = f"{self.model} is worse than {self.baseline} {on}"
+            text = f"{self.model} is worse than {self.baseline} {subject}"
             text += "" if math.isnan(gain) else f" by {-gain:.{digits}f}{unit}"
             low, high = -high, -low
         missed = ""
         if math.isnan(gain):
             missed = (
-                f", better in {positive} and worse in {negative} cases; misses or invents the structure alone: "
-                f"{self.model} in {self.gains.count(-math.inf)}, {self.baseline} in {self.gains.count(math.inf)}"
+                f"; {self.model} is better in {positive} and worse in {negative} cases; only one model misses or "
+                f"invents the structure: {self.model} in {self.gains.count(-math.inf)}, {self.baseline} in "
+                f"{self.gains.count(math.inf)}"
             )
         interval = "" if math.isnan(low) else f", 95% interval {low:.{digits}f} to {high:.{digits}f}"
         runs = f", {self.trainings} trainings each" if self.trainings > 1 else ""
@@ -112,145 +114,158 @@ class Comparison:
 def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[Comparison]:
     """Compare every model but the first with the first, class by class, on the cases that all of them have.
 
-    A class that one lacks is left out with a warning; so is the foreground where classes differ. A metric is undefined
-    where nothing is there and nothing is predicted: this counts as perfect if the other model predicts something.
+    A class that a model lacks is left out with a warning. So is the foreground if the classes differ. A metric is
+    undefined where nothing is there and nothing is predicted; this counts as perfect if the other model predicts
+    something.
 
     Args:
-        models: by name, the rows of each of its runs; at least two models, with as many runs each. Runs are paired in
+        models: by name, the rows of each run; at least two models with the same number of runs. Runs are paired in
             order.
         metric: one of ``COMPARED``.
 
     Raises:
-        ConfigError: if the metric is another, or models have different numbers of runs.
-        DataError: if they have no case or class in common, or the metric is defined for none.
+        ConfigError: if the metric is not one of them, or models have different numbers of runs.
+        DataError: if the models have no case or class in common, or the metric is defined for no case.
     """
     if metric not in COMPARED:
         raise ConfigError(f"the metric is {metric}: expected one of {', '.join(COMPARED)}")
     numbers = {name: len(runs) for name, runs in models.items()}
     if len(set(numbers.values())) > 1:
-        told = ", ".join(f"{name} {number}" for name, number in numbers.items())
-        raise ConfigError(f"models have different numbers of runs ({told}): expected as many of each")
-    every = [rows for runs in models.values() for rows in runs]
-    cases, classes = shared_cases(models), _classes(every)
+        counts = ", ".join(f"{name} {number}" for name, number in numbers.items())
+        raise ConfigError(f"models have different numbers of runs ({counts}): expected the same number of each")
+    tables = [rows for runs in models.values() for rows in runs]
+    cases, classes = shared_cases(models), _shared_classes(tables)
     if not cases or not any(name != FOREGROUND for name in classes):
-        what = "class" if cases else "case"
-        raise DataError(f"{', '.join(models)}: have no {what} in common: expected evaluations of the same cases")
-    subject_of = {row.case: row.subject for rows in every for row in rows if row.subject}
-    subjects, folds = [subject_of.get(case, case) for case in cases], _folds(every, cases)
-    values = {name: np.stack([_table(rows, cases, classes, metric) for rows in runs]) for name, runs in models.items()}
+        missing = "class" if cases else "case"
+        raise DataError(f"{', '.join(models)}: have no {missing} in common: expected evaluations of the same cases")
+    subject_of = {row.case: row.subject for rows in tables for row in rows if row.subject}
+    subjects, folds = [subject_of.get(case, case) for case in cases], _folds(tables, cases)
+    values = {name: np.stack([_values(rows, cases, classes, metric) for rows in runs]) for name, runs in models.items()}
     baseline, *others = models
-    found = []
+    comparisons = []
     for model in others:
         by_class = _gains_by_class(values[model], values[baseline], classes, metric)
         for class_name, (gains, undefined) in by_class.items():
-            known = np.any(~np.isnan(gains), axis=0).tolist()
-            if not any(known):
+            known = np.any(~np.isnan(gains), axis=0)
+            if not known.any():
                 log.warning("%s is defined for %s in no case of both %s and %s", metric, class_name, model, baseline)
                 continue
-            own = [[each for each, keep in zip(of, known, strict=True) if keep] for of in (subjects, folds)]
-            gain, ci95, p, least_p, trainings = test_gains(gains[:, known], *own)
-            of_case = tuple(gains[:, known].mean(axis=0).tolist())
-            one = Comparison(
-                model, baseline, class_name, metric, of_case, gain, ci95, int(undefined.sum()), trainings, p, p, least_p
+            gain, ci95, p, least_p, trainings = test_gains(
+                gains[:, known], list(compress(subjects, known)), list(compress(folds, known))
             )
-            found.append(one)
-    if not found:
+            comparisons.append(
+                Comparison(
+                    model,
+                    baseline,
+                    class_name,
+                    metric,
+                    gains=tuple(gains[:, known].mean(axis=0).tolist()),
+                    gain=gain,
+                    ci95=ci95,
+                    undefined=int(undefined.sum()),
+                    trainings=trainings,
+                    p=p,
+                    p_holm=p,
+                    least_p=least_p,
+                )
+            )
+    if not comparisons:
         raise DataError(f"{', '.join(models)}: {metric} is defined for no case of both: compare another metric")
-    primary = MEAN if MEAN in classes else found[0].class_name
-    return _corrected([one for one in found if one.class_name == primary]) + _corrected(
-        [one for one in found if one.class_name != primary]
+    primary = MEAN if MEAN in classes else comparisons[0].class_name
+    return _correct([comparison for comparison in comparisons if comparison.class_name == primary]) + _correct(
+        [comparison for comparison in comparisons if comparison.class_name != primary]
     )
 
 
 def shared_cases(models: Mapping[str, Sequence[Sequence[Row]]]) -> list[str]:
-    """Cases that all runs of all models have."""
+    """Return the cases that all runs of all models have."""
     return _shared([[row.case for row in rows] for runs in models.values() for rows in runs])
 
 
 def to_csv(comparisons: Sequence[Comparison]) -> str:
-    """``comparison.csv``: a row a model and class; gains are positive where the model is better than the baseline."""
+    """Return the text of ``comparison.csv``: one row per model and class. Gains are positive if the model is better."""
     rows: list[list[object]] = [[*HEADINGS, *STATISTICS]]
-    for one in comparisons:
-        better, worse = sum(gain > 0 for gain in one.gains), sum(gain < 0 for gain in one.gains)
-        figures = [f"{value:.6g}" for value in (one.gain, *one.ci95)]
-        counts = [len(one.gains), one.undefined, better, worse, one.trainings]
-        names = [one.model, one.baseline, one.class_name, one.metric]
-        rows.append([*names, *figures, *counts, f"{one.p:.6g}", f"{one.p_holm:.6g}"])
+    for row in comparisons:
+        better, worse = sum(gain > 0 for gain in row.gains), sum(gain < 0 for gain in row.gains)
+        figures = [f"{value:.6g}" for value in (row.gain, *row.ci95)]
+        counts = [len(row.gains), row.undefined, better, worse, row.trainings]
+        names = [row.model, row.baseline, row.class_name, row.metric]
+        rows.append([*names, *figures, *counts, f"{row.p:.6g}", f"{row.p_holm:.6g}"])
     return csv_text(rows)
 
 
 def _gains_by_class(
-    own: Gains, other: Gains, classes: Sequence[str], metric: str
+    model: Gains, baseline: Gains, classes: Sequence[str], metric: str
 ) -> dict[str, tuple[Gains, NDArray[np.bool_]]]:
-    """Gains of each class and of their mean.
+    """Return the gains in each class and in their mean.
 
     Args:
-        own: metric of the model (runs, cases, classes), NaN where it is undefined.
-        other: the same of the baseline.
-        classes: their names; the mean of a case is over the classes that are defined for it.
-        metric: its name.
+        model: metric of the model (runs, cases, classes), NaN where it is undefined.
+        baseline: metric of the baseline, likewise.
+        classes: names of the classes; the mean of a case is over the classes that are defined for it.
+        metric: name of the metric.
 
     Returns:
-        By class, gains (runs, cases), and whether a case is undefined for one of the two (cases,).
+        By class: gains (runs, cases); and whether the metric of a case is undefined for one of the two models (cases,).
     """
-    if metric in PERFECT:  # undefined for one alone: that one rightly predicts nothing
-        alone = np.isnan(own) ^ np.isnan(other)
-        own, other = (np.where(np.isnan(of) & alone, PERFECT[metric], of) for of in (own, other))
+    if metric in PERFECT:  # undefined for one model only: that model rightly predicts nothing
+        differ = np.isnan(model) ^ np.isnan(baseline)
+        model, baseline = (np.where(np.isnan(values) & differ, PERFECT[metric], values) for values in (model, baseline))
     with np.errstate(invalid="ignore"):
-        gains = (own - other) * (-1 if metric in LOWER_IS_BETTER else 1)
-    gains[np.isinf(own) & np.isinf(other)] = 0.0  # both miss or invent the structure
-    undefined: NDArray[np.bool_] = np.logical_or.reduce(np.isnan(own) ^ np.isnan(other))  # over the runs
+        gains = (model - baseline) * (-1 if metric in LOWER_IS_BETTER else 1)
+    gains[np.isinf(model) & np.isinf(baseline)] = 0.0  # both miss or invent the structure
+    undefined: NDArray[np.bool_] = np.logical_or.reduce(np.isnan(model) ^ np.isnan(baseline))  # over the runs
     single = [name not in (MEAN, FOREGROUND) for name in classes]
-    found: dict[str, tuple[Gains, NDArray[np.bool_]]] = {}
-    for place, name in enumerate(classes):
+    by_class: dict[str, tuple[Gains, NDArray[np.bool_]]] = {}
+    for index, name in enumerate(classes):
         if name == MEAN:
             defined = ~np.isnan(gains[..., single])
             sums = np.where(defined, gains[..., single], 0.0).sum(axis=-1)
             counts = defined.sum(axis=-1)
-            of_class: Gains = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-            found[name] = (np.round(of_class, DIGITS), np.logical_or.reduce(undefined[:, single], axis=-1))
+            means: Gains = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+            by_class[name] = (np.round(means, DIGITS), np.logical_or.reduce(undefined[:, single], axis=-1))
         else:
-            found[name] = (np.round(gains[..., place], DIGITS), undefined[:, place])
-    return found
+            by_class[name] = (np.round(gains[..., index], DIGITS), undefined[:, index])
+    return by_class
 
 
-def _table(rows: Sequence[Row], cases: Sequence[str], classes: Sequence[str], metric: str) -> Gains:
-    """The metric of each case and class (cases, classes); NaN where it is undefined."""
-    found = {(row.case, row.class_name): getattr(row.metrics, metric) for row in rows}
-    return np.array([[found.get((case, name), math.nan) for name in classes] for case in cases])
+def _values(rows: Sequence[Row], cases: Sequence[str], classes: Sequence[str], metric: str) -> Gains:
+    """Return the metric of each case and class (cases, classes); NaN where it is undefined."""
+    values = {(row.case, row.class_name): getattr(row.metrics, metric) for row in rows}
+    return np.array([[values.get((case, name), math.nan) for name in classes] for case in cases])
 
 
-def _classes(every: Sequence[Sequence[Row]]) -> list[str]:
-    """Classes that all have, their mean if there are several, and the foreground if all have the same classes."""
-    named = [list(dict.fromkeys(row.class_name for row in rows)) for rows in every]
-    shared = _shared(named)
-    partial = {name for names in named for name in names} - set(shared)
+def _shared_classes(tables: Sequence[Sequence[Row]]) -> list[str]:
+    """Return the classes of all tables, their mean if there are several, and the foreground if no table has others."""
+    names = [list(dict.fromkeys(row.class_name for row in rows)) for rows in tables]
+    shared = _shared(names)
+    partial = {name for each in names for name in each} - set(shared)
     if partial:
-        log.warning("classes that not all have are left out: %s", first_few(partial))
+        log.warning("classes that some evaluations lack are left out: %s", first_few(partial))
     single = [name for name in shared if name != FOREGROUND]
     together = [FOREGROUND] if FOREGROUND in shared and not partial else []
     return [*single, *([MEAN] if len(single) > 1 else []), *together]
 
 
-def _folds(every: Sequence[Sequence[Row]], cases: Sequence[str]) -> list[str]:
-    """The fold of each case, if all runs have the same folds; otherwise empty, as of a single training."""
-    tables = [{row.case: row.fold for row in rows} for rows in every]
-    if any([table[case] for case in cases] != [tables[0][case] for case in cases] for table in tables):
+def _folds(tables: Sequence[Sequence[Row]], cases: Sequence[str]) -> list[str]:
+    """Return the fold of each case if all runs have the same folds; otherwise empty names, as for a single training."""
+    folds = [{row.case: row.fold for row in rows} for rows in tables]
+    if any([each[case] for case in cases] != [folds[0][case] for case in cases] for each in folds):
         log.warning("the runs have different folds: each counts as one training")
         return ["" for _ in cases]
-    return [tables[0][case] for case in cases]
+    return [folds[0][case] for case in cases]
 
 
-def _corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """A family of comparisons with their corrected p values."""
-    corrected = holm([one.p for one in comparisons])
+def _correct(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Return a family of comparisons with corrected p values."""
+    corrected = holm([comparison.p for comparison in comparisons])
     number = len(comparisons)
     return [
-        replace(one, p_holm=p, least_p=min(number * one.least_p, 1.0))
-        for one, p in zip(comparisons, corrected, strict=True)
+        replace(comparison, p_holm=p, least_p=min(number * comparison.least_p, 1.0))
+        for comparison, p in zip(comparisons, corrected, strict=True)
     ]
 
 
 def _shared(lists: Sequence[Sequence[str]]) -> list[str]:
-    """What all lists hold, in the order of the first."""
+    """Return the names that all lists hold, in the order of the first."""
     return [name for name in dict.fromkeys(lists[0]) if all(name in other for other in map(set, lists[1:]))]

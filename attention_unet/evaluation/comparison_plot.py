@@ -1,4 +1,4 @@
-"""A picture of a comparison: what every case gains."""
+"""Draw a comparison of models: the gain of every case."""
 
 import math
 from collections.abc import Sequence
@@ -11,30 +11,32 @@ from attention_unet.evaluation.compare import Comparison
 from attention_unet.pictures.figures import save_figure
 from attention_unet.scans.label_table import colour_of
 
-SPREAD = 0.12  # of the points of a row, in rows
+SPREAD = 0.12  # vertical scatter of the points, as a share of the height of a row
 
 
 def draw_gains(comparisons: Sequence[Comparison], output: Path) -> None:
-    """Draw a row a class and model: a point a case, the mean and its 95% interval; right of 0 the model is better.
+    """Draw one row per class and model: a point per case, the mean and its 95% interval.
+
+    To the right of 0 the model is better.
 
     Args:
-        comparisons: with one baseline, of one metric.
+        comparisons: comparisons of one metric with one baseline.
         output: PNG to write.
     """
-    classes = list(dict.fromkeys(one.class_name for one in comparisons))
-    models = list(dict.fromkeys(one.model for one in comparisons))
-    rows = [one for name in classes for one in comparisons if one.class_name == name]
+    classes = list(dict.fromkeys(comparison.class_name for comparison in comparisons))
+    models = list(dict.fromkeys(comparison.model for comparison in comparisons))
+    rows = [comparison for name in classes for comparison in comparisons if comparison.class_name == name]
     figure = Figure(figsize=(8, 0.45 * len(rows) + 1.3), dpi=110, layout="constrained")
     axes = figure.subplots()
     random = np.random.RandomState(0)
-    for height, one in enumerate(rows):
-        colour = colour_of(models.index(one.model))
-        gains = [gain for gain in one.gains if math.isfinite(gain)]
+    for height, row in enumerate(rows):
+        colour = colour_of(models.index(row.model))
+        gains = [gain for gain in row.gains if math.isfinite(gain)]
         axes.scatter(gains, height + random.uniform(-SPREAD, SPREAD, len(gains)), s=9, color=colour, alpha=0.35)
-        axes.plot(one.ci95, (height, height), color=colour, linewidth=3, solid_capstyle="butt")
-        axes.plot(one.gain, height, "D", color=colour, markeredgecolor="black", markersize=7)
+        axes.plot(row.ci95, (height, height), color=colour, linewidth=3, solid_capstyle="butt")
+        axes.plot(row.gain, height, "D", color=colour, markeredgecolor="black", markersize=7)
     axes.axvline(0, color="black", linewidth=0.8)
-    names = [one.class_name if len(models) == 1 else f"{one.class_name}: {one.model}" for one in rows]
+    names = [row.class_name if len(models) == 1 else f"{row.class_name}: {row.model}" for row in rows]
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     first = rows[0]

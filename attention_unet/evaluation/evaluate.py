@@ -1,6 +1,4 @@
-"""Evaluate predictions against references: score them, and write tables and pictures. Whoever made them, they meet as
-files.
-"""
+"""Evaluate predicted label maps against true ones, made by any program: write scores, tables and pictures."""
 
 import logging
 import math
@@ -14,26 +12,25 @@ from attention_unet.dataset.cases import Case, group_channels
 from attention_unet.dataset.description import describe_labels, labels_in_files
 from attention_unet.dataset.splits import held_out_cases
 from attention_unet.dataset.subjects import read_subjects
-from attention_unet.errors import ConfigError, DataError, first_few, plural, replace_paths
+from attention_unet.errors import ConfigError, first_few, plural, replace_paths
 from attention_unet.evaluation.calibration import write_calibration
 from attention_unet.evaluation.case_warnings import CaseWarnings
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles, write_evaluated_files
 from attention_unet.evaluation.example_cases import write_example_cases
-from attention_unet.evaluation.provenance import known_cases
+from attention_unet.evaluation.provenance import read_provenance
 from attention_unet.evaluation.result_files import check_results, replacing_result
 from attention_unet.evaluation.rows import to_csv
 from attention_unet.evaluation.score import score_cases
 from attention_unet.evaluation.structure_attention import write_structure_attention
 from attention_unet.evaluation.summary import summarise, to_json
-from attention_unet.files.json_file import read_object
+from attention_unet.files.json_file import parse_object, read_object
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.prediction_folder import relative_path
 from attention_unet.files.prediction_record import RECORD
 from attention_unet.files.run_folder import REPORT, SUBJECTS
 from attention_unet.machine.progress import progress_bar
-from attention_unet.scans.itk_files import files_of
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.volumes import list_unread, list_volumes, volumes_by_case
+from attention_unet.scans.volume_files import files_of, list_unread, list_volumes, volumes_by_case
 
 log = logging.getLogger(__name__)
 
@@ -51,40 +48,41 @@ def evaluate_folder(
     held_out_of: str | Path | None = None,
     predicted_only: bool = False,
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Evaluate a folder of predicted label maps; ``attention-unet evaluate`` does the same.
+    """Evaluate a folder of predicted label maps, as ``attention-unet evaluate`` does.
 
-    Writes ``metrics.csv``, ``summary.json``, ``scored.json``; calibration where probabilities lie beside the
-    predictions, attention inside and outside of structures where attention maps do, and a picture if there are images.
+    Writes ``metrics.csv``, ``summary.json`` and ``scored.json``. If the predictions folder holds probabilities, also
+    writes their calibration; if it holds attention maps, also the attention inside and outside of structures. If there
+    are images, also draws a picture.
 
     Args:
         predictions: folder of the predicted label maps.
-        references: folder of the true label maps, with the same names.
+        references: folder of the true label maps, with the same file names.
         output: folder for the results.
         images: folder of the scans, for the picture.
         tolerance_mm: tolerance of the normalised surface Dice, 0 or more.
-        subjects: table of the columns case and subject, for intervals over subjects.
+        subjects: table with the columns case and subject, for intervals over subjects.
         held_out_of: folder of a run; evaluate only the cases that it held out.
         predicted_only: leave out references without prediction; otherwise they are scored as empty predictions.
 
     Returns:
-        The summary, as in ``summary.json``, and for each case that failed the reason.
+        The summary, as in ``summary.json``; and the reason by case, for cases that failed.
 
     Raises:
-        ConfigError: if a folder or prediction is not there, or results would replace files of other origin.
+        ConfigError: if a folder or prediction is missing, or results would replace files that evaluate did not write.
         DataError: if a description or table is damaged, or the output folder cannot be written to.
     """
     predictions, references, output = Path(predictions), Path(references), Path(output)
     scans = Path(images) if images else None
     for folder, content in ((predictions, "predicted label maps"), (references, "true label maps"), (scans, "scans")):
         if folder and not folder.is_dir():
-            raise ConfigError(f"{folder}: is no folder: expected the {content}")
+            raise ConfigError(f"{folder}: not a folder: expected the {content}; check the path")
         if folder and folder.resolve() == output.resolve():
             raise ConfigError(f"{output}: holds the {content}: name another folder with -o")
     if not 0 <= tolerance_mm < math.inf:
         raise ConfigError(f"--tolerance-mm is {tolerance_mm}: expected 0 or more")
     known, predicted = volumes_by_case(references), volumes_by_case(predictions)
     if not known:
-        raise ConfigError(f"{references}: holds no NIfTI file: expected the true label maps")
+        raise ConfigError(f"{references}: holds no image file: expected the true label maps; check the path")
     ids = held_out_cases(Path(held_out_of), list(known)) if held_out_of else list(known)
     labels = find_labels(predictions, references, ids)
     if not set(predicted) & set(ids):
@@ -102,12 +100,12 @@ def evaluate_folder(
     table = Path(held_out_of or "") / SUBJECTS
     if not subjects and held_out_of and table.is_file():
         subjects = table
-    of_person = read_subjects(Path(subjects), ids) if subjects else {}
+    subject_of = read_subjects(Path(subjects), ids) if subjects else {}
     grouped = group_channels(list_volumes(scans), wanted=ids) if scans else {}
     if scans and not set(grouped) & set(ids):
-        raise ConfigError(f"{scans}: holds no scan of these cases: expected such as {known[ids[0]].name}")
+        raise ConfigError(f"{scans}: holds no scan of these cases: expected names such as {known[ids[0]].name}")
     cases = [Case(case, grouped.get(case, ()), known[case]) for case in ids]
-    return evaluate_cases(cases, predicted, output, labels, tolerance_mm=tolerance_mm, subjects=of_person)
+    return evaluate_cases(cases, predicted, output, labels, tolerance_mm=tolerance_mm, subjects=subject_of)
 
 
 def evaluate_cases(
@@ -123,7 +121,7 @@ def evaluate_cases(
     """Evaluate cases and write all results, as ``evaluate_folder`` does.
 
     Args:
-        cases: cases with their true label maps; with their images for the picture.
+        cases: cases with their true label maps, and with their images for the picture.
         predictions: predicted label map by case id. A case without one is scored as an empty prediction.
         output: folder for the results.
         labels: classes.
@@ -132,10 +130,10 @@ def evaluate_cases(
         folds: in a cross-validation, the fold that held out each case.
 
     Returns:
-        The summary, and for each case that failed the reason. Cases that cannot be compared are in no mean.
+        The summary; and the reason by case, for cases that failed. Cases that could not be scored are in no mean.
 
     Raises:
-        ConfigError: if results would replace files of other origin, or another process writes there.
+        ConfigError: if results would replace files that evaluate did not write, or another process writes there.
         DataError: if the folder cannot be written to.
     """
     with folder_lock(output):
@@ -146,49 +144,53 @@ def evaluate_cases(
             replace(row, subject=(subjects or {}).get(row.case, ""), fold=str((folds or {}).get(row.case, "")))
             for row in scores.rows
         ]
-        scored = EvaluatedFiles(
+        scored = [case for case in cases if case.id not in scores.failed]
+        files = EvaluatedFiles(
             labels,
-            references={case.id: case.label for case in cases if case.label and case.id not in scores.failed},
-            predicted={
-                case.id: predictions[case.id]
-                for case in cases
-                if case.id in predictions and case.id not in scores.failed
-            },
+            references={case.id: case.label for case in scored if case.label},
+            predicted={case.id: predictions[case.id] for case in scored if case.id in predictions},
             images={case.id: case.images for case in cases},
         )
-        failures = {
-            case.id: _without_folders(case, predictions, scores.failed, output)
-            for case in cases
-            if case.id in scores.failed
-        }
-        remarks = CaseWarnings(
-            [case.id for case in cases if case.id not in predictions and case.id not in scores.failed],
-            failures,
+        case_warnings = CaseWarnings(
+            [case.id for case in scored if case.id not in predictions],
+            {
+                case.id: _relative_reason(scores.failed[case.id], case, predictions, output)
+                for case in cases
+                if case.id in scores.failed
+            },
             scores.unknown,
-            **known_cases(scored.predicted),
-            same_files=bool(scored.predicted)
-            and all(os.path.samefile(path, scored.references[case]) for case, path in scored.predicted.items()),
+            **read_provenance(files.predicted),
+            same_files=bool(files.predicted)
+            and all(os.path.samefile(path, files.references[case]) for case, path in files.predicted.items()),
         )
         settings = {"tolerance_mm": tolerance_mm, "undefined": "both masks empty, or a share of an empty mask"}
-        summary = summarise(rows, remarks, settings)
-        check_results(output)  # again: a file may have appeared in the meantime
-        write_evaluated_files(output, scored)  # first: it marks the folder
+        summary = summarise(rows, case_warnings, settings)
+        check_results(output)  # again: a file may have appeared during scoring
+        write_evaluated_files(output, files)  # first: it marks the folder as that of an evaluation
         for name, text in (("metrics.csv", to_csv(rows)), ("summary.json", to_json(summary))):
             with replacing_result(output, name) as path:
                 path.write_text(text, encoding="utf-8")
-        if remarks.missing_predictions:
-            log.info("--predicted-only leaves out what is not predicted")
-        log.info("metrics.csv and summary.json lie in %s", output)
-        failed = scores.failed | write_calibration(output, scored) | write_structure_attention(output, scored)
-        failed |= write_example_cases(output, scored, rows)
+        if case_warnings.missing_predictions:
+            log.info("--predicted-only leaves out cases without a prediction")
+        log.info("metrics.csv and summary.json are in %s", output)
+        failed = scores.failed | write_calibration(output, files) | write_structure_attention(output, files)
+        failed |= write_example_cases(output, files, rows)
         if (output / REPORT).exists():
-            log.warning("%s: is of an earlier evaluation: report again", output / REPORT)
+            log.warning("%s: shows an earlier evaluation: report again", output / REPORT)
     return summary, failed
 
 
 def find_labels(predictions: Path, references: Path, cases: Sequence[str]) -> Labels:
-    """Classes to score: those of the references' ``dataset.json``, else those that prediction wrote to ``run.json`` or,
-    as nnU-Net does, to a ``dataset.json`` beside its masks, else the integers that occur in the references.
+    """Find the classes to score.
+
+    They come from the first of these: ``dataset.json`` beside the folder of the references, if it describes labels;
+    ``run.json`` in the folder of the predictions; ``dataset.json`` there, which nnU-Net writes; the integers in the
+    references.
+
+    Args:
+        predictions: folder of the predicted label maps.
+        references: folder of the true label maps.
+        cases: ids of the cases to score.
 
     Raises:
         DataError: if a description is damaged.
@@ -198,20 +200,17 @@ def find_labels(predictions: Path, references: Path, cases: Sequence[str]) -> La
         return describe_labels(description)
     run = predictions / RECORD
     if run.is_file():
-        try:
-            return Labels.from_json(read_object(run)["labels"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{run}: describes no labels: expected what predict writes; remove it") from error
+        return parse_object(
+            run, lambda plain: Labels.from_json(plain["labels"]), "expected what predict writes; remove it"
+        )
     beside = predictions / "dataset.json"
     if beside.is_file() and "labels" in read_object(beside):
         return describe_labels(beside)
     known = volumes_by_case(references)
-    return labels_in_files({case: known[case] for case in cases}, {})  # the broken fail when they are scored
+    return labels_in_files({case: known[case] for case in cases}, {})  # unreadable files fail when they are scored
 
 
-def _without_folders(case: Case, predictions: Mapping[str, Path], failed: Mapping[str, str], output: Path) -> str:
-    """Return the reason of a failure with paths relative to the output folder, for a file that may be moved."""
+def _relative_reason(reason: str, case: Case, predictions: Mapping[str, Path], output: Path) -> str:
+    """Return the reason of a failure with paths relative to the output folder, because results may be moved."""
     paths = [path for path in (case.label, predictions.get(case.id)) if path]
-    return replace_paths(
-        failed[case.id], {file: relative_path(output, file) for path in paths for file in files_of(path)}
-    )
+    return replace_paths(reason, {file: relative_path(output, file) for path in paths for file in files_of(path)})

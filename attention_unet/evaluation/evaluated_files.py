@@ -1,17 +1,19 @@
-"""What an evaluation was of: its classes and files, as ``scored.json`` keeps them for whoever wants to look."""
+"""Write and read ``scored.json``: the classes and the files of an evaluation."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from attention_unet.errors import DataError
-from attention_unet.evaluation.result_files import SCORED, recorded_results
+from attention_unet.evaluation.result_files import SCORED, read_result_hashes
 from attention_unet.files.atomic import write_text
-from attention_unet.files.json_file import read_object
+from attention_unet.files.json_file import parse_object
 from attention_unet.files.prediction_folder import attention_levels, relative_path
 from attention_unet.scans.labels import Labels
+
+ADVICE = "expected what evaluate writes; evaluate into another folder"  # evaluate never replaces a damaged record
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,8 @@ class EvaluatedFiles:
     Attributes:
         labels: the classes.
         references: true label map of each case.
-        predicted: label map of each case that has a prediction.
-        images: files of each case whose scan was named.
+        predicted: predicted label map of each case that has one.
+        images: image files of each case; empty if none were given.
     """
 
     labels: Labels
@@ -36,51 +38,47 @@ class EvaluatedFiles:
         return sorted({path.parent for path in self.predicted.values()})
 
     def attention_levels(self, case: str) -> list[int]:
-        """Levels with an attention map of a case beside its prediction, the finest first."""
+        """Return the levels with an attention map of a case beside its prediction, the finest first."""
         return attention_levels(self.predicted[case].parent, case) if case in self.predicted else []
 
 
-def write_evaluated_files(evaluation: Path, scored: EvaluatedFiles) -> None:
-    """Write ``scored.json``; its paths are relative to its folder."""
-    told = partial(relative_path, evaluation)
+def write_evaluated_files(evaluation: Path, files: EvaluatedFiles) -> None:
+    """Write ``scored.json``. Its paths are relative to its folder."""
     plain = {
-        "labels": scored.labels.to_json(),
+        "labels": files.labels.to_json(),
         "cases": {
             case: {
-                "reference": told(reference),
-                "prediction": told(scored.predicted[case]) if case in scored.predicted else None,
-                "images": [told(image) for image in scored.images.get(case, ())],
+                "reference": relative_path(evaluation, reference),
+                "prediction": relative_path(evaluation, files.predicted[case]) if case in files.predicted else None,
+                "images": [relative_path(evaluation, image) for image in files.images.get(case, ())],
             }
-            for case, reference in scored.references.items()
+            for case, reference in files.references.items()
         },
-        "files": {name: sums for name, sums in recorded_results(evaluation).items() if name != SCORED},
+        "files": {name: hashes for name, hashes in read_result_hashes(evaluation).items() if name != SCORED},
     }
     write_text(evaluation / SCORED, json.dumps(plain, indent=1) + "\n")
 
 
 def read_evaluated_files(evaluation: Path) -> EvaluatedFiles:
-    """Read it again.
+    """Read ``scored.json``.
 
     Raises:
-        DataError: if there is none, or it is damaged.
+        DataError: if the file does not exist or is damaged.
     """
 
-    def found(told: str) -> Path:
-        return (evaluation / told).resolve()
+    def absolute(path: str) -> Path:
+        return (evaluation / path).resolve()
 
-    file = evaluation / SCORED
-    if not file.is_file():
-        raise DataError(f"{file}: is not there: expected the folder of an evaluation; make it with evaluate")
-    plain = read_object(file)
-    try:
+    def parse(plain: Mapping[str, Any]) -> EvaluatedFiles:
         cases = dict(plain["cases"])
         return EvaluatedFiles(
             labels=Labels.from_json(plain["labels"]),
-            references={case: found(of["reference"]) for case, of in cases.items()},
-            predicted={case: found(of["prediction"]) for case, of in cases.items() if of["prediction"]},
-            images={case: [found(image) for image in of["images"]] for case, of in cases.items()},
+            references={case: absolute(each["reference"]) for case, each in cases.items()},
+            predicted={case: absolute(each["prediction"]) for case, each in cases.items() if each["prediction"]},
+            images={case: [absolute(image) for image in each["images"]] for case, each in cases.items()},
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(
-            f"{file}: tells no files ({error!r}): expected what evaluate writes; evaluate into another folder"
-        ) from error
+
+    file = evaluation / SCORED
+    if not file.is_file():
+        raise DataError(f"{file}: does not exist: expected the folder of an evaluation; make it with evaluate")
+    return parse_object(file, parse, ADVICE)

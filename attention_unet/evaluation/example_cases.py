@@ -1,4 +1,4 @@
-"""The picture of an evaluation: its worst, middle and best case."""
+"""Draw the picture of an evaluation: its worst, middle and best case."""
 
 import logging
 from collections.abc import Sequence
@@ -17,48 +17,50 @@ log = logging.getLogger(__name__)
 PICTURE = "picture.png"
 
 
-def write_example_cases(evaluation: Path, scored: EvaluatedFiles, rows: Sequence[Row]) -> dict[str, str]:
-    """Draw ``picture.png``: the cases of lowest, middle and highest mean Dice, with attention at its finest level where
-    there are maps; no picture if no predicted case has an image.
+def write_example_cases(evaluation: Path, files: EvaluatedFiles, rows: Sequence[Row]) -> dict[str, str]:
+    """Draw ``picture.png``: the cases with the lowest, the middle and the highest mean Dice.
+
+    Attention is shown at its finest level, if there are maps. If no predicted case has an image, the picture of an
+    earlier evaluation is removed.
 
     Args:
-        evaluation: folder to write it to.
-        scored: the files of the cases.
-        rows: their metrics.
+        evaluation: folder for the results.
+        files: files of the evaluated cases.
+        rows: metrics of the cases.
 
     Returns:
-        For each case that cannot be drawn the reason.
+        The reason by case, for cases that cannot be drawn.
     """
     dice = mean_dice(rows)
-    ranked = [case for case in dice if case in scored.predicted and scored.images[case]]
+    ranked = [case for case in dice if case in files.predicted and files.images[case]]
     scenes: list[Scene] = []
     failed: dict[str, str] = {}
     for case in dict.fromkeys([ranked[0], ranked[len(ranked) // 2], ranked[-1]] if ranked else []):
         try:
-            scenes.append(_scene(scored, case, f"{case}\nDice {dice[case]:.3f}"))
+            scenes.append(_read_scene(files, case, f"{case}\nDice {dice[case]:.3f}"))
         except DataError as error:
             failed[case] = str(error)
     if scenes:
         with replacing_result(evaluation, PICTURE) as path:
-            save_mosaic(path, scenes, scored.labels.names)
-        log.info("a picture lies in %s", evaluation / PICTURE)
+            save_mosaic(path, scenes, files.labels.names)
+        log.info("example cases are in %s", evaluation / PICTURE)
     else:
         (evaluation / PICTURE).unlink(missing_ok=True)
     return failed
 
 
-def _scene(scored: EvaluatedFiles, case: str, title: str) -> Scene:
-    volume = read_volume(scored.images[case][0])
-    reference, prediction = (read_labels(path) for path in (scored.references[case], scored.predicted[case]))
+def _read_scene(files: EvaluatedFiles, case: str, title: str) -> Scene:
+    volume = read_volume(files.images[case][0])
+    reference, prediction = (read_labels(path) for path in (files.references[case], files.predicted[case]))
     maps = {
-        f"level {level}": read_volume(attention_path(scored.predicted[case].parent, case, level)).array[0]
-        for level in scored.attention_levels(case)[:1]
+        f"level {level}": read_volume(attention_path(files.predicted[case].parent, case, level)).array[0]
+        for level in files.attention_levels(case)[:1]
     }
     return Scene(
         title=title,
         affine=volume.affine,
         image=volume.array[0],
-        reference=scored.labels.index(reference.array[0]),
-        prediction=scored.labels.index(prediction.array[0]),
+        reference=files.labels.index(reference.array[0]),
+        prediction=files.labels.index(prediction.array[0]),
         attention=maps,
     )

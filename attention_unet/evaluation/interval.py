@@ -1,4 +1,4 @@
-"""Intervals of means over cases, of which several may be of one person."""
+"""Compute intervals of means over cases; several cases may belong to one person."""
 
 import math
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ def interval_of_mean(
     If every case is a subject, this is the usual interval.
 
     Args:
-        values: one of each case; finite.
-        subjects: subject of each case; each case is a subject if empty.
+        values: value of each case; finite.
+        subjects: subject of each case; if empty, each case is a subject.
         level: probability with which the interval should cover the true mean, 0 to 1.
 
     Returns:

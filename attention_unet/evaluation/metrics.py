@@ -1,8 +1,8 @@
-"""Metrics of one class of one case: pure arrays, distances in mm.
+"""Compute the metrics of one class of one case from arrays, with distances in mm.
 
-Empty masks: where both masks are empty, nothing but the volumes is defined, and NaN. Where one is empty, overlaps and
-the normalised surface Dice are 0 and distances are infinite; of sensitivity, precision and volume error, what would be
-divided by the size of the empty mask is not defined. Whoever averages must count these and say so.
+Empty masks: if both masks are empty, all metrics but the volumes are undefined, NaN. If one mask is empty, overlaps and
+the normalised surface Dice are 0 and distances are infinite. Sensitivity, precision and volume error are undefined if
+they would be divided by the size of an empty mask. Code that averages must count and report these cases.
 """
 
 from collections.abc import Sequence
@@ -15,24 +15,25 @@ from attention_unet.evaluation.surface import Mask, surface_distances
 from attention_unet.scans.geometry import box_of
 
 NAN, INF = float("nan"), float("inf")
-ROUNDING_MM = 1e-4  # a voxel of 1 mm of a tilted grid is 1.00000002 mm: headers keep single precision
+ROUNDING_MM = 1e-4  # headers have single precision: on a tilted grid, a voxel of 1 mm can be 1.00000002 mm
 
 
 @dataclass(frozen=True)
 class CaseMetrics:
-    """How a predicted mask compares with the reference.
+    """Metrics of a predicted mask against the reference.
 
     Attributes:
-        dice: 0 to 1, twice the overlap over the sum of both.
-        hd95_mm: 95th percentile of the distances from each surface to the other, the larger of the two directions.
-        assd_mm: mean distance of all surface voxels of both masks to the other surface.
+        dice: Dice coefficient, 0 to 1: twice the overlap over the sum of both sizes.
+        hd95_mm: Hausdorff distance, 95 %: 95th percentile of the distances from one surface to the other, the larger
+            of the two directions.
+        assd_mm: average symmetric surface distance: mean over the surface voxels of both masks.
         nsd: normalised surface Dice, 0 to 1: share of both surfaces within the tolerance of the other.
-        volume_ml: of the prediction.
-        reference_volume_ml: of the reference.
+        volume_ml: volume of the prediction.
+        reference_volume_ml: volume of the reference.
         iou: 0 to 1, intersection over union.
         sensitivity: 0 to 1, share of the reference that is predicted.
-        precision: 0 to 1, share of the prediction that is right.
-        volume_error: volume of the prediction less that of the reference, as a share of the latter.
+        precision: 0 to 1, share of the prediction that is in the reference.
+        volume_error: volume of the prediction minus that of the reference, as a share of the latter.
     """
 
     dice: float
@@ -57,17 +58,17 @@ def compare_masks(
     spacing_mm: Sequence[float],
     tolerance_mm: float = 1.0,
 ) -> CaseMetrics:
-    """Compare two masks (I, J, K) of the same grid.
+    """Compare two masks (I, J, K) on the same grid.
 
     Args:
-        prediction: predicted mask; bool, or numbers that are all 0 or 1.
-        reference: true mask, likewise.
+        prediction: predicted mask, bool or numbers that are all 0 or 1.
+        reference: true mask, bool or numbers that are all 0 or 1.
         spacing_mm: size of a voxel along each axis, above 0.
-        tolerance_mm: for the normalised surface Dice, 0 or more.
+        tolerance_mm: tolerance of the normalised surface Dice, 0 or more.
 
     Raises:
         TypeError: if a mask is not a numpy array, or is a masked array.
-        ValueError: if a mask has other values or other axes, the grids differ, or a number is out of its range.
+        ValueError: if a mask has other values or other axes, the grids differ, or an argument is out of its range.
 
     >>> import numpy as np
     >>> reference = np.zeros((8, 8, 8), dtype=bool)
@@ -80,13 +81,13 @@ def compare_masks(
         raise ValueError(f"prediction has the grid {prediction.shape}, reference {reference.shape}: expected one grid")
     spacing = np.asarray(spacing_mm, dtype=np.float64)
     if spacing.shape != (3,) or not (np.isfinite(spacing) & (spacing > 0)).all():
-        raise ValueError(f"spacing_mm is {spacing_mm}: expected three numbers above 0, one an axis")
+        raise ValueError(f"spacing_mm is {spacing_mm}: expected three numbers above 0, one per axis")
     if not 0 <= tolerance_mm < INF:
         raise ValueError(f"tolerance_mm is {tolerance_mm}: expected 0 or more")
     box = box_of(prediction | reference)
     prediction, reference = prediction[box], reference[box]
     size, true_size, overlap = (int(np.count_nonzero(m)) for m in (prediction, reference, prediction & reference))
-    hd95_mm, assd_mm, nsd = _of_distances(*surface_distances(prediction, reference, spacing), tolerance_mm)
+    hd95_mm, assd_mm, nsd = _measure_distances(*surface_distances(prediction, reference, spacing), tolerance_mm)
     voxel_ml = float(spacing.prod()) / 1000
     return CaseMetrics(
         dice=_share(2 * overlap, size + true_size),
@@ -103,7 +104,7 @@ def compare_masks(
 
 
 def _as_mask(array: NDArray[np.generic], name: str) -> Mask:
-    """A mask as bool."""
+    """Return a mask as bool."""
     if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{name} is of type {type(array).__name__}: expected a numpy array of bool, or of 0 and 1")
     if array.ndim != 3:
@@ -117,16 +118,16 @@ def _as_mask(array: NDArray[np.generic], name: str) -> Mask:
 
 
 def dice(prediction: Mask, reference: Mask) -> float:
-    """Dice coefficient of two masks; NaN if both are empty."""
+    """Return the Dice coefficient of two masks; NaN if both are empty."""
     return _share(
         2 * np.count_nonzero(prediction & reference), np.count_nonzero(prediction) + np.count_nonzero(reference)
     )
 
 
-def _of_distances(
+def _measure_distances(
     to_reference: NDArray[np.float64], to_prediction: NDArray[np.float64], tolerance_mm: float
 ) -> tuple[float, float, float]:
-    """HD95, mean distance and normalised surface Dice."""
+    """Return HD95, mean distance and normalised surface Dice."""
     both = np.concatenate([to_reference, to_prediction])
     if len(both) == 0:
         return NAN, NAN, NAN

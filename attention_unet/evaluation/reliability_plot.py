@@ -1,4 +1,4 @@
-"""A picture of how far probabilities can be believed."""
+"""Draw the reliability diagram of predicted probabilities."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,24 +12,24 @@ from attention_unet.scans.label_table import colour_of
 if TYPE_CHECKING:
     from attention_unet.evaluation.calibration import Reliability
 
-FEWEST = 20  # voxels of a bin that is drawn
+MIN_VOXELS = 20  # bins with fewer voxels are not drawn
 
 
 def draw_reliability(reliabilities: "Mapping[str, Reliability]", output: Path) -> None:
-    """Draw for each class the share of voxels that are of it over their probability; below the diagonal it is too sure.
+    """Draw for each class the share of true voxels over the probability. Below the diagonal the model is overconfident.
 
     Args:
-        reliabilities: by class.
+        reliabilities: reliability by class.
         output: PNG to write.
     """
     figure = Figure(figsize=(4.6, 4.6), dpi=110, layout="constrained")
     axes = figure.subplots()
     axes.plot((0, 1), (0, 1), color="black", linewidth=0.8)
-    for i, (name, of) in enumerate(reliabilities.items()):
-        shown = of.voxels >= FEWEST
-        label = f"{name}: {of.error:.4f}"
-        axes.plot(of.probability[shown], of.share[shown], ".-", color=colour_of(i), label=label)
-    axes.set(xlabel="probability", ylabel="share of the voxels that are of the class", xlim=(0, 1), ylim=(0, 1))
+    for i, (name, reliability) in enumerate(reliabilities.items()):
+        drawn = reliability.voxels >= MIN_VOXELS
+        label = f"{name}: {reliability.error:.4f}"
+        axes.plot(reliability.probability[drawn], reliability.share[drawn], ".-", color=colour_of(i), label=label)
+    axes.set(xlabel="probability", ylabel="share of voxels that belong to the class", xlim=(0, 1), ylim=(0, 1))
     axes.set_aspect("equal")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""The files that an evaluation writes, and which of them it may replace: those that ``scored.json`` records."""
+"""Guard the result files of an evaluation: it replaces only the files that ``scored.json`` records."""
 
 import json
 import os
@@ -13,17 +13,18 @@ from attention_unet.files.json_file import read_object
 
 SCORED = "scored.json"
 RESULTS = ("metrics.csv", "summary.json", "picture.png", "calibration.csv", "calibration.png", "attention.csv")
+ADVICE = "expected what evaluate writes; evaluate again"  # end of messages about damaged results
 
 
 def check_results(evaluation: Path) -> None:
-    """Check that an evaluation wrote the results that lie in a folder, as they are now.
+    """Check that the results in a folder were written by an evaluation and have not changed since.
 
     Raises:
-        ConfigError: if not: they are of other origin, or were edited.
+        ConfigError: if other files have these names, or a result was changed.
     """
-    recorded = recorded_results(evaluation)
-    there = [name for name in RESULTS if os.path.lexists(evaluation / name)]
-    others = [name for name in there if name not in recorded]
+    recorded = read_result_hashes(evaluation)
+    present = [name for name in RESULTS if os.path.lexists(evaluation / name)]
+    others = [name for name in present if name not in recorded]
     if os.path.lexists(evaluation / SCORED) and SCORED not in recorded:
         others = [SCORED, *others]
     if others:
@@ -31,7 +32,7 @@ def check_results(evaluation: Path) -> None:
             f"{evaluation}: holds {first_few(others)}, which evaluate did not write, or whose record is damaged: "
             "move it elsewhere, or name another folder"
         )
-    changed = [name for name in there if sha256_of(evaluation / name) not in recorded[name]]
+    changed = [name for name in present if sha256_of(evaluation / name) not in recorded[name]]
     if changed:
         raise ConfigError(
             f"{evaluation}: {first_few(changed)} changed after evaluate wrote it: move it elsewhere, or name another "
@@ -41,9 +42,9 @@ def check_results(evaluation: Path) -> None:
 
 @contextmanager
 def replacing_result(evaluation: Path, name: str) -> Iterator[Path]:
-    """Give a temporary path to write a result to; then record its sha256, then move it into place.
+    """Yield a temporary path for a result. Then record its sha256 and move the file to its final path.
 
-    Wherever a process is killed, ``scored.json`` records the result that is there: the new one or the one before.
+    Wherever a process is killed, ``scored.json`` records the file that is present, the old or the new one.
 
     Raises:
         DataError: if the folder cannot be written to or the disk is full.
@@ -56,16 +57,14 @@ def replacing_result(evaluation: Path, name: str) -> Iterator[Path]:
         write_text(evaluation / SCORED, json.dumps(plain, indent=1) + "\n")
 
 
-def recorded_results(evaluation: Path) -> dict[str, list[str]]:
-    """Return sha256 of the results of an earlier evaluation, by name; nothing if ``scored.json`` is damaged."""
+def read_result_hashes(evaluation: Path) -> dict[str, list[str]]:
+    """Read the possible sha256 of each result of an earlier evaluation; empty if ``scored.json`` is damaged."""
     try:
         plain = read_object(evaluation / SCORED)
     except DataError:
         return {}
     if not isinstance(plain.get("cases"), dict):
         return {}
-    there = [name for name in RESULTS if (evaluation / name).is_file()]
-    files = plain.get(
-        "files", {name: [sha256_of(evaluation / name)] for name in there}
-    )  # an earlier version's has none
+    present = [name for name in RESULTS if (evaluation / name).is_file()]
+    files = plain.get("files", {name: [sha256_of(evaluation / name)] for name in present})  # earlier versions lack it
     return {**files, SCORED: []} if isinstance(files, dict) else {}

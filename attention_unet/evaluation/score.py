@@ -1,4 +1,4 @@
-"""Score predicted label maps against true ones, case by case, as many at once as there are cores."""
+"""Score predicted label maps against true ones, several cases in parallel."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,9 +23,9 @@ class Scores:
     """Scores of cases.
 
     Attributes:
-        rows: one for each case and class.
-        unknown: for each case the integers in its masks that belong to no class.
-        failed: for each case that could not be scored the reason.
+        rows: one row per case and class.
+        unknown: by case, the integers in its masks that belong to no class.
+        failed: the reason by case, for cases that could not be scored.
     """
 
     rows: list[Row]
@@ -40,7 +40,7 @@ def score_cases(
     tolerance_mm: float,
     done: Callable[[], None],
 ) -> Scores:
-    """Score cases. One without a prediction is scored as an empty prediction.
+    """Score cases. A case without a prediction is scored as an empty prediction.
 
     Args:
         cases: cases with their true label maps.
@@ -79,8 +79,15 @@ def score_case(
     spacing_mm: tuple[float, float, float],
     tolerance_mm: float,
 ) -> list[Row]:
-    """Metrics of every class of one case, from label maps (I, J, K) of the same grid; of several classes also those of
-    all together, as one.
+    """Return the metrics of every class of a case; of several classes, also those of their union, the foreground.
+
+    Args:
+        case: id of the case.
+        prediction: predicted label map (I, J, K).
+        reference: true label map on the same grid.
+        labels: classes.
+        spacing_mm: size of a voxel along each axis.
+        tolerance_mm: tolerance of the normalised surface Dice.
     """
     box = box_of((prediction != 0) | (reference != 0))
     prediction, reference = (np.ascontiguousarray(label_map[box]) for label_map in (prediction, reference))
@@ -96,10 +103,10 @@ def score_case(
 def _score_files(
     case: str, prediction: Path | None, reference: Path, labels: Labels, tolerance_mm: float
 ) -> tuple[list[Row], list[int]]:
-    """Score a label map; one that is not there as an empty one. Gives as well the integers that no class has.
+    """Return the metrics of a case, and the integers in its label maps that belong to no class.
 
     Raises:
-        DataError: if one cannot be read, or they lie on different grids.
+        DataError: if a label map cannot be read, or their grids differ.
     """
     true = read_labels(reference)
     if prediction is None:

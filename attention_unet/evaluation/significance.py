@@ -1,8 +1,8 @@
-"""Tests of a difference between two models, by how often each was trained.
+"""Test whether two models differ. The test depends on the number of trainings.
 
-- One training of each: interval and test are over persons. They compare two networks, not two methods: another seed may
-  turn the result around. The test is Wilcoxon's of signed ranks ("Individual Comparisons by Ranking Methods", 1945), in
-  which an infinite gain is the largest.
+- One training of each model: interval and test are over persons. They compare two networks, not two methods: another
+  seed may reverse the result. The test is Wilcoxon's signed-rank test ("Individual Comparisons by Ranking Methods",
+  1945); an infinite gain has the largest rank.
 - Several folds, one run: each fold gives one difference; Student's t over the folds.
 - Several runs: analysis of variance with crossed random effects of cases and runs in each fold; degrees of freedom by
   Satterthwaite ("An Approximate Distribution of Estimates of Variance Components", 1946).
@@ -19,9 +19,9 @@ from scipy.stats import PermutationMethod, t, wilcoxon
 
 from attention_unet.evaluation.interval import interval_of_mean
 
-LEVEL = 0.05  # of the test
-EXACT_UP_TO = 16  # differing persons, up to which all combinations of their signs are tried
-DIGITS = 9  # of gains: equal ones may differ by rounding
+LEVEL = 0.05  # significance level
+EXACT_UP_TO = 16  # with at most so many differing persons, all combinations of their signs are tried
+DIGITS = 9  # gains are rounded, because equal gains may differ by floating-point error
 Gains = NDArray[np.float64]
 
 
@@ -31,27 +31,27 @@ def test_gains(
     """Test whether a model is better than another.
 
     Args:
-        gains: of each run and case (runs, cases); NaN where undefined, infinite where one misses the structure.
+        gains: gain of each run and case (runs, cases); NaN if undefined, infinite if one model misses the structure.
         subjects: subject of each case.
-        folds: fold of each case; a training for each run and fold.
+        folds: fold of each case. There is one training for each run and fold.
 
     Returns:
-        Mean gain, NaN if one is not finite; its 95% interval; p; the smallest p that so few persons could give, 0 if
-        there are several trainings; and the number of trainings of each model.
+        Mean gain, NaN if a gain is not finite; its 95% interval; p; the smallest p that is possible with so few
+        persons, 0 with several trainings; and the number of trainings of each model.
     """
     names = list(dict.fromkeys(folds))
     trainings = len(gains) * len(names)
     finite = bool(np.isfinite(gains).all())
     gain = float(gains.mean()) if finite else math.nan
     if trainings == 1:
-        persons = _means_of(gains[0], subjects)
+        persons = _subject_means(gains[0], subjects)
         ci95 = interval_of_mean(gains[0], subjects) if finite else (math.nan, math.nan)
         return gain, ci95, _wilcoxon(persons), 0.5 ** max(np.count_nonzero(persons) - 1, 0), 1
     blocks = []
     for name in names:
-        chosen = [place for place, fold in enumerate(folds) if fold == name]
-        own = [subjects[place] for place in chosen]
-        blocks.append(np.stack([_means_of(of_run[chosen], own) for of_run in gains]))  # persons are the units
+        cases = [index for index, fold in enumerate(folds) if fold == name]
+        case_subjects = [subjects[index] for index in cases]
+        blocks.append(np.stack([_subject_means(run[cases], case_subjects) for run in gains]))
     if not finite or (len(gains) > 1 and min(block.shape[1] for block in blocks) < 2):
         return gain, (math.nan, math.nan), 1.0, 1.0, trainings
     gain, error, freedom = gain_of_trainings(blocks)
@@ -64,7 +64,7 @@ def gain_of_trainings(blocks: Sequence[Gains]) -> tuple[float, float, float]:
     """Return the mean gain of a method over its trainings, its standard error and degrees of freedom.
 
     Args:
-        blocks: of each fold, the gain of each run in each case (runs, cases). There are at least two folds or runs.
+        blocks: for each fold, the gain of each run in each case (runs, cases); at least two folds or runs.
     """
     runs, folds = len(blocks[0]), len(blocks)
     gain = float(np.mean([block.mean() for block in blocks]))
@@ -82,37 +82,37 @@ def gain_of_trainings(blocks: Sequence[Gains]) -> tuple[float, float, float]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p values for their number, step by step from the smallest on."""
+    """Correct p values for their number, step by step from the smallest."""
     corrected, highest = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(np.argsort(p_values, kind="stable")):
-        highest = max(highest, min((len(p_values) - rank) * p_values[place], 1.0))
-        corrected[place] = highest
+    for rank, index in enumerate(np.argsort(p_values, kind="stable")):
+        highest = max(highest, min((len(p_values) - rank) * p_values[index], 1.0))
+        corrected[index] = highest
     return corrected
 
 
 def _residual(block: Gains) -> float:
-    """Mean square of what neither the case nor the run explains."""
+    """Return the mean square of the residuals that neither the case nor the run explains."""
     rest = block - block.mean(axis=0) - block.mean(axis=1, keepdims=True) + block.mean()
     return float((rest**2).sum() / (block.shape[0] - 1) / (block.shape[1] - 1))
 
 
-def _means_of(gains: Gains, subjects: Sequence[str]) -> Gains:
-    """Mean gain of each subject, rounded."""
-    of: dict[str, list[float]] = {}
+def _subject_means(gains: Gains, subjects: Sequence[str]) -> Gains:
+    """Return the mean gain of each subject, rounded."""
+    by_subject: dict[str, list[float]] = {}
     for gain, subject in zip(gains.tolist(), subjects, strict=True):
-        of.setdefault(subject, []).append(gain)
+        by_subject.setdefault(subject, []).append(gain)
     with np.errstate(invalid="ignore"):
-        means = np.array([np.mean(each) for each in of.values()])
+        means = np.array([np.mean(each) for each in by_subject.values()])
     rounded: Gains = np.round(np.nan_to_num(means, nan=0.0, posinf=np.inf, neginf=-np.inf), DIGITS)
     return rounded
 
 
 def _wilcoxon(gains: Gains) -> float:
-    """P value of Wilcoxon's test over the persons that differ: exact up to 16 of them, also where gains are tied."""
+    """Return the p value of Wilcoxon's test over the differing persons; exact up to 16 of them, even with ties."""
     differing = gains[gains != 0]
-    if len(differing) < 2:  # of one, either sign is as likely
+    if len(differing) < 2:  # for one person, both signs are equally likely
         return 1.0
     largest = np.abs(differing[np.isfinite(differing)]).max(initial=0.0)
-    ranked = np.clip(differing, -largest - 1, largest + 1)  # an infinite gain is the largest of all
+    ranked = np.clip(differing, -largest - 1, largest + 1)  # an infinite gain has the largest rank
     exact = PermutationMethod(n_resamples=2**EXACT_UP_TO) if len(ranked) <= EXACT_UP_TO else "auto"
     return float(wilcoxon(ranked, method=exact).pvalue)

@@ -1,12 +1,11 @@
-"""Where attention lies: its weights inside each structure and outside of all, level by level.
+"""Measure attention inside each structure and outside of all structures, level by level.
 
-High weights on a structure do not show that the model decides by them (Jain and Wallace, "Attention is not
-Explanation", arXiv:1902.10186), and a gate may as well have learned to hold a structure back.
+High weights on a structure do not show that the model bases its decision on them (Jain and Wallace, "Attention is not
+Explanation", arXiv:1902.10186). A gate may also have learned to suppress a structure.
 """
 
-import csv
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
@@ -16,8 +15,8 @@ from numpy.typing import NDArray
 
 from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles
-from attention_unet.evaluation.result_files import replacing_result
-from attention_unet.files.csv_text import csv_rows, csv_text
+from attention_unet.evaluation.result_files import ADVICE, replacing_result
+from attention_unet.files.csv_text import csv_text, parse_table
 from attention_unet.files.prediction_folder import attention_path
 from attention_unet.machine.progress import progress_bar
 from attention_unet.scans.labels import Labels
@@ -26,7 +25,7 @@ from attention_unet.scans.volumes import check_same_grid, read_labels, read_volu
 log = logging.getLogger(__name__)
 
 ATTENTION_CSV = "attention.csv"
-BINS = 4096  # that weights are told apart in
+BINS = 4096  # of weights, for the AUC
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,14 @@ class StructureAttention:
     """Attention of a level in one class of one case.
 
     Attributes:
-        case: its name.
+        case: id of the case.
         class_name: name of the class.
-        level: of the network, 0 the finest.
-        inside: mean weight of the voxels of the class; NaN of none.
-        outside: mean weight of the voxels of no class; NaN of none.
-        auc: how likely a voxel of the class has a higher weight than one of no class, ties counted half: 1 where
-            attention tells them apart, 0.5 where it does not, 0 where it holds the class back; NaN where one is empty.
+        level: level of the network, 0 is the finest.
+        inside: mean weight over the voxels of the class; NaN if there are none.
+        outside: mean weight over the voxels of no class; NaN if there are none.
+        auc: area under the ROC curve: probability that a voxel of the class has a higher weight than a voxel of no
+            class; ties count half. 1: attention separates them; 0.5: it does not; 0: it suppresses the class. NaN if
+            there are no voxels of the class or of no class.
     """
 
     case: str
@@ -52,43 +52,45 @@ class StructureAttention:
 
 
 class MeanAttention(NamedTuple):
-    """Means over cases of what ``StructureAttention`` tells."""
+    """Means of ``StructureAttention`` over cases."""
 
     inside: float
     outside: float
     auc: float
 
 
-def write_structure_attention(evaluation: Path, scored: EvaluatedFiles) -> dict[str, str]:
-    """Write ``attention.csv`` of every attention map that lies beside the predictions; none if there is no map.
+def write_structure_attention(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]:
+    """Write ``attention.csv`` from the attention maps beside the predictions.
+
+    If there are no maps, the file of an earlier evaluation is removed.
 
     Args:
-        evaluation: folder to write it to.
-        scored: cases that may have maps.
+        evaluation: folder for the results.
+        files: files of the evaluated cases.
 
     Returns:
-        For each case that failed the reason.
+        The reason by case, for cases that failed.
     """
-    found: list[StructureAttention] = []
+    rows: list[StructureAttention] = []
     failed: dict[str, str] = {}
-    cases = [case for case in scored.references if scored.attention_levels(case)]
+    cases = [case for case in files.references if files.attention_levels(case)]
     with progress_bar("attention", len(cases)) as done:
         for case in cases:
             try:
-                reference = read_labels(scored.references[case])
-                for level in scored.attention_levels(case):
-                    weights = read_volume(attention_path(scored.predicted[case].parent, case, level))
+                reference = read_labels(files.references[case])
+                for level in files.attention_levels(case):
+                    weights = read_volume(attention_path(files.predicted[case].parent, case, level))
                     check_same_grid(weights, reference)
-                    found += attention_in_structures(case, level, weights.array[0], reference.array[0], scored.labels)
+                    rows += attention_in_structures(case, level, weights.array[0], reference.array[0], files.labels)
             except DataError as error:
                 failed[case] = str(error)
             done()
-    for (level, name), of in mean_attention(found).items():
-        log.info("attention, level %d, %s: %.2f inside, %.2f outside, AUC %.3f", level, name, *of)
-    if found:
+    for (level, name), mean in mean_attention(rows).items():
+        log.info("attention, level %d, %s: %.2f inside, %.2f outside, AUC %.3f", level, name, *mean)
+    if rows:
         with replacing_result(evaluation, ATTENTION_CSV) as path:
-            path.write_text(to_csv(found), encoding="utf-8")
-        log.info("%s lies in %s", ATTENTION_CSV, evaluation)
+            path.write_text(to_csv(rows), encoding="utf-8")
+        log.info("attention of all cases is in %s", evaluation / ATTENTION_CSV)
     else:
         (evaluation / ATTENTION_CSV).unlink(missing_ok=True)
     return failed
@@ -97,65 +99,65 @@ def write_structure_attention(evaluation: Path, scored: EvaluatedFiles) -> dict[
 def attention_in_structures(
     case: str, level: int, weights: NDArray[np.floating], reference: NDArray[np.generic], labels: Labels
 ) -> list[StructureAttention]:
-    """Focus on every class.
+    """Measure the attention of a level in every class of a case.
 
     Args:
-        case: its name.
-        level: of the weights.
-        weights: at least 0, (I, J, K).
-        reference: label map of the same shape.
+        case: id of the case.
+        level: level of the weights.
+        weights: attention map (I, J, K), 0 or more.
+        reference: true label map on the same grid.
         labels: classes.
     """
     bins = np.minimum(weights * (BINS / max(float(weights.max()), 1e-12)), BINS - 1).astype(np.uint16)
     masks = {name: np.isin(reference, group) for name, group in labels.integers.items()}
-    none = ~np.logical_or.reduce(list(masks.values()))
-    outside, of_none = _mean(weights[none]), np.bincount(bins[none], minlength=BINS)
-    return [
-        StructureAttention(
-            case, name, level, _mean(weights[mask]), outside, _auc(np.bincount(bins[mask], minlength=BINS), of_none)
-        )
-        for name, mask in masks.items()
-    ]
+    background = ~np.logical_or.reduce(list(masks.values()))
+    outside, outside_counts = _mean(weights[background]), np.bincount(bins[background], minlength=BINS)
+    rows = []
+    for name, mask in masks.items():
+        auc = _auc(np.bincount(bins[mask], minlength=BINS), outside_counts)
+        rows.append(StructureAttention(case, name, level, _mean(weights[mask]), outside, auc))
+    return rows
 
 
-def mean_attention(focus: Sequence[StructureAttention]) -> dict[tuple[int, str], MeanAttention]:
-    """Mean over the cases for which it is defined, by level and class."""
-    found: dict[tuple[int, str], list[tuple[float, float, float]]] = {}
-    for one in focus:
-        if not np.isnan(one.auc):
-            found.setdefault((one.level, one.class_name), []).append((one.inside, one.outside, one.auc))
-    return {key: MeanAttention(*(float(mean) for mean in np.mean(of, axis=0))) for key, of in found.items()}
+def mean_attention(rows: Sequence[StructureAttention]) -> dict[tuple[int, str], MeanAttention]:
+    """Return the mean attention by level and class, over the cases for which it is defined."""
+    values: dict[tuple[int, str], list[tuple[float, float, float]]] = {}
+    for row in rows:
+        if not np.isnan(row.auc):
+            values.setdefault((row.level, row.class_name), []).append((row.inside, row.outside, row.auc))
+    return {key: MeanAttention(*(float(mean) for mean in np.mean(each, axis=0))) for key, each in values.items()}
 
 
-def to_csv(focus: Sequence[StructureAttention]) -> str:
-    """``attention.csv``: a row a case, class and level."""
-    cells = [[value if isinstance(value, str | int) else f"{value:.6g}" for value in astuple(one)] for one in focus]
+def to_csv(rows: Sequence[StructureAttention]) -> str:
+    """Return the text of ``attention.csv``: one row per case, class and level."""
+    cells = [[value if isinstance(value, str | int) else f"{value:.6g}" for value in astuple(row)] for row in rows]
     return csv_text([["case", "class", *[field.name for field in fields(StructureAttention)][2:]], *cells])
 
 
 def from_csv(file: Path) -> list[StructureAttention]:
-    """The rows of an ``attention.csv``; none if there is no such file.
+    """Read the rows of an ``attention.csv``.
+
+    Returns:
+        The rows; empty if the file does not exist.
 
     Raises:
-        DataError: if it is no such table.
+        DataError: if the file is not such a table.
     """
-    if not file.is_file():
-        return []
-    try:
-        with file.open(encoding="utf-8", newline="") as opened:
-            return [
-                StructureAttention(
-                    row["case"], row["class"], int(row["level"]),
-                    float(row["inside"]), float(row["outside"]), float(row["auc"]),
-                )
-                for row in csv_rows(opened)
-            ]  # fmt: skip
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-        raise DataError(f"{file}: is no table of attention ({error}): evaluate again") from error
+    return parse_table(file, _parse, "attention", ADVICE) if file.is_file() else []
+
+
+def _parse(row: Mapping[str, str]) -> StructureAttention:
+    statistics = (float(row[name]) for name in ("inside", "outside", "auc"))
+    return StructureAttention(row["case"], row["class"], int(row["level"]), *statistics)
 
 
 def _auc(inside: NDArray[np.int64], outside: NDArray[np.int64]) -> float:
-    """Share of pairs, of a voxel inside and one outside by bins of their weights, in which the one inside has more."""
+    """Return the share of pairs of an inside and an outside voxel in which the inside voxel has the higher weight.
+
+    Args:
+        inside: number of voxels of the class in each bin of weights.
+        outside: number of voxels of no class in each bin.
+    """
     pairs = int(inside.sum()) * int(outside.sum())
     below = np.cumsum(outside) - outside
     return float((inside * (below + 0.5 * outside)).sum() / pairs) if pairs else float("nan")

@@ -1,7 +1,7 @@
-"""Distances in mm between the surfaces of two masks.
+"""Measure the distances in mm between the surfaces of two masks.
 
-A surface is made of the voxels of a mask that touch its outside by a face; beyond the array is outside. Distances run
-between centres of surface voxels.
+A surface is the set of the voxels of a mask that share a face with the outside; beyond the array is outside.
+Distances are measured between the centres of surface voxels.
 """
 
 import numpy as np
@@ -14,37 +14,37 @@ Mask = NDArray[np.bool_]
 def surface_distances(
     prediction: Mask, reference: Mask, spacing_mm: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Distances in mm from each surface voxel of the prediction to the reference's surface, and the other way round.
+    """Return the distances in mm from each surface voxel of the prediction to the surface of the reference, and back.
 
-    Both are empty arrays if both masks are empty; if one is empty, so is its array, and the other holds infinities.
+    The array of an empty mask is empty; the distances to an empty mask are infinite.
 
     Args:
         prediction: mask (I, J, K).
-        reference: mask of the same grid.
+        reference: mask on the same grid.
         spacing_mm: size of a voxel along each axis.
     """
-    ours, theirs = surface(prediction), surface(reference)
-    return _distances(ours, theirs, spacing_mm), _distances(theirs, ours, spacing_mm)
+    predicted, true = find_surface(prediction), find_surface(reference)
+    return _distances(predicted, true, spacing_mm), _distances(true, predicted, spacing_mm)
 
 
-def surface(mask: Mask) -> Mask:
-    """Voxels of a mask (I, J, K) that touch its outside by a face."""
+def find_surface(mask: Mask) -> Mask:
+    """Return the voxels of a mask (I, J, K) that share a face with its outside."""
     inner = mask.copy()
     for axis in range(mask.ndim):
-        along, own = np.moveaxis(mask, axis, 0), np.moveaxis(inner, axis, 0)
-        own[1:] &= along[:-1]
-        own[:-1] &= along[1:]
-        own[:1] = own[-1:] = False
-    found: Mask = mask & ~inner
-    return found
+        planes, inner_planes = np.moveaxis(mask, axis, 0), np.moveaxis(inner, axis, 0)
+        inner_planes[1:] &= planes[:-1]
+        inner_planes[:-1] &= planes[1:]
+        inner_planes[:1] = inner_planes[-1:] = False
+    surface: Mask = mask & ~inner
+    return surface
 
 
 def _distances(start: Mask, end: Mask, spacing_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """For each voxel of a surface the distance to the next one of another, by a tree of the other's voxels."""
-    found = np.zeros(np.count_nonzero(start))
+    """Return the distance from each voxel of one surface to the nearest voxel of another, by a k-d tree."""
+    distances = np.zeros(np.count_nonzero(start))
     if not end.any():
-        return np.full_like(found, np.inf)
-    apart = ~end[start]  # the others lie on it
+        return np.full_like(distances, np.inf)
+    apart = ~end[start]  # voxels on both surfaces have the distance 0
     tree = KDTree(np.argwhere(end) * spacing_mm)
-    found[apart], _ = tree.query(np.argwhere(start)[apart] * spacing_mm)
-    return found
+    distances[apart], _ = tree.query(np.argwhere(start)[apart] * spacing_mm)
+    return distances

@@ -1,4 +1,4 @@
-"""The checks of a run's attention, on some of the cases that it held out; the report of the run shows them."""
+"""Check the attention of a run on some of its held-out cases; the report of the run shows the findings."""
 
 import json
 from dataclasses import replace
@@ -12,13 +12,14 @@ from attention_unet.dataset.splits import read_split
 from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.evaluation.evaluated_files import read_evaluated_files
 from attention_unet.evaluation.rows import from_csv, mean_dice
-from attention_unet.explanation.alteration import possible
-from attention_unet.explanation.checks import CaseChecks, Others, check_case, steps_a_case, templates_of
+from attention_unet.explanation.ablation import possible_ablations
+from attention_unet.explanation.checks import CaseChecks, Controls, check_case, count_steps, predict_common_maps
 from attention_unet.explanation.findings import summarise_findings
-from attention_unet.explanation.randomisation import randomised
+from attention_unet.explanation.randomisation_test import randomise_weights
 from attention_unet.files.atomic import write_text
 from attention_unet.files.run_folder import EXPLANATION, SPLIT
-from attention_unet.inference.model import Model, load_model
+from attention_unet.inference.model import Model
+from attention_unet.inference.model_file import load_model
 from attention_unet.machine.devices import choose_device
 from attention_unet.machine.progress import progress_bar
 from attention_unet.training.held_out import evaluate_held_out
@@ -27,40 +28,40 @@ from attention_unet.training.held_out import evaluate_held_out
 def explain_run(
     run: Path, second: Path | None, most: int, root: str | None, device: str
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Predict and score what a run held out, check some of it, write ``explanation.json`` beside the scores.
+    """Evaluate the held-out cases of a run, check some of them, and write ``explanation.json`` beside the scores.
 
     Args:
         run: folder of the run.
         second: folder of the same training with another seed, to compare maps with; None if there is none.
-        most: cases to check, evenly from the worst to the best.
-        root: where its dataset is looked for; None: where the training found it.
-        device: to compute on, by name.
+        most: number of cases to check, at equal steps from the worst to the best.
+        root: folder of the dataset; None for the one that the training used.
+        device: name of the device.
 
     Returns:
-        The findings, and for each case that failed the reason.
+        The findings; and the reason by case, for cases that failed.
 
     Raises:
-        ConfigError: if its dataset is not there, it held out no case, or the second run did not hold out the same ones.
-        ModelError: if it holds no model.
+        ConfigError: if the dataset is missing, no case was held out, or the second run did not hold out the same cases.
+        ModelError: if a run holds no model.
         DataError: if no case could be scored.
     """
-    other = _second_model(run, second, device) if second else None
+    second_model = _load_second_model(run, second, device) if second else None
     folder, failed = evaluate_held_out(run, root, device)
-    scored, model = read_evaluated_files(folder), load_model(run, choose_device(device))
+    files, model = read_evaluated_files(folder), load_model(run, choose_device(device))
     rows = from_csv(folder / "metrics.csv")
-    ranked = [case for case in mean_dice(rows) if case in scored.predicted]
+    ranked = [case for case in mean_dice(rows) if case in files.predicted]
     subjects = {row.case: row.subject for row in rows}
     if not ranked:
-        raise DataError(f"{folder}: no case could be scored: nothing to check")
+        raise DataError(f"{folder}: no held-out case could be scored: expected at least one; check images and labels")
     chosen = np.unique(np.linspace(0, len(ranked) - 1, min(most, len(ranked))).round().astype(int))
-    cases = [Case(ranked[i], tuple(scored.images[ranked[i]]), scored.references[ranked[i]]) for i in chosen]
-    attends = bool(possible(model.network))
-    others = Others([randomised(model, seed) for seed in range(2)] if attends else [], other, {})
+    cases = [Case(ranked[i], tuple(files.images[ranked[i]]), files.references[ranked[i]]) for i in chosen]
+    attends = bool(possible_ablations(model.network))
+    controls = Controls([randomise_weights(model, seed) for seed in range(2)] if attends else [], second_model, {})
     checks: list[CaseChecks] = []
-    with progress_bar("checking", len(cases) * (steps_a_case(model, others) + 1)) as done:
+    with progress_bar("checking", len(cases) * (count_steps(model, controls) + 1)) as done:
         for case in cases if attends else ():
             try:
-                others.templates[case.id] = templates_of(model, case)
+                controls.maps[case.id] = predict_common_maps(model, case)
             except DataError as error:
                 failed[case.id] = str(error)
             done()
@@ -68,8 +69,8 @@ def explain_run(
             if case.id in failed:
                 continue
             try:
-                found = check_case(model, others, case, scored.predicted[case.id].parent, seed, done)
-                checks.append(replace(found, subject=subjects[case.id]))
+                result = check_case(model, controls, case, files.predicted[case.id].parent, seed, done)
+                checks.append(replace(result, subject=subjects[case.id]))
             except DataError as error:
                 failed[case.id] = str(error)
     findings = summarise_findings(checks, model.sha256)
@@ -77,17 +78,18 @@ def explain_run(
     return findings, failed
 
 
-def _second_model(run: Path, second: Path, device: str) -> Model:
-    """The model of a second training, which must have held out what the first did.
+def _load_second_model(run: Path, second: Path, device: str) -> Model:
+    """Load the model of a second training; it must have held out the cases that the first held out.
 
     Raises:
         ConfigError: if it did not.
-        ModelError: if it is no run, or its network is another.
+        ModelError: if the folder holds no model.
     """
     model = load_model(second, choose_device(device))
-    held_out, theirs = (set(read_split(folder / SPLIT).validation) for folder in (run, second))
-    if held_out - theirs:
+    first_held_out, second_held_out = (set(read_split(folder / SPLIT).validation) for folder in (run, second))
+    missing = first_held_out - second_held_out
+    if missing:
         raise ConfigError(
-            f"{second}: did not hold out {first_few(held_out - theirs)}, which {run} did: expected the same fold"
+            f"{second}: did not hold out {first_few(missing)}, which {run} held out: expected a run of the same fold"
         )
     return model

@@ -1,10 +1,11 @@
-"""What the checks of a network show, over their cases and in plain words: no more than each control supports."""
+"""Summarise the checks over all cases in sentences that claim no more than each control supports."""
 
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attention_unet.evaluation.interval import interval_of_mean
 from attention_unet.explanation.checks import (
@@ -18,31 +19,39 @@ from attention_unet.explanation.checks import (
     UNTRAINED,
     CaseChecks,
 )
-from attention_unet.explanation.deletion import SHARES, area
+from attention_unet.explanation.deletion_curve import SHARES, mean_height
 
-FEWEST = 6  # cases, below which an interval is too wide for a verdict
-LOW_DICE = 0.5  # mean Dice below which a network has learned too little for the checks to mean much
-ALIKE, UNLIKE = 0.7, 0.4  # rank correlation of two maps from which, and up to which, they are called alike and not
-TOO_FEW = f"too few cases for a verdict, at least {FEWEST} are needed"
+MIN_CASES = 6  # with fewer cases, an interval is too wide for a verdict
+LOW_DICE = 0.5  # mean Dice below which the checks mean little
+ALIKE, UNLIKE = 0.7, 0.4  # two maps are alike above this rank correlation, and unlike below that
+TOO_FEW = f"too few cases for a verdict, at least {MIN_CASES} are needed"
 
 
 def summarise_findings(checks: Sequence[CaseChecks], model_sha256: str) -> dict[str, Any]:
-    """Findings as plain values: each case, and sentences over all of them."""
-    parts = (_learned, _used, _depends_on_scan, _against_random, _against_second, _deleted, _grad_cam)
+    """Return the findings as plain values: the checks of each case, and sentences over all cases."""
+    parts = (
+        _report_low_dice,
+        _report_ablations,
+        _report_exchanged_maps,
+        _compare_with_random,
+        _compare_with_second,
+        _report_deletion,
+        _report_grad_cam,
+    )
     return {
         "model_sha256": model_sha256,
-        "cases": [_plain(of_case) for of_case in checks],
+        "cases": [_plain(dataclasses.asdict(case)) for case in checks],
         "shares": list(SHARES),
         "sentences": [sentence for part in parts for sentence in part(checks)],
     }
 
 
-def _learned(checks: Sequence[CaseChecks]) -> list[str]:
-    """A warning if the network segments badly."""
-    dice = _values(checks, TRAINED)
+def _report_low_dice(checks: Sequence[CaseChecks]) -> list[str]:
+    """Return a warning if the network segments badly."""
+    dice = _dice_values(checks, TRAINED)
     if not len(dice) or dice.mean() >= LOW_DICE:
         return []
-    random = _values(checks, UNTRAINED)
+    random = _dice_values(checks, UNTRAINED)
     beside = f", with random weights {random.mean():.3f}" if len(random) else ""
     return [
         f"Mean Dice of these cases is {dice.mean():.3f}{beside}: this network has learned too little for the checks "
@@ -50,133 +59,150 @@ def _learned(checks: Sequence[CaseChecks]) -> list[str]:
     ]
 
 
-def _used(checks: Sequence[CaseChecks]) -> list[str]:
-    """Whether the network needs its attention, and needs it in certain places."""
-    said = []
-    if checks and all(set(of.dice) <= {TRAINED, UNTRAINED} for of in checks):
+def _report_ablations(checks: Sequence[CaseChecks]) -> list[str]:
+    """Report whether the network needs its attention, and whether weights must differ between positions."""
+    if checks and all(set(case.dice) <= {TRAINED, UNTRAINED} for case in checks):
         return ["This network has no attention on its skips or at its bottleneck: there is nothing to check."]
-    for how, words, used, unused in (
+    sentences = []
+    for condition, words, used, unused in (
         (
             "removed",
             "Without its attention (every weight 1)",
-            "this network uses its attention; whether one trained without does worse, only another training tells",
+            "this network uses its attention; only another training can show whether a network without it is worse",
             "nothing shows that this network uses its attention",
         ),
         (
             "constant",
             "With the same weight everywhere (their mean)",
-            "this network uses that weights differ",
-            "nothing shows that it matters where the weights lie",
+            "this network uses the differences between weights",
+            "nothing shows that the position of the weights matters",
         ),
     ):
-        said += _change(checks, how, TRAINED, words, used, unused)
-    return said
+        sentences += _report_change(checks, condition, TRAINED, words, used, unused)
+    return sentences
 
 
-def _depends_on_scan(checks: Sequence[CaseChecks]) -> list[str]:
-    """Whether the maps depend on the scan or are a fixed pattern of places. The control is the case's own map, which is
-    stretched to the common grid and back like the others.
+def _report_exchanged_maps(checks: Sequence[CaseChecks]) -> list[str]:
+    """Report whether the maps depend on the scan or are a fixed pattern of positions.
+
+    The control is the case's own map, resized to the common grid and back like the others.
     """
-    levels = _levels(checks, OTHER_MAP)
-    said = [f"Maps of two cases correlate by {_listed(levels)}."] if levels else []
-    for how, words in ((MEAN_MAP, "With the mean map of the other cases"), (OTHER_MAP, "With the map of another case")):
-        said += _change(
+    correlations = _mean_correlations(checks, OTHER_MAP)
+    sentences = [f"Maps of two cases correlate by {_list_levels(correlations)}."] if correlations else []
+    for condition, words in (
+        (MEAN_MAP, "With the mean map of the other cases"),
+        (OTHER_MAP, "With the map of another case"),
+    ):
+        sentences += _report_change(
             checks,
-            how,
+            condition,
             OWN_MAP,
-            f"{words} in place of its own",
-            "the map of the scan itself does better",
-            "nothing shows that the maps depend on the scan: a fixed pattern of places does as well",
+            f"{words} instead of its own",
+            "the map of the scan itself is better",
+            "nothing shows that the maps depend on the scan: a fixed pattern of positions is as good",
         )
-    return said
+    return sentences
 
 
-def _against_random(checks: Sequence[CaseChecks]) -> list[str]:
-    """Whether maps of random weights are others, beside how much two of these are alike."""
-    if not any(RANDOM in of.agreement for of in checks):
+def _compare_with_random(checks: Sequence[CaseChecks]) -> list[str]:
+    """Report whether trained maps differ from maps of random weights; the control is two random networks."""
+    if not any(RANDOM in case.agreement for case in checks):
         return []
-    own, random = _levels(checks, RANDOM), _levels(checks, TWO_RANDOM)
-    if not own or not random:
+    trained, random = _mean_correlations(checks, RANDOM), _mean_correlations(checks, TWO_RANDOM)
+    if not trained or not random:
         return ["With random weights the maps are flat: there is nothing to compare the trained maps with."]
-    highest, control = max(map(abs, own.values())), max(map(abs, random.values()))
+    highest, control = max(map(abs, trained.values())), max(map(abs, random.values()))
     verdict = (
-        "the maps owe much to the image or the architecture, not to the training" if highest > ALIKE
-        else "any two random networks are as unlike, so that this does not show that anything was learned"
+        "the maps show mostly the image or the architecture, not the training" if highest > ALIKE
+        else "any two random networks differ as much, so this does not show that anything was learned"
         if highest < UNLIKE and control < UNLIKE
         else "the training has changed the maps" if highest < UNLIKE
-        else "the maps are partly due to the image or the architecture"
+        else "the maps partly show the image or the architecture"
     )  # fmt: skip
     return [
-        f"Maps correlate with those of random weights by {_listed(own)}; those of two random networks by "
-        f"{_listed(random)} (n = {len(checks)}): {verdict}."
+        f"Maps correlate with those of random weights by {_list_levels(trained)}; those of two random networks by "
+        f"{_list_levels(random)} (n = {len(checks)}): {verdict}."
     ]
 
 
-def _against_second(checks: Sequence[CaseChecks]) -> list[str]:
-    """Whether another training with the same data looks at the same places, beside other cases of this training."""
-    if not any(SECOND in of.agreement for of in checks):
+def _compare_with_second(checks: Sequence[CaseChecks]) -> list[str]:
+    """Report whether another training weighs the same positions; the control is other cases of the same training."""
+    if not any(SECOND in case.agreement for case in checks):
         return []
-    trainings, cases = _levels(checks, SECOND), _levels(checks, OTHER_MAP)
+    trainings, cases = _mean_correlations(checks, SECOND), _mean_correlations(checks, OTHER_MAP)
     if not trainings:
         return ["The maps of the second training are flat: there is nothing to compare."]
     lowest = min(trainings.values())
     verdict = (
-        "both trainings weigh the same places" if lowest > ALIKE
-        else "what a map shows depends on the seed" if lowest < UNLIKE
-        else "both trainings partly weigh the same places"
+        "both trainings weigh the same positions" if lowest > ALIKE
+        else "the map depends on the seed of the training" if lowest < UNLIKE
+        else "both trainings partly weigh the same positions"
     )  # fmt: skip
-    beside = f", maps of two cases by {_listed(cases)}" if cases else ""
-    return [f"Maps of two trainings correlate by {_listed(trainings)}{beside} (n = {len(checks)}): {verdict}."]
+    beside = f", maps of two cases by {_list_levels(cases)}" if cases else ""
+    return [f"Maps of two trainings correlate by {_list_levels(trainings)}{beside} (n = {len(checks)}): {verdict}."]
 
 
-def _deleted(checks: Sequence[CaseChecks]) -> list[str]:
-    """Whether attention marks what matters better than the place of the structure does."""
-    known = [of for of in checks if of.deletion and not np.isnan(of.dice[TRAINED])]
-    curves = [of.deletion for of in known if of.deletion]
+def _report_deletion(checks: Sequence[CaseChecks]) -> list[str]:
+    """Report whether attention marks important voxels better than the position of the structure does."""
+    defined = [case for case in checks if case.deletion and not np.isnan(case.dice[TRAINED])]
+    curves = [case.deletion for case in defined if case.deletion]
     if not curves:
         return []
-    losses = np.array([(area(of.by_chance), area(of.by_distance), area(of.by_attention)) for of in curves])
-    than_chance, than_distance = (losses[:, control] - losses[:, 2] for control in (0, 1))
-    low, high = interval_of_mean(than_distance, [of.subject or of.case for of in known])
+    heights = np.array(
+        [[mean_height(c) for c in (each.by_chance, each.by_distance, each.by_attention)] for each in curves]
+    )
+    than_chance, than_distance = (heights[:, control] - heights[:, 2] for control in (0, 1))
+    low, high = interval_of_mean(than_distance, [case.subject or case.case for case in defined])
     verdict = (
-        TOO_FEW if len(losses) < FEWEST
-        else "attention marks what matters better than the place of the structure does" if low > 0
-        else "the place of the structure marks what matters better than attention does" if high < 0
-        else "attention marks what matters no better than the place of the structure does"
+        TOO_FEW if len(curves) < MIN_CASES
+        else "attention marks important voxels better than the position of the structure does" if low > 0
+        else "the position of the structure marks important voxels better than attention does" if high < 0
+        else "attention marks important voxels no better than the position of the structure does"
     )  # fmt: skip
-    costs = f"{than_chance.mean():.3f} of Dice more than at random, and {than_distance.mean():+.3f} compared with"
     return [
-        f"Deleting the scan where attention of level {curves[0].level} is highest costs {costs} deleting by distance "
-        f"to the network's own prediction, as a mean of 0 to {SHARES[-1]:.0%} deleted ({_interval(low, high)}"
-        f"n = {len(losses)}): {verdict}."
+        f"Deleting the voxels with the highest attention of level {curves[0].level} lowers Dice by "
+        f"{than_chance.mean():.3f} more than random deletion, and by {than_distance.mean():.3f} more than deletion by "
+        f"distance to the network's own prediction, mean over 0 to {SHARES[-1]:.0%} deleted voxels "
+        f"({_interval(low, high)}n = {len(curves)}): {verdict}."
     ]
 
 
-def _grad_cam(checks: Sequence[CaseChecks]) -> list[str]:
+def _report_grad_cam(checks: Sequence[CaseChecks]) -> list[str]:
     means = {}
     for name in checks[0].grad_cam if checks else ():
-        values = [of.grad_cam[name] for of in checks if not np.isnan(of.grad_cam[name])]
+        values = [case.grad_cam[name] for case in checks if not np.isnan(case.grad_cam[name])]
         if values:
             means[name] = float(np.mean(values))
     if not means:
         return []
     listed = ", ".join(f"{mean:.3f} ({name})" for name, mean in means.items())
-    return [f"For comparison, Grad-CAM tells the classes from their surroundings with an AUC of {listed}."]
+    return [f"For comparison, Grad-CAM separates the classes from the background with an AUC of {listed}."]
 
 
-def _change(checks: Sequence[CaseChecks], how: str, control: str, words: str, used: str, unused: str) -> list[str]:
-    """A sentence on the change of Dice from one condition to another; none if a case lacks them."""
-    both = [of for of in checks if how in of.dice and control in of.dice]
-    known = [of for of in both if not np.isnan(of.dice[how] - of.dice[control])]
-    if not known:
+def _report_change(
+    checks: Sequence[CaseChecks], condition: str, control: str, words: str, used: str, unused: str
+) -> list[str]:
+    """Report the change of Dice from a control to a condition; nothing if no case has both.
+
+    Args:
+        checks: checks of all cases.
+        condition: condition of the prediction, a key of ``CaseChecks.dice``.
+        control: condition it is compared with.
+        words: start of the sentence.
+        used: verdict if Dice falls.
+        unused: verdict if Dice does not change.
+    """
+    both = [case for case in checks if condition in case.dice and control in case.dice]
+    defined = [case for case in both if not np.isnan(case.dice[condition] - case.dice[control])]
+    if not defined:
         return []
-    changes = np.array([of.dice[how] - of.dice[control] for of in known])
-    low, high = interval_of_mean(changes, [of.subject or of.case for of in known])
+    changes = np.array([case.dice[condition] - case.dice[control] for case in defined])
+    low, high = interval_of_mean(changes, [case.subject or case.case for case in defined])
     mean = float(changes.mean())
     verdict = (
-        TOO_FEW if len(changes) < FEWEST
+        TOO_FEW if len(changes) < MIN_CASES
         else used if high < 0
-        else "the network does better so" if low > 0
+        else "the network is better this way" if low > 0
         else unused
     )  # fmt: skip
     direction = "falls" if mean < 0 else "rises"
@@ -184,39 +210,35 @@ def _change(checks: Sequence[CaseChecks], how: str, control: str, words: str, us
     return [f"{words}, mean Dice {direction} by {abs(mean):.3f} ({_interval(*bounds)}n = {len(changes)}): {verdict}."]
 
 
-def _values(checks: Sequence[CaseChecks], how: str) -> np.ndarray:
-    """Dice of a condition over the cases that have one."""
-    values = np.array([of.dice[how] for of in checks if how in of.dice])
-    known: np.ndarray = values[~np.isnan(values)] if len(values) else values
-    return known
+def _dice_values(checks: Sequence[CaseChecks], condition: str) -> NDArray[np.float64]:
+    """Return the Dice under a condition over the cases that define it."""
+    values = [case.dice[condition] for case in checks if condition in case.dice]
+    return np.array([value for value in values if not np.isnan(value)])
 
 
-def _levels(checks: Sequence[CaseChecks], pair: str) -> dict[int, float]:
-    """Mean correlation of a pair of maps by level."""
-    levels = sorted({level for of in checks for level in of.agreement.get(pair, {})})
+def _mean_correlations(checks: Sequence[CaseChecks], pair: str) -> dict[int, float]:
+    """Return the mean correlation of a pair of maps by level."""
+    by_case = [case.agreement.get(pair, {}) for case in checks]
+    levels = sorted({level for correlations in by_case for level in correlations})
     return {
-        level: float(np.mean([of.agreement[pair][level] for of in checks if level in of.agreement.get(pair, {})]))
+        level: float(np.mean([correlations[level] for correlations in by_case if level in correlations]))
         for level in levels
     }
 
 
-def _listed(means: dict[int, float]) -> str:
+def _list_levels(means: dict[int, float]) -> str:
     return ", ".join(f"{mean:.2f} at level {level}" for level, mean in means.items())
 
 
 def _interval(low: float, high: float) -> str:
-    """In words; nothing where there is none."""
+    """Return the interval in words; empty if it is NaN."""
     return "" if np.isnan(low) else f"95% interval {low:.3f} to {high:.3f}, "
 
 
-def _plain(of_case: CaseChecks) -> dict[str, Any]:
-    """Plain values for a JSON file: NaN as null."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {str(key): plain(of) for key, of in value.items()}
-        if isinstance(value, list):
-            return [plain(of) for of in value]
-        return None if isinstance(value, float) and np.isnan(value) else value
-
-    return dict(plain(dataclasses.asdict(of_case)))
+def _plain(value: Any) -> Any:
+    """Return plain values for a JSON file, NaN as None."""
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and np.isnan(value) else value

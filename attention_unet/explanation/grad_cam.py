@@ -1,8 +1,8 @@
-"""Grad-CAM beside attention, as many expect to see it: by MONAI, on the coarsest features, window by window.
+"""Compute Grad-CAM with MONAI, on the coarsest features, window by window.
 
-Selvaraju et al., "Grad-CAM", arXiv:1610.02391; for segmentation, the score of a class is the sum of its logits over the
-voxels that are called it: Vinogradova et al., "Towards Interpretable Semantic Segmentation via Gradient-weighted Class
-Activation Mapping", arXiv:2002.11434.
+Selvaraju et al., "Grad-CAM", arXiv:1610.02391. For segmentation, the score of a class is the sum of its logits over the
+voxels that are predicted as the class: Vinogradova et al., "Towards Interpretable Semantic Segmentation via
+Gradient-weighted Class Activation Mapping", arXiv:2002.11434.
 """
 
 import copy
@@ -25,50 +25,56 @@ OVERLAP = 0.5
 
 
 class ClassScores(nn.Module):
-    """Of each class the sum of the logits of the voxels that are called it: (B, out_channels)."""
+    """Network that returns for each class the sum of its logits over the voxels that are predicted as the class."""
 
     def __init__(self, network: nn.Module, overlapping: bool) -> None:
         super().__init__()
         self.network, self.overlapping = network, overlapping
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores of windows (B, C, *S)."""
+        """Return the scores (B, out_channels) of windows (B, C, *S)."""
         logits: Tensor = self.network(x)
         likeliest = logits.argmax(dim=1, keepdim=True)
-        called = logits > 0 if self.overlapping else torch.zeros_like(logits).scatter_(1, likeliest, 1.0) > 0
-        return (logits * called).flatten(2).sum(dim=2)
+        predicted = logits > 0 if self.overlapping else torch.zeros_like(logits).scatter_(1, likeliest, 1.0) > 0
+        return (logits * predicted).flatten(2).sum(dim=2)
 
 
 def grad_cam(model: Model, volume: Volume, channel: int) -> NDArray[np.float32]:
-    """Grad-CAM of a class on the grid of a scan, from 0 to 1, the highest of the scan.
+    """Return the Grad-CAM of a class on the grid of a scan, scaled to 0 to 1; all 0 if nothing is predicted.
 
     Args:
-        model: that predicts.
+        model: the model.
         volume: the scan.
-        channel: of the logits.
+        channel: channel of the logits.
     """
     plan = model.plan
     coarsest = f"network.encoder.{len(model.network.encoder) - 1}"
-    scores = ClassScores(copy.deepcopy(model.network), plan.labels.overlapping)  # whose hooks stay
+    network = copy.deepcopy(model.network)  # MONAI does not remove its hooks
+    scores = ClassScores(network, plan.labels.overlapping)
     cam = GradCAM(nn_module=scores, target_layers=coarsest, postprocessing=lambda activation: activation)
     across = None if plan.slice_axis is None else 2 + plan.slice_axis
 
     def predict(windows: Tensor) -> Tensor:
         inputs = windows if across is None else windows.squeeze(across)
-        maps = [cam.compute_map(one[None].clone().requires_grad_(), class_idx=channel) for one in inputs]
-        finer = F.interpolate(
+        maps = [cam.compute_map(window[None].clone().requires_grad_(), class_idx=channel) for window in inputs]
+        resized = F.interpolate(
             torch.cat(maps).detach(), inputs.shape[2:], mode=INTERPOLATION[inputs.dim() - 2], align_corners=False
         )
-        return finer if across is None else finer.unsqueeze(across)
+        return resized if across is None else resized.unsqueeze(across)
 
-    prepared = preprocess(volume, plan.preprocessing)
-    nothing = torch.zeros(1)
-    finished = slide(
-        prepared.image.to(model.device), plan.patch, predict, unseen=nothing, air=prepared.air, overlap=OVERLAP
+    image = preprocess(volume, plan.preprocessing)
+    zero = torch.zeros(1)
+    windows = slide(
+        image.image.to(model.device),
+        plan.patch,
+        predict,
+        unseen=zero,
+        background=image.background,
+        overlap=OVERLAP,
     )
-    rows = slice(0, prepared.scan_grid.scan[1])
-    at_once = prepared.scan_grid.planes_back(1, rows)
-    planes = resample_to_scan((part.cpu() for part in finished), prepared.scan_grid, nothing, rows, at_once)
-    found = prepared.scan_grid.as_stored(torch.cat(list(planes), dim=1)[0].numpy())
-    highest = float(found.max())
-    return np.ascontiguousarray(found / highest if highest > 0 else found, dtype=np.float32)
+    rows = slice(0, image.scan_grid.scan[1])
+    at_once = image.scan_grid.planes_back(1, rows)
+    planes = resample_to_scan((part.cpu() for part in windows), image.scan_grid, zero, rows, at_once)
+    heat = image.scan_grid.as_stored(torch.cat(list(planes), dim=1)[0].numpy())
+    highest = float(heat.max())
+    return np.ascontiguousarray(heat / highest if highest > 0 else heat, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written under a temporary name in the same folder, flushed, then renamed."""
+"""Write files whole or not at all: under a temporary name in the same folder, flushed, then renamed."""
 
 import errno
 import os
@@ -10,14 +10,14 @@ from pathlib import Path
 
 from attention_unet.errors import ConfigError, DataError
 
-PARTIAL = ".attention_unet-partial-"  # begins the names of files that are being written
+PARTIAL = ".attention_unet-partial-"  # start of the names of unfinished files
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to; rename it to ``path`` when the block ends well, remove it when it does not.
+    """Yield a temporary path to write to. Rename it to ``path`` if the block succeeds, otherwise remove it.
 
-    The temporary name keeps the ending of ``path``, by which writers choose the format.
+    The temporary name keeps the ending of ``path`` because writers choose the format by it.
 
     Raises:
         DataError: if the folder cannot be written to or the disk is full.
@@ -33,7 +33,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield partial
         with partial.open("r+b") as file:
             os.fsync(file.fileno())
-        with suppress(OSError):  # some disks know no rights
+        with suppress(OSError):  # some file systems have no permissions
             partial.chmod(0o666 & ~_umask())
         partial.replace(path)
         _flush(path.parent)
@@ -46,16 +46,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in one piece."""
+    """Write a text file whole or not at all."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def check_replaceable(path: Path, mark: bytes) -> None:
-    """Check that nothing lies at a path, or a file of this program, which has a mark in its first 1000 bytes.
+    """Check that a path is free, or is a file of this program: it has a mark in its first 1000 bytes.
 
     Raises:
-        ConfigError: if something else lies there.
+        ConfigError: if another file or folder is there.
     """
     if not os.path.lexists(path):
         return
@@ -65,14 +65,16 @@ def check_replaceable(path: Path, mark: bytes) -> None:
     except OSError:
         ours = False
     if not ours:
-        raise ConfigError(f"{path}: is another file, which this would replace: name another with -o")
+        raise ConfigError(
+            f"{path}: not a file of this program, but would be replaced: remove it or choose another path"
+        )
 
 
 def check_writable(folder: Path) -> None:
-    """Make a folder if it is not there, and try to write into it, before hours of work are done for it.
+    """Make a folder if it is missing, and check that it is writable, before a long computation starts.
 
     Raises:
-        DataError: if that is not possible.
+        DataError: if not.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +85,7 @@ def check_writable(folder: Path) -> None:
 
 
 def remove_partials(folder: Path) -> None:
-    """Remove what a killed process left half-written; only while no other may be writing there."""
+    """Remove unfinished files of a killed process. Call it only while no other process can write there."""
     for partial in folder.glob(f"{PARTIAL}*"):
         if partial.is_dir() and not partial.is_symlink():
             shutil.rmtree(partial, ignore_errors=True)
@@ -92,7 +94,7 @@ def remove_partials(folder: Path) -> None:
 
 
 def _flush(folder: Path) -> None:
-    """Write the names in a folder to the disk, where the system can do that."""
+    """Write the file names of a folder to the disk, if the system supports it."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,37 +1,65 @@
-"""Tables as every program reads them, and none runs them."""
+"""Write and read CSV tables; no cell can be run as a formula by a spreadsheet."""
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what spreadsheets take a cell for that begins so
-QUOTE = "'"  # before which they take it for a text
+from attention_unet.errors import DataError
+
+T = TypeVar("T")
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # spreadsheets run a cell that starts with one of these
+QUOTE = "'"  # spreadsheets show a cell that starts with this as text
 
 
 def csv_text(rows: Iterable[Iterable[object]]) -> str:
-    """A table with commas, a line a row, the first of them its headings; texts that begin as formulas are quoted."""
+    """Return a table as text: commas, one line per row, headings first. Texts that look like formulas are quoted."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([_harmless(cell) for cell in row] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows([_quote(cell) for cell in row] for row in rows)
     return text.getvalue()
 
 
-def csv_rows(lines: Iterable[str]) -> Iterator[dict[str, str]]:
-    """Rows of such a table by their headings, as they were before they were quoted.
+def parse_table(file: Path, build: Callable[[dict[str, str]], T], content: str, advice: str) -> list[T]:
+    """Read a table and build a value from each of its rows.
+
+    Args:
+        file: CSV file.
+        build: function that builds a value from the cells of a row by heading.
+        content: what the table holds, such as "metrics", for the error message.
+        advice: end of the error message: what was expected and what to do.
 
     Raises:
-        csv.Error: if it is none.
+        DataError: if the file cannot be read, is not a table, or its rows are not what ``build`` needs.
+    """
+    try:
+        with file.open(encoding="utf-8", newline="") as lines:
+            return [build(row) for row in csv_rows(lines)]
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror}): {advice}") from error
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        problem = f"no column {error}" if isinstance(error, KeyError) else error
+        raise DataError(f"{file}: not a table of {content} ({problem}): {advice}") from error
+
+
+def csv_rows(lines: Iterable[str]) -> Iterator[dict[str, str]]:
+    """Yield the cells of each row by heading, without the quotes of ``csv_text``.
+
+    Raises:
+        csv.Error: if the text is not a table.
         ValueError: if a row has more or fewer cells than there are headings.
     """
     reader = csv.reader(lines)
-    headings = [_plain(cell) for cell in next(reader, [])]
+    headings = [_unquote(cell) for cell in next(reader, [])]
     for row in reader:
         if row and len(row) != len(headings):
             raise ValueError(f"line {reader.line_num} has {len(row)} cells for {len(headings)} headings")
         if row:
-            yield dict(zip(headings, map(_plain, row), strict=True))
+            yield dict(zip(headings, map(_unquote, row), strict=True))
 
 
-def _harmless(cell: object) -> object:
+def _quote(cell: object) -> object:
     if not isinstance(cell, str) or not cell.startswith((*FORMULA, QUOTE)):
         return cell
     try:
@@ -41,5 +69,5 @@ def _harmless(cell: object) -> object:
     return cell
 
 
-def _plain(cell: str) -> str:
+def _unquote(cell: str) -> str:
     return cell.removeprefix(QUOTE)

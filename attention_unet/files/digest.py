@@ -1,11 +1,11 @@
-"""What identifies the content of files."""
+"""Compute the digest of files."""
 
 import hashlib
 from pathlib import Path
 
 
 def sha256_of(*files: Path) -> str:
-    """Return the sha256 of the content of files, one after another."""
+    """Return the sha256 of the contents of files, read one after another."""
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as content:

@@ -1,47 +1,68 @@
-"""JSON files, read strictly: what a parser would pass over in silence is an error that names the file."""
+"""Read JSON files strictly: anything that a lenient parser would ignore is an error that names the file."""
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from attention_unet.errors import DataError
+
+T = TypeVar("T")
+
+
+def parse_object(path: Path, build: Callable[[dict[str, Any]], T], advice: str) -> T:
+    """Read a JSON object and build a value from it.
+
+    Args:
+        path: JSON file.
+        build: function that builds the value from the object.
+        advice: end of the error message: what was expected and what to do.
+
+    Raises:
+        DataError: as ``read_object``, and if the content is not what ``build`` needs.
+    """
+    plain = read_object(path)
+    try:
+        return build(plain)
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        problem = f"lacks {error}" if isinstance(error, KeyError) else f"is damaged ({error})"
+        raise DataError(f"{path}: {problem}: {advice}") from error
 
 
 def read_object(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        DataError: as ``read_json``, and if the file holds something else.
+        DataError: as ``read_json``, and if the file holds another value.
     """
-    found = read_json(path)
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: holds no JSON object: expected one, {{...}}")
-    return found
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: not a JSON object: expected {{...}}; repair the file")
+    return value
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON.
+    """Read a JSON value.
 
     Raises:
         DataError: if the file cannot be read, is not JSON, or holds a key twice or a number that is not finite.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-        return json.loads(text, object_pairs_hook=_without_doubles, parse_constant=_refuse, parse_float=_finite)
+        return json.loads(text, object_pairs_hook=_refuse_repeated_keys, parse_constant=_refuse, parse_float=_finite)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}): check the path and your rights") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is not readable JSON ({error}): repair it") from error
 
 
-def _without_doubles(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _refuse_repeated_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    plain = dict(pairs)
+    if len(plain) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is there twice")
-    return found
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} appears twice")
+    return plain
 
 
 def _finite(text: str) -> float:
@@ -49,4 +70,4 @@ def _finite(text: str) -> float:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number")
+    raise ValueError(f"{constant} is not a finite number")

@@ -1,4 +1,4 @@
-"""One process at a time may write into a folder."""
+"""Lock a folder so that only one process writes into it."""
 
 import logging
 from collections.abc import Iterator
@@ -12,18 +12,18 @@ from attention_unet.files.atomic import check_writable, remove_partials
 
 log = logging.getLogger(__name__)
 
-LOCK, NOTES_LOCK = ".attention_unet.files.lock", ".attention_unet-notes.lock"
-PATIENCE = 10.0  # seconds: what belongs to a training that was killed may live on for a few
+LOCK, RECORD_LOCK = ".attention_unet.lock", ".attention_unet-notes.lock"
+PATIENCE = 10.0  # seconds; workers of a killed training can hold the lock for some seconds
 
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing into a folder, and clear it of what a killed one left half-written.
+    """Lock a folder against other writers, and remove unfinished files of a killed process.
 
-    The system lets the lock go when a process ends, however it ends. A folder that was made and stays empty is removed.
+    The system releases the lock when the process ends in any way. A new folder that stays empty is removed.
 
     Raises:
-        ConfigError: if another process works there.
+        ConfigError: if another process holds the lock.
         DataError: if the folder cannot be written to.
     """
     existed = folder.is_dir()
@@ -34,7 +34,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
             try:
                 yield
             finally:
-                remove_partials(folder)  # an interruption may come between a file and its removal
+                remove_partials(folder)  # a signal can interrupt the removal of a file
     finally:
         if not existed:
             with suppress(OSError):
@@ -43,14 +43,14 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def record_lock(folder: Path) -> Iterator[None]:
-    """Keep other processes from changing the notes of a folder for the moment that this one reads and writes them.
+    """Lock the record of a folder while this process reads and writes it.
 
     Raises:
-        ConfigError: if another process does not finish.
+        ConfigError: if another process holds the lock for too long.
         DataError: if the folder cannot be written to.
     """
     check_writable(folder)
-    with _locked(folder / NOTES_LOCK):
+    with _locked(folder / RECORD_LOCK):
         yield
 
 
@@ -63,12 +63,12 @@ def _locked(file: Path) -> Iterator[None]:
         raise ConfigError(
             f"{file.parent}: another process is writing here: wait until it has ended, or name another folder"
         ) from error
-    except OSError as error:  # the disk does not support locks
+    except OSError as error:  # the file system has no locks
         folder = file.parent
         log.warning("%s: cannot be locked (%s): let no other process write there", folder, error.strerror)
     try:
         yield
     finally:
         with suppress(OSError):
-            file.unlink()  # before the release: a process that waits notices this and makes a new file
+            file.unlink()  # before the release: a waiting process then makes a new file
         lock.release()

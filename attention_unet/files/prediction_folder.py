@@ -1,4 +1,4 @@
-"""Names of the files in a folder of predictions."""
+"""Paths of the files in a folder of predictions."""
 
 import os
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 ATTENTION, PREVIEW, PROBABILITIES, UNCERTAINTY = "attention", "preview", "probabilities", "uncertainty"
 GRAD_CAM = "grad-cam"
 PARTS = (ATTENTION, PREVIEW, PROBABILITIES, UNCERTAINTY, GRAD_CAM)  # folders beside the masks
-MEASURES = ("entropy", "disagreement")  # of uncertainty
-MAX_LEVELS = 16  # of a network
+MEASURES = ("entropy", "disagreement")  # measures of uncertainty
+MAX_LEVELS = 16  # more than any network has
 
 
 def prediction_path(output: Path, case: str, ending: str = ".nii.gz") -> Path:
@@ -16,7 +16,7 @@ def prediction_path(output: Path, case: str, ending: str = ".nii.gz") -> Path:
 
 
 def sidecar_path(output: Path, case: str) -> Path:
-    """Return the path of the names, colours and volumes of a case's labels."""
+    """Return the path of the file with names, colours and volumes of the labels of a case."""
     return output / f"{case}_labels.json"
 
 
@@ -31,7 +31,7 @@ def attention_path(output: Path, case: str, level: int) -> Path:
 
 
 def grad_cam_path(output: Path, case: str, label: int) -> Path:
-    """Return the path of the Grad-CAM map of a case and class, which is named by its integer."""
+    """Return the path of the Grad-CAM map of a case and class; ``label`` is the integer of the class."""
     return output / GRAD_CAM / f"{case}_label{label}.nii.gz"
 
 
@@ -46,7 +46,7 @@ def uncertainty_path(output: Path, case: str, measure: str) -> Path:
 
 
 def attention_levels(output: Path, case: str) -> list[int]:
-    """Return the levels with an attention map of a case, the finest first."""
+    """Return the levels of a case that have an attention map, the finest first."""
     return [level for level in range(MAX_LEVELS) if attention_path(output, case, level).is_file()]
 
 

@@ -1,4 +1,4 @@
-"""Read ``run.json``, the record of a folder of predictions: models, settings, and for each case its files by sha256."""
+"""Read ``run.json``, the record of a folder of predictions: models, settings, and the sha256 of each file."""
 
 import json
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from attention_unet.files.digest import sha256_of
 from attention_unet.files.json_file import read_object
 
 RECORD = "run.json"
-JOURNAL = ".attention_unet-journal"  # a line for each case that is not in run.json yet
-LISTS = ("models", "models_sha256", "extras")  # lists of names, in run.json and its cases
+JOURNAL = ".attention_unet-journal"  # one line for each case that is not yet in run.json
+LISTS = ("models", "models_sha256", "extras")  # keys of lists of names, in run.json and its cases
 
 
 def read_record(output: Path) -> dict[str, Any]:
-    """Return the content of ``run.json`` and of the journal; empty if there is no record, or no valid one.
+    """Return ``run.json`` with the journal; empty if the record is missing or invalid.
 
-    ``begun`` holds the files of cases that a killed process had begun: sha256 by path.
+    Key ``begun``: files of the cases that a killed process had started, sha256 by path.
     """
     try:
         record = read_object(output / RECORD)
@@ -39,12 +39,12 @@ def read_record(output: Path) -> dict[str, Any]:
 
 
 def is_complete(output: Path) -> bool:
-    """Return whether a prediction into a folder came to its end. Some cases may have failed."""
+    """Return whether a prediction into a folder finished. Some cases may have failed."""
     return read_record(output).get("complete") is True
 
 
 def recorded_files(record: Mapping[str, Any], case: str) -> dict[str, str]:
-    """Return the files of a case in a record: sha256 by path in the folder."""
+    """Return the recorded files of a case: sha256 by path in the folder."""
     files = record.get("cases", {}).get(case, {}).get("files", {})
     return {**record.get("begun", {}).get(case, {}), **files}
 
@@ -56,7 +56,7 @@ def was_changed(output: Path, record: Mapping[str, Any], case: str) -> bool:
 
 
 def are_hashes(files: object) -> bool:
-    """Return whether this is a dictionary of sha256 by path, with every path inside its folder."""
+    """Return whether this is a dictionary of sha256 by path, with all paths inside the folder."""
     return isinstance(files, dict) and all(
         isinstance(sha256, str) and not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
         for name, sha256 in files.items()
@@ -64,8 +64,9 @@ def are_hashes(files: object) -> bool:
 
 
 def _read_journal(output: Path) -> dict[str, dict[str, str]]:
-    """Return the files of each case in the journal. A line that a killed process left incomplete is ignored: the files
-    of that case were not moved into place.
+    """Return the files of each case in the journal, sha256 by path.
+
+    An incomplete line of a killed process is ignored: the files of that case were not moved to their final names.
     """
     begun: dict[str, dict[str, str]] = {}
     try:

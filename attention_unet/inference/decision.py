@@ -1,4 +1,4 @@
-"""From what models say of a few planes to what is told of them: label, probabilities, attention, uncertainty."""
+"""Turn predicted probabilities of some planes into labels, maps and uncertainty."""
 
 import math
 from collections.abc import Sequence
@@ -14,49 +14,60 @@ from attention_unet.scans.labels import Labels
 
 
 def combine_planes(
-    slabs: Sequence[Tensor], levels: Sequence[Sequence[int]], labels: Labels, settings: Settings
+    planes: Sequence[Tensor], levels: Sequence[Sequence[int]], labels: Labels, settings: Settings
 ) -> dict[str, NDArray[Any]]:
-    """Everything that is wanted of a few planes, by name, from what each model says of them.
+    """Average the models' predictions of some planes, and return the results that are wanted.
 
     Args:
-        slabs: of each model, probabilities, then attention of its levels, (K, *S).
-        levels: of each model.
-        labels: of the probabilities.
-        settings: what is wanted.
+        planes: for each model, probabilities, then attention of its levels, (K, *S).
+        levels: attention levels of each model.
+        labels: classes of the probabilities.
+        settings: which results are wanted.
+
+    Returns:
+        "label map" (*S), "level 0" (*S) and so on for levels that all models have, "probabilities" (K, *S), "entropy"
+        and, of several models, "disagreement" (*S).
     """
-    each = [slab[: labels.channels] for slab in slabs]
+    each = [values[: labels.channels] for values in planes]
     probabilities = mean(each)
-    told = {"label map": probabilities_to_labels(probabilities, labels)}
+    results = {"label map": probabilities_to_labels(probabilities, labels)}
     for level in levels[0]:
         if all(level in own for own in levels):
-            maps = [slab[labels.channels + own.index(level)] for slab, own in zip(slabs, levels, strict=True)]
-            told[f"level {level}"] = mean(maps).numpy()
+            maps = [values[labels.channels + own.index(level)] for values, own in zip(planes, levels, strict=True)]
+            results[f"level {level}"] = mean(maps).numpy()
     if settings.probabilities:
-        told["probabilities"] = probabilities.numpy()
+        results["probabilities"] = probabilities.numpy()
     if settings.uncertainty:
-        told["entropy"] = entropy(probabilities, labels).numpy()
+        results["entropy"] = entropy(probabilities, labels).numpy()
         if len(each) > 1:
-            own = mean([entropy(p, labels) for p in each]).numpy()
-            told["disagreement"] = np.maximum(told["entropy"] - own, 0)
-    return told
+            mean_entropy = mean([entropy(shares, labels) for shares in each]).numpy()
+            results["disagreement"] = np.maximum(results["entropy"] - mean_entropy, 0)
+    return results
 
 
 def probabilities_to_labels(probabilities: Tensor, labels: Labels) -> NDArray[np.unsignedinteger[Any]]:
-    """The training's integers (*S) for probabilities (K, *S); of equal ones the first."""
+    """Return the label map (*S) of probabilities (K, *S): the highest, of equal ones the first; if classes overlap,
+    every class above 0.5.
+    """
     if labels.overlapping:
         return labels.decode((probabilities > 0.5).numpy())
     largest, index = probabilities[0], torch.zeros(probabilities.shape[1:], dtype=torch.uint8)
-    for number, probability in enumerate(probabilities[1:], start=1):  # argmax across memory is many times slower
+    for number, probability in enumerate(probabilities[1:], start=1):  # many times faster than argmax over this axis
         index.masked_fill_(probability > largest, number)
         largest = torch.maximum(largest, probability)
     return labels.decode(index[None].numpy())
 
 
 def entropy(probabilities: Tensor, labels: Labels) -> Tensor:
-    """Of the label (K, *S), as a share of the highest there can be; of overlapping classes that of the least sure one.
+    """Return the entropy of the label, as a share of the highest possible one; if classes overlap, that of the class
+    with the highest entropy.
+
+    Args:
+        probabilities: (K, *S).
+        labels: classes.
 
     Returns:
-        (*S), from 0, sure, to 1, every label as likely as any other.
+        (*S), from 0, certain, to 1, all labels equally likely.
     """
     if labels.overlapping:
         of_both: Tensor = torch.special.entr(torch.stack([probabilities, 1 - probabilities]))
@@ -66,5 +77,5 @@ def entropy(probabilities: Tensor, labels: Labels) -> Tensor:
 
 
 def mean(values: Sequence[Tensor]) -> Tensor:
-    """Mean of tensors of one shape."""
+    """Return the mean of tensors of one shape."""
     return values[0] if len(values) == 1 else torch.stack(list(values)).mean(dim=0)

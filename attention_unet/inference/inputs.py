@@ -9,7 +9,7 @@ from pathlib import Path
 from attention_unet.dataset.cases import Case, group_channels
 from attention_unet.errors import ConfigError
 from attention_unet.scans.dicom import is_dicom, is_series
-from attention_unet.scans.volumes import ENDINGS, is_volume, list_unread, list_volumes, stem
+from attention_unet.scans.volume_files import ENDINGS, is_volume, list_unread, list_volumes, stem
 
 log = logging.getLogger(__name__)
 

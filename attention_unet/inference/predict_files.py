@@ -1,4 +1,4 @@
-"""Prediction of files: a scan or a folder of scans in, a folder of label maps on the scans' own grids out."""
+"""Predict cases one after another and write their results to files."""
 
 import json
 import logging
@@ -27,23 +27,24 @@ from attention_unet.files.prediction_folder import (
     sidecar_path,
     uncertainty_path,
 )
-from attention_unet.inference.model import CPU, Model
-from attention_unet.inference.output_folder import hashes_of, update_record
+from attention_unet.inference.model import Model
+from attention_unet.inference.model_file import CPU
 from attention_unet.inference.predict_volume import Prediction, predict_volume
 from attention_unet.inference.preview import draw_preview
+from attention_unet.inference.record import hash_images, update_record
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.staging import move_into_place, staging_folder
-from attention_unet.inference.trained_on import known_by
+from attention_unet.inference.trained_on import find_in_training
 from attention_unet.machine.memory import free_memory, out_of_memory, peak_memory
-from attention_unet.scans.itk_files import files_of
 from attention_unet.scans.label_table import describe_label_map
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.volumes import Volume, own_ending, write_like
+from attention_unet.scans.volume_files import files_of, own_ending
+from attention_unet.scans.volumes import Volume, write_like
 
 log = logging.getLogger(__name__)
 
-NOTED_EVERY = 1  # seconds; what is not noted is done again where a call was killed
-QUICKLY = 1  # of zlib's levels; its usual one takes longer than the prediction of a small scan
+RECORD_SECONDS = 1  # between two updates of run.json; cases since the last one are predicted again after a kill
+COMPRESSION = 1  # zlib level of previews; the default takes longer than the prediction of a small scan
 
 
 def predict_files(
@@ -54,47 +55,45 @@ def predict_files(
     done: Callable[[float], None],
     own_format: bool = False,
 ) -> dict[str, str]:
-    """Predict cases one after another; each result appears whole or not at all, and one that fails stops no other.
+    """Predict cases. The files of a case appear all at once or not at all; a case that fails stops no other.
 
     Args:
-        cases: to predict, of which nothing is there (``clear_cases``).
-        output: folder for ``CASE.nii.gz``, ``CASE_labels.json`` and what else the settings ask for: the names of all
-            are in ``files/prediction_folder.py``.
-        models: to predict with, and to average where there are several.
-        settings: how to predict them.
-        done: called now and then with the number of cases done so far, the share of one included.
-        own_format: whether to write a label map in the format of its scan, where that is NRRD or MetaImage.
+        cases: cases to predict, without files in the output folder (see ``clear_cases``).
+        output: folder for ``CASE.nii.gz``, ``CASE_labels.json`` and the maps that the settings ask for.
+        models: models to predict with; the probabilities of several are averaged.
+        settings: how to predict.
+        done: called from time to time with the number of cases done so far, which may have a fraction.
+        own_format: write the label map of an NRRD or MetaImage scan in that format.
 
     Returns:
-        For each case that failed the reason.
+        Reason of failure by case id.
     """
     failed: dict[str, str] = {}
     facts: dict[str, dict[str, Any]] = {}
-    device, noted_at = models[0].device, time.monotonic()
+    device, recorded_at = models[0].device, time.monotonic()
     try:
         for number, case in enumerate(cases):
             ending = own_ending(case.images[0]) if own_format else ".nii.gz"
-            found = _attempt(case, output, models, settings, partial(_add, done, number), ending)
-            if isinstance(found, str):
-                failed[case.id] = found
+            result = _try_case(case, output, models, settings, partial(_add, done, number), ending)
+            if isinstance(result, str):
+                failed[case.id] = result
             else:
-                facts[case.id] = found
-            if time.monotonic() - noted_at > NOTED_EVERY:
-                with _warned_of():
+                facts[case.id] = result
+            if time.monotonic() - recorded_at > RECORD_SECONDS:
+                with _errors_as_warnings():
                     update_record(output, {"cases": facts})
-                noted_at = time.monotonic()
+                recorded_at = time.monotonic()
             done(number + 1)
     finally:
-        with _warned_of():
+        with _errors_as_warnings():
             by_id = {case.id: case for case in cases}
-            why = {name: _passed_on(reason, by_id[name], output) for name, reason in failed.items()}
-            update_record(
-                output, {"device": str(device), "peak_memory_bytes": peak_memory(device), "failed": why, "cases": facts}
-            )
+            reasons = {name: _without_folders(reason, by_id[name], output) for name, reason in failed.items()}
+            summary = {"device": str(device), "peak_memory_bytes": peak_memory(device), "failed": reasons}
+            update_record(output, {**summary, "cases": facts})
     return failed
 
 
-def _attempt(
+def _try_case(
     case: Case,
     output: Path,
     models: Sequence[Model],
@@ -102,35 +101,35 @@ def _attempt(
     done: Callable[[float], None],
     ending: str,
 ) -> dict[str, Any] | str:
-    """Predict a case, and tell what it warns of.
+    """Predict a case, and log its warnings.
 
     Returns:
-        What to note of it, or why it failed. The error itself is let go: it holds what was being written, and with it
-        its place on a disk that may be full.
+        Facts for ``run.json``, or the reason of failure. The exception itself is dropped: it holds the file that was
+        being written, and so its space on a disk that may be full.
     """
     began = time.monotonic()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found: dict[str, Any] | str
+        result: dict[str, Any] | str
         try:
-            found = _predict_case(case, output, models, settings, done, ending)
-        except Exception as error:  # whatever it is, the other cases can still be done
+            result = _predict_case(case, output, models, settings, done, ending)
+        except Exception as error:  # of any kind: the other cases can still be predicted
             expected = isinstance(error, UserError)
-            found = str(error) if expected else f"{case.images[0]}: {type(error).__name__}: {error}"
+            result = str(error) if expected else f"{case.images[0]}: {type(error).__name__}: {error}"
             log.debug("%s", case.id, exc_info=True)
-    told = [str(one.message) for one in caught if one.category is UserWarning]
-    for text in told:
+    texts = [str(warning.message) for warning in caught if warning.category is UserWarning]
+    for text in texts:
         log.warning("%s", text)
-    if isinstance(found, str):
-        return found
+    if isinstance(result, str):
+        return result
     seconds = round(time.monotonic() - began, 2)
-    noted = [_passed_on(text, case, output) for text in told]
-    return {**found, "seconds": seconds, "extras": settings.extras, "warnings": noted}
+    kept = [_without_folders(text, case, output) for text in texts]
+    return {**result, "seconds": seconds, "extras": settings.extras, "warnings": kept}
 
 
 @contextmanager
-def _warned_of() -> Iterator[None]:
-    """Let the disk be full: other cases may be smaller."""
+def _errors_as_warnings() -> Iterator[None]:
+    """Log errors of data as warnings: where a disk is full, other cases may be smaller."""
     try:
         yield
     except DataError as error:
@@ -145,23 +144,23 @@ def _predict_case(
     done: Callable[[float], None],
     ending: str,
 ) -> dict[str, Any]:
-    """Read, predict and write; in a function of its own, so that nothing of it is held while the next is done.
+    """Read, predict and write a case. This is a function of its own so that its memory is freed before the next case.
 
     Returns:
-        What to note: the device (the CPU if the memory of a GPU does not suffice), the files, and how the case is known
-        from the training of a model, as ``known_by`` says.
+        Facts for ``run.json``: sha256 of the images, the files, the device (the CPU if the memory of a GPU does not
+        suffice), and whether the case is in the training data, as ``find_in_training`` returns it.
     """
     volume = read_channels(case, free_memory() if settings.memory is None else settings.memory)
     if settings.channel is not None:
         volume, settings = volume.of_channel(settings.channel), replace(settings, channel=None)
-    known = known_by([model.trained_on for model in models], case.id, image_digest(volume))
+    in_training = find_in_training([model.trained_on for model in models], case.id, image_digest(volume))
     device, prediction = models[0].device, None
     try:
         prediction = predict_volume(models, volume, settings, done)
     except RuntimeError as error:
         if device.type == "cpu" or not out_of_memory(error):
             raise
-    if prediction is None:  # and the error, which holds all that was computed, let go
+    if prediction is None:  # outside of the handler, whose exception holds all tensors
         log.warning("%s: too large for the memory of %s: predicted on the CPU", case.id, device)
         models, settings = [model.on(CPU) for model in models], replace(settings, precision=None)
         device, prediction = CPU, predict_volume(models, volume, settings, done)
@@ -170,17 +169,20 @@ def _predict_case(
             written = write_prediction(stage, case.id, prediction, volume, models[0].plan.labels, ending)
         except DataError as error:
             raise DataError(str(error).replace(str(stage), str(output))) from None
-        found = {"sha256": hashes_of(case), "device": str(device), "trained_on": known}
-        return {**found, "files": move_into_place(stage, written, output, case.id)}
+        facts = {"sha256": hash_images(case), "device": str(device), "trained_on": in_training}
+        return {**facts, "files": move_into_place(stage, written, output, case.id)}
 
 
 def write_prediction(
     output: Path, case: str, prediction: Prediction, volume: Volume, labels: Labels, ending: str
 ) -> list[Path]:
-    """Write what was predicted of a case; return the paths, the label map last: where that lies, nothing is missing.
+    """Write the results of a case.
+
+    Returns:
+        The paths, the label map last: where it is in place, no file is missing.
 
     Raises:
-        DataError: if it cannot be written.
+        DataError: if a file cannot be written.
     """
     maps = {attention_path(output, case, level): weights for level, weights in prediction.attention.items()}
     maps |= {uncertainty_path(output, case, measure): values for measure, values in prediction.uncertainty.items()}
@@ -188,17 +190,17 @@ def write_prediction(
         maps[probabilities_path(output, case)] = np.moveaxis(prediction.probabilities, 0, -1)
     for path, values in maps.items():
         write_like(path, values, volume)
-    with replacing(preview_path(output, case)) as partial:
-        draw_preview(volume, prediction.label_map, labels).save(partial, compress_level=QUICKLY)
-    described = describe_label_map(prediction.label_map, labels, volume.voxel_ml)
-    write_text(sidecar_path(output, case), json.dumps(described, indent=2) + "\n")
+    with replacing(preview_path(output, case)) as partial_path:
+        draw_preview(volume, prediction.label_map, labels).save(partial_path, compress_level=COMPRESSION)
+    table = describe_label_map(prediction.label_map, labels, volume.voxel_ml)
+    write_text(sidecar_path(output, case), json.dumps(table, indent=2) + "\n")
     mask = prediction_path(output, case, ending)
     write_like(mask, prediction.label_map, volume, labels)
     return [*maps, preview_path(output, case), sidecar_path(output, case), mask]
 
 
-def _passed_on(text: str, case: Case, output: Path) -> str:
-    """What ``run.json`` keeps of a message: without the folders of this machine."""
+def _without_folders(text: str, case: Case, output: Path) -> str:
+    """Return a message without the folders of this machine, for ``run.json``."""
     with suppress(OSError):
         text = replace_paths(text, {file: file.name for path in case.images for file in files_of(path)})
     return replace_paths(text, {path: path.name for path in case.images}).replace(f"{output}{os.sep}", "")

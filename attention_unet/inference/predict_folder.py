@@ -9,17 +9,16 @@ from attention_unet.dataset.splits import held_out_cases
 from attention_unet.files.lock import folder_lock
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
-from attention_unet.inference.output_folder import check_apart, claim_output, describe, describe_models, update_record
+from attention_unet.inference.output_folder import claim_output
 from attention_unet.inference.predict_files import predict_files
-from attention_unet.inference.predict_volume import single_component_classes
-from attention_unet.inference.settings import Settings
+from attention_unet.inference.record import describe_predictions, update_record
+from attention_unet.inference.settings import DEFAULT, Settings
+from attention_unet.inference.trained_network import single_component_classes
 from attention_unet.inference.window_predictor import attended_levels
 from attention_unet.machine.memory import reuse_freed_memory
 from attention_unet.machine.progress import progress_bar
 
 log = logging.getLogger(__name__)
-
-DEFAULT = Settings()
 
 
 def predict_folder(
@@ -75,15 +74,11 @@ def predict_cases(
     model = models[0]
     levels = attended_levels(model.network, model.plan, model.device) if settings.attention else []
     single = single_component_classes(models, settings)
-    description = {
-        **describe(model.plan.labels, [m.sha256 for m in models], settings, single),
-        **describe_models(models, levels, output),
-    }
-    check_apart(output, cases)
+    description = describe_predictions(models, settings, single, levels, output)
     reuse_freed_memory()
     with folder_lock(output):
         left = claim_output(output, cases, description, settings.extras, resume=resume, overwrite=overwrite)
-        if settings.mirrored and not any(m.plan.mirror_axes for m in models):
+        if settings.tta and not any(m.plan.mirror_axes for m in models):
             log.warning("--tta changes nothing: the training mirrored along no axis (augmentation.flip_axes)")
         if single:
             log.info("only the largest connected component is kept of: %s (--keep-all-components)", ", ".join(single))

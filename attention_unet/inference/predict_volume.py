@@ -1,56 +1,52 @@
-"""Prediction of one volume: prepare, slide, put back on the scan's own grid, decide.
+"""Predict one volume: preprocess it, slide windows over it, resample to the scan's own grid, decide on labels.
 
-All of it a few planes at a time: as soon as no further window reaches a plane, it is put back, averaged over the models
-and decided. What is held of the probabilities is as deep as a window, however large the scan.
+All of it is done for a few planes at a time. As soon as no further window reaches a plane, it is resampled, averaged
+over the models and decided. Probabilities are therefore held for as many planes as a window is deep, whatever the
+size of the scan.
 """
 
+import math
 import os
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attention_unet.errors import ConfigError, DataError
+from attention_unet.errors import DataError
 from attention_unet.files.prediction_folder import MEASURES
-from attention_unet.inference.components import keep_largest, pool_gains
+from attention_unet.inference.chunks import choose_chunks
+from attention_unet.inference.components import keep_largest
 from attention_unet.inference.decision import combine_planes
-from attention_unet.inference.settings import Settings
+from attention_unet.inference.scan_warnings import warn_if_unusual
+from attention_unet.inference.settings import DEFAULT, Settings
 from attention_unet.inference.sliding_window import slide
-from attention_unet.inference.strips import Load, Told, choose_strips
-from attention_unet.inference.window_predictor import attended_levels, seen_mirrored, window_predictor
+from attention_unet.inference.trained_network import TrainedNetwork, single_component_classes
+from attention_unet.inference.window_predictor import attended_levels, average_flips, window_predictor
 from attention_unet.machine.devices import precision_of
-from attention_unet.machine.memory import free_memory
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.preprocessing import Preprocessed, preprocess
-from attention_unet.scans.geometry import fit_grid, resample_to_scan
+from attention_unet.scans.geometry import resample_to_scan
 from attention_unet.scans.volumes import Volume
 
-if TYPE_CHECKING:
-    from attention_unet.inference.model import Model
-
-PROCESS = os.getpid()  # a fork of it would wait for ever for the threads that computed in this one
-WRITING, FINDING_COMPONENTS = 4, 10  # bytes a voxel that are held for it
-# Times the largest case of the training, or of that and a window the smaller, along an axis.
-MUCH_LARGER, MUCH_SMALLER = 2.0, 0.25
-MUCH_COARSER = 3.0
+PROCESS = os.getpid()  # in a fork of this process, torch would wait forever for the threads of its parent
+BATCH_VOXELS = 2**17  # small windows, such as slices, are predicted together up to this number of voxels
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is said of a volume, on the volume's own grid.
+    """Results for a volume, on the volume's own grid.
 
     Attributes:
-        label_map: (I, J, K) of the training's integers: the likeliest class, or every class above 0.5 where they
-            overlap.
-        attention: for each attended level, the weights applied there, averaged over channels, (I, J, K) float32.
-        probabilities: of background and classes (K, I, J, K), or of overlapping classes, float32, if asked for.
-        uncertainty: (I, J, K) float32, from 0 to 1: "entropy" of the mean of the models, and if there are several their
-            "disagreement", the part of it that is not the mean of their own entropies (mutual information; Houlsby et
+        label_map: (I, J, K), the integers of the training's label files. The class with the highest probability, or
+            every class above 0.5 where classes overlap.
+        attention: for each level, the attention weights averaged over channels, (I, J, K) float32.
+        probabilities: of background and classes, or of overlapping classes, (K, I, J, K) float32; None if not wanted.
+        uncertainty: (I, J, K) float32, 0 to 1. "entropy" is that of the mean of the models; with several models
+            "disagreement" is the entropy of the mean minus the mean of the entropies (mutual information; Houlsby et
             al., "Bayesian Active Learning for Classification and Preference Learning", arXiv:1112.5745).
     """
 
@@ -62,77 +58,54 @@ class Prediction:
 
 @torch.inference_mode()
 def predict_volume(
-    models: "Sequence[Model]", volume: Volume, settings: Settings, done: Callable[[float], None] = lambda share: None
+    models: Sequence[TrainedNetwork],
+    volume: Volume,
+    settings: Settings = DEFAULT,
+    done: Callable[[float], None] = lambda share: None,
 ) -> Prediction:
-    """Predict a volume by one model, or by the mean of several of the same classes.
+    """Predict a volume with one model, or with the mean of several models of the same classes.
+
+    Warns about scans that are empty, or much larger, smaller or coarser than those of the training.
 
     Args:
-        models: to predict with.
-        volume: as it lies in its file.
-        settings: how to predict, and what to tell.
-        done: called now and then with the share of the work that is done.
-
-    Warns of a scan that shows nothing, or much more or less than those of the training.
+        models: models to predict with.
+        volume: a scan on its own grid.
+        settings: how to predict, and which results are wanted.
+        done: called from time to time with the share of the work that is done, 0 to 1.
 
     Raises:
-        DataError: if the volume has not the channels of the training, or takes more memory than it may.
+        DataError: if the volume has other channels than the training, or does not fit into memory.
     """
     if os.getpid() != PROCESS:
         torch.set_num_threads(1)
-    plan = models[0].plan
-    if settings.channel is not None:
-        volume = volume.of_channel(settings.channel)
-    if len(volume.array) != len(plan.channels):
-        advice = "; take one of them: --channel, or Settings(channel=...)" if len(plan.channels) == 1 else ""
-        raise DataError(
-            f"{volume.path}: has {len(volume.array)} channels: the model was trained on "
-            f"{len(plan.channels)} ({', '.join(plan.channels)}){advice}"
-        )
-    levels = [
-        attended_levels(model.network, model.plan, model.device) if settings.attention else [] for model in models
-    ]
-    loads = [load_of(model, volume, settings, len(own)) for model, own in zip(models, levels, strict=True)]
-    strips = choose_strips(volume, loads, told_of(models, settings, levels), memory_of(volume, settings))
-    for model in models:
-        model.network.eval()
-    ways = dict.fromkeys(model.plan.preprocessing for model in models)
-    prepared = {way: preprocess(volume, way) for way in ways}
-    scan_grid = prepared[plan.preprocessing].scan_grid
-    if not any(image.image.any() for image in prepared.values()):
-        warnings.warn(f"{volume.path}: shows nothing, all voxels are alike", stacklevel=2)
-    _warn_of_size(volume, np.array(scan_grid.grid) * plan.preprocessing.spacing_mm, plan)
-    if min(scan_grid.step) < 1 / MUCH_COARSER:
-        own, known = (
-            " x ".join(f"{mm:.3g}" for mm in size)
-            for size in (np.array(plan.preprocessing.spacing_mm) / scan_grid.step, plan.preprocessing.spacing_mm)
-        )
-        warnings.warn(
-            f"{volume.path}: has voxels of {own} mm, left-right by back-front by down-up: the model was trained for "
-            f"{known} mm, much finer ones",
-            stacklevel=2,
-        )
-    told: dict[str, NDArray[Any]] = {}
-    for number, rows in enumerate(strips):
-        most = plan.labels.channels + max(map(len, levels))  # values of a voxel
-        planes = min(image.scan_grid.planes_back(most, rows) for image in prepared.values())
+    plan, volume = models[0].plan, _select_channels(volume, models[0].plan, settings)
+    levels = [attended_levels(m.network, m.plan, m.device) if settings.attention else [] for m in models]
+    chunks = choose_chunks(volume, models, levels, settings)
+    images = {way: preprocess(volume, way) for way in dict.fromkeys(model.plan.preprocessing for model in models)}
+    warn_if_unusual(volume, images.values(), images[plan.preprocessing], plan)
+    scan_grid = images[plan.preprocessing].scan_grid
+    most = plan.labels.channels + max(map(len, levels))  # values per voxel
+    results: dict[str, NDArray[Any]] = {}
+    for number, rows in enumerate(chunks):
+        at_once = min(image.scan_grid.planes_back(most, rows) for image in images.values())
         streams = [
-            planes_on_scan(model, prepared[model.plan.preprocessing], settings, own, rows, load.batch, planes)
-            for model, own, load in zip(models, levels, loads, strict=True)
+            predict_planes(model, images[model.plan.preprocessing], settings, own, rows, at_once)
+            for model, own in zip(models, levels, strict=True)
         ]
         first = 0
-        for slabs in zip(*streams, strict=True):
-            stop = first + slabs[0].shape[1]
-            for name, values in combine_planes(slabs, levels, plan.labels, settings).items():
-                if name not in told:
-                    told[name] = np.empty((*values.shape[:-3], *scan_grid.scan), dtype=values.dtype)
-                told[name][..., first:stop, rows, :] = values
-            done((number + stop / scan_grid.scan[0]) / len(strips))
+        for planes in zip(*streams, strict=True):
+            stop = first + planes[0].shape[1]
+            for name, values in combine_planes(planes, levels, plan.labels, settings).items():
+                if name not in results:
+                    results[name] = np.empty((*values.shape[:-3], *scan_grid.scan), dtype=values.dtype)
+                results[name][..., first:stop, rows, :] = values
+            done((number + stop / scan_grid.scan[0]) / len(chunks))
             first = stop
-    prepared.clear()
-    if chosen := single_component_classes(models, settings):
+    images.clear()
+    if single := single_component_classes(models, settings):
         integers = dict(zip(plan.labels.names, plan.labels.painted, strict=True))
-        told["label map"] = keep_largest(told["label map"], [integers[name] for name in chosen])
-    stored = {name: scan_grid.as_stored(values) for name, values in told.items()}
+        results["label map"] = keep_largest(results["label map"], [integers[name] for name in single])
+    stored = {name: scan_grid.as_stored(values) for name, values in results.items()}
     return Prediction(
         label_map=stored["label map"],
         attention={level: stored[f"level {level}"] for level in levels[0] if f"level {level}" in stored},
@@ -141,98 +114,62 @@ def predict_volume(
     )
 
 
-def single_component_classes(models: "Sequence[Model]", settings: Settings) -> list[str]:
-    """Classes that keep only their largest connected component: those the settings name, else those to which it did
-    good on the held-out cases of the models.
-    """
-    names = models[0].plan.labels.names
-    if isinstance(settings.keep_largest, str) or set(settings.keep_largest or ()) - set(names):
-        raise ConfigError(f"keep_largest is {settings.keep_largest!r}: expected some of the classes {', '.join(names)}")
-    if settings.keep_largest is not None:
-        return [name for name in names if name in settings.keep_largest]
-    gains = pool_gains(model.component_gains for model in models)
-    return [name for name in names if name in gains and gains[name].helps]
-
-
-def load_of(model: "Model", volume: Volume, settings: Settings, levels: int) -> Load:
-    """What prediction of a volume by a model, which tells so many levels of attention, is made of."""
-    plan = model.plan
-    return Load(
-        preprocessing=plan.preprocessing,
-        scan_grid=fit_grid(volume.affine, volume.grid, plan.preprocessing.spacing_mm),
-        channels=len(plan.channels),
-        window=plan.patch,
-        features=plan.architecture["channels"][0],
-        values=plan.labels.channels + levels,
-        fast=_precision(model, settings) != torch.float32,
-        elsewhere=model.device.type == "cuda",
-    )
-
-
-def told_of(models: "Sequence[Model]", settings: Settings, levels: Sequence[Sequence[int]]) -> Told:
-    """What is told of each voxel."""
-    labels = models[0].plan.labels
-    measures = settings.uncertainty * (1 if len(models) == 1 else len(MEASURES))
-    maps = measures + len(levels[0]) + settings.probabilities * labels.channels
-    held = np.dtype(labels.dtype).itemsize + np.dtype(np.float32).itemsize * maps
-    return Told(held, FINDING_COMPONENTS if single_component_classes(models, settings) else WRITING)
-
-
-def memory_of(volume: Volume, settings: Settings) -> int:
-    """Bytes that may be held, the volume included, which is there already."""
-    return free_memory() + volume.array.nbytes if settings.memory is None else settings.memory
-
-
-def planes_on_scan(
-    model: "Model",
-    prepared: Preprocessed,
-    settings: Settings,
-    levels: Sequence[int],
-    rows: slice,
-    batch: int,
-    planes: int,
+def predict_planes(
+    model: TrainedNetwork, image: Preprocessed, settings: Settings, levels: Sequence[int], rows: slice, at_once: int
 ) -> Iterator[Tensor]:
-    """Yield probabilities, then attention of levels, for chunks of planes of a strip of the scan: (K, planes, J, K)."""
-    precision = _precision(model, settings)
-    predictor = window_predictor(model.network, model.plan, precision, levels)
-    if settings.mirrored:
-        predictor = seen_mirrored(predictor, model.plan.mirror_axes)
-    labels = model.plan.labels
-    unseen = torch.zeros(labels.channels + len(levels))
-    if not labels.overlapping:
-        unseen[0] = 1.0
-    scan_grid = prepared.scan_grid
-    start, stop = scan_grid.rows_for(rows)
-    finished = slide(
-        prepared.image.to(model.device),
-        model.plan.patch,
+    """Predict some rows of a scan with one model.
+
+    Args:
+        model: the model.
+        image: the scan, preprocessed for this model.
+        settings: how to predict.
+        levels: attention levels to return.
+        rows: rows along the second RAS+ axis of the scan.
+        at_once: planes of the scan at a time.
+
+    Yields:
+        Probabilities, then attention of the levels, on the grid of the scan: (K, ``at_once`` or fewer, rows, columns).
+    """
+    model.network.eval()
+    plan, precision = model.plan, settings.precision or precision_of("auto", model.device)
+    predictor = window_predictor(model.network, plan, precision, levels)
+    if settings.tta:
+        predictor = average_flips(predictor, plan.mirror_axes)
+    unseen = torch.zeros(plan.labels.channels + len(levels))
+    if not plan.labels.overlapping:
+        unseen[0] = 1.0  # background
+    start, stop = image.scan_grid.rows_for(rows)
+    planes = slide(
+        image.image.to(model.device),
+        plan.patch,
         predictor,
         unseen=unseen,
-        air=prepared.air,
+        background=image.background,
         overlap=settings.overlap,
         rows=(start, stop),
-        batch=batch,
+        batch=batch_of(plan, precision, model.device),
     )
-    of_strip = scan_grid.cut(((0, scan_grid.grid[0]), (start, stop), (0, scan_grid.grid[2])))
-    return resample_to_scan((planes.cpu() for planes in finished), of_strip, outside=unseen, rows=rows, planes=planes)
+    grid = image.scan_grid.grid
+    of_rows = image.scan_grid.cut(((0, grid[0]), (start, stop), (0, grid[2])))
+    return resample_to_scan((each.cpu() for each in planes), of_rows, outside=unseen, rows=rows, planes=at_once)
 
 
-def _precision(model: "Model", settings: Settings) -> torch.dtype:
-    return settings.precision or precision_of("auto", model.device)
+def batch_of(plan: Plan, precision: torch.dtype, device: torch.device) -> int:
+    """Return how many windows to predict at once: not by memory, because in half precision this changes results.
 
-
-def _warn_of_size(volume: Volume, extent_mm: NDArray[np.float64], plan: Plan) -> None:
-    """Warn of a scan that shows much more than those trained on, as a whole head is for a model of cut-out parts, or
-    much less, as a single slice.
+    On a CPU, two windows at once are no faster than one in half precision; in float32, one uses slower kernels.
     """
-    largest_mm, window_mm = np.array(plan.largest_mm), np.array(plan.patch) * plan.preprocessing.spacing_mm
-    if (extent_mm > MUCH_LARGER * largest_mm).any():
-        text = "the model was trained on scans of up to about {} mm and may label what it does not know: crop the scan"
-    elif (extent_mm < MUCH_SMALLER * np.minimum(largest_mm, window_mm)).any():
-        text = "the model was trained on scans of up to about {} mm and may not know what shows so little"
-    else:
-        return
-    found, known = (" x ".join(f"{edge:.0f}" for edge in edges) for edges in (extent_mm, largest_mm))
-    warnings.warn(
-        f"{volume.path}: is about {found} mm, left-right by back-front by down-up; {text.format(known)}", stacklevel=3
-    )
+    at_least = 1 if precision != torch.float32 and device.type != "cuda" else 2
+    return max(at_least, BATCH_VOXELS // math.prod(plan.patch))
+
+
+def _select_channels(volume: Volume, plan: Plan, settings: Settings) -> Volume:
+    if settings.channel is not None:
+        volume = volume.of_channel(settings.channel)
+    if len(volume.array) != len(plan.channels):
+        advice = "; take one of them: --channel, or Settings(channel=...)" if len(plan.channels) == 1 else ""
+        raise DataError(
+            f"{volume.path}: has {len(volume.array)} channels: the model was trained on {len(plan.channels)} "
+            f"({', '.join(plan.channels)}){advice}"
+        )
+    return volume

@@ -1,4 +1,4 @@
-"""How to predict, and what to tell."""
+"""Settings of a prediction."""
 
 from dataclasses import dataclass
 
@@ -10,25 +10,24 @@ from attention_unet.files.prediction_folder import ATTENTION, PROBABILITIES, UNC
 
 @dataclass(frozen=True)
 class Settings:
-    """How to predict, and what to tell of it.
+    """How to predict, and which results are wanted beside the label map.
 
     Attributes:
-        precision: torch.float32 or torch.bfloat16; None for the latter where the device computes in it.
-        overlap: of windows, 0 to below 1.
-        mirrored: whether to see every window mirrored as well, along the axes that the training mirrored, and average.
-        attention: whether to give attention maps.
-        probabilities: whether to give probabilities.
-        uncertainty: whether to give maps of uncertainty.
-        keep_largest: classes that keep only their largest connected component; None for those to which that did good on
-            the held-out cases of the training.
-        memory: bytes that the prediction of a scan may take beside program and models, the scan included; None for most
-            of what is free.
-        channel: of a scan of several, the one to take, from 0; None for all.
+        precision: torch.float32 or torch.bfloat16; None: bfloat16 where the device computes in it, otherwise float32.
+        overlap: share of a window that the next one covers again, 0 to below 1.
+        tta: test-time augmentation by flips: average over windows flipped along the axes that training flipped.
+        attention: return attention maps.
+        probabilities: return probabilities.
+        uncertainty: return uncertainty maps.
+        keep_largest: classes that keep only their largest connected component; None: those that gained by it on the
+            held-out cases of the training.
+        memory: bytes that a scan may take, beside program and models; None: most of the free memory.
+        channel: the channel to take of a scan with several, from 0; None: all channels.
     """
 
     precision: torch.dtype | None = None
     overlap: float = 0.5
-    mirrored: bool = False
+    tta: bool = False
     attention: bool = False
     probabilities: bool = False
     uncertainty: bool = False
@@ -37,10 +36,10 @@ class Settings:
     channel: int | None = None
 
     def __post_init__(self) -> None:
-        """Check what could not end well.
+        """Check ranges.
 
         Raises:
-            ConfigError: if overlap or channel are out of their range.
+            ConfigError: if overlap or channel are out of range.
         """
         if not 0 <= self.overlap < 1:
             raise ConfigError(f"overlap is {self.overlap}: expected 0 to below 1")
@@ -49,5 +48,8 @@ class Settings:
 
     @property
     def extras(self) -> list[str]:
-        """Names of what to tell beside the label map."""
+        """Names of the results that are wanted beside the label map."""
         return [name for name in (ATTENTION, PROBABILITIES, UNCERTAINTY) if getattr(self, name)]
+
+
+DEFAULT = Settings()

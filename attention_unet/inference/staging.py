@@ -1,6 +1,6 @@
-"""The files of one case: written into a folder of their own, recorded in a journal, then moved into place.
+"""Write the files of one case into a temporary folder, record them in a journal, then move them into place.
 
-Wherever a process is killed, each file in place is on record with its sha256. A file that is not is someone else's.
+Whenever a process is killed, each of its files in place is recorded with its sha256. Other files are not its own.
 """
 
 import errno
@@ -14,14 +14,14 @@ from pathlib import Path
 
 from attention_unet.errors import DataError
 from attention_unet.files.atomic import PARTIAL
-from attention_unet.files.digest import sha256_of
 from attention_unet.files.lock import record_lock
 from attention_unet.files.prediction_record import JOURNAL
+from attention_unet.inference.record import hash_files
 
 
 @contextmanager
 def staging_folder(output: Path) -> Iterator[Path]:
-    """Give an empty folder beside the predictions to write the files of a case to; remove it afterwards.
+    """Make a temporary folder in the output folder for the files of a case; remove it at the end.
 
     Raises:
         DataError: if it cannot be made.
@@ -38,25 +38,25 @@ def staging_folder(output: Path) -> Iterator[Path]:
 
 
 def move_into_place(stage: Path, files: Iterable[Path], output: Path, case: str) -> dict[str, str]:
-    """Record the files of a case in the journal, then move them to the same places in the folder of predictions.
+    """Record the files of a case in the journal, then move them to the same paths in the output folder.
 
     Args:
-        stage: the folder that they were written to.
-        files: their paths in it, in the order in which to move them.
+        stage: temporary folder with the files.
+        files: their paths, in the order in which to move them.
         output: folder of the predictions.
-        case: the id of the case.
+        case: id of the case.
 
     Returns:
-        sha256 of each file by its path in the folder of predictions.
+        sha256 of each file by its path in the output folder.
 
     Raises:
-        DataError: if the journal cannot be written, or a file cannot be moved; none of them is left in place then.
+        DataError: if the journal cannot be written or a file cannot be moved. No file is left in place then.
     """
-    hashes = record_files(stage, files)
+    hashes = hash_files(stage, files)
     moved: list[Path] = []
     try:
         with record_lock(output), (output / JOURNAL).open("a", encoding="utf-8") as journal:
-            journal.write(f"\n{json.dumps({case: hashes})}\n")  # a line before it may be torn
+            journal.write(f"\n{json.dumps({case: hashes})}\n")  # a new line, after half of one
             journal.flush()
             os.fsync(journal.fileno())
         for name in hashes:
@@ -72,8 +72,3 @@ def move_into_place(stage: Path, files: Iterable[Path], output: Path, case: str)
             f"{output}: {case} cannot be written ({error.strerror}): free space or change the folder"
         ) from error
     return hashes
-
-
-def record_files(output: Path, files: Iterable[Path]) -> dict[str, str]:
-    """Return sha256 of files by their paths in a folder, as ``run.json`` records what a prediction wrote."""
-    return {path.relative_to(output).as_posix(): sha256_of(path) for path in files}

@@ -1,20 +1,20 @@
-"""What a model was trained on, as hashes: enough to recognise a case, too little to learn who it is."""
+"""The training cases of a model, as hashes: enough to recognise a case, too little to identify a person."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-LENGTH = 16  # of the hashes, in hexadecimal digits
+LENGTH = 16  # hexadecimal digits of a hash
 
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """The cases that a model was trained on.
+    """The training cases of a model.
 
     Attributes:
-        names: hashes of their ids.
-        images: hashes of the values of their images.
+        names: hashes of the case ids.
+        images: hashes of the image values.
     """
 
     names: frozenset[str]
@@ -22,43 +22,44 @@ class TrainedOn:
 
     @classmethod
     def of(cls, digests: Mapping[str, str]) -> "TrainedOn":
-        """Cases with the digests of their images, by id."""
-        return cls(
-            frozenset(hash_of_name(case) for case in digests), frozenset(text[:LENGTH] for text in digests.values())
-        )
+        """Return the hashes of cases.
 
-    def knows(self, case: str, digest: str) -> str | None:
-        """How a case is known: by its "image", only by its "name", or None."""
+        Args:
+            digests: digest of the image by case id.
+        """
+        return cls(frozenset(map(_hash_of, digests)), frozenset(digest[:LENGTH] for digest in digests.values()))
+
+    def find(self, case: str, digest: str) -> str | None:
+        """Return "image" if the image was trained on, "name" if only the case id was, or None."""
         if digest[:LENGTH] in self.images:
             return "image"
-        return "name" if hash_of_name(case) in self.names else None
+        return "name" if _hash_of(case) in self.names else None
 
     def to_json(self) -> dict[str, list[str]]:
-        """Plain values for a JSON file."""
+        """Return plain values for a JSON file."""
         return {"names": sorted(self.names), "images": sorted(self.images)}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> "TrainedOn":
-        """Inverse of ``to_json``."""
+        """Return the inverse of ``to_json``."""
         return cls(frozenset(map(str, plain["names"])), frozenset(map(str, plain["images"])))
 
 
-def known_by(models: Sequence[TrainedOn | None], case: str, digest: str) -> str | None:
-    """How a case is known to any of several models.
+def find_in_training(models: Sequence[TrainedOn | None], case: str, digest: str) -> str | None:
+    """Return whether any of several models was trained on a case.
 
     Args:
-        models: what each was trained on; None if that is not known.
+        models: training cases of each model; None if unknown.
         case: id of the case.
-        digest: of its image.
+        digest: digest of its image.
 
     Returns:
-        "image" or "name" if a model was trained on such a case, "unknown" if one of them does not say, else None.
+        "image" or "name" as ``TrainedOn.find``; "unknown" if the training cases of a model are unknown; otherwise None.
     """
-    ways = {model.knows(case, digest) for model in models if model}
+    ways = {model.find(case, digest) for model in models if model}
     ways |= {"unknown" for model in models if model is None}
     return next((way for way in ("image", "name", "unknown") if way in ways), None)
 
 
-def hash_of_name(case: str) -> str:
-    """Hash of a case id."""
+def _hash_of(case: str) -> str:
     return hashlib.sha256(f"case {case}".encode()).hexdigest()[:LENGTH]

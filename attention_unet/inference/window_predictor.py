@@ -1,4 +1,4 @@
-"""What a network says of windows: probabilities and attention, perhaps averaged over mirror images."""
+"""Wrap a network as a predictor of windows: probabilities and attention, averaged over flips if wanted."""
 
 import itertools
 from collections.abc import Sequence
@@ -12,22 +12,22 @@ from attention_unet.layers.dimensions import INTERPOLATION
 from attention_unet.network import UNet
 from attention_unet.preparation.plan import Plan
 
-FEW = 16  # along an axis
+TRIAL_EDGE = 16  # voxels along an axis
 
 
 def put_channels_last(network: nn.Module) -> None:
-    """Lay out the weights of convolutions as they are read fastest, and with them all that flows through."""
+    """Store the weights of convolutions with channels last, which is faster; features then follow."""
     for weight in network.parameters():
         if weight.dim() in (4, 5):
             layout = torch.channels_last if weight.dim() == 4 else torch.channels_last_3d
             weight.data = weight.data.contiguous(memory_format=layout)
 
 
-def seen_mirrored(predict: WindowPredictor, axes: Sequence[int]) -> WindowPredictor:
-    """Average what a predictor says of windows and of their mirror images along every combination of axes.
+def average_flips(predict: WindowPredictor, axes: Sequence[int]) -> WindowPredictor:
+    """Average predictions of windows over flips along every combination of axes (test-time augmentation).
 
     Args:
-        predict: of windows (B, C, I, J, K).
+        predict: predicts windows (B, C, I, J, K).
         axes: 0 to 2.
     """
     combinations = [c for n in range(len(axes) + 1) for c in itertools.combinations([2 + axis for axis in axes], n)]
@@ -42,9 +42,9 @@ def seen_mirrored(predict: WindowPredictor, axes: Sequence[int]) -> WindowPredic
 
 
 def window_predictor(network: UNet, plan: Plan, precision: torch.dtype, levels: Sequence[int]) -> WindowPredictor:
-    """Wrap a network as what slides over a volume: probabilities, then the attention of levels on the window's grid.
+    """Return a predictor of probabilities, followed by the attention of levels on the window's grid.
 
-    The windows of a 2-D network are slices: one voxel thick along an axis that the network does not see.
+    The windows of a 2-D network are slices: one voxel thick along the axis that the network does not see.
     """
     across = None if plan.slice_axis is None else 2 + plan.slice_axis
     mode = INTERPOLATION[plan.architecture["dims"]]
@@ -65,6 +65,6 @@ def window_predictor(network: UNet, plan: Plan, precision: torch.dtype, levels: 
 
 
 def attended_levels(network: UNet, plan: Plan, device: torch.device) -> list[int]:
-    """Levels of which a network tells attention weights, finest first, by trying it on a few voxels."""
-    seen = [min(n, FEW) for axis, n in enumerate(plan.patch) if axis != plan.slice_axis]
-    return sorted(network(torch.zeros(1, len(plan.channels), *seen, device=device), return_maps=True)[1])
+    """Return the levels that have attention maps, the finest first, by trying the network on a few voxels."""
+    edges = [min(n, TRIAL_EDGE) for axis, n in enumerate(plan.patch) if axis != plan.slice_axis]
+    return sorted(network(torch.zeros(1, len(plan.channels), *edges, device=device), return_maps=True)[1])

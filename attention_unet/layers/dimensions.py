@@ -1,4 +1,4 @@
-"""One class serves 2-D and 3-D: the convolutions and interpolations of each dimension count."""
+"""Convolutions, pooling and interpolation for 2 or 3 spatial dimensions."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,27 +15,27 @@ INTERPOLATION = {2: "bilinear", 3: "trilinear"}
 
 
 def per_axis(value: int | tuple[int, ...] | list[int], dims: int) -> tuple[int, ...]:
-    """Repeat a single value for every axis; check the length of several.
+    """Return one value for each axis: repeat a single value, or check the length of a sequence.
 
     Raises:
-        ValueError: if a sequence has not one value for each of the ``dims`` axes.
+        ValueError: if a sequence does not have ``dims`` values.
     """
     if isinstance(value, int):
         return (value,) * dims
     if len(value) != dims:
-        raise ValueError(f"expected one value or {dims} (one an axis), got {list(value)}")
+        raise ValueError(f"expected one value, or one for each of the {dims} axes, got {list(value)}")
     return tuple(value)
 
 
 def cut_to(x: Tensor, like: Tensor) -> Tensor:
-    """Cut the ends of ``x`` off where its grid, a multiple of a stride, is larger than that of ``like``."""
+    """Crop the end of every axis of ``x`` (B, C, *S) that is longer than in ``like``."""
     for axis in range(2, like.dim()):
         x = x.narrow(axis, 0, like.size(axis))
     return x
 
 
 def pool_to(x: Tensor, grid: Sequence[int]) -> Tensor:
-    """Average ``x`` (B, C, *S) over about equal boxes to a coarser grid."""
+    """Average ``x`` (B, C, *S) over boxes of about equal size, to a coarser grid."""
     if len(grid) == 2:
         return F.adaptive_avg_pool2d(x, (grid[0], grid[1]))
     return F.adaptive_avg_pool3d(x, (grid[0], grid[1], grid[2]))

@@ -5,37 +5,43 @@ from torch import Tensor, nn
 from torch.jit import is_scripting  # type: ignore[attr-defined]  # not in its __all__
 from torch.nn import functional as F
 
-SMALL = 1024  # voxels; on fewer, where channels lie together, torch's kernel was 2 to 24 times as slow on a CPU
+SMALL = 1024  # voxels; on smaller grids torch's CPU kernel was 2 to 24 times slower for channels-last features
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation without torch's refusal of grids of one voxel, which deep levels of small inputs reach."""
+    """Group normalisation that accepts grids of one voxel, which torch refuses.
+
+    Deep levels of small inputs have such grids.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (B, C, *S)."""
         if not is_scripting():
-            input = _apart_if_small(input)
+            input = _make_small_contiguous(input)
         return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
 
-def _apart_if_small(input: Tensor) -> Tensor:
-    """Channels one after another; left to themselves where a compiler decides, for which the grid is to stay free."""
+def _make_small_contiguous(input: Tensor) -> Tensor:
+    """Return small features channel by channel in memory.
+
+    Compiled code is left as it is: the check of the size would fix the grid.
+    """
     small = not torch.compiler.is_compiling() and input[:1, :1].numel() < SMALL
     return input.contiguous() if small else input
 
 
 class InstanceNorm(GroupNorm):
-    """Instance normalisation: every channel of every case by its own mean and variance."""
+    """Instance normalisation: each channel of each case by its own mean and variance."""
 
     def __init__(self, channels: int, affine: bool = True) -> None:
         super().__init__(channels, channels, affine=affine)
 
 
 class EightChannelNorm(GroupNorm):
-    """Groups of eight channels (or the next larger number that divides them) by their common mean and variance.
+    """Normalisation in groups of eight channels, or of the next larger number that divides them.
 
-    For features whose channels are weighed: after instance normalisation the mean of a channel is a learned constant,
-    the same for every image, and that is all that many channel attentions look at.
+    It is for features with channel attention. After instance normalisation the mean of a channel is a learned constant,
+    the same for every image, and many channel attentions see only that mean.
     """
 
     def __init__(self, channels: int) -> None:
@@ -45,10 +51,10 @@ class EightChannelNorm(GroupNorm):
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch normalisation of (B, C) or (B, C, *S), for parity with published forms; ours do without it.
+    """Batch normalisation of (B, C) or (B, C, *S), only for parity with published forms.
 
-    A single value a channel has no spread to divide by: in training it is normalised by the running statistics, where
-    torch refuses it.
+    In training a single value per channel has no variance, and torch refuses it. Here the running statistics normalise
+    it.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -58,4 +64,4 @@ class BatchNorm(nn.BatchNorm1d):
         return super().forward(input)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Any number of spatial dimensions will do."""
+        """Accept any number of spatial dimensions."""

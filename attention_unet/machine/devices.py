@@ -1,4 +1,4 @@
-"""Where, in which precision and in how many processes to compute."""
+"""Choose device, precision and number of processes."""
 
 import logging
 import os
@@ -12,22 +12,22 @@ from attention_unet.config import TrainingConfig
 from attention_unet.errors import ConfigError
 from attention_unet.machine.memory import machine_memory
 
-if TYPE_CHECKING:  # predicting does without it
+if TYPE_CHECKING:  # prediction does not need it
     from lightning_fabric import Fabric
 
-FREEING_SECONDS = 0.3  # plenty for a few threads to take their turn
+FREEING_SECONDS = 0.3  # enough for a few threads to run once
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a training may use.
+    """Hardware that a training may use.
 
     Attributes:
-        kind: of device, "cpu", "cuda" or "mps".
-        memory: bytes for one process, of the device.
-        threads: of a CPU.
-        fast: whether it computes in bfloat16.
-        processes: that share a step, one a device.
+        kind: type of the device: "cpu", "cuda" or "mps".
+        memory: memory of the device for one process, in bytes.
+        threads: number of CPU threads.
+        fast: whether the device computes in bfloat16.
+        processes: number of processes that share a step, one per device.
     """
 
     kind: str
@@ -38,10 +38,10 @@ class Machine:
 
 
 def this_machine(config: TrainingConfig) -> Machine:
-    """The machine at hand.
+    """Return the hardware of this machine.
 
     Raises:
-        ConfigError: if a device asked for by name is not there.
+        ConfigError: if the configured device is not available.
     """
     device = choose_device(config.accelerator)
     fast = precision_of(config.precision, device) == torch.bfloat16
@@ -49,28 +49,27 @@ def this_machine(config: TrainingConfig) -> Machine:
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory
     else:
-        memory = machine_memory() // devices  # they share it
+        memory = machine_memory() // devices  # processes share it
     return Machine(device.type, memory, torch.get_num_threads(), fast, devices * nodes)
 
 
 def choose_device(name: str) -> torch.device:
-    """Device by name; "auto" takes CUDA, then MPS, then the CPU.
+    """Return a device by its name. "auto" takes CUDA, then MPS, then the CPU.
 
     Raises:
-        ConfigError: if a device asked for by name is not there.
+        ConfigError: if the device is not available.
     """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return torch.device(next(kind for kind in there if there[kind]))
-    if not there.get(name, False):
-        raise ConfigError(
-            f"the device {name} is not there on this machine: expected auto or one of {[k for k in there if there[k]]}"
-        )
+        return torch.device(next(kind for kind in available if available[kind]))
+    if not available.get(name, False):
+        kinds = [kind for kind in available if available[kind]]
+        raise ConfigError(f"the device {name} is not available on this machine: expected auto or one of {kinds}")
     return torch.device(name)
 
 
 def precision_of(name: str, device: torch.device) -> torch.dtype:
-    """Precision by name, "auto", "bfloat16" or "float32"; "auto" is bfloat16 where the hardware computes in it."""
+    """Return "bfloat16", "float32" or, for "auto", bfloat16 if the hardware computes in it."""
     if name != "auto":
         return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]
     if device.type == "cuda":
@@ -83,7 +82,7 @@ def precision_of(name: str, device: torch.device) -> torch.dtype:
 
 
 def devices_and_nodes(config: TrainingConfig) -> tuple[int, int]:
-    """Processes on a machine and machines: as configured, or under torchrun what it started."""
+    """Return processes per machine and number of machines: as configured, or as started by torchrun."""
     if "LOCAL_WORLD_SIZE" in os.environ:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         return devices, int(os.environ["WORLD_SIZE"]) // devices
@@ -91,7 +90,7 @@ def devices_and_nodes(config: TrainingConfig) -> tuple[int, int]:
 
 
 def check_batch(batch: int, processes: int) -> None:
-    """Check that all processes get as many patches.
+    """Check that all processes get the same number of patches.
 
     Raises:
         ConfigError: if they do not.
@@ -101,16 +100,16 @@ def check_batch(batch: int, processes: int) -> None:
 
 
 def make_fabric(config: TrainingConfig) -> "Fabric":
-    """Devices, precision and processes. Under torchrun the number of processes is what it started.
+    """Return Fabric with the configured device, precision and processes. Under torchrun, torchrun sets the processes.
 
     Raises:
-        ConfigError: if the device asked for is not there, or the batch asked for cannot be shared.
+        ConfigError: if the device is not available, or the processes cannot share the batch equally.
     """
     from lightning_fabric import Fabric
 
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its import has set it to tell everything
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its import sets it to INFO
     devices, nodes = devices_and_nodes(config)
-    if config.batch is not None:  # before any other process is started
+    if config.batch is not None:  # before other processes start
         check_batch(config.batch, devices * nodes)
     device = choose_device(config.accelerator)
     precision = precision_of(config.precision, device)
@@ -122,14 +121,16 @@ def make_fabric(config: TrainingConfig) -> "Fabric":
             precision="bf16-mixed" if precision == torch.bfloat16 else "32-true",
         )
     except (RuntimeError, ValueError) as error:  # Fabric's MisconfigurationException is a RuntimeError
-        raise ConfigError(f"training.devices is {devices}, training.nodes {nodes}: {error}") from error
+        raise ConfigError(
+            f"training.devices is {devices}, training.nodes is {nodes}: {error}; change them to fit this machine"
+        ) from error
 
 
 def leave_processes(fabric: "Fabric") -> None:
-    """Let threads of the process group free what was exchanged last, before the interpreter ends.
+    """Wait until threads of the process group have freed their last tensors, before the interpreter ends.
 
-    They need Python's lock to do so; without it the end of the interpreter aborts a process now and then
-    (pytorch/pytorch#179291), and destroying the group waits for ever.
+    The threads need Python's global lock for this. Without the wait, the interpreter sometimes aborts
+    (pytorch/pytorch#179291), and destroying the group never returns.
     """
     if fabric.world_size > 1:
         time.sleep(FREEING_SECONDS)

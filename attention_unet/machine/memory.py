@@ -1,4 +1,4 @@
-"""How the process keeps its memory, and how much of it."""
+"""Measure memory of machine and process, and set how the C library keeps freed memory."""
 
 import ctypes
 import functools
@@ -13,19 +13,19 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-COMMON = 8 * 2**30  # bytes; where the system does not tell
-LARGEST_KEPT = 32 * 2**20  # bytes; the most that glibc takes
+DEFAULT_MEMORY = 8 * 2**30  # bytes, if the system does not report its memory
+LARGEST_KEPT = 32 * 2**20  # bytes, the maximum of glibc
 
 
 def reuse_freed_memory() -> bool:
-    """Let the C library keep freed memory for the next tensor, where it is glibc; elsewhere nothing happens.
+    """Let glibc keep freed memory for the next tensor. With other C libraries nothing happens.
 
-    By default it gives large blocks back to the system and asks for them again, page by page, at every step: measured
-    by ``benchmarks/throughput.py``, that was a sixth of the time of a training step on a CPU. The price is that the
-    process stays as large as it was at its largest.
+    By default glibc returns large blocks to the system and requests them again, page by page, at every step. This took
+    a sixth of the time of a training step on a CPU (``benchmarks/throughput.py``). The price: the process stays at its
+    peak size.
 
     Returns:
-        Whether the library agreed.
+        Whether glibc accepted both settings.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
     if mallopt is None:
@@ -35,51 +35,42 @@ def reuse_freed_memory() -> bool:
 
 @functools.cache
 def machine_memory() -> int:
-    """Bytes of main memory that this process may use: the machine's, or those of its container if they are fewer."""
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else COMMON
+    """Return the main memory that this process may use, in bytes: of the machine, or of its container if smaller."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else DEFAULT_MEMORY
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text(encoding="utf-8").strip() if limit.exists() else "max"
     return min(whole, int(text)) if text.isdecimal() else whole
 
 
 def free_memory() -> int:
-    """Bytes that a task may well take now: most of what the system says is free, or half of all where it does not.
+    """Return the bytes that a task may use now: 80% of the free memory, or half of all memory if free is unknown.
 
-    Of a container that shares the machine, no more than what its limit leaves.
+    In a container, free memory is at most what its limit leaves.
     """
-    known = Path("/proc/meminfo")
-    lines = known.read_text(encoding="utf-8").splitlines() if known.exists() else []
-    free = next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
-    of_container = Path("/sys/fs/cgroup/memory.stat")  # "anon" is what cannot be let go, as cached files can
-    lines = of_container.read_text(encoding="utf-8").splitlines() if of_container.exists() else []
-    used = next((int(line.split()[1]) for line in lines if line.startswith("anon ")), 0)
+    free = _read_number(Path("/proc/meminfo"), "MemAvailable:", 1024)
+    used = _read_number(Path("/sys/fs/cgroup/memory.stat"), "anon ") or 0  # without cached files, which can be dropped
     return machine_memory() // 2 if free is None else round(0.8 * max(min(free, machine_memory() - used), 0))
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error of torch, or of Python, tells that memory does not suffice."""
-    told = ("out of memory", "can't allocate memory")  # on a CPU and of some kernels, by its words alone
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in told)
+    """Return whether an error of torch or of Python means that memory ran out."""
+    texts = ("out of memory", "can't allocate memory")  # the CPU and some kernels raise a plain RuntimeError
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in texts)
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """Most bytes that the process has held so far: tensors on a GPU if it computes on one; else main memory, with the
-    pages of mapped files that it has looked at.
+    """Return the peak memory of the process so far, in bytes; None if the system does not report it.
 
-    Returns:
-        None where the system does not tell.
+    On a GPU: memory of its tensors. Otherwise: main memory, with the pages of mapped files that were read.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")  # getrusage would tell of the process that started this one, if that was larger
-    if not status.exists():
-        return None
-    lines = status.read_text(encoding="utf-8").splitlines()
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
+    # Not getrusage: it reports the peak of the parent process if that was larger.
+    return _read_number(Path("/proc/self/status"), "VmHWM:", 1024)
 
 
 def peak_bytes(run: Callable[[], None], device: torch.device) -> int:
-    """Most bytes that torch holds at once during a run, beyond those it held before."""
+    """Return the peak memory of torch during a call, in bytes, beyond the memory that it held before."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -96,3 +87,9 @@ def peak_bytes(run: Callable[[], None], device: torch.device) -> int:
         return 0
     held_before = changes[0]["args"]["Total Allocated"] - changes[0]["args"]["Bytes"]
     return int(max(change["args"]["Total Allocated"] for change in changes) - held_before)
+
+
+def _read_number(file: Path, name: str, unit: int = 1) -> int | None:
+    """Return the number after a name at the start of a line, times a unit; None if file or line is missing."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return next((unit * int(line.split()[1]) for line in lines if line.startswith(name)), None)

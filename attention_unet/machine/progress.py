@@ -1,4 +1,4 @@
-"""Progress bars on the standard error stream, with the time left."""
+"""Show progress bars with the time left, on the standard error stream."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -8,25 +8,25 @@ from typing import Any, TextIO, cast
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-PROXIED = "rich_proxied_file"  # attribute of the stream that rich puts in the place of sys.stderr
+PROXIED = "rich_proxied_file"  # attribute of the stream that rich sets as sys.stderr
 
 
 class _StandardError:
-    """``sys.stderr`` as it is at the time of writing. A terminal that was closed ends no work."""
+    """Stream that writes to the current ``sys.stderr``. A closed terminal raises no error."""
 
     def write(self, text: str) -> int:
-        """Write text, if that is possible."""
+        """Write text if possible."""
         with suppress(OSError, ValueError, AttributeError):
             _stream().write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush, if that is possible."""
+        """Flush if possible."""
         with suppress(OSError, ValueError, AttributeError):
             _stream().flush()
 
     def __getattr__(self, name: str) -> Any:
-        if name == PROXIED:  # rich would write to that stream itself
+        if name == PROXIED:  # otherwise rich would write to that stream directly
             raise AttributeError(name)
         return getattr(_stream(), name)
 
@@ -43,20 +43,20 @@ def progress_bar(text: str, total: int) -> Iterator[Callable[..., None]]:
     """Show a progress bar with the time left, if the standard error stream is a terminal.
 
     Args:
-        text: what is being done.
-        total: number of things to do.
+        text: name of the task.
+        total: number of parts of the task.
 
     Yields:
-        A function to call after each thing, or with the number of things done so far, which may have a fraction.
+        Function to call after each part, or with the number of finished parts, which may be a fraction.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=SCREEN, disable=not SCREEN.is_terminal) as bar:
         task = bar.add_task(text, total=total)
 
-        def done(so_far: float | None = None) -> None:
-            if so_far is None:
+        def update(finished: float | None = None) -> None:
+            if finished is None:
                 bar.advance(task)
             else:
-                bar.update(task, completed=so_far)
+                bar.update(task, completed=finished)
 
-        yield done
+        yield update

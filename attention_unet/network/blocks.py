@@ -1,4 +1,4 @@
-"""What the levels of the U-Net are made of."""
+"""The blocks of the U-Net."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ class ConvNorm(nn.Sequential):
 
 
 class FeaturesOf(nn.Module):
-    """An attention of which only the features are wanted."""
+    """Attention that returns its features only."""
 
     def __init__(self, attention: Attention) -> None:
         super().__init__()
@@ -36,25 +36,25 @@ class FeaturesOf(nn.Module):
 
 
 class Block(nn.Module):
-    """Convolution, normalisation, leaky ReLU, as often as asked; the stride is in the first.
+    """Convolution, normalisation and leaky ReLU, repeated; the first convolution has the stride.
 
     A residual block (He et al., "Deep Residual Learning for Image Recognition", CVPR 2016) adds its input before the
-    last leaky ReLU. Attention sits after the last normalisation, before that addition, as in the papers that put it
-    into residual blocks; a mechanism made for it (``gct``) before each convolution instead.
+    last leaky ReLU. Attention is after the last normalisation, before that addition, as in the papers that put it
+    into residual blocks; ``gct`` is before each convolution, as published.
 
-    Normalisation is by instance, but by groups of eight channels where channels are weighed, here or by ``weighed``.
+    Normalisation is by instance, or by groups of eight channels if attention in or after the block weights channels.
 
     Args:
         dims: 2 or 3 spatial dimensions.
         inputs: channels in.
         outputs: channels out.
-        kernel: of the convolutions, one number an axis.
-        stride: of the first convolution, one number an axis.
+        kernel: kernel size, one number per axis.
+        stride: stride of the first convolution, one number per axis.
         convs: number of convolutions.
         residual: add the input.
         attention: specification of a mechanism that needs no gating signal.
-        place: of the attention, its channels those of the output.
-        weighed: whether attention that follows the block weighs channels.
+        place: place of the attention; its channels are those of the output.
+        weighed: attention that follows the block weights channels.
 
     Raises:
         ValueError: if the mechanism needs a gating signal.
@@ -100,12 +100,12 @@ class Block(nn.Module):
 
 
 class DecoderLevel(nn.Module):
-    """Attend the skip by the coarser features, bring these to its grid, join both, convolve.
+    """Apply attention to the skip, upsample the coarser features, concatenate both, convolve.
 
     Args:
-        up: from the coarser grid to one at least as large as the skip's.
-        attention: on the skip; the coarser features are its gating signal.
-        block: of twice the channels of the skip in.
+        up: upsampling to a grid at least as large as the skip's.
+        attention: attention on the skip; the coarser features are its gating signal.
+        block: convolutions; they take twice the channels of the skip.
     """
 
     def __init__(self, up: nn.Module, attention: Attention, block: nn.Module) -> None:
@@ -113,28 +113,28 @@ class DecoderLevel(nn.Module):
         self.up, self.attention, self.block = up, attention, block
 
     def forward(self, coarse: Tensor, skip: Tensor) -> Attended:
-        """(B, Cg, *ceil(S / stride)) and (B, C, *S) to features (B, C, *S) and the weights applied to the skip."""
+        """(B, Cg, *ceil(S / stride)) and (B, C, *S) to features (B, C, *S) and the weights on the skip."""
         features, weights = self.attention(skip, coarse)
         return Attended(self.block(torch.cat([cut_to(self.up(coarse), skip), features], dim=1)), weights)
 
 
 def upsampling(dims: int, inputs: int, outputs: int, stride: Sizes) -> nn.Module:
-    """Transposed convolution to a grid finer by the stride."""
+    """Return a transposed convolution to a grid that is finer by the stride."""
     up = TRANSPOSED_CONV[dims](inputs, outputs, kernel_size=stride, stride=stride, bias=False)
     nn.init.kaiming_normal_(up.weight, a=0.01)
     return up
 
 
 def weighs_channels(attention: Attention) -> bool:
-    """Whether channels are weighed each on its own, and so looked at each on its own."""
+    """Return whether attention computes a weight for each channel."""
     return attention.kind in ("channel", "mixed")
 
 
 def build_without_gate(spec: Spec, place: Place) -> Attention:
-    """Build attention for where there is no gating signal.
+    """Build attention for a place without gating signal.
 
     Raises:
-        ValueError: if the mechanism needs one.
+        ValueError: if the mechanism needs a gating signal.
     """
     built = build_at(spec, place)
     if built.needs_gate:

@@ -1,4 +1,4 @@
-"""The way of the data through a U-Net with attention, whatever its parts are made of.
+"""The path of data through a U-Net with attention, for any kind of blocks.
 
 Levels count from 0, the finest. Tensors are (B, C, *S). Any input size works: strided convolutions round grids up,
 and the decoder cuts its upsampled features to the grid of the skip.
@@ -18,11 +18,11 @@ class UNet(nn.Module):
     """Encoder, attention at the bottleneck, decoder with attention on its skips, heads.
 
     Args:
-        encoder: a block a level, finest first.
+        encoder: one block per level, finest first.
         bottleneck: attention after the coarsest block.
-        decoder: levels that take (coarse, skip) and give features and the weights on the skip; coarse to fine.
-        heads: of the decoder's last levels, coarse to fine; more than one for deep supervision.
-        architecture: all it takes to build this network again, in plain values.
+        decoder: levels that take (coarse, skip) and return features and the weights on the skip; coarse to fine.
+        heads: heads of the decoder's last levels, coarse to fine; more than one for deep supervision.
+        architecture: arguments to build this network again, as plain values.
     """
 
     def __init__(
@@ -41,19 +41,18 @@ class UNet(nn.Module):
         self.architecture = architecture
 
     def forward(self, x: Tensor, return_maps: bool = False, return_presence: bool = False) -> Any:
-        """Logits of an image.
+        """Predict the logits of an image.
 
         Args:
             x: image (B, in_channels, *S), any size.
             return_maps: also return the attention maps.
-            return_presence: also return the logits of which classes are in the image.
+            return_presence: also return logits for the presence of each class in the image.
 
         Returns:
-            Logits (B, out_channels, *S). In training mode with deep supervision a list of them, finest first, each on
-            the grid of its level. With ``return_maps`` a tuple of these and a dict from level to the weights applied to
-            its skip; that of the coarsest level is the bottleneck's. With ``return_presence`` a last entry: a list of
-            (B, out_channels), one for each mechanism that learns to tell which classes are there. These encode their
-            features a second time for it.
+            Logits (B, out_channels, *S); in training mode with deep supervision a list, finest first, each on the grid
+            of its level. With ``return_maps`` a tuple of the logits and a dict from level to the weights on its skip;
+            the coarsest level has those of the bottleneck. With ``return_presence`` a further entry: a list of
+            (B, out_channels), one for each mechanism that learns the presence of classes.
         """
         logits, maps, skips = self.run(x)
         if is_scripting():  # a scripted function has one return type: the logits
@@ -62,12 +61,12 @@ class UNet(nn.Module):
         if return_maps:
             result = (result, maps)
         if return_presence:
-            told = [teller.presence(skips[level]) for level, teller in self.presence_tellers().items()]
-            result = (*result, told) if return_maps else (result, told)
+            presence = [encoding.presence(skips[level]) for level, encoding in self.presence_encodings().items()]
+            result = (*result, presence) if return_maps else (result, presence)
         return result
 
     def run(self, x: Tensor) -> tuple[list[Tensor], dict[int, Tensor], list[Tensor]]:
-        """Logits of the supervised levels, finest first; attention weights by level; output of every encoder block."""
+        """Return logits of the supervised levels, finest first, attention weights by level, and encoder outputs."""
         skips: list[Tensor] = []
         for block in self.encoder:
             x = block(x)
@@ -91,7 +90,7 @@ class UNet(nn.Module):
         return logits, maps, skips
 
     def attention_at(self, level: int) -> Attention:
-        """The attention on the skip of a level; that of the bottleneck for the coarsest.
+        """Return the attention on the skip of a level; for the coarsest level, that of the bottleneck.
 
         Raises:
             ValueError: if there is no such level.
@@ -101,10 +100,10 @@ class UNet(nn.Module):
             raise ValueError(f"levels are 0 to {last}, got {level}")
         attention = self.bottleneck if level == last else self.decoder[last - 1 - level].attention
         if not isinstance(attention, Attention):
-            raise TypeError(f"level {level} holds no attention")
+            raise TypeError(f"level {level} has no attention")
         return attention
 
-    def presence_tellers(self) -> dict[int, ContextEncoding]:
-        """By level, the attention that learns which classes are in the image."""
+    def presence_encodings(self) -> dict[int, ContextEncoding]:
+        """Return, by level, the mechanisms that learn which classes are in the image."""
         found = {level: self.attention_at(level) for level in range(len(self.encoder))}
         return {i: a for i, a in found.items() if isinstance(a, ContextEncoding) and a.classify is not None}

@@ -1,4 +1,4 @@
-"""Figures: what stands on them is drawn as it is written, and their files are replaced in one piece."""
+"""Write figures of matplotlib to PNG files, and draw their texts literally."""
 
 from pathlib import Path
 
@@ -7,17 +7,17 @@ from matplotlib.text import Text
 
 from attention_unet.files.atomic import replacing
 
-MARK = b"Software\0attention_unet"  # among the first bytes of every figure
+MARK = b"Software\0attention_unet"  # is among the first bytes of every figure
 
 
 def literal(figure: Figure) -> Figure:
-    """Draw names of files and classes as they are: two dollar signs make no formula, which may well be no valid one."""
+    """Make a figure draw its texts literally. Otherwise names with two dollar signs are drawn as formulas, or fail."""
     for text in figure.findobj(Text):
         text.set_parse_math(False)
     return figure
 
 
 def save_figure(figure: Figure, output: Path) -> None:
-    """Write a PNG."""
+    """Write a figure as a PNG. The file appears whole or not at all."""
     with replacing(output) as partial:
         literal(figure).savefig(partial, metadata={"Software": "attention_unet"})

@@ -1,4 +1,4 @@
-"""Pictures of cases: image, reference, prediction and attention, a row a case, for people who would rather look."""
+"""Draw pictures of cases: image, reference, prediction and attention, with one row per case."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,15 +19,15 @@ from attention_unet.scans.label_table import colour_of
 
 @dataclass(frozen=True)
 class Scene:
-    """What is shown of a case; all arrays (I, J, K) on the grid of the affine.
+    """Arrays (I, J, K) of a case that are drawn. All have the grid of the affine.
 
     Attributes:
-        title: beside the row.
-        affine: 4 x 4, voxel to RAS+ millimetres.
+        title: text beside the row.
+        affine: 4 x 4, from voxel (i, j, k) to RAS+ mm.
         image: one channel.
-        reference: class index, 0 for background.
-        prediction: class index, 0 for background.
-        attention: weights, from 0, of each attended level by its name.
+        reference: class indices, 0 for background.
+        prediction: class indices, 0 for background.
+        attention: weights of at least 0, by the name of their level.
     """
 
     title: str
@@ -39,12 +39,11 @@ class Scene:
 
 
 def draw_mosaic(scenes: Sequence[Scene], class_names: Sequence[str]) -> Figure:
-    """Draw a row a case: image, reference, prediction, and each attended level if there is any.
+    """Draw one row per case: image, reference, prediction, and attention of each level if there is any.
 
-    The patient's left is on the right, as in radiology.
-
-    The slice lies across the axis of the largest voxels, where most is to be seen of all classes. Attention is drawn
-    from 0 to 1, or to the next power of 2 if some weights are above 1; the range is in the title.
+    The patient's left is on the right, as in radiology. The slice is perpendicular to the axis with the largest voxels.
+    Its position is that of ``most_informative_plane``. Attention is drawn from 0 to 1, or to the next power of 2 if
+    some weights are above 1. The range is in the title.
     """
     levels = list(dict.fromkeys(name for scene in scenes for name in scene.attention))
     columns = 3 + len(levels)
@@ -60,40 +59,52 @@ def draw_mosaic(scenes: Sequence[Scene], class_names: Sequence[str]) -> Figure:
 
 
 def save_mosaic(path: Path, scenes: Sequence[Scene], class_names: Sequence[str]) -> None:
-    """Write the mosaic as a PNG, in one piece."""
+    """Write the mosaic as a PNG. The file appears whole or not at all."""
     save_figure(draw_mosaic(scenes, class_names), path)
 
 
 def highest_weight(scenes: Sequence[Scene]) -> int:
-    """Upper end of the range that all attention is drawn in."""
-    shown = [weights for scene in scenes for weights in scene.attention.values()]
-    return upper_bound(max((float(weights.max()) for weights in shown), default=1.0))
+    """Return the upper end of the range in which all attention is drawn."""
+    maps = [weights for scene in scenes for weights in scene.attention.values()]
+    return upper_bound(max((float(weights.max()) for weights in maps), default=1.0))
 
 
 def upper_bound(highest: float) -> int:
-    """The next number of 1, 2, 4, 8 ... above the highest of some weights."""
+    """Return the smallest of 1, 2, 4, 8 ... that is at least the highest weight."""
     bound = 1
-    while bound < highest - 1e-3:  # resampling and sums leave a little above 1
+    while bound < highest - 1e-3:  # rounding in resampling and sums may exceed 1 a little
         bound *= 2
     return bound
 
 
 def most_informative_plane(reference: NDArray[np.generic], inside: tuple[int, ...]) -> int:
-    """Plane in which the classes are largest, each measured by its own largest section.
+    """Return the plane that shows most of all classes: the largest sum of areas, each divided by its maximum.
+
+    Without any class, return the middle plane.
 
     Args:
-        reference: class index (I, J, K).
-        inside: the two axes within the planes.
+        reference: class indices (I, J, K), 0 for background.
+        inside: the two axes within a plane.
     """
-    sections = [(reference == value).sum(axis=inside) for value in np.unique(reference) if value > 0]
-    if not sections:
+    areas = [(reference == value).sum(axis=inside) for value in np.unique(reference) if value > 0]
+    if not areas:
         return reference.size // int(np.prod([reference.shape[axis] for axis in inside])) // 2
-    return int(sum(section / section.max() for section in sections).argmax())
+    return int(sum(area / area.max() for area in areas).argmax())
 
 
 def _draw_row(
     row: Sequence[Axes], scene: Scene, colours: ListedColormap, classes: int, levels: Sequence[str], highest: int
 ) -> None:
+    """Draw a case into the axes of its row.
+
+    Args:
+        row: axes, one per column.
+        scene: arrays to draw.
+        colours: colours of the classes.
+        classes: number of classes.
+        levels: names of the levels whose attention has a column.
+        highest: upper end of the range of attention.
+    """
     arrays = [scene.image, scene.reference, scene.prediction, *scene.attention.values()]
     oriented = [
         nib.as_closest_canonical(nib.Nifti1Image(np.asarray(a, dtype=np.float32), scene.affine)) for a in arrays
@@ -103,33 +114,33 @@ def _draw_row(
     reference = np.asarray(oriented[1].dataobj)
     inside = tuple(axis for axis in range(3) if axis != across)
     plane = most_informative_plane(reference, inside)
-    # Columns run along the first axis within the slice, from the patient's right to left.
+    # Columns follow the first axis within the slice, reversed: the right or the front of the patient is on the left.
     slices = [np.take(np.asarray(image.dataobj), plane, axis=across).T[:, ::-1] for image in oriented]
     aspect = float(spacing[inside[1]] / spacing[inside[0]])
-    shown = slices[0]
-    low, high = np.percentile(shown, [0.5, 99.5])
+    background = slices[0]
+    low, high = np.percentile(background, [0.5, 99.5])
     maps = dict(zip(scene.attention, slices[3:], strict=True))
     titles = ["image", "reference", "prediction", *(f"attention, {level} (0 to {highest})" for level in levels)]
     for i, (axes, title) in enumerate(zip(row, titles, strict=True)):
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_title(title, fontsize=9)
-        attended = maps.get(levels[i - 3]) if i > 2 else None
-        if i > 2 and attended is None:
+        attention = maps.get(levels[i - 3]) if i > 2 else None
+        if i > 2 and attention is None:
             axes.set_title("")
             axes.set_axis_off()
             continue
-        axes.imshow(shown, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), origin="lower", aspect=aspect)
+        axes.imshow(background, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), origin="lower", aspect=aspect)
         if i in (1, 2):
             mask = np.ma.masked_equal(slices[i], 0)
             axes.imshow(
                 mask - 1, cmap=colours, vmin=-0.5, vmax=classes - 0.5, alpha=0.65, origin="lower", aspect=aspect
             )
-        if attended is not None:
-            axes.imshow(attended, cmap="inferno", vmin=0, vmax=highest, origin="lower", aspect=aspect)
+        if attention is not None:
+            axes.imshow(attention, cmap="inferno", vmin=0, vmax=highest, origin="lower", aspect=aspect)
             if min(slices[1].shape) > 1:  # a line of voxels has no outline
                 axes.contour(slices[1] > 0, levels=[0.5], colors="deepskyblue", linewidths=0.9)
     for side, x in zip("AP" if across == 0 else "RL", (0.03, 0.97), strict=True):
-        written = row[0].text(x, 0.5, side, transform=row[0].transAxes, color="white", fontsize=9, ha="center")
-        written.set_path_effects([withStroke(linewidth=2, foreground="black")])
+        letter = row[0].text(x, 0.5, side, transform=row[0].transAxes, color="white", fontsize=9, ha="center")
+        letter.set_path_effects([withStroke(linewidth=2, foreground="black")])
     row[0].set_ylabel(scene.title, fontsize=8)

@@ -1,7 +1,7 @@
-"""Random changes of training patches: drawn for each patch by itself, made to a batch where the network computes.
+"""Augment training patches: rotation, scaling, shift, elastic deformation, flips and intensity changes.
 
-What is drawn follows from the patch's number alone, so that neither batches nor processes change it; and as it is made
-on the network's device, a fast device does not wait for slow processes.
+The changes are drawn per patch from the patch's number alone, so they do not depend on batches or processes. They are
+applied on the network's device, so a fast device does not wait for slow processes.
 """
 
 import itertools
@@ -17,52 +17,60 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attention_unet.config import AugmentationConfig
-from attention_unet.preparation.intensity import blurred, brightened, coarsened, contrasted, curved, noisy, shaded
+from attention_unet.preparation.intensity import (
+    add_noise,
+    apply_bias_field,
+    apply_gamma,
+    blur,
+    lower_resolution,
+    scale_brightness,
+    scale_contrast,
+)
 from attention_unet.preparation.plan import ANISOTROPIC, Plan
 from attention_unet.scans.labels import Labels, likeliest
 
-NODES = 4  # of a bias field along each axis
-CLASSES_AT_ONCE = 8  # that are sampled together
-BENDS_APART = 8  # voxels of the finest axis between points that are bent by themselves
+BIAS_POINTS = 4  # control points of a bias field along each axis
+CLASSES_AT_ONCE = 8  # classes that are sampled together
+CONTROL_SPACING = 8  # voxels of the finest axis between control points of an elastic deformation
 
 
 class PatchTransform(NamedTuple):
-    """How a patch lies in its case.
+    """Map from voxels of a patch to voxels of its case, both counted from the middle.
 
     Attributes:
-        sampling: from voxels of the patch to voxels of the case, both counted from the middle, (dims, dims).
-        shift: what is added to these voxels of the case, (dims,).
-        bend: what is added as well, at points evenly spread from the first voxel of the patch to the last,
-            (dims, *points), and linearly between them.
-        moved: whether that is more than mirroring.
+        matrix: linear map, (dims, dims).
+        shift: translation in voxels of the case, (dims,).
+        displacement: elastic deformation in voxels of the case, at control points from the first voxel of the patch to
+            the last, (dims, *points); linear between them.
+        resampled: whether the patch is interpolated; if not, it is only flipped.
     """
 
-    sampling: NDArray[np.float64]
+    matrix: NDArray[np.float64]
     shift: NDArray[np.float64]
-    bend: NDArray[np.float64]
-    moved: bool
+    displacement: NDArray[np.float64]
+    resampled: bool
 
-    def reach(self, patch: Sequence[int]) -> list[int]:
-        """Edges of the box, about the same middle, that the patch looks at; as even or odd as those of the patch."""
-        bent = np.abs(self.bend).reshape(len(patch), -1).max(axis=1)
-        extent = np.abs(self.sampling) @ patch + 2 * (np.abs(self.shift) + bent)
-        return [edge + 2 * max(math.ceil((far - edge) / 2), 0) for far, edge in zip(extent, patch, strict=True)]
+    def source_size(self, patch: Sequence[int]) -> list[int]:
+        """Return the size of the box of the case that a patch samples. It differs from the patch by even numbers."""
+        largest = np.abs(self.displacement).reshape(len(patch), -1).max(axis=1)
+        extent = np.abs(self.matrix) @ patch + 2 * (np.abs(self.shift) + largest)
+        return [edge + 2 * max(math.ceil((size - edge) / 2), 0) for size, edge in zip(extent, patch, strict=True)]
 
 
-class Change(NamedTuple):
-    """What happens to the values of a patch's image; for a batch every entry has one more axis in front.
+class IntensityChange(NamedTuple):
+    """Change of the intensities of a patch. For a batch every entry has one more axis in front.
 
-    Arrays and not tensors, because worker processes hand over each tensor by an open file.
+    Entries are arrays because worker processes pass each tensor by an open file.
 
     Attributes:
-        blur: standard deviation in voxels, (C,); 0 for none.
-        bias: logarithm of a field, (C, 4, ...); 0 for none.
-        brightness: factor, (C,); 1 for none.
-        contrast: factor, (C,); 1 for none.
-        gamma: exponent, (C,); 1 for none.
-        low_resolution: share of voxels kept along an axis, (1,); 1 for none.
-        noise: standard deviation, (C,); 0 for none.
-        seed: of the noise, (1,).
+        blur: standard deviation in voxels, (C,); 0 changes nothing.
+        bias: logarithm of a bias field at control points, (C, 4, ...); 0 changes nothing.
+        brightness: factor, (C,); 1 changes nothing.
+        contrast: factor, (C,); 1 changes nothing.
+        gamma: exponent, (C,); 1 changes nothing.
+        low_resolution: share of voxels kept along an axis, (1,); 1 changes nothing.
+        noise: standard deviation, (C,); 0 changes nothing.
+        seed: seed of the noise, (1,).
     """
 
     blur: NDArray[np.float32]
@@ -76,11 +84,11 @@ class Change(NamedTuple):
 
 
 class Augmentation:
-    """Draws changes and makes them.
+    """Random augmentation of patches.
 
     Args:
         config: probabilities and ranges.
-        plan: of patches and their voxel size: turning happens in millimetres.
+        plan: patch size and voxel size, because rotations are in millimetres.
     """
 
     def __init__(self, config: AugmentationConfig, plan: Plan) -> None:
@@ -90,108 +98,113 @@ class Augmentation:
         axes = [axis for axis in range(3) if axis != plan.slice_axis]
         self.patch = tuple(plan.patch[axis] for axis in axes)
         self.spacing_mm = np.array(plan.preprocessing.spacing_mm)[axes]
-        self.may_mirror = np.array([axis in plan.mirror_axes for axis in axes])
+        self.may_flip = np.array([axis in plan.mirror_axes for axis in axes])
 
     def draw_transform(self, random: np.random.RandomState) -> PatchTransform:
-        """Draw how one patch is turned, zoomed, shifted, bent and mirrored."""
+        """Draw rotation, scaling, shift, elastic deformation and flips of one patch."""
         config, dims = self.config, len(self.patch)
-        mirror = np.where(self.may_mirror & (random.uniform(size=dims) < 0.5), -1.0, 1.0)
+        flip = np.where(self.may_flip & (random.uniform(size=dims) < 0.5), -1.0, 1.0)
         if random.uniform() >= config.affine:
-            return PatchTransform(np.diag(mirror), np.zeros(dims), np.zeros((dims, *[2] * dims)), False)
-        turn = math.radians(config.rotation_degrees)
-        matrix = np.diag(self.spacing_mm * mirror / random.uniform(config.scale[0], config.scale[1], size=dims))
-        for a, b in self._planes():
-            angle = random.uniform(-turn, turn)
+            return PatchTransform(np.diag(flip), np.zeros(dims), np.zeros((dims, *[2] * dims)), False)
+        limit = math.radians(config.rotation_degrees)
+        matrix = np.diag(self.spacing_mm * flip / random.uniform(config.scale[0], config.scale[1], size=dims))
+        for a, b in self._rotation_planes():
+            angle = random.uniform(-limit, limit)
             cosine, sine = math.cos(angle), math.sin(angle)
             matrix[[a, b]] = np.array([[cosine, -sine], [sine, cosine]]) @ matrix[[a, b]]
-        finest = self.spacing_mm.min() / self.spacing_mm  # voxels of the finest axis in those of each
+        finest = self.spacing_mm.min() / self.spacing_mm  # edge of the finest voxel, in voxels of each axis
         shift = random.uniform(-config.shift * finest, config.shift * finest)
-        points = [1 + max(round(n / f / BENDS_APART), 1) for n, f in zip(self.patch, finest, strict=True)]
-        bend = random.normal(size=(dims, *points)) * (config.bend * finest).reshape(-1, *[1] * dims)
-        return PatchTransform(np.diag(1 / self.spacing_mm) @ matrix, shift, bend, True)
+        points = [1 + max(round(n / f / CONTROL_SPACING), 1) for n, f in zip(self.patch, finest, strict=True)]
+        displacement = random.normal(size=(dims, *points)) * (config.bend * finest).reshape(-1, *[1] * dims)
+        return PatchTransform(np.diag(1 / self.spacing_mm) @ matrix, shift, displacement, True)
 
-    def draw_change(self, random: np.random.RandomState) -> Change:
-        """Draw what happens to the values of one patch."""
-        config, each = self.config, (self.channels,)
+    def draw_intensity(self, random: np.random.RandomState) -> IntensityChange:
+        """Draw the intensity change of one patch."""
+        config, per_channel = self.config, (self.channels,)
 
-        def drawn(
-            probability: float, low: float, high: float, none: float, size: tuple[int, ...]
+        def draw(
+            probability: float, low: float, high: float, neutral: float, size: tuple[int, ...]
         ) -> NDArray[np.float32]:
             happens = random.uniform() < probability
-            values = random.uniform(low, high, size) if happens else np.full(size, none)
+            values = random.uniform(low, high, size) if happens else np.full(size, neutral)
             return np.asarray(values, dtype=np.float32)
 
-        return Change(
-            blur=drawn(config.blur, 0.5, 1.0, 0.0, each),
-            bias=drawn(config.bias_field, -0.4, 0.4, 0.0, (*each, *[NODES] * len(self.patch))),
-            brightness=drawn(config.brightness, 0.75, 1.25, 1.0, each),
-            contrast=drawn(config.contrast, 0.75, 1.25, 1.0, each),
-            gamma=drawn(config.gamma, 0.7, 1.5, 1.0, each),
-            low_resolution=drawn(config.low_resolution, 0.5, 1.0, 1.0, (1,)),
-            noise=drawn(config.noise, 0.0, 0.3, 0.0, each),
+        return IntensityChange(
+            blur=draw(config.blur, 0.5, 1.0, 0.0, per_channel),
+            bias=draw(config.bias_field, -0.4, 0.4, 0.0, (*per_channel, *[BIAS_POINTS] * len(self.patch))),
+            brightness=draw(config.brightness, 0.75, 1.25, 1.0, per_channel),
+            contrast=draw(config.contrast, 0.75, 1.25, 1.0, per_channel),
+            gamma=draw(config.gamma, 0.7, 1.5, 1.0, per_channel),
+            low_resolution=draw(config.low_resolution, 0.5, 1.0, 1.0, (1,)),
+            noise=draw(config.noise, 0.0, 0.3, 0.0, per_channel),
             seed=np.array([random.randint(2**31)]),
         )
 
-    def place(self, image: Tensor, target: Tensor, transform: PatchTransform) -> tuple[Tensor, Tensor]:
-        """Turn, zoom, shift, bend and mirror one patch.
+    def transform_patch(self, image: Tensor, target: Tensor, transform: PatchTransform) -> tuple[Tensor, Tensor]:
+        """Apply a spatial transform to one patch.
 
-        Classes are sampled linearly like the image, and a voxel goes to the likeliest, as in the preparation of cases.
+        Classes are interpolated linearly like the image, and each voxel gets the class with the largest share, as in
+        preprocessing.
 
         Args:
-            image: (C, *reach) float32, the box that the transform looks at.
-            target: (T, *reach) of integers.
-            transform: of the patch in it.
+            image: (C, *source_size) float32, the box of the case that the transform samples.
+            target: (T, *source_size), integers.
+            transform: spatial transform of the patch.
 
         Returns:
             Image (C, *patch) and target (T, *patch), uint8.
         """
-        if not transform.moved:
-            mirrored = [1 + int(axis) for axis in np.flatnonzero(np.diag(transform.sampling) < 0)]
-            return image.flip(mirrored), target.flip(mirrored)
-        grid = self._looked_at(transform, image.shape[1:], image.device).unsqueeze(1)
+        if not transform.resampled:
+            flipped = [1 + int(axis) for axis in np.flatnonzero(np.diag(transform.matrix) < 0)]
+            return image.flip(flipped), target.flip(flipped)
+        grid = self._sampling_grid(transform, image.shape[1:], image.device).unsqueeze(1)
 
-        def sampled(features: Tensor) -> Tensor:
-            # Plane by plane, as a batch of them, because torch shares out batches to threads, and nothing smaller.
+        def sample(features: Tensor) -> Tensor:
+            # A batch of planes, because torch distributes batches over threads, but nothing smaller.
             planes = F.grid_sample(features.expand(len(grid), *features.shape), grid, "bilinear", align_corners=False)
             return planes.squeeze(2).movedim(0, 1)
 
-        some, *others = torch.split(class_shares(target, self.labels), CLASSES_AT_ONCE)
-        both = sampled(torch.cat([image, some.to(image.dtype)]))
-        rest = itertools.chain.from_iterable(sampled(more.to(image.dtype)) for more in others)
-        return both[: len(image)], likeliest(itertools.chain(both[len(image) :], rest), self.labels)
+        first, *others = torch.split(class_masks(target, self.labels), CLASSES_AT_ONCE)
+        sampled = sample(torch.cat([image, first.to(image.dtype)]))
+        rest = itertools.chain.from_iterable(sample(masks.to(image.dtype)) for masks in others)
+        return sampled[: len(image)], likeliest(itertools.chain(sampled[len(image) :], rest), self.labels)
 
-    def change(self, image: Tensor, change: Change) -> Tensor:
-        """Change the values of a batch of images (B, C, *S)."""
+    def change_intensity(self, image: Tensor, change: IntensityChange) -> Tensor:
+        """Apply intensity changes to a batch of images (B, C, *S)."""
 
-        def made(make: Callable[..., Tensor], none: float, strength: NDArray[Any], *more: NDArray[Any]) -> Tensor:
-            rows = np.flatnonzero((strength != none).reshape(len(strength), -1).any(axis=1))
+        def apply(
+            function: Callable[..., Tensor], neutral: float, strength: NDArray[Any], *more: NDArray[Any]
+        ) -> Tensor:
+            rows = np.flatnonzero((strength != neutral).reshape(len(strength), -1).any(axis=1))
             if not len(rows):
                 return image
-            there = torch.from_numpy(rows).to(image.device)
-            changed = make(image[there], *(torch.from_numpy(s[rows]).to(image.device) for s in (strength, *more)))
-            return image.index_copy(0, there, changed)
+            index = torch.from_numpy(rows).to(image.device)
+            changed = function(image[index], *(torch.from_numpy(s[rows]).to(image.device) for s in (strength, *more)))
+            return image.index_copy(0, index, changed)
 
-        image = made(blurred, 0, change.blur)
-        image = made(shaded, 0, change.bias)
-        image = made(brightened, 1, change.brightness)
-        image = made(contrasted, 1, change.contrast)
-        image = made(curved, 1, change.gamma)
-        image = made(coarsened, 1, change.low_resolution)
-        return made(noisy, 0, change.noise, change.seed)
+        image = apply(blur, 0, change.blur)
+        image = apply(apply_bias_field, 0, change.bias)
+        image = apply(scale_brightness, 1, change.brightness)
+        image = apply(scale_contrast, 1, change.contrast)
+        image = apply(apply_gamma, 1, change.gamma)
+        image = apply(lower_resolution, 1, change.low_resolution)
+        return apply(add_noise, 0, change.noise, change.seed)
 
-    def _looked_at(self, transform: PatchTransform, source: Sequence[int], device: torch.device) -> Tensor:
-        """Where in its source each voxel of the patch looks, (*patch, dims), counted as ``grid_sample`` does: edges
-        of voxels from -1 to 1, axes from the last to the first."""
-        each = (-1, *[1] * len(self.patch))
-        points = evenly_spread(transform.bend.shape[1:], self.patch)
-        voxels = np.tensordot(transform.sampling, points, 1) + transform.shift.reshape(each) + transform.bend
-        looked_at = torch.from_numpy(2 * voxels / np.array(source).reshape(each)).flip(0).float().to(device)
-        for edge in self.patch:  # from points to voxels along one axis after another, each of which goes to the end
-            looked_at = torch.tensordot(looked_at, between(looked_at.shape[1], edge, device), dims=([1], [0]))
-        return looked_at.movedim(0, -1)
+    def _sampling_grid(self, transform: PatchTransform, source: Sequence[int], device: torch.device) -> Tensor:
+        """Return the source position of each voxel of the patch for ``grid_sample``, (*patch, dims).
 
-    def _planes(self) -> list[tuple[int, int]]:
-        """Pairs of axes that are turned into each other: thick slices are turned within themselves only."""
+        Voxel edges of the source are at -1 and 1; axes run from the last to the first.
+        """
+        column = (-1, *[1] * len(self.patch))
+        points = control_points(transform.displacement.shape[1:], self.patch)
+        voxels = np.tensordot(transform.matrix, points, 1) + transform.shift.reshape(column) + transform.displacement
+        grid = torch.from_numpy(2 * voxels / np.array(source).reshape(column)).flip(0).float().to(device)
+        for edge in self.patch:  # interpolates one axis from points to voxels, and moves it to the end
+            grid = torch.tensordot(grid, linear_weights(grid.shape[1], edge, device), dims=([1], [0]))
+        return grid.movedim(0, -1)
+
+    def _rotation_planes(self) -> list[tuple[int, int]]:
+        """Return the pairs of axes that rotations mix; thick slices are rotated in-plane only."""
         if len(self.patch) == 2:
             return [(0, 1)]
         thick = int(self.spacing_mm.argmax())
@@ -202,26 +215,26 @@ class Augmentation:
 
 
 @cache
-def evenly_spread(points: tuple[int, ...], patch: tuple[int, ...]) -> NDArray[np.float64]:
-    """Voxels, from the middle of a patch, of points from its first voxel to its last, (dims, *points)."""
+def control_points(points: tuple[int, ...], patch: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return evenly spaced positions from the first to the last voxel of a patch, from its middle, (dims, *points)."""
     ends = [(edge - 1) / 2 for edge in patch]
-    along = [np.linspace(-end, end, n) for end, n in zip(ends, points, strict=True)]
-    return np.stack(np.meshgrid(*along, indexing="ij"))
+    coordinates = [np.linspace(-end, end, n) for end, n in zip(ends, points, strict=True)]
+    return np.stack(np.meshgrid(*coordinates, indexing="ij"))
 
 
 @cache
-def between(points: int, voxels: int, device: torch.device) -> Tensor:
-    """What each of some points counts at each voxel, (points, voxels): linear from the first voxel to the last.
+def linear_weights(points: int, voxels: int, device: torch.device) -> Tensor:
+    """Return the weight of each control point at each voxel, (points, voxels), for linear interpolation.
 
-    Products with these, axis after axis, take less time than ``F.interpolate``, which does all axes at once.
+    Products with these along one axis after another are faster than ``F.interpolate``, which does all axes at once.
     """
-    at = torch.linspace(0, points - 1, voxels, device=device)
-    return (1 - (at - torch.arange(points, device=device)[:, None]).abs()).clamp(min=0)
+    position = torch.linspace(0, points - 1, voxels, device=device)
+    return (1 - (position - torch.arange(points, device=device)[:, None]).abs()).clamp(min=0)
 
 
-def class_shares(target: Tensor, labels: Labels) -> Tensor:
-    """Which voxels (classes, *S) belong to each class, of a target (T, *S)."""
+def class_masks(target: Tensor, labels: Labels) -> Tensor:
+    """Return one mask per class, (classes, *S), of a target (T, *S)."""
     if labels.overlapping:
         return target > 0
-    numbers = torch.arange(1, len(labels.names) + 1, device=target.device)
-    return target == numbers.reshape(-1, *[1] * (target.ndim - 1))
+    indices = torch.arange(1, len(labels.names) + 1, device=target.device)
+    return target == indices.reshape(-1, *[1] * (target.ndim - 1))

@@ -1,10 +1,9 @@
-"""Prepared cases on disk, a file each, made once and read by memory mapping, so that any number of them fits."""
+"""Store preprocessed cases on disk, one file each, and read them by memory mapping, so that any number fits."""
 
 import functools
 import hashlib
 import json
 import time
-import warnings
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from attention_unet.dataset.case_facts import CaseFacts, facts_of
+from attention_unet.dataset.case_facts import CaseFacts, measure_case
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_case
 from attention_unet.errors import DataError
@@ -27,21 +26,21 @@ from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import Volume
 
 PARTS = ("image", "target", "locations")
-FORMAT = 6  # raised whenever what is stored changes
-LONG_AGO = 24 * 3600  # seconds
-LOCATIONS_A_CLASS = 5000
-KEPT = 512  # cases that are mapped: to map one again for every patch takes as long as cutting it
+FORMAT = 6  # version of the stored content
+STALE_SECONDS = 24 * 3600  # age of unfinished files that are removed
+LOCATIONS_PER_CLASS = 5000
+MAPPED_CASES = 512  # cases that stay mapped, because mapping takes as long as cutting a patch
 
 
 @dataclass(frozen=True)
 class CachedCase:
-    """A prepared case on disk.
+    """Preprocessed case on disk.
 
     Attributes:
-        id: of the case.
+        id: case id.
         image: (C, *S) float32.
-        target: what the network learns, as ``preprocess_target`` gives it.
-        locations: voxels of classes, rows of (class, i, j, k), up to 5000 a class, grouped by class.
+        target: target of the network, as returned by ``preprocess_target``.
+        locations: voxels of the classes, rows of (class, i, j, k), up to 5000 per class, grouped by class.
     """
 
     id: str
@@ -51,8 +50,7 @@ class CachedCase:
 
 
 class CachedCases(Sequence[CachedCase]):
-    """Cases that are opened when they are looked at: however many there are, no file stays open and little memory is
-    held.
+    """Cases that are opened on access, so that many cases need no open files and little memory.
 
     Args:
         files: id and file of each case.
@@ -65,7 +63,7 @@ class CachedCases(Sequence[CachedCase]):
         return len(self.files)
 
     def without(self, ids: Collection[str]) -> "CachedCases":
-        """The cases that are not listed."""
+        """Return the cases that are not listed."""
         return CachedCases([(case, file) for case, file in self.files if case not in ids])
 
     @overload
@@ -73,49 +71,56 @@ class CachedCases(Sequence[CachedCase]):
     @overload
     def __getitem__(self, index: slice) -> "CachedCases": ...
     def __getitem__(self, index: int | slice) -> "CachedCase | CachedCases":
-        """Open a case; its arrays stay on disk until they are looked at."""
+        """Return a case; its arrays stay on disk until they are used."""
         if isinstance(index, slice):
             return CachedCases(self.files[index])
         return open_case(*self.files[index])
 
 
-@functools.lru_cache(maxsize=KEPT)
+@functools.lru_cache(maxsize=MAPPED_CASES)
 def open_case(case: str, file: Path) -> CachedCase:
     """Map the arrays of a case into memory.
 
     Raises:
-        DataError: if they are not there any more.
+        DataError: if the file is missing or damaged.
     """
     try:
         with safe_open(file, framework="pt") as content:
             return CachedCase(case, *(content.get_tensor(part).numpy() for part in PARTS))
     except (OSError, SafetensorError) as error:
         raise DataError(
-            f"{file}: the prepared case {case} cannot be read ({error}): was it removed? It is made again on --resume"
+            f"{file}: the preprocessed case {case} cannot be read ({error}): go on with --resume, which makes it again"
         ) from error
 
 
 class CaseCache:
-    """Cases prepared in one way, in a folder named after that way."""
+    """Preprocessed cases in a folder that is named by the hash of their settings.
+
+    Args:
+        folder: parent folder.
+        preprocessing: settings of preprocessing.
+        labels: the classes.
+        channels: number of image channels.
+    """
 
     def __init__(self, folder: Path, preprocessing: Preprocessing, labels: Labels, channels: int) -> None:
         self.preprocessing = preprocessing
         self.channels = channels
         self.labels = labels
-        way = json.dumps([FORMAT, preprocessing.to_json(), labels.to_json()])  # classes in their order
-        self.folder = folder / hashlib.sha256(way.encode()).hexdigest()[:16]
+        settings = json.dumps([FORMAT, preprocessing.to_json(), labels.to_json()])  # depends on the order of classes
+        self.folder = folder / hashlib.sha256(settings.encode()).hexdigest()[:16]
 
     def add(self, cases: Sequence[Case], done: Callable[[], None]) -> None:
-        """Prepare the cases that are not there yet, or whose files have changed; ``done`` is called after each.
+        """Preprocess the cases that are missing or whose files have changed; ``done`` is called after each.
 
         Raises:
-            DataError: listing every case that cannot be prepared.
+            DataError: if cases cannot be preprocessed. It lists all of them.
         """
         problems: list[str] = []
-        self._remove_leavings()
+        self._remove_stale_files()
         for case in cases:
             try:
-                if not _is_whole(self._file(case)):
+                if not _is_complete(self._file(case)):
                     self._store(case)
             except DataError as error:
                 problems.append(str(error))
@@ -124,21 +129,21 @@ class CaseCache:
             raise DataError("\n".join(problems))
 
     def facts(self, cases: Sequence[Case]) -> list[CaseFacts]:
-        """What prepared cases are like, in the same order."""
-        found = []
+        """Return the facts of preprocessed cases, in the same order."""
+        facts = []
         for case in cases:
             with safe_open(self._file(case), framework="pt") as content:
-                found.append(CaseFacts.from_json(json.loads(content.metadata()["facts"])))
-        return found
+                facts.append(CaseFacts.from_json(json.loads(content.metadata()["facts"])))
+        return facts
 
     def open(self, cases: Sequence[Case]) -> "CachedCases":
-        """Prepared cases, in the same order."""
+        """Return preprocessed cases, in the same order."""
         return CachedCases([(case.id, self._file(case)) for case in cases])
 
     def _file(self, case: Case) -> Path:
-        """Where a case lies, under a name that changes whenever a file of the case does, or what it is called.
+        """Return the file of a case. Its name changes if the case id or a file of the case changes.
 
-        The system sets the time of the last change (ctime) of a file. Unlike the other times, no program can set it.
+        It includes the ctime of the files, because no program can set that, unlike the other times.
         """
         digest = hashlib.sha256(f"{case.id}\n".encode())
         for path in (*case.images, case.label):
@@ -146,20 +151,17 @@ class CaseCache:
                 try:
                     status = path.stat()
                 except OSError as error:
-                    raise DataError(f"{path}: cannot be read ({error.strerror}): was it moved?") from error
+                    raise DataError(f"{path}: cannot be read ({error.strerror}): put it back") from error
                 digest.update(f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}\n".encode())
         return self.folder / f"{digest.hexdigest()[:32]}.safetensors"
 
     def _store(self, case: Case) -> None:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            image, label = read_case(case, self.channels, self.labels)
-        prepared = preprocess(image, self.preprocessing)
-        target = preprocess_target(label, self.labels, prepared)
-        told = [str(warning.message) for warning in caught]
-        facts = facts_of(case.id, image, label, self.labels, told, lost_classes(target, label, self.labels))
+        image, label, warnings = read_case(case, self.channels, self.labels)
+        preprocessed = preprocess(image, self.preprocessing)
+        target = preprocess_target(label, self.labels, preprocessed)
+        facts = measure_case(case.id, image, label, self.labels, warnings, lost_classes(target, label, self.labels))
         arrays = (
-            prepared.image.contiguous(),
+            preprocessed.image.contiguous(),
             torch.from_numpy(target),
             torch.from_numpy(class_locations(target, self.labels)),
         )
@@ -169,16 +171,16 @@ class CaseCache:
             except SafetensorError as error:
                 raise DataError(f"{self.folder}: cannot be written ({error}): free space or set data.cache") from error
 
-    def _remove_leavings(self) -> None:
-        """Remove what a killed process left half-written, so long ago that no other can still be writing it."""
+    def _remove_stale_files(self) -> None:
+        """Remove unfinished files of killed processes that are too old to be still in use."""
         for partial in self.folder.glob(f"{PARTIAL}*"):
             with suppress(OSError):
-                if time.time() - partial.stat().st_mtime > LONG_AGO:
+                if time.time() - partial.stat().st_mtime > STALE_SECONDS:
                     partial.unlink()
 
 
-def _is_whole(file: Path) -> bool:
-    """Whether a prepared case is there, in full length."""
+def _is_complete(file: Path) -> bool:
+    """Return whether the file of a preprocessed case exists in full length."""
     try:
         with safe_open(file, framework="pt") as content:
             return set(content.keys()) == set(PARTS) and "facts" in (content.metadata() or {})
@@ -187,21 +189,25 @@ def _is_whole(file: Path) -> bool:
 
 
 def lost_classes(target: NDArray[np.uint8], label: Volume, labels: Labels) -> list[str]:
-    """Classes of a label that have no voxel in its target."""
-    lost = []
-    for index, (name, group) in enumerate(labels.integers.items()):
-        kept = (target[index] > 0).any() if labels.overlapping else (target[0] == index + 1).any()
-        if not kept and np.isin(label.array, group).any():
-            lost.append(name)
-    return lost
+    """Return the classes of a label map without a voxel in its target."""
+    return [
+        name
+        for index, (name, group) in enumerate(labels.integers.items())
+        if not _class_mask(target, labels, index).any() and np.isin(label.array, group).any()
+    ]
 
 
 def class_locations(target: NDArray[np.uint8], labels: Labels) -> NDArray[np.int32]:
-    """Voxels of each class in a target: rows of (class index from 0, i, j, k), evenly thinned to 5000 a class."""
+    """Return voxels of each class in a target: rows of (class index from 0, i, j, k), thinned to 5000 per class."""
     rows = []
     for index in range(len(labels.names)):
-        found = np.argwhere(target[index] > 0 if labels.overlapping else target[0] == index + 1)
-        if len(found) > LOCATIONS_A_CLASS:
-            found = found[np.linspace(0, len(found) - 1, LOCATIONS_A_CLASS).round().astype(int)]
-        rows.append(np.column_stack([np.full(len(found), index), found]))
+        voxels = np.argwhere(_class_mask(target, labels, index))
+        if len(voxels) > LOCATIONS_PER_CLASS:
+            voxels = voxels[np.linspace(0, len(voxels) - 1, LOCATIONS_PER_CLASS).round().astype(int)]
+        rows.append(np.column_stack([np.full(len(voxels), index), voxels]))
     return np.concatenate(rows).astype(np.int32, order="C")
+
+
+def _class_mask(target: NDArray[np.uint8], labels: Labels, index: int) -> NDArray[np.bool_]:
+    mask: NDArray[np.bool_] = target[index] > 0 if labels.overlapping else target[0] == index + 1
+    return mask

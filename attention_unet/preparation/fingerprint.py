@@ -1,4 +1,4 @@
-"""What a plan follows from: sizes and spacings of the cases of a dataset, on patient axes."""
+"""Measure sizes and spacings of the cases of a dataset, on patient axes, for planning."""
 
 import warnings
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from attention_unet.dataset.case_facts import Extent, extent_of
+from attention_unet.dataset.case_facts import Extent, measure_extent
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import DataError
@@ -18,12 +18,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a plan follows from; every array is over the cases read, on RAS+ axes.
+    """Measurements for planning; one row per case that was read, on RAS+ axes.
 
     Attributes:
         grids: voxels of the foreground box of each case (N, 3).
         spacings_mm: voxel size of each case (N, 3).
-        kept: share of each volume that its foreground box is (N,).
+        kept: share of each volume in its foreground box (N,).
     """
 
     grids: np.ndarray
@@ -32,18 +32,18 @@ class Fingerprint:
 
 
 def take_fingerprint(cases: Sequence[Case]) -> Fingerprint:
-    """Read up to 20 cases, evenly spread over the list; those that cannot be read are told when all are.
+    """Measure up to 20 cases, evenly spaced in the list. Unreadable ones are skipped; reading all cases reports them.
 
     Raises:
-        DataError: if none of them can.
+        DataError: if no case can be read.
     """
     extents: list[Extent] = []
     problems: list[str] = []
     for case in evenly_spaced(cases):
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # told when all cases are read
-                extents.append(extent_of(read_channels(case)))
+                warnings.simplefilter("ignore")  # reported when all cases are read
+                extents.append(measure_extent(read_channels(case)))
         except DataError as error:
             problems.append(str(error))
     if not extents:
@@ -51,13 +51,13 @@ def take_fingerprint(cases: Sequence[Case]) -> Fingerprint:
     return fingerprint_of(extents)
 
 
-def evenly_spaced(of: Sequence[T]) -> list[T]:
-    """Up to 20 things, evenly spread over all."""
-    return [of[i] for i in np.unique(np.linspace(0, len(of) - 1, FINGERPRINT_CASES).round().astype(int))]
+def evenly_spaced(items: Sequence[T]) -> list[T]:
+    """Return up to 20 evenly spaced items."""
+    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, FINGERPRINT_CASES).round().astype(int))]
 
 
 def fingerprint_of(extents: Sequence[Extent]) -> Fingerprint:
-    """Put cases together."""
+    """Combine the measurements of cases."""
     return Fingerprint(
         np.array([e.grid for e in extents]),
         np.array([e.spacing_mm for e in extents]),

@@ -1,7 +1,7 @@
-"""Changes of the values of images, each patch and channel of a batch by its own strength; the grid stays.
+"""Change the intensities of a batch of images. The grid stays the same.
 
-Images are (N, C, *S) with any number of spatial axes; strengths are (N, C), if not said otherwise. Values that the
-scanner would have measured from zero are counted from the darkest voxel of the channel.
+Images are (N, C, *S) with any number of spatial axes. Strengths are (N, C) unless stated otherwise: each patch and
+channel has its own. Bias field and gamma use the minimum of the channel as the zero of the scanner.
 """
 
 import torch
@@ -10,54 +10,55 @@ from torch.nn import functional as F
 
 from attention_unet.layers.dimensions import INTERPOLATION
 
-BLUR_RADIUS = 3  # voxels; of Gaussians of up to 1 voxel, less than 3 in a thousand lie beyond
+BLUR_RADIUS = 3  # voxels; beyond it are less than 3 in a thousand of a Gaussian of at most 1 voxel
 
 
-def blurred(image: Tensor, sd: Tensor) -> Tensor:
-    """Blur by a Gaussian of a standard deviation of ``sd`` voxels; edges are repeated outwards."""
+def blur(image: Tensor, sd: Tensor) -> Tensor:
+    """Blur with a Gaussian of standard deviation ``sd`` in voxels; edge voxels are repeated outwards."""
     offsets = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=image.device)
     kernel = torch.exp(-(offsets**2) / (2 * sd[..., None] ** 2))
     kernel = kernel / kernel.sum(dim=-1, keepdim=True)
-    for length in image.shape[2:]:  # a product along one axis after another, each of which goes to the end
+    for length in image.shape[2:]:  # blurs the first spatial axis, and moves it to the end
         voxels = torch.arange(length, device=image.device)
-        reached = (voxels + offsets[:, None]).clamp(0, length - 1)
-        counts = torch.tensordot(kernel, (reached[..., None] == voxels).to(kernel.dtype), dims=1)
+        neighbours = (voxels + offsets[:, None]).clamp(0, length - 1)
+        weights = torch.tensordot(kernel, (neighbours[..., None] == voxels).to(kernel.dtype), dims=1)
         lines = image.movedim(2, -1)
-        image = (lines.flatten(2, -2) @ counts.mT).reshape(lines.shape)
+        image = (lines.flatten(2, -2) @ weights.mT).reshape(lines.shape)
     return image
 
 
-def shaded(image: Tensor, log_field: Tensor) -> Tensor:
-    """Multiply by a smooth field, as of a receive coil; its logarithm (N, C, *nodes) is given at a few even nodes."""
+def apply_bias_field(image: Tensor, log_field: Tensor) -> Tensor:
+    """Multiply by a smooth field, as of a receive coil; ``log_field`` (N, C, *points) is its logarithm, coarsely."""
     field = F.interpolate(log_field, image.shape[2:], mode=INTERPOLATION[image.ndim - 2], align_corners=True).exp()
-    darkest = image.amin(dim=axes_of(image), keepdim=True)
-    return (image - darkest) * field + darkest
+    minimum = image.amin(dim=spatial_axes(image), keepdim=True)
+    return (image - minimum) * field + minimum
 
 
-def brightened(image: Tensor, factor: Tensor) -> Tensor:
+def scale_brightness(image: Tensor, factor: Tensor) -> Tensor:
     """Multiply by a factor."""
-    return image * over(factor, image)
+    return image * expand_strength(factor, image)
 
 
-def contrasted(image: Tensor, factor: Tensor) -> Tensor:
-    """Multiply distances from the mean by a factor, within the range of the channel."""
-    low, high = image.amin(dim=axes_of(image), keepdim=True), image.amax(dim=axes_of(image), keepdim=True)
-    mean = image.mean(dim=axes_of(image), keepdim=True)
-    return ((image - mean) * over(factor, image) + mean).clamp(low, high)
-
-
-def curved(image: Tensor, exponent: Tensor) -> Tensor:
-    """A gamma curve over the range of the channel; its mean and standard deviation stay."""
-    axes = axes_of(image)
+def scale_contrast(image: Tensor, factor: Tensor) -> Tensor:
+    """Multiply the distance to the mean by a factor, and clip to the range of the channel."""
+    axes = spatial_axes(image)
     low, high = image.amin(dim=axes, keepdim=True), image.amax(dim=axes, keepdim=True)
-    curve = ((image - low) / (high - low).clamp(min=1e-6)) ** over(exponent, image)
+    mean = image.mean(dim=axes, keepdim=True)
+    return ((image - mean) * expand_strength(factor, image) + mean).clamp(low, high)
+
+
+def apply_gamma(image: Tensor, exponent: Tensor) -> Tensor:
+    """Apply a gamma curve over the range of the channel; its mean and standard deviation stay the same."""
+    axes = spatial_axes(image)
+    low, high = image.amin(dim=axes, keepdim=True), image.amax(dim=axes, keepdim=True)
+    curve = ((image - low) / (high - low).clamp(min=1e-6)) ** expand_strength(exponent, image)
     mean, deviation = curve.mean(dim=axes, keepdim=True), curve.std(dim=axes, keepdim=True, correction=0)
     wanted = image.std(dim=axes, keepdim=True, correction=0)
     return (curve - mean) / deviation.clamp(min=1e-6) * wanted + image.mean(dim=axes, keepdim=True)
 
 
-def coarsened(image: Tensor, share: Tensor) -> Tensor:
-    """Sample to a share (N, 1) of the voxels along every axis and back."""
+def lower_resolution(image: Tensor, share: Tensor) -> Tensor:
+    """Resample to a share (N, 1) of the voxels along every axis and back."""
     mode = INTERPOLATION[image.ndim - 2]
     rows = []
     for row, kept in zip(image, share.flatten().tolist(), strict=True):
@@ -67,21 +68,21 @@ def coarsened(image: Tensor, share: Tensor) -> Tensor:
     return torch.cat(rows)
 
 
-def noisy(image: Tensor, sd: Tensor, seed: Tensor) -> Tensor:
-    """Add Gaussian noise of a standard deviation; ``seed`` (N, 1) fixes that of each patch, whatever its batch."""
+def add_noise(image: Tensor, sd: Tensor, seed: Tensor) -> Tensor:
+    """Add Gaussian noise of standard deviation ``sd``. ``seed`` (N, 1) fixes the noise of each patch in any batch."""
     generator = torch.Generator(device=image.device)
     noise = [
         torch.randn(row.shape, generator=generator.manual_seed(number), device=image.device)
         for row, number in zip(image, seed.flatten().tolist(), strict=True)
     ]
-    return image + torch.stack(noise) * over(sd, image)
+    return image + torch.stack(noise) * expand_strength(sd, image)
 
 
-def axes_of(image: Tensor) -> tuple[int, ...]:
-    """Spatial axes of (N, C, *S)."""
+def spatial_axes(image: Tensor) -> tuple[int, ...]:
+    """Return the spatial axes of (N, C, *S)."""
     return tuple(range(2, image.ndim))
 
 
-def over(strength: Tensor, image: Tensor) -> Tensor:
-    """A strength (N, C) as (N, C, 1, ...), to be multiplied with an image."""
+def expand_strength(strength: Tensor, image: Tensor) -> Tensor:
+    """Reshape a strength (N, C) to (N, C, 1, ...), the number of axes of ``image``."""
     return strength.reshape(*strength.shape, *[1] * (image.ndim - 2))

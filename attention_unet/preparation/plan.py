@@ -1,7 +1,7 @@
 """Plan a training from its data: common voxel size, patch, levels, strides and kernels.
 
-The rules for anisotropic volumes are those of Isensee et al., "nnU-Net", Nature Methods 2021: an axis is not divided
-and not convolved across while its voxels are more than twice as large as the smallest.
+The rules for anisotropic volumes are those of Isensee et al., "nnU-Net", Nature Methods 2021: an axis is neither
+downsampled nor convolved while its voxels are at least twice as large as the smallest.
 """
 
 import dataclasses
@@ -14,34 +14,34 @@ import numpy as np
 
 from attention_unet.config import Config
 from attention_unet.dataset.cases import Dataset
-from attention_unet.errors import ConfigError, DataError
-from attention_unet.files.json_file import read_object
+from attention_unet.errors import ConfigError
+from attention_unet.files.json_file import parse_object
 from attention_unet.machine.devices import Machine
 from attention_unet.preparation.fingerprint import Fingerprint
 from attention_unet.preparation.preprocessing import Preprocessing
 from attention_unet.preparation.sizing import choose_batch, choose_size
 from attention_unet.scans.labels import Labels
 
-PLANNED = ("data.spacing_mm", "data.patch", "network.base_channels", "training.batch")  # unless a configuration says
+PLANNED = ("data.spacing_mm", "data.patch", "network.base_channels", "training.batch")  # if not configured
 AXES = ("left-right", "back-front", "down-up")  # of RAS+
 ANISOTROPIC = 3.0  # a dataset is anisotropic if one axis has voxels this many times larger than the others
 N = TypeVar("N", int, float)
-SMALLEST_EDGE = 4  # voxels that a level keeps at least along an axis
+SMALLEST_EDGE = 4  # minimum voxels of a level along an axis
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that prediction needs to know beside the weights; saved with the run as plain values.
+    """Everything that prediction needs besides the weights; saved with the run as plain values.
 
     Attributes:
         channels: names of the image channels, in order.
         labels: the classes.
-        preprocessing: how a volume is brought to the network's grid.
-        largest_mm: largest extent of a case along each RAS+ axis, of those that the fingerprint read.
+        preprocessing: settings that bring a volume to the network's grid.
+        largest_mm: largest extent along each RAS+ axis in the cases of the fingerprint.
         patch: voxels of a patch or window along RAS+ axes.
-        slice_axis: the RAS+ axis that a 2-D network does not see, along which its patch has 1 voxel; None in 3-D.
-        mirror_axes: RAS+ axes along which training mirrors, so that prediction may, too.
-        batch: patches a step of the training, over all devices.
+        slice_axis: RAS+ axis across the slices of a 2-D network, where the patch has 1 voxel; None in 3-D.
+        mirror_axes: RAS+ axes that training flips, so that test-time augmentation can flip them.
+        batch: patches per training step, over all devices.
         architecture: arguments of AttentionUNet.
     """
 
@@ -56,15 +56,15 @@ class Plan:
     architecture: dict[str, Any]
 
     def voxel_mm(self, level: int) -> tuple[float, float, float]:
-        """Size of the voxels of a level of the network along RAS+ axes; level 0 is the finest."""
+        """Return the voxel size in mm of a level of the network along RAS+ axes; level 0 is the finest."""
         size = np.array(self.preprocessing.spacing_mm)
-        seen = np.arange(3) != self.slice_axis
+        in_plane = np.arange(3) != self.slice_axis
         for stride in self.architecture["strides"][:level]:
-            size[seen] *= stride
+            size[in_plane] *= stride
         return tuple(float(mm) for mm in size)  # type: ignore[return-value]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for a JSON file."""
+        """Return plain values for a JSON file."""
         return {
             "channels": list(self.channels),
             "labels": self.labels.to_json(),
@@ -79,13 +79,13 @@ class Plan:
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> "Plan":
-        """Inverse of ``to_json``."""
+        """Make a plan from the values of ``to_json``."""
         return cls(
             channels=tuple(map(str, plain["channels"])),
             labels=Labels.from_json(plain["labels"]),
             preprocessing=Preprocessing.from_json(plain["preprocessing"]),
-            largest_mm=_three(float, plain["largest_mm"]),
-            patch=_three(int, plain["patch"]),
+            largest_mm=_parse_triple(float, plain["largest_mm"]),
+            patch=_parse_triple(int, plain["patch"]),
             slice_axis=None if plain["slice_axis"] is None else int(plain["slice_axis"]),
             mirror_axes=tuple(map(int, plain["mirror_axes"])),
             batch=int(plain["batch"]),
@@ -93,8 +93,8 @@ class Plan:
         )
 
 
-def _three(kind: Callable[[Any], N], plain: Sequence[Any]) -> tuple[N, N, N]:
-    """Numbers above 0, one an axis."""
+def _parse_triple(kind: Callable[[Any], N], plain: Sequence[Any]) -> tuple[N, N, N]:
+    """Parse three numbers above 0, one per axis."""
     i, j, k = (kind(value) for value in plain)
     if not min(i, j, k) > 0:
         raise ValueError(f"{plain}: expected numbers above 0")
@@ -102,20 +102,16 @@ def _three(kind: Callable[[Any], N], plain: Sequence[Any]) -> tuple[N, N, N]:
 
 
 def read_plan(file: Path) -> Plan:
-    """Read what a training wrote.
+    """Read the plan that a training wrote.
 
     Raises:
-        DataError: if the file holds no plan.
+        DataError: if the file is missing or damaged.
     """
-    plain = read_object(file)
-    try:
-        return Plan.from_json(plain)
-    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise DataError(f"{file}: holds no plan ({error!r}): expected what a training writes; copy it again") from error
+    return parse_object(file, Plan.from_json, "expected the plan that a training writes; copy it again")
 
 
 def fill_from_plan(config: Config, plan: Plan) -> Config:
-    """Fill what a configuration leaves open with what was planned: it then gives the same plan on any machine."""
+    """Fill open fields of a configuration from a plan, so that it gives the same plan on any machine."""
     data, network, training = config.data, config.network, config.training
     return dataclasses.replace(
         config,
@@ -132,7 +128,7 @@ def fill_from_plan(config: Config, plan: Plan) -> Config:
 
 
 def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint, machine: Machine) -> Plan:
-    """Decide all that the configuration leaves open."""
+    """Plan everything that the configuration leaves open."""
     chosen = choose_size(config, machine)
     spacing = np.array(config.data.spacing_mm or target_spacing(fingerprint))
     dims = config.network.dims
@@ -178,68 +174,70 @@ def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint, machin
 
 
 def choose_slice_axis(patch: list[int] | None, grid: np.ndarray, spacing: np.ndarray) -> int:
-    """The axis across the slices of a 2-D network: the one along which a given patch has 1 voxel, else one along which
-    cases have no more than that, else that of the largest voxels; of equal ones the last, which gives axial slices.
+    """Choose the axis across the slices of a 2-D network.
+
+    It is the axis with 1 voxel in a configured patch. Without a patch, it is an axis along which cases have 1 voxel or,
+    if there is none, the axis with the largest voxels. The last of equal axes is chosen, which gives axial slices.
 
     Raises:
-        ConfigError: if a given patch names no such axis, or several.
+        ConfigError: if a configured patch does not have 1 voxel along exactly one axis.
     """
     if patch is None:
         return 2 - int(np.where(grid < 1.5, np.inf, spacing)[::-1].argmax())
     if patch.count(1) != 1:
-        raise ConfigError(f"data.patch is {patch}: a 2-D network needs exactly one 1 in it, across its slices")
+        raise ConfigError(f"data.patch is {patch}: expected exactly one 1 for a 2-D network, across its slices")
     return patch.index(1)
 
 
 def target_spacing(fingerprint: Fingerprint) -> list[float]:
-    """Median voxel size; along a much coarser axis of few voxels the finest tenth: thin slices are not blurred."""
+    """Return the median voxel size; along a much coarser axis of few voxels its 10th percentile: keeps thin slices."""
     spacing = np.median(fingerprint.spacings_mm, axis=0)
     grid = np.median(fingerprint.grids, axis=0)
-    worst = int(spacing.argmax())
-    others = [axis for axis in range(3) if axis != worst]
-    if spacing[worst] > ANISOTROPIC * spacing[others].max() and grid[worst] * 3 < grid[others].min():
-        finest_tenth = float(np.percentile(fingerprint.spacings_mm[:, worst], 10))
-        spacing[worst] = max(finest_tenth, float(spacing[others].max()) + 1e-5)
+    coarse = int(spacing.argmax())
+    others = [axis for axis in range(3) if axis != coarse]
+    if spacing[coarse] > ANISOTROPIC * spacing[others].max() and grid[coarse] * 3 < grid[others].min():
+        percentile = float(np.percentile(fingerprint.spacings_mm[:, coarse], 10))
+        spacing[coarse] = max(percentile, float(spacing[others].max()) + 1e-5)
     return [float(s) for s in spacing]
 
 
 def fit_patch(grid: np.ndarray, spacing: np.ndarray, in_plane: np.ndarray, voxels: int) -> list[int]:
-    """Largest patch of about equal edges in mm that is no larger than a typical case and has at most ``voxels``."""
+    """Return the largest patch of about equal edges in mm, within a typical case and at most ``voxels`` voxels."""
     low, high = 0.0, float((grid * spacing).max())
     for _ in range(40):
         edge_mm = (low + high) / 2
         size = np.minimum(grid, edge_mm / spacing)
         low, high = (edge_mm, high) if np.prod(size[in_plane]) <= voxels else (low, edge_mm)
     edges = [max(int(np.round(s)), 1) for s in np.minimum(grid, high / spacing)]
-    return [SMALLEST_EDGE if edge == 2 else edge for edge in edges]  # oneDNN: see plan_levels
+    return [SMALLEST_EDGE if edge == 2 else edge for edge in edges]  # because of oneDNN, see plan_levels
 
 
 def plan_levels(size: np.ndarray, spacing: np.ndarray, max_levels: int) -> tuple[list[list[int]], list[list[int]]]:
-    """Strides between levels and kernels of levels for a patch.
+    """Return the strides between levels and the kernels of levels for a patch.
 
-    An axis is halved while at least four voxels remain and its voxels are not twice as large as the smallest of those
-    that can still be halved; its kernel is 1 until its voxels are within twice the smallest, then 3 for good. No level
-    has 2 voxels along an axis: in bfloat16 on a CPU, gradients of such convolutions are wrong (oneDNN, torch 2.13).
+    An axis is halved while at least 4 voxels remain and its voxels are less than twice the smallest of the axes that
+    can be halved. Its kernel is 1 until its voxels are less than twice the smallest, and then always 3. No level has 2
+    voxels along an axis: gradients of such convolutions are wrong in bfloat16 on a CPU (oneDNN, torch 2.13).
 
     Args:
-        size: voxels of the patch an axis.
-        spacing: voxel size an axis, mm.
-        max_levels: the most levels there may be.
+        size: voxels of the patch along each axis.
+        spacing: voxel size along each axis, mm.
+        max_levels: maximum number of levels.
     """
     size, spacing = size.astype(float), spacing.astype(float)
     strides: list[list[int]] = []
     kernels: list[list[int]] = []
-    mixed = np.zeros(len(size), dtype=bool)  # axes whose voxels are small enough to be convolved across
+    convolved = np.zeros(len(size), dtype=bool)  # axes with small enough voxels
     while True:
-        mixed |= spacing < 2 * spacing.min()
-        kernels.append([3 if m and s > 1 else 1 for m, s in zip(mixed, size, strict=True)])
+        convolved |= spacing < 2 * spacing.min()
+        kernels.append([3 if c and s > 1 else 1 for c, s in zip(convolved, size, strict=True)])
         large = size >= 2 * SMALLEST_EDGE
         if len(kernels) == max_levels or not large.any():
             break
         halve = large & (spacing < 2 * spacing[large].min())
         strides.append([2 if h else 1 for h in halve])
         size, spacing = np.ceil(size / strides[-1]), spacing * strides[-1]
-    if not strides:  # the smallest of patches get two levels of one size
+    if not strides:  # the smallest patches get two levels of the same size
         strides.append([1] * len(size))
         kernels.append(kernels[0])
     return strides, kernels

@@ -1,4 +1,4 @@
-"""Bring a volume to the network's grid: RAS+ orientation, common voxel size, foreground box, z-score a channel."""
+"""Preprocess volumes: RAS+ orientation, common voxel size, foreground box, z-score of each channel."""
 
 import math
 from dataclasses import dataclass
@@ -16,23 +16,23 @@ from attention_unet.scans.volumes import Volume
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What is decided once for all volumes.
+    """Settings of preprocessing, the same for all volumes.
 
     Attributes:
-        spacing_mm: voxel size of the prepared grid along RAS+ axes.
-        nonzero: take mean and standard deviation over nonzero voxels only (skull-stripped or masked images).
+        spacing_mm: voxel size of the network's grid along RAS+ axes.
+        nonzero: compute mean and standard deviation from nonzero voxels only (skull-stripped or masked images).
     """
 
     spacing_mm: tuple[float, float, float]
     nonzero: bool
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for a JSON file."""
+        """Return plain values for a JSON file."""
         return {"spacing_mm": list(self.spacing_mm), "nonzero": self.nonzero}
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> "Preprocessing":
-        """Inverse of ``to_json``."""
+        """Make settings from the values of ``to_json``."""
         return cls(tuple(plain["spacing_mm"]), bool(plain["nonzero"]))
 
 
@@ -41,13 +41,13 @@ class Preprocessed:
     """An image on the network's grid.
 
     Attributes:
-        image: (C, *S) float32, mean 0 and standard deviation 1 a channel.
-        air: (C,), what the darkest value of each channel has become: where nothing is brighter, there is no patient.
-        scan_grid: of this grid in the scan.
+        image: (C, *S) float32, each channel with mean 0 and standard deviation 1.
+        background: (C,), normalized minimum of each channel; a region without brighter voxels is background.
+        scan_grid: position of the network's grid in the scan.
     """
 
     image: Tensor
-    air: Tensor
+    background: Tensor
     scan_grid: ScanGrid
 
 
@@ -57,50 +57,51 @@ def preprocess(image: Volume, preprocessing: Preprocessing) -> Preprocessed:
     values = resample_to_grid(image.array, scan_grid)
     bounds = foreground_box(values)
     i, j, k = (slice(first, stop) for first, stop in bounds)
-    air = values.amin(dim=(1, 2, 3))
+    background = values.amin(dim=(1, 2, 3))
     values = values[:, i, j, k]
-    for channel, darkest in zip(values, air, strict=True):
-        z_score(channel, darkest, preprocessing.nonzero)
-    return Preprocessed(values, air, scan_grid.cut(bounds))
+    for channel, minimum in zip(values, background, strict=True):
+        z_score(channel, minimum, preprocessing.nonzero)
+    return Preprocessed(values, background, scan_grid.cut(bounds))
 
 
-def z_score(channel: Tensor, darkest: Tensor, nonzero: bool) -> None:
-    """Bring a channel to mean 0 and standard deviation 1 in place, and its darkest value by the same change.
+def z_score(channel: Tensor, minimum: Tensor, nonzero: bool) -> None:
+    """Normalize a channel to mean 0 and standard deviation 1 in place, and its minimum in the same way.
 
     Args:
         channel: (*S).
-        darkest: scalar tensor, the darkest value of the channel's image.
-        nonzero: take both over voxels that are not 0 only, and leave those at 0.
+        minimum: scalar tensor, the minimum of the channel before the crop to its foreground box.
+        nonzero: compute both from nonzero voxels only, and leave the others at 0.
     """
-    parts = torch.split(channel, planes_at_once(channel[0].numel()))  # so that none of what follows copies the whole
+    parts = torch.split(channel, planes_at_once(channel[0].numel()))  # so that no step copies the whole channel
 
-    def plural(part: Tensor) -> Tensor:
+    def select(part: Tensor) -> Tensor:
         return part[part != 0] if nonzero else part
 
-    count = sum(plural(part).numel() for part in parts)
+    count = sum(select(part).numel() for part in parts)
     if count == 0:
-        return  # nothing but zeros
-    mean = sum(float(plural(part).sum(dtype=torch.float64)) for part in parts) / count
-    variance = sum(float((plural(part).double() - mean).square_().sum()) for part in parts) / count  # no overflow
-    for values in (*parts, darkest):
-        hidden = values == 0 if nonzero else None
+        return  # all voxels are 0
+    mean = sum(float(select(part).sum(dtype=torch.float64)) for part in parts) / count
+    variance = sum(float((select(part).double() - mean).square_().sum()) for part in parts) / count  # no overflow
+    for values in (*parts, minimum):
+        zeros = values == 0 if nonzero else None
         values.sub_(mean).div_(math.sqrt(variance) or 1.0)
-        if hidden is not None:
-            values.masked_fill_(hidden, 0.0)
+        if zeros is not None:
+            values.masked_fill_(zeros, 0.0)
 
 
-def preprocess_target(label: Volume, labels: Labels, prepared: Preprocessed) -> NDArray[np.uint8]:
-    """Bring a label map to the grid of its prepared image, as the network's target.
+def preprocess_target(label: Volume, labels: Labels, image: Preprocessed) -> NDArray[np.uint8]:
+    """Bring a label map to the grid of its preprocessed image, as the network's target.
 
-    Every class is interpolated by itself and a voxel is given to the likeliest: taking the nearest voxel instead would
-    move edges by up to half a voxel, against what the image shows.
+    Each class is interpolated separately, and each voxel gets the class with the largest share. The nearest voxel
+    instead would shift edges by up to half a voxel against the image.
 
     Returns:
-        Class indices (1, *S), 0 for background, or where classes overlap a mask each, (classes, *S) of 0 and 1.
+        Class indices (1, *S), 0 for background; if classes overlap, one mask per class, (classes, *S) of 0 and 1.
     """
 
-    def share_of(group: tuple[int, ...]) -> Tensor:
-        return resample_to_grid(np.isin(label.array, group), prepared.scan_grid)[0]
+    def resample(group: tuple[int, ...]) -> Tensor:
+        return resample_to_grid(np.isin(label.array, group), image.scan_grid)[0]
 
-    target: NDArray[np.uint8] = likeliest(map(share_of, labels.integers.values()), labels).numpy()
-    return target  # one class was in memory at a time
+    shares = map(resample, labels.integers.values())  # lazy: one class in memory at a time
+    target: NDArray[np.uint8] = likeliest(shares, labels).numpy()
+    return target

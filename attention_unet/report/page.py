@@ -1,4 +1,4 @@
-"""One HTML file of style, scripts and data, which loads nothing and sends nothing."""
+"""Build one HTML file with style, scripts and data. It loads nothing and sends nothing."""
 
 import base64
 import hashlib
@@ -11,16 +11,16 @@ from typing import Any
 
 PARTS = Path(__file__).parent / "page"
 SCRIPTS = ("elements.js", "charts.js", "scores.js", "volume.js", "planes.js", "viewer.js", "training.js", "page.js")
-GAP = re.compile(r"\{\{(\w+)\}\}")
+SLOT = re.compile(r"\{\{(\w+)\}\}")  # {{name}} in the template
 
 
 def build_page(title: str, facts: Mapping[str, Any], voxels: Mapping[str, bytes]) -> str:
-    """The page.
+    """Return the page as HTML.
 
     Args:
-        title: of the page.
-        facts: plain values; the scripts read them.
-        voxels: of each case that can be looked at.
+        title: title of the page.
+        facts: plain values that the scripts read.
+        voxels: packed voxels by case id, for the cases in the viewer.
     """
     style = (PARTS / "style.css").read_text(encoding="utf-8")
     script = "\n".join((PARTS / name).read_text(encoding="utf-8") for name in SCRIPTS)
@@ -31,20 +31,20 @@ def build_page(title: str, facts: Mapping[str, Any], voxels: Mapping[str, bytes]
         "facts": as_json(facts),
         "voxels": "\n".join(
             f'<script type="text/plain" class="voxels" data-case="{html.escape(case)}">'
-            f"{base64.b64encode(of_case).decode()}</script>"
-            for case, of_case in voxels.items()
+            f"{base64.b64encode(packed).decode()}</script>"
+            for case, packed in voxels.items()
         ),
         "script": script,
     }
     template = (PARTS / "page.html").read_text(encoding="utf-8")
-    return GAP.sub(lambda gap: parts[gap[1]], template)
+    return SLOT.sub(lambda slot: parts[slot[1]], template)
 
 
 def as_json(facts: Mapping[str, Any]) -> str:
-    """JSON that no text in it can end early: a browser takes what looks like a tag for one even in here."""
+    """Return JSON without "<", because a browser would read a tag in it as the end of the script."""
     return json.dumps(facts, allow_nan=False).replace("<", "\\u003c")
 
 
 def _hash_of(text: str) -> str:
-    """Name of a style or script that the page's policy lets in; no other is."""
+    """Return the hash by which the policy of the page allows a style or script. Others are blocked."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

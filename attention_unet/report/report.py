@@ -1,4 +1,4 @@
-"""The report: scores, trainings and cases in one HTML file that works offline."""
+"""Write the report: scores, trainings and cases in one HTML file that works offline."""
 
 import base64
 import logging
@@ -17,7 +17,7 @@ from attention_unet.files.atomic import write_text
 from attention_unet.files.json_file import read_object
 from attention_unet.files.prediction_record import RECORD
 from attention_unet.files.run_folder import EXPLANATION
-from attention_unet.inference.model import versions
+from attention_unet.inference.model_file import versions
 from attention_unet.report.page import build_page
 from attention_unet.report.scores import describe_scores
 from attention_unet.report.shown_case import show_case
@@ -27,24 +27,24 @@ from attention_unet.scans.label_table import COLOURS
 log = logging.getLogger(__name__)
 
 MARK = b'<meta name="generator" content="attention_unet">'  # in the head of every report
-VOXELS = 32_000_000  # of channels on a page; a byte each, before they are compressed
+MAX_VOXELS = 32_000_000  # of all channels on a page; one byte each before compression
 
 
 def write_report(
     output: Path, title: str, evaluation: Path | None, runs: Sequence[Path], most_cases: int, done: Callable[[], None]
 ) -> dict[str, str]:
-    """Write the page.
+    """Write the report.
 
     Args:
-        output: the HTML file.
-        title: of the page.
-        evaluation: folder that ``evaluate`` or ``cross-validate`` wrote; None if there are only trainings to show.
-        runs: of the trainings to show, beside those that are known to be behind the evaluation.
-        most_cases: that can be looked at: the worst ones.
-        done: called after each of them.
+        output: HTML file to write.
+        title: title of the page.
+        evaluation: folder that ``evaluate`` or ``cross-validate`` wrote; None to show only trainings.
+        runs: run folders of trainings to show, in addition to those that made the evaluated predictions.
+        most_cases: number of cases in the viewer; the worst cases are chosen.
+        done: function called after each of these cases.
 
     Returns:
-        For each case that cannot be shown the reason.
+        The reason for each case that cannot be shown.
 
     Raises:
         DataError: if the evaluation is damaged.
@@ -62,26 +62,26 @@ def write_report(
     }
     voxels: dict[str, bytes] = {}
     if evaluation is not None:
-        scored = read_evaluated_files(evaluation)
-        behind = [run for folder in scored.folders for run in runs_of(folder)]
-        runs = list({run.resolve(): run for run in (*runs, *behind)}.values())
-        facts["scores"] = describe_scores(evaluation, scored.labels)
-        facts["explanation"] = _explanation(evaluation, scored)
-        ranked = [told["case"] for told in facts["scores"]["cases"]]
-        if set(ranked) != set(scored.references):
-            raise DataError(f"{evaluation}: metrics.csv and {SCORED} are not of the same cases: evaluate again")
-        gone = [case for case in ranked if not scored.references[case].exists()]
-        if gone and most_cases:
-            where = scored.references[gone[0]]
-            facts["failed"][plural(len(gone), "case")] = f"{where}: is not there any more: evaluate again"
-        worst = [case for case in ranked if case not in gone][:most_cases]
+        files = read_evaluated_files(evaluation)
+        model_runs = [run for folder in files.folders for run in runs_of(folder)]
+        runs = list({run.resolve(): run for run in (*runs, *model_runs)}.values())
+        facts["scores"] = describe_scores(evaluation, files.labels)
+        facts["explanation"] = _read_explanation(evaluation, files)
+        ranked = [row["case"] for row in facts["scores"]["cases"]]
+        if set(ranked) != set(files.references):
+            raise DataError(f"{evaluation}: metrics.csv and {SCORED} list different cases: evaluate again")
+        missing = [case for case in ranked if not files.references[case].exists()]
+        if missing and most_cases:
+            reference = files.references[missing[0]]
+            facts["failed"][plural(len(missing), "case")] = f"{reference}: missing: restore it, or evaluate again"
+        worst = [case for case in ranked if case not in missing][:most_cases]
         attention_mm: dict[str, Sequence[float]] = {}
-        for folder in scored.folders:
-            attention_mm |= _record_of(folder).get("attention_mm", {})
+        for folder in files.folders:
+            attention_mm |= _read_record(folder).get("attention_mm", {})
         for case in worst:
             try:
-                shown = show_case(scored, case, attention_mm, VOXELS // len(worst))
-                facts["shown"][case], voxels[case] = shown.described, shown.voxels
+                shown = show_case(files, case, attention_mm, MAX_VOXELS // len(worst))
+                facts["shown"][case], voxels[case] = shown.facts, shown.voxels
             except DataError as error:
                 facts["failed"][case] = str(error)
             done()
@@ -90,19 +90,22 @@ def write_report(
     return dict(facts["failed"])
 
 
-def _record_of(predictions: Path) -> dict[str, Any]:
-    """Return ``run.json`` of a folder of predictions; nothing if another tool made them."""
+def _read_record(predictions: Path) -> dict[str, Any]:
+    """Return ``run.json`` of a folder of predictions; empty if another tool made the predictions."""
     file = predictions / RECORD
     return read_object(file) if file.is_file() else {}
 
 
-def _explanation(evaluation: Path, scored: EvaluatedFiles) -> dict[str, Any] | None:
-    """What explain found, unless that was of another model than the one that predicted."""
+def _read_explanation(evaluation: Path, files: EvaluatedFiles) -> dict[str, Any] | None:
+    """Return the results of explain; None if there are none, or if they are of another model than the predictions."""
     file = evaluation / EXPLANATION
-    found = read_object(file) if file.is_file() else None
-    if found and not {"model_sha256", "cases", "shares", "sentences"} <= set(found):
-        raise DataError(f"{file}: tells no findings: expected what explain writes; explain again")
-    if found and any(_record_of(folder).get("models_sha256") != [found["model_sha256"]] for folder in scored.folders):
+    explanation = read_object(file) if file.is_file() else None
+    if not explanation:
+        return None
+    missing = {"model_sha256", "cases", "shares", "sentences"} - set(explanation)
+    if missing:
+        raise DataError(f"{file}: lacks {', '.join(sorted(missing))}: expected the file of explain; explain again")
+    if any(_read_record(folder).get("models_sha256") != [explanation["model_sha256"]] for folder in files.folders):
         log.warning("%s: is of another model than the predictions: left out; explain again", file)
         return None
-    return found
+    return explanation

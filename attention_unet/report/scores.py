@@ -1,4 +1,4 @@
-"""What the page tells of the scores of an evaluation, in plain values."""
+"""Collect the scores of an evaluation for the report, as plain values."""
 
 import math
 from pathlib import Path
@@ -14,33 +14,37 @@ from attention_unet.evaluation.summary import summarise
 from attention_unet.scans.label_table import colour_of
 from attention_unet.scans.labels import FOREGROUND, Labels
 
-TOLD = {  # of each metric: heading, decimals, what it is
+METRICS = {  # of each metric: heading, decimals, meaning
     "dice": ("Dice", 3, "twice the overlap over the sum of both masks; 1 is best"),
     "iou": ("IoU", 3, "overlap over union; 1 is best"),
     "nsd": ("NSD", 3, "normalised surface Dice: share of both surfaces within the tolerance of the other; 1 is best"),
-    "hd95_mm": ("HD95 mm", 2, "95th percentile of the distances between the surfaces, the larger direction; 0 is best"),
+    "hd95_mm": (
+        "HD95 mm",
+        2,
+        "95th percentile of the distances between the surfaces, the larger of both directions; 0 is best",
+    ),
     "assd_mm": ("ASSD mm", 2, "mean distance between the surfaces; 0 is best"),
     "sensitivity": ("Sensitivity", 3, "share of the reference that is predicted; 1 is best"),
-    "precision": ("Precision", 3, "share of the prediction that is right; 1 is best"),
-    "volume_error": ("Volume error, share", 3, "predicted less true volume, as a share of the true one; 0 is best"),
-    "volume_ml": ("Volume ml", 2, "of the prediction"),
+    "precision": ("Precision", 3, "share of the prediction that is correct; 1 is best"),
+    "volume_error": ("Volume error, share", 3, "predicted minus true volume, as a share of the true volume; 0 is best"),
+    "volume_ml": ("Volume ml", 2, "volume of the prediction"),
     "reference_volume_ml": ("Reference ml", 2, "volume of the reference"),
 }
 
 
 def describe_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
-    """Metrics of every case, the worst first, and their summary; calibration where it was worked out.
+    """Return metrics of all cases, the worst first, their summary, attention and, if measured, calibration.
 
     Raises:
         DataError: if a file of the evaluation is missing or damaged.
     """
     rows = from_csv(evaluation / "metrics.csv")
-    remarks, settings = read_case_warnings(evaluation)
+    case_warnings, settings = read_case_warnings(evaluation)
     dice = mean_dice(rows)
     order = [*dice, *dict.fromkeys(row.case for row in rows if row.case not in dice)]
     scores: dict[str, dict[str, dict[str, float | str | None]]] = {case: {} for case in order}
     for row in rows:
-        scores[row.case][row.class_name] = {name: plain(getattr(row.metrics, name)) for name in TOLD}
+        scores[row.case][row.class_name] = {name: to_json_number(getattr(row.metrics, name)) for name in METRICS}
     return {
         "metrics": [
             {
@@ -50,23 +54,23 @@ def describe_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
                 "meaning": meaning,
                 "lower_is_better": name in LOWER_IS_BETTER,
             }
-            for name, (heading, digits, meaning) in TOLD.items()
+            for name, (heading, digits, meaning) in METRICS.items()
         ],
         "classes": [{"name": name, "colour": colour_of(i)} for i, name in enumerate(labels.names)],
         "foreground": FOREGROUND if any(row.class_name == FOREGROUND for row in rows) else None,
-        "summary": summarise(rows, remarks, settings),
+        "summary": summarise(rows, case_warnings, settings),
         "cases": [{"case": case, "mean_dice": dice.get(case), "scores": scores[case]} for case in order],
         "attention": [
-            {"level": level, "class": name, **of._asdict()}
-            for (level, name), of in mean_attention(from_attention_csv(evaluation / ATTENTION_CSV)).items()
+            {"level": level, "class": name, **mean._asdict()}
+            for (level, name), mean in mean_attention(from_attention_csv(evaluation / ATTENTION_CSV)).items()
         ],
         "calibration_bins": BINS,
         "calibration": bins_from_csv(evaluation / CALIBRATION),
     }
 
 
-def plain(value: float) -> float | str | None:
-    """A number as JSON has it: NaN is null, infinity a word."""
+def to_json_number(value: float) -> float | str | None:
+    """Return a number for JSON: None for NaN, "inf" for infinity."""
     if math.isnan(value):
         return None
     return value if math.isfinite(value) else "inf"

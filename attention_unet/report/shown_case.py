@@ -1,4 +1,4 @@
-"""The voxels of a case as the page keeps them: along RAS+ axes, bytes, and no more of them than a page can carry."""
+"""Pack the voxels of a case for the report: along RAS+ axes, in bytes, and few enough for a page."""
 
 import gzip
 import logging
@@ -22,153 +22,154 @@ from attention_unet.scans.volumes import Volume, check_same_grid, read_labels, r
 
 log = logging.getLogger(__name__)
 
-MARGIN_MM = 15.0  # around the structures, where not all of a scan is shown
-GRAD_CAM_EDGE = 2.0  # voxels of the scan, fewer than its own voxels have
-STEPS = 255  # that the values of a channel are told apart in
+MARGIN_MM = 15.0  # around the structures, if only a part of the scan is shown
+GRAD_CAM_EDGE = 2.0  # voxel size of Grad-CAM maps on the page, in voxels of the scan
+STEPS = 255  # the highest byte
 Window = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
 class ShownCase:
-    """What the page holds of a case.
+    """Facts and voxels of a case on the page.
 
     Attributes:
-        described: plain values, along RAS+ axes where they have axes:
-            "shape", "spacing_mm": of what is shown;
-            "to_file", "to_mm": 3 x 4, from a voxel of this shape to one of the file, and to RAS+ millimetres;
-            "step": voxels of the file from one shown to the next;
-            "whole": whether all of the scan is there;
-            "tilt_degrees": of the grid against RAS+;
-            "channels": of each the values of the lowest and the highest byte, and which to draw black and white;
-            "maps": of attention and Grad-CAM: name, shape, voxels of theirs in a shown one, weight of the highest byte;
+        facts: plain values, with axes in RAS+ order:
+            "shape", "spacing_mm": of the shown voxels;
+            "to_file", "to_mm": 3 x 4 matrices from a shown voxel to a voxel of the file, and to RAS+ millimetres;
+            "step": voxels of the file between neighbouring shown voxels;
+            "whole": whether the whole scan is shown;
+            "tilt_degrees": angle between the grid and the RAS+ axes;
+            "channels": for each channel, values of the lowest and highest byte, and the bytes to draw black and white;
+            "maps": for each map of attention or Grad-CAM, name, shape, map voxels per shown voxel, and weight of the
+            highest byte;
             "predicted": whether there is a prediction;
-            "problem": why no scan is shown, or null.
-        voxels: bytes of the channels, then class indices of reference and prediction, then maps, left-right fastest;
-            gzip.
+            "problem": why no scan is shown; None if it is shown.
+        voxels: gzip of the bytes of the channels, class indices of reference and prediction, and maps; the left-right
+            axis is the fastest.
     """
 
-    described: dict[str, Any]
+    facts: dict[str, Any]
     voxels: bytes
 
 
-def show_case(scored: EvaluatedFiles, case: str, attention_mm: Mapping[str, Sequence[float]], most: int) -> ShownCase:
-    """Read all that there is to see of a case.
+def show_case(files: EvaluatedFiles, case: str, attention_mm: Mapping[str, Sequence[float]], most: int) -> ShownCase:
+    """Read and pack the scan, label maps and maps of a case.
 
     Args:
-        scored: the files.
-        case: one of them.
-        attention_mm: voxel size of each attended level along RAS+ axes; of others, that of the scan.
-        most: voxels of channels that may be kept; those of masks take next to nothing.
+        files: evaluated files.
+        case: id of the case.
+        attention_mm: voxel size by level with attention, along RAS+ axes; other levels have that of the scan.
+        most: maximal number of voxels of all channels. Masks are not counted because they compress well.
 
     Raises:
-        DataError: if a label map is damaged, or they lie on different grids.
+        DataError: if a label map is damaged, or if grids differ.
     """
-    reference = read_labels(scored.references[case])
-    prediction = read_labels(scored.predicted[case]) if case in scored.predicted else None
+    reference = read_labels(files.references[case])
+    prediction = read_labels(files.predicted[case]) if case in files.predicted else None
     if prediction is not None:
         check_same_grid(prediction, reference)
-    image, problem = _read_scan(scored, case, reference)
+    image, problem = _read_scan(files, case, reference)
     scan_grid = fit_grid(reference.affine, reference.grid, (1.0, 1.0, 1.0))
     masks = [
-        np.zeros(scan_grid.scan, np.uint8) if volume is None else scored.labels.index(scan_grid.orient(volume.array[0]))
+        np.zeros(scan_grid.scan, np.uint8) if volume is None else files.labels.index(scan_grid.orient(volume.array[0]))
         for volume in (reference, prediction)
     ]
     spacing_mm = np.array(reference.spacing_mm)[list(scan_grid.order)]
     channels = [] if image is None else list(scan_grid.orient(image.array))
     window = _choose_window(masks[0] | masks[1], spacing_mm, most // max(len(channels), 1))
-    kept = [_as_bytes(channel[window]) for channel in channels]
-    arrays = [*(array for array, _ in kept), *(mask[window] for mask in masks)]
+    packed = [_to_bytes(channel[window]) for channel in channels]
+    arrays = [*(array for array, _ in packed), *(mask[window] for mask in masks)]
     maps = []
-    for name, path, edge in _maps_of(scored, case, attention_mm, spacing_mm):
+    for name, path, edge in _find_maps(files, case, attention_mm, spacing_mm):
         volume = read_volume(path)
         check_same_grid(volume, reference)
-        array, told = _sample(scan_grid.orient(volume.array[0]), window, edge)
+        array, map_facts = _sample_map(scan_grid.orient(volume.array[0]), window, edge)
         arrays.append(array)
-        maps.append({"name": name, **told})
+        maps.append({"name": name, **map_facts})
     step = [s.step for s in window]
-    described = {
+    facts = {
         "shape": list(arrays[-1 - len(maps)].shape),
         "spacing_mm": [float(mm) for mm in spacing_mm * step],
-        **_geometry(scan_grid, window, reference),
+        **_voxel_transforms(scan_grid, window, reference),
         "step": step,
         "whole": all((s.start, s.stop) == (0, n) for s, n in zip(window, scan_grid.scan, strict=True)),
-        "tilt_degrees": _tilt(reference.affine),
-        "channels": [told for _, told in kept],
+        "tilt_degrees": _tilt_degrees(reference.affine),
+        "channels": [channel_facts for _, channel_facts in packed],
         "maps": maps,
         "predicted": prediction is not None,
         "problem": problem,
     }
-    return ShownCase(described, gzip.compress(b"".join(a.tobytes(order="F") for a in arrays), mtime=0))
+    return ShownCase(facts, gzip.compress(b"".join(a.tobytes(order="F") for a in arrays), mtime=0))
 
 
-def _read_scan(scored: EvaluatedFiles, case: str, reference: Volume) -> tuple[Volume | None, str | None]:
-    """The scan of a case; or why there is none to show, which leaves the masks to look at."""
-    if not scored.images[case]:
-        return None, "Its scan was not named: evaluate with --images, and report again."
+def _read_scan(files: EvaluatedFiles, case: str, reference: Volume) -> tuple[Volume | None, str | None]:
+    """Return the scan of a case, or None and the reason why only the masks can be shown."""
+    if not files.images[case]:
+        return None, "The scan of this case is unknown: evaluate with --images, and report again."
     try:
-        image = read_channels(Case(case, tuple(scored.images[case])))
+        image = read_channels(Case(case, tuple(files.images[case])))
         check_same_grid(image, reference)
     except DataError as error:
         log.warning("%s is shown without its scan: %s", case, error)
-        return None, f"Without its scan: {error}"
+        return None, f"The scan cannot be shown: {error}"
     return image, None
 
 
-def _maps_of(
-    scored: EvaluatedFiles, case: str, attention_mm: Mapping[str, Sequence[float]], spacing_mm: NDArray[np.float64]
+def _find_maps(
+    files: EvaluatedFiles, case: str, attention_mm: Mapping[str, Sequence[float]], spacing_mm: NDArray[np.float64]
 ) -> Iterator[tuple[str, Path, NDArray[np.float64]]]:
-    """Name and file of every map of a case, and the edges of the voxels to show it in, in voxels of the scan."""
-    if case not in scored.predicted:
+    """Yield name and file of each map of a case, and the voxel size to show it in, in voxels of the scan."""
+    if case not in files.predicted:
         return
-    folder = scored.predicted[case].parent
-    for level in scored.attention_levels(case):
+    folder = files.predicted[case].parent
+    for level in files.attention_levels(case):
         size_mm = np.array(attention_mm.get(str(level), spacing_mm))
-        words = " x ".join(f"{mm:.3g}" for mm in size_mm)
-        name = f"attention of level {level}, voxels of {words} mm"
+        size = " x ".join(f"{mm:.3g}" for mm in size_mm)
+        name = f"attention of level {level}, voxels of {size} mm"
         yield name, attention_path(folder, case, level), size_mm / spacing_mm
-    for name, label in zip(scored.labels.names, scored.labels.painted, strict=True):
+    for name, label in zip(files.labels.names, files.labels.painted, strict=True):
         path = grad_cam_path(folder, case, label)
         if path.is_file():
             yield f"Grad-CAM of {name}", path, np.full(3, GRAD_CAM_EDGE)
 
 
 def _choose_window(structures: NDArray[np.uint8], spacing_mm: NDArray[np.float64], most: int) -> Window:
-    """All voxels if they are few, else those around the structures; of these every second, or fewer, if they must."""
+    """Return all voxels if they are few enough; otherwise those around the structures, thinned out if necessary."""
     whole = tuple(slice(0, n, 1) for n in structures.shape)
     if structures.size <= most:
         return whole  # type: ignore[return-value]
     box = box_of(structures > 0) if structures.any() else whole
-    grown = [
+    limits = [
         (max(s.start - math.ceil(MARGIN_MM / mm), 0), min(s.stop + math.ceil(MARGIN_MM / mm), n))
         for s, mm, n in zip(box, spacing_mm, structures.shape, strict=True)
     ]
-    edges, step = np.array([stop - start for start, stop in grown]), np.ones(3, dtype=int)
+    edges, step = np.array([stop - start for start, stop in limits]), np.ones(3, dtype=int)
     while math.prod(-(-edges // step)) > most:
         step[int((spacing_mm * step).argmin())] += 1
-    i, j, k = (slice(start, stop, int(by)) for (start, stop), by in zip(grown, step, strict=True))
+    i, j, k = (slice(start, stop, int(by)) for (start, stop), by in zip(limits, step, strict=True))
     return i, j, k
 
 
-def _geometry(scan_grid: ScanGrid, window: Window, volume: Volume) -> dict[str, Any]:
-    """Where a shown voxel lies in the file and in space."""
+def _voxel_transforms(scan_grid: ScanGrid, window: Window, volume: Volume) -> dict[str, Any]:
+    """Return the matrices from a shown voxel to its voxel in the file and to its position in mm."""
     to_file = np.zeros((3, 4))
-    for axis, (own, flipped) in enumerate(zip(scan_grid.order, scan_grid.flipped, strict=True)):
+    for axis, (file_axis, flipped) in enumerate(zip(scan_grid.order, scan_grid.flipped, strict=True)):
         start, step = window[axis].start, window[axis].step
-        to_file[own, axis] = -step if flipped else step
-        to_file[own, 3] = scan_grid.scan[axis] - 1 - start if flipped else start
+        to_file[file_axis, axis] = -step if flipped else step
+        to_file[file_axis, 3] = scan_grid.scan[axis] - 1 - start if flipped else start
     to_mm = volume.affine @ np.vstack([to_file, [0, 0, 0, 1]])
     return {"to_file": to_file.astype(int).tolist(), "to_mm": np.round(to_mm[:3], 6).tolist()}
 
 
-def _tilt(affine: NDArray[np.float64]) -> float:
-    """Largest angle, in degrees, between an axis of a grid and the nearest one of the patient."""
+def _tilt_degrees(affine: NDArray[np.float64]) -> float:
+    """Return the largest angle between an axis of a grid and the nearest axis of the patient."""
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     return round(float(np.degrees(np.arccos(np.abs(directions).max(axis=0).min().clip(0, 1)))), 1)
 
 
-def _as_bytes(values: NDArray[np.float32]) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-    """A channel in bytes, the value of the lowest and the highest, whether no value was rounded or cut off, and which
-    bytes to draw black and white.
+def _to_bytes(values: NDArray[np.float32]) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    """Return a channel in bytes, and its facts: values of the lowest and highest byte, whether all values are exact,
+    and the bytes to draw black and white.
     """
     low, high = float(values.min()), float(values.max())
     exact = high - low <= STEPS and bool((values == np.round(values)).all())
@@ -182,23 +183,23 @@ def _as_bytes(values: NDArray[np.float32]) -> tuple[NDArray[np.uint8], dict[str,
     return array, {"low": low, "high": high, "exact": exact, "dark": dark, "bright": max(bright, dark + 1)}
 
 
-def _sample(
+def _sample_map(
     weights: NDArray[np.float32], window: Window, edge: NDArray[np.float64]
 ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-    """The middle of every voxel of a level within a window.
+    """Return a map at the centre of each of its voxels in a window, in bytes, and its facts.
 
     Args:
-        weights: of attention (I, J, K), from 0, along RAS+ axes, on the scan's grid.
-        window: that is shown.
-        edge: of a voxel of the level, in voxels of the scan.
+        weights: map (I, J, K), 0 or more, along RAS+ axes, on the grid of the scan.
+        window: shown window.
+        edge: voxel size of the map, in voxels of the scan.
     """
     edge = np.maximum(edge, [s.step for s in window])
-    places = []
+    indices = []
     for s, by in zip(window, edge, strict=True):
         count = max(round((s.stop - s.start) / by), 1)
-        middles = s.start + (np.arange(count) + 0.5) * by - 0.5
-        places.append(np.round(middles).astype(int).clip(s.start, s.stop - 1))
-    sampled = weights[np.ix_(*places)]
+        centres = s.start + (np.arange(count) + 0.5) * by - 0.5
+        indices.append(np.round(centres).astype(int).clip(s.start, s.stop - 1))
+    sampled = weights[np.ix_(*indices)]
     top = upper_bound(float(sampled.max()))
     per_shown = [s.step / by for s, by in zip(window, edge, strict=True)]
     array = np.round(sampled * (STEPS / top)).clip(0, STEPS).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What the page tells of the trainings behind an evaluation, in plain values."""
+"""Collect the facts of a training for the report, as plain values."""
 
 import dataclasses
 import logging
@@ -9,18 +9,18 @@ from attention_unet.dataset.splits import read_split
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.files.json_file import read_object
 from attention_unet.files.run_folder import CONFIG, HISTORY, MODEL_DESCRIPTION, PLAN, SPLIT
-from attention_unet.network.attention_unet import describe_attention
+from attention_unet.network.specification import describe_attention
 from attention_unet.preparation.plan import Plan
-from attention_unet.report.scores import plain
+from attention_unet.report.scores import to_json_number
 from attention_unet.training.history import read_history
 
 log = logging.getLogger(__name__)
 
 
 def describe_run(run: Path) -> dict[str, Any]:
-    """Learning curves, configuration, plan, split and versions of a run, as far as they are there."""
+    """Return learning curves, configuration, plan, split and versions of a run, as far as its files can be read."""
     model = _read_json(run / MODEL_DESCRIPTION)
-    plan = _checked_plan(run, _read_json(run / PLAN) or model.get("plan"))
+    plan = _check_plan(run, _read_json(run / PLAN) or model.get("plan"))
     return {
         "name": run.resolve().name,
         "history": _read_history(run / HISTORY),
@@ -33,11 +33,12 @@ def describe_run(run: Path) -> dict[str, Any]:
     }
 
 
-def _checked_plan(run: Path, plan: dict[str, Any] | None) -> dict[str, Any] | None:
+def _check_plan(run: Path, plan: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return a plan; None if it is missing or damaged."""
     try:
         return Plan.from_json(plan).to_json() if plan else None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        log.warning("%s: its plan is damaged (%r): left out", run, error)
+        log.warning("%s: the plan is damaged (%r): left out", run, error)
         return None
 
 
@@ -50,17 +51,17 @@ def _read_split(file: Path) -> dict[str, Any] | None:
 
 
 def _read_history(file: Path) -> dict[str, list[float | str | None]]:
-    """Columns of a ``history.csv``."""
+    """Return the columns of a ``history.csv``; empty if it cannot be read."""
     try:
         rows = read_history(file) if file.is_file() else []
     except DataError as error:
         log.warning("%s: left out", error)
         return {}
-    return {name: [plain(row[name]) for row in rows] for name in (rows[0] if rows else {})}
+    return {name: [to_json_number(row[name]) for row in rows] for name in (rows[0] if rows else {})}
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    """An object; an empty one if it cannot be read."""
+    """Return a JSON object; an empty one if the file cannot be read."""
     try:
         return read_object(file) if file.is_file() else {}
     except DataError as error:

@@ -19,15 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.errors import DataError, first_few
-from attention_unet.scans.dicom_frames import (
-    VARIANTS,
-    Frame,
-    check_alike,
-    damage_reported,
-    frames_of,
-    slice_distance,
-    variants_of,
-)
+from attention_unet.scans.dicom_checks import check_frames_agree, describe_variants, measure_slice_distance
+from attention_unet.scans.dicom_frames import VARIANTS, Frame, frames_in, report_damage
 from attention_unet.scans.header import check_affine, check_fits, header_of
 
 if TYPE_CHECKING:
@@ -37,8 +30,8 @@ log = logging.getLogger(__name__)
 
 PREAMBLE, MAGIC = 128, b"DICM"
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")  # first bytes of a file without preamble, in both byte orders
-NAMED_AS_DICOM = (".dcm", ".ima", ".dcm.gz")
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # a class of objects that needs no geometry
+DICOM_ENDINGS = (".dcm", ".ima", ".dcm.gz")
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # class of objects without geometry
 PIXEL_FIELDS = (
     *("SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "NumberOfFrames"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
@@ -46,14 +39,7 @@ PIXEL_FIELDS = (
 FLOAT_PIXELS = ("FloatPixelData", "DoubleFloatPixelData")
 HEADER_FIELDS = (
     *("SOPClassUID", "SeriesInstanceUID", "ImageType", "ImagePositionPatient", "ImageOrientationPatient"),
-    *(
-        "PixelSpacing",
-        "SliceThickness",
-        "SpacingBetweenSlices",
-        "RescaleSlope",
-        "RescaleIntercept",
-        "ModalityLUTSequence",
-    ),
+    *("PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "RescaleSlope", "RescaleIntercept"),
     *("ModalityLUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *(name for name in (*PIXEL_FIELDS, *VARIANTS) if name != "PixelData"),
 )
@@ -66,7 +52,7 @@ def is_series(folder: Path) -> bool:
     try:
         return any(is_dicom(file) for file in folder.iterdir())
     except OSError as error:
-        log.warning("%s: cannot be read (%s): passed over", folder, error.strerror)
+        log.warning("%s: cannot be read (%s): skipped", folder, error.strerror)
         return False
 
 
@@ -100,15 +86,15 @@ def read_dicom(
         Voxels (1, I, J, K), the affine from voxel (i, j, k) to RAS+ mm, and a NIfTI header of this grid.
 
     Raises:
-        DataError: if the folder holds no series, several series, or slices that do not form one volume of evenly
-            spaced grey images; if a file is damaged; or if the volume is too large for the memory.
+        DataError: if the folder holds no series, several series, or slices that do not form one volume of grey
+            images at a constant distance; if a file is damaged; or if the volume is too large for the memory.
     """
-    frames = [frame for file, header in _image_headers(folder).items() for frame in frames_of(file, header)]
-    check_alike(folder, frames)
+    frames = [frame for file, header in _image_headers(folder).items() for frame in frames_in(file, header)]
+    check_frames_agree(folder, frames)
     frames = sorted(frames, key=lambda frame: float(frame.position @ frames[0].normal))
-    first, step_mm = frames[0], slice_distance(folder, frames)
-    if variants := variants_of(frames):
-        warnings.warn(f"{folder}: its slices differ in {variants}: are they of one series?", stacklevel=3)
+    first, step_mm = frames[0], measure_slice_distance(folder, frames)
+    if variants := describe_variants(frames):
+        warnings.warn(f"{folder}: its slices differ in {variants}: check that they are of one series", stacklevel=3)
     grid = (*first.size, len(frames))
     check_fits(folder, grid, memory, 4 + 2 * max(frame.stored_bytes for frame in frames))
     lps = np.eye(4)
@@ -127,59 +113,60 @@ def _read_header(file: Path) -> "Dataset":
     """
     from pydicom import dcmread
 
-    with damage_reported(file):
+    with report_damage(file):
         return dcmread(file, force=True, stop_before_pixels=True, specific_tags=list(HEADER_FIELDS))
 
 
 def _image_headers(folder: Path) -> dict[Path, "Dataset"]:
-    """Read the headers of all images of a folder, which must be of one series. Objects without an image are reported.
+    """Read the headers of all images of a folder, which must be of one series. Warn of all other files.
 
     Raises:
         DataError: if a file is damaged, or there is not exactly one series.
     """
-    images, others, unread, series = {}, [], list[str](), set()
+    images, others, unread, series = {}, list[str](), list[str](), set()
     for file in sorted(folder.iterdir()):
-        with damage_reported(file):
-            if not is_dicom(file):
-                hidden = file.name.startswith(".") or file.name == "DICOMDIR" or file.is_dir()
-                if not hidden and (file.name.lower().endswith(NAMED_AS_DICOM) or not file.exists()):
-                    raise ValueError("no DICOM" if file.exists() else "a link to a file that is not there")
-                if not hidden:
-                    unread.append(file.name)
-                continue
-            header = _read_header(file)
-            kind = getattr(header.get("SOPClassUID"), "name", "")
-            if "Rows" in header and "Segmentation" not in kind:
-                images[file] = header
-                series.add(str(header.get("SeriesInstanceUID", "")))
-            elif not kind or "Image Storage" in kind:
-                raise ValueError("no Rows")
-            else:
-                others.append(f"{file.name} ({kind.removesuffix(' Storage')})")
+        with report_damage(file):
+            if is_dicom(file):
+                header = _read_header(file)
+                kind = getattr(header.get("SOPClassUID"), "name", "")
+                if "Rows" in header and "Segmentation" not in kind:
+                    images[file] = header
+                    series.add(str(header.get("SeriesInstanceUID", "")))
+                elif not kind or "Image Storage" in kind:
+                    raise ValueError("no Rows")
+                else:
+                    others.append(f"{file.name} ({kind.removesuffix(' Storage')})")
+            elif not (file.name.startswith(".") or file.name == "DICOMDIR" or file.is_dir()):
+                if not file.exists():
+                    raise ValueError("a link to a file that does not exist")
+                if file.name.lower().endswith(DICOM_ENDINGS):
+                    raise ValueError("not a DICOM file")
+                unread.append(file.name)
     if others:
-        more = f" and {len(others) - 5} more" if others[5:] else ""
-        warnings.warn(f"{folder}: not read, because they hold no image: {', '.join(others[:5])}{more}", stacklevel=5)
+        warnings.warn(f"{folder}: not read, because they hold no image: {first_few(others)}", stacklevel=5)
     if unread:
-        warnings.warn(f"{folder}: not read, because they are no DICOM files: {first_few(unread)}", stacklevel=5)
+        warnings.warn(f"{folder}: not read, because they are not DICOM files: {first_few(unread)}", stacklevel=5)
     if not series:
-        raise DataError(f"{folder}: holds no DICOM image: expected a file, or the folder of one DICOM series")
+        raise DataError(
+            f"{folder}: holds no DICOM image: expected a file, or the folder of one DICOM series; check the path"
+        )
     if len(series) != 1:
         raise DataError(f"{folder}: holds {len(series)} DICOM series: expected one; put each into a folder of its own")
     return images
 
 
 def _decode(frames: Sequence[Frame]) -> NDArray[np.float32]:
-    """Return the values (K, J, I) of ordered slices, each by its own slope and intercept.
+    """Return the values (K, J, I) of sorted slices. Each slice has its own slope and intercept.
 
     Raises:
         DataError: if voxels are missing or damaged.
     """
     array = np.empty((len(frames), *frames[0].size[::-1]), dtype=np.float32)
-    places = defaultdict(list)
+    by_file = defaultdict(list)
     for k, frame in enumerate(frames):
-        places[frame.file].append((k, frame))
-    for file, members in places.items():
-        with damage_reported(file), np.errstate(over="ignore"):  # values beyond float32 become infinite
+        by_file[frame.file].append((k, frame))
+    for file, members in by_file.items():
+        with report_damage(file), np.errstate(over="ignore"):  # values beyond float32 become infinite
             stored = _stored_numbers(file)
             for k, frame in members:
                 array[k] = stored[frame.index].astype(np.float64) * frame.slope + frame.intercept
@@ -187,10 +174,10 @@ def _decode(frames: Sequence[Frame]) -> NDArray[np.float32]:
 
 
 def _stored_numbers(file: Path) -> NDArray[Any]:
-    """Return the numbers (frame, row, column) of a file as they are stored, without rescaling.
+    """Return the stored numbers (frame, row, column) of a file, without rescaling.
 
-    GDCM reads a temporary copy that has the pixels and nothing else. Thus it applies no rescaling of its own, needs no
-    preamble, and gets a name that it can open: SimpleITK ends the process if a name is not UTF-8.
+    GDCM reads a temporary copy that contains only the pixels. Therefore it does not rescale them and needs no preamble.
+    The copy also has a name that SimpleITK can open: it ends the process if a name is not UTF-8.
     """
     import SimpleITK as sitk
     from pydicom import Dataset, dcmread, uid
@@ -205,7 +192,9 @@ def _stored_numbers(file: Path) -> NDArray[Any]:
         uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
     )
     if any(name in whole for name in FLOAT_PIXELS):
-        raise DataError(f"{file}: its voxels are not whole numbers: expected a series of MR images")
+        raise DataError(
+            f"{file}: its voxels are not whole numbers: expected a series of MR images; export the original images"
+        )
     if "PixelData" not in pixels:
         raise ValueError("no PixelData")
     shape = (int(pixels.get("NumberOfFrames") or 1), int(pixels.Rows), int(pixels.Columns))
@@ -226,5 +215,5 @@ def _stored_numbers(file: Path) -> NDArray[Any]:
             raise ValueError(f"GDCM cannot decode its voxels, {syntax.name}") from error
     array: NDArray[Any] = sitk.GetArrayFromImage(image)
     if array.size != np.prod(shape):
-        raise ValueError(f"voxels {array.shape}, not {shape}")
+        raise ValueError(f"voxels of shape {array.shape}, expected {shape}")
     return array.reshape(shape)

@@ -1,8 +1,8 @@
-"""From a scan's grid to the network's and back again.
+"""Resample values from the grid of a scan to the grid of the network, and back.
 
-The network's grid has the axes of the scan in the order and direction nearest to RAS+ and voxels of a size of its own;
-it is cut to a box. So the two differ axis by axis: where their voxels coincide values are copied bit for bit, elsewhere
-they are interpolated linearly.
+The grid of the network has the axes of the scan, in the order and direction nearest to RAS+ (right, front, top), and a
+voxel size of its own. It is cropped to a box. Scan and box therefore differ axis by axis. Where their voxels coincide,
+values are copied bit for bit. Elsewhere they are interpolated linearly.
 """
 
 import math
@@ -16,23 +16,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-EXACT = 1e-3  # voxels over a whole axis; below it two grids are taken to coincide
-AT_ONCE = 2**21  # numbers that are worked on at a time
-DIGITS = 6  # of positions and of the ratio of two spacings, which differs beyond by the order that a scan is stored in
+TOLERANCE = 1e-3  # in voxels; grids that differ by less over a whole axis are treated as equal
+AT_ONCE = 2**21  # values that are resampled at a time
+DECIMALS = 6  # kept of positions and steps: further ones depend on the storage order of the scan
 Grid = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class ScanGrid:
-    """How a network's grid lies in the scan.
+    """Position of a box of the network's grid in a scan.
+
+    All attributes are given along the RAS+ axes. Along axis a, voxel n of the box is at position
+    ``(start[a] + n) * step[a]`` of the scan, where 0 is the centre of the scan's first voxel along that RAS+ axis.
 
     Attributes:
-        order: the scan's axis along each RAS+ axis.
-        flipped: whether that runs against it.
-        scan: voxels of the scan along RAS+ axes.
-        step: from one voxel of the network's grid to the next, in voxels of the scan, along RAS+ axes.
-        start: voxels of the network's grid before its box.
-        grid: voxels of the box.
+        order: array axis of the scan that is nearest to each RAS+ axis.
+        flipped: whether that array axis runs against the RAS+ axis.
+        scan: number of voxels of the scan.
+        step: distance between neighbouring voxels of the network's grid, in voxels of the scan.
+        start: number of voxels of the network's grid before the box.
+        grid: number of voxels of the box.
     """
 
     order: tuple[int, int, int]
@@ -43,78 +46,94 @@ class ScanGrid:
     grid: Grid
 
     def orient(self, values: NDArray[Any]) -> NDArray[Any]:
-        """View (..., I, J, K) of the scan along RAS+ axes."""
+        """Return a view of values (..., I, J, K), stored as in the scan, along the RAS+ axes."""
         return self._flip(values.transpose(*range(values.ndim - 3), *(axis - 3 for axis in self.order)))
 
     def as_stored(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Inverse of ``orient``."""
-        back = (self.order.index(axis) - 3 for axis in range(3))
-        stored: NDArray[Any] = self._flip(values).transpose(*range(values.ndim - 3), *back)
+        """Return a view of values along the RAS+ axes in the storage order of the scan: the inverse of ``orient``."""
+        inverse = (self.order.index(axis) - 3 for axis in range(3))
+        stored: NDArray[Any] = self._flip(values).transpose(*range(values.ndim - 3), *inverse)
         return stored
 
     def _flip(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return a view with the flipped axes reversed. The last three axes of the values are the RAS+ axes."""
         return np.flip(values, tuple(axis - 3 for axis in range(3) if self.flipped[axis]))
 
     def cut(self, bounds: Sequence[tuple[int, int]]) -> "ScanGrid":
-        """Of a smaller box, between (start, stop) of this one along each axis."""
+        """Return the position of a smaller box: from start to stop, in voxels of this box, along each axis."""
         first, stop = zip(*bounds, strict=True)
         start = tuple(s + f for s, f in zip(self.start, first, strict=True))
         return replace(self, start=start, grid=tuple(b - a for a, b in zip(first, stop, strict=True)))
 
     def rows_for(self, rows: slice) -> tuple[int, int]:
-        """Of the box, along its second axis, between which (start, stop) rows of the scan are interpolated."""
+        """Return the rows (start, stop) of the box from which some rows of the scan are interpolated.
+
+        Rows run along the second RAS+ axis.
+        """
         ends = (row / self.step[1] - self.start[1] for row in (rows.start, rows.stop - 1))
-        first, last = (round(end, DIGITS) for end in ends)
+        first, last = (round(end, DECIMALS) for end in ends)
         start = min(max(math.floor(first), 0), self.grid[1] - 1)
         return start, min(max(math.ceil(last) + 1, start + 1), self.grid[1])
 
     def planes_back(self, values: int, rows: slice) -> int:
-        """How many planes of the scan to put back at a time, of so many values a voxel, for a strip of its rows."""
+        """Return how many planes of the scan to resample at a time.
+
+        Args:
+            values: number of values per voxel.
+            rows: rows of the scan, along the second RAS+ axis, that are resampled.
+        """
         start, stop = self.rows_for(rows)
-        of_scan, of_grid = (rows.stop - rows.start) * self.scan[2], (stop - start) * self.grid[2] / self.step[0]
-        return planes_at_once(values * max(of_scan, of_grid))
+        in_scan, in_box = (rows.stop - rows.start) * self.scan[2], (stop - start) * self.grid[2] / self.step[0]
+        return planes_at_once(values * max(in_scan, in_box))
 
 
 def fit_grid(affine: NDArray[np.float64], grid: Grid, spacing_mm: Sequence[float]) -> ScanGrid:
-    """A grid over all of a scan whose first voxel lies on the scan's and whose last within half a voxel of its last.
+    """Return the network's grid over a whole scan.
+
+    Along each RAS+ axis, its first voxel coincides with the first voxel of the scan. Its last voxel is at most half of
+    its own voxel size away from the last voxel of the scan.
 
     Args:
-        affine: of the scan.
-        grid: of the scan, (I, J, K).
-        spacing_mm: of the network's grid along RAS+ axes.
+        affine: 4 x 4, from voxel (i, j, k) of the scan to RAS+ mm.
+        grid: number of voxels of the scan, (I, J, K).
+        spacing_mm: voxel size of the network's grid along the RAS+ axes.
     """
-    oriented = nib.io_orientation(affine)
-    order = tuple(int(axis) for axis in oriented[:, 0].argsort())
-    own_mm = np.linalg.norm(affine[:3, :3], axis=0)
-    steps, edges = [], []
+    orientation = nib.io_orientation(affine)
+    order = tuple(int(axis) for axis in orientation[:, 0].argsort())
+    scan_mm = np.linalg.norm(affine[:3, :3], axis=0)
+    steps, sizes = [], []
     for axis, source in enumerate(order):
-        step = round(float(spacing_mm[axis] / own_mm[source]), DIGITS)
-        if abs(step - 1) * grid[source] < EXACT:
+        step = round(float(spacing_mm[axis] / scan_mm[source]), DECIMALS)
+        if abs(step - 1) * grid[source] < TOLERANCE:
             step = 1.0
         steps.append(step)
-        edges.append(round((grid[source] - 1) / step + 1))
+        sizes.append(round((grid[source] - 1) / step + 1))
     i, j, k = order
     return ScanGrid(
         order=(i, j, k),
-        flipped=tuple(bool(oriented[axis, 1] < 0) for axis in order),  # type: ignore[arg-type]
+        flipped=tuple(bool(orientation[axis, 1] < 0) for axis in order),  # type: ignore[arg-type]
         scan=(grid[i], grid[j], grid[k]),
         step=(steps[0], steps[1], steps[2]),
         start=(0, 0, 0),
-        grid=(edges[0], edges[1], edges[2]),
+        grid=(sizes[0], sizes[1], sizes[2]),
     )
 
 
-def planes_at_once(numbers: float) -> int:
-    """How many planes to work on at a time, for the numbers of one."""
-    return max(int(AT_ONCE / max(numbers, 1)), 1)
+def planes_at_once(plane_values: float) -> int:
+    """Return how many planes to process at a time, from the number of values in a plane."""
+    return max(int(AT_ONCE / max(plane_values, 1)), 1)
 
 
 def resample_to_grid(values: NDArray[Any], scan_grid: ScanGrid) -> Tensor:
-    """Values (C, I, J, K) of a scan on the network's grid, (C, *grid) float32, made a few planes at a time."""
+    """Resample values (C, I, J, K) of a scan to the box, some planes at a time.
+
+    Returns:
+        Values (C, *scan_grid.grid) float32, along the RAS+ axes.
+    """
     oriented = scan_grid.orient(values)
     order = sorted(range(3), key=lambda axis: scan_grid.step[axis], reverse=True)
-    of_scan, of_grid = math.prod(scan_grid.scan[1:]) * scan_grid.step[0], math.prod(scan_grid.grid[1:])
-    planes = planes_at_once(len(values) * max(of_scan, of_grid))
+    in_scan, in_box = math.prod(scan_grid.scan[1:]) * scan_grid.step[0], math.prod(scan_grid.grid[1:])
+    planes = planes_at_once(len(values) * max(in_scan, in_box))
     positions = [
         (torch.arange(n, dtype=torch.float64) + start) * step
         for n, start, step in zip(scan_grid.grid, scan_grid.start, scan_grid.step, strict=True)
@@ -123,90 +142,102 @@ def resample_to_grid(values: NDArray[Any], scan_grid: ScanGrid) -> Tensor:
     for first in range(0, scan_grid.grid[0], planes):
         wanted = positions[0][first : first + planes]
         begin = min(int(wanted[0]), scan_grid.scan[0] - 1)
-        needed = oriented[:, begin : int(wanted[-1]) + 2].copy()  # of one plane, what runs backwards may stay so else
-        result[:, first : first + planes] = _sample(torch.from_numpy(needed), [wanted - begin, *positions[1:]], order)
+        # torch takes no negative strides; ascontiguousarray would keep those of an axis with one voxel.
+        needed = oriented[:, begin : int(wanted[-1]) + 2].copy()
+        result[:, first : first + planes] = _interpolate(
+            torch.from_numpy(needed), [wanted - begin, *positions[1:]], order
+        )
     return result
 
 
 def resample_to_scan(
-    finished: Iterable[Tensor],
+    box_planes: Iterable[Tensor],
     scan_grid: ScanGrid,
     outside: Tensor,
     rows: slice,
     planes: int,
 ) -> Iterator[Tensor]:
-    """Values on the grid of the scan, a few planes at a time, as soon as those of the network's grid are there.
+    """Resample values of the box to the scan, as soon as the planes of the box that they need have arrived.
 
     Args:
-        finished: planes (C, p, *grid[1:]) float32 of the network's grid, in order along its first axis.
-        scan_grid: of the grid.
-        outside: (C,), values of voxels of the scan that lie beyond the box.
-        rows: of the scan along the second RAS+ axis that are wanted.
-        planes: of the scan, at a time.
+        box_planes: chunks (C, p, *scan_grid.grid[1:]) float32 of the box, in order along its first axis.
+        scan_grid: position of the box in the scan.
+        outside: (C,), values for voxels of the scan outside the box.
+        rows: rows of the scan to return, along the second RAS+ axis.
+        planes: planes of the scan in a chunk that is returned.
 
     Yields:
-        (C, ``planes`` or what is left, rows, scan[2]) float32, along RAS+ axes.
+        Chunks (C, p, rows, scan_grid.scan[2]) float32 of the scan, along the RAS+ axes. The last may have fewer planes.
     """
     covered = [_covered(scan_grid, axis) for axis in range(3)]
     top, bottom = max(rows.start, covered[1].start), min(rows.stop, covered[1].stop)
     covered[1] = slice(top, max(top, bottom))
-    in_slab = slice(top - rows.start, covered[1].stop - rows.start)
+    covered_rows = slice(top - rows.start, covered[1].stop - rows.start)
     order = sorted(range(3), key=lambda axis: scan_grid.step[axis])
     positions = [
         torch.arange(inside.start, inside.stop, dtype=torch.float64) / step - start
         for inside, step, start in zip(covered, scan_grid.step, scan_grid.start, strict=True)
     ]
-    arriving = _Arriving(finished, torch.empty((len(outside), 0, *scan_grid.grid[1:])))
+    buffer = _PlaneBuffer(box_planes, torch.empty((len(outside), 0, *scan_grid.grid[1:])))
     for first in range(0, scan_grid.scan[0], planes):
         last = min(first + planes, scan_grid.scan[0])
-        slab = outside.view(-1, 1, 1, 1).expand(-1, last - first, rows.stop - rows.start, scan_grid.scan[2]).clone()
+        chunk = outside.view(-1, 1, 1, 1).expand(-1, last - first, rows.stop - rows.start, scan_grid.scan[2]).clone()
         low, high = max(first, covered[0].start), min(last, covered[0].stop)
         if low < high and top < bottom:
             wanted = positions[0][low - covered[0].start : high - covered[0].start]
             begin = max(int(wanted[0].floor()), 0)
-            needed = arriving.between(begin, min(int(wanted[-1].floor()) + 2, scan_grid.grid[0]))
-            values = _sample(needed, [wanted - begin, *positions[1:]], order)
-            slab[:, low - first : high - first, in_slab, covered[2]] = values
-        yield slab
+            needed = buffer.take(begin, min(int(wanted[-1].floor()) + 2, scan_grid.grid[0]))
+            values = _interpolate(needed, [wanted - begin, *positions[1:]], order)
+            chunk[:, low - first : high - first, covered_rows, covered[2]] = values
+        yield chunk
 
 
-class _Arriving:
-    """Planes that come one after another, of which only those still needed are held."""
+class _PlaneBuffer:
+    """Buffer of planes (C, p, J, K) that arrive in order. It keeps only planes that may be needed again."""
 
-    def __init__(self, source: Iterable[Tensor], none: Tensor) -> None:
-        self.source, self.held, self.first = iter(source), none, 0
+    def __init__(self, source: Iterable[Tensor], empty: Tensor) -> None:
+        self.source, self.kept, self.first = iter(source), empty, 0
 
-    def between(self, first: int, stop: int) -> Tensor:
-        """Planes from ``first``, never less than at the call before, to ``stop``."""
-        while self.first + self.held.shape[1] < stop:
+    def take(self, first: int, stop: int) -> Tensor:
+        """Return planes from ``first`` to ``stop``. ``first`` must not be smaller than in the call before."""
+        while self.first + self.kept.shape[1] < stop:
             passed = max(first - self.first, 0)
-            self.first += min(passed, self.held.shape[1])
-            self.held = torch.cat([self.held[:, passed:], next(self.source)], dim=1)
-        return self.held[:, first - self.first : stop - self.first]
+            self.first += min(passed, self.kept.shape[1])
+            self.kept = torch.cat([self.kept[:, passed:], next(self.source)], dim=1)
+        return self.kept[:, first - self.first : stop - self.first]
 
 
 def _covered(scan_grid: ScanGrid, axis: int) -> slice:
-    """Voxels of the scan whose centres lie in voxels of the box."""
+    """Return the voxels of the scan along a RAS+ axis whose centres are in voxels of the box."""
     start, n, step = scan_grid.start[axis], scan_grid.grid[axis], scan_grid.step[axis]
-    low, high = (start - 0.5 - EXACT) * step, (start + n - 0.5 + EXACT) * step
+    low, high = (start - 0.5 - TOLERANCE) * step, (start + n - 0.5 + TOLERANCE) * step
     return slice(max(math.ceil(low), 0), min(math.floor(high) + 1, scan_grid.scan[axis]))
 
 
-def _sample(values: Tensor, positions: Sequence[Tensor], order: Sequence[int]) -> Tensor:
-    """Values (C, *S) at positions along each axis, float32; beyond the first and the last voxel, theirs.
+def _interpolate(values: Tensor, positions: Sequence[Tensor], order: Sequence[int]) -> Tensor:
+    """Interpolate values (C, *S) linearly at all combinations of positions.
 
-    The order of the axes, best the one that shrinks most first, decides on the last bit.
+    Args:
+        values: values (C, *S).
+        positions: for each spatial axis, positions in voxels. Those before the first voxel get its value, those behind
+            the last voxel the value of the last.
+        order: axes in the order of interpolation. It affects the last bit. The axis that shrinks most comes first,
+            because this is fastest.
+
+    Returns:
+        Values (C, *number of positions along each axis) float32.
     """
     for axis in order:
-        values = _sample_axis(values, 1 + axis, positions[axis])
+        values = _interpolate_axis(values, 1 + axis, positions[axis])
     return values.float()
 
 
-def _sample_axis(values: Tensor, axis: int, positions: Tensor) -> Tensor:
+def _interpolate_axis(values: Tensor, axis: int, positions: Tensor) -> Tensor:
+    """Interpolate linearly along one axis. Return a view if the positions are neighbouring voxels."""
     last = values.shape[axis] - 1
-    positions = positions.round(decimals=DIGITS)  # so that a voxel that another lies on is not mixed with a third
+    positions = positions.round(decimals=DECIMALS)  # a position on a voxel gets exactly the value of this voxel
     below = positions.floor().clamp(0, last)
-    share = (positions - below).clamp(0, 1)
+    fraction = (positions - below).clamp(0, 1)
     first = int(below[0]) if len(below) else 0
     if torch.equal(positions, torch.arange(first, first + len(positions), dtype=positions.dtype)):
         return values.narrow(axis, first, len(positions))
@@ -214,22 +245,24 @@ def _sample_axis(values: Tensor, axis: int, positions: Tensor) -> Tensor:
     near, far = (values.index_select(axis, i).float() for i in (index, (index + 1).clamp(max=last)))
     shape = [1] * values.ndim
     shape[axis] = -1
-    return torch.lerp(near, far, share.float().view(shape))
+    return torch.lerp(near, far, fraction.float().view(shape))
 
 
 def box_of(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
-    """The smallest box of a mask (I, J, K) that holds all of it; of no voxel where there is nothing."""
-    across = np.logical_or.reduce(mask)
-    occupied = mask.any(axis=(1, 2)), across.any(axis=1), across.any(axis=0)
+    """Return the smallest box that contains all true voxels of a mask (I, J, K). It is empty if no voxel is true."""
+    projected = np.logical_or.reduce(mask)
+    occupied = mask.any(axis=(1, 2)), projected.any(axis=1), projected.any(axis=0)
     ends = [np.flatnonzero(of_axis)[[0, -1]] if mask.size and of_axis.any() else (0, -1) for of_axis in occupied]
     i, j, k = (slice(int(first), int(last) + 1) for first, last in ends)
     return i, j, k
 
 
 def foreground_box(image: Tensor) -> list[tuple[int, int]]:
-    """Bounds (start, stop) along each spatial axis of what is brighter than the darkest voxel of (C, *S); of a constant
-    image the whole."""
+    """Return the box of all voxels brighter than the darkest of their channel, as (start, stop) along each axis.
+
+    The image is (C, *S). If all its channels are constant, the box is the whole grid.
+    """
     brighter = (image > image.amin(dim=(1, 2, 3), keepdim=True)).any(dim=0)
-    mask: NDArray[np.bool_] = brighter.numpy()  # whose any is the faster one
+    mask: NDArray[np.bool_] = brighter.numpy()  # any() of NumPy is faster than that of torch
     box = [(edge.start, edge.stop) for edge in box_of(mask)]
     return box if all(start < stop for start, stop in box) else [(0, n) for n in mask.shape]

@@ -1,4 +1,4 @@
-"""What a volume's header must say to be of use, whatever its format, and one for what has none."""
+"""Check headers of volumes of any format, and make NIfTI headers for formats without one."""
 
 import math
 import warnings
@@ -14,34 +14,34 @@ from attention_unet.config import EDGES_MM
 from attention_unet.errors import DataError
 from attention_unet.machine.memory import free_memory
 
-USUAL_MM = (0.05, 20.0)  # of voxels of MR
-SHEAR = 1e-3  # cosine between axes from which they are not at right angles
+USUAL_MM = (0.05, 20.0)  # voxel sizes in MR
+SHEAR = 1e-3  # largest cosine between two axes at right angles
 
 
 def check_affine(path: Path, affine: NDArray[np.float64] | None) -> None:
-    """Check that an affine maps voxels to a volume in millimetres.
+    """Check that an affine is invertible and has voxel sizes of a scanner, in mm. Warn of unusual sizes and of shear.
 
     Raises:
-        DataError: if it does not, or to one of no scanner.
+        DataError: if the affine is not 4 x 4, not finite or singular, or if a voxel size is outside of EDGES_MM.
     """
-    whole = affine is not None and affine.shape == (4, 4) and np.isfinite(affine).all()
-    if affine is None or not whole or not np.array_equal(affine[3], (0, 0, 0, 1)):
+    finite = affine is not None and affine.shape == (4, 4) and np.isfinite(affine).all()
+    if affine is None or not finite or not np.array_equal(affine[3], (0, 0, 0, 1)):
         raise DataError(
-            f"{path}: its affine maps no volume (no 4 x 4 finite numbers, the last row 0, 0, 0, 1): repair it"
+            f"{path}: its affine is invalid: expected 4 x 4 finite numbers, the last row 0, 0, 0, 1; repair it"
         )
     edges = np.linalg.norm(affine[:3, :3], axis=0)
     if abs(np.linalg.det(affine[:3, :3])) <= 1e-6 * edges.prod():
-        raise DataError(f"{path}: its affine maps no volume (singular): repair the header's sform or qform")
-    found = " x ".join(f"{edge:.4g}" for edge in edges)
+        raise DataError(f"{path}: its affine is invalid (singular): repair the header's sform or qform")
+    size = " x ".join(f"{edge:.4g}" for edge in edges)
     if edges.min() < EDGES_MM[0] or edges.max() > EDGES_MM[1]:
         raise DataError(
-            f"{path}: its voxels are {found} mm: expected {EDGES_MM[0]:g} to {EDGES_MM[1]:g} mm; repair size and unit"
+            f"{path}: its voxels are {size} mm: expected {EDGES_MM[0]:g} to {EDGES_MM[1]:g} mm; repair size and unit"
         )
     if edges.min() < USUAL_MM[0] or edges.max() > USUAL_MM[1]:
-        warnings.warn(f"{path}: its voxels are {found} mm, which is unusual: check size and unit", stacklevel=4)
+        warnings.warn(f"{path}: its voxels are {size} mm, which is unusual: check size and unit", stacklevel=4)
     axes = affine[:3, :3] / edges
     if np.abs(axes.T @ axes - np.eye(3)).max() > SHEAR:
-        warnings.warn(f"{path}: its axes are not at right angles: taken as they lie", stacklevel=4)
+        warnings.warn(f"{path}: its axes are not at right angles: used as they are", stacklevel=4)
 
 
 def check_real(path: Path, kind: np.dtype[Any]) -> None:
@@ -52,34 +52,34 @@ def check_real(path: Path, kind: np.dtype[Any]) -> None:
     """
     if kind.names:
         raise DataError(
-            f"{path}: voxels are several values each, such as a colour: expected real numbers; save it in grey"
+            f"{path}: voxels have several values each, such as colours: expected real numbers; save it in grey"
         )
     if kind.kind not in "biuf":
         raise DataError(f"{path}: voxels are {kind}: expected real numbers; save a magnitude image")
 
 
-def check_fits(path: Path, shape: Sequence[int], memory: int | None, size: int = 4) -> None:
+def check_fits(path: Path, shape: Sequence[int], memory: int | None, voxel_bytes: int = 4) -> None:
     """Check that an array fits into memory.
 
     Args:
-        path: of its file.
-        shape: of it.
-        memory: bytes that it may take, most of those that are free if None.
-        size: bytes of a voxel, or of all that is held of it; those of float32 if not told.
+        path: path of its file.
+        shape: shape of the array.
+        memory: bytes that it may take; by default most of the free memory.
+        voxel_bytes: bytes held per voxel.
 
     Raises:
-        DataError: if it does not.
+        DataError: if it does not fit.
     """
-    needed, limit = size * math.prod(int(n) for n in shape), free_memory() if memory is None else memory
+    needed, limit = voxel_bytes * math.prod(int(n) for n in shape), free_memory() if memory is None else memory
     if needed > limit:
         raise DataError(
-            f"{path}: its header says a grid of {tuple(shape)}, {needed / 2**30:.3g} GiB to hold; the limit is "
-            f"{limit / 2**30:.3g}: crop or resample it, close other programs, or use a larger machine"
+            f"{path}: its header has a grid of {tuple(shape)}, which takes {needed / 2**30:.3g} GiB: the limit is "
+            f"{limit / 2**30:.3g} GiB; crop or resample it, close other programs, or use a larger machine"
         )
 
 
 def header_of(affine: NDArray[np.float64], grid: tuple[int, int, int]) -> nib.Nifti1Header:
-    """NIfTI header of a grid in the scanner's coordinates; a qform only where the axes are at right angles."""
+    """Return a NIfTI header of a grid in scanner coordinates. It has a qform only if the axes are at right angles."""
     header = nib.Nifti1Header()
     header.set_data_shape(grid)
     header.set_xyzt_units("mm")

@@ -1,6 +1,6 @@
 """Read and write NRRD and MetaImage files with SimpleITK.
 
-SimpleITK counts in mm to the left, back and top (LPS+). Affines are in mm to the right, front and top (RAS+).
+Positions in SimpleITK are in mm to the left, back and top (LPS+). Affines are in mm to the right, front and top (RAS+).
 """
 
 import math
@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.errors import DataError
-from attention_unet.scans.file_type import mistaken_for
+from attention_unet.scans.file_type import describe_other_type
 from attention_unet.scans.header import check_affine, check_fits, header_of
 from attention_unet.scans.itk_files import ascii_folder, check_voxels, with_ascii_names
 from attention_unet.scans.itk_header import check_header, data_files, unit_mm
 
 ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
-NRRD, SPACE, LPS = (".nrrd", ".nhdr"), "NRRD_space", "left-posterior-superior"  # SimpleITK brings known spaces to LPS
+NRRD, SPACE, LPS = (".nrrd", ".nhdr"), "NRRD_space", "left-posterior-superior"  # SimpleITK converts known spaces to LPS
 
 
 def read_itk(
@@ -42,24 +42,26 @@ def read_itk(
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    if mistake := mistaken_for(_start_of(path)):
-        raise DataError(f"{path}: {mistake}")
+    if other_type := describe_other_type(_read_start(path)):
+        raise DataError(f"{path}: {other_type}")
     check_header(path)
     for file in data_files(path):
         if not file.exists():
-            raise DataError(f"{file}: does not exist: {path.name} says that its voxels are there; copy it as well")
-    with _sitk_errors(path), with_ascii_names(path) as readable:
+            raise DataError(f"{file}: does not exist: expected the voxels of {path.name}; copy this file as well")
+    with _report_errors(path), with_ascii_names(path) as readable:
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(readable))
         reader.ReadImageInformation()
         stored_bytes = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID()).GetSizeOfPixelComponent()
         shape = [*reader.GetSize(), reader.GetNumberOfComponents()]
         if min(shape) < 1:
-            raise DataError(f"{path}: its header says a grid of {reader.GetSize()}: expected voxels; repair it")
+            raise DataError(
+                f"{path}: its header has a grid of {reader.GetSize()}: expected at least one voxel per axis; repair it"
+            )
         check_fits(path, [n for n in shape if n > 1], memory, 4 + stored_bytes)
         check_voxels(path, math.prod(shape) * stored_bytes)
         if path.suffix.lower() in NRRD and not (reader.HasMetaDataKey(SPACE) and reader.GetMetaData(SPACE) == LPS):
-            warnings.warn(f"{path}: its header states no orientation in the patient: taken as it lies", stacklevel=3)
+            warnings.warn(f"{path}: its header has no orientation in the patient: used as it is", stacklevel=3)
         image = reader.Execute()
     if image.GetDimension() != 3:
         raise DataError(f"{path}: has {image.GetDimension()} axes {image.GetSize()}: expected a 3-D volume; convert it")
@@ -79,11 +81,11 @@ def read_itk(
 
 
 def write_itk(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
-    """Write an array (I, J, K) in the format of the path's ending.
+    """Write an array in the format of the path's ending.
 
     Args:
         path: path of the file.
-        array: voxels.
+        array: voxels (I, J, K).
         affine: 4 x 4, from voxel (i, j, k) to RAS+ mm.
 
     Raises:
@@ -101,11 +103,11 @@ def write_itk(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64
         with ascii_folder(path.parent) as folder:
             sitk.WriteImage(image, f"{folder}/{path.name}", useCompression=True)
     except RuntimeError as error:
-        raise DataError(f"{path}: writing failed ({_reason(error)}): free space or change the folder") from error
+        raise DataError(f"{path}: writing failed ({_last_line(error)}): free space or change the folder") from error
 
 
 @contextmanager
-def _sitk_errors(path: Path) -> Iterator[None]:
+def _report_errors(path: Path) -> Iterator[None]:
     """Report errors of SimpleITK with the path of the file.
 
     Raises:
@@ -114,19 +116,19 @@ def _sitk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = _reason(error)
-        if reason.startswith("Reason: "):  # of an earlier error of the system: MetaIO itself gives none
+        reason = _last_line(error)
+        if reason.startswith("Reason: "):  # text of an earlier system error: MetaIO gives no reason
             reason = "SimpleITK cannot read it"
         raise DataError(f"{path}: cannot be read, or is damaged ({reason}): copy it again") from error
 
 
-def _reason(error: RuntimeError) -> str:
+def _last_line(error: RuntimeError) -> str:
     """Return the last line of an error of SimpleITK, without the addresses of its objects."""
     line = str(error).strip().splitlines()[-1].removeprefix("sitk::ERROR: ").removeprefix("ITK ERROR: ")
     return re.sub(r"\w+\(0x[0-9a-f]+\): ", "", line)
 
 
-def _start_of(path: Path) -> bytes:
+def _read_start(path: Path) -> bytes:
     """Return the first 512 bytes of a file.
 
     Raises:

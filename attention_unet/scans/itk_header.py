@@ -1,6 +1,6 @@
-"""The header of an NRRD or MetaImage volume: its fields, its unit, and whether it is sound.
+"""Read and check the headers of NRRD and MetaImage files.
 
-SimpleITK ignores or fills in many missing and invalid fields without an error.
+SimpleITK ignores or replaces many missing and invalid fields without an error.
 """
 
 import math
@@ -11,22 +11,23 @@ from pathlib import Path
 from attention_unet.errors import DataError
 
 METAIMAGE = (".mha", ".mhd")
-LIST = "LIST"  # SimpleITK takes a data file whose name begins so for a list of files
-FOLLOWING = ("", "LOCAL", "Local", "local")  # values of the data file if the voxels follow the header
+LIST = "LIST"  # SimpleITK reads a data file whose name starts with this word as a list of files
+FOLLOWING = ("", "LOCAL", "Local", "local")  # names of the data file if the voxels follow the header
 DATA_FILE = ("ElementDataFile", "data file", "datafile")
-SPACES = " \t\r\n\v\f"  # to programs in C; to Python, others are spaces as well
-LONGEST = 2**16  # bytes of a line of a header
+SPACES = " \t\r\n\v\f"  # white space in C; Python strips more
+MAX_LINE = 2**16  # bytes of a line of a header
 META_NEEDS = ("NDims", "DimSize", "ElementType", "ElementDataFile")
-META_WHOLE = ("CHAR", "SHORT", "INT", "LONG", "LONG_LONG")
-META_TYPES = ("FLOAT", "DOUBLE", *META_WHOLE, *(f"U{kind}" for kind in META_WHOLE))
+META_INTEGERS = ("CHAR", "SHORT", "INT", "LONG", "LONG_LONG")
+META_TYPES = ("FLOAT", "DOUBLE", *META_INTEGERS, *(f"U{kind}" for kind in META_INTEGERS))
 META_FLAGS = ("BinaryData", "CompressedData", "BinaryDataByteOrderMSB", "ElementByteOrderMSB")
 META_SIZES = ("ElementSpacing", "ElementSize")
 META_VECTORS = (*META_SIZES, "Offset", "Position", "Origin", "CenterOfRotation")
 META_MATRICES = ("TransformMatrix", "Rotation", "Orientation")
-NRRD_SIZES, NRRD_PLACES = ("spacings", "space directions"), ("space directions", "space origin")
+NRRD_SIZES, NRRD_VECTORS = ("spacings", "space directions"), ("space directions", "space origin")
 COLOURS = ("RGB", "RGBA", "HSV", "XYZ")
-TRUE, FALSE = ("T", "t", "1"), ("F", "f", "0")  # first letters, which are all that MetaIO looks at
-MICRO = ("\xb5m", "\xe2\xb5m", "\xee\xbcm")  # the sign of micrometres in Latin-1 and, twice, in UTF-8, read as Latin-1
+TRUE, FALSE = ("T", "t", "1"), ("F", "f", "0")  # first letters: MetaIO reads no more
+# Micrometres in Latin-1, and with both characters of UTF-8, decoded as Latin-1 and in lower case.
+MICRO = ("\xb5m", "\xe2\xb5m", "\xee\xbcm")
 UNITS_MM = {
     **dict.fromkeys(("", "?", "mm", "millimeter", "millimeters", "millimetre", "millimetres"), 1.0),
     **dict.fromkeys(("cm", "centimeter", "centimeters", "centimetre", "centimetres"), 10.0),
@@ -38,19 +39,20 @@ UNITS_MM = {
 
 
 def data_files(path: Path) -> list[Path]:
-    """Return the file that a header names for its voxels. The list is empty if the voxels follow the header, or lie in
-    several files.
+    """Return a list of the file that a header names for its voxels.
+
+    The list is empty if the voxels follow the header, or are in several files.
     """
     if path.suffix.lower() not in (".nhdr", *METAIMAGE) or not path.is_file():
         return []
-    name = _data_file(read_fields(path)[0])
+    name = _data_file_name(read_fields(path)[0])
     if name in FOLLOWING or name.startswith(LIST) or "%" in name:
         return []
     return [path.parent / os.fsdecode(name.encode("latin-1"))]
 
 
 def unit_mm(path: Path) -> float:
-    """Return how many mm the unit of length of a header has. It is mm if the header has no unit.
+    """Return the length unit of a header in mm. The unit is mm if the header has none.
 
     Raises:
         DataError: if the unit is unknown, or differs between axes.
@@ -60,49 +62,51 @@ def unit_mm(path: Path) -> float:
         units = [header.get("DistanceUnits", "")]
     else:
         text = header.get("space units" if "space directions" in header else "units", "")
-        units = re.findall(r'"([^"]*)"', text)[-3:]  # axes of channels come first
-    found = {UNITS_MM.get(unit.strip().lower()) for unit in units} or {1.0}
-    if len(found) > 1 or None in found:
+        units = re.findall(r'"([^"]*)"', text)[-3:]  # the axis of channels comes first
+    sizes = {UNITS_MM.get(unit.strip().lower()) for unit in units} or {1.0}
+    if len(sizes) > 1 or None in sizes:
         raise DataError(f"{path}: its header has sizes in {', '.join(units)}: expected mm, cm, m or um; write it in mm")
-    return float(found.pop() or 1.0)
+    return float(sizes.pop() or 1.0)
 
 
 def check_header(path: Path) -> None:
-    """Check what SimpleITK ignores, fills in, or complains of without the name of the file: missing and invalid
-    fields, voxel sizes, colours, and voxels that lie in many files.
+    """Check fields and voxel sizes, and that the voxels are in one file and are no colours.
+
+    SimpleITK ignores such faults, uses other values, or reports them without the name of the file.
 
     Raises:
         DataError: if a field is missing or invalid.
     """
     header = read_fields(path)[0]
     is_meta = path.suffix.lower() in METAIMAGE
-    if _data_file(header).startswith(LIST) or "%" in _data_file(header):
-        raise DataError(f"{path}: its voxels lie in many files: write them into one volume")
+    data_file = _data_file_name(header)
+    if data_file.startswith(LIST) or "%" in data_file:
+        raise DataError(f"{path}: its voxels are in several files: expected one; write them into one file")
     if is_meta:
         _check_meta_fields(path, header)
     sizes = [header[name] for name in (META_SIZES if is_meta else NRRD_SIZES) if name in header]
     if not sizes:
-        raise DataError(f"{path}: its header tells no size of voxels: export it again, with spacing")
+        raise DataError(f"{path}: its header has no voxel size: export it again with spacing")
     for text in sizes:
         if not is_meta:
-            text = _of_space(text, header.get("dimension", ""))
-        if "(" not in text and min((n for n in _numbers_in(path, text) if n is not None), default=0.0) <= 0:
+            text = _drop_channel_axis(text, header.get("dimension", ""))
+        if "(" not in text and min((n for n in _parse_numbers(path, text) if n is not None), default=0.0) <= 0:
             raise DataError(f"{path}: its header has voxels of {text} mm: expected sizes above 0; repair it")
-    for name in () if is_meta else NRRD_PLACES:
-        _numbers_in(path, header.get(name, ""))
+    for name in () if is_meta else NRRD_VECTORS:
+        _parse_numbers(path, header.get(name, ""))
     channels = header.get("ElementNumberOfChannels", "1")
-    of_bytes = header.get("ElementType", "").endswith(("_UCHAR", "_CHAR"))
-    if (of_bytes and channels in ("3", "4")) or any(f"{kind}-color" in header.get("kinds", "") for kind in COLOURS):
+    is_bytes = header.get("ElementType", "").endswith(("_UCHAR", "_CHAR"))
+    if (is_bytes and channels in ("3", "4")) or any(f"{kind}-color" in header.get("kinds", "") for kind in COLOURS):
         raise DataError(
-            f"{path}: voxels are several values each, such as a colour: expected real numbers; save it in grey"
+            f"{path}: voxels have several values each, such as colours: expected real numbers; save it in grey"
         )
 
 
 def _check_meta_fields(path: Path, header: dict[str, str]) -> None:
-    """Check the fields of MetaImage. MetaIO reports errors on the terminal only, or goes on with other values.
+    """Check the fields of MetaImage. MetaIO reports errors only on the terminal, or uses other values.
 
     Raises:
-        DataError: if a field is missing, invalid or before NDims.
+        DataError: if a field is missing or invalid, or if NDims comes too late.
     """
 
     def refuse(name: str, expected: str) -> None:
@@ -112,12 +116,12 @@ def _check_meta_fields(path: Path, header: dict[str, str]) -> None:
 
     if "" in header:
         raise DataError(f"{path}: its header has the line {header['']!r}: expected NAME = VALUE; copy it again")
-    lacking = [name for name in META_NEEDS if name not in header]
-    if lacking:
-        raise DataError(f"{path}: its header lacks {', '.join(lacking)}, or is damaged: copy it again")
+    missing = [name for name in META_NEEDS if name not in header]
+    if missing:
+        raise DataError(f"{path}: its header lacks {', '.join(missing)}, or is damaged: copy it again")
     if header["NDims"] not in ("2", "3", "4"):
         refuse("NDims", "3")
-    axes, before = int(header["NDims"]), list(header)[: list(header).index("NDims")]
+    axes, earlier = int(header["NDims"]), list(header)[: list(header).index("NDims")]
     if not re.fullmatch(r"-?\d+(\s+-?\d+)*", header["DimSize"], re.ASCII) or len(header["DimSize"].split()) != axes:
         refuse("DimSize", f"{axes} whole numbers")
     if header["ElementType"] not in {f"MET_{kind}" for kind in META_TYPES}:
@@ -129,22 +133,22 @@ def _check_meta_fields(path: Path, header: dict[str, str]) -> None:
         if not header.get(name, "False").startswith((*TRUE, *FALSE)):
             refuse(name, "True or False")
     for name in (*META_VECTORS, *META_MATRICES):
-        if name in header and name in before:
-            refuse("NDims", f"it before {name}")
+        if name in earlier:
+            refuse("NDims", f"this field before {name}")
         count = axes**2 if name in META_MATRICES else axes
-        if name in header and len(_numbers_in(path, header[name])) != count:
+        if name in header and len(_parse_numbers(path, header[name])) != count:
             refuse(name, f"{count} numbers")
 
 
-def _of_space(spacings: str, dimension: str) -> str:
-    """Return the spacings of NRRD without NaN, which stands for an axis of channels: one such axis at most."""
+def _drop_channel_axis(spacings: str, dimension: str) -> str:
+    """Return the spacings of NRRD without NaN for an axis of channels. Keep all if more NaN than such axes exist."""
     words = spacings.split()
-    known = [word for word in words if word.lower() != "nan"]
-    beyond = int(dimension) - 3 if dimension.isdecimal() else 0
-    return " ".join(known if len(words) - len(known) <= beyond else words)
+    numbers = [word for word in words if word.lower() != "nan"]
+    channel_axes = int(dimension) - 3 if dimension.isdecimal() else 0
+    return " ".join(numbers if len(words) - len(numbers) <= channel_axes else words)
 
 
-def _numbers_in(path: Path, text: str) -> list[float | None]:
+def _parse_numbers(path: Path, text: str) -> list[float | None]:
     """Return the numbers of a field. A vector that is "none" or NaN becomes None.
 
     Raises:
@@ -156,24 +160,24 @@ def _numbers_in(path: Path, text: str) -> list[float | None]:
     except ValueError:
         numbers = [math.nan]
     if not all(number is None or math.isfinite(number) for number in numbers):
-        raise DataError(f"{path}: its header says {text!r}: expected numbers; repair it")
+        raise DataError(f"{path}: its header has {text!r}: expected numbers; repair it")
     return numbers
 
 
 def read_fields(path: Path) -> tuple[dict[str, str], int]:
-    """Return the fields of a header, and how many bytes it takes.
+    """Return the fields of a header, and its size in bytes.
 
-    Names of NRRD become lower case. The name of a line that is no field is empty.
+    Names of NRRD fields become lower case. A line that is no field gets an empty name.
     """
     is_meta = path.suffix.lower() in METAIMAGE
-    between = "=" if is_meta else ":"
+    usual = "=" if is_meta else ":"
     fields: dict[str, str] = {}
     with path.open("rb") as file:
-        while line := file.readline(LONGEST).strip():
+        while line := file.readline(MAX_LINE).strip():
             text = line.decode("latin-1")
-            if between == ":" and ":=" in text and ": " not in text.partition(":=")[0]:
-                continue  # a note, not a field
-            name, separator, value = text.partition(between if between in text else ":")
+            if not is_meta and ":=" in text and ": " not in text.partition(":=")[0]:
+                continue  # a comment, not a field
+            name, separator, value = text.partition(usual if usual in text else ":")
             name = name.strip(SPACES) if is_meta else name.strip(SPACES).lower()
             fields[name if separator else ""] = value.strip(SPACES) if separator else text
             if name == "ElementDataFile":
@@ -181,6 +185,6 @@ def read_fields(path: Path) -> tuple[dict[str, str], int]:
         return fields, file.tell()
 
 
-def _data_file(header: dict[str, str]) -> str:
-    """Return where the voxels lie by the header: the name of a file, or one of FOLLOWING."""
+def _data_file_name(header: dict[str, str]) -> str:
+    """Return the data file named in a header, or one of FOLLOWING."""
     return next((header[name] for name in DATA_FILE if name in header), "")

@@ -1,10 +1,9 @@
-"""The one place that reads and writes volumes, with their geometry."""
+"""Read and write volumes with their geometry, in all supported formats."""
 
 import itertools
 import os
 import warnings
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,35 +14,30 @@ from numpy.typing import NDArray
 
 from attention_unet.errors import DataError
 from attention_unet.files.atomic import replacing
-from attention_unet.scans import itk, nifti
-from attention_unet.scans.dicom import is_dicom, read_dicom
+from attention_unet.scans import nifti
+from attention_unet.scans.dicom import read_dicom
 from attention_unet.scans.header import check_affine, check_real, header_of
 from attention_unet.scans.itk import read_itk, write_itk
-from attention_unet.scans.itk_header import data_files
 from attention_unet.scans.label_table import label_extension
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.nifti import read_nifti
+from attention_unet.scans.volume_files import stem
 
-ENDINGS = (*nifti.ENDINGS, *itk.ENDINGS)
-NOTES = (  # endings of files that lie beside scans and are none
-    *(".json", ".txt", ".tsv", ".csv", ".md", ".xml", ".html", ".yaml", ".yml", ".log", ".bval", ".bvec"),
-    *(".png", ".jpg", ".jpeg", ".pdf"),
-)
-WRITTEN = (*nifti.ENDINGS, ".nrrd", ".mha")
-WHOLE = 1e-3  # by which a label may be off a whole number
-MOST_LABELS = 2**24  # up to which float32 holds whole numbers
-ASIDE = 0.1  # of a voxel, from which grids that are taken as one are told to lie apart
+WRITABLE_ENDINGS = (*nifti.ENDINGS, ".nrrd", ".mha")
+LABEL_TOLERANCE = 1e-3  # largest difference of a label from a whole number
+LABEL_LIMIT = 2**24  # float32 holds all whole numbers up to this one
+WARNED_SHIFT = 0.1  # of a voxel; larger shifts between two grids are warned of
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A volume as it lies in its file.
+    """A volume in the axis order of its file.
 
     Attributes:
         path: the file, or the folder of a DICOM series.
-        array: voxels (C, I, J, K) float32, in the file's own axis order.
-        affine: 4 x 4, from voxel (i, j, k) to RAS+ millimetres.
-        header: the file's NIfTI header, or one of its grid; the pattern for whatever is written on the same grid.
+        array: voxels (C, I, J, K) float32.
+        affine: 4 x 4, from voxel (i, j, k) to RAS+ mm.
+        header: NIfTI header of the file, or one made for its grid. Files written on this grid copy it.
     """
 
     path: Path
@@ -53,21 +47,21 @@ class Volume:
 
     @property
     def grid(self) -> tuple[int, int, int]:
-        """Voxels along (i, j, k)."""
+        """Number of voxels along (i, j, k)."""
         return self.array.shape[1:]
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
-        """Size of a voxel along (i, j, k)."""
+        """Voxel size along (i, j, k)."""
         return tuple(float(s) for s in np.linalg.norm(self.affine[:3, :3], axis=0))  # type: ignore[return-value]
 
     @property
     def voxel_ml(self) -> float:
-        """Volume of a voxel."""
+        """Volume of a voxel in ml."""
         return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
 
     def of_channel(self, channel: int) -> "Volume":
-        """One channel, from 0, by itself.
+        """Return a volume of one channel. Channels are counted from 0.
 
         Raises:
             DataError: if there is no such channel.
@@ -77,93 +71,35 @@ class Volume:
         return replace(self, array=self.array[[channel]])
 
 
-def stem(path: Path) -> str:
-    """Name of a volume's file without its ending, which may have two parts, or of the folder of a DICOM series.
-
-    Raises:
-        DataError: if the file is none that can be read by its name.
-    """
-    if path.is_dir():
-        return os.fsencode(path.name).decode("utf-8", "replace")
-    name = os.fsencode(path.name).decode("utf-8", "replace")  # files written from it must have one that all can read
-    for ending in ENDINGS:
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
-    raise DataError(f"{path}: expected a volume ({', '.join(ENDINGS)}): convert it first")
-
-
-def is_volume(path: Path) -> bool:
-    """Whether a file is a volume by its name; hidden files never are. A link to nothing counts: it fails when read."""
-    is_there = path.is_file() or (path.is_symlink() and not path.exists())
-    return path.name.lower().endswith(ENDINGS) and not path.name.startswith(".") and is_there
-
-
-def list_volumes(folder: Path) -> list[Path]:
-    """Volumes of a folder, sorted by name."""
-    return sorted(path for path in folder.iterdir() if is_volume(path))
-
-
-def list_unread(folder: Path) -> list[str]:
-    """Names of the files of a folder that are not read and may be scans: in other formats, or no regular files.
-
-    Hidden files, notes and pictures beside scans, DICOM files and files that a header names are left out.
-    """
-    volumes = list_volumes(folder)
-    read = {*volumes, *(file for volume in volumes if volume.is_file() for file in data_files(volume))}
-    unread = []
-    for path in sorted(folder.iterdir()):
-        beside = path.name.startswith(".") or path.name.lower().endswith(NOTES)
-        is_folder = path.is_dir() and not path.name.lower().endswith(ENDINGS)
-        if path not in read and not beside and not is_folder and not is_dicom(path):
-            unread.append(path.name)
-    return unread
-
-
-def volumes_by_case(folder: Path) -> dict[str, Path]:
-    """Volumes of a folder by their names without endings.
-
-    Raises:
-        DataError: if a case is there twice, such as .nii and .nii.gz.
-    """
-    return by_name(list_volumes(folder))
-
-
-def by_name(paths: Iterable[Path]) -> dict[str, Path]:
-    """Volumes by their names without endings.
-
-    Raises:
-        DataError: if a name is there twice.
-    """
-    found: dict[str, Path] = {}
-    for path in paths:
-        if stem(path) in found:
-            raise DataError(f"{path}: the case is there twice, also as {found[stem(path)].name}: keep one")
-        found[stem(path)] = path
-    return found
-
-
 def read_volume(path: str | Path, memory: int | None = None) -> Volume:
     """Read an image.
 
-    Channels of a 4-D file become the first axis. NaN and infinite values, if fewer than 1% of a channel, become its
-    smallest finite one, with a warning.
+    Channels of a 4-D file become the first axis. NaN and infinite values are replaced by the smallest finite value of
+    their channel, with a warning, if they are at most 1 % of each channel.
 
     Args:
-        path: of the file, or of the folder of a DICOM series.
-        memory: bytes that reading may take, most of what is free if None.
+        path: path of the file, or of the folder of a DICOM series.
+        memory: bytes that reading may take; by default most of the free memory.
 
     Raises:
-        DataError: as ``read_nifti``, ``read_itk`` and ``read_dicom``, and if more voxels are no numbers.
+        DataError: for the same reasons as ``read_nifti``, ``read_itk`` and ``read_dicom``, and if more than 1 % of a
+            channel is NaN or infinite.
     """
     path = Path(path)
     array, affine, header = _read(path, memory)
-    return Volume(path, _without_holes(path, array), affine, header)
+    return Volume(path, _replace_invalid(path, array), affine, header)
 
 
 def _read(path: Path, memory: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
+    """Return voxels (C, I, J, K), affine and header of a file or a DICOM folder.
+
+    Raises:
+        DataError: if the path is a broken link or not named like a volume, or if reading fails.
+    """
     if path.is_symlink() and not path.exists():
         raise DataError(
-            f"{path}: is a link to {os.readlink(path)}, which is not there: fetch it, with DataLad by 'datalad get'"
+            f"{path}: is a link to {os.readlink(path)}, which does not exist: fetch that file, with DataLad by "
+            "'datalad get'"
         )
     if path.is_dir():
         return read_dicom(path, memory)
@@ -172,64 +108,66 @@ def _read(path: Path, memory: int | None = None) -> tuple[NDArray[np.float32], N
 
 
 def read_labels(path: Path, memory: int | None = None) -> Volume:
-    """Read a label map: like an image, of one channel and whole numbers of at least 0.
+    """Read a label map: one channel of whole numbers from 0.
 
     Args:
-        path: of the file.
-        memory: bytes that reading may take, most of what is free if None.
+        path: path of the file.
+        memory: bytes that reading may take; by default most of the free memory.
 
     Raises:
-        DataError: as for images, and if values are no numbers, not whole, negative or too high.
+        DataError: for the same reasons as ``read_volume``, and if a value is NaN, infinite, not whole, negative, or
+            2**24 or more.
     """
     array, affine, header = _read(path, memory)
     if len(array) != 1:
-        raise DataError(f"{path}: has {len(array)} channels: expected a label map of one")
+        raise DataError(f"{path}: has {len(array)} channels: expected a label map of one; save one channel")
     lowest, highest = float(array.min()), float(array.max())
     if not (np.isfinite(lowest) and np.isfinite(highest)):
         raise DataError(f"{path}: has voxels that are NaN or infinite: expected labels; export it again")
     labels = np.round(array)
-    labels += 0.0  # no minus before a zero
+    labels += 0.0  # turns -0.0 into 0.0
     array -= labels
-    if np.abs(array, out=array).max() > WHOLE:
+    if np.abs(array, out=array).max() > LABEL_TOLERANCE:
         raise DataError(
             f"{path}: labels are not whole numbers: resampled linearly? Resample labels to the nearest voxel"
         )
     if labels.min() < 0:
-        raise DataError(f"{path}: has the label {lowest:g}: expected whole numbers of at least 0; number them anew")
-    if highest >= MOST_LABELS:
-        raise DataError(f"{path}: has the label {highest:.0f}: expected less than {MOST_LABELS}; number them anew")
+        raise DataError(f"{path}: has the label {lowest:g}: expected whole numbers of at least 0; renumber the labels")
+    if highest >= LABEL_LIMIT:
+        raise DataError(f"{path}: has the label {highest:.0f}: expected less than {LABEL_LIMIT}; renumber the labels")
     return Volume(path, labels, affine, header)
 
 
 def check_same_grid(volume: Volume, other: Volume) -> None:
-    """Check that two volumes lie on each other, to half a voxel; what is less, but to be seen, is warned of.
+    """Check that two volumes have the same grid, with a shift of at most half a voxel. Warn above a tenth of a voxel.
 
     Raises:
-        DataError: naming both files and what differs.
+        DataError: if the grids differ.
     """
     if volume.grid != other.grid:
         raise DataError(
-            f"{volume.path}: grid is {volume.grid}, but {other.path} has {other.grid}: they must be the same"
+            f"{volume.path}: grid is {volume.grid}, but {other.path} has {other.grid}: they must be the same; resample "
+            "one"
         )
     corners = np.array([[*corner, 1] for corner in itertools.product(*((0, n - 1) for n in volume.grid))]).T
     shift_mm = float(np.abs((volume.affine - other.affine) @ corners).max())
+    shifted = f"{volume.path}: is shifted by up to {shift_mm:.2f} mm against {other.path}"
     if shift_mm > 0.5 * min(volume.spacing_mm):
-        raise DataError(
-            f"{volume.path}: lies up to {shift_mm:.2f} mm off {other.path}: their affines must agree; resample one"
-        )
-    if shift_mm > ASIDE * min(volume.spacing_mm):
-        warnings.warn(f"{volume.path}: lies up to {shift_mm:.2f} mm off {other.path}: taken as on it", stacklevel=2)
+        raise DataError(f"{shifted}: their affines must agree; resample one")
+    if shift_mm > WARNED_SHIFT * min(volume.spacing_mm):
+        warnings.warn(f"{shifted}: treated as aligned", stacklevel=2)
 
 
 def as_volume(array: NDArray[Any], affine: NDArray[np.float64]) -> Volume:
-    """A volume that comes from no file.
+    """Return a volume made of an array.
 
     Args:
-        array: voxels (I, J, K), or (C, I, J, K) of channels.
-        affine: 4 x 4, from voxel (i, j, k) to RAS+ millimetres.
+        array: voxels (I, J, K) or (C, I, J, K).
+        affine: 4 x 4, from voxel (i, j, k) to RAS+ mm.
 
     Raises:
-        DataError: if the array has other axes, too many voxels that are no numbers, or the affine maps no volume.
+        DataError: if the array has other axes or no real numbers, if more than 1 % of a channel is NaN or infinite, or
+            if the affine is invalid.
     """
     name = Path("the array")
     check_real(name, array.dtype)
@@ -238,14 +176,14 @@ def as_volume(array: NDArray[Any], affine: NDArray[np.float64]) -> Volume:
     affine = np.asarray(affine, dtype=np.float64)
     check_affine(name, affine)
     values = np.asarray(array if array.ndim == 4 else array[None], dtype=np.float32)
-    return Volume(name, _without_holes(name, values), affine, header_of(affine, values.shape[1:]))
+    return Volume(name, _replace_invalid(name, values), affine, header_of(affine, values.shape[1:]))
 
 
 def of_image(image: nib.Nifti1Image) -> Volume:
-    """A volume of an image that nibabel holds, or has opened.
+    """Return a volume made of an image of nibabel.
 
     Raises:
-        DataError: as for a file, and if it is NIfTI-2.
+        DataError: for the same reasons as ``read_volume``, and if the image is NIfTI-2 or has no affine.
     """
     path = Path(image.get_filename() or "the image")
     if image.affine is None:
@@ -256,21 +194,21 @@ def of_image(image: nib.Nifti1Image) -> Volume:
         array, affine, header = nifti.voxels_of(path, image)
     except (EOFError, zlib.error, OSError) as error:
         raise DataError(f"{path}: is damaged or cut short ({error}): copy it again") from error
-    return Volume(path, _without_holes(path, array), affine, header)
+    return Volume(path, _replace_invalid(path, array), affine, header)
 
 
 def image_like(array: NDArray[np.generic], pattern: Volume) -> nib.Nifti1Image:
-    """A NIfTI image of an array (I, J, K) on the grid of a volume, with its affine, sform and qform and their codes.
+    """Return a NIfTI image of an array on the grid of a volume: with its affine, sform, qform and their codes.
 
-    Nothing of the patient or of the scanner's notes is copied: descriptions are cleared.
+    Descriptions in the header are cleared, because they may name the patient.
 
     Args:
-        array: voxels; the image has the type of this array, without scaling.
-        pattern: volume whose grid it is.
+        array: voxels (I, J, K), stored in their own type, without scaling; boolean ones as uint8.
+        pattern: volume on the same grid.
 
     Raises:
-        TypeError: if it is no numpy array, or masked.
-        ValueError: if its shape is not that of the grid.
+        TypeError: if the array is not a numpy array, or is masked.
+        ValueError: if the array has another grid.
     """
     if isinstance(array, np.ma.MaskedArray) or not isinstance(array, np.ndarray):
         raise TypeError(f"the array is of type {type(array).__name__}: expected a numpy array that is not masked")
@@ -281,15 +219,15 @@ def image_like(array: NDArray[np.generic], pattern: Volume) -> nib.Nifti1Image:
     header.set_data_dtype(array.dtype)
     header.set_data_shape(array.shape)
     header["cal_min"] = header["cal_max"] = 0
-    for note in ("descrip", "aux_file", "db_name", "intent_name", "data_type"):
-        header[note] = b""
+    for field in ("descrip", "aux_file", "db_name", "intent_name", "data_type"):
+        header[field] = b""
     header.set_intent("none")
     header.extensions.clear()
     return nib.Nifti1Image(array, header.get_best_affine(), header)
 
 
 def label_image(label_map: NDArray[np.generic], pattern: Volume, labels: Labels) -> nib.Nifti1Image:
-    """What ``image_like`` makes of a label map, with the names and colours of its classes for viewers."""
+    """Return the image of a label map, as ``image_like``, with names and colours of its classes for viewers."""
     image = image_like(label_map, pattern)
     image.header.set_intent("label")
     image.header.extensions.append(label_extension(labels))
@@ -297,20 +235,23 @@ def label_image(label_map: NDArray[np.generic], pattern: Volume, labels: Labels)
 
 
 def write_like(path: Path, array: NDArray[np.generic], pattern: Volume, labels: Labels | None = None) -> None:
-    """Write what ``image_like`` makes, or of a label map ``label_image``; the file appears whole or not at all.
+    """Write an array on the grid of a volume. The file appears whole or not at all.
 
     Args:
-        path: of the file, whose ending tells the format.
+        path: path of the file. Its ending decides the format.
         array: voxels (I, J, K).
-        pattern: volume whose grid it is.
-        labels: of a label map; other formats than NIfTI do not keep them.
+        pattern: volume on the same grid.
+        labels: classes, if the array is a label map. Only NIfTI files keep their names and colours.
 
     Raises:
-        DataError: if it cannot be written, or the ending is none that holds header and voxels in one file.
-        ValueError: as ``image_like``.
+        DataError: if the file cannot be written, or its format does not hold header and voxels in one file.
+        TypeError: if the array is not a numpy array, or is masked.
+        ValueError: if the array has another grid.
     """
-    if not path.name.endswith(WRITTEN):
-        raise DataError(f"{path}: cannot be written in this format: expected a name that ends in {', '.join(WRITTEN)}")
+    if not path.name.endswith(WRITABLE_ENDINGS):
+        raise DataError(
+            f"{path}: cannot be written in this format: expected a name that ends in {', '.join(WRITABLE_ENDINGS)}"
+        )
     with replacing(path) as partial:
         if path.name.endswith(nifti.ENDINGS):
             nib.save(image_like(array, pattern) if labels is None else label_image(array, pattern, labels), partial)
@@ -318,26 +259,23 @@ def write_like(path: Path, array: NDArray[np.generic], pattern: Volume, labels: 
             write_itk(partial, np.asanyarray(image_like(array, pattern).dataobj), pattern.affine)
 
 
-def own_ending(path: Path) -> str:
-    """Ending of a single file in the format of a volume; NIfTI's for a DICOM series."""
-    if path.is_dir() or path.name.lower().endswith(nifti.ENDINGS):
-        return ".nii.gz"
-    return ".nrrd" if path.suffix.lower() in (".nrrd", ".nhdr") else ".mha"
+def _replace_invalid(path: Path, array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return voxels (C, I, J, K) with NaN and infinite values replaced by the smallest finite value of their channel.
 
-
-def _without_holes(path: Path, array: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Replace what is no number by the darkest value of its channel."""
+    Raises:
+        DataError: if more than 1 % of a channel is NaN or infinite.
+    """
     with np.errstate(invalid="ignore"):
-        if np.isfinite(array.sum(dtype=np.float64)):  # of which any hole would have become part
+        if np.isfinite(array.sum(dtype=np.float64)):  # one NaN or infinite voxel makes the sum NaN or infinite
             return array
-    holes = ~np.isfinite(array)
-    count, most = int(holes.sum()), int(holes.reshape(len(array), -1).sum(axis=1).max())
+    invalid = ~np.isfinite(array)
+    count, most = int(invalid.sum()), int(invalid.reshape(len(array), -1).sum(axis=1).max())
     if most > 0.01 * array[0].size:
         raise DataError(
-            f"{path}: {most} of {array[0].size} voxels are NaN or infinite, above 1 %: expected numbers; export it anew"
+            f"{path}: {most} of {array[0].size} voxels are NaN or infinite: expected at most 1 %; export it again"
         )
     warnings.warn(f"{path}: {count} voxels are NaN or infinite: replaced by the smallest value", stacklevel=3)
     filled: NDArray[np.float32] = array.copy()
-    for channel, hidden in zip(filled, holes, strict=True):
-        channel[hidden] = channel.min(where=~hidden, initial=np.inf)
+    for channel, replaced in zip(filled, invalid, strict=True):
+        channel[replaced] = channel.min(where=~replaced, initial=np.inf)
     return filled

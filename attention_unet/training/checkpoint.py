@@ -1,4 +1,4 @@
-"""The state of a training, whole: what it takes to go on to the very numbers of an unbroken run."""
+"""Save and load the state of a training. A resumed run gives the same numbers as an uninterrupted one."""
 
 import hashlib
 import io
@@ -14,22 +14,22 @@ from torch import Tensor
 from attention_unet.errors import ModelError
 from attention_unet.files.atomic import replacing
 
-KIND, FORMAT = b"attention_unet-state", b"6"  # with the sha256 of what follows they are the first line of the file
+KIND, FORMAT = b"attention_unet-state", b"6"  # the first line of the file: these and the sha256 of the rest
 DAMAGES = (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, OSError)
 STATE = "last.pt"  # name of the file in a run folder
 
 
 @dataclass(frozen=True)
 class LearnerState:
-    """What is learned, between two steps.
+    """State of network, optimiser and random numbers between two steps.
 
     Attributes:
         step: optimiser steps taken.
         network: state of the network.
         averaged: state of the averaged network.
         optimizer: state of the optimiser.
-        generator: state of torch's random numbers.
-        device_generator: the same on a GPU; None if there is none.
+        generator: state of torch's random numbers on the CPU.
+        device_generator: state of the random numbers on a GPU; None without a GPU.
     """
 
     step: int
@@ -42,16 +42,16 @@ class LearnerState:
 
 @dataclass
 class LoopState:
-    """What the loop itself remembers.
+    """State of the training loop.
 
     Attributes:
-        validations: made.
-        loss: smoothed.
-        seconds: that a patch takes, smoothed.
-        waited: seconds of these that the network waits for it, smoothed.
-        with_late: whether the late cases of a ``Training`` are trained on, since they were predicted.
-        component_gains: what each class gained on these by keeping only its largest connected component: number of
-            cases, sum and sum of squares.
+        validations: number of validations so far.
+        loss: smoothed loss.
+        seconds: smoothed seconds per patch.
+        waited: smoothed seconds per patch that the network waited for data.
+        with_late: whether late cases (see ``Training``) are trained on. They are predicted once before.
+        component_gains: gain in Dice of each class if it keeps only its largest connected component: number of cases,
+            sum, and sum of squares.
     """
 
     validations: int = 0
@@ -63,26 +63,26 @@ class LoopState:
 
     @property
     def patches_a_second(self) -> float:
-        """How fast it goes."""
+        """Patches per second."""
         return 1 / self.seconds
 
     @property
     def waiting(self) -> float:
-        """Share of the time in which the network waits for patches."""
+        """Share of the time in which the network waits for patches, 0 to 1."""
         return self.waited / self.seconds
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Where a training stands.
+    """Complete state of a training.
 
     Attributes:
-        loop: what the loop remembers.
-        elapsed: seconds taken.
-        reserve: seconds kept for the last validation.
+        loop: state of the training loop.
+        elapsed: seconds of training so far.
+        reserve: seconds to keep for the last validation.
         history: rows of history.csv so far.
-        learner: what is learned.
-        settled: what the run follows from, as plain values.
+        learner: state of network, optimiser and random numbers.
+        settled: resolved settings of the run, as plain values.
     """
 
     loop: LoopState
@@ -94,7 +94,7 @@ class TrainingState:
 
 
 def save_state(path: Path, state: TrainingState) -> None:
-    """Write the state in one piece: tensors and plain values only, after a line with their sha256."""
+    """Write a state whole or not at all: a line with the sha256, then tensors and plain values."""
     buffer = io.BytesIO()
     torch.save({**vars(state), "loop": vars(state.loop), "learner": vars(state.learner)}, buffer)
     with replacing(path) as partial:
@@ -102,7 +102,7 @@ def save_state(path: Path, state: TrainingState) -> None:
 
 
 def load_state(path: Path) -> TrainingState:
-    """Read a state; nothing in the file is executed.
+    """Read a state. No code in the file is executed.
 
     Raises:
         ModelError: if the file is missing, damaged, or of another format.
@@ -111,10 +111,10 @@ def load_state(path: Path) -> TrainingState:
         first, _, packed = path.read_bytes().partition(b"\n")
         kind, format_, sha256 = first.split(b" ")
         if kind != KIND or (format_ == FORMAT and sha256 != _sha256(packed)):
-            raise ValueError("other content than was written")
+            raise ValueError("the content does not match its sha256")
         if format_ != FORMAT:
             raise ModelError(
-                f"{path}: is of format {format_.decode('ascii', 'replace')}: this version reads {FORMAT.decode()}; "
+                f"{path}: has format {format_.decode('ascii', 'replace')}: expected {FORMAT.decode()}; "
                 "resume with the version that wrote it"
             )
         content = torch.load(io.BytesIO(packed), map_location="cpu", weights_only=True)
@@ -122,11 +122,11 @@ def load_state(path: Path) -> TrainingState:
         return TrainingState(loop=loop, learner=learner, **content)
     except FileNotFoundError as error:
         raise ModelError(
-            f"{path}: is not there: the run was stopped before it saved; start it again in a new --run"
+            f"{path}: missing: the run stopped before it saved a state; start it again in a new --run"
         ) from error
     except DAMAGES as error:
         raise ModelError(
-            f"{path}: is damaged or not a training state ({type(error).__name__}): copy it again"
+            f"{path}: damaged or not the state of a training ({type(error).__name__}): copy it again"
         ) from error
 
 

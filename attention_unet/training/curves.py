@@ -1,4 +1,4 @@
-"""Learning curves, of a training by class or of several trainings, for people who would rather look."""
+"""Draw learning curves of one training by class, or of several trainings."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,24 +14,30 @@ Rows = Sequence[Mapping[str, float]]
 
 
 def draw_trainings(histories: Mapping[str, Path], output: Path) -> None:
-    """Draw loss and mean Dice of the held-out cases over the minutes of several trainings.
+    """Draw loss and mean Dice of held-out cases over time for several trainings.
 
     Args:
-        histories: ``history.csv`` of each, by the name to show.
-        output: PNG to write.
+        histories: path of ``history.csv`` of each training, by the name to show.
+        output: PNG file to write.
     """
     rows = {name: read_history(path) for name, path in histories.items()}
     colours = [colour_of(i) for i in range(len(rows))]
-    _draw(rows, colours, {name: (of, "dice") for name, of in rows.items()}, "mean Dice of held-out cases", output)
+    _draw(
+        rows,
+        colours,
+        {name: (history, "dice") for name, history in rows.items()},
+        "mean Dice of held-out cases",
+        output,
+    )
 
 
 def draw_training(history: Rows, class_names: Sequence[str], output: Path) -> None:
-    """Draw the loss of a training and the Dice of each class over its minutes.
+    """Draw the loss of a training and the Dice of each class over time.
 
     Args:
         history: rows of ``history.csv``.
-        class_names: of the classes.
-        output: PNG to write.
+        class_names: names of the classes.
+        output: PNG file to write.
     """
     scores = {name: (history, f"dice {name}") for name in class_names}
     _draw({"": history}, ["black"], scores, "Dice of held-out cases", output)
@@ -41,10 +47,10 @@ def _draw(
     losses: Mapping[str, Rows],
     colours: Sequence[str],
     scores: Mapping[str, tuple[Rows, str]],
-    what: str,
+    y_label: str,
     output: Path,
 ) -> None:
-    """Losses on the left; on the right columns of scores, whose names and last values the legend tells."""
+    """Draw losses on the left and columns of scores on the right. The legend has the last value of each score."""
     figure = Figure(figsize=(9.8, 3.2), dpi=110, layout="constrained")
     loss, dice = figure.subplots(1, 2)
     for rows, colour in zip(losses.values(), colours, strict=True):
@@ -54,7 +60,7 @@ def _draw(
         label = f"{name}: {values[-1]:.4f}"
         dice.plot([row["minutes"] for row in rows], values, ".-", color=colour_of(i), label=label)
     loss.set(xlabel="minutes", ylabel="training loss")
-    dice.set(xlabel="minutes", ylabel=what)
+    dice.set(xlabel="minutes", ylabel=y_label)
     for axes in (loss, dice):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""The loop: patches in, weights out. Read it from top to bottom."""
+"""Run the training loop: patches in, weights out."""
 
 import math
 import time
@@ -13,7 +13,7 @@ from torch import Tensor
 from attention_unet.config import TrainingConfig
 from attention_unet.dataset.cases import Case
 from attention_unet.inference.components import ComponentGain, component_gains
-from attention_unet.inference.model import save_model
+from attention_unet.inference.model_file import save_model
 from attention_unet.inference.trained_on import TrainedOn
 from attention_unet.preparation.plan import Plan
 from attention_unet.training.budget import Budget, learning_rate_factor
@@ -23,32 +23,33 @@ from attention_unet.training.monitor import Monitor
 from attention_unet.training.resolved_settings import ResolvedSettings
 from attention_unet.training.validation import Validation, mean_dice, validate
 
-SMOOTHING = 0.98  # of the loss and the times that are shown
-RESERVED = 1.2  # times the latest validation: the last may take longer than the one before
-LATE = 0.8  # share of the budget from which late cases are trained on
+SMOOTHING = 0.98  # of the displayed loss and times
+RESERVED = 1.2  # time kept for the last validation, as a multiple of the latest one, because it may take longer
+LATE = 0.8  # share of the budget after which late cases are trained on
 
 
 @dataclass
 class Training:
-    """All parts of a training, built and ready.
+    """All parts of a training.
 
     Attributes:
-        run: the run folder.
-        settled: what the run follows from.
-        learner: what is trained.
-        open_batches: gives batches of image and target, without end, from a step on, without or with late cases.
+        run: run folder.
+        settings: resolved settings of the run.
+        learner: network in training.
+        open_batches: function that returns endless batches of image and target, from a step on, with or without late
+            cases.
         held_out: cases to validate on; may be empty.
-        late: if none are held out: cases that are predicted once before they are trained on, to decide which classes
-            keep only their largest connected component.
-        budget: how long to train.
-        monitor: in the first process.
-        precision: to validate in.
-        stop: whether the user asked to stop; asked after every step and between validated cases.
-        cases_of: names of the cases that patches of a step are of.
+        late: training cases that are predicted once before they are trained on; empty if there are held-out cases.
+            They decide which classes keep only their largest connected component.
+        budget: budget of the training.
+        monitor: display of the training in the first process; None in the others.
+        precision: precision of validation.
+        stop: function that returns whether the user asked to stop; called after every step and between validated cases.
+        cases_of: function that returns the case ids of the patches of a step.
     """
 
     run: Path
-    settled: ResolvedSettings
+    settings: ResolvedSettings
     learner: Learner
     open_batches: Callable[[int, bool], Iterator[tuple[Tensor, Tensor]]]
     held_out: Sequence[Case]
@@ -61,54 +62,54 @@ class Training:
 
     @property
     def config(self) -> TrainingConfig:
-        """Budget and schedule."""
-        return self.settled.config.training
+        """Configuration of the training."""
+        return self.settings.config.training
 
     @property
     def plan(self) -> Plan:
-        """Of network and data."""
-        return self.settled.plan
+        """Plan of network and data."""
+        return self.settings.plan
 
 
 def fit(training: Training, loop: LoopState) -> bool:
-    """Train until the budget is spent, or until asked to stop; save the model and the state.
+    """Train until the budget is spent or the user asks to stop. Save the model and the state.
 
     Args:
-        training: its parts.
-        loop: of the loop; new, or that of a run which is resumed.
+        training: parts of the training.
+        loop: state of the loop, new or of a resumed run.
 
     Returns:
-        Whether the budget was spent. If not, the state is saved, and a resumed run goes on to the same numbers.
+        Whether the budget was spent. If not, the state is saved, and a resumed run continues with the same numbers.
     """
     config, learner, budget, monitor = training.config, training.learner, training.budget, training.monitor
     saved_at = time.monotonic()
     batches = training.open_batches(learner.step, loop.with_late)
     while True:
-        progress, stopping = agree(learner.fabric, budget.progress(learner.step), training.stop())
+        progress, stopping = synchronise(learner.fabric, budget.progress(learner.step), training.stop())
         if stopping:
-            save(training, loop)
+            save_training(training, loop)
             return False
 
         learning_rate = config.learning_rate * learning_rate_factor(progress, config.warmup)
-        learned = learner.step > 0  # the least budget buys a step: what has learned nothing is no model
+        learned = learner.step > 0  # at least one step: an untrained network is no model
         if learned and progress >= LATE and training.late and not loop.with_late:
             if not decide_components(training, loop):
-                save(training, loop)
+                save_training(training, loop)
                 return False
             batches = training.open_batches(learner.step, True)
         if learned and progress >= (loop.validations + 1) / config.validations:
-            save(training, loop)
+            save_training(training, loop)
             began = time.monotonic()
             if not validate_and_record(training, loop, learning_rate):
                 return False
             saved_at = time.monotonic()
             budget.reserve = RESERVED * (saved_at - began)
-            # Validations that fell due during this one are left out, but never the last. One that took less than the
-            # one before sets progress back, but is not repeated.
-            now, _ = agree(learner.fabric, budget.progress(learner.step), False)
+            # Validations that were due during this one are skipped, but never the last. A validation that was faster
+            # than the one before reduces the reserve and so the progress, but is not repeated.
+            now, _ = synchronise(learner.fabric, budget.progress(learner.step), False)
             due = max(int(now * config.validations + 1e-9), loop.validations + 1)
             loop.validations = config.validations if progress >= 1 else min(due, config.validations - 1)
-            save(training, loop)
+            save_training(training, loop)
         if learned and progress >= 1:
             return True
 
@@ -118,34 +119,35 @@ def fit(training: Training, loop: LoopState) -> bool:
         try:
             loss = learner.learn(image, target, learning_rate)
         except Diverged as error:
-            raise Diverged(f"{error}; its patches were of {', '.join(training.cases_of(learner.step))}") from error
-        loop.loss = smoothed(loop.loss, loss)
-        took = time.monotonic() - began
-        loop.seconds = smoothed(loop.seconds, took / training.plan.batch)
-        loop.waited = smoothed(loop.waited, waited / training.plan.batch)
+            cases = ", ".join(training.cases_of(learner.step))
+            raise Diverged(f"{error}; the patches of this step are from {cases}") from error
+        loop.loss = smooth(loop.loss, loss)
+        seconds = time.monotonic() - began
+        loop.seconds = smooth(loop.seconds, seconds / training.plan.batch)
+        loop.waited = smooth(loop.waited, waited / training.plan.batch)
         if monitor is not None:
-            monitor.step(learner.step, progress, loop, learning_rate, budget.seconds_left(learner.step))
+            monitor.record_step(learner.step, progress, loop, learning_rate, budget.seconds_left(learner.step))
         if time.monotonic() - saved_at > 60 * config.checkpoint_minutes:
-            save(training, loop)
+            save_training(training, loop)
             saved_at = time.monotonic()
 
 
 def validate_and_record(training: Training, loop: LoopState, learning_rate: float) -> bool:
-    """Score the held-out cases, each process its share, record the result and save the averaged weights.
+    """Validate on the held-out cases, record the result and save the averaged weights.
 
-    The weights saved are the averaged ones of the latest validation, not the best on the held-out cases: choosing by
-    those would make the figure reported on them too good.
+    The saved weights are those of the latest validation, not the best on the held-out cases: that choice would make
+    their Dice too high.
 
     Returns:
-        Whether it ran to its end.
+        Whether the validation finished.
     """
     learner, plan = training.learner, training.plan
     if training.monitor is not None:
-        training.monitor.validating()
-    found = predict_share(training, training.held_out)
-    if found is None:
+        training.monitor.start_validation()
+    results = validate_together(training, training.held_out)
+    if results is None:
         return False
-    result, dice, of_largest = found
+    validation, dice, dice_largest = results
     if training.monitor is not None:
         names = plan.labels.names
         means = mean_dice(dice, len(names))
@@ -160,45 +162,45 @@ def validate_and_record(training: Training, loop: LoopState, learning_rate: floa
             "dice": sum(defined) / len(defined) if defined else float("nan"),
             **{f"dice {name}": mean for name, mean in zip(names, means, strict=True)},
         }
-        training.monitor.validation(row, result.scenes, result.focus)
+        training.monitor.record_validation(row, validation.scenes, validation.attention)
         if training.held_out:
-            loop.component_gains = as_plain(component_gains(dice, of_largest, names))
-        settled = training.settled
-        notes = {
+            loop.component_gains = gains_to_plain(component_gains(dice, dice_largest, names))
+        settings = training.settings
+        description = {
             "trained": {key: value if math.isfinite(value) else None for key, value in row.items()},
             "component_gains": loop.component_gains,
-            "trained_on": TrainedOn.of({case: settled.digests[case] for case in settled.split.training}).to_json(),
+            "trained_on": TrainedOn.of({case: settings.digests[case] for case in settings.split.training}).to_json(),
         }
-        save_model(training.run, learner.averaged.state_dict(), plan, notes)
+        save_model(training.run, learner.averaged.state_dict(), plan, description)
     return True
 
 
 def decide_components(training: Training, loop: LoopState) -> bool:
-    """Predict the late cases, before they are trained on, and record what keeping the largest components gains.
+    """Validate on the late cases before they are trained on, and record the gain of keeping the largest components.
 
     Returns:
-        Whether it ran to its end.
+        Whether the validation finished.
     """
-    found = predict_share(training, training.late)
-    if found is None:
+    results = validate_together(training, training.late)
+    if results is None:
         return False
-    _, dice, of_largest = found
-    loop.component_gains = as_plain(component_gains(dice, of_largest, training.plan.labels.names))
+    _, dice, dice_largest = results
+    loop.component_gains = gains_to_plain(component_gains(dice, dice_largest, training.plan.labels.names))
     loop.with_late = True
     return True
 
 
-def predict_share(
+def validate_together(
     training: Training, cases: Sequence[Case]
 ) -> tuple[Validation, dict[str, list[float]], dict[str, list[float]]] | None:
-    """Score cases by the averaged network, each process its share.
+    """Validate the averaged network on cases that the processes share.
 
     Returns:
-        What this process found, and of the cases of all processes the Dice of each class, as predicted and if each
-        class keeps only its largest connected component; None if a process was stopped.
+        Validation of the cases of this process; Dice of each class for the cases of all processes, as predicted and
+        with only the largest connected component of each class. None if a process was stopped.
     """
     fabric = training.learner.fabric
-    result = validate(
+    validation = validate(
         training.learner.averaged,
         training.plan,
         cases[fabric.global_rank :: fabric.world_size],
@@ -206,18 +208,18 @@ def predict_share(
         precision=training.precision,
         stop=training.stop,
     )
-    dice = gather(fabric, None if result is None else result.dice)
-    of_largest = gather(fabric, None if result is None else result.of_largest)
-    return None if result is None or dice is None or of_largest is None else (result, dice, of_largest)
+    dice = gather_dice(fabric, None if validation is None else validation.dice)
+    dice_largest = gather_dice(fabric, None if validation is None else validation.dice_largest)
+    return None if validation is None or dice is None or dice_largest is None else (validation, dice, dice_largest)
 
 
-def as_plain(gains: Mapping[str, ComponentGain]) -> dict[str, tuple[int, float, float]]:
-    """Plain values for a JSON file."""
+def gains_to_plain(gains: Mapping[str, ComponentGain]) -> dict[str, tuple[int, float, float]]:
+    """Return plain values for a JSON file."""
     return {name: (gain.cases, gain.total, gain.squares) for name, gain in gains.items()}
 
 
-def save(training: Training, loop: LoopState) -> None:
-    """Write the state of the training, in the first process."""
+def save_training(training: Training, loop: LoopState) -> None:
+    """Write the state of the training in the first process."""
     if training.monitor is not None:
         state = TrainingState(
             loop=loop,
@@ -225,27 +227,27 @@ def save(training: Training, loop: LoopState) -> None:
             reserve=training.budget.reserve,
             history=training.monitor.history,
             learner=training.learner.state(),
-            settled=training.settled.to_plain(),
+            settled=training.settings.to_plain(),
         )
         save_state(training.run / STATE, state)
 
 
-def smoothed(before: float, value: float) -> float:
-    """Moving average that begins with its first value."""
+def smooth(before: float, value: float) -> float:
+    """Return the moving average after a value; ``before`` is NaN at the first value."""
     return value if before != before else SMOOTHING * before + (1 - SMOOTHING) * value
 
 
-def agree(fabric: Fabric, progress: float, stopping: bool) -> tuple[float, bool]:
-    """The same progress and the same wish in all processes, the farthest of each: clocks and signals differ."""
+def synchronise(fabric: Fabric, progress: float, stopping: bool) -> tuple[float, bool]:
+    """Return the largest progress of all processes, and whether any of them stops: their clocks and signals differ."""
     if fabric.world_size == 1:
         return progress, stopping
-    own = torch.tensor([progress, float(stopping)], dtype=torch.float64, device=fabric.device)
-    farthest = fabric.all_reduce(own, reduce_op="max")
-    return float(farthest[0]), bool(farthest[1] > 0)
+    values = torch.tensor([progress, float(stopping)], dtype=torch.float64, device=fabric.device)
+    largest = fabric.all_reduce(values, reduce_op="max")
+    return float(largest[0]), bool(largest[1] > 0)
 
 
-def gather(fabric: Fabric, dice: dict[str, list[float]] | None) -> dict[str, list[float]] | None:
-    """Dice of the cases of all processes; None if one of them was stopped."""
+def gather_dice(fabric: Fabric, dice: dict[str, list[float]] | None) -> dict[str, list[float]] | None:
+    """Return the Dice of the cases of all processes; None if a process was stopped."""
     if fabric.world_size == 1:
         return dice
     parts: list[dict[str, list[float]] | None] = [None] * fabric.world_size

@@ -1,34 +1,30 @@
-"""``history.csv``: a row of numbers for each validation of a training."""
+"""Write and read ``history.csv``: one row of numbers per validation of a training."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attention_unet.errors import DataError
 from attention_unet.files.atomic import write_text
-from attention_unet.files.csv_text import csv_rows, csv_text
+from attention_unet.files.csv_text import csv_text, parse_table
+
+ADVICE = "expected the history that a training writes; remove it"
+REQUIRED = {"step", "minutes", "loss", "dice"}
 
 
 def write_history(file: Path, history: Sequence[Mapping[str, float]]) -> None:
-    """Write rows of the same columns."""
+    """Write rows that have the same columns."""
     columns = list(history[0])
     write_text(file, csv_text([columns, *([row[name] for name in columns] for row in history)]))
 
 
 def read_history(file: Path) -> list[dict[str, float]]:
-    """Read them again; at least step, minutes, loss and dice.
+    """Read the rows; each has at least step, minutes, loss and dice.
 
     Raises:
-        DataError: if it is no such table.
+        DataError: if the file is not such a table.
     """
-    try:
-        with file.open(encoding="utf-8", newline="") as opened:
-            rows = [{name: float(value) for name, value in row.items()} for row in csv_rows(opened)]
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror}): expected what a training writes") from error
-    except (ValueError, csv.Error) as error:
-        raise DataError(f"{file}: is no table of numbers ({error}): expected what a training writes") from error
-    lacking = {"step", "minutes", "loss", "dice"} - set(rows[0] if rows else ())
-    if lacking:
-        raise DataError(f"{file}: lacks {', '.join(sorted(lacking))}: expected what a training writes")
+    rows = parse_table(file, lambda row: {name: float(value) for name, value in row.items()}, "numbers", ADVICE)
+    missing = REQUIRED - set(rows[0] if rows else ())
+    if missing:
+        raise DataError(f"{file}: lacks {', '.join(sorted(missing))}: {ADVICE}")
     return rows

@@ -1,4 +1,4 @@
-"""What is learned and how a step changes it: the network, its averaged twin and the optimiser."""
+"""Train a network step by step, with its averaged copy and its optimiser."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,15 +18,15 @@ from attention_unet.training.losses import PresenceLoss, SegmentationLoss
 
 
 class Diverged(UserError):
-    """The loss is not a number any more."""
+    """Error: the gradient is not finite."""
 
 
 class Learner:
-    """A network in training; its parameters are the same in all processes after every step.
+    """Network in training. After every step its parameters are the same in all processes.
 
     Args:
-        network: to train; moved to the device.
-        config: optimiser, clipping and averaging.
+        network: network to train; it is moved to the device.
+        config: settings of optimiser, clipping and averaging.
         fabric: device, precision and processes.
         overlapping: whether a voxel may belong to several classes.
     """
@@ -37,40 +37,40 @@ class Learner:
         self.step = 0
         self.network = network.to(fabric.device)
         self._averaged = AveragedModel(self.network, multi_avg_fn=moving_average(config.average))
-        put_channels_last(self._averaged)  # as it will be when it is loaded
-        optimizer = AdamW(decayed_and_not(self.network, config.weight_decay), lr=config.learning_rate, fused=True)
+        put_channels_last(self._averaged)  # as a loaded model has it
+        optimizer = AdamW(parameter_groups(self.network, config.weight_decay), lr=config.learning_rate, fused=True)
         self._wrapped, self.optimizer = fabric.setup(self.network, optimizer)
         self._loss = SegmentationLoss(overlapping)
-        self._tells_presence = bool(self.network.presence_tellers())
+        self._predicts_presence = bool(self.network.presence_encodings())
         self._presence = PresenceLoss(overlapping, config.presence_weight)
 
     @property
     def averaged(self) -> UNet:
-        """The averaged network, which is what a training yields, in eval mode."""
+        """The averaged network in eval mode. It is the result of a training."""
         module = self._averaged.module.eval()
         if not isinstance(module, UNet):
             raise TypeError("the averaged network is not a UNet")
         return module
 
     def learn(self, image: Tensor, target: Tensor, learning_rate: float) -> float:
-        """Take one step on a batch (B, C, *S) and (B, T, *S), on the device; return its loss.
+        """Take one step on a batch, image (B, C, *S) and target (B, T, *S) on the device; return its loss.
 
         Raises:
-            Diverged: if the gradient is not finite; nothing has been changed then.
+            Diverged: if the gradient is not finite. The network is then unchanged.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad()
         loss = self._loss_of(image, target)
         self.fabric.backward(loss)
-        # The gradient is the same in all processes, so that all of them notice here, at the same step.
+        # All processes have the same gradient, so all of them raise at the same step.
         norm = self.fabric.clip_gradients(
             self._wrapped, self.optimizer, max_norm=self.clip_norm, error_if_nonfinite=False
         )
         if norm is None or not torch.isfinite(norm):
             raise Diverged(
                 f"the gradient is not finite at step {self.step + 1} (loss {loss.item():g}): lower "
-                "training.learning_rate, or look for odd values in the images; the last saved state is kept"
+                "training.learning_rate, or check the images for extreme values; the last saved state is kept"
             )
         self.optimizer.step()
         self._averaged.update_parameters(self.network)
@@ -78,7 +78,7 @@ class Learner:
         return float(loss.item())
 
     def _loss_of(self, image: Tensor, target: Tensor) -> Tensor:
-        if not self._tells_presence:
+        if not self._predicts_presence:
             loss: Tensor = self._loss(self._wrapped(image), target)
             return loss
         logits, presence = self._wrapped(image, return_presence=True)
@@ -86,7 +86,7 @@ class Learner:
         return total
 
     def state(self) -> LearnerState:
-        """All that a later ``restore`` needs to go on to the same numbers."""
+        """Return the state from which ``restore`` continues with the same numbers."""
         return LearnerState(
             self.step,
             self.network.state_dict(),
@@ -97,10 +97,10 @@ class Learner:
         )
 
     def restore(self, state: LearnerState) -> None:
-        """Go back to a state.
+        """Restore a state.
 
         Raises:
-            ModelError: if it is of another network.
+            ModelError: if the state is of another network.
         """
         self.step = state.step
         try:
@@ -115,26 +115,28 @@ class Learner:
             self._device_generator().set_state(state.device_generator)
 
     def _device_generator(self) -> torch.Generator:
-        """What random mechanisms draw from on a GPU."""
+        """Return the generator of random numbers on the GPU."""
         return torch.cuda.default_generators[self.fabric.device.index or 0]
 
 
 def build_network(plan: Plan) -> AttentionUNet:
-    """The network of a plan, with new weights.
+    """Return the network of a plan with new weights.
 
     Raises:
-        ConfigError: if it cannot be built as configured.
+        ConfigError: if the configured network is invalid.
     """
     try:
         return AttentionUNet(**plan.architecture)
     except ValueError as error:
-        raise ConfigError(f"the network cannot be built as configured: {error}") from error
+        raise ConfigError(
+            f"the network cannot be built as configured: {error}; change the fields of network or attention"
+        ) from error
 
 
-def decayed_and_not(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Parameters in two groups: weights decay; biases, scales and what else has one axis do not.
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Return two groups of parameters: weights with decay; parameters of one axis (biases, scales) without.
 
-    Decay would close what a bias holds open, and pull what starts as an identity away from it.
+    Decay would close gates that a bias keeps open, and pull scales away from the identity.
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
     return [
@@ -144,7 +146,10 @@ def decayed_and_not(network: nn.Module, weight_decay: float) -> list[dict[str, o
 
 
 def moving_average(keep: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
-    """Exponential moving average of weights that forgets its beginning: it keeps less of itself in early steps."""
+    """Return an update of the exponential moving average of weights.
+
+    Early steps use a shorter memory, so that the random start is forgotten.
+    """
 
     @torch.no_grad()
     def update(averages: Sequence[Tensor], weights: Sequence[Tensor], updates: Tensor | int) -> None:

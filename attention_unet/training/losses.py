@@ -1,4 +1,4 @@
-"""What training minimises: Dice and cross-entropy, at every supervised level."""
+"""Losses of training: Dice and cross-entropy at every supervised level, and presence of classes."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 
 class SegmentationLoss(nn.Module):
-    """Mean of soft Dice over the classes, without background, plus cross-entropy, as in Isensee et al. 2021.
+    """Loss of Isensee et al. 2021: mean soft Dice loss of the classes, without background, plus cross-entropy.
 
-    Exclusive classes go through a softmax, overlapping ones through a sigmoid each, with binary cross-entropy. With
-    deep supervision each coarser level counts half of the one before, and the weights sum to 1.
+    Exclusive classes use softmax and cross-entropy. Overlapping classes use a sigmoid each and binary cross-entropy.
+    With deep supervision, each coarser level has half the weight of the one before. The weights sum to 1.
 
     Args:
         overlapping: whether a voxel may belong to several classes.
@@ -31,7 +31,7 @@ class SegmentationLoss(nn.Module):
         )
 
     def forward(self, logits: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
-        """Loss of logits (B, K, *S), or of a list of them, finest first, for a target (B, T, *S) of integers."""
+        """Return the loss of logits (B, K, *S), or of a list of levels, finest first; target (B, T, *S) of integers."""
         levels = [logits] if isinstance(logits, Tensor) else list(logits)
         weights = level_weights(len(levels))
         losses = [w * self._level(level.float(), target) for w, level in zip(weights, levels, strict=True)]
@@ -49,14 +49,14 @@ class SegmentationLoss(nn.Module):
 
 
 class PresenceLoss(nn.Module):
-    """How well a network tells which classes are in a patch: the SE-loss of Zhang et al., CVPR 2018 (``encoding``).
+    """Loss of the predicted presence of classes in a patch: the SE-loss of Zhang et al., CVPR 2018 (``encoding``).
 
-    Binary cross-entropy of a logit a class. What is there is read from the patch that the network saw, not from the
-    whole case; where every patch holds every class there is nothing to learn from it.
+    It is the binary cross-entropy of one logit per class. The target is presence in the patch, not in the whole case.
+    If every patch has every class, nothing can be learned from it.
 
     Args:
         overlapping: whether a voxel may belong to several classes.
-        weight: of the loss.
+        weight: weight of the loss.
     """
 
     def __init__(self, overlapping: bool, weight: float) -> None:
@@ -64,14 +64,14 @@ class PresenceLoss(nn.Module):
         self.overlapping, self.weight = overlapping, weight
 
     def forward(self, logits: Sequence[Tensor], target: Tensor) -> Tensor:
-        """Weighted mean loss of logits (B, K) of one or several tellers, for a target (B, T, *S) of integers."""
-        there = present_classes(target, logits[0].shape[1], self.overlapping)
-        losses = [F.binary_cross_entropy_with_logits(some.float(), there) for some in logits]
+        """Return the weighted mean loss of logits (B, K) of one or several heads; target (B, T, *S) of integers."""
+        present = present_classes(target, logits[0].shape[1], self.overlapping)
+        losses = [F.binary_cross_entropy_with_logits(of_head.float(), present) for of_head in logits]
         return self.weight * torch.stack(losses).mean()
 
 
 def present_classes(target: Tensor, classes: int, overlapping: bool) -> Tensor:
-    """1 where a class is in a target (B, T, *S), else 0: (B, classes) float32."""
+    """Return 1 for each class in a target (B, T, *S) and 0 for the others: (B, classes) float32."""
     flat = target.flatten(2)
     if overlapping:
         return (flat > 0).any(dim=2).float()
@@ -79,6 +79,6 @@ def present_classes(target: Tensor, classes: int, overlapping: bool) -> Tensor:
 
 
 def level_weights(levels: int) -> list[float]:
-    """Weights of the supervised levels, finest first: each half of the one before, together 1."""
+    """Return the weights of supervised levels, finest first: each half of the one before, sum 1."""
     raw = [0.5**i for i in range(levels)]
     return [w / sum(raw) for w in raw]

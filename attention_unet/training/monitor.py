@@ -1,4 +1,4 @@
-"""What a training shows while it runs: a progress bar, history.csv and its curves, TensorBoard and a log."""
+"""Show the progress of a training: progress bar, log, history.csv, learning curves and TensorBoard."""
 
 import logging
 import math
@@ -21,18 +21,18 @@ from attention_unet.training.history import write_history
 log = logging.getLogger(__name__)
 
 SCALARS_EVERY = 10  # steps
-LINE_EVERY = 30.0  # seconds, where there is no terminal for a bar
+LINE_EVERY = 30.0  # seconds, if there is no terminal for a progress bar
 
 
 class Monitor:
-    """Shows one training; only the first of several processes has one.
+    """Display of one training. Only the first of several processes has one.
 
     Args:
         run: the run folder.
-        class_names: of the classes.
-        history: rows of a training that is resumed.
-        first_step: step that it begins with.
-        configuration: of it, as text.
+        class_names: names of the classes.
+        history: rows of ``history.csv`` before this training was resumed; empty for a new training.
+        first_step: step at which the training begins or is resumed.
+        configuration: configuration as text.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Monitor:
         self.class_names = class_names
         self.history = history
         self.board = Board(run / "tensorboard", first_step + 1)
-        self.board.text("configuration", f"```\n{configuration}\n```")
+        self.board.add_text("configuration", f"```\n{configuration}\n```")
         self.last_line = time.monotonic()
         self.dice = f"{history[-1]['dice']:.4f}" if history else "-"
         self.bar = Progress(
@@ -62,7 +62,7 @@ class Monitor:
         self.task = self.bar.add_task("training", total=1.0, status="starting")
         self.bar.start()
 
-    def step(
+    def record_step(
         self,
         step: int,
         progress: float,
@@ -73,57 +73,65 @@ class Monitor:
         """Show a training step."""
         status = (
             f"step {step}  loss {loop.loss:.3f}  Dice {self.dice}  {loop.patches_a_second:.1f} patches/s  "
-            f"{readable_time(seconds_left)} left"
+            f"{format_time(seconds_left)} left"
         )
         self.bar.update(self.task, completed=progress, status=status)
         if self.bar.disable and time.monotonic() - self.last_line > LINE_EVERY:
             self.last_line = time.monotonic()
             log.info("%3.0f%%  %s", 100 * progress, status)
         if step % SCALARS_EVERY == 0:
-            self.board.scalar("loss/training", loop.loss, step)
-            self.board.scalar("learning_rate", learning_rate, step)
-            self.board.scalar("patches_a_second", loop.patches_a_second, step)
-            self.board.scalar("waiting", loop.waiting, step)
+            self.board.add_scalar("loss/training", loop.loss, step)
+            self.board.add_scalar("learning_rate", learning_rate, step)
+            self.board.add_scalar("patches_a_second", loop.patches_a_second, step)
+            self.board.add_scalar("waiting", loop.waiting, step)
 
-    def validating(self) -> None:
-        """Say that a validation is under way."""
+    def start_validation(self) -> None:
+        """Show that a validation is running."""
         self.bar.update(self.task, status="validating on whole volumes")
 
-    def validation(self, row: dict[str, float], scenes: Sequence[Scene], focus: Sequence[StructureAttention]) -> None:
-        """Record a validation: ``row`` begins with step, and has "dice" and for each class "dice NAME"."""
+    def record_validation(
+        self, row: dict[str, float], scenes: Sequence[Scene], attention: Sequence[StructureAttention]
+    ) -> None:
+        """Record and show a validation.
+
+        Args:
+            row: row of ``history.csv``; step first, with "dice" and for each class "dice NAME".
+            scenes: example cases to draw.
+            attention: attention inside and outside the classes of these cases.
+        """
         self.history.append(row)
-        self.dice = readable_dice(row["dice"])
-        classes = ", ".join(f"{name} {readable_dice(row['dice ' + name])}" for name in self.class_names)
+        self.dice = format_dice(row["dice"])
+        classes = ", ".join(f"{name} {format_dice(row['dice ' + name])}" for name in self.class_names)
         step = int(row["step"])
         log.info("step %d, %.1f min: loss %.3f, Dice %s (%s)", step, row["minutes"], row["loss"], self.dice, classes)
         write_history(self.run / HISTORY, self.history)
         draw_training(self.history, self.class_names, self.run / CURVES)
         for name, value in row.items():
             if name.startswith("dice"):
-                self.board.scalar(f"validation/{name}", value, step)
-        for (level, name), of in mean_attention(focus).items():
-            for place, value in of._asdict().items():
-                self.board.scalar(f"attention level {level}/{place} {name}", value, step)
+                self.board.add_scalar(f"validation/{name}", value, step)
+        for (level, name), mean in mean_attention(attention).items():
+            for measure, value in mean._asdict().items():
+                self.board.add_scalar(f"attention level {level}/{measure} {name}", value, step)
         for name in dict.fromkeys(name for scene in scenes for name in scene.attention):
             weights = [scene.attention[name].ravel() for scene in scenes if name in scene.attention]
-            self.board.histogram(f"attention/{name.splitlines()[0]}", np.concatenate(weights), step)
+            self.board.add_histogram(f"attention/{name.splitlines()[0]}", np.concatenate(weights), step)
         if scenes:
-            self.board.figure("validation/slices", draw_mosaic(scenes, self.class_names), step)
+            self.board.add_figure("validation/slices", draw_mosaic(scenes, self.class_names), step)
         self.board.flush()
 
     def close(self) -> None:
-        """Take the bar off the screen and close the files."""
+        """Remove the progress bar and close the files."""
         self.bar.stop()
         self.board.close()
 
 
-def readable_dice(value: float) -> str:
-    """A Dice to four places; a dash where none is defined, as without held-out cases."""
+def format_dice(value: float) -> str:
+    """Return a Dice with four decimals; a dash for NaN, for example without held-out cases."""
     return "-" if math.isnan(value) else f"{value:.4f}"
 
 
-def readable_time(seconds: float) -> str:
-    """Seconds as people say them: 45 s, 12 min, 3 h 20 min."""
+def format_time(seconds: float) -> str:
+    """Return seconds in readable units: 45 s, 12 min, 3 h 20 min."""
     if seconds == float("inf"):
         return "?"
     if seconds < 60:

@@ -1,4 +1,4 @@
-"""What a run follows from, decided once: configuration, split and plan. A resumed run goes on with the very same."""
+"""Resolve the settings of a run once: configuration, split and plan. A resumed run uses the same settings."""
 
 import dataclasses
 import json
@@ -26,16 +26,16 @@ from attention_unet.training.checkpoint import TrainingState
 
 log = logging.getLogger(__name__)
 
-PLACE = ("root", "cache", "subjects", "splits")  # of data: files and folders of this machine
-MAY_CHANGE = (  # on resume: they change no number of a training, or as little as another device does
-    *(f"data.{name}" for name in PLACE),
+PATH_FIELDS = ("root", "cache", "subjects", "splits")  # fields of data that hold paths of this machine
+MAY_CHANGE = (  # on resume: they change no result, or as little as another device does
+    *(f"data.{name}" for name in PATH_FIELDS),
     "data.workers",
     "training.checkpoint_minutes",
     "training.accelerator",
     "training.devices",
     "training.nodes",
 )
-MAY_BE_OVERRIDDEN = (  # what follows from it in a run that goes on is plain; all else was built into it
+MAY_BE_OVERRIDDEN = (  # with --override: their effect on the rest of a run is clear; other fields shaped the run
     "augmentation.",
     "data.foreground_share",
     *(f"training.{name}" for name in ("minutes", "steps", "epochs", "learning_rate", "warmup", "clip_norm")),
@@ -45,15 +45,16 @@ MAY_BE_OVERRIDDEN = (  # what follows from it in a run that goes on is plain; al
 
 @dataclass(frozen=True)
 class ResolvedSettings:
-    """All that a run follows from, beside the files of the dataset.
+    """Settings that determine the result of a run, together with the files of the dataset.
 
     Attributes:
-        config: with what it left open filled in.
-        split: cases to train on and held out.
-        plan: of network and data.
-        subjects: subject by case id; empty if nothing says which cases are of one person.
-        digests: of image and label of each case; empty before they are read.
-        threads: with which torch computes on the CPU; 0 if not known. Sums in another order differ in the last bits.
+        config: configuration, with planned values filled in.
+        split: cases to train on and held-out cases.
+        plan: plan of network and data.
+        subjects: subject by case id; empty if it is not known which cases are of one person.
+        digests: digest of image and label by case id; empty before the cases are read.
+        threads: number of CPU threads of torch; 0 if unknown. Another number changes the order of sums and so the last
+            bits of the weights.
     """
 
     config: Config
@@ -64,9 +65,9 @@ class ResolvedSettings:
     threads: int = 0
 
     def to_plain(self) -> dict[str, Any]:
-        """Plain values, none of them a folder of this machine."""
+        """Return plain values without folders of this machine."""
         return {
-            "config": _without_places(self.config),
+            "config": _without_paths(self.config),
             "split": {name: list(cases) for name, cases in dataclasses.asdict(self.split).items()},
             "plan": self.plan.to_json(),
             "subjects": dict(self.subjects),
@@ -76,31 +77,33 @@ class ResolvedSettings:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "ResolvedSettings":
-        """Inverse of ``to_plain``."""
+        """Return settings from the result of ``to_plain``."""
         return cls(
             Config.from_plain(plain["config"]),
             split_of(plain["split"]),
             Plan.from_json(plain["plan"]),
-            _texts(plain.get("subjects", {})),
-            _texts(plain.get("digests", {})),
+            _as_texts(plain.get("subjects", {})),
+            _as_texts(plain.get("digests", {})),
             int(plain.get("threads", 0)),
         )
 
 
 def read_resolved_settings(state: TrainingState, file: Path) -> ResolvedSettings:
-    """What the run of a state follows from.
+    """Return the settings of the run in a saved state.
 
     Raises:
-        ModelError: if the state does not tell.
+        ModelError: if the state has no valid settings.
     """
     try:
         return ResolvedSettings.from_plain(state.settled)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(f"{file}: tells of no run ({error!r}): resume with the version that wrote it") from error
+        raise ModelError(
+            f"{file}: has no valid settings of a run ({error!r}): resume with the version that wrote it"
+        ) from error
 
 
 def resolve_settings(config: Config, dataset: Dataset) -> ResolvedSettings:
-    """Decide what a configuration leaves open."""
+    """Return the settings of a new run: choose the split and plan the values that the configuration leaves open."""
     ids = [case.id for case in dataset.cases]
     subjects = find_subjects(config.data, dataset.root, ids)
     split = choose_split(config.data, ids, subjects)
@@ -109,12 +112,12 @@ def resolve_settings(config: Config, dataset: Dataset) -> ResolvedSettings:
 
 
 def resume_settings(before: ResolvedSettings, config: Config, override: bool, run: Path) -> ResolvedSettings:
-    """What a resumed run follows from: what it did before, with what of its configuration may be another now.
+    """Return the settings of a resumed run: those before, with the fields of the configuration that may change.
 
     Raises:
-        ConfigError: if anything else is another, naming all of it.
+        ConfigError: if other fields changed; it names all of them.
     """
-    old, new = _without_places(before.config), _without_places(config)
+    old, new = _without_paths(before.config), _without_paths(config)
     changed = {
         f"{section}.{name}": (old.get(section, {}).get(name), value)
         for section, fields in new.items()
@@ -125,13 +128,15 @@ def resume_settings(before: ResolvedSettings, config: Config, override: bool, ru
     }
     fixed = [name for name in changed if not name.startswith(MAY_BE_OVERRIDDEN)]
     if changed and (fixed or not override):
-        told = "; ".join(f"{name} was {was}, is {value}" for name, (was, value) in changed.items())
-        way = "undo that" if fixed else "undo that, accept it with --override"
-        raise ConfigError(f"{run}: another configuration cannot be resumed: {told}: {way}, or name a new --run")
+        changes = "; ".join(f"{name} was {earlier}, is {value}" for name, (earlier, value) in changed.items())
+        advice = "undo the change" if fixed else "undo the change, accept it with --override"
+        raise ConfigError(
+            f"{run}: the configuration changed since the run began: {changes}: {advice}, or choose a new --run"
+        )
     if before.threads not in (0, torch.get_num_threads()):
         log.warning(
-            "%s: began with %d threads, goes on with %d: weights will differ in their last bits from those of "
-            "an unbroken run; OMP_NUM_THREADS sets the number",
+            "%s: began with %d threads, continues with %d: the last bits of the weights will differ from those of an "
+            "uninterrupted run; set OMP_NUM_THREADS to the first number",
             run,
             before.threads,
             torch.get_num_threads(),
@@ -139,40 +144,41 @@ def resume_settings(before: ResolvedSettings, config: Config, override: bool, ru
     return dataclasses.replace(before, config=fill_from_plan(config, before.plan))
 
 
-def write_resolved_settings(run: Path, settled: ResolvedSettings, given: Config) -> None:
-    """Write it for people and for the other commands: the run can be repeated from ``config.yaml`` alone.
+def write_resolved_settings(run: Path, settings: ResolvedSettings, given: Config) -> None:
+    """Write settings as files that people and other commands read. ``config.yaml`` alone can repeat the run.
 
-    Folders are told in a file of their own, as seen from the run, so that no name of a user gets into what is shared.
-    Subjects and a given split are copied into the run, and ``config.yaml`` names these copies.
+    Folders of this machine go into a file of their own, relative to the run folder, so that shared files contain no
+    user names. Subjects and a given split are copied into the run folder, and ``config.yaml`` names these copies.
 
     Args:
-        run: its folder.
-        settled: what to write.
-        given: the configuration with the folders of this machine.
+        run: run folder.
+        settings: settings to write.
+        given: configuration with the folders of this machine.
     """
-    plain = settled.to_plain()
+    plain = settings.to_plain()
     dataset = Path(given.data.dataset)
     root = str(dataset.parent) if dataset.is_absolute() else given.data.root
-    places = {"data.root": root, "data.cache": given.data.cache}
-    told = {name: relative_path(run, Path(place)) for name, place in places.items() if place}
-    write_text(run / PATHS, json.dumps(told, indent=2) + "\n")
-    data = {name: value for name, value in plain["config"]["data"].items() if name not in PLACE}
+    folders = {"data.root": root, "data.cache": given.data.cache}
+    paths = {name: relative_path(run, Path(folder)) for name, folder in folders.items() if folder}
+    write_text(run / PATHS, json.dumps(paths, indent=2) + "\n")
+    data = {name: value for name, value in plain["config"]["data"].items() if name not in PATH_FIELDS}
     if given.data.splits:
         data["splits"] = SPLIT
-    if settled.subjects:
-        write_subjects(run / SUBJECTS, settled.subjects)
+    if settings.subjects:
+        write_subjects(run / SUBJECTS, settings.subjects)
         data |= {} if given.data.subject_pattern else {"subjects": SUBJECTS}
     write_text(run / CONFIG, yaml.safe_dump({**plain["config"], "data": data}, sort_keys=False))
     write_text(run / PLAN, json.dumps(plain["plan"], indent=2) + "\n")
-    write_split(run / SPLIT, settled.split, given.data.fold if given.data.splits else None)
+    write_split(run / SPLIT, settings.split, given.data.fold if given.data.splits else None)
 
 
-def _texts(plain: Mapping[str, Any]) -> dict[str, str]:
+def _as_texts(plain: Mapping[str, Any]) -> dict[str, str]:
     return {str(name): str(text) for name, text in plain.items()}
 
 
-def _without_places(config: Config) -> dict[str, dict[str, Any]]:
+def _without_paths(config: Config) -> dict[str, dict[str, Any]]:
+    """Return a configuration as plain values without folders of this machine."""
     plain = dataclasses.asdict(config)
     dataset = Path(config.data.dataset)
-    own = {**dict.fromkeys(PLACE), "dataset": dataset.name if dataset.is_absolute() else config.data.dataset}
-    return {**plain, "data": {**plain["data"], **own}}
+    name = dataset.name if dataset.is_absolute() else config.data.dataset
+    return {**plain, "data": {**plain["data"], **dict.fromkeys(PATH_FIELDS), "dataset": name}}

@@ -1,4 +1,4 @@
-"""Checks that a run that is resumed, or the next fold of a cross-validation, finds the data that it began with."""
+"""Check that the data did not change since a run began, or since another fold of a cross-validation."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,27 +7,27 @@ from attention_unet.dataset.case_facts import CaseFacts
 from attention_unet.dataset.cases import Dataset
 from attention_unet.dataset.splits import check_subjects
 from attention_unet.dataset.subjects import find_subjects
-from attention_unet.errors import DataError, first_few
+from attention_unet.errors import DataError, first_few, plural
 from attention_unet.preparation.plan import Plan
 from attention_unet.training.resolved_settings import ResolvedSettings
 
 
-def check_dataset(settled: ResolvedSettings, dataset: Dataset) -> None:
-    """Check that the dataset still has the cases, channels and classes of a run, and splits no subject.
+def check_dataset(settings: ResolvedSettings, dataset: Dataset) -> None:
+    """Check that a dataset still has the cases, channels and classes of a run, and that no subject is split.
 
     Raises:
-        ConfigError: if a subject would be trained on and held out.
-        DataError: if a case is missing, or channels or classes changed.
+        ConfigError: if a subject would be both trained on and held out.
+        DataError: if a case is missing, or if channels or classes changed.
     """
-    split = settled.split
+    split = settings.split
     missing = {*split.training, *split.validation} - {case.id for case in dataset.cases}
     if missing:
         raise DataError(
-            f"{dataset.root}: {len(missing)} cases of the run are not there: {first_few(missing)}: put back"
+            f"{dataset.root}: {plural(len(missing), 'case')} of the run missing: {first_few(missing)}: restore them"
         )
-    check_classes(settled.plan, dataset)
+    check_classes(settings.plan, dataset)
     ids = [*split.training, *split.validation]
-    check_subjects(split, find_subjects(settled.config.data, dataset.root, ids), dataset.root)
+    check_subjects(split, find_subjects(settings.config.data, dataset.root, ids), dataset.root)
 
 
 def check_classes(plan: Plan, dataset: Dataset) -> None:
@@ -36,27 +36,28 @@ def check_classes(plan: Plan, dataset: Dataset) -> None:
     Raises:
         DataError: if not.
     """
-    for name, was, now in (
+    for name, before, now in (
         ("channels", list(plan.channels), list(dataset.channels)),
         ("classes", plan.labels.to_json(), dataset.labels.to_json()),
     ):
-        if was != now:
+        if before != now:
             raise DataError(
-                f"{dataset.root}: the {name} changed since the run began: they were {was}, are {now}: undo that, or "
-                "name a new --run"
+                f"{dataset.root}: the {name} changed since the run began: expected {before}, found {now}: undo the "
+                "change, or choose a new --run"
             )
 
 
-def with_digests(settled: ResolvedSettings, facts: Sequence[CaseFacts]) -> ResolvedSettings:
-    """Record what the cases hold, and check that this is what they held when the run began.
+def add_digests(settings: ResolvedSettings, facts: Sequence[CaseFacts]) -> ResolvedSettings:
+    """Return settings with the digests of the cases. Check first that no digest changed since the run began.
 
     Raises:
-        DataError: if an image or a label has changed since.
+        DataError: if an image or a label changed.
     """
     digests = {fact.id: fact.digest + fact.label_digest for fact in facts}
-    changed = [case for case, digest in settled.digests.items() if digests.get(case, digest) != digest]
+    changed = [case for case, digest in settings.digests.items() if digests.get(case, digest) != digest]
     if changed:
         raise DataError(
-            f"{first_few(changed)}: image or label changed since the run began: restore the files, or name a new --run"
+            f"{first_few(changed)}: image or label changed since the run began: restore the files, or choose a new "
+            "--run"
         )
-    return dataclasses.replace(settled, digests=digests)
+    return dataclasses.replace(settings, digests=digests)

@@ -1,4 +1,4 @@
-"""A whole training, from a configuration to a run folder."""
+"""Train a network: from a configuration to a run folder."""
 
 import dataclasses
 import logging
@@ -24,7 +24,7 @@ from attention_unet.machine.devices import check_batch, leave_processes, make_fa
 from attention_unet.machine.memory import peak_memory, reuse_freed_memory
 from attention_unet.machine.progress import progress_bar
 from attention_unet.network import AttentionUNet
-from attention_unet.network.attention_unet import describe_attention
+from attention_unet.network.specification import describe_attention
 from attention_unet.preparation.cache import CachedCases, CaseCache
 from attention_unet.preparation.patches import PatchDataset, ShareOfNumbers, load_patches
 from attention_unet.preparation.plan import Plan
@@ -43,7 +43,7 @@ from attention_unet.training.resolved_settings import (
     resume_settings,
     write_resolved_settings,
 )
-from attention_unet.training.same_data import check_dataset, with_digests
+from attention_unet.training.same_data import add_digests, check_dataset
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ WRITTEN = (CONFIG, PATHS, PLAN, SPLIT, SUBJECTS, HISTORY, MODEL_DESCRIPTION, CUR
 
 
 class Interrupted(UserError):
-    """The user stopped the training; its state is saved."""
+    """Stop of a training by the user. Its state is saved."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
@@ -65,34 +65,34 @@ def train(
     override: bool = False,
     digests: Mapping[str, str] | None = None,
 ) -> None:
-    """Train a network as configured; all results lie in the run folder.
+    """Train a network as configured, and write all results to the run folder.
 
     Args:
-        config: whole and checked.
-        run: folder of the run; made if it is not there.
-        resume: go on with the run in that folder, whose configuration must be the same,
-        override: but for budget, learning rate and augmentation, if so.
-        digests: of image and label of cases as other runs found them: those of this run must be the same.
+        config: complete configuration.
+        run: run folder; created if it is missing.
+        resume: continue the run in that folder. Its configuration must be the same.
+        override: when resuming, accept another budget, learning rate and augmentation.
+        digests: digest of image and label by case id in other runs. Those of this run must be the same.
 
     Raises:
-        ConfigError: if the folder holds another run or another process writes there, or the configuration does not fit
-            the data or the memory.
-        DataError: if a file of the dataset is not what it should be.
-        Diverged: if the gradient is no longer finite.
+        ConfigError: if the folder has another run, another process writes there, or the configuration does not fit the
+            data or the memory.
+        DataError: if a file of the dataset is missing, damaged or changed.
+        Diverged: if the gradient is not finite.
         Interrupted: if the user stopped the training.
-        Lost: if a process of the training has died.
+        ProcessDied: if a process of the training died.
     """
     dataset = find_cases(locate_dataset(config.data.root, config.data.dataset))
     fabric = make_fabric(config.training)
     first = fabric.global_rank == 0
     with folder_lock(run) if first else nullcontext(), reporting_faults(run, fabric.device, fabric.world_size):
-        state = _claim_folder(run, resume) if first else None  # once no other can change it
-        settled = resume_settings(read_resolved_settings(state, run / STATE), config, override, run) if state else None
+        state = _claim_folder(run, resume) if first else None  # inside the lock: no other process can change it
+        settings = resume_settings(read_resolved_settings(state, run / STATE), config, override, run) if state else None
         fabric.launch()
         if resume and not first and (run / STATE).exists():
             state = load_state(run / STATE)
-            settled = resume_settings(read_resolved_settings(state, run / STATE), config, override, run)
-        _train(config, dataset, run, fabric, state, settled, digests or {})
+            settings = resume_settings(read_resolved_settings(state, run / STATE), config, override, run)
+        _train(config, dataset, run, fabric, state, settings, digests or {})
 
 
 def _train(
@@ -101,59 +101,60 @@ def _train(
     run: Path,
     fabric: Fabric,
     state: TrainingState | None,
-    settled: ResolvedSettings | None,
+    settings: ResolvedSettings | None,
     digests: Mapping[str, str],
 ) -> None:
-    """Train in a folder of its own, in processes that have been started."""
+    """Train in a locked folder, in processes that have been started."""
     reuse_freed_memory()
-    if settled:
-        check_dataset(settled, dataset)
-    else:  # by one process: another may have another machine, and plan otherwise
-        settled = fabric.broadcast(resolve_settings(config, dataset) if fabric.is_global_zero else None)
-    split, plan, chosen = settled.split, settled.plan, settled.config.training
+    if settings:
+        check_dataset(settings, dataset)
+    else:  # only the first process: others can run on other machines and get another plan
+        settings = fabric.broadcast(resolve_settings(config, dataset) if fabric.is_global_zero else None)
+    split, plan, training_config = settings.split, settings.plan, settings.config.training
     check_batch(plan.batch, fabric.world_size)
-    seed_everything(chosen.seed, workers=False, verbose=False)
+    seed_everything(training_config.seed, workers=False, verbose=False)
     network = build_network(plan)
     if fabric.is_global_zero:
-        write_resolved_settings(run, settled, config)
+        write_resolved_settings(run, settings, config)
     training_cases = [case for case in dataset.cases if case.id in split.training]
     held_out = [case for case in dataset.cases if case.id in split.validation]
-    cached, facts = _prepare_cases(config, training_cases, held_out, settled, run, fabric)
-    settled = with_digests(dataclasses.replace(settled, digests={**digests, **settled.digests}), facts)
-    late = [] if held_out else late_cases([case.id for case in training_cases], settled.subjects, chosen.seed)
-    data, augmentation = settled.config.data, settled.config.augmentation
-    early, every = (
-        PatchDataset(cases, plan, data.foreground_share, augmentation, chosen.seed)
+    cached, facts = _prepare_cases(config, training_cases, held_out, settings, run, fabric)
+    settings = add_digests(dataclasses.replace(settings, digests={**digests, **settings.digests}), facts)
+    late = [] if held_out else late_cases([case.id for case in training_cases], settings.subjects, training_config.seed)
+    data, augmentation = settings.config.data, settings.config.augmentation
+    early_patches, all_patches = (
+        PatchDataset(cases, plan, data.foreground_share, augmentation, training_config.seed)
         for cases in (cached.without(late), cached)
     )
-    learner = Learner(network, chosen, fabric, plan.labels.overlapping)
-    budget, loop = Budget.of(chosen, len(training_cases), plan.batch), LoopState()
+    learner = Learner(network, training_config, fabric, plan.labels.overlapping)
+    budget, loop = Budget.from_config(training_config, len(training_cases), plan.batch), LoopState()
     if state:
         learner.restore(state.learner)
         budget.elapsed_before, budget.reserve = state.elapsed, state.reserve
         budget.steps_before = learner.step
         loop = state.loop
-        if not same_budget(Config.from_plain(state.settled["config"]).training, chosen):
-            loop.validations = min(loop.validations, int(budget.progress(learner.step) * chosen.validations + 1e-9))
+        if not same_budget(Config.from_plain(state.settled["config"]).training, training_config):
+            due = int(budget.progress(learner.step) * training_config.validations + 1e-9)
+            loop.validations = min(loop.validations, due)
 
     def open_batches(step: int, with_late: bool) -> Iterator[tuple[Tensor, Tensor]]:
         numbers = ShareOfNumbers(step, plan.batch, fabric.global_rank, fabric.world_size)
-        return load_patches(every if with_late else early, numbers, config.data.workers, fabric.device)
+        return load_patches(all_patches if with_late else early_patches, numbers, config.data.workers, fabric.device)
 
     def cases_of(step: int) -> list[str]:
-        patches = every if loop.with_late else early
+        patches = all_patches if loop.with_late else early_patches
         return [patches.case_of(step * plan.batch + i) for i in range(plan.batch)]
 
-    precision = precision_of(chosen.precision, fabric.device)
+    precision = precision_of(training_config.precision, fabric.device)
     monitor = None
-    with catching_signals() as caught, logging_to(run / "train.log", fabric.is_global_zero):
+    with catching_signals() as caught, log_to_file(run / "train.log", fabric.is_global_zero):
         if fabric.is_global_zero:
             history, text = state.history if state else [], (run / CONFIG).read_text(encoding="utf-8")
             monitor = Monitor(run, plan.labels.names, history, learner.step, text)
-            _announce(network, split, plan, fabric, precision)
+            _log_start(network, split, plan, fabric, precision)
         training = Training(
             run,
-            settled,
+            settings,
             learner,
             open_batches,
             held_out,
@@ -170,28 +171,28 @@ def _train(
             if monitor is not None:
                 monitor.close()
         if finished and fabric.is_global_zero:
-            held = peak_memory(fabric.device)
-            log.info("trained%s", f"; peak memory {held / 2**30:.1f} GiB" if held else "")
+            peak = peak_memory(fabric.device)
+            log.info("training finished%s", f"; peak memory {peak / 2**30:.1f} GiB" if peak else "")
     leave_processes(fabric)
     if not finished:
-        number = caught[0] if caught else signal.SIGINT  # another process was asked to stop
-        raise Interrupted(f"stopped and saved: go on with 'attention-unet train --resume --run {run}'", number)
+        number = caught[0] if caught else signal.SIGINT  # if another process got the signal
+        raise Interrupted(f"stopped and saved: continue with 'attention-unet train --resume --run {run}'", number)
 
 
 class _LogFile(logging.FileHandler):
-    """A file that a training can do without: on a full disk, what matters is told elsewhere."""
+    """Log file that raises no error on a full disk, because a training can continue without it."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         pass
 
 
 @contextmanager
-def logging_to(path: Path, wanted: bool) -> Iterator[None]:
-    """Write what is logged to a file as well, if wanted and possible."""
+def log_to_file(path: Path, wanted: bool) -> Iterator[None]:
+    """Write log messages to a file too, if wanted and possible."""
     try:
         handler = _LogFile(path, encoding="utf-8", errors="backslashreplace") if wanted else None
     except OSError as error:
-        log.warning("%s: cannot be written (%s): the training goes on without", path, error.strerror)
+        log.warning("%s: cannot be written (%s): training continues without it", path, error.strerror)
         handler = None
     if handler is None:
         yield
@@ -210,72 +211,72 @@ def logging_to(path: Path, wanted: bool) -> Iterator[None]:
 
 
 def _claim_folder(run: Path, resume: bool) -> TrainingState | None:
-    """Check that the folder is free, or holds the run to resume; a run that never saved a state begins anew."""
+    """Check that the folder is free, or has the run to resume. Return its saved state; None for a new run."""
     if not resume:
         for name in (STATE, WEIGHTS):
             if (run / name).exists():
-                how = "continue it with --resume, or " if name == STATE else ""
-                raise ConfigError(f"{run}: already holds a run ({name}): {how}name another with --run")
+                advice = "continue it with --resume, or " if name == STATE else ""
+                raise ConfigError(f"{run}: already has a run ({name}): {advice}choose another folder with --run")
         others = [name for name in WRITTEN if (run / name).exists()]
         if others and not all((run / name).exists() for name in (CONFIG, PATHS, PLAN, SPLIT)):
             raise ConfigError(
-                f"{run}: holds {first_few(others)}, which no training wrote: name another folder with --run"
+                f"{run}: has {first_few(others)}, not written by a training: choose another folder with --run"
             )
         return None
     if not (run / CONFIG).is_file():
-        raise ConfigError(f"{run}: holds no run: expected the folder that a training made, with its {CONFIG}")
+        raise ConfigError(f"{run}: not a run folder: expected the folder of a training, with its {CONFIG}; check --run")
     if (run / WEIGHTS).exists() and not (run / STATE).exists():
-        raise ConfigError(f"{run}: holds a model, but no {STATE} to go on from: put it back, or name a new --run")
+        raise ConfigError(f"{run}: has a model, but no {STATE} to continue from: restore it, or choose a new --run")
     return load_state(run / STATE) if (run / STATE).exists() else None
 
 
 def read_config(run: Path) -> Config:
-    """The configuration of a run.
+    """Return the configuration of a run.
 
     Raises:
-        ConfigError: if the folder holds none.
+        ConfigError: if the folder has no valid configuration.
     """
     try:
         return Config.from_plain(yaml.safe_load((run / CONFIG).read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{run}: holds no run ({error}): expected the folder that a training made") from error
+        raise ConfigError(f"{run}: not a run folder ({error}): expected the folder of a training") from error
 
 
 def _prepare_cases(
     config: Config,
     training: Sequence[Case],
     held_out: Sequence[Case],
-    settled: ResolvedSettings,
+    settings: ResolvedSettings,
     run: Path,
     fabric: Fabric,
 ) -> tuple[CachedCases, list[CaseFacts]]:
-    """Prepare every case once, so that a fault of any shows now; one process on a machine does it, others wait.
+    """Preprocess and check all cases before the first step. One process per machine does it; the others wait.
 
     Returns:
-        The prepared training cases, and the facts of all cases.
+        The preprocessed training cases, and the facts of all cases.
     """
     folder = Path(config.data.cache) if config.data.cache else run.parent / "cache"
-    plan = settled.plan
+    plan = settings.plan
     cache = CaseCache(folder, plan.preprocessing, plan.labels, len(plan.channels))
     with fabric.rank_zero_first(local=True):
         if fabric.local_rank == 0:
-            with progress_bar("preparing cases", len(training) + len(held_out)) as done:
+            with progress_bar("preprocessing cases", len(training) + len(held_out)) as done:
                 cache.add([*training, *held_out], done)
         facts = cache.facts([*training, *held_out])
         if fabric.local_rank == 0:
-            _look_at(facts, [case.id for case in held_out], settled)
+            _check_facts(facts, [case.id for case in held_out], settings)
     return cache.open(training), facts
 
 
-def _look_at(facts: Sequence[CaseFacts], held_out: Sequence[str], settled: ResolvedSettings) -> None:
-    """Refuse cases that cannot be learned from, and warn about the odd ones."""
-    names = settled.plan.labels.names
-    remarks = [*check_trainable(facts, held_out, names), *([] if settled.subjects else find_similar_cases(facts))]
-    for remark in shorten([*warnings_about(facts, names), *remarks]):
-        log.warning("%s", remark)
+def _check_facts(facts: Sequence[CaseFacts], held_out: Sequence[str], settings: ResolvedSettings) -> None:
+    """Check that the cases can be trained on, and log warnings about unusual ones."""
+    names = settings.plan.labels.names
+    warnings = [*warnings_about(facts, names), *check_trainable(facts, held_out, names)]
+    for warning in shorten([*warnings, *([] if settings.subjects else find_similar_cases(facts))]):
+        log.warning("%s", warning)
 
 
-def _announce(network: AttentionUNet, split: Split, plan: Plan, fabric: Fabric, precision: torch.dtype) -> None:
+def _log_start(network: AttentionUNet, split: Split, plan: Plan, fabric: Fabric, precision: torch.dtype) -> None:
     log.info(
         "%s to train on, %d held out; %.2f million parameters on %s in %s; patches of %s",
         plural(len(split.training), "case"),

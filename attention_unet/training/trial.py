@@ -1,4 +1,4 @@
-"""A few steps of a training on noise: what each takes, before there is any data."""
+"""Measure time and memory of training steps on random images, without data."""
 
 import dataclasses
 import statistics
@@ -14,17 +14,17 @@ from attention_unet.machine.memory import out_of_memory, peak_bytes, reuse_freed
 from attention_unet.preparation.plan import Plan
 from attention_unet.training.learner import Learner, build_network
 
-STEPS = 3
+STEPS = 3  # that are timed
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a step took.
+    """Time and memory of a training step.
 
     Attributes:
-        patches: of the step; of several processes one has its share.
-        seconds: median.
-        bytes: most that was held beyond network and optimiser; None where that cannot be measured.
+        patches: number of patches of the step in one process.
+        seconds: median time of a step.
+        bytes: peak memory of a step, beyond network and optimiser; None if the device does not report it.
     """
 
     patches: int
@@ -33,10 +33,10 @@ class Trial:
 
 
 def try_step(config: Config, plan: Plan) -> Trial:
-    """Try the steps that one process of a training takes on this machine.
+    """Time the steps of one process of a training on this machine.
 
     Raises:
-        ConfigError: if the network cannot be built, the batch not shared, or a step does not fit into memory.
+        ConfigError: if the network is invalid, processes cannot share the batch equally, or memory is too small.
     """
     devices, nodes = devices_and_nodes(config.training)
     check_batch(plan.batch, devices * nodes)
@@ -45,22 +45,22 @@ def try_step(config: Config, plan: Plan) -> Trial:
     reuse_freed_memory()
     fabric = make_fabric(alone)
     learner = Learner(build_network(plan), alone, fabric, plan.labels.overlapping)
-    seen = [edge for axis, edge in enumerate(plan.patch) if axis != plan.slice_axis]
+    grid = [edge for axis, edge in enumerate(plan.patch) if axis != plan.slice_axis]
     masks = plan.labels.channels if plan.labels.overlapping else 1
     try:
-        image = torch.randn(patches, len(plan.channels), *seen).to(fabric.device)
-        target = torch.zeros(patches, masks, *seen, dtype=torch.uint8).to(fabric.device)
+        image = torch.randn(patches, len(plan.channels), *grid).to(fabric.device)
+        target = torch.zeros(patches, masks, *grid, dtype=torch.uint8).to(fabric.device)
 
         def step() -> None:
             learner.learn(image, target, config.training.learning_rate)
 
-        step()  # the first allocates and chooses kernels
+        step()  # not timed: it allocates memory and chooses kernels
         seconds = []
         for _ in range(STEPS):
             began = time.perf_counter()
             step()
             seconds.append(time.perf_counter() - began)
-        held = peak_bytes(step, fabric.device) if fabric.device.type in ("cpu", "cuda") else None
+        peak = peak_bytes(step, fabric.device) if fabric.device.type in ("cpu", "cuda") else None
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
@@ -68,4 +68,4 @@ def try_step(config: Config, plan: Plan) -> Trial:
             f"a step of {patches} patches of {plan.patch} does not fit into the memory of {fabric.device}: lower "
             "training.batch, data.patch_voxels or network.base_channels"
         ) from error
-    return Trial(patches, statistics.median(seconds), held)
+    return Trial(patches, statistics.median(seconds), peak)

@@ -1,4 +1,4 @@
-"""Whole-volume validation: the held-out scans, predicted and scored just as a user would, in their original space."""
+"""Validate on whole volumes: predict held-out scans in their original space and compute Dice, as a user would."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,20 +22,25 @@ from attention_unet.preparation.plan import Plan
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import Volume
 
-SCENES = 3
-OVERLAP = 0.25  # of windows: about a third of the work of the half that users predict with
+SCENES = 3  # example cases
+OVERLAP = 0.25  # of windows; about a third of the work of the overlap 0.5 in predictions
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Dice of each class for each case, NaN where prediction and reference are both empty, the same if each class kept
-    only its largest connected component, a few scenes, and where attention lies.
+    """Results of a validation.
+
+    Attributes:
+        dice: Dice of each class by case; NaN if prediction and reference are both empty.
+        dice_largest: the same with only the largest connected component of each class.
+        scenes: a few example cases to draw.
+        attention: attention inside and outside the classes of the example cases.
     """
 
     dice: dict[str, list[float]]
-    of_largest: dict[str, list[float]]
+    dice_largest: dict[str, list[float]]
     scenes: list[Scene]
-    focus: list[StructureAttention]
+    attention: list[StructureAttention]
 
 
 def validate(
@@ -47,58 +52,61 @@ def validate(
     precision: torch.dtype,
     stop: Callable[[], bool],
 ) -> Validation | None:
-    """Predict and score cases; None if ``stop`` says so between two cases.
+    """Predict cases and compute their Dice.
 
     Args:
-        network: in eval mode.
-        plan: it is trained by.
-        cases: to predict.
-        device: to compute on.
+        network: network in eval mode.
+        plan: plan of the network.
+        cases: cases to predict, with their true label maps.
+        device: device to compute on.
         precision: torch.float32 or torch.bfloat16.
-        stop: asked before each case.
+        stop: function that returns whether to stop, called before each case.
+
+    Returns:
+        The results; None if stopped.
     """
     scores: dict[str, list[float]] = {}
-    of_largest: dict[str, list[float]] = {}
+    scores_largest: dict[str, list[float]] = {}
     scenes: list[Scene] = []
-    focus: list[StructureAttention] = []
+    attention: list[StructureAttention] = []
     model = Model(network, plan, device)
     for case in cases:
         if stop():
             return None
-        whole = machine_memory()  # a training does not end for what other programs hold just now
-        volume = read_channels(case, whole)
-        label = read_label_of(case, volume, whole)
+        memory = machine_memory()  # not the free memory: other programs must not end a training
+        volume = read_channels(case, memory)
+        label = read_label_of(case, volume, memory)
         wants_scene = len(scenes) < SCENES
-        settings = Settings(precision, OVERLAP, attention=wants_scene, memory=whole, keep_largest=())
+        settings = Settings(precision, OVERLAP, attention=wants_scene, memory=memory, keep_largest=())
         prediction = predict_volume([model], volume, settings)
         reference, predicted = label.array[0].astype(np.int64), prediction.label_map
         scores[case.id] = dice_by_class(predicted, reference, plan.labels)
         largest = keep_largest(predicted, plan.labels.painted)
         changed = not plan.labels.overlapping and not np.array_equal(largest, predicted)
-        of_largest[case.id] = dice_by_class(largest, reference, plan.labels) if changed else scores[case.id]
+        scores_largest[case.id] = dice_by_class(largest, reference, plan.labels) if changed else scores[case.id]
         if wants_scene:
             scenes.append(make_scene(case.id, volume, reference, prediction, plan))
             for level, weights in prediction.attention.items():
-                focus += attention_in_structures(case.id, level, weights, reference, plan.labels)
-    return Validation(scores, of_largest, scenes, focus)
+                attention += attention_in_structures(case.id, level, weights, reference, plan.labels)
+    return Validation(scores, scores_largest, scenes, attention)
 
 
 def dice_by_class(predicted: NDArray[np.generic], reference: NDArray[np.generic], labels: Labels) -> list[float]:
-    """Dice of each class."""
+    """Return the Dice of each class."""
     return [dice(np.isin(predicted, group), np.isin(reference, group)) for group in labels.integers.values()]
 
 
 def mean_dice(scores: dict[str, list[float]], classes: int) -> list[float]:
-    """Mean Dice of each class over the cases where it is defined; NaN where it is nowhere."""
+    """Return the mean Dice of each class over the cases where it is not NaN; NaN if there are none."""
     table = np.array([scores[case] for case in sorted(scores)]).reshape(-1, classes)
     defined = ~np.isnan(table)
-    count = defined.sum(axis=0)
-    total = np.where(defined, table, 0.0).sum(axis=0)
-    return [float(t / n) if n else float("nan") for t, n in zip(total, count, strict=True)]
+    counts = defined.sum(axis=0)
+    totals = np.where(defined, table, 0.0).sum(axis=0)
+    return [float(total / n) if n else float("nan") for total, n in zip(totals, counts, strict=True)]
 
 
 def make_scene(title: str, volume: Volume, reference: NDArray[np.int64], prediction: Prediction, plan: Plan) -> Scene:
-    """What a picture shows of a prediction, with all attended levels."""
+    """Return an example case to draw, with attention maps of all levels that have one."""
     sizes = {level: " x ".join(f"{mm:.3g}" for mm in plan.voxel_mm(level)) for level in prediction.attention}
     return Scene(
         title=title,

@@ -125,7 +125,7 @@ def test_the_same_file_in_two_formats_is_not_chosen_from(tmp_path, folder):
     write(tmp_path / "images", ["p_0000", "p_0001"], VOLUME)
     write(tmp_path / "labels", ["p"], LABEL)
     save_nifti(tmp_path / folder / ("p.nii" if folder == "labels" else "p_0001.nii"), LABEL)
-    with pytest.raises(DataError, match=r"\.nii\.gz: the case is there twice, also as p.*\.nii: keep one"):
+    with pytest.raises(DataError, match=r"\.gz: the case exists twice, also as p.*\.nii: expected one file; keep one"):
         find_cases(tmp_path)
 
 

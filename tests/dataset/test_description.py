@@ -25,9 +25,9 @@ def test_channels(tmp_path):
 def test_nnunet_regions_overlap(tmp_path):
     labels = {"background": 0, "whole": [1, 2], "core": [2]}
     describe(tmp_path, labels=labels, regions_class_order=[1, 2])
-    found = describe_labels(tmp_path / "dataset.json")
-    assert found.overlapping
-    assert found.painted == (1, 2)
+    described = describe_labels(tmp_path / "dataset.json")
+    assert described.overlapping
+    assert described.painted == (1, 2)
     describe(tmp_path, labels=labels)
     with pytest.raises(DataError, match="expected regions_class_order"):
         describe_labels(tmp_path / "dataset.json")
@@ -39,12 +39,12 @@ def test_nnunet_regions_overlap(tmp_path):
         ({"labels": {"1": "a", "2": "a"}}, "'a' is there twice"),
         ({"labels": {"a": 1, "ignore": 2}}, "has a label to ignore, which is not supported"),
         ({"labels": {f"c{i}": i for i in range(1, 300)}}, "has 299 classes: expected label maps of at most 254"),
-        ({"labels": ["a"]}, "labels are not name: integer"),
-        ({"labels": {"a": 1.7}}, r"labels are not name: integer \(1\.7 is none\)"),
-        ({"labels": {"a": True}}, r"labels are not name: integer \(True is none\)"),
-        ({"labels": {"a": -1}}, r"labels are not name: integer \(-1 is below 0\)"),
-        ({"labels": {"a": []}}, r"labels are not name: integer \('a' has none\)"),
-        ({"labels": {"a": [1, 2.0]}}, r"labels are not name: integer \(2\.0 is none\)"),
+        ({"labels": ["a"]}, "labels do not map names to integers"),
+        ({"labels": {"a": 1.7}}, r"labels do not map names to integers \(1\.7 is not an integer\)"),
+        ({"labels": {"a": True}}, r"labels do not map names to integers \(True is not an integer\)"),
+        ({"labels": {"a": -1}}, r"labels do not map names to integers \(-1 is below 0\)"),
+        ({"labels": {"a": []}}, r"labels do not map names to integers \('a' has no integer\)"),
+        ({"labels": {"a": [1, 2.0]}}, r"labels do not map names to integers \(2\.0 is not an integer\)"),
     ],
 )
 def test_wrong_labels(tmp_path, content, message):

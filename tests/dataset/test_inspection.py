@@ -14,7 +14,7 @@ GRID = (12, 16, 14)
 
 @pytest.fixture
 def folder(tmp_path):
-    """Four good cases, each another image, with classes 1 and 2."""
+    """Return a dataset of four good cases with different images and classes 1 and 2."""
     for i, name in enumerate("abcd"):
         image = np.random.RandomState(i).normal(100, 20, size=GRID).astype(np.float32)
         label = np.zeros(GRID, dtype=np.uint8)
@@ -77,9 +77,9 @@ def test_remarks(folder):
         save_nifti(folder / part / "d.nii.gz", value.astype(np.float32 if part == "images" else np.uint8), far)
     remarks = look(folder).remarks
     assert any("the same image 2 times: a, b" in remark for remark in remarks)
-    assert any(remark.startswith("c: channel 0 is the same everywhere") for remark in remarks)
+    assert any(remark.startswith("c: channel 0 has the same value everywhere") for remark in remarks)
     assert any(remark.startswith("d: voxels of") for remark in remarks)
-    assert "d: no class is in it" in remarks
+    assert "d: no class is in its label map" in remarks
 
 
 def test_the_command(folder, capsys):
@@ -101,7 +101,7 @@ def test_a_trial_of_what_cannot_be_built_or_of_one_share(folder, capsys):
     assert main(["inspect", str(folder), *small, "--attention.skips", "gat"]) == 2
     printed = capsys.readouterr()
     assert "did you mean gate?" in printed.err
-    assert "left-right" in printed.out  # what was found is told nevertheless
+    assert "left-right" in printed.out  # the inspection is printed nevertheless
     assert main(["inspect", "--data.root", str(folder), *small, "--training.devices", "2"]) == 0
     assert "a step of 2 patches" in capsys.readouterr().out
     odd = ["--training.batch", "1", "--training.devices", "2"]

@@ -18,7 +18,7 @@ def test_same_seed_same_cohort(tmp_path):
 
 def test_an_earlier_cohort_is_never_mixed_in(tmp_path):
     make_cohort(tmp_path, 1, 0, seed=0, done=lambda: None)
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="Phantom: exists already"):
         make_cohort(tmp_path, 1, 0, seed=0, done=lambda: None)
     with pytest.raises(ConfigError, match="expected at least 1"):
         make_cohort(tmp_path / "other", -3, 0, seed=0, done=lambda: None)

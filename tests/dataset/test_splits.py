@@ -78,10 +78,10 @@ def test_a_file_of_splits(tmp_path):
     ("folds", "message"),
     [
         ([{"train": IDS[2:], "val": IDS[:2]}] * 3, r"holds 3 splits, but data\.folds is 5"),
-        ([{"train": IDS[2:], "val": ["other"]}], "lists other, which the dataset lacks"),
+        ([{"train": IDS[2:], "val": ["other"]}], "lists other, not in the dataset"),
         ([{"train": IDS[1:], "val": IDS[:2]}], "case_001: trained on and held out"),
         ([{"train": IDS[3:], "val": IDS[:3]}], "head_1: trained on and held out"),
-        ([{"train": [], "val": IDS}], "no case to train on"),
+        ([{"train": [], "val": IDS}], "has no training case"),
         ([{"training": IDS}], "no lists 'train' and 'val'"),
         ([], "holds no splits"),
         (["a"], "no lists"),

@@ -43,8 +43,8 @@ def test_a_named_table_and_a_pattern(tmp_path):
         ("case,subject\nsub-01_ses-1,a\nsub-01_ses-2,a\n", r"t\.csv: has no subject for sub-02_ses-1: add a row"),
         ("case,subject\nsub-01_ses-1,\nsub-01_ses-2,a\nsub-02_ses-1,b\n", "has no subject for sub-01_ses-1"),
         ("case,subject\nsub-01_ses-1,a\nsub-01_ses-1,b\n", "sub-01_ses-1 has two subjects, a and b: keep one"),
-        ("id,person\na,b\n", "not a table of cases and subjects"),
-        ("case,subject\na\n", "not a table of cases and subjects"),
+        ("id,person\na,b\n", "not a table of subjects"),
+        ("case,subject\na\n", "not a table of subjects"),
     ],
 )
 def test_a_table_that_cannot_be_used(tmp_path, text, message):

@@ -1,4 +1,4 @@
-"""Metrics as a test wants them."""
+"""Build metrics for tests."""
 
 from math import nan
 
@@ -6,5 +6,5 @@ from attention_unet.evaluation.metrics import METRICS, CaseMetrics
 
 
 def metrics(**given):
-    """Metrics of a case, of which those not given are not defined."""
+    """Return the metrics of a case; those that are not given are undefined."""
     return CaseMetrics(**{**dict.fromkeys(METRICS, nan), **given})

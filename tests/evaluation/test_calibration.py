@@ -1,4 +1,4 @@
-"""Probabilities whose truth is drawn by them, or by others."""
+"""Calibration of probabilities, with truth drawn from the same or from other probabilities."""
 
 import csv
 import re
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
-from attention_unet.evaluation.calibration import BINS, Reliability, calibrate, count
+from attention_unet.evaluation.calibration import BINS, Reliability, count_by_bin, measure_reliability
 from attention_unet.scans.labels import Labels
 from tests.conftest import oblique_affine, save_nifti
 
@@ -16,32 +16,32 @@ AFFINE = oblique_affine((2.0, 1.0, 4.0))
 GRID = (20, 24, 10)
 
 
-def drawn(seed, believed=lambda p: p):
-    """Probabilities of background, a and b (I, J, K, 3), and a label map drawn by what is to be believed of them."""
+def draw_case(seed, true=lambda p: p):
+    """Return probabilities of background, a and b (I, J, K, 3), and a label map drawn from the true probabilities."""
     random = np.random.RandomState(seed)
     a = random.uniform(0, 1, GRID)
     b = random.uniform(0, 1 - a)
     dice = random.uniform(0, 1, GRID)
-    label_map = np.where(dice < believed(a), 1, np.where(dice < believed(a) + believed(b), 4, 0))
+    label_map = np.where(dice < true(a), 1, np.where(dice < true(a) + true(b), 4, 0))
     return np.stack([1 - a - b, a, b], axis=-1).astype(np.float32), label_map.astype(np.uint8)
 
 
 def cohort(folder, n=4, **options):
     references = {}
     for seed in range(n):
-        said, label_map = drawn(seed, **options)
-        save_nifti(folder / "p" / "probabilities" / f"x{seed}.nii.gz", said, AFFINE)
-        save_nifti(folder / "p" / f"x{seed}.nii.gz", said.argmax(axis=-1).astype(np.uint8), AFFINE)
+        predicted, label_map = draw_case(seed, **options)
+        save_nifti(folder / "p" / "probabilities" / f"x{seed}.nii.gz", predicted, AFFINE)
+        save_nifti(folder / "p" / f"x{seed}.nii.gz", predicted.argmax(axis=-1).astype(np.uint8), AFFINE)
         references[f"x{seed}"] = save_nifti(folder / "r" / f"x{seed}.nii.gz", label_map, AFFINE)
     return references
 
 
-def said_by(references):
+def probability_files(references):
     return {case: path.parents[1] / "p" / "probabilities" / path.name for case, path in references.items()}
 
 
 def by_hand(pairs):
-    """The error voxel by voxel: those of a bin, their mean probability, and how often it was true."""
+    """Return the error from the voxels of each bin: their mean probability, and the share of true voxels."""
     error = 0.0
     everything = np.concatenate([p for p, _ in pairs]), np.concatenate([t for _, t in pairs])
     for i in range(BINS):
@@ -55,44 +55,44 @@ def by_hand(pairs):
 
 
 def test_background_beyond_doubt_makes_errors_small():
-    of = Reliability(np.array([96.0, 1, 3]), np.array([0.0, 0.5, 0.9]), np.array([0.0, 0.0, 1.0]))
-    assert of.error == pytest.approx((0.5 + 3 * 0.1) / 100)
-    assert of.error_where_likely == pytest.approx((0.5 + 3 * 0.1) / 4)
+    reliability = Reliability(np.array([96.0, 1, 3]), np.array([0.0, 0.5, 0.9]), np.array([0.0, 0.0, 1.0]))
+    assert reliability.error == pytest.approx((0.5 + 3 * 0.1) / 100)
+    assert reliability.error_where_likely == pytest.approx((0.5 + 3 * 0.1) / 4)
 
 
 def test_probabilities_that_can_be_believed(tmp_path):
     references = cohort(tmp_path)
-    found, failed = calibrate(said_by(references), references, LABELS, lambda: None)
+    by_class, failed = measure_reliability(probability_files(references), references, LABELS, lambda: None)
     assert failed == {}
     for name, value, channel in (("a", 1, 1), ("b", 4, 2)):
-        of = found[name]
-        assert of.voxels.sum() == 4 * np.prod(GRID)
-        assert of.error < 0.02
-        pairs = [(drawn(seed)[0][..., channel].ravel(), drawn(seed)[1].ravel() == value) for seed in range(4)]
-        assert of.error == pytest.approx(by_hand(pairs), abs=1e-6)
+        reliability = by_class[name]
+        assert reliability.voxels.sum() == 4 * np.prod(GRID)
+        assert reliability.error < 0.02
+        pairs = [(draw_case(seed)[0][..., channel].ravel(), draw_case(seed)[1].ravel() == value) for seed in range(4)]
+        assert reliability.error == pytest.approx(by_hand(pairs), abs=1e-6)
 
 
 def test_probabilities_that_are_too_sure(tmp_path):
-    """Half of what is said is so: at a probability p the share is p / 2, and the error half the mean of p."""
-    references = cohort(tmp_path, believed=lambda p: p / 2)
-    found, _ = calibrate(said_by(references), references, LABELS, lambda: None)
-    np.testing.assert_allclose(found["a"].share, found["a"].probability / 2, atol=0.06)
-    assert found["a"].error == pytest.approx(0.25, abs=0.01)
+    """At a probability p the share is p / 2, so the error is half the mean of p."""
+    references = cohort(tmp_path, true=lambda p: p / 2)
+    by_class, _ = measure_reliability(probability_files(references), references, LABELS, lambda: None)
+    np.testing.assert_allclose(by_class["a"].share, by_class["a"].probability / 2, atol=0.06)
+    assert by_class["a"].error == pytest.approx(0.25, abs=0.01)
 
 
 def test_voxels_far_from_any_structure_do_not_count(tmp_path):
-    """Of a structure of one voxel, 2 x 1 x 4 mm, those less than 10 mm away: 5, 10 and 2 on either side."""
-    said, label_map = np.zeros((40, 40, 20, 3), dtype=np.float32), np.zeros((40, 40, 20), dtype=np.uint8)
-    said[..., 0], label_map[20, 20, 10] = 1, 1
-    save_nifti(tmp_path / "p" / "probabilities" / "x.nii.gz", said, AFFINE)
+    """Around a structure of one voxel of 2 x 1 x 4 mm, 10 mm are 5, 10 and 2 voxels on either side."""
+    predicted, label_map = np.zeros((40, 40, 20, 3), dtype=np.float32), np.zeros((40, 40, 20), dtype=np.uint8)
+    predicted[..., 0], label_map[20, 20, 10] = 1, 1
+    save_nifti(tmp_path / "p" / "probabilities" / "x.nii.gz", predicted, AFFINE)
     reference = save_nifti(tmp_path / "r" / "x.nii.gz", label_map, AFFINE)
-    found, _ = calibrate(said_by({"x": reference}), {"x": reference}, LABELS, lambda: None)
-    assert found["a"].voxels.sum() == 11 * 21 * 5
-    assert found["a"].error == pytest.approx(1 / (11 * 21 * 5))
+    by_class, _ = measure_reliability(probability_files({"x": reference}), {"x": reference}, LABELS, lambda: None)
+    assert by_class["a"].voxels.sum() == 11 * 21 * 5
+    assert by_class["a"].error == pytest.approx(1 / (11 * 21 * 5))
 
 
 def test_bins():
-    voxels, probability, truth = count(np.array([0.0, 0.05, 0.5, 1.0]), np.array([False, True, True, True]))
+    voxels, probability, truth = count_by_bin(np.array([0.0, 0.05, 0.5, 1.0]), np.array([False, True, True, True]))
     assert (voxels[0], voxels[BINS // 2], voxels[-1]) == (2, 1, 1)
     assert (probability[0], truth[0]) == (pytest.approx(0.05), 1)
     nothing = np.zeros(BINS)
@@ -104,8 +104,8 @@ def test_evaluation_tells_it_where_probabilities_were_saved(tmp_path, capsys):
     (tmp_path / "dataset.json").write_text('{"labels": {"0": "background", "1": "a", "4": "b"}}')
     call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]
     assert main(call) == 0
-    said = capsys.readouterr().err
-    assert re.search(r"error, 2 cases \(where a class has at least 7%\): a 0\.0\d+ \(0\.0\d+\), b", said)
+    err = capsys.readouterr().err
+    assert re.search(r"error of 2 cases \(in brackets: .* at least 7%\): a 0\.0\d+ \(0\.0\d+\), b", err)
     with (tmp_path / "out" / "calibration.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["class"] for row in rows] == ["a"] * BINS + ["b"] * BINS
@@ -113,7 +113,7 @@ def test_evaluation_tells_it_where_probabilities_were_saved(tmp_path, capsys):
     assert (tmp_path / "out" / "calibration.png").read_bytes().startswith(b"\x89PNG")
     save_nifti(tmp_path / "p" / "probabilities" / "x1.nii.gz", np.zeros((*GRID, 2), dtype=np.float32), AFFINE)
     assert main(call) == 1
-    assert "x1.nii.gz: holds 2 channels: expected 3, one a class and one of background" in capsys.readouterr().err
+    assert "x1.nii.gz: has 2 channels: expected 3, one per class and one for the background" in capsys.readouterr().err
     for path in (tmp_path / "p" / "probabilities").iterdir():
         path.unlink()
     assert main(call) == 0

@@ -1,4 +1,4 @@
-"""Remarks on the cases of an evaluation."""
+"""Warnings about the cases of an evaluation."""
 
 import json
 
@@ -15,13 +15,13 @@ ALL = CaseWarnings(
 
 def test_what_is_told_in_plain_words():
     assert ALL.sentences(20) == [
-        "2 of 20 without prediction, scored as empty: a, b",
-        "1 case could not be scored, in no mean: c",
-        "labels 7, 8, 9, 10, 11 and 1 more are of no class, scored as background: in a, d",
-        "6 of 20 were trained on by the model, their scores flatter: t0, t1, t2, t3, t4 and 1 more",
-        "1 of 20 have the id of a training case of the model, but another image; if they are the same scan or person, "
-        "their scores flatter: c",
-        "1 mask changed after the model predicted, scored as they are now: b",
+        "2 of 20 cases have no prediction and are scored as empty: a, b",
+        "1 case could not be scored, left out of all means: c",
+        "labels that belong to no class are scored as background: 7, 8, 9, 10, 11 and 1 more, in a, d",
+        "6 of 20 cases are training cases of the model, their scores are too good: t0, t1, t2, t3, t4 and 1 more",
+        "1 of 20 cases have the id of a training case, but another image; if they show the same scan or person, "
+        "their scores are too good: c",
+        "1 mask changed after prediction, scored with the changes: b",
     ]
     assert CaseWarnings().sentences(1) == []
 
@@ -35,5 +35,5 @@ def test_they_are_read_as_they_were_written(tmp_path):
 def test_a_damaged_summary_is_told(tmp_path, name):
     plain = summarise([], ALL, {}) | {name: 3}
     (tmp_path / "summary.json").write_text(json.dumps(plain))
-    with pytest.raises(DataError, match=r"summary\.json: lacks what evaluate writes .*: evaluate again"):
+    with pytest.raises(DataError, match=r"summary\.json: is damaged .*: expected what evaluate writes; evaluate again"):
         read_case_warnings(tmp_path)

@@ -1,4 +1,4 @@
-"""Two models on the same cases, whose true difference is known."""
+"""Two models on the same cases, with a known true difference."""
 
 import csv
 import itertools
@@ -25,7 +25,7 @@ def rows(values, metric="dice", class_name="a"):
 
 
 def compare(models, metric):
-    """One run of each model."""
+    """Compare one run of each model."""
     return compare_models({name: [rows] for name, rows in models.items()}, metric)
 
 
@@ -56,7 +56,7 @@ def test_a_small_gain_is_found_among_cases_that_differ_much():
 
 
 def test_chance_is_not_taken_for_a_difference():
-    """Of a hundred comparisons of equal models about five are wrong at the level of 5 %, if none is corrected for."""
+    """About five of a hundred comparisons of equal models are wrong at the level of 5 %, without correction."""
     wrong = 0
     for seed in range(100):
         both = [levels(seed) + np.random.RandomState(1000 + 2 * seed + i).normal(0, 0.01, 42) for i in range(2)]
@@ -64,7 +64,7 @@ def test_chance_is_not_taken_for_a_difference():
         wrong += found.told_apart
     assert 1 <= wrong <= 10
     (same,) = compare({"A": rows(levels()), "B": rows(levels() + noise())}, "dice")
-    assert "cannot be told apart in dice on a" in str(same)
+    assert "no significant difference between B and A in dice on a" in str(same)
 
 
 def test_lower_distances_are_better():
@@ -98,12 +98,12 @@ def test_a_model_that_misses_the_structure_is_worse():
     (found,) = compare({"base": rows(base, "hd95_mm"), "new": rows(new, "hd95_mm")}, "hd95_mm")
     assert found.gains.count(-inf) == 7
     assert str(found).startswith(
-        "new and base cannot be told apart in hd95 on a, better in 5 and worse in 7 cases; misses or invents the "
-        "structure alone: new in 7, base in 0, n = 12"
+        "no significant difference between new and base in hd95 on a; new is better in 5 and worse in 7 cases; only "
+        "one model misses or invents the structure: new in 7, base in 0, n = 12"
     )
     new[:] = inf
     (found,) = compare({"base": rows(base, "hd95_mm"), "new": rows(new, "hd95_mm")}, "hd95_mm")
-    assert str(found).startswith("new is worse than base in hd95 on a, better in 0 and worse in 12 cases")
+    assert str(found).startswith("new is worse than base in hd95 on a; new is better in 0 and worse in 12 cases")
     assert found.p == pytest.approx(0.5**11)
     (both,) = compare({"base": rows(new, "hd95_mm"), "new": rows(new, "hd95_mm")}, "hd95_mm")
     assert str(both).startswith("new and base are equal in hd95 on a")
@@ -126,7 +126,7 @@ def test_persons_are_the_units_not_their_cases():
 
 
 def test_several_trainings_of_each():
-    """A seed that is lucky in all its cases is no better method; a gain in each of six trainings is."""
+    """One lucky seed is not a better method; a gain in each of six trainings is."""
     base, rng = levels(n=40), np.random.RandomState(5)
 
     def runs(gains):
@@ -201,29 +201,33 @@ def test_p_values_are_corrected_for_their_number():
 
 
 def test_few_cases_are_not_taken_for_equal_models():
-    """Of six cases that all gain, chance alone makes as much in 3 of 100 comparisons; of five in 6."""
+    """If six of six cases gain, chance alone does the same in 3 of 100 comparisons; for five of five, in 6."""
     base = levels(n=6)
 
-    def said(cases, classes="a"):
+    def sentence(cases, classes="a"):
         before, after = (
             [row for name in classes for row in rows(base[:cases] + gain, class_name=name)]
             for gain in (0, np.arange(1, cases + 1) * 0.01)
         )
         return str(compare({"A": before, "B": after}, "dice")[0])
 
-    assert said(6).startswith("B is better than A in dice on a by 0.0350, 95% interval")
-    assert said(5).startswith("too few cases to tell B and A apart in dice on a: a gain of +0.0300, 95% interval")
-    assert said(6, "ab").startswith("B is better than A in dice on mean of classes")  # a family of its own
+    assert sentence(6).startswith("B is better than A in dice on a by 0.0350, 95% interval")
+    assert sentence(5).startswith(
+        "too few cases for a verdict on B and A in dice on a: a gain of +0.0300, 95% interval"
+    )
+    assert sentence(6, "ab").startswith("B is better than A in dice on mean of classes")  # a family of its own
     assert str(compare({"A": rows(base), "B": rows(base + 0.01), "C": rows(base + 0.02)}, "dice")[0]).startswith(
         "too f"
     )
     (found,) = compare({"A": rows([0.5] * 9), "B": rows([0.5] * 4 + [0.6] * 5)}, "dice")
-    assert str(found).startswith("too few cases differ to tell B and A apart")  # five of nine
-    assert said(1) == "too few cases to tell B and A apart in dice on a: a gain of +0.0100, n = 1, corrected p = 1"
+    assert str(found).startswith("too few cases differ for a verdict on B and A")  # five of nine
+    assert (
+        sentence(1) == "too few cases for a verdict on B and A in dice on a: a gain of +0.0100, n = 1, corrected p = 1"
+    )
 
 
 def test_p_values_are_exact_where_gains_are_tied():
-    """Each way the signs of fifteen differences could have fallen is as likely."""
+    """All combinations of the signs of fifteen differences are equally likely."""
     gains = np.array([1.0] * 11 + [-1, -1, -1, 2] + [0] * 26)
     (found,) = compare({"A": rows(np.full(41, 5.0), "hd95_mm"), "B": rows(5 - gains, "hd95_mm")}, "hd95_mm")
     ranks = rankdata(np.abs(gains[gains != 0]))
@@ -238,14 +242,14 @@ def test_the_mean_is_of_the_classes_that_are_compared(caplog):
     found = compare({"A": first, "B": [*rows(a), *rows(b, class_name="b"), *rows(b, class_name=FOREGROUND)]}, "dice")
     assert [one.class_name for one in found] == ["mean of classes", "a", "b"]
     assert all(one.gains == (0, 0) for one in found)
-    assert "classes that not all have are left out: c" in caplog.text
+    assert "classes that some evaluations lack are left out: c" in caplog.text
 
 
 def test_classes_that_cannot_be_compared_are_told(caplog):
     one = [*rows([0.5, 0.6]), *rows([0.5, 0.6], class_name="b"), *rows([nan, nan], class_name="c")]
     other = [*rows([0.5, 0.6]), *rows([nan, nan], class_name="c"), *rows([0.1, 0.1], class_name="d")]
     assert "a" in [found.class_name for found in compare({"A": one, "B": other}, "dice")]
-    assert "classes that not all have are left out: b, d" in caplog.text
+    assert "classes that some evaluations lack are left out: b, d" in caplog.text
     assert "dice is defined for c in no case of both B and A" in caplog.text
 
 
@@ -267,9 +271,9 @@ def test_from_folders_to_sentences_table_and_picture(tmp_path, capsys):
         (tmp_path / name / "metrics.csv").write_text(to_csv(rows(values)[: 42 if name == "one" else 41]))
     call = ["compare", str(tmp_path / "one"), str(tmp_path / "two"), "-o", str(tmp_path / "out")]
     assert main(call) == 0
-    told = capsys.readouterr()
-    assert told.out.startswith("two is better than one in dice on a by 0.0038, 95% interval 0.00")
-    assert "1 case not in all: left out: case41" in told.err
+    captured = capsys.readouterr()
+    assert captured.out.startswith("two is better than one in dice on a by 0.0038, 95% interval 0.00")
+    assert "1 case not in all: left out: case41" in captured.err
     with (tmp_path / "out" / "comparison.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert (row["model"], row["baseline"], row["class"], row["metric"], row["n"]) == ("two", "one", "a", "dice", "41")
@@ -290,7 +294,7 @@ def test_names_are_no_formulas_in_a_picture(tmp_path):
         (["one"], 2, "compare needs at least two evaluations, there is 1"),
         (["one", "one"], 2, "the same evaluation is named twice"),
         (["one", "nowhere"], 2, "nowhere: holds no metrics.csv: expected a folder that evaluate wrote"),
-        (["one", "odd"], 1, "odd/metrics.csv: is no table of metrics"),
+        (["one", "odd"], 1, "odd/metrics.csv: not a table of metrics"),
     ],
 )
 def test_mistakes_are_one_clear_line(tmp_path, monkeypatch, capsys, folders, code, message):
@@ -322,10 +326,13 @@ def test_evaluations_that_were_not_made_alike_are_told(tmp_path, capsys):
     assert "warning" not in capsys.readouterr().err
     assert main(["compare", one, three, "-o", str(tmp_path / "c"), "--metric", "nsd"]) == 0
     assert "scored with other references: 1 case: " in capsys.readouterr().err
+    (tmp_path / "one" / "summary.json").write_text('{"settings": 3}')
+    assert main(["compare", one, two, "-o", str(tmp_path / "c")]) == 1
+    assert "summary.json: is damaged" in capsys.readouterr().err
 
 
 def test_persons_are_the_units_also_of_several_trainings():
-    """Ten persons of four scans each: no true difference, but the scans of a person gain together."""
+    """Ten persons with four scans each: no true difference, but the gains of one person are correlated."""
     wrong = 0
     for seed in range(60):
         rng = np.random.RandomState(seed)

@@ -17,7 +17,7 @@ from attention_unet.evaluation.metrics import CaseMetrics
 from attention_unet.evaluation.rows import Row, from_csv, to_csv
 from attention_unet.evaluation.summary import print_table, summarise
 from attention_unet.scans.labels import FOREGROUND, Labels
-from attention_unet.scans.volumes import volumes_by_case
+from attention_unet.scans.volume_files import volumes_by_case
 from tests.conftest import oblique_affine, save_nifti
 from tests.evaluation.build import metrics
 
@@ -57,8 +57,8 @@ def test_table_and_summary(tmp_path):
     assert float(rows[3]["dice"]) == pytest.approx(0.75)
     assert float(rows[3]["hd95_mm"]) == pytest.approx(0.9, abs=1e-5)
     assert summary["foreground"]["dice"]["mean"] == pytest.approx((1 + (137 - 36) / 137) / 2)
-    of_y = [float(row["dice"]) for row in rows[3:5]]
-    assert summary["worst_cases"] == {"y": pytest.approx(sum(of_y) / 2), "x": 1.0}
+    dice_of_y = [float(row["dice"]) for row in rows[3:5]]
+    assert summary["worst_cases"] == {"y": pytest.approx(sum(dice_of_y) / 2), "x": 1.0}
     assert list(summary["worst_cases"]) == ["y", "x"]
     assert summary["classes"]["a"]["dice"]["mean"] == pytest.approx(0.875)
     assert summary["foreground_mean"]["dice"] == pytest.approx(
@@ -75,8 +75,8 @@ def test_a_missing_prediction_scores_zero_and_is_named(tmp_path):
     summary, _ = evaluate(tmp_path, ["x", "y"])
     assert summary["missing_predictions"] == ["y"]
     assert summary["classes"]["a"]["dice"]["mean"] == pytest.approx(0.5)
-    of = summary["classes"]["a"]["hd95_mm"]
-    assert (of["mean"], of["finite_mean"], of["n"], of["n_infinite"], of["n_undefined"]) == (None, 0, 2, 1, 0)
+    hd95 = summary["classes"]["a"]["hd95_mm"]
+    assert (hd95["mean"], hd95["finite_mean"], hd95["n"], hd95["n_infinite"], hd95["n_undefined"]) == (None, 0, 2, 1, 0)
     assert rows_of(tmp_path)[3]["hd95_mm"] == "inf"
 
 
@@ -122,9 +122,9 @@ def test_names_of_classes_are_no_markup(tmp_path, capsys):
         save_nifti(tmp_path / of / "x.nii.gz", label_map(), AFFINE)
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "[/b]", "2": "[red]"}}))
     assert main(["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]) == 0
-    told = capsys.readouterr().out
-    assert "[/b]" in told
-    assert "[red]" in told
+    out = capsys.readouterr().out
+    assert "[/b]" in out
+    assert "[red]" in out
 
 
 def test_where_classes_are_named(tmp_path):
@@ -135,8 +135,11 @@ def test_where_classes_are_named(tmp_path):
     assert find_labels(tmp_path / "p", tmp_path / "r", ["x"]).names == ("of nnU-Net",)
     (tmp_path / "p" / "run.json").write_text(json.dumps({"labels": LABELS.to_json()}))
     assert find_labels(tmp_path / "p", tmp_path / "r", ["x"]) == LABELS
+    (tmp_path / "p" / "run.json").write_text('{"labels": {"integers": {"a": ["x"]}, "painted": [1]}}')
+    with pytest.raises(DataError, match=r"run\.json: is damaged \(.*'x'\): expected what predict writes; remove it"):
+        find_labels(tmp_path / "p", tmp_path / "r", ["x"])
     (tmp_path / "p" / "run.json").write_text("[]")
-    with pytest.raises(DataError, match=r"run\.json: holds no JSON object"):
+    with pytest.raises(DataError, match=r"run\.json: not a JSON object"):
         find_labels(tmp_path / "p", tmp_path / "r", ["x"])
     (tmp_path / "dataset.json").write_text(json.dumps({"name": "of another tool"}))
     (tmp_path / "p" / "run.json").unlink()
@@ -163,10 +166,10 @@ def test_undefined_values_are_counted_and_never_averaged():
     assert summary["foreground_mean"]["dice"] == pytest.approx(0.4)
     console = Console(record=True, width=200)
     print_table(summary, console)
-    assert "0.4000 ± 0.566" in (told := console.export_text())
-    assert re.search(r"a +0\.4000 .* ∞ ", told)
-    assert "a: in neither mask of 1 case, which are in no mean" in told
-    assert "a: missed or invented in 1 case: HD95 is infinite there; 1.00 mm in the other 1" in told
+    assert "0.4000 ± 0.566" in (text := console.export_text())
+    assert re.search(r"a +0\.4000 .* ∞ ", text)
+    assert "a: both masks are empty in 1 case, left out of the means" in text
+    assert "a: missed or invented in 1 case, where HD95 is infinite; mean of the others 1.00 mm, n = 1" in text
 
 
 def test_where_nothing_is_defined_no_mean_is_invented():
@@ -188,8 +191,8 @@ def test_the_mean_of_classes_hides_none_that_was_never_predicted():
     assert summary["foreground_mean"]["hd95_mm"] is None
     assert summary["foreground_mean"]["dice"] == pytest.approx(0.5)
     assert summary["mean_of_classes"]["hd95_mm"]["n_infinite"] == 3
-    told = summary["mean_of_classes"]["dice"]
-    assert (told["mean"], told["sd"], told["n"]) == (pytest.approx(0.5), pytest.approx(0.05), 3)
+    dice = summary["mean_of_classes"]["dice"]
+    assert (dice["mean"], dice["sd"], dice["n"]) == (pytest.approx(0.5), pytest.approx(0.05), 3)
 
 
 def test_the_table_of_cases_is_read_as_it_was_written(tmp_path):
@@ -197,7 +200,7 @@ def test_the_table_of_cases_is_read_as_it_was_written(tmp_path):
     (tmp_path / "metrics.csv").write_text(to_csv(rows))
     assert from_csv(tmp_path / "metrics.csv") == rows
     (tmp_path / "metrics.csv").write_text(to_csv([*rows, rows[0]]))
-    with pytest.raises(DataError, match=r"metrics\.csv: tells of x, a more than once"):
+    with pytest.raises(DataError, match=r"metrics\.csv: case x, class a appears twice"):
         from_csv(tmp_path / "metrics.csv")
 
 
@@ -230,14 +233,14 @@ def test_predictions_of_which_none_has_the_name_of_a_reference_are_no_empty_ones
     save_nifti(tmp_path / "p" / "x_seg.nii.gz", label_map(), AFFINE)
     call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]
     assert main(call) == 2
-    said = capsys.readouterr().err
-    assert "holds no prediction of these cases, but x_seg: expected masks with the names of the references" in said
-    assert "such as x.nii.gz" in said
+    err = capsys.readouterr().err
+    assert "holds no prediction of these cases, but x_seg: expected masks with the names of the references" in err
+    assert "such as x.nii.gz" in err
 
 
-@pytest.mark.parametrize(("count", "said"), [(0, ""), (5, "c0, c1, c2, c3, c4"), (7, "c0, c1, c2, c3, c4 and 2 more")])
-def test_many_names_are_counted(count, said):
-    assert first_few([f"c{i}" for i in range(count)]) == said
+@pytest.mark.parametrize(("count", "text"), [(0, ""), (5, "c0, c1, c2, c3, c4"), (7, "c0, c1, c2, c3, c4 and 2 more")])
+def test_many_names_are_counted(count, text):
+    assert first_few([f"c{i}" for i in range(count)]) == text
 
 
 def test_a_folder_that_is_scored_against_itself_is_warned_of(tmp_path, capsys):
@@ -247,4 +250,4 @@ def test_a_folder_that_is_scored_against_itself_is_warned_of(tmp_path, capsys):
     for predictions in ("r", "p"):
         call = ["evaluate", "-p", str(tmp_path / predictions), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]
         assert main(call) == 0
-        assert "predictions and references are the same files: the scores say nothing" in capsys.readouterr().out
+        assert "predictions and references are the same files: the scores mean nothing" in capsys.readouterr().out

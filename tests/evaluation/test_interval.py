@@ -1,4 +1,4 @@
-"""Intervals of means: against textbooks, against a slow estimate of their own, and by what they cover."""
+"""Intervals of means, against the t test and by how often they cover the true mean."""
 
 import math
 
@@ -31,7 +31,7 @@ def test_of_one_person_there_is_none(values):
 
 @pytest.mark.parametrize("persons", [3, 15, 42])
 def test_it_covers_the_mean_as_often_as_it_says(persons):
-    """Of 2000 samples, of persons with one or two scans each, 95 % within the error of such a count and a little."""
+    """2000 samples of persons with one or two scans each: 95 % within the error of such a count and a margin."""
     random, covered = np.random.RandomState(persons), 0
     for _ in range(2000):
         scans = random.randint(1, 3, persons)

@@ -43,8 +43,8 @@ def test_hand_computed_shift_along_each_axis():
         assert found.dice == pytest.approx(0.8)
         assert found.hd95_mm == pytest.approx(spacing)
         assert found.volume_ml == pytest.approx(0.125)
-        # Of the 98 surface voxels of the cube the leading face (25) lies outside the other cube and the inner 3 x 3 of
-        # the trailing face inside it; the rest coincide with the other surface.
+        # The cube has 98 surface voxels. The leading face (25) is outside the other cube, the inner 3 x 3 of the
+        # trailing face is inside it, and the rest coincide with the other surface.
         assert found.nsd == pytest.approx(1 - (25 + 9) / 98)
         assert compare_masks(moved, reference, SPACING, tolerance_mm=2.0).nsd == 1
 
@@ -58,7 +58,7 @@ def test_distances_equal_those_of_every_voxel_to_every_other(seed):
 
 
 def check_by_scipy(prediction, reference, spacing_mm):
-    """Distances by transforms of the whole grid, surfaces by erosion, and all metrics by their definitions."""
+    """Compare with distance transforms of the whole grid, surfaces by erosion, and metrics by their definitions."""
     surfaces = [mask & ~ndimage.binary_erosion(mask) for mask in (prediction, reference)]
     transforms = [ndimage.distance_transform_edt(~surface, sampling=spacing_mm) for surface in surfaces]
     there, back = transforms[1][surfaces[0]], transforms[0][surfaces[1]]
@@ -81,7 +81,7 @@ def check_by_scipy(prediction, reference, spacing_mm):
 
 
 def check_by_monai(prediction, reference, spacing_mm):
-    """MONAI's metrics where they mean the same; it counts in single precision."""
+    """Compare with the metrics of MONAI that have the same meaning; MONAI uses single precision."""
     found = compare_masks(prediction, reference, spacing_mm, tolerance_mm=1.0)
     tensors = [torch.from_numpy(m)[None, None].float() for m in (prediction, reference)]
     options = {"include_background": True, "spacing": spacing_mm}
@@ -107,7 +107,7 @@ def test_agrees_with_others(seed, check):
 
 @pytest.mark.parametrize("check", [check_by_scipy, check_by_monai])
 def test_agrees_with_others_on_real_masks(real_data, check):
-    """The hippocampus of one patient against that of the next, laid on it, and its two parts against each other."""
+    """The hippocampus of one patient against that of the next, and its two parts against each other."""
     files = sorted((real_data / "Task04_Hippocampus" / "labelsTr").glob("*.nii.gz"))[:3]
     label_maps = [np.asarray(nib.load(file).dataobj)[:30, :45, :30] for file in files]
     for one, other in itertools.pairwise(label_maps):

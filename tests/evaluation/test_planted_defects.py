@@ -1,6 +1,6 @@
-"""A known defect in a mask, and what every metric says of it, worked out by hand.
+"""A known defect in a mask, and every metric computed by hand.
 
-The block has 4 x 5 x 3 voxels of 0.9 x 1.3 x 2.5 mm: 60, of which all but the inner 2 x 3 x 1 are surface, 54.
+The block has 4 x 5 x 3 = 60 voxels of 0.9 x 1.3 x 2.5 mm. All but the inner 2 x 3 x 1 are surface voxels: 54.
 """
 
 import math
@@ -13,7 +13,7 @@ from attention_unet.evaluation.evaluate import evaluate_cases
 from attention_unet.evaluation.metrics import METRICS
 from attention_unet.evaluation.rows import from_csv
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.volumes import volumes_by_case
+from attention_unet.scans.volume_files import volumes_by_case
 from tests.conftest import oblique_affine, save_nifti
 
 LABELS = Labels({"block": (1,), "bar": (2,)}, (1, 2))
@@ -28,8 +28,8 @@ def scan():
     return label_map
 
 
-def scored(tmp_path, predicted):
-    """Metrics by class of a prediction, from file to table, where surfaces may lie 1 mm apart."""
+def evaluated(tmp_path, predicted):
+    """Return the metrics of a prediction by class, from file to table, with a tolerance of 1 mm."""
     save_nifti(tmp_path / "p" / "x.nii.gz", predicted, AFFINE)
     reference = save_nifti(tmp_path / "r" / "x.nii.gz", scan(), AFFINE)
     cases = [Case("x", (), reference)]
@@ -44,7 +44,7 @@ def check(found, **expected):
 
 
 def test_nothing_is_wrong(tmp_path):
-    for found in scored(tmp_path, scan()).values():
+    for found in evaluated(tmp_path, scan()).values():
         assert (found.dice, found.iou, found.sensitivity, found.precision, found.nsd) == (1, 1, 1, 1, 1)
         assert (found.hd95_mm, found.assd_mm, found.volume_error) == (0, 0, 0)
 
@@ -52,11 +52,11 @@ def test_nothing_is_wrong(tmp_path):
 @pytest.mark.parametrize(
     ("axis", "voxels", "overlap", "hd95_mm", "distances_mm", "near"),
     [
-        # On either side 12 voxels, the face that leads, lie 1.3 mm off; 2, inside the other block next to the face that
-        # trails, 0.9 mm off its side; 40 on the other surface.
+        # In both directions: the 12 voxels of the leading face are 1.3 mm from the other surface. 2 voxels next to the
+        # trailing face, inside the other block, are 0.9 mm from its side. The other 40 are on the other surface.
         pytest.param(1, 1, 48, 1.3, 12 * 1.3 + 2 * 0.9, 42, id="shifted by a voxel"),
-        # Which mirroring does. On either side 15 voxels, the face that leads, lie 1.8 mm off; 12 around behind it and
-        # 3 inside the other block next to the face that trails 0.9.
+        # A flip shifts the block by two voxels. In both directions: the 15 voxels of the leading face are 1.8 mm from
+        # the other surface. 12 voxels around behind it, and 3 inside the other block next to the trailing face, 0.9 mm.
         pytest.param(0, 2, 30, 1.8, 15 * 1.8 + 15 * 0.9, 39, id="mirrored along the first axis"),
     ],
 )
@@ -66,7 +66,7 @@ def test_elsewhere(tmp_path, axis, voxels, overlap, hd95_mm, distances_mm, near)
         predicted[3:7, 5:10, 3:6] = 1
     np.testing.assert_array_equal(predicted == 1, np.roll(scan() == 1, voxels, axis))
     check(
-        scored(tmp_path, predicted)["block"],
+        evaluated(tmp_path, predicted)["block"],
         dice=overlap / 60,
         iou=overlap / (120 - overlap),
         sensitivity=overlap / 60,
@@ -81,10 +81,10 @@ def test_elsewhere(tmp_path, axis, voxels, overlap, hd95_mm, distances_mm, near)
 
 
 def test_a_missing_class(tmp_path):
-    """Of all classes as one, 60 of 68 voxels are found and none is wrong."""
+    """Of the union of all classes, 60 of 68 voxels are predicted and none is wrong."""
     predicted = scan()
     predicted[predicted == 2] = 0
-    found = scored(tmp_path, predicted)
+    found = evaluated(tmp_path, predicted)
     check(
         found["bar"],
         dice=0,
@@ -106,10 +106,10 @@ def test_a_missing_class(tmp_path):
 
 
 def test_twice_as_large(tmp_path):
-    """Five voxels more along the second axis: all of the block and as much besides."""
+    """Five voxels more along the second axis: the whole block and the same number of other voxels."""
     predicted = scan()
     predicted[3:7, 9:14, 3:6] = 1
-    found = scored(tmp_path, predicted)["block"]
+    found = evaluated(tmp_path, predicted)["block"]
     assert (found.sensitivity, found.precision, found.volume_error) == (1, 0.5, 1)
     assert (found.dice, found.iou) == (pytest.approx(120 / 180), 0.5)
     assert found.volume_ml == pytest.approx(2 * BLOCK_ML)

@@ -1,4 +1,4 @@
-"""Results of an evaluation are replaced only by the next one, and wherever that is stopped, it can be repeated."""
+"""Only an evaluation replaces the results of an evaluation; stopped at any write, it can be repeated."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def test_results_never_replace_files_of_other_origin(tmp_path, capsys):
         (tmp_path / "fresh" / "notes.html").write_text("<!DOCTYPE html>mine")
         before = (tmp_path / "fresh" / name).read_bytes()
         assert main(["report", str(tmp_path / "fresh"), "-o", str(tmp_path / "fresh" / name)]) == 2
-        assert f"{name}: is another file, which this would replace" in capsys.readouterr().err
+        assert f"{name}: not a file of this program" in capsys.readouterr().err
         assert (tmp_path / "fresh" / name).read_bytes() == before
     call[-1] = str(tmp_path / "fresh")
     for name in ("calibration.csv", "attention.csv"):  # the evaluation in this folder did not write them
@@ -56,18 +56,18 @@ def test_results_never_replace_files_of_other_origin(tmp_path, capsys):
     (tmp_path / "comparison" / "comparison.png").write_bytes(b"mine")
     twice = ["compare", f"a={tmp_path / 'fresh'}", f"b={tmp_path / 'again'}", "-o", str(tmp_path / "comparison")]
     assert main(twice) == 2
-    assert "comparison.png: is another file" in capsys.readouterr().err
+    assert "comparison.png: not a file of this program" in capsys.readouterr().err
     (tmp_path / "comparison" / "comparison.png").unlink()
     assert main(twice) == main(twice) == 0
     (tmp_path / "comparison" / "comparison.csv").write_text("mine")
     assert main(twice) == 2
-    assert "comparison.csv: is another file" in capsys.readouterr().err
+    assert "comparison.csv: not a file of this program" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("moved", [False, True])
 @pytest.mark.parametrize("number", range(1, 14))
 def test_an_evaluation_that_was_stopped_at_any_write_can_be_repeated(tmp_path, monkeypatch, number, moved):
-    """Stopped before or after a file is moved into place, in a new folder and in that of another evaluation."""
+    """Stop before or after a file is moved to its final path, in a new folder and in that of another evaluation."""
     for folder, shift in (("p", 1), ("q", 2), ("r", 0), ("i", 0)):
         save_nifti(tmp_path / folder / "x.nii.gz", label_map(shift), AFFINE)
     for folder in "pq":
@@ -142,5 +142,5 @@ def test_what_an_earlier_evaluation_left_is_not_taken_for_this_one(tmp_path, cap
     assert main(["report", str(tmp_path / "out")]) == 0
     capsys.readouterr()
     assert main(call) == 0
-    assert "report.html: is of an earlier evaluation" in capsys.readouterr().err
+    assert "report.html: shows an earlier evaluation" in capsys.readouterr().err
     assert not (tmp_path / "out" / "picture.png").exists()

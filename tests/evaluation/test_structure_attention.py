@@ -64,11 +64,11 @@ def test_evaluate_tells_where_attention_lies(tmp_path, capsys):
     save_nifti(tmp_path / "p" / "attention" / "y_level1.nii.gz", weights, np.diag([2.0, 1.0, 1.0, 1.0]))
     capsys.readouterr()
     assert main(call) == 1
-    said = capsys.readouterr().err
+    err = capsys.readouterr().err
     expected = attention_in_structures("x", 1, weights, reference, LABELS)
     a = expected[0]
-    assert f"attention, level 1, a: {a.inside:.2f} inside, {a.outside:.2f} outside, AUC {a.auc:.3f}" in said
-    assert "failed: y: " in said
+    assert f"attention, level 1, a: {a.inside:.2f} inside, {a.outside:.2f} outside, AUC {a.auc:.3f}" in err
+    assert "failed: y: " in err
     read = from_csv(tmp_path / "e" / "attention.csv")
     assert [(one.case, one.class_name) for one in read] == [("x", "a"), ("x", "b")]
     assert read[0].auc == pytest.approx(a.auc, rel=1e-5)
@@ -83,5 +83,5 @@ def test_the_table_is_read_as_it_was_written(tmp_path):
     assert from_csv(tmp_path / "a.csv") == rows
     assert from_csv(tmp_path / "none.csv") == []
     (tmp_path / "a.csv").write_text("case\nx\n")
-    with pytest.raises(DataError, match="is no table of attention"):
+    with pytest.raises(DataError, match="not a table of attention"):
         from_csv(tmp_path / "a.csv")

@@ -1,13 +1,13 @@
-"""Findings as a test wants them."""
+"""Build checks of cases for tests."""
 
 from math import nan
 
-from attention_unet.explanation.checks import CaseChecks, Deletion
-from attention_unet.explanation.deletion import SHARES
+from attention_unet.explanation.checks import CaseChecks, DeletionCurves
+from attention_unet.explanation.deletion_curve import SHARES
 
 
 def checks(number=6, *, trained=0.9, removed=-0.05, other=-0.03, pairs=None, lost=0.3, lost_by_distance=0.1, cam=0.9):
-    """Cases that agree but for a little. ``removed`` and ``other``: change of Dice; ``lost``: at the last share."""
+    """Return checks of similar cases. ``removed``, ``other``: change of Dice; ``lost``: loss at the last share."""
 
     def curve(loss):
         return [trained - loss * share / SHARES[-1] for share in SHARES]
@@ -27,7 +27,7 @@ def checks(number=6, *, trained=0.9, removed=-0.05, other=-0.03, pairs=None, los
                 "another case": trained - 0.01 + other - 0.001 * i,
             },
             agreement=pairs,
-            deletion=Deletion(1, curve(lost), curve(lost_by_distance + 0.001 * i), curve(0)),
+            deletion=DeletionCurves(1, curve(lost), curve(lost_by_distance + 0.001 * i), curve(0)),
             grad_cam={"a": cam, "b": nan},
         )
         for i in range(number)

@@ -1,4 +1,4 @@
-"""All checks of a case, beside the same worked out step by step."""
+"""All checks of a case, compared with the same steps one by one."""
 
 import copy
 from dataclasses import replace
@@ -11,22 +11,22 @@ import torch
 from attention_unet.dataset.cases import Case
 from attention_unet.evaluation.metrics import dice
 from attention_unet.evaluation.structure_attention import attention_in_structures
-from attention_unet.explanation.alteration import altered, attentions_of, predict_with_maps, replaceable
+from attention_unet.explanation.ablation import ablated, find_attentions, has_replaceable_maps, predict_with_maps
 from attention_unet.explanation.checks import (
     OVERLAP,
-    Others,
-    _voxels_of,
+    Controls,
+    _voxel_size,
     check_case,
-    maps_of,
-    steps_a_case,
-    templates_of,
+    count_steps,
+    predict_common_maps,
+    predict_maps,
 )
-from attention_unet.explanation.deletion import SHARES, at_random, nearness, order_by, without
+from attention_unet.explanation.common_grid import from_common_grid, mean_maps
+from attention_unet.explanation.deletion_curve import SHARES, delete_voxels, random_blocks, rank_voxels, signed_distance
 from attention_unet.explanation.findings import summarise_findings
 from attention_unet.explanation.grad_cam import grad_cam
-from attention_unet.explanation.randomisation import randomised, similarity
-from attention_unet.explanation.template import from_templates, mean_of
-from attention_unet.inference.model import load_model
+from attention_unet.explanation.randomisation_test import randomise_weights, rank_correlation
+from attention_unet.inference.model_file import load_model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
 from attention_unet.scans.volumes import as_volume, read_volume
@@ -44,11 +44,15 @@ def cases_of(cohort, number=2):
 def checked(cohort, run, tmp_path_factory):
     output = tmp_path_factory.mktemp("checks")
     model, steps, cases = load_model(run), [], cases_of(cohort)
-    others = Others([randomised(model, 0), randomised(model, 1)], model, {c.id: templates_of(model, c) for c in cases})
-    found = check_case(model, others, cases[0], output, SEED, lambda: steps.append(1))
-    assert len(steps) == steps_a_case(model, others)
+    controls = Controls(
+        [randomise_weights(model, 0), randomise_weights(model, 1)],
+        model,
+        {c.id: predict_common_maps(model, c) for c in cases},
+    )
+    found = check_case(model, controls, cases[0], output, SEED, lambda: steps.append(1))
+    assert len(steps) == count_steps(model, controls)
     volume = read_volume(cases[0].images[0])
-    return found, model, others, volume, np.asarray(nib.load(cases[0].label).dataobj), output
+    return found, model, controls, volume, np.asarray(nib.load(cases[0].label).dataobj), output
 
 
 def predicted(model, volume, attention=False):
@@ -65,57 +69,59 @@ def dice_of(model, volume, reference):
 
 
 def test_dice_as_trained_and_altered(checked):
-    found, model, others, volume, reference, _ = checked
+    found, model, controls, volume, reference, _ = checked
     assert found.dice["as trained"] == pytest.approx(dice_of(model, volume, reference))
     for how in ("removed", "constant"):
-        with altered(model.network, how):
+        with ablated(model.network, how):
             assert found.dice[how] == pytest.approx(dice_of(model, volume, reference))
     assert found.dice["removed"] != found.dice["as trained"]
     if "random weights" in found.dice:
-        assert found.dice["random weights"] == pytest.approx(dice_of(others.random[0], volume, reference))
+        assert found.dice["random weights"] == pytest.approx(dice_of(controls.random[0], volume, reference))
 
 
 def test_maps_of_others_in_place_of_its_own(checked):
-    found, model, others, volume, reference, _ = checked
-    own, other = others.templates.values()
-    for name, templates in (("own map", own), ("another case", other), ("mean map", mean_of([other]))):
-        label_map = predict_with_maps(model, volume, from_templates(templates, volume), OVERLAP)
+    found, model, controls, volume, reference, _ = checked
+    own, other = controls.maps.values()
+    for name, maps in (("own map", own), ("another case", other), ("mean map", mean_maps([other]))):
+        label_map = predict_with_maps(model, volume, from_common_grid(maps, volume), OVERLAP)
         assert found.dice[name] == pytest.approx(mean_dice(model, label_map, reference))
     assert found.dice["own map"] == pytest.approx(found.dice["as trained"], abs=0.02)
 
 
 def test_a_replaced_map_is_the_one_that_the_network_uses(checked):
-    """A map of ones removes attention, whatever the order and direction in which the scan is stored."""
+    """A map of ones removes attention, for any order and direction of the stored axes."""
     _, model, _, volume, _, _ = checked
-    assert replaceable(model)
+    assert has_replaceable_maps(model)
     turned = replace(
         volume,
         array=np.ascontiguousarray(volume.array.transpose(0, 3, 1, 2)[:, :, ::-1]),
         affine=volume.affine @ np.array([[0, -1, 0, volume.grid[0] - 1], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]]),
     )
     for scan in (volume, turned):
-        ones = {level: np.ones(scan.grid, np.float32) for level in attentions_of(model.network)}
-        with altered(model.network, "removed"):
+        ones = {level: np.ones(scan.grid, np.float32) for level in find_attentions(model.network)}
+        with ablated(model.network, "removed"):
             expected = predicted(model, scan).label_map
         assert (predict_with_maps(model, scan, ones, OVERLAP) == expected).mean() > 0.999
-        with_own = predict_with_maps(model, scan, maps_of(model, scan), OVERLAP)
+        with_own = predict_with_maps(model, scan, predict_maps(model, scan), OVERLAP)
         assert (with_own == predicted(model, scan).label_map).mean() > 0.99
         closed = {level: np.zeros(scan.grid, np.float32) for level in ones}
         assert (predict_with_maps(model, scan, closed, OVERLAP) == expected).mean() < 0.999
 
 
 def test_maps_beside_those_of_others(checked):
-    found, model, others, volume, _, _ = checked
-    own = maps_of(model, volume)
+    found, model, controls, volume, _, _ = checked
+    own = predict_maps(model, volume)
     assert found.agreement["second training"] == {level: pytest.approx(1.0) for level in own}  # it is the same model
-    one, other = others.templates.values()
-    expected = {level: pytest.approx(similarity(one[level].numpy(), other[level].numpy())) for level in own}
+    one, other = controls.maps.values()
+    expected = {level: pytest.approx(rank_correlation(one[level].numpy(), other[level].numpy())) for level in own}
     assert found.agreement["another case"] == expected
-    random = [maps_of(each, volume) for each in others.random]
+    random = [predict_maps(each, volume) for each in controls.random]
     for level, weights in random[0].items():
         if weights.std() > 2**-8:
-            assert found.agreement["random weights"][level] == pytest.approx(similarity(own[level], weights))
-            assert found.agreement["two random networks"][level] == pytest.approx(similarity(random[1][level], weights))
+            assert found.agreement["random weights"][level] == pytest.approx(rank_correlation(own[level], weights))
+            assert found.agreement["two random networks"][level] == pytest.approx(
+                rank_correlation(random[1][level], weights)
+            )
         else:
             assert level not in found.agreement["random weights"]
 
@@ -123,15 +129,15 @@ def test_maps_beside_those_of_others(checked):
 def test_deletion_by_attention_by_distance_and_by_chance(checked):
     found, model, _, volume, reference, _ = checked
     trained = predicted(model, volume, attention=True)
-    blocks = at_random(volume.grid, _voxels_of(model, 1, volume), SEED)
+    blocks = random_blocks(volume.grid, _voxel_size(model, 1, volume), SEED)
     assert found.deletion.level == 1
     for curve, order in (
-        (found.deletion.by_attention, order_by(trained.attention[1], blocks)),
-        (found.deletion.by_distance, order_by(nearness(trained.label_map, volume.spacing_mm), blocks)),
+        (found.deletion.by_attention, rank_voxels(trained.attention[1], blocks)),
+        (found.deletion.by_distance, rank_voxels(signed_distance(trained.label_map, volume.spacing_mm), blocks)),
         (found.deletion.by_chance, np.argsort(-blocks.ravel(), kind="stable")),
     ):
         assert curve[0] == found.dice["as trained"]
-        assert curve[-1] == pytest.approx(dice_of(model, without(volume, order, SHARES[-1]), reference), abs=0.02)
+        assert curve[-1] == pytest.approx(dice_of(model, delete_voxels(volume, order, SHARES[-1]), reference), abs=0.02)
     assert found.deletion.by_attention[-1] < found.deletion.by_chance[-1]
     assert found.deletion.by_distance[-1] < found.deletion.by_chance[-1]
 
@@ -151,34 +157,34 @@ def test_grad_cam_of_each_class(checked):
 
 def sentences_of(model, cohort, output):
     cases = cases_of(cohort)
-    templates = {case.id: templates_of(model, case) for case in cases}
-    others = Others([randomised(model, seed) for seed in range(2)], None, templates)
-    found = [check_case(model, others, case, output, 0, lambda: None) for case in cases]
-    many = [replace(one, case=f"{one.case} {i}") for i in range(4) for one in found]  # enough for a verdict
+    maps = {case.id: predict_common_maps(model, case) for case in cases}
+    controls = Controls([randomise_weights(model, seed) for seed in range(2)], None, maps)
+    found = [check_case(model, controls, case, output, 0, lambda: None) for case in cases]
+    many = [replace(each, case=f"{each.case} {i}") for i in range(4) for each in found]  # enough for a verdict
     return summarise_findings(many, model.sha256)["sentences"]
 
 
 def test_an_untrained_network_is_called_that(cohort, run, tmp_path):
-    said = sentences_of(randomised(load_model(run), 5), cohort, tmp_path)
-    assert "this network has learned too little for the checks below to mean much." in said[0]
-    assert not any("follow" in sentence or "training has changed" in sentence for sentence in said)
+    sentences = sentences_of(randomise_weights(load_model(run), 5), cohort, tmp_path)
+    assert "this network has learned too little for the checks below to mean much." in sentences[0]
+    assert not any("follow" in sentence or "training has changed" in sentence for sentence in sentences)
 
 
 def test_a_network_that_does_not_use_its_gate_is_called_that(cohort, run, tmp_path):
-    """Its gates are shut in one position: every weight is 1, whatever the scan."""
+    """All gates are constant: every weight is 1 for any scan."""
     model = load_model(run)
     network = copy.deepcopy(model.network)
     with torch.no_grad():
-        for attention in attentions_of(network).values():
+        for attention in find_attentions(network).values():
             for parameter in attention.parameters():
                 parameter.zero_()
             list(attention.parameters())[-1].fill_(50.0)  # the bias in front of the sigmoid
     idle = replace(model, network=network)
-    weights = maps_of(idle, read_volume(cases_of(cohort)[0].images[0]))
-    assert all((of == 1).all() for of in weights.values())
-    said = sentences_of(idle, cohort, tmp_path)
-    assert any("nothing shows that this network uses its attention" in sentence for sentence in said)
-    assert not any("Deleting" in sentence or "Maps correlate" in sentence for sentence in said)
+    weights = predict_maps(idle, read_volume(cases_of(cohort)[0].images[0]))
+    assert all((each == 1).all() for each in weights.values())
+    sentences = sentences_of(idle, cohort, tmp_path)
+    assert any("nothing shows that this network uses its attention" in sentence for sentence in sentences)
+    assert not any("Deleting" in sentence or "Maps correlate" in sentence for sentence in sentences)
 
 
 def test_voxels_of_a_level_are_told_along_the_axes_of_the_scan(run):
@@ -186,4 +192,4 @@ def test_voxels_of_a_level_are_told_along_the_axes_of_the_scan(run):
     assert model.plan.voxel_mm(1) == (5.0, 5.0, 6.0)
     affine = oblique_affine((1.0, 2.5, 3.0), degrees=4, axes=(2, 0, 1), signs=(-1, 1, 1))
     volume = as_volume(np.zeros((10, 12, 14), dtype=np.float32), affine)
-    assert list(_voxels_of(model, 1, volume)) == [2, 5, 2]
+    assert list(_voxel_size(model, 1, volume)) == [2, 5, 2]

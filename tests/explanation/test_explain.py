@@ -1,4 +1,4 @@
-"""The checks from the command line."""
+"""The checks of a run, from the command line."""
 
 import json
 import shutil
@@ -13,18 +13,18 @@ from tests.report.build import facts_of
 def test_a_run_is_checked_and_its_report_tells(cohort, run, tmp_path, capsys):
     copied = shutil.copytree(run, tmp_path / "phantom")
     assert main(["explain", str(copied), "--root", str(cohort), "--cases", "2", "--second", str(run)]) == 0
-    said = capsys.readouterr().out.splitlines()
-    starts = [line[:30] for line in said if not line.startswith("Mean Dice of these cases")]
+    lines = capsys.readouterr().out.splitlines()
+    starts = [line[:30] for line in lines if not line.startswith("Mean Dice of these cases")]
     assert starts[:2] == ["Without its attention (every w", "With the same weight everywher"]
     found = json.loads((copied / "held-out" / "explanation.json").read_text())
-    assert found["sentences"] == said
+    assert found["sentences"] == lines
     held_out = json.loads((run / "splits.json").read_text())["validation"]
-    assert sorted(of["case"] for of in found["cases"]) == sorted(held_out)
-    for of in found["cases"]:
-        assert {"as trained", "removed", "constant", "own map", "mean map", "another case"} <= set(of["dice"])
-        assert set(of["agreement"]) == {"random weights", "two random networks", "second training", "another case"}
-        assert of["deletion"]["by_attention"][0] == of["deletion"]["by_chance"][0] == of["dice"]["as trained"]
-        assert len(of["grad_cam"]) == 3
+    assert sorted(case["case"] for case in found["cases"]) == sorted(held_out)
+    for case in found["cases"]:
+        assert {"as trained", "removed", "constant", "own map", "mean map", "another case"} <= set(case["dice"])
+        assert set(case["agreement"]) == {"random weights", "two random networks", "second training", "another case"}
+        assert case["deletion"]["by_attention"][0] == case["deletion"]["by_chance"][0] == case["dice"]["as trained"]
+        assert len(case["grad_cam"]) == 3
     mask = nib.load(copied / "held-out" / "predictions" / f"{held_out[0]}.nii.gz")
     cam = nib.load(copied / "held-out" / "predictions" / "grad-cam" / f"{held_out[0]}_label1.nii.gz")
     np.testing.assert_array_equal(cam.affine, mask.affine)
@@ -45,7 +45,7 @@ def test_a_run_is_checked_and_its_report_tells(cohort, run, tmp_path, capsys):
 
 def test_wrong_calls_are_told(tmp_path, capsys):
     assert main(["explain", str(tmp_path)]) == 2
-    assert "holds no run" in capsys.readouterr().err
+    assert "not a run folder" in capsys.readouterr().err
     assert main(["explain", str(tmp_path), "--cases", "0"]) == 2
     assert "--cases is 0: expected 1 or more" in capsys.readouterr().err
 

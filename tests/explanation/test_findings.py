@@ -1,4 +1,4 @@
-"""What is said of findings: no more than each control supports."""
+"""Sentences about the checks claim no more than each control supports."""
 
 from math import nan
 
@@ -22,21 +22,23 @@ def test_a_network_whose_attention_follows_the_scan():
     found = checks()
     assert about(found, "Without").startswith(
         "Without its attention (every weight 1), mean Dice falls by 0.048 (95% interval 0.046 to 0.049, n = 6): this "
-        "network uses its attention; whether one trained without does worse, only another training tells."
+        "network uses its attention; only another training can show whether a network without it is worse."
     )
-    assert about(found, "With the same").endswith("n = 6): nothing shows that it matters where the weights lie.")
+    assert about(found, "With the same").endswith("n = 6): nothing shows that the position of the weights matters.")
     assert about(found, "Maps of two cases") == "Maps of two cases correlate by 0.30 at level 1."
     assert about(found, "With the map of another").startswith(
-        "With the map of another case in place of its own, mean Dice falls by 0.03"
+        "With the map of another case instead of its own, mean Dice falls by 0.03"
     )
-    assert about(found, "With the map of another").endswith("the map of the scan itself does better.")
+    assert about(found, "With the map of another").endswith("the map of the scan itself is better.")
     assert about(found, "Maps correlate").startswith(
         "Maps correlate with those of random weights by 0.10 at level 1; those of two random networks by 0.80"
     )
     assert about(found, "Maps correlate").endswith("the training has changed the maps.")
-    assert "costs 0.150 of Dice more than at random, and +0.099 compared with" in about(found, "Deleting")
-    assert about(found, "Deleting").endswith("better than the place of the structure does.")
-    assert about(found, "For comparison").endswith("AUC of 0.900 (a).")
+    assert "lowers Dice by 0.150 more than random deletion, and by 0.099 more than deletion by distance" in about(
+        found, "Deleting"
+    )
+    assert about(found, "Deleting").endswith("better than the position of the structure does.")
+    assert about(found, "For comparison").endswith("with an AUC of 0.900 (a).")
 
 
 def test_a_network_that_does_not_use_its_attention():
@@ -44,8 +46,8 @@ def test_a_network_that_does_not_use_its_attention():
     assert about(found, "Without").endswith("nothing shows that this network uses its attention.")
     for start in ("With the mean map", "With the map of another"):
         text = about(checks(other=-0.0025 if "mean" in start else 0.0025), start)
-        assert text.endswith("nothing shows that the maps depend on the scan: a fixed pattern of places does as well.")
-    assert about(checks(removed=0.02), "Without").endswith("the network does better so.")
+        assert text.endswith("nothing shows that the maps depend on the scan: a fixed pattern of positions is as good.")
+    assert about(checks(removed=0.02), "Without").endswith("the network is better this way.")
 
 
 @pytest.mark.parametrize(
@@ -56,10 +58,10 @@ def test_a_network_that_does_not_use_its_attention():
             "With random weights the maps are flat: there is",
         ),
         ({"random weights": {1: 0.1}, "two random networks": {1: 0.1}}, "does not show that anything was learned."),
-        ({"random weights": {1: 0.9}, "two random networks": {1: 0.9}}, "not to the training."),
+        ({"random weights": {1: 0.9}, "two random networks": {1: 0.9}}, "not the training."),
         (
             {"random weights": {1: -0.5}, "two random networks": {1: 0.9}},
-            "partly due to the image or the archi",
+            "partly show the image or the archi",
         ),
         ({"random weights": {1: 0.2}, "two random networks": {1: 0.9}}, "the training has changed the maps."),
     ],
@@ -70,7 +72,11 @@ def test_maps_of_random_weights_show_only_what_their_control_allows(pairs, expec
 
 @pytest.mark.parametrize(
     ("rho", "expected"),
-    [(0.9, "both trainings weigh the same"), (0.5, "both trainings partly"), (0.1, "depends on the seed")],
+    [
+        (0.9, "both trainings weigh the same positions"),
+        (0.5, "both trainings partly"),
+        (0.1, "depends on the seed of the training"),
+    ],
 )
 def test_maps_of_a_second_training_stand_beside_those_of_other_cases(rho, expected):
     text = about(checks(pairs={"second training": {1: rho}, "another case": {1: 0.8}}), "Maps of two trainings")
@@ -81,9 +87,9 @@ def test_maps_of_a_second_training_stand_beside_those_of_other_cases(rho, expect
 @pytest.mark.parametrize(
     ("by_distance", "expected"),
     [
-        (0.1, "marks what matters better than"),
-        (0.2975, "no better than the place"),
-        (0.4, "the place of the s"),
+        (0.1, "attention marks important voxels better than"),
+        (0.2975, "no better than the position"),
+        (0.4, "the position of the s"),
     ],
 )
 def test_attention_must_beat_the_place_of_the_structure(by_distance, expected):
@@ -117,7 +123,7 @@ def test_undefined_values_are_null_and_counted_nowhere():
         *checks(3),
         CaseChecks("y", {"as trained": nan, "removed": nan}, {}, None, {"a": nan, "b": nan}),
     ]
-    told = summarise_findings(found, "sha")
-    assert told["cases"][3]["dice"]["removed"] is None
-    assert told["cases"][0]["agreement"]["two random networks"] == {"1": 0.8}
+    plain = summarise_findings(found, "sha")
+    assert plain["cases"][3]["dice"]["removed"] is None
+    assert plain["cases"][0]["agreement"]["two random networks"] == {"1": 0.8}
     assert "n = 3" in about(found, "Without")

@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from attention_unet.explanation.grad_cam import grad_cam
-from attention_unet.inference.model import load_model
+from attention_unet.inference.model_file import load_model
 from attention_unet.preparation.preprocessing import preprocess
 from attention_unet.scans.volumes import as_volume
 from tests.conftest import oblique_affine
@@ -12,7 +12,7 @@ from tests.conftest import oblique_affine
 
 @pytest.mark.parametrize("channel", [0, 1])
 def test_it_is_what_the_paper_defines(run, channel):
-    """On a scan of the network's own voxels that one window covers."""
+    """The scan has the voxel size of the network, and one window covers it."""
     model = load_model(run)
     assert model.plan.patch == (24, 24, 12)
     affine = oblique_affine(model.plan.preprocessing.spacing_mm, degrees=5)
@@ -22,11 +22,11 @@ def test_it_is_what_the_paper_defines(run, channel):
     kept = {}
     model.network.encoder[-1].register_forward_hook(lambda module, inputs, output: kept.update(features=output))
     logits = model.network(x)
-    called = logits.argmax(dim=1) == channel
-    (slope,) = torch.autograd.grad((logits[:, channel] * called).sum(), kept["features"])
+    predicted = logits.argmax(dim=1) == channel
+    (slope,) = torch.autograd.grad((logits[:, channel] * predicted).sum(), kept["features"])
     cam = torch.relu((kept["features"] * slope.mean(dim=(2, 3, 4), keepdim=True)).sum(dim=1, keepdim=True))
     finer = F.interpolate(cam, x.shape[2:], mode="trilinear", align_corners=False)[0, 0].detach().numpy()
-    assert called.any()
+    assert predicted.any()
     np.testing.assert_allclose(found, finer / finer.max(), atol=1e-5)
 
 

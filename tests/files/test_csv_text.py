@@ -2,7 +2,8 @@ import csv
 
 import pytest
 
-from attention_unet.files.csv_text import csv_rows, csv_text
+from attention_unet.errors import DataError
+from attention_unet.files.csv_text import csv_rows, csv_text, parse_table
 
 
 @pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "'quoted", 'a,b"c', "é\n"])
@@ -24,3 +25,25 @@ def test_a_row_of_another_length_is_told():
 
 def test_line_ends_of_windows_and_empty_lines():
     assert list(csv_rows(["a,b\r\n", "1,2\r\n", "\r\n"])) == [{"a": "1", "b": "2"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"a\nx\n", "not a table of numbers .could not convert"),
+        (b"b\n1\n", "not a table of numbers .no column 'a'"),
+        (b"a\n1,2\n", "not a table of numbers .line 2 has 2 cells for 1 headings"),
+        (b"a\n\xff\n", "not a table of numbers"),
+        (None, "cannot be read .No such file"),
+    ],
+)
+def test_a_table_of_another_kind_is_an_error_that_names_the_file(tmp_path, content, problem):
+    if content is not None:
+        (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(DataError, match=rf"a\.csv: {problem}.*: write it again"):
+        parse_table(tmp_path / "a.csv", lambda row: float(row["a"]), "numbers", "write it again")
+
+
+def test_values_are_built_from_rows(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\n1,x\n2,y\n")
+    assert parse_table(tmp_path / "a.csv", lambda row: (float(row["a"]), row["b"]), "", "") == [(1, "x"), (2, "y")]

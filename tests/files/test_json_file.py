@@ -1,14 +1,14 @@
 import pytest
 
 from attention_unet.errors import DataError
-from attention_unet.files.json_file import read_object
+from attention_unet.files.json_file import parse_object, read_object
 
 BAD = {
     "no JSON": ("{", "not readable JSON"),
-    "a list": ("[1]", "no JSON object"),
-    "a key twice": ('{"a": 1, "b": {"c": 1, "c": 2}}', "'c' is there twice"),
-    "infinity": ('{"a": Infinity}', "Infinity is no number"),
-    "a number beyond all": ('{"a": 1e999}', "1e999 is no number"),
+    "a list": ("[1]", "not a JSON object"),
+    "a key twice": ('{"a": 1, "b": {"c": 1, "c": 2}}', "the key 'c' appears twice"),
+    "infinity": ('{"a": Infinity}', "Infinity is not a finite number"),
+    "a number beyond all": ('{"a": 1e999}', "1e999 is not a finite number"),
     "too deep": ('{"a":' * 100_000 + "1" + "}" * 100_000, "not readable JSON"),
     "a number of many digits": ('{"a": ' + "9" * 5000 + "}", "not readable JSON"),
     "nothing": ("", "not readable JSON"),
@@ -33,3 +33,15 @@ def test_bytes_that_are_no_text_and_files_that_are_not_there(tmp_path):
 def test_a_mark_of_windows_is_passed_over(tmp_path):
     (tmp_path / "a.json").write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n')
     assert read_object(tmp_path / "a.json") == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("{}", "lacks 'a'"), ('{"a": "x"}', "is damaged .invalid literal"), ('{"a": null}', "is damaged .int.. argument")],
+)
+def test_content_of_another_kind_is_an_error_that_names_the_file(tmp_path, text, problem):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(DataError, match=rf"a\.json: {problem}.*: expected a number; write it again"):
+        parse_object(tmp_path / "a.json", lambda plain: int(plain["a"]), "expected a number; write it again")
+    (tmp_path / "a.json").write_text('{"a": 7}')
+    assert parse_object(tmp_path / "a.json", lambda plain: int(plain["a"]), "expected a number") == 7

@@ -8,13 +8,13 @@ from attention_unet.errors import ConfigError
 from attention_unet.files import lock
 from attention_unet.files.lock import folder_lock
 
-HOLD = "import sys, time; from pathlib import Path; from attention_unet.files.lock import alone_in\n"
-HOLD += "with alone_in(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+HOLD = "import sys, time; from pathlib import Path; from attention_unet.files.lock import folder_lock\n"
+HOLD += "with folder_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
 
 
 @pytest.fixture
 def holder(tmp_path):
-    """Another process that works in the folder."""
+    """Start another process that locks the folder."""
     process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
     yield process

@@ -36,4 +36,4 @@ def scan(folder, affine, name="scan.nii.gz", grid=(11, 9, 13), seed=0):
 
 
 def model_of(network=None, sha256="0" * 64):
-    return Model(network or Threshold(), plan_of(), CPU, sha256)
+    return Model(network or Threshold(), plan_of(), CPU, sha256=sha256)

@@ -97,7 +97,7 @@ def test_names_that_become_one_are_reported_and_the_others_are_cases(tmp_path, c
     assert re.search(r"not predicted: .*n.me\.nii\.gz, .*n.me\.nii\.gz: .* would be called n\ufffdme; rename", message)
     scan(tmp_path, np.eye(4), "b.nii.gz")
     scan(tmp_path, np.eye(4), "b.nii")
-    with pytest.raises(DataError, match="the case is there twice"):
+    with pytest.raises(DataError, match="the case exists twice"):
         find_inputs(tmp_path, 1)
 
 
@@ -132,7 +132,7 @@ def test_links_to_nothing_are_cases_that_fail(tmp_path, cohort, run, capsys):
     assert main(["predict", "-i", f"{tmp_path}/in", "-o", f"{tmp_path}/out", "-m", str(run)]) == 1
     told = capsys.readouterr().err
     assert "1 predicted, 2 failed" in told
-    assert "b.nii.gz: is a link to .git/annex/objects/xx/yy/MD5E-s100.nii.gz, which is not there: fetch it" in told
+    assert "b.nii.gz: is a link to .git/annex/objects/xx/yy/MD5E-s100.nii.gz, which does not exist: fetch" in told
     assert main(["predict", "-i", f"{tmp_path}/in/b.nii.gz", "-o", f"{tmp_path}/other", "-m", str(run)]) == 1
 
 

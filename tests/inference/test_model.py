@@ -13,8 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import save as save_tensors
 
 from attention_unet.errors import ConfigError, DataError, ModelError
-from attention_unet.inference import model as model_module
-from attention_unet.inference.model import digest, find_model, load_model, load_models, save_model
+from attention_unet.inference import model_file as model_module
+from attention_unet.inference.model_file import digest, find_model, load_model, load_models, save_model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
 from attention_unet.network import AttentionUNet
@@ -69,8 +69,8 @@ def test_damaged_models_are_refused(tmp_path):
     good = weights.read_bytes()
     for content, message in (
         (good[:-1] + bytes([good[-1] ^ 1]), "sha256 differs"),
-        (good[: len(good) // 2], "is no model that a training wrote, or damaged"),
-        (b"", "is no model that a training wrote, or damaged"),
+        (good[: len(good) // 2], "not a model that a training wrote, or damaged"),
+        (b"", "not a model that a training wrote, or damaged"),
         (good.replace(b'\\"format\\": 4', b'\\"format\\": 9'), "is of format 9: this version reads 4"),
         (good.replace(b'\\"nonzero\\": false', b'\\"nonzero\\": true '), "is damaged, or was changed"),
     ):
@@ -92,18 +92,18 @@ def test_a_model_predicts_files_and_arrays_alike(tmp_path):
     affine = oblique_affine(axes=(2, 0, 1), signs=(-1, 1, 1))
     volume, _ = scan(tmp_path, affine)
     model = model_of()
-    from_file = model.predict(volume.path)
+    from_file = model.predict(volume.path).label_map
     np.testing.assert_array_equal(np.asarray(from_file.dataobj), predict_volume([model], volume, Settings()).label_map)
     np.testing.assert_array_equal(from_file.affine, nib.load(volume.path).affine)
     assert from_file.header.extensions[0].get_code() == 30
-    from_array = model.predict(volume.array[0], affine=affine)
+    from_array = model.predict(volume.array[0], affine=affine).label_map
     np.testing.assert_array_equal(np.asarray(from_array.dataobj), np.asarray(from_file.dataobj))
     np.testing.assert_allclose(from_array.affine, affine, atol=1e-6)
     copied = model.on(CPU)
     assert copied.network is not model.network
     assert copied.sha256 == model.sha256
     image = nib.load(volume.path)
-    from_image = model.predict(image)
+    from_image = model.predict(image).label_map
     np.testing.assert_array_equal(np.asarray(from_image.dataobj), np.asarray(from_file.dataobj))
     assert all(from_image.header[field] == image.header[field] for field in ("sform_code", "qform_code", "xyzt_units"))
     with pytest.raises(TypeError, match="scan is of type list: expected a path, a nib"):
@@ -111,7 +111,7 @@ def test_a_model_predicts_files_and_arrays_alike(tmp_path):
     for wrong in ((1, 1), (1, -1, 1)):
         with pytest.raises(ValueError, match="expected three numbers above 0"):
             model.predict(volume.array, spacing_mm=wrong)
-    upright = model.predict(volume.array, spacing_mm=(1, 2, 3))
+    upright = model.predict(volume.array, spacing_mm=(1, 2, 3)).label_map
     np.testing.assert_array_equal(upright.affine, np.diag([1, 2, 3, 1]))
     for wrong in ({"affine": affine}, {"spacing_mm": (1, 1, 1)}):
         with pytest.raises(ValueError, match="expected spacing_mm or affine with an array"):
@@ -122,18 +122,32 @@ def test_a_model_predicts_files_and_arrays_alike(tmp_path):
     with pytest.raises(DataError, match=r"the array: has 2 axes \(9, 13\)"):
         model.predict(volume.array[0, 0], affine=affine)
     for wrong in (np.zeros((4, 4)), np.eye(3), np.diag([1, 1, 0, 1]), np.diag([1.0, 1, 1, 2])):
-        with pytest.raises(DataError, match="the array: its affine maps no volume"):
+        with pytest.raises(DataError, match="the array: its affine is invalid"):
             model.predict(volume.array, affine=wrong)
     with pytest.raises(DataError, match=r"the array: its voxels are 1 x 1 x 1000 mm: expected 0\.001 to 100 mm"):
         model.predict(volume.array, spacing_mm=np.array([1, 1, 1000]))
     for odd in (volume.array + 1j, volume.array.astype(str), np.zeros((3, 3, 3), dtype=[("r", "u1")])):
-        with pytest.raises(DataError, match=r"the array: voxels are .*: expected real numbers"):
+        with pytest.raises(DataError, match=r"the array: voxels .*: expected real numbers"):
             model.predict(odd, affine=affine)
     with pytest.raises(DataError, match=r"the array: has 3 axes \(3, 0, 3\)"):
         model.predict(np.zeros((3, 0, 3)), affine=affine)
     for overlap in (1.0, 1.5, -3):
         with pytest.raises(ConfigError, match=r"overlap is .*: expected 0 to below 1"):
-            model.predict(volume.path, overlap=overlap)
+            model.predict(volume.path, Settings(overlap=overlap))
+
+
+def test_maps_are_images_on_the_grid_of_the_scan(tmp_path):
+    affine = oblique_affine(axes=(2, 0, 1), signs=(-1, 1, 1))
+    volume, _ = scan(tmp_path, affine)
+    model, settings = model_of(), Settings(attention=True, probabilities=True, uncertainty=True)
+    found, expected = model.predict(volume.path, settings), predict_volume([model], volume, settings)
+    images = [*found.attention.values(), found.probabilities, *found.uncertainty.values()]
+    arrays = [*expected.attention.values(), np.moveaxis(expected.probabilities, 0, -1), *expected.uncertainty.values()]
+    assert len(images) == len(arrays) == 3
+    for image, array in zip(images, arrays, strict=True):
+        np.testing.assert_array_equal(np.asarray(image.dataobj), array)
+        np.testing.assert_array_equal(image.affine, nib.load(volume.path).affine)
+    assert model.predict(volume.path).probabilities is None
 
 
 def test_an_image_is_taken_as_its_file_would_be(tmp_path):
@@ -171,7 +185,7 @@ def test_no_byte_of_a_model_changes_unnoticed(tmp_path):
 def test_a_device_by_name(tmp_path):
     saved_model(tmp_path)
     assert load_model(tmp_path, "cpu").device == CPU
-    with pytest.raises(ConfigError, match="the device tpu is not there"):
+    with pytest.raises(ConfigError, match="the device tpu is not available"):
         load_model(tmp_path, "tpu")
 
 
@@ -198,7 +212,7 @@ def test_what_a_hostile_description_says_takes_no_memory_and_raises_nothing_else
         changed = {**described, **changes}
         changed["sha256"] = digest(tensors, changed)
         file.write_bytes(save_tensors(tensors, metadata={"description": json.dumps(changed)}))
-        with pytest.raises(ModelError, match=r"holds other weights|is no model that a training wrote"):
+        with pytest.raises(ModelError, match=r"holds other weights|not a model that a training wrote"):
             load_model(tmp_path)
 
 
@@ -212,7 +226,7 @@ def test_what_a_hostile_description_says_takes_no_memory_and_raises_nothing_else
             "of type MGHImage: expected a path",
         ),
         (nib.Nifti1Image(np.ones((8, 8, 8), np.float32), None), DataError, "has no affine: expected a 4 x 4"),
-        ("notes.txt", DataError, r"notes\.txt: expected a volume"),
+        ("notes.txt", DataError, r"notes\.txt: its name is not that of a volume"),
     ],
 )
 def test_scans_of_other_kinds_are_refused_in_words(given, error, message):
@@ -234,7 +248,7 @@ def test_a_forked_process_predicts_as_its_parent_did(tmp_path):
     model, array = load_model(tmp_path), np.random.RandomState(0).normal(size=(30, 30, 30))
 
     def predict():
-        return np.asarray(model.predict(array, spacing_mm=(1, 1, 1)).dataobj)
+        return np.asarray(model.predict(array, spacing_mm=(1, 1, 1)).label_map.dataobj)
 
     expected, context = predict(), multiprocessing.get_context("fork")
     queue = context.Queue()

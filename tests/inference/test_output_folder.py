@@ -8,17 +8,17 @@ from attention_unet.files.digest import sha256_of
 from attention_unet.files.prediction_record import JOURNAL, read_record
 from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference.inputs import find_inputs
-from attention_unet.inference.output_folder import claim_output, describe, hashes_of, update_record
+from attention_unet.inference.output_folder import claim_output
 from attention_unet.inference.predict_files import predict_files
+from attention_unet.inference.record import describe_predictions, hash_files, hash_images, update_record
 from attention_unet.inference.settings import Settings
-from attention_unet.inference.staging import record_files
 from tests.inference.build import model_of, scan
 
 
 def claim(folder, cases, output=None, model=None, resume=False, overwrite=False, overlap=0.5, extras=()):
     where = output or folder.parent / "out"
     model = model or model_of()
-    description = describe(model.plan.labels, [model.sha256], Settings(overlap=overlap), [])
+    description = describe_predictions([model], Settings(overlap=overlap), [], [], where)
     return claim_output(where, cases, description, extras, resume=resume, overwrite=overwrite)
 
 
@@ -33,8 +33,8 @@ def test_output_folder_is_claimed_before_any_work(tmp_path):
     assert (folder / "a.nii.gz").exists()
     assert claim(folder, cases) == cases
     (tmp_path / "out" / "a.nii.gz").write_bytes(b"")
-    wrote = record_files(tmp_path / "out", [tmp_path / "out" / "a.nii.gz"])
-    update_record(tmp_path / "out", {"cases": {"a": {"sha256": hashes_of(cases[0]), "files": wrote}}})
+    wrote = hash_files(tmp_path / "out", [tmp_path / "out" / "a.nii.gz"])
+    update_record(tmp_path / "out", {"cases": {"a": {"sha256": hash_images(cases[0]), "files": wrote}}})
     with pytest.raises(ConfigError, match="already holds 1 of these predictions: add --resume or --overwrite"):
         claim(folder, cases)
     assert claim(folder, cases, resume=True) == cases[1:]
@@ -147,7 +147,7 @@ def test_scans_behind_links_are_never_written_over(tmp_path):
     (tmp_path / "links" / "a_0000.nii.gz").symlink_to(tmp_path / "a.nii.gz")
     (tmp_path / "raw" / "a.nii.gz").symlink_to(tmp_path / "a.nii.gz")
     update_record(
-        tmp_path / "raw", {"cases": {"a": {"files": record_files(tmp_path / "raw", [tmp_path / "raw" / "a.nii.gz"])}}}
+        tmp_path / "raw", {"cases": {"a": {"files": hash_files(tmp_path / "raw", [tmp_path / "raw" / "a.nii.gz"])}}}
     )
     with pytest.raises(ConfigError, match="is one of the scans, or a link to one"):
         claim(tmp_path / "links", cases, output=tmp_path / "raw", overwrite=True)
@@ -221,7 +221,7 @@ def test_what_lies_outside_the_folder_is_no_prediction_of_it(tmp_path, name):
     with pytest.raises(ConfigError, match=r"holds a run\.json that is damaged"):
         claim(folder, cases, overwrite=True)
     (output / "run.json").unlink()
-    update_record(output, describe(model_of().plan.labels, [model_of().sha256], Settings(), []))
+    update_record(output, describe_predictions([model_of()], Settings(), [], [], output))
     (output / "a.nii.gz").unlink()
     (output / JOURNAL).write_text(json.dumps({"a": {name: "0"}}) + "\n" + "[" * 100_000)
     assert "begun" not in read_record(output) or read_record(output)["begun"] == {}

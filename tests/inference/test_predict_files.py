@@ -12,10 +12,10 @@ import torch
 from attention_unet.errors import DataError
 from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference.inputs import find_inputs
-from attention_unet.inference.output_folder import claim_output, describe, update_record
+from attention_unet.inference.output_folder import claim_output
 from attention_unet.inference.predict_files import predict_files
+from attention_unet.inference.record import describe_predictions, hash_files, update_record
 from attention_unet.inference.settings import Settings
-from attention_unet.inference.staging import record_files
 from tests.conftest import oblique_affine, save_nifti
 from tests.inference.build import CPU, Threshold, model_of, scan
 
@@ -42,10 +42,10 @@ def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
         (tmp_path / "out" / name).write_bytes(b"of an earlier call")
     stale = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     for case in "ab":
-        files = record_files(tmp_path / "out", [path for path in stale if path.name.startswith(case)])
+        files = hash_files(tmp_path / "out", [path for path in stale if path.name.startswith(case)])
         update_record(tmp_path / "out", {"cases": {case: {"files": files}}})
     cases, model = find_inputs(tmp_path / "in", 1), model_of()
-    description = describe(model.plan.labels, [model.sha256], Settings(attention=True), [])
+    description = describe_predictions([model], Settings(attention=True), [], [], tmp_path / "out")
     cases = claim_output(tmp_path / "out", cases, description, ["attention"], resume=False, overwrite=True)
     failed = predict(cases, tmp_path / "out", attention=True)
     assert list(failed) == ["b"]
@@ -179,7 +179,7 @@ def test_a_full_disk_ends_no_other_case(tmp_path, monkeypatch, caplog):
     room, original, original_note = [], predict_module.write_like, predict_module.update_record
     monkeypatch.setattr(predict_module, "write_like", full)
     monkeypatch.setattr(predict_module, "update_record", noting)
-    monkeypatch.setattr(predict_module, "NOTED_EVERY", 0)
+    monkeypatch.setattr(predict_module, "RECORD_SECONDS", 0)
     for name in ("a", "b"):
         scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
     failed = predict(find_inputs(tmp_path / "in", 1), tmp_path / "out")

@@ -74,7 +74,7 @@ def test_mirrored_windows_are_averaged(tmp_path, axes):
 
     volume, z = scan(tmp_path, np.eye(4), grid=(8, 8, 8))
     plan = plan_of(mirror_axes=axes)
-    found = predicted(Leaning(), plan, volume, mirrored=True, attention=True, probabilities=True)
+    found = predicted(Leaning(), plan, volume, tta=True, attention=True, probabilities=True)
     ways = itertools.product(*((1, -1) if axis in axes else (1,) for axis in range(3)))
     seen = [np.roll(z, way, axis=(0, 1, 2)) for way in ways]
     expected = np.mean(
@@ -158,7 +158,7 @@ def test_one_channel_of_several_by_a_network_that_was_left_training(tmp_path):
 
 
 def test_where_nothing_was_predicted_is_background_for_certain(tmp_path):
-    """Windows of only air are skipped; of what lies in them there is no doubt, and nothing attended."""
+    """Windows of only background are skipped; of what lies in them there is no doubt, and nothing attended."""
 
     class Bright(nn.Module):
         def forward(self, x, return_maps=False):

@@ -75,9 +75,9 @@ def test_planes_are_given_away_as_soon_as_no_window_will_reach_them():
 
 
 def test_nothing_but_air_is_skipped():
-    """A voxel that differs from the air in one channel, by however little, anywhere, has its windows predicted."""
-    grid, window, air = (12, 10, 14), (6, 5, 7), torch.tensor([-0.25, 3.0])
-    empty = air.view(-1, 1, 1, 1).expand(-1, *grid)
+    """A voxel that differs from the background in one channel, however little, has its windows predicted."""
+    grid, window, background = (12, 10, 14), (6, 5, 7), torch.tensor([-0.25, 3.0])
+    empty = background.view(-1, 1, 1, 1).expand(-1, *grid)
     unseen = torch.tensor([1.0, 0.0])
 
     def certain(windows):
@@ -88,7 +88,7 @@ def test_nothing_but_air_is_skipped():
         for channel in range(2):
             image, seen = empty.clone(), []
             image[(channel, *place)] += 1e-6
-            found = torch.cat(list(slide(image, window, certain, unseen=unseen, air=air)), dim=1)
+            found = torch.cat(list(slide(image, window, certain, unseen=unseen, background=background)), dim=1)
             assert found[(slice(None), *place)].tolist() == [0, 1]
             covering = [
                 sum(start <= p < start + edge for start in window_starts(n, edge, 0.5))
@@ -97,7 +97,7 @@ def test_nothing_but_air_is_skipped():
             assert sum(seen) == torch.tensor(covering).prod()
             assert (found[0] == 1).sum() == (found[1] == 0).sum() > 0
     seen = []
-    assert (torch.cat(list(slide(empty, window, certain, unseen=unseen, air=air)), dim=1)[0] == 1).all()
+    assert (torch.cat(list(slide(empty, window, certain, unseen=unseen, background=background)), dim=1)[0] == 1).all()
     assert not seen
 
 

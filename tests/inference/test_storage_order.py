@@ -11,7 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from attention_unet.files.prediction_folder import prediction_path
 from attention_unet.inference.inputs import find_inputs
-from attention_unet.inference.model import CPU, Model
+from attention_unet.inference.model import Model
+from attention_unet.inference.model_file import CPU
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
 from attention_unet.network import AttentionUNet

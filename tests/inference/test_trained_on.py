@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from attention_unet.dataset.case_facts import image_digest
-from attention_unet.inference.trained_on import TrainedOn, known_by
+from attention_unet.inference.trained_on import TrainedOn, find_in_training
 from attention_unet.scans.volumes import read_volume
 from tests.conftest import save_nifti
 
@@ -19,10 +19,10 @@ KNOWN = TrainedOn.of({"a": "1" * 64, "b": "2" * 64})
     ("case", "digest", "way"), [("a", "1", "image"), ("z", "1", "image"), ("b", "3", "name"), ("z", "3", None)]
 )
 def test_a_case_is_known_by_its_image_or_its_name(case, digest, way):
-    assert KNOWN.knows(case, digest * 64) == way
-    assert known_by([KNOWN], case, digest * 64) == way
-    assert known_by([None, KNOWN], case, digest * 64) == (way or "unknown")
-    assert known_by([None], case, digest * 64) == "unknown"
+    assert KNOWN.find(case, digest * 64) == way
+    assert find_in_training([KNOWN], case, digest * 64) == way
+    assert find_in_training([None, KNOWN], case, digest * 64) == (way or "unknown")
+    assert find_in_training([None], case, digest * 64) == "unknown"
 
 
 def test_it_is_read_as_it_was_written_and_names_nobody():

@@ -20,7 +20,7 @@ def test_precision_by_name_and_by_hardware(monkeypatch):
 def test_devices():
     assert choose_device("cpu") == CPU
     assert choose_device("auto").type in ("cpu", "cuda", "mps")
-    with pytest.raises(ConfigError, match="the device tpu is not there"):
+    with pytest.raises(ConfigError, match="the device tpu is not available"):
         choose_device("tpu")
 
 

@@ -1,4 +1,4 @@
-"""Whether freed memory is used again, seen in a process of its own by the pages it must ask the system for."""
+"""Freed memory is reused: a process counts the pages that it requests from the system."""
 
 import platform
 import subprocess
@@ -24,15 +24,15 @@ print(agreed, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has this setting")
 def test_freed_memory_is_used_again():
     done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
     agreed, faults = done.stdout.split()
     assert agreed == "True"
-    assert int(faults) < 100  # 58,000 where the system takes all of it back
+    assert int(faults) < 100  # 58,000 if the system takes all memory back
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux reports it")
 def test_peak_memory_counts_what_was_held_and_let_go():
     code = """
 import torch

@@ -128,9 +128,9 @@ def test_scripts_exports_and_compiles(dims, skips):
         ({"channels": (8, 16), "strides": (2, 2)}, "need 1 strides and 2 kernels, got 2 and 2"),
         ({"channels": (8, 16), "kernels": (2, 3)}, "kernels must be odd"),
         ({"channels": (8, 16), "levels": [1]}, r"skips: .gate. would sit on no level: expected some of 0 to 0"),
-        ({"init": "closed"}, "attention starts open or paper, not 'closed'"),
+        ({"init": "closed"}, "init is 'closed': expected open or paper"),
         ({"block": "dense"}, "no block is called 'dense'; there are plain, residual"),
-        ({"strides": [(2, 2), 2, 2]}, r"expected one value or 3 \(one an axis\), got \[2, 2\]"),
+        ({"strides": [(2, 2), 2, 2]}, r"expected one value, or one for each of the 3 axes, got \[2, 2\]"),
     ],
 )
 def test_wrong_arguments_say_what_is_right(options, message):

@@ -11,8 +11,8 @@ from attention_unet.attention.channel.gated_channel import GatedChannelTransform
 from attention_unet.attention.channel.squeeze_excitation import SqueezeExcitation
 from attention_unet.attention.spatial.additive_gate import AdditiveGate
 from attention_unet.network import AttentionUNet
-from attention_unet.network.attention_unet import by_level
 from attention_unet.network.blocks import Block
+from attention_unet.network.specification import by_level
 
 
 def net(**options):
@@ -160,15 +160,15 @@ def test_bottleneck_maps_have_the_coarsest_level():
 def test_presence_is_told_where_encoding_stands_alone():
     x = torch.randn(2, 1, 16, 16)
     both = net(skips={1: "encoding", 2: ["se", "encoding"]}, bottleneck="encoding", encoder="encoding")
-    assert sorted(both.presence_tellers()) == [1, 3]
+    assert sorted(both.presence_encodings()) == [1, 3]
     logits, maps, presence = both(x, return_maps=True, return_presence=True)
     assert len(logits) == 3
     assert sorted(maps) == [1, 2, 3]
     assert [tuple(told.shape) for told in presence] == [(2, 3), (2, 3)]
     skip = both.encoder[1](both.encoder[0](x))
     torch.testing.assert_close(presence[0], both.attention_at(1).presence(skip))
-    assert net().presence_tellers() == {}
-    assert sorted(net(skips=["encoding"]).presence_tellers()) == [1, 2]
+    assert net().presence_encodings() == {}
+    assert sorted(net(skips=["encoding"]).presence_encodings()) == [1, 2]
 
 
 def test_presets():

@@ -84,7 +84,7 @@ def test_a_cohort_is_prepared_on_patient_axes(cohort, tmp_path):
     for case in dataset.cases:
         target = cache.open([case])[0].target[0]
         nucleus, ventricle = np.argwhere(target == 2), np.argwhere(target == 1)
-        assert nucleus[:, 2].mean() < ventricle[:, 2].mean()  # the nuclei lie below the ventricles in every patient
+        assert nucleus[:, 2].mean() < ventricle[:, 2].mean()  # nuclei are below the ventricles in every patient
 
 
 def test_thousands_of_cases_hold_no_files_open(tmp_path):
@@ -120,7 +120,7 @@ def test_the_same_files_under_another_name_are_another_case(tmp_path):
 
 
 def test_a_change_that_keeps_size_and_time_is_noticed(tmp_path):
-    """As cp -p, rsync -t and tar make it: labels are swapped, the time of modification is restored."""
+    """As by cp -p, rsync -t or tar: the content changes, and the modification time is restored."""
     label = np.zeros((6, 7, 8), dtype=np.uint8)
     label[2, 3, 4], label[5, 5, 5] = 1, 4
     image = save_nifti(tmp_path / "x.nii", np.random.RandomState(0).normal(size=(6, 7, 8)).astype(np.float32))

@@ -5,7 +5,15 @@ import pytest
 import torch
 from scipy import ndimage
 
-from attention_unet.preparation.intensity import blurred, brightened, coarsened, contrasted, curved, noisy, shaded
+from attention_unet.preparation.intensity import (
+    add_noise,
+    apply_bias_field,
+    apply_gamma,
+    blur,
+    lower_resolution,
+    scale_brightness,
+    scale_contrast,
+)
 
 
 @pytest.fixture(params=[(9, 12), (9, 12, 10)], ids=["2-D", "3-D"])
@@ -22,7 +30,7 @@ def strengths(*values):
 
 def test_blur_equals_scipy(image):
     sd = strengths(0.5, 0.7, 0.8, 1.0)
-    after = blurred(image, sd)
+    after = blur(image, sd)
     for n in range(2):
         for c in range(2):
             slow = ndimage.gaussian_filter(image[n, c].numpy(), float(sd[n, c]), mode="nearest", radius=3)
@@ -32,20 +40,20 @@ def test_blur_equals_scipy(image):
 def test_a_bias_field_is_smooth_and_leaves_the_darkest(image):
     field = torch.full((2, 2, *[4] * (image.ndim - 2)), 0.3)
     darkest = image.flatten(2).amin(dim=2).reshape(2, 2, *[1] * (image.ndim - 2))
-    torch.testing.assert_close(shaded(image, field), (image - darkest) * np.exp(0.3) + darkest)
+    torch.testing.assert_close(apply_bias_field(image, field), (image - darkest) * np.exp(0.3) + darkest)
     field[..., 0] = -0.3
-    ratio = ((shaded(image, field) - darkest) / (image - darkest))[image > darkest + 0.1]
+    ratio = ((apply_bias_field(image, field) - darkest) / (image - darkest))[image > darkest + 0.1]
     assert float(ratio.min()) >= np.exp(-0.3) - 1e-3
     assert float(ratio.max()) <= np.exp(0.3) + 1e-3
     assert float(ratio.max() / ratio.min()) > 1.5
 
 
 def test_brightness(image):
-    torch.testing.assert_close(brightened(image, strengths(1.0, 2.0, 0.5, 3.0))[1, 1], 3 * image[1, 1])
+    torch.testing.assert_close(scale_brightness(image, strengths(1.0, 2.0, 0.5, 3.0))[1, 1], 3 * image[1, 1])
 
 
 def test_contrast_keeps_mean_and_range(image):
-    after = contrasted(image, strengths(0.5, 1.2, 0.75, 1.25))
+    after = scale_contrast(image, strengths(0.5, 1.2, 0.75, 1.25))
     assert float(after[0, 0].std()) == pytest.approx(0.5 * float(image[0, 0].std()), rel=1e-4)
     assert float(after[0, 0].mean()) == pytest.approx(float(image[0, 0].mean()), abs=1e-5)
     assert float(after[1, 1].max()) <= float(image[1, 1].max())
@@ -53,7 +61,7 @@ def test_contrast_keeps_mean_and_range(image):
 
 
 def test_gamma_keeps_order_mean_and_deviation(image):
-    after = curved(image, strengths(0.7, 1.0, 1.2, 1.5))
+    after = apply_gamma(image, strengths(0.7, 1.0, 1.2, 1.5))
     for n in range(2):
         for c in range(2):
             assert float(after[n, c].mean()) == pytest.approx(float(image[n, c].mean()), abs=1e-5)
@@ -66,12 +74,12 @@ def test_gamma_keeps_order_mean_and_deviation(image):
 
 def test_a_constant_image_stays_finite():
     flat = torch.ones(1, 1, 6, 6, 6)
-    for make in (curved, contrasted):
+    for make in (apply_gamma, scale_contrast):
         assert torch.isfinite(make(flat, torch.full((1, 1), 1.3))).all()
 
 
 def test_low_resolution_loses_detail_and_keeps_the_grid(image):
-    after = coarsened(image, torch.tensor([[0.5], [1.0]]))
+    after = lower_resolution(image, torch.tensor([[0.5], [1.0]]))
     assert after.shape == image.shape
     torch.testing.assert_close(after[1], image[1])
     assert float(after[0].diff(dim=-1).abs().mean()) < float(image[0].diff(dim=-1).abs().mean())
@@ -79,8 +87,8 @@ def test_low_resolution_loses_detail_and_keeps_the_grid(image):
 
 def test_noise_follows_its_seed_and_strength():
     blank = torch.zeros(3, 1, 30, 30, 30)
-    after = noisy(blank, torch.tensor([[0.1], [0.2], [0.1]]), torch.tensor([[5], [6], [5]]))
+    after = add_noise(blank, torch.tensor([[0.1], [0.2], [0.1]]), torch.tensor([[5], [6], [5]]))
     assert float(after[0].std()) == pytest.approx(0.1, rel=0.02)
     assert float(after[1].std()) == pytest.approx(0.2, rel=0.02)
     assert torch.equal(after[0], after[2])
-    assert torch.equal(noisy(blank[:1], torch.tensor([[0.1]]), torch.tensor([[5]]))[0], after[0])
+    assert torch.equal(add_noise(blank[:1], torch.tensor([[0.1]]), torch.tensor([[5]]))[0], after[0])

@@ -12,7 +12,7 @@ from attention_unet.preparation.patches import (
     PatchDataset,
     ShareOfNumbers,
     box_start,
-    cut,
+    cut_box,
     load_patches,
 )
 from attention_unet.preparation.plan import AXES, Plan
@@ -37,8 +37,10 @@ def cached(number, grid=(20, 24, 18), empty=False):
 
 
 def dataset(cases, patch=(8, 8, 8), slice_axis=None, share=0.33, augmentation=ALL, seed=0):
-    mirrored = tuple(AXES.index(name) for name in augmentation.flip_axes)
-    plan = Plan(("t1",), LABELS, Preprocessing((1.0, 1.0, 1.0), False), (9.0,) * 3, patch, slice_axis, mirrored, 2, {})
+    mirror_axes = tuple(AXES.index(name) for name in augmentation.flip_axes)
+    plan = Plan(
+        ("t1",), LABELS, Preprocessing((1.0, 1.0, 1.0), False), (9.0,) * 3, patch, slice_axis, mirror_axes, 2, {}
+    )
     return PatchDataset(cases, plan, share, augmentation, seed)
 
 
@@ -46,8 +48,8 @@ def batches_of(patches, first_step=0, batch=1, workers=0):
     return load_patches(patches, ShareOfNumbers(first_step, batch, 0, 1), workers, torch.device("cpu"))
 
 
-def made(patches, number):
-    """A patch by itself, as the network would see it."""
+def load_patch(patches, number):
+    """Return one patch as the network receives it."""
     image, target = next(batches_of(patches, number))
     return image[0], target[0]
 
@@ -61,29 +63,29 @@ def test_reading_patches_draws_nothing_from_what_a_resumed_training_goes_on_with
 def test_a_patch_follows_from_seed_and_number_alone():
     cases = [cached(i) for i in range(3)]
     first, second = dataset(cases), dataset(cases)
-    forward = [made(first, n) for n in range(12)]
-    backward = [made(second, n) for n in reversed(range(12))][::-1]
+    forward = [load_patch(first, n) for n in range(12)]
+    backward = [load_patch(second, n) for n in reversed(range(12))][::-1]
     for (image, target), (again, target_again) in zip(forward, backward, strict=True):
         assert torch.equal(image, again)
         assert torch.equal(target, target_again)
-    assert not torch.equal(forward[0][0], made(dataset(cases, seed=1), 0)[0])
+    assert not torch.equal(forward[0][0], load_patch(dataset(cases, seed=1), 0)[0])
     assert not torch.equal(forward[0][0], forward[3][0])
 
 
 def test_workers_may_be_spawned():
-    """As they are on macOS, on Windows and by newer Pythons: the dataset must survive being pickled."""
+    """As on macOS, Windows and newer Python versions: the dataset must be picklable."""
     patches = dataset([cached(0)])
     again = pickle.loads(pickle.dumps(patches))
-    assert torch.equal(made(again, 5)[0], made(patches, 5)[0])
+    assert torch.equal(load_patch(again, 5)[0], load_patch(patches, 5)[0])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_workers_and_resuming_change_no_patch(workers):
     cases = [cached(i) for i in range(3)]
     batches = batches_of(dataset(cases), first_step=2, batch=4, workers=workers)
-    for step in range(2, 3 + BATCHES_IN_A_ROW):  # the last of these is not made in a row with the first
+    for step in range(2, 3 + BATCHES_IN_A_ROW):  # the last one belongs to the second group of batches
         image, target = next(batches)
-        expected = [made(dataset(cases), n) for n in range(4 * step, 4 * step + 4)]
+        expected = [load_patch(dataset(cases), n) for n in range(4 * step, 4 * step + 4)]
         torch.testing.assert_close(image, torch.stack([i for i, _ in expected]))
         assert torch.equal(target, torch.stack([t for _, t in expected]))
 
@@ -112,14 +114,14 @@ def test_foreground_share_and_classes_at_equal_odds():
 
 
 def test_an_empty_label_never_fails():
-    image, target = made(dataset([cached(0, empty=True)], share=1.0), 0)
+    image, target = load_patch(dataset([cached(0, empty=True)], share=1.0), 0)
     assert image.shape == (1, 8, 8, 8)
     assert int(target.max()) == 0
 
 
 def test_a_patch_larger_than_the_volume_is_padded_evenly_with_zero():
     case = cached(0, grid=(5, 6, 7), empty=True)
-    image, target = made(dataset([case], patch=(8, 8, 8), augmentation=NONE), 0)
+    image, target = load_patch(dataset([case], patch=(8, 8, 8), augmentation=NONE), 0)
     np.testing.assert_array_equal(image[0, 1:6, 1:7, 0:7], case.image[0])
     assert float(image.abs().sum()) == pytest.approx(float(np.abs(case.image).sum()), rel=1e-5)
     assert target.shape == (1, 8, 8, 8)
@@ -127,7 +129,7 @@ def test_a_patch_larger_than_the_volume_is_padded_evenly_with_zero():
 
 def test_slices_for_2d_networks_lose_their_axis():
     case = cached(0)
-    image, target = made(dataset([case], patch=(8, 1, 8), slice_axis=1, augmentation=ALL), 3)
+    image, target = load_patch(dataset([case], patch=(8, 1, 8), slice_axis=1, augmentation=ALL), 3)
     assert image.shape == (1, 8, 8)
     assert target.shape == (1, 8, 8)
     assert image.dtype == torch.float32
@@ -141,31 +143,34 @@ def test_image_and_target_are_moved_together():
     case = CachedCase("a", target.astype(np.float32), target, class_locations(target, LABELS))
     moving = AugmentationConfig(**{**vars(NONE), "affine": 1.0, "rotation_degrees": 30.0, "flip_axes": ["back-front"]})
     for n in range(5):
-        image, moved = made(dataset([case], patch=(16, 16, 16), share=1.0, augmentation=moving), n)
+        image, moved = load_patch(dataset([case], patch=(16, 16, 16), share=1.0, augmentation=moving), n)
         both = ((image[0] > 0.5) == (moved[0] > 0)).float().mean()
         assert float(both) > 0.97
         assert int(moved.sum()) > 50
 
 
 def test_what_is_cut_for_a_change_does_not_show():
-    """Only the part of a case that a turned patch looks at is read: the same patch comes of the whole case."""
+    """Only the part of a case that a rotated patch samples is read. The whole case gives the same patch."""
     case = cached(0, grid=(13, 9, 16), empty=True)
     turning = AugmentationConfig(**{**vars(NONE), "affine": 1.0, "rotation_degrees": 45.0})
     patches = dataset([case], patch=(16, 16, 16), augmentation=turning)
     whole = torch.zeros(1, 60, 60, 60)
-    whole[:, 23:36, 25:34, 22:38] = torch.from_numpy(case.image)  # the patch lies in its middle, from voxel 22 to 38
+    whole[:, 23:36, 25:34, 22:38] = torch.from_numpy(case.image)  # the patch is in the middle, voxels 22 to 38
     for n in range(6):
-        placed, _ = patches.augmentation.place(whole, whole.long(), patches[n].transform)
-        torch.testing.assert_close(made(patches, n)[0], placed, atol=1e-4, rtol=0)
+        transformed, _ = patches.augmentation.transform_patch(whole, whole.long(), patches[n].transform)
+        torch.testing.assert_close(load_patch(patches, n)[0], transformed, atol=1e-4, rtol=0)
 
 
 def test_a_patch_shows_the_place_that_was_drawn():
-    """Turned, zoomed, shifted and bent by nothing, it shows what the patch itself shows."""
+    """A transform of zero strength gives the untransformed patch."""
     case = cached(0)
     nothing = {"affine": 1.0, "rotation_degrees": 0.0, "scale": [1, 1], "shift": 0, "bend": 0}
     still = AugmentationConfig(**{**vars(NONE), **nothing})
     for n in range(6):
-        moved, plain = made(dataset([case], augmentation=still), n), made(dataset([case], augmentation=NONE), n)
+        moved, plain = (
+            load_patch(dataset([case], augmentation=still), n),
+            load_patch(dataset([case], augmentation=NONE), n),
+        )
         torch.testing.assert_close(moved[0], plain[0], atol=1e-5, rtol=0)
         assert torch.equal(moved[1], plain[1])
 
@@ -174,12 +179,12 @@ def test_a_patch_larger_than_its_case_shows_it_shifted():
     only = {"affine": 1.0, "rotation_degrees": 0.0, "scale": [1, 1], "shift": 4, "bend": 0}
     config = AugmentationConfig(**{**vars(NONE), **only})
     patches = dataset([cached(0)], patch=(32, 36, 30), augmentation=config)
-    middles = np.array([ndimage.center_of_mass(made(patches, n)[0][0].abs().numpy()) for n in range(12)])
+    middles = np.array([ndimage.center_of_mass(load_patch(patches, n)[0][0].abs().numpy()) for n in range(12)])
     assert np.all(np.ptp(middles, axis=0) > 4)
 
 
 def test_boxes():
     assert box_start([0, 10, 19], (8, 8, 8), (20, 20, 20)) == [0, 6, 12]
     assert box_start([3], (8,), (5,)) == [-1]
-    np.testing.assert_array_equal(cut(np.arange(1, 6)[None], [-1], [8]), [[0, 1, 2, 3, 4, 5, 0, 0]])
-    np.testing.assert_array_equal(cut(np.arange(1, 6)[None], [3], [2]), [[4, 5]])
+    np.testing.assert_array_equal(cut_box(np.arange(1, 6)[None], [-1], [8]), [[0, 1, 2, 3, 4, 5, 0, 0]])
+    np.testing.assert_array_equal(cut_box(np.arange(1, 6)[None], [3], [2]), [[4, 5]])

@@ -44,7 +44,7 @@ def test_thick_slices_are_neither_convolved_nor_divided_at_first():
 
 
 def test_an_axis_once_convolved_across_stays_so():
-    """In-plane voxels may grow past those across slices, of which too few are left to halve them."""
+    """In-plane voxels may grow past those across slices, where too few voxels are left to halve."""
     strides, kernels = plan_levels(np.array([192, 192, 10]), np.array([1.4, 1.4, 10.0]), max_levels=6)
     assert kernels == [[3, 3, 1], [3, 3, 1], [3, 3, 3], [3, 3, 3], [3, 3, 3], [3, 3, 3]]
     assert strides == [[2, 2, 1], [2, 2, 1], [2, 2, 2], [2, 2, 1], [2, 2, 1]]
@@ -112,7 +112,7 @@ def test_slices_run_across_the_axis_that_a_given_patch_names():
     assert single.slice_axis == 0
     assert single.patch[1] > 1 < single.patch[2]
     for patch in ([16, 16, 16], [1, 1, 16]):
-        with pytest.raises(ConfigError, match="needs exactly one 1 in it"):
+        with pytest.raises(ConfigError, match="expected exactly one 1"):
             plan_of(patch)
 
 

@@ -27,18 +27,18 @@ def positions_mm(grid, affine):
 @pytest.mark.parametrize("axes", AXES, ids=str)
 @pytest.mark.parametrize("signs", [(1, 1, 1), (-1, 1, -1)], ids=str)
 def test_every_value_stays_at_its_place_in_the_patient(tmp_path, axes, signs):
-    """A ramp along a direction of the patient: whatever the storage order and voxel size, its value tells the place."""
+    """A ramp along a direction of the patient: its values show positions in any storage order and voxel size."""
     affine = oblique_affine(axes=axes, signs=signs)
     direction = np.array([0.3, -0.5, 0.8])
     ramp = (positions_mm((11, 12, 13), affine) @ direction).astype(np.float32)
     volume = read_volume(save_nifti(tmp_path / "ramp.nii.gz", ramp, affine))
     for spacing in ((0.9, 1.3, 2.5), (1.1, 1.1, 1.7)):
-        prepared = preprocess(volume, Preprocessing(spacing, nonzero=False))
-        own = affine_of(prepared.scan_grid, volume.affine)
-        assert np.allclose(np.linalg.norm(own[:3, :3], axis=0), spacing, atol=1e-5)
-        assert (np.diag(own[:3, :3]) > 0).all()
-        expected = positions_mm(prepared.image.shape[1:], own) @ direction
-        found = prepared.image[0].numpy() * ramp.std() + ramp.mean()  # undo the z-score, roughly
+        preprocessed = preprocess(volume, Preprocessing(spacing, nonzero=False))
+        affine_ras = affine_of(preprocessed.scan_grid, volume.affine)
+        assert np.allclose(np.linalg.norm(affine_ras[:3, :3], axis=0), spacing, atol=1e-5)
+        assert (np.diag(affine_ras[:3, :3]) > 0).all()
+        expected = positions_mm(preprocessed.image.shape[1:], affine_ras) @ direction
+        found = preprocessed.image[0].numpy() * ramp.std() + ramp.mean()  # undo the z-score, roughly
         slope, offset = np.polyfit(expected[1:-1, 1:-1, 1:-1].ravel(), found[1:-1, 1:-1, 1:-1].ravel(), 1)
         residual = found - (slope * expected + offset)
         assert np.abs(residual[1:-1, 1:-1, 1:-1]).max() < 0.02
@@ -52,7 +52,7 @@ def test_prepared_as_by_monai(tmp_path, axes, spacing, nonzero):
     array = np.random.RandomState(0).uniform(50, 400, size=(12, 13, 14, 2)).astype(np.float32)
     array[:3], array[:, 10:], array[..., -2:, :] = 0, 0, 0
     volume = read_volume(save_nifti(tmp_path / "a.nii.gz", array, affine))
-    prepared = preprocess(volume, Preprocessing(spacing, nonzero=nonzero))
+    preprocessed = preprocess(volume, Preprocessing(spacing, nonzero=nonzero))
     steps = Compose(
         [
             Orientation(axcodes="RAS", labels=None),
@@ -62,8 +62,8 @@ def test_prepared_as_by_monai(tmp_path, axes, spacing, nonzero):
         ]
     )
     expected = steps(MetaTensor(torch.from_numpy(volume.array.copy()), affine=torch.from_numpy(affine)))
-    torch.testing.assert_close(prepared.image, expected.as_tensor(), atol=1e-4, rtol=1e-4)
-    np.testing.assert_allclose(affine_of(prepared.scan_grid, volume.affine), expected.affine, atol=1e-4)
+    torch.testing.assert_close(preprocessed.image, expected.as_tensor(), atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(affine_of(preprocessed.scan_grid, volume.affine), expected.affine, atol=1e-4)
 
 
 def test_target_moves_with_its_image(tmp_path):
@@ -72,15 +72,15 @@ def test_target_moves_with_its_image(tmp_path):
     image = label.astype(np.float32) * 10 + 1
     volume = read_volume(save_nifti(tmp_path / "i.nii.gz", image, affine))
     labels = read_labels(save_nifti(tmp_path / "l.nii.gz", label, affine))
-    prepared = preprocess(volume, Preprocessing((0.9, 1.3, 2.5), nonzero=False))
-    target = preprocess_target(labels, LABELS, prepared)
-    values = [prepared.image[0][target[0] == v] for v in range(3)]
+    preprocessed = preprocess(volume, Preprocessing((0.9, 1.3, 2.5), nonzero=False))
+    target = preprocess_target(labels, LABELS, preprocessed)
+    values = [preprocessed.image[0][target[0] == v] for v in range(3)]
     assert all(float(v.std()) < 1e-5 for v in values)
     assert values[0].mean() < values[1].mean() < values[2].mean()
 
 
 def balls(position_mm, middle_mm):
-    """Three touching balls about a place in mm, as a label map over positions."""
+    """Return a label map of three touching balls around a position in mm."""
     label = np.zeros(position_mm.shape[:3], dtype=np.uint8)
     for value, offset in enumerate(([0, 0, 0], [12, 0, 0], [0, 11, 3]), start=1):
         label[(np.linalg.norm(position_mm - middle_mm - offset, axis=-1) < 6.5) & (label == 0)] = value
@@ -89,7 +89,7 @@ def balls(position_mm, middle_mm):
 
 @pytest.mark.parametrize("regions", [False, True])
 def test_target_on_another_spacing_keeps_place_and_volume(tmp_path, regions):
-    """On average over the volume: where a slice happens to be shown twice or left out, structures gain or lose it."""
+    """On average over many positions, because a structure gains or loses a slice that appears twice or not at all."""
     labels = Labels({"all": (1, 2, 3), "two": (2,)}, (1, 2)) if regions else LABELS
     affine, spacing = oblique_affine((1.0, 1.0, 3.0)), (1.2, 1.2, 2.6)
     position = positions_mm((36, 34, 14), affine)
@@ -97,14 +97,14 @@ def test_target_on_another_spacing_keeps_place_and_volume(tmp_path, regions):
     for slide_mm in np.linspace(-9, 8, 18):
         label = balls(position, position.reshape(-1, 3).mean(axis=0) + [0, 0, slide_mm - 1])
         volume = read_labels(save_nifti(tmp_path / "l.nii.gz", label, affine))
-        prepared = preprocess(volume, Preprocessing(spacing, nonzero=False))
-        target = preprocess_target(volume, labels, prepared)
+        preprocessed = preprocess(volume, Preprocessing(spacing, nonzero=False))
+        target = preprocess_target(volume, labels, preprocessed)
         for i, group in enumerate(labels.integers.values()):
             found, true = target[i] if regions else target[0] == i + 1, np.isin(label, group)
             ratios.append(found.sum() * np.prod(spacing) / (true.sum() * 3.0))
             centres = [
                 mm[:3, :3] @ np.argwhere(mask).mean(axis=0) + mm[:3, 3]
-                for mm, mask in ((affine_of(prepared.scan_grid, affine), found), (affine, true))
+                for mm, mask in ((affine_of(preprocessed.scan_grid, affine), found), (affine, true))
             ]
             shifts.append(centres[0] - centres[1])
     assert np.mean(ratios) == pytest.approx(1, abs=0.05)
@@ -114,11 +114,11 @@ def test_target_on_another_spacing_keeps_place_and_volume(tmp_path, regions):
 def test_z_score_a_channel(tmp_path):
     random = np.random.RandomState(0)
     array = np.stack([random.normal(500, 80, (8, 8, 8)), random.normal(-2, 0.1, (8, 8, 8))], axis=-1).astype(np.float32)
-    prepared = preprocess(
+    preprocessed = preprocess(
         read_volume(save_nifti(tmp_path / "a.nii.gz", array)), Preprocessing((1.0, 1.0, 1.0), nonzero=False)
     )
-    np.testing.assert_allclose(prepared.image.mean(dim=(1, 2, 3)), 0, atol=1e-4)
-    np.testing.assert_allclose(prepared.image.std(dim=(1, 2, 3)), 1, atol=1e-2)
+    np.testing.assert_allclose(preprocessed.image.mean(dim=(1, 2, 3)), 0, atol=1e-4)
+    np.testing.assert_allclose(preprocessed.image.std(dim=(1, 2, 3)), 1, atol=1e-2)
 
 
 def test_air_is_cut_off_and_kept_out_of_the_statistics(tmp_path):
@@ -126,25 +126,27 @@ def test_air_is_cut_off_and_kept_out_of_the_statistics(tmp_path):
     array[3:9, 2:10, 4:8] = np.random.RandomState(0).uniform(100, 200, (6, 8, 4))
     volume = read_volume(save_nifti(tmp_path / "a.nii.gz", array))
     assert foreground_box(torch.from_numpy(volume.array)) == [(3, 9), (2, 10), (4, 8)]
-    prepared = preprocess(volume, Preprocessing((1.0, 1.0, 1.0), nonzero=True))
-    assert prepared.image.shape == (1, 6, 8, 4)
-    assert prepared.air.tolist() == [0]
-    assert abs(float(prepared.image.mean())) < 1e-4
-    np.testing.assert_allclose(affine_of(prepared.scan_grid, volume.affine)[:3, 3], (3, 2, 4))
+    preprocessed = preprocess(volume, Preprocessing((1.0, 1.0, 1.0), nonzero=True))
+    assert preprocessed.image.shape == (1, 6, 8, 4)
+    assert preprocessed.background.tolist() == [0]
+    assert abs(float(preprocessed.image.mean())) < 1e-4
+    np.testing.assert_allclose(affine_of(preprocessed.scan_grid, volume.affine)[:3, 3], (3, 2, 4))
 
 
 def test_air_is_told_apart_in_the_prepared_image(tmp_path):
     array = np.random.RandomState(0).uniform(100, 200, (6, 8, 4)).astype(np.float32)
     array[2:4, 1:3] = -5
-    prepared = preprocess(read_volume(save_nifti(tmp_path / "a.nii.gz", array)), Preprocessing((1.0, 1.0, 1.0), False))
-    assert torch.equal(prepared.image[0] == prepared.air, torch.from_numpy(array == -5))
+    preprocessed = preprocess(
+        read_volume(save_nifti(tmp_path / "a.nii.gz", array)), Preprocessing((1.0, 1.0, 1.0), False)
+    )
+    assert torch.equal(preprocessed.image[0] == preprocessed.background, torch.from_numpy(array == -5))
 
 
 def test_constant_image_is_kept_whole_and_finite(tmp_path):
     volume = read_volume(save_nifti(tmp_path / "a.nii.gz", np.full((5, 6, 7), 3, dtype=np.float32)))
-    prepared = preprocess(volume, Preprocessing((1.0, 1.0, 1.0), nonzero=False))
-    assert prepared.image.shape == (1, 5, 6, 7)
-    assert np.isfinite(prepared.image.numpy()).all()
+    preprocessed = preprocess(volume, Preprocessing((1.0, 1.0, 1.0), nonzero=False))
+    assert preprocessed.image.shape == (1, 5, 6, 7)
+    assert np.isfinite(preprocessed.image.numpy()).all()
 
 
 def test_channels_on_other_grids_are_refused(tmp_path):
@@ -154,11 +156,11 @@ def test_channels_on_other_grids_are_refused(tmp_path):
         read_channels(Case("a", (one, two)))
     same = save_nifti(tmp_path / "a_0001.nii.gz", np.ones((4, 4, 4), dtype=np.float32))
     assert read_channels(Case("a", (one, same))).array[1].min() == 1
-    of_all = 4 * read_channels(Case("a", (one, same))).array.size
-    read_channels(Case("a", (one,)), memory=of_all // 2)
-    read_channels(Case("a", (one, same)), memory=2 * of_all)  # each file, and all in one array
-    with pytest.raises(DataError, match=r"\.nii\.gz: its header says a grid of"):
-        read_channels(Case("a", (one, same)), memory=2 * of_all - 1)
+    total = 4 * read_channels(Case("a", (one, same))).array.size
+    read_channels(Case("a", (one,)), memory=total // 2)
+    read_channels(Case("a", (one, same)), memory=2 * total)  # each file, and all in one array
+    with pytest.raises(DataError, match=r"\.nii\.gz: its header has a grid of"):
+        read_channels(Case("a", (one, same)), memory=2 * total - 1)
     with pytest.raises(DataError, match="grid is"):
         read_label_of(
             Case("a", (one,), save_nifti(tmp_path / "l.nii.gz", np.zeros((5, 4, 4)))), read_channels(Case("a", (one,)))
@@ -167,9 +169,9 @@ def test_channels_on_other_grids_are_refused(tmp_path):
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-21, 1.0, 1e15, 1e20, 1e34])
 def test_values_of_any_size_are_brought_to_one_scale(tmp_path, scale):
-    """Squares of 1e20 are more than float32 holds, those of 1e-30 less."""
+    """Squares of 1e20 overflow float32, and squares of 1e-30 underflow."""
     array = np.random.RandomState(0).uniform(1, 2, (6, 7, 8))
     volume = read_volume(save_nifti(tmp_path / "a.nii.gz", (array * scale).astype(np.float32)))
-    prepared = preprocess(volume, Preprocessing((1.0, 1.0, 1.0), nonzero=False)).image
+    preprocessed = preprocess(volume, Preprocessing((1.0, 1.0, 1.0), nonzero=False)).image
     expected = (array - array.mean()) / array.std()
-    torch.testing.assert_close(prepared[0], torch.from_numpy(expected).float(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(preprocessed[0], torch.from_numpy(expected).float(), atol=1e-4, rtol=1e-4)

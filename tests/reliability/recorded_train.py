@@ -10,14 +10,14 @@ from attention_unet.training.monitor import Monitor
 
 def record(log: Path) -> None:
     """Add a line a step: when, and which."""
-    original = Monitor.step
+    original = Monitor.record_step
     opened = log.open("a", buffering=1)
 
     def step(self: Monitor, number: int, *rest: float) -> None:
         opened.write(f"{time.monotonic()} {number}\n")
         original(self, number, *rest)
 
-    Monitor.step = step  # type: ignore[assignment,method-assign]
+    Monitor.record_step = step  # type: ignore[assignment,method-assign]
 
 
 if __name__ == "__main__":

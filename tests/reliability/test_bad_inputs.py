@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
-from attention_unet.inference.output_folder import update_record
-from attention_unet.inference.staging import record_files
+from attention_unet.inference.record import hash_files, update_record
 from tests.reliability.build import CASES, SMALL, files_below, image_of, label_of
 from tests.reliability.faults import BROKEN, BROKEN_IMAGES, BROKEN_LABELS, UNKNOWN_LABELS
 
@@ -43,7 +42,7 @@ def test_an_image(dataset, model, tmp_path, capsys, fault):
     stale = tmp_path / "out" / "b.nii.gz"
     stale.parent.mkdir()
     stale.write_bytes(b"of an earlier call")
-    update_record(stale.parent, {"cases": {"b": {"files": record_files(stale.parent, [stale])}}})
+    update_record(stale.parent, {"cases": {"b": {"files": hash_files(stale.parent, [stale])}}})
     call = ["predict", "-i", str(dataset / "imagesTr"), "-o", str(stale.parent), "-m", str(model), "--overwrite"]
     assert main(call) == 1
     told(capsys, "b_0000.nii.gz", expected)
@@ -112,6 +111,6 @@ def test_what_is_odd_but_can_be_trained_on_is_told(dataset, tmp_path, capsys):
     for _ in range(2):  # the second time from the cache
         assert main(["train", f"--data.root={dataset}", f"--run={tmp_path / 'run'}", *SMALL]) == 0
         text = capsys.readouterr().err
-        assert "look at: a: no class is in it" in text
-        assert "look at: b: channel 0 is the same everywhere" in text
+        assert "warning: a: no class is in its label map" in text
+        assert "warning: b: channel 0 has the same value everywhere" in text
         shutil.rmtree(tmp_path / "run")

@@ -21,12 +21,12 @@ from attention_unet.dataset.cases import Case, look_for_cases
 from attention_unet.dataset.inspection import inspect
 from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluate import evaluate_cases
-from attention_unet.inference.model import load_model
+from attention_unet.inference.model_file import load_model
 from attention_unet.inference.output_folder import clear_cases
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.volumes import volumes_by_case
+from attention_unet.scans.volume_files import volumes_by_case
 from tests.reliability.build import write_description
 from tests.reliability.figures import tell
 

@@ -54,7 +54,7 @@ def with_slope(slope):
 
 
 GOOD = {  # its bytes, and what is told of it
-    "7 not packed, named as if": (lambda: nifti().to_bytes(), "is not packed by gzip: its name says else"),
+    "7 not packed, named as if": (lambda: nifti().to_bytes(), "is not packed by gzip, unlike its name"),
     "15 big-endian": (lambda: packed(swapped()), None),
     **{
         f"16 {kind}": (lambda kind=kind: packed(nib.Nifti1Image(image_of("a").astype(kind), AFFINE, dtype=kind)), None)
@@ -65,9 +65,9 @@ GOOD = {  # its bytes, and what is told of it
     "20 the same everywhere": (lambda: packed(nifti(np.full_like(image_of("a"), 7))), "shows nothing"),
     "21 a slope of 0": (lambda: with_slope(0), None),
     "21 a slope that is no number": (lambda: with_slope(np.nan), None),
-    "24 sheared": (lambda: packed(nifti(affine=sheared(), qform=0)), "not at right angles: taken as they lie"),
+    "24 sheared": (lambda: packed(nifti(affine=sheared(), qform=0)), "not at right angles: used as they are"),
     "26 forms that disagree": (lambda: packed(nifti(q_affine=moved(9))), "sform and qform disagree: the sform is used"),
-    "27 no orientation": (lambda: packed(nifti(sform=0, qform=0)), "states no orientation"),
+    "27 no orientation": (lambda: packed(nifti(sform=0, qform=0)), "has no orientation"),
     "30 four axes, one volume": (lambda: packed(nib.Nifti1Image(image_of("a")[..., None], AFFINE)), None),
     "30 five axes, one volume": (lambda: packed(nib.Nifti1Image(image_of("a")[..., None, None], AFFINE)), None),
     "34 a single slice": (lambda: packed(nifti(image_of("a")[:, :, :1])), "may not know what shows so little"),

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from attention_unet.inference.model import load_model
+from attention_unet.inference.model_file import load_model
 from attention_unet.training.checkpoint import load_state
 from tests.conftest import REPOSITORY
 from tests.reliability.build import SMALL

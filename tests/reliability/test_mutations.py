@@ -18,7 +18,7 @@ from attention_unet.dataset.splits import read_split
 from attention_unet.errors import UserError
 from attention_unet.evaluation.evaluated_files import read_evaluated_files
 from attention_unet.evaluation.rows import from_csv
-from attention_unet.inference.model import load_model
+from attention_unet.inference.model_file import load_model
 from attention_unet.scans.volumes import read_labels, read_volume
 from attention_unet.training.checkpoint import load_state
 from tests.reliability.build import label_of

@@ -1,4 +1,4 @@
-"""A small evaluation on disk, of scans whose grids are tilted, anisotropic and stored in odd orders."""
+"""Build a small evaluation on disk. Its scans have tilted, anisotropic grids, stored in various axis orders."""
 
 import json
 import re
@@ -10,19 +10,19 @@ from scipy import ndimage
 from attention_unet.dataset.cases import Case
 from attention_unet.evaluation.evaluate import evaluate_cases
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.volumes import volumes_by_case
+from attention_unet.scans.volume_files import volumes_by_case
 from tests.conftest import oblique_affine, save_nifti
 
 LABELS = Labels({"block": (1,), "<b>bold</b>": (2,)}, (1, 2))
-GRID = (14, 18, 10)  # in the order that they are made in
+GRID = (14, 18, 10)  # voxels along RAS+ axes
 SPOT = (3, 12, 7)
-HOSTILE = '<img src="x" onerror="alert(1)">'  # as a file may be called
+HOSTILE = '<img src="x" onerror="alert(1)">'  # a possible file name
 STORED = {  # axes and signs of the files of each case
     "plain": ((0, 1, 2), (1, 1, 1)),
     "turned": ((2, 0, 1), (-1, 1, -1)),
     HOSTILE: ((1, 2, 0), (-1, -1, 1)),
 }
-SHIFTS = {"plain": 1, "turned": 0, HOSTILE: 2}  # by which predictions are off
+SHIFTS = {"plain": 1, "turned": 0, HOSTILE: 2}  # of the predictions, in voxels
 
 
 def masks():
@@ -33,7 +33,7 @@ def masks():
 
 
 def image():
-    """A ramp in whole numbers with one bright voxel."""
+    """Return a ramp of whole numbers with one bright voxel."""
     ramp = np.add.outer(np.add.outer(np.arange(GRID[0]), np.arange(GRID[1])), np.arange(GRID[2])).astype(np.float32)
     ramp[SPOT] = 200
     return ramp
@@ -42,7 +42,7 @@ def image():
 def build_evaluation(folder, cases=STORED, *, scans=True):
     """Write scans, references, predictions with attention of level 1, and evaluate them."""
     affine = oblique_affine(spacing=(1.0, 1.5, 2.0), degrees=9.0, signs=(1, 1, 1), shift=(-3.0, 4.0, 10.0))
-    found = []
+    built = []
     for case in cases:
         turn = np.column_stack(STORED[case])
         predicted = ndimage.shift(masks(), (0, SHIFTS[case], 0), order=0)
@@ -52,14 +52,14 @@ def build_evaluation(folder, cases=STORED, *, scans=True):
             name = f"{case}_level1" if where == "p/attention" else case
             save_nifti(folder / where / f"{name}.nii.gz", np.asarray(turned.dataobj), turned.affine)
         images = (folder / "i" / f"{case}.nii.gz",) if scans else ()
-        found.append(Case(case, images, folder / "r" / f"{case}.nii.gz"))
-    note = {"labels": LABELS.to_json(), "attention_mm": {"1": [2.0, 3.0, 4.0]}}
-    (folder / "p" / "run.json").write_text(json.dumps(note))
-    evaluate_cases(found, volumes_by_case(folder / "p"), folder / "e", LABELS)
+        built.append(Case(case, images, folder / "r" / f"{case}.nii.gz"))
+    record = {"labels": LABELS.to_json(), "attention_mm": {"1": [2.0, 3.0, 4.0]}}
+    (folder / "p" / "run.json").write_text(json.dumps(record))
+    evaluate_cases(built, volumes_by_case(folder / "p"), folder / "e", LABELS)
     return folder / "e"
 
 
 def facts_of(page):
-    """What a page holds beside its voxels."""
+    """Return the facts of a page."""
     text = page.read_text(encoding="utf-8")
     return json.loads(re.search(r'<script type="application/json" id="facts">(.*?)</script>', text, re.DOTALL)[1])

@@ -39,14 +39,14 @@ def browser():
 
 @pytest.fixture(scope="module")
 def report(run, tmp_path_factory):
-    """Of an evaluation with all that there may be."""
+    """Write a report with all parts."""
     folder = tmp_path_factory.mktemp("report")
     evaluation = build_evaluation(folder)
     bins = Reliability(np.array([10.0, 30.0]), np.array([0.1, 0.8]), np.array([0.2, 0.9]))
     (evaluation / "calibration.csv").write_text(to_csv({"block": bins}))
     (evaluation / "explanation.json").write_text(json.dumps(summarise_findings(checks(), "sha")))
-    noted = json.loads((folder / "p" / "run.json").read_text()) | {"models_sha256": ["sha"]}
-    (folder / "p" / "run.json").write_text(json.dumps(noted))
+    record = json.loads((folder / "p" / "run.json").read_text()) | {"models_sha256": ["sha"]}
+    (folder / "p" / "run.json").write_text(json.dumps(record))
     failed = write_report(folder / "report.html", "title & <i>", evaluation, [run], 40, lambda: None)
     assert failed == {}
     return folder / "report.html"
@@ -58,7 +58,7 @@ def opened(browser, report):
 
 
 def open_page(browser, path, **context):
-    """The page, which must raise no error, load nothing and show no dialog."""
+    """Open a page. It must raise no error, load nothing and show no dialog."""
     page = browser.new_page(viewport={"width": 1200, "height": 900}, **context)
     troubles = []
     page.on("console", lambda message: troubles.append(message.text))
@@ -78,7 +78,7 @@ def choose(page, case):
 
 
 def pixel(canvas, x, y):
-    """Colour at shares of the width and the height."""
+    """Return the colour at shares of the width and the height."""
     content = base64.b64decode(canvas.evaluate("canvas => canvas.toDataURL()").split(",")[1])
     picture = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
     return picture[int(y * picture.shape[0]), int(x * picture.shape[1])].tolist()
@@ -91,7 +91,7 @@ def facts(page):
 
 
 def spot_of(folder, case):
-    """The bright voxel: along RAS+ axes, in the file, and in millimetres, told by nibabel."""
+    """Return the bright voxel from nibabel: along RAS+ axes, in the file, and in mm."""
     image = nib.load(folder / "i" / f"{case}.nii.gz")
     canonical = np.argwhere(np.asarray(nib.as_closest_canonical(image).dataobj) == 200)[0]
     (own,) = np.argwhere(np.asarray(image.dataobj) == 200)
@@ -100,7 +100,7 @@ def spot_of(folder, case):
 
 @pytest.mark.parametrize("case", STORED)
 def test_a_known_voxel_lies_where_it_should(opened, report, case):
-    """Patient's right, front and top at the left and top of each plane, whatever the order in the file."""
+    """Right, front and top of the patient are at the left and top of each plane, for every axis order of the file."""
     canonical, own, mm = spot_of(report.parent, case)
     np.testing.assert_array_equal(canonical, SPOT)
     choose(opened, case)
@@ -119,14 +119,14 @@ def test_a_known_voxel_lies_where_it_should(opened, report, case):
             GRID[h] * spacing[h] / (GRID[v] * spacing[v]), rel=0.02
         )  # millimetres, not voxels
     canvas.click(position={"x": box["width"] * x, "y": box["height"] * y})
-    said = facts(opened)
+    shown = facts(opened)
     sides = (("right", "left"), ("front", "back"), ("up", "down"))
-    assert said["Position"] == ", ".join(
+    assert shown["Position"] == ", ".join(
         f"{abs(value):.1f} mm {side[int(value < 0)]}" for value, side in zip(mm, sides, strict=True)
     )
-    assert said["Voxel (i, j, k)"] == ", ".join(map(str, own))
-    assert said["Value"] == "200"
-    assert (said["Reference"], said["Prediction"]) == ("background", "background")
+    assert shown["Voxel (i, j, k)"] == ", ".join(map(str, own))
+    assert shown["Value"] == "200"
+    assert (shown["Reference"], shown["Prediction"]) == ("background", "background")
 
 
 def test_sides_are_named_as_radiologists_see_them(opened):
@@ -164,13 +164,13 @@ def test_sliders_overlays_and_opacity_change_the_picture(opened):
 
 
 def test_masks_and_differences_have_their_colours(opened):
-    """The prediction is moved by one voxel to the front: missed at the back, too much in front."""
+    """The prediction is shifted by one voxel to the front: missed at the back, false positive in front."""
     choose(opened, "plain")
     for name in ("reference", "crosshair"):
         opened.locator(f"#show-{name}").uncheck()
     opened.locator("#opacity").fill("100")
-    for i, place in enumerate((5, 8, 7)):  # of the axial, coronal and sagittal plane
-        opened.locator(f"#slice-{i}").fill(str(place))
+    for i, number in enumerate((5, 8, 7)):  # of the axial, coronal and sagittal plane
+        opened.locator(f"#slice-{i}").fill(str(number))
     canvas = opened.locator("canvas.plane").first
 
     def colour(x, y):
@@ -189,18 +189,18 @@ def test_masks_and_differences_have_their_colours(opened):
     assert opened.locator("#show-prediction").is_disabled()
     opened.keyboard.press("m")
     assert opened.locator("#show-prediction").is_checked()
-    assert colour(6, 8) not in (first, second)  # where both agree there is but the scan
+    assert colour(6, 8) not in (first, second)  # no overlay where both agree
     assert [colour(6, 5), colour(6, 12)] == [[255, 236, 61], [220, 38, 127]]
     assert opened.locator(".legend:has-text('missed')").is_visible()
 
 
 def test_a_case_opens_amid_what_differs_most(opened):
-    """By shares of a class, so that a small one that is missed goes before the edge of a large one."""
+    """Differences count as shares of a class: a missed small structure comes before the edge of a large one."""
 
     def first_voxel(reference, prediction):
         made = "Object.create(CaseVolume.prototype)"
-        facts = f"{{shape: [4, 2, 2], told: {{predicted: true}}, reference: {reference}, prediction: {prediction}}}"
-        return opened.evaluate(f"() => Object.assign({made}, {facts}).tellingVoxel()")
+        facts = f"{{shape: [4, 2, 2], facts: {{predicted: true}}, reference: {reference}, prediction: {prediction}}}"
+        return opened.evaluate(f"() => Object.assign({made}, {facts}).startVoxel()")
 
     large = [1, 1, 1, 1, 1, 1, 1, 0]
     assert first_voxel([*large, 0, 0, 0, 0, 0, 2, 0, 0], [*large[:5], 0, 0, 0, *[0] * 8]) == [1, 1, 1]
@@ -238,7 +238,7 @@ def test_figures_are_those_of_the_evaluation(opened, report):
 
 
 def test_attention_calibration_and_training_are_shown(opened, report):
-    rows = [row.split("\t") for row in opened.locator("#focus-table tbody tr").all_inner_texts()]
+    rows = [row.split("\t") for row in opened.locator("#attention-table tbody tr").all_inner_texts()]
     means = mean_attention(from_csv(report.parent / "e" / "attention.csv"))
     assert rows == [[str(level), name, *(f"{value:.3f}" for value in of)] for (level, name), of in means.items()]
     assert opened.locator("#findings li").all_inner_texts() == summarise_findings(checks(), "sha")["sentences"]
@@ -246,7 +246,7 @@ def test_attention_calibration_and_training_are_shown(opened, report):
     assert "block 0.1000, 0.1000." in opened.locator("#calibration").inner_text()
     assert opened.locator("#training polyline").count() == 1 + 3
     text = opened.locator("#setup").inner_text()
-    for words in ("24 \N{MULTIPLICATION SIGN} 24 \N{MULTIPLICATION SIGN} 12", "Ventricle", "gate", "6 cases"):
+    for words in ("24 \N{MULTIPLICATION SIGN} 24 \N{MULTIPLICATION SIGN} 12", "Ventricle", "gate", "Training cases\t6"):
         assert words in text
     opened.locator("#setup details details summary", has_text="Configuration").click()
     assert "foreground_share: 0.6" in opened.locator("#setup pre").first.inner_text()
@@ -320,15 +320,15 @@ def test_nothing_is_wider_than_the_window(browser, report, width):
 
 def test_a_part_that_cannot_be_drawn_takes_no_other_with_it(browser, tmp_path):
     evaluation = build_evaluation(tmp_path, ["plain"])
-    found = summarise_findings(checks(), "sha") | {"cases": 3}
-    (evaluation / "explanation.json").write_text(json.dumps(found))
-    noted = json.loads((tmp_path / "p" / "run.json").read_text()) | {"models_sha256": ["sha"]}
-    (tmp_path / "p" / "run.json").write_text(json.dumps(noted))
+    explanation = summarise_findings(checks(), "sha") | {"cases": 3}
+    (evaluation / "explanation.json").write_text(json.dumps(explanation))
+    record = json.loads((tmp_path / "p" / "run.json").read_text()) | {"models_sha256": ["sha"]}
+    (tmp_path / "p" / "run.json").write_text(json.dumps(record))
     write_report(tmp_path / "page.html", "title", evaluation, [], 40, lambda: None)
     pages = open_page(browser, tmp_path / "page.html")
     page = next(pages)
-    assert "A part of this page cannot be drawn" in page.locator("main > .remark").inner_text()
-    assert page.locator("#viewer, #cases, #spread").count() == 3
+    assert "A part of this page cannot be drawn" in page.locator("main > .warning").inner_text()
+    assert page.locator("#viewer, #cases, #distribution").count() == 3
     assert next(pages, None) is None
 
 

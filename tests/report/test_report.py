@@ -1,4 +1,4 @@
-"""The report from the command line."""
+"""Reports from the command line."""
 
 import json
 import shutil
@@ -24,11 +24,11 @@ def test_a_run_is_predicted_scored_and_shown(cohort, run, tmp_path, capsys):
     assert sorted(facts["shown"]) == sorted(held_out)
     assert sorted(one["case"] for one in facts["scores"]["cases"]) == sorted(held_out)
     assert facts["shown"][held_out[0]]["maps"][0]["name"] == "attention of level 1, voxels of 5 x 5 x 6 mm"
-    (told,) = facts["runs"]
-    assert told["plan"]["patch"] == [24, 24, 12]
-    assert told["split"]["validation"] == held_out
-    assert len(told["history"]["loss"]) == 1
-    assert "minutes: null" in told["config"]
+    (trained,) = facts["runs"]
+    assert trained["plan"]["patch"] == [24, 24, 12]
+    assert trained["split"]["validation"] == held_out
+    assert len(trained["history"]["loss"]) == 1
+    assert "minutes: null" in trained["config"]
     made = (copied / "held-out" / "predictions" / f"{held_out[0]}.nii.gz").stat().st_mtime_ns
     capsys.readouterr()
     assert main(["report", str(copied), "--root", str(cohort), "--cases", "1"]) == 0
@@ -70,11 +70,11 @@ def test_an_evaluation_finds_the_run_behind_it(cohort, run, tmp_path, capsys):
     assert main([*evaluate, "--images", str(cohort / "imagesTs")]) == 0
     assert main(["report", str(tmp_path / "e"), "-o", str(tmp_path / "page.html")]) == 0
     facts = facts_of(tmp_path / "page.html")
-    assert [told["name"] for told in facts["runs"]] == ["phantom"]
+    assert [run["name"] for run in facts["runs"]] == ["phantom"]
     assert facts["runs"][0]["history"]
     assert all(shown["channels"] for shown in facts["shown"].values())
-    noted = json.loads((tmp_path / "p" / "run.json").read_text())
-    other = noted | {"models_sha256": ["of another"]}
+    record = json.loads((tmp_path / "p" / "run.json").read_text())
+    other = record | {"models_sha256": ["of another"]}
     (tmp_path / "p" / "run.json").write_text(json.dumps(other))
     assert runs_of(tmp_path / "p") == []
     capsys.readouterr()
@@ -85,9 +85,9 @@ def test_a_case_that_cannot_be_shown_is_told_and_stops_no_other(tmp_path, capsys
     (tmp_path / "p" / "plain.nii.gz").write_bytes(b"no volume")
     (tmp_path / "i" / "turned.nii.gz").unlink()
     assert main(["report", str(evaluation)]) == 1
-    said = capsys.readouterr().err
-    assert "failed: plain: " in said
-    assert "turned is shown without its scan" in said
+    printed = capsys.readouterr().err
+    assert "failed: plain: " in printed
+    assert "turned is shown without its scan" in printed
     facts = facts_of(evaluation / "report.html")
     assert sorted(facts["shown"]) == sorted(set(STORED) - {"plain"})
     assert "plain.nii.gz" in facts["failed"]["plain"]
@@ -97,9 +97,9 @@ def test_references_that_are_gone_are_told_once(tmp_path, capsys):
     evaluation = build_evaluation(tmp_path)
     (tmp_path / "r").rename(tmp_path / "moved")
     assert main(["report", str(evaluation)]) == 1
-    said = capsys.readouterr().err
-    assert said.count("failed: ") == said.count("3 cases: ") == 1
-    assert "is not there any more: evaluate again" in said
+    printed = capsys.readouterr().err
+    assert printed.count("failed: ") == printed.count("3 cases: ") == 1
+    assert "missing: restore it, or evaluate again" in printed
     facts = facts_of(evaluation / "report.html")
     assert (facts["shown"], len(facts["scores"]["cases"])) == ({}, 3)
 
@@ -109,13 +109,13 @@ def test_calibration_is_shown_where_it_was_worked_out(tmp_path):
     bins = Reliability(np.array([1.0, 3.0]), np.array([0.1, 0.9]), np.array([0.0, 1.0]))
     (evaluation / "calibration.csv").write_text(to_csv({"block": bins}))
     assert main(["report", str(evaluation)]) == 0
-    told = facts_of(evaluation / "report.html")["scores"]["calibration"]
+    calibration = facts_of(evaluation / "report.html")["scores"]["calibration"]
     few, many = {"voxels": 1, "probability": 0.1, "share": 0}, {"voxels": 3, "probability": 0.9, "share": 1}
-    assert told == {"block": [few, many]}
+    assert calibration == {"block": [few, many]}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["nothing"], "nothing: is no folder"),
         (["r"], "expected the folder of a run, or one that"),
@@ -123,31 +123,31 @@ def test_calibration_is_shown_where_it_was_worked_out(tmp_path):
         (["e", "--run", "e"], "holds no config.yaml: expected the folder of a run"),
     ],
 )
-def test_wrong_calls_are_told(tmp_path, monkeypatch, capsys, arguments, said):
+def test_wrong_calls_are_told(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     build_evaluation(tmp_path, ["plain"])
     assert main(["report", *arguments]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_damaged_files_are_told(tmp_path, capsys):
     evaluation = build_evaluation(tmp_path, ["plain"])
     (evaluation / "explanation.json").write_text("{}")
-    for name, content, said in (
-        ("scored.json", '{"labels": 3}', "tells no files"),
+    for name, content, message in (
+        ("scored.json", '{"labels": 3}', "scored.json: lacks 'cases'"),
         ("summary.json", "{", "is not readable JSON"),
-        ("summary.json", '{"classes": {}}', "summary.json: lacks what evaluate writes"),
-        ("explanation.json", '{"cases": []}', "explanation.json: tells no findings"),
-        ("attention.csv", "a,b\n1,2\n", "is no table of attention"),
-        ("calibration.csv", "a,b\n1,2\n", "is no table of calibration"),
-        ("metrics.csv", "a,b\n1,2\n", "is no table of metrics"),
-        ("metrics.csv", to_metrics_csv([]), "metrics.csv and scored.json are not of the same cases"),
+        ("summary.json", '{"classes": {}}', "summary.json: lacks 'missing_predictions'"),
+        ("explanation.json", '{"cases": []}', "explanation.json: lacks model_sha256, sentences, shares"),
+        ("attention.csv", "a,b\n1,2\n", "not a table of attention"),
+        ("calibration.csv", "a,b\n1,2\n", "not a table of calibration"),
+        ("metrics.csv", "a,b\n1,2\n", "not a table of metrics"),
+        ("metrics.csv", to_metrics_csv([]), "metrics.csv and scored.json list different cases"),
     ):
         file = evaluation / name
         kept = file.read_text() if file.exists() else ""
         file.write_text(content)
         assert main(["report", str(evaluation)]) == 1
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err
         file.write_text(kept)
         if not kept or name == "explanation.json":
             file.unlink()
@@ -162,9 +162,9 @@ def test_a_damaged_run_is_told_as_far_as_it_is_whole(run, tmp_path):
         ("splits.json", '{"training": []}'),
     ):
         (copied / name).write_text(content)
-    told = describe_run(copied)
-    assert (told["history"], told["plan"], told["split"], told["attention"]) == ({}, None, None, None)
-    assert told["config"]
+    facts = describe_run(copied)
+    assert (facts["history"], facts["plan"], facts["split"], facts["attention"]) == ({}, None, None, None)
+    assert facts["config"]
     (copied / "history.csv").write_text("minutes,dice\n1,0.5\n")
     assert describe_run(copied)["history"] == {}
 

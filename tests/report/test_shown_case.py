@@ -15,16 +15,16 @@ ALL = 10**9
 
 
 def unpacked(shown):
-    """Channels, reference, prediction and maps of attention, (I, J, K) along RAS+ axes."""
-    content, first, found = gzip.decompress(shown.voxels), 0, []
-    told = shown.described
-    shapes = [told["shape"]] * (len(told["channels"]) + 2) + [one["shape"] for one in told["maps"]]
+    """Return channels, reference, prediction and attention maps, (I, J, K) along RAS+ axes."""
+    content, first, arrays = gzip.decompress(shown.voxels), 0, []
+    facts = shown.facts
+    shapes = [facts["shape"]] * (len(facts["channels"]) + 2) + [one["shape"] for one in facts["maps"]]
     for shape in shapes:
         size = int(np.prod(shape))
-        found.append(np.frombuffer(content[first : first + size], np.uint8).reshape(shape, order="F"))
+        arrays.append(np.frombuffer(content[first : first + size], np.uint8).reshape(shape, order="F"))
         first += size
     assert first == len(content)
-    return found
+    return arrays
 
 
 @pytest.mark.parametrize("case", STORED)
@@ -34,20 +34,20 @@ def test_every_voxel_lies_where_the_file_has_it(tmp_path, case):
     image = nib.load(tmp_path / "i" / f"{case}.nii.gz")
     label, predicted = (np.asarray(nib.load(tmp_path / of / f"{case}.nii.gz").dataobj) for of in "rp")
     stored = np.asarray(image.dataobj)
-    grey, true, said, _ = unpacked(shown)
-    told = shown.described
-    assert tuple(told["shape"]) == GRID
-    low = told["channels"][0]["low"]
+    grey, true, predicted_voxels, _ = unpacked(shown)
+    facts = shown.facts
+    assert tuple(facts["shape"]) == GRID
+    low = facts["channels"][0]["low"]
     for voxel in np.ndindex(*GRID):
-        place = np.array(told["to_file"]) @ (*voxel, 1)
-        assert stored[tuple(place)] == low + grey[voxel]
-        assert (label[tuple(place)], predicted[tuple(place)]) == (true[voxel], said[voxel])
-        np.testing.assert_allclose(np.array(told["to_mm"]) @ (*voxel, 1), (image.affine @ (*place, 1))[:3], atol=1e-4)
+        index = np.array(facts["to_file"]) @ (*voxel, 1)
+        assert stored[tuple(index)] == low + grey[voxel]
+        assert (label[tuple(index)], predicted[tuple(index)]) == (true[voxel], predicted_voxels[voxel])
+        np.testing.assert_allclose(np.array(facts["to_mm"]) @ (*voxel, 1), (image.affine @ (*index, 1))[:3], atol=1e-4)
     canonical = nib.as_closest_canonical(image)
     np.testing.assert_array_equal(np.asarray(canonical.dataobj), low + grey.astype(float))
-    assert told["channels"][0]["exact"]
-    assert told["whole"]
-    assert told["tilt_degrees"] == pytest.approx(9.0, abs=0.1)
+    assert facts["channels"][0]["exact"]
+    assert facts["whole"]
+    assert facts["tilt_degrees"] == pytest.approx(9.0, abs=0.1)
 
 
 @pytest.mark.parametrize("most", [2000, 700, 100])
@@ -55,16 +55,16 @@ def test_a_large_scan_is_cut_to_its_structures_then_thinned(tmp_path, most):
     evaluation = build_evaluation(tmp_path, ["turned"])
     shown = show_case(read_evaluated_files(evaluation), "turned", {}, most)
     grey, true, *_ = unpacked(shown)
-    told = shown.described
+    facts = shown.facts
     assert grey.size <= most
     stored, label = (np.asarray(nib.load(tmp_path / of / "turned.nii.gz").dataobj) for of in "ir")
-    for voxel in np.ndindex(*told["shape"]):
-        place = tuple(np.array(told["to_file"]) @ (*voxel, 1))
-        assert min(place) >= 0
-        assert stored[place] == told["channels"][0]["low"] + grey[voxel]
-        assert label[place] == true[voxel]
+    for voxel in np.ndindex(*facts["shape"]):
+        index = tuple(np.array(facts["to_file"]) @ (*voxel, 1))
+        assert min(index) >= 0
+        assert stored[index] == facts["channels"][0]["low"] + grey[voxel]
+        assert label[index] == true[voxel]
     assert true.any()
-    assert max(told["step"]) > 1 or not told["whole"]
+    assert max(facts["step"]) > 1 or not facts["whole"]
 
 
 def test_values_of_many_steps_are_told_within_one(tmp_path):
@@ -74,7 +74,7 @@ def test_values_of_many_steps_are_told_within_one(tmp_path):
     save_nifti(path, values, nib.load(path).affine)
     shown = show_case(read_evaluated_files(evaluation), "plain", {}, ALL)
     grey = unpacked(shown)[0]
-    channel = shown.described["channels"][0]
+    channel = shown.facts["channels"][0]
     assert not channel["exact"]
     step = (channel["high"] - channel["low"]) / 255
     within = (values > channel["low"]) & (values < channel["high"])
@@ -84,12 +84,12 @@ def test_values_of_many_steps_are_told_within_one(tmp_path):
 
 def test_attention_is_kept_in_voxels_of_its_level(tmp_path):
     evaluation = build_evaluation(tmp_path, ["turned"])
-    told = show_case(read_evaluated_files(evaluation), "turned", {"1": [2.0, 3.0, 4.0]}, ALL)
-    (level,) = told.described["maps"]
+    shown = show_case(read_evaluated_files(evaluation), "turned", {"1": [2.0, 3.0, 4.0]}, ALL)
+    (level,) = shown.facts["maps"]
     assert (level["name"], level["top"]) == ("attention of level 1, voxels of 2 x 3 x 4 mm", 1)
     assert level["shape"] == [7, 9, 5]
-    weights = unpacked(told)[3]
-    true = unpacked(told)[1]
+    weights = unpacked(shown)[3]
+    true = unpacked(shown)[1]
     for voxel in np.ndindex(*level["shape"]):
         corner = tuple(slice(2 * a, 2 * a + 2) for a in voxel)
         inside = true[corner] > 0
@@ -103,19 +103,19 @@ def test_attention_is_taken_from_the_middle_of_its_voxels(tmp_path):
     ramp = np.broadcast_to(np.arange(GRID[0], dtype=np.float32)[:, None, None] / 51, GRID).copy()
     save_nifti(path, ramp, nib.load(path).affine)
     shown = show_case(read_evaluated_files(evaluation), "plain", {"1": [3.0, 4.5, 6.0]}, ALL)
-    assert shown.described["maps"][0]["shape"] == [5, 6, 3]
+    assert shown.facts["maps"][0]["shape"] == [5, 6, 3]
     assert (unpacked(shown)[3][:, 0, 0] / 5).tolist() == [1, 4, 7, 10, 13]
 
 
 def test_all_channels_are_kept(tmp_path):
     evaluation = build_evaluation(tmp_path, ["turned"])
-    scored = read_evaluated_files(evaluation)
+    files = read_evaluated_files(evaluation)
     image = nib.load(tmp_path / "i" / "turned.nii.gz")
     second = save_nifti(tmp_path / "i2" / "turned.nii.gz", 100 - np.asarray(image.dataobj) / 2, image.affine)
-    both = dataclasses.replace(scored, images={"turned": [*scored.images["turned"], second]})
+    both = dataclasses.replace(files, images={"turned": [*files.images["turned"], second]})
     shown = show_case(both, "turned", {}, 2 * np.prod(GRID))
     one, other, true, _, _ = unpacked(shown)
-    first, second = shown.described["channels"]
+    first, second = shown.facts["channels"]
     assert (first["exact"], second["exact"]) == (True, False)
     step, values = (second["high"] - second["low"]) / 255, 100 - one / 2.0
     within = (values >= second["low"]) & (values <= second["high"])
@@ -127,21 +127,21 @@ def test_all_channels_are_kept(tmp_path):
 def test_what_is_not_there_is_told(tmp_path):
     evaluation = build_evaluation(tmp_path, ["plain"], scans=False)
     (tmp_path / "p" / "plain.nii.gz").unlink()
-    scored = read_evaluated_files(evaluation)
+    files = read_evaluated_files(evaluation)
     with pytest.raises(DataError, match="cannot be read"):
-        show_case(scored, "plain", {}, ALL)
-    missing = type(scored)(scored.labels, scored.references, {}, scored.images)
+        show_case(files, "plain", {}, ALL)
+    missing = type(files)(files.labels, files.references, {}, files.images)
     shown = show_case(missing, "plain", {}, ALL)
-    assert (shown.described["predicted"], shown.described["channels"]) == (False, [])
-    true, said = unpacked(shown)
+    assert (shown.facts["predicted"], shown.facts["channels"]) == (False, [])
+    true, predicted = unpacked(shown)
     assert true.max() == 2
-    assert not said.any()
+    assert not predicted.any()
 
 
 def test_a_scan_of_another_grid_is_not_shown_and_a_prediction_is_refused(tmp_path):
     evaluation = build_evaluation(tmp_path, ["plain"])
     save_nifti(tmp_path / "i" / "plain.nii.gz", np.zeros(GRID, dtype=np.float32), np.diag([3.0, 3.0, 3.0, 1.0]))
-    shown = show_case(read_evaluated_files(evaluation), "plain", {}, ALL).described
+    shown = show_case(read_evaluated_files(evaluation), "plain", {}, ALL).facts
     assert shown["channels"] == []
     assert "affines must agree" in shown["problem"]
     save_nifti(tmp_path / "p" / "plain.nii.gz", np.zeros(GRID, dtype=np.uint8), np.diag([3.0, 3.0, 3.0, 1.0]))

@@ -1,4 +1,4 @@
-"""Write DICOM files of known voxels and geometry: slices as scanners export them, and enhanced multi-frame files."""
+"""Write DICOM files with known voxels and geometry: single slices, and enhanced multi-frame files."""
 
 import locale
 
@@ -12,7 +12,7 @@ SERIES = "1.2.826.0.1.3680043.2.1125.1"
 
 
 def as_itk(array, affine):
-    """An image of SimpleITK, whose axes run to the left and back."""
+    """Return an image of SimpleITK. Its positions are in mm to the left, back and top (LPS+)."""
     image = sitk.GetImageFromArray(array.T)
     lps = np.diag([-1.0, -1.0, 1.0]) @ affine[:3, :3]
     spacing = np.linalg.norm(lps, axis=0)
@@ -26,13 +26,13 @@ def write_series(folder, image, skip=(), series=SERIES, shuffled=False, moved=No
     """Write a series with SimpleITK.
 
     Args:
-        folder: where to write.
+        folder: folder of the files.
         image: image of SimpleITK.
         skip: slices that are left out.
         series: UID of the series.
-        shuffled: names of files do not follow the positions.
-        moved: slice that is moved by a fifth of the slice distance.
-        tilt: voxels by which each slice lies beside the one below.
+        shuffled: whether the names of files do not follow the positions.
+        moved: slice that is shifted by a fifth of the slice distance.
+        tilt: shift of each slice in its plane against the slice below, in voxels.
         compressor: codec of the voxels.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def write_series(folder, image, skip=(), series=SERIES, shuffled=False, moved=No
 
 
 def geometry_of(affine):
-    """Fields of the geometry that all slices share, and a function for the position of slice k."""
+    """Return the geometry fields that all slices share, and a function for the position of slice k."""
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     directions = (lps[:3, :3] / spacing).T
@@ -83,7 +83,7 @@ def geometry_of(affine):
 
 
 def slice_of(stored, affine, k, **fields):
-    """A slice as a dataset of pydicom, from the stored numbers (I, J, K). Fields replace those of the geometry."""
+    """Return slice k of stored numbers (I, J, K) as a dataset of pydicom. Fields replace those of the geometry."""
     shared, position = geometry_of(affine)
     dataset = _pixels(stored[:, :, k].T)
     dataset.SOPClassUID, dataset.SOPInstanceUID = MR, f"{SERIES}.{k}"
@@ -106,13 +106,13 @@ def write_slices(folder, datasets):
 
 
 def enhanced(stored, affine, order=None, groups=lambda k: {}, **rescale):
-    """An enhanced multi-frame dataset.
+    """Return an enhanced multi-frame dataset.
 
     Args:
         stored: stored numbers (I, J, K).
         affine: from voxel to RAS+ mm.
         order: slices in the order of the frames.
-        groups: from a slice to its further functional groups: {sequence: {field: value}}.
+        groups: function from a slice to further functional groups: {sequence: {field: value}}.
         rescale: slope and intercept for all slices.
     """
     order = range(stored.shape[2]) if order is None else order
@@ -135,7 +135,7 @@ def enhanced(stored, affine, order=None, groups=lambda k: {}, **rescale):
 
 
 def save(path, dataset, syntax=uid.ExplicitVRLittleEndian, preamble=True):
-    """Write a dataset; without the preamble it begins with its first element."""
+    """Write a dataset. Without the preamble the file starts with its first element."""
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = syntax
     if preamble:
@@ -146,7 +146,7 @@ def save(path, dataset, syntax=uid.ExplicitVRLittleEndian, preamble=True):
 
 
 def _pixels(planes):
-    """A dataset of stored numbers (row, column) or (frame, row, column)."""
+    """Return a dataset of stored numbers (row, column) or (frame, row, column)."""
     dataset = Dataset()
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.Rows, dataset.Columns = planes.shape[-2:]

@@ -1,4 +1,4 @@
-"""Enhanced multi-frame DICOM files: all slices in one file, with a header for each."""
+"""Enhanced multi-frame DICOM files: all slices in one file, each with its own header."""
 
 import warnings
 
@@ -58,7 +58,7 @@ def test_an_enhanced_file_of_several_volumes_is_refused(tmp_path, sequence, fiel
 def test_frames_that_form_no_volume(tmp_path):
     refused(
         write_enhanced(tmp_path / "gap", STORED, AFFINE, (0, 1, 3, 4, 5)),
-        r"frame 2 of enhanced\.dcm and frame 3 of enhanced\.dcm 5\.00 mm: is one missing",
+        r"frame 2 of enhanced\.dcm and frame 3 of enhanced\.dcm are 5\.00 mm: is one missing",
     )
     refused(
         write_enhanced(tmp_path / "repeated", STORED, AFFINE, (0, 1, 2, 0, 1, 2)),

@@ -1,3 +1,5 @@
+"""Resampling between a scan and the network's grid: bit for bit where voxels coincide, otherwise as SciPy does it."""
+
 import itertools
 
 import nibabel as nib
@@ -17,11 +19,11 @@ OUTSIDE = torch.tensor([7.0, -7.0])
 
 @pytest.fixture(autouse=True)
 def few_planes_at_a_time(monkeypatch):
-    monkeypatch.setattr(geometry, "AT_ONCE", 300)  # one plane or two of the scans here
+    monkeypatch.setattr(geometry, "AT_ONCE", 300)  # one or two planes of the scans in this file
 
 
-def in_parts(values, sizes=(1, 2, 3)):
-    """Planes as they might arrive."""
+def in_chunks(values, sizes=(1, 2, 3)):
+    """Yield planes in chunks of changing sizes."""
     first, sizes = 0, itertools.cycle(sizes)
     while first < values.shape[1]:
         last = first + next(sizes)
@@ -29,9 +31,10 @@ def in_parts(values, sizes=(1, 2, 3)):
         first = last
 
 
-def back(values, scan_grid, outside=OUTSIDE, planes=4):
-    slabs = list(resample_to_scan(in_parts(values), scan_grid, outside, slice(0, scan_grid.scan[1]), planes))
-    return scan_grid.as_stored(torch.cat(slabs, dim=1).numpy())
+def resample_back(values, scan_grid, outside=OUTSIDE, planes=4):
+    rows = slice(0, scan_grid.scan[1])
+    chunks = list(resample_to_scan(in_chunks(values), scan_grid, outside, rows, planes))
+    return scan_grid.as_stored(torch.cat(chunks, dim=1).numpy())
 
 
 def positions_mm(grid, affine):
@@ -40,24 +43,24 @@ def positions_mm(grid, affine):
 
 
 def interpolated(values, affine, positions):
-    """SciPy's word on values (I, J, K) at positions in mm."""
+    """Interpolate values (I, J, K) at positions in mm by SciPy."""
     voxels = (positions - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
     return map_coordinates(values.astype(np.float64), np.moveaxis(voxels, -1, 0), order=1, mode="nearest")
 
 
 @pytest.mark.parametrize(("axes", "signs"), ORIENTATIONS, ids=str)
 def test_exact_in_all_48_orientations(axes, signs):
-    """The grid of the same voxel size is nibabel's canonical image; a box of it comes back bit for bit."""
+    """With the scan's voxel size the grid is that of nibabel's canonical image. A box of it returns bit for bit."""
     affine = oblique_affine(SPACING, axes=axes, signs=signs)
     original = np.random.RandomState(0).normal(size=(5, 6, 7)).astype(np.float32)
     canonical = nib.as_closest_canonical(nib.Nifti1Image(original, affine))
     scan_grid = fit_grid(affine, original.shape, SPACING)
-    on_it = resample_to_grid(np.stack([original, original]), scan_grid)
-    np.testing.assert_array_equal(on_it[1], np.asarray(canonical.dataobj))
+    on_grid = resample_to_grid(np.stack([original, original]), scan_grid)
+    np.testing.assert_array_equal(on_grid[1], np.asarray(canonical.dataobj))
     np.testing.assert_allclose(affine_of(scan_grid, affine), canonical.affine, atol=1e-6)
     box = scan_grid.cut([(1, 4), (0, 5), (2, 5)])
     np.testing.assert_allclose(affine_of(box, affine), canonical.slicer[1:4, 0:5, 2:5].affine, atol=1e-6)
-    found = back(on_it[:, 1:4, 0:5, 2:5], box)
+    found = resample_back(on_grid[:, 1:4, 0:5, 2:5], box)
     expected = np.stack([np.full(original.shape, value, dtype=np.float32) for value in (7, -7)])
     inside = (..., slice(1, 4), slice(0, 5), slice(2, 5))
     box.orient(expected)[inside] = box.orient(np.stack([original, original]))[inside]
@@ -67,18 +70,19 @@ def test_exact_in_all_48_orientations(axes, signs):
 @pytest.mark.parametrize("spacing", [(1.2, 1.2, 1.2), (0.5, 3.1, 1.0), (0.9, 1.0, 9.0), (40.0, 1.3, 2.5)], ids=str)
 @pytest.mark.parametrize(("axes", "signs"), ORIENTATIONS[::7], ids=str)
 def test_linear_between_voxels_as_scipy_does_it(axes, signs, spacing):
-    """There and back: every voxel shows what lies at its place in the patient."""
+    """To the grid and back: every voxel has the value at its position in the patient."""
     affine = oblique_affine(SPACING, axes=axes, signs=signs)
     values = np.random.RandomState(1).normal(size=(19, 11, 13)).astype(np.float32)
     scan_grid = fit_grid(affine, values.shape, spacing)
-    there = resample_to_grid(values[None], scan_grid)
-    own = affine_of(scan_grid, affine)
-    np.testing.assert_allclose(np.linalg.norm(own[:3, :3], axis=0), spacing, rtol=1e-6)
-    np.testing.assert_allclose(there[0], interpolated(values, affine, positions_mm(scan_grid.grid, own)), atol=1e-5)
+    on_grid = resample_to_grid(values[None], scan_grid)
+    grid_affine = affine_of(scan_grid, affine)
+    np.testing.assert_allclose(np.linalg.norm(grid_affine[:3, :3], axis=0), spacing, rtol=1e-6)
+    expected = interpolated(values, affine, positions_mm(scan_grid.grid, grid_affine))
+    np.testing.assert_allclose(on_grid[0], expected, atol=1e-5)
     bounds = [(0, n) if n < 4 else (1, n - 1) for n in scan_grid.grid]
     box = scan_grid.cut(bounds)
-    inner = there[(slice(None), *(slice(*b) for b in bounds))]
-    found = back(inner, box, outside=torch.full((1,), 50.0))[0]
+    inner = on_grid[(slice(None), *(slice(*b) for b in bounds))]
+    found = resample_back(inner, box, outside=torch.full((1,), 50.0))[0]
     expected = interpolated(inner[0].numpy(), affine_of(box, affine), positions_mm(values.shape, affine))
     mm = positions_mm(values.shape, affine) - affine_of(box, affine)[:3, 3]
     voxels = mm @ np.linalg.inv(affine_of(box, affine)[:3, :3]).T
@@ -96,18 +100,18 @@ def test_storage_order_changes_no_bit(spacing):
     for axes, signs in ORIENTATIONS:
         turned = ras.as_reoriented(np.column_stack([axes, signs]))
         scan_grid = fit_grid(turned.affine, turned.shape, spacing)
-        there = resample_to_grid(np.asarray(turned.dataobj)[None], scan_grid)
-        again = scan_grid.orient(back(there, scan_grid, outside=torch.zeros(1)))
-        reference = (there, again) if reference is None else reference
-        assert torch.equal(there, reference[0])
-        np.testing.assert_array_equal(again, reference[1])
+        on_grid = resample_to_grid(np.asarray(turned.dataobj)[None], scan_grid)
+        on_scan = scan_grid.orient(resample_back(on_grid, scan_grid, outside=torch.zeros(1)))
+        reference = (on_grid, on_scan) if reference is None else reference
+        assert torch.equal(on_grid, reference[0])
+        np.testing.assert_array_equal(on_scan, reference[1])
 
 
 def test_no_voxel_of_the_scan_is_left_outside_its_whole_grid():
-    """Also where the last voxel lies half a voxel beyond the last of the network's grid."""
+    """Not even if the last voxel is half a voxel beyond the last voxel of the network's grid."""
     for n, step in itertools.product(range(1, 12), (0.3, 0.5, 1.0, 1.6, 2.0, 4.0, 30.0)):
         scan_grid = fit_grid(np.eye(4), (n, n, n), (step, step, step))
-        assert (back(torch.zeros(1, *scan_grid.grid), scan_grid, outside=torch.ones(1)) == 0).all()
+        assert (resample_back(torch.zeros(1, *scan_grid.grid), scan_grid, outside=torch.ones(1)) == 0).all()
 
 
 @pytest.mark.parametrize("grid", [(1, 1, 1), (5, 6, 1), (1, 6, 7), (5, 1, 7)])

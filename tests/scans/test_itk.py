@@ -1,4 +1,4 @@
-"""NRRD and MetaImage: SimpleITK says where each voxel lies."""
+"""NRRD and MetaImage files: SimpleITK is the judge of positions in space."""
 
 import contextlib
 import itertools
@@ -10,8 +10,8 @@ import pytest
 import SimpleITK as sitk
 
 from attention_unet.errors import DataError
-from attention_unet.scans.itk_files import files_of
-from attention_unet.scans.volumes import own_ending, read_volume, write_like
+from attention_unet.scans.volume_files import files_of, own_ending
+from attention_unet.scans.volumes import read_volume, write_like
 from tests.conftest import oblique_affine
 from tests.scans.dicom_files import as_itk
 
@@ -47,8 +47,8 @@ def test_a_mask_in_the_format_of_its_scan(tmp_path, ending):
     written = sitk.ReadImage(str(tmp_path / f"mask{ending}"))
     assert written.GetPixelID() == sitk.sitkUInt8
     np.testing.assert_array_equal(sitk.GetArrayFromImage(written), mask.T)
-    for of in ("GetOrigin", "GetDirection", "GetSpacing"):
-        np.testing.assert_allclose(getattr(written, of)(), getattr(theirs, of)(), atol=1e-6)
+    for method in ("GetOrigin", "GetDirection", "GetSpacing"):
+        np.testing.assert_allclose(getattr(written, method)(), getattr(theirs, method)(), atol=1e-6)
 
 
 def test_channels_and_other_numbers(tmp_path):
@@ -65,7 +65,7 @@ def test_an_nrrd_that_states_no_orientation_is_warned_of(tmp_path, space, known)
     head = "NRRD0004\ntype: short\ndimension: 3\nsizes: 7 5 6\nendian: little\nencoding: raw\n"
     head += f"space: {space}\nspace directions: (1,0,0) (0,1,0) (0,0,1)\n" if space else "spacings: 1 1 1\n"
     (tmp_path / "a.nrrd").write_bytes(f"{head}\n".encode() + ARRAY.tobytes(order="F"))
-    with contextlib.nullcontext() if known else pytest.warns(UserWarning, match=r"a\.nrrd: its header states no"):
+    with contextlib.nullcontext() if known else pytest.warns(UserWarning, match=r"a\.nrrd: its header has no"):
         np.testing.assert_array_equal(read_volume(tmp_path / "a.nrrd").array[0], ARRAY)
 
 
@@ -73,7 +73,7 @@ def test_what_takes_more_than_it_may_is_refused_unread(tmp_path):
     sitk.WriteImage(as_itk(ARRAY, np.eye(4)), str(tmp_path / "a.nrrd"))
     needed = (4 + ARRAY.itemsize) * ARRAY.size
     read_volume(tmp_path / "a.nrrd", memory=needed)
-    with pytest.raises(DataError, match=r"a\.nrrd: its header says a grid of .* GiB to hold; the limit is "):
+    with pytest.raises(DataError, match=r"a\.nrrd: its header has a grid of .* GiB: the limit is "):
         read_volume(tmp_path / "a.nrrd", memory=needed - 1)
 
 

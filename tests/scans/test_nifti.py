@@ -1,4 +1,4 @@
-"""NIfTI files, good and broken, as streams that are checked to the last byte."""
+"""NIfTI files, good and broken."""
 
 import contextlib
 import gzip
@@ -21,7 +21,7 @@ from tests.scans.test_volumes import ARRAY
 
 @pytest.mark.parametrize("shape", [(4, 5, 6), (4, 5, 6, 3), (4, 5, 6, 1), (4, 5, 6, 2, 1, 1)], ids=str)
 def test_read_in_blocks_with_the_scaling_of_the_header(tmp_path, monkeypatch, shape):
-    """A block holds two planes here, so that the last of six is full and of a channel alone."""
+    """A block holds two planes. The last block of six planes is then full, and contains one channel only."""
     monkeypatch.setattr(nifti, "BLOCK", 2 * 4 * 5 * 2)
     stored = nib.Nifti1Header(endianness=">")
     stored.set_data_dtype(">i2")
@@ -38,7 +38,7 @@ def test_read_in_blocks_with_the_scaling_of_the_header(tmp_path, monkeypatch, sh
 
 @pytest.mark.parametrize(("unit", "mm"), [("meter", 1000), ("micron", 0.001), ("mm", 1), ("unknown", 1)])
 def test_sizes_in_other_units_are_millimetres(tmp_path, unit, mm):
-    """As SimpleITK reads them; the mask keeps the header of its scan."""
+    """SimpleITK is the judge. The mask keeps the header of its scan."""
     affine = oblique_affine()
     scaled = affine.copy()
     scaled[:3] /= mm
@@ -61,7 +61,7 @@ def test_voxels_of_no_scanner(tmp_path):
 
 
 def claiming(grid):
-    """A small file whose header tells of a large volume."""
+    """Return a small file whose header is that of a large volume."""
     header = nib.Nifti1Header()
     header.set_data_shape(grid)
     header.set_data_dtype(np.uint8)
@@ -72,16 +72,16 @@ def claiming(grid):
 
 
 def test_a_header_of_a_volume_that_no_machine_holds(tmp_path):
-    """Is refused before anything is allocated, also where the file could unpack to it."""
+    """It is refused before anything is allocated, even if the file could unpack to this size."""
     (tmp_path / "a.nii").write_bytes(claiming((30000, 30000, 30000)) + bytes(1000))
     (tmp_path / "b.nii.gz").write_bytes(gzip.compress(claiming((30000, 30000, 30000)) + bytes(1000)))
     (tmp_path / "c.nii.gz").write_bytes(gzip.compress(claiming((30, 30, 30)) + bytes(30**3 + 3 * 2**23)))
     (tmp_path / "d.nii.gz").write_bytes(gzip.compress(claiming((300, 30, 30)) + bytes(299 * 30 * 30)))
     tracemalloc.start()
     for name, message in {
-        "a.nii": "has 1352 bytes, its header says 27000000000352: cut short",
-        "b.nii.gz": "its header says 27000000000352: cut short",
-        "c.nii.gz": "goes on after the 27000 voxels",
+        "a.nii": "has 1352 bytes, its header requires 27000000000352: is it cut short",
+        "b.nii.gz": "its header requires 27000000000352: is it cut short",
+        "c.nii.gz": "has data after the 27000 voxels",
         "d.nii.gz": "damaged or cut short",
     }.items():
         with pytest.raises(DataError, match=f"{name}: .*{message}"):
@@ -92,7 +92,7 @@ def test_a_header_of_a_volume_that_no_machine_holds(tmp_path):
 
 def test_a_volume_larger_than_the_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(header, "free_memory", lambda: 400)
-    message = r"a\.nii: its header says a grid of \(4, 5, 6\), 4\.47e-07 GiB to hold; the limit is \S+: crop"
+    message = r"a\.nii: its header has a grid of \(4, 5, 6\), which takes 4\.47e-07 GiB: the limit is \S+ GiB; crop"
     with pytest.raises(DataError, match=message):
         read_volume(save_nifti(tmp_path / "a.nii", ARRAY))
     assert read_volume(tmp_path / "a.nii", memory=480).grid == (4, 5, 6)
@@ -107,7 +107,7 @@ def test_plain_nifti_under_a_gzip_name(tmp_path):
 
 
 def broken_files():
-    """Contents by name, and what is to be said of them."""
+    """Return contents and expected messages by the name of a file."""
     plain = nib.Nifti1Image(ARRAY, np.eye(4)).to_bytes()
     good = gzip.compress(plain)
     flipped = bytearray(good)
@@ -128,14 +128,14 @@ def broken_files():
     with tarfile.open(fileobj=tar, mode="w") as archive:
         archive.addfile(tarfile.TarInfo("good.nii.gz"), io.BytesIO())
     return {
-        "longer.nii": (plain + b"1", "goes on after the 120 voxels of its header"),
-        "longer.nii.gz": (gzip.compress(plain + bytes(9) + b"1"), "goes on after the 120 voxels of its header"),
+        "longer.nii": (plain + b"1", "has data after the 120 voxels of its header"),
+        "longer.nii.gz": (gzip.compress(plain + bytes(9) + b"1"), "has data after the 120 voxels of its header"),
         "backwards.nii": (bytes(backwards), "sizes above 0; repair it"),
         "intercept.nii": (bytes(off), r"slope and intercept \[2.0, inf\]: expected numbers; repair it"),
         "tar.nii.gz": (gzip.compress(tar.getvalue()), "is a tar archive: unpack it"),
         "zip.nii": (b"PK\x03\x04" + bytes(400), "is a zip archive: unpack it"),
-        "twice.nii.gz": (gzip.compress(good), "is packed by gzip once more: unpack it"),
-        "pointer.nii.gz": (b"version https://git-lfs.github.com/spec/v1\n", "fetch that with 'git lfs pull'"),
+        "twice.nii.gz": (gzip.compress(good), "is packed twice by gzip: unpack it once"),
+        "pointer.nii.gz": (b"version https://git-lfs.github.com/spec/v1\n", "fetch the file with 'git lfs pull'"),
         "json.nii": (b'{"error": "not found"}', "looks like JSON"),
         "half.nii.gz": (good[: len(good) // 2], "damaged or cut short"),
         "checksum.nii.gz": (bytes(flipped), "damaged or cut short"),
@@ -147,9 +147,9 @@ def broken_files():
         "noise.nii": (bytes(range(256)) * 4, "is not a NIfTI file"),
         "slope.nii": (bytes(endless), "expected numbers"),
         "nifti2.nii": (nifti2, "is NIfTI-2"),
-        "nan.nii": (bytes(nan_affine), "its affine maps no volume"),
-        "flat.nii": (bytes(flat), "its affine maps no volume"),
-        "type.nii": (bytes(unknown_type), "type 999, which NIfTI has not"),
+        "nan.nii": (bytes(nan_affine), "its affine is invalid"),
+        "flat.nii": (bytes(flat), "its affine is invalid"),
+        "type.nii": (bytes(unknown_type), "unknown data type 999: convert it again"),
     }
 
 
@@ -188,7 +188,7 @@ def test_odd_geometry_is_warned_of(tmp_path):
 def test_colours_are_refused(tmp_path):
     colours = np.zeros((4, 5, 6), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
     nib.save(nib.Nifti1Image(colours, np.eye(4)), tmp_path / "a.nii")
-    with pytest.raises(DataError, match=r"a\.nii: voxels are several values each, such as a colour"):
+    with pytest.raises(DataError, match=r"a\.nii: voxels have several values each, such as colours"):
         read_volume(tmp_path / "a.nii")
 
 
@@ -201,7 +201,7 @@ def test_two_dimensions_and_complex_numbers_are_refused(tmp_path):
 
 def test_a_qform_that_is_no_rotation(tmp_path):
     plain = bytearray(gzip.decompress(save_nifti(tmp_path / "a.nii.gz", ARRAY).read_bytes()))
-    plain[252:254] = np.int16(1).tobytes()  # its code says that it counts
+    plain[252:254] = np.int16(1).tobytes()  # qform_code
     plain[256:268] = np.array([0.9, 0.9, 0.9], dtype=np.float32).tobytes()
     (tmp_path / "a.nii").write_bytes(plain)
     with pytest.warns(UserWarning, match="its qform is no rotation: the sform is used"):
@@ -220,7 +220,7 @@ def test_voxel_sizes_in_pixdim_and_sform_that_differ(tmp_path, size, warned, qfo
     content = bytearray(image.to_bytes())
     content[80:84] = np.float32(1).tobytes()  # pixdim[1]
     (tmp_path / "a.nii").write_bytes(content)
-    text = rf"a\.nii: its header has voxels of 1 x 1 x 1 by pixdim, of {size} x 1 x 1 by sform: the sform is used"
+    text = rf"a\.nii: its header has voxels of 1 x 1 x 1 in pixdim, of {size} x 1 x 1 in sform: the sform is used"
     with pytest.warns(UserWarning, match=text) if warned else contextlib.nullcontext():
         volume = read_volume(tmp_path / "a.nii")
     np.testing.assert_allclose(volume.spacing_mm, (size, 1, 1), rtol=1e-6)

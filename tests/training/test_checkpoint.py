@@ -44,33 +44,33 @@ def test_code_in_a_state_is_never_run(tmp_path):
     zipped = path.read_bytes()
     for content in (zipped, pickle.dumps(Malicious())):
         sha256 = hashlib.sha256(content).hexdigest().encode()
-        for whole in (content, b"attention_unet-state 6 " + sha256 + b"\n" + content):  # with a sum that is right
+        for whole in (content, b"attention_unet-state 6 " + sha256 + b"\n" + content):  # with the right sha256
             path.write_bytes(whole)
-            with pytest.raises(ModelError, match="is damaged or not a training state"):
+            with pytest.raises(ModelError, match="damaged or not the state of a training"):
                 load_state(path)
     assert not (tmp_path / "ran").exists()
 
 
 def test_damaged_and_missing_states(tmp_path):
-    with pytest.raises(ModelError, match="is not there"):
+    with pytest.raises(ModelError, match="missing: the run stopped before it saved"):
         load_state(tmp_path / "last.pt")
     save_state(tmp_path / "last.pt", state())
     content = (tmp_path / "last.pt").read_bytes()
     for broken in (b"", content[:100], content[: len(content) // 2]):
         (tmp_path / "last.pt").write_bytes(broken)
-        with pytest.raises(ModelError, match="is damaged"):
+        with pytest.raises(ModelError, match="damaged or not"):
             load_state(tmp_path / "last.pt")
     (tmp_path / "last.pt").write_bytes(content.replace(b"state 6 ", b"state 7 "))
-    with pytest.raises(ModelError, match="is of format 7: this version reads 6; resume with the version"):
+    with pytest.raises(ModelError, match="has format 7: expected 6; resume with the version"):
         load_state(tmp_path / "last.pt")
 
 
 def test_no_byte_of_a_state_changes_unnoticed(tmp_path):
     save_state(tmp_path / "last.pt", state())
     content = (tmp_path / "last.pt").read_bytes()
-    for place in range(0, len(content), 7):
+    for index in range(0, len(content), 7):
         flipped = bytearray(content)
-        flipped[place] ^= 1 << (place % 8)
+        flipped[index] ^= 1 << (index % 8)
         (tmp_path / "last.pt").write_bytes(flipped)
-        with pytest.raises(ModelError, match=r"is damaged|is of format"):
+        with pytest.raises(ModelError, match=r"damaged or not|has format"):
             load_state(tmp_path / "last.pt")

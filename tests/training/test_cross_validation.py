@@ -1,4 +1,4 @@
-"""Cross-validation on phantoms: resumed, scored as a whole, its models used together."""
+"""Cross-validation on phantoms: resuming, evaluation of all folds, and prediction with all models."""
 
 import json
 import shlex
@@ -14,8 +14,8 @@ from attention_unet.errors import ModelError
 from attention_unet.evaluation.rows import Row
 from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference import predict_folder
-from attention_unet.inference.model import load_models
-from attention_unet.inference.output_folder import update_record
+from attention_unet.inference.model_file import load_models
+from attention_unet.inference.record import update_record
 from attention_unet.training import cross_validation
 from tests.evaluation.build import metrics
 from tests.report.build import facts_of
@@ -28,7 +28,7 @@ SMALL = shlex.split("""
 
 @pytest.fixture(scope="module")
 def folder(cohort, tmp_path_factory):
-    """A cross-validation that was done in two calls."""
+    """Return the folder of a cross-validation made in two calls."""
     where = tmp_path_factory.mktemp("cross") / "folds"
     call = ["cross-validate", "--data.root", str(cohort), "--run", str(where), *SMALL]
     assert main([*call, "--only", "2,0"]) == 0
@@ -65,17 +65,17 @@ def test_its_report_shows_all_folds(folder, capsys):
     assert main(["report", str(folder)]) == 0
     assert "the report lies in" in capsys.readouterr().err
     facts = facts_of(folder / "report.html")
-    assert [told["name"] for told in facts["runs"]] == [f"fold{fold}" for fold in range(4)]
+    assert [run["name"] for run in facts["runs"]] == [f"fold{fold}" for fold in range(4)]
     assert len(facts["shown"]) == 8
     assert all(shown["channels"] for shown in facts["shown"].values())
 
 
-def scored(dice):
+def rows_of(dice):
     return [Row(case, name, metrics(dice=value)) for (case, name), value in dice.items()]
 
 
 def test_a_fold_scored_by_itself(capsys):
-    rows = scored(
+    rows = rows_of(
         {("a", "x"): 0.5, ("b", "x"): 0.7, ("c", "x"): 0.9, ("a", "y"): nan, ("b", "y"): 0.1, ("c", "y"): 0.2}
     )
     Console(width=100).print(cross_validation.tabulate_folds(rows, {3: ["a", "b"], 1: ["c"]}))
@@ -87,7 +87,7 @@ def test_a_fold_scored_by_itself(capsys):
 
 
 def test_a_class_that_a_fold_lacks_is_left_out_of_its_mean(capsys):
-    rows = scored({("a", "x"): 0.5, ("a", "y"): nan, ("b", "x"): 0.7, ("b", "y"): 0.1})
+    rows = rows_of({("a", "x"): 0.5, ("a", "y"): nan, ("b", "x"): 0.7, ("b", "y"): 0.1})
     Console(width=100).print(cross_validation.tabulate_folds(rows, {0: ["a"], 1: ["b"]}))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["y", "-", "0.1000", "0.1000"] in lines
@@ -125,7 +125,7 @@ def test_only_what_is_missing_is_predicted_again(folder, cohort, tmp_path, monke
     assert predicted == []
     assert main([*call, "--tta", "--only", "0,1"]) == 0
     assert len(predicted) == 4
-    assert json.loads((again / "summary.json").read_text())["n_cases"] == 4  # predicted in one way, not in two
+    assert json.loads((again / "summary.json").read_text())["n_cases"] == 4  # only folds predicted with TTA
     assert main([*call, "--tta"]) == 0
     assert len(predicted) == 8
     assert json.loads((again / "summary.json").read_text())["n_cases"] == 8
@@ -138,7 +138,7 @@ def test_cases_that_came_later_do_not_slip_into_earlier_folds(folder, cohort, tm
     (other / "dataset.json").write_text(json.dumps(description))
     capsys.readouterr()
     assert main(["cross-validate", "--data.root", str(other), "--run", str(folder), *SMALL]) == 2
-    assert "holds out other cases than it would today" in capsys.readouterr().err
+    assert "the held-out cases changed" in capsys.readouterr().err
 
 
 def test_its_models_predict_together(folder, cohort, tmp_path):
@@ -149,7 +149,7 @@ def test_its_models_predict_together(folder, cohort, tmp_path):
     described = json.loads((tmp_path / "p" / "run.json").read_text())
     assert described["models_sha256"] == [model.sha256 for model in models]
     one = [*call, "-m", str(folder / "fold0"), "--resume"]
-    assert main(one) == 2  # those are the predictions of others
+    assert main(one) == 2  # these predictions are of all models
 
 
 def test_models_of_unfinished_folds_are_left_out(folder, tmp_path, caplog):

@@ -1,4 +1,4 @@
-"""What is drawn is what was measured: the lines are looked at before they become a picture."""
+"""Learning curves: the drawn lines have the values of history.csv."""
 
 import csv
 
@@ -14,7 +14,7 @@ HISTORY = [
 
 
 def lines_of(monkeypatch, draw):
-    """Lines of both panels, x and y, by label."""
+    """Return the lines of both panels, x and y, by label."""
     seen, save = [], Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda figure, *a, **k: (seen.append(figure), save(figure, *a, **k)))
     draw()

@@ -1,4 +1,4 @@
-"""A network with each mechanism learns on phantoms, and what it looked at is written on the scan's own grid."""
+"""A network with each mechanism learns on phantoms, and its attention maps are written on the grid of the scan."""
 
 import dataclasses
 
@@ -24,12 +24,12 @@ from attention_unet.preparation.plan import make_plan
 from attention_unet.training.learner import Learner
 
 TRAINING = TrainingConfig(steps=10, batch=2, average=0.0, precision="float32")
-PLACES = {"skips": sorted(NAMES), "encoder": ["se", "gct", "cbam"], "bottleneck": ["encoding", "nonlocal"]}
+FIELDS = {"skips": sorted(NAMES), "encoder": ["se", "gct", "cbam"], "bottleneck": ["encoding", "nonlocal"]}
 
 
 @pytest.fixture(scope="module")
 def plan_and_batch(cohort, tmp_path_factory):
-    """How to build a network for the phantoms, and two patches of them."""
+    """Return a plan for the phantoms, and a batch of two patches."""
     data = DataConfig(root=str(cohort), folds=4, patch=[24, 24, 16], spacing_mm=[3.0, 3.0, 4.0], foreground_share=1.0)
     config = Config(data=data, network=NetworkConfig(base_channels=8, max_levels=3), training=TRAINING)
     dataset = find_cases(cohort)
@@ -42,10 +42,10 @@ def plan_and_batch(cohort, tmp_path_factory):
     return plan, *next(batches)
 
 
-@pytest.mark.parametrize(("place", "name"), [(place, name) for place, names in PLACES.items() for name in names])
-def test_learns_and_its_maps_lie_on_the_scan(place, name, plan_and_batch, cohort, tmp_path):
+@pytest.mark.parametrize(("field", "name"), [(field, name) for field, names in FIELDS.items() for name in names])
+def test_learns_and_its_maps_lie_on_the_scan(field, name, plan_and_batch, cohort, tmp_path):
     plan, image, target = plan_and_batch
-    attention = dataclasses.asdict(AttentionConfig(**{"skips": "identity", "levels": [0, 1], place: name}))
+    attention = dataclasses.asdict(AttentionConfig(**{"skips": "identity", "levels": [0, 1], field: name}))
     plan = dataclasses.replace(plan, architecture={**plan.architecture, **attention})
     torch.manual_seed(0)
     network = AttentionUNet(**plan.architecture)
@@ -59,7 +59,7 @@ def test_learns_and_its_maps_lie_on_the_scan(place, name, plan_and_batch, cohort
     failed = predict_files([case], tmp_path, [model], settings, lambda share: None)
     assert not failed
     scan = nib.load(case.images[0])
-    levels = {"skips": [0, 1], "bottleneck": [2]}.get(place, [])
+    levels = {"skips": [0, 1], "bottleneck": [2]}.get(field, [])
     for level in levels if name != "identity" else []:
         written = nib.load(attention_path(tmp_path, case.id, level))
         assert written.shape == scan.shape

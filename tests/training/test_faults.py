@@ -1,4 +1,4 @@
-"""Faults of the machine: each ends a training in words that help, and nothing that was saved is lost."""
+"""Faults of the machine: each ends a training with a helpful error, and no saved state is lost."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ from attention_unet.files import lock
 from attention_unet.scans import header
 from attention_unet.training import fit as fit_module
 from attention_unet.training import train as module
-from attention_unet.training.faults import Lost, reporting_faults
+from attention_unet.training.faults import ProcessDied, reporting_faults
 from attention_unet.training.learner import Diverged, Learner
 from attention_unet.training.train import train
 from tests.conftest import REPOSITORY
@@ -59,7 +59,7 @@ def test_a_worker_that_is_killed(cohort, tmp_path, monkeypatch, unbroken):  # no
     chosen = config(cohort, data={"workers": 1}, training=saving_after_every_step())
     with monkeypatch.context() as patched:
         at_step(patched, 2, kill)
-        with pytest.raises(Lost, match=r"reads patches has died .*Killed.*lower data\.workers.*--resume --run"):
+        with pytest.raises(ProcessDied, match=r"a data worker died .*Killed.*lower data\.workers.*--resume --run"):
             train(chosen, tmp_path / "run")
     train(chosen, tmp_path / "run", resume=True)
     assert same(weights(tmp_path / "run"), weights(unbroken))
@@ -73,7 +73,9 @@ def test_a_prepared_case_that_vanishes(cohort, tmp_path, monkeypatch, workers):
 
     original = module.load_patches
     monkeypatch.setattr(module, "load_patches", lambda *rest: (remove(), original(*rest))[1])
-    with pytest.raises(DataError, match=r"^\S+safetensors: the prepared case \w+ cannot be read.*--resume") as caught:
+    with pytest.raises(
+        DataError, match=r"^\S+safetensors: the preprocessed case \w+ cannot be read.*--resume"
+    ) as caught:
         train(config(cohort, data={"workers": workers, "cache": str(tmp_path / "cache")}), tmp_path / "run")
     assert "Traceback" not in str(caught.value)
 
@@ -114,7 +116,7 @@ def test_a_gradient_that_is_not_finite_names_the_cases_and_changes_nothing_saved
     train(config(cohort, steps=3), tmp_path / "run")
     state, model = ((tmp_path / "run" / name).read_bytes() for name in ("last.pt", "model.safetensors"))
     monkeypatch.setattr(Learner, "_loss_of", lambda self, image, target: self._wrapped(image)[0].sum() * float("nan"))
-    with pytest.raises(Diverged, match=r"finite at step 4 \(loss nan\).*patches were of phantom_\d+, phantom_\d+"):
+    with pytest.raises(Diverged, match=r"step 4 \(loss nan\).*patches of this step are from phantom_\d+, phantom_\d+"):
         train(config(cohort, steps=6), tmp_path / "run", resume=True, override=True)
     assert [(tmp_path / "run" / name).read_bytes() for name in ("last.pt", "model.safetensors")] == [state, model]
 
@@ -161,29 +163,29 @@ def test_the_death_of_one_of_two_processes_ends_the_other_in_words(cohort, tmp_p
     children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
     os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
     began = time.monotonic()
-    _, told = process.communicate(timeout=60)
+    _, printed = process.communicate(timeout=60)
     assert time.monotonic() - began < 20
     assert process.returncode == 1
-    assert "another process of this training has ended" in told
-    assert "Traceback" not in told
+    assert "another process of this training has ended" in printed
+    assert "Traceback" not in printed
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "told"),
+    ("text", "kind", "message"),
     [
         ("unable to write to file </torch_1_2>: No space left on device (28)", ConfigError, "--shm-size"),
         (
             "Caught RuntimeError in worker.\nOriginal Traceback ...\nRuntimeError: odd",
-            Lost,
+            ProcessDied,
             r"failed \(RuntimeError: odd",
         ),
-        ("DataLoader worker (pid 7) is killed by signal: Killed.", Lost, "lower data.workers"),
-        ("[gloo/pair.cc:1] Connection closed by peer", Lost, "another process of this training has ended"),
+        ("DataLoader worker (pid 7) is killed by signal: Killed.", ProcessDied, "lower data.workers"),
+        ("[gloo/pair.cc:1] Connection closed by peer", ProcessDied, "another process of this training has ended"),
         ("a fault of the program", RuntimeError, "^a fault of the program$"),
     ],
 )
-def test_what_torch_reports_in_words_of_its_own(tmp_path, text, kind, told):
-    with pytest.raises(kind, match=told), reporting_faults(tmp_path, torch.device("cpu"), 2):
+def test_what_torch_reports_in_words_of_its_own(tmp_path, text, kind, message):
+    with pytest.raises(kind, match=message), reporting_faults(tmp_path, torch.device("cpu"), 2):
         raise RuntimeError(text)
 
 
@@ -192,7 +194,7 @@ def test_a_state_is_read_once_no_other_process_can_write_it(cohort, tmp_path, mo
     run = shutil.copytree(unbroken, tmp_path / "run")
     newest = (run / "last.pt").read_bytes()
     (run / "last.pt").write_bytes(b"of before")
-    original = module.alone_in
+    original = module.folder_lock
 
     @contextlib.contextmanager
     def waiting(folder):
@@ -200,7 +202,7 @@ def test_a_state_is_read_once_no_other_process_can_write_it(cohort, tmp_path, mo
             (run / "last.pt").write_bytes(newest)
             yield
 
-    monkeypatch.setattr(module, "alone_in", waiting)
+    monkeypatch.setattr(module, "folder_lock", waiting)
     train(config(cohort), run, resume=True)
     assert (run / "history.csv").read_text() == (unbroken / "history.csv").read_text()
 
@@ -208,5 +210,5 @@ def test_a_state_is_read_once_no_other_process_can_write_it(cohort, tmp_path, mo
 def test_each_of_several_trainings_under_slurm_looks_after_its_own_folder(cohort, tmp_path, monkeypatch, unbroken):  # noqa: F811
     run = shutil.copytree(unbroken, tmp_path / "run")
     monkeypatch.setenv("SLURM_PROCID", "1")
-    with pytest.raises(ConfigError, match="already holds a run"):
+    with pytest.raises(ConfigError, match="already has a run"):
         train(config(cohort), run)

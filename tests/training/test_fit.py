@@ -1,4 +1,4 @@
-"""Budgets in minutes, judged by a clock that only the training moves."""
+"""Budgets in minutes, tested with a clock that only the training moves."""
 
 import csv
 import dataclasses
@@ -17,7 +17,7 @@ from tests.training.test_train import config
 
 
 class Clock:
-    """A clock that moves by 0.5 s as workers start, 0.2 s a step, and what validations take, whatever else happens."""
+    """Clock that moves by 0.5 s when workers start, 0.2 s per step, and the given time per validation."""
 
     def __init__(self, monkeypatch, validations):
         self.now = 1000.0

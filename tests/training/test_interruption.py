@@ -10,7 +10,7 @@ from attention_unet.training.interruption import catching_signals
 
 @pytest.fixture
 def usual_interrupt():
-    """Ctrl-C raises and hanging up ends, also where these tests run in a background that ignores them."""
+    """Restore the default handlers, because background processes can ignore these signals."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler), signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGINT, before[0])
@@ -31,11 +31,11 @@ def test_the_first_signal_is_noticed(first):
 def test_the_second_ends_the_process_even_in_the_middle_of_a_long_computation(second):
     code = (
         "import os\n"
-        "from attention_unet.training.interruption import noticing_signals\n"
-        "with noticing_signals():\n"
+        "from attention_unet.training.interruption import catching_signals\n"
+        "with catching_signals():\n"
         "    os.kill(os.getpid(), 2)\n"
         "    print('noticed', flush=True)\n"
-        "    sum(range(10**15))\n"  # one call of C, in which no handler of Python's is run
+        "    sum(range(10**15))\n"  # one call of C, during which Python runs no handler
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:

@@ -4,7 +4,7 @@ import torch
 from attention_unet.config import TrainingConfig
 from attention_unet.machine.devices import make_fabric
 from attention_unet.network import AttentionUNet
-from attention_unet.training.learner import Learner, decayed_and_not
+from attention_unet.training.learner import Learner, parameter_groups
 
 
 def learner(presence_weight=0.2, **attention):
@@ -16,24 +16,24 @@ def learner(presence_weight=0.2, **attention):
 
 def test_only_weights_decay():
     network = AttentionUNet(dims=2, channels=(4, 8, 8), encoder="gct")
-    decayed, kept = decayed_and_not(network, 0.3)
+    decayed, kept = parameter_groups(network, 0.3)
     assert (decayed["weight_decay"], kept["weight_decay"]) == (0.3, 0.0)
     names = {id(p): name for name, p in network.named_parameters()}
     held = {names[id(p)].rsplit(".", 1)[1] for p in kept["params"]}
-    assert held == {"alpha", "beta", "gamma", "weight", "bias"}  # these weights are the scales of normalisations
+    assert held == {"alpha", "beta", "gamma", "weight", "bias"}  # weight: scales of normalisations
     assert all(p.dim() > 1 for p in decayed["params"])
     assert len(decayed["params"]) + len(kept["params"]) == len(names)
 
 
-@pytest.mark.parametrize("place", ["skips", "bottleneck"])
-def test_encoding_learns_which_classes_are_there(place):
+@pytest.mark.parametrize("field", ["skips", "bottleneck"])
+def test_encoding_learns_which_classes_are_there(field):
     image, target = torch.randn(2, 1, 16, 16), torch.zeros(2, 1, 16, 16)
     target[0, 0, :8] = 2
     losses = {}
     for weight in (0.0, 0.2):
-        learning = learner(weight, **{"skips": "identity", place: "encoding"})
-        teller = learning.network.presence_tellers()[{"skips": 1, "bottleneck": 2}[place]]
-        before = teller.classify.bias.detach().clone()  # which does not decay
+        learning = learner(weight, **{"skips": "identity", field: "encoding"})
+        teller = learning.network.presence_encodings()[{"skips": 1, "bottleneck": 2}[field]]
+        before = teller.classify.bias.detach().clone()  # a parameter without decay
         losses[weight] = learning.learn(image, target, 1e-2)
         assert torch.equal(before, teller.classify.bias) == (weight == 0)
     assert losses[0.2] > losses[0.0]

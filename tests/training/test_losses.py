@@ -8,7 +8,7 @@ SHAPE = (4, 3, 5)
 
 
 def slow_exclusive(logits, target):
-    """One case at a time, class by class: 1 - Dice of the foreground, plus cross-entropy."""
+    """Compute the loss case by case and class by class: 1 - Dice of the foreground, plus cross-entropy."""
     total = 0.0
     for case in range(len(logits)):
         p = np.exp(logits[case]) / np.exp(logits[case]).sum(axis=0)
@@ -64,7 +64,7 @@ def test_supervised_levels_are_weighted():
     target[..., 2:] = 1
     fine, coarse = torch.randn(1, 2, 4, 4, 4), torch.randn(1, 2, 2, 2, 2)
     loss = SegmentationLoss(overlapping=False)
-    coarse_target = target[..., ::2, ::2, ::2]  # whole blocks, so that any nearest voxel is the same
+    coarse_target = target[..., ::2, ::2, ::2]  # whole blocks: every nearest voxel has the same label
     expected = 2 / 3 * float(loss(fine, target)) + 1 / 3 * float(loss(coarse, coarse_target))
     assert float(loss([fine, coarse], target)) == pytest.approx(expected, abs=1e-6)
 
@@ -90,8 +90,8 @@ def test_presence_loss_is_the_mean_cross_entropy_of_all_tellers():
     target[0, 0, 0, 0] = 1
     logits = [torch.tensor([[0.3, -0.7, 1.1]]), torch.tensor([[2.0, 0.1, -0.4]])]
     expected = 0.0
-    for told in logits:
-        for z, there in zip(told[0].tolist(), (1, 1, 0), strict=True):
+    for of_head in logits:
+        for z, there in zip(of_head[0].tolist(), (1, 1, 0), strict=True):
             p = 1 / (1 + np.exp(-z))
             expected -= (np.log(p) if there else np.log(1 - p)) / 6
     assert PresenceLoss(False, 0.2)(logits, target).item() == pytest.approx(0.2 * expected, rel=1e-5)

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from attention_unet.cli import main
-from attention_unet.cli.parser import completed
+from attention_unet.cli.call import complete
 from attention_unet.config import Config
 from attention_unet.dataset.cases import find_cases
 from attention_unet.errors import ConfigError
@@ -22,7 +22,7 @@ from tests.training.test_train import config
 
 
 @pytest.fixture
-def settled(cohort):
+def settings(cohort):
     return resolve_settings(config(cohort), find_cases(cohort))
 
 
@@ -30,44 +30,44 @@ def with_training(before, **values):
     return dataclasses.replace(before, training=dataclasses.replace(before.training, **values))
 
 
-def test_plain_values_come_back(settled):
-    plain = json.loads(json.dumps(settled.to_plain()))
+def test_plain_values_come_back(settings):
+    plain = json.loads(json.dumps(settings.to_plain()))
     again = ResolvedSettings.from_plain(plain)
-    assert again.to_plain() == settled.to_plain()
-    assert (again.split, again.plan) == (settled.split, settled.plan)
+    assert again.to_plain() == settings.to_plain()
+    assert (again.split, again.plan) == (settings.split, settings.plan)
 
 
-def test_what_is_written_names_no_folder_of_this_machine(cohort, settled, tmp_path):
-    write_resolved_settings(tmp_path / "runs" / "a", settled, config(cohort))
+def test_what_is_written_names_no_folder_of_this_machine(cohort, settings, tmp_path):
+    write_resolved_settings(tmp_path / "runs" / "a", settings, config(cohort))
     for file in (tmp_path / "runs" / "a").iterdir():
         assert str(cohort.parent) not in file.read_text()
         assert str(tmp_path) not in file.read_text()
-    told = json.loads((tmp_path / "runs" / "a" / "places.json").read_text())
-    assert (tmp_path / "runs" / "a" / told["data.root"]).resolve() == cohort.resolve()
+    paths = json.loads((tmp_path / "runs" / "a" / "places.json").read_text())
+    assert (tmp_path / "runs" / "a" / paths["data.root"]).resolve() == cohort.resolve()
     written = yaml.safe_load((tmp_path / "runs" / "a" / "config.yaml").read_text())
-    assert Config.from_plain(written).training == settled.config.training
+    assert Config.from_plain(written).training == settings.config.training
 
 
-def test_the_same_goes_on_and_another_machine_may(cohort, settled, tmp_path):
+def test_the_same_goes_on_and_another_machine_may(cohort, settings, tmp_path):
     moved = config("elsewhere", data={"workers": 3, "cache": "there"}, training={"checkpoint_minutes": 1.0})
-    assert resume_settings(settled, moved, False, tmp_path).plan == settled.plan
+    assert resume_settings(settings, moved, False, tmp_path).plan == settings.plan
 
 
-def test_every_change_is_named_and_some_can_be_accepted(cohort, settled, tmp_path):
-    longer = with_training(settled.config, steps=60, learning_rate=1e-4)
+def test_every_change_is_named_and_some_can_be_accepted(cohort, settings, tmp_path):
+    longer = with_training(settings.config, steps=60, learning_rate=1e-4)
     with pytest.raises(ConfigError, match=r"learning_rate was 0\.002, is 0\.0001.*--override") as caught:
-        resume_settings(settled, longer, False, tmp_path)
+        resume_settings(settings, longer, False, tmp_path)
     assert "training.steps was 6, is 60" in str(caught.value)
-    assert resume_settings(settled, longer, True, tmp_path).config.training.steps == 60
+    assert resume_settings(settings, longer, True, tmp_path).config.training.steps == 60
 
 
 @pytest.mark.parametrize("override", [False, True])
-def test_what_was_built_into_a_run_stays(cohort, settled, tmp_path, override):
-    other = with_training(settled.config, batch=4, seed=9)
+def test_what_was_built_into_a_run_stays(cohort, settings, tmp_path, override):
+    other = with_training(settings.config, batch=4, seed=9)
     with pytest.raises(
-        ConfigError, match=r"batch was 2, is 4; training\.seed was 0, is 9: undo that, or name"
+        ConfigError, match=r"batch was 2, is 4; training\.seed was 0, is 9: undo the change, or choose"
     ) as caught:
-        resume_settings(settled, other, override, tmp_path)
+        resume_settings(settings, other, override, tmp_path)
     assert "--override" not in str(caught.value)
 
 
@@ -79,11 +79,12 @@ def test_a_state_of_another_network_or_of_no_run(cohort, run, tmp_path, capsys):
     state = load_state(tmp_path / "last.pt")
     wide = json.loads(json.dumps(state.settled))
     wide["plan"]["architecture"]["channels"][0] *= 2
-    for settled, told in ((wide, "is of another network"), ({"plan": 1}, "tells of no run"), ({}, "tells of no run")):
-        save_state(tmp_path / "last.pt", dataclasses.replace(state, settled=settled))
+    invalid = "has no valid settings of a run"
+    for settings, message in ((wide, "is of another network"), ({"plan": 1}, invalid), ({}, invalid)):
+        save_state(tmp_path / "last.pt", dataclasses.replace(state, settled=settings))
         assert main(call) == 2
         text = capsys.readouterr().err
-        assert told in text
+        assert message in text
         assert len(text.splitlines()) == 1 or "warning: " in text
 
 
@@ -117,19 +118,26 @@ def test_a_configuration_knows_the_places_of_its_run_unless_it_is_told_others(tm
         (tmp_path / name).mkdir()
     (tmp_path / "run" / "places.json").write_text(json.dumps({"data.root": "../data", "data.cache": "../cache"}))
     run = tmp_path / "run"
-    places = [f"--data.root={run}/../data", f"--data.cache={run}/../cache"]
-    resumed = completed(["train", "--resume", "--run", str(run)])
-    assert resumed == ["train", *places, "--config", str(run / "config.yaml"), "--resume", "--run", str(run)]
-    again = completed(["train", "--config", str(run / "config.yaml"), "--data.root", "elsewhere"])
-    assert again == ["train", *places, "--config", str(run / "config.yaml"), "--data.root", "elsewhere"]  # which wins
+    options = [f"--data.root={run}/../data", f"--data.cache={run}/../cache"]
+    resumed = complete(["train", "--resume", "--run", str(run)])
+    assert resumed == ["train", *options, "--config", str(run / "config.yaml"), "--resume", "--run", str(run)]
+    again = complete(["train", "--config", str(run / "config.yaml"), "--data.root", "elsewhere"])
+    assert again == [
+        "train",
+        *options,
+        "--config",
+        str(run / "config.yaml"),
+        "--data.root",
+        "elsewhere",
+    ]  # the last one wins
     (tmp_path / "cache").rmdir()
-    assert completed(["train", "--resume", "--run", str(run)])[1:3] == [places[0], "--config"]
+    assert complete(["train", "--resume", "--run", str(run)])[1:3] == [options[0], "--config"]
 
 
 def test_a_dataset_named_by_its_whole_path_is_told_as_a_place(cohort, tmp_path):
     given = config("", data={"root": None, "dataset": str(cohort)})
-    settled = resolve_settings(given, find_cases(cohort))
-    write_resolved_settings(tmp_path / "run", settled, given)
+    settings = resolve_settings(given, find_cases(cohort))
+    write_resolved_settings(tmp_path / "run", settings, given)
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["data"]["dataset"] == cohort.name
     assert Path(read_paths(tmp_path / "run")["data.root"]).resolve() == cohort.parent.resolve()
-    assert resume_settings(settled, given, False, tmp_path).plan == settled.plan
+    assert resume_settings(settings, given, False, tmp_path).plan == settings.plan

@@ -1,4 +1,4 @@
-"""Data that change between two calls are noticed."""
+"""Changes of the data between two calls are detected."""
 
 import dataclasses
 import json
@@ -85,7 +85,7 @@ def test_files_that_changed_between_two_folds_are_refused(data, tmp_path, capsys
 
 
 def test_folds_that_found_different_files_are_refused(data, tmp_path, capsys):
-    """As two calls that ran side by side may leave them."""
+    """Two calls at the same time can produce such folds."""
     call = ["cross-validate", "--data.root", str(data), *SMALL, "--run"]
     assert main([*call, str(tmp_path / "folds"), "--only", "0"]) == 0
     case = split_of(tmp_path / "folds" / "fold0")["validation"][0]

@@ -1,4 +1,4 @@
-"""Whole trainings, small ones."""
+"""Complete small trainings."""
 
 import csv
 import dataclasses
@@ -20,7 +20,7 @@ from attention_unet.cli import main
 from attention_unet.config import AttentionConfig, AugmentationConfig, Config, DataConfig, NetworkConfig, TrainingConfig
 from attention_unet.dataset import splits as splits_module
 from attention_unet.errors import ConfigError, DataError
-from attention_unet.inference.model import load_model
+from attention_unet.inference.model_file import load_model
 from attention_unet.training import fit as fit_module
 from attention_unet.training import train as module
 from attention_unet.training.learner import Diverged
@@ -77,7 +77,9 @@ def test_tensorboard_shows_curves_and_slices(cohort, tmp_path):
     tags = events.Tags()
     classes = {f"validation/dice {name}" for name in ("Ventricle", "Nucleus", "Lesion")}
     assert {"loss/training", "learning_rate", "patches_a_second", "validation/dice", *classes} <= set(tags["scalars"])
-    assert {f"attention level 1/{place} Ventricle" for place in ("inside", "outside", "auc")} <= set(tags["scalars"])
+    assert {f"attention level 1/{measure} Ventricle" for measure in ("inside", "outside", "auc")} <= set(
+        tags["scalars"]
+    )
     assert 0 < events.Scalars("attention level 1/inside Ventricle")[1].value < 1
     assert tags["distributions"] == ["attention/level 1"]
     assert b"learning_rate:" in events.Tensors("configuration/text_summary")[0].tensor_proto.string_val[0]
@@ -99,7 +101,7 @@ def test_another_seed_gives_other_weights(cohort, tmp_path, unbroken):
 @pytest.mark.parametrize("stop_at", [1, 3, 4])
 def test_a_resumed_run_ends_in_the_very_numbers_of_an_unbroken_one(cohort, tmp_path, unbroken, monkeypatch, stop_at):
     steps = []
-    original = module.Monitor.step
+    original = module.Monitor.record_step
 
     def interrupting(self, step, *rest):
         steps.append(step)
@@ -107,12 +109,12 @@ def test_a_resumed_run_ends_in_the_very_numbers_of_an_unbroken_one(cohort, tmp_p
         if step == stop_at:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(module.Monitor, "step", interrupting)
+    monkeypatch.setattr(module.Monitor, "record_step", interrupting)
     with pytest.raises(Interrupted, match="--resume") as caught:
         train(config(cohort), tmp_path / "run")
     assert caught.value.exit_code == 130
     assert steps[-1] == stop_at
-    monkeypatch.setattr(module.Monitor, "step", original)
+    monkeypatch.setattr(module.Monitor, "record_step", original)
     train(config(cohort), tmp_path / "run", resume=True)
     assert same(weights(tmp_path / "run"), weights(unbroken))
     history = [
@@ -124,15 +126,15 @@ def test_a_resumed_run_ends_in_the_very_numbers_of_an_unbroken_one(cohort, tmp_p
 
 
 def test_a_run_is_not_overwritten_nor_resumed_in_another_way(cohort, tmp_path, unbroken):
-    with pytest.raises(ConfigError, match="already holds a run"):
+    with pytest.raises(ConfigError, match="already has a run"):
         train(config(cohort), unbroken)
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "model.safetensors").write_bytes(b"without a state to go on from")
-    with pytest.raises(ConfigError, match=r"already holds a run \(model\.safetensors\): name another"):
+    with pytest.raises(ConfigError, match=r"already has a run \(model\.safetensors\): choose another"):
         train(config(cohort), tmp_path / "kept")
     with pytest.raises(ConfigError, match=r"training\.batch was 2, is 4"):
         train(config(cohort, training={"batch": 4}), unbroken, resume=True)
-    with pytest.raises(ConfigError, match="holds no run"):
+    with pytest.raises(ConfigError, match="not a run folder"):
         train(config(cohort), tmp_path / "none", resume=True)
 
 
@@ -147,9 +149,9 @@ def test_a_start_that_failed_blocks_nothing(cohort, tmp_path):
     scan.write_bytes(good)
     train(config(tmp_path / "data", steps=2), tmp_path / "run")
     (tmp_path / "run" / "last.pt").unlink()
-    with pytest.raises(ConfigError, match=r"holds a model, but no last\.pt to go on from: put it back"):
+    with pytest.raises(ConfigError, match=r"has a model, but no last\.pt to continue from: restore it"):
         train(config(tmp_path / "data", steps=2), tmp_path / "run", resume=True)
-    (tmp_path / "run" / "model.safetensors").unlink()  # as if it had been killed before it saved
+    (tmp_path / "run" / "model.safetensors").unlink()  # as after a kill before the first save
     train(config(tmp_path / "data", steps=2), tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "last.pt").is_file()
 
@@ -175,7 +177,7 @@ def test_a_finished_run_that_is_resumed_ends_at_once(cohort, unbroken, tmp_path)
 
 def test_a_saved_configuration_repeats_the_run(cohort, unbroken, tmp_path, monkeypatch):
     again = module.read_config(unbroken)
-    assert again.training.batch == 2  # what was left open is written as it was decided, for any other machine
+    assert again.training.batch == 2  # planned values are written, so that other machines use them too
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ATTENTION_UNET_DATA", raising=False)
     assert main(["train", "--config", str(unbroken / "config.yaml"), "--run", "again"]) == 0
@@ -213,7 +215,7 @@ def test_wrong_configurations(cohort, tmp_path):
     with pytest.raises(ConfigError, match=r"training\.batch is 3: expected a multiple of the 2 processes"):
         train(config(cohort, training={"batch": 3, "devices": 2}), tmp_path / "run")
     if not torch.cuda.is_available():
-        with pytest.raises(ConfigError, match="the device cuda is not there"):
+        with pytest.raises(ConfigError, match="the device cuda is not available"):
             train(config(cohort, training={"accelerator": "cuda"}), tmp_path / "run")
     with pytest.raises(ConfigError, match="no dataset here"):
         train(config(tmp_path / "nowhere"), tmp_path / "run")
@@ -259,7 +261,7 @@ def test_sigterm_saves_and_says_how_to_go_on(cohort, tmp_path):
 
 
 def test_a_training_on_all_cases_decides_by_cases_it_has_not_seen_yet(cohort, tmp_path, monkeypatch):
-    """A tenth of the cases is predicted after four fifths of the budget, and trained on from then."""
+    """Late cases are predicted after 80% of the budget, and trained on after that."""
     monkeypatch.setattr(splits_module, "LATE_FOLDS", 4)
     seen = []
     validate = fit_module.validate
@@ -274,17 +276,17 @@ def test_a_training_on_all_cases_decides_by_cases_it_has_not_seen_yet(cohort, tm
     assert all(gain.cases == 2 for gain in model.component_gains.values())
     assert len(model.trained_on.names) == 8
     monkeypatch.setattr(fit_module, "validate", validate)
-    original = module.Monitor.step
+    original = module.Monitor.record_step
 
     def interrupting(self, step, *rest):
         original(self, step, *rest)
         if step == 9:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(module.Monitor, "step", interrupting)
+    monkeypatch.setattr(module.Monitor, "record_step", interrupting)
     with pytest.raises(Interrupted):
         train(settings, tmp_path / "broken")
-    monkeypatch.setattr(module.Monitor, "step", original)
+    monkeypatch.setattr(module.Monitor, "record_step", original)
     train(settings, tmp_path / "broken", resume=True)
     assert same(weights(tmp_path / "run"), weights(tmp_path / "broken"))
 
@@ -293,7 +295,7 @@ def test_a_training_on_all_cases_decides_by_cases_it_has_not_seen_yet(cohort, tm
 def test_files_of_other_origin_in_a_run_folder_stay(cohort, tmp_path, name):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / name).write_text("mine")
-    with pytest.raises(ConfigError, match=f"holds {name}, which no training wrote: name another folder"):
+    with pytest.raises(ConfigError, match=f"has {name}, not written by a training: choose another folder"):
         train(config(cohort), tmp_path / "run")
-    assert [path.name for path in (tmp_path / "run").iterdir() if path.name != ".attention_unet.files.lock"] == [name]
+    assert [path.name for path in (tmp_path / "run").iterdir() if path.name != ".attention_unet.lock"] == [name]
     assert (tmp_path / "run" / name).read_text() == "mine"

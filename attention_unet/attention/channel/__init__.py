@@ -1,1 +1,1 @@
-"""Which channels matter: one weight a channel, (B, C, 1, ...)."""
+"""Channel attention: one weight per channel, (B, C, 1, ...)."""

@@ -1,19 +1,19 @@
-"""Efficient channel attention: each channel's weight from the means of its neighbours in channel order."""
+"""Efficient channel attention: the weight of a channel from the means of its neighbours in channel order."""
 
 import math
 
 import torch
 from torch import Tensor, nn
 
-from attention_unet.attention.base import Attended, Attention, Init, open_up, over_grid
+from attention_unet.attention.base import Attended, Attention, Init, broadcast_channels, open_up
 
 
 class EfficientChannelAttention(Attention):
-    """Wang et al., "ECA-Net: Efficient Channel Attention for Deep Convolutional Neural Networks", CVPR 2020::
+    """ECA (Wang et al., "ECA-Net: Efficient Channel Attention for Deep Convolutional Neural Networks", CVPR 2020)::
 
         s = sigmoid(conv1d_k(mean_n x)),  y = s * x
 
-    The convolution runs along the channel axis, whose order means nothing but what training makes of it.
+    The convolution runs along the channel axis. The order of the channels has only the meaning that training gives it.
 
     Args:
         channels: channels C of x.
@@ -32,11 +32,11 @@ class EfficientChannelAttention(Attention):
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, C, 1, ...) in (0, 1)."""
         squeezed = x.flatten(2).mean(dim=2)
-        weights = over_grid(torch.sigmoid(self.conv(squeezed[:, None])[:, 0]), x)
+        weights = broadcast_channels(torch.sigmoid(self.conv(squeezed[:, None])[:, 0]), x)
         return Attended(x * weights, weights)
 
 
 def adaptive_kernel(channels: int) -> int:
-    """Odd number nearest to (log2(C) + 1) / 2, at least 3: the paper's rule with gamma = 2 and b = 1."""
+    """Return the odd number nearest to (log2(C) + 1) / 2, at least 3: the paper's rule with gamma = 2 and b = 1."""
     k = int((math.log2(channels) + 1) / 2)
     return max(k if k % 2 else k + 1, 3)

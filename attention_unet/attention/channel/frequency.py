@@ -1,4 +1,4 @@
-"""Frequency channel attention: channels weighted by what a cosine of their own sees of them, not only by their mean."""
+"""Frequency channel attention: the weight of a channel from its product with a cosine, not only from its mean."""
 
 import itertools
 import math
@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Attention, Init, open_up, over_grid
+from attention_unet.attention.base import Attended, Attention, Init, broadcast_channels, open_up
 from attention_unet.layers.dimensions import pool_to
 
-GRID = 7  # an axis is pooled to this before the transform, as in the paper
+GRID = 7  # voxels of each axis after pooling, before the transform, as in the paper
+FREQUENCIES = 16
 
-# The paper's 16 frequencies of a 7 x 7 grid that did best alone, best first.
+# The paper's 16 frequencies of a 7 x 7 grid with the best results alone, best first.
 BEST_2D = [
     *[(0, 0), (0, 1), (6, 0), (0, 5), (0, 2), (1, 0), (1, 2), (4, 0)],
     *[(5, 0), (1, 6), (3, 0), (0, 4), (0, 6), (0, 3), (3, 5), (2, 2)],
@@ -20,34 +21,31 @@ BEST_2D = [
 
 
 class FrequencyChannelAttention(Attention):
-    """Qin, Zhang, Wu, Li, "FcaNet: Frequency Channel Attention Networks", ICCV 2021::
+    """Frequency attention (Qin, Zhang, Wu, Li, "FcaNet: Frequency Channel Attention Networks", ICCV 2021)::
 
         z_c = sum_n x_c(n) prod_a b_u(n_a),  s = sigmoid(W2 relu(W1 z)),  y = s * x
 
-    with b_u(n) the orthonormal cosine basis of frequency u. Channels are shared out evenly among 16 frequencies (fewer
-    if there are fewer channels). In 2-D they are the paper's; it gives none for 3-D, where we take the lowest. An
-    axis shorter than 7 has its own highest frequency for those it is too short for.
+    with b_u(n) the orthonormal cosine basis of frequency u. The channels are divided equally among 16 frequencies, or
+    fewer if there are fewer channels. In 2-D the frequencies are the paper's. The paper gives none for 3-D; here they
+    are the lowest. On an axis shorter than 7 a frequency that is too high becomes the highest possible one. The small
+    network has C / 16 hidden channels, but at least the smaller of 8 and C.
 
     Args:
         dims: 2 or 3 spatial dimensions.
         channels: channels C of x.
-        reduction: C over the width of the small network, which is at least 8 or C.
-        frequencies: how many; 1 looks at the mean only, as squeeze and excitation does.
-        init: "paper" has no biases; "open" adds the last and starts at weights of about 0.95.
+        init: "paper" has no biases; "open" adds that of W2 and starts at weights of about 0.95.
     """
 
     kind: str = "channel"
 
-    def __init__(
-        self, dims: int, channels: int, reduction: int = 16, frequencies: int = 16, init: Init = "open"
-    ) -> None:
+    def __init__(self, dims: int, channels: int, init: Init = "open") -> None:
         super().__init__()
-        chosen = frequency_indices(dims, min(frequencies, channels))
+        chosen = frequency_indices(dims, min(FREQUENCIES, channels))
         shares = torch.tensor_split(torch.arange(channels), len(chosen))
         by_channel = [index for index, share in zip(chosen, shares, strict=True) for _ in share]
         self.register_buffer("frequencies", torch.tensor(by_channel), persistent=False)
         self.frequencies: Tensor
-        hidden = max(channels // reduction, min(channels, 8))
+        hidden = max(channels // 16, min(channels, 8))
         self.reduce = nn.Linear(channels, hidden, bias=False)
         self.expand = nn.Linear(hidden, channels, bias=init == "open")
         if init == "open":
@@ -55,11 +53,11 @@ class FrequencyChannelAttention(Attention):
 
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, C, 1, ...) in (0, 1)."""
-        weights = over_grid(torch.sigmoid(self.expand(F.relu(self.reduce(self.spectrum(x))))), x)
+        weights = broadcast_channels(torch.sigmoid(self.expand(F.relu(self.reduce(self.spectrum(x))))), x)
         return Attended(x * weights, weights)
 
     def spectrum(self, x: Tensor) -> Tensor:
-        """Coefficient (B, C) of each channel of ``x`` (B, C, *S) at its own frequency, on the pooled grid."""
+        """Return the coefficient (B, C) of each channel of ``x`` (B, C, *S) at its frequency, on the pooled grid."""
         grid = [min(n, GRID) for n in x.shape[2:]]
         pooled = pool_to(x, grid)
         for axis in range(len(grid) - 1, -1, -1):
@@ -69,7 +67,7 @@ class FrequencyChannelAttention(Attention):
 
 
 def frequency_indices(dims: int, count: int) -> list[tuple[int, ...]]:
-    """The frequencies to use, for each one number an axis from 0 to 6; the first is the mean."""
+    """Return the frequencies to use, each as one number from 0 to 6 per axis; the first is the mean."""
     if dims == 2:
         return list(BEST_2D[:count])
     triples = itertools.product(range(GRID), repeat=dims)
@@ -77,9 +75,9 @@ def frequency_indices(dims: int, count: int) -> list[tuple[int, ...]]:
 
 
 def cosine_basis(frequencies: Tensor, n: int, like: Tensor) -> Tensor:
-    """Orthonormal DCT-II basis (C, n) of an axis of ``n`` samples, a row for each of ``frequencies`` (C,)."""
+    """Return the orthonormal DCT-II basis (C, n) of an axis of ``n`` samples, one row per frequency (C,)."""
     precise = torch.promote_types(like.dtype, torch.float32)
-    there = frequencies.clamp(max=n - 1).to(precise)[:, None]
+    frequency = frequencies.clamp(max=n - 1).to(precise)[:, None]
     position = torch.arange(n, device=like.device, dtype=precise) + 0.5
-    norm = torch.where(there == 0, torch.full_like(there, 1 / n), torch.full_like(there, 2 / n)).sqrt()
-    return (norm * torch.cos(math.pi / n * there * position)).to(like.dtype)
+    norm = torch.where(frequency == 0, torch.full_like(frequency, 1 / n), torch.full_like(frequency, 2 / n)).sqrt()
+    return (norm * torch.cos(math.pi / n * frequency * position)).to(like.dtype)

@@ -1,18 +1,18 @@
-"""Gated channel transformation: channels compete or cooperate by their norms; starts as the exact identity."""
+"""Gated channel transformation: channels compete or cooperate by their norms."""
 
 import torch
 from torch import Tensor, nn
 
-from attention_unet.attention.base import Attended, Attention, over_grid
+from attention_unet.attention.base import Attended, Attention, broadcast_channels
 
 
 class GatedChannelTransformation(Attention):
-    """Yang, Zhu, Wu, Yang, "Gated Channel Transformation for Visual Recognition", CVPR 2020::
+    """GCT (Yang, Zhu, Wu, Yang, "Gated Channel Transformation for Visual Recognition", CVPR 2020)::
 
         s_c = alpha_c ||x_c||_2,  s'_c = sqrt(C) s_c / ||s||_2,  y_c = x_c (1 + tanh(gamma_c s'_c + beta_c))
 
-    Positive gamma lets channels compete, negative lets them cooperate. It starts as the exact identity, and sits before
-    each convolution of a block.
+    With positive gamma channels compete, with negative gamma they cooperate. It starts as the exact identity. A block
+    applies it before each convolution.
 
     Args:
         channels: channels C of x.
@@ -31,7 +31,7 @@ class GatedChannelTransformation(Attention):
         """Weight ``x`` (B, C, *S); weights are (B, C, 1, ...) in (0, 2)."""
         norms = torch.linalg.vector_norm(x.flatten(2), dim=2, dtype=torch.promote_types(x.dtype, torch.float32))
         embedded = self.alpha * norms
-        # The square of a mean over channels is ||s||^2 / C; an image of zeros has no norm to divide by.
+        # The mean of the squares over channels is ||s||^2 / C. The constant is for an image of zeros, whose norm is 0.
         normalised = embedded * (embedded.square().mean(dim=1, keepdim=True) + 1e-5).rsqrt()
-        weights = over_grid(1 + torch.tanh(self.gamma * normalised + self.beta), x)
+        weights = broadcast_channels(1 + torch.tanh(self.gamma * normalised + self.beta), x)
         return Attended(x * weights, weights)

@@ -1,25 +1,25 @@
-"""Squeeze and excitation: channels weighted by a small network that sees their means."""
+"""Squeeze and excitation: channel weights from a small network that sees the mean of each channel."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import OPEN_BIAS, Attended, Attention, Init, open_up, over_grid
+from attention_unet.attention.base import OPEN_BIAS, Attended, Attention, Init, broadcast_channels, open_up
 
 
 class SqueezeExcitation(Attention):
-    """Hu, Shen, Sun, "Squeeze-and-Excitation Networks", CVPR 2018::
+    """Squeeze and excitation (Hu, Shen, Sun, "Squeeze-and-Excitation Networks", CVPR 2018)::
 
         z = mean_n x,  s = sigmoid(W2 relu(W1 z + b1) + b2),  y = s * x
 
-    With ``maximum`` the channel part of CBAM (Woo et al., ECCV 2018), which lets the same small network see the
-    largest value of each channel as well, and adds both answers before the sigmoid.
+    With ``maximum`` it is the channel part of CBAM (Woo et al., ECCV 2018): the same small network also sees the
+    maximum of each channel, and both outputs are added before the sigmoid.
 
     Args:
         channels: channels C of x.
-        reduction: C over the width of the small network, which is at least 8 or C.
-        maximum: look at the maximum over the voxels too.
-        init: "paper" leaves torch's initial values; "open" starts at weights of about 0.95.
+        reduction: C over the hidden channels of the small network, which has at least the smaller of 8 and C.
+        maximum: use the maximum over the voxels too.
+        init: "paper" keeps torch's initial values; "open" starts at weights of about 0.95.
     """
 
     kind: str = "channel"
@@ -41,7 +41,7 @@ class SqueezeExcitation(Attention):
         logits = self._excite(voxels.mean(dim=2))
         if self.maximum:
             logits = logits + self._excite(voxels.amax(dim=2))
-        weights = over_grid(torch.sigmoid(logits), x)
+        weights = broadcast_channels(torch.sigmoid(logits), x)
         return Attended(x * weights, weights)
 
     def _excite(self, squeezed: Tensor) -> Tensor:

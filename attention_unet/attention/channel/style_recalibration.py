@@ -1,19 +1,19 @@
-"""Style-based recalibration: channels weighted by their own mean and standard deviation."""
+"""Style-based recalibration: the weight of a channel from its mean and standard deviation."""
 
 import torch
 from torch import Tensor, nn
 
-from attention_unet.attention.base import OPEN_BIAS, Attended, Attention, Init, over_grid
+from attention_unet.attention.base import OPEN_BIAS, Attended, Attention, Init, broadcast_channels
 from attention_unet.layers.normalization import BatchNorm
 
 
 class StyleRecalibration(Attention):
-    """Lee, Kim, Nam, "SRM: A Style-based Recalibration Module for Convolutional Neural Networks", ICCV 2019::
+    """SRM (Lee, Kim, Nam, "SRM: A Style-based Recalibration Module for Convolutional Neural Networks", ICCV 2019)::
 
         z_c = w_c . [mean_n x_c; std_n x_c],  s_c = sigmoid(z_c + b_c),  y = s * x
 
-    As published z is normalised over the batch, which means nothing for the one or two patches of a batch of volumes:
-    that is left out unless ``init`` is "paper".
+    The published form normalises z over the batch. A batch of volumes has only one or two patches, too few for that.
+    The normalisation is therefore left out unless ``init`` is "paper".
 
     Args:
         channels: channels C of x.
@@ -32,12 +32,12 @@ class StyleRecalibration(Attention):
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, C, 1, ...) in (0, 1)."""
         precise = x.flatten(2).to(torch.promote_types(x.dtype, torch.float32))
-        # The authors divide by N - 1, which a grid of one voxel does not allow.
+        # The authors divide by N - 1, which is 0 on a grid of one voxel.
         variance, mean = torch.var_mean(precise, dim=2, correction=min(1, precise.shape[2] - 1))
         z = self.style[:, 0] * mean + self.style[:, 1] * (variance + 1e-5).sqrt()
         if self.norm is not None:
             z = self.norm(z)
         elif self.bias is not None:
             z = z + self.bias
-        weights = over_grid(torch.sigmoid(z), x)
+        weights = broadcast_channels(torch.sigmoid(z), x)
         return Attended(x * weights, weights)

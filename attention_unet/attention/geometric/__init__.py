@@ -1,1 +1,1 @@
-"""Where to look, as a place: a box that is found, looked into and put back."""
+"""Geometric attention: find a box or a position, and attend to it."""

@@ -1,7 +1,7 @@
-"""Boxes in a grid: cut one out at any size, and put it back where it was. For 2-D and 3-D, by differentiable sampling.
+"""Differentiable sampling of boxes in 2-D and 3-D: cut a box out at any size, and put it back.
 
-Centres and extents (B, dims) are in the order of the axes, in units of half the grid: the grid spans -1 to 1 on every
-axis, from the outer face of its first voxel to that of its last, and the whole grid is centre 0, extent 1.
+Centres and extents (B, dims) are in the order of the axes, in units of half the grid. The grid spans -1 to 1 on every
+axis, from the outer face of its first voxel to that of its last. The whole grid has centre 0 and extent 1.
 """
 
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ from torch.nn import functional as F
 
 
 def cut_out(x: Tensor, centre: Tensor, extent: Tensor, size: Sequence[int]) -> Tensor:
-    """Sample a box of each case of ``x`` (B, C, *S), linearly, on a grid of ``size``; 0 outside the grid of x."""
+    """Sample a box of each case of ``x`` (B, C, *S) linearly on a grid of ``size``; 0 outside the grid of x."""
     return _sample(x, centre, extent, size)
 
 
 def put_back(box: Tensor, centre: Tensor, extent: Tensor, size: Sequence[int]) -> Tensor:
-    """Inverse of ``cut_out``: what was cut, (B, C, *Sb), in its place on a grid of ``size``; 0 outside the box."""
+    """Sample a cut box (B, C, *Sb) at its position on a grid of ``size``; 0 outside it. Inverse of ``cut_out``."""
     return _sample(box, -centre / extent, 1 / extent, size)
 
 
 def squared_distance(centre: Tensor, extent: Tensor, size: Sequence[int]) -> Tensor:
-    """Squared distance (B, *size) of every voxel of a grid from a centre, in units of the extent along each axis."""
+    """Return the squared distance (B, *size) of every voxel from a centre, in units of the extent along each axis."""
     squared = torch.zeros((), device=centre.device, dtype=centre.dtype)
     for axis, n in enumerate(size):
         along = ((_positions(n, centre.device, centre.dtype) - centre[:, axis, None]) / extent[:, axis, None]).square()
@@ -31,17 +31,17 @@ def squared_distance(centre: Tensor, extent: Tensor, size: Sequence[int]) -> Ten
 
 
 def _sample(x: Tensor, centre: Tensor, extent: Tensor, size: Sequence[int]) -> Tensor:
-    # Positions by sums and products, which mixed precision leaves alone: a matrix product would place voxels by the
-    # 8 bits of bfloat16.
-    kind = torch.promote_types(x.dtype, torch.float32)
-    along = []
+    # Mixed precision leaves sums and products alone; it would round a matrix product to the 8 bits of bfloat16.
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    coordinates = []
     for axis, n in enumerate(size):
-        position = centre[:, axis, None].to(kind) + extent[:, axis, None].to(kind) * _positions(n, x.device, kind)
-        along.append(position.reshape(len(x), *(n if a == axis else 1 for a in range(len(size)))).expand(-1, *size))
-    grid = torch.stack(along[::-1], dim=-1)  # torch wants the last axis first
-    return F.grid_sample(x.to(kind), grid, align_corners=False).to(x.dtype)
+        position = centre[:, axis, None].to(dtype) + extent[:, axis, None].to(dtype) * _positions(n, x.device, dtype)
+        position = position.reshape(len(x), *(n if a == axis else 1 for a in range(len(size))))
+        coordinates.append(position.expand(-1, *size))
+    grid = torch.stack(coordinates[::-1], dim=-1)  # grid_sample expects the last axis first
+    return F.grid_sample(x.to(dtype), grid, align_corners=False).to(x.dtype)
 
 
-def _positions(n: int, device: torch.device, kind: torch.dtype) -> Tensor:
-    """Centres of ``n`` voxels, from -1 to 1 between the outer faces."""
-    return (torch.arange(n, device=device, dtype=kind) + 0.5) * 2 / n - 1
+def _positions(n: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return the centres of ``n`` voxels, with -1 and 1 at the outer faces."""
+    return (torch.arange(n, device=device, dtype=dtype) + 0.5) * 2 / n - 1

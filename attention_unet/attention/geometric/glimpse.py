@@ -1,4 +1,4 @@
-"""Recurrent attention: locate, then look, then locate better; a helper that goes from coarse to fine."""
+"""Recurrent attention: look at a position, then choose the next one."""
 
 from typing import NamedTuple
 
@@ -10,17 +10,19 @@ from attention_unet.attention.base import OPEN_BIAS, Attended, Attention
 from attention_unet.attention.geometric.box import cut_out, squared_distance
 from attention_unet.layers.dimensions import CONV
 
+LOOKS = 3
 EDGE = 5  # voxels of a retina patch along each axis
-PATCHES = 3  # of a retina, each twice as wide as the one before
-CHANNELS = 4  # that a retina sees
-STATE = 64
+PATCHES = 3  # patches of a retina, each twice as wide as the one before
+CHANNELS = 4  # channels of a retina
+STATE = 64  # width of the recurrent state
 
 
 class Looks(NamedTuple):
-    """The places that a recurrent attention chose, one after each look.
+    """Positions that a recurrent attention chose, one after each look.
 
-    centres: (B, T, dims), in units of half the grid: -1 to 1 along every axis, in the order of the axes.
-    extents: (B, T, dims), of what it takes for the structure there, in the same units.
+    Attributes:
+        centres: (B, T, dims), in units of half the grid: -1 to 1 along every axis, in the order of the axes.
+        extents: (B, T, dims), estimated size of the structure at each centre, in the same units.
     """
 
     centres: Tensor
@@ -28,27 +30,26 @@ class Looks(NamedTuple):
 
 
 class Glimpse(Attention):
-    """After Mnih et al., "Recurrent Models of Visual Attention", NeurIPS 2014::
+    """Glimpses after Mnih et al., "Recurrent Models of Visual Attention", NeurIPS 2014::
 
         rho_t = retina(x, l_t),  g_t = relu(W relu(W_rho rho_t) + W relu(W_l l_t)),  h_t = relu(W_h h_t-1 + W_g g_t),
         l_t+1 = tanh(W_loc h_t),  M(p) = 1 - prod_t (1 - exp(-|p - l_t+1|^2 / 2 s_t+1^2)),
-        y = sigmoid(b + a (2 M - 1)) x,  t = 1 ... T,  l_1 = 0
+        y = sigmoid(b + a (2 M - 1)) x,  t = 1 ... T,  T = 3,  l_1 = 0
 
-    A retina is a few patches of the same number of voxels around a place, each twice as wide as the one before. Unlike
-    the paper, whose places are drawn at random and learned from reward, the gradient flows through the sampling, and M
-    makes the places it chose weigh on a skip. ``look`` alone finds places for a finer network to work in.
+    A retina is a few patches of the same number of voxels around a position, each twice as wide as the one before. The
+    paper draws positions at random and learns them from reward. Here the gradient flows through the sampling, and M
+    turns the chosen positions into weights of a skip. ``look`` alone finds positions for a finer network.
 
     Args:
         dims: 2 or 3 spatial dimensions.
         channels: channels C of x.
-        looks: number T.
     """
 
     kind: str = "geometric"
 
-    def __init__(self, dims: int, channels: int, looks: int = 3) -> None:
+    def __init__(self, dims: int, channels: int) -> None:
         super().__init__()
-        self.dims, self.looks = dims, looks
+        self.dims = dims
         self.see = CONV[dims](channels, CHANNELS, kernel_size=1)
         self.what = nn.Linear(PATCHES * CHANNELS * EDGE**dims, STATE)
         self.where = nn.Linear(dims, STATE)
@@ -61,24 +62,28 @@ class Glimpse(Attention):
         self.bias = nn.Parameter(torch.tensor(OPEN_BIAS))
 
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
-        """Weight ``x`` (B, C, *S); weights are (B, 1, *S) in (0, 1), highest at the places it chose."""
+        """Weight ``x`` (B, C, *S); weights are (B, 1, *S) in (0, 1), highest at the chosen positions."""
         centres, extents = self.look(x)
         unseen = torch.ones((), device=x.device, dtype=centres.dtype)
-        for t in range(self.looks):
+        for t in range(LOOKS):
             squared = squared_distance(centres[:, t], extents[:, t], x.shape[2:])
             unseen = unseen * (1 - torch.exp(-squared / 2))
         weights = torch.sigmoid(self.bias + self.amount * (1 - 2 * unseen)).to(x.dtype)[:, None]
         return Attended(x * weights, weights)
 
     def look(self, x: Tensor) -> Looks:
-        """Look T times at ``x`` (B, C, *S), first at its middle; the places it then chose, each from all before."""
+        """Look T times at ``x`` (B, C, *S), first at its middle.
+
+        Returns:
+            The positions chosen after each look, each from all looks so far.
+        """
         seen = self.see(x)
-        # Positions need more than the 8 bits of bfloat16; the rest is computed in the type of the features.
+        # Positions need more than the 8 bits of bfloat16; all other values have the type of the features.
         positions = torch.promote_types(seen.dtype, torch.float32)
         centre = torch.zeros(len(x), self.dims, device=x.device, dtype=positions)
         state = torch.zeros(len(x), STATE, device=x.device, dtype=seen.dtype)
         centres, extents = [], []
-        for _ in range(self.looks):
+        for _ in range(LOOKS):
             what, where = self.what(self.retina(seen, centre)), self.where(centre.to(seen.dtype))
             glimpse = F.relu(self.join(F.relu(torch.cat([what, where], dim=1))))
             state = F.relu(self.remember(state) + self.take_in(glimpse))
@@ -88,9 +93,9 @@ class Glimpse(Attention):
         return Looks(torch.stack(centres, dim=1), torch.stack(extents, dim=1).clamp(min=0.05))
 
     def retina(self, seen: Tensor, centre: Tensor) -> Tensor:
-        """Patches around a centre, (B, PATCHES * CHANNELS * EDGE**dims); the widest spans the grid.
+        """Cut patches around a centre, (B, PATCHES * CHANNELS * EDGE**dims); the widest spans the grid.
 
-        Each axis is measured by its own length: on a grid that is no cube the patches are none either.
+        A patch has the proportions of the grid, because each axis is measured by its own length.
         """
         patches = []
         for level in range(PATCHES):

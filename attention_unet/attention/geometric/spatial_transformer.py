@@ -1,4 +1,4 @@
-"""Spatial transformer on a skip: find a box, look into it at a scale of its own, put back what was found."""
+"""Spatial transformer on a skip: find a box, transform its content, and add the result in the box."""
 
 import torch
 from torch import Tensor, nn
@@ -9,18 +9,18 @@ from attention_unet.attention.geometric.box import cut_out, put_back
 from attention_unet.layers.dimensions import CONV, pool_to
 from attention_unet.layers.normalization import InstanceNorm
 
-COARSE = 4  # edge of the grid that the localisation sees
+COARSE = 4  # voxels along each axis of the grid that the localisation sees
 
 
 class SpatialTransformer(Attention):
-    """After Jaderberg et al., "Spatial Transformer Networks", NeurIPS 2015, with a way back::
+    """Spatial transformer with a way back, after Jaderberg et al., "Spatial Transformer Networks", NeurIPS 2015::
 
         (t, s) = loc(x),  v = look(x at s p + t),  y = x + v at (p - t) / s
 
-    The paper's warp would break the correspondence of a skip with the decoder and the label; here what is found in the
-    box is added where the box lies. The transformation is a shift t and a scale s > 0 for each axis (the paper's
-    "attention"); look is a depth-wise 3 x 3 (x 3) and a 1 x 1 convolution. It starts with the box around everything and
-    with nothing added: the exact identity.
+    The paper's warp would break the correspondence of a skip with the decoder and the label. Here the result of the box
+    is added at the position of the box. The transformation is a shift t and a scale s > 0 for each axis (the paper's
+    "attention"). look is a depth-wise 3 x 3 (x 3) and a 1 x 1 convolution. It starts with the box around the whole grid
+    and with nothing added: the exact identity.
 
     Args:
         dims: 2 or 3 spatial dimensions.
@@ -45,18 +45,18 @@ class SpatialTransformer(Attention):
         nn.init.zeros_(self.look[-1].bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
-        """Attend to ``x`` (B, C, *S); weights are 1 in the box and 0 outside, with an edge of a voxel, (B, 1, *S)."""
+        """Attend to ``x`` (B, C, *S); weights (B, 1, *S) are 1 in the box and 0 outside, with an edge of one voxel."""
         centre, extent = self.box(x)
         grid = x.shape[2:]
-        found = self.look(cut_out(x, centre, extent, grid))
+        content = self.look(cut_out(x, centre, extent, grid))
         inside = put_back(torch.ones_like(x[:, :1]), centre, extent, grid)
-        return Attended((x + put_back(found, centre, extent, grid)).to(x.dtype), inside)
+        return Attended((x + put_back(content, centre, extent, grid)).to(x.dtype), inside)
 
     def box(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Centre and extent (B, dims) of the box in ``x`` (B, C, *S), in units of half the grid."""
+        """Return centre and extent (B, dims) of the box in ``x`` (B, C, *S), in units of half the grid."""
         dims = x.dim() - 2
         summary = F.relu(self.summary(pool_to(x, (COARSE,) * dims)))
         out = self.locate_out(F.relu(self.locate_hidden(summary.flatten(1))))
         out = out.to(torch.promote_types(out.dtype, torch.float32))
-        # The centre stays in the grid and scales within e^-2 and e^2, so that there is a way back.
+        # The centre stays in the grid and the scale between e^-2 and e^2, so that the box can be put back.
         return torch.tanh(out[:, :dims]), torch.exp(2 * torch.tanh(out[:, dims:] / 2))

@@ -1,1 +1,1 @@
-"""One weight a channel and voxel, (B, C, *S)."""
+"""Mixed attention: one weight per channel and voxel, (B, C, *S)."""

@@ -4,32 +4,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import OPEN_BIAS, OPEN_STD, Attended, Attention, Init, over_grid
+from attention_unet.attention.base import OPEN_BIAS, OPEN_STD, Attended, Attention, Init, broadcast_channels
 from attention_unet.layers.dimensions import CONV
 from attention_unet.layers.normalization import InstanceNorm
 
 
 class BilinearAttention(Attention):
-    """Fang et al., "Bilinear Attention Networks for Person Retrieval", ICCV 2019::
+    """Bi-attention (Fang et al., "Bilinear Attention Networks for Person Retrieval", ICCV 2019)::
 
         u = relu(norm(W x)),  t_n = {u_ni u_nj, i >= j},  outer = A t,  inner = B mean_n t,
         s = sigmoid(inner * outer),  y = s * x
 
-    As published a normalisation and a ReLU follow A and B, so that s is never below one half: it cannot suppress.
-    Unless ``init`` is "paper" these are left out, and a bias opens s.
+    u has C / 16 channels, at least 4 and at most 16, because t has a channel for every pair. In the published form a
+    normalisation and a ReLU follow A and B. Then s is never below one half and cannot suppress. Unless ``init`` is
+    "paper" these are left out, and a bias opens s.
 
     Args:
         dims: 2 or 3 spatial dimensions.
         channels: channels C of x.
-        reduction: C over the channels of u, which are at least 4 and at most 16: t has a channel for every pair.
-        init: "paper" is the published form, with s of 0.5 to 1; "open" starts at about 0.95.
+        init: "paper" is the published form, with s from 0.5 to 1; "open" starts at about 0.95.
     """
 
     kind: str = "mixed"
 
-    def __init__(self, dims: int, channels: int, reduction: int = 16, init: Init = "open") -> None:
+    def __init__(self, dims: int, channels: int, init: Init = "open") -> None:
         super().__init__()
-        width = min(max(channels // reduction, 4), 16)
+        width = min(max(channels // 16, 4), 16)
         pairs = torch.tril_indices(width, width)
         self.register_buffer("pairs", pairs, persistent=False)
         self.pairs: Tensor
@@ -38,7 +38,7 @@ class BilinearAttention(Attention):
         self.inner = nn.Linear(pairs.shape[1], channels)
         self.published = init == "paper"
         self.outer_norm = InstanceNorm(channels) if self.published else nn.Identity()
-        # The average is one vector a case: over its channels is all it can be normalised.
+        # The average is one vector per case, which can only be normalised over its channels.
         self.inner_norm = nn.LayerNorm(channels) if self.published else nn.Identity()
         self.bias = None
         if not self.published:
@@ -46,15 +46,15 @@ class BilinearAttention(Attention):
             self.bias = nn.Parameter(torch.full((channels,), OPEN_BIAS))
 
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
-        """Weight ``x`` (B, C, *S); weights are (B, C, *S) in (0, 1), as published in [0.5, 1)."""
+        """Weight ``x`` (B, C, *S); weights are (B, C, *S) in (0, 1), or in [0.5, 1) in the published form."""
         reduced = F.relu(self.reduce(x))
         products = reduced[:, self.pairs[0]] * reduced[:, self.pairs[1]]
         outer = self.outer_norm(self.outer(products))
         inner = self.inner_norm(self.inner(products.flatten(2).mean(dim=2)))
         if self.published:
             outer, inner = F.relu(outer), F.relu(inner)
-        logits = over_grid(inner, x) * outer
+        logits = broadcast_channels(inner, x) * outer
         if self.bias is not None:
-            logits = logits + over_grid(self.bias[None], x)
+            logits = logits + broadcast_channels(self.bias[None], x)
         weights = torch.sigmoid(logits).to(x.dtype)
         return Attended(x * weights, weights)

@@ -1,4 +1,4 @@
-"""Mask branch: a small hourglass network that sees far makes a weight for every channel and voxel."""
+"""Mask branch: weights for every channel and voxel from a small hourglass network with a wide view."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from attention_unet.layers.normalization import InstanceNorm
 
 
 class BottleneckUnit(nn.Module):
-    """Pre-activation residual unit, 1-3-1, of a quarter of the channels inside (He et al., ECCV 2016)."""
+    """Pre-activation residual unit (He et al., ECCV 2016): kernels 1, 3, 1, with a quarter of the channels inside."""
 
     def __init__(self, dims: int, channels: int) -> None:
         super().__init__()
@@ -22,17 +22,18 @@ class BottleneckUnit(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, *S) to (B, C, *S)."""
+        """Map (B, C, *S) to (B, C, *S)."""
         return x + self.body(x)  # type: ignore[no-any-return]
 
 
 class MaskBranch(Attention):
-    """Soft mask branch of Wang et al., "Residual Attention Network for Image Classification", CVPR 2017::
+    """Soft mask branch (Wang et al., "Residual Attention Network for Image Classification", CVPR 2017)::
 
         M = sigmoid(W2 relu(W1 hourglass(x))),  y = M * x
 
-    The hourglass pools twice, passes a residual unit on either grid, and interpolates back with a sum between. The
-    paper's attention module is ``residual`` around this, y = (1 + M) * x, with the trunk left to the U-Net.
+    The hourglass pools twice, applies a residual unit on both grids, adds the coarse result to the fine one, and
+    interpolates back. The paper's attention module is ``residual`` around this, y = (1 + M) * x; the U-Net takes the
+    part of its trunk.
 
     Args:
         dims: 2 or 3 spatial dimensions.

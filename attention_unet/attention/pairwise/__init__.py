@@ -1,1 +1,1 @@
-"""Every voxel gathers from others: features are mixed, not multiplied."""
+"""Pairwise attention: every voxel gathers features from others; nothing is multiplied."""

@@ -1,4 +1,4 @@
-"""Cross-attention: the skip asks, the decoder's coarser signal answers."""
+"""Cross-attention: queries from the skip, keys and values from the decoder's coarser signal."""
 
 from torch import Tensor, nn
 
@@ -8,12 +8,12 @@ from attention_unet.layers.dimensions import CONV
 
 
 class CrossAttention(PairwiseAttention):
-    """Attention of Vaswani et al., "Attention Is All You Need", NeurIPS 2017, from a skip to the decoder::
+    """Attention from a skip to the decoder (Vaswani et al., "Attention Is All You Need", NeurIPS 2017)::
 
         A = softmax_keys(Q^T K / sqrt(C / 2)),  y = x + W (V A^T)
 
-    with Q from the skip x, and K and V from the gating signal, all of C / 2 channels. As the signal is coarser there
-    are fewer keys than queries. W starts at 0: the exact identity.
+    with Q from the skip x, and K and V from the gating signal, all of C / 2 channels. There are fewer keys than
+    queries, because the signal is coarser. W starts at 0: the exact identity.
 
     Args:
         dims: 2 or 3 spatial dimensions.
@@ -28,7 +28,7 @@ class CrossAttention(PairwiseAttention):
         super().__init__(dims, channels, gate_channels, width, width)
         self.project = CONV[dims](width, channels, kernel_size=1)
         nn.init.zeros_(self.project.weight)
-        nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]  # the bias is there
+        nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]  # the bias exists
 
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
         """Attend from ``x`` (B, C, *S) to ``gate`` (B, Cg, *Sg); weights are the received map (B, 1, *Sk).
@@ -40,5 +40,5 @@ class CrossAttention(PairwiseAttention):
         return Attended((x + self.project(gathered)).to(x.dtype), received.to(x.dtype))
 
     def source(self, x: Tensor, gate: Tensor | None) -> Tensor:
-        """The gating signal."""
+        """Return the gating signal."""
         return gate_or_error(gate, "CrossAttention")

@@ -6,13 +6,13 @@ from attention_unet.attention.pairwise.cross_attention import CrossAttention
 
 
 class NonLocalBlock(CrossAttention):
-    """Wang, Girshick, Gupta, He, "Non-local Neural Networks", CVPR 2018, embedded Gaussian form::
+    """Non-local block, embedded Gaussian form (Wang, Girshick, Gupta, He, "Non-local Neural Networks", CVPR 2018)::
 
         A = softmax_keys(theta^T phi / sqrt(C / 2)),  y = x + W (g A^T)
 
-    with theta, phi and g of C / 2 channels: cross-attention from x to itself. W starts at 0, the exact identity; the
-    paper has a normalisation over the batch after it start at 0 instead. The scale is that of the authors' code; the
-    paper's equation has none.
+    with theta, phi and g of C / 2 channels: cross-attention from x to itself. W starts at 0, the exact identity. In the
+    paper a batch normalisation after W starts at 0 instead. The scale is that of the authors' code; the paper's
+    equation has none.
 
     Args:
         dims: 2 or 3 spatial dimensions.
@@ -25,5 +25,5 @@ class NonLocalBlock(CrossAttention):
         super().__init__(dims, channels, channels)
 
     def source(self, x: Tensor, gate: Tensor | None) -> Tensor:
-        """The skip itself."""
+        """Return the skip itself."""
         return x

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention between voxels, in bounded memory, with a map that can be drawn."""
+"""Scaled dot-product attention between voxels, in bounded memory, with a map for display."""
 
 import functools
 import logging
@@ -15,15 +15,16 @@ from attention_unet.layers.dimensions import CONV, pool_to
 
 log = logging.getLogger(__name__)
 
-MAX_KEYS = 4096  # keys of a finer grid are averaged until they are no more
-MAX_QUERIES = 4096  # of the map that is drawn: spread evenly along every axis of a finer grid
+MAX_KEYS = 4096  # the keys of a finer grid are averaged
+MAX_QUERIES = 4096  # for the received map; on a finer grid they are equally spaced along every axis
 
 
 class PairwiseAttention(Attention):
-    """Queries from each voxel of one signal, keys and values from each of another (or the same), by 1 x 1 convolutions.
+    """Attention with queries from the voxels of one signal, and keys and values from those of another or the same.
 
-    The matrix of all pairs is never held for a large grid: the kernel is fused, and keys and values of a grid of more
-    than ``max_keys`` voxels come from block averages, which a message tells once.
+    Queries, keys and values come from 1 x 1 convolutions. For a large grid the matrix of all pairs is never in memory:
+    the kernel is fused, and keys and values of a grid of more than ``MAX_KEYS`` voxels come from block averages, which
+    is logged once.
 
     Args:
         dims: 2 or 3 spatial dimensions.
@@ -32,32 +33,23 @@ class PairwiseAttention(Attention):
         width: channels of queries and keys.
         value_width: channels of the values.
         scaled: divide the products by sqrt(width).
-        max_keys: the most keys.
     """
 
     kind: str = "pairwise"
     multiplies = False
 
     def __init__(
-        self,
-        dims: int,
-        channels: int,
-        source_channels: int,
-        width: int,
-        value_width: int,
-        scaled: bool = True,
-        max_keys: int = MAX_KEYS,
+        self, dims: int, channels: int, source_channels: int, width: int, value_width: int, scaled: bool = True
     ) -> None:
         super().__init__()
         self.query = CONV[dims](channels, width, kernel_size=1)
         self.key = CONV[dims](source_channels, width, kernel_size=1)
         self.value = CONV[dims](source_channels, value_width, kernel_size=1)
         self.scale = width**-0.5 if scaled else 1.0
-        self.max_keys = max_keys
         self.received = ReceivedMap(self.scale)
 
     def gather(self, x: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
-        """What each voxel of ``x`` (B, C, *S) gathers from ``source`` (B, Cs, *Ss).
+        """Gather values for each voxel of ``x`` (B, C, *S) from ``source`` (B, Cs, *Ss).
 
         Returns:
             Gathered values (B, value_width, *S), and the received map (B, 1, *Sk) on the grid of the keys.
@@ -70,38 +62,41 @@ class PairwiseAttention(Attention):
 
     @torch.no_grad()
     def row(self, x: Tensor, gate: Tensor | None, voxel: Sequence[int]) -> Tensor:
-        """How one voxel of ``x`` (B, C, *S) spreads its attention: (B, 1, *Sk) on the grid of the keys, sum 1.
+        """Return the attention of one voxel of ``x`` (B, C, *S): (B, 1, *Sk) on the grid of the keys, with sum 1.
 
         Raises:
             ValueError: if there is no such voxel.
         """
-        if len(voxel) != x.dim() - 2 or any(v not in range(n) for v, n in zip(voxel, x.shape[2:], strict=True)):
-            raise ValueError(f"no voxel {tuple(voxel)} on a grid of {tuple(x.shape[2:])}")
-        source = self._bounded(self.source(x, gate), x.shape[2:])
-        one = x
-        for axis, place in enumerate(voxel):
-            one = one.narrow(2 + axis, place, 1)
+        grid = tuple(x.shape[2:])
+        if len(voxel) != len(grid) or any(v not in range(n) for v, n in zip(voxel, grid, strict=True)):
+            raise ValueError(f"voxel is {tuple(voxel)}: expected one index for each axis of the grid {grid}, from 0")
+        source = self._bounded(self.source(x, gate), grid)
+        features = x
+        for axis, index in enumerate(voxel, start=2):
+            features = features.narrow(axis, index, 1)
         key = self.key(source)
-        products = tokens(self.query(one)) @ tokens(key).transpose(1, 2) * self.scale
+        products = tokens(self.query(features)) @ tokens(key).transpose(1, 2) * self.scale
         return torch.softmax(products, dim=2).reshape(len(x), 1, *key.shape[2:])
 
     @abstractmethod
     def source(self, x: Tensor, gate: Tensor | None) -> Tensor:
-        """The signal that keys and values come from."""
+        """Return the signal for keys and values."""
 
     def _bounded(self, source: Tensor, query_grid: Sequence[int]) -> Tensor:
+        """Return ``source``, averaged if it has more than ``MAX_KEYS`` voxels."""
         grid = tuple(source.shape[2:])
-        bounded = bounded_grid(grid, self.max_keys)
+        bounded = bounded_grid(grid, MAX_KEYS)
         if bounded == grid:
             return source
         if not torch.compiler.is_compiling():
-            tell_once(type(self).__name__, tuple(query_grid), grid, bounded)
+            log_averaged_keys(type(self).__name__, tuple(query_grid), grid, bounded)
         return pool_to(source, bounded)
 
 
 class ReceivedMap(nn.Module):
-    """Attention that each key receives, on average over the queries; 1 is an equal share. It is for people to look at:
-    no gradient flows through it, and of a large grid some queries are asked, evenly spread.
+    """Attention that each key receives, on average over the queries; 1 is an equal share.
+
+    It is only for display: no gradient flows through it, and a large grid is represented by some of its queries.
     """
 
     def __init__(self, scale: float) -> None:
@@ -110,40 +105,40 @@ class ReceivedMap(nn.Module):
 
     @torch.no_grad()
     def forward(self, query: Tensor, key: Tensor) -> Tensor:
-        """Map (B, 1, *Sk) from queries (B, d, *S) and keys (B, d, *Sk)."""
+        """Return the map (B, 1, *Sk) from queries (B, d, *S) and keys (B, d, *Sk)."""
         for axis, n in enumerate(bounded_grid(tuple(query.shape[2:]), MAX_QUERIES), start=2):
-            places = torch.linspace(0, query.shape[axis] - 1, n, device=query.device).round().long()
-            query = query.index_select(axis, places)
-        asked, keys = tokens(query), tokens(key)
+            indices = torch.linspace(0, query.shape[axis] - 1, n, device=query.device).round().long()
+            query = query.index_select(axis, indices)
+        queries, keys = tokens(query), tokens(key)
         received = torch.zeros(keys.shape[:2], dtype=keys.dtype, device=keys.device)
-        for some in torch.split(asked, 512, dim=1):
-            received = received + torch.softmax(some @ keys.transpose(1, 2) * self.scale, dim=2).sum(dim=1)
-        share = received * (keys.shape[1] / asked.shape[1])
+        for chunk in torch.split(queries, 512, dim=1):
+            received = received + torch.softmax(chunk @ keys.transpose(1, 2) * self.scale, dim=2).sum(dim=1)
+        share = received * (keys.shape[1] / queries.shape[1])
         return share.reshape(len(key), 1, *key.shape[2:])
 
 
 def tokens(values: Tensor) -> Tensor:
-    """(B, C, *S) as (B, N, C), laid out as fused kernels want it."""
+    """Return (B, C, *S) as (B, N, C), in the memory layout of fused kernels."""
     return values.flatten(2).transpose(1, 2).contiguous()
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-    """softmax(query key^T scale) value, for (B, N, d), (B, M, d) and (B, M, e), as (B, N, e).
+    """Return softmax(query key^T scale) value, for (B, N, d), (B, M, d) and (B, M, e), as (B, N, e).
 
-    Fused kernels want queries as wide as the values, some a width in eights. Where the matrix of pairs would be large,
-    zeros make them so: they change no product, and the matrix is not held.
+    Fused kernels need queries as wide as the values, and some need a multiple of eight. If the matrix of pairs would be
+    large, zeros are appended to reach such a width. They change no product, and keep the matrix out of memory.
     """
     width = value.shape[2]
     if query.shape[1] * key.shape[1] > MAX_KEYS**2:
         fused = -(-max(width, query.shape[2]) // 8) * 8
         query, key, value = (F.pad(part, (0, fused - part.shape[2])) for part in (query, key, value))
-    # One head: the fused kernels want an axis for heads.
+    # The fused kernels need an axis for heads; here there is one head.
     query, key, value = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)
     return F.scaled_dot_product_attention(query, key, value, scale=scale).squeeze(1)[..., :width]
 
 
 def bounded_grid(grid: tuple[int, ...], most: int) -> tuple[int, ...]:
-    """The grid, its longest axis halved (and rounded up) until it has no more than ``most`` voxels."""
+    """Halve the longest axis of a grid, rounded up, until the grid has at most ``most`` voxels."""
     bounded = list(grid)
     while math.prod(bounded) > most:
         longest = bounded.index(max(bounded))
@@ -152,15 +147,15 @@ def bounded_grid(grid: tuple[int, ...], most: int) -> tuple[int, ...]:
 
 
 @functools.cache
-def tell_once(name: str, queries: tuple[int, ...], keys: tuple[int, ...], bounded: tuple[int, ...]) -> None:
-    """Log that keys are averaged, with the grids and what all pairs would take; once for the same grids."""
-    full, used = (4 * math.prod(queries) * math.prod(grid) / 2**30 for grid in (keys, bounded))
+def log_averaged_keys(name: str, queries: tuple[int, ...], keys: tuple[int, ...], bounded: tuple[int, ...]) -> None:
+    """Log, once for the same grids, that keys are averaged, and the memory that all pairs would need."""
+    full, reduced = (4 * math.prod(queries) * math.prod(grid) / 2**30 for grid in (keys, bounded))
     log.info(
-        "%s: %s voxels look at %s: all pairs would take %.3g GiB a sample; keys are averaged to %s (%.3g GiB, which "
-        "the fused kernel does not hold at once)",
-        *(name, _times(queries), _times(keys), full, _times(bounded), used),
+        "%s: all pairs of %s queries and %s keys would take %.3g GiB a sample; keys are averaged to %s "
+        "(%.3g GiB, never all in memory)",
+        *(name, _format_grid(queries), _format_grid(keys), full, _format_grid(bounded), reduced),
     )
 
 
-def _times(grid: tuple[int, ...]) -> str:
+def _format_grid(grid: tuple[int, ...]) -> str:
     return " x ".join(map(str, grid))

@@ -1,4 +1,4 @@
-"""Self-attention as in SAGAN: every voxel gathers from all others."""
+"""Self-attention of SAGAN: every voxel gathers from all others."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from attention_unet.attention.pairwise.scaled_dot_product import PairwiseAttenti
 
 
 class SelfAttention(PairwiseAttention):
-    """Zhang et al., "Self-Attention Generative Adversarial Networks", ICML 2019::
+    """Self-attention (Zhang et al., "Self-Attention Generative Adversarial Networks", ICML 2019)::
 
         A = softmax_keys(Q^T K / sqrt(C / 8)),  y = x + gamma V A^T
 
@@ -30,5 +30,5 @@ class SelfAttention(PairwiseAttention):
         return Attended((x + self.gamma * gathered).to(x.dtype), received.to(x.dtype))
 
     def source(self, x: Tensor, gate: Tensor | None) -> Tensor:
-        """The skip itself."""
+        """Return the skip itself."""
         return x

@@ -1,1 +1,1 @@
-"""Where to look: one weight a voxel, (B, 1, *S)."""
+"""Spatial attention: one weight per voxel, (B, 1, *S)."""

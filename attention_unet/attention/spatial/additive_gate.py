@@ -1,4 +1,4 @@
-"""Additive attention gate: the decoder's coarser signal decides where a skip may pass."""
+"""Additive attention gate: the decoder's coarser signal decides where a skip passes."""
 
 import torch
 from torch import Tensor, nn
@@ -9,23 +9,23 @@ from attention_unet.layers.dimensions import CONV, INTERPOLATION, cut_to, per_ax
 
 
 class AdditiveGate(Attention):
-    """Grid attention of Oktay et al., "Attention U-Net: Learning Where to Look for the Pancreas", MIDL 2018.
+    """Grid attention (Oktay et al., "Attention U-Net: Learning Where to Look for the Pancreas", MIDL 2018).
 
     For every voxel i of the gate's grid, with x brought to that grid by a strided convolution::
 
         alpha_i = sigmoid(psi^T relu(W_x^T x_i + W_g^T g_i + b_g) + b_psi)
 
-    alpha is resampled linearly to the grid of x and multiplies it. As in the authors' code, W_x is a convolution whose
-    kernel equals its stride; unlike there, no convolution or normalisation follows the product, so that alpha keeps its
-    scale and maps can be compared across levels.
+    alpha is resampled linearly to the grid of x and multiplies x. As in the authors' code, W_x is a convolution whose
+    kernel equals its stride. Unlike there, no convolution or normalisation follows the product: alpha keeps its scale,
+    and maps can be compared across levels.
 
     Args:
         dims: 2 or 3 spatial dimensions.
         channels: channels C of the skip x.
         gate_channels: channels Cg of the gating signal.
-        stride: how much coarser the gate's grid is than that of x, for each axis.
-        hidden: channels of the sum; half of C if not given.
-        init: "paper" leaves b_psi at 0, as published; "open" starts at alpha of about 0.95.
+        stride: step from the grid of x to the gate's coarser grid, for each axis.
+        hidden: channels of the sum; half of C if None.
+        init: "paper" keeps b_psi at 0, as published; "open" starts at alpha of about 0.95.
     """
 
     kind: str = "spatial"
@@ -49,7 +49,7 @@ class AdditiveGate(Attention):
         self.psi = CONV[dims](hidden, 1, kernel_size=1)
         for conv in (self.project_x, self.project_gate):
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-        nn.init.zeros_(self.project_gate.bias)  # type: ignore[arg-type]  # the bias is there
+        nn.init.zeros_(self.project_gate.bias)  # type: ignore[arg-type]  # the bias exists
         if init == "open":
             open_up(self.psi)
         else:
@@ -69,7 +69,7 @@ class AdditiveGate(Attention):
         return Attended(x * alpha, alpha)
 
     def logits(self, x: Tensor, gate: Tensor) -> Tensor:
-        """What goes into the sigmoid, (B, 1, *ceil(S / stride)): the gate's grid."""
+        """Return the input of the sigmoid, (B, 1, *ceil(S / stride)), on the gate's grid."""
         projected_x = self.project_x(self.pad_to_stride(x))
         projected_gate = self.project_gate(gate)
         grid = projected_x.shape[2:]
@@ -79,7 +79,7 @@ class AdditiveGate(Attention):
         return result
 
     def pad_to_stride(self, x: Tensor) -> Tensor:
-        """Repeat the last voxels so that every axis is a multiple of the stride: odd grids lose no voxel."""
+        """Repeat the last voxels until every axis is a multiple of the stride, so that odd grids lose no voxel."""
         padding: list[int] = []
         for axis in range(len(self.stride) - 1, -1, -1):
             step = self.stride[axis]

@@ -1,4 +1,4 @@
-"""Channel squeeze, spatial excitation: one weighted sum of the channels says where to look."""
+"""Channel squeeze and spatial excitation: the weight of a voxel from a weighted sum of its channels."""
 
 import torch
 from torch import Tensor
@@ -8,14 +8,14 @@ from attention_unet.layers.dimensions import CONV
 
 
 class ChannelSqueeze(Attention):
-    """sSE of Roy, Navab, Wachinger, "Concurrent Spatial and Channel Squeeze & Excitation ...", MICCAI 2018::
+    """sSE (Roy, Navab, Wachinger, "Concurrent Spatial and Channel Squeeze & Excitation ...", MICCAI 2018)::
 
         q = sigmoid(w^T x + b),  y = q * x
 
     Args:
         dims: 2 or 3 spatial dimensions.
         channels: channels C of x.
-        init: "paper" leaves torch's initial values; "open" starts at weights of about 0.95.
+        init: "paper" keeps torch's initial values; "open" starts at weights of about 0.95.
     """
 
     kind: str = "spatial"

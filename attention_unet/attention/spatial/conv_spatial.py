@@ -1,4 +1,4 @@
-"""Spatial attention made by convolutions of all channels."""
+"""Spatial attention from convolutions of all channels."""
 
 import torch
 from torch import Tensor
@@ -10,25 +10,25 @@ from attention_unet.layers.normalization import InstanceNorm
 
 
 class ConvSpatialAttention(Attention):
-    """A map from two convolutions::
+    """Map from two convolutions::
 
         M = sigmoid(f3(relu(norm(W x)))),  y = M * x
 
-    with W (1 x 1) from C to C / r channels and f3 (3 x 3 (x 3)) to one. A common construction without a paper of its
-    own; the nearest is the spatial branch of BAM (Park et al., "BAM: Bottleneck Attention Module", BMVC 2018).
+    with W (1 x 1) from C to C / 8 channels (at least one), and f3 (3 x 3 (x 3)) to one. It is a common construction
+    without its own paper. The nearest is the spatial branch of BAM (Park et al., "BAM: Bottleneck Attention Module",
+    BMVC 2018).
 
     Args:
         dims: 2 or 3 spatial dimensions.
         channels: channels C of x.
-        reduction: r; at least one channel is left.
-        init: "paper" leaves torch's initial values; "open" starts at about 0.95.
+        init: "paper" keeps torch's initial values; "open" starts at about 0.95.
     """
 
     kind: str = "spatial"
 
-    def __init__(self, dims: int, channels: int, reduction: int = 8, init: Init = "open") -> None:
+    def __init__(self, dims: int, channels: int, init: Init = "open") -> None:
         super().__init__()
-        hidden = max(channels // reduction, 1)
+        hidden = max(channels // 8, 1)
         self.reduce = CONV[dims](channels, hidden, kernel_size=1, bias=False)
         self.norm = InstanceNorm(hidden)
         self.conv = CONV[dims](hidden, 1, kernel_size=3, padding=1)

@@ -1,4 +1,4 @@
-"""Hard attention gate: each cell of the gate's grid passes or does not, drawn at random while training."""
+"""Hard attention gate: each cell of the gate's grid is open or closed, drawn at random in training."""
 
 import torch
 from torch import Tensor
@@ -12,25 +12,25 @@ from attention_unet.layers.dimensions import cut_to
 class HardGate(AdditiveGate):
     """Hard attention (Xu et al., "Show, Attend and Tell", ICML 2015) with the additive gate of Oktay et al. 2018.
 
-    In training every cell of the gate's grid passes with probability alpha, and the gradient goes through a relaxed
-    draw (Maddison et al., "The Concrete Distribution", and Jang et al., "Categorical Reparameterization with
-    Gumbel-Softmax", ICLR 2017) of temperature tau, straight through the threshold::
+    In training every cell of the gate's grid is open with probability alpha. The gradient is that of a relaxed draw of
+    temperature tau, straight through the threshold (Maddison et al., "The Concrete Distribution", and Jang et al.,
+    "Categorical Reparameterization with Gumbel-Softmax", ICLR 2017)::
 
         l = logit(alpha) + log u - log(1 - u),  u ~ U(0, 1),  m = [l > 0]  (backward: sigmoid(l / tau))
 
-    The mean of many draws is the soft gate. In eval mode nothing is random: a cell passes where alpha is above 1/2.
+    The mean of many draws is the soft gate. In eval mode nothing is random: a cell is open if alpha is above 1/2.
 
     Args:
         dims: 2 or 3 spatial dimensions.
         channels: channels C of the skip x.
         gate_channels: channels Cg of the gating signal.
-        stride: how much coarser the gate's grid is than that of x, for each axis.
-        init: as of ``AdditiveGate``: "open" lets about 95 % of the cells pass.
+        stride: step from the grid of x to the gate's coarser grid, for each axis.
+        init: as for ``AdditiveGate``; "open" starts with about 95 % of the cells open.
     """
 
     kind: str = "spatial"
 
-    temperature = 2 / 3  # the gradient is sharper and noisier the lower it is
+    temperature = 2 / 3  # a lower temperature gives a sharper and noisier gradient
 
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
         """Gate ``x`` (B, C, *S) by ``gate`` (B, Cg, *Sg); weights are (B, 1, *S), each 0 or 1.
@@ -43,13 +43,13 @@ class HardGate(AdditiveGate):
         if self.training:
             logits = logits + logistic_noise(logits)
         soft = torch.sigmoid(logits / self.temperature)
-        # The sum is written so that its value is exactly 0 or 1, whatever the rounding.
+        # In this order the sum is exactly 0 or 1 in spite of rounding.
         mask = (logits > 0).to(soft.dtype) + (soft - soft.detach())
         mask = cut_to(F.interpolate(mask, padded.shape[2:], mode="nearest-exact"), x).to(x.dtype)
         return Attended(x * mask, mask)
 
 
 def logistic_noise(like: Tensor) -> Tensor:
-    """Noise that makes [logit + noise > 0] a draw of probability sigmoid(logit)."""
+    """Return noise that makes [logit + noise > 0] a draw of probability sigmoid(logit)."""
     uniform = torch.rand_like(like, dtype=torch.float32).clamp(1e-6, 1 - 1e-6)
     return (uniform.log() - torch.log1p(-uniform)).to(like.dtype)

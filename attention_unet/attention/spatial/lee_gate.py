@@ -1,4 +1,4 @@
-"""The attention gate that most public code has: on the grid of the skip, with batch normalisation."""
+"""Attention gate of most public code: on the grid of the skip, with batch normalisation."""
 
 import torch
 from torch import Tensor, nn
@@ -10,18 +10,18 @@ from attention_unet.layers.normalization import BatchNorm
 
 
 class LeeGate(Attention):
-    """Additive gate as in Lee's widely copied code and in MONAI, where it differs from Oktay et al. 2018::
+    """Additive gate of Lee's widely copied code and of MONAI, which differs from Oktay et al. 2018::
 
         alpha = sigmoid(bn(psi^T relu(bn(W_x^T x + b_x) + bn(W_g^T g + b_g)) + b_psi))
 
-    x keeps its grid, the signal comes on it (or is resampled to it), and everything is normalised over the batch:
-    b_psi can do nothing in front of a normalisation, and alpha spreads about 0.5 whatever the features.
+    x keeps its grid, the signal is on the same grid or is resampled to it, and everything is normalised over the batch.
+    b_psi therefore has no effect, and alpha spreads around 0.5 whatever the features are.
 
     Args:
         dims: 2 or 3 spatial dimensions.
         channels: channels C of the skip x.
         gate_channels: channels Cg of the gating signal.
-        init: "paper" leaves torch's initial values; "open" starts at alpha of about 0.95.
+        init: "paper" keeps torch's initial values; "open" starts at alpha of about 0.95.
     """
 
     kind: str = "spatial"

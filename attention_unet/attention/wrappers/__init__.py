@@ -1,1 +1,1 @@
-"""Mechanisms made of mechanisms."""
+"""Wrappers: mechanisms made of other mechanisms."""

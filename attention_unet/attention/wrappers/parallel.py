@@ -1,4 +1,4 @@
-"""Several mechanisms look at the same features; what they let pass is joined."""
+"""Wrapper that applies several mechanisms to the same features and combines their results."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -13,44 +13,46 @@ Combine = Literal["max", "add", "mean", "product"]
 
 
 class Parallel(Attention):
-    """Join the features that each mechanism makes of the same input.
+    """Combination of the features that each mechanism makes of the same input.
 
-    With "max" and ``se`` and ``sse`` it is scSE (Roy, Navab, Wachinger, MICCAI 2018). The weights returned are what the
-    input was multiplied by, if all parts multiply; the map of the first otherwise.
+    "max" of ``se`` and ``sse`` is scSE (Roy, Navab, Wachinger, MICCAI 2018). If all parts multiply, the returned
+    weights are the factor of the input. If not, they are the first map of a part.
 
     Args:
         parts: at least one mechanism.
-        combine: "max" takes the larger feature, "add" and "mean" the sum and the mean, "product" multiplies the
-            weights, which needs parts that all multiply.
+        combine: "max" takes the larger feature, "add" the sum and "mean" the mean. "product" multiplies the weights,
+            and needs parts that all multiply.
 
     Raises:
-        ValueError: if ``combine`` is none of these or does not fit the parts.
+        ValueError: if ``combine`` is unknown or does not fit the parts.
     """
 
-    def __init__(self, parts: Sequence[Attention], combine: Combine = "max") -> None:
+    def __init__(self, parts: Sequence[Attention], combine: Combine) -> None:
         super().__init__()
         if combine not in get_args(Combine):
-            raise ValueError(f"parallel mechanisms combine by {', '.join(get_args(Combine))}, not {combine!r}")
+            raise ValueError(f"combine is {combine!r}: expected one of {', '.join(get_args(Combine))}")
         self.parts = nn.ModuleList(parts)
         self.combine = combine
-        # The larger of several products hangs on the sign of each feature.
+        # Which product is the larger depends on the sign of each feature.
         self.kind = "mixed" if combine == "max" and len(parts) > 1 else common_kind(parts)
         self.needs_gate = any(part.needs_gate for part in parts)
         self.multiplies = all(part.multiplies for part in parts)
         if combine == "product" and not self.multiplies:
-            names = [type(part).__name__ for part in parts if not part.multiplies]
-            raise ValueError(f"only weights have a product: {', '.join(names)} does not multiply its input")
+            name = next(type(part).__name__ for part in parts if not part.multiplies)
+            raise ValueError(
+                f"combine is 'product', but {name} does not multiply its input by weights: choose max, add or mean"
+            )
 
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
         """Apply all parts to ``x`` (B, C, *S); each receives ``gate``."""
         features, joined = self.parts[0](x, gate)
         for part in list(self.parts)[1:]:
-            more, weights = part(x, gate)
+            other, weights = part(x, gate)
             if not self.multiplies:
-                features = self._join(features, more)
+                features = self._join(features, other)
                 joined = weights if joined is None else joined
             elif self.combine == "max":
-                # The larger of two products by a negative feature is that of the smaller weight.
+                # For a negative feature the smaller weight gives the larger product.
                 joined = torch.where((weights > joined) == (x >= 0), weights, joined)
             else:
                 joined = self._join(joined, weights)

@@ -1,4 +1,4 @@
-"""One mechanism applied again and again to its own result."""
+"""Wrapper that applies a mechanism repeatedly to its own result."""
 
 from torch import Tensor
 
@@ -6,24 +6,19 @@ from attention_unet.attention.base import Attended, Attention
 
 
 class Recursive(Attention):
-    """x_t+1 = attention(x_t, gate), T times with the same parameters; one step is the mechanism itself.
+    """Recursion x_t+1 = attention(x_t, gate), T times with the same parameters; one step is the mechanism itself.
 
-    Weights below 1 multiply: T steps of them shrink the features. The weights returned are the product of all steps,
-    what was applied to the input, if the mechanism multiplies; the map of the last step otherwise. ``steps`` gives
-    those of each.
+    The weights of T steps multiply, so that weights below 1 shrink the features. If the mechanism multiplies, the
+    returned weights are the product of all steps, the factor of the input. If not, they are the map of the last step.
+    ``steps`` returns the weights of each step.
 
     Args:
         inner: the mechanism.
         times: number T, at least 1.
-
-    Raises:
-        ValueError: if ``times`` is below 1.
     """
 
-    def __init__(self, inner: Attention, times: int = 3) -> None:
+    def __init__(self, inner: Attention, times: int) -> None:
         super().__init__()
-        if times < 1:
-            raise ValueError(f"a recursive mechanism is applied at least once, not {times} times")
         self.inner, self.times = inner, times
         self.kind, self.needs_gate, self.multiplies = inner.kind, inner.needs_gate, inner.multiplies
 
@@ -38,7 +33,7 @@ class Recursive(Attention):
         return Attended(steps[-1].features, weights)
 
     def steps(self, x: Tensor, gate: Tensor | None = None) -> list[Attended]:
-        """Features and weights after each step."""
+        """Return features and weights after each step."""
         results: list[Attended] = []
         for _ in range(self.times):
             results.append(self.inner(results[-1].features if results else x, gate))

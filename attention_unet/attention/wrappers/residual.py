@@ -1,4 +1,4 @@
-"""The input is added to what a mechanism makes of it, so that nothing can be lost."""
+"""Wrapper that adds the input to the result of a mechanism, so that nothing is lost."""
 
 from torch import Tensor
 
@@ -6,8 +6,10 @@ from attention_unet.attention.base import Attended, Attention
 
 
 class Residual(Attention):
-    """y = x + attention(x), which for weights M is (1 + M) * x: the form of Wang et al., "Residual Attention Network
-    for Image Classification", CVPR 2017. A closed mechanism leaves x as it is.
+    """Residual form y = x + attention(x), which for weights M is (1 + M) * x.
+
+    The form is that of Wang et al., "Residual Attention Network for Image Classification", CVPR 2017. A closed
+    mechanism leaves x unchanged.
 
     Args:
         inner: the mechanism.
@@ -19,7 +21,7 @@ class Residual(Attention):
         self.kind, self.needs_gate, self.multiplies = inner.kind, inner.needs_gate, inner.multiplies
 
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
-        """Attend to ``x`` (B, C, *S); weights are 1 more than those inside, if these multiply."""
+        """Attend to ``x`` (B, C, *S); the weights are 1 plus those of the mechanism, if it multiplies."""
         features, weights = self.inner(x, gate)
         if weights is not None and self.multiplies:
             weights = 1 + weights

@@ -1,4 +1,4 @@
-"""One mechanism after another."""
+"""Wrapper that applies mechanisms one after another."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ from attention_unet.attention.base import Attended, Attention
 
 
 class Sequential(Attention):
-    """Each mechanism looks at what the one before let pass.
+    """Sequence of mechanisms: each attends to the result of the one before.
 
-    The weights returned are the product of the weights of those parts that multiply: what was applied to the input, if
-    all do. If none does, they are the map of the last.
+    The returned weights are the product of the weights of all parts that multiply. If all parts multiply, this is the
+    factor of the input. If no part multiplies, the weights are the last map.
 
     Args:
         parts: at least one mechanism, in order.
@@ -23,7 +23,7 @@ class Sequential(Attention):
         self.kind = common_kind(parts)
         self.needs_gate = any(part.needs_gate for part in parts)
         self.multiplies = all(part.multiplies for part in parts)
-        self.weighing = [part.multiplies for part in parts]
+        self.parts_multiply = [part.multiplies for part in parts]
 
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
         """Apply the parts in order to ``x`` (B, C, *S); each receives ``gate``."""
@@ -33,12 +33,12 @@ class Sequential(Attention):
             x, weights = part(x, gate)
             if weights is not None:
                 last = weights
-                if self.weighing[i]:
+                if self.parts_multiply[i]:
                     product = weights if product is None else product * weights
         return Attended(x, last if product is None else product)
 
 
 def common_kind(parts: Sequence[Attention]) -> str:
-    """The kind of all parts; "mixed" if they differ."""
+    """Return the kind of all parts; "mixed" if they differ."""
     kinds = {part.kind for part in parts}
     return kinds.pop() if len(kinds) == 1 else "mixed"

@@ -1,4 +1,4 @@
-// Charts, drawn as SVG in the colours of the page.
+// Draw charts as SVG in the colours of the page.
 
 function ticksBetween(low, high, count) {
   const rough = (high - low) / count, power = 10 ** Math.floor(Math.log10(rough));
@@ -10,7 +10,7 @@ function ticksBetween(low, high, count) {
   return ticks;
 }
 
-// An empty chart with a grid; gives where numbers lie on it. Without ticks of x there is no grid along it.
+// Draw an empty chart with a grid; return it with functions from values to positions. Without xLabel, x has no grid.
 function axes({ width, height, x, y, xLabel, yLabel, label }) {
   const left = 58, right = 14, top = 12, bottom = xLabel ? 44 : 34;
   const chart = drawing("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img", "aria-label": label });
@@ -32,9 +32,9 @@ function axes({ width, height, x, y, xLabel, yLabel, label }) {
   return { chart, atX, atY, baseline: height - bottom };
 }
 
-// Lines through points [x, y]; of each the name and the last value are told beside the chart.
+// Draw lines through points [x, y]. The legend has the name and the last value of each line.
 function lineChart({ label, xLabel, yLabel, series, digits, y, diagonal }) {
-  const points = series.flatMap((of) => of.points);
+  const points = series.flatMap((line) => line.points);
   const xs = points.map((point) => point[0]), ys = points.map((point) => point[1]);
   const span = (values, padding) => {
     const low = Math.min(...values), high = Math.max(...values), room = (high - low || Math.abs(high) || 1) * padding;
@@ -44,40 +44,40 @@ function lineChart({ label, xLabel, yLabel, series, digits, y, diagonal }) {
   const { chart, atX, atY } = axes({ width: 460, height: 280, x: domain, y: range, xLabel, yLabel, label });
   if (diagonal) chart.append(drawing("line", { x1: atX(0), y1: atY(0), x2: atX(1), y2: atY(1), class: "diagonal" }));
   const legend = element("ul", { class: "legend" });
-  for (const { name, colour, points: of } of series) {
-    chart.append(drawing("polyline", { points: of.map(([a, b]) => `${atX(a)},${atY(b)}`).join(" "), class: "line", stroke: colour }));
-    for (const [a, b] of of)
+  for (const { name, colour, points: line } of series) {
+    chart.append(drawing("polyline", { points: line.map(([a, b]) => `${atX(a)},${atY(b)}`).join(" "), class: "line", stroke: colour }));
+    for (const [a, b] of line)
       chart.append(drawing("circle", { cx: atX(a), cy: atY(b), r: 2.6, fill: colour },
         drawing("title", {}, `${name ? `${name}, ` : ""}${xLabel} ${readable(a, 3)}: ${readable(b, digits)}`)));
-    if (name) legend.append(element("li", {}, swatch(colour), diagonal ? name : `${name} ${readable(of[of.length - 1][1], digits)}`));
+    if (name) legend.append(element("li", {}, swatch(colour), diagonal ? name : `${name} ${readable(line[line.length - 1][1], digits)}`));
   }
   return element("figure", {}, chart, legend);
 }
 
-// A column of dots a group, with median and quartiles; a dot is a case. What is infinite is counted above its column.
-function stripChart({ label, yLabel, groups, digits, onpick }) {
-  const finite = groups.flatMap((group) => group.values.map((one) => one.value).filter(Number.isFinite));
+// Draw a column of dots per group, with median and quartiles. A dot is a case. Values that are not finite are counted on top.
+function dotChart({ label, yLabel, groups, digits, onpick }) {
+  const finite = groups.flatMap((group) => group.values.map((point) => point.value).filter(Number.isFinite));
   if (!finite.length) return element("p", { class: "muted" }, "Not defined for any case.");
   const low = Math.min(...finite), high = Math.max(...finite), room = (high - low || Math.abs(high) || 1) * 0.06;
   const width = Math.max(420, 72 + groups.length * 104);
   const { chart, atX, atY, baseline } = axes({ width, height: 320, x: [0, groups.length], y: [low - room, high + room], yLabel, label });
   groups.forEach((group, column) => {
-    const middle = atX(column + 0.5), values = group.values.filter((one) => Number.isFinite(one.value));
-    const sorted = values.map((one) => one.value).sort((a, b) => a - b);
+    const middle = atX(column + 0.5), values = group.values.filter((point) => Number.isFinite(point.value));
+    const sorted = values.map((point) => point.value).sort((a, b) => a - b);
     if (sorted.length) {
       const [lower, median, upper] = [0.25, 0.5, 0.75].map((share) => atY(quantile(sorted, share)));
       chart.append(drawing("rect", { x: middle - 26, width: 52, y: upper, height: Math.max(lower - upper, 0.5), class: "box" }),
         drawing("line", { x1: middle - 26, x2: middle + 26, y1: median, y2: median, class: "median" }));
     }
-    values.forEach((one, i) => {
-      const aside = (((i * 0.618034) % 1) - 0.5) * 44;
-      chart.append(drawing("circle", { cx: middle + aside, cy: atY(one.value), r: 3.4, class: "dot", fill: group.colour || "currentColor", onclick: () => onpick(one.case) },
-        drawing("title", {}, `${one.case}: ${readable(one.value, digits)}`)));
+    values.forEach((point, i) => {
+      const offset = (((i * 0.618034) % 1) - 0.5) * 44;
+      chart.append(drawing("circle", { cx: middle + offset, cy: atY(point.value), r: 3.4, class: "dot", fill: group.colour || "currentColor", onclick: () => onpick(point.case) },
+        drawing("title", {}, `${point.case}: ${readable(point.value, digits)}`)));
     });
-    const lost = group.values.length - values.length;
+    const excluded = group.values.length - values.length;
     chart.append(drawing("text", { x: middle, y: baseline + 17, class: "tick", "text-anchor": "middle" },
       group.name.length > 16 ? `${group.name.slice(0, 15)}…` : group.name, drawing("title", {}, group.name)));
-    if (lost) chart.append(drawing("text", { x: middle, y: 10, class: "tick", "text-anchor": "middle" }, `${lost} not defined`));
+    if (excluded) chart.append(drawing("text", { x: middle, y: 10, class: "tick", "text-anchor": "middle" }, `${excluded} not finite`));
   });
   return element("figure", { class: "wide" }, chart);
 }

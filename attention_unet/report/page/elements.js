@@ -1,5 +1,5 @@
 "use strict";
-// Elements of the page, and numbers as people read them. Text enters the page by textContent alone: a name is no markup.
+// Make elements of the page and format numbers. Text is added only as text nodes, so that a name is never read as markup.
 
 const report = JSON.parse(document.getElementById("facts").textContent);
 
@@ -11,41 +11,41 @@ function drawing(tag, attributes = {}, ...children) {
   return fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 }
 
-function fill(made, attributes, children) {
+function fill(target, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value === true) made.setAttribute(name, "");
-    else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value);
+    if (name.startsWith("on")) target.addEventListener(name.slice(2), value);
+    else if (value === true) target.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) target.setAttribute(name, value);
   }
-  made.append(...children.flat().filter((child) => child !== null && child !== undefined));
-  return made;
+  target.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return target;
 }
 
-// A section of the page, listed in its contents.
+// Add a section to the page and to its table of contents.
 function section(id, heading, ...children) {
   document.getElementById("contents").append(element("a", { href: `#${id}` }, heading));
-  const made = element("section", { id, "aria-labelledby": `${id}-heading` },
+  const added = element("section", { id, "aria-labelledby": `${id}-heading` },
     element("h2", { id: `${id}-heading` }, heading), ...children);
-  document.getElementById("main").append(made);
-  return made;
+  document.getElementById("main").append(added);
+  return added;
 }
 
 function select(label, options, onchange) {
-  const made = element("select", { onchange: () => onchange(made.value) },
+  const list = element("select", { onchange: () => onchange(list.value) },
     options.map(({ value, text }) => element("option", { value }, text)));
-  return element("label", { class: "control" }, element("span", {}, label), made);
+  return element("label", { class: "control" }, element("span", {}, label), list);
 }
 
 function swatch(colour) {
-  const made = element("span", { class: "swatch", "aria-hidden": "true" });
-  made.style.background = colour;
-  return made;
+  const square = element("span", { class: "swatch", "aria-hidden": "true" });
+  square.style.background = colour;
+  return square;
 }
 
-// What JSON cannot hold: null is not defined, "inf" the distance to nothing.
-function valueOf(told) {
-  if (told === null || told === undefined) return NaN;
-  return told === "inf" ? Infinity : told;
+// Read a number from JSON: null is NaN, "inf" is infinity.
+function valueOf(plain) {
+  if (plain === null || plain === undefined) return NaN;
+  return plain === "inf" ? Infinity : plain;
 }
 
 function readable(value, digits) {
@@ -59,6 +59,6 @@ function colourOf(index) {
 }
 
 function quantile(sorted, share) {
-  const place = (sorted.length - 1) * share, below = Math.floor(place);
-  return sorted[below] + (sorted[Math.min(below + 1, sorted.length - 1)] - sorted[below]) * (place - below);
+  const position = (sorted.length - 1) * share, below = Math.floor(position);
+  return sorted[below] + (sorted[Math.min(below + 1, sorted.length - 1)] - sorted[below]) * (position - below);
 }

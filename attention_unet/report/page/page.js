@@ -1,15 +1,15 @@
-// The page from top to bottom.
+// Draw the page from top to bottom.
 
-function counted(number, one, several) {
-  return `${number} ${number === 1 ? one : several}`;
+function counted(number, singular, plural) {
+  return `${number} ${number === 1 ? singular : plural}`;
 }
 
-// Facts from a damaged file cost the page one part and not the rest.
+// Draw one part of the page. If it fails, for example on a damaged file, the other parts are still drawn.
 function attempt(part) {
   try {
     part();
   } catch (error) {
-    document.getElementById("main").append(element("p", { class: "remark" }, `A part of this page cannot be drawn: ${error.message}`));
+    document.getElementById("main").append(element("p", { class: "warning" }, `A part of this page cannot be drawn: ${error.message}`));
   }
 }
 
@@ -19,14 +19,14 @@ function showReport() {
   if (scores) parts.push(counted(scores.summary.n_cases, "case", "cases"), counted(scores.classes.length, "class", "classes"));
   if (scores && scores.summary.foreground_mean.dice !== null) parts.push(`mean Dice ${readable(scores.summary.foreground_mean.dice, 4)}`);
   document.getElementById("about").textContent = [...parts, `made ${report.made}`].join(" · ");
-  document.getElementById("footer").textContent = `Made by ${Object.entries(report.versions).map(([name, version]) => `${name} ${version}`).join(", ")}. This page holds all it needs: it loads and sends nothing. Not a medical device.`;
+  document.getElementById("footer").textContent = `Made by ${Object.entries(report.versions).map(([name, version]) => `${name} ${version}`).join(", ")}. This page is complete: it loads and sends nothing. Not a medical device.`;
   let viewer = null;
   const look = (name) => report.shown[name] && viewer?.open(name, true);
   if (scores) {
     attempt(showSummary);
     if (Object.keys(report.shown).length) attempt(() => { viewer = new Viewer(); });
-    for (const [name, reason] of Object.entries(report.failed)) document.getElementById("summary").append(element("p", { class: "remark" }, `${name} cannot be looked at: ${reason}`));
-    for (const part of [showCases, showSpread, showFocus, showExplanation, showCalibration]) attempt(() => part(look));
+    for (const [name, reason] of Object.entries(report.failed)) document.getElementById("summary").append(element("p", { class: "warning" }, `${name} cannot be shown: ${reason}`));
+    for (const part of [showCases, showDistribution, showAttention, showExplanation, showCalibration]) attempt(() => part(look));
   }
   attempt(showTrainings);
   if (viewer) viewer.open(viewer.names[0]);

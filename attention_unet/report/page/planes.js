@@ -1,5 +1,5 @@
-// The three planes of a volume: what lies where on them, and how they are painted. Every plane is seen as in radiology,
-// from the feet, from the front and from the left, so that both axes of a plane run against those of the volume.
+// Draw the three planes of a volume. Planes are seen as in radiology, from the feet, the front and the left. Both axes of
+// a plane therefore run against those of the volume.
 
 const PLANES = [
   { name: "Axial", across: 2, h: 0, v: 1, sides: ["R", "L", "A", "P"] },
@@ -12,63 +12,63 @@ function rgbOf(colour) {
   return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
 }
 
-// Colours of a slice, a pixel a voxel, in rows from the top.
+// Return the colours of a slice, one pixel per voxel, in rows from the top.
 function paintSlice(volume, plane, look) {
   const { h, v, across } = plane, width = volume.shape[h], height = volume.shape[v];
   const pixels = new ImageData(width, height), data = pixels.data, voxel = [...look.voxel];
-  const channel = volume.channels[look.channel], map = look.map === null ? null : volume.told.maps[look.map];
+  const channel = volume.channels[look.channel], map = look.map === null ? null : volume.facts.maps[look.map];
   const share = look.opacity, scale = 255 / Math.max(look.bright - look.dark, 1);
   const mix = (at, colour, part) => { for (let i = 0; i < 3; i++) data[at + i] += (colour[i] - data[at + i]) * part; };
   for (let row = 0, at = 0; row < height; row++) {
     voxel[v] = height - 1 - row;
     for (let column = 0; column < width; column++, at += 4) {
       voxel[h] = width - 1 - column;
-      const place = volume.at(voxel), grey = channel ? (channel[place] - look.dark) * scale : 0;
+      const index = volume.indexOf(voxel), grey = channel ? (channel[index] - look.dark) * scale : 0;
       data[at] = data[at + 1] = data[at + 2] = Math.min(Math.max(grey, 0), 255);
       data[at + 3] = 255;
-      if (map) mix(at, look.colourMap[Math.round((volume.mappedAt(look.map, voxel) * map.top) / look.top)], share);
-      const said = volume.prediction[place], true_ = volume.reference[place];
-      if (look.prediction && said && !look.difference) mix(at, look.colours[said], share);
-      if (look.difference && said !== true_) mix(at, DIFFERENCES[!said ? "missed" : !true_ ? "extra" : "other"], Math.min(share * 1.4, 1));
+      if (map) mix(at, look.colourMap[Math.round((volume.mapAt(look.map, voxel) * map.top) / look.top)], share);
+      const predicted = volume.prediction[index], reference = volume.reference[index];
+      if (look.prediction && predicted && !look.difference) mix(at, look.colours[predicted], share);
+      if (look.difference && predicted !== reference) mix(at, DIFFERENCES[!predicted ? "missed" : !reference ? "extra" : "other"], Math.min(share * 1.4, 1));
     }
   }
   return pixels;
 }
 
-// Outlines of the classes of a mask, along the edges of voxels.
+// Draw the outlines of the classes of a mask along the edges of voxels.
 function outlineSlice(context, mask, volume, plane, look, zoom) {
   const { h, v } = plane, width = volume.shape[h], height = volume.shape[v], start = [...look.voxel];
   start[h] = start[v] = 0;
-  const origin = volume.at(start), classAt = (a, b) => (a < 0 || b < 0 || a >= width || b >= height ? 0 : mask[origin + a * volume.strides[h] + b * volume.strides[v]]);
+  const first = volume.indexOf(start), classAt = (a, b) => (a < 0 || b < 0 || a >= width || b >= height ? 0 : mask[first + a * volume.strides[h] + b * volume.strides[v]]);
   const paths = new Map();
   for (let b = 0; b < height; b++) for (let a = 0; a < width; a++) {
-    const own = classAt(a, b);
-    if (!own) continue;
-    if (!paths.has(own)) paths.set(own, new Path2D());
-    const path = paths.get(own), left = (width - 1 - a) * zoom[0], top = (height - 1 - b) * zoom[1], right = left + zoom[0], bottom = top + zoom[1];
+    const label = classAt(a, b);
+    if (!label) continue;
+    if (!paths.has(label)) paths.set(label, new Path2D());
+    const path = paths.get(label), left = (width - 1 - a) * zoom[0], top = (height - 1 - b) * zoom[1], right = left + zoom[0], bottom = top + zoom[1];
     const edge = (...ends) => { path.moveTo(ends[0], ends[1]); path.lineTo(ends[2], ends[3]); };
-    if (classAt(a + 1, b) !== own) edge(left, top, left, bottom);
-    if (classAt(a - 1, b) !== own) edge(right, top, right, bottom);
-    if (classAt(a, b + 1) !== own) edge(left, top, right, top);
-    if (classAt(a, b - 1) !== own) edge(left, bottom, right, bottom);
+    if (classAt(a + 1, b) !== label) edge(left, top, left, bottom);
+    if (classAt(a - 1, b) !== label) edge(right, top, right, bottom);
+    if (classAt(a, b + 1) !== label) edge(left, top, right, top);
+    if (classAt(a, b - 1) !== label) edge(left, bottom, right, bottom);
   }
   context.lineWidth = 2 * (window.devicePixelRatio || 1);
   context.lineCap = "square";
-  for (const [own, path] of paths) {
-    context.strokeStyle = `rgb(${look.colours[own].join(" ")})`;
+  for (const [label, path] of paths) {
+    context.strokeStyle = `rgb(${look.colours[label].join(" ")})`;
     context.stroke(path);
   }
 }
 
-// Paint a plane at so many device pixels a millimetre.
+// Draw a plane; scale: device pixels per millimetre.
 function drawPlane(canvas, volume, plane, look, scale) {
-  const { h, v } = plane, zoom = [h, v].map((axis) => volume.told.spacing_mm[axis] * scale), context = canvas.getContext("2d");
+  const { h, v } = plane, zoom = [h, v].map((axis) => volume.facts.spacing_mm[axis] * scale), context = canvas.getContext("2d");
   canvas.width = Math.max(Math.round(volume.shape[h] * zoom[0]), 1);
   canvas.height = Math.max(Math.round(volume.shape[v] * zoom[1]), 1);
-  const own = new OffscreenCanvas(volume.shape[h], volume.shape[v]);
-  own.getContext("2d").putImageData(paintSlice(volume, plane, look), 0, 0);
+  const slice = new OffscreenCanvas(volume.shape[h], volume.shape[v]);
+  slice.getContext("2d").putImageData(paintSlice(volume, plane, look), 0, 0);
   context.imageSmoothingEnabled = false;
-  context.drawImage(own, 0, 0, canvas.width, canvas.height);
+  context.drawImage(slice, 0, 0, canvas.width, canvas.height);
   if (look.reference) outlineSlice(context, volume.reference, volume, plane, look, zoom);
   if (look.crosshair) drawCrosshair(context, canvas, [h, v].map((axis, i) => (volume.shape[axis] - 0.5 - look.voxel[axis]) * zoom[i]));
   nameSides(context, canvas, plane.sides);

@@ -1,4 +1,4 @@
-// Trainings behind the scores: learning curves, and all that is needed to repeat them.
+// Show the trainings: learning curves, and settings to repeat them.
 
 function showTrainings() {
   const runs = report.runs.filter((run) => run.history.minutes?.length);
@@ -10,14 +10,14 @@ function showTrainings() {
       ? classes.map((column, i) => ({ name: column.slice(5), colour: colourOf(i), points: curves(runs[0], column) }))
       : runs.map((run, i) => ({ name: run.name, colour: colourOf(i), points: curves(run, "dice") }));
     section("training", "Training", element("div", { class: "charts" },
-      lineChart({ label: "Training loss over minutes", xLabel: "minutes", yLabel: "training loss", series: losses.filter((of) => of.points.length), digits: 3 }),
-      dice.some((of) => of.points.length) ? lineChart({ label: "Dice of held-out cases over minutes", xLabel: "minutes", yLabel: single ? "Dice of held-out cases" : "mean Dice of held-out cases", series: dice.filter((of) => of.points.length), digits: 4 }) : null));
+      lineChart({ label: "Training loss over minutes", xLabel: "minutes", yLabel: "training loss", series: losses.filter((line) => line.points.length), digits: 3 }),
+      dice.some((line) => line.points.length) ? lineChart({ label: "Dice of held-out cases over minutes", xLabel: "minutes", yLabel: single ? "Dice of held-out cases" : "mean Dice of held-out cases", series: dice.filter((line) => line.points.length), digits: 4 }) : null));
   }
-  if (report.runs.length) section("setup", "How it was made", report.runs.map((run) => element("details", { open: report.runs.length === 1 },
-    element("summary", {}, run.name), facts(run))));
+  if (report.runs.length) section("setup", "Settings of the trainings", report.runs.map((run) => element("details", { open: report.runs.length === 1 },
+    element("summary", {}, run.name), runFacts(run))));
 }
 
-function facts(run) {
+function runFacts(run) {
   const row = (name, value) => (value === null || value === undefined || value === "" ? null : element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, value)));
   const { plan, split } = run, architecture = plan?.architecture ?? {}, product = (values) => values?.join(" × ");
   const more = (name, text) => (text ? element("details", {}, element("summary", {}, name), element("pre", { tabindex: 0 }, text)) : null);
@@ -25,17 +25,17 @@ function facts(run) {
     element("table", { class: "facts" }, element("tbody", {},
       row("Channels", plan?.channels?.join(", ")),
       row("Classes", plan && Object.keys(plan.labels.integers).join(", ")),
-      row("Voxels of the network", plan && `${product(plan.preprocessing.spacing_mm.map((mm) => Number(mm.toFixed(3))))} mm`),
-      row("Patch", product(plan?.patch)),
-      row("Patches a step", plan?.batch),
+      row("Voxel size of the network", plan && `${product(plan.preprocessing.spacing_mm.map((mm) => Number(mm.toFixed(3))))} mm`),
+      row("Patch size in voxels", product(plan?.patch)),
+      row("Patches per step (batch)", plan?.batch),
       row("Channels by level", architecture.channels?.join(", ")),
-      row("Attention by level, 0 the finest", run.attention),
-      row("Trained on", split?.training && `${split.training.length} cases`),
-      row("Held out", split?.validation && `${split.validation.length} cases`),
+      row("Attention by level (level 0 is the finest)", run.attention),
+      row("Training cases", split?.training && split.training.length),
+      row("Held-out cases", split?.validation && split.validation.length),
       row("Versions", Object.entries(run.versions).map(([name, version]) => `${name} ${version}`).join(", ")),
       row("sha256 of the weights", run.model_sha256))),
     more("Configuration", run.config),
     more("Plan", plan && JSON.stringify(plan, null, 1)),
-    more("Split", split?.training && `trained on: ${split.training.join(", ")}\n\nheld out: ${split.validation.join(", ")}`),
+    more("Split", split?.training && `training cases: ${split.training.join(", ")}\n\nheld-out cases: ${split.validation.join(", ")}`),
   ];
 }

@@ -1,60 +1,61 @@
-// The voxels of a case, unpacked when it is opened.
+// Unpack the voxels of a case when it is opened.
 
 async function loadVolume(name) {
-  const kept = [...document.querySelectorAll("script.voxels")].find((script) => script.dataset.case === name);
-  const packed = Uint8Array.from(atob(kept.textContent), (letter) => letter.charCodeAt(0));
+  const script = [...document.querySelectorAll("script.voxels")].find((candidate) => candidate.dataset.case === name);
+  const packed = Uint8Array.from(atob(script.textContent), (letter) => letter.charCodeAt(0));
   const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new CaseVolume(name, report.shown[name], new Uint8Array(await new Response(unpacked).arrayBuffer()));
 }
 
 class CaseVolume {
-  constructor(name, told, bytes) {
+  constructor(name, facts, bytes) {
     let first = 0;
     const take = (shape) => bytes.subarray(first, (first += shape[0] * shape[1] * shape[2]));
     this.name = name;
-    this.told = told;
-    this.shape = told.shape;
-    this.strides = [1, told.shape[0], told.shape[0] * told.shape[1]];
-    this.channels = told.channels.map(() => take(told.shape));
-    this.reference = take(told.shape);
-    this.prediction = take(told.shape);
-    this.maps = told.maps.map((map) => take(map.shape));
+    this.facts = facts;
+    this.shape = facts.shape;
+    this.strides = [1, facts.shape[0], facts.shape[0] * facts.shape[1]];
+    this.channels = facts.channels.map(() => take(facts.shape));
+    this.reference = take(facts.shape);
+    this.prediction = take(facts.shape);
+    this.maps = facts.maps.map((map) => take(map.shape));
   }
 
-  at(voxel) {
+  indexOf(voxel) {
     return voxel[0] + this.strides[1] * voxel[1] + this.strides[2] * voxel[2];
   }
 
-  // As the file has it, or about so: bytes tell 255 steps apart.
+  // Return the value as in the file, or approximately if a byte does not hold it exactly.
   valueAt(channel, voxel) {
-    const { low, high, exact } = this.told.channels[channel], byte = this.channels[channel][this.at(voxel)];
+    const { low, high, exact } = this.facts.channels[channel], byte = this.channels[channel][this.indexOf(voxel)];
     const step = (high - low) / 255, value = low + byte * step;
     if (exact) return readable(value, 0);
     const text = readable(value, Math.max(0, Math.ceil(-Math.log10(step))));
     return byte === 0 ? `≤ ${text}` : byte === 255 ? `≥ ${text}` : `about ${text}`;
   }
 
-  mappedAt(map, voxel) {
-    const { shape, per_shown: by } = this.told.maps[map];
-    const [a, b, c] = voxel.map((place, axis) => Math.min(Math.floor((place + 0.5) * by[axis]), shape[axis] - 1));
+  mapAt(map, voxel) {
+    const { shape, per_shown: by } = this.facts.maps[map];
+    const [a, b, c] = voxel.map((index, axis) => Math.min(Math.floor((index + 0.5) * by[axis]), shape[axis] - 1));
     return this.maps[map][a + shape[0] * (b + shape[1] * c)];
   }
 
-  moved(matrix, voxel) {
+  transform(matrix, voxel) {
     return matrix.map((row) => row[0] * voxel[0] + row[1] * voxel[1] + row[2] * voxel[2] + row[3]);
   }
 
-  // A voxel amid what differs most: in the slice, and there in the row, with the largest share of a class; else of what there is.
-  tellingVoxel() {
+  // Return a voxel in the largest difference: in the slice, and then in the row, with the largest wrong share of the classes.
+  // Without a difference, the same for all classes; without classes, the middle.
+  startVoxel() {
     const [nx, ny, nz] = this.shape, { reference, prediction } = this, sizes = new Float64Array(256);
-    const said = (i) => (this.told.predicted ? prediction[i] : reference[i]);
-    for (let i = 0; i < reference.length; i++) sizes[reference[i] || said(i)]++;
+    const predicted = (i) => (this.facts.predicted ? prediction[i] : reference[i]);
+    for (let i = 0; i < reference.length; i++) sizes[reference[i] || predicted(i)]++;
     for (const wrong of [true, false]) {
-      const share = (i) => { const own = reference[i] || said(i); return own && (!wrong || reference[i] !== said(i)) ? 1 / sizes[own] : 0; };
+      const share = (i) => { const label = reference[i] || predicted(i); return label && (!wrong || reference[i] !== predicted(i)) ? 1 / sizes[label] : 0; };
       const shareOf = (first, end) => { let sum = 0; for (let i = first; i < end; i++) sum += share(i); return sum; };
-      const z = placeOfMost(nz, (k) => shareOf(k * nx * ny, (k + 1) * nx * ny));
+      const z = indexOfLargest(nz, (k) => shareOf(k * nx * ny, (k + 1) * nx * ny));
       if (z === null) continue;
-      const y = placeOfMost(ny, (j) => shareOf((z * ny + j) * nx, (z * ny + j + 1) * nx));
+      const y = indexOfLargest(ny, (j) => shareOf((z * ny + j) * nx, (z * ny + j + 1) * nx));
       const row = Array.from({ length: nx }, (_, x) => x).filter((x) => share((z * ny + y) * nx + x));
       return [row[row.length >> 1], y, z];
     }
@@ -62,11 +63,11 @@ class CaseVolume {
   }
 }
 
-function placeOfMost(length, valueAt) {
-  let most = 0, place = null;
+function indexOfLargest(length, valueAt) {
+  let largest = 0, index = null;
   for (let i = 0; i < length; i++) {
     const value = valueAt(i);
-    if (value > most) [most, place] = [value, i];
+    if (value > largest) [largest, index] = [value, i];
   }
-  return place;
+  return index;
 }

@@ -9,7 +9,7 @@ from tests.reference.dense import convolve, instance_norm, sigmoid
 
 @pytest.mark.parametrize("grid", [(4, 3), (4, 3, 2)])
 def test_equals_the_sum_over_residuals(grid):
-    attention, x = trained(ContextEncoding(len(grid), 4, codewords=5, classes=3)), image(1, 4, *grid)
+    attention, x = trained(ContextEncoding(len(grid), 4, classes=3)), image(1, 4, *grid)
     p = arrays(attention)
     embedded = instance_norm(convolve(x[0].numpy(), p["reduce.weight"]), p["reduce_norm.weight"], p["reduce_norm.bias"])
     e = channel.encode(embedded.clip(min=0), p["codewords"], p["scales"], p["norm.weight"], p["norm.bias"])
@@ -22,8 +22,8 @@ def test_equals_the_sum_over_residuals(grid):
 
 
 def test_shares_of_codewords_sum_to_one():
-    shares = trained(ContextEncoding(3, 4, codewords=5)).assignment(image(2, 4, 3, 2, 2))
-    assert shares.shape == (2, 5, 3, 2, 2)
+    shares = trained(ContextEncoding(3, 4)).assignment(image(2, 4, 3, 2, 2))
+    assert shares.shape == (2, 32, 3, 2, 2)
     torch.testing.assert_close(shares.sum(dim=1), torch.ones(2, 3, 2, 2, dtype=torch.float64))
 
 

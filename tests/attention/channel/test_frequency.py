@@ -21,7 +21,7 @@ def test_equals_the_transform_of_scipy(dims):
 
 
 def test_the_lowest_frequency_alone_is_squeeze_and_excitation():
-    attention, x = trained(FrequencyChannelAttention(3, 8, frequencies=1)), image(1, 8, 14, 7, 7)
+    attention, x = trained(FrequencyChannelAttention(3, 1)), image(1, 1, 14, 7, 7)  # one channel has one frequency
     torch.testing.assert_close(attention.spectrum(x), x.mean(dim=(2, 3, 4)) * math.sqrt(7**3))
 
 
@@ -39,9 +39,9 @@ def test_frequencies_start_at_the_mean_and_are_shared_out_evenly():
     ("dims", "n", "distinct"), [(2, 2, 4), (2, 4, 10), (2, 6, 14), (3, 2, 8), (3, 3, 16), (3, 4, 16)]
 )
 def test_small_grids_keep_frequencies_apart(dims, n, distinct):
-    """The authors' integer factor n // 7 makes all of them the mean on a grid below 7."""
+    """The authors' integer factor n // 7 turns every frequency into the mean on a grid below 7."""
     attention = trained(FrequencyChannelAttention(dims, 16))
-    # One voxel at a time: the spectrum of a point tells every basis apart.
+    # One voxel at a time: the spectrum of a point distinguishes all bases.
     points = torch.eye(n**dims, dtype=torch.float64).reshape(-1, 1, *(n,) * dims).expand(-1, 16, *(n,) * dims)
     bases = attention.spectrum(points).T
     assert len(torch.unique(bases.round(decimals=9), dim=0)) == distinct

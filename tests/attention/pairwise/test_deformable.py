@@ -9,10 +9,10 @@ from tests.reference.pairwise import gather_deformable
 
 @pytest.mark.parametrize("grid", [(4, 5), (3, 2, 4), (1, 6)])
 def test_equals_the_equation(grid):
-    attention, x = trained(DeformableAttention(len(grid), 4, heads=2, points=3)), image(1, 4, *grid)
+    attention, x = trained(DeformableAttention(len(grid), 8)), image(1, 8, *grid)
     p, case = arrays(attention), x[0].numpy()
     value, offset, logit = (convolve(case, p[f"{n}.weight"], p[f"{n}.bias"]) for n in ("value", "offset", "logit"))
-    gathered = gather_deformable(value, offset, logit, heads=2, points=3)
+    gathered = gather_deformable(value, offset, logit, heads=4, points=4)
     expected = case + convolve(gathered, p["project.weight"], p["project.bias"])
     torch.testing.assert_close(attention(x).features[0], torch.from_numpy(expected))
 
@@ -28,7 +28,7 @@ def test_points_start_on_rays():
 
 
 def test_received_map_counts_where_points_land():
-    attention, x = DeformableAttention(2, 4, heads=1, points=1).double(), image(1, 4, 4, 3)
-    # Every voxel looks one row down: nobody looks at the first row, and what leaves the grid is lost.
+    attention, x = DeformableAttention(2, 3).double(), image(1, 3, 4, 3)  # 4 does not divide 3: one head
+    # The points of a voxel are one to four rows below it: no point is in the first row, and others leave the grid.
     weights = attention(x).weights[0, 0]
-    assert weights.tolist() == [[0, 0, 0], [1, 1, 1], [1, 1, 1], [1, 1, 1]]
+    assert weights.tolist() == [[0.0] * 3, [0.25] * 3, [0.5] * 3, [0.75] * 3]

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from attention_unet.attention.pairwise import scaled_dot_product
 from attention_unet.attention.pairwise.cross_attention import CrossAttention
 from attention_unet.attention.pairwise.nonlocal_block import NonLocalBlock
-from attention_unet.attention.pairwise.scaled_dot_product import attend, bounded_grid, tell_once, tokens
+from attention_unet.attention.pairwise.scaled_dot_product import attend, bounded_grid, log_averaged_keys, tokens
 from attention_unet.attention.pairwise.self_attention import SelfAttention
 from tests.attention.build import arrays, image, trained
 from tests.reference.dense import convolve
@@ -120,21 +120,21 @@ def test_row_of_a_voxel_sums_to_one_and_is_the_softmax():
 
 def test_a_row_of_no_voxel():
     for voxel in ((4, 0), (0,), (-1, 0)):
-        with pytest.raises(ValueError, match=r"no voxel .* on a grid of \(4, 3\)"):
+        with pytest.raises(ValueError, match=r"voxel is .*: expected one index for each axis of the grid \(4, 3\)"):
             trained(SelfAttention(2, 8)).row(image(1, 8, 4, 3), None, voxel)
 
 
-def test_keys_of_a_large_grid_are_averaged_and_it_is_said(caplog):
-    tell_once.cache_clear()
+def test_keys_of_a_large_grid_are_averaged_and_it_is_said(caplog, monkeypatch):
+    log_averaged_keys.cache_clear()
+    monkeypatch.setattr(scaled_dot_product, "MAX_KEYS", 16)
     attention = SelfAttention(2, 8)
-    attention.max_keys = 16
     with caplog.at_level(logging.INFO):
         weights = attention(torch.randn(1, 8, 16, 12)).weights
         attention(torch.randn(1, 8, 16, 12))
     assert weights.shape == (1, 1, 4, 3)
     assert [record.getMessage() for record in caplog.records] == [
-        "SelfAttention: 16 x 12 voxels look at 16 x 12: all pairs would take 0.000137 GiB a sample; "
-        "keys are averaged to 4 x 3 (8.58e-06 GiB, which the fused kernel does not hold at once)"
+        "SelfAttention: all pairs of 16 x 12 queries and 16 x 12 keys would take 0.000137 GiB a sample; "
+        "keys are averaged to 4 x 3 (8.58e-06 GiB, never all in memory)"
     ]
 
 

@@ -9,7 +9,7 @@ from tests.reference.dense import convolve, instance_norm, sigmoid
 
 @pytest.mark.parametrize("grid", [(4, 3), (4, 3, 2)])
 def test_equals_the_equation(grid):
-    attention, x = trained(ConvSpatialAttention(len(grid), 6, reduction=2)), image(1, 6, *grid)
+    attention, x = trained(ConvSpatialAttention(len(grid), 16)), image(1, 16, *grid)
     p = arrays(attention)
     reduced = instance_norm(convolve(x[0].numpy(), p["reduce.weight"]), p["norm.weight"], p["norm.bias"])
     expected = sigmoid(convolve(np.maximum(reduced, 0), p["conv.weight"], p["conv.bias"]))

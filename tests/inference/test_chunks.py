@@ -1,4 +1,4 @@
-"""A scan predicted strip by strip is predicted as a whole, and takes no more memory than it may."""
+"""A scan that is predicted in chunks gives the results of the whole, and takes no more memory than allowed."""
 
 import itertools
 import json
@@ -15,20 +15,18 @@ from torch.nn import functional as F
 
 from attention_unet.errors import DataError
 from attention_unet.inference import predict_volume as module
+from attention_unet.inference.chunks import choose_chunks
 from attention_unet.inference.model import Model
-from attention_unet.inference.predict_volume import predict_volume
+from attention_unet.inference.predict_volume import batch_of, predict_volume
 from attention_unet.inference.settings import Settings
-from attention_unet.inference.strips import Load, Told, bytes_needed, choose_strips
 from attention_unet.network import AttentionUNet
-from attention_unet.preparation.preprocessing import Preprocessing
 from attention_unet.scans import geometry
-from attention_unet.scans.geometry import fit_grid
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import read_volume
 from tests.conftest import oblique_affine, save_nifti
 from tests.inference.build import CPU, plan_of, scan
 
-LIMIT = 270 * 2**20
+LIMIT = 230 * 2**20
 EVERYTHING = Settings(torch.float32, attention=True, probabilities=True, uncertainty=True)
 
 
@@ -53,14 +51,14 @@ def check_same(found, expected):
 
 
 def dark_around(folder, affine, grid=(17, 23, 19)):
-    """Noise in two corners within wide dark margins: the network's grid is cut to a box, windows of air are skipped."""
+    """Noise in two corners within wide dark margins: the grid is cut to a box, windows of background are skipped."""
     array, noise = np.full(grid, -9, dtype=np.float32), np.random.RandomState(3).normal(size=(2, 4, 5, 4))
     array[2:6, 3:8, 3:7], array[-6:-2, -10:-5, -7:-3] = noise
     return read_volume(save_nifti(folder / "dark.nii", array, affine))
 
 
-def in_strips(monkeypatch, strips):
-    monkeypatch.setattr(module, "choose_strips", lambda *_: strips)
+def in_chunks(monkeypatch, strips):
+    monkeypatch.setattr(module, "choose_chunks", lambda *_: strips)
 
 
 def cut(rows, inner):
@@ -79,7 +77,7 @@ def test_strips_give_what_the_whole_gives(tmp_path, monkeypatch, spacing, axes, 
     assert len(np.unique(expected.label_map)) == 3
     rows = volume.grid[axes.index(1)]
     for inner in ([], [1], [rows - 1], [5, 6, 14], range(1, rows)):
-        in_strips(monkeypatch, cut(rows, inner))
+        in_chunks(monkeypatch, cut(rows, inner))
         shares = []
         check_same(predict_volume(models, volume, EVERYTHING, shares.append), expected)
         assert shares == sorted(shares)
@@ -99,11 +97,11 @@ def test_strips_of_slices_of_mirrored_windows_and_of_overlapping_classes(tmp_pat
     volume = replace(volume, array=np.concatenate([volume.array, np.sqrt(volume.array + 9)]))
     dims = 2 if 1 in patch else 3
     plan = plan_of(patch, (0.9, 1.1, 2.5), dims, labels, ("T1", "T2"), mirror_axes=(0,) if patch[0] > 1 else (1,))
-    settings = replace(EVERYTHING, mirrored=True)
+    settings = replace(EVERYTHING, tta=True)
 
     expected = predict_volume([Model(Regions(), plan, CPU)], volume, settings)
     assert len(np.unique(expected.label_map)) == 3
-    in_strips(monkeypatch, cut(volume.grid[0], [2, 7, 8]))
+    in_chunks(monkeypatch, cut(volume.grid[0], [2, 7, 8]))
     check_same(predict_volume([Model(Regions(), plan, CPU)], volume, settings), expected)
 
 
@@ -115,7 +113,7 @@ def test_strips_of_a_real_network_differ_by_rounding_at_most(tmp_path, monkeypat
     volume, _ = scan(tmp_path, oblique_affine(), grid=(24, 40, 15))
     models = [Model(network, plan, CPU)]
     expected = predict_volume(models, volume, replace(EVERYTHING, attention=False))
-    in_strips(monkeypatch, cut(40, [9, 30]))
+    in_chunks(monkeypatch, cut(40, [9, 30]))
     found = predict_volume(models, volume, replace(EVERYTHING, attention=False))
     np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-5)
     assert np.ptp(expected.probabilities[0]) > 0.1
@@ -137,42 +135,40 @@ def test_models_of_other_grids_and_levels_are_put_back_plane_by_plane_together(t
     assert predict_volume(models, volume, EVERYTHING).attention == {}
 
 
-def test_few_strips_as_memory_allows(tmp_path):
+def test_as_few_chunks_as_memory_allows(tmp_path):
+    """Scan, image, label map and probabilities are held; sums of windows may take half of the remaining memory."""
     volume, _ = scan(tmp_path, np.eye(4), grid=(40, 60, 50))
-    spacing = (0.5, 0.5, 0.5)
-    scan_grid, told = fit_grid(volume.affine, volume.grid, spacing), Told(held=5, finishing=4)
-    load = Load(Preprocessing(spacing, False), scan_grid, 1, (64, 64, 32), 2, 3, fast=False, elsewhere=False)
+    voxels = 40 * 60 * 50
+    model, settings = Model(None, plan_of((16, 16, 16)), CPU), Settings(probabilities=True)
+    channels = model.plan.labels.channels
+    fixed = volume.array.nbytes + 4 * voxels + voxels * (1 + 4 * channels)
+    sums = 4 * (channels + 1) * 16 * 60 * 50
 
-    def needed(rows, *loads):
-        return bytes_needed(volume, loads or [load], told, slice(0, rows))
+    def chunks(memory):
+        return choose_chunks(volume, [model], [[]], replace(settings, memory=memory))
 
-    assert choose_strips(volume, [load], told, needed(60)) == [slice(0, 60)]
-    assert choose_strips(volume, [load], told, needed(60) - 1) == [slice(0, 30), slice(30, 60)]
-    strips = choose_strips(volume, [load], told, needed(1))
-    assert [strip.stop - strip.start for strip in strips] == [1] * 60
-    with pytest.raises(DataError, match=r"scan\.nii\.gz: a scan of \(40, 60, 50\) takes .* \(--memory-gb\)"):
-        choose_strips(volume, [load], told, needed(1) - 1)
-    other, planes = replace(load, preprocessing=Preprocessing(spacing, True)), load.of_planes(slice(0, 60))
-    assert needed(60, load, other) - needed(60) == pytest.approx(1.1 * (4 * load.voxels + planes), abs=1)
-    assert needed(60, load, load) - needed(60) == pytest.approx(1.1 * planes, abs=1)
-    more = bytes_needed(volume, [load], replace(told, held=50), slice(0, 60))
-    assert more - needed(60) == pytest.approx(1.1 * 45 * 40 * 60 * 50, abs=1)
-    far = replace(load, elsewhere=True)
-    assert needed(60, far) == needed(1, far) < needed(1)
+    assert chunks(fixed + 2 * sums) == [slice(0, 60)]
+    assert chunks(fixed + 2 * sums - 1) == [slice(0, 30), slice(30, 60)]
+    assert [part.stop - part.start for part in chunks(fixed + sums // 30)] == [1] * 60
+    for memory in (fixed + sums // 30 - 1, fixed, 1):
+        with pytest.raises(DataError, match=r"scan\.nii\.gz: a scan of \(40, 60, 50\) takes .* \(--memory-gb\)"):
+            chunks(memory)
+    with_maps = choose_chunks(volume, [model], [[1, 2]], replace(settings, memory=fixed + 8 * voxels + 3 * sums))
+    assert with_maps == [slice(0, 60)]
+    assert len(choose_chunks(volume, [model] * 2, [[]] * 2, replace(settings, memory=fixed + 2 * sums))) == 2
 
 
 def test_windows_at_once_follow_from_their_size_and_the_precision_alone():
-    whole = fit_grid(np.eye(4), (90, 90, 90), (1, 1, 1))
-    load = Load(Preprocessing((1.0, 1.0, 1.0), False), whole, 1, (64, 64, 32), 16, 3, fast=True, elsewhere=False)
-    assert load.batch == 1
-    assert replace(load, fast=False).batch == replace(load, elsewhere=True).batch == 2
-    assert replace(load, window=(64, 128, 1)).batch == 16
+    plan = plan_of((64, 64, 32))
+    assert batch_of(plan, torch.bfloat16, CPU) == 1
+    assert batch_of(plan, torch.float32, CPU) == batch_of(plan, torch.bfloat16, torch.device("cuda")) == 2
+    assert batch_of(plan_of((64, 128, 1)), torch.bfloat16, CPU) == 16
 
 
 def test_what_is_too_large_is_refused_before_anything_is_done(tmp_path):
     volume, _ = scan(tmp_path, np.eye(4))
-    settings = Settings(torch.float32, memory=2**30 // 100)
-    with pytest.raises(DataError, match=r"takes 0\.\d\d GiB even strip by strip; the limit is 0\.01"):
+    settings = Settings(torch.float32, memory=1)
+    with pytest.raises(DataError, match=r"takes 0\.\d\d GiB even row by row; the limit is 0\.00"):
         predict_volume([Model(None, plan_of(), CPU)], volume, settings)
 
 
@@ -195,11 +191,11 @@ labels = Labels({name: (i,) for i, name in enumerate("abcd", 1)}, (1, 2, 3, 4))
 plan = plan_of((48, 48, 48), labels=labels)
 plan.architecture.update(channels=[4, 8, 8])
 model = Model(AttentionUNet(**plan.architecture).eval(), plan, CPU)
-known, chosen = predict_volume.choose_strips, []
+known, chosen = predict_volume.choose_chunks, []
 def choose(*arguments):
     chosen.append(known(*arguments))
     return chosen[-1]
-predict_volume.choose_strips = choose
+predict_volume.choose_chunks = choose
 model.network(torch.zeros(1, 1, 16, 16, 16))
 before = peak_memory(CPU)
 cases = [Case("first", (scan,)), Case("second", (scan,))]

@@ -1,22 +1,22 @@
 import pytest
 import torch
 
-from attention_unet.explanation.alteration import ALTERATIONS, altered, attentions_of, possible
+from attention_unet.explanation.ablation import ABLATIONS, ablated, find_attentions, possible_ablations
 from attention_unet.network import AttentionUNet
 
 
 def network_of(skips="identity", bottleneck="identity"):
     torch.manual_seed(0)
-    places = {"skips": skips, "bottleneck": bottleneck}
-    return AttentionUNet(dims=3, in_channels=1, out_channels=2, channels=(4, 8, 12), init="paper", **places).eval()
+    attention = {"skips": skips, "bottleneck": bottleneck}
+    return AttentionUNet(dims=3, in_channels=1, out_channels=2, channels=(4, 8, 12), init="paper", **attention).eval()
 
 
 def test_what_can_be_altered():
-    assert possible(network_of()) == ()
-    assert possible(network_of(skips="gate")) == ALTERATIONS
-    assert possible(network_of(skips="cbam")) == ALTERATIONS
-    assert possible(network_of(skips="gate", bottleneck="nonlocal")) == ("removed",)
-    assert list(attentions_of(network_of(skips="gate", bottleneck="nonlocal"))) == [1, 2]
+    assert possible_ablations(network_of()) == ()
+    assert possible_ablations(network_of(skips="gate")) == ABLATIONS
+    assert possible_ablations(network_of(skips="cbam")) == ABLATIONS
+    assert possible_ablations(network_of(skips="gate", bottleneck="nonlocal")) == ("removed",)
+    assert list(find_attentions(network_of(skips="gate", bottleneck="nonlocal"))) == [1, 2]
 
 
 @pytest.mark.parametrize(("skips", "bottleneck"), [("gate", "identity"), ("identity", "spatial"), ("gate", "spatial")])
@@ -27,7 +27,7 @@ def test_removed_is_the_same_network_without_attention(skips, bottleneck):
     x = torch.randn(2, 1, 12, 16, 8)
     with torch.no_grad():
         before = attended(x)
-        with altered(attended, "removed"):
+        with ablated(attended, "removed"):
             torch.testing.assert_close(attended(x), plain(x))
         torch.testing.assert_close(attended(x), before)
     assert not torch.allclose(before, plain(x), atol=1e-3)
@@ -36,11 +36,11 @@ def test_removed_is_the_same_network_without_attention(skips, bottleneck):
 @pytest.mark.parametrize("name", ["gate", "se", "cbam"])
 def test_constant_keeps_the_mean(name):
     network = network_of(skips=name)
-    attention, x = attentions_of(network)[1], torch.randn(2, 8, 6, 8, 4)
+    attention, x = find_attentions(network)[1], torch.randn(2, 8, 6, 8, 4)
     gate = torch.randn(2, 12, 3, 4, 2)
     with torch.no_grad():
         weights = attention(x, gate).weights
-        with altered(network, "constant"):
+        with ablated(network, "constant"):
             features, constant = attention(x, gate)
     expected = weights.flatten(1).mean(dim=1).view(2, 1, 1, 1, 1)
     torch.testing.assert_close(constant, expected.expand_as(weights))
@@ -51,6 +51,6 @@ def test_an_error_leaves_the_network_as_it_was():
     network, x = network_of(skips="gate"), torch.randn(1, 1, 8, 8, 8)
     with torch.no_grad():
         before = network(x)
-        with pytest.raises(RuntimeError, match="stop"), altered(network, "removed"):
+        with pytest.raises(RuntimeError, match="stop"), ablated(network, "removed"):
             raise RuntimeError("stop")
         torch.testing.assert_close(network(x), before)

@@ -1,0 +1,109 @@
+"""Complete the arguments of a call, check its configuration files, and explain what is wrong with it."""
+
+import difflib
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from attention_unet.cli.strict_yaml import load_strictly
+from attention_unet.errors import ConfigError
+from attention_unet.files.run_folder import CONFIG, read_paths
+
+BUDGETS = ("minutes", "steps", "epochs")
+WRONG_TYPE = re.compile(
+    r'Parser key "(?P<name>.+?)": '
+    r".*?(?:Subtypes: \[(?P<union>.+)\] E|Expected an? (?P<one>.+?)\. ).* value: (?P<value>.*)"
+)
+WORDS = {  # of types
+    "<class 'NoneType'>": "null",
+    "<class 'float'>": "a number",
+    "<class 'int'>": "a whole number",
+    "<class 'list'>": "a list",
+    "list[float]": "a list of numbers",
+    "list[int]": "a list of whole numbers",
+    "typing.Literal[": "",
+    "]": "",
+    ", ": " or ",
+}
+
+
+def complete(arguments: list[str]) -> list[str]:
+    """Complete a call: a resumed run uses its own configuration, a budget replaces the one in the file, and the
+    configuration of a run finds its data.
+    """
+    given = [name for name in BUDGETS if any(a.split("=")[0] == f"--training.{name}" for a in arguments)]
+    if given:
+        arguments = [*arguments, *(f"--training.{name}=null" for name in BUDGETS if name not in given)]
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    if words[:1] == ["train"] and "--resume" in words and "--config" not in words and "--run" in words[:-1]:
+        config = Path(words[words.index("--run") + 1]) / CONFIG
+        arguments = ["train", "--config", str(config), *arguments[1:]]
+        words = ["train", "--config", str(config), *words[1:]]
+    if "--config" in words[:-1]:
+        config = Path(words[words.index("--config") + 1])
+        places = [f"--{name}={place}" for name, place in read_paths(config.parent).items()]
+        beside = [f"--{name}={file}" for name, file in _files_beside(config) if f"--{name}" not in words]
+        arguments = [*arguments[:1], *places, *arguments[1:], *beside]
+    return arguments
+
+
+def _files_beside(config: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the fields of a configuration file that name a file relative to it, with the path of that file."""
+    try:
+        found = load_strictly(config.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return  # check_files has reported it, or will
+    data = found.get("data") if isinstance(found, dict) else None
+    for name in ("subjects", "splits"):
+        value = data.get(name) if isinstance(data, dict) else None
+        if isinstance(value, str):
+            yield f"data.{name}", config.parent / value
+
+
+def check_files(arguments: Sequence[str]) -> None:
+    """Check the configuration files of a call, to report mistakes by file and line.
+
+    Raises:
+        ConfigError: if one cannot be read.
+    """
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    for option, name in itertools.pairwise(words):
+        if option != "--config":
+            continue
+        try:
+            found = load_strictly(Path(name).read_text(encoding="utf-8-sig"))
+        except OSError as error:
+            raise ConfigError(f"{name}: cannot be read ({error.strerror}): expected a YAML file of fields") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{name}: not a text in UTF-8: expected a YAML file of fields") from error
+        except RecursionError as error:
+            raise ConfigError(f"{name}: is nested too deeply: expected a YAML file of fields") from error
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            line = f", line {mark.line + 1}" if mark else ""
+            problem = " ".join(str(getattr(error, "problem", None) or error).split())
+            raise ConfigError(f"{name}{line}: {problem}: correct it") from error
+        if not isinstance(found, dict):
+            raise ConfigError(f"{name}: holds no fields: expected some, such as training: {{steps: 1000}}")
+
+
+def explain(error: Exception, subparsers: dict[str, ArgumentParser]) -> str:
+    """Return the parser's message on one line, in plain words, with the nearest known name for an unknown one."""
+    text = re.sub(r"required: \w+\.", "required: --", " ".join(str(error).split()))
+    if found := WRONG_TYPE.fullmatch(text):
+        expected = found["union"] or found["one"]
+        for type_, words in WORDS.items():
+            expected = expected.replace(type_, words)
+        name = found["name"] if "." in found["name"] else f"--{found['name'].replace('_', '-')}"
+        return f"{name} is {found['value']}: expected {expected}"
+    match = re.search(r"option '([\w.]+)'|arguments: --([\w.]+)|[Kk]ey \"?'?([\w.]+)", text)
+    wrong = next((group for group in match.groups() if group), "") if match else ""
+    known = [action.dest for parser in subparsers.values() for action in parser._actions]
+    nearest = difflib.get_close_matches(wrong, known, n=1)
+    if wrong and wrong not in known and nearest:
+        text += f": did you mean {nearest[0]}?"
+    return text

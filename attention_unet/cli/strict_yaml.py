@@ -1,0 +1,39 @@
+"""Read YAML strictly: no key twice, no aliases."""
+
+import dataclasses
+from typing import Any
+
+import yaml
+from jsonargparse import get_loader
+
+from attention_unet.config import Config
+
+SECTIONS = [field.name for field in dataclasses.fields(Config)]
+
+
+def load_strictly(text: str) -> Any:
+    """Read YAML as the parser does, but refuse a key that is given twice, and aliases.
+
+    A few lines of aliases can stand for more values than memory can hold.
+
+    Raises:
+        yaml.YAMLError: if the text is not such YAML, with the line.
+    """
+
+    def check(node: yaml.Node | None, path: str) -> None:
+        if isinstance(node, yaml.MappingNode):
+            names = [path + str(key.value) for key, _ in node.value]
+            for number, (name, (key, value)) in enumerate(zip(names, node.value, strict=True)):
+                if name in names[:number]:
+                    raise yaml.MarkedYAMLError(problem=f"{name} is given twice", problem_mark=key.start_mark)
+                if name in SECTIONS and not isinstance(value, yaml.MappingNode):
+                    problem = f"{name} is no mapping of its fields, such as {name}:\n  field: value"
+                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=value.start_mark)
+                check(value, f"{name}.")
+
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            problem = f"*{event.anchor} stands for something else: write it out"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)  # type: ignore[arg-type]
+    check(yaml.compose(text, Loader=yaml.SafeLoader), "")
+    return get_loader("yaml")(text)

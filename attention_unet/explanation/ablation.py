@@ -1,0 +1,146 @@
+"""Ablate the attention of a network while it predicts: remove it, make it constant, or replace its maps."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from attention_unet.attention import Attended, Attention
+from attention_unet.inference.decision import probabilities_to_labels
+from attention_unet.inference.model import Model
+from attention_unet.inference.predict_volume import predict_planes
+from attention_unet.inference.settings import Settings
+from attention_unet.layers.dimensions import pool_to
+from attention_unet.network import UNet
+from attention_unet.preparation.preprocessing import Preprocessed, preprocess
+from attention_unet.scans.geometry import resample_to_grid
+from attention_unet.scans.volumes import Volume
+
+# "removed": features are not weighted. "constant": every weight is the mean of all weights.
+Ablation = Literal["removed", "constant"]
+ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
+Hook = Callable[[nn.Module, Any, Attended], Attended]
+TRIAL_SIZE = 16  # voxels along each axis of a trial input
+
+
+def find_attentions(network: UNet) -> dict[int, Attention]:
+    """Return the attention of each level that has one, on its skip or, at the coarsest level, at the bottleneck."""
+    by_level = {level: network.attention_at(level) for level in range(len(network.encoder))}
+    return {level: attention for level, attention in by_level.items() if attention.kind != "identity"}
+
+
+def possible_ablations(network: UNet) -> tuple[Ablation, ...]:
+    """Return the possible ablations. Attention that does not multiply features by weights can only be removed."""
+    attentions = find_attentions(network).values()
+    if not attentions:
+        return ()
+    return ABLATIONS if all(attention.multiplies for attention in attentions) else ("removed",)
+
+
+def has_replaceable_maps(model: Model) -> bool:
+    """Return whether the maps of a model can be replaced: its attention multiplies features by one weight per voxel."""
+    attentions = find_attentions(model.network)
+    if not attentions or not all(attention.multiplies for attention in attentions.values()):
+        return False
+    sizes = [min(n, TRIAL_SIZE) for axis, n in enumerate(model.plan.patch) if axis != model.plan.slice_axis]
+    with torch.inference_mode():
+        weights = model.network(torch.zeros(1, len(model.plan.channels), *sizes, device=model.device), True)[1]
+    return set(attentions) <= set(weights) and all(weights[level].shape[1] == 1 for level in attentions)
+
+
+@contextmanager
+def ablated(network: UNet, ablation: Ablation) -> Iterator[None]:
+    """Ablate all attention on skips and at the bottleneck while the block runs.
+
+    Args:
+        network: the network.
+        ablation: one of the possible ablations.
+    """
+
+    def ablate(attention: nn.Module, inputs: Any, attended: Attended) -> Attended:
+        x, weights = inputs[0], attended.weights
+        if ablation == "removed" or weights is None:
+            return Attended(x, weights)
+        mean = weights.flatten(1).mean(dim=1).view(-1, *[1] * (weights.dim() - 1)).expand_as(weights)
+        return Attended(x * mean, mean)
+
+    attentions = find_attentions(network)
+    with _register_hooks(attentions, dict.fromkeys(attentions, ablate)):
+        yield
+
+
+def predict_with_maps(
+    model: Model, volume: Volume, maps: Mapping[int, NDArray[np.float32]], overlap: float
+) -> NDArray[Any]:
+    """Predict a volume with given attention maps instead of those of the network.
+
+    The maps are added to the image as channels, so that each window gets its part of them.
+
+    Args:
+        model: a model that ``has_replaceable_maps``.
+        volume: the scan.
+        maps: attention map of each level (I, J, K), on the grid of the volume.
+        overlap: overlap of windows, 0 to below 1.
+
+    Returns:
+        Label map (I, J, K).
+    """
+    levels, plan = sorted(maps), model.plan
+    image = preprocess(volume, plan.preprocessing)
+    scan_grid = image.scan_grid
+    means = [float(maps[level].mean()) for level in levels]  # subtracted, because windows are padded with 0
+    channels = resample_to_grid(
+        np.stack([maps[level] - mean for level, mean in zip(levels, means, strict=True)]), scan_grid
+    )
+    background = torch.cat([image.background, torch.full((len(levels),), torch.inf)])  # no window counts as background
+    network = _ReplacedMaps(model.network, len(plan.channels), dict(zip(levels, means, strict=True)))
+    rows = slice(0, scan_grid.scan[1])
+    planes = predict_planes(
+        replace(model, network=network),
+        Preprocessed(torch.cat([image.image, channels]), background, scan_grid),
+        Settings(overlap=overlap),
+        [],
+        rows,
+        scan_grid.planes_back(plan.labels.channels, rows),
+    )
+    with torch.inference_mode():
+        label_map = np.concatenate([probabilities_to_labels(each, plan.labels) for each in planes])
+    return scan_grid.as_stored(label_map)
+
+
+class _ReplacedMaps(UNet):
+    """A network that reads its attention maps from the last channels of its input."""
+
+    def __init__(self, network: UNet, channels: int, means: Mapping[int, float]) -> None:
+        nn.Module.__init__(self)
+        self.network, self.channels, self.means = network, channels, means
+
+    def forward(self, x: Tensor, return_maps: bool = False, return_presence: bool = False) -> Any:
+        """Predict from the first channels, with the maps in the other channels."""
+        image, maps = x[:, : self.channels], x[:, self.channels :]
+        weights = {level: maps[:, [i]] + mean for i, (level, mean) in enumerate(self.means.items())}
+        attentions = find_attentions(self.network)
+        with _register_hooks(attentions, {level: _replace_by(weights[level]) for level in attentions}):
+            return self.network(image, return_maps=return_maps)
+
+
+def _replace_by(weights: Tensor) -> Hook:
+    def replace_weights(attention: nn.Module, inputs: Any, attended: Attended) -> Attended:
+        x = inputs[0]
+        pooled = pool_to(weights.float(), x.shape[2:]).to(x.dtype)
+        return Attended(x * pooled, pooled)
+
+    return replace_weights
+
+
+@contextmanager
+def _register_hooks(attentions: Mapping[int, Attention], hooks: Mapping[int, Hook]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for level, attention in attentions.items():
+            stack.enter_context(attention.register_forward_hook(hooks[level]))
+        yield

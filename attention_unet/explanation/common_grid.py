@@ -1,0 +1,48 @@
+"""Resize attention maps of different cases to one common grid, so that they can be averaged or exchanged."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from attention_unet.scans.geometry import fit_grid
+from attention_unet.scans.volumes import Volume
+
+SIZE = 96  # voxels of the common grid along each RAS+ axis
+Maps = Mapping[int, NDArray[np.float32]]  # by level, on the grid of a scan
+CommonMaps = dict[int, Tensor]  # by level, on the common grid
+
+
+def to_common_grid(maps: Maps, volume: Volume) -> CommonMaps:
+    """Resize the map of each level to the common grid.
+
+    Args:
+        maps: maps by level, (I, J, K) on the grid of the volume.
+        volume: the scan.
+
+    Returns:
+        Maps by level, (SIZE, SIZE, SIZE) along RAS+ axes.
+    """
+    scan_grid = fit_grid(volume.affine, volume.grid, (1.0, 1.0, 1.0))
+    return {
+        level: _resize(torch.from_numpy(scan_grid.orient(weights).copy()), (SIZE,) * 3)
+        for level, weights in maps.items()
+    }
+
+
+def from_common_grid(maps: CommonMaps, volume: Volume) -> dict[int, NDArray[np.float32]]:
+    """Resize the map of each level from the common grid to that of a volume, (I, J, K) in its own order of axes."""
+    scan_grid = fit_grid(volume.affine, volume.grid, (1.0, 1.0, 1.0))
+    return {level: scan_grid.as_stored(_resize(weights, scan_grid.scan).numpy()) for level, weights in maps.items()}
+
+
+def mean_maps(cases: Sequence[CommonMaps]) -> CommonMaps:
+    """Return the mean map of each level over several cases."""
+    return {level: torch.stack([maps[level] for maps in cases]).mean(dim=0) for level in cases[0]}
+
+
+def _resize(values: Tensor, grid: Sequence[int]) -> Tensor:
+    return F.interpolate(values[None, None].float(), tuple(grid), mode="trilinear", align_corners=False)[0, 0]

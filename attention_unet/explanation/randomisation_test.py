@@ -1,0 +1,36 @@
+"""Randomise the weights of a network, and compare attention maps: the randomisation test.
+
+Adebayo et al., "Sanity Checks for Saliency Maps", arXiv:1810.03292: a map that stays the same with random weights shows
+the image or the architecture. A map that changes does not prove learning: two random networks may differ as much.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from attention_unet.inference.model import Model
+from attention_unet.inference.window_predictor import put_channels_last
+from attention_unet.network import AttentionUNet
+
+MAX_VOXELS = 100_000  # of a map that are compared
+
+
+def randomise_weights(model: Model, seed: int) -> Model:
+    """Return a model of the same architecture with the random weights that a training starts from."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = AttentionUNet(**model.plan.architecture)
+    put_channels_last(network)
+    return replace(model, network=network.to(model.device).eval())
+
+
+def rank_correlation(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
+    """Return Spearman's rank correlation of two maps, -1 to 1, on about ``MAX_VOXELS`` voxels; 0 if one is constant."""
+    step = max(one.size // MAX_VOXELS, 1)
+    ranks = [rankdata(values.ravel()[::step]) for values in (one, other)]
+    if any(np.ptp(each) == 0 for each in ranks):
+        return 0.0
+    return float(np.corrcoef(*ranks)[0, 1])

@@ -1,0 +1,170 @@
+"""Model files: weights and their description in one safetensors file. Nothing in it can be executed."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from attention_unet.errors import ModelError
+from attention_unet.files.atomic import replacing, write_text
+from attention_unet.files.prediction_record import is_complete
+from attention_unet.files.run_folder import MODEL_DESCRIPTION, PREDICTIONS, WEIGHTS
+from attention_unet.inference.components import ComponentGain
+from attention_unet.inference.model import Model
+from attention_unet.inference.trained_on import TrainedOn
+from attention_unet.inference.window_predictor import put_channels_last
+from attention_unet.machine.devices import choose_device
+from attention_unet.network import AttentionUNet
+from attention_unet.preparation.plan import Plan
+
+log = logging.getLogger(__name__)
+
+CPU = torch.device("cpu")
+FORMAT = 4
+DAMAGES = (
+    OSError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, SafetensorError
+)  # fmt: skip
+SHIPPED = Path(__file__).parents[1] / "models"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries that results depend on most."""
+    return {name: version(name) for name in ("attention-unet", "torch", "monai")}
+
+
+def save_model(folder: Path, weights: Mapping[str, Tensor], plan: Plan, notes: Mapping[str, Any]) -> None:
+    """Write ``model.safetensors``, weights and description, and a readable copy of the description in ``model.json``.
+
+    Args:
+        folder: folder of the run.
+        weights: state of the network.
+        plan: preprocessing, patch and classes.
+        notes: further plain values for the description.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    description = {"format": FORMAT, "plan": plan.to_json(), "versions": versions(), **notes}
+    description["sha256"] = digest(tensors, description)
+    text = json.dumps(description, indent=2, allow_nan=False)
+    with replacing(folder / WEIGHTS) as partial:
+        partial.write_bytes(save_tensors(tensors, metadata={"description": text}))
+    write_text(folder / MODEL_DESCRIPTION, text + "\n")
+
+
+def load_models(paths: Sequence[str | Path], device: torch.device) -> list[Model]:
+    """Read models to be used together.
+
+    Args:
+        paths: as for ``load_model``, or the folder of a cross-validation, which stands for its finished folds.
+        device: device to load them to.
+
+    Raises:
+        ModelError: if a model is missing, damaged or of another format, or if they differ in classes or channels.
+    """
+    files = [file for path in paths for file in finished_folds(Path(path)) or [Path(path)]]
+    models = [load_model(file, device) for file in files]
+    for file, model in zip(files, models, strict=True):
+        if (model.plan.labels, model.plan.channels) != (models[0].plan.labels, models[0].plan.channels):
+            raise ModelError(f"{file}: has other classes or channels than {files[0]}: expected models of one dataset")
+    return models
+
+
+def finished_folds(folder: Path) -> list[Path]:
+    """Return the model files of the finished folds of a cross-validation; an empty list for any other folder.
+
+    Raises:
+        ModelError: if there are folds, but none is finished.
+    """
+    found = sorted(folder.glob(f"fold*/{WEIGHTS}"))
+    finished = [file for file in found if is_complete(file.parent / PREDICTIONS)]
+    left = ", ".join(file.parent.name for file in found if file not in finished)
+    if found and not finished:
+        raise ModelError(f"{folder}: {left} not finished: repeat the same cross-validate, or name one fold with -m")
+    if left:
+        log.warning("%s: %s not finished: left out", folder, left)
+    return finished
+
+
+def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
+    """Read a model.
+
+    Args:
+        path: a run folder, a ``.safetensors`` file that a training wrote, or the name of a model of this package.
+        device: device to load it to, or its name: "auto", "cpu", "cuda" or "mps".
+
+    Raises:
+        ModelError: if it is missing, damaged, or of another format.
+        ConfigError: if there is no such device.
+
+    Example:
+        >>> load_model("hippocampus").plan.labels.names
+        ('Anterior', 'Posterior')
+    """
+    file = find_model(path)
+    device = choose_device(device) if isinstance(device, str) else device
+    try:
+        with safe_open(file, framework="pt") as content:
+            description = json.loads((content.metadata() or {})["description"])
+            tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118  # not a dict
+        if description["format"] != FORMAT:
+            raise ModelError(f"{file}: is of format {description['format']}: this version reads {FORMAT} only")
+        if digest(tensors, description) != description["sha256"]:
+            raise ModelError(f"{file}: is damaged, or was changed (sha256 differs): copy it again")
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise ModelError(f"{file}: some of its weights are NaN or infinite: train it again")
+        plan = Plan.from_json(description["plan"])
+        with torch.device("meta"):  # without memory, to compare shapes before the network is built
+            expected = {name: tensor.shape for name, tensor in AttentionUNet(**plan.architecture).state_dict().items()}
+        if expected != {name: tensor.shape for name, tensor in tensors.items()}:
+            raise ModelError(f"{file}: holds other weights than its network has: copy it again")
+        network = AttentionUNet(**plan.architecture)
+        network.load_state_dict(tensors)
+        gains = {
+            str(name): ComponentGain(int(cases), float(total), float(squares))
+            for name, (cases, total, squares) in description.get("component_gains", {}).items()
+        }
+        trained_on = TrainedOn.from_json(description["trained_on"]) if "trained_on" in description else None
+    except DAMAGES as error:
+        raise ModelError(f"{file}: not a model that a training wrote, or damaged ({error}): copy it again") from error
+    put_channels_last(network)
+    return Model(
+        network.to(device).eval(), plan, device, gains, sha256=description["sha256"], trained_on=trained_on, file=file
+    )
+
+
+def find_model(path: str | Path) -> Path:
+    """Return the file of a model. A file at the path is preferred to a shipped model of that name.
+
+    Raises:
+        ModelError: if there is no model.
+    """
+    shipped = sorted(file.stem for file in SHIPPED.glob("*.safetensors"))
+    for file in (Path(path) / WEIGHTS, Path(path)):
+        with suppress(OSError, ValueError):  # a name too long, or with a null character
+            if file.is_file():
+                return file
+    if str(path) in shipped:
+        return SHIPPED / f"{path}.safetensors"
+    raise ModelError(
+        f"{path}: holds no model: expected a run folder with {WEIGHTS}, such a file, or one of the package's models: "
+        f"{', '.join(shipped) or 'none'}"
+    )
+
+
+def digest(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> str:
+    """Return sha256 over a description without its own sha256, and over names, shapes, types and values of tensors."""
+    plain = json.loads(json.dumps({name: value for name, value in description.items() if name != "sha256"}))
+    total = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())  # of the values as a file returns them
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        total.update(f"{name}|{tuple(tensor.shape)}|{tensor.dtype}\n".encode())
+        total.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()

@@ -1,0 +1,98 @@
+"""Find files of volumes in folders, and name volumes by their files."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from attention_unet.errors import DataError
+from attention_unet.scans import itk, nifti
+from attention_unet.scans.dicom import is_dicom
+from attention_unet.scans.itk_header import data_files
+
+ENDINGS = (*nifti.ENDINGS, *itk.ENDINGS)
+NOTE_ENDINGS = (  # of files that are often in folders of scans, and are no scans
+    *(".json", ".txt", ".tsv", ".csv", ".md", ".xml", ".html", ".yaml", ".yml", ".log", ".bval", ".bvec"),
+    *(".png", ".jpg", ".jpeg", ".pdf"),
+)
+
+
+def stem(path: Path) -> str:
+    """Return the name of a volume's file without its ending, such as .nii.gz, or the name of a DICOM folder.
+
+    Bytes that are not UTF-8 are replaced, so that the names of files written from it are valid everywhere.
+
+    Raises:
+        DataError: if the name has no ending of a volume.
+    """
+    name = os.fsencode(path.name).decode("utf-8", "replace")
+    if path.is_dir():
+        return name
+    for ending in ENDINGS:
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    raise DataError(f"{path}: its name is not that of a volume: expected {', '.join(ENDINGS)}; convert it first")
+
+
+def is_volume(path: Path) -> bool:
+    """Return whether a file is a volume by its name. A hidden file is not. A broken link is: reading it fails."""
+    exists = path.is_file() or (path.is_symlink() and not path.exists())
+    return path.name.lower().endswith(ENDINGS) and not path.name.startswith(".") and exists
+
+
+def list_volumes(folder: Path) -> list[Path]:
+    """Return the volumes of a folder, sorted by name."""
+    return sorted(path for path in folder.iterdir() if is_volume(path))
+
+
+def list_unread(folder: Path) -> list[str]:
+    """Return the names of files in a folder that may be scans but are not read: other formats and special files.
+
+    Hidden files, notes, pictures, DICOM files and data files named by a header are left out.
+    """
+    volumes = list_volumes(folder)
+    read = {*volumes, *(file for volume in volumes if volume.is_file() for file in data_files(volume))}
+    unread = []
+    for path in sorted(folder.iterdir()):
+        is_note = path.name.startswith(".") or path.name.lower().endswith(NOTE_ENDINGS)
+        is_folder = path.is_dir() and not path.name.lower().endswith(ENDINGS)
+        if path not in read and not is_note and not is_folder and not is_dicom(path):
+            unread.append(path.name)
+    return unread
+
+
+def volumes_by_case(folder: Path) -> dict[str, Path]:
+    """Return the volumes of a folder by their names without endings.
+
+    Raises:
+        DataError: if two files have the same name, such as a.nii and a.nii.gz.
+    """
+    return by_name(list_volumes(folder))
+
+
+def by_name(paths: Iterable[Path]) -> dict[str, Path]:
+    """Return volumes by their names without endings.
+
+    Raises:
+        DataError: if two files have the same name.
+    """
+    volumes: dict[str, Path] = {}
+    for path in paths:
+        name = stem(path)
+        if name in volumes:
+            raise DataError(f"{path}: the case exists twice, also as {volumes[name].name}: expected one file; keep one")
+        volumes[name] = path
+    return volumes
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return all files of a volume: those of a DICOM folder, or the header and the file of its voxels."""
+    if path.is_dir():
+        return [file for file in sorted(path.iterdir()) if file.is_file()]
+    return [path, *(file for file in data_files(path) if file.is_file())]
+
+
+def own_ending(path: Path) -> str:
+    """Return the ending of a single file in the format of a volume. For a DICOM folder it is that of NIfTI."""
+    if path.is_dir() or path.name.lower().endswith(nifti.ENDINGS):
+        return ".nii.gz"
+    return ".nrrd" if path.suffix.lower() in itk.NRRD else ".mha"
