@@ -16,10 +16,12 @@ from attention_unet.files.prediction_folder import MEASURES
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.trained_network import TrainedNetwork
 from attention_unet.machine.memory import free_memory
-from attention_unet.scans.geometry import fit_grid
+from attention_unet.scans.geometry import AT_ONCE, fit_grid
 from attention_unet.scans.volumes import Volume
 
 log = logging.getLogger(__name__)
+
+WORKSPACE = 4 * 12 * AT_ONCE  # bytes, for the work on a few planes
 
 
 def choose_chunks(
@@ -27,8 +29,8 @@ def choose_chunks(
 ) -> list[slice]:
     """Choose as few chunks as memory allows.
 
-    Scan, preprocessed image and results are always held. Window sums may take half of the remaining memory; the other
-    half is for the network and for copies.
+    Scan, preprocessed image, results and a constant workspace are always held. Window sums may take half of the
+    remaining memory; the other half is for the network and for copies.
 
     Args:
         volume: scan to predict.
@@ -57,7 +59,7 @@ def choose_chunks(
         if model.device.type != "cuda":  # a GPU has its own memory
             depth, width = plan.patch[0], max(scan_grid.grid[2], plan.patch[2])
             sums += 4 * (labels.channels + len(own) + 1) * depth * scan_grid.grid[1] * width
-    fixed = volume.array.nbytes + sum(images.values()) + results
+    fixed = volume.array.nbytes + sum(images.values()) + results + WORKSPACE
     available = (limit - fixed) / 2
     count = max(math.ceil(sums / available), 1) if available > 0 else rows + 1
     if count > rows:
