@@ -21,10 +21,10 @@ class Range:
     """Allowed values of a number, or of each number of a list.
 
     Attributes:
-        least: lowest value.
-        most: highest value.
-        above: the value must be higher than this.
-        below: the value must be lower than this.
+        least: lowest value, inclusive.
+        most: highest value, inclusive.
+        above: limit below, exclusive.
+        below: limit above, exclusive.
         length: number of values of a list.
     """
 
@@ -35,7 +35,7 @@ class Range:
     length: int | None = None
 
     def contains(self, value: Any) -> bool:
-        """Return whether a number, or a list of numbers, is allowed. None and other values always are."""
+        """Return whether a number or list of numbers is allowed. None and values that are not numbers always are."""
         numbers = value if isinstance(value, list) else [value]
         right = all(
             self.least <= n <= self.most and self.above < n < self.below for n in numbers if isinstance(n, int | float)
@@ -61,29 +61,30 @@ def ranged(default: Any, **limits: float) -> Any:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which cases, how they are brought to a common grid, and which patches are drawn from them.
+    """The cases, their common grid, and the patches that are drawn from them.
 
     Attributes:
-        root: folder of the dataset or of several datasets; $ATTENTION_UNET_DATA if not given, else ./data.
+        root: folder of the dataset or of several datasets; default $ATTENTION_UNET_DATA, otherwise ./data.
         dataset: name of the dataset's folder inside root; may be empty if root is the dataset itself.
         folds: number of cross-validation folds, drawn from the sorted subjects.
-        fold: fold held out for validation, from 0; -1 trains on every case and validates on none. One subject in ten
-            is then trained on only from four fifths of the budget: before, its cases show which classes are better off
-            with their largest connected component alone.
-        split_seed: seed of the folds; 12345 with 5 folds gives the folds that nnU-Net makes if each case is a subject.
-        splits: file of splits to use in place of folds of our own: splits_final.json of nnU-Net, or splits.json of a
-            run. In a configuration file, a path relative to that file.
-        subjects: table with the columns case and subject. A subject is never both trained on and held out. If not
-            given, subjects.csv in the dataset's folder; without one, each case is a subject. In a configuration file,
+        fold: fold to hold out for validation, from 0. -1 trains on all cases and validates on none. A tenth of the
+            subjects then joins the training after 80 % of the budget. Until then they are held out, to choose the
+            classes that keep only their largest connected component.
+        split_seed: seed of the folds; 12345 with 5 folds gives the folds of nnU-Net if each case is a subject.
+        splits: file of splits, used instead of computed folds: splits_final.json of nnU-Net, or splits.json of a run.
+            In a configuration file, a path relative to that file.
+        subjects: table with the columns case and subject. A subject is never both trained on and held out. Default:
+            subjects.csv in the dataset's folder; if it does not exist, each case is a subject. In a configuration file,
             a path relative to that file.
         subject_pattern: regular expression on case ids whose first group is the subject, such as "(sub-[^_]+)_".
-        spacing_mm: common voxel size along left-right, back-front, down-up (RAS+ order); planned if not given.
-        patch: voxels of a training patch and of a prediction window on the same axes; planned if not given.
-        patch_voxels: the size to plan a patch for, in voxels; planned from machine and budget if not given.
-        foreground_share: share of patches centred on a voxel of a class, each class being equally likely.
-        workers: processes that read patches; 0 reads them in the training process. If not given, 4 per GPU, and 0
-            on a CPU, where they would only slow the network down.
-        cache: folder for preprocessed cases; "cache" beside the run folder if not given.
+        spacing_mm: voxel size along left-right, back-front, down-up (RAS+ axes); default: planned.
+        patch: size of a training patch and of a prediction window in voxels along left-right, back-front, down-up;
+            1, or 3 and more; default: planned.
+        patch_voxels: number of voxels of a planned patch; default: from machine and budget.
+        foreground_share: share of patches whose centre is a foreground voxel; all classes of the case are equally
+            likely.
+        workers: processes that read patches; 0 reads them in the training process. Default: 4 per GPU, 0 on a CPU.
+        cache: folder for preprocessed cases; default "cache" beside the run folder.
     """
 
     root: str | None = None
@@ -104,25 +105,26 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """Random changes of training patches: a probability for each, 0 for never, and its range.
+    """Random changes of training patches. Most fields are the probability of a change; 0 turns it off. Changes of
+    intensity are drawn for each channel.
 
     Attributes:
-        affine: probability of a random rotation, scaling, shift and bend.
-        rotation_degrees: largest rotation about every axis (about the slice axis only, for 2-D networks).
-        scale: smallest and largest zoom.
-        shift: largest shift along every axis, in voxels of the finest axis; without one, a case smaller than the patch
-            always lies in its middle.
-        bend: elastic deformation: standard deviation, in voxels of the finest axis, of the shifts of control points
-            eight such voxels apart.
-        noise: probability of Gaussian noise of up to 0.3 standard deviations of the image.
-        blur: probability of Gaussian blur of 0.5 to 1 voxel.
+        affine: probability of rotation, scaling, shift and elastic deformation.
+        rotation_degrees: largest rotation about every axis; for 2-D networks, about the slice axis only.
+        scale: range of the zoom, drawn for each axis; 1.2 enlarges by 20 %.
+        shift: largest shift along every axis, in voxels of the finest axis. With 0, a case smaller than the patch is
+            always centred in it.
+        bend: strength of the elastic deformation: standard deviation of the control-point displacements, in voxels of
+            the finest axis. Control points are 8 such voxels apart.
+        noise: probability of Gaussian noise with a standard deviation of up to 0.3 (images are z-scored).
+        blur: probability of Gaussian blur with a standard deviation of 0.5 to 1 voxel.
         bias_field: probability of a smooth multiplicative field, as of a receive coil.
         brightness: probability of a factor of 0.75 to 1.25 on all values.
         contrast: probability of a factor of 0.75 to 1.25 about the mean, within the range of the patch.
         gamma: probability of a gamma curve of exponent 0.7 to 1.5.
-        low_resolution: probability of sampling down by up to a half and back up.
-        flip_axes: axes to mirror with probability a half, of "left-right", "back-front", "down-up"; none by default,
-            since a mirrored patient is not always a possible patient.
+        low_resolution: probability of downsampling by up to a half and back.
+        flip_axes: axes to flip with probability 0.5: "left-right", "back-front", "down-up". Default: none, because a
+            flip swaps left and right organs.
     """
 
     affine: float = ranged(0.3, least=0, most=1)
@@ -142,21 +144,20 @@ class AugmentationConfig:
 
 @dataclass(frozen=True)
 class AttentionConfig:
-    """Which attention sits where.
+    """The attention at each place of the network. `attention-unet attention` lists the mechanisms.
 
-    A mechanism is given by its name ("identity" is none), several in sequence by a list of names, a wrapper by a
-    mapping such as {parallel: [se, sse]}; {1: gate, 2: cross} gives each level its own. `attention-unet attention`
-    lists them all.
+    Write `gate` for one mechanism, `[se, gate]` for one after another, `{parallel: [se, sse]}` for a wrapper,
+    `{1: gate, 2: cross}` for one per level, `identity` for no attention.
 
     Attributes:
         skips: attention on the skips.
-        encoder: attention in the blocks of the encoder, after the last normalisation (gct: before each convolution);
-            with channel attention, blocks use group normalisation, eight channels a group.
-        decoder: attention in the blocks of the decoder, at the same place.
+        encoder: attention in the encoder blocks, after the last normalisation (`gct`: before each convolution). With
+            channel attention, blocks use group normalisation with eight channels per group.
+        decoder: attention in the decoder blocks, at the same place.
         bottleneck: attention after the coarsest block.
-        levels: levels with attention on skip, encoder and decoder, 0 being the finest; all but the finest if not given.
-            The coarsest level has no skip.
-        init: start "open", as the identity or near it, or as published in the "paper".
+        levels: levels with attention on skip, encoder and decoder; 0 is the finest; default: all but the finest. The
+            coarsest level has no skip.
+        init: initial weights: "open" starts as the identity or near it; "paper" starts as published.
     """
 
     skips: Mechanism = "gate"
@@ -169,18 +170,18 @@ class AttentionConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The U-Net.
+    """The size and the kind of the U-Net.
 
     Attributes:
-        dims: 3 for volumes; 2 for slices across the axis of the largest spacing. Either predicts whole volumes.
-        base_channels: features of the finest level; each coarser level has twice as many. If not given, 16 on a CPU
-            and 32 on a GPU.
-        max_channels: the most features a level may have.
-        max_levels: the most levels the plan may use.
+        dims: 3 for volumes; 2 for slices across the axis of the largest spacing. Both predict whole volumes.
+        base_channels: features of the finest level; each coarser level has twice as many. Default: 16 on a CPU, 32 on a
+            GPU.
+        max_channels: largest number of features of a level.
+        max_levels: largest number of levels.
         block: plain or residual blocks.
-        convs: convolutions of each block of the encoder.
-        decoder_convs: convolutions of each block of the decoder.
-        deep_supervision: let coarser decoder levels learn from the label too.
+        convs: convolutions of each encoder block.
+        decoder_convs: convolutions of each decoder block.
+        deep_supervision: train coarser decoder levels on the label, too.
     """
 
     dims: Literal[2, 3] = 3
@@ -198,24 +199,26 @@ class TrainingConfig:
     """The budget, the optimiser and the machine.
 
     Attributes:
-        minutes: budget by the clock, validations included, preparation of the cases not.
+        minutes: budget by the clock, with validations, without preprocessing of the cases.
         steps: budget in optimiser steps.
-        epochs: budget in epochs of one patch per training case; 100 if no budget is given.
-        batch: patches a step, over all devices. If not given, 2 volumes or 8 slices on a CPU, up to 16 on a GPU.
-        learning_rate: of AdamW, from the end of the warm-up to that of the training.
+        epochs: budget in epochs of one patch per training case; default 100 if no budget is given.
+        batch: patches per step, over all devices. Default: 2 volumes or 8 slices on a CPU, up to 16 on a GPU.
+        learning_rate: learning rate of AdamW. It rises linearly during the warm-up and is constant afterwards.
         warmup: share of the budget over which the learning rate rises.
-        weight_decay: of AdamW.
+        weight_decay: weight decay of AdamW.
         clip_norm: largest norm of the gradient.
-        presence_weight: of the loss by which `encoding`, on a skip or at the bottleneck, learns the classes of a patch.
-        average: largest decay of the exponential moving average of the weights, a step; 0 turns averaging off.
-        validations: whole-volume validations over the budget; the last is after the last step. Each is timed to
-            reserve time for the last, so that a single one overruns a budget in minutes.
+        presence_weight: weight of the loss for the presence of classes; only with the attention `encoding` on a skip or
+            at the bottleneck.
+        average: decay per step of the exponential moving average of the weights; early steps use a smaller decay; 0
+            turns it off.
+        validations: number of validations on whole volumes; the last one follows the last step. A budget in minutes
+            reserves the time of the last one by that of an earlier one; with 1, the run takes longer than `minutes`.
         checkpoint_minutes: longest time between two saved states.
-        precision: "auto" is bfloat16 where the hardware computes in it, else float32.
+        precision: "auto" is bfloat16 where the hardware computes in it, otherwise float32.
         accelerator: "auto", "cpu", "cuda" or "mps".
-        devices: processes on this machine, one a device; under torchrun, what it started.
-        nodes: machines; under torchrun, what it started.
-        seed: fixes weights, order, patches and augmentation.
+        devices: number of devices on this machine, one process per device; under torchrun, its number of processes.
+        nodes: number of machines; under torchrun, its number.
+        seed: seed of weights, order, patches and augmentation.
     """
 
     minutes: float | None = ranged(None, above=0, most=MAX_BUDGET)
@@ -239,7 +242,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """A whole training."""
+    """The configuration of a training."""
 
     data: DataConfig = field(default_factory=DataConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
@@ -252,7 +255,7 @@ class Config:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Mapping[str, Any]]) -> "Config":
-        """Inverse of ``dataclasses.asdict``."""
+        """Return the inverse of ``dataclasses.asdict``."""
         default = cls()
         return cls(**{f.name: type(getattr(default, f.name))(**plain[f.name]) for f in dataclasses.fields(cls)})
 

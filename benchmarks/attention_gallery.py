@@ -19,7 +19,7 @@ from attention_unet.attention import NAMES, Attended
 from attention_unet.config import AttentionConfig, AugmentationConfig, Config, DataConfig, NetworkConfig, TrainingConfig
 from attention_unet.dataset.cases import Case, find_cases
 from attention_unet.dataset.phantom import make_cohort
-from attention_unet.dataset.reading import read_channels, read_label_of
+from attention_unet.dataset.reading import read_case_label, read_channels
 from attention_unet.inference.model_file import load_model
 from attention_unet.pictures.mosaic import most_informative_plane
 from attention_unet.preparation.preprocessing import preprocess, preprocess_target
@@ -31,7 +31,7 @@ def look_at(run: Path, case: Case) -> Look:
     model = load_model(run, torch.device("cpu"))
     volume = read_channels(case)
     prepared = preprocess(volume, model.plan.preprocessing)
-    target = preprocess_target(read_label_of(case, volume), model.plan.labels, prepared)[0].astype(np.float32)
+    target = preprocess_target(read_case_label(case, volume), model.plan.labels, prepared)[0].astype(np.float32)
     plane = most_informative_plane(target, (0, 1))
     attention = model.network.attention_at(LEVEL)
     seen: list[tuple[tuple[Tensor, Tensor], Attended]] = []

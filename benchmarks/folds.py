@@ -28,7 +28,7 @@ from rich.table import Table
 from attention_unet.dataset.subjects import read_subjects
 from attention_unet.evaluation.case_warnings import CaseWarnings
 from attention_unet.evaluation.interval import interval_of_mean
-from attention_unet.evaluation.rows import from_csv
+from attention_unet.evaluation.rows import read_metrics
 from attention_unet.evaluation.summary import summarise, tabulate
 from attention_unet.inference.model_file import SHIPPED
 from attention_unet.scans.labels import FOREGROUND
@@ -55,7 +55,7 @@ def main() -> None:
     documents = [RESULTS, *SHIPPED.glob(f"{name}.md")] if options.write else []
     for document in documents:
         around(document, name)
-    rows = from_csv(options.folder / "metrics.csv")
+    rows = read_metrics(options.folder / "metrics.csv")
     if options.subjects:
         subjects = read_subjects(options.subjects, sorted({row.case for row in rows}))
         rows = [replace(row, subject=subjects[row.case]) for row in rows]

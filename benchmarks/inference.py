@@ -33,10 +33,10 @@ from attention_unet.inference.model_file import CPU, load_model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.window_predictor import window_predictor
-from attention_unet.machine.devices import precision_of
+from attention_unet.machine.devices import choose_precision
 from attention_unet.machine.memory import peak_memory, reuse_freed_memory
 from attention_unet.preparation.preprocessing import preprocess
-from attention_unet.scans.volumes import Volume, as_volume
+from attention_unet.scans.volumes import Volume, volume_of_array
 
 MODEL = "hippocampus"
 OVERLAP = 0.5
@@ -73,7 +73,7 @@ def scans_of(what: str, data: str | None, cases: int) -> list[Volume]:
                 z = (volume.array[0] - volume.array.mean()) / volume.array.std()
                 tile = np.tile(z, (2, 2, 2))[:32, :32, :24]
                 whole[i : i + 32, j : j + 32, k : k + 24] = tile
-    return [as_volume(whole, np.eye(4))]
+    return [volume_of_array(whole, np.eye(4))]
 
 
 def start_ours(what: str, data: str | None, cases: int, fast: bool) -> tuple[Told, Work]:
@@ -98,7 +98,7 @@ def start_monai(what: str, data: str | None, cases: int, fast: bool) -> tuple[To
     inferer = SlidingWindowInferer(plan.patch, sw_batch_size=BATCH, overlap=OVERLAP, mode="gaussian")
 
     def work() -> list[NDArray[np.uint8]]:
-        with torch.inference_mode(), torch.autocast("cpu", precision_of("auto", CPU), enabled=fast):
+        with torch.inference_mode(), torch.autocast("cpu", choose_precision("auto", CPU), enabled=fast):
             return [inferer(image, network)[0].argmax(dim=0).numpy().astype(np.uint8).ravel() for image in images]
 
     found = np.concatenate(work())
@@ -110,7 +110,7 @@ def start_forward() -> tuple[int, Work]:
     reuse_freed_memory()
     model = load_model(MODEL)
     windows = torch.randn(OWN_BATCH, len(model.plan.channels), *model.plan.patch)
-    predict = window_predictor(model.network, model.plan, precision_of("auto", CPU), ())
+    predict = window_predictor(model.network, model.plan, choose_precision("auto", CPU), ())
 
     def work() -> object:
         with torch.inference_mode():

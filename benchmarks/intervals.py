@@ -19,7 +19,7 @@ from rich.table import Table
 from attention_unet.evaluation.compare import compare
 from attention_unet.evaluation.interval import interval_of_mean
 from attention_unet.evaluation.metrics import METRICS, CaseMetrics
-from attention_unet.evaluation.rows import Row, from_csv, mean_dice
+from attention_unet.evaluation.rows import Row, mean_dice, read_metrics
 
 Values = NDArray[np.float64]
 SIZES = (3, 6, 15, 42, 200)
@@ -50,7 +50,7 @@ def main() -> None:
 
 def coverage(random: np.random.Generator, simulations: int) -> Table:
     """How often 95 % intervals cover the true mean, by the number of cases."""
-    dice = mean_dice(from_csv(Path(__file__).parent / "hippocampus-folds" / "metrics.csv"))
+    dice = mean_dice(read_metrics(Path(__file__).parent / "hippocampus-folds" / "metrics.csv"))
     ours = np.array(list(dice.values()))
 
     def of_ours(size: int) -> Values:
@@ -126,7 +126,7 @@ def wrong(random: np.random.Generator, folds: int, runs: int, of_a_run: float, s
                 for of_run in values.tolist()
             ]
         (found,) = compare(models, "dice")
-        count += found.told_apart
+        count += found.significant
     return count / simulations
 
 

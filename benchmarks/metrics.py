@@ -38,7 +38,7 @@ from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volume_files import volumes_by_case
-from attention_unet.scans.volumes import Volume, as_volume, read_labels, write_like
+from attention_unet.scans.volumes import Volume, read_labels, volume_of_array, write_like
 
 TOLERANCE_MM = 1.0
 LABELS = {"cases": Labels({"Anterior": (1,), "Posterior": (2,)}, (1, 2))}
@@ -60,7 +60,7 @@ def write_volumes(folder: Path, number: int) -> None:
     """Four wavy balls, which in the prediction wave a little differently."""
     random = np.random.RandomState(0)
     away = np.indices((EDGE, EDGE, EDGE), dtype=np.float32)
-    pattern = as_volume(np.zeros((EDGE, EDGE, EDGE), dtype=np.float32), np.diag([0.8, 0.8, 1.2, 1.0]))
+    pattern = volume_of_array(np.zeros((EDGE, EDGE, EDGE), dtype=np.float32), np.diag([0.8, 0.8, 1.2, 1.0]))
     for i in range(number):
         common, own = (_waves(random) for _ in range(2))
         reference, predicted = (np.zeros((EDGE, EDGE, EDGE), dtype=np.uint8) for _ in range(2))

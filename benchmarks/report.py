@@ -1,4 +1,4 @@
-"""What the README shows of a run: ``python benchmarks/report.py runs/hippocampus-folds/fold4 --write``
+"""What docs/report.md shows of a run: ``python benchmarks/report.py runs/hippocampus-folds/fold4 --write``
 
 Checks the attention of the run, writes its report, opens that in a browser, and takes two pictures of it.
 """
@@ -9,13 +9,14 @@ import shutil
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
-from publish import REPOSITORY, RESULTS, around, publish
+from publish import REPOSITORY, around, publish
 
 from attention_unet.cli import main as attention_unet
 from attention_unet.files.run_folder import EXPLANATION, HELD_OUT, REPORT
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WIDTH = 1240
+PAGE = REPOSITORY / "docs" / "report.md"
 
 
 def main() -> None:
@@ -23,10 +24,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--cases", type=int, default=1000, help="to check attention on")
-    parser.add_argument("--write", action="store_true", help="put what was found into the README, pictures into docs/")
+    parser.add_argument(
+        "--write", action="store_true", help="put what was found into docs/report.md, pictures into docs/"
+    )
     options = parser.parse_args()
     if options.write:
-        around(RESULTS, "report")
+        around(PAGE, "report")
     for call in (["explain", str(options.run), "--cases", str(options.cases)], ["report", str(options.run)]):
         if attention_unet(call):
             raise SystemExit(f"{' '.join(call)} failed")
@@ -42,7 +45,7 @@ def main() -> None:
         page.emulate_media(color_scheme="dark")
         _show_attention(page, folder / "report-dark.png")
         opened.close()
-    publish([], [f"- {sentence}" for sentence in findings["sentences"]] + [""], [RESULTS] if options.write else [])
+    publish([], [f"- {sentence}" for sentence in findings["sentences"]] + [""], [PAGE] if options.write else [])
 
 
 def _show_masks(page: Page, picture: Path) -> None:

@@ -21,11 +21,11 @@ from attention_unet.dataset.reading import read_channels
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
-from attention_unet.machine.devices import make_fabric, precision_of, this_machine
+from attention_unet.machine.devices import choose_precision, make_fabric, this_machine
 from attention_unet.machine.memory import reuse_freed_memory
 from attention_unet.preparation.cache import CaseCache
 from attention_unet.preparation.fingerprint import take_fingerprint
-from attention_unet.preparation.patches import PatchDataset, ShareOfNumbers, load_patches
+from attention_unet.preparation.patches import PatchDataset, PatchNumbers, load_patches
 from attention_unet.preparation.plan import make_plan
 from attention_unet.training.learner import Learner, build_network
 
@@ -61,14 +61,14 @@ def main() -> None:
         fabric = make_fabric(config.training)
         learner = Learner(build_network(plan), config.training, fabric, plan.labels.overlapping)
         patches = PatchDataset(cache.open(cases), plan, config.data.foreground_share, config.augmentation, 0)
-        batches = load_patches(patches, ShareOfNumbers(0, plan.batch, 0, 1), 0, fabric.device)
+        batches = load_patches(patches, PatchNumbers(0, plan.batch, 0, 1), 0, fabric.device)
         learner.learn(*next(batches), 1e-4)
         began = time.perf_counter()
         for _ in range(STEPS):
             learner.learn(*next(batches), 1e-4)
         training = (time.perf_counter() - began) / STEPS / plan.batch
 
-        precision = precision_of("auto", fabric.device)
+        precision = choose_precision("auto", fabric.device)
         volume = read_channels(cases[0])
         began = time.perf_counter()
         predict_volume([Model(learner.averaged, plan, fabric.device)], volume, Settings(precision))

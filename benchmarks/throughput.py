@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from turns import MATRIX, Start, Work, product, take_turns
 
 from attention_unet.config import NetworkConfig
-from attention_unet.machine.devices import precision_of
+from attention_unet.machine.devices import choose_precision
 from attention_unet.machine.memory import reuse_freed_memory
 from attention_unet.network import AttentionUNet
 from attention_unet.training.losses import SegmentationLoss
@@ -72,7 +72,7 @@ def training_step(contender: Contender, setting: Setting) -> Callable[[], None]:
     torch.manual_seed(0)  # whatever the network drew
     image = torch.randn(setting.batch, 1, *setting.patch)
     target = torch.randint(0, CLASSES, (setting.batch, 1, *setting.patch), dtype=torch.uint8)
-    precision = precision_of("auto", image.device) if contender.fast else torch.float32
+    precision = choose_precision("auto", image.device) if contender.fast else torch.float32
 
     def step() -> None:
         optimizer.zero_grad()

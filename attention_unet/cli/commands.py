@@ -32,11 +32,11 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     silence_profiler()
     from attention_unet.cli.inspection_tables import print_inspection, print_plan, print_trial
     from attention_unet.dataset.case_facts import shorten
-    from attention_unet.dataset.cases import locate_dataset, look_for_cases
+    from attention_unet.dataset.cases import find_readable_cases, locate_dataset
     from attention_unet.dataset.inspection import inspect
     from attention_unet.dataset.subjects import find_subjects
     from attention_unet.machine.devices import this_machine
-    from attention_unet.preparation.fingerprint import evenly_spaced, fingerprint_of
+    from attention_unet.preparation.fingerprint import combine_extents, evenly_spaced
     from attention_unet.preparation.plan import make_plan
     from attention_unet.training.trial import try_step
 
@@ -44,14 +44,14 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     folder = Path(options.path or "")
     if not options.path or not folder.is_dir():
         folder = locate_dataset(config.data.root, options.path or config.data.dataset)
-    dataset, known = look_for_cases(folder)
+    dataset, known = find_readable_cases(folder)
     subjects = find_subjects(config.data, dataset.root, [case.id for case in dataset.cases])
     with progress_bar("reading", len(dataset.cases)) as done:
         inspection = inspect(dataset, known, subjects, done)
     readable = [case for case in dataset.cases if case.id not in inspection.problems]
     plan, trial = None, None
     if readable:
-        fingerprint = fingerprint_of(evenly_spaced([fact.extent for fact in inspection.facts]))
+        fingerprint = combine_extents(evenly_spaced([fact.extent for fact in inspection.facts]))
         plan = make_plan(config, dataset, fingerprint, this_machine(config.training))
     tables = table_console()
     if not options.json:

@@ -99,11 +99,11 @@ def explain(options: Namespace, parser: ArgumentParser) -> int:
 
 def compare(options: Namespace, parser: ArgumentParser) -> int:
     """Compare evaluations of the same cases with the first of them."""
-    from attention_unet.evaluation.compare import HEADINGS, shared_cases, to_csv
+    from attention_unet.evaluation.compare import HEADINGS, comparisons_to_csv, shared_cases
     from attention_unet.evaluation.compare import compare as compare_models
     from attention_unet.evaluation.comparison_input import check_alike, find_models
     from attention_unet.evaluation.comparison_plot import draw_gains
-    from attention_unet.evaluation.rows import from_csv
+    from attention_unet.evaluation.rows import read_metrics
     from attention_unet.files.atomic import check_replaceable, write_text
     from attention_unet.pictures.figures import MARK
 
@@ -112,7 +112,7 @@ def compare(options: Namespace, parser: ArgumentParser) -> int:
     check_replaceable(table, ",".join(HEADINGS).encode())
     check_replaceable(picture, MARK)
     folders = find_models(options.evaluations)
-    models = {name: [from_csv(folder / "metrics.csv") for folder in runs] for name, runs in folders.items()}
+    models = {name: [read_metrics(folder / "metrics.csv") for folder in runs] for name, runs in folders.items()}
     check_alike(folders, options.metric)
     comparisons = compare_models(models, options.metric)
     left_out = {row.case for runs in models.values() for rows in runs for row in rows} - set(shared_cases(models))
@@ -125,7 +125,7 @@ def compare(options: Namespace, parser: ArgumentParser) -> int:
             "one training of each: this compares trained networks, not methods: another seed may turn it around; "
             "with several runs: compare A=FOLDER,FOLDER B=FOLDER,FOLDER"
         )
-    write_text(table, to_csv(comparisons))
+    write_text(table, comparisons_to_csv(comparisons))
     draw_gains(comparisons, picture)
     log.info("comparison.csv and comparison.png lie in %s", output)
     return 0

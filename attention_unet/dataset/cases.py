@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attention_unet.dataset.description import describe_channels, describe_labels, labels_in_files
+from attention_unet.dataset.description import describe_channels, describe_labels, find_labels_in_files
 from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.files.json_file import read_object
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.volume_files import by_name, list_unread, list_volumes, stem, volumes_by_case
+from attention_unet.scans.volume_files import files_by_name, list_unread, list_volumes, stem, volumes_by_case
 from attention_unet.scans.volumes import read_volume
 
 log = logging.getLogger(__name__)
@@ -77,19 +77,19 @@ def find_cases(root: Path) -> Dataset:
       suffixes.
 
     Raises:
-        DataError: if a file is missing, has no partner or cannot be read. It names all such files.
+        DataError: if a file is missing or has no partner; it names all such files. Images are not read.
     """
-    dataset, problems = look_for_cases(root)
+    dataset, problems = find_readable_cases(root)
     if problems:
         raise DataError("\n".join(problems.values()))
     return dataset
 
 
-def look_for_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
-    """Find cases as ``find_cases`` does, but leave out faulty ones.
+def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
+    """Find cases as ``find_cases`` does, but leave out incomplete ones. Images are not read.
 
     Returns:
-        The dataset without the faulty cases, and the problem of each faulty case by id.
+        The dataset without the incomplete cases, and the problem of each of them by id.
 
     Raises:
         DataError: if the dataset itself is faulty, or no case is left.
@@ -112,8 +112,8 @@ def look_for_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
     if "labels" in description:
         labels = describe_labels(root / "dataset.json")
     else:
-        labels = labels_in_files({case.id: case.label for case in cases if case.label}, problems)
-    channels = (describe_channels(root / "dataset.json") if description else ()) or _count_channels(cases, problems)
+        labels = find_labels_in_files({case.id: case.label for case in cases if case.label}, problems)
+    channels = (describe_channels(root / "dataset.json") if description else ()) or _name_channels(cases, problems)
     cases = sorted((case for case in cases if case.id not in problems), key=lambda case: case.id)
     if not cases:
         text = f"{root}: holds no labelled case: expected at least one image with its label"
@@ -139,7 +139,7 @@ def group_channels(
     Raises:
         DataError: if a case exists twice.
     """
-    named = by_name(paths)
+    named = files_by_name(paths)
     by_case: dict[str, list[tuple[int, Path]]] = defaultdict(list)
     for name, path in named.items():
         match = CHANNEL_SUFFIX.match(name)
@@ -227,11 +227,14 @@ def _drop_incomplete(root: Path, cases: list[Case], problems: dict[str, str]) ->
     return [case for case in cases if case.id not in problems]
 
 
-def _count_channels(cases: Sequence[Case], problems: Mapping[str, str]) -> tuple[str, ...]:
-    """Return names for the channels of the first readable case."""
+def _name_channels(cases: Sequence[Case], problems: Mapping[str, str]) -> tuple[str, ...]:
+    """Return "channel 0", "channel 1", ... for the first case that can be read; one channel if none can."""
     for case in cases:
         if case.id not in problems:
-            with warnings.catch_warnings(), suppress(DataError):  # both are reported when every image is read
+            with (
+                warnings.catch_warnings(),
+                suppress(DataError),
+            ):  # warnings and errors are reported later, for every image
                 warnings.simplefilter("ignore")
                 count = sum(len(read_volume(path).array) for path in case.images)
                 return tuple(f"channel {i}" for i in range(count))

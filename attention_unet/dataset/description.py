@@ -82,7 +82,7 @@ def _parse_integer(plain: object) -> int:
     return int(plain)
 
 
-def labels_in_files(files: Mapping[str, Path], problems: dict[str, str]) -> Labels:
+def find_labels_in_files(files: Mapping[str, Path], problems: dict[str, str]) -> Labels:
     """Make one class of each integer above 0 in label files, for datasets without a description.
 
     Args:

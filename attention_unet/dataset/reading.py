@@ -30,7 +30,7 @@ def read_channels(case: Case, memory: int | None = None) -> Volume:
     return Volume(first.path, np.concatenate([v.array for v in volumes]), first.affine, first.header)
 
 
-def read_label_of(case: Case, image: Volume, memory: int | None = None) -> Volume:
+def read_case_label(case: Case, image: Volume, memory: int | None = None) -> Volume:
     """Read the label map of a case and check that its grid is that of the image.
 
     Args:
@@ -62,7 +62,7 @@ def read_case(case: Case, channels: int, labels: Labels) -> tuple[Volume, Volume
         image = read_channels(case)
         if len(image.array) != channels:
             raise DataError(f"{image.path}: has {len(image.array)} channels, the dataset has {channels}: must agree")
-        label = read_label_of(case, image)
+        label = read_case_label(case, image)
     unknown = labels.unknown(label.array)
     if unknown:
         known = ", ".join(f"{name} {list(group)}" for name, group in labels.integers.items())

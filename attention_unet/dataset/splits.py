@@ -116,7 +116,7 @@ def split_cases(
     )
 
 
-def late_cases(ids: Sequence[str], subjects: Mapping[str, str], seed: int) -> list[str]:
+def choose_late_cases(ids: Sequence[str], subjects: Mapping[str, str], seed: int) -> list[str]:
     """Choose cases that a training without held-out cases predicts before it trains on them.
 
     Args:
@@ -152,7 +152,7 @@ def read_split(path: Path) -> Split:
         ConfigError: if the file is missing or damaged.
     """
     try:
-        return split_of(read_object(path))
+        return parse_split(read_object(path))
     except (DataError, ValueError) as error:
         raise ConfigError(f"{path}: holds no split of cases ({error}): expected splits.json of a run") from error
 
@@ -165,7 +165,9 @@ def read_splits(path: Path) -> list[Split]:
     """
     try:
         plain = read_json(path)
-        splits = [split_of(fold, "train", "val") for fold in plain] if isinstance(plain, list) else [split_of(plain)]
+        splits = (
+            [parse_split(fold, "train", "val") for fold in plain] if isinstance(plain, list) else [parse_split(plain)]
+        )
     except (DataError, ValueError) as error:
         expected = "expected splits.json of a run, or splits_final.json of nnU-Net"
         raise ConfigError(f"{path}: holds no splits of cases ({error}): {expected}") from error
@@ -180,7 +182,7 @@ def read_splits(path: Path) -> list[Split]:
     return splits
 
 
-def split_of(plain: object, training: str = "training", validation: str = "validation") -> Split:
+def parse_split(plain: object, training: str = "training", validation: str = "validation") -> Split:
     """Make a split from plain values.
 
     Args:
@@ -197,7 +199,7 @@ def split_of(plain: object, training: str = "training", validation: str = "valid
     return Split(*(tuple(part) for part in parts if part is not None))
 
 
-def held_out_cases(run: Path, cases: Sequence[str]) -> list[str]:
+def read_held_out(run: Path, cases: Sequence[str]) -> list[str]:
     """Return the cases that a run held out.
 
     Raises:

@@ -20,7 +20,7 @@ from attention_unet.evaluation.result_files import ADVICE, replacing_result
 from attention_unet.files.csv_text import csv_text, parse_table
 from attention_unet.files.prediction_folder import probabilities_path
 from attention_unet.machine.progress import progress_bar
-from attention_unet.scans.geometry import box_of
+from attention_unet.scans.geometry import bounding_box
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import check_same_grid, read_labels, read_volume
 
@@ -84,7 +84,7 @@ def write_calibration(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]
     with progress_bar("calibration", len(probabilities)) as done:
         by_class, failed = measure_reliability(probabilities, files.references, files.labels, done)
     with replacing_result(evaluation, table.name) as path:
-        path.write_text(to_csv(by_class), encoding="utf-8")
+        path.write_text(calibration_to_csv(by_class), encoding="utf-8")
     with replacing_result(evaluation, picture.name) as path:
         draw_reliability(by_class, path)
     log.info(
@@ -140,7 +140,7 @@ def count_by_bin(probability: NDArray[np.floating], truth: NDArray[np.bool_]) ->
     return np.stack([np.bincount(bins, weight, BINS).astype(np.float64) for weight in weights])
 
 
-def to_csv(reliabilities: Mapping[str, Reliability]) -> str:
+def calibration_to_csv(reliabilities: Mapping[str, Reliability]) -> str:
     """Return the text of ``calibration.csv``: one row per class and bin that holds voxels."""
     rows: list[list[object]] = [["class", "from", "to", *STATISTICS]]
     for name, each in reliabilities.items():
@@ -150,7 +150,7 @@ def to_csv(reliabilities: Mapping[str, Reliability]) -> str:
     return csv_text(rows)
 
 
-def bins_from_csv(file: Path) -> dict[str, list[dict[str, float]]]:
+def read_bins(file: Path) -> dict[str, list[dict[str, float]]]:
     """Read the bins of each class from a ``calibration.csv``: "voxels", "probability" and "share".
 
     Returns:
@@ -183,5 +183,5 @@ def _count_case(probabilities: Path, reference: Path, labels: Labels) -> NDArray
     groups = [np.isin(true.array[0], group) for group in labels.integers.values()]
     present = np.logical_or.reduce([*groups, *(probability > PRESENT for probability in classes)])
     near = [round(NEAR_MM / mm) for mm in true.spacing_mm]
-    box = tuple(slice(max(s.start - n, 0), s.stop + n) for s, n in zip(box_of(present), near, strict=True))
+    box = tuple(slice(max(s.start - n, 0), s.stop + n) for s, n in zip(bounding_box(present), near, strict=True))
     return np.stack([count_by_bin(p[box], truth[box]) for p, truth in zip(classes, groups, strict=True)])

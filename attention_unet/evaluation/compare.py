@@ -63,7 +63,7 @@ class Comparison:
     least_p: float
 
     @property
-    def told_apart(self) -> bool:
+    def significant(self) -> bool:
         """Whether the difference is significant by the corrected test, and by the interval if there is one."""
         low, high = self.ci95
         return self.p_holm < LEVEL and not self.undefined and not low <= 0 <= high
@@ -90,7 +90,7 @@ class Comparison:
         elif self.too_few:
             few = "too few cases" if all(self.gains) else "too few cases differ"
             text = f"{few} for a verdict on {self.model} and {self.baseline} {subject}{size}"
-        elif not self.told_apart:
+        elif not self.significant:
             text = f"no significant difference between {self.model} and {self.baseline} {subject}{size}"
         elif better:
             text = f"{self.model} is better than {self.baseline} {subject}"
@@ -182,7 +182,7 @@ def shared_cases(models: Mapping[str, Sequence[Sequence[Row]]]) -> list[str]:
     return _shared([[row.case for row in rows] for runs in models.values() for rows in runs])
 
 
-def to_csv(comparisons: Sequence[Comparison]) -> str:
+def comparisons_to_csv(comparisons: Sequence[Comparison]) -> str:
     """Return the text of ``comparison.csv``: one row per model and class. Gains are positive if the model is better."""
     rows: list[list[object]] = [[*HEADINGS, *STATISTICS]]
     for row in comparisons:

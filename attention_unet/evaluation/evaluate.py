@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from attention_unet.dataset.cases import Case, group_channels
-from attention_unet.dataset.description import describe_labels, labels_in_files
-from attention_unet.dataset.splits import held_out_cases
+from attention_unet.dataset.description import describe_labels, find_labels_in_files
+from attention_unet.dataset.splits import read_held_out
 from attention_unet.dataset.subjects import read_subjects
 from attention_unet.errors import ConfigError, first_few, plural, replace_paths
 from attention_unet.evaluation.calibration import write_calibration
@@ -19,7 +19,7 @@ from attention_unet.evaluation.evaluated_files import EvaluatedFiles, write_eval
 from attention_unet.evaluation.example_cases import write_example_cases
 from attention_unet.evaluation.provenance import read_provenance
 from attention_unet.evaluation.result_files import check_results, replacing_result
-from attention_unet.evaluation.rows import to_csv
+from attention_unet.evaluation.rows import metrics_to_csv
 from attention_unet.evaluation.score import score_cases
 from attention_unet.evaluation.structure_attention import write_structure_attention
 from attention_unet.evaluation.summary import summarise, to_json
@@ -30,7 +30,7 @@ from attention_unet.files.prediction_record import RECORD
 from attention_unet.files.run_folder import REPORT, SUBJECTS
 from attention_unet.machine.progress import progress_bar
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.volume_files import files_of, list_unread, list_volumes, volumes_by_case
+from attention_unet.scans.volume_files import list_files, list_unread, list_volumes, volumes_by_case
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def evaluate_folder(
     known, predicted = volumes_by_case(references), volumes_by_case(predictions)
     if not known:
         raise ConfigError(f"{references}: holds no image file: expected the true label maps; check the path")
-    ids = held_out_cases(Path(held_out_of), list(known)) if held_out_of else list(known)
+    ids = read_held_out(Path(held_out_of), list(known)) if held_out_of else list(known)
     labels = find_labels(predictions, references, ids)
     if not set(predicted) & set(ids):
         raise ConfigError(
@@ -167,7 +167,7 @@ def evaluate_cases(
         summary = summarise(rows, case_warnings, settings)
         check_results(output)  # again: a file may have appeared during scoring
         write_evaluated_files(output, files)  # first: it marks the folder as that of an evaluation
-        for name, text in (("metrics.csv", to_csv(rows)), ("summary.json", to_json(summary))):
+        for name, text in (("metrics.csv", metrics_to_csv(rows)), ("summary.json", to_json(summary))):
             with replacing_result(output, name) as path:
                 path.write_text(text, encoding="utf-8")
         if case_warnings.missing_predictions:
@@ -207,10 +207,10 @@ def find_labels(predictions: Path, references: Path, cases: Sequence[str]) -> La
     if beside.is_file() and "labels" in read_object(beside):
         return describe_labels(beside)
     known = volumes_by_case(references)
-    return labels_in_files({case: known[case] for case in cases}, {})  # unreadable files fail when they are scored
+    return find_labels_in_files({case: known[case] for case in cases}, {})  # unreadable files fail when they are scored
 
 
 def _relative_reason(reason: str, case: Case, predictions: Mapping[str, Path], output: Path) -> str:
     """Return the reason of a failure with paths relative to the output folder, because results may be moved."""
     paths = [path for path in (case.label, predictions.get(case.id)) if path]
-    return replace_paths(reason, {file: relative_path(output, file) for path in paths for file in files_of(path)})
+    return replace_paths(reason, {file: relative_path(output, file) for path in paths for file in list_files(path)})

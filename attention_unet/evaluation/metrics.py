@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.evaluation.surface import Mask, surface_distances
-from attention_unet.scans.geometry import box_of
+from attention_unet.scans.geometry import bounding_box
 
 NAN, INF = float("nan"), float("inf")
 ROUNDING_MM = 1e-4  # headers have single precision: on a tilted grid, a voxel of 1 mm can be 1.00000002 mm
@@ -84,7 +84,7 @@ def compare_masks(
         raise ValueError(f"spacing_mm is {spacing_mm}: expected three numbers above 0, one per axis")
     if not 0 <= tolerance_mm < INF:
         raise ValueError(f"tolerance_mm is {tolerance_mm}: expected 0 or more")
-    box = box_of(prediction | reference)
+    box = bounding_box(prediction | reference)
     prediction, reference = prediction[box], reference[box]
     size, true_size, overlap = (int(np.count_nonzero(m)) for m in (prediction, reference, prediction & reference))
     hd95_mm, assd_mm, nsd = _measure_distances(*surface_distances(prediction, reference, spacing), tolerance_mm)

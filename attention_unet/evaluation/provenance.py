@@ -22,7 +22,7 @@ class Provenance(TypedDict):
     edited: list[str]
 
 
-def runs_of(predictions: Path) -> list[Path]:
+def find_runs(predictions: Path) -> list[Path]:
     """Return the folders of the runs that ``run.json`` names. Runs whose model has changed since are left out."""
     record = read_record(predictions)
     runs = []

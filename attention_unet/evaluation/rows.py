@@ -32,7 +32,7 @@ class Row:
     fold: str = ""
 
 
-def to_csv(rows: Sequence[Row]) -> str:
+def metrics_to_csv(rows: Sequence[Row]) -> str:
     """Return the text of ``metrics.csv``. Undefined values are written nan, distances to an empty mask inf."""
     cells = (
         [row.case, row.class_name, *(f"{getattr(row.metrics, name):.6g}" for name in METRICS), row.subject, row.fold]
@@ -41,7 +41,7 @@ def to_csv(rows: Sequence[Row]) -> str:
     return csv_text([["case", "class", *METRICS, "subject", "fold"], *cells])
 
 
-def from_csv(file: Path) -> list[Row]:
+def read_metrics(file: Path) -> list[Row]:
     """Read the rows of a ``metrics.csv``. Metrics that an older file lacks are NaN.
 
     Raises:

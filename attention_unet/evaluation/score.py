@@ -13,7 +13,7 @@ from attention_unet.dataset.cases import Case
 from attention_unet.errors import DataError
 from attention_unet.evaluation.metrics import compare_masks
 from attention_unet.evaluation.rows import Row
-from attention_unet.scans.geometry import box_of
+from attention_unet.scans.geometry import bounding_box
 from attention_unet.scans.labels import FOREGROUND, Labels
 from attention_unet.scans.volumes import check_same_grid, read_labels
 
@@ -89,7 +89,7 @@ def score_case(
         spacing_mm: size of a voxel along each axis.
         tolerance_mm: tolerance of the normalised surface Dice.
     """
-    box = box_of((prediction != 0) | (reference != 0))
+    box = bounding_box((prediction != 0) | (reference != 0))
     prediction, reference = (np.ascontiguousarray(label_map[box]) for label_map in (prediction, reference))
     groups = {name: np.array(group) for name, group in labels.integers.items()}
     if len(groups) > 1:

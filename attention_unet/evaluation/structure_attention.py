@@ -89,7 +89,7 @@ def write_structure_attention(evaluation: Path, files: EvaluatedFiles) -> dict[s
         log.info("attention, level %d, %s: %.2f inside, %.2f outside, AUC %.3f", level, name, *mean)
     if rows:
         with replacing_result(evaluation, ATTENTION_CSV) as path:
-            path.write_text(to_csv(rows), encoding="utf-8")
+            path.write_text(attention_to_csv(rows), encoding="utf-8")
         log.info("attention of all cases is in %s", evaluation / ATTENTION_CSV)
     else:
         (evaluation / ATTENTION_CSV).unlink(missing_ok=True)
@@ -128,13 +128,13 @@ def mean_attention(rows: Sequence[StructureAttention]) -> dict[tuple[int, str], 
     return {key: MeanAttention(*(float(mean) for mean in np.mean(each, axis=0))) for key, each in values.items()}
 
 
-def to_csv(rows: Sequence[StructureAttention]) -> str:
+def attention_to_csv(rows: Sequence[StructureAttention]) -> str:
     """Return the text of ``attention.csv``: one row per case, class and level."""
     cells = [[value if isinstance(value, str | int) else f"{value:.6g}" for value in astuple(row)] for row in rows]
     return csv_text([["case", "class", *[field.name for field in fields(StructureAttention)][2:]], *cells])
 
 
-def from_csv(file: Path) -> list[StructureAttention]:
+def read_attention(file: Path) -> list[StructureAttention]:
     """Read the rows of an ``attention.csv``.
 
     Returns:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.dataset.cases import Case
-from attention_unet.dataset.reading import read_channels, read_label_of
+from attention_unet.dataset.reading import read_case_label, read_channels
 from attention_unet.evaluation.structure_attention import attention_in_structures
 from attention_unet.explanation.ablation import (
     ablated,
@@ -127,7 +127,7 @@ def check_case(
         DataError: if a file cannot be read or written.
     """
     labels, volume = model.plan.labels, read_channels(case)
-    reference = read_label_of(case, volume).array[0].astype(np.int64)
+    reference = read_case_label(case, volume).array[0].astype(np.int64)
 
     def predict(predictor: Model, scan: Volume, attention: bool = False) -> Prediction:
         settings = Settings(overlap=OVERLAP, attention=attention, keep_largest=())

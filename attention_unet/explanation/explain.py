@@ -11,7 +11,7 @@ from attention_unet.dataset.cases import Case
 from attention_unet.dataset.splits import read_split
 from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.evaluation.evaluated_files import read_evaluated_files
-from attention_unet.evaluation.rows import from_csv, mean_dice
+from attention_unet.evaluation.rows import mean_dice, read_metrics
 from attention_unet.explanation.ablation import possible_ablations
 from attention_unet.explanation.checks import CaseChecks, Controls, check_case, count_steps, predict_common_maps
 from attention_unet.explanation.findings import summarise_findings
@@ -48,7 +48,7 @@ def explain_run(
     second_model = _load_second_model(run, second, device) if second else None
     folder, failed = evaluate_held_out(run, root, device)
     files, model = read_evaluated_files(folder), load_model(run, choose_device(device))
-    rows = from_csv(folder / "metrics.csv")
+    rows = read_metrics(folder / "metrics.csv")
     ranked = [case for case in mean_dice(rows) if case in files.predicted]
     subjects = {row.case: row.subject for row in rows}
     if not ranked:

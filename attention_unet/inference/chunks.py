@@ -1,7 +1,7 @@
-"""Split a wide scan into chunks of rows, so that its prediction fits into memory.
+"""Split a scan into as few chunks of rows as fit into memory.
 
-The sums of overlapping windows are held for as many planes as a window is deep. If that is too much for all rows of a
-scan, chunks of rows are predicted one after another. Windows on the border of two chunks are predicted twice.
+Window sums are held for as many planes, along the left-right axis, as a window has. If that is too much for a whole
+scan, chunks of rows, along the back-front axis, are predicted one after another. Windows on a border are repeated.
 """
 
 import itertools
@@ -27,7 +27,7 @@ WORKSPACE = 4 * 12 * AT_ONCE  # bytes, for the work on a few planes
 def choose_chunks(
     volume: Volume, models: Sequence[TrainedNetwork], levels: Sequence[Sequence[int]], settings: Settings
 ) -> list[slice]:
-    """Choose as few chunks as memory allows.
+    """Choose the chunks.
 
     Scan, preprocessed image, results and a constant workspace are always held. Window sums may take half of the
     remaining memory; the other half is for the network and for copies.
@@ -36,10 +36,10 @@ def choose_chunks(
         volume: scan to predict.
         models: models to predict with.
         levels: attention levels of each model.
-        settings: the memory limit, and which results are wanted.
+        settings: memory limit in bytes, and which results are wanted.
 
     Returns:
-        Rows of each chunk along the second RAS+ axis of the scan.
+        Rows of each chunk, in voxels of the scan along its second RAS+ axis (back-front), in order.
 
     Raises:
         DataError: if even chunks of one row do not fit.

@@ -15,7 +15,7 @@ from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import DEFAULT, Settings
 from attention_unet.inference.trained_network import TrainedNetwork
 from attention_unet.inference.trained_on import TrainedOn
-from attention_unet.scans.volumes import Volume, as_volume, image_like, label_image, of_image, read_volume
+from attention_unet.scans.volumes import Volume, image_like, label_image, read_volume, volume_of_array, volume_of_image
 
 
 @dataclass(frozen=True)
@@ -107,5 +107,5 @@ def _read_scan(scan: Any, spacing_mm: Sequence[float] | None, affine: NDArray[np
     if spacing_mm is not None and (np.shape(spacing_mm) != (3,) or not min(spacing_mm) > 0):
         raise ValueError(f"spacing_mm is {spacing_mm}: expected three numbers above 0, one an axis")
     if isinstance(scan, np.ndarray):
-        return as_volume(scan, np.diag([*spacing_mm, 1.0]) if spacing_mm is not None else np.asarray(affine))
-    return of_image(scan) if isinstance(scan, nib.Nifti1Image) else read_volume(Path(scan))
+        return volume_of_array(scan, np.diag([*spacing_mm, 1.0]) if spacing_mm is not None else np.asarray(affine))
+    return volume_of_image(scan) if isinstance(scan, nib.Nifti1Image) else read_volume(Path(scan))

@@ -23,7 +23,7 @@ from attention_unet.files.prediction_folder import (
 )
 from attention_unet.files.prediction_record import RECORD, read_record, recorded_files
 from attention_unet.inference.record import hash_images, remove_from_record, update_record
-from attention_unet.scans.volume_files import ENDINGS, files_of, list_volumes, stem
+from attention_unet.scans.volume_files import ENDINGS, list_files, list_volumes, stem
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def clear_cases(output: Path, cases: Sequence[Case]) -> None:
         DataError: if the folder cannot be written to.
     """
     record = read_record(output)
-    inputs = {os.path.realpath(file) for case in cases for image in case.images for file in files_of(image)}
+    inputs = {os.path.realpath(file) for case in cases for image in case.images for file in list_files(image)}
     old: list[Path] = []
     for case in cases:
         recorded = recorded_files(record, case.id)

@@ -38,7 +38,7 @@ from attention_unet.inference.trained_on import find_in_training
 from attention_unet.machine.memory import free_memory, out_of_memory, peak_memory
 from attention_unet.scans.label_table import describe_label_map
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.volume_files import files_of, own_ending
+from attention_unet.scans.volume_files import file_ending, list_files
 from attention_unet.scans.volumes import Volume, write_like
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def predict_files(
     device, recorded_at = models[0].device, time.monotonic()
     try:
         for number, case in enumerate(cases):
-            ending = own_ending(case.images[0]) if own_format else ".nii.gz"
+            ending = file_ending(case.images[0]) if own_format else ".nii.gz"
             result = _try_case(case, output, models, settings, partial(_add, done, number), ending)
             if isinstance(result, str):
                 failed[case.id] = result
@@ -152,7 +152,7 @@ def _predict_case(
     """
     volume = read_channels(case, free_memory() if settings.memory is None else settings.memory)
     if settings.channel is not None:
-        volume, settings = volume.of_channel(settings.channel), replace(settings, channel=None)
+        volume, settings = volume.select_channel(settings.channel), replace(settings, channel=None)
     in_training = find_in_training([model.trained_on for model in models], case.id, image_digest(volume))
     device, prediction = models[0].device, None
     try:
@@ -202,7 +202,7 @@ def write_prediction(
 def _without_folders(text: str, case: Case, output: Path) -> str:
     """Return a message without the folders of this machine, for ``run.json``."""
     with suppress(OSError):
-        text = replace_paths(text, {file: file.name for path in case.images for file in files_of(path)})
+        text = replace_paths(text, {file: file.name for path in case.images for file in list_files(path)})
     return replace_paths(text, {path: path.name for path in case.images}).replace(f"{output}{os.sep}", "")
 
 

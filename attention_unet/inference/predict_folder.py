@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attention_unet.dataset.cases import Case
-from attention_unet.dataset.splits import held_out_cases
+from attention_unet.dataset.splits import read_held_out
 from attention_unet.files.lock import folder_lock
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
@@ -53,7 +53,7 @@ def predict_folder(
     """
     cases = find_inputs(Path(source), len(models[0].plan.channels))
     if held_out_of:
-        chosen = held_out_cases(Path(held_out_of), [case.id for case in cases])
+        chosen = read_held_out(Path(held_out_of), [case.id for case in cases])
         cases = [case for case in cases if case.id in chosen]
     return predict_cases(
         models, cases, Path(output), settings, resume=resume, overwrite=overwrite, own_format=own_format

@@ -26,7 +26,7 @@ from attention_unet.inference.settings import DEFAULT, Settings
 from attention_unet.inference.sliding_window import slide
 from attention_unet.inference.trained_network import TrainedNetwork, single_component_classes
 from attention_unet.inference.window_predictor import attended_levels, average_flips, window_predictor
-from attention_unet.machine.devices import precision_of
+from attention_unet.machine.devices import choose_precision
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.preprocessing import Preprocessed, preprocess
 from attention_unet.scans.geometry import resample_to_scan
@@ -131,7 +131,7 @@ def predict_planes(
         Probabilities, then attention of the levels, on the grid of the scan: (K, ``at_once`` or fewer, rows, columns).
     """
     model.network.eval()
-    plan, precision = model.plan, settings.precision or precision_of("auto", model.device)
+    plan, precision = model.plan, settings.precision or choose_precision("auto", model.device)
     predictor = window_predictor(model.network, plan, precision, levels)
     if settings.tta:
         predictor = average_flips(predictor, plan.mirror_axes)
@@ -165,7 +165,7 @@ def batch_of(plan: Plan, precision: torch.dtype, device: torch.device) -> int:
 
 def _select_channels(volume: Volume, plan: Plan, settings: Settings) -> Volume:
     if settings.channel is not None:
-        volume = volume.of_channel(settings.channel)
+        volume = volume.select_channel(settings.channel)
     if len(volume.array) != len(plan.channels):
         advice = "; take one of them: --channel, or Settings(channel=...)" if len(plan.channels) == 1 else ""
         raise DataError(

@@ -14,7 +14,7 @@ from attention_unet.files.prediction_record import JOURNAL, RECORD, read_record
 from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import versions
 from attention_unet.inference.settings import Settings
-from attention_unet.scans.volume_files import files_of
+from attention_unet.scans.volume_files import list_files
 
 
 def describe_predictions(
@@ -75,7 +75,7 @@ def hash_files(folder: Path, files: Iterable[Path]) -> dict[str, str]:
 
 def hash_images(case: Case) -> dict[str, str]:
     """Return sha256 of each image of a case by name. An image of several files is hashed as one."""
-    return {path.name: sha256_of(*files_of(path)) for path in case.images}
+    return {path.name: sha256_of(*list_files(path)) for path in case.images}
 
 
 def _write_record(output: Path, record: Mapping[str, Any]) -> None:

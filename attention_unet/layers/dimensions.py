@@ -27,7 +27,7 @@ def per_axis(value: int | tuple[int, ...] | list[int], dims: int) -> tuple[int, 
     return tuple(value)
 
 
-def cut_to(x: Tensor, like: Tensor) -> Tensor:
+def crop_to(x: Tensor, like: Tensor) -> Tensor:
     """Crop the end of every axis of ``x`` (B, C, *S) that is longer than in ``like``."""
     for axis in range(2, like.dim()):
         x = x.narrow(axis, 0, like.size(axis))

@@ -44,7 +44,7 @@ def this_machine(config: TrainingConfig) -> Machine:
         ConfigError: if the configured device is not available.
     """
     device = choose_device(config.accelerator)
-    fast = precision_of(config.precision, device) == torch.bfloat16
+    fast = choose_precision(config.precision, device) == torch.bfloat16
     devices, nodes = devices_and_nodes(config)
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory
@@ -68,7 +68,7 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def precision_of(name: str, device: torch.device) -> torch.dtype:
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """Return "bfloat16", "float32" or, for "auto", bfloat16 if the hardware computes in it."""
     if name != "auto":
         return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]
@@ -112,7 +112,7 @@ def make_fabric(config: TrainingConfig) -> "Fabric":
     if config.batch is not None:  # before other processes start
         check_batch(config.batch, devices * nodes)
     device = choose_device(config.accelerator)
-    precision = precision_of(config.precision, device)
+    precision = choose_precision(config.precision, device)
     try:
         return Fabric(
             accelerator=device.type,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from attention_unet.attention import Attended, Attention, Identity, Place, Spec, build_at
-from attention_unet.layers.dimensions import CONV, TRANSPOSED_CONV, cut_to
+from attention_unet.layers.dimensions import CONV, TRANSPOSED_CONV, crop_to
 from attention_unet.layers.normalization import EightChannelNorm, InstanceNorm
 
 Sizes = tuple[int, ...]
@@ -115,7 +115,7 @@ class DecoderLevel(nn.Module):
     def forward(self, coarse: Tensor, skip: Tensor) -> Attended:
         """(B, Cg, *ceil(S / stride)) and (B, C, *S) to features (B, C, *S) and the weights on the skip."""
         features, weights = self.attention(skip, coarse)
-        return Attended(self.block(torch.cat([cut_to(self.up(coarse), skip), features], dim=1)), weights)
+        return Attended(self.block(torch.cat([crop_to(self.up(coarse), skip), features], dim=1)), weights)
 
 
 def upsampling(dims: int, inputs: int, outputs: int, stride: Sizes) -> nn.Module:

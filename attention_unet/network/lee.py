@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from attention_unet.attention import Attended, Identity
 from attention_unet.attention.spatial.lee_gate import LeeGate
-from attention_unet.layers.dimensions import CONV, TRANSPOSED_CONV, cut_to
+from attention_unet.layers.dimensions import CONV, TRANSPOSED_CONV, crop_to
 from attention_unet.layers.normalization import BatchNorm, InstanceNorm
 from attention_unet.network.unet import UNet
 
@@ -60,7 +60,7 @@ class LeeDecoderLevel(nn.Module):
 
     def forward(self, coarse: Tensor, skip: Tensor) -> Attended:
         """(B, coarse, *ceil(S / 2)) and (B, skip, *S) to (B, skip, *S) and the weights on the skip."""
-        signal = cut_to(self.up(coarse), skip)
+        signal = crop_to(self.up(coarse), skip)
         features, weights = self.attention(skip, signal)
         return Attended(self.merge(torch.cat([features, signal], dim=1)), weights)
 

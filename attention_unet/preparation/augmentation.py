@@ -27,7 +27,7 @@ from attention_unet.preparation.intensity import (
     scale_contrast,
 )
 from attention_unet.preparation.plan import ANISOTROPIC, Plan
-from attention_unet.scans.labels import Labels, likeliest
+from attention_unet.scans.labels import Labels, assign_classes
 
 BIAS_POINTS = 4  # control points of a bias field along each axis
 CLASSES_AT_ONCE = 8  # classes that are sampled together
@@ -167,7 +167,7 @@ class Augmentation:
         first, *others = torch.split(class_masks(target, self.labels), CLASSES_AT_ONCE)
         sampled = sample(torch.cat([image, first.to(image.dtype)]))
         rest = itertools.chain.from_iterable(sample(masks.to(image.dtype)) for masks in others)
-        return sampled[: len(image)], likeliest(itertools.chain(sampled[len(image) :], rest), self.labels)
+        return sampled[: len(image)], assign_classes(itertools.chain(sampled[len(image) :], rest), self.labels)
 
     def change_intensity(self, image: Tensor, change: IntensityChange) -> Tensor:
         """Apply intensity changes to a batch of images (B, C, *S)."""

@@ -48,7 +48,7 @@ def take_fingerprint(cases: Sequence[Case]) -> Fingerprint:
             problems.append(str(error))
     if not extents:
         raise DataError("\n".join(problems))
-    return fingerprint_of(extents)
+    return combine_extents(extents)
 
 
 def evenly_spaced(items: Sequence[T]) -> list[T]:
@@ -56,7 +56,7 @@ def evenly_spaced(items: Sequence[T]) -> list[T]:
     return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, FINGERPRINT_CASES).round().astype(int))]
 
 
-def fingerprint_of(extents: Sequence[Extent]) -> Fingerprint:
+def combine_extents(extents: Sequence[Extent]) -> Fingerprint:
     """Combine the measurements of cases."""
     return Fingerprint(
         np.array([e.grid for e in extents]),

@@ -110,7 +110,7 @@ class PatchDataset(Dataset[Patch]):
         ]
 
 
-class ShareOfNumbers(Sampler[list[int]]):
+class PatchNumbers(Sampler[list[int]]):
     """Patch numbers of each step for one process. The processes share the batch of each step.
 
     Args:
@@ -136,7 +136,7 @@ class ShareOfNumbers(Sampler[list[int]]):
 
 
 def load_patches(
-    patches: PatchDataset, numbers: ShareOfNumbers, workers: int | None, device: torch.device
+    patches: PatchDataset, numbers: PatchNumbers, workers: int | None, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield augmented batches of images (B, C, *patch) and targets (B, T, *patch) on the device, without end.
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attention_unet.scans.geometry import ScanGrid, fit_grid, foreground_box, planes_at_once, resample_to_grid
-from attention_unet.scans.labels import Labels, likeliest
+from attention_unet.scans.labels import Labels, assign_classes
 from attention_unet.scans.volumes import Volume
 
 
@@ -103,5 +103,5 @@ def preprocess_target(label: Volume, labels: Labels, image: Preprocessed) -> NDA
         return resample_to_grid(np.isin(label.array, group), image.scan_grid)[0]
 
     shares = map(resample, labels.integers.values())  # lazy: one class in memory at a time
-    target: NDArray[np.uint8] = likeliest(shares, labels).numpy()
+    target: NDArray[np.uint8] = assign_classes(shares, labels).numpy()
     return target

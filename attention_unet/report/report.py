@@ -11,7 +11,7 @@ from matplotlib import colormaps
 
 from attention_unet.errors import DataError, plural
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles, read_evaluated_files
-from attention_unet.evaluation.provenance import runs_of
+from attention_unet.evaluation.provenance import find_runs
 from attention_unet.evaluation.result_files import SCORED
 from attention_unet.files.atomic import write_text
 from attention_unet.files.json_file import read_object
@@ -63,7 +63,7 @@ def write_report(
     voxels: dict[str, bytes] = {}
     if evaluation is not None:
         files = read_evaluated_files(evaluation)
-        model_runs = [run for folder in files.folders for run in runs_of(folder)]
+        model_runs = [run for folder in files.folders for run in find_runs(folder)]
         runs = list({run.resolve(): run for run in (*runs, *model_runs)}.values())
         facts["scores"] = describe_scores(evaluation, files.labels)
         facts["explanation"] = _read_explanation(evaluation, files)

@@ -4,12 +4,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-from attention_unet.evaluation.calibration import BINS, CALIBRATION, bins_from_csv
+from attention_unet.evaluation.calibration import BINS, CALIBRATION, read_bins
 from attention_unet.evaluation.case_warnings import read_case_warnings
 from attention_unet.evaluation.metrics import LOWER_IS_BETTER
-from attention_unet.evaluation.rows import from_csv, mean_dice
-from attention_unet.evaluation.structure_attention import ATTENTION_CSV, mean_attention
-from attention_unet.evaluation.structure_attention import from_csv as from_attention_csv
+from attention_unet.evaluation.rows import mean_dice, read_metrics
+from attention_unet.evaluation.structure_attention import ATTENTION_CSV, mean_attention, read_attention
 from attention_unet.evaluation.summary import summarise
 from attention_unet.scans.label_table import colour_of
 from attention_unet.scans.labels import FOREGROUND, Labels
@@ -38,7 +37,7 @@ def describe_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
     Raises:
         DataError: if a file of the evaluation is missing or damaged.
     """
-    rows = from_csv(evaluation / "metrics.csv")
+    rows = read_metrics(evaluation / "metrics.csv")
     case_warnings, settings = read_case_warnings(evaluation)
     dice = mean_dice(rows)
     order = [*dice, *dict.fromkeys(row.case for row in rows if row.case not in dice)]
@@ -62,10 +61,10 @@ def describe_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
         "cases": [{"case": case, "mean_dice": dice.get(case), "scores": scores[case]} for case in order],
         "attention": [
             {"level": level, "class": name, **mean._asdict()}
-            for (level, name), mean in mean_attention(from_attention_csv(evaluation / ATTENTION_CSV)).items()
+            for (level, name), mean in mean_attention(read_attention(evaluation / ATTENTION_CSV)).items()
         ],
         "calibration_bins": BINS,
-        "calibration": bins_from_csv(evaluation / CALIBRATION),
+        "calibration": read_bins(evaluation / CALIBRATION),
     }
 
 

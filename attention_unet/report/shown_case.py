@@ -17,7 +17,7 @@ from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles
 from attention_unet.files.prediction_folder import attention_path, grad_cam_path
 from attention_unet.pictures.mosaic import upper_bound
-from attention_unet.scans.geometry import ScanGrid, box_of, fit_grid
+from attention_unet.scans.geometry import ScanGrid, bounding_box, fit_grid
 from attention_unet.scans.volumes import Volume, check_same_grid, read_labels, read_volume
 
 log = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ def _choose_window(structures: NDArray[np.uint8], spacing_mm: NDArray[np.float64
     whole = tuple(slice(0, n, 1) for n in structures.shape)
     if structures.size <= most:
         return whole  # type: ignore[return-value]
-    box = box_of(structures > 0) if structures.any() else whole
+    box = bounding_box(structures > 0) if structures.any() else whole
     limits = [
         (max(s.start - math.ceil(MARGIN_MM / mm), 0), min(s.stop + math.ceil(MARGIN_MM / mm), n))
         for s, mm, n in zip(box, spacing_mm, structures.shape, strict=True)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from attention_unet.errors import DataError, first_few
 from attention_unet.scans.dicom_checks import check_frames_agree, describe_variants, measure_slice_distance
 from attention_unet.scans.dicom_frames import VARIANTS, Frame, frames_in, report_damage
-from attention_unet.scans.header import check_affine, check_fits, header_of
+from attention_unet.scans.header import check_affine, check_fits, make_header
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -102,7 +102,7 @@ def read_dicom(
     lps[:3, 3] = first.position
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps
     check_affine(folder, affine)
-    return _decode(frames).transpose(2, 1, 0)[None], affine, header_of(affine, grid)
+    return _decode(frames).transpose(2, 1, 0)[None], affine, make_header(affine, grid)
 
 
 def _read_header(file: Path) -> "Dataset":

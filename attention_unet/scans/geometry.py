@@ -248,7 +248,7 @@ def _interpolate_axis(values: Tensor, axis: int, positions: Tensor) -> Tensor:
     return torch.lerp(near, far, fraction.float().view(shape))
 
 
-def box_of(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
+def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
     """Return the smallest box that contains all true voxels of a mask (I, J, K). It is empty if no voxel is true."""
     projected = np.logical_or.reduce(mask)
     occupied = mask.any(axis=(1, 2)), projected.any(axis=1), projected.any(axis=0)
@@ -264,5 +264,5 @@ def foreground_box(image: Tensor) -> list[tuple[int, int]]:
     """
     brighter = (image > image.amin(dim=(1, 2, 3), keepdim=True)).any(dim=0)
     mask: NDArray[np.bool_] = brighter.numpy()  # any() of NumPy is faster than that of torch
-    box = [(edge.start, edge.stop) for edge in box_of(mask)]
+    box = [(edge.start, edge.stop) for edge in bounding_box(mask)]
     return box if all(start < stop for start, stop in box) else [(0, n) for n in mask.shape]

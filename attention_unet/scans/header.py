@@ -78,7 +78,7 @@ def check_fits(path: Path, shape: Sequence[int], memory: int | None, voxel_bytes
         )
 
 
-def header_of(affine: NDArray[np.float64], grid: tuple[int, int, int]) -> nib.Nifti1Header:
+def make_header(affine: NDArray[np.float64], grid: tuple[int, int, int]) -> nib.Nifti1Header:
     """Return a NIfTI header of a grid in scanner coordinates. It has a qform only if the axes are at right angles."""
     header = nib.Nifti1Header()
     header.set_data_shape(grid)

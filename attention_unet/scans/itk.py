@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from attention_unet.errors import DataError
 from attention_unet.scans.file_type import describe_other_type
-from attention_unet.scans.header import check_affine, check_fits, header_of
+from attention_unet.scans.header import check_affine, check_fits, make_header
 from attention_unet.scans.itk_files import ascii_folder, check_voxels, with_ascii_names
 from attention_unet.scans.itk_header import check_header, data_files, unit_mm
 
@@ -77,7 +77,7 @@ def read_itk(
     affine[:3] *= unit_mm(path)
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     check_affine(path, affine)
-    return array.transpose(0, 3, 2, 1), affine, header_of(affine, image.GetSize())
+    return array.transpose(0, 3, 2, 1), affine, make_header(affine, image.GetSize())
 
 
 def write_itk(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> None:

@@ -99,7 +99,7 @@ class Labels:
         return cls(integers, painted)
 
 
-def likeliest(shares: Iterable[Tensor], labels: Labels) -> Tensor:
+def assign_classes(shares: Iterable[Tensor], labels: Labels) -> Tensor:
     """Return a target in which each voxel belongs to the class with the largest share of this voxel.
 
     A voxel belongs to the background if the background has a larger share. Each overlapping class

@@ -66,10 +66,10 @@ def volumes_by_case(folder: Path) -> dict[str, Path]:
     Raises:
         DataError: if two files have the same name, such as a.nii and a.nii.gz.
     """
-    return by_name(list_volumes(folder))
+    return files_by_name(list_volumes(folder))
 
 
-def by_name(paths: Iterable[Path]) -> dict[str, Path]:
+def files_by_name(paths: Iterable[Path]) -> dict[str, Path]:
     """Return volumes by their names without endings.
 
     Raises:
@@ -84,14 +84,14 @@ def by_name(paths: Iterable[Path]) -> dict[str, Path]:
     return volumes
 
 
-def files_of(path: Path) -> list[Path]:
+def list_files(path: Path) -> list[Path]:
     """Return all files of a volume: those of a DICOM folder, or the header and the file of its voxels."""
     if path.is_dir():
         return [file for file in sorted(path.iterdir()) if file.is_file()]
     return [path, *(file for file in data_files(path) if file.is_file())]
 
 
-def own_ending(path: Path) -> str:
+def file_ending(path: Path) -> str:
     """Return the ending of a single file in the format of a volume. For a DICOM folder it is that of NIfTI."""
     if path.is_dir() or path.name.lower().endswith(nifti.ENDINGS):
         return ".nii.gz"

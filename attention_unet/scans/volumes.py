@@ -16,7 +16,7 @@ from attention_unet.errors import DataError
 from attention_unet.files.atomic import replacing
 from attention_unet.scans import nifti
 from attention_unet.scans.dicom import read_dicom
-from attention_unet.scans.header import check_affine, check_real, header_of
+from attention_unet.scans.header import check_affine, check_real, make_header
 from attention_unet.scans.itk import read_itk, write_itk
 from attention_unet.scans.label_table import label_extension
 from attention_unet.scans.labels import Labels
@@ -60,7 +60,7 @@ class Volume:
         """Volume of a voxel in ml."""
         return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
 
-    def of_channel(self, channel: int) -> "Volume":
+    def select_channel(self, channel: int) -> "Volume":
         """Return a volume of one channel. Channels are counted from 0.
 
         Raises:
@@ -158,7 +158,7 @@ def check_same_grid(volume: Volume, other: Volume) -> None:
         warnings.warn(f"{shifted}: treated as aligned", stacklevel=2)
 
 
-def as_volume(array: NDArray[Any], affine: NDArray[np.float64]) -> Volume:
+def volume_of_array(array: NDArray[Any], affine: NDArray[np.float64]) -> Volume:
     """Return a volume made of an array.
 
     Args:
@@ -176,10 +176,10 @@ def as_volume(array: NDArray[Any], affine: NDArray[np.float64]) -> Volume:
     affine = np.asarray(affine, dtype=np.float64)
     check_affine(name, affine)
     values = np.asarray(array if array.ndim == 4 else array[None], dtype=np.float32)
-    return Volume(name, _replace_invalid(name, values), affine, header_of(affine, values.shape[1:]))
+    return Volume(name, _replace_invalid(name, values), affine, make_header(affine, values.shape[1:]))
 
 
-def of_image(image: nib.Nifti1Image) -> Volume:
+def volume_of_image(image: nib.Nifti1Image) -> Volume:
     """Return a volume made of an image of nibabel.
 
     Raises:

@@ -19,7 +19,7 @@ from attention_unet.dataset.subjects import find_subjects
 from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.evaluation.evaluate import evaluate_cases
 from attention_unet.evaluation.result_files import check_results
-from attention_unet.evaluation.rows import Row, from_csv
+from attention_unet.evaluation.rows import Row, read_metrics
 from attention_unet.files.atomic import check_replaceable
 from attention_unet.files.prediction_record import read_record
 from attention_unet.files.run_folder import HISTORY, PLAN, PREDICTIONS, SPLIT, WEIGHTS
@@ -28,7 +28,7 @@ from attention_unet.inference.model_file import CPU, load_model
 from attention_unet.inference.output_folder import check_origin
 from attention_unet.inference.predict_folder import predict_cases
 from attention_unet.inference.settings import Settings
-from attention_unet.machine.devices import choose_device, devices_and_nodes, precision_of, this_machine
+from attention_unet.machine.devices import choose_device, choose_precision, devices_and_nodes, this_machine
 from attention_unet.pictures.figures import MARK
 from attention_unet.preparation.fingerprint import take_fingerprint
 from attention_unet.preparation.plan import Plan, fill_from_plan, make_plan, read_plan
@@ -120,7 +120,7 @@ def cross_validate(
         folds=fold_of,
     )
     draw_trainings({f"fold {fold}": folder / f"fold{fold}" / HISTORY for fold in finished}, folder / CURVES)
-    return CrossValidation(held_out, from_csv(folder / "metrics.csv"), summary), failed | not_evaluated
+    return CrossValidation(held_out, read_metrics(folder / "metrics.csv"), summary), failed | not_evaluated
 
 
 def _check_earlier_splits(folder: Path, splits: Mapping[int, Split]) -> None:
@@ -186,7 +186,7 @@ def _predict_folds(
         others = [folder / f"fold{other}" for other in splits if other != fold]
         model = load_model(run, choose_device(config.training.accelerator))
         settings = Settings(
-            precision=precision_of(config.training.precision, model.device),
+            precision=choose_precision(config.training.precision, model.device),
             tta=tta,
             keep_largest=_choose_single_component_classes(others, dataset),
         )

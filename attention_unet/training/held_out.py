@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from attention_unet.dataset.cases import find_cases, locate_dataset
-from attention_unet.dataset.splits import held_out_cases
+from attention_unet.dataset.splits import read_held_out
 from attention_unet.dataset.subjects import read_subjects
 from attention_unet.evaluation.evaluate import evaluate_cases
 from attention_unet.evaluation.result_files import check_results
@@ -35,7 +35,7 @@ def evaluate_held_out(run: Path, root: str | None, device: str) -> tuple[Path, d
     """
     dataset = find_cases(locate_dataset(root or read_paths(run).get("data.root"), read_config(run).data.dataset))
     check_classes(read_plan(run / PLAN), dataset)
-    ids = held_out_cases(run, [case.id for case in dataset.cases])
+    ids = read_held_out(run, [case.id for case in dataset.cases])
     cases = [case for case in dataset.cases if case.id in ids]
     subjects = read_subjects(run / SUBJECTS, ids) if (run / SUBJECTS).is_file() else None
     folder, model = run / HELD_OUT, load_model(run, choose_device(device))

@@ -13,7 +13,7 @@ import yaml
 
 from attention_unet.config import Config
 from attention_unet.dataset.cases import Dataset
-from attention_unet.dataset.splits import Split, choose_split, split_of, write_split
+from attention_unet.dataset.splits import Split, choose_split, parse_split, write_split
 from attention_unet.dataset.subjects import find_subjects, write_subjects
 from attention_unet.errors import ConfigError, ModelError
 from attention_unet.files.atomic import write_text
@@ -27,7 +27,7 @@ from attention_unet.training.checkpoint import TrainingState
 log = logging.getLogger(__name__)
 
 PATH_FIELDS = ("root", "cache", "subjects", "splits")  # fields of data that hold paths of this machine
-MAY_CHANGE = (  # on resume: they change no result, or as little as another device does
+MAY_CHANGE = (  # on resume: they do not change the result, except for rounding
     *(f"data.{name}" for name in PATH_FIELDS),
     "data.workers",
     "training.checkpoint_minutes",
@@ -35,7 +35,7 @@ MAY_CHANGE = (  # on resume: they change no result, or as little as another devi
     "training.devices",
     "training.nodes",
 )
-MAY_BE_OVERRIDDEN = (  # with --override: their effect on the rest of a run is clear; other fields shaped the run
+MAY_BE_OVERRIDDEN = (  # with --override: they affect the remaining steps only
     "augmentation.",
     "data.foreground_share",
     *(f"training.{name}" for name in ("minutes", "steps", "epochs", "learning_rate", "warmup", "clip_norm")),
@@ -80,7 +80,7 @@ class ResolvedSettings:
         """Return settings from the result of ``to_plain``."""
         return cls(
             Config.from_plain(plain["config"]),
-            split_of(plain["split"]),
+            parse_split(plain["split"]),
             Plan.from_json(plain["plan"]),
             _as_texts(plain.get("subjects", {})),
             _as_texts(plain.get("digests", {})),
@@ -112,10 +112,16 @@ def resolve_settings(config: Config, dataset: Dataset) -> ResolvedSettings:
 
 
 def resume_settings(before: ResolvedSettings, config: Config, override: bool, run: Path) -> ResolvedSettings:
-    """Return the settings of a resumed run: those before, with the fields of the configuration that may change.
+    """Return the settings of a resumed run: the new configuration, with split, plan and subjects of the earlier run.
+
+    Args:
+        before: settings of the earlier run.
+        config: configuration of the resumed run.
+        override: accept changes of the fields in MAY_BE_OVERRIDDEN.
+        run: run folder, for the error.
 
     Raises:
-        ConfigError: if other fields changed; it names all of them.
+        ConfigError: if other fields than those in MAY_CHANGE changed; it names all of them.
     """
     old, new = _without_paths(before.config), _without_paths(config)
     changed = {
@@ -145,10 +151,11 @@ def resume_settings(before: ResolvedSettings, config: Config, override: bool, ru
 
 
 def write_resolved_settings(run: Path, settings: ResolvedSettings, given: Config) -> None:
-    """Write settings as files that people and other commands read. ``config.yaml`` alone can repeat the run.
+    """Write settings as files that people and other commands read. The run folder can repeat the run.
 
     Folders of this machine go into a file of their own, relative to the run folder, so that shared files contain no
-    user names. Subjects and a given split are copied into the run folder, and ``config.yaml`` names these copies.
+    user names. Split and subjects are written into the run folder; ``config.yaml`` refers to these files if files were
+    given.
 
     Args:
         run: run folder.
@@ -177,7 +184,7 @@ def _as_texts(plain: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _without_paths(config: Config) -> dict[str, dict[str, Any]]:
-    """Return a configuration as plain values without folders of this machine."""
+    """Return a configuration as plain values, with path fields set to None and the dataset as a folder name."""
     plain = dataclasses.asdict(config)
     dataset = Path(config.data.dataset)
     name = dataset.name if dataset.is_absolute() else config.data.dataset

@@ -15,18 +15,18 @@ from torch import Tensor
 from attention_unet.config import Config
 from attention_unet.dataset.case_facts import CaseFacts, check_trainable, shorten, warnings_about
 from attention_unet.dataset.cases import Case, Dataset, find_cases, locate_dataset
-from attention_unet.dataset.splits import Split, late_cases
+from attention_unet.dataset.splits import Split, choose_late_cases
 from attention_unet.dataset.subjects import find_similar_cases
 from attention_unet.errors import ConfigError, UserError, first_few, plural
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.run_folder import CONFIG, HISTORY, MODEL_DESCRIPTION, PATHS, PLAN, SPLIT, SUBJECTS, WEIGHTS
-from attention_unet.machine.devices import check_batch, leave_processes, make_fabric, precision_of
+from attention_unet.machine.devices import check_batch, choose_precision, leave_processes, make_fabric
 from attention_unet.machine.memory import peak_memory, reuse_freed_memory
 from attention_unet.machine.progress import progress_bar
 from attention_unet.network import AttentionUNet
 from attention_unet.network.specification import describe_attention
 from attention_unet.preparation.cache import CachedCases, CaseCache
-from attention_unet.preparation.patches import PatchDataset, ShareOfNumbers, load_patches
+from attention_unet.preparation.patches import PatchDataset, PatchNumbers, load_patches
 from attention_unet.preparation.plan import Plan
 from attention_unet.training.budget import Budget, same_budget
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, load_state
@@ -120,7 +120,11 @@ def _train(
     held_out = [case for case in dataset.cases if case.id in split.validation]
     cached, facts = _prepare_cases(config, training_cases, held_out, settings, run, fabric)
     settings = add_digests(dataclasses.replace(settings, digests={**digests, **settings.digests}), facts)
-    late = [] if held_out else late_cases([case.id for case in training_cases], settings.subjects, training_config.seed)
+    late = (
+        []
+        if held_out
+        else choose_late_cases([case.id for case in training_cases], settings.subjects, training_config.seed)
+    )
     data, augmentation = settings.config.data, settings.config.augmentation
     early_patches, all_patches = (
         PatchDataset(cases, plan, data.foreground_share, augmentation, training_config.seed)
@@ -138,14 +142,14 @@ def _train(
             loop.validations = min(loop.validations, due)
 
     def open_batches(step: int, with_late: bool) -> Iterator[tuple[Tensor, Tensor]]:
-        numbers = ShareOfNumbers(step, plan.batch, fabric.global_rank, fabric.world_size)
+        numbers = PatchNumbers(step, plan.batch, fabric.global_rank, fabric.world_size)
         return load_patches(all_patches if with_late else early_patches, numbers, config.data.workers, fabric.device)
 
     def cases_of(step: int) -> list[str]:
         patches = all_patches if loop.with_late else early_patches
         return [patches.case_of(step * plan.batch + i) for i in range(plan.batch)]
 
-    precision = precision_of(training_config.precision, fabric.device)
+    precision = choose_precision(training_config.precision, fabric.device)
     monitor = None
     with catching_signals() as caught, log_to_file(run / "train.log", fabric.is_global_zero):
         if fabric.is_global_zero:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from attention_unet.dataset.cases import Case
-from attention_unet.dataset.reading import read_channels, read_label_of
+from attention_unet.dataset.reading import read_case_label, read_channels
 from attention_unet.evaluation.metrics import dice
 from attention_unet.evaluation.structure_attention import StructureAttention, attention_in_structures
 from attention_unet.inference.components import keep_largest
@@ -75,7 +75,7 @@ def validate(
             return None
         memory = machine_memory()  # not the free memory: other programs must not end a training
         volume = read_channels(case, memory)
-        label = read_label_of(case, volume, memory)
+        label = read_case_label(case, volume, memory)
         wants_scene = len(scenes) < SCENES
         settings = Settings(precision, OVERLAP, attention=wants_scene, memory=memory, keep_largest=())
         prediction = predict_volume([model], volume, settings)

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from attention_unet.dataset.cases import find_cases, group_channels, locate_dataset, look_for_cases
+from attention_unet.dataset.cases import find_cases, find_readable_cases, group_channels, locate_dataset
 from attention_unet.errors import ConfigError, DataError
 from tests.conftest import save_nifti
 
@@ -133,7 +133,7 @@ def test_a_lacking_channel_of_plain_folders_spoils_its_own_case_only(tmp_path):
     write(tmp_path / "images", [f"{case}_{channel:04d}" for case in "pqr" for channel in (0, 1)], VOLUME)
     write(tmp_path / "labels", "pqr", LABEL)
     (tmp_path / "images" / "q_0001.nii.gz").unlink()
-    dataset, problems = look_for_cases(tmp_path)
+    dataset, problems = find_readable_cases(tmp_path)
     assert [case.id for case in dataset.cases] == ["p", "r"]
     assert list(problems) == ["q"]
     assert "q_0001.nii.gz: missing" in problems["q"]

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from attention_unet.dataset.description import describe_channels, describe_labels, labels_in_files
+from attention_unet.dataset.description import describe_channels, describe_labels, find_labels_in_files
 from attention_unet.errors import DataError
 from tests.conftest import save_nifti
 
@@ -56,13 +56,13 @@ def test_wrong_labels(tmp_path, content, message):
 def test_scans_in_place_of_label_maps(tmp_path):
     scan = save_nifti(tmp_path / "labels" / "a.nii.gz", np.arange(1000, dtype=np.int16).reshape(10, 10, 10))
     with pytest.raises(DataError, match="labels: has 999 classes: expected label maps of at most 254"):
-        labels_in_files({"a": scan}, {})
+        find_labels_in_files({"a": scan}, {})
 
 
 def test_a_label_map_that_cannot_be_read_is_told_and_left_out(tmp_path):
     good = save_nifti(tmp_path / "good.nii.gz", np.arange(8, dtype=np.uint8).reshape(2, 2, 2))
     (tmp_path / "bad.nii.gz").write_bytes(b"no image")
     problems = {}
-    labels = labels_in_files({"bad": tmp_path / "bad.nii.gz", "good": good}, problems)
+    labels = find_labels_in_files({"bad": tmp_path / "bad.nii.gz", "good": good}, problems)
     assert labels.painted == (1, 2, 3, 4, 5, 6, 7)
     assert set(problems) == {"bad"}

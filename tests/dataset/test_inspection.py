@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
-from attention_unet.dataset.cases import look_for_cases
+from attention_unet.dataset.cases import find_readable_cases
 from attention_unet.dataset.inspection import inspect
 from tests.conftest import oblique_affine, save_nifti
 
@@ -27,7 +27,7 @@ def folder(tmp_path):
 
 
 def look(folder):
-    return inspect(*look_for_cases(folder), {}, lambda: None)
+    return inspect(*find_readable_cases(folder), {}, lambda: None)
 
 
 def test_facts(folder):

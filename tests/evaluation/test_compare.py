@@ -13,7 +13,7 @@ from attention_unet.cli import main
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.evaluation.compare import compare as compare_models
 from attention_unet.evaluation.comparison_plot import draw_gains
-from attention_unet.evaluation.rows import Row, to_csv
+from attention_unet.evaluation.rows import Row, metrics_to_csv
 from attention_unet.evaluation.significance import gain_of_trainings, holm
 from attention_unet.scans.labels import FOREGROUND
 from tests.conftest import save_nifti
@@ -45,7 +45,7 @@ def test_a_small_gain_is_found_among_cases_that_differ_much():
     low, high = found.ci95
     assert low < 0.004 < high
     assert high - low == pytest.approx(2 * t.ppf(0.975, 41) * np.std(noise(), ddof=1) / np.sqrt(42), abs=1e-8)
-    assert found.told_apart
+    assert found.significant
     assert str(found).startswith(
         f"B is better than A in dice on a by {found.gain:.4f}, 95% interval {low:.4f} to {high:.4f}, n = 42"
     )
@@ -61,7 +61,7 @@ def test_chance_is_not_taken_for_a_difference():
     for seed in range(100):
         both = [levels(seed) + np.random.RandomState(1000 + 2 * seed + i).normal(0, 0.01, 42) for i in range(2)]
         (found,) = compare({"A": rows(both[0]), "B": rows(both[1])}, "dice")
-        wrong += found.told_apart
+        wrong += found.significant
     assert 1 <= wrong <= 10
     (same,) = compare({"A": rows(levels()), "B": rows(levels() + noise())}, "dice")
     assert "no significant difference between B and A in dice on a" in str(same)
@@ -87,7 +87,7 @@ def test_no_verdict_rests_on_cases_that_were_dropped():
     better = {"A": rows([0.5] * 12, "precision"), "B": rows([0.9] * 11 + [nan], "precision")}
     (found,) = compare(better, "precision")
     assert found.undefined == 1
-    assert not found.told_apart
+    assert not found.significant
     assert str(found).startswith("no verdict on B and A in precision on a: undefined for one of them in 1 case; a gain")
 
 
@@ -134,9 +134,9 @@ def test_several_trainings_of_each():
 
     lucky = compare_models({"A": runs([0, 0]), "B": runs([0.02, -0.012])}, "dice")[0]
     assert lucky.trainings == 2
-    assert not lucky.told_apart
+    assert not lucky.significant
     alone = compare({"A": runs([0])[0], "B": runs([0.02])[0]}, "dice")[0]
-    assert alone.told_apart  # of these two networks
+    assert alone.significant  # of these two networks
     real = compare_models({"A": runs([0] * 3), "B": runs([0.01, 0.011, 0.009])}, "dice")[0]
     assert str(real).startswith("B is better than A in dice on a by 0.0")
     assert ", n = 40, 3 trainings each, corrected p = " in str(real)
@@ -268,7 +268,7 @@ def test_from_folders_to_sentences_table_and_picture(tmp_path, capsys):
     base = levels()
     for name, values in (("one", base), ("two", base + 0.004 + noise())):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "metrics.csv").write_text(to_csv(rows(values)[: 42 if name == "one" else 41]))
+        (tmp_path / name / "metrics.csv").write_text(metrics_to_csv(rows(values)[: 42 if name == "one" else 41]))
     call = ["compare", str(tmp_path / "one"), str(tmp_path / "two"), "-o", str(tmp_path / "out")]
     assert main(call) == 0
     captured = capsys.readouterr()
@@ -299,7 +299,7 @@ def test_names_are_no_formulas_in_a_picture(tmp_path):
 )
 def test_mistakes_are_one_clear_line(tmp_path, monkeypatch, capsys, folders, code, message):
     monkeypatch.chdir(tmp_path)
-    for name, text in (("one", to_csv(rows([0.5, 0.6]))), ("odd", "case,class,dice\nx,a,many\n")):
+    for name, text in (("one", metrics_to_csv(rows([0.5, 0.6]))), ("odd", "case,class,dice\nx,a,many\n")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.csv").write_text(text)
     assert main(["compare", *folders]) == code
@@ -343,7 +343,7 @@ def test_persons_are_the_units_also_of_several_trainings():
             return [replace(row, subject=f"p{i // 4}") for i, row in enumerate(rows(values))]
 
         (found,) = compare_models({"A": [run(0) for _ in range(3)], "B": [run(together) for _ in range(3)]}, "dice")
-        wrong += found.told_apart
+        wrong += found.significant
     assert wrong <= 8
 
 

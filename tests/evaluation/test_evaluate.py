@@ -14,7 +14,7 @@ from attention_unet.errors import DataError, first_few
 from attention_unet.evaluation.case_warnings import CaseWarnings
 from attention_unet.evaluation.evaluate import evaluate_cases, find_labels
 from attention_unet.evaluation.metrics import CaseMetrics
-from attention_unet.evaluation.rows import Row, from_csv, to_csv
+from attention_unet.evaluation.rows import Row, metrics_to_csv, read_metrics
 from attention_unet.evaluation.summary import print_table, summarise
 from attention_unet.scans.labels import FOREGROUND, Labels
 from attention_unet.scans.volume_files import volumes_by_case
@@ -197,11 +197,11 @@ def test_the_mean_of_classes_hides_none_that_was_never_predicted():
 
 def test_the_table_of_cases_is_read_as_it_was_written(tmp_path):
     rows = [Row("x", "a", CaseMetrics(*range(10)), "head1", "2"), Row('y, "b"', "c", CaseMetrics(*[inf] * 10))]
-    (tmp_path / "metrics.csv").write_text(to_csv(rows))
-    assert from_csv(tmp_path / "metrics.csv") == rows
-    (tmp_path / "metrics.csv").write_text(to_csv([*rows, rows[0]]))
+    (tmp_path / "metrics.csv").write_text(metrics_to_csv(rows))
+    assert read_metrics(tmp_path / "metrics.csv") == rows
+    (tmp_path / "metrics.csv").write_text(metrics_to_csv([*rows, rows[0]]))
     with pytest.raises(DataError, match=r"metrics\.csv: case x, class a appears twice"):
-        from_csv(tmp_path / "metrics.csv")
+        read_metrics(tmp_path / "metrics.csv")
 
 
 def test_interval_covers_the_mean_of_known_draws():

@@ -11,7 +11,7 @@ import pytest
 from attention_unet.dataset.cases import Case
 from attention_unet.evaluation.evaluate import evaluate_cases
 from attention_unet.evaluation.metrics import METRICS
-from attention_unet.evaluation.rows import from_csv
+from attention_unet.evaluation.rows import read_metrics
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volume_files import volumes_by_case
 from tests.conftest import oblique_affine, save_nifti
@@ -34,7 +34,7 @@ def evaluated(tmp_path, predicted):
     reference = save_nifti(tmp_path / "r" / "x.nii.gz", scan(), AFFINE)
     cases = [Case("x", (), reference)]
     evaluate_cases(cases, volumes_by_case(tmp_path / "p"), tmp_path, LABELS, tolerance_mm=1.0)
-    return {row.class_name: row.metrics for row in from_csv(tmp_path / "metrics.csv")}
+    return {row.class_name: row.metrics for row in read_metrics(tmp_path / "metrics.csv")}
 
 
 def check(found, **expected):

@@ -9,9 +9,9 @@ from attention_unet.errors import DataError
 from attention_unet.evaluation.structure_attention import (
     StructureAttention,
     attention_in_structures,
-    from_csv,
+    attention_to_csv,
     mean_attention,
-    to_csv,
+    read_attention,
 )
 from attention_unet.scans.labels import Labels
 from tests.conftest import save_nifti
@@ -69,7 +69,7 @@ def test_evaluate_tells_where_attention_lies(tmp_path, capsys):
     a = expected[0]
     assert f"attention, level 1, a: {a.inside:.2f} inside, {a.outside:.2f} outside, AUC {a.auc:.3f}" in err
     assert "failed: y: " in err
-    read = from_csv(tmp_path / "e" / "attention.csv")
+    read = read_attention(tmp_path / "e" / "attention.csv")
     assert [(one.case, one.class_name) for one in read] == [("x", "a"), ("x", "b")]
     assert read[0].auc == pytest.approx(a.auc, rel=1e-5)
     shutil.rmtree(tmp_path / "p" / "attention")
@@ -79,9 +79,9 @@ def test_evaluate_tells_where_attention_lies(tmp_path, capsys):
 
 def test_the_table_is_read_as_it_was_written(tmp_path):
     rows = [StructureAttention("x, y", "a", 2, 0.5, 0.25, 1.0)]
-    (tmp_path / "a.csv").write_text(to_csv(rows))
-    assert from_csv(tmp_path / "a.csv") == rows
-    assert from_csv(tmp_path / "none.csv") == []
+    (tmp_path / "a.csv").write_text(attention_to_csv(rows))
+    assert read_attention(tmp_path / "a.csv") == rows
+    assert read_attention(tmp_path / "none.csv") == []
     (tmp_path / "a.csv").write_text("case\nx\n")
     with pytest.raises(DataError, match="not a table of attention"):
-        from_csv(tmp_path / "a.csv")
+        read_attention(tmp_path / "a.csv")

@@ -29,7 +29,7 @@ from attention_unet.explanation.randomisation_test import randomise_weights, ran
 from attention_unet.inference.model_file import load_model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
-from attention_unet.scans.volumes import as_volume, read_volume
+from attention_unet.scans.volumes import read_volume, volume_of_array
 from tests.conftest import oblique_affine
 
 SEED = 3
@@ -191,5 +191,5 @@ def test_voxels_of_a_level_are_told_along_the_axes_of_the_scan(run):
     model = load_model(run)
     assert model.plan.voxel_mm(1) == (5.0, 5.0, 6.0)
     affine = oblique_affine((1.0, 2.5, 3.0), degrees=4, axes=(2, 0, 1), signs=(-1, 1, 1))
-    volume = as_volume(np.zeros((10, 12, 14), dtype=np.float32), affine)
+    volume = volume_of_array(np.zeros((10, 12, 14), dtype=np.float32), affine)
     assert list(_voxel_size(model, 1, volume)) == [2, 5, 2]

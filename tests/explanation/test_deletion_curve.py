@@ -9,7 +9,7 @@ from attention_unet.explanation.deletion_curve import (
     rank_voxels,
     signed_distance,
 )
-from attention_unet.scans.volumes import as_volume
+from attention_unet.scans.volumes import volume_of_array
 
 GRID = (6, 8, 4)
 
@@ -34,7 +34,7 @@ def test_blocks_of_the_voxels_of_a_level():
 
 def test_so_many_voxels_become_the_mean_of_their_channel():
     random = np.random.default_rng(0)
-    volume = as_volume(random.random((2, *GRID)).astype(np.float32), np.eye(4))
+    volume = volume_of_array(random.random((2, *GRID)).astype(np.float32), np.eye(4))
     order = random.permutation(np.prod(GRID))
     less = delete_voxels(volume, order, 0.25)
     changed = less.array != volume.array

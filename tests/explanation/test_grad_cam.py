@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from attention_unet.explanation.grad_cam import grad_cam
 from attention_unet.inference.model_file import load_model
 from attention_unet.preparation.preprocessing import preprocess
-from attention_unet.scans.volumes import as_volume
+from attention_unet.scans.volumes import volume_of_array
 from tests.conftest import oblique_affine
 
 
@@ -16,7 +16,7 @@ def test_it_is_what_the_paper_defines(run, channel):
     model = load_model(run)
     assert model.plan.patch == (24, 24, 12)
     affine = oblique_affine(model.plan.preprocessing.spacing_mm, degrees=5)
-    volume = as_volume(np.random.default_rng(0).normal(size=(24, 24, 12)).astype(np.float32), affine)
+    volume = volume_of_array(np.random.default_rng(0).normal(size=(24, 24, 12)).astype(np.float32), affine)
     found = grad_cam(model, volume, channel)
     x = preprocess(volume, model.plan.preprocessing).image[None]
     kept = {}
@@ -34,6 +34,8 @@ def test_a_class_that_is_nowhere_has_none(run):
     model = load_model(run)
     with torch.no_grad():
         model.network.heads[-1].bias[2] -= 1e4
-    volume = as_volume(np.random.default_rng(0).normal(size=(30, 24, 12)).astype(np.float32), np.diag([2.5, 2.5, 3, 1]))
+    volume = volume_of_array(
+        np.random.default_rng(0).normal(size=(30, 24, 12)).astype(np.float32), np.diag([2.5, 2.5, 3, 1])
+    )
     assert not grad_cam(model, volume, 2).any()
     assert grad_cam(model, volume, 0).max() == 1

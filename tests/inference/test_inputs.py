@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
-from attention_unet.dataset.cases import Case, look_for_cases
+from attention_unet.dataset.cases import Case, find_readable_cases
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.scans.volumes import read_volume
@@ -141,7 +141,7 @@ def test_links_to_nothing_in_a_dataset_are_named(tmp_path):
         for name in "ab":
             save_nifti(tmp_path / folder / f"{name}.nii.gz", np.ones((4, 4, 4), np.uint8))
         (tmp_path / folder / "c.nii.gz").symlink_to("../.git/annex/objects/c")
-    dataset, problems = look_for_cases(tmp_path)
+    dataset, problems = find_readable_cases(tmp_path)
     assert [case.id for case in dataset.cases] == ["a", "b"]
     assert list(problems) == ["c"]
     assert "c.nii.gz: missing" in problems["c"]

@@ -7,7 +7,7 @@ from PIL import Image, ImageColor, ImageDraw
 from attention_unet.inference.preview import GAP, draw_preview
 from attention_unet.scans.label_table import colour_of
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.volumes import as_volume
+from attention_unet.scans.volumes import volume_of_array
 from tests.conftest import oblique_affine
 
 LABELS = Labels({"spot": (2,), "elsewhere": (5,)}, (2, 5))
@@ -21,7 +21,7 @@ def drawn(axes=(0, 1, 2), signs=(1, 1, 1)):
     ramp = np.broadcast_to(np.arange(20, dtype=np.float32), label.shape)
     affine = oblique_affine((2.0, 1.0, 3.0))
     turned = [nib.Nifti1Image(a, affine).as_reoriented(np.column_stack([axes, signs])) for a in (ramp.copy(), label)]
-    volume = as_volume(np.asarray(turned[0].dataobj), turned[0].affine)
+    volume = volume_of_array(np.asarray(turned[0].dataobj), turned[0].affine)
     return np.asarray(draw_preview(volume, np.asarray(turned[1].dataobj), LABELS))
 
 
@@ -41,7 +41,7 @@ def test_left_is_on_the_right_and_up_is_up():
 
 def test_the_sides_of_the_patient_are_named():
     """Of a volume that shows nothing, the letters alone: the same as on a black card."""
-    volume = as_volume(np.zeros((20, 20, 20), dtype=np.float32), np.eye(4))
+    volume = volume_of_array(np.zeros((20, 20, 20), dtype=np.float32), np.eye(4))
     picture = np.asarray(draw_preview(volume, np.zeros((20, 20, 20), dtype=np.uint8), LABELS))
     for panel, sides in enumerate(("RL", "RL", "AP")):
         first = GAP + panel * (GAP + 320)
@@ -59,6 +59,6 @@ def test_storage_order_changes_nothing():
 
 
 def test_an_empty_label_map_is_drawn_too():
-    volume = as_volume(np.zeros((4, 5, 6), dtype=np.float32), np.eye(4))
+    volume = volume_of_array(np.zeros((4, 5, 6), dtype=np.float32), np.eye(4))
     picture = np.asarray(draw_preview(volume, np.zeros((4, 5, 6), dtype=np.uint8), LABELS))
     assert picture.shape[2] == 3

@@ -3,18 +3,18 @@ import torch
 
 from attention_unet.config import TrainingConfig
 from attention_unet.errors import ConfigError
-from attention_unet.machine.devices import choose_device, devices_and_nodes, make_fabric, precision_of, this_machine
+from attention_unet.machine.devices import choose_device, choose_precision, devices_and_nodes, make_fabric, this_machine
 
 CPU = torch.device("cpu")
 
 
 def test_precision_by_name_and_by_hardware(monkeypatch):
-    assert precision_of("float32", CPU) == torch.float32
-    assert precision_of("bfloat16", CPU) == torch.bfloat16
+    assert choose_precision("float32", CPU) == torch.float32
+    assert choose_precision("bfloat16", CPU) == torch.bfloat16
     for supported, expected in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda supported=supported: supported)
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-        assert precision_of("auto", CPU) == expected
+        assert choose_precision("auto", CPU) == expected
 
 
 def test_devices():

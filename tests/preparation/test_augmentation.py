@@ -10,7 +10,7 @@ from attention_unet.config import AugmentationConfig
 from attention_unet.preparation.augmentation import Augmentation, IntensityChange, PatchTransform, class_masks
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.preprocessing import Preprocessing
-from attention_unet.scans.labels import Labels, likeliest
+from attention_unet.scans.labels import Labels, assign_classes
 
 OFF = {f.name: 0.0 for f in dataclasses.fields(AugmentationConfig) if f.type is float and f.name != "rotation_degrees"}
 INTENSITY = ["noise", "blur", "bias_field", "brightness", "contrast", "gamma", "low_resolution"]
@@ -173,7 +173,7 @@ def test_shares_of_a_target_give_it_back(labels):
     random = torch.Generator().manual_seed(0)
     top = 2 if labels.overlapping else 3
     target = torch.randint(0, top, (labels.channels if labels.overlapping else 1, 5, 6, 7), generator=random)
-    assert torch.equal(likeliest(class_masks(target, labels).float(), labels).long(), target)
+    assert torch.equal(assign_classes(class_masks(target, labels).float(), labels).long(), target)
 
 
 def test_a_placement_that_only_mirrors_reaches_no_farther():

@@ -7,7 +7,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, CropForeground, NormalizeIntensity, Orientation, Spacing
 
 from attention_unet.dataset.cases import Case
-from attention_unet.dataset.reading import read_channels, read_label_of
+from attention_unet.dataset.reading import read_case_label, read_channels
 from attention_unet.errors import DataError
 from attention_unet.preparation.preprocessing import Preprocessing, preprocess, preprocess_target
 from attention_unet.scans.geometry import foreground_box
@@ -162,7 +162,7 @@ def test_channels_on_other_grids_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"\.nii\.gz: its header has a grid of"):
         read_channels(Case("a", (one, same)), memory=2 * total - 1)
     with pytest.raises(DataError, match="grid is"):
-        read_label_of(
+        read_case_label(
             Case("a", (one,), save_nifti(tmp_path / "l.nii.gz", np.zeros((5, 4, 4)))), read_channels(Case("a", (one,)))
         )
 

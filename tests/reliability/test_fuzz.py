@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from attention_unet.cli import main
-from attention_unet.dataset.cases import Case, look_for_cases
+from attention_unet.dataset.cases import Case, find_readable_cases
 from attention_unet.dataset.inspection import inspect
 from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluate import evaluate_cases
@@ -158,7 +158,7 @@ def test_a_scan_is_predicted_on_its_own_grid_or_refused(model, tmp_path, example
             np.testing.assert_array_equal(made.header[name].ravel()[:length], given.header[name].ravel()[:length], name)
         assert set(np.unique(np.asarray(made.dataobj))) <= {0, 1}
         nib.save(made, label)
-        facts = inspect(*look_for_cases(tmp_path), {}, lambda: None).facts
+        facts = inspect(*find_readable_cases(tmp_path), {}, lambda: None).facts
         assert [fact.id for fact in facts] == ["a"]  # what can be predicted can be inspected
         outcomes["predicted"] += 1
 
@@ -263,7 +263,7 @@ def test_a_description_is_understood_or_refused_in_words(dataset, examples):
     def check(changes, text):
         (dataset / "dataset.json").write_text(json.dumps({**original, **changes}) + text)
         try:
-            found, problems = look_for_cases(dataset)
+            found, problems = find_readable_cases(dataset)
         except DataError as error:
             refused = str(error)
             assert str(dataset) in refused

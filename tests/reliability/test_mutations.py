@@ -17,7 +17,7 @@ from attention_unet.cli import main
 from attention_unet.dataset.splits import read_split
 from attention_unet.errors import UserError
 from attention_unet.evaluation.evaluated_files import read_evaluated_files
-from attention_unet.evaluation.rows import from_csv
+from attention_unet.evaluation.rows import read_metrics
 from attention_unet.inference.model_file import load_model
 from attention_unet.scans.volumes import read_labels, read_volume
 from attention_unet.training.checkpoint import load_state
@@ -84,7 +84,7 @@ CHECKED = {  # read by, and whether every change of what it holds must be notice
     "last.pt": (lambda path: load_state(path).learner.step, "packed"),
     "model.safetensors": (prediction_of, "packed"),
     "splits.json": (read_split, "open"),
-    "metrics.csv": (from_csv, "open"),
+    "metrics.csv": (read_metrics, "open"),
     "scored.json": (lambda path: read_evaluated_files(path.parent), "open"),
 }
 

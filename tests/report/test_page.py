@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attention_unet.evaluation.calibration import Reliability, to_csv
-from attention_unet.evaluation.structure_attention import from_csv, mean_attention
+from attention_unet.evaluation.calibration import Reliability, calibration_to_csv
+from attention_unet.evaluation.structure_attention import mean_attention, read_attention
 from attention_unet.explanation.findings import summarise_findings
 from attention_unet.report.report import write_report
 from tests.explanation.build import checks
@@ -43,7 +43,7 @@ def report(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     evaluation = build_evaluation(folder)
     bins = Reliability(np.array([10.0, 30.0]), np.array([0.1, 0.8]), np.array([0.2, 0.9]))
-    (evaluation / "calibration.csv").write_text(to_csv({"block": bins}))
+    (evaluation / "calibration.csv").write_text(calibration_to_csv({"block": bins}))
     (evaluation / "explanation.json").write_text(json.dumps(summarise_findings(checks(), "sha")))
     record = json.loads((folder / "p" / "run.json").read_text()) | {"models_sha256": ["sha"]}
     (folder / "p" / "run.json").write_text(json.dumps(record))
@@ -239,7 +239,7 @@ def test_figures_are_those_of_the_evaluation(opened, report):
 
 def test_attention_calibration_and_training_are_shown(opened, report):
     rows = [row.split("\t") for row in opened.locator("#attention-table tbody tr").all_inner_texts()]
-    means = mean_attention(from_csv(report.parent / "e" / "attention.csv"))
+    means = mean_attention(read_attention(report.parent / "e" / "attention.csv"))
     assert rows == [[str(level), name, *(f"{value:.3f}" for value in of)] for (level, name), of in means.items()]
     assert opened.locator("#findings li").all_inner_texts() == summarise_findings(checks(), "sha")["sentences"]
     assert opened.locator("#explanation circle.dot").count() == 6 * 7

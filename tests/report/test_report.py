@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
-from attention_unet.evaluation.calibration import Reliability, to_csv
-from attention_unet.evaluation.provenance import runs_of
-from attention_unet.evaluation.rows import to_csv as to_metrics_csv
+from attention_unet.evaluation.calibration import Reliability, metrics_to_csv
+from attention_unet.evaluation.provenance import find_runs
+from attention_unet.evaluation.rows import metrics_to_csv as to_metrics_csv
 from attention_unet.report.page import as_json
 from attention_unet.report.training import describe_run
 from tests.report.build import STORED, build_evaluation, facts_of
@@ -76,7 +76,7 @@ def test_an_evaluation_finds_the_run_behind_it(cohort, run, tmp_path, capsys):
     record = json.loads((tmp_path / "p" / "run.json").read_text())
     other = record | {"models_sha256": ["of another"]}
     (tmp_path / "p" / "run.json").write_text(json.dumps(other))
-    assert runs_of(tmp_path / "p") == []
+    assert find_runs(tmp_path / "p") == []
     capsys.readouterr()
 
 
@@ -107,7 +107,7 @@ def test_references_that_are_gone_are_told_once(tmp_path, capsys):
 def test_calibration_is_shown_where_it_was_worked_out(tmp_path):
     evaluation = build_evaluation(tmp_path, ["plain"])
     bins = Reliability(np.array([1.0, 3.0]), np.array([0.1, 0.9]), np.array([0.0, 1.0]))
-    (evaluation / "calibration.csv").write_text(to_csv({"block": bins}))
+    (evaluation / "calibration.csv").write_text(metrics_to_csv({"block": bins}))
     assert main(["report", str(evaluation)]) == 0
     calibration = facts_of(evaluation / "report.html")["scores"]["calibration"]
     few, many = {"voxels": 1, "probability": 0.1, "share": 0}, {"voxels": 3, "probability": 0.9, "share": 1}

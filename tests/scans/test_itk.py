@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from attention_unet.errors import DataError
-from attention_unet.scans.volume_files import files_of, own_ending
+from attention_unet.scans.volume_files import file_ending, list_files
 from attention_unet.scans.volumes import read_volume, write_like
 from tests.conftest import oblique_affine
 from tests.scans.dicom_files import as_itk
@@ -41,7 +41,7 @@ def test_a_mask_in_the_format_of_its_scan(tmp_path, ending):
     affine = oblique_affine(axes=(2, 0, 1), signs=(1, -1, 1))
     sitk.WriteImage(as_itk(ARRAY, affine), str(tmp_path / f"a{ending}"))
     volume, theirs = read_volume(tmp_path / f"a{ending}"), sitk.ReadImage(str(tmp_path / f"a{ending}"))
-    assert own_ending(tmp_path / f"a{ending}") == ending
+    assert file_ending(tmp_path / f"a{ending}") == ending
     mask = (ARRAY > 100).astype(np.uint8)
     write_like(tmp_path / f"mask{ending}", mask, volume)
     written = sitk.ReadImage(str(tmp_path / f"mask{ending}"))
@@ -125,12 +125,12 @@ def test_names_that_are_not_utf8(tmp_path, ending):
     path = tmp_path / os.fsdecode(b"f\xf6lder") / os.fsdecode(b"n\xe4me" + ending.encode())
     path.parent.mkdir()
     sitk.WriteImage(as_itk(ARRAY, oblique_affine()), str(tmp_path / f"a{ending}"))
-    for file in files_of(tmp_path / f"a{ending}"):
+    for file in list_files(tmp_path / f"a{ending}"):
         file.rename(path if file.suffix == ending else path.parent / file.name)
     volume = read_volume(path)
     np.testing.assert_array_equal(volume.array[0], ARRAY)
     np.testing.assert_allclose(volume.affine, oblique_affine(), atol=1e-6)
-    mask = path.with_name(f"mask{own_ending(path)}")
+    mask = path.with_name(f"mask{file_ending(path)}")
     write_like(mask, ARRAY, volume)
     np.testing.assert_array_equal(read_volume(mask).array[0], ARRAY)
 

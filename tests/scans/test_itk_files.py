@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from attention_unet.errors import DataError
-from attention_unet.scans.volume_files import files_of
+from attention_unet.scans.volume_files import list_files
 from attention_unet.scans.volumes import read_volume
 from tests.scans.dicom_files import as_itk
 from tests.scans.test_itk import ARRAY
@@ -41,7 +41,7 @@ def test_no_voxel_of_a_damaged_file_is_wrong(tmp_path, ending, compressed):
 @pytest.mark.parametrize("ending", [".nrrd", ".mha", ".mhd", ".nhdr"])
 def test_no_flipped_bit_of_packed_voxels_goes_unnoticed(tmp_path, ending):
     sitk.WriteImage(as_itk(ARRAY, np.eye(4)), str(tmp_path / f"a{ending}"), useCompression=True)
-    file = files_of(tmp_path / f"a{ending}")[-1]
+    file = list_files(tmp_path / f"a{ending}")[-1]
     whole, noticed = file.read_bytes(), 0
     first = len(whole) - len(whole[whole.rfind(b"\n\n") + 2 :]) if ending == ".nrrd" else 0
     first = whole.index(b"LOCAL\n") + 6 if ending == ".mha" else first

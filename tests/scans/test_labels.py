@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from attention_unet.scans.labels import Labels, likeliest
+from attention_unet.scans.labels import Labels, assign_classes
 
 EXCLUSIVE = Labels({"a": (1,), "b": (5,)}, (1, 5))
 REGIONS = Labels({"whole": (1, 2, 3), "core": (2, 3), "active": (3,)}, (1, 2, 3))
@@ -66,5 +66,5 @@ def test_json_round_trip():
 
 def test_a_voxel_goes_to_background_unless_a_class_has_more_of_it():
     shares = torch.tensor([[0.4, 0.5, 0.3, 0.2], [0.3, 0.1, 0.3, 0.1]])[:, :, None, None]
-    assert likeliest(shares, EXCLUSIVE).flatten().tolist() == [1, 1, 0, 0]
-    assert likeliest(shares + 0.25, Labels({"a": (1, 2), "b": (2,)}, (1, 2)))[0].flatten().tolist() == [1, 1, 1, 0]
+    assert assign_classes(shares, EXCLUSIVE).flatten().tolist() == [1, 1, 0, 0]
+    assert assign_classes(shares + 0.25, Labels({"a": (1, 2), "b": (2,)}, (1, 2)))[0].flatten().tolist() == [1, 1, 1, 0]

@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 
 from attention_unet.errors import DataError
-from attention_unet.scans.volume_files import files_of, stem, volumes_by_case
+from attention_unet.scans.volume_files import list_files, stem, volumes_by_case
 from tests.conftest import save_nifti
 from tests.scans.dicom_files import as_itk, write_slices
 from tests.scans.test_dicom import slices
@@ -34,9 +34,9 @@ def test_the_same_case_twice(tmp_path):
 def test_all_files_of_a_volume(tmp_path, ending, files):
     sitk.WriteImage(as_itk(ARRAY, np.eye(4)), str(tmp_path / f"a{ending}"))
     (tmp_path / "other.raw").write_bytes(b"of another volume")
-    assert [path.name for path in files_of(tmp_path / f"a{ending}")] == files
+    assert [path.name for path in list_files(tmp_path / f"a{ending}")] == files
 
 
 def test_all_files_of_a_series(tmp_path):
     folder = write_slices(tmp_path / "series", slices())
-    assert files_of(folder) == sorted(folder.iterdir())
+    assert list_files(folder) == sorted(folder.iterdir())

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attention_unet.attention.base import Attended, Attention, Init, gate_or_error, open_up
-from attention_unet.layers.dimensions import CONV, INTERPOLATION, cut_to, per_axis
+from attention_unet.layers.dimensions import CONV, INTERPOLATION, crop_to, per_axis
 
 
 class AdditiveGate(Attention):
@@ -65,7 +65,7 @@ class AdditiveGate(Attention):
         padded = self.pad_to_stride(x)
         alpha = torch.sigmoid(self.logits(padded, gate_or_error(gate, "AdditiveGate")))
         alpha = F.interpolate(alpha, padded.shape[2:], mode=self.interpolation, align_corners=False)
-        alpha = cut_to(alpha, x).to(x.dtype)
+        alpha = crop_to(alpha, x).to(x.dtype)
         return Attended(x * alpha, alpha)
 
     def logits(self, x: Tensor, gate: Tensor) -> Tensor:

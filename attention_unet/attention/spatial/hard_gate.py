@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from attention_unet.attention.base import Attended, gate_or_error
 from attention_unet.attention.spatial.additive_gate import AdditiveGate
-from attention_unet.layers.dimensions import cut_to
+from attention_unet.layers.dimensions import crop_to
 
 
 class HardGate(AdditiveGate):
@@ -45,7 +45,7 @@ class HardGate(AdditiveGate):
         soft = torch.sigmoid(logits / self.temperature)
         # In this order the sum is exactly 0 or 1 in spite of rounding.
         mask = (logits > 0).to(soft.dtype) + (soft - soft.detach())
-        mask = cut_to(F.interpolate(mask, padded.shape[2:], mode="nearest-exact"), x).to(x.dtype)
+        mask = crop_to(F.interpolate(mask, padded.shape[2:], mode="nearest-exact"), x).to(x.dtype)
         return Attended(x * mask, mask)
 
 
