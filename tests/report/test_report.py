@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
-from attention_unet.evaluation.calibration import Reliability, metrics_to_csv
+from attention_unet.evaluation.calibration import Reliability, calibration_to_csv
 from attention_unet.evaluation.provenance import find_runs
-from attention_unet.evaluation.rows import metrics_to_csv as to_metrics_csv
+from attention_unet.evaluation.rows import metrics_to_csv
 from attention_unet.report.page import as_json
 from attention_unet.report.training import describe_run
 from tests.report.build import STORED, build_evaluation, facts_of
@@ -107,7 +107,7 @@ def test_references_that_are_gone_are_told_once(tmp_path, capsys):
 def test_calibration_is_shown_where_it_was_worked_out(tmp_path):
     evaluation = build_evaluation(tmp_path, ["plain"])
     bins = Reliability(np.array([1.0, 3.0]), np.array([0.1, 0.9]), np.array([0.0, 1.0]))
-    (evaluation / "calibration.csv").write_text(metrics_to_csv({"block": bins}))
+    (evaluation / "calibration.csv").write_text(calibration_to_csv({"block": bins}))
     assert main(["report", str(evaluation)]) == 0
     calibration = facts_of(evaluation / "report.html")["scores"]["calibration"]
     few, many = {"voxels": 1, "probability": 0.1, "share": 0}, {"voxels": 3, "probability": 0.9, "share": 1}
@@ -141,7 +141,7 @@ def test_damaged_files_are_told(tmp_path, capsys):
         ("attention.csv", "a,b\n1,2\n", "not a table of attention"),
         ("calibration.csv", "a,b\n1,2\n", "not a table of calibration"),
         ("metrics.csv", "a,b\n1,2\n", "not a table of metrics"),
-        ("metrics.csv", to_metrics_csv([]), "metrics.csv and scored.json list different cases"),
+        ("metrics.csv", metrics_to_csv([]), "metrics.csv and scored.json list different cases"),
     ):
         file = evaluation / name
         kept = file.read_text() if file.exists() else ""
