@@ -24,7 +24,7 @@ def _train(options: Namespace, parser: ArgumentParser) -> int:
     config = _configured(options, parser)
     run = Path(options.run or f"runs/{_name_of(options, config)}-fold{config.data.fold}")
     train(config, run, options.resume, options.override)
-    log.info("the model lies in %s", run)
+    log.info("the model is in %s", run)
     return 0
 
 
@@ -149,7 +149,7 @@ def _phantom(options: Namespace, parser: ArgumentParser) -> int:
 
     with progress_bar("making phantoms", options.training + options.test) as done:
         folder = make_cohort(data_root(options.root), options.training, options.test, options.seed, done)
-    log.info("%s to train on and %d to test on lie in %s", plural(options.training, "case"), options.test, folder)
+    log.info("%s to train on and %d to test on are in %s", plural(options.training, "case"), options.test, folder)
     return 0
 
 

@@ -78,7 +78,7 @@ def report(options: Namespace, parser: ArgumentParser) -> int:
     number = len(read_evaluated_files(evaluation).references) if evaluation else 0
     with progress_bar("drawing", min(options.cases, number)) as done:
         failed |= write_report(output, title, evaluation, runs, options.cases, done)
-    log.info("the report lies in %s (%.1f MB): open it in a browser", output, output.stat().st_size / 1e6)
+    log.info("the report is in %s (%.1f MB): open it in a browser", output, output.stat().st_size / 1e6)
     return report_failures(failed)
 
 
@@ -127,5 +127,5 @@ def compare(options: Namespace, parser: ArgumentParser) -> int:
         )
     write_text(table, comparisons_to_csv(comparisons))
     draw_gains(comparisons, picture)
-    log.info("comparison.csv and comparison.png lie in %s", output)
+    log.info("comparison.csv and comparison.png are in %s", output)
     return 0

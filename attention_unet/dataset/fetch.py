@@ -57,7 +57,7 @@ def fetch(dataset: PublicDataset, root: Path) -> Path:
         raise DataError(f"{target}: exists, but has no dataset.json: remove it, and fetch again")
     logging.getLogger("monai.apps").setLevel(logging.CRITICAL)  # it would print on standard output
     timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(60)  # seconds; MONAI would wait for ever
+    socket.setdefaulttimeout(60)  # seconds; MONAI has no timeout
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=root) as folder:

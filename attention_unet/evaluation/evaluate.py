@@ -25,7 +25,7 @@ from attention_unet.evaluation.structure_attention import write_structure_attent
 from attention_unet.evaluation.summary import summarise, to_json
 from attention_unet.files.json_file import parse_object, read_object
 from attention_unet.files.lock import folder_lock
-from attention_unet.files.prediction_folder import relative_path
+from attention_unet.files.paths import relative_path
 from attention_unet.files.prediction_record import RECORD
 from attention_unet.files.run_folder import REPORT, SUBJECTS
 from attention_unet.machine.progress import progress_bar

@@ -10,7 +10,8 @@ from attention_unet.errors import DataError
 from attention_unet.evaluation.result_files import SCORED, read_result_hashes
 from attention_unet.files.atomic import write_text
 from attention_unet.files.json_file import parse_object
-from attention_unet.files.prediction_folder import attention_levels, relative_path
+from attention_unet.files.paths import relative_path
+from attention_unet.files.prediction_folder import attention_levels
 from attention_unet.scans.labels import Labels
 
 ADVICE = "expected what evaluate writes; evaluate into another folder"  # evaluate never replaces a damaged record

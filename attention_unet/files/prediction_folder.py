@@ -1,6 +1,5 @@
 """Paths of the files in a folder of predictions."""
 
-import os
 from pathlib import Path
 
 ATTENTION, PREVIEW, PROBABILITIES, UNCERTAINTY = "attention", "preview", "probabilities", "uncertainty"
@@ -48,11 +47,3 @@ def uncertainty_path(output: Path, case: str, measure: str) -> Path:
 def attention_levels(output: Path, case: str) -> list[int]:
     """Return the levels of a case that have an attention map, the finest first."""
     return [level for level in range(MAX_LEVELS) if attention_path(output, case, level).is_file()]
-
-
-def relative_path(folder: Path, path: Path) -> str:
-    """Return a path relative to a folder, so that both can be moved together; absolute if it is on another drive."""
-    try:
-        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
-    except ValueError:
-        return path.resolve().as_posix()

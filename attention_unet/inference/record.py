@@ -9,7 +9,7 @@ from attention_unet.dataset.cases import Case
 from attention_unet.files.atomic import write_text
 from attention_unet.files.digest import sha256_of
 from attention_unet.files.lock import record_lock
-from attention_unet.files.prediction_folder import relative_path
+from attention_unet.files.paths import relative_path
 from attention_unet.files.prediction_record import JOURNAL, RECORD, read_record
 from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import versions

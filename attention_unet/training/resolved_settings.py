@@ -17,7 +17,7 @@ from attention_unet.dataset.splits import Split, choose_split, parse_split, writ
 from attention_unet.dataset.subjects import find_subjects, write_subjects
 from attention_unet.errors import ConfigError, ModelError
 from attention_unet.files.atomic import write_text
-from attention_unet.files.prediction_folder import relative_path
+from attention_unet.files.paths import relative_path
 from attention_unet.files.run_folder import CONFIG, PATHS, PLAN, SPLIT, SUBJECTS
 from attention_unet.machine.devices import this_machine
 from attention_unet.preparation.fingerprint import take_fingerprint

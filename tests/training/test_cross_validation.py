@@ -63,7 +63,7 @@ def test_folds_and_classes_are_printed(folder, cohort, capsys):
 
 def test_its_report_shows_all_folds(folder, capsys):
     assert main(["report", str(folder)]) == 0
-    assert "the report lies in" in capsys.readouterr().err
+    assert "the report is in" in capsys.readouterr().err
     facts = facts_of(folder / "report.html")
     assert [run["name"] for run in facts["runs"]] == [f"fold{fold}" for fold in range(4)]
     assert len(facts["shown"]) == 8
