@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from attention_unet.inference.predict_folder import predict_folder
     from attention_unet.inference.predict_volume import predict_volume
     from attention_unet.inference.settings import Settings
-    from attention_unet.inference.sliding_window import slide
-    from attention_unet.network import AttentionUNet
+    from attention_unet.network import Architecture, AttentionUNet
     from attention_unet.scans.volumes import read_volume, write_like
     from attention_unet.training.cross_validation import cross_validate
     from attention_unet.training.train import train
 
 __version__ = "0.1.0"
 __all__ = [
+    "Architecture",
     "AttentionUNet",
     "Config",
     "Settings",
@@ -34,12 +34,12 @@ __all__ = [
     "predict_folder",
     "predict_volume",
     "read_volume",
-    "slide",
     "train",
     "write_like",
 ]
 
 _HOMES = {
+    "Architecture": ("network", "Architecture"),
     "AttentionUNet": ("network", "AttentionUNet"),
     "Config": ("config", "Config"),
     "Settings": ("inference.settings", "Settings"),
@@ -51,7 +51,6 @@ _HOMES = {
     "predict_folder": ("inference.predict_folder", "predict_folder"),
     "predict_volume": ("inference.predict_volume", "predict_volume"),
     "read_volume": ("scans.volumes", "read_volume"),
-    "slide": ("inference.sliding_window", "slide"),
     "train": ("training.train", "train"),
     "write_like": ("scans.volumes", "write_like"),
 }

@@ -242,7 +242,12 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """The configuration of a training."""
+    """The configuration of a training.
+
+    Example:
+        >>> Config(attention=AttentionConfig(skips=["gate", "spatial"])).training.precision
+        'auto'
+    """
 
     data: DataConfig = field(default_factory=DataConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)

@@ -93,7 +93,7 @@ def start_monai(what: str, data: str | None, cases: int, fast: bool) -> tuple[To
     """MONAI's way from prepared tensors to label maps."""
     model, volumes = load_model(MODEL), scans_of(what, data, cases)
     plan = model.plan
-    network = monai_attention_unet(plan.architecture["channels"], len(plan.channels), plan.labels.channels).eval()
+    network = monai_attention_unet(plan.architecture.channels, len(plan.channels), plan.labels.channels).eval()
     images = [preprocess(volume, plan.preprocessing).image[None] for volume in volumes]
     inferer = SlidingWindowInferer(plan.patch, sw_batch_size=BATCH, overlap=OVERLAP, mode="gaussian")
 

@@ -25,7 +25,7 @@ from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.window_predictor import put_channels_last
 from attention_unet.machine.memory import peak_memory, reuse_freed_memory
-from attention_unet.network import AttentionUNet
+from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.preprocessing import Preprocessing
 from attention_unet.scans.labels import Labels
@@ -40,7 +40,7 @@ def make_model() -> Model:
     """A network of the size that a training on a CPU has; what it says is noise, too."""
     labels = Labels({name: (i,) for i, name in enumerate(CLASSES, start=1)}, tuple(range(1, len(CLASSES) + 1)))
     torch.manual_seed(0)
-    network = AttentionUNet(out_channels=labels.channels, decoder_convs=1).eval()
+    network = AttentionUNet(Architecture(out_channels=labels.channels, decoder_convs=1)).eval()
     put_channels_last(network)
     largest = (float(EDGES[-1]),) * 3
     plan = Plan(

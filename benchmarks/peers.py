@@ -1,5 +1,6 @@
 """Networks of others, as the benchmarks build them."""
 
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -9,7 +10,7 @@ from torch import nn
 NNUNET = "dynamic_network_architectures"
 
 
-def monai_attention_unet(channels: list[int], inputs: int, outputs: int) -> nn.Module:
+def monai_attention_unet(channels: Sequence[int], inputs: int, outputs: int) -> nn.Module:
     """MONAI's AttentionUnet with its defaults."""
     network: nn.Module = AttentionUnet(3, inputs, outputs, channels, (2,) * (len(channels) - 1))
     return network
@@ -20,7 +21,7 @@ def has_nnunet() -> bool:
     return find_spec(NNUNET) is not None
 
 
-def nnunet_plain(channels: list[int], inputs: int, outputs: int) -> nn.Module:
+def nnunet_plain(channels: Sequence[int], inputs: int, outputs: int) -> nn.Module:
     """nnU-Net's plain network as it plans it for volumes of equal voxels."""
     levels = len(channels)
     network: nn.Module = import_module(f"{NNUNET}.architectures.unet").PlainConvUNet(

@@ -25,7 +25,7 @@ from turns import MATRIX, Start, Work, product, take_turns
 from attention_unet.config import NetworkConfig
 from attention_unet.machine.devices import choose_precision
 from attention_unet.machine.memory import reuse_freed_memory
-from attention_unet.network import AttentionUNet
+from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.training.losses import SegmentationLoss
 
 CLASSES = 3
@@ -58,7 +58,7 @@ def build_network(contender: Contender) -> nn.Module:
     channels = [contender.channels * 2**i for i in range(LEVELS)]
     if contender.network == "ours":
         reuse_freed_memory()  # as our training does
-        return AttentionUNet(3, 1, CLASSES, channels, decoder_convs=NetworkConfig().decoder_convs)
+        return AttentionUNet(Architecture(3, 1, CLASSES, channels, decoder_convs=NetworkConfig().decoder_convs))
     if contender.network == "monai":
         return monai_attention_unet(channels, 1, CLASSES)
     return nnunet_plain(channels, 1, CLASSES)

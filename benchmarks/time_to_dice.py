@@ -23,8 +23,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from attention_unet.config import Config, DataConfig, TrainingConfig
-from attention_unet.network import UNet
-from attention_unet.network.specification import PLACES
+from attention_unet.network import Architecture, NetworkOutput, UNet
 from attention_unet.preparation.plan import Plan
 from attention_unet.training import train as training
 
@@ -37,14 +36,13 @@ class Guest(UNet):
     def __init__(self, network: nn.Module) -> None:
         nn.Module.__init__(self)
         self.network = network
-        self.architecture = dict.fromkeys(PLACES, "identity")
+        self.architecture = Architecture(skips="identity")
 
-    def forward(self, x: Tensor, return_maps: bool = False, return_presence: bool = False) -> Any:
-        """Logits; of several supervised levels, in training mode, a list."""
+    def forward(self, x: Tensor, full_output: bool = False) -> Tensor | NetworkOutput:
+        """Return the logits, in training mode those of every supervised level."""
         logits = self.network(x)
-        if isinstance(logits, list) and not self.training:
-            logits = logits[0]
-        return (logits, {}) if return_maps else logits
+        levels = logits if isinstance(logits, list) else [logits]
+        return NetworkOutput(levels, {}, []) if full_output else levels[0]
 
     def state_dict(self, *_: Any, **__: Any) -> dict[str, Any]:  # type: ignore[override]
         """Every weight once: parts of nnU-Net's network are parts of others, too."""
@@ -78,7 +76,7 @@ def train_one(
     if contender != "ours":
 
         def build(plan: Plan) -> UNet:
-            channels, inputs, outputs = plan.architecture["channels"], len(plan.channels), plan.labels.channels
+            channels, inputs, outputs = plan.architecture.channels, len(plan.channels), plan.labels.channels
             if contender == "monai":
                 return Guest(monai_attention_unet(channels, inputs, outputs))
             return Guest(nnunet_plain([32 * 2**i for i in range(len(channels))], inputs, outputs))

@@ -41,5 +41,11 @@ def build(
 
     Raises:
         ValueError: if a name is not in the tables, or the specification is inconsistent.
+
+    Example:
+        >>> gate = build("gate", dims=3, channels=16, gate_channels=32)
+        >>> features, weights = gate(torch.randn(1, 16, 8, 8, 8), torch.randn(1, 32, 4, 4, 4))
+        >>> weights.shape
+        torch.Size([1, 1, 8, 8, 8])
     """
     return build_at(spec, Place(dims, channels, gate_channels or channels, per_axis(stride, dims), init))

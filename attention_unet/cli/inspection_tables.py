@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from attention_unet.dataset.inspection import Inspection
-from attention_unet.network.specification import describe_attention
 from attention_unet.preparation.plan import AXES, Plan
 from attention_unet.training.trial import Trial
 
@@ -74,10 +73,10 @@ def print_plan(plan: Plan, console: Console) -> None:
         ("values", f"each channel by {values}"),
         ("patch", f"{times(plan.patch)} voxels, {times(np.multiply(plan.patch, plan.preprocessing.spacing_mm))} mm"),
         ("batch", str(plan.batch)),
-        ("channels", ", ".join(map(str, architecture["channels"]))),
-        ("kernels", ", ".join("x".join(map(str, kernel)) for kernel in architecture["kernels"])),
-        ("strides", ", ".join("x".join(map(str, stride)) for stride in architecture["strides"])),
-        ("attention", describe_attention(architecture)),
+        ("channels", ", ".join(map(str, architecture.channels))),
+        ("kernels", ", ".join("x".join(map(str, kernel)) for kernel in architecture.kernel_sizes)),
+        ("strides", ", ".join("x".join(map(str, stride)) for stride in architecture.steps)),
+        ("attention", architecture.describe_attention()),
     ]
     for row in rows:
         table.add_row(*row)

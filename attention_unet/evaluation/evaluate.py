@@ -70,6 +70,11 @@ def evaluate_folder(
     Raises:
         ConfigError: if a folder or prediction is missing, or results would replace files that evaluate did not write.
         DataError: if a description or table is damaged, or the output folder cannot be written to.
+
+    Example:
+        >>> summary, failed = evaluate_folder("phantoms/labelsTr", "phantoms/labelsTr", "evaluation")
+        >>> summary["foreground_mean"]["dice"]
+        1.0
     """
     predictions, references, output = Path(predictions), Path(references), Path(output)
     scans = Path(images) if images else None

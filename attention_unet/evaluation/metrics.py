@@ -70,11 +70,11 @@ def compare_masks(
         TypeError: if a mask is not a numpy array, or is a masked array.
         ValueError: if a mask has other values or other axes, the grids differ, or an argument is out of its range.
 
-    >>> import numpy as np
-    >>> reference = np.zeros((8, 8, 8), dtype=bool)
-    >>> reference[2:6, 2:6, 2:6] = True
-    >>> compare_masks(np.roll(reference, 1, axis=0), reference, spacing_mm=(1.5, 1, 1)).hd95_mm
-    1.5
+    Example:
+        >>> reference = np.zeros((8, 8, 8), dtype=bool)
+        >>> reference[2:6, 2:6, 2:6] = True
+        >>> compare_masks(np.roll(reference, 1, axis=0), reference, spacing_mm=(1.5, 1, 1)).hd95_mm
+        1.5
     """
     prediction, reference = _as_mask(prediction, "prediction"), _as_mask(reference, "reference")
     if prediction.shape != reference.shape:

@@ -16,7 +16,7 @@ from attention_unet.inference.model import Model
 from attention_unet.inference.predict_volume import predict_planes
 from attention_unet.inference.settings import Settings
 from attention_unet.layers.dimensions import pool_to
-from attention_unet.network import UNet
+from attention_unet.network import NetworkOutput, UNet
 from attention_unet.preparation.preprocessing import Preprocessed, preprocess
 from attention_unet.scans.geometry import resample_to_grid
 from attention_unet.scans.volumes import Volume
@@ -120,13 +120,14 @@ class _ReplacedMaps(UNet):
         nn.Module.__init__(self)
         self.network, self.channels, self.means = network, channels, means
 
-    def forward(self, x: Tensor, return_maps: bool = False, return_presence: bool = False) -> Any:
+    def forward(self, x: Tensor, full_output: bool = False) -> Tensor | NetworkOutput:
         """Predict from the first channels, with the maps in the other channels."""
         image, maps = x[:, : self.channels], x[:, self.channels :]
         weights = {level: maps[:, [i]] + mean for i, (level, mean) in enumerate(self.means.items())}
         attentions = find_attentions(self.network)
         with _register_hooks(attentions, {level: _replace_by(weights[level]) for level in attentions}):
-            return self.network(image, return_maps=return_maps)
+            output: Tensor | NetworkOutput = self.network(image, full_output=full_output)
+            return output
 
 
 def _replace_by(weights: Tensor) -> Hook:

@@ -22,7 +22,7 @@ def randomise_weights(model: Model, seed: int) -> Model:
     """Return a model of the same architecture with the random weights that a training starts from."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = AttentionUNet(**model.plan.architecture)
+        network = AttentionUNet(model.plan.architecture)
     put_channels_last(network)
     return replace(model, network=network.to(model.device).eval())
 

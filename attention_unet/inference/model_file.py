@@ -122,10 +122,10 @@ def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
             raise ModelError(f"{file}: some of its weights are NaN or infinite: train it again")
         plan = Plan.from_json(description["plan"])
         with torch.device("meta"):  # without memory, to compare shapes before the network is built
-            expected = {name: tensor.shape for name, tensor in AttentionUNet(**plan.architecture).state_dict().items()}
+            expected = {name: tensor.shape for name, tensor in AttentionUNet(plan.architecture).state_dict().items()}
         if expected != {name: tensor.shape for name, tensor in tensors.items()}:
             raise ModelError(f"{file}: holds other weights than its network has: copy it again")
-        network = AttentionUNet(**plan.architecture)
+        network = AttentionUNet(plan.architecture)
         network.load_state_dict(tensors)
         gains = {
             str(name): ComponentGain(int(cases), float(total), float(squares))

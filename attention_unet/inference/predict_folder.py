@@ -50,6 +50,10 @@ def predict_folder(
     Raises:
         ConfigError: if there is no scan, or files in the output folder would be lost or mixed with others.
         DataError: if the output folder cannot be written to.
+
+    Example:
+        >>> predict_folder([load_model("hippocampus")], "phantoms/imagesTs", "masks")
+        {}
     """
     cases = find_inputs(Path(source), len(models[0].plan.channels))
     if held_out_of:

@@ -75,6 +75,11 @@ def predict_volume(
 
     Raises:
         DataError: if the volume has other channels than the training, or does not fit into memory.
+
+    Example:
+        >>> scan = read_volume("phantoms/imagesTr/phantom_000.nii.gz")
+        >>> predict_volume([load_model("hippocampus")], scan).label_map.dtype
+        dtype('uint8')
     """
     if os.getpid() != PROCESS:
         torch.set_num_threads(1)

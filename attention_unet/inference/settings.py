@@ -23,6 +23,10 @@ class Settings:
             held-out cases of the training.
         memory: bytes that a scan may take, beside program and models; None: most of the free memory.
         channel: the channel to take of a scan with several, from 0; None: all channels.
+
+    Example:
+        >>> Settings(tta=True, attention=True).overlap
+        0.5
     """
 
     precision: torch.dtype | None = None

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from attention_unet.inference.sliding_window import WindowPredictor
 from attention_unet.layers.dimensions import INTERPOLATION
-from attention_unet.network import UNet
+from attention_unet.network import NetworkOutput, UNet
 from attention_unet.preparation.plan import Plan
 
 TRIAL_EDGE = 16  # voxels along an axis
@@ -47,16 +47,16 @@ def window_predictor(network: UNet, plan: Plan, precision: torch.dtype, levels: 
     The windows of a 2-D network are slices: one voxel thick along the axis that the network does not see.
     """
     across = None if plan.slice_axis is None else 2 + plan.slice_axis
-    mode = INTERPOLATION[plan.architecture["dims"]]
+    mode = INTERPOLATION[plan.architecture.dims]
 
     def predict(windows: Tensor) -> Tensor:
         inputs = windows if across is None else windows.squeeze(across)
         with torch.autocast(inputs.device.type, dtype=precision, enabled=precision != torch.float32):
-            logits, weights = network(inputs, return_maps=True)
-        logits = logits.float()
+            output: NetworkOutput = network(inputs, full_output=True)
+        logits = output.logits[0].float()
         values = [torch.sigmoid(logits) if plan.labels.overlapping else torch.softmax(logits, dim=1)]
         for level in levels:
-            scalar = weights[level].float().mean(dim=1, keepdim=True)
+            scalar = output.weights[level].float().mean(dim=1, keepdim=True)
             values.append(F.interpolate(scalar, inputs.shape[2:], mode=mode, align_corners=False))
         together = torch.cat(values, dim=1) if levels else values[0]
         return together if across is None else together.unsqueeze(across)
@@ -67,4 +67,5 @@ def window_predictor(network: UNet, plan: Plan, precision: torch.dtype, levels: 
 def attended_levels(network: UNet, plan: Plan, device: torch.device) -> list[int]:
     """Return the levels that have attention maps, the finest first, by trying the network on a few voxels."""
     edges = [min(n, TRIAL_EDGE) for axis, n in enumerate(plan.patch) if axis != plan.slice_axis]
-    return sorted(network(torch.zeros(1, len(plan.channels), *edges, device=device), return_maps=True)[1])
+    output: NetworkOutput = network(torch.zeros(1, len(plan.channels), *edges, device=device), full_output=True)
+    return sorted(output.weights)

@@ -38,12 +38,6 @@ class LeeAttentionUNet(UNet):
             bottleneck=Identity(),
             decoder=[LeeDecoderLevel(dims, channels[i + 1], channels[i]) for i in reversed(range(len(channels) - 1))],
             heads=[CONV[dims](channels[0], out_channels, kernel_size=1)],
-            architecture={
-                "dims": dims,
-                "in_channels": in_channels,
-                "out_channels": out_channels,
-                "channels": list(channels),
-            },
         )
 
 

@@ -5,13 +5,27 @@ and the decoder cuts its upsampled features to the grid of the skip.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.jit import is_scripting  # type: ignore[attr-defined]  # not in its __all__
 
 from attention_unet.attention import Attention
 from attention_unet.attention.channel.context_encoding import ContextEncoding
+
+
+class NetworkOutput(NamedTuple):
+    """All that a network computes from an image.
+
+    Attributes:
+        logits: (B, out_channels, *S), finest first, each on the grid of its level; in eval mode only the finest.
+        weights: attention weights on the skip, by level; the coarsest level has those of the bottleneck.
+        presence: logits (B, out_channels) of the presence of each class, one for each mechanism that learns it.
+    """
+
+    logits: list[Tensor]
+    weights: dict[int, Tensor]
+    presence: list[Tensor]
 
 
 class UNet(nn.Module):
@@ -22,7 +36,6 @@ class UNet(nn.Module):
         bottleneck: attention after the coarsest block.
         decoder: levels that take (coarse, skip) and return features and the weights on the skip; coarse to fine.
         heads: heads of the decoder's last levels, coarse to fine; more than one for deep supervision.
-        architecture: arguments to build this network again, as plain values.
     """
 
     def __init__(
@@ -31,42 +44,27 @@ class UNet(nn.Module):
         bottleneck: Attention,
         decoder: Sequence[nn.Module],
         heads: Sequence[nn.Module],
-        architecture: dict[str, Any],
     ) -> None:
         super().__init__()
         self.encoder = nn.ModuleList(encoder)
         self.bottleneck = bottleneck
         self.decoder = nn.ModuleList(decoder)
         self.heads = nn.ModuleList(heads)
-        self.architecture = architecture
 
-    def forward(self, x: Tensor, return_maps: bool = False, return_presence: bool = False) -> Any:
-        """Predict the logits of an image.
+    def forward(self, x: Tensor, full_output: bool = False) -> Tensor | NetworkOutput:
+        """Return the logits (B, out_channels, *S) of an image (B, in_channels, *S) of any size.
 
-        Args:
-            x: image (B, in_channels, *S), any size.
-            return_maps: also return the attention maps.
-            return_presence: also return logits for the presence of each class in the image.
-
-        Returns:
-            Logits (B, out_channels, *S); in training mode with deep supervision a list, finest first, each on the grid
-            of its level. With ``return_maps`` a tuple of the logits and a dict from level to the weights on its skip;
-            the coarsest level has those of the bottleneck. With ``return_presence`` a further entry: a list of
-            (B, out_channels), one for each mechanism that learns the presence of classes.
+        With ``full_output`` return the attention weights, the presence of classes and, in training mode, the logits of
+        every supervised level, too.
         """
-        logits, maps, skips = self.run(x)
-        if is_scripting():  # a scripted function has one return type: the logits
+        logits, weights, skips = self.run(x, full_output and self.training)
+        if is_scripting() or not full_output:  # a scripted network returns logits only
             return logits[0]
-        result: Any = logits if self.training and len(self.heads) > 1 else logits[0]
-        if return_maps:
-            result = (result, maps)
-        if return_presence:
-            presence = [encoding.presence(skips[level]) for level, encoding in self.presence_encodings().items()]
-            result = (*result, presence) if return_maps else (result, presence)
-        return result
+        encodings = self.presence_encodings().items()
+        return NetworkOutput(logits, weights, [encoding.presence(skips[level]) for level, encoding in encodings])
 
-    def run(self, x: Tensor) -> tuple[list[Tensor], dict[int, Tensor], list[Tensor]]:
-        """Return logits of the supervised levels, finest first, attention weights by level, and encoder outputs."""
+    def run(self, x: Tensor, supervised: bool) -> tuple[list[Tensor], dict[int, Tensor], list[Tensor]]:
+        """Return logits of all supervised levels, or of the finest alone; attention weights; outputs of the encoder."""
         skips: list[Tensor] = []
         for block in self.encoder:
             x = block(x)
@@ -85,7 +83,7 @@ class UNet(nn.Module):
         unheaded = len(decoded) - len(self.heads)
         logits: list[Tensor] = []
         for i, head in enumerate(self.heads):
-            if self.training or i == len(self.heads) - 1:
+            if supervised or i == len(self.heads) - 1:
                 logits.insert(0, head(decoded[unheaded + i]))
         return logits, maps, skips
 

@@ -5,7 +5,8 @@ downsampled nor convolved while its voxels are at least twice as large as the sm
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from attention_unet.dataset.cases import Dataset
 from attention_unet.errors import ConfigError
 from attention_unet.files.json_file import parse_object
 from attention_unet.machine.devices import Machine
+from attention_unet.network.architecture import Architecture
 from attention_unet.preparation.fingerprint import Fingerprint
 from attention_unet.preparation.preprocessing import Preprocessing
 from attention_unet.preparation.sizing import choose_batch, choose_size
@@ -42,7 +44,7 @@ class Plan:
         slice_axis: RAS+ axis across the slices of a 2-D network, where the patch has 1 voxel; None in 3-D.
         mirror_axes: RAS+ axes that training flips, so that test-time augmentation can flip them.
         batch: patches per training step, over all devices.
-        architecture: arguments of AttentionUNet.
+        architecture: architecture of the network.
     """
 
     channels: tuple[str, ...]
@@ -53,13 +55,13 @@ class Plan:
     slice_axis: int | None
     mirror_axes: tuple[int, ...]
     batch: int
-    architecture: dict[str, Any]
+    architecture: Architecture
 
     def voxel_mm(self, level: int) -> tuple[float, float, float]:
         """Return the voxel size in mm of a level of the network along RAS+ axes; level 0 is the finest."""
         size = np.array(self.preprocessing.spacing_mm)
         in_plane = np.arange(3) != self.slice_axis
-        for stride in self.architecture["strides"][:level]:
+        for stride in self.architecture.steps[:level]:
             size[in_plane] *= stride
         return tuple(float(mm) for mm in size)  # type: ignore[return-value]
 
@@ -74,7 +76,7 @@ class Plan:
             "slice_axis": self.slice_axis,
             "mirror_axes": list(self.mirror_axes),
             "batch": self.batch,
-            "architecture": self.architecture,
+            "architecture": dataclasses.asdict(self.architecture),
         }
 
     @classmethod
@@ -89,7 +91,7 @@ class Plan:
             slice_axis=None if plain["slice_axis"] is None else int(plain["slice_axis"]),
             mirror_axes=tuple(map(int, plain["mirror_axes"])),
             batch=int(plain["batch"]),
-            architecture=dict(plain["architecture"]),
+            architecture=Architecture(**plain["architecture"]),
         )
 
 
@@ -120,15 +122,28 @@ def fill_from_plan(config: Config, plan: Plan) -> Config:
             spacing_mm=data.spacing_mm or list(plan.preprocessing.spacing_mm),
             patch=data.patch or list(plan.patch),
         ),
-        network=dataclasses.replace(
-            network, base_channels=network.base_channels or int(plan.architecture["channels"][0])
-        ),
+        network=dataclasses.replace(network, base_channels=network.base_channels or plan.architecture.channels[0]),
         training=dataclasses.replace(training, batch=training.batch or plan.batch),
     )
 
 
+@contextmanager
+def as_configuration_error() -> Iterator[None]:
+    """Turn the error of an architecture that cannot be built into one of the configuration."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(
+            f"the network cannot be built as configured: {error}; change the fields of network or attention"
+        ) from error
+
+
 def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint, machine: Machine) -> Plan:
-    """Plan everything that the configuration leaves open."""
+    """Plan everything that the configuration leaves open.
+
+    Raises:
+        ConfigError: if no network can be built as configured.
+    """
     chosen = choose_size(config, machine)
     spacing = np.array(config.data.spacing_mm or target_spacing(fingerprint))
     dims = config.network.dims
@@ -143,6 +158,20 @@ def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint, machin
         size[in_plane] = np.ceil(size[in_plane] / divisor).astype(int) * divisor
     size[~in_plane] = 1
     network = config.network
+    with as_configuration_error():
+        architecture = Architecture(
+            dims=dims,
+            in_channels=len(dataset.channels),
+            out_channels=dataset.labels.channels,
+            channels=[min(chosen.base_channels * 2**i, network.max_channels) for i in range(len(kernels))],
+            strides=strides,
+            kernels=kernels,
+            block=network.block,
+            convs=network.convs,
+            decoder_convs=network.decoder_convs,
+            deep_supervision=network.deep_supervision,
+            **dataclasses.asdict(config.attention),
+        )
     return Plan(
         channels=dataset.channels,
         labels=dataset.labels,
@@ -157,19 +186,7 @@ def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint, machin
             axis for axis, name in enumerate(AXES) if name in config.augmentation.flip_axes and axis != slice_axis
         ),
         batch=choose_batch(config, machine, int(np.prod(size))),
-        architecture={
-            "dims": dims,
-            "in_channels": len(dataset.channels),
-            "out_channels": dataset.labels.channels,
-            "channels": [min(chosen.base_channels * 2**i, network.max_channels) for i in range(len(kernels))],
-            "strides": strides,
-            "kernels": kernels,
-            "block": network.block,
-            "convs": network.convs,
-            "decoder_convs": network.decoder_convs,
-            "deep_supervision": network.deep_supervision,
-            **dataclasses.asdict(config.attention),
-        },
+        architecture=architecture,
     )
 
 

@@ -9,7 +9,6 @@ from attention_unet.dataset.splits import read_split
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.files.json_file import read_object
 from attention_unet.files.run_folder import CONFIG, HISTORY, MODEL_DESCRIPTION, PLAN, SPLIT
-from attention_unet.network.specification import describe_attention
 from attention_unet.preparation.plan import Plan
 from attention_unet.report.scores import to_json_number
 from attention_unet.training.history import read_history
@@ -25,18 +24,18 @@ def describe_run(run: Path) -> dict[str, Any]:
         "name": run.resolve().name,
         "history": _read_history(run / HISTORY),
         "config": _read_text(run / CONFIG),
-        "plan": plan,
-        "attention": describe_attention(plan["architecture"]) if plan else None,
+        "plan": plan.to_json() if plan else None,
+        "attention": plan.architecture.describe_attention() if plan else None,
         "split": _read_split(run / SPLIT),
         "versions": model.get("versions", {}),
         "model_sha256": model.get("sha256"),
     }
 
 
-def _check_plan(run: Path, plan: dict[str, Any] | None) -> dict[str, Any] | None:
+def _check_plan(run: Path, plan: dict[str, Any] | None) -> Plan | None:
     """Return a plan; None if it is missing or damaged."""
     try:
-        return Plan.from_json(plan).to_json() if plan else None
+        return Plan.from_json(plan) if plan else None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         log.warning("%s: the plan is damaged (%r): left out", run, error)
         return None

@@ -84,6 +84,11 @@ def read_volume(path: str | Path, memory: int | None = None) -> Volume:
     Raises:
         DataError: for the same reasons as ``read_nifti``, ``read_itk`` and ``read_dicom``, and if more than 1 % of a
             channel is NaN or infinite.
+
+    Example:
+        >>> volume = read_volume("phantoms/imagesTr/phantom_000.nii.gz")
+        >>> volume.array.shape, volume.array.dtype
+        ((1, 28, 66, 72), dtype('float32'))
     """
     path = Path(path)
     array, affine, header = _read(path, memory)
@@ -234,7 +239,7 @@ def label_image(label_map: NDArray[np.generic], pattern: Volume, labels: Labels)
     return image
 
 
-def write_like(path: Path, array: NDArray[np.generic], pattern: Volume, labels: Labels | None = None) -> None:
+def write_like(path: str | Path, array: NDArray[np.generic], pattern: Volume, labels: Labels | None = None) -> None:
     """Write an array on the grid of a volume. The file appears whole or not at all.
 
     Args:
@@ -247,7 +252,12 @@ def write_like(path: Path, array: NDArray[np.generic], pattern: Volume, labels: 
         DataError: if the file cannot be written, or its format does not hold header and voxels in one file.
         TypeError: if the array is not a numpy array, or is masked.
         ValueError: if the array has another grid.
+
+    Example:
+        >>> volume = read_volume("phantoms/imagesTr/phantom_000.nii.gz")
+        >>> write_like("mask.nii.gz", (volume.array[0] > 100).astype(np.uint8), volume)
     """
+    path = Path(path)
     if not path.name.endswith(WRITABLE_ENDINGS):
         raise DataError(
             f"{path}: cannot be written in this format: expected a name that ends in {', '.join(WRITABLE_ENDINGS)}"

@@ -17,7 +17,7 @@ from attention_unet.dataset.cases import Dataset, find_cases, locate_dataset
 from attention_unet.dataset.splits import Split, choose_split, read_split, read_splits
 from attention_unet.dataset.subjects import find_subjects
 from attention_unet.errors import ConfigError, DataError, first_few
-from attention_unet.evaluation.evaluate import evaluate_cases
+from attention_unet.evaluation.evaluate import TOLERANCE_MM, evaluate_cases
 from attention_unet.evaluation.result_files import check_results
 from attention_unet.evaluation.rows import Row, read_metrics
 from attention_unet.files.atomic import check_replaceable
@@ -60,11 +60,11 @@ class CrossValidation:
 
 def cross_validate(
     config: Config,
-    folder: Path,
-    folds: Sequence[int],
+    folder: str | Path,
+    folds: Sequence[int] | None = None,
     *,
-    tta: bool,
-    tolerance_mm: float,
+    tta: bool = False,
+    tolerance_mm: float = TOLERANCE_MM,
 ) -> tuple[CrossValidation, dict[str, str]]:
     """Train, predict and evaluate folds. A second call continues where the first stopped.
 
@@ -72,7 +72,7 @@ def cross_validate(
         config: configuration of all trainings, except its fold. Open values are planned once for all folds.
         folder: folder for the runs ``fold0``, ``fold1``, ..., each with its ``predictions``, for the results of
             ``evaluate`` on all folds, and for the learning curves in ``curves.png``.
-        folds: folds to train and predict now. The evaluation also includes folds that earlier calls finished.
+        folds: folds to train and predict now; None: all. Folds that earlier calls finished are evaluated, too.
         tta: predict with test-time augmentation by flips.
         tolerance_mm: tolerance of the normalised surface Dice in mm.
 
@@ -83,7 +83,16 @@ def cross_validate(
         ConfigError: if several processes are configured, if earlier folds held out other cases, or as in ``train``.
         DataError: if a case differs between two folds, or as in ``train``.
         Interrupted: if the user stopped a training.
+
+    Example:
+        >>> from attention_unet.config import Config, DataConfig, TrainingConfig
+        >>> data, training = DataConfig(root="phantoms", folds=2), TrainingConfig(steps=2, validations=1)
+        >>> results, failed = cross_validate(Config(data=data, training=training), "runs/folds")
+        >>> failed
+        {}
     """
+    folder = Path(folder)
+    folds = range(config.data.folds) if folds is None else folds
     devices, nodes = devices_and_nodes(config.training)
     if devices * nodes > 1:
         raise ConfigError(

@@ -9,10 +9,10 @@ from torch.optim import AdamW
 from torch.optim.swa_utils import AveragedModel
 
 from attention_unet.config import TrainingConfig
-from attention_unet.errors import ConfigError, ModelError, UserError
+from attention_unet.errors import ModelError, UserError
 from attention_unet.inference.window_predictor import put_channels_last
-from attention_unet.network import AttentionUNet, UNet
-from attention_unet.preparation.plan import Plan
+from attention_unet.network import AttentionUNet, NetworkOutput, UNet
+from attention_unet.preparation.plan import Plan, as_configuration_error
 from attention_unet.training.checkpoint import LearnerState
 from attention_unet.training.losses import PresenceLoss, SegmentationLoss
 
@@ -41,7 +41,6 @@ class Learner:
         optimizer = AdamW(parameter_groups(self.network, config.weight_decay), lr=config.learning_rate, fused=True)
         self._wrapped, self.optimizer = fabric.setup(self.network, optimizer)
         self._loss = SegmentationLoss(overlapping)
-        self._predicts_presence = bool(self.network.presence_encodings())
         self._presence = PresenceLoss(overlapping, config.presence_weight)
 
     @property
@@ -78,12 +77,9 @@ class Learner:
         return float(loss.item())
 
     def _loss_of(self, image: Tensor, target: Tensor) -> Tensor:
-        if not self._predicts_presence:
-            loss: Tensor = self._loss(self._wrapped(image), target)
-            return loss
-        logits, presence = self._wrapped(image, return_presence=True)
-        total: Tensor = self._loss(logits, target) + self._presence(presence, target)
-        return total
+        output: NetworkOutput = self._wrapped(image, full_output=True)
+        loss: Tensor = self._loss(output.logits, target)
+        return loss + self._presence(output.presence, target) if output.presence else loss
 
     def state(self) -> LearnerState:
         """Return the state from which ``restore`` continues with the same numbers."""
@@ -125,12 +121,8 @@ def build_network(plan: Plan) -> AttentionUNet:
     Raises:
         ConfigError: if the configured network is invalid.
     """
-    try:
-        return AttentionUNet(**plan.architecture)
-    except ValueError as error:
-        raise ConfigError(
-            f"the network cannot be built as configured: {error}; change the fields of network or attention"
-        ) from error
+    with as_configuration_error():
+        return AttentionUNet(plan.architecture)
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:

@@ -24,7 +24,6 @@ from attention_unet.machine.devices import check_batch, choose_precision, leave_
 from attention_unet.machine.memory import peak_memory, reuse_freed_memory
 from attention_unet.machine.progress import progress_bar
 from attention_unet.network import AttentionUNet
-from attention_unet.network.specification import describe_attention
 from attention_unet.preparation.cache import CachedCases, CaseCache
 from attention_unet.preparation.patches import PatchDataset, PatchNumbers, load_patches
 from attention_unet.preparation.plan import Plan
@@ -60,7 +59,7 @@ class Interrupted(UserError):
 
 def train(
     config: Config,
-    run: Path,
+    run: str | Path,
     resume: bool = False,
     override: bool = False,
     digests: Mapping[str, str] | None = None,
@@ -81,7 +80,15 @@ def train(
         Diverged: if the gradient is not finite.
         Interrupted: if the user stopped the training.
         ProcessDied: if a process of the training died.
+
+    Example:
+        >>> from attention_unet.config import Config, DataConfig, TrainingConfig
+        >>> config = Config(data=DataConfig(root="phantoms"), training=TrainingConfig(steps=2, validations=1))
+        >>> train(config, "runs/example")
+        >>> load_model("runs/example").plan.labels.names
+        ('Ventricle', 'Nucleus', 'Lesion')
     """
+    run = Path(run)
     dataset = find_cases(locate_dataset(config.data.root, config.data.dataset))
     fabric = make_fabric(config.training)
     first = fabric.global_rank == 0
@@ -290,4 +297,4 @@ def _log_start(network: AttentionUNet, split: Split, plan: Plan, fabric: Fabric,
         str(precision).removeprefix("torch."),
         " x ".join(map(str, plan.patch)),
     )
-    log.info("attention by level, 0 the finest: %s", describe_attention(network.architecture))
+    log.info("attention: %s", network.architecture.describe_attention())

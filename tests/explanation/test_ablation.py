@@ -2,13 +2,13 @@ import pytest
 import torch
 
 from attention_unet.explanation.ablation import ABLATIONS, ablated, find_attentions, possible_ablations
-from attention_unet.network import AttentionUNet
+from attention_unet.network import Architecture, AttentionUNet
 
 
 def network_of(skips="identity", bottleneck="identity"):
     torch.manual_seed(0)
-    attention = {"skips": skips, "bottleneck": bottleneck}
-    return AttentionUNet(dims=3, in_channels=1, out_channels=2, channels=(4, 8, 12), init="paper", **attention).eval()
+    architecture = Architecture(channels=(4, 8, 12), skips=skips, bottleneck=bottleneck, init="paper")
+    return AttentionUNet(architecture).eval()
 
 
 def test_what_can_be_altered():

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from attention_unet.inference.model import Model
+from attention_unet.network import Architecture, NetworkOutput
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.preprocessing import Preprocessing
 from attention_unet.scans.labels import Labels
@@ -15,16 +16,20 @@ CPU = torch.device("cpu")
 LABELS = Labels({"bright": (3,), "dark": (9,)}, (3, 9))
 
 
+def output(logits, weights=None):
+    return NetworkOutput([logits], weights or {}, [])
+
+
 class Threshold(nn.Module):
     """Calls voxels above 1 standard deviation bright and voxels below -1 dark; its attention is 1 where they are."""
 
-    def forward(self, x, return_maps=False):
+    def forward(self, x, full_output=False):
         logits = torch.cat([torch.ones_like(x), 10 * (x - 1) + 1, 10 * (-x - 1) + 1], dim=1)
-        return logits, {1: (x.abs() > 1).float()}
+        return output(logits, {1: (x.abs() > 1).float()})
 
 
 def plan_of(patch=(8, 8, 8), spacing=(1.0, 1.0, 1.0), dims=3, labels=LABELS, channels=("MR",), mirror_axes=()):
-    architecture = {"dims": dims, "in_channels": len(channels), "out_channels": labels.channels, "channels": [4, 6, 8]}
+    architecture = Architecture(dims, len(channels), labels.channels, [4, 6, 8])
     slice_axis = patch.index(1) if dims == 2 else None
     preprocessing, largest = Preprocessing(spacing, nonzero=False), (40.0, 40.0, 40.0)
     return Plan(channels, labels, preprocessing, largest, patch, slice_axis, mirror_axes, 2, architecture)

@@ -24,7 +24,7 @@ from attention_unet.scans import geometry
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import read_volume
 from tests.conftest import oblique_affine, save_nifti
-from tests.inference.build import CPU, plan_of, scan
+from tests.inference.build import CPU, output, plan_of, scan
 
 LIMIT = 270 * 2**20
 EVERYTHING = Settings(torch.float32, attention=True, probabilities=True, uncertainty=True)
@@ -33,9 +33,10 @@ EVERYTHING = Settings(torch.float32, attention=True, probabilities=True, uncerta
 class Around(nn.Module):
     """Looks at what is around a voxel, as far as the window goes, so that other windows say something else."""
 
-    def forward(self, x, return_maps=False):
+    def forward(self, x, full_output=False):
         seen = F.avg_pool3d(x, 3, stride=1, padding=1)
-        return torch.cat([torch.ones_like(seen), 9 * seen, -9 * seen], dim=1), {1: torch.sigmoid(seen)}
+        logits = torch.cat([torch.ones_like(seen), 9 * seen, -9 * seen], dim=1)
+        return output(logits, {1: torch.sigmoid(seen)})
 
 
 def check_same(found, expected):
@@ -87,10 +88,10 @@ def test_strips_give_what_the_whole_gives(tmp_path, monkeypatch, spacing, axes, 
 @pytest.mark.parametrize("patch", [(8, 8, 1), (8, 1, 8), (1, 8, 8), (8, 8, 8)])
 def test_strips_of_slices_of_mirrored_windows_and_of_overlapping_classes(tmp_path, monkeypatch, patch):
     class Regions(nn.Module):
-        def forward(self, x, return_maps=False):
+        def forward(self, x, full_output=False):
             pool = F.avg_pool2d if x.ndim == 4 else F.avg_pool3d
             seen = pool(x.roll(1, dims=2), 3, stride=1, padding=1).sum(dim=1, keepdim=True)
-            return torch.cat([9 * seen + 3, 9 * seen - 3], dim=1), {0: torch.sigmoid(seen)}
+            return output(torch.cat([9 * seen + 3, 9 * seen - 3], dim=1), {0: torch.sigmoid(seen)})
 
     labels = Labels({"whole": (1, 2), "core": (2,)}, (1, 2))
     volume = dark_around(tmp_path, oblique_affine(axes=(1, 0, 2)))
@@ -109,7 +110,7 @@ def test_strips_of_a_real_network_differ_by_rounding_at_most(tmp_path, monkeypat
     """A window is predicted beside other ones, and the kernels may be others for other numbers of windows."""
     torch.manual_seed(0)
     plan = plan_of((16, 16, 16), spacing=(1.2, 1.1, 1.4))
-    network = AttentionUNet(**{**plan.architecture, "dims": 3, "strides": [2, 2]}).eval()
+    network = AttentionUNet(plan.architecture).eval()
     volume, _ = scan(tmp_path, oblique_affine(), grid=(24, 40, 15))
     models = [Model(network, plan, CPU)]
     expected = predict_volume(models, volume, replace(EVERYTHING, attention=False))
@@ -122,8 +123,8 @@ def test_strips_of_a_real_network_differ_by_rounding_at_most(tmp_path, monkeypat
 @pytest.mark.parametrize("at_once", [1, 700, 3000])
 def test_models_of_other_grids_and_levels_are_put_back_plane_by_plane_together(tmp_path, monkeypatch, at_once):
     class Quiet(Around):
-        def forward(self, x, return_maps=False):
-            return super().forward(x)[0], {}
+        def forward(self, x, full_output=False):
+            return output(super().forward(x).logits[0])
 
     volume, _ = scan(tmp_path, oblique_affine(), grid=(17, 23, 19))
     plans = [plan_of(spacing=spacing) for spacing in ((0.9, 1.3, 2.5), (0.5, 0.6, 1.1), (3.0, 2.0, 2.0))]
@@ -174,6 +175,7 @@ def test_what_is_too_large_is_refused_before_anything_is_done(tmp_path):
 
 MEASURED = """
 import json, sys, torch
+from dataclasses import replace
 from pathlib import Path
 from attention_unet.dataset.cases import Case
 from attention_unet.scans.labels import Labels
@@ -189,8 +191,8 @@ memory, scan, output = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 reuse_freed_memory()
 labels = Labels({name: (i,) for i, name in enumerate("abcd", 1)}, (1, 2, 3, 4))
 plan = plan_of((48, 48, 48), labels=labels)
-plan.architecture.update(channels=[4, 8, 8])
-model = Model(AttentionUNet(**plan.architecture).eval(), plan, CPU)
+plan = replace(plan, architecture=replace(plan.architecture, channels=[4, 8, 8]))
+model = Model(AttentionUNet(plan.architecture).eval(), plan, CPU)
 known, chosen = predict_volume.choose_chunks, []
 def choose(*arguments):
     chosen.append(known(*arguments))

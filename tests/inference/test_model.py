@@ -25,7 +25,7 @@ from tests.inference.build import CPU, model_of, plan_of, scan
 def saved_model(folder):
     torch.manual_seed(0)
     plan = plan_of()
-    network = AttentionUNet(**plan.architecture).eval()
+    network = AttentionUNet(plan.architecture).eval()
     save_model(folder, network.state_dict(), plan, {})
     return network, plan
 
@@ -82,7 +82,7 @@ def test_damaged_models_are_refused(tmp_path):
     save_model(tmp_path, lost, plan, {})
     with pytest.raises(ModelError, match="some of its weights are NaN or infinite: train it again"):
         load_model(tmp_path, CPU)
-    other = dataclasses.replace(plan, architecture={**plan.architecture, "channels": [4, 6, 10]})
+    other = dataclasses.replace(plan, architecture=dataclasses.replace(plan.architecture, channels=[4, 6, 10]))
     save_model(tmp_path, network.state_dict(), other, {})
     with pytest.raises(ModelError, match="holds other weights than its network has"):
         load_model(tmp_path, CPU)

@@ -97,7 +97,7 @@ def test_a_failure_of_any_kind_stops_no_other_case(tmp_path):
     class FailsOnce(Threshold):
         calls = 0
 
-        def forward(self, x, return_maps=False):
+        def forward(self, x, full_output=False):
             self.calls += 1
             if self.calls == 1:
                 raise MemoryError("too large")

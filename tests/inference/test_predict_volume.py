@@ -15,7 +15,7 @@ from attention_unet.inference.settings import Settings
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import read_volume
 from tests.conftest import oblique_affine, save_nifti
-from tests.inference.build import CPU, LABELS, Threshold, plan_of, scan
+from tests.inference.build import CPU, LABELS, Threshold, output, plan_of, scan
 
 
 def predicted(network, plan, volume, **wanted):
@@ -39,8 +39,8 @@ def test_labels_lie_where_the_image_says(tmp_path, patch):
 
 def test_other_spacings_come_back_to_the_grid(tmp_path):
     class AboveMean(nn.Module):
-        def forward(self, x, return_maps=False):
-            return torch.cat([torch.zeros_like(x), 50 * x, torch.zeros_like(x) - 9], dim=1), {}
+        def forward(self, x, full_output=False):
+            return output(torch.cat([torch.zeros_like(x), 50 * x, torch.zeros_like(x) - 9], dim=1))
 
     affine = oblique_affine()
     voxels = np.stack(np.meshgrid(*(np.arange(n) for n in (30, 24, 14)), indexing="ij"), axis=-1)
@@ -53,8 +53,8 @@ def test_other_spacings_come_back_to_the_grid(tmp_path):
 
 def test_overlapping_classes_are_painted_in_order(tmp_path):
     class Regions(nn.Module):
-        def forward(self, x, return_maps=False):
-            return torch.cat([x, x - 1], dim=1) * 50, {}
+        def forward(self, x, full_output=False):
+            return output(torch.cat([x, x - 1], dim=1) * 50)
 
     volume, z = scan(tmp_path, np.eye(4))
     labels = Labels({"whole": (1, 2), "core": (2,)}, (1, 2))
@@ -68,9 +68,9 @@ def test_mirrored_windows_are_averaged(tmp_path, axes):
     """Of a network that looks one way, what is left is what it says of both ways, and it is mirrored back."""
 
     class Leaning(nn.Module):
-        def forward(self, x, return_maps=False):
+        def forward(self, x, full_output=False):
             seen = x.roll((1, 1, 1), dims=(2, 3, 4))
-            return torch.cat([torch.zeros_like(x), 3 * seen, -3 * seen], dim=1), {1: torch.sigmoid(seen)}
+            return output(torch.cat([torch.zeros_like(x), 3 * seen, -3 * seen], dim=1), {1: torch.sigmoid(seen)})
 
     volume, z = scan(tmp_path, np.eye(4), grid=(8, 8, 8))
     plan = plan_of(mirror_axes=axes)
@@ -103,11 +103,11 @@ def test_uncertainty_is_the_entropy_and_the_part_of_it_in_which_models_differ(tm
             super().__init__()
             self.index = index
 
-        def forward(self, x, return_maps=False):
+        def forward(self, x, full_output=False):
             logits = torch.zeros(len(x), 3, *x.shape[2:])
             if self.index is not None:
                 logits[:, self.index] = 50
-            return logits, {}
+            return output(logits)
 
     def uncertainty(*networks):
         models = [Model(network, plan_of(), CPU) for network in networks]
@@ -161,8 +161,8 @@ def test_where_nothing_was_predicted_is_background_for_certain(tmp_path):
     """Windows of only background are skipped; of what lies in them there is no doubt, and nothing attended."""
 
     class Bright(nn.Module):
-        def forward(self, x, return_maps=False):
-            return torch.cat([0 * x, 0 * x + 99, 0 * x], dim=1), {1: torch.ones_like(x)}
+        def forward(self, x, full_output=False):
+            return output(torch.cat([0 * x, 0 * x + 99, 0 * x], dim=1), {1: torch.ones_like(x)})
 
     array = np.full((40, 8, 8), -5, dtype=np.float32)
     array[:3], array[-2:] = 100, 90

@@ -52,7 +52,7 @@ def test_the_same_anatomy_gets_the_same_mask(tmp_path, seed):
     affine[:3, 3] = random.uniform(-90, 90, size=3)
     plan = plan_of((16, 16, 16), spacing=[tuple(spacing), (1.3, 1.3, 1.3)][seed % 2])
     torch.manual_seed(seed)
-    model = Model(AttentionUNet(**plan.architecture).eval(), plan, CPU)
+    model = Model(AttentionUNet(plan.architecture).eval(), plan, CPU)
     original = nib.Nifti1Image(anatomy(random), affine)
     for number, (axes, signs) in enumerate(ORIENTATIONS):
         turned = original.as_reoriented(np.column_stack([axes, signs]))

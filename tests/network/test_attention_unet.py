@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from attention_unet.attention import Place
-from attention_unet.network import AttentionUNet
+from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.network.blocks import Block
 
 SMALL = (4, 6, 8)
@@ -13,7 +13,7 @@ SKIPS = ["identity", "gate", "spatial", ["gate", "spatial"]]
 
 def small(dims=3, **options):
     torch.manual_seed(0)
-    return AttentionUNet(dims=dims, in_channels=1, out_channels=3, channels=SMALL, **options)
+    return AttentionUNet(Architecture(dims=dims, in_channels=1, out_channels=3, channels=SMALL, **options))
 
 
 @pytest.mark.parametrize("skips", SKIPS, ids=str)
@@ -32,41 +32,44 @@ def test_anisotropic_strides_and_kernels(dims):
     kernels = [(1, 3, 3)[-dims:], 3, 3]
     net = small(dims, strides=strides, kernels=kernels)
     x = torch.randn(2, 1, *(5, 12, 9)[-dims:])
-    logits = net(x)
+    logits = net(x, full_output=True).logits
     assert [tuple(level.shape[2:]) for level in logits] == [
         tuple(x.shape[2:]),
         tuple(-(-n // s) for n, s in zip(x.shape[2:], strides[0], strict=True)),
     ]
 
 
-def test_deep_supervision_is_a_list_in_training_only():
+def test_coarser_logits_in_training_only():
     net = small()
     x = torch.randn(1, 1, 8, 8, 8)
-    assert [tuple(level.shape) for level in net.train()(x)] == [(1, 3, 8, 8, 8), (1, 3, 4, 4, 4)]
-    assert net.eval()(x).shape == (1, 3, 8, 8, 8)
-    assert small(deep_supervision=False).train()(x).shape == (1, 3, 8, 8, 8)
+    finest, coarser = net.train()(x, full_output=True).logits
+    assert (finest.shape, coarser.shape) == ((1, 3, 8, 8, 8), (1, 3, 4, 4, 4))
+    assert torch.equal(net(x), finest)
+    (only,) = net.eval()(x, full_output=True).logits
+    assert torch.equal(only, finest)
+    assert len(small(deep_supervision=False).train()(x, full_output=True).logits) == 1
 
 
-def test_maps_by_level():
+def test_weights_by_level():
     x = torch.randn(2, 1, 16, 12, 8)
-    _, maps = small(skips="gate").eval()(x, return_maps=True)
+    maps = small(skips="gate").eval()(x, full_output=True).weights
     assert {level: tuple(weights.shape) for level, weights in maps.items()} == {1: (2, 1, 8, 6, 4)}
-    _, maps = small(skips="gate", levels=[0, 1]).eval()(x, return_maps=True)
+    maps = small(skips="gate", levels=[0, 1]).eval()(x, full_output=True).weights
     assert sorted(maps) == [0, 1]
     assert maps[0].shape == (2, 1, 16, 12, 8)
-    assert small(skips="identity").eval()(x, return_maps=True)[1] == {}
+    assert small(skips="identity").eval()(x, full_output=True).weights == {}
 
 
 def test_each_gate_is_fed_by_the_next_coarser_decoder_level():
     torch.manual_seed(0)
-    net = AttentionUNet(dims=2, channels=(4, 4, 4, 4), levels=[0, 1, 2]).eval()
+    net = AttentionUNet(Architecture(dims=2, channels=(4, 4, 4, 4), levels=[0, 1, 2])).eval()
     for level in net.decoder:
         torch.nn.init.normal_(level.attention.psi.weight, std=1.0)
     x = torch.randn(1, 1, 16, 16)
-    _, before = net(x, return_maps=True)
+    before = net(x, full_output=True).weights
     # The decoder's first entry serves level 2: what it gives feeds the gates of level 1 and, from there, of level 0.
     torch.nn.init.normal_(net.decoder[0].up.weight, std=2.0)
-    _, after = net(x, return_maps=True)
+    after = net(x, full_output=True).weights
     assert torch.equal(before[2], after[2])
     assert not torch.equal(before[1], after[1])
     assert not torch.equal(before[0], after[0])
@@ -91,7 +94,7 @@ def test_residual_block_adds_its_input():
 
 def test_architecture_rebuilds_the_network():
     net = small(skips=["gate", "spatial"], strides=[(1, 2, 2), 2], block="residual").eval()
-    again = AttentionUNet(**net.architecture).eval()
+    again = AttentionUNet(net.architecture).eval()
     again.load_state_dict(net.state_dict())
     x = torch.randn(1, 1, 6, 6, 6)
     assert torch.equal(net(x), again(x))
@@ -135,4 +138,4 @@ def test_scripts_exports_and_compiles(dims, skips):
 )
 def test_wrong_arguments_say_what_is_right(options, message):
     with pytest.raises(ValueError, match=message):
-        AttentionUNet(**options)
+        AttentionUNet(Architecture(**options))

@@ -1,5 +1,6 @@
 """Where attention sits."""
 
+import dataclasses
 import json
 
 import pytest
@@ -10,14 +11,14 @@ from attention_unet.attention import Attention, Place
 from attention_unet.attention.channel.gated_channel import GatedChannelTransformation
 from attention_unet.attention.channel.squeeze_excitation import SqueezeExcitation
 from attention_unet.attention.spatial.additive_gate import AdditiveGate
-from attention_unet.network import AttentionUNet
+from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.network.blocks import Block
-from attention_unet.network.specification import by_level
 
 
 def net(**options):
     torch.manual_seed(0)
-    return AttentionUNet(**{"dims": 2, "out_channels": 3, "channels": (4, 6, 8, 10), "skips": "identity", **options})
+    options = {"dims": 2, "out_channels": 3, "channels": (4, 6, 8, 10), "skips": "identity", **options}
+    return AttentionUNet(Architecture(**options))
 
 
 def names(modules):
@@ -41,8 +42,9 @@ def test_each_level_its_own(keys):
     spec = {keys(0): "spatial", keys(2): ["se", "gate"]}
     own = net(skips=spec, levels=[1])
     assert names(own.attention_at(i) for i in range(3)) == ["PooledSpatialAttention", "Identity", "Sequential"]
-    assert by_level(spec, None, 3, "skips") == {0: "spatial", 2: ["se", "gate"]}
-    assert by_level({"parallel": ["se", "sse"]}, [1], 3, "skips") == {1: {"parallel": ["se", "sse"]}}
+    assert own.architecture.attention("skips") == {0: "spatial", 2: ["se", "gate"]}
+    wrapped = Architecture(skips={"parallel": ["se", "sse"]}, levels=[1])
+    assert wrapped.attention("skips") == {1: {"parallel": ["se", "sse"]}}
 
 
 def test_a_plan_written_and_read_builds_the_same_network():
@@ -54,11 +56,11 @@ def test_a_plan_written_and_read_builds_the_same_network():
         block="residual",
         init="paper",
     ).eval()
-    again = AttentionUNet(**json.loads(json.dumps(first.architecture))).eval()
+    again = AttentionUNet(Architecture(**json.loads(json.dumps(dataclasses.asdict(first.architecture))))).eval()
     again.load_state_dict(first.state_dict())
     x = torch.randn(1, 1, 16, 16)
     assert torch.equal(first(x), again(x))
-    assert again.architecture == first.architecture
+    assert again.architecture.attention("skips") == first.architecture.attention("skips")
 
 
 def block(attention, residual=True, weighed=False):
@@ -126,11 +128,11 @@ def test_levels_are_those_that_a_place_has():
     both = net(skips="gate", encoder="se", levels=[2, 3])
     assert names(block.attention for block in both.encoder) == ["Identity"] * 2 + ["SqueezeExcitation"] * 2
     assert names(both.attention_at(i) for i in range(3)) == ["Identity", "Identity", "AdditiveGate"]
-    assert net(encoder="se", levels=[3]).architecture["skips"] == "identity"
+    assert net(encoder="se", levels=[3]).architecture.attention("skips") == {}
 
 
 def test_the_only_skip_is_attended():
-    assert names([AttentionUNet(channels=(4, 8)).attention_at(0)]) == ["AdditiveGate"]
+    assert names([AttentionUNet(Architecture(channels=(4, 8))).attention_at(0)]) == ["AdditiveGate"]
 
 
 def test_errors_say_where():
@@ -151,8 +153,9 @@ def test_the_start_is_passed_on():
 
 
 def test_bottleneck_maps_have_the_coarsest_level():
-    _, maps = net(skips="gate", bottleneck="nonlocal").eval()(torch.randn(1, 1, 16, 16), return_maps=True)
-    assert {level: tuple(m.shape) for level, m in maps.items()} == {
+    attended = net(skips="gate", bottleneck="nonlocal").eval()
+    weights = attended(torch.randn(1, 1, 16, 16), full_output=True).weights
+    assert {level: tuple(w.shape) for level, w in weights.items()} == {
         1: (1, 1, 8, 8), 2: (1, 1, 4, 4), 3: (1, 1, 2, 2)
     }  # fmt: skip
 
@@ -161,9 +164,9 @@ def test_presence_is_told_where_encoding_stands_alone():
     x = torch.randn(2, 1, 16, 16)
     both = net(skips={1: "encoding", 2: ["se", "encoding"]}, bottleneck="encoding", encoder="encoding")
     assert sorted(both.presence_encodings()) == [1, 3]
-    logits, maps, presence = both(x, return_maps=True, return_presence=True)
+    logits, weights, presence = both(x, full_output=True)
     assert len(logits) == 3
-    assert sorted(maps) == [1, 2, 3]
+    assert sorted(weights) == [1, 2, 3]
     assert [tuple(told.shape) for told in presence] == [(2, 3), (2, 3)]
     skip = both.encoder[1](both.encoder[0](x))
     torch.testing.assert_close(presence[0], both.attention_at(1).presence(skip))
@@ -217,6 +220,6 @@ def test_weights_of_channels_depend_on_the_image(name, place):
 def test_every_parameter_of_encoding_learns_wherever_it_sits(place, spec):
     """One without a gradient would stop a training on several devices."""
     network = net(**{place: spec})
-    logits, presence = network(torch.randn(2, 1, 16, 16), return_presence=True)
+    logits, _, presence = network(torch.randn(2, 1, 16, 16), full_output=True)
     (sum(level.sum() for level in logits) + sum(told.sum() for told in presence)).backward()
     assert [name for name, p in network.named_parameters() if p.grad is None] == []

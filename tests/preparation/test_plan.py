@@ -27,15 +27,15 @@ def dataset(channels=1):
 def test_hippocampus_gets_the_known_plan():
     plan = make_plan(Config(), dataset(), cohort_of((35, 50, 36), (1, 1, 1)), LAPTOP)
     assert plan.patch == (40, 56, 40)
-    assert plan.architecture["strides"] == [[2, 2, 2]] * 3
-    assert plan.architecture["channels"] == [16, 32, 64, 128]
+    assert plan.architecture.strides == [[2, 2, 2]] * 3
+    assert plan.architecture.channels == [16, 32, 64, 128]
     assert plan.preprocessing.spacing_mm == (1.0, 1.0, 1.0)
     assert plan.largest_mm == (35.0, 50.0, 36.0)
 
 
 def test_thick_slices_are_neither_convolved_nor_divided_at_first():
     plan = make_plan(Config(), dataset(), cohort_of((256, 256, 10), (1.4, 1.4, 10)), LAPTOP)
-    strides, kernels = plan.architecture["strides"], plan.architecture["kernels"]
+    strides, kernels = plan.architecture.strides, plan.architecture.kernels
     assert strides[0] == [2, 2, 1]
     assert kernels[0] == [3, 3, 1]
     assert kernels[-1][2] == 3  # once in-plane voxels are as coarse, it is
@@ -62,7 +62,7 @@ def test_voxels_of_a_level():
 def test_a_gpu_gets_a_batch_for_the_patch_it_gets():
     gpu = Machine("cuda", 24 * 2**30, 8, True, 1)
     plan = make_plan(Config(), dataset(), cohort_of((35, 50, 36), (1, 1, 1)), gpu)
-    assert (plan.patch, plan.batch, plan.architecture["channels"][0]) == ((40, 56, 40), 11, 32)
+    assert (plan.patch, plan.batch, plan.architecture.channels[0]) == ((40, 56, 40), 11, 32)
 
 
 def test_target_spacing_of_a_mixed_anisotropic_cohort_is_its_finest_tenth():
@@ -94,8 +94,8 @@ def test_plan_builds_its_network_and_survives_json(dims):
     config = Config(network=NetworkConfig(dims=dims), attention=AttentionConfig(skips=["gate", "spatial"]))
     plan = make_plan(config, dataset(channels=2), cohort_of((80, 64, 20), (1, 1, 3)), LAPTOP)
     assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
-    network = AttentionUNet(**plan.architecture)
-    assert network.architecture["in_channels"] == 2
+    network = AttentionUNet(plan.architecture)
+    assert network.architecture.in_channels == 2
     assert plan.slice_axis == (2 if dims == 2 else None)
     assert plan.patch[2] == 1 or dims == 3
 

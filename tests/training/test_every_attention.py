@@ -46,9 +46,9 @@ def plan_and_batch(cohort, tmp_path_factory):
 def test_learns_and_its_maps_lie_on_the_scan(field, name, plan_and_batch, cohort, tmp_path):
     plan, image, target = plan_and_batch
     attention = dataclasses.asdict(AttentionConfig(**{"skips": "identity", "levels": [0, 1], field: name}))
-    plan = dataclasses.replace(plan, architecture={**plan.architecture, **attention})
+    plan = dataclasses.replace(plan, architecture=dataclasses.replace(plan.architecture, **attention))
     torch.manual_seed(0)
-    network = AttentionUNet(**plan.architecture)
+    network = AttentionUNet(plan.architecture)
     learner = Learner(network, TRAINING, make_fabric(TRAINING), plan.labels.overlapping)
     losses = [learner.learn(image, target, 8e-3) for _ in range(TRAINING.steps)]
     assert losses[-1] < 0.85 * losses[0]

@@ -3,19 +3,19 @@ import torch
 
 from attention_unet.config import TrainingConfig
 from attention_unet.machine.devices import make_fabric
-from attention_unet.network import AttentionUNet
+from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.training.learner import Learner, parameter_groups
 
 
 def learner(presence_weight=0.2, **attention):
     torch.manual_seed(0)
-    network = AttentionUNet(dims=2, out_channels=3, channels=(4, 8, 8), **attention)
+    network = AttentionUNet(Architecture(dims=2, out_channels=3, channels=(4, 8, 8), **attention))
     config = TrainingConfig(steps=1, precision="float32", presence_weight=presence_weight)
     return Learner(network, config, make_fabric(config), overlapping=False)
 
 
 def test_only_weights_decay():
-    network = AttentionUNet(dims=2, channels=(4, 8, 8), encoder="gct")
+    network = AttentionUNet(Architecture(dims=2, channels=(4, 8, 8), encoder="gct"))
     decayed, kept = parameter_groups(network, 0.3)
     assert (decayed["weight_decay"], kept["weight_decay"]) == (0.3, 0.0)
     names = {id(p): name for name, p in network.named_parameters()}

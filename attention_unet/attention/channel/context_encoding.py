@@ -50,9 +50,16 @@ class ContextEncoding(Attention):
         weights = broadcast_channels(torch.sigmoid(self.project(self.encode(x))), x)
         return Attended(x * weights, weights)
 
-    def presence(self, x: Tensor) -> Tensor | None:
-        """Return logits (B, classes) of the presence of each class in ``x`` (B, C, *S); None without ``classes``."""
-        return self.classify(self.encode(x)) if self.classify is not None else None
+    def presence(self, x: Tensor) -> Tensor:
+        """Return logits (B, classes) of the presence of each class in ``x`` (B, C, *S).
+
+        Raises:
+            ValueError: if it was built without ``classes``.
+        """
+        if self.classify is None:
+            raise ValueError("built without classes: it predicts no presence")
+        logits: Tensor = self.classify(self.encode(x))
+        return logits
 
     def assignment(self, x: Tensor) -> Tensor:
         """Return the share (B, K, *S) of each codeword in each voxel; the shares sum to 1 over K."""

@@ -28,4 +28,5 @@ def test_shares_of_codewords_sum_to_one():
 
 
 def test_no_classes_no_presence():
-    assert ContextEncoding(2, 4).presence(torch.randn(1, 4, 3, 3)) is None
+    with pytest.raises(ValueError, match="built without classes"):
+        ContextEncoding(2, 4).presence(torch.randn(1, 4, 3, 3))
