@@ -79,7 +79,7 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
 
 
 def _cross_validate(options: Namespace, parser: ArgumentParser) -> int:
-    from attention_unet.evaluation.summary import print_table
+    from attention_unet.evaluation.summary_table import print_table
     from attention_unet.training.cross_validation import cross_validate, tabulate_folds
 
     config = _configured(options, parser)

@@ -16,7 +16,7 @@ log = logging.getLogger("attention_unet")
 def evaluate(options: Namespace, parser: ArgumentParser) -> int:
     """Score predictions against references."""
     from attention_unet.evaluation.evaluate import evaluate_folder
-    from attention_unet.evaluation.summary import print_table
+    from attention_unet.evaluation.summary_table import print_table
 
     summary, failed = evaluate_folder(
         options.predictions,

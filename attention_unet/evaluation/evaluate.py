@@ -1,12 +1,12 @@
 """Evaluate predicted label maps against true ones, made by any program: write scores, tables and pictures."""
 
+import json
 import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from attention_unet.dataset.cases import Case, group_channels
 from attention_unet.dataset.description import describe_labels, find_labels_in_files
@@ -22,7 +22,7 @@ from attention_unet.evaluation.result_files import check_results, replacing_resu
 from attention_unet.evaluation.rows import metrics_to_csv
 from attention_unet.evaluation.score import score_cases
 from attention_unet.evaluation.structure_attention import write_structure_attention
-from attention_unet.evaluation.summary import summarise, to_json
+from attention_unet.evaluation.summary import Summary, summarise
 from attention_unet.files.json_file import parse_object, read_object
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.paths import relative_path
@@ -47,7 +47,7 @@ def evaluate_folder(
     subjects: str | Path | None = None,
     held_out_of: str | Path | None = None,
     predicted_only: bool = False,
-) -> tuple[dict[str, Any], dict[str, str]]:
+) -> tuple[Summary, dict[str, str]]:
     """Evaluate a folder of predicted label maps, as ``attention-unet evaluate`` does.
 
     Writes ``metrics.csv``, ``summary.json`` and ``scored.json``. If the predictions folder holds probabilities, also
@@ -65,7 +65,7 @@ def evaluate_folder(
         predicted_only: leave out references without prediction; otherwise they are scored as empty predictions.
 
     Returns:
-        The summary, as in ``summary.json``; and the reason by case, for cases that failed.
+        The summary; and the reason by case, for cases that failed.
 
     Raises:
         ConfigError: if a folder or prediction is missing, or results would replace files that evaluate did not write.
@@ -73,7 +73,7 @@ def evaluate_folder(
 
     Example:
         >>> summary, failed = evaluate_folder("phantoms/labelsTr", "phantoms/labelsTr", "evaluation")
-        >>> summary["foreground_mean"]["dice"]
+        >>> summary.foreground_mean["dice"]
         1.0
     """
     predictions, references, output = Path(predictions), Path(references), Path(output)
@@ -122,7 +122,7 @@ def evaluate_cases(
     tolerance_mm: float = TOLERANCE_MM,
     subjects: Mapping[str, str] | None = None,
     folds: Mapping[str, int] | None = None,
-) -> tuple[dict[str, Any], dict[str, str]]:
+) -> tuple[Summary, dict[str, str]]:
     """Evaluate cases and write all results, as ``evaluate_folder`` does.
 
     Args:
@@ -172,7 +172,8 @@ def evaluate_cases(
         summary = summarise(rows, case_warnings, settings)
         check_results(output)  # again: a file may have appeared during scoring
         write_evaluated_files(output, files)  # first: it marks the folder as that of an evaluation
-        for name, text in (("metrics.csv", metrics_to_csv(rows)), ("summary.json", to_json(summary))):
+        plain = json.dumps(summary.to_json(), indent=2, allow_nan=False) + "\n"
+        for name, text in (("metrics.csv", metrics_to_csv(rows)), ("summary.json", plain)):
             with replacing_result(output, name) as path:
                 path.write_text(text, encoding="utf-8")
         if case_warnings.missing_predictions:

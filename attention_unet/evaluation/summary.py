@@ -1,45 +1,89 @@
 """Summarise results over cases: mean, spread and interval of each metric by class."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from attention_unet.errors import plural
 from attention_unet.evaluation.case_warnings import CaseWarnings
 from attention_unet.evaluation.interval import interval_of_mean
 from attention_unet.evaluation.metrics import METRICS
 from attention_unet.evaluation.rows import Row, mean_dice
-from attention_unet.scans.labels import FOREGROUND, MEAN
+from attention_unet.scans.labels import FOREGROUND
 
 WORST = 5  # number of worst cases in the summary
-DIGITS = {"dice": 4, "hd95_mm": 2, "nsd": 3}  # decimals of the mean of classes
 
 
-def summarise(rows: Sequence[Row], case_warnings: CaseWarnings, settings: Mapping[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Statistics:
+    """Statistics of a metric over cases.
+
+    An undefined value (both masks empty) enters no mean. A distance to an empty mask is infinite; then the mean is
+    infinite too, which JSON cannot hold: it is None.
+
+    Attributes:
+        mean: mean over cases; None if there is none, or if it is infinite.
+        finite_mean: mean over the cases with a finite value.
+        sd: standard deviation; None like the mean, and for one case.
+        median: median; None if it is infinite.
+        ci95: 95% interval of the mean.
+        n: number of cases with a value, infinite ones included.
+        n_infinite: number of cases with an infinite value.
+        n_undefined: number of cases without a value.
+    """
+
+    mean: float | None
+    finite_mean: float | None
+    sd: float | None
+    median: float | None
+    ci95: tuple[float, float] | None
+    n: int
+    n_infinite: int
+    n_undefined: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Results over cases.
+
+    Attributes:
+        classes: by class and metric.
+        foreground_mean: by metric, mean of the means of the classes; None if a class that occurs has no mean.
+        mean_of_classes: by metric, statistics of the mean over classes of each case; None if a value is undefined.
+        foreground: by metric, for the union of all classes; None if that was not scored.
+        worst_cases: mean Dice of the worst cases, the worst first.
+        n_cases: number of cases.
+        n_subjects: number of subjects.
+        warnings: warnings about the cases.
+        settings: settings that the metrics depend on.
+    """
+
+    classes: Mapping[str, Mapping[str, Statistics]]
+    foreground_mean: Mapping[str, float | None]
+    mean_of_classes: Mapping[str, Statistics | None]
+    foreground: Mapping[str, Statistics] | None
+    worst_cases: Mapping[str, float]
+    n_cases: int
+    n_subjects: int
+    warnings: CaseWarnings
+    settings: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for ``summary.json``, with the warnings by name, and as sentences in "remarks"."""
+        plain = asdict(self)
+        warnings, settings = plain.pop("warnings"), plain.pop("settings")
+        return {**plain, **warnings, "remarks": self.warnings.sentences(self.n_cases), "settings": settings}
+
+
+def summarise(rows: Sequence[Row], case_warnings: CaseWarnings, settings: Mapping[str, Any]) -> Summary:
     """Return the summary over cases.
-
-    An undefined value (both masks empty) enters no mean and is counted in ``n_undefined``. A distance to an empty mask
-    is infinite, and then the mean over cases is infinite too. JSON has no infinity: the mean is None and ``n_infinite``
-    is above 0; ``finite_mean`` is the mean over the other cases. The foreground mean of a metric is the mean of the
-    means of the classes; None if a class that occurs has no mean.
 
     Args:
         rows: one row per case and class.
         case_warnings: warnings about the cases.
         settings: settings that the metrics depend on.
-
-    Returns:
-        Plain values: {"classes": {NAME: {METRIC: statistics}}, "foreground_mean": {METRIC: mean or None},
-        "mean_of_classes": {METRIC: statistics of the means of the cases, None if a value is undefined},
-        "foreground": statistics of the union of all classes or None, "worst_cases": {CASE: mean Dice}, "n_cases",
-        "n_subjects", the warnings by name, "remarks": the warnings as sentences, "settings"}.
     """
     subject_of = _subjects(rows)
     by_class: dict[str, list[Row]] = {}
@@ -55,97 +99,24 @@ def summarise(rows: Sequence[Row], case_warnings: CaseWarnings, settings: Mappin
         for name, class_rows in by_class.items()
     }
     classes = {name: metrics for name, metrics in statistics.items() if name != FOREGROUND}
-    occurring = [name for name, metrics in classes.items() if metrics["dice"]["n"]]
-    means = {metric: [classes[name][metric]["mean"] for name in occurring] for metric in METRICS}
-    return {
-        "classes": classes,
-        "foreground_mean": {
-            metric: sum(values) / len(values) if values and None not in values else None
-            for metric, values in means.items()
-        },
-        "mean_of_classes": _statistics_of_means(rows, occurring),
-        "foreground": statistics.get(FOREGROUND),
-        "worst_cases": dict(list(mean_dice(rows).items())[:WORST]),
-        "n_cases": len(subject_of),
-        "n_subjects": len(set(subject_of.values())),
-        **asdict(case_warnings),
-        "remarks": case_warnings.sentences(len(subject_of)),
-        "settings": dict(settings),
-    }
-
-
-def to_json(summary: Mapping[str, Any]) -> str:
-    """Return the text of ``summary.json``."""
-    return json.dumps(summary, indent=2, allow_nan=False) + "\n"
-
-
-def tabulate(summary: Mapping[str, Any]) -> Table:
-    """Return the summary as a table: one row per class, one for their mean and one for the foreground."""
-    title = f"{plural(summary['n_cases'], 'case')}, mean ± standard deviation"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("class", overflow="fold", min_width=10)
-    for heading in ("Dice", "95% interval", "HD95 mm", "NSD", "ml (true)"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name, metrics in summary["classes"].items():
-        table.add_row(name, *_cells(metrics))
-    means, statistics = summary["foreground_mean"], summary["mean_of_classes"]
-    plain = {m: "-" if means[m] is None else f"{means[m]:.{digits}f}" for m, digits in DIGITS.items()}
-    table.add_section()
-    table.add_row(
-        MEAN,
-        _spread(statistics["dice"], 4, 3) if statistics["dice"] else plain["dice"],
-        _interval(statistics["dice"]) if statistics["dice"] else "",
-        _spread(statistics["hd95_mm"], 2, 2) if statistics["hd95_mm"] else plain["hd95_mm"],
-        plain["nsd"],
-        "",
+    occurring = [name for name, metrics in classes.items() if metrics["dice"].n]
+    return Summary(
+        classes,
+        foreground_mean={metric: _mean([classes[name][metric].mean for name in occurring]) for metric in METRICS},
+        mean_of_classes=_statistics_of_means(rows, occurring),
+        foreground=statistics.get(FOREGROUND),
+        worst_cases=dict(list(mean_dice(rows).items())[:WORST]),
+        n_cases=len(subject_of),
+        n_subjects=len(set(subject_of.values())),
+        warnings=case_warnings,
+        settings=settings,
     )
-    if summary["foreground"]:
-        table.add_row(FOREGROUND, *_cells(summary["foreground"]))
-    return table
 
 
-def print_table(summary: Mapping[str, Any], console: Console) -> None:
-    """Print the summary, undefined and infinite values, the worst cases and the warnings."""
-    lines = []
-    for name, metrics in summary["classes"].items():
-        if undefined := metrics["dice"]["n_undefined"]:
-            lines.append(f"{name}: both masks are empty in {plural(undefined, 'case')}, left out of the means")
-        if infinite := metrics["hd95_mm"]["n_infinite"]:
-            others, mean = metrics["hd95_mm"]["n"] - infinite, metrics["hd95_mm"]["finite_mean"]
-            rest = f"; mean of the others {mean:.2f} mm, n = {others}" if others else ""
-            lines.append(f"{name}: missed or invented in {plural(infinite, 'case')}, where HD95 is infinite{rest}")
-    if summary["worst_cases"]:
-        worst = ", ".join(f"{case} {value:.3f}" for case, value in summary["worst_cases"].items())
-        lines.append(f"worst cases, mean Dice: {worst}")
-    console.print(tabulate(summary))
-    for line in (*lines, *summary["remarks"]):
-        console.print(line, markup=False, highlight=False)
-
-
-def _cells(metrics: Mapping[str, Any]) -> list[str]:
-    """Return the cells of the table for a class."""
-    return [
-        _spread(metrics["dice"], 4, 3),
-        _interval(metrics["dice"]),
-        _spread(metrics["hd95_mm"], 2, 2),
-        "-" if metrics["nsd"]["mean"] is None else f"{metrics['nsd']['mean']:.3f}",
-        f"{metrics['volume_ml']['mean']:.2f} ({metrics['reference_volume_ml']['mean']:.2f})",
-    ]
-
-
-def _interval(statistics: Mapping[str, Any]) -> str:
-    low, high = statistics["ci95"] or (None, None)
-    return "-" if low is None else f"{low:.3f}-{high:.3f}"
-
-
-def _spread(statistics: Mapping[str, Any], digits: int, digits_of_spread: int) -> str:
-    if statistics["n_infinite"]:
-        return "∞"
-    if statistics["mean"] is None:
-        return "-"
-    if statistics["sd"] is None:
-        return f"{statistics['mean']:.{digits}f}"
-    return f"{statistics['mean']:.{digits}f} ± {statistics['sd']:.{digits_of_spread}f}"
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean; None if there are no values, or one is None."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def _subjects(rows: Sequence[Row]) -> dict[str, str]:
@@ -153,10 +124,10 @@ def _subjects(rows: Sequence[Row]) -> dict[str, str]:
     return {row.case: row.subject or row.case for row in rows}
 
 
-def _statistics_of_means(rows: Sequence[Row], classes: Sequence[str]) -> dict[str, dict[str, Any] | None]:
+def _statistics_of_means(rows: Sequence[Row], classes: Sequence[str]) -> dict[str, Statistics | None]:
     """Return statistics of the mean over classes of each case; None if a metric is undefined for a class of a case."""
     subjects = _subjects(rows)
-    statistics: dict[str, dict[str, Any] | None] = {}
+    statistics: dict[str, Statistics | None] = {}
     for metric in METRICS:
         values = {(row.case, row.class_name): getattr(row.metrics, metric) for row in rows}
         means = [
@@ -167,21 +138,20 @@ def _statistics_of_means(rows: Sequence[Row], classes: Sequence[str]) -> dict[st
     return statistics
 
 
-def _statistics(values: Sequence[float], subjects: Sequence[str]) -> dict[str, Any]:
-    """Return mean, standard deviation, median and 95% interval of the mean over cases; None if undefined."""
+def _statistics(values: Sequence[float], subjects: Sequence[str]) -> Statistics:
     known = [(value, subject) for value, subject in zip(values, subjects, strict=True) if not math.isnan(value)]
     finite = np.array([value for value, _ in known if math.isfinite(value)])
     infinite = len(known) - len(finite)
     whole = len(finite) > 0 and not infinite
     median = float(np.median([value for value, _ in known])) if known else math.nan
     low, high = interval_of_mean(finite, [subject for _, subject in known]) if whole else (math.nan, math.nan)
-    return {
-        "mean": float(finite.mean()) if whole else None,
-        "finite_mean": float(finite.mean()) if len(finite) else None,
-        "sd": float(finite.std(ddof=1)) if whole and len(finite) > 1 else None,
-        "median": median if math.isfinite(median) else None,
-        "ci95": [low, high] if math.isfinite(low) else None,
-        "n": len(known),
-        "n_infinite": infinite,
-        "n_undefined": len(values) - len(known),
-    }
+    return Statistics(
+        mean=float(finite.mean()) if whole else None,
+        finite_mean=float(finite.mean()) if len(finite) else None,
+        sd=float(finite.std(ddof=1)) if whole and len(finite) > 1 else None,
+        median=median if math.isfinite(median) else None,
+        ci95=(low, high) if math.isfinite(low) else None,
+        n=len(known),
+        n_infinite=infinite,
+        n_undefined=len(values) - len(known),
+    )

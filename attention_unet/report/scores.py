@@ -57,7 +57,7 @@ def describe_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
         ],
         "classes": [{"name": name, "colour": colour_of(i)} for i, name in enumerate(labels.names)],
         "foreground": FOREGROUND if any(row.class_name == FOREGROUND for row in rows) else None,
-        "summary": summarise(rows, case_warnings, settings),
+        "summary": summarise(rows, case_warnings, settings).to_json(),
         "cases": [{"case": case, "mean_dice": dice.get(case), "scores": scores[case]} for case in order],
         "attention": [
             {"level": level, "class": name, **mean._asdict()}

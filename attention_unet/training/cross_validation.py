@@ -7,7 +7,6 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -20,6 +19,7 @@ from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.evaluation.evaluate import TOLERANCE_MM, evaluate_cases
 from attention_unet.evaluation.result_files import check_results
 from attention_unet.evaluation.rows import Row, read_metrics
+from attention_unet.evaluation.summary import Summary
 from attention_unet.files.atomic import check_replaceable
 from attention_unet.files.prediction_record import read_record
 from attention_unet.files.run_folder import HISTORY, PLAN, PREDICTIONS, SPLIT, WEIGHTS
@@ -50,12 +50,12 @@ class CrossValidation:
     Attributes:
         held_out: ids of the held-out cases of each finished fold.
         rows: metrics of these cases.
-        summary: summary of these cases, as in ``summary.json``.
+        summary: summary of these cases.
     """
 
     held_out: Mapping[int, Sequence[str]]
     rows: Sequence[Row]
-    summary: Mapping[str, Any]
+    summary: Summary
 
 
 def cross_validate(

@@ -15,7 +15,8 @@ from attention_unet.evaluation.case_warnings import CaseWarnings
 from attention_unet.evaluation.evaluate import evaluate_cases, find_labels
 from attention_unet.evaluation.metrics import CaseMetrics
 from attention_unet.evaluation.rows import Row, metrics_to_csv, read_metrics
-from attention_unet.evaluation.summary import print_table, summarise
+from attention_unet.evaluation.summary import Statistics, summarise
+from attention_unet.evaluation.summary_table import print_table
 from attention_unet.scans.labels import FOREGROUND, Labels
 from attention_unet.scans.volume_files import volumes_by_case
 from tests.conftest import oblique_affine, save_nifti
@@ -56,16 +57,16 @@ def test_table_and_summary(tmp_path):
     assert float(rows[0]["dice"]) == 1
     assert float(rows[3]["dice"]) == pytest.approx(0.75)
     assert float(rows[3]["hd95_mm"]) == pytest.approx(0.9, abs=1e-5)
-    assert summary["foreground"]["dice"]["mean"] == pytest.approx((1 + (137 - 36) / 137) / 2)
+    assert summary.foreground["dice"].mean == pytest.approx((1 + (137 - 36) / 137) / 2)
     dice_of_y = [float(row["dice"]) for row in rows[3:5]]
-    assert summary["worst_cases"] == {"y": pytest.approx(sum(dice_of_y) / 2), "x": 1.0}
-    assert list(summary["worst_cases"]) == ["y", "x"]
-    assert summary["classes"]["a"]["dice"]["mean"] == pytest.approx(0.875)
-    assert summary["foreground_mean"]["dice"] == pytest.approx(
-        np.mean([summary["classes"][name]["dice"]["mean"] for name in "ab"])
+    assert summary.worst_cases == {"y": pytest.approx(sum(dice_of_y) / 2), "x": 1.0}
+    assert list(summary.worst_cases) == ["y", "x"]
+    assert summary.classes["a"]["dice"].mean == pytest.approx(0.875)
+    assert summary.foreground_mean["dice"] == pytest.approx(
+        np.mean([summary.classes[name]["dice"].mean for name in "ab"])
     )
-    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == summary
-    assert summary["n_cases"] == 2
+    assert (tmp_path / "out" / "summary.json").read_text() == json.dumps(summary.to_json(), indent=2) + "\n"
+    assert summary.n_cases == 2
 
 
 def test_a_missing_prediction_scores_zero_and_is_named(tmp_path):
@@ -73,10 +74,10 @@ def test_a_missing_prediction_scores_zero_and_is_named(tmp_path):
         save_nifti(tmp_path / "r" / f"{case}.nii.gz", label_map(), AFFINE)
     save_nifti(tmp_path / "p" / "x.nii.gz", label_map(), AFFINE)
     summary, _ = evaluate(tmp_path, ["x", "y"])
-    assert summary["missing_predictions"] == ["y"]
-    assert summary["classes"]["a"]["dice"]["mean"] == pytest.approx(0.5)
-    hd95 = summary["classes"]["a"]["hd95_mm"]
-    assert (hd95["mean"], hd95["finite_mean"], hd95["n"], hd95["n_infinite"], hd95["n_undefined"]) == (None, 0, 2, 1, 0)
+    assert summary.warnings.missing_predictions == ["y"]
+    assert summary.classes["a"]["dice"].mean == pytest.approx(0.5)
+    hd95 = summary.classes["a"]["hd95_mm"]
+    assert (hd95.mean, hd95.finite_mean, hd95.n, hd95.n_infinite, hd95.n_undefined) == (None, 0, 2, 1, 0)
     assert rows_of(tmp_path)[3]["hd95_mm"] == "inf"
 
 
@@ -88,8 +89,8 @@ def test_a_prediction_on_another_grid_fails_alone(tmp_path):
     summary, failed = evaluate(tmp_path, ["x", "y"])
     assert list(failed) == ["y"]
     assert "affines must agree" in failed["y"]
-    assert summary["n_cases"] == 1
-    assert summary["failed"] == {"y": failed["y"].replace(f"{tmp_path}/", "../")}  # as seen from the results
+    assert summary.n_cases == 1
+    assert summary.warnings.failed == {"y": failed["y"].replace(f"{tmp_path}/", "../")}  # as seen from the results
     assert str(tmp_path) not in (tmp_path / "out" / "summary.json").read_text()
 
 
@@ -97,9 +98,9 @@ def test_what_no_class_or_reference_has_is_told(tmp_path, capsys):
     save_nifti(tmp_path / "r" / "x.nii.gz", label_map(), AFFINE)
     save_nifti(tmp_path / "p" / "x.nii.gz", (label_map() > 0).astype(np.uint8) * 255, AFFINE)
     summary, _ = evaluate(tmp_path, ["x"])
-    assert summary["unknown_labels"] == {"x": [255]}
+    assert summary.warnings.unknown_labels == {"x": [255]}
     save_nifti(tmp_path / "r" / "z.nii.gz", np.where(label_map() == 3, 9, label_map()), AFFINE)
-    assert evaluate(tmp_path, ["z"])[0]["unknown_labels"] == {"z": [9]}
+    assert evaluate(tmp_path, ["z"])[0].warnings.unknown_labels == {"z": [9]}
     save_nifti(tmp_path / "p" / "x.nii.gz", label_map(), AFFINE)
     save_nifti(tmp_path / "p" / "y.nii.gz", label_map(), AFFINE)
     assert main(["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]) == 0
@@ -157,13 +158,12 @@ def test_undefined_values_are_counted_and_never_averaged():
         Row("x", "b", metrics(volume_ml=0, reference_volume_ml=0)),
     ]
     summary = summarise(rows, CaseWarnings(), {})
-    assert summary["classes"]["a"]["dice"]["mean"] == pytest.approx(0.4)
-    assert summary["classes"]["a"]["hd95_mm"] == {
-        "mean": None, "finite_mean": 1.0, "sd": None, "median": None, "ci95": None, "n": 2, "n_infinite": 1,
-        "n_undefined": 1,
-    }  # fmt: skip
-    assert summary["classes"]["b"]["dice"]["mean"] is None
-    assert summary["foreground_mean"]["dice"] == pytest.approx(0.4)
+    assert summary.classes["a"]["dice"].mean == pytest.approx(0.4)
+    assert summary.classes["a"]["hd95_mm"] == Statistics(
+        mean=None, finite_mean=1.0, sd=None, median=None, ci95=None, n=2, n_infinite=1, n_undefined=1
+    )
+    assert summary.classes["b"]["dice"].mean is None
+    assert summary.foreground_mean["dice"] == pytest.approx(0.4)
     console = Console(record=True, width=200)
     print_table(summary, console)
     assert "0.4000 ± 0.566" in (text := console.export_text())
@@ -175,8 +175,8 @@ def test_undefined_values_are_counted_and_never_averaged():
 def test_where_nothing_is_defined_no_mean_is_invented():
     rows = [Row(case, name, metrics(volume_ml=0, reference_volume_ml=0)) for case in "xyz" for name in "ab"]
     summary = summarise(rows, CaseWarnings(), {})
-    assert summary["foreground_mean"]["hd95_mm"] is None
-    assert set(summary["mean_of_classes"].values()) == {None}
+    assert summary.foreground_mean["hd95_mm"] is None
+    assert set(summary.mean_of_classes.values()) == {None}
     console = Console(record=True, width=200)
     print_table(summary, console)
     (line,) = [line for line in console.export_text().splitlines() if "mean of classes" in line]
@@ -188,11 +188,11 @@ def test_the_mean_of_classes_hides_none_that_was_never_predicted():
     rows += [Row(case, "b", metrics(dice=dice, hd95_mm=inf)) for case, dice in zip("xyz", (0, 0.1, 0.2), strict=True)]
     rows += [Row(case, "nowhere", metrics()) for case in "xyz"]
     summary = summarise(rows, CaseWarnings(), {})
-    assert summary["foreground_mean"]["hd95_mm"] is None
-    assert summary["foreground_mean"]["dice"] == pytest.approx(0.5)
-    assert summary["mean_of_classes"]["hd95_mm"]["n_infinite"] == 3
-    dice = summary["mean_of_classes"]["dice"]
-    assert (dice["mean"], dice["sd"], dice["n"]) == (pytest.approx(0.5), pytest.approx(0.05), 3)
+    assert summary.foreground_mean["hd95_mm"] is None
+    assert summary.foreground_mean["dice"] == pytest.approx(0.5)
+    assert summary.mean_of_classes["hd95_mm"].n_infinite == 3
+    dice = summary.mean_of_classes["dice"]
+    assert (dice.mean, dice.sd, dice.n) == (pytest.approx(0.5), pytest.approx(0.05), 3)
 
 
 def test_the_table_of_cases_is_read_as_it_was_written(tmp_path):
@@ -207,11 +207,11 @@ def test_the_table_of_cases_is_read_as_it_was_written(tmp_path):
 def test_interval_covers_the_mean_of_known_draws():
     random = np.random.RandomState(0)
     rows = [Row(str(i), "a", metrics(dice=v)) for i, v in enumerate(random.normal(0.8, 0.05, 100))]
-    low, high = summarise(rows, CaseWarnings(), {})["classes"]["a"]["dice"]["ci95"]
+    low, high = summarise(rows, CaseWarnings(), {}).classes["a"]["dice"].ci95
     assert low < 0.8 < high
     assert high - low == pytest.approx(2 * 1.98 * 0.05 / 10, rel=0.25)
     together = [replace(row, subject=str(i // 10)) for i, row in enumerate(rows)]
-    assert summarise(together, CaseWarnings(), {})["n_subjects"] == 10
+    assert summarise(together, CaseWarnings(), {}).n_subjects == 10
 
 
 @pytest.mark.parametrize("cases", [("x", "y", "z"), ("x_0000", "x_0001", "x_0002")])

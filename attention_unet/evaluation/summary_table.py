@@ -1,0 +1,84 @@
+"""Print the summary of an evaluation as a table, with remarks."""
+
+from collections.abc import Mapping
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from attention_unet.errors import plural
+from attention_unet.evaluation.summary import Statistics, Summary
+from attention_unet.scans.labels import FOREGROUND, MEAN
+
+DIGITS = {"dice": 4, "hd95_mm": 2, "nsd": 3}  # decimals of the mean of classes
+
+
+def tabulate(summary: Summary) -> Table:
+    """Return the summary as a table: one row per class, one for their mean and one for the foreground."""
+    title = f"{plural(summary.n_cases, 'case')}, mean ± standard deviation"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("class", overflow="fold", min_width=10)
+    for heading in ("Dice", "95% interval", "HD95 mm", "NSD", "ml (true)"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, metrics in summary.classes.items():
+        table.add_row(name, *_cells(metrics))
+    dice, distance = summary.mean_of_classes["dice"], summary.mean_of_classes["hd95_mm"]
+    dice_alone, distance_alone, surface_dice = (
+        "-" if (mean := summary.foreground_mean[metric]) is None else f"{mean:.{digits}f}"
+        for metric, digits in DIGITS.items()
+    )
+    table.add_section()
+    table.add_row(
+        MEAN,
+        _spread(dice, 4, 3) if dice else dice_alone,
+        _interval(dice) if dice else "",
+        _spread(distance, 2, 2) if distance else distance_alone,
+        surface_dice,
+        "",
+    )
+    if summary.foreground:
+        table.add_row(FOREGROUND, *_cells(summary.foreground))
+    return table
+
+
+def print_table(summary: Summary, console: Console) -> None:
+    """Print the summary, undefined and infinite values, the worst cases and the warnings."""
+    lines = []
+    for name, metrics in summary.classes.items():
+        if undefined := metrics["dice"].n_undefined:
+            lines.append(f"{name}: both masks are empty in {plural(undefined, 'case')}, left out of the means")
+        if infinite := metrics["hd95_mm"].n_infinite:
+            others, mean = metrics["hd95_mm"].n - infinite, metrics["hd95_mm"].finite_mean
+            rest = f"; mean of the others {mean:.2f} mm, n = {others}" if others else ""
+            lines.append(f"{name}: missed or invented in {plural(infinite, 'case')}, where HD95 is infinite{rest}")
+    if summary.worst_cases:
+        worst = ", ".join(f"{case} {value:.3f}" for case, value in summary.worst_cases.items())
+        lines.append(f"worst cases, mean Dice: {worst}")
+    console.print(tabulate(summary))
+    for line in (*lines, *summary.warnings.sentences(summary.n_cases)):
+        console.print(line, markup=False, highlight=False)
+
+
+def _cells(metrics: Mapping[str, Statistics]) -> list[str]:
+    """Return the cells of the table for a class."""
+    return [
+        _spread(metrics["dice"], 4, 3),
+        _interval(metrics["dice"]),
+        _spread(metrics["hd95_mm"], 2, 2),
+        "-" if metrics["nsd"].mean is None else f"{metrics['nsd'].mean:.3f}",
+        f"{metrics['volume_ml'].mean:.2f} ({metrics['reference_volume_ml'].mean:.2f})",
+    ]
+
+
+def _interval(statistics: Statistics) -> str:
+    return "-" if statistics.ci95 is None else "{:.3f}-{:.3f}".format(*statistics.ci95)
+
+
+def _spread(statistics: Statistics, digits: int, digits_of_spread: int) -> str:
+    if statistics.n_infinite:
+        return "∞"
+    if statistics.mean is None:
+        return "-"
+    if statistics.sd is None:
+        return f"{statistics.mean:.{digits}f}"
+    return f"{statistics.mean:.{digits}f} ± {statistics.sd:.{digits_of_spread}f}"
