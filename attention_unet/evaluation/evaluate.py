@@ -122,6 +122,7 @@ def evaluate_cases(
     tolerance_mm: float = TOLERANCE_MM,
     subjects: Mapping[str, str] | None = None,
     folds: Mapping[str, int] | None = None,
+    patience: float | None = None,
 ) -> tuple[Summary, dict[str, str]]:
     """Evaluate cases and write all results, as ``evaluate_folder`` does.
 
@@ -133,6 +134,7 @@ def evaluate_cases(
         tolerance_mm: tolerance of the normalised surface Dice.
         subjects: subject by case id; if not given, each case is a subject.
         folds: in a cross-validation, the fold that held out each case.
+        patience: seconds to wait for another process that writes there; None: as in ``folder_lock``.
 
     Returns:
         The summary; and the reason by case, for cases that failed. Cases that could not be scored are in no mean.
@@ -141,7 +143,7 @@ def evaluate_cases(
         ConfigError: if results would replace files that evaluate did not write, or another process writes there.
         DataError: if the folder cannot be written to.
     """
-    with folder_lock(output):
+    with folder_lock(output, patience):
         check_results(output)
         with progress_bar("evaluating", len(cases)) as done:
             scores = score_cases(cases, predictions, labels, tolerance_mm, done)

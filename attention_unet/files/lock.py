@@ -17,19 +17,23 @@ PATIENCE = 10.0  # seconds; workers of a killed training can hold the lock for s
 
 
 @contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path, patience: float | None = None) -> Iterator[None]:
     """Lock a folder against other writers, and remove unfinished files of a killed process.
 
     The system releases the lock when the process ends in any way. A new folder that stays empty is removed.
 
+    Args:
+        folder: folder to lock.
+        patience: seconds to wait for another process; None: PATIENCE.
+
     Raises:
-        ConfigError: if another process holds the lock.
+        ConfigError: if another process holds the lock for longer.
         DataError: if the folder cannot be written to.
     """
     existed = folder.is_dir()
     check_writable(folder)
     try:
-        with _locked(folder / LOCK):
+        with _locked(folder / LOCK, patience):
             remove_partials(folder)
             try:
                 yield
@@ -55,10 +59,15 @@ def record_lock(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    lock = FileLock(file, timeout=PATIENCE)
+def _locked(file: Path, patience: float | None = None) -> Iterator[None]:
+    patience = PATIENCE if patience is None else patience
+    lock = FileLock(file)
     try:
-        lock.acquire()
+        with suppress(Timeout):
+            lock.acquire(timeout=min(patience, 1))
+        if not lock.is_locked:
+            log.info("%s: another process is writing here: waiting", file.parent)
+            lock.acquire(timeout=patience)
     except Timeout as error:
         raise ConfigError(
             f"{file.parent}: another process is writing here: wait until it has ended, or name another folder"

@@ -21,6 +21,7 @@ from attention_unet.evaluation.result_files import check_results
 from attention_unet.evaluation.rows import Row, read_metrics
 from attention_unet.evaluation.summary import Summary
 from attention_unet.files.atomic import check_replaceable
+from attention_unet.files.lock import folder_lock
 from attention_unet.files.prediction_record import read_record
 from attention_unet.files.run_folder import HISTORY, PLAN, PREDICTIONS, SPLIT, WEIGHTS
 from attention_unet.inference.components import pool_gains
@@ -41,6 +42,8 @@ from attention_unet.training.same_data import check_classes
 from attention_unet.training.train import Interrupted, train
 
 log = logging.getLogger(__name__)
+
+EVALUATION = 3600.0  # seconds to wait while another process evaluates
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,10 @@ def cross_validate(
         tolerance_mm=tolerance_mm,
         subjects=subjects,
         folds=fold_of,
+        patience=EVALUATION,
     )
-    draw_trainings({f"fold {fold}": folder / f"fold{fold}" / HISTORY for fold in finished}, folder / CURVES)
+    with folder_lock(folder, EVALUATION):
+        draw_trainings({f"fold {fold}": folder / f"fold{fold}" / HISTORY for fold in finished}, folder / CURVES)
     return CrossValidation(held_out, read_metrics(folder / "metrics.csv"), summary), failed | not_evaluated
 
 

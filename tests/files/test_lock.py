@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -22,10 +23,17 @@ def holder(tmp_path):
     process.wait()
 
 
-def test_of_two_processes_the_second_is_refused(tmp_path, holder, monkeypatch):
-    monkeypatch.setattr(lock, "PATIENCE", 0.3)
-    with pytest.raises(ConfigError, match="another process is writing here"), folder_lock(tmp_path):
+def test_of_two_processes_the_second_is_refused(tmp_path, holder):
+    with pytest.raises(ConfigError, match="another process is writing here"), folder_lock(tmp_path, 0.3):
         pass
+
+
+def test_a_patient_process_waits_until_the_other_has_ended(tmp_path, holder, caplog):
+    caplog.set_level("INFO")
+    threading.Timer(1.5, holder.kill).start()
+    with folder_lock(tmp_path, 60):
+        assert holder.wait(1) != 0
+    assert "another process is writing here: waiting" in caplog.text
 
 
 def test_a_killed_process_holds_nothing_and_its_leavings_go(tmp_path, holder):
@@ -52,7 +60,7 @@ def test_a_folder_of_the_user_stays_though_it_is_empty(tmp_path):
 
 
 def test_a_disk_that_knows_no_locks_is_told_and_used(tmp_path, monkeypatch, caplog):
-    def refuse(self):
+    def refuse(self, timeout):
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(lock.FileLock, "acquire", refuse)
