@@ -173,7 +173,8 @@ class NetworkConfig:
     """The size and the kind of the U-Net.
 
     Attributes:
-        dims: 3 for volumes; 2 for slices across the axis of the largest spacing. Both predict whole volumes.
+        dims: 3 for volumes; 2 for slices. Slices are across the axis with 1 voxel in `data.patch`; without a patch,
+            across an axis along which cases have 1 voxel, or that of the largest spacing. Both predict whole volumes.
         base_channels: features of the finest level; each coarser level has twice as many. Default: 16 on a CPU, 32 on a
             GPU.
         max_channels: largest number of features of a level.
@@ -211,8 +212,9 @@ class TrainingConfig:
             at the bottleneck.
         average: decay per step of the exponential moving average of the weights; early steps use a smaller decay; 0
             turns it off.
-        validations: number of validations on whole volumes; the last one follows the last step. A budget in minutes
-            reserves the time of the last one by that of an earlier one; with 1, the run takes longer than `minutes`.
+        validations: number of validations on whole volumes, with windows that overlap by 0.25 and all components kept.
+            The last one follows the last step. A budget in minutes reserves the time of the last one by that of an
+            earlier one; with 1, the run takes longer than `minutes`.
         checkpoint_minutes: longest time between two saved states.
         precision: "auto" is bfloat16 where the hardware computes in it, otherwise float32.
         accelerator: "auto", "cpu", "cuda" or "mps".

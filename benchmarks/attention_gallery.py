@@ -32,7 +32,7 @@ def look_at(run: Path, case: Case) -> Look:
     volume = read_channels(case)
     prepared = preprocess(volume, model.plan.preprocessing)
     target = preprocess_target(read_case_label(case, volume), model.plan.labels, prepared)[0].astype(np.float32)
-    plane = most_informative_plane(target, (0, 1))
+    plane = most_informative_plane(target, 2)
     attention = model.network.attention_at(LEVEL)
     seen: list[tuple[tuple[Tensor, Tensor], Attended]] = []
     handle = attention.register_forward_hook(lambda _, inputs, result: seen.append((inputs, result)))

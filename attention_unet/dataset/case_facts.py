@@ -51,7 +51,7 @@ class CaseFacts:
         digest: sha256 of the values of the image along RAS+ axes.
         label_digest: sha256 of the values of the label along RAS+ axes.
         lost: classes of the label without a voxel on the network's grid.
-        told: warnings of its readers.
+        warnings: warnings of its readers.
     """
 
     id: str
@@ -63,7 +63,7 @@ class CaseFacts:
     digest: str
     label_digest: str
     lost: tuple[str, ...]
-    told: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a JSON file."""
@@ -74,7 +74,7 @@ class CaseFacts:
         """Make facts from the values of ``to_json``."""
         size = plain["extent"]
         extent = Extent(tuple(size["grid"]), tuple(size["spacing_mm"]), size["kept"])
-        texts = {name: tuple(plain[name]) for name in ("lost", "told")}
+        texts = {name: tuple(plain[name]) for name in ("lost", "warnings")}
         return cls(**{**plain, "extent": extent, "quantiles": np.array(plain["quantiles"]), **texts})
 
 
@@ -104,7 +104,7 @@ def measure_case(
         digest=image_digest(image),
         label_digest=image_digest(label),
         lost=tuple(lost),
-        told=tuple(warnings),
+        warnings=tuple(warnings),
     )
 
 
@@ -116,7 +116,7 @@ def image_digest(volume: Volume) -> str:
 
 def warnings_about(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[str]:
     """Return warnings about readable cases: those of their readers, and those from comparing the cases."""
-    warnings = [text for fact in facts for text in fact.told]
+    warnings = [text for fact in facts for text in fact.warnings]
     for same in _find_copies(facts):
         warnings.append(f"the same image {len(same)} times: {', '.join(same)}: a copy may be trained on and held out")
     for fact in facts:

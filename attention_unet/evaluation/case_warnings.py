@@ -38,7 +38,7 @@ class CaseWarnings:
         """Return one sentence per warning.
 
         Args:
-            cases: number of cases that were scored.
+            cases: number of cases that were scored, of which each sentence counts a part.
         """
         sentences = []
         if self.missing_predictions:
@@ -74,7 +74,8 @@ def read_case_warnings(evaluation: Path) -> tuple[CaseWarnings, dict[str, Any]]:
     """Read the warnings and the settings from ``summary.json``.
 
     Raises:
-        DataError: if the file cannot be read or lacks them.
+        DataError: if the file cannot be read or lacks the settings or one of the first four warnings; earlier versions
+            wrote no others.
     """
     return parse_object(evaluation / "summary.json", _parse, ADVICE)
 

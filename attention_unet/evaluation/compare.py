@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from attention_unet.errors import ConfigError, DataError, first_few, plural
 from attention_unet.evaluation.metrics import LOWER_IS_BETTER
 from attention_unet.evaluation.rows import Row
-from attention_unet.evaluation.significance import DIGITS, LEVEL, Gains, holm, test_gains
+from attention_unet.evaluation.significance import DIGITS, LEVEL, Gains, analyse_gains, holm
 from attention_unet.files.csv_text import csv_text
 from attention_unet.scans.labels import FOREGROUND, MEAN
 
@@ -64,7 +64,10 @@ class Comparison:
 
     @property
     def significant(self) -> bool:
-        """Whether the difference is significant by the corrected test, and by the interval if there is one."""
+        """Whether the difference is significant by the corrected test, and by the interval if there is one.
+
+        It never is if a case is undefined for one model.
+        """
         low, high = self.ci95
         return self.p_holm < LEVEL and not self.undefined and not low <= 0 <= high
 
@@ -74,7 +77,7 @@ class Comparison:
         return self.least_p >= LEVEL
 
     def __str__(self) -> str:
-        """Return the result as a sentence. A gain is positive if the model is better; of distances, if smaller."""
+        """Return the result as a sentence. A gain is positive if the model is better, also for distances."""
         unit, digits = (" mm", 2) if self.metric.endswith("_mm") else ("", 4)
         subject = f"in {self.metric.removesuffix('_mm')} on {self.class_name}"
         low, high, gain = *self.ci95, self.gain
@@ -114,9 +117,9 @@ class Comparison:
 def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[Comparison]:
     """Compare every model but the first with the first, class by class, on the cases that all of them have.
 
-    A class that a model lacks is left out with a warning. So is the foreground if the classes differ. A metric is
-    undefined where nothing is there and nothing is predicted; this counts as perfect if the other model predicts
-    something.
+    A class that a model lacks is left out with a warning. So is the foreground if the classes differ. Where a metric of
+    ``PERFECT`` is undefined for one model only, that model rightly predicts nothing and gets the perfect value. Cases
+    in which another metric is undefined for one model only are counted in ``undefined``, and allow no verdict.
 
     Args:
         models: by name, the rows of each run; at least two models with the same number of runs. Runs are paired in
@@ -150,7 +153,7 @@ def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[
             if not known.any():
                 log.warning("%s is defined for %s in no case of both %s and %s", metric, class_name, model, baseline)
                 continue
-            gain, ci95, p, least_p, trainings = test_gains(
+            gain, ci95, p, least_p, trainings = analyse_gains(
                 gains[:, known], list(compress(subjects, known)), list(compress(folds, known))
             )
             comparisons.append(
@@ -236,7 +239,7 @@ def _values(rows: Sequence[Row], cases: Sequence[str], classes: Sequence[str], m
 
 
 def _shared_classes(tables: Sequence[Sequence[Row]]) -> list[str]:
-    """Return the classes of all tables, their mean if there are several, and the foreground if no table has others."""
+    """Return the classes of all tables, their mean if several, and the foreground if no table has further classes."""
     names = [list(dict.fromkeys(row.class_name for row in rows)) for rows in tables]
     shared = _shared(names)
     partial = {name for each in names for name in each} - set(shared)
@@ -268,4 +271,5 @@ def _correct(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 def _shared(lists: Sequence[Sequence[str]]) -> list[str]:
     """Return the names that all lists hold, in the order of the first."""
-    return [name for name in dict.fromkeys(lists[0]) if all(name in other for other in map(set, lists[1:]))]
+    others = [set(other) for other in lists[1:]]
+    return [name for name in dict.fromkeys(lists[0]) if all(name in other for other in others)]

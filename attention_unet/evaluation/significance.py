@@ -25,7 +25,7 @@ DIGITS = 9  # gains are rounded, because equal gains may differ by floating-poin
 Gains = NDArray[np.float64]
 
 
-def test_gains(
+def analyse_gains(
     gains: Gains, subjects: Sequence[str], folds: Sequence[str]
 ) -> tuple[float, tuple[float, float], float, float, int]:
     """Test whether a model is better than another.

@@ -39,8 +39,8 @@ class StructureAttention:
         inside: mean weight over the voxels of the class; NaN if there are none.
         outside: mean weight over the voxels of no class; NaN if there are none.
         auc: area under the ROC curve: probability that a voxel of the class has a higher weight than a voxel of no
-            class; ties count half. 1: attention separates them; 0.5: it does not; 0: it suppresses the class. NaN if
-            there are no voxels of the class or of no class.
+            class. Ties count half; weights within 1/4096 of the largest are ties. 1: all weights in the class are
+            above those outside; 0.5: chance; 0: all are below. NaN if there are no voxels of the class or of no class.
     """
 
     case: str
@@ -77,11 +77,7 @@ def write_structure_attention(evaluation: Path, files: EvaluatedFiles) -> dict[s
     with progress_bar("attention", len(cases)) as done:
         for case in cases:
             try:
-                reference = read_labels(files.references[case])
-                for level in files.attention_levels(case):
-                    weights = read_volume(attention_path(files.predicted[case].parent, case, level))
-                    check_same_grid(weights, reference)
-                    rows += attention_in_structures(case, level, weights.array[0], reference.array[0], files.labels)
+                rows += _measure_case(files, case)
             except DataError as error:
                 failed[case] = str(error)
             done()
@@ -94,6 +90,21 @@ def write_structure_attention(evaluation: Path, files: EvaluatedFiles) -> dict[s
     else:
         (evaluation / ATTENTION_CSV).unlink(missing_ok=True)
     return failed
+
+
+def _measure_case(files: EvaluatedFiles, case: str) -> list[StructureAttention]:
+    """Measure the attention of all levels of a case.
+
+    Raises:
+        DataError: if a file is damaged, or a map is on another grid.
+    """
+    rows = []
+    reference = read_labels(files.references[case])
+    for level in files.attention_levels(case):
+        weights = read_volume(attention_path(files.predicted[case].parent, case, level))
+        check_same_grid(weights, reference)
+        rows += attention_in_structures(case, level, weights.array[0], reference.array[0], files.labels)
+    return rows
 
 
 def attention_in_structures(

@@ -20,11 +20,12 @@ def replacing(path: Path) -> Iterator[Path]:
     The temporary name keeps the ending of ``path`` because writers choose the format by it.
 
     Raises:
-        DataError: if the folder cannot be written to or the disk is full.
+        DataError: if the file cannot be written, and for any OSError inside the block.
     """
+    ending = "".join(path.suffixes[-2:])[-16:]  # such as .nii.gz
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=PARTIAL, suffix="".join(path.suffixes[-2:])[-16:], dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=PARTIAL, suffix=ending, dir=path.parent)
         os.close(handle)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror}): choose a folder you may write to") from error
@@ -46,7 +47,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file whole or not at all.
+
+    Raises:
+        DataError: if it cannot be written.
+    """
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
@@ -89,8 +94,9 @@ def remove_partials(folder: Path) -> None:
     for partial in folder.glob(f"{PARTIAL}*"):
         if partial.is_dir() and not partial.is_symlink():
             shutil.rmtree(partial, ignore_errors=True)
-        with suppress(OSError):
-            partial.unlink()
+        else:
+            with suppress(OSError):
+                partial.unlink()
 
 
 def _flush(folder: Path) -> None:
@@ -104,6 +110,7 @@ def _flush(folder: Path) -> None:
 
 
 def _umask() -> int:
+    """Return the umask. The system tells it only when it is set: it is 0 for a moment."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

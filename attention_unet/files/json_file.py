@@ -20,7 +20,7 @@ def parse_object(path: Path, build: Callable[[dict[str, Any]], T], advice: str) 
         advice: end of the error message: what was expected and what to do.
 
     Raises:
-        DataError: as ``read_object``, and if the content is not what ``build`` needs.
+        DataError: if the file cannot be read, is not strict JSON, or lacks what ``build`` needs.
     """
     plain = read_object(path)
     try:

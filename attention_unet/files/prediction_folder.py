@@ -6,7 +6,7 @@ ATTENTION, PREVIEW, PROBABILITIES, UNCERTAINTY = "attention", "preview", "probab
 GRAD_CAM = "grad-cam"
 PARTS = (ATTENTION, PREVIEW, PROBABILITIES, UNCERTAINTY, GRAD_CAM)  # folders beside the masks
 MEASURES = ("entropy", "disagreement")  # measures of uncertainty
-MAX_LEVELS = 16  # more than any network has
+MAX_LEVELS = 16  # the largest network.max_levels
 
 
 def prediction_path(output: Path, case: str, ending: str = ".nii.gz") -> Path:
@@ -45,5 +45,5 @@ def uncertainty_path(output: Path, case: str, measure: str) -> Path:
 
 
 def attention_levels(output: Path, case: str) -> list[int]:
-    """Return the levels of a case that have an attention map, the finest first."""
+    """Return the levels of a case that have an attention map on the disk, the finest first."""
     return [level for level in range(MAX_LEVELS) if attention_path(output, case, level).is_file()]

@@ -1,8 +1,9 @@
 """Predict one volume: preprocess it, slide windows over it, resample to the scan's own grid, decide on labels.
 
-All of it is done for a few planes at a time. As soon as no further window reaches a plane, it is resampled, averaged
-over the models and decided. Probabilities are therefore held for as many planes as a window is deep, whatever the
-size of the scan.
+Scan, preprocessed image and wanted results are held whole. Windows are predicted a few planes at a time: as soon as no
+further window reaches a plane, it is resampled, averaged over the models and decided. Probabilities that are not wanted
+are therefore held for as many planes as a window is deep. If the results do not fit into memory, the scan is predicted
+in chunks of rows (``chunks.py``).
 """
 
 import math
@@ -84,23 +85,23 @@ def predict_volume(
     if os.getpid() != PROCESS:
         torch.set_num_threads(1)
     plan, volume = models[0].plan, _select_channels(volume, models[0].plan, settings)
-    levels = [attended_levels(m.network, m.plan, m.device) if settings.attention else [] for m in models]
-    chunks = choose_chunks(volume, models, levels, settings)
+    levels_by_model = [attended_levels(m.network, m.plan, m.device) if settings.attention else [] for m in models]
+    chunks = choose_chunks(volume, models, levels_by_model, settings)
     images = {way: preprocess(volume, way) for way in dict.fromkeys(model.plan.preprocessing for model in models)}
     warn_if_unusual(volume, images.values(), images[plan.preprocessing], plan)
     scan_grid = images[plan.preprocessing].scan_grid
-    most = plan.labels.channels + max(map(len, levels))  # values per voxel
+    most = plan.labels.channels + max(map(len, levels_by_model))  # values per voxel
     results: dict[str, NDArray[Any]] = {}
     for number, rows in enumerate(chunks):
         at_once = min(image.scan_grid.planes_back(most, rows) for image in images.values())
         streams = [
-            predict_planes(model, images[model.plan.preprocessing], settings, own, rows, at_once)
-            for model, own in zip(models, levels, strict=True)
+            predict_planes(model, images[model.plan.preprocessing], settings, levels, rows, at_once)
+            for model, levels in zip(models, levels_by_model, strict=True)
         ]
         first = 0
         for planes in zip(*streams, strict=True):
             stop = first + planes[0].shape[1]
-            for name, values in combine_planes(planes, levels, plan.labels, settings).items():
+            for name, values in combine_planes(planes, levels_by_model, plan.labels, settings).items():
                 if name not in results:
                     results[name] = np.empty((*values.shape[:-3], *scan_grid.scan), dtype=values.dtype)
                 results[name][..., first:stop, rows, :] = values
@@ -113,7 +114,7 @@ def predict_volume(
     stored = {name: scan_grid.as_stored(values) for name, values in results.items()}
     return Prediction(
         label_map=stored["label map"],
-        attention={level: stored[f"level {level}"] for level in levels[0] if f"level {level}" in stored},
+        attention={level: stored[f"level {level}"] for level in levels_by_model[0] if f"level {level}" in stored},
         probabilities=stored.get("probabilities"),
         uncertainty={measure: stored[measure] for measure in MEASURES if measure in stored},
     )
@@ -160,8 +161,9 @@ def predict_planes(
 
 
 def batch_of(plan: Plan, precision: torch.dtype, device: torch.device) -> int:
-    """Return how many windows to predict at once: not by memory, because in half precision this changes results.
+    """Return how many windows to predict at once.
 
+    The number does not depend on the free memory, because in half precision results depend on it a little.
     On a CPU, two windows at once are no faster than one in half precision; in float32, one uses slower kernels.
     """
     at_least = 1 if precision != torch.float32 and device.type != "cuda" else 2

@@ -52,8 +52,9 @@ class Settings:
 
     @property
     def extras(self) -> list[str]:
-        """Names of the results that are wanted beside the label map."""
-        return [name for name in (ATTENTION, PROBABILITIES, UNCERTAINTY) if getattr(self, name)]
+        """Folders of the results that are wanted beside the label map."""
+        wanted = {ATTENTION: self.attention, PROBABILITIES: self.probabilities, UNCERTAINTY: self.uncertainty}
+        return [name for name, value in wanted.items() if value]
 
 
 DEFAULT = Settings()

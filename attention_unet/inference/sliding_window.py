@@ -43,7 +43,7 @@ def slide(
         batch: windows predicted at once.
 
     Yields:
-        Planes (K, p, rows, S[2]) float32, in order.
+        Planes (K, p, rows, S[2]) float32, in order; p is the distance between windows, or less.
     """
     grid = image.shape[1:]
     padded = [max(n, edge) for n, edge in zip(grid, window, strict=True)]

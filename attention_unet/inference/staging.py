@@ -27,7 +27,6 @@ def staging_folder(output: Path) -> Iterator[Path]:
         DataError: if it cannot be made.
     """
     try:
-        output.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=output))
     except OSError as error:
         raise DataError(f"{output}: cannot be written ({error.strerror}): choose a folder you may write to") from error
@@ -50,7 +49,8 @@ def move_into_place(stage: Path, files: Iterable[Path], output: Path, case: str)
         sha256 of each file by its path in the output folder.
 
     Raises:
-        DataError: if the journal cannot be written or a file cannot be moved. No file is left in place then.
+        DataError: if the journal cannot be written, another file is in one of the places, or a file cannot be moved. No
+            file is left in place then; the journal keeps its line.
     """
     hashes = hash_files(stage, files)
     moved: list[Path] = []

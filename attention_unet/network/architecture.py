@@ -32,8 +32,8 @@ class Architecture:
         kernels: kernel size of each level, one value or one per axis; default 3.
         block: "plain" or "residual".
         convs: convolutions of each block of the encoder.
-        decoder_convs: convolutions of each block of the decoder.
-        deep_supervision: train the logits of every decoder level but the coarsest, not only of the finest.
+        decoder_convs: convolutions of each block of the decoder: 2 as published; trainings use 1 by default.
+        deep_supervision: train the logits of every decoder level, not only of the finest.
         skips: attention on the skips.
         encoder: attention in the encoder's blocks.
         decoder: attention in the decoder's blocks.

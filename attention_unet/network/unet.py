@@ -34,7 +34,8 @@ class UNet(nn.Module):
     Args:
         encoder: one block per level, finest first.
         bottleneck: attention after the coarsest block.
-        decoder: levels that take (coarse, skip) and return features and the weights on the skip; coarse to fine.
+        decoder: a ``DecoderLevel`` for each level, coarse to fine. It gates the skip by the coarser features before
+            their upsampling, then joins and convolves both.
         heads: heads of the decoder's last levels, coarse to fine; more than one for deep supervision.
     """
 

@@ -41,16 +41,16 @@ class Scene:
 def draw_mosaic(scenes: Sequence[Scene], class_names: Sequence[str]) -> Figure:
     """Draw one row per case: image, reference, prediction, and attention of each level if there is any.
 
-    The patient's left is on the right, as in radiology. The slice is perpendicular to the axis with the largest voxels.
-    Its position is that of ``most_informative_plane``. Attention is drawn from 0 to 1, or to the next power of 2 if
-    some weights are above 1. The range is in the title.
+    The patient's left is on the right of the picture, as in radiology; in sagittal slices, the back is. The slice is
+    perpendicular to the axis with the largest voxels. Its position is that of ``most_informative_plane``. Attention is
+    drawn from 0 to 1, or to the next power of 2 if some weights are above 1. The range is in the title.
     """
     levels = list(dict.fromkeys(name for scene in scenes for name in scene.attention))
     columns = 3 + len(levels)
     figure = Figure(figsize=(2.3 * columns, 2.3 * len(scenes) + 0.5), dpi=110, layout="constrained")
     colours = ListedColormap([colour_of(i) for i in range(max(len(class_names), 1))])
     axes = figure.subplots(len(scenes), columns, squeeze=False)
-    highest = highest_weight(scenes)
+    highest = upper_bound(max((float(w.max()) for scene in scenes for w in scene.attention.values()), default=1.0))
     for row, scene in zip(axes, scenes, strict=True):
         _draw_row(row, scene, colours, len(class_names), levels, highest)
     handles = [Patch(color=colours(i)) for i in range(len(class_names))]
@@ -63,12 +63,6 @@ def save_mosaic(path: Path, scenes: Sequence[Scene], class_names: Sequence[str])
     save_figure(draw_mosaic(scenes, class_names), path)
 
 
-def highest_weight(scenes: Sequence[Scene]) -> int:
-    """Return the upper end of the range in which all attention is drawn."""
-    maps = [weights for scene in scenes for weights in scene.attention.values()]
-    return upper_bound(max((float(weights.max()) for weights in maps), default=1.0))
-
-
 def upper_bound(highest: float) -> int:
     """Return the smallest of 1, 2, 4, 8 ... that is at least the highest weight."""
     bound = 1
@@ -77,18 +71,19 @@ def upper_bound(highest: float) -> int:
     return bound
 
 
-def most_informative_plane(reference: NDArray[np.generic], inside: tuple[int, ...]) -> int:
+def most_informative_plane(reference: NDArray[np.generic], across: int) -> int:
     """Return the plane that shows most of all classes: the largest sum of areas, each divided by its maximum.
 
     Without any class, return the middle plane.
 
     Args:
         reference: class indices (I, J, K), 0 for background.
-        inside: the two axes within a plane.
+        across: the axis across the planes.
     """
+    inside = tuple(axis for axis in range(3) if axis != across)
     areas = [(reference == value).sum(axis=inside) for value in np.unique(reference) if value > 0]
     if not areas:
-        return reference.size // int(np.prod([reference.shape[axis] for axis in inside])) // 2
+        return int(reference.shape[across]) // 2
     return int(sum(area / area.max() for area in areas).argmax())
 
 
@@ -113,7 +108,7 @@ def _draw_row(
     across = 2 - int(spacing[::-1].argmax())
     reference = np.asarray(oriented[1].dataobj)
     inside = tuple(axis for axis in range(3) if axis != across)
-    plane = most_informative_plane(reference, inside)
+    plane = most_informative_plane(reference, across)
     # Columns follow the first axis within the slice, reversed: the right or the front of the patient is on the left.
     slices = [np.take(np.asarray(image.dataobj), plane, axis=across).T[:, ::-1] for image in oriented]
     aspect = float(spacing[inside[1]] / spacing[inside[0]])
@@ -124,12 +119,11 @@ def _draw_row(
     for i, (axes, title) in enumerate(zip(row, titles, strict=True)):
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.set_title(title, fontsize=9)
         attention = maps.get(levels[i - 3]) if i > 2 else None
         if i > 2 and attention is None:
-            axes.set_title("")
             axes.set_axis_off()
             continue
+        axes.set_title(title, fontsize=9)
         axes.imshow(background, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), origin="lower", aspect=aspect)
         if i in (1, 2):
             mask = np.ma.masked_equal(slices[i], 0)

@@ -20,7 +20,7 @@ from attention_unet.preparation.augmentation import Augmentation, IntensityChang
 from attention_unet.preparation.cache import CachedCase
 from attention_unet.preparation.plan import Plan
 
-BATCHES_IN_A_ROW = 4  # batches augmented together: only the first finds the CPU caches filled by the network
+BATCHES_IN_A_ROW = 4  # batches augmented together: only the first is slow, after the network has filled the caches
 
 
 class Patch(NamedTuple):
@@ -75,7 +75,7 @@ class PatchDataset(Dataset[Patch]):
         size = transform.source_size(self.augmentation.patch)
         if self.slice_axis is not None:
             size.insert(self.slice_axis, 1)
-        if transform.resampled:  # not beyond the case, where values are 0 in any case
+        if transform.resampled:  # crop to the case: beyond it all values are 0
             limits = [
                 max(2 * s + edge, 2 * (n - s) - edge)
                 for s, edge, n in zip(start, self.patch, case.image.shape[1:], strict=True)

@@ -41,8 +41,9 @@ class Preprocessed:
     """An image on the network's grid.
 
     Attributes:
-        image: (C, *S) float32, each channel with mean 0 and standard deviation 1.
-        background: (C,), normalized minimum of each channel; a region without brighter voxels is background.
+        image: (C, *S) float32, cropped to the foreground box. Each channel has mean 0 and standard deviation 1; with
+            ``nonzero`` its nonzero voxels have, and zeros stay 0. A constant channel is 0.
+        background: (C,), normalised minimum of each channel; a region without brighter voxels is background.
         scan_grid: position of the network's grid in the scan.
     """
 
@@ -51,10 +52,10 @@ class Preprocessed:
     scan_grid: ScanGrid
 
 
-def preprocess(image: Volume, preprocessing: Preprocessing) -> Preprocessed:
-    """Bring an image to the network's grid."""
-    scan_grid = fit_grid(image.affine, image.grid, preprocessing.spacing_mm)
-    values = resample_to_grid(image.array, scan_grid)
+def preprocess(scan: Volume, preprocessing: Preprocessing) -> Preprocessed:
+    """Bring a scan to the network's grid."""
+    scan_grid = fit_grid(scan.affine, scan.grid, preprocessing.spacing_mm)
+    values = resample_to_grid(scan.array, scan_grid)
     bounds = foreground_box(values)
     i, j, k = (slice(first, stop) for first, stop in bounds)
     background = values.amin(dim=(1, 2, 3))
@@ -65,7 +66,7 @@ def preprocess(image: Volume, preprocessing: Preprocessing) -> Preprocessed:
 
 
 def z_score(channel: Tensor, minimum: Tensor, nonzero: bool) -> None:
-    """Normalize a channel to mean 0 and standard deviation 1 in place, and its minimum in the same way.
+    """Normalise a channel to mean 0 and standard deviation 1 in place, and its minimum in the same way.
 
     Args:
         channel: (*S).

@@ -66,10 +66,10 @@ def read_nifti(
         ) from error
 
 
-def voxels_of(
+def read_image(
     path: Path, image: nib.Nifti1Image, memory: int | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
-    """Return voxels (C, I, J, K), affine from voxel (i, j, k) to RAS+ mm, and header of an image.
+    """Read voxels (C, I, J, K), affine from voxel (i, j, k) to RAS+ mm, and header of an image.
 
     Args:
         path: name of the image in messages.
@@ -77,7 +77,9 @@ def voxels_of(
         memory: bytes that its voxels may take; by default most of the free memory.
 
     Raises:
-        DataError: if the image is too large, does not have 3 or 4 axes of real numbers, or has an invalid geometry.
+        DataError: if the image is damaged or too large, does not have 3 or 4 axes of real numbers (further axes of one
+            voxel are dropped), or has an invalid geometry.
+        EOFError, gzip.BadGzipFile, zlib.error: if its packed stream is damaged.
     """
     check_fits(path, image.shape, memory)
     check_real(path, image.get_data_dtype())
@@ -94,7 +96,7 @@ def _read(
         DataError: for the same reasons as ``read_nifti``, and if data follow the voxels. Some zeros may follow.
     """
     image = _open(path, stream)
-    array, affine, header = voxels_of(path, image, memory)
+    array, affine, header = read_image(path, image, memory)
     expected = _expected_bytes(image)
     stream.seek(expected)
     while rest := stream.read(BLOCK // 8):

@@ -196,7 +196,7 @@ def volume_of_image(image: nib.Nifti1Image) -> Volume:
     if isinstance(image, nib.Nifti2Image):
         raise DataError(f"{path}: is NIfTI-2: expected NIfTI-1; convert it")
     try:
-        array, affine, header = nifti.voxels_of(path, image)
+        array, affine, header = nifti.read_image(path, image)
     except (EOFError, zlib.error, OSError) as error:
         raise DataError(f"{path}: is damaged or cut short ({error}): copy it again") from error
     return Volume(path, _replace_invalid(path, array), affine, header)

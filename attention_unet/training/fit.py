@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -104,8 +104,8 @@ def fit(training: Training, loop: LoopState) -> bool:
                 return False
             saved_at = time.monotonic()
             budget.reserve = RESERVED * (saved_at - began)
-            # Validations that were due during this one are skipped, but never the last. A validation that was faster
-            # than the one before reduces the reserve and so the progress, but is not repeated.
+            # Validations that fell due meanwhile count as done, but never the last. The count always rises: a reserve
+            # that shrinks, and with it the progress, repeats none.
             now, _ = synchronise(learner.fabric, budget.progress(learner.step), False)
             due = max(int(now * config.validations + 1e-9), loop.validations + 1)
             loop.validations = config.validations if progress >= 1 else min(due, config.validations - 1)
@@ -144,13 +144,12 @@ def validate_and_record(training: Training, loop: LoopState, learning_rate: floa
     learner, plan = training.learner, training.plan
     if training.monitor is not None:
         training.monitor.start_validation()
-    results = validate_together(training, training.held_out)
-    if results is None:
+    validation = validate_together(training, training.held_out)
+    if validation is None:
         return False
-    validation, dice, dice_largest = results
     if training.monitor is not None:
         names = plan.labels.names
-        means = mean_dice(dice, len(names))
+        means = mean_dice(validation.dice, len(names))
         defined = [mean for mean in means if mean == mean]
         row = {
             "step": learner.step,
@@ -164,7 +163,7 @@ def validate_and_record(training: Training, loop: LoopState, learning_rate: floa
         }
         training.monitor.record_validation(row, validation.scenes, validation.attention)
         if training.held_out:
-            loop.component_gains = gains_to_plain(component_gains(dice, dice_largest, names))
+            loop.component_gains = gains_to_plain(component_gains(validation.dice, validation.dice_largest, names))
         settings = training.settings
         description = {
             "trained": {key: value if math.isfinite(value) else None for key, value in row.items()},
@@ -181,23 +180,20 @@ def decide_components(training: Training, loop: LoopState) -> bool:
     Returns:
         Whether the validation finished.
     """
-    results = validate_together(training, training.late)
-    if results is None:
+    validation = validate_together(training, training.late)
+    if validation is None:
         return False
-    _, dice, dice_largest = results
-    loop.component_gains = gains_to_plain(component_gains(dice, dice_largest, training.plan.labels.names))
+    gains = component_gains(validation.dice, validation.dice_largest, training.plan.labels.names)
+    loop.component_gains = gains_to_plain(gains)
     loop.with_late = True
     return True
 
 
-def validate_together(
-    training: Training, cases: Sequence[Case]
-) -> tuple[Validation, dict[str, list[float]], dict[str, list[float]]] | None:
+def validate_together(training: Training, cases: Sequence[Case]) -> Validation | None:
     """Validate the averaged network on cases that the processes share.
 
     Returns:
-        Validation of the cases of this process; Dice of each class for the cases of all processes, as predicted and
-        with only the largest connected component of each class. None if a process was stopped.
+        Dice for the cases of all processes, with examples from this process; None if a process was stopped.
     """
     fabric = training.learner.fabric
     validation = validate(
@@ -208,9 +204,18 @@ def validate_together(
         precision=training.precision,
         stop=training.stop,
     )
-    dice = gather_dice(fabric, None if validation is None else validation.dice)
-    dice_largest = gather_dice(fabric, None if validation is None else validation.dice_largest)
-    return None if validation is None or dice is None or dice_largest is None else (validation, dice, dice_largest)
+    if fabric.world_size == 1:
+        return validation
+    parts: list[Validation | None] = [None] * fabric.world_size
+    torch.distributed.all_gather_object(parts, validation and replace(validation, scenes=[], attention=[]))
+    finished = [part for part in parts if part is not None]
+    if validation is None or len(finished) < len(parts):
+        return None
+    return replace(
+        validation,
+        dice={case: dice for part in finished for case, dice in part.dice.items()},
+        dice_largest={case: dice for part in finished for case, dice in part.dice_largest.items()},
+    )
 
 
 def gains_to_plain(gains: Mapping[str, ComponentGain]) -> dict[str, tuple[int, float, float]]:
@@ -244,17 +249,3 @@ def synchronise(fabric: Fabric, progress: float, stopping: bool) -> tuple[float,
     values = torch.tensor([progress, float(stopping)], dtype=torch.float64, device=fabric.device)
     largest = fabric.all_reduce(values, reduce_op="max")
     return float(largest[0]), bool(largest[1] > 0)
-
-
-def gather_dice(fabric: Fabric, dice: dict[str, list[float]] | None) -> dict[str, list[float]] | None:
-    """Return the Dice of the cases of all processes; None if a process was stopped."""
-    if fabric.world_size == 1:
-        return dice
-    parts: list[dict[str, list[float]] | None] = [None] * fabric.world_size
-    torch.distributed.all_gather_object(parts, dice)
-    merged: dict[str, list[float]] = {}
-    for part in parts:
-        if part is None:
-            return None
-        merged.update(part)
-    return merged

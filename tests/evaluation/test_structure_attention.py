@@ -61,6 +61,7 @@ def test_evaluate_tells_where_attention_lies(tmp_path, capsys):
     (tmp_path / "p" / "run.json").write_text(json.dumps({"labels": LABELS.to_json()}))
     call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "e")]
     save_nifti(tmp_path / "p" / "attention" / "x_level1.nii.gz", weights)
+    save_nifti(tmp_path / "p" / "attention" / "y_level0.nii.gz", weights)  # of no use alone
     save_nifti(tmp_path / "p" / "attention" / "y_level1.nii.gz", weights, np.diag([2.0, 1.0, 1.0, 1.0]))
     capsys.readouterr()
     assert main(call) == 1

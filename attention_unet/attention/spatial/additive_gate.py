@@ -69,8 +69,8 @@ class AdditiveGate(Attention):
         return Attended(x * alpha, alpha)
 
     def logits(self, x: Tensor, gate: Tensor) -> Tensor:
-        """Return the input of the sigmoid, (B, 1, *ceil(S / stride)), on the gate's grid."""
-        projected_x = self.project_x(self.pad_to_stride(x))
+        """Return the input of the sigmoid on the gate's grid, from ``x`` padded to the stride."""
+        projected_x = self.project_x(x)
         projected_gate = self.project_gate(gate)
         grid = projected_x.shape[2:]
         if projected_gate.shape[2:] != grid:
