@@ -35,7 +35,9 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     train.add_argument("--run", type=str | None, help="folder of the run (default: runs/NAME-foldK)")
     train.add_argument("--resume", action="store_true", help="continue the run in that folder")
     train.add_argument(
-        "--override", action="store_true", help="resume with another budget, learning rate or augmentation"
+        "--override",
+        action="store_true",
+        help="resume with another total budget, other learning rate, sampling or augmentation",
     )
     train.add_class_arguments(Config)
 

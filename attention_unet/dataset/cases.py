@@ -58,10 +58,12 @@ def locate_dataset(root: str | None, dataset: str) -> Path:
     if root and dataset and not folder.is_dir() and _is_dataset(base):
         return base
     if not folder.is_dir() or not _is_dataset(folder):
+        described = (folder / "dataset.json").is_file()
+        reason = "there is dataset.json, but no" if described else "expected"
         raise ConfigError(
-            f"{folder}: no dataset here: expected dataset.json, or folders of images and labels; "
-            "name its parent folder with --root (train: --data.root) or $ATTENTION_UNET_DATA, or download it with "
-            "'attention-unet fetch NAME'"
+            f"{folder}: no dataset here: {reason} folders of images and labels (imagesTr and labelsTr); check the "
+            "path, name its parent folder by --data.root or $ATTENTION_UNET_DATA, or download it with 'attention-unet "
+            "fetch NAME'"
         )
     return folder
 
@@ -107,12 +109,17 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
                 "copied? Copy the rest, or correct the number"
             )
     else:
-        raise DataError(f"{root}: no dataset here: expected dataset.json, or folders of images and labels")
+        raise DataError(
+            f"{root}: no dataset here: expected folders of images and labels (imagesTr and labelsTr), or the list "
+            "training in dataset.json"
+        )
     cases = _drop_incomplete(root, cases, problems)
     if "labels" in description:
         labels = describe_labels(root / "dataset.json")
     else:
         labels = find_labels_in_files({case.id: case.label for case in cases if case.label}, problems)
+        if description:
+            log.warning("%s: has no labels: the classes are called %s", root / "dataset.json", first_few(labels.names))
     channels = (describe_channels(root / "dataset.json") if description else ()) or _name_channels(cases, problems)
     cases = sorted((case for case in cases if case.id not in problems), key=lambda case: case.id)
     if not cases:
@@ -208,9 +215,9 @@ def _pair_files(images: Path, labels: Path, problems: dict[str, str]) -> list[Ca
     channels = 1 + max(int(match["channel"]) for match in suffixes) if suffixes else None
     grouped = group_channels(files, channels, wanted=label_files)
     for case in sorted(set(grouped) - set(label_files)):
-        problems[case] = f"{grouped[case][0]}: has no label: expected {labels / case}.nii.gz or .nii"
+        problems[case] = f"{grouped[case][0]}: has no label: put it at {labels / case}.nii.gz, or remove the image"
     for case in sorted(set(label_files) - set(grouped)):
-        problems[case] = f"{label_files[case]}: has no image: expected {images / case}.nii.gz or .nii"
+        problems[case] = f"{label_files[case]}: has no image: put it at {images / case}.nii.gz, or remove the label"
     return [Case(case, files, label_files[case]) for case, files in grouped.items() if case in label_files]
 
 

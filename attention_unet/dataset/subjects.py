@@ -12,7 +12,7 @@ from scipy.stats import binom
 
 from attention_unet.config import DataConfig
 from attention_unet.dataset.case_facts import CaseFacts
-from attention_unet.errors import ConfigError, first_few
+from attention_unet.errors import ConfigError, first_few, plural
 from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_rows, csv_text
 from attention_unet.files.run_folder import SUBJECTS
@@ -88,8 +88,9 @@ def find_similar_cases(facts: Sequence[CaseFacts]) -> list[str]:
     groups = _group_ids([fact.id for fact in facts])
     if groups:
         warnings.append(
-            f"{sum(map(len, groups))} case ids look like {len(groups)} persons (such as {first_few(groups[0])}): "
-            "cases of one person may be trained on and held out; set data.subjects or data.subject_pattern"
+            f"{sum(map(len, groups))} case ids look like {plural(len(groups), 'person')} "
+            f"(such as {first_few(groups[0])}): cases of one person may be trained on and held out; "
+            "set data.subjects or data.subject_pattern"
         )
     pairs, expected = _count_similar_neighbours(facts)
     if pairs:

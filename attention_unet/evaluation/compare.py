@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.errors import ConfigError, DataError, first_few, plural
-from attention_unet.evaluation.metrics import LOWER_IS_BETTER
+from attention_unet.evaluation.metrics import METRICS
 from attention_unet.evaluation.rows import Row
 from attention_unet.evaluation.significance import DIGITS, LEVEL, Gains, analyse_gains, holm
 from attention_unet.files.csv_text import csv_text
@@ -23,8 +23,7 @@ from attention_unet.scans.labels import FOREGROUND, MEAN
 
 log = logging.getLogger(__name__)
 
-PERFECT = {"dice": 1.0, "iou": 1.0, "nsd": 1.0, "hd95_mm": 0.0, "assd_mm": 0.0}  # if nothing is there nor predicted
-COMPARED = (*PERFECT, "sensitivity", "precision")
+COMPARED = [name for name, metric in METRICS.items() if metric.compared]
 HEADINGS = ["model", "baseline", "class", "metric"]
 STATISTICS = ["gain", "low", "high", "n", "undefined", "better", "worse", "trainings", "p", "p_holm"]
 
@@ -117,8 +116,8 @@ class Comparison:
 def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[Comparison]:
     """Compare every model but the first with the first, class by class, on the cases that all of them have.
 
-    A class that a model lacks is left out with a warning. So is the foreground if the classes differ. Where a metric of
-    ``PERFECT`` is undefined for one model only, that model rightly predicts nothing and gets the perfect value. Cases
+    A class that a model lacks is left out with a warning. So is the foreground if the classes differ. Where a metric
+    with a perfect value is undefined for one model only, that model rightly predicts nothing and gets this value. Cases
     in which another metric is undefined for one model only are counted in ``undefined``, and allow no verdict.
 
     Args:
@@ -211,11 +210,12 @@ def _gains_by_class(
     Returns:
         By class: gains (runs, cases); and whether the metric of a case is undefined for one of the two models (cases,).
     """
-    if metric in PERFECT:  # undefined for one model only: that model rightly predicts nothing
+    perfect = METRICS[metric].perfect
+    if perfect is not None:  # undefined for one model only: that model rightly predicts nothing
         differ = np.isnan(model) ^ np.isnan(baseline)
-        model, baseline = (np.where(np.isnan(values) & differ, PERFECT[metric], values) for values in (model, baseline))
+        model, baseline = (np.where(np.isnan(values) & differ, perfect, values) for values in (model, baseline))
     with np.errstate(invalid="ignore"):
-        gains = (model - baseline) * (-1 if metric in LOWER_IS_BETTER else 1)
+        gains = (model - baseline) * (-1 if METRICS[metric].lower_is_better else 1)
     gains[np.isinf(model) & np.isinf(baseline)] = 0.0  # both miss or invent the structure
     undefined: NDArray[np.bool_] = np.logical_or.reduce(np.isnan(model) ^ np.isnan(baseline))  # over the runs
     single = [name not in (MEAN, FOREGROUND) for name in classes]

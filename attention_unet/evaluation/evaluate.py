@@ -179,7 +179,9 @@ def evaluate_cases(
             with replacing_result(output, name) as path:
                 path.write_text(text, encoding="utf-8")
         if case_warnings.missing_predictions:
-            log.info("--predicted-only leaves out cases without a prediction")
+            log.info(
+                "--predicted-only leaves out cases without a prediction, --held-out-of RUN those that a run trained on"
+            )
         log.info("metrics.csv and summary.json are in %s", output)
         failed = scores.failed | write_calibration(output, files) | write_structure_attention(output, files)
         failed |= write_example_cases(output, files, rows)

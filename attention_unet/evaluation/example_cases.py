@@ -58,6 +58,7 @@ def _read_scene(files: EvaluatedFiles, case: str, title: str) -> Scene:
     }
     return Scene(
         title=title,
+        image_title="image" if len(volume.array) == len(files.images[case]) == 1 else "image, first channel",
         affine=volume.affine,
         image=volume.array[0],
         reference=files.labels.index(reference.array[0]),

@@ -23,12 +23,12 @@ def interval_of_mean(
         level: probability with which the interval should cover the true mean, 0 to 1.
 
     Returns:
-        Lower and upper end; NaN if there are fewer than two subjects.
+        Lower and upper end; NaN if there are fewer than three subjects, where it would be too wide to be of use.
     """
     known = np.asarray(values, dtype=np.float64)
     _, group = np.unique(np.asarray(subjects or range(len(known))), return_inverse=True)
     count = group.max(initial=-1) + 1
-    if count < 2:
+    if count < 3:
         return math.nan, math.nan
     sums = np.bincount(group, known - known.mean())
     error = math.sqrt(count / (count - 1) * float(sums @ sums)) / len(known)

@@ -6,7 +6,7 @@ they would be divided by the size of an empty mask. Code that averages must coun
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +48,56 @@ class CaseMetrics:
     volume_error: float
 
 
-METRICS = tuple(field.name for field in fields(CaseMetrics))
-LOWER_IS_BETTER = ("hd95_mm", "assd_mm")
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is shown and compared.
+
+    Attributes:
+        heading: heading of a table.
+        digits: decimals in a table.
+        meaning: what it measures, for readers of a table.
+        compared: whether ``compare`` accepts it.
+        lower_is_better: whether a lower value is better.
+        perfect: value of a model that rightly predicts nothing, where another model invents the structure; None if the
+            metric has none.
+    """
+
+    heading: str
+    digits: int
+    meaning: str
+    compared: bool = True
+    lower_is_better: bool = False
+    perfect: float | None = None
+
+
+METRICS = {  # of each field of CaseMetrics, in the same order
+    "dice": Metric("Dice", 3, "twice the overlap over the sum of both masks; 1 is best", perfect=1.0),
+    "hd95_mm": Metric(
+        "HD95 mm",
+        2,
+        "95th percentile of the distances between the surfaces, the larger of both directions; 0 is best",
+        lower_is_better=True,
+        perfect=0.0,
+    ),
+    "assd_mm": Metric("ASSD mm", 2, "mean distance between the surfaces; 0 is best", lower_is_better=True, perfect=0.0),
+    "nsd": Metric(
+        "NSD",
+        3,
+        "normalised surface Dice: share of both surfaces within the tolerance of the other; 1 is best",
+        perfect=1.0,
+    ),
+    "volume_ml": Metric("Volume ml", 2, "volume of the prediction", compared=False),
+    "reference_volume_ml": Metric("Reference ml", 2, "volume of the reference", compared=False),
+    "iou": Metric("IoU", 3, "overlap over union; 1 is best", perfect=1.0),
+    "sensitivity": Metric("Sensitivity", 3, "share of the reference that is predicted; 1 is best"),
+    "precision": Metric("Precision", 3, "share of the prediction that is correct; 1 is best"),
+    "volume_error": Metric(
+        "Volume error, share",
+        3,
+        "predicted minus true volume, as a share of the true volume; 0 is best",
+        compared=False,
+    ),
+}
 
 
 def compare_masks(

@@ -27,11 +27,11 @@ def draw_reliability(reliabilities: "Mapping[str, Reliability]", output: Path) -
     axes.plot((0, 1), (0, 1), color="black", linewidth=0.8)
     for i, (name, reliability) in enumerate(reliabilities.items()):
         drawn = reliability.voxels >= MIN_VOXELS
-        label = f"{name}: {reliability.error:.4f}"
+        label = f"{name}: {reliability.error:.4f} ({reliability.error_where_likely:.4f})"
         axes.plot(reliability.probability[drawn], reliability.share[drawn], ".-", color=colour_of(i), label=label)
     axes.set(xlabel="probability", ylabel="share of voxels that belong to the class", xlim=(0, 1), ylim=(0, 1))
     axes.set_aspect("equal")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(title="expected calibration error", frameon=False, fontsize=8, title_fontsize=8)
+    axes.legend(title="expected calibration error (where likely)", frameon=False, fontsize=8, title_fontsize=8)
     save_figure(figure, output)

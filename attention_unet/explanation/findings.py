@@ -160,11 +160,15 @@ def _report_deletion(checks: Sequence[CaseChecks]) -> list[str]:
         else "attention marks important voxels no better than the position of the structure does"
     )  # fmt: skip
     return [
-        f"Deleting the voxels with the highest attention of level {curves[0].level} lowers Dice by "
-        f"{than_chance.mean():.3f} more than random deletion, and by {than_distance.mean():.3f} more than deletion by "
+        f"Deleting the voxels with the highest attention of level {curves[0].level} lowers Dice "
+        f"{_more(than_chance.mean())} than random deletion, and {_more(than_distance.mean())} than deletion by "
         f"distance to the network's own prediction, mean over 0 to {SHARES[-1]:.0%} deleted voxels "
         f"({_interval(low, high)}n = {len(curves)}): {verdict}."
     ]
+
+
+def _more(gain: float) -> str:
+    return f"by {abs(gain):.3f} {'more' if gain >= 0 else 'less'}"
 
 
 def _report_grad_cam(checks: Sequence[CaseChecks]) -> list[str]:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from attention_unet.dataset.cases import Case, group_channels
+from attention_unet.dataset.cases import CHANNEL_SUFFIX, Case, group_channels
 from attention_unet.errors import ConfigError
 from attention_unet.scans.dicom import is_dicom, is_series
 from attention_unet.scans.volume_files import ENDINGS, is_volume, list_unread, list_volumes, stem
@@ -46,6 +46,12 @@ def find_inputs(source: Path, channels: int) -> list[Case]:
     if not files:
         raise ConfigError(
             f"{source}: holds no volume ({', '.join(ENDINGS)}) and no DICOM series: expected the images to predict"
+        )
+    if channels == 1 and len({match["channel"] for file in files if (match := CHANNEL_SUFFIX.match(stem(file)))}) > 1:
+        log.warning(
+            "%s: names end in _0000, _0001, as channels of one scan do, but the model takes one channel: each file is "
+            "predicted alone",
+            source,
         )
     return [Case(name, paths) for name, paths in sorted(group_channels(files, channels).items())]
 

@@ -11,11 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from attention_unet.dataset.reading import read_channels
+from attention_unet.errors import ConfigError
+from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import DEFAULT, Settings
 from attention_unet.inference.trained_network import TrainedNetwork
 from attention_unet.inference.trained_on import TrainedOn
-from attention_unet.scans.volumes import Volume, image_like, label_image, read_volume, volume_of_array, volume_of_image
+from attention_unet.scans.volumes import Volume, image_like, label_image, volume_of_array, volume_of_image
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,15 @@ class Model(TrainedNetwork):
         """Segment a scan.
 
         Args:
-            scan: path, DICOM folder, nibabel image, or array (I, J, K) or (C, I, J, K). An array needs exactly one of
-                ``spacing_mm`` and ``affine``.
+            scan: path of a file or DICOM folder, nibabel image, or array (I, J, K) or (C, I, J, K). Of files per
+                channel, ``CASE_0000.nii.gz`` and so on, name any. An array needs exactly one of ``spacing_mm`` and
+                ``affine``.
             settings: how to predict, and which results are wanted beside the label map.
-            spacing_mm: voxel size of an array in mm; its axes are then taken as RAS+.
+            spacing_mm: voxel size of an array whose axes run to the patient's right, front and top (RAS+), in mm.
             affine: 4 x 4 voxel-to-RAS+ matrix of an array, in mm.
 
         Raises:
+            ConfigError: if there is no scan at the path, or several.
             DataError: if the scan cannot be used.
             TypeError: if the scan is of another type.
             ValueError: if an array has not exactly one of ``spacing_mm`` and ``affine``, or a file or image has any.
@@ -83,7 +88,7 @@ class Model(TrainedNetwork):
             >>> result.label_map.shape, sorted(result.attention)
             ((36, 50, 36), [1, 2])
         """
-        volume = _read_scan(scan, spacing_mm, affine)
+        volume = _read_scan(scan, spacing_mm, affine, len(self.plan.channels))
         found = predict_volume([self], volume, settings)
         shares = found.probabilities
         return ScanPrediction(
@@ -94,7 +99,9 @@ class Model(TrainedNetwork):
         )
 
 
-def _read_scan(scan: Any, spacing_mm: Sequence[float] | None, affine: NDArray[np.float64] | None) -> Volume:
+def _read_scan(
+    scan: Any, spacing_mm: Sequence[float] | None, affine: NDArray[np.float64] | None, channels: int
+) -> Volume:
     if not isinstance(scan, str | Path | nib.Nifti1Image | np.ndarray):
         raise TypeError(
             f"scan is of type {type(scan).__name__}: expected a path, a nib.Nifti1Image (of another nibabel image: "
@@ -108,4 +115,9 @@ def _read_scan(scan: Any, spacing_mm: Sequence[float] | None, affine: NDArray[np
         raise ValueError(f"spacing_mm is {spacing_mm}: expected three numbers above 0, one an axis")
     if isinstance(scan, np.ndarray):
         return volume_of_array(scan, np.diag([*spacing_mm, 1.0]) if spacing_mm is not None else np.asarray(affine))
-    return volume_of_image(scan) if isinstance(scan, nib.Nifti1Image) else read_volume(Path(scan))
+    if isinstance(scan, nib.Nifti1Image):
+        return volume_of_image(scan)
+    cases = find_inputs(Path(scan), channels)
+    if len(cases) > 1:
+        raise ConfigError(f"{scan}: holds {len(cases)} scans: name one of them, or use predict_folder")
+    return read_channels(cases[0])

@@ -177,6 +177,6 @@ def _select_channels(volume: Volume, plan: Plan, settings: Settings) -> Volume:
         advice = "; take one of them: --channel, or Settings(channel=...)" if len(plan.channels) == 1 else ""
         raise DataError(
             f"{volume.path}: has {len(volume.array)} channels: the model was trained on {len(plan.channels)} "
-            f"({', '.join(plan.channels)}){advice}"
+            f"({', '.join(plan.channels)}){advice}; of an array, channels are the first axis"
         )
     return volume

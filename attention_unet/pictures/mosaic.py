@@ -28,6 +28,7 @@ class Scene:
         reference: class indices, 0 for background.
         prediction: class indices, 0 for background.
         attention: weights of at least 0, by the name of their level.
+        image_title: text above the image.
     """
 
     title: str
@@ -36,6 +37,7 @@ class Scene:
     reference: NDArray[np.generic]
     prediction: NDArray[np.generic]
     attention: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    image_title: str = "image"
 
 
 def draw_mosaic(scenes: Sequence[Scene], class_names: Sequence[str]) -> Figure:
@@ -115,7 +117,12 @@ def _draw_row(
     background = slices[0]
     low, high = np.percentile(background, [0.5, 99.5])
     maps = dict(zip(scene.attention, slices[3:], strict=True))
-    titles = ["image", "reference", "prediction", *(f"attention, {level} (0 to {highest})" for level in levels)]
+    titles = [
+        scene.image_title,
+        "reference",
+        "prediction",
+        *(f"attention, {level} (0 to {highest})" for level in levels),
+    ]
     for i, (axes, title) in enumerate(zip(row, titles, strict=True)):
         axes.set_xticks([])
         axes.set_yticks([])

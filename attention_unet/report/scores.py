@@ -6,29 +6,12 @@ from typing import Any
 
 from attention_unet.evaluation.calibration import BINS, CALIBRATION, read_bins
 from attention_unet.evaluation.case_warnings import read_case_warnings
-from attention_unet.evaluation.metrics import LOWER_IS_BETTER
+from attention_unet.evaluation.metrics import METRICS
 from attention_unet.evaluation.rows import mean_dice, read_metrics
 from attention_unet.evaluation.structure_attention import ATTENTION_CSV, mean_attention, read_attention
 from attention_unet.evaluation.summary import summarise
 from attention_unet.scans.label_table import colour_of
 from attention_unet.scans.labels import FOREGROUND, Labels
-
-METRICS = {  # of each metric: heading, decimals, meaning
-    "dice": ("Dice", 3, "twice the overlap over the sum of both masks; 1 is best"),
-    "iou": ("IoU", 3, "overlap over union; 1 is best"),
-    "nsd": ("NSD", 3, "normalised surface Dice: share of both surfaces within the tolerance of the other; 1 is best"),
-    "hd95_mm": (
-        "HD95 mm",
-        2,
-        "95th percentile of the distances between the surfaces, the larger of both directions; 0 is best",
-    ),
-    "assd_mm": ("ASSD mm", 2, "mean distance between the surfaces; 0 is best"),
-    "sensitivity": ("Sensitivity", 3, "share of the reference that is predicted; 1 is best"),
-    "precision": ("Precision", 3, "share of the prediction that is correct; 1 is best"),
-    "volume_error": ("Volume error, share", 3, "predicted minus true volume, as a share of the true volume; 0 is best"),
-    "volume_ml": ("Volume ml", 2, "volume of the prediction"),
-    "reference_volume_ml": ("Reference ml", 2, "volume of the reference"),
-}
 
 
 def describe_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
@@ -48,12 +31,12 @@ def describe_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
         "metrics": [
             {
                 "name": name,
-                "heading": heading,
-                "digits": digits,
-                "meaning": meaning,
-                "lower_is_better": name in LOWER_IS_BETTER,
+                "heading": metric.heading,
+                "digits": metric.digits,
+                "meaning": metric.meaning,
+                "lower_is_better": metric.lower_is_better,
             }
-            for name, (heading, digits, meaning) in METRICS.items()
+            for name, metric in METRICS.items()
         ],
         "classes": [{"name": name, "colour": colour_of(i)} for i, name in enumerate(labels.names)],
         "foreground": FOREGROUND if any(row.class_name == FOREGROUND for row in rows) else None,

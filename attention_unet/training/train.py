@@ -184,6 +184,12 @@ def _train(
         if finished and fabric.is_global_zero:
             peak = peak_memory(fabric.device)
             log.info("training finished%s", f"; peak memory {peak / 2**30:.1f} GiB" if peak else "")
+            last = monitor.history[-1] if monitor is not None else {}
+            if never_found := [name for name in plan.labels.names if last.get(f"dice {name}") == 0]:
+                log.warning(
+                    "%s: found in no held-out case: train longer, or raise data.foreground_share",
+                    first_few(never_found),
+                )
     leave_processes(fabric)
     if not finished:
         number = caught[0] if caught else signal.SIGINT  # if another process got the signal

@@ -110,6 +110,7 @@ def make_scene(title: str, volume: Volume, reference: NDArray[np.int64], predict
     sizes = {level: " x ".join(f"{mm:.3g}" for mm in plan.voxel_mm(level)) for level in prediction.attention}
     return Scene(
         title=title,
+        image_title="image" if len(plan.channels) == 1 else f"image, {plan.channels[0]}",
         affine=volume.affine,
         image=volume.array[0],
         reference=plan.labels.index(reference),

@@ -156,5 +156,9 @@ def test_where_a_dataset_is_looked_for(tmp_path, monkeypatch):
     monkeypatch.delenv("ATTENTION_UNET_DATA")
     with pytest.raises(ConfigError, match=r"data/Task: no dataset here.*--data\.root"):
         locate_dataset(None, "Task")
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "dataset.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"half: no dataset here: there is dataset\.json, but no folders of images"):
+        locate_dataset(str(tmp_path), "half")
     (tmp_path / "store").rename(tmp_path / "data")
     assert locate_dataset(None, "Task").resolve() == tmp_path / "data" / "Task"

@@ -70,7 +70,7 @@ def test_wrong_settings(tmp_path, data, message):
 
 def test_ids_that_look_like_one_person():
     (warning,) = find_similar_cases(facts(IDS, [10.0, 30.0, 20.0]))
-    assert warning.startswith("2 case ids look like 1 persons (such as sub-01_ses-1, sub-01_ses-2)")
+    assert warning.startswith("2 case ids look like 1 person (such as sub-01_ses-1, sub-01_ses-2)")
     assert find_similar_cases(facts(["case_1", "case_2", "case_3"], [10.0, 30.0, 20.0])) == []
     sites = [f"{site}_{number}" for site in "ab" for number in range(9)]
     assert find_similar_cases(facts(sites, np.random.RandomState(0).permutation(18) + 1.0)) == []

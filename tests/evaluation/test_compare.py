@@ -258,7 +258,7 @@ def test_nothing_in_common():
         compare({"A": rows([0.5]), "B": [Row("other", "a", metrics(dice=0.5))]}, "dice")
     with pytest.raises(DataError, match="A, B: have no class in common"):
         compare({"A": rows([0.5]), "B": rows([0.5], class_name="b")}, "dice")
-    with pytest.raises(ConfigError, match="the metric is volume_ml: expected one of dice, iou, nsd, hd95_mm"):
+    with pytest.raises(ConfigError, match="the metric is volume_ml: expected one of dice, hd95_mm, assd_mm, nsd"):
         compare({"A": rows([0.5]), "B": rows([0.5])}, "volume_ml")
     with pytest.raises(DataError, match="hd95_mm is defined for no case"):
         compare({"A": rows([0.5]), "B": rows([0.5])}, "hd95_mm")

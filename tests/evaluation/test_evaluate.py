@@ -13,7 +13,7 @@ from attention_unet.dataset.cases import Case
 from attention_unet.errors import DataError, first_few
 from attention_unet.evaluation.case_warnings import CaseWarnings
 from attention_unet.evaluation.evaluate import evaluate_cases, find_labels
-from attention_unet.evaluation.metrics import CaseMetrics
+from attention_unet.evaluation.metrics import METRICS, CaseMetrics
 from attention_unet.evaluation.rows import Row, metrics_to_csv, read_metrics
 from attention_unet.evaluation.summary import Statistics, summarise
 from attention_unet.evaluation.summary_table import print_table
@@ -196,7 +196,8 @@ def test_the_mean_of_classes_hides_none_that_was_never_predicted():
 
 
 def test_the_table_of_cases_is_read_as_it_was_written(tmp_path):
-    rows = [Row("x", "a", CaseMetrics(*range(10)), "head1", "2"), Row('y, "b"', "c", CaseMetrics(*[inf] * 10))]
+    rows = [Row("x", "a", CaseMetrics(*range(len(METRICS))), "head1", "2")]
+    rows.append(Row('y, "b"', "c", CaseMetrics(*[inf] * len(METRICS))))
     (tmp_path / "metrics.csv").write_text(metrics_to_csv(rows))
     assert read_metrics(tmp_path / "metrics.csv") == rows
     (tmp_path / "metrics.csv").write_text(metrics_to_csv([*rows, rows[0]]))

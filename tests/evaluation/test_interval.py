@@ -23,8 +23,8 @@ def test_of_pairs_it_is_that_of_their_means():
     assert interval_of_mean(pairs.ravel(), subjects) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("values", [[], [0.5]])
-def test_of_one_person_there_is_none(values):
+@pytest.mark.parametrize("values", [[], [0.5], [0.5, 0.6]])
+def test_of_two_persons_there_is_none(values):
     assert all(map(math.isnan, interval_of_mean(values)))
     assert all(map(math.isnan, interval_of_mean([0.5, 0.6, 0.7], ["a"] * 3)))
 

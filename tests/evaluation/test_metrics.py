@@ -1,6 +1,6 @@
 import itertools
 import math
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import nibabel as nib
 import numpy as np
@@ -16,7 +16,7 @@ from monai.metrics import (
 )
 from scipy import ndimage
 
-from attention_unet.evaluation.metrics import compare_masks, dice
+from attention_unet.evaluation.metrics import METRICS, CaseMetrics, compare_masks, dice
 from attention_unet.evaluation.surface import surface_distances
 from tests.reference.surfaces import distances
 
@@ -33,6 +33,10 @@ def random_masks(seed):
     random = np.random.RandomState(seed)
     voxels = np.stack(np.meshgrid(*(np.arange(n) for n in (9, 8, 10)), indexing="ij"), axis=-1)
     return [np.linalg.norm(voxels - random.uniform(3, 6, 3), axis=-1) < random.uniform(2, 4) for _ in range(2)]
+
+
+def test_every_metric_is_in_the_table():
+    assert list(METRICS) == [field.name for field in fields(CaseMetrics)]
 
 
 def test_hand_computed_shift_along_each_axis():

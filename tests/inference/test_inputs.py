@@ -19,7 +19,7 @@ from tests.scans.dicom_files import save, slice_of, write_slices
 SLICE = bytes(128) + b"DICM"
 
 
-def test_inputs(tmp_path):
+def test_inputs(tmp_path, caplog):
     with pytest.raises(ConfigError, match="nothing: does not exist"):
         find_inputs(tmp_path / "nothing", 1)
     (tmp_path / "notes.txt").write_text("no scan")
@@ -34,6 +34,9 @@ def test_inputs(tmp_path):
     for name in ("p_0000", "p_0001"):
         scan(tmp_path, np.eye(4), f"{name}.nii.gz")
     assert find_inputs(tmp_path, 2) == [Case("p", (tmp_path / "p_0000.nii.gz", tmp_path / "p_0001.nii.gz"))]
+    assert "one channel" not in caplog.text
+    assert [case.id for case in find_inputs(tmp_path, 1)] == ["p_0000", "p_0001"]
+    assert "as channels of one scan do, but the model takes one channel" in caplog.text
 
 
 def test_what_is_passed_over_is_told(tmp_path, caplog):

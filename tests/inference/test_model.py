@@ -14,6 +14,7 @@ from safetensors.torch import save as save_tensors
 
 from attention_unet.errors import ConfigError, DataError, ModelError
 from attention_unet.inference import model_file as model_module
+from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import digest, find_model, load_model, load_models, save_model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
@@ -226,13 +227,26 @@ def test_what_a_hostile_description_says_takes_no_memory_and_raises_nothing_else
             "of type MGHImage: expected a path",
         ),
         (nib.Nifti1Image(np.ones((8, 8, 8), np.float32), None), DataError, "has no affine: expected a 4 x 4"),
-        ("notes.txt", DataError, r"notes\.txt: its name is not that of a volume"),
+        ("notes.txt", ConfigError, r"notes\.txt: does not exist"),
     ],
 )
 def test_scans_of_other_kinds_are_refused_in_words(given, error, message):
     options = {"spacing_mm": (1, 1, 1)} if isinstance(given, np.ndarray) else {}
     with pytest.raises(error, match=message):
         model_of().predict(given, **options)
+
+
+def test_files_per_channel_are_one_scan_and_several_scans_are_refused(tmp_path):
+    for name in ("a_0000", "a_0001"):
+        scan(tmp_path, np.eye(4), f"{name}.nii.gz", seed=int(name[-1]))
+    plan = plan_of(channels=("T1", "T2"))
+    model = Model(AttentionUNet(plan.architecture).eval(), plan, CPU)
+    channels = [nib.load(tmp_path / f"a_000{i}.nii.gz").get_fdata(dtype=np.float32) for i in (0, 1)]
+    expected = model.predict(np.stack(channels), affine=np.eye(4))
+    found = model.predict(tmp_path / "a_0000.nii.gz")
+    np.testing.assert_array_equal(np.asarray(found.label_map.dataobj), np.asarray(expected.label_map.dataobj))
+    with pytest.raises(ConfigError, match="holds 2 scans: name one of them, or use predict_folder"):
+        model_of().predict(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b"])

@@ -70,8 +70,9 @@ def test_a_run_folder_holds_what_it_promises(unbroken):
     assert "6 cases to train on, 2 held out" in (unbroken / "train.log").read_text()
 
 
-def test_tensorboard_shows_curves_and_slices(cohort, tmp_path):
+def test_tensorboard_shows_curves_and_slices(cohort, tmp_path, caplog):
     train(config(cohort, steps=10), tmp_path / "run")
+    assert "Lesion: found in no held-out case: train longer, or raise data.foreground_share" in caplog.text
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()
     tags = events.Tags()
