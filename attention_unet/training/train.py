@@ -3,8 +3,8 @@
 import dataclasses
 import logging
 import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -13,18 +13,14 @@ from lightning_fabric import Fabric, seed_everything
 from torch import Tensor
 
 from attention_unet.config import Config
-from attention_unet.dataset.case_facts import CaseFacts, check_trainable, shorten, warnings_about
-from attention_unet.dataset.cases import Case, Dataset, find_cases, locate_dataset
+from attention_unet.dataset.cases import Dataset, find_cases, locate_dataset
 from attention_unet.dataset.splits import Split, choose_late_cases
-from attention_unet.dataset.subjects import find_similar_cases
 from attention_unet.errors import ConfigError, UserError, first_few, plural
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.run_folder import CONFIG, HISTORY, MODEL_DESCRIPTION, PATHS, PLAN, SPLIT, SUBJECTS, WEIGHTS
 from attention_unet.machine.devices import check_batch, choose_precision, leave_processes, make_fabric
 from attention_unet.machine.memory import peak_memory, reuse_freed_memory
-from attention_unet.machine.progress import progress_bar
 from attention_unet.network import AttentionUNet
-from attention_unet.preparation.cache import CachedCases, CaseCache
 from attention_unet.preparation.patches import PatchDataset, PatchNumbers, load_patches
 from attention_unet.preparation.plan import Plan
 from attention_unet.training.budget import Budget, same_budget
@@ -34,7 +30,9 @@ from attention_unet.training.faults import reporting_faults
 from attention_unet.training.fit import Training, fit
 from attention_unet.training.interruption import catching_signals
 from attention_unet.training.learner import Learner, build_network
+from attention_unet.training.log_file import log_to_file
 from attention_unet.training.monitor import Monitor
+from attention_unet.training.prepared_cases import prepare_cases
 from attention_unet.training.resolved_settings import (
     ResolvedSettings,
     read_resolved_settings,
@@ -125,7 +123,7 @@ def _train(
         write_resolved_settings(run, settings, config)
     training_cases = [case for case in dataset.cases if case.id in split.training]
     held_out = [case for case in dataset.cases if case.id in split.validation]
-    cached, facts = _prepare_cases(config, training_cases, held_out, settings, run, fabric)
+    cached, facts = prepare_cases(config, training_cases, held_out, settings, run, fabric)
     settings = add_digests(dataclasses.replace(settings, digests={**digests, **settings.digests}), facts)
     late = (
         []
@@ -196,37 +194,6 @@ def _train(
         raise Interrupted(f"stopped and saved: continue with 'attention-unet train --resume --run {run}'", number)
 
 
-class _LogFile(logging.FileHandler):
-    """Log file that raises no error on a full disk, because a training can continue without it."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        pass
-
-
-@contextmanager
-def log_to_file(path: Path, wanted: bool) -> Iterator[None]:
-    """Write log messages to a file too, if wanted and possible."""
-    try:
-        handler = _LogFile(path, encoding="utf-8", errors="backslashreplace") if wanted else None
-    except OSError as error:
-        log.warning("%s: cannot be written (%s): training continues without it", path, error.strerror)
-        handler = None
-    if handler is None:
-        yield
-        return
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("attention_unet")
-    level = logger.level
-    logger.setLevel(min(level or logging.INFO, logging.INFO))
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-        handler.close()
-
-
 def _claim_folder(run: Path, resume: bool) -> TrainingState | None:
     """Check that the folder is free, or has the run to resume. Return its saved state; None for a new run."""
     if not resume:
@@ -257,40 +224,6 @@ def read_config(run: Path) -> Config:
         return Config.from_plain(yaml.safe_load((run / CONFIG).read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError) as error:
         raise ConfigError(f"{run}: not a run folder ({error}): expected the folder of a training") from error
-
-
-def _prepare_cases(
-    config: Config,
-    training: Sequence[Case],
-    held_out: Sequence[Case],
-    settings: ResolvedSettings,
-    run: Path,
-    fabric: Fabric,
-) -> tuple[CachedCases, list[CaseFacts]]:
-    """Preprocess and check all cases before the first step. One process per machine does it; the others wait.
-
-    Returns:
-        The preprocessed training cases, and the facts of all cases.
-    """
-    folder = Path(config.data.cache) if config.data.cache else run.parent / "cache"
-    plan = settings.plan
-    cache = CaseCache(folder, plan.preprocessing, plan.labels, len(plan.channels))
-    with fabric.rank_zero_first(local=True):
-        if fabric.local_rank == 0:
-            with progress_bar("preprocessing cases", len(training) + len(held_out)) as done:
-                cache.add([*training, *held_out], done)
-        facts = cache.facts([*training, *held_out])
-        if fabric.local_rank == 0:
-            _check_facts(facts, [case.id for case in held_out], settings)
-    return cache.open(training), facts
-
-
-def _check_facts(facts: Sequence[CaseFacts], held_out: Sequence[str], settings: ResolvedSettings) -> None:
-    """Check that the cases can be trained on, and log warnings about unusual ones."""
-    names = settings.plan.labels.names
-    warnings = [*warnings_about(facts, names), *check_trainable(facts, held_out, names)]
-    for warning in shorten([*warnings, *([] if settings.subjects else find_similar_cases(facts))]):
-        log.warning("%s", warning)
 
 
 def _log_start(network: AttentionUNet, split: Split, plan: Plan, fabric: Fabric, precision: torch.dtype) -> None:
