@@ -14,6 +14,7 @@ import torch
 
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.files import lock
+from attention_unet.preparation.cache import open_case
 from attention_unet.scans import header
 from attention_unet.training import fit as fit_module
 from attention_unet.training import train as module
@@ -68,7 +69,7 @@ def test_a_worker_that_is_killed(cohort, tmp_path, monkeypatch, unbroken):  # no
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_prepared_case_that_vanishes(cohort, tmp_path, monkeypatch, workers):
     def remove():
-        module.CaseCache.open.__globals__["open_case"].cache_clear()
+        open_case.cache_clear()
         shutil.rmtree(tmp_path / "cache")
 
     original = module.load_patches
