@@ -50,7 +50,7 @@ def main() -> None:
 
 def coverage(random: np.random.Generator, simulations: int) -> Table:
     """How often 95 % intervals cover the true mean, by the number of cases."""
-    dice = mean_dice(read_metrics(Path(__file__).parent / "hippocampus-folds" / "metrics.csv"))
+    dice = mean_dice(read_metrics(Path(__file__).parent / "results" / "hippocampus-folds" / "metrics.csv"))
     ours = np.array(list(dice.values()))
 
     def of_ours(size: int) -> Values:

@@ -1,4 +1,4 @@
-"""The pictures of docs/attention.md: ``python benchmarks/attention_gallery.py``; a quarter of an hour on one core.
+"""Draw the pictures of docs/attention.md: ``python benchmarks/gallery/attention_gallery.py``; 15 minutes on one core.
 
 For each mechanism a small 2-D network with it on the skip of level 1 is trained on slices of phantoms, and what it did
 to one slice of a test phantom is drawn. Scales are fixed and stated: a map that runs from 0.94 to 0.96 must not look
