@@ -62,13 +62,13 @@ def test_wrong_files_are_one_clear_line_and_exit_code_2(tmp_path, capsys, text, 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "holds no fields: expected some"),
-        (b"[1, 2]", "holds no fields: expected some"),
+        (b"", "has no fields: expected some"),
+        (b"[1, 2]", "has no fields: expected some"),
         (b"training: [", "line 1: expected the node content"),
         (b"data:\n  folds: 3\n  folds: 4\n", "line 3: data.folds is given twice"),
-        (b"data: !!python/object/apply:os.getcwd []", "line 1: data is no mapping of its fields"),
+        (b"data: !!python/object/apply:os.getcwd []", "line 1: data is not a mapping of its fields"),
         (b"x: !!python/object/apply:os.getcwd []", "line 1: could not determine a constructor for the tag"),
-        (b"data: &a {folds: 3}\nnetwork: *a\n", "line 2: *a stands for something else: write it out"),
+        (b"data: &a {folds: 3}\nnetwork: *a\n", "line 2: *a is an alias: write its value out"),
         (b"\xff\xfe\x00", "not a text in UTF-8"),
         (b"data: " + b"{a: " * 3000 + b"1" + b"}" * 3000, "is nested too deeply"),
     ],
@@ -88,7 +88,7 @@ def test_lines_of_aliases_that_stand_for_more_than_any_memory_holds(tmp_path, ca
         text += f"{name}: &{name} [{','.join([f'*{last}'] * 9)}]\n"
     (tmp_path / "bad.yaml").write_text(text)
     assert main(["train", "--config", str(tmp_path / "bad.yaml")]) == 2
-    assert "*a stands for something else" in capsys.readouterr().err
+    assert "*a is an alias" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["train", "--training.batchsize", "3"], ["predict"], ["trian"], []])

@@ -58,7 +58,7 @@ def _files_beside(config: Path) -> Iterator[tuple[str, Path]]:
     try:
         found = load_strictly(config.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return  # check_files has reported it, or will
+        return  # check_files reports it
     data = found.get("data") if isinstance(found, dict) else None
     for name in ("subjects", "splits"):
         value = data.get(name) if isinstance(data, dict) else None
@@ -90,7 +90,7 @@ def check_files(arguments: Sequence[str]) -> None:
             problem = " ".join(str(getattr(error, "problem", None) or error).split())
             raise ConfigError(f"{name}{line}: {problem}: correct it") from error
         if not isinstance(found, dict):
-            raise ConfigError(f"{name}: holds no fields: expected some, such as training: {{steps: 1000}}")
+            raise ConfigError(f"{name}: has no fields: expected some, such as training: {{steps: 1000}}")
 
 
 def explain(error: Exception, subparsers: dict[str, ArgumentParser]) -> str:

@@ -1,4 +1,4 @@
-"""The subcommands, each a thin layer over functions of the package. Heavy imports happen inside them."""
+"""Run the subcommands: each calls functions of the package. Heavy imports are inside them."""
 
 import dataclasses
 import json
@@ -87,7 +87,7 @@ def _cross_validate(options: Namespace, parser: ArgumentParser) -> int:
     if options.only is not None:
         folds = [int(word) if word.strip().isdecimal() else -1 for word in options.only.split(",")]
     if not folds or not all(0 <= fold < config.data.folds for fold in folds):
-        raise ConfigError(f"--only is {options.only}: expected folds from 0 to {config.data.folds - 1} between commas")
+        raise ConfigError(f"--only is {options.only}: expected folds from 0 to {config.data.folds - 1}, such as 0,2")
     folder = Path(options.run or f"runs/{_name_of(options, config)}-folds")
     found, failed = cross_validate(config, folder, folds, tta=options.tta, tolerance_mm=options.tolerance_mm)
     tables = table_console()
@@ -162,7 +162,7 @@ def _attention(options: Namespace, parser: ArgumentParser) -> int:
 
     grid = [int(n) if n.strip().isdecimal() else 0 for n in options.grid.split(",")]
     if len(grid) not in (2, 3) or min(grid) < 1:
-        raise ConfigError(f"--grid is {options.grid}: expected 2 or 3 whole numbers between commas, such as 56,56")
+        raise ConfigError(f"--grid is {options.grid}: expected 2 or 3 whole numbers, such as 56,56")
     gate_channels = 2 * options.channels if options.gate_channels is None else options.gate_channels
     for name, value in (("--channels", options.channels), ("--gate-channels", gate_channels)):
         if value < 1:
@@ -200,13 +200,13 @@ def _attention(options: Namespace, parser: ArgumentParser) -> int:
 
 
 def _configured(options: Namespace, parser: ArgumentParser) -> Config:
-    """The configuration of a training, from files and options together."""
+    """Return the configuration of a training, from files and options."""
     fields = parser.instantiate(options)
     return Config(fields.data, fields.augmentation, fields.network, fields.attention, fields.training)
 
 
 def _name_of(options: Namespace, config: Config) -> str:
-    """What to call runs of a configuration: after its file, else after the dataset."""
+    """Return the name of the runs of a configuration: that of its file or, without one, of its dataset."""
     from attention_unet.dataset.cases import data_root
 
     if options.config:

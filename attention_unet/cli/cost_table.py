@@ -1,4 +1,4 @@
-"""The table of what attention costs."""
+"""Print the costs of attention mechanisms as a table."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from attention_unet.attention.cost import Cost
 
 
 def print_costs(costs: Sequence[Cost], yardstick: Cost, console: Console) -> None:
-    """Print a row a mechanism, the yardstick last, as Markdown; shares are of the yardstick's multiply-accumulates."""
+    """Print one row per mechanism, the yardstick last, as Markdown. Shares are of its multiply-accumulates."""
     table = Table(box=box.MARKDOWN)
     table.add_column("mechanism", no_wrap=True)
     table.add_column("kind", no_wrap=True)
@@ -30,5 +30,5 @@ def print_costs(costs: Sequence[Cost], yardstick: Cost, console: Console) -> Non
             f"{1e3 * cost.step_seconds:,.1f}",
             f"{cost.step_bytes / 2**20:,.1f}",
         )
-    console.width = max(console.width, 120)  # a narrow terminal wraps lines, which is better than cut numbers
+    console.width = max(console.width, 120)  # a narrow terminal then wraps lines and cuts no number
     console.print(table)

@@ -1,4 +1,4 @@
-"""One call of the command line: parse, run a subcommand, turn errors into a line and an exit code."""
+"""Run a call of the command line: parse it, run a subcommand, turn errors into a line and an exit code."""
 
 import io
 import logging
@@ -19,17 +19,17 @@ from attention_unet.machine.progress import SCREEN
 log = logging.getLogger("attention_unet")
 
 ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-BROKEN_PIPE = 141  # what a shell says of a program whose reader has gone
+BROKEN_PIPE = 141  # exit code in a shell of a program whose reader has ended
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand; return the exit code: 0 all well, 1 something failed, 2 the call or config is wrong."""
+    """Run one subcommand. Return the exit code: 0 success, 1 something failed, 2 wrong call or configuration."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names may hold what a terminal cannot show
+            stream.reconfigure(errors="backslashreplace")  # a terminal may not show every name
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[ConsoleHandler()], force=True)
-    log.setLevel(logging.INFO)  # what other libraries tell of themselves is no news
-    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what is wrong with a file we tell with its name
+    log.setLevel(logging.INFO)  # of this program only; other libraries stay at warnings
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # its messages lack the file; ours name it
     warnings.showwarning = lambda message, *_: log.warning("%s", message)
     parser, subparsers = build_parser()
     before = {each: signal.getsignal(each) for each in ENDING}
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except BrokenPipeError:
         return BROKEN_PIPE
-    except OSError as error:  # of a disk, rights or the terminal, wherever it was met
+    except OSError as error:  # disk, rights or terminal
         return _fail(f"{error.filename or 'output'}: {error.strerror or error}: check space and rights")
     except MemoryError:
         return _fail("the memory does not suffice: close other programs, or use a larger machine")

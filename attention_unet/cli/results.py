@@ -1,4 +1,4 @@
-"""The subcommands that tell how good predictions are."""
+"""Run the subcommands on results: evaluate, report, explain, compare."""
 
 import logging
 import re

@@ -12,28 +12,28 @@ log = logging.getLogger("attention_unet")
 
 
 class ConsoleHandler(logging.Handler):
-    """Prints log lines above a progress bar, not through it."""
+    """Handler that prints log lines above a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one line."""
+        """Print a log record on one line."""
         level = "warning: " if record.levelno == logging.WARNING else ""
         SCREEN.print(f"{level}{self.format(record)}", markup=False, highlight=False, soft_wrap=True)
 
 
 def table_console() -> Console:
-    """The standard output, wide enough for a table where it is no terminal; names of classes are no markup."""
+    """Return a console on the standard output: 100 columns wide without a terminal. Names are not read as markup."""
     console = Console(markup=False)
     return console if console.is_terminal else Console(width=100, markup=False)
 
 
 def report_failures(failed: Mapping[str, str]) -> int:
-    """Name the cases that failed, and why; return the exit code."""
+    """Log the cases that failed with their reasons. Return the exit code."""
     for case, reason in failed.items():
         log.error("failed: %s: %s", case, reason)
     return 1 if failed else 0
 
 
 def silence_profiler() -> None:
-    """Keep what torch's profiler says off the standard error; read when torch is loaded."""
+    """Keep torch's profiler from writing to the standard error. Call it before torch is imported."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

@@ -1,4 +1,4 @@
-"""Read YAML strictly: no key twice, no aliases."""
+"""Read YAML strictly: a key given twice and aliases are errors."""
 
 import dataclasses
 from typing import Any
@@ -14,10 +14,10 @@ SECTIONS = [field.name for field in dataclasses.fields(Config)]
 def load_strictly(text: str) -> Any:
     """Read YAML as the parser does, but refuse a key that is given twice, and aliases.
 
-    A few lines of aliases can stand for more values than memory can hold.
+    A few lines of aliases can expand to more values than fit into memory.
 
     Raises:
-        yaml.YAMLError: if the text is not such YAML, with the line.
+        yaml.YAMLError: if the text is not such YAML; it has the line.
     """
 
     def check(node: yaml.Node | None, path: str) -> None:
@@ -27,13 +27,13 @@ def load_strictly(text: str) -> Any:
                 if name in names[:number]:
                     raise yaml.MarkedYAMLError(problem=f"{name} is given twice", problem_mark=key.start_mark)
                 if name in SECTIONS and not isinstance(value, yaml.MappingNode):
-                    problem = f"{name} is no mapping of its fields, such as {name}:\n  field: value"
+                    problem = f"{name} is not a mapping of its fields, such as {name}:\n  field: value"
                     raise yaml.MarkedYAMLError(problem=problem, problem_mark=value.start_mark)
                 check(value, f"{name}.")
 
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
-            problem = f"*{event.anchor} stands for something else: write it out"
+            problem = f"*{event.anchor} is an alias: write its value out"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)  # type: ignore[arg-type]
     check(yaml.compose(text, Loader=yaml.SafeLoader), "")
     return get_loader("yaml")(text)
