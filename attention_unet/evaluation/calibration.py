@@ -7,7 +7,6 @@ away nearly all voxels are certain background: the more of them are counted, the
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from attention_unet.errors import DataError, plural
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles
+from attention_unet.evaluation.reliability import Reliability
 from attention_unet.evaluation.reliability_plot import draw_reliability
 from attention_unet.evaluation.result_files import ADVICE, replacing_result
 from attention_unet.files.csv_text import csv_text, parse_table
@@ -31,35 +31,6 @@ BINS = 15  # of probability, from 0 to 1
 NEAR_MM = 10.0  # margin around the box of all structures of a case, predicted or true
 PRESENT = 0.5  # a voxel counts as predicted above this probability
 STATISTICS = ("voxels", "probability", "share")
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """Voxels by the probability of a class, in bins of equal width from 0 to 1.
-
-    Attributes:
-        voxels: number of voxels in each bin.
-        probability: mean probability in each bin, NaN if the bin is empty.
-        share: share of the voxels of each bin that belong to the class, NaN if the bin is empty.
-    """
-
-    voxels: NDArray[np.float64]
-    probability: NDArray[np.float64]
-    share: NDArray[np.float64]
-
-    @property
-    def error(self) -> float:
-        """Expected calibration error, 0 to 1: mean over voxels of |probability - share|; NaN if there are no voxels."""
-        return self._error_from(0)
-
-    @property
-    def error_where_likely(self) -> float:
-        """The same error without the lowest bin: certain background would make any error small."""
-        return self._error_from(1)
-
-    def _error_from(self, first: int) -> float:
-        voxels, difference = self.voxels[first:], np.nan_to_num(np.abs(self.probability - self.share))[first:]
-        return float((voxels * difference).sum() / voxels.sum()) if voxels.sum() else float("nan")
 
 
 def write_calibration(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]:

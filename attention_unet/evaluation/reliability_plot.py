@@ -2,20 +2,17 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
+from attention_unet.evaluation.reliability import Reliability
 from attention_unet.pictures.figures import save_figure
 from attention_unet.scans.label_table import colour_of
-
-if TYPE_CHECKING:
-    from attention_unet.evaluation.calibration import Reliability
 
 MIN_VOXELS = 20  # bins with fewer voxels are not drawn
 
 
-def draw_reliability(reliabilities: "Mapping[str, Reliability]", output: Path) -> None:
+def draw_reliability(reliabilities: Mapping[str, Reliability], output: Path) -> None:
     """Draw for each class the share of true voxels over the probability. Below the diagonal the model is overconfident.
 
     Args:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
-from attention_unet.evaluation.calibration import BINS, Reliability, count_by_bin, measure_reliability
+from attention_unet.evaluation.calibration import BINS, count_by_bin, measure_reliability
+from attention_unet.evaluation.reliability import Reliability
 from attention_unet.scans.labels import Labels
 from tests.conftest import oblique_affine, save_nifti
 

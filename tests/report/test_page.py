@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attention_unet.evaluation.calibration import Reliability, calibration_to_csv
+from attention_unet.evaluation.calibration import calibration_to_csv
+from attention_unet.evaluation.reliability import Reliability
 from attention_unet.evaluation.structure_attention import mean_attention, read_attention
 from attention_unet.explanation.findings import summarise_findings
 from attention_unet.report.report import write_report
