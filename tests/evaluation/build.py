@@ -1,10 +1,32 @@
-"""Build metrics for tests."""
+"""Build metrics and comparisons for tests."""
 
 from math import nan
 
+import numpy as np
+
+from attention_unet.evaluation.compare import compare as compare_models
 from attention_unet.evaluation.metrics import METRICS, CaseMetrics
+from attention_unet.evaluation.rows import Row
 
 
 def metrics(**given):
     """Return the metrics of a case; those that are not given are undefined."""
     return CaseMetrics(**{**dict.fromkeys(METRICS, nan), **given})
+
+
+def rows(values, metric="dice", class_name="a"):
+    return [Row(f"case{i:02d}", class_name, metrics(**{metric: value})) for i, value in enumerate(values)]
+
+
+def compare(models, metric):
+    """Compare one run of each model."""
+    return compare_models({name: [rows] for name, rows in models.items()}, metric)
+
+
+def levels(seed=0, n=42):
+    """Cases differ far more than models do."""
+    return np.random.RandomState(seed).normal(0.85, 0.05, n)
+
+
+def noise(n=42):
+    return np.random.RandomState(1).normal(0, 0.002, n)
