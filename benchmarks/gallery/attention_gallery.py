@@ -1,8 +1,8 @@
 """Draw the pictures of docs/attention.md: ``python benchmarks/gallery/attention_gallery.py``; 15 minutes on one core.
 
-For each mechanism a small 2-D network with it on the skip of level 1 is trained on slices of phantoms, and what it did
-to one slice of a test phantom is drawn. Scales are fixed and stated: a map that runs from 0.94 to 0.96 must not look
-like a decision. Where a second panel is stretched from the lowest to the highest weight, it says so.
+For each mechanism, train a small 2-D network on slices of phantoms, with the mechanism on the skip of level 1. Then
+draw its weights for one slice of a test phantom. Scales are fixed and stated: a map from 0.94 to 0.96 must not look
+like a decision. The title of a panel states if its scale is stretched from the lowest to the highest weight.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from attention_unet.training.train import train
 
 
 def look_at(run: Path, case: Case) -> Look:
-    """Run a trained network on the most telling slice of a case and keep what went through its attention."""
+    """Run a trained network on the most informative slice of a case; return input and output of its attention."""
     model = load_model(run, torch.device("cpu"))
     volume = read_channels(case)
     prepared = preprocess(volume, model.plan.preprocessing)

@@ -1,4 +1,4 @@
-"""How each kind of attention is drawn: three panels, on fixed scales that are stated."""
+"""Draw each kind of attention in three panels, on fixed scales that are stated."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,17 +28,17 @@ Array = NDArray[np.float32]
 
 @dataclass
 class Look:
-    """What an attention did to a slice.
+    """Input and output of a mechanism for one slice.
 
     Attributes:
         attention: the mechanism.
-        x: features that came in, (1, C, *S).
-        gate: the decoder's signal.
-        result: what came out.
-        elsewhere: what came out for a slice at the edge of the head.
-        image: the slice.
+        x: input features, (1, C, *S).
+        gate: the decoder's coarser signal.
+        result: output of the mechanism.
+        elsewhere: its output for a slice at the edge of the head.
+        image: intensities of the slice.
         reference: class index of every pixel.
-        spacing_mm: of a pixel of the slice.
+        spacing_mm: size of a pixel of the slice in mm.
     """
 
     attention: Attention
@@ -51,7 +51,7 @@ class Look:
     spacing_mm: float
 
     def voxel(self) -> tuple[int, int]:
-        """A pixel of the level's grid in the middle of the rarest class."""
+        """Return the pixel of the level's grid at the mean position of the rarest class."""
         rarest = min((c for c in np.unique(self.reference) if c), key=lambda c: int((self.reference == c).sum()))
         middle = np.argwhere(self.reference == rarest).mean(axis=0)
         grid = np.array(self.x.shape[2:])
@@ -60,7 +60,7 @@ class Look:
 
 
 def draw(look: Look, name: str) -> Figure:
-    """Slice and reference, then two panels that suit the mechanism."""
+    """Draw the slice with its reference, then two panels that suit the mechanism."""
     figure = Figure(figsize=(7.4, 2.6), dpi=80, layout="constrained")
     axes = figure.subplots(1, PANELS)
     show(axes[0], look.image, "slice, reference outlined", cmap="gray", look=look)
@@ -71,7 +71,7 @@ def draw(look: Look, name: str) -> Figure:
 
 
 def drawer_of(attention: Attention) -> Callable[[Look, list[Axes]], None]:
-    """How to draw a mechanism: by its class where that has more to tell than its weights, else by its kind."""
+    """Return the drawing function of a mechanism: that of its class if there is one, otherwise that of its kind."""
     special: list[tuple[type[nn.Module], Callable[[Look, list[Axes]], None]]] = [
         (ContextEncoding, draw_codewords),
         (MultiGate, draw_gates),
@@ -91,14 +91,14 @@ def drawer_of(attention: Attention) -> Callable[[Look, list[Axes]], None]:
 
 
 def draw_nothing(look: Look, axes: list[Axes]) -> None:
-    """No weights."""
+    """Draw a mechanism without weights."""
     for panel in axes:
         panel.set_axis_off()
     axes[0].text(0, 0.5, "nothing is weighted", fontsize=9)
 
 
 def draw_map(look: Look, axes: list[Axes]) -> None:
-    """One map, on a fixed scale and stretched."""
+    """Draw one map, on a fixed scale and on a stretched scale."""
     weights = weights_of(look)
     low, high = scale_of(weights)
     show(axes[0], weights, f"weights, {low:g} to {high:g}", low, high, look=look)
@@ -106,7 +106,7 @@ def draw_map(look: Look, axes: list[Axes]) -> None:
 
 
 def draw_mixed(look: Look, axes: list[Axes]) -> None:
-    """The mean over channels, and the channel that varies most."""
+    """Draw the mean over channels, and the channel with the largest variation."""
     weights = some(look.result.weights)[0].numpy()
     low, high = scale_of(weights)
     show(axes[0], weights.mean(axis=0), f"mean over channels, {low:g} to {high:g}", low, high, look=look)
@@ -115,7 +115,7 @@ def draw_mixed(look: Look, axes: list[Axes]) -> None:
 
 
 def draw_channels(look: Look, axes: list[Axes]) -> None:
-    """Bars, not an image: a weight a channel, and how it differs for another slice."""
+    """Draw channel weights as bars, and their difference from those of another slice."""
     draw_bars(look, axes[0])
     here, there = (some(r.weights).flatten().numpy() for r in (look.result, look.elsewhere))
     axes[1].bar(range(len(here)), (here - there)[here.argsort()[::-1]], color="tab:gray")
@@ -125,7 +125,7 @@ def draw_channels(look: Look, axes: list[Axes]) -> None:
 
 
 def draw_bars(look: Look, panel: Axes) -> None:
-    """Weights of the channels, sorted, and those of the same channels for another slice."""
+    """Draw the sorted weights of the channels, and the weights of the same channels for another slice."""
     here, there = (some(r.weights).flatten().numpy() for r in (look.result, look.elsewhere))
     order = here.argsort()[::-1]
     high = 1.0 if max(here.max(), there.max()) <= 1 else 2.0
@@ -140,7 +140,7 @@ def draw_bars(look: Look, panel: Axes) -> None:
 
 
 def draw_codewords(look: Look, axes: list[Axes]) -> None:
-    """Which codeword each pixel is nearest to, and the channel weights."""
+    """Draw the codeword with the largest share in each pixel, and the channel weights."""
     attention = look.attention
     if isinstance(attention, ContextEncoding):
         nearest = attention.assignment(look.x)[0].argmax(dim=0).numpy().astype(np.float32)
@@ -149,14 +149,14 @@ def draw_codewords(look: Look, axes: list[Axes]) -> None:
 
 
 def draw_gates(look: Look, axes: list[Axes]) -> None:
-    """The map of each gate."""
+    """Draw the map of each gate."""
     if isinstance(look.attention, MultiGate):
         for i, (panel, part) in enumerate(zip(axes, look.attention.attend_each(look.x, look.gate), strict=True)):
             show(panel, some(part.weights)[0, 0].numpy(), f"gate {i + 1}, 0 to 1", 0, 1, look=look)
 
 
 def draw_hard(look: Look, axes: list[Axes]) -> None:
-    """What passes, and the probability it is drawn with in training."""
+    """Draw the open cells, and the probability of each cell to be open in training."""
     if isinstance(look.attention, HardGate):
         alpha = torch.sigmoid(look.attention.logits(look.x, look.gate))[0, 0].numpy()
         show(axes[0], weights_of(look), "mask in use, 0 or 1", 0, 1, look=look)
@@ -164,7 +164,7 @@ def draw_hard(look: Look, axes: list[Axes]) -> None:
 
 
 def draw_steps(look: Look, axes: list[Axes]) -> None:
-    """The first and the last step."""
+    """Draw the weights of the first and the last step."""
     if isinstance(look.attention, Recursive):
         steps = look.attention.steps(look.x, look.gate)
         for panel, i in zip(axes, (0, len(steps) - 1), strict=True):
@@ -172,7 +172,7 @@ def draw_steps(look: Look, axes: list[Axes]) -> None:
 
 
 def draw_pairs(look: Look, axes: list[Axes]) -> None:
-    """Where all pixels look on average, and where one looks; 1 is an equal share."""
+    """Draw the mean attention of all pixels, and the attention of one pixel; 1 is an equal share."""
     if isinstance(look.attention, PairwiseAttention):
         show(axes[0], weights_of(look), "received from all, 0 to 3 equal shares", 0, 3, look=look)
         voxel = look.voxel()
@@ -183,7 +183,7 @@ def draw_pairs(look: Look, axes: list[Axes]) -> None:
 
 
 def draw_points(look: Look, axes: list[Axes]) -> None:
-    """Where points land, and those of some pixels as arrows."""
+    """Draw the attention that each pixel receives, and lines from some pixels to their points."""
     attention = look.attention
     if isinstance(attention, DeformableAttention):
         show(axes[0], weights_of(look), "received from all, 0 to 3 equal shares", 0, 3, look=look)
@@ -201,7 +201,7 @@ def draw_points(look: Look, axes: list[Axes]) -> None:
 
 
 def draw_box(look: Look, axes: list[Axes]) -> None:
-    """The box that is looked into, and what lies inside."""
+    """Draw the box on the slice, and the weights: 1 inside the box."""
     if isinstance(look.attention, SpatialTransformer):
         centre, extent = look.attention.box(look.x)
         show(axes[0], look.image, "the box", cmap="gray", look=look)
@@ -210,7 +210,7 @@ def draw_box(look: Look, axes: list[Axes]) -> None:
 
 
 def draw_looks(look: Look, axes: list[Axes]) -> None:
-    """The places looked at in order, and the weights."""
+    """Draw the positions in the order of the looks, and the weights."""
     if isinstance(look.attention, Glimpse):
         centres, extents = look.attention.look(look.x)
         show(axes[0], look.image, "places looked at, last thickest", cmap="gray", look=look)
@@ -229,7 +229,7 @@ def show(
     *,
     look: Look,
 ) -> None:
-    """A map (i, j) as radiologists see it, the patient's left on the right, with the outline of the reference."""
+    """Draw a map (i, j) in radiological view, patient's left on the right, with the outline of the reference."""
     panel.imshow(values.T[:, ::-1], origin="lower", cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
     scale = [n / m for n, m in zip(values.shape, look.reference.shape, strict=True)]
     reference = look.reference.T[:, ::-1] > 0
@@ -244,7 +244,7 @@ def show(
 def outline(
     panel: Axes, shape: tuple[int, ...], centre: list[float], extent: list[float], colour: str, width: float = 2
 ) -> None:
-    """A box in units of half the grid, on an image drawn by ``show``."""
+    """Draw a box, given in units of half the grid, on an image drawn by ``show``."""
     low = [(c - e + 1) * n / 2 for c, e, n in zip(centre, extent, shape, strict=True)]
     size = [e * n for e, n in zip(extent, shape, strict=True)]
     left = shape[0] - low[0] - size[0] - 0.5
@@ -254,23 +254,27 @@ def outline(
 
 
 def place(voxel: tuple[int, int], grid: torch.Size, shape: tuple[int, ...]) -> tuple[float, float]:
-    """Where ``show`` draws a voxel of a grid on a map of another shape."""
+    """Return the position at which ``show`` draws a voxel of a grid on a map of another shape."""
     i, j = ((v + 0.5) * m / n - 0.5 for v, n, m in zip(voxel, grid, shape, strict=True))
     return shape[0] - 1 - i, j
 
 
 def weights_of(look: Look) -> Array:
-    """The map (i, j)."""
+    """Return the weights as a map (i, j)."""
     return some(look.result.weights)[0, 0].numpy()
 
 
 def some(weights: Tensor | None) -> Tensor:
-    """Weights that are there."""
+    """Return the weights.
+
+    Raises:
+        ValueError: if there are none.
+    """
     if weights is None:
         raise ValueError("nothing is weighted")
     return weights
 
 
 def scale_of(weights: Array) -> tuple[float, float]:
-    """The fixed range of multiplied weights: 0 to 1, or 0 to 2 for those that add the input."""
+    """Return the fixed range of the scale: 0 to 1, or 0 to 2 if a weight is above 1."""
     return 0.0, 1.0 if weights.max() <= 1 else 2.0
