@@ -19,8 +19,9 @@ class Attended(NamedTuple):
     Attributes:
         features: attended features, in the shape of the input ``(B, C, *S)``.
         weights: applied weights, ``(B, C, 1, ...)``, ``(B, 1, *S)`` or ``(B, C, *S)``. A pairwise mechanism returns the
-            attention that each key received from all queries, ``(B, 1, *Sk)`` on the grid of the keys. There 1 is an
-            equal share; the matrix of all pairs is never returned. None if nothing is weighted.
+            attention that each key received, ``(B, 1, *Sk)`` on the grid of the keys: from all queries, or from evenly
+            spaced ones of a large grid. There 1 is an equal share; the matrix of all pairs is never returned. None if
+            nothing is weighted.
     """
 
     features: Tensor

@@ -15,7 +15,7 @@ class LeeGate(Attention):
         alpha = sigmoid(bn(psi^T relu(bn(W_x^T x + b_x) + bn(W_g^T g + b_g)) + b_psi))
 
     x keeps its grid, the signal is on the same grid or is resampled to it, and everything is normalised over the batch.
-    b_psi therefore has no effect, and alpha spreads around 0.5 whatever the features are.
+    b_psi therefore has no effect, and with the published start alpha spreads around 0.5 whatever the features are.
 
     Args:
         dims: 2 or 3 spatial dimensions.
