@@ -1,4 +1,4 @@
-"""Train an attention U-Net: ``python train.py --config configs/phantom.yaml``, as ``attention-unet train``."""
+"""Train as ``attention-unet train`` does: ``python train.py --config configs/phantom.yaml``."""
 
 import sys
 

@@ -1,8 +1,8 @@
-"""Does the plan serve datasets it was not tuned on? ``python benchmarks/any_dataset.py --minutes 4``
+"""Test the plan on datasets that it was not tuned on: ``python benchmarks/any_dataset.py --minutes 4``
 
-Cohorts of phantoms in the shapes that MR datasets have, each trained for a few minutes without any configuration but
-the budget, predicted and scored on the cases held out. Structures are ellipsoids at places and of brightnesses of their
-own, in a field of other ellipsoids, under noise and a coil's bias field.
+Phantom cohorts have the shapes of common MR datasets. Each is trained for a few minutes; only the budget is configured.
+The held-out cases are predicted and scored. Structures are ellipsoids, each with its own position and intensity, among
+other ellipsoids, with noise and a coil's bias field.
 """
 
 import argparse
@@ -28,14 +28,14 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Cohort:
-    """A kind of dataset."""
+    """Kind of dataset."""
 
     name: str
     grid: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     channels: int
     classes: int
-    radius_mm: tuple[float, float]  # of the smallest and the largest class
+    radius_mm: tuple[float, float]  # smallest and largest class
 
 
 COHORTS = [
@@ -49,11 +49,11 @@ COHORTS = [
 
 def make(cohort: Cohort, folder: Path) -> None:
     """Write a cohort in Decathlon layout."""
-    fixed = np.random.RandomState(1)  # what all cases have in common
+    fixed = np.random.RandomState(1)  # shared by all cases
     extent = np.array(cohort.grid) * cohort.spacing_mm
     places = _apart(fixed, extent, cohort)
     radii = np.linspace(*cohort.radius_mm, cohort.classes)
-    # Darker or brighter than the tissue by some three times the noise at least: less could hardly be seen.
+    # Contrasts are at least three times the noise: smaller ones could hardly be seen.
     contrasts = (
         fixed.choice([-1, 1], size=(cohort.classes, cohort.channels)) * np.linspace(0.6, 1.6, cohort.classes)[:, None]
     )
@@ -85,7 +85,7 @@ def make(cohort: Cohort, folder: Path) -> None:
 
 
 def _apart(random: np.random.RandomState, extent: Array, cohort: Cohort) -> Array:
-    """Places of the classes, none within another as long as there is room."""
+    """Return class centres: of 300 random draws, the one with the largest gaps."""
     best, widest = np.empty(0), -1.0
     for _ in range(300):
         places = random.uniform(0.25, 0.75, size=(cohort.classes, 3)) * extent
@@ -101,16 +101,16 @@ def _ellipsoid(position: NDArray[np.float32], centre: Array, radii: Array) -> ND
 
 
 def attention_unet(*arguments: str) -> None:
-    """Call the command line as a user does."""
+    """Run the command line as a user does."""
     subprocess.run([sys.executable, "-m", "attention_unet", *arguments], check=True)
 
 
 def main() -> None:
-    """Make, train, predict, evaluate; print the table."""
+    """Make and cross-validate cohorts; print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=4.0, help="of training, each")
-    parser.add_argument("--only", type=int, nargs="*", default=range(len(COHORTS)), help="numbers of cohorts, from 0")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/results.md")
+    parser.add_argument("--minutes", type=float, default=4.0, help="training minutes per cohort")
+    parser.add_argument("--only", type=int, nargs="*", default=range(len(COHORTS)), help="indices of cohorts, from 0")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
     options = parser.parse_args()
     if options.write:
         around(RESULTS, "any_dataset")

@@ -1,9 +1,9 @@
-"""Prediction side by side: ``python benchmarks/inference.py --data $ATTENTION_UNET_DATA``.
+"""Compare prediction with MONAI: ``python benchmarks/inference.py --data $ATTENTION_UNET_DATA``.
 
-The shipped model beside MONAI's SlidingWindowInferer with its AttentionUnet of the same channels, by the same windows,
-overlap and weights: on a volume of 192 x 256 x 192 voxels and on hippocampus cases one after another. Ours goes from
-the scan to the label map on the scan's grid, MONAI's from the prepared tensor to the likeliest class. The volume is
-laid out with hippocampus cases like tiles, so that it holds no background, which ours would skip.
+The shipped model is compared with MONAI's SlidingWindowInferer and AttentionUnet of the same channels. Both use the
+same windows, overlap and Gaussian weights. They predict a volume of 192 x 256 x 192 voxels, and hippocampus cases one
+by one. Ours goes from the scan to the label map on the scan's grid, MONAI from the preprocessed tensor to the argmax.
+Hippocampus cases tile the volume, so that it has no background, which ours would skip.
 """
 
 import argparse
@@ -40,18 +40,18 @@ from attention_unet.scans.volumes import Volume, volume_of_array
 
 MODEL = "hippocampus"
 OVERLAP = 0.5
-BATCH = 4  # windows at once, of MONAI's
-OWN_BATCH = 1  # as prediction takes them in bfloat16 on a CPU
+BATCH = 4  # windows per batch, MONAI
+OWN_BATCH = 1  # batch of our prediction in bfloat16 on a CPU
 
 
 @dataclass(frozen=True)
 class Told:
-    """What a contender tells of itself.
+    """Result of a contender.
 
     Attributes:
-        voxels: predicted in a turn.
-        label_maps: flattened.
-        memory: the most it has held, bytes.
+        voxels: number of voxels per turn.
+        label_maps: all label maps, flattened.
+        memory: peak memory in bytes.
     """
 
     voxels: int
@@ -60,7 +60,7 @@ class Told:
 
 
 def scans_of(what: str, data: str | None, cases: int) -> list[Volume]:
-    """The hippocampus cases, or the volume that they tile."""
+    """Return the hippocampus cases, or the volume tiled with them."""
     dataset = find_cases(locate_dataset(data, "Task04_Hippocampus"))
     volumes = [read_channels(case) for case in dataset.cases[:cases]]
     if what == "cases":
@@ -77,7 +77,7 @@ def scans_of(what: str, data: str | None, cases: int) -> list[Volume]:
 
 
 def start_ours(what: str, data: str | None, cases: int, fast: bool) -> tuple[Told, Work]:
-    """Our way from scans to label maps."""
+    """Return our result, and the work from scans to label maps."""
     reuse_freed_memory()  # as our prediction does
     model, volumes = load_model(MODEL), scans_of(what, data, cases)
     settings = Settings(None if fast else torch.float32, OVERLAP)
@@ -90,7 +90,7 @@ def start_ours(what: str, data: str | None, cases: int, fast: bool) -> tuple[Tol
 
 
 def start_monai(what: str, data: str | None, cases: int, fast: bool) -> tuple[Told, Work]:
-    """MONAI's way from prepared tensors to label maps."""
+    """Return MONAI's result, and the work from preprocessed tensors to label maps."""
     model, volumes = load_model(MODEL), scans_of(what, data, cases)
     plan = model.plan
     network = monai_attention_unet(plan.architecture.channels, len(plan.channels), plan.labels.channels).eval()
@@ -106,7 +106,7 @@ def start_monai(what: str, data: str | None, cases: int, fast: bool) -> tuple[To
 
 
 def start_forward() -> tuple[int, Work]:
-    """Our network alone, on batches of windows, and its operations."""
+    """Return the operations of our network alone, and the work: five batches."""
     reuse_freed_memory()
     model = load_model(MODEL)
     windows = torch.randn(OWN_BATCH, len(model.plan.channels), *model.plan.patch)
@@ -122,7 +122,7 @@ def start_forward() -> tuple[int, Work]:
 
 
 def cold_start(*arguments: str) -> float:
-    """Seconds of a command from its start to its end; median of three."""
+    """Return the seconds of a command from start to end: median of three runs."""
     taken = []
     for _ in range(3):
         began = time.perf_counter()
@@ -132,13 +132,13 @@ def cold_start(*arguments: str) -> float:
 
 
 def agreement(told: Told, other: Told) -> float:
-    """Mean Dice of the classes of two contenders."""
+    """Return the mean Dice of the classes between two contenders."""
     classes = np.unique(other.label_maps[other.label_maps > 0])
     return statistics.mean(dice(told.label_maps == c, other.label_maps == c) for c in classes)
 
 
 def compare(what: str, options: argparse.Namespace, table: Table) -> str:
-    """Let all predict the same; add a row each, and say how well our fast way agrees with our precise one."""
+    """Time all contenders on the same scans; add their rows; return a note on bfloat16 against float32."""
     names = ["MONAI, as it comes", "MONAI, bfloat16", "ours, float32", "ours"]
     ways = [(start_monai, False), (start_monai, True), (start_ours, False), (start_ours, True)]
     starts = [partial(start, what, options.data, options.cases, fast) for start, fast in ways]
@@ -160,13 +160,13 @@ def compare(what: str, options: argparse.Namespace, table: Table) -> str:
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", help="folder of datasets (default: $ATTENTION_UNET_DATA, else data)")
+    parser.add_argument("--data", help="folder of datasets (default: $ATTENTION_UNET_DATA or data)")
     parser.add_argument("--cases", type=int, default=20)
     parser.add_argument("--turns", type=int, default=7)
-    parser.add_argument("--volume-turns", type=int, default=2, help="of the volume, each of minutes")
+    parser.add_argument("--volume-turns", type=int, default=2, help="turns of the volume: minutes each")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", nargs="*", default=["volume", "cases"])
-    parser.add_argument("--write", action="store_true", help="put the table into docs/results.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
     options = parser.parse_args()
     if options.write:
         around(RESULTS, "inference")

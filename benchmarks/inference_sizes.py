@@ -1,7 +1,7 @@
-"""What a scan costs by its size: ``python benchmarks/inference_sizes.py``.
+"""Measure the cost of prediction by scan size: ``python benchmarks/inference_sizes.py``.
 
 A network of four classes predicts scans of 64 x 64 x 64 to 512 x 512 x 512 voxels, from a compressed file to the label
-map, each in a process of its own. They hold noise, so that no window is skipped as background.
+map, each in its own process. The scans are noise, so that no window is skipped as background.
 """
 
 import argparse
@@ -37,7 +37,7 @@ PICTURE = REPOSITORY / "docs" / "inference-sizes.png"
 
 
 def make_model() -> Model:
-    """A network of the size that a training on a CPU has; what it says is noise, too."""
+    """Return an untrained network of the size that a training on a CPU has."""
     labels = Labels({name: (i,) for i, name in enumerate(CLASSES, start=1)}, tuple(range(1, len(CLASSES) + 1)))
     torch.manual_seed(0)
     network = AttentionUNet(Architecture(out_channels=labels.channels, decoder_convs=1)).eval()
@@ -58,7 +58,7 @@ def make_model() -> Model:
 
 
 def write_noise(path: Path, edge: int) -> None:
-    """A scan of noise, as a scanner's: whole numbers of 16 bits."""
+    """Write a scan of noise, in 16-bit integers like a scanner."""
     scan = np.empty((edge, edge, edge), dtype=np.int16)
     noise = np.random.default_rng(0)
     for k in range(edge):
@@ -67,7 +67,7 @@ def write_noise(path: Path, edge: int) -> None:
 
 
 def predict(scan: Path, memory: int | None, threads: int) -> tuple[float, int]:
-    """Seconds of a scan, and the most bytes that the process has held, libraries and network included."""
+    """Return the seconds of a scan, and the peak memory of the process (with libraries) in bytes."""
     torch.set_num_threads(threads)
     reuse_freed_memory()
     model = make_model()
@@ -81,7 +81,7 @@ def predict(scan: Path, memory: int | None, threads: int) -> tuple[float, int]:
 
 
 def draw(voxels: list[float], seconds: list[float], peaks: list[float], output: Path) -> None:
-    """Seconds and memory over voxels; a line through the last of the seconds and 0, which cost would follow."""
+    """Plot seconds and memory over voxels; the dashed line through the last point is proportional to voxels."""
     figure = Figure(figsize=(8.4, 3.2), dpi=110, layout="constrained")
     time_axes, memory_axes = figure.subplots(1, 2)
     time_axes.loglog(voxels, [v * seconds[-1] / voxels[-1] for v in voxels], "--", color="grey", label="in proportion")
@@ -102,8 +102,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--edges", type=int, nargs="+", default=EDGES)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--memory-gb", type=float, help="as of attention-unet predict")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/results.md, the plot into docs")
+    parser.add_argument("--memory-gb", type=float, help="see attention-unet predict")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md, the plot into docs")
     options = parser.parse_args()
     if options.write:
         around(RESULTS, "inference_sizes")

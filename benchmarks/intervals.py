@@ -1,11 +1,11 @@
-"""How often intervals cover and verdicts are wrong: ``python benchmarks/intervals.py --write``
+"""Simulate coverage of intervals and false verdicts: ``python benchmarks/intervals.py --write``
 
-Simulations. Coverage: samples of 3 to 200 cases are drawn from the cases of our own cross-validation, whose Dice are
-skewed as Dice are, and from a normal distribution; of each sample the 95 % interval of the mean, by Student's t as the
-program does it and by the percentile bootstrap that it used before. The cases are also drawn in persons of two scans.
+Coverage: samples of 3 to 200 cases are drawn from a normal distribution and from the Dice of our own cross-validation,
+which are skewed. Each sample gives a 95 % interval of the mean, by Student's t as in the program, and by the percentile
+bootstrap that the program used before. Cases are also drawn as persons with two scans.
 
-False verdicts: two methods that are equal are trained and compared, with the variances that our runs have (of a
-training as a whole, and of a case in a training): how often ``compare`` calls one of them better at the level of 5 %.
+False verdicts: two equal methods are trained and compared, with the variances of our runs (of a whole training, and of
+a case in a training). The result is how often ``compare`` calls one of them better at the 5 % level.
 """
 
 import argparse
@@ -23,19 +23,19 @@ from attention_unet.evaluation.rows import Row, mean_dice, read_metrics
 
 Values = NDArray[np.float64]
 SIZES = (3, 6, 15, 42, 200)
-RESAMPLES = 1000  # of the bootstrap
+RESAMPLES = 1000  # bootstrap samples
 OF_A_CASE = 0.0042  # standard deviation of a case in a training, from fold 2 trained with two seeds
-OF_A_RUN = (0.0, 0.0004, 0.0012)  # of all cases of a training together
-CASES = 42  # of a fold
+OF_A_RUN = (0.0, 0.0004, 0.0012)  # likewise, shared by all cases of a training
+CASES = 42  # per fold
 DESIGNS = ((1, 1), (5, 1), (1, 3), (5, 2), (5, 3))  # folds, runs
 UNDEFINED = dict.fromkeys(METRICS, float("nan"))
 
 
 def main() -> None:
-    """Simulate, print the tables."""
+    """Simulate and print tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--simulations", type=int, default=4000)
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/statistics.md")
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/statistics.md")
     options = parser.parse_args()
     document = REPOSITORY / "docs" / "statistics.md"
     if options.write:
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def coverage(random: np.random.Generator, simulations: int) -> Table:
-    """How often 95 % intervals cover the true mean, by the number of cases."""
+    """Measure how often 95 % intervals cover the true mean, by number of cases."""
     dice = mean_dice(read_metrics(Path(__file__).parent / "results" / "hippocampus-folds" / "metrics.csv"))
     ours = np.array(list(dice.values()))
 
@@ -89,14 +89,14 @@ def coverage(random: np.random.Generator, simulations: int) -> Table:
 
 
 def bootstrap(values: Values, random: np.random.Generator) -> tuple[float, float]:
-    """Percentile bootstrap of the mean."""
+    """Return the percentile-bootstrap interval of the mean."""
     draws = values[random.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
     low, high = np.percentile(draws, [2.5, 97.5])
     return float(low), float(high)
 
 
 def false_verdicts(random: np.random.Generator, simulations: int) -> Table:
-    """How often equal methods are told apart, by how often each was trained."""
+    """Measure how often equal methods are called different, by number of trainings."""
     table = Table()
     table.add_column("each method trained")
     for spread in OF_A_RUN:
@@ -108,7 +108,7 @@ def false_verdicts(random: np.random.Generator, simulations: int) -> Table:
 
 
 def wrong(random: np.random.Generator, folds: int, runs: int, of_a_run: float, simulations: int) -> float:
-    """Share of simulated comparisons in which one of two equal methods is called better."""
+    """Return the share of simulated comparisons that call one of two equal methods better."""
     count = 0
     for _ in range(simulations):
         level = random.normal(0.89, 0.031, folds * CASES)

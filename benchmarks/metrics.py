@@ -1,7 +1,7 @@
-"""Evaluation beside MONAI's metrics: ``python benchmarks/metrics.py --data $ATTENTION_UNET_DATA``.
+"""Compare evaluation with MONAI's metrics: ``python benchmarks/metrics.py --data $ATTENTION_UNET_DATA``.
 
-The same metrics of the same masks in memory: of forty hippocampus cases as the shipped model predicts them, and of ten
-made volumes of 256^3 voxels with four classes. Ours scores all classes as one as well. Below that the whole of
+Both compute the same metrics of the same masks in memory: forty hippocampus cases predicted by the shipped model, and
+ten synthetic volumes of 256^3 voxels with four classes. Ours also scores all classes as one. The notes time all of
 ``evaluate``, from compressed files to ``metrics.csv`` and ``summary.json``.
 """
 
@@ -47,7 +47,7 @@ EDGE, RADIUS, WAVES = 256, 55, 6  # voxels
 
 
 def write_cases(folder: Path, data: str | None, number: int) -> None:
-    """Real labels, and what the shipped model makes of the scans."""
+    """Write real labels and predictions of the shipped model."""
     model = load_model("hippocampus")
     for case in find_cases(locate_dataset(data, "Task04_Hippocampus")).cases[:number]:
         if case.label is not None:
@@ -57,7 +57,7 @@ def write_cases(folder: Path, data: str | None, number: int) -> None:
 
 
 def write_volumes(folder: Path, number: int) -> None:
-    """Four wavy balls, which in the prediction wave a little differently."""
+    """Write four wavy balls; the waves of the prediction differ a little."""
     random = np.random.RandomState(0)
     away = np.indices((EDGE, EDGE, EDGE), dtype=np.float32)
     pattern = volume_of_array(np.zeros((EDGE, EDGE, EDGE), dtype=np.float32), np.diag([0.8, 0.8, 1.2, 1.0]))
@@ -72,7 +72,7 @@ def write_volumes(folder: Path, number: int) -> None:
 
 
 def start_ours(folder: Path, what: str) -> tuple[None, Work]:
-    """Our metrics, a thread a case."""
+    """Return the work of our metrics, with a thread per case."""
     pairs = _pairs(folder)
     pool = ThreadPoolExecutor(torch.get_num_threads())
 
@@ -83,7 +83,7 @@ def start_ours(folder: Path, what: str) -> tuple[None, Work]:
 
 
 def start_monai(folder: Path, what: str) -> tuple[None, Work]:
-    """MONAI's metrics of a tensor of classes a case."""
+    """Return the work of MONAI's metrics."""
     pairs = _pairs(folder)
     classes = len(LABELS[what].names)
 
@@ -106,12 +106,12 @@ def start_monai(folder: Path, what: str) -> tuple[None, Work]:
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", help="folder of datasets (default: $ATTENTION_UNET_DATA, else data)")
+    parser.add_argument("--data", help="folder of datasets (default: $ATTENTION_UNET_DATA or data)")
     parser.add_argument("--cases", type=int, default=40)
     parser.add_argument("--volumes", type=int, default=10)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help="put the table into docs/results.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
     options = parser.parse_args()
     if options.write:
         around(RESULTS, "metrics")
@@ -138,7 +138,7 @@ def main() -> None:
 
 
 def _evaluated(folder: Path) -> float:
-    """Seconds from files to tables."""
+    """Return the seconds from files to tables."""
     cases = [Case(path.name.removesuffix(".nii.gz"), (), path) for path in sorted((folder / "r").iterdir())]
     began = time.perf_counter()
     evaluate_cases(
@@ -152,7 +152,7 @@ def _evaluated(folder: Path) -> float:
 
 
 def _waves(random: np.random.RandomState) -> NDArray[np.float32]:
-    """Smooth noise of standard deviation 1 on the whole grid."""
+    """Return smooth noise of standard deviation 1 on the whole grid."""
     coarse = ndimage.gaussian_filter(random.normal(size=(EDGE // 4,) * 3).astype(np.float32), WAVES / 4)
     fine = ndimage.zoom(coarse / coarse.std(), 4, order=1)
     return np.asarray(fine, dtype=np.float32)
@@ -167,7 +167,7 @@ def _write(
 
 
 def _pairs(folder: Path) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[float, float, float]]]:
-    """Prediction, reference and spacing of all cases."""
+    """Return prediction, reference and spacing of all cases."""
     found = []
     for path in sorted((folder / "r").iterdir()):
         reference, predicted = read_labels(path), read_labels(folder / "p" / path.name)

@@ -1,4 +1,4 @@
-"""Networks of others, as the benchmarks build them."""
+"""Build networks of other projects."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -11,18 +11,18 @@ NNUNET = "dynamic_network_architectures"
 
 
 def monai_attention_unet(channels: Sequence[int], inputs: int, outputs: int) -> nn.Module:
-    """MONAI's AttentionUnet with its defaults."""
+    """Return MONAI's AttentionUnet with its defaults."""
     network: nn.Module = AttentionUnet(3, inputs, outputs, channels, (2,) * (len(channels) - 1))
     return network
 
 
 def has_nnunet() -> bool:
-    """Whether nnU-Net's networks are installed."""
+    """Return whether nnU-Net's networks are installed."""
     return find_spec(NNUNET) is not None
 
 
 def nnunet_plain(channels: Sequence[int], inputs: int, outputs: int) -> nn.Module:
-    """nnU-Net's plain network as it plans it for volumes of equal voxels."""
+    """Return nnU-Net's plain network as planned for isotropic voxels."""
     levels = len(channels)
     network: nn.Module = import_module(f"{NNUNET}.architectures.unet").PlainConvUNet(
         input_channels=inputs,

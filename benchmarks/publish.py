@@ -1,4 +1,4 @@
-"""Show what a benchmark measured, and put it into a document: no figure there is copied by hand."""
+"""Print the results of a benchmark and write them into documents: no figure is copied by hand."""
 
 import platform
 import shlex
@@ -18,16 +18,16 @@ README, RESULTS = REPOSITORY / "README.md", REPOSITORY / "docs" / "results.md"
 
 
 def publish(tables: Sequence[Table], notes: Sequence[str], documents: Sequence[Path], place: str | None = None) -> None:
-    """Print tables and their notes with what they were measured by; put them into documents as well.
+    """Print tables and notes with command, date, commit and machine; write them into documents as well.
 
     Args:
-        tables: to show; their titles are not used.
-        notes: lines of text to follow them.
-        documents: in which to replace what stands between ``<!-- PLACE -->`` and ``<!-- end of PLACE -->``.
-        place: that of the script's name, if not given.
+        tables: tables to print; their titles are not used.
+        notes: lines of text below the tables.
+        documents: documents whose text between ``<!-- PLACE -->`` and ``<!-- end of PLACE -->`` is replaced.
+        place: name of the place; by default that of the script.
 
     Raises:
-        SystemExit: if one of the documents has no such place.
+        SystemExit: if a document has no such place.
     """
     console = Console(width=200)
     lines = []
@@ -46,7 +46,7 @@ def publish(tables: Sequence[Table], notes: Sequence[str], documents: Sequence[P
 
 
 def around(document: Path, name: str) -> tuple[str, str]:
-    """What stands before and after a place, its marks included; to be called before anything long is measured.
+    """Return the text before and after a place, with its markers. Call this before long measurements.
 
     Raises:
         SystemExit: if the document has no such place.
@@ -60,7 +60,7 @@ def around(document: Path, name: str) -> tuple[str, str]:
 
 
 def measured_by() -> str:
-    """The command, the day, the commit and the machine."""
+    """Return command, date, commit and machine as text."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--write"]
     command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
     git = ["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"]
@@ -72,7 +72,7 @@ def measured_by() -> str:
 
 
 def processor() -> str:
-    """Name of the processor, and whether it computes in bfloat16."""
+    """Return the name of the processor, and whether it computes in bfloat16."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():

@@ -1,6 +1,6 @@
-"""What docs/report.md shows of a run: ``python benchmarks/report.py runs/hippocampus-folds/fold4 --write``
+"""Update docs/report.md: ``python benchmarks/report.py runs/hippocampus-folds/fold4 --write``
 
-Checks the attention of the run, writes its report, opens that in a browser, and takes two pictures of it.
+Checks the attention of the run, writes its report, opens the report in a browser and takes two screenshots.
 """
 
 import argparse
@@ -20,13 +20,11 @@ PAGE = REPOSITORY / "docs" / "report.md"
 
 
 def main() -> None:
-    """Explain, report, look."""
+    """Explain and report the run; take screenshots."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--cases", type=int, default=1000, help="to check attention on")
-    parser.add_argument(
-        "--write", action="store_true", help="put what was found into docs/report.md, pictures into docs/"
-    )
+    parser.add_argument("--cases", type=int, default=1000, help="number of cases to explain")
+    parser.add_argument("--write", action="store_true", help="write findings into docs/report.md, pictures into docs/")
     options = parser.parse_args()
     if options.write:
         around(PAGE, "report")
@@ -49,7 +47,7 @@ def main() -> None:
 
 
 def _show_masks(page: Page, picture: Path) -> None:
-    """From the top to the end of the viewer."""
+    """Save the page down to the viewer's end."""
     box = page.locator("#viewer").bounding_box()
     if box is None:
         raise SystemExit("the report shows no case")
@@ -58,7 +56,7 @@ def _show_masks(page: Page, picture: Path) -> None:
 
 
 def _show_attention(page: Page, picture: Path) -> None:
-    """The viewer, with attention of the finest level and the outline of the reference."""
+    """Save the viewer with attention of the finest level and the reference outline."""
     page.select_option("#map", index=1)
     page.locator("#show-prediction").uncheck()
     page.locator("#viewer").screenshot(path=picture)

@@ -1,7 +1,7 @@
-"""What many volumes cost: ``python benchmarks/scaling.py --volumes 10000``
+"""Estimate the cost of many volumes: ``python benchmarks/scaling.py --volumes 10000``
 
-Whole heads of phantoms are inspected, prepared, trained on and predicted, each for a while, and the cost of
-many is computed from what one took.
+Phantoms of whole heads are inspected, preprocessed, trained on and predicted. The cost of many is computed from the
+cost of one.
 """
 
 import argparse
@@ -33,10 +33,10 @@ STEPS = 20
 
 
 def main() -> None:
-    """Measure one, tell of many."""
+    """Measure one volume and estimate many."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--volumes", type=int, default=10_000)
-    parser.add_argument("--write", action="store_true", help="put the table into docs/scaling.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/scaling.md")
     options = parser.parse_args()
     document = REPOSITORY / "docs" / "scaling.md"
     if options.write:

@@ -1,6 +1,6 @@
-"""Describe a model of the package anew: hashes of its training cases, gains of the largest component, sums in its card.
+"""Update a shipped model: hashes of training cases, gains of the largest connected component, checksums in its card.
 
-The weights stay as they are. The model must have been trained on all cases of the dataset.
+The weights do not change. The model must have been trained on all cases of the dataset.
 """
 
 import argparse
@@ -22,12 +22,12 @@ from attention_unet.inference.trained_on import TrainedOn
 
 
 def describe(name: str, dataset: Path, folds: list[Path]) -> str:
-    """Write the description of a model; return the sha256 that covers weights and description.
+    """Write the description of a model; return the sha256 of weights and description.
 
     Args:
-        name: of the model.
-        dataset: folder of its training cases.
-        folds: runs of a cross-validation by the same recipe.
+        name: model name.
+        dataset: folder of the training cases.
+        folds: runs of a cross-validation with the same settings.
     """
     file = SHIPPED / f"{name}.safetensors"
     model, cases = load_model(file, CPU), find_cases(dataset).cases
@@ -46,10 +46,10 @@ def describe(name: str, dataset: Path, folds: list[Path]) -> str:
 
 
 def main() -> None:
-    """Describe it, and write its sums into its card."""
+    """Update the model, and the checksums in its card."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", help="of the model")
-    parser.add_argument("--dataset", required=True, help="folder of its training cases, under $ATTENTION_UNET_DATA")
+    parser.add_argument("name", help="model name")
+    parser.add_argument("--dataset", required=True, help="folder of training cases under $ATTENTION_UNET_DATA")
     parser.add_argument("--folds", nargs="+", type=Path, required=True, help="runs of a cross-validation")
     options = parser.parse_args()
     described = describe(options.name, locate_dataset(None, options.dataset), options.folds)

@@ -1,10 +1,10 @@
-"""Training throughput side by side: ``python benchmarks/throughput.py``.
+"""Compare training throughput: ``python benchmarks/throughput.py``.
 
-Ours, as configurations build it, beside MONAI's AttentionUnet of the same channels, and beside nnU-Net's network at its
-own width where the package dynamic-network-architectures is installed. All see the same random patches with the same
-loss and fused AdamW. Each lives in a process of its own, as it would be used, and they take turns step by step, so that
-a machine whose speed drifts treats all alike; ratios are formed turn by turn. What the processor can do at most is
-measured in the same turns: a product of two large matrices in bfloat16.
+Our network, as configurations build it, is compared with MONAI's AttentionUnet of the same channels, and with nnU-Net's
+network at its own width if the package dynamic-network-architectures is installed. All train on the same random patches
+with the same loss and fused AdamW. Each has its own process, and they take turns step by step, so that drifts of the
+machine's speed affect all alike; ratios are computed turn by turn. A product of two large matrices in bfloat16, in the
+same turns, measures the processor's peak rate.
 """
 
 import argparse
@@ -35,18 +35,18 @@ NNUNET_CHANNELS = 32
 
 @dataclass(frozen=True)
 class Contender:
-    """What takes a turn: a network's training step, or the product of matrices."""
+    """Network whose training step is measured."""
 
     name: str
     network: str  # "ours", "monai" or "nnunet"
     channels: int
-    fast: bool  # in bfloat16 where the hardware computes in it
-    peer: int  # place of the one to compare with, among all
+    fast: bool  # bfloat16 if the hardware supports it
+    peer: int  # index of the contender to compare with
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all contenders share."""
+    """Settings of all contenders."""
 
     patch: tuple[int, ...]
     batch: int
@@ -54,7 +54,7 @@ class Setting:
 
 
 def build_network(contender: Contender) -> nn.Module:
-    """The network of a contender, ready to train."""
+    """Return the network of a contender."""
     channels = [contender.channels * 2**i for i in range(LEVELS)]
     if contender.network == "ours":
         reuse_freed_memory()  # as our training does
@@ -65,11 +65,11 @@ def build_network(contender: Contender) -> nn.Module:
 
 
 def training_step(contender: Contender, setting: Setting) -> Callable[[], None]:
-    """One step of training, to be called again and again."""
+    """Return a function that runs one training step."""
     network = build_network(contender).train()
     optimizer = AdamW(network.parameters(), lr=1e-3, fused=True)
     loss_of = SegmentationLoss(overlapping=False)
-    torch.manual_seed(0)  # whatever the network drew
+    torch.manual_seed(0)  # same patches for all networks
     image = torch.randn(setting.batch, 1, *setting.patch)
     target = torch.randint(0, CLASSES, (setting.batch, 1, *setting.patch), dtype=torch.uint8)
     precision = choose_precision("auto", image.device) if contender.fast else torch.float32
@@ -86,7 +86,7 @@ def training_step(contender: Contender, setting: Setting) -> Callable[[], None]:
 
 
 def start(contender: Contender, setting: Setting) -> tuple[int, Work]:
-    """Operations of a step of training, and the step."""
+    """Return the operations of a training step, and the step."""
     step = training_step(contender, setting)
     with FlopCounterMode(display=False) as counter:
         step()
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help="put the table into docs/results.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
     options = parser.parse_args()
     if options.write:
         around(RESULTS, "throughput")

@@ -1,9 +1,9 @@
-"""Dice over time side by side: ``python benchmarks/time_to_dice.py --minutes 15``.
+"""Compare Dice over time: ``python benchmarks/time_to_dice.py --minutes 15``.
 
-Our network, MONAI's AttentionUnet as it comes (float32) and, where dynamic-network-architectures is installed, that of
-nnU-Net (float32, its own width) learn the same fold of the hippocampus for the same minutes, one after another, in our
-loop: the same patches, augmentation, loss, optimiser and validation. What differs is the network and its precision.
-Each is trained several times, by other seeds. The recipe was tuned on folds 0 and 1; by default another fold is used.
+Our network, MONAI's AttentionUnet with its defaults (float32) and, if dynamic-network-architectures is installed, that
+of nnU-Net (float32, its own width) learn the same hippocampus fold for the same minutes, one after another. Our loop
+gives all the same patches, augmentation, loss, optimiser and validation. Only the network and its precision differ.
+Each is trained several times with different seeds. The recipe was tuned on folds 0 and 1; the default is another fold.
 """
 
 import argparse
@@ -31,7 +31,7 @@ CONFIG = Path(__file__).parents[1] / "configs" / "hippocampus.yaml"
 
 
 class Guest(UNet):
-    """Another network in our loop."""
+    """Wrapper to train another network in our loop."""
 
     def __init__(self, network: nn.Module) -> None:
         nn.Module.__init__(self)
@@ -39,17 +39,17 @@ class Guest(UNet):
         self.architecture = Architecture(skips="identity")
 
     def forward(self, x: Tensor, full_output: bool = False) -> Tensor | NetworkOutput:
-        """Return the logits, in training mode those of every supervised level."""
+        """Return the logits; with ``full_output``, those of every supervised level."""
         logits = self.network(x)
         levels = logits if isinstance(logits, list) else [logits]
         return NetworkOutput(levels, {}, []) if full_output else levels[0]
 
     def state_dict(self, *_: Any, **__: Any) -> dict[str, Any]:  # type: ignore[override]
-        """Every weight once: parts of nnU-Net's network are parts of others, too."""
+        """Return every weight once: modules of nnU-Net's network share parts."""
         return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
     def presence_encodings(self) -> dict[int, Any]:
-        """None."""
+        """Return no encodings."""
         return {}
 
 
@@ -86,20 +86,20 @@ def train_one(
 
 
 def _cell(values: Sequence[float | None]) -> str:
-    """Mean, lowest and highest of several trainings."""
+    """Format mean, lowest and highest of several trainings."""
     known = [value for value in values if value is not None]
     return f"{statistics.mean(known):.4f} ({min(known):.4f}-{max(known):.4f})" if known else "-"
 
 
 def main() -> None:
-    """Train all, print the table."""
+    """Train all and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--validations", type=int, default=5)
     parser.add_argument("--fold", type=int, default=3)
-    parser.add_argument("--trainings", type=int, default=3, help="of each network, by seeds 0, 1, 2 ...")
-    parser.add_argument("--data", help="folder of datasets (default: $ATTENTION_UNET_DATA, else data)")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/results.md")
+    parser.add_argument("--trainings", type=int, default=3, help="trainings per network, seeds 0, 1, 2 ...")
+    parser.add_argument("--data", help="folder of datasets (default: $ATTENTION_UNET_DATA or data)")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
     parser.add_argument("--train", nargs=2, metavar=("CONTENDER", "RUN"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.write:
@@ -109,9 +109,9 @@ def main() -> None:
         seed = int(Path(run).name)
         train_one(contender, options.data, options.fold, seed, options.minutes, options.validations, Path(run))
         return
-    names = {"ours": "ours", "monai": "MONAI AttentionUnet, as it comes"}
+    names = {"ours": "ours, bfloat16", "monai": "MONAI AttentionUnet, its defaults, float32"}
     if has_nnunet():
-        names["nnunet"] = "nnU-Net's network, as on a CPU"
+        names["nnunet"] = "nnU-Net's plain U-Net, float32"
     table = Table()
     table.add_column("network")
     for i in range(options.validations):
@@ -120,7 +120,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         curves: dict[str, list[list[float | None]]] = {contender: [] for contender in names}
         patches: dict[str, list[int]] = {contender: [] for contender in names}
-        for seed in range(options.trainings):  # in turns: another load of the machine meets all of them
+        for seed in range(options.trainings):  # in turns: other load affects all of them
             for contender in names:
                 run = Path(scratch) / contender / str(seed)
                 call = [sys.executable, __file__, "--train", contender, str(run)]

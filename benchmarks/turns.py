@@ -1,4 +1,4 @@
-"""Contenders take turns, each in a process of its own, so that a machine whose speed drifts treats all alike."""
+"""Time contenders in turns, each in its own process, so that drifts of the machine's speed affect all alike."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,20 +8,20 @@ from typing import Any
 
 import torch
 
-PAUSE = 0.1  # seconds, in which the threads of the contender before go to sleep
+PAUSE = 0.1  # seconds for the previous contender's threads to go to sleep
 MATRIX = 4096
 
 Work = Callable[[], object]
-Start = Callable[[], tuple[Any, Work]]  # makes ready; tells what is to be known, and what to do in a turn
+Start = Callable[[], tuple[Any, Work]]  # prepares; returns facts and the work of a turn
 
 
 def take_turns(starts: Sequence[Start], threads: int, turns: int) -> tuple[list[Any], list[list[float]]]:
-    """What each contender tells at its start, and the seconds of every turn of each.
+    """Return the facts of each contender, and the seconds of each of its turns.
 
     Args:
-        starts: of the contenders; functions at the top of a module, perhaps with arguments bound by ``partial``.
-        threads: of each.
-        turns: of each.
+        starts: module-level functions, one per contender, also with arguments bound by ``partial``.
+        threads: threads per contender.
+        turns: turns per contender.
     """
     context = get_context("spawn")
     ends = []
@@ -42,7 +42,7 @@ def take_turns(starts: Sequence[Start], threads: int, turns: int) -> tuple[list[
 
 
 def product() -> tuple[int, Work]:
-    """What the processor can do at most: the product of two large matrices in bfloat16, and its operations."""
+    """Return the operations and the work of a product of two large bfloat16 matrices: the peak rate."""
     a, b = (torch.randn(MATRIX, MATRIX, dtype=torch.bfloat16) for _ in range(2))
     return 2 * MATRIX**3, lambda: a @ b
 

@@ -10,9 +10,9 @@ import torch
 from attention_unet.cli import main
 from attention_unet.dataset.phantom import make_cohort
 
-THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2  # such a process has a core to itself
+THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2  # one core per xdist worker
 torch.set_num_threads(THREADS)
-os.environ["OMP_NUM_THREADS"] = str(THREADS)  # of the programs that tests start
+os.environ["OMP_NUM_THREADS"] = str(THREADS)  # for subprocesses
 REPOSITORY = Path(__file__).parents[1]
 SMALL = shlex.split("""
     --data.folds 4 --data.patch [24,24,12] --data.spacing_mm [2.5,2.5,3] --data.foreground_share 0.6
@@ -24,7 +24,7 @@ SMALL = shlex.split("""
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport():
-    """Let names that are not UTF-8 pass from the processes that run tests to the one that reports."""
+    """Escape output that is not UTF-8, so that xdist workers can report it."""
     report = yield
     report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
     return report
@@ -32,13 +32,13 @@ def pytest_runtest_makereport():
 
 @pytest.fixture(scope="session")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight phantoms to train on and two to test on."""
+    """Return the folder of eight training and two test phantoms."""
     return make_cohort(tmp_path_factory.mktemp("cohort"), 8, 2, seed=1, done=lambda: None)
 
 
 @pytest.fixture(scope="session")
 def run(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short training on them."""
+    """Return the run of a short training."""
     folder = tmp_path_factory.mktemp("runs") / "phantom"
     assert main(["train", "--data.root", str(cohort), "--run", str(folder), *SMALL]) == 0
     return folder
@@ -46,7 +46,7 @@ def run(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real datasets; tests that need it are skipped where it is not."""
+    """Return the folder of real datasets; skip the test if it is missing."""
     folder = Path(os.environ.get("ATTENTION_UNET_DATA", REPOSITORY.parent / "shared" / "datasets"))
     if not (folder / "Task04_Hippocampus" / "dataset.json").is_file():
         pytest.skip(f"no real data in {folder}: set ATTENTION_UNET_DATA to where Task04_Hippocampus lies")
@@ -54,7 +54,7 @@ def real_data() -> Path:
 
 
 def oblique_affine(spacing=(0.9, 1.3, 2.5), degrees=11.0, axes=(0, 1, 2), signs=(1, 1, 1), shift=(-20.0, 7.5, 3.0)):
-    """A rotated, anisotropic grid whose stored axes are permuted and flipped."""
+    """Return a rotated, anisotropic affine with permuted and flipped axes."""
     a = np.deg2rad(degrees)
     turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
     affine = np.eye(4)
@@ -71,7 +71,7 @@ def save_nifti(path: Path, array: np.ndarray, affine: np.ndarray | None = None) 
 
 
 def affine_of(scan_grid, scan):
-    """4 x 4, from voxels of a network's grid to millimetres, given that of the scan."""
+    """Return the 4 x 4 voxel-to-mm affine of a network's grid, given that of the scan."""
     local = np.zeros((4, 4))
     local[3, 3] = 1.0
     for axis, source in enumerate(scan_grid.order):

@@ -1,4 +1,4 @@
-"""Mechanisms as if trained: all parameters drawn anew, in double precision, in eval mode."""
+"""Build mechanisms with random parameters, in double precision and eval mode."""
 
 import torch
 
@@ -17,5 +17,5 @@ def image(*shape):
 
 
 def arrays(module):
-    """Parameters by name, as NumPy arrays."""
+    """Return NumPy parameters by name."""
     return {name: parameter.detach().numpy() for name, parameter in module.named_parameters()}

@@ -10,7 +10,7 @@ from attention_unet.evaluation.rows import Row
 
 
 def metrics(**given):
-    """Return the metrics of a case; those that are not given are undefined."""
+    """Return the metrics of a case; metrics that are not given are NaN."""
     return CaseMetrics(**{**dict.fromkeys(METRICS, nan), **given})
 
 
@@ -24,7 +24,7 @@ def compare(models, metric):
 
 
 def levels(seed=0, n=42):
-    """Cases differ far more than models do."""
+    """Return Dice that varies far more over cases than over models."""
     return np.random.RandomState(seed).normal(0.85, 0.05, n)
 
 

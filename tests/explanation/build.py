@@ -7,7 +7,7 @@ from attention_unet.explanation.deletion_curve import SHARES
 
 
 def checks(number=6, *, trained=0.9, removed=-0.05, other=-0.03, pairs=None, lost=0.3, lost_by_distance=0.1, cam=0.9):
-    """Return checks of similar cases. ``removed``, ``other``: change of Dice; ``lost``: loss at the last share."""
+    """Return checks of similar cases. ``removed``, ``other``: Dice change; ``lost``: loss at the last share."""
 
     def curve(loss):
         return [trained - loss * share / SHARES[-1] for share in SHARES]

@@ -1,4 +1,4 @@
-"""Networks whose answer is known, and what they need to predict."""
+"""Build a network with known output, its plan and a scan."""
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ def output(logits, weights=None):
 
 
 class Threshold(nn.Module):
-    """Calls voxels above 1 standard deviation bright and voxels below -1 dark; its attention is 1 where they are."""
+    """Network that calls voxels above 1 standard deviation bright, below -1 dark; attention is 1 at both."""
 
     def forward(self, x, full_output=False):
         logits = torch.cat([torch.ones_like(x), 10 * (x - 1) + 1, 10 * (-x - 1) + 1], dim=1)

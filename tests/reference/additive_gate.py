@@ -1,4 +1,4 @@
-"""The additive gate written from its equation, voxel by voxel of the gate's grid, for kernels that equal the stride."""
+"""Reference of the additive gate, from its equation, voxel by voxel of its grid. The kernel equals the stride."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def gate_alpha(x, gate, weight_x, weight_gate, bias_gate, weight_psi, bias_psi):
-    """x (C, *S), gate (Cg, *S/stride), weights as torch lays them out; alpha on the gate's grid."""
+    """Return alpha on the gate's grid. x: (C, *S); gate: (Cg, *S/stride); weights: torch's layout."""
     hidden, _, *kernel = weight_x.shape
     alpha = np.zeros(gate.shape[1:])
     for voxel in itertools.product(*(range(n) for n in gate.shape[1:])):

@@ -1,4 +1,4 @@
-"""Channel attention written from the equations of the papers. x is (C, *S); the result is one weight a channel."""
+"""Channel attention from the equations of the papers. x: (C, *S); result: one weight per channel."""
 
 import math
 
@@ -42,23 +42,23 @@ def gaussian_context(x):
 
 
 def style(x, weight):
-    """w . [mean; standard deviation of N - 1] of each channel."""
+    """Return w . [mean; standard deviation with N - 1] per channel."""
     return weight[:, 0] * rows(x).mean(axis=1) + weight[:, 1] * rows(x).std(axis=1, ddof=1)
 
 
 def batch_norm(z, scale, shift):
-    """z (B, C) over the batch."""
+    """Normalise z (B, C) over the batch."""
     return scale * (z - z.mean(axis=0)) / np.sqrt(z.var(axis=0) + 1e-5) + shift
 
 
 def covariance(x, weight, bias, scale, shift):
-    """Of the voxels of relu(norm(W relu(x)))."""
+    """Return the covariance of relu(norm(W relu(x)))."""
     reduced = np.maximum(instance_norm(convolve(np.maximum(x, 0), weight, bias), scale, shift), 0)
     return np.cov(rows(reduced), bias=True)
 
 
 def second_order(sigma, row_scale, row_shift, row_weight, row_bias, w, b):
-    """Four numbers of each row of the covariance, by weights of its own, then one weight a channel."""
+    """Return one weight per channel, from four numbers per covariance row; each row has its own weights."""
     normed = instance_norm(sigma, row_scale, row_shift)
     numbers = []
     for i, row in enumerate(normed):
@@ -68,12 +68,12 @@ def second_order(sigma, row_scale, row_shift, row_weight, row_bias, w, b):
 
 
 def spectrum(x, frequencies):
-    """Of each channel the orthonormal cosine coefficient at its frequency."""
+    """Return the orthonormal cosine coefficient of each channel at its frequency."""
     return np.array([dctn(x[c], norm="ortho")[tuple(f)] for c, f in enumerate(frequencies)])
 
 
 def encode(x, codewords, scales, norm_scale, norm_shift):
-    """The encoding e of a case, residual by residual."""
+    """Return the encoding e of a case, residual by residual."""
     voxels = rows(x).T
     e = np.zeros_like(codewords)
     for voxel in voxels:

@@ -1,4 +1,4 @@
-"""What the references share, voxel by voxel: convolution, interpolation, normalisation, sigmoid. Arrays are (C, *S)."""
+"""Shared by the references, voxel by voxel: convolution, interpolation, normalisation, sigmoid. Arrays: (C, *S)."""
 
 import itertools
 
@@ -19,7 +19,7 @@ def voxels_of(grid):
 
 
 def convolve(x, weight, bias=None, groups=1):
-    """Cross-correlation with zeros around that keeps the grid; weight (O, C / groups, *k) as torch lays it out."""
+    """Return the zero-padded cross-correlation on the same grid. weight: (O, C / groups, *k), torch's layout."""
     outputs, inputs, *kernel = weight.shape
     padded = np.pad(x, [(0, 0), *((k // 2, k // 2) for k in kernel)])
     y = np.zeros((outputs, *x.shape[1:]))
@@ -33,14 +33,14 @@ def convolve(x, weight, bias=None, groups=1):
 
 
 def instance_norm(x, scale, shift):
-    """Each channel (row) by its own mean and variance."""
+    """Normalise each channel (row) by its mean and variance."""
     flat = x.reshape(len(x), -1)
     normed = (flat - flat.mean(axis=1, keepdims=True)) / np.sqrt(flat.var(axis=1, keepdims=True) + 1e-5)
     return (normed * scale[:, None] + shift[:, None]).reshape(x.shape)
 
 
 def sample(x, position):
-    """Linear interpolation of x (C, *S) at a position in voxels; 0 outside the grid."""
+    """Interpolate x (C, *S) linearly at a position in voxels; 0 outside the grid."""
     low = np.floor(position).astype(int)
     value = np.zeros(len(x))
     for corner in itertools.product((0, 1), repeat=len(low)):
@@ -52,7 +52,7 @@ def sample(x, position):
 
 
 def interpolate(x, grid):
-    """Linear resampling by the centres of voxels; beyond the outer centres the value of the nearest."""
+    """Resample linearly by voxel centres; use the nearest centre beyond the outer ones."""
     y = np.zeros((len(x), *grid))
     sizes = np.array(x.shape[1:])
     for voxel in voxels_of(grid):
@@ -62,7 +62,7 @@ def interpolate(x, grid):
 
 
 def max_pool(x):
-    """Maximum over 3 voxels along each axis at every second voxel."""
+    """Return the maximum over 3 voxels per axis, at every second voxel."""
     grid = [-(-n // 2) for n in x.shape[1:]]
     y = np.zeros((len(x), *grid))
     for voxel in voxels_of(grid):

@@ -1,4 +1,4 @@
-"""Boxes by their definition: positions run from -1 to 1 between the outer faces of a grid."""
+"""Reference of boxes. Positions run from -1 to 1 between the outer faces of a grid."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from tests.reference.dense import sample, voxels_of
 
 
 def cut_out(x, centre, extent, size):
-    """x (C, *S) sampled where each voxel of the box lies in it."""
+    """Sample x (C, *S) at each voxel of the box."""
     box = np.zeros((len(x), *size))
     grid = np.array(x.shape[1:])
     for voxel in voxels_of(size):
@@ -17,7 +17,7 @@ def cut_out(x, centre, extent, size):
 
 
 def put_back(box, centre, extent, size):
-    """The box (C, *Sb) seen from each voxel of a grid; 0 outside it."""
+    """Sample the box (C, *Sb) at each voxel of a grid; 0 outside."""
     x = np.zeros((len(box), *size))
     grid = np.array(box.shape[1:])
     for voxel in voxels_of(size):

@@ -1,4 +1,4 @@
-"""The mask of the residual attention network, layer by layer."""
+"""Reference mask of the residual attention network, layer by layer."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from tests.reference.dense import convolve, instance_norm, interpolate, max_pool
 
 
 def layers(x, p, prefix, count):
-    """Normalisation, ReLU and convolution, as often as ``count``."""
+    """Apply normalisation, ReLU, convolution ``count`` times."""
     for i in range(0, 3 * count, 3):
         x = np.maximum(instance_norm(x, p[f"{prefix}.{i}.weight"], p[f"{prefix}.{i}.bias"]), 0)
         x = convolve(x, p[f"{prefix}.{i + 2}.weight"], p.get(f"{prefix}.{i + 2}.bias"))

@@ -1,4 +1,4 @@
-"""Attention between voxels, query by query and key by key."""
+"""Reference of attention between voxels, query by query and key by key."""
 
 import math
 
@@ -8,7 +8,7 @@ from tests.reference.dense import sample, softmax, voxels_of
 
 
 def gather(query, key, value, scaled):
-    """query (d, *S), key (d, *Sk), value (e, *Sk): what each query gathers (e, *S), and what each key receives."""
+    """Return gathered values (e, *S) and attention per key. query: (d, *S); key: (d, *Sk); value: (e, *Sk)."""
     grid, key_grid = query.shape[1:], key.shape[1:]
     keys = list(voxels_of(key_grid))
     gathered, received = np.zeros((len(value), *grid)), np.zeros(key_grid)
@@ -22,7 +22,7 @@ def gather(query, key, value, scaled):
 
 
 def gather_deformable(value, offset, logit, heads, points):
-    """value (C, *S), offset (heads * points * dims, *S) in voxels, logit (heads * points, *S)."""
+    """Gather value (C, *S). offset: (heads * points * dims, *S), voxels; logit: (heads * points, *S)."""
     grid = value.shape[1:]
     width, gathered = len(value) // heads, np.zeros_like(value)
     offset = offset.reshape(heads, points, len(grid), *grid)

@@ -1,4 +1,4 @@
-"""Slow, obvious surface metrics: every surface voxel against every other."""
+"""Slow surface metrics: every surface voxel against every other."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""A small good dataset, to be broken."""
+"""Build a small valid dataset."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def label_of(case: str) -> np.ndarray:
 
 
 def make_dataset(root: Path) -> Path:
-    """Four cases in nnU-Net's layout."""
+    """Write four cases in nnU-Net's layout."""
     for case in CASES:
         save_nifti(root / "imagesTr" / f"{case}_0000.nii.gz", image_of(case), AFFINE)
         save_nifti(root / "labelsTr" / f"{case}.nii.gz", label_of(case), AFFINE)

@@ -9,7 +9,7 @@ from tests.reliability.figures import FIGURES
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Tell what was counted."""
+    """Print the figures."""
     if FIGURES:
         terminalreporter.section("reliability")
         for name, text in sorted(FIGURES.items()):
@@ -23,7 +23,7 @@ def good_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model(good_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two steps, which is enough to predict with."""
+    """Return a run of two steps: enough for predictions."""
     folder = tmp_path_factory.mktemp("runs") / "small"
     assert main(["train", f"--data.root={good_dataset}", f"--run={folder}", *SMALL]) == 0
     return folder
@@ -31,5 +31,5 @@ def model(good_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def dataset(good_dataset: Path, tmp_path: Path) -> Path:
-    """A copy, to be broken."""
+    """Return a copy of the dataset, which a test may break."""
     return shutil.copytree(good_dataset, tmp_path / "data")

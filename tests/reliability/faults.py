@@ -1,4 +1,4 @@
-"""Volumes that are broken in one way each: what writes them, and what must be told of them."""
+"""Volumes with one fault each: the function that writes it, and the expected error."""
 
 import gzip
 import io
@@ -14,7 +14,7 @@ import numpy as np
 from tests.reliability.build import AFFINE
 
 Break = Callable[[Path, np.ndarray], None]
-DIM, DATATYPE, PIXDIM, SLOPE, SFORM, MAGIC = 40, 70, 76, 112, 280, 344  # bytes of the header that these begin at
+DIM, DATATYPE, PIXDIM, SLOPE, SFORM, MAGIC = 40, 70, 76, 112, 280, 344  # byte offsets in the header
 
 
 def saved(array: np.ndarray, affine: np.ndarray = AFFINE) -> bytes:
@@ -87,7 +87,7 @@ NAN_AFFINE[0, 0] = np.nan
 HUGE_VOXELS[:3, :3] *= 1000
 
 AGAIN = "(?i:copy (or convert )?it again)"
-# Of any volume, number in the list of bad inputs: what must be told of it.
+# Faults of any volume, by number in the list of bad inputs.
 BROKEN: dict[str, tuple[Break, str]] = {
     "1 cut short": (writes(cut_short), rf"is damaged or cut short .*: {AGAIN}"),
     "3 wrong checksum": (writes(lambda a: flipped(a, 0.9999)), rf"is damaged or cut short .*: {AGAIN}"),
@@ -141,7 +141,7 @@ BROKEN: dict[str, tuple[Break, str]] = {
         "pointer of Git LFS.*git lfs pull",
     ),
 }
-# Of label maps only.
+# Faults of label maps.
 BROKEN_LABELS: dict[str, tuple[Break, str]] = {
     "40 not whole": (writes(lambda a: packed(saved(a * np.float32(0.7)))), "not whole numbers.*nearest voxel"),
     "42 negative": (writes(lambda a: packed(saved(-a.astype(np.int16)))), "has the label -1.*renumber the labels"),
@@ -153,14 +153,14 @@ BROKEN_LABELS: dict[str, tuple[Break, str]] = {
         "is shifted by up to 4.00 mm against .*resample one",
     ),
 }
-# Of images only.
+# Faults of images.
 BROKEN_IMAGES: dict[str, tuple[Break, str]] = {
     "31 two volumes where one is expected": (
         writes(lambda a: packed(saved(np.stack([a, a], -1)))),
         "has 2 channels",
     ),
 }
-# Of label maps to train on.
+# Faults of label maps for training.
 UNKNOWN_LABELS = {
     "41 unknown labels": (writes(lambda a: packed(saved(a * 7))), r"holds the labels \[7\].*dataset.json")
 }

@@ -1,8 +1,8 @@
-"""What the tests of reliability counted, told at the end of a session; docs/reliability.md keeps it."""
+"""Figures of the reliability tests, printed at the end of a session and kept in docs/reliability.md."""
 
 FIGURES: dict[str, str] = {}
 
 
 def tell(name: str, text: str) -> None:
-    """Have a line printed at the end; of several of a name the last counts, which is the longer test."""
+    """Record a line to print at the end; a later line of the same name (the longer test) replaces it."""
     FIGURES[name] = text

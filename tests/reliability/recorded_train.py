@@ -1,4 +1,4 @@
-"""`attention-unet train`, writing down when each step was taken: python -m tests.reliability.recorded_train LOG ..."""
+"""Run `attention-unet train` and log the time of each step: python -m tests.reliability.recorded_train LOG ..."""
 
 import sys
 import time
@@ -9,7 +9,7 @@ from attention_unet.training.monitor import Monitor
 
 
 def record(log: Path) -> None:
-    """Add a line a step: when, and which."""
+    """Log time and number of each step."""
     original = Monitor.record_step
     opened = log.open("a", buffering=1)
 

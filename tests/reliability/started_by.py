@@ -1,4 +1,4 @@
-"""`attention-unet` whose workers are started in another way: python -m tests.reliability.started_by spawn train ..."""
+"""Run `attention-unet` with a given start method of workers: python -m tests.reliability.started_by spawn train ..."""
 
 import multiprocessing
 import sys

@@ -1,4 +1,4 @@
-"""Every broken volume, by every command: told by file, reason and next step, and nothing is half-written."""
+"""Every broken volume in every command: errors name file, reason, next step; nothing is half-written."""
 
 import json
 import re

@@ -1,6 +1,6 @@
-"""Whatever a file says, prediction gives a mask on the very grid of the scan, or an error that names the file.
+"""Generated scans, masks, configurations and descriptions: the result is right, or an error is reported.
 
-What is found to fail is printed with the seed; FUZZ_SEED=... repeats it.
+A failure is printed with its seed; FUZZ_SEED=... repeats it.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ NUMBERS = [0, 1, -1, 2, 3, 7, 255, 512, 2**15 - 1, -(2**15), 1e-30, 1e30, np.nan
 
 
 def fuzz(examples, **strategies):
-    """Run a property on so many examples, of a seed that is printed."""
+    """Return a function that runs a check on random examples and prints the seed."""
 
     def run(check):
         print(f"FUZZ_SEED={SEED}")
@@ -90,7 +90,7 @@ def _affine(angles, spacing, signs, order, shift, shear):
 
 @st.composite
 def images(draw):
-    """Bytes of a NIfTI file, mostly good."""
+    """Draw the bytes of a NIfTI file, mostly valid."""
     axes = draw(st.sampled_from([3, 3, 3, 3, 4, 2, 5]))
     edge = st.integers(1, 9)
     shape = [draw(edge) for _ in range(min(axes, 3))] + [draw(st.sampled_from([1, 1, 2]))] * (axes - 3)
@@ -105,7 +105,7 @@ def images(draw):
         array.ravel()[: draw(st.integers(0, 3))] = draw(st.sampled_from([np.nan, np.inf, 1e38]))
     affine = draw(affines)
     image = nib.Nifti1Image(array, None, nib.Nifti1Header(endianness=draw(st.sampled_from("<>"))), dtype=array.dtype)
-    with contextlib.suppress(Exception):  # shears have no qform
+    with contextlib.suppress(Exception):  # a qform holds no shear
         image.set_qform(affine, code=draw(st.sampled_from([0, 1, 2])))
     image.set_sform(affine, code=draw(st.sampled_from([0, 1, 1, 2])))
     image.header.set_xyzt_units(draw(st.sampled_from(["mm", "mm", "unknown", "micron", "meter"])))
@@ -145,7 +145,7 @@ def test_a_scan_is_predicted_on_its_own_grid_or_refused(model, tmp_path, example
             warnings.simplefilter("ignore")
             failed = predict_files([case], output, [loaded], Settings(memory=2**28), lambda share: None)
         if failed:
-            assert failed["a"].startswith(f"{scan}: "), failed  # and not the name of a fault of the program
+            assert failed["a"].startswith(f"{scan}: "), failed  # not the name of an exception
             assert "Error: " not in failed["a"].replace("Compressed", ""), failed
             assert not (output / "a.nii.gz").exists()
             outcomes["refused"] += 1
@@ -159,7 +159,7 @@ def test_a_scan_is_predicted_on_its_own_grid_or_refused(model, tmp_path, example
         assert set(np.unique(np.asarray(made.dataobj))) <= {0, 1}
         nib.save(made, label)
         facts = inspect(*find_readable_cases(tmp_path), {}, lambda: None).facts
-        assert [fact.id for fact in facts] == ["a"]  # what can be predicted can be inspected
+        assert [fact.id for fact in facts] == ["a"]  # a predicted scan can be inspected
         outcomes["predicted"] += 1
 
     fuzz(examples, content=images())(check)

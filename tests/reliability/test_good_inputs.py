@@ -1,4 +1,4 @@
-"""Odd volumes that are good: each is predicted on its own grid, and what a user should know is told."""
+"""Unusual but valid volumes: each is predicted on its own grid, with a warning if needed."""
 
 import gzip
 import re
@@ -53,7 +53,7 @@ def with_slope(slope):
     return gzip.compress(bytes(content), 1)
 
 
-GOOD = {  # its bytes, and what is told of it
+GOOD = {  # bytes, and the expected warning
     "7 not packed, named as if": (lambda: nifti().to_bytes(), "is not packed by gzip, unlike its name"),
     "15 big-endian": (lambda: packed(swapped()), None),
     **{
@@ -118,5 +118,5 @@ def test_one_volume_of_several(model, tmp_path, capsys):
         for file in (tmp_path / "both" / "both.nii.gz", tmp_path / "out" / "one.nii.gz")
     ]
     np.testing.assert_array_equal(*masks)
-    assert main([*again, "--channel", "0", "--resume"]) == 2  # they would mix
+    assert main([*again, "--channel", "0", "--resume"]) == 2  # results would mix
     assert "by other options" in capsys.readouterr().err

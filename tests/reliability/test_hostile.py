@@ -1,4 +1,4 @@
-"""Files made to do harm: nothing in them is run, nothing is written outside, no message holds them up."""
+"""Hostile files: none of their code runs, nothing is written outside, and no command ends in a traceback."""
 
 import gzip
 import json
@@ -21,7 +21,7 @@ from tests.reliability.figures import tell
 
 
 class Canary:
-    """Unpickled, it makes a folder."""
+    """Object whose unpickling makes a folder."""
 
     def __init__(self, folder):
         self.folder = str(folder)
@@ -31,7 +31,7 @@ class Canary:
 
 
 def pickles(canary, folder):
-    """The same harm as plain pickle, as what torch writes, and as what NumPy writes."""
+    """Return the canary as plain pickle, torch file and NumPy file."""
     torch.save({"x": Canary(canary)}, folder / "torch.pt")
     np.save(folder / "numpy.npy", np.array([Canary(canary)], dtype=object), allow_pickle=True)
     return [pickle.dumps(Canary(canary)), (folder / "torch.pt").read_bytes(), (folder / "numpy.npy").read_bytes()]
@@ -42,7 +42,7 @@ YAML_CODE = '!!python/object/apply:os.mkdir ["{}"]\n'
 
 @pytest.fixture
 def everything(dataset, model, tmp_path):
-    """A dataset, a run, predictions and their evaluation."""
+    """Return a folder of dataset, run, predictions, evaluation."""
     run = shutil.copytree(model, tmp_path / "run")
     out, evaluation = tmp_path / "out", tmp_path / "evaluation"
     assert main(["predict", "-i", str(dataset / "imagesTr"), "-o", str(out), "-m", str(run), "--probabilities"]) == 0
@@ -107,8 +107,8 @@ def test_a_prepared_case_that_is_a_pickle(dataset, tmp_path):
     for harm in pickles(canary, tmp_path):
         for file in (tmp_path / "cache").rglob("*.safetensors"):
             (tmp_path / "harm").write_bytes(harm)
-            (tmp_path / "harm").replace(file)  # not in place, where this process has mapped the file into its memory
-        assert main([*call, f"--run={tmp_path / 'second'}"]) == 0  # prepared anew
+            (tmp_path / "harm").replace(file)  # not in place: this process has the file memory-mapped
+        assert main([*call, f"--run={tmp_path / 'second'}"]) == 0  # preprocessed again
         assert not canary.exists()
         shutil.rmtree(tmp_path / "second")
 

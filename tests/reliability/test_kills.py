@@ -1,5 +1,5 @@
-"""SIGKILL at random moments: no run is lost or damaged, little work is repeated, and the weights are those of a run
-that nobody disturbed, bit for bit."""
+"""SIGKILL at random moments: no run is lost or damaged, little work is repeated, and the weights equal those of an
+undisturbed run bit for bit."""
 
 import json
 import random
@@ -17,8 +17,8 @@ from tests.conftest import REPOSITORY
 from tests.reliability.build import SMALL
 from tests.reliability.figures import tell
 
-SECONDS = 0.5  # between two saved states; of every second attempt: after every step
-STEP_SECONDS = 1.0  # generous: a step, a save and a line of the log, on a busy machine
+SECONDS = 0.5  # between two saved states; every second attempt saves every step
+STEP_SECONDS = 1.0  # generous time for a step, a save and a log line on a busy machine
 
 
 def call(dataset, run, log, steps, seconds, resume):
@@ -34,7 +34,7 @@ def steps_of(log):
 
 
 def check_nothing_is_half_written(run):
-    """Whatever name there is has a whole file behind it."""
+    """Check that every file is whole; return the saved step."""
     for file in run.glob("*.json"):
         json.loads(file.read_text())
     for file in run.glob("*.yaml"):
@@ -60,7 +60,7 @@ def test_a_run_that_is_killed_again_and_again(good_dataset, tmp_path, kills, ste
         resume = (run / "config.yaml").exists()
         process = subprocess.Popen(call(good_dataset, run, log, steps, seconds, resume), cwd=REPOSITORY)
         began = time.monotonic()
-        if survived % 5 != 4:  # else anywhere, in the middle of starting perhaps
+        if survived % 5 != 4:  # otherwise at any time, even during start-up
             while len(steps_of(log)) == told and process.poll() is None:
                 assert time.monotonic() - began < 120
                 time.sleep(0.01)

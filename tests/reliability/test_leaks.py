@@ -1,4 +1,4 @@
-"""What is passed on holds no name of a patient, of a user or of a machine, and no folder of one."""
+"""Outputs hold no name of a patient, user or machine, and no folder that contains one."""
 
 import gzip
 import re
@@ -18,7 +18,7 @@ PATIENT, USER = "Doe^Jane 1970", "quentin-the-user"
 
 
 def sign(image):
-    """Put the patient wherever a header has room for a text."""
+    """Put the patient into every text field and an extension of the header."""
     for field in ("descrip", "db_name", "aux_file", "intent_name", "data_type"):
         image.header[field] = PATIENT[: image.header[field].dtype.itemsize].encode()
     image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", f"patient {PATIENT}".encode()))
@@ -27,7 +27,7 @@ def sign(image):
 
 @pytest.fixture
 def outputs(tmp_path, monkeypatch):
-    """All that a user makes of scans that name a patient, in a home folder that names the user."""
+    """Return all outputs of scans that name a patient, in a home folder that names the user."""
     home = tmp_path / "home" / USER / "study"
     data = home / "data"
     for case in CASES:
@@ -38,7 +38,7 @@ def outputs(tmp_path, monkeypatch):
     write_description(data)
     scans = shutil.copytree(data / "imagesTr", home / "scans")
     (scans / "broken_0000.nii.gz").write_bytes(b"broken")
-    nib.save(nib.Nifti1Image(np.full_like(image_of("a"), 3), AFFINE), scans / "flat_0000.nii.gz")  # is warned of
+    nib.save(nib.Nifti1Image(np.full_like(image_of("a"), 3), AFFINE), scans / "flat_0000.nii.gz")  # gets a warning
     signed = sitk.GetImageFromArray(image_of("d").T)
     signed.SetMetaData("patient", PATIENT)
     sitk.WriteImage(signed, str(scans / "itk_0000.nrrd"))
@@ -66,7 +66,7 @@ def outputs(tmp_path, monkeypatch):
 
 
 def contents(file):
-    """All that may be read out of a file: itself, and what is packed in it."""
+    """Yield the bytes of a file, raw and decompressed."""
     content = file.read_bytes()
     yield content
     if content[:2] == b"\x1f\x8b":

@@ -1,6 +1,6 @@
-"""Bytes changed at random in every kind of file that is read: the same content, or an error that names the file.
+"""Random byte changes in every kind of file that is read: the same content, or an error that names the file.
 
-What is found to fail is printed with its seed; FUZZ_SEED=... repeats it.
+A failure is printed with its seed; FUZZ_SEED=... repeats it.
 """
 
 import os
@@ -29,7 +29,7 @@ SIZES = [25, pytest.param(300, marks=pytest.mark.long)]
 
 
 def mutated(content, chance):
-    """Bytes flipped, set, taken out, doubled or cut off, mostly where headers are."""
+    """Flip, set, delete, double or cut off bytes, mostly in headers."""
     changed = bytearray(content)
     for _ in range(chance.choice([1, 1, 1, 2, 5])):
         if not changed:
@@ -75,7 +75,7 @@ def as_itk(path):
     sitk.WriteImage(image, str(path), useCompression=True)
 
 
-CHECKED = {  # read by, and whether every change of what it holds must be noticed
+CHECKED = {  # reader; "packed": it must notice every change of content
     "a.nii.gz": (voxels, "packed"),
     "a.nii": (voxels, "open"),
     "a.nrrd": (voxels, "packed header open"),
@@ -128,7 +128,7 @@ def test_changed_bytes(good_dataset, model, evaluation, tmp_path, name, times):
 
 @pytest.mark.parametrize("times", [7, pytest.param(200, marks=pytest.mark.long)])
 def test_a_whole_run_with_changed_bytes(good_dataset, model, tmp_path, capsys, times):
-    """Every command that reads a run: never a traceback, whatever of it is damaged."""
+    """Read a damaged run by three commands: none prints a traceback."""
     print(f"FUZZ_SEED={SEED}")
     chance = random.Random(SEED)
     names = [name for name in os.listdir(model) if (model / name).is_file() and not name.endswith((".png", ".log"))]

@@ -1,4 +1,4 @@
-"""Workers and partners: however they are started and stopped, the numbers are the same."""
+"""Workers and parallel processes give the same numbers, however they start and stop."""
 
 import os
 import signal
@@ -76,7 +76,7 @@ def test_two_processes_that_are_stopped_go_on_to_the_numbers_of_two_and_of_one(g
 @pytest.mark.long
 @pytest.mark.parametrize("times", [6])
 def test_two_processes_of_which_one_is_killed(good_dataset, tmp_path, times):
-    """Now the first of them, now the second: the other ends in words, and the run goes on to the same numbers."""
+    """Kill each process in turn: the other ends without a traceback; the run resumes to the same numbers."""
     finished(train(good_dataset, tmp_path / "unbroken", "--training.devices=2"))
     run, often = tmp_path / "run", ["--training.devices=2", "--training.checkpoint_minutes=1e-6"]
     for number in range(times):

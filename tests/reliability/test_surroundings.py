@@ -1,4 +1,4 @@
-"""Other languages, terminals, clocks, disks and names than those of whoever wrote this."""
+"""Unusual languages, terminals, clocks, disks and file names."""
 
 import json
 import os
@@ -72,7 +72,7 @@ def test_closed_streams(dataset, tmp_path, streams):
 
 @pytest.mark.parametrize(("again", "kind"), [(0.0, "xterm"), (0.001, "xterm"), (0.0, "dumb"), (0.001, "")])
 def test_a_terminal_that_closes_while_a_training_tells_of_itself(dataset, tmp_path, monkeypatch, again, kind):
-    """The shell and the kernel both say so, one soon after the other; whatever is written to it then fails."""
+    """The shell and the kernel both send SIGHUP, one soon after the other; writes to the terminal then fail."""
     monkeypatch.setenv("TERM", kind)
     terminal, end = pty.openpty()
     words = ["train", f"--data.root={dataset}", f"--run={tmp_path / 'run'}", *SMALL, "--training.steps=100000"]
@@ -98,7 +98,7 @@ def test_a_terminal_that_closes_while_a_training_tells_of_itself(dataset, tmp_pa
 
 
 def not_by_nohup():
-    """Let the process hear of a terminal that closes, also where these tests may not."""
+    """Let the process receive SIGHUP, even if nohup runs the tests."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
@@ -121,7 +121,7 @@ def test_an_output_that_is_full(dataset):
 
 
 def limited(blocks):
-    """No file may grow beyond so many bytes: what a full disk does to a process, without one."""
+    """Return a function that limits file size in bytes; writes then fail as on a full disk."""
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (blocks, blocks))
 
 

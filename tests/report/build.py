@@ -17,12 +17,12 @@ LABELS = Labels({"block": (1,), "<b>bold</b>": (2,)}, (1, 2))
 GRID = (14, 18, 10)  # voxels along RAS+ axes
 SPOT = (3, 12, 7)
 HOSTILE = '<img src="x" onerror="alert(1)">'  # a possible file name
-STORED = {  # axes and signs of the files of each case
+STORED = {  # axes and signs of each case's files
     "plain": ((0, 1, 2), (1, 1, 1)),
     "turned": ((2, 0, 1), (-1, 1, -1)),
     HOSTILE: ((1, 2, 0), (-1, -1, 1)),
 }
-SHIFTS = {"plain": 1, "turned": 0, HOSTILE: 2}  # of the predictions, in voxels
+SHIFTS = {"plain": 1, "turned": 0, HOSTILE: 2}  # shift of each prediction in voxels
 
 
 def masks():
