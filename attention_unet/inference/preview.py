@@ -1,4 +1,4 @@
-"""A prediction at a glance: three planes of the scan with the labels on it, seen as in radiology."""
+"""Draw a preview of a prediction: three planes of the scan with the labels, oriented as in radiology."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ EDGE = 320  # pixels of the longest edge of a plane
 GAP = 8
 LINE = 18  # pixels, of the legend
 OPACITY = 0.4
-SAMPLES = 128  # voxels along an axis that the range of greys is taken from
+SAMPLES = 128  # voxels along an axis from which the range of greys is computed
 Array = NDArray[np.generic]
 
 
@@ -22,30 +22,31 @@ def draw_preview(volume: Volume, label_map: Array, labels: Labels) -> Image.Imag
 
     Args:
         volume: the scan.
-        label_map: (I, J, K) of the integers that ``labels`` paints.
+        label_map: label map (I, J, K).
         labels: classes, for colours and legend.
     """
     scan_grid = fit_grid(volume.affine, volume.grid, (1.0, 1.0, 1.0))
-    image, painted = scan_grid.orient(volume.array[0]), scan_grid.orient(label_map)
+    image, label_map = scan_grid.orient(volume.array[0]), scan_grid.orient(label_map)
     spacing_mm = [volume.spacing_mm[axis] for axis in scan_grid.order]
     low, high = np.percentile(image[tuple(slice(None, None, -(-n // SAMPLES)) for n in image.shape)], [0.5, 99.5])
     scale = EDGE / max(n * mm for n, mm in zip(image.shape, spacing_mm, strict=True))
     shown = []
     for across in (2, 1, 0):
         right, up = (axis for axis in range(3) if axis != across)
-        place_of_most = int((painted > 0).sum(axis=(right, up)).argmax()) if painted.any() else image.shape[across] // 2
+        areas = np.count_nonzero(label_map, axis=(right, up))
+        plane = int(areas.argmax()) if areas.any() else image.shape[across] // 2
         size = tuple(max(round(image.shape[axis] * spacing_mm[axis] * scale), 1) for axis in (right, up))
-        grey, own = (np.take(array, place_of_most, axis=across).T[::-1, ::-1] for array in (image, painted))
+        grey, mask = (np.take(array, plane, axis=across).T[::-1, ::-1] for array in (image, label_map))
         grey = np.clip((grey - low) / max(high - low, 1e-6), 0, 1) * 255
         base = Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
-        index = Image.fromarray(labels.index(own)).resize(size, Image.Resampling.NEAREST)
+        index = Image.fromarray(labels.index(mask)).resize(size, Image.Resampling.NEAREST)
         shown.append(_coloured(np.asarray(base), np.asarray(index), len(labels.names)))
         _name_sides(shown[-1], "AP" if across == 0 else "RL")
     return _side_by_side(shown, labels)
 
 
 def _coloured(grey: NDArray[np.uint8], index: NDArray[np.uint8], classes: int) -> Image.Image:
-    """Classes over the grey of a plane: filled lightly, their borders in full colour."""
+    """Return a grey plane with its classes: light inside, opaque at their borders."""
     palette = np.array([(0, 0, 0), *(ImageColor.getrgb(colour_of(i)) for i in range(classes))], dtype=np.float32)
     opacity = np.where(index > 0, OPACITY, 0.0)
     for axis in (0, 1):
@@ -59,7 +60,7 @@ def _coloured(grey: NDArray[np.uint8], index: NDArray[np.uint8], classes: int) -
 
 
 def _name_sides(plane: Image.Image, sides: str) -> None:
-    """Write at the edges of a plane what of the patient lies there: left or right, anterior or posterior."""
+    """Write the sides of the patient at the edges of a plane: left and right, or anterior and posterior."""
     draw, y = ImageDraw.Draw(plane), plane.height // 2
     for side, x, anchor in zip(sides, (2, plane.width - 3), ("lm", "rm"), strict=True):
         draw.text((x, y), side, fill="white", anchor=anchor, stroke_width=1, stroke_fill="black")
