@@ -1,8 +1,8 @@
-"""What a cross-validation found: ``python benchmarks/folds.py runs/hippocampus-folds --write``
+"""What a cross-validation found: ``python benchmarks/folds.py benchmarks/results/hippocampus-heads-folds --write``
 
-The tables of ``attention-unet cross-validate``, with what each fold was trained by, and its learning curves in docs/,
-for the README and the card of the model of that name, if one is shipped. Where others have published what they reached
-case by case, they stand beside, over the same cases:
+The tables of ``attention-unet cross-validate``, with what each fold was trained by, and its learning curves, into
+docs/results.md, and into the README and the cards of models that have a place for them. Where others have published
+what they reached case by case, they stand beside, over the same cases:
 
     nnunet_hippocampus.csv    nnU-Net v2 (3d_fullres, 1000 epochs) on the 208 cases, each predicted by that of its five
                               folds of 260 which held it out, so trained on 208; the best checkpoint on the held-out
@@ -53,7 +53,8 @@ def main() -> None:
     parser.add_argument("--subjects", type=Path, help="CSV file case,subject: intervals count persons")
     options = parser.parse_args()
     name = options.folder.name.removesuffix("-folds")
-    documents = [RESULTS, *SHIPPED.glob(f"{name}.md")] if options.write else []
+    documents = [RESULTS, *(card for card in SHIPPED.glob("*.md") if f"<!-- {name} -->" in card.read_text("utf-8"))]
+    documents = documents if options.write else []
     for document in documents:
         around(document, name)
     rows = read_metrics(options.folder / "metrics.csv")
@@ -74,7 +75,9 @@ def main() -> None:
         folds[config["data"]["fold"]] = split["validation"]
         trained_on.append(str(len(split["training"])))
         steps.append(last["step"])
-        budgets.append(f"{float(last['minutes']):.1f} minutes, seed {config['training']['seed']}")
+        planned = config["training"]["steps"]
+        budget = f"{planned} steps" if planned else f"{float(last['minutes']):.1f} minutes"
+        budgets.append(f"{budget}, seed {config['training']['seed']}")
     by_fold = tabulate_folds(rows, folds)
     by_fold.add_row("cases trained on", *trained_on)
     by_fold.add_row("steps", *steps)
@@ -87,7 +90,7 @@ def main() -> None:
         by_fold.add_row(other, *(f"{statistics.mean(dice):.4f}" if dice else "-" for dice in cells))
         notes.append(compared(ours, other, theirs, subject_of, folds))
     publish([by_fold, tabulate(summarise(rows, CaseWarnings(), {}))], notes, documents, name)
-    if options.write and options.beside:
+    if options.write and f"<!-- {name} in short -->" in README.read_text("utf-8"):
         whole = {
             other: Path(table) for other, table in options.beside if dice_by_case(Path(table)).keys() >= ours.keys()
         }
@@ -130,7 +133,8 @@ def dice_by_case(file: Path) -> dict[str, float]:
     classes: dict[str, list[float]] = {}
     with file.open(encoding="utf-8", newline="") as opened:
         for row in csv.DictReader(opened):
-            classes.setdefault(row["case"], []).append(float(row["dice"]))
+            if row["class"] != FOREGROUND:
+                classes.setdefault(row["case"], []).append(float(row["dice"]))
     return {case: statistics.mean(dice) for case, dice in classes.items()}
 
 

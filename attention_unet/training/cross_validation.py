@@ -237,10 +237,10 @@ def tabulate_folds(rows: Sequence[Row], folds: Mapping[int, Sequence[str]]) -> T
     """
     columns = {f"fold {fold}": list(cases) for fold, cases in folds.items()}
     columns["all"] = [case for cases in folds.values() for case in cases]
-    table = Table(title="Dice by fold", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("class")
+    table = Table(title="Dice by fold", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("class", no_wrap=True)
     for name, cases in columns.items():
-        table.add_column(f"{name} ({len(cases)})", justify="right")
+        table.add_column(f"{name} ({len(cases)})", justify="right", no_wrap=True)
     means: dict[str, list[float]] = {name: [] for name in columns}
     for label in dict.fromkeys(row.class_name for row in rows if row.class_name != FOREGROUND):
         cells = []
@@ -248,7 +248,7 @@ def tabulate_folds(rows: Sequence[Row], folds: Mapping[int, Sequence[str]]) -> T
             values = [row.metrics.dice for row in rows if row.class_name == label and row.case in cases]
             dice = [value for value in values if not math.isnan(value)]
             means[name] += [statistics.mean(dice)] if dice else []
-            spread = f" ± {statistics.stdev(dice):.4f}" if name == "all" and len(dice) > 1 else ""
+            spread = f" ± {statistics.stdev(dice):.3f}" if name == "all" and len(dice) > 1 else ""
             cells.append(f"{statistics.mean(dice):.4f}{spread}" if dice else "-")
         table.add_row(label, *cells)
     mean_cells = (f"{statistics.mean(values):.4f}" if values else "-" for values in means.values())
