@@ -14,7 +14,7 @@ Rows = Sequence[Mapping[str, float]]
 
 
 def draw_trainings(histories: Mapping[str, Path], output: Path) -> None:
-    """Draw loss and mean Dice of held-out cases over time for several trainings.
+    """Draw loss and mean Dice of held-out cases over the steps of several trainings.
 
     Args:
         histories: path of ``history.csv`` of each training, by the name to show.
@@ -32,7 +32,7 @@ def draw_trainings(histories: Mapping[str, Path], output: Path) -> None:
 
 
 def draw_training(history: Rows, class_names: Sequence[str], output: Path) -> None:
-    """Draw the loss of a training and the Dice of each class over time.
+    """Draw the loss of a training and the Dice of each class over its steps.
 
     Args:
         history: rows of ``history.csv``.
@@ -54,13 +54,13 @@ def _draw(
     figure = Figure(figsize=(9.8, 3.2), dpi=110, layout="constrained")
     loss, dice = figure.subplots(1, 2)
     for rows, colour in zip(losses.values(), colours, strict=True):
-        loss.plot([row["minutes"] for row in rows], [row["loss"] for row in rows], ".-", color=colour)
+        loss.plot([row["step"] for row in rows], [row["loss"] for row in rows], ".-", color=colour)
     for i, (name, (rows, column)) in enumerate(scores.items()):
         values = [row[column] for row in rows]
         label = f"{name}: {values[-1]:.4f}"
-        dice.plot([row["minutes"] for row in rows], values, ".-", color=colour_of(i), label=label)
-    loss.set(xlabel="minutes", ylabel="training loss")
-    dice.set(xlabel="minutes", ylabel=y_label)
+        dice.plot([row["step"] for row in rows], values, ".-", color=colour_of(i), label=label)
+    loss.set(xlabel="steps", ylabel="training loss")
+    dice.set(xlabel="steps", ylabel=y_label)
     for axes in (loss, dice):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)

@@ -25,8 +25,8 @@ def lines_of(monkeypatch, draw):
 
 def test_a_training_by_class(tmp_path, monkeypatch):
     loss, dice = lines_of(monkeypatch, lambda: draw_training(HISTORY, ["a", "b"], tmp_path / "curves.png"))
-    assert list(loss.values()) == [[[1.0, 0.9], [2.5, 0.7]]]
-    assert dice == {"a: 0.7000": [[1.0, 0.5], [2.5, 0.7]], "b: 0.5000": [[1.0, 0.3], [2.5, 0.5]]}
+    assert list(loss.values()) == [[[10.0, 0.9], [20.0, 0.7]]]
+    assert dice == {"a: 0.7000": [[10.0, 0.5], [20.0, 0.7]], "b: 0.5000": [[10.0, 0.3], [20.0, 0.5]]}
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -39,5 +39,5 @@ def test_several_trainings(tmp_path, monkeypatch):
             writer.writeheader()
             writer.writerows(rows)
     loss, dice = lines_of(monkeypatch, lambda: draw_trainings(files, tmp_path / "curves.png"))
-    assert list(loss.values()) == [[[1.0, 0.9], [2.5, 0.7]], [[1.0, 0.9]]]
-    assert dice == {"one: 0.6000": [[1.0, 0.4], [2.5, 0.6]], "two: 0.4000": [[1.0, 0.4]]}
+    assert list(loss.values()) == [[[10.0, 0.9], [20.0, 0.7]], [[10.0, 0.9]]]
+    assert dice == {"one: 0.6000": [[10.0, 0.4], [20.0, 0.6]], "two: 0.4000": [[10.0, 0.4]]}
