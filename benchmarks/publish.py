@@ -61,7 +61,11 @@ def around(document: Path, name: str) -> tuple[str, str]:
 
 def measured_by() -> str:
     """Return command, date, commit and machine as text."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--write"]
+    arguments = [
+        str(Path("runs", *Path(argument).parts[-2:])) if Path(argument).is_absolute() else argument  # of any machine
+        for argument in sys.argv[1:]
+        if argument != "--write"
+    ]
     command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
     git = ["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
