@@ -237,7 +237,8 @@ def tabulate_folds(rows: Sequence[Row], folds: Mapping[int, Sequence[str]]) -> T
     """
     columns = {f"fold {fold}": list(cases) for fold, cases in folds.items()}
     columns["all"] = [case for cases in folds.values() for case in cases]
-    table = Table(title="Dice by fold", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = Table(title="Dice by fold", title_justify="left", box=box.SIMPLE_HEAD)
+    table.pad_edge, table.collapse_padding = False, True
     table.add_column("class", no_wrap=True)
     for name, cases in columns.items():
         table.add_column(f"{name} ({len(cases)})", justify="right", no_wrap=True)
