@@ -157,7 +157,7 @@ def compared(
     by_fold = [statistics.mean(gains[case] for case in cases) for cases in folds.values() if set(cases) <= set(gains)]
     if len(by_fold) > 1:
         low, high = interval_of_mean(by_fold)
-        text += f", {low:+.4f} to {high:+.4f} over {len(by_fold)} folds (new trainings)"
+        text += f", {low:+.4f} to {high:+.4f} over {len(by_fold)} folds (new trainings of ours, the same of the other)"
     return f"{text}; better in {sum(gain > 0 for gain in gains.values())} of {len(gains)} cases."
 
 

@@ -39,11 +39,12 @@ class Comparison:
         metric: one of ``COMPARED``.
         gains: gain of each case, mean over the runs; positive if the model is better. Infinite if the metric is a
             distance and one of the two models missed or invented the structure.
-        gain: mean over the cases; NaN if a gain is infinite.
+        gain: mean over the cases; with several trainings, mean over the folds of the mean over the persons. NaN if a
+            gain is infinite.
         ci95: 95% interval of the mean; NaN if it cannot be computed.
         undefined: number of cases in which the metric is undefined for one of the two models.
         trainings: number of trainings of each model: folds times runs.
-        p: probability that chance alone makes as large a difference; 1 if it cannot be computed.
+        p: probability of a difference at least as large, if the models were equal; 1 if it cannot be computed.
         p_holm: the same, corrected for the number of comparisons.
         least_p: smallest ``p_holm`` that is possible with so few trainings or persons.
     """

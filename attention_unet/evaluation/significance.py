@@ -4,7 +4,7 @@
   seed may reverse the result. The test is Wilcoxon's signed-rank test ("Individual Comparisons by Ranking Methods",
   1945); an infinite gain has the largest rank.
 - Several folds, one run: each fold gives one difference; Student's t over the folds.
-- Several runs: analysis of variance with crossed random effects of cases and runs in each fold; degrees of freedom by
+- Several runs: analysis of variance with crossed random effects of persons and runs in each fold; degrees of freedom by
   Satterthwaite ("An Approximate Distribution of Estimates of Variance Components", 1946).
 
 Several p values are corrected by Holm ("A Simple Sequentially Rejective Multiple Test Procedure", 1979).
@@ -36,7 +36,8 @@ def analyse_gains(
         folds: fold of each case. There is one training for each run and fold.
 
     Returns:
-        Mean gain, NaN if a gain is not finite; its 95% interval; p; the smallest p that is possible with so few
+        Mean gain (over the cases; with several trainings, over the folds of the mean over the persons), NaN if a gain
+        is not finite; its 95% interval; p; the smallest p that is possible with so few
         persons, 0 with several trainings; and the number of trainings of each model.
     """
     names = list(dict.fromkeys(folds))

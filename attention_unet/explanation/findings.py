@@ -21,10 +21,10 @@ from attention_unet.explanation.checks import (
 )
 from attention_unet.explanation.deletion_curve import SHARES, mean_height
 
-MIN_CASES = 6  # with fewer cases, an interval is too wide for a verdict
+MIN_PERSONS = 6  # with fewer persons, an interval is too wide for a verdict
 LOW_DICE = 0.5  # mean Dice below which the checks mean little
 ALIKE, UNLIKE = 0.7, 0.4  # two maps are alike above this rank correlation, and unlike below that
-TOO_FEW = f"too few cases for a verdict, at least {MIN_CASES} are needed"
+TOO_FEW = f"too few persons for a verdict, at least {MIN_PERSONS} are needed"
 
 
 def summarise_findings(checks: Sequence[CaseChecks], model_sha256: str) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _report_exchanged_maps(checks: Sequence[CaseChecks]) -> list[str]:
             OWN_MAP,
             f"{words} instead of its own",
             "the map of the scan itself is better",
-            "nothing shows that the maps depend on the scan: a fixed pattern of positions is as good",
+            "this does not show that the maps depend on the scan",
         )
     return sentences
 
@@ -143,7 +143,7 @@ def _compare_with_second(checks: Sequence[CaseChecks]) -> list[str]:
 
 
 def _report_deletion(checks: Sequence[CaseChecks]) -> list[str]:
-    """Report whether attention marks important voxels better than the position of the structure does."""
+    """Report whether attention marks important voxels better than the distance to the prediction does."""
     defined = [case for case in checks if case.deletion and not np.isnan(case.dice[TRAINED])]
     curves = [case.deletion for case in defined if case.deletion]
     if not curves:
@@ -152,18 +152,18 @@ def _report_deletion(checks: Sequence[CaseChecks]) -> list[str]:
         [[mean_height(c) for c in (each.by_chance, each.by_distance, each.by_attention)] for each in curves]
     )
     than_chance, than_distance = (heights[:, control] - heights[:, 2] for control in (0, 1))
-    low, high = interval_of_mean(than_distance, [case.subject or case.case for case in defined])
+    low, high = interval_of_mean(than_distance, _subjects(defined))
     verdict = (
-        TOO_FEW if len(curves) < MIN_CASES
-        else "attention marks important voxels better than the position of the structure does" if low > 0
-        else "the position of the structure marks important voxels better than attention does" if high < 0
-        else "attention marks important voxels no better than the position of the structure does"
+        TOO_FEW if len(set(_subjects(defined))) < MIN_PERSONS
+        else "attention marks important voxels better than this distance does" if low > 0
+        else "this distance marks important voxels better than attention does" if high < 0
+        else "this does not show that attention marks important voxels better than the distance"
     )  # fmt: skip
     return [
         f"Deleting the voxels with the highest attention of level {curves[0].level} lowers Dice "
         f"{_more(than_chance.mean())} than random deletion, and {_more(than_distance.mean())} than deletion by "
         f"distance to the network's own prediction, mean over 0 to {SHARES[-1]:.0%} deleted voxels "
-        f"({_interval(low, high)}n = {len(curves)}): {verdict}."
+        f"({_interval(low, high)}{_count(defined)}): {verdict}."
     ]
 
 
@@ -201,17 +201,28 @@ def _report_change(
     if not defined:
         return []
     changes = np.array([case.dice[condition] - case.dice[control] for case in defined])
-    low, high = interval_of_mean(changes, [case.subject or case.case for case in defined])
+    low, high = interval_of_mean(changes, _subjects(defined))
     mean = float(changes.mean())
     verdict = (
-        TOO_FEW if len(changes) < MIN_CASES
+        TOO_FEW if len(set(_subjects(defined))) < MIN_PERSONS
         else used if high < 0
         else "the network is better this way" if low > 0
         else unused
     )  # fmt: skip
     direction = "falls" if mean < 0 else "rises"
     bounds = (-high, -low) if mean < 0 else (low, high)
-    return [f"{words}, mean Dice {direction} by {abs(mean):.3f} ({_interval(*bounds)}n = {len(changes)}): {verdict}."]
+    return [f"{words}, mean Dice {direction} by {abs(mean):.3f} ({_interval(*bounds)}{_count(defined)}): {verdict}."]
+
+
+def _subjects(checks: Sequence[CaseChecks]) -> list[str]:
+    """Return the person of each case; a case without one is a person itself."""
+    return [case.subject or case.case for case in checks]
+
+
+def _count(checks: Sequence[CaseChecks]) -> str:
+    """Return the number of cases in words and, if it differs, that of persons."""
+    persons = len(set(_subjects(checks)))
+    return f"n = {len(checks)}" + (f" cases of {persons} persons" if persons < len(checks) else "")
 
 
 def _dice_values(checks: Sequence[CaseChecks], condition: str) -> NDArray[np.float64]:
