@@ -27,6 +27,7 @@ def staging_folder(output: Path) -> Iterator[Path]:
         DataError: if it cannot be made.
     """
     try:
+        output.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=output))
     except OSError as error:
         raise DataError(f"{output}: cannot be written ({error.strerror}): choose a folder you may write to") from error

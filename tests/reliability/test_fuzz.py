@@ -197,7 +197,7 @@ def test_masks_are_scored_right_or_refused(tmp_path, examples):
         for name, group in labels.integers.items():
             a, b = np.isin(predicted, group), np.isin(true, group)
             expected = 2 * (a & b).sum() / (a.sum() + b.sum()) if a.sum() + b.sum() else None
-            found = summary["classes"][name]["dice"]["mean"]
+            found = summary.classes[name]["dice"].mean
             assert found is None if expected is None else found == pytest.approx(expected, abs=1e-6)
         outcomes["scored"] += 1
 

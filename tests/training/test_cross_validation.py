@@ -81,8 +81,8 @@ def test_a_fold_scored_by_itself(capsys):
     Console(width=100).print(cross_validation.tabulate_folds(rows, {3: ["a", "b"], 1: ["c"]}))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["class", "fold", "3", "(2)", "fold", "1", "(1)", "all", "(3)"] in lines
-    assert ["x", "0.6000", "0.9000", "0.7000", "±", "0.2000"] in lines
-    assert ["y", "0.1000", "0.2000", "0.1500", "±", "0.0707"] in lines
+    assert ["x", "0.6000", "0.9000", "0.7000", "±", "0.200"] in lines
+    assert ["y", "0.1000", "0.2000", "0.1500", "±", "0.071"] in lines
     assert ["mean", "of", "classes", "0.3500", "0.5500", "0.4250"] in lines
 
 

@@ -118,6 +118,7 @@ def test_a_configuration_knows_the_places_of_its_run_unless_it_is_told_others(tm
         (tmp_path / name).mkdir()
     (tmp_path / "run" / "places.json").write_text(json.dumps({"data.root": "../data", "data.cache": "../cache"}))
     run = tmp_path / "run"
+    (run / "config.yaml").write_text("training: {steps: 1}\n")
     options = [f"--data.root={run}/../data", f"--data.cache={run}/../cache"]
     resumed = complete(["train", "--resume", "--run", str(run)])
     assert resumed == ["train", *options, "--config", str(run / "config.yaml"), "--resume", "--run", str(run)]
