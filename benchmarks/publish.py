@@ -62,7 +62,7 @@ def around(document: Path, name: str) -> tuple[str, str]:
 def measured_by() -> str:
     """Return command, date, commit and machine as text."""
     arguments = [
-        str(Path("runs", *Path(argument).parts[-2:])) if Path(argument).is_absolute() else argument  # of any machine
+        str(Path(*Path(argument).parts[-2:])) if Path(argument).is_absolute() else argument  # no folder of this machine
         for argument in sys.argv[1:]
         if argument != "--write"
     ]

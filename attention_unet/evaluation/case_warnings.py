@@ -38,7 +38,7 @@ class CaseWarnings:
         """Return one sentence per warning.
 
         Args:
-            cases: number of cases that were scored, of which each sentence counts a part.
+            cases: number of scored cases, the total in the sentences.
         """
         sentences = []
         if self.missing_predictions:

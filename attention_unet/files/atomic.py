@@ -110,7 +110,7 @@ def _flush(folder: Path) -> None:
 
 
 def _umask() -> int:
-    """Return the umask. The system tells it only when it is set: it is 0 for a moment."""
+    """Return the umask. It can only be read by setting it: it is 0 for a moment."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -20,7 +20,8 @@ class NetworkOutput(NamedTuple):
     Attributes:
         logits: (B, out_channels, *S), finest first, each on the grid of its level; in eval mode only the finest.
         weights: attention weights on the skip, by level; the coarsest level has those of the bottleneck.
-        presence: logits (B, out_channels) of the presence of each class, one for each mechanism that learns it.
+        presence: in training mode, logits (B, out_channels) of the presence of each class, one for each mechanism that
+            learns it; otherwise empty.
     """
 
     logits: list[Tensor]
@@ -55,14 +56,14 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, full_output: bool = False) -> Tensor | NetworkOutput:
         """Return the logits (B, out_channels, *S) of an image (B, in_channels, *S) of any size.
 
-        With ``full_output`` return the attention weights, the presence of classes and, in training mode, the logits of
-        every supervised level, too.
+        With ``full_output`` also return the attention weights and, in training mode, the logits of every supervised
+        level and the presence of classes.
         """
         logits, weights, skips = self.run(x, full_output and self.training)
         if is_scripting() or not full_output:  # a scripted network returns logits only
             return logits[0]
-        encodings = self.presence_encodings().items()
-        return NetworkOutput(logits, weights, [encoding.presence(skips[level]) for level, encoding in encodings])
+        encodings = self.presence_encodings() if self.training else {}  # only the loss needs them
+        return NetworkOutput(logits, weights, [each.presence(skips[level]) for level, each in encodings.items()])
 
     def run(self, x: Tensor, supervised: bool) -> tuple[list[Tensor], dict[int, Tensor], list[Tensor]]:
         """Return logits of all supervised levels, or of the finest alone; attention weights; outputs of the encoder."""

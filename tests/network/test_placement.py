@@ -170,6 +170,7 @@ def test_presence_is_told_where_encoding_stands_alone():
     assert [tuple(told.shape) for told in presence] == [(2, 3), (2, 3)]
     skip = both.encoder[1](both.encoder[0](x))
     torch.testing.assert_close(presence[0], both.attention_at(1).presence(skip))
+    assert both.eval()(x, full_output=True).presence == []  # prediction pays nothing for it
     assert net().presence_encodings() == {}
     assert sorted(net(skips=["encoding"]).presence_encodings()) == [1, 2]
 
