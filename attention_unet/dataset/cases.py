@@ -238,10 +238,7 @@ def _name_channels(cases: Sequence[Case], problems: Mapping[str, str]) -> tuple[
     """Return "channel 0", "channel 1", ... for the first case that can be read; one channel if none can."""
     for case in cases:
         if case.id not in problems:
-            with (
-                warnings.catch_warnings(),
-                suppress(DataError),
-            ):  # warnings and errors are reported later, for every image
+            with warnings.catch_warnings(), suppress(DataError):  # reported later, for every image
                 warnings.simplefilter("ignore")
                 count = sum(len(read_volume(path).array) for path in case.images)
                 return tuple(f"channel {i}" for i in range(count))
