@@ -77,7 +77,8 @@ def training_step(contender: Contender, setting: Setting) -> Callable[[], None]:
     def step() -> None:
         optimizer.zero_grad()
         with torch.autocast("cpu", precision, enabled=precision != torch.float32):
-            logits: Tensor | list[Tensor] = network(image)
+            ours = isinstance(network, AttentionUNet)
+            logits: Tensor | list[Tensor] = network(image, full_output=True).logits if ours else network(image)
         loss_of(logits, target).backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
