@@ -14,14 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.errors import DataError, first_few
 from attention_unet.scans.dicom_checks import check_frames_agree, describe_variants, measure_slice_distance
 from attention_unet.scans.dicom_frames import VARIANTS, Frame, frames_in, report_damage
-from attention_unet.scans.header import check_affine, check_fits, make_header
+from attention_unet.scans.header import Contents, check_affine, check_fits, make_header
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -73,17 +72,12 @@ def is_dicom(file: Path) -> bool:
     return "Rows" in header or str(header.get("SOPClassUID", "")).startswith("1.2.840.10008.")
 
 
-def read_dicom(
-    folder: Path, memory: int | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
+def read_dicom(folder: Path, memory: int | None = None) -> Contents:
     """Read the one volume of a folder: a series of slices, or an enhanced multi-frame file.
 
     Args:
         folder: path of the folder.
         memory: bytes that reading may take; by default most of the free memory.
-
-    Returns:
-        Voxels (1, I, J, K), the affine from voxel (i, j, k) to RAS+ mm, and a NIfTI header of this grid.
 
     Raises:
         DataError: if the folder holds no series, several series, or slices that do not form one volume of grey
@@ -106,11 +100,7 @@ def read_dicom(
 
 
 def _read_header(file: Path) -> "Dataset":
-    """Read the fields HEADER_FIELDS of a file.
-
-    Raises:
-        DataError: if the file cannot be read.
-    """
+    """Read the fields HEADER_FIELDS of a file."""
     from pydicom import dcmread
 
     with report_damage(file):
@@ -118,11 +108,7 @@ def _read_header(file: Path) -> "Dataset":
 
 
 def _image_headers(folder: Path) -> dict[Path, "Dataset"]:
-    """Read the headers of all images of a folder, which must be of one series. Warn of all other files.
-
-    Raises:
-        DataError: if a file is damaged, or there is not exactly one series.
-    """
+    """Read the headers of all images of a folder, which must be of one series. Warn of all other files."""
     images, others, unread, series = {}, list[str](), list[str](), set()
     for file in sorted(folder.iterdir()):
         with report_damage(file):
@@ -156,11 +142,7 @@ def _image_headers(folder: Path) -> dict[Path, "Dataset"]:
 
 
 def _decode(frames: Sequence[Frame]) -> NDArray[np.float32]:
-    """Return the values (K, J, I) of sorted slices. Each slice has its own slope and intercept.
-
-    Raises:
-        DataError: if voxels are missing or damaged.
-    """
+    """Return the values (K, J, I) of sorted slices. Each slice has its own slope and intercept."""
     array = np.empty((len(frames), *frames[0].size[::-1]), dtype=np.float32)
     by_file = defaultdict(list)
     for k, frame in enumerate(frames):

@@ -142,11 +142,7 @@ def _group_contents(*items: "Dataset") -> list["Dataset"]:
 
 
 def _make_frame(file: Path, index: int, name: str, holders: Sequence["Dataset"]) -> Frame:
-    """Return a slice. A field is taken from the first holder that has it.
-
-    Raises:
-        DataError: if a field is missing or invalid.
-    """
+    """Return a slice. A field is taken from the first holder that has it."""
 
     def numbers(field: str, count: int) -> list[float] | None:
         value = _first_value(holders, field)

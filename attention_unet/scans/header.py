@@ -14,6 +14,8 @@ from attention_unet.config import EDGES_MM
 from attention_unet.errors import DataError
 from attention_unet.machine.memory import free_memory
 
+Contents = tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]
+"""Of a file: voxels (C, I, J, K), affine from voxel (i, j, k) to RAS+ mm, and a NIfTI header of this grid."""
 USUAL_MM = (0.05, 20.0)  # voxel sizes in MR
 SHEAR = 1e-3  # largest cosine between two axes at right angles
 

@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.errors import DataError
 from attention_unet.scans.file_type import describe_other_type
-from attention_unet.scans.header import check_affine, check_fits, make_header
+from attention_unet.scans.header import Contents, check_affine, check_fits, make_header
 from attention_unet.scans.itk_files import ascii_folder, check_voxels, with_ascii_names
 from attention_unet.scans.itk_header import check_header, data_files, unit_mm
 
@@ -24,17 +23,12 @@ ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
 NRRD, SPACE, LPS = (".nrrd", ".nhdr"), "NRRD_space", "left-posterior-superior"  # SimpleITK converts known spaces to LPS
 
 
-def read_itk(
-    path: Path, memory: int | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
+def read_itk(path: Path, memory: int | None = None) -> Contents:
     """Read an NRRD or MetaImage file.
 
     Args:
         path: path of the file.
         memory: bytes that reading may take; by default most of the free memory.
-
-    Returns:
-        Voxels (C, I, J, K), the affine from voxel (i, j, k) to RAS+ mm, and a NIfTI header of this grid.
 
     Raises:
         DataError: if the file is missing, damaged or too large, or does not hold a 3-D volume of real numbers.
@@ -52,6 +46,9 @@ def read_itk(
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(readable))
         reader.ReadImageInformation()
+        kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+        if "complex" in kind:
+            raise DataError(f"{path}: voxels are {kind}: expected real numbers; save a magnitude image")
         stored_bytes = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID()).GetSizeOfPixelComponent()
         shape = [*reader.GetSize(), reader.GetNumberOfComponents()]
         if min(shape) < 1:
@@ -65,10 +62,6 @@ def read_itk(
         image = reader.Execute()
     if image.GetDimension() != 3:
         raise DataError(f"{path}: has {image.GetDimension()} axes {image.GetSize()}: expected a 3-D volume; convert it")
-    if "complex" in image.GetPixelIDTypeAsString():
-        raise DataError(
-            f"{path}: voxels are {image.GetPixelIDTypeAsString()}: expected real numbers; save a magnitude image"
-        )
     array = sitk.GetArrayViewFromImage(image).astype(np.float32)
     array = np.moveaxis(array, -1, 0) if array.ndim == 4 else array[None]
     affine = np.eye(4)
@@ -108,11 +101,7 @@ def write_itk(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64
 
 @contextmanager
 def _report_errors(path: Path) -> Iterator[None]:
-    """Report errors of SimpleITK with the path of the file.
-
-    Raises:
-        DataError: for every RuntimeError that is raised inside.
-    """
+    """Report errors of SimpleITK with the path of the file."""
     try:
         yield
     except RuntimeError as error:
@@ -129,11 +118,7 @@ def _last_line(error: RuntimeError) -> str:
 
 
 def _read_start(path: Path) -> bytes:
-    """Return the first 512 bytes of a file.
-
-    Raises:
-        DataError: if the file cannot be read.
-    """
+    """Return the first 512 bytes of a file."""
     try:
         with path.open("rb") as file:
             return file.read(512)

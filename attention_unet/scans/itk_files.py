@@ -26,7 +26,7 @@ def with_ascii_names(path: Path) -> Iterator[Path]:
 
     Such a volume gets a temporary path: a link, or a copy of the header that names a link to its voxels.
     """
-    if _is_utf8(path):
+    if is_utf8(path):
         yield path
     else:
         with tempfile.TemporaryDirectory() as folder:
@@ -47,7 +47,7 @@ def with_ascii_names(path: Path) -> Iterator[Path]:
 @contextmanager
 def ascii_folder(folder: Path) -> Iterator[Path]:
     """Yield a path of a folder to which SimpleITK can write: it ends the process if a path is not UTF-8."""
-    if _is_utf8(folder):
+    if is_utf8(folder):
         yield folder
     else:
         with tempfile.TemporaryDirectory() as temporary:
@@ -56,7 +56,7 @@ def ascii_folder(folder: Path) -> Iterator[Path]:
             yield link
 
 
-def _is_utf8(path: Path) -> bool:
+def is_utf8(path: Path) -> bool:
     """Return whether a path can be written as UTF-8."""
     try:
         str(path).encode()

@@ -103,11 +103,7 @@ def check_header(path: Path) -> None:
 
 
 def _check_meta_fields(path: Path, header: dict[str, str]) -> None:
-    """Check the fields of MetaImage. MetaIO reports errors only on the terminal, or uses other values.
-
-    Raises:
-        DataError: if a field is missing or invalid, or if NDims comes too late.
-    """
+    """Check the fields of MetaImage. MetaIO reports errors only on the terminal, or uses other values."""
 
     def refuse(name: str, expected: str) -> None:
         raise DataError(
@@ -149,11 +145,7 @@ def _drop_channel_axis(spacings: str, dimension: str) -> str:
 
 
 def _parse_numbers(path: Path, text: str) -> list[float | None]:
-    """Return the numbers of a field. A vector that is "none" or NaN becomes None.
-
-    Raises:
-        DataError: if a word is not a finite number.
-    """
+    """Return the numbers of a field. A vector that is "none" or NaN becomes None."""
     words = re.sub(r"[(),]", " ", re.sub(r"(?i)\(\s*nan(\s*,\s*nan)*\s*\)", "none", text)).split()
     try:
         numbers = [None if word == "none" else float(word) for word in words]

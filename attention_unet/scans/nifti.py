@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from attention_unet.errors import DataError
 from attention_unet.scans.file_type import describe_other_type
-from attention_unet.scans.header import check_affine, check_fits, check_real
+from attention_unet.scans.header import Contents, check_affine, check_fits, check_real
 
 ENDINGS = (".nii.gz", ".nii")
 GZIP_MAGIC = b"\x1f\x8b"
@@ -34,17 +34,12 @@ SAME_SIZE = 0.01  # largest relative difference of voxel sizes in pixdim and sfo
 UNIT_MM = {1: 1000.0, 3: 0.001}  # mm per unit, by the codes of metre and micrometre; other codes are treated as mm
 
 
-def read_nifti(
-    path: Path, memory: int | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
+def read_nifti(path: Path, memory: int | None = None) -> Contents:
     """Read a NIfTI-1 file.
 
     Args:
         path: path of the file.
         memory: bytes that its voxels may take; by default most of the free memory.
-
-    Returns:
-        Voxels (C, I, J, K), the affine from voxel (i, j, k) to RAS+ mm, and the header.
 
     Raises:
         DataError: if the file is missing, damaged, not NIfTI-1 or too large, does not have 3 or 4 axes of real numbers,
@@ -66,9 +61,7 @@ def read_nifti(
         ) from error
 
 
-def read_image(
-    path: Path, image: nib.Nifti1Image, memory: int | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
+def read_image(path: Path, image: nib.Nifti1Image, memory: int | None = None) -> Contents:
     """Read voxels (C, I, J, K), affine from voxel (i, j, k) to RAS+ mm, and header of an image.
 
     Args:
@@ -87,14 +80,8 @@ def read_image(
     return _read_voxels(path, image), affine, image.header
 
 
-def _read(
-    path: Path, stream: BinaryIO, memory: int | None
-) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
-    """Return voxels, affine and header of an unpacked stream. Read it to its end, where gzip verifies the checksum.
-
-    Raises:
-        DataError: for the same reasons as ``read_nifti``, and if data follow the voxels. Some zeros may follow.
-    """
+def _read(path: Path, stream: BinaryIO, memory: int | None) -> Contents:
+    """Return voxels, affine and header of an unpacked stream. Read it to its end, where gzip verifies the checksum."""
     image = _open(path, stream)
     array, affine, header = read_image(path, image, memory)
     expected = _expected_bytes(image)
@@ -106,11 +93,7 @@ def _read(
 
 
 def _open(path: Path, stream: BinaryIO) -> nib.Nifti1Image:
-    """Open a file, check its header, and check that the file is as long as the header requires.
-
-    Raises:
-        DataError: if the header is damaged or invalid, or the file too short.
-    """
+    """Open a file, check its header, and check that the file is as long as the header requires."""
     start = stream.read(HEADER)
     if other_type := describe_other_type(start):
         raise DataError(f"{path}: {other_type}")
@@ -154,11 +137,7 @@ def _expected_bytes(image: nib.Nifti1Image) -> int:
 
 
 def _read_voxels(path: Path, image: nib.Nifti1Image) -> NDArray[np.float32]:
-    """Return voxels (C, I, J, K) with the scaling of the header. Read them some planes at a time.
-
-    Raises:
-        DataError: if the image does not have 3 or 4 axes, or if the file is damaged.
-    """
+    """Return voxels (C, I, J, K) with the scaling of the header. Read them some planes at a time."""
     shape = image.shape
     while len(shape) > 4 and shape[-1] == 1:
         shape = shape[:-1]
@@ -186,11 +165,7 @@ def _read_voxels(path: Path, image: nib.Nifti1Image) -> NDArray[np.float32]:
 
 
 def _checked_affine(path: Path, image: nib.Nifti1Image) -> NDArray[np.float64]:
-    """Return the affine in mm. Warn if the header has no orientation or contradicts itself.
-
-    Raises:
-        DataError: if the affine is invalid.
-    """
+    """Return the affine in mm. Warn if the header has no orientation or contradicts itself."""
     affine: NDArray[np.float64] = np.array(image.affine, dtype=np.float64)
     affine[:3] *= UNIT_MM.get(int(image.header["xyzt_units"]) % 8, 1.0)
     check_affine(path, affine)

@@ -16,7 +16,7 @@ from attention_unet.errors import DataError
 from attention_unet.files.atomic import replacing
 from attention_unet.scans import nifti
 from attention_unet.scans.dicom import read_dicom
-from attention_unet.scans.header import check_affine, check_real, make_header
+from attention_unet.scans.header import Contents, check_affine, check_real, make_header
 from attention_unet.scans.itk import read_itk, write_itk
 from attention_unet.scans.label_table import label_extension
 from attention_unet.scans.labels import Labels
@@ -95,12 +95,8 @@ def read_volume(path: str | Path, memory: int | None = None) -> Volume:
     return Volume(path, _replace_invalid(path, array), affine, header)
 
 
-def _read(path: Path, memory: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]:
-    """Return voxels (C, I, J, K), affine and header of a file or a DICOM folder.
-
-    Raises:
-        DataError: if the path is a broken link or not named like a volume, or if reading fails.
-    """
+def _read(path: Path, memory: int | None = None) -> Contents:
+    """Return voxels (C, I, J, K), affine and header of a file or a DICOM folder."""
     if path.is_symlink() and not path.exists():
         raise DataError(
             f"{path}: is a link to {os.readlink(path)}, which does not exist: fetch that file, with DataLad by "
@@ -270,11 +266,7 @@ def write_like(path: str | Path, array: NDArray[np.generic], pattern: Volume, la
 
 
 def _replace_invalid(path: Path, array: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return voxels (C, I, J, K) with NaN and infinite values replaced by the smallest finite value of their channel.
-
-    Raises:
-        DataError: if more than 1 % of a channel is NaN or infinite.
-    """
+    """Replace NaN and infinite values of (C, I, J, K) by the smallest finite value of their channel."""
     with np.errstate(invalid="ignore"):
         if np.isfinite(array.sum(dtype=np.float64)):  # one NaN or infinite voxel makes the sum NaN or infinite
             return array

@@ -2,7 +2,6 @@
 
 import errno
 import gzip
-import itertools
 import os
 
 import numpy as np
@@ -14,36 +13,10 @@ from attention_unet.errors import DataError
 from attention_unet.scans.dicom import is_dicom, is_series
 from attention_unet.scans.volumes import read_volume, write_like
 from tests.conftest import oblique_affine
+from tests.scans.build import AFFINE, ORIENTATIONS, STORED, assert_shows, refused, slices
 from tests.scans.dicom_files import SERIES, as_itk, save, slice_of, write_series, write_slices
 
-STORED = np.random.RandomState(0).randint(0, 900, size=(7, 5, 6)).astype(np.int16)
 LARGER = np.random.RandomState(0).randint(0, 200, size=(70, 50, 3)).astype(np.int16)  # codecs fail on a few pixels
-AFFINE = oblique_affine()
-ORIENTATIONS = [
-    oblique_affine(axes=axes, signs=signs)
-    for axes, signs in zip(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3), strict=False)
-]
-
-
-def assert_shows(volume, values, affine):
-    """Check that the volume has the values of the truth at the same positions in space."""
-    indices = np.indices(values.shape).reshape(3, -1)
-    world = affine[:3, :3] @ indices + affine[:3, 3:]
-    positions = np.linalg.inv(volume.affine) @ np.vstack([world, np.ones(world.shape[1])])
-    voxels = np.round(positions[:3]).astype(int)
-    np.testing.assert_allclose(positions[:3], voxels, atol=1e-3)
-    assert volume.array.shape == (1, *np.ptp(voxels, axis=1) + 1)
-    np.testing.assert_allclose(volume.array[0][tuple(voxels)], values.ravel(), rtol=1e-6)
-
-
-def slices(fields=lambda k: {}, stored=STORED, affine=AFFINE):
-    return [slice_of(stored, affine, k, **fields(k)) for k in range(stored.shape[2])]
-
-
-def refused(path, text):
-    with pytest.raises(DataError, match=text) as caught:
-        read_volume(path)
-    assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize("shuffled", [False, True])

@@ -7,8 +7,8 @@ import pytest
 from pydicom import Dataset
 
 from attention_unet.scans.volumes import read_volume
+from tests.scans.build import AFFINE, ORIENTATIONS, STORED, assert_shows, refused
 from tests.scans.dicom_files import enhanced, save
-from tests.scans.test_dicom import AFFINE, ORIENTATIONS, STORED, assert_shows, refused
 
 
 def write_enhanced(folder, *args, **kwargs):

@@ -12,15 +12,15 @@ import SimpleITK as sitk
 from attention_unet.errors import DataError
 from attention_unet.scans.volume_files import list_files
 from attention_unet.scans.volumes import read_volume
+from tests.scans.build import STORED
 from tests.scans.dicom_files import as_itk
-from tests.scans.test_itk import ARRAY
 
 
 @pytest.mark.parametrize("ending", [".nrrd", ".mha"])
 @pytest.mark.parametrize("compressed", [False, True])
 def test_no_voxel_of_a_damaged_file_is_wrong(tmp_path, ending, compressed):
     path = tmp_path / f"a{ending}"
-    sitk.WriteImage(as_itk(ARRAY, np.eye(4)), str(path), useCompression=compressed)
+    sitk.WriteImage(as_itk(STORED, np.eye(4)), str(path), useCompression=compressed)
     whole = path.read_bytes()
     for size in (0, 40, len(whole) // 2, len(whole) - 40):
         path.write_bytes(whole[:size])
@@ -32,7 +32,7 @@ def test_no_voxel_of_a_damaged_file_is_wrong(tmp_path, ending, compressed):
             read_volume(path)
     if not compressed:
         path.write_bytes(whole + b"\n")
-        np.testing.assert_array_equal(read_volume(path).array[0], ARRAY)
+        np.testing.assert_array_equal(read_volume(path).array[0], STORED)
         path.write_bytes(whole + b"more")
         with pytest.raises(DataError, match="has data after the 420 bytes of its voxels"):
             read_volume(path)
@@ -40,7 +40,7 @@ def test_no_voxel_of_a_damaged_file_is_wrong(tmp_path, ending, compressed):
 
 @pytest.mark.parametrize("ending", [".nrrd", ".mha", ".mhd", ".nhdr"])
 def test_no_flipped_bit_of_packed_voxels_goes_unnoticed(tmp_path, ending):
-    sitk.WriteImage(as_itk(ARRAY, np.eye(4)), str(tmp_path / f"a{ending}"), useCompression=True)
+    sitk.WriteImage(as_itk(STORED, np.eye(4)), str(tmp_path / f"a{ending}"), useCompression=True)
     file = list_files(tmp_path / f"a{ending}")[-1]
     whole, noticed = file.read_bytes(), 0
     first = len(whole) - len(whole[whole.rfind(b"\n\n") + 2 :]) if ending == ".nrrd" else 0
@@ -50,7 +50,7 @@ def test_no_flipped_bit_of_packed_voxels_goes_unnoticed(tmp_path, ending):
         flipped[position] ^= 1 << (position % 8)
         file.write_bytes(flipped)
         with contextlib.suppress(DataError):
-            np.testing.assert_array_equal(read_volume(tmp_path / f"a{ending}").array[0], ARRAY)
+            np.testing.assert_array_equal(read_volume(tmp_path / f"a{ending}").array[0], STORED)
             noticed -= 1
         noticed += 1
     assert noticed > 0.9 * (len(whole) - first)  # some bytes of gzip have no effect on the voxels
@@ -59,18 +59,18 @@ def test_no_flipped_bit_of_packed_voxels_goes_unnoticed(tmp_path, ending):
 @pytest.mark.parametrize("encoding", ["gzip", "text"])
 def test_voxels_packed_otherwise(tmp_path, encoding):
     head = "NRRD0004\ntype: short\ndimension: 3\nsizes: 7 5 6\nendian: little\nspacings: 1 1 1\n"
-    numbers = " ".join(map(str, ARRAY.ravel(order="F"))).encode()
-    packed = gzip.compress(ARRAY.tobytes(order="F")) if encoding == "gzip" else numbers
+    numbers = " ".join(map(str, STORED.ravel(order="F"))).encode()
+    packed = gzip.compress(STORED.tobytes(order="F")) if encoding == "gzip" else numbers
     (tmp_path / "a.nrrd").write_bytes(f"{head}encoding: {encoding}\n\n".encode() + packed)
     with pytest.warns(UserWarning, match="has no orientation"):
-        np.testing.assert_array_equal(read_volume(tmp_path / "a.nrrd").array[0], ARRAY)
+        np.testing.assert_array_equal(read_volume(tmp_path / "a.nrrd").array[0], STORED)
 
 
 @pytest.mark.parametrize("size", ["0 5 6", "-7 5 6"])
 def test_a_grid_of_no_voxels(tmp_path, size):
     head = f"ObjectType = Image\nNDims = 3\nBinaryData = True\nDimSize = {size}\nElementType = MET_SHORT\n"
     head += "ElementSpacing = 1 1 1\n"
-    for voxels in (b"", ARRAY.tobytes()):
+    for voxels in (b"", STORED.tobytes()):
         (tmp_path / "a.mha").write_bytes(f"{head}ElementDataFile = LOCAL\n".encode() + voxels)
         with pytest.raises(DataError, match=r"a\.mha: its header has a grid of"):
             read_volume(tmp_path / "a.mha")
@@ -78,7 +78,7 @@ def test_a_grid_of_no_voxels(tmp_path, size):
 
 @pytest.mark.parametrize("ending", [".mhd", ".nhdr"])
 def test_voxels_that_were_not_copied_with_their_header(tmp_path, ending, capfd):
-    sitk.WriteImage(as_itk(ARRAY, np.eye(4)), str(tmp_path / f"a{ending}"))
+    sitk.WriteImage(as_itk(STORED, np.eye(4)), str(tmp_path / f"a{ending}"))
     (tmp_path / "a.raw").unlink()
     with pytest.raises(DataError, match=rf"a\.raw: does not exist: expected the voxels of a\{ending}"):
         read_volume(tmp_path / f"a{ending}")
@@ -147,7 +147,7 @@ NRRD = "NRRD0004\ntype: short\ndimension: 3\nsizes: 7 5 6\nendian: little\nencod
 )
 def test_headers_that_simpleitk_would_fill_in(tmp_path, capfd, name, header, message):
     end = "ElementDataFile = LOCAL\n" if name.endswith(".mha") else "\n"
-    (tmp_path / name).write_bytes((header + end).encode() + ARRAY.tobytes(order="F"))
+    (tmp_path / name).write_bytes((header + end).encode() + STORED.tobytes(order="F"))
     with pytest.raises(DataError, match=rf"{name}: .*{message}"):
         read_volume(tmp_path / name)
     assert capfd.readouterr() == ("", "")
@@ -174,17 +174,17 @@ def test_voxels_in_many_files(tmp_path, name, field):
 )
 def test_headers_of_other_programs_that_are_good(tmp_path, fields):
     head = f"NRRD0005\ntype: short\nendian: little\nencoding: raw\n{fields}\n"
-    (tmp_path / "a.nrrd").write_bytes(head.encode() + ARRAY.tobytes(order="F"))
+    (tmp_path / "a.nrrd").write_bytes(head.encode() + STORED.tobytes(order="F"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        np.testing.assert_array_equal(read_volume(tmp_path / "a.nrrd").array[0], ARRAY)
+        np.testing.assert_array_equal(read_volume(tmp_path / "a.nrrd").array[0], STORED)
 
 
 def test_a_metaimage_of_colons(tmp_path):
     fields = META + "ElementSpacing = 1 1 1\nElementDataFile = LOCALLY.raw\n"
     (tmp_path / "a.mhd").write_text(fields.replace(" = ", ": "))
-    (tmp_path / "LOCALLY.raw").write_bytes(ARRAY.tobytes(order="F"))
-    np.testing.assert_array_equal(read_volume(tmp_path / "a.mhd").array[0], ARRAY)
+    (tmp_path / "LOCALLY.raw").write_bytes(STORED.tobytes(order="F"))
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.mhd").array[0], STORED)
 
 
 def test_voxels_that_an_mha_names_and_that_are_not_there(tmp_path, capfd):
@@ -202,18 +202,18 @@ def test_voxels_in_a_file_of_any_name(tmp_path, name, ending):
     for stem in (b"a", b"n\xe4me"):
         path = tmp_path / f"{os.fsdecode(stem)}{ending}"
         path.write_bytes(header.encode() + name + b"\n")
-        (tmp_path / os.fsdecode(name)).write_bytes(ARRAY.tobytes(order="F"))
+        (tmp_path / os.fsdecode(name)).write_bytes(STORED.tobytes(order="F"))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            np.testing.assert_array_equal(read_volume(path).array[0], ARRAY)
-        (tmp_path / os.fsdecode(name)).write_bytes(ARRAY.tobytes(order="F")[:-1])
+            np.testing.assert_array_equal(read_volume(path).array[0], STORED)
+        (tmp_path / os.fsdecode(name)).write_bytes(STORED.tobytes(order="F")[:-1])
         with pytest.raises(DataError, match="is cut short"):
             read_volume(path)
 
 
 def test_a_file_that_simpleitk_would_take_for_a_list_of_files(tmp_path):
     (tmp_path / "a.mhd").write_text(META + "ElementSpacing = 1 1 1\nElementDataFile = LISTED.raw\n")
-    (tmp_path / "LISTED.raw").write_bytes(ARRAY.tobytes(order="F"))
+    (tmp_path / "LISTED.raw").write_bytes(STORED.tobytes(order="F"))
     with pytest.raises(DataError, match="are in several files"):
         read_volume(tmp_path / "a.mhd")
 
@@ -221,10 +221,10 @@ def test_a_file_that_simpleitk_would_take_for_a_list_of_files(tmp_path):
 def test_packed_bytes_to_be_skipped_are_counted_unpacked(tmp_path):
     head = NRRD.replace("raw", "gzip") + "spacings: 1 1 1\ndata file: a.raw.gz\nbyte skip: 10\n"
     (tmp_path / "a.nhdr").write_text(head)
-    (tmp_path / "a.raw.gz").write_bytes(gzip.compress(b"x" * 10 + ARRAY.tobytes(order="F")))
+    (tmp_path / "a.raw.gz").write_bytes(gzip.compress(b"x" * 10 + STORED.tobytes(order="F")))
     with pytest.warns(UserWarning, match="has no orientation"):
-        np.testing.assert_array_equal(read_volume(tmp_path / "a.nhdr").array[0], ARRAY)
-    (tmp_path / "a.raw.gz").write_bytes(gzip.compress(ARRAY.tobytes(order="F")))
+        np.testing.assert_array_equal(read_volume(tmp_path / "a.nhdr").array[0], STORED)
+    (tmp_path / "a.raw.gz").write_bytes(gzip.compress(STORED.tobytes(order="F")))
     with pytest.raises(DataError, match="is cut short"):
         read_volume(tmp_path / "a.nhdr")
 
@@ -233,10 +233,10 @@ def test_packed_bytes_to_be_skipped_are_counted_unpacked(tmp_path):
 def test_voxels_after_bytes_to_be_skipped(tmp_path, skip):
     header = NRRD + f"spacings: 1 1 1\ndata file: a.raw\nbyte skip: {skip}\n"
     (tmp_path / "a.nhdr").write_text(header)
-    whole = b"x" * 16 + ARRAY.tobytes(order="F")
+    whole = b"x" * 16 + STORED.tobytes(order="F")
     (tmp_path / "a.raw").write_bytes(whole)
     with pytest.warns(UserWarning, match="has no orientation"):
-        np.testing.assert_array_equal(read_volume(tmp_path / "a.nhdr").array[0], ARRAY)
+        np.testing.assert_array_equal(read_volume(tmp_path / "a.nhdr").array[0], STORED)
     (tmp_path / "a.raw").write_bytes(whole[:-17])
     with pytest.raises(DataError, match=r"a\.raw: is cut short|cannot be read"):
         read_volume(tmp_path / "a.nhdr")

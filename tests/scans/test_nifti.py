@@ -2,8 +2,6 @@
 
 import contextlib
 import gzip
-import io
-import tarfile
 import tracemalloc
 from pathlib import Path
 
@@ -16,7 +14,10 @@ from attention_unet.errors import DataError
 from attention_unet.scans import header, nifti
 from attention_unet.scans.volumes import read_volume, write_like
 from tests.conftest import oblique_affine, save_nifti
-from tests.scans.test_volumes import ARRAY
+
+ARRAY = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
+PLAIN = nib.Nifti1Image(ARRAY, np.eye(4)).to_bytes()
+INTERCEPT = np.array([2, np.inf], dtype=np.float32).tobytes()
 
 
 @pytest.mark.parametrize("shape", [(4, 5, 6), (4, 5, 6, 3), (4, 5, 6, 1), (4, 5, 6, 2, 1, 1)], ids=str)
@@ -52,12 +53,6 @@ def test_sizes_in_other_units_are_millimetres(tmp_path, unit, mm):
     mask = nib.load(tmp_path / "mask.nii.gz")
     np.testing.assert_array_equal(mask.affine, nib.load(tmp_path / "a.nii.gz").affine)
     assert mask.header.get_xyzt_units()[0] == unit
-
-
-def test_voxels_of_no_scanner(tmp_path):
-    save_nifti(tmp_path / "a.nii.gz", ARRAY, np.diag([1.0, 1.0, 250.0, 1.0]))
-    with pytest.raises(DataError, match=r"a\.nii\.gz: its voxels are 1 x 1 x 250 mm: expected 0\.001 to 100 mm"):
-        read_volume(tmp_path / "a.nii.gz")
 
 
 def claiming(grid):
@@ -100,70 +95,21 @@ def test_a_volume_larger_than_the_memory(tmp_path, monkeypatch):
         read_volume(tmp_path / "a.nii", memory=479)
 
 
-def test_plain_nifti_under_a_gzip_name(tmp_path):
-    plain = save_nifti(tmp_path / "a.nii", ARRAY)
-    plain.rename(tmp_path / "a.nii.gz")
-    np.testing.assert_array_equal(read_volume(tmp_path / "a.nii.gz").array[0], ARRAY)
-
-
-def broken_files():
-    """Return contents and expected messages by the name of a file."""
-    plain = nib.Nifti1Image(ARRAY, np.eye(4)).to_bytes()
-    good = gzip.compress(plain)
-    flipped = bytearray(good)
-    flipped[-6] ^= 0xFF
-    nan_affine = bytearray(plain)
-    nan_affine[280:284] = np.float32(np.nan).tobytes()
-    flat = bytearray(plain)
-    flat[280:296] = bytes(16)
-    endless = bytearray(plain)
-    endless[112:116] = np.float32(np.inf).tobytes()
-    nifti2 = bytes(nib.Nifti2Image(ARRAY, np.eye(4)).to_bytes())
-    unknown_type = bytearray(plain)
-    unknown_type[70:72] = np.int16(999).tobytes()
-    backwards, off = bytearray(plain), bytearray(plain)
-    backwards[84:88] = np.float32(-1).tobytes()
-    off[112:120] = np.array([2, np.inf], dtype=np.float32).tobytes()
-    tar = io.BytesIO()
-    with tarfile.open(fileobj=tar, mode="w") as archive:
-        archive.addfile(tarfile.TarInfo("good.nii.gz"), io.BytesIO())
-    return {
-        "longer.nii": (plain + b"1", "has data after the 120 voxels of its header"),
-        "longer.nii.gz": (gzip.compress(plain + bytes(9) + b"1"), "has data after the 120 voxels of its header"),
-        "backwards.nii": (bytes(backwards), "sizes above 0; repair it"),
-        "intercept.nii": (bytes(off), r"slope and intercept \[2.0, inf\]: expected numbers; repair it"),
-        "tar.nii.gz": (gzip.compress(tar.getvalue()), "is a tar archive: unpack it"),
-        "zip.nii": (b"PK\x03\x04" + bytes(400), "is a zip archive: unpack it"),
-        "twice.nii.gz": (gzip.compress(good), "is packed twice by gzip: unpack it once"),
-        "pointer.nii.gz": (b"version https://git-lfs.github.com/spec/v1\n", "fetch the file with 'git lfs pull'"),
-        "json.nii": (b'{"error": "not found"}', "looks like JSON"),
-        "half.nii.gz": (good[: len(good) // 2], "damaged or cut short"),
-        "checksum.nii.gz": (bytes(flipped), "damaged or cut short"),
-        "half.nii": (plain[:400], "cut short"),
-        "empty.nii.gz": (b"", "is empty"),
-        "page.nii.gz": (b"<html><body>Sign in</body></html>", "looks like a web page"),
-        "page.nrrd": (b"\xef\xbb\xbf\n<html><body>Sign in</body></html>", "looks like a web page"),
-        "empty.mha": (b"", "is empty"),
-        "noise.nii": (bytes(range(256)) * 4, "is not a NIfTI file"),
-        "slope.nii": (bytes(endless), "expected numbers"),
-        "nifti2.nii": (nifti2, "is NIfTI-2"),
-        "nan.nii": (bytes(nan_affine), "its affine is invalid"),
-        "flat.nii": (bytes(flat), "its affine is invalid"),
-        "type.nii": (bytes(unknown_type), "unknown data type 999: convert it again"),
-    }
-
-
-BROKEN = broken_files()
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", BROKEN)
-def test_broken_file_is_named_with_its_fault(tmp_path, name):
-    content, message = BROKEN[name]
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("longer.nii", PLAIN + b"1", "has data after the 120 voxels of its header"),
+        ("half.nii", PLAIN[:400], "cut short"),
+        ("intercept.nii", PLAIN[:112] + INTERCEPT + PLAIN[120:], r"slope and intercept \[2.0, inf\]: expected numbers"),
+        ("page.nrrd", b"\xef\xbb\xbf\n<html><body>Sign in</body></html>", "looks like a web page"),
+        ("empty.mha", b"", "is empty"),
+    ],
+)
+def test_broken_file_is_named_with_its_fault(tmp_path, name, content, message):
+    """``tests/reliability`` tries many more."""
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=message) as caught:
+    with pytest.raises(DataError, match=rf"{name}: .*{message}"):
         read_volume(tmp_path / name)
-    assert name in str(caught.value)
 
 
 def test_missing_file():
@@ -175,28 +121,6 @@ def test_zeros_after_the_voxels_change_nothing(tmp_path):
     content = save_nifti(tmp_path / "a.nii", ARRAY).read_bytes()
     (tmp_path / "b.nii.gz").write_bytes(gzip.compress(content + bytes(1000)))
     np.testing.assert_array_equal(read_volume(tmp_path / "b.nii.gz").array[0], ARRAY)
-
-
-def test_odd_geometry_is_warned_of(tmp_path):
-    sheared = np.array([[1.0, 0.2, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-    with pytest.warns(UserWarning, match=r"a\.nii: its axes are not at right angles"):
-        assert np.allclose(read_volume(save_nifti(tmp_path / "a.nii", ARRAY, sheared)).affine, sheared)
-    with pytest.warns(UserWarning, match=r"b\.nii: its voxels are 1 x 1 x 30 mm, which is unusual"):
-        read_volume(save_nifti(tmp_path / "b.nii", ARRAY, np.diag([1.0, 1, 30, 1])))
-
-
-def test_colours_are_refused(tmp_path):
-    colours = np.zeros((4, 5, 6), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
-    nib.save(nib.Nifti1Image(colours, np.eye(4)), tmp_path / "a.nii")
-    with pytest.raises(DataError, match=r"a\.nii: voxels have several values each, such as colours"):
-        read_volume(tmp_path / "a.nii")
-
-
-def test_two_dimensions_and_complex_numbers_are_refused(tmp_path):
-    with pytest.raises(DataError, match="has 2 axes"):
-        read_volume(save_nifti(tmp_path / "flat.nii.gz", ARRAY[0]))
-    with pytest.raises(DataError, match="complex64: expected real numbers"):
-        read_volume(save_nifti(tmp_path / "complex.nii.gz", ARRAY.astype(np.complex64)))
 
 
 def test_a_qform_that_is_no_rotation(tmp_path):

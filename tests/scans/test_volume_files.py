@@ -7,9 +7,8 @@ import SimpleITK as sitk
 from attention_unet.errors import DataError
 from attention_unet.scans.volume_files import list_files, stem, volumes_by_case
 from tests.conftest import save_nifti
+from tests.scans.build import STORED, slices
 from tests.scans.dicom_files import as_itk, write_slices
-from tests.scans.test_dicom import slices
-from tests.scans.test_itk import ARRAY
 
 
 def test_name_without_ending(tmp_path):
@@ -20,9 +19,9 @@ def test_name_without_ending(tmp_path):
 
 
 def test_the_same_case_twice(tmp_path):
-    save_nifti(tmp_path / "a.nii", ARRAY)
+    save_nifti(tmp_path / "a.nii", STORED)
     assert list(volumes_by_case(tmp_path)) == ["a"]
-    save_nifti(tmp_path / "a.nii.gz", ARRAY)
+    save_nifti(tmp_path / "a.nii.gz", STORED)
     with pytest.raises(DataError, match="the case exists twice"):
         volumes_by_case(tmp_path)
 
@@ -32,7 +31,7 @@ def test_the_same_case_twice(tmp_path):
     [(".mhd", ["a.mhd", "a.raw"]), (".nhdr", ["a.nhdr", "a.raw"]), (".mha", ["a.mha"]), (".nrrd", ["a.nrrd"])],
 )
 def test_all_files_of_a_volume(tmp_path, ending, files):
-    sitk.WriteImage(as_itk(ARRAY, np.eye(4)), str(tmp_path / f"a{ending}"))
+    sitk.WriteImage(as_itk(STORED, np.eye(4)), str(tmp_path / f"a{ending}"))
     (tmp_path / "other.raw").write_bytes(b"of another volume")
     assert [path.name for path in list_files(tmp_path / f"a{ending}")] == files
 
