@@ -7,6 +7,9 @@ import numpy as np
 from attention_unet.evaluation.compare import compare as compare_models
 from attention_unet.evaluation.metrics import METRICS, CaseMetrics
 from attention_unet.evaluation.rows import Row
+from tests.conftest import oblique_affine
+
+AFFINE = oblique_affine()
 
 
 def metrics(**given):
@@ -30,3 +33,9 @@ def levels(seed=0, n=42):
 
 def noise(n=42):
     return np.random.RandomState(1).normal(0, 0.002, n)
+
+
+def label_map(seed=0):
+    array = np.zeros((10, 10, 10), dtype=np.uint8)
+    array[2:6, 2:6, 2:6], array[6:8, 2:8, 2:8], array[8, 5, 5] = 1, 2, 3
+    return np.roll(array, seed, axis=0)

@@ -19,17 +19,10 @@ from attention_unet.evaluation.summary import Statistics, summarise
 from attention_unet.evaluation.summary_table import print_table
 from attention_unet.scans.labels import FOREGROUND, Labels
 from attention_unet.scans.volume_files import volumes_by_case
-from tests.conftest import oblique_affine, save_nifti
-from tests.evaluation.build import metrics
+from tests.conftest import save_nifti
+from tests.evaluation.build import AFFINE, label_map, metrics
 
 LABELS = Labels({"a": (1,), "b": (2, 3)}, (1, 2))
-AFFINE = oblique_affine()
-
-
-def label_map(seed=0):
-    array = np.zeros((10, 10, 10), dtype=np.uint8)
-    array[2:6, 2:6, 2:6], array[6:8, 2:8, 2:8], array[8, 5, 5] = 1, 2, 3
-    return np.roll(array, seed, axis=0)
 
 
 def evaluate(folder, cases):

@@ -8,8 +8,14 @@ import numpy as np
 import pytest
 
 from attention_unet.errors import ConfigError
-from attention_unet.inference.components import ComponentGain, component_gains, keep_largest, pool_gains
-from attention_unet.inference.predict_volume import predict_volume, single_component_classes
+from attention_unet.inference.components import (
+    ComponentGain,
+    component_gains,
+    keep_largest,
+    pool_gains,
+    single_component_classes,
+)
+from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
 from tests.inference.build import model_of, scan
 

@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from attention_unet.pictures.mosaic import Scene, draw_mosaic, most_informative_plane, save_mosaic
+from attention_unet.pictures.figures import save_figure
+from attention_unet.pictures.mosaic import Scene, draw_mosaic, most_informative_plane
 from tests.conftest import oblique_affine
 
 
@@ -48,7 +49,7 @@ def test_attention_is_drawn_in_a_fixed_range(high, bound):
 
 def test_names_are_no_formulas(tmp_path):
     mask = np.eye(6, dtype=int)[None].repeat(6, axis=0)
-    save_mosaic(tmp_path / "x.png", [Scene("$\\nothing$", np.eye(4), mask, mask, mask)], ["$\\none$"])
+    save_figure(draw_mosaic([Scene("$\\nothing$", np.eye(4), mask, mask, mask)], ["$\\none$"]), tmp_path / "x.png")
     assert (tmp_path / "x.png").stat().st_size > 1000
 
 
@@ -74,5 +75,5 @@ def test_the_plane_shows_small_classes_too():
 def test_single_slices_in_any_direction_are_drawn(tmp_path, grid):
     mask = np.ones(grid, dtype=int)
     scene = Scene("case", np.eye(4), mask * 100.0, mask, mask, attention={"level 1": mask * np.float32(0.5)})
-    save_mosaic(tmp_path / "x.png", [scene], ["spot"])
+    save_figure(draw_mosaic([scene], ["spot"]), tmp_path / "x.png")
     assert (tmp_path / "x.png").stat().st_size > 1000

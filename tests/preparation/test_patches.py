@@ -10,10 +10,10 @@ from attention_unet.preparation.cache import CachedCase, class_locations
 from attention_unet.preparation.patches import (
     BATCHES_IN_A_ROW,
     PatchDataset,
-    PatchNumbers,
     box_start,
     cut_box,
     load_patches,
+    patch_numbers,
 )
 from attention_unet.preparation.plan import AXES, Plan
 from attention_unet.preparation.preprocessing import Preprocessing
@@ -45,7 +45,7 @@ def dataset(cases, patch=(8, 8, 8), slice_axis=None, share=0.33, augmentation=AL
 
 
 def batches_of(patches, first_step=0, batch=1, workers=0):
-    return load_patches(patches, PatchNumbers(first_step, batch, 0, 1), workers, torch.device("cpu"))
+    return load_patches(patches, patch_numbers(first_step, batch, 0, 1), workers, torch.device("cpu"))
 
 
 def load_patch(patches, number):
@@ -91,7 +91,7 @@ def test_workers_and_resuming_change_no_patch(workers):
 
 
 def test_processes_share_each_step():
-    numbers = [iter(PatchNumbers(5, 6, process, 3)) for process in range(3)]
+    numbers = [iter(patch_numbers(5, 6, process, 3)) for process in range(3)]
     assert [next(n) for n in numbers] == [[30, 31], [32, 33], [34, 35]]
     assert [next(n) for n in numbers] == [[36, 37], [38, 39], [40, 41]]
 

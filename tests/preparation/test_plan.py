@@ -5,23 +5,13 @@ import numpy as np
 import pytest
 
 from attention_unet.config import AttentionConfig, AugmentationConfig, Config, DataConfig, NetworkConfig, TrainingConfig
-from attention_unet.dataset.cases import Dataset, find_cases
+from attention_unet.dataset.cases import find_cases
 from attention_unet.errors import ConfigError
 from attention_unet.machine.devices import Machine
 from attention_unet.network import AttentionUNet
 from attention_unet.preparation.fingerprint import Fingerprint, take_fingerprint
 from attention_unet.preparation.plan import Plan, fill_from_plan, fit_patch, make_plan, plan_levels, target_spacing
-from attention_unet.scans.labels import Labels
-
-LAPTOP = Machine("cpu", 8 * 2**30, 2, True, 1)
-
-
-def cohort_of(grid, spacing, kept=1.0):
-    return Fingerprint(np.array([grid] * 5), np.array([spacing] * 5, dtype=float), np.full(5, kept))
-
-
-def dataset(channels=1):
-    return Dataset(None, (), tuple(f"c{i}" for i in range(channels)), Labels({"a": (1,), "b": (2,)}, (1, 2)))
+from tests.preparation.build import LAPTOP, cohort_of, dataset
 
 
 def test_hippocampus_gets_the_known_plan():
@@ -126,7 +116,7 @@ def test_prediction_mirrors_no_axis_that_slices_do_not_see():
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("grid", [(35, 50, 36), (160, 210, 170), (77, 61, 13), (9, 300, 31)])
 @pytest.mark.parametrize("spacing", [(1, 1, 1), (0.7, 0.7, 5.0), (1.4, 2.5, 10.0)])
-def test_a_configuration_that_was_settled_gives_the_same_plan_on_any_machine(dims, grid, spacing):
+def test_a_configuration_filled_from_its_plan_gives_the_same_plan_on_any_machine(dims, grid, spacing):
     config = Config(network=NetworkConfig(dims=dims), training=TrainingConfig(minutes=60))
     plan = make_plan(config, dataset(), cohort_of(grid, spacing), LAPTOP)
     other = Machine("cuda", 80 * 2**30, 16, True, 4)

@@ -285,12 +285,3 @@ def test_a_description_is_understood_or_refused_in_words(dataset, examples):
     )(check)
     tell("generated descriptions", f"{examples}: {plural(outcomes)} (FUZZ_SEED={SEED})")
     assert min(outcomes.values()) > examples / 20
-
-
-def test_hypothesis_repeats_a_seed():
-    found = []
-    for _ in range(2):
-        seen = []
-        fuzz(5, content=images())(lambda content: seen.append(content))  # noqa: B023
-        found.append(seen)
-    assert found[0] == found[1]

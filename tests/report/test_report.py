@@ -137,7 +137,7 @@ def test_damaged_files_are_told(tmp_path, capsys):
     for name, content, message in (
         ("scored.json", '{"labels": 3}', "scored.json: lacks 'cases'"),
         ("summary.json", "{", "is not readable JSON"),
-        ("summary.json", '{"classes": {}}', "summary.json: lacks 'missing_predictions'"),
+        ("summary.json", '{"classes": {}}', "summary.json: lacks 'foreground'"),
         ("explanation.json", '{"cases": []}', "explanation.json: lacks model_sha256, sentences, shares"),
         ("attention.csv", "a,b\n1,2\n", "not a table of attention"),
         ("calibration.csv", "a,b\n1,2\n", "not a table of calibration"),

@@ -9,8 +9,8 @@ from attention_unet.training.board import Board
 
 def test_what_is_shown_can_be_read_and_names_no_machine(tmp_path):
     board = Board(tmp_path / "board", 1)
-    board.add_scalar("loss", 0.5, 3)
-    board.add_histogram("weights", np.ones(3), 3)
+    board.write_scalars({"loss": 0.5}, 3)
+    board.write(lambda writer: writer.add_histogram("weights", np.ones(3), 3))
     board.close()
     events = EventAccumulator(str(tmp_path / "board"))
     events.Reload()
@@ -24,9 +24,8 @@ def test_a_training_does_without_where_it_cannot_be_written(tmp_path, caplog):
     (tmp_path / "board").write_text("a file in its place")
     with caplog.at_level(logging.WARNING):
         board = Board(tmp_path / "board", 1)
-        board.add_scalar("loss", 0.5, 3)
-        board.add_text("a", "b")
-        board.flush()
+        board.write_scalars({"loss": 0.5}, 3)
+        board.write(lambda writer: writer.add_text("a", "b"))
         board.close()
     assert "TensorBoard cannot be written" in caplog.text
 
@@ -39,5 +38,5 @@ def test_a_disk_that_fills_up_is_told_once(tmp_path, caplog, monkeypatch):
 
     monkeypatch.setattr(board._writer, "add_scalar", full)
     for step in range(3):
-        board.add_scalar("loss", 0.5, step)
+        board.write_scalars({"loss": 0.5}, step)
     assert caplog.text.count("No space left on device") == 1

@@ -1,7 +1,6 @@
 """Cross-validation on phantoms: resuming, evaluation of all folds, and prediction with all models."""
 
 import json
-import shlex
 import shutil
 from math import nan
 
@@ -19,18 +18,14 @@ from attention_unet.inference.record import update_record
 from attention_unet.training import cross_validation
 from tests.evaluation.build import metrics
 from tests.report.build import facts_of
-
-SMALL = shlex.split("""
-    --data.folds 4 --data.patch [24,24,12] --data.spacing_mm [3,3,4] --network.base_channels 4 --network.max_levels 3
-    --training.steps 4 --training.validations 1 --training.precision float32 --augmentation.flip_axes [left-right]
-""")
+from tests.training.build import OPTIONS
 
 
 @pytest.fixture(scope="module")
 def folder(cohort, tmp_path_factory):
     """Return the folder of a cross-validation made in two calls."""
     where = tmp_path_factory.mktemp("cross") / "folds"
-    call = ["cross-validate", "--data.root", str(cohort), "--run", str(where), *SMALL]
+    call = ["cross-validate", "--data.root", str(cohort), "--run", str(where), *OPTIONS]
     assert main([*call, "--only", "2,0"]) == 0
     first = json.loads((where / "summary.json").read_text())
     assert first["n_cases"] == 4
@@ -54,7 +49,7 @@ def test_every_case_is_predicted_by_the_fold_that_held_it_out(folder):
 
 
 def test_folds_and_classes_are_printed(folder, cohort, capsys):
-    assert main(["cross-validate", "--data.root", str(cohort), "--run", str(folder), *SMALL, "--only", "1"]) == 0
+    assert main(["cross-validate", "--data.root", str(cohort), "--run", str(folder), *OPTIONS, "--only", "1"]) == 0
     printed = capsys.readouterr().out
     assert "Dice by fold" in printed
     for word in ("Ventricle", "Nucleus", "Lesion", "mean of classes"):
@@ -106,7 +101,7 @@ def test_a_case_that_fails_scores_nothing_and_is_named(folder, cohort, tmp_path,
         return original(models, volume, settings, done)
 
     monkeypatch.setattr(predict_module, "predict_volume", failing)
-    call = ["cross-validate", "--data.root", str(cohort), "--run", str(again), *SMALL, "--only", "1"]
+    call = ["cross-validate", "--data.root", str(cohort), "--run", str(again), *OPTIONS, "--only", "1"]
     assert main(call) == 1
     assert "no memory left" in capsys.readouterr().err
     summary = json.loads((again / "summary.json").read_text())
@@ -115,7 +110,7 @@ def test_a_case_that_fails_scores_nothing_and_is_named(folder, cohort, tmp_path,
 
 def test_only_what_is_missing_is_predicted_again(folder, cohort, tmp_path, monkeypatch):
     again = shutil.copytree(folder, tmp_path / "folds")
-    call = ["cross-validate", "--data.root", str(cohort), "--run", str(again), *SMALL]
+    call = ["cross-validate", "--data.root", str(cohort), "--run", str(again), *OPTIONS]
     predicted = []
     original = predict_folder.predict_files
     monkeypatch.setattr(
@@ -137,7 +132,7 @@ def test_cases_that_came_later_do_not_slip_into_earlier_folds(folder, cohort, tm
     description["training"].pop()
     (other / "dataset.json").write_text(json.dumps(description))
     capsys.readouterr()
-    assert main(["cross-validate", "--data.root", str(other), "--run", str(folder), *SMALL]) == 2
+    assert main(["cross-validate", "--data.root", str(other), "--run", str(folder), *OPTIONS]) == 2
     assert "the held-out cases changed" in capsys.readouterr().err
 
 
@@ -169,7 +164,7 @@ def test_models_of_other_classes_do_not_mix(folder, cohort, tmp_path, capsys):
     other = shutil.copytree(cohort, tmp_path / "Other")
     description["labels"] = {"0": "background", "1": "A", "2": "B", "3": "C"}
     (other / "dataset.json").write_text(json.dumps(description))
-    assert main(["train", "--data.root", str(other), "--run", str(tmp_path / "run"), *SMALL]) == 0
+    assert main(["train", "--data.root", str(other), "--run", str(tmp_path / "run"), *OPTIONS]) == 0
     capsys.readouterr()
     call = ["predict", "-i", str(cohort / "imagesTs"), "-o", str(tmp_path / "p")]
     assert main([*call, "-m", str(folder / "fold0"), "-m", str(tmp_path / "run")]) == 2
@@ -178,10 +173,10 @@ def test_models_of_other_classes_do_not_mix(folder, cohort, tmp_path, capsys):
 
 def test_wrong_folds(cohort, tmp_path, capsys):
     for only in ("4", "x", ""):
-        call = ["cross-validate", "--data.root", str(cohort), "--run", str(tmp_path / "r"), *SMALL, "--only", only]
+        call = ["cross-validate", "--data.root", str(cohort), "--run", str(tmp_path / "r"), *OPTIONS, "--only", only]
         assert main(call) == 2
         assert "expected folds from 0 to 3" in capsys.readouterr().err
-    call = ["cross-validate", "--data.root", str(cohort), "--run", str(tmp_path / "r"), *SMALL]
+    call = ["cross-validate", "--data.root", str(cohort), "--run", str(tmp_path / "r"), *OPTIONS]
     assert main([*call, "--training.batch", "2", "--training.devices", "2"]) == 2
     assert "trains each fold in one process" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()

@@ -21,8 +21,7 @@ from attention_unet.training import train as module
 from attention_unet.training.faults import ProcessDied, reporting_faults
 from attention_unet.training.learner import Diverged, Learner
 from attention_unet.training.train import train
-from tests.conftest import REPOSITORY
-from tests.training.test_train import command, config, same, unbroken, weights  # noqa: F401
+from tests.training.build import command, config, same, weights
 
 
 def at_step(monkeypatch, step, act):
@@ -40,7 +39,7 @@ def saving_after_every_step(**training):
     return {"checkpoint_minutes": 1e-9, **training}
 
 
-def test_memory_that_does_not_suffice(cohort, tmp_path, monkeypatch, unbroken):  # noqa: F811
+def test_memory_that_does_not_suffice(cohort, tmp_path, monkeypatch, unbroken):
     def fail():
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
@@ -52,7 +51,7 @@ def test_memory_that_does_not_suffice(cohort, tmp_path, monkeypatch, unbroken): 
     assert same(weights(tmp_path / "run"), weights(unbroken))
 
 
-def test_a_worker_that_is_killed(cohort, tmp_path, monkeypatch, unbroken):  # noqa: F811
+def test_a_worker_that_is_killed(cohort, tmp_path, monkeypatch, unbroken):
     def kill():
         for worker in torch.multiprocessing.active_children():
             os.kill(worker.pid, signal.SIGKILL)
@@ -154,23 +153,6 @@ def wait_for(path, seconds=60.0):
         time.sleep(0.05)
 
 
-@pytest.mark.long
-def test_the_death_of_one_of_two_processes_ends_the_other_in_words(cohort, tmp_path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-    steps = ["--training.steps", "100000", "--training.devices", "2", "--training.checkpoint_minutes", "0.001"]
-    arguments = command(cohort, tmp_path / "run", *steps)
-    process = subprocess.Popen([sys.executable, *arguments], env=environment, stderr=subprocess.PIPE, text=True)
-    wait_for(tmp_path / "run" / "last.pt")
-    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
-    os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
-    began = time.monotonic()
-    _, printed = process.communicate(timeout=60)
-    assert time.monotonic() - began < 20
-    assert process.returncode == 1
-    assert "another process of this training has ended" in printed
-    assert "Traceback" not in printed
-
-
 @pytest.mark.parametrize(
     ("text", "kind", "message"),
     [
@@ -190,7 +172,7 @@ def test_what_torch_reports_in_words_of_its_own(tmp_path, text, kind, message):
         raise RuntimeError(text)
 
 
-def test_a_state_is_read_once_no_other_process_can_write_it(cohort, tmp_path, monkeypatch, unbroken):  # noqa: F811
+def test_a_state_is_read_once_no_other_process_can_write_it(cohort, tmp_path, monkeypatch, unbroken):
     """Another process saves while this one waits for it to end."""
     run = shutil.copytree(unbroken, tmp_path / "run")
     newest = (run / "last.pt").read_bytes()
@@ -208,7 +190,7 @@ def test_a_state_is_read_once_no_other_process_can_write_it(cohort, tmp_path, mo
     assert (run / "history.csv").read_text() == (unbroken / "history.csv").read_text()
 
 
-def test_each_of_several_trainings_under_slurm_looks_after_its_own_folder(cohort, tmp_path, monkeypatch, unbroken):  # noqa: F811
+def test_each_of_several_trainings_under_slurm_looks_after_its_own_folder(cohort, tmp_path, monkeypatch, unbroken):
     run = shutil.copytree(unbroken, tmp_path / "run")
     monkeypatch.setenv("SLURM_PROCID", "1")
     with pytest.raises(ConfigError, match="already has a run"):

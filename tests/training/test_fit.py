@@ -13,7 +13,7 @@ from attention_unet.training import train as module
 from attention_unet.training.learner import Learner
 from attention_unet.training.train import train
 from attention_unet.training.validation import Validation
-from tests.training.test_train import config
+from tests.training.build import config
 
 
 class Clock:

@@ -56,10 +56,3 @@ def test_what_nohup_ignores_stays_ignored():
             assert not caught
     finally:
         signal.signal(signal.SIGHUP, before)
-
-
-def test_handlers_are_put_back():
-    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
-    with catching_signals():
-        assert signal.getsignal(signal.SIGTERM) != before[1]
-    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before

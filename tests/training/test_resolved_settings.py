@@ -18,7 +18,7 @@ from attention_unet.training.resolved_settings import (
     resume_settings,
     write_resolved_settings,
 )
-from tests.training.test_train import config
+from tests.training.build import config
 
 
 @pytest.fixture
@@ -77,11 +77,11 @@ def test_a_state_of_another_network_or_of_no_run(cohort, run, tmp_path, capsys):
             (tmp_path / file.name).write_bytes(file.read_bytes())
     call = ["train", "--resume", "--run", str(tmp_path), "--data.root", str(cohort)]
     state = load_state(tmp_path / "last.pt")
-    wide = json.loads(json.dumps(state.settled))
+    wide = json.loads(json.dumps(state.settings))
     wide["plan"]["architecture"]["channels"][0] *= 2
     invalid = "has no valid settings of a run"
     for settings, message in ((wide, "is of another network"), ({"plan": 1}, invalid), ({}, invalid)):
-        save_state(tmp_path / "last.pt", dataclasses.replace(state, settled=settings))
+        save_state(tmp_path / "last.pt", dataclasses.replace(state, settings=settings))
         assert main(call) == 2
         text = capsys.readouterr().err
         assert message in text

@@ -11,8 +11,7 @@ import pytest
 from attention_unet.cli import main
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.training.train import train
-from tests.training.test_cross_validation import SMALL
-from tests.training.test_train import config
+from tests.training.build import OPTIONS, config
 
 
 @pytest.fixture
@@ -74,7 +73,7 @@ def test_subjects_that_a_resumed_run_splits_are_refused(data, tmp_path):
 
 
 def test_files_that_changed_between_two_folds_are_refused(data, tmp_path, capsys):
-    call = ["cross-validate", "--data.root", str(data), "--run", str(tmp_path / "folds"), *SMALL]
+    call = ["cross-validate", "--data.root", str(data), "--run", str(tmp_path / "folds"), *OPTIONS]
     assert main([*call, "--only", "0"]) == 0
     case = split_of(tmp_path / "folds" / "fold0")["validation"][0]
     change(data / "labelsTr" / f"{case}.nii.gz", 0)
@@ -86,7 +85,7 @@ def test_files_that_changed_between_two_folds_are_refused(data, tmp_path, capsys
 
 def test_folds_that_found_different_files_are_refused(data, tmp_path, capsys):
     """Two calls at the same time can produce such folds."""
-    call = ["cross-validate", "--data.root", str(data), *SMALL, "--run"]
+    call = ["cross-validate", "--data.root", str(data), *OPTIONS, "--run"]
     assert main([*call, str(tmp_path / "folds"), "--only", "0"]) == 0
     case = split_of(tmp_path / "folds" / "fold0")["validation"][0]
     change(data / "labelsTr" / f"{case}.nii.gz", 0)
@@ -100,6 +99,6 @@ def test_folds_that_found_different_files_are_refused(data, tmp_path, capsys):
 def test_masks_of_other_origin_are_refused_before_a_fold_is_trained(data, tmp_path, capsys):
     (tmp_path / "folds" / "fold1" / "predictions").mkdir(parents=True)
     (tmp_path / "folds" / "fold1" / "predictions" / "phantom_000.nii.gz").write_bytes(b"mine")
-    assert main(["cross-validate", "--data.root", str(data), "--run", str(tmp_path / "folds"), *SMALL]) == 2
+    assert main(["cross-validate", "--data.root", str(data), "--run", str(tmp_path / "folds"), *OPTIONS]) == 2
     assert "holds phantom_000.nii.gz, which run.json does not record" in capsys.readouterr().err
     assert not (tmp_path / "folds" / "fold0").exists()

@@ -6,7 +6,7 @@ from attention_unet.config import Config, NetworkConfig, TrainingConfig
 from attention_unet.errors import ConfigError
 from attention_unet.preparation.plan import make_plan
 from attention_unet.training.trial import try_step
-from tests.preparation.test_plan import LAPTOP, cohort_of, dataset
+from tests.preparation.build import LAPTOP, cohort_of, dataset
 
 CONFIG = Config(network=NetworkConfig(base_channels=4, max_levels=2), training=TrainingConfig(steps=1))
 PLAN = make_plan(CONFIG, dataset(), cohort_of((16, 16, 16), (1, 1, 1)), LAPTOP)

@@ -53,11 +53,6 @@ def test_swapped_inputs_are_noticed():
         gate(signal, x)
 
 
-def test_needs_the_gating_signal():
-    with pytest.raises(ValueError, match="AdditiveGate needs"):
-        randomised(2)(torch.randn(1, 4, 6, 6, dtype=torch.float64))
-
-
 def test_signal_on_any_grid_is_resampled():
     gate = randomised(3)
     x = torch.randn(1, 4, 7, 5, 6, dtype=torch.float64)

@@ -1,0 +1,50 @@
+"""A browser, and a report opened in it."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from playwright.sync_api import sync_playwright
+
+from attention_unet.evaluation.calibration import calibration_to_csv
+from attention_unet.evaluation.reliability import Reliability
+from attention_unet.explanation.findings import summarise_findings
+from attention_unet.report.report import write_report
+from tests.explanation.build import checks
+from tests.report.browse import open_page
+from tests.report.build import build_evaluation
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+        found = next((path for name in (*BROWSERS, own) if (path := shutil.which(name))), None)
+        if found is None:
+            pytest.skip("no browser to look at the report with: install Chromium, or run 'playwright install chromium'")
+        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def report(run, tmp_path_factory):
+    """Write a report with all parts."""
+    folder = tmp_path_factory.mktemp("report")
+    evaluation = build_evaluation(folder)
+    bins = Reliability(np.array([10.0, 30.0]), np.array([0.1, 0.8]), np.array([0.2, 0.9]))
+    (evaluation / "calibration.csv").write_text(calibration_to_csv({"block": bins}))
+    (evaluation / "explanation.json").write_text(json.dumps(summarise_findings(checks(), "sha")))
+    record = json.loads((folder / "p" / "run.json").read_text()) | {"models_sha256": ["sha"]}
+    (folder / "p" / "run.json").write_text(json.dumps(record))
+    failed = write_report(folder / "report.html", "title & <i>", evaluation, [run], 40, lambda: None)
+    assert failed == {}
+    return folder / "report.html"
+
+
+@pytest.fixture
+def opened(browser, report):
+    yield from open_page(browser, report)

@@ -1,0 +1,129 @@
+"""Trainings that were stopped, and go on."""
+
+import csv
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from attention_unet.dataset import splits as splits_module
+from attention_unet.errors import ConfigError, DataError
+from attention_unet.inference.model_file import load_model
+from attention_unet.training import fit as fit_module
+from attention_unet.training import train as module
+from attention_unet.training.train import Interrupted, train
+from tests.training.build import command, config, same, weights
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 4])
+def test_a_resumed_run_ends_in_the_very_numbers_of_an_unbroken_one(cohort, tmp_path, unbroken, monkeypatch, stop_at):
+    steps = []
+    original = module.Monitor.record_step
+
+    def interrupting(self, step, *rest):
+        steps.append(step)
+        original(self, step, *rest)
+        if step == stop_at:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(module.Monitor, "record_step", interrupting)
+    with pytest.raises(Interrupted, match="--resume") as caught:
+        train(config(cohort), tmp_path / "run")
+    assert caught.value.exit_code == 130
+    assert steps[-1] == stop_at
+    monkeypatch.setattr(module.Monitor, "record_step", original)
+    train(config(cohort), tmp_path / "run", resume=True)
+    assert same(weights(tmp_path / "run"), weights(unbroken))
+    history = [
+        [row["step"], row["dice"], row["learning_rate"], row["loss"]]
+        for run in (tmp_path / "run", unbroken)
+        for row in csv.DictReader((run / "history.csv").open())
+    ]
+    assert history[:2] == history[2:]
+
+
+def test_a_run_is_not_overwritten_nor_resumed_in_another_way(cohort, tmp_path, unbroken):
+    with pytest.raises(ConfigError, match="already has a run"):
+        train(config(cohort), unbroken)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "model.safetensors").write_bytes(b"without a state to go on from")
+    with pytest.raises(ConfigError, match=r"already has a run \(model\.safetensors\): choose another"):
+        train(config(cohort), tmp_path / "kept")
+    with pytest.raises(ConfigError, match=r"training\.batch was 2, is 4"):
+        train(config(cohort, training={"batch": 4}), unbroken, resume=True)
+    with pytest.raises(ConfigError, match="not a run folder"):
+        train(config(cohort), tmp_path / "none", resume=True)
+
+
+def test_a_start_that_failed_blocks_nothing(cohort, tmp_path):
+    shutil.copytree(cohort, tmp_path / "data")
+    scan = sorted((tmp_path / "data" / "imagesTr").iterdir())[5]
+    good = scan.read_bytes()
+    scan.write_bytes(good[:-3000])
+    for _ in range(2):
+        with pytest.raises(DataError, match=scan.name):
+            train(config(tmp_path / "data", steps=2), tmp_path / "run")
+    scan.write_bytes(good)
+    train(config(tmp_path / "data", steps=2), tmp_path / "run")
+    (tmp_path / "run" / "last.pt").unlink()
+    with pytest.raises(ConfigError, match=r"has a model, but no last\.pt to continue from: restore it"):
+        train(config(tmp_path / "data", steps=2), tmp_path / "run", resume=True)
+    (tmp_path / "run" / "model.safetensors").unlink()  # as after a kill before the first save
+    train(config(tmp_path / "data", steps=2), tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "last.pt").is_file()
+
+
+def test_a_finished_run_that_is_resumed_ends_at_once(cohort, unbroken, tmp_path):
+    shutil.copytree(unbroken, tmp_path / "run")
+    train(config(cohort), tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "history.csv").read_text() == (unbroken / "history.csv").read_text()
+    assert same(weights(tmp_path / "run"), weights(unbroken))
+
+
+def test_sigterm_saves_and_says_how_to_go_on(cohort, tmp_path):
+    arguments = command(cohort, tmp_path / "run", "--training.steps", "100000")
+    process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (tmp_path / "run" / "train.log").exists():
+        time.sleep(0.1)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGTERM)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "--resume" in text
+    assert (tmp_path / "run" / "last.pt").is_file()
+    assert not list((tmp_path / "run").glob(".attention_unet-partial*"))
+
+
+def test_a_training_on_all_cases_decides_by_cases_it_has_not_seen_yet(cohort, tmp_path, monkeypatch):
+    """Late cases are predicted after 80% of the budget, and trained on after that."""
+    monkeypatch.setattr(splits_module, "LATE_FOLDS", 4)
+    seen = []
+    validate = fit_module.validate
+    monkeypatch.setattr(
+        fit_module, "validate", lambda *a, **k: (seen.append([case.id for case in a[2]]), validate(*a, **k))[1]
+    )
+    settings = config(cohort, steps=10, data={"fold": -1})
+    train(settings, tmp_path / "run")
+    late = next(cases for cases in seen if cases)
+    assert len(late) == 2
+    model = load_model(tmp_path / "run")
+    assert all(gain.cases == 2 for gain in model.component_gains.values())
+    assert len(model.trained_on.names) == 8
+    monkeypatch.setattr(fit_module, "validate", validate)
+    original = module.Monitor.record_step
+
+    def interrupting(self, step, *rest):
+        original(self, step, *rest)
+        if step == 9:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(module.Monitor, "record_step", interrupting)
+    with pytest.raises(Interrupted):
+        train(settings, tmp_path / "broken")
+    monkeypatch.setattr(module.Monitor, "record_step", original)
+    train(settings, tmp_path / "broken", resume=True)
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "broken"))
