@@ -246,6 +246,9 @@ class TrainingConfig:
 class Config:
     """The configuration of a training.
 
+    Raises:
+        ConfigError: if a value is out of its range, naming the field, its value and what is expected.
+
     Example:
         >>> Config(attention=AttentionConfig(skips=["gate", "spatial"])).training.precision
         'auto'
@@ -258,40 +261,34 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
-        check(self)
+        """Check values that types cannot: ranges, and fields that must agree."""
+
+        def demand(ok: bool, name: str, value: object, expected: object) -> None:
+            if not ok:
+                raise ConfigError(f"{name} is {value}: expected {expected}")
+
+        for section in dataclasses.fields(self):
+            values = getattr(self, section.name)
+            for f in dataclasses.fields(values):
+                name, value = f"{section.name}.{f.name}", getattr(values, f.name)
+                demand(value is not None or f.default is None, name, "null", "a value")
+                numbers = value if isinstance(value, list) else [value]
+                finite = all(math.isfinite(number) for number in numbers if isinstance(number, float))
+                demand(finite, name, value, "numbers that are finite")
+                allowed = f.metadata.get("range", Range())
+                demand(allowed.contains(value), name, value, allowed)
+        data, training, scale = self.data, self.training, self.augmentation.scale
+        demand(data.fold < data.folds, "data.fold", data.fold, f"-1 (all cases) or 0 to {data.folds - 1}")
+        expected = "1, or 3 or more: with 2 voxels, gradients in bfloat16 are wrong on CPUs (oneDNN)"
+        demand(data.patch is None or 2 not in data.patch, "data.patch", data.patch, expected)
+        demand(scale[0] <= scale[1], "augmentation.scale", scale, "the smaller number first")
+        budgets = [name for name in ("minutes", "steps", "epochs") if getattr(training, name) is not None]
+        demand(
+            len(budgets) <= 1, "the budget", " and ".join(budgets), "only one of training.minutes, .steps and .epochs"
+        )
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Mapping[str, Any]]) -> "Config":
         """Return the inverse of ``dataclasses.asdict``."""
         default = cls()
         return cls(**{f.name: type(getattr(default, f.name))(**plain[f.name]) for f in dataclasses.fields(cls)})
-
-
-def check(config: Config) -> None:
-    """Check values that types cannot: ranges, and fields that must agree.
-
-    Raises:
-        ConfigError: naming the field, its value and what is expected.
-    """
-
-    def demand(ok: bool, name: str, value: object, expected: object) -> None:
-        if not ok:
-            raise ConfigError(f"{name} is {value}: expected {expected}")
-
-    for section in dataclasses.fields(config):
-        values = getattr(config, section.name)
-        for f in dataclasses.fields(values):
-            name, value = f"{section.name}.{f.name}", getattr(values, f.name)
-            demand(value is not None or f.default is None, name, "null", "a value")
-            numbers = value if isinstance(value, list) else [value]
-            finite = all(math.isfinite(number) for number in numbers if isinstance(number, float))
-            demand(finite, name, value, "numbers that are finite")
-            allowed = f.metadata.get("range", Range())
-            demand(allowed.contains(value), name, value, allowed)
-    data, training, scale = config.data, config.training, config.augmentation.scale
-    demand(data.fold < data.folds, "data.fold", data.fold, f"-1 (all cases) or 0 to {data.folds - 1}")
-    expected = "1, or 3 or more: with 2 voxels, gradients in bfloat16 are wrong on CPUs (oneDNN)"
-    demand(data.patch is None or 2 not in data.patch, "data.patch", data.patch, expected)
-    demand(scale[0] <= scale[1], "augmentation.scale", scale, "the smaller number first")
-    budgets = [name for name in ("minutes", "steps", "epochs") if getattr(training, name) is not None]
-    demand(len(budgets) <= 1, "the budget", " and ".join(budgets), "only one of training.minutes, .steps and .epochs")

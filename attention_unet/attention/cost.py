@@ -121,9 +121,9 @@ def _measure_module(
         needs_gate=isinstance(module, Attention) and module.needs_gate,
         parameters=sum(p.numel() for p in module.parameters()),
         macs=count_macs(module, inputs),
-        forward_seconds=_measure_seconds(forward, device),
+        forward_seconds=measure_seconds(forward, device, REPEATS),
         forward_bytes=peak_bytes(forward, device),
-        step_seconds=_measure_seconds(step, device),
+        step_seconds=measure_seconds(step, device, REPEATS),
         step_bytes=peak_bytes(step, device),
     )
 
@@ -132,9 +132,10 @@ def _count_fused_flops(query: torch.Size, key: torch.Size, value: torch.Size, *_
     return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
 
 
-def _measure_seconds(run: Callable[[], None], device: torch.device) -> float:
+def measure_seconds(run: Callable[[], None], device: torch.device, repeats: int) -> float:
+    """Return the median time of a function. It runs once before: this allocates memory and chooses kernels."""
     times = []
-    for _ in range(REPEATS + 1):  # the first is the warm-up
+    for _ in range(repeats + 1):
         start = time.perf_counter()
         run()
         if device.type == "cuda":

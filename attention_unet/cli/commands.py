@@ -30,7 +30,7 @@ def _train(options: Namespace, parser: ArgumentParser) -> int:
 
 def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     silence_profiler()
-    from attention_unet.cli.inspection_tables import print_inspection, print_plan, print_trial
+    from attention_unet.cli.tables import print_inspection, print_plan, print_trial
     from attention_unet.dataset.case_facts import shorten
     from attention_unet.dataset.cases import find_readable_cases, locate_dataset
     from attention_unet.dataset.inspection import inspect
@@ -157,7 +157,7 @@ def _attention(options: Namespace, parser: ArgumentParser) -> int:
     silence_profiler()
     from attention_unet.attention import NAMES, build
     from attention_unet.attention.cost import measure, measure_convolution
-    from attention_unet.cli.cost_table import print_costs
+    from attention_unet.cli.tables import print_costs
     from attention_unet.machine.devices import choose_device
 
     grid = [int(n) if n.strip().isdecimal() else 0 for n in options.grid.split(",")]

@@ -7,7 +7,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from attention_unet.cli.screen import report_failures, table_console
-from attention_unet.errors import ConfigError, ModelError, first_few, plural
+from attention_unet.errors import ConfigError, ModelError
 from attention_unet.machine.progress import progress_bar
 
 log = logging.getLogger("attention_unet")
@@ -99,7 +99,7 @@ def explain(options: Namespace, parser: ArgumentParser) -> int:
 
 def compare(options: Namespace, parser: ArgumentParser) -> int:
     """Compare evaluations of the same cases with the first of them."""
-    from attention_unet.evaluation.compare import HEADINGS, comparisons_to_csv, shared_cases
+    from attention_unet.evaluation.compare import HEADINGS, comparisons_to_csv
     from attention_unet.evaluation.compare import compare as compare_models
     from attention_unet.evaluation.comparison_input import check_alike, find_models
     from attention_unet.evaluation.comparison_plot import draw_gains
@@ -115,9 +115,6 @@ def compare(options: Namespace, parser: ArgumentParser) -> int:
     models = {name: [read_metrics(folder / "metrics.csv") for folder in runs] for name, runs in folders.items()}
     check_alike(folders, options.metric)
     comparisons = compare_models(models, options.metric)
-    left_out = {row.case for runs in models.values() for rows in runs for row in rows} - set(shared_cases(models))
-    if left_out:
-        log.warning("%s not in all: left out: %s", plural(len(left_out), "case"), first_few(left_out))
     for comparison in comparisons:
         print(comparison)
     if any(comparison.trainings == 1 for comparison in comparisons):

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from attention_unet.errors import DataError, plural
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles
-from attention_unet.evaluation.reliability import Reliability
-from attention_unet.evaluation.reliability_plot import draw_reliability
+from attention_unet.evaluation.reliability import Reliability, draw_reliability
 from attention_unet.evaluation.result_files import ADVICE, replacing_result
 from attention_unet.files.csv_text import csv_text, parse_table
 from attention_unet.files.prediction_folder import probabilities_path

@@ -2,12 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from attention_unet.errors import MAX_NAMES, first_few, plural
-from attention_unet.evaluation.result_files import ADVICE
-from attention_unet.files.json_file import parse_object
 
 
 @dataclass(frozen=True)
@@ -68,27 +64,3 @@ class CaseWarnings:
         if self.same_files:
             sentences.append("predictions and references are the same files: the scores mean nothing")
         return sentences
-
-
-def read_case_warnings(evaluation: Path) -> tuple[CaseWarnings, dict[str, Any]]:
-    """Read the warnings and the settings from ``summary.json``.
-
-    Raises:
-        DataError: if the file cannot be read or lacks the settings or one of the first four warnings; earlier versions
-            wrote no others.
-    """
-    return parse_object(evaluation / "summary.json", _parse, ADVICE)
-
-
-def _parse(summary: Mapping[str, Any]) -> tuple[CaseWarnings, dict[str, Any]]:
-    warnings = CaseWarnings(
-        [str(case) for case in summary["missing_predictions"]],
-        {str(case): str(reason) for case, reason in summary["failed"].items()},
-        {str(case): [int(label) for label in labels] for case, labels in summary["unknown_labels"].items()},
-        [str(case) for case in summary["trained_on"]],
-        [str(case) for case in summary.get("same_name", [])],
-        bool(summary.get("same_files", False)),
-        bool(summary.get("unknown_training", False)),
-        [str(case) for case in summary.get("edited", [])],
-    )
-    return warnings, dict(summary["settings"])

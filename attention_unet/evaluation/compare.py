@@ -71,11 +71,6 @@ class Comparison:
         low, high = self.ci95
         return self.p_holm < LEVEL and not self.undefined and not low <= 0 <= high
 
-    @property
-    def too_few(self) -> bool:
-        """Whether the test cannot be significant, even if all persons or trainings differed to the same side."""
-        return self.least_p >= LEVEL
-
     def __str__(self) -> str:
         """Return the result as a sentence. A gain is positive if the model is better, also for distances."""
         unit, digits = (" mm", 2) if self.metric.endswith("_mm") else ("", 4)
@@ -90,7 +85,7 @@ class Comparison:
         elif self.undefined:
             reason = f"undefined for one of them in {plural(self.undefined, 'case')}"
             text = f"no verdict on {self.model} and {self.baseline} {subject}: {reason}{size.replace(':', ';', 1)}"
-        elif self.too_few:
+        elif self.least_p >= LEVEL:  # even if all persons or trainings differed to the same side
             few = "too few cases" if all(self.gains) else "too few cases differ"
             text = f"{few} for a verdict on {self.model} and {self.baseline} {subject}{size}"
         elif not self.significant:
@@ -117,9 +112,10 @@ class Comparison:
 def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[Comparison]:
     """Compare every model but the first with the first, class by class, on the cases that all of them have.
 
-    A class that a model lacks is left out with a warning. So is the foreground if the classes differ. Where a metric
-    with a perfect value is undefined for one model only, that model rightly predicts nothing and gets this value. Cases
-    in which another metric is undefined for one model only are counted in ``undefined``, and allow no verdict.
+    Cases and classes that a model lacks are left out with a warning, and so is the foreground if the classes differ.
+    Where a metric with a perfect value is undefined for one model only, that model rightly predicts nothing and gets
+    this value. Cases in which another metric is undefined for one model only are counted in ``undefined``, and allow no
+    verdict.
 
     Args:
         models: by name, the rows of each run; at least two models with the same number of runs. Runs are paired in
@@ -137,7 +133,9 @@ def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[
         counts = ", ".join(f"{name} {number}" for name, number in numbers.items())
         raise ConfigError(f"models have different numbers of runs ({counts}): expected the same number of each")
     tables = [rows for runs in models.values() for rows in runs]
-    cases, classes = shared_cases(models), _shared_classes(tables)
+    cases, classes = _shared([[row.case for row in rows] for rows in tables]), _shared_classes(tables)
+    if left_out := {row.case for rows in tables for row in rows} - set(cases):
+        log.warning("%s not in all: left out: %s", plural(len(left_out), "case"), first_few(left_out))
     if not cases or not any(name != FOREGROUND for name in classes):
         missing = "class" if cases else "case"
         raise DataError(f"{', '.join(models)}: have no {missing} in common: expected evaluations of the same cases")
@@ -178,11 +176,6 @@ def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[
     return _correct([comparison for comparison in comparisons if comparison.class_name == primary]) + _correct(
         [comparison for comparison in comparisons if comparison.class_name != primary]
     )
-
-
-def shared_cases(models: Mapping[str, Sequence[Sequence[Row]]]) -> list[str]:
-    """Return the cases that all runs of all models have."""
-    return _shared([[row.case for row in rows] for runs in models.values() for rows in runs])
 
 
 def comparisons_to_csv(comparisons: Sequence[Comparison]) -> str:

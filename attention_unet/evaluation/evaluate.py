@@ -14,7 +14,6 @@ from attention_unet.dataset.splits import read_held_out
 from attention_unet.dataset.subjects import read_subjects
 from attention_unet.errors import ConfigError, first_few, plural, replace_paths
 from attention_unet.evaluation.calibration import write_calibration
-from attention_unet.evaluation.case_warnings import CaseWarnings
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles, write_evaluated_files
 from attention_unet.evaluation.example_cases import write_example_cases
 from attention_unet.evaluation.provenance import read_provenance
@@ -146,27 +145,27 @@ def evaluate_cases(
     with folder_lock(output, patience):
         check_results(output)
         with progress_bar("evaluating", len(cases)) as done:
-            scores = score_cases(cases, predictions, labels, tolerance_mm, done)
+            scores, unknown, failed = score_cases(cases, predictions, labels, tolerance_mm, done)
         rows = [
             replace(row, subject=(subjects or {}).get(row.case, ""), fold=str((folds or {}).get(row.case, "")))
-            for row in scores.rows
+            for row in scores
         ]
-        scored = [case for case in cases if case.id not in scores.failed]
+        scored = [case for case in cases if case.id not in failed]
         files = EvaluatedFiles(
             labels,
             references={case.id: case.label for case in scored if case.label},
             predicted={case.id: predictions[case.id] for case in scored if case.id in predictions},
             images={case.id: case.images for case in cases},
         )
-        case_warnings = CaseWarnings(
-            [case.id for case in scored if case.id not in predictions],
-            {
-                case.id: _relative_reason(scores.failed[case.id], case, predictions, output)
+        case_warnings = replace(
+            read_provenance(files.predicted),
+            missing_predictions=[case.id for case in scored if case.id not in predictions],
+            failed={
+                case.id: _relative_reason(failed[case.id], case, predictions, output)
                 for case in cases
-                if case.id in scores.failed
+                if case.id in failed
             },
-            scores.unknown,
-            **read_provenance(files.predicted),
+            unknown_labels=unknown,
             same_files=bool(files.predicted)
             and all(os.path.samefile(path, files.references[case]) for case, path in files.predicted.items()),
         )
@@ -183,7 +182,7 @@ def evaluate_cases(
                 "--predicted-only leaves out cases without a prediction, --held-out-of RUN those that a run trained on"
             )
         log.info("metrics.csv and summary.json are in %s", output)
-        failed = scores.failed | write_calibration(output, files) | write_structure_attention(output, files)
+        failed |= write_calibration(output, files) | write_structure_attention(output, files)
         failed |= write_example_cases(output, files, rows)
         if (output / REPORT).exists():
             log.warning("%s: shows an earlier evaluation: report again", output / REPORT)

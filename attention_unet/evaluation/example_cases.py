@@ -9,7 +9,8 @@ from attention_unet.evaluation.evaluated_files import EvaluatedFiles
 from attention_unet.evaluation.result_files import replacing_result
 from attention_unet.evaluation.rows import Row, mean_dice
 from attention_unet.files.prediction_folder import attention_path
-from attention_unet.pictures.mosaic import Scene, save_mosaic
+from attention_unet.pictures.figures import save_figure
+from attention_unet.pictures.mosaic import Scene, draw_mosaic
 from attention_unet.scans.volumes import read_labels, read_volume
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def write_example_cases(evaluation: Path, files: EvaluatedFiles, rows: Sequence[
             failed[case] = str(error)
     if scenes:
         with replacing_result(evaluation, PICTURE) as path:
-            save_mosaic(path, scenes, files.labels.names)
+            save_figure(draw_mosaic(scenes, files.labels.names), path)
         log.info("example cases are in %s", evaluation / PICTURE)
     else:
         (evaluation / PICTURE).unlink(missing_ok=True)

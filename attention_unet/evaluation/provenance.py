@@ -3,23 +3,14 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypedDict
 
 from attention_unet.errors import UserError
+from attention_unet.evaluation.case_warnings import CaseWarnings
 from attention_unet.files.json_file import read_object
 from attention_unet.files.prediction_record import read_record, was_changed
 from attention_unet.files.run_folder import CONFIG, MODEL_DESCRIPTION
 
 log = logging.getLogger(__name__)
-
-
-class Provenance(TypedDict):
-    """Fields of ``CaseWarnings`` that ``run.json`` answers."""
-
-    trained_on: list[str]
-    same_name: list[str]
-    unknown_training: bool
-    edited: list[str]
 
 
 def find_runs(predictions: Path) -> list[Path]:
@@ -35,8 +26,8 @@ def find_runs(predictions: Path) -> list[Path]:
     return runs
 
 
-def read_provenance(predicted: Mapping[str, Path]) -> Provenance:
-    """Read from ``run.json`` which cases the models were trained on; find masks that were changed after prediction.
+def read_provenance(predicted: Mapping[str, Path]) -> CaseWarnings:
+    """Return the warnings from ``run.json``: cases that the models were trained on, masks changed after prediction.
 
     Args:
         predicted: label map of each predicted case.
@@ -48,7 +39,7 @@ def read_provenance(predicted: Mapping[str, Path]) -> Provenance:
         if facts is not None:
             match = facts.get("trained_on", "unknown")
             by_match.setdefault(match if isinstance(match, str) else None, []).append(case)
-    return Provenance(
+    return CaseWarnings(
         trained_on=by_match.get("image", []),
         same_name=by_match.get("name", []),
         unknown_training="unknown" in by_match,

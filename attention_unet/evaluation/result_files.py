@@ -65,6 +65,5 @@ def read_result_hashes(evaluation: Path) -> dict[str, list[str]]:
         return {}
     if not isinstance(plain.get("cases"), dict):
         return {}
-    present = [name for name in RESULTS if (evaluation / name).is_file()]
-    files = plain.get("files", {name: [sha256_of(evaluation / name)] for name in present})  # earlier versions lack it
+    files = plain.get("files")
     return {**files, SCORED: []} if isinstance(files, dict) else {}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,28 +18,13 @@ from attention_unet.scans.labels import FOREGROUND, Labels
 from attention_unet.scans.volumes import check_same_grid, read_labels
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Scores of cases.
-
-    Attributes:
-        rows: one row per case and class.
-        unknown: by case, the integers in its masks that belong to no class.
-        failed: the reason by case, for cases that could not be scored.
-    """
-
-    rows: list[Row]
-    unknown: dict[str, list[int]]
-    failed: dict[str, str]
-
-
 def score_cases(
     cases: Sequence[Case],
     predictions: Mapping[str, Path],
     labels: Labels,
     tolerance_mm: float,
     done: Callable[[], None],
-) -> Scores:
+) -> tuple[list[Row], dict[str, list[int]], dict[str, str]]:
     """Score cases. A case without a prediction is scored as an empty prediction.
 
     Args:
@@ -48,8 +33,14 @@ def score_cases(
         labels: classes.
         tolerance_mm: tolerance of the normalised surface Dice.
         done: called after each case.
+
+    Returns:
+        One row per case and class; by case, the integers in its masks that belong to no class; and the reason by case,
+        for cases that could not be scored.
     """
-    scores = Scores([], {}, {})
+    scores: list[Row] = []
+    unknown: dict[str, list[int]] = {}
+    failed: dict[str, str] = {}
     pool = ThreadPoolExecutor(torch.get_num_threads())  # distances and file reading release the interpreter
     try:
         results = {
@@ -59,16 +50,16 @@ def score_cases(
         }
         for case, result in results.items():
             try:
-                rows, unknown = result.result()
-                scores.rows.extend(rows)
-                if unknown:
-                    scores.unknown[case] = unknown
+                rows, integers = result.result()
+                scores.extend(rows)
+                if integers:
+                    unknown[case] = integers
             except DataError as error:
-                scores.failed[case] = str(error)
+                failed[case] = str(error)
             done()
     finally:
         pool.shutdown(cancel_futures=True)
-    return scores
+    return scores, unknown, failed
 
 
 def score_case(
@@ -103,11 +94,7 @@ def score_case(
 def _score_files(
     case: str, prediction: Path | None, reference: Path, labels: Labels, tolerance_mm: float
 ) -> tuple[list[Row], list[int]]:
-    """Return the metrics of a case, and the integers in its label maps that belong to no class.
-
-    Raises:
-        DataError: if a label map cannot be read, or their grids differ.
-    """
+    """Return the metrics of a case, and the integers in its label maps that belong to no class."""
     true = read_labels(reference)
     if prediction is None:
         predicted = replace(true, array=np.zeros_like(true.array))

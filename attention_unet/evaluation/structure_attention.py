@@ -93,11 +93,7 @@ def write_structure_attention(evaluation: Path, files: EvaluatedFiles) -> dict[s
 
 
 def _measure_case(files: EvaluatedFiles, case: str) -> list[StructureAttention]:
-    """Measure the attention of all levels of a case.
-
-    Raises:
-        DataError: if a file is damaged, or a map is on another grid.
-    """
+    """Measure the attention of all levels of a case."""
     rows = []
     reference = read_labels(files.references[case])
     for level in files.attention_levels(case):

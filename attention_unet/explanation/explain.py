@@ -79,12 +79,7 @@ def explain_run(
 
 
 def _load_second_model(run: Path, second: Path, device: str) -> Model:
-    """Load the model of a second training; it must have held out the cases that the first held out.
-
-    Raises:
-        ConfigError: if it did not.
-        ModelError: if the folder holds no model.
-    """
+    """Load the model of a second training; it must have held out the cases that the first held out."""
     model = load_model(second, choose_device(device))
     first_held_out, second_held_out = (set(read_split(folder / SPLIT).validation) for folder in (run, second))
     missing = first_held_out - second_held_out

@@ -2,8 +2,10 @@
 
 import errno
 import os
+import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,17 +27,14 @@ def replacing(path: Path) -> Iterator[Path]:
     ending = "".join(path.suffixes[-2:])[-16:]  # such as .nii.gz
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=PARTIAL, suffix=ending, dir=path.parent)
-        os.close(handle)
+        partial = path.with_name(f"{PARTIAL}{secrets.token_hex(4)}{ending}")
+        partial.touch(exist_ok=False)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror}): choose a folder you may write to") from error
-    partial = Path(name)
     try:
         yield partial
         with partial.open("r+b") as file:
             os.fsync(file.fileno())
-        with suppress(OSError):  # some file systems have no permissions
-            partial.chmod(0o666 & ~_umask())
         partial.replace(path)
         _flush(path.parent)
     except OSError as error:
@@ -89,9 +88,17 @@ def check_writable(folder: Path) -> None:
         raise DataError(f"{folder}: cannot be written ({error.strerror}): choose a folder you may write to") from error
 
 
-def remove_partials(folder: Path) -> None:
-    """Remove unfinished files of a killed process. Call it only while no other process can write there."""
+def remove_partials(folder: Path, older_than: float | None = None) -> None:
+    """Remove unfinished files of a killed process.
+
+    Args:
+        folder: folder to remove them from.
+        older_than: age in seconds from which on a file is removed, where other processes may write; None removes all.
+    """
     for partial in folder.glob(f"{PARTIAL}*"):
+        with suppress(OSError):
+            if older_than is not None and time.time() - partial.stat().st_mtime <= older_than:
+                continue
         if partial.is_dir() and not partial.is_symlink():
             shutil.rmtree(partial, ignore_errors=True)
         else:
@@ -107,10 +114,3 @@ def _flush(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def _umask() -> int:
-    """Return the umask. It can only be read by setting it: it is 0 for a moment."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -8,16 +8,19 @@ import itertools
 import logging
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from attention_unet.errors import DataError
 from attention_unet.files.prediction_folder import MEASURES
 from attention_unet.inference.settings import Settings
-from attention_unet.inference.trained_network import TrainedNetwork
 from attention_unet.machine.memory import free_memory
 from attention_unet.scans.geometry import AT_ONCE, fit_grid
 from attention_unet.scans.volumes import Volume
+
+if TYPE_CHECKING:
+    from attention_unet.inference.model import Model
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +28,7 @@ WORKSPACE = 4 * 12 * AT_ONCE  # bytes, for the work on a few planes
 
 
 def choose_chunks(
-    volume: Volume, models: Sequence[TrainedNetwork], levels: Sequence[Sequence[int]], settings: Settings
+    volume: Volume, models: Sequence["Model"], levels: Sequence[Sequence[int]], settings: Settings
 ) -> list[slice]:
     """Choose the chunks.
 

@@ -6,10 +6,17 @@ For which structures it is right is decided on held-out cases: where it raises D
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from attention_unet.errors import ConfigError
+from attention_unet.inference.settings import Settings
+
+if TYPE_CHECKING:
+    from attention_unet.inference.model import Model
 
 BY_CORNERS = np.ones((3, 3, 3))  # voxels that share a corner are connected
 
@@ -88,3 +95,19 @@ def keep_largest(label_map: NDArray[np.generic], values: Sequence[int]) -> NDArr
                 largest = np.argmax(sizes[1:]) + 1
                 cleaned[box][(components > 0) & (components != largest)] = 0
     return cleaned
+
+
+def single_component_classes(models: Sequence["Model"], settings: Settings) -> list[str]:
+    """Return the classes that keep only their largest connected component: those that the settings name; by default,
+    those that gained by it on the held-out cases of the models.
+
+    Raises:
+        ConfigError: if the settings name a class that the models do not have.
+    """
+    names = models[0].plan.labels.names
+    if isinstance(settings.keep_largest, str) or set(settings.keep_largest or ()) - set(names):
+        raise ConfigError(f"keep_largest is {settings.keep_largest!r}: expected some of the classes {', '.join(names)}")
+    if settings.keep_largest is not None:
+        return [name for name in names if name in settings.keep_largest]
+    gains = pool_gains(model.component_gains for model in models)
+    return [name for name in names if name in gains and gains[name].helps]

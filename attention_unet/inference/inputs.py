@@ -9,6 +9,7 @@ from pathlib import Path
 from attention_unet.dataset.cases import CHANNEL_SUFFIX, Case, group_channels
 from attention_unet.errors import ConfigError
 from attention_unet.scans.dicom import is_dicom, is_series
+from attention_unet.scans.itk_files import is_utf8
 from attention_unet.scans.volume_files import ENDINGS, is_volume, list_unread, list_volumes, stem
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,11 @@ def _with_names_of_their_own(files: Sequence[Path]) -> list[Path]:
     by_name = defaultdict(list)
     for file in files:
         by_name[stem(file)].append(file)
-    alike = {name: group for name, group in by_name.items() if group[1:] and not all(map(_is_utf8, group))}
+    alike = {
+        name: group
+        for name, group in by_name.items()
+        if group[1:] and not all(is_utf8(Path(file.name)) for file in group)
+    }
     for name, group in alike.items():
         log.warning(
             "not predicted: %s: names are not UTF-8, so that all predictions would be called %s; rename them",
@@ -71,11 +76,6 @@ def _with_names_of_their_own(files: Sequence[Path]) -> list[Path]:
             name,
         )
     return [file for file in files if stem(file) not in alike]
-
-
-def _is_utf8(file: Path) -> bool:
-    """Return whether the name of a file is UTF-8."""
-    return not any("\udc80" <= character <= "\udcff" for character in file.name)
 
 
 def _not_read(source: Path) -> list[str]:

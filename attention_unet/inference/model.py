@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import ConfigError
+from attention_unet.inference.components import Gains
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import DEFAULT, Settings
-from attention_unet.inference.trained_network import TrainedNetwork
 from attention_unet.inference.trained_on import TrainedOn
+from attention_unet.network import UNet
+from attention_unet.preparation.plan import Plan
 from attention_unet.scans.volumes import Volume, image_like, label_image, volume_of_array, volume_of_image
 
 
@@ -39,15 +41,23 @@ class ScanPrediction:
 
 
 @dataclass(frozen=True)
-class Model(TrainedNetwork):
-    """A trained network that was read from a file.
+class Model:
+    """A trained network with what its use needs.
 
     Attributes:
-        sha256: of weights and description.
+        network: in evaluation mode, on the device.
+        plan: preprocessing, patch and classes of its training.
+        device: to compute on.
+        component_gains: by class, what keeping only the largest connected component gained on held-out cases.
+        sha256: of weights and description; empty if it was not read from a file.
         trained_on: its training cases, as hashes; None if the file does not contain them.
         file: the file.
     """
 
+    network: UNet
+    plan: Plan
+    device: torch.device
+    component_gains: Gains = field(default_factory=dict)
     sha256: str = ""
     trained_on: TrainedOn | None = None
     file: Path | None = None

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +73,11 @@ def predict_files(
     try:
         for number, case in enumerate(cases):
             ending = file_ending(case.images[0]) if own_format else ".nii.gz"
-            result = _try_case(case, output, models, settings, partial(_add, done, number), ending)
+
+            def report(share: float, before: int = number) -> None:
+                done(before + share)
+
+            result = _try_case(case, output, models, settings, report, ending)
             if isinstance(result, str):
                 failed[case.id] = result
             else:
@@ -204,7 +207,3 @@ def _without_folders(text: str, case: Case, output: Path) -> str:
     with suppress(OSError):
         text = replace_paths(text, {file: file.name for path in case.images for file in list_files(path)})
     return replace_paths(text, {path: path.name for path in case.images}).replace(f"{output}{os.sep}", "")
-
-
-def _add(done: Callable[[float], None], before: int, share: float) -> None:
-    done(before + share)

@@ -7,13 +7,13 @@ from pathlib import Path
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.splits import read_held_out
 from attention_unet.files.lock import folder_lock
+from attention_unet.inference.components import single_component_classes
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
 from attention_unet.inference.output_folder import claim_output
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.record import describe_predictions, update_record
 from attention_unet.inference.settings import DEFAULT, Settings
-from attention_unet.inference.trained_network import single_component_classes
 from attention_unet.inference.window_predictor import attended_levels
 from attention_unet.machine.memory import reuse_freed_memory
 from attention_unet.machine.progress import progress_bar

@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,18 +20,20 @@ from torch import Tensor
 from attention_unet.errors import DataError
 from attention_unet.files.prediction_folder import MEASURES
 from attention_unet.inference.chunks import choose_chunks
-from attention_unet.inference.components import keep_largest
+from attention_unet.inference.components import keep_largest, single_component_classes
 from attention_unet.inference.decision import combine_planes
 from attention_unet.inference.scan_warnings import warn_if_unusual
 from attention_unet.inference.settings import DEFAULT, Settings
 from attention_unet.inference.sliding_window import slide
-from attention_unet.inference.trained_network import TrainedNetwork, single_component_classes
 from attention_unet.inference.window_predictor import attended_levels, average_flips, window_predictor
 from attention_unet.machine.devices import choose_precision
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.preprocessing import Preprocessed, preprocess
 from attention_unet.scans.geometry import resample_to_scan
 from attention_unet.scans.volumes import Volume
+
+if TYPE_CHECKING:
+    from attention_unet.inference.model import Model
 
 PROCESS = os.getpid()  # in a fork of this process, torch would wait forever for the threads of its parent
 BATCH_VOXELS = 2**17  # small windows, such as slices, are predicted together up to this number of voxels
@@ -59,7 +61,7 @@ class Prediction:
 
 @torch.inference_mode()
 def predict_volume(
-    models: Sequence[TrainedNetwork],
+    models: Sequence["Model"],
     volume: Volume,
     settings: Settings = DEFAULT,
     done: Callable[[float], None] = lambda share: None,
@@ -121,7 +123,7 @@ def predict_volume(
 
 
 def predict_planes(
-    model: TrainedNetwork, image: Preprocessed, settings: Settings, levels: Sequence[int], rows: slice, at_once: int
+    model: "Model", image: Preprocessed, settings: Settings, levels: Sequence[int], rows: slice, at_once: int
 ) -> Iterator[Tensor]:
     """Predict some rows of a scan with one model.
 

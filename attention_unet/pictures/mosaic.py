@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -13,7 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from attention_unet.pictures.figures import literal, save_figure
+from attention_unet.pictures.figures import literal
 from attention_unet.scans.label_table import colour_of
 
 
@@ -58,11 +57,6 @@ def draw_mosaic(scenes: Sequence[Scene], class_names: Sequence[str]) -> Figure:
     handles = [Patch(color=colours(i)) for i in range(len(class_names))]
     figure.legend(handles, class_names, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
     return literal(figure)
-
-
-def save_mosaic(path: Path, scenes: Sequence[Scene], class_names: Sequence[str]) -> None:
-    """Write the mosaic as a PNG. The file appears whole or not at all."""
-    save_figure(draw_mosaic(scenes, class_names), path)
 
 
 def upper_bound(highest: float) -> int:

@@ -3,12 +3,9 @@
 import functools
 import hashlib
 import json
-import time
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 import torch
@@ -20,7 +17,7 @@ from attention_unet.dataset.case_facts import CaseFacts, measure_case
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_case
 from attention_unet.errors import DataError
-from attention_unet.files.atomic import PARTIAL, replacing
+from attention_unet.files.atomic import remove_partials, replacing
 from attention_unet.preparation.preprocessing import Preprocessing, preprocess, preprocess_target
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import Volume
@@ -66,14 +63,8 @@ class CachedCases(Sequence[CachedCase]):
         """Return the cases that are not listed."""
         return CachedCases([(case, file) for case, file in self.files if case not in ids])
 
-    @overload
-    def __getitem__(self, index: int) -> CachedCase: ...
-    @overload
-    def __getitem__(self, index: slice) -> "CachedCases": ...
-    def __getitem__(self, index: int | slice) -> "CachedCase | CachedCases":
+    def __getitem__(self, index: int) -> CachedCase:  # type: ignore[override]
         """Return a case; its arrays stay on disk until they are used."""
-        if isinstance(index, slice):
-            return CachedCases(self.files[index])
         return open_case(*self.files[index])
 
 
@@ -107,7 +98,8 @@ class CaseCache:
         self.preprocessing = preprocessing
         self.channels = channels
         self.labels = labels
-        settings = json.dumps([FORMAT, preprocessing.to_json(), labels.to_json()])  # depends on the order of classes
+        # The order of the classes counts.
+        settings = json.dumps([FORMAT, asdict(preprocessing), labels.to_json()])
         self.folder = folder / hashlib.sha256(settings.encode()).hexdigest()[:16]
 
     def add(self, cases: Sequence[Case], done: Callable[[], None]) -> None:
@@ -117,7 +109,7 @@ class CaseCache:
             DataError: if cases cannot be preprocessed. It lists all of them.
         """
         problems: list[str] = []
-        self._remove_stale_files()
+        remove_partials(self.folder, STALE_SECONDS)
         for case in cases:
             try:
                 if not _is_complete(self._file(case)):
@@ -170,13 +162,6 @@ class CaseCache:
                 save_file(dict(zip(PARTS, arrays, strict=True)), partial, {"facts": json.dumps(facts.to_json())})
             except SafetensorError as error:
                 raise DataError(f"{self.folder}: cannot be written ({error}): free space or set data.cache") from error
-
-    def _remove_stale_files(self) -> None:
-        """Remove unfinished files of killed processes that are too old to be still in use."""
-        for partial in self.folder.glob(f"{PARTIAL}*"):
-            with suppress(OSError):
-                if time.time() - partial.stat().st_mtime > STALE_SECONDS:
-                    partial.unlink()
 
 
 def _is_complete(file: Path) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from attention_unet.config import AugmentationConfig
 from attention_unet.preparation.augmentation import Augmentation, IntensityChange, PatchTransform
@@ -110,8 +110,8 @@ class PatchDataset(Dataset[Patch]):
         ]
 
 
-class PatchNumbers(Sampler[list[int]]):
-    """Patch numbers of each step for one process. The processes share the batch of each step.
+def patch_numbers(first_step: int, batch: int, process: int, processes: int) -> Iterator[list[int]]:
+    """Yield the patch numbers of each step for one process, without end. The processes share the batch of each step.
 
     Args:
         first_step: step to begin with.
@@ -119,24 +119,13 @@ class PatchNumbers(Sampler[list[int]]):
         process: number of this process.
         processes: number of processes; the batch must be a multiple of it.
     """
-
-    def __init__(self, first_step: int, batch: int, process: int, processes: int) -> None:
-        self.first_step = first_step
-        self.batch = batch
-        self.share = batch // processes
-        self.process = process
-
-    def __iter__(self) -> Iterator[list[int]]:
-        """Yield the numbers of each step, without end."""
-        step = self.first_step
-        while True:
-            start = step * self.batch + self.process * self.share
-            yield list(range(start, start + self.share))
-            step += 1
+    share = batch // processes
+    for start in itertools.count(first_step * batch + process * share, batch):
+        yield list(range(start, start + share))
 
 
 def load_patches(
-    patches: PatchDataset, numbers: PatchNumbers, workers: int | None, device: torch.device
+    patches: PatchDataset, numbers: Iterator[list[int]], workers: int | None, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield augmented batches of images (B, C, *patch) and targets (B, T, *patch) on the device, without end.
 

@@ -67,17 +67,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a JSON file."""
-        return {
-            "channels": list(self.channels),
-            "labels": self.labels.to_json(),
-            "preprocessing": self.preprocessing.to_json(),
-            "largest_mm": list(self.largest_mm),
-            "patch": list(self.patch),
-            "slice_axis": self.slice_axis,
-            "mirror_axes": list(self.mirror_axes),
-            "batch": self.batch,
-            "architecture": dataclasses.asdict(self.architecture),
-        }
+        return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> "Plan":
@@ -85,7 +75,9 @@ class Plan:
         return cls(
             channels=tuple(map(str, plain["channels"])),
             labels=Labels.from_json(plain["labels"]),
-            preprocessing=Preprocessing.from_json(plain["preprocessing"]),
+            preprocessing=Preprocessing(
+                _parse_triple(float, plain["preprocessing"]["spacing_mm"]), bool(plain["preprocessing"]["nonzero"])
+            ),
             largest_mm=_parse_triple(float, plain["largest_mm"]),
             patch=_parse_triple(int, plain["patch"]),
             slice_axis=None if plain["slice_axis"] is None else int(plain["slice_axis"]),

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,15 +24,6 @@ class Preprocessing:
 
     spacing_mm: tuple[float, float, float]
     nonzero: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values for a JSON file."""
-        return {"spacing_mm": list(self.spacing_mm), "nonzero": self.nonzero}
-
-    @classmethod
-    def from_json(cls, plain: dict[str, Any]) -> "Preprocessing":
-        """Make settings from the values of ``to_json``."""
-        return cls(tuple(plain["spacing_mm"]), bool(plain["nonzero"]))
 
 
 @dataclass(frozen=True)

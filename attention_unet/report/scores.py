@@ -1,17 +1,20 @@
 """Collect the scores of an evaluation for the report, as plain values."""
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from attention_unet.evaluation.calibration import BINS, CALIBRATION, read_bins
-from attention_unet.evaluation.case_warnings import read_case_warnings
 from attention_unet.evaluation.metrics import METRICS
+from attention_unet.evaluation.result_files import ADVICE
 from attention_unet.evaluation.rows import mean_dice, read_metrics
 from attention_unet.evaluation.structure_attention import ATTENTION_CSV, mean_attention, read_attention
-from attention_unet.evaluation.summary import summarise
+from attention_unet.files.json_file import parse_object
 from attention_unet.scans.label_table import colour_of
 from attention_unet.scans.labels import FOREGROUND, Labels
+
+SHOWN = ("classes", "foreground", "foreground_mean", "mean_of_classes", "n_cases", "failed", "remarks", "settings")
 
 
 def describe_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
@@ -21,26 +24,16 @@ def describe_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
         DataError: if a file of the evaluation is missing or damaged.
     """
     rows = read_metrics(evaluation / "metrics.csv")
-    case_warnings, settings = read_case_warnings(evaluation)
     dice = mean_dice(rows)
     order = [*dice, *dict.fromkeys(row.case for row in rows if row.case not in dice)]
     scores: dict[str, dict[str, dict[str, float | str | None]]] = {case: {} for case in order}
     for row in rows:
         scores[row.case][row.class_name] = {name: to_json_number(getattr(row.metrics, name)) for name in METRICS}
     return {
-        "metrics": [
-            {
-                "name": name,
-                "heading": metric.heading,
-                "digits": metric.digits,
-                "meaning": metric.meaning,
-                "lower_is_better": metric.lower_is_better,
-            }
-            for name, metric in METRICS.items()
-        ],
+        "metrics": [{"name": name, **asdict(metric)} for name, metric in METRICS.items()],
         "classes": [{"name": name, "colour": colour_of(i)} for i, name in enumerate(labels.names)],
         "foreground": FOREGROUND if any(row.class_name == FOREGROUND for row in rows) else None,
-        "summary": summarise(rows, case_warnings, settings).to_json(),
+        "summary": parse_object(evaluation / "summary.json", lambda plain: {key: plain[key] for key in SHOWN}, ADVICE),
         "cases": [{"case": case, "mean_dice": dice.get(case), "scores": scores[case]} for case in order],
         "attention": [
             {"level": level, "class": name, **mean._asdict()}

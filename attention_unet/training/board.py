@@ -2,13 +2,10 @@
 
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
 log = logging.getLogger(__name__)
@@ -31,32 +28,22 @@ class Board:
         except OSError as error:
             self._disable(error)
 
-    def add_text(self, name: str, text: str) -> None:
-        """Write a text."""
-        self._write(lambda writer: writer.add_text(name, text))
-
-    def add_scalar(self, name: str, value: float, step: int) -> None:
-        """Write a number of a step."""
-        self._write(lambda writer: writer.add_scalar(name, value, step))
-
-    def add_histogram(self, name: str, values: NDArray[np.floating], step: int) -> None:
-        """Write the distribution of values at a step."""
-        self._write(lambda writer: writer.add_histogram(name, values, step))
-
-    def add_figure(self, name: str, figure: Figure, step: int) -> None:
-        """Write a picture of a step."""
-        self._write(lambda writer: writer.add_figure(name, figure, step))
-
-    def flush(self) -> None:
-        """Flush to the disk."""
-        self._write(lambda writer: writer.flush())
-
     def close(self) -> None:
         """Flush and close the file."""
-        self._write(lambda writer: writer.close())
+        self.write(lambda writer: writer.close())
         _remove_host_names(self._folder)
 
-    def _write(self, action: Callable[[SummaryWriter], None]) -> None:
+    def write_scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Write numbers of a step, by name."""
+
+        def write_all(writer: SummaryWriter) -> None:
+            for name, value in values.items():
+                writer.add_scalar(name, value, step)
+
+        self.write(write_all)
+
+    def write(self, action: Callable[[SummaryWriter], None]) -> None:
+        """Write with an action on the writer of TensorBoard."""
         if self._writer is not None:
             try:
                 action(self._writer)

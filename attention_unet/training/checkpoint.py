@@ -14,7 +14,7 @@ from torch import Tensor
 from attention_unet.errors import ModelError
 from attention_unet.files.atomic import replacing
 
-KIND, FORMAT = b"attention_unet-state", b"6"  # the first line of the file: these and the sha256 of the rest
+KIND, FORMAT = b"attention_unet-state", b"7"  # the first line of the file: these and the sha256 of the rest
 DAMAGES = (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, OSError)
 STATE = "last.pt"  # name of the file in a run folder
 
@@ -82,7 +82,7 @@ class TrainingState:
         reserve: seconds to keep for the last validation.
         history: rows of history.csv so far.
         learner: state of network, optimiser and random numbers.
-        settled: resolved settings of the run, as plain values.
+        settings: resolved settings of the run, as plain values.
     """
 
     loop: LoopState
@@ -90,7 +90,7 @@ class TrainingState:
     reserve: float
     history: list[dict[str, float]]
     learner: LearnerState
-    settled: Mapping[str, Any]
+    settings: Mapping[str, Any]
 
 
 def save_state(path: Path, state: TrainingState) -> None:

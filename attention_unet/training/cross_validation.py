@@ -24,7 +24,7 @@ from attention_unet.files.atomic import check_replaceable
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.prediction_record import read_record
 from attention_unet.files.run_folder import HISTORY, PLAN, PREDICTIONS, SPLIT, WEIGHTS
-from attention_unet.inference.components import pool_gains
+from attention_unet.inference.components import single_component_classes
 from attention_unet.inference.model_file import CPU, load_model
 from attention_unet.inference.output_folder import check_origin
 from attention_unet.inference.predict_folder import predict_cases
@@ -173,11 +173,7 @@ def _train_folds(config: Config, folder: Path, folds: Sequence[int]) -> None:
 
 
 def _read_digests(folder: Path, folds: int) -> dict[str, str]:
-    """Return the digest of image and label by case id, from the folds trained so far.
-
-    Raises:
-        DataError: if two folds have different digests of a case.
-    """
+    """Return the digest of image and label by case id, from the folds trained so far."""
     digests: dict[str, str] = {}
     for file in (folder / f"fold{fold}" / STATE for fold in range(folds)):
         of_fold = read_resolved_settings(load_state(file), file).digests if file.exists() else {}
@@ -202,20 +198,19 @@ def _predict_folds(
         settings = Settings(
             precision=choose_precision(config.training.precision, model.device),
             tta=tta,
-            keep_largest=_choose_single_component_classes(others, dataset),
+            keep_largest=_choose_single_component_classes(others),
         )
         failed |= predict_cases([model], cases, run / PREDICTIONS, settings, resume=True, overwrite=True)
     return failed
 
 
-def _choose_single_component_classes(runs: Sequence[Path], dataset: Dataset) -> tuple[str, ...]:
+def _choose_single_component_classes(runs: Sequence[Path]) -> tuple[str, ...]:
     """Return the classes that keep only their largest connected component.
 
     The held-out cases of other folds decide, so that no fold is evaluated with a decision from its own cases.
     """
-    trained = [run for run in runs if (run / WEIGHTS).is_file()]
-    gains = pool_gains(load_model(run, CPU).component_gains for run in trained)
-    return tuple(name for name in dataset.labels.names if name in gains and gains[name].helps)
+    models = [load_model(run, CPU) for run in runs if (run / WEIGHTS).is_file()]
+    return tuple(single_component_classes(models, Settings())) if models else ()
 
 
 def _find_predicted_folds(folder: Path, folds: Iterable[int], tta: bool) -> list[int]:

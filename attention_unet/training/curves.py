@@ -21,14 +21,7 @@ def draw_trainings(histories: Mapping[str, Path], output: Path) -> None:
         output: PNG file to write.
     """
     rows = {name: read_history(path) for name, path in histories.items()}
-    colours = [colour_of(i) for i in range(len(rows))]
-    _draw(
-        rows,
-        colours,
-        {name: (history, "dice") for name, history in rows.items()},
-        "mean Dice of held-out cases",
-        output,
-    )
+    _draw(rows, {name: (history, "dice") for name, history in rows.items()}, "mean Dice of held-out cases", output)
 
 
 def draw_training(history: Rows, class_names: Sequence[str], output: Path) -> None:
@@ -40,20 +33,15 @@ def draw_training(history: Rows, class_names: Sequence[str], output: Path) -> No
         output: PNG file to write.
     """
     scores = {name: (history, f"dice {name}") for name in class_names}
-    _draw({"": history}, ["black"], scores, "Dice of held-out cases", output)
+    _draw({"": history}, scores, "Dice of held-out cases", output)
 
 
-def _draw(
-    losses: Mapping[str, Rows],
-    colours: Sequence[str],
-    scores: Mapping[str, tuple[Rows, str]],
-    y_label: str,
-    output: Path,
-) -> None:
+def _draw(losses: Mapping[str, Rows], scores: Mapping[str, tuple[Rows, str]], y_label: str, output: Path) -> None:
     """Draw losses on the left and columns of scores on the right. The legend has the last value of each score."""
     figure = Figure(figsize=(9.8, 3.2), dpi=110, layout="constrained")
     loss, dice = figure.subplots(1, 2)
-    for rows, colour in zip(losses.values(), colours, strict=True):
+    for i, (name, rows) in enumerate(losses.items()):
+        colour = colour_of(i) if name in scores else "black"
         loss.plot([row["step"] for row in rows], [row["loss"] for row in rows], ".-", color=colour)
     for i, (name, (rows, column)) in enumerate(scores.items()):
         values = [row[column] for row in rows]

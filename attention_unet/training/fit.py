@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,12 +10,11 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from attention_unet.config import TrainingConfig
 from attention_unet.dataset.cases import Case
-from attention_unet.inference.components import ComponentGain, component_gains
+from attention_unet.inference.components import component_gains
 from attention_unet.inference.model_file import save_model
 from attention_unet.inference.trained_on import TrainedOn
-from attention_unet.preparation.plan import Plan
+from attention_unet.machine.devices import choose_precision
 from attention_unet.training.budget import Budget, learning_rate_factor
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, save_state
 from attention_unet.training.learner import Diverged, Learner
@@ -43,7 +42,6 @@ class Training:
             They decide which classes keep only their largest connected component.
         budget: budget of the training.
         monitor: display of the training in the first process; None in the others.
-        precision: precision of validation.
         stop: function that returns whether the user asked to stop; called after every step and between validated cases.
         cases_of: function that returns the case ids of the patches of a step.
     """
@@ -56,19 +54,8 @@ class Training:
     late: Sequence[Case]
     budget: Budget
     monitor: Monitor | None
-    precision: torch.dtype
     stop: Callable[[], bool]
     cases_of: Callable[[int], list[str]]
-
-    @property
-    def config(self) -> TrainingConfig:
-        """Configuration of the training."""
-        return self.settings.config.training
-
-    @property
-    def plan(self) -> Plan:
-        """Plan of network and data."""
-        return self.settings.plan
 
 
 def fit(training: Training, loop: LoopState) -> bool:
@@ -81,7 +68,8 @@ def fit(training: Training, loop: LoopState) -> bool:
     Returns:
         Whether the budget was spent. If not, the state is saved, and a resumed run continues with the same numbers.
     """
-    config, learner, budget, monitor = training.config, training.learner, training.budget, training.monitor
+    settings, learner, budget, monitor = training.settings, training.learner, training.budget, training.monitor
+    config, batch = settings.config.training, settings.plan.batch
     saved_at = time.monotonic()
     batches = training.open_batches(learner.step, loop.with_late)
     while True:
@@ -123,8 +111,8 @@ def fit(training: Training, loop: LoopState) -> bool:
             raise Diverged(f"{error}; the patches of this step are from {cases}") from error
         loop.loss = smooth(loop.loss, loss)
         seconds = time.monotonic() - began
-        loop.seconds = smooth(loop.seconds, seconds / training.plan.batch)
-        loop.waited = smooth(loop.waited, waited / training.plan.batch)
+        loop.seconds = smooth(loop.seconds, seconds / batch)
+        loop.waited = smooth(loop.waited, waited / batch)
         if monitor is not None:
             monitor.record_step(learner.step, progress, loop, learning_rate, budget.seconds_left(learner.step))
         if time.monotonic() - saved_at > 60 * config.checkpoint_minutes:
@@ -141,7 +129,7 @@ def validate_and_record(training: Training, loop: LoopState, learning_rate: floa
     Returns:
         Whether the validation finished.
     """
-    learner, plan = training.learner, training.plan
+    learner, plan = training.learner, training.settings.plan
     if training.monitor is not None:
         training.monitor.start_validation()
     validation = validate_together(training, training.held_out)
@@ -163,7 +151,7 @@ def validate_and_record(training: Training, loop: LoopState, learning_rate: floa
         }
         training.monitor.record_validation(row, validation.scenes, validation.attention)
         if training.held_out:
-            loop.component_gains = gains_to_plain(component_gains(validation.dice, validation.dice_largest, names))
+            record_component_gains(loop, validation, names)
         settings = training.settings
         description = {
             "trained": {key: value if math.isfinite(value) else None for key, value in row.items()},
@@ -183,8 +171,7 @@ def decide_components(training: Training, loop: LoopState) -> bool:
     validation = validate_together(training, training.late)
     if validation is None:
         return False
-    gains = component_gains(validation.dice, validation.dice_largest, training.plan.labels.names)
-    loop.component_gains = gains_to_plain(gains)
+    record_component_gains(loop, validation, training.settings.plan.labels.names)
     loop.with_late = True
     return True
 
@@ -198,10 +185,10 @@ def validate_together(training: Training, cases: Sequence[Case]) -> Validation |
     fabric = training.learner.fabric
     validation = validate(
         training.learner.averaged,
-        training.plan,
+        training.settings.plan,
         cases[fabric.global_rank :: fabric.world_size],
         device=fabric.device,
-        precision=training.precision,
+        precision=choose_precision(training.settings.config.training.precision, fabric.device),
         stop=training.stop,
     )
     if fabric.world_size == 1:
@@ -218,9 +205,10 @@ def validate_together(training: Training, cases: Sequence[Case]) -> Validation |
     )
 
 
-def gains_to_plain(gains: Mapping[str, ComponentGain]) -> dict[str, tuple[int, float, float]]:
-    """Return plain values for a JSON file."""
-    return {name: (gain.cases, gain.total, gain.squares) for name, gain in gains.items()}
+def record_component_gains(loop: LoopState, validation: Validation, names: Sequence[str]) -> None:
+    """Record what each class gains if it keeps only its largest component."""
+    gains = component_gains(validation.dice, validation.dice_largest, names)
+    loop.component_gains = {name: (gain.cases, gain.total, gain.squares) for name, gain in gains.items()}
 
 
 def save_training(training: Training, loop: LoopState) -> None:
@@ -232,7 +220,7 @@ def save_training(training: Training, loop: LoopState) -> None:
             reserve=training.budget.reserve,
             history=training.monitor.history,
             learner=training.learner.state(),
-            settled=training.settings.to_plain(),
+            settings=training.settings.to_plain(),
         )
         save_state(training.run / STATE, state)
 

@@ -89,7 +89,7 @@ class Learner:
             self._averaged.state_dict(),
             self.optimizer.state_dict(),
             torch.get_rng_state(),
-            self._device_generator().get_state() if self.fabric.device.type == "cuda" else None,
+            torch.cuda.get_rng_state(self.fabric.device) if self.fabric.device.type == "cuda" else None,
         )
 
     def restore(self, state: LearnerState) -> None:
@@ -108,11 +108,7 @@ class Learner:
             reason = str(error).splitlines()[0]
             raise ModelError(f"the saved state is of another network ({reason}): start a new --run") from error
         if state.device_generator is not None and self.fabric.device.type == "cuda":
-            self._device_generator().set_state(state.device_generator)
-
-    def _device_generator(self) -> torch.Generator:
-        """Return the generator of random numbers on the GPU."""
-        return torch.cuda.default_generators[self.fabric.device.index or 0]
+            torch.cuda.set_rng_state(state.device_generator, self.fabric.device)
 
 
 def build_network(plan: Plan) -> AttentionUNet:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
+from torch.utils.tensorboard import SummaryWriter
 
 from attention_unet.evaluation.structure_attention import StructureAttention, mean_attention
 from attention_unet.files.run_folder import HISTORY
@@ -47,9 +48,9 @@ class Monitor:
         self.class_names = class_names
         self.history = history
         self.board = Board(run / "tensorboard", first_step + 1)
-        self.board.add_text("configuration", f"```\n{configuration}\n```")
+        self.board.write(lambda writer: writer.add_text("configuration", f"```\n{configuration}\n```"))
         self.last_line = time.monotonic()
-        self.dice = f"{history[-1]['dice']:.4f}" if history else "-"
+        self.dice = format_dice(history[-1]["dice"]) if history else "-"
         self.bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -80,10 +81,9 @@ class Monitor:
             self.last_line = time.monotonic()
             log.info("%3.0f%%  %s", 100 * progress, status)
         if step % SCALARS_EVERY == 0:
-            self.board.add_scalar("loss/training", loop.loss, step)
-            self.board.add_scalar("learning_rate", learning_rate, step)
-            self.board.add_scalar("patches_a_second", loop.patches_a_second, step)
-            self.board.add_scalar("waiting", loop.waiting, step)
+            scalars = {"loss/training": loop.loss, "learning_rate": learning_rate}
+            scalars |= {"patches_a_second": loop.patches_a_second, "waiting": loop.waiting}
+            self.board.write_scalars(scalars, step)
 
     def start_validation(self) -> None:
         """Show that a validation is running."""
@@ -106,18 +106,20 @@ class Monitor:
         log.info("step %d, %.1f min: loss %.3f, Dice %s (%s)", step, row["minutes"], row["loss"], self.dice, classes)
         write_history(self.run / HISTORY, self.history)
         draw_training(self.history, self.class_names, self.run / CURVES)
-        for name, value in row.items():
-            if name.startswith("dice"):
-                self.board.add_scalar(f"validation/{name}", value, step)
+        self.board.write_scalars({f"validation/{key}": row[key] for key in row if key.startswith("dice")}, step)
         for (level, name), mean in mean_attention(attention).items():
-            for measure, value in mean._asdict().items():
-                self.board.add_scalar(f"attention level {level}/{measure} {name}", value, step)
-        for name in dict.fromkeys(name for scene in scenes for name in scene.attention):
-            weights = [scene.attention[name].ravel() for scene in scenes if name in scene.attention]
-            self.board.add_histogram(f"attention/{name.splitlines()[0]}", np.concatenate(weights), step)
-        if scenes:
-            self.board.add_figure("validation/slices", draw_mosaic(scenes, self.class_names), step)
-        self.board.flush()
+            values = mean._asdict().items()
+            self.board.write_scalars({f"attention level {level}/{key} {name}": value for key, value in values}, step)
+
+        def write_pictures(writer: SummaryWriter) -> None:
+            for name in dict.fromkeys(name for scene in scenes for name in scene.attention):
+                weights = [scene.attention[name].ravel() for scene in scenes if name in scene.attention]
+                writer.add_histogram(f"attention/{name.splitlines()[0]}", np.concatenate(weights), step)
+            if scenes:
+                writer.add_figure("validation/slices", draw_mosaic(scenes, self.class_names), step)
+            writer.flush()
+
+        self.board.write(write_pictures)
 
     def close(self) -> None:
         """Remove the progress bar and close the files."""

@@ -39,13 +39,8 @@ def prepare_cases(
                 cache.add([*training, *held_out], done)
         facts = cache.facts([*training, *held_out])
         if fabric.local_rank == 0:
-            _check_facts(facts, [case.id for case in held_out], settings)
+            names, remarks = plan.labels.names, [] if settings.subjects else find_similar_cases(facts)
+            trainable = check_trainable(facts, [case.id for case in held_out], names)
+            for warning in shorten([*warnings_about(facts, names), *trainable, *remarks]):
+                log.warning("%s", warning)
     return cache.open(training), facts
-
-
-def _check_facts(facts: Sequence[CaseFacts], held_out: Sequence[str], settings: ResolvedSettings) -> None:
-    """Check that the cases can be trained on, and log warnings about unusual ones."""
-    names = settings.plan.labels.names
-    warnings = [*warnings_about(facts, names), *check_trainable(facts, held_out, names)]
-    for warning in shorten([*warnings, *([] if settings.subjects else find_similar_cases(facts))]):
-        log.warning("%s", warning)

@@ -82,9 +82,9 @@ class ResolvedSettings:
             Config.from_plain(plain["config"]),
             parse_split(plain["split"]),
             Plan.from_json(plain["plan"]),
-            _as_texts(plain.get("subjects", {})),
-            _as_texts(plain.get("digests", {})),
-            int(plain.get("threads", 0)),
+            dict(plain["subjects"]),
+            dict(plain["digests"]),
+            int(plain["threads"]),
         )
 
 
@@ -95,7 +95,7 @@ def read_resolved_settings(state: TrainingState, file: Path) -> ResolvedSettings
         ModelError: if the state has no valid settings.
     """
     try:
-        return ResolvedSettings.from_plain(state.settled)
+        return ResolvedSettings.from_plain(state.settings)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(
             f"{file}: has no valid settings of a run ({error!r}): resume with the version that wrote it"
@@ -139,7 +139,7 @@ def resume_settings(before: ResolvedSettings, config: Config, override: bool, ru
         raise ConfigError(
             f"{run}: the configuration changed since the run began: {changes}: {advice}, or choose a new --run"
         )
-    if before.threads not in (0, torch.get_num_threads()):
+    if before.threads != torch.get_num_threads():
         log.warning(
             "%s: began with %d threads, continues with %d: the last bits of the weights will differ from those of an "
             "uninterrupted run; set OMP_NUM_THREADS to the first number",
@@ -177,10 +177,6 @@ def write_resolved_settings(run: Path, settings: ResolvedSettings, given: Config
     write_text(run / CONFIG, yaml.safe_dump({**plain["config"], "data": data}, sort_keys=False))
     write_text(run / PLAN, json.dumps(plain["plan"], indent=2) + "\n")
     write_split(run / SPLIT, settings.split, given.data.fold if given.data.splits else None)
-
-
-def _as_texts(plain: Mapping[str, Any]) -> dict[str, str]:
-    return {str(name): str(text) for name, text in plain.items()}
 
 
 def _without_paths(config: Config) -> dict[str, dict[str, Any]]:

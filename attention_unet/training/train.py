@@ -7,22 +7,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
-import torch
 import yaml
 from lightning_fabric import Fabric, seed_everything
 from torch import Tensor
 
 from attention_unet.config import Config
 from attention_unet.dataset.cases import Dataset, find_cases, locate_dataset
-from attention_unet.dataset.splits import Split, choose_late_cases
+from attention_unet.dataset.splits import choose_late_cases
 from attention_unet.errors import ConfigError, UserError, first_few, plural
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.run_folder import CONFIG, HISTORY, MODEL_DESCRIPTION, PATHS, PLAN, SPLIT, SUBJECTS, WEIGHTS
 from attention_unet.machine.devices import check_batch, choose_precision, leave_processes, make_fabric
 from attention_unet.machine.memory import peak_memory, reuse_freed_memory
 from attention_unet.network import AttentionUNet
-from attention_unet.preparation.patches import PatchDataset, PatchNumbers, load_patches
-from attention_unet.preparation.plan import Plan
+from attention_unet.preparation.patches import PatchDataset, load_patches, patch_numbers
 from attention_unet.training.budget import Budget, same_budget
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, load_state
 from attention_unet.training.curves import CURVES
@@ -94,9 +92,7 @@ def train(
         state = _claim_folder(run, resume) if first else None  # inside the lock: no other process can change it
         settings = resume_settings(read_resolved_settings(state, run / STATE), config, override, run) if state else None
         fabric.launch()
-        if resume and not first and (run / STATE).exists():
-            state = load_state(run / STATE)
-            settings = resume_settings(read_resolved_settings(state, run / STATE), config, override, run)
+        state, settings = fabric.broadcast((state, settings))  # other machines may not see the folder
         _train(config, dataset, run, fabric, state, settings, digests or {})
 
 
@@ -142,25 +138,24 @@ def _train(
         budget.elapsed_before, budget.reserve = state.elapsed, state.reserve
         budget.steps_before = learner.step
         loop = state.loop
-        if not same_budget(Config.from_plain(state.settled["config"]).training, training_config):
+        if not same_budget(Config.from_plain(state.settings["config"]).training, training_config):
             due = int(budget.progress(learner.step) * training_config.validations + 1e-9)
             loop.validations = min(loop.validations, due)
 
     def open_batches(step: int, with_late: bool) -> Iterator[tuple[Tensor, Tensor]]:
-        numbers = PatchNumbers(step, plan.batch, fabric.global_rank, fabric.world_size)
+        numbers = patch_numbers(step, plan.batch, fabric.global_rank, fabric.world_size)
         return load_patches(all_patches if with_late else early_patches, numbers, config.data.workers, fabric.device)
 
     def cases_of(step: int) -> list[str]:
         patches = all_patches if loop.with_late else early_patches
         return [patches.case_of(step * plan.batch + i) for i in range(plan.batch)]
 
-    precision = choose_precision(training_config.precision, fabric.device)
     monitor = None
     with catching_signals() as caught, log_to_file(run / "train.log", fabric.is_global_zero):
         if fabric.is_global_zero:
             history, text = state.history if state else [], (run / CONFIG).read_text(encoding="utf-8")
             monitor = Monitor(run, plan.labels.names, history, learner.step, text)
-            _log_start(network, split, plan, fabric, precision)
+            _log_start(network, settings, fabric)
         training = Training(
             run,
             settings,
@@ -170,7 +165,6 @@ def _train(
             [case for case in training_cases if case.id in late],
             budget,
             monitor,
-            precision,
             stop=lambda: bool(caught),
             cases_of=cases_of,
         )
@@ -226,14 +220,15 @@ def read_config(run: Path) -> Config:
         raise ConfigError(f"{run}: not a run folder ({error}): expected the folder of a training") from error
 
 
-def _log_start(network: AttentionUNet, split: Split, plan: Plan, fabric: Fabric, precision: torch.dtype) -> None:
+def _log_start(network: AttentionUNet, settings: ResolvedSettings, fabric: Fabric) -> None:
+    precision = choose_precision(settings.config.training.precision, fabric.device)
     log.info(
         "%s to train on, %d held out; %.2f million parameters on %s in %s; patches of %s",
-        plural(len(split.training), "case"),
-        len(split.validation),
+        plural(len(settings.split.training), "case"),
+        len(settings.split.validation),
         sum(p.numel() for p in network.parameters()) / 1e6,
         fabric.device,
         str(precision).removeprefix("torch."),
-        " x ".join(map(str, plan.patch)),
+        " x ".join(map(str, settings.plan.patch)),
     )
     log.info("attention: %s", network.architecture.describe_attention())

@@ -1,12 +1,11 @@
 """Measure time and memory of training steps on random images, without data."""
 
 import dataclasses
-import statistics
-import time
 from dataclasses import dataclass
 
 import torch
 
+from attention_unet.attention.cost import measure_seconds
 from attention_unet.config import Config
 from attention_unet.errors import ConfigError
 from attention_unet.machine.devices import check_batch, devices_and_nodes, make_fabric
@@ -54,12 +53,7 @@ def try_step(config: Config, plan: Plan) -> Trial:
         def step() -> None:
             learner.learn(image, target, config.training.learning_rate)
 
-        step()  # not timed: it allocates memory and chooses kernels
-        seconds = []
-        for _ in range(STEPS):
-            began = time.perf_counter()
-            step()
-            seconds.append(time.perf_counter() - began)
+        seconds = measure_seconds(step, fabric.device, STEPS)
         peak = peak_bytes(step, fabric.device) if fabric.device.type in ("cpu", "cuda") else None
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
@@ -68,4 +62,4 @@ def try_step(config: Config, plan: Plan) -> Trial:
             f"a step of {patches} patches of {plan.patch} does not fit into the memory of {fabric.device}: lower "
             "training.batch, data.patch_voxels or network.base_channels"
         ) from error
-    return Trial(patches, statistics.median(seconds), peak)
+    return Trial(patches, seconds, peak)

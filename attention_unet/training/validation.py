@@ -99,10 +99,8 @@ def dice_by_class(predicted: NDArray[np.generic], reference: NDArray[np.generic]
 def mean_dice(scores: dict[str, list[float]], classes: int) -> list[float]:
     """Return the mean Dice of each class over the cases where it is not NaN; NaN if there are none."""
     table = np.array([scores[case] for case in sorted(scores)]).reshape(-1, classes)
-    defined = ~np.isnan(table)
-    counts = defined.sum(axis=0)
-    totals = np.where(defined, table, 0.0).sum(axis=0)
-    return [float(total / n) if n else float("nan") for total, n in zip(totals, counts, strict=True)]
+    means: list[float] = np.ma.masked_invalid(table).mean(axis=0).filled(np.nan).tolist()
+    return means
 
 
 def make_scene(title: str, volume: Volume, reference: NDArray[np.int64], prediction: Prediction, plan: Plan) -> Scene:

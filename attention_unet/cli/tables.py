@@ -1,7 +1,8 @@
-"""Print the tables of ``attention-unet inspect``."""
+"""Print the tables of ``attention-unet inspect`` and ``attention-unet attention``."""
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from attention_unet.attention.cost import Cost
 from attention_unet.dataset.inspection import Inspection
 from attention_unet.preparation.plan import AXES, Plan
 from attention_unet.training.trial import Trial
@@ -65,8 +67,6 @@ def print_plan(plan: Plan, console: Console) -> None:
 
     architecture = plan.architecture
     table = Table(title="plan", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
-    table.add_column()
-    table.add_column()
     values = "its own mean and deviation" + (", of what is not 0" if plan.preprocessing.nonzero else "")
     rows = [
         ("voxel", f"{times(plan.preprocessing.spacing_mm)} mm"),
@@ -94,3 +94,28 @@ def readable(count: int) -> str:
     """Bytes as people say them."""
     power = min(int(math.log(max(count, 1), 1024)), 3)
     return f"{count / 1024**power:.3g} {('B', 'KiB', 'MiB', 'GiB')[power]}"
+
+
+def print_costs(costs: Sequence[Cost], yardstick: Cost, console: Console) -> None:
+    """Print one row per mechanism, the yardstick last, as Markdown. Shares are of its multiply-accumulates."""
+    table = Table(box=box.MARKDOWN)
+    table.add_column("mechanism", no_wrap=True)
+    table.add_column("kind", no_wrap=True)
+    table.add_column("gated", no_wrap=True)
+    for column in ("params", "MMAC", "share", "ms", "MiB", "step ms", "step MiB"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for cost in [*costs, yardstick]:
+        table.add_row(
+            cost.name,
+            cost.kind,
+            "yes" if cost.needs_gate else "",
+            f"{cost.parameters:,}",
+            f"{cost.macs / 1e6:,.3f}",
+            f"{cost.macs / yardstick.macs:.1%}",
+            f"{1e3 * cost.forward_seconds:,.1f}",
+            f"{cost.forward_bytes / 2**20:,.1f}",
+            f"{1e3 * cost.step_seconds:,.1f}",
+            f"{cost.step_bytes / 2**20:,.1f}",
+        )
+    console.width = max(console.width, 120)  # a narrow terminal then wraps lines and cuts no number
+    console.print(table)
