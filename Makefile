@@ -1,5 +1,5 @@
 # `make demo` trains, predicts and evaluates on phantoms. `make test` runs the tests. Each sets up .venv if needed.
-# `make test-all` also runs the long reliability tests: twenty minutes. `make docs` builds a website from docs/.
+# `make test-all` also runs the long reliability tests: half an hour or more. `make docs` builds a website from docs/.
 # On Linux without a GPU, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves gigabytes.
 
 PYTHON ?= python3

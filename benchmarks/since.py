@@ -28,7 +28,7 @@ from safetensors.numpy import load_file
 
 HIPPOCAMPUS, HEADS, PHANTOM, SLICES = "Task04_Hippocampus", "OASIS_Subcortical", "Phantom", "Slices"
 FORMATS = (".nii.gz", ".nii", ".nrrd", ".mha")
-SCANS = 10
+SCANS, LARGE_SCANS = 10, 2
 ALL_OUTPUTS = ("--attention-maps", "--probabilities", "--uncertainty")
 FEW_STEPS = 2  # of the trainings that are run for their plans
 
@@ -62,11 +62,16 @@ def evaluation(masks: Path, references: Path, output: Path) -> list[str | Path]:
     return ["evaluate", "-p", masks, "-r", references, "-o", output]
 
 
+def volumes(folder: Path) -> list[Path]:
+    """Return the NIfTI files of a folder."""
+    return sorted(folder.glob("[!.]*.nii.gz"))
+
+
 def write_scans(dataset: Path, folder: Path) -> None:
     """Write scans in all formats; every second one with other axes and a tilted grid."""
     folder.mkdir()
     tilt = euler2mat(0.1, 0.2, -0.1)
-    for i, file in enumerate(sorted((dataset / "imagesTr").glob("[!.]*.nii.gz"))[:SCANS]):
+    for i, file in enumerate(volumes(dataset / "imagesTr")[:SCANS]):
         image = nib.load(file)
         if i % 2:
             image = image.as_reoriented(nib.orientations.axcodes2ornt(("P", "S", "L")))
@@ -83,7 +88,7 @@ def write_scans(dataset: Path, folder: Path) -> None:
 def write_masks(dataset: Path, folder: Path) -> None:
     """Write label maps that differ from the true ones: shifted by a voxel."""
     folder.mkdir()
-    for file in sorted((dataset / "labelsTr").glob("[!.]*.nii.gz")):
+    for file in volumes(dataset / "labelsTr"):
         image = nib.load(file)
         nib.save(nib.Nifti1Image(np.roll(np.asanyarray(image.dataobj), 1, axis=0), image.affine), folder / file.name)
 
@@ -153,6 +158,9 @@ def main() -> None:
         run(REPOSITORY, "phantom", "--root", inputs)
         write_scans(inputs / HIPPOCAMPUS, inputs / "scans")
         write_masks(inputs / HEADS, inputs / "masks")
+        (inputs / "heads").mkdir()
+        for file in volumes(inputs / HEADS / "imagesTr")[:LARGE_SCANS]:
+            (inputs / "heads" / file.name).symlink_to(file)
         seconds: dict[str, list[list[float]]] = {}
         for turn in range(options.turns):
             for side, version in enumerate((earlier, REPOSITORY)):
@@ -162,7 +170,7 @@ def main() -> None:
                 commands: dict[str, list[str | Path]] = {
                     "train": training(inputs, output, HIPPOCAMPUS, options.steps),
                     "predict": [*prediction(inputs / "scans", output / "predictions"), *ALL_OUTPUTS],
-                    "predict heads": prediction(inputs / HEADS / "imagesTr", output / "heads"),
+                    "predict heads": prediction(inputs / "heads", output / "heads"),
                     "evaluate": evaluation(inputs / "masks", inputs / HEADS / "labelsTr", output / "evaluation"),
                 }
                 for name, command in commands.items():
