@@ -70,6 +70,7 @@ def volumes(folder: Path) -> list[Path]:
 def write_scans(dataset: Path, folder: Path) -> None:
     """Write scans in all formats; every second one with other axes and a tilted grid."""
     folder.mkdir()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
     tilt = euler2mat(0.1, 0.2, -0.1)
     for i, file in enumerate(volumes(dataset / "imagesTr")[:SCANS]):
         image = nib.load(file)
