@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.spatial.distance import pdist, squareform
-from scipy.stats import binom
+from scipy.special import bdtrc  # scipy.stats takes half a second to import
 
 from attention_unet.config import DataConfig
 from attention_unet.dataset.case_facts import CaseFacts
@@ -143,4 +143,4 @@ def _count_similar_neighbours(facts: Sequence[CaseFacts]) -> tuple[int, float]:
     neighbours = np.eye(count, k=1, dtype=bool) | np.eye(count, k=-1, dtype=bool)
     pairs = int(((closest & neighbours).any(axis=1) & (closest.sum(axis=1) == 1)).sum())  # without ties
     chance = 2 / (count - 1)
-    return (pairs, count * chance) if binom.sf(pairs - 1, count, chance) < SIGNIFICANCE else (0, 0.0)
+    return (pairs, count * chance) if bdtrc(pairs - 1, count, chance) < SIGNIFICANCE else (0, 0.0)
