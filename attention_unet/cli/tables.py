@@ -117,5 +117,5 @@ def print_costs(costs: Sequence[Cost], yardstick: Cost, console: Console) -> Non
             f"{1e3 * cost.step_seconds:,.1f}",
             f"{cost.step_bytes / 2**20:,.1f}",
         )
-    console.width = max(console.width, 120)  # a narrow terminal then wraps lines and cuts no number
+    console.width = max(console.width, 120)  # a narrow terminal then wraps lines instead of cutting numbers
     console.print(table)
