@@ -18,7 +18,15 @@ class GroupNorm(nn.GroupNorm):
         """Normalise (B, C, *S)."""
         if not is_scripting():
             input = _make_small_contiguous(input)
+            if input.device.type == "cuda" and input.dtype != torch.float32:
+                return self._normalise_in_half_precision(input)
         return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+    def _normalise_in_half_precision(self, input: Tensor) -> Tensor:
+        """Normalise in the type of the input. The kernel sums in float32; CUDA's autocast would return float32, too."""
+        weight, bias = self.weight.to(input.dtype), self.bias.to(input.dtype)
+        with torch.autocast(input.device.type, enabled=False):
+            return torch.group_norm(input, self.num_groups, weight, bias, self.eps)
 
 
 def _make_small_contiguous(input: Tensor) -> Tensor:

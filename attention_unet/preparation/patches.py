@@ -5,6 +5,7 @@ noise differs between a CPU and a GPU.
 """
 
 import itertools
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -142,7 +143,7 @@ def load_patches(
         batch_sampler=numbers,
         num_workers=workers,
         prefetch_factor=2 if workers else None,
-        worker_init_fn=_ignore_interrupts,
+        worker_init_fn=_leave_signals_to_training,
         collate_fn=list,  # boxes differ in size
         generator=torch.Generator(),  # without it, the random state of a resumed training would change
     )
@@ -160,11 +161,14 @@ def _augment(batch: Sequence[Patch], augmentation: Augmentation, device: torch.d
     return augmentation.change_intensity(image, change), target
 
 
-def _ignore_interrupts(worker: int) -> None:
-    """Ignore Ctrl-C and hang-up, which a terminal sends to all processes; the training process handles them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+def _leave_signals_to_training(worker: int) -> None:
+    """Leave signals to all processes of a group, as terminals, torchrun and SLURM send them, to the training process.
+
+    A worker that they end would end the training before it has saved its state.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows, where processes have no sessions
+    if hasattr(os, "setsid"):
+        os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

@@ -1,0 +1,108 @@
+"""GPU benchmark: the time of a training step beside other networks, and where it goes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from gpu_checks import new_learner
+from gpu_rows import row, seconds_in_turns, spread
+from peers import has_nnunet, monai_attention_unet, nnunet_plain
+from torch import nn
+from torch.optim import AdamW
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from attention_unet.inference.window_predictor import put_channels_last
+from attention_unet.network import Architecture
+from attention_unet.training.losses import SegmentationLoss
+
+Step = Callable[[], object]
+
+
+def steps(device: torch.device, data: Path, quick: bool) -> None:
+    """Time steps of our network and of others in turns."""
+    sizes = [((16, 16, 16), 2, 2)] if quick else [((128, 128, 128), 2, 6), ((40, 56, 40), 11, 4)]
+    for patch, batch, levels in sizes:
+        widths = [min(32 * 2**i, 320) for i in range(levels)]
+        image = torch.randn(batch, 1, *patch, device=device)
+        target = torch.randint(0, 3, (batch, 1, *patch), dtype=torch.uint8, device=device)
+        ours = Architecture(out_channels=3, channels=widths, decoder_convs=1)
+        works: dict[str, Step] = {
+            "ours": _ours(ours, image, target, device),
+            "ours, two decoder convolutions": _ours(
+                Architecture(out_channels=3, channels=widths, decoder_convs=2), image, target, device
+            ),
+            "MONAI AttentionUnet, bfloat16": _other(monai_attention_unet(widths, 1, 3), image, target, device),
+        }
+        if has_nnunet():
+            works["nnU-Net's network, bfloat16"] = _other(nnunet_plain(widths, 1, 3), image, target, device)
+            works["nnU-Net's network, bfloat16, tuned"] = _tuned(_other(nnunet_plain(widths, 1, 3), image, target, device))
+        works["ours, tuned"] = _tuned(_ours(ours, image, target, device))
+        works["ours, channels last, tuned"] = _tuned(_ours(ours, image, target, device, last=True))
+        taken = seconds_in_turns(list(works.values()), device, 3 if quick else 15)
+        size = f"{batch} x {' x '.join(map(str, patch))}"
+        for (name, work), seconds in zip(works.items(), taken, strict=True):
+            with FlopCounterMode(display=False) as counter:
+                work()
+            rate = counter.get_total_flops() / sorted(seconds)[len(seconds) // 2]
+            row(f"{name}, {size}", f"{spread(seconds)}, {rate / 1e12:.0f} TFLOP/s")
+
+
+def _tuned(step: Step) -> Step:
+    """Let cuDNN try its algorithms at the first step of each shape."""
+
+    def tuned() -> None:
+        torch.backends.cudnn.benchmark = True
+        step()
+        torch.backends.cudnn.benchmark = False
+
+    return tuned
+
+
+def _ours(
+    architecture: Architecture, image: torch.Tensor, target: torch.Tensor, device: torch.device, last: bool = False
+) -> Step:
+    learner = new_learner(architecture, device)
+    if last:
+        put_channels_last(learner.network)
+        image = image.contiguous(memory_format=torch.channels_last_3d)
+    return lambda: learner.learn(image, target, 1e-3)
+
+
+def _other(network: nn.Module, image: torch.Tensor, target: torch.Tensor, device: torch.device) -> Step:
+    network = network.to(device).train()
+    optimizer, loss_of = AdamW(network.parameters(), lr=1e-3, fused=True), SegmentationLoss(False)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            logits = network(image)
+        loss_of(logits, target).backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+
+    return step
+
+
+def where_time_goes(device: torch.device, data: Path, quick: bool) -> None:
+    """List the slowest kernels of a training step."""
+    patch, levels = ((16, 16, 16), 2) if quick else ((128, 128, 128), 6)
+    widths = [min(32 * 2**i, 320) for i in range(levels)]
+    image = torch.randn(2, 1, *patch, device=device)
+    target = torch.randint(0, 3, (2, 1, *patch), dtype=torch.uint8, device=device)
+    step = _ours(Architecture(out_channels=3, channels=widths, decoder_convs=1), image, target, device)
+    for _ in range(3):
+        step()
+    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
+    with profile(activities=kinds) as profiler:
+        for _ in range(3):
+            step()
+    on_device = device.type == "cuda"
+
+    def time_of(event: object) -> float:
+        return float(getattr(event, "self_device_time_total" if on_device else "self_cpu_time_total"))
+
+    events = sorted(profiler.key_averages(), key=time_of, reverse=True)
+    total = sum(map(time_of, events))
+    for event in events[:14]:
+        row(event.key[:90], f"{time_of(event) / 3e3:.2f} ms a step, {time_of(event) / total:.0%}")
