@@ -1,11 +1,15 @@
 """GPU benchmark: results beside those of the CPU, repeated steps, memory."""
 
 import copy
-import functools
+import statistics
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import nibabel as nib
+import numpy as np
 import torch
-from gpu_rows import plan_of, row, wait
+from gpu_rows import plan_of, row, seconds_in_turns, wait
 from torch import Tensor
 
 from attention_unet.attention.mechanisms import NAMES
@@ -18,6 +22,7 @@ from attention_unet.inference.window_predictor import put_channels_last
 from attention_unet.machine.devices import make_fabric
 from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.preparation.sizing import BYTES_PER_VALUE
+from attention_unet.scans.volumes import volume_of_image
 from attention_unet.training.learner import Learner
 from attention_unet.training.losses import SegmentationLoss
 from attention_unet.training.trial import try_step
@@ -30,7 +35,7 @@ def ground(device: torch.device, data: Path, quick: bool) -> None:
     """Measure what the device can do."""
     row("torch", torch.__version__)
     if device.type == "cuda":
-        version = torch.backends.cudnn.version() or 0
+        version = torch.backends.cudnn.version() or 0  # type: ignore[no-untyped-call]
         row("cuDNN", str(version), "not 90800 to 91499", not 90800 <= version < 91500)
     n = 512 if quick else 8192
     a, b = (torch.randn(n, n, device=device, dtype=torch.bfloat16) for _ in range(2))
@@ -41,10 +46,8 @@ def ground(device: torch.device, data: Path, quick: bool) -> None:
     row("copy", f"{2 * len(source) / _seconds(lambda: target.copy_(source), device) / 1e12:.2f} TB/s")
 
 
-def _seconds(work: functools.partial[Tensor] | object, device: torch.device) -> float:
-    from gpu_rows import seconds_in_turns
-
-    return sorted(seconds_in_turns([work], device, 9)[0])[4]  # type: ignore[list-item]
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    return statistics.median(seconds_in_turns([work], device, 9)[0])
 
 
 def agreement(device: torch.device, data: Path, quick: bool) -> None:
@@ -128,7 +131,7 @@ def new_learner(architecture: Architecture, device: torch.device) -> Learner:
 def memory(device: torch.device, data: Path, quick: bool) -> None:
     """Measure the memory of a training step beside the plan's estimate."""
     edges, channels = ((16, 24), 8) if quick else ((64, 96, 128), 32)
-    kinds = {
+    kinds: dict[str, dict[str, Any]] = {
         "gate": {},
         "residual blocks": {"block": "residual"},
         "se everywhere": {"skips": "se", "encoder": "se", "decoder": "se"},
@@ -138,8 +141,8 @@ def memory(device: torch.device, data: Path, quick: bool) -> None:
     for name, given in kinds.items():
         for edge in edges:
             widths = [min(channels * 2**i, 320) for i in range(3 if quick else 5)]
-            options = {"out_channels": 3, "channels": widths, "decoder_convs": 1} | given
-            plan = plan_of(Architecture(**options), (edge, edge, edge), 2)  # type: ignore[arg-type]
+            options: dict[str, Any] = {"out_channels": 3, "channels": widths, "decoder_convs": 1} | given
+            plan = plan_of(Architecture(**options), (edge, edge, edge), 2)
             config = Config(training=TrainingConfig(accelerator=device.type))  # type: ignore[arg-type]
             trial = try_step(config, plan)
             each = (trial.bytes or 0) / (2 * edge**3 * channels)
@@ -149,11 +152,6 @@ def memory(device: torch.device, data: Path, quick: bool) -> None:
 
 def small_memory(device: torch.device, data: Path, quick: bool) -> None:
     """Predict a large scan on a card with little memory: the same label map."""
-    import nibabel as nib
-    import numpy as np
-
-    from attention_unet.scans.volumes import volume_of_image
-
     torch.manual_seed(0)
     network = AttentionUNet(Architecture(out_channels=21, channels=(32, 64, 128, 256), decoder_convs=1)).eval()
     put_channels_last(network)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from gpu_checks import new_learner
-from gpu_rows import plan_of, row, spread, wait
+from gpu_rows import plan_of, row, wait
 from inference_sizes import write_noise
 
 from attention_unet.config import AugmentationConfig
@@ -119,7 +119,7 @@ def scans(device: torch.device, data: Path, quick: bool) -> None:
             failed = predict_files(cases, Path(folder) / "out", [model], Settings(), lambda share: None)
             seconds = time.perf_counter() - began
         peak = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0
-        row(f"{size}^3, file to file", f"{seconds:.1f} s, {peak:.1f} GiB on the card", "", None if not failed else False)
+        row(f"{size}^3, file to file", f"{seconds:.1f} s, {peak:.1f} GiB on the card", "", False if failed else None)
 
 
 def time_to_dice(device: torch.device, data: Path, quick: bool) -> None:
@@ -133,10 +133,5 @@ def time_to_dice(device: torch.device, data: Path, quick: bool) -> None:
         if done.returncode:
             raise SystemExit(done.stdout[-2000:] + done.stderr[-2000:])
         row("whole command", f"{time.perf_counter() - began:.0f} s")
-        for line in csv.DictReader((run / "history.csv").open()):
-            row(f"step {line['step']}", f"{float(line['minutes']):.2f} min, Dice {float(line['dice']):.4f}")
-        for line in (run / "train.log").read_text().splitlines()[:4]:
-            row("log", line[-110:])
-
-
-__all__ = ["patches", "resume", "scans", "spread", "stop", "time_to_dice"]
+        for each in csv.DictReader((run / "history.csv").open()):
+            row(f"step {each['step']}", f"{float(each['minutes']):.2f} min, Dice {float(each['dice']):.4f}")

@@ -35,8 +35,8 @@ def steps(device: torch.device, data: Path, quick: bool) -> None:
             "MONAI AttentionUnet, bfloat16": _other(monai_attention_unet(widths, 1, 3), image, target, device),
         }
         if has_nnunet():
-            works["nnU-Net's network, bfloat16"] = _other(nnunet_plain(widths, 1, 3), image, target, device)
-            works["nnU-Net's network, bfloat16, tuned"] = _tuned(_other(nnunet_plain(widths, 1, 3), image, target, device))
+            theirs = _other(nnunet_plain(widths, 1, 3), image, target, device)
+            works |= {"nnU-Net's network, bfloat16": theirs, "nnU-Net's network, bfloat16, tuned": _tuned(theirs)}
         works["ours, tuned"] = _tuned(_ours(ours, image, target, device))
         works["ours, channels last, tuned"] = _tuned(_ours(ours, image, target, device, last=True))
         taken = seconds_in_turns(list(works.values()), device, 3 if quick else 15)

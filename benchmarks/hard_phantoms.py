@@ -1,18 +1,29 @@
-"""Draw phantoms that are hard in the way real scans are: look-alikes far away, thin walls, classes that end without an
-edge, lesions in any number. Anatomy is in millimetres; every case has its own pose, shapes, contrast, texture and noise.
+"""Draw phantoms that are hard in the way real scans are: look-alikes far away, thin walls, classes without an edge.
+
+Anatomy is in millimetres. Every case has its own pose, shapes, contrast, texture and noise.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter1d, zoom
+from scipy.ndimage import zoom
 from scipy.spatial.transform import Rotation
 
 Array = NDArray[np.float32]
+Vector = Sequence[float] | NDArray[np.float64]
 Random = np.random.RandomState
 EDGE_MM = 0.5  # half the width over which signals of neighbouring tissues mix
+
+
+class Phantom(NamedTuple):
+    """A scan: image (*S, C), label map (*S) and voxel size."""
+
+    image: Array
+    label: NDArray[np.uint8]
+    spacing_mm: tuple[float, float, float]
 
 
 @dataclass
@@ -45,19 +56,21 @@ class Scene:
         """Return smooth noise of standard deviation 1 and of a scale."""
         return smooth_noise(self.random, self.label.shape, self.spacing_mm, scale_mm)
 
-    def ellipsoid(self, centre: Sequence[float], radii: Sequence[float], turn: Rotation | None = None) -> Array:
+    def ellipsoid(self, centre: Vector, radii: Vector, turn: Rotation | None = None) -> Array:
         """Return the approximate signed distance in mm to an ellipsoid."""
         offset = self.mm - np.asarray(centre, dtype=np.float32)
         if turn is not None:
             offset = offset @ turn.as_matrix().astype(np.float32)
         scaled = offset / np.asarray(radii, dtype=np.float32)
-        return (np.linalg.norm(scaled, axis=-1) - 1) * np.float32(min(radii))
+        distance: Array = (np.linalg.norm(scaled, axis=-1) - 1) * np.float32(min(radii))
+        return distance
 
-    def tube(self, start: Sequence[float], end: Sequence[float], radius: float) -> Array:
+    def tube(self, start: Vector, end: Vector, radius: float) -> Array:
         """Return the signed distance in mm to a tube with round ends."""
         a, b = (np.asarray(point, dtype=np.float32) for point in (start, end))
         along = np.clip((self.mm - a) @ (b - a) / ((b - a) @ (b - a)), 0, 1)
-        return np.linalg.norm(self.mm - a - along[..., None] * (b - a), axis=-1) - np.float32(radius)
+        distance: Array = np.linalg.norm(self.mm - a - along[..., None] * (b - a), axis=-1) - np.float32(radius)
+        return distance
 
     def uniform(self, low: float, high: float) -> float:
         """Return a uniform draw."""
@@ -70,7 +83,8 @@ def smooth_noise(random: Random, grid: Sequence[int], spacing_mm: Sequence[float
     values = random.normal(size=coarse).astype(np.float32)
     fine = zoom(values, [(n + 1) / (c - 2) for n, c in zip(grid, coarse, strict=True)], order=1)
     cut = fine[tuple(slice(0, n) for n in grid)]
-    return (cut / max(float(cut.std()), 1e-6)).astype(np.float32)
+    noise: Array = (cut / max(float(cut.std()), 1e-6)).astype(np.float32)
+    return noise
 
 
 def open_scene(
@@ -90,26 +104,23 @@ def open_scene(
     return Scene(random, spacing_mm, mm, signal, np.zeros(grid, dtype=np.uint8))
 
 
-def scanned(scene: Scene, noise: float = 0.05, blur: Sequence[int] = (1, 1, 1)) -> Array:
-    """Return the image (*S, C) as a scanner gives it: with a coil's field, Rician noise and any scale."""
+def scan(scene: Scene, noise: float) -> Phantom:
+    """Scan a scene: with a coil's field, Rician noise and any scale."""
     random, signal = scene.random, scene.signal
-    for axis, width in enumerate(blur):
-        if width > 1:
-            signal = uniform_filter1d(signal, width, axis=axis, mode="nearest")
     field = np.exp(0.25 * scene.noise(150.0))[..., None]
     real, imaginary = noise * random.normal(size=(2, *signal.shape)).astype(np.float32)
-    image: Array = np.hypot(signal * field + real, imaginary) * random.uniform(200, 900)
-    return image
+    image: Array = np.hypot(signal * field + real, imaginary) * np.float32(random.uniform(200, 900))
+    return Phantom(image, scene.label, scene.spacing_mm)
 
 
-def short_axis(random: Random) -> tuple[Array, NDArray[np.uint8]]:
+def short_axis(random: Random) -> Phantom:
     """Return thick slices through a chest: the left ventricle, its wall and the right ventricle.
 
     Muscle, liver and spleen have the signal of the wall; aorta, vessels and atria that of blood. The classes end at the
     base of the heart, where the atria begin without an edge.
     """
-    spacing = (random.uniform(1.3, 1.7), 0.0, random.choice([8.0, 10.0]))
-    spacing = (spacing[0], spacing[0], float(spacing[2]))
+    in_plane = float(random.uniform(1.3, 1.7))
+    spacing = (in_plane, in_plane, float(random.choice([8.0, 10.0])))
     scene = open_scene(random, (216, 256, int(random.randint(8, 13))), spacing, bend_mm=4.0)
     blood, muscle, fat = scene.uniform(0.8, 1.0), scene.uniform(0.32, 0.45), scene.uniform(0.9, 1.2)
     body = np.array([scene.uniform(135, 155), scene.uniform(95, 115), 400.0])
@@ -134,7 +145,7 @@ def short_axis(random: Random) -> tuple[Array, NDArray[np.uint8]]:
     left = scene.ellipsoid(heart, (24 * size, 24 * size, 52))
     around = scene.ellipsoid(heart, (24 * size + wall, 24 * size + wall, 52 + wall))
     away = turn.apply([-(34 * size + wall), 4.0, 5.0])
-    right = np.maximum(scene.ellipsoid(heart + away, (30 * size, 36 * size, 48), turn), -around - 1)
+    right: Array = np.maximum(scene.ellipsoid(heart + away, (30 * size, 36 * size, 48), turn), -around - 1)
     scene.fill(right - 3.0, [muscle])
     scene.fill(right, [blood], 3)
     scene.fill(around, [muscle], 2)
@@ -142,10 +153,10 @@ def short_axis(random: Random) -> tuple[Array, NDArray[np.uint8]]:
     atria = scene.ellipsoid(heart + [-15, -12, base - heart[2] + 22], (50 * size, 38 * size, 24))
     scene.fill(atria, [blood])
     scene.label[scene.mm[..., 2] > base] = 0
-    return scanned(scene, noise=0.06), scene.label
+    return scan(scene, noise=0.06)
 
 
-def atrium(random: Random) -> tuple[Array, NDArray[np.uint8]]:
+def atrium(random: Random) -> Phantom:
     """Return fine isotropic voxels of a large chamber with four veins, beside other chambers of the same signal.
 
     Thin walls separate the chambers. The class ends in the veins, and at the valve, without an edge.
@@ -184,4 +195,4 @@ def atrium(random: Random) -> tuple[Array, NDArray[np.uint8]]:
     for start, end, radius in veins:  # the class ends after a part of each vein
         part = start + (end - start) * scene.uniform(0.2, 0.4)
         scene.label[scene.tube(start, part, radius) < 0] = 1
-    return scanned(scene, noise=0.11), scene.label
+    return scan(scene, noise=0.11)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from hard_phantoms import atrium, short_axis
 
 PLANS: dict[str, list[tuple[list[float], list[int]]]] = {
     "short_axis": [
@@ -51,17 +52,16 @@ PLANS: dict[str, list[tuple[list[float], list[int]]]] = {
     ],
 }
 CASES = 32
+PHANTOMS = {"short_axis": short_axis, "atrium": atrium}
 
 
 def write_case(job: tuple[str, int, Path]) -> None:
     """Write one phantom."""
-    import hard_phantoms
-
     name, number, folder = job
-    image, label = getattr(hard_phantoms, name)(np.random.RandomState([7, number]))
-    spacing = {"short_axis": (1.5, 1.5, 10.0), "atrium": (0.625,) * 3}[name]
-    for part, array in (("imagesTr", image[..., 0].astype(np.float32)), ("labelsTr", label)):
-        nib.save(nib.Nifti1Image(array, np.diag([*spacing, 1.0])), folder / part / f"case_{number:03d}.nii.gz")
+    phantom = PHANTOMS[name](np.random.RandomState([7, number]))
+    affine = np.diag([*phantom.spacing_mm, 1.0])
+    for part, array in (("imagesTr", phantom.image[..., 0]), ("labelsTr", phantom.label)):
+        nib.save(nib.Nifti1Image(array, affine), folder / part / f"case_{number:03d}.nii.gz")
 
 
 def make(name: str, root: Path) -> None:
@@ -98,8 +98,8 @@ def run(job: tuple[str, list[float], list[int], float, Path, Path]) -> list[str]
     try:
         summary = json.loads((runs / title / "summary.json").read_text())["foreground_mean"]
         history = list(csv.DictReader((runs / title / "fold0" / "history.csv").open()))
-        row += [f"{float(each['dice']):.3f}" for each in history] + [f"{summary[key]:.3f}" for key in ("dice", "hd95_mm")]
-        row += [f"{float(history[-1]['minutes']):.2f}"]
+        row += [f"{float(each['dice']):.3f}" for each in history]
+        row += [f"{summary['dice']:.3f}", f"{summary['hd95_mm']:.1f}", f"{float(history[-1]['minutes']):.2f}"]
     except (OSError, KeyError) as error:
         row += [str(error), done.stdout[-300:], done.stderr[-300:]]
     print(json.dumps(row), flush=True)

@@ -34,7 +34,7 @@ def _make_small_contiguous(input: Tensor) -> Tensor:
 
     Compiled code is left as it is: the check of the size would fix the grid.
     """
-    small = not torch.compiler.is_compiling() and input[:1, :1].numel() < SMALL
+    small = not torch.compiler.is_compiling() and input.shape[2:].numel() < SMALL
     return input.contiguous() if small else input
 
 

@@ -1,6 +1,7 @@
 """Trainings that were stopped, and go on."""
 
 import csv
+import os
 import shutil
 import signal
 import subprocess
@@ -83,14 +84,16 @@ def test_a_finished_run_that_is_resumed_ends_at_once(cohort, unbroken, tmp_path)
     assert same(weights(tmp_path / "run"), weights(unbroken))
 
 
-def test_sigterm_saves_and_says_how_to_go_on(cohort, tmp_path):
-    arguments = command(cohort, tmp_path / "run", "--training.steps", "100000")
-    process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_sigterm_saves_and_says_how_to_go_on(cohort, tmp_path, workers):
+    """It is sent to all processes of the training, as torchrun, timeout and SLURM do."""
+    arguments = command(cohort, tmp_path / "run", "--training.steps", "100000", "--data.workers", str(workers))
+    process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (tmp_path / "run" / "train.log").exists():
         time.sleep(0.1)
-    time.sleep(1.0)
-    process.send_signal(signal.SIGTERM)
+    time.sleep(2.0)
+    os.killpg(process.pid, signal.SIGTERM)
     _, text = process.communicate(timeout=60)
     assert process.returncode == 143
     assert "--resume" in text

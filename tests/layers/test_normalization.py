@@ -1,0 +1,28 @@
+"""Normalisation of features."""
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from attention_unet.layers.normalization import EightChannelNorm, GroupNorm, InstanceNorm
+
+
+@pytest.fixture
+def cuda_autocast():
+    """Turn on CUDA's automatic precision as a computer without a GPU can."""
+    torch.set_autocast_enabled("cuda", True)
+    torch.set_autocast_dtype("cuda", torch.bfloat16)
+    yield
+    torch.set_autocast_enabled("cuda", False)
+
+
+@pytest.mark.parametrize("norm", [lambda: GroupNorm(2, 8), lambda: InstanceNorm(8), lambda: EightChannelNorm(8)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_gpu_keeps_the_type_of_the_features(norm, dtype, cuda_autocast):
+    """CUDA's autocast would return float32: twice the memory of a step."""
+    with FakeTensorMode():
+        made = norm().requires_grad_(False)  # autograd would ask for a real device
+        for name in ("weight", "bias"):
+            setattr(made, name, torch.nn.Parameter(torch.empty(8, device="cuda"), requires_grad=False))
+        features = torch.empty(2, 8, 4, 4, 4, dtype=dtype, device="cuda")
+        assert made(features).dtype == dtype
