@@ -51,7 +51,7 @@ def main() -> None:
         inspect(dataset, {}, {}, lambda: None)
         inspecting = (time.perf_counter() - began) / len(cases)
 
-        plan = make_plan(config, dataset, take_fingerprint(cases), this_machine(config.training))
+        plan = make_plan(config, dataset, take_fingerprint(cases, dataset.labels), this_machine(config.training))
         cache = CaseCache(Path(scratch) / "cache", plan.preprocessing, plan.labels, len(plan.channels))
         began = time.perf_counter()
         cache.add(cases, lambda: None)

@@ -36,7 +36,7 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.dataset.inspection import inspect
     from attention_unet.dataset.subjects import find_subjects
     from attention_unet.machine.devices import this_machine
-    from attention_unet.preparation.fingerprint import combine_extents, evenly_spaced
+    from attention_unet.preparation.fingerprint import combine_measurements, take_shapes
     from attention_unet.preparation.plan import make_plan
     from attention_unet.training.trial import try_step
 
@@ -49,17 +49,17 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     with progress_bar("reading", len(dataset.cases)) as done:
         inspection = inspect(dataset, known, subjects, done)
     readable = [case for case in dataset.cases if case.id not in inspection.problems]
-    plan, trial = None, None
+    plan, fingerprint, trial = None, None, None
     if readable:
-        fingerprint = combine_extents(evenly_spaced([fact.extent for fact in inspection.facts]))
+        fingerprint = combine_measurements([f.extent for f in inspection.facts], take_shapes(readable, dataset.labels))
         plan = make_plan(config, dataset, fingerprint, this_machine(config.training))
     tables = table_console()
     if not options.json:
         count = plural(len(dataset.cases) + len(known), "case")
         tables.print(f"{dataset.root}: {count}, {len(readable)} can be trained on", highlight=False)
         print_inspection(inspection, dataset.channels, tables)
-        if plan:
-            print_plan(plan, tables)
+        if plan and fingerprint:
+            print_plan(plan, fingerprint, tables)
         for remark in shorten(inspection.remarks):
             log.warning("%s", remark)
     code = report_failures(inspection.problems)

@@ -12,7 +12,9 @@ from rich.table import Table
 
 from attention_unet.attention.cost import Cost
 from attention_unet.dataset.inspection import Inspection
+from attention_unet.preparation.fingerprint import Fingerprint
 from attention_unet.preparation.plan import AXES, Plan
+from attention_unet.preparation.spacing import describe_view
 from attention_unet.training.trial import Trial
 
 
@@ -59,7 +61,7 @@ def print_inspection(inspection: Inspection, channels: tuple[str, ...], console:
     console.print(classes)
 
 
-def print_plan(plan: Plan, console: Console) -> None:
+def print_plan(plan: Plan, fingerprint: Fingerprint, console: Console) -> None:
     """Show a plan."""
 
     def times(numbers: Any) -> str:
@@ -72,6 +74,7 @@ def print_plan(plan: Plan, console: Console) -> None:
         ("voxel", f"{times(plan.preprocessing.spacing_mm)} mm"),
         ("values", f"each channel by {values}"),
         ("patch", f"{times(plan.patch)} voxels, {times(np.multiply(plan.patch, plan.preprocessing.spacing_mm))} mm"),
+        ("it sees", describe_view(fingerprint, plan.preprocessing.spacing_mm, plan.patch)),
         ("batch", str(plan.batch)),
         ("channels", ", ".join(map(str, architecture.channels))),
         ("kernels", ", ".join("x".join(map(str, kernel)) for kernel in architecture.kernel_sizes)),

@@ -26,7 +26,8 @@ from attention_unet.preparation.intensity import (
     scale_brightness,
     scale_contrast,
 )
-from attention_unet.preparation.plan import ANISOTROPIC, Plan
+from attention_unet.preparation.plan import Plan
+from attention_unet.preparation.spacing import ANISOTROPIC
 from attention_unet.scans.labels import Labels, assign_classes
 
 BIAS_POINTS = 4  # control points of a bias field along each axis

@@ -1,4 +1,4 @@
-"""Measure sizes and spacings of the cases of a dataset, on patient axes, for planning."""
+"""Measure sizes, spacings and classes of the cases of a dataset, on patient axes, for planning."""
 
 import warnings
 from collections.abc import Sequence
@@ -6,14 +6,40 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attention_unet.dataset.case_facts import Extent, measure_extent
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import DataError
+from attention_unet.scans.geometry import fit_grid
+from attention_unet.scans.labels import Labels
+from attention_unet.scans.volumes import read_labels
 
-FINGERPRINT_CASES = 20
+FINGERPRINT_CASES, SHAPE_CASES = 20, 5
+MARGIN = 4  # voxels around a shape
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A class in one case.
+
+    Attributes:
+        name: name of the class.
+        mask: (*S) along RAS+ axes, True inside, cut to the class with a margin.
+        spacing_mm: voxel size.
+    """
+
+    name: str
+    mask: NDArray[np.bool_]
+    spacing_mm: tuple[float, float, float]
+
+    @property
+    def extent_mm(self) -> NDArray[np.float64]:
+        """Extent of the class along RAS+ axes (3,)."""
+        extent: NDArray[np.float64] = (np.ptp(np.argwhere(self.mask), axis=0) + 1) * np.array(self.spacing_mm)
+        return extent
 
 
 @dataclass(frozen=True)
@@ -24,14 +50,16 @@ class Fingerprint:
         grids: voxels of the foreground box of each case (N, 3).
         spacings_mm: voxel size of each case (N, 3).
         kept: share of each volume in its foreground box (N,).
+        shapes: every class of a few cases.
     """
 
     grids: np.ndarray
     spacings_mm: np.ndarray
     kept: np.ndarray
+    shapes: Sequence[Shape] = ()
 
 
-def take_fingerprint(cases: Sequence[Case]) -> Fingerprint:
+def take_fingerprint(cases: Sequence[Case], labels: Labels) -> Fingerprint:
     """Measure up to 20 cases, evenly spaced in the list. Unreadable ones are skipped; reading all cases reports them.
 
     Raises:
@@ -39,7 +67,7 @@ def take_fingerprint(cases: Sequence[Case]) -> Fingerprint:
     """
     extents: list[Extent] = []
     problems: list[str] = []
-    for case in evenly_spaced(cases):
+    for case in evenly_spaced(cases, FINGERPRINT_CASES):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # reported when all cases are read
@@ -48,18 +76,44 @@ def take_fingerprint(cases: Sequence[Case]) -> Fingerprint:
             problems.append(str(error))
     if not extents:
         raise DataError("\n".join(problems))
-    return combine_extents(extents)
+    return combine_measurements(extents, take_shapes(cases, labels))
 
 
-def evenly_spaced(items: Sequence[T]) -> list[T]:
-    """Return up to 20 evenly spaced items."""
-    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, FINGERPRINT_CASES).round().astype(int))]
-
-
-def combine_extents(extents: Sequence[Extent]) -> Fingerprint:
-    """Combine the measurements of cases."""
+def combine_measurements(extents: Sequence[Extent], shapes: Sequence[Shape]) -> Fingerprint:
+    """Combine the measurements of up to 20 cases, evenly spaced in the list."""
+    chosen = evenly_spaced(extents, FINGERPRINT_CASES)
     return Fingerprint(
-        np.array([e.grid for e in extents]),
-        np.array([e.spacing_mm for e in extents]),
-        np.array([e.kept for e in extents]),
+        np.array([e.grid for e in chosen]),
+        np.array([e.spacing_mm for e in chosen]),
+        np.array([e.kept for e in chosen]),
+        shapes,
     )
+
+
+def take_shapes(cases: Sequence[Case], labels: Labels) -> list[Shape]:
+    """Read the classes of up to 5 cases, evenly spaced in the list. Unreadable ones are skipped."""
+    shapes: list[Shape] = []
+    for case in evenly_spaced(cases, SHAPE_CASES):
+        try:
+            label = read_labels(case.label) if case.label else None
+        except DataError:
+            continue
+        if label is not None:
+            orientation = fit_grid(label.affine, label.grid, (1.0, 1.0, 1.0))
+            i, j, k = np.linalg.norm(label.affine[:3, :3], axis=0)[list(orientation.order)].tolist()
+            array = orientation.orient(label.array)[0]
+            masks = {name: np.isin(array, group) for name, group in labels.integers.items()}
+            shapes += [Shape(name, _cut(mask), (i, j, k)) for name, mask in masks.items() if mask.any()]
+    return shapes
+
+
+def _cut(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Cut a mask to its True voxels with a margin."""
+    where = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    box = tuple(slice(max(int(w[0]) - MARGIN, 0), int(w[-1]) + 1 + MARGIN) for w in where)
+    return np.ascontiguousarray(mask[box])
+
+
+def evenly_spaced(items: Sequence[T], most: int) -> list[T]:
+    """Return up to ``most`` evenly spaced items."""
+    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, most).round().astype(int))]

@@ -22,11 +22,11 @@ from attention_unet.network.architecture import Architecture
 from attention_unet.preparation.fingerprint import Fingerprint
 from attention_unet.preparation.preprocessing import Preprocessing
 from attention_unet.preparation.sizing import choose_batch, choose_size
+from attention_unet.preparation.spacing import choose_spacing, scan_spacing, typical_extent
 from attention_unet.scans.labels import Labels
 
 PLANNED = ("data.spacing_mm", "data.patch", "network.base_channels", "training.batch")  # if not configured
 AXES = ("left-right", "back-front", "down-up")  # of RAS+
-ANISOTROPIC = 3.0  # a dataset is anisotropic if one axis has voxels this many times larger than the others
 N = TypeVar("N", int, float)
 SMALLEST_EDGE = 4  # minimum voxels of a level along an axis
 
@@ -137,13 +137,14 @@ def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint, machin
         ConfigError: if no network can be built as configured.
     """
     chosen = choose_size(config, machine)
-    spacing = np.array(config.data.spacing_mm or target_spacing(fingerprint))
+    spacing = np.array(config.data.spacing_mm or scan_spacing(fingerprint))
     dims = config.network.dims
-    extents_mm = fingerprint.grids * fingerprint.spacings_mm
-    grid = np.median(extents_mm, axis=0) / spacing
-    slice_axis = choose_slice_axis(config.data.patch, grid, spacing) if dims == 2 else None
+    extent_mm = typical_extent(fingerprint)
+    slice_axis = choose_slice_axis(config.data.patch, extent_mm / spacing, spacing) if dims == 2 else None
     in_plane = np.arange(3) != slice_axis
-    size = np.array(config.data.patch or fit_patch(grid, spacing, in_plane, chosen.patch_voxels))
+    voxels = int(np.prod(config.data.patch)) if config.data.patch else chosen.patch_voxels
+    spacing = np.array(config.data.spacing_mm or choose_spacing(fingerprint, in_plane, voxels))
+    size = np.array(config.data.patch or fit_patch(extent_mm / spacing, spacing, in_plane, voxels))
     strides, kernels = plan_levels(size[in_plane], spacing[in_plane], config.network.max_levels)
     if not config.data.patch:
         divisor = np.prod(strides, axis=0)
@@ -164,6 +165,7 @@ def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint, machin
             deep_supervision=network.deep_supervision,
             **dataclasses.asdict(config.attention),
         )
+    largest_mm = (fingerprint.grids * fingerprint.spacings_mm).max(axis=0)
     return Plan(
         channels=dataset.channels,
         labels=dataset.labels,
@@ -171,7 +173,7 @@ def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint, machin
             spacing_mm=tuple(float(round(s, 6)) for s in spacing),  # type: ignore[arg-type]
             nonzero=bool(np.median(fingerprint.kept) < 0.75),
         ),
-        largest_mm=tuple(float(round(e, 1)) for e in extents_mm.max(axis=0)),  # type: ignore[arg-type]
+        largest_mm=tuple(float(round(e, 1)) for e in largest_mm),  # type: ignore[arg-type]
         patch=tuple(int(s) for s in size),  # type: ignore[arg-type]
         slice_axis=slice_axis,
         mirror_axes=tuple(
@@ -196,18 +198,6 @@ def choose_slice_axis(patch: list[int] | None, grid: np.ndarray, spacing: np.nda
     if patch.count(1) != 1:
         raise ConfigError(f"data.patch is {patch}: expected exactly one 1 for a 2-D network, across its slices")
     return patch.index(1)
-
-
-def target_spacing(fingerprint: Fingerprint) -> list[float]:
-    """Return the median voxel size; along a much coarser axis of few voxels its 10th percentile: keeps thin slices."""
-    spacing = np.median(fingerprint.spacings_mm, axis=0)
-    grid = np.median(fingerprint.grids, axis=0)
-    coarse = int(spacing.argmax())
-    others = [axis for axis in range(3) if axis != coarse]
-    if spacing[coarse] > ANISOTROPIC * spacing[others].max() and grid[coarse] * 3 < grid[others].min():
-        percentile = float(np.percentile(fingerprint.spacings_mm[:, coarse], 10))
-        spacing[coarse] = max(percentile, float(spacing[others].max()) + 1e-5)
-    return [float(s) for s in spacing]
 
 
 def fit_patch(grid: np.ndarray, spacing: np.ndarray, in_plane: np.ndarray, voxels: int) -> list[int]:

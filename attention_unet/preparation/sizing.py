@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from attention_unet.config import Config
 from attention_unet.machine.devices import Machine
 
-MIN_PATCHES = 16_000  # number of patches a training should see; patches are larger only if the budget allows it
-PATCH_EDGES = {"cpu": (48, 64), "gpu": (48, 128)}  # edges of the smallest and the largest cubic patch, in voxels
+MIN_PATCHES = 8_000  # number of patches a training should see; patches are larger only if the budget allows it
+PATCH_EDGES = {"cpu": (48, 96), "gpu": (48, 128)}  # edges of the smallest and the largest cubic patch, in voxels
+UNTIMED_EDGES = {"cpu": 64, "gpu": 128}  # for budgets in steps or epochs
 CHANNELS = {"cpu": 16, "gpu": 32}
 VOXELS_PER_SECOND = {"cpu": 600_000, "gpu": 60_000_000}  # training speed in bfloat16; cpu: of one thread
 FLOAT32_SLOWDOWN = 3
@@ -35,7 +36,9 @@ def choose_size(config: Config, machine: Machine) -> Size:
     channels = config.network.base_channels or CHANNELS[kind]
     smallest, edge = PATCH_EDGES[kind]
     minutes = config.training.minutes
-    if minutes is not None:
+    if minutes is None:
+        edge = UNTIMED_EDGES[kind]
+    else:
         threads = machine.threads if kind == "cpu" else 1
         rate = VOXELS_PER_SECOND[kind] * threads / (1 if machine.fast else FLOAT32_SLOWDOWN)
         affordable = 60 * minutes * rate * CHANNELS[kind] / channels / MIN_PATCHES

@@ -155,7 +155,7 @@ def _read_or_make_plan(config: Config, folder: Path, dataset: Dataset) -> Plan:
         plan = read_plan(earlier[0])
         check_classes(plan, dataset)
         return plan
-    return make_plan(config, dataset, take_fingerprint(dataset.cases), this_machine(config.training))
+    return make_plan(config, dataset, take_fingerprint(dataset.cases, dataset.labels), this_machine(config.training))
 
 
 def _train_folds(config: Config, folder: Path, folds: Sequence[int]) -> None:

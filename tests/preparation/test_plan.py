@@ -9,8 +9,8 @@ from attention_unet.dataset.cases import find_cases
 from attention_unet.errors import ConfigError
 from attention_unet.machine.devices import Machine
 from attention_unet.network import AttentionUNet
-from attention_unet.preparation.fingerprint import Fingerprint, take_fingerprint
-from attention_unet.preparation.plan import Plan, fill_from_plan, fit_patch, make_plan, plan_levels, target_spacing
+from attention_unet.preparation.fingerprint import take_fingerprint
+from attention_unet.preparation.plan import Plan, fill_from_plan, fit_patch, make_plan, plan_levels
 from tests.preparation.build import LAPTOP, cohort_of, dataset
 
 
@@ -53,13 +53,6 @@ def test_a_gpu_gets_a_batch_for_the_patch_it_gets():
     gpu = Machine("cuda", 24 * 2**30, 8, True, 1)
     plan = make_plan(Config(), dataset(), cohort_of((35, 50, 36), (1, 1, 1)), gpu)
     assert (plan.patch, plan.batch, plan.architecture.channels[0]) == ((40, 56, 40), 11, 32)
-
-
-def test_target_spacing_of_a_mixed_anisotropic_cohort_is_its_finest_tenth():
-    spacings = np.array([[1.0, 1.0, z] for z in (4.0, 5.0, 6.0, 6.0, 8.0)])
-    found = target_spacing(Fingerprint(np.array([[256, 256, 20]] * 5), spacings, np.ones(5)))
-    assert found[:2] == [1.0, 1.0]
-    assert found[2] == pytest.approx(np.percentile(spacings[:, 2], 10))
 
 
 def test_patch_fits_the_cohort_and_the_limit():
@@ -138,7 +131,7 @@ def test_masked_images_are_normalised_within_the_mask():
 
 
 def test_fingerprint_is_on_patient_axes(cohort):
-    fingerprint = take_fingerprint(find_cases(cohort).cases)
+    fingerprint = take_fingerprint((found := find_cases(cohort)).cases, found.labels)
     assert len(fingerprint.grids) == 8
     assert (fingerprint.spacings_mm[:, 2] > 2.1).all()  # slices are thick from down to up, however they are stored
     assert (fingerprint.spacings_mm[:, :2] < 1.7).all()

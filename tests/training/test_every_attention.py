@@ -33,7 +33,7 @@ def plan_and_batch(cohort, tmp_path_factory):
     data = DataConfig(root=str(cohort), folds=4, patch=[24, 24, 16], spacing_mm=[3.0, 3.0, 4.0], foreground_share=1.0)
     config = Config(data=data, network=NetworkConfig(base_channels=8, max_levels=3), training=TRAINING)
     dataset = find_cases(cohort)
-    plan = make_plan(config, dataset, take_fingerprint(dataset.cases), this_machine(TRAINING))
+    plan = make_plan(config, dataset, take_fingerprint(dataset.cases, dataset.labels), this_machine(TRAINING))
     cache = CaseCache(tmp_path_factory.mktemp("cache"), plan.preprocessing, plan.labels, len(plan.channels))
     cache.add(dataset.cases[:2], lambda: None)
     never = AugmentationConfig(**{f.name: 0.0 for f in dataclasses.fields(AugmentationConfig) if f.type is float})

@@ -1,0 +1,102 @@
+"""Choose the voxel size of the network's grid: fine enough for the classes, coarse enough for a patch to see context.
+
+A small patch of fine voxels sees a few centimetres. Without more context, a network confuses neighbours that look
+alike, and finds structures where none are. Coarser voxels show more in the same computing time. How coarse they may be
+is measured on label maps: brought to these voxels and back, they must stay nearly the same.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_unet.preparation.fingerprint import Fingerprint, Shape
+from attention_unet.scans.geometry import fit_grid, resample_to_grid, resample_to_scan
+
+ANISOTROPIC = 3.0  # a dataset is anisotropic if one axis has voxels this many times larger than the others
+SEEN = 0.5  # share of a typical scan that a patch should see
+KEPT = 0.97  # Dice that label maps must keep; docs/experiments.md, 2026-11-23
+FACTOR = 2 ** (1 / 6)  # from one voxel size that is tried to the next
+MOST_STEPS = 12  # at most four times as coarse
+
+
+def choose_spacing(fingerprint: Fingerprint, in_plane: np.ndarray, patch_voxels: int) -> list[float]:
+    """Return the voxel size along RAS+ axes, in mm.
+
+    It is that of the scans, or coarser: as coarse as a patch needs to see half of a typical scan, if label maps keep
+    their Dice.
+
+    Args:
+        fingerprint: measurements of the cases; without shapes, voxels are as fine as those of the scans.
+        in_plane: axes (3,) that the network sees.
+        patch_voxels: number of voxels of a patch.
+    """
+    finest, extent_mm = np.array(scan_spacing(fingerprint)), typical_extent(fingerprint)
+    chosen = finest
+    for step in range(1, MOST_STEPS + 1 if fingerprint.shapes else 1):
+        if patch_voxels >= SEEN * np.prod((extent_mm / chosen)[in_plane]):
+            break
+        edge = float(f"{finest[in_plane].min() * FACTOR**step:.3g}")
+        coarser = np.where(in_plane, np.maximum(finest, edge), finest)
+        if kept_dice(fingerprint.shapes, coarser.tolist()) < KEPT:
+            break
+        chosen = coarser
+    return [float(mm) for mm in chosen]
+
+
+def scan_spacing(fingerprint: Fingerprint) -> list[float]:
+    """Return the median voxel size; along a much coarser axis of few voxels its 10th percentile: keeps thin slices."""
+    spacing = np.median(fingerprint.spacings_mm, axis=0)
+    grid = np.median(fingerprint.grids, axis=0)
+    coarse = int(spacing.argmax())
+    others = [axis for axis in range(3) if axis != coarse]
+    if spacing[coarse] > ANISOTROPIC * spacing[others].max() and grid[coarse] * 3 < grid[others].min():
+        percentile = float(np.percentile(fingerprint.spacings_mm[:, coarse], 10))
+        spacing[coarse] = max(percentile, float(spacing[others].max()) + 1e-5)
+    return [float(s) for s in spacing]
+
+
+def typical_extent(fingerprint: Fingerprint) -> np.ndarray:
+    """Return the median extent of the scans along RAS+ axes (3,), in mm, without empty margins."""
+    extent: np.ndarray = np.median(fingerprint.grids * fingerprint.spacings_mm, axis=0)
+    return extent
+
+
+def describe_view(fingerprint: Fingerprint, spacing_mm: Sequence[float], patch: Sequence[int]) -> str:
+    """Say what a patch sees of a typical scan and of the largest class, and why voxels are coarser than the scans'."""
+    view = f"{_times(np.multiply(patch, spacing_mm))} mm of typical scans of {_times(typical_extent(fingerprint))} mm"
+    if not fingerprint.shapes:
+        return view
+    by_class: dict[str, list[NDArray[np.float64]]] = {}
+    for shape in fingerprint.shapes:
+        by_class.setdefault(shape.name, []).append(shape.extent_mm)
+    extents = {name: np.median(each, axis=0) for name, each in by_class.items()}
+    name = max(extents, key=lambda name: float(np.prod(extents[name])))
+    view += f"; the largest class, {name}, reaches over {_times(extents[name])} mm"
+    finest = scan_spacing(fingerprint)
+    if np.allclose(finest, spacing_mm, rtol=0.01):
+        return view
+    kept = kept_dice(fingerprint.shapes, spacing_mm)
+    return f"{view}; label maps in these voxels instead of {_times(finest, 3)} mm keep a Dice of {kept:.3f}"
+
+
+def _times(numbers: Iterable[float], digits: int = 2) -> str:
+    return " x ".join(f"{float(f'{number:.{digits}g}'):g}" for number in numbers)
+
+
+def kept_dice(shapes: Sequence[Shape], spacing_mm: Sequence[float]) -> float:
+    """Return the mean Dice that classes keep if they are brought to a voxel size, decided, and brought back.
+
+    A network can do better, because its probabilities are not all 0 or 1.
+    """
+    return float(np.mean([_kept_dice(shape, spacing_mm) for shape in shapes]))
+
+
+def _kept_dice(shape: Shape, spacing_mm: Sequence[float]) -> float:
+    mask = shape.mask
+    i, j, k = mask.shape
+    grid = fit_grid(np.diag([*shape.spacing_mm, 1.0]), (i, j, k), spacing_mm)
+    coarse = (resample_to_grid(mask[None], grid) > 0.5).float()
+    back = next(iter(resample_to_scan([coarse], grid, coarse.new_zeros(1), slice(0, j), planes=i)))
+    kept = back[0].numpy() > 0.5
+    return float(2 * (kept & mask).sum() / (kept.sum() + mask.sum()))

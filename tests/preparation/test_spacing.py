@@ -1,0 +1,110 @@
+"""The voxel size of a plan."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from attention_unet.config import Config, DataConfig, NetworkConfig, TrainingConfig
+from attention_unet.preparation.fingerprint import Fingerprint, Shape, take_shapes
+from attention_unet.preparation.plan import make_plan
+from attention_unet.preparation.spacing import KEPT, choose_spacing, describe_view, kept_dice, scan_spacing
+from attention_unet.scans.labels import Labels
+from tests.preparation.build import LAPTOP, cohort_of, dataset
+
+ALL = np.ones(3, dtype=bool)
+
+
+def ball(radius_mm, spacing):
+    """Return a ball in voxels of a size."""
+    axes = [np.arange(-radius_mm - 4 * s, radius_mm + 4.5 * s, s) for s in spacing]
+    distance = np.linalg.norm(np.stack(np.meshgrid(*axes, indexing="ij")), axis=0)
+    return Shape("ball", distance < radius_mm, tuple(map(float, spacing)))
+
+
+def with_balls(fingerprint, *radii_mm):
+    spacing = fingerprint.spacings_mm[0]
+    return dataclasses.replace(fingerprint, shapes=[ball(radius, spacing) for radius in radii_mm])
+
+
+def test_target_spacing_of_a_mixed_anisotropic_cohort_is_its_finest_tenth():
+    spacings = np.array([[1.0, 1.0, z] for z in (4.0, 5.0, 6.0, 6.0, 8.0)])
+    found = scan_spacing(Fingerprint(np.array([[256, 256, 20]] * 5), spacings, np.ones(5)))
+    assert found[:2] == [1.0, 1.0]
+    assert found[2] == pytest.approx(np.percentile(spacings[:, 2], 10))
+
+
+def test_a_large_structure_in_fine_voxels_gets_coarser_ones():
+    """Patches of 48 voxels of 0.625 mm saw 30 mm of a chamber of 60 mm, and its Dice stayed at 0.37."""
+    fine = with_balls(cohort_of((180, 140, 88), (0.625, 0.625, 0.625)), 28.0)
+    found = choose_spacing(fine, ALL, 48**3)
+    assert 1.2 < found[0] < 1.6
+    assert found == [found[0]] * 3
+    assert np.prod(np.array([112.5, 87.5, 55]) / found) <= 2 * 48**3
+    assert choose_spacing(fine, ALL, 128**3) == [0.625] * 3  # such a patch sees enough as it is
+
+
+def test_small_structures_keep_fine_voxels():
+    head = cohort_of((160, 200, 160), (1.0, 1.0, 1.0))
+    assert choose_spacing(with_balls(head, 3.0), ALL, 48**3) == [1.0] * 3
+    found = choose_spacing(with_balls(head, 12.0), ALL, 48**3)
+    assert found[0] > 1.0
+    assert kept_dice(with_balls(head, 12.0).shapes, found) >= KEPT
+
+
+def test_only_axes_that_are_finer_become_coarser():
+    slices = with_balls(cohort_of((216, 256, 10), (1.5, 1.5, 10.0)), 35.0)
+    found = choose_spacing(slices, ALL, 48**3)
+    assert found[0] == found[1] > 1.5
+    assert found[2] == 10.0
+    flat = choose_spacing(slices, np.array([True, True, False]), 48**3)
+    assert flat == [1.5, 1.5, 10.0]  # a slice is seen whole
+
+
+def test_without_labels_voxels_stay_as_they_are():
+    assert choose_spacing(cohort_of((400, 400, 400), (0.5, 0.5, 0.5)), ALL, 48**3) == [0.5] * 3
+
+
+def test_what_a_patch_sees_is_said():
+    fine = with_balls(cohort_of((180, 140, 88), (0.625, 0.625, 0.625)), 28.0)
+    assert describe_view(fine, [0.625] * 3, [48] * 3) == (
+        "30 x 30 x 30 mm of typical scans of 110 x 88 x 55 mm; the largest class, ball, reaches over 56 x 56 x 56 mm"
+    )
+    assert "in these voxels instead of 0.625 x 0.625 x 0.625 mm keep a Dice of 0.9" in describe_view(
+        fine, [1.25] * 3, [48] * 3
+    )
+    assert describe_view(cohort_of((40, 40, 40), (1, 1, 1)), [1.0] * 3, [32] * 3).endswith("of 40 x 40 x 40 mm")
+
+
+def test_a_shape_that_needs_no_resampling_is_kept():
+    assert kept_dice([ball(10.0, (1.0, 1.0, 1.0))], [1.0, 1.0, 1.0]) == 1.0
+    losses = [1 - kept_dice([ball(10.0, (1.0, 1.0, 1.0))], [mm] * 3) for mm in (1.4, 2.2, 3.3)]
+    assert losses == sorted(losses)
+
+
+def test_a_given_voxel_size_or_patch_is_taken():
+    fine = with_balls(cohort_of((180, 140, 88), (0.625, 0.625, 0.625)), 28.0)
+    minutes = TrainingConfig(minutes=10)
+    planned = make_plan(Config(training=minutes), dataset(), fine, LAPTOP)
+    assert planned.preprocessing.spacing_mm[0] > 0.625
+    given = Config(data=DataConfig(spacing_mm=[0.625] * 3), training=minutes)
+    assert make_plan(given, dataset(), fine, LAPTOP).preprocessing.spacing_mm == (0.625,) * 3
+    whole = Config(data=DataConfig(patch=[176, 136, 88]), training=minutes)
+    assert make_plan(whole, dataset(), fine, LAPTOP).preprocessing.spacing_mm == (0.625,) * 3
+    slices = Config(network=NetworkConfig(dims=2), training=minutes)
+    assert make_plan(slices, dataset(), fine, LAPTOP).preprocessing.spacing_mm == (0.625,) * 3
+
+
+def test_shapes_are_cut_on_patient_axes(cohort):
+    """The phantoms are stored in all axis orders; their ventricles are longest from back to front."""
+    from attention_unet.dataset.cases import find_cases
+
+    found = find_cases(cohort)
+    shapes = take_shapes(found.cases, Labels({"Ventricle": (1,)}, (1,)))
+    assert len(shapes) == 5
+    for shape in shapes:
+        where = np.argwhere(shape.mask)
+        extents = (where.max(axis=0) - where.min(axis=0) + 1) * shape.spacing_mm
+        assert extents.argmax() in (0, 1)
+        assert min(shape.mask.shape) > 4
+        assert sum(np.array(shape.spacing_mm) > 2) == 1
