@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 
 from attention_unet.config import TrainingConfig
 
+VALIDATING = 0.05  # largest share of a budget in minutes for all validations before the last; and for the last
+WITHOUT_OVERLAP = 0.42  # of the time of a validation: windows that overlap by a quarter along three axes are 0.75^-3
+RESERVED = 1.2  # time kept for the last validation, as a multiple of what it is expected to take
+
 
 @dataclass
 class Budget:
@@ -51,6 +55,28 @@ class Budget:
             return min(step / self.steps, 1.0)
         seconds = max((self.seconds or 0.0) - self.reserve, 1e-3)
         return min(self.elapsed / seconds, 1.0)
+
+    @property
+    def validation_seconds(self) -> float | None:
+        """Seconds after which a validation, other than the last, takes no further case; None for a budget in steps."""
+        return None if self.seconds is None else VALIDATING * self.seconds / 2
+
+    def may_validate(self, progress: float, spent: float) -> bool:
+        """Return whether there is time for a validation, other than the last, after these seconds of validations."""
+        return self.seconds is None or spent <= VALIDATING * self.seconds * progress
+
+    def keep_time_for_last(self, seconds: float) -> bool:
+        """Keep time for the last validation.
+
+        Args:
+            seconds: what it takes with overlapping windows.
+
+        Returns:
+            Whether its windows must not overlap, because it would take more than its share of the budget.
+        """
+        hurried = self.seconds is not None and seconds > VALIDATING * self.seconds
+        self.reserve = RESERVED * seconds * (WITHOUT_OVERLAP if hurried else 1)
+        return hurried
 
     def seconds_left(self, step: int) -> float:
         """Return the expected seconds to the end, at the speed since the training began or was resumed."""

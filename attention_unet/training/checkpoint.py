@@ -52,6 +52,8 @@ class LoopState:
         with_late: whether late cases (see ``Training``) are trained on. They are predicted once before.
         component_gains: gain in Dice of each class if it keeps only its largest connected component: number of cases,
             sum, and sum of squares.
+        validating: seconds that validations took so far.
+        hurried: whether the windows of the last validation must not overlap, to save time.
     """
 
     validations: int = 0
@@ -60,6 +62,8 @@ class LoopState:
     waited: float = float("nan")
     with_late: bool = False
     component_gains: dict[str, tuple[int, float, float]] = field(default_factory=dict)
+    validating: float = 0.0
+    hurried: bool = False
 
     @property
     def patches_a_second(self) -> float:

@@ -1,5 +1,6 @@
 """Run the training loop: patches in, weights out."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +19,14 @@ from attention_unet.machine.devices import choose_precision
 from attention_unet.training.budget import Budget, learning_rate_factor
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, save_state
 from attention_unet.training.learner import Diverged, Learner
-from attention_unet.training.monitor import Monitor
+from attention_unet.training.monitor import Monitor, format_dice
 from attention_unet.training.resolved_settings import ResolvedSettings
-from attention_unet.training.validation import Validation, mean_dice, validate
+from attention_unet.training.validation import OVERLAP, Validation, mean_dice, validate
+
+log = logging.getLogger(__name__)
 
 SMOOTHING = 0.98  # of the displayed loss and times
-RESERVED = 1.2  # time kept for the last validation, as a multiple of the latest one, because it may take longer
+LOW_DICE, LOW_FROM, LOW_UNTIL = 0.5, 0.4, 0.7  # a warning is given below this Dice between these shares of the budget
 LATE = 0.8  # share of the budget after which late cases are trained on
 
 
@@ -85,18 +88,17 @@ def fit(training: Training, loop: LoopState) -> bool:
                 save_training(training, loop)
                 return False
             batches = training.open_batches(learner.step, True)
-        if learned and progress >= (loop.validations + 1) / config.validations:
+        due = progress >= (loop.validations + 1) / config.validations
+        if learned and due and (progress >= 1 or budget.may_validate(progress, loop.validating)):
             save_training(training, loop)
-            began = time.monotonic()
-            if not validate_and_record(training, loop, learning_rate):
+            if not validate_and_record(training, loop, progress, learning_rate):
                 return False
             saved_at = time.monotonic()
-            budget.reserve = RESERVED * (saved_at - began)
             # Validations that fell due meanwhile count as done, but never the last. The count always rises: a reserve
             # that shrinks, and with it the progress, repeats none.
             now, _ = synchronise(learner.fabric, budget.progress(learner.step), False)
-            due = max(int(now * config.validations + 1e-9), loop.validations + 1)
-            loop.validations = config.validations if progress >= 1 else min(due, config.validations - 1)
+            passed = max(int(now * config.validations + 1e-9), loop.validations + 1)
+            loop.validations = config.validations if progress >= 1 else min(passed, config.validations - 1)
             save_training(training, loop)
         if learned and progress >= 1:
             return True
@@ -120,8 +122,11 @@ def fit(training: Training, loop: LoopState) -> bool:
             saved_at = time.monotonic()
 
 
-def validate_and_record(training: Training, loop: LoopState, learning_rate: float) -> bool:
-    """Validate on the held-out cases, record the result and save the averaged weights.
+def validate_and_record(training: Training, loop: LoopState, progress: float, learning_rate: float) -> bool:
+    """Validate on held-out cases, record the result and save the averaged weights.
+
+    The last validation is on all of them. Others of a budget in minutes are on as many as their time allows. If even
+    the last would take too long, its windows do not overlap.
 
     The saved weights are those of the latest validation, not the best on the held-out cases: that choice would make
     their Dice too high.
@@ -129,12 +134,17 @@ def validate_and_record(training: Training, loop: LoopState, learning_rate: floa
     Returns:
         Whether the validation finished.
     """
-    learner, plan = training.learner, training.settings.plan
+    learner, plan, budget = training.learner, training.settings.plan, training.budget
     if training.monitor is not None:
         training.monitor.start_validation()
-    validation = validate_together(training, training.held_out)
+    began, last = time.monotonic(), progress >= 1
+    overlap = 0.0 if last and loop.hurried else OVERLAP
+    validation = validate_together(training, training.held_out, overlap, None if last else budget.validation_seconds)
     if validation is None:
         return False
+    seconds, _ = synchronise(learner.fabric, time.monotonic() - began, False)  # the same in all processes
+    loop.validating += seconds
+    loop.hurried = budget.keep_time_for_last(seconds * len(training.held_out) / max(len(validation.dice), 1))
     if training.monitor is not None:
         names = plan.labels.names
         means = mean_dice(validation.dice, len(names))
@@ -146,10 +156,18 @@ def validate_and_record(training: Training, loop: LoopState, learning_rate: floa
             "loss": loop.loss,
             "patches_a_second": loop.patches_a_second,
             "waiting": loop.waiting,
+            "cases": len(validation.dice),
             "dice": sum(defined) / len(defined) if defined else float("nan"),
             **{f"dice {name}": mean for name, mean in zip(names, means, strict=True)},
         }
         training.monitor.record_validation(row, validation.scenes, validation.attention)
+        if LOW_FROM <= progress < LOW_UNTIL and row["dice"] < LOW_DICE:
+            log.warning(
+                "mean Dice is only %s after %.0f %% of the budget: train longer, or let a patch see more of a scan "
+                "(coarser data.spacing_mm, or larger data.patch)",
+                format_dice(row["dice"]),
+                100 * progress,
+            )
         if training.held_out:
             record_component_gains(loop, validation, names)
         settings = training.settings
@@ -168,7 +186,7 @@ def decide_components(training: Training, loop: LoopState) -> bool:
     Returns:
         Whether the validation finished.
     """
-    validation = validate_together(training, training.late)
+    validation = validate_together(training, training.late, OVERLAP, training.budget.validation_seconds)
     if validation is None:
         return False
     record_component_gains(loop, validation, training.settings.plan.labels.names)
@@ -176,8 +194,16 @@ def decide_components(training: Training, loop: LoopState) -> bool:
     return True
 
 
-def validate_together(training: Training, cases: Sequence[Case]) -> Validation | None:
+def validate_together(
+    training: Training, cases: Sequence[Case], overlap: float, seconds: float | None
+) -> Validation | None:
     """Validate the averaged network on cases that the processes share.
+
+    Args:
+        training: parts of the training.
+        cases: cases to predict.
+        overlap: overlap of windows.
+        seconds: time after which a process takes no further case; None for all cases.
 
     Returns:
         Dice for the cases of all processes, with examples from this process; None if a process was stopped.
@@ -190,6 +216,8 @@ def validate_together(training: Training, cases: Sequence[Case]) -> Validation |
         device=fabric.device,
         precision=choose_precision(training.settings.config.training.precision, fabric.device),
         stop=training.stop,
+        overlap=overlap,
+        seconds=seconds,
     )
     if fabric.world_size == 1:
         return validation

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import yaml
 from lightning_fabric import Fabric, seed_everything
 from torch import Tensor
@@ -43,6 +44,9 @@ from attention_unet.training.same_data import add_digests, check_dataset
 log = logging.getLogger(__name__)
 
 WRITTEN = (CONFIG, PATHS, PLAN, SPLIT, SUBJECTS, HISTORY, MODEL_DESCRIPTION, CURVES)  # files that a training writes
+
+
+MUCH_VALIDATING = 0.3  # share of the time
 
 
 class Interrupted(UserError):
@@ -119,6 +123,8 @@ def _train(
         write_resolved_settings(run, settings, config)
     training_cases = [case for case in dataset.cases if case.id in split.training]
     held_out = [case for case in dataset.cases if case.id in split.validation]
+    order = np.random.RandomState(0).permutation(len(held_out))  # short validations take the first ones
+    held_out = [held_out[i] for i in order]
     cached, facts = prepare_cases(config, training_cases, held_out, settings, run, fabric)
     settings = add_digests(dataclasses.replace(settings, digests={**digests, **settings.digests}), facts)
     late = (
@@ -176,6 +182,9 @@ def _train(
         if finished and fabric.is_global_zero:
             peak = peak_memory(fabric.device)
             log.info("training finished%s", f"; peak memory {peak / 2**30:.1f} GiB" if peak else "")
+            if loop.validating > MUCH_VALIDATING * budget.elapsed:
+                share = 100 * loop.validating / budget.elapsed
+                log.warning("validations took %.0f %% of the time: lower training.validations", share)
             last = monitor.history[-1] if monitor is not None else {}
             if never_found := [name for name in plan.labels.names if last.get(f"dice {name}") == 0]:
                 log.warning(

@@ -1,5 +1,6 @@
 """Validate on whole volumes: predict held-out scans in their original space and compute Dice, as a user would."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -51,6 +52,8 @@ def validate(
     device: torch.device,
     precision: torch.dtype,
     stop: Callable[[], bool],
+    overlap: float = OVERLAP,
+    seconds: float | None = None,
 ) -> Validation | None:
     """Predict cases and compute their Dice.
 
@@ -61,6 +64,8 @@ def validate(
         device: device to compute on.
         precision: torch.float32 or torch.bfloat16.
         stop: function that returns whether to stop, called before each case.
+        overlap: overlap of windows.
+        seconds: time after which no further case is predicted; None for all cases.
 
     Returns:
         The results; None if stopped.
@@ -70,14 +75,17 @@ def validate(
     scenes: list[Scene] = []
     attention: list[StructureAttention] = []
     model = Model(network, plan, device)
+    began = time.monotonic()
     for case in cases:
         if stop():
             return None
+        if scores and seconds is not None and time.monotonic() - began > seconds:
+            break
         memory = machine_memory()  # not the free memory: other programs must not end a training
         volume = read_channels(case, memory)
         label = read_case_label(case, volume, memory)
         wants_scene = len(scenes) < SCENES
-        settings = Settings(precision, OVERLAP, attention=wants_scene, memory=memory, keep_largest=())
+        settings = Settings(precision, overlap, attention=wants_scene, memory=memory, keep_largest=())
         prediction = predict_volume([model], volume, settings)
         reference, predicted = label.array[0].astype(np.int64), prediction.label_map
         scores[case.id] = dice_by_class(predicted, reference, plan.labels)

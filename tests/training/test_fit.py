@@ -17,18 +17,28 @@ from tests.training.build import config
 
 
 class Clock:
-    """Clock that moves by 0.5 s when workers start, 0.2 s per step, and the given time per validation."""
+    """Clock that moves by 0.5 s when workers start, 0.2 s per step, and the given time per case of a validation."""
 
-    def __init__(self, monkeypatch, validations):
-        self.now = 1000.0
+    def __init__(self, monkeypatch, case_takes):
+        self.now, self.cases, self.overlaps = 1000.0, [], []
         for part in (budget_module, fit_module):
             monkeypatch.setattr(part, "time", self)
         load, learn = module.load_patches, Learner.learn
         monkeypatch.setattr(module, "load_patches", lambda *a: (load(*a), self.take(0.5))[0])
         monkeypatch.setattr(Learner, "learn", lambda *a: (learn(*a), self.take(0.2))[0])
-        monkeypatch.setattr(
-            fit_module, "validate", lambda *a, **k: (Validation({}, {}, [], []), self.take(next(validations)))[0]
-        )
+
+        def validate(network, plan, cases, *, overlap, seconds, **_):
+            began, scores = self.now, {}
+            for case in cases:
+                if scores and seconds is not None and self.now - began > seconds:
+                    break
+                scores[case.id] = [0.3] * len(plan.labels.names)
+                self.take(next(case_takes) * (0.42 if overlap == 0 else 1))
+            self.cases.append(len(scores))
+            self.overlaps.append(overlap)
+            return Validation(scores, scores, [], [])
+
+        monkeypatch.setattr(fit_module, "validate", validate)
 
     def monotonic(self):
         return self.now
@@ -37,36 +47,62 @@ class Clock:
         self.now += seconds
 
 
-def by_the_clock(cohort, run, monkeypatch, validations_take, **training):
-    Clock(monkeypatch, iter(validations_take))
+def by_the_clock(cohort, run, monkeypatch, case_takes, **training):
+    clock = Clock(monkeypatch, iter(case_takes))
     train(dataclasses.replace(config(cohort), training=TrainingConfig(**training)), run)
     rows = list(csv.DictReader((run / "history.csv").open()))
-    return [int(row["step"]) for row in rows], [60 * float(row["minutes"]) for row in rows]
+    assert [int(row["cases"]) for row in rows] == clock.cases
+    return [int(row["step"]) for row in rows], [60 * float(row["minutes"]) for row in rows], clock
 
 
 def test_a_budget_in_minutes_is_kept_the_last_validation_within_it(cohort, tmp_path, monkeypatch):
-    takes = [1.0, 1.1, 1.3]  # each longer than the one before
-    steps, seconds = by_the_clock(cohort, tmp_path / "run", monkeypatch, takes, minutes=0.2, validations=3)
+    takes = [0.1 * 1.05**n for n in range(99)]  # each longer than the one before
+    steps, seconds, clock = by_the_clock(cohort, tmp_path / "run", monkeypatch, takes, minutes=0.2, validations=4)
     assert 11.6 < seconds[-1] <= 12.0 + 0.2
-    assert steps[-1] == pytest.approx((12 - 0.5 - 3.4) / 0.2, abs=1)
-    assert len(steps) == 3
+    assert clock.cases == [2, 2, 2, 2]
+    assert set(clock.overlaps) == {0.25}
+    assert steps[-1] == pytest.approx((12 - 0.5 - sum(takes[:8])) / 0.2, abs=1)
 
 
-def test_validations_that_take_long_leave_time_to_train(cohort, tmp_path, monkeypatch):
-    steps, seconds = by_the_clock(cohort, tmp_path / "run", monkeypatch, [1.0] * 99, minutes=0.2, validations=100)
+def test_large_volumes_leave_nine_tenths_of_the_time_to_train(cohort, tmp_path, monkeypatch, caplog):
+    """One case takes a twelfth of the budget: one is enough to see progress, and the last windows do not overlap."""
+    steps, seconds, clock = by_the_clock(
+        cohort, tmp_path / "run", monkeypatch, itertools.repeat(1.0), minutes=0.5, validations=10
+    )
+    assert clock.cases == [1, 1, 2]
+    assert clock.overlaps == [0.25, 0.25, 0.0]
+    assert steps[-1] * 0.2 > 0.85 * 30
+    assert 29 < seconds[-1] <= 30.2
+    assert "mean Dice is only 0.3000 after 6" in caplog.text
+
+
+def test_a_budget_in_steps_validates_on_all_cases_and_says_what_it_takes(cohort, tmp_path, monkeypatch, caplog):
+    _, _, clock = by_the_clock(cohort, tmp_path / "run", monkeypatch, itertools.repeat(5.0), steps=10, validations=3)
+    assert clock.cases == [2, 2, 2]
+    assert set(clock.overlaps) == {0.25}
+    assert "validations took 92 % of the time: lower training.validations" in caplog.text
+
+
+def test_validations_leave_time_to_train(cohort, tmp_path, monkeypatch):
+    steps, seconds, clock = by_the_clock(
+        cohort, tmp_path / "run", monkeypatch, itertools.repeat(0.05), minutes=0.2, validations=100
+    )
     assert steps[0] > 0
     assert all(later > sooner for sooner, later in itertools.pairwise(steps))
     assert seconds[-1] == pytest.approx(12.0, abs=1.2)
+    assert 0.05 * sum(clock.cases) < 0.1 * 12
 
 
 def test_validations_missed_during_a_long_one_are_not_made_up_for_and_none_is_repeated(cohort, tmp_path, monkeypatch):
-    takes = [3.0, *[0.0] * 9]
-    steps, seconds = by_the_clock(cohort, tmp_path / "run", monkeypatch, takes, minutes=0.2, validations=6)
-    assert seconds == pytest.approx([5.0, 5.6, 10.0, 12.0], abs=0.3)
+    takes = [0.8, *[0.0] * 99]
+    steps, seconds, clock = by_the_clock(cohort, tmp_path / "run", monkeypatch, takes, minutes=0.5, validations=10)
+    assert clock.cases[0] == 1
     assert all(later > sooner for sooner, later in itertools.pairwise(steps))
+    assert len(steps) == pytest.approx(6, abs=1)  # none while the first has used up their time
+    assert seconds[-1] == pytest.approx(30.0, abs=0.5)
 
 
 def test_the_least_budget_buys_a_step(cohort, tmp_path, monkeypatch):
-    steps, _ = by_the_clock(cohort, tmp_path / "run", monkeypatch, [1.0], minutes=1e-9, validations=2)
+    steps, _, _ = by_the_clock(cohort, tmp_path / "run", monkeypatch, [1.0] * 9, minutes=1e-9, validations=2)
     assert steps == [1]
     assert (tmp_path / "run" / "model.safetensors").is_file()
