@@ -98,7 +98,11 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         help="write the label maps of NRRD and MetaImage files in that format, not in NIfTI",
     )
     predict.add_argument("--channel", type=int | None, help="which volume to take of files with several, from 0")
-    predict.add_argument("--overlap", type=float, default=0.5, help="share of a window that the next one covers again")
+    predict.add_argument(
+        "--overlap",
+        type=float,
+        help="share of a window that the next one covers again (default: as chosen on held-out cases in training)",
+    )
     predict.add_argument(
         "--tta",
         action="store_true",

@@ -48,6 +48,7 @@ class Model:
         network: in evaluation mode, on the device.
         plan: preprocessing, patch and classes of its training.
         device: to compute on.
+        overlap: overlap of windows, as chosen on held-out cases.
         component_gains: by class, what keeping only the largest connected component gained on held-out cases.
         sha256: of weights and description; empty if it was not read from a file.
         trained_on: its training cases, as hashes; None if the file does not contain them.
@@ -57,6 +58,7 @@ class Model:
     network: UNet
     plan: Plan
     device: torch.device
+    overlap: float = 0.5
     component_gains: Gains = field(default_factory=dict)
     sha256: str = ""
     trained_on: TrainedOn | None = None

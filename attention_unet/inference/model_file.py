@@ -131,12 +131,20 @@ def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
             str(name): ComponentGain(int(cases), float(total), float(squares))
             for name, (cases, total, squares) in description.get("component_gains", {}).items()
         }
+        overlap = float(description.get("overlap") or Model.overlap)
         trained_on = TrainedOn.from_json(description["trained_on"]) if "trained_on" in description else None
     except DAMAGES as error:
         raise ModelError(f"{file}: not a model that a training wrote, or damaged ({error}): copy it again") from error
     put_channels_last(network)
     return Model(
-        network.to(device).eval(), plan, device, gains, sha256=description["sha256"], trained_on=trained_on, file=file
+        network.to(device).eval(),
+        plan,
+        device,
+        overlap,
+        gains,
+        sha256=description["sha256"],
+        trained_on=trained_on,
+        file=file,
     )
 
 

@@ -9,7 +9,7 @@ in chunks of rows (``chunks.py``).
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,6 +93,7 @@ def predict_volume(
     warn_if_unusual(volume, images.values(), images[plan.preprocessing], plan)
     scan_grid = images[plan.preprocessing].scan_grid
     most = plan.labels.channels + max(map(len, levels_by_model))  # values per voxel
+    settings = replace(settings, overlap=choose_overlap(models, settings))
     results: dict[str, NDArray[Any]] = {}
     for number, rows in enumerate(chunks):
         at_once = min(image.scan_grid.planes_back(most, rows) for image in images.values())
@@ -120,6 +121,11 @@ def predict_volume(
         probabilities=stored.get("probabilities"),
         uncertainty={measure: stored[measure] for measure in MEASURES if measure in stored},
     )
+
+
+def choose_overlap(models: Sequence["Model"], settings: Settings) -> float:
+    """Return the overlap of windows: as asked for, or the largest that was chosen for one of the models."""
+    return max(model.overlap for model in models) if settings.overlap is None else settings.overlap
 
 
 def predict_planes(
@@ -153,7 +159,7 @@ def predict_planes(
         predictor,
         unseen=unseen,
         background=image.background,
-        overlap=settings.overlap,
+        overlap=choose_overlap([model], settings),
         rows=(start, stop),
         batch=batch_of(plan, precision, model.device),
     )

@@ -13,6 +13,7 @@ from attention_unet.files.paths import relative_path
 from attention_unet.files.prediction_record import JOURNAL, RECORD, read_record
 from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import versions
+from attention_unet.inference.predict_volume import choose_overlap
 from attention_unet.inference.settings import Settings
 from attention_unet.scans.volume_files import list_files
 
@@ -33,7 +34,7 @@ def describe_predictions(
     return {
         "labels": plan.labels.to_json(),
         "models_sha256": [model.sha256 for model in models],
-        "overlap": settings.overlap,
+        "overlap": choose_overlap(models, settings),
         "mirrored": settings.tta,
         "keep_largest": list(single),
         "channel": settings.channel,

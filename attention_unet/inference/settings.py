@@ -14,7 +14,8 @@ class Settings:
 
     Attributes:
         precision: torch.float32 or torch.bfloat16; None: bfloat16 where the device computes in it, otherwise float32.
-        overlap: share of a window that the next one covers again, 0 to below 1.
+        overlap: share of a window that the next one covers again, 0 to below 1; None: what was chosen on the held-out
+            cases of the training, of several models the largest.
         tta: test-time augmentation by flips: average over windows flipped along the axes that training flipped.
         attention: return attention maps.
         probabilities: return probabilities.
@@ -25,12 +26,12 @@ class Settings:
         channel: the channel to take of a scan with several, from 0; None: all channels.
 
     Example:
-        >>> Settings(tta=True, attention=True).overlap
-        0.5
+        >>> Settings(tta=True, attention=True).extras
+        ['attention']
     """
 
     precision: torch.dtype | None = None
-    overlap: float = 0.5
+    overlap: float | None = None
     tta: bool = False
     attention: bool = False
     probabilities: bool = False
@@ -45,7 +46,7 @@ class Settings:
         Raises:
             ConfigError: if overlap or channel are out of range.
         """
-        if not 0 <= self.overlap < 1:
+        if self.overlap is not None and not 0 <= self.overlap < 1:
             raise ConfigError(f"overlap is {self.overlap}: expected 0 to below 1")
         if self.channel is not None and self.channel < 0:
             raise ConfigError(f"channel is {self.channel}: expected 0 or more")

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from attention_unet.config import TrainingConfig
 
-VALIDATING = 0.05  # largest share of a budget in minutes for all validations before the last; and for the last
-WITHOUT_OVERLAP = 0.42  # of the time of a validation: windows that overlap by a quarter along three axes are 0.75^-3
+VALIDATING = 0.04  # largest share of a budget in minutes for all validations before the last; and for the last
+# Work of windows without overlap, and with one of 0.5, as multiples of that with 0.25, in 3-D.
+NO_OVERLAP_WORK, LARGER_OVERLAP_WORK = 0.75**3, 1.5**3
 RESERVED = 1.2  # time kept for the last validation, as a multiple of what it is expected to take
 
 
@@ -58,25 +59,30 @@ class Budget:
 
     @property
     def validation_seconds(self) -> float | None:
-        """Seconds after which a validation, other than the last, takes no further case; None for a budget in steps."""
+        """Seconds after which a validation, other than the last, takes no further case; None for a budget in steps.
+
+        The choice of the overlap of windows may take as long.
+        """
         return None if self.seconds is None else VALIDATING * self.seconds / 2
 
     def may_validate(self, progress: float, spent: float) -> bool:
         """Return whether there is time for a validation, other than the last, after these seconds of validations."""
         return self.seconds is None or spent <= VALIDATING * self.seconds * progress
 
-    def keep_time_for_last(self, seconds: float) -> bool:
-        """Keep time for the last validation.
+    def is_short_for(self, validation_seconds: float) -> bool:
+        """Return whether a last validation of these seconds would take more than its share."""
+        return self.seconds is not None and validation_seconds > VALIDATING * self.seconds
 
-        Args:
-            seconds: what it takes with overlapping windows.
+    def can_choose_overlap(self, case_seconds: float) -> bool:
+        """Return whether there is time to validate one case with a larger overlap, given the seconds with the usual."""
+        return self.validation_seconds is None or LARGER_OVERLAP_WORK * case_seconds <= self.validation_seconds
 
-        Returns:
-            Whether its windows must not overlap, because it would take more than its share of the budget.
-        """
-        hurried = self.seconds is not None and seconds > VALIDATING * self.seconds
-        self.reserve = RESERVED * seconds * (WITHOUT_OVERLAP if hurried else 1)
-        return hurried
+    def keep_time_for_last(self, case_seconds: float, cases: int) -> None:
+        """Keep time for the last validation, given the seconds of a case with the usual overlap of windows."""
+        short = self.is_short_for(case_seconds * cases)
+        self.reserve = RESERVED * case_seconds * cases * (NO_OVERLAP_WORK if short else 1)
+        if self.can_choose_overlap(case_seconds):
+            self.reserve += self.validation_seconds or 0.0
 
     def seconds_left(self, step: int) -> float:
         """Return the expected seconds to the end, at the speed since the training began or was resumed."""

@@ -53,7 +53,8 @@ class LoopState:
         component_gains: gain in Dice of each class if it keeps only its largest connected component: number of cases,
             sum, and sum of squares.
         validating: seconds that validations took so far.
-        hurried: whether the windows of the last validation must not overlap, to save time.
+        overlap: overlap of windows for predictions; None before it was chosen.
+        case_seconds: seconds of a case in the latest validation.
     """
 
     validations: int = 0
@@ -63,7 +64,8 @@ class LoopState:
     with_late: bool = False
     component_gains: dict[str, tuple[int, float, float]] = field(default_factory=dict)
     validating: float = 0.0
-    hurried: bool = False
+    overlap: float | None = None
+    case_seconds: float = 0.0
 
     @property
     def patches_a_second(self) -> float:

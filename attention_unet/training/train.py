@@ -26,11 +26,12 @@ from attention_unet.training.budget import Budget, same_budget
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, load_state
 from attention_unet.training.curves import CURVES
 from attention_unet.training.faults import reporting_faults
-from attention_unet.training.fit import Training, fit
+from attention_unet.training.fit import fit
 from attention_unet.training.interruption import catching_signals
 from attention_unet.training.learner import Learner, build_network
 from attention_unet.training.log_file import log_to_file
 from attention_unet.training.monitor import Monitor
+from attention_unet.training.parts import Training
 from attention_unet.training.prepared_cases import prepare_cases
 from attention_unet.training.resolved_settings import (
     ResolvedSettings,

@@ -16,7 +16,7 @@ from attention_unet.errors import ConfigError, DataError
 from attention_unet.files import lock
 from attention_unet.preparation.cache import open_case
 from attention_unet.scans import header
-from attention_unet.training import fit as fit_module
+from attention_unet.training import validation_round
 from attention_unet.training import train as module
 from attention_unet.training.faults import ProcessDied, reporting_faults
 from attention_unet.training.learner import Diverged, Learner
@@ -82,7 +82,7 @@ def test_a_prepared_case_that_vanishes(cohort, tmp_path, monkeypatch, workers):
 
 def test_a_scan_that_vanishes_before_it_is_validated_on(cohort, tmp_path, monkeypatch):
     data = shutil.copytree(cohort, tmp_path / "data")
-    original = fit_module.validate
+    original = validation_round.validate
 
     def validate(*rest, **named):
         for scan in (data / "imagesTr").iterdir():
@@ -90,7 +90,7 @@ def test_a_scan_that_vanishes_before_it_is_validated_on(cohort, tmp_path, monkey
         return original(*rest, **named)
 
     with monkeypatch.context() as patched:
-        patched.setattr(fit_module, "validate", validate)
+        patched.setattr(validation_round, "validate", validate)
         with pytest.raises(DataError, match=r"nii\.gz: cannot be read \(No such file"):
             train(config(data), tmp_path / "run")
     shutil.rmtree(data)
@@ -100,14 +100,14 @@ def test_a_scan_that_vanishes_before_it_is_validated_on(cohort, tmp_path, monkey
 
 
 def test_memory_that_other_programs_hold_ends_no_validation(cohort, tmp_path, monkeypatch):
-    original = fit_module.validate
+    original = validation_round.validate
 
     def validate(*rest, **named):
         with monkeypatch.context() as patched:
             patched.setattr(header, "free_memory", lambda: 0)
             return original(*rest, **named)
 
-    monkeypatch.setattr(fit_module, "validate", validate)
+    monkeypatch.setattr(validation_round, "validate", validate)
     train(config(cohort, steps=2), tmp_path / "run")
     assert weights(tmp_path / "run")
 

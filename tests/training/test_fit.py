@@ -10,6 +10,7 @@ from attention_unet.config import TrainingConfig
 from attention_unet.training import budget as budget_module
 from attention_unet.training import fit as fit_module
 from attention_unet.training import train as module
+from attention_unet.training import validation_round
 from attention_unet.training.learner import Learner
 from attention_unet.training.train import train
 from attention_unet.training.validation import Validation
@@ -20,8 +21,8 @@ class Clock:
     """Clock that moves by 0.5 s when workers start, 0.2 s per step, and the given time per case of a validation."""
 
     def __init__(self, monkeypatch, case_takes):
-        self.now, self.cases, self.overlaps = 1000.0, [], []
-        for part in (budget_module, fit_module):
+        self.now, self.cases, self.overlaps, self.chosen = 1000.0, [], [], False
+        for part in (budget_module, fit_module, validation_round):
             monkeypatch.setattr(part, "time", self)
         load, learn = module.load_patches, Learner.learn
         monkeypatch.setattr(module, "load_patches", lambda *a: (load(*a), self.take(0.5))[0])
@@ -33,12 +34,15 @@ class Clock:
                 if scores and seconds is not None and self.now - began > seconds:
                     break
                 scores[case.id] = [0.3] * len(plan.labels.names)
-                self.take(next(case_takes) * (0.42 if overlap == 0 else 1))
-            self.cases.append(len(scores))
-            self.overlaps.append(overlap)
+                self.take(next(case_takes) * {0.0: 0.42, 0.25: 1.0, 0.5: 3.4}[overlap])
+            if overlap == 0.5:
+                self.chosen = True
+            else:
+                self.cases.append(len(scores))
+                self.overlaps.append(overlap)
             return Validation(scores, scores, [], [])
 
-        monkeypatch.setattr(fit_module, "validate", validate)
+        monkeypatch.setattr(validation_round, "validate", validate)
 
     def monotonic(self):
         return self.now
@@ -61,7 +65,8 @@ def test_a_budget_in_minutes_is_kept_the_last_validation_within_it(cohort, tmp_p
     assert 11.6 < seconds[-1] <= 12.0 + 0.2
     assert clock.cases == [2, 2, 2, 2]
     assert set(clock.overlaps) == {0.25}
-    assert steps[-1] == pytest.approx((12 - 0.5 - sum(takes[:8])) / 0.2, abs=1)
+    assert not clock.chosen  # one case would take too long
+    assert steps[-1] == pytest.approx((12 - 0.5 - sum(takes[:8])) / 0.2, abs=2)
 
 
 def test_large_volumes_leave_nine_tenths_of_the_time_to_train(cohort, tmp_path, monkeypatch, caplog):
@@ -73,14 +78,15 @@ def test_large_volumes_leave_nine_tenths_of_the_time_to_train(cohort, tmp_path, 
     assert clock.overlaps == [0.25, 0.25, 0.0]
     assert steps[-1] * 0.2 > 0.85 * 30
     assert 29 < seconds[-1] <= 30.2
-    assert "mean Dice is only 0.3000 after 6" in caplog.text
+    assert not clock.chosen
+    assert "mean Dice is only 0.3000 after" in caplog.text
 
 
 def test_a_budget_in_steps_validates_on_all_cases_and_says_what_it_takes(cohort, tmp_path, monkeypatch, caplog):
     _, _, clock = by_the_clock(cohort, tmp_path / "run", monkeypatch, itertools.repeat(5.0), steps=10, validations=3)
     assert clock.cases == [2, 2, 2]
     assert set(clock.overlaps) == {0.25}
-    assert "validations took 92 % of the time: lower training.validations" in caplog.text
+    assert "validations took 96 % of the time: lower training.validations" in caplog.text
 
 
 def test_validations_leave_time_to_train(cohort, tmp_path, monkeypatch):
@@ -91,6 +97,7 @@ def test_validations_leave_time_to_train(cohort, tmp_path, monkeypatch):
     assert all(later > sooner for sooner, later in itertools.pairwise(steps))
     assert seconds[-1] == pytest.approx(12.0, abs=1.2)
     assert 0.05 * sum(clock.cases) < 0.1 * 12
+    assert clock.chosen
 
 
 def test_validations_missed_during_a_long_one_are_not_made_up_for_and_none_is_repeated(cohort, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ import pytest
 from attention_unet.dataset import splits as splits_module
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference.model_file import load_model
-from attention_unet.training import fit as fit_module
+from attention_unet.training import validation_round
 from attention_unet.training import train as module
 from attention_unet.training.train import Interrupted, train
 from tests.training.build import command, config, same, weights
@@ -105,9 +105,9 @@ def test_a_training_on_all_cases_decides_by_cases_it_has_not_seen_yet(cohort, tm
     """Late cases are predicted after 80% of the budget, and trained on after that."""
     monkeypatch.setattr(splits_module, "LATE_FOLDS", 4)
     seen = []
-    validate = fit_module.validate
+    validate = validation_round.validate
     monkeypatch.setattr(
-        fit_module, "validate", lambda *a, **k: (seen.append([case.id for case in a[2]]), validate(*a, **k))[1]
+        validation_round, "validate", lambda *a, **k: (seen.append([case.id for case in a[2]]), validate(*a, **k))[1]
     )
     settings = config(cohort, steps=10, data={"fold": -1})
     train(settings, tmp_path / "run")
@@ -116,7 +116,7 @@ def test_a_training_on_all_cases_decides_by_cases_it_has_not_seen_yet(cohort, tm
     model = load_model(tmp_path / "run")
     assert all(gain.cases == 2 for gain in model.component_gains.values())
     assert len(model.trained_on.names) == 8
-    monkeypatch.setattr(fit_module, "validate", validate)
+    monkeypatch.setattr(validation_round, "validate", validate)
     original = module.Monitor.record_step
 
     def interrupting(self, step, *rest):

@@ -1,0 +1,55 @@
+"""The parts of a training, which its loop and its validations use."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from attention_unet.dataset.cases import Case
+from attention_unet.training.budget import Budget
+from attention_unet.training.learner import Learner
+from attention_unet.training.monitor import Monitor
+from attention_unet.training.resolved_settings import ResolvedSettings
+
+
+@dataclass
+class Training:
+    """All parts of a training.
+
+    Attributes:
+        run: run folder.
+        settings: resolved settings of the run.
+        learner: network in training.
+        open_batches: function that returns endless batches of image and target, from a step on, with or without late
+            cases.
+        held_out: cases to validate on; may be empty.
+        late: training cases that are predicted once before they are trained on; empty if there are held-out cases.
+            They decide which classes keep only their largest connected component.
+        budget: budget of the training.
+        monitor: display of the training in the first process; None in the others.
+        stop: function that returns whether the user asked to stop; called after every step and between validated cases.
+        cases_of: function that returns the case ids of the patches of a step.
+    """
+
+    run: Path
+    settings: ResolvedSettings
+    learner: Learner
+    open_batches: Callable[[int, bool], Iterator[tuple[Tensor, Tensor]]]
+    held_out: Sequence[Case]
+    late: Sequence[Case]
+    budget: Budget
+    monitor: Monitor | None
+    stop: Callable[[], bool]
+    cases_of: Callable[[int], list[str]]
+
+
+def synchronise(fabric: Fabric, progress: float, stopping: bool) -> tuple[float, bool]:
+    """Return the largest progress of all processes, and whether any of them stops: their clocks and signals differ."""
+    if fabric.world_size == 1:
+        return progress, stopping
+    values = torch.tensor([progress, float(stopping)], dtype=torch.float64, device=fabric.device)
+    largest = fabric.all_reduce(values, reduce_op="max")
+    return float(largest[0]), bool(largest[1] > 0)

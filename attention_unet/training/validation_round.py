@@ -1,0 +1,178 @@
+"""Validate during a training and record the results: on as many cases as there is time for, at the end on all."""
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from attention_unet.dataset.cases import Case
+from attention_unet.inference.components import component_gains
+from attention_unet.inference.model_file import save_model
+from attention_unet.inference.trained_on import TrainedOn
+from attention_unet.machine.devices import choose_precision
+from attention_unet.training.checkpoint import LoopState
+from attention_unet.training.monitor import format_dice
+from attention_unet.training.parts import Training, synchronise
+from attention_unet.training.validation import (
+    LARGER_OVERLAP,
+    OVERLAP,
+    OVERLAP_CASES,
+    Validation,
+    choose_overlap,
+    mean_dice,
+    validate,
+)
+
+log = logging.getLogger(__name__)
+
+LOW_DICE, LOW_FROM = 0.5, 0.4  # a warning is given below this Dice after this share of the budget
+
+
+def validate_and_record(training: Training, loop: LoopState, progress: float, learning_rate: float) -> bool:
+    """Validate on held-out cases, record the result and save the averaged weights.
+
+    The last validation is on all of them. Others of a budget in minutes are on as many as their time allows. If the
+    last would take too long, its windows do not overlap.
+
+    The saved weights are those of the latest validation, not the best on the held-out cases: that choice would make
+    their Dice too high.
+
+    Returns:
+        Whether the validation finished.
+    """
+    if training.monitor is not None:
+        training.monitor.start_validation()
+    last, budget, held_out = progress >= 1, training.budget, training.held_out
+    short = last and budget.is_short_for(loop.case_seconds * len(held_out))
+    overlap, seconds = 0.0 if short else OVERLAP, None if last else budget.validation_seconds
+    began = time.monotonic()
+    validation = validate_together(training, held_out, overlap, seconds)
+    if validation is None:
+        return False
+    if last and not short:
+        try_overlap(training, loop, held_out, validation)
+    took, _ = synchronise(training.learner.fabric, time.monotonic() - began, False)  # the same in all processes
+    loop.validating += took
+    if not last:
+        loop.case_seconds = took / max(len(validation.dice), 1)
+        budget.keep_time_for_last(loop.case_seconds, len(held_out))
+    if training.monitor is not None:
+        names = training.settings.plan.labels.names
+        row = history_row(training, loop, validation, learning_rate)
+        training.monitor.record_validation(row, validation.scenes, validation.attention)
+        if LOW_FROM <= progress < 1 and row["dice"] < LOW_DICE:
+            log.warning(
+                "mean Dice is only %s after %.0f %% of the budget: train longer, or let a patch see more of a scan "
+                "(coarser data.spacing_mm, or larger data.patch)",
+                format_dice(row["dice"]),
+                100 * progress,
+            )
+        if held_out:
+            record_component_gains(loop, validation, names)
+        settings = training.settings
+        description = {
+            "trained": {key: value if math.isfinite(value) else None for key, value in row.items()},
+            "component_gains": loop.component_gains,
+            "overlap": loop.overlap,
+            "trained_on": TrainedOn.of({case: settings.digests[case] for case in settings.split.training}).to_json(),
+        }
+        save_model(training.run, training.learner.averaged.state_dict(), settings.plan, description)
+    return True
+
+
+def history_row(training: Training, loop: LoopState, validation: Validation, learning_rate: float) -> dict[str, float]:
+    """Return the row of a validation for ``history.csv``."""
+    names = training.settings.plan.labels.names
+    means = mean_dice(validation.dice, len(names))
+    defined = [mean for mean in means if mean == mean]
+    return {
+        "step": training.learner.step,
+        "minutes": training.budget.elapsed / 60,
+        "learning_rate": learning_rate,
+        "loss": loop.loss,
+        "patches_a_second": loop.patches_a_second,
+        "waiting": loop.waiting,
+        "cases": len(validation.dice),
+        "dice": sum(defined) / len(defined) if defined else float("nan"),
+        **{f"dice {name}": mean for name, mean in zip(names, means, strict=True)},
+    }
+
+
+def decide_components(training: Training, loop: LoopState) -> bool:
+    """Validate on the late cases before they are trained on, and record the gain of keeping the largest components.
+
+    Returns:
+        Whether the validation finished.
+    """
+    validation = validate_together(training, training.late, OVERLAP, training.budget.validation_seconds)
+    if validation is None:
+        return False
+    record_component_gains(loop, validation, training.settings.plan.labels.names)
+    try_overlap(training, loop, training.late, validation)
+    loop.with_late = True
+    return True
+
+
+def try_overlap(training: Training, loop: LoopState, cases: Sequence[Case], validation: Validation) -> None:
+    """Choose the overlap of windows for predictions: the larger one, if some cases gain by it and there is time to try.
+
+    Args:
+        training: parts of the training.
+        loop: state of the loop; gets the overlap.
+        cases: cases of the validation.
+        validation: their validation with the smaller overlap.
+    """
+    some = [case for case in cases if case.id in validation.dice][:OVERLAP_CASES]
+    if some:
+        loop.overlap = OVERLAP
+    if some and training.budget.can_choose_overlap(loop.case_seconds):
+        larger = validate_together(training, some, LARGER_OVERLAP, training.budget.validation_seconds)
+        loop.overlap = choose_overlap(larger, validation) if larger else None
+
+
+def validate_together(
+    training: Training, cases: Sequence[Case], overlap: float, seconds: float | None
+) -> Validation | None:
+    """Validate the averaged network on cases that the processes share.
+
+    Args:
+        training: parts of the training.
+        cases: cases to predict.
+        overlap: overlap of windows.
+        seconds: time after which a process takes no further case; None for all cases.
+
+    Returns:
+        Dice for the cases of all processes, with examples from this process; None if a process was stopped.
+    """
+    fabric = training.learner.fabric
+    validation = validate(
+        training.learner.averaged,
+        training.settings.plan,
+        cases[fabric.global_rank :: fabric.world_size],
+        device=fabric.device,
+        precision=choose_precision(training.settings.config.training.precision, fabric.device),
+        stop=training.stop,
+        overlap=overlap,
+        seconds=seconds,
+    )
+    if fabric.world_size == 1:
+        return validation
+    parts: list[Validation | None] = [None] * fabric.world_size
+    torch.distributed.all_gather_object(parts, validation and replace(validation, scenes=[], attention=[]))
+    finished = [part for part in parts if part is not None]
+    if validation is None or len(finished) < len(parts):
+        return None
+    return replace(
+        validation,
+        dice={case: dice for part in finished for case, dice in part.dice.items()},
+        dice_largest={case: dice for part in finished for case, dice in part.dice_largest.items()},
+    )
+
+
+def record_component_gains(loop: LoopState, validation: Validation, names: Sequence[str]) -> None:
+    """Record what each class gains if it keeps only its largest component."""
+    gains = component_gains(validation.dice, validation.dice_largest, names)
+    loop.component_gains = {name: (gain.cases, gain.total, gain.squares) for name, gain in gains.items()}
