@@ -3,8 +3,14 @@
 Public names are imported when they are first used, so that the command line answers at once.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+if "OMP_WAIT_POLICY" not in os.environ:
+    # Turns that a thread waits for others before it sleeps; read when torch is imported. With the default, a step on a
+    # processor that other programs use, too, takes nine times as long (benchmarks/busy_machine.py).
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 if TYPE_CHECKING:
     from attention_unet.attention import build as build_attention

@@ -2,6 +2,7 @@
 
 import time
 
+from attention_unet.machine.threads import ThreadChooser
 from attention_unet.training.budget import learning_rate_factor
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, save_state
 from attention_unet.training.learner import Diverged
@@ -24,6 +25,7 @@ def fit(training: Training, loop: LoopState) -> bool:
     """
     settings, learner, budget, monitor = training.settings, training.learner, training.budget, training.monitor
     config, batch = settings.config.training, settings.plan.batch
+    threads = ThreadChooser(fixed=budget.seconds is None or learner.fabric.device.type != "cpu")
     saved_at = time.monotonic()
     batches = training.open_batches(learner.step, loop.with_late)
     while True:
@@ -64,6 +66,7 @@ def fit(training: Training, loop: LoopState) -> bool:
             raise Diverged(f"{error}; the patches of this step are from {cases}") from error
         loop.loss = smooth(loop.loss, loss)
         seconds = time.monotonic() - began
+        threads.record(seconds)
         loop.seconds = smooth(loop.seconds, seconds / batch)
         loop.waited = smooth(loop.waited, waited / batch)
         if monitor is not None:

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import torch
 import yaml
 from lightning_fabric import Fabric, seed_everything
 from torch import Tensor
@@ -175,9 +176,11 @@ def _train(
             stop=lambda: bool(caught),
             cases_of=cases_of,
         )
+        threads = torch.get_num_threads()
         try:
             finished = fit(training, loop)
         finally:
+            torch.set_num_threads(threads)
             if monitor is not None:
                 monitor.close()
         if finished and fabric.is_global_zero:

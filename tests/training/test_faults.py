@@ -16,8 +16,8 @@ from attention_unet.errors import ConfigError, DataError
 from attention_unet.files import lock
 from attention_unet.preparation.cache import open_case
 from attention_unet.scans import header
-from attention_unet.training import validation_round
 from attention_unet.training import train as module
+from attention_unet.training import validation_round
 from attention_unet.training.faults import ProcessDied, reporting_faults
 from attention_unet.training.learner import Diverged, Learner
 from attention_unet.training.train import train

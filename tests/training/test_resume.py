@@ -13,8 +13,8 @@ import pytest
 from attention_unet.dataset import splits as splits_module
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference.model_file import load_model
-from attention_unet.training import validation_round
 from attention_unet.training import train as module
+from attention_unet.training import validation_round
 from attention_unet.training.train import Interrupted, train
 from tests.training.build import command, config, same, weights
 

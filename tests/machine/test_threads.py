@@ -1,0 +1,68 @@
+"""The number of threads follows the time of steps."""
+
+import pytest
+import torch
+
+from attention_unet.machine.threads import ThreadChooser
+
+
+@pytest.fixture(autouse=True)
+def threads(monkeypatch):
+    """Give torch eight threads, and return what was set."""
+    used = [8]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: used[-1])
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    return used
+
+
+def run(chooser, threads, seconds_of, steps):
+    """Run steps whose time depends on the number of threads. Return the total time."""
+    total = 0.0
+    for _ in range(steps):
+        seconds = seconds_of(threads[-1])
+        chooser.record(seconds)
+        total += seconds
+    return total
+
+
+def idle(count):
+    return 0.2 + 1.6 / count
+
+
+def busy(count):
+    """Two of eight cores are taken: threads wait for each other."""
+    return 10.0 if count > 6 else idle(count)
+
+
+def test_an_idle_machine_uses_all_threads(threads):
+    total = run(ThreadChooser(fixed=False), threads, idle, 1000)
+    assert threads[-1] == 8
+    assert total < 1.01 * 1000 * idle(8)
+
+
+def test_a_busy_machine_uses_fewer_and_later_all_again(threads):
+    chooser = ThreadChooser(fixed=False)
+    assert run(chooser, threads, busy, 300) < 2 * 300 * idle(8)
+    assert threads[-1] == 4
+    run(chooser, threads, idle, 500)
+    assert threads[-1] == 8
+    run(chooser, threads, busy, 20)
+    assert threads[-1] == 4
+
+
+def test_one_slow_step_changes_nothing(threads):
+    chooser = ThreadChooser(fixed=False)
+    run(chooser, threads, idle, 20)
+    before = len(threads)
+    chooser.record(30.0)
+    run(chooser, threads, idle, 20)
+    assert len(threads) == before
+
+
+def test_a_budget_in_steps_keeps_its_threads_and_says_so(threads, caplog):
+    chooser = ThreadChooser(fixed=True)
+    run(chooser, threads, idle, 50)
+    assert not caplog.text
+    run(chooser, threads, busy, 200)
+    assert threads == [8]
+    assert caplog.text.count("steps take 25 times as long as before") == 1
