@@ -217,7 +217,8 @@ class TrainingConfig:
             many cases, and are as many, as a twentieth of the time allows. The time of the last one is reserved by that
             of an earlier one; with 1, the run takes longer than `minutes`.
         checkpoint_minutes: longest time between two saved states.
-        precision: "auto" is bfloat16 where the hardware computes in it, otherwise float32.
+        precision: "auto" is bfloat16 where the hardware computes in it, otherwise float32; on a CPU, for a budget in
+            minutes, the faster of both.
         accelerator: "auto", "cpu", "cuda" or "mps".
         devices: number of devices on this machine, one process per device; under torchrun, its number of processes.
         nodes: number of machines; under torchrun, its number.

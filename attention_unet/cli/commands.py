@@ -35,9 +35,9 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.dataset.cases import find_readable_cases, locate_dataset
     from attention_unet.dataset.inspection import inspect
     from attention_unet.dataset.subjects import find_subjects
-    from attention_unet.machine.devices import this_machine
     from attention_unet.preparation.fingerprint import combine_measurements, take_shapes
     from attention_unet.preparation.plan import make_plan
+    from attention_unet.training.machine_speed import choose_fastest_precision, measure_machine
     from attention_unet.training.trial import try_step
 
     config = _configured(options, parser)
@@ -49,10 +49,11 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     with progress_bar("reading", len(dataset.cases)) as done:
         inspection = inspect(dataset, known, subjects, done)
     readable = [case for case in dataset.cases if case.id not in inspection.problems]
+    config = dataclasses.replace(config, training=choose_fastest_precision(config.training))
     plan, fingerprint, trial = None, None, None
     if readable:
         fingerprint = combine_measurements([f.extent for f in inspection.facts], take_shapes(readable, dataset.labels))
-        plan = make_plan(config, dataset, fingerprint, this_machine(config.training))
+        plan = make_plan(config, dataset, fingerprint, measure_machine(config.training))
     tables = table_console()
     if not options.json:
         count = plural(len(dataset.cases) + len(known), "case")

@@ -9,7 +9,7 @@ MIN_PATCHES = 8_000  # number of patches a training should see; patches are larg
 PATCH_EDGES = {"cpu": (48, 96), "gpu": (48, 128)}  # edges of the smallest and the largest cubic patch, in voxels
 UNTIMED_EDGES = {"cpu": 64, "gpu": 128}  # for budgets in steps or epochs
 CHANNELS = {"cpu": 16, "gpu": 32}
-VOXELS_PER_SECOND = {"cpu": 600_000, "gpu": 60_000_000}  # training speed in bfloat16; cpu: of one thread
+VOXELS_PER_SECOND = {"cpu": 600_000, "gpu": 60_000_000}  # if not measured: in bfloat16; cpu: of one thread
 FLOAT32_SLOWDOWN = 3
 MIN_BATCH = {2: 8, 3: 2}  # patches per process, by dimensions; a slice holds less than a volume
 MAX_BATCH = 16
@@ -40,7 +40,8 @@ def choose_size(config: Config, machine: Machine) -> Size:
         edge = UNTIMED_EDGES[kind]
     else:
         threads = machine.threads if kind == "cpu" else 1
-        rate = VOXELS_PER_SECOND[kind] * threads / (1 if machine.fast else FLOAT32_SLOWDOWN)
+        usual = VOXELS_PER_SECOND[kind] * threads / (1 if machine.fast else FLOAT32_SLOWDOWN)
+        rate = machine.voxels_per_second or usual
         affordable = 60 * minutes * rate * CHANNELS[kind] / channels / MIN_PATCHES
         while edge > smallest and edge**3 > affordable:
             edge -= 8

@@ -29,7 +29,7 @@ from attention_unet.inference.model_file import CPU, load_model
 from attention_unet.inference.output_folder import check_origin
 from attention_unet.inference.predict_folder import predict_cases
 from attention_unet.inference.settings import Settings
-from attention_unet.machine.devices import choose_device, choose_precision, devices_and_nodes, this_machine
+from attention_unet.machine.devices import choose_device, choose_precision, devices_and_nodes
 from attention_unet.pictures.figures import MARK
 from attention_unet.preparation.fingerprint import take_fingerprint
 from attention_unet.preparation.plan import Plan, fill_from_plan, make_plan, read_plan
@@ -37,6 +37,7 @@ from attention_unet.scans.labels import FOREGROUND
 from attention_unet.scans.volume_files import volumes_by_case
 from attention_unet.training.checkpoint import STATE, load_state
 from attention_unet.training.curves import CURVES, draw_trainings
+from attention_unet.training.machine_speed import measure_machine
 from attention_unet.training.resolved_settings import read_resolved_settings
 from attention_unet.training.same_data import check_classes
 from attention_unet.training.train import Interrupted, train
@@ -155,7 +156,7 @@ def _read_or_make_plan(config: Config, folder: Path, dataset: Dataset) -> Plan:
         plan = read_plan(earlier[0])
         check_classes(plan, dataset)
         return plan
-    return make_plan(config, dataset, take_fingerprint(dataset.cases, dataset.labels), this_machine(config.training))
+    return make_plan(config, dataset, take_fingerprint(dataset.cases, dataset.labels), measure_machine(config.training))
 
 
 def _train_folds(config: Config, folder: Path, folds: Sequence[int]) -> None:

@@ -19,11 +19,11 @@ from attention_unet.errors import ConfigError, ModelError
 from attention_unet.files.atomic import write_text
 from attention_unet.files.paths import relative_path
 from attention_unet.files.run_folder import CONFIG, PATHS, PLAN, SPLIT, SUBJECTS
-from attention_unet.machine.devices import this_machine
 from attention_unet.preparation.fingerprint import take_fingerprint
 from attention_unet.preparation.plan import PLANNED, Plan, fill_from_plan, make_plan
 from attention_unet.preparation.spacing import describe_view
 from attention_unet.training.checkpoint import TrainingState
+from attention_unet.training.machine_speed import measure_machine
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def resolve_settings(config: Config, dataset: Dataset) -> ResolvedSettings:
     subjects = find_subjects(config.data, dataset.root, ids)
     split = choose_split(config.data, ids, subjects)
     fingerprint = take_fingerprint(dataset.cases, dataset.labels)
-    plan = make_plan(config, dataset, fingerprint, this_machine(config.training))
+    plan = make_plan(config, dataset, fingerprint, measure_machine(config.training))
     log.info("a patch sees %s", describe_view(fingerprint, plan.preprocessing.spacing_mm, plan.patch))
     return ResolvedSettings(fill_from_plan(config, plan), split, plan, subjects, threads=torch.get_num_threads())
 

@@ -13,7 +13,7 @@ import yaml
 from lightning_fabric import Fabric, seed_everything
 from torch import Tensor
 
-from attention_unet.config import Config
+from attention_unet.config import Config, TrainingConfig
 from attention_unet.dataset.cases import Dataset, find_cases, locate_dataset
 from attention_unet.dataset.splits import choose_late_cases
 from attention_unet.errors import ConfigError, UserError, first_few, plural
@@ -31,6 +31,7 @@ from attention_unet.training.fit import fit
 from attention_unet.training.interruption import catching_signals
 from attention_unet.training.learner import Learner, build_network
 from attention_unet.training.log_file import log_to_file
+from attention_unet.training.machine_speed import choose_fastest_precision
 from attention_unet.training.monitor import Monitor
 from attention_unet.training.parts import Training
 from attention_unet.training.prepared_cases import prepare_cases
@@ -92,6 +93,7 @@ def train(
     """
     run = Path(run)
     dataset = find_cases(locate_dataset(config.data.root, config.data.dataset))
+    config = dataclasses.replace(config, training=_choose_precision(config.training, run, resume))
     fabric = make_fabric(config.training)
     first = fabric.global_rank == 0
     with folder_lock(run) if first else nullcontext(), reporting_faults(run, fabric.device, fabric.world_size):
@@ -199,6 +201,15 @@ def _train(
     if not finished:
         number = caught[0] if caught else signal.SIGINT  # if another process got the signal
         raise Interrupted(f"stopped and saved: continue with 'attention-unet train --resume --run {run}'", number)
+
+
+def _choose_precision(config: TrainingConfig, run: Path, resume: bool) -> TrainingConfig:
+    """Choose the precision "auto": of a resumed run, as it began; otherwise the fastest."""
+    if not resume:
+        return choose_fastest_precision(config)
+    if config.precision == "auto" and (run / STATE).exists():
+        return dataclasses.replace(config, precision=read_config(run).training.precision)
+    return config
 
 
 def _claim_folder(run: Path, resume: bool) -> TrainingState | None:
