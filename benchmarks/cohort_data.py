@@ -1,0 +1,142 @@
+"""The cohorts of ``cohorts.py``: real datasets, datasets made from them, and phantoms, in the layout of nnU-Net.
+
+Cohorts marked ``measured`` are only measured: no rule is found with them.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import Pool
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from hard_phantoms import Phantom, atrium, short_axis
+from nibabel.affines import apply_affine
+
+from attention_unet.dataset.cases import find_cases
+
+Case = tuple[nib.Nifti1Image, nib.Nifti1Image]  # image of one channel, label map
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A dataset to compare on.
+
+    Attributes:
+        what: what it stands for.
+        training: cases to train on.
+        held_out: cases to score.
+        source: real dataset it is made from, or the function that draws a phantom.
+        change: function that changes a case of a real dataset and returns it with the classes; None for none.
+        measured: whether it is only measured.
+    """
+
+    what: str
+    training: int
+    held_out: int
+    source: str | Callable[[np.random.RandomState], Phantom]
+    classes: tuple[str, ...] = ()
+    change: Callable[[Case], Case] | None = None
+    measured: bool = False
+
+
+def only_amygdala(case: Case) -> Case:
+    """Keep the smallest structure of a head."""
+    image, label = case
+    return image, _relabelled(label, (np.asarray(label.dataobj) == 2).astype(np.uint8))
+
+
+def sides_apart(case: Case) -> Case:
+    """Separate left and right of seven structures, at the middle of each; the brain stem is one."""
+    image, label = case
+    values = np.asarray(label.dataobj)
+    apart = np.zeros(values.shape, dtype=np.uint8)
+    for structure in range(1, 8):
+        where = np.argwhere(values == structure)
+        right = apply_affine(label.affine, where)[:, 0]
+        is_right = right > (right.min() + right.max()) / 2
+        apart[tuple(where.T)] = 2 * structure - 1 + is_right
+    apart[values == 8] = 15
+    return image, _relabelled(label, apart)
+
+
+def _relabelled(label: nib.Nifti1Image, values: np.ndarray) -> nib.Nifti1Image:
+    return nib.Nifti1Image(values, label.affine)
+
+
+HEADS = "OASIS_Subcortical"
+SIDED = ("Hippocampus", "Amygdala", "Caudate", "Putamen", "Pallidum", "Thalamus", "Lateral Ventricle")
+COHORTS = {
+    "crops": Cohort("crops, 1 mm, 208 cases", 156, 52, "Task04_Hippocampus"),
+    "heads": Cohort("whole heads, 1 mm, 8 structures", 12, 3, HEADS),
+    "short_axis": Cohort("thick slices, look-alikes far away", 36, 12, short_axis, ("left", "wall", "right")),
+    "atrium": Cohort("fine voxels, neighbours of the same signal", 30, 10, atrium, ("atrium",)),
+    "amygdala": Cohort("one small structure in whole heads", 12, 3, HEADS, ("Amygdala",), only_amygdala, measured=True),
+    "sides": Cohort(
+        "15 structures, left and right apart",
+        12,
+        3,
+        HEADS,
+        (*(f"{side} {name}" for name in SIDED for side in ("Left", "Right")), "Brain Stem"),
+        sides_apart,
+        measured=True,
+    ),
+    "five_heads": Cohort("five heads to train on", 5, 10, HEADS, measured=True),
+}
+
+
+def make(name: str, data: Path, folder: Path) -> Path:
+    """Write a cohort into ``folder``, and its split beside it.
+
+    Args:
+        name: name of the cohort.
+        data: folder of the real datasets.
+        folder: folder of the datasets.
+
+    Returns:
+        The folder of the dataset; ``splits.json`` in it names the cases to train on and those held out.
+    """
+    cohort = COHORTS[name]
+    target = folder / f"Dataset{list(COHORTS).index(name) + 1:03d}_{name}"
+    if (target / "splits.json").exists():
+        return target
+    for part in ("imagesTr", "labelsTr"):
+        (target / part).mkdir(parents=True, exist_ok=True)
+    ids, classes = [], cohort.classes
+    if isinstance(cohort.source, str):
+        dataset = find_cases(data / cohort.source)
+        classes = classes or dataset.labels.names
+        for case in dataset.cases[: cohort.training + cohort.held_out]:
+            pair = nib.load(case.images[0]), nib.load(case.label)
+            _save(target, case.id, cohort.change(pair) if cohort.change else pair)
+            ids.append(case.id)
+    else:
+        ids = [f"{name}_{number:03d}" for number in range(cohort.training + cohort.held_out)]
+        with Pool() as pool:
+            pool.starmap(_draw, [(name, number, target, case) for number, case in enumerate(ids)], chunksize=1)
+    description = {
+        "channel_names": {"0": "MRI"},
+        "labels": {"background": 0, **{each: i + 1 for i, each in enumerate(classes)}},
+        "numTraining": len(ids),
+        "file_ending": ".nii.gz",
+    }
+    (target / "dataset.json").write_text(json.dumps(description))
+    order = [ids[i] for i in np.random.RandomState(1).permutation(len(ids))]
+    split = {"train": sorted(order[cohort.held_out :]), "val": sorted(order[: cohort.held_out])}
+    (target / "splits.json").write_text(json.dumps([split]))
+    return target
+
+
+def _draw(name: str, number: int, target: Path, case: str) -> None:
+    draw = COHORTS[name].source
+    if not isinstance(draw, str):
+        phantom = draw(np.random.RandomState([11, number]))
+        affine = np.diag([*phantom.spacing_mm, 1.0])
+        image = nib.Nifti1Image(phantom.image[..., 0], affine)
+        _save(target, case, (image, nib.Nifti1Image(phantom.label, affine)))
+
+
+def _save(target: Path, case: str, pair: Case) -> None:
+    nib.save(pair[0], target / "imagesTr" / f"{case}_0000.nii.gz")
+    nib.save(pair[1], target / "labelsTr" / f"{case}.nii.gz")
