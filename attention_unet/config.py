@@ -213,9 +213,10 @@ class TrainingConfig:
         average: decay per step of the exponential moving average of the weights; early steps use a smaller decay; 0
             turns it off.
         validations: number of validations on whole volumes, with windows that overlap by 0.25 and all components kept.
-            The last one follows the last step and takes all held-out cases. In a budget in minutes, the others take as
-            many cases, and are as many, as a twentieth of the time allows. The time of the last one is reserved by that
-            of an earlier one; with 1, the run takes longer than `minutes`.
+            The last one follows the last step and takes all held-out cases. In a budget in minutes, all before the last
+            take a twenty-fifth of the time at most, with as many cases as that allows; the last one as much, and if it
+            would take longer, its windows do not overlap. Its time is reserved by that of an earlier one; with 1, the
+            run takes longer than `minutes`.
         checkpoint_minutes: longest time between two saved states.
         precision: "auto" is bfloat16 where the hardware computes in it, otherwise float32; on a CPU, for a budget in
             minutes, the faster of both.

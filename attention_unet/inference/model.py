@@ -48,7 +48,7 @@ class Model:
         network: in evaluation mode, on the device.
         plan: preprocessing, patch and classes of its training.
         device: to compute on.
-        overlap: overlap of windows, as chosen on held-out cases.
+        overlap: overlap of windows, as chosen on held-out cases; 0.5 if none was chosen.
         component_gains: by class, what keeping only the largest connected component gained on held-out cases.
         sha256: of weights and description; empty if it was not read from a file.
         trained_on: its training cases, as hashes; None if the file does not contain them.

@@ -24,7 +24,7 @@ class GroupNorm(nn.GroupNorm):
 
     def _normalise_in_half_precision(self, input: Tensor) -> Tensor:
         """Normalise in the type of the input. The kernel sums in float32; CUDA's autocast would return float32, too."""
-        weight, bias = self.weight.to(input.dtype), self.bias.to(input.dtype)
+        weight, bias = (None if p is None else p.to(input.dtype) for p in (self.weight, self.bias))
         with torch.autocast(input.device.type, enabled=False):
             return torch.group_norm(input, self.num_groups, weight, bias, self.eps)
 

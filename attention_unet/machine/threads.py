@@ -17,7 +17,7 @@ TRIAL = 3  # steps from which a number of threads is judged, by their median: th
 FIRST_TRIAL = 4  # step after which half of the threads are tried for the first time
 MUCH_SLOWER = 3  # times as slow as the fastest: reason for a warning
 SLOWER = 1.3  # times as slow as the fastest: reason to try fewer threads
-FASTER = 0.9  # times as slow as before: reason to keep what was tried
+FASTER = 0.9  # the tried number is kept if steps take at most this share of the time
 PATIENCE = 100  # steps after which more threads are tried again; twice as many after each time in vain
 
 

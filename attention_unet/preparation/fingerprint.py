@@ -95,15 +95,19 @@ def take_shapes(cases: Sequence[Case], labels: Labels) -> list[Shape]:
     shapes: list[Shape] = []
     for case in evenly_spaced(cases, SHAPE_CASES):
         try:
-            label = read_labels(case.label) if case.label else None
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # reported when all cases are read
+                label = read_labels(case.label) if case.label else None
         except DataError:
             continue
         if label is not None:
             orientation = fit_grid(label.affine, label.grid, (1.0, 1.0, 1.0))
             i, j, k = np.linalg.norm(label.affine[:3, :3], axis=0)[list(orientation.order)].tolist()
             array = orientation.orient(label.array)[0]
-            masks = {name: np.isin(array, group) for name, group in labels.integers.items()}
-            shapes += [Shape(name, _cut(mask), (i, j, k)) for name, mask in masks.items() if mask.any()]
+            for name, group in labels.integers.items():
+                mask = np.isin(array, group)
+                if mask.any():
+                    shapes.append(Shape(name, _cut(mask), (i, j, k)))
     return shapes
 
 

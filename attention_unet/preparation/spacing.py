@@ -77,7 +77,8 @@ def describe_view(fingerprint: Fingerprint, spacing_mm: Sequence[float], patch: 
     if np.allclose(finest, spacing_mm, rtol=0.01):
         return view
     kept = kept_dice(fingerprint.shapes, spacing_mm)
-    return f"{view}; label maps in these voxels instead of {_times(finest, 3)} mm keep a Dice of {kept:.3f}"
+    coarser = f"voxels of {_times(spacing_mm, 3)} mm instead of {_times(finest, 3)} mm"
+    return f"{view}; label maps in {coarser} keep a Dice of {kept:.3f}"
 
 
 def _times(numbers: Iterable[float], digits: int = 2) -> str:

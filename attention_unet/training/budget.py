@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from attention_unet.config import TrainingConfig
 
 VALIDATING = 0.04  # largest share of a budget in minutes for all validations before the last; and for the last
-# Work of windows without overlap, and with one of 0.5, as multiples of that with 0.25, in 3-D.
-NO_OVERLAP_WORK, LARGER_OVERLAP_WORK = 0.75**3, 1.5**3
+LARGER_OVERLAP_WORK = 1.5**3  # of windows that overlap by 0.5, as a multiple of that with 0.25
 RESERVED = 1.2  # time kept for the last validation, as a multiple of what it is expected to take
 
 
@@ -59,9 +58,9 @@ class Budget:
 
     @property
     def validation_seconds(self) -> float | None:
-        """Seconds after which a validation, other than the last, takes no further case; None for a budget in steps.
+        """Seconds after which a validation takes no further case; None for a budget in steps.
 
-        The choice of the overlap of windows may take as long.
+        The last validation may take twice as long, the choice of the overlap of windows as long.
         """
         return None if self.seconds is None else VALIDATING * self.seconds / 2
 
@@ -69,18 +68,17 @@ class Budget:
         """Return whether there is time for a validation, other than the last, after these seconds of validations."""
         return self.seconds is None or spent <= VALIDATING * self.seconds * progress
 
-    def is_short_for(self, validation_seconds: float) -> bool:
+    def is_short_for(self, seconds: float) -> bool:
         """Return whether a last validation of these seconds would take more than its share."""
-        return self.seconds is not None and validation_seconds > VALIDATING * self.seconds
+        return self.seconds is not None and seconds > VALIDATING * self.seconds
 
     def can_choose_overlap(self, case_seconds: float) -> bool:
         """Return whether there is time to validate one case with a larger overlap, given the seconds with the usual."""
         return self.validation_seconds is None or LARGER_OVERLAP_WORK * case_seconds <= self.validation_seconds
 
-    def keep_time_for_last(self, case_seconds: float, cases: int) -> None:
-        """Keep time for the last validation, given the seconds of a case with the usual overlap of windows."""
-        short = self.is_short_for(case_seconds * cases)
-        self.reserve = RESERVED * case_seconds * cases * (NO_OVERLAP_WORK if short else 1)
+    def keep_time_for_last(self, seconds: float, case_seconds: float) -> None:
+        """Keep time for the last validation, given the seconds of all cases and of one, in one process."""
+        self.reserve = RESERVED * (seconds if self.seconds is None else min(seconds, VALIDATING * self.seconds))
         if self.can_choose_overlap(case_seconds):
             self.reserve += self.validation_seconds or 0.0
 

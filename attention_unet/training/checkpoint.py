@@ -54,7 +54,8 @@ class LoopState:
             sum, and sum of squares.
         validating: seconds that validations took so far.
         overlap: overlap of windows for predictions; None before it was chosen.
-        case_seconds: seconds of a case in the latest validation.
+        case_seconds: seconds of a case in one process, in the latest validation.
+        warned: whether a warning of a low Dice was given.
     """
 
     validations: int = 0
@@ -66,6 +67,7 @@ class LoopState:
     validating: float = 0.0
     overlap: float | None = None
     case_seconds: float = 0.0
+    warned: bool = False
 
     @property
     def patches_a_second(self) -> float:

@@ -25,7 +25,7 @@ def fit(training: Training, loop: LoopState) -> bool:
     """
     settings, learner, budget, monitor = training.settings, training.learner, training.budget, training.monitor
     config, batch = settings.config.training, settings.plan.batch
-    threads = ThreadChooser(fixed=budget.seconds is None or learner.fabric.device.type != "cpu")
+    threads = ThreadChooser(fixed=budget.seconds is None) if learner.fabric.device.type == "cpu" else None
     saved_at = time.monotonic()
     batches = training.open_batches(learner.step, loop.with_late)
     while True:
@@ -66,7 +66,8 @@ def fit(training: Training, loop: LoopState) -> bool:
             raise Diverged(f"{error}; the patches of this step are from {cases}") from error
         loop.loss = smooth(loop.loss, loss)
         seconds = time.monotonic() - began
-        threads.record(seconds)
+        if threads is not None:
+            threads.record(seconds - waited)
         loop.seconds = smooth(loop.seconds, seconds / batch)
         loop.waited = smooth(loop.waited, waited / batch)
         if monitor is not None:

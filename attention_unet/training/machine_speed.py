@@ -16,13 +16,13 @@ LEAST_MINUTES = 2.0  # of a budget that is worth a measurement
 
 
 def measure_machine(config: TrainingConfig) -> Machine:
-    """Return the hardware of this machine. For a budget in minutes on a CPU, its speed is measured in a few seconds.
+    """Return the hardware of this machine. For a budget in minutes of one process on a CPU, its speed is measured.
 
     Raises:
         ConfigError: if the configured device is not available.
     """
     machine = this_machine(config)
-    if machine.kind != "cpu" or config.minutes is None or config.minutes < LEAST_MINUTES:
+    if not _worth_measuring(machine, config):
         return machine
     return dataclasses.replace(machine, voxels_per_second=measure_rate(config))
 
@@ -33,16 +33,21 @@ def choose_fastest_precision(config: TrainingConfig) -> TrainingConfig:
     Some processors have instructions for bfloat16 that are no faster than float32.
     """
     machine = this_machine(config)
-    measured = machine.kind == "cpu" and machine.fast and config.minutes is not None and config.minutes >= LEAST_MINUTES
-    if config.precision != "auto" or not measured or machine.processes > 1:
+    if config.precision != "auto" or not machine.fast or not _worth_measuring(machine, config):
         return config
     choices = [dataclasses.replace(config, precision="bfloat16"), dataclasses.replace(config, precision="float32")]
     return max(choices, key=measure_rate)
 
 
+def _worth_measuring(machine: Machine, config: TrainingConfig) -> bool:
+    """Return whether to measure: one process on a CPU, with a budget of some minutes."""
+    alone = machine.kind == "cpu" and machine.processes == 1
+    return alone and config.minutes is not None and config.minutes >= LEAST_MINUTES
+
+
 def measure_rate(config: TrainingConfig) -> float:
     """Return the voxels that this process trains on per second, with 16 channels at the finest level."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         fabric = make_fabric(dataclasses.replace(config, devices=1, nodes=1, batch=None))
         network = AttentionUNet(Architecture(channels=[CHANNELS["cpu"] * 2**i for i in range(4)], decoder_convs=1))
         learner = Learner(network, config, fabric, overlapping=False)

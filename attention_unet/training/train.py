@@ -190,7 +190,9 @@ def _train(
             log.info("training finished%s", f"; peak memory {peak / 2**30:.1f} GiB" if peak else "")
             if loop.validating > MUCH_VALIDATING * budget.elapsed:
                 share = 100 * loop.validating / budget.elapsed
-                log.warning("validations took %.0f %% of the time: lower training.validations", share)
+                log.warning(
+                    "validations took %.0f %% of the time: lower training.validations, or hold out fewer cases", share
+                )
             last = monitor.history[-1] if monitor is not None else {}
             if never_found := [name for name in plan.labels.names if last.get(f"dice {name}") == 0]:
                 log.warning(
@@ -204,10 +206,10 @@ def _train(
 
 
 def _choose_precision(config: TrainingConfig, run: Path, resume: bool) -> TrainingConfig:
-    """Choose the precision "auto": of a resumed run, as it began; otherwise the fastest."""
-    if not resume:
+    """Choose the precision "auto": of a run with a saved state, as it began; otherwise the fastest."""
+    if not (resume and (run / STATE).exists()):
         return choose_fastest_precision(config)
-    if config.precision == "auto" and (run / STATE).exists():
+    if config.precision == "auto":
         return dataclasses.replace(config, precision=read_config(run).training.precision)
     return config
 
@@ -247,12 +249,13 @@ def read_config(run: Path) -> Config:
 def _log_start(network: AttentionUNet, settings: ResolvedSettings, fabric: Fabric) -> None:
     precision = choose_precision(settings.config.training.precision, fabric.device)
     log.info(
-        "%s to train on, %d held out; %.2f million parameters on %s in %s; patches of %s",
+        "%s to train on, %d held out; %.2f million parameters on %s in %s; patches of %s voxels of %s mm",
         plural(len(settings.split.training), "case"),
         len(settings.split.validation),
         sum(p.numel() for p in network.parameters()) / 1e6,
         fabric.device,
         str(precision).removeprefix("torch."),
         " x ".join(map(str, settings.plan.patch)),
+        " x ".join(f"{mm:.3g}" for mm in settings.plan.preprocessing.spacing_mm),
     )
     log.info("attention: %s", network.architecture.describe_attention())

@@ -102,7 +102,7 @@ def validate(
     return Validation(scores, scores_largest, scenes, attention)
 
 
-def choose_overlap(larger: Validation, smaller: Validation) -> float:
+def judge_overlap(larger: Validation, smaller: Validation) -> float:
     """Return the overlap of windows for predictions: the smaller one, if it costs at most 0.0005 of the mean Dice.
 
     Args:

@@ -21,7 +21,7 @@ from attention_unet.training.validation import (
     OVERLAP,
     OVERLAP_CASES,
     Validation,
-    choose_overlap,
+    judge_overlap,
     mean_dice,
     validate,
 )
@@ -35,7 +35,7 @@ def validate_and_record(training: Training, loop: LoopState, progress: float, le
     """Validate on held-out cases, record the result and save the averaged weights.
 
     The last validation is on all of them. Others of a budget in minutes are on as many as their time allows. If the
-    last would take too long, its windows do not overlap.
+    last would take too long, its windows do not overlap, and it ends when its time is over.
 
     The saved weights are those of the latest validation, not the best on the held-out cases: that choice would make
     their Dice too high.
@@ -46,24 +46,28 @@ def validate_and_record(training: Training, loop: LoopState, progress: float, le
     if training.monitor is not None:
         training.monitor.start_validation()
     last, budget, held_out = progress >= 1, training.budget, training.held_out
-    short = last and budget.is_short_for(loop.case_seconds * len(held_out))
-    overlap, seconds = 0.0 if short else OVERLAP, None if last else budget.validation_seconds
-    began = time.monotonic()
-    validation = validate_together(training, held_out, overlap, seconds)
+    processes = training.learner.fabric.world_size
+    short = last and budget.is_short_for(loop.case_seconds * len(held_out) / processes)
+    seconds = budget.validation_seconds
+    if last:
+        seconds = 2 * seconds if short and seconds else None
+    validation = validate_timed(training, loop, held_out, 0.0 if short else OVERLAP, seconds)
     if validation is None:
         return False
-    if last and not short:
-        try_overlap(training, loop, held_out, validation)
-    took, _ = synchronise(training.learner.fabric, time.monotonic() - began, False)  # the same in all processes
-    loop.validating += took
-    if not last:
-        loop.case_seconds = took / max(len(validation.dice), 1)
-        budget.keep_time_for_last(loop.case_seconds, len(held_out))
+    if not last and held_out:
+        budget.keep_time_for_last(loop.case_seconds * len(held_out) / processes, loop.case_seconds)
+    if last and held_out:
+        if short:
+            loop.overlap = OVERLAP
+            log.info("the last validation has windows without overlap, to save time")
+        elif not try_overlap(training, loop, held_out, validation):
+            return False
     if training.monitor is not None:
         names = training.settings.plan.labels.names
         row = history_row(training, loop, validation, learning_rate)
         training.monitor.record_validation(row, validation.scenes, validation.attention)
-        if LOW_FROM <= progress < 1 and row["dice"] < LOW_DICE:
+        if LOW_FROM <= progress < 1 and row["dice"] < LOW_DICE and not loop.warned:
+            loop.warned = True
             log.warning(
                 "mean Dice is only %s after %.0f %% of the budget: train longer, or let a patch see more of a scan "
                 "(coarser data.spacing_mm, or larger data.patch)",
@@ -107,30 +111,51 @@ def decide_components(training: Training, loop: LoopState) -> bool:
     Returns:
         Whether the validation finished.
     """
-    validation = validate_together(training, training.late, OVERLAP, training.budget.validation_seconds)
-    if validation is None:
+    validation = validate_timed(training, loop, training.late, OVERLAP, training.budget.validation_seconds)
+    if validation is None or not try_overlap(training, loop, training.late, validation):
         return False
     record_component_gains(loop, validation, training.settings.plan.labels.names)
-    try_overlap(training, loop, training.late, validation)
     loop.with_late = True
     return True
 
 
-def try_overlap(training: Training, loop: LoopState, cases: Sequence[Case], validation: Validation) -> None:
-    """Choose the overlap of windows for predictions: the larger one, if some cases gain by it and there is time to try.
+def try_overlap(training: Training, loop: LoopState, cases: Sequence[Case], validation: Validation) -> bool:
+    """Choose the overlap of windows for predictions: the larger one, if the mean Dice gains by it.
+
+    If there is no time to try, it is the smaller one.
 
     Args:
         training: parts of the training.
         loop: state of the loop; gets the overlap.
         cases: cases of the validation.
         validation: their validation with the smaller overlap.
+
+    Returns:
+        Whether it was chosen; not if the user asked to stop.
     """
+    loop.overlap = OVERLAP
     some = [case for case in cases if case.id in validation.dice][:OVERLAP_CASES]
-    if some:
-        loop.overlap = OVERLAP
-    if some and training.budget.can_choose_overlap(loop.case_seconds):
-        larger = validate_together(training, some, LARGER_OVERLAP, training.budget.validation_seconds)
-        loop.overlap = choose_overlap(larger, validation) if larger else None
+    if not training.budget.can_choose_overlap(loop.case_seconds):
+        return True
+    larger = validate_timed(training, loop, some, LARGER_OVERLAP, training.budget.validation_seconds)
+    if larger is not None:
+        loop.overlap = judge_overlap(larger, validation)
+    return larger is not None
+
+
+def validate_timed(
+    training: Training, loop: LoopState, cases: Sequence[Case], overlap: float, seconds: float | None
+) -> Validation | None:
+    """Validate as ``validate_together``, and add the time to the state of the loop."""
+    began = time.monotonic()
+    validation = validate_together(training, cases, overlap, seconds)
+    if validation is not None:
+        fabric = training.learner.fabric
+        took, _ = synchronise(fabric, time.monotonic() - began, False)  # the same in all processes
+        loop.validating += took
+        if overlap == OVERLAP and validation.dice:
+            loop.case_seconds = took * fabric.world_size / len(validation.dice)
+    return validation
 
 
 def validate_together(

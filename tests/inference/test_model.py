@@ -16,7 +16,8 @@ from attention_unet.errors import ConfigError, DataError, ModelError
 from attention_unet.inference import model_file as model_module
 from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import digest, find_model, load_model, load_models, save_model
-from attention_unet.inference.predict_volume import predict_volume
+from attention_unet.inference.predict_volume import choose_overlap, predict_volume
+from attention_unet.inference.record import describe_predictions
 from attention_unet.inference.settings import Settings
 from attention_unet.network import AttentionUNet
 from tests.conftest import oblique_affine
@@ -270,3 +271,20 @@ def test_a_forked_process_predicts_as_its_parent_did(tmp_path):
     child.start()
     np.testing.assert_array_equal(queue.get(timeout=60), expected)
     child.join()
+
+
+def test_the_overlap_of_the_training_is_used_and_recorded(tmp_path):
+    """Of several models, the largest; `predict --resume` knows it as the same prediction."""
+    plan = plan_of()
+    models = []
+    for name, overlap in (("a", 0.25), ("b", 0.5), ("old", None)):
+        (tmp_path / name).mkdir()
+        network = AttentionUNet(plan.architecture)
+        save_model(tmp_path / name, network.state_dict(), plan, {} if overlap is None else {"overlap": overlap})
+        models.append(load_model(tmp_path / name))
+    assert [model.overlap for model in models] == [0.25, 0.5, 0.5]
+    assert choose_overlap(models[:1], Settings()) == 0.25
+    assert choose_overlap(models[:2], Settings()) == 0.5
+    assert choose_overlap(models[:2], Settings(overlap=0.1)) == 0.1
+    for settings in (Settings(), Settings(overlap=0.25)):
+        assert describe_predictions(models[:1], settings, [], [], tmp_path)["overlap"] == 0.25

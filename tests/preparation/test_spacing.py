@@ -70,7 +70,7 @@ def test_what_a_patch_sees_is_said():
     assert describe_view(fine, [0.625] * 3, [48] * 3) == (
         "30 x 30 x 30 mm of typical scans of 110 x 88 x 55 mm; the largest class, ball, reaches over 56 x 56 x 56 mm"
     )
-    assert "in these voxels instead of 0.625 x 0.625 x 0.625 mm keep a Dice of 0.9" in describe_view(
+    assert "in voxels of 1.25 x 1.25 x 1.25 mm instead of 0.625 x 0.625 x 0.625 mm keep a Dice of 0.9" in describe_view(
         fine, [1.25] * 3, [48] * 3
     )
     assert describe_view(cohort_of((40, 40, 40), (1, 1, 1)), [1.0] * 3, [32] * 3).endswith("of 40 x 40 x 40 mm")

@@ -7,6 +7,8 @@ import itertools
 import pytest
 
 from attention_unet.config import TrainingConfig
+from attention_unet.dataset import splits
+from attention_unet.inference.model_file import load_model
 from attention_unet.training import budget as budget_module
 from attention_unet.training import fit as fit_module
 from attention_unet.training import train as module
@@ -20,7 +22,7 @@ from tests.training.build import config
 class Clock:
     """Clock that moves by 0.5 s when workers start, 0.2 s per step, and the given time per case of a validation."""
 
-    def __init__(self, monkeypatch, case_takes):
+    def __init__(self, monkeypatch, case_takes, larger):
         self.now, self.cases, self.overlaps, self.chosen = 1000.0, [], [], False
         for part in (budget_module, fit_module, validation_round):
             monkeypatch.setattr(part, "time", self)
@@ -30,10 +32,11 @@ class Clock:
 
         def validate(network, plan, cases, *, overlap, seconds, **_):
             began, scores = self.now, {}
+            value = larger if overlap == 0.5 else 0.3
             for case in cases:
                 if scores and seconds is not None and self.now - began > seconds:
                     break
-                scores[case.id] = [0.3] * len(plan.labels.names)
+                scores[case.id] = [value] * len(plan.labels.names)
                 self.take(next(case_takes) * {0.0: 0.42, 0.25: 1.0, 0.5: 3.4}[overlap])
             if overlap == 0.5:
                 self.chosen = True
@@ -51,11 +54,11 @@ class Clock:
         self.now += seconds
 
 
-def by_the_clock(cohort, run, monkeypatch, case_takes, **training):
-    clock = Clock(monkeypatch, iter(case_takes))
-    train(dataclasses.replace(config(cohort), training=TrainingConfig(**training)), run)
+def by_the_clock(cohort, run, monkeypatch, case_takes, larger=0.3, fold=0, **training):
+    clock = Clock(monkeypatch, iter(case_takes), larger)
+    train(dataclasses.replace(config(cohort, data={"fold": fold}), training=TrainingConfig(**training)), run)
     rows = list(csv.DictReader((run / "history.csv").open()))
-    assert [int(row["cases"]) for row in rows] == clock.cases
+    assert [int(row["cases"]) for row in rows] == clock.cases[-len(rows) :]
     return [int(row["step"]) for row in rows], [60 * float(row["minutes"]) for row in rows], clock
 
 
@@ -82,11 +85,39 @@ def test_large_volumes_leave_nine_tenths_of_the_time_to_train(cohort, tmp_path, 
     assert "mean Dice is only 0.3000 after" in caplog.text
 
 
+def test_a_case_that_takes_longer_than_its_share_is_the_only_one(cohort, tmp_path, monkeypatch):
+    steps, seconds, clock = by_the_clock(
+        cohort, tmp_path / "run", monkeypatch, itertools.repeat(5.0), minutes=0.5, validations=10
+    )
+    assert clock.cases == [1, 1]
+    assert clock.overlaps == [0.25, 0.0]
+    assert seconds[-1] < 32
+    assert steps[-1] * 0.2 > 20
+
+
+@pytest.mark.parametrize(("larger", "overlap"), [(0.3, 0.25), (0.4, 0.5)])
+def test_the_overlap_for_predictions_is_chosen_and_stored(cohort, tmp_path, monkeypatch, larger, overlap):
+    by_the_clock(cohort, tmp_path / "run", monkeypatch, itertools.repeat(0.01), larger, minutes=0.2, validations=2)
+    assert load_model(tmp_path / "run").overlap == overlap
+
+
+def test_without_held_out_cases_late_ones_are_timed_and_choose_the_overlap(cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr(splits, "LATE_FOLDS", 4)
+    for takes, larger, overlap in ((0.01, 0.4, 0.5), (1.0, 0.4, 0.25)):  # no time to try in the second
+        with monkeypatch.context() as patched:
+            run = tmp_path / str(takes)
+            _, seconds, _ = by_the_clock(
+                cohort, run, patched, itertools.repeat(takes), larger, fold=-1, minutes=0.2, validations=1
+            )
+        assert load_model(run).overlap == overlap
+        assert seconds[-1] == pytest.approx(12.0, abs=0.4)
+
+
 def test_a_budget_in_steps_validates_on_all_cases_and_says_what_it_takes(cohort, tmp_path, monkeypatch, caplog):
     _, _, clock = by_the_clock(cohort, tmp_path / "run", monkeypatch, itertools.repeat(5.0), steps=10, validations=3)
     assert clock.cases == [2, 2, 2]
     assert set(clock.overlaps) == {0.25}
-    assert "validations took 96 % of the time: lower training.validations" in caplog.text
+    assert "validations took 96 % of the time: lower training.validations, or hold out fewer cases" in caplog.text
 
 
 def test_validations_leave_time_to_train(cohort, tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from attention_unet.training.validation import Validation, choose_overlap
+from attention_unet.training.validation import Validation, judge_overlap
 
 
 def dice(**by_case):
@@ -20,4 +20,4 @@ def dice(**by_case):
     ],
 )
 def test_the_smaller_overlap_is_chosen_unless_it_costs_dice(larger, smaller, chosen):
-    assert choose_overlap(larger, smaller) == chosen
+    assert judge_overlap(larger, smaller) == chosen
