@@ -28,7 +28,7 @@ class Machine:
         threads: number of CPU threads.
         fast: whether the device computes in bfloat16.
         processes: number of processes that share a step, one per device.
-        voxels_per_second: voxels that one process trains on per second, with few channels; None if not measured.
+        voxels_per_second: voxels that one process trains on per second, with 16 channels; None if not measured.
     """
 
     kind: str

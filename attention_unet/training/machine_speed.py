@@ -1,6 +1,7 @@
 """Measure how fast this machine trains, so that a plan fits a budget in minutes."""
 
 import dataclasses
+import functools
 import time
 
 import torch
@@ -11,7 +12,7 @@ from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.preparation.sizing import CHANNELS
 from attention_unet.training.learner import Learner
 
-EDGE, STEPS = 40, 3  # voxels of a patch along each axis; steps, of which the fastest counts
+EDGE, STEPS = 40, 3  # voxels of a patch along each axis; steps: the fastest counts
 LEAST_MINUTES = 2.0  # of a budget that is worth a measurement
 
 
@@ -45,6 +46,7 @@ def _worth_measuring(machine: Machine, config: TrainingConfig) -> bool:
     return alone and config.minutes is not None and config.minutes >= LEAST_MINUTES
 
 
+@functools.cache  # precision and plan need the same measurement, and all folds of a cross-validation
 def measure_rate(config: TrainingConfig) -> float:
     """Return the voxels that this process trains on per second, with 16 channels at the finest level."""
     with torch.random.fork_rng(devices=[]):
