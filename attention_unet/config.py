@@ -83,6 +83,8 @@ class DataConfig:
         patch_voxels: number of voxels of a planned patch; default: from machine and budget.
         foreground_share: share of patches whose centre is a foreground voxel; all classes of the case are equally
             likely.
+        locate: train a locator first, and then on the part of the scans that it finds, if structures fill at most 40 %
+            of a typical scan and the budget is 5 minutes or 1,000 steps at least.
         workers: processes that read patches; 0 reads them in the training process. Default: 4 per GPU, 0 on a CPU.
         cache: folder for preprocessed cases; default "cache" beside the run folder.
     """
@@ -99,6 +101,7 @@ class DataConfig:
     patch: list[int] | None = ranged(None, above=0, length=3)
     patch_voxels: int | None = ranged(None, least=512)
     foreground_share: float = ranged(0.33, least=0, most=1)
+    locate: bool = True
     workers: int | None = ranged(None, least=0)
     cache: str | None = None
 

@@ -87,7 +87,7 @@ def measure(name: str, method: str, minutes: float, seed: int, options: argparse
         "minutes": f"{minutes:g}",
         "seed": seed,
         "dice": f"{mean['dice']:.4f}",
-        "hd95_mm": f"{mean['hd95_mm']:.2f}",
+        "hd95_mm": "inf" if mean["hd95_mm"] is None else f"{mean['hd95_mm']:.2f}",
         "nsd": f"{mean['nsd']:.4f}",
         "lowest_class": f"{min(each['dice']['mean'] for each in summary['classes'].values()):.4f}",
         "predict_seconds": f"{facts['predict_seconds'] / len(held_out):.1f}",

@@ -52,7 +52,7 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     config = dataclasses.replace(config, training=choose_fastest_precision(config.training))
     plan, fingerprint, trial = None, None, None
     if readable:
-        fingerprint = combine_measurements([f.extent for f in inspection.facts], take_shapes(readable, dataset.labels))
+        fingerprint = combine_measurements([f.extent for f in inspection.facts], *take_shapes(readable, dataset.labels))
         plan = make_plan(config, dataset, fingerprint, measure_machine(config.training))
     tables = table_console()
     if not options.json:
@@ -110,6 +110,7 @@ def _predict(options: Namespace, parser: ArgumentParser) -> int:
         raise ConfigError(f"--input is given {len(options.input)} times: name one scan, or a folder of them")
     settings = Settings(
         overlap=options.overlap,
+        whole_scan=options.whole_scan,
         tta=options.tta,
         attention=options.attention_maps,
         probabilities=options.probabilities,

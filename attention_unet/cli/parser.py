@@ -104,6 +104,11 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         help="share of a window that the next one covers again (default: as chosen on held-out cases in training)",
     )
     predict.add_argument(
+        "--whole-scan",
+        action="store_true",
+        help="predict all of a scan, not only the part where the model's locator finds structures",
+    )
+    predict.add_argument(
         "--tta",
         action="store_true",
         help="test-time augmentation: average over flips along the axes that training flipped",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from attention_unet.attention import Attended, Attention
 from attention_unet.inference.decision import probabilities_to_labels
+from attention_unet.inference.locator import cut_to_structures
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_volume import predict_planes
 from attention_unet.inference.settings import Settings
@@ -91,7 +92,7 @@ def predict_with_maps(
         Label map (I, J, K).
     """
     levels, plan = sorted(maps), model.plan
-    image = preprocess(volume, plan.preprocessing)
+    image = cut_to_structures(model.locator, preprocess(volume, plan.preprocessing), plan.patch, overlap)
     scan_grid = image.scan_grid
     means = [float(maps[level].mean()) for level in levels]  # subtracted, because windows are padded with 0
     channels = resample_to_grid(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from attention_unet.inference.locator import cut_to_structures
 from attention_unet.inference.model import Model
 from attention_unet.inference.sliding_window import slide
 from attention_unet.layers.dimensions import INTERPOLATION
@@ -62,7 +63,8 @@ def grad_cam(model: Model, volume: Volume, channel: int) -> NDArray[np.float32]:
         )
         return resized if across is None else resized.unsqueeze(across)
 
-    image = preprocess(volume, plan.preprocessing)
+    whole = preprocess(volume, plan.preprocessing)
+    image = cut_to_structures(model.locator, whole, plan.patch, OVERLAP)
     zero = torch.zeros(1)
     windows = slide(
         image.image.to(model.device),

@@ -15,6 +15,7 @@ from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import ConfigError
 from attention_unet.inference.components import Gains
 from attention_unet.inference.inputs import find_inputs
+from attention_unet.inference.locator import Locator
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import DEFAULT, Settings
 from attention_unet.inference.trained_on import TrainedOn
@@ -49,6 +50,7 @@ class Model:
         plan: preprocessing, patch and classes of its training.
         device: to compute on.
         overlap: overlap of windows, as chosen on held-out cases; 0.5 if none was chosen.
+        locator: finds the part of a scan to predict; None: whole scans are predicted.
         component_gains: by class, what keeping only the largest connected component gained on held-out cases.
         sha256: of weights and description; empty if it was not read from a file.
         trained_on: its training cases, as hashes; None if the file does not contain them.
@@ -59,6 +61,7 @@ class Model:
     plan: Plan
     device: torch.device
     overlap: float = 0.5
+    locator: Locator | None = None
     component_gains: Gains = field(default_factory=dict)
     sha256: str = ""
     trained_on: TrainedOn | None = None
@@ -66,7 +69,10 @@ class Model:
 
     def on(self, device: torch.device) -> "Model":
         """Return a copy of the model on another device."""
-        return replace(self, network=copy.deepcopy(self.network).to(device), device=device)
+        network, locator = copy.deepcopy((self.network, self.locator))
+        if locator:
+            locator.network.to(device)
+        return replace(self, network=network.to(device), locator=locator, device=device)
 
     def predict(
         self,

@@ -19,6 +19,7 @@ from attention_unet.files.atomic import replacing, write_text
 from attention_unet.files.prediction_record import is_complete
 from attention_unet.files.run_folder import MODEL_DESCRIPTION, PREDICTIONS, WEIGHTS
 from attention_unet.inference.components import ComponentGain
+from attention_unet.inference.locator import Locator
 from attention_unet.inference.model import Model
 from attention_unet.inference.trained_on import TrainedOn
 from attention_unet.inference.window_predictor import put_channels_last
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")
 FORMAT = 4
+LOCATOR = "locator."  # before the names of its weights
 DAMAGES = (
     OSError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, SafetensorError
 )  # fmt: skip
@@ -41,7 +43,9 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("attention-unet", "torch", "monai")}
 
 
-def save_model(folder: Path, weights: Mapping[str, Tensor], plan: Plan, notes: Mapping[str, Any]) -> None:
+def save_model(
+    folder: Path, weights: Mapping[str, Tensor], plan: Plan, notes: Mapping[str, Any], locator: Locator | None = None
+) -> None:
     """Write ``model.safetensors``, weights and description, and a readable copy of the description in ``model.json``.
 
     Args:
@@ -49,9 +53,13 @@ def save_model(folder: Path, weights: Mapping[str, Tensor], plan: Plan, notes: M
         weights: state of the network.
         plan: preprocessing, patch and classes.
         notes: further plain values for the description.
+        locator: the locator of the model.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     description = {"format": FORMAT, "plan": plan.to_json(), "versions": versions(), **notes}
+    if locator:
+        description["locator"] = locator.to_json()
+        weights = {**weights, **{LOCATOR + name: tensor for name, tensor in locator.network.state_dict().items()}}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     description["sha256"] = digest(tensors, description)
     text = json.dumps(description, indent=2, allow_nan=False)
     with replacing(folder / WEIGHTS) as partial:
@@ -121,6 +129,9 @@ def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise ModelError(f"{file}: some of its weights are NaN or infinite: train it again")
         plan = Plan.from_json(description["plan"])
+        names = [name for name in tensors if name.startswith(LOCATOR)]
+        of_locator = {name.removeprefix(LOCATOR): tensors.pop(name) for name in names}
+        locator = Locator.from_json(description["locator"], of_locator, device) if "locator" in description else None
         with torch.device("meta"):  # without memory, to compare shapes before the network is built
             expected = {name: tensor.shape for name, tensor in AttentionUNet(plan.architecture).state_dict().items()}
         if expected != {name: tensor.shape for name, tensor in tensors.items()}:
@@ -141,6 +152,7 @@ def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
         plan,
         device,
         overlap,
+        locator,
         gains,
         sha256=description["sha256"],
         trained_on=trained_on,

@@ -22,6 +22,7 @@ from attention_unet.files.prediction_folder import MEASURES
 from attention_unet.inference.chunks import choose_chunks
 from attention_unet.inference.components import keep_largest, single_component_classes
 from attention_unet.inference.decision import combine_planes
+from attention_unet.inference.locator import cut_to_structures
 from attention_unet.inference.scan_warnings import warn_if_unusual
 from attention_unet.inference.settings import DEFAULT, Settings
 from attention_unet.inference.sliding_window import slide
@@ -93,13 +94,21 @@ def predict_volume(
     warn_if_unusual(volume, images.values(), images[plan.preprocessing], plan)
     scan_grid = images[plan.preprocessing].scan_grid
     most = plan.labels.channels + max(map(len, levels_by_model))  # values per voxel
-    settings = replace(settings, overlap=choose_overlap(models, settings))
+    overlap = choose_overlap(models, settings)
+    settings = replace(settings, overlap=overlap)
+    parts = [
+        cut_to_structures(
+            None if settings.whole_scan else m.locator, images[m.plan.preprocessing], m.plan.patch, overlap
+        )
+        for m in models
+    ]
+    images.clear()
     results: dict[str, NDArray[Any]] = {}
     for number, rows in enumerate(chunks):
-        at_once = min(image.scan_grid.planes_back(most, rows) for image in images.values())
+        at_once = min(part.scan_grid.planes_back(most, rows) for part in parts)
         streams = [
-            predict_planes(model, images[model.plan.preprocessing], settings, levels, rows, at_once)
-            for model, levels in zip(models, levels_by_model, strict=True)
+            predict_planes(model, part, settings, levels, rows, at_once)
+            for model, part, levels in zip(models, parts, levels_by_model, strict=True)
         ]
         first = 0
         for planes in zip(*streams, strict=True):
@@ -110,7 +119,7 @@ def predict_volume(
                 results[name][..., first:stop, rows, :] = values
             done((number + stop / scan_grid.scan[0]) / len(chunks))
             first = stop
-    images.clear()
+    parts.clear()
     if single := single_component_classes(models, settings):
         integers = dict(zip(plan.labels.names, plan.labels.painted, strict=True))
         results["label map"] = keep_largest(results["label map"], [integers[name] for name in single])
@@ -135,7 +144,7 @@ def predict_planes(
 
     Args:
         model: the model.
-        image: the scan, preprocessed for this model.
+        image: the scan, or a part of it, preprocessed for this model.
         settings: how to predict.
         levels: attention levels to return.
         rows: rows along the second RAS+ axis of the scan.

@@ -35,6 +35,7 @@ def describe_predictions(
         "labels": plan.labels.to_json(),
         "models_sha256": [model.sha256 for model in models],
         "overlap": choose_overlap(models, settings),
+        "whole_scan": settings.whole_scan,
         "mirrored": settings.tta,
         "keep_largest": list(single),
         "channel": settings.channel,

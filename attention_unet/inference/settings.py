@@ -16,6 +16,7 @@ class Settings:
         precision: torch.float32 or torch.bfloat16; None: bfloat16 where the device computes in it, otherwise float32.
         overlap: share of a window that the next one covers again, 0 to below 1; None: what was chosen on the held-out
             cases of the training, of several models the largest.
+        whole_scan: predict all of a scan, not only the part where the model's locator found structures.
         tta: test-time augmentation by flips: average over windows flipped along the axes that training flipped.
         attention: return attention maps.
         probabilities: return probabilities.
@@ -32,6 +33,7 @@ class Settings:
 
     precision: torch.dtype | None = None
     overlap: float | None = None
+    whole_scan: bool = False
     tta: bool = False
     attention: bool = False
     probabilities: bool = False

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -58,10 +58,6 @@ class CachedCases(Sequence[CachedCase]):
 
     def __len__(self) -> int:
         return len(self.files)
-
-    def without(self, ids: Collection[str]) -> "CachedCases":
-        """Return the cases that are not listed."""
-        return CachedCases([(case, file) for case, file in self.files if case not in ids])
 
     def __getitem__(self, index: int) -> CachedCase:  # type: ignore[override]
         """Return a case; its arrays stay on disk until they are used."""

@@ -51,12 +51,14 @@ class Fingerprint:
         spacings_mm: voxel size of each case (N, 3).
         kept: share of each volume in its foreground box (N,).
         shapes: every class of a few cases.
+        structures_mm: extent of all classes together in these cases (M, 3).
     """
 
     grids: np.ndarray
     spacings_mm: np.ndarray
     kept: np.ndarray
     shapes: Sequence[Shape] = ()
+    structures_mm: Sequence[NDArray[np.float64]] = ()
 
 
 def take_fingerprint(cases: Sequence[Case], labels: Labels) -> Fingerprint:
@@ -76,10 +78,12 @@ def take_fingerprint(cases: Sequence[Case], labels: Labels) -> Fingerprint:
             problems.append(str(error))
     if not extents:
         raise DataError("\n".join(problems))
-    return combine_measurements(extents, take_shapes(cases, labels))
+    return combine_measurements(extents, *take_shapes(cases, labels))
 
 
-def combine_measurements(extents: Sequence[Extent], shapes: Sequence[Shape]) -> Fingerprint:
+def combine_measurements(
+    extents: Sequence[Extent], shapes: Sequence[Shape], structures_mm: Sequence[NDArray[np.float64]]
+) -> Fingerprint:
     """Combine the measurements of up to 20 cases, evenly spaced in the list."""
     chosen = evenly_spaced(extents, FINGERPRINT_CASES)
     return Fingerprint(
@@ -87,12 +91,18 @@ def combine_measurements(extents: Sequence[Extent], shapes: Sequence[Shape]) -> 
         np.array([e.spacing_mm for e in chosen]),
         np.array([e.kept for e in chosen]),
         shapes,
+        structures_mm,
     )
 
 
-def take_shapes(cases: Sequence[Case], labels: Labels) -> list[Shape]:
-    """Read the classes of up to 5 cases, evenly spaced in the list. Unreadable ones are skipped."""
+def take_shapes(cases: Sequence[Case], labels: Labels) -> tuple[list[Shape], list[NDArray[np.float64]]]:
+    """Read the classes of up to 5 cases, evenly spaced in the list. Unreadable ones are skipped.
+
+    Returns:
+        Every class of each case, and the extent of all classes together in each case with any, along RAS+ axes, in mm.
+    """
     shapes: list[Shape] = []
+    extents: list[NDArray[np.float64]] = []
     for case in evenly_spaced(cases, SHAPE_CASES):
         try:
             with warnings.catch_warnings():
@@ -104,11 +114,14 @@ def take_shapes(cases: Sequence[Case], labels: Labels) -> list[Shape]:
             orientation = fit_grid(label.affine, label.grid, (1.0, 1.0, 1.0))
             i, j, k = np.linalg.norm(label.affine[:3, :3], axis=0)[list(orientation.order)].tolist()
             array = orientation.orient(label.array)[0]
+            everything = np.isin(array, [i for group in labels.integers.values() for i in group])
+            if everything.any():
+                extents.append(Shape("", _cut(everything), (i, j, k)).extent_mm)
             for name, group in labels.integers.items():
                 mask = np.isin(array, group)
                 if mask.any():
                     shapes.append(Shape(name, _cut(mask), (i, j, k)))
-    return shapes
+    return shapes, extents
 
 
 def _cut(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -21,6 +21,7 @@ from attention_unet.preparation.augmentation import Augmentation, IntensityChang
 from attention_unet.preparation.cache import CachedCase
 from attention_unet.preparation.plan import Plan
 
+ANYWHERE = 0.25  # share of the patches beside foreground_share that come from whole cases despite a locator
 BATCHES_IN_A_ROW = 4  # batches augmented together: only the first is slow, after the network has filled the caches
 
 
@@ -49,6 +50,8 @@ class PatchDataset(Dataset[Patch]):
         foreground_share: share of patches centred on a voxel of a class.
         augmentation: probabilities and ranges of augmentation.
         seed: seed of all random draws.
+        margin: voxels around the structures of a case: most patches are drawn from this part, which a locator finds in
+            predictions; None: from whole cases.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class PatchDataset(Dataset[Patch]):
         foreground_share: float,
         augmentation: AugmentationConfig,
         seed: int,
+        margin: tuple[int, int, int] | None = None,
     ) -> None:
         self.cases = cases
         self.patch = plan.patch
@@ -65,6 +69,7 @@ class PatchDataset(Dataset[Patch]):
         self.foreground_share = foreground_share
         self.augmentation = Augmentation(augmentation, plan)
         self.seed = seed
+        self.margin = margin
         self._shuffled: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, dtype=np.int64))
 
     def __getitem__(self, number: int) -> Patch:
@@ -100,14 +105,23 @@ class PatchDataset(Dataset[Patch]):
         return int(self._shuffled[1][position])
 
     def _draw_centre(self, case: CachedCase, random: np.random.RandomState) -> list[int]:
-        """Draw the centre: on a voxel of a class, all with equal probability, or anywhere with the patch inside."""
+        """Draw the centre: on a voxel of a class, all with equal probability, or with the patch inside the case, or in
+        the part around its structures.
+        """
         if len(case.locations) and random.uniform() < self.foreground_share:
             chosen = random.choice(np.flatnonzero(np.bincount(case.locations[:, 0])))
             rows = np.flatnonzero(case.locations[:, 0] == chosen)
             return [int(v) for v in case.locations[random.choice(rows), 1:]]
+        low, high = np.zeros(3, dtype=int), np.array(case.image.shape[1:])
+        if self.margin is not None and len(case.locations) and random.uniform() >= ANYWHERE:
+            voxels = case.locations[:, 1:]
+            low = np.maximum(voxels.min(axis=0) - self.margin, low)
+            high = np.minimum(voxels.max(axis=0) + 1 + self.margin, high)
         return [
-            edge // 2 + int(random.randint(n - edge + 1)) if n > edge else n // 2
-            for n, edge in zip(case.image.shape[1:], self.patch, strict=True)
+            int(first) + edge // 2 + int(random.randint(stop - first - edge + 1))
+            if stop - first > edge
+            else int(first + stop) // 2
+            for first, stop, edge in zip(low, high, self.patch, strict=True)
         ]
 
 

@@ -1,8 +1,4 @@
-"""Plan a training from its data: common voxel size, patch, levels, strides and kernels.
-
-The rules for anisotropic volumes are those of Isensee et al., "nnU-Net", Nature Methods 2021: an axis is neither
-downsampled nor convolved while its voxels are at least twice as large as the smallest.
-"""
+"""Plan a training from its data: common voxel size, patch and network."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +16,9 @@ from attention_unet.files.json_file import parse_object
 from attention_unet.machine.devices import Machine
 from attention_unet.network.architecture import Architecture
 from attention_unet.preparation.fingerprint import Fingerprint
+from attention_unet.preparation.levels import SMALLEST_EDGE, plan_levels
 from attention_unet.preparation.preprocessing import Preprocessing
+from attention_unet.preparation.region import may_locate, region_extent
 from attention_unet.preparation.sizing import choose_batch, choose_size
 from attention_unet.preparation.spacing import choose_spacing, scan_spacing, typical_extent
 from attention_unet.scans.labels import Labels
@@ -28,7 +26,6 @@ from attention_unet.scans.labels import Labels
 PLANNED = ("data.spacing_mm", "data.patch", "network.base_channels", "training.batch")  # if not configured
 AXES = ("left-right", "back-front", "down-up")  # of RAS+
 N = TypeVar("N", int, float)
-SMALLEST_EDGE = 4  # minimum voxels of a level along an axis
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,7 @@ class Plan:
         mirror_axes: RAS+ axes that training flips, so that test-time augmentation can flip them.
         batch: patches per training step, over all devices.
         architecture: architecture of the network.
+        located: whether it is for the part of scans that a locator finds, not for whole scans.
     """
 
     channels: tuple[str, ...]
@@ -56,6 +54,7 @@ class Plan:
     mirror_axes: tuple[int, ...]
     batch: int
     architecture: Architecture
+    located: bool = False
 
     def voxel_mm(self, level: int) -> tuple[float, float, float]:
         """Return the voxel size in mm of a level of the network along RAS+ axes; level 0 is the finest."""
@@ -84,6 +83,7 @@ class Plan:
             mirror_axes=tuple(map(int, plain["mirror_axes"])),
             batch=int(plain["batch"]),
             architecture=Architecture(**plain["architecture"]),
+            located=bool(plain.get("located", False)),
         )
 
 
@@ -130,8 +130,17 @@ def as_configuration_error() -> Iterator[None]:
         ) from error
 
 
-def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint, machine: Machine) -> Plan:
+def make_plan(
+    config: Config, dataset: Dataset, fingerprint: Fingerprint, machine: Machine, whole_scans: bool = False
+) -> Plan:
     """Plan everything that the configuration leaves open.
+
+    Args:
+        config: configuration.
+        dataset: channels and classes.
+        fingerprint: measurements of the cases.
+        machine: machine to train on.
+        whole_scans: plan for whole scans, not for the part that a locator finds.
 
     Raises:
         ConfigError: if no network can be built as configured.
@@ -139,11 +148,12 @@ def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint, machin
     chosen = choose_size(config, machine)
     spacing = np.array(config.data.spacing_mm or scan_spacing(fingerprint))
     dims = config.network.dims
-    extent_mm = typical_extent(fingerprint)
+    region_mm = region_extent(fingerprint) if may_locate(config) and not whole_scans else None
+    extent_mm = typical_extent(fingerprint) if region_mm is None else region_mm
     slice_axis = choose_slice_axis(config.data.patch, extent_mm / spacing, spacing) if dims == 2 else None
     in_plane = np.arange(3) != slice_axis
     voxels = int(np.prod(config.data.patch)) if config.data.patch else chosen.patch_voxels
-    spacing = np.array(config.data.spacing_mm or choose_spacing(fingerprint, in_plane, voxels))
+    spacing = np.array(config.data.spacing_mm or choose_spacing(fingerprint, extent_mm, in_plane, voxels))
     size = np.array(config.data.patch or fit_patch(extent_mm / spacing, spacing, in_plane, voxels))
     strides, kernels = plan_levels(size[in_plane], spacing[in_plane], config.network.max_levels)
     if not config.data.patch:
@@ -181,6 +191,7 @@ def make_plan(config: Config, dataset: Dataset, fingerprint: Fingerprint, machin
         ),
         batch=choose_batch(config, machine, int(np.prod(size))),
         architecture=architecture,
+        located=region_mm is not None,
     )
 
 
@@ -209,34 +220,3 @@ def fit_patch(grid: np.ndarray, spacing: np.ndarray, in_plane: np.ndarray, voxel
         low, high = (edge_mm, high) if np.prod(size[in_plane]) <= voxels else (low, edge_mm)
     edges = [max(int(np.round(s)), 1) for s in np.minimum(grid, high / spacing)]
     return [SMALLEST_EDGE if edge == 2 else edge for edge in edges]  # because of oneDNN, see plan_levels
-
-
-def plan_levels(size: np.ndarray, spacing: np.ndarray, max_levels: int) -> tuple[list[list[int]], list[list[int]]]:
-    """Return the strides between levels and the kernels of levels for a patch.
-
-    An axis is halved while at least 4 voxels remain and its voxels are less than twice the smallest of the axes that
-    can be halved. Its kernel is 1 until its voxels are less than twice the smallest, and then always 3. No level has 2
-    voxels along an axis: gradients of such convolutions are wrong in bfloat16 on a CPU (oneDNN, torch 2.13).
-
-    Args:
-        size: voxels of the patch along each axis.
-        spacing: voxel size along each axis, mm.
-        max_levels: maximum number of levels.
-    """
-    size, spacing = size.astype(float), spacing.astype(float)
-    strides: list[list[int]] = []
-    kernels: list[list[int]] = []
-    convolved = np.zeros(len(size), dtype=bool)  # axes with small enough voxels
-    while True:
-        convolved |= spacing < 2 * spacing.min()
-        kernels.append([3 if c and s > 1 else 1 for c, s in zip(convolved, size, strict=True)])
-        large = size >= 2 * SMALLEST_EDGE
-        if len(kernels) == max_levels or not large.any():
-            break
-        halve = large & (spacing < 2 * spacing[large].min())
-        strides.append([2 if h else 1 for h in halve])
-        size, spacing = np.ceil(size / strides[-1]), spacing * strides[-1]
-    if not strides:  # the smallest patches get two levels of the same size
-        strides.append([1] * len(size))
-        kernels.append(kernels[0])
-    return strides, kernels

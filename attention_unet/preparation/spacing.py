@@ -14,24 +14,27 @@ from attention_unet.preparation.fingerprint import Fingerprint, Shape
 from attention_unet.scans.geometry import fit_grid, resample_to_grid, resample_to_scan
 
 ANISOTROPIC = 3.0  # a dataset is anisotropic if one axis has voxels this many times larger than the others
-SEEN = 0.5  # share of a typical scan that a patch should see
+SEEN = 0.5  # share that a patch should see of a typical scan, or of the part that a locator finds
 KEPT = 0.97  # Dice that label maps must keep; docs/experiments.md, 2026-11-23
 FACTOR = 2 ** (1 / 6)  # from one voxel size that is tried to the next
 MOST_STEPS = 12  # at most four times as coarse
 
 
-def choose_spacing(fingerprint: Fingerprint, in_plane: np.ndarray, patch_voxels: int) -> list[float]:
+def choose_spacing(
+    fingerprint: Fingerprint, extent_mm: np.ndarray, in_plane: np.ndarray, patch_voxels: int
+) -> list[float]:
     """Return the voxel size along RAS+ axes, in mm.
 
-    It is that of the scans, or coarser: as coarse as a patch needs to see half of a typical scan, if label maps keep
-    their Dice.
+    It is that of the scans, or coarser: as coarse as a patch needs to see half of a typical scan, or of the part that a
+    locator finds, if label maps keep their Dice.
 
     Args:
         fingerprint: measurements of the cases; without shapes, voxels are as fine as those of the scans.
+        extent_mm: extent of a typical scan, or of that part, along RAS+ axes (3,).
         in_plane: axes (3,) that the network sees.
         patch_voxels: number of voxels of a patch.
     """
-    finest, extent_mm = np.array(scan_spacing(fingerprint)), typical_extent(fingerprint)
+    finest = np.array(scan_spacing(fingerprint))
     chosen = finest
     for step in range(1, MOST_STEPS + 1 if fingerprint.shapes else 1):
         if patch_voxels >= SEEN * np.prod((extent_mm / chosen)[in_plane]):
@@ -62,9 +65,20 @@ def typical_extent(fingerprint: Fingerprint) -> np.ndarray:
     return extent
 
 
-def describe_view(fingerprint: Fingerprint, spacing_mm: Sequence[float], patch: Sequence[int]) -> str:
-    """Say what a patch sees of a typical scan and of the largest class, and why voxels are coarser than the scans'."""
-    view = f"{_times(np.multiply(patch, spacing_mm))} mm of typical scans of {_times(typical_extent(fingerprint))} mm"
+def describe_view(
+    fingerprint: Fingerprint, spacing_mm: Sequence[float], patch: Sequence[int], region_mm: np.ndarray | None = None
+) -> str:
+    """Say what a patch sees of a typical scan and of the largest class, and why voxels are coarser than the scans'.
+
+    Args:
+        fingerprint: measurements of the cases.
+        spacing_mm: voxel size of the plan.
+        patch: voxels of a patch.
+        region_mm: extent of the part of a typical scan that a locator finds; None without a locator.
+    """
+    part = "" if region_mm is None else f"the {_times(region_mm)} mm that a locator finds in "
+    scan_mm = _times(typical_extent(fingerprint))
+    view = f"{_times(np.multiply(patch, spacing_mm))} mm of {part}typical scans of {scan_mm} mm"
     if not fingerprint.shapes:
         return view
     by_class: dict[str, list[NDArray[np.float64]]] = {}

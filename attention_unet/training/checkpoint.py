@@ -14,7 +14,7 @@ from torch import Tensor
 from attention_unet.errors import ModelError
 from attention_unet.files.atomic import replacing
 
-KIND, FORMAT = b"attention_unet-state", b"7"  # the first line of the file: these and the sha256 of the rest
+KIND, FORMAT = b"attention_unet-state", b"8"  # the first line of the file: these and the sha256 of the rest
 DAMAGES = (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, OSError)
 STATE = "last.pt"  # name of the file in a run folder
 
@@ -91,6 +91,8 @@ class TrainingState:
         history: rows of history.csv so far.
         learner: state of network, optimiser and random numbers.
         settings: resolved settings of the run, as plain values.
+        locator: plan and factors of the locator, as plain values; None without a locator.
+        locator_weights: its weights.
     """
 
     loop: LoopState
@@ -99,6 +101,8 @@ class TrainingState:
     history: list[dict[str, float]]
     learner: LearnerState
     settings: Mapping[str, Any]
+    locator: Mapping[str, Any] | None = None
+    locator_weights: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def save_state(path: Path, state: TrainingState) -> None:

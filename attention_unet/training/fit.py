@@ -80,6 +80,7 @@ def fit(training: Training, loop: LoopState) -> bool:
 def save_training(training: Training, loop: LoopState) -> None:
     """Write the state of the training in the first process."""
     if training.monitor is not None:
+        locator = training.locator
         state = TrainingState(
             loop=loop,
             elapsed=training.budget.elapsed,
@@ -87,6 +88,8 @@ def save_training(training: Training, loop: LoopState) -> None:
             history=training.monitor.history,
             learner=training.learner.state(),
             settings=training.settings.to_plain(),
+            locator=locator.to_json() if locator else None,
+            locator_weights=locator.network.state_dict() if locator else {},
         )
         save_state(training.run / STATE, state)
 

@@ -9,6 +9,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from attention_unet.dataset.cases import Case
+from attention_unet.inference.locator import Locator
 from attention_unet.training.budget import Budget
 from attention_unet.training.learner import Learner
 from attention_unet.training.monitor import Monitor
@@ -28,6 +29,7 @@ class Training:
         held_out: cases to validate on; may be empty.
         late: training cases that are predicted once before they are trained on; empty if there are held-out cases.
             They decide which classes keep only their largest connected component.
+        locator: finds the part of a scan to predict; None: whole scans are predicted.
         budget: budget of the training.
         monitor: display of the training in the first process; None in the others.
         stop: function that returns whether the user asked to stop; called after every step and between validated cases.
@@ -40,6 +42,7 @@ class Training:
     open_batches: Callable[[int, bool], Iterator[tuple[Tensor, Tensor]]]
     held_out: Sequence[Case]
     late: Sequence[Case]
+    locator: Locator | None
     budget: Budget
     monitor: Monitor | None
     stop: Callable[[], bool]

@@ -1,14 +1,16 @@
 """Preprocess and check the cases of a training before its first step."""
 
 import logging
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from lightning_fabric import Fabric
 
 from attention_unet.config import Config
 from attention_unet.dataset.case_facts import CaseFacts, check_trainable, shorten, warnings_about
-from attention_unet.dataset.cases import Case
+from attention_unet.dataset.cases import Case, Dataset
+from attention_unet.dataset.splits import choose_late_cases
 from attention_unet.dataset.subjects import find_similar_cases
 from attention_unet.machine.progress import progress_bar
 from attention_unet.preparation.cache import CachedCases, CaseCache
@@ -17,19 +19,34 @@ from attention_unet.training.resolved_settings import ResolvedSettings
 log = logging.getLogger(__name__)
 
 
-def prepare_cases(
-    config: Config,
-    training: Sequence[Case],
-    held_out: Sequence[Case],
-    settings: ResolvedSettings,
-    run: Path,
-    fabric: Fabric,
-) -> tuple[CachedCases, list[CaseFacts]]:
-    """Preprocess and check all cases before the first step. One process per machine does it; the others wait.
+@dataclass(frozen=True)
+class PreparedCases:
+    """Cases of a training.
 
-    Returns:
-        The preprocessed training cases, and the facts of all cases.
+    Attributes:
+        training: preprocessed cases to train on.
+        early: those that are trained on from the start: all but the late ones.
+        judging: preprocessed held-out cases, or late ones if there are none.
+        held_out_cases: cases to validate on, in random order: short validations take the first ones.
+        late_cases: training cases that are predicted once before they are trained on; none if there are held-out cases.
+        facts: measurements of all cases.
     """
+
+    training: CachedCases
+    early: CachedCases
+    judging: CachedCases
+    held_out_cases: list[Case]
+    late_cases: list[Case]
+    facts: list[CaseFacts]
+
+
+def prepare_cases(
+    config: Config, dataset: Dataset, settings: ResolvedSettings, run: Path, fabric: Fabric
+) -> PreparedCases:
+    """Preprocess and check all cases before the first step. One process per machine does it; the others wait."""
+    training = [case for case in dataset.cases if case.id in settings.split.training]
+    held_out = [case for case in dataset.cases if case.id in settings.split.validation]
+    held_out = [held_out[i] for i in np.random.RandomState(0).permutation(len(held_out))]
     folder = Path(config.data.cache) if config.data.cache else run.parent / "cache"
     plan = settings.plan
     cache = CaseCache(folder, plan.preprocessing, plan.labels, len(plan.channels))
@@ -43,4 +60,14 @@ def prepare_cases(
             trainable = check_trainable(facts, [case.id for case in held_out], names)
             for warning in shorten([*warnings_about(facts, names), *trainable, *remarks]):
                 log.warning("%s", warning)
-    return cache.open(training), facts
+    ids = [case.id for case in training]
+    late_ids = [] if held_out else choose_late_cases(ids, settings.subjects, settings.config.training.seed)
+    late = [case for case in training if case.id in late_ids]
+    return PreparedCases(
+        cache.open(training),
+        cache.open([case for case in training if case.id not in late_ids]),
+        cache.open(held_out or late),
+        held_out,
+        late,
+        facts,
+    )

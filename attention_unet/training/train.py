@@ -3,11 +3,11 @@
 import dataclasses
 import logging
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
-import numpy as np
 import torch
 import yaml
 from lightning_fabric import Fabric, seed_everything
@@ -15,10 +15,10 @@ from torch import Tensor
 
 from attention_unet.config import Config, TrainingConfig
 from attention_unet.dataset.cases import Dataset, find_cases, locate_dataset
-from attention_unet.dataset.splits import choose_late_cases
 from attention_unet.errors import ConfigError, UserError, first_few, plural
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.run_folder import CONFIG, HISTORY, MODEL_DESCRIPTION, PATHS, PLAN, SPLIT, SUBJECTS, WEIGHTS
+from attention_unet.inference.locator import Locator
 from attention_unet.machine.devices import check_batch, choose_precision, leave_processes, make_fabric
 from attention_unet.machine.memory import peak_memory, reuse_freed_memory
 from attention_unet.network import AttentionUNet
@@ -30,11 +30,12 @@ from attention_unet.training.faults import reporting_faults
 from attention_unet.training.fit import fit
 from attention_unet.training.interruption import catching_signals
 from attention_unet.training.learner import Learner, build_network
+from attention_unet.training.locating import train_locator
 from attention_unet.training.log_file import log_to_file
 from attention_unet.training.machine_speed import choose_fastest_precision
 from attention_unet.training.monitor import Monitor
 from attention_unet.training.parts import Training
-from attention_unet.training.prepared_cases import prepare_cases
+from attention_unet.training.prepared_cases import PreparedCases, prepare_cases
 from attention_unet.training.resolved_settings import (
     ResolvedSettings,
     read_resolved_settings,
@@ -119,30 +120,32 @@ def _train(
         check_dataset(settings, dataset)
     else:  # only the first process: others can run on other machines and get another plan
         settings = fabric.broadcast(resolve_settings(config, dataset) if fabric.is_global_zero else None)
+    network, prepared = _set_up(config, dataset, run, fabric, settings)
+    locator, locating = None, 0.0
+    if state and state.locator:
+        locator = Locator.from_json(state.locator, state.locator_weights, fabric.device)
+    elif settings.plan.located:
+        began = time.monotonic()
+        locator = train_locator(prepared.early, prepared.judging, settings.plan, settings.config, fabric)
+        locating = time.monotonic() - began
+        if locator is None:
+            log.info("without a locator: planning anew, for whole scans")
+            settings = fabric.broadcast(
+                resolve_settings(config, dataset, whole_scans=True) if fabric.is_global_zero else None
+            )
+            network, prepared = _set_up(config, dataset, run, fabric, settings)
     split, plan, training_config = settings.split, settings.plan, settings.config.training
-    check_batch(plan.batch, fabric.world_size)
-    seed_everything(training_config.seed, workers=False, verbose=False)
-    network = build_network(plan)
-    if fabric.is_global_zero:
-        write_resolved_settings(run, settings, config)
-    training_cases = [case for case in dataset.cases if case.id in split.training]
-    held_out = [case for case in dataset.cases if case.id in split.validation]
-    order = np.random.RandomState(0).permutation(len(held_out))  # short validations take the first ones
-    held_out = [held_out[i] for i in order]
-    cached, facts = prepare_cases(config, training_cases, held_out, settings, run, fabric)
-    settings = add_digests(dataclasses.replace(settings, digests={**digests, **settings.digests}), facts)
-    late = (
-        []
-        if held_out
-        else choose_late_cases([case.id for case in training_cases], settings.subjects, training_config.seed)
-    )
+    settings = add_digests(dataclasses.replace(settings, digests={**digests, **settings.digests}), prepared.facts)
     data, augmentation = settings.config.data, settings.config.augmentation
     early_patches, all_patches = (
-        PatchDataset(cases, plan, data.foreground_share, augmentation, training_config.seed)
-        for cases in (cached.without(late), cached)
+        PatchDataset(
+            cases, plan, data.foreground_share, augmentation, training_config.seed, locator.margin if locator else None
+        )
+        for cases in (prepared.early, prepared.training)
     )
+    budget, loop = Budget.from_config(training_config, len(split.training), plan.batch), LoopState()
+    budget.elapsed_before = locating
     learner = Learner(network, training_config, fabric, plan.labels.overlapping)
-    budget, loop = Budget.from_config(training_config, len(training_cases), plan.batch), LoopState()
     if state:
         learner.restore(state.learner)
         budget.elapsed_before, budget.reserve = state.elapsed, state.reserve
@@ -171,8 +174,9 @@ def _train(
             settings,
             learner,
             open_batches,
-            held_out,
-            [case for case in training_cases if case.id in late],
+            prepared.held_out_cases,
+            prepared.late_cases,
+            locator,
             budget,
             monitor,
             stop=lambda: bool(caught),
@@ -203,6 +207,18 @@ def _train(
     if not finished:
         number = caught[0] if caught else signal.SIGINT  # if another process got the signal
         raise Interrupted(f"stopped and saved: continue with 'attention-unet train --resume --run {run}'", number)
+
+
+def _set_up(
+    config: Config, dataset: Dataset, run: Path, fabric: Fabric, settings: ResolvedSettings
+) -> tuple[AttentionUNet, PreparedCases]:
+    """Build the network of a plan, write the settings into the run folder, and preprocess the cases."""
+    check_batch(settings.plan.batch, fabric.world_size)
+    seed_everything(settings.config.training.seed, workers=False, verbose=False)
+    network = build_network(settings.plan)
+    if fabric.is_global_zero:
+        write_resolved_settings(run, settings, config)
+    return network, prepare_cases(config, dataset, settings, run, fabric)
 
 
 def _choose_precision(config: TrainingConfig, run: Path, resume: bool) -> TrainingConfig:

@@ -13,6 +13,7 @@ from attention_unet.dataset.reading import read_case_label, read_channels
 from attention_unet.evaluation.metrics import dice
 from attention_unet.evaluation.structure_attention import StructureAttention, attention_in_structures
 from attention_unet.inference.components import keep_largest
+from attention_unet.inference.locator import Locator
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_volume import Prediction, predict_volume
 from attention_unet.inference.settings import Settings
@@ -55,6 +56,7 @@ def validate(
     device: torch.device,
     precision: torch.dtype,
     stop: Callable[[], bool],
+    locator: Locator | None = None,
     overlap: float = OVERLAP,
     seconds: float | None = None,
 ) -> Validation | None:
@@ -67,6 +69,7 @@ def validate(
         device: device to compute on.
         precision: torch.float32 or torch.bfloat16.
         stop: function that returns whether to stop, called before each case.
+        locator: finds the part of a scan to predict; None: whole scans are predicted.
         overlap: overlap of windows.
         seconds: time after which no further case is predicted; None for all cases.
 
@@ -77,7 +80,7 @@ def validate(
     scores_largest: dict[str, list[float]] = {}
     scenes: list[Scene] = []
     attention: list[StructureAttention] = []
-    model = Model(network, plan, device)
+    model = Model(network, plan, device, locator=locator)
     began = time.monotonic()
     for case in cases:
         if stop():

@@ -83,7 +83,8 @@ def validate_and_record(training: Training, loop: LoopState, progress: float, le
             "overlap": loop.overlap,
             "trained_on": TrainedOn.of({case: settings.digests[case] for case in settings.split.training}).to_json(),
         }
-        save_model(training.run, training.learner.averaged.state_dict(), settings.plan, description)
+        weights = training.learner.averaged.state_dict()
+        save_model(training.run, weights, settings.plan, description, training.locator)
     return True
 
 
@@ -180,6 +181,7 @@ def validate_together(
         device=fabric.device,
         precision=choose_precision(training.settings.config.training.precision, fabric.device),
         stop=training.stop,
+        locator=training.locator,
         overlap=overlap,
         seconds=seconds,
     )

@@ -36,12 +36,12 @@ def cached(number, grid=(20, 24, 18), empty=False):
     return CachedCase(f"case{number}", image, target, class_locations(target, LABELS))
 
 
-def dataset(cases, patch=(8, 8, 8), slice_axis=None, share=0.33, augmentation=ALL, seed=0):
+def dataset(cases, patch=(8, 8, 8), slice_axis=None, share=0.33, augmentation=ALL, seed=0, margin=None):
     mirror_axes = tuple(AXES.index(name) for name in augmentation.flip_axes)
     plan = Plan(
         ("t1",), LABELS, Preprocessing((1.0, 1.0, 1.0), False), (9.0,) * 3, patch, slice_axis, mirror_axes, 2, {}
     )
-    return PatchDataset(cases, plan, share, augmentation, seed)
+    return PatchDataset(cases, plan, share, augmentation, seed, margin)
 
 
 def batches_of(patches, first_step=0, batch=1, workers=0):
@@ -111,6 +111,25 @@ def test_foreground_share_and_classes_at_equal_odds():
     assert 0.25 < found[:, 0].mean() < 0.75
     anywhere = dataset([cached(0)], share=0.0, augmentation=NONE, patch=(6, 6, 6))
     assert np.mean([bool((anywhere[n].target > 0).any()) for n in range(60)]) < 0.7
+
+
+def test_most_patches_are_near_the_structures_if_a_margin_says_so():
+    grid = (60, 50, 40)
+    target = np.zeros((1, *grid), dtype=np.uint8)
+    target[0, 30:36, 2:5, 20:30] = 1
+    image = np.indices(grid).astype(np.float32)  # each voxel tells its place
+    case = CachedCase("case", image, target, class_locations(target, LABELS))
+    patches = dataset([case], (8, 8, 8), share=0.0, augmentation=NONE, margin=(4, 6, 2))
+    starts = np.array([patches[n].image[:, 0, 0, 0].numpy() for n in range(400)])
+    stops = starts + 8
+    inside = ((starts >= (26, 0, 18)) & (stops <= (40, 11, 32))).all(axis=1)
+    assert 0.7 < inside.mean() < 0.85
+    assert (starts[inside].min(axis=0) == (26, 0, 18)).all()
+    assert (stops[inside].max(axis=0) == (40, 11, 32)).all()
+    assert (starts[~inside].max(axis=0) > 30).all()
+    large = dataset([case], (16, 20, 8), share=0.0, augmentation=NONE, margin=(4, 6, 2))
+    starts = np.array([large[n].image[:, 0, 0, 0].numpy() for n in range(40)])
+    assert ((starts[:, :2] == (25, 0)).all(axis=1)).mean() > 0.6  # around the middle of the part, inside the case
 
 
 def test_an_empty_label_never_fails():

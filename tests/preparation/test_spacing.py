@@ -8,7 +8,14 @@ import pytest
 from attention_unet.config import Config, DataConfig, NetworkConfig, TrainingConfig
 from attention_unet.preparation.fingerprint import Fingerprint, Shape, take_shapes
 from attention_unet.preparation.plan import make_plan
-from attention_unet.preparation.spacing import KEPT, choose_spacing, describe_view, kept_dice, scan_spacing
+from attention_unet.preparation.spacing import (
+    KEPT,
+    choose_spacing,
+    describe_view,
+    kept_dice,
+    scan_spacing,
+    typical_extent,
+)
 from attention_unet.scans.labels import Labels
 from tests.preparation.build import LAPTOP, cohort_of, dataset
 
@@ -20,6 +27,10 @@ def ball(radius_mm, spacing):
     axes = [np.arange(-radius_mm - 4 * s, radius_mm + 4.5 * s, s) for s in spacing]
     distance = np.linalg.norm(np.stack(np.meshgrid(*axes, indexing="ij")), axis=0)
     return Shape("ball", distance < radius_mm, tuple(map(float, spacing)))
+
+
+def chosen(fingerprint, in_plane, voxels):
+    return choose_spacing(fingerprint, typical_extent(fingerprint), in_plane, voxels)
 
 
 def with_balls(fingerprint, *radii_mm):
@@ -37,32 +48,32 @@ def test_target_spacing_of_a_mixed_anisotropic_cohort_is_its_finest_tenth():
 def test_a_large_structure_in_fine_voxels_gets_coarser_ones():
     """Patches of 48 voxels of 0.625 mm saw 30 mm of a chamber of 60 mm, and its Dice stayed at 0.37."""
     fine = with_balls(cohort_of((180, 140, 88), (0.625, 0.625, 0.625)), 28.0)
-    found = choose_spacing(fine, ALL, 48**3)
+    found = chosen(fine, ALL, 48**3)
     assert 1.2 < found[0] < 1.6
     assert found == [found[0]] * 3
     assert np.prod(np.array([112.5, 87.5, 55]) / found) <= 2 * 48**3
-    assert choose_spacing(fine, ALL, 128**3) == [0.625] * 3  # such a patch sees enough as it is
+    assert chosen(fine, ALL, 128**3) == [0.625] * 3  # such a patch sees enough as it is
 
 
 def test_small_structures_keep_fine_voxels():
     head = cohort_of((160, 200, 160), (1.0, 1.0, 1.0))
-    assert choose_spacing(with_balls(head, 3.0), ALL, 48**3) == [1.0] * 3
-    found = choose_spacing(with_balls(head, 12.0), ALL, 48**3)
+    assert chosen(with_balls(head, 3.0), ALL, 48**3) == [1.0] * 3
+    found = chosen(with_balls(head, 12.0), ALL, 48**3)
     assert found[0] > 1.0
     assert kept_dice(with_balls(head, 12.0).shapes, found) >= KEPT
 
 
 def test_only_axes_that_are_finer_become_coarser():
     slices = with_balls(cohort_of((216, 256, 10), (1.5, 1.5, 10.0)), 35.0)
-    found = choose_spacing(slices, ALL, 48**3)
+    found = chosen(slices, ALL, 48**3)
     assert found[0] == found[1] > 1.5
     assert found[2] == 10.0
-    flat = choose_spacing(slices, np.array([True, True, False]), 48**3)
+    flat = chosen(slices, np.array([True, True, False]), 48**3)
     assert flat == [1.5, 1.5, 10.0]  # a slice is seen whole
 
 
 def test_without_labels_voxels_stay_as_they_are():
-    assert choose_spacing(cohort_of((400, 400, 400), (0.5, 0.5, 0.5)), ALL, 48**3) == [0.5] * 3
+    assert chosen(cohort_of((400, 400, 400), (0.5, 0.5, 0.5)), ALL, 48**3) == [0.5] * 3
 
 
 def test_what_a_patch_sees_is_said():
@@ -100,8 +111,13 @@ def test_shapes_are_cut_on_patient_axes(cohort):
     from attention_unet.dataset.cases import find_cases
 
     found = find_cases(cohort)
-    shapes = take_shapes(found.cases, Labels({"Ventricle": (1,)}, (1,)))
-    assert len(shapes) == 5
+    labels = Labels({"Ventricle": (1,), "Nucleus": (2,)}, (1, 2))
+    both, together = take_shapes(found.cases, labels)
+    assert len(both) == 10
+    shapes = [shape for shape in both if shape.name == "Ventricle"]
+    for one, other, extent in zip(both[::2], both[1::2], together, strict=True):
+        assert (extent >= np.maximum(one.extent_mm, other.extent_mm)).all()
+        assert (extent <= one.extent_mm + other.extent_mm + 60).all()
     for shape in shapes:
         where = np.argwhere(shape.mask)
         extents = (where.max(axis=0) - where.min(axis=0) + 1) * shape.spacing_mm

@@ -13,6 +13,8 @@ import pytest
 from attention_unet.dataset import splits as splits_module
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference.model_file import load_model
+from attention_unet.preparation import region
+from attention_unet.training import locating as locating_module
 from attention_unet.training import train as module
 from attention_unet.training import validation_round
 from attention_unet.training.train import Interrupted, train
@@ -44,6 +46,43 @@ def test_a_resumed_run_ends_in_the_very_numbers_of_an_unbroken_one(cohort, tmp_p
         for row in csv.DictReader((run / "history.csv").open())
     ]
     assert history[:2] == history[2:]
+
+
+@pytest.fixture
+def locating(monkeypatch):
+    """Every training has a locator, which learns for three steps and is kept."""
+    for name, value in {"SMALL": 2.0, "FEWEST_STEPS": 1, "SHARE": 0.5}.items():
+        monkeypatch.setattr(region, name, value)
+    for name, value in {"SHARE": 0.5, "RECALL": -1, "LOWEST_RECALL": -1}.items():
+        monkeypatch.setattr(locating_module, name, value)
+
+
+def test_a_resumed_run_keeps_its_locator(cohort, tmp_path, monkeypatch, locating):
+    train(config(cohort), tmp_path / "unbroken")
+    original = module.Monitor.record_step
+
+    def interrupting(self, step, *rest):
+        original(self, step, *rest)
+        if step == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(module.Monitor, "record_step", interrupting)
+    with pytest.raises(Interrupted):
+        train(config(cohort), tmp_path / "run")
+    monkeypatch.setattr(module.Monitor, "record_step", original)
+    train(config(cohort), tmp_path / "run", resume=True)
+    assert any(name.startswith("locator.") for name in weights(tmp_path / "run"))
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "unbroken"))
+    assert load_model(tmp_path / "run").locator.factors == load_model(tmp_path / "unbroken").locator.factors
+
+
+def test_a_locator_that_is_not_safe_leaves_a_plan_for_whole_scans(cohort, tmp_path, monkeypatch, locating, caplog):
+    monkeypatch.setattr(locating_module, "RECALL", 2.0)
+    with caplog.at_level("INFO"):
+        train(config(cohort), tmp_path / "run")
+    assert "planning anew, for whole scans" in caplog.text
+    model = load_model(tmp_path / "run")
+    assert (model.locator, model.plan.located) == (None, False)
 
 
 def test_a_run_is_not_overwritten_nor_resumed_in_another_way(cohort, tmp_path, unbroken):

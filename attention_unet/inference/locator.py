@@ -1,0 +1,114 @@
+"""Locate the structures in a coarse view of a scan, so that windows visit only the part that holds them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from attention_unet.inference.sliding_window import slide, window_starts
+from attention_unet.inference.window_predictor import put_channels_last, window_predictor
+from attention_unet.network import AttentionUNet, UNet
+from attention_unet.preparation.plan import Plan
+from attention_unet.preparation.preprocessing import Preprocessed
+from attention_unet.preparation.region import MARGIN
+from attention_unet.scans.geometry import bounding_box
+
+FOUND = 0.2  # probability from which a coarse voxel may hold a structure
+Box = list[tuple[int, int]]  # (start, stop) along each axis
+
+
+@dataclass(frozen=True)
+class Locator:
+    """A small network that finds all structures together in coarse voxels.
+
+    Attributes:
+        network: network with the classes "background" and "structures", in evaluation mode.
+        plan: its plan; its voxels are those of the model's plan times ``factors``.
+        factors: voxels of the model's grid in a coarse voxel, along each axis.
+    """
+
+    network: UNet
+    plan: Plan
+    factors: tuple[int, int, int]
+
+    @property
+    def margin(self) -> tuple[int, int, int]:
+        """Voxels around structures in the box that it finds, at most, if it finds them exactly."""
+        i, j, k = ((1 + MARGIN) * factor for factor in self.factors)
+        return i, j, k
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plan and factors as plain values for a JSON file."""
+        return {"plan": self.plan.to_json(), "factors": list(self.factors)}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any], weights: Mapping[str, Tensor], device: torch.device) -> "Locator":
+        """Make a locator from the values of ``to_json`` and its weights.
+
+        Raises:
+            RuntimeError: if the weights are those of another network.
+        """
+        plan = Plan.from_json(plain["plan"])
+        network = AttentionUNet(plan.architecture)
+        network.load_state_dict(weights)
+        put_channels_last(network)
+        i, j, k = map(int, plain["factors"])
+        return cls(network.to(device).eval(), plan, (i, j, k))
+
+    @torch.inference_mode()
+    def locate(self, image: Tensor) -> Box | None:
+        """Return the box of an image (C, *S) that holds structures, in its voxels; None if there are none."""
+        device = next(self.network.parameters()).device
+        unseen = torch.tensor([1.0, 0.0])
+        predictor = window_predictor(self.network, self.plan, torch.float32, [])
+        coarse = coarsen(image, self.factors).to(device)
+        planes = list(slide(coarse, self.plan.patch, predictor, unseen=unseen, overlap=0.25))
+        found = bounding_box((torch.cat(planes, dim=1)[1] > FOUND).cpu().numpy())
+        if found[0].start == found[0].stop:
+            return None
+        return [
+            (max(side.start - MARGIN, 0) * factor, min((side.stop + MARGIN) * factor, n))
+            for side, factor, n in zip(found, self.factors, image.shape[1:], strict=True)
+        ]
+
+
+def cut_to_structures(
+    locator: Locator | None, image: Preprocessed, window: Sequence[int], overlap: float
+) -> Preprocessed:
+    """Cut an image to the part that may hold structures.
+
+    Args:
+        locator: the locator; without one, the whole image is returned.
+        image: the image.
+        window: window size in voxels; the part is enlarged as far as it takes no further window.
+        overlap: overlap of windows.
+
+    Returns:
+        The part, or the whole image if nothing was found.
+    """
+    box = locator.locate(image.image) if locator else None
+    if box is None:
+        return image
+    box = enlarge(box, image.scan_grid.grid, window, overlap)
+    i, j, k = (slice(*side) for side in box)
+    return replace(image, image=image.image[:, i, j, k], scan_grid=image.scan_grid.cut(box))
+
+
+def coarsen(image: Tensor, factors: Sequence[int]) -> Tensor:
+    """Average the voxels of an image (C, *S) in blocks; the last block of an axis may be smaller."""
+    blocks = [min(factor, n) for factor, n in zip(factors, image.shape[1:], strict=True)]
+    return F.avg_pool3d(image[None], blocks, ceil_mode=True, count_include_pad=False)[0]
+
+
+def enlarge(box: Box, grid: Sequence[int], window: Sequence[int], overlap: float) -> Box:
+    """Enlarge a box about its middle, within the grid, as far as it takes no further window along any axis."""
+    enlarged = []
+    for (start, stop), n, edge in zip(box, grid, window, strict=True):
+        count = len(window_starts(stop - start, edge, overlap))
+        length = min(edge + int((count - 1) * max(edge * (1 - overlap), 1.0)), n)
+        first = min(max((start + stop - length) // 2, 0), n - length)
+        enlarged.append((first, first + length))
+    return enlarged

@@ -1,0 +1,40 @@
+"""Choose the levels of a network for a patch: strides and kernels.
+
+The rules for anisotropic volumes are those of Isensee et al., "nnU-Net", Nature Methods 2021: an axis is neither
+downsampled nor convolved while its voxels are at least twice as large as the smallest.
+"""
+
+import numpy as np
+
+SMALLEST_EDGE = 4  # minimum voxels of a level along an axis
+
+
+def plan_levels(size: np.ndarray, spacing: np.ndarray, max_levels: int) -> tuple[list[list[int]], list[list[int]]]:
+    """Return the strides between levels and the kernels of levels for a patch.
+
+    An axis is halved while at least 4 voxels remain and its voxels are less than twice the smallest of the axes that
+    can be halved. Its kernel is 1 until its voxels are less than twice the smallest, and then always 3. No level has 2
+    voxels along an axis: gradients of such convolutions are wrong in bfloat16 on a CPU (oneDNN, torch 2.13).
+
+    Args:
+        size: voxels of the patch along each axis.
+        spacing: voxel size along each axis, mm.
+        max_levels: maximum number of levels.
+    """
+    size, spacing = size.astype(float), spacing.astype(float)
+    strides: list[list[int]] = []
+    kernels: list[list[int]] = []
+    convolved = np.zeros(len(size), dtype=bool)  # axes with small enough voxels
+    while True:
+        convolved |= spacing < 2 * spacing.min()
+        kernels.append([3 if c and s > 1 else 1 for c, s in zip(convolved, size, strict=True)])
+        large = size >= 2 * SMALLEST_EDGE
+        if len(kernels) == max_levels or not large.any():
+            break
+        halve = large & (spacing < 2 * spacing[large].min())
+        strides.append([2 if h else 1 for h in halve])
+        size, spacing = np.ceil(size / strides[-1]), spacing * strides[-1]
+    if not strides:  # the smallest patches get two levels of the same size
+        strides.append([1] * len(size))
+        kernels.append(kernels[0])
+    return strides, kernels

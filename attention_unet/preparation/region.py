@@ -1,0 +1,99 @@
+"""Decide whether to train on a part of the scans, around the structures, and plan the locator that finds this part.
+
+Where structures fill a small part of large scans, most patches would hold none of them, and most windows, too. A
+locator, a small network that sees a whole scan in coarse voxels, then finds the part to look at.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_unet.config import Config
+from attention_unet.network.architecture import Architecture
+from attention_unet.preparation.fingerprint import Fingerprint
+from attention_unet.preparation.levels import plan_levels
+from attention_unet.preparation.spacing import scan_spacing, typical_extent
+from attention_unet.scans.labels import Labels
+
+if TYPE_CHECKING:
+    from attention_unet.preparation.plan import Plan
+
+COARSE_VOXELS = 2**17  # of a typical scan
+MARGIN = 1  # coarse voxels around those in which structures are found
+CHANNELS, LEVELS = 8, 4
+SMALL = 0.4  # share of a typical scan that its structures, with margins, may fill
+SHARE = 0.1  # of the budget, for the locator
+FEWEST_SECONDS, FEWEST_STEPS, MOST_STEPS = 30, 100, 400  # of its training
+
+
+def may_locate(config: Config) -> bool:
+    """Return whether a locator is configured, and a tenth of the budget is enough to train it."""
+    minutes, steps = config.training.minutes, config.training.steps
+    if minutes is not None:
+        return config.data.locate and SHARE * 60 * minutes >= FEWEST_SECONDS
+    return config.data.locate and steps is not None and SHARE * steps >= FEWEST_STEPS
+
+
+def region_extent(fingerprint: Fingerprint) -> NDArray[np.float64] | None:
+    """Return the extent of structures with margins along RAS+ axes (3,), in mm; None if they fill much of the scans."""
+    if not len(fingerprint.structures_mm):
+        return None
+    whole, spacing = typical_extent(fingerprint), np.array(scan_spacing(fingerprint))
+    coarse_mm = spacing * choose_factors([tuple(whole / spacing)], spacing.tolist())
+    extent: NDArray[np.float64] = np.median(fingerprint.structures_mm, axis=0) + 2 * (1 + MARGIN) * coarse_mm
+    extent = np.minimum(extent, whole)
+    return extent if np.prod(extent) <= SMALL * np.prod(whole) else None
+
+
+def choose_factors(grids: Sequence[Sequence[float]], spacing_mm: Sequence[float]) -> tuple[int, int, int]:
+    """Return how many voxels of a grid make a coarse voxel along each axis, so that a typical scan has few of them."""
+    grid, spacing = np.median(np.array(grids), axis=0), np.array(spacing_mm)
+    factors: NDArray[np.float64] = np.ones(3)
+    for step in itertools.count():
+        factors = np.maximum(np.round(spacing.min() * 2 ** (step / 4) / spacing), 1)
+        if np.prod(np.ceil(grid / factors)) <= COARSE_VOXELS:
+            break
+    return _triple(factors.astype(int))
+
+
+def plan_coarsely(
+    plan: "Plan", factors: tuple[int, int, int], grids: Sequence[Sequence[int]], processes: int
+) -> "Plan":
+    """Return the plan of a locator.
+
+    Args:
+        plan: plan of the network.
+        factors: voxels of its grid in a coarse voxel, along each axis.
+        grids: voxels of scans on its grid; a patch of the locator is a typical scan.
+        processes: number of processes that share a batch.
+    """
+    spacing = np.array(plan.preprocessing.spacing_mm) * factors
+    size = np.ceil(np.median(np.array(grids), axis=0) / factors)
+    strides, kernels = plan_levels(size, spacing, LEVELS)
+    divisor = np.prod(strides, axis=0)
+    return dataclasses.replace(
+        plan,
+        labels=Labels({"structures": (1,)}, (1,)),
+        preprocessing=dataclasses.replace(plan.preprocessing, spacing_mm=_triple(spacing)),
+        patch=_triple((np.ceil(size / divisor) * divisor).astype(int)),
+        slice_axis=None,
+        batch=2 * processes,
+        located=False,
+        architecture=Architecture(
+            in_channels=len(plan.channels),
+            channels=[CHANNELS * 2**level for level in range(len(kernels))],
+            strides=strides,
+            kernels=kernels,
+            decoder_convs=1,
+            skips="identity",
+        ),
+    )
+
+
+def _triple(values: NDArray[Any]) -> tuple[Any, Any, Any]:
+    i, j, k = values.tolist()
+    return i, j, k

@@ -1,0 +1,145 @@
+"""Train a locator before the network, and judge it on held-out cases."""
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+
+from attention_unet.config import Config
+from attention_unet.inference.locator import Box, Locator, coarsen, enlarge
+from attention_unet.inference.sliding_window import window_starts
+from attention_unet.machine.progress import progress_bar
+from attention_unet.machine.threads import ThreadChooser
+from attention_unet.network import AttentionUNet
+from attention_unet.preparation.cache import CachedCase, class_locations
+from attention_unet.preparation.fingerprint import evenly_spaced
+from attention_unet.preparation.patches import PatchDataset, load_patches, patch_numbers
+from attention_unet.preparation.plan import Plan
+from attention_unet.preparation.region import MOST_STEPS, SHARE, choose_factors, plan_coarsely
+from attention_unet.scans.labels import Labels
+from attention_unet.training.budget import Budget, learning_rate_factor
+from attention_unet.training.learner import Learner
+from attention_unet.training.parts import synchronise
+from attention_unet.training.validation import OVERLAP
+
+log = logging.getLogger(__name__)
+
+WARMUP = 0.05  # share of the locator's budget
+RECALL, LOWEST_RECALL = 0.999, 0.99  # of the structures' voxels in held-out cases: mean, and of any case
+MEASURED_CASES, LEARNT_CASES = 20, 200  # at most; coarse cases are held in memory
+
+
+class Found(NamedTuple):
+    """What a locator finds in held-out cases.
+
+    Attributes:
+        recall: share of the structures' voxels in the box, of each case with structures.
+        windows: share of the windows that are left.
+    """
+
+    recall: list[float]
+    windows: float
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether nothing is lost."""
+        return bool(self.recall and np.mean(self.recall) >= RECALL and min(self.recall) >= LOWEST_RECALL)
+
+    def __str__(self) -> str:
+        if not self.recall:
+            return "no structures in held-out cases"
+        mean, lowest = 100 * np.mean(self.recall), 100 * min(self.recall)
+        return (
+            f"the part it finds holds {mean:.2f} % of the structures' voxels in {len(self.recall)} held-out cases "
+            f"(lowest {lowest:.2f} %) and takes {100 * self.windows:.0f} % of the windows"
+        )
+
+
+def train_locator(
+    training: Sequence[CachedCase], held_out: Sequence[CachedCase], plan: Plan, config: Config, fabric: Fabric
+) -> Locator | None:
+    """Train a locator for at most a tenth of the budget.
+
+    Args:
+        training: cases to train on.
+        held_out: cases to judge it on.
+        plan: plan of the network.
+        config: configuration of the training, with a budget in minutes or steps.
+        fabric: device, precision and processes.
+
+    Returns:
+        The locator; None if it lost structures in held-out cases, or if there are none.
+    """
+    if not held_out:
+        return None
+    grids = [case.image.shape[1:] for case in evenly_spaced(training, MEASURED_CASES)]
+    factors = choose_factors(grids, plan.preprocessing.spacing_mm)
+    coarse_plan = plan_coarsely(plan, factors, grids, fabric.world_size)
+    with torch.random.fork_rng(devices=[]):  # the network's training stays the same
+        learner = Learner(AttentionUNet(coarse_plan.architecture), config.training, fabric, overlapping=False)
+    seen = evenly_spaced(training, LEARNT_CASES)
+    coarse = [coarsen_case(case, factors, coarse_plan.labels) for case in seen]
+    _learn(learner, PatchDataset(coarse, coarse_plan, 0.0, config.augmentation, config.training.seed), config)
+    locator = Locator(learner.averaged, coarse_plan, factors)
+    found = fabric.broadcast(judge(locator, evenly_spaced(held_out, MEASURED_CASES), plan))
+    log.info("locator, trained for %d steps: %s", learner.step, found)
+    return locator if found.is_safe else None
+
+
+def _learn(learner: Learner, patches: PatchDataset, config: Config) -> None:
+    """Train a learner for a tenth of the budget."""
+    minutes, steps = config.training.minutes, config.training.steps
+    if minutes is not None:
+        budget = Budget(None, SHARE * 60 * minutes)
+    else:
+        budget = Budget(min(int(SHARE * (steps or 0)), MOST_STEPS), None)
+    fabric, before = learner.fabric, torch.get_num_threads()
+    numbers = patch_numbers(0, 2 * fabric.world_size, fabric.global_rank, fabric.world_size)
+    batches = load_patches(patches, numbers, 0, fabric.device)
+    threads = ThreadChooser(fixed=minutes is None)
+    with progress_bar("training the locator, %", 100) as done:
+        while (progress := synchronise(fabric, budget.progress(learner.step), False)[0]) < 1:
+            image, target = next(batches)
+            began = time.monotonic()
+            learner.learn(image, target, config.training.learning_rate * learning_rate_factor(progress, WARMUP))
+            threads.record(time.monotonic() - began)
+            done(100 * progress)
+    torch.set_num_threads(before)
+
+
+def coarsen_case(case: CachedCase, factors: tuple[int, int, int], labels: Labels) -> CachedCase:
+    """Return a case in coarse voxels; one that holds any voxel of a class belongs to the structures."""
+    target: NDArray[np.uint8] = np.any(case.target, axis=0).astype(np.uint8)
+    for axis, factor in enumerate(factors):
+        target = np.maximum.reduceat(target, np.arange(0, target.shape[axis], factor), axis=axis)
+    image = coarsen(torch.from_numpy(case.image), factors).numpy()
+    return CachedCase(case.id, image, target[None], class_locations(target[None], labels))
+
+
+def judge(locator: Locator, cases: Sequence[CachedCase], plan: Plan) -> Found:
+    """Locate structures in cases and compare with their true place."""
+    recall, whole, left = [], 0, 0
+    for case in cases:
+        grid = case.image.shape[1:]
+        everything = [(0, n) for n in grid]
+        box = enlarge(locator.locate(torch.from_numpy(case.image)) or everything, grid, plan.patch, OVERLAP)
+        truth: NDArray[np.bool_] = np.any(case.target, axis=0)
+        if truth.any():
+            i, j, k = (slice(*side) for side in box)
+            recall.append(float(truth[i, j, k].sum() / truth.sum()))
+        whole += count_windows(everything, plan)
+        left += count_windows(box, plan)
+    return Found(recall, left / max(whole, 1))
+
+
+def count_windows(box: Box, plan: Plan) -> int:
+    """Return the number of windows in a box."""
+    return math.prod(
+        len(window_starts(stop - start, edge, OVERLAP)) for (start, stop), edge in zip(box, plan.patch, strict=True)
+    )

@@ -1,0 +1,132 @@
+"""Locator: the part that holds structures is found, and only it is predicted."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from attention_unet.inference.locator import MARGIN, Locator, coarsen, cut_to_structures, enlarge
+from attention_unet.inference.model import Model
+from attention_unet.inference.model_file import load_model, save_model
+from attention_unet.inference.predict_volume import predict_volume
+from attention_unet.inference.settings import Settings
+from attention_unet.inference.sliding_window import window_starts
+from attention_unet.network import AttentionUNet
+from attention_unet.preparation.preprocessing import Preprocessing, preprocess
+from attention_unet.scans.labels import Labels
+from attention_unet.scans.volumes import read_volume
+from tests.conftest import save_nifti
+from tests.inference.build import CPU, Threshold, output, plan_of
+
+FACTORS = (2, 4, 3)
+COARSE = Labels({"structures": (1,)}, (1,))
+ALL = Settings(torch.float32, probabilities=True, attention=True, keep_largest=())
+
+
+class Bright(nn.Module):
+    """Network that finds structures where a coarse voxel is above 0.5."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x, full_output=False):
+        return output(torch.cat([torch.zeros_like(x), 20 * (x - 0.5)], dim=1))
+
+
+LOCATOR = Locator(Bright(), plan_of(labels=COARSE), FACTORS)
+
+
+def scan_of(folder, array):
+    return read_volume(save_nifti(folder / "scan.nii.gz", array.astype(np.float32)))
+
+
+def cube(grid=(40, 36, 30), low=(20, 16, 9), high=(26, 24, 15)):
+    array = np.random.RandomState(0).normal(scale=0.01, size=grid)
+    array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] += 5
+    return array
+
+
+@pytest.mark.parametrize("grid", [(12, 8, 9), (13, 7, 4), (2, 3, 1)])
+def test_coarse_voxels_are_means_of_blocks(grid):
+    image = torch.randn(2, *grid)
+    blocks = [range(0, n, factor) for n, factor in zip(grid, FACTORS, strict=True)]
+    expected = torch.stack(
+        [
+            torch.stack(
+                [
+                    torch.stack([image[:, i : i + 2, j : j + 4, k : k + 3].mean(dim=(1, 2, 3)) for k in blocks[2]])
+                    for j in blocks[1]
+                ]
+            )
+            for i in blocks[0]
+        ]
+    ).movedim(-1, 0)
+    torch.testing.assert_close(coarsen(image, FACTORS), expected)
+
+
+def test_the_box_holds_what_was_found_with_a_margin():
+    box = LOCATOR.locate(torch.from_numpy(cube()[None]).float())
+    assert box == [
+        (20 - 2 * MARGIN, 26 + 2 * MARGIN),
+        (16 - 4 * MARGIN, 24 + 4 * MARGIN),
+        (9 - 3 * MARGIN, 15 + 3 * MARGIN),
+    ]
+    assert LOCATOR.locate(torch.zeros(1, 40, 36, 30)) is None
+    corner = cube(low=(0, 0, 27), high=(3, 3, 30))
+    assert LOCATOR.locate(torch.from_numpy(corner[None]).float()) == [(0, 6), (0, 8), (24, 30)]
+
+
+def test_a_box_is_enlarged_as_far_as_it_costs_no_window():
+    random = np.random.RandomState(1)
+    for _ in range(500):
+        n, edge = random.randint(1, 60), random.randint(1, 20)
+        start = random.randint(n)
+        stop, overlap = random.randint(start + 1, n + 1), random.choice([0.0, 0.25, 0.5])
+        [(first, last)] = enlarge([(start, stop)], [n], [edge], overlap)
+        assert 0 <= first <= start < stop <= last <= n
+        count = len(window_starts(stop - start, edge, overlap))
+        assert len(window_starts(last - first, edge, overlap)) == count
+        assert last - first == n or len(window_starts(last - first + 1, edge, overlap)) > count
+
+
+def test_only_the_found_part_is_predicted(tmp_path):
+    array = cube()
+    array[2, 3, 4] = 4  # far away: one voxel of a coarse one is not enough for the locator
+    volume, plan = scan_of(tmp_path, array), plan_of()
+    whole = predict_volume([Model(Threshold(), plan, CPU)], volume, ALL)
+    located = Model(Threshold(), plan, CPU, locator=LOCATOR)
+    part = predict_volume([located], volume, ALL)
+    assert whole.label_map[2, 3, 4] == 3
+    expected = whole.label_map.copy()
+    expected[2, 3, 4] = 0
+    np.testing.assert_array_equal(part.label_map, expected)
+    assert part.probabilities[:, 2, 3, 4].tolist() == [1, 0, 0]
+    assert part.attention[1][2, 3, 4] == 0
+    asked = predict_volume([located], volume, Settings(torch.float32, whole_scan=True, keep_largest=()))
+    np.testing.assert_array_equal(asked.label_map, whole.label_map)
+    image = preprocess(volume, plan.preprocessing)
+    cut = cut_to_structures(LOCATOR, image, plan.patch, 0.25)
+    assert math.prod(cut.image.shape) < 0.3 * math.prod(image.image.shape)
+
+
+def test_a_scan_in_which_nothing_is_found_is_predicted_whole(tmp_path):
+    volume, plan = scan_of(tmp_path, -cube()), plan_of()
+    found = predict_volume([Model(Threshold(), plan, CPU, locator=LOCATOR)], volume, ALL)
+    assert (found.label_map == 9).sum() == 6 * 8 * 6
+
+
+def test_a_model_file_holds_its_locator(tmp_path):
+    torch.manual_seed(0)
+    plan, coarse = plan_of(), plan_of(labels=COARSE, spacing=(2.0, 4.0, 3.0))
+    network, small = (AttentionUNet(each.architecture).eval() for each in (plan, coarse))
+    save_model(tmp_path, network.state_dict(), plan, {}, Locator(small, coarse, FACTORS))
+    model = load_model(tmp_path)
+    assert model.locator.factors == FACTORS
+    assert model.locator.plan.preprocessing == Preprocessing((2.0, 4.0, 3.0), nonzero=False)
+    x = torch.randn(1, 1, 8, 8, 8)
+    assert torch.equal(model.network(x), network(x))
+    assert torch.equal(model.locator.network(x), small(x))
+    assert model.on(CPU).locator.network is not model.locator.network

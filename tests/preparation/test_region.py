@@ -1,0 +1,67 @@
+"""Plans for the part of scans that a locator finds."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from attention_unet.config import Config, TrainingConfig
+from attention_unet.preparation.plan import Plan, make_plan
+from attention_unet.preparation.region import choose_factors, plan_coarsely, region_extent
+from attention_unet.preparation.spacing import typical_extent
+from tests.preparation.build import LAPTOP, cohort_of, dataset
+from tests.preparation.test_spacing import ball
+
+QUARTER = Config(training=TrainingConfig(minutes=15))
+
+
+def chest(structures_mm=(90.0, 90.0, 80.0)):
+    """Short-axis slices of a whole chest: a heart in the middle."""
+    cohort = cohort_of((216, 256, 12), (1.5, 1.5, 8.0))
+    return dataclasses.replace(
+        cohort, shapes=[ball(25.0, (1.5, 1.5, 8.0))], structures_mm=[np.array(structures_mm)] * 3
+    )
+
+
+def test_the_region_is_that_of_the_structures_with_margins():
+    coarse_mm = 1.5 * np.array(choose_factors([(216, 256, 12)], (1.5, 1.5, 8.0)))
+    found = region_extent(chest())
+    assert found[:2] == pytest.approx(90 + 4 * coarse_mm[:2])
+    assert found[2] == 96  # not more than a scan
+    assert region_extent(chest((250.0, 200.0, 90.0))) is None
+    assert region_extent(cohort_of((216, 256, 12), (1.5, 1.5, 8.0))) is None  # without label maps
+
+
+def test_voxels_stay_finer_where_a_locator_finds_the_structures():
+    located = make_plan(QUARTER, dataset(), chest(), LAPTOP)
+    whole = make_plan(QUARTER, dataset(), chest(), LAPTOP, whole_scans=True)
+    assert (located.located, whole.located) == (True, False)
+    assert located.preprocessing.spacing_mm[0] < whole.preprocessing.spacing_mm[0]
+    assert Plan.from_json(located.to_json()) == located
+    seen = np.multiply(located.patch, located.preprocessing.spacing_mm)
+    assert np.prod(seen) >= 0.5 * np.prod(region_extent(chest()))
+
+
+@pytest.mark.parametrize(
+    ("budget", "located"),
+    [({"minutes": 4}, False), ({"steps": 900}, False), ({"steps": 1000}, True), ({"epochs": 50}, False)],
+)
+def test_short_budgets_have_no_time_for_a_locator(budget, located):
+    config = Config(training=TrainingConfig(**budget))
+    assert make_plan(config, dataset(), chest(), LAPTOP).located == located
+
+
+def test_coarse_voxels_are_as_cubic_as_the_grid_allows():
+    assert choose_factors([(256, 256, 256)], (1.0, 1.0, 1.0)) == (6, 6, 6)
+    assert choose_factors([(256, 256, 12)], (1.5, 1.5, 8.0)) == (3, 3, 1)
+    assert choose_factors([(40, 50, 40)], (1.0, 1.0, 1.0)) == (1, 1, 1)
+
+
+def test_a_locator_sees_a_typical_scan():
+    plan = make_plan(QUARTER, dataset(), chest(), LAPTOP)
+    coarse = plan_coarsely(plan, (3, 3, 1), [(210, 250, 12), (216, 256, 12), (220, 260, 12)], processes=2)
+    assert coarse.preprocessing.spacing_mm == tuple(np.multiply(plan.preprocessing.spacing_mm, (3, 3, 1)))
+    assert all(edge >= n for edge, n in zip(coarse.patch, (72, 86, 12), strict=True))
+    assert typical_extent(chest())[0] == 324
+    assert coarse.labels.names == ("structures",)
+    assert coarse.batch == 4

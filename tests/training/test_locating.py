@@ -1,0 +1,68 @@
+"""Training of the locator: it finds what can be seen, and is left out where it loses something or saves nothing."""
+
+import numpy as np
+import pytest
+import torch
+
+from attention_unet.machine.devices import make_fabric
+from attention_unet.preparation import region
+from attention_unet.preparation.cache import CachedCase, class_locations
+from attention_unet.training.locating import count_windows, judge, train_locator
+from tests.inference.build import plan_of
+from tests.training.build import config
+
+PLAN = plan_of(patch=(16, 16, 16))
+GRID = (60, 50, 40)
+
+
+def case(number, edge=6):
+    random = np.random.RandomState(number)
+    image = random.normal(size=(1, *GRID)).astype(np.float32)
+    target = np.zeros((1, *GRID), dtype=np.uint8)
+    start = [random.randint(n // 4, n // 2) for n in GRID]
+    box = tuple(slice(first, first + edge) for first in start)
+    image[0][box] += 4
+    target[0][box] = 1 + number % 2
+    return CachedCase(f"case_{number}", image, target, class_locations(target, PLAN.labels))
+
+
+@pytest.fixture
+def few_voxels(monkeypatch):
+    monkeypatch.setattr(region, "COARSE_VOXELS", 4000)
+
+
+def settings(steps=1500):
+    return config("nowhere", steps=steps, training={"precision": "float32"})
+
+
+def trained(held_out, steps=1500):
+    configuration = settings(steps)
+    fabric = make_fabric(configuration.training)
+    torch.manual_seed(0)
+    return train_locator([case(n) for n in range(8)], held_out, PLAN, configuration, fabric)
+
+
+def test_a_locator_finds_structures_in_unseen_cases(few_voxels, caplog):
+    held_out = [case(n) for n in range(20, 24)]
+    with caplog.at_level("INFO"):
+        locator = trained(held_out)
+    found = judge(locator, held_out, PLAN)
+    assert found.recall == [1.0] * 4
+    assert found.windows < 0.3
+    assert "locator, trained for 150 steps: the part it finds holds 100.00 %" in caplog.text
+
+
+def test_a_locator_that_loses_structures_is_left_out(few_voxels, caplog):
+    partly_unseen = case(21)
+    partly_unseen.target[0, :3, :3, :3] = 1
+    with caplog.at_level("INFO"):
+        assert trained([case(20), partly_unseen]) is None
+    assert "(lowest" in caplog.text
+
+
+def test_without_held_out_cases_there_is_no_locator(few_voxels):
+    assert trained([], steps=1000) is None
+
+
+def test_windows_of_a_box():
+    assert count_windows([(0, 16), (10, 30), (0, 40)], PLAN) == 1 * 2 * 3
