@@ -46,12 +46,13 @@ class ComponentGain:
 
     @property
     def helps(self) -> bool:
-        """Whether the mean gain is above its standard error."""
+        """Whether the mean gain is at least its standard error, as when one case gains and no other loses."""
         if self.cases < 2:
             return False
         mean = self.total / self.cases
         variance = max(self.squares / self.cases - mean**2, 0.0) * self.cases / (self.cases - 1)
-        return mean > math.sqrt(variance / self.cases)
+        error = math.sqrt(variance / self.cases)
+        return mean > 0 and (mean >= error or math.isclose(mean, error))
 
 
 Gains = Mapping[str, ComponentGain]

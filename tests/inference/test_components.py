@@ -45,6 +45,8 @@ def test_it_helps_where_dice_rises_by_more_than_its_standard_error():
     gains = component_gains(dice, cleaned, names)
     assert [name for name in names if gains[name].helps] == ["gains"]
     assert not any(gain.helps for gain in component_gains({}, {}, ["none"]).values())
+    assert ComponentGain.of([0.0, 0.3, 0.0, 0.0]).helps  # one case gains, none loses
+    assert not ComponentGain.of([0.0, 0.3, 0.0, -0.01]).helps
 
 
 def test_cases_of_several_trainings_are_pooled():
