@@ -20,7 +20,7 @@ from attention_unet.preparation.levels import SMALLEST_EDGE, plan_levels
 from attention_unet.preparation.preprocessing import Preprocessing
 from attention_unet.preparation.region import may_locate, region_extent
 from attention_unet.preparation.sizing import choose_batch, choose_size
-from attention_unet.preparation.spacing import choose_spacing, scan_spacing, typical_extent
+from attention_unet.preparation.spacing import SEEN, choose_spacing, scan_spacing, typical_extent
 from attention_unet.scans.labels import Labels
 
 PLANNED = ("data.spacing_mm", "data.patch", "network.base_channels", "training.batch")  # if not configured
@@ -148,11 +148,17 @@ def make_plan(
     chosen = choose_size(config, machine)
     spacing = np.array(config.data.spacing_mm or scan_spacing(fingerprint))
     dims = config.network.dims
-    region_mm = region_extent(fingerprint) if may_locate(config) and not whole_scans else None
-    extent_mm = typical_extent(fingerprint) if region_mm is None else region_mm
+    extent_mm = typical_extent(fingerprint)
     slice_axis = choose_slice_axis(config.data.patch, extent_mm / spacing, spacing) if dims == 2 else None
     in_plane = np.arange(3) != slice_axis
     voxels = int(np.prod(config.data.patch)) if config.data.patch else chosen.patch_voxels
+    region_mm = None
+    grid = extent_mm / scan_spacing(
+        fingerprint
+    )  # not of planned voxels: the folds of a cross-validation have those given
+    if may_locate(config) and not whole_scans and voxels < SEEN * np.prod(grid[in_plane]):
+        region_mm = region_extent(fingerprint)
+    extent_mm = extent_mm if region_mm is None else region_mm
     spacing = np.array(config.data.spacing_mm or choose_spacing(fingerprint, extent_mm, in_plane, voxels))
     size = np.array(config.data.patch or fit_patch(extent_mm / spacing, spacing, in_plane, voxels))
     strides, kernels = plan_levels(size[in_plane], spacing[in_plane], config.network.max_levels)
