@@ -5,22 +5,25 @@ overlap that its training chose, and, if it has a locator, in the part that the 
 """
 
 import argparse
-import json
 import statistics
-from functools import partial
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from publish import RESULTS, around, publish
 from rich.table import Table
-from turns import Work, take_turns
 
-from attention_unet.dataset.cases import find_cases, locate_dataset
+from attention_unet.dataset.cases import Case, find_cases, locate_dataset
 from attention_unet.dataset.reading import read_case_label, read_channels
+from attention_unet.dataset.splits import read_held_out
 from attention_unet.files.run_folder import read_paths
+from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import load_model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
+from attention_unet.scans.volumes import Volume
 from attention_unet.training.train import read_config
 from attention_unet.training.validation import dice_by_class
 
@@ -31,20 +34,22 @@ WAYS = {
 }
 
 
-def start(run: Path, most: int, settings: Settings) -> tuple[tuple[int, float], Work]:
-    """Return the number of scans and their mean Dice, and the prediction of all of them."""
-    model = load_model(run)
-    dataset = find_cases(locate_dataset(read_paths(run).get("data.root"), read_config(run).data.dataset))
-    held_out = json.loads((run / "splits.json").read_text())[0]["val"][:most]
-    cases = [case for case in dataset.cases if case.id in held_out]
-    volumes = [read_channels(case) for case in cases]
-    labels = model.plan.labels
-    found = [predict_volume([model], volume, settings).label_map for volume in volumes]
-    scores = [
-        np.nanmean(dice_by_class(label_map, read_case_label(case, volume).array[0].astype(np.int64), labels))
-        for case, volume, label_map in zip(cases, volumes, found, strict=True)
-    ]
-    return (len(cases), float(np.mean(scores))), lambda: [predict_volume([model], v, settings) for v in volumes]
+def score(model: Model, cases: Sequence[Case], settings: Settings) -> float:
+    """Return the mean Dice of scans."""
+    found = []
+    for case in cases:
+        volume = read_channels(case)
+        reference = read_case_label(case, volume).array[0].astype(np.int64)
+        found.append(dice_by_class(predict_volume([model], volume, settings).label_map, reference, model.plan.labels))
+    return float(np.nanmean(np.nanmean(found, axis=0)))
+
+
+def measure(model: Model, volumes: Sequence[Volume], settings: Settings) -> float:
+    """Return the seconds of a prediction of all scans."""
+    began = time.perf_counter()
+    for volume in volumes:
+        predict_volume([model], volume, settings)
+    return time.perf_counter() - began
 
 
 def main() -> None:
@@ -59,16 +64,23 @@ def main() -> None:
     if options.write:
         around(RESULTS, "windows")
     table = Table("run", "windows", "Dice", "s per scan", "times as fast", "lowest to highest")
+    torch.set_num_threads(options.threads)
     for run in options.runs:
-        starts = [partial(start, run, options.scans, settings) for settings in WAYS.values()]
-        told, seconds = take_turns(starts, options.threads, options.turns)
-        for way, (scans, score), taken in zip(WAYS, told, seconds, strict=True):
+        model = load_model(run)
+        dataset = find_cases(locate_dataset(read_paths(run).get("data.root"), read_config(run).data.dataset))
+        held_out = read_held_out(run, [case.id for case in dataset.cases])[: options.scans]
+        cases = [case for case in dataset.cases if case.id in held_out]
+        volumes = [read_channels(case) for case in cases]
+        scores = [score(model, cases, settings) for settings in WAYS.values()]
+        turns = [[measure(model, volumes, settings) for settings in WAYS.values()] for _ in range(options.turns)]
+        seconds = list(zip(*turns, strict=True))
+        for way, dice, taken in zip(WAYS, scores, seconds, strict=True):
             ratios = [before / after for before, after in zip(seconds[0], taken, strict=True)]
             table.add_row(
                 run.name,
                 way,
-                f"{score:.4f}",
-                f"{statistics.median(taken) / scans:.2f}",
+                f"{dice:.4f}",
+                f"{statistics.median(taken) / len(cases):.2f}",
                 f"{statistics.median(ratios):.1f}",
                 f"{min(ratios):.1f} to {max(ratios):.1f}",
             )
