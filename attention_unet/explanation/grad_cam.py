@@ -63,8 +63,7 @@ def grad_cam(model: Model, volume: Volume, channel: int) -> NDArray[np.float32]:
         )
         return resized if across is None else resized.unsqueeze(across)
 
-    whole = preprocess(volume, plan.preprocessing)
-    image = cut_to_structures(model.locator, whole, plan.patch, OVERLAP)
+    image = cut_to_structures(model.locator, preprocess(volume, plan.preprocessing), plan.patch, OVERLAP)
     zero = torch.zeros(1)
     windows = slide(
         image.image.to(model.device),

@@ -60,7 +60,7 @@ class Locator:
 
     @torch.inference_mode()
     def locate(self, image: Tensor) -> Box | None:
-        """Return the box of an image (C, *S) that holds structures, in its voxels; None if there are none."""
+        """Return the box of an image (C, *S) that holds structures, in its voxels; None if it finds no structure."""
         device = next(self.network.parameters()).device
         unseen = torch.tensor([1.0, 0.0])
         predictor = window_predictor(self.network, self.plan, torch.float32, [])

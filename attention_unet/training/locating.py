@@ -74,7 +74,7 @@ def train_locator(
         fabric: device, precision and processes.
 
     Returns:
-        The locator; None if it lost structures in held-out cases, or if there are none.
+        The locator; None if it lost structures in held-out cases, or if no case is held out.
     """
     if not held_out:
         return None
@@ -93,18 +93,19 @@ def train_locator(
 
 
 def _learn(learner: Learner, patches: PatchDataset, config: Config) -> None:
-    """Train a learner for a tenth of the budget."""
+    """Train a learner for a tenth of the budget, or 400 steps if these take less."""
     minutes, steps = config.training.minutes, config.training.steps
-    if minutes is not None:
-        budget = Budget(None, SHARE * 60 * minutes)
-    else:
-        budget = Budget(min(int(SHARE * (steps or 0)), MOST_STEPS), None)
+    budget = Budget(steps and int(SHARE * steps), minutes and SHARE * 60 * minutes)
     fabric, before = learner.fabric, torch.get_num_threads()
     numbers = patch_numbers(0, 2 * fabric.world_size, fabric.global_rank, fabric.world_size)
     batches = load_patches(patches, numbers, 0, fabric.device)
     threads = ThreadChooser(fixed=minutes is None)
     with progress_bar("training the locator, %", 100) as done:
-        while (progress := synchronise(fabric, budget.progress(learner.step), False)[0]) < 1:
+        while True:
+            spent = max(budget.progress(learner.step), learner.step / MOST_STEPS)
+            progress, _ = synchronise(fabric, spent, False)
+            if progress >= 1:
+                break
             image, target = next(batches)
             began = time.monotonic()
             learner.learn(image, target, config.training.learning_rate * learning_rate_factor(progress, WARMUP))

@@ -26,7 +26,7 @@ class PreparedCases:
     Attributes:
         training: preprocessed cases to train on.
         early: those that are trained on from the start: all but the late ones.
-        judging: preprocessed held-out cases, or late ones if there are none.
+        judging: preprocessed held-out cases; without held-out cases the late ones.
         held_out_cases: cases to validate on, in random order: short validations take the first ones.
         late_cases: training cases that are predicted once before they are trained on; none if there are held-out cases.
         facts: measurements of all cases.
