@@ -14,7 +14,6 @@ from attention_unet.attention.cost import Cost
 from attention_unet.dataset.inspection import Inspection
 from attention_unet.preparation.fingerprint import Fingerprint
 from attention_unet.preparation.plan import AXES, Plan
-from attention_unet.preparation.region import region_extent
 from attention_unet.preparation.spacing import describe_view
 from attention_unet.training.trial import Trial
 
@@ -69,14 +68,13 @@ def print_plan(plan: Plan, fingerprint: Fingerprint, console: Console) -> None:
         return " x ".join(f"{number:g}" for number in numbers)
 
     architecture = plan.architecture
-    region_mm = region_extent(fingerprint) if plan.located else None
     table = Table(title="plan", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
     values = "its own mean and deviation" + (", of what is not 0" if plan.preprocessing.nonzero else "")
     rows = [
         ("voxel", f"{times(plan.preprocessing.spacing_mm)} mm"),
         ("values", f"each channel by {values}"),
         ("patch", f"{times(plan.patch)} voxels, {times(np.multiply(plan.patch, plan.preprocessing.spacing_mm))} mm"),
-        ("it sees", describe_view(fingerprint, plan.preprocessing.spacing_mm, plan.patch, region_mm)),
+        ("it sees", describe_view(fingerprint, plan.preprocessing.spacing_mm, plan.patch, plan.region_mm)),
         ("batch", str(plan.batch)),
         ("channels", ", ".join(map(str, architecture.channels))),
         ("kernels", ", ".join("x".join(map(str, kernel)) for kernel in architecture.kernel_sizes)),

@@ -42,7 +42,7 @@ class Plan:
         mirror_axes: RAS+ axes that training flips, so that test-time augmentation can flip them.
         batch: patches per training step, over all devices.
         architecture: architecture of the network.
-        located: whether it is for the part of scans that a locator finds, not for whole scans.
+        region_mm: typical extent of the part of scans that a locator finds; None: the plan is for whole scans.
     """
 
     channels: tuple[str, ...]
@@ -54,7 +54,7 @@ class Plan:
     mirror_axes: tuple[int, ...]
     batch: int
     architecture: Architecture
-    located: bool = False
+    region_mm: tuple[float, float, float] | None = None
 
     def voxel_mm(self, level: int) -> tuple[float, float, float]:
         """Return the voxel size in mm of a level of the network along RAS+ axes; level 0 is the finest."""
@@ -83,7 +83,7 @@ class Plan:
             mirror_axes=tuple(map(int, plain["mirror_axes"])),
             batch=int(plain["batch"]),
             architecture=Architecture(**plain["architecture"]),
-            located=bool(plain.get("located", False)),
+            region_mm=_parse_triple(float, plain["region_mm"]) if plain.get("region_mm") else None,
         )
 
 
@@ -197,7 +197,7 @@ def make_plan(
         ),
         batch=choose_batch(config, machine, int(np.prod(size))),
         architecture=architecture,
-        located=region_mm is not None,
+        region_mm=None if region_mm is None else tuple(float(round(e, 1)) for e in region_mm),  # type: ignore[arg-type]
     )
 
 

@@ -39,11 +39,15 @@ def may_locate(config: Config) -> bool:
 
 
 def region_extent(fingerprint: Fingerprint) -> NDArray[np.float64] | None:
-    """Return the extent of structures with margins along RAS+ axes (3,), in mm; None if they fill much of the scans."""
-    if not len(fingerprint.structures_mm):
-        return None
+    """Return the extent of structures with margins along RAS+ axes (3,), in mm.
+
+    None if they fill much of the scans, or if scans are so small that a locator would see them in all their voxels.
+    """
     whole, spacing = typical_extent(fingerprint), np.array(scan_spacing(fingerprint))
-    coarse_mm = spacing * choose_factors([tuple(whole / spacing)], spacing.tolist())
+    factors = choose_factors([tuple(whole / spacing)], spacing.tolist())
+    if not len(fingerprint.structures_mm) or max(factors) == 1:
+        return None
+    coarse_mm = spacing * factors
     extent: NDArray[np.float64] = np.median(fingerprint.structures_mm, axis=0) + 2 * (1 + MARGIN) * coarse_mm
     extent = np.minimum(extent, whole)
     return extent if np.prod(extent) <= SMALL * np.prod(whole) else None
@@ -82,7 +86,7 @@ def plan_coarsely(
         patch=_triple((np.ceil(size / divisor) * divisor).astype(int)),
         slice_axis=None,
         batch=2 * processes,
-        located=False,
+        region_mm=None,
         architecture=Architecture(
             in_channels=len(plan.channels),
             channels=[CHANNELS * 2**level for level in range(len(kernels))],

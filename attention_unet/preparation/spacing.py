@@ -66,7 +66,10 @@ def typical_extent(fingerprint: Fingerprint) -> np.ndarray:
 
 
 def describe_view(
-    fingerprint: Fingerprint, spacing_mm: Sequence[float], patch: Sequence[int], region_mm: np.ndarray | None = None
+    fingerprint: Fingerprint,
+    spacing_mm: Sequence[float],
+    patch: Sequence[int],
+    region_mm: Sequence[float] | None = None,
 ) -> str:
     """Say what a patch sees of a typical scan and of the largest class, and why voxels are coarser than the scans'.
 

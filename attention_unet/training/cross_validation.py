@@ -37,10 +37,11 @@ from attention_unet.scans.labels import FOREGROUND
 from attention_unet.scans.volume_files import volumes_by_case
 from attention_unet.training.checkpoint import STATE, load_state
 from attention_unet.training.curves import CURVES, draw_trainings
+from attention_unet.training.interruption import Interrupted
 from attention_unet.training.machine_speed import choose_fastest_precision, measure_machine
 from attention_unet.training.resolved_settings import read_resolved_settings
 from attention_unet.training.same_data import check_classes
-from attention_unet.training.train import Interrupted, read_config, train
+from attention_unet.training.train import read_config, train
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +179,7 @@ def _train_folds(config: Config, folder: Path, folds: Sequence[int]) -> None:
         try:
             train(fold_config, run, resume=(run / STATE).exists(), digests=digests)
         except Interrupted as error:
-            message = "stopped and saved: repeat the same command to continue"
+            message = "stopped: repeat the same command to continue"
             raise Interrupted(message, error.exit_code - 128) from error
 
 

@@ -27,7 +27,7 @@ def fit(training: Training, loop: LoopState) -> bool:
     config, batch = settings.config.training, settings.plan.batch
     threads = ThreadChooser(fixed=budget.seconds is None) if learner.fabric.device.type == "cpu" else None
     saved_at = time.monotonic()
-    batches = training.open_batches(learner.step, loop.with_late)
+    batches = training.batches.open(learner.step, loop.with_late)
     while True:
         progress, stopping = synchronise(learner.fabric, budget.progress(learner.step), training.stop())
         if stopping:
@@ -40,7 +40,7 @@ def fit(training: Training, loop: LoopState) -> bool:
             if not decide_components(training, loop):
                 save_training(training, loop)
                 return False
-            batches = training.open_batches(learner.step, True)
+            batches = training.batches.open(learner.step, True)
         due = progress >= (loop.validations + 1) / config.validations
         if learned and due and (progress >= 1 or budget.may_validate(progress, loop.validating)):
             save_training(training, loop)
@@ -62,7 +62,7 @@ def fit(training: Training, loop: LoopState) -> bool:
         try:
             loss = learner.learn(image, target, learning_rate)
         except Diverged as error:
-            cases = ", ".join(training.cases_of(learner.step))
+            cases = ", ".join(training.batches.cases_of(learner.step, loop.with_late))
             raise Diverged(f"{error}; the patches of this step are from {cases}") from error
         loop.loss = smooth(loop.loss, loss)
         seconds = time.monotonic() - began

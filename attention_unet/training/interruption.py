@@ -6,10 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from attention_unet.errors import UserError
+
 log = logging.getLogger(__name__)
 
 KILLING = (signal.SIGINT, signal.SIGTERM)  # at the second signal; a closing terminal repeats SIGHUP by itself
 STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class Interrupted(UserError):
+    """Stop of a training by the user."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
 
 
 @contextmanager
@@ -27,7 +37,7 @@ def catching_signals() -> Iterator[list[int]]:
         caught.append(number)
         for each in handled:
             signal.signal(each, signal.SIG_DFL if each in KILLING else signal.SIG_IGN)
-        log.info("stopping after this step and saving; press Ctrl-C again to stop at once")
+        log.info("stopping after this step; press Ctrl-C again to stop at once")
 
     before = {each: signal.getsignal(each) for each in STOPPING}
     handled = [each for each in STOPPING if each == signal.SIGINT or before[each] != signal.SIG_IGN]  # nohup: no SIGHUP

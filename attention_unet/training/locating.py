@@ -2,6 +2,7 @@
 
 import logging
 import math
+import signal
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.region import MOST_STEPS, SHARE, choose_factors, plan_coarsely
 from attention_unet.scans.labels import Labels
 from attention_unet.training.budget import Budget, learning_rate_factor
+from attention_unet.training.interruption import Interrupted, catching_signals
 from attention_unet.training.learner import Learner
 from attention_unet.training.parts import synchronise
 from attention_unet.training.validation import OVERLAP
@@ -75,6 +77,9 @@ def train_locator(
 
     Returns:
         The locator; None if it lost structures in held-out cases, or if no case is held out.
+
+    Raises:
+        Interrupted: if the user asked to stop.
     """
     if not held_out:
         return None
@@ -98,12 +103,15 @@ def _learn(learner: Learner, patches: PatchDataset, config: Config) -> None:
     budget = Budget(steps and int(SHARE * steps), minutes and SHARE * 60 * minutes)
     fabric, before = learner.fabric, torch.get_num_threads()
     numbers = patch_numbers(0, 2 * fabric.world_size, fabric.global_rank, fabric.world_size)
-    batches = load_patches(patches, numbers, 0, fabric.device)
     threads = ThreadChooser(fixed=minutes is None)
-    with progress_bar("training the locator, %", 100) as done:
+    with progress_bar("training the locator, %", 100) as done, catching_signals() as caught:
+        batches = load_patches(patches, numbers, 0, fabric.device)
         while True:
             spent = max(budget.progress(learner.step), learner.step / MOST_STEPS)
-            progress, _ = synchronise(fabric, spent, False)
+            progress, stopping = synchronise(fabric, spent, bool(caught))
+            if stopping:
+                number = caught[0] if caught else signal.SIGINT  # if another process got the signal
+                raise Interrupted("stopped before the first step: repeat the same command to begin again", number)
             if progress >= 1:
                 break
             image, target = next(batches)

@@ -1,15 +1,15 @@
 """The parts of a training, which its loop and its validations use."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 
 from attention_unet.dataset.cases import Case
 from attention_unet.inference.locator import Locator
+from attention_unet.training.batches import Batches
 from attention_unet.training.budget import Budget
 from attention_unet.training.learner import Learner
 from attention_unet.training.monitor import Monitor
@@ -24,8 +24,7 @@ class Training:
         run: run folder.
         settings: resolved settings of the run.
         learner: network in training.
-        open_batches: function that returns endless batches of image and target, from a step on, with or without late
-            cases.
+        batches: batches to train on.
         held_out: cases to validate on; may be empty.
         late: training cases that are predicted once before they are trained on; empty if there are held-out cases.
             They decide which classes keep only their largest connected component.
@@ -33,20 +32,18 @@ class Training:
         budget: budget of the training.
         monitor: display of the training in the first process; None in the others.
         stop: function that returns whether the user asked to stop; called after every step and between validated cases.
-        cases_of: function that returns the case ids of the patches of a step.
     """
 
     run: Path
     settings: ResolvedSettings
     learner: Learner
-    open_batches: Callable[[int, bool], Iterator[tuple[Tensor, Tensor]]]
+    batches: Batches
     held_out: Sequence[Case]
     late: Sequence[Case]
     locator: Locator | None
     budget: Budget
     monitor: Monitor | None
     stop: Callable[[], bool]
-    cases_of: Callable[[int], list[str]]
 
 
 def synchronise(fabric: Fabric, progress: float, stopping: bool) -> tuple[float, bool]:

@@ -21,7 +21,6 @@ from attention_unet.files.paths import relative_path
 from attention_unet.files.run_folder import CONFIG, PATHS, PLAN, SPLIT, SUBJECTS
 from attention_unet.preparation.fingerprint import take_fingerprint
 from attention_unet.preparation.plan import PLANNED, Plan, fill_from_plan, make_plan
-from attention_unet.preparation.region import region_extent
 from attention_unet.preparation.spacing import describe_view
 from attention_unet.training.checkpoint import TrainingState
 from attention_unet.training.machine_speed import measure_machine
@@ -117,8 +116,7 @@ def resolve_settings(config: Config, dataset: Dataset, whole_scans: bool = False
     split = choose_split(config.data, ids, subjects)
     fingerprint = take_fingerprint(dataset.cases, dataset.labels)
     plan = make_plan(config, dataset, fingerprint, measure_machine(config.training), whole_scans)
-    region_mm = region_extent(fingerprint) if plan.located else None
-    log.info("a patch sees %s", describe_view(fingerprint, plan.preprocessing.spacing_mm, plan.patch, region_mm))
+    log.info("a patch sees %s", describe_view(fingerprint, plan.preprocessing.spacing_mm, plan.patch, plan.region_mm))
     return ResolvedSettings(fill_from_plan(config, plan), split, plan, subjects, threads=torch.get_num_threads())
 
 

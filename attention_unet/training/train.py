@@ -4,31 +4,30 @@ import dataclasses
 import logging
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 import yaml
 from lightning_fabric import Fabric, seed_everything
-from torch import Tensor
 
 from attention_unet.config import Config, TrainingConfig
 from attention_unet.dataset.cases import Dataset, find_cases, locate_dataset
-from attention_unet.errors import ConfigError, UserError, first_few, plural
+from attention_unet.errors import ConfigError, first_few, plural
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.run_folder import CONFIG, HISTORY, MODEL_DESCRIPTION, PATHS, PLAN, SPLIT, SUBJECTS, WEIGHTS
 from attention_unet.inference.locator import Locator
 from attention_unet.machine.devices import check_batch, choose_precision, leave_processes, make_fabric
 from attention_unet.machine.memory import peak_memory, reuse_freed_memory
 from attention_unet.network import AttentionUNet
-from attention_unet.preparation.patches import PatchDataset, load_patches, patch_numbers
+from attention_unet.training.batches import Batches
 from attention_unet.training.budget import Budget, same_budget
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, load_state
 from attention_unet.training.curves import CURVES
 from attention_unet.training.faults import reporting_faults
 from attention_unet.training.fit import fit
-from attention_unet.training.interruption import catching_signals
+from attention_unet.training.interruption import Interrupted, catching_signals
 from attention_unet.training.learner import Learner, build_network
 from attention_unet.training.locating import train_locator
 from attention_unet.training.log_file import log_to_file
@@ -51,14 +50,6 @@ WRITTEN = (CONFIG, PATHS, PLAN, SPLIT, SUBJECTS, HISTORY, MODEL_DESCRIPTION, CUR
 
 
 MUCH_VALIDATING = 0.3  # share of the time
-
-
-class Interrupted(UserError):
-    """Stop of a training by the user. Its state is saved."""
-
-    def __init__(self, message: str, signal_number: int) -> None:
-        super().__init__(message)
-        self.exit_code = 128 + signal_number
 
 
 def train(
@@ -121,92 +112,80 @@ def _train(
     else:  # only the first process: others can run on other machines and get another plan
         settings = fabric.broadcast(resolve_settings(config, dataset) if fabric.is_global_zero else None)
     network, prepared = _set_up(config, dataset, run, fabric, settings)
-    locator, locating = None, 0.0
-    if state and state.locator:
-        locator = Locator.from_json(state.locator, state.locator_weights, fabric.device)
-    elif settings.plan.located:
+    with log_to_file(run / "train.log", fabric.is_global_zero):
         began = time.monotonic()
-        locator = train_locator(prepared.early, prepared.judging, settings.plan, settings.config, fabric)
+        locator = _restore_or_train_locator(state, prepared, settings, fabric)
         locating = time.monotonic() - began
-        if locator is None:
+        if settings.plan.region_mm and not locator:
             log.info("without a locator: planning anew, for whole scans")
             settings = fabric.broadcast(
                 resolve_settings(config, dataset, whole_scans=True) if fabric.is_global_zero else None
             )
             network, prepared = _set_up(config, dataset, run, fabric, settings)
-    split, plan, training_config = settings.split, settings.plan, settings.config.training
-    settings = add_digests(dataclasses.replace(settings, digests={**digests, **settings.digests}), prepared.facts)
-    data, augmentation = settings.config.data, settings.config.augmentation
-    early_patches, all_patches = (
-        PatchDataset(
-            cases, plan, data.foreground_share, augmentation, training_config.seed, locator.margin if locator else None
-        )
-        for cases in (prepared.early, prepared.training)
-    )
-    budget, loop = Budget.from_config(training_config, len(split.training), plan.batch), LoopState()
-    budget.elapsed_before = locating
-    learner = Learner(network, training_config, fabric, plan.labels.overlapping)
-    if state:
-        learner.restore(state.learner)
-        budget.elapsed_before, budget.reserve = state.elapsed, state.reserve
-        budget.steps_before = learner.step
-        loop = state.loop
-        if not same_budget(Config.from_plain(state.settings["config"]).training, training_config):
-            due = int(budget.progress(learner.step) * training_config.validations + 1e-9)
-            loop.validations = min(loop.validations, due)
-
-    def open_batches(step: int, with_late: bool) -> Iterator[tuple[Tensor, Tensor]]:
-        numbers = patch_numbers(step, plan.batch, fabric.global_rank, fabric.world_size)
-        return load_patches(all_patches if with_late else early_patches, numbers, config.data.workers, fabric.device)
-
-    def cases_of(step: int) -> list[str]:
-        patches = all_patches if loop.with_late else early_patches
-        return [patches.case_of(step * plan.batch + i) for i in range(plan.batch)]
-
-    monitor = None
-    with catching_signals() as caught, log_to_file(run / "train.log", fabric.is_global_zero):
-        if fabric.is_global_zero:
-            history, text = state.history if state else [], (run / CONFIG).read_text(encoding="utf-8")
-            monitor = Monitor(run, plan.labels.names, history, learner.step, text)
-            _log_start(network, settings, fabric)
-        training = Training(
-            run,
-            settings,
-            learner,
-            open_batches,
-            prepared.held_out_cases,
-            prepared.late_cases,
-            locator,
-            budget,
-            monitor,
-            stop=lambda: bool(caught),
-            cases_of=cases_of,
-        )
-        threads = torch.get_num_threads()
-        try:
-            finished = fit(training, loop)
-        finally:
-            torch.set_num_threads(threads)
-            if monitor is not None:
-                monitor.close()
-        if finished and fabric.is_global_zero:
-            peak = peak_memory(fabric.device)
-            log.info("training finished%s", f"; peak memory {peak / 2**30:.1f} GiB" if peak else "")
-            if loop.validating > MUCH_VALIDATING * budget.elapsed:
-                share = 100 * loop.validating / budget.elapsed
-                log.warning(
-                    "validations took %.0f %% of the time: lower training.validations, or hold out fewer cases", share
-                )
-            last = monitor.history[-1] if monitor is not None else {}
-            if never_found := [name for name in plan.labels.names if last.get(f"dice {name}") == 0]:
-                log.warning(
-                    "%s: found in no held-out case: train longer, or raise data.foreground_share",
-                    first_few(never_found),
-                )
+        settings = add_digests(dataclasses.replace(settings, digests={**digests, **settings.digests}), prepared.facts)
+        learner = Learner(network, settings.config.training, fabric, settings.plan.labels.overlapping)
+        budget = Budget.from_config(settings.config.training, len(settings.split.training), settings.plan.batch)
+        budget.elapsed_before = locating
+        loop = _restore(state, learner, budget, settings.config.training) if state else LoopState()
+        with catching_signals() as caught:
+            monitor = None
+            if fabric.is_global_zero:
+                _log_start(settings, learner)
+                history, text = state.history if state else [], (run / CONFIG).read_text(encoding="utf-8")
+                monitor = Monitor(run, settings.plan.labels.names, history, learner.step, text)
+            training = Training(
+                run,
+                settings,
+                learner,
+                Batches(prepared, settings, locator.margin if locator else None, fabric),
+                prepared.held_out_cases,
+                prepared.late_cases,
+                locator,
+                budget,
+                monitor,
+                stop=lambda: bool(caught),
+            )
+            finished = _run_loop(training, loop)
     leave_processes(fabric)
     if not finished:
         number = caught[0] if caught else signal.SIGINT  # if another process got the signal
         raise Interrupted(f"stopped and saved: continue with 'attention-unet train --resume --run {run}'", number)
+
+
+def _restore_or_train_locator(
+    state: TrainingState | None, prepared: PreparedCases, settings: ResolvedSettings, fabric: Fabric
+) -> Locator | None:
+    """Return the locator of a run; None if its plan has none, or if the locator lost structures."""
+    if state and state.locator:
+        return Locator.from_json(state.locator, state.locator_weights, fabric.device)
+    if state or not settings.plan.region_mm:
+        return None
+    return train_locator(prepared.early, prepared.judging, settings.plan, settings.config, fabric)
+
+
+def _restore(state: TrainingState, learner: Learner, budget: Budget, config: TrainingConfig) -> LoopState:
+    """Bring learner and budget to a saved state. Return the state of the loop."""
+    learner.restore(state.learner)
+    budget.elapsed_before, budget.reserve = state.elapsed, state.reserve
+    budget.steps_before = learner.step
+    if not same_budget(Config.from_plain(state.settings["config"]).training, config):
+        due = int(budget.progress(learner.step) * config.validations + 1e-9)
+        state.loop.validations = min(state.loop.validations, due)
+    return state.loop
+
+
+def _run_loop(training: Training, loop: LoopState) -> bool:
+    """Train until the budget is spent or the user asks to stop. Return whether the budget was spent."""
+    threads = torch.get_num_threads()
+    try:
+        finished = fit(training, loop)
+    finally:
+        torch.set_num_threads(threads)
+        if training.monitor is not None:
+            training.monitor.close()
+    if finished and training.monitor is not None:
+        _log_end(training, loop, training.monitor.history)
+    return finished
 
 
 def _set_up(
@@ -262,16 +241,29 @@ def read_config(run: Path) -> Config:
         raise ConfigError(f"{run}: not a run folder ({error}): expected the folder of a training") from error
 
 
-def _log_start(network: AttentionUNet, settings: ResolvedSettings, fabric: Fabric) -> None:
-    precision = choose_precision(settings.config.training.precision, fabric.device)
+def _log_start(settings: ResolvedSettings, learner: Learner) -> None:
+    precision = choose_precision(settings.config.training.precision, learner.fabric.device)
     log.info(
         "%s to train on, %d held out; %.2f million parameters on %s in %s; patches of %s voxels of %s mm",
         plural(len(settings.split.training), "case"),
         len(settings.split.validation),
-        sum(p.numel() for p in network.parameters()) / 1e6,
-        fabric.device,
+        sum(p.numel() for p in learner.network.parameters()) / 1e6,
+        learner.fabric.device,
         str(precision).removeprefix("torch."),
         " x ".join(map(str, settings.plan.patch)),
         " x ".join(f"{mm:.3g}" for mm in settings.plan.preprocessing.spacing_mm),
     )
-    log.info("attention: %s", network.architecture.describe_attention())
+    log.info("attention: %s", settings.plan.architecture.describe_attention())
+
+
+def _log_end(training: Training, loop: LoopState, history: Sequence[Mapping[str, float]]) -> None:
+    peak = peak_memory(training.learner.fabric.device)
+    log.info("training finished%s", f"; peak memory {peak / 2**30:.1f} GiB" if peak else "")
+    if loop.validating > MUCH_VALIDATING * training.budget.elapsed:
+        share = 100 * loop.validating / training.budget.elapsed
+        log.warning("validations took %.0f %% of the time: lower training.validations, or hold out fewer cases", share)
+    last = history[-1] if history else {}
+    if never_found := [name for name in training.settings.plan.labels.names if last.get(f"dice {name}") == 0]:
+        log.warning(
+            "%s: found in no held-out case: train longer, or raise data.foreground_share", first_few(never_found)
+        )

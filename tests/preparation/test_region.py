@@ -15,9 +15,9 @@ from tests.preparation.test_spacing import ball
 QUARTER = Config(training=TrainingConfig(minutes=15))
 
 
-def chest(structures_mm=(90.0, 90.0, 80.0)):
+def chest(structures_mm=(90.0, 90.0, 80.0), grid=(216, 256, 12)):
     """Short-axis slices of a whole chest: a heart in the middle."""
-    cohort = cohort_of((216, 256, 12), (1.5, 1.5, 8.0))
+    cohort = cohort_of(grid, (1.5, 1.5, 8.0))
     return dataclasses.replace(
         cohort, shapes=[ball(25.0, (1.5, 1.5, 8.0))], structures_mm=[np.array(structures_mm)] * 3
     )
@@ -29,13 +29,15 @@ def test_the_region_is_that_of_the_structures_with_margins():
     assert found[:2] == pytest.approx(90 + 4 * coarse_mm[:2])
     assert found[2] == 96  # not more than a scan
     assert region_extent(chest((250.0, 200.0, 90.0))) is None
+    assert region_extent(chest((9.0, 9.0, 8.0), grid=(50, 50, 12))) is None  # a locator would see every voxel
     assert region_extent(cohort_of((216, 256, 12), (1.5, 1.5, 8.0))) is None  # without label maps
 
 
 def test_voxels_stay_finer_where_a_locator_finds_the_structures():
     located = make_plan(QUARTER, dataset(), chest(), LAPTOP)
     whole = make_plan(QUARTER, dataset(), chest(), LAPTOP, whole_scans=True)
-    assert (located.located, whole.located) == (True, False)
+    assert located.region_mm == pytest.approx(region_extent(chest()), abs=0.1)
+    assert whole.region_mm is None
     assert located.preprocessing.spacing_mm[0] < whole.preprocessing.spacing_mm[0]
     assert Plan.from_json(located.to_json()) == located
     seen = np.multiply(located.patch, located.preprocessing.spacing_mm)
@@ -48,7 +50,7 @@ def test_voxels_stay_finer_where_a_locator_finds_the_structures():
 )
 def test_short_budgets_have_no_time_for_a_locator(budget, located):
     config = Config(training=TrainingConfig(**budget))
-    assert make_plan(config, dataset(), chest(), LAPTOP).located == located
+    assert (make_plan(config, dataset(), chest(), LAPTOP).region_mm is not None) == located
 
 
 def test_coarse_voxels_are_as_cubic_as_the_grid_allows():

@@ -16,8 +16,8 @@ from attention_unet.errors import ConfigError, DataError
 from attention_unet.files import lock
 from attention_unet.preparation.cache import open_case
 from attention_unet.scans import header
+from attention_unet.training import batches, validation_round
 from attention_unet.training import train as module
-from attention_unet.training import validation_round
 from attention_unet.training.faults import ProcessDied, reporting_faults
 from attention_unet.training.learner import Diverged, Learner
 from attention_unet.training.train import train
@@ -71,8 +71,8 @@ def test_a_prepared_case_that_vanishes(cohort, tmp_path, monkeypatch, workers):
         open_case.cache_clear()
         shutil.rmtree(tmp_path / "cache")
 
-    original = module.load_patches
-    monkeypatch.setattr(module, "load_patches", lambda *rest: (remove(), original(*rest))[1])
+    original = batches.load_patches
+    monkeypatch.setattr(batches, "load_patches", lambda *rest: (remove(), original(*rest))[1])
     with pytest.raises(
         DataError, match=r"^\S+safetensors: the preprocessed case \w+ cannot be read.*--resume"
     ) as caught:

@@ -9,10 +9,9 @@ import pytest
 from attention_unet.config import TrainingConfig
 from attention_unet.dataset import splits
 from attention_unet.inference.model_file import load_model
+from attention_unet.training import batches, validation_round
 from attention_unet.training import budget as budget_module
 from attention_unet.training import fit as fit_module
-from attention_unet.training import train as module
-from attention_unet.training import validation_round
 from attention_unet.training.learner import Learner
 from attention_unet.training.train import train
 from attention_unet.training.validation import Validation
@@ -26,8 +25,8 @@ class Clock:
         self.now, self.cases, self.overlaps, self.chosen = 1000.0, [], [], False
         for part in (budget_module, fit_module, validation_round):
             monkeypatch.setattr(part, "time", self)
-        load, learn = module.load_patches, Learner.learn
-        monkeypatch.setattr(module, "load_patches", lambda *a: (load(*a), self.take(0.5))[0])
+        load, learn = batches.load_patches, Learner.learn
+        monkeypatch.setattr(batches, "load_patches", lambda *a: (load(*a), self.take(0.5))[0])
         monkeypatch.setattr(Learner, "learn", lambda *a: (learn(*a), self.take(0.2))[0])
 
         def validate(network, plan, cases, *, overlap, seconds, **_):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import pytest
 
@@ -15,29 +16,34 @@ from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference.model_file import load_model
 from attention_unet.preparation import region
 from attention_unet.training import locating as locating_module
-from attention_unet.training import train as module
 from attention_unet.training import validation_round
-from attention_unet.training.train import Interrupted, train
+from attention_unet.training.interruption import Interrupted
+from attention_unet.training.monitor import Monitor
+from attention_unet.training.train import train
 from tests.training.build import command, config, same, weights
 
 
-@pytest.mark.parametrize("stop_at", [1, 3, 4])
-def test_a_resumed_run_ends_in_the_very_numbers_of_an_unbroken_one(cohort, tmp_path, unbroken, monkeypatch, stop_at):
-    steps = []
-    original = module.Monitor.record_step
+def train_until(step, configuration, run):
+    """Train until Ctrl-C after a step."""
+    original = Monitor.record_step
 
-    def interrupting(self, step, *rest):
-        steps.append(step)
-        original(self, step, *rest)
-        if step == stop_at:
+    def interrupting(self, now, *rest):
+        original(self, now, *rest)
+        assert now <= step
+        if now == step:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(module.Monitor, "record_step", interrupting)
-    with pytest.raises(Interrupted, match="--resume") as caught:
-        train(config(cohort), tmp_path / "run")
+    with (
+        mock.patch.object(Monitor, "record_step", interrupting),
+        pytest.raises(Interrupted, match="--resume") as caught,
+    ):
+        train(configuration, run)
     assert caught.value.exit_code == 130
-    assert steps[-1] == stop_at
-    monkeypatch.setattr(module.Monitor, "record_step", original)
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 4])
+def test_a_resumed_run_ends_in_the_very_numbers_of_an_unbroken_one(cohort, tmp_path, unbroken, stop_at):
+    train_until(stop_at, config(cohort), tmp_path / "run")
     train(config(cohort), tmp_path / "run", resume=True)
     assert same(weights(tmp_path / "run"), weights(unbroken))
     history = [
@@ -51,7 +57,7 @@ def test_a_resumed_run_ends_in_the_very_numbers_of_an_unbroken_one(cohort, tmp_p
 @pytest.fixture
 def locating(monkeypatch):
     """Every training has a locator, which learns for three steps and is kept."""
-    for name, value in {"SMALL": 2.0, "FEWEST_STEPS": 1, "SHARE": 0.5}.items():
+    for name, value in {"SMALL": 2.0, "FEWEST_STEPS": 1, "SHARE": 0.5, "COARSE_VOXELS": 500}.items():
         monkeypatch.setattr(region, name, value)
     for name, value in {"SHARE": 0.5, "RECALL": -1, "LOWEST_RECALL": -1}.items():
         monkeypatch.setattr(locating_module, name, value)
@@ -59,21 +65,21 @@ def locating(monkeypatch):
 
 def test_a_resumed_run_keeps_its_locator(cohort, tmp_path, monkeypatch, locating):
     train(config(cohort), tmp_path / "unbroken")
-    original = module.Monitor.record_step
-
-    def interrupting(self, step, *rest):
-        original(self, step, *rest)
-        if step == 3:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(module.Monitor, "record_step", interrupting)
-    with pytest.raises(Interrupted):
-        train(config(cohort), tmp_path / "run")
-    monkeypatch.setattr(module.Monitor, "record_step", original)
+    train_until(3, config(cohort), tmp_path / "run")
     train(config(cohort), tmp_path / "run", resume=True)
     assert any(name.startswith("locator.") for name in weights(tmp_path / "run"))
     assert same(weights(tmp_path / "run"), weights(tmp_path / "unbroken"))
     assert load_model(tmp_path / "run").locator.factors == load_model(tmp_path / "unbroken").locator.factors
+
+
+def test_a_run_that_stops_while_its_locator_trains_can_begin_again(cohort, tmp_path, unbroken, monkeypatch, locating):
+    monkeypatch.setattr(locating_module, "load_patches", lambda *a: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(Interrupted, match="repeat the same command") as caught:
+        train(config(cohort), tmp_path / "run")
+    assert caught.value.exit_code == 143
+    monkeypatch.undo()
+    train(config(cohort), tmp_path / "run")
+    assert same(weights(tmp_path / "run"), weights(unbroken))
 
 
 def test_a_locator_that_is_not_safe_leaves_a_plan_for_whole_scans(cohort, tmp_path, monkeypatch, locating, caplog):
@@ -82,7 +88,7 @@ def test_a_locator_that_is_not_safe_leaves_a_plan_for_whole_scans(cohort, tmp_pa
         train(config(cohort), tmp_path / "run")
     assert "planning anew, for whole scans" in caplog.text
     model = load_model(tmp_path / "run")
-    assert (model.locator, model.plan.located) == (None, False)
+    assert (model.locator, model.plan.region_mm) == (None, None)
 
 
 def test_a_run_is_not_overwritten_nor_resumed_in_another_way(cohort, tmp_path, unbroken):
@@ -156,16 +162,6 @@ def test_a_training_on_all_cases_decides_by_cases_it_has_not_seen_yet(cohort, tm
     assert all(gain.cases == 2 for gain in model.component_gains.values())
     assert len(model.trained_on.names) == 8
     monkeypatch.setattr(validation_round, "validate", validate)
-    original = module.Monitor.record_step
-
-    def interrupting(self, step, *rest):
-        original(self, step, *rest)
-        if step == 9:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(module.Monitor, "record_step", interrupting)
-    with pytest.raises(Interrupted):
-        train(settings, tmp_path / "broken")
-    monkeypatch.setattr(module.Monitor, "record_step", original)
+    train_until(9, settings, tmp_path / "broken")
     train(settings, tmp_path / "broken", resume=True)
     assert same(weights(tmp_path / "run"), weights(tmp_path / "broken"))

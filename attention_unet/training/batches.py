@@ -1,0 +1,47 @@
+"""The batches of a training: endless, and repeatable from any step."""
+
+from collections.abc import Iterator
+
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from attention_unet.preparation.patches import PatchDataset, load_patches, patch_numbers
+from attention_unet.training.prepared_cases import PreparedCases
+from attention_unet.training.resolved_settings import ResolvedSettings
+
+
+class Batches:
+    """Batches of patches, with or without those of late cases.
+
+    Args:
+        prepared: preprocessed cases.
+        settings: resolved settings of the run.
+        margin: voxels around the structures from which patches are drawn, along each axis; None: from whole scans.
+        fabric: device and processes.
+    """
+
+    def __init__(
+        self,
+        prepared: PreparedCases,
+        settings: ResolvedSettings,
+        margin: tuple[int, int, int] | None,
+        fabric: Fabric,
+    ) -> None:
+        data, self.batch = settings.config.data, settings.plan.batch
+        self.fabric, self.workers = fabric, data.workers
+        augmentation, seed = settings.config.augmentation, settings.config.training.seed
+        self.early, self.all = (
+            PatchDataset(cases, settings.plan, data.foreground_share, augmentation, seed, margin)
+            for cases in (prepared.early, prepared.training)
+        )
+
+    def open(self, step: int, with_late: bool) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return endless batches of image and target (N, C, *spatial) on the device, from a step on."""
+        fabric = self.fabric
+        numbers = patch_numbers(step, self.batch, fabric.global_rank, fabric.world_size)
+        return load_patches(self.all if with_late else self.early, numbers, self.workers, fabric.device)
+
+    def cases_of(self, step: int, with_late: bool) -> list[str]:
+        """Return the case ids of the patches of a step."""
+        patches = self.all if with_late else self.early
+        return [patches.case_of(step * self.batch + i) for i in range(self.batch)]
