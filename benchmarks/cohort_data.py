@@ -4,15 +4,17 @@ Cohorts marked ``measured`` are only measured: no rule is found with them.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pool
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from brain_phantoms import PARCELS, lesions, parcels, tumour
 from hard_phantoms import Phantom, atrium, short_axis
 from nibabel.affines import apply_affine
+from nibabel.processing import resample_to_output
 
 from attention_unet.dataset.cases import find_cases
 
@@ -28,7 +30,10 @@ class Cohort:
         training: cases to train on.
         held_out: cases to score.
         source: real dataset it is made from, or the function that draws a phantom.
-        change: function that changes a case of a real dataset and returns it with the classes; None for none.
+        classes: names of the classes, in the order of their values; empty: those of the real dataset.
+        change: function that changes a case of a real dataset; None for none.
+        channels: number of channels.
+        nested: whether each class includes the values of the later ones.
         measured: whether it is only measured.
     """
 
@@ -37,17 +42,19 @@ class Cohort:
     held_out: int
     source: str | Callable[[np.random.RandomState], Phantom]
     classes: tuple[str, ...] = ()
-    change: Callable[[Case], Case] | None = None
+    change: Callable[[Case, np.random.RandomState], Case] | None = None
+    channels: int = 1
+    nested: bool = False
     measured: bool = False
 
 
-def only_amygdala(case: Case) -> Case:
+def only_amygdala(case: Case, random: np.random.RandomState) -> Case:
     """Keep the smallest structure of a head."""
     image, label = case
     return image, _relabelled(label, (np.asarray(label.dataobj) == 2).astype(np.uint8))
 
 
-def sides_apart(case: Case) -> Case:
+def sides_apart(case: Case, random: np.random.RandomState) -> Case:
     """Separate left and right of seven structures, at the middle of each; the brain stem is one."""
     image, label = case
     values = np.asarray(label.dataobj)
@@ -61,6 +68,21 @@ def sides_apart(case: Case) -> Case:
     return image, _relabelled(label, apart)
 
 
+def resliced(case: Case, random: np.random.RandomState) -> Case:
+    """Bring a head to other voxels, 0.5 to 3 mm, and another orientation."""
+    if random.uniform() < 0.5:
+        voxel_mm = np.full(3, random.uniform(0.8, 1.6))
+    else:
+        voxel_mm = random.permutation([random.uniform(0.5, 1.0)] * 2 + [random.uniform(2.0, 3.0)])
+    turn = np.column_stack([random.permutation(3), random.choice([-1, 1], size=3)])
+    image, label = (
+        resample_to_output(volume, voxel_mm, order=order).as_reoriented(turn)
+        for volume, order in zip(case, (1, 0), strict=True)
+    )
+    image = nib.Nifti1Image(np.asarray(image.dataobj, dtype=np.float32), image.affine)
+    return image, _relabelled(label, np.asarray(label.dataobj, dtype=np.uint8))
+
+
 def _relabelled(label: nib.Nifti1Image, values: np.ndarray) -> nib.Nifti1Image:
     return nib.Nifti1Image(values, label.affine)
 
@@ -72,6 +94,19 @@ COHORTS = {
     "heads": Cohort("whole heads, 1 mm, 8 structures", 12, 3, HEADS),
     "short_axis": Cohort("thick slices, look-alikes far away", 36, 12, short_axis, ("left", "wall", "right")),
     "atrium": Cohort("fine voxels, neighbours of the same signal", 30, 10, atrium, ("atrium",)),
+    "lesions": Cohort("tiny lesions, in any number or none", 40, 16, lesions, ("lesion",)),
+    "parcels": Cohort("17 classes that touch and fill a head", 16, 6, parcels, PARCELS),
+    "tumours": Cohort(
+        "nested classes in four channels",
+        40,
+        16,
+        tumour,
+        ("whole", "core", "enhancing"),
+        channels=4,
+        nested=True,
+        measured=True,
+    ),
+    "mixed": Cohort("heads of mixed voxel size and orientation", 12, 3, HEADS, change=resliced, measured=True),
     "amygdala": Cohort("one small structure in whole heads", 12, 3, HEADS, ("Amygdala",), only_amygdala, measured=True),
     "sides": Cohort(
         "15 structures, left and right apart",
@@ -103,24 +138,31 @@ def make(name: str, data: Path, folder: Path) -> Path:
         return target
     for part in ("imagesTr", "labelsTr"):
         (target / part).mkdir(parents=True, exist_ok=True)
-    ids, classes = [], cohort.classes
+    ids: list[str] = []
+    classes = cohort.classes
     if isinstance(cohort.source, str):
         dataset = find_cases(data / cohort.source)
         classes = classes or dataset.labels.names
         for case in dataset.cases[: cohort.training + cohort.held_out]:
             pair = nib.load(case.images[0]), nib.load(case.label)
-            _save(target, case.id, cohort.change(pair) if cohort.change else pair)
+            random = np.random.RandomState([11, len(ids)])
+            image, label = cohort.change(pair, random) if cohort.change else pair
+            _save(target, case.id, [image], label)
             ids.append(case.id)
     else:
         ids = [f"{name}_{number:03d}" for number in range(cohort.training + cohort.held_out)]
         with Pool() as pool:
             pool.starmap(_draw, [(name, number, target, case) for number, case in enumerate(ids)], chunksize=1)
+    values = range(1, len(classes) + 1)
+    labels = {each: list(values[i:]) if cohort.nested else i + 1 for i, each in enumerate(classes)}
     description = {
-        "channel_names": {"0": "MRI"},
-        "labels": {"background": 0, **{each: i + 1 for i, each in enumerate(classes)}},
+        "channel_names": {str(channel): f"MRI{channel}" for channel in range(cohort.channels)},
+        "labels": {"background": 0, **labels},
         "numTraining": len(ids),
         "file_ending": ".nii.gz",
     }
+    if cohort.nested:
+        description["regions_class_order"] = list(values)
     (target / "dataset.json").write_text(json.dumps(description))
     order = [ids[i] for i in np.random.RandomState(1).permutation(len(ids))]
     split = {"train": sorted(order[cohort.held_out :]), "val": sorted(order[: cohort.held_out])}
@@ -133,10 +175,11 @@ def _draw(name: str, number: int, target: Path, case: str) -> None:
     if not isinstance(draw, str):
         phantom = draw(np.random.RandomState([11, number]))
         affine = np.diag([*phantom.spacing_mm, 1.0])
-        image = nib.Nifti1Image(phantom.image[..., 0], affine)
-        _save(target, case, (image, nib.Nifti1Image(phantom.label, affine)))
+        channels = [nib.Nifti1Image(phantom.image[..., i], affine) for i in range(phantom.image.shape[-1])]
+        _save(target, case, channels, nib.Nifti1Image(phantom.label, affine))
 
 
-def _save(target: Path, case: str, pair: Case) -> None:
-    nib.save(pair[0], target / "imagesTr" / f"{case}_0000.nii.gz")
-    nib.save(pair[1], target / "labelsTr" / f"{case}.nii.gz")
+def _save(target: Path, case: str, channels: Sequence[nib.Nifti1Image], label: nib.Nifti1Image) -> None:
+    for number, channel in enumerate(channels):
+        nib.save(channel, target / "imagesTr" / f"{case}_{number:04d}.nii.gz")
+    nib.save(label, target / "labelsTr" / f"{case}.nii.gz")
