@@ -69,7 +69,7 @@ class DataConfig:
         folds: number of cross-validation folds, drawn from the sorted subjects.
         fold: fold to hold out for validation, from 0. -1 trains on all cases and validates on none. A tenth of the
             subjects then joins the training after 80 % of the budget. Until then they are held out, to choose the
-            classes that keep only their largest connected component.
+            classes whose small components are dropped.
         split_seed: seed of the folds; 12345 with 5 folds gives the folds of nnU-Net if each case is a subject.
         splits: file of splits, used instead of computed folds: splits_final.json of nnU-Net, or splits.json of a run.
             In a configuration file, a path relative to that file.

@@ -1,4 +1,4 @@
-"""Update a shipped model: hashes of training cases, gains of the largest connected component, checksums in its card.
+"""Update a shipped model: hashes of training cases, gains of dropping small components, checksums in its card.
 
 The weights do not change. The model must have been trained on all cases of the dataset.
 """

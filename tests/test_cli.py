@@ -153,7 +153,7 @@ def test_validation_in_training_gives_what_predict_and_evaluate_give(cohort, run
     images, labels = cohort / "imagesTr", cohort / "labelsTr"
     held_out = ["--held-out-of", str(run)]
     predict = ["predict", "-i", str(images), "-o", str(tmp_path / "p"), "-m", str(run), "--overlap", "0.25"]
-    assert main([*predict, *held_out]) == 0
+    assert main([*predict, "--keep-all-components", *held_out]) == 0
     assert main(["evaluate", "-p", str(tmp_path / "p"), "-r", str(labels), "-o", str(tmp_path / "e"), *held_out]) == 0
     summary = json.loads((tmp_path / "e" / "summary.json").read_text())
     trained = json.loads((run / "model.json").read_text())["trained"]

@@ -115,7 +115,7 @@ def _predict(options: Namespace, parser: ArgumentParser) -> int:
         attention=options.attention_maps,
         probabilities=options.probabilities,
         uncertainty=options.uncertainty,
-        keep_largest=() if options.keep_all_components else None,
+        drop_small=() if options.keep_all_components else None,
         memory=options.memory_gb and round(options.memory_gb * 2**30),
         channel=options.channel,
     )

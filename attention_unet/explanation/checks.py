@@ -130,7 +130,7 @@ def check_case(
     reference = read_case_label(case, volume).array[0].astype(np.int64)
 
     def predict(predictor: Model, scan: Volume, attention: bool = False) -> Prediction:
-        settings = Settings(overlap=OVERLAP, attention=attention, keep_largest=())
+        settings = Settings(overlap=OVERLAP, attention=attention, drop_small=())
         prediction = predict_volume([predictor], scan, settings)
         done()
         return prediction

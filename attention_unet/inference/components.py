@@ -1,4 +1,4 @@
-"""Keep only the largest connected component of a structure: right where an organ is one, wrong where lesions are many.
+"""Drop small connected components of a structure: right for an organ, single or on two sides; wrong for lesions.
 
 For which structures it is right is decided on held-out cases: where it raises Dice.
 """
@@ -23,7 +23,7 @@ BY_CORNERS = np.ones((3, 3, 3))  # voxels that share a corner are connected
 
 @dataclass(frozen=True)
 class ComponentGain:
-    """What a structure gains in Dice over held-out cases if it keeps only its largest connected component.
+    """What a structure gains in Dice over held-out cases if its small components are dropped.
 
     Attributes:
         cases: number of cases.
@@ -59,17 +59,17 @@ Gains = Mapping[str, ComponentGain]
 
 
 def component_gains(
-    dice: Mapping[str, Sequence[float]], of_largest: Mapping[str, Sequence[float]], names: Sequence[str]
+    dice: Mapping[str, Sequence[float]], cleaned: Mapping[str, Sequence[float]], names: Sequence[str]
 ) -> dict[str, ComponentGain]:
     """Return the gain of each class over held-out cases.
 
     Args:
         dice: of each case, Dice of each class, NaN where it is undefined.
-        of_largest: the same if each class keeps only its largest component.
+        cleaned: the same after small components are dropped.
         names: of the classes.
     """
     return {
-        name: ComponentGain.of(of_largest[case][index] - dice[case][index] for case in dice)
+        name: ComponentGain.of(cleaned[case][index] - dice[case][index] for case in dice)
         for index, name in enumerate(names)
     }
 
@@ -83,8 +83,8 @@ def pool_gains(gains: Iterable[Gains]) -> dict[str, ComponentGain]:
     return pooled
 
 
-def keep_largest(label_map: NDArray[np.generic], values: Sequence[int]) -> NDArray[np.generic]:
-    """Return a label map (I, J, K) in which each of some values keeps its largest component; the rest is background."""
+def drop_small(label_map: NDArray[np.generic], values: Sequence[int]) -> NDArray[np.generic]:
+    """Return a label map (I, J, K) without the components of some values that are smaller than half the largest."""
     cleaned: NDArray[np.generic] = label_map.copy()
     for value, box in enumerate(ndimage.find_objects(label_map), start=1):
         if box is not None and value in values:
@@ -93,22 +93,22 @@ def keep_largest(label_map: NDArray[np.generic], values: Sequence[int]) -> NDArr
                 sizes = np.zeros(count + 1, dtype=np.int64)
                 for plane in components:  # plane by plane: bincount copies what it counts
                     sizes += np.bincount(plane.ravel(), minlength=count + 1)
-                largest = np.argmax(sizes[1:]) + 1
-                cleaned[box][(components > 0) & (components != largest)] = 0
+                small = 2 * sizes < sizes[1:].max()
+                cleaned[box][small[components] & (components > 0)] = 0
     return cleaned
 
 
-def single_component_classes(models: Sequence["Model"], settings: Settings) -> list[str]:
-    """Return the classes that keep only their largest connected component: those that the settings name; by default,
+def cleaned_classes(models: Sequence["Model"], settings: Settings) -> list[str]:
+    """Return the classes whose small components are dropped: those that the settings name; by default,
     those that gained by it on the held-out cases of the models.
 
     Raises:
         ConfigError: if the settings name a class that the models do not have.
     """
     names = models[0].plan.labels.names
-    if isinstance(settings.keep_largest, str) or set(settings.keep_largest or ()) - set(names):
-        raise ConfigError(f"keep_largest is {settings.keep_largest!r}: expected some of the classes {', '.join(names)}")
-    if settings.keep_largest is not None:
-        return [name for name in names if name in settings.keep_largest]
+    if isinstance(settings.drop_small, str) or set(settings.drop_small or ()) - set(names):
+        raise ConfigError(f"drop_small is {settings.drop_small!r}: expected some of the classes {', '.join(names)}")
+    if settings.drop_small is not None:
+        return [name for name in names if name in settings.drop_small]
     gains = pool_gains(model.component_gains for model in models)
     return [name for name in names if name in gains and gains[name].helps]

@@ -51,7 +51,7 @@ class Model:
         device: to compute on.
         overlap: overlap of windows, as chosen on held-out cases; 0.5 if none was chosen.
         locator: finds the part of a scan to predict; None: whole scans are predicted.
-        component_gains: by class, what keeping only the largest connected component gained on held-out cases.
+        component_gains: by class, what dropping small components gained on held-out cases.
         sha256: of weights and description; empty if it was not read from a file.
         trained_on: its training cases, as hashes; None if the file does not contain them.
         file: the file.

@@ -7,7 +7,7 @@ from pathlib import Path
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.splits import read_held_out
 from attention_unet.files.lock import folder_lock
-from attention_unet.inference.components import single_component_classes
+from attention_unet.inference.components import cleaned_classes
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
 from attention_unet.inference.output_folder import claim_output
@@ -77,7 +77,7 @@ def predict_cases(
     """Segment cases. Arguments, result and errors are those of ``predict_folder``."""
     model = models[0]
     levels = attended_levels(model.network, model.plan, model.device) if settings.attention else []
-    single = single_component_classes(models, settings)
+    single = cleaned_classes(models, settings)
     description = describe_predictions(models, settings, single, levels, output)
     reuse_freed_memory()
     with folder_lock(output):
@@ -85,7 +85,8 @@ def predict_cases(
         if settings.tta and not any(m.plan.mirror_axes for m in models):
             log.warning("--tta changes nothing: the training mirrored along no axis (augmentation.flip_axes)")
         if single:
-            log.info("only the largest connected component is kept of: %s (--keep-all-components)", ", ".join(single))
+            names = ", ".join(single)
+            log.info("components smaller than half the largest are dropped of: %s (--keep-all-components)", names)
         log.info("predicting on %s", model.device)
         with progress_bar("predicting", len(left)) as done:
             failed = predict_files(left, output, models, settings, done, own_format)

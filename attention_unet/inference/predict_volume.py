@@ -20,7 +20,7 @@ from torch import Tensor
 from attention_unet.errors import DataError
 from attention_unet.files.prediction_folder import MEASURES
 from attention_unet.inference.chunks import choose_chunks
-from attention_unet.inference.components import keep_largest, single_component_classes
+from attention_unet.inference.components import cleaned_classes, drop_small
 from attention_unet.inference.decision import combine_planes
 from attention_unet.inference.locator import cut_to_structures
 from attention_unet.inference.scan_warnings import warn_if_unusual
@@ -120,9 +120,9 @@ def predict_volume(
             done((number + stop / scan_grid.scan[0]) / len(chunks))
             first = stop
     parts.clear()
-    if single := single_component_classes(models, settings):
+    if single := cleaned_classes(models, settings):
         integers = dict(zip(plan.labels.names, plan.labels.painted, strict=True))
-        results["label map"] = keep_largest(results["label map"], [integers[name] for name in single])
+        results["label map"] = drop_small(results["label map"], [integers[name] for name in single])
     stored = {name: scan_grid.as_stored(values) for name, values in results.items()}
     return Prediction(
         label_map=stored["label map"],

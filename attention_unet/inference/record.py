@@ -26,7 +26,7 @@ def describe_predictions(
     Args:
         models: models that predict together.
         settings: how they predict.
-        single: classes that keep only their largest connected component.
+        single: classes whose small components were dropped.
         levels: levels with attention maps.
         output: folder of the predictions; paths of the models are relative to it.
     """
@@ -37,7 +37,7 @@ def describe_predictions(
         "overlap": choose_overlap(models, settings),
         "whole_scan": settings.whole_scan,
         "mirrored": settings.tta,
-        "keep_largest": list(single),
+        "drop_small": list(single),
         "channel": settings.channel,
         "versions": versions(),
         "models": [relative_path(output, model.file) for model in models if model.file],

@@ -21,8 +21,8 @@ class Settings:
         attention: return attention maps.
         probabilities: return probabilities.
         uncertainty: return uncertainty maps.
-        keep_largest: classes that keep only their largest connected component; None: those that gained by it on the
-            held-out cases of the training.
+        drop_small: classes that lose components smaller than half their largest; None: those that gained
+            by it on the held-out cases of the training.
         memory: bytes that a scan may take, beside program and models; None: most of the free memory.
         channel: the channel to take of a scan with several, from 0; None: all channels.
 
@@ -38,7 +38,7 @@ class Settings:
     attention: bool = False
     probabilities: bool = False
     uncertainty: bool = False
-    keep_largest: tuple[str, ...] | None = None
+    drop_small: tuple[str, ...] | None = None
     memory: int | None = None
     channel: int | None = None
 

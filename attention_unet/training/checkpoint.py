@@ -50,7 +50,7 @@ class LoopState:
         seconds: smoothed seconds per patch.
         waited: smoothed seconds per patch that the network waited for data.
         with_late: whether late cases (see ``Training``) are trained on. They are predicted once before.
-        component_gains: gain in Dice of each class if it keeps only its largest connected component: number of cases,
+        component_gains: gain in Dice of each class if its small components are dropped: number of cases,
             sum, and sum of squares.
         validating: seconds that validations took so far.
         overlap: overlap of windows for predictions; None before it was chosen.

@@ -24,7 +24,7 @@ from attention_unet.files.atomic import check_replaceable
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.prediction_record import read_record
 from attention_unet.files.run_folder import CONFIG, HISTORY, PLAN, PREDICTIONS, SPLIT, WEIGHTS
-from attention_unet.inference.components import single_component_classes
+from attention_unet.inference.components import cleaned_classes
 from attention_unet.inference.model_file import CPU, load_model
 from attention_unet.inference.output_folder import check_origin
 from attention_unet.inference.predict_folder import predict_cases
@@ -209,19 +209,19 @@ def _predict_folds(
         settings = Settings(
             precision=choose_precision(config.training.precision, model.device),
             tta=tta,
-            keep_largest=_choose_single_component_classes(others),
+            drop_small=_choose_cleaned_classes(others),
         )
         failed |= predict_cases([model], cases, run / PREDICTIONS, settings, resume=True, overwrite=True)
     return failed
 
 
-def _choose_single_component_classes(runs: Sequence[Path]) -> tuple[str, ...]:
-    """Return the classes that keep only their largest connected component.
+def _choose_cleaned_classes(runs: Sequence[Path]) -> tuple[str, ...]:
+    """Return the classes whose small components are dropped.
 
     The held-out cases of other folds decide, so that no fold is evaluated with a decision from its own cases.
     """
     models = [load_model(run, CPU) for run in runs if (run / WEIGHTS).is_file()]
-    return tuple(single_component_classes(models, Settings())) if models else ()
+    return tuple(cleaned_classes(models, Settings())) if models else ()
 
 
 def _find_predicted_folds(folder: Path, folds: Iterable[int], tta: bool) -> list[int]:

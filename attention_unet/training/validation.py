@@ -12,7 +12,7 @@ from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_case_label, read_channels
 from attention_unet.evaluation.metrics import dice
 from attention_unet.evaluation.structure_attention import StructureAttention, attention_in_structures
-from attention_unet.inference.components import keep_largest
+from attention_unet.inference.components import drop_small
 from attention_unet.inference.locator import Locator
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_volume import Prediction, predict_volume
@@ -37,13 +37,13 @@ class Validation:
 
     Attributes:
         dice: Dice of each class by case; NaN if prediction and reference are both empty.
-        dice_largest: the same with only the largest connected component of each class.
+        dice_cleaned: the same without the small components of each class.
         scenes: a few example cases to draw.
         attention: attention inside and outside the classes of the example cases.
     """
 
     dice: dict[str, list[float]]
-    dice_largest: dict[str, list[float]]
+    dice_cleaned: dict[str, list[float]]
     scenes: list[Scene]
     attention: list[StructureAttention]
 
@@ -77,7 +77,7 @@ def validate(
         The results; None if stopped.
     """
     scores: dict[str, list[float]] = {}
-    scores_largest: dict[str, list[float]] = {}
+    scores_cleaned: dict[str, list[float]] = {}
     scenes: list[Scene] = []
     attention: list[StructureAttention] = []
     model = Model(network, plan, device, locator=locator)
@@ -91,18 +91,18 @@ def validate(
         volume = read_channels(case, memory)
         label = read_case_label(case, volume, memory)
         wants_scene = len(scenes) < SCENES
-        settings = Settings(precision, overlap, attention=wants_scene, memory=memory, keep_largest=())
+        settings = Settings(precision, overlap, attention=wants_scene, memory=memory, drop_small=())
         prediction = predict_volume([model], volume, settings)
         reference, predicted = label.array[0].astype(np.int64), prediction.label_map
         scores[case.id] = dice_by_class(predicted, reference, plan.labels)
-        largest = keep_largest(predicted, plan.labels.painted)
-        changed = not plan.labels.overlapping and not np.array_equal(largest, predicted)
-        scores_largest[case.id] = dice_by_class(largest, reference, plan.labels) if changed else scores[case.id]
+        cleaned = drop_small(predicted, plan.labels.painted)
+        changed = not plan.labels.overlapping and not np.array_equal(cleaned, predicted)
+        scores_cleaned[case.id] = dice_by_class(cleaned, reference, plan.labels) if changed else scores[case.id]
         if wants_scene:
             scenes.append(make_scene(case.id, volume, reference, prediction, plan))
             for level, weights in prediction.attention.items():
                 attention += attention_in_structures(case.id, level, weights, reference, plan.labels)
-    return Validation(scores, scores_largest, scenes, attention)
+    return Validation(scores, scores_cleaned, scenes, attention)
 
 
 def judge_overlap(larger: Validation, smaller: Validation) -> float:

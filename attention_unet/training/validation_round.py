@@ -107,7 +107,7 @@ def history_row(training: Training, loop: LoopState, validation: Validation, lea
 
 
 def decide_components(training: Training, loop: LoopState) -> bool:
-    """Validate on the late cases before they are trained on, and record the gain of keeping the largest components.
+    """Validate on the late cases before they are trained on, and record the gain of dropping small components.
 
     Returns:
         Whether the validation finished.
@@ -195,11 +195,11 @@ def validate_together(
     return replace(
         validation,
         dice={case: dice for part in finished for case, dice in part.dice.items()},
-        dice_largest={case: dice for part in finished for case, dice in part.dice_largest.items()},
+        dice_cleaned={case: dice for part in finished for case, dice in part.dice_cleaned.items()},
     )
 
 
 def record_component_gains(loop: LoopState, validation: Validation, names: Sequence[str]) -> None:
-    """Record what each class gains if it keeps only its largest component."""
-    gains = component_gains(validation.dice, validation.dice_largest, names)
+    """Record what each class gains if its small components are dropped."""
+    gains = component_gains(validation.dice, validation.dice_cleaned, names)
     loop.component_gains = {name: (gain.cases, gain.total, gain.squares) for name, gain in gains.items()}

@@ -56,7 +56,7 @@ def checked(cohort, run, tmp_path_factory):
 
 
 def predicted(model, volume, attention=False):
-    return predict_volume([model], volume, Settings(overlap=OVERLAP, attention=attention, keep_largest=()))
+    return predict_volume([model], volume, Settings(overlap=OVERLAP, attention=attention, drop_small=()))
 
 
 def mean_dice(model, label_map, reference):

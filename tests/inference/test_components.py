@@ -1,4 +1,4 @@
-"""The largest connected component: kept where that does good on held-out cases, and nowhere else."""
+"""Small connected components: dropped where that does good on held-out cases, and nowhere else."""
 
 import math
 import statistics
@@ -10,10 +10,10 @@ import pytest
 from attention_unet.errors import ConfigError
 from attention_unet.inference.components import (
     ComponentGain,
+    cleaned_classes,
     component_gains,
-    keep_largest,
+    drop_small,
     pool_gains,
-    single_component_classes,
 )
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
@@ -23,19 +23,20 @@ NAN = float("nan")
 HELPS, HARMS = ComponentGain(4, 0.4, 0.05), ComponentGain(4, -0.4, 0.05)
 
 
-def test_each_value_keeps_its_largest_component():
+def test_components_smaller_than_half_the_largest_are_dropped():
     label_map = np.zeros((9, 9, 9), dtype=np.uint8)
     label_map[0:3, 0:3, 0:3] = 1
-    label_map[3, 3, 3] = 1  # shares a corner
-    label_map[7:9, 7:9, 7:9] = 1
-    label_map[0, 8, 0], label_map[8, 0, 0:2] = 4, 4
+    label_map[3, 3, 3] = 1  # shares a corner: 28 voxels
+    label_map[7:9, 0:7, 7:8] = 1  # 14 voxels
+    label_map[6:9, 8, 2:6], label_map[5, 8, 2] = 1, 1  # 13 voxels
+    label_map[0, 8, 0], label_map[8, 0, 0:3] = 4, 4
     label_map[4, 4, 8] = 2
     expected = label_map.copy()
-    expected[7:9, 7:9, 7:9] = 0
-    np.testing.assert_array_equal(keep_largest(label_map, [1, 2]), expected)
+    expected[5:9, 8, 2:6] = 0
+    np.testing.assert_array_equal(drop_small(label_map, [1, 2]), expected)
     expected[0, 8, 0] = 0
-    np.testing.assert_array_equal(keep_largest(label_map, [1, 2, 4, 9]), expected)
-    assert label_map[8, 8, 8] == 1  # the input is not changed
+    np.testing.assert_array_equal(drop_small(label_map, [1, 2, 4, 9]), expected)
+    assert label_map[6, 8, 2] == 1  # the input is not changed
 
 
 def test_it_helps_where_dice_rises_by_more_than_its_standard_error():
@@ -69,20 +70,20 @@ def test_cases_of_several_trainings_are_pooled():
 )
 def test_it_is_applied_by_default(gains, asked, expected):
     models = [replace(model_of(), component_gains=of) for of in gains]
-    assert single_component_classes(models, Settings(keep_largest=asked)) == expected
+    assert cleaned_classes(models, Settings(drop_small=asked)) == expected
 
 
-def test_a_prediction_keeps_one_component_of_the_classes_it_helps(tmp_path):
+def test_a_prediction_loses_small_components_of_the_classes_it_helps(tmp_path):
     volume, _ = scan(tmp_path, np.eye(4))
     as_it_is = predict_volume([model_of()], volume, Settings()).label_map
     model = replace(model_of(), component_gains={"bright": HELPS, "dark": HARMS})
     by_default = predict_volume([model], volume, Settings()).label_map
-    np.testing.assert_array_equal(by_default, keep_largest(as_it_is, [3]))
+    np.testing.assert_array_equal(by_default, drop_small(as_it_is, [3]))
     assert (by_default != as_it_is).any()
-    np.testing.assert_array_equal(predict_volume([model], volume, Settings(keep_largest=())).label_map, as_it_is)
+    np.testing.assert_array_equal(predict_volume([model], volume, Settings(drop_small=())).label_map, as_it_is)
 
 
 @pytest.mark.parametrize("asked", [("Bright",), "bright"])
 def test_classes_that_are_none_are_refused(asked):
     with pytest.raises(ConfigError, match="expected some of the classes bright, dark"):
-        single_component_classes([model_of()], Settings(keep_largest=asked))
+        cleaned_classes([model_of()], Settings(drop_small=asked))

@@ -22,7 +22,7 @@ from tests.inference.build import CPU, Threshold, output, plan_of
 
 FACTORS = (2, 4, 3)
 COARSE = Labels({"structures": (1,)}, (1,))
-ALL = Settings(torch.float32, probabilities=True, attention=True, keep_largest=())
+ALL = Settings(torch.float32, probabilities=True, attention=True, drop_small=())
 
 
 class Bright(nn.Module):
@@ -105,7 +105,7 @@ def test_only_the_found_part_is_predicted(tmp_path):
     np.testing.assert_array_equal(part.label_map, expected)
     assert part.probabilities[:, 2, 3, 4].tolist() == [1, 0, 0]
     assert part.attention[1][2, 3, 4] == 0
-    asked = predict_volume([located], volume, Settings(torch.float32, whole_scan=True, keep_largest=()))
+    asked = predict_volume([located], volume, Settings(torch.float32, whole_scan=True, drop_small=()))
     np.testing.assert_array_equal(asked.label_map, whole.label_map)
     image = preprocess(volume, plan.preprocessing)
     cut = cut_to_structures(LOCATOR, image, plan.patch, 0.25)
