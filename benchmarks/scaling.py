@@ -1,6 +1,6 @@
 """Estimate the cost of many volumes: ``python benchmarks/scaling.py --volumes 10000``
 
-Phantoms of whole heads are inspected, preprocessed, trained on and predicted. The cost of many is computed from the
+The heads of ``OASIS_Subcortical`` are inspected, preprocessed, trained on and predicted. The cost of many is computed from the
 cost of one.
 """
 
@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import torch
-from any_dataset import COHORTS, make
 from publish import REPOSITORY, around, publish
 from rich.table import Table
 
@@ -36,6 +35,7 @@ def main() -> None:
     """Measure one volume and estimate many."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--volumes", type=int, default=10_000)
+    parser.add_argument("--data", type=Path, default=REPOSITORY / "data", help="folder of the real datasets")
     parser.add_argument("--write", action="store_true", help="write the table into docs/scaling.md")
     options = parser.parse_args()
     document = REPOSITORY / "docs" / "scaling.md"
@@ -44,8 +44,7 @@ def main() -> None:
     reuse_freed_memory()  # as training does
     config = Config(training=TrainingConfig(minutes=60))
     with tempfile.TemporaryDirectory() as scratch:
-        make(COHORTS[0], Path(scratch) / "data")
-        dataset = find_cases(Path(scratch) / "data")
+        dataset = find_cases(options.data / "OASIS_Subcortical")
         cases = dataset.cases
         began = time.perf_counter()
         inspect(dataset, {}, {}, lambda: None)
@@ -85,7 +84,7 @@ def main() -> None:
     ):
         table.add_row(name, f"{seconds:.2f} s", f"{seconds * options.volumes / 3600:.1f} h")
     table.add_row("disk for prepared cases", f"{disk / 2**20:.0f} MiB", f"{disk * options.volumes / 2**30:.0f} GiB")
-    grid = " x ".join(map(str, COHORTS[0].grid))
+    grid = " x ".join(map(str, volume.grid))
     publish([table], [f"Volumes of {grid} voxels."], [document] if options.write else [])
 
 

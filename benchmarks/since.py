@@ -20,13 +20,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
-from any_dataset import COHORTS, make
+from cohort_data import make
 from nibabel.eulerangles import euler2mat
 from publish import REPOSITORY, publish
 from rich.table import Table
 from safetensors.numpy import load_file
 
-HIPPOCAMPUS, HEADS, PHANTOM, SLICES = "Task04_Hippocampus", "OASIS_Subcortical", "Phantom", "Slices"
+HIPPOCAMPUS, HEADS, PHANTOM = "Task04_Hippocampus", "OASIS_Subcortical", "Phantom"
 FORMATS = (".nii.gz", ".nii", ".nrrd", ".mha")
 SCANS, LARGE_SCANS = 10, 2
 ALL_OUTPUTS = ("--attention-maps", "--probabilities", "--uncertainty")
@@ -155,7 +155,7 @@ def main() -> None:
         inputs.mkdir()
         for name in (HIPPOCAMPUS, HEADS):
             (inputs / name).symlink_to((Path(options.data) / name).resolve())
-        make(COHORTS[1], inputs / SLICES)
+        slices = make("short_axis", Path(options.data), inputs).name
         run(REPOSITORY, "phantom", "--root", inputs)
         write_scans(inputs / HIPPOCAMPUS, inputs / "scans")
         write_masks(inputs / HEADS, inputs / "masks")
@@ -166,7 +166,7 @@ def main() -> None:
         for turn in range(options.turns):
             for side, version in enumerate((earlier, REPOSITORY)):
                 output = folder / ("earlier", "now")[side] if turn == 0 else Path(scratch) / f"turn{turn}-{side}"
-                for name in (HEADS, PHANTOM, SLICES) if turn == 0 else ():
+                for name in (HEADS, PHANTOM, slices) if turn == 0 else ():
                     run(version, *training(inputs, output, name, FEW_STEPS))
                 commands: dict[str, list[str | Path]] = {
                     "train": training(inputs, output, HIPPOCAMPUS, options.steps),
