@@ -1,7 +1,7 @@
 """Estimate the cost of many volumes: ``python benchmarks/scaling.py --volumes 10000``
 
-The heads of ``OASIS_Subcortical`` are inspected, preprocessed, trained on and predicted. The cost of many is computed from the
-cost of one.
+The heads of ``OASIS_Subcortical`` are inspected, preprocessed, trained on and predicted. The cost of many is computed
+from the cost of one.
 """
 
 import argparse
