@@ -23,6 +23,7 @@ class Budget:
         seconds: budget in seconds, or None.
         reserve: seconds to keep for the last validation.
         elapsed_before: seconds of training before the run was resumed.
+        locating: seconds of these in which a locator was trained: the progress of the network is counted from there.
         steps_before: steps of training before the run was resumed.
         started: time of the monotonic clock at which this training, or its resumption, began.
     """
@@ -31,6 +32,7 @@ class Budget:
     seconds: float | None
     reserve: float = 0.0
     elapsed_before: float = 0.0
+    locating: float = 0.0
     steps_before: int = 0
     started: float = field(default_factory=lambda: time.monotonic())
 
@@ -53,8 +55,8 @@ class Budget:
         """Return the progress after a step: 0 at the start, 1 at the end."""
         if self.steps is not None:
             return min(step / self.steps, 1.0)
-        seconds = max((self.seconds or 0.0) - self.reserve, 1e-3)
-        return min(self.elapsed / seconds, 1.0)
+        seconds = max((self.seconds or 0.0) - self.reserve - self.locating, 1e-3)
+        return min((self.elapsed - self.locating) / seconds, 1.0)
 
     @property
     def validation_seconds(self) -> float | None:

@@ -56,6 +56,7 @@ class LoopState:
         overlap: overlap of windows for predictions; None before it was chosen.
         case_seconds: seconds of a case in one process, in the latest validation.
         warned: whether a warning of a low Dice was given.
+        locating: seconds in which a locator was trained, before the first step.
     """
 
     validations: int = 0
@@ -68,6 +69,7 @@ class LoopState:
     overlap: float | None = None
     case_seconds: float = 0.0
     warned: bool = False
+    locating: float = 0.0
 
     @property
     def patches_a_second(self) -> float:

@@ -125,8 +125,8 @@ def _train(
         settings = add_digests(dataclasses.replace(settings, digests={**digests, **settings.digests}), prepared.facts)
         learner = Learner(network, settings.config.training, fabric, settings.plan.labels.overlapping)
         budget = Budget.from_config(settings.config.training, len(settings.split.training), settings.plan.batch)
-        budget.elapsed_before = locating
-        loop = _restore(state, learner, budget, settings.config.training) if state else LoopState()
+        budget.elapsed_before = budget.locating = locating
+        loop = _restore(state, learner, budget, settings.config.training) if state else LoopState(locating=locating)
         with catching_signals() as caught:
             monitor = None
             if fabric.is_global_zero:
@@ -166,7 +166,7 @@ def _restore_or_train_locator(
 def _restore(state: TrainingState, learner: Learner, budget: Budget, config: TrainingConfig) -> LoopState:
     """Bring learner and budget to a saved state. Return the state of the loop."""
     learner.restore(state.learner)
-    budget.elapsed_before, budget.reserve = state.elapsed, state.reserve
+    budget.elapsed_before, budget.reserve, budget.locating = state.elapsed, state.reserve, state.loop.locating
     budget.steps_before = learner.step
     if not same_budget(Config.from_plain(state.settings["config"]).training, config):
         due = int(budget.progress(learner.step) * config.validations + 1e-9)

@@ -12,6 +12,7 @@ from attention_unet.inference.model_file import load_model
 from attention_unet.training import batches, validation_round
 from attention_unet.training import budget as budget_module
 from attention_unet.training import fit as fit_module
+from attention_unet.training import train as module
 from attention_unet.training.learner import Learner
 from attention_unet.training.train import train
 from attention_unet.training.validation import Validation
@@ -21,10 +22,11 @@ from tests.training.build import config
 class Clock:
     """Clock that moves by 0.5 s when workers start, 0.2 s per step, and the given time per case of a validation."""
 
-    def __init__(self, monkeypatch, case_takes, larger):
+    def __init__(self, monkeypatch, case_takes, larger, locating):
         self.now, self.cases, self.overlaps, self.chosen = 1000.0, [], [], False
-        for part in (budget_module, fit_module, validation_round):
+        for part in (module, budget_module, fit_module, validation_round):
             monkeypatch.setattr(part, "time", self)
+        monkeypatch.setattr(module, "_restore_or_train_locator", lambda *_: self.take(locating))
         load, learn = batches.load_patches, Learner.learn
         monkeypatch.setattr(batches, "load_patches", lambda *a: (load(*a), self.take(0.5))[0])
         monkeypatch.setattr(Learner, "learn", lambda *a: (learn(*a), self.take(0.2))[0])
@@ -53,8 +55,8 @@ class Clock:
         self.now += seconds
 
 
-def by_the_clock(cohort, run, monkeypatch, case_takes, larger=0.3, fold=0, **training):
-    clock = Clock(monkeypatch, iter(case_takes), larger)
+def by_the_clock(cohort, run, monkeypatch, case_takes, larger=0.3, fold=0, locating=0.0, **training):
+    clock = Clock(monkeypatch, iter(case_takes), larger, locating)
     train(dataclasses.replace(config(cohort, data={"fold": fold}), training=TrainingConfig(**training)), run)
     rows = list(csv.DictReader((run / "history.csv").open()))
     assert [int(row["cases"]) for row in rows] == clock.cases[-len(rows) :]
@@ -69,6 +71,17 @@ def test_a_budget_in_minutes_is_kept_the_last_validation_within_it(cohort, tmp_p
     assert set(clock.overlaps) == {0.25}
     assert not clock.chosen  # one case would take too long
     assert steps[-1] == pytest.approx((12 - 0.5 - sum(takes[:8])) / 0.2, abs=2)
+
+
+def test_the_network_has_the_time_that_its_locator_leaves(cohort, tmp_path, monkeypatch):
+    rates, learn = [], Learner.learn
+    monkeypatch.setattr(Learner, "learn", lambda *a: (rates.append(a[-1]), learn(*a))[1])
+    steps, seconds, _ = by_the_clock(
+        cohort, tmp_path / "run", monkeypatch, itertools.repeat(0.01), locating=4.0, minutes=0.2, validations=2
+    )
+    assert seconds == pytest.approx([8.0, 12.0], abs=0.5)
+    assert steps[0] == pytest.approx((8.0 - 4.0 - 0.5) / 0.2, abs=2)
+    assert rates[0] < rates[-1]  # a warm-up of its own
 
 
 def test_large_volumes_leave_nine_tenths_of_the_time_to_train(cohort, tmp_path, monkeypatch, caplog):
