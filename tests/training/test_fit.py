@@ -77,7 +77,14 @@ def test_the_network_has_the_time_that_its_locator_leaves(cohort, tmp_path, monk
     rates, learn = [], Learner.learn
     monkeypatch.setattr(Learner, "learn", lambda *a: (rates.append(a[-1]), learn(*a))[1])
     steps, seconds, _ = by_the_clock(
-        cohort, tmp_path / "run", monkeypatch, itertools.repeat(0.01), locating=4.0, minutes=0.2, validations=2
+        cohort,
+        tmp_path / "run",
+        monkeypatch,
+        itertools.repeat(0.01),
+        locating=4.0,
+        minutes=0.2,
+        validations=2,
+        warmup=0.3,
     )
     assert seconds == pytest.approx([8.0, 12.0], abs=0.5)
     assert steps[0] == pytest.approx((8.0 - 4.0 - 0.5) / 0.2, abs=2)
