@@ -221,8 +221,7 @@ class TrainingConfig:
             would take longer, its windows do not overlap. Its time is reserved by that of an earlier one; with 1, the
             run takes longer than `minutes`.
         checkpoint_minutes: longest time between two saved states.
-        precision: "auto" is bfloat16 where the hardware computes in it, otherwise float32; on a CPU, for a budget in
-            minutes, the faster of both.
+        precision: "auto" is bfloat16 where the hardware computes faster in it, otherwise float32.
         accelerator: "auto", "cpu", "cuda" or "mps".
         devices: number of devices on this machine, one process per device; under torchrun, its number of processes.
         nodes: number of machines; under torchrun, its number.

@@ -37,7 +37,7 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.dataset.subjects import find_subjects
     from attention_unet.preparation.fingerprint import combine_measurements, take_shapes
     from attention_unet.preparation.plan import make_plan
-    from attention_unet.training.machine_speed import choose_fastest_precision, measure_machine
+    from attention_unet.training.machine_speed import measure_machine
     from attention_unet.training.trial import try_step
 
     config = _configured(options, parser)
@@ -49,7 +49,6 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     with progress_bar("reading", len(dataset.cases)) as done:
         inspection = inspect(dataset, known, subjects, done)
     readable = [case for case in dataset.cases if case.id not in inspection.problems]
-    config = dataclasses.replace(config, training=choose_fastest_precision(config.training))
     plan, fingerprint, trial = None, None, None
     if readable:
         fingerprint = combine_measurements([f.extent for f in inspection.facts], *take_shapes(readable, dataset.labels))

@@ -164,7 +164,9 @@ def make_plan(
     strides, kernels = plan_levels(size[in_plane], spacing[in_plane], config.network.max_levels)
     if not config.data.patch:
         divisor = np.prod(strides, axis=0)
-        size[in_plane] = np.ceil(size[in_plane] / divisor).astype(int) * divisor
+        all_seen = size[in_plane] >= (extent_mm / spacing)[in_plane] - 1
+        parts = size[in_plane] / divisor
+        size[in_plane] = np.maximum(np.where(all_seen, np.ceil(parts), np.round(parts)), 1).astype(int) * divisor
     size[~in_plane] = 1
     network = config.network
     with as_configuration_error():

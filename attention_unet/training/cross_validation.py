@@ -11,7 +11,7 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
-from attention_unet.config import Config, TrainingConfig
+from attention_unet.config import Config
 from attention_unet.dataset.cases import Dataset, find_cases, locate_dataset
 from attention_unet.dataset.splits import Split, choose_split, read_split, read_splits
 from attention_unet.dataset.subjects import find_subjects
@@ -23,7 +23,7 @@ from attention_unet.evaluation.summary import Summary
 from attention_unet.files.atomic import check_replaceable
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.prediction_record import read_record
-from attention_unet.files.run_folder import CONFIG, HISTORY, PLAN, PREDICTIONS, SPLIT, WEIGHTS
+from attention_unet.files.run_folder import HISTORY, PLAN, PREDICTIONS, SPLIT, WEIGHTS
 from attention_unet.inference.components import cleaned_classes
 from attention_unet.inference.model_file import CPU, load_model
 from attention_unet.inference.output_folder import check_origin
@@ -38,10 +38,10 @@ from attention_unet.scans.volume_files import volumes_by_case
 from attention_unet.training.checkpoint import STATE, load_state
 from attention_unet.training.curves import CURVES, draw_trainings
 from attention_unet.training.interruption import Interrupted
-from attention_unet.training.machine_speed import choose_fastest_precision, measure_machine
+from attention_unet.training.machine_speed import measure_machine
 from attention_unet.training.resolved_settings import read_resolved_settings
 from attention_unet.training.same_data import check_classes
-from attention_unet.training.train import read_config, train
+from attention_unet.training.train import train
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,6 @@ def cross_validate(
         raise ConfigError(f"{data.splits}: expected {data.folds} splits, one per fold: correct the file or data.folds")
     splits = {fold: choose_split(dataclasses.replace(data, fold=fold), ids, subjects) for fold in range(data.folds)}
     _check_earlier_splits(folder, splits)
-    config = dataclasses.replace(config, training=_choose_precision(config.training, folder))
     config = fill_from_plan(config, _read_or_make_plan(config, folder, dataset))
     _train_folds(config, folder, folds)
     failed = _predict_folds(config, folder, folds, splits, dataset, tta)
@@ -149,14 +148,6 @@ def _check_earlier_splits(folder: Path, splits: Mapping[int, Split]) -> None:
                 f"{file}: the held-out cases changed: cases were added or removed, or data.folds, data.split_seed, "
                 "data.splits or data.subjects changed; undo the change, or choose another folder with --run"
             )
-
-
-def _choose_precision(config: TrainingConfig, folder: Path) -> TrainingConfig:
-    """Choose the precision "auto" for all folds: that of an earlier fold, or the fastest."""
-    earlier = sorted(folder.glob(f"fold*/{CONFIG}"))
-    if config.precision != "auto" or not earlier:
-        return choose_fastest_precision(config)
-    return dataclasses.replace(config, precision=read_config(earlier[0].parent).training.precision)
 
 
 def _read_or_make_plan(config: Config, folder: Path, dataset: Dataset) -> Plan:

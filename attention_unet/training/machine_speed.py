@@ -23,30 +23,13 @@ def measure_machine(config: TrainingConfig) -> Machine:
         ConfigError: if the configured device is not available.
     """
     machine = this_machine(config)
-    if not _worth_measuring(machine, config):
+    alone = machine.kind == "cpu" and machine.processes == 1
+    if not alone or config.minutes is None or config.minutes < LEAST_MINUTES:
         return machine
     return dataclasses.replace(machine, voxels_per_second=measure_rate(config))
 
 
-def choose_fastest_precision(config: TrainingConfig) -> TrainingConfig:
-    """Choose the precision "auto" of a budget in minutes on a CPU by its speed.
-
-    Some processors have instructions for bfloat16 that are no faster than float32.
-    """
-    machine = this_machine(config)
-    if config.precision != "auto" or not machine.fast or not _worth_measuring(machine, config):
-        return config
-    choices = [dataclasses.replace(config, precision="bfloat16"), dataclasses.replace(config, precision="float32")]
-    return max(choices, key=measure_rate)
-
-
-def _worth_measuring(machine: Machine, config: TrainingConfig) -> bool:
-    """Return whether to measure: one process on a CPU, with a budget of some minutes."""
-    alone = machine.kind == "cpu" and machine.processes == 1
-    return alone and config.minutes is not None and config.minutes >= LEAST_MINUTES
-
-
-@functools.cache  # precision and plan need the same measurement, and all folds of a cross-validation
+@functools.cache  # for all folds of a cross-validation
 def measure_rate(config: TrainingConfig) -> float:
     """Return the voxels that this process trains on per second, with 16 channels at the finest level."""
     with torch.random.fork_rng(devices=[]):

@@ -31,7 +31,6 @@ from attention_unet.training.interruption import Interrupted, catching_signals
 from attention_unet.training.learner import Learner, build_network
 from attention_unet.training.locating import train_locator
 from attention_unet.training.log_file import log_to_file
-from attention_unet.training.machine_speed import choose_fastest_precision
 from attention_unet.training.monitor import Monitor
 from attention_unet.training.parts import Training
 from attention_unet.training.prepared_cases import PreparedCases, prepare_cases
@@ -85,7 +84,6 @@ def train(
     """
     run = Path(run)
     dataset = find_cases(locate_dataset(config.data.root, config.data.dataset))
-    config = dataclasses.replace(config, training=_choose_precision(config.training, run, resume))
     fabric = make_fabric(config.training)
     first = fabric.global_rank == 0
     with folder_lock(run) if first else nullcontext(), reporting_faults(run, fabric.device, fabric.world_size):
@@ -198,15 +196,6 @@ def _set_up(
     if fabric.is_global_zero:
         write_resolved_settings(run, settings, config)
     return network, prepare_cases(config, dataset, settings, run, fabric)
-
-
-def _choose_precision(config: TrainingConfig, run: Path, resume: bool) -> TrainingConfig:
-    """Choose the precision "auto": of a run with a saved state, as it began; otherwise the fastest."""
-    if not (resume and (run / STATE).exists()):
-        return choose_fastest_precision(config)
-    if config.precision == "auto":
-        return dataclasses.replace(config, precision=read_config(run).training.precision)
-    return config
 
 
 def _claim_folder(run: Path, resume: bool) -> TrainingState | None:

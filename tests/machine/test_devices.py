@@ -3,18 +3,31 @@ import torch
 
 from attention_unet.config import TrainingConfig
 from attention_unet.errors import ConfigError
+from attention_unet.machine import devices
 from attention_unet.machine.devices import choose_device, choose_precision, devices_and_nodes, make_fabric, this_machine
 
 CPU = torch.device("cpu")
 
 
-def test_precision_by_name_and_by_hardware(monkeypatch):
+def test_precision_by_name():
     assert choose_precision("float32", CPU) == torch.float32
     assert choose_precision("bfloat16", CPU) == torch.bfloat16
-    for supported, expected in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda supported=supported: supported)
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-        assert choose_precision("auto", CPU) == expected
+
+
+@pytest.mark.parametrize(
+    ("avx512", "amx", "amd", "expected"),
+    [
+        (True, False, True, torch.bfloat16),
+        (True, False, False, torch.float32),  # Intel: no faster
+        (True, True, False, torch.bfloat16),
+        (False, False, True, torch.float32),
+    ],
+)
+def test_processors_that_are_faster_in_bfloat16_use_it(monkeypatch, avx512, amx, amd, expected):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(devices, "made_by_amd", lambda: amd)
+    assert choose_precision("auto", CPU) == expected
 
 
 def test_devices():
