@@ -98,7 +98,7 @@ def start_monai(what: str, data: str | None, cases: int, fast: bool) -> tuple[To
     inferer = SlidingWindowInferer(plan.patch, sw_batch_size=BATCH, overlap=OVERLAP, mode="gaussian")
 
     def work() -> list[NDArray[np.uint8]]:
-        with torch.inference_mode(), torch.autocast("cpu", choose_precision("auto", CPU), enabled=fast):
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=fast):
             return [inferer(image, network)[0].argmax(dim=0).numpy().astype(np.uint8).ravel() for image in images]
 
     found = np.concatenate(work())

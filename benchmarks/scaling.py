@@ -41,7 +41,7 @@ def main() -> None:
     document = REPOSITORY / "docs" / "scaling.md"
     if options.write:
         around(document, "scaling")
-    reuse_freed_memory()  # as training does
+    reuse_freed_memory(of_any_size=True)  # as training does
     config = Config(training=TrainingConfig(minutes=60))
     with tempfile.TemporaryDirectory() as scratch:
         dataset = find_cases(options.data / "OASIS_Subcortical")

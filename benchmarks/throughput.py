@@ -23,7 +23,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from turns import MATRIX, Start, Work, product, take_turns
 
 from attention_unet.config import NetworkConfig
-from attention_unet.machine.devices import choose_precision
 from attention_unet.machine.memory import reuse_freed_memory
 from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.training.losses import SegmentationLoss
@@ -40,7 +39,7 @@ class Contender:
     name: str
     network: str  # "ours", "monai" or "nnunet"
     channels: int
-    fast: bool  # bfloat16 if the hardware supports it
+    fast: bool  # in bfloat16
     peer: int  # index of the contender to compare with
 
 
@@ -57,7 +56,7 @@ def build_network(contender: Contender) -> nn.Module:
     """Return the network of a contender."""
     channels = [contender.channels * 2**i for i in range(LEVELS)]
     if contender.network == "ours":
-        reuse_freed_memory()  # as our training does
+        reuse_freed_memory(of_any_size=True)  # as our training does
         return AttentionUNet(Architecture(3, 1, CLASSES, channels, decoder_convs=NetworkConfig().decoder_convs))
     if contender.network == "monai":
         return monai_attention_unet(channels, 1, CLASSES)
@@ -72,7 +71,7 @@ def training_step(contender: Contender, setting: Setting) -> Callable[[], None]:
     torch.manual_seed(0)  # same patches for all networks
     image = torch.randn(setting.batch, 1, *setting.patch)
     target = torch.randint(0, CLASSES, (setting.batch, 1, *setting.patch), dtype=torch.uint8)
-    precision = choose_precision("auto", image.device) if contender.fast else torch.float32
+    precision = torch.bfloat16 if contender.fast else torch.float32
 
     def step() -> None:
         optimizer.zero_grad()

@@ -109,7 +109,7 @@ def main() -> None:
         seed = int(Path(run).name)
         train_one(contender, options.data, options.fold, seed, options.minutes, options.validations, Path(run))
         return
-    names = {"ours": "ours, bfloat16", "monai": "MONAI AttentionUnet, its defaults, float32"}
+    names = {"ours": "ours", "monai": "MONAI AttentionUnet, its defaults, float32"}
     if has_nnunet():
         names["nnunet"] = "nnU-Net's plain U-Net, float32"
     table = Table()

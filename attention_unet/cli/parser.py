@@ -89,8 +89,8 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     predict.add_argument(
         "--keep-all-components",
         action="store_true",
-        help="keep every connected component (default: classes that gained Dice by it on held-out cases keep only the "
-        "largest)",
+        help="keep every connected component (default: those smaller than half the largest are dropped of classes "
+        "that gained Dice by it on held-out cases)",
     )
     predict.add_argument(
         "--own-format",

@@ -94,7 +94,8 @@ def drop_small(label_map: NDArray[np.generic], values: Sequence[int]) -> NDArray
                 for plane in components:  # plane by plane: bincount copies what it counts
                     sizes += np.bincount(plane.ravel(), minlength=count + 1)
                 small = 2 * sizes < sizes[1:].max()
-                cleaned[box][small[components] & (components > 0)] = 0
+                small[0] = False  # the background
+                cleaned[box][small[components]] = 0
     return cleaned
 
 

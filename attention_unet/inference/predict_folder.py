@@ -77,16 +77,16 @@ def predict_cases(
     """Segment cases. Arguments, result and errors are those of ``predict_folder``."""
     model = models[0]
     levels = attended_levels(model.network, model.plan, model.device) if settings.attention else []
-    single = cleaned_classes(models, settings)
-    description = describe_predictions(models, settings, single, levels, output)
+    cleaned = cleaned_classes(models, settings)
+    description = describe_predictions(models, settings, cleaned, levels, output)
     reuse_freed_memory()
     with folder_lock(output):
         left = claim_output(output, cases, description, settings.extras, resume=resume, overwrite=overwrite)
         if settings.tta and not any(m.plan.mirror_axes for m in models):
             log.warning("--tta changes nothing: the training mirrored along no axis (augmentation.flip_axes)")
-        if single:
-            names = ", ".join(single)
-            log.info("components smaller than half the largest are dropped of: %s (--keep-all-components)", names)
+        if cleaned:
+            text = "of these classes, components smaller than half the largest are dropped (--keep-all-components): %s"
+            log.info(text, ", ".join(cleaned))
         log.info("predicting on %s", model.device)
         with progress_bar("predicting", len(left)) as done:
             failed = predict_files(left, output, models, settings, done, own_format)

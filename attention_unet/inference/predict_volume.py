@@ -120,9 +120,9 @@ def predict_volume(
             done((number + stop / scan_grid.scan[0]) / len(chunks))
             first = stop
     parts.clear()
-    if single := cleaned_classes(models, settings):
+    if cleaned := cleaned_classes(models, settings):
         integers = dict(zip(plan.labels.names, plan.labels.painted, strict=True))
-        results["label map"] = drop_small(results["label map"], [integers[name] for name in single])
+        results["label map"] = drop_small(results["label map"], [integers[name] for name in cleaned])
     stored = {name: scan_grid.as_stored(values) for name, values in results.items()}
     return Prediction(
         label_map=stored["label map"],

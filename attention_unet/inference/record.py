@@ -19,14 +19,14 @@ from attention_unet.scans.volume_files import list_files
 
 
 def describe_predictions(
-    models: Sequence[Model], settings: Settings, single: Sequence[str], levels: Sequence[int], output: Path
+    models: Sequence[Model], settings: Settings, cleaned: Sequence[str], levels: Sequence[int], output: Path
 ) -> dict[str, Any]:
     """Describe the predictions of a folder: models, settings and labels.
 
     Args:
         models: models that predict together.
         settings: how they predict.
-        single: classes whose small components were dropped.
+        cleaned: classes whose small components were dropped.
         levels: levels with attention maps.
         output: folder of the predictions; paths of the models are relative to it.
     """
@@ -37,7 +37,7 @@ def describe_predictions(
         "overlap": choose_overlap(models, settings),
         "whole_scan": settings.whole_scan,
         "mirrored": settings.tta,
-        "drop_small": list(single),
+        "drop_small": list(cleaned),
         "channel": settings.channel,
         "versions": versions(),
         "models": [relative_path(output, model.file) for model in models if model.file],

@@ -75,8 +75,8 @@ def choose_device(name: str) -> torch.device:
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """Return "bfloat16", "float32" or, for "auto", bfloat16 if the hardware computes faster in it.
 
-    With AVX512-BF16, processors of AMD compute at twice the rate of float32, those of Intel at the same, and lose time
-    to conversions.
+    With AVX512-BF16 but without AMX, an Intel Xeon multiplied matrices in bfloat16 at half the rate of float32
+    (docs/experiments.md), so only processors of AMD use it.
     """
     if name != "auto":
         return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]

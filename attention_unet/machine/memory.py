@@ -12,15 +12,20 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # of malloc.h
 DEFAULT_MEMORY = 8 * 2**30  # bytes, if the system does not report its memory
+LARGEST_KEPT = 32 * 2**20  # bytes, the maximum of glibc
 
 
-def reuse_freed_memory() -> bool:
+def reuse_freed_memory(of_any_size: bool = False) -> bool:
     """Let glibc keep freed memory for the next tensor. With other C libraries nothing happens.
 
     By default glibc returns large blocks to the system and requests them again, page by page, at every step. This takes
     up to a third of the time of a training step on a CPU. The price: the process stays at its peak size.
+
+    Args:
+        of_any_size: keep also blocks above 32 MiB, as tensors of training steps; not for predictions, whose scans
+            should leave their memory to the next scan.
 
     Returns:
         Whether glibc accepted both settings.
@@ -28,7 +33,9 @@ def reuse_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
     if mallopt is None:
         return False
-    return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+    if of_any_size:
+        return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))  # -1: never
+    return bool(mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 @functools.cache

@@ -16,6 +16,7 @@ MAX_BATCH = 16
 GPU_BATCH_VOXELS = 1_000_000  # voxels of a batch that keep a GPU busy
 # Memory of a training step per voxel of a batch and channel of the finest level, with and without bfloat16.
 BYTES_PER_VALUE = {True: 45, False: 70}
+FRAGMENTED = {"cpu": 1.5, "gpu": 1.0}  # memory of a process, as a multiple of that of its tensors
 MEMORY_SHARE = 0.5
 
 
@@ -46,7 +47,8 @@ def choose_size(config: Config, machine: Machine) -> Size:
         while edge > smallest and edge**3 > affordable:
             edge -= 8
     patches = max(MIN_BATCH[config.network.dims], -(-(config.training.batch or 0) // machine.processes))
-    while edge > 16 and BYTES_PER_VALUE[machine.fast] * channels * edge**3 * patches > MEMORY_SHARE * machine.memory:
+    per_voxel = FRAGMENTED[kind] * BYTES_PER_VALUE[machine.fast] * channels * patches
+    while edge > 16 and per_voxel * edge**3 > MEMORY_SHARE * machine.memory:
         edge -= 8
     return Size(channels, config.data.patch_voxels or edge**3)
 

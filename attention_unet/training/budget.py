@@ -23,7 +23,8 @@ class Budget:
         seconds: budget in seconds, or None.
         reserve: seconds to keep for the last validation.
         elapsed_before: seconds of training before the run was resumed.
-        locating: seconds of these in which a locator was trained: the progress of the network is counted from there.
+        locating: seconds that the training of a locator took, part of ``elapsed_before``; the progress of the network
+            begins after them.
         steps_before: steps of training before the run was resumed.
         started: time of the monotonic clock at which this training, or its resumption, began.
     """

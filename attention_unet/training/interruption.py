@@ -2,7 +2,7 @@
 
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -15,11 +15,16 @@ STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if
 
 
 class Interrupted(UserError):
-    """Stop of a training by the user."""
+    """Stop of a training by the user.
 
-    def __init__(self, message: str, signal_number: int) -> None:
+    Args:
+        message: what happened, and what to do next.
+        caught: signals that were caught; none if another process got them.
+    """
+
+    def __init__(self, message: str, caught: Sequence[int]) -> None:
         super().__init__(message)
-        self.exit_code = 128 + signal_number
+        self.exit_code = 128 + (caught[0] if caught else signal.SIGINT)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import signal
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,7 +24,7 @@ from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.region import MOST_STEPS, SHARE, choose_factors, plan_coarsely
 from attention_unet.scans.labels import Labels
 from attention_unet.training.budget import Budget, learning_rate_factor
-from attention_unet.training.interruption import Interrupted, catching_signals
+from attention_unet.training.interruption import Interrupted
 from attention_unet.training.learner import Learner
 from attention_unet.training.parts import synchronise
 from attention_unet.training.validation import OVERLAP
@@ -64,7 +63,12 @@ class Found(NamedTuple):
 
 
 def train_locator(
-    training: Sequence[CachedCase], held_out: Sequence[CachedCase], plan: Plan, config: Config, fabric: Fabric
+    training: Sequence[CachedCase],
+    held_out: Sequence[CachedCase],
+    plan: Plan,
+    config: Config,
+    fabric: Fabric,
+    caught: Sequence[int] = (),
 ) -> Locator | None:
     """Train a locator for at most a tenth of the budget.
 
@@ -74,6 +78,7 @@ def train_locator(
         plan: plan of the network.
         config: configuration of the training, with a budget in minutes or steps.
         fabric: device, precision and processes.
+        caught: signals by which the user asks to stop.
 
     Returns:
         The locator; None if it lost structures in held-out cases, or if no case is held out.
@@ -90,36 +95,37 @@ def train_locator(
         learner = Learner(AttentionUNet(coarse_plan.architecture), config.training, fabric, overlapping=False)
     seen = evenly_spaced(training, LEARNT_CASES)
     coarse = [coarsen_case(case, factors, coarse_plan.labels) for case in seen]
-    _learn(learner, PatchDataset(coarse, coarse_plan, 0.0, config.augmentation, config.training.seed), config)
+    _learn(learner, PatchDataset(coarse, coarse_plan, 0.0, config.augmentation, config.training.seed), config, caught)
     locator = Locator(learner.averaged, coarse_plan, factors)
     found = fabric.broadcast(judge(locator, evenly_spaced(held_out, MEASURED_CASES), plan))
     log.info("locator, trained for %d steps: %s", learner.step, found)
     return locator if found.is_safe else None
 
 
-def _learn(learner: Learner, patches: PatchDataset, config: Config) -> None:
+def _learn(learner: Learner, patches: PatchDataset, config: Config, caught: Sequence[int]) -> None:
     """Train a learner for a tenth of the budget, or 400 steps if these take less."""
     minutes, steps = config.training.minutes, config.training.steps
     budget = Budget(steps and int(SHARE * steps), minutes and SHARE * 60 * minutes)
     fabric, before = learner.fabric, torch.get_num_threads()
     numbers = patch_numbers(0, 2 * fabric.world_size, fabric.global_rank, fabric.world_size)
     threads = ThreadChooser(fixed=minutes is None)
-    with progress_bar("training the locator, %", 100) as done, catching_signals() as caught:
-        batches = load_patches(patches, numbers, 0, fabric.device)
-        while True:
-            spent = max(budget.progress(learner.step), learner.step / MOST_STEPS)
-            progress, stopping = synchronise(fabric, spent, bool(caught))
-            if stopping:
-                number = caught[0] if caught else signal.SIGINT  # if another process got the signal
-                raise Interrupted("stopped before the first step: repeat the same command to begin again", number)
-            if progress >= 1:
-                break
-            image, target = next(batches)
-            began = time.monotonic()
-            learner.learn(image, target, config.training.learning_rate * learning_rate_factor(progress, WARMUP))
-            threads.record(time.monotonic() - began)
-            done(100 * progress)
-    torch.set_num_threads(before)
+    batches = load_patches(patches, numbers, 0, fabric.device)
+    try:
+        with progress_bar("training the locator, %", 100) as done:
+            while True:
+                spent = max(budget.progress(learner.step), learner.step / MOST_STEPS)
+                progress, stopping = synchronise(fabric, spent, bool(caught))
+                if stopping:
+                    raise Interrupted("stopped before the first step: repeat the same command to begin again", caught)
+                if progress >= 1:
+                    return
+                image, target = next(batches)
+                began = time.monotonic()
+                learner.learn(image, target, config.training.learning_rate * learning_rate_factor(progress, WARMUP))
+                threads.record(time.monotonic() - began)
+                done(100 * progress)
+    finally:
+        torch.set_num_threads(before)
 
 
 def coarsen_case(case: CachedCase, factors: tuple[int, int, int], labels: Labels) -> CachedCase:

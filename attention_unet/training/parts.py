@@ -27,7 +27,7 @@ class Training:
         batches: batches to train on.
         held_out: cases to validate on; may be empty.
         late: training cases that are predicted once before they are trained on; empty if there are held-out cases.
-            They decide of which classes small components are dropped.
+            They decide for which classes small components are dropped.
         locator: finds the part of a scan to predict; None: whole scans are predicted.
         budget: budget of the training.
         monitor: display of the training in the first process; None in the others.

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -18,7 +17,7 @@ from attention_unet.errors import ConfigError, first_few, plural
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.run_folder import CONFIG, HISTORY, MODEL_DESCRIPTION, PATHS, PLAN, SPLIT, SUBJECTS, WEIGHTS
 from attention_unet.inference.locator import Locator
-from attention_unet.machine.devices import check_batch, choose_precision, leave_processes, make_fabric
+from attention_unet.machine.devices import check_batch, choose_device, choose_precision, leave_processes, make_fabric
 from attention_unet.machine.memory import peak_memory, reuse_freed_memory
 from attention_unet.network import AttentionUNet
 from attention_unet.training.batches import Batches
@@ -84,6 +83,7 @@ def train(
     """
     run = Path(run)
     dataset = find_cases(locate_dataset(config.data.root, config.data.dataset))
+    config = dataclasses.replace(config, training=_resolve_precision(config.training, run, resume))
     fabric = make_fabric(config.training)
     first = fabric.global_rank == 0
     with folder_lock(run) if first else nullcontext(), reporting_faults(run, fabric.device, fabric.world_size):
@@ -91,7 +91,10 @@ def train(
         settings = resume_settings(read_resolved_settings(state, run / STATE), config, override, run) if state else None
         fabric.launch()
         state, settings = fabric.broadcast((state, settings))  # other machines may not see the folder
-        _train(config, dataset, run, fabric, state, settings, digests or {})
+        try:
+            _train(config, dataset, run, fabric, state, settings, digests or {})
+        finally:
+            leave_processes(fabric)
 
 
 def _train(
@@ -104,15 +107,15 @@ def _train(
     digests: Mapping[str, str],
 ) -> None:
     """Train in a locked folder, in processes that have been started."""
-    reuse_freed_memory()
+    reuse_freed_memory(of_any_size=True)
     if settings:
         check_dataset(settings, dataset)
     else:  # only the first process: others can run on other machines and get another plan
         settings = fabric.broadcast(resolve_settings(config, dataset) if fabric.is_global_zero else None)
     network, prepared = _set_up(config, dataset, run, fabric, settings)
-    with log_to_file(run / "train.log", fabric.is_global_zero):
+    with log_to_file(run / "train.log", fabric.is_global_zero), catching_signals() as caught:
         began = time.monotonic()
-        locator = _restore_or_train_locator(state, prepared, settings, fabric)
+        locator = _restore_or_train_locator(state, prepared, settings, fabric, caught)
         locating = time.monotonic() - began
         if settings.plan.region_mm and not locator:
             log.info("without a locator: planning anew, for whole scans")
@@ -125,40 +128,41 @@ def _train(
         budget = Budget.from_config(settings.config.training, len(settings.split.training), settings.plan.batch)
         budget.elapsed_before = budget.locating = locating
         loop = _restore(state, learner, budget, settings.config.training) if state else LoopState(locating=locating)
-        with catching_signals() as caught:
-            monitor = None
-            if fabric.is_global_zero:
-                _log_start(settings, learner)
-                history, text = state.history if state else [], (run / CONFIG).read_text(encoding="utf-8")
-                monitor = Monitor(run, settings.plan.labels.names, history, learner.step, text)
-            training = Training(
-                run,
-                settings,
-                learner,
-                Batches(prepared, settings, locator.margin if locator else None, fabric),
-                prepared.held_out_cases,
-                prepared.late_cases,
-                locator,
-                budget,
-                monitor,
-                stop=lambda: bool(caught),
-            )
-            finished = _run_loop(training, loop)
-    leave_processes(fabric)
+        monitor = None
+        if fabric.is_global_zero:
+            _log_start(settings, learner)
+            history, text = state.history if state else [], (run / CONFIG).read_text(encoding="utf-8")
+            monitor = Monitor(run, settings.plan.labels.names, history, learner.step, text)
+        training = Training(
+            run,
+            settings,
+            learner,
+            Batches(prepared, settings, locator.margin if locator else None, fabric),
+            prepared.held_out_cases,
+            prepared.late_cases,
+            locator,
+            budget,
+            monitor,
+            stop=lambda: bool(caught),
+        )
+        finished = _run_loop(training, loop)
     if not finished:
-        number = caught[0] if caught else signal.SIGINT  # if another process got the signal
-        raise Interrupted(f"stopped and saved: continue with 'attention-unet train --resume --run {run}'", number)
+        raise Interrupted(f"stopped and saved: continue with 'attention-unet train --resume --run {run}'", caught)
 
 
 def _restore_or_train_locator(
-    state: TrainingState | None, prepared: PreparedCases, settings: ResolvedSettings, fabric: Fabric
+    state: TrainingState | None,
+    prepared: PreparedCases,
+    settings: ResolvedSettings,
+    fabric: Fabric,
+    caught: Sequence[int],
 ) -> Locator | None:
     """Return the locator of a run; None if its plan has none, or if the locator lost structures."""
     if state and state.locator:
         return Locator.from_json(state.locator, state.locator_weights, fabric.device)
     if state or not settings.plan.region_mm:
         return None
-    return train_locator(prepared.early, prepared.judging, settings.plan, settings.config, fabric)
+    return train_locator(prepared.early, prepared.judging, settings.plan, settings.config, fabric, caught)
 
 
 def _restore(state: TrainingState, learner: Learner, budget: Budget, config: TrainingConfig) -> LoopState:
@@ -196,6 +200,16 @@ def _set_up(
     if fabric.is_global_zero:
         write_resolved_settings(run, settings, config)
     return network, prepare_cases(config, dataset, settings, run, fabric)
+
+
+def _resolve_precision(config: TrainingConfig, run: Path, resume: bool) -> TrainingConfig:
+    """Resolve the precision "auto": of a run with a saved state, as it began; otherwise by the hardware."""
+    if config.precision != "auto":
+        return config
+    if resume and (run / STATE).exists():
+        return dataclasses.replace(config, precision=read_config(run).training.precision)
+    fast = choose_precision("auto", choose_device(config.accelerator)) == torch.bfloat16
+    return dataclasses.replace(config, precision="bfloat16" if fast else "float32")
 
 
 def _claim_folder(run: Path, resume: bool) -> TrainingState | None:

@@ -41,7 +41,7 @@ def try_step(config: Config, plan: Plan) -> Trial:
     check_batch(plan.batch, devices * nodes)
     patches = plan.batch // (devices * nodes)
     alone = dataclasses.replace(config.training, devices=1, nodes=1, batch=patches)
-    reuse_freed_memory()
+    reuse_freed_memory(of_any_size=True)
     fabric = make_fabric(alone)
     learner = Learner(build_network(plan), alone, fabric, plan.labels.overlapping)
     grid = [edge for axis, edge in enumerate(plan.patch) if axis != plan.slice_axis]

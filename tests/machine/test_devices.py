@@ -18,7 +18,7 @@ def test_precision_by_name():
     ("avx512", "amx", "amd", "expected"),
     [
         (True, False, True, torch.bfloat16),
-        (True, False, False, torch.float32),  # Intel: no faster
+        (True, False, False, torch.float32),
         (True, True, False, torch.bfloat16),
         (False, False, True, torch.float32),
     ],
@@ -28,6 +28,13 @@ def test_processors_that_are_faster_in_bfloat16_use_it(monkeypatch, avx512, amx,
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     monkeypatch.setattr(devices, "made_by_amd", lambda: amd)
     assert choose_precision("auto", CPU) == expected
+
+
+@pytest.mark.parametrize(("vendor", "expected"), [("AuthenticAMD", True), ("GenuineIntel", False)])
+def test_the_maker_of_the_processor(monkeypatch, tmp_path, vendor, expected):
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nvendor_id : {vendor}\n")
+    monkeypatch.setattr(devices, "Path", lambda _: tmp_path / "cpuinfo")
+    assert devices.made_by_amd() == expected
 
 
 def test_devices():

@@ -63,6 +63,12 @@ def test_patch_fits_the_cohort_and_the_limit():
     assert flat[0] == pytest.approx(4 * flat[2], abs=4)
 
 
+@pytest.mark.parametrize(("grid", "edge"), [(200, 64), (70, 80)])
+def test_a_patch_is_rounded_to_the_nearest_size_or_up_if_it_sees_everything(grid, edge):
+    config = Config(data=DataConfig(patch_voxels=70**3))
+    assert make_plan(config, dataset(), cohort_of((grid,) * 3, (1.0,) * 3), LAPTOP).patch == (edge,) * 3
+
+
 def test_every_level_keeps_four_voxels():
     strides, kernels = plan_levels(np.array([17, 64, 9]), np.ones(3), max_levels=9)
     assert len(kernels) == len(strides) + 1

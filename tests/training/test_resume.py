@@ -1,22 +1,28 @@
 """Trainings that were stopped, and go on."""
 
 import csv
+import dataclasses
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 
+from attention_unet.config import Config, TrainingConfig
 from attention_unet.dataset import splits as splits_module
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference.model_file import load_model
 from attention_unet.preparation import region
 from attention_unet.training import locating as locating_module
+from attention_unet.training import train as module
 from attention_unet.training import validation_round
+from attention_unet.training.budget import Budget
+from attention_unet.training.checkpoint import LoopState
 from attention_unet.training.interruption import Interrupted
 from attention_unet.training.monitor import Monitor
 from attention_unet.training.train import train
@@ -80,6 +86,20 @@ def test_a_run_that_stops_while_its_locator_trains_can_begin_again(cohort, tmp_p
     monkeypatch.undo()
     train(config(cohort), tmp_path / "run")
     assert same(weights(tmp_path / "run"), weights(unbroken))
+
+
+def test_a_resumed_network_has_the_time_that_its_locator_left():
+    config = Config(training=TrainingConfig(minutes=10))
+    state = SimpleNamespace(
+        learner=None,
+        elapsed=330,
+        reserve=0,
+        loop=LoopState(locating=60),
+        settings={"config": dataclasses.asdict(config)},
+    )
+    budget = Budget(None, 600)
+    module._restore(state, SimpleNamespace(restore=lambda _: None, step=5), budget, config.training)
+    assert budget.progress(5) == pytest.approx(0.5, abs=0.01)
 
 
 def test_a_locator_that_is_not_safe_leaves_a_plan_for_whole_scans(cohort, tmp_path, monkeypatch, locating, caplog):
