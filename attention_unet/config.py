@@ -84,7 +84,8 @@ class DataConfig:
         foreground_share: share of patches whose centre is a foreground voxel; all classes of the case are equally
             likely.
         locate: train a locator first, and then on the part of the scans that it finds, if structures fill at most 40 %
-            of a typical scan, a patch sees less than half of it, and the budget is at least 5 minutes or 1,000 steps.
+            of a typical scan of more than 131,072 voxels, a patch sees less than half of it, and the budget is at least
+            5 minutes or 1,000 steps.
         workers: processes that read patches; 0 reads them in the training process. Default: 4 per GPU, 0 on a CPU.
         cache: folder for preprocessed cases; default "cache" beside the run folder.
     """

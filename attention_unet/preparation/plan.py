@@ -153,9 +153,7 @@ def make_plan(
     in_plane = np.arange(3) != slice_axis
     voxels = int(np.prod(config.data.patch)) if config.data.patch else chosen.patch_voxels
     region_mm = None
-    grid = extent_mm / scan_spacing(
-        fingerprint
-    )  # not of planned voxels: the folds of a cross-validation have those given
+    grid = extent_mm / scan_spacing(fingerprint)  # not the planned voxels, which the folds of a cross-validation have
     if may_locate(config) and not whole_scans and voxels < SEEN * np.prod(grid[in_plane]):
         region_mm = region_extent(fingerprint)
     extent_mm = extent_mm if region_mm is None else region_mm
@@ -166,7 +164,7 @@ def make_plan(
         divisor = np.prod(strides, axis=0)
         all_seen = size[in_plane] >= (extent_mm / spacing)[in_plane] - 1
         parts = size[in_plane] / divisor
-        size[in_plane] = np.maximum(np.where(all_seen, np.ceil(parts), np.round(parts)), 1).astype(int) * divisor
+        size[in_plane] = np.where(all_seen, np.ceil(parts), np.round(parts)).astype(int) * divisor
     size[~in_plane] = 1
     network = config.network
     with as_configuration_error():

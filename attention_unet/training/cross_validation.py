@@ -171,7 +171,7 @@ def _train_folds(config: Config, folder: Path, folds: Sequence[int]) -> None:
             train(fold_config, run, resume=(run / STATE).exists(), digests=digests)
         except Interrupted as error:
             message = "stopped: repeat the same command to continue"
-            raise Interrupted(message, [error.exit_code - 128]) from error
+            raise Interrupted(message, error.caught) from error
 
 
 def _read_digests(folder: Path, folds: int) -> dict[str, str]:

@@ -24,6 +24,7 @@ class Interrupted(UserError):
 
     def __init__(self, message: str, caught: Sequence[int]) -> None:
         super().__init__(message)
+        self.caught = caught
         self.exit_code = 128 + (caught[0] if caught else signal.SIGINT)
 
 

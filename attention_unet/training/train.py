@@ -45,8 +45,6 @@ from attention_unet.training.same_data import add_digests, check_dataset
 log = logging.getLogger(__name__)
 
 WRITTEN = (CONFIG, PATHS, PLAN, SPLIT, SUBJECTS, HISTORY, MODEL_DESCRIPTION, CURVES)  # files that a training writes
-
-
 MUCH_VALIDATING = 0.3  # share of the time
 
 
