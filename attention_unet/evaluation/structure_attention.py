@@ -94,13 +94,27 @@ def write_structure_attention(evaluation: Path, files: EvaluatedFiles) -> dict[s
 
 def _measure_case(files: EvaluatedFiles, case: str) -> list[StructureAttention]:
     """Measure the attention of all levels of a case."""
-    rows = []
+    maps = {}
     reference = read_labels(files.references[case])
     for level in files.attention_levels(case):
         weights = read_volume(attention_path(files.predicted[case].parent, case, level))
         check_same_grid(weights, reference)
-        rows += attention_in_structures(case, level, weights.array[0], reference.array[0], files.labels)
-    return rows
+        maps[level] = weights.array[0]
+    return [
+        row
+        for level, weights in mark_unpredicted(maps).items()
+        for row in attention_in_structures(case, level, weights, reference.array[0], files.labels)
+    ]
+
+
+def mark_unpredicted(maps: Mapping[int, NDArray[np.floating]]) -> dict[int, NDArray[np.floating]]:
+    """Return the maps of a scan with NaN where they are 0 at all levels.
+
+    No window was predicted there: the voxels lie outside the part that a locator found, or in an empty margin. Counted
+    as weights of 0, they would make any two maps alike, and any map mark the structures.
+    """
+    predicted = np.logical_or.reduce([weights > 0 for weights in maps.values()])
+    return {level: np.where(predicted, weights, np.float32(np.nan)) for level, weights in maps.items()}
 
 
 def attention_in_structures(
@@ -111,11 +125,13 @@ def attention_in_structures(
     Args:
         case: id of the case.
         level: level of the weights.
-        weights: attention map (I, J, K), 0 or more.
+        weights: attention map (I, J, K), 0 or more; voxels with NaN are left out.
         reference: true label map on the same grid.
         labels: classes.
     """
-    bins = np.minimum(weights * (BINS / max(float(weights.max()), 1e-12)), BINS - 1).astype(np.uint16)
+    known = ~np.isnan(weights)
+    weights, reference = weights[known], reference[known]
+    bins = np.minimum(weights * (BINS / max(float(weights.max(initial=0)), 1e-12)), BINS - 1).astype(np.uint16)
     masks = {name: np.isin(reference, group) for name, group in labels.integers.items()}
     background = ~np.logical_or.reduce(list(masks.values()))
     outside, outside_counts = _mean(weights[background]), np.bincount(bins[background], minlength=BINS)

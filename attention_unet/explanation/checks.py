@@ -1,7 +1,7 @@
 """Check the attention of a model on a scan that it was not trained on, each check beside its control."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_case_label, read_channels
-from attention_unet.evaluation.structure_attention import attention_in_structures
+from attention_unet.evaluation.structure_attention import attention_in_structures, mark_unpredicted
 from attention_unet.explanation.ablation import (
     ablated,
     has_replaceable_maps,
@@ -106,8 +106,8 @@ def count_steps(model: Model, controls: Controls) -> int:
 
 
 def predict_maps(model: Model, volume: Volume) -> dict[int, NDArray[np.float32]]:
-    """Return the attention map of each level, on the grid of the volume."""
-    return predict_volume([model], volume, Settings(overlap=OVERLAP, attention=True)).attention
+    """Return the attention map of each level, on the grid of the volume; NaN where no window was predicted."""
+    return mark_unpredicted(predict_volume([model], volume, Settings(overlap=OVERLAP, attention=True)).attention)
 
 
 def check_case(
@@ -133,7 +133,7 @@ def check_case(
         settings = Settings(overlap=OVERLAP, attention=attention, drop_small=())
         prediction = predict_volume([predictor], scan, settings)
         done()
-        return prediction
+        return replace(prediction, attention=mark_unpredicted(prediction.attention))
 
     def dice(label_map: NDArray[np.generic]) -> float:
         values = [value for value in dice_by_class(label_map, reference, labels) if not np.isnan(value)]
@@ -144,7 +144,7 @@ def check_case(
     for ablation in possible_ablations(model.network):
         with ablated(model.network, ablation):
             scores[ablation] = dice(predict(model, volume).label_map)
-    maps = {level: weights for level, weights in trained.attention.items() if float(weights.std()) > FLAT}
+    maps = {level: weights for level, weights in trained.attention.items() if _varies(weights)}
     if maps and len(controls.maps) > 1 and has_replaceable_maps(model):
         for name, replacement in _replacements(case.id, controls.maps).items():
             label_map = predict_with_maps(model, volume, from_common_grid(replacement, volume), OVERLAP)
@@ -165,7 +165,10 @@ def check_case(
         level = min(maps)
         blocks = random_blocks(volume.grid, _voxel_size(model, level, volume), seed)
         distance = signed_distance(trained.label_map, volume.spacing_mm)
-        orders = [rank_voxels(weights, blocks) for weights in (maps[level], distance, blocks)]
+        unpredicted = np.isnan(maps[level])
+        orders = [
+            rank_voxels(np.where(unpredicted, np.nan, weights), blocks) for weights in (maps[level], distance, blocks)
+        ]
         curves = [
             [
                 scores[TRAINED],
@@ -194,8 +197,13 @@ def _correlate(one: Mapping[int, NDArray[np.float32]], other: Mapping[int, NDArr
     return {
         level: rank_correlation(one[level], other[level])
         for level in one
-        if level in other and min(float(one[level].std()), float(other[level].std())) > FLAT
+        if level in other and _varies(one[level]) and _varies(other[level])
     }
+
+
+def _varies(weights: NDArray[np.float32]) -> bool:
+    known = weights[~np.isnan(weights)]
+    return known.size > 0 and float(known.std()) > FLAT
 
 
 def _write_grad_cam(
@@ -206,7 +214,7 @@ def _write_grad_cam(
     for index, name in enumerate(labels.names):
         cam = grad_cam(model, volume, index if labels.overlapping else index + 1)
         path = grad_cam_path(output, case, labels.painted[index])
-        write_like(path, cam, volume)
+        write_like(path, np.nan_to_num(cam), volume)
         add_files(output, case, [path])
         rows = attention_in_structures(case, 0, cam, reference, labels)
         (auc[name],) = (row.auc for row in rows if row.class_name == name)

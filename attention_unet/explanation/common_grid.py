@@ -1,4 +1,7 @@
-"""Resize attention maps of different cases to one common grid, so that they can be averaged or exchanged."""
+"""Resize attention maps of different cases to one common grid, so that they can be averaged or exchanged.
+
+A map is NaN where no window was predicted.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -34,14 +37,18 @@ def to_common_grid(maps: Maps, volume: Volume) -> CommonMaps:
 
 
 def from_common_grid(maps: CommonMaps, volume: Volume) -> dict[int, NDArray[np.float32]]:
-    """Resize the map of each level from the common grid to that of a volume, (I, J, K) in its own order of axes."""
+    """Resize the map of each level from the common grid to that of a volume, (I, J, K) in its own order of axes.
+
+    Unknown weights are replaced by the mean of the map: 0 would close a gate.
+    """
     scan_grid = fit_grid(volume.affine, volume.grid, (1.0, 1.0, 1.0))
-    return {level: scan_grid.as_stored(_resize(weights, scan_grid.scan).numpy()) for level, weights in maps.items()}
+    known = {level: torch.where(weights.isnan(), weights.nanmean(), weights) for level, weights in maps.items()}
+    return {level: scan_grid.as_stored(_resize(weights, scan_grid.scan).numpy()) for level, weights in known.items()}
 
 
 def mean_maps(cases: Sequence[CommonMaps]) -> CommonMaps:
-    """Return the mean map of each level over several cases."""
-    return {level: torch.stack([maps[level] for maps in cases]).mean(dim=0) for level in cases[0]}
+    """Return the mean map of each level over the cases in which a voxel is known."""
+    return {level: torch.stack([maps[level] for maps in cases]).nanmean(dim=0) for level in cases[0]}
 
 
 def _resize(values: Tensor, grid: Sequence[int]) -> Tensor:

@@ -14,12 +14,16 @@ from scipy.integrate import trapezoid
 
 from attention_unet.scans.volumes import Volume
 
-SHARES = (0.0, 0.01, 0.03, 0.1, 0.3)  # shares of the voxels that are deleted
+SHARES = (0.0, 0.01, 0.03, 0.1, 0.3)  # shares of the predicted voxels that are deleted
 
 
 def rank_voxels(weights: NDArray[np.floating], random: NDArray[np.floating]) -> NDArray[np.intp]:
-    """Return the flat indices of the voxels by falling weight; ties are ordered by random numbers."""
-    return np.lexsort((random.ravel(), -weights.ravel()))
+    """Return the flat indices of the voxels by falling weight, without those of weight NaN.
+
+    Ties are ordered by random numbers.
+    """
+    order = np.lexsort((random.ravel(), -weights.ravel()))
+    return order[: np.count_nonzero(~np.isnan(weights))]  # NaN is sorted last
 
 
 def signed_distance(label_map: NDArray[np.generic], spacing_mm: Sequence[float]) -> NDArray[np.float64]:
@@ -52,7 +56,7 @@ def random_blocks(grid: Sequence[int], block: Sequence[int], seed: int) -> NDArr
 
 
 def delete_voxels(volume: Volume, order: NDArray[np.intp], share: float) -> Volume:
-    """Return the scan with a share of its voxels, the first of an order, set to the mean of their channel."""
+    """Return the scan with a share of the ordered voxels, the first, set to the mean of their channel."""
     array = volume.array.copy()
     for channel in array:
         channel.ravel()[order[: round(share * len(order))]] = channel.mean()

@@ -41,7 +41,9 @@ class ClassScores(nn.Module):
 
 
 def grad_cam(model: Model, volume: Volume, channel: int) -> NDArray[np.float32]:
-    """Return the Grad-CAM of a class on the grid of a scan, scaled to 0 to 1; all 0 if nothing is predicted.
+    """Return the Grad-CAM of a class on the grid of a scan, scaled to 0 to 1; all 0 if the class is not predicted.
+
+    It is NaN where no window was predicted: outside the part that a locator found, and in empty margins.
 
     Args:
         model: the model.
@@ -64,18 +66,18 @@ def grad_cam(model: Model, volume: Volume, channel: int) -> NDArray[np.float32]:
         return resized if across is None else resized.unsqueeze(across)
 
     image = cut_to_structures(model.locator, preprocess(volume, plan.preprocessing), plan.patch, OVERLAP)
-    zero = torch.zeros(1)
+    unseen = torch.full((1,), torch.nan)
     windows = slide(
         image.image.to(model.device),
         plan.patch,
         predict,
-        unseen=zero,
+        unseen=unseen,
         background=image.background,
         overlap=OVERLAP,
     )
     rows = slice(0, image.scan_grid.scan[1])
     at_once = image.scan_grid.planes_back(1, rows)
-    planes = resample_to_scan((part.cpu() for part in windows), image.scan_grid, zero, rows, at_once)
+    planes = resample_to_scan((part.cpu() for part in windows), image.scan_grid, unseen, rows, at_once)
     heat = image.scan_grid.as_stored(torch.cat(list(planes), dim=1)[0].numpy())
-    highest = float(heat.max())
+    highest = float(np.nanmax(heat, initial=0))
     return np.ascontiguousarray(heat / highest if highest > 0 else heat, dtype=np.float32)

@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_case_label, read_channels
 from attention_unet.evaluation.metrics import dice
-from attention_unet.evaluation.structure_attention import StructureAttention, attention_in_structures
+from attention_unet.evaluation.structure_attention import (
+    StructureAttention,
+    attention_in_structures,
+    mark_unpredicted,
+)
 from attention_unet.inference.components import drop_small
 from attention_unet.inference.locator import Locator
 from attention_unet.inference.model import Model
@@ -100,7 +104,7 @@ def validate(
         scores_cleaned[case.id] = dice_by_class(cleaned, reference, plan.labels) if changed else scores[case.id]
         if wants_scene:
             scenes.append(make_scene(case.id, volume, reference, prediction, plan))
-            for level, weights in prediction.attention.items():
+            for level, weights in mark_unpredicted(prediction.attention).items():
                 attention += attention_in_structures(case.id, level, weights, reference, plan.labels)
     return Validation(scores, scores_cleaned, scenes, attention)
 

@@ -10,6 +10,7 @@ from attention_unet.evaluation.structure_attention import (
     StructureAttention,
     attention_in_structures,
     attention_to_csv,
+    mark_unpredicted,
     mean_attention,
     read_attention,
 )
@@ -51,6 +52,20 @@ def test_auc_tells_apart_and_which_way(weights, auc):
 def test_weights_above_one_are_told_apart_too():
     weights = np.array([1.5, 1.6, 3.0, 3.1], dtype=np.float32).reshape(4, 1, 1)
     assert attention_in_structures("x", 0, weights, np.array([0, 1, 0, 1]).reshape(4, 1, 1), LABELS)[0].auc == 0.75
+
+
+def test_voxels_without_a_window_do_not_count():
+    """There the maps of all levels are 0; a voxel that is 0 at one level only counts."""
+    weights, reference = case()
+    finer, coarser = weights.copy(), weights.copy()
+    finer[0], coarser[0], finer[1, 0, 0] = 0, 0, 0
+    marked = mark_unpredicted({0: finer, 1: coarser})
+    for level, whole in ((0, finer), (1, coarser)):
+        assert attention_in_structures("x", level, marked[level], reference, LABELS) == [
+            pytest.approx(row) if isinstance(row, float) else row
+            for row in attention_in_structures("x", level, whole[1:], reference[1:], LABELS)
+        ]
+    assert mark_unpredicted({}) == {}
 
 
 def test_evaluate_tells_where_attention_lies(tmp_path, capsys):

@@ -7,12 +7,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from attention_unet.dataset.cases import Case
 from attention_unet.evaluation.metrics import dice
 from attention_unet.evaluation.structure_attention import attention_in_structures
 from attention_unet.explanation.ablation import ablated, find_attentions, has_replaceable_maps, predict_with_maps
 from attention_unet.explanation.checks import (
+    FLAT,
     OVERLAP,
     Controls,
     _voxel_size,
@@ -140,6 +142,64 @@ def test_deletion_by_attention_by_distance_and_by_chance(checked):
         assert curve[-1] == pytest.approx(dice_of(model, delete_voxels(volume, order, SHARES[-1]), reference), abs=0.02)
     assert found.deletion.by_attention[-1] < found.deletion.by_chance[-1]
     assert found.deletion.by_distance[-1] < found.deletion.by_chance[-1]
+
+
+class OneBox:
+    """A locator that finds the same part of every scan."""
+
+    def locate(self, image):
+        return [(6, 30), (16, 40), (8, 20)]
+
+
+def test_of_a_located_model_only_the_located_part_counts(run, tmp_path):
+    """The part that is never predicted is the same for all networks: counted, it would make their maps alike."""
+    located = replace(load_model(run), locator=OneBox())
+    affine = np.diag([*located.plan.preprocessing.spacing_mm, 1.0])
+    box = (slice(6, 30), slice(16, 40), slice(8, 20))
+    cases = []
+    for seed in range(2):
+        array = np.random.default_rng(seed).normal(size=(48, 44, 30)).astype(np.float32)
+        paths = [tmp_path / f"{seed}_{kind}.nii.gz" for kind in ("scan", "label")]
+        nib.save(nib.Nifti1Image(array, affine), paths[0])
+        nib.save(nib.Nifti1Image((array > 0.5).astype(np.uint8), affine), paths[1])
+        cases.append(Case(str(seed), (paths[0],), paths[1]))
+    second = copy.deepcopy(located)
+    with torch.no_grad():
+        for weights in second.network.parameters():
+            weights *= 1 + 0.3 * torch.randn(weights.shape, generator=torch.manual_seed(0))
+    controls = Controls(
+        [randomise_weights(located, seed) for seed in range(2)],
+        second,
+        {each.id: predict_common_maps(located, each) for each in cases},
+    )
+    found = check_case(located, controls, cases[0], tmp_path, SEED, lambda: None)
+    volume = read_volume(cases[0].images[0])
+    own, other, random = (
+        predict_volume([each], volume, Settings(overlap=OVERLAP, attention=True)).attention[1]
+        for each in (located, second, controls.random[0])
+    )
+    assert own[box].all()
+    assert np.count_nonzero(own) == own[box].size
+    assert found.agreement["second training"][1] == pytest.approx(
+        spearmanr(own[box].ravel(), other[box].ravel()).statistic
+    )
+    assert found.agreement["second training"][1] < 0.95
+    assert random.std() > FLAT > random[box].std()  # an untrained gate is flat where it is predicted
+    assert 1 not in found.agreement["random weights"]
+    blocks = random_blocks(volume.grid, _voxel_size(located, 1, volume), SEED)
+    inside = np.zeros(volume.grid, bool)
+    inside[box] = True
+    chance = np.flatnonzero(inside)[np.argsort(-blocks[inside], kind="stable")]
+    expected = predicted(located, delete_voxels(volume, chance, SHARES[-1])).label_map
+    reference = np.asarray(nib.load(cases[0].label).dataobj)
+    assert found.deletion.by_chance[-1] == pytest.approx(mean_dice(located, expected, reference), abs=1e-3)
+    unknown = {
+        level: torch.where(torch.rand(weights.shape) > 0.5, weights, torch.nan)
+        for level, weights in controls.maps["0"].items()
+    }
+    filled = from_common_grid(unknown, volume)
+    assert all(np.isfinite(weights).all() and weights.min() > 0 for weights in filled.values())
+    assert np.isfinite(nib.load(tmp_path / "grad-cam" / "0_label1.nii.gz").get_fdata()).all()
 
 
 def test_grad_cam_of_each_class(checked):
