@@ -2,7 +2,8 @@
 
 A small patch of fine voxels sees a few centimetres. Without more context, a network confuses neighbours that look
 alike, and finds structures where none are. Coarser voxels show more in the same computing time. How coarse they may be
-is measured on label maps: brought to these voxels and back, they must stay nearly the same.
+is measured on label maps: brought to these voxels and back, they must stay nearly the same. Where a patch sees so
+little that a network cannot tell where in the body it is, they may lose more.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,8 @@ from attention_unet.scans.geometry import fit_grid, resample_to_grid, resample_t
 ANISOTROPIC = 3.0  # a dataset is anisotropic if one axis has voxels this many times larger than the others
 SEEN = 0.5  # share that a patch should see of a typical scan, or of the part that a locator finds
 KEPT = 0.97  # Dice that label maps must keep; docs/experiments.md, 2026-11-23
+SEEN_AT_LEAST = 1 / 6  # a patch that sees less may cost more of the label maps' Dice
+KEPT_AT_LEAST = 0.93
 FACTOR = 2 ** (1 / 6)  # from one voxel size that is tried to the next
 MOST_STEPS = 12  # at most four times as coarse
 
@@ -26,7 +29,7 @@ def choose_spacing(
     """Return the voxel size along RAS+ axes, in mm.
 
     It is that of the scans, or coarser: as coarse as a patch needs to see half of a typical scan, or of the part that a
-    locator finds, if label maps keep their Dice.
+    locator finds, if label maps keep a Dice of 0.97; to see a sixth, 0.93 is enough.
 
     Args:
         fingerprint: measurements of the cases; without shapes, voxels are as fine as those of the scans.
@@ -37,11 +40,12 @@ def choose_spacing(
     finest = np.array(scan_spacing(fingerprint))
     chosen = finest
     for step in range(1, MOST_STEPS + 1 if fingerprint.shapes else 1):
-        if patch_voxels >= SEEN * np.prod((extent_mm / chosen)[in_plane]):
+        seen = patch_voxels / np.prod((extent_mm / chosen)[in_plane])
+        if seen >= SEEN:
             break
         edge = float(f"{finest[in_plane].min() * FACTOR**step:.3g}")
         coarser = np.where(in_plane, np.maximum(finest, edge), finest)
-        if kept_dice(fingerprint.shapes, coarser.tolist()) < KEPT:
+        if kept_dice(fingerprint.shapes, coarser.tolist()) < (KEPT if seen >= SEEN_AT_LEAST else KEPT_AT_LEAST):
             break
         chosen = coarser
     return [float(mm) for mm in chosen]
