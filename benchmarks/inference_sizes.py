@@ -29,6 +29,7 @@ from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.preprocessing import Preprocessing
 from attention_unet.scans.labels import Labels
+from attention_unet.training.validation import OVERLAP
 
 EDGES = (64, 96, 128, 192, 256, 384, 512)
 WINDOW = (64, 64, 64)
@@ -54,7 +55,7 @@ def make_model() -> Model:
         batch=2,
         architecture=network.architecture,
     )
-    return Model(network, plan, CPU)
+    return Model(network, plan, CPU, overlap=OVERLAP)
 
 
 def write_noise(path: Path, edge: int) -> None:
@@ -122,7 +123,8 @@ def main() -> None:
         peaks.append(peak / 2**30)
         table.add_row(f"{edge}³", f"{taken:.1f}", f"{voxels[-1] / taken:.2f}", f"{peaks[-1]:.2f}")
         print(f"{edge}: {taken:.1f} s, {peaks[-1]:.2f} GiB", flush=True)
-    notes = [f"Windows of {' x '.join(map(str, WINDOW))}, overlap 0.5, {len(CLASSES)} classes; file to file, one run."]
+    size = " x ".join(map(str, WINDOW))
+    notes = [f"Windows of {size}, overlap {OVERLAP}, {len(CLASSES)} classes; file to file, one run."]
     if options.write:
         draw(voxels, seconds, peaks, PICTURE)
     publish([table], notes, [RESULTS] if options.write else [])
