@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from attention_unet.config import Config
 from attention_unet.network.architecture import Architecture
 from attention_unet.preparation.fingerprint import Fingerprint
-from attention_unet.preparation.levels import plan_levels
+from attention_unet.preparation.levels import SMALLEST_EDGE, plan_levels
 from attention_unet.preparation.spacing import scan_spacing, typical_extent
 from attention_unet.scans.labels import Labels
 
@@ -32,10 +32,9 @@ FEWEST_SECONDS, FEWEST_STEPS, MOST_STEPS = 30, 100, 400  # of its training
 
 def may_locate(config: Config) -> bool:
     """Return whether a locator is configured, and a tenth of the budget is enough to train it."""
-    minutes, steps = config.training.minutes, config.training.steps
-    if minutes is not None:
-        return config.data.locate and SHARE * 60 * minutes >= FEWEST_SECONDS
-    return config.data.locate and steps is not None and SHARE * steps >= FEWEST_STEPS
+    minutes, steps = config.training.budget_minutes, config.training.steps
+    enough = SHARE * 60 * minutes >= FEWEST_SECONDS if minutes else SHARE * (steps or 0) >= FEWEST_STEPS
+    return config.data.locate and enough
 
 
 def region_extent(fingerprint: Fingerprint) -> NDArray[np.float64] | None:
@@ -77,6 +76,7 @@ def plan_coarsely(
     """
     spacing = np.array(plan.preprocessing.spacing_mm) * factors
     size = np.ceil(np.median(np.array(grids), axis=0) / factors)
+    size[size == 2] = SMALLEST_EDGE  # because of oneDNN, see plan_levels
     strides, kernels = plan_levels(size, spacing, LEVELS)
     divisor = np.prod(strides, axis=0)
     return dataclasses.replace(

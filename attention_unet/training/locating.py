@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from attention_unet.config import Config
-from attention_unet.inference.locator import Box, Locator, coarsen, enlarge
+from attention_unet.inference.locator import Box, Locator, coarsen
 from attention_unet.inference.sliding_window import window_starts
 from attention_unet.machine.progress import progress_bar
 from attention_unet.machine.threads import ThreadChooser
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 WARMUP = 0.05  # share of the locator's budget
 RECALL, LOWEST_RECALL = 0.999, 0.99  # of the structures' voxels in held-out cases: mean, and of any case
+MOST_VOLUME = 0.6  # share of the scans: a box that holds everything finds nothing
+FEWEST_CASES = 8  # to learn from, however long it takes to read them
 MEASURED_CASES, LEARNT_CASES = 20, 200  # at most; coarse cases are held in memory
 
 
@@ -41,16 +43,19 @@ class Found(NamedTuple):
 
     Attributes:
         recall: share of the structures' voxels in the box, of each case with structures.
+        volume: share of the scans in the box.
         windows: share of the windows that are left.
     """
 
     recall: list[float]
+    volume: float
     windows: float
 
     @property
     def is_safe(self) -> bool:
-        """Whether nothing is lost."""
-        return bool(self.recall and np.mean(self.recall) >= RECALL and min(self.recall) >= LOWEST_RECALL)
+        """Whether nothing is lost, and less is left to see."""
+        kept = bool(self.recall and np.mean(self.recall) >= RECALL and min(self.recall) >= LOWEST_RECALL)
+        return kept and self.volume <= MOST_VOLUME
 
     def __str__(self) -> str:
         if not self.recall:
@@ -58,7 +63,8 @@ class Found(NamedTuple):
         mean, lowest = 100 * np.mean(self.recall), 100 * min(self.recall)
         return (
             f"the part it finds holds {mean:.2f} % of the structures' voxels in {len(self.recall)} held-out cases "
-            f"(lowest {lowest:.2f} %) and takes {100 * self.windows:.0f} % of the windows"
+            f"(lowest {lowest:.2f} %), and is {100 * self.volume:.0f} % of the scans, "
+            f"with {100 * self.windows:.0f} % of the windows"
         )
 
 
@@ -81,34 +87,38 @@ def train_locator(
         caught: signals by which the user asks to stop.
 
     Returns:
-        The locator; None if it lost structures in held-out cases, or if no case is held out.
+        The locator; None if it lost structures in held-out cases or found too much, or if no case is held out.
 
     Raises:
         Interrupted: if the user asked to stop.
     """
     if not held_out:
         return None
+    minutes, steps = config.training.budget_minutes, config.training.steps
+    budget = Budget(steps and int(SHARE * steps), minutes and SHARE * 60 * minutes)
     grids = [case.image.shape[1:] for case in evenly_spaced(training, MEASURED_CASES)]
     factors = choose_factors(grids, plan.preprocessing.spacing_mm)
     coarse_plan = plan_coarsely(plan, factors, grids, fabric.world_size)
     with torch.random.fork_rng(devices=[]):  # the network's training stays the same
         learner = Learner(AttentionUNet(coarse_plan.architecture), config.training, fabric, overlapping=False)
-    seen = evenly_spaced(training, LEARNT_CASES)
-    coarse = [coarsen_case(case, factors, coarse_plan.labels) for case in seen]
-    _learn(learner, PatchDataset(coarse, coarse_plan, 0.0, config.augmentation, config.training.seed), config, caught)
+    coarse: list[CachedCase] = []
+    for number in np.random.RandomState(0).permutation(len(training))[:LEARNT_CASES]:
+        if len(coarse) >= FEWEST_CASES and budget.progress(0) > 0.5:
+            break
+        coarse.append(coarsen_case(training[number], factors, coarse_plan.labels))
+    patches = PatchDataset(coarse, coarse_plan, 0.0, config.augmentation, config.training.seed)
+    _learn(learner, patches, budget, config, caught)
     locator = Locator(learner.averaged, coarse_plan, factors)
     found = fabric.broadcast(judge(locator, evenly_spaced(held_out, MEASURED_CASES), plan))
     log.info("locator, trained for %d steps: %s", learner.step, found)
     return locator if found.is_safe else None
 
 
-def _learn(learner: Learner, patches: PatchDataset, config: Config, caught: Sequence[int]) -> None:
-    """Train a learner for a tenth of the budget, or 400 steps if these take less."""
-    minutes, steps = config.training.minutes, config.training.steps
-    budget = Budget(steps and int(SHARE * steps), minutes and SHARE * 60 * minutes)
+def _learn(learner: Learner, patches: PatchDataset, budget: Budget, config: Config, caught: Sequence[int]) -> None:
+    """Train a learner until its budget is spent, or for 400 steps if these take less."""
     fabric, before = learner.fabric, torch.get_num_threads()
     numbers = patch_numbers(0, 2 * fabric.world_size, fabric.global_rank, fabric.world_size)
-    threads = ThreadChooser(fixed=minutes is None)
+    threads = ThreadChooser(fixed=budget.seconds is None)
     batches = load_patches(patches, numbers, 0, fabric.device)
     try:
         with progress_bar("training the locator, %", 100) as done:
@@ -139,18 +149,19 @@ def coarsen_case(case: CachedCase, factors: tuple[int, int, int], labels: Labels
 
 def judge(locator: Locator, cases: Sequence[CachedCase], plan: Plan) -> Found:
     """Locate structures in cases and compare with their true place."""
-    recall, whole, left = [], 0, 0
+    recall, volumes, whole, left = [], [], 0, 0
     for case in cases:
         grid = case.image.shape[1:]
         everything = [(0, n) for n in grid]
-        box = enlarge(locator.locate(torch.from_numpy(case.image)) or everything, grid, plan.patch, OVERLAP)
+        box = locator.locate(torch.from_numpy(case.image)) or everything
         truth: NDArray[np.bool_] = np.any(case.target, axis=0)
         if truth.any():
             i, j, k = (slice(*side) for side in box)
             recall.append(float(truth[i, j, k].sum() / truth.sum()))
+        volumes.append(math.prod((stop - start) / n for (start, stop), n in zip(box, grid, strict=True)))
         whole += count_windows(everything, plan)
         left += count_windows(box, plan)
-    return Found(recall, left / max(whole, 1))
+    return Found(recall, float(np.mean(volumes)) if volumes else 1.0, left / max(whole, 1))
 
 
 def count_windows(box: Box, plan: Plan) -> int:

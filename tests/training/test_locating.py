@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from attention_unet.inference import locator as locator_module
 from attention_unet.machine.devices import make_fabric
 from attention_unet.preparation import region
 from attention_unet.preparation.cache import CachedCase, class_locations
+from attention_unet.training import locating as module
 from attention_unet.training.locating import count_windows, judge, train_locator
 from tests.inference.build import plan_of
 from tests.training.build import config
@@ -58,6 +60,22 @@ def test_a_locator_that_loses_structures_is_left_out(few_voxels, caplog):
     with caplog.at_level("INFO"):
         assert trained([case(20), partly_unseen]) is None
     assert "(lowest" in caplog.text
+
+
+def test_a_locator_that_finds_everything_is_left_out(few_voxels, monkeypatch):
+    monkeypatch.setattr(locator_module, "FOUND", -1.0)
+    held_out = [case(n) for n in range(20, 22)]
+    assert trained(held_out) is None
+
+
+def test_cases_are_read_for_half_of_its_time(few_voxels, monkeypatch):
+    """However many there are: the network must have the rest of the budget."""
+    learnt = []
+    monkeypatch.setattr(module, "_learn", lambda learner, patches, *rest: learnt.append(len(patches.cases)))
+    monkeypatch.setattr(module.Budget, "progress", lambda budget, step: 0.6)
+    fabric = make_fabric(settings().training)
+    train_locator([case(n) for n in range(12)], [case(20)], PLAN, settings(), fabric)
+    assert learnt == [module.FEWEST_CASES]
 
 
 def test_without_held_out_cases_there_is_no_locator(few_voxels):
