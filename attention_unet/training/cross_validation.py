@@ -1,6 +1,7 @@
 """Cross-validate: train every fold, predict its held-out cases as a user would, and evaluate all cases together."""
 
 import dataclasses
+import json
 import logging
 import math
 import statistics
@@ -20,7 +21,7 @@ from attention_unet.evaluation.evaluate import TOLERANCE_MM, evaluate_cases
 from attention_unet.evaluation.result_files import check_results
 from attention_unet.evaluation.rows import Row, read_metrics
 from attention_unet.evaluation.summary import Summary
-from attention_unet.files.atomic import check_replaceable
+from attention_unet.files.atomic import check_replaceable, write_text
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.prediction_record import read_record
 from attention_unet.files.run_folder import HISTORY, PLAN, PREDICTIONS, SPLIT, WEIGHTS
@@ -115,8 +116,7 @@ def cross_validate(
         raise ConfigError(f"{data.splits}: expected {data.folds} splits, one per fold: correct the file or data.folds")
     splits = {fold: choose_split(dataclasses.replace(data, fold=fold), ids, subjects) for fold in range(data.folds)}
     _check_earlier_splits(folder, splits)
-    config = fill_from_plan(config, _read_or_make_plan(config, folder, dataset))
-    _train_folds(config, folder, folds)
+    _train_folds(config, folder, folds, _read_or_make_plan(config, folder, dataset))
     failed = _predict_folds(config, folder, folds, splits, dataset, tta)
     finished = _find_predicted_folds(folder, splits, tta)
     held_out = {fold: splits[fold].validation for fold in finished}
@@ -151,24 +151,30 @@ def _check_earlier_splits(folder: Path, splits: Mapping[int, Split]) -> None:
 
 
 def _read_or_make_plan(config: Config, folder: Path, dataset: Dataset) -> Plan:
-    """Return the plan of earlier folds, or a new one."""
-    earlier = sorted(folder.glob(f"fold*/{PLAN}"))
-    if earlier:
-        plan = read_plan(earlier[0])
-        check_classes(plan, dataset)
-        return plan
-    return make_plan(config, dataset, take_fingerprint(dataset.cases, dataset.labels), measure_machine(config.training))
+    """Return the plan of all folds: that of an earlier call, or a new one."""
+    with folder_lock(folder, EVALUATION):
+        if (folder / PLAN).exists():
+            plan = read_plan(folder / PLAN)
+            check_classes(plan, dataset)
+        else:
+            fingerprint = take_fingerprint(dataset.cases, dataset.labels)
+            plan = make_plan(config, dataset, fingerprint, measure_machine(config.training))
+            write_text(folder / PLAN, json.dumps(plan.to_json(), indent=2) + "\n")
+    return plan
 
 
-def _train_folds(config: Config, folder: Path, folds: Sequence[int]) -> None:
-    """Train folds, or resume their training."""
+def _train_folds(config: Config, folder: Path, folds: Sequence[int], plan: Plan) -> None:
+    """Train folds, or resume their training. Open values of the configuration are those of the plan."""
     for fold in folds:
         log.info("fold %d of %d", fold, config.data.folds)
         run = folder / f"fold{fold}"
-        fold_config = dataclasses.replace(config, data=dataclasses.replace(config.data, fold=fold))
+        unplanned = dataclasses.replace(config, data=dataclasses.replace(config.data, fold=fold))
         digests = _read_digests(folder, config.data.folds)
         try:
-            train(fold_config, run, resume=(run / STATE).exists(), digests=digests)
+            if (run / STATE).exists():
+                train(unplanned, run, resume=True, digests=digests)
+            else:
+                train(fill_from_plan(unplanned, plan), run, digests=digests, unplanned=unplanned)
         except Interrupted as error:
             message = "stopped: repeat the same command to continue"
             raise Interrupted(message, error.caught) from error

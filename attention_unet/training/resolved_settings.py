@@ -13,7 +13,7 @@ import yaml
 
 from attention_unet.config import Config
 from attention_unet.dataset.cases import Dataset
-from attention_unet.dataset.splits import Split, choose_split, parse_split, write_split
+from attention_unet.dataset.splits import Split, choose_late_cases, choose_split, parse_split, write_split
 from attention_unet.dataset.subjects import find_subjects, write_subjects
 from attention_unet.errors import ConfigError, ModelError
 from attention_unet.files.atomic import write_text
@@ -39,7 +39,7 @@ MAY_CHANGE = (  # on resume: they do not change the result, except for rounding
 MAY_BE_OVERRIDDEN = (  # with --override: they affect the remaining steps only
     "augmentation.",
     "data.foreground_share",
-    *(f"training.{name}" for name in ("minutes", "steps", "epochs", "learning_rate", "warmup", "clip_norm")),
+    *(f"training.{name}" for name in ("minutes", "steps", "learning_rate", "warmup", "clip_norm")),
     *(f"training.{name}" for name in ("presence_weight", "average", "validations", "precision")),
 )
 
@@ -114,6 +114,8 @@ def resolve_settings(config: Config, dataset: Dataset, whole_scans: bool = False
     ids = [case.id for case in dataset.cases]
     subjects = find_subjects(config.data, dataset.root, ids)
     split = choose_split(config.data, ids, subjects)
+    if not split.validation and not choose_late_cases(split.training, subjects, config.training.seed):
+        whole_scans = True  # no case could judge a locator
     fingerprint = take_fingerprint(dataset.cases, dataset.labels)
     plan = make_plan(config, dataset, fingerprint, measure_machine(config.training), whole_scans)
     log.info("a patch sees %s", describe_view(fingerprint, plan.preprocessing.spacing_mm, plan.patch, plan.region_mm))

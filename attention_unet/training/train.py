@@ -54,6 +54,7 @@ def train(
     resume: bool = False,
     override: bool = False,
     digests: Mapping[str, str] | None = None,
+    unplanned: Config | None = None,
 ) -> None:
     """Train a network as configured, and write all results to the run folder.
 
@@ -63,6 +64,8 @@ def train(
         resume: continue the run in that folder. Its configuration must be the same.
         override: when resuming, accept another budget, learning rate and augmentation.
         digests: digest of image and label by case id in other runs. Those of this run must be the same.
+        unplanned: configuration without the planned values of other folds, to plan from for whole scans if the locator
+            fails; None: ``config``.
 
     Raises:
         ConfigError: if the folder has another run, another process writes there, or the configuration does not fit the
@@ -81,7 +84,7 @@ def train(
     """
     run = Path(run)
     dataset = find_cases(locate_dataset(config.data.root, config.data.dataset))
-    config = dataclasses.replace(config, training=_resolve_precision(config.training, run, resume))
+    config = _resolve_precision(config, run, resume)
     fabric = make_fabric(config.training)
     first = fabric.global_rank == 0
     with folder_lock(run) if first else nullcontext(), reporting_faults(run, fabric.device, fabric.world_size):
@@ -90,7 +93,7 @@ def train(
         fabric.launch()
         state, settings = fabric.broadcast((state, settings))  # other machines may not see the folder
         try:
-            _train(config, dataset, run, fabric, state, settings, digests or {})
+            _train(config, dataset, run, fabric, state, settings, digests or {}, unplanned or config)
         finally:
             leave_processes(fabric)
 
@@ -103,6 +106,7 @@ def _train(
     state: TrainingState | None,
     settings: ResolvedSettings | None,
     digests: Mapping[str, str],
+    unplanned: Config,
 ) -> None:
     """Train in a locked folder, in processes that have been started."""
     reuse_freed_memory(of_any_size=True)
@@ -117,13 +121,14 @@ def _train(
         locating = time.monotonic() - began
         if settings.plan.region_mm and not locator:
             log.info("without a locator: planning anew, for whole scans")
+            config = _resolve_precision(unplanned, run, resume=False)
             settings = fabric.broadcast(
                 resolve_settings(config, dataset, whole_scans=True) if fabric.is_global_zero else None
             )
             network, prepared = _set_up(config, dataset, run, fabric, settings)
         settings = add_digests(dataclasses.replace(settings, digests={**digests, **settings.digests}), prepared.facts)
         learner = Learner(network, settings.config.training, fabric, settings.plan.labels.overlapping)
-        budget = Budget.from_config(settings.config.training, len(settings.split.training), settings.plan.batch)
+        budget = Budget.from_config(settings.config.training)
         budget.elapsed_before = budget.locating = locating
         loop = _restore(state, learner, budget, settings.config.training) if state else LoopState(locating=locating)
         monitor = None
@@ -200,14 +205,16 @@ def _set_up(
     return network, prepare_cases(config, dataset, settings, run, fabric)
 
 
-def _resolve_precision(config: TrainingConfig, run: Path, resume: bool) -> TrainingConfig:
+def _resolve_precision(config: Config, run: Path, resume: bool) -> Config:
     """Resolve the precision "auto": of a run with a saved state, as it began; otherwise by the hardware."""
-    if config.precision != "auto":
+    if config.training.precision != "auto":
         return config
     if resume and (run / STATE).exists():
-        return dataclasses.replace(config, precision=read_config(run).training.precision)
-    fast = choose_precision("auto", choose_device(config.accelerator)) == torch.bfloat16
-    return dataclasses.replace(config, precision="bfloat16" if fast else "float32")
+        precision = read_config(run).training.precision
+    else:
+        fast = choose_precision("auto", choose_device(config.training.accelerator)) == torch.bfloat16
+        precision = "bfloat16" if fast else "float32"
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, precision=precision))
 
 
 def _claim_folder(run: Path, resume: bool) -> TrainingState | None:

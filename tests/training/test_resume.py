@@ -65,7 +65,7 @@ def locating(monkeypatch):
     """Every training has a locator, which learns for three steps and is kept."""
     for name, value in {"SMALL": 2.0, "FEWEST_STEPS": 1, "SHARE": 0.5, "COARSE_VOXELS": 500}.items():
         monkeypatch.setattr(region, name, value)
-    for name, value in {"SHARE": 0.5, "RECALL": -1, "LOWEST_RECALL": -1}.items():
+    for name, value in {"SHARE": 0.5, "RECALL": -1, "LOWEST_RECALL": -1, "MOST_VOLUME": 1}.items():
         monkeypatch.setattr(locating_module, name, value)
 
 
@@ -109,6 +109,16 @@ def test_a_locator_that_is_not_safe_leaves_a_plan_for_whole_scans(cohort, tmp_pa
     assert "planning anew, for whole scans" in caplog.text
     model = load_model(tmp_path / "run")
     assert (model.locator, model.plan.region_mm) == (None, None)
+
+
+def test_a_fold_without_its_locator_is_planned_from_what_was_configured(cohort, tmp_path, monkeypatch, locating):
+    """Voxels and patch of other folds, planned for a small part, would see too little of whole scans."""
+    monkeypatch.setattr(locating_module, "RECALL", 2.0)
+    given = config(cohort, data={"spacing_mm": None})
+    filled = dataclasses.replace(given, data=dataclasses.replace(given.data, spacing_mm=[2.0, 2.0, 2.0]))
+    train(filled, tmp_path / "run", unplanned=given)
+    assert load_model(tmp_path / "run").plan.preprocessing.spacing_mm != (2.0, 2.0, 2.0)
+    train(given, tmp_path / "run", resume=True)  # as a repeated cross-validation does
 
 
 def test_a_run_is_not_overwritten_nor_resumed_in_another_way(cohort, tmp_path, unbroken):
