@@ -94,27 +94,23 @@ def write_structure_attention(evaluation: Path, files: EvaluatedFiles) -> dict[s
 
 def _measure_case(files: EvaluatedFiles, case: str) -> list[StructureAttention]:
     """Measure the attention of all levels of a case."""
-    maps = {}
+    rows = []
     reference = read_labels(files.references[case])
     for level in files.attention_levels(case):
         weights = read_volume(attention_path(files.predicted[case].parent, case, level))
         check_same_grid(weights, reference)
-        maps[level] = weights.array[0]
-    return [
-        row
-        for level, weights in mark_unpredicted(maps).items()
-        for row in attention_in_structures(case, level, weights, reference.array[0], files.labels)
-    ]
+        marked = mark_unpredicted(weights.array[0])
+        rows += attention_in_structures(case, level, marked, reference.array[0], files.labels)
+    return rows
 
 
-def mark_unpredicted(maps: Mapping[int, NDArray[np.floating]]) -> dict[int, NDArray[np.floating]]:
-    """Return the maps of a scan with NaN where they are 0 at all levels.
+def mark_unpredicted(weights: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return an attention map with NaN where it is 0: where no window was predicted.
 
-    No window was predicted there: the voxels lie outside the part that a locator found, or in an empty margin. Counted
-    as weights of 0, they would make any two maps alike, and any map mark the structures.
+    These voxels lie outside the part that a locator found, or in an empty margin. Counted as weights, they would make
+    any two maps alike, and any map mark the structures.
     """
-    predicted = np.logical_or.reduce([weights > 0 for weights in maps.values()])
-    return {level: np.where(predicted, weights, np.float32(np.nan)) for level, weights in maps.items()}
+    return np.where(weights > 0, weights, np.float32(np.nan))
 
 
 def attention_in_structures(

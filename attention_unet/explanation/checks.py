@@ -107,7 +107,8 @@ def count_steps(model: Model, controls: Controls) -> int:
 
 def predict_maps(model: Model, volume: Volume) -> dict[int, NDArray[np.float32]]:
     """Return the attention map of each level, on the grid of the volume; NaN where no window was predicted."""
-    return mark_unpredicted(predict_volume([model], volume, Settings(overlap=OVERLAP, attention=True)).attention)
+    attention = predict_volume([model], volume, Settings(overlap=OVERLAP, attention=True)).attention
+    return {level: mark_unpredicted(weights) for level, weights in attention.items()}
 
 
 def check_case(
@@ -133,7 +134,8 @@ def check_case(
         settings = Settings(overlap=OVERLAP, attention=attention, drop_small=())
         prediction = predict_volume([predictor], scan, settings)
         done()
-        return replace(prediction, attention=mark_unpredicted(prediction.attention))
+        marked = {level: mark_unpredicted(weights) for level, weights in prediction.attention.items()}
+        return replace(prediction, attention=marked)
 
     def dice(label_map: NDArray[np.generic]) -> float:
         values = [value for value in dice_by_class(label_map, reference, labels) if not np.isnan(value)]
@@ -161,7 +163,7 @@ def check_case(
             agreement[SECOND] = _correlate(maps, predict(controls.second, volume, attention=True).attention)
         if len(controls.maps) > 1:
             own, other = controls.maps[case.id], controls.maps[_next_case(case.id, controls.maps)]
-            agreement[OTHER_MAP] = {level: rank_correlation(own[level].numpy(), other[level].numpy()) for level in maps}
+            agreement[OTHER_MAP] = _correlate(_as_arrays(own), _as_arrays(other))
         level = min(maps)
         blocks = random_blocks(volume.grid, _voxel_size(model, level, volume), seed)
         distance = signed_distance(trained.label_map, volume.spacing_mm)
@@ -199,6 +201,10 @@ def _correlate(one: Mapping[int, NDArray[np.float32]], other: Mapping[int, NDArr
         for level in one
         if level in other and _varies(one[level]) and _varies(other[level])
     }
+
+
+def _as_arrays(maps: CommonMaps) -> dict[int, NDArray[np.float32]]:
+    return {level: weights.numpy() for level, weights in maps.items()}
 
 
 def _varies(weights: NDArray[np.float32]) -> bool:

@@ -121,7 +121,7 @@ def _compare_with_random(checks: Sequence[CaseChecks]) -> list[str]:
     )  # fmt: skip
     return [
         f"Maps correlate with those of random weights by {_list_levels(trained)}; those of two random networks by "
-        f"{_list_levels(random)} (n = {len(checks)}): {verdict}."
+        f"{_list_levels(random)} (n = {_number_with(checks, RANDOM)}): {verdict}."
     ]
 
 
@@ -139,7 +139,8 @@ def _compare_with_second(checks: Sequence[CaseChecks]) -> list[str]:
         else "both trainings partly weigh the same positions"
     )  # fmt: skip
     beside = f", maps of two cases by {_list_levels(cases)}" if cases else ""
-    return [f"Maps of two trainings correlate by {_list_levels(trainings)}{beside} (n = {len(checks)}): {verdict}."]
+    number = _number_with(checks, SECOND)
+    return [f"Maps of two trainings correlate by {_list_levels(trainings)}{beside} (n = {number}): {verdict}."]
 
 
 def _report_deletion(checks: Sequence[CaseChecks]) -> list[str]:
@@ -229,6 +230,11 @@ def _dice_values(checks: Sequence[CaseChecks], condition: str) -> NDArray[np.flo
     """Return the Dice under a condition over the cases that define it."""
     values = [case.dice[condition] for case in checks if condition in case.dice]
     return np.array([value for value in values if not np.isnan(value)])
+
+
+def _number_with(checks: Sequence[CaseChecks], pair: str) -> int:
+    """Return the number of cases in which a pair of maps was compared, at any level."""
+    return sum(bool(case.agreement.get(pair)) for case in checks)
 
 
 def _mean_correlations(checks: Sequence[CaseChecks], pair: str) -> dict[int, float]:

@@ -104,9 +104,12 @@ def cleaned_classes(models: Sequence["Model"], settings: Settings) -> list[str]:
     those that gained by it on the held-out cases of the models.
 
     Raises:
-        ConfigError: if the settings name a class that the models do not have.
+        ConfigError: if the settings name a class that the models do not have, or any where classes overlap.
     """
-    names = models[0].plan.labels.names
+    labels = models[0].plan.labels
+    names = labels.names
+    if labels.overlapping and settings.drop_small:
+        raise ConfigError("drop_small: a piece of a class cannot be dropped where classes overlap: expected none")
     if isinstance(settings.drop_small, str) or set(settings.drop_small or ()) - set(names):
         raise ConfigError(f"drop_small is {settings.drop_small!r}: expected some of the classes {', '.join(names)}")
     if settings.drop_small is not None:

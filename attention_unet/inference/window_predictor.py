@@ -13,6 +13,7 @@ from attention_unet.network import NetworkOutput, UNet
 from attention_unet.preparation.plan import Plan
 
 TRIAL_EDGE = 16  # voxels along an axis
+LEAST_WEIGHT = 1e-6  # of attention
 
 
 def put_channels_last(network: nn.Module) -> None:
@@ -44,6 +45,7 @@ def average_flips(predict: WindowPredictor, axes: Sequence[int]) -> WindowPredic
 def window_predictor(network: UNet, plan: Plan, precision: torch.dtype, levels: Sequence[int]) -> WindowPredictor:
     """Return a predictor of probabilities, followed by the attention of levels on the window's grid.
 
+    Attention is above 0, even of a closed gate: 0 marks voxels that no window shows.
     The windows of a 2-D network are slices: one voxel thick along the axis that the network does not see.
     """
     across = None if plan.slice_axis is None else 2 + plan.slice_axis
@@ -56,7 +58,7 @@ def window_predictor(network: UNet, plan: Plan, precision: torch.dtype, levels: 
         logits = output.logits[0].float()
         values = [torch.sigmoid(logits) if plan.labels.overlapping else torch.softmax(logits, dim=1)]
         for level in levels:
-            scalar = output.weights[level].float().mean(dim=1, keepdim=True)
+            scalar = output.weights[level].float().mean(dim=1, keepdim=True).clamp(min=LEAST_WEIGHT)
             values.append(F.interpolate(scalar, inputs.shape[2:], mode=mode, align_corners=False))
         together = torch.cat(values, dim=1) if levels else values[0]
         return together if across is None else together.unsqueeze(across)

@@ -114,7 +114,8 @@ class Monitor:
         def write_pictures(writer: SummaryWriter) -> None:
             for name in dict.fromkeys(name for scene in scenes for name in scene.attention):
                 weights = [scene.attention[name].ravel() for scene in scenes if name in scene.attention]
-                writer.add_histogram(f"attention/{name.splitlines()[0]}", np.concatenate(weights), step)
+                values = np.concatenate(weights)
+                writer.add_histogram(f"attention/{name.splitlines()[0]}", values[values > 0], step)  # 0: not predicted
             if scenes:
                 writer.add_figure("validation/slices", draw_mosaic(scenes, self.class_names), step)
             writer.flush()

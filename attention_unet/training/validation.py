@@ -99,13 +99,14 @@ def validate(
         prediction = predict_volume([model], volume, settings)
         reference, predicted = label.array[0].astype(np.int64), prediction.label_map
         scores[case.id] = dice_by_class(predicted, reference, plan.labels)
-        cleaned = drop_small(predicted, plan.labels.painted)
-        changed = not plan.labels.overlapping and not np.array_equal(cleaned, predicted)
+        cleaned = predicted if plan.labels.overlapping else drop_small(predicted, plan.labels.painted)
+        changed = not np.array_equal(cleaned, predicted)
         scores_cleaned[case.id] = dice_by_class(cleaned, reference, plan.labels) if changed else scores[case.id]
         if wants_scene:
             scenes.append(make_scene(case.id, volume, reference, prediction, plan))
-            for level, weights in mark_unpredicted(prediction.attention).items():
-                attention += attention_in_structures(case.id, level, weights, reference, plan.labels)
+            for level, weights in prediction.attention.items():
+                marked = mark_unpredicted(weights)
+                attention += attention_in_structures(case.id, level, marked, reference, plan.labels)
     return Validation(scores, scores_cleaned, scenes, attention)
 
 
