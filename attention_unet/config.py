@@ -12,7 +12,8 @@ from typing import Any, Literal
 from attention_unet.errors import ConfigError
 
 EDGES_MM = (1e-3, 100.0)  # range of voxel sizes; anything else is a mistake
-MAX_BUDGET = 1e9  # minutes, steps or epochs
+MAX_BUDGET = 1e9  # minutes or steps
+DEFAULT_MINUTES = 60.0
 Mechanism = str | list[Any] | dict[str | int, Any]
 
 
@@ -204,9 +205,9 @@ class TrainingConfig:
     """The budget, the optimiser and the machine.
 
     Attributes:
-        minutes: budget by the clock, with validations, without preprocessing of the cases.
+        minutes: budget by the clock, with validations, without preprocessing of the cases; default 60 if no budget is
+            given.
         steps: budget in optimiser steps.
-        epochs: budget in epochs of one patch per training case; default 100 if no budget is given.
         batch: patches per step, over all devices. Default: 2 volumes or 8 slices on a CPU, up to 16 on a GPU.
         learning_rate: learning rate of AdamW. It rises linearly during the warm-up and is constant afterwards.
         warmup: share of the budget over which the learning rate rises.
@@ -231,7 +232,6 @@ class TrainingConfig:
 
     minutes: float | None = ranged(None, above=0, most=MAX_BUDGET)
     steps: int | None = ranged(None, above=0, most=MAX_BUDGET)
-    epochs: float | None = ranged(None, above=0, most=MAX_BUDGET)
     batch: int | None = ranged(None, above=0)
     learning_rate: float = ranged(2e-3, above=0)
     warmup: float = ranged(0.03, least=0, below=1)
@@ -246,6 +246,11 @@ class TrainingConfig:
     devices: int = ranged(1, above=0)
     nodes: int = ranged(1, above=0)
     seed: int = ranged(0, least=0, below=2**32)
+
+    @property
+    def budget_minutes(self) -> float | None:
+        """The budget in minutes; None for one in steps."""
+        return DEFAULT_MINUTES if self.minutes is None and self.steps is None else self.minutes
 
 
 @dataclass(frozen=True)
@@ -288,10 +293,8 @@ class Config:
         expected = "1, or 3 or more: with 2 voxels, gradients in bfloat16 are wrong on CPUs (oneDNN)"
         demand(data.patch is None or 2 not in data.patch, "data.patch", data.patch, expected)
         demand(scale[0] <= scale[1], "augmentation.scale", scale, "the smaller number first")
-        budgets = [name for name in ("minutes", "steps", "epochs") if getattr(training, name) is not None]
-        demand(
-            len(budgets) <= 1, "the budget", " and ".join(budgets), "only one of training.minutes, .steps and .epochs"
-        )
+        both = training.minutes is not None and training.steps is not None
+        demand(not both, "the budget", "minutes and steps", "only one of training.minutes and training.steps")
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Mapping[str, Any]]) -> "Config":

@@ -58,7 +58,7 @@ def train_one(
 ) -> None:
     """Train one contender into a run folder."""
     plain = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
-    settings = {name: value for name, value in plain["training"].items() if name not in ("minutes", "steps", "epochs")}
+    settings = {name: value for name, value in plain["training"].items() if name not in ("minutes", "steps")}
     settings |= {"minutes": minutes, "validations": validations, "seed": seed}
     settings["precision"] = "auto" if contender == "ours" else "float32"
     places = {

@@ -13,7 +13,7 @@ from attention_unet.cli.strict_yaml import load_strictly
 from attention_unet.errors import ConfigError
 from attention_unet.files.run_folder import CONFIG, read_paths
 
-BUDGETS = ("minutes", "steps", "epochs")
+BUDGETS = ("minutes", "steps")
 WRONG_TYPE = re.compile(
     r'Parser key "(?P<name>.+?)": '
     r".*?(?:Subtypes: \[(?P<union>.+)\] E|Expected an? (?P<one>.+?)\. ).* value: (?P<value>.*)"

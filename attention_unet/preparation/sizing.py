@@ -7,7 +7,7 @@ from attention_unet.machine.devices import Machine
 
 MIN_PATCHES = 8_000  # number of patches a training should see; patches are larger only if the budget allows it
 PATCH_EDGES = {"cpu": (48, 96), "gpu": (48, 128)}  # edges of the smallest and the largest cubic patch, in voxels
-UNTIMED_EDGES = {"cpu": 64, "gpu": 128}  # for budgets in steps or epochs
+UNTIMED_EDGES = {"cpu": 64, "gpu": 128}  # for budgets in steps
 CHANNELS = {"cpu": 16, "gpu": 32}
 VOXELS_PER_SECOND = {"cpu": 600_000, "gpu": 60_000_000}  # if not measured: in bfloat16; cpu: of one thread
 FLOAT32_SLOWDOWN = 3
@@ -31,12 +31,12 @@ class Size:
 def choose_size(config: Config, machine: Machine) -> Size:
     """Choose channels by the kind of device, and the largest patch that fits into the time budget and the memory.
 
-    A budget in steps or epochs has no time limit, so only the memory limits its patch.
+    A budget in steps has no time limit, so only the memory limits its patch.
     """
     kind = device_kind(machine)
     channels = config.network.base_channels or CHANNELS[kind]
     smallest, edge = PATCH_EDGES[kind]
-    minutes = config.training.minutes
+    minutes = config.training.budget_minutes
     if minutes is None:
         edge = UNTIMED_EDGES[kind]
     else:

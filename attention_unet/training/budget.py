@@ -38,14 +38,9 @@ class Budget:
     started: float = field(default_factory=lambda: time.monotonic())
 
     @classmethod
-    def from_config(cls, config: TrainingConfig, training_cases: int, batch: int) -> "Budget":
-        """Return the configured budget, or 100 epochs if none is configured."""
-        if config.minutes is not None:
-            return cls(None, config.minutes * 60)
-        if config.steps is not None:
-            return cls(config.steps, None)
-        epochs = 100.0 if config.epochs is None else config.epochs
-        return cls(max(math.ceil(epochs * training_cases / batch), 1), None)
+    def from_config(cls, config: TrainingConfig) -> "Budget":
+        """Return the configured budget."""
+        return cls(config.steps, config.budget_minutes and 60 * config.budget_minutes)
 
     @property
     def elapsed(self) -> float:
@@ -95,7 +90,7 @@ class Budget:
 
 def same_budget(one: TrainingConfig, other: TrainingConfig) -> bool:
     """Return whether two configurations have the same budget and number of validations."""
-    names = ("minutes", "steps", "epochs", "validations")
+    names = ("budget_minutes", "steps", "validations")
     return all(getattr(one, name) == getattr(other, name) for name in names)
 
 

@@ -24,7 +24,7 @@ def measure_machine(config: TrainingConfig) -> Machine:
     """
     machine = this_machine(config)
     alone = machine.kind == "cpu" and machine.processes == 1
-    if not alone or config.minutes is None or config.minutes < LEAST_MINUTES:
+    if not alone or (config.budget_minutes or 0) < LEAST_MINUTES:
         return machine
     return dataclasses.replace(machine, voxels_per_second=measure_rate(config))
 

@@ -24,7 +24,8 @@ def test_hippocampus_gets_the_known_plan():
 
 
 def test_thick_slices_are_neither_convolved_nor_divided_at_first():
-    plan = make_plan(Config(), dataset(), cohort_of((256, 256, 10), (1.4, 1.4, 10)), LAPTOP)
+    steps = Config(training=TrainingConfig(steps=500))
+    plan = make_plan(steps, dataset(), cohort_of((256, 256, 10), (1.4, 1.4, 10)), LAPTOP)
     strides, kernels = plan.architecture.strides, plan.architecture.kernels
     assert strides[0] == [2, 2, 1]
     assert kernels[0] == [3, 3, 1]

@@ -7,18 +7,21 @@ from attention_unet.training import budget as module
 from attention_unet.training.budget import Budget, learning_rate_factor
 
 
-def test_steps_and_epochs():
-    assert Budget.from_config(TrainingConfig(steps=50), 10, 2).steps == 50
-    assert Budget.from_config(TrainingConfig(epochs=3), 10, 4).steps == 8
-    assert Budget.from_config(TrainingConfig(), 10, 2).steps == 500
-    budget = Budget.from_config(TrainingConfig(steps=50), 10, 2)
+def test_without_a_budget_it_is_an_hour():
+    assert Budget.from_config(TrainingConfig()).seconds == 3600
+    assert Budget.from_config(TrainingConfig()).steps is None
+
+
+def test_steps_are_counted():
+    budget = Budget.from_config(TrainingConfig(steps=50))
+    assert (budget.steps, budget.seconds) == (50, None)
     assert [budget.progress(step) for step in (0, 25, 50, 60)] == [0, 0.5, 1, 1]
 
 
 def test_minutes_follow_the_clock_breaks_left_out(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    budget = Budget.from_config(TrainingConfig(minutes=2), 10, 2)
+    budget = Budget.from_config(TrainingConfig(minutes=2))
     budget.started = 100.0
     now[0] = 130.0
     assert budget.progress(7) == pytest.approx(0.25)
