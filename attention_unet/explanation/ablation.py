@@ -92,7 +92,7 @@ def predict_with_maps(
         Label map (I, J, K).
     """
     levels, plan = sorted(maps), model.plan
-    image = cut_to_structures(model.locator, preprocess(volume, plan.preprocessing), plan.patch, overlap)
+    image = cut_to_structures(model, volume, preprocess(volume, plan.preprocessing), overlap)
     scan_grid = image.scan_grid
     means = [float(maps[level].mean()) for level in levels]  # subtracted, because windows are padded with 0
     channels = resample_to_grid(

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from attention_unet.inference.scan_warnings import warn_if_little_is_found
 from attention_unet.inference.sliding_window import slide, window_starts
 from attention_unet.inference.window_predictor import put_channels_last, window_predictor
 from attention_unet.network import AttentionUNet, UNet
@@ -15,6 +16,10 @@ from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.preprocessing import Preprocessed
 from attention_unet.preparation.region import MARGIN
 from attention_unet.scans.geometry import bounding_box
+from attention_unet.scans.volumes import Volume
+
+if TYPE_CHECKING:
+    from attention_unet.inference.model import Model
 
 FOUND = 0.2  # probability from which a coarse voxel may hold a structure
 Box = list[tuple[int, int]]  # (start, stop) along each axis
@@ -75,24 +80,25 @@ class Locator:
         ]
 
 
-def cut_to_structures(
-    locator: Locator | None, image: Preprocessed, window: Sequence[int], overlap: float
-) -> Preprocessed:
-    """Cut an image to the part that may hold structures.
+def cut_to_structures(model: "Model", volume: Volume, image: Preprocessed, overlap: float) -> Preprocessed:
+    """Cut an image to the part that may hold structures, enlarged as far as it takes no further window.
+
+    Warns if the part is much smaller than usual.
 
     Args:
-        locator: the locator; without one, the whole image is returned.
-        image: the image.
-        window: window size in voxels; the part is enlarged as far as it takes no further window.
+        model: the model.
+        volume: the scan.
+        image: the scan, preprocessed for the model.
         overlap: overlap of windows.
 
     Returns:
-        The part, or the whole image if nothing was found.
+        The part; the whole image if nothing was found, or if the model has no locator.
     """
-    box = locator.locate(image.image) if locator else None
+    box = model.locator.locate(image.image) if model.locator else None
     if box is None:
         return image
-    box = enlarge(box, image.scan_grid.grid, window, overlap)
+    warn_if_little_is_found(volume, image, [stop - start for start, stop in box], model.plan)
+    box = enlarge(box, image.scan_grid.grid, model.plan.patch, overlap)
     i, j, k = (slice(*side) for side in box)
     return replace(image, image=image.image[:, i, j, k], scan_grid=image.scan_grid.cut(box))
 

@@ -96,13 +96,10 @@ def predict_volume(
     most = plan.labels.channels + max(map(len, levels_by_model))  # values per voxel
     overlap = choose_overlap(models, settings)
     settings = replace(settings, overlap=overlap)
-    parts = [
-        cut_to_structures(
-            None if settings.whole_scan else m.locator, images[m.plan.preprocessing], m.plan.patch, overlap
-        )
-        for m in models
-    ]
+    parts = [images[model.plan.preprocessing] for model in models]
     images.clear()
+    if not settings.whole_scan:
+        parts = [cut_to_structures(model, volume, image, overlap) for model, image in zip(models, parts, strict=True)]
     results: dict[str, NDArray[Any]] = {}
     for number, rows in enumerate(chunks):
         at_once = min(part.scan_grid.planes_back(most, rows) for part in parts)

@@ -1,7 +1,7 @@
 """Warn about a scan that is unlike those of the training."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from attention_unet.scans.volumes import Volume
 # Times the largest training case along an axis; for small scans, of that or of a window, the smaller.
 MUCH_LARGER, MUCH_SMALLER = 2.0, 0.25
 MUCH_COARSER = 3.0  # times the voxel size of the training
+LITTLE = 0.5  # times the usual extent along an axis of the part that a locator finds
 AXES = "left-right by back-front by down-up"
 
 
@@ -39,6 +40,28 @@ def warn_if_unusual(volume: Volume, images: Iterable[Preprocessed], image: Prepr
             " x ".join(f"{mm:.3g}" for mm in size) for size in (spacing_mm / image.scan_grid.step, spacing_mm)
         )
         _warn(volume, f"has voxels of {own} mm, {AXES}: the model was trained for {trained} mm, much finer ones")
+
+
+def warn_if_little_is_found(volume: Volume, image: Preprocessed, found: Sequence[int], plan: Plan) -> None:
+    """Warn if a locator found structures in a part of a scan that is much smaller than usual.
+
+    Args:
+        volume: the scan.
+        image: the scan, preprocessed.
+        found: voxels of the part along RAS+ axes.
+        plan: plan of the model.
+    """
+    if plan.region_mm is None:
+        return
+    found_mm, scan_mm = (np.array(size) * plan.preprocessing.spacing_mm for size in (found, image.scan_grid.grid))
+    usual_mm = np.minimum(plan.region_mm, scan_mm)
+    if (found_mm < LITTLE * usual_mm).any():
+        part, usual = (" x ".join(f"{edge:.0f}" for edge in edges) for edges in (found_mm, usual_mm))
+        _warn(
+            volume,
+            f"structures were located in only {part} mm, {AXES}, where about {usual} mm are usual; the rest is "
+            "background: look at the mask, or predict all of the scan with --whole-scan",
+        )
 
 
 def _warn(volume: Volume, text: str) -> None:

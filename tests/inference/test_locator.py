@@ -1,6 +1,8 @@
 """Locator: the part that holds structures is found, and only it is predicted."""
 
+import dataclasses
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -108,8 +110,19 @@ def test_only_the_found_part_is_predicted(tmp_path):
     asked = predict_volume([located], volume, Settings(torch.float32, whole_scan=True, drop_small=()))
     np.testing.assert_array_equal(asked.label_map, whole.label_map)
     image = preprocess(volume, plan.preprocessing)
-    cut = cut_to_structures(LOCATOR, image, plan.patch, 0.25)
+    cut = cut_to_structures(located, volume, image, 0.25)
     assert math.prod(cut.image.shape) < 0.3 * math.prod(image.image.shape)
+
+
+def test_much_less_than_usual_is_found(tmp_path):
+    """One of two kidneys, for example: the mask has no sign of what was not looked at."""
+    volume = scan_of(tmp_path, cube())
+    for region_mm, warns in (((10.0, 16.0, 12.0), False), ((40.0, 16.0, 12.0), True), (None, False)):
+        plan = dataclasses.replace(plan_of(), region_mm=region_mm)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            predict_volume([Model(Threshold(), plan, CPU, locator=LOCATOR)], volume, ALL)
+        assert any("were located in only" in str(one.message) for one in caught) == warns
 
 
 def test_a_scan_in_which_nothing_is_found_is_predicted_whole(tmp_path):
