@@ -84,9 +84,9 @@ class DataConfig:
         patch_voxels: number of voxels of a planned patch; default: from machine and budget.
         foreground_share: share of patches whose centre is a foreground voxel; all classes of the case are equally
             likely.
-        locate: train a locator first, and then on the part of the scans that it finds, if structures fill at most 40 %
-            of a typical scan of more than 131,072 voxels, a patch sees less than half of it, and the budget is at least
-            5 minutes or 1,000 steps.
+        locate: train a locator first, and then on the part of the scans that it finds, if the box of all structures is
+            at most 40 % of a typical scan of more than 131,072 voxels, a patch sees less than half of it in the scans'
+            voxels, and the budget is at least 5 minutes or 1,000 steps.
         workers: processes that read patches; 0 reads them in the training process. Default: 4 per GPU, 0 on a CPU.
         cache: folder for preprocessed cases; default "cache" beside the run folder.
     """
@@ -220,8 +220,8 @@ class TrainingConfig:
         validations: number of validations on whole volumes, with windows that overlap by 0.25 and all components kept.
             The last one follows the last step and takes all held-out cases. In a budget in minutes, all before the last
             take a twenty-fifth of the time at most, with as many cases as that allows; the last one as much, and if it
-            would take longer, its windows do not overlap. Its time is reserved by that of an earlier one; with 1, the
-            run takes longer than `minutes`.
+            would take longer, its windows do not overlap and it stops after that time. Its time is reserved by that of
+            an earlier one; with 1, the run takes longer than `minutes`.
         checkpoint_minutes: longest time between two saved states.
         precision: "auto" is bfloat16 where the hardware computes faster in it, otherwise float32.
         accelerator: "auto", "cpu", "cuda" or "mps".
