@@ -9,7 +9,7 @@ from attention_unet.training import machine_speed
 from attention_unet.training.machine_speed import measure_machine, measure_rate
 
 
-@pytest.mark.parametrize("budget", [{"steps": 10}, {"minutes": 1.0}, {}])
+@pytest.mark.parametrize("budget", [{"steps": 10}, {"minutes": 1.0}])
 def test_only_a_budget_in_minutes_is_worth_a_measurement(budget):
     assert measure_machine(TrainingConfig(accelerator="cpu", **budget)).voxels_per_second is None
 
