@@ -46,7 +46,7 @@ def build_evaluation(folder, cases=STORED, *, scans=True):
     for case in cases:
         turn = np.column_stack(STORED[case])
         predicted = ndimage.shift(masks(), (0, SHIFTS[case], 0), order=0)
-        weights = np.where(masks() > 0, np.float32(0.75), np.float32(0.05))
+        weights = np.where(masks() > 0, np.float32(0.75), np.float32(0.001))
         for where, array in (("i", image()), ("r", masks()), ("p", predicted), ("p/attention", weights)):
             turned = nib.Nifti1Image(array, affine).as_reoriented(turn)
             name = f"{case}_level1" if where == "p/attention" else case
