@@ -107,8 +107,13 @@ def count_steps(model: Model, controls: Controls) -> int:
 
 def predict_maps(model: Model, volume: Volume) -> dict[int, NDArray[np.float32]]:
     """Return the attention map of each level, on the grid of the volume; NaN where no window was predicted."""
-    attention = predict_volume([model], volume, Settings(overlap=OVERLAP, attention=True)).attention
-    return {level: mark_unpredicted(weights) for level, weights in attention.items()}
+    return _predict(model, volume, attention=True).attention
+
+
+def _predict(model: Model, volume: Volume, attention: bool) -> Prediction:
+    """Predict with all components, and attention marked where no window was predicted."""
+    prediction = predict_volume([model], volume, Settings(overlap=OVERLAP, attention=attention, drop_small=()))
+    return replace(prediction, attention={n: mark_unpredicted(each) for n, each in prediction.attention.items()})
 
 
 def check_case(
@@ -131,11 +136,9 @@ def check_case(
     reference = read_case_label(case, volume).array[0].astype(np.int64)
 
     def predict(predictor: Model, scan: Volume, attention: bool = False) -> Prediction:
-        settings = Settings(overlap=OVERLAP, attention=attention, drop_small=())
-        prediction = predict_volume([predictor], scan, settings)
+        prediction = _predict(predictor, scan, attention)
         done()
-        marked = {level: mark_unpredicted(weights) for level, weights in prediction.attention.items()}
-        return replace(prediction, attention=marked)
+        return prediction
 
     def dice(label_map: NDArray[np.generic]) -> float:
         values = [value for value in dice_by_class(label_map, reference, labels) if not np.isnan(value)]

@@ -12,8 +12,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from attention_unet.config import Config
-from attention_unet.inference.locator import Box, Locator, coarsen
-from attention_unet.inference.sliding_window import window_starts
+from attention_unet.inference.locator import Locator, coarsen
 from attention_unet.machine.progress import progress_bar
 from attention_unet.machine.threads import ThreadChooser
 from attention_unet.network import AttentionUNet
@@ -27,7 +26,6 @@ from attention_unet.training.budget import Budget, learning_rate_factor
 from attention_unet.training.interruption import Interrupted
 from attention_unet.training.learner import Learner
 from attention_unet.training.parts import synchronise
-from attention_unet.training.validation import OVERLAP
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +42,10 @@ class Found(NamedTuple):
     Attributes:
         recall: share of the structures' voxels in the box, of each case with structures.
         volume: share of the scans in the box.
-        windows: share of the windows that are left.
     """
 
     recall: list[float]
     volume: float
-    windows: float
 
     @property
     def is_safe(self) -> bool:
@@ -63,8 +59,7 @@ class Found(NamedTuple):
         mean, lowest = 100 * np.mean(self.recall), 100 * min(self.recall)
         return (
             f"the part it finds holds {mean:.2f} % of the structures' voxels in {len(self.recall)} held-out cases "
-            f"(lowest {lowest:.2f} %), and is {100 * self.volume:.0f} % of the scans, "
-            f"with {100 * self.windows:.0f} % of the windows"
+            f"(lowest {lowest:.2f} %), and is {100 * self.volume:.0f} % of the scans"
         )
 
 
@@ -109,7 +104,7 @@ def train_locator(
     patches = PatchDataset(coarse, coarse_plan, 0.0, config.augmentation, config.training.seed)
     _learn(learner, patches, budget, config, caught)
     locator = Locator(learner.averaged, coarse_plan, factors)
-    found = fabric.broadcast(judge(locator, evenly_spaced(held_out, MEASURED_CASES), plan))
+    found = fabric.broadcast(judge(locator, evenly_spaced(held_out, MEASURED_CASES)))
     log.info("locator, trained for %d steps: %s", learner.step, found)
     return locator if found.is_safe else None
 
@@ -147,9 +142,9 @@ def coarsen_case(case: CachedCase, factors: tuple[int, int, int], labels: Labels
     return CachedCase(case.id, image, target[None], class_locations(target[None], labels))
 
 
-def judge(locator: Locator, cases: Sequence[CachedCase], plan: Plan) -> Found:
+def judge(locator: Locator, cases: Sequence[CachedCase]) -> Found:
     """Locate structures in cases and compare with their true place."""
-    recall, volumes, whole, left = [], [], 0, 0
+    recall, volumes = [], []
     for case in cases:
         grid = case.image.shape[1:]
         everything = [(0, n) for n in grid]
@@ -159,13 +154,4 @@ def judge(locator: Locator, cases: Sequence[CachedCase], plan: Plan) -> Found:
             i, j, k = (slice(*side) for side in box)
             recall.append(float(truth[i, j, k].sum() / truth.sum()))
         volumes.append(math.prod((stop - start) / n for (start, stop), n in zip(box, grid, strict=True)))
-        whole += count_windows(everything, plan)
-        left += count_windows(box, plan)
-    return Found(recall, float(np.mean(volumes)) if volumes else 1.0, left / max(whole, 1))
-
-
-def count_windows(box: Box, plan: Plan) -> int:
-    """Return the number of windows in a box."""
-    return math.prod(
-        len(window_starts(stop - start, edge, OVERLAP)) for (start, stop), edge in zip(box, plan.patch, strict=True)
-    )
+    return Found(recall, float(np.mean(volumes)) if volumes else 1.0)

@@ -1,5 +1,6 @@
 """Sentences about the checks claim no more than each control supports."""
 
+import dataclasses
 from math import nan
 
 import pytest
@@ -82,6 +83,12 @@ def test_maps_of_a_second_training_stand_beside_those_of_other_cases(rho, expect
     text = about(checks(pairs={"second training": {1: rho}, "another case": {1: 0.8}}), "Maps of two trainings")
     assert f"correlate by {rho:.2f} at level 1, maps of two cases by 0.80 at level 1" in text
     assert expected in text
+
+
+def test_only_cases_whose_maps_were_compared_are_counted():
+    some = checks(number=6, pairs={"second training": {1: 0.9}})
+    some[0] = dataclasses.replace(some[0], agreement={"second training": {}})  # its map is flat
+    assert "(n = 5)" in about(some, "Maps of two trainings")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from attention_unet.inference.components import (
 )
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
+from attention_unet.scans.labels import Labels
 from tests.inference.build import model_of, scan
 
 NAN = float("nan")
@@ -71,6 +72,16 @@ def test_cases_of_several_trainings_are_pooled():
 def test_it_is_applied_by_default(gains, asked, expected):
     models = [replace(model_of(), component_gains=of) for of in gains]
     assert cleaned_classes(models, Settings(drop_small=asked)) == expected
+
+
+def test_no_piece_is_dropped_where_classes_overlap():
+    """Dropped from a nested class, it would leave a hole in the class around it."""
+    model = model_of()
+    labels = Labels({"bright": (3, 9), "dark": (9,)}, (3, 9))
+    nested = replace(model, plan=replace(model.plan, labels=labels))
+    assert cleaned_classes([nested], Settings()) == []
+    with pytest.raises(ConfigError, match="where classes overlap: expected none"):
+        cleaned_classes([nested], Settings(drop_small=("dark",)))
 
 
 def test_a_prediction_loses_small_components_of_the_classes_it_helps(tmp_path):

@@ -13,7 +13,7 @@ from attention_unet.inference.model import Model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.volumes import read_volume
+from attention_unet.scans.volumes import read_volume, volume_of_array
 from tests.conftest import oblique_affine, save_nifti
 from tests.inference.build import CPU, LABELS, Threshold, output, plan_of, scan
 
@@ -180,3 +180,9 @@ def test_a_scan_that_shows_nothing_is_warned_of(tmp_path):
     volume = read_volume(save_nifti(tmp_path / "a.nii", np.full((9, 9, 9), 7, dtype=np.float32), np.eye(4)))
     with pytest.warns(UserWarning, match=r"a\.nii: shows nothing, all voxels are alike"):
         assert not predicted(Threshold(), plan_of(), volume).label_map.any()
+
+
+def test_a_closed_gate_is_told_apart_from_voxels_without_a_window():
+    volume = volume_of_array(np.random.RandomState(0).normal(size=(8, 8, 8)).astype(np.float32), np.eye(4))
+    attention = predict_volume([Model(Threshold(), plan_of(), CPU)], volume, Settings(attention=True)).attention[1]
+    assert 0 < attention.min() < 1e-5 < attention.max() == 1

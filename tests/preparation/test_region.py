@@ -67,3 +67,9 @@ def test_a_locator_sees_a_typical_scan():
     assert typical_extent(chest())[0] == 324
     assert coarse.labels.names == ("structures",)
     assert coarse.batch == 4
+
+
+def test_a_locator_of_two_slices_is_not_two_voxels_thick():
+    """Of 2 voxels, oneDNN computes wrong gradients."""
+    plan = make_plan(QUARTER, dataset(), chest(), LAPTOP)
+    assert plan_coarsely(plan, (3, 3, 1), [(216, 256, 2)], processes=1).patch[2] == 4

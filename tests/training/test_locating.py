@@ -9,7 +9,7 @@ from attention_unet.machine.devices import make_fabric
 from attention_unet.preparation import region
 from attention_unet.preparation.cache import CachedCase, class_locations
 from attention_unet.training import locating as module
-from attention_unet.training.locating import count_windows, judge, train_locator
+from attention_unet.training.locating import judge, train_locator
 from tests.inference.build import plan_of
 from tests.training.build import config
 
@@ -48,9 +48,9 @@ def test_a_locator_finds_structures_in_unseen_cases(few_voxels, caplog):
     held_out = [case(n) for n in range(20, 24)]
     with caplog.at_level("INFO"):
         locator = trained(held_out)
-    found = judge(locator, held_out, PLAN)
+    found = judge(locator, held_out)
     assert found.recall == [1.0] * 4
-    assert found.windows < 0.3
+    assert found.volume < 0.3
     assert "locator, trained for 150 steps: the part it finds holds 100.00 %" in caplog.text
 
 
@@ -80,7 +80,3 @@ def test_cases_are_read_for_half_of_its_time(few_voxels, monkeypatch):
 
 def test_without_held_out_cases_there_is_no_locator(few_voxels):
     assert trained([], steps=1000) is None
-
-
-def test_windows_of_a_box():
-    assert count_windows([(0, 16), (10, 30), (0, 40)], PLAN) == 1 * 2 * 3

@@ -111,6 +111,13 @@ def test_a_locator_that_is_not_safe_leaves_a_plan_for_whole_scans(cohort, tmp_pa
     assert (model.locator, model.plan.region_mm) == (None, None)
 
 
+def test_without_a_case_to_judge_it_no_locator_is_planned(cohort, tmp_path, locating, caplog):
+    with caplog.at_level("INFO"):
+        train(config(cohort, data={"fold": -1}), tmp_path / "run")
+    assert "planning anew" not in caplog.text
+    assert load_model(tmp_path / "run").plan.region_mm is None
+
+
 def test_a_fold_without_its_locator_is_planned_from_what_was_configured(cohort, tmp_path, monkeypatch, locating):
     """Voxels and patch of other folds, planned for a small part, would see too little of whole scans."""
     monkeypatch.setattr(locating_module, "RECALL", 2.0)
