@@ -38,6 +38,7 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.preparation.fingerprint import combine_measurements, take_shapes
     from attention_unet.preparation.plan import make_plan
     from attention_unet.training.machine_speed import measure_machine
+    from attention_unet.training.resolved_settings import split_cases
     from attention_unet.training.trial import try_step
 
     config = _configured(options, parser)
@@ -49,20 +50,27 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     with progress_bar("reading", len(dataset.cases)) as done:
         inspection = inspect(dataset, known, subjects, done)
     readable = [case for case in dataset.cases if case.id not in inspection.problems]
-    plan, fingerprint, trial = None, None, None
-    if readable:
-        fingerprint = combine_measurements([f.extent for f in inspection.facts], *take_shapes(readable, dataset.labels))
-        plan = make_plan(config, dataset, fingerprint, measure_machine(config.training))
     tables = table_console()
     if not options.json:
         count = plural(len(dataset.cases) + len(known), "case")
         tables.print(f"{dataset.root}: {count}, {len(readable)} can be trained on", highlight=False)
         print_inspection(inspection, dataset.channels, tables)
-        if plan and fingerprint:
-            print_plan(plan, fingerprint, tables)
         for remark in shorten(inspection.remarks):
             log.warning("%s", remark)
     code = report_failures(inspection.problems)
+    plan, trial = None, None
+    if readable:
+        fingerprint = combine_measurements([f.extent for f in inspection.facts], *take_shapes(readable, dataset.labels))
+        judged = True
+        try:
+            _, judged = split_cases(config, [case.id for case in readable], subjects)
+        except ConfigError as error:  # a training would refuse; the plan is shown nevertheless
+            if not inspection.problems:
+                log.error("%s", error)
+                code = 2
+        plan = make_plan(config, dataset, fingerprint, measure_machine(config.training), whole_scans=not judged)
+        if not options.json:
+            print_plan(plan, fingerprint, tables)
     if plan and not options.no_trial:
         trial = try_step(config, plan)
         if not options.json:

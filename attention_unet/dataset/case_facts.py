@@ -193,10 +193,11 @@ def shorten(messages: Sequence[str]) -> list[str]:
 
 
 def _find_copies(facts: Sequence[CaseFacts]) -> list[list[str]]:
-    """Return groups of ids of cases with the same image."""
+    """Return groups of ids of cases with the same image; images with one value are no copies but empty."""
     by_digest: dict[str, list[str]] = defaultdict(list)
     for fact in facts:
-        by_digest[fact.digest].append(fact.id)
+        if any(low != high for low, *_, high in fact.quantiles):
+            by_digest[fact.digest].append(fact.id)
     return [same for same in by_digest.values() if len(same) > 1]
 
 

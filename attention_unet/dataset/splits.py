@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from attention_unet.config import DataConfig
-from attention_unet.errors import ConfigError, DataError, first_few
+from attention_unet.errors import ConfigError, DataError, first_few, plural
 from attention_unet.files.atomic import write_text
 from attention_unet.files.json_file import read_json, read_object
 from attention_unet.files.run_folder import SPLIT
@@ -105,8 +105,9 @@ def split_cases(
     subject_of = {case: (subjects or {}).get(case, case) for case in ordered}
     distinct = sorted(set(subject_of.values()))
     if len(distinct) < folds:
-        noun = "subjects" if subjects else "cases"
-        raise ConfigError(f"data.folds is {folds} but there are {len(distinct)} {noun}: expected at most one fold each")
+        count = plural(len(distinct), "subject" if subjects else "case")
+        fewer = f"lower data.folds to {len(distinct)}, or " if len(distinct) > 1 else ""
+        raise ConfigError(f"data.folds is {folds}, but the dataset has {count}: {fewer}train on all with data.fold -1")
     shuffled = np.arange(len(distinct))
     np.random.RandomState(seed).shuffle(shuffled)
     chosen = {distinct[i] for i in np.array_split(shuffled, folds)[fold]}

@@ -68,10 +68,11 @@ class ThreadChooser:
     def _warn(self, typical: float) -> None:
         if typical > MUCH_SLOWER * self._fastest and not self._warned:
             self._warned = True
+            advice = ", or stop this one and resume it with a smaller OMP_NUM_THREADS" if self.chosen > 0 else ""
             log.warning(
-                "steps take %.0f times as long as before: other programs use the processor; stop them, or stop this "
-                "one and resume it with a smaller OMP_NUM_THREADS",
+                "steps take %.0f times as long as before: other programs use the processor; stop them%s",
                 typical / self._fastest,
+                advice,
             )
 
     def _try(self, index: int, typical: float) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from attention_unet.config import TrainingConfig
 
 VALIDATING = 0.04  # largest share of a budget in minutes for all validations before the last; and for the last
+CASE_WORK = 0.8  # time to predict as many voxels as a patch has, as a multiple of that to train on the patch
 LARGER_OVERLAP_WORK = 1.5**3  # of windows that overlap by 0.5, as a multiple of that with 0.25
 RESERVED = 1.2  # time kept for the last validation, as a multiple of what it is expected to take
 
@@ -62,9 +63,17 @@ class Budget:
         """
         return None if self.seconds is None else VALIDATING * self.seconds / 2
 
-    def may_validate(self, progress: float, spent: float) -> bool:
-        """Return whether there is time for a validation, other than the last, after these seconds of validations."""
-        return self.seconds is None or spent <= VALIDATING * self.seconds * progress
+    def may_validate(self, progress: float, spent: float, case_seconds: float) -> bool:
+        """Return whether there is time for a validation, other than the last.
+
+        Args:
+            progress: progress of the training.
+            spent: seconds of validations so far.
+            case_seconds: seconds of one case.
+        """
+        if self.seconds is None:
+            return True
+        return spent <= VALIDATING * self.seconds * progress and case_seconds <= VALIDATING * self.seconds
 
     def is_short_for(self, seconds: float) -> bool:
         """Return whether a last validation of these seconds would take more than its share."""

@@ -1,15 +1,17 @@
 """Run the training loop: patches in, weights out."""
 
+import math
 import time
 
 from attention_unet.machine.threads import ThreadChooser
-from attention_unet.training.budget import learning_rate_factor
+from attention_unet.training.budget import CASE_WORK, learning_rate_factor
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, save_state
 from attention_unet.training.learner import Diverged
 from attention_unet.training.parts import Training, synchronise
 from attention_unet.training.validation_round import decide_components, validate_and_record
 
 SMOOTHING = 0.98  # of the displayed loss and times
+ESTIMATED_AT = 10  # steps after which the time to validate a case is estimated from that of a step
 LATE = 0.8  # share of the budget after which late cases are trained on
 
 
@@ -42,7 +44,9 @@ def fit(training: Training, loop: LoopState) -> bool:
                 return False
             batches = training.batches.open(learner.step, True)
         due = progress >= (loop.validations + 1) / config.validations
-        if learned and due and (progress >= 1 or budget.may_validate(progress, loop.validating)):
+        if learner.step == ESTIMATED_AT and not loop.case_seconds:
+            expect_validations(training, loop)
+        if learned and due and (progress >= 1 or budget.may_validate(progress, loop.validating, loop.case_seconds)):
             save_training(training, loop)
             if not validate_and_record(training, loop, progress, learning_rate):
                 return False
@@ -75,6 +79,16 @@ def fit(training: Training, loop: LoopState) -> bool:
         if time.monotonic() - saved_at > 60 * config.checkpoint_minutes:
             save_training(training, loop)
             saved_at = time.monotonic()
+
+
+def expect_validations(training: Training, loop: LoopState) -> None:
+    """Estimate how long it takes to validate a case, and keep time for the last validation."""
+    fabric, plan = training.learner.fabric, training.settings.plan
+    seconds = CASE_WORK * training.case_voxels / math.prod(plan.patch) * loop.seconds
+    loop.case_seconds, _ = synchronise(fabric, seconds, False)
+    if training.held_out:
+        together = loop.case_seconds * len(training.held_out) / fabric.world_size
+        training.budget.keep_time_for_last(together, loop.case_seconds)
 
 
 def save_training(training: Training, loop: LoopState) -> None:

@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from attention_unet.config import Config
+from attention_unet.errors import plural
 from attention_unet.inference.locator import Locator, coarsen
 from attention_unet.machine.progress import progress_bar
 from attention_unet.machine.threads import ThreadChooser
@@ -30,7 +31,7 @@ from attention_unet.training.parts import synchronise
 log = logging.getLogger(__name__)
 
 WARMUP = 0.05  # share of the locator's budget
-RECALL, LOWEST_RECALL = 0.999, 0.99  # of the structures' voxels in held-out cases: mean, and of any case
+RECALL, LOWEST_RECALL = 0.999, 0.99  # of the structures' voxels in held-out cases: mean, and of any case or class
 MOST_VOLUME = 0.6  # share of the scans: a box that holds everything finds nothing
 FEWEST_CASES = 8  # to learn from, however long it takes to read them
 MEASURED_CASES, LEARNT_CASES = 20, 200  # at most; coarse cases are held in memory
@@ -41,25 +42,31 @@ class Found(NamedTuple):
 
     Attributes:
         recall: share of the structures' voxels in the box, of each case with structures.
+        recall_of_class: share of the voxels of each class in the box, on average over the cases that have it.
         volume: share of the scans in the box.
     """
 
     recall: list[float]
+    recall_of_class: dict[str, float]
     volume: float
 
     @property
     def is_safe(self) -> bool:
         """Whether nothing is lost, and less is left to see."""
-        kept = bool(self.recall and np.mean(self.recall) >= RECALL and min(self.recall) >= LOWEST_RECALL)
-        return kept and self.volume <= MOST_VOLUME
+        if not self.recall:
+            return False
+        lowest = min(*self.recall, *self.recall_of_class.values())
+        return bool(np.mean(self.recall) >= RECALL) and lowest >= LOWEST_RECALL and self.volume <= MOST_VOLUME
 
     def __str__(self) -> str:
         if not self.recall:
             return "no structures in held-out cases"
-        mean, lowest = 100 * np.mean(self.recall), 100 * min(self.recall)
+        mean, lowest, count = np.mean(self.recall), min(self.recall), plural(len(self.recall), "held-out case")
+        worst = min(self.recall_of_class, key=lambda name: self.recall_of_class[name])
         return (
-            f"the part it finds holds {mean:.2f} % of the structures' voxels in {len(self.recall)} held-out cases "
-            f"(lowest {lowest:.2f} %), and is {100 * self.volume:.0f} % of the scans"
+            f"the part it finds holds {100 * mean:.2f} % of the structures' voxels in {count} (lowest case "
+            f"{100 * lowest:.2f} %; lowest class, {worst}, {100 * self.recall_of_class[worst]:.2f} %), and is "
+            f"{100 * self.volume:.0f} % of the scans"
         )
 
 
@@ -104,9 +111,15 @@ def train_locator(
     patches = PatchDataset(coarse, coarse_plan, 0.0, config.augmentation, config.training.seed)
     _learn(learner, patches, budget, config, caught)
     locator = Locator(learner.averaged, coarse_plan, factors)
-    found = fabric.broadcast(judge(locator, evenly_spaced(held_out, MEASURED_CASES)))
+    found = fabric.broadcast(judge(locator, evenly_spaced(held_out, MEASURED_CASES), plan.labels))
     log.info("locator, trained for %d steps: %s", learner.step, found)
-    return locator if found.is_safe else None
+    if found.is_safe:
+        return locator
+    log.info(
+        "it is not used: expected at least %g %% (%g %% of every case and class) in at most %g %% of the scans",
+        *(100 * limit for limit in (RECALL, LOWEST_RECALL, MOST_VOLUME)),
+    )
+    return None
 
 
 def _learn(learner: Learner, patches: PatchDataset, budget: Budget, config: Config, caught: Sequence[int]) -> None:
@@ -142,16 +155,21 @@ def coarsen_case(case: CachedCase, factors: tuple[int, int, int], labels: Labels
     return CachedCase(case.id, image, target[None], class_locations(target[None], labels))
 
 
-def judge(locator: Locator, cases: Sequence[CachedCase]) -> Found:
+def judge(locator: Locator, cases: Sequence[CachedCase], labels: Labels) -> Found:
     """Locate structures in cases and compare with their true place."""
     recall, volumes = [], []
+    of_class: dict[str, list[float]] = {name: [] for name in labels.names}
     for case in cases:
         grid = case.image.shape[1:]
         everything = [(0, n) for n in grid]
         box = locator.locate(torch.from_numpy(case.image)) or everything
-        truth: NDArray[np.bool_] = np.any(case.target, axis=0)
-        if truth.any():
-            i, j, k = (slice(*side) for side in box)
-            recall.append(float(truth[i, j, k].sum() / truth.sum()))
+        inside = (slice(None), *(slice(*side) for side in box))
+        if case.target.any():
+            recall.append(float(np.any(case.target[inside], axis=0).sum() / np.any(case.target, axis=0).sum()))
+        for number, name in enumerate(labels.names):
+            truth = case.target[number : number + 1] != 0 if labels.overlapping else case.target == number + 1
+            if truth.any():
+                of_class[name].append(float(truth[inside].sum() / truth.sum()))
         volumes.append(math.prod((stop - start) / n for (start, stop), n in zip(box, grid, strict=True)))
-    return Found(recall, float(np.mean(volumes)) if volumes else 1.0)
+    means = {name: float(np.mean(shares)) for name, shares in of_class.items() if shares}
+    return Found(recall, means, float(np.mean(volumes)) if volumes else 1.0)

@@ -28,6 +28,7 @@ class Training:
         held_out: cases to validate on; may be empty.
         late: training cases that are predicted once before they are trained on; empty if there are held-out cases.
             They decide for which classes small components are dropped.
+        case_voxels: voxels of a typical held-out case that are predicted; 0 if none is held out.
         locator: finds the part of a scan to predict; None: whole scans are predicted.
         budget: budget of the training.
         monitor: display of the training in the first process; None in the others.
@@ -40,6 +41,7 @@ class Training:
     batches: Batches
     held_out: Sequence[Case]
     late: Sequence[Case]
+    case_voxels: float
     locator: Locator | None
     budget: Budget
     monitor: Monitor | None

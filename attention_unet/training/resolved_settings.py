@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,13 +113,17 @@ def resolve_settings(config: Config, dataset: Dataset, whole_scans: bool = False
     """
     ids = [case.id for case in dataset.cases]
     subjects = find_subjects(config.data, dataset.root, ids)
-    split = choose_split(config.data, ids, subjects)
-    if not split.validation and not choose_late_cases(split.training, subjects, config.training.seed):
-        whole_scans = True  # no case could judge a locator
+    split, judged = split_cases(config, ids, subjects)
     fingerprint = take_fingerprint(dataset.cases, dataset.labels)
-    plan = make_plan(config, dataset, fingerprint, measure_machine(config.training), whole_scans)
+    plan = make_plan(config, dataset, fingerprint, measure_machine(config.training), whole_scans or not judged)
     log.info("a patch sees %s", describe_view(fingerprint, plan.preprocessing.spacing_mm, plan.patch, plan.region_mm))
     return ResolvedSettings(fill_from_plan(config, plan), split, plan, subjects, threads=torch.get_num_threads())
+
+
+def split_cases(config: Config, ids: Sequence[str], subjects: Mapping[str, str]) -> tuple[Split, bool]:
+    """Return the split of cases, and whether some of them, held out or trained on late, can judge a locator."""
+    split = choose_split(config.data, ids, subjects)
+    return split, bool(split.validation or choose_late_cases(split.training, subjects, config.training.seed))
 
 
 def resume_settings(before: ResolvedSettings, config: Config, override: bool, run: Path) -> ResolvedSettings:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import logging
+import math
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -20,12 +22,14 @@ from attention_unet.inference.locator import Locator
 from attention_unet.machine.devices import check_batch, choose_device, choose_precision, leave_processes, make_fabric
 from attention_unet.machine.memory import peak_memory, reuse_freed_memory
 from attention_unet.network import AttentionUNet
+from attention_unet.preparation.fingerprint import evenly_spaced
+from attention_unet.preparation.plan import Plan
 from attention_unet.training.batches import Batches
 from attention_unet.training.budget import Budget, same_budget
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, load_state
 from attention_unet.training.curves import CURVES
 from attention_unet.training.faults import reporting_faults
-from attention_unet.training.fit import fit
+from attention_unet.training.fit import fit, save_training
 from attention_unet.training.interruption import Interrupted, catching_signals
 from attention_unet.training.learner import Learner, build_network
 from attention_unet.training.locating import train_locator
@@ -45,6 +49,7 @@ from attention_unet.training.same_data import add_digests, check_dataset
 log = logging.getLogger(__name__)
 
 WRITTEN = (CONFIG, PATHS, PLAN, SPLIT, SUBJECTS, HISTORY, MODEL_DESCRIPTION, CURVES)  # files that a training writes
+MEASURED = 5  # held-out cases, to know how many voxels a typical one has
 MUCH_VALIDATING = 0.3  # share of the time
 
 
@@ -118,14 +123,16 @@ def _train(
     with log_to_file(run / "train.log", fabric.is_global_zero), catching_signals() as caught:
         began = time.monotonic()
         locator = _restore_or_train_locator(state, prepared, settings, fabric, caught)
-        locating = time.monotonic() - began
-        if settings.plan.region_mm and not locator:
-            log.info("without a locator: planning anew, for whole scans")
+        locating, tried = time.monotonic() - began, settings.plan.region_mm is not None
+        if tried and not locator:
+            log.info("planning anew, for whole scans")
             config = _resolve_precision(unplanned, run, resume=False)
             settings = fabric.broadcast(
                 resolve_settings(config, dataset, whole_scans=True) if fabric.is_global_zero else None
             )
             network, prepared = _set_up(config, dataset, run, fabric, settings)
+        elif locator and not state and fabric.is_global_zero:
+            write_resolved_settings(run, settings, config)
         settings = add_digests(dataclasses.replace(settings, digests={**digests, **settings.digests}), prepared.facts)
         learner = Learner(network, settings.config.training, fabric, settings.plan.labels.overlapping)
         budget = Budget.from_config(settings.config.training)
@@ -143,11 +150,14 @@ def _train(
             Batches(prepared, settings, locator.margin if locator else None, fabric),
             prepared.held_out_cases,
             prepared.late_cases,
+            _typical_voxels(prepared, settings.plan, bool(locator)),
             locator,
             budget,
             monitor,
             stop=lambda: bool(caught),
         )
+        if tried and not state:
+            save_training(training, loop)  # so that no locator is trained again
         finished = _run_loop(training, loop)
     if not finished:
         raise Interrupted(f"stopped and saved: continue with 'attention-unet train --resume --run {run}'", caught)
@@ -196,13 +206,26 @@ def _run_loop(training: Training, loop: LoopState) -> bool:
 def _set_up(
     config: Config, dataset: Dataset, run: Path, fabric: Fabric, settings: ResolvedSettings
 ) -> tuple[AttentionUNet, PreparedCases]:
-    """Build the network of a plan, write the settings into the run folder, and preprocess the cases."""
+    """Build the network of a plan, write the settings into the run folder, and preprocess the cases.
+
+    Before a locator is judged, the plan is not final: planned values are then not written into the configuration, so
+    that a run that is stopped meanwhile plans again from what was configured.
+    """
     check_batch(settings.plan.batch, fabric.world_size)
     seed_everything(settings.config.training.seed, workers=False, verbose=False)
     network = build_network(settings.plan)
     if fabric.is_global_zero:
-        write_resolved_settings(run, settings, config)
+        final = not settings.plan.region_mm or (run / STATE).exists()
+        write_resolved_settings(run, settings if final else dataclasses.replace(settings, config=config), config)
     return network, prepare_cases(config, dataset, settings, run, fabric)
+
+
+def _typical_voxels(prepared: PreparedCases, plan: Plan, located: bool) -> float:
+    """Return the voxels of a typical held-out case, or of the part of it that a locator finds; 0 without such cases."""
+    if located and plan.region_mm:
+        return math.prod(mm / step for mm, step in zip(plan.region_mm, plan.preprocessing.spacing_mm, strict=True))
+    sizes = [case.image[0].size for case in evenly_spaced(prepared.judging, MEASURED)]
+    return float(statistics.median(sizes)) if sizes else 0.0
 
 
 def _resolve_precision(config: Config, run: Path, resume: bool) -> Config:
@@ -269,9 +292,15 @@ def _log_end(training: Training, loop: LoopState, history: Sequence[Mapping[str,
     log.info("training finished%s", f"; peak memory {peak / 2**30:.1f} GiB" if peak else "")
     if loop.validating > MUCH_VALIDATING * training.budget.elapsed:
         share = 100 * loop.validating / training.budget.elapsed
-        log.warning("validations took %.0f %% of the time: lower training.validations, or hold out fewer cases", share)
+        log.warning(
+            "validations took %.0f %% of the time: lower training.validations, hold out fewer cases, or train longer",
+            share,
+        )
     last = history[-1] if history else {}
     if never_found := [name for name in training.settings.plan.labels.names if last.get(f"dice {name}") == 0]:
         log.warning(
-            "%s: found in no held-out case: train longer, or raise data.foreground_share", first_few(never_found)
+            "%s: found in no held-out case: train longer, raise data.foreground_share, or try data.locate false"
+            if training.locator
+            else "%s: found in no held-out case: train longer, or raise data.foreground_share",
+            first_few(never_found),
         )

@@ -66,7 +66,7 @@ def validate_and_record(training: Training, loop: LoopState, progress: float, le
         names = training.settings.plan.labels.names
         row = history_row(training, loop, validation, learning_rate)
         training.monitor.record_validation(row, validation.scenes, validation.attention)
-        if LOW_FROM <= progress < 1 and row["dice"] < LOW_DICE and not loop.warned:
+        if progress >= LOW_FROM and row["dice"] < LOW_DICE and not loop.warned:
             loop.warned = True
             log.warning(
                 "mean Dice is only %s after %.0f %% of the budget: train longer, or let a patch see more of a scan "

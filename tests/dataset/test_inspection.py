@@ -83,11 +83,13 @@ def test_remarks(folder):
 
 
 def test_the_command(folder, capsys):
-    assert main(["inspect", str(folder), "--network.base_channels", "4"]) == 0
+    assert main(["inspect", str(folder), "--network.base_channels", "4", "--data.folds", "4"]) == 0
     printed = capsys.readouterr()
     for word in ("4 cases, 4 can be trained on", "left-right", "large", "patch", "patches a second"):
         assert word in printed.out
     assert "the class none is in no case" in printed.err
+    assert main(["inspect", str(folder), "--no-trial"]) == 2
+    assert "data.folds is 5, but the dataset has 4 cases: lower data.folds to 4" in capsys.readouterr().err
     (folder / "images" / "a.nii.gz").write_bytes(b"broken")
     assert main(["inspect", str(folder), "--json", "--no-trial"]) == 1
     plain = json.loads(capsys.readouterr().out)
@@ -102,6 +104,7 @@ def test_a_trial_of_what_cannot_be_built_or_of_one_share(folder, capsys):
     printed = capsys.readouterr()
     assert "did you mean gate?" in printed.err
     assert "left-right" in printed.out  # the inspection is printed nevertheless
+    small += ["--data.folds", "4"]
     assert main(["inspect", "--data.root", str(folder), *small, "--training.devices", "2"]) == 0
     assert "a step of 2 patches" in capsys.readouterr().out
     odd = ["--training.batch", "1", "--training.devices", "2"]

@@ -39,7 +39,9 @@ def test_minus_one_trains_on_all():
 
 
 def test_fewer_cases_than_folds():
-    with pytest.raises(ConfigError, match=r"data\.folds is 5 but there are 3 cases"):
+    with pytest.raises(
+        ConfigError, match=r"data\.folds is 5, but the dataset has 3 cases: lower data\.folds to 3, or train on all"
+    ):
         split_cases(IDS[:3], 5, 0, 0)
 
 
@@ -58,7 +60,7 @@ def test_folds_never_split_a_subject():
     assert sorted(case for split in splits for case in split.validation) == IDS
     for split in splits:
         assert not {subjects[case] for case in split.training} & {subjects[case] for case in split.validation}
-    with pytest.raises(ConfigError, match=r"data\.folds is 5 but there are 2 subjects"):
+    with pytest.raises(ConfigError, match=r"data\.folds is 5, but the dataset has 2 subjects"):
         split_cases(IDS[:4], 5, 0, 0, subjects)
 
 

@@ -66,3 +66,13 @@ def test_a_budget_in_steps_keeps_its_threads_and_says_so(threads, caplog):
     run(chooser, threads, busy, 200)
     assert threads == [8]
     assert caplog.text.count("steps take 25 times as long as before") == 1
+    assert "smaller OMP_NUM_THREADS" in caplog.text
+
+
+def test_one_thread_cannot_be_fewer(monkeypatch, caplog):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    chooser = ThreadChooser(fixed=True)
+    for seconds in (1.0,) * 50 + (25.0,) * 200:
+        chooser.record(seconds)
+    assert "steps take 25 times as long as before" in caplog.text
+    assert "OMP_NUM_THREADS" not in caplog.text

@@ -40,6 +40,14 @@ def test_time_left_follows_the_speed_since_the_run_was_resumed(monkeypatch):
     assert resumed.seconds_left(300) == math.inf
 
 
+def test_validations_before_the_last_have_a_share_of_the_time_so_far():
+    budget = Budget(None, 1000.0)
+    assert budget.may_validate(0.5, spent=20.0, case_seconds=3.0)
+    assert not budget.may_validate(0.5, spent=21.0, case_seconds=3.0)
+    assert not budget.may_validate(0.5, spent=0.0, case_seconds=41.0)  # one case would take more than all may
+    assert Budget(100, None).may_validate(0.0, spent=1e9, case_seconds=1e9)
+
+
 def test_learning_rate_rises_and_stays():
     factors = [learning_rate_factor(p / 100, warmup=0.1) for p in range(101)]
     assert 0 < factors[0] < factors[1]

@@ -48,7 +48,7 @@ def test_a_locator_finds_structures_in_unseen_cases(few_voxels, caplog):
     held_out = [case(n) for n in range(20, 24)]
     with caplog.at_level("INFO"):
         locator = trained(held_out)
-    found = judge(locator, held_out)
+    found = judge(locator, held_out, PLAN.labels)
     assert found.recall == [1.0] * 4
     assert found.volume < 0.3
     assert "locator, trained for 150 steps: the part it finds holds 100.00 %" in caplog.text
@@ -59,7 +59,19 @@ def test_a_locator_that_loses_structures_is_left_out(few_voxels, caplog):
     partly_unseen.target[0, :3, :3, :3] = 1
     with caplog.at_level("INFO"):
         assert trained([case(20), partly_unseen]) is None
-    assert "(lowest" in caplog.text
+    assert "(lowest case" in caplog.text
+    assert "it is not used: expected at least 99.9 % (99 % of every case and class) in at most 60 %" in caplog.text
+
+
+def test_a_locator_that_loses_a_small_class_is_left_out(few_voxels, caplog):
+    """Where the other class has nearly all voxels."""
+    held_out = [case(20, edge=12), case(22, edge=12)]
+    held_out[0].target[0, 1, 1, 1] = 2
+    found = judge(trained([case(24)]), held_out, PLAN.labels)
+    assert min(found.recall) > 0.999
+    assert found.recall_of_class == {"a": 1.0, "b": 0.0}
+    assert not found.is_safe
+    assert "lowest class, b, 0.00 %" in str(found)
 
 
 def test_a_locator_that_finds_everything_is_left_out(few_voxels, monkeypatch):

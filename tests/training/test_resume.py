@@ -25,7 +25,7 @@ from attention_unet.training.budget import Budget
 from attention_unet.training.checkpoint import LoopState
 from attention_unet.training.interruption import Interrupted
 from attention_unet.training.monitor import Monitor
-from attention_unet.training.train import train
+from attention_unet.training.train import read_config, train
 from tests.training.build import command, config, same, weights
 
 
@@ -86,6 +86,40 @@ def test_a_run_that_stops_while_its_locator_trains_can_begin_again(cohort, tmp_p
     monkeypatch.undo()
     train(config(cohort), tmp_path / "run")
     assert same(weights(tmp_path / "run"), weights(unbroken))
+
+
+def test_a_run_that_stops_while_its_locator_trains_goes_on_as_it_would_have(cohort, tmp_path, monkeypatch, locating):
+    """Also if that locator is not safe: the plan for whole scans is made from what was configured."""
+    monkeypatch.setattr(locating_module, "RECALL", 2.0)
+    given = config(cohort, data={"spacing_mm": None, "patch": None})
+    train(given, tmp_path / "unbroken")
+    with monkeypatch.context() as stopped:
+        stopped.setattr(locating_module, "load_patches", lambda *a: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            train(given, tmp_path / "run")
+    of_run = read_config(tmp_path / "run").data
+    assert of_run.spacing_mm is None
+    resumed = dataclasses.replace(given, data=dataclasses.replace(of_run, root=given.data.root, cache=given.data.cache))
+    train(resumed, tmp_path / "run", resume=True)
+    assert load_model(tmp_path / "run").plan == load_model(tmp_path / "unbroken").plan
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "unbroken"))
+
+
+@pytest.mark.parametrize("recall", [-1.0, 2.0])
+def test_a_locator_is_trained_once(cohort, tmp_path, monkeypatch, locating, recall):
+    """Whether it is kept or not, a run that stops before its first step does not try again."""
+
+    def stop(*_):
+        raise RuntimeError("stopped here")
+
+    monkeypatch.setattr(locating_module, "RECALL", recall)
+    with monkeypatch.context() as stopped:
+        stopped.setattr(module, "fit", stop)
+        with pytest.raises(RuntimeError, match="stopped here"):
+            train(config(cohort), tmp_path / "run")
+    monkeypatch.setattr(module, "train_locator", None)
+    train(config(cohort), tmp_path / "run", resume=True)
+    assert (load_model(tmp_path / "run").locator is None) == (recall > 1)
 
 
 def test_a_resumed_network_has_the_time_that_its_locator_left():
