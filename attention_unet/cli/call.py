@@ -42,7 +42,10 @@ def complete(arguments: list[str]) -> list[str]:
     if words[:1] == ["train"] and "--resume" in words and "--config" not in words and "--run" in words[:-1]:
         config = Path(words[words.index("--run") + 1]) / CONFIG
         if not config.is_file():
-            raise ConfigError(f"{config.parent}: no run to resume: expected {CONFIG}; check --run")
+            raise ConfigError(
+                f"{config.parent}: no run to resume: expected {CONFIG}; check --run, or, "
+                "if it was stopped before the training began, repeat the command without --resume"
+            )
         arguments = ["train", "--config", str(config), *arguments[1:]]
         words = ["train", "--config", str(config), *words[1:]]
     if "--config" in words[:-1]:

@@ -35,7 +35,7 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.dataset.cases import find_readable_cases, locate_dataset
     from attention_unet.dataset.inspection import inspect
     from attention_unet.dataset.subjects import find_subjects
-    from attention_unet.preparation.fingerprint import combine_measurements, take_shapes
+    from attention_unet.preparation.fingerprint import combine_measurements
     from attention_unet.preparation.plan import make_plan
     from attention_unet.training.machine_speed import measure_machine
     from attention_unet.training.resolved_settings import split_cases
@@ -60,7 +60,7 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     code = report_failures(inspection.problems)
     plan, trial = None, None
     if readable:
-        fingerprint = combine_measurements([f.extent for f in inspection.facts], *take_shapes(readable, dataset.labels))
+        fingerprint = combine_measurements([f.extent for f in inspection.facts], readable, dataset.labels)
         judged = True
         try:
             _, judged = split_cases(config, [case.id for case in readable], subjects)
@@ -74,7 +74,7 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     if plan and not options.no_trial:
         trial = try_step(config, plan)
         if not options.json:
-            print_trial(trial, tables)
+            print_trial(trial, config.training.budget_minutes, tables)
     if options.json:
         found = {
             "cases": [fact.to_json() for fact in inspection.facts],

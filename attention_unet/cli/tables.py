@@ -11,11 +11,14 @@ from rich.console import Console
 from rich.table import Table
 
 from attention_unet.attention.cost import Cost
+from attention_unet.dataset.case_facts import sizes_of
 from attention_unet.dataset.inspection import Inspection
 from attention_unet.preparation.fingerprint import Fingerprint
 from attention_unet.preparation.plan import AXES, Plan
 from attention_unet.preparation.spacing import describe_view
 from attention_unet.training.trial import Trial
+
+TRAINING_SHARE = 0.9  # of a budget in minutes; the rest is for validations
 
 
 def print_inspection(inspection: Inspection, channels: tuple[str, ...], console: Console) -> None:
@@ -26,10 +29,9 @@ def print_inspection(inspection: Inspection, channels: tuple[str, ...], console:
     sizes = Table(title="sizes, on patient axes", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("axis", "voxels, smallest", "median", "largest", "voxel mm, smallest", "median", "largest"):
         sizes.add_column(heading, justify="left" if heading == "axis" else "right")
-    grids = np.array([fact.extent.grid for fact in facts])
-    spacings = np.array([fact.extent.spacing_mm for fact in facts])
+    measured = sizes_of([fact.extent for fact in facts])
     for axis, name in enumerate(AXES):
-        voxels, mm = grids[:, axis], spacings[:, axis]
+        voxels, mm = measured.grids[:, axis], measured.spacings_mm[:, axis]
         sizes.add_row(
             name,
             *(f"{v:.0f}" for v in (voxels.min(), np.median(voxels), voxels.max())),
@@ -86,11 +88,15 @@ def print_plan(plan: Plan, fingerprint: Fingerprint, console: Console) -> None:
     console.print(table)
 
 
-def print_trial(trial: Trial, console: Console) -> None:
-    """Show what a training step took."""
+def print_trial(trial: Trial, minutes: float | None, console: Console) -> None:
+    """Show what a training step took, and how many a budget in minutes has."""
     rate = f"{trial.patches / trial.seconds:.3g} patches a second"
     held = "" if trial.bytes is None else f", {readable(trial.bytes)} beside the weights"
-    console.print(f"a step of {trial.patches} patches takes {trial.seconds:.3g} s ({rate}){held}", highlight=False)
+    steps = 60 * minutes * TRAINING_SHARE / trial.seconds if minutes else 0.0
+    budget = f"; {minutes:g} minutes have about {float(f'{steps:.2g}'):g} steps" if minutes else ""
+    console.print(
+        f"a step of {trial.patches} patches takes {trial.seconds:.3g} s ({rate}){held}{budget}", highlight=False
+    )
 
 
 def readable(count: int) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from attention_unet.errors import DataError
 from attention_unet.scans.geometry import fit_grid, foreground_box
 from attention_unet.scans.labels import Labels
+from attention_unet.scans.orientation import find_slice_axis, nearest_axes
 from attention_unet.scans.volumes import Volume
 
 UNUSUAL_RATIO = 2.0  # of a voxel size to the median; beyond it a warning is given
@@ -24,17 +25,46 @@ MAX_REPEATS = 2  # messages with the same words that are listed one by one
 
 @dataclass(frozen=True)
 class Extent:
-    """Size of one case on RAS+ axes.
+    """Size and directions of one case.
 
     Attributes:
-        grid: voxels of its foreground box.
-        spacing_mm: voxel size.
+        affine: from voxels of the stored array to RAS+ mm, as 4 x 4 rows.
+        box: voxels of its foreground box along the axes of the array.
         kept: share of the volume that is in the box.
     """
 
-    grid: tuple[int, int, int]
-    spacing_mm: tuple[float, float, float]
+    affine: tuple[tuple[float, ...], ...]
+    box: tuple[int, int, int]
     kept: float
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of cases along RAS+ axes, one row per case.
+
+    Attributes:
+        grids: voxels of the foreground boxes (N, 3).
+        spacings_mm: voxel sizes (N, 3).
+        slices: axis along which their thick slices are stacked, however oblique; None if most have none.
+    """
+
+    grids: NDArray[np.int64]
+    spacings_mm: NDArray[np.float64]
+    slices: int | None
+
+
+def sizes_of(extents: Sequence[Extent]) -> Sizes:
+    """Return the sizes of cases."""
+    affines = [np.array(extent.affine) for extent in extents]
+    slices = find_slice_axis(affines)
+    orders = [list(nearest_axes(affine, slices)[0]) for affine in affines]
+    return Sizes(
+        np.array([np.array(extent.box)[order] for extent, order in zip(extents, orders, strict=True)]),
+        np.array(
+            [np.linalg.norm(affine[:3, :3], axis=0)[order] for affine, order in zip(affines, orders, strict=True)]
+        ),
+        slices,
+    )
 
 
 @dataclass(frozen=True)
@@ -43,7 +73,7 @@ class CaseFacts:
 
     Attributes:
         id: case id.
-        extent: its size on patient axes.
+        extent: its size and directions.
         orientation: stored axes, such as "LPS".
         quantiles: minimum, 1 %, median, 99 % and maximum of each channel (C, 5).
         volumes_ml: volume of each class.
@@ -73,7 +103,7 @@ class CaseFacts:
     def from_json(cls, plain: Mapping[str, Any]) -> "CaseFacts":
         """Make facts from the values of ``to_json``."""
         size = plain["extent"]
-        extent = Extent(tuple(size["grid"]), tuple(size["spacing_mm"]), size["kept"])
+        extent = Extent(tuple(map(tuple, size["affine"])), tuple(size["box"]), size["kept"])
         texts = {name: tuple(plain[name]) for name in ("lost", "warnings")}
         return cls(**{**plain, "extent": extent, "quantiles": np.array(plain["quantiles"]), **texts})
 
@@ -123,7 +153,7 @@ def warnings_about(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[s
         constant = [i for i, (low, *_, high) in enumerate(fact.quantiles) if low == high]
         if constant:
             warnings.append(f"{fact.id}: channel {constant[0]} has the same value everywhere: is it empty?")
-        if min(fact.extent.grid) == 1:
+        if min(fact.extent.box) == 1:
             warnings.append(f"{fact.id}: is a single slice: treated as a volume of one slice")
         if fact.lost:
             lost = ", ".join(fact.lost)
@@ -131,11 +161,11 @@ def warnings_about(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[s
         if not any(fact.volumes_ml.values()):
             warnings.append(f"{fact.id}: no class is in its label map")
     if facts:
-        spacings = np.array([fact.extent.spacing_mm for fact in facts])
+        spacings = sizes_of([fact.extent for fact in facts]).spacings_mm
         log_ratios = np.abs(np.log(spacings / np.median(spacings, axis=0))).max(axis=1)
-        for fact, log_ratio in zip(facts, log_ratios, strict=True):
+        for fact, spacing_mm, log_ratio in zip(facts, spacings, log_ratios, strict=True):
             if log_ratio > np.log(UNUSUAL_RATIO):
-                size = " x ".join(f"{s:.3g}" for s in fact.extent.spacing_mm)
+                size = " x ".join(f"{s:.3g}" for s in spacing_mm)
                 warnings.append(f"{fact.id}: voxels of {size} mm, unlike other cases: is its header right?")
     for name in classes:
         if facts and not any(fact.volumes_ml[name] for fact in facts):
@@ -203,11 +233,6 @@ def _find_copies(facts: Sequence[CaseFacts]) -> list[list[str]]:
 
 def measure_extent(volume: Volume) -> Extent:
     """Measure the foreground box of an image."""
-    axes = nib.io_orientation(volume.affine)[:, 0].argsort()  # the file axis along each RAS+ axis
-    edges = [stop - start for start, stop in foreground_box(torch.from_numpy(volume.array))]
-    i, j, k = (int(axis) for axis in axes)
-    return Extent(
-        (edges[i], edges[j], edges[k]),
-        (volume.spacing_mm[i], volume.spacing_mm[j], volume.spacing_mm[k]),
-        float(np.prod(edges) / np.prod(volume.grid)),
-    )
+    i, j, k = (stop - start for start, stop in foreground_box(torch.from_numpy(volume.array)))
+    rows = tuple(tuple(map(float, row)) for row in volume.affine)
+    return Extent(rows, (i, j, k), float(i * j * k / np.prod(volume.grid)))

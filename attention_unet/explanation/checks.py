@@ -233,7 +233,7 @@ def _write_grad_cam(
 
 def _voxel_size(model: Model, level: int, volume: Volume) -> Sequence[int]:
     """Return the size of a voxel of a level in voxels of a scan, along the axes of the scan."""
-    scan_grid = fit_grid(volume.affine, volume.grid, model.plan.voxel_mm(level))
+    scan_grid = fit_grid(volume.affine, volume.grid, model.plan.voxel_mm(level), model.plan.preprocessing.slices)
     along_ras = [max(round(step), 1) for step in scan_grid.step]
     return [along_ras[scan_grid.order.index(axis)] for axis in range(3)]
 

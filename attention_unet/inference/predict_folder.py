@@ -83,7 +83,7 @@ def predict_cases(
     with folder_lock(output):
         left = claim_output(output, cases, description, settings.extras, resume=resume, overwrite=overwrite)
         if settings.tta and not any(m.plan.mirror_axes for m in models):
-            log.warning("--tta changes nothing: the training mirrored along no axis (augmentation.flip_axes)")
+            log.warning("--tta changes nothing: the training flipped no axis (augmentation.flip_axes)")
         if cleaned:
             text = "of these classes, components smaller than half the largest are dropped (--keep-all-components): %s"
             log.info(text, ", ".join(cleaned))

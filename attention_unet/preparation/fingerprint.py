@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_unet.dataset.case_facts import Extent, measure_extent
+from attention_unet.dataset.case_facts import Extent, measure_extent, sizes_of
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import DataError
@@ -52,6 +52,7 @@ class Fingerprint:
         kept: share of each volume in its foreground box (N,).
         shapes: every class of a few cases.
         structures_mm: extent of all classes together in these cases (M, 3).
+        slices: axis along which thick slices are stacked, however oblique; None if most cases have none.
     """
 
     grids: np.ndarray
@@ -59,6 +60,7 @@ class Fingerprint:
     kept: np.ndarray
     shapes: Sequence[Shape] = ()
     structures_mm: Sequence[NDArray[np.float64]] = ()
+    slices: int | None = None
 
 
 def take_fingerprint(cases: Sequence[Case], labels: Labels) -> Fingerprint:
@@ -78,25 +80,28 @@ def take_fingerprint(cases: Sequence[Case], labels: Labels) -> Fingerprint:
             problems.append(str(error))
     if not extents:
         raise DataError("\n".join(problems))
-    return combine_measurements(extents, *take_shapes(cases, labels))
+    return combine_measurements(extents, cases, labels)
 
 
-def combine_measurements(
-    extents: Sequence[Extent], shapes: Sequence[Shape], structures_mm: Sequence[NDArray[np.float64]]
-) -> Fingerprint:
-    """Combine the measurements of up to 20 cases, evenly spaced in the list."""
+def combine_measurements(extents: Sequence[Extent], cases: Sequence[Case], labels: Labels) -> Fingerprint:
+    """Combine the measurements of up to 20 cases, evenly spaced in the list, with the classes of up to 5."""
     chosen = evenly_spaced(extents, FINGERPRINT_CASES)
+    sizes = sizes_of(chosen)
+    shapes, structures_mm = take_shapes(cases, labels, sizes.slices)
     return Fingerprint(
-        np.array([e.grid for e in chosen]),
-        np.array([e.spacing_mm for e in chosen]),
-        np.array([e.kept for e in chosen]),
-        shapes,
-        structures_mm,
+        sizes.grids, sizes.spacings_mm, np.array([e.kept for e in chosen]), shapes, structures_mm, sizes.slices
     )
 
 
-def take_shapes(cases: Sequence[Case], labels: Labels) -> tuple[list[Shape], list[NDArray[np.float64]]]:
+def take_shapes(
+    cases: Sequence[Case], labels: Labels, slices: int | None
+) -> tuple[list[Shape], list[NDArray[np.float64]]]:
     """Read the classes of up to 5 cases, evenly spaced in the list. Unreadable ones are skipped.
+
+    Args:
+        cases: the cases.
+        labels: their classes.
+        slices: axis along which thick slices are stacked; None if there are none.
 
     Returns:
         Every class of each case, and the extent of all classes together in each case with any, along RAS+ axes, in mm.
@@ -111,7 +116,7 @@ def take_shapes(cases: Sequence[Case], labels: Labels) -> tuple[list[Shape], lis
         except DataError:
             continue
         if label is not None:
-            orientation = fit_grid(label.affine, label.grid, (1.0, 1.0, 1.0))
+            orientation = fit_grid(label.affine, label.grid, (1.0, 1.0, 1.0), slices)
             i, j, k = np.linalg.norm(label.affine[:3, :3], axis=0)[list(orientation.order)].tolist()
             array = orientation.orient(label.array)[0]
             everything = np.isin(array, [i for group in labels.integers.values() for i in group])

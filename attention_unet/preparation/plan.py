@@ -75,7 +75,9 @@ class Plan:
             channels=tuple(map(str, plain["channels"])),
             labels=Labels.from_json(plain["labels"]),
             preprocessing=Preprocessing(
-                _parse_triple(float, plain["preprocessing"]["spacing_mm"]), bool(plain["preprocessing"]["nonzero"])
+                _parse_triple(float, plain["preprocessing"]["spacing_mm"]),
+                bool(plain["preprocessing"]["nonzero"]),
+                plain["preprocessing"].get("slices"),
             ),
             largest_mm=_parse_triple(float, plain["largest_mm"]),
             patch=_parse_triple(int, plain["patch"]),
@@ -188,6 +190,7 @@ def make_plan(
         preprocessing=Preprocessing(
             spacing_mm=tuple(float(round(s, 6)) for s in spacing),  # type: ignore[arg-type]
             nonzero=bool(np.median(fingerprint.kept) < 0.75),
+            slices=fingerprint.slices,
         ),
         largest_mm=tuple(float(round(e, 1)) for e in largest_mm),  # type: ignore[arg-type]
         patch=tuple(int(s) for s in size),  # type: ignore[arg-type]

@@ -20,10 +20,12 @@ class Preprocessing:
     Attributes:
         spacing_mm: voxel size of the network's grid along RAS+ axes.
         nonzero: compute mean and standard deviation from nonzero voxels only (skull-stripped or masked images).
+        slices: RAS+ axis along which thick slices are stacked, however oblique; None if the dataset has none.
     """
 
     spacing_mm: tuple[float, float, float]
     nonzero: bool
+    slices: int | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Preprocessed:
 
 def preprocess(scan: Volume, preprocessing: Preprocessing) -> Preprocessed:
     """Bring a scan to the network's grid."""
-    scan_grid = fit_grid(scan.affine, scan.grid, preprocessing.spacing_mm)
+    scan_grid = fit_grid(scan.affine, scan.grid, preprocessing.spacing_mm, preprocessing.slices)
     values = resample_to_grid(scan.array, scan_grid)
     bounds = foreground_box(values)
     i, j, k = (slice(first, stop) for first, stop in bounds)

@@ -96,7 +96,7 @@ def describe_view(
         by_class.setdefault(shape.name, []).append(shape.extent_mm)
     extents = {name: np.median(each, axis=0) for name, each in by_class.items()}
     name = max(extents, key=lambda name: float(np.prod(extents[name])))
-    view += f"; the largest class, {name}, reaches over {_times(extents[name])} mm"
+    view += f"; the box around the largest class, {name}, has {_times(extents[name])} mm"
     finest = scan_spacing(fingerprint)
     if np.allclose(finest, spacing_mm, rtol=0.01):
         return view

@@ -1,8 +1,8 @@
 """Resample values from the grid of a scan to the grid of the network, and back.
 
-The grid of the network has the axes of the scan, in the order and direction nearest to RAS+ (right, front, top), and a
-voxel size of its own. It is cropped to a box. Scan and box therefore differ axis by axis. Where their voxels coincide,
-values are copied bit for bit. Elsewhere they are interpolated linearly.
+The grid of the network has the axes of the scan, in the order and direction nearest to RAS+ (right, front, top), as
+``orientation.py`` chooses them, and a voxel size of its own. It is cropped to a box. Scan and box therefore differ axis
+by axis. Where their voxels coincide, values are copied bit for bit. Elsewhere they are interpolated linearly.
 """
 
 import math
@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from attention_unet.scans.orientation import nearest_axes
 
 TOLERANCE = 1e-3  # in voxels; grids that differ by less over a whole axis are treated as equal
 AT_ONCE = 2**21  # values that are resampled at a time
@@ -87,7 +88,9 @@ class ScanGrid:
         return planes_at_once(values * max(in_scan, in_box))
 
 
-def fit_grid(affine: NDArray[np.float64], grid: Grid, spacing_mm: Sequence[float]) -> ScanGrid:
+def fit_grid(
+    affine: NDArray[np.float64], grid: Grid, spacing_mm: Sequence[float], slices: int | None = None
+) -> ScanGrid:
     """Return the network's grid over a whole scan.
 
     Along each RAS+ axis, its first voxel coincides with the first voxel of the scan. Its last voxel is at most half of
@@ -97,9 +100,9 @@ def fit_grid(affine: NDArray[np.float64], grid: Grid, spacing_mm: Sequence[float
         affine: 4 x 4, from voxel (i, j, k) of the scan to RAS+ mm.
         grid: number of voxels of the scan, (I, J, K).
         spacing_mm: voxel size of the network's grid along the RAS+ axes.
+        slices: RAS+ axis along which thick slices are stacked; None if the dataset has none.
     """
-    orientation = nib.io_orientation(affine)
-    order = tuple(int(axis) for axis in orientation[:, 0].argsort())
+    order, flipped = nearest_axes(affine, slices)
     scan_mm = np.linalg.norm(affine[:3, :3], axis=0)
     steps, sizes = [], []
     for axis, source in enumerate(order):
@@ -110,8 +113,8 @@ def fit_grid(affine: NDArray[np.float64], grid: Grid, spacing_mm: Sequence[float
         sizes.append(round((grid[source] - 1) / step + 1))
     i, j, k = order
     return ScanGrid(
-        order=(i, j, k),
-        flipped=tuple(bool(orientation[axis, 1] < 0) for axis in order),  # type: ignore[arg-type]
+        order=order,
+        flipped=flipped,
         scan=(grid[i], grid[j], grid[k]),
         step=(steps[0], steps[1], steps[2]),
         start=(0, 0, 0),

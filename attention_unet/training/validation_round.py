@@ -59,7 +59,11 @@ def validate_and_record(training: Training, loop: LoopState, progress: float, le
     if last and held_out:
         if short:
             loop.overlap = OVERLAP
-            log.info("the last validation has windows without overlap, to save time")
+            log.info(
+                "the last validation was on %d of %d held-out cases, with windows without overlap, to save time",
+                len(validation.dice),
+                len(held_out),
+            )
         elif not try_overlap(training, loop, held_out, validation):
             return False
     if training.monitor is not None:
@@ -68,11 +72,15 @@ def validate_and_record(training: Training, loop: LoopState, progress: float, le
         training.monitor.record_validation(row, validation.scenes, validation.attention)
         if progress >= LOW_FROM and row["dice"] < LOW_DICE and not loop.warned:
             loop.warned = True
+            found = [row[f"dice {name}"] > 0 for name in names]
+            advice = "raise data.foreground_share for classes that are not found yet"
+            if all(found) or not any(found):
+                advice = "let a patch see more of a scan (coarser data.spacing_mm, or larger data.patch)"
             log.warning(
-                "mean Dice is only %s after %.0f %% of the budget: train longer, or let a patch see more of a scan "
-                "(coarser data.spacing_mm, or larger data.patch)",
+                "mean Dice is only %s after %.0f %% of the budget: train longer, or %s",
                 format_dice(row["dice"]),
                 100 * progress,
+                advice,
             )
         if held_out:
             record_component_gains(loop, validation, names)

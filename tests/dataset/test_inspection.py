@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
+from attention_unet.dataset.case_facts import sizes_of
 from attention_unet.dataset.cases import find_readable_cases
 from attention_unet.dataset.inspection import inspect
 from tests.conftest import oblique_affine, save_nifti
@@ -35,7 +36,8 @@ def test_facts(folder):
     assert found.problems == {}
     fact = found.facts[0]
     assert fact.id == "a"
-    assert fact.extent.spacing_mm == pytest.approx((1.0, 1.0, 3.0), abs=1e-3)  # on patient axes, however stored
+    sizes = sizes_of([fact.extent])
+    assert sizes.spacings_mm[0] == pytest.approx((1.0, 1.0, 3.0), abs=1e-3)  # on patient axes, however stored
     assert fact.volumes_ml == pytest.approx({"large": 64 * 3 / 1000, "small": 3 / 1000, "none": 0.0}, rel=1e-3)
     assert fact.shares["large"] == pytest.approx(64 / np.prod(GRID))
     assert fact.quantiles[0, 2] == pytest.approx(100, abs=3)

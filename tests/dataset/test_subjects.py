@@ -14,7 +14,9 @@ IDS = ["sub-01_ses-1", "sub-01_ses-2", "sub-02_ses-1"]
 
 
 def facts(ids, medians):
-    extent = Extent((4, 4, 4), (1.0, 1.0, 1.0), 1.0)
+    extent = Extent(
+        ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0)), (4, 4, 4), 1.0
+    )
     rows = [np.array([[0.0, m / 2, m, 2 * m, 3 * m]]) for m in medians]
     return [CaseFacts(i, extent, "RAS", row, {}, {}, i, i, (), ()) for i, row in zip(ids, rows, strict=True)]
 

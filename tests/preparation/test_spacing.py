@@ -90,7 +90,7 @@ def test_without_labels_voxels_stay_as_they_are():
 def test_what_a_patch_sees_is_said():
     fine = with_balls(cohort_of((180, 140, 88), (0.625, 0.625, 0.625)), 28.0)
     assert describe_view(fine, [0.625] * 3, [48] * 3) == (
-        "30 x 30 x 30 mm of typical scans of 110 x 88 x 55 mm; the largest class, ball, reaches over 56 x 56 x 56 mm"
+        "30 x 30 x 30 mm of typical scans of 110 x 88 x 55 mm; the box around the largest class, ball, has 56 x 56 x 56 mm"
     )
     assert describe_view(fine, [1.25] * 3, [48] * 3).endswith(
         "1.25 x 1.25 x 1.25 mm instead of 0.625 x 0.625 x 0.625 mm keep a mean Dice of 0.987, lowest class 0.987"
@@ -123,7 +123,7 @@ def test_shapes_are_cut_on_patient_axes(cohort):
 
     found = find_cases(cohort)
     labels = Labels({"Ventricle": (1,), "Nucleus": (2,)}, (1, 2))
-    both, together = take_shapes(found.cases, labels)
+    both, together = take_shapes(found.cases, labels, None)
     assert len(both) == 10
     shapes = [shape for shape in both if shape.name == "Ventricle"]
     for one, other, extent in zip(both[::2], both[1::2], together, strict=True):
