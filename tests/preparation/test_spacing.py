@@ -90,7 +90,8 @@ def test_without_labels_voxels_stay_as_they_are():
 def test_what_a_patch_sees_is_said():
     fine = with_balls(cohort_of((180, 140, 88), (0.625, 0.625, 0.625)), 28.0)
     assert describe_view(fine, [0.625] * 3, [48] * 3) == (
-        "30 x 30 x 30 mm of typical scans of 110 x 88 x 55 mm; the box around the largest class, ball, has 56 x 56 x 56 mm"
+        "30 x 30 x 30 mm of typical scans of 110 x 88 x 55 mm; the box around the largest class, ball, has "
+        "56 x 56 x 56 mm"
     )
     assert describe_view(fine, [1.25] * 3, [48] * 3).endswith(
         "1.25 x 1.25 x 1.25 mm instead of 0.625 x 0.625 x 0.625 mm keep a mean Dice of 0.987, lowest class 0.987"
