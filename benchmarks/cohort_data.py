@@ -15,6 +15,7 @@ from brain_phantoms import PARCELS, lesions, parcels, tumour
 from hard_phantoms import Phantom, atrium, short_axis
 from nibabel.affines import apply_affine
 from nibabel.processing import resample_to_output
+from scipy.spatial.transform import Rotation
 
 from attention_unet.dataset.cases import find_cases
 
@@ -34,6 +35,7 @@ class Cohort:
         change: function that changes a case of a real dataset; None for none.
         channels: number of channels.
         nested: whether each class includes the values of the later ones.
+        oblique: whether headers are tilted, each scan by other angles.
         measured: whether it is only measured.
     """
 
@@ -45,6 +47,7 @@ class Cohort:
     change: Callable[[Case, np.random.RandomState], Case] | None = None
     channels: int = 1
     nested: bool = False
+    oblique: bool = False
     measured: bool = False
 
 
@@ -118,6 +121,7 @@ COHORTS = {
         measured=True,
     ),
     "five_heads": Cohort("five heads to train on", 5, 10, HEADS, measured=True),
+    "oblique": Cohort("thick slices, tilted", 36, 12, short_axis, ("left", "wall", "right"), oblique=True),
 }
 
 
@@ -173,8 +177,12 @@ def make(name: str, data: Path, folder: Path) -> Path:
 def _draw(name: str, number: int, target: Path, case: str) -> None:
     draw = COHORTS[name].source
     if not isinstance(draw, str):
-        phantom = draw(np.random.RandomState([11, number]))
+        random = np.random.RandomState([11, number])
+        phantom = draw(random)
         affine = np.diag([*phantom.spacing_mm, 1.0])
+        if COHORTS[name].oblique:  # as the heart lies: slices look left, forward and down
+            angles = random.uniform(-60, -30), random.uniform(40, 70)
+            affine[:3, :3] = Rotation.from_euler("ZX", angles, degrees=True).as_matrix() @ affine[:3, :3]
         channels = [nib.Nifti1Image(phantom.image[..., i], affine) for i in range(phantom.image.shape[-1])]
         _save(target, case, channels, nib.Nifti1Image(phantom.label, affine))
 

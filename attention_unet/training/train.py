@@ -224,8 +224,9 @@ def _typical_voxels(prepared: PreparedCases, plan: Plan, located: bool) -> float
     """Return the voxels of a typical held-out case, or of the part of it that a locator finds; 0 without such cases."""
     if located and plan.region_mm:
         return math.prod(mm / step for mm, step in zip(plan.region_mm, plan.preprocessing.spacing_mm, strict=True))
-    sizes = [case.image[0].size for case in evenly_spaced(prepared.judging, MEASURED)]
-    return float(statistics.median(sizes)) if sizes else 0.0
+    if not len(prepared.judging):
+        return 0.0
+    return statistics.median(float(case.image[0].size) for case in evenly_spaced(prepared.judging, MEASURED))
 
 
 def _resolve_precision(config: Config, run: Path, resume: bool) -> Config:

@@ -103,7 +103,7 @@ def not_by_nohup():
 
 
 def test_a_reader_that_goes_away(dataset):
-    call = subprocess.list2cmdline([*COMMAND, "inspect", str(dataset), "--no-trial", "--json"])
+    call = subprocess.list2cmdline([*COMMAND, "inspect", str(dataset), "--no-trial", "--json", "--data.folds", "4"])
     script = f"{call} | true; echo ${{PIPESTATUS[0]}}"
     found = subprocess.run(["bash", "-c", script], cwd=REPOSITORY, capture_output=True, timeout=120)
     assert found.stdout.strip() in (b"141", b"0")
@@ -113,7 +113,9 @@ def test_a_reader_that_goes_away(dataset):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_an_output_that_is_full(dataset):
     with open("/dev/full", "w") as full:
-        found = run_command("inspect", str(dataset), "--no-trial", "--json", stdout=full, stderr=subprocess.PIPE)
+        found = run_command(
+            "inspect", str(dataset), "--no-trial", "--json", "--data.folds", "4", stdout=full, stderr=subprocess.PIPE
+        )
     assert found.returncode == 1
     assert found.stderr.startswith(b"error: output: No space left on device")
     assert b"Traceback" not in found.stderr

@@ -8,6 +8,7 @@ import pytest
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 from scipy.spatial.transform import Rotation
 
+from attention_unet.scans.geometry import fit_grid
 from attention_unet.scans.orientation import find_slice_axis, nearest_axes
 
 THICK = (1.5, 1.5, 9.0)
@@ -61,3 +62,11 @@ def test_a_dataset_of_few_thick_slices_has_no_axis_for_them():
     assert find_slice_axis([tilted(0), tilted(0, (1.0, 1.0, 1.0))]) is None
     assert find_slice_axis([tilted(0), tilted(0), tilted(0, (1.0, 1.0, 1.0))]) == 2
     assert find_slice_axis([tilted(0, (1.0, 1.0, 1.9))]) is None
+
+
+@pytest.mark.parametrize("slices", [0, 1, 2])
+def test_values_come_back_where_they_were(slices):
+    values = np.arange(8 * 9 * 10).reshape(1, 8, 9, 10)
+    for degrees in (10, 50, 70):
+        grid = fit_grid(tilted(degrees, about="y"), (8, 9, 10), (1.0, 1.0, 1.0), slices)
+        assert np.array_equal(grid.as_stored(grid.orient(values)), values)

@@ -22,11 +22,12 @@ from tests.training.build import config
 class Clock:
     """Clock that moves by 0.5 s when workers start, 0.2 s per step, and the given time per case of a validation."""
 
-    def __init__(self, monkeypatch, case_takes, larger, locating):
+    def __init__(self, monkeypatch, case_takes, larger, locating, case_work):
         self.now, self.cases, self.overlaps, self.chosen = 1000.0, [], [], False
         for part in (module, budget_module, fit_module, validation_round):
             monkeypatch.setattr(part, "time", self)
         monkeypatch.setattr(module, "_restore_or_train_locator", lambda *_: self.take(locating))
+        monkeypatch.setattr(fit_module, "CASE_WORK", case_work)
         load, learn = batches.load_patches, Learner.learn
         monkeypatch.setattr(batches, "load_patches", lambda *a: (load(*a), self.take(0.5))[0])
         monkeypatch.setattr(Learner, "learn", lambda *a: (learn(*a), self.take(0.2))[0])
@@ -55,8 +56,8 @@ class Clock:
         self.now += seconds
 
 
-def by_the_clock(cohort, run, monkeypatch, case_takes, larger=0.3, fold=0, locating=0.0, **training):
-    clock = Clock(monkeypatch, iter(case_takes), larger, locating)
+def by_the_clock(cohort, run, monkeypatch, case_takes, larger=0.3, fold=0, locating=0.0, case_work=0.0, **training):
+    clock = Clock(monkeypatch, iter(case_takes), larger, locating, case_work)
     train(dataclasses.replace(config(cohort, data={"fold": fold}), training=TrainingConfig(**training)), run)
     rows = list(csv.DictReader((run / "history.csv").open()))
     assert [int(row["cases"]) for row in rows] == clock.cases[-len(rows) :]
@@ -106,9 +107,8 @@ def test_large_volumes_leave_nine_tenths_of_the_time_to_train(cohort, tmp_path, 
 
 def test_cases_that_would_take_too_long_wait_for_the_end(cohort, tmp_path, monkeypatch):
     """Their time is expected from that of a step, before the first of them is tried."""
-    monkeypatch.setattr(fit_module, "CASE_WORK", 1e3)
     steps, seconds, clock = by_the_clock(
-        cohort, tmp_path / "run", monkeypatch, itertools.repeat(5.0), minutes=0.5, validations=10
+        cohort, tmp_path / "run", monkeypatch, itertools.repeat(5.0), case_work=1e3, minutes=0.5, validations=10
     )
     assert clock.cases == [1]
     assert clock.overlaps == [0.0]

@@ -69,9 +69,9 @@ def test_a_locator_that_loses_a_small_class_is_left_out(few_voxels, caplog):
     held_out[0].target[0, 1, 1, 1] = 2
     found = judge(trained([case(24)]), held_out, PLAN.labels)
     assert min(found.recall) > 0.999
-    assert found.recall_of_class == {"a": 1.0, "b": 0.0}
+    assert found.recall_of_class == {"bright": 1.0, "dark": 0.0}
     assert not found.is_safe
-    assert "lowest class, b, 0.00 %" in str(found)
+    assert "lowest class, dark, 0.00 %" in str(found)
 
 
 def test_a_locator_that_finds_everything_is_left_out(few_voxels, monkeypatch):

@@ -91,7 +91,7 @@ def test_a_run_that_stops_while_its_locator_trains_can_begin_again(cohort, tmp_p
 def test_a_run_that_stops_while_its_locator_trains_goes_on_as_it_would_have(cohort, tmp_path, monkeypatch, locating):
     """Also if that locator is not safe: the plan for whole scans is made from what was configured."""
     monkeypatch.setattr(locating_module, "RECALL", 2.0)
-    given = config(cohort, data={"spacing_mm": None, "patch": None})
+    given = config(cohort, data={"spacing_mm": None})
     train(given, tmp_path / "unbroken")
     with monkeypatch.context() as stopped:
         stopped.setattr(locating_module, "load_patches", lambda *a: signal.raise_signal(signal.SIGTERM))
