@@ -101,7 +101,7 @@ def take_shapes(
     Args:
         cases: the cases.
         labels: their classes.
-        slices: axis along which thick slices are stacked; None if there are none.
+        slices: axis along which thick slices are stacked; None without thick slices.
 
     Returns:
         Every class of each case, and the extent of all classes together in each case with any, along RAS+ axes, in mm.

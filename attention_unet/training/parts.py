@@ -28,7 +28,7 @@ class Training:
         held_out: cases to validate on; may be empty.
         late: training cases that are predicted once before they are trained on; empty if there are held-out cases.
             They decide for which classes small components are dropped.
-        case_voxels: voxels of a typical held-out case that are predicted; 0 if none is held out.
+        case_voxels: voxels to predict in a typical held-out or late case; 0 if there is none.
         locator: finds the part of a scan to predict; None: whole scans are predicted.
         budget: budget of the training.
         monitor: display of the training in the first process; None in the others.

@@ -1,6 +1,8 @@
 """Preprocess and check the cases of a training before its first step."""
 
 import logging
+import math
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +16,13 @@ from attention_unet.dataset.splits import choose_late_cases
 from attention_unet.dataset.subjects import find_similar_cases
 from attention_unet.machine.progress import progress_bar
 from attention_unet.preparation.cache import CachedCases, CaseCache
+from attention_unet.preparation.fingerprint import evenly_spaced
+from attention_unet.preparation.plan import Plan
 from attention_unet.training.resolved_settings import ResolvedSettings
 
 log = logging.getLogger(__name__)
+
+MEASURED = 5  # held-out cases, to know how many voxels a typical one has
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,16 @@ class PreparedCases:
     held_out_cases: list[Case]
     late_cases: list[Case]
     facts: list[CaseFacts]
+
+    def typical_voxels(self, plan: Plan) -> float:
+        """Return the voxels to predict in a typical held-out or late case; 0 without such cases.
+
+        If the plan has a locator, they are those of the part that it finds.
+        """
+        if plan.region_mm:
+            return math.prod(mm / step for mm, step in zip(plan.region_mm, plan.preprocessing.spacing_mm, strict=True))
+        sizes = [case.image[0].size for case in evenly_spaced(self.judging, MEASURED)] if len(self.judging) else [0]
+        return float(statistics.median(sizes))
 
 
 def prepare_cases(

@@ -2,8 +2,6 @@
 
 import dataclasses
 import logging
-import math
-import statistics
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -22,8 +20,6 @@ from attention_unet.inference.locator import Locator
 from attention_unet.machine.devices import check_batch, choose_device, choose_precision, leave_processes, make_fabric
 from attention_unet.machine.memory import peak_memory, reuse_freed_memory
 from attention_unet.network import AttentionUNet
-from attention_unet.preparation.fingerprint import evenly_spaced
-from attention_unet.preparation.plan import Plan
 from attention_unet.training.batches import Batches
 from attention_unet.training.budget import Budget, same_budget
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, load_state
@@ -49,7 +45,6 @@ from attention_unet.training.same_data import add_digests, check_dataset
 log = logging.getLogger(__name__)
 
 WRITTEN = (CONFIG, PATHS, PLAN, SPLIT, SUBJECTS, HISTORY, MODEL_DESCRIPTION, CURVES)  # files that a training writes
-MEASURED = 5  # held-out cases, to know how many voxels a typical one has
 MUCH_VALIDATING = 0.3  # share of the time
 
 
@@ -150,7 +145,7 @@ def _train(
             Batches(prepared, settings, locator.margin if locator else None, fabric),
             prepared.held_out_cases,
             prepared.late_cases,
-            _typical_voxels(prepared, settings.plan, bool(locator)),
+            prepared.typical_voxels(settings.plan),
             locator,
             budget,
             monitor,
@@ -218,15 +213,6 @@ def _set_up(
         final = not settings.plan.region_mm or (run / STATE).exists()
         write_resolved_settings(run, settings if final else dataclasses.replace(settings, config=config), config)
     return network, prepare_cases(config, dataset, settings, run, fabric)
-
-
-def _typical_voxels(prepared: PreparedCases, plan: Plan, located: bool) -> float:
-    """Return the voxels of a typical held-out case, or of the part of it that a locator finds; 0 without such cases."""
-    if located and plan.region_mm:
-        return math.prod(mm / step for mm, step in zip(plan.region_mm, plan.preprocessing.spacing_mm, strict=True))
-    if not len(prepared.judging):
-        return 0.0
-    return statistics.median(float(case.image[0].size) for case in evenly_spaced(prepared.judging, MEASURED))
 
 
 def _resolve_precision(config: Config, run: Path, resume: bool) -> Config:
