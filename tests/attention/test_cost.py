@@ -6,9 +6,8 @@ import math
 import pytest
 import torch
 
-from attention_unet.attention import MECHANISMS, NAMES, build
+from attention_unet.attention import NAMES, build
 from attention_unet.attention.cost import count_macs, measure, measure_convolution
-from attention_unet.attention.pairwise.scaled_dot_product import bounded_grid
 from attention_unet.cli import main
 from attention_unet.machine.memory import peak_bytes
 
@@ -33,10 +32,6 @@ def published(c, cg, grid):
     chosen = heads * points * (d + 1)
     glimpse = 3 * 4 * 5**d
     coarse = 8 * 4**d
-    s = c // 16
-    projections = 4 * (c * c + c)
-    edge = {2: 7, 3: 4}[d]  # of a window
-    boxed = math.prod(-(-g // edge) * edge for g in grid)
     return {
         "identity": (0, 0),
         "se": se(c, 16),
@@ -83,31 +78,6 @@ def published(c, cg, grid):
             4 * c + 4 + 64 * (glimpse + d + 128 + 64 + 64) + 5 * 64 + 2 * (64 * d + d) + 2,
             n * 4 * c + 3 * (64 * (glimpse + d + 128 + 64 + 64) + 2 * 64 * d),
         ),
-        "decoder_channel": (c * c + cg * c + 2 * c, c * c + cg * c),
-        "channel_self": (1, 2 * c * c * n),
-        "bam": (
-            2 * c * s + s + c + c * s + 3 * s + 2 * (s * s * 3**d + 3 * s) + s + 1,
-            2 * c * s + n * (c * s + 2 * s * s * 3**d + s),
-        ),
-        "project_excite": (2 * c * f + f + c, n * 2 * c * f),
-        "coordinate": (c * 8 + 24 + d * (8 * c + c), 2 * sum(grid) * c * 8),
-        "triplet": ((d + 1) * (2 * k**d + 2), sum(2 * k**d * c * n // size for size in (c, *grid))),
-        "polarized": (c + 1 + 3 * (c * f + f) + f * c + 3 * c, n * (c + 3 * c * f + f) + f * c),
-        "simam": (0, 0),
-        "large_kernel": (c * (5**d + 7**d + c) + 3 * c, n * c * (5**d + 7**d + c)),
-        "efficient": (projections, n * (4 * c * c + 2 * c * c)),
-        "external": (2 * (c * c + c) + 2 * 64 * c, n * (2 * c * c + 2 * 64 * c)),
-        "paired": (
-            projections + c * c + c + 8,
-            n * (5 * c * c + 2 * c * c // 4 + 2 * c * math.prod(bounded_grid(grid, 64))),
-        ),
-        "window": (projections + 4 * (2 * edge - 1) ** d, n * 4 * c * c + boxed * edge**d * (2 * c + 4)),
-        "axial": (d * projections, n * (d * 4 * c * c + 2 * c * sum(grid))),
-        "selective_kernel": (2 * (3**d * c + 2 * c) + c * 32 + 64 + 2 * c * 33, n * 2 * c * 3**d + 3 * c * 32),
-        "dynamic_conv": (
-            4 * (c * c * 3**d + c) + c * c // 4 + c // 4 + c + 4,
-            n * c * c * 3**d + 4 * (c * c * 3**d + c) + c * c // 4 + c,
-        ),
         "sequential": (se(c, 16)[0] + spatial, se(c, 16)[1] + spatial * n),
         "parallel": (se(c, 16)[0] + sse[0], se(c, 16)[1] + sse[1]),
         "residual": (spatial, spatial * n),
@@ -118,14 +88,7 @@ def published(c, cg, grid):
 
 # What the open start adds to the published form, and what it leaves out.
 OPEN = {"eca": 1, "spatial": 1, "cbam": 1, "sequential": 1, "residual": 1, "multiscale": 3, "fca": 256}
-OPEN |= {
-    "srm": -256,
-    "bilinear": 256 - 1024,
-    "channel_self": 1,
-    "triplet": -3,
-    "polarized": 1,
-    "selective_kernel": -1024,
-}
+OPEN |= {"srm": -256, "bilinear": 256 - 1024}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -179,15 +142,15 @@ def test_memory_is_what_is_held_at_once():
     assert cost.step_seconds > 0
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_mechanism_that_costs_more_than_a_tenth_of_a_convolution_says_so(name):
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"self", "nonlocal", "cross", "deformable"}))
+def test_all_but_pairwise_cost_less_than_a_tenth_of_a_convolution(name):
     """At 64 channels on 64 x 64 x 64, counted without computing."""
     attention = build(name, dims=3, channels=64, gate_channels=128).to("meta").eval()
     inputs = torch.empty(1, 64, 64, 64, 64, device="meta"), torch.empty(1, 128, 32, 32, 32, device="meta")
-    assert attention.dear == (count_macs(attention, inputs) > 0.1 * 27 * 64 * 64 * 64**3)
+    assert count_macs(attention, inputs) < 0.1 * 27 * 64 * 64 * 64**3
 
 
-PAIRWISE = [name for name, mechanism in MECHANISMS.items() if mechanism.kind == "pairwise"]
+PAIRWISE = ["self", "nonlocal", "cross", "deformable"]
 
 
 @pytest.mark.parametrize("name", ["self", *(pytest.param(n, marks=pytest.mark.long) for n in PAIRWISE[1:])])

@@ -3,7 +3,6 @@
 from torch import Tensor
 
 from attention_unet.attention.base import Attended, Attention
-from attention_unet.attention.wrappers.sequential import take_properties
 
 
 class Recursive(Attention):
@@ -18,14 +17,14 @@ class Recursive(Attention):
         times: number T, at least 1.
     """
 
-    def __init__(self, inner: Attention, *, times: int = 3) -> None:
+    def __init__(self, inner: Attention, times: int) -> None:
         super().__init__()
         self.inner, self.times = inner, times
-        take_properties(self, [inner] * times)
+        self.kind, self.needs_gate, self.multiplies = inner.kind, inner.needs_gate, inner.multiplies
 
-    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
         """Attend T times to ``x`` (B, C, *S); each step receives ``gate``."""
-        steps = self.steps(x, gate, with_map)
+        steps = self.steps(x, gate)
         weights = steps[-1].weights
         if self.multiplies:
             for step in steps[:-1]:
@@ -33,9 +32,9 @@ class Recursive(Attention):
                     weights = weights * step.weights
         return Attended(steps[-1].features, weights)
 
-    def steps(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> list[Attended]:
+    def steps(self, x: Tensor, gate: Tensor | None = None) -> list[Attended]:
         """Return features and weights after each step."""
         results: list[Attended] = []
         for _ in range(self.times):
-            results.append(self.inner(results[-1].features if results else x, gate, with_map))
+            results.append(self.inner(results[-1].features if results else x, gate))
         return results

@@ -3,7 +3,6 @@
 from torch import Tensor
 
 from attention_unet.attention.base import Attended, Attention
-from attention_unet.attention.wrappers.sequential import take_properties
 
 
 class Residual(Attention):
@@ -19,15 +18,11 @@ class Residual(Attention):
     def __init__(self, inner: Attention) -> None:
         super().__init__()
         self.inner = inner
-        take_properties(self, [inner])
-        self.starts_as_identity = False
-        self.weight_range, self.start_range = (
-            (1 + low, 1 + high) for low, high in (inner.weight_range, inner.start_range)
-        )
+        self.kind, self.needs_gate, self.multiplies = inner.kind, inner.needs_gate, inner.multiplies
 
-    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
         """Attend to ``x`` (B, C, *S); the weights are 1 plus those of the mechanism, if it multiplies."""
-        features, weights = self.inner(x, gate, with_map)
+        features, weights = self.inner(x, gate)
         if weights is not None and self.multiplies:
             weights = 1 + weights
         return Attended(x + features, weights)

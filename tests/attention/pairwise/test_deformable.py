@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from attention_unet.attention.base import Place
 from attention_unet.attention.pairwise.deformable import DeformableAttention
 from tests.attention.build import arrays, image, trained
 from tests.reference.dense import convolve
@@ -10,7 +9,7 @@ from tests.reference.pairwise import gather_deformable
 
 @pytest.mark.parametrize("grid", [(4, 5), (3, 2, 4), (1, 6)])
 def test_equals_the_equation(grid):
-    attention, x = trained(DeformableAttention(Place(len(grid), 8, 8))), image(1, 8, *grid)
+    attention, x = trained(DeformableAttention(len(grid), 8)), image(1, 8, *grid)
     p, case = arrays(attention), x[0].numpy()
     value, offset, logit = (convolve(case, p[f"{n}.weight"], p[f"{n}.bias"]) for n in ("value", "offset", "logit"))
     gathered = gather_deformable(value, offset, logit, heads=4, points=4)
@@ -19,7 +18,7 @@ def test_equals_the_equation(grid):
 
 
 def test_points_start_on_rays():
-    attention, x = DeformableAttention(Place(2, 8, 8)).double(), image(1, 8, 9, 9)
+    attention, x = DeformableAttention(2, 8).double(), image(1, 8, 9, 9)
     positions, share = attention.look_at(x)
     middle = positions[:, :, :, 4, 4] - 4
     assert middle[0].tolist() == [[1, 0], [2, 0], [3, 0], [4, 0]]
@@ -29,7 +28,7 @@ def test_points_start_on_rays():
 
 
 def test_received_map_counts_where_points_land():
-    attention, x = DeformableAttention(Place(2, 3, 3)).double(), image(1, 3, 4, 3)  # 4 does not divide 3: one head
+    attention, x = DeformableAttention(2, 3).double(), image(1, 3, 4, 3)  # 4 does not divide 3: one head
     # The points of a voxel are one to four rows below it: no point is in the first row, and others leave the grid.
-    weights = attention(x, with_map=True).weights[0, 0]
+    weights = attention(x).weights[0, 0]
     assert weights.tolist() == [[0.0] * 3, [0.25] * 3, [0.5] * 3, [0.75] * 3]

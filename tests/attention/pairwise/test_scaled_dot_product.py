@@ -7,7 +7,6 @@ import torch
 from monai.networks.blocks.crossattention import CrossAttentionBlock
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Place
 from attention_unet.attention.pairwise import scaled_dot_product
 from attention_unet.attention.pairwise.cross_attention import CrossAttention
 from attention_unet.attention.pairwise.nonlocal_block import NonLocalBlock
@@ -29,16 +28,16 @@ def reference(x, source, p, scaled=True):
 @pytest.mark.parametrize("init", ["open", "paper"])
 @pytest.mark.parametrize("grid", [(4, 3), (3, 2, 2)])
 def test_self_attention_equals_the_equation(grid, init):
-    attention, x = trained(SelfAttention(Place(len(grid), 16, 16, init=init))), image(1, 16, *grid)
+    attention, x = trained(SelfAttention(len(grid), 16, init)), image(1, 16, *grid)
     gathered, received = reference(x[0].numpy(), x[0].numpy(), arrays(attention), scaled=init == "open")
     expected = x[0].numpy() + attention.gamma.item() * gathered
     torch.testing.assert_close(attention(x).features[0], torch.from_numpy(expected))
-    torch.testing.assert_close(attention(x, with_map=True).weights[0, 0], torch.from_numpy(received))
+    torch.testing.assert_close(attention(x).weights[0, 0], torch.from_numpy(received))
 
 
 @pytest.mark.parametrize("grid", [(4, 3), (3, 2, 2)])
 def test_nonlocal_equals_the_equation(grid):
-    attention, x = trained(NonLocalBlock(Place(len(grid), 4, 4))), image(1, 4, *grid)
+    attention, x = trained(NonLocalBlock(len(grid), 4)), image(1, 4, *grid)
     p = arrays(attention)
     gathered, _ = reference(x[0].numpy(), x[0].numpy(), p)
     expected = x[0].numpy() + convolve(gathered, p["project.weight"], p["project.bias"])
@@ -48,26 +47,22 @@ def test_nonlocal_equals_the_equation(grid):
 @pytest.mark.parametrize("grids", [((4, 6), (2, 3)), ((4, 16), (8, 8)), ((4, 2, 2), (3, 1, 2))])
 def test_cross_attention_equals_the_equation(grids):
     """Also on grids of as many voxels in another shape, which a view of one as the other scrambles unnoticed."""
-    attention, x, signal = (
-        trained(CrossAttention(Place(len(grids[0]), 4, 5))),
-        image(1, 4, *grids[0]),
-        image(1, 5, *grids[1]),
-    )
+    attention, x, signal = trained(CrossAttention(len(grids[0]), 4, 5)), image(1, 4, *grids[0]), image(1, 5, *grids[1])
     p = arrays(attention)
     gathered, received = reference(x[0].numpy(), signal[0].numpy(), p)
     expected = x[0].numpy() + convolve(gathered, p["project.weight"], p["project.bias"])
     torch.testing.assert_close(attention(x, signal).features[0], torch.from_numpy(expected))
-    torch.testing.assert_close(attention(x, signal, True).weights[0, 0], torch.from_numpy(received))
+    torch.testing.assert_close(attention(x, signal).weights[0, 0], torch.from_numpy(received))
 
 
 def test_cross_attention_of_one_signal_is_nonlocal():
-    cross, own, x = trained(CrossAttention(Place(2, 4, 4))), NonLocalBlock(Place(2, 4, 4)).double(), image(2, 4, 5, 3)
+    cross, own, x = trained(CrossAttention(2, 4, 4)), NonLocalBlock(2, 4).double(), image(2, 4, 5, 3)
     own.load_state_dict(cross.state_dict())
     torch.testing.assert_close(cross(x, x).features, own(x).features)
 
 
 def test_equals_torch_multihead_attention():
-    attention, x, signal = trained(CrossAttention(Place(2, 8, 6))), image(1, 8, 4, 4), image(1, 6, 2, 2)
+    attention, x, signal = trained(CrossAttention(2, 8, 6)), image(1, 8, 4, 4), image(1, 6, 2, 2)
     judge = torch.nn.MultiheadAttention(4, 1, batch_first=True).double()
     queries, keys, values = (
         tokens(m(s)) for m, s in [(attention.query, x), (attention.key, signal), (attention.value, signal)]
@@ -77,14 +72,14 @@ def test_equals_torch_multihead_attention():
         judge.in_proj_bias.zero_()
         judge.out_proj.weight.copy_(torch.eye(4))
         judge.out_proj.bias.zero_()
-    expected, matrix = judge(queries[:, 0], keys[:, 0], values[:, 0])
-    gathered, received = attention.gather(x, signal, True)
-    torch.testing.assert_close(tokens(gathered)[:, 0], expected)
+    expected, matrix = judge(queries, keys, values)
+    gathered, received = attention.gather(x, signal)
+    torch.testing.assert_close(tokens(gathered), expected)
     torch.testing.assert_close(received.flatten(1), matrix.mean(dim=1) * 4)
 
 
 def test_equals_monai_cross_attention():
-    attention, x, signal = trained(CrossAttention(Place(2, 8, 8))), image(1, 8, 4, 4), image(1, 8, 2, 2)
+    attention, x, signal = trained(CrossAttention(2, 8, 8)), image(1, 8, 4, 4), image(1, 8, 2, 2)
     judge = CrossAttentionBlock(hidden_size=4, num_heads=1, qkv_bias=True).double().eval()
     with torch.no_grad():
         for layer in (judge.to_q, judge.to_k, judge.to_v, judge.out_proj):
@@ -94,14 +89,14 @@ def test_equals_monai_cross_attention():
         tokens(m(s)) for m, s in [(attention.query, x), (attention.key, signal), (attention.value, signal)]
     )
     # MONAI takes keys and values from one signal: values as keys, and keys as values, must agree as well.
-    torch.testing.assert_close(attend(queries, keys, keys, 0.5)[:, 0], judge(queries[:, 0], keys[:, 0]))
-    torch.testing.assert_close(attend(queries, values, values, 0.5)[:, 0], judge(queries[:, 0], values[:, 0]))
+    torch.testing.assert_close(attend(queries, keys, keys, 0.5), judge(queries, keys))
+    torch.testing.assert_close(attend(queries, values, values, 0.5), judge(queries, values))
 
 
 def test_fused_kernels_see_no_difference_in_width(monkeypatch):
-    query, key, value = image(2, 1, 30, 2), image(2, 1, 20, 2), image(2, 1, 20, 8)
+    query, key, value = image(2, 30, 2), image(2, 20, 2), image(2, 20, 8)
     plain = attend(query, key, value, 0.7)
-    explicit = torch.softmax(query @ key.transpose(2, 3) * 0.7, dim=3) @ value
+    explicit = torch.softmax(query @ key.transpose(1, 2) * 0.7, dim=2) @ value
     monkeypatch.setattr(scaled_dot_product, "MAX_KEYS", 4)
     seen = []
     fused = F.scaled_dot_product_attention
@@ -114,7 +109,7 @@ def test_fused_kernels_see_no_difference_in_width(monkeypatch):
 
 
 def test_row_of_a_voxel_sums_to_one_and_is_the_softmax():
-    attention, x, signal = trained(CrossAttention(Place(3, 4, 5))), image(2, 4, 4, 3, 2), image(2, 5, 2, 2, 1)
+    attention, x, signal = trained(CrossAttention(3, 4, 5)), image(2, 4, 4, 3, 2), image(2, 5, 2, 2, 1)
     row = attention.row(x, signal, (1, 2, 0))
     assert row.shape == (2, 1, 2, 2, 1)
     torch.testing.assert_close(row.sum(dim=(1, 2, 3, 4)), torch.ones(2, dtype=torch.float64))
@@ -126,15 +121,15 @@ def test_row_of_a_voxel_sums_to_one_and_is_the_softmax():
 def test_a_row_of_no_voxel():
     for voxel in ((4, 0), (0,), (-1, 0)):
         with pytest.raises(ValueError, match=r"voxel is .*: expected one index for each axis of the grid \(4, 3\)"):
-            trained(SelfAttention(Place(2, 8, 8))).row(image(1, 8, 4, 3), None, voxel)
+            trained(SelfAttention(2, 8)).row(image(1, 8, 4, 3), None, voxel)
 
 
 def test_keys_of_a_large_grid_are_averaged_and_it_is_said(caplog, monkeypatch):
     log_averaged_keys.cache_clear()
     monkeypatch.setattr(scaled_dot_product, "MAX_KEYS", 16)
-    attention = SelfAttention(Place(2, 8, 8))
+    attention = SelfAttention(2, 8)
     with caplog.at_level(logging.INFO):
-        weights = attention(torch.randn(1, 8, 16, 12), with_map=True).weights
+        weights = attention(torch.randn(1, 8, 16, 12)).weights
         attention(torch.randn(1, 8, 16, 12))
     assert weights.shape == (1, 1, 4, 3)
     assert [record.getMessage() for record in caplog.records] == [
@@ -151,12 +146,12 @@ def test_bounded_grid():
 
 def test_received_map_of_many_queries_is_estimated_from_some(monkeypatch):
     """Also where every n-th of the voxels in a row would be a face of the volume."""
-    attention, x = trained(SelfAttention(Place(3, 8, 8))), image(1, 8, 8, 8, 8)
+    attention, x = trained(SelfAttention(3, 8)), image(1, 8, 8, 8, 8)
     x[..., -1] += 10.0  # the face looks elsewhere than the rest
     x[..., 0] -= 10.0
-    exact = attention(x, with_map=True).weights
+    exact = attention(x).weights
     monkeypatch.setattr(scaled_dot_product, "MAX_QUERIES", 64)
-    estimate = attention(x, with_map=True).weights
+    estimate = attention(x).weights
     assert estimate.shape == exact.shape
     assert float(estimate.mean()) == pytest.approx(1)
     assert np.corrcoef(estimate.flatten(), exact.flatten())[0, 1] > 0.9
@@ -164,6 +159,6 @@ def test_received_map_of_many_queries_is_estimated_from_some(monkeypatch):
 
 def test_width_of_values_comes_back_from_the_fused_kernel(monkeypatch):
     monkeypatch.setattr(scaled_dot_product, "MAX_KEYS", 4)
-    query, key, value = image(2, 1, 30, 6), image(2, 1, 20, 6), image(2, 1, 20, 10)
-    explicit = torch.softmax(query @ key.transpose(2, 3) * 0.7, dim=3) @ value
+    query, key, value = image(2, 30, 6), image(2, 20, 6), image(2, 20, 10)
+    explicit = torch.softmax(query @ key.transpose(1, 2) * 0.7, dim=2) @ value
     torch.testing.assert_close(attend(query, key, value, 0.7), explicit)

@@ -1,7 +1,6 @@
 import torch
 
 from attention_unet.attention import build
-from attention_unet.attention.base import Place
 from attention_unet.attention.spatial.channel_squeeze import ChannelSqueeze
 from tests.attention.build import arrays, image, trained
 from tests.reference import channel
@@ -9,7 +8,7 @@ from tests.reference.dense import convolve, sigmoid
 
 
 def test_equals_the_equation():
-    attention, x = trained(ChannelSqueeze(Place(3, 4, 4))), image(1, 4, 3, 4, 2)
+    attention, x = trained(ChannelSqueeze(3, 4)), image(1, 4, 3, 4, 2)
     expected = sigmoid(convolve(x[0].numpy(), *arrays(attention).values()))
     torch.testing.assert_close(attention(x).weights[0], torch.from_numpy(expected))
 

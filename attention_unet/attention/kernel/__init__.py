@@ -1,1 +1,0 @@
-"""Attention between kernels: convolutions are weighted, not features."""
