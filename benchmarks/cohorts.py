@@ -100,19 +100,21 @@ def measure(name: str, method: str, minutes: float, seed: int, options: argparse
 
 
 def add_result(row: dict[str, Any]) -> None:
-    """Add a row to the file of results."""
-    new = not FILE.exists()
-    with FILE.open("a", newline="") as file:
+    """Write a row into the file of results, in place of an older one of the same training."""
+    rows = list(csv.DictReader(FILE.open())) if FILE.exists() else []
+    training = ("cohort", "method", "minutes", "seed")
+    others = [old for old in rows if any(old[name] != str(row[name]) for name in training)]
+    with FILE.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+        writer.writeheader()
+        writer.writerows([*others, row])
 
 
 def tabulate() -> Table:
     """Return the table of all results, with the mean of several trainings."""
     table = Table(
-        "cohort", "minutes", "method", "Dice", "lowest class", "HD95 mm", "NSD", "s per scan", "voxel mm", "n"
+        *("cohort", "minutes", "method", "Dice", "lowest class", "HD95 mm", "NSD", "s per scan", "steps", "voxel mm"),
+        *("processor", "n"),
     )
     rows = list(csv.DictReader(FILE.open()))
     keys = dict.fromkeys((row["cohort"], row["minutes"], row["method"]) for row in rows)
@@ -121,11 +123,12 @@ def tabulate() -> Table:
         same = [r for r in rows if (r["cohort"], r["minutes"], r["method"]) == (cohort, minutes, method)]
         means = {
             name: statistics.mean(float(row[name]) for row in same)
-            for name in ("dice", "lowest_class", "hd95_mm", "nsd", "predict_seconds")
+            for name in ("dice", "lowest_class", "hd95_mm", "nsd", "predict_seconds", "steps")
         }
         figures = [f"{means['dice']:.3f}", f"{means['lowest_class']:.3f}", f"{means['hd95_mm']:.1f}"]
-        figures += [f"{means['nsd']:.3f}", f"{means['predict_seconds']:.1f}", same[0]["voxel_mm"], str(len(same))]
-        table.add_row(cohort, minutes, method, *figures)
+        figures += [f"{means['nsd']:.3f}", f"{means['predict_seconds']:.1f}", f"{means['steps']:.0f}"]
+        makers = ", ".join(sorted({row["processor"].split("(")[0].split()[0] for row in same}))
+        table.add_row(cohort, minutes, method, *figures, same[0]["voxel_mm"], makers, str(len(same)))
     return table
 
 
