@@ -110,7 +110,7 @@ class AttentionConfig:
     """The attention at each place of the network. `attention-unet attention` lists the mechanisms.
 
     Write `gate` for one mechanism, `[se, gate]` for one after another, `{parallel: [se, sse]}` for a wrapper,
-    `{1: gate, 2: cross}` for one per level, `identity` for no attention.
+    `{1: gate, 2: cross}` for one per level, `{se: {reduction: 4}}` for options, `identity` for no attention.
 
     Attributes:
         skips: attention on the skips.
@@ -118,6 +118,7 @@ class AttentionConfig:
             channel attention, blocks use group normalisation with eight channels per group.
         decoder: attention in the decoder blocks, at the same place.
         bottleneck: attention after the coarsest block.
+        inputs: attention on the image, between its channels: which sequence counts.
         levels: levels with attention on skip, encoder and decoder; 0 is the finest; default: all but the finest. The
             coarsest level has no skip.
         init: initial weights: "open" starts as the identity or near it; "paper" starts as published.
@@ -127,6 +128,7 @@ class AttentionConfig:
     encoder: Mechanism = "identity"
     decoder: Mechanism = "identity"
     bottleneck: Mechanism = "identity"
+    inputs: Mechanism = "identity"
     levels: list[int] | None = None
     init: Literal["open", "paper"] = "open"
 

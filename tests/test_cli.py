@@ -39,7 +39,7 @@ def test_the_main_job(cohort, run, tmp_path, capsys):
         assert before.shape == after.shape
         np.testing.assert_array_equal(before.affine, after.affine)
         assert set(np.unique(np.asarray(after.dataobj))) <= {0, 1, 2, 3}
-        weights = nib.load(predictions / "attention" / scan.name.replace(".nii.gz", "_level1.nii.gz"))
+        weights = nib.load(predictions / "attention" / scan.name.replace(".nii.gz", "_skip1.nii.gz"))
         assert weights.shape == before.shape
         assert 0 <= weights.get_fdata().min() <= weights.get_fdata().max() <= 1
 

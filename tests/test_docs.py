@@ -11,11 +11,14 @@ import torch
 from PIL import Image
 
 import attention_unet.attention as package
-from attention_unet.attention import MECHANISMS, NAMES, WRAPPERS, Attention, build
+from attention_unet.attention import MECHANISMS, NAMES, WRAPPERS, Attention, build, find_mechanism, options_of
 from attention_unet.attention.cost import count_macs
 from tests.conftest import REPOSITORY
 
-GALLERY = (REPOSITORY / "docs" / "attention.md").read_text(encoding="utf-8")
+PAGES = sorted((REPOSITORY / "docs" / "attention").glob("*.md"))
+GALLERY = "\n## ".join(page.read_text(encoding="utf-8") for page in PAGES)
+COSTS = (REPOSITORY / "docs" / "attention_costs.md").read_text(encoding="utf-8")
+OVERVIEW = (REPOSITORY / "docs" / "attention.md").read_text(encoding="utf-8")
 RELIABILITY = (REPOSITORY / "docs" / "reliability.md").read_text(encoding="utf-8")
 ERRATA = (REPOSITORY / "docs" / "errata.md").read_text(encoding="utf-8")
 ENTRIES = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", GALLERY, flags=re.MULTILINE | re.DOTALL))
@@ -40,27 +43,32 @@ def test_every_file_is_in_the_table():
 
 def test_every_name_has_an_entry_and_every_entry_a_name():
     missing, extra = set(NAMES) - set(ENTRIES), set(ENTRIES) - set(NAMES)
-    assert not missing, f"docs/attention.md has no entry of {missing}"
-    assert not extra, f"docs/attention.md has entries of {extra}, which no table names"
+    assert not missing, f"the pages of docs/attention have no entry of {missing}"
+    assert not extra, f"the pages of docs/attention have entries of {extra}, which no table names"
     assert set(NAMES) == {*MECHANISMS, *WRAPPERS}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_entry_says_all_it_should(name):
-    assert name in ENTRIES, f"docs/attention.md has no entry ### `{name}`"
     entry = ENTRIES[name]
+    assert re.match(r"\n\w[^\n]+", entry), "no intuition"
     assert re.search(r"^    \S", entry, flags=re.MULTILINE), "no equation"
     assert "Sits:" in entry
     assert "Cost:" in entry or "Cost with" in entry
     assert re.search(r"Pitfalls?:", entry)
-    picture = REPOSITORY / "docs" / "attention" / f"{name}.png"
-    assert f"](attention/{name}.png)" in entry
-    with Image.open(picture) as image:
-        assert image.width > 300
+    for option in options_of(find_mechanism(name)):
+        assert f"`{option}`" in entry, f"option {option} is not explained"
+    kind = find_mechanism(name).kind if name in MECHANISMS else "wrappers"
+    assert f"[`{name}`](attention/{'channel' if kind == 'identity' else kind}.md#{name})" in OVERVIEW
+    if name != "identity":  # nothing to see
+        assert "- Picture: " in entry
+        assert f"]({name}.png)" in entry
+        with Image.open(REPOSITORY / "docs" / "attention" / f"{name}.png") as image:
+            assert image.width > 300
 
 
 def test_no_picture_is_left_over():
-    assert {path.stem for path in (REPOSITORY / "docs" / "attention").glob("*.png")} == set(NAMES)
+    assert {path.stem for path in (REPOSITORY / "docs" / "attention").glob("*.png")} == set(NAMES) - {"identity"}
 
 
 def test_every_test_that_the_page_on_reliability_names_is_there():
@@ -84,7 +92,9 @@ def test_every_row_of_the_errata_names_a_test_that_is_there():
             assert test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, f"{path}::{test}"
 
 
-@pytest.mark.parametrize("document", ["README.md", *(f"docs/{p.name}" for p in (REPOSITORY / "docs").glob("*.md"))])
+@pytest.mark.parametrize(
+    "document", ["README.md", *sorted(str(p.relative_to(REPOSITORY)) for p in (REPOSITORY / "docs").rglob("*.md"))]
+)
 def test_links_lead_somewhere(document):
     path = REPOSITORY / document
     for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
@@ -100,7 +110,7 @@ def test_links_lead_somewhere(document):
 )
 def test_the_tables_of_costs_are_those_of_today(heading, channels, grid, init):
     """Parameters and multiplications; times and memory are of the machine that measured them."""
-    table = GALLERY.split(f"`attention-unet attention {heading}`")[1].split("\n\n| mechanism")[1].split("\n\n")[0]
+    table = COSTS.split(f"`attention-unet attention {heading}`")[1].split("\n\n| mechanism")[1].split("\n\n")[0]
     rows = [[cell.strip() for cell in line.split("|")] for line in table.splitlines()]
     told = {row[1]: (row[4], row[5]) for row in rows if row[1] in NAMES}
     inputs = (

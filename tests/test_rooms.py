@@ -6,7 +6,7 @@ from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "attention_unet"
 ORDER = (  # the lowest first; those of one line do not import each other
-    {"errors", "layers", "ranges"},
+    {"errors", "layers", "places", "ranges"},
     {"config"},
     {"files", "machine"},
     {"attention", "scans"},

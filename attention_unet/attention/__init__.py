@@ -1,7 +1,9 @@
-"""Attention mechanisms, in one folder per kind of weights, and the table that builds them."""
+"""Attention mechanisms, in one folder per kind of weights, and what builds them by name."""
 
-from attention_unet.attention.base import Attended, Attention, Identity, Init
-from attention_unet.attention.mechanisms import MECHANISMS, NAMES, WRAPPERS, Place, Spec, build_at
+from attention_unet.attention.base import Attended, Attention, Identity, Init, Place
+from attention_unet.attention.mechanisms import MECHANISMS, NAMES, WRAPPERS, all_names, find_mechanism
+from attention_unet.attention.options import options_of
+from attention_unet.attention.specification import Spec, build_at
 from attention_unet.layers.dimensions import per_axis
 
 __all__ = [
@@ -14,8 +16,11 @@ __all__ = [
     "Init",
     "Place",
     "Spec",
+    "all_names",
     "build",
     "build_at",
+    "find_mechanism",
+    "options_of",
 ]
 
 
@@ -31,8 +36,9 @@ def build(
     """Build a mechanism from its name or from a specification of several mechanisms.
 
     Args:
-        spec: a key of ``MECHANISMS`` or ``WRAPPERS``; a list for several mechanisms in sequence; a mapping for a
-            wrapper with its content, such as ``{"recursive": "gate", "times": 2}``.
+        spec: a name of ``all_names()``; a name with its options, such as ``{"se": {"reduction": 4}}``; a list for
+            several mechanisms in sequence; a mapping for a wrapper with its content, such as
+            ``{"recursive": "gate", "times": 2}``.
         dims: 2 or 3 spatial dimensions.
         channels: channels of the features to attend to.
         gate_channels: channels of the decoder's coarser signal; those of the features if None.
@@ -40,7 +46,7 @@ def build(
         init: "open" starts as the identity or near it, "paper" as published.
 
     Raises:
-        ValueError: if a name is not in the tables, or the specification is inconsistent.
+        ValueError: if there is no such name or option, or the specification is inconsistent.
 
     Example:
         >>> gate = build("gate", dims=3, channels=16, gate_channels=32)
@@ -48,4 +54,5 @@ def build(
         >>> weights.shape
         torch.Size([1, 1, 8, 8, 8])
     """
-    return build_at(spec, Place(dims, channels, gate_channels or channels, per_axis(stride, dims), init))
+    gates = channels if gate_channels is None else gate_channels
+    return build_at(spec, Place(dims, channels, gates, per_axis(stride, dims), init))

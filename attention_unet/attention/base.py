@@ -1,7 +1,8 @@
 """The contract of attention mechanisms: features in; features of the same shape and the applied weights out."""
 
 from abc import ABC, abstractmethod
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
 
 from torch import Tensor, nn
 
@@ -13,15 +14,53 @@ OPEN_BIAS = 3.0  # sigmoid(3) = 0.95
 OPEN_STD = 0.01  # of the weights in front of an opening bias
 
 
+@dataclass(frozen=True)
+class Place:
+    """Position of a mechanism in a network: the features that it is built for.
+
+    Attributes:
+        dims: 2 or 3 spatial dimensions.
+        channels: channels C of the features to attend to.
+        gate_channels: channels Cg of the decoder's coarser signal.
+        stride: step from the grid of the features to the gate's coarser grid, for each axis.
+        init: start "open", or as in the "paper".
+        classes: number of classes whose presence the mechanism may predict; None for no such prediction.
+
+    Raises:
+        ValueError: if a value is invalid.
+    """
+
+    dims: int
+    channels: int
+    gate_channels: int
+    stride: int | tuple[int, ...] = 2
+    init: Init = "open"
+    classes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.dims not in (2, 3):
+            raise ValueError(f"dims must be 2 or 3, got {self.dims}")
+        if min(self.channels, self.gate_channels) < 1:
+            raise ValueError(f"channels must be at least 1, got {self.channels}, and {self.gate_channels} for the gate")
+        if self.init not in get_args(Init):
+            raise ValueError(f"init is {self.init!r}: expected {' or '.join(get_args(Init))}")
+
+    @property
+    def open(self) -> bool:
+        """Whether the mechanism starts open."""
+        return self.init == "open"
+
+
 class Attended(NamedTuple):
     """Features and weights that a mechanism returns.
 
     Attributes:
         features: attended features, in the shape of the input ``(B, C, *S)``.
-        weights: applied weights, ``(B, C, 1, ...)``, ``(B, 1, *S)`` or ``(B, C, *S)``. A pairwise mechanism returns the
-            attention that each key received, ``(B, 1, *Sk)`` on the grid of the keys: from all queries, or from evenly
-            spaced ones of a large grid. There 1 is an equal share; the matrix of all pairs is never returned. None if
-            nothing is weighted.
+        weights: applied weights, ``(B, C, 1, ...)``, ``(B, 1, *S)`` or ``(B, C, *S)``. Attention between voxels
+            returns what each key received, ``(B, 1, *Sk)`` on the grid of the keys: from all queries, or from evenly
+            spaced ones of a large grid. There 1 is an equal share; the matrix of all pairs is never returned.
+            Attention between kernels returns the share of each kernel, ``(B, K, 1, ...)`` or ``(B, K * C, 1, ...)``.
+            None if nothing is weighted, or if weights that only serve display were not asked for.
     """
 
     features: Tensor
@@ -29,23 +68,45 @@ class Attended(NamedTuple):
 
 
 class Attention(nn.Module, ABC):
-    """Base of all mechanisms. Weights are returned and never stored on the module, so that it stays re-entrant.
+    """Base of all mechanisms. A mechanism is built from its place and from options, which are keywords with a type and
+    a default: ``SqueezeExcitation(place, reduction=4)``. Weights are returned and never stored on the module, so that
+    it stays re-entrant.
 
     Attributes:
-        kind: kind of weights: "channel", "spatial", "mixed", "pairwise" or "geometric"; "identity" for none.
+        kind: what the weights belong to: "channel", "spatial", "mixed", "pairwise", "geometric" or "kernel";
+            "identity" for none.
         needs_gate: whether the mechanism also uses the decoder's coarser signal.
         multiplies: whether the features are exactly the input times the weights.
         before_convolution: whether a block applies it before each convolution, not after the last normalisation.
+        permutable: whether the result of shuffled voxels is the shuffled result: it ignores where voxels are. Keys of
+            large grids that are averaged over blocks are left aside.
+        mirrors: whether the result of a mirrored image is the mirrored result.
+        by_axis: whether it has parameters or means for each axis, so that in 3-D it does something else with a single
+            slice than in 2-D.
+        starts_as_identity: whether the open start is exactly the identity.
+        dear: whether it needs more than a tenth of the multiplications of a convolution of kernel 3.
+        weight_range: least and largest possible weight.
+        start_range: least and largest weight at the open start.
     """
 
     kind: str
     needs_gate: bool = False
     multiplies: bool = True
     before_convolution: bool = False
+    permutable: bool = False
+    mirrors: bool = False
+    by_axis: bool = False
+    starts_as_identity: bool = False
+    dear: bool = False
+    weight_range: tuple[float, float] = (0.0, 1.0)
+    start_range: tuple[float, float] = (0.91, 1.0)
 
     @abstractmethod
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
-        """Attend to ``x`` of shape ``(B, C, *S)``, given the coarser signal ``gate`` of shape ``(B, Cg, *Sg)``."""
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
+        """Attend to ``x`` of shape ``(B, C, *S)``, given the coarser signal ``gate`` of shape ``(B, Cg, *Sg)``.
+
+        ``with_map`` asks for weights that cost time and only serve display, as those of attention between voxels.
+        """
 
 
 class Identity(Attention):
@@ -53,8 +114,12 @@ class Identity(Attention):
 
     kind: str = "identity"
     multiplies = False
+    permutable = mirrors = starts_as_identity = True
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+    def __init__(self, place: Place | None = None) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Return ``x`` unchanged."""
         return Attended(x, None)
 
@@ -64,10 +129,37 @@ def broadcast_channels(values: Tensor, x: Tensor) -> Tensor:
     return values.to(x.dtype).reshape(values.shape + (1,) * (x.dim() - 2))
 
 
+def hidden_channels(place: Place, reduction: int) -> int:
+    """Return the width of a small network between channels: C / reduction as published.
+
+    The open form keeps at least the smaller of 8 and C: a sixteenth of few channels says too little.
+    """
+    least = min(place.channels, 8) if place.open else 1
+    return max(place.channels // reduction, least)
+
+
+def odd(kernel: int) -> int:
+    """Return the size of a kernel.
+
+    Raises:
+        ValueError: if it is even, which would shift the features.
+    """
+    if kernel % 2 == 0:
+        raise ValueError(f"kernel is {kernel}: expected an odd number")
+    return kernel
+
+
 def open_up(layer: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d) -> None:
     """Open a layer in front of a sigmoid: small weights, and a bias of ``OPEN_BIAS``."""
     nn.init.normal_(layer.weight, std=OPEN_STD)
     nn.init.constant_(layer.bias, OPEN_BIAS)  # type: ignore[arg-type]  # the bias exists
+
+
+def start_at_zero(layer: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d) -> None:
+    """Let a layer return 0 until it has learned something else."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def gate_or_error(gate: Tensor | None, mechanism: str) -> Tensor:

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from attention_unet.attention.base import Attention, Init
-from attention_unet.attention.mechanisms import Place, Spec, build_at
-from attention_unet.attention.pairwise.scaled_dot_product import ReceivedMap
+from attention_unet.attention.base import Attention, Init, Place
+from attention_unet.attention.specification import Spec, build_at, write_spec
 from attention_unet.layers.dimensions import CONV
 from attention_unet.machine.memory import peak_bytes
 
@@ -28,8 +27,7 @@ class Cost:
         needs_gate: whether the mechanism uses the decoder's signal.
         parameters: number of learned parameters.
         macs: multiply-accumulates of convolutions, linear layers and matrix products in a forward pass. Sums, means,
-            products by the weights and sampling are not counted. Nor is the received map of pairwise attention, which
-            is only for display.
+            products by the weights and sampling are not counted.
         forward_seconds: median time of a forward pass without gradients.
         forward_bytes: peak memory of a forward pass, without input and parameters.
         step_seconds: median time of a forward and backward pass.
@@ -72,7 +70,7 @@ def measure(
     """
     gates = gate_channels or 2 * channels
     attention = build_at(spec, Place(len(grid), channels, gates, init=init))
-    return _measure_module(attention, str(spec), channels, gates, grid, device or torch.device("cpu"))
+    return _measure_module(attention, write_spec(spec), channels, gates, grid, device or torch.device("cpu"))
 
 
 def measure_convolution(channels: int, grid: Sequence[int], device: torch.device | None = None) -> Cost:
@@ -88,11 +86,7 @@ def count_macs(module: nn.Module, inputs: Sequence[Tensor]) -> int:
     fused = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _count_fused_flops}
     with FlopCounterMode(display=False, custom_mapping=fused) as counter, torch.no_grad():
         module(*inputs)
-    by_module = counter.get_flop_counts()
-    root = type(module).__name__
-    maps = [f"{root}.{name}" for name, part in module.named_modules() if isinstance(part, ReceivedMap)]
-    flops = counter.get_total_flops() - sum(sum(by_module[name].values()) for name in maps if name in by_module)
-    return int(flops // 2)
+    return int(counter.get_total_flops() // 2)
 
 
 def _measure_module(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from attention_unet.cli.mechanisms import attention
 from attention_unet.cli.results import compare, evaluate, explain, report
 from attention_unet.cli.screen import report_failures, silence_profiler, table_console
 from attention_unet.config import Config
@@ -162,52 +163,6 @@ def _phantom(options: Namespace, parser: ArgumentParser) -> int:
     return 0
 
 
-def _attention(options: Namespace, parser: ArgumentParser) -> int:
-    silence_profiler()
-    from attention_unet.attention import NAMES, build
-    from attention_unet.attention.cost import measure, measure_convolution
-    from attention_unet.cli.tables import print_costs
-    from attention_unet.machine.devices import choose_device
-
-    grid = [int(n) if n.strip().isdecimal() else 0 for n in options.grid.split(",")]
-    if len(grid) not in (2, 3) or min(grid) < 1:
-        raise ConfigError(f"--grid is {options.grid}: expected 2 or 3 whole numbers, such as 56,56")
-    gate_channels = 2 * options.channels if options.gate_channels is None else options.gate_channels
-    for name, value in (("--channels", options.channels), ("--gate-channels", gate_channels)):
-        if value < 1:
-            raise ConfigError(f"{name} is {value}: expected at least 1")
-    names = NAMES if options.only is None else [name.strip() for name in options.only.split(",")]
-    device = choose_device(options.device)
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"--device is {device.type}: memory and time can be measured on cpu and cuda")
-    costs = []
-    try:
-        for name in names:
-            build(name, dims=len(grid), channels=1)
-        yardstick = measure_convolution(options.channels, grid, device)
-        with progress_bar("measuring", len(names)) as done:
-            for name in names:
-                costs.append(
-                    measure(name, options.channels, grid, gate_channels=gate_channels, init=options.init, device=device)
-                )
-                done()
-    except ValueError as error:
-        raise ConfigError(f"--only: {error}") from error
-    except (RuntimeError, MemoryError) as error:
-        gib = 4 * options.channels * math.prod(grid) / 2**30
-        raise ConfigError(f"--grid is {options.grid}: one map of features takes {gib:.3g} GiB ({error})") from error
-    if options.json:
-        plain = [dataclasses.asdict(cost) for cost in [*costs, yardstick]]
-        settings = {"channels": options.channels, "grid": grid, "gate_channels": gate_channels, "init": options.init}
-        print(json.dumps({"settings": {**settings, "device": str(device)}, "costs": plain}, indent=2))
-        return 0
-    print_costs(costs, yardstick, table_console())
-    log.info(
-        "one sample in float32 on %s; step is forward and backward; the share is of the convolution's MACs", device
-    )
-    return 0
-
-
 def _configured(options: Namespace, parser: ArgumentParser) -> Config:
     """Return the configuration of a training, from files and options."""
     fields = parser.instantiate(options)
@@ -234,5 +189,5 @@ COMMANDS: dict[str, Callable[[Namespace, ArgumentParser], int]] = {
     "report": report,
     "fetch": _fetch,
     "phantom": _phantom,
-    "attention": _attention,
+    "attention": attention,
 }

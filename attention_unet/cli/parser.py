@@ -195,7 +195,10 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     phantom.add_argument("--training", type=int, default=24, help="number of training cases")
     phantom.add_argument("--test", type=int, default=6, help="number of test cases")
     phantom.add_argument("--seed", type=int, default=0, help="seed of the cohort")
-    attention = add("attention", "List the attention mechanisms and measure the cost of each.")
+    attention = add("attention", "List the attention mechanisms, explain their options, and measure the cost of each.")
+    attention.add_argument(
+        "mechanisms", type=str, nargs="*", help="names to explain, or specifications to measure (default: all names)"
+    )
     attention.add_argument("--channels", type=int, default=64, help="channels of the features")
     attention.add_argument(
         "--grid", type=str, default="56,56", help="voxels along each axis of the features: 2 or 3 numbers"
@@ -206,7 +209,6 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         help="channels of the gating signal, on half the grid (default: 2 x --channels)",
     )
     attention.add_argument("--init", type=Literal["open", "paper"], default="open", help="start open, or as published")
-    attention.add_argument("--only", type=str | None, help="names to measure, such as se,gate (default: all)")
     attention.add_argument("--device", type=str, default="cpu", help="auto, cpu, cuda or mps")
     attention.add_argument("--json", action="store_true", help="print JSON for machines")
     return parser, subparsers

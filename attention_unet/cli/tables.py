@@ -1,5 +1,6 @@
 """Print the tables of ``attention-unet inspect`` and ``attention-unet attention``."""
 
+import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from attention_unet.attention.cost import Cost
+from attention_unet.attention.options import Option
 from attention_unet.dataset.case_facts import sizes_of
 from attention_unet.dataset.inspection import Inspection
 from attention_unet.preparation.fingerprint import Fingerprint
@@ -105,6 +107,17 @@ def readable(count: int) -> str:
     return f"{count / 1024**power:.3g} {('B', 'KiB', 'MiB', 'GiB')[power]}"
 
 
+def print_options(name: str, options: Sequence[Option], console: Console) -> None:
+    """Print the options of a mechanism with their defaults and values."""
+    if not options:
+        console.print(f"{name} has no options\n")
+        return
+    table = Table("option", "default", "expected", box=box.MARKDOWN)
+    for option in options:
+        table.add_row(option.name, json.dumps(option.default).strip('"'), option.expected)
+    console.print(table)
+
+
 def print_costs(costs: Sequence[Cost], yardstick: Cost, console: Console) -> None:
     """Print one row per mechanism, the yardstick last, as Markdown. Shares are of its multiply-accumulates."""
     table = Table(box=box.MARKDOWN)
@@ -126,5 +139,6 @@ def print_costs(costs: Sequence[Cost], yardstick: Cost, console: Console) -> Non
             f"{1e3 * cost.step_seconds:,.1f}",
             f"{cost.step_bytes / 2**20:,.1f}",
         )
-    console.width = max(console.width, 120)  # a narrow terminal then wraps lines instead of cutting numbers
+    # A narrow terminal then wraps lines instead of cutting numbers.
+    console.width = max(console.width, 105 + max(len(cost.name) for cost in costs))
     console.print(table)

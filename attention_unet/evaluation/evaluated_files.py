@@ -11,7 +11,7 @@ from attention_unet.evaluation.result_files import SCORED, read_result_hashes
 from attention_unet.files.atomic import write_text
 from attention_unet.files.json_file import parse_object
 from attention_unet.files.paths import relative_path
-from attention_unet.files.prediction_folder import attention_levels
+from attention_unet.files.prediction_folder import attention_places
 from attention_unet.scans.labels import Labels
 
 ADVICE = "expected what evaluate writes; evaluate into another folder"  # evaluate never replaces a damaged record
@@ -38,9 +38,9 @@ class EvaluatedFiles:
         """Folders of the predictions."""
         return sorted({path.parent for path in self.predicted.values()})
 
-    def attention_levels(self, case: str) -> list[int]:
-        """Return the levels with an attention map of a case beside its prediction, the finest first."""
-        return attention_levels(self.predicted[case].parent, case) if case in self.predicted else []
+    def attention_places(self, case: str) -> list[str]:
+        """Return the places with an attention map of a case beside its prediction."""
+        return attention_places(self.predicted[case].parent, case) if case in self.predicted else []
 
 
 def write_evaluated_files(evaluation: Path, files: EvaluatedFiles) -> None:

@@ -21,7 +21,7 @@ PICTURE = "picture.png"
 def write_example_cases(evaluation: Path, files: EvaluatedFiles, rows: Sequence[Row]) -> dict[str, str]:
     """Draw ``picture.png``: the cases with the lowest, the middle and the highest mean Dice.
 
-    Attention is shown at its finest level, if there are maps. If no predicted case has an image, the picture of an
+    The first attention map is shown, if there are any. If no predicted case has an image, the picture of an
     earlier evaluation is removed.
 
     Args:
@@ -54,8 +54,8 @@ def _read_scene(files: EvaluatedFiles, case: str, title: str) -> Scene:
     volume = read_volume(files.images[case][0])
     reference, prediction = (read_labels(path) for path in (files.references[case], files.predicted[case]))
     maps = {
-        f"level {level}": read_volume(attention_path(files.predicted[case].parent, case, level)).array[0]
-        for level in files.attention_levels(case)[:1]
+        place: read_volume(attention_path(files.predicted[case].parent, case, place)).array[0]
+        for place in files.attention_places(case)[:1]
     }
     return Scene(
         title=title,

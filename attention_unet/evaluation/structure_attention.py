@@ -1,4 +1,4 @@
-"""Measure attention inside each structure and outside of all structures, level by level.
+"""Measure attention inside each structure and outside of all structures, place by place.
 
 High weights on a structure do not show that the model bases its decision on them (Jain and Wallace, "Attention is not
 Explanation", arXiv:1902.10186). A gate may also have learned to suppress a structure.
@@ -30,12 +30,12 @@ BINS = 4096  # of weights, for the AUC
 
 @dataclass(frozen=True)
 class StructureAttention:
-    """Attention of a level in one class of one case.
+    """Attention at a place of the network in one class of one case.
 
     Attributes:
         case: id of the case.
         class_name: name of the class.
-        level: level of the network, 0 is the finest.
+        place: place of the network, such as "skip 1"; the number is the level, 0 is the finest.
         inside: mean weight over the voxels of the class; NaN if there are none.
         outside: mean weight over the voxels of no class; NaN if there are none.
         auc: area under the ROC curve: probability that a voxel of the class has a higher weight than a voxel of no
@@ -45,7 +45,7 @@ class StructureAttention:
 
     case: str
     class_name: str
-    level: int
+    place: str
     inside: float
     outside: float
     auc: float
@@ -73,7 +73,7 @@ def write_structure_attention(evaluation: Path, files: EvaluatedFiles) -> dict[s
     """
     rows: list[StructureAttention] = []
     failed: dict[str, str] = {}
-    cases = [case for case in files.references if files.attention_levels(case)]
+    cases = [case for case in files.references if files.attention_places(case)]
     with progress_bar("attention", len(cases)) as done:
         for case in cases:
             try:
@@ -81,8 +81,8 @@ def write_structure_attention(evaluation: Path, files: EvaluatedFiles) -> dict[s
             except DataError as error:
                 failed[case] = str(error)
             done()
-    for (level, name), mean in mean_attention(rows).items():
-        log.info("attention, level %d, %s: %.2f inside, %.2f outside, AUC %.3f", level, name, *mean)
+    for (place, name), mean in mean_attention(rows).items():
+        log.info("attention, %s, %s: %.2f inside, %.2f outside, AUC %.3f", place, name, *mean)
     if rows:
         with replacing_result(evaluation, ATTENTION_CSV) as path:
             path.write_text(attention_to_csv(rows), encoding="utf-8")
@@ -93,14 +93,14 @@ def write_structure_attention(evaluation: Path, files: EvaluatedFiles) -> dict[s
 
 
 def _measure_case(files: EvaluatedFiles, case: str) -> list[StructureAttention]:
-    """Measure the attention of all levels of a case."""
+    """Measure the attention at all places of a case."""
     rows = []
     reference = read_labels(files.references[case])
-    for level in files.attention_levels(case):
-        weights = read_volume(attention_path(files.predicted[case].parent, case, level))
+    for place in files.attention_places(case):
+        weights = read_volume(attention_path(files.predicted[case].parent, case, place))
         check_same_grid(weights, reference)
         marked = mark_unpredicted(weights.array[0])
-        rows += attention_in_structures(case, level, marked, reference.array[0], files.labels)
+        rows += attention_in_structures(case, place, marked, reference.array[0], files.labels)
     return rows
 
 
@@ -114,13 +114,13 @@ def mark_unpredicted(weights: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def attention_in_structures(
-    case: str, level: int, weights: NDArray[np.floating], reference: NDArray[np.generic], labels: Labels
+    case: str, place: str, weights: NDArray[np.floating], reference: NDArray[np.generic], labels: Labels
 ) -> list[StructureAttention]:
-    """Measure the attention of a level in every class of a case.
+    """Measure the attention at a place in every class of a case.
 
     Args:
         case: id of the case.
-        level: level of the weights.
+        place: place of the weights.
         weights: attention map (I, J, K), 0 or more; voxels with NaN are left out.
         reference: true label map on the same grid.
         labels: classes.
@@ -134,21 +134,21 @@ def attention_in_structures(
     rows = []
     for name, mask in masks.items():
         auc = _auc(np.bincount(bins[mask], minlength=BINS), outside_counts)
-        rows.append(StructureAttention(case, name, level, _mean(weights[mask]), outside, auc))
+        rows.append(StructureAttention(case, name, place, _mean(weights[mask]), outside, auc))
     return rows
 
 
-def mean_attention(rows: Sequence[StructureAttention]) -> dict[tuple[int, str], MeanAttention]:
-    """Return the mean attention by level and class, over the cases for which it is defined."""
-    values: dict[tuple[int, str], list[tuple[float, float, float]]] = {}
+def mean_attention(rows: Sequence[StructureAttention]) -> dict[tuple[str, str], MeanAttention]:
+    """Return the mean attention by place and class, over the cases for which it is defined."""
+    values: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     for row in rows:
         if not np.isnan(row.auc):
-            values.setdefault((row.level, row.class_name), []).append((row.inside, row.outside, row.auc))
+            values.setdefault((row.place, row.class_name), []).append((row.inside, row.outside, row.auc))
     return {key: MeanAttention(*(float(mean) for mean in np.mean(each, axis=0))) for key, each in values.items()}
 
 
 def attention_to_csv(rows: Sequence[StructureAttention]) -> str:
-    """Return the text of ``attention.csv``: one row per case, class and level."""
+    """Return the text of ``attention.csv``: one row per case, class and place."""
     cells = [[value if isinstance(value, str | int) else f"{value:.6g}" for value in astuple(row)] for row in rows]
     return csv_text([["case", "class", *[field.name for field in fields(StructureAttention)][2:]], *cells])
 
@@ -167,7 +167,7 @@ def read_attention(file: Path) -> list[StructureAttention]:
 
 def _parse(row: Mapping[str, str]) -> StructureAttention:
     statistics = (float(row[name]) for name in ("inside", "outside", "auc"))
-    return StructureAttention(row["case"], row["class"], int(row["level"]), *statistics)
+    return StructureAttention(row["case"], row["class"], row["place"], *statistics)
 
 
 def _auc(inside: NDArray[np.int64], outside: NDArray[np.int64]) -> float:

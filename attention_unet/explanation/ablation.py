@@ -29,15 +29,9 @@ Hook = Callable[[nn.Module, Any, Attended], Attended]
 TRIAL_SIZE = 16  # voxels along each axis of a trial input
 
 
-def find_attentions(network: UNet) -> dict[int, Attention]:
-    """Return the attention of each level that has one, on its skip or, at the coarsest level, at the bottleneck."""
-    by_level = {level: network.attention_at(level) for level in range(len(network.encoder))}
-    return {level: attention for level, attention in by_level.items() if attention.kind != "identity"}
-
-
 def possible_ablations(network: UNet) -> tuple[Ablation, ...]:
     """Return the possible ablations. Attention that does not multiply features by weights can only be removed."""
-    attentions = find_attentions(network).values()
+    attentions = network.attentions().values()
     if not attentions:
         return ()
     return ABLATIONS if all(attention.multiplies for attention in attentions) else ("removed",)
@@ -45,18 +39,18 @@ def possible_ablations(network: UNet) -> tuple[Ablation, ...]:
 
 def has_replaceable_maps(model: Model) -> bool:
     """Return whether the maps of a model can be replaced: its attention multiplies features by one weight per voxel."""
-    attentions = find_attentions(model.network)
+    attentions = model.network.attentions()
     if not attentions or not all(attention.multiplies for attention in attentions.values()):
         return False
     sizes = [min(n, TRIAL_SIZE) for axis, n in enumerate(model.plan.patch) if axis != model.plan.slice_axis]
     with torch.inference_mode():
         weights = model.network(torch.zeros(1, len(model.plan.channels), *sizes, device=model.device), True)[1]
-    return set(attentions) <= set(weights) and all(weights[level].shape[1] == 1 for level in attentions)
+    return set(attentions) <= set(weights) and all(weights[place].shape[1] == 1 for place in attentions)
 
 
 @contextmanager
 def ablated(network: UNet, ablation: Ablation) -> Iterator[None]:
-    """Ablate all attention on skips and at the bottleneck while the block runs.
+    """Ablate all attention while the block runs.
 
     Args:
         network: the network.
@@ -70,13 +64,13 @@ def ablated(network: UNet, ablation: Ablation) -> Iterator[None]:
         mean = weights.flatten(1).mean(dim=1).view(-1, *[1] * (weights.dim() - 1)).expand_as(weights)
         return Attended(x * mean, mean)
 
-    attentions = find_attentions(network)
+    attentions = network.attentions()
     with _register_hooks(attentions, dict.fromkeys(attentions, ablate)):
         yield
 
 
 def predict_with_maps(
-    model: Model, volume: Volume, maps: Mapping[int, NDArray[np.float32]], overlap: float
+    model: Model, volume: Volume, maps: Mapping[str, NDArray[np.float32]], overlap: float
 ) -> NDArray[Any]:
     """Predict a volume with given attention maps instead of those of the network.
 
@@ -85,21 +79,21 @@ def predict_with_maps(
     Args:
         model: a model that ``has_replaceable_maps``.
         volume: the scan.
-        maps: attention map of each level (I, J, K), on the grid of the volume.
+        maps: attention map of each place (I, J, K), on the grid of the volume.
         overlap: overlap of windows, 0 to below 1.
 
     Returns:
         Label map (I, J, K).
     """
-    levels, plan = sorted(maps), model.plan
+    places, plan = list(maps), model.plan
     image = cut_to_structures(model, volume, preprocess(volume, plan.preprocessing), overlap)
     scan_grid = image.scan_grid
-    means = [float(maps[level].mean()) for level in levels]  # subtracted, because windows are padded with 0
+    means = [float(maps[place].mean()) for place in places]  # subtracted, because windows are padded with 0
     channels = resample_to_grid(
-        np.stack([maps[level] - mean for level, mean in zip(levels, means, strict=True)]), scan_grid
+        np.stack([maps[place] - mean for place, mean in zip(places, means, strict=True)]), scan_grid
     )
-    background = torch.cat([image.background, torch.full((len(levels),), torch.inf)])  # no window counts as background
-    network = _ReplacedMaps(model.network, len(plan.channels), dict(zip(levels, means, strict=True)))
+    background = torch.cat([image.background, torch.full((len(places),), torch.inf)])  # no window counts as background
+    network = _ReplacedMaps(model.network, len(plan.channels), dict(zip(places, means, strict=True)))
     rows = slice(0, scan_grid.scan[1])
     planes = predict_planes(
         replace(model, network=network),
@@ -117,16 +111,16 @@ def predict_with_maps(
 class _ReplacedMaps(UNet):
     """A network that reads its attention maps from the last channels of its input."""
 
-    def __init__(self, network: UNet, channels: int, means: Mapping[int, float]) -> None:
+    def __init__(self, network: UNet, channels: int, means: Mapping[str, float]) -> None:
         nn.Module.__init__(self)
         self.network, self.channels, self.means = network, channels, means
 
     def forward(self, x: Tensor, full_output: bool = False) -> Tensor | NetworkOutput:
         """Predict from the first channels, with the maps in the other channels."""
         image, maps = x[:, : self.channels], x[:, self.channels :]
-        weights = {level: maps[:, [i]] + mean for i, (level, mean) in enumerate(self.means.items())}
-        attentions = find_attentions(self.network)
-        with _register_hooks(attentions, {level: _replace_by(weights[level]) for level in attentions}):
+        weights = {place: maps[:, [i]] + mean for i, (place, mean) in enumerate(self.means.items())}
+        attentions = self.network.attentions()
+        with _register_hooks(attentions, {place: _replace_by(weights[place]) for place in attentions}):
             output: Tensor | NetworkOutput = self.network(image, full_output=full_output)
             return output
 
@@ -141,8 +135,8 @@ def _replace_by(weights: Tensor) -> Hook:
 
 
 @contextmanager
-def _register_hooks(attentions: Mapping[int, Attention], hooks: Mapping[int, Hook]) -> Iterator[None]:
+def _register_hooks(attentions: Mapping[str, Attention], hooks: Mapping[str, Hook]) -> Iterator[None]:
     with ExitStack() as stack:
-        for level, attention in attentions.items():
-            stack.enter_context(attention.register_forward_hook(hooks[level]))
+        for place, attention in attentions.items():
+            stack.enter_context(attention.register_forward_hook(hooks[place]))
         yield

@@ -63,13 +63,13 @@ class DeletionCurves:
     """Mean Dice over the classes for each of ``SHARES`` of deleted voxels, by the order of deletion.
 
     Attributes:
-        level: level of the attention map, the finest that has one.
+        place: place of the attention map, the first that has one.
         by_attention: voxels with the highest weights first.
         by_distance: voxels deepest inside the model's own prediction first, then those nearest to it.
-        by_chance: random blocks of the voxel size of the level.
+        by_chance: random blocks of the voxel size of the place.
     """
 
-    level: int
+    place: str
     by_attention: list[float]
     by_distance: list[float]
     by_chance: list[float]
@@ -82,8 +82,8 @@ class CaseChecks:
     Attributes:
         case: id of the case.
         dice: mean over the classes, by condition.
-        agreement: rank correlation of maps by pair and level, without levels where one of the maps is flat.
-        deletion: deletion curves; None if no level has a map.
+        agreement: rank correlation of maps by pair and place, without places where one of the maps is flat.
+        deletion: deletion curves; None if no place has a map.
         grad_cam: AUC of Grad-CAM by class: the probability that a voxel of the class has a higher value than a voxel of
             no class.
         subject: the person; empty if each case is a person.
@@ -91,7 +91,7 @@ class CaseChecks:
 
     case: str
     dice: dict[str, float]
-    agreement: dict[str, dict[int, float]]
+    agreement: dict[str, dict[str, float]]
     deletion: DeletionCurves | None
     grad_cam: dict[str, float]
     subject: str = ""
@@ -105,8 +105,8 @@ def count_steps(model: Model, controls: Controls) -> int:
     return 1 + len(ablations) + maps + deletions + len(model.plan.labels.names)
 
 
-def predict_maps(model: Model, volume: Volume) -> dict[int, NDArray[np.float32]]:
-    """Return the attention map of each level, on the grid of the volume; NaN where no window was predicted."""
+def predict_maps(model: Model, volume: Volume) -> dict[str, NDArray[np.float32]]:
+    """Return the attention map of each place, on the grid of the volume; NaN where no window was predicted."""
     return _predict(model, volume, attention=True).attention
 
 
@@ -149,13 +149,13 @@ def check_case(
     for ablation in possible_ablations(model.network):
         with ablated(model.network, ablation):
             scores[ablation] = dice(predict(model, volume).label_map)
-    maps = {level: weights for level, weights in trained.attention.items() if _varies(weights)}
+    maps = {place: weights for place, weights in trained.attention.items() if _varies(weights)}
     if maps and len(controls.maps) > 1 and has_replaceable_maps(model):
         for name, replacement in _replacements(case.id, controls.maps).items():
             label_map = predict_with_maps(model, volume, from_common_grid(replacement, volume), OVERLAP)
             scores[name] = dice(label_map)
             done()
-    agreement: dict[str, dict[int, float]] = {}
+    agreement: dict[str, dict[str, float]] = {}
     deletion = None
     if maps:
         random = [predict(control, volume, attention=True) for control in controls.random]
@@ -167,12 +167,12 @@ def check_case(
         if len(controls.maps) > 1:
             own, other = controls.maps[case.id], controls.maps[_next_case(case.id, controls.maps)]
             agreement[OTHER_MAP] = _correlate(_as_arrays(own), _as_arrays(other))
-        level = min(maps)
-        blocks = random_blocks(volume.grid, _voxel_size(model, level, volume), seed)
+        place = next(iter(maps))
+        blocks = random_blocks(volume.grid, _voxel_size(model, place, volume), seed)
         distance = signed_distance(trained.label_map, volume.spacing_mm)
-        unpredicted = np.isnan(maps[level])
+        unpredicted = np.isnan(maps[place])
         orders = [
-            rank_voxels(np.where(unpredicted, np.nan, weights), blocks) for weights in (maps[level], distance, blocks)
+            rank_voxels(np.where(unpredicted, np.nan, weights), blocks) for weights in (maps[place], distance, blocks)
         ]
         curves = [
             [
@@ -181,7 +181,7 @@ def check_case(
             ]
             for order in orders
         ]
-        deletion = DeletionCurves(level, *curves)
+        deletion = DeletionCurves(place, *curves)
     auc = _write_grad_cam(model, case.id, volume, reference, output, done)
     return CaseChecks(case.id, scores, agreement, deletion, auc)
 
@@ -197,17 +197,17 @@ def _next_case(case: str, maps: Mapping[str, CommonMaps]) -> str:
     return cases[(cases.index(case) + 1) % len(cases)]
 
 
-def _correlate(one: Mapping[int, NDArray[np.float32]], other: Mapping[int, NDArray[np.float32]]) -> dict[int, float]:
-    """Return the rank correlation of the maps of each level, without levels where one map is flat."""
+def _correlate(one: Mapping[str, NDArray[np.float32]], other: Mapping[str, NDArray[np.float32]]) -> dict[str, float]:
+    """Return the rank correlation of the maps of each place, without places where one map is flat."""
     return {
-        level: rank_correlation(one[level], other[level])
-        for level in one
-        if level in other and _varies(one[level]) and _varies(other[level])
+        place: rank_correlation(one[place], other[place])
+        for place in one
+        if place in other and _varies(one[place]) and _varies(other[place])
     }
 
 
-def _as_arrays(maps: CommonMaps) -> dict[int, NDArray[np.float32]]:
-    return {level: weights.numpy() for level, weights in maps.items()}
+def _as_arrays(maps: CommonMaps) -> dict[str, NDArray[np.float32]]:
+    return {place: weights.numpy() for place, weights in maps.items()}
 
 
 def _varies(weights: NDArray[np.float32]) -> bool:
@@ -225,15 +225,15 @@ def _write_grad_cam(
         path = grad_cam_path(output, case, labels.painted[index])
         write_like(path, np.nan_to_num(cam), volume)
         add_files(output, case, [path])
-        rows = attention_in_structures(case, 0, cam, reference, labels)
+        rows = attention_in_structures(case, "", cam, reference, labels)
         (auc[name],) = (row.auc for row in rows if row.class_name == name)
         done()
     return auc
 
 
-def _voxel_size(model: Model, level: int, volume: Volume) -> Sequence[int]:
-    """Return the size of a voxel of a level in voxels of a scan, along the axes of the scan."""
-    scan_grid = fit_grid(volume.affine, volume.grid, model.plan.voxel_mm(level), model.plan.preprocessing.slices)
+def _voxel_size(model: Model, place: str, volume: Volume) -> Sequence[int]:
+    """Return the size of a voxel of a place in voxels of a scan, along the axes of the scan."""
+    scan_grid = fit_grid(volume.affine, volume.grid, model.plan.voxel_mm(place), model.plan.preprocessing.slices)
     along_ras = [max(round(step), 1) for step in scan_grid.step]
     return [along_ras[scan_grid.order.index(axis)] for axis in range(3)]
 

@@ -15,40 +15,40 @@ from attention_unet.scans.geometry import fit_grid
 from attention_unet.scans.volumes import Volume
 
 SIZE = 96  # voxels of the common grid along each RAS+ axis
-Maps = Mapping[int, NDArray[np.float32]]  # by level, on the grid of a scan
-CommonMaps = dict[int, Tensor]  # by level, on the common grid
+Maps = Mapping[str, NDArray[np.float32]]  # by place, on the grid of a scan
+CommonMaps = dict[str, Tensor]  # by place, on the common grid
 
 
 def to_common_grid(maps: Maps, volume: Volume) -> CommonMaps:
-    """Resize the map of each level to the common grid.
+    """Resize the map of each place to the common grid.
 
     Args:
-        maps: maps by level, (I, J, K) on the grid of the volume.
+        maps: maps by place, (I, J, K) on the grid of the volume.
         volume: the scan.
 
     Returns:
-        Maps by level, (SIZE, SIZE, SIZE) along RAS+ axes.
+        Maps by place, (SIZE, SIZE, SIZE) along RAS+ axes.
     """
     scan_grid = fit_grid(volume.affine, volume.grid, (1.0, 1.0, 1.0))
     return {
-        level: _resize(torch.from_numpy(scan_grid.orient(weights).copy()), (SIZE,) * 3)
-        for level, weights in maps.items()
+        place: _resize(torch.from_numpy(scan_grid.orient(weights).copy()), (SIZE,) * 3)
+        for place, weights in maps.items()
     }
 
 
-def from_common_grid(maps: CommonMaps, volume: Volume) -> dict[int, NDArray[np.float32]]:
-    """Resize the map of each level from the common grid to that of a volume, (I, J, K) in its own order of axes.
+def from_common_grid(maps: CommonMaps, volume: Volume) -> dict[str, NDArray[np.float32]]:
+    """Resize the map of each place from the common grid to that of a volume, (I, J, K) in its own order of axes.
 
     Unknown weights are replaced by the mean of the map: 0 would close a gate.
     """
     scan_grid = fit_grid(volume.affine, volume.grid, (1.0, 1.0, 1.0))
-    known = {level: torch.where(weights.isnan(), weights.nanmean(), weights) for level, weights in maps.items()}
-    return {level: scan_grid.as_stored(_resize(weights, scan_grid.scan).numpy()) for level, weights in known.items()}
+    known = {place: torch.where(weights.isnan(), weights.nanmean(), weights) for place, weights in maps.items()}
+    return {place: scan_grid.as_stored(_resize(weights, scan_grid.scan).numpy()) for place, weights in known.items()}
 
 
 def mean_maps(cases: Sequence[CommonMaps]) -> CommonMaps:
-    """Return the mean map of each level over the cases in which a voxel is known."""
-    return {level: torch.stack([maps[level] for maps in cases]).nanmean(dim=0) for level in cases[0]}
+    """Return the mean map of each place over the cases in which a voxel is known."""
+    return {place: torch.stack([maps[place] for maps in cases]).nanmean(dim=0) for place in cases[0]}
 
 
 def _resize(values: Tensor, grid: Sequence[int]) -> Tensor:

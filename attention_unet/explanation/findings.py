@@ -20,6 +20,7 @@ from attention_unet.explanation.checks import (
     CaseChecks,
 )
 from attention_unet.explanation.deletion_curve import SHARES, mean_height
+from attention_unet.places import PLACES
 
 MIN_PERSONS = 6  # with fewer persons, an interval is too wide for a verdict
 LOW_DICE = 0.5  # mean Dice below which the checks mean little
@@ -88,7 +89,7 @@ def _report_exchanged_maps(checks: Sequence[CaseChecks]) -> list[str]:
     The control is the case's own map, resized to the common grid and back like the others.
     """
     correlations = _mean_correlations(checks, OTHER_MAP)
-    sentences = [f"Maps of two cases correlate by {_list_levels(correlations)}."] if correlations else []
+    sentences = [f"Maps of two cases correlate by {_list_places(correlations)}."] if correlations else []
     for condition, words in (
         (MEAN_MAP, "With the mean map of the other cases"),
         (OTHER_MAP, "With the map of another case"),
@@ -120,8 +121,8 @@ def _compare_with_random(checks: Sequence[CaseChecks]) -> list[str]:
         else "the maps partly show the image or the architecture"
     )  # fmt: skip
     return [
-        f"Maps correlate with those of random weights by {_list_levels(trained)}; those of two random networks by "
-        f"{_list_levels(random)} (n = {_number_with(checks, RANDOM)}): {verdict}."
+        f"Maps correlate with those of random weights by {_list_places(trained)}; those of two random networks by "
+        f"{_list_places(random)} (n = {_number_with(checks, RANDOM)}): {verdict}."
     ]
 
 
@@ -138,9 +139,9 @@ def _compare_with_second(checks: Sequence[CaseChecks]) -> list[str]:
         else "the map depends on the seed of the training" if lowest < UNLIKE
         else "both trainings partly weigh the same positions"
     )  # fmt: skip
-    beside = f", maps of two cases by {_list_levels(cases)}" if cases else ""
+    beside = f", maps of two cases by {_list_places(cases)}" if cases else ""
     number = _number_with(checks, SECOND)
-    return [f"Maps of two trainings correlate by {_list_levels(trainings)}{beside} (n = {number}): {verdict}."]
+    return [f"Maps of two trainings correlate by {_list_places(trainings)}{beside} (n = {number}): {verdict}."]
 
 
 def _report_deletion(checks: Sequence[CaseChecks]) -> list[str]:
@@ -161,7 +162,7 @@ def _report_deletion(checks: Sequence[CaseChecks]) -> list[str]:
         else "this does not show that attention marks important voxels better than the distance"
     )  # fmt: skip
     return [
-        f"Deleting the voxels with the highest attention of level {curves[0].level} lowers Dice "
+        f"Deleting the voxels with the highest attention at {curves[0].place} lowers Dice "
         f"{_more(than_chance.mean())} than random deletion, and {_more(than_distance.mean())} than deletion by "
         f"distance to the network's own prediction, mean over 0 to {SHARES[-1]:.0%} deleted voxels "
         f"({_interval(low, high)}{_count(defined)}): {verdict}."
@@ -233,22 +234,22 @@ def _dice_values(checks: Sequence[CaseChecks], condition: str) -> NDArray[np.flo
 
 
 def _number_with(checks: Sequence[CaseChecks], pair: str) -> int:
-    """Return the number of cases in which a pair of maps was compared, at any level."""
+    """Return the number of cases in which a pair of maps was compared, at any place."""
     return sum(bool(case.agreement.get(pair)) for case in checks)
 
 
-def _mean_correlations(checks: Sequence[CaseChecks], pair: str) -> dict[int, float]:
-    """Return the mean correlation of a pair of maps by level."""
+def _mean_correlations(checks: Sequence[CaseChecks], pair: str) -> dict[str, float]:
+    """Return the mean correlation of a pair of maps by place."""
     by_case = [case.agreement.get(pair, {}) for case in checks]
-    levels = sorted({level for correlations in by_case for level in correlations})
+    places = [place for place in PLACES if any(place in correlations for correlations in by_case)]
     return {
-        level: float(np.mean([correlations[level] for correlations in by_case if level in correlations]))
-        for level in levels
+        place: float(np.mean([correlations[place] for correlations in by_case if place in correlations]))
+        for place in places
     }
 
 
-def _list_levels(means: dict[int, float]) -> str:
-    return ", ".join(f"{mean:.2f} at level {level}" for level, mean in means.items())
+def _list_places(means: dict[str, float]) -> str:
+    return ", ".join(f"{mean:.2f} at {place}" for place, mean in means.items())
 
 
 def _interval(low: float, high: float) -> str:

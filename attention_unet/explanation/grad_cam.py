@@ -51,7 +51,7 @@ def grad_cam(model: Model, volume: Volume, channel: int) -> NDArray[np.float32]:
         channel: channel of the logits.
     """
     plan = model.plan
-    coarsest = f"network.encoder.{len(model.network.encoder) - 1}"
+    coarsest = f"network.encoder.{len(model.network.encoder) - 1}.activation"
     network = copy.deepcopy(model.network)  # MONAI does not remove its hooks
     scores = ClassScores(network, plan.labels.overlapping)
     cam = GradCAM(nn_module=scores, target_layers=coarsest, postprocessing=lambda activation: activation)

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from attention_unet.places import PLACES
+
 ATTENTION, PREVIEW, PROBABILITIES, UNCERTAINTY = "attention", "preview", "probabilities", "uncertainty"
 GRAD_CAM = "grad-cam"
 PARTS = (ATTENTION, PREVIEW, PROBABILITIES, UNCERTAINTY, GRAD_CAM)  # folders beside the masks
 MEASURES = ("entropy", "disagreement")  # measures of uncertainty
-MAX_LEVELS = 16  # the largest network.max_levels
 
 
 def prediction_path(output: Path, case: str, ending: str = ".nii.gz") -> Path:
@@ -24,9 +25,9 @@ def preview_path(output: Path, case: str) -> Path:
     return output / PREVIEW / f"{case}.png"
 
 
-def attention_path(output: Path, case: str, level: int) -> Path:
-    """Return the path of the attention map of a case and level."""
-    return output / ATTENTION / f"{case}_level{level}.nii.gz"
+def attention_path(output: Path, case: str, place: str) -> Path:
+    """Return the path of the attention map of a case at a place of the network."""
+    return output / ATTENTION / f"{case}_{place.replace(' ', '')}.nii.gz"
 
 
 def grad_cam_path(output: Path, case: str, label: int) -> Path:
@@ -44,6 +45,6 @@ def uncertainty_path(output: Path, case: str, measure: str) -> Path:
     return output / UNCERTAINTY / f"{case}_{measure}.nii.gz"
 
 
-def attention_levels(output: Path, case: str) -> list[int]:
-    """Return the levels of a case that have an attention map on the disk, the finest first."""
-    return [level for level in range(MAX_LEVELS) if attention_path(output, case, level).is_file()]
+def attention_places(output: Path, case: str) -> list[str]:
+    """Return the places of the network with an attention map of a case on the disk."""
+    return [place for place in PLACES if attention_path(output, case, place).is_file()]

@@ -28,7 +28,7 @@ WORKSPACE = 4 * 12 * AT_ONCE  # bytes, for the work on a few planes
 
 
 def choose_chunks(
-    volume: Volume, models: Sequence["Model"], levels: Sequence[Sequence[int]], settings: Settings
+    volume: Volume, models: Sequence["Model"], places: Sequence[Sequence[str]], settings: Settings
 ) -> list[slice]:
     """Choose the chunks.
 
@@ -38,7 +38,7 @@ def choose_chunks(
     Args:
         volume: scan to predict.
         models: models to predict with.
-        levels: attention levels of each model.
+        places: places of each model with attention.
         settings: memory limit in bytes, and which results are wanted.
 
     Returns:
@@ -50,11 +50,11 @@ def choose_chunks(
     limit = free_memory() + volume.array.nbytes if settings.memory is None else settings.memory
     labels = models[0].plan.labels
     measures = settings.uncertainty * (1 if len(models) == 1 else len(MEASURES))
-    maps = measures + len(levels[0]) + settings.probabilities * labels.channels
+    maps = measures + len(places[0]) + settings.probabilities * labels.channels
     results = math.prod(volume.grid) * (np.dtype(labels.dtype).itemsize + 4 * maps)
     images: dict[object, int] = {}
     sums, rows = 0.0, 1
-    for model, own in zip(models, levels, strict=True):
+    for model, own in zip(models, places, strict=True):
         plan = model.plan
         scan_grid = fit_grid(volume.affine, volume.grid, plan.preprocessing.spacing_mm, plan.preprocessing.slices)
         images[plan.preprocessing] = 4 * len(plan.channels) * math.prod(scan_grid.grid)

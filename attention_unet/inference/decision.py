@@ -14,27 +14,27 @@ from attention_unet.scans.labels import Labels
 
 
 def combine_planes(
-    planes: Sequence[Tensor], levels: Sequence[Sequence[int]], labels: Labels, settings: Settings
+    planes: Sequence[Tensor], places: Sequence[Sequence[str]], labels: Labels, settings: Settings
 ) -> dict[str, NDArray[Any]]:
     """Average the models' predictions of some planes, and return the results that are wanted.
 
     Args:
-        planes: for each model, probabilities, then attention of its levels, (K, *S).
-        levels: attention levels of each model.
+        planes: for each model, probabilities, then attention at its places, (K, *S).
+        places: places of each model with attention.
         labels: classes of the probabilities.
         settings: which results are wanted.
 
     Returns:
-        "label map" (*S), "level 0" (*S) and so on for levels that all models have, "probabilities" (K, *S), "entropy"
+        "label map" (*S), "skip 1" (*S) and so on for places that all models have, "probabilities" (K, *S), "entropy"
         and, of several models, "disagreement" (*S).
     """
     each = [values[: labels.channels] for values in planes]
     probabilities = mean(each)
     results = {"label map": probabilities_to_labels(probabilities, labels)}
-    for level in levels[0]:
-        if all(level in own for own in levels):
-            maps = [values[labels.channels + own.index(level)] for values, own in zip(planes, levels, strict=True)]
-            results[f"level {level}"] = mean(maps).numpy()
+    for place in places[0]:
+        if all(place in own for own in places):
+            maps = [values[labels.channels + own.index(place)] for values, own in zip(planes, places, strict=True)]
+            results[place] = mean(maps).numpy()
     if settings.probabilities:
         results["probabilities"] = probabilities.numpy()
     if settings.uncertainty:

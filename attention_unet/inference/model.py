@@ -30,13 +30,13 @@ class ScanPrediction:
 
     Attributes:
         label_map: the integers of the training's label files, with names and colours of the classes for viewers.
-        attention: for each attended level, attention weights averaged over channels.
+        attention: by place, such as "skip 1", the attention weights averaged over channels.
         probabilities: of background and classes, or of overlapping classes, (I, J, K, C); None if not wanted.
         uncertainty: "entropy", 0 to 1; empty if not wanted.
     """
 
     label_map: nib.Nifti1Image
-    attention: dict[int, nib.Nifti1Image]
+    attention: dict[str, nib.Nifti1Image]
     probabilities: nib.Nifti1Image | None
     uncertainty: dict[str, nib.Nifti1Image]
 
@@ -104,14 +104,14 @@ class Model:
             >>> scan = np.random.default_rng(0).normal(size=(36, 50, 36)).astype(np.float32)
             >>> result = model.predict(scan, Settings(attention=True), spacing_mm=(1, 1, 1))
             >>> result.label_map.shape, sorted(result.attention)
-            ((36, 50, 36), [1, 2])
+            ((36, 50, 36), ['skip 1', 'skip 2'])
         """
         volume = _read_scan(scan, spacing_mm, affine, len(self.plan.channels))
         found = predict_volume([self], volume, settings)
         shares = found.probabilities
         return ScanPrediction(
             label_image(found.label_map, volume, self.plan.labels),
-            {level: image_like(weights, volume) for level, weights in found.attention.items()},
+            {place: image_like(weights, volume) for place, weights in found.attention.items()},
             None if shares is None else image_like(np.moveaxis(shares, 0, -1), volume),
             {measure: image_like(values, volume) for measure, values in found.uncertainty.items()},
         )

@@ -11,7 +11,6 @@ from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.files.atomic import remove_partials
 from attention_unet.files.digest import sha256_of
 from attention_unet.files.prediction_folder import (
-    MAX_LEVELS,
     MEASURES,
     PARTS,
     attention_path,
@@ -23,6 +22,7 @@ from attention_unet.files.prediction_folder import (
 )
 from attention_unet.files.prediction_record import RECORD, read_record, recorded_files
 from attention_unet.inference.record import hash_images, remove_from_record, update_record
+from attention_unet.places import PLACES
 from attention_unet.scans.volume_files import ENDINGS, list_files, list_volumes, stem
 
 log = logging.getLogger(__name__)
@@ -191,7 +191,7 @@ def _possible_paths(output: Path, case: str) -> list[Path]:
     """Return every path that the prediction of a case may write to."""
     return [
         *(prediction_path(output, case, ending) for ending in ENDINGS),
-        *(attention_path(output, case, level) for level in range(MAX_LEVELS)),
+        *(attention_path(output, case, place) for place in PLACES),
         *(uncertainty_path(output, case, measure) for measure in MEASURES),
         *(path(output, case) for path in (sidecar_path, preview_path, probabilities_path)),
     ]

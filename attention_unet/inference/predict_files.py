@@ -187,7 +187,7 @@ def write_prediction(
     Raises:
         DataError: if a file cannot be written.
     """
-    maps = {attention_path(output, case, level): weights for level, weights in prediction.attention.items()}
+    maps = {attention_path(output, case, place): weights for place, weights in prediction.attention.items()}
     maps |= {uncertainty_path(output, case, measure): values for measure, values in prediction.uncertainty.items()}
     if prediction.probabilities is not None:
         maps[probabilities_path(output, case)] = np.moveaxis(prediction.probabilities, 0, -1)

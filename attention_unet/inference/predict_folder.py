@@ -14,7 +14,7 @@ from attention_unet.inference.output_folder import claim_output
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.record import describe_predictions, update_record
 from attention_unet.inference.settings import DEFAULT, Settings
-from attention_unet.inference.window_predictor import attended_levels
+from attention_unet.inference.window_predictor import attended_places
 from attention_unet.machine.memory import reuse_freed_memory
 from attention_unet.machine.progress import progress_bar
 
@@ -76,9 +76,9 @@ def predict_cases(
 ) -> dict[str, str]:
     """Segment cases. Arguments, result and errors are those of ``predict_folder``."""
     model = models[0]
-    levels = attended_levels(model.network, model.plan, model.device) if settings.attention else []
+    places = attended_places(model.network, model.plan, model.device) if settings.attention else []
     cleaned = cleaned_classes(models, settings)
-    description = describe_predictions(models, settings, cleaned, levels, output)
+    description = describe_predictions(models, settings, cleaned, places, output)
     reuse_freed_memory()
     with folder_lock(output):
         left = claim_output(output, cases, description, settings.extras, resume=resume, overwrite=overwrite)
@@ -92,6 +92,6 @@ def predict_cases(
             failed = predict_files(left, output, models, settings, done, own_format)
         update_record(output, {"complete": True})
     log.info("%d predicted, %d failed; output in %s", len(left) - len(failed), len(failed), output)
-    if settings.attention and not levels:
-        log.info("this model has no attention on skips or bottleneck: there are no maps to write")
+    if settings.attention and not places:
+        log.info("this model has no attention: there are no maps to write")
     return failed

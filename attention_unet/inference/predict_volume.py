@@ -26,7 +26,7 @@ from attention_unet.inference.locator import cut_to_structures
 from attention_unet.inference.scan_warnings import warn_if_unusual
 from attention_unet.inference.settings import DEFAULT, Settings
 from attention_unet.inference.sliding_window import slide
-from attention_unet.inference.window_predictor import attended_levels, average_flips, window_predictor
+from attention_unet.inference.window_predictor import attended_places, average_flips, window_predictor
 from attention_unet.machine.devices import choose_precision
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.preprocessing import Preprocessed, preprocess
@@ -47,7 +47,7 @@ class Prediction:
     Attributes:
         label_map: (I, J, K), the integers of the training's label files. The class with the highest probability, or
             every class above 0.5 where classes overlap.
-        attention: for each level, the attention weights averaged over channels, (I, J, K) float32.
+        attention: by place, the attention weights averaged over channels, (I, J, K) float32.
         probabilities: of background and classes, or of overlapping classes, (K, I, J, K) float32; None if not wanted.
         uncertainty: (I, J, K) float32, 0 to 1. "entropy" is that of the mean of the models; with several models
             "disagreement" is the entropy of the mean minus the mean of the entropies (mutual information; Houlsby et
@@ -55,7 +55,7 @@ class Prediction:
     """
 
     label_map: NDArray[np.unsignedinteger[Any]]
-    attention: dict[int, NDArray[np.float32]]
+    attention: dict[str, NDArray[np.float32]]
     probabilities: NDArray[np.float32] | None
     uncertainty: dict[str, NDArray[np.float32]]
 
@@ -88,12 +88,12 @@ def predict_volume(
     if os.getpid() != PROCESS:
         torch.set_num_threads(1)
     plan, volume = models[0].plan, _select_channels(volume, models[0].plan, settings)
-    levels_by_model = [attended_levels(m.network, m.plan, m.device) if settings.attention else [] for m in models]
-    chunks = choose_chunks(volume, models, levels_by_model, settings)
+    places_by_model = [attended_places(m.network, m.plan, m.device) if settings.attention else [] for m in models]
+    chunks = choose_chunks(volume, models, places_by_model, settings)
     images = {way: preprocess(volume, way) for way in dict.fromkeys(model.plan.preprocessing for model in models)}
     warn_if_unusual(volume, images.values(), images[plan.preprocessing], plan)
     scan_grid = images[plan.preprocessing].scan_grid
-    most = plan.labels.channels + max(map(len, levels_by_model))  # values per voxel
+    most = plan.labels.channels + max(map(len, places_by_model))  # values per voxel
     overlap = choose_overlap(models, settings)
     settings = replace(settings, overlap=overlap)
     parts = [images[model.plan.preprocessing] for model in models]
@@ -104,13 +104,13 @@ def predict_volume(
     for number, rows in enumerate(chunks):
         at_once = min(part.scan_grid.planes_back(most, rows) for part in parts)
         streams = [
-            predict_planes(model, part, settings, levels, rows, at_once)
-            for model, part, levels in zip(models, parts, levels_by_model, strict=True)
+            predict_planes(model, part, settings, places, rows, at_once)
+            for model, part, places in zip(models, parts, places_by_model, strict=True)
         ]
         first = 0
         for planes in zip(*streams, strict=True):
             stop = first + planes[0].shape[1]
-            for name, values in combine_planes(planes, levels_by_model, plan.labels, settings).items():
+            for name, values in combine_planes(planes, places_by_model, plan.labels, settings).items():
                 if name not in results:
                     results[name] = np.empty((*values.shape[:-3], *scan_grid.scan), dtype=values.dtype)
                 results[name][..., first:stop, rows, :] = values
@@ -123,7 +123,7 @@ def predict_volume(
     stored = {name: scan_grid.as_stored(values) for name, values in results.items()}
     return Prediction(
         label_map=stored["label map"],
-        attention={level: stored[f"level {level}"] for level in levels_by_model[0] if f"level {level}" in stored},
+        attention={place: stored[place] for place in places_by_model[0] if place in stored},
         probabilities=stored.get("probabilities"),
         uncertainty={measure: stored[measure] for measure in MEASURES if measure in stored},
     )
@@ -135,7 +135,7 @@ def choose_overlap(models: Sequence["Model"], settings: Settings) -> float:
 
 
 def predict_planes(
-    model: "Model", image: Preprocessed, settings: Settings, levels: Sequence[int], rows: slice, at_once: int
+    model: "Model", image: Preprocessed, settings: Settings, places: Sequence[str], rows: slice, at_once: int
 ) -> Iterator[Tensor]:
     """Predict some rows of a scan with one model.
 
@@ -143,19 +143,19 @@ def predict_planes(
         model: the model.
         image: the scan, or a part of it, preprocessed for this model.
         settings: how to predict.
-        levels: attention levels to return.
+        places: places whose attention to return.
         rows: rows along the second RAS+ axis of the scan.
         at_once: planes of the scan at a time.
 
     Yields:
-        Probabilities, then attention of the levels, on the grid of the scan: (K, ``at_once`` or fewer, rows, columns).
+        Probabilities, then attention at the places, on the grid of the scan: (K, ``at_once`` or fewer, rows, columns).
     """
     model.network.eval()
     plan, precision = model.plan, settings.precision or choose_precision("auto", model.device)
-    predictor = window_predictor(model.network, plan, precision, levels)
+    predictor = window_predictor(model.network, plan, precision, places)
     if settings.tta:
         predictor = average_flips(predictor, plan.mirror_axes)
-    unseen = torch.zeros(plan.labels.channels + len(levels))
+    unseen = torch.zeros(plan.labels.channels + len(places))
     if not plan.labels.overlapping:
         unseen[0] = 1.0  # background
     start, stop = image.scan_grid.rows_for(rows)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from attention_unet.inference.sliding_window import WindowPredictor
 from attention_unet.layers.dimensions import INTERPOLATION
 from attention_unet.network import NetworkOutput, UNet
+from attention_unet.places import PLACES
 from attention_unet.preparation.plan import Plan
 
 TRIAL_EDGE = 16  # voxels along an axis
@@ -42,8 +43,8 @@ def average_flips(predict: WindowPredictor, axes: Sequence[int]) -> WindowPredic
     return predict_all
 
 
-def window_predictor(network: UNet, plan: Plan, precision: torch.dtype, levels: Sequence[int]) -> WindowPredictor:
-    """Return a predictor of probabilities, followed by the attention of levels on the window's grid.
+def window_predictor(network: UNet, plan: Plan, precision: torch.dtype, places: Sequence[str]) -> WindowPredictor:
+    """Return a predictor of probabilities, followed by the attention at places on the window's grid.
 
     Attention is above 0, even of a closed gate: 0 marks voxels that no window shows.
     The windows of a 2-D network are slices: one voxel thick along the axis that the network does not see.
@@ -54,20 +55,23 @@ def window_predictor(network: UNet, plan: Plan, precision: torch.dtype, levels: 
     def predict(windows: Tensor) -> Tensor:
         inputs = windows if across is None else windows.squeeze(across)
         with torch.autocast(inputs.device.type, dtype=precision, enabled=precision != torch.float32):
-            output: NetworkOutput = network(inputs, full_output=True)
-        logits = output.logits[0].float()
+            if places:
+                finest, weights, _ = network(inputs, full_output=True)
+                logits = finest[0].float()
+            else:
+                logits, weights = network(inputs).float(), {}
         values = [torch.sigmoid(logits) if plan.labels.overlapping else torch.softmax(logits, dim=1)]
-        for level in levels:
-            scalar = output.weights[level].float().mean(dim=1, keepdim=True).clamp(min=LEAST_WEIGHT)
+        for place in places:
+            scalar = weights[place].float().mean(dim=1, keepdim=True).clamp(min=LEAST_WEIGHT)
             values.append(F.interpolate(scalar, inputs.shape[2:], mode=mode, align_corners=False))
-        together = torch.cat(values, dim=1) if levels else values[0]
+        together = torch.cat(values, dim=1) if places else values[0]
         return together if across is None else together.unsqueeze(across)
 
     return predict
 
 
-def attended_levels(network: UNet, plan: Plan, device: torch.device) -> list[int]:
-    """Return the levels that have attention maps, the finest first, by trying the network on a few voxels."""
+def attended_places(network: UNet, plan: Plan, device: torch.device) -> list[str]:
+    """Return the places that have attention maps, by trying the network on a few voxels."""
     edges = [min(n, TRIAL_EDGE) for axis, n in enumerate(plan.patch) if axis != plan.slice_axis]
     output: NetworkOutput = network(torch.zeros(1, len(plan.channels), *edges, device=device), full_output=True)
-    return sorted(output.weights)
+    return [place for place in PLACES if place in output.weights]

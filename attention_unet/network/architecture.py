@@ -20,8 +20,9 @@ AttentionByLevel = Spec | Mapping[int, Spec]
 class Architecture:
     """The architecture of an ``AttentionUNet``, in plain values that JSON can hold.
 
-    Name a mechanism; a list of names is applied in sequence; a mapping wraps, such as ``{"parallel": ["se", "sse"]}``;
-    "identity" is no attention. A mapping from levels names a mechanism for each level.
+    Name a mechanism, or give it options: ``{"se": {"reduction": 4}}``; a list is applied in sequence; a mapping wraps,
+    such as ``{"parallel": ["se", "sse"]}``; "identity" is no attention. A mapping from levels names a mechanism for
+    each level.
 
     Attributes:
         dims: 2 or 3 spatial dimensions.
@@ -38,6 +39,7 @@ class Architecture:
         encoder: attention in the encoder's blocks.
         decoder: attention in the decoder's blocks.
         bottleneck: attention after the coarsest block.
+        inputs: attention on the image, between its channels: which sequence counts.
         levels: levels with attention, for skips, encoder and decoder that do not name levels; None: all but the finest.
             The coarsest level has an encoder block only.
         init: attention starts "open", as the identity or near it, or as in the "paper".
@@ -64,6 +66,7 @@ class Architecture:
     encoder: AttentionByLevel = "identity"
     decoder: AttentionByLevel = "identity"
     bottleneck: Spec = "identity"
+    inputs: Spec = "identity"
     levels: Sequence[int] | None = None
     init: Init = "open"
 
@@ -139,6 +142,8 @@ class Architecture:
             name: self.attention(name) or "identity" for name in ("skips", "encoder", "decoder")
         }
         places["bottleneck"] = self.bottleneck
+        if self.inputs != "identity":
+            places["inputs"] = self.inputs
         return "; ".join(f"{name} {json.dumps(spec)}".replace('"', "") for name, spec in places.items())
 
 

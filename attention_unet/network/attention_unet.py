@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from attention_unet.attention import Attention, build_at
+from attention_unet.attention import Attention, Place, build_at
 from attention_unet.layers.dimensions import CONV
 from attention_unet.network.architecture import WIDTHS, Architecture, is_encoding, named
 from attention_unet.network.blocks import Block, DecoderLevel, build_without_gate, upsampling, weighs_channels
@@ -11,7 +11,7 @@ from attention_unet.network.unet import UNet
 
 class AttentionUNet(UNet):
     """U-Net of Ronneberger et al. (MICCAI 2015) with attention on its skips, as in Oktay et al. (MIDL 2018), in its
-    blocks, or at its bottleneck.
+    blocks, at its bottleneck, or on the image.
 
     Args:
         architecture: sizes of the levels, and the attention at each place.
@@ -33,6 +33,10 @@ class AttentionUNet(UNet):
             classes = a.out_channels if is_encoding(a.bottleneck) else None
             bottleneck = build_without_gate(a.bottleneck, a.place(deepest, classes))
 
+        with named("inputs"):
+            image = Place(a.dims, a.in_channels, a.in_channels, init=a.init)
+            inputs_attention = build_without_gate(a.inputs, image)
+
         def block(name: str, level: int, inputs: int, stride: tuple[int, ...], weighed: bool) -> Block:
             convs = a.convs if name == "encoder" else a.decoder_convs
             sizes = a.dims, inputs, a.channels[level], kernels[level], stride, convs, a.block == "residual"
@@ -43,6 +47,7 @@ class AttentionUNet(UNet):
         inputs, strides = [a.in_channels, *a.channels], [unit, *steps]
         weighed = [weighs_channels(attention) for attention in (*skips, bottleneck)]
         super().__init__(
+            inputs=inputs_attention,
             encoder=[block("encoder", i, inputs[i], strides[i], weighed[i]) for i in range(deepest + 1)],
             bottleneck=bottleneck,
             decoder=[

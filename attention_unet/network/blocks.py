@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from attention_unet.attention import Attended, Attention, Identity, Place, Spec, build_at
 from attention_unet.layers.dimensions import CONV, TRANSPOSED_CONV, crop_to
 from attention_unet.layers.normalization import EightChannelNorm, InstanceNorm
+from attention_unet.network.unet import Decoded
 
 Sizes = tuple[int, ...]
 Norm = type[InstanceNorm] | type[EightChannelNorm]
@@ -91,12 +92,12 @@ class Block(nn.Module):
         self.shortcut = nn.Identity() if same else ConvNorm(dims, inputs, outputs, (1,) * dims, stride, norm)
         self.activation = nn.LeakyReLU(0.01, inplace=True)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, *S) to (B, outputs, *ceil(S / stride))."""
-        y: Tensor = self.attention(self.body(x))[0]
+    def forward(self, x: Tensor, with_map: bool = False) -> Attended:
+        """(B, inputs, *S) to features (B, outputs, *ceil(S / stride)) and the weights of the attention."""
+        y, weights = self.attention(self.body(x), None, with_map)
         if self.residual:
             y = y + self.shortcut(x)
-        return self.activation(y)  # type: ignore[no-any-return]
+        return Attended(self.activation(y), weights)
 
 
 class DecoderLevel(nn.Module):
@@ -112,10 +113,11 @@ class DecoderLevel(nn.Module):
         super().__init__()
         self.up, self.attention, self.block = up, attention, block
 
-    def forward(self, coarse: Tensor, skip: Tensor) -> Attended:
-        """(B, Cg, *ceil(S / stride)) and (B, C, *S) to features (B, C, *S) and the weights on the skip."""
-        features, weights = self.attention(skip, coarse)
-        return Attended(self.block(torch.cat([crop_to(self.up(coarse), skip), features], dim=1)), weights)
+    def forward(self, coarse: Tensor, skip: Tensor, with_map: bool = False) -> Decoded:
+        """(B, Cg, *ceil(S / stride)) and (B, C, *S) to features (B, C, *S) and the weights on skip and in block."""
+        attended, on_skip = self.attention(skip, coarse, with_map)
+        features, in_block = self.block(torch.cat([crop_to(self.up(coarse), skip), attended], dim=1), with_map)
+        return Decoded(features, on_skip, in_block)
 
 
 def upsampling(dims: int, inputs: int, outputs: int, stride: Sizes) -> nn.Module:
@@ -127,7 +129,7 @@ def upsampling(dims: int, inputs: int, outputs: int, stride: Sizes) -> nn.Module
 
 def weighs_channels(attention: Attention) -> bool:
     """Return whether attention computes a weight for each channel."""
-    return attention.kind in ("channel", "mixed")
+    return attention.kind in ("channel", "mixed", "kernel")
 
 
 def build_without_gate(spec: Spec, place: Place) -> Attention:

@@ -12,6 +12,7 @@ from torch.jit import is_scripting  # type: ignore[attr-defined]  # not in its _
 
 from attention_unet.attention import Attention
 from attention_unet.attention.channel.context_encoding import ContextEncoding
+from attention_unet.places import PLACES, level_of
 
 
 class NetworkOutput(NamedTuple):
@@ -19,35 +20,53 @@ class NetworkOutput(NamedTuple):
 
     Attributes:
         logits: (B, out_channels, *S), finest first, each on the grid of its level; in eval mode only the finest.
-        weights: attention weights on the skip, by level; the coarsest level has those of the bottleneck.
+        weights: in eval mode, attention weights by place: "inputs", "skip 1", "bottleneck", "encoder 1", "decoder 1"
+            and so on; the number is the level. Places without weights are left out.
         presence: in training mode, logits (B, out_channels) of the presence of each class, one for each mechanism that
             learns it; otherwise empty.
     """
 
     logits: list[Tensor]
-    weights: dict[int, Tensor]
+    weights: dict[str, Tensor]
     presence: list[Tensor]
 
 
+class Decoded(NamedTuple):
+    """Result of a decoder level.
+
+    Attributes:
+        features: (B, C, *S).
+        on_skip: attention weights on the skip.
+        in_block: attention weights in the block.
+    """
+
+    features: Tensor
+    on_skip: Tensor | None
+    in_block: Tensor | None
+
+
 class UNet(nn.Module):
-    """Encoder, attention at the bottleneck, decoder with attention on its skips, heads.
+    """Attention on the image, encoder, attention at the bottleneck, decoder with attention on its skips, heads.
 
     Args:
-        encoder: one block per level, finest first.
+        inputs: attention on the channels of the image.
+        encoder: one block per level, finest first; each returns ``Attended``.
         bottleneck: attention after the coarsest block.
         decoder: a ``DecoderLevel`` for each level, coarse to fine. It gates the skip by the coarser features before
-            their upsampling, then joins and convolves both.
+            their upsampling, then joins and convolves both, and returns ``Decoded``.
         heads: heads of the decoder's last levels, coarse to fine; more than one for deep supervision.
     """
 
     def __init__(
         self,
+        inputs: Attention,
         encoder: Sequence[nn.Module],
         bottleneck: Attention,
         decoder: Sequence[nn.Module],
         heads: Sequence[nn.Module],
     ) -> None:
         super().__init__()
+        self.inputs = inputs
         self.encoder = nn.ModuleList(encoder)
         self.bottleneck = bottleneck
         self.decoder = nn.ModuleList(decoder)
@@ -56,54 +75,57 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, full_output: bool = False) -> Tensor | NetworkOutput:
         """Return the logits (B, out_channels, *S) of an image (B, in_channels, *S) of any size.
 
-        With ``full_output`` also return the attention weights and, in training mode, the logits of every supervised
-        level and the presence of classes.
+        With ``full_output`` also return, in training mode, the logits of every supervised level and the presence of
+        classes; in eval mode, the attention weights. Weights that only serve display are computed for that alone.
         """
-        logits, weights, skips = self.run(x, full_output and self.training)
+        supervised = full_output and self.training
+        logits, weights, skips = self.run(x, supervised, full_output and not self.training)
         if is_scripting() or not full_output:  # a scripted network returns logits only
             return logits[0]
-        encodings = self.presence_encodings() if self.training else {}  # only the loss needs them
-        return NetworkOutput(logits, weights, [each.presence(skips[level]) for level, each in encodings.items()])
+        encodings = self.presence_encodings() if self.training else []  # only the loss needs them
+        return NetworkOutput(logits, weights, [encoding.presence(skips[level]) for level, encoding in encodings])
 
-    def run(self, x: Tensor, supervised: bool) -> tuple[list[Tensor], dict[int, Tensor], list[Tensor]]:
+    def run(self, x: Tensor, supervised: bool, with_maps: bool) -> tuple[list[Tensor], dict[str, Tensor], list[Tensor]]:
         """Return logits of all supervised levels, or of the finest alone; attention weights; outputs of the encoder."""
+        maps: dict[str, Tensor | None] = {}
         skips: list[Tensor] = []
-        for block in self.encoder:
-            x = block(x)
+        x, maps["inputs"] = self.inputs(x, None, with_maps)
+        for i, block in enumerate(self.encoder):
+            x, maps[f"encoder {i}"] = block(x, with_maps)
             skips.append(x)
-        maps: dict[int, Tensor] = {}
         coarsest = len(skips) - 1
-        x, weights = self.bottleneck(x)
-        if weights is not None:
-            maps[coarsest] = weights
+        x, maps["bottleneck"] = self.bottleneck(x, None, with_maps)
         decoded: list[Tensor] = []
         for i, level in enumerate(self.decoder):
-            x, weights = level(x, skips[coarsest - 1 - i])
-            if weights is not None:
-                maps[coarsest - 1 - i] = weights
+            n = coarsest - 1 - i
+            x, maps[f"skip {n}"], maps[f"decoder {n}"] = level(x, skips[n], with_maps)
             decoded.append(x)
         unheaded = len(decoded) - len(self.heads)
         logits: list[Tensor] = []
         for i, head in enumerate(self.heads):
             if supervised or i == len(self.heads) - 1:
                 logits.insert(0, head(decoded[unheaded + i]))
-        return logits, maps, skips
+        found: dict[str, Tensor] = {}
+        for place, weights in maps.items():
+            if weights is not None and with_maps:
+                found[place] = weights
+        return logits, found, skips
 
-    def attention_at(self, level: int) -> Attention:
-        """Return the attention on the skip of a level; for the coarsest level, that of the bottleneck.
+    def attentions(self) -> dict[str, Attention]:
+        """Return the attention of each place that has one, by the name of the place."""
+        coarsest = len(self.encoder) - 1
+        paths = {"inputs": "inputs", "bottleneck": "bottleneck"}
+        paths |= {f"encoder {i}": f"encoder.{i}.attention" for i in range(coarsest + 1)}
+        for i in range(coarsest):
+            paths[f"skip {coarsest - 1 - i}"] = f"decoder.{i}.attention"
+            paths[f"decoder {coarsest - 1 - i}"] = f"decoder.{i}.block.attention"
+        found = {place: self.get_submodule(paths[place]) for place in PLACES if place in paths}
+        return {place: a for place, a in found.items() if isinstance(a, Attention) and a.kind != "identity"}
 
-        Raises:
-            ValueError: if there is no such level.
-        """
-        last = len(self.decoder)
-        if level not in range(last + 1):
-            raise ValueError(f"levels are 0 to {last}, got {level}")
-        attention = self.bottleneck if level == last else self.decoder[last - 1 - level].attention
-        if not isinstance(attention, Attention):
-            raise TypeError(f"level {level} has no attention")
-        return attention
-
-    def presence_encodings(self) -> dict[int, ContextEncoding]:
-        """Return, by level, the mechanisms that learn which classes are in the image."""
-        found = {level: self.attention_at(level) for level in range(len(self.encoder))}
-        return {i: a for i, a in found.items() if isinstance(a, ContextEncoding) and a.classify is not None}
+    def presence_encodings(self) -> list[tuple[int, ContextEncoding]]:
+        """Return the mechanisms that learn which classes are in the image, with the levels of their features."""
+        found = []
+        for place, attention in self.attentions().items():
+            if isinstance(attention, ContextEncoding) and attention.classify is not None:
+                found.append((level_of(place, len(self.encoder)), attention))
+        return found

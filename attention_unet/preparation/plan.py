@@ -15,6 +15,7 @@ from attention_unet.errors import ConfigError
 from attention_unet.files.json_file import parse_object
 from attention_unet.machine.devices import Machine
 from attention_unet.network.architecture import Architecture
+from attention_unet.places import level_of
 from attention_unet.preparation.fingerprint import Fingerprint
 from attention_unet.preparation.levels import SMALLEST_EDGE, plan_levels
 from attention_unet.preparation.preprocessing import Preprocessing
@@ -56,11 +57,11 @@ class Plan:
     architecture: Architecture
     region_mm: tuple[float, float, float] | None = None
 
-    def voxel_mm(self, level: int) -> tuple[float, float, float]:
-        """Return the voxel size in mm of a level of the network along RAS+ axes; level 0 is the finest."""
+    def voxel_mm(self, place: str) -> tuple[float, float, float]:
+        """Return the voxel size in mm of a place of the network, such as "skip 1", along RAS+ axes."""
         size = np.array(self.preprocessing.spacing_mm)
         in_plane = np.arange(3) != self.slice_axis
-        for stride in self.architecture.steps[:level]:
+        for stride in self.architecture.steps[: level_of(place, len(self.architecture.channels))]:
             size[in_plane] *= stride
         return tuple(float(mm) for mm in size)  # type: ignore[return-value]
 

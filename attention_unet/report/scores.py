@@ -36,8 +36,8 @@ def describe_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
         "summary": parse_object(evaluation / "summary.json", lambda plain: {key: plain[key] for key in SHOWN}, ADVICE),
         "cases": [{"case": case, "mean_dice": dice.get(case), "scores": scores[case]} for case in order],
         "attention": [
-            {"level": level, "class": name, **mean._asdict()}
-            for (level, name), mean in mean_attention(read_attention(evaluation / ATTENTION_CSV)).items()
+            {"place": place, "class": name, **mean._asdict()}
+            for (place, name), mean in mean_attention(read_attention(evaluation / ATTENTION_CSV)).items()
         ],
         "calibration_bins": BINS,
         "calibration": read_bins(evaluation / CALIBRATION),

@@ -58,7 +58,7 @@ def show_case(files: EvaluatedFiles, case: str, attention_mm: Mapping[str, Seque
     Args:
         files: evaluated files.
         case: id of the case.
-        attention_mm: voxel size by level with attention, along RAS+ axes; other levels have that of the scan.
+        attention_mm: voxel size by place with attention, along RAS+ axes; other places have that of the scan.
         most: maximal number of voxels of all channels. Masks are not counted because they compress well.
 
     Raises:
@@ -122,11 +122,11 @@ def _find_maps(
     if case not in files.predicted:
         return
     folder = files.predicted[case].parent
-    for level in files.attention_levels(case):
-        size_mm = np.array(attention_mm.get(str(level), spacing_mm))
+    for place in files.attention_places(case):
+        size_mm = np.array(attention_mm.get(place, spacing_mm))
         size = " x ".join(f"{mm:.3g}" for mm in size_mm)
-        name = f"attention of level {level}, voxels of {size} mm"
-        yield name, attention_path(folder, case, level), size_mm / spacing_mm
+        name = f"attention, {place}, voxels of {size} mm"
+        yield name, attention_path(folder, case, place), size_mm / spacing_mm
     for name, label in zip(files.labels.names, files.labels.painted, strict=True):
         path = grad_cam_path(folder, case, label)
         if path.is_file():

@@ -107,9 +107,9 @@ class Monitor:
         write_history(self.run / HISTORY, self.history)
         draw_training(self.history, self.class_names, self.run / CURVES)
         self.board.write_scalars({f"validation/{key}": row[key] for key in row if key.startswith("dice")}, step)
-        for (level, name), mean in mean_attention(attention).items():
+        for (place, name), mean in mean_attention(attention).items():
             values = mean._asdict().items()
-            self.board.write_scalars({f"attention level {level}/{key} {name}": value for key, value in values}, step)
+            self.board.write_scalars({f"attention {place}/{key} {name}": value for key, value in values}, step)
 
         def write_pictures(writer: SummaryWriter) -> None:
             for name in dict.fromkeys(name for scene in scenes for name in scene.attention):

@@ -104,9 +104,9 @@ def validate(
         scores_cleaned[case.id] = dice_by_class(cleaned, reference, plan.labels) if changed else scores[case.id]
         if wants_scene:
             scenes.append(make_scene(case.id, volume, reference, prediction, plan))
-            for level, weights in prediction.attention.items():
+            for place, weights in prediction.attention.items():
                 marked = mark_unpredicted(weights)
-                attention += attention_in_structures(case.id, level, marked, reference, plan.labels)
+                attention += attention_in_structures(case.id, place, marked, reference, plan.labels)
     return Validation(scores, scores_cleaned, scenes, attention)
 
 
@@ -136,8 +136,8 @@ def mean_dice(scores: dict[str, list[float]], classes: int) -> list[float]:
 
 
 def make_scene(title: str, volume: Volume, reference: NDArray[np.int64], prediction: Prediction, plan: Plan) -> Scene:
-    """Return an example case to draw, with attention maps of all levels that have one."""
-    sizes = {level: " x ".join(f"{mm:.3g}" for mm in plan.voxel_mm(level)) for level in prediction.attention}
+    """Return an example case to draw, with its attention maps."""
+    sizes = {place: " x ".join(f"{mm:.3g}" for mm in plan.voxel_mm(place)) for place in prediction.attention}
     return Scene(
         title=title,
         image_title="image" if len(plan.channels) == 1 else f"image, {plan.channels[0]}",
@@ -145,5 +145,5 @@ def make_scene(title: str, volume: Volume, reference: NDArray[np.int64], predict
         image=volume.array[0],
         reference=plan.labels.index(reference),
         prediction=plan.labels.index(prediction.label_map),
-        attention={f"level {n}\n{sizes[n]} mm": weights for n, weights in prediction.attention.items()},
+        attention={f"{place}\n{sizes[place]} mm": weights for place, weights in prediction.attention.items()},
     )

@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from attention_unet.attention.base import Place
 from attention_unet.attention.cost import measure
 from attention_unet.attention.pairwise.scaled_dot_product import tokens
 from attention_unet.attention.pairwise.self_attention import SelfAttention
@@ -11,9 +12,9 @@ from tests.attention.build import image, trained
 
 
 def test_self_attention_gives_features_and_a_map_apart():
-    attention, x = trained(SelfAttention(2, 16)), image(1, 16, 5, 6)
+    attention, x = trained(SelfAttention(Place(2, 16, 16))), image(1, 16, 5, 6)
     torch.nn.init.zeros_(attention.gamma)
-    features, received = attention(x)
+    features, received = attention(x, with_map=True)
     assert received.shape == (1, 1, 5, 6)
     assert received.max() > 1.1 * received.min()
     torch.testing.assert_close(features, x)  # what is gathered is added; the map multiplies nothing
@@ -21,7 +22,7 @@ def test_self_attention_gives_features_and_a_map_apart():
 
 def test_attention_is_between_voxels():
     """Between channels one voxel's change would reach the others only through sums that its key does not enter."""
-    attention, x = trained(SelfAttention(2, 16)), image(1, 16, 3, 4)
+    attention, x = trained(SelfAttention(Place(2, 16, 16))), image(1, 16, 3, 4)
     row = attention.row(x, None, (1, 2))
     assert row.shape == (1, 1, 3, 4)
     torch.testing.assert_close(row.sum(), torch.tensor(1.0, dtype=torch.float64))
@@ -36,17 +37,17 @@ def test_attention_is_between_voxels():
 
 
 def test_no_activation_flattens_the_softmax():
-    attention, x = trained(SelfAttention(2, 16), std=1.5), image(1, 16, 14, 14)
+    attention, x = trained(SelfAttention(Place(2, 16, 16)), std=1.5), image(1, 16, 14, 14)
     row = attention.row(x, None, (3, 4))
     assert row.max() / row.min() > math.e**2
-    products = tokens(attention.query(x)) @ tokens(attention.key(x)).transpose(1, 2) * attention.scale
+    products = tokens(attention.query(x)) @ tokens(attention.key(x)).transpose(2, 3) * attention.scale
     for activation, bound in ((torch.sigmoid, math.e), (torch.tanh, math.e**2)):
-        flat = torch.softmax(activation(products), dim=2)
-        assert float((flat.amax(dim=2) / flat.amin(dim=2)).max()) <= bound + 1e-9
+        flat = torch.softmax(activation(products), dim=3)
+        assert float((flat.amax(dim=3) / flat.amin(dim=3)).max()) <= bound + 1e-9
 
 
 def test_few_channels_still_attend():
-    attention, x = trained(SelfAttention(2, 4)), image(1, 4, 6, 6)
+    attention, x = trained(SelfAttention(Place(2, 4, 4))), image(1, 4, 6, 6)
     assert attention.query.out_channels == 1
     row = attention.row(x, None, (0, 0))
     assert row.max() > 1.5 * row.min()

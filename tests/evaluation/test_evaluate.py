@@ -215,7 +215,7 @@ def test_showcase_draws_worst_middle_and_best(tmp_path, cases):
         save_nifti(tmp_path / "r" / f"{case}.nii.gz", label_map(), AFFINE)
         save_nifti(tmp_path / "i" / f"{case}.nii.gz", label_map().astype(np.float32), AFFINE)
     weights = np.full((10, 10, 10), 0.5, dtype=np.float32)
-    save_nifti(tmp_path / "p" / "attention" / f"{cases[0]}_level1.nii.gz", weights, AFFINE)
+    save_nifti(tmp_path / "p" / "attention" / f"{cases[0]}_skip1.nii.gz", weights, AFFINE)
     evaluate(tmp_path, cases)
     path = tmp_path / "out" / "picture.png"
     assert path.read_bytes().startswith(b"\x89PNG")

@@ -71,7 +71,7 @@ def test_an_evaluation_that_was_stopped_at_any_write_can_be_repeated(tmp_path, m
     for folder, shift in (("p", 1), ("q", 2), ("r", 0), ("i", 0)):
         save_nifti(tmp_path / folder / "x.nii.gz", label_map(shift), AFFINE)
     for folder in "pq":
-        save_nifti(tmp_path / folder / "attention" / "x_level1.nii.gz", np.full((10, 10, 10), 0.5, np.float32), AFFINE)
+        save_nifti(tmp_path / folder / "attention" / "x_skip1.nii.gz", np.full((10, 10, 10), 0.5, np.float32), AFFINE)
         shares = np.full((10, 10, 10, 4), 0.25, np.float32)
         save_nifti(tmp_path / folder / "probabilities" / "x.nii.gz", shares, AFFINE)
     original, count = Path.replace, []

@@ -28,8 +28,8 @@ def case(seed=0):
 def test_means_and_auc_are_those_of_all_pairs_of_voxels():
     weights, reference = case()
     weights = np.round(weights, 1)  # many ties
-    found = attention_in_structures("x", 1, weights, reference, LABELS)
-    assert [(one.case, one.class_name, one.level) for one in found] == [("x", "a", 1), ("x", "b", 1)]
+    found = attention_in_structures("x", "skip 1", weights, reference, LABELS)
+    assert [(one.case, one.class_name, one.place) for one in found] == [("x", "a", "skip 1"), ("x", "b", "skip 1")]
     none = weights[reference == 0]
     for one, values in zip(found, ((1,), (2, 3)), strict=True):
         inside = weights[np.isin(reference, values)]
@@ -68,15 +68,15 @@ def test_evaluate_tells_where_attention_lies(tmp_path, capsys):
         save_nifti(tmp_path / "p" / f"{name}.nii.gz", reference.astype(np.uint8))
     (tmp_path / "p" / "run.json").write_text(json.dumps({"labels": LABELS.to_json()}))
     call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "e")]
-    save_nifti(tmp_path / "p" / "attention" / "x_level1.nii.gz", weights)
-    save_nifti(tmp_path / "p" / "attention" / "y_level0.nii.gz", weights)  # of no use alone
-    save_nifti(tmp_path / "p" / "attention" / "y_level1.nii.gz", weights, np.diag([2.0, 1.0, 1.0, 1.0]))
+    save_nifti(tmp_path / "p" / "attention" / "x_skip1.nii.gz", weights)
+    save_nifti(tmp_path / "p" / "attention" / "y_skip0.nii.gz", weights)  # of no use alone
+    save_nifti(tmp_path / "p" / "attention" / "y_skip1.nii.gz", weights, np.diag([2.0, 1.0, 1.0, 1.0]))
     capsys.readouterr()
     assert main(call) == 1
     err = capsys.readouterr().err
-    expected = attention_in_structures("x", 1, weights, reference, LABELS)
+    expected = attention_in_structures("x", "skip 1", weights, reference, LABELS)
     a = expected[0]
-    assert f"attention, level 1, a: {a.inside:.2f} inside, {a.outside:.2f} outside, AUC {a.auc:.3f}" in err
+    assert f"attention, skip 1, a: {a.inside:.2f} inside, {a.outside:.2f} outside, AUC {a.auc:.3f}" in err
     assert "failed: y: " in err
     read = read_attention(tmp_path / "e" / "attention.csv")
     assert [(one.case, one.class_name) for one in read] == [("x", "a"), ("x", "b")]
@@ -87,7 +87,7 @@ def test_evaluate_tells_where_attention_lies(tmp_path, capsys):
 
 
 def test_the_table_is_read_as_it_was_written(tmp_path):
-    rows = [StructureAttention("x, y", "a", 2, 0.5, 0.25, 1.0)]
+    rows = [StructureAttention("x, y", "a", "skip 2", 0.5, 0.25, 1.0)]
     (tmp_path / "a.csv").write_text(attention_to_csv(rows))
     assert read_attention(tmp_path / "a.csv") == rows
     assert read_attention(tmp_path / "none.csv") == []

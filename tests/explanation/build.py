@@ -13,7 +13,11 @@ def checks(number=6, *, trained=0.9, removed=-0.05, other=-0.03, pairs=None, los
         return [trained - loss * share / SHARES[-1] for share in SHARES]
 
     if pairs is None:
-        pairs = {"random weights": {1: 0.1}, "two random networks": {1: 0.8}, "another case": {1: 0.3}}
+        pairs = {
+            "random weights": {"skip 1": 0.1},
+            "two random networks": {"skip 1": 0.8},
+            "another case": {"skip 1": 0.3},
+        }
     return [
         CaseChecks(
             case=f"case {i}",
@@ -27,7 +31,7 @@ def checks(number=6, *, trained=0.9, removed=-0.05, other=-0.03, pairs=None, los
                 "another case": trained - 0.01 + other - 0.001 * i,
             },
             agreement=pairs,
-            deletion=DeletionCurves(1, curve(lost), curve(lost_by_distance + 0.001 * i), curve(0)),
+            deletion=DeletionCurves("skip 1", curve(lost), curve(lost_by_distance + 0.001 * i), curve(0)),
             grad_cam={"a": cam, "b": nan},
         )
         for i in range(number)

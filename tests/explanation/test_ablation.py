@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from attention_unet.explanation.ablation import ABLATIONS, ablated, find_attentions, possible_ablations
+from attention_unet.explanation.ablation import ABLATIONS, ablated, possible_ablations
 from attention_unet.network import Architecture, AttentionUNet
 
 
@@ -16,7 +16,7 @@ def test_what_can_be_altered():
     assert possible_ablations(network_of(skips="gate")) == ABLATIONS
     assert possible_ablations(network_of(skips="cbam")) == ABLATIONS
     assert possible_ablations(network_of(skips="gate", bottleneck="nonlocal")) == ("removed",)
-    assert list(find_attentions(network_of(skips="gate", bottleneck="nonlocal"))) == [1, 2]
+    assert list(network_of(skips="gate", bottleneck="nonlocal").attentions()) == ["skip 1", "bottleneck"]
 
 
 @pytest.mark.parametrize(("skips", "bottleneck"), [("gate", "identity"), ("identity", "spatial"), ("gate", "spatial")])
@@ -36,7 +36,7 @@ def test_removed_is_the_same_network_without_attention(skips, bottleneck):
 @pytest.mark.parametrize("name", ["gate", "se", "cbam"])
 def test_constant_keeps_the_mean(name):
     network = network_of(skips=name)
-    attention, x = find_attentions(network)[1], torch.randn(2, 8, 6, 8, 4)
+    attention, x = network.attentions()["skip 1"], torch.randn(2, 8, 6, 8, 4)
     gate = torch.randn(2, 12, 3, 4, 2)
     with torch.no_grad():
         weights = attention(x, gate).weights

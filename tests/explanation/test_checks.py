@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from attention_unet.dataset.cases import Case
 from attention_unet.evaluation.metrics import dice
 from attention_unet.evaluation.structure_attention import attention_in_structures
-from attention_unet.explanation.ablation import ablated, find_attentions, has_replaceable_maps, predict_with_maps
+from attention_unet.explanation.ablation import ablated, has_replaceable_maps, predict_with_maps
 from attention_unet.explanation.checks import (
     FLAT,
     OVERLAP,
@@ -100,7 +100,7 @@ def test_a_replaced_map_is_the_one_that_the_network_uses(checked):
         affine=volume.affine @ np.array([[0, -1, 0, volume.grid[0] - 1], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]]),
     )
     for scan in (volume, turned):
-        ones = {level: np.ones(scan.grid, np.float32) for level in find_attentions(model.network)}
+        ones = {level: np.ones(scan.grid, np.float32) for level in model.network.attentions()}
         with ablated(model.network, "removed"):
             expected = predicted(model, scan).label_map
         assert (predict_with_maps(model, scan, ones, OVERLAP) == expected).mean() > 0.999
@@ -131,10 +131,10 @@ def test_maps_beside_those_of_others(checked):
 def test_deletion_by_attention_by_distance_and_by_chance(checked):
     found, model, _, volume, reference, _ = checked
     trained = predicted(model, volume, attention=True)
-    blocks = random_blocks(volume.grid, _voxel_size(model, 1, volume), SEED)
-    assert found.deletion.level == 1
+    blocks = random_blocks(volume.grid, _voxel_size(model, "skip 1", volume), SEED)
+    assert found.deletion.place == "skip 1"
     for curve, order in (
-        (found.deletion.by_attention, rank_voxels(trained.attention[1], blocks)),
+        (found.deletion.by_attention, rank_voxels(trained.attention["skip 1"], blocks)),
         (found.deletion.by_distance, rank_voxels(signed_distance(trained.label_map, volume.spacing_mm), blocks)),
         (found.deletion.by_chance, np.argsort(-blocks.ravel(), kind="stable")),
     ):
@@ -175,18 +175,18 @@ def test_of_a_located_model_only_the_located_part_counts(run, tmp_path):
     found = check_case(located, controls, cases[0], tmp_path, SEED, lambda: None)
     volume = read_volume(cases[0].images[0])
     own, other, random = (
-        predict_volume([each], volume, Settings(overlap=OVERLAP, attention=True)).attention[1]
+        predict_volume([each], volume, Settings(overlap=OVERLAP, attention=True)).attention["skip 1"]
         for each in (located, second, controls.random[0])
     )
     assert own[box].all()
     assert np.count_nonzero(own) == own[box].size
-    assert found.agreement["second training"][1] == pytest.approx(
+    assert found.agreement["second training"]["skip 1"] == pytest.approx(
         spearmanr(own[box].ravel(), other[box].ravel()).statistic
     )
-    assert found.agreement["second training"][1] < 0.95
+    assert found.agreement["second training"]["skip 1"] < 0.95
     assert random.std() > FLAT > random[box].std()  # an untrained gate is flat where it is predicted
-    assert 1 not in found.agreement["random weights"]
-    blocks = random_blocks(volume.grid, _voxel_size(located, 1, volume), SEED)
+    assert "skip 1" not in found.agreement["random weights"]
+    blocks = random_blocks(volume.grid, _voxel_size(located, "skip 1", volume), SEED)
     inside = np.zeros(volume.grid, bool)
     inside[box] = True
     chance = np.flatnonzero(inside)[np.argsort(-blocks[inside], kind="stable")]
@@ -235,7 +235,7 @@ def test_a_network_that_does_not_use_its_gate_is_called_that(cohort, run, tmp_pa
     model = load_model(run)
     network = copy.deepcopy(model.network)
     with torch.no_grad():
-        for attention in find_attentions(network).values():
+        for attention in network.attentions().values():
             for parameter in attention.parameters():
                 parameter.zero_()
             list(attention.parameters())[-1].fill_(50.0)  # the bias in front of the sigmoid
@@ -249,7 +249,7 @@ def test_a_network_that_does_not_use_its_gate_is_called_that(cohort, run, tmp_pa
 
 def test_voxels_of_a_level_are_told_along_the_axes_of_the_scan(run):
     model = load_model(run)
-    assert model.plan.voxel_mm(1) == (5.0, 5.0, 6.0)
+    assert model.plan.voxel_mm("skip 1") == (5.0, 5.0, 6.0)
     affine = oblique_affine((1.0, 2.5, 3.0), degrees=4, axes=(2, 0, 1), signs=(-1, 1, 1))
     volume = volume_of_array(np.zeros((10, 12, 14), dtype=np.float32), affine)
-    assert list(_voxel_size(model, 1, volume)) == [2, 5, 2]
+    assert list(_voxel_size(model, "skip 1", volume)) == [2, 5, 2]

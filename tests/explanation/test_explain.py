@@ -33,7 +33,7 @@ def test_a_run_is_checked_and_its_report_tells(cohort, run, tmp_path, capsys):
     facts = facts_of(copied / "report.html")
     assert facts["explanation"] == found
     names = [one["name"] for one in facts["shown"][held_out[0]]["maps"]]
-    assert names[0].startswith("attention of level 1")
+    assert names[0].startswith("attention, skip 1")
     assert sum(name.startswith("Grad-CAM of ") for name in names) == 3
     other = found | {"model_sha256": "another"}
     (copied / "held-out" / "explanation.json").write_text(json.dumps(other))

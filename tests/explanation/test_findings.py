@@ -26,13 +26,13 @@ def test_a_network_whose_attention_follows_the_scan():
         "network uses its attention; only another training can show whether a network without it is worse."
     )
     assert about(found, "With the same").endswith("n = 6): nothing shows that the position of the weights matters.")
-    assert about(found, "Maps of two cases") == "Maps of two cases correlate by 0.30 at level 1."
+    assert about(found, "Maps of two cases") == "Maps of two cases correlate by 0.30 at skip 1."
     assert about(found, "With the map of another").startswith(
         "With the map of another case instead of its own, mean Dice falls by 0.03"
     )
     assert about(found, "With the map of another").endswith("the map of the scan itself is better.")
     assert about(found, "Maps correlate").startswith(
-        "Maps correlate with those of random weights by 0.10 at level 1; those of two random networks by 0.80"
+        "Maps correlate with those of random weights by 0.10 at skip 1; those of two random networks by 0.80"
     )
     assert about(found, "Maps correlate").endswith("the training has changed the maps.")
     assert "lowers Dice by 0.150 more than random deletion, and by 0.099 more than deletion by distance" in about(
@@ -58,13 +58,19 @@ def test_a_network_that_does_not_use_its_attention():
             {"random weights": {}, "two random networks": {}},
             "With random weights the maps are flat: there is",
         ),
-        ({"random weights": {1: 0.1}, "two random networks": {1: 0.1}}, "does not show that anything was learned."),
-        ({"random weights": {1: 0.9}, "two random networks": {1: 0.9}}, "not the training."),
         (
-            {"random weights": {1: -0.5}, "two random networks": {1: 0.9}},
+            {"random weights": {"skip 1": 0.1}, "two random networks": {"skip 1": 0.1}},
+            "does not show that anything was learned.",
+        ),
+        ({"random weights": {"skip 1": 0.9}, "two random networks": {"skip 1": 0.9}}, "not the training."),
+        (
+            {"random weights": {"skip 1": -0.5}, "two random networks": {"skip 1": 0.9}},
             "partly show the image or the archi",
         ),
-        ({"random weights": {1: 0.2}, "two random networks": {1: 0.9}}, "the training has changed the maps."),
+        (
+            {"random weights": {"skip 1": 0.2}, "two random networks": {"skip 1": 0.9}},
+            "the training has changed the maps.",
+        ),
     ],
 )
 def test_maps_of_random_weights_show_only_what_their_control_allows(pairs, expected):
@@ -80,13 +86,15 @@ def test_maps_of_random_weights_show_only_what_their_control_allows(pairs, expec
     ],
 )
 def test_maps_of_a_second_training_stand_beside_those_of_other_cases(rho, expected):
-    text = about(checks(pairs={"second training": {1: rho}, "another case": {1: 0.8}}), "Maps of two trainings")
-    assert f"correlate by {rho:.2f} at level 1, maps of two cases by 0.80 at level 1" in text
+    text = about(
+        checks(pairs={"second training": {"skip 1": rho}, "another case": {"skip 1": 0.8}}), "Maps of two trainings"
+    )
+    assert f"correlate by {rho:.2f} at skip 1, maps of two cases by 0.80 at skip 1" in text
     assert expected in text
 
 
 def test_only_cases_whose_maps_were_compared_are_counted():
-    some = checks(number=6, pairs={"second training": {1: 0.9}})
+    some = checks(number=6, pairs={"second training": {"skip 1": 0.9}})
     some[0] = dataclasses.replace(some[0], agreement={"second training": {}})  # its map is flat
     assert "(n = 5)" in about(some, "Maps of two trainings")
 
@@ -132,5 +140,5 @@ def test_undefined_values_are_null_and_counted_nowhere():
     ]
     plain = summarise_findings(found, "sha")
     assert plain["cases"][3]["dice"]["removed"] is None
-    assert plain["cases"][0]["agreement"]["two random networks"] == {"1": 0.8}
+    assert plain["cases"][0]["agreement"]["two random networks"] == {"skip 1": 0.8}
     assert "n = 3" in about(found, "Without")

@@ -20,7 +20,9 @@ def test_it_is_what_the_paper_defines(run, channel):
     found = grad_cam(model, volume, channel)
     x = preprocess(volume, model.plan.preprocessing).image[None]
     kept = {}
-    model.network.encoder[-1].register_forward_hook(lambda module, inputs, output: kept.update(features=output))
+    model.network.encoder[-1].activation.register_forward_hook(
+        lambda module, inputs, output: kept.update(features=output)
+    )
     logits = model.network(x)
     predicted = logits.argmax(dim=1) == channel
     (slope,) = torch.autograd.grad((logits[:, channel] * predicted).sum(), kept["features"])

@@ -36,7 +36,7 @@ class Around(nn.Module):
     def forward(self, x, full_output=False):
         seen = F.avg_pool3d(x, 3, stride=1, padding=1)
         logits = torch.cat([torch.ones_like(seen), 9 * seen, -9 * seen], dim=1)
-        return output(logits, {1: torch.sigmoid(seen)})
+        return output(full_output, logits, {"skip 1": torch.sigmoid(seen)})
 
 
 def check_same(found, expected):
@@ -91,7 +91,7 @@ def test_strips_of_slices_of_mirrored_windows_and_of_overlapping_classes(tmp_pat
         def forward(self, x, full_output=False):
             pool = F.avg_pool2d if x.ndim == 4 else F.avg_pool3d
             seen = pool(x.roll(1, dims=2), 3, stride=1, padding=1).sum(dim=1, keepdim=True)
-            return output(torch.cat([9 * seen + 3, 9 * seen - 3], dim=1), {0: torch.sigmoid(seen)})
+            return output(full_output, torch.cat([9 * seen + 3, 9 * seen - 3], dim=1), {"skip 0": torch.sigmoid(seen)})
 
     labels = Labels({"whole": (1, 2), "core": (2,)}, (1, 2))
     volume = dark_around(tmp_path, oblique_affine(axes=(1, 0, 2)))
@@ -124,7 +124,7 @@ def test_strips_of_a_real_network_differ_by_rounding_at_most(tmp_path, monkeypat
 def test_models_of_other_grids_and_levels_are_put_back_plane_by_plane_together(tmp_path, monkeypatch, at_once):
     class Quiet(Around):
         def forward(self, x, full_output=False):
-            return output(super().forward(x).logits[0])
+            return output(full_output, super().forward(x))
 
     volume, _ = scan(tmp_path, oblique_affine(), grid=(17, 23, 19))
     plans = [plan_of(spacing=spacing) for spacing in ((0.9, 1.3, 2.5), (0.5, 0.6, 1.1), (3.0, 2.0, 2.0))]

@@ -35,7 +35,7 @@ class Bright(nn.Module):
         self.weight = nn.Parameter(torch.zeros(1))
 
     def forward(self, x, full_output=False):
-        return output(torch.cat([torch.zeros_like(x), 20 * (x - 0.5)], dim=1))
+        return output(full_output, torch.cat([torch.zeros_like(x), 20 * (x - 0.5)], dim=1))
 
 
 LOCATOR = Locator(Bright(), plan_of(labels=COARSE), FACTORS)
@@ -106,7 +106,7 @@ def test_only_the_found_part_is_predicted(tmp_path):
     expected[2, 3, 4] = 0
     np.testing.assert_array_equal(part.label_map, expected)
     assert part.probabilities[:, 2, 3, 4].tolist() == [1, 0, 0]
-    assert part.attention[1][2, 3, 4] == 0
+    assert part.attention["skip 1"][2, 3, 4] == 0
     asked = predict_volume([located], volume, Settings(torch.float32, whole_scan=True, drop_small=()))
     np.testing.assert_array_equal(asked.label_map, whole.label_map)
     image = preprocess(volume, plan.preprocessing)

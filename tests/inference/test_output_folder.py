@@ -110,7 +110,7 @@ def test_only_what_is_whole_and_noted_stays(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("way", [{}, {"resume": True}, {"overwrite": True}])
-@pytest.mark.parametrize("name", ["a.nii.gz", "a.nrrd", "other.nii.gz", "a_labels.json", "attention/a_level1.nii.gz"])
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nrrd", "other.nii.gz", "a_labels.json", "attention/a_skip1.nii.gz"])
 def test_files_of_other_origin_are_never_removed(tmp_path, name, way):
     scan(tmp_path / "in", np.eye(4), "a.nii.gz")
     (tmp_path / "out" / "attention").mkdir(parents=True)
@@ -155,14 +155,14 @@ def test_scans_behind_links_are_never_written_over(tmp_path):
 
 
 def test_maps_of_a_case_with_a_similar_name_stay(tmp_path):
-    for name in ("x", "x_level0"):
+    for name in ("x", "x_skip0"):
         scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
     folder, cases, output = tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"
     assert predict_files(claim(folder, cases), output, [model_of()], Settings(attention=True), lambda share: None) == {}
     maps = {path.name for path in (output / "attention").iterdir()}
-    assert maps == {"x_level1.nii.gz", "x_level0_level1.nii.gz"}
+    assert maps == {"x_skip1.nii.gz", "x_skip0_skip1.nii.gz"}
     claim(folder, [case for case in cases if case.id == "x"], overwrite=True)
-    assert {path.name for path in (output / "attention").iterdir()} == {"x_level0_level1.nii.gz"}
+    assert {path.name for path in (output / "attention").iterdir()} == {"x_skip0_skip1.nii.gz"}
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,8 @@ def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
     for name in (
         "b.nii.gz",
         "b_labels.json",
-        "attention/a_level3.nii.gz",
-        "attention/b_level1.nii.gz",
+        "attention/a_skip3.nii.gz",
+        "attention/b_skip1.nii.gz",
         "preview/b.png",
         "probabilities/b.nii.gz",
         "uncertainty/b_entropy.nii.gz",
@@ -50,7 +50,7 @@ def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
     assert list(failed) == ["b"]
     assert "b.nii.gz: is damaged or cut short" in failed["b"]
     written = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file())
-    assert written == ["a.nii.gz", "a_labels.json", "attention/a_level1.nii.gz", "preview/a.png", "run.json"]
+    assert written == ["a.nii.gz", "a_labels.json", "attention/a_skip1.nii.gz", "preview/a.png", "run.json"]
     facts = json.loads((tmp_path / "out" / "run.json").read_text())
     assert facts["labels"]["integers"] == {"bright": [3], "dark": [9]}
     assert facts["failed"] == {"b": failed["b"].replace(f"{tmp_path / 'in'}/", "")}
@@ -112,7 +112,7 @@ def test_nothing_is_left_of_a_case_that_cannot_be_written(tmp_path, monkeypatch)
     assert failed["a"] == f"{tmp_path}/out/a.nii.gz: writing failed (No space left on device)"
     left = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file())
     assert left == [
-        "attention/b_level1.nii.gz",
+        "attention/b_skip1.nii.gz",
         "b.nii.gz",
         "b_labels.json",
         "preview/b.png",

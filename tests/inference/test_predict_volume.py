@@ -34,13 +34,13 @@ def test_labels_lie_where_the_image_says(tmp_path, patch):
         clear = np.abs(np.abs(z) - 1) > 1e-3
         np.testing.assert_array_equal(prediction.label_map[clear], expected[clear])
         assert prediction.label_map.dtype == np.uint8
-        np.testing.assert_allclose(prediction.attention[1][clear], (np.abs(z) > 1)[clear], atol=1e-5)
+        np.testing.assert_allclose(prediction.attention["skip 1"][clear], (np.abs(z) > 1)[clear], atol=1e-5)
 
 
 def test_other_spacings_come_back_to_the_grid(tmp_path):
     class AboveMean(nn.Module):
         def forward(self, x, full_output=False):
-            return output(torch.cat([torch.zeros_like(x), 50 * x, torch.zeros_like(x) - 9], dim=1))
+            return output(full_output, torch.cat([torch.zeros_like(x), 50 * x, torch.zeros_like(x) - 9], dim=1))
 
     affine = oblique_affine()
     voxels = np.stack(np.meshgrid(*(np.arange(n) for n in (30, 24, 14)), indexing="ij"), axis=-1)
@@ -54,7 +54,7 @@ def test_other_spacings_come_back_to_the_grid(tmp_path):
 def test_overlapping_classes_are_painted_in_order(tmp_path):
     class Regions(nn.Module):
         def forward(self, x, full_output=False):
-            return output(torch.cat([x, x - 1], dim=1) * 50)
+            return output(full_output, torch.cat([x, x - 1], dim=1) * 50)
 
     volume, z = scan(tmp_path, np.eye(4))
     labels = Labels({"whole": (1, 2), "core": (2,)}, (1, 2))
@@ -70,7 +70,11 @@ def test_mirrored_windows_are_averaged(tmp_path, axes):
     class Leaning(nn.Module):
         def forward(self, x, full_output=False):
             seen = x.roll((1, 1, 1), dims=(2, 3, 4))
-            return output(torch.cat([torch.zeros_like(x), 3 * seen, -3 * seen], dim=1), {1: torch.sigmoid(seen)})
+            return output(
+                full_output,
+                torch.cat([torch.zeros_like(x), 3 * seen, -3 * seen], dim=1),
+                {"skip 1": torch.sigmoid(seen)},
+            )
 
     volume, z = scan(tmp_path, np.eye(4), grid=(8, 8, 8))
     plan = plan_of(mirror_axes=axes)
@@ -81,7 +85,9 @@ def test_mirrored_windows_are_averaged(tmp_path, axes):
         [torch.softmax(torch.from_numpy(np.stack([0 * s, 3 * s, -3 * s])), dim=0).numpy() for s in seen], axis=0
     )
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-4)
-    np.testing.assert_allclose(found.attention[1], np.mean([1 / (1 + np.exp(-s)) for s in seen], axis=0), atol=1e-4)
+    np.testing.assert_allclose(
+        found.attention["skip 1"], np.mean([1 / (1 + np.exp(-s)) for s in seen], axis=0), atol=1e-4
+    )
 
 
 def test_several_models_are_averaged(tmp_path):
@@ -93,7 +99,9 @@ def test_several_models_are_averaged(tmp_path):
     together = predict_volume(models, volume, Settings(torch.float32, attention=True, probabilities=True))
     expected = np.mean([p.probabilities for p in alone], axis=0)
     np.testing.assert_allclose(together.probabilities, expected, atol=1e-6)
-    np.testing.assert_allclose(together.attention[1], np.mean([p.attention[1] for p in alone], axis=0), rtol=1e-5)
+    np.testing.assert_allclose(
+        together.attention["skip 1"], np.mean([p.attention["skip 1"] for p in alone], axis=0), rtol=1e-5
+    )
     np.testing.assert_array_equal(together.label_map, LABELS.decode(expected.argmax(axis=0)[None]))
 
 
@@ -107,7 +115,7 @@ def test_uncertainty_is_the_entropy_and_the_part_of_it_in_which_models_differ(tm
             logits = torch.zeros(len(x), 3, *x.shape[2:])
             if self.index is not None:
                 logits[:, self.index] = 50
-            return output(logits)
+            return output(full_output, logits)
 
     def uncertainty(*networks):
         models = [Model(network, plan_of(), CPU) for network in networks]
@@ -162,7 +170,7 @@ def test_where_nothing_was_predicted_is_background_for_certain(tmp_path):
 
     class Bright(nn.Module):
         def forward(self, x, full_output=False):
-            return output(torch.cat([0 * x, 0 * x + 99, 0 * x], dim=1), {1: torch.ones_like(x)})
+            return output(full_output, torch.cat([0 * x, 0 * x + 99, 0 * x], dim=1), {"skip 1": torch.ones_like(x)})
 
     array = np.full((40, 8, 8), -5, dtype=np.float32)
     array[:3], array[-2:] = 100, 90
@@ -172,7 +180,7 @@ def test_where_nothing_was_predicted_is_background_for_certain(tmp_path):
     assert skipped[12:28].all()
     assert not skipped[:3].any()
     np.testing.assert_array_equal(found.probabilities[0, :, 0, 0], skipped)
-    np.testing.assert_array_equal(found.attention[1][:, 0, 0], ~skipped)
+    np.testing.assert_array_equal(found.attention["skip 1"][:, 0, 0], ~skipped)
     assert (found.uncertainty["entropy"] < 1e-6).all()
 
 
@@ -184,5 +192,7 @@ def test_a_scan_that_shows_nothing_is_warned_of(tmp_path):
 
 def test_a_closed_gate_is_told_apart_from_voxels_without_a_window():
     volume = volume_of_array(np.random.RandomState(0).normal(size=(8, 8, 8)).astype(np.float32), np.eye(4))
-    attention = predict_volume([Model(Threshold(), plan_of(), CPU)], volume, Settings(attention=True)).attention[1]
+    attention = predict_volume([Model(Threshold(), plan_of(), CPU)], volume, Settings(attention=True)).attention[
+        "skip 1"
+    ]
     assert 0 < attention.min() < 1e-5 < attention.max() == 1

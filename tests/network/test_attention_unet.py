@@ -50,13 +50,13 @@ def test_coarser_logits_in_training_only():
     assert len(small(deep_supervision=False).train()(x, full_output=True).logits) == 1
 
 
-def test_weights_by_level():
+def test_weights_by_place():
     x = torch.randn(2, 1, 16, 12, 8)
     maps = small(skips="gate").eval()(x, full_output=True).weights
-    assert {level: tuple(weights.shape) for level, weights in maps.items()} == {1: (2, 1, 8, 6, 4)}
+    assert {place: tuple(weights.shape) for place, weights in maps.items()} == {"skip 1": (2, 1, 8, 6, 4)}
     maps = small(skips="gate", levels=[0, 1]).eval()(x, full_output=True).weights
-    assert sorted(maps) == [0, 1]
-    assert maps[0].shape == (2, 1, 16, 12, 8)
+    assert sorted(maps) == ["skip 0", "skip 1"]
+    assert maps["skip 0"].shape == (2, 1, 16, 12, 8)
     assert small(skips="identity").eval()(x, full_output=True).weights == {}
 
 
@@ -70,18 +70,18 @@ def test_each_gate_is_fed_by_the_next_coarser_decoder_level():
     # The decoder's first entry serves level 2: what it gives feeds the gates of level 1 and, from there, of level 0.
     torch.nn.init.normal_(net.decoder[0].up.weight, std=2.0)
     after = net(x, full_output=True).weights
-    assert torch.equal(before[2], after[2])
-    assert not torch.equal(before[1], after[1])
-    assert not torch.equal(before[0], after[0])
+    assert torch.equal(before["skip 2"], after["skip 2"])
+    assert not torch.equal(before["skip 1"], after["skip 1"])
+    assert not torch.equal(before["skip 0"], after["skip 0"])
 
 
 def test_closed_gates_cut_the_skip_and_open_gates_are_a_plain_unet():
     gated, plain = small(skips="gate").eval(), small(skips="identity").eval()
     plain.load_state_dict({k: v for k, v in gated.state_dict().items() if ".psi." not in k and ".project_" not in k})
     x = torch.randn(1, 1, 8, 8, 8)
-    torch.nn.init.constant_(gated.attention_at(1).psi.bias, 60.0)
+    torch.nn.init.constant_(gated.attentions()["skip 1"].psi.bias, 60.0)
     torch.testing.assert_close(gated(x), plain(x))
-    torch.nn.init.constant_(gated.attention_at(1).psi.bias, -60.0)
+    torch.nn.init.constant_(gated.attentions()["skip 1"].psi.bias, -60.0)
     assert not torch.allclose(gated(x), plain(x))
 
 
@@ -89,7 +89,7 @@ def test_residual_block_adds_its_input():
     block = Block(2, 3, 3, (3, 3), (1, 1), 2, True, "identity", Place(2, 3, 3)).eval()
     torch.nn.init.zeros_(block.body[-1][1].weight)
     x = torch.randn(1, 3, 5, 5)
-    torch.testing.assert_close(block(x), torch.nn.functional.leaky_relu(x, 0.01))
+    torch.testing.assert_close(block(x).features, torch.nn.functional.leaky_relu(x, 0.01))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def in_order_of_monai(net):
     def nest(level):
         block, decode = levels[level]
         attention = decode.attention
-        modules.extend([attention.project_gate, attention.project_x, attention.psi, decode.up, decode.merge, block])
+        modules.extend([attention.project_gate, attention.project_x, attention.psi, decode.up, decode.block, block])
         if level + 1 < len(levels):
             nest(level + 1)
 
@@ -47,6 +47,6 @@ def test_takes_any_size_and_gives_maps_of_every_level():
     net = AttentionUNet.lee(3, 1, 3, CHANNELS).eval()
     (logits,), maps, _ = net(torch.randn(1, 1, 13, 9, 7), full_output=True)
     assert logits.shape == (1, 3, 13, 9, 7)
-    assert {level: tuple(m.shape[1:]) for level, m in maps.items()} == {
-        0: (1, 13, 9, 7), 1: (1, 7, 5, 4), 2: (1, 4, 3, 2)
+    assert {place: tuple(m.shape[1:]) for place, m in maps.items()} == {
+        "skip 0": (1, 13, 9, 7), "skip 1": (1, 7, 5, 4), "skip 2": (1, 4, 3, 2)
     }  # fmt: skip

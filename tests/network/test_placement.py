@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from attention_unet.attention import Attention, Place
 from attention_unet.attention.channel.gated_channel import GatedChannelTransformation
 from attention_unet.attention.channel.squeeze_excitation import SqueezeExcitation
-from attention_unet.attention.spatial.additive_gate import AdditiveGate
 from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.network.blocks import Block
 
@@ -21,14 +20,17 @@ def net(**options):
     return AttentionUNet(Architecture(**options))
 
 
+def attended(network):
+    """Return the class of each attention by its place."""
+    return {place: type(attention).__name__ for place, attention in network.attentions().items()}
+
+
 def names(modules):
     return [type(module).__name__ for module in modules]
 
 
 def test_levels_of_skips_and_blocks():
-    assert names(net(skips="gate").attention_at(i) for i in range(4)) == [
-        "Identity", "AdditiveGate", "AdditiveGate", "Identity"
-    ]  # fmt: skip
+    assert attended(net(skips="gate")) == {"skip 1": "AdditiveGate", "skip 2": "AdditiveGate"}
     se = net(encoder="se", decoder="se", levels=[0, 2])
     expected = ["SqueezeExcitation", "Identity", "SqueezeExcitation"]
     assert names(block.attention for block in se.encoder) == [*expected, "Identity"]
@@ -41,7 +43,7 @@ def test_levels_of_skips_and_blocks():
 def test_each_level_its_own(keys):
     spec = {keys(0): "spatial", keys(2): ["se", "gate"]}
     own = net(skips=spec, levels=[1])
-    assert names(own.attention_at(i) for i in range(3)) == ["PooledSpatialAttention", "Identity", "Sequential"]
+    assert attended(own) == {"skip 0": "PooledSpatialAttention", "skip 2": "Sequential"}
     assert own.architecture.attention("skips") == {0: "spatial", 2: ["se", "gate"]}
     wrapped = Architecture(skips={"parallel": ["se", "sse"]}, levels=[1])
     assert wrapped.attention("skips") == {1: {"parallel": ["se", "sse"]}}
@@ -70,21 +72,21 @@ def block(attention, residual=True, weighed=False):
 
 @pytest.mark.parametrize("residual", [True, False])
 def test_attention_comes_after_the_last_normalisation_and_before_the_addition(residual):
-    attended, x = block("se", residual), torch.randn(2, 4, 6, 6)
-    branch = attended.attention(attended.body(x)).features
+    own, x = block("se", residual), torch.randn(2, 4, 6, 6)
+    branch = own.attention(own.body(x)).features
     expected = F.leaky_relu(branch + x if residual else branch, 0.01)
-    torch.testing.assert_close(attended(x), expected)
+    torch.testing.assert_close(own(x).features, expected)
 
 
 def test_no_attention_is_a_plain_residual_block_bit_for_bit():
     plain, x = block("identity"), torch.randn(2, 4, 6, 6)
-    assert torch.equal(plain(x), F.leaky_relu(plain.body(x) + x, 0.01))
+    assert torch.equal(plain(x).features, F.leaky_relu(plain.body(x) + x, 0.01))
 
 
 def test_closed_attention_leaves_the_shortcut():
     closed, x = block("sse"), torch.randn(2, 4, 6, 6)
     torch.nn.init.constant_(closed.attention.squeeze.bias, -60.0)
-    torch.testing.assert_close(closed(x), F.leaky_relu(x, 0.01))
+    torch.testing.assert_close(closed(x).features, F.leaky_relu(x, 0.01))
 
 
 def test_gct_sits_before_each_convolution():
@@ -97,9 +99,9 @@ def test_gct_sits_before_each_convolution():
     plain.load_state_dict(
         dict(zip(plain.state_dict(), [v for k, v in gct.state_dict().items() if "attention" not in k], strict=True))
     )
-    torch.testing.assert_close(gct(x), plain(x))  # it starts as the identity
+    torch.testing.assert_close(gct(x).features, plain(x).features)  # it starts as the identity
     torch.nn.init.constant_(inside[0].gamma, 1.0)
-    assert not torch.allclose(gct(x), plain(x))
+    assert not torch.allclose(gct(x).features, plain(x).features)
 
 
 @pytest.mark.parametrize("place", ["encoder", "decoder", "bottleneck"])
@@ -119,28 +121,26 @@ def test_levels_that_are_not_there():
     for nowhere in ({"skips": {}}, {"skips": "gate", "levels": [3]}):
         with pytest.raises(ValueError, match="would sit on no level: expected some of 0 to 2, or identity"):
             net(**nowhere)
-    with pytest.raises(ValueError, match="levels are 0 to 3, got 9"):
-        net().attention_at(9)
 
 
 def test_levels_are_those_that_a_place_has():
     """The coarsest level has a block of the encoder, and neither a skip nor a decoder."""
     both = net(skips="gate", encoder="se", levels=[2, 3])
     assert names(block.attention for block in both.encoder) == ["Identity"] * 2 + ["SqueezeExcitation"] * 2
-    assert names(both.attention_at(i) for i in range(3)) == ["Identity", "Identity", "AdditiveGate"]
+    assert {place: name for place, name in attended(both).items() if "skip" in place} == {"skip 2": "AdditiveGate"}
     assert net(encoder="se", levels=[3]).architecture.attention("skips") == {}
 
 
 def test_the_only_skip_is_attended():
-    assert names([AttentionUNet(Architecture(channels=(4, 8))).attention_at(0)]) == ["AdditiveGate"]
+    assert attended(AttentionUNet(Architecture(channels=(4, 8)))) == {"skip 0": "AdditiveGate"}
 
 
 def test_errors_say_where():
     for wrong, where in [
         ({"skips": {1: "gat"}}, r"skips, level 1: no attention mechanism is called 'gat' \(did you mean gate\?\)"),
         ({"encoder": "gate"}, "encoder, level 1: attention 'gate' needs the decoder's coarser signal"),
-        ({"bottleneck": {1: "se"}}, "bottleneck: expected a mapping of one wrapper"),
-        ({"skips": {1: "gate", "residual": "se"}}, "skips, level 1: expected a mapping of one wrapper"),
+        ({"bottleneck": {1: "se"}}, "bottleneck: expected a name with options"),
+        ({"skips": {1: "gate", "residual": "se"}}, "skips, level 1: expected a name with options"),
         ({"decoder": "se,eca"}, r"decoder, level 2: .* \(write several as a list: \[se, gate\]\)"),
     ]:
         with pytest.raises(ValueError, match=where):
@@ -148,41 +148,44 @@ def test_errors_say_where():
 
 
 def test_the_start_is_passed_on():
-    opened, published = (net(skips="gate", init=init).attention_at(1).psi.bias.item() for init in ("open", "paper"))
-    assert (opened, published) == (3.0, 0.0)
+    gates = (net(skips="gate", init=init).attentions()["skip 1"].psi.bias.item() for init in ("open", "paper"))
+    assert list(gates) == [3.0, 0.0]
 
 
-def test_bottleneck_maps_have_the_coarsest_level():
-    attended = net(skips="gate", bottleneck="nonlocal").eval()
-    weights = attended(torch.randn(1, 1, 16, 16), full_output=True).weights
-    assert {level: tuple(w.shape) for level, w in weights.items()} == {
-        1: (1, 1, 8, 8), 2: (1, 1, 4, 4), 3: (1, 1, 2, 2)
+def test_every_place_gives_its_map():
+    everywhere = {1: "spatial"}
+    own = net(skips="gate", bottleneck="nonlocal", encoder=everywhere, decoder=everywhere, inputs="sse").eval()
+    weights = own(torch.randn(1, 1, 16, 16), full_output=True).weights
+    fine = {"inputs": (1, 1, 16, 16), **dict.fromkeys(["skip 1", "encoder 1", "decoder 1"], (1, 1, 8, 8))}
+    assert {place: tuple(w.shape) for place, w in weights.items()} == {
+        **fine, "skip 2": (1, 1, 4, 4), "bottleneck": (1, 1, 2, 2)
     }  # fmt: skip
+    assert set(weights) == set(own.attentions())
+    assert own.train()(torch.randn(1, 1, 16, 16), full_output=True).weights == {}  # training pays nothing for maps
 
 
 def test_presence_is_told_where_encoding_stands_alone():
     x = torch.randn(2, 1, 16, 16)
     both = net(skips={1: "encoding", 2: ["se", "encoding"]}, bottleneck="encoding", encoder="encoding")
-    assert sorted(both.presence_encodings()) == [1, 3]
-    logits, weights, presence = both(x, full_output=True)
+    assert [level for level, _ in both.presence_encodings()] == [1, 3]
+    logits, _, presence = both(x, full_output=True)
     assert len(logits) == 3
-    assert sorted(weights) == [1, 2, 3]
     assert [tuple(told.shape) for told in presence] == [(2, 3), (2, 3)]
-    skip = both.encoder[1](both.encoder[0](x))
-    torch.testing.assert_close(presence[0], both.attention_at(1).presence(skip))
+    skip = both.encoder[1](both.encoder[0](x).features).features
+    torch.testing.assert_close(presence[0], both.attentions()["skip 1"].presence(skip))
     assert both.eval()(x, full_output=True).presence == []  # prediction pays nothing for it
-    assert net().presence_encodings() == {}
-    assert sorted(net(skips=["encoding"]).presence_encodings()) == [1, 2]
+    assert net().presence_encodings() == []
+    assert [level for level, _ in net(skips=["encoding"]).presence_encodings()] == [1, 2]
 
 
 def test_presets():
     control = AttentionUNet.unet()
-    assert all(names([control.attention_at(i)]) == ["Identity"] for i in range(4))
+    assert attended(control) == {}
     oktay = AttentionUNet.oktay2018()
-    assert [isinstance(oktay.attention_at(i), AdditiveGate) for i in range(5)] == [False, True, True, True, False]
+    assert attended(oktay) == {f"skip {level}": "AdditiveGate" for level in (1, 2, 3)}
     assert len(oktay.heads) == 4
     cbam = AttentionUNet.cbam(dims=2)
-    assert all(b.residual and names(b.attention.parts)[0] == "SqueezeExcitation" for b in cbam.encoder)
+    assert all(b.residual and names(b.attention.parts)[0] == "MeanMaximumExcitation" for b in cbam.encoder)
     assert cbam.encoder[0].attention.parts[1].conv.bias is None  # as published
     scse = AttentionUNet.scse()
     assert all(names(level.block.attention.parts) == ["SqueezeExcitation", "ChannelSqueeze"] for level in scse.decoder)
@@ -192,7 +195,7 @@ def test_presets():
     assert cbam.eval()(torch.randn(1, 1, 16, 16)).shape == (1, 2, 16, 16)
 
 
-CHANNEL = ["se", "cbam_channel", "eca", "gct", "gaussian_ct", "srm", "fca", "cbam", "scse"]
+CHANNEL = ["se", "cbam_channel", "eca", "gct", "gaussian_ct", "srm", "fca", "cbam", "scse", "encoding", "gsop"]
 
 
 @pytest.mark.parametrize("place", ["encoder", "skips", "bottleneck"])
@@ -204,7 +207,9 @@ def test_weights_of_channels_depend_on_the_image(name, place):
         for parameter in network.parameters():
             parameter.normal_(std=parameter[0].numel() ** -0.5 if parameter.dim() > 1 else 0.5)
     seen = []
-    wanted = {"encoder": network.encoder[1], "skips": network.attention_at(1), "bottleneck": network.bottleneck}[place]
+    wanted = {"encoder": network.encoder[1], "skips": network.decoder[0].attention, "bottleneck": network.bottleneck}[
+        place
+    ]
     for module in wanted.modules():
         if isinstance(module, Attention) and module.kind == "channel":
             module.register_forward_hook(lambda _, __, attended: seen.append(attended.weights.flatten(1)))

@@ -43,11 +43,11 @@ def test_an_axis_once_convolved_across_stays_so():
 
 def test_voxels_of_a_level():
     plan = make_plan(Config(), dataset(), cohort_of((256, 256, 10), (1.4, 1.4, 10)), LAPTOP)
-    assert plan.voxel_mm(0) == (1.4, 1.4, 10)
-    assert plan.voxel_mm(2) == (5.6, 5.6, 10)
+    assert plan.voxel_mm("skip 0") == (1.4, 1.4, 10)
+    assert plan.voxel_mm("skip 2") == (5.6, 5.6, 10)
     flat = make_plan(Config(network=NetworkConfig(dims=2)), dataset(), cohort_of((64, 10, 64), (1, 5, 1)), LAPTOP)
     assert flat.slice_axis == 1
-    assert flat.voxel_mm(1) == (2, 5, 2)
+    assert flat.voxel_mm("skip 1") == (2, 5, 2)
 
 
 def test_a_gpu_gets_a_batch_for_the_patch_it_gets():

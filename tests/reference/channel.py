@@ -5,7 +5,7 @@ import math
 import numpy as np
 from scipy.fft import dctn
 
-from tests.reference.dense import convolve, instance_norm, sigmoid, softmax
+from tests.reference.dense import convolve, group_norm, sigmoid, softmax
 
 
 def rows(x):
@@ -53,13 +53,13 @@ def batch_norm(z, scale, shift):
 
 def covariance(x, weight, bias, scale, shift):
     """Return the covariance of relu(norm(W relu(x)))."""
-    reduced = np.maximum(instance_norm(convolve(np.maximum(x, 0), weight, bias), scale, shift), 0)
+    reduced = np.maximum(group_norm(convolve(np.maximum(x, 0), weight, bias), scale, shift), 0)
     return np.cov(rows(reduced), bias=True)
 
 
 def second_order(sigma, row_scale, row_shift, row_weight, row_bias, w, b):
     """Return one weight per channel, from four numbers per covariance row; each row has its own weights."""
-    normed = instance_norm(sigma, row_scale, row_shift)
+    normed = group_norm(sigma, row_scale, row_shift)
     numbers = []
     for i, row in enumerate(normed):
         for j in range(4):
@@ -80,6 +80,24 @@ def encode(x, codewords, scales, norm_scale, norm_shift):
         residual = voxel - codewords
         assignment = softmax(-scales * (residual**2).sum(axis=1))
         e += assignment[:, None] * residual
-    e = e / len(voxels)
     normed = (e - e.mean(axis=1, keepdims=True)) / np.sqrt(e.var(axis=1, keepdims=True) + 1e-5)
     return np.maximum(normed * norm_scale[:, None] + norm_shift[:, None], 0).mean(axis=0)
+
+
+def decoder_channel(x, gate, w1, b1, w2, b2):
+    """UCTransNet: half the sum of both answers. gate: (Cg, *Sg)."""
+    return sigmoid((w1 @ rows(x).mean(axis=1) + b1 + w2 @ rows(gate).mean(axis=1) + b2) / 2)
+
+
+def between_channels(x, temperature=None):
+    """Return what each channel gathers, and what each receives; directions are compared if there is a temperature."""
+    compared = rows(x)
+    if temperature is not None:
+        compared = compared / np.linalg.norm(compared, axis=1, keepdims=True)
+    gathered, received = np.zeros_like(rows(x)), np.zeros(len(x))
+    for i, channel in enumerate(compared):
+        share = softmax(np.array([(channel * other).sum() for other in compared]) * (temperature or 1))
+        for j, part in enumerate(share):
+            gathered[i] += part * rows(x)[j]
+            received[j] += part
+    return gathered.reshape(x.shape), received

@@ -39,6 +39,13 @@ def instance_norm(x, scale, shift):
     return (normed * scale[:, None] + shift[:, None]).reshape(x.shape)
 
 
+def group_norm(x, scale, shift):
+    """Normalise groups of eight channels, or of the next larger number that divides them, each as a whole."""
+    groups = max(g for g in range(1, len(x) + 1) if len(x) % g == 0 and (len(x) >= 8 * g or g == 1))
+    normed = instance_norm(x.reshape(groups, -1), np.ones(groups), np.zeros(groups)).reshape(len(x), -1)
+    return (normed * scale[:, None] + shift[:, None]).reshape(x.shape)
+
+
 def sample(x, position):
     """Interpolate x (C, *S) linearly at a position in voxels; 0 outside the grid."""
     low = np.floor(position).astype(int)

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from tests.reference.dense import convolve, instance_norm, interpolate, max_pool, sigmoid
+from tests.reference.dense import convolve, group_norm, interpolate, max_pool, sigmoid
 
 
 def layers(x, p, prefix, count):
     """Apply normalisation, ReLU, convolution ``count`` times."""
     for i in range(0, 3 * count, 3):
-        x = np.maximum(instance_norm(x, p[f"{prefix}.{i}.weight"], p[f"{prefix}.{i}.bias"]), 0)
+        x = np.maximum(group_norm(x, p[f"{prefix}.{i}.weight"], p[f"{prefix}.{i}.bias"]), 0)
         x = convolve(x, p[f"{prefix}.{i + 2}.weight"], p.get(f"{prefix}.{i + 2}.bias"))
     return x
 

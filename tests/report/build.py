@@ -40,7 +40,7 @@ def image():
 
 
 def build_evaluation(folder, cases=STORED, *, scans=True):
-    """Write scans, references, predictions with attention of level 1, and evaluate them."""
+    """Write scans, references, predictions with attention of skip 1, and evaluate them."""
     affine = oblique_affine(spacing=(1.0, 1.5, 2.0), degrees=9.0, signs=(1, 1, 1), shift=(-3.0, 4.0, 10.0))
     built = []
     for case in cases:
@@ -49,11 +49,11 @@ def build_evaluation(folder, cases=STORED, *, scans=True):
         weights = np.where(masks() > 0, np.float32(0.75), np.float32(0.001))
         for where, array in (("i", image()), ("r", masks()), ("p", predicted), ("p/attention", weights)):
             turned = nib.Nifti1Image(array, affine).as_reoriented(turn)
-            name = f"{case}_level1" if where == "p/attention" else case
+            name = f"{case}_skip1" if where == "p/attention" else case
             save_nifti(folder / where / f"{name}.nii.gz", np.asarray(turned.dataobj), turned.affine)
         images = (folder / "i" / f"{case}.nii.gz",) if scans else ()
         built.append(Case(case, images, folder / "r" / f"{case}.nii.gz"))
-    record = {"labels": LABELS.to_json(), "attention_mm": {"1": [2.0, 3.0, 4.0]}}
+    record = {"labels": LABELS.to_json(), "attention_mm": {"skip 1": [2.0, 3.0, 4.0]}}
     (folder / "p" / "run.json").write_text(json.dumps(record))
     evaluate_cases(built, volumes_by_case(folder / "p"), folder / "e", LABELS)
     return folder / "e"

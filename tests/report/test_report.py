@@ -24,7 +24,7 @@ def test_a_run_is_predicted_scored_and_shown(cohort, run, tmp_path, capsys):
     assert facts["title"] == "phantom"
     assert sorted(facts["shown"]) == sorted(held_out)
     assert sorted(one["case"] for one in facts["scores"]["cases"]) == sorted(held_out)
-    assert facts["shown"][held_out[0]]["maps"][0]["name"] == "attention of level 1, voxels of 5 x 5 x 6 mm"
+    assert facts["shown"][held_out[0]]["maps"][0]["name"] == "attention, skip 1, voxels of 5 x 5 x 6 mm"
     (trained,) = facts["runs"]
     assert trained["plan"]["patch"] == [24, 24, 12]
     assert trained["split"]["validation"] == held_out

@@ -84,9 +84,9 @@ def test_values_of_many_steps_are_told_within_one(tmp_path):
 
 def test_attention_is_kept_in_voxels_of_its_level(tmp_path):
     evaluation = build_evaluation(tmp_path, ["turned"])
-    shown = show_case(read_evaluated_files(evaluation), "turned", {"1": [2.0, 3.0, 4.0]}, ALL)
+    shown = show_case(read_evaluated_files(evaluation), "turned", {"skip 1": [2.0, 3.0, 4.0]}, ALL)
     (level,) = shown.facts["maps"]
-    assert (level["name"], level["top"]) == ("attention of level 1, voxels of 2 x 3 x 4 mm", 1)
+    assert (level["name"], level["top"]) == ("attention, skip 1, voxels of 2 x 3 x 4 mm", 1)
     assert level["shape"] == [7, 9, 5]
     weights = unpacked(shown)[3]
     true = unpacked(shown)[1]
@@ -99,10 +99,10 @@ def test_attention_is_kept_in_voxels_of_its_level(tmp_path):
 
 def test_attention_is_taken_from_the_middle_of_its_voxels(tmp_path):
     evaluation = build_evaluation(tmp_path, ["plain"])
-    path = tmp_path / "p" / "attention" / "plain_level1.nii.gz"
+    path = tmp_path / "p" / "attention" / "plain_skip1.nii.gz"
     ramp = np.broadcast_to(np.arange(GRID[0], dtype=np.float32)[:, None, None] / 51, GRID).copy()
     save_nifti(path, ramp, nib.load(path).affine)
-    shown = show_case(read_evaluated_files(evaluation), "plain", {"1": [3.0, 4.5, 6.0]}, ALL)
+    shown = show_case(read_evaluated_files(evaluation), "plain", {"skip 1": [3.0, 4.5, 6.0]}, ALL)
     assert shown.facts["maps"][0]["shape"] == [5, 6, 3]
     assert (unpacked(shown)[3][:, 0, 0] / 5).tolist() == [1, 4, 7, 10, 13]
 

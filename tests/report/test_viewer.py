@@ -93,7 +93,7 @@ def test_sliders_overlays_and_opacity_change_the_picture(opened):
     opened.select_option("#map", "0")
     assert changed()
     assert "Map" in facts(opened)
-    assert opened.locator("#map option").nth(1).inner_text() == "attention of level 1, voxels of 2 x 3 x 4 mm"
+    assert opened.locator("#map option").nth(1).inner_text() == "attention, skip 1, voxels of 2 x 3 x 4 mm"
     assert "Map: 0" in opened.locator(".scale").inner_text()
     for voxel, weight in (((8, 10, 5), "0.75"), ((12, 16, 8), "0.00")):
         for i, across in enumerate((2, 1, 0)):

@@ -59,9 +59,9 @@ def test_learns_and_its_maps_lie_on_the_scan(field, name, plan_and_batch, cohort
     failed = predict_files([case], tmp_path, [model], settings, lambda share: None)
     assert not failed
     scan = nib.load(case.images[0])
-    levels = {"skips": [0, 1], "bottleneck": [2]}.get(field, [])
-    for level in levels if name != "identity" else []:
-        written = nib.load(attention_path(tmp_path, case.id, level))
+    places = {"skips": ["skip 0", "skip 1"], "encoder": ["encoder 0", "encoder 1"], "bottleneck": ["bottleneck"]}[field]
+    for place in places if name not in ("identity", "gct") or (name == "gct" and field != "encoder") else []:
+        written = nib.load(attention_path(tmp_path, case.id, place))
         assert written.shape == scan.shape
         np.testing.assert_array_equal(written.affine, scan.affine)
         assert np.isfinite(written.get_fdata()).all()

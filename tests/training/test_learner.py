@@ -32,7 +32,7 @@ def test_encoding_learns_which_classes_are_there(field):
     losses = {}
     for weight in (0.0, 0.2):
         learning = learner(weight, **{"skips": "identity", field: "encoding"})
-        teller = learning.network.presence_encodings()[{"skips": 1, "bottleneck": 2}[field]]
+        teller = dict(learning.network.presence_encodings())[{"skips": 1, "bottleneck": 2}[field]]
         before = teller.classify.bias.detach().clone()  # a parameter without decay
         losses[weight] = learning.learn(image, target, 1e-2)
         assert torch.equal(before, teller.classify.bias) == (weight == 0)

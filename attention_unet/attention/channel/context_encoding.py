@@ -4,48 +4,47 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import OPEN_BIAS, OPEN_STD, Attended, Attention, Init, broadcast_channels
+from attention_unet.attention.base import OPEN_BIAS, OPEN_STD, Attended, Attention, Place, broadcast_channels
 from attention_unet.layers.dimensions import CONV
-from attention_unet.layers.normalization import InstanceNorm
-
-CODEWORDS = 32
+from attention_unet.layers.normalization import EightChannelNorm
 
 
 class ContextEncoding(Attention):
     """Context encoding (Zhang et al., "Context Encoding for Semantic Segmentation", CVPR 2018)::
 
-        u = relu(norm(W1 x)),  a_nk = softmax_k(-s_k ||u_n - d_k||^2),  e_k = mean_n a_nk (u_n - d_k),
+        u = relu(norm(W1 x)),  a_nk = softmax_k(-s_k ||u_n - d_k||^2),  e_k = sum_n a_nk (u_n - d_k),
         e = mean_k relu(norm(e_k)),  gamma = sigmoid(W2 e + b),  y = gamma * x
 
-    There are K = 32 codewords d_k. The paper has sums instead of the two means; norm and W2 absorb these factors. u is
-    that of the authors' code. Here u is normalised by instance and each e_k over its channels; the authors normalise
-    over the batch. With ``classes`` a second layer predicts from e which classes are in the patch. Learning that (the
-    paper's SE-loss) makes e represent the whole patch.
+    There are K codewords d_k. The paper has the sum over k, as a factor that W2 absorbs; u is that of the authors'
+    code. u is normalised in groups of eight channels, which keeps how bright a channel is relative to the others, and
+    each e_k over its channels; the authors normalise over the batch. With the classes of its place a second layer
+    predicts from e which of them are in the patch. Learning that (the paper's SE-loss) makes e represent the whole
+    patch.
 
     Args:
-        dims: 2 or 3 spatial dimensions.
-        channels: channels C of x.
-        classes: number of classes whose presence is predicted; None for no prediction.
-        init: "paper" keeps torch's initial values of W2; "open" starts at weights of about 0.95.
+        place: where it sits; the "paper" start keeps torch's initial values of W2.
+        codewords: number K of codewords.
     """
 
     kind: str = "channel"
+    permutable = mirrors = True
 
-    def __init__(self, dims: int, channels: int, classes: int | None = None, init: Init = "open") -> None:
+    def __init__(self, place: Place, *, codewords: int = 32) -> None:
         super().__init__()
-        self.reduce = CONV[dims](channels, channels, kernel_size=1, bias=False)
-        self.reduce_norm = InstanceNorm(channels)
-        bound = (CODEWORDS * channels) ** -0.5
-        self.codewords = nn.Parameter(torch.empty(CODEWORDS, channels).uniform_(-bound, bound))
-        self.scales = nn.Parameter(torch.empty(CODEWORDS).uniform_(0, 1))
-        self.norm = nn.GroupNorm(CODEWORDS, CODEWORDS)
+        channels = place.channels
+        self.reduce = CONV[place.dims](channels, channels, kernel_size=1, bias=False)
+        self.reduce_norm = EightChannelNorm(channels)
+        bound = (codewords * channels) ** -0.5
+        self.codewords = nn.Parameter(torch.empty(codewords, channels).uniform_(-bound, bound))
+        self.scales = nn.Parameter(torch.empty(codewords).uniform_(0, 1))
+        self.norm = nn.GroupNorm(codewords, codewords)
         self.project = nn.Linear(channels, channels)
-        if init == "open":
+        if place.open:
             nn.init.normal_(self.project.weight, std=OPEN_STD)
             nn.init.constant_(self.project.bias, OPEN_BIAS)
-        self.classify = nn.Linear(channels, classes) if classes else None
+        self.classify = nn.Linear(channels, place.classes) if place.classes else None
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, C, 1, ...) in (0, 1)."""
         weights = broadcast_channels(torch.sigmoid(self.project(self.encode(x))), x)
         return Attended(x * weights, weights)
@@ -70,8 +69,8 @@ class ContextEncoding(Attention):
         voxels = self._embed(x)
         share = self._assign(voxels)
         # These products avoid the N x K x C array of all residuals.
-        gathered = torch.einsum("bkn,bcn->bkc", share, voxels) / share.shape[2]
-        residual = gathered - share.mean(dim=2)[..., None] * self.codewords
+        gathered = torch.einsum("bkn,bcn->bkc", share, voxels)
+        residual = gathered - share.sum(dim=2)[..., None] * self.codewords
         return F.relu(self.norm(residual)).mean(dim=1)
 
     def _embed(self, x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from attention_unet.attention.base import Attended, Attention, Init, broadcast_channels, open_up
+from attention_unet.attention.base import Attended, Attention, Place, broadcast_channels, odd, open_up
 
 
 class EfficientChannelAttention(Attention):
@@ -16,20 +16,24 @@ class EfficientChannelAttention(Attention):
     The convolution runs along the channel axis. The order of the channels has only the meaning that training gives it.
 
     Args:
-        channels: channels C of x.
-        init: "paper" has no bias; "open" adds one and starts at weights of about 0.95.
+        place: where it sits; the "paper" start has no bias, the open one adds it.
+        kernel: channels that a weight sees, an odd number; if None the paper's rule, ``adaptive_kernel``.
+
+    Raises:
+        ValueError: if the kernel is even.
     """
 
     kind: str = "channel"
+    permutable = mirrors = True
 
-    def __init__(self, channels: int, init: Init = "open") -> None:
+    def __init__(self, place: Place, *, kernel: int | None = None) -> None:
         super().__init__()
-        kernel = adaptive_kernel(channels)
-        self.conv = nn.Conv1d(1, 1, kernel, padding=kernel // 2, bias=init == "open")
-        if init == "open":
+        width = odd(kernel or adaptive_kernel(place.channels))
+        self.conv = nn.Conv1d(1, 1, width, padding=width // 2, bias=place.open)
+        if place.open:
             open_up(self.conv)
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, C, 1, ...) in (0, 1)."""
         squeezed = x.flatten(2).mean(dim=2)
         weights = broadcast_channels(torch.sigmoid(self.conv(squeezed[:, None])[:, 0]), x)

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Attention, Init, broadcast_channels, open_up
+from attention_unet.attention.base import Attended, Attention, Place, broadcast_channels, hidden_channels, open_up
 from attention_unet.layers.dimensions import pool_to
 
 GRID = 7  # voxels of each axis after pooling, before the transform, as in the paper
-FREQUENCIES = 16
 
 # The paper's 16 frequencies of a 7 x 7 grid with the best results alone, best first.
 BEST_2D = [
@@ -25,33 +24,39 @@ class FrequencyChannelAttention(Attention):
 
         z_c = sum_n x_c(n) prod_a b_u(n_a),  s = sigmoid(W2 relu(W1 z)),  y = s * x
 
-    with b_u(n) the orthonormal cosine basis of frequency u. The channels are divided equally among 16 frequencies, or
-    fewer if there are fewer channels. In 2-D the frequencies are the paper's. The paper gives none for 3-D; here they
-    are the lowest. On an axis shorter than 7 a frequency that is too high becomes the highest possible one. The small
-    network has C / 16 hidden channels, but at least the smaller of 8 and C.
+    with b_u(n) the orthonormal cosine basis of frequency u. The channels are divided equally among the frequencies, or
+    fewer of them if there are fewer channels. In 2-D the frequencies are the paper's. The paper gives none for 3-D;
+    here they are the lowest. On an axis shorter than 7 a frequency that is too high becomes the highest possible one.
 
     Args:
-        dims: 2 or 3 spatial dimensions.
-        channels: channels C of x.
-        init: "paper" has no biases; "open" adds that of W2 and starts at weights of about 0.95.
+        place: where it sits; the "paper" start has no biases, the open one adds that of W2.
+        frequencies: number of frequencies; in 2-D at most the paper's 16.
+        reduction: C over the hidden channels, as in ``hidden_channels``.
+
+    Raises:
+        ValueError: if there are more frequencies than the paper has.
     """
 
     kind: str = "channel"
 
-    def __init__(self, dims: int, channels: int, init: Init = "open") -> None:
+    def __init__(self, place: Place, *, frequencies: int = 16, reduction: int = 16) -> None:
         super().__init__()
-        chosen = frequency_indices(dims, min(FREQUENCIES, channels))
+        channels = place.channels
+        most = len(BEST_2D) if place.dims == 2 else GRID**3
+        if frequencies > most:
+            raise ValueError(f"frequencies is {frequencies}: expected at most {most} in {place.dims}-D")
+        chosen = frequency_indices(place.dims, min(frequencies, channels))
         shares = torch.tensor_split(torch.arange(channels), len(chosen))
         by_channel = [index for index, share in zip(chosen, shares, strict=True) for _ in share]
         self.register_buffer("frequencies", torch.tensor(by_channel), persistent=False)
         self.frequencies: Tensor
-        hidden = max(channels // 16, min(channels, 8))
+        hidden = hidden_channels(place, reduction)
         self.reduce = nn.Linear(channels, hidden, bias=False)
-        self.expand = nn.Linear(hidden, channels, bias=init == "open")
-        if init == "open":
+        self.expand = nn.Linear(hidden, channels, bias=place.open)
+        if place.open:
             open_up(self.expand)
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, C, 1, ...) in (0, 1)."""
         weights = broadcast_channels(torch.sigmoid(self.expand(F.relu(self.reduce(self.spectrum(x))))), x)
         return Attended(x * weights, weights)

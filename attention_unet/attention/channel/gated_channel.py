@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from attention_unet.attention.base import Attended, Attention, broadcast_channels
+from attention_unet.attention.base import Attended, Attention, Place, broadcast_channels
 
 
 class GatedChannelTransformation(Attention):
@@ -15,19 +15,20 @@ class GatedChannelTransformation(Attention):
     applies it before each convolution.
 
     Args:
-        channels: channels C of x.
+        place: where it sits.
     """
 
     kind: str = "channel"
-    before_convolution = True
+    before_convolution = permutable = mirrors = starts_as_identity = True
+    weight_range = (0.0, 2.0)
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, place: Place) -> None:
         super().__init__()
-        self.alpha = nn.Parameter(torch.ones(channels))
-        self.gamma = nn.Parameter(torch.zeros(channels))
-        self.beta = nn.Parameter(torch.zeros(channels))
+        self.alpha = nn.Parameter(torch.ones(place.channels))
+        self.gamma = nn.Parameter(torch.zeros(place.channels))
+        self.beta = nn.Parameter(torch.zeros(place.channels))
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, C, 1, ...) in (0, 2)."""
         norms = torch.linalg.vector_norm(x.flatten(2), dim=2, dtype=torch.promote_types(x.dtype, torch.float32))
         embedded = self.alpha * norms

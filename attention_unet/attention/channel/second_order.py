@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Attention, Init, broadcast_channels, open_up
+from attention_unet.attention.base import Attended, Attention, Place, broadcast_channels, open_up
 from attention_unet.layers.dimensions import CONV
-from attention_unet.layers.normalization import InstanceNorm
+from attention_unet.layers.normalization import EightChannelNorm
 
 
 class SecondOrderPooling(Attention):
@@ -15,28 +15,30 @@ class SecondOrderPooling(Attention):
         u = relu(norm(W1 relu(x))),  Sigma = cov_n(u),  s = sigmoid(W3 (rows of norm(Sigma)) * W2),  y = s * x
 
     u has c channels and Sigma is c x c. W2 turns each row of Sigma into four numbers, and W3 the 4c numbers into C
-    weights, as in the authors' code. Instance normalisation replaces their normalisation over the batch.
+    weights, as in the authors' code. Normalisation in groups of eight channels replaces theirs over the batch:
+    instance normalisation would make Sigma a correlation matrix.
 
     Args:
-        dims: 2 or 3 spatial dimensions.
-        channels: channels C of x.
-        init: "paper" keeps torch's initial values; "open" starts at weights of about 0.95.
+        place: where it sits; the "paper" start keeps torch's initial values.
+        width: c; if None the smaller of C and 128, or in 3-D 64.
     """
 
     kind: str = "channel"
+    permutable = mirrors = True
 
-    def __init__(self, dims: int, channels: int, init: Init = "open") -> None:
+    def __init__(self, place: Place, *, width: int | None = None) -> None:
         super().__init__()
-        width = min(channels, {2: 128, 3: 64}[dims])
-        self.reduce = CONV[dims](channels, width, kernel_size=1)
-        self.norm = InstanceNorm(width)
-        self.row_norm = InstanceNorm(width)
+        channels = place.channels
+        width = width or min(channels, {2: 128, 3: 64}[place.dims])
+        self.reduce = CONV[place.dims](channels, width, kernel_size=1)
+        self.norm = EightChannelNorm(width)
+        self.row_norm = EightChannelNorm(width)
         self.rows = nn.Conv1d(width, 4 * width, kernel_size=width, groups=width)
         self.expand = nn.Linear(4 * width, channels)
-        if init == "open":
+        if place.open:
             open_up(self.expand)
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, C, 1, ...) in (0, 1)."""
         covariance = self.covariance(x)
         rows = self.rows(self.row_norm(covariance)).flatten(1)

@@ -6,13 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import OPEN_BIAS, Attended, Attention
+from attention_unet.attention.base import OPEN_BIAS, Attended, Attention, Place
 from attention_unet.attention.geometric.box import cut_out, squared_distance
-from attention_unet.layers.dimensions import CONV
+from attention_unet.layers.dimensions import CONV, pool_to
 
-LOOKS = 3
 EDGE = 5  # voxels of a retina patch along each axis
-PATCHES = 3  # patches of a retina, each twice as wide as the one before
+PATCHES = 3  # patches of a retina
 CHANNELS = 4  # channels of a retina
 STATE = 64  # width of the recurrent state
 
@@ -34,23 +33,26 @@ class Glimpse(Attention):
 
         rho_t = retina(x, l_t),  g_t = relu(W relu(W_rho rho_t) + W relu(W_l l_t)),  h_t = relu(W_h h_t-1 + W_g g_t),
         l_t+1 = tanh(W_loc h_t),  M(p) = 1 - prod_t (1 - exp(-|p - l_t+1|^2 / 2 s_t+1^2)),
-        y = sigmoid(b + a (2 M - 1)) x,  t = 1 ... T,  T = 3,  l_1 = 0
+        y = sigmoid(b + a (2 M - 1)) x,  t = 1 ... T,  l_1 = 0
 
-    A retina is a few patches of the same number of voxels around a position, each twice as wide as the one before. The
+    A retina is three patches of 5 voxels an axis around a position: the narrowest has the voxels of x, the widest spans
+    the grid, and the middle one is their geometric mean. A wider patch sees averages, as in the paper. The
     paper draws positions at random and learns them from reward. Here the gradient flows through the sampling, and M
     turns the chosen positions into weights of a skip. ``look`` alone finds positions for a finer network.
 
     Args:
-        dims: 2 or 3 spatial dimensions.
-        channels: channels C of x.
+        place: where it sits.
+        looks: number T of looks.
     """
 
     kind: str = "geometric"
+    start_range = (0.87, 1.0)
 
-    def __init__(self, dims: int, channels: int) -> None:
+    def __init__(self, place: Place, *, looks: int = 3) -> None:
         super().__init__()
-        self.dims = dims
-        self.see = CONV[dims](channels, CHANNELS, kernel_size=1)
+        self.dims, self.looks = place.dims, looks
+        dims = place.dims
+        self.see = CONV[dims](place.channels, CHANNELS, kernel_size=1)
         self.what = nn.Linear(PATCHES * CHANNELS * EDGE**dims, STATE)
         self.where = nn.Linear(dims, STATE)
         self.join = nn.Linear(2 * STATE, STATE)
@@ -61,11 +63,11 @@ class Glimpse(Attention):
         self.amount = nn.Parameter(torch.ones(()))
         self.bias = nn.Parameter(torch.tensor(OPEN_BIAS))
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, 1, *S) in (0, 1), highest at the chosen positions."""
         centres, extents = self.look(x)
         unseen = torch.ones((), device=x.device, dtype=centres.dtype)
-        for t in range(LOOKS):
+        for t in range(self.looks):
             squared = squared_distance(centres[:, t], extents[:, t], x.shape[2:])
             unseen = unseen * (1 - torch.exp(-squared / 2))
         weights = torch.sigmoid(self.bias + self.amount * (1 - 2 * unseen)).to(x.dtype)[:, None]
@@ -83,7 +85,7 @@ class Glimpse(Attention):
         centre = torch.zeros(len(x), self.dims, device=x.device, dtype=positions)
         state = torch.zeros(len(x), STATE, device=x.device, dtype=seen.dtype)
         centres, extents = [], []
-        for _ in range(LOOKS):
+        for _ in range(self.looks):
             what, where = self.what(self.retina(seen, centre)), self.where(centre.to(seen.dtype))
             glimpse = F.relu(self.join(F.relu(torch.cat([what, where], dim=1))))
             state = F.relu(self.remember(state) + self.take_in(glimpse))
@@ -93,12 +95,14 @@ class Glimpse(Attention):
         return Looks(torch.stack(centres, dim=1), torch.stack(extents, dim=1).clamp(min=0.05))
 
     def retina(self, seen: Tensor, centre: Tensor) -> Tensor:
-        """Cut patches around a centre, (B, PATCHES * CHANNELS * EDGE**dims); the widest spans the grid.
+        """Cut patches around a centre, (B, PATCHES * CHANNELS * EDGE**dims), the widest first.
 
-        A patch has the proportions of the grid, because each axis is measured by its own length.
+        Each is cut from the grid averaged to its own voxels, so that it sees all that lies in it.
         """
         patches = []
         for level in range(PATCHES):
-            extent = torch.full_like(centre, 0.5**level)
-            patches.append(cut_out(seen, centre, extent, (EDGE,) * self.dims).flatten(1))
+            widths = [max(n / EDGE, 1.0) ** (-level / (PATCHES - 1)) for n in seen.shape[2:]]  # shares of the grid
+            averaged = pool_to(seen, [min(round(EDGE / w), n) for w, n in zip(widths, seen.shape[2:], strict=True)])
+            extent = torch.tensor(widths, device=centre.device, dtype=centre.dtype).expand_as(centre)
+            patches.append(cut_out(averaged, centre, extent, (EDGE,) * self.dims).flatten(1))
         return torch.cat(patches, dim=1)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Attention
+from attention_unet.attention.base import Attended, Attention, Place, start_at_zero
 from attention_unet.attention.geometric.box import cut_out, put_back
 from attention_unet.layers.dimensions import CONV, pool_to
 from attention_unet.layers.normalization import InstanceNorm
@@ -23,28 +23,28 @@ class SpatialTransformer(Attention):
     and with nothing added: the exact identity.
 
     Args:
-        dims: 2 or 3 spatial dimensions.
-        channels: channels C of x.
+        place: where it sits.
     """
 
     kind: str = "geometric"
     multiplies = False
+    starts_as_identity = True
 
-    def __init__(self, dims: int, channels: int) -> None:
+    def __init__(self, place: Place) -> None:
         super().__init__()
+        dims, channels = place.dims, place.channels
         self.summary = CONV[dims](channels, 8, kernel_size=1)
         self.locate_hidden = nn.Linear(8 * COARSE**dims, 32)
         self.locate_out = nn.Linear(32, 2 * dims)
-        nn.init.zeros_(self.locate_out.weight)
-        nn.init.zeros_(self.locate_out.bias)
+        start_at_zero(self.locate_out)
+        last = CONV[dims](channels, channels, kernel_size=1)
+        start_at_zero(last)
         self.look = nn.Sequential(
             CONV[dims](channels, channels, kernel_size=3, padding=1, groups=channels, bias=False),
-            *[InstanceNorm(channels), nn.ReLU(), CONV[dims](channels, channels, kernel_size=1)],
+            *[InstanceNorm(channels), nn.ReLU(), last],
         )
-        nn.init.zeros_(self.look[-1].weight)  # type: ignore[arg-type]  # a convolution
-        nn.init.zeros_(self.look[-1].bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Attend to ``x`` (B, C, *S); weights (B, 1, *S) are 1 in the box and 0 outside, with an edge of one voxel."""
         centre, extent = self.box(x)
         grid = x.shape[2:]

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import OPEN_BIAS, OPEN_STD, Attended, Attention, Init, broadcast_channels
+from attention_unet.attention.base import OPEN_BIAS, OPEN_STD, Attended, Attention, Place, broadcast_channels
 from attention_unet.layers.dimensions import CONV
-from attention_unet.layers.normalization import InstanceNorm
+from attention_unet.layers.normalization import EightChannelNorm
 
 
 class BilinearAttention(Attention):
@@ -15,29 +15,30 @@ class BilinearAttention(Attention):
         u = relu(norm(W x)),  t_n = {u_ni u_nj, i >= j},  outer = A t,  inner = B mean_n t,
         s = sigmoid(inner * outer),  y = s * x
 
-    u has C / 16 channels, at least 4 and at most 16, because t has a channel for every pair. In the published form a
-    normalisation and a ReLU follow A and B. Then s is never below one half and cannot suppress. Unless ``init`` is
-    "paper" these are left out, and a bias opens s.
+    u has C / 16 channels, at least 4 and at most 16, because t has a channel for every pair. Normalisation is in groups
+    of eight channels. In the published form a normalisation and a ReLU follow A and B. Then s is never below one half
+    and cannot suppress. The open form leaves these out, and a bias opens s.
 
     Args:
-        dims: 2 or 3 spatial dimensions.
-        channels: channels C of x.
-        init: "paper" is the published form, with s from 0.5 to 1; "open" starts at about 0.95.
+        place: where it sits; the "paper" start is the published form, with s from 0.5 to 1.
+        width: channels of u; if None as above.
     """
 
     kind: str = "mixed"
+    permutable = mirrors = True
 
-    def __init__(self, dims: int, channels: int, init: Init = "open") -> None:
+    def __init__(self, place: Place, *, width: int | None = None) -> None:
         super().__init__()
-        width = min(max(channels // 16, 4), 16)
+        dims, channels = place.dims, place.channels
+        width = width or min(max(channels // 16, 4), 16)
         pairs = torch.tril_indices(width, width)
         self.register_buffer("pairs", pairs, persistent=False)
         self.pairs: Tensor
-        self.reduce = nn.Sequential(CONV[dims](channels, width, kernel_size=1), InstanceNorm(width))
+        self.reduce = nn.Sequential(CONV[dims](channels, width, kernel_size=1), EightChannelNorm(width))
         self.outer = CONV[dims](pairs.shape[1], channels, kernel_size=1)
         self.inner = nn.Linear(pairs.shape[1], channels)
-        self.published = init == "paper"
-        self.outer_norm = InstanceNorm(channels) if self.published else nn.Identity()
+        self.published = not place.open
+        self.outer_norm = EightChannelNorm(channels) if self.published else nn.Identity()
         # The average is one vector per case, which can only be normalised over its channels.
         self.inner_norm = nn.LayerNorm(channels) if self.published else nn.Identity()
         self.bias = None
@@ -45,7 +46,7 @@ class BilinearAttention(Attention):
             nn.init.normal_(self.outer.weight, std=OPEN_STD)
             self.bias = nn.Parameter(torch.full((channels,), OPEN_BIAS))
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, C, *S) in (0, 1), or in [0.5, 1) in the published form."""
         reduced = F.relu(self.reduce(x))
         products = reduced[:, self.pairs[0]] * reduced[:, self.pairs[1]]

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Attention
+from attention_unet.attention.base import Attended, Attention, Place
 from attention_unet.layers.dimensions import CONV, INTERPOLATION, MAX_POOL
-from attention_unet.layers.normalization import InstanceNorm
+from attention_unet.layers.normalization import EightChannelNorm
 
 
 class BottleneckUnit(nn.Module):
@@ -16,9 +16,9 @@ class BottleneckUnit(nn.Module):
         super().__init__()
         inner = max(channels // 4, 1)
         self.body = nn.Sequential(
-            *[InstanceNorm(channels), nn.ReLU(), CONV[dims](channels, inner, kernel_size=1, bias=False)],
-            *[InstanceNorm(inner), nn.ReLU(), CONV[dims](inner, inner, kernel_size=3, padding=1, bias=False)],
-            *[InstanceNorm(inner), nn.ReLU(), CONV[dims](inner, channels, kernel_size=1, bias=False)],
+            *[EightChannelNorm(channels), nn.ReLU(), CONV[dims](channels, inner, kernel_size=1, bias=False)],
+            *[EightChannelNorm(inner), nn.ReLU(), CONV[dims](inner, inner, kernel_size=3, padding=1, bias=False)],
+            *[EightChannelNorm(inner), nn.ReLU(), CONV[dims](inner, channels, kernel_size=1, bias=False)],
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -32,28 +32,29 @@ class MaskBranch(Attention):
         M = sigmoid(W2 relu(W1 hourglass(x))),  y = M * x
 
     The hourglass pools twice, applies a residual unit on both grids, adds the coarse result to the fine one, and
-    interpolates back. The paper's attention module is ``residual`` around this, y = (1 + M) * x; the U-Net takes the
-    part of its trunk.
+    interpolates back. Normalisation is in groups of eight channels. The paper's attention module is ``residual`` around
+    this, y = (1 + M) * x; the U-Net takes the part of its trunk.
 
     Args:
-        dims: 2 or 3 spatial dimensions.
-        channels: channels C of x.
+        place: where it sits.
     """
 
     kind: str = "mixed"
+    start_range = (0.0, 1.0)
 
-    def __init__(self, dims: int, channels: int) -> None:
+    def __init__(self, place: Place) -> None:
         super().__init__()
+        dims, channels = place.dims, place.channels
         self.interpolation = INTERPOLATION[dims]
         self.pool = MAX_POOL[dims](kernel_size=3, stride=2, padding=1)
         self.fine = BottleneckUnit(dims, channels)
         self.coarse = BottleneckUnit(dims, channels)
         self.project = nn.Sequential(
-            *[InstanceNorm(channels), nn.ReLU(), CONV[dims](channels, channels, kernel_size=1, bias=False)],
-            *[InstanceNorm(channels), nn.ReLU(), CONV[dims](channels, channels, kernel_size=1)],
+            *[EightChannelNorm(channels), nn.ReLU(), CONV[dims](channels, channels, kernel_size=1, bias=False)],
+            *[EightChannelNorm(channels), nn.ReLU(), CONV[dims](channels, channels, kernel_size=1)],
         )
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, C, *S) in (0, 1)."""
         fine = self.fine(self.pool(x))
         coarse = self.coarse(self.pool(fine))

@@ -1,16 +1,14 @@
 """Deformable attention: every voxel attends to a few points that it chooses."""
 
 import itertools
+import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Attention
+from attention_unet.attention.base import Attended, Attention, Place, start_at_zero
 from attention_unet.layers.dimensions import CONV
-
-HEADS = 4  # groups of channels that choose their points separately; 1 if C is not a multiple
-POINTS = 4  # per head
 
 
 class DeformableAttention(Attention):
@@ -18,43 +16,47 @@ class DeformableAttention(Attention):
 
         y_n = x_n + W sum_h sum_k A_nhk V_h(n + delta_nhk),  sum_k A_nhk = 1
 
-    delta (in voxels) and the logits of A are linear in x_n. V is sampled linearly, and is 0 outside the grid. There are
-    4 heads of 4 points. The points of each head start on a ray from the voxel. W starts at 0: the exact identity.
+    delta (in voxels) and the logits of A are linear in x_n. V is sampled linearly, and is 0 outside the grid. The
+    points of each head start on a ray from the voxel. W starts at 0: the exact identity.
 
     Args:
-        dims: 2 or 3 spatial dimensions.
-        channels: channels C of x.
+        place: where it sits.
+        heads: groups of channels that choose their points separately, or the largest divisor of it that divides C.
+        points: points of each head.
     """
 
     kind: str = "pairwise"
     multiplies = False
+    starts_as_identity = True
+    dear = True
+    weight_range = (0.0, math.inf)
 
-    def __init__(self, dims: int, channels: int) -> None:
+    def __init__(self, place: Place, *, heads: int = 4, points: int = 4) -> None:
         super().__init__()
-        self.heads = HEADS if channels % HEADS == 0 else 1
-        self.offset = CONV[dims](channels, self.heads * POINTS * dims, kernel_size=1)
-        self.logit = CONV[dims](channels, self.heads * POINTS, kernel_size=1)
+        dims, channels = place.dims, place.channels
+        self.heads, self.points = math.gcd(channels, heads), points
+        self.offset = CONV[dims](channels, self.heads * points * dims, kernel_size=1)
+        self.logit = CONV[dims](channels, self.heads * points, kernel_size=1)
         self.value = CONV[dims](channels, channels, kernel_size=1)
         self.project = CONV[dims](channels, channels, kernel_size=1)
         for layer in (self.offset, self.logit, self.project):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # the bias exists
-        steps = torch.arange(1, POINTS + 1.0)
+            start_at_zero(layer)
+        steps = torch.arange(1, points + 1.0)
         rays = torch.tensor(list(itertools.islice(itertools.cycle(directions(dims)), self.heads)))
         self.offset.bias.data.copy_((rays[:, None] * steps[:, None]).flatten())  # type: ignore[union-attr]
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Attend from ``x`` (B, C, *S) to itself; weights are the received map (B, 1, *S); 1 is an equal share."""
         positions, share = self.look_at(x)
         value = promote(self.value(x)).reshape(len(x) * self.heads, -1, *x.shape[2:])
         gathered = torch.zeros_like(value)
         # Point by point: prediction then holds one copy of the values at a time.
-        for k in range(POINTS):
+        for k in range(self.points):
             sampled = F.grid_sample(value, sampling_grid(positions[:, k], x.shape[2:]), align_corners=False)
             gathered = gathered + share[:, k, None] * sampled
         gathered = gathered.reshape(x.shape)
-        received = add_up_shares(positions.detach(), share.detach(), len(x))
-        return Attended((x + self.project(gathered.to(x.dtype))).to(x.dtype), received.to(x.dtype))
+        received = add_up_shares(positions.detach(), share.detach(), len(x)).to(x.dtype) if with_map else None
+        return Attended((x + self.project(gathered.to(x.dtype))).to(x.dtype), received)
 
     def look_at(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Choose the points that each voxel of ``x`` (B, C, *S) attends to, and their shares.
@@ -64,8 +66,8 @@ class DeformableAttention(Attention):
             points.
         """
         grid = x.shape[2:]
-        offset = promote(self.offset(x)).reshape(len(x) * self.heads, POINTS, len(grid), *grid)
-        logit = promote(self.logit(x)).reshape(len(x) * self.heads, POINTS, *grid)
+        offset = promote(self.offset(x)).reshape(len(x) * self.heads, self.points, len(grid), *grid)
+        logit = promote(self.logit(x)).reshape(len(x) * self.heads, self.points, *grid)
         voxels = torch.stack(torch.meshgrid(*(torch.arange(n, device=x.device) for n in grid), indexing="ij"))
         return voxels + offset, torch.softmax(logit, dim=1)
 

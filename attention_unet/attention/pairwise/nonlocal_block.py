@@ -2,27 +2,30 @@
 
 from torch import Tensor
 
-from attention_unet.attention.pairwise.cross_attention import CrossAttention
+from attention_unet.attention.base import Place
+from attention_unet.attention.pairwise.cross_attention import EmbeddedAttention
+from attention_unet.attention.pairwise.positions import Positions
 
 
-class NonLocalBlock(CrossAttention):
+class NonLocalBlock(EmbeddedAttention):
     """Non-local block, embedded Gaussian form (Wang, Girshick, Gupta, He, "Non-local Neural Networks", CVPR 2018)::
 
         A = softmax_keys(theta^T phi / sqrt(C / 2)),  y = x + W (g A^T)
 
-    with theta, phi and g of C / 2 channels: cross-attention from x to itself. W starts at 0, the exact identity. In the
-    paper a batch normalisation after W starts at 0 instead. The scale is that of the authors' code; the paper's
-    equation has none.
+    with theta, phi and g of C / 2 channels. W starts at 0, the exact identity. In the paper a batch normalisation after
+    W starts at 0 instead.
 
     Args:
-        dims: 2 or 3 spatial dimensions.
-        channels: channels C of x.
+        place: where it sits.
+        heads: groups of channels that attend separately; a divisor of C / 2.
+        positions: what queries and keys know of where they are: "none", "sine" or "learned".
+        scaled: divide the products as the authors' code does; the paper's equation does not.
     """
 
-    needs_gate = False
+    kind: str = "pairwise"
 
-    def __init__(self, dims: int, channels: int) -> None:
-        super().__init__(dims, channels, channels)
+    def __init__(self, place: Place, *, heads: int = 1, positions: Positions = "none", scaled: bool = True) -> None:
+        super().__init__(place, place.channels, heads, positions, scaled)
 
     def source(self, x: Tensor, gate: Tensor | None) -> Tensor:
         """Return the skip itself."""

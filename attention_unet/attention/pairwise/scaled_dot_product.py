@@ -1,4 +1,4 @@
-"""Scaled dot-product attention between voxels, in bounded memory, with a map for display."""
+"""Scaled dot-product attention between voxels, in bounded memory and time, with a map for display."""
 
 import functools
 import logging
@@ -7,15 +7,17 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attention
+from attention_unet.attention.base import Attention, Place
+from attention_unet.attention.pairwise.positions import PositionEncoding, Positions
 from attention_unet.layers.dimensions import CONV, pool_to
 
 log = logging.getLogger(__name__)
 
 MAX_KEYS = 4096  # the keys of a finer grid are averaged
+MAX_PAIRS = 2**28  # of queries and keys: beyond it fewer keys, so that a pass over 64 x 64 x 64 voxels takes seconds
 MAX_QUERIES = 4096  # for the received map; on a finer grid they are equally spaced along every axis
 
 
@@ -23,46 +25,71 @@ class PairwiseAttention(Attention):
     """Attention with queries from the voxels of one signal, and keys and values from those of another or the same.
 
     Queries, keys and values come from 1 x 1 convolutions. For a large grid the matrix of all pairs is never in memory:
-    the kernel is fused, and keys and values of a grid of more than ``MAX_KEYS`` voxels come from block averages, which
-    is logged once.
+    the kernel is fused, and keys and values of a grid of more than ``MAX_KEYS`` voxels, or fewer with more than
+    ``MAX_PAIRS`` pairs, come from block averages, which is logged once.
 
     Args:
-        dims: 2 or 3 spatial dimensions.
-        channels: channels of the queries' signal.
+        place: where it sits.
         source_channels: channels of the signal of keys and values.
         width: channels of queries and keys.
         value_width: channels of the values.
-        scaled: divide the products by sqrt(width).
+        heads: groups of channels that attend separately.
+        positions: what queries and keys know of where they are.
+        scaled: divide the products by the square root of the channels of a head.
+
+    Raises:
+        ValueError: if the heads do not divide the channels.
     """
 
     kind: str = "pairwise"
     multiplies = False
+    starts_as_identity = True
+    dear = True
+    weight_range = (0.0, math.inf)
 
     def __init__(
-        self, dims: int, channels: int, source_channels: int, width: int, value_width: int, scaled: bool = True
+        self,
+        place: Place,
+        source_channels: int,
+        width: int,
+        value_width: int,
+        heads: int = 1,
+        positions: Positions = "none",
+        scaled: bool = True,
     ) -> None:
         super().__init__()
-        self.query = CONV[dims](channels, width, kernel_size=1)
-        self.key = CONV[dims](source_channels, width, kernel_size=1)
-        self.value = CONV[dims](source_channels, value_width, kernel_size=1)
-        self.scale = width**-0.5 if scaled else 1.0
-        self.received = ReceivedMap(self.scale)
+        for part in (width, value_width):
+            if part % heads:
+                raise ValueError(f"heads is {heads}: expected a divisor of the {part} channels that they share")
+        conv = CONV[place.dims]
+        self.query = conv(place.channels, width, kernel_size=1)
+        self.key = conv(source_channels, width, kernel_size=1)
+        self.value = conv(source_channels, value_width, kernel_size=1)
+        self.query_positions = PositionEncoding(place.dims, place.channels, positions)
+        self.key_positions = PositionEncoding(place.dims, source_channels, positions)
+        self.heads = heads
+        self.scale = (width // heads) ** -0.5 if scaled else 1.0
+        self.permutable = self.mirrors = positions == "none"
 
-    def gather(self, x: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+    def gather(self, x: Tensor, source: Tensor, with_map: bool) -> tuple[Tensor, Tensor | None]:
         """Gather values for each voxel of ``x`` (B, C, *S) from ``source`` (B, Cs, *Ss).
 
         Returns:
-            Gathered values (B, value_width, *S), and the received map (B, 1, *Sk) on the grid of the keys.
+            Gathered values (B, value_width, *S), and the received map (B, 1, *Sk) on the grid of the keys if asked for.
         """
-        source = self._bounded(source, x.shape[2:])
-        query, key, value = self.query(x), self.key(source), self.value(source)
-        gathered = attend(tokens(query), tokens(key), tokens(value), self.scale)
-        gathered = gathered.transpose(1, 2).reshape(len(x), -1, *x.shape[2:])
-        return gathered, self.received(query, key)
+        source = bounded(source, x.shape[2:], type(self).__name__)
+        query, key = self.query(self.query_positions(x)), self.key(self.key_positions(source))
+        value = self.value(source)
+        gathered = attend(tokens(query, self.heads), tokens(key, self.heads), tokens(value, self.heads), self.scale)
+        gathered = gathered.transpose(2, 3).reshape(len(x), -1, *x.shape[2:])
+        received = received_map(query, key, self.heads, self.scale).to(x.dtype) if with_map else None
+        return gathered, received
 
     @torch.no_grad()
     def row(self, x: Tensor, gate: Tensor | None, voxel: Sequence[int]) -> Tensor:
         """Return the attention of one voxel of ``x`` (B, C, *S): (B, 1, *Sk) on the grid of the keys, with sum 1.
+
+        With several heads it is their mean.
 
         Raises:
             ValueError: if there is no such voxel.
@@ -70,90 +97,94 @@ class PairwiseAttention(Attention):
         grid = tuple(x.shape[2:])
         if len(voxel) != len(grid) or any(v not in range(n) for v, n in zip(voxel, grid, strict=True)):
             raise ValueError(f"voxel is {tuple(voxel)}: expected one index for each axis of the grid {grid}, from 0")
-        source = self._bounded(self.source(x, gate), grid)
-        features = x
+        source = bounded(self.source(x, gate), grid, type(self).__name__)
+        query, key = self.query(self.query_positions(x)), self.key(self.key_positions(source))
         for axis, index in enumerate(voxel, start=2):
-            features = features.narrow(axis, index, 1)
-        key = self.key(source)
-        products = tokens(self.query(features)) @ tokens(key).transpose(1, 2) * self.scale
-        return torch.softmax(products, dim=2).reshape(len(x), 1, *key.shape[2:])
+            query = query.narrow(axis, index, 1)
+        products = tokens(query, self.heads) @ tokens(key, self.heads).transpose(2, 3) * self.scale
+        return torch.softmax(products, dim=3).mean(dim=1).reshape(len(x), 1, *key.shape[2:])
 
     @abstractmethod
     def source(self, x: Tensor, gate: Tensor | None) -> Tensor:
         """Return the signal for keys and values."""
 
-    def _bounded(self, source: Tensor, query_grid: Sequence[int]) -> Tensor:
-        """Return ``source``, averaged if it has more than ``MAX_KEYS`` voxels."""
-        grid = tuple(source.shape[2:])
-        bounded = bounded_grid(grid, MAX_KEYS)
-        if bounded == grid:
-            return source
-        if not torch.compiler.is_compiling():
-            log_averaged_keys(type(self).__name__, tuple(query_grid), grid, bounded)
-        return pool_to(source, bounded)
+
+def bounded(source: Tensor, queries: Sequence[int], name: str) -> Tensor:
+    """Return the signal of the keys (B, C, *S), averaged over blocks if its pairs with the queries would be too many.
+
+    Args:
+        source: signal of the keys.
+        queries: grid of the queries.
+        name: who asks, for the log.
+    """
+    grid = tuple(source.shape[2:])
+    smaller = bounded_grid(grid, min(MAX_KEYS, max(MAX_PAIRS // math.prod(queries), 1)))
+    if smaller == grid:
+        return source
+    if not torch.compiler.is_compiling():
+        log_averaged_keys(name, tuple(queries), grid, smaller)
+    return pool_to(source, smaller)
 
 
-class ReceivedMap(nn.Module):
-    """Attention that each key receives, on average over the queries; 1 is an equal share.
+@torch.no_grad()
+def received_map(query: Tensor, key: Tensor, heads: int, scale: float) -> Tensor:
+    """Return what each key receives, on average over queries and heads: (B, 1, *Sk), where 1 is an equal share.
 
     It is only for display: no gradient flows through it, and a large grid is represented by some of its queries.
+
+    Args:
+        query: queries (B, d, *S).
+        key: keys (B, d, *Sk).
+        heads: groups of channels that attend separately.
+        scale: factor of the products.
     """
-
-    def __init__(self, scale: float) -> None:
-        super().__init__()
-        self.scale = scale
-
-    @torch.no_grad()
-    def forward(self, query: Tensor, key: Tensor) -> Tensor:
-        """Return the map (B, 1, *Sk) from queries (B, d, *S) and keys (B, d, *Sk)."""
-        for axis, n in enumerate(bounded_grid(tuple(query.shape[2:]), MAX_QUERIES), start=2):
-            indices = torch.linspace(0, query.shape[axis] - 1, n, device=query.device).round().long()
-            query = query.index_select(axis, indices)
-        queries, keys = tokens(query), tokens(key)
-        received = torch.zeros(keys.shape[:2], dtype=keys.dtype, device=keys.device)
-        for chunk in torch.split(queries, 512, dim=1):
-            received = received + torch.softmax(chunk @ keys.transpose(1, 2) * self.scale, dim=2).sum(dim=1)
-        share = received * (keys.shape[1] / queries.shape[1])
-        return share.reshape(len(key), 1, *key.shape[2:])
+    for axis, n in enumerate(bounded_grid(tuple(query.shape[2:]), MAX_QUERIES), start=2):
+        indices = torch.linspace(0, query.shape[axis] - 1, n, device=query.device).round().long()
+        query = query.index_select(axis, indices)
+    queries, keys = tokens(query, heads), tokens(key, heads)
+    received = torch.zeros(keys.shape[:3], dtype=keys.dtype, device=keys.device)
+    for chunk in torch.split(queries, 512, dim=2):
+        received = received + torch.softmax(chunk @ keys.transpose(2, 3) * scale, dim=3).sum(dim=2)
+    share = received.mean(dim=1) * (keys.shape[2] / queries.shape[2])
+    return share.reshape(len(key), 1, *key.shape[2:])
 
 
-def tokens(values: Tensor) -> Tensor:
-    """Return (B, C, *S) as (B, N, C), in the memory layout of fused kernels."""
-    return values.flatten(2).transpose(1, 2).contiguous()
+def tokens(values: Tensor, heads: int = 1) -> Tensor:
+    """Return (B, C, *S) as (B, heads, N, C / heads), in the memory layout of fused kernels."""
+    batch, channels = values.shape[:2]
+    return values.reshape(batch, heads, channels // heads, -1).transpose(2, 3).contiguous()
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-    """Return softmax(query key^T scale) value, for (B, N, d), (B, M, d) and (B, M, e), as (B, N, e).
+def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
+    """Return softmax(query key^T scale + bias) value: (B, H, N, d), (B, H, M, d), (B, H, M, e) to (B, H, N, e).
 
     Fused kernels need queries as wide as the values, and some need a multiple of eight. If the matrix of pairs would be
     large, zeros are appended to reach such a width. They change no product, and keep the matrix out of memory.
     """
-    width = value.shape[2]
-    if query.shape[1] * key.shape[1] > MAX_KEYS**2:
-        fused = -(-max(width, query.shape[2]) // 8) * 8
-        query, key, value = (F.pad(part, (0, fused - part.shape[2])) for part in (query, key, value))
-    # The fused kernels need an axis for heads; here there is one head.
-    query, key, value = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)
-    return F.scaled_dot_product_attention(query, key, value, scale=scale).squeeze(1)[..., :width]
+    width = value.shape[3]
+    if query.shape[2] * key.shape[2] > MAX_KEYS**2:
+        fused = -(-max(width, query.shape[3]) // 8) * 8
+        query, key, value = (F.pad(part, (0, fused - part.shape[3])) for part in (query, key, value))
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)[..., :width]
 
 
 def bounded_grid(grid: tuple[int, ...], most: int) -> tuple[int, ...]:
     """Halve the longest axis of a grid, rounded up, until the grid has at most ``most`` voxels."""
-    bounded = list(grid)
-    while math.prod(bounded) > most:
-        longest = bounded.index(max(bounded))
-        bounded[longest] = -(-bounded[longest] // 2)
-    return tuple(bounded)
+    smaller = list(grid)
+    while math.prod(smaller) > most:
+        longest = smaller.index(max(smaller))
+        smaller[longest] = -(-smaller[longest] // 2)
+    return tuple(smaller)
 
 
 @functools.cache
-def log_averaged_keys(name: str, queries: tuple[int, ...], keys: tuple[int, ...], bounded: tuple[int, ...]) -> None:
+def log_averaged_keys(name: str, queries: tuple[int, ...], keys: tuple[int, ...], smaller: tuple[int, ...]) -> None:
     """Log, once for the same grids, that keys are averaged, and the memory that all pairs would need."""
-    full, reduced = (4 * math.prod(queries) * math.prod(grid) / 2**30 for grid in (keys, bounded))
+    full, reduced = (4 * math.prod(queries) * math.prod(grid) / 2**30 for grid in (keys, smaller))
     log.info(
         "%s: all pairs of %s queries and %s keys would take %.3g GiB a sample; keys are averaged to %s "
         "(%.3g GiB, never all in memory)",
-        *(name, _format_grid(queries), _format_grid(keys), full, _format_grid(bounded), reduced),
+        *(name, _format_grid(queries), _format_grid(keys), full, _format_grid(smaller), reduced),
     )
 
 

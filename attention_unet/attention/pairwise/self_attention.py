@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from attention_unet.attention.base import Attended, Init
+from attention_unet.attention.base import Attended, Place
+from attention_unet.attention.pairwise.positions import Positions
 from attention_unet.attention.pairwise.scaled_dot_product import PairwiseAttention
 
 
@@ -15,19 +16,23 @@ class SelfAttention(PairwiseAttention):
     with Q and K of C / 8 channels and V of C. gamma starts at 0: the exact identity.
 
     Args:
-        dims: 2 or 3 spatial dimensions.
-        channels: channels C of x.
-        init: "paper" does not divide by sqrt(C / 8).
+        place: where it sits; the "paper" start does not divide by sqrt(C / 8).
+        heads: groups of channels that attend separately; a divisor of C / 8 and of C.
+        positions: what queries and keys know of where they are: "none", "sine" or "learned".
+        reduction: C over the channels of queries and keys.
     """
 
-    def __init__(self, dims: int, channels: int, init: Init = "open") -> None:
-        super().__init__(dims, channels, channels, max(channels // 8, 1), channels, scaled=init == "open")
+    kind: str = "pairwise"
+
+    def __init__(self, place: Place, *, heads: int = 1, positions: Positions = "none", reduction: int = 8) -> None:
+        width = max(place.channels // reduction, 1)
+        super().__init__(place, place.channels, width, place.channels, heads, positions, scaled=place.open)
         self.gamma = nn.Parameter(torch.zeros(()))
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Attend from ``x`` (B, C, *S) to itself; weights are the received map (B, 1, *Sk)."""
-        gathered, received = self.gather(x, x)
-        return Attended((x + self.gamma * gathered).to(x.dtype), received.to(x.dtype))
+        gathered, received = self.gather(x, x, with_map)
+        return Attended((x + self.gamma * gathered).to(x.dtype), received)
 
     def source(self, x: Tensor, gate: Tensor | None) -> Tensor:
         """Return the skip itself."""

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Attention, Init, gate_or_error, open_up
+from attention_unet.attention.base import Attended, Attention, Place, gate_or_error, open_up
 from attention_unet.layers.dimensions import CONV, INTERPOLATION, crop_to, per_axis
 
 
@@ -20,43 +20,31 @@ class AdditiveGate(Attention):
     and maps can be compared across levels.
 
     Args:
-        dims: 2 or 3 spatial dimensions.
-        channels: channels C of the skip x.
-        gate_channels: channels Cg of the gating signal.
-        stride: step from the grid of x to the gate's coarser grid, for each axis.
+        place: where it sits; the "paper" start keeps b_psi at 0.
         hidden: channels of the sum; half of C if None.
-        init: "paper" keeps b_psi at 0, as published; "open" starts at alpha of about 0.95.
     """
 
     kind: str = "spatial"
     needs_gate = True
 
-    def __init__(
-        self,
-        dims: int,
-        channels: int,
-        gate_channels: int,
-        stride: int | tuple[int, ...] = 2,
-        hidden: int | None = None,
-        init: Init = "open",
-    ) -> None:
+    def __init__(self, place: Place, *, hidden: int | None = None) -> None:
         super().__init__()
-        hidden = hidden or max(channels // 2, 1)
-        self.stride = per_axis(stride, dims)
+        dims, hidden = place.dims, hidden or max(place.channels // 2, 1)
+        self.stride = per_axis(place.stride, dims)
         self.interpolation = INTERPOLATION[dims]
-        self.project_x = CONV[dims](channels, hidden, kernel_size=self.stride, stride=self.stride, bias=False)
-        self.project_gate = CONV[dims](gate_channels, hidden, kernel_size=1)
+        self.project_x = CONV[dims](place.channels, hidden, kernel_size=self.stride, stride=self.stride, bias=False)
+        self.project_gate = CONV[dims](place.gate_channels, hidden, kernel_size=1)
         self.psi = CONV[dims](hidden, 1, kernel_size=1)
         for conv in (self.project_x, self.project_gate):
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
         nn.init.zeros_(self.project_gate.bias)  # type: ignore[arg-type]  # the bias exists
-        if init == "open":
+        if place.open:
             open_up(self.psi)
         else:
             nn.init.normal_(self.psi.weight, std=hidden**-0.5)
             nn.init.zeros_(self.psi.bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Gate the skip ``x`` (B, C, *S) by ``gate`` (B, Cg, *Sg); weights are (B, 1, *S) in (0, 1).
 
         Raises:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from attention_unet.attention.base import Attended, Attention, Init, open_up
+from attention_unet.attention.base import Attended, Attention, Place, open_up
 from attention_unet.layers.dimensions import CONV
 
 
@@ -13,20 +13,19 @@ class ChannelSqueeze(Attention):
         q = sigmoid(w^T x + b),  y = q * x
 
     Args:
-        dims: 2 or 3 spatial dimensions.
-        channels: channels C of x.
-        init: "paper" keeps torch's initial values; "open" starts at weights of about 0.95.
+        place: where it sits; the "paper" start keeps torch's initial values.
     """
 
     kind: str = "spatial"
+    permutable = mirrors = True
 
-    def __init__(self, dims: int, channels: int, init: Init = "open") -> None:
+    def __init__(self, place: Place) -> None:
         super().__init__()
-        self.squeeze = CONV[dims](channels, 1, kernel_size=1)
-        if init == "open":
+        self.squeeze = CONV[place.dims](place.channels, 1, kernel_size=1)
+        if place.open:
             open_up(self.squeeze)
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, 1, *S) in (0, 1)."""
         weights = torch.sigmoid(self.squeeze(x)).to(x.dtype)
         return Attended(x * weights, weights)

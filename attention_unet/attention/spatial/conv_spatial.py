@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Attention, Init, open_up
+from attention_unet.attention.base import Attended, Attention, Place, hidden_channels, open_up
 from attention_unet.layers.dimensions import CONV
-from attention_unet.layers.normalization import InstanceNorm
+from attention_unet.layers.normalization import EightChannelNorm
 
 
 class ConvSpatialAttention(Attention):
@@ -14,28 +14,27 @@ class ConvSpatialAttention(Attention):
 
         M = sigmoid(f3(relu(norm(W x)))),  y = M * x
 
-    with W (1 x 1) from C to C / 8 channels (at least one), and f3 (3 x 3 (x 3)) to one. It is a common construction
-    without its own paper. The nearest is the spatial branch of BAM (Park et al., "BAM: Bottleneck Attention Module",
-    BMVC 2018).
+    with W (1 x 1) from C to C / 8 channels, the norm in groups of eight, and f3 (3 x 3 (x 3)) to one. It is a
+    common construction without its own paper. The nearest is the spatial branch of BAM (Park et al., "BAM: Bottleneck
+    Attention Module", BMVC 2018).
 
     Args:
-        dims: 2 or 3 spatial dimensions.
-        channels: channels C of x.
-        init: "paper" keeps torch's initial values; "open" starts at about 0.95.
+        place: where it sits; the "paper" start keeps torch's initial values.
+        reduction: C over the hidden channels, as in ``hidden_channels``.
     """
 
     kind: str = "spatial"
 
-    def __init__(self, dims: int, channels: int, init: Init = "open") -> None:
+    def __init__(self, place: Place, *, reduction: int = 8) -> None:
         super().__init__()
-        hidden = max(channels // 8, 1)
-        self.reduce = CONV[dims](channels, hidden, kernel_size=1, bias=False)
-        self.norm = InstanceNorm(hidden)
-        self.conv = CONV[dims](hidden, 1, kernel_size=3, padding=1)
-        if init == "open":
+        hidden = hidden_channels(place, reduction)
+        self.reduce = CONV[place.dims](place.channels, hidden, kernel_size=1, bias=False)
+        self.norm = EightChannelNorm(hidden)
+        self.conv = CONV[place.dims](hidden, 1, kernel_size=3, padding=1)
+        if place.open:
             open_up(self.conv)
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, 1, *S) in (0, 1)."""
         weights = torch.sigmoid(self.conv(F.relu(self.norm(self.reduce(x))))).to(x.dtype)
         return Attended(x * weights, weights)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, gate_or_error
+from attention_unet.attention.base import Attended, Place, gate_or_error
 from attention_unet.attention.spatial.additive_gate import AdditiveGate
 from attention_unet.layers.dimensions import crop_to
 
@@ -18,21 +18,23 @@ class HardGate(AdditiveGate):
 
         l = logit(alpha) + log u - log(1 - u),  u ~ U(0, 1),  m = [l > 0]  (backward: sigmoid(l / tau))
 
-    The mean of many draws is the soft gate. In eval mode nothing is random: a cell is open if alpha is above 1/2.
+    The mean of many draws is the soft gate on its coarse grid. In eval mode nothing is random: a cell is open if alpha
+    is above 1/2.
 
     Args:
-        dims: 2 or 3 spatial dimensions.
-        channels: channels C of the skip x.
-        gate_channels: channels Cg of the gating signal.
-        stride: step from the grid of x to the gate's coarser grid, for each axis.
-        init: as for ``AdditiveGate``; "open" starts with about 95 % of the cells open.
+        place: where it sits; at the open start about 95 % of the cells are open in training.
+        hidden: channels of the gate's sum; half of C if None.
+        temperature: tau; a lower one gives a sharper and noisier gradient.
     """
 
     kind: str = "spatial"
+    starts_as_identity = True
 
-    temperature = 2 / 3  # a lower temperature gives a sharper and noisier gradient
+    def __init__(self, place: Place, *, hidden: int | None = None, temperature: float = 2 / 3) -> None:
+        super().__init__(place, hidden=hidden)
+        self.temperature = temperature
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Gate ``x`` (B, C, *S) by ``gate`` (B, Cg, *Sg); weights are (B, 1, *S), each 0 or 1.
 
         Raises:

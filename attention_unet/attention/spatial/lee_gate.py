@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import OPEN_BIAS, OPEN_STD, Attended, Attention, Init, gate_or_error
+from attention_unet.attention.base import OPEN_BIAS, OPEN_STD, Attended, Attention, Place, gate_or_error
 from attention_unet.layers.dimensions import CONV, INTERPOLATION
 from attention_unet.layers.normalization import BatchNorm
 
@@ -18,28 +18,26 @@ class LeeGate(Attention):
     b_psi therefore has no effect, and with the published start alpha spreads around 0.5 whatever the features are.
 
     Args:
-        dims: 2 or 3 spatial dimensions.
-        channels: channels C of the skip x.
-        gate_channels: channels Cg of the gating signal.
-        init: "paper" keeps torch's initial values; "open" starts at alpha of about 0.95.
+        place: where it sits; the "paper" start keeps torch's initial values.
+        hidden: channels of the sum; half of C if None.
     """
 
     kind: str = "spatial"
-    needs_gate = True
+    needs_gate = mirrors = True
 
-    def __init__(self, dims: int, channels: int, gate_channels: int, init: Init = "open") -> None:
+    def __init__(self, place: Place, *, hidden: int | None = None) -> None:
         super().__init__()
-        hidden = max(channels // 2, 1)
+        dims, hidden = place.dims, hidden or max(place.channels // 2, 1)
         self.interpolation = INTERPOLATION[dims]
-        self.project_x = nn.Sequential(CONV[dims](channels, hidden, kernel_size=1), BatchNorm(hidden))
-        self.project_gate = nn.Sequential(CONV[dims](gate_channels, hidden, kernel_size=1), BatchNorm(hidden))
+        self.project_x = nn.Sequential(CONV[dims](place.channels, hidden, kernel_size=1), BatchNorm(hidden))
+        self.project_gate = nn.Sequential(CONV[dims](place.gate_channels, hidden, kernel_size=1), BatchNorm(hidden))
         norm = BatchNorm(1)
         self.psi = nn.Sequential(CONV[dims](hidden, 1, kernel_size=1), norm)
-        if init == "open":
+        if place.open:
             nn.init.constant_(norm.weight, 10 * OPEN_STD)
             nn.init.constant_(norm.bias, OPEN_BIAS)
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Gate the skip ``x`` (B, C, *S) by ``gate`` (B, Cg, *Sg); weights are (B, 1, *S) in (0, 1).
 
         Raises:

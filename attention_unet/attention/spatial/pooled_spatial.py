@@ -3,10 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from attention_unet.attention.base import Attended, Attention, Init, open_up
+from attention_unet.attention.base import Attended, Attention, Place, odd, open_up
 from attention_unet.layers.dimensions import CONV
-
-KERNEL = {2: 7, 3: 5}
 
 
 class PooledSpatialAttention(Attention):
@@ -17,21 +15,25 @@ class PooledSpatialAttention(Attention):
     with f one k x k (x k) convolution of the two maps to one; k is 7 in 2-D as published, and 5 in 3-D.
 
     Args:
-        dims: 2 or 3 spatial dimensions.
-        init: "paper" has no bias (M is about 0.5 at the start); "open" adds one and starts at about 0.95.
+        place: where it sits; the "paper" start has no bias, so that M is about 0.5.
+        kernel: k, an odd number; if None 7 in 2-D, and 5 in 3-D.
+
+    Raises:
+        ValueError: if the kernel is even.
     """
 
     kind: str = "spatial"
 
-    def __init__(self, dims: int, init: Init = "open") -> None:
+    def __init__(self, place: Place, *, kernel: int | None = None) -> None:
         super().__init__()
-        self.conv = CONV[dims](2, 1, kernel_size=KERNEL[dims], padding=KERNEL[dims] // 2, bias=init == "open")
-        if init == "open":
+        k = odd(kernel or {2: 7, 3: 5}[place.dims])
+        self.conv = CONV[place.dims](2, 1, kernel_size=k, padding=k // 2, bias=place.open)
+        if place.open:
             open_up(self.conv)
         else:
             nn.init.kaiming_normal_(self.conv.weight, nonlinearity="sigmoid")
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, 1, *S) in (0, 1)."""
         pooled = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
         weights = torch.sigmoid(self.conv(pooled)).to(x.dtype)

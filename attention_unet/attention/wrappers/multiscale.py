@@ -1,13 +1,13 @@
 """Wrapper that mixes the weights of a mechanism at several scales."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attention_unet.attention.base import Attended, Attention
-from attention_unet.attention.wrappers.sequential import common_kind
+from attention_unet.attention.wrappers.sequential import take_properties
 from attention_unet.layers.dimensions import INTERPOLATION, pool_to
 
 
@@ -20,33 +20,35 @@ class MultiScale(Attention):
 
     Args:
         dims: 2 or 3 spatial dimensions.
-        inners: at least one mechanism, one per scale, finest first; all must multiply.
+        build_inner: builds the mechanism of a scale; it must multiply.
+        scales: number of scales.
 
     Raises:
-        ValueError: if a mechanism does not multiply.
+        ValueError: if the mechanism does not multiply.
     """
 
-    def __init__(self, dims: int, inners: Sequence[Attention]) -> None:
+    def __init__(self, dims: int, build_inner: Callable[[], Attention], *, scales: int = 3) -> None:
         super().__init__()
-        wrong = [type(inner).__name__ for inner in inners if not inner.multiplies]
-        if wrong:
+        inners = [build_inner() for _ in range(scales)]
+        if not inners[0].multiplies:
             raise ValueError(
-                f"multiscale mixes weights, but {wrong[0]} does not multiply its input by weights: "
+                f"multiscale mixes weights, but {type(inners[0]).__name__} does not multiply its input by weights: "
                 "choose a mechanism that does, such as gate or spatial"
             )
         self.interpolation = INTERPOLATION[dims]
         self.inners = nn.ModuleList(inners)
-        self.preference = nn.Parameter(torch.zeros(len(inners)))
-        self.kind = common_kind(inners)
-        self.needs_gate = any(inner.needs_gate for inner in inners)
+        self.preference = nn.Parameter(torch.zeros(scales))
+        take_properties(self, inners)
+        if self.kind != "channel":
+            self.permutable = self.mirrors = False
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); each scale receives ``gate``."""
         share = torch.softmax(self.preference, dim=0)
         parts: list[Tensor] = []
         for i, inner in enumerate(self.inners):
             grid = [-(-n // 2**i) for n in x.shape[2:]]
-            applied = inner(pool_to(x, grid) if i else x, gate).weights.to(x.dtype)
+            applied = inner(pool_to(x, grid) if i else x, gate, with_map).weights.to(x.dtype)
             if inner.kind != "channel":
                 applied = F.interpolate(applied, x.shape[2:], mode=self.interpolation, align_corners=False)
             parts.append(share[i].to(x.dtype) * applied)

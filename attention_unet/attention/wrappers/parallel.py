@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from attention_unet.attention.base import Attended, Attention
-from attention_unet.attention.wrappers.sequential import common_kind
+from attention_unet.attention.wrappers.sequential import take_properties
 
 Combine = Literal["max", "add", "mean", "product"]
 
@@ -15,8 +15,7 @@ Combine = Literal["max", "add", "mean", "product"]
 class Parallel(Attention):
     """Combination of the features that each mechanism makes of the same input.
 
-    "max" of ``se`` and ``sse`` is scSE (Roy, Navab, Wachinger, MICCAI 2018). If all parts multiply, the returned
-    weights are the factor of the input. If not, they are the first map of a part.
+    If all parts multiply, the returned weights are the factor of the input. If not, they are the first map of a part.
 
     Args:
         parts: at least one mechanism.
@@ -27,27 +26,30 @@ class Parallel(Attention):
         ValueError: if ``combine`` is unknown or does not fit the parts.
     """
 
-    def __init__(self, parts: Sequence[Attention], combine: Combine) -> None:
+    def __init__(self, parts: Sequence[Attention], *, combine: Combine = "max") -> None:
         super().__init__()
         if combine not in get_args(Combine):
             raise ValueError(f"combine is {combine!r}: expected one of {', '.join(get_args(Combine))}")
         self.parts = nn.ModuleList(parts)
         self.combine = combine
-        # Which product is the larger depends on the sign of each feature.
-        self.kind = "mixed" if combine == "max" and len(parts) > 1 else common_kind(parts)
-        self.needs_gate = any(part.needs_gate for part in parts)
-        self.multiplies = all(part.multiplies for part in parts)
+        take_properties(self, parts)
+        if combine == "max" and len(parts) > 1:
+            self.kind = "mixed"  # which product is the larger depends on the sign of each feature
+        if combine == "add":
+            self.weight_range = (0.0, sum(part.weight_range[1] for part in parts))
+            low, high = (sum(part.start_range[i] for part in parts) for i in (0, 1))
+            self.start_range = (low, high)
         if combine == "product" and not self.multiplies:
             name = next(type(part).__name__ for part in parts if not part.multiplies)
             raise ValueError(
                 f"combine is 'product', but {name} does not multiply its input by weights: choose max, add or mean"
             )
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Apply all parts to ``x`` (B, C, *S); each receives ``gate``."""
-        features, joined = self.parts[0](x, gate)
+        features, joined = self.parts[0](x, gate, with_map)
         for part in list(self.parts)[1:]:
-            other, weights = part(x, gate)
+            other, weights = part(x, gate, with_map)
             if not self.multiplies:
                 features = self._join(features, other)
                 joined = weights if joined is None else joined

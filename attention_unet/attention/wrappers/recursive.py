@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from attention_unet.attention.base import Attended, Attention
+from attention_unet.attention.wrappers.sequential import take_properties
 
 
 class Recursive(Attention):
@@ -17,14 +18,14 @@ class Recursive(Attention):
         times: number T, at least 1.
     """
 
-    def __init__(self, inner: Attention, times: int) -> None:
+    def __init__(self, inner: Attention, *, times: int = 3) -> None:
         super().__init__()
         self.inner, self.times = inner, times
-        self.kind, self.needs_gate, self.multiplies = inner.kind, inner.needs_gate, inner.multiplies
+        take_properties(self, [inner] * times)
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Attend T times to ``x`` (B, C, *S); each step receives ``gate``."""
-        steps = self.steps(x, gate)
+        steps = self.steps(x, gate, with_map)
         weights = steps[-1].weights
         if self.multiplies:
             for step in steps[:-1]:
@@ -32,9 +33,9 @@ class Recursive(Attention):
                     weights = weights * step.weights
         return Attended(steps[-1].features, weights)
 
-    def steps(self, x: Tensor, gate: Tensor | None = None) -> list[Attended]:
+    def steps(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> list[Attended]:
         """Return features and weights after each step."""
         results: list[Attended] = []
         for _ in range(self.times):
-            results.append(self.inner(results[-1].features if results else x, gate))
+            results.append(self.inner(results[-1].features if results else x, gate, with_map))
         return results

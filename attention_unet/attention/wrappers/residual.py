@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from attention_unet.attention.base import Attended, Attention
+from attention_unet.attention.wrappers.sequential import take_properties
 
 
 class Residual(Attention):
@@ -18,11 +19,15 @@ class Residual(Attention):
     def __init__(self, inner: Attention) -> None:
         super().__init__()
         self.inner = inner
-        self.kind, self.needs_gate, self.multiplies = inner.kind, inner.needs_gate, inner.multiplies
+        take_properties(self, [inner])
+        self.starts_as_identity = False
+        self.weight_range, self.start_range = (
+            (1 + low, 1 + high) for low, high in (inner.weight_range, inner.start_range)
+        )
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Attend to ``x`` (B, C, *S); the weights are 1 plus those of the mechanism, if it multiplies."""
-        features, weights = self.inner(x, gate)
+        features, weights = self.inner(x, gate, with_map)
         if weights is not None and self.multiplies:
             weights = 1 + weights
         return Attended(x + features, weights)

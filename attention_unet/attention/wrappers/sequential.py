@@ -1,5 +1,6 @@
 """Wrapper that applies mechanisms one after another."""
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -20,17 +21,15 @@ class Sequential(Attention):
     def __init__(self, parts: Sequence[Attention]) -> None:
         super().__init__()
         self.parts = nn.ModuleList(parts)
-        self.kind = common_kind(parts)
-        self.needs_gate = any(part.needs_gate for part in parts)
-        self.multiplies = all(part.multiplies for part in parts)
+        take_properties(self, parts)
         self.parts_multiply = [part.multiplies for part in parts]
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Attended:
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Apply the parts in order to ``x`` (B, C, *S); each receives ``gate``."""
         product: Tensor | None = None
         last: Tensor | None = None
         for i, part in enumerate(self.parts):
-            x, weights = part(x, gate)
+            x, weights = part(x, gate, with_map)
             if weights is not None:
                 last = weights
                 if self.parts_multiply[i]:
@@ -38,7 +37,14 @@ class Sequential(Attention):
         return Attended(x, last if product is None else product)
 
 
-def common_kind(parts: Sequence[Attention]) -> str:
-    """Return the kind of all parts; "mixed" if they differ."""
+def take_properties(whole: Attention, parts: Sequence[Attention]) -> None:
+    """Give a mechanism the properties that it has if its parts are applied one after another."""
     kinds = {part.kind for part in parts}
-    return kinds.pop() if len(kinds) == 1 else "mixed"
+    whole.kind = kinds.pop() if len(kinds) == 1 else "mixed"
+    whole.needs_gate = any(part.needs_gate for part in parts)
+    for name in ("multiplies", "permutable", "mirrors", "starts_as_identity"):
+        setattr(whole, name, all(getattr(part, name) for part in parts))
+    whole.dear = any(part.dear for part in parts)
+    for name in ("weight_range", "start_range"):
+        ranges = [getattr(part, name) for part in parts]
+        setattr(whole, name, (math.prod(low for low, _ in ranges), math.prod(high for _, high in ranges)))

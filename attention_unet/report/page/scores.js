@@ -107,7 +107,7 @@ function showAttention() {
   const head = ["Level", "Class", "Inside", "Outside", "AUC"], isUniform = (row) => Math.abs(row.inside - row.outside) < 0.01;
   section("attention", "Attention inside and outside the classes",
     element("div", { class: "scroll" }, element("table", { id: "attention-table" }, element("thead", {}, element("tr", {}, head.map((name) => element("th", { scope: "col" }, name)))),
-      element("tbody", {}, scores.attention.map((row) => element("tr", {}, element("th", { scope: "row" }, `${row.level}`),
+      element("tbody", {}, scores.attention.map((row) => element("tr", {}, element("th", { scope: "row" }, row.place),
         element("td", {}, row.class), element("td", {}, readable(row.inside, 3)), element("td", {}, readable(row.outside, 3)), element("td", {}, readable(row.auc, 3))))))),
     element("p", { class: "muted" }, "Mean attention weight inside each class and in the background, over the cases. Level 0 is the finest. "
       + "AUC: probability that a voxel of the class has a higher weight than a voxel of the background. 1: always higher; 0.5: no difference; below 0.5: attention suppresses the class. "

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from attention_unet.attention.base import Place
 from attention_unet.attention.channel.frequency import FrequencyChannelAttention, frequency_indices
 from tests.attention.build import arrays, image, trained
 from tests.reference import channel
@@ -12,7 +13,7 @@ from tests.reference.dense import sigmoid
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_equals_the_transform_of_scipy(dims):
-    attention, x = trained(FrequencyChannelAttention(dims, 24)), image(1, 24, *(7,) * dims)
+    attention, x = trained(FrequencyChannelAttention(Place(dims, 24, 24))), image(1, 24, *(7,) * dims)
     z = channel.spectrum(x[0].numpy(), attention.frequencies.numpy())
     torch.testing.assert_close(attention.spectrum(x)[0], torch.from_numpy(z))
     p = arrays(attention)
@@ -21,7 +22,10 @@ def test_equals_the_transform_of_scipy(dims):
 
 
 def test_the_lowest_frequency_alone_is_squeeze_and_excitation():
-    attention, x = trained(FrequencyChannelAttention(3, 1)), image(1, 1, 14, 7, 7)  # one channel has one frequency
+    attention, x = (
+        trained(FrequencyChannelAttention(Place(3, 1, 1))),
+        image(1, 1, 14, 7, 7),
+    )  # one channel has one frequency
     torch.testing.assert_close(attention.spectrum(x), x.mean(dim=(2, 3, 4)) * math.sqrt(7**3))
 
 
@@ -31,7 +35,7 @@ def test_frequencies_start_at_the_mean_and_are_shared_out_evenly():
         assert chosen[0] == (0,) * dims
         assert len(set(chosen)) == 16
     assert frequency_indices(3, 5) == [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (0, 1, 1)]
-    counts = torch.unique(FrequencyChannelAttention(2, 24).frequencies, dim=0, return_counts=True)[1]
+    counts = torch.unique(FrequencyChannelAttention(Place(2, 24, 24)).frequencies, dim=0, return_counts=True)[1]
     assert sorted(counts.tolist()) == [1] * 8 + [2] * 8
 
 
@@ -40,7 +44,7 @@ def test_frequencies_start_at_the_mean_and_are_shared_out_evenly():
 )
 def test_small_grids_keep_frequencies_apart(dims, n, distinct):
     """The authors' integer factor n // 7 turns every frequency into the mean on a grid below 7."""
-    attention = trained(FrequencyChannelAttention(dims, 16))
+    attention = trained(FrequencyChannelAttention(Place(dims, 16, 16)))
     # One voxel at a time: the spectrum of a point distinguishes all bases.
     points = torch.eye(n**dims, dtype=torch.float64).reshape(-1, 1, *(n,) * dims).expand(-1, 16, *(n,) * dims)
     bases = attention.spectrum(points).T

@@ -1,5 +1,6 @@
 import torch
 
+from attention_unet.attention.base import Place
 from attention_unet.attention.channel.gaussian_context import GaussianContextTransformer
 from tests.attention.build import image
 from tests.reference import channel
@@ -8,13 +9,15 @@ from tests.reference import channel
 def test_equals_the_equation():
     x = image(1, 7, 3, 4, 2)
     expected = torch.from_numpy(channel.gaussian_context(x[0].numpy()))
-    torch.testing.assert_close(GaussianContextTransformer()(x).weights.flatten(), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        GaussianContextTransformer(Place(3, 4, 4))(x).weights.flatten(), expected, atol=1e-4, rtol=1e-4
+    )
 
 
 def test_the_width_divides():
     """Copied code has exp(-(z^2 / 2 * c)), which multiplies by the width it should divide by the square of."""
     means = torch.tensor([-1.0, 1.0], dtype=torch.float64)  # one standard deviation from their mean
-    weights = GaussianContextTransformer()(means.reshape(1, 2, 1, 1).expand(1, 2, 4, 4)).weights
+    weights = GaussianContextTransformer(Place(3, 4, 4))(means.reshape(1, 2, 1, 1).expand(1, 2, 4, 4)).weights
     torch.testing.assert_close(
         weights.flatten(), torch.full((2,), -1 / 8, dtype=torch.float64).exp(), atol=1e-5, rtol=0
     )

@@ -1,6 +1,7 @@
 import numpy as np
 import torch
 
+from attention_unet.attention.base import Place
 from attention_unet.attention.channel.style_recalibration import StyleRecalibration
 from tests.attention.build import arrays, image, trained
 from tests.reference import channel
@@ -8,13 +9,13 @@ from tests.reference.dense import sigmoid
 
 
 def test_equals_the_equation():
-    attention, x = trained(StyleRecalibration(5)), image(1, 5, 3, 4, 2)
+    attention, x = trained(StyleRecalibration(Place(3, 5, 5))), image(1, 5, 3, 4, 2)
     expected = sigmoid(channel.style(x[0].numpy(), arrays(attention)["style"]) + arrays(attention)["bias"])
     torch.testing.assert_close(attention(x).weights.flatten(), torch.from_numpy(expected), atol=1e-5, rtol=1e-5)
 
 
 def test_published_form_normalises_over_the_batch():
-    attention, x = trained(StyleRecalibration(5, init="paper")).train(), image(3, 5, 3, 4)
+    attention, x = trained(StyleRecalibration(Place(3, 5, 5, init="paper"))).train(), image(3, 5, 3, 4)
     p = arrays(attention)
     z = np.stack([channel.style(case, p["style"]) for case in x.numpy()])
     expected = torch.from_numpy(sigmoid(channel.batch_norm(z, p["norm.weight"], p["norm.bias"])))
@@ -22,5 +23,5 @@ def test_published_form_normalises_over_the_batch():
 
 
 def test_published_form_starts_at_one_half_and_takes_a_batch_of_one():
-    weights = StyleRecalibration(5, init="paper").double().train()(image(1, 5, 3, 4)).weights
+    weights = StyleRecalibration(Place(3, 5, 5, init="paper")).double().train()(image(1, 5, 3, 4)).weights
     torch.testing.assert_close(weights, torch.full_like(weights, 0.5))

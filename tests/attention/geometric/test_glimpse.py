@@ -1,22 +1,28 @@
+import numpy as np
 import torch
 
+from attention_unet.attention.base import Place
 from attention_unet.attention.geometric.glimpse import Glimpse
 from tests.attention.build import image, trained
 from tests.reference.geometric import cut_out
 
 
-def test_retina_doubles_its_scale_and_measures_each_axis_by_its_own_length():
-    attention, x = trained(Glimpse(2, 4)), image(1, 4, 12, 30)
+def test_retina_is_fine_in_the_middle_and_shows_the_whole_grid_around():
+    """Patches of 20 x 45 voxels in 5 x 5, 10 x 15 in 5 x 5 (two by three voxels averaged), and 5 x 5."""
+    attention, x = trained(Glimpse(Place(2, 4, 4))), image(1, 4, 20, 45)
     seen = attention.see(x)
     centre = torch.tensor([[0.2, -0.4]], dtype=torch.float64)
     patches = attention.retina(seen, centre).reshape(3, 4, 5, 5)
-    for patch, extent in zip(patches, (1.0, 0.5, 0.25), strict=True):
-        expected = cut_out(seen[0].detach().numpy(), centre[0].numpy(), [extent, extent], (5, 5))
+    shown = seen[0].detach().numpy()
+    for patch, (rows, columns) in zip(patches, ((4, 9), (2, 3), (1, 1)), strict=True):
+        blocks = shown.reshape(4, 20 // rows, rows, 45 // columns, columns).mean(axis=(2, 4))
+        extent = np.array([5 * rows / 20, 5 * columns / 45])
+        expected = cut_out(blocks, centre[0].numpy(), extent, (5, 5))
         torch.testing.assert_close(patch, torch.from_numpy(expected))
 
 
 def test_each_look_follows_from_those_before():
-    attention, x = trained(Glimpse(2, 4), std=0.2), image(1, 4, 8, 8)
+    attention, x = trained(Glimpse(Place(2, 4, 4)), std=0.2), image(1, 4, 8, 8)
     centres, extents = attention.look(x)
     state = torch.zeros(1, 64, dtype=torch.float64)
     centre = torch.zeros(1, 2, dtype=torch.float64)
@@ -31,7 +37,7 @@ def test_each_look_follows_from_those_before():
 
 
 def test_weights_are_highest_where_it_looked():
-    attention, x = Glimpse(2, 4).double(), image(1, 4, 16, 16)
+    attention, x = Glimpse(Place(2, 4, 4)).double(), image(1, 4, 16, 16)
     for layer, bias in ((attention.locate, 0.6), (attention.measure, -2.0)):
         torch.nn.init.zeros_(layer.weight)
         torch.nn.init.constant_(layer.bias, bias)
@@ -44,7 +50,7 @@ def test_weights_are_highest_where_it_looked():
 
 
 def test_a_place_exactly_on_a_voxel_has_a_gradient():
-    attention, x = Glimpse(2, 4), torch.randn(1, 4, 7, 7, requires_grad=True)
+    attention, x = Glimpse(Place(2, 4, 4)), torch.randn(1, 4, 7, 7, requires_grad=True)
     torch.nn.init.zeros_(attention.locate.weight)
     torch.nn.init.zeros_(attention.locate.bias)
     attention(x).features.sum().backward()
@@ -55,7 +61,7 @@ def test_a_place_exactly_on_a_voxel_has_a_gradient():
 def test_learns_to_locate():
     """A toy task of the paper's kind: find the bright square, here on grids that are no squares."""
     torch.manual_seed(0)
-    attention = Glimpse(2, 1)
+    attention = Glimpse(Place(2, 1, 1))
     optimizer = torch.optim.Adam(attention.parameters(), lr=0.005)
     corners = torch.cartesian_prod(torch.arange(0, 13, 4), torch.arange(0, 25, 4))
     x = 0.1 * torch.randn(len(corners), 1, 16, 28)

@@ -1,5 +1,6 @@
 import torch
 
+from attention_unet.attention.base import Place
 from attention_unet.attention.geometric.box import cut_out, put_back
 from attention_unet.attention.geometric.spatial_transformer import SpatialTransformer
 from tests.attention.build import arrays, image, trained
@@ -7,7 +8,7 @@ from tests.reference.dense import convolve, instance_norm
 
 
 def test_looks_into_the_box_and_puts_back():
-    attention, x = trained(SpatialTransformer(2, 4), std=0.1), image(1, 4, 6, 5)
+    attention, x = trained(SpatialTransformer(Place(2, 4, 4)), std=0.1), image(1, 4, 6, 5)
     centre, extent = attention.box(x)
     p = arrays(attention)
     cut = cut_out(x, centre, extent, (6, 5))[0].detach().numpy()
@@ -18,7 +19,7 @@ def test_looks_into_the_box_and_puts_back():
 
 
 def test_starts_with_the_box_around_everything():
-    attention, x = SpatialTransformer(3, 4).double(), image(2, 4, 6, 5, 4)
+    attention, x = SpatialTransformer(Place(3, 4, 4)).double(), image(2, 4, 6, 5, 4)
     centre, extent = attention.box(x)
     assert centre.abs().max() == 0
     torch.testing.assert_close(extent, torch.ones_like(extent))
@@ -26,7 +27,7 @@ def test_starts_with_the_box_around_everything():
 
 
 def test_nothing_is_added_outside_the_box():
-    attention, x = trained(SpatialTransformer(2, 4)), image(1, 4, 16, 16)
+    attention, x = trained(SpatialTransformer(Place(2, 4, 4))), image(1, 4, 16, 16)
     torch.nn.init.zeros_(attention.locate_out.weight)
     attention.locate_out.bias.data.copy_(torch.tensor([-0.6, -0.6, -1.5, -1.5]))  # a small box in a corner
     features, inside = attention(x)
@@ -39,7 +40,7 @@ def test_nothing_is_added_outside_the_box():
 def test_finds_a_blob_by_gradient():
     """The box is drawn to where looking pays: a toy task of one bright square."""
     torch.manual_seed(0)
-    attention = SpatialTransformer(2, 4)
+    attention = SpatialTransformer(Place(2, 4, 4))
     optimizer = torch.optim.Adam(attention.parameters(), lr=0.01)
     x = torch.zeros(8, 4, 16, 16)
     corners = torch.tensor([[2, 2], [2, 10], [10, 2], [10, 10]]).repeat(2, 1)

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from attention_unet.attention import build
+from attention_unet.attention.base import Place
 from attention_unet.attention.mixed.mask_branch import MaskBranch
 from tests.attention.build import arrays, image, trained
 from tests.reference.mask_branch import mask
@@ -17,7 +18,7 @@ def test_residual_mask_is_one_plus_the_mask():
 
 @pytest.mark.parametrize("grid", [(9, 6), (5, 4, 3)])
 def test_equals_the_hourglass_layer_by_layer(grid):
-    attention, x = trained(MaskBranch(len(grid), 8)), image(1, 8, *grid)
+    attention, x = trained(MaskBranch(Place(len(grid), 8, 8))), image(1, 8, *grid)
     expected = torch.from_numpy(mask(x[0].numpy(), arrays(attention)))
     torch.testing.assert_close(attention(x).weights[0], expected)
 

@@ -2,13 +2,14 @@ import numpy as np
 import pytest
 import torch
 
+from attention_unet.attention.base import Place
 from attention_unet.attention.spatial.additive_gate import AdditiveGate
 from tests.reference.additive_gate import gate_alpha
 
 
 def randomised(dims, stride=2, init="paper"):
     torch.manual_seed(3)
-    gate = AdditiveGate(dims, channels=4, gate_channels=5, stride=stride, init=init).double()
+    gate = AdditiveGate(Place(dims, 4, 5, stride, init=init)).double()
     with torch.no_grad():
         for parameter in gate.parameters():
             parameter.normal_(std=0.7)
@@ -89,6 +90,6 @@ def test_cells_of_an_odd_grid_stay_where_they_came_from(n, stride):
 
 def test_paper_init_is_not_open():
     torch.manual_seed(0)
-    gate = AdditiveGate(3, 16, 32, init="paper")
+    gate = AdditiveGate(Place(3, 16, 32, init="paper"))
     weights = gate(torch.randn(1, 16, 8, 8, 8), torch.randn(1, 32, 4, 4, 4)).weights
     assert 0.2 < weights.mean().item() < 0.8

@@ -1,5 +1,6 @@
 import torch
 
+from attention_unet.attention.base import Place
 from attention_unet.attention.spatial.additive_gate import AdditiveGate
 from attention_unet.attention.spatial.hard_gate import HardGate
 from tests.attention.build import image, trained
@@ -14,25 +15,25 @@ def draws(gate, count, grid=(4, 6)):
 
 
 def test_a_draw_is_nothing_or_all():
-    masks, _ = draws(trained(HardGate(2, 4, 5)), 50)
+    masks, _ = draws(trained(HardGate(Place(2, 4, 5))), 50)
     assert set(masks.unique().tolist()) == {0.0, 1.0}
 
 
 def test_the_mean_of_many_draws_is_the_soft_gate():
-    masks, logits = draws(trained(HardGate(2, 4, 5), std=0.4), 20_000)
+    masks, logits = draws(trained(HardGate(Place(2, 4, 5)), std=0.4), 20_000)
     expected = torch.nn.functional.interpolate(torch.sigmoid(logits), (4, 6), mode="nearest-exact")[0]
     assert 0.1 < float(expected.mean()) < 0.9
     torch.testing.assert_close(masks.mean(dim=0), expected, atol=0.02, rtol=0)
 
 
 def test_cells_of_the_gates_grid_pass_as_one():
-    masks, _ = draws(trained(HardGate(2, 4, 5)), 8)
+    masks, _ = draws(trained(HardGate(Place(2, 4, 5))), 8)
     blocks = masks.reshape(8, 2, 2, 3, 2)
     assert torch.equal(blocks, blocks[:, :, :1, :, :1].expand_as(blocks))
 
 
 def test_eval_is_the_threshold_of_the_soft_gate():
-    hard, soft = trained(HardGate(2, 4, 5)), trained(AdditiveGate(2, 4, 5))
+    hard, soft = trained(HardGate(Place(2, 4, 5))), trained(AdditiveGate(Place(2, 4, 5)))
     x, signal = image(1, 4, 4, 6), image(1, 5, 2, 3)
     passes = torch.sigmoid(soft.logits(x, signal)) > 0.5
     assert passes.any()
@@ -43,7 +44,7 @@ def test_eval_is_the_threshold_of_the_soft_gate():
 
 
 def test_gradient_is_that_of_the_relaxed_draw():
-    gate = trained(HardGate(2, 4, 5)).train()
+    gate = trained(HardGate(Place(2, 4, 5))).train()
     x, signal = image(1, 4, 4, 6), image(1, 5, 2, 3)
     torch.manual_seed(6)
     gate(x, signal).features.sum().backward()
@@ -58,14 +59,14 @@ def test_gradient_is_that_of_the_relaxed_draw():
 
 
 def test_cells_of_an_odd_grid_stay_where_they_came_from():
-    gate = trained(HardGate(2, 4, 5))
+    gate = trained(HardGate(Place(2, 4, 5)))
     gate.logits = lambda x, signal: torch.tensor([[[[-1.0], [1.0], [-1.0]]]], dtype=torch.float64)
     mask = gate(image(1, 4, 5, 2), image(1, 5, 3, 1)).weights
     assert mask[0, 0, :, 0].tolist() == [0, 0, 1, 1, 0]
 
 
 def test_a_low_temperature_leaves_a_gradient_only_near_the_threshold():
-    gate, x, signal = trained(HardGate(2, 4, 5)), image(1, 4, 4, 6), image(1, 5, 2, 3)
+    gate, x, signal = trained(HardGate(Place(2, 4, 5))), image(1, 4, 4, 6), image(1, 5, 2, 3)
     gradients = {}
     for temperature in (1.0, 1e-3):
         gate.temperature = temperature

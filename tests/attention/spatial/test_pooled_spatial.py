@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from attention_unet.attention.base import Place
 from attention_unet.attention.spatial.pooled_spatial import PooledSpatialAttention
 
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_equals_the_equation(dims):
     torch.manual_seed(1)
-    attention = PooledSpatialAttention(dims).double()
+    attention = PooledSpatialAttention(Place(dims, 1, 1)).double()
     torch.nn.init.normal_(attention.conv.weight)
     x = torch.randn(1, 4, *(4, 5, 3)[:dims], dtype=torch.float64)
     pooled = np.stack([x[0].numpy().mean(axis=0), x[0].numpy().max(axis=0)])
@@ -28,6 +29,6 @@ def test_equals_the_equation(dims):
 
 def test_published_form_has_98_weights_and_starts_half_open():
     torch.manual_seed(0)
-    attention = PooledSpatialAttention(2, init="paper")
+    attention = PooledSpatialAttention(Place(2, 1, 1, init="paper"))
     assert sum(p.numel() for p in attention.parameters()) == 98
     assert 0.3 < attention(torch.randn(1, 8, 16, 16)).weights.mean().item() < 0.7

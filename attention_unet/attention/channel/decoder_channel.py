@@ -1,0 +1,50 @@
+"""Channel weights of a skip from the means of the skip and of the decoder."""
+
+import torch
+from torch import Tensor, nn
+
+from attention_unet.attention.base import (
+    OPEN_BIAS,
+    OPEN_STD,
+    Attended,
+    Attention,
+    Place,
+    broadcast_channels,
+    gate_or_error,
+)
+
+
+class DecoderChannelAttention(Attention):
+    """Channel-wise cross-attention of UCTransNet (Wang, Cao, Wang, Zaiane, AAAI 2022)::
+
+        s = sigmoid((W1 mean_n x + b1 + W2 mean_n g + b2) / 2),  y = s * x
+
+    so that the decoder says which channels of the skip it needs. A ReLU follows in the authors' code; features of this
+    network may be negative, and none follows here.
+
+    Args:
+        place: where it sits; the "paper" start keeps torch's initial values.
+    """
+
+    kind: str = "channel"
+    needs_gate = permutable = mirrors = True
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self.from_skip = nn.Linear(place.channels, place.channels)
+        self.from_gate = nn.Linear(place.gate_channels, place.channels)
+        if place.open:
+            for layer in (self.from_skip, self.from_gate):
+                nn.init.normal_(layer.weight, std=OPEN_STD)
+                nn.init.constant_(layer.bias, OPEN_BIAS)
+
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
+        """Weight ``x`` (B, C, *S) by ``gate`` (B, Cg, *Sg); weights are (B, C, 1, ...) in (0, 1).
+
+        Raises:
+            ValueError: if no gating signal is given.
+        """
+        signal = gate_or_error(gate, "DecoderChannelAttention")
+        logits = self.from_skip(x.flatten(2).mean(dim=2)) + self.from_gate(signal.flatten(2).mean(dim=2))
+        weights = broadcast_channels(torch.sigmoid(logits / 2), x)
+        return Attended(x * weights, weights)

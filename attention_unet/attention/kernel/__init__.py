@@ -1,0 +1,1 @@
+"""Attention between kernels: convolutions are weighted, not features."""

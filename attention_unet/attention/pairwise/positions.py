@@ -1,0 +1,55 @@
+"""Encodings that tell attention between voxels where they are."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attention_unet.layers.dimensions import INTERPOLATION
+
+Positions = Literal["none", "sine", "learned"]
+
+EDGE = 8  # voxels of each axis of the learned grid
+
+
+class PositionEncoding(nn.Module):
+    """Add an encoding of the position to the features, (B, C, *S).
+
+    "sine" adds waves along each axis of 1/2, 1, 2, 4, ... periods over the grid, as many as C allows (after Vaswani et
+    al., 2017). "learned" adds a learned grid of 8 voxels an axis, resampled linearly. Both are relative to the grid, so
+    that any size works. "none" adds nothing.
+
+    Args:
+        dims: 2 or 3 spatial dimensions.
+        channels: channels C.
+        kind: how positions are encoded.
+    """
+
+    def __init__(self, dims: int, channels: int, kind: Positions) -> None:
+        super().__init__()
+        self.kind, self.channels, self.interpolation = kind, channels, INTERPOLATION[dims]
+        self.learned = None
+        if kind == "learned":
+            self.learned = nn.Parameter(0.02 * torch.randn(1, channels, *(EDGE,) * dims))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the encoding to ``x`` (B, C, *S)."""
+        if self.learned is not None:
+            resampled = F.interpolate(self.learned, x.shape[2:], mode=self.interpolation, align_corners=False)
+            return x + resampled.to(x.dtype)
+        return x + self.waves(x) if self.kind == "sine" else x
+
+    def waves(self, x: Tensor) -> Tensor:
+        """Return sines and cosines of the position, (C, *S): channel by channel the axes in turn."""
+        dims = x.dim() - 2
+        waves = []
+        for channel in range(self.channels):
+            axis, number = channel % dims, channel // dims
+            n = x.shape[2 + axis]
+            position = (torch.arange(n, device=x.device, dtype=torch.float32) + 0.5) / n
+            angle = math.pi * 2 ** (number // 2) * position
+            wave = torch.sin(angle) if number % 2 == 0 else torch.cos(angle)
+            waves.append(wave.reshape([n if a == axis else 1 for a in range(dims)]).expand(x.shape[2:]))
+        return torch.stack(waves).to(x.dtype)

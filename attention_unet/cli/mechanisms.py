@@ -1,0 +1,128 @@
+"""Run the subcommand attention: list mechanisms, describe their options, measure what they cost."""
+
+import dataclasses
+import inspect
+import json
+import logging
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+
+from attention_unet.cli.screen import silence_profiler, table_console
+from attention_unet.cli.strict_yaml import load_strictly
+from attention_unet.errors import ConfigError
+from attention_unet.machine.progress import progress_bar
+
+if TYPE_CHECKING:
+    from attention_unet.attention import Attention, Spec
+    from attention_unet.attention.options import Option
+
+log = logging.getLogger("attention_unet")
+
+
+def attention(options: Namespace, parser: ArgumentParser) -> int:
+    """Measure all mechanisms; or describe the named ones, and measure them with other values of their options."""
+    silence_profiler()
+    from attention_unet.attention import all_names, build
+    from attention_unet.attention.cost import measure, measure_convolution
+    from attention_unet.cli.tables import print_costs, print_options
+    from attention_unet.machine.devices import choose_device
+
+    grid = [int(n) if n.strip().isdecimal() else 0 for n in options.grid.split(",")]
+    if len(grid) not in (2, 3) or min(grid) < 1:
+        raise ConfigError(f"--grid is {options.grid}: expected 2 or 3 whole numbers, such as 56,56")
+    gate_channels = 2 * options.channels if options.gate_channels is None else options.gate_channels
+    for name, value in (("--channels", options.channels), ("--gate-channels", gate_channels)):
+        if value < 1:
+            raise ConfigError(f"{name} is {value}: expected at least 1")
+    device = choose_device(options.device)
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device is {device.type}: memory and time can be measured on cpu and cuda")
+    given = [_read(text) for text in options.mechanisms]
+    costs, known = [], {}
+    try:
+        for spec in given:
+            build(spec, dims=len(grid), channels=options.channels, gate_channels=gate_channels, init=options.init)
+        known = {spec: _describe(spec) for spec in given if isinstance(spec, str)}
+        specs = [one for spec in given for one in (spec, *_alternatives(spec, len(grid), options.channels))]
+        specs = specs or list(all_names())
+        yardstick = measure_convolution(options.channels, grid, device)
+        with progress_bar("measuring", len(specs)) as done:
+            for spec in specs:
+                costs.append(
+                    measure(spec, options.channels, grid, gate_channels=gate_channels, init=options.init, device=device)
+                )
+                done()
+    except ValueError as error:
+        raise ConfigError(f"attention: {error}") from error
+    except (RuntimeError, MemoryError) as error:
+        gib = 4 * options.channels * math.prod(grid) / 2**30
+        raise ConfigError(f"--grid is {options.grid}: one map of features takes {gib:.3g} GiB ({error})") from error
+    if options.json:
+        plain = [dataclasses.asdict(cost) for cost in [*costs, yardstick]]
+        settings = {"channels": options.channels, "grid": grid, "gate_channels": gate_channels, "init": options.init}
+        plain_options = {
+            name: [{"name": each.name, "default": each.default, "expected": each.expected} for each in own]
+            for name, (_, own) in known.items()
+        }
+        facts = {"settings": {**settings, "device": str(device)}, "options": plain_options, "costs": plain}
+        print(json.dumps(facts, indent=2))
+        return 0
+    console = table_console()
+    for name, (kind, own) in known.items():
+        console.print(f"{name}: {inspect.getdoc(kind)}\n", highlight=False, soft_wrap=True)
+        print_options(name, own, console)
+    print_costs(costs, yardstick, console)
+    log.info(
+        "one sample in float32 on %s; step is forward and backward; the share is of the convolution's MACs", device
+    )
+    return 0
+
+
+def _read(text: str) -> "Spec":
+    """Read a specification as a configuration does."""
+    try:
+        spec: Spec = load_strictly(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"attention: {text} is no specification, such as se or '{{se: {{reduction: 4}}}}'") from error
+    return spec
+
+
+def _describe(name: str) -> "tuple[type[Attention], Sequence[Option]]":
+    """Return the class of a name, and its options."""
+    from attention_unet.attention import find_mechanism, options_of
+
+    kind = find_mechanism(name)
+    return kind, list(options_of(kind).values())
+
+
+def _alternatives(spec: "Spec", dims: int, channels: int) -> "list[Spec]":
+    """Return a mechanism that is only named with other values of each option: all words, half and twice of numbers."""
+    from attention_unet.attention import build
+    from attention_unet.attention.specification import with_option
+
+    found: list[Spec] = []
+    if isinstance(spec, str):
+        for option in _describe(spec)[1]:
+            for value in _other_values(option):
+                other = with_option(spec, option.name, value)
+                try:
+                    build(other, dims=dims, channels=channels)
+                except ValueError:  # as of an even kernel
+                    continue
+                found.append(other)
+    return found
+
+
+def _other_values(option: "Option") -> list[int | float | str | bool]:
+    if option.choices:
+        return [word for word in option.choices if word != option.default]
+    if isinstance(option.default, bool):
+        return [not option.default]
+    if option.kind is int and option.default is not None:
+        half, double = int(option.default) // 2, int(option.default) * 2
+        return [value for value in (half, double) if value >= 1]
+    return []

@@ -1,0 +1,83 @@
+"""Names, and names that other packages add by an entry point."""
+
+from importlib.metadata import EntryPoint
+
+import pytest
+import torch
+
+from attention_unet.attention import NAMES, all_names, build, find_mechanism, mechanisms
+from attention_unet.attention.base import Attended, Attention, Place
+from attention_unet.cli import main
+
+
+class Brightness(Attention):
+    """Weight each voxel by its brightness.
+
+    Args:
+        place: where it sits.
+        steepness: how fast the weight grows.
+    """
+
+    kind: str = "spatial"
+    permutable = mirrors = True
+
+    def __init__(self, place: Place, *, steepness: float = 1.0) -> None:
+        super().__init__()
+        self.steepness = steepness
+
+    def forward(self, x, gate=None, with_map=False):
+        weights = torch.sigmoid(self.steepness * x.mean(dim=1, keepdim=True))
+        return Attended(x * weights, weights)
+
+
+@pytest.fixture
+def added(monkeypatch):
+    """Add names as an installed package does."""
+
+    def add(**values):
+        points = [EntryPoint(name, value, mechanisms.GROUP) for name, value in values.items()]
+        monkeypatch.setattr(mechanisms, "entry_points", lambda group: points if group == mechanisms.GROUP else [])
+        mechanisms.added_names.cache_clear()
+
+    yield add
+    monkeypatch.undo()
+    mechanisms.added_names.cache_clear()
+
+
+def test_another_package_adds_a_name_with_options(added, capsys):
+    added(brightness=f"{__name__}:Brightness")
+    assert all_names() == [*NAMES, "brightness"]
+    assert find_mechanism("brightness") is Brightness
+    assert build([{"brightness": {"steepness": 2}}, "se"], dims=2, channels=4).parts[0].steepness == 2
+    assert main(["attention", "brightness", "--channels", "4", "--grid", "8,8"]) == 0
+    printed = capsys.readouterr().out
+    assert "Weight each voxel by its brightness." in printed
+    assert "| steepness | 1.0" in printed
+
+
+def test_names_of_this_package_stay_its_own(added):
+    added(se=f"{__name__}:Brightness")
+    assert all_names() == NAMES
+    assert find_mechanism("se") is not Brightness
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (
+            "no_such_package:Brightness",
+            r"brightness \(no_such_package:Brightness\) cannot be imported: No module named",
+        ),
+        ("tests.attention.build:image", "expected a class that inherits from Attention"),
+    ],
+)
+def test_a_name_that_leads_nowhere(added, value, message):
+    added(brightness=value)
+    with pytest.raises(ValueError, match=message):
+        build("brightness", dims=2, channels=4)
+
+
+def test_an_unknown_name_lists_the_added_ones(added):
+    added(brightness=f"{__name__}:Brightness")
+    with pytest.raises(ValueError, match=r"no attention mechanism is called 'brightnes' \(did you mean brightness\?\)"):
+        build("brightnes", dims=2, channels=4)

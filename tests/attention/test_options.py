@@ -1,0 +1,90 @@
+from typing import Any, Literal
+
+import pytest
+
+from attention_unet.attention import NAMES, build, find_mechanism
+from attention_unet.attention.options import check_options, options_of
+
+
+class Tuned:
+    def __init__(
+        self,
+        place: object,
+        *,
+        width: int = 4,
+        tau: float = 0.5,
+        scaled: bool = True,
+        size: int | None = None,
+        mode: Literal["add", "max", "mean"] = "add",
+    ) -> None: ...
+
+
+def test_options_are_the_keywords_with_type_and_default():
+    options = options_of(Tuned)
+    assert {name: (o.default, o.kind, o.expected) for name, o in options.items()} == {
+        "width": (4, int, "a whole number, at least 1"),
+        "tau": (0.5, float, "a number above 0"),
+        "scaled": (True, bool, "true or false"),
+        "size": (None, int, "a whole number, at least 1, or null for the mechanism's own rule"),
+        "mode": ("add", str, "add, max or mean"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "checked"),
+    [
+        ({}, {}),
+        ({"width": 8}, {"width": 8}),
+        ({"tau": 2}, {"tau": 2.0}),
+        ({"size": None}, {"size": None}),
+        ({"scaled": False, "mode": "max"}, {"scaled": False, "mode": "max"}),
+    ],
+)
+def test_right_values_keep_their_type(values, checked):
+    found = check_options(Tuned, "tuned", values)
+    assert found == checked
+    assert [type(value) for value in found.values()] == [type(value) for value in checked.values()]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"widht": 8}, "tuned has no option 'widht': expected width, tau, scaled, size, mode"),
+        ({"width": 8.0}, "tuned: width is 8.0: expected a whole number, at least 1"),
+        ({"width": True}, "tuned: width is True: expected a whole number"),
+        ({"width": 0}, "tuned: width is 0: expected a whole number, at least 1"),
+        ({"width": None}, "tuned: width is None: expected a whole number"),
+        ({"width": "8"}, "tuned: width is '8': expected a whole number"),
+        ({"tau": -1.0}, "tuned: tau is -1.0: expected a number above 0"),
+        ({"scaled": 1}, "tuned: scaled is 1: expected true or false"),
+        ({"mode": "min"}, "tuned: mode is 'min': expected add, max or mean"),
+        ({"mode": ["add"]}, r"tuned: mode is \['add'\]: expected add, max or mean"),
+    ],
+)
+def test_wrong_values_are_refused_with_what_is_expected(values, message):
+    with pytest.raises(ValueError, match=message):
+        check_options(Tuned, "tuned", values)
+
+
+def test_a_mechanism_without_options_says_so():
+    with pytest.raises(ValueError, match="gct has no option 'reduction': it has none"):
+        build({"gct": {"reduction": 2}}, dims=2, channels=4)
+
+
+def test_an_option_that_no_configuration_can_hold():
+    class Odd:
+        def __init__(self, place: object, *, layers: Any = ()) -> None: ...
+
+    class Missing:
+        def __init__(self, place: object, *, width: int) -> None: ...
+
+    for mechanism in (Odd, Missing):
+        with pytest.raises(TypeError, match="expected bool, int, float or a Literal of words, and a default"):
+            options_of(mechanism)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_docstring_explains_every_option(name):
+    mechanism = find_mechanism(name)
+    for option in options_of(mechanism):
+        assert f"\n        {option}: " in mechanism.__doc__, option
