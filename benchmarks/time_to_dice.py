@@ -22,6 +22,7 @@ from publish import RESULTS, around, publish
 from rich.table import Table
 from torch import Tensor, nn
 
+from attention_unet.attention.channel.context_encoding import ContextEncoding
 from attention_unet.config import Config, DataConfig, TrainingConfig
 from attention_unet.network import Architecture, NetworkOutput, UNet
 from attention_unet.preparation.plan import Plan
@@ -48,9 +49,9 @@ class Guest(UNet):
         """Return every weight once: modules of nnU-Net's network share parts."""
         return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
-    def presence_encodings(self) -> dict[int, Any]:
+    def presence_encodings(self) -> list[tuple[int, ContextEncoding]]:
         """Return no encodings."""
-        return {}
+        return []
 
 
 def train_one(
