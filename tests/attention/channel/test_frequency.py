@@ -51,3 +51,13 @@ def test_small_grids_keep_frequencies_apart(dims, n, distinct):
     assert len(torch.unique(bases.round(decimals=9), dim=0)) == distinct
     constant = (bases - bases[:, :1]).abs().amax(dim=1) < 1e-9
     assert int(constant.sum()) == 1
+
+
+def test_frequencies_are_those_of_the_authors_and_in_3d_the_lowest():
+    """The first 16 of the lists in FcaNet's code; in 3-D the mean, one wave along an axis, two axes, half as long."""
+    x = [0, 0, 6, 0, 0, 1, 1, 4, 5, 1, 3, 0, 0, 0, 3, 2]
+    y = [0, 1, 0, 5, 2, 0, 2, 0, 0, 6, 0, 4, 6, 3, 5, 2]
+    assert frequency_indices(2, 16) == list(zip(x, y, strict=True))
+    assert frequency_indices(3, 10) == [
+        (0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0), (0, 0, 2), (0, 2, 0), (2, 0, 0)
+    ]  # fmt: skip

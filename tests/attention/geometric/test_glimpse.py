@@ -73,3 +73,14 @@ def test_learns_to_locate():
         (attention.look(x).centres[:, -1] - truth).square().mean().backward()
         optimizer.step()
     assert float((attention.look(x).centres[:, -1] - truth).abs().mean()) < 0.1
+
+
+def test_weights_fall_off_as_a_gaussian_of_the_extent():
+    attention, x = trained(Glimpse(Place(2, 4, 4))), image(1, 4, 12, 10)
+    centres, extents = (part[0].detach().numpy() for part in attention.look(x))
+    places = np.stack(np.meshgrid(*((2 * np.arange(n) + 1) / n - 1 for n in (12, 10)), indexing="ij"), axis=-1)
+    unseen = np.ones((12, 10))
+    for centre, extent in zip(centres, extents, strict=True):
+        unseen *= 1 - np.exp(-(((places - centre) / extent) ** 2).sum(axis=-1) / 2)
+    logits = attention.bias.item() + attention.amount.item() * (1 - 2 * unseen)
+    torch.testing.assert_close(attention(x).weights[0, 0], torch.from_numpy(1 / (1 + np.exp(-logits))))

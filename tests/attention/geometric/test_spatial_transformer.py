@@ -55,3 +55,13 @@ def test_finds_a_blob_by_gradient():
         loss.backward()
         optimizer.step()
     assert float((attention.box(x)[0] - truth).abs().max()) < 0.25
+
+
+def test_the_box_cannot_leave_the_grid_or_vanish():
+    """So that there is a way back."""
+    attention, x = SpatialTransformer(Place(2, 4, 4)), torch.randn(1, 4, 8, 8)
+    for far in (-50.0, 50.0):
+        torch.nn.init.constant_(attention.locate_out.bias, far)
+        centre, extent = attention.box(x)
+        assert centre.abs().max() <= 1
+        torch.testing.assert_close(extent, torch.exp(torch.full_like(extent, 2.0 if far > 0 else -2.0)))

@@ -154,3 +154,30 @@ def test_multiscale_of_channels_and_gates():
 def test_wrong_specifications_say_what_is_right(spec, message):
     with pytest.raises(ValueError, match=message):
         make(spec)
+
+
+def test_weights_of_parts_of_which_some_do_not_multiply():
+    """Of a sequence the product of those that multiply; of a parallel the first; of the others the map itself."""
+    mixed = make(["se", "self", "spatial"])
+    first, middle, last = mixed.parts
+    x = first(X).features
+    between = middle(x, None, True)
+    expected = first(X).weights * last(between.features).weights
+    torch.testing.assert_close(mixed(X, None, True).weights, expected)
+    both = make({"parallel": ["self", "se"], "combine": "add"})
+    torch.testing.assert_close(both(X, None, True).weights, both.parts[0](X, None, True).weights)
+    for spec in ({"residual": "self"}, {"recursive": "self", "times": 2}):
+        wrapped = make(spec)
+        x = X if "residual" in spec else wrapped.inner(X).features
+        torch.testing.assert_close(wrapped(X, None, True).weights, wrapped.inner(x, None, True).weights)
+
+
+@pytest.mark.parametrize("wrap", [lambda a, b: [a, b], lambda a, b: {"parallel": [a, b]}])
+def test_properties_are_those_of_the_parts(wrap):
+    both = make(wrap("se", "gate"))
+    assert (both.kind, both.needs_gate, both.multiplies, both.dear) == ("mixed", True, True, False)
+    assert (both.permutable, both.starts_as_identity) == (False, False)
+    other = make(wrap("self", "identity"))
+    assert (other.needs_gate, other.multiplies, other.dear, other.permutable) == (False, False, True, True)
+    assert make(["gct", "identity"]).starts_as_identity
+    assert not make(["se", "self"]).multiplies
