@@ -12,8 +12,8 @@ from attention_unet.attention.spatial.additive_gate import AdditiveGate
 from attention_unet.attention.spatial.hard_gate import logistic_noise
 from attention_unet.attention.spatial.lee_gate import LeeGate
 
-ONE_SIGMOID = ["se", "cbam_channel", "eca", "srm", "gsop", "fca", "encoding", "decoder_channel", "spatial", "conv_spatial"]
-ONE_SIGMOID += ["sse", "gate", "multi_gate", "project_excite", "triplet", "bilinear"]
+ONE_SIGMOID = ["se", "cbam_channel", "eca", "srm", "gsop", "fca", "encoding", "decoder_channel", "spatial"]
+ONE_SIGMOID += ["conv_spatial", "sse", "gate", "multi_gate", "project_excite", "triplet", "bilinear"]
 
 
 @pytest.mark.parametrize("name", ONE_SIGMOID)
