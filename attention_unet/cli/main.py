@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # disk, rights or terminal
         return _fail(f"{error.filename or 'output'}: {error.strerror or error}: check space and rights")
     except MemoryError:
-        return _fail("the memory does not suffice: close other programs, or use a larger machine")
+        return _fail("out of memory: close other programs, or use a larger machine")
     except KeyboardInterrupt:
         SCREEN.print("stopped")
         return 130

@@ -81,7 +81,7 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         "given several times, probabilities are averaged",
     )
     predict.add_argument("--held-out-of", type=str | None, help="only the cases that this run did not train on")
-    predict.add_argument("--attention-maps", action="store_true", help="also write the attention of each level")
+    predict.add_argument("--attention-maps", action="store_true", help="also write the attention map of each place")
     predict.add_argument("--probabilities", action="store_true", help="also write the probability of each class")
     predict.add_argument(
         "--uncertainty", action="store_true", help="also write the entropy and, with several models, their disagreement"

@@ -66,7 +66,7 @@ def report(options: Namespace, parser: ArgumentParser) -> int:
             evaluation = earlier if (earlier / SCORED).is_file() else None
             log.warning("%s: %s", "cases are shown as before" if evaluation else "no cases are shown", error)
     elif not source.is_dir():
-        raise ConfigError(f"{source}: is no folder: expected that of a run, or one that evaluate wrote")
+        raise ConfigError(f"{source}: not a folder: expected a run, or the output folder of evaluate; check the path")
     elif not (source / SCORED).is_file():
         raise ConfigError(
             f"{source}: holds neither {CONFIG} nor {SCORED}: expected the folder of a run, or one that this version's "

@@ -73,7 +73,9 @@ def print_plan(plan: Plan, fingerprint: Fingerprint, console: Console) -> None:
 
     architecture = plan.architecture
     table = Table(title="plan", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
-    values = "its own mean and deviation" + (", of what is not 0" if plan.preprocessing.nonzero else "")
+    values = "its own mean and standard deviation" + (
+        ", over the voxels that are not 0" if plan.preprocessing.nonzero else ""
+    )
     rows = [
         ("voxel", f"{times(plan.preprocessing.spacing_mm)} mm"),
         ("values", f"each channel by {values}"),

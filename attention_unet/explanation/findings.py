@@ -63,7 +63,7 @@ def _report_low_dice(checks: Sequence[CaseChecks]) -> list[str]:
 def _report_ablations(checks: Sequence[CaseChecks]) -> list[str]:
     """Report whether the network needs its attention, and whether weights must differ between positions."""
     if checks and all(set(case.dice) <= {TRAINED, UNTRAINED} for case in checks):
-        return ["This network has no attention on its skips or at its bottleneck: there is nothing to check."]
+        return ["This network has no attention that can be checked."]
     sentences = []
     for condition, words, used, unused in (
         (

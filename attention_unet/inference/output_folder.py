@@ -79,7 +79,7 @@ def claim_output(
     kept = files if resume and present else [file for file in files if stem(file) not in left_ids]
     if kept and record and not same:
         raise ConfigError(
-            f"{output}: holds predictions of another model, or by other options, that would stay ({kept[0].name}, "
+            f"{output}: holds predictions made with another model or other options, which would stay ({kept[0].name}, "
             f"{len(kept)} in all): name another folder with -o, or {'add --overwrite' if resume else 'remove them'}"
         )
     for name, why in again.items():
@@ -145,8 +145,8 @@ def clear_cases(output: Path, cases: Sequence[Case]) -> None:
                 raise _other_origin(output, [name])
             if path.is_symlink():
                 raise ConfigError(
-                    f"{path}: is a link now, which was a file: put the file back (datalad unlock), or name another "
-                    "folder"
+                    f"{path}: is a link, but was a file when it was predicted: restore it (datalad unlock), or name "
+                    "another folder"
                 )
             if sha256_of(path) != recorded[name]:
                 raise ConfigError(

@@ -1,6 +1,7 @@
 """Write the files of one case into a temporary folder, record them in a journal, then move them into place.
 
-Whenever a process is killed, each of its files in place is recorded with its sha256. Other files are not its own.
+If a process is killed, the sha256 of every file that it has moved into place is recorded. It did not write any
+other file.
 """
 
 import errno

@@ -119,15 +119,15 @@ class Architecture:
             by_level = {int(key): value for key, value in spec.items()}
             absent = [level for level in by_level if level >= count]
             if absent:
-                raise ValueError(f"{name} can be attended on levels 0 to {count - 1} of this network, got {absent}")
+                raise ValueError(f"{name} can have attention on levels 0 to {count - 1} of this network, got {absent}")
         else:
             # All but the finest, or the finest if it is the only one.
             levels = range(min(1, count - 1), count) if self.levels is None else sorted(self.levels)
             by_level = {level: spec for level in levels if level < count}
         if not by_level:
             raise ValueError(
-                f"{name}: {spec!r} would sit on no level: expected some of 0 to {count - 1}, or identity for no "
-                "attention"
+                f"{name}: {spec!r} would be on no level of this network: expected some of 0 to {count - 1}, or "
+                "identity for no attention"
             )
         return by_level
 
@@ -149,7 +149,8 @@ class Architecture:
 
 def is_encoding(spec: Spec) -> bool:
     """Return whether a specification is context encoding alone; inside of others it does not learn classes."""
-    return spec in ("encoding", ["encoding"])
+    alone = spec[0] if isinstance(spec, list) and len(spec) == 1 else spec
+    return alone == "encoding" or (isinstance(alone, Mapping) and list(alone) == ["encoding"])
 
 
 @contextmanager

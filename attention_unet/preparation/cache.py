@@ -76,7 +76,8 @@ def open_case(case: str, file: Path) -> CachedCase:
             return CachedCase(case, *(content.get_tensor(part).numpy() for part in PARTS))
     except (OSError, SafetensorError) as error:
         raise DataError(
-            f"{file}: the preprocessed case {case} cannot be read ({error}): go on with --resume, which makes it again"
+            f"{file}: the preprocessed case {case} cannot be read ({error}): repeat the command with --resume to "
+            "preprocess it again"
         ) from error
 
 

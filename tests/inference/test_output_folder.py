@@ -43,7 +43,7 @@ def test_output_folder_is_claimed_before_any_work(tmp_path):
         claim(folder, cases, model=model_of(sha256="1" * 64), resume=True)
     with pytest.raises(ConfigError, match="or by other options"):
         claim(folder, cases, resume=True, overlap=0.25)
-    with pytest.raises(ConfigError, match=r"that would stay \(a.nii.gz, 1 in all\): .* -o, or remove them"):
+    with pytest.raises(ConfigError, match=r"which would stay \(a.nii.gz, 1 in all\): .* -o, or remove them"):
         claim(folder, cases[1:], model=model_of(sha256="1" * 64))
     assert (tmp_path / "out" / "a.nii.gz").exists()
     assert claim(folder, cases[1:]) == cases[1:]

@@ -125,10 +125,13 @@ def test_warnings_are_told_and_noted(tmp_path, caplog):
     scan(tmp_path / "in", np.eye(4), "a.nii.gz")
     save_nifti(tmp_path / "in" / "b.nii.gz", np.full((9, 9, 9), 7.0, dtype=np.float32), np.eye(4))
     assert predict(find_inputs(tmp_path / "in", 1), tmp_path / "out") == {}
-    text = f"{tmp_path / 'in' / 'b.nii.gz'}: shows nothing, all voxels are alike"
+    text = f"{tmp_path / 'in' / 'b.nii.gz'}: is empty: all voxels have the same value; check the file"
     assert caplog.messages == [f"{text}"]
     cases = json.loads((tmp_path / "out" / "run.json").read_text())["cases"]
-    assert [cases[case]["warnings"] for case in "ab"] == [[], ["b.nii.gz: shows nothing, all voxels are alike"]]
+    assert [cases[case]["warnings"] for case in "ab"] == [
+        [],
+        ["b.nii.gz: is empty: all voxels have the same value; check the file"],
+    ]
 
 
 def test_a_scan_that_vanishes_fails_alone(tmp_path, monkeypatch):

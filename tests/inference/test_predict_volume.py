@@ -186,7 +186,7 @@ def test_where_nothing_was_predicted_is_background_for_certain(tmp_path):
 
 def test_a_scan_that_shows_nothing_is_warned_of(tmp_path):
     volume = read_volume(save_nifti(tmp_path / "a.nii", np.full((9, 9, 9), 7, dtype=np.float32), np.eye(4)))
-    with pytest.warns(UserWarning, match=r"a\.nii: shows nothing, all voxels are alike"):
+    with pytest.warns(UserWarning, match=r"a\.nii: is empty: all voxels have the same value"):
         assert not predicted(Threshold(), plan_of(), volume).label_map.any()
 
 

@@ -122,7 +122,10 @@ def test_scripts_exports_and_compiles(dims, skips):
         ({"channels": (8,)}, "at least two levels"),
         ({"channels": (8, 16), "strides": (2, 2)}, "need 1 strides and 2 kernels, got 2 and 2"),
         ({"channels": (8, 16), "kernels": (2, 3)}, "kernels must be odd"),
-        ({"channels": (8, 16), "levels": [1]}, r"skips: .gate. would sit on no level: expected some of 0 to 0"),
+        (
+            {"channels": (8, 16), "levels": [1]},
+            r"skips: .gate. would be on no level of this network: expected some of 0 to 0",
+        ),
         ({"init": "closed"}, "init is 'closed': expected open or paper"),
         ({"block": "dense"}, "no block is called 'dense'; there are plain, residual"),
         ({"strides": [(2, 2), 2, 2]}, r"expected one value, or one for each of the 3 axes, got \[2, 2\]"),

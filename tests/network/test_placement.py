@@ -111,15 +111,17 @@ def test_only_skips_have_a_gating_signal(place):
 
 
 def test_levels_that_are_not_there():
-    with pytest.raises(ValueError, match=r"encoder can be attended on levels 0 to 3 of this network, got \[4\]"):
+    with pytest.raises(ValueError, match=r"encoder can have attention on levels 0 to 3 of this network, got \[4\]"):
         net(encoder={1: "se", 4: "se"})
-    with pytest.raises(ValueError, match=r"decoder can be attended on levels 0 to 2 of this network, got \[3\]"):
+    with pytest.raises(ValueError, match=r"decoder can have attention on levels 0 to 2 of this network, got \[3\]"):
         net(decoder={3: "se"})
     for levels in ([], [4], [-1]):
         with pytest.raises(ValueError, match=r"levels are \[.*\]: expected some of 0 to 3, the levels of this network"):
             net(encoder="se", levels=levels)
     for nowhere in ({"skips": {}}, {"skips": "gate", "levels": [3]}):
-        with pytest.raises(ValueError, match="would sit on no level: expected some of 0 to 2, or identity"):
+        with pytest.raises(
+            ValueError, match="would be on no level of this network: expected some of 0 to 2, or identity"
+        ):
             net(**nowhere)
 
 
@@ -175,7 +177,8 @@ def test_presence_is_told_where_encoding_stands_alone():
     torch.testing.assert_close(presence[0], both.attentions()["skip 1"].presence(skip))
     assert both.eval()(x, full_output=True).presence == []  # prediction pays nothing for it
     assert net().presence_encodings() == []
-    assert [level for level, _ in net(skips=["encoding"]).presence_encodings()] == [1, 2]
+    for alone in (["encoding"], {"encoding": {"codewords": 8}}, [{"encoding": {"codewords": 8}}]):
+        assert [level for level, _ in net(skips=alone).presence_encodings()] == [1, 2]
 
 
 def test_presets():

@@ -118,7 +118,7 @@ def test_calibration_is_shown_where_it_was_worked_out(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nothing"], "nothing: is no folder"),
+        (["nothing"], "nothing: not a folder"),
         (["r"], "expected the folder of a run, or one that"),
         (["e", "--cases", "-1"], "--cases is -1: expected 0 or more"),
         (["e", "--run", "e"], "holds no config.yaml: expected the folder of a run"),

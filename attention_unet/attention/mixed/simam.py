@@ -1,4 +1,4 @@
-"""SimAM: a voxel that differs from the rest of its channel keeps most; nothing is learned."""
+"""SimAM: a voxel that differs from the rest of its channel gets the largest weight; nothing is learned."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Triplet attention: maps over pairs of axes, of which one is that of the channels."""
+"""Triplet attention: maps over pairs of axes; the channels count as an axis."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""Efficient attention: all pairs of voxels, in linear time."""
+"""Efficient attention: every voxel mixes a few weighted sums of the image, in linear time."""
 
 import math
 
