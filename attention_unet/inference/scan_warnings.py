@@ -28,7 +28,9 @@ def warn_if_unusual(volume: Volume, images: Iterable[Preprocessed], image: Prepr
     if not any(each.image.any() for each in images):
         _warn(volume, "is empty: all voxels have the same value; check the file")
     spacing_mm, largest_mm = np.array(plan.preprocessing.spacing_mm), np.array(plan.largest_mm)
-    size_mm, window_mm = np.array(image.scan_grid.grid) * spacing_mm, np.array(plan.patch) * spacing_mm
+    scan_mm = np.linalg.norm(volume.affine[:3, :3], axis=0)[list(image.scan_grid.order)]
+    size_mm = np.array(image.scan_grid.grid) * image.scan_grid.step * scan_mm
+    window_mm = np.array(plan.patch) * spacing_mm
     size, largest = (" x ".join(f"{edge:.0f}" for edge in edges) for edges in (size_mm, largest_mm))
     about = f"is about {size} mm, {AXES}; the model was trained on scans of up to about {largest} mm and may"
     if (size_mm > MUCH_LARGER * largest_mm).any():
@@ -36,9 +38,7 @@ def warn_if_unusual(volume: Volume, images: Iterable[Preprocessed], image: Prepr
     elif (size_mm < MUCH_SMALLER * np.minimum(largest_mm, window_mm)).any():
         _warn(volume, f"{about} fail on such a small part: predict the uncropped scan")
     if min(image.scan_grid.step) < 1 / MUCH_COARSER:
-        own, trained = (
-            " x ".join(f"{mm:.3g}" for mm in size) for size in (spacing_mm / image.scan_grid.step, spacing_mm)
-        )
+        own, trained = (" x ".join(f"{mm:.3g}" for mm in size) for size in (scan_mm, spacing_mm))
         _warn(volume, f"has voxels of {own} mm, {AXES}: the model was trained on {trained} mm: expect a worse mask")
 
 

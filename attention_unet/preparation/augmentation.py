@@ -7,7 +7,7 @@ applied on the network's device, so a fast device does not wait for slow process
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +27,6 @@ from attention_unet.preparation.intensity import (
     scale_contrast,
 )
 from attention_unet.preparation.plan import Plan
-from attention_unet.preparation.spacing import ANISOTROPIC
 from attention_unet.scans.labels import Labels, assign_classes
 
 BIAS_POINTS = 4  # control points of a bias field along each axis
@@ -100,6 +99,8 @@ class Augmentation:
         self.patch = tuple(plan.patch[axis] for axis in axes)
         self.spacing_mm = np.array(plan.preprocessing.spacing_mm)[axes]
         self.may_flip = np.array([axis in plan.mirror_axes for axis in axes])
+        slices = plan.preprocessing.slices
+        self.thick = axes.index(slices) if slices in axes else None  # no slice is mixed with its neighbours
 
     def draw_transform(self, random: np.random.RandomState) -> PatchTransform:
         """Draw rotation, scaling, shift, elastic deformation and flips of one patch."""
@@ -108,15 +109,17 @@ class Augmentation:
         if random.uniform() >= config.affine:
             return PatchTransform(np.diag(flip), np.zeros(dims), np.zeros((dims, *[2] * dims)), False)
         limit = math.radians(config.rotation_degrees)
-        matrix = np.diag(self.spacing_mm * flip / random.uniform(config.scale[0], config.scale[1], size=dims))
+        zoom = random.uniform(config.scale[0], config.scale[1], size=dims)
+        free = np.arange(dims) != self.thick
+        matrix = np.diag(self.spacing_mm * flip / np.where(free, zoom, 1.0))
         for a, b in self._rotation_planes():
             angle = random.uniform(-limit, limit)
             cosine, sine = math.cos(angle), math.sin(angle)
             matrix[[a, b]] = np.array([[cosine, -sine], [sine, cosine]]) @ matrix[[a, b]]
         finest = self.spacing_mm.min() / self.spacing_mm  # edge of the finest voxel, in voxels of each axis
-        shift = random.uniform(-config.shift * finest, config.shift * finest)
+        shift = random.uniform(-config.shift * finest, config.shift * finest) * free
         points = [1 + max(round(n / f / CONTROL_SPACING), 1) for n, f in zip(self.patch, finest, strict=True)]
-        displacement = random.normal(size=(dims, *points)) * (config.bend * finest).reshape(-1, *[1] * dims)
+        displacement = random.normal(size=(dims, *points)) * (config.bend * finest * free).reshape(-1, *[1] * dims)
         return PatchTransform(np.diag(1 / self.spacing_mm) @ matrix, shift, displacement, True)
 
     def draw_intensity(self, random: np.random.RandomState) -> IntensityChange:
@@ -183,12 +186,12 @@ class Augmentation:
             changed = function(image[index], *(torch.from_numpy(s[rows]).to(image.device) for s in (strength, *more)))
             return image.index_copy(0, index, changed)
 
-        image = apply(blur, 0, change.blur)
+        image = apply(partial(blur, thick=self.thick), 0, change.blur)
         image = apply(apply_bias_field, 0, change.bias)
         image = apply(scale_brightness, 1, change.brightness)
         image = apply(scale_contrast, 1, change.contrast)
         image = apply(apply_gamma, 1, change.gamma)
-        image = apply(lower_resolution, 1, change.low_resolution)
+        image = apply(partial(lower_resolution, thick=self.thick), 1, change.low_resolution)
         return apply(add_noise, 0, change.noise, change.seed)
 
     def _sampling_grid(self, transform: PatchTransform, source: Sequence[int], device: torch.device) -> Tensor:
@@ -206,13 +209,7 @@ class Augmentation:
 
     def _rotation_planes(self) -> list[tuple[int, int]]:
         """Return the pairs of axes that rotations mix; thick slices are rotated in-plane only."""
-        if len(self.patch) == 2:
-            return [(0, 1)]
-        thick = int(self.spacing_mm.argmax())
-        a, b = [axis for axis in range(3) if axis != thick]
-        if self.spacing_mm[thick] > ANISOTROPIC * max(self.spacing_mm[a], self.spacing_mm[b]):
-            return [(a, b)]
-        return [(0, 1), (0, 2), (1, 2)]
+        return [pair for pair in itertools.combinations(range(len(self.patch)), 2) if self.thick not in pair]
 
 
 @cache

@@ -13,17 +13,22 @@ from attention_unet.layers.dimensions import INTERPOLATION
 BLUR_RADIUS = 3  # voxels; beyond it are less than 3 in a thousand of a Gaussian of at most 1 voxel
 
 
-def blur(image: Tensor, sd: Tensor) -> Tensor:
-    """Blur with a Gaussian of standard deviation ``sd`` in voxels; edge voxels are repeated outwards."""
+def blur(image: Tensor, sd: Tensor, thick: int | None = None) -> Tensor:
+    """Blur with a Gaussian of standard deviation ``sd`` in voxels, but not along the spatial axis ``thick``.
+
+    Edge voxels are repeated outwards.
+    """
     offsets = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=image.device)
     kernel = torch.exp(-(offsets**2) / (2 * sd[..., None] ** 2))
     kernel = kernel / kernel.sum(dim=-1, keepdim=True)
-    for length in image.shape[2:]:  # blurs the first spatial axis, and moves it to the end
+    for axis, length in enumerate(image.shape[2:]):  # blurs the first spatial axis, and moves it to the end
+        image = image.movedim(2, -1)
+        if axis == thick:
+            continue
         voxels = torch.arange(length, device=image.device)
         neighbours = (voxels + offsets[:, None]).clamp(0, length - 1)
         weights = torch.tensordot(kernel, (neighbours[..., None] == voxels).to(kernel.dtype), dims=1)
-        lines = image.movedim(2, -1)
-        image = (lines.flatten(2, -2) @ weights.mT).reshape(lines.shape)
+        image = (image.flatten(2, -2) @ weights.mT).reshape(image.shape)
     return image
 
 
@@ -57,12 +62,12 @@ def apply_gamma(image: Tensor, exponent: Tensor) -> Tensor:
     return (curve - mean) / deviation.clamp(min=1e-6) * wanted + image.mean(dim=axes, keepdim=True)
 
 
-def lower_resolution(image: Tensor, share: Tensor) -> Tensor:
-    """Resample to a share (N, 1) of the voxels along every axis and back."""
+def lower_resolution(image: Tensor, share: Tensor, thick: int | None = None) -> Tensor:
+    """Resample to a share (N, 1) of the voxels along every spatial axis but ``thick``, and back."""
     mode = INTERPOLATION[image.ndim - 2]
     rows = []
     for row, kept in zip(image, share.flatten().tolist(), strict=True):
-        grid = [max(round(n * kept), 1) for n in image.shape[2:]]
+        grid = [n if axis == thick else max(round(n * kept), 1) for axis, n in enumerate(image.shape[2:])]
         coarse = F.interpolate(row[None], grid, mode="nearest-exact")
         rows.append(F.interpolate(coarse, image.shape[2:], mode=mode, align_corners=False))
     return torch.cat(rows)

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from attention_unet.preparation.fingerprint import Fingerprint, Shape
 from attention_unet.scans.geometry import fit_grid, resample_to_grid, resample_to_scan
 
-ANISOTROPIC = 3.0  # a dataset is anisotropic if one axis has voxels this many times larger than the others
 SEEN = 0.5  # share that a patch should see of a typical scan, or of the part that a locator finds
 KEPT = 0.97  # Dice that label maps must keep; docs/experiments.md, 2026-11-23
 SEEN_AT_LEAST = 1 / 6  # a patch that sees less may cost more of the label maps' Dice
@@ -55,15 +54,8 @@ def choose_spacing(
 
 
 def scan_spacing(fingerprint: Fingerprint) -> list[float]:
-    """Return the median voxel size; along a much coarser axis of few voxels its 10th percentile: keeps thin slices."""
-    spacing = np.median(fingerprint.spacings_mm, axis=0)
-    grid = np.median(fingerprint.grids, axis=0)
-    coarse = int(spacing.argmax())
-    others = [axis for axis in range(3) if axis != coarse]
-    if spacing[coarse] > ANISOTROPIC * spacing[others].max() and grid[coarse] * 3 < grid[others].min():
-        percentile = float(np.percentile(fingerprint.spacings_mm[:, coarse], 10))
-        spacing[coarse] = max(percentile, float(spacing[others].max()) + 1e-5)
-    return [float(s) for s in spacing]
+    """Return the median voxel size of the scans along RAS+ axes."""
+    return [float(mm) for mm in np.median(fingerprint.spacings_mm, axis=0)]
 
 
 def typical_extent(fingerprint: Fingerprint) -> np.ndarray:

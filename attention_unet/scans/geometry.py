@@ -2,7 +2,8 @@
 
 The grid of the network has the axes of the scan, in the order and direction nearest to RAS+ (right, front, top), as
 ``orientation.py`` chooses them, and a voxel size of its own. It is cropped to a box. Scan and box therefore differ axis
-by axis. Where their voxels coincide, values are copied bit for bit. Elsewhere they are interpolated linearly.
+by axis. Where their voxels coincide, values are copied bit for bit. Elsewhere they are interpolated linearly, or,
+if the network's voxels are larger, averaged over them. Thick slices stay as they are.
 """
 
 import math
@@ -20,6 +21,7 @@ from attention_unet.scans.orientation import nearest_axes
 TOLERANCE = 1e-3  # in voxels; grids that differ by less over a whole axis are treated as equal
 AT_ONCE = 2**21  # values that are resampled at a time
 DECIMALS = 6  # kept of positions and steps: further ones depend on the storage order of the scan
+OWN_SLICES = (0.4, 2.5)  # steps along thick slices at which a scan keeps its own: a mixture of two slices is no slice
 Grid = tuple[int, int, int]
 
 
@@ -94,7 +96,8 @@ def fit_grid(
     """Return the network's grid over a whole scan.
 
     Along each RAS+ axis, its first voxel coincides with the first voxel of the scan. Its last voxel is at most half of
-    its own voxel size away from the last voxel of the scan.
+    its own voxel size away from the last voxel of the scan. Thick slices are resampled only if they are more than 2.5
+    times as thick, or as thin, as the voxels of the network's grid.
 
     Args:
         affine: 4 x 4, from voxel (i, j, k) of the scan to RAS+ mm.
@@ -107,7 +110,7 @@ def fit_grid(
     steps, sizes = [], []
     for axis, source in enumerate(order):
         step = round(float(spacing_mm[axis] / scan_mm[source]), DECIMALS)
-        if abs(step - 1) * grid[source] < TOLERANCE:
+        if abs(step - 1) * grid[source] < TOLERANCE or (axis == slices and OWN_SLICES[0] < step < OWN_SLICES[1]):
             step = 1.0
         steps.append(step)
         sizes.append(round((grid[source] - 1) / step + 1))
@@ -144,11 +147,12 @@ def resample_to_grid(values: NDArray[Any], scan_grid: ScanGrid) -> Tensor:
     result = torch.empty((len(values), *scan_grid.grid))
     for first in range(0, scan_grid.grid[0], planes):
         wanted = positions[0][first : first + planes]
-        begin = min(int(wanted[0]), scan_grid.scan[0] - 1)
+        reach = max(scan_grid.step[0], 1.0) / 2 + 0.5
+        begin = min(max(math.ceil(float(wanted[0]) - reach), 0), scan_grid.scan[0] - 1)
         # torch takes no negative strides; ascontiguousarray would keep those of an axis with one voxel.
-        needed = oriented[:, begin : int(wanted[-1]) + 2].copy()
+        needed = oriented[:, begin : math.floor(float(wanted[-1]) + reach) + 1].copy()
         result[:, first : first + planes] = _interpolate(
-            torch.from_numpy(needed), [wanted - begin, *positions[1:]], order
+            torch.from_numpy(needed), [wanted - begin, *positions[1:]], order, scan_grid.step
         )
     return result
 
@@ -217,8 +221,10 @@ def _covered(scan_grid: ScanGrid, axis: int) -> slice:
     return slice(max(math.ceil(low), 0), min(math.floor(high) + 1, scan_grid.scan[axis]))
 
 
-def _interpolate(values: Tensor, positions: Sequence[Tensor], order: Sequence[int]) -> Tensor:
-    """Interpolate values (C, *S) linearly at all combinations of positions.
+def _interpolate(
+    values: Tensor, positions: Sequence[Tensor], order: Sequence[int], widths: Sequence[float] = (1.0, 1.0, 1.0)
+) -> Tensor:
+    """Interpolate values (C, *S) linearly at all combinations of positions, or average them around each position.
 
     Args:
         values: values (C, *S).
@@ -226,12 +232,16 @@ def _interpolate(values: Tensor, positions: Sequence[Tensor], order: Sequence[in
             the last voxel the value of the last.
         order: axes in the order of interpolation. It affects the last bit. The axis that shrinks most comes first,
             because this is fastest.
+        widths: for each axis, voxels to average over; up to 1, values are interpolated.
 
     Returns:
         Values (C, *number of positions along each axis) float32.
     """
     for axis in order:
-        values = _interpolate_axis(values, 1 + axis, positions[axis])
+        if widths[axis] > 1:
+            values = _average_axis(values, 1 + axis, positions[axis], widths[axis])
+        else:
+            values = _interpolate_axis(values, 1 + axis, positions[axis])
     return values.float()
 
 
@@ -249,6 +259,26 @@ def _interpolate_axis(values: Tensor, axis: int, positions: Tensor) -> Tensor:
     shape = [1] * values.ndim
     shape[axis] = -1
     return torch.lerp(near, far, fraction.float().view(shape))
+
+
+def _average_axis(values: Tensor, axis: int, positions: Tensor, width: float) -> Tensor:
+    """Average along one axis over ``width`` voxels around each position; a voxel counts with the share that is covered.
+
+    With a width of 1 this would be linear interpolation. Voxels outside do not exist and do not count.
+    """
+    n = values.shape[axis]
+    low, high = positions.round(decimals=DECIMALS) - width / 2, positions.round(decimals=DECIMALS) + width / 2
+    first = (low + 0.5).floor()
+    shape = [1] * values.ndim
+    shape[axis] = -1
+    total, result = torch.zeros_like(low), torch.zeros(())
+    for offset in range(math.ceil(width) + 1):
+        voxel = first + offset
+        share = (torch.minimum(voxel + 0.5, high) - torch.maximum(voxel - 0.5, low)).clamp(min=0)
+        share[(voxel < 0) | (voxel >= n)] = 0
+        total = total + share
+        result = result + values.index_select(axis, voxel.long().clamp(0, n - 1)).float() * share.float().view(shape)
+    return result / total.float().view(shape)
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:

@@ -25,10 +25,11 @@ def augmentation(
     labels=EXCLUSIVE,
     channels=1,
     mirror_axes=(),
+    slices=None,
     **chances,
 ):
     names = tuple(f"c{i}" for i in range(channels))
-    plan = Plan(names, labels, Preprocessing(spacing, False), (9.0,) * 3, patch, slice_axis, mirror_axes, 2, {})
+    plan = Plan(names, labels, Preprocessing(spacing, False, slices), (9.0,) * 3, patch, slice_axis, mirror_axes, 2, {})
     return Augmentation(AugmentationConfig(**{**OFF, **chances}), plan)
 
 
@@ -136,12 +137,26 @@ def test_turning_happens_in_millimetres():
         assert extents == pytest.approx([22, 22, 22], abs=3)
 
 
-def test_thick_slices_are_turned_within_themselves():
-    augmenter = augmentation(spacing=(1.4, 10.0, 1.4), affine=1.0, rotation_degrees=45.0, scale=[1.0, 1.0])
+def test_thick_slices_are_changed_within_themselves():
+    """None is mixed with its neighbours: each moves and bends within its plane, and loses detail there."""
+    changes = {"affine": 1.0, "rotation_degrees": 45.0, "shift": 4.0, "bend": 1.5}
+    augmenter = augmentation((24, 6, 24), (1.4, 4.0, 1.4), slices=1, **changes)
     for transform in draw(augmenter, range(5)):
         np.testing.assert_allclose(transform.matrix[1], [0, 1, 0], atol=1e-12)
         np.testing.assert_allclose(transform.matrix[:, 1], [0, 1, 0], atol=1e-12)
         assert abs(transform.matrix[0, 2]) > 1e-3
+        assert transform.matrix[0, 0] != transform.matrix[2, 2]  # zoomed in plane
+        assert transform.shift[1] == 0
+        assert not transform.displacement[1].any()
+        assert transform.displacement[0].std() > 1
+    image = torch.zeros(1, 1, 24, 6, 24)
+    image[..., 3, :] = torch.randn(24, 24, generator=torch.Generator().manual_seed(0))
+    for change in ({"blur": 1.0}, {"low_resolution": 1.0}):
+        augmenter = augmentation((24, 6, 24), (1.4, 4.0, 1.4), slices=1, **change)
+        for seed in range(5):
+            after = augmenter.change_intensity(image, batch_of(augmenter.draw_intensity(np.random.RandomState(seed))))
+            assert not torch.equal(after, image)
+            assert not after[..., [0, 1, 2, 4, 5], :].any()
 
 
 def test_bends_are_as_strong_as_said_in_millimetres_and_as_far_apart():

@@ -45,7 +45,7 @@ def test_every_value_stays_at_its_place_in_the_patient(tmp_path, axes, signs):
 
 
 @pytest.mark.parametrize("nonzero", [False, True])
-@pytest.mark.parametrize("spacing", [(0.9, 1.3, 2.5), (1.2, 1.2, 1.2), (0.5, 3.0, 1.0)], ids=str)
+@pytest.mark.parametrize("spacing", [(0.9, 1.3, 2.5), (0.8, 0.8, 0.8), (0.5, 0.9, 1.0)], ids=str)
 @pytest.mark.parametrize("axes", AXES[::2], ids=str)
 def test_prepared_as_by_monai(tmp_path, axes, spacing, nonzero):
     affine = oblique_affine(axes=axes, signs=(1, -1, 1))
