@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,7 +17,7 @@ from attention_unet.network import AttentionUNet, UNet
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.preprocessing import Preprocessed
 from attention_unet.preparation.region import MARGIN
-from attention_unet.scans.geometry import bounding_box
+from attention_unet.scans.geometry import ScanGrid, bounding_box
 from attention_unet.scans.volumes import Volume
 
 if TYPE_CHECKING:
@@ -101,6 +103,23 @@ def cut_to_structures(model: "Model", volume: Volume, image: Preprocessed, overl
     box = enlarge(box, image.scan_grid.grid, model.plan.patch, overlap)
     i, j, k = (slice(*side) for side in box)
     return replace(image, image=image.image[:, i, j, k], scan_grid=image.scan_grid.cut(box))
+
+
+def reaches_border(label_map: NDArray[np.generic], part: ScanGrid, whole: ScanGrid) -> bool:
+    """Return whether a mask reaches the border of the part that was predicted, where the scan goes on.
+
+    Args:
+        label_map: mask of the scan along RAS+ axes (I, J, K), 0 in the background.
+        part: position of the part in the scan.
+        whole: position of all that can be predicted.
+    """
+    for axis, mask in enumerate(bounding_box(label_map != 0)):
+        inside, begin = part.covered(axis), part.start[axis]
+        low = begin > whole.start[axis] and mask.start <= inside.start
+        high = begin + part.grid[axis] < whole.start[axis] + whole.grid[axis] and mask.stop >= inside.stop
+        if mask.start < mask.stop and (low or high):
+            return True
+    return False
 
 
 def coarsen(image: Tensor, factors: Sequence[int]) -> Tensor:

@@ -6,6 +6,7 @@ are therefore held for as many planes as a window is deep. If the results do not
 in chunks of rows (``chunks.py``).
 """
 
+import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ from attention_unet.files.prediction_folder import MEASURES
 from attention_unet.inference.chunks import choose_chunks
 from attention_unet.inference.components import cleaned_classes, drop_small
 from attention_unet.inference.decision import combine_planes
-from attention_unet.inference.locator import cut_to_structures
+from attention_unet.inference.locator import cut_to_structures, reaches_border
 from attention_unet.inference.scan_warnings import warn_if_unusual
 from attention_unet.inference.settings import DEFAULT, Settings
 from attention_unet.inference.sliding_window import slide
@@ -36,6 +37,7 @@ from attention_unet.scans.volumes import Volume
 if TYPE_CHECKING:
     from attention_unet.inference.model import Model
 
+log = logging.getLogger(__name__)
 PROCESS = os.getpid()  # in a fork of this process, torch would wait forever for the threads of its parent
 BATCH_VOXELS = 2**17  # small windows, such as slices, are predicted together up to this number of voxels
 
@@ -69,7 +71,8 @@ def predict_volume(
 ) -> Prediction:
     """Predict a volume with one model, or with the mean of several models of the same classes.
 
-    Warns about scans that are empty, or much larger, smaller or coarser than those of the training.
+    Warns about scans that are empty, or much larger, smaller or coarser than those of the training. If the mask reaches
+    the border of the part that a locator found, the locator cut a structure: then all of the scan is predicted.
 
     Args:
         models: models to predict with.
@@ -97,6 +100,7 @@ def predict_volume(
     overlap = choose_overlap(models, settings)
     settings = replace(settings, overlap=overlap)
     parts = [images[model.plan.preprocessing] for model in models]
+    wholes = [part.scan_grid for part in parts]
     images.clear()
     if not settings.whole_scan:
         parts = [cut_to_structures(model, volume, image, overlap) for model, image in zip(models, parts, strict=True)]
@@ -116,10 +120,16 @@ def predict_volume(
                 results[name][..., first:stop, rows, :] = values
             done((number + stop / scan_grid.scan[0]) / len(chunks))
             first = stop
+    grids = [part.scan_grid for part in parts]
     parts.clear()
     if cleaned := cleaned_classes(models, settings):
         integers = dict(zip(plan.labels.names, plan.labels.painted, strict=True))
         results["label map"] = drop_small(results["label map"], [integers[name] for name in cleaned])
+    if any(reaches_border(results["label map"], *grids) for grids in zip(grids, wholes, strict=True)):
+        log.info(
+            "%s: the mask reaches the border of the part that was located: predicting all of the scan", volume.path
+        )
+        return predict_volume(models, volume, replace(settings, whole_scan=True), done)
     stored = {name: scan_grid.as_stored(values) for name, values in results.items()}
     return Prediction(
         label_map=stored["label map"],

@@ -78,6 +78,12 @@ class ScanGrid:
         start = min(max(math.floor(first), 0), self.grid[1] - 1)
         return start, min(max(math.ceil(last) + 1, start + 1), self.grid[1])
 
+    def covered(self, axis: int) -> slice:
+        """Return the voxels of the scan along a RAS+ axis whose centres are in voxels of the box."""
+        start, step = self.start[axis], self.step[axis]
+        low, high = (start - 0.5 - TOLERANCE) * step, (start + self.grid[axis] - 0.5 + TOLERANCE) * step
+        return slice(max(math.ceil(low), 0), min(math.floor(high) + 1, self.scan[axis]))
+
     def planes_back(self, values: int, rows: slice) -> int:
         """Return how many planes of the scan to resample at a time.
 
@@ -176,7 +182,7 @@ def resample_to_scan(
     Yields:
         Chunks (C, p, rows, scan_grid.scan[2]) float32 of the scan, along the RAS+ axes. The last may have fewer planes.
     """
-    covered = [_covered(scan_grid, axis) for axis in range(3)]
+    covered = [scan_grid.covered(axis) for axis in range(3)]
     top, bottom = max(rows.start, covered[1].start), min(rows.stop, covered[1].stop)
     covered[1] = slice(top, max(top, bottom))
     covered_rows = slice(top - rows.start, covered[1].stop - rows.start)
@@ -212,13 +218,6 @@ class _PlaneBuffer:
             self.first += min(passed, self.kept.shape[1])
             self.kept = torch.cat([self.kept[:, passed:], next(self.source)], dim=1)
         return self.kept[:, first - self.first : stop - self.first]
-
-
-def _covered(scan_grid: ScanGrid, axis: int) -> slice:
-    """Return the voxels of the scan along a RAS+ axis whose centres are in voxels of the box."""
-    start, n, step = scan_grid.start[axis], scan_grid.grid[axis], scan_grid.step[axis]
-    low, high = (start - 0.5 - TOLERANCE) * step, (start + n - 0.5 + TOLERANCE) * step
-    return slice(max(math.ceil(low), 0), min(math.floor(high) + 1, scan_grid.scan[axis]))
 
 
 def _interpolate(

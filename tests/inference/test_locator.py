@@ -1,6 +1,7 @@
 """Locator: the part that holds structures is found, and only it is predicted."""
 
 import dataclasses
+import logging
 import math
 import warnings
 
@@ -112,6 +113,32 @@ def test_only_the_found_part_is_predicted(tmp_path):
     image = preprocess(volume, plan.preprocessing)
     cut = cut_to_structures(located, volume, image, 0.25)
     assert math.prod(cut.image.shape) < 0.3 * math.prod(image.image.shape)
+
+
+@pytest.mark.parametrize("side", ["low", "high", "none"])
+def test_a_structure_that_the_locator_cut_is_predicted_whole(tmp_path, caplog, side):
+    """The box ends within the structure: the mask shows it. At the border of the scan there is nothing more to see."""
+    low, high = ((14, 12, 9), (26, 24, 15)) if side != "none" else ((20, 16, 9), (26, 24, 30))
+    array = cube(low=low, high=high)
+    outside = array.copy()
+    if side != "none":
+        faint = (slice(3, 14), slice(12, 24)) if side == "low" else (slice(26, 38), slice(12, 24))
+        outside[(*faint, slice(9, 15))] += 1.6  # for the network as bright as the rest, for the locator not
+
+    class Strict(Bright):
+        def forward(self, x, full_output=False):
+            return super().forward(x - 2, full_output)
+
+    volume, plan = scan_of(tmp_path, outside), plan_of()
+    whole = predict_volume([Model(Threshold(), plan, CPU)], volume, ALL)
+    image = preprocess(volume, plan.preprocessing)
+    located = Model(Threshold(), plan, CPU, locator=Locator(Strict(), plan_of(labels=COARSE), FACTORS))
+    cut = cut_to_structures(located, volume, image, 0.25)
+    assert math.prod(cut.image.shape) < 0.7 * math.prod(image.image.shape)
+    with caplog.at_level(logging.INFO):
+        found = predict_volume([located], volume, ALL)
+    assert ("reaches the border of the part" in caplog.text) == (side != "none")
+    np.testing.assert_array_equal(found.label_map, whole.label_map)
 
 
 def test_much_less_than_usual_is_found(tmp_path):
