@@ -18,6 +18,7 @@ from attention_unet.inference.settings import Settings
 if TYPE_CHECKING:
     from attention_unet.inference.model import Model
 
+LEAST_GAIN = 0.0005  # Dice; less would not pay for the side of an organ that is small in a new case
 BY_CORNERS = np.ones((3, 3, 3))  # voxels that share a corner are connected
 
 
@@ -46,13 +47,13 @@ class ComponentGain:
 
     @property
     def helps(self) -> bool:
-        """Whether the mean gain is at least its standard error, as when one case gains and no other loses."""
+        """Whether the mean gain is not tiny, and at least its standard error, as if one case gains and no other loses."""
         if self.cases < 2:
             return False
         mean = self.total / self.cases
         variance = max(self.squares / self.cases - mean**2, 0.0) * self.cases / (self.cases - 1)
         error = math.sqrt(variance / self.cases)
-        return mean > 0 and (mean >= error or math.isclose(mean, error))
+        return mean >= LEAST_GAIN and (mean >= error or math.isclose(mean, error))
 
 
 Gains = Mapping[str, ComponentGain]

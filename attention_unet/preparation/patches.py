@@ -105,8 +105,8 @@ class PatchDataset(Dataset[Patch]):
         return int(self._shuffled[1][position])
 
     def _draw_centre(self, case: CachedCase, random: np.random.RandomState) -> list[int]:
-        """Draw the centre: on a voxel of a class, all with equal probability, or with the patch inside the case, or in
-        the part around its structures.
+        """Draw the centre: on a voxel of a class, all with equal probability, or with the patch inside the case, or
+        inside the part around its structures; a patch that is larger holds all of this part.
         """
         if len(case.locations) and random.uniform() < self.foreground_share:
             chosen = random.choice(np.flatnonzero(np.bincount(case.locations[:, 0])))
@@ -117,11 +117,10 @@ class PatchDataset(Dataset[Patch]):
             voxels = case.locations[:, 1:]
             low = np.maximum(voxels.min(axis=0) - self.margin, low)
             high = np.minimum(voxels.max(axis=0) + 1 + self.margin, high)
+        ends = [sorted((int(first), int(stop) - edge)) for first, stop, edge in zip(low, high, self.patch, strict=True)]
         return [
-            int(first) + edge // 2 + int(random.randint(stop - first - edge + 1))
-            if stop - first > edge
-            else int(first + stop) // 2
-            for first, stop, edge in zip(low, high, self.patch, strict=True)
+            start + int(random.randint(last - start + 1)) + edge // 2
+            for (start, last), edge in zip(ends, self.patch, strict=True)
         ]
 
 

@@ -26,6 +26,7 @@ from attention_unet.scans.labels import Labels
 
 PLANNED = ("data.spacing_mm", "data.patch", "network.base_channels", "training.batch")  # if not configured
 AXES = ("left-right", "back-front", "down-up")  # of RAS+
+ROUNDED_UP = 1.1  # voxels that a rounded patch may have, as a multiple of those that were chosen
 N = TypeVar("N", int, float)
 
 
@@ -166,8 +167,8 @@ def make_plan(
     if not config.data.patch:
         divisor = np.prod(strides, axis=0)
         all_seen = size[in_plane] >= (extent_mm / spacing)[in_plane] - 1
-        parts = size[in_plane] / divisor
-        size[in_plane] = np.where(all_seen, np.ceil(parts), np.round(parts)).astype(int) * divisor
+        size[in_plane] = round_patch(size[in_plane], divisor, all_seen, voxels)
+        strides, kernels = plan_levels(size[in_plane], spacing[in_plane], config.network.max_levels)
     size[~in_plane] = 1
     network = config.network
     with as_configuration_error():
@@ -219,6 +220,21 @@ def choose_slice_axis(patch: list[int] | None, grid: np.ndarray, spacing: np.nda
     if patch.count(1) != 1:
         raise ConfigError(f"data.patch is {patch}: expected exactly one 1 for a 2-D network, across its slices")
     return patch.index(1)
+
+
+def round_patch(size: np.ndarray, divisor: np.ndarray, all_seen: np.ndarray, voxels: int) -> np.ndarray:
+    """Round a patch to multiples of ``divisor``: up where it sees all of a typical case, otherwise to the nearest one.
+
+    If it then has too many voxels, axes that were rounded up most are rounded down.
+    """
+    parts = size / divisor
+    rounded = np.where(all_seen, np.ceil(parts), np.maximum(np.floor(parts + 0.5), 1))
+    while np.prod(rounded * divisor) > ROUNDED_UP * voxels:
+        excess = np.where(all_seen | (rounded == 1), 0, rounded / parts)
+        if excess.max() <= 1:
+            break
+        rounded[excess.argmax()] -= 1
+    return (rounded * divisor).astype(int)
 
 
 def fit_patch(grid: np.ndarray, spacing: np.ndarray, in_plane: np.ndarray, voxels: int) -> list[int]:

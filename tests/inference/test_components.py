@@ -80,7 +80,7 @@ def test_no_piece_is_dropped_where_classes_overlap():
     labels = Labels({"bright": (3, 9), "dark": (9,)}, (3, 9))
     nested = replace(model, plan=replace(model.plan, labels=labels))
     assert cleaned_classes([nested], Settings()) == []
-    with pytest.raises(ConfigError, match="where classes overlap: expected none"):
+    with pytest.raises(ConfigError, match="if classes overlap: leave drop_small empty"):
         cleaned_classes([nested], Settings(drop_small=("dark",)))
 
 

@@ -129,7 +129,9 @@ def test_most_patches_are_near_the_structures_if_a_margin_says_so():
     assert (starts[~inside].max(axis=0) > 30).all()
     large = dataset([case], (16, 20, 8), share=0.0, augmentation=NONE, margin=(4, 6, 2))
     starts = np.array([large[n].image[:, 0, 0, 0].numpy() for n in range(40)])
-    assert ((starts[:, :2] == (25, 0)).all(axis=1)).mean() > 0.6  # around the middle of the part, inside the case
+    holding = starts[(starts[:, 0] >= 24) & (starts[:, 0] <= 26) & (starts[:, 1] == 0)]
+    assert len(holding) > 24
+    assert set(holding[:, 0]) == {24, 25, 26}  # all of the part, anywhere in the patch
 
 
 def test_an_empty_label_never_fails():

@@ -64,10 +64,13 @@ def test_patch_fits_the_cohort_and_the_limit():
     assert flat[0] == pytest.approx(4 * flat[2], abs=4)
 
 
-@pytest.mark.parametrize(("grid", "edge"), [(200, 64), (70, 80)])
-def test_a_patch_is_rounded_to_the_nearest_size_or_up_if_it_sees_everything(grid, edge):
-    config = Config(data=DataConfig(patch_voxels=70**3))
-    assert make_plan(config, dataset(), cohort_of((grid,) * 3, (1.0,) * 3), LAPTOP).patch == (edge,) * 3
+@pytest.mark.parametrize(
+    ("grid", "edge", "patch"),
+    [(200, 70, (64, 64, 64)), (70, 70, (80, 80, 80)), (200, 72, (64, 80, 80)), (200, 88, (80, 96, 96))],
+)
+def test_a_patch_is_rounded_to_about_its_voxels_or_up_if_it_sees_everything(grid, edge, patch):
+    config = Config(data=DataConfig(patch_voxels=edge**3))
+    assert make_plan(config, dataset(), cohort_of((grid,) * 3, (1.0,) * 3), LAPTOP).patch == patch
 
 
 def test_every_level_keeps_four_voxels():
