@@ -47,7 +47,7 @@ class ComponentGain:
 
     @property
     def helps(self) -> bool:
-        """Whether the mean gain is not tiny, and at least its standard error, as if one case gains and no other loses."""
+        """Whether the mean gain is not tiny, and at least its standard error, as if one gains and none loses."""
         if self.cases < 2:
             return False
         mean = self.total / self.cases
