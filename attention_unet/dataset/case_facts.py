@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from attention_unet.errors import DataError
-from attention_unet.scans.geometry import fit_grid, foreground_box
+from attention_unet.scans.geometry import find_background, fit_grid, foreground_box
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.orientation import find_slice_axis, nearest_axes
 from attention_unet.scans.volumes import Volume
@@ -233,6 +233,7 @@ def _find_copies(facts: Sequence[CaseFacts]) -> list[list[str]]:
 
 def measure_extent(volume: Volume) -> Extent:
     """Measure the foreground box of an image."""
-    i, j, k = (stop - start for start, stop in foreground_box(torch.from_numpy(volume.array)))
+    image = torch.from_numpy(volume.array)
+    i, j, k = (stop - start for start, stop in foreground_box(image, find_background(image)))
     rows = tuple(tuple(map(float, row)) for row in volume.affine)
     return Extent(rows, (i, j, k), float(i * j * k / np.prod(volume.grid)))

@@ -23,7 +23,7 @@ from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import Volume
 
 PARTS = ("image", "target", "locations")
-FORMAT = 8  # version of the stored content
+FORMAT = 9  # version of the stored content
 STALE_SECONDS = 24 * 3600  # age of unfinished files that are removed
 LOCATIONS_PER_CLASS = 5000
 MAPPED_CASES = 512  # cases that stay mapped, because mapping takes as long as cutting a patch

@@ -8,7 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attention_unet.scans.geometry import ScanGrid, fit_grid, foreground_box, planes_at_once, resample_to_grid
+from attention_unet.scans.geometry import (
+    ScanGrid,
+    find_background,
+    fit_grid,
+    foreground_box,
+    planes_at_once,
+    resample_to_grid,
+)
 from attention_unet.scans.labels import Labels, assign_classes
 from attention_unet.scans.volumes import Volume
 
@@ -35,7 +42,7 @@ class Preprocessed:
     Attributes:
         image: (C, *S) float32, cropped to the foreground box. Each channel has mean 0 and standard deviation 1; with
             ``nonzero`` its nonzero voxels have, and zeros stay 0. A constant channel is 0.
-        background: (C,), normalised minimum of each channel; a region without brighter voxels is background.
+        background: (C,), normalised value of the background of each channel.
         scan_grid: position of the network's grid in the scan.
     """
 
@@ -48,21 +55,21 @@ def preprocess(scan: Volume, preprocessing: Preprocessing) -> Preprocessed:
     """Bring a scan to the network's grid."""
     scan_grid = fit_grid(scan.affine, scan.grid, preprocessing.spacing_mm, preprocessing.slices)
     values = resample_to_grid(scan.array, scan_grid)
-    bounds = foreground_box(values)
+    background = find_background(values)
+    bounds = foreground_box(values, background)
     i, j, k = (slice(first, stop) for first, stop in bounds)
-    background = values.amin(dim=(1, 2, 3))
     values = values[:, i, j, k]
-    for channel, minimum in zip(values, background, strict=True):
-        z_score(channel, minimum, preprocessing.nonzero)
+    for channel, empty in zip(values, background, strict=True):
+        z_score(channel, empty, preprocessing.nonzero)
     return Preprocessed(values, background, scan_grid.cut(bounds))
 
 
-def z_score(channel: Tensor, minimum: Tensor, nonzero: bool) -> None:
-    """Normalise a channel to mean 0 and standard deviation 1 in place, and its minimum in the same way.
+def z_score(channel: Tensor, background: Tensor, nonzero: bool) -> None:
+    """Normalise a channel to mean 0 and standard deviation 1 in place, and its background in the same way.
 
     Args:
         channel: (*S).
-        minimum: scalar tensor, the minimum of the channel before the crop to its foreground box.
+        background: scalar tensor, the value of its background.
         nonzero: compute both from nonzero voxels only, and leave the others at 0.
     """
     parts = torch.split(channel, planes_at_once(channel[0].numel()))  # so that no step copies the whole channel
@@ -75,7 +82,7 @@ def z_score(channel: Tensor, minimum: Tensor, nonzero: bool) -> None:
         return  # all voxels are 0
     mean = sum(float(select(part).sum(dtype=torch.float64)) for part in parts) / count
     variance = sum(float((select(part).double() - mean).square_().sum()) for part in parts) / count  # no overflow
-    for values in (*parts, minimum):
+    for values in (*parts, background):
         zeros = values == 0 if nonzero else None
         values.sub_(mean).div_(math.sqrt(variance) or 1.0)
         if zeros is not None:

@@ -289,12 +289,28 @@ def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
     return i, j, k
 
 
-def foreground_box(image: Tensor) -> list[tuple[int, int]]:
-    """Return the box of all voxels brighter than the darkest of their channel, as (start, stop) along each axis.
+def find_background(image: Tensor) -> Tensor:
+    """Return the value of the background of each channel of an image (C, *S): (C,).
 
-    The image is (C, *S). If all its channels are constant, the box is the whole grid.
+    It is the value of most voxels on the faces of the volume, such as the 0 around a masked or padded scan, unless most
+    other voxels are darker. Without such a value, it is the lowest value.
     """
-    brighter = (image > image.amin(dim=(1, 2, 3), keepdim=True)).any(dim=0)
+    found = image.amin(dim=(1, 2, 3))
+    faces = torch.cat([image.select(axis, end).flatten(1) for axis in (1, 2, 3) for end in (0, -1)], dim=1)
+    for number, (channel, face) in enumerate(zip(image, faces, strict=True)):
+        values, counts = face.unique(return_counts=True)
+        common = values[counts.argmax()]
+        if 2 * counts.max() > face.numel() and (channel > common).sum() >= (channel < common).sum():
+            found[number] = common
+    return found
+
+
+def foreground_box(image: Tensor, background: Tensor) -> list[tuple[int, int]]:
+    """Return the box of all voxels brighter than the background of their channel, as (start, stop) along each axis.
+
+    The image is (C, *S). If no voxel is brighter, the box is the whole grid.
+    """
+    brighter = (image > background.view(-1, 1, 1, 1)).any(dim=0)
     mask: NDArray[np.bool_] = brighter.numpy()  # any() of NumPy is faster than that of torch
     box = [(edge.start, edge.stop) for edge in bounding_box(mask)]
     return box if all(start < stop for start, stop in box) else [(0, n) for n in mask.shape]

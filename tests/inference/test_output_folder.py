@@ -39,7 +39,7 @@ def test_output_folder_is_claimed_before_any_work(tmp_path):
         claim(folder, cases)
     assert claim(folder, cases, resume=True) == cases[1:]
     assert claim(folder, cases, resume=True, overwrite=True) == cases[1:]
-    with pytest.raises(ConfigError, match="holds predictions of another model"):
+    with pytest.raises(ConfigError, match="holds predictions made with another model"):
         claim(folder, cases, model=model_of(sha256="1" * 64), resume=True)
     with pytest.raises(ConfigError, match="or by other options"):
         claim(folder, cases, resume=True, overlap=0.25)
@@ -100,7 +100,7 @@ def test_only_what_is_whole_and_noted_stays(tmp_path, caplog):
     (output / JOURNAL).write_text(json.dumps({"a": files}))
     assert again() == (["a"], ["a: run.json does not record it as finished: predicted again"])
     predict(cases[:1])
-    with pytest.raises(ConfigError, match="holds predictions of another model"):
+    with pytest.raises(ConfigError, match="holds predictions made with another model"):
         claim(folder, cases, model=model_of(sha256="1" * 64), resume=True, extras=["uncertainty"])
     (output / "run.json").unlink()
     for way in ({"resume": True}, {"overwrite": True}, {}):

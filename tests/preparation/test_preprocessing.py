@@ -6,11 +6,12 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, CropForeground, NormalizeIntensity, Orientation, Spacing
 
+from attention_unet.dataset.case_facts import measure_extent
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_case_label, read_channels
 from attention_unet.errors import DataError
 from attention_unet.preparation.preprocessing import Preprocessing, preprocess, preprocess_target
-from attention_unet.scans.geometry import foreground_box
+from attention_unet.scans.geometry import find_background
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import read_labels, read_volume
 from tests.conftest import affine_of, oblique_affine, save_nifti
@@ -125,12 +126,42 @@ def test_air_is_cut_off_and_kept_out_of_the_statistics(tmp_path):
     array = np.zeros((12, 12, 12), dtype=np.float32)
     array[3:9, 2:10, 4:8] = np.random.RandomState(0).uniform(100, 200, (6, 8, 4))
     volume = read_volume(save_nifti(tmp_path / "a.nii.gz", array))
-    assert foreground_box(torch.from_numpy(volume.array)) == [(3, 9), (2, 10), (4, 8)]
     preprocessed = preprocess(volume, Preprocessing((1.0, 1.0, 1.0), nonzero=True))
     assert preprocessed.image.shape == (1, 6, 8, 4)
     assert preprocessed.background.tolist() == [0]
     assert abs(float(preprocessed.image.mean())) < 1e-4
     np.testing.assert_allclose(affine_of(preprocessed.scan_grid, volume.affine)[:3, 3], (3, 2, 4))
+
+
+@pytest.mark.parametrize(("empty", "stray"), [(0, -3), (-1024, -1030), (7, 7), (0, 0)])
+def test_a_stray_value_below_the_background_changes_nothing(tmp_path, empty, stray):
+    """Skull-stripped images that were resampled with splines have negative values around the head."""
+    random = np.random.RandomState(0)
+    array = np.full((16, 15, 14), empty, dtype=np.float32)
+    array[4:10, 3:11, 5:9] = random.uniform(100, 200, (6, 8, 4))
+    array[1, 1, 1] = stray
+    volume = read_volume(save_nifti(tmp_path / "a.nii.gz", array))
+    preprocessed = preprocess(volume, Preprocessing((1.0, 1.0, 1.0), nonzero=empty == 0))
+    assert preprocessed.image.shape == (1, 6, 8, 4)
+    assert measure_extent(volume).box == (6, 8, 4)
+    np.testing.assert_allclose(affine_of(preprocessed.scan_grid, volume.affine)[:3, 3], (4, 3, 5))
+    if empty == 0:
+        assert preprocessed.background.tolist() == [0]
+
+
+@pytest.mark.parametrize("share", [0.4, 1.0])
+def test_the_background_is_not_a_bright_frame_nor_a_rare_value(tmp_path, share):
+    """Without a common value on the faces, or if most voxels are darker than it, the lowest value is the background."""
+    array = np.random.RandomState(0).uniform(10, 100, (12, 12, 12)).astype(np.float32)
+    frame = np.ones(array.shape, dtype=bool)
+    frame[1:-1, 1:-1, 1:-1] = False
+    frame[np.random.RandomState(1).uniform(size=array.shape) > share] = False
+    array[frame] = 255 if share == 1 else 20
+    array[5, 5, 5] = 0
+    volume = read_volume(save_nifti(tmp_path / "a.nii.gz", array))
+    found = find_background(torch.from_numpy(volume.array))
+    assert found.tolist() == [0]
+    assert preprocess(volume, Preprocessing((1.0, 1.0, 1.0), False)).image.shape == (1, 12, 12, 12)
 
 
 def test_air_is_told_apart_in_the_prepared_image(tmp_path):
