@@ -41,7 +41,7 @@ def test_output_folder_is_claimed_before_any_work(tmp_path):
     assert claim(folder, cases, resume=True, overwrite=True) == cases[1:]
     with pytest.raises(ConfigError, match="holds predictions made with another model"):
         claim(folder, cases, model=model_of(sha256="1" * 64), resume=True)
-    with pytest.raises(ConfigError, match="or by other options"):
+    with pytest.raises(ConfigError, match="another model or other options"):
         claim(folder, cases, resume=True, overlap=0.25)
     with pytest.raises(ConfigError, match=r"which would stay \(a.nii.gz, 1 in all\): .* -o, or remove them"):
         claim(folder, cases[1:], model=model_of(sha256="1" * 64))
