@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 
-from attention_unet.attention import NAMES, build, find_mechanism
+from attention_unet.attention import MECHANISMS, NAMES, build, find_mechanism
 
 GRIDS = {2: [(7, 10), (1, 5), (8, 8), (1, 1)], 3: [(5, 6, 7), (1, 4, 3), (4, 4, 4), (1, 1, 1)]}
 
@@ -221,6 +221,30 @@ def test_state_goes_round(name, dims):
     again.load_state_dict(attention.state_dict())
     x, gate = inputs((6, 5, 4)[:dims])
     assert torch.equal(again(x, gate).features, attention(x, gate).features)
+
+
+@every_name
+@both_dims
+@pytest.mark.parametrize("init", ["open", "paper"])
+def test_cases_of_a_batch_do_not_mix(name, dims, init):
+    attention = randomised(name, dims, channels=8, init=init).eval()
+    x, gate = inputs((6, 5, 4)[:dims], batch=3, channels=8)
+    x = x * torch.tensor([1.0, 3.0, 0.3]).reshape(3, *[1] * (dims + 1))
+    together = attention(x, gate, True)
+    for i in range(3):
+        alone = attention(x[i : i + 1], gate[i : i + 1], True)
+        torch.testing.assert_close(together.features[i : i + 1], alone.features, atol=1e-4, rtol=1e-4)
+        if alone.weights is not None:
+            torch.testing.assert_close(together.weights[i : i + 1], alone.weights, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in MECHANISMS if find_mechanism(name).kind == "pairwise"])
+def test_maps_that_only_serve_display_have_no_gradient(name):
+    attention = randomised(name, 2).train()
+    x, gate = inputs((6, 5))
+    features, weights = attention(x.requires_grad_(), gate, True)
+    assert features.requires_grad
+    assert not weights.requires_grad
 
 
 @every_name

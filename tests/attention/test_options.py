@@ -1,8 +1,9 @@
 from typing import Any, Literal
 
 import pytest
+import torch
 
-from attention_unet.attention import NAMES, build, find_mechanism
+from attention_unet.attention import NAMES, WRAPPERS, build, find_mechanism
 from attention_unet.attention.options import check_options, options_of
 
 
@@ -88,3 +89,43 @@ def test_the_docstring_explains_every_option(name):
     mechanism = find_mechanism(name)
     for option in options_of(mechanism):
         assert f"\n        {option}: " in mechanism.__doc__, option
+
+
+OTHERS = {"reduction": 1, "kernel": 5, "dilation": 2, "size": 3, "heads": 2, "keys": 16, "hidden": 4, "width": 8}
+OTHERS |= {"frequencies": 4, "temperature": 5.0}
+OPTIONS = [(name, option) for name in NAMES for option in options_of(find_mechanism(name))]
+
+
+@pytest.mark.parametrize(("name", "option"), OPTIONS)
+def test_every_option_changes_the_mechanism(name, option):
+    """Its parameters, or with the same parameters its result or its gradient."""
+    described = options_of(find_mechanism(name))[option]
+    words = [word.strip() for word in described.expected.replace(" or ", ", ").split(",")]
+    other = {
+        bool: lambda: not described.default,
+        str: lambda: next(word for word in words if word != described.default),
+        int: lambda: OTHERS.get(option, (described.default or 0) * 2),
+        float: lambda: OTHERS.get(option, 1.5),
+    }[described.kind]()
+    wrapped = {"sequential": ["se", "spatial"], "parallel": ["se", "spatial"]}.get(name, "gate")
+
+    def result(**options):
+        torch.manual_seed(0)
+        spec = {name: wrapped if name in WRAPPERS else options}
+        if name in WRAPPERS:
+            spec |= options
+        attention = build(spec if options or name in WRAPPERS else name, dims=2, channels=64, gate_channels=64)
+        torch.manual_seed(1)
+        for parameter in attention.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+        shapes = [tuple(parameter.shape) for parameter in attention.parameters()]
+        torch.manual_seed(2)
+        x, gate = torch.randn(1, 64, 8, 8, requires_grad=True), torch.randn(1, 64, 4, 4)
+        features, weights = attention(x, gate, True)
+        features.square().sum().backward()
+        return shapes, features, weights, x.grad
+
+    shapes, *values = result()
+    other_shapes, *other_values = result(**{option: other})
+    same = shapes == other_shapes and all(torch.equal(a, b) for a, b in zip(values, other_values, strict=True))
+    assert not same, f"{name}: {option} from {described.default} to {other} changes nothing"

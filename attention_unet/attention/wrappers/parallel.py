@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from attention_unet.attention.base import Attended, Attention
-from attention_unet.attention.wrappers.sequential import take_properties
+from attention_unet.attention.wrappers.sequential import multiply_ranges, take_properties
 
 Combine = Literal["max", "add", "mean", "product"]
 
@@ -35,10 +35,8 @@ class Parallel(Attention):
         take_properties(self, parts)
         if combine == "max" and len(parts) > 1:
             self.kind = "mixed"  # which product is the larger depends on the sign of each feature
-        if combine == "add":
-            self.weight_range = (0.0, sum(part.weight_range[1] for part in parts))
-            low, high = (sum(part.start_range[i] for part in parts) for i in (0, 1))
-            self.start_range = (low, high)
+        self.weight_range = self._combine_ranges([part.weight_range for part in parts])
+        self.start_range = self._combine_ranges([part.start_range for part in parts])
         if combine == "product" and not self.multiplies:
             name = next(type(part).__name__ for part in parts if not part.multiplies)
             raise ValueError(
@@ -63,6 +61,18 @@ class Parallel(Attention):
             joined = joined * scale
             return Attended(x * joined, joined)
         return Attended(features * scale, joined)
+
+    def _combine_ranges(self, ranges: Sequence[tuple[float, float]]) -> tuple[float, float]:
+        """Return the range of the weights from those of the parts."""
+        lows, highs = zip(*ranges, strict=True)
+        if not self.multiplies:
+            return ranges[0]
+        if self.combine == "product":
+            return multiply_ranges(ranges)
+        if self.combine == "max":
+            return min(lows), max(highs)
+        count = len(ranges) if self.combine == "mean" else 1
+        return sum(lows) / count, sum(highs) / count
 
     def _join(self, first: Tensor, second: Tensor) -> Tensor:
         if self.combine == "max":

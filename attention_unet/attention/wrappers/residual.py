@@ -21,8 +21,9 @@ class Residual(Attention):
         self.inner = inner
         take_properties(self, [inner])
         self.starts_as_identity = False
+        base = 1.0 if inner.multiplies else 0.0
         self.weight_range, self.start_range = (
-            (1 + low, 1 + high) for low, high in (inner.weight_range, inner.start_range)
+            (base + low, base + high) for low, high in (inner.weight_range, inner.start_range)
         )
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:

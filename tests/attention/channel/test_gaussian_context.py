@@ -21,3 +21,11 @@ def test_the_width_divides():
     torch.testing.assert_close(
         weights.flatten(), torch.full((2,), -1 / 8, dtype=torch.float64).exp(), atol=1e-5, rtol=0
     )
+
+
+def test_the_width_is_squared():
+    x = torch.tensor([-1.0, 1.0], dtype=torch.float64).reshape(1, 2, 1, 1).expand(1, 2, 4, 4)
+    weights = GaussianContextTransformer(Place(2, 2, 2), width=3.0)(x).weights
+    torch.testing.assert_close(
+        weights.flatten(), torch.full((2,), -1 / 18, dtype=torch.float64).exp(), atol=1e-5, rtol=0
+    )

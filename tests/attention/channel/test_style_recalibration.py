@@ -25,3 +25,10 @@ def test_published_form_normalises_over_the_batch():
 def test_published_form_starts_at_one_half_and_takes_a_batch_of_one():
     weights = StyleRecalibration(Place(3, 5, 5, init="paper")).double().train()(image(1, 5, 3, 4)).weights
     torch.testing.assert_close(weights, torch.full_like(weights, 0.5))
+
+
+def test_the_published_form_runs_in_bfloat16():
+    x = torch.randn(2, 8, 6, 5).bfloat16()
+    attention = StyleRecalibration(Place(2, 8, 8, init="paper")).bfloat16()
+    assert attention.train()(x).features.dtype == torch.bfloat16
+    assert attention.eval()(x).features.dtype == torch.bfloat16

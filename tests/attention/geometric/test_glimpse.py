@@ -84,3 +84,11 @@ def test_weights_fall_off_as_a_gaussian_of_the_extent():
         unseen *= 1 - np.exp(-(((places - centre) / extent) ** 2).sum(axis=-1) / 2)
     logits = attention.bias.item() + attention.amount.item() * (1 - 2 * unseen)
     torch.testing.assert_close(attention(x).weights[0, 0], torch.from_numpy(1 / (1 + np.exp(-logits))))
+
+
+def test_positions_are_precise_in_bfloat16_and_extents_do_not_vanish():
+    attention = Glimpse(Place(2, 8, 8)).bfloat16()
+    torch.nn.init.constant_(attention.measure.bias, -50.0)
+    centres, extents = attention.look(torch.randn(1, 8, 16, 16).bfloat16())
+    assert centres.dtype == extents.dtype == torch.float32
+    torch.testing.assert_close(extents, torch.full_like(extents, 0.05))

@@ -1,3 +1,4 @@
+import numpy as np
 import torch
 
 from attention_unet.attention.base import Place
@@ -65,3 +66,20 @@ def test_the_box_cannot_leave_the_grid_or_vanish():
         centre, extent = attention.box(x)
         assert centre.abs().max() <= 1
         torch.testing.assert_close(extent, torch.exp(torch.full_like(extent, 2.0 if far > 0 else -2.0)))
+
+
+def test_the_box_follows_from_averages_layer_by_layer():
+    attention, x = trained(SpatialTransformer(Place(2, 4, 4)), std=0.2), image(1, 4, 8, 12)
+    p = arrays(attention)
+    pooled = x[0].numpy().reshape(4, 4, 2, 4, 3).mean(axis=(2, 4))
+    summary = convolve(pooled, p["summary.weight"], p["summary.bias"]).clip(min=0).ravel()
+    hidden = (p["locate_hidden.weight"] @ summary + p["locate_hidden.bias"]).clip(min=0)
+    out = p["locate_out.weight"] @ hidden + p["locate_out.bias"]
+    centre, extent = attention.box(x)
+    torch.testing.assert_close(centre[0], torch.from_numpy(np.tanh(out[:2])))
+    torch.testing.assert_close(extent[0], torch.from_numpy(np.exp(2 * np.tanh(out[2:] / 2))))
+
+
+def test_positions_are_precise_in_bfloat16():
+    centre, extent = SpatialTransformer(Place(2, 4, 4)).bfloat16().box(torch.randn(1, 4, 8, 8).bfloat16())
+    assert centre.dtype == extent.dtype == torch.float32

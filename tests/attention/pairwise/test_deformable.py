@@ -53,3 +53,11 @@ def test_positions_are_precise_in_bfloat16():
     positions, _ = attention.look_at(torch.zeros(1, 8, 300, 1, dtype=torch.bfloat16))
     assert positions.dtype == torch.float32
     assert positions[0, 0, 0, 257, 0] == 258
+
+
+def test_rays_in_three_dimensions():
+    positions, _ = DeformableAttention(Place(3, 12, 12), heads=6, points=2).double().look_at(image(1, 12, 5, 5, 5))
+    middle = positions[:, :, :, 2, 2, 2] - 2
+    forward, backward = (sign * torch.eye(3, dtype=torch.float64) for sign in (1, -1))
+    torch.testing.assert_close(middle[:, 0], torch.cat([forward, backward]))
+    torch.testing.assert_close(middle[:, 1], 2 * torch.cat([forward, backward]))

@@ -99,3 +99,14 @@ def test_scaled_is_an_option():
     assert NonLocalBlock(Place(2, 16, 16)).scale == 8**-0.5
     assert NonLocalBlock(Place(2, 16, 16), heads=2).scale == 0.5
     assert NonLocalBlock(Place(2, 16, 16), scaled=False).scale == 1
+
+
+@pytest.mark.parametrize("positions", ["none", "sine", "learned"])
+@pytest.mark.parametrize("mechanism", [SelfAttention, NonLocalBlock, CrossAttention])
+def test_rows_of_all_voxels_give_the_received_map(mechanism, positions):
+    attention = trained(mechanism(Place(2, 16, 6), heads=2, positions=positions))
+    x, gate = image(2, 16, 4, 3), image(2, 6, 2, 3)
+    rows = torch.stack([attention.row(x, gate, voxel) for voxel in voxels_of((4, 3))])
+    torch.testing.assert_close(rows.flatten(2).sum(dim=2), torch.ones(12, 2, dtype=torch.float64))
+    share = rows.mean(dim=0) * rows[0, 0].numel()
+    torch.testing.assert_close(attention(x, gate, True).weights, share)

@@ -5,6 +5,7 @@ import torch
 from attention_unet.attention.base import Place
 from attention_unet.attention.spatial.additive_gate import AdditiveGate
 from tests.reference.additive_gate import gate_alpha
+from tests.reference.dense import interpolate
 
 
 def randomised(dims, stride=2, init="paper"):
@@ -54,10 +55,23 @@ def test_swapped_inputs_are_noticed():
         gate(signal, x)
 
 
-def test_signal_on_any_grid_is_resampled():
-    gate = randomised(3)
-    x = torch.randn(1, 4, 7, 5, 6, dtype=torch.float64)
-    assert gate(x, torch.randn(1, 5, 2, 2, 5, dtype=torch.float64)).features.shape == x.shape
+@pytest.mark.parametrize(("grid", "coarse"), [((8, 6), (3, 5)), ((8, 6, 4), (2, 5, 3))])
+def test_a_signal_on_another_grid_is_resampled_linearly(grid, coarse):
+    """After its projection, so that the result is that of a signal which was resampled before."""
+    gate = randomised(len(grid))
+    x = torch.randn(1, 4, *grid, dtype=torch.float64)
+    signal = torch.randn(1, 5, *coarse, dtype=torch.float64)
+    resampled = interpolate(signal[0].numpy(), [n // 2 for n in grid])
+    expected = gate(x, torch.from_numpy(resampled)[None])
+    torch.testing.assert_close(gate(x, signal), expected)
+
+
+def test_projections_start_as_he_et_al_do():
+    torch.manual_seed(0)
+    gate = AdditiveGate(Place(3, 64, 128))
+    assert gate.project_x.weight.std().item() == pytest.approx((2 / (64 * 8)) ** 0.5, rel=0.02)
+    assert gate.project_gate.weight.std().item() == pytest.approx((2 / 128) ** 0.5, rel=0.05)
+    assert not gate.project_gate.bias.any()
 
 
 def test_odd_grid_loses_no_voxel():

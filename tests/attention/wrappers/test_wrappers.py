@@ -181,3 +181,81 @@ def test_properties_are_those_of_the_parts(wrap):
     assert (other.needs_gate, other.multiplies, other.dear, other.permutable) == (False, False, True, True)
     assert make(["gct", "identity"]).starts_as_identity
     assert not make(["se", "self"]).multiplies
+
+
+def test_weights_of_a_sequence_of_which_none_multiplies_are_the_last():
+    both = make(["self", "nonlocal"])
+    first = both.parts[0](X)
+    torch.testing.assert_close(both(X, None, True).weights, both.parts[1](first.features, None, True).weights)
+
+
+@pytest.mark.parametrize("combine", ["max", "mean", "add"])
+def test_parallel_joins_features_of_which_some_are_not_weighted(combine):
+    both = make({"parallel": ["nonlocal", "se"], "combine": combine})
+    a, b = (part(X).features for part in both.parts)
+    expected = {"max": torch.maximum(a, b), "mean": (a + b) / 2, "add": a + b}[combine]
+    torch.testing.assert_close(both(X).features, expected)
+    alone = make({"parallel": ["identity", "se"], "combine": combine})
+    torch.testing.assert_close(alone(X).weights, alone.parts[1](X).weights)
+
+
+@pytest.mark.parametrize(("inner", "scales"), [("gate", 3), ("cbam", 3), ("spatial", 2)])
+@pytest.mark.parametrize("grid", [(7, 9), (6, 5, 8)])
+def test_multiscale_sees_averages_of_odd_grids(inner, scales, grid):
+    several = trained(build({"multiscale": inner, "scales": scales}, dims=len(grid), channels=16, gate_channels=9))
+    x, gate = image(1, 16, *grid), image(1, 9, *(-(-n // 2) for n in grid))
+    pool = torch.nn.functional.adaptive_avg_pool2d if len(grid) == 2 else torch.nn.functional.adaptive_avg_pool3d
+    mode = "bilinear" if len(grid) == 2 else "trilinear"
+    expected = 0
+    for scale, (part, share) in enumerate(zip(several.inners, torch.softmax(several.preference, dim=0), strict=True)):
+        weights = part(pool(x, [-(-n // 2**scale) for n in grid]), gate).weights
+        expected = expected + share * torch.nn.functional.interpolate(weights, grid, mode=mode)
+    torch.testing.assert_close(several(x, gate).weights, expected)
+
+
+COMPOSED = [
+    ["large_kernel", "se"],
+    ["large_kernel", "large_kernel"],
+    ["se", "self"],
+    ["self", "nonlocal"],
+    {"parallel": ["se", "sse"], "combine": "add"},
+    {"parallel": ["bam", {"residual": "spatial"}], "combine": "mean"},
+    {"parallel": ["bam", "se"], "combine": "max"},
+    {"parallel": ["gct", "large_kernel"], "combine": "product"},
+    {"parallel": ["self", "se"], "combine": "add"},
+    {"residual": "self"},
+    {"residual": "multi_gate"},
+    {"residual": "bam"},
+    {"multiscale": "bam"},
+    {"recursive": "bam"},
+    {"recursive": "self", "times": 2},
+]
+
+
+@pytest.mark.parametrize("spec", COMPOSED, ids=str)
+def test_ranges_of_compositions_hold(spec):
+    torch.manual_seed(0)
+    fresh = build(spec, dims=2, channels=16, gate_channels=9).double().eval()
+    ranges = [(make(spec), fresh.weight_range)] + [(fresh, fresh.start_range)] * fresh.multiplies
+    for attention, (low, high) in ranges:
+        weights = attention(X, GATE, True).weights
+        assert low - 1e-9 <= weights.min()
+        assert weights.max() <= high + 1e-9
+
+
+def test_ranges_of_compositions_are_narrow():
+    found = build({"multiscale": "bam"}, dims=2, channels=16).start_range
+    assert found == build("bam", dims=2, channels=16).start_range
+    add = build({"parallel": ["se", "sse"], "combine": "add"}, dims=2, channels=16)
+    assert add.start_range == (1.82, 2.0)
+    assert add.weight_range == (0.0, 2.0)
+    assert build({"residual": "self"}, dims=2, channels=16).weight_range[0] == 0
+    assert build({"recursive": "se"}, dims=2, channels=16).start_range == pytest.approx((0.91**3, 1.0))
+
+
+def test_parameters_along_axes_and_symmetry_are_those_of_the_parts():
+    assert build(["coordinate", "se"], dims=2, channels=16).by_axis
+    assert not build(["se", "sse"], dims=2, channels=16).by_axis
+    assert build({"multiscale": "sse"}, dims=2, channels=16).mirrors
+    assert not build({"multiscale": "gate"}, dims=2, channels=16, gate_channels=9).mirrors
+    assert not build({"multiscale": "sse"}, dims=2, channels=16).permutable
