@@ -92,7 +92,7 @@ class AttentionUNet(UNet):
     def scse(
         cls, dims: int = 3, in_channels: int = 1, out_channels: int = 2, channels: Sequence[int] = WIDTHS
     ) -> "AttentionUNet":
-        """Put scSE (Roy et al. 2018) into every block, as published; plain skips."""
+        """Put scSE (Roy et al. 2019) into every block, as published; plain skips."""
         return cls._in_blocks("scse", dims, in_channels, out_channels, channels, "plain")
 
     @classmethod

@@ -6,33 +6,35 @@ from torch import Tensor, nn
 from attention_unet.attention.base import Attended, Place
 from attention_unet.attention.pairwise.positions import Positions
 from attention_unet.attention.pairwise.scaled_dot_product import PairwiseAttention
+from attention_unet.layers.dimensions import CONV
 
 
 class SelfAttention(PairwiseAttention):
     """Self-attention (Zhang et al., "Self-Attention Generative Adversarial Networks", ICML 2019)::
 
-        A = softmax_keys(Q^T K / sqrt(C / 8)),  y = x + gamma V A^T
+        A = softmax_keys(Q^T K / sqrt(C / 8)),  y = x + gamma W (V A^T)
 
-    with Q and K of C / 8 channels and V of C. gamma starts at 0: the exact identity.
+    with Q, K and V of C / 8 channels, and W a 1 x 1 convolution back to C. gamma starts at 0: the exact identity.
 
     Args:
         place: where it sits; the "paper" start does not divide by sqrt(C / 8).
-        heads: groups of channels that attend separately; a divisor of C / 8 and of C.
+        heads: groups of channels that attend separately; a divisor of C / 8.
         positions: what queries and keys know of where they are: "none", "sine" or "learned".
-        reduction: C over the channels of queries and keys.
+        reduction: C over the channels of queries, keys and values.
     """
 
     kind: str = "pairwise"
 
     def __init__(self, place: Place, *, heads: int = 1, positions: Positions = "none", reduction: int = 8) -> None:
         width = max(place.channels // reduction, 1)
-        super().__init__(place, place.channels, width, place.channels, heads, positions, scaled=place.open)
+        super().__init__(place, place.channels, width, width, heads, positions, scaled=place.open)
+        self.project = CONV[place.dims](width, place.channels, kernel_size=1)
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Attend from ``x`` (B, C, *S) to itself; weights are the received map (B, 1, *Sk)."""
         gathered, received = self.gather(x, x, with_map)
-        return Attended((x + self.gamma * gathered).to(x.dtype), received)
+        return Attended((x + self.gamma * self.project(gathered)).to(x.dtype), received)
 
     def source(self, x: Tensor, gate: Tensor | None) -> Tensor:
         """Return the skip itself."""

@@ -67,10 +67,8 @@ def test_heads_and_positions_of_queries_and_keys(mechanism, positions):
     value = convolve(source[0].numpy(), p["value.weight"], p["value.bias"])
     scale = (len(query) // 2) ** -0.5
     gathered, received = gather(query, key, value, 2, scale, lambda q: [*voxels_of(source.shape[2:])])
-    if mechanism is SelfAttention:
-        expected = x[0].numpy() + attention.gamma.item() * gathered
-    else:
-        expected = x[0].numpy() + convolve(gathered, p["project.weight"], p["project.bias"])
+    gain = attention.gamma.item() if mechanism is SelfAttention else 1.0
+    expected = x[0].numpy() + gain * convolve(gathered, p["project.weight"], p["project.bias"])
     result = attention(x, gate, True)
     torch.testing.assert_close(result.features[0], torch.from_numpy(expected), atol=1e-4, rtol=1e-4)
     share = torch.from_numpy(received * received.size / x[0, 0].numel())

@@ -31,8 +31,10 @@ def reference(x, source, p, scaled=True):
 @pytest.mark.parametrize("grid", [(4, 3), (3, 2, 2)])
 def test_self_attention_equals_the_equation(grid, init):
     attention, x = trained(SelfAttention(Place(len(grid), 16, 16, init=init))), image(1, 16, *grid)
-    gathered, received = reference(x[0].numpy(), x[0].numpy(), arrays(attention), scaled=init == "open")
-    expected = x[0].numpy() + attention.gamma.item() * gathered
+    p = arrays(attention)
+    gathered, received = reference(x[0].numpy(), x[0].numpy(), p, scaled=init == "open")
+    assert gathered.shape == (2, *grid)  # values have an eighth of the channels, too
+    expected = x[0].numpy() + attention.gamma.item() * convolve(gathered, p["project.weight"], p["project.bias"])
     torch.testing.assert_close(attention(x).features[0], torch.from_numpy(expected))
     torch.testing.assert_close(attention(x, with_map=True).weights[0, 0], torch.from_numpy(received))
 

@@ -15,7 +15,7 @@ def test_equals_the_equation():
 
 
 def test_scse_is_the_larger_of_both():
-    """Roy et al. 2018, as in the authors' code: max(cSE(x), sSE(x)), a reduction of 2."""
+    """Roy et al. 2019, as in the authors' code: max(cSE(x), sSE(x)), a reduction of 2."""
     attention, x = trained(build("scse", dims=2, channels=16)), image(1, 16, 3, 4)
     p, case = arrays(attention), x[0].numpy()
     by_channel = channel.squeeze_excitation(
