@@ -26,7 +26,7 @@ from attention_unet.scans.labels import Labels
 
 PLANNED = ("data.spacing_mm", "data.patch", "network.base_channels", "training.batch")  # if not configured
 AXES = ("left-right", "back-front", "down-up")  # of RAS+
-ROUNDED_UP = 1.1  # voxels that a rounded patch may have, as a multiple of those that were chosen
+ROUNDED_UP = 1.2  # voxels that a rounded patch may have, as a multiple of those that were chosen
 N = TypeVar("N", int, float)
 
 
