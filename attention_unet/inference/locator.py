@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from attention_unet.inference.model import Model
 
 FOUND = 0.2  # probability from which a coarse voxel may hold a structure
+EVERYTHING = 10**6  # voxels; more than any scan has
 Box = list[tuple[int, int]]  # (start, stop) along each axis
 
 
@@ -44,7 +45,8 @@ class Locator:
     @property
     def margin(self) -> tuple[int, int, int]:
         """Voxels around structures in the box that it finds, at most, if it finds them exactly."""
-        i, j, k = ((1 + MARGIN) * factor for factor in self.factors)
+        slices = self.plan.preprocessing.slices
+        i, j, k = (EVERYTHING if axis == slices else (1 + MARGIN) * factor for axis, factor in enumerate(self.factors))
         return i, j, k
 
     def to_json(self) -> dict[str, Any]:
@@ -67,7 +69,10 @@ class Locator:
 
     @torch.inference_mode()
     def locate(self, image: Tensor) -> Box | None:
-        """Return the box of an image (C, *S) that holds structures, in its voxels; None if it finds no structure."""
+        """Return the box of an image (C, *S) that holds structures, in its voxels; None if it finds no structure.
+
+        Of thick slices it leaves none out: there are few, and the first and the last are hard to decide.
+        """
         device = next(self.network.parameters()).device
         unseen = torch.tensor([1.0, 0.0])
         predictor = window_predictor(self.network, self.plan, torch.float32, [])
@@ -76,10 +81,14 @@ class Locator:
         found = bounding_box((torch.cat(planes, dim=1)[1] > FOUND).cpu().numpy())
         if found[0].start == found[0].stop:
             return None
-        return [
+        box = [
             (max(side.start - MARGIN, 0) * factor, min((side.stop + MARGIN) * factor, n))
             for side, factor, n in zip(found, self.factors, image.shape[1:], strict=True)
         ]
+        slices = self.plan.preprocessing.slices
+        if slices is not None:
+            box[slices] = (0, image.shape[1 + slices])
+        return box
 
 
 def cut_to_structures(model: "Model", volume: Volume, image: Preprocessed, overlap: float) -> Preprocessed:

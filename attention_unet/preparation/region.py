@@ -49,6 +49,8 @@ def region_extent(fingerprint: Fingerprint) -> NDArray[np.float64] | None:
     coarse_mm = spacing * factors
     extent: NDArray[np.float64] = np.median(fingerprint.structures_mm, axis=0) + 2 * (1 + MARGIN) * coarse_mm
     extent = np.minimum(extent, whole)
+    if fingerprint.slices is not None:  # no thick slice is left out
+        extent[fingerprint.slices] = whole[fingerprint.slices]
     return extent if np.prod(extent) <= SMALL * np.prod(whole) else None
 
 

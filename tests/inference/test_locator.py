@@ -82,6 +82,16 @@ def test_the_box_holds_what_was_found_with_a_margin():
     assert LOCATOR.locate(torch.from_numpy(corner[None]).float()) == [(0, 6), (0, 8), (24, 30)]
 
 
+def test_no_thick_slice_is_left_out():
+    plan = dataclasses.replace(plan_of(labels=COARSE), preprocessing=Preprocessing((1.0, 1.0, 1.0), False, slices=2))
+    locator = Locator(Bright(), plan, FACTORS)
+    image = torch.from_numpy(cube()[None]).float()
+    assert locator.locate(image) == [*LOCATOR.locate(image)[:2], (0, 30)]
+    assert locator.margin[:2] == LOCATOR.margin[:2]
+    assert locator.margin[2] > 1000
+    assert locator.locate(torch.zeros(1, 40, 36, 30)) is None
+
+
 def test_a_box_is_enlarged_as_far_as_it_costs_no_window():
     random = np.random.RandomState(1)
     for _ in range(500):

@@ -33,6 +33,13 @@ def test_the_region_is_that_of_the_structures_with_margins():
     assert region_extent(cohort_of((216, 256, 12), (1.5, 1.5, 8.0))) is None  # without label maps
 
 
+def test_the_region_holds_all_thick_slices():
+    low = chest((90.0, 90.0, 40.0))
+    assert region_extent(low)[2] < 96
+    assert region_extent(dataclasses.replace(low, slices=2))[2] == 96
+    assert region_extent(dataclasses.replace(low, slices=2))[:2] == pytest.approx(region_extent(low)[:2])
+
+
 def test_voxels_stay_finer_where_a_locator_finds_the_structures():
     located = make_plan(QUARTER, dataset(), chest(), LAPTOP)
     whole = make_plan(QUARTER, dataset(), chest(), LAPTOP, whole_scans=True)
