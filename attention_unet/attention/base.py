@@ -84,7 +84,7 @@ class Attention(nn.Module, ABC):
         by_axis: whether it has parameters or means for each axis, so that in 3-D it does something else with a single
             slice than in 2-D.
         starts_as_identity: whether the open start is exactly the identity.
-        dear: whether it needs more than a tenth of the multiplications of a convolution of kernel 3.
+        costly: whether it needs more than a tenth of the multiplications of a convolution of kernel 3.
         weight_range: least and largest possible weight.
         start_range: least and largest weight at the open start.
     """
@@ -97,7 +97,7 @@ class Attention(nn.Module, ABC):
     mirrors: bool = False
     by_axis: bool = False
     starts_as_identity: bool = False
-    dear: bool = False
+    costly: bool = False
     weight_range: tuple[float, float] = (0.0, 1.0)
     start_range: tuple[float, float] = (0.91, 1.0)
 

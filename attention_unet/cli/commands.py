@@ -56,8 +56,8 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
         count = plural(len(dataset.cases) + len(known), "case")
         tables.print(f"{dataset.root}: {count}, {len(readable)} can be trained on", highlight=False)
         print_inspection(inspection, dataset.channels, tables)
-        for remark in shorten(inspection.remarks):
-            log.warning("%s", remark)
+        for warning in shorten(inspection.warnings):
+            log.warning("%s", warning)
     code = report_failures(inspection.problems)
     plan, trial = None, None
     if readable:
@@ -80,7 +80,7 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
         found = {
             "cases": [fact.to_json() for fact in inspection.facts],
             "problems": inspection.problems,
-            "remarks": inspection.remarks,
+            "warnings": inspection.warnings,
         }
         planned = {"plan": plan.to_json() if plan else None, "step": dataclasses.asdict(trial) if trial else None}
         print(json.dumps({**found, **planned}, indent=2))

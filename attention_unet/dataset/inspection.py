@@ -17,12 +17,12 @@ class Inspection:
     Attributes:
         facts: facts of each readable case.
         problems: why a case cannot be trained on, by case id.
-        remarks: warnings.
+        warnings: what may be wrong with the dataset.
     """
 
     facts: list[CaseFacts]
     problems: dict[str, str]
-    remarks: list[str]
+    warnings: list[str]
 
 
 def inspect(
@@ -45,5 +45,5 @@ def inspect(
         except DataError as error:
             problems[case.id] = str(error)
         done()
-    remarks = [*warnings_about(facts, dataset.labels.names), *([] if subjects else find_similar_cases(facts))]
-    return Inspection(facts, problems, remarks)
+    found = [*warnings_about(facts, dataset.labels.names), *([] if subjects else find_similar_cases(facts))]
+    return Inspection(facts, problems, found)

@@ -71,10 +71,10 @@ class Summary:
     settings: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values for ``summary.json``, with the warnings by name, and as sentences in "remarks"."""
+        """Return plain values for ``summary.json``, with the warnings by name, and as sentences in "warnings"."""
         plain = asdict(self)
         warnings, settings = plain.pop("warnings"), plain.pop("settings")
-        return {**plain, **warnings, "remarks": self.warnings.sentences(self.n_cases), "settings": settings}
+        return {**plain, **warnings, "warnings": self.warnings.sentences(self.n_cases), "settings": settings}
 
 
 def summarise(rows: Sequence[Row], case_warnings: CaseWarnings, settings: Mapping[str, Any]) -> Summary:

@@ -1,4 +1,4 @@
-"""Print the summary of an evaluation as a table, with remarks."""
+"""Print the summary of an evaluation as a table, with its warnings."""
 
 from collections.abc import Mapping
 

@@ -6,7 +6,7 @@ from attention_unet.errors import DataError
 from attention_unet.files.json_file import read_object
 
 CONFIG = "config.yaml"  # complete, with planned values filled in
-PATHS = "places.json"  # folders of dataset and cache, relative to the run folder
+PATHS = "paths.json"  # folders of dataset and cache, relative to the run folder
 PLAN = "plan.json"
 SPLIT = "splits.json"
 SUBJECTS = "subjects.csv"  # person of each case

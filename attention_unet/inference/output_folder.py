@@ -27,7 +27,7 @@ from attention_unet.scans.volume_files import ENDINGS, list_files, list_volumes,
 
 log = logging.getLogger(__name__)
 
-IDENTITY = ("models_sha256", "overlap", "whole_scan", "mirrored", "drop_small", "channel")  # of equal predictions
+IDENTITY = ("models_sha256", "overlap", "whole_scan", "tta", "drop_small", "channel")  # of equal predictions
 
 
 def claim_output(

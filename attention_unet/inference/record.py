@@ -36,7 +36,7 @@ def describe_predictions(
         "models_sha256": [model.sha256 for model in models],
         "overlap": choose_overlap(models, settings),
         "whole_scan": settings.whole_scan,
-        "mirrored": settings.tta,
+        "tta": settings.tta,
         "drop_small": list(cleaned),
         "channel": settings.channel,
         "versions": versions(),

@@ -14,7 +14,7 @@ from attention_unet.files.json_file import parse_object
 from attention_unet.scans.label_table import colour_of
 from attention_unet.scans.labels import FOREGROUND, Labels
 
-SHOWN = ("classes", "foreground", "foreground_mean", "mean_of_classes", "n_cases", "failed", "remarks", "settings")
+SHOWN = ("classes", "foreground", "foreground_mean", "mean_of_classes", "n_cases", "failed", "warnings", "settings")
 
 
 def describe_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:

@@ -226,9 +226,9 @@ def _find_predicted_folds(folder: Path, folds: Iterable[int], tta: bool) -> list
     records = {fold: read_record(folder / f"fold{fold}" / PREDICTIONS) for fold in folds}
     complete = [fold for fold, record in records.items() if record.get("complete")]
     for fold in complete:
-        if records[fold]["mirrored"] != tta:
+        if records[fold]["tta"] != tta:
             log.warning("fold %d was predicted with%s --tta: left out", fold, "out" if tta else "")
-    return [fold for fold in complete if records[fold]["mirrored"] == tta]
+    return [fold for fold in complete if records[fold]["tta"] == tta]
 
 
 def tabulate_folds(rows: Sequence[Row], folds: Mapping[int, Sequence[str]]) -> Table:

@@ -72,9 +72,9 @@ def prepare_cases(
                 cache.add([*training, *held_out], done)
         facts = cache.facts([*training, *held_out])
         if fabric.local_rank == 0:
-            names, remarks = plan.labels.names, [] if settings.subjects else find_similar_cases(facts)
+            names, similar = plan.labels.names, [] if settings.subjects else find_similar_cases(facts)
             trainable = check_trainable(facts, [case.id for case in held_out], names)
-            for warning in shorten([*warnings_about(facts, names), *trainable, *remarks]):
+            for warning in shorten([*warnings_about(facts, names), *trainable, *similar]):
                 log.warning("%s", warning)
     ids = [case.id for case in training]
     late_ids = [] if held_out else choose_late_cases(ids, settings.subjects, settings.config.training.seed)

@@ -41,7 +41,7 @@ def test_facts(folder):
     assert fact.volumes_ml == pytest.approx({"large": 64 * 3 / 1000, "small": 3 / 1000, "none": 0.0}, rel=1e-3)
     assert fact.shares["large"] == pytest.approx(64 / np.prod(GRID))
     assert fact.quantiles[0, 2] == pytest.approx(100, abs=3)
-    assert found.remarks == ["the class none is in no case"]
+    assert found.warnings == ["the class none is in no case"]
 
 
 def test_every_problem_is_told_not_the_first_only(folder):
@@ -70,18 +70,18 @@ def test_problems_of_files_that_are_only_looked_for_are_told_with_the_others(fol
     assert [fact.id for fact in found.facts] == ["f"]
 
 
-def test_remarks(folder):
+def test_warnings(folder):
     (folder / "images" / "b.nii.gz").write_bytes((folder / "images" / "a.nii.gz").read_bytes())
     save_nifti(folder / "images" / "c.nii.gz", np.ones(GRID, dtype=np.float32), AFFINE)
     far = AFFINE @ np.diag([2.5, 1, 1, 1])
     for part in ("images", "labels"):
         value = np.random.RandomState(9).normal(size=GRID) if part == "images" else np.zeros(GRID)
         save_nifti(folder / part / "d.nii.gz", value.astype(np.float32 if part == "images" else np.uint8), far)
-    remarks = look(folder).remarks
-    assert any("the same image 2 times: a, b" in remark for remark in remarks)
-    assert any(remark.startswith("c: channel 0 has the same value everywhere") for remark in remarks)
-    assert any(remark.startswith("d: voxels of") for remark in remarks)
-    assert "d: no class is in its label map" in remarks
+    found = look(folder).warnings
+    assert any("the same image 2 times: a, b" in warning for warning in found)
+    assert any(warning.startswith("c: channel 0 has the same value everywhere") for warning in found)
+    assert any(warning.startswith("d: voxels of") for warning in found)
+    assert "d: no class is in its label map" in found
 
 
 def test_the_command(folder, capsys):

@@ -41,7 +41,7 @@ def test_a_run_is_predicted_scored_and_shown(cohort, run, tmp_path, capsys):
 
 def test_a_run_without_its_dataset_still_tells_how_it_was_trained(cohort, run, tmp_path, capsys):
     copied = shutil.copytree(run, tmp_path / "phantom")
-    (copied / "places.json").write_text(json.dumps({"data.root": "../gone"}))
+    (copied / "paths.json").write_text(json.dumps({"data.root": "../gone"}))
     assert main(["report", str(copied)]) == 0
     assert "no cases are shown" in capsys.readouterr().err
     facts = facts_of(copied / "report.html")

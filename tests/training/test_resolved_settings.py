@@ -42,7 +42,7 @@ def test_what_is_written_names_no_folder_of_this_machine(cohort, settings, tmp_p
     for file in (tmp_path / "runs" / "a").iterdir():
         assert str(cohort.parent) not in file.read_text()
         assert str(tmp_path) not in file.read_text()
-    paths = json.loads((tmp_path / "runs" / "a" / "places.json").read_text())
+    paths = json.loads((tmp_path / "runs" / "a" / "paths.json").read_text())
     assert (tmp_path / "runs" / "a" / paths["data.root"]).resolve() == cohort.resolve()
     written = yaml.safe_load((tmp_path / "runs" / "a" / "config.yaml").read_text())
     assert Config.from_plain(written).training == settings.config.training
@@ -94,7 +94,7 @@ def test_a_finished_run_is_trained_longer(cohort, run, tmp_path, monkeypatch):
     for file in run.iterdir():
         if file.is_file():
             (tmp_path / "again" / file.name).write_bytes(file.read_bytes())
-    (tmp_path / "again" / "places.json").write_text(json.dumps({"data.root": str(cohort)}))
+    (tmp_path / "again" / "paths.json").write_text(json.dumps({"data.root": str(cohort)}))
     call = ["train", "--resume", "--run", "again", "--training.steps", "126"]
     assert main(call) == 2
     assert main([*call, "--override"]) == 0
@@ -116,7 +116,7 @@ def test_a_configuration_edited_in_the_run_is_noticed(cohort, run, tmp_path, cap
 def test_a_configuration_knows_the_places_of_its_run_unless_it_is_told_others(tmp_path):
     for name in ("run", "data", "cache"):
         (tmp_path / name).mkdir()
-    (tmp_path / "run" / "places.json").write_text(json.dumps({"data.root": "../data", "data.cache": "../cache"}))
+    (tmp_path / "run" / "paths.json").write_text(json.dumps({"data.root": "../data", "data.cache": "../cache"}))
     run = tmp_path / "run"
     (run / "config.yaml").write_text("training: {steps: 1}\n")
     options = [f"--data.root={run}/../data", f"--data.cache={run}/../cache"]

@@ -24,7 +24,7 @@ from tests.training.build import command, config, same, weights
 def test_a_run_folder_holds_what_it_promises(unbroken):
     names = {path.name for path in unbroken.iterdir()}
     assert names == {
-        "config.yaml", "places.json", "plan.json", "splits.json", "model.safetensors", "model.json", "last.pt",
+        "config.yaml", "paths.json", "plan.json", "splits.json", "model.safetensors", "model.json", "last.pt",
         "history.csv", "curves.png", "tensorboard", "train.log",
     }  # fmt: skip
     assert (unbroken / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -25,7 +25,7 @@ class DynamicConvolution(Attention):
 
     kind: str = "kernel"
     multiplies = False
-    dear = True
+    costly = True
 
     def __init__(self, place: Place, *, kernels: int = 4, reduction: int = 4, temperature: float = 30.0) -> None:
         super().__init__()

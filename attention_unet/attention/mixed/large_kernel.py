@@ -24,7 +24,7 @@ class LargeKernelAttention(Attention):
     """
 
     kind: str = "mixed"
-    dear = True
+    costly = True
     weight_range = (-math.inf, math.inf)
     start_range = (0.8, 1.2)
 

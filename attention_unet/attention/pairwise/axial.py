@@ -29,7 +29,7 @@ class AxialAttention(Attention):
     by_axis = True
     multiplies = False
     starts_as_identity = True
-    dear = True
+    costly = True
     weight_range = (0.0, math.inf)
 
     def __init__(self, place: Place, *, heads: int = 4, positions: Positions = "none") -> None:

@@ -28,7 +28,7 @@ class DeformableAttention(Attention):
     kind: str = "pairwise"
     multiplies = False
     starts_as_identity = True
-    dear = True
+    costly = True
     weight_range = (0.0, math.inf)
 
     def __init__(self, place: Place, *, heads: int = 4, points: int = 4) -> None:

@@ -26,7 +26,7 @@ class ExternalAttention(Attention):
     kind: str = "pairwise"
     multiplies = False
     permutable = mirrors = starts_as_identity = True
-    dear = True
+    costly = True
     weight_range = (0.0, math.inf)
 
     def __init__(self, place: Place, *, slots: int = 64) -> None:

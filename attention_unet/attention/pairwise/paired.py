@@ -31,7 +31,7 @@ class PairedAttention(Attention):
     kind: str = "pairwise"
     multiplies = False
     permutable = mirrors = starts_as_identity = True
-    dear = True
+    costly = True
     weight_range = (0.0, math.inf)
 
     def __init__(self, place: Place, *, heads: int = 4, keys: int = 64) -> None:

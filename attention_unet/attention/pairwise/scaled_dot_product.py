@@ -44,7 +44,7 @@ class PairwiseAttention(Attention):
     kind: str = "pairwise"
     multiplies = False
     starts_as_identity = True
-    dear = True
+    costly = True
     weight_range = (0.0, math.inf)
 
     def __init__(

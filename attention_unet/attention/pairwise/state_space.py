@@ -29,7 +29,7 @@ class StateSpace(Attention):
     by_axis = True
     multiplies = False
     starts_as_identity = True
-    dear = True
+    costly = True
 
     def __init__(self, place: Place, *, states: int = 4) -> None:
         super().__init__()

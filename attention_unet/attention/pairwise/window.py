@@ -35,7 +35,7 @@ class WindowAttention(Attention):
     by_axis = True
     multiplies = False
     starts_as_identity = True
-    dear = True
+    costly = True
     weight_range = (0.0, math.inf)
 
     def __init__(self, place: Place, *, size: int | None = None, shifted: bool = False, heads: int = 4) -> None:

@@ -46,7 +46,7 @@ def take_properties(whole: Attention, parts: Sequence[Attention]) -> None:
     whole.needs_gate = any(part.needs_gate for part in parts)
     for name in ("multiplies", "permutable", "mirrors", "starts_as_identity"):
         setattr(whole, name, all(getattr(part, name) for part in parts))
-    for name in ("dear", "by_axis"):
+    for name in ("costly", "by_axis"):
         setattr(whole, name, any(getattr(part, name) for part in parts))
 
 

@@ -44,7 +44,7 @@ function showSummary() {
   section("summary", "Summary", summaryTable(),
     element("p", { class: "muted" }, `Mean ± standard deviation over ${counted(summary.n_cases, "case", "cases")}; below: 95 % confidence interval of the mean over subjects (Student's t), and median. (foreground) is all classes as one. `
       + `Undefined values are counted and left out of the means: ${summary.settings.undefined}. Tolerance of the NSD: ${summary.settings.tolerance_mm} mm.`),
-    [...summary.remarks, ...failed].map((text) => element("p", { class: "warning" }, text)));
+    [...summary.warnings, ...failed].map((text) => element("p", { class: "warning" }, text)));
 }
 
 function showDistribution(onpick) {

@@ -175,10 +175,10 @@ def test_weights_of_parts_of_which_some_do_not_multiply():
 @pytest.mark.parametrize("wrap", [lambda a, b: [a, b], lambda a, b: {"parallel": [a, b]}])
 def test_properties_are_those_of_the_parts(wrap):
     both = make(wrap("se", "gate"))
-    assert (both.kind, both.needs_gate, both.multiplies, both.dear) == ("mixed", True, True, False)
+    assert (both.kind, both.needs_gate, both.multiplies, both.costly) == ("mixed", True, True, False)
     assert (both.permutable, both.starts_as_identity) == (False, False)
     other = make(wrap("self", "identity"))
-    assert (other.needs_gate, other.multiplies, other.dear, other.permutable) == (False, False, True, True)
+    assert (other.needs_gate, other.multiplies, other.costly, other.permutable) == (False, False, True, True)
     assert make(["gct", "identity"]).starts_as_identity
     assert not make(["se", "self"]).multiplies
 
