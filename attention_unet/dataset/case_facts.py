@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from attention_unet.errors import DataError
-from attention_unet.scans.geometry import find_background, fit_grid, foreground_box
+from attention_unet.scans.foreground import find_background, foreground_box
+from attention_unet.scans.geometry import fit_grid
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.orientation import find_slice_axis, nearest_axes
+from attention_unet.scans.orientation import Stack, find_stack, nearest_axes
 from attention_unet.scans.volumes import Volume
 
 UNUSUAL_RATIO = 2.0  # of a voxel size to the median; beyond it a warning is given
@@ -45,25 +46,25 @@ class Sizes:
     Attributes:
         grids: voxels of the foreground boxes (N, 3).
         spacings_mm: voxel sizes (N, 3).
-        slices: axis along which their thick slices are stacked, however oblique; None if most have none.
+        stack: how their thick slices lie, however oblique; None if most have none.
     """
 
     grids: NDArray[np.int64]
     spacings_mm: NDArray[np.float64]
-    slices: int | None
+    stack: Stack | None
 
 
 def sizes_of(extents: Sequence[Extent]) -> Sizes:
     """Return the sizes of cases."""
     affines = [np.array(extent.affine) for extent in extents]
-    slices = find_slice_axis(affines)
-    orders = [list(nearest_axes(affine, slices)[0]) for affine in affines]
+    stack = find_stack(affines)
+    orders = [list(nearest_axes(affine, stack)[0]) for affine in affines]
     return Sizes(
         np.array([np.array(extent.box)[order] for extent, order in zip(extents, orders, strict=True)]),
         np.array(
             [np.linalg.norm(affine[:3, :3], axis=0)[order] for affine, order in zip(affines, orders, strict=True)]
         ),
-        slices,
+        stack,
     )
 
 

@@ -19,7 +19,7 @@ from attention_unet.evaluation.result_files import ADVICE, replacing_result
 from attention_unet.files.csv_text import csv_text, parse_table
 from attention_unet.files.prediction_folder import probabilities_path
 from attention_unet.machine.progress import progress_bar
-from attention_unet.scans.geometry import bounding_box
+from attention_unet.scans.foreground import bounding_box
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import check_same_grid, read_labels, read_volume
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.evaluation.surface import Mask, surface_distances
-from attention_unet.scans.geometry import bounding_box
+from attention_unet.scans.foreground import bounding_box
 
 NAN, INF = float("nan"), float("inf")
 ROUNDING_MM = 1e-4  # headers have single precision: on a tilted grid, a voxel of 1 mm can be 1.00000002 mm

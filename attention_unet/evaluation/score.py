@@ -13,7 +13,7 @@ from attention_unet.dataset.cases import Case
 from attention_unet.errors import DataError
 from attention_unet.evaluation.metrics import compare_masks
 from attention_unet.evaluation.rows import Row
-from attention_unet.scans.geometry import bounding_box
+from attention_unet.scans.foreground import bounding_box
 from attention_unet.scans.labels import FOREGROUND, Labels
 from attention_unet.scans.volumes import check_same_grid, read_labels
 

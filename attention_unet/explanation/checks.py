@@ -234,7 +234,7 @@ def _write_grad_cam(
 def _voxel_size(model: Model, place: str, volume: Volume) -> Sequence[int]:
     """Return the size of a voxel of a place in voxels of a scan, along the axes of the scan."""
     preprocessing = model.plan.preprocessing
-    scan_grid = fit_grid(volume.affine, volume.grid, preprocessing.spacing_mm, preprocessing.slices)
+    scan_grid = fit_grid(volume.affine, volume.grid, preprocessing.spacing_mm, preprocessing.stack)
     strides = np.divide(model.plan.voxel_mm(place), preprocessing.spacing_mm)
     along_ras = [max(round(step * stride), 1) for step, stride in zip(scan_grid.step, strides, strict=True)]
     return [along_ras[scan_grid.order.index(axis)] for axis in range(3)]

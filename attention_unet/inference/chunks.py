@@ -56,7 +56,7 @@ def choose_chunks(
     sums, rows = 0.0, 1
     for model, own in zip(models, places, strict=True):
         plan = model.plan
-        scan_grid = fit_grid(volume.affine, volume.grid, plan.preprocessing.spacing_mm, plan.preprocessing.slices)
+        scan_grid = fit_grid(volume.affine, volume.grid, plan.preprocessing.spacing_mm, plan.preprocessing.stack)
         images[plan.preprocessing] = 4 * len(plan.channels) * math.prod(scan_grid.grid)
         rows = scan_grid.scan[1]
         if model.device.type != "cuda":  # a GPU has its own memory

@@ -17,7 +17,8 @@ from attention_unet.network import AttentionUNet, UNet
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.preprocessing import Preprocessed
 from attention_unet.preparation.region import MARGIN
-from attention_unet.scans.geometry import ScanGrid, bounding_box
+from attention_unet.scans.foreground import bounding_box
+from attention_unet.scans.geometry import ScanGrid
 from attention_unet.scans.volumes import Volume
 
 if TYPE_CHECKING:
@@ -45,8 +46,10 @@ class Locator:
     @property
     def margin(self) -> tuple[int, int, int]:
         """Voxels around structures in the box that it finds, at most, if it finds them exactly."""
-        slices = self.plan.preprocessing.slices
-        i, j, k = (EVERYTHING if axis == slices else (1 + MARGIN) * factor for axis, factor in enumerate(self.factors))
+        margin = [(1 + MARGIN) * factor for factor in self.factors]
+        if stack := self.plan.preprocessing.stack:
+            margin[stack.axis] = EVERYTHING
+        i, j, k = margin
         return i, j, k
 
     def to_json(self) -> dict[str, Any]:
@@ -85,9 +88,8 @@ class Locator:
             (max(side.start - MARGIN, 0) * factor, min((side.stop + MARGIN) * factor, n))
             for side, factor, n in zip(found, self.factors, image.shape[1:], strict=True)
         ]
-        slices = self.plan.preprocessing.slices
-        if slices is not None:
-            box[slices] = (0, image.shape[1 + slices])
+        if stack := self.plan.preprocessing.stack:
+            box[stack.axis] = (0, image.shape[1 + stack.axis])
         return box
 
 

@@ -99,8 +99,8 @@ class Augmentation:
         self.patch = tuple(plan.patch[axis] for axis in axes)
         self.spacing_mm = np.array(plan.preprocessing.spacing_mm)[axes]
         self.may_flip = np.array([axis in plan.mirror_axes for axis in axes])
-        slices = plan.preprocessing.slices
-        self.thick = axes.index(slices) if slices in axes else None  # no slice is mixed with its neighbours
+        stack = plan.preprocessing.stack
+        self.thick = axes.index(stack.axis) if stack and stack.axis in axes else None  # no slice is mixed with others
 
     def draw_transform(self, random: np.random.RandomState) -> PatchTransform:
         """Draw rotation, scaling, shift, elastic deformation and flips of one patch."""

@@ -14,6 +14,7 @@ from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import DataError
 from attention_unet.scans.geometry import fit_grid
 from attention_unet.scans.labels import Labels
+from attention_unet.scans.orientation import Stack
 from attention_unet.scans.volumes import read_labels
 
 FINGERPRINT_CASES, SHAPE_CASES = 20, 5
@@ -52,7 +53,7 @@ class Fingerprint:
         kept: share of each volume in its foreground box (N,).
         shapes: every class of a few cases.
         structures_mm: extent of all classes together in these cases (M, 3).
-        slices: axis along which thick slices are stacked, however oblique; None if most cases have none.
+        stack: how thick slices lie, however oblique; None if most cases have none.
     """
 
     grids: np.ndarray
@@ -60,7 +61,7 @@ class Fingerprint:
     kept: np.ndarray
     shapes: Sequence[Shape] = ()
     structures_mm: Sequence[NDArray[np.float64]] = ()
-    slices: int | None = None
+    stack: Stack | None = None
 
 
 def take_fingerprint(cases: Sequence[Case], labels: Labels) -> Fingerprint:
@@ -87,21 +88,21 @@ def combine_measurements(extents: Sequence[Extent], cases: Sequence[Case], label
     """Combine the measurements of up to 20 cases, evenly spaced in the list, with the classes of up to 5."""
     chosen = evenly_spaced(extents, FINGERPRINT_CASES)
     sizes = sizes_of(chosen)
-    shapes, structures_mm = take_shapes(cases, labels, sizes.slices)
+    shapes, structures_mm = take_shapes(cases, labels, sizes.stack)
     return Fingerprint(
-        sizes.grids, sizes.spacings_mm, np.array([e.kept for e in chosen]), shapes, structures_mm, sizes.slices
+        sizes.grids, sizes.spacings_mm, np.array([e.kept for e in chosen]), shapes, structures_mm, sizes.stack
     )
 
 
 def take_shapes(
-    cases: Sequence[Case], labels: Labels, slices: int | None
+    cases: Sequence[Case], labels: Labels, stack: Stack | None
 ) -> tuple[list[Shape], list[NDArray[np.float64]]]:
     """Read the classes of up to 5 cases, evenly spaced in the list. Unreadable ones are skipped.
 
     Args:
         cases: the cases.
         labels: their classes.
-        slices: axis along which thick slices are stacked; None without thick slices.
+        stack: how thick slices lie; None without thick slices.
 
     Returns:
         Every class of each case, and the extent of all classes together in each case with any, along RAS+ axes, in mm.
@@ -116,7 +117,7 @@ def take_shapes(
         except DataError:
             continue
         if label is not None:
-            orientation = fit_grid(label.affine, label.grid, (1.0, 1.0, 1.0), slices)
+            orientation = fit_grid(label.affine, label.grid, (1.0, 1.0, 1.0), stack)
             i, j, k = np.linalg.norm(label.affine[:3, :3], axis=0)[list(orientation.order)].tolist()
             array = orientation.orient(label.array)[0]
             everything = np.isin(array, [i for group in labels.integers.values() for i in group])

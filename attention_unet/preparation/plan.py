@@ -23,6 +23,7 @@ from attention_unet.preparation.region import may_locate, region_extent
 from attention_unet.preparation.sizing import choose_batch, choose_size
 from attention_unet.preparation.spacing import SEEN, choose_spacing, scan_spacing, typical_extent
 from attention_unet.scans.labels import Labels
+from attention_unet.scans.orientation import Stack
 
 PLANNED = ("data.spacing_mm", "data.patch", "network.base_channels", "training.batch")  # if not configured
 AXES = ("left-right", "back-front", "down-up")  # of RAS+
@@ -79,7 +80,7 @@ class Plan:
             preprocessing=Preprocessing(
                 _parse_triple(float, plain["preprocessing"]["spacing_mm"]),
                 bool(plain["preprocessing"]["nonzero"]),
-                plain["preprocessing"].get("slices"),
+                Stack.from_json(plain["preprocessing"].get("stack")),
             ),
             largest_mm=_parse_triple(float, plain["largest_mm"]),
             patch=_parse_triple(int, plain["patch"]),
@@ -192,7 +193,7 @@ def make_plan(
         preprocessing=Preprocessing(
             spacing_mm=tuple(float(round(s, 6)) for s in spacing),  # type: ignore[arg-type]
             nonzero=bool(np.median(fingerprint.kept) < 0.75),
-            slices=fingerprint.slices,
+            stack=fingerprint.stack,
         ),
         largest_mm=tuple(float(round(e, 1)) for e in largest_mm),  # type: ignore[arg-type]
         patch=tuple(int(s) for s in size),  # type: ignore[arg-type]

@@ -8,15 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attention_unet.scans.geometry import (
-    ScanGrid,
-    find_background,
-    fit_grid,
-    foreground_box,
-    planes_at_once,
-    resample_to_grid,
-)
+from attention_unet.scans.foreground import find_background, foreground_box
+from attention_unet.scans.geometry import ScanGrid, fit_grid, planes_at_once, resample_to_grid
 from attention_unet.scans.labels import Labels, assign_classes
+from attention_unet.scans.orientation import Stack
 from attention_unet.scans.volumes import Volume
 
 
@@ -27,12 +22,12 @@ class Preprocessing:
     Attributes:
         spacing_mm: voxel size of the network's grid along RAS+ axes.
         nonzero: compute mean and standard deviation from nonzero voxels only (skull-stripped or masked images).
-        slices: RAS+ axis along which thick slices are stacked, however oblique; None if the dataset has none.
+        stack: how the thick slices of the dataset lie, however oblique; None if it has none.
     """
 
     spacing_mm: tuple[float, float, float]
     nonzero: bool
-    slices: int | None = None
+    stack: Stack | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,7 @@ class Preprocessed:
 
 def preprocess(scan: Volume, preprocessing: Preprocessing) -> Preprocessed:
     """Bring a scan to the network's grid."""
-    scan_grid = fit_grid(scan.affine, scan.grid, preprocessing.spacing_mm, preprocessing.slices)
+    scan_grid = fit_grid(scan.affine, scan.grid, preprocessing.spacing_mm, preprocessing.stack)
     values = resample_to_grid(scan.array, scan_grid)
     background = find_background(values)
     bounds = foreground_box(values, background)

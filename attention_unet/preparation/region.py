@@ -49,8 +49,8 @@ def region_extent(fingerprint: Fingerprint) -> NDArray[np.float64] | None:
     coarse_mm = spacing * factors
     extent: NDArray[np.float64] = np.median(fingerprint.structures_mm, axis=0) + 2 * (1 + MARGIN) * coarse_mm
     extent = np.minimum(extent, whole)
-    if fingerprint.slices is not None:  # no thick slice is left out
-        extent[fingerprint.slices] = whole[fingerprint.slices]
+    if fingerprint.stack is not None:  # no thick slice is left out
+        extent[fingerprint.stack.axis] = whole[fingerprint.stack.axis]
     return extent if np.prod(extent) <= SMALL * np.prod(whole) else None
 
 

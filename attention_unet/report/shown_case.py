@@ -17,7 +17,8 @@ from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles
 from attention_unet.files.prediction_folder import attention_path, grad_cam_path
 from attention_unet.pictures.mosaic import upper_bound
-from attention_unet.scans.geometry import ScanGrid, bounding_box, fit_grid
+from attention_unet.scans.foreground import bounding_box
+from attention_unet.scans.geometry import ScanGrid, fit_grid
 from attention_unet.scans.volumes import Volume, check_same_grid, read_labels, read_volume
 
 log = logging.getLogger(__name__)

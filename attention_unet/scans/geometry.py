@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attention_unet.scans.orientation import nearest_axes
+from attention_unet.scans.orientation import Stack, nearest_axes
 
 TOLERANCE = 1e-3  # in voxels; grids that differ by less over a whole axis are treated as equal
 AT_ONCE = 2**21  # values that are resampled at a time
@@ -97,7 +97,7 @@ class ScanGrid:
 
 
 def fit_grid(
-    affine: NDArray[np.float64], grid: Grid, spacing_mm: Sequence[float], slices: int | None = None
+    affine: NDArray[np.float64], grid: Grid, spacing_mm: Sequence[float], stack: Stack | None = None
 ) -> ScanGrid:
     """Return the network's grid over a whole scan.
 
@@ -109,14 +109,15 @@ def fit_grid(
         affine: 4 x 4, from voxel (i, j, k) of the scan to RAS+ mm.
         grid: number of voxels of the scan, (I, J, K).
         spacing_mm: voxel size of the network's grid along the RAS+ axes.
-        slices: RAS+ axis along which thick slices are stacked; None if the dataset has none.
+        stack: how the thick slices of the dataset lie; None if it has none.
     """
-    order, flipped = nearest_axes(affine, slices)
+    order, flipped = nearest_axes(affine, stack)
     scan_mm = np.linalg.norm(affine[:3, :3], axis=0)
     steps, sizes = [], []
     for axis, source in enumerate(order):
         step = round(float(spacing_mm[axis] / scan_mm[source]), DECIMALS)
-        if abs(step - 1) * grid[source] < TOLERANCE or (axis == slices and OWN_SLICES[0] < step < OWN_SLICES[1]):
+        own = stack is not None and axis == stack.axis and OWN_SLICES[0] < step < OWN_SLICES[1]
+        if own or abs(step - 1) * grid[source] < TOLERANCE:
             step = 1.0
         steps.append(step)
         sizes.append(round((grid[source] - 1) / step + 1))
@@ -278,39 +279,3 @@ def _average_axis(values: Tensor, axis: int, positions: Tensor, width: float) ->
         total = total + share
         result = result + values.index_select(axis, voxel.long().clamp(0, n - 1)).float() * share.float().view(shape)
     return result / total.float().view(shape)
-
-
-def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
-    """Return the smallest box that contains all true voxels of a mask (I, J, K). It is empty if no voxel is true."""
-    projected = np.logical_or.reduce(mask)
-    occupied = mask.any(axis=(1, 2)), projected.any(axis=1), projected.any(axis=0)
-    ends = [np.flatnonzero(of_axis)[[0, -1]] if mask.size and of_axis.any() else (0, -1) for of_axis in occupied]
-    i, j, k = (slice(int(first), int(last) + 1) for first, last in ends)
-    return i, j, k
-
-
-def find_background(image: Tensor) -> Tensor:
-    """Return the value of the background of each channel of an image (C, *S): (C,).
-
-    It is the value of most voxels on the faces of the volume, such as the 0 around a masked or padded scan, unless most
-    other voxels are darker. Without such a value, it is the lowest value.
-    """
-    found = image.amin(dim=(1, 2, 3))
-    faces = torch.cat([image.select(axis, end).flatten(1) for axis in (1, 2, 3) for end in (0, -1)], dim=1)
-    for number, (channel, face) in enumerate(zip(image, faces, strict=True)):
-        values, counts = face.unique(return_counts=True)
-        common = values[counts.argmax()]
-        if 2 * counts.max() > face.numel() and (channel > common).sum() >= (channel < common).sum():
-            found[number] = common
-    return found
-
-
-def foreground_box(image: Tensor, background: Tensor) -> list[tuple[int, int]]:
-    """Return the box of all voxels brighter than the background of their channel, as (start, stop) along each axis.
-
-    The image is (C, *S). If no voxel is brighter, the box is the whole grid.
-    """
-    brighter = (image > background.view(-1, 1, 1, 1)).any(dim=0)
-    mask: NDArray[np.bool_] = brighter.numpy()  # any() of NumPy is faster than that of torch
-    box = [(edge.start, edge.stop) for edge in bounding_box(mask)]
-    return box if all(start < stop for start, stop in box) else [(0, n) for n in mask.shape]

@@ -19,6 +19,7 @@ from attention_unet.inference.sliding_window import window_starts
 from attention_unet.network import AttentionUNet
 from attention_unet.preparation.preprocessing import Preprocessing, preprocess
 from attention_unet.scans.labels import Labels
+from attention_unet.scans.orientation import find_stack
 from attention_unet.scans.volumes import read_volume
 from tests.conftest import save_nifti
 from tests.inference.build import CPU, Threshold, output, plan_of
@@ -83,7 +84,8 @@ def test_the_box_holds_what_was_found_with_a_margin():
 
 
 def test_no_thick_slice_is_left_out():
-    plan = dataclasses.replace(plan_of(labels=COARSE), preprocessing=Preprocessing((1.0, 1.0, 1.0), False, slices=2))
+    stack = find_stack([np.diag([1.0, 1.0, 3.0, 1.0])])
+    plan = dataclasses.replace(plan_of(labels=COARSE), preprocessing=Preprocessing((1.0, 1.0, 3.0), False, stack))
     locator = Locator(Bright(), plan, FACTORS)
     image = torch.from_numpy(cube()[None]).float()
     assert locator.locate(image) == [*LOCATOR.locate(image)[:2], (0, 30)]

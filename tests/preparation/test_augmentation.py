@@ -11,6 +11,7 @@ from attention_unet.preparation.augmentation import Augmentation, IntensityChang
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.preprocessing import Preprocessing
 from attention_unet.scans.labels import Labels, assign_classes
+from attention_unet.scans.orientation import find_stack
 
 OFF = {f.name: 0.0 for f in dataclasses.fields(AugmentationConfig) if f.type is float and f.name != "rotation_degrees"}
 INTENSITY = ["noise", "blur", "bias_field", "brightness", "contrast", "gamma", "low_resolution"]
@@ -25,11 +26,11 @@ def augmentation(
     labels=EXCLUSIVE,
     channels=1,
     mirror_axes=(),
-    slices=None,
+    stack=None,
     **chances,
 ):
     names = tuple(f"c{i}" for i in range(channels))
-    plan = Plan(names, labels, Preprocessing(spacing, False, slices), (9.0,) * 3, patch, slice_axis, mirror_axes, 2, {})
+    plan = Plan(names, labels, Preprocessing(spacing, False, stack), (9.0,) * 3, patch, slice_axis, mirror_axes, 2, {})
     return Augmentation(AugmentationConfig(**{**OFF, **chances}), plan)
 
 
@@ -139,8 +140,9 @@ def test_turning_happens_in_millimetres():
 
 def test_thick_slices_are_changed_within_themselves():
     """None is mixed with its neighbours: each moves and bends within its plane, and loses detail there."""
+    stack = find_stack([np.diag([1.4, 4.0, 1.4, 1.0])])
     changes = {"affine": 1.0, "rotation_degrees": 45.0, "shift": 4.0, "bend": 1.5}
-    augmenter = augmentation((24, 6, 24), (1.4, 4.0, 1.4), slices=1, **changes)
+    augmenter = augmentation((24, 6, 24), (1.4, 4.0, 1.4), stack=stack, **changes)
     for transform in draw(augmenter, range(5)):
         np.testing.assert_allclose(transform.matrix[1], [0, 1, 0], atol=1e-12)
         np.testing.assert_allclose(transform.matrix[:, 1], [0, 1, 0], atol=1e-12)
@@ -152,7 +154,7 @@ def test_thick_slices_are_changed_within_themselves():
     image = torch.zeros(1, 1, 24, 6, 24)
     image[..., 3, :] = torch.randn(24, 24, generator=torch.Generator().manual_seed(0))
     for change in ({"blur": 1.0}, {"low_resolution": 1.0}):
-        augmenter = augmentation((24, 6, 24), (1.4, 4.0, 1.4), slices=1, **change)
+        augmenter = augmentation((24, 6, 24), (1.4, 4.0, 1.4), stack=stack, **change)
         for seed in range(4):  # strong enough
             after = augmenter.change_intensity(image, batch_of(augmenter.draw_intensity(np.random.RandomState(seed))))
             assert not torch.equal(after, image)

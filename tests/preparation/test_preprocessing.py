@@ -11,7 +11,7 @@ from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_case_label, read_channels
 from attention_unet.errors import DataError
 from attention_unet.preparation.preprocessing import Preprocessing, preprocess, preprocess_target
-from attention_unet.scans.geometry import find_background
+from attention_unet.scans.foreground import find_background
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import read_labels, read_volume
 from tests.conftest import affine_of, oblique_affine, save_nifti

@@ -9,6 +9,7 @@ from attention_unet.config import Config, TrainingConfig
 from attention_unet.preparation.plan import Plan, make_plan
 from attention_unet.preparation.region import choose_factors, plan_coarsely, region_extent
 from attention_unet.preparation.spacing import typical_extent
+from attention_unet.scans.orientation import find_stack
 from tests.preparation.build import LAPTOP, cohort_of, dataset
 from tests.preparation.test_spacing import ball
 
@@ -36,8 +37,9 @@ def test_the_region_is_that_of_the_structures_with_margins():
 def test_the_region_holds_all_thick_slices():
     low = chest((90.0, 90.0, 40.0))
     assert region_extent(low)[2] < 96
-    assert region_extent(dataclasses.replace(low, slices=2))[2] == 96
-    assert region_extent(dataclasses.replace(low, slices=2))[:2] == pytest.approx(region_extent(low)[:2])
+    stacked = dataclasses.replace(low, stack=find_stack([np.diag([1.5, 1.5, 8.0, 1.0])]))
+    assert region_extent(stacked)[2] == 96
+    assert region_extent(stacked)[:2] == pytest.approx(region_extent(low)[:2])
 
 
 def test_voxels_stay_finer_where_a_locator_finds_the_structures():

@@ -10,6 +10,7 @@ from scipy.ndimage import map_coordinates
 
 from attention_unet.scans import geometry
 from attention_unet.scans.geometry import fit_grid, resample_to_grid, resample_to_scan
+from attention_unet.scans.orientation import find_stack
 from tests.conftest import affine_of, oblique_affine
 
 ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
@@ -129,12 +130,13 @@ def test_thick_slices_stay_as_they_are(thickness, step):
     """Slices of about the planned thickness are not mixed; much thinner or thicker ones are brought to it."""
     affine = oblique_affine((1.5, 1.5, thickness))
     values = np.random.RandomState(0).normal(size=(12, 14, 9)).astype(np.float32)
-    scan_grid = fit_grid(affine, values.shape, (2.0, 2.0, 8.0), slices=2)
+    stack = find_stack([affine])
+    scan_grid = fit_grid(affine, values.shape, (2.0, 2.0, 8.0), stack)
     assert scan_grid.step == pytest.approx((4 / 3, 4 / 3, step), abs=1e-5)
     assert fit_grid(affine, values.shape, (2.0, 2.0, 8.0)).step[2] == pytest.approx(8 / thickness, abs=1e-5)
     if step == 1:
         on_grid = resample_to_grid(values[None], scan_grid)
-        alone = resample_to_grid(values[None, ..., 4:5], fit_grid(affine, (12, 14, 1), (2.0, 2.0, 8.0), slices=2))
+        alone = resample_to_grid(values[None, ..., 4:5], fit_grid(affine, (12, 14, 1), (2.0, 2.0, 8.0), stack))
         assert torch.equal(on_grid[..., 4:5], alone)
         back = resample_back(on_grid, scan_grid, outside=torch.zeros(1))
         assert back.shape == (1, *values.shape)

@@ -1,6 +1,8 @@
 """Axes of scans: nearest to the patient's, and thick slices together."""
 
+import dataclasses
 import itertools
+import json
 
 import nibabel as nib
 import numpy as np
@@ -9,9 +11,10 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff
 from scipy.spatial.transform import Rotation
 
 from attention_unet.scans.geometry import fit_grid
-from attention_unet.scans.orientation import find_slice_axis, nearest_axes
+from attention_unet.scans.orientation import Stack, find_stack, nearest_axes
 
 THICK = (1.5, 1.5, 9.0)
+ALONG = [Stack(axis, ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))) for axis in range(3)]
 
 
 def tilted(degrees, spacing=THICK, about="x", turned=0.0):
@@ -22,20 +25,56 @@ def tilted(degrees, spacing=THICK, about="x", turned=0.0):
     return affine
 
 
-@pytest.mark.parametrize("slices", [None, 0, 1, 2])
-def test_scans_without_thick_slices_lie_along_the_nearest_axes(slices):
+def shown(affine, stack):
+    """Return the direction of each axis of the network (column) in RAS+."""
+    order, against = nearest_axes(affine, stack)
+    units = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return units[:, list(order)] * np.where(against, -1, 1)
+
+
+@pytest.mark.parametrize("stack", [None, *ALONG])
+def test_scans_without_thick_slices_lie_along_the_nearest_axes(stack):
     for degrees in (0, 20, 40, 50, 70):
         affine = tilted(degrees, (1.0, 1.2, 1.5))
         order = nib.io_orientation(affine)[:, 0].argsort().astype(int)
-        assert nearest_axes(affine, slices)[0] == tuple(order)
+        assert nearest_axes(affine, stack)[0] == tuple(order)
 
 
 @pytest.mark.parametrize("about", ["x", "y"])
 def test_thick_slices_stay_together_however_oblique(about):
     stacks = [tilted(degrees, about=about, turned=turned) for degrees in range(20, 71, 10) for turned in (-20, 10)]
     assert {nearest_axes(affine)[0] for affine in stacks} != {(0, 1, 2)}  # by the nearest axes they would not
-    axis = find_slice_axis(stacks)
-    assert len({nearest_axes(affine, axis) for affine in stacks}) == 1
+    stack = find_stack(stacks)
+    assert len({nearest_axes(affine, stack) for affine in stacks}) == 1
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 5])
+def test_hearts_lie_alike_whatever_the_angles_and_the_storage(seed):
+    """As far apart as two short axes can be, no scan is a quarter turn from another, and none is a mirror image."""
+    random = np.random.RandomState(seed)
+    affines = []
+    for _ in range(20):  # slices look left, forward and down; in their plane, scans are turned by up to 40 degrees
+        angles = random.uniform(-60, -30), random.uniform(40, 70), 45 + random.uniform(-40, 40)
+        affine = np.eye(4)
+        affine[:3, :3] = Rotation.from_euler("ZXZ", angles, degrees=True).as_matrix() * np.array(THICK)
+        change = np.column_stack([random.permutation(3), random.choice([-1, 1], size=3)])
+        affines.append(affine @ inv_ornt_aff(change, (8, 9, 10)))
+    stack = find_stack(affines)
+    found = [shown(affine, stack) for affine in affines]
+    assert all(np.linalg.det(axes) > 0.99 for axes in found)
+    typical = np.array(stack.directions).T
+    assert all(np.diag(typical.T @ axes).min() > 0.6 for axes in found)  # 53 degrees
+    nearest = [shown(affine, ALONG[stack.axis]) for affine in affines]
+    assert any(np.diag(typical.T @ axes).min() < 0.3 for axes in nearest)  # which RAS+ alone does not give
+
+
+def test_a_stack_goes_round():
+    stack = find_stack([tilted(30, turned=20), tilted(35, turned=25), tilted(60)])
+    assert Stack.from_json(json.loads(json.dumps(dataclasses.asdict(stack)))) == stack
+    assert Stack.from_json(None) is None
+    for wrong in ({"axis": 3, "directions": np.eye(3).tolist()}, {"axis": 0, "directions": [[1.0, 0.0, 0.0]]}):
+        with pytest.raises(ValueError, match="expected an axis, 0 to 2, and three directions"):
+            Stack.from_json(wrong)
 
 
 def test_it_does_not_matter_how_they_are_stored():
@@ -44,7 +83,7 @@ def test_it_does_not_matter_how_they_are_stored():
     found = []
     for order, signs in itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)):
         change = np.array([[axis, sign] for axis, sign in zip(order, signs, strict=True)])
-        axes, flipped = nearest_axes(affine @ inv_ornt_aff(change, array.shape), 2)
+        axes, flipped = nearest_axes(affine @ inv_ornt_aff(change, array.shape), ALONG[2])
         again = apply_orientation(array, change).transpose(axes)
         found.append(np.flip(again, [axis for axis in range(3) if flipped[axis]]))
     assert all(np.array_equal(each, found[0]) for each in found)
@@ -53,20 +92,20 @@ def test_it_does_not_matter_how_they_are_stored():
 def test_other_directions_keep_their_own_axes():
     """Sagittal slices among axial ones: to turn them would lay the patient down."""
     axial, sagittal = tilted(5), tilted(88, about="y")
-    axis = find_slice_axis([axial, axial, sagittal])
-    assert axis == 2
-    assert nearest_axes(sagittal, axis) == nearest_axes(sagittal)
+    stack = find_stack([axial, axial, sagittal])
+    assert stack.axis == 2
+    assert nearest_axes(sagittal, stack) == nearest_axes(sagittal)
 
 
 def test_a_dataset_of_few_thick_slices_has_no_axis_for_them():
-    assert find_slice_axis([tilted(0), tilted(0, (1.0, 1.0, 1.0))]) is None
-    assert find_slice_axis([tilted(0), tilted(0), tilted(0, (1.0, 1.0, 1.0))]) == 2
-    assert find_slice_axis([tilted(0, (1.0, 1.0, 1.9))]) is None
+    assert find_stack([tilted(0), tilted(0, (1.0, 1.0, 1.0))]) is None
+    assert find_stack([tilted(0), tilted(0), tilted(0, (1.0, 1.0, 1.0))]) == ALONG[2]
+    assert find_stack([tilted(0, (1.0, 1.0, 1.9))]) is None
 
 
-@pytest.mark.parametrize("slices", [0, 1, 2])
-def test_values_come_back_where_they_were(slices):
+@pytest.mark.parametrize("stack", ALONG)
+def test_values_come_back_where_they_were(stack):
     values = np.arange(8 * 9 * 10).reshape(1, 8, 9, 10)
     for degrees in (10, 50, 70):
-        grid = fit_grid(tilted(degrees, about="y"), (8, 9, 10), (1.0, 1.0, 1.0), slices)
+        grid = fit_grid(tilted(degrees, about="y"), (8, 9, 10), (1.0, 1.0, 1.0), stack)
         assert np.array_equal(grid.as_stored(grid.orient(values)), values)

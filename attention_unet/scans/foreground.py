@@ -1,0 +1,42 @@
+"""Tell what is background of an image, and find the box of the rest."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
+    """Return the smallest box that contains all true voxels of a mask (I, J, K). It is empty if no voxel is true."""
+    projected = np.logical_or.reduce(mask)
+    occupied = mask.any(axis=(1, 2)), projected.any(axis=1), projected.any(axis=0)
+    ends = [np.flatnonzero(of_axis)[[0, -1]] if mask.size and of_axis.any() else (0, -1) for of_axis in occupied]
+    i, j, k = (slice(int(first), int(last) + 1) for first, last in ends)
+    return i, j, k
+
+
+def find_background(image: Tensor) -> Tensor:
+    """Return the value of the background of each channel of an image (C, *S): (C,).
+
+    It is the value of most voxels on the faces of the volume, such as the 0 around a masked or padded scan, unless most
+    other voxels are darker. Without such a value, it is the lowest value.
+    """
+    found = image.amin(dim=(1, 2, 3))
+    faces = torch.cat([image.select(axis, end).flatten(1) for axis in (1, 2, 3) for end in (0, -1)], dim=1)
+    for number, (channel, face) in enumerate(zip(image, faces, strict=True)):
+        values, counts = face.unique(return_counts=True)
+        common = values[counts.argmax()]
+        if 2 * counts.max() > face.numel() and (channel > common).sum() >= (channel < common).sum():
+            found[number] = common
+    return found
+
+
+def foreground_box(image: Tensor, background: Tensor) -> list[tuple[int, int]]:
+    """Return the box of all voxels brighter than the background of their channel, as (start, stop) along each axis.
+
+    The image is (C, *S). If no voxel is brighter, the box is the whole grid.
+    """
+    brighter = (image > background.view(-1, 1, 1, 1)).any(dim=0)
+    mask: NDArray[np.bool_] = brighter.numpy()  # any() of NumPy is faster than that of torch
+    box = [(edge.start, edge.stop) for edge in bounding_box(mask)]
+    return box if all(start < stop for start, stop in box) else [(0, n) for n in mask.shape]
