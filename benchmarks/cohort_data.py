@@ -15,6 +15,7 @@ from brain_phantoms import PARCELS, lesions, parcels, tumour
 from hard_phantoms import Phantom, atrium, short_axis
 from nibabel.affines import apply_affine
 from nibabel.processing import resample_to_output
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from attention_unet.dataset.cases import find_cases
@@ -35,7 +36,7 @@ class Cohort:
         change: function that changes a case of a real dataset; None for none.
         channels: number of channels.
         nested: whether each class includes the values of the later ones.
-        oblique: whether headers are tilted, each scan by other angles.
+        oblique: whether slices are tilted and turned in their plane, each scan by other angles.
         measured: whether it is only measured.
     """
 
@@ -121,7 +122,7 @@ COHORTS = {
         measured=True,
     ),
     "five_heads": Cohort("five heads to train on", 5, 10, HEADS, measured=True),
-    "oblique": Cohort("thick slices, tilted", 36, 12, short_axis, ("left", "wall", "right"), oblique=True),
+    "oblique": Cohort("thick slices, tilted and turned", 36, 12, short_axis, ("left", "wall", "right"), oblique=True),
 }
 
 
@@ -178,13 +179,20 @@ def _draw(name: str, number: int, target: Path, case: str) -> None:
     draw = COHORTS[name].source
     if not isinstance(draw, str):
         random = np.random.RandomState([11, number])
-        phantom = draw(random)
-        affine = np.diag([*phantom.spacing_mm, 1.0])
-        if COHORTS[name].oblique:  # as the heart lies: slices look left, forward and down
-            angles = random.uniform(-60, -30), random.uniform(40, 70)
-            affine[:3, :3] = Rotation.from_euler("ZX", angles, degrees=True).as_matrix() @ affine[:3, :3]
-        channels = [nib.Nifti1Image(phantom.image[..., i], affine) for i in range(phantom.image.shape[-1])]
-        _save(target, case, channels, nib.Nifti1Image(phantom.label, affine))
+        image, label, spacing_mm = draw(random)
+        affine = np.diag([*spacing_mm, 1.0])
+        if COHORTS[
+            name
+        ].oblique:  # as the heart lies: slices look left, forward and down, and are turned in their plane
+            angles = random.uniform(-60, -30), random.uniform(40, 70), random.uniform(0, 80)
+            turned = 40 - angles[2]  # the anatomy in the slices, so that it stays where it is in the patient
+            image, label = (
+                ndimage.rotate(values, turned, reshape=False, order=order, mode="nearest")
+                for values, order in ((image, 1), (label, 0))
+            )
+            affine[:3, :3] = Rotation.from_euler("ZXZ", angles, degrees=True).as_matrix() @ affine[:3, :3]
+        channels = [nib.Nifti1Image(image[..., i], affine) for i in range(image.shape[-1])]
+        _save(target, case, channels, nib.Nifti1Image(label, affine))
 
 
 def _save(target: Path, case: str, channels: Sequence[nib.Nifti1Image], label: nib.Nifti1Image) -> None:

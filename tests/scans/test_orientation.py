@@ -48,7 +48,7 @@ def test_thick_slices_stay_together_however_oblique(about):
     assert len({nearest_axes(affine, stack) for affine in stacks}) == 1
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3, 5])
+@pytest.mark.parametrize("seed", [1, 2, 3, 6])
 def test_hearts_lie_alike_whatever_the_angles_and_the_storage(seed):
     """As far apart as two short axes can be, no scan is a quarter turn from another, and none is a mirror image."""
     random = np.random.RandomState(seed)
