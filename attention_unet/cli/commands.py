@@ -118,7 +118,7 @@ def _predict(options: Namespace, parser: ArgumentParser) -> int:
         raise ConfigError(f"--input is given {len(options.input)} times: name one scan, or a folder of them")
     settings = Settings(
         overlap=options.overlap,
-        whole_scan=options.whole_scan,
+        whole_scan=options.whole_scan or None,
         tta=options.tta,
         attention=options.attention_maps,
         probabilities=options.probabilities,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FOUND = 0.2  # probability from which a coarse voxel may hold a structure
 EVERYTHING = 10**6  # voxels; more than any scan has
+CUT = 0.005  # share of a structure in one plane of its border: specks have less
 Box = list[tuple[int, int]]  # (start, stop) along each axis
 
 
@@ -117,19 +118,21 @@ def cut_to_structures(model: "Model", volume: Volume, image: Preprocessed, overl
 
 
 def reaches_border(label_map: NDArray[np.generic], part: ScanGrid, whole: ScanGrid) -> bool:
-    """Return whether a mask reaches the border of the part that was predicted, where the scan goes on.
+    """Return whether a structure is cut by the border of the part that was predicted, where the scan goes on.
 
     Args:
         label_map: mask of the scan along RAS+ axes (I, J, K), 0 in the background.
         part: position of the part in the scan.
         whole: position of all that can be predicted.
     """
-    for axis, mask in enumerate(bounding_box(label_map != 0)):
-        inside, begin = part.covered(axis), part.start[axis]
-        low = begin > whole.start[axis] and mask.start <= inside.start
-        high = begin + part.grid[axis] < whole.start[axis] + whole.grid[axis] and mask.stop >= inside.stop
-        if mask.start < mask.stop and (low or high):
-            return True
+    for axis in range(3):
+        inside, low, high = part.covered(axis), part.start[axis], part.start[axis] + part.grid[axis]
+        ends = [inside.start] * (low > whole.start[axis])
+        ends += [inside.stop - 1] * (high < whole.start[axis] + whole.grid[axis])
+        for end in ends:
+            for value, count in zip(*np.unique(label_map.take(end, axis), return_counts=True), strict=True):
+                if value != 0 and count >= CUT * np.count_nonzero(label_map == value):
+                    return True
     return False
 
 

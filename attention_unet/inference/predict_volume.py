@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -125,7 +126,7 @@ def predict_volume(
     if cleaned := cleaned_classes(models, settings):
         integers = dict(zip(plan.labels.names, plan.labels.painted, strict=True))
         results["label map"] = drop_small(results["label map"], [integers[name] for name in cleaned])
-    if any(reaches_border(results["label map"], *grids) for grids in zip(grids, wholes, strict=True)):
+    if settings.whole_scan is None and any(map(partial(reaches_border, results["label map"]), grids, wholes)):
         log.info(
             "%s: the mask reaches the border of the part that was located: predicting all of the scan", volume.path
         )

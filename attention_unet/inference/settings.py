@@ -16,7 +16,8 @@ class Settings:
         precision: torch.float32 or torch.bfloat16; None: bfloat16 where the device computes in it, otherwise float32.
         overlap: share of a window that the next one covers again, 0 to below 1; None: what was chosen on the held-out
             cases of the training, of several models the largest.
-        whole_scan: predict all of a scan, not only the part where the model's locator found structures.
+        whole_scan: True: predict all of a scan; False: only the part where the model's locator found structures; None:
+            that part, and all of the scan if the mask reaches its border.
         tta: test-time augmentation by flips: average over windows flipped along the axes that training flipped.
         attention: return attention maps.
         probabilities: return probabilities.
@@ -33,7 +34,7 @@ class Settings:
 
     precision: torch.dtype | None = None
     overlap: float | None = None
-    whole_scan: bool = False
+    whole_scan: bool | None = None
     tta: bool = False
     attention: bool = False
     probabilities: bool = False
