@@ -58,7 +58,7 @@ def validate_and_record(training: Training, loop: LoopState, progress: float, le
         budget.keep_time_for_last(loop.case_seconds * len(held_out) / processes, loop.case_seconds)
     if last and held_out:
         if short:
-            loop.overlap = OVERLAP
+            loop.overlap = LARGER_OVERLAP
             log.info(
                 "the last validation was on %d of %d held-out cases, with windows without overlap, to save time",
                 len(validation.dice),
@@ -129,9 +129,9 @@ def decide_components(training: Training, loop: LoopState) -> bool:
 
 
 def try_overlap(training: Training, loop: LoopState, cases: Sequence[Case], validation: Validation) -> bool:
-    """Choose the overlap of windows for predictions: the larger one, if the mean Dice gains by it.
+    """Choose the overlap of windows for predictions: the smaller one, if it costs nearly no Dice.
 
-    If there is no time to try, it is the smaller one.
+    If there is no time to try, it is the larger one.
 
     Args:
         training: parts of the training.
@@ -142,7 +142,7 @@ def try_overlap(training: Training, loop: LoopState, cases: Sequence[Case], vali
     Returns:
         Whether it was chosen; not if the user asked to stop.
     """
-    loop.overlap = OVERLAP
+    loop.overlap = LARGER_OVERLAP
     some = [case for case in cases if case.id in validation.dice][:OVERLAP_CASES]
     if not training.budget.can_choose_overlap(loop.case_seconds):
         return True
