@@ -181,9 +181,7 @@ def _draw(name: str, number: int, target: Path, case: str) -> None:
         random = np.random.RandomState([11, number])
         image, label, spacing_mm = draw(random)
         affine = np.diag([*spacing_mm, 1.0])
-        if COHORTS[
-            name
-        ].oblique:  # as the heart lies: slices look left, forward and down, and are turned in their plane
+        if COHORTS[name].oblique:  # as hearts lie: slices look left, forward and down, and are turned in their plane
             angles = random.uniform(-60, -30), random.uniform(40, 70), random.uniform(0, 80)
             turned = 40 - angles[2]  # the anatomy in the slices, so that it stays where it is in the patient
             image, label = (

@@ -86,7 +86,7 @@ def predict_with_maps(
         Label map (I, J, K).
     """
     places, plan = list(maps), model.plan
-    image = cut_to_structures(model, volume, preprocess(volume, plan.preprocessing), overlap)
+    image = cut_to_structures(model, preprocess(volume, plan.preprocessing), overlap)
     scan_grid = image.scan_grid
     means = [float(maps[place].mean()) for place in places]  # subtracted, because windows are padded with 0
     channels = resample_to_grid(

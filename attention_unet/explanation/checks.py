@@ -31,7 +31,6 @@ from attention_unet.inference.model import Model
 from attention_unet.inference.predict_volume import Prediction, predict_volume
 from attention_unet.inference.record import add_files
 from attention_unet.inference.settings import Settings
-from attention_unet.scans.geometry import fit_grid
 from attention_unet.scans.volumes import Volume, write_like
 from attention_unet.training.validation import dice_by_class
 
@@ -112,7 +111,9 @@ def predict_maps(model: Model, volume: Volume) -> dict[str, NDArray[np.float32]]
 
 def _predict(model: Model, volume: Volume, attention: bool) -> Prediction:
     """Predict with all components, and attention marked where no window was predicted."""
-    prediction = predict_volume([model], volume, Settings(overlap=OVERLAP, attention=attention, drop_small=()))
+    # Every condition sees the same part of the scan, whatever its mask.
+    settings = Settings(overlap=OVERLAP, whole_scan=False, attention=attention, drop_small=())
+    prediction = predict_volume([model], volume, settings)
     return replace(prediction, attention={n: mark_unpredicted(each) for n, each in prediction.attention.items()})
 
 
@@ -152,7 +153,9 @@ def check_case(
     maps = {place: weights for place, weights in trained.attention.items() if _varies(weights)}
     if maps and len(controls.maps) > 1 and has_replaceable_maps(model):
         for name, replacement in _replacements(case.id, controls.maps).items():
-            label_map = predict_with_maps(model, volume, from_common_grid(replacement, volume), OVERLAP)
+            label_map = predict_with_maps(
+                model, volume, from_common_grid(replacement, volume, model.plan.preprocessing.stack), OVERLAP
+            )
             scores[name] = dice(label_map)
             done()
     agreement: dict[str, dict[str, float]] = {}
@@ -231,13 +234,10 @@ def _write_grad_cam(
     return auc
 
 
-def _voxel_size(model: Model, place: str, volume: Volume) -> Sequence[int]:
+def _voxel_size(model: Model, place: str, volume: Volume) -> list[int]:
     """Return the size of a voxel of a place in voxels of a scan, along the axes of the scan."""
-    preprocessing = model.plan.preprocessing
-    scan_grid = fit_grid(volume.affine, volume.grid, preprocessing.spacing_mm, preprocessing.stack)
-    strides = np.divide(model.plan.voxel_mm(place), preprocessing.spacing_mm)
-    along_ras = [max(round(step * stride), 1) for step, stride in zip(scan_grid.step, strides, strict=True)]
-    return [along_ras[scan_grid.order.index(axis)] for axis in range(3)]
+    size_mm = model.plan.voxel_mm(place, volume.affine, volume.grid)
+    return [max(round(mm / own), 1) for mm, own in zip(size_mm, volume.spacing_mm, strict=True)]
 
 
 def predict_common_maps(model: Model, case: Case) -> CommonMaps:
@@ -247,4 +247,4 @@ def predict_common_maps(model: Model, case: Case) -> CommonMaps:
         DataError: if a file cannot be read.
     """
     volume = read_channels(case)
-    return to_common_grid(predict_maps(model, volume), volume)
+    return to_common_grid(predict_maps(model, volume), volume, model.plan.preprocessing.stack)

@@ -65,7 +65,7 @@ def grad_cam(model: Model, volume: Volume, channel: int) -> NDArray[np.float32]:
         )
         return resized if across is None else resized.unsqueeze(across)
 
-    image = cut_to_structures(model, volume, preprocess(volume, plan.preprocessing), OVERLAP)
+    image = cut_to_structures(model, preprocess(volume, plan.preprocessing), OVERLAP)
     unseen = torch.full((1,), torch.nan)
     windows = slide(
         image.image.to(model.device),

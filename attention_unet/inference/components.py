@@ -18,7 +18,7 @@ from attention_unet.inference.settings import Settings
 if TYPE_CHECKING:
     from attention_unet.inference.model import Model
 
-LEAST_GAIN = 0.0005  # Dice; less would not pay for the side of an organ that is small in a new case
+LEAST_GAIN = 0.0005  # Dice; a smaller gain is not worth the risk of dropping a true component
 BY_CORNERS = np.ones((3, 3, 3))  # voxels that share a corner are connected
 
 
@@ -47,7 +47,10 @@ class ComponentGain:
 
     @property
     def helps(self) -> bool:
-        """Whether the mean gain is not tiny, and at least its standard error, as if one gains and none loses."""
+        """Whether the mean gain is not tiny, and at least its standard error.
+
+        If one case gains and the others stay the same, both are equal.
+        """
         if self.cases < 2:
             return False
         mean = self.total / self.cases

@@ -1,5 +1,6 @@
 """Locate the structures in a coarse view of a scan, so that windows visit only the part that holds them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from attention_unet.inference.scan_warnings import warn_if_little_is_found
 from attention_unet.inference.sliding_window import slide, window_starts
 from attention_unet.inference.window_predictor import put_channels_last, window_predictor
 from attention_unet.network import AttentionUNet, UNet
@@ -18,15 +18,13 @@ from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.preprocessing import Preprocessed
 from attention_unet.preparation.region import MARGIN
 from attention_unet.scans.foreground import bounding_box
-from attention_unet.scans.geometry import ScanGrid
-from attention_unet.scans.volumes import Volume
 
 if TYPE_CHECKING:
     from attention_unet.inference.model import Model
 
 FOUND = 0.2  # probability from which a coarse voxel may hold a structure
-EVERYTHING = 10**6  # voxels; more than any scan has
-CUT = 0.005  # share of a structure in one plane of its border: specks have less
+ALL_VOXELS = 10**6  # along an axis; more than any scan has
+CUT = 0.005  # least share of a structure in the border plane of the part: below it, the structure is not cut
 Box = list[tuple[int, int]]  # (start, stop) along each axis
 
 
@@ -49,7 +47,7 @@ class Locator:
         """Voxels around structures in the box that it finds, at most, if it finds them exactly."""
         margin = [(1 + MARGIN) * factor for factor in self.factors]
         if stack := self.plan.preprocessing.stack:
-            margin[stack.axis] = EVERYTHING
+            margin[stack.axis] = ALL_VOXELS
         i, j, k = margin
         return i, j, k
 
@@ -75,7 +73,7 @@ class Locator:
     def locate(self, image: Tensor) -> Box | None:
         """Return the box of an image (C, *S) that holds structures, in its voxels; None if it finds no structure.
 
-        Of thick slices it leaves none out: there are few, and the first and the last are hard to decide.
+        It keeps all thick slices: there are few, and the first and the last are hard to decide.
         """
         device = next(self.network.parameters()).device
         unseen = torch.tensor([1.0, 0.0])
@@ -94,15 +92,12 @@ class Locator:
         return box
 
 
-def cut_to_structures(model: "Model", volume: Volume, image: Preprocessed, overlap: float) -> Preprocessed:
+def cut_to_structures(model: "Model", image: Preprocessed, overlap: float) -> Preprocessed:
     """Cut an image to the part that may hold structures, enlarged as far as it takes no further window.
-
-    Warns if the part is much smaller than usual.
 
     Args:
         model: the model.
-        volume: the scan.
-        image: the scan, preprocessed for the model.
+        image: a scan, preprocessed for the model.
         overlap: overlap of windows.
 
     Returns:
@@ -111,29 +106,32 @@ def cut_to_structures(model: "Model", volume: Volume, image: Preprocessed, overl
     box = model.locator.locate(image.image) if model.locator else None
     if box is None:
         return image
-    warn_if_little_is_found(volume, image, [stop - start for start, stop in box], model.plan)
     box = enlarge(box, image.scan_grid.grid, model.plan.patch, overlap)
     i, j, k = (slice(*side) for side in box)
     return replace(image, image=image.image[:, i, j, k], scan_grid=image.scan_grid.cut(box))
 
 
-def reaches_border(label_map: NDArray[np.generic], part: ScanGrid, whole: ScanGrid) -> bool:
-    """Return whether a structure is cut by the border of the part that was predicted, where the scan goes on.
+def is_cut(label_map: NDArray[np.generic], part: Preprocessed, whole: Preprocessed) -> bool:
+    """Return whether the border of a part cuts a structure, where the scan goes on.
 
     Args:
         label_map: mask of the scan along RAS+ axes (I, J, K), 0 in the background.
-        part: position of the part in the scan.
-        whole: position of all that can be predicted.
+        part: the part of the scan that was predicted.
+        whole: all that can be predicted.
     """
+    found: Counter[int] = Counter()
     for axis in range(3):
-        inside, low, high = part.covered(axis), part.start[axis], part.start[axis] + part.grid[axis]
-        ends = [inside.start] * (low > whole.start[axis])
-        ends += [inside.stop - 1] * (high < whole.start[axis] + whole.grid[axis])
+        inside, low = part.scan_grid.covered(axis), part.scan_grid.start[axis]
+        first, high = whole.scan_grid.start[axis], low + part.scan_grid.grid[axis]
+        ends = [inside.start] * (low > first) + [inside.stop - 1] * (high < first + whole.scan_grid.grid[axis])
         for end in ends:
             for value, count in zip(*np.unique(label_map.take(end, axis), return_counts=True), strict=True):
-                if value != 0 and count >= CUT * np.count_nonzero(label_map == value):
-                    return True
-    return False
+                found[int(value)] = max(found[int(value)], int(count))
+    return any(
+        least <= count < total / 2  # a structure in the border alone was not cut
+        for value, count in found.items()
+        if value != 0 and (total := np.count_nonzero(label_map == value)) and (least := CUT * total)
+    )
 
 
 def coarsen(image: Tensor, factors: Sequence[int]) -> Tensor:

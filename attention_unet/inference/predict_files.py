@@ -151,7 +151,8 @@ def _predict_case(
 
     Returns:
         Facts for ``run.json``: sha256 of the images, the files, the device (the CPU if the memory of a GPU does not
-        suffice), and whether the case is in the training data, as ``find_in_training`` returns it.
+        suffice), whether the case is in the training data, as ``find_in_training`` returns it, and the voxel size of
+        each place with attention along the array axes of the scan.
     """
     volume = read_channels(case, free_memory() if settings.memory is None else settings.memory)
     if settings.channel is not None:
@@ -172,7 +173,9 @@ def _predict_case(
             written = write_prediction(stage, case.id, prediction, volume, models[0].plan.labels, ending)
         except DataError as error:
             raise DataError(str(error).replace(str(stage), str(output))) from None
-        facts = {"sha256": hash_images(case), "device": str(device), "trained_on": in_training}
+        plan = models[0].plan
+        sizes = {place: plan.voxel_mm(place, volume.affine, volume.grid) for place in prediction.attention}
+        facts = {"sha256": hash_images(case), "device": str(device), "trained_on": in_training, "attention_mm": sizes}
         return {**facts, "files": move_into_place(stage, written, output, case.id)}
 
 

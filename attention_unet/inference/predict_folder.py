@@ -78,7 +78,7 @@ def predict_cases(
     model = models[0]
     places = attended_places(model.network, model.plan, model.device) if settings.attention else []
     cleaned = cleaned_classes(models, settings)
-    description = describe_predictions(models, settings, cleaned, places, output)
+    description = describe_predictions(models, settings, cleaned, output)
     reuse_freed_memory()
     with folder_lock(output):
         left = claim_output(output, cases, description, settings.extras, resume=resume, overwrite=overwrite)

@@ -11,7 +11,6 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +23,8 @@ from attention_unet.files.prediction_folder import MEASURES
 from attention_unet.inference.chunks import choose_chunks
 from attention_unet.inference.components import cleaned_classes, drop_small
 from attention_unet.inference.decision import combine_planes
-from attention_unet.inference.locator import cut_to_structures, reaches_border
-from attention_unet.inference.scan_warnings import warn_if_unusual
+from attention_unet.inference.locator import cut_to_structures, is_cut
+from attention_unet.inference.scan_warnings import warn_if_little_is_predicted, warn_if_unusual
 from attention_unet.inference.settings import DEFAULT, Settings
 from attention_unet.inference.sliding_window import slide
 from attention_unet.inference.window_predictor import attended_places, average_flips, window_predictor
@@ -72,8 +71,8 @@ def predict_volume(
 ) -> Prediction:
     """Predict a volume with one model, or with the mean of several models of the same classes.
 
-    Warns about scans that are empty, or much larger, smaller or coarser than those of the training. If the mask reaches
-    the border of the part that a locator found, the locator cut a structure: then all of the scan is predicted.
+    Warns about scans that are empty, or much larger, smaller or coarser than those of the training. If the part that a
+    locator found cuts a structure, all of the scan is predicted.
 
     Args:
         models: models to predict with.
@@ -82,7 +81,8 @@ def predict_volume(
         done: called from time to time with the share of the work that is done, 0 to 1.
 
     Raises:
-        DataError: if the volume has other channels than the training, or does not fit into memory.
+        DataError: if the volume has other channels than the training, does not fit into memory, or is turned in
+            different ways by the models.
 
     Example:
         >>> scan = read_volume("phantoms/imagesTr/phantom_000.nii.gz")
@@ -96,15 +96,43 @@ def predict_volume(
     chunks = choose_chunks(volume, models, places_by_model, settings)
     images = {way: preprocess(volume, way) for way in dict.fromkeys(model.plan.preprocessing for model in models)}
     warn_if_unusual(volume, images.values(), images[plan.preprocessing], plan)
-    scan_grid = images[plan.preprocessing].scan_grid
-    most = plan.labels.channels + max(map(len, places_by_model))  # values per voxel
-    overlap = choose_overlap(models, settings)
-    settings = replace(settings, overlap=overlap)
-    parts = [images[model.plan.preprocessing] for model in models]
-    wholes = [part.scan_grid for part in parts]
-    images.clear()
+    wholes = [images[model.plan.preprocessing] for model in models]
+    scan_grid = wholes[0].scan_grid
+    if len({(whole.scan_grid.order, whole.scan_grid.flipped) for whole in wholes}) > 1:
+        raise DataError(f"{volume.path}: the models turn its thick slices in different ways: predict with one of them")
+    settings = replace(settings, overlap=choose_overlap(models, settings))
+    parts = wholes
     if not settings.whole_scan:
-        parts = [cut_to_structures(model, volume, image, overlap) for model, image in zip(models, parts, strict=True)]
+        parts = [cut_to_structures(model, whole, settings.overlap) for model, whole in zip(models, wholes, strict=True)]
+    results = _predict_parts(models, parts, settings, places_by_model, chunks, done)
+    cuts = (is_cut(results["label map"], *pair) for pair in zip(parts, wholes, strict=True))
+    if settings.whole_scan is None and any(cuts):
+        log.info("%s: the part that was located cuts a structure: predicting all of the scan", volume.path)
+        parts = wholes
+        results.clear()
+        results = _predict_parts(models, parts, settings, places_by_model, chunks, done)
+    for model, part, whole in zip(models, parts, wholes, strict=True):
+        warn_if_little_is_predicted(volume, part, whole, model.plan)
+    stored = {name: scan_grid.as_stored(values) for name, values in results.items()}
+    return Prediction(
+        label_map=stored["label map"],
+        attention={place: stored[place] for place in places_by_model[0] if place in stored},
+        probabilities=stored.get("probabilities"),
+        uncertainty={measure: stored[measure] for measure in MEASURES if measure in stored},
+    )
+
+
+def _predict_parts(
+    models: Sequence["Model"],
+    parts: Sequence[Preprocessed],
+    settings: Settings,
+    places_by_model: Sequence[Sequence[str]],
+    chunks: Sequence[slice],
+    done: Callable[[float], None],
+) -> dict[str, NDArray[Any]]:
+    """Predict the part of a scan of each model. Return results by name, of the scan along RAS+ axes."""
+    labels, scan = models[0].plan.labels, parts[0].scan_grid.scan
+    most = labels.channels + max(map(len, places_by_model))  # values per voxel
     results: dict[str, NDArray[Any]] = {}
     for number, rows in enumerate(chunks):
         at_once = min(part.scan_grid.planes_back(most, rows) for part in parts)
@@ -115,29 +143,16 @@ def predict_volume(
         first = 0
         for planes in zip(*streams, strict=True):
             stop = first + planes[0].shape[1]
-            for name, values in combine_planes(planes, places_by_model, plan.labels, settings).items():
+            for name, values in combine_planes(planes, places_by_model, labels, settings).items():
                 if name not in results:
-                    results[name] = np.empty((*values.shape[:-3], *scan_grid.scan), dtype=values.dtype)
+                    results[name] = np.empty((*values.shape[:-3], *scan), dtype=values.dtype)
                 results[name][..., first:stop, rows, :] = values
-            done((number + stop / scan_grid.scan[0]) / len(chunks))
+            done((number + stop / scan[0]) / len(chunks))
             first = stop
-    grids = [part.scan_grid for part in parts]
-    parts.clear()
     if cleaned := cleaned_classes(models, settings):
-        integers = dict(zip(plan.labels.names, plan.labels.painted, strict=True))
+        integers = dict(zip(labels.names, labels.painted, strict=True))
         results["label map"] = drop_small(results["label map"], [integers[name] for name in cleaned])
-    if settings.whole_scan is None and any(map(partial(reaches_border, results["label map"]), grids, wholes)):
-        log.info(
-            "%s: the mask reaches the border of the part that was located: predicting all of the scan", volume.path
-        )
-        return predict_volume(models, volume, replace(settings, whole_scan=True), done)
-    stored = {name: scan_grid.as_stored(values) for name, values in results.items()}
-    return Prediction(
-        label_map=stored["label map"],
-        attention={place: stored[place] for place in places_by_model[0] if place in stored},
-        probabilities=stored.get("probabilities"),
-        uncertainty={measure: stored[measure] for measure in MEASURES if measure in stored},
-    )
+    return results
 
 
 def choose_overlap(models: Sequence["Model"], settings: Settings) -> float:

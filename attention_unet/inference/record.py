@@ -19,7 +19,7 @@ from attention_unet.scans.volume_files import list_files
 
 
 def describe_predictions(
-    models: Sequence[Model], settings: Settings, cleaned: Sequence[str], places: Sequence[str], output: Path
+    models: Sequence[Model], settings: Settings, cleaned: Sequence[str], output: Path
 ) -> dict[str, Any]:
     """Describe the predictions of a folder: models, settings and labels.
 
@@ -27,7 +27,6 @@ def describe_predictions(
         models: models that predict together.
         settings: how they predict.
         cleaned: classes whose small components were dropped.
-        places: places with attention maps.
         output: folder of the predictions; paths of the models are relative to it.
     """
     plan = models[0].plan
@@ -41,7 +40,6 @@ def describe_predictions(
         "channel": settings.channel,
         "versions": versions(),
         "models": [relative_path(output, model.file) for model in models if model.file],
-        "attention_mm": {place: list(plan.voxel_mm(place)) for place in places},
     }
 
 

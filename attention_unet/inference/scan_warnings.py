@@ -1,9 +1,10 @@
 """Warn about a scan that is unlike those of the training."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.preprocessing import Preprocessed
@@ -28,8 +29,7 @@ def warn_if_unusual(volume: Volume, images: Iterable[Preprocessed], image: Prepr
     if not any(each.image.any() for each in images):
         _warn(volume, "is empty: all voxels have the same value; check the file")
     spacing_mm, largest_mm = np.array(plan.preprocessing.spacing_mm), np.array(plan.largest_mm)
-    scan_mm = np.linalg.norm(volume.affine[:3, :3], axis=0)[list(image.scan_grid.order)]
-    size_mm = np.array(image.scan_grid.grid) * image.scan_grid.step * scan_mm
+    size_mm, scan_mm = _extent_mm(volume, image), _scan_mm(volume, image)
     window_mm = np.array(plan.patch) * spacing_mm
     size, largest = (" x ".join(f"{edge:.0f}" for edge in edges) for edges in (size_mm, largest_mm))
     about = f"is about {size} mm, {AXES}; the model was trained on scans of up to about {largest} mm and may"
@@ -42,26 +42,38 @@ def warn_if_unusual(volume: Volume, images: Iterable[Preprocessed], image: Prepr
         _warn(volume, f"has voxels of {own} mm, {AXES}: the model was trained on {trained} mm: expect a worse mask")
 
 
-def warn_if_little_is_found(volume: Volume, image: Preprocessed, found: Sequence[int], plan: Plan) -> None:
-    """Warn if a locator found structures in a part of a scan that is much smaller than usual.
+def warn_if_little_is_predicted(volume: Volume, part: Preprocessed, whole: Preprocessed, plan: Plan) -> None:
+    """Warn if a locator left out so much of a scan that the rest is much smaller than usual.
 
     Args:
         volume: the scan.
-        image: the scan, preprocessed.
-        found: voxels of the part along RAS+ axes.
+        part: the part of it that was predicted.
+        whole: all of the scan, preprocessed.
         plan: plan of the model.
     """
-    if plan.region_mm is None:
+    if plan.region_mm is None or part is whole:
         return
-    found_mm, scan_mm = (np.array(size) * plan.preprocessing.spacing_mm for size in (found, image.scan_grid.grid))
+    part_mm, scan_mm = (_extent_mm(volume, image) for image in (part, whole))
     usual_mm = np.minimum(plan.region_mm, scan_mm)
-    if (found_mm < LITTLE * usual_mm).any():
-        part, usual = (" x ".join(f"{edge:.0f}" for edge in edges) for edges in (found_mm, usual_mm))
+    if (part_mm < LITTLE * usual_mm).any():
+        little, usual = (" x ".join(f"{edge:.0f}" for edge in edges) for edges in (part_mm, usual_mm))
         _warn(
             volume,
-            f"structures were located in only {part} mm, {AXES}, where about {usual} mm are usual; the rest is "
+            f"structures were located in only {little} mm, {AXES}, where about {usual} mm are usual; the rest is "
             "background: look at the mask, or predict all of the scan with --whole-scan",
         )
+
+
+def _scan_mm(volume: Volume, image: Preprocessed) -> NDArray[np.float64]:
+    """Return the voxel size of a scan along the axes of the network (3,)."""
+    sizes: NDArray[np.float64] = np.linalg.norm(volume.affine[:3, :3], axis=0)[list(image.scan_grid.order)]
+    return sizes
+
+
+def _extent_mm(volume: Volume, image: Preprocessed) -> NDArray[np.float64]:
+    """Return the extent of an image along the axes of the network (3,)."""
+    extent: NDArray[np.float64] = np.array(image.scan_grid.grid) * image.scan_grid.step * _scan_mm(volume, image)
+    return extent
 
 
 def _warn(volume: Volume, text: str) -> None:

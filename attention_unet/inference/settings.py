@@ -17,7 +17,7 @@ class Settings:
         overlap: share of a window that the next one covers again, 0 to below 1; None: what was chosen on the held-out
             cases of the training, of several models the largest.
         whole_scan: True: predict all of a scan; False: only the part where the model's locator found structures; None:
-            that part, and all of the scan if the mask reaches its border.
+            that part, and all of the scan if the part cuts a structure.
         tta: test-time augmentation by flips: average over windows flipped along the axes that training flipped.
         attention: return attention maps.
         probabilities: return probabilities.

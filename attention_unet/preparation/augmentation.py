@@ -100,7 +100,7 @@ class Augmentation:
         self.spacing_mm = np.array(plan.preprocessing.spacing_mm)[axes]
         self.may_flip = np.array([axis in plan.mirror_axes for axis in axes])
         stack = plan.preprocessing.stack
-        self.thick = axes.index(stack.axis) if stack and stack.axis in axes else None  # no slice is mixed with others
+        self.thick = axes.index(stack.axis) if stack and stack.axis in axes else None  # axis of the thick slices
 
     def draw_transform(self, random: np.random.RandomState) -> PatchTransform:
         """Draw rotation, scaling, shift, elastic deformation and flips of one patch."""

@@ -105,8 +105,10 @@ class PatchDataset(Dataset[Patch]):
         return int(self._shuffled[1][position])
 
     def _draw_centre(self, case: CachedCase, random: np.random.RandomState) -> list[int]:
-        """Draw the centre: on a voxel of a class, all with equal probability, or with the patch inside the case, or
-        inside the part around its structures; a patch that is larger holds all of this part.
+        """Draw the centre of a patch.
+
+        It is on a voxel of a class, all with equal probability. Or the patch is anywhere inside the case, or inside the
+        part around its structures. A patch that is larger than this part holds all of it.
         """
         if len(case.locations) and random.uniform() < self.foreground_share:
             chosen = random.choice(np.flatnonzero(np.bincount(case.locations[:, 0])))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attention_unet.config import Config
 from attention_unet.dataset.cases import Dataset
@@ -21,7 +22,8 @@ from attention_unet.preparation.levels import SMALLEST_EDGE, plan_levels
 from attention_unet.preparation.preprocessing import Preprocessing
 from attention_unet.preparation.region import may_locate, region_extent
 from attention_unet.preparation.sizing import choose_batch, choose_size
-from attention_unet.preparation.spacing import SEEN, choose_spacing, scan_spacing, typical_extent
+from attention_unet.preparation.spacing import SEEN, choose_spacing, scan_spacing, typical_extent, typical_grid
+from attention_unet.scans.geometry import Grid, fit_grid
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.orientation import Stack
 
@@ -59,12 +61,21 @@ class Plan:
     architecture: Architecture
     region_mm: tuple[float, float, float] | None = None
 
-    def voxel_mm(self, place: str) -> tuple[float, float, float]:
-        """Return the voxel size in mm of a place of the network, such as "skip 1", along RAS+ axes."""
-        size = np.array(self.preprocessing.spacing_mm)
+    def voxel_mm(self, place: str, affine: NDArray[np.float64], grid: Grid) -> tuple[float, float, float]:
+        """Return the voxel size in mm of a place of the network, such as "skip 1", along the array axes of a scan.
+
+        Args:
+            place: the place.
+            affine: 4 x 4, from voxel (i, j, k) of the scan to RAS+ mm.
+            grid: number of voxels of the scan, (I, J, K).
+        """
+        scan_grid = fit_grid(affine, grid, self.preprocessing.spacing_mm, self.preprocessing.stack)
+        steps = np.array(scan_grid.step)
         in_plane = np.arange(3) != self.slice_axis
         for stride in self.architecture.steps[: level_of(place, len(self.architecture.channels))]:
-            size[in_plane] *= stride
+            steps[in_plane] *= stride
+        size = np.linalg.norm(affine[:3, :3], axis=0)
+        size[list(scan_grid.order)] *= steps
         return tuple(float(mm) for mm in size)  # type: ignore[return-value]
 
     def to_json(self) -> dict[str, Any]:
@@ -158,16 +169,19 @@ def make_plan(
     in_plane = np.arange(3) != slice_axis
     voxels = int(np.prod(config.data.patch)) if config.data.patch else chosen.patch_voxels
     region_mm = None
-    grid = extent_mm / scan_spacing(fingerprint)  # not the planned voxels, which the folds of a cross-validation have
+    grid = typical_grid(
+        fingerprint, extent_mm, np.array(scan_spacing(fingerprint))
+    )  # not the planned voxels, which the folds of a cross-validation have
     if may_locate(config) and not whole_scans and voxels < SEEN * np.prod(grid[in_plane]):
         region_mm = region_extent(fingerprint)
     extent_mm = extent_mm if region_mm is None else region_mm
     spacing = np.array(config.data.spacing_mm or choose_spacing(fingerprint, extent_mm, in_plane, voxels))
-    size = np.array(config.data.patch or fit_patch(extent_mm / spacing, spacing, in_plane, voxels))
+    grid = typical_grid(fingerprint, extent_mm, spacing)
+    size = np.array(config.data.patch or fit_patch(grid, spacing, in_plane, voxels))
     strides, kernels = plan_levels(size[in_plane], spacing[in_plane], config.network.max_levels)
     if not config.data.patch:
         divisor = np.prod(strides, axis=0)
-        all_seen = size[in_plane] >= (extent_mm / spacing)[in_plane] - 1
+        all_seen = size[in_plane] >= grid[in_plane] - 1
         size[in_plane] = round_patch(size[in_plane], divisor, all_seen, voxels)
         strides, kernels = plan_levels(size[in_plane], spacing[in_plane], config.network.max_levels)
     size[~in_plane] = 1

@@ -20,7 +20,7 @@ class Preprocessing:
     """Settings of preprocessing, the same for all volumes.
 
     Attributes:
-        spacing_mm: voxel size of the network's grid along RAS+ axes.
+        spacing_mm: voxel size of the network's grid along its axes; along thick slices the typical one.
         nonzero: compute mean and standard deviation from nonzero voxels only (skull-stripped or masked images).
         stack: how the thick slices of the dataset lie, however oblique; None if it has none.
     """
@@ -54,8 +54,8 @@ def preprocess(scan: Volume, preprocessing: Preprocessing) -> Preprocessed:
     bounds = foreground_box(values, background)
     i, j, k = (slice(first, stop) for first, stop in bounds)
     values = values[:, i, j, k]
-    for channel, empty in zip(values, background, strict=True):
-        z_score(channel, empty, preprocessing.nonzero)
+    for channel, value in zip(values, background, strict=True):
+        z_score(channel, value, preprocessing.nonzero)
     return Preprocessed(values, background, scan_grid.cut(bounds))
 
 

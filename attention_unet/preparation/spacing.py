@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from attention_unet.preparation.fingerprint import Fingerprint, Shape
 from attention_unet.scans.geometry import fit_grid, resample_to_grid, resample_to_scan
+from attention_unet.scans.orientation import Stack
 
 SEEN = 0.5  # share that a patch should see of a typical scan, or of the part that a locator finds
 KEPT = 0.97  # Dice that label maps must keep; docs/experiments.md, 2026-11-23
@@ -40,12 +41,14 @@ def choose_spacing(
     finest = np.array(scan_spacing(fingerprint))
     chosen = finest
     for step in range(1, MOST_STEPS + 1 if fingerprint.shapes else 1):
-        seen = patch_voxels / np.prod((extent_mm / chosen)[in_plane])
+        seen = patch_voxels / np.prod(typical_grid(fingerprint, extent_mm, chosen)[in_plane])
         if seen >= SEEN:
             break
         edge = float(f"{finest[in_plane].min() * FACTOR**step:.3g}")
         coarser = np.where(in_plane, np.maximum(finest, edge), finest)
-        kept = kept_dice(fingerprint.shapes, coarser.tolist())
+        if fingerprint.stack:
+            coarser[fingerprint.stack.axis] = finest[fingerprint.stack.axis]
+        kept = kept_dice(fingerprint, coarser.tolist())
         least = KEPT if seen >= SEEN_AT_LEAST else KEPT_AT_LEAST
         if kept.mean() < least or kept.min() < 2 * least - 1:
             break
@@ -56,6 +59,16 @@ def choose_spacing(
 def scan_spacing(fingerprint: Fingerprint) -> list[float]:
     """Return the median voxel size of the scans along RAS+ axes."""
     return [float(mm) for mm in np.median(fingerprint.spacings_mm, axis=0)]
+
+
+def typical_grid(
+    fingerprint: Fingerprint, extent_mm: NDArray[np.float64], spacing_mm: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the voxels of an extent along the axes of the network (3,); thick slices are those of a typical scan."""
+    grid: NDArray[np.float64] = extent_mm / spacing_mm
+    if fingerprint.stack:
+        grid[fingerprint.stack.axis] = np.median(fingerprint.grids[:, fingerprint.stack.axis])
+    return grid
 
 
 def typical_extent(fingerprint: Fingerprint) -> np.ndarray:
@@ -92,7 +105,7 @@ def describe_view(
     finest = scan_spacing(fingerprint)
     if np.allclose(finest, spacing_mm, rtol=0.01):
         return view
-    kept = kept_dice(fingerprint.shapes, spacing_mm)
+    kept = kept_dice(fingerprint, spacing_mm)
     coarser = f"voxels of {_times(spacing_mm, 3)} mm instead of {_times(finest, 3)} mm"
     return f"{view}; label maps in {coarser} keep a mean Dice of {kept.mean():.3f}, lowest class {kept.min():.3f}"
 
@@ -101,21 +114,22 @@ def _times(numbers: Iterable[float], digits: int = 2) -> str:
     return " x ".join(f"{float(f'{number:.{digits}g}'):g}" for number in numbers)
 
 
-def kept_dice(shapes: Sequence[Shape], spacing_mm: Sequence[float]) -> NDArray[np.float64]:
+def kept_dice(fingerprint: Fingerprint, spacing_mm: Sequence[float]) -> NDArray[np.float64]:
     """Return the Dice that each class keeps if it is brought to a voxel size, decided, and brought back: (K,), means.
 
     A network can do better, because its probabilities are not all 0 or 1.
     """
     by_class: dict[str, list[float]] = {}
-    for shape in shapes:
-        by_class.setdefault(shape.name, []).append(_kept_dice(shape, spacing_mm))
+    stack = fingerprint.stack and Stack.upright(fingerprint.stack.axis)  # shapes lie along the axes of the network
+    for shape in fingerprint.shapes:
+        by_class.setdefault(shape.name, []).append(_kept_dice(shape, spacing_mm, stack))
     return np.array([np.mean(each) for each in by_class.values()])
 
 
-def _kept_dice(shape: Shape, spacing_mm: Sequence[float]) -> float:
+def _kept_dice(shape: Shape, spacing_mm: Sequence[float], stack: Stack | None) -> float:
     mask = shape.mask
     i, j, k = mask.shape
-    grid = fit_grid(np.diag([*shape.spacing_mm, 1.0]), (i, j, k), spacing_mm)
+    grid = fit_grid(np.diag([*shape.spacing_mm, 1.0]), (i, j, k), spacing_mm, stack)
     coarse = (resample_to_grid(mask[None], grid) > 0.5).float()
     back = next(iter(resample_to_scan([coarse], grid, coarse.new_zeros(1), slice(0, j), planes=i)))
     kept = back[0].numpy() > 0.5

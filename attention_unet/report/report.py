@@ -75,11 +75,12 @@ def write_report(
             reference = files.references[missing[0]]
             facts["failed"][plural(len(missing), "case")] = f"{reference}: missing: restore it, or evaluate again"
         worst = [case for case in ranked if case not in missing][:most_cases]
-        attention_mm: dict[str, Sequence[float]] = {}
+        recorded: dict[str, dict[str, Any]] = {}
         for folder in files.folders:
-            attention_mm |= _read_record(folder).get("attention_mm", {})
+            recorded |= _read_record(folder).get("cases", {})
         for case in worst:
             try:
+                attention_mm = recorded.get(case, {}).get("attention_mm", {})
                 shown = show_case(files, case, attention_mm, MAX_VOXELS // len(worst))
                 facts["shown"][case], voxels[case] = shown.facts, shown.voxels
             except DataError as error:

@@ -59,7 +59,7 @@ def show_case(files: EvaluatedFiles, case: str, attention_mm: Mapping[str, Seque
     Args:
         files: evaluated files.
         case: id of the case.
-        attention_mm: voxel size by place with attention, along RAS+ axes; other places have that of the scan.
+        attention_mm: voxel size by place with attention, along the array axes of the scan; others have the scan's.
         most: maximal number of voxels of all channels. Masks are not counted because they compress well.
 
     Raises:
@@ -81,7 +81,8 @@ def show_case(files: EvaluatedFiles, case: str, attention_mm: Mapping[str, Seque
     packed = [_to_bytes(channel[window]) for channel in channels]
     arrays = [*(array for array, _ in packed), *(mask[window] for mask in masks)]
     maps = []
-    for name, path, edge in _find_maps(files, case, attention_mm, spacing_mm):
+    sizes_mm = {place: np.array(size)[list(scan_grid.order)] for place, size in attention_mm.items()}
+    for name, path, edge in _find_maps(files, case, sizes_mm, spacing_mm):
         volume = read_volume(path)
         check_same_grid(volume, reference)
         array, map_facts = _sample_map(scan_grid.orient(volume.array[0]), window, edge)
@@ -117,14 +118,14 @@ def _read_scan(files: EvaluatedFiles, case: str, reference: Volume) -> tuple[Vol
 
 
 def _find_maps(
-    files: EvaluatedFiles, case: str, attention_mm: Mapping[str, Sequence[float]], spacing_mm: NDArray[np.float64]
+    files: EvaluatedFiles, case: str, sizes_mm: Mapping[str, NDArray[np.float64]], spacing_mm: NDArray[np.float64]
 ) -> Iterator[tuple[str, Path, NDArray[np.float64]]]:
     """Yield name and file of each map of a case, and the voxel size to show it in, in voxels of the scan."""
     if case not in files.predicted:
         return
     folder = files.predicted[case].parent
     for place in files.attention_places(case):
-        size_mm = np.array(attention_mm.get(place, spacing_mm))
+        size_mm = sizes_mm.get(place, spacing_mm)
         size = " x ".join(f"{mm:.3g}" for mm in size_mm)
         name = f"attention, {place}, voxels of {size} mm"
         yield name, attention_path(folder, case, place), size_mm / spacing_mm

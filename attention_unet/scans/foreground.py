@@ -1,4 +1,4 @@
-"""Tell what is background of an image, and find the box of the rest."""
+"""Find the background value of an image, and the box of the other voxels."""
 
 import numpy as np
 import torch
@@ -18,15 +18,15 @@ def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
 def find_background(image: Tensor) -> Tensor:
     """Return the value of the background of each channel of an image (C, *S): (C,).
 
-    It is the value of most voxels on the faces of the volume, such as the 0 around a masked or padded scan, unless most
-    other voxels are darker. Without such a value, it is the lowest value.
+    It is the value of most voxels on the faces of the volume, such as the 0 around a masked or padded scan, if at least
+    two thirds of the other voxels are brighter. Without such a value, it is the lowest value.
     """
     found = image.amin(dim=(1, 2, 3))
     faces = torch.cat([image.select(axis, end).flatten(1) for axis in (1, 2, 3) for end in (0, -1)], dim=1)
     for number, (channel, face) in enumerate(zip(image, faces, strict=True)):
         values, counts = face.unique(return_counts=True)
         common = values[counts.argmax()]
-        if 2 * counts.max() > face.numel() and (channel > common).sum() >= (channel < common).sum():
+        if 2 * counts.max() > face.numel() and (channel > common).sum() >= 2 * (channel < common).sum():
             found[number] = common
     return found
 

@@ -21,7 +21,7 @@ from attention_unet.scans.orientation import Stack, nearest_axes
 TOLERANCE = 1e-3  # in voxels; grids that differ by less over a whole axis are treated as equal
 AT_ONCE = 2**21  # values that are resampled at a time
 DECIMALS = 6  # kept of positions and steps: further ones depend on the storage order of the scan
-OWN_SLICES = (0.4, 2.5)  # steps along thick slices at which a scan keeps its own: a mixture of two slices is no slice
+OWN_SLICES = (0.45, 2.2)  # steps along thick slices at which they are not resampled
 Grid = tuple[int, int, int]
 
 
@@ -102,7 +102,7 @@ def fit_grid(
     """Return the network's grid over a whole scan.
 
     Along each RAS+ axis, its first voxel coincides with the first voxel of the scan. Its last voxel is at most half of
-    its own voxel size away from the last voxel of the scan. Thick slices are resampled only if they are more than 2.5
+    its own voxel size away from the last voxel of the scan. Thick slices are resampled only if they are more than 2.2
     times as thick, or as thin, as the voxels of the network's grid.
 
     Args:
@@ -111,12 +111,12 @@ def fit_grid(
         spacing_mm: voxel size of the network's grid along the RAS+ axes.
         stack: how the thick slices of the dataset lie; None if it has none.
     """
-    order, flipped = nearest_axes(affine, stack)
+    order, flipped, stacked = nearest_axes(affine, stack)
     scan_mm = np.linalg.norm(affine[:3, :3], axis=0)
     steps, sizes = [], []
     for axis, source in enumerate(order):
         step = round(float(spacing_mm[axis] / scan_mm[source]), DECIMALS)
-        own = stack is not None and axis == stack.axis and OWN_SLICES[0] < step < OWN_SLICES[1]
+        own = stack is not None and stacked and axis == stack.axis and OWN_SLICES[0] < step < OWN_SLICES[1]
         if own or abs(step - 1) * grid[source] < TOLERANCE:
             step = 1.0
         steps.append(step)
@@ -267,15 +267,14 @@ def _average_axis(values: Tensor, axis: int, positions: Tensor, width: float) ->
     With a width of 1 this would be linear interpolation. Voxels outside do not exist and do not count.
     """
     n = values.shape[axis]
-    low, high = positions.round(decimals=DECIMALS) - width / 2, positions.round(decimals=DECIMALS) + width / 2
+    positions = positions.round(decimals=DECIMALS)
+    low, high = positions - width / 2, positions + width / 2
     first = (low + 0.5).floor()
     shape = [1] * values.ndim
     shape[axis] = -1
-    total, result = torch.zeros_like(low), torch.zeros(())
-    for offset in range(math.ceil(width) + 1):
-        voxel = first + offset
-        share = (torch.minimum(voxel + 0.5, high) - torch.maximum(voxel - 0.5, low)).clamp(min=0)
-        share[(voxel < 0) | (voxel >= n)] = 0
-        total = total + share
-        result = result + values.index_select(axis, voxel.long().clamp(0, n - 1)).float() * share.float().view(shape)
-    return result / total.float().view(shape)
+    voxels = first + torch.arange(math.ceil(width) + 1, dtype=low.dtype)[:, None]
+    shares = (torch.minimum(voxels + 0.5, high) - torch.maximum(voxels - 0.5, low)).clamp(min=0)
+    shares[(voxels < 0) | (voxels >= n)] = 0
+    shares = (shares / shares.sum(dim=0)).float()
+    near = zip(voxels.long().clamp(0, n - 1), shares, strict=True)
+    return sum(values.index_select(axis, voxel).float() * share.view(shape) for voxel, share in near)  # type: ignore[return-value]

@@ -8,18 +8,34 @@ thick slices therefore has one axis for them, and every scan lies as a typical o
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 THICK = 2.0  # a scan has thick slices if its voxels are this many times as long along one axis as along the others
-LEAST_COSINE = 0.25  # slices up to 75 degrees from those of a typical scan are stacked as they are; others stand alone
+LEAST_COSINE = (
+    0.25  # slices up to 75 degrees from those of a typical scan are stacked as they are; others keep their nearest axes
+)
+COMPARED = 20  # scans, at most, among which the typical one is found
 DECIMALS = 6  # of directions
 
-Axes = tuple[tuple[int, int, int], tuple[bool, bool, bool]]
 Direction = tuple[float, float, float]
+
+
+class Axes(NamedTuple):
+    """How the axes of a scan lie.
+
+    Attributes:
+        order: array axis that lies along each axis of the network.
+        flipped: whether it runs against it.
+        stacked: whether the scan has thick slices that lie as those of the dataset.
+    """
+
+    order: tuple[int, int, int]
+    flipped: tuple[bool, bool, bool]
+    stacked: bool
 
 
 @dataclass(frozen=True)
@@ -35,11 +51,16 @@ class Stack:
     directions: tuple[Direction, Direction, Direction]
 
     @classmethod
+    def upright(cls, axis: int) -> "Stack":
+        """Return a stack along a RAS+ axis, with the axes of the network along those of RAS+."""
+        return cls(axis, _as_tuples(np.eye(3)))
+
+    @classmethod
     def from_json(cls, plain: Mapping[str, Any] | None) -> "Stack | None":
         """Make a stack from the values of ``dataclasses.asdict``.
 
         Raises:
-            ValueError: if the values are none of a stack.
+            ValueError: if the values do not describe a stack.
         """
         if plain is None:
             return None
@@ -50,7 +71,7 @@ class Stack:
 
 
 def nearest_axes(affine: NDArray[np.float64], stack: Stack | None = None) -> Axes:
-    """Return the array axis that lies along each axis of the network, and whether it runs against it.
+    """Return how the axes of a scan lie along those of the network.
 
     Args:
         affine: 4 x 4, from voxel (i, j, k) of the scan to RAS+ mm.
@@ -62,7 +83,7 @@ def nearest_axes(affine: NDArray[np.float64], stack: Stack | None = None) -> Axe
         orientation = nib.io_orientation(affine)
         i, j, k = (int(axis) for axis in orientation[:, 0].argsort())
         against = [bool(orientation[axis, 1] < 0) for axis in (i, j, k)]
-        return (i, j, k), (against[0], against[1], against[2])
+        return Axes((i, j, k), (against[0], against[1], against[2]), False)
     first, second = (axis for axis in range(3) if axis != stack.axis)
     one, other = (axis for axis in range(3) if axis != thick)
     if abs(cosines[first, one]) + abs(cosines[second, other]) < abs(cosines[first, other]) + abs(cosines[second, one]):
@@ -73,23 +94,25 @@ def nearest_axes(affine: NDArray[np.float64], stack: Stack | None = None) -> Axe
     signs = np.where(cosine < 0, -1.0, 1.0)
     if np.linalg.det(units[:, [i, j, k]] * signs) < 0:  # a mirror image: the least certain sign is wrong
         signs[np.abs(cosine).argmin()] *= -1
-    return (i, j, k), (bool(signs[0] < 0), bool(signs[1] < 0), bool(signs[2] < 0))
+    return Axes((i, j, k), (bool(signs[0] < 0), bool(signs[1] < 0), bool(signs[2] < 0)), True)
 
 
 def find_stack(affines: Sequence[NDArray[np.float64]]) -> Stack | None:
     """Return how the thick slices of a dataset lie: along the RAS+ axis nearest to most of them.
 
-    The typical scan is the one whose axes agree best with those of the others. None if most scans have no thick slices.
+    The typical scan is the one, of up to 20, whose axes agree best with those of the others. None if most scans have no
+    thick slices.
     """
     thick = [(affine, axis) for affine in affines if (axis := _thick_axis(affine)) is not None]
     if 2 * len(thick) <= len(affines):
         return None
     slices = int(np.mean([np.abs(_unit_vectors(affine)[:, axis]) for affine, axis in thick], axis=0).argmax())
-    patient = Stack(slices, _as_tuples(np.eye(3)))
+    patient = Stack.upright(slices)
     typical, most = patient, -np.inf
-    for affine, _ in thick:
+    some = [affine for affine, _ in thick[:: -(-len(thick) // COMPARED)]]
+    for affine in some:
         candidate = Stack(slices, _as_tuples(_directions(affine, patient)))
-        agreement = sum(float((_directions(other, candidate) * candidate.directions).sum()) for other, _ in thick)
+        agreement = sum(float((_directions(other, candidate) * candidate.directions).sum()) for other in some)
         if agreement > most + 1e-6:
             typical, most = candidate, agreement
     return typical
@@ -97,12 +120,13 @@ def find_stack(affines: Sequence[NDArray[np.float64]]) -> Stack | None:
 
 def _directions(affine: NDArray[np.float64], stack: Stack) -> NDArray[np.float64]:
     """Return the direction of each axis of the network in a scan, as rows in RAS+."""
-    order, against = nearest_axes(affine, stack)
-    directions: NDArray[np.float64] = (_unit_vectors(affine)[:, list(order)] * np.where(against, -1.0, 1.0)).T
+    axes = nearest_axes(affine, stack)
+    directions: NDArray[np.float64] = (_unit_vectors(affine)[:, axes.order] * np.where(axes.flipped, -1.0, 1.0)).T
     return directions
 
 
 def _as_tuples(directions: NDArray[np.float64]) -> tuple[Direction, Direction, Direction]:
+    """Return three rows of numbers as tuples, rounded."""
     first, second, third = (tuple(round(float(part), DECIMALS) for part in row) for row in directions)
     return first, second, third  # type: ignore[return-value]  # three numbers each
 

@@ -95,7 +95,7 @@ def validate(
         volume = read_channels(case, memory)
         label = read_case_label(case, volume, memory)
         wants_scene = len(scenes) < SCENES
-        # Masks of early validations reach the border of the located part without a reason.
+        # Only the located part: masks of early validations reach its border without a reason.
         settings = Settings(precision, overlap, False, attention=wants_scene, memory=memory, drop_small=())
         prediction = predict_volume([model], volume, settings)
         reference, predicted = label.array[0].astype(np.int64), prediction.label_map
@@ -138,7 +138,8 @@ def mean_dice(scores: dict[str, list[float]], classes: int) -> list[float]:
 
 def make_scene(title: str, volume: Volume, reference: NDArray[np.int64], prediction: Prediction, plan: Plan) -> Scene:
     """Return an example case to draw, with its attention maps."""
-    sizes = {place: " x ".join(f"{mm:.3g}" for mm in plan.voxel_mm(place)) for place in prediction.attention}
+    voxel_mm = {place: plan.voxel_mm(place, volume.affine, volume.grid) for place in prediction.attention}
+    sizes = {place: " x ".join(f"{mm:.3g}" for mm in size) for place, size in voxel_mm.items()}
     return Scene(
         title=title,
         image_title="image" if len(plan.channels) == 1 else f"image, {plan.channels[0]}",

@@ -82,7 +82,9 @@ def validate_and_record(training: Training, loop: LoopState, progress: float, le
                 100 * progress,
                 advice,
             )
-        if held_out and not short:  # seams of windows without overlap look like components
+        if short:
+            loop.component_gains = {}  # seams of windows without overlap look like components
+        elif held_out:
             record_component_gains(loop, validation, names)
         settings = training.settings
         description = {

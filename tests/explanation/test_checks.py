@@ -85,7 +85,7 @@ def test_maps_of_others_in_place_of_its_own(checked):
     found, model, controls, volume, reference, _ = checked
     own, other = controls.maps.values()
     for name, maps in (("own map", own), ("another case", other), ("mean map", mean_maps([other]))):
-        label_map = predict_with_maps(model, volume, from_common_grid(maps, volume), OVERLAP)
+        label_map = predict_with_maps(model, volume, from_common_grid(maps, volume, None), OVERLAP)
         assert found.dice[name] == pytest.approx(mean_dice(model, label_map, reference))
     assert found.dice["own map"] == pytest.approx(found.dice["as trained"], abs=0.02)
 
@@ -197,7 +197,7 @@ def test_of_a_located_model_only_the_located_part_counts(run, tmp_path):
         level: torch.where(torch.rand(weights.shape) > 0.5, weights, torch.nan)
         for level, weights in controls.maps["0"].items()
     }
-    filled = from_common_grid(unknown, volume)
+    filled = from_common_grid(unknown, volume, None)
     assert all(np.isfinite(weights).all() and weights.min() > 0 for weights in filled.values())
     assert np.isfinite(nib.load(tmp_path / "grad-cam" / "0_label1.nii.gz").get_fdata()).all()
 
@@ -249,7 +249,7 @@ def test_a_network_that_does_not_use_its_gate_is_called_that(cohort, run, tmp_pa
 
 def test_voxels_of_a_level_are_told_along_the_axes_of_the_scan(run):
     model = load_model(run)
-    assert model.plan.voxel_mm("skip 1") == (5.0, 5.0, 6.0)
+    assert model.plan.voxel_mm("skip 1", np.eye(4), (10, 12, 14)) == (5.0, 5.0, 6.0)
     affine = oblique_affine((1.0, 2.5, 3.0), degrees=4, axes=(2, 0, 1), signs=(-1, 1, 1))
     volume = volume_of_array(np.zeros((10, 12, 14), dtype=np.float32), affine)
     assert list(_voxel_size(model, "skip 1", volume)) == [2, 5, 2]

@@ -74,6 +74,11 @@ def test_it_is_applied_by_default(gains, asked, expected):
     assert cleaned_classes(models, Settings(drop_small=asked)) == expected
 
 
+def test_a_tiny_gain_is_not_worth_it():
+    assert ComponentGain.of([0.0006, 0.0006]).helps
+    assert not ComponentGain.of([0.0004, 0.0004]).helps
+
+
 def test_no_piece_is_dropped_where_classes_overlap():
     """Dropped from a nested class, it would leave a hole in the class around it."""
     model = model_of()

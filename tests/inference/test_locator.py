@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from attention_unet.inference.locator import MARGIN, Locator, coarsen, cut_to_structures, enlarge
+from attention_unet.inference.locator import MARGIN, Locator, coarsen, cut_to_structures, enlarge, is_cut
 from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import load_model, save_model
 from attention_unet.inference.predict_volume import predict_volume
@@ -20,7 +20,7 @@ from attention_unet.network import AttentionUNet
 from attention_unet.preparation.preprocessing import Preprocessing, preprocess
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.orientation import find_stack
-from attention_unet.scans.volumes import read_volume
+from attention_unet.scans.volumes import read_volume, volume_of_array
 from tests.conftest import save_nifti
 from tests.inference.build import CPU, Threshold, output, plan_of
 
@@ -123,7 +123,7 @@ def test_only_the_found_part_is_predicted(tmp_path):
     asked = predict_volume([located], volume, Settings(torch.float32, whole_scan=True, drop_small=()))
     np.testing.assert_array_equal(asked.label_map, whole.label_map)
     image = preprocess(volume, plan.preprocessing)
-    cut = cut_to_structures(located, volume, image, 0.25)
+    cut = cut_to_structures(located, image, 0.25)
     assert math.prod(cut.image.shape) < 0.3 * math.prod(image.image.shape)
 
 
@@ -145,12 +145,29 @@ def test_a_structure_that_the_locator_cut_is_predicted_whole(tmp_path, caplog, s
     whole = predict_volume([Model(Threshold(), plan, CPU)], volume, ALL)
     image = preprocess(volume, plan.preprocessing)
     located = Model(Threshold(), plan, CPU, locator=Locator(Strict(), plan_of(labels=COARSE), FACTORS))
-    cut = cut_to_structures(located, volume, image, 0.25)
+    cut = cut_to_structures(located, image, 0.25)
     assert math.prod(cut.image.shape) < 0.7 * math.prod(image.image.shape)
     with caplog.at_level(logging.INFO):
         found = predict_volume([located], volume, ALL)
-    assert ("reaches the border of the part" in caplog.text) == (side != "none")
+    assert ("cuts a structure" in caplog.text) == (side != "none")
     np.testing.assert_array_equal(found.label_map, whole.label_map)
+    np.testing.assert_array_equal(found.probabilities[1:], whole.probabilities[1:])
+    asked = predict_volume([located], volume, dataclasses.replace(ALL, whole_scan=False))
+    assert np.array_equal(asked.label_map, whole.label_map) == (side == "none")
+
+
+def test_a_speck_at_the_border_of_the_part_is_no_cut():
+    whole = preprocess(volume_of_array(cube(), np.eye(4)), plan_of().preprocessing)
+    part = dataclasses.replace(whole, scan_grid=whole.scan_grid.cut([(10, 30), (8, 30), (0, 30)]))
+    label_map = np.zeros((40, 36, 30), dtype=np.uint8)
+    label_map[15:25, 12:22, 5:15] = 3
+    assert not is_cut(label_map, part, whole)
+    label_map[10, 20, 5:9] = 3  # four of a thousand voxels
+    label_map[29, 10:12, 5:7] = 9  # all of a class
+    label_map[15:25, 12:22, 0] = 3  # where the scan ends, too
+    assert not is_cut(label_map, part, whole)
+    label_map[10, 20, 5:12] = 3
+    assert is_cut(label_map, part, whole)
 
 
 def test_much_less_than_usual_is_found(tmp_path):

@@ -12,7 +12,9 @@ from attention_unet.errors import DataError
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
+from attention_unet.preparation.preprocessing import Preprocessing
 from attention_unet.scans.labels import Labels
+from attention_unet.scans.orientation import Stack
 from attention_unet.scans.volumes import read_volume, volume_of_array
 from tests.conftest import oblique_affine, save_nifti
 from tests.inference.build import CPU, LABELS, Threshold, output, plan_of, scan
@@ -196,3 +198,17 @@ def test_a_closed_gate_is_told_apart_from_voxels_without_a_window():
         "skip 1"
     ]
     assert 0 < attention.min() < 1e-5 < attention.max() == 1
+
+
+def test_models_that_turn_slices_in_different_ways_are_refused():
+    turned = Stack(2, ((0.0, 1.0, 0.0), (-1.0, 0.0, 0.0), (0.0, 0.0, 1.0)))
+    volume = volume_of_array(np.random.RandomState(0).normal(size=(10, 12, 6)), np.diag([1.0, 1.0, 4.0, 1.0]))
+    models = []
+    for stack in (Stack.upright(2), turned, Stack.upright(2)):
+        plan = replace(plan_of(), preprocessing=Preprocessing((1.0, 1.0, 4.0), False, stack))
+        models.append(Model(Threshold(), plan, CPU))
+    alone = predict_volume(models[:1], volume).label_map
+    np.testing.assert_array_equal(predict_volume(models[1:2], volume).label_map, alone)
+    np.testing.assert_array_equal(predict_volume(models[::2], volume).label_map, alone)
+    with pytest.raises(DataError, match="the models turn its thick slices in different ways"):
+        predict_volume(models, volume)

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import json
 
@@ -11,6 +12,7 @@ from attention_unet.machine.devices import Machine
 from attention_unet.network import AttentionUNet
 from attention_unet.preparation.fingerprint import take_fingerprint
 from attention_unet.preparation.plan import Plan, fill_from_plan, fit_patch, make_plan, plan_levels
+from attention_unet.scans.orientation import Stack
 from tests.preparation.build import LAPTOP, cohort_of, dataset
 
 
@@ -43,11 +45,20 @@ def test_an_axis_once_convolved_across_stays_so():
 
 def test_voxels_of_a_level():
     plan = make_plan(Config(), dataset(), cohort_of((256, 256, 10), (1.4, 1.4, 10)), LAPTOP)
-    assert plan.voxel_mm("skip 0") == (1.4, 1.4, 10)
-    assert plan.voxel_mm("skip 2") == (5.6, 5.6, 10)
+    scan = np.diag([1.4, 1.4, 10.0, 1.0]), (256, 256, 10)
+    assert plan.voxel_mm("skip 0", *scan) == pytest.approx((1.4, 1.4, 10))
+    assert plan.voxel_mm("skip 2", *scan) == pytest.approx((5.6, 5.6, 10))
+    other = np.diag([10.0, 0.7, 2.8, 1.0])[:, [1, 2, 0, 3]], (256, 10, 128)
+    assert plan.voxel_mm("skip 2", *other) == pytest.approx((5.6, 5.6, 10))
     flat = make_plan(Config(network=NetworkConfig(dims=2)), dataset(), cohort_of((64, 10, 64), (1, 5, 1)), LAPTOP)
     assert flat.slice_axis == 1
-    assert flat.voxel_mm("skip 1") == (2, 5, 2)
+    assert flat.voxel_mm("skip 1", np.diag([1.0, 5.0, 1.0, 1.0]), (64, 10, 64)) == (2, 5, 2)
+
+
+def test_voxels_of_thick_slices_have_their_own_thickness():
+    stacked = dataclasses.replace(cohort_of((256, 256, 10), (1.4, 1.4, 10)), stack=Stack.upright(2))
+    plan = make_plan(Config(), dataset(), stacked, LAPTOP)
+    assert plan.voxel_mm("skip 1", np.diag([1.4, 1.4, 6.0, 1.0]), (256, 256, 16)) == pytest.approx((2.8, 2.8, 6))
 
 
 def test_a_gpu_gets_a_batch_for_the_patch_it_gets():

@@ -15,8 +15,10 @@ from attention_unet.preparation.spacing import (
     kept_dice,
     scan_spacing,
     typical_extent,
+    typical_grid,
 )
 from attention_unet.scans.labels import Labels
+from attention_unet.scans.orientation import Stack
 from tests.preparation.build import LAPTOP, cohort_of, dataset
 
 ALL = np.ones(3, dtype=bool)
@@ -59,16 +61,16 @@ def test_small_structures_keep_fine_voxels():
     part = np.full(3, 85.0)  # that a locator finds: a patch sees a sixth of it
     found = choose_spacing(with_balls(head, 12.0), part, ALL, 48**3)
     assert found[0] > 1.0
-    assert kept_dice(with_balls(head, 12.0).shapes, found).mean() >= KEPT
+    assert kept_dice(with_balls(head, 12.0), found).mean() >= KEPT
 
 
 def test_where_a_patch_sees_little_voxels_may_cost_more():
     """Parcels that fill a head had a Dice of 0.76 in voxels of 1.26 mm and of 0.87 in voxels of 2.5 mm."""
     head = with_balls(cohort_of((160, 200, 160), (1.0, 1.0, 1.0)), 12.0)
     found = chosen(head, ALL, 48**3)
-    assert KEPT_AT_LEAST <= kept_dice(head.shapes, found).mean() < KEPT
+    assert KEPT_AT_LEAST <= kept_dice(head, found).mean() < KEPT
     larger = choose_spacing(head, typical_extent(head), ALL, 96**3)  # which sees a sixth without them
-    assert kept_dice(head.shapes, larger).mean() >= KEPT
+    assert kept_dice(head, larger).mean() >= KEPT
 
 
 def test_only_axes_that_are_finer_become_coarser():
@@ -97,9 +99,27 @@ def test_what_a_patch_sees_is_said():
 
 
 def test_a_shape_that_needs_no_resampling_is_kept():
-    assert kept_dice([ball(10.0, (1.0, 1.0, 1.0))], [1.0, 1.0, 1.0]) == 1.0
-    losses = [1 - kept_dice([ball(10.0, (1.0, 1.0, 1.0))], [mm] * 3).item() for mm in (1.4, 2.2, 3.3)]
+    one = with_balls(cohort_of((40, 40, 40), (1.0, 1.0, 1.0)), 10.0)
+    assert kept_dice(one, [1.0, 1.0, 1.0]) == 1.0
+    losses = [1 - kept_dice(one, [mm] * 3).item() for mm in (1.4, 2.2, 3.3)]
     assert losses == sorted(losses)
+
+
+def test_thick_slices_cost_nothing_and_stay():
+    """They are not resampled, whatever the typical thickness is: only voxels in their plane become coarser."""
+    slices = cohort_of((216, 256, 10), (1.5, 1.5, 8.0))
+    mixed = dataclasses.replace(slices, spacings_mm=np.array([[1.5, 1.5, mm] for mm in (8.0, 8.0, 10.0, 10.0, 10.0)]))
+    mixed = with_balls(mixed, 35.0)
+    stacked = dataclasses.replace(mixed, stack=Stack.upright(2))
+    assert kept_dice(stacked, [1.5, 1.5, 10.0]) == 1.0
+    assert kept_dice(mixed, [1.5, 1.5, 10.0]) < 0.97
+    found, resampled = (chosen(each, ALL, 48**3) for each in (stacked, mixed))
+    assert found[2] == resampled[2] == 10.0
+    assert found[0] > resampled[0]
+    thin = dataclasses.replace(with_balls(cohort_of((216, 256, 60), (1.5, 1.5, 3.5)), 35.0), stack=Stack.upright(2))
+    assert chosen(thin, ALL, 48**3)[2] == 3.5
+    grid = typical_grid(stacked, typical_extent(stacked), np.array(found))
+    assert grid[2] == 10  # slices, not 80 or 100 mm of 10 mm
 
 
 def test_a_given_voxel_size_or_patch_is_taken():

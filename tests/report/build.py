@@ -39,6 +39,11 @@ def image():
     return ramp
 
 
+def as_stored(case, sizes):
+    """Return sizes along RAS+ axes in the order of the axes of a case's files."""
+    return [size for _, size in sorted(zip(STORED[case][0], sizes, strict=True))]
+
+
 def build_evaluation(folder, cases=STORED, *, scans=True):
     """Write scans, references, predictions with attention of skip 1, and evaluate them."""
     affine = oblique_affine(spacing=(1.0, 1.5, 2.0), degrees=9.0, signs=(1, 1, 1), shift=(-3.0, 4.0, 10.0))
@@ -53,7 +58,8 @@ def build_evaluation(folder, cases=STORED, *, scans=True):
             save_nifti(folder / where / f"{name}.nii.gz", np.asarray(turned.dataobj), turned.affine)
         images = (folder / "i" / f"{case}.nii.gz",) if scans else ()
         built.append(Case(case, images, folder / "r" / f"{case}.nii.gz"))
-    record = {"labels": LABELS.to_json(), "attention_mm": {"skip 1": [2.0, 3.0, 4.0]}}
+    recorded = {case: {"attention_mm": {"skip 1": as_stored(case, [2.0, 3.0, 4.0])}} for case in cases}
+    record = {"labels": LABELS.to_json(), "cases": recorded}
     (folder / "p" / "run.json").write_text(json.dumps(record))
     evaluate_cases(built, volumes_by_case(folder / "p"), folder / "e", LABELS)
     return folder / "e"

@@ -9,7 +9,7 @@ from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluated_files import read_evaluated_files
 from attention_unet.report.shown_case import show_case
 from tests.conftest import save_nifti
-from tests.report.build import GRID, STORED, build_evaluation
+from tests.report.build import GRID, STORED, as_stored, build_evaluation
 
 ALL = 10**9
 
@@ -84,7 +84,7 @@ def test_values_of_many_steps_are_told_within_one(tmp_path):
 
 def test_attention_is_kept_in_voxels_of_its_level(tmp_path):
     evaluation = build_evaluation(tmp_path, ["turned"])
-    shown = show_case(read_evaluated_files(evaluation), "turned", {"skip 1": [2.0, 3.0, 4.0]}, ALL)
+    shown = show_case(read_evaluated_files(evaluation), "turned", {"skip 1": as_stored("turned", [2.0, 3.0, 4.0])}, ALL)
     (level,) = shown.facts["maps"]
     assert (level["name"], level["top"]) == ("attention, skip 1, voxels of 2 x 3 x 4 mm", 1)
     assert level["shape"] == [7, 9, 5]

@@ -125,7 +125,7 @@ def test_storage_order_changes_no_bit(spacing):
         np.testing.assert_array_equal(on_scan, reference[1])
 
 
-@pytest.mark.parametrize(("thickness", "step"), [(10.0, 1.0), (5.0, 1.0), (17.0, 1.0), (3.0, 8 / 3), (25.0, 0.32)])
+@pytest.mark.parametrize(("thickness", "step"), [(10.0, 1.0), (5.0, 1.0), (17.0, 1.0), (3.2, 2.5), (25.0, 0.32)])
 def test_thick_slices_stay_as_they_are(thickness, step):
     """Slices of about the planned thickness are not mixed; much thinner or thicker ones are brought to it."""
     affine = oblique_affine((1.5, 1.5, thickness))
@@ -138,8 +138,32 @@ def test_thick_slices_stay_as_they_are(thickness, step):
         on_grid = resample_to_grid(values[None], scan_grid)
         alone = resample_to_grid(values[None, ..., 4:5], fit_grid(affine, (12, 14, 1), (2.0, 2.0, 8.0), stack))
         assert torch.equal(on_grid[..., 4:5], alone)
-        back = resample_back(on_grid, scan_grid, outside=torch.zeros(1))
-        assert back.shape == (1, *values.shape)
+        changed = values.copy()
+        changed[..., 4] += 1
+        back, other = (
+            resample_back(resample_to_grid(each[None], scan_grid), scan_grid, outside=torch.zeros(1))
+            for each in (values, changed)
+        )
+        assert ((back != other).any(axis=(0, 1, 2)) == (np.arange(9) == 4)).all()
+
+
+@pytest.mark.parametrize("step", [1.3, 2.0, 2.5, 7.1])
+def test_the_number_of_planes_at_a_time_changes_no_bit(step, monkeypatch):
+    values = np.random.RandomState(0).normal(size=(2, 23, 11, 9)).astype(np.float32)
+    scan_grid = fit_grid(np.eye(4), values.shape[1:], (step, 1.4, 0.7))
+    few = resample_to_grid(values, scan_grid)
+    monkeypatch.setattr(geometry, "AT_ONCE", 2**21)
+    assert torch.equal(resample_to_grid(values, scan_grid), few)
+
+
+def test_large_values_are_averaged_without_overflow():
+    values = np.full((1, 9, 9, 9), 3e38, dtype=np.float32)
+    assert resample_to_grid(values, fit_grid(np.eye(4), (9, 9, 9), (2.5, 2.5, 2.5))).isfinite().all()
+
+
+def test_isotropic_scans_of_a_dataset_of_thick_slices_are_resampled():
+    stack = find_stack([np.diag([1.0, 1.0, 5.0, 1.0])])
+    assert fit_grid(np.diag([2.2, 2.2, 2.2, 1.0]), (9, 9, 9), (1.0, 1.0, 5.0), stack).step[2] == pytest.approx(5 / 2.2)
 
 
 def test_no_voxel_of_the_scan_is_left_outside_its_whole_grid():

@@ -39,7 +39,7 @@ class MultiScale(Attention):
         self.inners = nn.ModuleList(inners)
         self.preference = nn.Parameter(torch.zeros(scales))
         take_properties(self, inners)
-        self.weight_range, self.start_range = inners[0].weight_range, inners[0].start_range  # of a mean of weights
+        self.weight_range, self.start_range = inners[0].weight_range, inners[0].start_range  # a mean stays within
         if self.kind != "channel":
             self.permutable = False
 

@@ -35,8 +35,9 @@ class Parallel(Attention):
         take_properties(self, parts)
         if combine == "max" and len(parts) > 1:
             self.kind = "mixed"  # which product is the larger depends on the sign of each feature
-        self.weight_range = self._combine_ranges([part.weight_range for part in parts])
-        self.start_range = self._combine_ranges([part.start_range for part in parts])
+        weighing = [part for part in parts if part.kind != "identity"] or parts
+        self.weight_range = self._combine_ranges([part.weight_range for part in weighing])
+        self.start_range = self._combine_ranges([part.start_range for part in weighing])
         if combine == "product" and not self.multiplies:
             name = next(type(part).__name__ for part in parts if not part.multiplies)
             raise ValueError(

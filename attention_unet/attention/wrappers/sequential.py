@@ -22,7 +22,8 @@ class Sequential(Attention):
         self.parts = nn.ModuleList(parts)
         take_properties(self, parts)
         self.parts_multiply = [part.multiplies for part in parts]
-        counted = [part for part in parts if part.multiplies] or list(parts[-1:])
+        counted = [part for part in parts if part.multiplies]
+        counted = counted or [part for part in parts if part.kind != "identity"][-1:] or [parts[0]]
         self.weight_range = multiply_ranges([part.weight_range for part in counted])
         self.start_range = multiply_ranges([part.start_range for part in counted])
 

@@ -218,6 +218,8 @@ COMPOSED = [
     ["large_kernel", "large_kernel"],
     ["se", "self"],
     ["self", "nonlocal"],
+    ["self", "identity"],
+    {"parallel": ["identity", "bam"], "combine": "add"},
     {"parallel": ["se", "sse"], "combine": "add"},
     {"parallel": ["bam", {"residual": "spatial"}], "combine": "mean"},
     {"parallel": ["bam", "se"], "combine": "max"},
