@@ -27,7 +27,7 @@ def tilted(degrees, spacing=THICK, about="x", turned=0.0):
 
 def shown(affine, stack):
     """Return the direction of each axis of the network (column) in RAS+."""
-    order, against = nearest_axes(affine, stack)
+    order, against, _ = nearest_axes(affine, stack)
     units = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     return units[:, list(order)] * np.where(against, -1, 1)
 
@@ -83,7 +83,7 @@ def test_it_does_not_matter_how_they_are_stored():
     found = []
     for order, signs in itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)):
         change = np.array([[axis, sign] for axis, sign in zip(order, signs, strict=True)])
-        axes, flipped = nearest_axes(affine @ inv_ornt_aff(change, array.shape), ALONG[2])
+        axes, flipped, _ = nearest_axes(affine @ inv_ornt_aff(change, array.shape), ALONG[2])
         again = apply_orientation(array, change).transpose(axes)
         found.append(np.flip(again, [axis for axis in range(3) if flipped[axis]]))
     assert all(np.array_equal(each, found[0]) for each in found)
