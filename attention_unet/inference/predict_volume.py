@@ -100,10 +100,10 @@ def predict_volume(
     scan_grid = wholes[0].scan_grid
     if len({(whole.scan_grid.order, whole.scan_grid.flipped) for whole in wholes}) > 1:
         raise DataError(f"{volume.path}: the models turn its thick slices in different ways: predict with one of them")
-    settings = replace(settings, overlap=choose_overlap(models, settings))
-    parts = wholes
+    overlap = choose_overlap(models, settings)
+    settings, parts = replace(settings, overlap=overlap), wholes
     if not settings.whole_scan:
-        parts = [cut_to_structures(model, whole, settings.overlap) for model, whole in zip(models, wholes, strict=True)]
+        parts = [cut_to_structures(model, whole, overlap) for model, whole in zip(models, wholes, strict=True)]
     results = _predict_parts(models, parts, settings, places_by_model, chunks, done)
     cuts = (is_cut(results["label map"], *pair) for pair in zip(parts, wholes, strict=True))
     if settings.whole_scan is None and any(cuts):

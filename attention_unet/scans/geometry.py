@@ -276,5 +276,7 @@ def _average_axis(values: Tensor, axis: int, positions: Tensor, width: float) ->
     shares = (torch.minimum(voxels + 0.5, high) - torch.maximum(voxels - 0.5, low)).clamp(min=0)
     shares[(voxels < 0) | (voxels >= n)] = 0
     shares = (shares / shares.sum(dim=0)).float()
-    near = zip(voxels.long().clamp(0, n - 1), shares, strict=True)
-    return sum(values.index_select(axis, voxel).float() * share.view(shape) for voxel, share in near)  # type: ignore[return-value]
+    result = torch.zeros(())
+    for voxel, share in zip(voxels.long().clamp(0, n - 1), shares, strict=True):
+        result = result + values.index_select(axis, voxel).float() * share.view(shape)
+    return result
