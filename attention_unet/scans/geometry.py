@@ -276,7 +276,8 @@ def _average_axis(values: Tensor, axis: int, positions: Tensor, width: float) ->
     shares = (torch.minimum(voxels + 0.5, high) - torch.maximum(voxels - 0.5, low)).clamp(min=0)
     shares[(voxels < 0) | (voxels >= n)] = 0
     shares = (shares / shares.sum(dim=0)).float()
-    result = torch.zeros(())
+    middle = values.index_select(axis, positions.round().long().clamp(0, n - 1)).float()
+    result = middle.clone()
     for voxel, share in zip(voxels.long().clamp(0, n - 1), shares, strict=True):
-        result = result + values.index_select(axis, voxel).float() * share.view(shape)
+        result += (values.index_select(axis, voxel).float() - middle) * share.view(shape)  # exact if all are the same
     return result

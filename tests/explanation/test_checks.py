@@ -58,7 +58,8 @@ def checked(cohort, run, tmp_path_factory):
 
 
 def predicted(model, volume, attention=False):
-    return predict_volume([model], volume, Settings(overlap=OVERLAP, attention=attention, drop_small=()))
+    settings = Settings(overlap=OVERLAP, whole_scan=False, attention=attention, drop_small=())
+    return predict_volume([model], volume, settings)
 
 
 def mean_dice(model, label_map, reference):
@@ -175,7 +176,7 @@ def test_of_a_located_model_only_the_located_part_counts(run, tmp_path):
     found = check_case(located, controls, cases[0], tmp_path, SEED, lambda: None)
     volume = read_volume(cases[0].images[0])
     own, other, random = (
-        predict_volume([each], volume, Settings(overlap=OVERLAP, attention=True)).attention["skip 1"]
+        predict_volume([each], volume, Settings(overlap=OVERLAP, whole_scan=False, attention=True)).attention["skip 1"]
         for each in (located, second, controls.random[0])
     )
     assert own[box].all()

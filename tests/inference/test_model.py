@@ -287,4 +287,4 @@ def test_the_overlap_of_the_training_is_used_and_recorded(tmp_path):
     assert choose_overlap(models[:2], Settings()) == 0.5
     assert choose_overlap(models[:2], Settings(overlap=0.1)) == 0.1
     for settings in (Settings(), Settings(overlap=0.25)):
-        assert describe_predictions(models[:1], settings, [], [], tmp_path)["overlap"] == 0.25
+        assert describe_predictions(models[:1], settings, [], tmp_path)["overlap"] == 0.25

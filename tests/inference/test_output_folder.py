@@ -18,7 +18,7 @@ from tests.inference.build import model_of, scan
 def claim(folder, cases, output=None, model=None, resume=False, overwrite=False, overlap=0.5, extras=()):
     where = output or folder.parent / "out"
     model = model or model_of()
-    description = describe_predictions([model], Settings(overlap=overlap), [], [], where)
+    description = describe_predictions([model], Settings(overlap=overlap), [], where)
     return claim_output(where, cases, description, extras, resume=resume, overwrite=overwrite)
 
 
@@ -221,7 +221,7 @@ def test_what_lies_outside_the_folder_is_no_prediction_of_it(tmp_path, name):
     with pytest.raises(ConfigError, match=r"holds a run\.json that is damaged"):
         claim(folder, cases, overwrite=True)
     (output / "run.json").unlink()
-    update_record(output, describe_predictions([model_of()], Settings(), [], [], output))
+    update_record(output, describe_predictions([model_of()], Settings(), [], output))
     (output / "a.nii.gz").unlink()
     (output / JOURNAL).write_text(json.dumps({"a": {name: "0"}}) + "\n" + "[" * 100_000)
     assert "begun" not in read_record(output) or read_record(output)["begun"] == {}

@@ -44,7 +44,7 @@ def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
         files = hash_files(tmp_path / "out", [path for path in stale if path.name.startswith(case)])
         update_record(tmp_path / "out", {"cases": {case: {"files": files}}})
     cases, model = find_inputs(tmp_path / "in", 1), model_of()
-    description = describe_predictions([model], Settings(attention=True), [], [], tmp_path / "out")
+    description = describe_predictions([model], Settings(attention=True), [], tmp_path / "out")
     cases = claim_output(tmp_path / "out", cases, description, ["attention"], resume=False, overwrite=True)
     failed = predict(cases, tmp_path / "out", attention=True)
     assert list(failed) == ["b"]
