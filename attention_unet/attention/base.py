@@ -10,6 +10,7 @@ from torch import Tensor, nn
 # to suppress. Those that add their input start above the identity. "paper": as published, mostly without opening bias.
 Init = Literal["open", "paper"]
 
+KINDS = ("identity", "channel", "spatial", "mixed", "pairwise", "geometric", "kernel")
 OPEN_BIAS = 3.0  # sigmoid(3) = 0.95
 OPEN_STD = 0.01  # of the weights in front of an opening bias
 
@@ -122,6 +123,25 @@ class Identity(Attention):
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Return ``x`` unchanged."""
         return Attended(x, None)
+
+
+def check_contract(attention: Attention, x: Tensor, gate: Tensor) -> None:
+    """Check what a mechanism returns.
+
+    Raises:
+        ValueError: if it is not features of the shape and type of the input, and weights of a known shape.
+    """
+    who, result = f"{type(attention).__name__}.forward", attention(x, gate, True)
+    if not isinstance(result, Attended):
+        raise ValueError(f"{who} returned a {type(result).__name__}: expected Attended(features, weights)")
+    features, weights = result
+    if features.shape != x.shape or features.dtype != x.dtype:
+        found, expected = (f"{tuple(each.shape)} of {each.dtype}" for each in (features, x))
+        raise ValueError(f"{who} returned features {found}: expected {expected}, as its input")
+    if weights is not None and (weights.dim() != x.dim() or len(weights) != len(x)):
+        raise ValueError(
+            f"{who} returned weights {tuple(weights.shape)}: expected (B, C, 1, ...), (B, 1, *S) or (B, C, *S)"
+        )
 
 
 def broadcast_channels(values: Tensor, x: Tensor) -> Tensor:

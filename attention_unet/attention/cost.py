@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from attention_unet.attention.base import Attention, Init, Place
+from attention_unet.attention.base import Attention, Init, Place, check_contract
 from attention_unet.attention.specification import Spec, build_at, write_spec
 from attention_unet.layers.dimensions import CONV
 from attention_unet.machine.memory import peak_bytes
@@ -97,6 +97,8 @@ def _measure_module(
     inputs = [x]
     if isinstance(module, Attention):
         inputs.append(torch.randn(1, gate_channels, *(-(-n // 2) for n in grid), device=device))
+        with torch.no_grad():
+            check_contract(module, *inputs)
 
     @torch.no_grad()
     def forward() -> None:

@@ -4,7 +4,7 @@ import difflib
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
-from attention_unet.attention.base import Attention, Identity
+from attention_unet.attention.base import KINDS, Attention, Identity
 from attention_unet.attention.channel.channel_self_attention import ChannelSelfAttention
 from attention_unet.attention.channel.context_encoding import ContextEncoding
 from attention_unet.attention.channel.decoder_channel import DecoderChannelAttention
@@ -149,6 +149,9 @@ def find_mechanism(name: str) -> type[Attention]:
         raise ValueError(f"{name} ({point.value}) cannot be imported: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Attention)):
         raise ValueError(f"{name} ({point.value}) is {found!r}: expected a class that inherits from Attention")
+    if getattr(found, "kind", None) not in KINDS:
+        kind = getattr(found, "kind", None)
+        raise ValueError(f"{name} ({point.value}): its kind is {kind!r}: expected {', '.join(KINDS[1:])}")
     return found
 
 

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")
 FORMAT = 4
+OTHER_PACKAGE = "install the package that adds its attention, in the version of the training"
 LOCATOR = "locator."  # before the names of its weights
 DAMAGES = (
     OSError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, SafetensorError
@@ -101,6 +102,19 @@ def finished_folds(folder: Path) -> list[Path]:
     return finished
 
 
+def _expected_shapes(plan: Plan, file: Path) -> dict[str, torch.Size]:
+    """Return the shapes of the weights of a network, without building it in memory.
+
+    Raises:
+        ModelError: if the network cannot be built, as without the package that adds its attention.
+    """
+    try:
+        with torch.device("meta"):
+            return {name: tensor.shape for name, tensor in AttentionUNet(plan.architecture).state_dict().items()}
+    except ValueError as error:
+        raise ModelError(f"{file}: its network cannot be built here ({error}): {OTHER_PACKAGE}") from error
+
+
 def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
     """Read a model.
 
@@ -132,10 +146,11 @@ def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
         names = [name for name in tensors if name.startswith(LOCATOR)]
         of_locator = {name.removeprefix(LOCATOR): tensors.pop(name) for name in names}
         locator = Locator.from_json(description["locator"], of_locator, device) if "locator" in description else None
-        with torch.device("meta"):  # without memory, to compare shapes before the network is built
-            expected = {name: tensor.shape for name, tensor in AttentionUNet(plan.architecture).state_dict().items()}
+        expected = _expected_shapes(plan, file)
         if expected != {name: tensor.shape for name, tensor in tensors.items()}:
-            raise ModelError(f"{file}: holds other weights than its network has: copy it again")
+            raise ModelError(
+                f"{file}: holds other weights than its network has here: {OTHER_PACKAGE}, or copy it again"
+            )
         network = AttentionUNet(plan.architecture)
         network.load_state_dict(tensors)
         gains = {

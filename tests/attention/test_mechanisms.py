@@ -1,5 +1,6 @@
 """Names, and names that other packages add by an entry point."""
 
+import re
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -28,6 +29,19 @@ class Brightness(Attention):
     def forward(self, x, gate=None, with_map=False):
         weights = torch.sigmoid(self.steepness * x.mean(dim=1, keepdim=True))
         return Attended(x * weights, weights)
+
+
+class OfNoKind(Brightness):
+    kind = "context"
+
+
+class Faulty(Brightness):
+    """Return what is asked for."""
+
+    returned = None
+
+    def forward(self, x, gate=None, with_map=False):
+        return self.returned(x)
 
 
 @pytest.fixture
@@ -69,6 +83,7 @@ def test_names_of_this_package_stay_its_own(added):
             r"brightness \(no_such_package:Brightness\) cannot be imported: No module named",
         ),
         ("tests.attention.build:image", "expected a class that inherits from Attention"),
+        (f"{__name__}:OfNoKind", "its kind is 'context': expected channel, spatial, mixed, pairwise, geometric"),
     ],
 )
 def test_a_name_that_leads_nowhere(added, value, message):
@@ -81,3 +96,20 @@ def test_an_unknown_name_lists_the_added_ones(added):
     added(brightness=f"{__name__}:Brightness")
     with pytest.raises(ValueError, match=r"no attention mechanism is called 'brightnes' \(did you mean brightness\?\)"):
         build("brightnes", dims=2, channels=4)
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (lambda x: x, "Faulty.forward returned a Tensor: expected Attended"),
+        (lambda x: (x, x), "Faulty.forward returned a tuple: expected Attended"),
+        (lambda x: Attended(x[:, :1], None), r"features \(1, 1, 8, 8\) of torch.float32: expected \(1, 4, 8, 8\)"),
+        (lambda x: Attended(x.double(), None), "of torch.float64: expected"),
+        (lambda x: Attended(x, x.flatten(2)), r"weights \(1, 4, 64\): expected \(B, C, 1, ...\)"),
+    ],
+)
+def test_what_a_mechanism_returns_is_checked(added, monkeypatch, capsys, returned, message):
+    monkeypatch.setattr(Faulty, "returned", staticmethod(returned))
+    added(faulty=f"{__name__}:Faulty")
+    assert main(["attention", "faulty", "--channels", "4", "--grid", "8,8"]) != 0
+    assert re.search(message, capsys.readouterr().err)
