@@ -149,8 +149,8 @@ def find_mechanism(name: str) -> type[Attention]:
         raise ValueError(f"{name} ({point.value}) cannot be imported: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Attention)):
         raise ValueError(f"{name} ({point.value}) is {found!r}: expected a class that inherits from Attention")
-    if getattr(found, "kind", None) not in KINDS:
-        kind = getattr(found, "kind", None)
+    kind = getattr(found, "kind", None)
+    if kind not in KINDS:
         raise ValueError(f"{name} ({point.value}): its kind is {kind!r}: expected {', '.join(KINDS[1:])}")
     return found
 

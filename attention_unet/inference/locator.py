@@ -18,6 +18,7 @@ from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.preprocessing import Preprocessed
 from attention_unet.preparation.region import MARGIN
 from attention_unet.scans.foreground import bounding_box
+from attention_unet.scans.geometry import ScanGrid
 
 if TYPE_CHECKING:
     from attention_unet.inference.model import Model
@@ -111,27 +112,26 @@ def cut_to_structures(model: "Model", image: Preprocessed, overlap: float) -> Pr
     return replace(image, image=image.image[:, i, j, k], scan_grid=image.scan_grid.cut(box))
 
 
-def is_cut(label_map: NDArray[np.generic], part: Preprocessed, whole: Preprocessed) -> bool:
+def is_cut(label_map: NDArray[np.generic], part: ScanGrid, whole: ScanGrid) -> bool:
     """Return whether the border of a part cuts a structure, where the scan goes on.
 
     Args:
         label_map: mask of the scan along RAS+ axes (I, J, K), 0 in the background.
-        part: the part of the scan that was predicted.
-        whole: all that can be predicted.
+        part: position of the part of the scan that was predicted.
+        whole: position of all that can be predicted.
     """
     found: Counter[int] = Counter()
     for axis in range(3):
-        inside, low = part.scan_grid.covered(axis), part.scan_grid.start[axis]
-        first, high = whole.scan_grid.start[axis], low + part.scan_grid.grid[axis]
-        ends = [inside.start] * (low > first) + [inside.stop - 1] * (high < first + whole.scan_grid.grid[axis])
+        inside, low, high = part.covered(axis), part.start[axis], part.start[axis] + part.grid[axis]
+        ends = [inside.start] * (low > whole.start[axis])
+        ends += [inside.stop - 1] * (high < whole.start[axis] + whole.grid[axis])
         for end in ends:
             for value, count in zip(*np.unique(label_map.take(end, axis), return_counts=True), strict=True):
                 found[int(value)] = max(found[int(value)], int(count))
-    return any(
-        least <= count < total / 2  # a structure in the border alone was not cut
-        for value, count in found.items()
-        if value != 0 and (total := np.count_nonzero(label_map == value)) and (least := CUT * total)
-    )
+    del found[0]  # the background
+    totals = {value: np.count_nonzero(label_map == value) for value in found}
+    # A structure that is mostly in the border itself was not cut.
+    return any(CUT * totals[value] <= count < totals[value] / 2 for value, count in found.items())
 
 
 def coarsen(image: Tensor, factors: Sequence[int]) -> Tensor:

@@ -94,26 +94,26 @@ def predict_volume(
     plan, volume = models[0].plan, _select_channels(volume, models[0].plan, settings)
     places_by_model = [attended_places(m.network, m.plan, m.device) if settings.attention else [] for m in models]
     chunks = choose_chunks(volume, models, places_by_model, settings)
-    images = {way: preprocess(volume, way) for way in dict.fromkeys(model.plan.preprocessing for model in models)}
-    warn_if_unusual(volume, images.values(), images[plan.preprocessing], plan)
-    wholes = [images[model.plan.preprocessing] for model in models]
-    scan_grid = wholes[0].scan_grid
-    if len({(whole.scan_grid.order, whole.scan_grid.flipped) for whole in wholes}) > 1:
+    parts = _preprocess_for_each(models, volume)
+    warn_if_unusual(volume, parts, plan)
+    wholes = [each.scan_grid for each in parts]
+    if len({(whole.order, whole.flipped) for whole in wholes}) > 1:
         raise DataError(f"{volume.path}: the models turn its thick slices in different ways: predict with one of them")
     overlap = choose_overlap(models, settings)
-    settings, parts = replace(settings, overlap=overlap), wholes
+    settings = replace(settings, overlap=overlap)
     if not settings.whole_scan:
-        parts = [cut_to_structures(model, whole, overlap) for model, whole in zip(models, wholes, strict=True)]
+        parts = [cut_to_structures(model, each, overlap) for model, each in zip(models, parts, strict=True)]
+    predicted = [each.scan_grid for each in parts]
     results = _predict_parts(models, parts, settings, places_by_model, chunks, done)
-    cuts = (is_cut(results["label map"], *pair) for pair in zip(parts, wholes, strict=True))
+    cuts = (is_cut(results["label map"], *grids) for grids in zip(predicted, wholes, strict=True))
     if settings.whole_scan is None and any(cuts):
         log.info("%s: the part that was located cuts a structure: predicting all of the scan", volume.path)
-        parts = wholes
         results.clear()
+        predicted, parts = wholes, _preprocess_for_each(models, volume)
         results = _predict_parts(models, parts, settings, places_by_model, chunks, done)
-    for model, part, whole in zip(models, parts, wholes, strict=True):
+    for model, part, whole in zip(models, predicted, wholes, strict=True):
         warn_if_little_is_predicted(volume, part, whole, model.plan)
-    stored = {name: scan_grid.as_stored(values) for name, values in results.items()}
+    stored = {name: wholes[0].as_stored(values) for name, values in results.items()}
     return Prediction(
         label_map=stored["label map"],
         attention={place: stored[place] for place in places_by_model[0] if place in stored},
@@ -122,15 +122,24 @@ def predict_volume(
     )
 
 
+def _preprocess_for_each(models: Sequence["Model"], volume: Volume) -> list[Preprocessed]:
+    """Preprocess a scan for each model; models with the same preprocessing share the image."""
+    images = {way: preprocess(volume, way) for way in dict.fromkeys(model.plan.preprocessing for model in models)}
+    return [images[model.plan.preprocessing] for model in models]
+
+
 def _predict_parts(
     models: Sequence["Model"],
-    parts: Sequence[Preprocessed],
+    parts: list[Preprocessed],
     settings: Settings,
     places_by_model: Sequence[Sequence[str]],
     chunks: Sequence[slice],
     done: Callable[[float], None],
 ) -> dict[str, NDArray[Any]]:
-    """Predict the part of a scan of each model. Return results by name, of the scan along RAS+ axes."""
+    """Predict the part of a scan of each model. Return results by name, of the scan along the axes of the network.
+
+    The list of parts is empty afterwards, so that their memory is free while the results are finished.
+    """
     labels, scan = models[0].plan.labels, parts[0].scan_grid.scan
     most = labels.channels + max(map(len, places_by_model))  # values per voxel
     results: dict[str, NDArray[Any]] = {}
@@ -149,6 +158,7 @@ def _predict_parts(
                 results[name][..., first:stop, rows, :] = values
             done((number + stop / scan[0]) / len(chunks))
             first = stop
+    parts.clear()
     if cleaned := cleaned_classes(models, settings):
         integers = dict(zip(labels.names, labels.painted, strict=True))
         results["label map"] = drop_small(results["label map"], [integers[name] for name in cleaned])

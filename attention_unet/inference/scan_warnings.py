@@ -1,13 +1,14 @@
 """Warn about a scan that is unlike those of the training."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.preprocessing import Preprocessed
+from attention_unet.scans.geometry import ScanGrid
 from attention_unet.scans.volumes import Volume
 
 # Times the largest training case along an axis; for small scans, of that or of a window, the smaller.
@@ -17,19 +18,19 @@ LITTLE = 0.5  # times the usual extent along an axis of the part that a locator 
 AXES = "left-right by back-front by down-up"
 
 
-def warn_if_unusual(volume: Volume, images: Iterable[Preprocessed], image: Preprocessed, plan: Plan) -> None:
+def warn_if_unusual(volume: Volume, images: Sequence[Preprocessed], plan: Plan) -> None:
     """Warn if a scan is empty, or of much other size or much coarser than the training cases.
 
     Args:
         volume: the scan.
         images: the scan, preprocessed for each model.
-        image: the one of the first model.
         plan: the plan of the first model.
     """
     if not any(each.image.any() for each in images):
         _warn(volume, "is empty: all voxels have the same value; check the file")
     spacing_mm, largest_mm = np.array(plan.preprocessing.spacing_mm), np.array(plan.largest_mm)
-    size_mm, scan_mm = _extent_mm(volume, image), _scan_mm(volume, image)
+    scan_grid = images[0].scan_grid
+    size_mm, scan_mm = _extent_mm(volume, scan_grid), _scan_mm(volume, scan_grid)
     window_mm = np.array(plan.patch) * spacing_mm
     size, largest = (" x ".join(f"{edge:.0f}" for edge in edges) for edges in (size_mm, largest_mm))
     about = f"is about {size} mm, {AXES}; the model was trained on scans of up to about {largest} mm and may"
@@ -37,23 +38,23 @@ def warn_if_unusual(volume: Volume, images: Iterable[Preprocessed], image: Prepr
         _warn(volume, f"{about} label other structures by mistake: crop the scan")
     elif (size_mm < MUCH_SMALLER * np.minimum(largest_mm, window_mm)).any():
         _warn(volume, f"{about} fail on such a small part: predict the uncropped scan")
-    if min(image.scan_grid.step) < 1 / MUCH_COARSER:
+    if min(scan_grid.step) < 1 / MUCH_COARSER:
         own, trained = (" x ".join(f"{mm:.3g}" for mm in size) for size in (scan_mm, spacing_mm))
         _warn(volume, f"has voxels of {own} mm, {AXES}: the model was trained on {trained} mm: expect a worse mask")
 
 
-def warn_if_little_is_predicted(volume: Volume, part: Preprocessed, whole: Preprocessed, plan: Plan) -> None:
+def warn_if_little_is_predicted(volume: Volume, part: ScanGrid, whole: ScanGrid, plan: Plan) -> None:
     """Warn if a locator left out so much of a scan that the rest is much smaller than usual.
 
     Args:
         volume: the scan.
-        part: the part of it that was predicted.
-        whole: all of the scan, preprocessed.
+        part: position of the part of it that was predicted.
+        whole: position of all that can be predicted.
         plan: plan of the model.
     """
-    if plan.region_mm is None or part is whole:
+    if plan.region_mm is None or part == whole:
         return
-    part_mm, scan_mm = (_extent_mm(volume, image) for image in (part, whole))
+    part_mm, scan_mm = (_extent_mm(volume, scan_grid) for scan_grid in (part, whole))
     usual_mm = np.minimum(plan.region_mm, scan_mm)
     if (part_mm < LITTLE * usual_mm).any():
         little, usual = (" x ".join(f"{edge:.0f}" for edge in edges) for edges in (part_mm, usual_mm))
@@ -64,15 +65,15 @@ def warn_if_little_is_predicted(volume: Volume, part: Preprocessed, whole: Prepr
         )
 
 
-def _scan_mm(volume: Volume, image: Preprocessed) -> NDArray[np.float64]:
+def _scan_mm(volume: Volume, scan_grid: ScanGrid) -> NDArray[np.float64]:
     """Return the voxel size of a scan along the axes of the network (3,)."""
-    sizes: NDArray[np.float64] = np.linalg.norm(volume.affine[:3, :3], axis=0)[list(image.scan_grid.order)]
+    sizes: NDArray[np.float64] = np.linalg.norm(volume.affine[:3, :3], axis=0)[list(scan_grid.order)]
     return sizes
 
 
-def _extent_mm(volume: Volume, image: Preprocessed) -> NDArray[np.float64]:
-    """Return the extent of an image along the axes of the network (3,)."""
-    extent: NDArray[np.float64] = np.array(image.scan_grid.grid) * image.scan_grid.step * _scan_mm(volume, image)
+def _extent_mm(volume: Volume, scan_grid: ScanGrid) -> NDArray[np.float64]:
+    """Return the extent of a box of a scan along the axes of the network (3,)."""
+    extent: NDArray[np.float64] = np.array(scan_grid.grid) * scan_grid.step * _scan_mm(volume, scan_grid)
     return extent
 
 

@@ -1,7 +1,7 @@
 """Write the files of one case into a temporary folder, record them in a journal, then move them into place.
 
-If a process is killed, the sha256 of every file that it has moved into place is recorded. It did not write any
-other file.
+If a process is killed, the sha256 of every file that it has moved into place is recorded. It did not write
+the other files there.
 """
 
 import errno

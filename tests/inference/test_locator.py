@@ -158,8 +158,8 @@ def test_a_structure_that_the_locator_cut_is_predicted_whole(tmp_path, caplog, s
 
 
 def test_a_speck_at_the_border_of_the_part_is_no_cut():
-    whole = preprocess(volume_of_array(cube(), np.eye(4)), plan_of().preprocessing)
-    part = dataclasses.replace(whole, scan_grid=whole.scan_grid.cut([(10, 30), (8, 30), (0, 30)]))
+    whole = preprocess(volume_of_array(cube(), np.eye(4)), plan_of().preprocessing).scan_grid
+    part = whole.cut([(10, 30), (8, 30), (0, 30)])
     label_map = np.zeros((40, 36, 30), dtype=np.uint8)
     label_map[15:25, 12:22, 5:15] = 3
     assert not is_cut(label_map, part, whole)
