@@ -169,9 +169,8 @@ def make_plan(
     in_plane = np.arange(3) != slice_axis
     voxels = int(np.prod(config.data.patch)) if config.data.patch else chosen.patch_voxels
     region_mm = None
-    grid = typical_grid(
-        fingerprint, extent_mm, np.array(scan_spacing(fingerprint))
-    )  # not the planned voxels, which the folds of a cross-validation have
+    # In the voxels of the scans, not in planned ones: later folds of a cross-validation are given these.
+    grid = typical_grid(fingerprint, extent_mm, np.array(scan_spacing(fingerprint)))
     if may_locate(config) and not whole_scans and voxels < SEEN * np.prod(grid[in_plane]):
         region_mm = region_extent(fingerprint)
     extent_mm = extent_mm if region_mm is None else region_mm

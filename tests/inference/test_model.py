@@ -12,7 +12,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save as save_tensors
 
-from attention_unet.attention import MECHANISMS
 from attention_unet.errors import ConfigError, DataError, ModelError
 from attention_unet.inference import model_file as model_module
 from attention_unet.inference.model import Model
@@ -289,14 +288,3 @@ def test_the_overlap_of_the_training_is_used_and_recorded(tmp_path):
     assert choose_overlap(models[:2], Settings(overlap=0.1)) == 0.1
     for settings in (Settings(), Settings(overlap=0.25)):
         assert describe_predictions(models[:1], settings, [], tmp_path)["overlap"] == 0.25
-
-
-def test_a_model_whose_mechanism_is_not_installed_says_so(tmp_path, monkeypatch):
-    """It is not damaged: the package that adds the mechanism lacks."""
-    plan = dataclasses.replace(plan_of(), architecture=dataclasses.replace(plan_of().architecture, skips="elsewhere"))
-    with monkeypatch.context() as installed:
-        installed.setitem(MECHANISMS, "elsewhere", MECHANISMS["sse"])
-        save_model(tmp_path, AttentionUNet(plan.architecture).state_dict(), plan, {})
-        assert load_model(tmp_path).plan == plan
-    with pytest.raises(ModelError, match=r"cannot be built here \(.*called 'elsewhere'.*\): install the package"):
-        load_model(tmp_path)
