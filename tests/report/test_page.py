@@ -89,6 +89,7 @@ def test_nothing_is_wider_than_the_window(browser, report, width):
     page.evaluate(
         "() => { document.querySelector('#case').options[0].textContent = 'a long name of a case '.repeat(9); }"
     )
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")  # planes drawn
     assert page.evaluate("() => document.documentElement.scrollWidth") == width
     assert next(pages, None) is None
 
