@@ -156,6 +156,8 @@ def test_where_a_dataset_is_looked_for(tmp_path, monkeypatch):
     monkeypatch.delenv("ATTENTION_UNET_DATA")
     with pytest.raises(ConfigError, match=r"data/Task: no dataset here.*--data\.root"):
         locate_dataset(None, "Task")
+    with pytest.raises(ConfigError, match=r"store has Task: choose one by --data\.dataset"):
+        locate_dataset(str(tmp_path / "store"), "")
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "dataset.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"half: no dataset here: there is dataset\.json, but no folders of images"):
