@@ -28,6 +28,7 @@ from tests.harmless_alterations import HARMLESS
 ROOT = Path(__file__).parents[1]
 PACKAGE, TESTS = Path("attention_unet", "attention"), Path("tests", "attention")
 UNALTERED = (ast.Raise, ast.Import, ast.ImportFrom, ast.JoinedStr)
+DECLARED = ("weight_range", "start_range", "by_axis", "starts_as_identity")  # by them tests are chosen and bounded
 LIMIT = 300  # seconds for the tests of one alteration
 
 OPERATORS: dict[type, type] = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
@@ -90,7 +91,7 @@ def terms(tree: ast.AST) -> Iterator[ast.AST]:
             continue
         if isinstance(tree, ast.FunctionDef) and tree.name == "forward" and field == "args":
             continue
-        if isinstance(tree, ast.Assign) and ast.unparse(tree.targets[0]) in ("weight_range", "start_range"):
+        if isinstance(tree, ast.Assign) and ast.unparse(tree.targets[0]) in DECLARED:
             continue
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.AST):
@@ -123,7 +124,7 @@ def tests_of(file: Path) -> list[str]:
 
 def cases_of(names: frozenset[str]) -> list[str]:
     """Return the test cases of some names, without those that compile."""
-    general = [str(TESTS / f"test_{name}.py") for name in ("subject", "contract", "cost", "options", "errata")]
+    general = [str(TESTS / f"test_{name}.py") for name in ("contract", "subject", "options", "errata", "cost")]
     listed = io.StringIO()
     with redirect_stdout(listed):
         pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", "-n", "0", *general])

@@ -215,6 +215,25 @@ def test_autocast_keeps_type_and_value(name, dims):
 
 @every_name
 @both_dims
+def test_single_precision_is_close(name, dims):
+    attention = randomised(name, dims, channels=8).eval()
+    x, gate = inputs((7, 5, 6)[:dims], channels=8)
+    single = attention(x, gate, True)
+    exact = attention.double()(x.double(), gate.double(), True)
+    torch.testing.assert_close(single.features.double(), exact.features, atol=1e-4, rtol=1e-4)
+    if exact.weights is not None:
+        torch.testing.assert_close(single.weights.double(), exact.weights.double(), atol=1e-4, rtol=1e-4)
+
+
+@every_name
+def test_only_what_is_learned_is_stored(name):
+    attention = make(name, 3)
+    stored = {key for key in attention.state_dict() if "running_" not in key and "num_batches" not in key}
+    assert stored == dict(attention.named_parameters()).keys()
+
+
+@every_name
+@both_dims
 def test_state_goes_round(name, dims):
     attention = randomised(name, dims).eval()
     again = build(json.loads(json.dumps(name)), dims=dims, channels=6, gate_channels=9).eval()
