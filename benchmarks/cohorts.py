@@ -10,6 +10,7 @@ nnU-Net needs an environment of its own, whose Python ``--environment`` names:
 
 import argparse
 import csv
+import itertools
 import json
 import os
 import statistics
@@ -25,6 +26,7 @@ from publish import REPOSITORY, RESULTS, around, processor, publish
 from rich.table import Table
 
 FILE = REPOSITORY / "benchmarks" / "results" / "cohorts.csv"
+TRAINING = ("cohort", "method", "minutes", "seed")  # columns that name a training
 METHODS = ("ours", "nnunet 3d_fullres", "nnunet 2d")
 
 
@@ -102,8 +104,7 @@ def measure(name: str, method: str, minutes: float, seed: int, options: argparse
 def add_result(row: dict[str, Any]) -> None:
     """Write a row into the file of results, in place of an older one of the same training."""
     rows = list(csv.DictReader(FILE.open())) if FILE.exists() else []
-    training = ("cohort", "method", "minutes", "seed")
-    others = [old for old in rows if any(old[name] != str(row[name]) for name in training)]
+    others = [old for old in rows if any(old[name] != str(row[name]) for name in TRAINING)]
     with FILE.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(row), lineterminator="\n")
         writer.writeheader()
@@ -142,17 +143,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=REPOSITORY / "data", help="folder of the real datasets")
     parser.add_argument("--work", type=Path, required=True, help="folder for datasets and preprocessed cases")
     parser.add_argument("--environment", help="Python of nnU-Net's environment")
+    parser.add_argument("--missing", action="store_true", help="only trainings that have no row yet")
     parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
     options = parser.parse_args()
     if options.write:
         around(RESULTS, "cohorts")
-    for name in options.only:
-        for minutes in options.minutes:
-            for method in options.methods:
-                for seed in options.seeds if method == "ours" else options.seeds[:1]:
-                    row = measure(name, method, minutes, seed, options)
-                    print(row, flush=True)
-                    add_result(row)
+    done = {tuple(row[key] for key in TRAINING) for row in csv.DictReader(FILE.open())} if options.missing else set()
+    for name, minutes, method, seed in itertools.product(options.only, options.minutes, options.methods, options.seeds):
+        if (name, method, f"{minutes:g}", str(seed)) in done or (method != "ours" and seed != options.seeds[0]):
+            continue
+        row = measure(name, method, minutes, seed, options)
+        print(row, flush=True)
+        add_result(row)
     publish([tabulate()], [], [RESULTS] if options.write else [])
 
 

@@ -11,8 +11,8 @@ import copy
 import io
 import os
 import re
+import resource
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE, TESTS = Path("attention_unet", "attention"), Path("tests", "attention")
 UNALTERED = (ast.Raise, ast.Import, ast.ImportFrom, ast.JoinedStr)
 DECLARED = ("weight_range", "start_range", "by_axis", "starts_as_identity")  # by them tests are chosen and bounded
-LIMIT = 300  # seconds for the tests of one alteration
+LIMIT = 300  # seconds of a core for the tests of one alteration
 
 OPERATORS: dict[type, type] = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
 OPERATORS |= {ast.Pow: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.And: ast.Or, ast.Or: ast.And}
@@ -136,7 +136,7 @@ def fails(tests: Sequence[str], folder: Path) -> bool:
     """Return whether a test fails in a folder. The process is forked, so that torch is imported once."""
     child = os.fork()
     if child == 0:
-        signal.alarm(LIMIT)  # an altered loop may not end
+        resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, LIMIT))  # an altered loop may not end
         os.chdir(folder)
         sys.path.insert(0, str(folder))
         for name in [name for name in sys.modules if name.partition(".")[0] in ("attention_unet", "tests")]:
