@@ -61,3 +61,10 @@ def test_frequencies_are_those_of_the_authors_and_in_3d_the_lowest():
     assert frequency_indices(3, 10) == [
         (0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0), (0, 0, 2), (0, 2, 0), (2, 0, 0)
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dims", "most"), [(2, 16), (3, 343)])
+def test_more_frequencies_than_there_are_are_refused(dims, most):
+    FrequencyChannelAttention(Place(dims, 4, 4), frequencies=most)
+    with pytest.raises(ValueError, match=rf"frequencies is {most + 1}: expected at most {most} in {dims}-D"):
+        FrequencyChannelAttention(Place(dims, 4, 4), frequencies=most + 1)
