@@ -147,6 +147,8 @@ class NetworkConfig:
         block: plain or residual blocks.
         convs: convolutions of each encoder block.
         decoder_convs: convolutions of each decoder block.
+        norm: normalisation of all blocks, by instance or in groups of eight channels. Default: by instance, and in
+            groups where attention weights channels. Set it to compare such attention with others.
         deep_supervision: train coarser decoder levels on the label, too.
     """
 
@@ -157,6 +159,7 @@ class NetworkConfig:
     block: Literal["plain", "residual"] = "plain"
     convs: int = ranged(2, least=1, most=16)
     decoder_convs: int = ranged(1, least=1, most=16)
+    norm: Literal["instance", "group"] | None = None
     deep_supervision: bool = True
 
 

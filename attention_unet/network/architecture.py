@@ -3,13 +3,15 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from attention_unet.attention import Init, Place, Spec
 from attention_unet.layers.dimensions import CONV, per_axis
+from attention_unet.layers.normalization import EightChannelNorm, InstanceNorm
 
 Sizes = int | Sequence[int]
 BLOCKS = ("plain", "residual")
+NORMS: dict[str, type[InstanceNorm] | type[EightChannelNorm]] = {"instance": InstanceNorm, "group": EightChannelNorm}
 WIDTHS = (16, 32, 64, 128)
 
 # A mechanism for all attended levels, or one for each level that is named: {1: "gate", 2: "cross"}.
@@ -34,6 +36,8 @@ class Architecture:
         block: "plain" or "residual".
         convs: convolutions of each block of the encoder.
         decoder_convs: convolutions of each block of the decoder: 2 as published; trainings use 1 by default.
+        norm: normalisation of all blocks, "instance" or "group" (of eight channels); None: by instance, and by group in
+            blocks whose attention, or that on their skip or after them, weights channels.
         deep_supervision: train the logits of every decoder level, not only of the finest.
         skips: attention on the skips.
         encoder: attention in the encoder's blocks.
@@ -61,6 +65,7 @@ class Architecture:
     block: str = "plain"
     convs: int = 2
     decoder_convs: int = 2
+    norm: str | None = None
     deep_supervision: bool = True
     skips: AttentionByLevel = "gate"
     encoder: AttentionByLevel = "identity"
@@ -76,6 +81,8 @@ class Architecture:
             raise ValueError(f"dims must be 2 or 3, got {self.dims}")
         if self.block not in BLOCKS:
             raise ValueError(f"no block is called {self.block!r}; there are {', '.join(BLOCKS)}")
+        if self.norm not in (None, *NORMS):
+            raise ValueError(f"no normalisation is called {self.norm!r}; there are {', '.join(NORMS)}")
         if depth < 2:
             raise ValueError(f"channels must name at least two levels, got {list(self.channels)}")
         if len(self.steps) != depth - 1 or len(self.kernel_sizes) != depth:
@@ -130,6 +137,11 @@ class Architecture:
                 "identity for no attention"
             )
         return by_level
+
+    def without_attention(self) -> "Architecture":
+        """Return the same architecture without attention."""
+        none: Spec = "identity"
+        return replace(self, skips=none, encoder=none, decoder=none, bottleneck=none, inputs=none)
 
     def place(self, level: int, classes: int | None = None) -> Place:
         """Return what attention at a level is built for; ``classes``: how many it may learn the presence of."""

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from attention_unet.attention import Attention, Place, build_at
 from attention_unet.layers.dimensions import CONV
-from attention_unet.network.architecture import WIDTHS, Architecture, is_encoding, named
-from attention_unet.network.blocks import Block, DecoderLevel, build_without_gate, upsampling, weighs_channels
+from attention_unet.network.architecture import NORMS, WIDTHS, Architecture, is_encoding, named
+from attention_unet.network.blocks import Block, DecoderLevel, Norm, build_without_gate, upsampling, weighs_channels
 from attention_unet.network.unet import UNet
 
 
@@ -37,24 +37,25 @@ class AttentionUNet(UNet):
             image = Place(a.dims, a.in_channels, a.in_channels, init=a.init)
             inputs_attention = build_without_gate(a.inputs, image)
 
-        def block(name: str, level: int, inputs: int, stride: tuple[int, ...], weighed: bool) -> Block:
+        def block(name: str, level: int, inputs: int, stride: tuple[int, ...], norm: Norm | None) -> Block:
             convs = a.convs if name == "encoder" else a.decoder_convs
             sizes = a.dims, inputs, a.channels[level], kernels[level], stride, convs, a.block == "residual"
             with named(f"{name}, level {level}"):
-                return Block(*sizes, a.attention(name).get(level, "identity"), a.place(level), weighed)
+                return Block(*sizes, a.attention(name).get(level, "identity"), a.place(level), norm)
 
         unit = (1,) * a.dims
         inputs, strides = [a.in_channels, *a.channels], [unit, *steps]
-        weighed = [weighs_channels(attention) for attention in (*skips, bottleneck)]
+        chosen = NORMS[a.norm] if a.norm else None
+        after = [chosen or (NORMS["group"] if weighs_channels(each) else None) for each in (*skips, bottleneck)]
         super().__init__(
             inputs=inputs_attention,
-            encoder=[block("encoder", i, inputs[i], strides[i], weighed[i]) for i in range(deepest + 1)],
+            encoder=[block("encoder", i, inputs[i], strides[i], after[i]) for i in range(deepest + 1)],
             bottleneck=bottleneck,
             decoder=[
                 DecoderLevel(
                     upsampling(a.dims, a.channels[i + 1], a.channels[i], steps[i]),
                     skips[i],
-                    block("decoder", i, 2 * a.channels[i], unit, weighed=False),
+                    block("decoder", i, 2 * a.channels[i], unit, chosen),
                 )
                 for i in reversed(range(deepest))
             ],

@@ -43,7 +43,7 @@ class Block(nn.Module):
     last leaky ReLU. Attention is after the last normalisation, before that addition, as in the papers that put it
     into residual blocks; ``gct`` is before each convolution, as published.
 
-    Normalisation is by instance, or by groups of eight channels if attention in or after the block weights channels.
+    Normalisation is by instance, or by groups of eight channels if attention in the block weights channels.
 
     Args:
         dims: 2 or 3 spatial dimensions.
@@ -55,7 +55,7 @@ class Block(nn.Module):
         residual: add the input.
         attention: specification of a mechanism that needs no gating signal.
         place: place of the attention; its channels are those of the output.
-        weighed: attention that follows the block weights channels.
+        norm: another normalisation, whatever the attention.
 
     Raises:
         ValueError: if the mechanism needs a gating signal.
@@ -72,11 +72,11 @@ class Block(nn.Module):
         residual: bool,
         attention: Spec,
         place: Place,
-        weighed: bool = False,
+        norm: Norm | None = None,
     ) -> None:
         super().__init__()
         attended = build_without_gate(attention, place)
-        norm: Norm = EightChannelNorm if weighed or weighs_channels(attended) else InstanceNorm
+        norm = norm or (EightChannelNorm if weighs_channels(attended) else InstanceNorm)
         layers: list[nn.Module] = []
         for i in range(convs):
             channels = inputs if i == 0 else outputs

@@ -196,6 +196,7 @@ def make_plan(
             block=network.block,
             convs=network.convs,
             decoder_convs=network.decoder_convs,
+            norm=network.norm,
             deep_supervision=network.deep_supervision,
             **dataclasses.asdict(config.attention),
         )

@@ -1,6 +1,6 @@
 """Train a network step by step, with its averaged copy and its optimiser."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from lightning_fabric import Fabric
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.swa_utils import AveragedModel
 
+from attention_unet.attention import Attention
 from attention_unet.config import TrainingConfig
 from attention_unet.errors import ModelError, UserError
 from attention_unet.inference.window_predictor import put_channels_last
@@ -114,11 +115,27 @@ class Learner:
 def build_network(plan: Plan) -> AttentionUNet:
     """Return the network of a plan with new weights.
 
+    All layers outside of attention start with the weights of the network without attention under the same seed, so that
+    trainings with different attention can be compared in pairs.
+
     Raises:
         ConfigError: if the configured network is invalid.
     """
     with as_configuration_error():
-        return AttentionUNet(plan.architecture)
+        network = AttentionUNet(plan.architecture)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch.initial_seed())
+        plain = AttentionUNet(plan.architecture.without_attention())
+    for layer, start in zip(_layers(network), _layers(plain), strict=True):
+        layer.load_state_dict(start.state_dict())
+    return network
+
+
+def _layers(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the layers with parameters outside of attention."""
+    for child in module.children():
+        if not isinstance(child, Attention):
+            yield from _layers(child) if [*child.children()] else [child] if [*child.parameters()] else []
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:

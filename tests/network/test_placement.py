@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from attention_unet.attention import Attention, Place
 from attention_unet.attention.channel.gated_channel import GatedChannelTransformation
 from attention_unet.attention.channel.squeeze_excitation import SqueezeExcitation
+from attention_unet.layers.normalization import EightChannelNorm
 from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.network.blocks import Block
 
@@ -49,6 +50,17 @@ def test_each_level_its_own(keys):
     assert wrapped.attention("skips") == {1: {"parallel": ["se", "sse"]}}
 
 
+@pytest.mark.parametrize(("norm", "expected"), [("instance", {"InstanceNorm"}), ("group", {"EightChannelNorm"})])
+@pytest.mark.parametrize("attention", [{}, {"skips": "se", "encoder": "se", "decoder": "scse", "bottleneck": "se"}])
+def test_normalisation_can_be_set_for_all_blocks(norm, expected, attention):
+    network = net(norm=norm, block="residual", **attention)
+    blocks = [*network.encoder, *(level.block for level in network.decoder)]
+    found = {type(m).__name__ for block in blocks for m in [*block.body.modules(), *block.shortcut.modules()]}
+    assert {name for name in found if name.endswith("Norm") and name != "ConvNorm"} == expected
+    with pytest.raises(ValueError, match="no normalisation is called 'batch'; there are instance, group"):
+        net(norm="batch")
+
+
 def test_a_plan_written_and_read_builds_the_same_network():
     first = net(
         skips={1: "gate", 2: {"recursive": "gate", "times": 2}},
@@ -65,9 +77,9 @@ def test_a_plan_written_and_read_builds_the_same_network():
     assert again.architecture.attention("skips") == first.architecture.attention("skips")
 
 
-def block(attention, residual=True, weighed=False):
+def block(attention, residual=True, norm=None):
     torch.manual_seed(0)
-    return Block(2, 4, 4, (3, 3), (1, 1), 2, residual, attention, Place(2, 4, 4), weighed).eval()
+    return Block(2, 4, 4, (3, 3), (1, 1), 2, residual, attention, Place(2, 4, 4), norm).eval()
 
 
 @pytest.mark.parametrize("residual", [True, False])
@@ -95,7 +107,7 @@ def test_gct_sits_before_each_convolution():
     assert names([gct.attention]) == ["Identity"]
     inside = [m for m in gct.modules() if isinstance(m, GatedChannelTransformation)]
     assert len(inside) == 2
-    plain, x = block("identity", weighed=True), torch.randn(2, 4, 6, 6)
+    plain, x = block("identity", norm=EightChannelNorm), torch.randn(2, 4, 6, 6)
     plain.load_state_dict(
         dict(zip(plain.state_dict(), [v for k, v in gct.state_dict().items() if "attention" not in k], strict=True))
     )

@@ -1,10 +1,14 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch import nn
 
+from attention_unet.attention import Attention
 from attention_unet.config import TrainingConfig
 from attention_unet.machine.devices import make_fabric
 from attention_unet.network import Architecture, AttentionUNet
-from attention_unet.training.learner import Learner, parameter_groups
+from attention_unet.training.learner import Learner, build_network, parameter_groups
 
 
 def learner(presence_weight=0.2, **attention):
@@ -43,3 +47,42 @@ def test_learning_rate_reaches_every_parameter():
     learning = learner(skips="gate")
     learning.learn(torch.randn(2, 1, 16, 16), torch.zeros(2, 1, 16, 16), 0.0123)
     assert {group["lr"] for group in learning.optimizer.param_groups} == {0.0123}
+
+
+def weights_of_convolutions(network):
+    return [m.weight for name, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+
+
+@pytest.mark.parametrize(
+    "attention",
+    [
+        {"skips": {0: "gate", 1: "multi_gate"}},
+        {"skips": "identity", "encoder": "gct", "decoder": "scse"},
+        {"skips": "se", "bottleneck": "nonlocal", "inputs": "se"},
+        {"skips": "identity", "encoder": "se", "block": "residual"},
+    ],
+)
+def test_layers_outside_of_attention_start_the_same(attention):
+    sizes = {"dims": 2, "channels": (8, 12, 16), "block": attention.pop("block", "plain")}
+    torch.manual_seed(5)
+    plain = AttentionUNet(Architecture(**sizes, skips="identity"))
+    for seed, same in ((5, True), (6, False)):
+        torch.manual_seed(seed)
+        network = build_network(SimpleNamespace(architecture=Architecture(**sizes, **attention)))
+        mechanisms = list(network.attentions().values())
+        inside = {id(p) for m in network.modules() if isinstance(m, Attention) for p in m.parameters()}
+        outside = [w for w in weights_of_convolutions(network) if id(w) not in inside]
+        assert mechanisms or attention["encoder"] == "gct"
+        assert len(outside) == len(weights_of_convolutions(plain))
+        pairs = zip(outside, weights_of_convolutions(plain), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs) == same
+
+
+def test_without_attention_nothing_is_drawn_anew():
+    architecture = Architecture(dims=2, channels=(8, 12), skips="identity")
+    torch.manual_seed(3)
+    expected, following = AttentionUNet(architecture).state_dict(), torch.rand(3)
+    torch.manual_seed(3)
+    found = build_network(SimpleNamespace(architecture=architecture)).state_dict()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    assert torch.equal(torch.rand(3), following)
