@@ -11,6 +11,7 @@ PLAN = "plan.json"
 SPLIT = "splits.json"
 SUBJECTS = "subjects.csv"  # person of each case
 HISTORY = "history.csv"  # one row per validation
+VALIDATIONS = "validations.csv"  # Dice of each case and class in each validation
 WEIGHTS = "model.safetensors"
 MODEL_DESCRIPTION = "model.json"  # of the weights, to be read by people
 PREDICTIONS = "predictions"  # of held-out cases

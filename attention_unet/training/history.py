@@ -1,7 +1,8 @@
-"""Write and read ``history.csv``: one row of numbers per validation of a training."""
+"""Write and read the validations of a training: ``history.csv``, one row each; ``validations.csv``, case by case."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from attention_unet.errors import DataError
 from attention_unet.files.atomic import write_text
@@ -9,6 +10,15 @@ from attention_unet.files.csv_text import csv_text, parse_table
 
 ADVICE = "expected the history that a training writes; remove it"
 REQUIRED = {"step", "minutes", "loss", "dice"}
+
+
+class CaseDice(NamedTuple):
+    """Dice of a class in a held-out case after a training step; NaN if reference and prediction are empty."""
+
+    step: int
+    case: str
+    class_name: str
+    dice: float
 
 
 def write_history(file: Path, history: Sequence[Mapping[str, float]]) -> None:
@@ -28,3 +38,21 @@ def read_history(file: Path) -> list[dict[str, float]]:
     if missing:
         raise DataError(f"{file}: lacks {', '.join(sorted(missing))}: {ADVICE}")
     return rows
+
+
+def write_validations(file: Path, rows: Sequence[CaseDice]) -> None:
+    """Write the Dice of each case and class in each validation."""
+    write_text(file, csv_text([["step", "case", "class", "dice"], *rows]))
+
+
+def read_validations(file: Path) -> list[CaseDice]:
+    """Read the result of ``write_validations``.
+
+    Raises:
+        DataError: if the file is not such a table.
+    """
+
+    def build(row: dict[str, str]) -> CaseDice:
+        return CaseDice(int(row["step"]), row["case"], row["class"], float(row["dice"]))
+
+    return parse_table(file, build, "validations", "expected the validations that a training writes; remove it")

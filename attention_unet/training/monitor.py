@@ -1,4 +1,4 @@
-"""Show the progress of a training: progress bar, log, history.csv, learning curves and TensorBoard."""
+"""Show the progress of a training: progress bar, log, tables of validations, learning curves and TensorBoard."""
 
 import logging
 import math
@@ -10,14 +10,15 @@ import numpy as np
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 from torch.utils.tensorboard import SummaryWriter
 
-from attention_unet.evaluation.structure_attention import StructureAttention, mean_attention
-from attention_unet.files.run_folder import HISTORY
+from attention_unet.evaluation.structure_attention import mean_attention
+from attention_unet.files.run_folder import HISTORY, VALIDATIONS
 from attention_unet.machine.progress import SCREEN
-from attention_unet.pictures.mosaic import Scene, draw_mosaic
+from attention_unet.pictures.mosaic import draw_mosaic
 from attention_unet.training.board import Board
 from attention_unet.training.checkpoint import LoopState
 from attention_unet.training.curves import CURVES, draw_training
-from attention_unet.training.history import write_history
+from attention_unet.training.history import CaseDice, read_validations, write_history, write_validations
+from attention_unet.training.validation import Validation
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,10 @@ class Monitor:
         self.run = run
         self.class_names = class_names
         self.history = history
+        file = run / VALIDATIONS
+        before = read_validations(file) if history and file.is_file() else []
+        recorded = {row["step"] for row in history}
+        self.validations = [row for row in before if row.step in recorded]
         self.board = Board(run / "tensorboard", first_step + 1)
         self.board.write(lambda writer: writer.add_text("configuration", f"```\n{configuration}\n```"))
         self.last_line = time.monotonic()
@@ -89,15 +94,12 @@ class Monitor:
         """Show that a validation is running."""
         self.bar.update(self.task, status="validating on whole volumes")
 
-    def record_validation(
-        self, row: dict[str, float], scenes: Sequence[Scene], attention: Sequence[StructureAttention]
-    ) -> None:
+    def record_validation(self, row: dict[str, float], validation: Validation) -> None:
         """Record and show a validation.
 
         Args:
             row: row of ``history.csv``; step first, with "dice" and for each class "dice NAME".
-            scenes: example cases to draw.
-            attention: attention inside and outside the classes of these cases.
+            validation: its results.
         """
         self.history.append(row)
         self.dice = format_dice(row["dice"])
@@ -105,11 +107,16 @@ class Monitor:
         step = int(row["step"])
         log.info("step %d, %.1f min: loss %.3f, Dice %s (%s)", step, row["minutes"], row["loss"], self.dice, classes)
         write_history(self.run / HISTORY, self.history)
+        for case, dice in validation.dice.items():
+            self.validations += [CaseDice(step, case, *of) for of in zip(self.class_names, dice, strict=True)]
+        write_validations(self.run / VALIDATIONS, self.validations)
         draw_training(self.history, self.class_names, self.run / CURVES)
         self.board.write_scalars({f"validation/{key}": row[key] for key in row if key.startswith("dice")}, step)
-        for (place, name), mean in mean_attention(attention).items():
+        for (place, name), mean in mean_attention(validation.attention).items():
             values = mean._asdict().items()
             self.board.write_scalars({f"attention {place}/{key} {name}": value for key, value in values}, step)
+
+        scenes = validation.scenes
 
         def write_pictures(writer: SummaryWriter) -> None:
             for name in dict.fromkeys(name for scene in scenes for name in scene.attention):

@@ -15,7 +15,17 @@ from attention_unet.config import Config, TrainingConfig
 from attention_unet.dataset.cases import Dataset, find_cases, locate_dataset
 from attention_unet.errors import ConfigError, first_few, plural
 from attention_unet.files.lock import folder_lock
-from attention_unet.files.run_folder import CONFIG, HISTORY, MODEL_DESCRIPTION, PATHS, PLAN, SPLIT, SUBJECTS, WEIGHTS
+from attention_unet.files.run_folder import (
+    CONFIG,
+    HISTORY,
+    MODEL_DESCRIPTION,
+    PATHS,
+    PLAN,
+    SPLIT,
+    SUBJECTS,
+    VALIDATIONS,
+    WEIGHTS,
+)
 from attention_unet.inference.locator import Locator
 from attention_unet.machine.devices import check_batch, choose_device, choose_precision, leave_processes, make_fabric
 from attention_unet.machine.memory import peak_memory, reuse_freed_memory
@@ -44,7 +54,17 @@ from attention_unet.training.same_data import add_digests, check_dataset
 
 log = logging.getLogger(__name__)
 
-WRITTEN = (CONFIG, PATHS, PLAN, SPLIT, SUBJECTS, HISTORY, MODEL_DESCRIPTION, CURVES)  # files that a training writes
+WRITTEN = (
+    CONFIG,
+    PATHS,
+    PLAN,
+    SPLIT,
+    SUBJECTS,
+    HISTORY,
+    VALIDATIONS,
+    MODEL_DESCRIPTION,
+    CURVES,
+)  # files that a training writes
 MUCH_VALIDATING = 0.3  # share of the time
 
 

@@ -69,7 +69,7 @@ def validate_and_record(training: Training, loop: LoopState, progress: float, le
     if training.monitor is not None:
         names = training.settings.plan.labels.names
         row = history_row(training, loop, validation, learning_rate)
-        training.monitor.record_validation(row, validation.scenes, validation.attention)
+        training.monitor.record_validation(row, validation)
         if progress >= LOW_FROM and row["dice"] < LOW_DICE and not loop.warned:
             loop.warned = True
             found = [row[f"dice {name}"] > 0 for name in names]

@@ -58,6 +58,8 @@ def test_a_resumed_run_ends_in_the_very_numbers_of_an_unbroken_one(cohort, tmp_p
         for row in csv.DictReader((run / "history.csv").open())
     ]
     assert history[:2] == history[2:]
+    one, other = ((run / "validations.csv").read_text() for run in (tmp_path / "run", unbroken))
+    assert one == other
 
 
 @pytest.fixture
@@ -196,7 +198,8 @@ def test_a_start_that_failed_blocks_nothing(cohort, tmp_path):
 def test_a_finished_run_that_is_resumed_ends_at_once(cohort, unbroken, tmp_path):
     shutil.copytree(unbroken, tmp_path / "run")
     train(config(cohort), tmp_path / "run", resume=True)
-    assert (tmp_path / "run" / "history.csv").read_text() == (unbroken / "history.csv").read_text()
+    for name in ("history.csv", "validations.csv"):
+        assert (tmp_path / "run" / name).read_text() == (unbroken / name).read_text()
     assert same(weights(tmp_path / "run"), weights(unbroken))
 
 

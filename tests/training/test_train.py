@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -15,6 +16,7 @@ from attention_unet.cli import main
 from attention_unet.config import AttentionConfig, NetworkConfig
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.training import train as module
+from attention_unet.training.history import read_validations
 from attention_unet.training.learner import Diverged
 from attention_unet.training.train import train
 from tests.conftest import REPOSITORY
@@ -25,13 +27,19 @@ def test_a_run_folder_holds_what_it_promises(unbroken):
     names = {path.name for path in unbroken.iterdir()}
     assert names == {
         "config.yaml", "paths.json", "plan.json", "splits.json", "model.safetensors", "model.json", "last.pt",
-        "history.csv", "curves.png", "tensorboard", "train.log",
+        "history.csv", "validations.csv", "curves.png", "tensorboard", "train.log",
     }  # fmt: skip
     assert (unbroken / "curves.png").read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader((unbroken / "history.csv").open()))
     assert [int(row["step"]) for row in rows] == [3, 6]
     assert {"loss", "dice", "dice Ventricle", "learning_rate", "patches_a_second", "minutes"} <= set(rows[0])
     split = json.loads((unbroken / "splits.json").read_text())
+    for row in rows:
+        of_cases = [each for each in read_validations(unbroken / "validations.csv") if each.step == int(row["step"])]
+        assert {each.case for each in of_cases} == set(split["validation"])
+        for name in ("Ventricle", "Nucleus", "Lesion"):
+            dice = [each.dice for each in of_cases if each.class_name == name]
+            assert np.nanmean(dice) == pytest.approx(float(row[f"dice {name}"]))
     assert (len(split["training"]), len(split["validation"])) == (6, 2)
     assert "6 cases to train on, 2 held out" in (unbroken / "train.log").read_text()
 
