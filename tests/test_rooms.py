@@ -14,7 +14,7 @@ ORDER = (  # the lowest first; those of one line do not import each other
     {"preparation"},
     {"evaluation", "inference"},
     {"training"},
-    {"explanation", "report"},
+    {"explanation", "report", "study"},
     {"cli"},
 )
 

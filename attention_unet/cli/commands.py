@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser, Namespace
 from attention_unet.cli.mechanisms import attention
 from attention_unet.cli.results import compare, evaluate, explain, report
 from attention_unet.cli.screen import report_failures, silence_profiler, table_console
+from attention_unet.cli.study import study
 from attention_unet.config import Config
 from attention_unet.errors import ConfigError, plural
 from attention_unet.machine.progress import SCREEN, progress_bar
@@ -186,6 +187,7 @@ COMMANDS: dict[str, Callable[[Namespace, ArgumentParser], int]] = {
     "evaluate": evaluate,
     "compare": compare,
     "explain": explain,
+    "study": study,
     "report": report,
     "fetch": _fetch,
     "phantom": _phantom,

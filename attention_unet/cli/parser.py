@@ -173,6 +173,16 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     explain.add_argument("--root", type=str | None, help="folder of its dataset (default: the one of its training)")
     explain.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
 
+    study = add("study", "Train several arms with several seeds and folds, and test hypotheses about them; resumable.")
+    study.add_argument("file", type=str, help="YAML file of the study")
+    study.add_argument(
+        "-o", "--output", type=str | None, help="folder of results (default: the file without its ending)"
+    )
+    study.add_argument("--list", action="store_true", help="print one command for each training, and train nothing")
+    study.add_argument("--only", type=int | None, help="number of the one training to run, from 0, as in --list")
+    study.add_argument("--report", action="store_true", help="train nothing; write the verdicts on what is finished")
+    study.add_argument("--amend", type=str | None, help="why the study changed after it was recorded; it is reported")
+
     report = add("report", "Write a page of scores, cases slice by slice, and training curves: one file, offline.")
     report.add_argument(
         "source",

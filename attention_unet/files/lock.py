@@ -12,6 +12,11 @@ from attention_unet.files.atomic import check_writable, remove_partials
 
 log = logging.getLogger(__name__)
 
+
+class Busy(ConfigError):
+    """Error: another process is writing into a folder."""
+
+
 LOCK, RECORD_LOCK = ".attention_unet.lock", ".attention_unet-notes.lock"
 PATIENCE = 10.0  # seconds; workers of a killed training can hold the lock for some seconds
 
@@ -27,7 +32,7 @@ def folder_lock(folder: Path, patience: float | None = None) -> Iterator[None]:
         patience: seconds to wait for another process; None: PATIENCE.
 
     Raises:
-        ConfigError: if another process holds the lock for longer.
+        Busy: if another process holds the lock for longer.
         DataError: if the folder cannot be written to.
     """
     existed = folder.is_dir()
@@ -50,7 +55,7 @@ def record_lock(folder: Path) -> Iterator[None]:
     """Lock the record of a folder while this process reads and writes it.
 
     Raises:
-        ConfigError: if another process holds the lock for too long.
+        Busy: if another process holds the lock for too long.
         DataError: if the folder cannot be written to.
     """
     check_writable(folder)
@@ -69,7 +74,7 @@ def _locked(file: Path, patience: float | None = None) -> Iterator[None]:
             log.info("%s: another process is writing here: waiting", file.parent)
             lock.acquire(timeout=patience)
     except Timeout as error:
-        raise ConfigError(
+        raise Busy(
             f"{file.parent}: another process is writing here: wait until it has ended, or name another folder"
         ) from error
     except OSError as error:  # the file system has no locks

@@ -68,7 +68,7 @@ class ResolvedSettings:
     def to_plain(self) -> dict[str, Any]:
         """Return plain values without folders of this machine."""
         return {
-            "config": _without_paths(self.config),
+            "config": without_paths(self.config),
             "split": {name: list(cases) for name, cases in dataclasses.asdict(self.split).items()},
             "plan": self.plan.to_json(),
             "subjects": dict(self.subjects),
@@ -138,7 +138,7 @@ def resume_settings(before: ResolvedSettings, config: Config, override: bool, ru
     Raises:
         ConfigError: if other fields than those in MAY_CHANGE changed; it names all of them.
     """
-    old, new = _without_paths(before.config), _without_paths(config)
+    old, new = without_paths(before.config), without_paths(config)
     changed = {
         f"{section}.{name}": (old.get(section, {}).get(name), value)
         for section, fields in new.items()
@@ -194,7 +194,7 @@ def write_resolved_settings(run: Path, settings: ResolvedSettings, given: Config
     write_split(run / SPLIT, settings.split, given.data.fold if given.data.splits else None)
 
 
-def _without_paths(config: Config) -> dict[str, dict[str, Any]]:
+def without_paths(config: Config) -> dict[str, dict[str, Any]]:
     """Return a configuration as plain values, with path fields set to None and the dataset as a folder name."""
     plain = dataclasses.asdict(config)
     dataset = Path(config.data.dataset)

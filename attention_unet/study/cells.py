@@ -1,0 +1,180 @@
+"""Run the trainings of a study. Each leaves small files of results, and is not run again."""
+
+import dataclasses
+import json
+import logging
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from attention_unet.config import Config
+from attention_unet.dataset.cases import find_cases, locate_dataset
+from attention_unet.dataset.splits import choose_split
+from attention_unet.dataset.subjects import find_subjects
+from attention_unet.errors import ConfigError
+from attention_unet.evaluation.rows import Row
+from attention_unet.files.atomic import write_text
+from attention_unet.files.csv_text import csv_text, parse_table
+from attention_unet.files.json_file import parse_object
+from attention_unet.files.lock import folder_lock
+from attention_unet.files.run_folder import HISTORY, VALIDATIONS
+from attention_unet.scans.labels import FOREGROUND
+from attention_unet.study.design import Cell, Study, digest_of
+from attention_unet.training.cross_validation import cross_validate
+from attention_unet.training.history import read_history, read_validations
+from attention_unet.training.resolved_settings import without_paths
+
+log = logging.getLogger(__name__)
+
+CELLS, RUNS = "cells", "runs"  # folders of results and of trainings
+METRICS = ("dice", "nsd", "hd95_mm")
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Score:
+    """Metrics of a class in a held-out case after a number of steps; NSD and HD95 only after the last step.
+
+    Attributes:
+        step: training step.
+        case: id of the case.
+        subject: the person.
+        class_name: name of the class.
+        dice: Dice, 0 to 1; NaN if reference and prediction are empty.
+        nsd: normalised surface Dice, 0 to 1.
+        hd95_mm: 95th percentile of the surface distances.
+    """
+
+    step: int
+    case: str
+    subject: str
+    class_name: str
+    dice: float
+    nsd: float = NAN
+    hd95_mm: float = NAN
+
+
+def is_done(study: Study, cell: Cell, folder: Path) -> bool:
+    """Return whether a training of the study has left its results.
+
+    Raises:
+        ConfigError: if it was run with another configuration.
+    """
+    file = folder / CELLS / f"{cell.name}.json"
+    if not file.exists():
+        return False
+    sha256 = parse_object(file, lambda plain: str(plain["sha256"]), "remove it, to run this training again")
+    if sha256 != _configure(study, cell)[1]:
+        raise ConfigError(f"{file}: is of another configuration than the study's: remove it, to run it again")
+    return True
+
+
+def run_cell(study: Study, cell: Cell, folder: Path) -> None:
+    """Train, predict and score one cell, if it is not done. A run that was stopped is continued.
+
+    Args:
+        study: the study, with planned values filled in.
+        cell: the training.
+        folder: folder of the study.
+
+    Raises:
+        Busy: if another process has this cell.
+        Interrupted: if the user stopped the training.
+    """
+    if is_done(study, cell, folder):
+        return
+    run = folder / RUNS / cell.group
+    with folder_lock(folder / CELLS / f".{cell.name}", patience=0):
+        config, sha256 = _configure(study, cell)
+        dataset = find_cases(locate_dataset(config.data.root, config.data.dataset))
+        config = dataclasses.replace(
+            config, data=dataclasses.replace(config.data, cache=config.data.cache or str(folder / "cache"))
+        )
+        ids = [case.id for case in dataset.cases]
+        subjects = find_subjects(config.data, dataset.root, ids)
+        if cell.cases is not None:
+            splits = _write_splits(config, cell.cases, ids, subjects, folder)
+            config = dataclasses.replace(config, data=dataclasses.replace(config.data, splits=str(splits)))
+        found, failed = cross_validate(config, run, [cell.fold])
+        if failed:
+            raise ConfigError(f"{run}: {next(iter(failed.values()))}: cases failed, so the cell has no result")
+        of_fold = run / f"fold{cell.fold}"
+        last = read_history(of_fold / HISTORY)[-1]
+        held_out = found.held_out[cell.fold]
+        scores = [
+            Score(row.step, row.case, subjects.get(row.case, row.case), row.class_name, row.dice)
+            for row in read_validations(of_fold / VALIDATIONS)
+            if row.step < last["step"]
+        ]
+        scores += [
+            _final(row, int(last["step"]), subjects)
+            for row in found.rows
+            if row.case in held_out and row.class_name != FOREGROUND
+        ]
+        facts = {"sha256": sha256, "steps": int(last["step"]), "minutes": round(last["minutes"], 2)}
+        write_text(folder / CELLS / f"{cell.name}.csv", _to_csv(scores))
+        write_text(
+            folder / CELLS / f"{cell.name}.json",
+            json.dumps({**dataclasses.asdict(cell), **facts, "processor": platform.processor() or platform.machine()})
+            + "\n",
+        )
+
+
+def read_scores(cell: Cell, folder: Path) -> list[Score]:
+    """Return the results of a cell that is done.
+
+    Raises:
+        DataError: if they are damaged.
+    """
+
+    def build(row: Mapping[str, str]) -> Score:
+        return Score(
+            int(row["step"]), row["case"], row["subject"], row["class"], *(float(row[name]) for name in METRICS)
+        )
+
+    file = folder / CELLS / f"{cell.name}.csv"
+    return parse_table(file, build, "results", f"remove it and {cell.name}.json, to run this training again")
+
+
+def _configure(study: Study, cell: Cell) -> tuple[Config, str]:
+    """Return the configuration of a cell, and its digest."""
+    config = study.arms[cell.arm]
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, fold=cell.fold),
+        training=dataclasses.replace(config.training, seed=cell.seed),
+    )
+    return config, digest_of({"config": without_paths(config), "cases": cell.cases})
+
+
+def _write_splits(config: Config, persons: int, ids: Sequence[str], subjects: Mapping[str, str], folder: Path) -> Path:
+    """Write the splits of all folds with fewer persons to train on: the first of a random order of each fold."""
+    splits = []
+    for fold in range(config.data.folds):
+        split = choose_split(dataclasses.replace(config.data, fold=fold), ids, subjects)
+        names = sorted({subjects.get(case, case) for case in split.training})
+        if persons > len(names):
+            raise ConfigError(f"cases_trained_on: {persons}, but fold {fold} has only {len(names)} to train on")
+        kept = set(np.random.RandomState([config.data.split_seed, fold]).permutation(names)[:persons])
+        training = [case for case in split.training if subjects.get(case, case) in kept]
+        splits.append({"train": training, "val": list(split.validation)})
+    file = folder / f"splits-{persons}.json"
+    write_text(file, json.dumps(splits, indent=1) + "\n")
+    return file
+
+
+def _to_csv(scores: Sequence[Score]) -> str:
+    cells = (
+        [score.step, score.case, score.subject, score.class_name, *(f"{getattr(score, name):.6g}" for name in METRICS)]
+        for score in scores
+    )
+    return csv_text([["step", "case", "subject", "class", *METRICS], *cells])
+
+
+def _final(row: Row, step: int, subjects: Mapping[str, str]) -> Score:
+    metrics = row.metrics
+    subject = subjects.get(row.case, row.case)
+    return Score(step, row.case, subject, row.class_name, metrics.dice, metrics.nsd, metrics.hd95_mm)

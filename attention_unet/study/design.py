@@ -1,0 +1,136 @@
+"""The design of a study: its arms, trainings and hypotheses, all fixed before the first training."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from attention_unet.config import Config
+from attention_unet.errors import ConfigError, first_few
+from attention_unet.training.resolved_settings import without_paths
+
+Expectation = Literal["better", "equivalent"]
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A claim about two arms.
+
+    Attributes:
+        arm: the arm that the claim is about.
+        against: the arm it is compared with.
+        expect: "better", or "equivalent" within the margin.
+    """
+
+    arm: str
+    against: str
+    expect: Expectation
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of a study.
+
+    Attributes:
+        arm: name of the arm.
+        cases: number of persons trained on; None for all.
+        seed: seed of the training.
+        fold: fold that is held out.
+    """
+
+    arm: str
+    cases: int | None
+    seed: int
+    fold: int
+
+    @property
+    def group(self) -> str:
+        """Name of the folder of all folds of this arm, size and seed."""
+        return f"{self.arm}-{'all' if self.cases is None else self.cases}-seed{self.seed}"
+
+    @property
+    def name(self) -> str:
+        """Name of the file of results."""
+        return f"{self.group}-fold{self.fold}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study.
+
+    Attributes:
+        question: what is asked, in words.
+        arms: configuration of each arm by its name. They differ in what is studied.
+        seeds: seeds of each arm.
+        folds: folds that are held out, one after another.
+        sizes: numbers of persons to train on; None for all.
+        margin: gain of mean Dice below which arms count as equivalent.
+        hypotheses: claims that are tested.
+
+    Raises:
+        ConfigError: if names, seeds, folds or the margin do not fit together.
+    """
+
+    question: str
+    arms: Mapping[str, Config]
+    seeds: Mapping[str, Sequence[int]]
+    folds: Sequence[int]
+    sizes: Sequence[int | None]
+    margin: float
+    hypotheses: Sequence[Hypothesis]
+
+    def __post_init__(self) -> None:
+        """Check what the types cannot."""
+        named = {name for claim in self.hypotheses for name in (claim.arm, claim.against)}
+        if unknown := named - set(self.arms):
+            raise ConfigError(f"hypotheses: {first_few(unknown)}: expected some of the arms {first_few(self.arms)}")
+        if same := [claim.arm for claim in self.hypotheses if claim.arm == claim.against]:
+            raise ConfigError(f"hypotheses: {same[0]} is compared with itself: expected two arms")
+        wrong = [name for name in self.arms if not name.replace("_", "").replace("-", "").isalnum()]
+        if wrong:
+            raise ConfigError(f"arms: {first_few(wrong)}: expected names of letters, digits, _ and -")
+        for claim in self.hypotheses:
+            if not set(self.seeds[claim.arm]) & set(self.seeds[claim.against]):
+                raise ConfigError(f"seeds: {claim.arm} and {claim.against} have none in common: expected at least one")
+        if not 0 < self.margin < 1:
+            raise ConfigError(f"margin is {self.margin}: expected a difference of Dice, such as 0.005")
+        for name, values in (("folds", self.folds), ("cases_trained_on", self.sizes), *self.seeds.items()):
+            if not values or len(set(values)) < len(values):
+                raise ConfigError(f"{name} is {list(values)}: expected at least one value, each once")
+        for name, config in self.arms.items():
+            if config.training.steps is None:
+                raise ConfigError(f"{name}: has a budget in minutes: expected training.steps, the same for all arms")
+            if outside := [fold for fold in self.folds if not 0 <= fold < config.data.folds]:
+                raise ConfigError(f"folds: {outside[0]}: expected 0 to {config.data.folds - 1}, by data.folds")
+        if len({config.training.steps for config in self.arms.values()}) > 1:
+            raise ConfigError("the arms have different training.steps: expected the same for all")
+
+    def cells(self) -> list[Cell]:
+        """Return all trainings: fold by fold, so that a part of a study is a study, and in random order within."""
+        cells = [
+            [Cell(arm, size, seed, fold) for arm in self.arms for size in self.sizes for seed in self.seeds[arm]]
+            for fold in self.folds
+        ]
+        random = np.random.RandomState(0)
+        return [of_fold[i] for of_fold in cells for i in random.permutation(len(of_fold))]
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return plain values, without folders of this machine."""
+        return {
+            "question": self.question,
+            "arms": {name: without_paths(config) for name, config in self.arms.items()},
+            "seeds": {name: list(seeds) for name, seeds in self.seeds.items()},
+            "folds": list(self.folds),
+            "sizes": list(self.sizes),
+            "margin": self.margin,
+            "hypotheses": [dataclasses.asdict(claim) for claim in self.hypotheses],
+        }
+
+
+def digest_of(plain: object) -> str:
+    """Return the sha256 of plain values."""
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,51 @@
+import dataclasses
+
+import pytest
+
+from attention_unet.config import TrainingConfig
+from attention_unet.errors import ConfigError
+from attention_unet.study.design import Cell, Hypothesis, digest_of
+from tests.study.build import BETTER, study
+
+
+def test_cells_are_all_trainings_fold_by_fold_in_a_fixed_random_order():
+    cells = study(run_seeds=(0, 1, 2), sizes=(None, 3)).cells()
+    assert len(set(cells)) == len(cells) == 2 * 2 * 2 * 3
+    assert [cell.fold for cell in cells] == [0] * 12 + [1] * 12
+    assert {cell.arm for cell in cells[:6]} == {"none", "gate"}
+    assert cells == study(run_seeds=(0, 1, 2), sizes=(None, 3)).cells()
+    assert Cell("gate", None, 2, 1).name == "gate-all-seed2-fold1"
+    assert Cell("gate", 8, 0, 4).name == "gate-8-seed0-fold4"
+
+
+def test_what_does_not_fit_together_is_refused():
+    plain = study()
+    minutes = dataclasses.replace(plain.arms["none"], training=TrainingConfig(minutes=1))
+    longer = dataclasses.replace(plain.arms["none"], training=TrainingConfig(steps=9))
+    for changes, message in (
+        (
+            {"hypotheses": [Hypothesis("gat", "none", "better")]},
+            "hypotheses: gat: expected some of the arms gate, none",
+        ),
+        ({"hypotheses": [Hypothesis("none", "none", "better")]}, "none is compared with itself"),
+        ({"margin": 0.0}, "margin is 0.0: expected a difference of Dice"),
+        ({"seeds": {"none": [0], "gate": [1]}}, "gate and none have none in common"),
+        ({"seeds": {"none": [0], "gate": [0, 0]}}, r"gate is \[0, 0\]: expected at least one value, each once"),
+        ({"folds": []}, r"folds is \[\]: expected at least one value"),
+        ({"folds": [4]}, "folds: 4: expected 0 to 3, by data.folds"),
+        ({"arms": {**plain.arms, "none": minutes}}, "none: has a budget in minutes: expected training.steps"),
+        ({"arms": {**plain.arms, "none": longer}}, "the arms have different training.steps"),
+        ({"arms": {**plain.arms, "a/b": plain.arms["none"]}, "seeds": {"none": [0], "gate": [0], "a/b": [0]}}, "a/b:"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            study(**changes)
+
+
+def test_the_digest_depends_on_everything_but_folders():
+    plain = study("here")
+    assert digest_of(plain.to_plain()) == digest_of(study("there").to_plain())
+    for other in (study(run_seeds=(0, 2)), study(folds=(1, 0)), study(sizes=(3,)), study(steps=5), study(margin=0.01)):
+        assert digest_of(other.to_plain()) != digest_of(plain.to_plain())
+    assert digest_of(study(hypotheses=[dataclasses.replace(BETTER, expect="equivalent")]).to_plain()) != digest_of(
+        plain.to_plain()
+    )

@@ -1,0 +1,103 @@
+"""Verdicts on made results, whose truth is known."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from attention_unet.study.cells import Score
+from attention_unet.study.verdicts import judge, person_dice
+from tests.study.build import BETTER, EQUIVALENT, study
+
+CASES, CASE_SD = 20, 0.0042  # of a case in a training, as measured on the hippocampus
+
+SIMULATIONS = 150
+
+
+def made(plan, gain, random, run_sd=0.0007, arm_by_case_sd=0.002):
+    """Results whose gate truly gains ``gain``: random effects of case, arm in a case, run, and the rest."""
+    results = {}
+    for fold in plan.folds:
+        cases = 0.88 + random.normal(0, 0.03, CASES)
+        of_arm = {"none": 0, "gate": gain + random.normal(0, arm_by_case_sd, CASES)}
+        for cell in plan.cells():
+            if cell.fold == fold:
+                dice = cases + of_arm[cell.arm] + random.normal(0, run_sd) + random.normal(0, CASE_SD, CASES)
+                names = [f"{fold}-{case}" for case in range(CASES)]
+                results[cell] = [Score(4, n, n, "block", value) for n, value in zip(names, dice, strict=True)]
+    return results
+
+
+def test_a_gain_beyond_the_margin_is_found():
+    plan = study(hypotheses=[BETTER, EQUIVALENT], folds=range(4))
+    better, equivalent = judge(plan, made(plan, 0.01, np.random.RandomState(0)))
+    assert (better.word, equivalent.word) == ("better", "not decided")
+    assert better.gain == pytest.approx(0.01, abs=0.002)
+    low, high = better.interval(0.95)
+    assert low < 0.01 < high
+    assert better.holds
+    assert "gate is better than none: +0.0" in str(better)
+    assert str(better).endswith("more than the margin of 0.005.")
+    worse = judge(plan, made(plan, -0.01, np.random.RandomState(0)))[0]
+    assert (worse.word, worse.holds) == ("worse", False)
+
+
+def test_equal_arms_are_equivalent_and_a_small_gain_does_not_matter():
+    plan = study(hypotheses=[EQUIVALENT, BETTER], folds=range(4), run_seeds=range(3))
+    verdict = judge(plan, made(plan, 0.0, np.random.RandomState(1)))[0]
+    assert verdict.word == "equivalent"
+    assert "gate and none are equivalent within 0.005" in str(verdict)
+    assert max(map(abs, verdict.interval(0.9))) < 0.005
+    small = judge(plan, made(plan, 0.0025, np.random.RandomState(1)))[1]
+    assert small.word == "better"
+    assert str(small).endswith("but less than the margin of 0.005.")
+
+
+def test_few_trainings_decide_nothing():
+    plan = study(hypotheses=[BETTER], folds=[0], run_seeds=[0])
+    results = made(plan, 0.01, np.random.RandomState(2))
+    [single] = judge(plan, results)
+    assert (single.word, single.p, len(single.blocks)) == ("not decided", 1.0, 1)
+    assert "in one training each: another may say otherwise" in str(single)
+    [none] = judge(plan, {})
+    assert (none.word, none.missing, str(none)) == ("no result", 1, "gate against none: no result yet.")
+    plan = study(hypotheses=[BETTER], folds=range(4))
+    results = made(plan, 0.0, np.random.RandomState(4), run_sd=0.01)
+    del results[plan.cells()[0]]
+    [part] = judge(plan, results)
+    assert (part.missing, len(part.blocks), part.word) == (1, 7, "not decided")
+    assert "more trainings of each would tell a difference of 0.005" in str(part)
+
+
+@pytest.mark.parametrize(("folds", "seeds"), [(5, 1), (5, 3), (2, 2)])
+@pytest.mark.parametrize("run_sd", [0.0004, 0.0012])
+def test_equal_arms_are_seldom_called_different(folds, seeds, run_sd):
+    plan = study(hypotheses=[BETTER], folds=range(folds), run_seeds=range(seeds), arms=with_folds(folds))
+    random = np.random.RandomState(5)
+    covered = wrong = 0
+    for _ in range(SIMULATIONS):
+        [verdict] = judge(plan, made(plan, 0.0, random, run_sd))
+        low, high = verdict.interval(0.95)
+        covered += low <= 0 <= high
+        wrong += verdict.word != "not decided"
+    assert wrong <= 0.06 * SIMULATIONS + 2 * math.sqrt(SIMULATIONS * 0.06 * 0.94)
+    assert covered >= 0.93 * SIMULATIONS - 2 * math.sqrt(SIMULATIONS * 0.93 * 0.07)
+
+
+def with_folds(folds):
+    """Return the arms of ``study`` with more folds."""
+    arms = study().arms
+    return {
+        name: dataclasses.replace(arm, data=dataclasses.replace(arm.data, folds=folds)) for name, arm in arms.items()
+    }
+
+
+def test_persons_count_once_and_empty_masks_are_right():
+    scores = [Score(2, "a", "P", "block", 0.1), Score(4, "a", "P", "block", 0.8), Score(4, "a", "P", "dot", 0.6)]
+    scores += [
+        Score(4, "b", "P", "block", 0.5),
+        Score(4, "b", "P", "dot", float("nan")),
+        Score(4, "c", "Q", "dot", 0.2),
+    ]
+    assert person_dice(scores) == pytest.approx({"P": (0.7 + 0.75) / 2, "Q": 0.2})
