@@ -20,7 +20,7 @@ def commands():
     for document in DOCUMENTS:
         for line in document.read_text(encoding="utf-8").splitlines():
             if line.startswith("    attention-unet "):
-                yield pytest.param(line.partition("#")[0], id=f"{document.name}: {line.strip()}"[:90])
+                yield pytest.param(re.split(r"#|\|", line)[0], id=f"{document.name}: {line.strip()}"[:90])
 
 
 @pytest.mark.parametrize("line", commands())

@@ -178,6 +178,9 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     study.add_argument(
         "-o", "--output", type=str | None, help="folder of results (default: the file without its ending)"
     )
+    study.add_argument(
+        "--plan", action="store_true", help="print trainings, hours and expected precision; train nothing"
+    )
     study.add_argument("--list", action="store_true", help="print one command for each training, and train nothing")
     study.add_argument("--only", type=int | None, help="number of the one training to run, from 0, as in --list")
     study.add_argument("--report", action="store_true", help="train nothing; write the verdicts on what is finished")

@@ -11,9 +11,10 @@ from jsonargparse import ArgumentParser, Namespace
 
 from attention_unet.cli.call import check_files, complete, explain
 from attention_unet.cli.parser import STRICT_YAML, build_parser
+from attention_unet.cli.screen import silence_profiler
 from attention_unet.cli.strict_yaml import load_strictly
 from attention_unet.config import Config
-from attention_unet.errors import ConfigError
+from attention_unet.errors import ConfigError, plural
 
 if TYPE_CHECKING:
     from attention_unet.study.design import Study
@@ -74,6 +75,10 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
         command = ["attention-unet", "study", str(file), *(["-o", options.output] if options.output else []), "--only"]
         print(*(shlex.join([*command, str(number)]) for number in range(len(cells))), sep="\n")
         return 0
+    if options.plan:
+        silence_profiler()
+        _print_plan(planned)
+        return 0
     filled, registration = register(planned, folder, options.amend)
     for number, cell in enumerate(cells):
         if options.report or (options.only is not None and number != options.only) or is_done(filled, cell, folder):
@@ -92,6 +97,27 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
     return 0
 
 
+def _print_plan(study: "Study") -> None:
+    """Print the trainings of a study, the hours they take on this machine, and the precision to expect."""
+    from attention_unet.preparation.plan import fill_from_plan
+    from attention_unet.study.registration import plan_arms
+    from attention_unet.study.verdicts import TYPICAL_SD, expected_half_width
+    from attention_unet.training.trial import try_step
+
+    plans, cells, hours = plan_arms(study), study.cells(), 0.0
+    for arm, config in study.arms.items():
+        seconds = try_step(fill_from_plan(config, plans[arm]), plans[arm]).seconds
+        count = sum(cell.arm == arm for cell in cells)
+        hours += count * (config.training.steps or 0) * seconds / 3600
+        print(f"{arm}: {plural(count, 'training')} of {config.training.steps} steps of {seconds:.3f} s")
+    print(f"{plural(len(cells), 'training')}: about {hours:.1f} h on this machine, without validation and prediction")
+    for claim in study.hypotheses:
+        pairs = len(study.common_seeds(claim)) * len(study.folds)
+        width = f"\N{PLUS-MINUS SIGN}{expected_half_width(pairs):.4f}" if pairs > 1 else "none: one pair of trainings"
+        print(f"{claim.arm} against {claim.against}, {plural(pairs, 'pair')} of trainings: expected interval {width}")
+    print(f"for a standard deviation of {TYPICAL_SD} between pairs, as hippocampus crops have: see docs/study.md")
+
+
 def read_study(file: Path) -> "Study":
     """Return the study of a file.
 
@@ -107,7 +133,7 @@ def read_study(file: Path) -> "Study":
         fields = load_strictly(file.read_text(encoding="utf-8-sig"))
         found: StudyFile = parser.instantiate(parser.parse_object({"study": fields})).study
     except Exception as error:  # jsonargparse raises several kinds
-        raise ConfigError(f"{file}: {explain(error, {'study': parser})}") from error
+        raise ConfigError(f"{file}: {explain(error, {'': parser}).replace('study.', '')}") from error
     arms = {name: _configure(file, found, name) for name in found.arms}
     if not arms:
         raise ConfigError(f"{file}: arms: is empty: expected at least two")

@@ -94,7 +94,7 @@ class Study:
         if wrong:
             raise ConfigError(f"arms: {first_few(wrong)}: expected names of letters, digits, _ and -")
         for claim in self.hypotheses:
-            if not set(self.seeds[claim.arm]) & set(self.seeds[claim.against]):
+            if not self.common_seeds(claim):
                 raise ConfigError(f"seeds: {claim.arm} and {claim.against} have none in common: expected at least one")
         if not 0 < self.margin < 1:
             raise ConfigError(f"margin is {self.margin}: expected a difference of Dice, such as 0.005")
@@ -108,6 +108,10 @@ class Study:
                 raise ConfigError(f"folds: {outside[0]}: expected 0 to {config.data.folds - 1}, by data.folds")
         if len({config.training.steps for config in self.arms.values()}) > 1:
             raise ConfigError("the arms have different training.steps: expected the same for all")
+
+    def common_seeds(self, claim: Hypothesis) -> list[int]:
+        """Return the seeds that both arms of a hypothesis are trained with: these trainings are compared in pairs."""
+        return [seed for seed in self.seeds[claim.arm] if seed in self.seeds[claim.against]]
 
     def cells(self) -> list[Cell]:
         """Return all trainings: fold by fold, so that a part of a study is a study, and in random order within."""

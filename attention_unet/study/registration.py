@@ -75,11 +75,33 @@ def register(study: Study, folder: Path, reason: str | None = None) -> tuple[Stu
             if found.sha256 != digest_of(plain):
                 found = _amend(found, plain, file, reason)
         else:
-            found = Registration(plain, digest_of(plain), _now(), _plan(study), [])
+            found = Registration(plain, digest_of(plain), _now(), next(iter(plan_arms(study).values())), [])
             _write(file, found)
             log.info("the study is recorded in %s, sha256 %s", file, found.sha256)
     arms = {name: fill_from_plan(config, found.plan) for name, config in study.arms.items()}
     return dataclasses.replace(study, arms=arms), found
+
+
+def plan_arms(study: Study) -> dict[str, Plan]:
+    """Return the plan of each arm, with the values that the configuration leaves open as planned for the first.
+
+    The network of every arm is built once, to find mistakes before the first training.
+
+    Raises:
+        ConfigError: if the network of an arm cannot be built. It names the arm.
+    """
+    first = next(iter(study.arms.values()))
+    dataset = find_cases(locate_dataset(first.data.root, first.data.dataset))
+    fingerprint, machine = take_fingerprint(dataset.cases, dataset.labels), measure_machine(first.training)
+    common = make_plan(first, dataset, fingerprint, machine)
+    plans = {}
+    for name, config in study.arms.items():
+        try:
+            plans[name] = make_plan(fill_from_plan(config, common), dataset, fingerprint, machine)
+            build_network(plans[name])
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error}") from error
+    return plans
 
 
 def read_registration(folder: Path) -> Registration:
@@ -107,20 +129,6 @@ def _amend(found: Registration, plain: dict[str, Any], file: Path, reason: str |
     _write(file, amended)
     log.warning("the study was amended (%s): %s", changed, reason)
     return amended
-
-
-def _plan(study: Study) -> Plan:
-    """Return the plan of the first arm. The network of every arm is built once, to find mistakes before a training."""
-    first = next(iter(study.arms.values()))
-    dataset = find_cases(locate_dataset(first.data.root, first.data.dataset))
-    fingerprint, machine = take_fingerprint(dataset.cases, dataset.labels), measure_machine(first.training)
-    plan = make_plan(first, dataset, fingerprint, machine)
-    for name, config in study.arms.items():
-        try:
-            build_network(make_plan(fill_from_plan(config, plan), dataset, fingerprint, machine))
-        except ConfigError as error:
-            raise ConfigError(f"{name}: {error}") from error
-    return plan
 
 
 def _write(file: Path, registration: Registration) -> None:

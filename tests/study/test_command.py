@@ -1,0 +1,111 @@
+"""The subcommand study, and its file."""
+
+import re
+
+import pytest
+import yaml
+
+from attention_unet.cli import main
+from attention_unet.cli.study import read_study
+from attention_unet.study.design import Cell
+from tests.conftest import REPOSITORY
+
+BASE = {
+    "data": {"folds": 4, "patch": [16, 16, 8], "spacing_mm": [3.0, 3.0, 4.0]},
+    "network": {"base_channels": 4, "max_levels": 3},
+    "training": {"minutes": 5, "precision": "float32"},
+}
+STUDY = {
+    "question": "Does it?",
+    "config": "base.yaml",
+    "arms": {"none": {"attention.skips": "identity"}, "both": {"attention.skips": ["se", {"sse": {}}]}},
+    "settings": {"training.steps": 2, "training.validations": 1, "network.norm": "group"},
+    "folds": [1],
+    "hypotheses": [{"arm": "both", "against": "none", "expect": "equivalent"}],
+}
+
+
+@pytest.fixture
+def file(cohort, tmp_path):
+    base = BASE | {"data": BASE["data"] | {"root": str(cohort)}}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
+    return write(tmp_path)
+
+
+def write(folder, **changes):
+    (folder / "file.yaml").write_text(yaml.safe_dump(STUDY | changes))
+    return folder / "file.yaml"
+
+
+def test_a_study_is_planned_listed_run_in_parts_and_reported(file, capsys):
+    assert main(["study", str(file), "--plan"]) == 0
+    text = capsys.readouterr().out
+    assert "2 trainings: about 0.0 h on this machine" in text
+    assert "both against none, 1 pair of trainings: expected interval none: one pair of trainings" in text
+    assert not (file.parent / "file").exists()
+    assert main(["study", str(file), "--list"]) == 0
+    commands = capsys.readouterr().out.splitlines()
+    assert commands == [f"attention-unet study {file} --only {number}" for number in range(2)]
+    assert main(commands[1].split()[1:]) == 0
+    assert main(["study", str(file), "--report"]) == 0
+    assert "both against none: no result yet." in capsys.readouterr().out
+    assert main(["study", str(file)]) == 0
+    assert "in one training each: another may say otherwise." in capsys.readouterr().out
+    assert len(list((file.parent / "file" / "cells").glob("*.csv"))) == 2
+    assert main(["study", str(file), "--only", "2"]) == 2
+    assert "--only is 2: expected a training from 0 to 1" in capsys.readouterr().err
+    write(file.parent, margin=0.01)
+    assert main(["study", str(file), "--report"]) == 2
+    assert "and margin changed since" in capsys.readouterr().err
+    assert main(["study", str(file), "--report", "--amend", "a slip"]) == 0
+    assert "Amended on " in (file.parent / "file" / "study.md").read_text()
+
+
+def test_arms_differ_in_their_fields_only(file):
+    study = read_study(file)
+    assert study.arms["both"].attention.skips == ["se", {"sse": {}}]
+    assert {config.training.steps for config in study.arms.values()} == {2}
+    assert {config.training.minutes for config in study.arms.values()} == {None}
+    assert {config.network.norm for config in study.arms.values()} == {"group"}
+    assert study.arms["none"].data.patch == [16, 16, 8]
+    write(file.parent, seeds={"none": [0, 1], "default": [1]}, cases_trained_on=[3, "all"])
+    study = read_study(file)
+    assert (study.seeds, study.sizes) == ({"none": [0, 1], "both": [1]}, [3, None])
+    assert Cell("both", 3, 1, 1) in study.cells()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"hypotheses": [{"arm": "both", "against": "none", "expect": "same"}]},
+            r": hypotheses is same: expected 'better' or 'equivalent'",
+        ),
+        ({"margins": 1}, r"margins.*did you mean margin\?"),
+        (
+            {"arms": {"none": {"attention.skip": "gate"}}},
+            r"none: .*attention\.skip=gate could match --attention\.skips",
+        ),
+        ({"arms": {"none": {"training.steps": "many"}}}, r"none: training\.steps is many: expected a whole number"),
+        ({"arms": {}}, "arms: is empty"),
+        ({"seeds": {"nobody": [1], "default": [0]}}, "seeds: nobody: no such arm"),
+        ({"seeds": {"none": [1]}}, "seeds: both: no seeds: name the arm, or default"),
+        ({"settings": {}}, "both: has a budget in minutes"),
+        ({"config": "nothing.yaml"}, r"nothing\.yaml: cannot be read"),
+        ({"folds": [7]}, "folds: 7: expected 0 to 3"),
+    ],
+)
+def test_mistakes_in_the_file_are_named(file, capsys, changes, message):
+    write(file.parent, **changes)
+    assert main(["study", str(file), "--list"]) == 2
+    text = capsys.readouterr().err
+    assert str(file) in text
+    assert re.search(message, text), text
+
+
+def test_the_file_in_the_documents_is_valid(tmp_path):
+    text = (REPOSITORY / "docs" / "study.md").read_text()
+    (tmp_path / "phantoms.yaml").write_text(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])
+    (tmp_path / "phantom_config.yaml").write_text((REPOSITORY / "configs" / "phantom.yaml").read_text())
+    study = read_study(tmp_path / "phantoms.yaml")
+    assert (len(study.cells()), study.arms["wider"].network.base_channels) == (3 * 2 * 3, 20)
