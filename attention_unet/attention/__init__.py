@@ -1,12 +1,13 @@
 """Attention mechanisms, in one folder per kind of weights, and what builds them by name."""
 
 from attention_unet.attention.base import Attended, Attention, Identity, Init, Place
-from attention_unet.attention.mechanisms import MECHANISMS, NAMES, WRAPPERS, all_names, find_mechanism
+from attention_unet.attention.mechanisms import CONTROLS, MECHANISMS, NAMES, WRAPPERS, all_names, find_mechanism
 from attention_unet.attention.options import options_of
 from attention_unet.attention.specification import Spec, build_at
 from attention_unet.layers.dimensions import per_axis
 
 __all__ = [
+    "CONTROLS",
     "MECHANISMS",
     "NAMES",
     "WRAPPERS",

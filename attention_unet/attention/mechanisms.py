@@ -15,6 +15,8 @@ from attention_unet.attention.channel.gaussian_context import GaussianContextTra
 from attention_unet.attention.channel.second_order import SecondOrderPooling
 from attention_unet.attention.channel.squeeze_excitation import MeanMaximumExcitation, SqueezeExcitation
 from attention_unet.attention.channel.style_recalibration import StyleRecalibration
+from attention_unet.attention.controls.displaced import Displaced
+from attention_unet.attention.controls.template import Template
 from attention_unet.attention.geometric.glimpse import Glimpse
 from attention_unet.attention.geometric.spatial_transformer import SpatialTransformer
 from attention_unet.attention.kernel.dynamic_convolution import DynamicConvolution
@@ -114,13 +116,16 @@ WRAPPERS: dict[str, type[Attention]] = {
     "multiscale": MultiScale,
 }
 
+# To train beside a mechanism: {"displaced": "gate"}. No mechanisms themselves, so not in NAMES.
+CONTROLS: dict[str, type[Attention]] = {"displaced": Displaced, "template": Template}
+
 NAMES = [*MECHANISMS, *WRAPPERS]
 
 
 @cache
 def added_names() -> dict[str, EntryPoint]:
     """Return, by name, the mechanisms that other installed packages add. Names of this package stay its own."""
-    return {point.name: point for point in entry_points(group=GROUP) if point.name not in NAMES}
+    return {point.name: point for point in entry_points(group=GROUP) if point.name not in {*NAMES, *CONTROLS}}
 
 
 def all_names() -> list[str]:

@@ -6,7 +6,9 @@ from typing import Any
 import yaml
 
 from attention_unet.attention.base import Attention, Place
-from attention_unet.attention.mechanisms import WRAPPERS, find_mechanism
+from attention_unet.attention.controls.displaced import Displaced
+from attention_unet.attention.controls.template import Template
+from attention_unet.attention.mechanisms import CONTROLS, WRAPPERS, find_mechanism
 from attention_unet.attention.options import Value, check_options
 from attention_unet.attention.wrappers.multiscale import MultiScale
 from attention_unet.attention.wrappers.parallel import Parallel
@@ -17,6 +19,8 @@ from attention_unet.attention.wrappers.sequential import Sequential
 # A name; a name with options, such as {"se": {"reduction": 4}}; a list of specifications, applied in sequence; or a
 # wrapper with its content, and its option as a second key, such as {"parallel": ["se", "sse"], "combine": "add"}.
 Spec = str | Sequence[Any] | Mapping[str, Any]
+
+HOLDERS = WRAPPERS | CONTROLS  # what has other mechanisms as its content
 
 # What a wrapper holds if only its name is given.
 CONTENT: dict[str, Spec] = {
@@ -62,21 +66,21 @@ def _build_named(name: str, options: Mapping[str, Any], place: Place) -> Attenti
 
 def _build_mapping(spec: Mapping[str, Any], place: Place) -> Attention:
     """Build a name with options, or a wrapper with its content and its option."""
-    wrappers = [key for key in spec if key in WRAPPERS]
+    wrappers = [key for key in spec if key in HOLDERS]
     if len(wrappers) == 1 and all(isinstance(key, str) for key in spec):
         name = wrappers[0]
         return _build_wrapper(name, spec[name], {key: spec[key] for key in spec if key != name}, place)
     if len(spec) != 1 or not isinstance(next(iter(spec)), str) or not isinstance(next(iter(spec.values())), Mapping):
         raise ValueError(
             "expected a name with options, as {se: {reduction: 4}}, one wrapper with its content "
-            f"({', '.join(WRAPPERS)}), or, for skips and blocks, a mapping from level numbers; got {dict(spec)}"
+            f"({', '.join(HOLDERS)}), or, for skips and blocks, a mapping from level numbers; got {dict(spec)}"
         )
     name, options = next(iter(spec.items()))
     return _build_named(name, options, place)
 
 
 def _build_wrapper(name: str, content: Spec, values: Mapping[str, Any], place: Place) -> Attention:
-    options = check_options(WRAPPERS[name], name, values)
+    options = check_options(HOLDERS[name], name, values)
     parts = [content] if isinstance(content, str | Mapping) else content
     if not isinstance(parts, Sequence) or not parts:
         raise ValueError(f"expected a mechanism or a list of mechanisms in {name}, got {content!r}")
@@ -87,6 +91,10 @@ def _build_wrapper(name: str, content: Spec, values: Mapping[str, Any], place: P
             return Parallel([build_at(part, place) for part in parts], **options)
         case "residual":
             return Residual(build_at(content, place))
+        case "displaced":
+            return Displaced(build_at(content, place))
+        case "template":
+            return Template(place, build_at(content, place))
         case "recursive":
             return Recursive(build_at(content, place), **options)
         case _:

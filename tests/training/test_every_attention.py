@@ -24,7 +24,12 @@ from attention_unet.preparation.plan import make_plan
 from attention_unet.training.learner import Learner
 
 TRAINING = TrainingConfig(steps=10, batch=2, average=0.0, precision="float32")
-FIELDS = {"skips": sorted(NAMES), "encoder": ["se", "gct", "cbam"], "bottleneck": ["encoding", "nonlocal"]}
+CONTROLS = [{"displaced": "gate"}, {"displaced": "nonlocal"}, {"template": "gate"}, {"template": "se"}]
+FIELDS = {
+    "skips": [*sorted(NAMES), *CONTROLS],
+    "encoder": ["se", "gct", "cbam"],
+    "bottleneck": ["encoding", "nonlocal"],
+}
 
 
 @pytest.fixture(scope="module")

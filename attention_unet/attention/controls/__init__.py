@@ -1,0 +1,1 @@
+"""Controls to train beside a mechanism, to see what of its gain is attention."""

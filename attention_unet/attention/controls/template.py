@@ -1,0 +1,50 @@
+"""Control: weights that are learned, but are the same for every image."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attention_unet.attention.base import OPEN_BIAS, Attended, Attention, Place
+from attention_unet.layers.dimensions import INTERPOLATION
+
+EDGE = 8  # learned weights along each axis
+
+
+class Template(Attention):
+    """One learned weight for each place of a window, for each channel, or for both, as the mechanism has.
+
+    The weights of places are resampled linearly to the grid. What a mechanism gains beyond its template depends on the
+    image. In crops around a structure, the place alone says much.
+
+    Args:
+        place: where it sits; the open start has weights of 0.95, the "paper" start of 0.5.
+        inner: the mechanism that it stands for; only its kind is used.
+
+    Raises:
+        ValueError: if the mechanism does not multiply its input by weights of channels or places.
+    """
+
+    def __init__(self, place: Place, inner: Attention) -> None:
+        super().__init__()
+        if inner.kind not in ("channel", "spatial", "mixed") or not inner.multiplies:
+            raise ValueError(
+                f"template learns weights of channels or places, but {type(inner).__name__} does not multiply its "
+                "input by such: choose a mechanism that does, such as gate or se"
+            )
+        self.kind = inner.kind
+        of_channels = inner.kind == "channel"
+        self.permutable = self.mirrors = of_channels
+        self.by_axis = not of_channels
+        sides = [1 if of_channels else EDGE] * place.dims
+        self.start = OPEN_BIAS if place.open else 0.0
+        # Differences from the start, so that weight decay leads back to it.
+        self.difference = nn.Parameter(torch.zeros(1, 1 if inner.kind == "spatial" else place.channels, *sides))
+        self.interpolation = INTERPOLATION[place.dims]
+
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
+        """Weight ``x`` (B, C, *S) with the learned weights."""
+        difference: Tensor = self.difference
+        if self.kind != "channel":
+            difference = F.interpolate(difference, x.shape[2:], mode=self.interpolation, align_corners=False)
+        weights = torch.sigmoid(self.start + difference).to(x.dtype).expand(len(x), *difference.shape[1:])
+        return Attended(x * weights, weights)
