@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE, TESTS = Path("attention_unet", "attention"), Path("tests", "attention")
 UNALTERED = (ast.Raise, ast.Import, ast.ImportFrom, ast.JoinedStr)
 DECLARED = {"weight_range", "start_range", "by_axis", "starts_as_identity"}  # by them tests are chosen and bounded
-GENERAL = ("contract", "subject", "options", "errata", "cost")  # tests of all mechanisms
+GENERAL = ("contract", "start", "subject", "options", "errata", "cost")  # tests of all mechanisms
 SLOW = ("compiles", "command", "literature")  # words in the names of tests that are left out
 LIMIT = 300  # seconds of a core for the tests of one alteration
 
@@ -86,12 +86,14 @@ def altered_sources(source: str) -> Iterator[tuple[str, str]]:
 
 
 def terms(tree: ast.AST) -> Iterator[ast.AST]:
-    """Walk through all but types, messages of errors, imports, texts, the call of ``forward``, and bounds for tests."""
+    """Walk through all but types, messages of errors, imports, texts, the call of ``forward``, checks of zip, and bounds."""
     yield tree
     for field, value in ast.iter_fields(tree):
         if field in ("annotation", "returns") or isinstance(tree, UNALTERED):
             continue
         if isinstance(tree, ast.FunctionDef) and tree.name == "forward" and field == "args":
+            continue
+        if isinstance(tree, ast.keyword) and tree.arg == "strict":
             continue
         if isinstance(tree, ast.Assign) and is_declaration(tree):
             continue

@@ -46,9 +46,19 @@ def test_codewords_start_apart_and_the_nearest_has_the_largest_share():
     torch.manual_seed(0)
     encoding = ContextEncoding(Place(2, 16, 16))
     assert torch.cdist(encoding.codewords, encoding.codewords)[0, 1:].min() > 0.05
-    assert encoding.scales.min() > 0
-    assert encoding.scales.max() < 1
+    bound = (32 * 16) ** -0.5
+    assert 0.95 * bound < encoding.codewords.abs().max() <= bound
+    assert 0 < encoding.scales.min() < 0.15
+    assert 0.85 < encoding.scales.max() < 1
     assert encoding.project.weight.std().item() == pytest.approx(0.01, rel=0.2)
+
+
+@pytest.mark.parametrize(("channels", "half"), [(1, 1), (3, 1), (4, 2), (16, 8)])
+def test_half_of_the_channels_is_at_least_one(channels, half):
+    assert AdditiveGate(Place(2, channels, 4)).psi.in_channels == half
+    polarized = build("polarized", dims=2, channels=channels)
+    assert polarized.channel_value.out_channels == polarized.spatial_query.out_channels == half
+    assert torch.equal(polarized.norm.weight, torch.full((channels,), 0.1))
 
 
 @pytest.mark.parametrize(("channels", "width"), [(16, 4), (128, 8), (1024, 16)])

@@ -21,6 +21,12 @@ def test_retina_is_fine_in_the_middle_and_shows_the_whole_grid_around():
         torch.testing.assert_close(patch, torch.from_numpy(expected))
 
 
+def test_on_a_grid_of_five_voxels_all_patches_are_the_grid():
+    attention, seen = Glimpse(Place(2, 4, 4)).double(), image(1, 4, 5, 5)
+    patches = attention.retina(seen, torch.zeros(1, 2, dtype=torch.float64)).reshape(3, 4, 5, 5)
+    torch.testing.assert_close(patches, seen.expand(3, -1, -1, -1))
+
+
 def test_each_look_follows_from_those_before():
     attention, x = trained(Glimpse(Place(2, 4, 4)), std=0.2), image(1, 4, 8, 8)
     centres, extents = attention.look(x)

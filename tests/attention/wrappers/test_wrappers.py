@@ -251,6 +251,8 @@ def test_ranges_of_compositions_are_narrow():
     add = build({"parallel": ["se", "sse"], "combine": "add"}, dims=2, channels=16)
     assert add.start_range == (1.82, 2.0)
     assert add.weight_range == (0.0, 2.0)
+    mean = build({"parallel": ["se", "bam"], "combine": "mean"}, dims=2, channels=16)
+    assert mean.weight_range == (0.5, 1.5)
     assert build({"residual": "self"}, dims=2, channels=16).weight_range[0] == 0
     assert build({"recursive": "se"}, dims=2, channels=16).start_range == pytest.approx((0.91**3, 1.0))
 
