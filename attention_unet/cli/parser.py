@@ -178,6 +178,7 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     study.add_argument(
         "-o", "--output", type=str | None, help="folder of results (default: the file without its ending)"
     )
+    study.add_argument("--new", type=str | None, help="write the file, for this dataset, and print its plan")
     study.add_argument(
         "--plan", action="store_true", help="print trainings, hours and expected precision; train nothing"
     )

@@ -66,6 +66,8 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.study.report import write_study
 
     file = Path(options.file)
+    if options.new:
+        write_new(file, options.new)
     folder = Path(options.output or file.with_suffix(""))
     planned = read_study(file)
     cells = planned.cells()
@@ -75,7 +77,7 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
         command = ["attention-unet", "study", str(file), *(["-o", options.output] if options.output else []), "--only"]
         print(*(shlex.join([*command, str(number)]) for number in range(len(cells))), sep="\n")
         return 0
-    if options.plan:
+    if options.plan or options.new:
         silence_profiler()
         _print_plan(planned)
         return 0
@@ -95,6 +97,41 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
             print(verdict)
         log.info("verdicts, results and picture are in %s", folder)
     return 0
+
+
+NEW = """\
+question: Does attention help on {name}?
+config: {config}
+arms:
+  none: {{attention.skips: identity}}
+  gate: {{attention.skips: gate}}
+  gate-displaced: {{attention.skips: {{displaced: gate}}}}  # the same cost, but no attention
+settings: {{training.steps: 2000, training.validations: 4}}
+seeds: [0]
+margin: 0.005  # gain of mean Dice that would matter
+hypotheses:
+  - {{arm: gate, against: none, expect: equivalent}}
+  - {{arm: gate, against: gate-displaced, expect: equivalent}}
+"""
+
+
+def write_new(file: Path, dataset: str) -> None:
+    """Write a study file for a dataset, and the configuration that it names.
+
+    Raises:
+        ConfigError: if there is no such dataset, or one of the files exists.
+    """
+    from attention_unet.dataset.cases import locate_dataset
+    from attention_unet.files.atomic import write_text
+
+    root = Path(dataset) if Path(dataset).is_dir() else locate_dataset(None, dataset)
+    config = file.with_name(f"{file.stem}-config.yaml")
+    if existing := [each for each in (file, config) if each.exists()]:
+        raise ConfigError(f"{existing[0]}: exists: remove it, or choose another name")
+    root = locate_dataset(str(root.resolve()), "")
+    write_text(config, json.dumps({"data": {"root": str(root.parent), "dataset": root.name}}) + "\n")
+    write_text(file, NEW.format(name=root.name, config=config.name))
+    log.info("%s and %s are written: change them before the first training", file, config)
 
 
 def _print_plan(study: "Study") -> None:

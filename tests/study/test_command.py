@@ -8,6 +8,7 @@ import yaml
 from attention_unet.cli import main
 from attention_unet.cli.study import read_study
 from attention_unet.study.design import Cell
+from attention_unet.training.trial import Trial
 from tests.conftest import REPOSITORY
 
 BASE = {
@@ -59,6 +60,23 @@ def test_a_study_is_planned_listed_run_in_parts_and_reported(file, capsys):
     assert "and margin changed since" in capsys.readouterr().err
     assert main(["study", str(file), "--report", "--amend", "a slip"]) == 0
     assert "Amended on " in (file.parent / "file" / "study.md").read_text()
+
+
+def test_a_new_study_of_a_dataset(cohort, tmp_path, capsys, monkeypatch):
+    file = tmp_path / "mine.yaml"
+    monkeypatch.chdir(cohort)
+    monkeypatch.setattr("attention_unet.training.trial.try_step", lambda config, plan: Trial(2, 0.36, None))
+    assert main(["study", str(file), "--new", "."]) == 0
+    assert "15 trainings: about 3.0 h" in capsys.readouterr().out
+    study = read_study(file)
+    assert list(study.arms) == ["none", "gate", "gate-displaced"]
+    assert study.arms["gate-displaced"].attention.skips == {"displaced": "gate"}
+    assert study.arms["none"].data.dataset == cohort.name
+    assert not (tmp_path / "mine").exists()
+    assert main(["study", str(file), "--new", "."]) == 2
+    assert "mine.yaml: exists: remove it" in capsys.readouterr().err
+    assert main(["study", "other.yaml", "--new", "nothing"]) == 2
+    assert "no dataset here" in capsys.readouterr().err
 
 
 def test_arms_differ_in_their_fields_only(file):
