@@ -4,7 +4,7 @@ import dataclasses
 import json
 import logging
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from attention_unet.config import Config
 from attention_unet.dataset.cases import find_cases, locate_dataset
 from attention_unet.dataset.splits import choose_split
 from attention_unet.dataset.subjects import find_subjects
-from attention_unet.errors import ConfigError
+from attention_unet.errors import ConfigError, DataError
 from attention_unet.evaluation.rows import Row
 from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text, parse_table
@@ -23,9 +23,10 @@ from attention_unet.files.lock import folder_lock
 from attention_unet.files.run_folder import HISTORY, VALIDATIONS
 from attention_unet.scans.labels import FOREGROUND
 from attention_unet.study.design import Cell, Study, digest_of
+from attention_unet.training.checkpoint import STATE, load_state
 from attention_unet.training.cross_validation import cross_validate
 from attention_unet.training.history import read_history, read_validations
-from attention_unet.training.resolved_settings import without_paths
+from attention_unet.training.resolved_settings import read_resolved_settings, without_paths
 
 log = logging.getLogger(__name__)
 
@@ -114,13 +115,37 @@ def run_cell(study: Study, cell: Cell, folder: Path) -> None:
             for row in found.rows
             if row.case in held_out and row.class_name != FOREGROUND
         ]
-        facts = {"sha256": sha256, "steps": int(last["step"]), "minutes": round(last["minutes"], 2)}
+        data = read_resolved_settings(load_state(of_fold / STATE), of_fold / STATE).digests
+        facts = {
+            "sha256": sha256,
+            "data_sha256": digest_of(dict(data)),
+            "steps": int(last["step"]),
+            "minutes": round(last["minutes"], 2),
+        }
         write_text(folder / CELLS / f"{cell.name}.csv", _to_csv(scores))
         write_text(
             folder / CELLS / f"{cell.name}.json",
             json.dumps({**dataclasses.asdict(cell), **facts, "processor": platform.processor() or platform.machine()})
             + "\n",
         )
+
+
+def check_same_data(cells: Iterable[Cell], folder: Path) -> None:
+    """Check that cells of the same fold and size had the same images and labels.
+
+    Raises:
+        DataError: if two of them differ.
+    """
+    first: dict[tuple[int, int | None], tuple[Cell, str]] = {}
+    for cell in cells:
+        file = folder / CELLS / f"{cell.name}.json"
+        data = parse_object(file, lambda plain: str(plain["data_sha256"]), "remove it, to run this training again")
+        other, digest = first.setdefault((cell.fold, cell.cases), (cell, data))
+        if data != digest:
+            raise DataError(
+                f"{file}: had other images or labels than {other.name}: remove the results of the trainings on "
+                "old data, to run them again"
+            )
 
 
 def read_scores(cell: Cell, folder: Path) -> list[Score]:

@@ -13,7 +13,7 @@ from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text
 from attention_unet.pictures.figures import save_figure
 from attention_unet.scans.label_table import colour_of
-from attention_unet.study.cells import METRICS, is_done, read_scores
+from attention_unet.study.cells import METRICS, check_same_data, is_done, read_scores
 from attention_unet.study.design import Cell, Study
 from attention_unet.study.registration import Registration
 from attention_unet.study.verdicts import Results, Verdict, judge
@@ -27,8 +27,14 @@ def write_study(study: Study, registration: Registration, folder: Path) -> list[
 
     Returns:
         The verdicts, one for each hypothesis and size.
+
+    Raises:
+        ConfigError: if a cell was run with another configuration.
+        DataError: if results are damaged, or trainings that are compared had different data.
     """
-    results = {cell: read_scores(cell, folder) for cell in study.cells() if is_done(study, cell, folder)}
+    done = [cell for cell in study.cells() if is_done(study, cell, folder)]
+    check_same_data(done, folder)
+    results = {cell: read_scores(cell, folder) for cell in done}
     verdicts = judge(study, results)
     write_text(folder / RESULTS, _results_csv(results))
     write_text(folder / TABLE, _verdicts_csv(verdicts))

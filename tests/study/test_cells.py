@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+import shutil
 import signal
 from unittest import mock
 
 import pytest
 
 from attention_unet.dataset.splits import read_splits
-from attention_unet.errors import ConfigError
+from attention_unet.errors import ConfigError, DataError
 from attention_unet.evaluation.rows import read_metrics
 from attention_unet.files.lock import Busy, folder_lock
 from attention_unet.study.cells import is_done, read_scores, run_cell
@@ -139,3 +140,13 @@ def test_the_report_has_every_result(small, done):
     assert len((done / "results.csv").read_text().splitlines()) == 1 + 4 * 2 * 2 * 3
     assert (done / "study.png").read_bytes().startswith(b"\x89PNG")
     assert (done / "verdicts.csv").read_text().splitlines()[1].startswith("gate,none,better,all,not decided,1,0,")
+
+
+def test_trainings_on_other_data_are_not_compared(small, done, tmp_path):
+    filled, registration = register(small, done)
+    shutil.copytree(done / "cells", tmp_path / "cells")
+    write_study(filled, registration, tmp_path)
+    file = tmp_path / "cells" / f"{CELL.name}.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "data_sha256": "0"}))
+    with pytest.raises(DataError, match="had other images or labels than"):
+        write_study(filled, registration, tmp_path)
