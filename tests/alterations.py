@@ -145,7 +145,8 @@ def cases_of(names: frozenset[str]) -> list[str]:
         pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", "-n", "0", *general])
     lines = [line for line in listed.getvalue().splitlines() if "::" in line]
     cases = [line for line in lines if not any(word in line for word in SLOW)]
-    return [case for case in cases if "[" not in case or names & set(re.split(r"[\[\]-]", case))]
+    named = {case: set(re.split(r"[\[\]-]", case)) & set(NAMES) for case in cases}
+    return [case for case in cases if not named[case] or named[case] & names]
 
 
 def fails(tests: Sequence[str], folder: Path) -> bool:
