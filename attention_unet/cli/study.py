@@ -3,6 +3,7 @@
 import json
 import logging
 import shlex
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -64,6 +65,7 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.study.cells import is_done, run_cell
     from attention_unet.study.registration import register
     from attention_unet.study.report import write_study
+    from attention_unet.training.monitor import format_time
 
     file = Path(options.file)
     if options.new:
@@ -82,16 +84,20 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
         _print_plan(planned)
         return 0
     filled, registration = register(planned, folder, options.amend)
-    for number, cell in enumerate(cells):
-        if options.report or (options.only is not None and number != options.only) or is_done(filled, cell, folder):
-            continue
-        log.info("training %d of 0 to %d: %s", number, len(cells) - 1, cell.name)
+    wanted = [] if options.report else range(len(cells)) if options.only is None else [options.only]
+    open_cells = [number for number in wanted if not is_done(filled, cells[number], folder)]
+    began = time.monotonic()
+    for done, number in enumerate(open_cells):
+        log.info("training %d: %s", number, cells[number].name)
         try:
-            run_cell(filled, cell, folder)
+            run_cell(filled, cells[number], folder)
         except Busy:
             if options.only is not None:
                 raise
-            log.info("%s: another process trains it", cell.name)
+            log.info("%s: another process trains it", cells[number].name)
+        left = len(open_cells) - done - 1
+        seconds = (time.monotonic() - began) / (done + 1) * left
+        log.info("%s left, about %s", plural(left, "training"), format_time(seconds))
     if options.only is None:
         for verdict in write_study(filled, registration, folder):
             print(verdict)

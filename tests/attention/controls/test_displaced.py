@@ -27,6 +27,17 @@ def test_shift_moves_every_voxel_by_at_least_one_place():
                 assert torch.equal(moved[:, (channel + places[0]) % 3, (i + places[1]) % 5], values[:, channel, i])
 
 
+def test_two_places_are_swapped_and_one_stays():
+    values = torch.randn(1, 2, 1, 3)
+    assert torch.equal(shift(values, [0.0, 0.9, 0.0]), values.flip(1).roll(1, dims=3))
+
+
+def test_it_has_no_symmetry():
+    displaced = build({"displaced": "se"}, dims=2, channels=8)
+    assert not displaced.permutable
+    assert not displaced.mirrors
+
+
 @pytest.mark.parametrize("spec", CONTENTS, ids=str)
 def test_the_weights_are_those_of_the_mechanism_elsewhere(spec):
     own, displaced = pair(spec)
