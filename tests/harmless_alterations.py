@@ -1,3 +1,21 @@
 """Alterations of ``tests.alterations`` that change nothing anyone could see, by file, each with the reason."""
 
-HARMLESS: dict[str, dict[str, str]] = {}
+HARMLESS: dict[str, dict[str, str]] = {
+    "kernel/dynamic_convolution.py": {
+        "noise = 0.01 * torch.randn_like(layer.weight) * layer.weight[0].numel() ** (-0.5) -> "
+        "noise = 0.01 * torch.randn_like(layer.weight) * layer.weight[1].numel() ** (-0.5)": (
+            "all filters have the same number of weights"
+        ),
+    },
+    "pairwise/window.py": {
+        "FAR = 10000.0 -> FAR = 20000.0": "any number far beyond the products keeps voxels out",
+        "outside = ((inside - 1) * FAR / scale).expand(-1, self.heads, -1, -1) -> "
+        "outside = ((inside - 1) * FAR * scale).expand(-1, self.heads, -1, -1)": "it is still far beyond the products",
+        "outside = ((inside - 1) * FAR / scale).expand(-1, self.heads, -1, -1) -> "
+        "outside = ((inside - 1) * FAR / scale).expand(-1, self.heads, -1, 1)": "the last axis has one element",
+    },
+    "pairwise/scaled_dot_product.py": {
+        "MAX_KEYS = 4096 -> MAX_KEYS = 4097": "a bound of memory: one more key is no different",
+        "MAX_QUERIES = 4096 -> MAX_QUERIES = 4097": "a bound of memory: one more query is no different",
+    },
+}

@@ -36,12 +36,12 @@ class Displaced(Attention):
 
 
 def shift(values: Tensor, shares: list[float]) -> Tensor:
-    """Shift (B, C, *S) cyclically along all but the first axis, by at least 1 and at most n - 1 of n places.
+    """Shift (B, C, *S) cyclically along all but the first axis, by 1 to n - 1 of n places; a single place stays.
 
     Args:
         values: values to shift.
         shares: for each axis, from 0 for the smallest shift to nearly 1 for the largest.
     """
     axes = range(1, values.dim())
-    places = [1 + int(share * (n - 1)) if n > 1 else 0 for n, share in zip(values.shape[1:], shares, strict=True)]
+    places = [1 + int(share * (n - 1)) for n, share in zip(values.shape[1:], shares, strict=True)]
     return torch.roll(values, places, tuple(axes))
