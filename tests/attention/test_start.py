@@ -61,6 +61,12 @@ def test_half_of_the_channels_is_at_least_one(channels, half):
     assert torch.equal(polarized.norm.weight, torch.full((channels,), 0.1))
 
 
+def test_dynamic_convolution_starts_without_biases_and_has_a_hidden_channel_at_least():
+    assert float(build("dynamic_conv", dims=2, channels=8).bias.abs().max()) == 0
+    for channels, hidden in ((2, 1), (7, 1), (8, 2)):
+        assert build("dynamic_conv", dims=2, channels=channels).reduce.out_features == hidden
+
+
 @pytest.mark.parametrize(("channels", "width"), [(16, 4), (128, 8), (1024, 16)])
 def test_widths_of_bilinear_attention(channels, width):
     assert build("bilinear", dims=2, channels=channels).reduce[0].out_channels == width

@@ -39,6 +39,7 @@ def test_starts():
     for content, message in (
         ("self", "SelfAttention does not multiply its input by such"),
         ("selective_kernel", "SelectiveKernel does not"),
+        ({"template": ["se", "self"]}, "Sequential does not"),
         ({"template": "gate", "edge": 4}, "template has no option"),
     ):
         with pytest.raises(ValueError, match=message):
