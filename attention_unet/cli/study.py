@@ -117,7 +117,7 @@ seeds: [0]
 margin: 0.005  # gain of mean Dice that would matter
 hypotheses:
   - {{arm: gate, against: none, expect: equivalent}}
-  - {{arm: gate, against: gate-displaced, expect: equivalent}}
+  - {{arm: gate, against: gate-displaced, expect: better}}
 """
 
 

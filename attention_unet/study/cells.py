@@ -69,7 +69,8 @@ def is_done(study: Study, cell: Cell, folder: Path) -> bool:
         return False
     sha256 = parse_object(file, lambda plain: str(plain["sha256"]), "remove it, to run this training again")
     if sha256 != _configure(study, cell)[1]:
-        raise ConfigError(f"{file}: is of another configuration than the study's: remove it, to run it again")
+        run = folder / RUNS / cell.group / f"fold{cell.fold}"
+        raise ConfigError(f"{file}: is of another configuration than the study's: remove it and {run}, to run it again")
     return True
 
 
@@ -143,8 +144,8 @@ def check_same_data(cells: Iterable[Cell], folder: Path) -> None:
         other, digest = first.setdefault((cell.fold, cell.cases), (cell, data))
         if data != digest:
             raise DataError(
-                f"{file}: had other images or labels than {other.name}: remove the results of the trainings on "
-                "old data, to run them again"
+                f"{file}: had other images or labels than {other.name}: remove results and runs of the trainings "
+                "on old data, to run them again"
             )
 
 

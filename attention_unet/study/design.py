@@ -5,14 +5,21 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from attention_unet.config import Config
 from attention_unet.errors import ConfigError, first_few
+from attention_unet.files.digest import sha256_of
 from attention_unet.training.resolved_settings import without_paths
 
+# Fields that all arms share, so that they train and hold out the same persons for as many steps.
+SAME = (
+    *(f"data.{name}" for name in ("root", "dataset", "folds", "fold", "split_seed", "splits", "subjects")),
+    *("data.subject_pattern", "training.seed", "training.steps"),
+)
 Expectation = Literal["better", "equivalent"]
 
 
@@ -106,8 +113,12 @@ class Study:
                 raise ConfigError(f"{name}: has a budget in minutes: expected training.steps, the same for all arms")
             if outside := [fold for fold in self.folds if not 0 <= fold < config.data.folds]:
                 raise ConfigError(f"folds: {outside[0]}: expected 0 to {config.data.folds - 1}, by data.folds")
-        if len({config.training.steps for config in self.arms.values()}) > 1:
-            raise ConfigError("the arms have different training.steps: expected the same for all")
+        for field in SAME:
+            section, name = field.split(".")
+            if len({str(getattr(getattr(config, section), name)) for config in self.arms.values()}) > 1:
+                raise ConfigError(f"the arms have different {field}: expected the same for all")
+        if wrong_sizes := [size for size in self.sizes if size is not None and size < 1]:
+            raise ConfigError(f"cases_trained_on: {wrong_sizes[0]}: expected at least 1, or all")
 
     def common_seeds(self, claim: Hypothesis) -> list[int]:
         """Return the seeds that both arms of a hypothesis are trained with: these trainings are compared in pairs."""
@@ -124,6 +135,7 @@ class Study:
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain values, without folders of this machine."""
+        first = next(iter(self.arms.values())).data
         return {
             "question": self.question,
             "arms": {name: without_paths(config) for name, config in self.arms.items()},
@@ -132,9 +144,15 @@ class Study:
             "sizes": list(self.sizes),
             "margin": self.margin,
             "hypotheses": [dataclasses.asdict(claim) for claim in self.hypotheses],
+            "splits_sha256": _sha256_of(first.splits),
+            "subjects_sha256": _sha256_of(first.subjects),
         }
 
 
 def digest_of(plain: object) -> str:
     """Return the sha256 of plain values."""
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256_of(file: str | None) -> str | None:
+    return sha256_of(Path(file)) if file and Path(file).is_file() else file

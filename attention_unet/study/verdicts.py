@@ -26,7 +26,8 @@ class Verdict:
         gain: mean gain of Dice over folds, trainings and persons; NaN if there are no results.
         error: its standard error; NaN with a single pair of trainings.
         freedom: degrees of freedom of the error.
-        blocks: mean gain of each pair of trainings, by seed and fold.
+        blocks: mean gain of each pair of trainings that counts, by seed and fold. A fold counts if all seeds that
+            have results have them for it.
         missing: number of pairs of trainings that have no results yet.
         p: p value of the claim, by itself.
         p_holm: the same, corrected for the number of hypotheses.
@@ -56,11 +57,13 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """The verdict: "better", "worse", "equivalent", "not decided" or "no result"."""
+        """The verdict: "better", "worse", "equivalent", "not equivalent", "not decided" or "no result"."""
         if math.isnan(self.gain):
             return "no result"
         if self.claim.expect == "equivalent":
-            return "equivalent" if self.holds else "not decided"
+            low, high = self.interval(1 - LEVEL)
+            outside = low > self.margin or high < -self.margin
+            return "equivalent" if self.holds else "not equivalent" if outside else "not decided"
         return "not decided" if self.p_holm >= LEVEL else "better" if self.gain > 0 else "worse"
 
     def __str__(self) -> str:
@@ -70,35 +73,21 @@ class Verdict:
         if self.word == "no result":
             return f"{arm} against {against}{trained}: no result yet."
         pairs = f"{plural(len(self.blocks), 'training')} each"
+        missing = f" {plural(self.missing, 'pair')} of trainings missing: interim." if self.missing else ""
         if self.freedom <= 0:
-            return (
-                f"{arm} against {against}{trained}: {self.gain:+.4f} in one training each: another may say otherwise."
-            )
-        low, high = self.interval(0.95)
-        size = f"{self.gain:+.4f} (95 % {low:+.4f} to {high:+.4f}, {pairs})"
-        if self.word == "equivalent":
-            low, high = self.interval(0.9)
-            size = f"{self.gain:+.4f} (90 % {low:+.4f} to {high:+.4f}, {pairs})"
-            return (
-                f"{arm} and {against}{trained} are equivalent within {m}: {size}. "
-                f"A gain above {max(high, 0):.4f} is excluded."
-            )
+            return f"{arm} against {against}{trained}: not decided: {self.gain:+.4f}, {pairs}, too few.{missing}"
+        level = 0.9 if self.word == "equivalent" else 0.95
+        low, high = self.interval(level)
+        size = f"{self.gain:+.4f} ({level:.0%} {low:+.4f} to {high:+.4f}, p {self.p_holm:.2g} by Holm, {pairs})"
+        if "equivalent" in self.word:
+            return f"{arm} and {against}{trained} are {self.word} within {m}: {size}.{missing}"
         if self.word == "not decided":
-            return f"{arm} against {against}{trained}: not decided: {size}. {self._would_decide()}"
+            return f"{arm} against {against}{trained}: not decided: {size}.{missing}"
         beyond = min(abs(low), abs(high))
         matters = "more than" if beyond > self.margin else "perhaps less than"
         if max(abs(low), abs(high)) < self.margin:
             matters = "but less than"
-        return f"{arm} is {self.word} than {against}{trained}: {size}, {matters} the margin of {m}."
-
-    def _would_decide(self) -> str:
-        """Return how many more trainings would be needed for an interval of the width of the margin."""
-        trainings = len(self.blocks)
-        for more in range(1, 1000):
-            error = self.error * math.sqrt(trainings / (trainings + more))
-            if float(t.ppf(0.975, self.freedom + more)) * error < self.margin:
-                return f"About {plural(more, 'more training')} of each would tell a difference of {self.margin:g}."
-        return f"No reasonable number of trainings would tell a difference of {self.margin:g}."
+        return f"{arm} is {self.word} than {against}{trained}: {size}, {matters} the margin of {m}.{missing}"
 
 
 def expected_half_width(pairs: int) -> float:
@@ -127,14 +116,15 @@ def _compare(study: Study, claim: Hypothesis, size: int | None, results: Results
                 ours, theirs = person_dice(arm), person_dice(other)
                 gains[seed, fold] = np.array([ours[person] - theirs[person] for person in ours])
     missing = len(seeds) * len(study.folds) - len(gains)
-    blocks = {key: float(values.mean()) for key, values in gains.items()}
-    gain = error = math.nan
-    freedom, p = 0.0, 1.0
-    complete = [fold for fold in study.folds if all((seed, fold) in gains for seed in seeds)]
-    if blocks:
-        gain = float(np.mean(list(blocks.values())))
-    if len(complete) * len(seeds) > 1:
-        gain, error, freedom = gain_of_trainings([np.stack([gains[s, fold] for s in seeds]) for fold in complete])
+    finished = [seed for seed in seeds if any((seed, fold) in gains for fold in study.folds)]
+    folds = [fold for fold in study.folds if all((seed, fold) in gains for seed in finished)]
+    blocks = {key: float(values.mean()) for key, values in gains.items() if key[1] in folds}
+    gain = float(np.mean(list(blocks.values()))) if blocks else math.nan
+    error, freedom, p = math.nan, 0.0, 1.0
+    enough = len(finished) == 1 or min((len(values) for values in gains.values()), default=0) > 1
+    if len(folds) * len(finished) > 1 and enough:
+        gain, error, freedom = gain_of_trainings([np.stack([gains[s, fold] for s in finished]) for fold in folds])
+        freedom = max(freedom, 1.0)
         p = _p_value(claim, gain, error, freedom, study.margin)
     return Verdict(claim, size, gain, error, freedom, blocks, missing, study.margin, p)
 
@@ -142,8 +132,8 @@ def _compare(study: Study, claim: Hypothesis, size: int | None, results: Results
 def _p_value(claim: Hypothesis, gain: float, error: float, freedom: float, margin: float) -> float:
     """Return the p value of a claim: two-sided for a difference; by two one-sided tests for equivalence."""
     distance = abs(gain) if claim.expect == "better" else margin - abs(gain)
-    if error == 0:
-        return float(distance <= 0)
+    if error == 0:  # equal to the last bit: nothing was trained differently, or nothing was learned
+        return 1.0
     return float((2 if claim.expect == "better" else 1) * t.sf(distance / error, freedom))
 
 

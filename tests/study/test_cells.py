@@ -76,7 +76,10 @@ def test_a_finished_cell_is_not_run_again_and_another_configuration_is_refused(s
             filled.arms["gate"], training=dataclasses.replace(filled.arms["gate"].training, steps=6)
         )
         other = dataclasses.replace(filled, arms=dict.fromkeys(filled.arms, longer))
-        with pytest.raises(ConfigError, match=r"gate-all-seed0-fold0\.json: is of another configuration.*remove it"):
+        with pytest.raises(
+            ConfigError,
+            match=r"gate-all-seed0-fold0\.json: is of another configuration.*remove it and .*gate-all-seed0/fold0",
+        ):
             run_cell(other, CELL, done)
 
 

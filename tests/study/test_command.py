@@ -52,7 +52,7 @@ def test_a_study_is_planned_listed_run_in_parts_and_reported(file, capsys):
     assert "both against none: no result yet." in capsys.readouterr().out
     assert main(["study", str(file)]) == 0
     text = capsys.readouterr()
-    assert "in one training each: another may say otherwise." in text.out
+    assert "1 training each, too few." in text.out
     assert "0 trainings left, about 0 s" in text.err
     assert len(list((file.parent / "file" / "cells").glob("*.csv"))) == 2
     assert main(["study", str(file), "--only", "2"]) == 2

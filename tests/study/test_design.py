@@ -22,6 +22,9 @@ def test_what_does_not_fit_together_is_refused():
     plain = study()
     minutes = dataclasses.replace(plain.arms["none"], training=TrainingConfig(minutes=1))
     longer = dataclasses.replace(plain.arms["none"], training=TrainingConfig(steps=9))
+    other_folds = dataclasses.replace(
+        plain.arms["none"], data=dataclasses.replace(plain.arms["none"].data, split_seed=1)
+    )
     for changes, message in (
         (
             {"hypotheses": [Hypothesis("gat", "none", "better")]},
@@ -35,6 +38,8 @@ def test_what_does_not_fit_together_is_refused():
         ({"folds": [4]}, "folds: 4: expected 0 to 3, by data.folds"),
         ({"arms": {**plain.arms, "none": minutes}}, "none: has a budget in minutes: expected training.steps"),
         ({"arms": {**plain.arms, "none": longer}}, "the arms have different training.steps"),
+        ({"arms": {**plain.arms, "none": other_folds}}, "the arms have different data.split_seed"),
+        ({"sizes": [0]}, "cases_trained_on: 0: expected at least 1, or all"),
         ({"arms": {**plain.arms, "a/b": plain.arms["none"]}, "seeds": {"none": [0], "gate": [0], "a/b": [0]}}, "a/b:"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -49,3 +54,13 @@ def test_the_digest_depends_on_everything_but_folders():
     assert digest_of(study(hypotheses=[dataclasses.replace(BETTER, expect="equivalent")]).to_plain()) != digest_of(
         plain.to_plain()
     )
+
+
+def test_the_digest_depends_on_the_contents_of_the_table_of_subjects(tmp_path):
+    table, digests = tmp_path / "subjects.csv", []
+    arms = study().arms
+    arms = {n: dataclasses.replace(a, data=dataclasses.replace(a.data, subjects=str(table))) for n, a in arms.items()}
+    for text in ("case,subject\na,A\n", "case,subject\na,B\n"):
+        table.write_text(text)
+        digests.append(digest_of(study(arms=arms).to_plain()))
+    assert digests[0] != digests[1]

@@ -32,7 +32,8 @@ def made(plan, gain, random, run_sd=0.0007, arm_by_case_sd=0.002):
 def test_a_gain_beyond_the_margin_is_found():
     plan = study(hypotheses=[BETTER, EQUIVALENT], folds=range(4))
     better, equivalent = judge(plan, made(plan, 0.01, np.random.RandomState(0)))
-    assert (better.word, equivalent.word) == ("better", "not decided")
+    assert (better.word, equivalent.word) == ("better", "not equivalent")
+    assert "gate and none are not equivalent within 0.005: +0.0" in str(equivalent)
     assert better.gain == pytest.approx(0.01, abs=0.002)
     low, high = better.interval(0.95)
     assert low < 0.01 < high
@@ -59,15 +60,32 @@ def test_few_trainings_decide_nothing():
     results = made(plan, 0.01, np.random.RandomState(2))
     [single] = judge(plan, results)
     assert (single.word, single.p, len(single.blocks)) == ("not decided", 1.0, 1)
-    assert "in one training each: another may say otherwise" in str(single)
+    assert str(single).endswith("1 training each, too few.")
     [none] = judge(plan, {})
     assert (none.word, none.missing, str(none)) == ("no result", 1, "gate against none: no result yet.")
+    one_person = study(hypotheses=[BETTER], folds=[0], run_seeds=[0, 1])
+    results = {cell: scores[:1] for cell, scores in made(one_person, 0.01, np.random.RandomState(2)).items()}
+    assert judge(one_person, results)[0].word == "not decided"
+
+
+def test_only_complete_folds_count_and_an_unfinished_study_says_so():
     plan = study(hypotheses=[BETTER], folds=range(4))
     results = made(plan, 0.0, np.random.RandomState(4), run_sd=0.01)
     del results[plan.cells()[0]]
     [part] = judge(plan, results)
-    assert (part.missing, len(part.blocks), part.word) == (1, 7, "not decided")
-    assert "more trainings of each would tell a difference of 0.005" in str(part)
+    assert {fold for _, fold in part.blocks} == {1, 2, 3}
+    assert (part.missing, len(part.blocks), part.word) == (1, 6, "not decided")
+    assert str(part).endswith("6 trainings each). 1 pair of trainings missing: interim.")
+    first_seed = {cell: scores for cell, scores in results.items() if cell.seed == 1}
+    [part] = judge(plan, first_seed)
+    assert (len(part.blocks), part.missing, part.freedom) == (4, 4, 3)
+
+
+def test_arms_that_are_equal_to_the_last_bit_get_no_verdict():
+    plan = study(hypotheses=[EQUIVALENT, BETTER])
+    results = made(plan, 0.0, np.random.RandomState(0), run_sd=0, arm_by_case_sd=0)
+    same = {cell: results[plan.cells()[0]] for cell in results}
+    assert [verdict.word for verdict in judge(plan, same)] == ["not decided", "not decided"]
 
 
 @pytest.mark.parametrize(("folds", "seeds"), [(5, 1), (5, 3), (2, 2)])
