@@ -1,5 +1,7 @@
+import pytest
 import torch
 
+from attention_unet.attention import options_of
 from attention_unet.attention.base import Place
 from attention_unet.attention.spatial.additive_gate import AdditiveGate
 from attention_unet.attention.spatial.hard_gate import HardGate
@@ -75,3 +77,7 @@ def test_a_low_temperature_leaves_a_gradient_only_near_the_threshold():
         gradients[temperature] = gate.psi.bias.grad.abs().item()
     assert gradients[1.0] > 1e-3
     assert gradients[1e-3] < 1e-9
+
+
+def test_the_temperature_is_that_of_the_paper_of_its_noise():
+    assert options_of(HardGate)["temperature"].default == pytest.approx(2 / 3)
