@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from attention_unet.cli.call import check_files, complete, explain
-from attention_unet.cli.parser import STRICT_YAML, build_parser
+from attention_unet.cli.parser import build_parser
 from attention_unet.cli.screen import silence_profiler
 from attention_unet.cli.strict_yaml import load_strictly
 from attention_unet.config import Config
@@ -71,6 +71,8 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
     if options.new:
         write_new(file, options.new)
     folder = Path(options.output or file.with_suffix(""))
+    if folder == file:
+        raise ConfigError(f"{file}: has no ending, such as .yaml: rename it, or name a folder for results by --output")
     planned = read_study(file)
     cells = planned.cells()
     if options.only is not None and not 0 <= options.only < len(cells):
@@ -170,7 +172,7 @@ def read_study(file: Path) -> "Study":
     from attention_unet.study.design import Hypothesis, Study
 
     check_files(["--config", str(file)])
-    parser = ArgumentParser(exit_on_error=False, parser_mode=STRICT_YAML)
+    parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(StudyFile, "study")
     try:
         fields = load_strictly(file.read_text(encoding="utf-8-sig"))

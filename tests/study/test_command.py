@@ -123,6 +123,11 @@ def test_mistakes_in_the_file_are_named(file, capsys, changes, message):
     assert re.search(message, text), text
 
 
+def test_a_file_without_an_ending_is_no_folder(file, capsys):
+    assert main(["study", str(file.rename(file.with_suffix(""))), "--list"]) == 2
+    assert "has no ending, such as .yaml: rename it" in capsys.readouterr().err
+
+
 def test_the_file_in_the_documents_is_valid(tmp_path):
     text = (REPOSITORY / "docs" / "study.md").read_text()
     (tmp_path / "phantoms.yaml").write_text(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])
