@@ -58,6 +58,10 @@ class EightChannelNorm(GroupNorm):
         )
 
 
+Norm = type[InstanceNorm] | type[EightChannelNorm]
+NORMS: dict[str, Norm] = {"instance": InstanceNorm, "group": EightChannelNorm}
+
+
 class BatchNorm(nn.BatchNorm1d):
     """Batch normalisation of (B, C) or (B, C, *S), only for parity with published forms.
 

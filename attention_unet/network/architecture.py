@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 
 from attention_unet.attention import Init, Place, Spec
 from attention_unet.layers.dimensions import CONV, per_axis
-from attention_unet.layers.normalization import EightChannelNorm, InstanceNorm
+from attention_unet.layers.normalization import NORMS
 
 Sizes = int | Sequence[int]
 BLOCKS = ("plain", "residual")
-NORMS: dict[str, type[InstanceNorm] | type[EightChannelNorm]] = {"instance": InstanceNorm, "group": EightChannelNorm}
 WIDTHS = (16, 32, 64, 128)
 
 # A mechanism for all attended levels, or one for each level that is named: {1: "gate", 2: "cross"}.

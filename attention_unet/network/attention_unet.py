@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from attention_unet.attention import Attention, Place, build_at
 from attention_unet.layers.dimensions import CONV
-from attention_unet.network.architecture import NORMS, WIDTHS, Architecture, is_encoding, named
-from attention_unet.network.blocks import Block, DecoderLevel, Norm, build_without_gate, upsampling, weighs_channels
+from attention_unet.layers.normalization import NORMS, Norm
+from attention_unet.network.architecture import WIDTHS, Architecture, is_encoding, named
+from attention_unet.network.blocks import Block, DecoderLevel, build_without_gate, upsampling, weighs_channels
 from attention_unet.network.unet import UNet
 
 

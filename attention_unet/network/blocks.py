@@ -7,11 +7,10 @@ from torch import Tensor, nn
 
 from attention_unet.attention import Attended, Attention, Identity, Place, Spec, build_at
 from attention_unet.layers.dimensions import CONV, TRANSPOSED_CONV, crop_to
-from attention_unet.layers.normalization import EightChannelNorm, InstanceNorm
+from attention_unet.layers.normalization import EightChannelNorm, InstanceNorm, Norm
 from attention_unet.network.unet import Decoded
 
 Sizes = tuple[int, ...]
-Norm = type[InstanceNorm] | type[EightChannelNorm]
 
 
 class ConvNorm(nn.Sequential):

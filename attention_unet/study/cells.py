@@ -3,9 +3,7 @@
 import dataclasses
 import json
 import logging
-import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +15,12 @@ from attention_unet.dataset.subjects import find_subjects
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.evaluation.rows import Row
 from attention_unet.files.atomic import write_text
-from attention_unet.files.csv_text import csv_text, parse_table
 from attention_unet.files.json_file import parse_object
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.run_folder import HISTORY, VALIDATIONS
 from attention_unet.scans.labels import FOREGROUND
 from attention_unet.study.design import Cell, Study, digest_of
+from attention_unet.study.scores import Score, scores_to_csv
 from attention_unet.training.checkpoint import STATE, load_state
 from attention_unet.training.cross_validation import cross_validate
 from attention_unet.training.history import read_history, read_validations
@@ -31,31 +29,6 @@ from attention_unet.training.resolved_settings import read_resolved_settings, wi
 log = logging.getLogger(__name__)
 
 CELLS, RUNS = "cells", "runs"  # folders of results and of trainings
-METRICS = ("dice", "nsd", "hd95_mm")
-NAN = float("nan")
-
-
-@dataclass(frozen=True)
-class Score:
-    """Metrics of a class in a held-out case after a number of steps; NSD and HD95 only after the last step.
-
-    Attributes:
-        step: training step.
-        case: id of the case.
-        subject: the person.
-        class_name: name of the class.
-        dice: Dice, 0 to 1; NaN if reference and prediction are empty.
-        nsd: normalised surface Dice, 0 to 1.
-        hd95_mm: 95th percentile of the surface distances.
-    """
-
-    step: int
-    case: str
-    subject: str
-    class_name: str
-    dice: float
-    nsd: float = NAN
-    hd95_mm: float = NAN
 
 
 def is_done(study: Study, cell: Cell, folder: Path) -> bool:
@@ -112,7 +85,7 @@ def run_cell(study: Study, cell: Cell, folder: Path) -> None:
             if row.step < last["step"]
         ]
         scores += [
-            _final(row, int(last["step"]), subjects)
+            _final_score(row, int(last["step"]), subjects)
             for row in found.rows
             if row.case in held_out and row.class_name != FOREGROUND
         ]
@@ -123,11 +96,10 @@ def run_cell(study: Study, cell: Cell, folder: Path) -> None:
             "steps": int(last["step"]),
             "minutes": round(last["minutes"], 2),
         }
-        write_text(folder / CELLS / f"{cell.name}.csv", _to_csv(scores))
+        write_text(folder / CELLS / f"{cell.name}.csv", scores_to_csv(scores))
         write_text(
             folder / CELLS / f"{cell.name}.json",
-            json.dumps({**dataclasses.asdict(cell), **facts, "processor": platform.processor() or platform.machine()})
-            + "\n",
+            json.dumps({**dataclasses.asdict(cell), **facts}) + "\n",
         )
 
 
@@ -147,22 +119,6 @@ def check_same_data(cells: Iterable[Cell], folder: Path) -> None:
                 f"{file}: had other images or labels than {other.name}: remove results and runs of the trainings "
                 "on old data, to run them again"
             )
-
-
-def read_scores(cell: Cell, folder: Path) -> list[Score]:
-    """Return the results of a cell that is done.
-
-    Raises:
-        DataError: if they are damaged.
-    """
-
-    def build(row: Mapping[str, str]) -> Score:
-        return Score(
-            int(row["step"]), row["case"], row["subject"], row["class"], *(float(row[name]) for name in METRICS)
-        )
-
-    file = folder / CELLS / f"{cell.name}.csv"
-    return parse_table(file, build, "results", f"remove it and {cell.name}.json, to run this training again")
 
 
 def _configure(study: Study, cell: Cell) -> tuple[Config, str]:
@@ -192,15 +148,7 @@ def _write_splits(config: Config, persons: int, ids: Sequence[str], subjects: Ma
     return file
 
 
-def _to_csv(scores: Sequence[Score]) -> str:
-    cells = (
-        [score.step, score.case, score.subject, score.class_name, *(f"{getattr(score, name):.6g}" for name in METRICS)]
-        for score in scores
-    )
-    return csv_text([["step", "case", "subject", "class", *METRICS], *cells])
-
-
-def _final(row: Row, step: int, subjects: Mapping[str, str]) -> Score:
+def _final_score(row: Row, step: int, subjects: Mapping[str, str]) -> Score:
     metrics = row.metrics
     subject = subjects.get(row.case, row.case)
     return Score(step, row.case, subject, row.class_name, metrics.dice, metrics.nsd, metrics.hd95_mm)

@@ -13,9 +13,10 @@ from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text
 from attention_unet.pictures.figures import save_figure
 from attention_unet.scans.label_table import colour_of
-from attention_unet.study.cells import METRICS, check_same_data, is_done, read_scores
+from attention_unet.study.cells import CELLS, check_same_data, is_done
 from attention_unet.study.design import Cell, Study
 from attention_unet.study.registration import Registration
+from attention_unet.study.scores import METRICS, read_scores
 from attention_unet.study.verdicts import Results, Verdict, judge
 
 SENTENCES, TABLE, PICTURE, RESULTS = "study.md", "verdicts.csv", "study.png", "results.csv"
@@ -34,17 +35,17 @@ def write_study(study: Study, registration: Registration, folder: Path) -> list[
     """
     done = [cell for cell in study.cells() if is_done(study, cell, folder)]
     check_same_data(done, folder)
-    results = {cell: read_scores(cell, folder) for cell in done}
+    results = {cell: read_scores(folder / CELLS / f"{cell.name}.csv") for cell in done}
     verdicts = judge(study, results)
     write_text(folder / RESULTS, _results_csv(results))
     write_text(folder / TABLE, _verdicts_csv(verdicts))
-    write_text(folder / SENTENCES, describe(study, registration, verdicts, len(results)))
+    write_text(folder / SENTENCES, _describe(study, registration, verdicts, len(results)))
     if results:
         _draw(study, verdicts, results, folder / PICTURE)
     return verdicts
 
 
-def describe(study: Study, registration: Registration, verdicts: Sequence[Verdict], done: int) -> str:
+def _describe(study: Study, registration: Registration, verdicts: Sequence[Verdict], done: int) -> str:
     """Return the verdicts as text, with what was recorded before the first training."""
     total = len(study.cells())
     lines = [f"# {study.question}", "", *(f"- {verdict}" for verdict in verdicts), ""]

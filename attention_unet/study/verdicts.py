@@ -9,11 +9,11 @@ from scipy.stats import t
 
 from attention_unet.errors import plural
 from attention_unet.evaluation.significance import LEVEL, Gains, gain_of_trainings, holm
-from attention_unet.study.cells import Score
 from attention_unet.study.design import Cell, Hypothesis, Study
+from attention_unet.study.scores import Score
 
 Results = Mapping[Cell, Sequence[Score]]
-TYPICAL_SD = 0.0015  # of the gain between pairs of trainings of 5 to 15 minutes, 42 hippocampi held out in each
+ASSUMED_SD = 0.0015  # of the gain between pairs of trainings; see docs/study.md
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ class Verdict:
 
 
 def expected_half_width(pairs: int) -> float:
-    """Return half the width of the 95 % interval of a gain to expect from pairs of trainings; infinite for one pair."""
-    return float(t.ppf(0.975, pairs - 1)) * TYPICAL_SD / math.sqrt(pairs) if pairs > 1 else math.inf
+    """Return half the width of the 95 % interval that pairs of trainings give if ``ASSUMED_SD`` is right."""
+    return float(t.ppf(0.975, pairs - 1)) * ASSUMED_SD / math.sqrt(pairs) if pairs > 1 else math.inf
 
 
 def judge(study: Study, results: Results) -> list[Verdict]:

@@ -15,25 +15,15 @@ from attention_unet.config import Config, TrainingConfig
 from attention_unet.dataset.cases import Dataset, find_cases, locate_dataset
 from attention_unet.errors import ConfigError, first_few, plural
 from attention_unet.files.lock import folder_lock
-from attention_unet.files.run_folder import (
-    CONFIG,
-    HISTORY,
-    MODEL_DESCRIPTION,
-    PATHS,
-    PLAN,
-    SPLIT,
-    SUBJECTS,
-    VALIDATIONS,
-    WEIGHTS,
-)
+from attention_unet.files.run_folder import CONFIG
 from attention_unet.inference.locator import Locator
 from attention_unet.machine.devices import check_batch, choose_device, choose_precision, leave_processes, make_fabric
 from attention_unet.machine.memory import peak_memory, reuse_freed_memory
 from attention_unet.network import AttentionUNet
 from attention_unet.training.batches import Batches
 from attention_unet.training.budget import Budget, same_budget
-from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, load_state
-from attention_unet.training.curves import CURVES
+from attention_unet.training.checkpoint import STATE, LoopState, TrainingState
+from attention_unet.training.claim import claim_folder
 from attention_unet.training.faults import reporting_faults
 from attention_unet.training.fit import fit, save_training
 from attention_unet.training.interruption import Interrupted, catching_signals
@@ -54,17 +44,6 @@ from attention_unet.training.same_data import add_digests, check_dataset
 
 log = logging.getLogger(__name__)
 
-WRITTEN = (
-    CONFIG,
-    PATHS,
-    PLAN,
-    SPLIT,
-    SUBJECTS,
-    HISTORY,
-    VALIDATIONS,
-    MODEL_DESCRIPTION,
-    CURVES,
-)  # files that a training writes
 MUCH_VALIDATING = 0.3  # share of the time
 
 
@@ -108,7 +87,7 @@ def train(
     fabric = make_fabric(config.training)
     first = fabric.global_rank == 0
     with folder_lock(run) if first else nullcontext(), reporting_faults(run, fabric.device, fabric.world_size):
-        state = _claim_folder(run, resume) if first else None  # inside the lock: no other process can change it
+        state = claim_folder(run, resume) if first else None  # inside the lock: no other process can change it
         settings = resume_settings(read_resolved_settings(state, run / STATE), config, override, run) if state else None
         fabric.launch()
         state, settings = fabric.broadcast((state, settings))  # other machines may not see the folder
@@ -245,26 +224,6 @@ def _resolve_precision(config: Config, run: Path, resume: bool) -> Config:
         fast = choose_precision("auto", choose_device(config.training.accelerator)) == torch.bfloat16
         precision = "bfloat16" if fast else "float32"
     return dataclasses.replace(config, training=dataclasses.replace(config.training, precision=precision))
-
-
-def _claim_folder(run: Path, resume: bool) -> TrainingState | None:
-    """Check that the folder is free, or has the run to resume. Return its saved state; None for a new run."""
-    if not resume:
-        for name in (STATE, WEIGHTS):
-            if (run / name).exists():
-                advice = "continue it with --resume, or " if name == STATE else ""
-                raise ConfigError(f"{run}: already has a run ({name}): {advice}choose another folder with --run")
-        others = [name for name in WRITTEN if (run / name).exists()]
-        if others and not all((run / name).exists() for name in (CONFIG, PATHS, PLAN, SPLIT)):
-            raise ConfigError(
-                f"{run}: has {first_few(others)}, not written by a training: choose another folder with --run"
-            )
-        return None
-    if not (run / CONFIG).is_file():
-        raise ConfigError(f"{run}: not a run folder: expected the folder of a training, with its {CONFIG}; check --run")
-    if (run / WEIGHTS).exists() and not (run / STATE).exists():
-        raise ConfigError(f"{run}: has a model, but no {STATE} to continue from: restore it, or choose a new --run")
-    return load_state(run / STATE) if (run / STATE).exists() else None
 
 
 def read_config(run: Path) -> Config:

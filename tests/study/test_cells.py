@@ -12,10 +12,11 @@ from attention_unet.dataset.splits import read_splits
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.evaluation.rows import read_metrics
 from attention_unet.files.lock import Busy, folder_lock
-from attention_unet.study.cells import is_done, read_scores, run_cell
+from attention_unet.study.cells import is_done, run_cell
 from attention_unet.study.design import Cell
 from attention_unet.study.registration import register
 from attention_unet.study.report import write_study
+from attention_unet.study.scores import read_scores
 from attention_unet.training.history import read_validations
 from attention_unet.training.interruption import Interrupted
 from attention_unet.training.monitor import Monitor
@@ -42,7 +43,7 @@ def done(small, tmp_path_factory):
 
 
 def test_scores_are_those_of_validations_and_evaluation(done):
-    scores, run = read_scores(CELL, done), done / "runs" / "gate-all-seed0"
+    scores, run = read_scores(done / "cells" / f"{CELL.name}.csv"), done / "runs" / "gate-all-seed0"
     assert {score.step for score in scores} == {2, 4}
     before = {(s.case, s.class_name): s.dice for s in scores if s.step == 2}
     expected = {

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from attention_unet.cli import main
-from attention_unet.cli.study import read_study
+from attention_unet.cli.study_file import read_study
 from attention_unet.study.design import Cell
 from attention_unet.training.trial import Trial
 from tests.conftest import REPOSITORY

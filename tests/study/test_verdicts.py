@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from attention_unet.study.cells import Score
+from attention_unet.study.scores import Score
 from attention_unet.study.verdicts import judge, person_dice
 from tests.study.build import BETTER, EQUIVALENT, study
 

@@ -1,0 +1,146 @@
+"""Read and write study files."""
+
+import json
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from jsonargparse import ArgumentParser
+
+from attention_unet.cli.call import check_files, complete, explain
+from attention_unet.cli.parser import build_parser
+from attention_unet.cli.strict_yaml import load_strictly
+from attention_unet.config import Config
+from attention_unet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from attention_unet.study.design import Study
+
+log = logging.getLogger("attention_unet")
+
+NEW = """\
+question: Does attention help on {name}?
+config: {config}
+arms:
+  none: {{attention.skips: identity}}
+  gate: {{attention.skips: gate}}
+  gate-displaced: {{attention.skips: {{displaced: gate}}}}  # the same cost, but no attention
+settings: {{training.steps: 2000, training.validations: 4}}
+seeds: [0]
+margin: 0.005  # gain of mean Dice that would matter
+hypotheses:
+  - {{arm: gate, against: none, expect: equivalent}}
+  - {{arm: gate, against: gate-displaced, expect: better}}
+"""
+
+
+@dataclass
+class Claim:
+    """A hypothesis: ``arm`` is better than ``against``, or equivalent to it within the margin."""
+
+    arm: str
+    against: str
+    expect: Literal["better", "equivalent"]
+
+
+@dataclass
+class StudyFile:
+    """The fields of a study file.
+
+    Attributes:
+        question: what is asked, in words.
+        config: configuration of all trainings, relative to the study file.
+        arms: for each arm, the fields that differ, such as {attention.skips: gate}.
+        hypotheses: claims that are tested.
+        settings: fields that differ from the configuration in all arms.
+        seeds: seeds of all arms, or by arm with "default" for the others.
+        folds: folds to hold out; default: all.
+        cases_trained_on: numbers of persons to train on, or "all".
+        margin: gain of mean Dice below which arms count as equivalent.
+    """
+
+    question: str
+    config: str
+    arms: dict[str, dict[str, Any]]
+    hypotheses: list[Claim]
+    settings: dict[str, Any] = field(default_factory=dict)
+    seeds: list[int] | dict[str, list[int]] = field(default_factory=lambda: [0])
+    folds: list[int] | None = None
+    cases_trained_on: list[int | Literal["all"]] = field(default_factory=lambda: ["all"])
+    margin: float = 0.005
+
+
+def write_new(file: Path, dataset: str) -> None:
+    """Write a study file for a dataset, and the configuration that it names.
+
+    Raises:
+        ConfigError: if there is no such dataset, or one of the files exists.
+    """
+    from attention_unet.dataset.cases import locate_dataset
+    from attention_unet.files.atomic import write_text
+
+    root = Path(dataset) if Path(dataset).is_dir() else locate_dataset(None, dataset)
+    config = file.with_name(f"{file.stem}-config.yaml")
+    if existing := [each for each in (file, config) if each.exists()]:
+        raise ConfigError(f"{existing[0]}: exists: remove it, or choose another name")
+    root = locate_dataset(str(root.resolve()), "")
+    write_text(config, json.dumps({"data": {"root": str(root.parent), "dataset": root.name}}) + "\n")
+    write_text(file, NEW.format(name=root.name, config=config.name))
+    log.info("%s and %s are written: change them before the first training", file, config)
+
+
+def read_study(file: Path) -> "Study":
+    """Return the study of a file.
+
+    Raises:
+        ConfigError: if the file cannot be read, or a field is wrong.
+    """
+    from attention_unet.study.design import Hypothesis, Study
+
+    check_files(["--config", str(file)])
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(StudyFile, "study")
+    try:
+        fields = load_strictly(file.read_text(encoding="utf-8-sig"))
+        found: StudyFile = parser.instantiate(parser.parse_object({"study": fields})).study
+    except Exception as error:  # jsonargparse raises several kinds
+        raise ConfigError(f"{file}: {explain(error, {'': parser}).replace('study.', '')}") from error
+    arms = {name: _configure(file, found, name) for name in found.arms}
+    if not arms:
+        raise ConfigError(f"{file}: arms: is empty: expected at least two")
+    seeds = found.seeds if isinstance(found.seeds, dict) else {"default": found.seeds}
+    if unknown := set(seeds) - set(arms) - {"default"}:
+        raise ConfigError(f"{file}: seeds: {', '.join(sorted(unknown))}: no such arm")
+    if missing := [name for name in arms if name not in seeds and "default" not in seeds]:
+        raise ConfigError(f"{file}: seeds: {', '.join(missing)}: no seeds: name the arm, or default")
+    first = next(iter(arms.values()))
+    try:
+        return Study(
+            question=found.question,
+            arms=arms,
+            seeds={name: seeds.get(name, seeds.get("default", [])) for name in arms},
+            folds=list(range(first.data.folds)) if found.folds is None else found.folds,
+            sizes=[None if size == "all" else size for size in found.cases_trained_on],
+            margin=found.margin,
+            hypotheses=[Hypothesis(claim.arm, claim.against, claim.expect) for claim in found.hypotheses],
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from error
+
+
+def _configure(file: Path, found: StudyFile, arm: str) -> Config:
+    """Return the configuration of an arm: that of the file it names, with the settings of the study and of the arm."""
+    changes = found.settings | found.arms[arm]
+    arguments = ["train", "--config", str(file.parent / found.config)]
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in changes.items()}
+    arguments += [f"--{name}={text}" for name, text in texts.items()]
+    parser, subparsers = build_parser()
+    try:
+        check_files(arguments)
+        fields = subparsers["train"].instantiate(parser.parse_args(complete(arguments)).train)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {arm}: {error}") from error
+    except Exception as error:  # jsonargparse raises several kinds, all about the fields
+        raise ConfigError(f"{file}: {arm}: {explain(error, subparsers)}") from error
+    return Config(fields.data, fields.augmentation, fields.network, fields.attention, fields.training)
