@@ -26,6 +26,7 @@ SIZES = (3, 6, 15, 42, 200)
 RESAMPLES = 1000  # bootstrap samples
 OF_A_CASE = 0.0042  # standard deviation of a case in a training, from fold 2 trained with two seeds
 OF_A_RUN = (0.0, 0.0004, 0.0012)  # likewise, shared by all cases of a training
+OF_A_FOLD = 0.003  # of the gain, beyond its cases
 CASES = 42  # per fold
 DESIGNS = ((1, 1), (5, 1), (1, 3), (5, 2), (5, 3))  # folds, runs
 UNDEFINED = dict.fromkeys(METRICS, float("nan"))
@@ -101,13 +102,18 @@ def false_verdicts(random: np.random.Generator, simulations: int) -> Table:
     table.add_column("each method trained")
     for spread in OF_A_RUN:
         table.add_column(f"SD of a training {spread:g}", justify="right")
+    table.add_column(f"{OF_A_RUN[1]:g}; of a fold {OF_A_FOLD:g}", justify="right")
     for folds, runs in DESIGNS:
         name = f"{folds} fold{'s' * (folds > 1)}, {runs} run{'s' * (runs > 1)}"
-        table.add_row(name, *(f"{wrong(random, folds, runs, spread, simulations // 4):.3f}" for spread in OF_A_RUN))
+        rates = [wrong(random, folds, runs, spread, 0, simulations // 4) for spread in OF_A_RUN]
+        rates.append(wrong(random, folds, runs, OF_A_RUN[1], OF_A_FOLD, simulations // 4))
+        table.add_row(name, *(f"{rate:.3f}" for rate in rates))
     return table
 
 
-def wrong(random: np.random.Generator, folds: int, runs: int, of_a_run: float, simulations: int) -> float:
+def wrong(
+    random: np.random.Generator, folds: int, runs: int, of_a_run: float, of_a_fold: float, simulations: int
+) -> float:
     """Return the share of simulated comparisons that call one of two equal methods better."""
     count = 0
     for _ in range(simulations):
@@ -115,7 +121,8 @@ def wrong(random: np.random.Generator, folds: int, runs: int, of_a_run: float, s
         models = {}
         for method in "ab":
             together = np.repeat(random.normal(0, of_a_run, (runs, folds)), CASES, axis=1)
-            values = level + together + random.normal(0, OF_A_CASE, (runs, folds * CASES))
+            of_folds = np.repeat(random.normal(0, of_a_fold, folds), CASES) if method == "b" else 0.0
+            values = level + of_folds + together + random.normal(0, OF_A_CASE, (runs, folds * CASES))
             models[method] = [
                 [
                     Row(

@@ -81,7 +81,8 @@ def _print_plan(study: "Study") -> None:
         print(f"{arm}: {plural(count, 'training')} of {config.training.steps} steps of {seconds:.3f} s")
     print(f"{plural(len(cells), 'training')}: about {hours:.1f} h on this machine, without validation and prediction")
     for claim in study.hypotheses:
-        pairs = len(study.common_seeds(claim)) * len(study.folds)
-        width = f"\N{PLUS-MINUS SIGN}{expected_half_width(pairs):.4f}" if pairs > 1 else "none: one pair of trainings"
+        folds, seeds = len(study.folds), len(study.common_seeds(claim))
+        pairs, half = folds * seeds, expected_half_width(folds, seeds)
+        width = f"\N{PLUS-MINUS SIGN}{half:.4f}" if pairs > 1 else "none: one pair of trainings"
         print(f"{claim.arm} against {claim.against}, {plural(pairs, 'pair')} of trainings: expected interval {width}")
     print(f"if the standard deviation between pairs is {ASSUMED_SD}, which is a guess: see docs/study.md")

@@ -3,8 +3,9 @@
 - One training of each model: interval and test are over persons. They compare two networks, not two methods: another
   seed may reverse the result. The test is Wilcoxon's signed-rank test ("Individual Comparisons by Ranking Methods",
   1945); an infinite gain has the largest rank.
-- Several folds, one run: each fold gives one difference; Student's t over the folds.
-- Several runs: analysis of variance with crossed random effects of persons and runs in each fold; degrees of freedom by
+- Several folds: each fold gives one difference, the mean over its runs; Student's t over the folds. Any variation
+  between folds, of persons, runs and training sets, is in the interval.
+- One fold, several runs: analysis of variance with crossed random effects of persons and runs; degrees of freedom by
   Satterthwaite ("An Approximate Distribution of Estimates of Variance Components", 1946).
 
 Several p values are corrected by Holm ("A Simple Sequentially Rejective Multiple Test Procedure", 1979).
@@ -53,7 +54,7 @@ def analyse_gains(
         cases = [index for index, fold in enumerate(folds) if fold == name]
         case_subjects = [subjects[index] for index in cases]
         blocks.append(np.stack([_subject_means(run[cases], case_subjects) for run in gains]))
-    if not finite or (len(gains) > 1 and min(block.shape[1] for block in blocks) < 2):
+    if not finite or (len(blocks) == 1 and blocks[0].shape[1] < 2):
         return gain, (math.nan, math.nan), 1.0, 1.0, trainings
     gain, error, freedom = gain_of_trainings(blocks)
     half = float(t.ppf(1 - LEVEL / 2, freedom)) * error
@@ -65,20 +66,21 @@ def gain_of_trainings(blocks: Sequence[Gains]) -> tuple[float, float, float]:
     """Return the mean gain of a method over its trainings, its standard error and degrees of freedom.
 
     Args:
-        blocks: for each fold, the gain of each run in each case (runs, cases); at least two folds or runs.
+        blocks: for each fold, the gain of each run in each person (runs, persons); several folds, or one with several
+            runs and persons.
     """
-    runs, folds = len(blocks[0]), len(blocks)
     gain = float(np.mean([block.mean() for block in blocks]))
-    if runs == 1:  # each fold is one difference
-        return gain, float(np.std([block.mean() for block in blocks], ddof=1)) / math.sqrt(folds), folds - 1
-    cases = float(np.mean([block.shape[1] for block in blocks]))
-    of_cases = float(np.mean([runs * block.mean(axis=0).var(ddof=1) for block in blocks]))
-    of_runs = float(np.mean([block.shape[1] * block.mean(axis=1).var(ddof=1) for block in blocks]))
-    rest = float(np.mean([_residual(block) for block in blocks]))
-    scale = runs * cases * folds
-    variance = (max(of_cases - rest, 0) + max(of_runs - rest, 0) + rest) / scale
-    spread = (of_cases / scale) ** 2 / (folds * (cases - 1)) + (of_runs / scale) ** 2 / (folds * (runs - 1))
-    spread += (rest / scale) ** 2 / (folds * (runs - 1) * (cases - 1))
+    if len(blocks) > 1:  # each fold is one difference
+        return gain, float(np.std([block.mean() for block in blocks], ddof=1)) / math.sqrt(len(blocks)), len(blocks) - 1
+    [block] = blocks
+    runs, persons = block.shape
+    of_persons = float(runs * block.mean(axis=0).var(ddof=1))  # mean squares
+    of_runs = float(persons * block.mean(axis=1).var(ddof=1))
+    residuals = block - block.mean(axis=0) - block.mean(axis=1, keepdims=True) + block.mean()
+    rest = float((residuals**2).sum() / (runs - 1) / (persons - 1))
+    variance = (max(of_persons - rest, 0) + max(of_runs - rest, 0) + rest) / block.size
+    spread = (of_persons**2 / (persons - 1) + of_runs**2 / (runs - 1)) / block.size**2
+    spread += (rest / block.size) ** 2 / (runs - 1) / (persons - 1)
     return gain, math.sqrt(variance), variance**2 / spread if spread else math.inf
 
 
@@ -89,12 +91,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min((len(p_values) - rank) * p_values[index], 1.0))
         corrected[index] = highest
     return corrected
-
-
-def _residual(block: Gains) -> float:
-    """Return the mean square of the residuals that neither the case nor the run explains."""
-    rest = block - block.mean(axis=0) - block.mean(axis=1, keepdims=True) + block.mean()
-    return float((rest**2).sum() / (block.shape[0] - 1) / (block.shape[1] - 1))
 
 
 def _subject_means(gains: Gains, subjects: Sequence[str]) -> Gains:

@@ -1,5 +1,6 @@
 """What a study says about its hypotheses."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,8 +27,7 @@ class Verdict:
         gain: mean gain of Dice over folds, trainings and persons; NaN if there are no results.
         error: its standard error; NaN with a single pair of trainings.
         freedom: degrees of freedom of the error.
-        blocks: mean gain of each pair of trainings that counts, by seed and fold. A fold counts if all seeds that
-            have results have them for it.
+        blocks: mean gain of each pair of trainings, by seed and fold.
         missing: number of pairs of trainings that have no results yet.
         p: p value of the claim, by itself.
         p_holm: the same, corrected for the number of hypotheses.
@@ -66,6 +66,16 @@ class Verdict:
             return "equivalent" if self.holds else "not equivalent" if outside else "not decided"
         return "not decided" if self.p_holm >= LEVEL else "better" if self.gain > 0 else "worse"
 
+    @property
+    def folds_needed(self) -> int | None:
+        """Number of folds that would narrow the 95 % interval to the margin on each side; None with a single fold."""
+        folds = len({fold for _, fold in self.blocks})
+        if folds < 2 or math.isnan(self.error):
+            return None
+        ratio = self.error * math.sqrt(folds) / self.margin
+        least = max(int((1.96 * ratio) ** 2), 2)  # Student's t is above 1.96
+        return next(n for n in itertools.count(least) if t.ppf(0.975, n - 1) * ratio <= math.sqrt(n))
+
     def __str__(self) -> str:
         """Return the verdict as a sentence, with its interval and the number of trainings."""
         arm, against, m = self.claim.arm, self.claim.against, f"{self.margin:g}"
@@ -82,7 +92,9 @@ class Verdict:
         if "equivalent" in self.word:
             return f"{arm} and {against}{trained} are {self.word} within {m}: {size}.{missing}"
         if self.word == "not decided":
-            return f"{arm} against {against}{trained}: not decided: {size}.{missing}"
+            needed = self.folds_needed
+            more = f" About {needed} folds would narrow the 95 % interval to \N{PLUS-MINUS SIGN}{m}." if needed else ""
+            return f"{arm} against {against}{trained}: not decided: {size}.{more}{missing}"
         beyond = min(abs(low), abs(high))
         matters = "more than" if beyond > self.margin else "perhaps less than"
         if max(abs(low), abs(high)) < self.margin:
@@ -90,9 +102,10 @@ class Verdict:
         return f"{arm} is {self.word} than {against}{trained}: {size}, {matters} the margin of {m}.{missing}"
 
 
-def expected_half_width(pairs: int) -> float:
+def expected_half_width(folds: int, seeds: int) -> float:
     """Return half the width of the 95 % interval that pairs of trainings give if ``ASSUMED_SD`` is right."""
-    return float(t.ppf(0.975, pairs - 1)) * ASSUMED_SD / math.sqrt(pairs) if pairs > 1 else math.inf
+    units = folds if folds > 1 else seeds
+    return float(t.ppf(0.975, units - 1)) * ASSUMED_SD / math.sqrt(folds * seeds) if units > 1 else math.inf
 
 
 def judge(study: Study, results: Results) -> list[Verdict]:
@@ -116,15 +129,12 @@ def _compare(study: Study, claim: Hypothesis, size: int | None, results: Results
                 ours, theirs = person_dice(arm), person_dice(other)
                 gains[seed, fold] = np.array([ours[person] - theirs[person] for person in ours])
     missing = len(seeds) * len(study.folds) - len(gains)
-    finished = [seed for seed in seeds if any((seed, fold) in gains for fold in study.folds)]
-    folds = [fold for fold in study.folds if all((seed, fold) in gains for seed in finished)]
-    blocks = {key: float(values.mean()) for key, values in gains.items() if key[1] in folds}
-    gain = float(np.mean(list(blocks.values()))) if blocks else math.nan
+    blocks = {key: float(values.mean()) for key, values in gains.items()}
+    by_fold = [np.stack(each) for fold in study.folds if (each := [gains[key] for key in gains if key[1] == fold])]
+    gain = float(np.mean([block.mean() for block in by_fold])) if by_fold else math.nan
     error, freedom, p = math.nan, 0.0, 1.0
-    enough = len(finished) == 1 or min((len(values) for values in gains.values()), default=0) > 1
-    if len(folds) * len(finished) > 1 and enough:
-        gain, error, freedom = gain_of_trainings([np.stack([gains[s, fold] for s in finished]) for fold in folds])
-        freedom = max(freedom, 1.0)
+    if len(by_fold) > 1 or (by_fold and min(by_fold[0].shape) > 1):
+        gain, error, freedom = gain_of_trainings(by_fold)
         p = _p_value(claim, gain, error, freedom, study.margin)
     return Verdict(claim, size, gain, error, freedom, blocks, missing, study.margin, p)
 

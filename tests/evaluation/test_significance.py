@@ -1,10 +1,14 @@
 """Persons and trainings are the units of a comparison."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import t, ttest_1samp, wilcoxon
+from statsmodels.formula.api import mixedlm
+from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from attention_unet.errors import ConfigError
 from attention_unet.evaluation.compare import compare as compare_models
@@ -58,25 +62,46 @@ def test_the_folds_of_a_cross_validation_are_the_units():
     assert (found.trainings, found.gain) == (5, pytest.approx(0.005))
     assert found.ci95 == pytest.approx((0.005 - half, 0.005 + half))
     assert found.p == pytest.approx(ttest_1samp(gains, 0).pvalue)
+    twice = compare_models({"A": [folds(base)] * 2, "B": [folds(base + np.repeat(gains, 8))] * 2}, "dice")[0]
+    assert (twice.trainings, twice.ci95, twice.p) == (10, pytest.approx(found.ci95), pytest.approx(found.p))
 
 
-def test_components_of_variance_are_those_of_a_mixed_model():
-    """Judged by the known variances of simulated trainings, over many simulations."""
-    rng = np.random.RandomState(0)
-    spreads = []
-    errors = []
-    for _ in range(300):
+@pytest.mark.parametrize("seed", range(3))
+def test_runs_of_one_fold_are_compared_as_by_a_mixed_model(seed):
+    """If no component of variance is estimated as zero, both are exact."""
+    random = np.random.RandomState(seed)
+    of_persons, of_runs = random.normal(0, 0.006, (1, 12)), random.normal(0, 0.004, (4, 1))
+    block = 0.004 + of_persons + of_runs + random.normal(0, 0.003, (4, 12))
+    table = {"gain": 100 * block.ravel(), "person": np.tile(range(12), 4), "run": np.repeat(range(4), 12), "all": 0}
+    components = {"person": "0 + C(person)", "run": "0 + C(run)"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # small components
+        judge = mixedlm("gain ~ 1", pd.DataFrame(table), groups="all", vc_formula=components).fit()
+    gain, error, freedom = gain_of_trainings([block])
+    assert judge.vcomp.min() > 0.001
+    assert (gain, error) == pytest.approx(
+        (judge.fe_params["Intercept"] / 100, judge.bse_fe["Intercept"] / 100), rel=1e-4
+    )
+    assert 3 < freedom < 33  # between those of the runs and of the residuals
+
+
+@pytest.mark.parametrize(("folds", "runs"), [(1, 3), (3, 2), (5, 3)])
+@pytest.mark.parametrize("of_a_fold", [0.0, 0.003])
+def test_intervals_hold_what_is_promised(folds, runs, of_a_fold):
+    """Of a gain that varies between persons, runs and, if there are several, folds."""
+    random = np.random.RandomState(0)
+    covered = 0
+    for _ in range(400):
         blocks = [
-            rng.normal(0, 0.006, (1, 20)) + rng.normal(0, 0.004, (3, 1)) + rng.normal(0, 0.005, (3, 20))
-            for _ in range(5)
+            random.normal(0, of_a_fold * (folds > 1))
+            + random.normal(0, 0.003, (1, 12))
+            + random.normal(0, 0.001, (runs, 1))
+            + random.normal(0, 0.005, (runs, 12))
+            for _ in range(folds)
         ]
         gain, error, freedom = gain_of_trainings(blocks)
-        spreads.append(gain)
-        errors.append(error**2)
-        assert 2 < freedom < 400
-    true = (0.006**2 / 20 + 0.004**2 / 3 + 0.005**2 / 60) / 5
-    assert np.mean(errors) == pytest.approx(true, rel=0.1)
-    assert np.var(spreads) == pytest.approx(true, rel=0.2)
+        covered += abs(gain) < t.ppf(0.975, freedom) * error
+    assert 0.92 * 400 <= covered <= 0.99 * 400
 
 
 def test_persons_are_the_units_also_of_several_trainings():

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from attention_unet.study.scores import Score
 from attention_unet.study.verdicts import judge, person_dice
@@ -12,16 +13,16 @@ from tests.study.build import BETTER, EQUIVALENT, study
 
 CASES, CASE_SD = 20, 0.0042  # of a case in a training, as measured on the hippocampus
 
-SIMULATIONS = 150
+SIMULATIONS = 300
 
 
-def made(plan, gain, random, run_sd=0.0007, arm_by_case_sd=0.002):
-    """Results whose gate truly gains ``gain``: random effects of case, arm in a case, run, and the rest."""
-    results = {}
+def made(plan, gain, random, run_sd=0.0007, arm_by_case_sd=0.002, fold_sd=0.0):
+    """Results whose gate truly gains ``gain``: random effects of case, arm in a case, fold, run, and the rest."""
+    results, cells = {}, plan.cells()
     for fold in plan.folds:
         cases = 0.88 + random.normal(0, 0.03, CASES)
-        of_arm = {"none": 0, "gate": gain + random.normal(0, arm_by_case_sd, CASES)}
-        for cell in plan.cells():
+        of_arm = {"none": 0, "gate": gain + random.normal(0, fold_sd) + random.normal(0, arm_by_case_sd, CASES)}
+        for cell in cells:
             if cell.fold == fold:
                 dice = cases + of_arm[cell.arm] + random.normal(0, run_sd) + random.normal(0, CASE_SD, CASES)
                 names = [f"{fold}-{case}" for case in range(CASES)]
@@ -68,17 +69,19 @@ def test_few_trainings_decide_nothing():
     assert judge(one_person, results)[0].word == "not decided"
 
 
-def test_only_complete_folds_count_and_an_unfinished_study_says_so():
+def test_an_unfinished_study_says_so():
     plan = study(hypotheses=[BETTER], folds=range(4))
     results = made(plan, 0.0, np.random.RandomState(4), run_sd=0.01)
     del results[plan.cells()[0]]
     [part] = judge(plan, results)
-    assert {fold for _, fold in part.blocks} == {1, 2, 3}
-    assert (part.missing, len(part.blocks), part.word) == (1, 6, "not decided")
-    assert str(part).endswith("6 trainings each). 1 pair of trainings missing: interim.")
-    first_seed = {cell: scores for cell, scores in results.items() if cell.seed == 1}
-    [part] = judge(plan, first_seed)
-    assert (len(part.blocks), part.missing, part.freedom) == (4, 4, 3)
+    assert (part.missing, len(part.blocks), part.freedom, part.word) == (1, 7, 3, "not decided")
+    needed = part.folds_needed
+    narrow = f"About {needed} folds would narrow the 95 % interval to \N{PLUS-MINUS SIGN}0.005."
+    assert str(part).endswith(f"7 trainings each). {narrow} 1 pair of trainings missing: interim.")
+    wide, narrow = (t.ppf(0.975, n - 1) * part.error * 2 / math.sqrt(n) for n in (needed - 1, needed))
+    assert wide > 0.005 >= narrow
+    of_a_fold = [np.mean([gain for (_, f), gain in part.blocks.items() if f == fold]) for fold in range(4)]
+    assert (part.gain, part.error) == pytest.approx((np.mean(of_a_fold), np.std(of_a_fold, ddof=1) / 2))
 
 
 def test_arms_that_are_equal_to_the_last_bit_get_no_verdict():
@@ -88,14 +91,14 @@ def test_arms_that_are_equal_to_the_last_bit_get_no_verdict():
     assert [verdict.word for verdict in judge(plan, same)] == ["not decided", "not decided"]
 
 
-@pytest.mark.parametrize(("folds", "seeds"), [(5, 1), (5, 3), (2, 2)])
-@pytest.mark.parametrize("run_sd", [0.0004, 0.0012])
-def test_equal_arms_are_seldom_called_different(folds, seeds, run_sd):
-    plan = study(hypotheses=[BETTER], folds=range(folds), run_seeds=range(seeds), arms=with_folds(folds))
+@pytest.mark.parametrize(("folds", "seeds"), [(5, 1), (5, 3), (2, 2), (1, 3)])
+@pytest.mark.parametrize(("run_sd", "fold_sd"), [(0.0004, 0), (0.0012, 0), (0.0004, 0.003)])
+def test_equal_arms_are_seldom_called_different(folds, seeds, run_sd, fold_sd):
+    plan = study(hypotheses=[BETTER], folds=range(folds), run_seeds=range(seeds), arms=with_folds(max(folds, 2)))
     random = np.random.RandomState(5)
     covered = wrong = 0
     for _ in range(SIMULATIONS):
-        [verdict] = judge(plan, made(plan, 0.0, random, run_sd))
+        [verdict] = judge(plan, made(plan, 0.0, random, run_sd, fold_sd=fold_sd * (folds > 1)))
         low, high = verdict.interval(0.95)
         covered += low <= 0 <= high
         wrong += verdict.word != "not decided"
