@@ -31,19 +31,19 @@ def efficient_channel(x, kernel, bias):
 
 def gated_channel(x, alpha, gamma, beta):
     s = np.array([alpha[c] * math.sqrt((row**2).sum()) for c, row in enumerate(rows(x))])
-    normalised = math.sqrt(len(x)) * s / math.sqrt((s**2).sum())
+    normalised = s / math.sqrt((s**2).mean() + 1e-5)
     return 1 + np.tanh(gamma * normalised + beta)
 
 
 def gaussian_context(x):
     z = rows(x).mean(axis=1)
-    normalised = (z - z.mean()) / z.std()
+    normalised = (z - z.mean()) / math.sqrt(z.var() + 1e-5)
     return np.exp(-(normalised**2) / (2 * 2**2))
 
 
 def style(x, weight):
     """Return w . [mean; standard deviation with N - 1] per channel."""
-    return weight[:, 0] * rows(x).mean(axis=1) + weight[:, 1] * rows(x).std(axis=1, ddof=1)
+    return weight[:, 0] * rows(x).mean(axis=1) + weight[:, 1] * np.sqrt(rows(x).var(axis=1, ddof=1) + 1e-5)
 
 
 def batch_norm(z, scale, shift):

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from attention_unet.attention.base import Place
@@ -6,8 +7,9 @@ from tests.attention.build import arrays, image, trained
 from tests.reference import channel
 
 
-def test_equals_the_equation():
-    attention, x = trained(GatedChannelTransformation(Place(3, 5, 5))), image(1, 5, 3, 4, 2)
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+def test_equals_the_equation(scale):
+    attention, x = trained(GatedChannelTransformation(Place(3, 5, 5))), scale * image(1, 5, 3, 4, 2)
     expected = channel.gated_channel(x[0].numpy(), *(arrays(attention)[name] for name in ("alpha", "gamma", "beta")))
     torch.testing.assert_close(attention(x).weights.flatten(), torch.from_numpy(expected), atol=1e-6, rtol=1e-5)
 

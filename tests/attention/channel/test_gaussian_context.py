@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from attention_unet.attention.base import Place
@@ -6,11 +7,12 @@ from tests.attention.build import image
 from tests.reference import channel
 
 
-def test_equals_the_equation():
-    x = image(1, 7, 3, 4, 2)
+@pytest.mark.parametrize("scale", [1.0, 1e-2])
+def test_equals_the_equation(scale):
+    x = scale * image(1, 7, 3, 4, 2)
     expected = torch.from_numpy(channel.gaussian_context(x[0].numpy()))
     torch.testing.assert_close(
-        GaussianContextTransformer(Place(3, 4, 4))(x).weights.flatten(), expected, atol=1e-4, rtol=1e-4
+        GaussianContextTransformer(Place(3, 4, 4))(x).weights.flatten(), expected, atol=1e-6, rtol=1e-6
     )
 
 

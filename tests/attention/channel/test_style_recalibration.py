@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from attention_unet.attention.base import Place
@@ -8,10 +9,11 @@ from tests.reference import channel
 from tests.reference.dense import sigmoid
 
 
-def test_equals_the_equation():
-    attention, x = trained(StyleRecalibration(Place(3, 5, 5))), image(1, 5, 3, 4, 2)
+@pytest.mark.parametrize(("scale", "grid"), [(1.0, (3, 4, 2)), (1e-3, (3, 4, 2)), (1.0, (2, 1, 1))])
+def test_equals_the_equation(scale, grid):
+    attention, x = trained(StyleRecalibration(Place(3, 5, 5))), scale * image(1, 5, *grid)
     expected = sigmoid(channel.style(x[0].numpy(), arrays(attention)["style"]) + arrays(attention)["bias"])
-    torch.testing.assert_close(attention(x).weights.flatten(), torch.from_numpy(expected), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(attention(x).weights.flatten(), torch.from_numpy(expected), atol=1e-7, rtol=1e-7)
 
 
 def test_published_form_normalises_over_the_batch():
