@@ -1,5 +1,6 @@
 import os
 import shlex
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -14,6 +15,7 @@ THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2  # one core per xdist 
 torch.set_num_threads(THREADS)
 os.environ["OMP_NUM_THREADS"] = str(THREADS)  # for subprocesses
 REPOSITORY = Path(__file__).parents[1]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SMALL = shlex.split("""
     --data.folds 4 --data.patch [24,24,12] --data.spacing_mm [2.5,2.5,3] --data.foreground_share 0.6
     --network.base_channels 8 --network.max_levels 3 --augmentation.affine 0 --augmentation.low_resolution 0
@@ -51,6 +53,21 @@ def real_data() -> Path:
     if not (folder / "Task04_Hippocampus" / "dataset.json").is_file():
         pytest.skip(f"no real data in {folder}: set ATTENTION_UNET_DATA to where Task04_Hippocampus lies")
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Return a browser; skip the test if there is none."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+        found = next((path for name in (*BROWSERS, own) if (path := shutil.which(name))), None)
+        if found is None:
+            pytest.skip("no browser to look at the report with: install Chromium, or run 'playwright install chromium'")
+        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
 
 
 def oblique_affine(spacing=(0.9, 1.3, 2.5), degrees=11.0, axes=(0, 1, 2), signs=(1, 1, 1), shift=(-20.0, 7.5, 3.0)):

@@ -1,6 +1,11 @@
 """Alterations of ``tests.alterations`` that change nothing anyone could see, by file, each with the reason."""
 
 HARMLESS: dict[str, dict[str, str]] = {
+    "spatial/additive_gate.py": {
+        "if projected_gate.shape[2:] != grid: -> if projected_gate.shape[3:] != grid:": (
+            "resampling to the same grid changes nothing"
+        ),
+    },
     "spatial/hard_gate.py": {
         "uniform = torch.rand_like(like, dtype=torch.float32).clamp(1e-06, 1 - 1e-06) -> "
         f"uniform = torch.rand_like(like, dtype=torch.float32).clamp({bounds})": (

@@ -14,7 +14,8 @@ ORDER = (  # the lowest first; those of one line do not import each other
     {"preparation"},
     {"evaluation", "inference"},
     {"training"},
-    {"explanation", "report", "study"},
+    {"explanation", "report"},
+    {"study"},
     {"cli"},
 )
 

@@ -180,11 +180,12 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     )
     study.add_argument("--new", type=str | None, help="write the file, for this dataset, and print its plan")
     study.add_argument(
-        "--plan", action="store_true", help="print trainings, hours and expected precision; train nothing"
+        "--plan", action="store_true", help="measure the cost of each arm; print hours and expected precision"
     )
     study.add_argument("--list", action="store_true", help="print one command for each training, and train nothing")
     study.add_argument("--only", type=int | None, help="number of the one training to run, from 0, as in --list")
     study.add_argument("--report", action="store_true", help="train nothing; write the verdicts on what is finished")
+    study.add_argument("--maps", type=int | None, help="check attention maps of each arm on so many cases, then report")
     study.add_argument("--amend", type=str | None, help="why the study changed after it was recorded; it is reported")
 
     report = add("report", "Write a page of scores, cases slice by slice, and training curves: one file, offline.")

@@ -22,8 +22,9 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
     """Run a study, or a part of it."""
     from attention_unet.files.lock import Busy
     from attention_unet.study.cells import is_done, run_cell
+    from attention_unet.study.maps import check_maps
     from attention_unet.study.registration import register
-    from attention_unet.study.report import write_study
+    from attention_unet.study.report import PAGE, write_study
     from attention_unet.training.monitor import format_time
 
     file = Path(options.file)
@@ -42,10 +43,13 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
         return 0
     if options.plan or options.new:
         silence_profiler()
-        _print_plan(planned)
+        _print_plan(planned, folder)
         return 0
     filled, registration = register(planned, folder, options.amend)
-    wanted = [] if options.report else range(len(cells)) if options.only is None else [options.only]
+    if options.maps is not None:
+        check_maps(filled, folder, options.maps)
+    only_report = options.report or options.maps is not None
+    wanted = [] if only_report else range(len(cells)) if options.only is None else [options.only]
     open_cells = [number for number in wanted if not is_done(filled, cells[number], folder)]
     began = time.monotonic()
     for done, number in enumerate(open_cells):
@@ -62,26 +66,28 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
     if options.only is None:
         for verdict in write_study(filled, registration, folder):
             print(verdict)
-        log.info("verdicts, results and picture are in %s", folder)
+        log.info("all of it in a page: %s", folder / PAGE)
     return 0
 
 
-def _print_plan(study: "Study") -> None:
-    """Print the trainings of a study, the hours they take on this machine, and the precision to expect."""
-    from attention_unet.preparation.plan import fill_from_plan
+def _print_plan(study: "Study", folder: Path) -> None:
+    """Print the trainings of a study, the hours they take on this machine, and the precision to expect.
+
+    The cost of each arm is kept in the folder, for the comparison at equal time.
+    """
+    from attention_unet.study.costs import measure_costs, write_costs
     from attention_unet.study.registration import plan_arms
     from attention_unet.study.verdicts import ASSUMED_SD, expected_half_width
-    from attention_unet.training.trial import try_step
 
-    plans, cells, hours = plan_arms(study), study.cells(), 0.0
-    for arm, config in study.arms.items():
-        seconds = try_step(fill_from_plan(config, plans[arm]), plans[arm]).seconds
-        count = sum(cell.arm == arm for cell in cells)
-        hours += count * (config.training.steps or 0) * seconds / 3600
-        print(f"{arm}: {plural(count, 'training')} of {config.training.steps} steps of {seconds:.3f} s")
+    cells, hours, costs = study.cells(), 0.0, measure_costs(study, plan_arms(study))
+    write_costs(costs, folder)
+    for cost in costs:
+        steps, count = study.arms[cost.arm].training.steps or 0, sum(cell.arm == cost.arm for cell in cells)
+        hours += count * steps * cost.seconds / 3600
+        print(f"{cost.arm}: {plural(count, 'training')} of {steps} steps of {cost.seconds:.3f} s")
     print(f"{plural(len(cells), 'training')}: about {hours:.1f} h on this machine, without validation and prediction")
     for claim in study.hypotheses:
-        folds, seeds = len(study.folds), len(study.common_seeds(claim))
+        folds, seeds = len(study.folds), len(study.common_seeds(claim.arm, claim.against))
         pairs, half = folds * seeds, expected_half_width(folds, seeds)
         width = f"\N{PLUS-MINUS SIGN}{half:.4f}" if pairs > 1 else "none: one pair of trainings"
         print(f"{claim.arm} against {claim.against}, {plural(pairs, 'pair')} of trainings: expected interval {width}")

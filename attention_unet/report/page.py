@@ -5,25 +5,29 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 PARTS = Path(__file__).parent / "page"
-SCRIPTS = ("elements.js", "charts.js", "scores.js", "volume.js", "planes.js", "viewer.js", "training.js", "page.js")
+EVALUATION = ("scores.js", "volume.js", "planes.js", "viewer.js", "training.js", "page.js")  # scripts, in order
+STUDY = ("study.js",)
 SLOT = re.compile(r"\{\{(\w+)\}\}")  # {{name}} in the template
 
 
-def build_page(title: str, facts: Mapping[str, Any], voxels: Mapping[str, bytes]) -> str:
+def build_page(
+    title: str, facts: Mapping[str, Any], voxels: Mapping[str, bytes], scripts: Sequence[str] = EVALUATION
+) -> str:
     """Return the page as HTML.
 
     Args:
         title: title of the page.
         facts: plain values that the scripts read.
         voxels: packed voxels by case id, for the cases in the viewer.
+        scripts: scripts of this kind of page, ``EVALUATION`` or ``STUDY``.
     """
     style = (PARTS / "style.css").read_text(encoding="utf-8")
-    script = "\n".join((PARTS / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    script = "\n".join((PARTS / name).read_text(encoding="utf-8") for name in ("elements.js", "charts.js", *scripts))
     parts = {
         "title": html.escape(title),
         "policy": f"default-src 'none'; style-src {_hash_of(style)}; script-src {_hash_of(script)}",

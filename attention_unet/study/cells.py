@@ -20,7 +20,7 @@ from attention_unet.files.lock import folder_lock
 from attention_unet.files.run_folder import HISTORY, VALIDATIONS
 from attention_unet.scans.labels import FOREGROUND
 from attention_unet.study.design import Cell, Study, digest_of
-from attention_unet.study.scores import Score, scores_to_csv
+from attention_unet.study.scores import PREDICTION, VALIDATION, Score, scores_to_csv
 from attention_unet.training.checkpoint import STATE, load_state
 from attention_unet.training.cross_validation import cross_validate
 from attention_unet.training.history import read_history, read_validations
@@ -80,12 +80,11 @@ def run_cell(study: Study, cell: Cell, folder: Path) -> None:
         last = read_history(of_fold / HISTORY)[-1]
         held_out = found.held_out[cell.fold]
         scores = [
-            Score(row.step, row.case, subjects.get(row.case, row.case), row.class_name, row.dice)
+            Score(VALIDATION, row.step, row.case, subjects.get(row.case, row.case), row.class_name, row.dice)
             for row in read_validations(of_fold / VALIDATIONS)
-            if row.step < last["step"]
         ]
         scores += [
-            _final_score(row, int(last["step"]), subjects)
+            _score_of(row, int(last["step"]), subjects)
             for row in found.rows
             if row.case in held_out and row.class_name != FOREGROUND
         ]
@@ -148,7 +147,7 @@ def _write_splits(config: Config, persons: int, ids: Sequence[str], subjects: Ma
     return file
 
 
-def _final_score(row: Row, step: int, subjects: Mapping[str, str]) -> Score:
-    metrics = row.metrics
-    subject = subjects.get(row.case, row.case)
-    return Score(step, row.case, subject, row.class_name, metrics.dice, metrics.nsd, metrics.hd95_mm)
+def _score_of(row: Row, step: int, subjects: Mapping[str, str]) -> Score:
+    found, subject = row.metrics, subjects.get(row.case, row.case)
+    numbers = (found.dice, found.nsd, found.hd95_mm, found.reference_volume_ml)
+    return Score(PREDICTION, step, row.case, subject, row.class_name, *numbers)

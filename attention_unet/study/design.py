@@ -101,7 +101,7 @@ class Study:
         if wrong:
             raise ConfigError(f"arms: {first_few(wrong)}: expected names of letters, digits, _ and -")
         for claim in self.hypotheses:
-            if not self.common_seeds(claim):
+            if not self.common_seeds(claim.arm, claim.against):
                 raise ConfigError(f"seeds: {claim.arm} and {claim.against} have none in common: expected at least one")
         if not 0 < self.margin < 1:
             raise ConfigError(f"margin is {self.margin}: expected a difference of Dice, such as 0.005")
@@ -120,9 +120,15 @@ class Study:
         if wrong_sizes := [size for size in self.sizes if size is not None and size < 1]:
             raise ConfigError(f"cases_trained_on: {wrong_sizes[0]}: expected at least 1, or all")
 
-    def common_seeds(self, claim: Hypothesis) -> list[int]:
-        """Return the seeds that both arms of a hypothesis are trained with: these trainings are compared in pairs."""
-        return [seed for seed in self.seeds[claim.arm] if seed in self.seeds[claim.against]]
+    def common_seeds(self, arm: str, other: str) -> list[int]:
+        """Return the seeds that two arms are trained with: these trainings are compared in pairs."""
+        return [seed for seed in self.seeds[arm] if seed in self.seeds[other]]
+
+    @property
+    def largest_size(self) -> int | None:
+        """The largest number of persons trained on; None for all."""
+        known = [size for size in self.sizes if size is not None]
+        return max(known) if len(known) == len(self.sizes) else None
 
     def cells(self) -> list[Cell]:
         """Return all trainings: fold by fold, so that a part of a study is a study, and in random order within."""

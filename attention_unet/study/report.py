@@ -1,25 +1,24 @@
-"""Write what a study has found so far: tables, sentences and a picture, from the results of its finished cells."""
+"""Write what a study has found so far, from the results of its finished cells: tables, sentences, a picture, a page."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from attention_unet.errors import plural
 from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text
-from attention_unet.pictures.figures import save_figure
-from attention_unet.scans.label_table import colour_of
+from attention_unet.report.page import STUDY, build_page
 from attention_unet.study.cells import CELLS, check_same_data, is_done
-from attention_unet.study.design import Cell, Study
+from attention_unet.study.costs import read_costs
+from attention_unet.study.design import Study
+from attention_unet.study.exploration import placebo_sentences
+from attention_unet.study.maps import read_maps
+from attention_unet.study.page import describe_study
+from attention_unet.study.picture import draw_study
 from attention_unet.study.registration import Registration
-from attention_unet.study.scores import METRICS, read_scores
+from attention_unet.study.scores import METRICS, metric_texts, read_scores
 from attention_unet.study.verdicts import Results, Verdict, judge
 
-SENTENCES, TABLE, PICTURE, RESULTS = "study.md", "verdicts.csv", "study.png", "results.csv"
+SENTENCES, TABLE, PICTURE, RESULTS, PAGE = "study.md", "verdicts.csv", "study.png", "results.csv", "study.html"
 NUMBERS = ("gain", "error", "freedom", "low95", "high95", "low90", "high90", "p", "p_holm")
 
 
@@ -37,18 +36,21 @@ def write_study(study: Study, registration: Registration, folder: Path) -> list[
     check_same_data(done, folder)
     results = {cell: read_scores(folder / CELLS / f"{cell.name}.csv") for cell in done}
     verdicts = judge(study, results)
+    facts = describe_study(study, registration, verdicts, results, read_costs(study, folder), read_maps(study, folder))
     write_text(folder / RESULTS, _results_csv(results))
     write_text(folder / TABLE, _verdicts_csv(verdicts))
-    write_text(folder / SENTENCES, _describe(study, registration, verdicts, len(results)))
+    write_text(folder / SENTENCES, _describe(study, registration, verdicts, results))
+    write_text(folder / PAGE, build_page(f"{study.question} · attention_unet", facts, {}, STUDY))
     if results:
-        _draw(study, verdicts, results, folder / PICTURE)
+        draw_study(study, verdicts, results, folder / PICTURE)
     return verdicts
 
 
-def _describe(study: Study, registration: Registration, verdicts: Sequence[Verdict], done: int) -> str:
+def _describe(study: Study, registration: Registration, verdicts: Sequence[Verdict], results: Results) -> str:
     """Return the verdicts as text, with what was recorded before the first training."""
-    total = len(study.cells())
-    lines = [f"# {study.question}", "", *(f"- {verdict}" for verdict in verdicts), ""]
+    done, total = len(results), len(study.cells())
+    sentences = [*map(str, verdicts), *placebo_sentences(study, verdicts, results)]
+    lines = [f"# {study.question}", "", *(f"- {sentence}" for sentence in sentences), ""]
     lines.append(
         f"{done} of {plural(total, 'training')} finished. Recorded on {registration.date}, before the first training; "
         f"sha256 {registration.sha256}. Margin: {study.margin:g} of mean Dice. P values are corrected by Holm for "
@@ -60,12 +62,11 @@ def _describe(study: Study, registration: Registration, verdicts: Sequence[Verdi
 
 
 def _results_csv(results: Results) -> str:
-    head = ["arm", "cases_trained_on", "seed", "fold", "step", "case", "subject", "class", *METRICS]
+    head = ["arm", "cases_trained_on", "seed", "fold", "stage", "step", "case", "subject", "class", *METRICS]
     rows = [
         [
             *(cell.arm, "all" if cell.cases is None else cell.cases, cell.seed, cell.fold),
-            *(score.step, score.case, score.subject, score.class_name),
-            *(f"{getattr(score, name):.6g}" for name in METRICS),
+            *(score.stage, score.step, score.case, score.subject, score.class_name, *metric_texts(score)),
         ]
         for cell, scores in results.items()
         for score in scores
@@ -77,52 +78,8 @@ def _verdicts_csv(verdicts: Sequence[Verdict]) -> str:
     head = ["arm", "against", "expect", "cases_trained_on", "verdict", "trainings", "missing", *NUMBERS]
     rows = []
     for each in verdicts:
-        numbers = (each.gain, each.error, each.freedom, *each.interval(0.95), *each.interval(0.9), each.p, each.p_holm)
-        claim, size = each.claim, "all" if each.size is None else each.size
-        names = [claim.arm, claim.against, claim.expect, size, each.word, len(each.blocks), each.missing]
+        claim, gain, size = each.claim, each.gain, "all" if each.size is None else each.size
+        names = [claim.arm, claim.against, claim.expect, size, each.word, len(gain.by_pair), gain.missing]
+        numbers = (gain.mean, gain.error, gain.freedom, *gain.interval(0.95), *gain.interval(0.9), each.p, each.p_holm)
         rows.append([*names, *(f"{number:.6g}" for number in numbers)])
     return csv_text([head, *rows])
-
-
-def _draw(study: Study, verdicts: Sequence[Verdict], results: Results, output: Path) -> None:
-    """Draw the gain of each claim with the margin, and Dice over the steps for each arm."""
-    figure = Figure(figsize=(11, max(0.5 * len(verdicts) + 1.4, 3.2)), dpi=110, layout="constrained")
-    gains, curves = figure.subplots(1, 2, width_ratios=[3, 2])
-    _draw_gains(gains, verdicts, study.margin)
-    _draw_curves(curves, study, results)
-    save_figure(figure, output)
-
-
-def _draw_gains(axes: Axes, verdicts: Sequence[Verdict], margin: float) -> None:
-    """Draw a row for each verdict: a dot for each pair of trainings, the mean, its 95 % and 90 % interval."""
-    axes.axvspan(-margin, margin, color="0.9")
-    axes.axvline(0, color="black", linewidth=0.8)
-    for height, each in enumerate(verdicts):
-        axes.scatter(list(each.blocks.values()), [height + 0.25] * len(each.blocks), s=14, color="0.45", zorder=2)
-        for level, width in ((0.95, 1.5), (0.9, 4)):
-            axes.plot(each.interval(level), (height, height), color="tab:blue", linewidth=width, zorder=3)
-        axes.plot(each.gain, height, "D", color="tab:blue", markeredgecolor="black", markersize=7, zorder=4)
-    names = [
-        f"{each.claim.arm} against {each.claim.against}" + (f" ({each.size})" if each.size else "") for each in verdicts
-    ]
-    axes.set_yticks(range(len(verdicts)), names)
-    axes.set_ylim(len(verdicts) - 0.5, -0.5)
-    axes.set_xlabel("gain of mean Dice; grey: the margin; dots: pairs of trainings")
-    axes.spines[["top", "right", "left"]].set_visible(False)
-
-
-def _draw_curves(axes: Axes, study: Study, results: Results) -> None:
-    """Draw the mean Dice over the steps, for each arm with all its trainings."""
-    for number, arm in enumerate(study.arms):
-        by_step: dict[int, list[float]] = {}
-        for cell, scores in results.items():
-            if cell == Cell(arm, study.sizes[0], cell.seed, cell.fold):
-                for step in {score.step for score in scores}:
-                    dice = [s.dice for s in scores if s.step == step and not math.isnan(s.dice)]
-                    by_step.setdefault(step, []).extend(dice)
-        steps = sorted(by_step)
-        axes.plot(steps, [np.mean(by_step[step]) for step in steps], "o-", color=colour_of(number), label=arm)
-    axes.set_xlabel("steps")
-    axes.set_ylabel("mean Dice of held-out cases")
-    axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)

@@ -1,20 +1,26 @@
 """The scores of a cell, and the table that keeps them."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from attention_unet.errors import DataError
 from attention_unet.files.csv_text import csv_text, parse_table
 
-METRICS = ("dice", "nsd", "hd95_mm")
+VALIDATION, PREDICTION = "validation", "prediction"
+METRICS = ("dice", "nsd", "hd95_mm", "reference_ml")
 NAN = float("nan")
 
 
 @dataclass(frozen=True)
 class Score:
-    """Metrics of a class in a held-out case after a number of steps; NSD and HD95 only after the last step.
+    """Metrics of a class in a held-out case: of a validation during the training, or of the prediction after it.
 
     Attributes:
+        stage: "validation" or "prediction". A validation has only Dice, and keeps small components.
         step: training step.
         case: id of the case.
         subject: the person.
@@ -22,8 +28,10 @@ class Score:
         dice: Dice, 0 to 1; NaN if reference and prediction are empty.
         nsd: normalised surface Dice, 0 to 1.
         hd95_mm: 95th percentile of the surface distances.
+        reference_ml: volume of the reference.
     """
 
+    stage: str
     step: int
     case: str
     subject: str
@@ -31,15 +39,20 @@ class Score:
     dice: float
     nsd: float = NAN
     hd95_mm: float = NAN
+    reference_ml: float = NAN
 
 
 def scores_to_csv(scores: Sequence[Score]) -> str:
     """Return the text of the table of scores."""
-    cells = (
-        [score.step, score.case, score.subject, score.class_name, *(f"{getattr(score, name):.6g}" for name in METRICS)]
-        for score in scores
+    rows = (
+        [score.stage, score.step, score.case, score.subject, score.class_name, *metric_texts(score)] for score in scores
     )
-    return csv_text([["step", "case", "subject", "class", *METRICS], *cells])
+    return csv_text([["stage", "step", "case", "subject", "class", *METRICS], *rows])
+
+
+def metric_texts(score: Score) -> list[str]:
+    """Return the metrics of a score with six digits."""
+    return [f"{getattr(score, name):.6g}" for name in METRICS]
 
 
 def read_scores(file: Path) -> list[Score]:
@@ -50,8 +63,52 @@ def read_scores(file: Path) -> list[Score]:
     """
 
     def build(row: Mapping[str, str]) -> Score:
-        return Score(
-            int(row["step"]), row["case"], row["subject"], row["class"], *(float(row[name]) for name in METRICS)
-        )
+        numbers = (float(row[name]) for name in METRICS)
+        return Score(row["stage"], int(row["step"]), row["case"], row["subject"], row["class"], *numbers)
 
-    return parse_table(file, build, "results", f"remove it and {file.stem}.json, to run this training again")
+    advice = f"remove it and {file.stem}.json, to run this training again"
+    scores = parse_table(file, build, "results", advice)
+    if not any(score.stage == PREDICTION for score in scores):
+        raise DataError(f"{file}: has no scores of predictions: {advice}")
+    return scores
+
+
+def person_dice(scores: Iterable[Score]) -> dict[str, float]:
+    """Return the mean Dice of each person over their cases of the mean over classes.
+
+    Where reference and prediction are both empty, Dice counts as 1, so that arms are compared on the same classes.
+    """
+    values: dict[str, dict[str, list[float]]] = {}
+    for score in scores:
+        dice = 1.0 if math.isnan(score.dice) else score.dice
+        values.setdefault(score.subject, {}).setdefault(score.case, []).append(dice)
+    return {
+        person: float(np.mean([np.mean(dice) for dice in cases.values()])) for person, cases in sorted(values.items())
+    }
+
+
+def of_predictions(scores: Iterable[Score]) -> list[Score]:
+    """Return the scores of predictions."""
+    return [score for score in scores if score.stage == PREDICTION]
+
+
+def validation_steps(scores: Iterable[Score]) -> list[int]:
+    """Return the steps of the validations, in order."""
+    return sorted({score.step for score in scores if score.stage == VALIDATION})
+
+
+def dice_at_step(scores: Sequence[Score], step: float) -> dict[str, float]:
+    """Return the Dice of each person at a step, between two validations on the line through both.
+
+    It is empty before the first validation and after the last.
+    """
+    steps = validation_steps(scores)
+    before, after = [s for s in steps if s <= step], [s for s in steps if s >= step]
+    if not before or not after:
+        return {}
+    low, high = (
+        person_dice(score for score in scores if score.stage == VALIDATION and score.step == at)
+        for at in (before[-1], after[0])
+    )
+    share = (step - before[-1]) / max(after[0] - before[-1], 1)
+    return {person: (1 - share) * low[person] + share * high[person] for person in low}

@@ -1,17 +1,16 @@
 """What a study says about its hypotheses."""
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 from scipy.stats import t
 
 from attention_unet.errors import plural
-from attention_unet.evaluation.significance import LEVEL, Gains, gain_of_trainings, holm
+from attention_unet.evaluation.significance import LEVEL, holm
 from attention_unet.study.design import Cell, Hypothesis, Study
-from attention_unet.study.scores import Score
+from attention_unet.study.gains import Gain, gain_between
+from attention_unet.study.scores import Score, of_predictions, person_dice
 
 Results = Mapping[Cell, Sequence[Score]]
 ASSUMED_SD = 0.0015  # of the gain between pairs of trainings; see docs/study.md
@@ -19,62 +18,39 @@ ASSUMED_SD = 0.0015  # of the gain between pairs of trainings; see docs/study.md
 
 @dataclass(frozen=True)
 class Verdict:
-    """The gain of an arm over another, for a new training on a new person.
+    """What the gain of an arm over another says about a hypothesis.
 
     Attributes:
         claim: the hypothesis.
         size: number of persons trained on; None for all.
-        gain: mean gain of Dice over folds, trainings and persons; NaN if there are no results.
-        error: its standard error; NaN with a single pair of trainings.
-        freedom: degrees of freedom of the error.
-        blocks: mean gain of each pair of trainings, by seed and fold.
-        missing: number of pairs of trainings that have no results yet.
+        gain: gain of mean Dice after the last step.
+        margin: margin of equivalence.
         p: p value of the claim, by itself.
         p_holm: the same, corrected for the number of hypotheses.
-        margin: margin of equivalence.
     """
 
     claim: Hypothesis
     size: int | None
-    gain: float
-    error: float
-    freedom: float
-    blocks: Mapping[tuple[int, int], float]
-    missing: int
+    gain: Gain
     margin: float
     p: float
     p_holm: float = 1.0
 
-    def interval(self, level: float) -> tuple[float, float]:
-        """Return the interval of the gain; NaN with a single pair of trainings."""
-        half = float(t.ppf(0.5 + level / 2, self.freedom)) * self.error if self.freedom > 0 else math.nan
-        return self.gain - half, self.gain + half
-
     @property
     def holds(self) -> bool:
         """Whether the claim is shown, by the corrected test."""
-        return self.p_holm < LEVEL and (self.claim.expect == "equivalent" or self.gain > 0)
+        return self.p_holm < LEVEL and (self.claim.expect == "equivalent" or self.gain.mean > 0)
 
     @property
     def word(self) -> str:
         """The verdict: "better", "worse", "equivalent", "not equivalent", "not decided" or "no result"."""
-        if math.isnan(self.gain):
+        if math.isnan(self.gain.mean):
             return "no result"
         if self.claim.expect == "equivalent":
-            low, high = self.interval(1 - LEVEL)
+            low, high = self.gain.interval(1 - LEVEL)
             outside = low > self.margin or high < -self.margin
             return "equivalent" if self.holds else "not equivalent" if outside else "not decided"
-        return "not decided" if self.p_holm >= LEVEL else "better" if self.gain > 0 else "worse"
-
-    @property
-    def folds_needed(self) -> int | None:
-        """Number of folds that would narrow the 95 % interval to the margin on each side; None with a single fold."""
-        folds = len({fold for _, fold in self.blocks})
-        if folds < 2 or math.isnan(self.error):
-            return None
-        ratio = self.error * math.sqrt(folds) / self.margin
-        least = max(int((1.96 * ratio) ** 2), 2)  # Student's t is above 1.96
-        return next(n for n in itertools.count(least) if t.ppf(0.975, n - 1) * ratio <= math.sqrt(n))
+        return "not decided" if self.p_holm >= LEVEL else "better" if self.gain.mean > 0 else "worse"
 
     def __str__(self) -> str:
         """Return the verdict as a sentence, with its interval and the number of trainings."""
@@ -82,17 +58,17 @@ class Verdict:
         trained = f", trained on {self.size} persons" if self.size else ""
         if self.word == "no result":
             return f"{arm} against {against}{trained}: no result yet."
-        pairs = f"{plural(len(self.blocks), 'training')} each"
-        missing = f" {plural(self.missing, 'pair')} of trainings missing: interim." if self.missing else ""
-        if self.freedom <= 0:
-            return f"{arm} against {against}{trained}: not decided: {self.gain:+.4f}, {pairs}, too few.{missing}"
+        pairs = f"{plural(len(self.gain.by_pair), 'training')} each"
+        missing = f" {plural(self.gain.missing, 'pair')} of trainings missing: interim." if self.gain.missing else ""
+        if self.gain.freedom <= 0:
+            return f"{arm} against {against}{trained}: not decided: {self.gain.mean:+.4f}, {pairs}, too few.{missing}"
         level = 0.9 if self.word == "equivalent" else 0.95
-        low, high = self.interval(level)
-        size = f"{self.gain:+.4f} ({level:.0%} {low:+.4f} to {high:+.4f}, p {self.p_holm:.2g} by Holm, {pairs})"
+        low, high = self.gain.interval(level)
+        size = f"{self.gain.mean:+.4f} ({level:.0%} {low:+.4f} to {high:+.4f}, p {self.p_holm:.2g} by Holm, {pairs})"
         if "equivalent" in self.word:
             return f"{arm} and {against}{trained} are {self.word} within {m}: {size}.{missing}"
         if self.word == "not decided":
-            needed = self.folds_needed
+            needed = self.gain.folds_needed(self.margin)
             more = f" About {needed} folds would narrow the 95 % interval to \N{PLUS-MINUS SIGN}{m}." if needed else ""
             return f"{arm} against {against}{trained}: not decided: {size}.{more}{missing}"
         beyond = min(abs(low), abs(high))
@@ -109,55 +85,26 @@ def expected_half_width(folds: int, seeds: int) -> float:
 
 
 def judge(study: Study, results: Results) -> list[Verdict]:
-    """Return the verdict on each hypothesis and size. P values are corrected by Holm for their number.
-
-    The gain of a person is the mean over their cases of the mean over classes of Dice after the last step. Pairs of
-    trainings have the same fold and seed.
-    """
-    verdicts = [_compare(study, claim, size, results) for claim in study.hypotheses for size in study.sizes]
+    """Return the verdict on each hypothesis and size. P values are corrected by Holm for their number."""
+    verdicts = []
+    for claim in study.hypotheses:
+        for size in study.sizes:
+            gain = compare_arms(study, claim.arm, claim.against, size, results)
+            verdicts.append(Verdict(claim, size, gain, study.margin, _p_value(claim, gain, study.margin)))
     corrected = holm([verdict.p for verdict in verdicts])
     return [replace(verdict, p_holm=p) for verdict, p in zip(verdicts, corrected, strict=True)]
 
 
-def _compare(study: Study, claim: Hypothesis, size: int | None, results: Results) -> Verdict:
-    seeds = study.common_seeds(claim)
-    gains: dict[tuple[int, int], Gains] = {}
-    for fold in study.folds:
-        for seed in seeds:
-            arm, other = (results.get(Cell(name, size, seed, fold)) for name in (claim.arm, claim.against))
-            if arm and other:
-                ours, theirs = person_dice(arm), person_dice(other)
-                gains[seed, fold] = np.array([ours[person] - theirs[person] for person in ours])
-    missing = len(seeds) * len(study.folds) - len(gains)
-    blocks = {key: float(values.mean()) for key, values in gains.items()}
-    by_fold = [np.stack(each) for fold in study.folds if (each := [gains[key] for key in gains if key[1] == fold])]
-    gain = float(np.mean([block.mean() for block in by_fold])) if by_fold else math.nan
-    error, freedom, p = math.nan, 0.0, 1.0
-    if len(by_fold) > 1 or (by_fold and min(by_fold[0].shape) > 1):
-        gain, error, freedom = gain_of_trainings(by_fold)
-        p = _p_value(claim, gain, error, freedom, study.margin)
-    return Verdict(claim, size, gain, error, freedom, blocks, missing, study.margin, p)
+def compare_arms(study: Study, arm: str, against: str, size: int | None, results: Results) -> Gain:
+    """Return the gain of an arm over another in the predictions after the last step."""
+    dice = {cell: person_dice(of_predictions(scores)) for cell, scores in results.items() if cell.arm in (arm, against)}
+    return gain_between(study, arm, against, size, dice)
 
 
-def _p_value(claim: Hypothesis, gain: float, error: float, freedom: float, margin: float) -> float:
+def _p_value(claim: Hypothesis, gain: Gain, margin: float) -> float:
     """Return the p value of a claim: two-sided for a difference; by two one-sided tests for equivalence."""
-    distance = abs(gain) if claim.expect == "better" else margin - abs(gain)
-    if error == 0:  # equal to the last bit: nothing was trained differently, or nothing was learned
+    # Arms that are equal to the last bit were not trained differently, or learned nothing.
+    if gain.freedom <= 0 or gain.error == 0:
         return 1.0
-    return float((2 if claim.expect == "better" else 1) * t.sf(distance / error, freedom))
-
-
-def person_dice(scores: Sequence[Score]) -> dict[str, float]:
-    """Return the mean Dice of each person after the last step, over classes and cases.
-
-    Where reference and prediction are both empty, Dice counts as 1, so that arms are compared on the same classes.
-    """
-    last = max(score.step for score in scores)
-    values: dict[str, dict[str, list[float]]] = {}
-    for score in scores:
-        if score.step == last:
-            dice = 1.0 if math.isnan(score.dice) else score.dice
-            values.setdefault(score.subject, {}).setdefault(score.case, []).append(dice)
-    return {
-        person: float(np.mean([np.mean(dice) for dice in cases.values()])) for person, cases in sorted(values.items())
-    }
+    distance = abs(gain.mean) if claim.expect == "better" else margin - abs(gain.mean)
+    return float((2 if claim.expect == "better" else 1) * t.sf(distance / gain.error, gain.freedom))

@@ -6,7 +6,7 @@ from urllib.parse import urlparse
 from playwright.sync_api import expect
 
 
-def open_page(browser, path, **context):
+def open_page(browser, path, shown="#show-reference", **context):
     """Open a page. It must raise no error, load nothing and show no dialog."""
     page = browser.new_page(viewport={"width": 1200, "height": 900}, **context)
     troubles = []
@@ -15,7 +15,7 @@ def open_page(browser, path, **context):
     page.on("dialog", lambda dialog: troubles.append(dialog.message))
     page.on("request", lambda request: urlparse(request.url).scheme in ("file", "data") or troubles.append(request.url))
     page.goto(path.as_uri())
-    page.wait_for_selector("#show-reference")
+    page.wait_for_selector(shown)
     yield page
     assert troubles == []
     page.close()

@@ -1,11 +1,9 @@
-"""A browser, and a report opened in it."""
+"""A report opened in a browser."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
-from playwright.sync_api import sync_playwright
 
 from attention_unet.evaluation.calibration import calibration_to_csv
 from attention_unet.evaluation.reliability import Reliability
@@ -14,20 +12,6 @@ from attention_unet.report.report import write_report
 from tests.explanation.build import checks
 from tests.report.browse import open_page
 from tests.report.build import build_evaluation
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-        found = next((path for name in (*BROWSERS, own) if (path := shutil.which(name))), None)
-        if found is None:
-            pytest.skip("no browser to look at the report with: install Chromium, or run 'playwright install chromium'")
-        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -44,17 +44,18 @@ def done(small, tmp_path_factory):
 
 def test_scores_are_those_of_validations_and_evaluation(done):
     scores, run = read_scores(done / "cells" / f"{CELL.name}.csv"), done / "runs" / "gate-all-seed0"
-    assert {score.step for score in scores} == {2, 4}
-    before = {(s.case, s.class_name): s.dice for s in scores if s.step == 2}
-    expected = {
-        (r.case, r.class_name): r.dice for r in read_validations(run / "fold0" / "validations.csv") if r.step == 2
-    }
-    assert before == pytest.approx(expected, rel=1e-5, nan_ok=True)
-    last = {(s.case, s.class_name): (s.dice, s.nsd) for s in scores if s.step == 4}
+    during = {(s.step, s.case, s.class_name): s.dice for s in scores if s.stage == "validation"}
+    validations = read_validations(run / "fold0" / "validations.csv")
+    expected = {(row.step, row.case, row.class_name): row.dice for row in validations}
+    assert {step for step, _, _ in during} == {2, 4}
+    assert during == pytest.approx(expected, rel=1e-5, nan_ok=True)
+    last = {(s.case, s.class_name): (s.dice, s.nsd, s.reference_ml) for s in scores if s.stage == "prediction"}
     rows = [row for row in read_metrics(run / "metrics.csv") if row.class_name != "(foreground)"]
     assert len(last) == len(rows) == 2 * 3
     for row in rows:
-        assert last[row.case, row.class_name] == pytest.approx((row.metrics.dice, row.metrics.nsd), rel=1e-5)
+        assert last[row.case, row.class_name] == pytest.approx(
+            (row.metrics.dice, row.metrics.nsd, row.metrics.reference_volume_ml), rel=1e-5
+        )
 
 
 def test_fewer_persons_are_trained_on_and_the_same_are_held_out(done):
@@ -136,12 +137,12 @@ def test_mistakes_of_any_arm_are_found_before_anything_is_recorded(small, tmp_pa
 def test_the_report_has_every_result(small, done):
     filled, registration = register(small, done)
     verdicts = write_study(filled, registration, done)
-    assert [(verdict.size, len(verdict.blocks)) for verdict in verdicts] == [(None, 1), (3, 1)]
+    assert [(verdict.size, len(verdict.gain.by_pair)) for verdict in verdicts] == [(None, 1), (3, 1)]
     text = (done / "study.md").read_text()
     assert "4 of 4 trainings finished" in text
     assert registration.sha256 in text
     assert "gate against none, trained on 3 persons: " in text
-    assert len((done / "results.csv").read_text().splitlines()) == 1 + 4 * 2 * 2 * 3
+    assert len((done / "results.csv").read_text().splitlines()) == 1 + 4 * 3 * 2 * 3
     assert (done / "study.png").read_bytes().startswith(b"\x89PNG")
     assert (done / "verdicts.csv").read_text().splitlines()[1].startswith("gate,none,better,all,not decided,1,0,")
 

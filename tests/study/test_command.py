@@ -34,7 +34,7 @@ def file(cohort, tmp_path):
 
 
 def write(folder, **changes):
-    (folder / "file.yaml").write_text(yaml.safe_dump(STUDY | changes))
+    (folder / "file.yaml").write_text(yaml.safe_dump(STUDY | changes, sort_keys=False))
     return folder / "file.yaml"
 
 
@@ -43,7 +43,8 @@ def test_a_study_is_planned_listed_run_in_parts_and_reported(file, capsys):
     text = capsys.readouterr().out
     assert "2 trainings: about 0.0 h on this machine" in text
     assert "both against none, 1 pair of trainings: expected interval none: one pair of trainings" in text
-    assert not (file.parent / "file").exists()
+    costs = (file.parent / "file" / "costs.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in costs] == ["arm", "none", "both"]
     assert main(["study", str(file), "--list"]) == 0
     commands = capsys.readouterr().out.splitlines()
     assert commands == [f"attention-unet study {file} --only {number}" for number in range(2)]
@@ -67,14 +68,14 @@ def test_a_study_is_planned_listed_run_in_parts_and_reported(file, capsys):
 def test_a_new_study_of_a_dataset(cohort, tmp_path, capsys, monkeypatch):
     file = tmp_path / "mine.yaml"
     monkeypatch.chdir(cohort)
-    monkeypatch.setattr("attention_unet.training.trial.try_step", lambda config, plan: Trial(2, 0.36, None))
+    monkeypatch.setattr("attention_unet.study.costs.try_step", lambda config, plan: Trial(2, 0.36, None))
     assert main(["study", str(file), "--new", "."]) == 0
     assert "15 trainings: about 3.0 h" in capsys.readouterr().out
     study = read_study(file)
     assert list(study.arms) == ["none", "gate", "gate-displaced"]
     assert study.arms["gate-displaced"].attention.skips == {"displaced": "gate"}
     assert study.arms["none"].data.dataset == cohort.name
-    assert not (tmp_path / "mine").exists()
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["costs.csv"]
     assert main(["study", str(file), "--new", "."]) == 2
     assert "mine.yaml: exists: remove it" in capsys.readouterr().err
     assert main(["study", "other.yaml", "--new", "nothing"]) == 2

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import t
 
 from attention_unet.study.scores import Score
-from attention_unet.study.verdicts import judge, person_dice
+from attention_unet.study.verdicts import judge
 from tests.study.build import BETTER, EQUIVALENT, study
 
 CASES, CASE_SD = 20, 0.0042  # of a case in a training, as measured on the hippocampus
@@ -26,7 +26,9 @@ def made(plan, gain, random, run_sd=0.0007, arm_by_case_sd=0.002, fold_sd=0.0):
             if cell.fold == fold:
                 dice = cases + of_arm[cell.arm] + random.normal(0, run_sd) + random.normal(0, CASE_SD, CASES)
                 names = [f"{fold}-{case}" for case in range(CASES)]
-                results[cell] = [Score(4, n, n, "block", value) for n, value in zip(names, dice, strict=True)]
+                results[cell] = [
+                    Score("prediction", 4, n, n, "block", value) for n, value in zip(names, dice, strict=True)
+                ]
     return results
 
 
@@ -35,8 +37,8 @@ def test_a_gain_beyond_the_margin_is_found():
     better, equivalent = judge(plan, made(plan, 0.01, np.random.RandomState(0)))
     assert (better.word, equivalent.word) == ("better", "not equivalent")
     assert "gate and none are not equivalent within 0.005: +0.0" in str(equivalent)
-    assert better.gain == pytest.approx(0.01, abs=0.002)
-    low, high = better.interval(0.95)
+    assert better.gain.mean == pytest.approx(0.01, abs=0.002)
+    low, high = better.gain.interval(0.95)
     assert low < 0.01 < high
     assert better.holds
     assert "gate is better than none: +0.0" in str(better)
@@ -50,7 +52,7 @@ def test_equal_arms_are_equivalent_and_a_small_gain_does_not_matter():
     verdict = judge(plan, made(plan, 0.0, np.random.RandomState(1)))[0]
     assert verdict.word == "equivalent"
     assert "gate and none are equivalent within 0.005" in str(verdict)
-    assert max(map(abs, verdict.interval(0.9))) < 0.005
+    assert max(map(abs, verdict.gain.interval(0.9))) < 0.005
     small = judge(plan, made(plan, 0.0025, np.random.RandomState(1)))[1]
     assert small.word == "better"
     assert str(small).endswith("but less than the margin of 0.005.")
@@ -60,10 +62,10 @@ def test_few_trainings_decide_nothing():
     plan = study(hypotheses=[BETTER], folds=[0], run_seeds=[0])
     results = made(plan, 0.01, np.random.RandomState(2))
     [single] = judge(plan, results)
-    assert (single.word, single.p, len(single.blocks)) == ("not decided", 1.0, 1)
+    assert (single.word, single.p, len(single.gain.by_pair)) == ("not decided", 1.0, 1)
     assert str(single).endswith("1 training each, too few.")
     [none] = judge(plan, {})
-    assert (none.word, none.missing, str(none)) == ("no result", 1, "gate against none: no result yet.")
+    assert (none.word, none.gain.missing, str(none)) == ("no result", 1, "gate against none: no result yet.")
     one_person = study(hypotheses=[BETTER], folds=[0], run_seeds=[0, 1])
     results = {cell: scores[:1] for cell, scores in made(one_person, 0.01, np.random.RandomState(2)).items()}
     assert judge(one_person, results)[0].word == "not decided"
@@ -74,14 +76,14 @@ def test_an_unfinished_study_says_so():
     results = made(plan, 0.0, np.random.RandomState(4), run_sd=0.01)
     del results[plan.cells()[0]]
     [part] = judge(plan, results)
-    assert (part.missing, len(part.blocks), part.freedom, part.word) == (1, 7, 3, "not decided")
-    needed = part.folds_needed
+    assert (part.gain.missing, len(part.gain.by_pair), part.gain.freedom, part.word) == (1, 7, 3, "not decided")
+    needed = part.gain.folds_needed(0.005)
     narrow = f"About {needed} folds would narrow the 95 % interval to \N{PLUS-MINUS SIGN}0.005."
     assert str(part).endswith(f"7 trainings each). {narrow} 1 pair of trainings missing: interim.")
-    wide, narrow = (t.ppf(0.975, n - 1) * part.error * 2 / math.sqrt(n) for n in (needed - 1, needed))
+    wide, narrow = (t.ppf(0.975, n - 1) * part.gain.error * 2 / math.sqrt(n) for n in (needed - 1, needed))
     assert wide > 0.005 >= narrow
-    of_a_fold = [np.mean([gain for (_, f), gain in part.blocks.items() if f == fold]) for fold in range(4)]
-    assert (part.gain, part.error) == pytest.approx((np.mean(of_a_fold), np.std(of_a_fold, ddof=1) / 2))
+    of_a_fold = [np.mean([gain.mean() for (_, f), gain in part.gain.by_pair.items() if f == fold]) for fold in range(4)]
+    assert (part.gain.mean, part.gain.error) == pytest.approx((np.mean(of_a_fold), np.std(of_a_fold, ddof=1) / 2))
 
 
 def test_arms_that_are_equal_to_the_last_bit_get_no_verdict():
@@ -99,7 +101,7 @@ def test_equal_arms_are_seldom_called_different(folds, seeds, run_sd, fold_sd):
     covered = wrong = 0
     for _ in range(SIMULATIONS):
         [verdict] = judge(plan, made(plan, 0.0, random, run_sd, fold_sd=fold_sd * (folds > 1)))
-        low, high = verdict.interval(0.95)
+        low, high = verdict.gain.interval(0.95)
         covered += low <= 0 <= high
         wrong += verdict.word != "not decided"
     assert wrong <= 0.06 * SIMULATIONS + 2 * math.sqrt(SIMULATIONS * 0.06 * 0.94)
@@ -112,13 +114,3 @@ def with_folds(folds):
     return {
         name: dataclasses.replace(arm, data=dataclasses.replace(arm.data, folds=folds)) for name, arm in arms.items()
     }
-
-
-def test_persons_count_once_and_empty_masks_are_right():
-    scores = [Score(2, "a", "P", "block", 0.1), Score(4, "a", "P", "block", 0.8), Score(4, "a", "P", "dot", 0.6)]
-    scores += [
-        Score(4, "b", "P", "block", 0.5),
-        Score(4, "b", "P", "dot", float("nan")),
-        Score(4, "c", "Q", "dot", 0.2),
-    ]
-    assert person_dice(scores) == pytest.approx({"P": (0.7 + 0.75) / 2, "Q": 0.2})

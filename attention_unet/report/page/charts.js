@@ -12,7 +12,7 @@ function ticksBetween(low, high, count) {
 
 // Draw an empty chart with a grid; return it with functions from values to positions. Without xLabel, x has no grid.
 function axes({ width, height, x, y, xLabel, yLabel, label }) {
-  const left = 58, right = 14, top = 12, bottom = xLabel ? 44 : 34;
+  const left = 68, right = 14, top = 12, bottom = xLabel ? 44 : 34;
   const chart = drawing("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img", "aria-label": label });
   const atX = (value) => left + ((value - x[0]) / (x[1] - x[0])) * (width - left - right);
   const atY = (value) => height - bottom - ((value - y[0]) / (y[1] - y[0])) * (height - top - bottom);

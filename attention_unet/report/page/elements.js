@@ -30,6 +30,15 @@ function section(id, heading, ...children) {
   return added;
 }
 
+// Draw one part of the page. If it fails, for example on a damaged file, the other parts are still drawn.
+function attempt(part) {
+  try {
+    part();
+  } catch (error) {
+    document.getElementById("main").append(element("p", { class: "warning" }, `A part of this page cannot be drawn: ${error.message}`));
+  }
+}
+
 function select(label, options, onchange) {
   const list = element("select", { onchange: () => onchange(list.value) },
     options.map(({ value, text }) => element("option", { value }, text)));
@@ -61,4 +70,8 @@ function colourOf(index) {
 function quantile(sorted, share) {
   const position = (sorted.length - 1) * share, below = Math.floor(position);
   return sorted[below] + (sorted[Math.min(below + 1, sorted.length - 1)] - sorted[below]) * (position - below);
+}
+
+function counted(number, singular, plural) {
+  return `${number} ${number === 1 ? singular : plural}`;
 }

@@ -1,18 +1,5 @@
 // Draw the page from top to bottom.
 
-function counted(number, singular, plural) {
-  return `${number} ${number === 1 ? singular : plural}`;
-}
-
-// Draw one part of the page. If it fails, for example on a damaged file, the other parts are still drawn.
-function attempt(part) {
-  try {
-    part();
-  } catch (error) {
-    document.getElementById("main").append(element("p", { class: "warning" }, `A part of this page cannot be drawn: ${error.message}`));
-  }
-}
-
 function showReport() {
   document.getElementById("title").textContent = report.title;
   const parts = [];

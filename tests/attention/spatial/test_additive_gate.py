@@ -107,3 +107,4 @@ def test_paper_init_is_not_open():
     gate = AdditiveGate(Place(3, 16, 32, init="paper"))
     weights = gate(torch.randn(1, 16, 8, 8, 8), torch.randn(1, 32, 4, 4, 4)).weights
     assert 0.2 < weights.mean().item() < 0.8
+    assert gate.psi.bias.item() == 0

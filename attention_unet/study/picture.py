@@ -1,0 +1,51 @@
+"""Draw what a study has found: the gain of each claim with the margin, and Dice over the steps for each arm."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from attention_unet.pictures.figures import save_figure
+from attention_unet.scans.label_table import colour_of
+from attention_unet.study.design import Study
+from attention_unet.study.exploration import learning_curve
+from attention_unet.study.verdicts import Results, Verdict
+
+
+def draw_study(study: Study, verdicts: Sequence[Verdict], results: Results, output: Path) -> None:
+    """Draw both pictures side by side into a PNG."""
+    figure = Figure(figsize=(11, max(0.5 * len(verdicts) + 1.4, 3.2)), dpi=110, layout="constrained")
+    gains, curves = figure.subplots(1, 2, width_ratios=[3, 2])
+    _draw_gains(gains, verdicts, study.margin)
+    _draw_curves(curves, study, results)
+    save_figure(figure, output)
+
+
+def _draw_gains(axes: Axes, verdicts: Sequence[Verdict], margin: float) -> None:
+    """Draw a row for each verdict: a dot for each pair of trainings, the mean, its 95 % and 90 % interval."""
+    axes.axvspan(-margin, margin, color="0.9")
+    axes.axvline(0, color="black", linewidth=0.8)
+    for height, each in enumerate(verdicts):
+        axes.scatter(each.gain.pair_means(), [height + 0.25] * len(each.gain.by_pair), s=14, color="0.45", zorder=2)
+        for level, width in ((0.95, 1.5), (0.9, 4)):
+            axes.plot(each.gain.interval(level), (height, height), color="tab:blue", linewidth=width, zorder=3)
+        axes.plot(each.gain.mean, height, "D", color="tab:blue", markeredgecolor="black", markersize=7, zorder=4)
+    names = [
+        f"{each.claim.arm} against {each.claim.against}" + (f" ({each.size})" if each.size else "") for each in verdicts
+    ]
+    axes.set_yticks(range(len(verdicts)), names)
+    axes.set_ylim(len(verdicts) - 0.5, -0.5)
+    axes.set_xlabel("gain of mean Dice; grey: the margin; dots: pairs of trainings")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _draw_curves(axes: Axes, study: Study, results: Results) -> None:
+    """Draw the mean Dice over the steps, for each arm with all its trainings."""
+    for number, arm in enumerate(study.arms):
+        if curve := learning_curve(arm, study.largest_size, results):
+            axes.plot(*zip(*curve, strict=True), "o-", color=colour_of(number), label=arm)
+    axes.set_xlabel("steps")
+    axes.set_ylabel("mean Dice of held-out persons")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
