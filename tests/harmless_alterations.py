@@ -6,6 +6,13 @@ HARMLESS: dict[str, dict[str, str]] = {
             "resampling to the same grid changes nothing"
         ),
     },
+    "spatial/lee_gate.py": {
+        f"if signal.shape[2:] != x.shape[2:]: -> if {condition}:": "resampling to the same grid changes nothing"
+        for condition in ("signal.shape[3:] != x.shape[2:]", "signal.shape[2:] != x.shape[3:]")
+    },
+    "mixed/large_kernel.py": {
+        "far += (far + 1) % 2 -> far += (far - 1) % 2": "both are odd or both are even",
+    },
     "spatial/hard_gate.py": {
         "uniform = torch.rand_like(like, dtype=torch.float32).clamp(1e-06, 1 - 1e-06) -> "
         f"uniform = torch.rand_like(like, dtype=torch.float32).clamp({bounds})": (

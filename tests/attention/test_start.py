@@ -56,13 +56,22 @@ def test_codewords_start_apart_and_the_nearest_has_the_largest_share():
 @pytest.mark.parametrize(("channels", "half"), [(1, 1), (3, 1), (4, 2), (16, 8)])
 def test_half_of_the_channels_is_at_least_one(channels, half):
     assert AdditiveGate(Place(2, channels, 4)).psi.in_channels == half
+    lee = build("lee_gate", dims=2, channels=channels).psi
+    assert lee[0].in_channels == half
+    assert lee[1].weight.item() == pytest.approx(0.1)
     polarized = build("polarized", dims=2, channels=channels)
     assert polarized.channel_value.out_channels == polarized.spatial_query.out_channels == half
     assert torch.equal(polarized.norm.weight, torch.full((channels,), 0.1))
 
 
+@pytest.mark.parametrize(("channels", "quarter"), [(1, 1), (7, 1), (8, 2)])
+def test_a_mask_branch_has_a_quarter_of_the_channels_inside(channels, quarter):
+    branch = build("residual_mask", dims=2, channels=channels).inner
+    assert branch.fine.body[2].out_channels == branch.coarse.body[2].out_channels == quarter
+
+
 def test_dynamic_convolution_starts_without_biases_and_has_a_hidden_channel_at_least():
-    assert float(build("dynamic_conv", dims=2, channels=8).bias.abs().max()) == 0
+    assert float(build("dynamic_conv", dims=2, channels=8).bias.detach().abs().max()) == 0
     for channels, hidden in ((2, 1), (7, 1), (8, 2)):
         assert build("dynamic_conv", dims=2, channels=channels).reduce.out_features == hidden
 
