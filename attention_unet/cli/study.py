@@ -20,6 +20,7 @@ log = logging.getLogger("attention_unet")
 
 def study(options: Namespace, parser: ArgumentParser) -> int:
     """Run a study, or a part of it."""
+    silence_profiler()
     from attention_unet.files.lock import Busy
     from attention_unet.study.cells import is_done, run_cell
     from attention_unet.study.maps import check_maps
@@ -42,7 +43,6 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
         print(*(shlex.join([*command, str(number)]) for number in range(len(cells))), sep="\n")
         return 0
     if options.plan or options.new:
-        silence_profiler()
         _print_plan(planned, folder)
         return 0
     filled, registration = register(planned, folder, options.amend)

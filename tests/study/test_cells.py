@@ -20,26 +20,8 @@ from attention_unet.study.scores import read_scores
 from attention_unet.training.history import read_validations
 from attention_unet.training.interruption import Interrupted
 from attention_unet.training.monitor import Monitor
-from tests.study.build import study
 
 CELL = Cell("gate", None, 0, 0)
-
-
-@pytest.fixture(scope="module")
-def small(cohort):
-    return study(cohort, run_seeds=[0], folds=[0], sizes=[None, 3])
-
-
-@pytest.fixture(scope="module")
-def done(small, tmp_path_factory):
-    """Return the folder of a study whose trainings are all finished."""
-    folder = tmp_path_factory.mktemp("study")
-    filled, _ = register(small, folder)
-    for cell in filled.cells():
-        assert not is_done(filled, cell, folder)
-        run_cell(filled, cell, folder)
-        assert is_done(filled, cell, folder)
-    return folder
 
 
 def test_scores_are_those_of_validations_and_evaluation(done):

@@ -111,7 +111,7 @@ def test_arms_differ_in_their_fields_only(file):
         ({"arms": {}}, "arms: is empty"),
         ({"seeds": {"nobody": [1], "default": [0]}}, "seeds: nobody: no such arm"),
         ({"seeds": {"none": [1]}}, "seeds: both: no seeds: name the arm, or default"),
-        ({"settings": {}}, "both: has a budget in minutes"),
+        ({"settings": {}}, "none: has a budget in minutes"),
         ({"config": "nothing.yaml"}, r"nothing\.yaml: cannot be read"),
         ({"folds": [7]}, "folds: 7: expected 0 to 3"),
     ],

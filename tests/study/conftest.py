@@ -1,0 +1,24 @@
+"""A small study on phantoms whose trainings are all finished."""
+
+import pytest
+
+from attention_unet.study.cells import is_done, run_cell
+from attention_unet.study.registration import register
+from tests.study.build import study
+
+
+@pytest.fixture(scope="session")
+def small(cohort):
+    return study(cohort, run_seeds=[0], folds=[0], sizes=[None, 3])
+
+
+@pytest.fixture(scope="session")
+def done(small, tmp_path_factory):
+    """Return the folder of a study whose trainings are all finished."""
+    folder = tmp_path_factory.mktemp("study")
+    filled, _ = register(small, folder)
+    for cell in filled.cells():
+        assert not is_done(filled, cell, folder)
+        run_cell(filled, cell, folder)
+        assert is_done(filled, cell, folder)
+    return folder
