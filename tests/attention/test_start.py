@@ -64,6 +64,12 @@ def test_half_of_the_channels_is_at_least_one(channels, half):
     assert torch.equal(polarized.norm.weight, torch.full((channels,), 0.1))
 
 
+def test_several_gates_share_half_of_the_channels():
+    for channels, gates, hidden in ((4, 2, 1), (4, 4, 1), (16, 2, 4)):
+        built = build({"multi_gate": {"gates": gates}}, dims=2, channels=channels)
+        assert [gate.psi.in_channels for gate in built.gates] == [hidden] * gates
+
+
 @pytest.mark.parametrize(("channels", "quarter"), [(1, 1), (7, 1), (8, 2)])
 def test_a_mask_branch_has_a_quarter_of_the_channels_inside(channels, quarter):
     branch = build("residual_mask", dims=2, channels=channels).inner

@@ -41,6 +41,8 @@ def test_distance_is_in_units_of_the_extent():
     squared = squared_distance(centre, extent, (2, 4))
     # Voxel (0, 3) lies at (-0.5, 0.75): one extent away along each axis.
     torch.testing.assert_close(squared[0, 0, 3], torch.tensor(2.0).double())
+    # Voxel (0, 0) lies at (-0.5, -0.75): five extents away along the second axis.
+    torch.testing.assert_close(squared[0, 0, 0], torch.tensor(26.0).double())
 
 
 def test_mixed_precision_moves_nothing():

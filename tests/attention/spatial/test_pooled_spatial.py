@@ -31,4 +31,5 @@ def test_published_form_has_98_weights_and_starts_half_open():
     torch.manual_seed(0)
     attention = PooledSpatialAttention(Place(2, 1, 1, init="paper"))
     assert sum(p.numel() for p in attention.parameters()) == 98
+    assert attention.conv.weight.std().item() == pytest.approx(98**-0.5, rel=0.2)  # He et al. for a sigmoid
     assert 0.3 < attention(torch.randn(1, 8, 16, 16)).weights.mean().item() < 0.7
