@@ -106,7 +106,8 @@ def read_study(file: Path) -> "Study":
         found: StudyFile = parser.instantiate(parser.parse_object({"study": fields})).study
     except Exception as error:  # jsonargparse raises several kinds
         raise ConfigError(f"{file}: {explain(error, {'': parser}).replace('study.', '')}") from error
-    arms = {name: _configure(file, found, name) for name in found.arms}
+    parsers = build_parser()
+    arms = {name: _configure(file, found, name, *parsers) for name in found.arms}
     if not arms:
         raise ConfigError(f"{file}: arms: is empty: expected at least two")
     seeds = found.seeds if isinstance(found.seeds, dict) else {"default": found.seeds}
@@ -129,13 +130,14 @@ def read_study(file: Path) -> "Study":
         raise ConfigError(f"{file}: {error}") from error
 
 
-def _configure(file: Path, found: StudyFile, arm: str) -> Config:
+def _configure(
+    file: Path, found: StudyFile, arm: str, parser: ArgumentParser, subparsers: dict[str, ArgumentParser]
+) -> Config:
     """Return the configuration of an arm: that of the file it names, with the settings of the study and of the arm."""
     changes = found.settings | found.arms[arm]
     arguments = ["train", "--config", str(file.parent / found.config)]
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in changes.items()}
     arguments += [f"--{name}={text}" for name, text in texts.items()]
-    parser, subparsers = build_parser()
     try:
         check_files(arguments)
         fields = subparsers["train"].instantiate(parser.parse_args(complete(arguments)).train)
