@@ -26,16 +26,16 @@ HARMLESS: dict[str, dict[str, str]] = {
             "all filters have the same number of weights"
         ),
     },
-    "wrappers/multiscale.py": {
-        alteration: "all scales have the same mechanism"
-        for alteration in (
+    "wrappers/multiscale.py": dict.fromkeys(
+        (
             "if not inners[0].multiplies: -> if not inners[1].multiplies:",
             "self.weight_range, self.start_range = (inners[0].weight_range, inners[0].start_range) -> "
             "self.weight_range, self.start_range = (inners[1].weight_range, inners[0].start_range)",
             "self.weight_range, self.start_range = (inners[0].weight_range, inners[0].start_range) -> "
             "self.weight_range, self.start_range = (inners[0].weight_range, inners[1].start_range)",
-        )
-    },
+        ),
+        "all scales have the same mechanism",
+    ),
     "pairwise/window.py": {
         "FAR = 10000.0 -> FAR = 20000.0": "any number far beyond the products keeps voxels out",
         "outside = ((inside - 1) * FAR / scale).expand(-1, self.heads, -1, -1) -> "

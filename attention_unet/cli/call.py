@@ -20,9 +20,12 @@ WRONG_TYPE = re.compile(
 )
 WORDS = {  # of types
     "<class 'NoneType'>": "null",
+    "<class 'dict'>": "fields by name",
+    "<class 'str'>": "a text",
     "<class 'float'>": "a number",
     "<class 'int'>": "a whole number",
     "<class 'list'>": "a list",
+    "dict[str, list[int]]": "such a list by name",
     "list[float]": "a list of numbers",
     "list[int]": "a list of whole numbers",
     "typing.Literal[": "",

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -102,10 +103,11 @@ def read_study(file: Path) -> "Study":
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(StudyFile, "study")
     try:
-        fields = load_strictly(file.read_text(encoding="utf-8-sig"))
+        given = load_strictly(file.read_text(encoding="utf-8-sig"))
+        fields = {name: value for name, value in given.items() if value is not None}
         found: StudyFile = parser.instantiate(parser.parse_object({"study": fields})).study
     except Exception as error:  # jsonargparse raises several kinds
-        raise ConfigError(f"{file}: {explain(error, {'': parser}).replace('study.', '')}") from error
+        raise ConfigError(f"{file}: {_in_words(explain(error, {'': parser}))}") from error
     parsers = build_parser()
     arms = {name: _configure(file, found, name, *parsers) for name in found.arms}
     if not arms:
@@ -128,6 +130,14 @@ def read_study(file: Path) -> "Study":
         )
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from error
+
+
+def _in_words(message: str) -> str:
+    """Return a message of the parser about a field of the file, without the parser's own names."""
+    message = re.sub(r'Parser key "([\w.]+)": ', r"\1: ", message.replace("study.", ""))
+    message = re.sub(r"Problem with given class_path '.+?': ", "", message)
+    message = re.sub(r"Expected a dot import path string: (.*)", r"one is \1: expected fields", message)
+    return re.sub(r"the following arguments are required: (.*)", r"\1: missing", message.replace("--", ""))
 
 
 def _configure(

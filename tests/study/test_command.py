@@ -102,6 +102,11 @@ def test_arms_differ_in_their_fields_only(file):
             {"hypotheses": [{"arm": "both", "against": "none", "expect": "same"}]},
             r": hypotheses is same: expected 'better' or 'equivalent'",
         ),
+        ({"hypotheses": [{"arm": "both"}]}, "hypotheses: against, expect: missing"),
+        ({"hypotheses": ["both"]}, "hypotheses: one is both: expected fields"),
+        ({"arms": ["none"]}, r"arms is \['none'\]: expected fields by name"),
+        ({"seeds": 0.5}, r"seeds is 0\.5: expected a list of whole numbers or such a list by name"),
+        ({"question": None}, "question: missing"),
         ({"margins": 1}, r"margins.*did you mean margin\?"),
         (
             {"arms": {"none": {"attention.skip": "gate"}}},
