@@ -22,7 +22,7 @@ class EmbeddedAttention(PairwiseAttention):
     kind: str = "pairwise"
 
     def __init__(
-        self, place: Place, source_channels: int, heads: int = 1, positions: Positions = "none", scaled: bool = True
+        self, place: Place, source_channels: int, heads: int, positions: Positions, scaled: bool = True
     ) -> None:
         width = max(place.channels // 2, 1)
         super().__init__(place, source_channels, width, width, heads, positions, scaled)

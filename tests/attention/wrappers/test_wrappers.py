@@ -263,3 +263,10 @@ def test_parameters_along_axes_and_symmetry_are_those_of_the_parts():
     assert build({"multiscale": "sse"}, dims=2, channels=16).mirrors
     assert not build({"multiscale": "gate"}, dims=2, channels=16, gate_channels=9).mirrors
     assert not build({"multiscale": "sse"}, dims=2, channels=16).permutable
+
+
+def test_ranges_of_repeated_weights_are_multiplied_only_if_the_weights_are():
+    gate, pairs = build("gate", dims=2, channels=8), build("nonlocal", dims=2, channels=8)
+    repeated, apart = (build({"recursive": name}, dims=2, channels=8) for name in ("gate", "nonlocal"))
+    assert repeated.start_range == pytest.approx(tuple(bound**3 for bound in gate.start_range))
+    assert apart.start_range == pairs.start_range
