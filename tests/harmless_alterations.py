@@ -36,7 +36,19 @@ HARMLESS: dict[str, dict[str, str]] = {
         ),
         "all scales have the same mechanism",
     ),
+    "wrappers/recursive.py": {
+        "if weights is not None and step.weights is not None: -> if weights is not None or step.weights is not None:": (
+            "what multiplies always returns its weights; TorchScript asks for the condition"
+        ),
+    },
+    "pairwise/external.py": {
+        "gathered = asked / (asked.sum(dim=2, keepdim=True) + 1e-09) @ values -> "
+        f"gathered = asked / (asked.sum(dim=2, keepdim=True) {constant}) @ values": "it is far below any sum of shares"
+        for constant in ("- 1e-09", "+ 2e-09")
+    },
     "pairwise/window.py": {
+        "numbers = torch.zeros(offsets.shape[1:], dtype=torch.long) -> "
+        "numbers = torch.zeros(offsets.shape[2:], dtype=torch.long)": "the first sum has the shape of the offsets",
         "FAR = 10000.0 -> FAR = 20000.0": "any number far beyond the products keeps voxels out",
         "outside = ((inside - 1) * FAR / scale).expand(-1, self.heads, -1, -1) -> "
         "outside = ((inside - 1) * FAR * scale).expand(-1, self.heads, -1, -1)": "it is still far beyond the products",
@@ -46,5 +58,8 @@ HARMLESS: dict[str, dict[str, str]] = {
     "pairwise/scaled_dot_product.py": {
         "MAX_KEYS = 4096 -> MAX_KEYS = 4097": "a bound of memory: one more key is no different",
         "MAX_QUERIES = 4096 -> MAX_QUERIES = 4097": "a bound of memory: one more query is no different",
+        "for chunk in torch.split(queries, 512, dim=2): -> for chunk in torch.split(queries, 513, dim=2):": (
+            "a bound of memory: one more query at a time is no different"
+        ),
     },
 }

@@ -179,7 +179,7 @@ def draw_hard(look: Look, axes: list[Axes]) -> None:
 def draw_steps(look: Look, axes: list[Axes]) -> None:
     """Draw the weights of the first and the last step."""
     if isinstance(look.attention, Recursive):
-        steps = look.attention.steps(look.x, look.gate)
+        steps = look.attention.steps(look.x, look.gate, True)
         for panel, i in zip(axes, (0, len(steps) - 1), strict=True):
             show(panel, some(steps[i].weights)[0, 0].numpy(), f"step {i + 1}, 0 to 1", look, 0, 1)
 

@@ -58,6 +58,7 @@ def test_half_of_the_channels_is_at_least_one(channels, half):
     assert AdditiveGate(Place(2, channels, 4)).psi.in_channels == half
     lee = build("lee_gate", dims=2, channels=channels).psi
     assert lee[0].in_channels == half
+    assert build("nonlocal", dims=2, channels=channels).project.in_channels == half
     assert lee[1].weight.item() == pytest.approx(0.1)
     polarized = build("polarized", dims=2, channels=channels)
     assert polarized.channel_value.out_channels == polarized.spatial_query.out_channels == half
@@ -74,6 +75,14 @@ def test_several_gates_share_half_of_the_channels():
 def test_a_mask_branch_has_a_quarter_of_the_channels_inside(channels, quarter):
     branch = build("residual_mask", dims=2, channels=channels).inner
     assert branch.fine.body[2].out_channels == branch.coarse.body[2].out_channels == quarter
+
+
+def test_a_state_space_starts_with_an_output_of_unit_variance():
+    """Of the states of both directions together."""
+    torch.manual_seed(0)
+    for states in (2, 8):
+        output = build({"state_space": {"states": states}}, dims=2, channels=64).output
+        assert output.std().item() == pytest.approx((2 * states) ** -0.5, rel=0.1)
 
 
 def test_dynamic_convolution_starts_without_biases_and_has_a_hidden_channel_at_least():

@@ -53,9 +53,9 @@ class PairwiseAttention(Attention):
         source_channels: int,
         width: int,
         value_width: int,
-        heads: int = 1,
-        positions: Positions = "none",
-        scaled: bool = True,
+        heads: int,
+        positions: Positions,
+        scaled: bool,
     ) -> None:
         super().__init__()
         for part in (width, value_width):

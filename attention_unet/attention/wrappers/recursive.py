@@ -36,7 +36,7 @@ class Recursive(Attention):
                     weights = weights * step.weights
         return Attended(steps[-1].features, weights)
 
-    def steps(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> list[Attended]:
+    def steps(self, x: Tensor, gate: Tensor | None, with_map: bool) -> list[Attended]:
         """Return features and weights after each step."""
         results: list[Attended] = []
         for _ in range(self.times):

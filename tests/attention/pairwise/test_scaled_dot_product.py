@@ -69,9 +69,11 @@ def test_cross_attention_of_one_signal_is_nonlocal():
     torch.testing.assert_close(cross(x, x).features, own(x).features)
 
 
-def test_equals_torch_multihead_attention():
-    attention, x, signal = trained(CrossAttention(Place(2, 8, 6))), image(1, 8, 4, 4), image(1, 6, 2, 2)
-    judge = torch.nn.MultiheadAttention(4, 1, batch_first=True).double()
+@pytest.mark.parametrize("heads", [1, 2])
+def test_equals_torch_multihead_attention(heads):
+    attention = trained(CrossAttention(Place(2, 8, 6), heads=heads))
+    x, signal = image(1, 8, 4, 4), image(1, 6, 2, 2)
+    judge = torch.nn.MultiheadAttention(4, heads, batch_first=True).double()
     queries, keys, values = (
         tokens(m(s)) for m, s in [(attention.query, x), (attention.key, signal), (attention.value, signal)]
     )
@@ -105,7 +107,7 @@ def test_fused_kernels_see_no_difference_in_width(monkeypatch):
     query, key, value = image(2, 1, 30, 2), image(2, 1, 20, 2), image(2, 1, 20, 6)
     plain = attend(query, key, value, 0.7)
     explicit = torch.softmax(query @ key.transpose(2, 3) * 0.7, dim=3) @ value
-    monkeypatch.setattr(scaled_dot_product, "MAX_KEYS", 4)
+    monkeypatch.setattr(scaled_dot_product, "MAX_KEYS", 24)  # 576 pairs; here are 600, then 560
     seen = []
     fused = F.scaled_dot_product_attention
     monkeypatch.setattr(
@@ -113,17 +115,21 @@ def test_fused_kernels_see_no_difference_in_width(monkeypatch):
     )
     torch.testing.assert_close(attend(query, key, value, 0.7), plain)
     torch.testing.assert_close(plain, explicit)
-    assert seen == [8]
+    attend(query[:, :, :28], key, value, 0.7)
+    assert seen == [8, 2]
 
 
-def test_row_of_a_voxel_sums_to_one_and_is_the_softmax():
-    attention, x, signal = trained(CrossAttention(Place(3, 4, 5))), image(2, 4, 4, 3, 2), image(2, 5, 2, 2, 1)
+@pytest.mark.parametrize("heads", [1, 2])
+def test_row_of_a_voxel_sums_to_one_and_is_the_mean_softmax_of_the_heads(heads):
+    attention = trained(CrossAttention(Place(3, 8, 5), heads=heads))
+    x, signal = image(2, 8, 4, 3, 2), image(2, 5, 2, 2, 1)
     row = attention.row(x, signal, (1, 2, 0))
     assert row.shape == (2, 1, 2, 2, 1)
     torch.testing.assert_close(row.sum(dim=(1, 2, 3, 4)), torch.ones(2, dtype=torch.float64))
-    one = attention.query(x)[:, :, 1, 2, 0]
-    products = torch.einsum("bc,bcn->bn", one, attention.key(signal).flatten(2)) / math.sqrt(2)
-    torch.testing.assert_close(row.flatten(1), torch.softmax(products, dim=1))
+    one = attention.query(x)[:, :, 1, 2, 0].reshape(2, heads, -1)
+    keys = attention.key(signal).reshape(2, heads, 4 // heads, -1)
+    products = torch.einsum("bhc,bhcn->bhn", one, keys) / math.sqrt(4 / heads)
+    torch.testing.assert_close(row.flatten(1), torch.softmax(products, dim=2).mean(dim=1))
 
 
 def test_a_row_of_no_voxel():
@@ -168,7 +174,7 @@ def test_received_map_of_many_queries_is_estimated_from_some(monkeypatch):
 
 def test_width_of_values_comes_back_from_the_fused_kernel(monkeypatch):
     monkeypatch.setattr(scaled_dot_product, "MAX_KEYS", 4)
-    query, key, value = image(2, 1, 30, 6), image(2, 1, 20, 6), image(2, 1, 20, 10)
+    query, key, value = image(2, 1, 30, 6), image(2, 1, 20, 6), image(2, 1, 20, 9)
     explicit = torch.softmax(query @ key.transpose(2, 3) * 0.7, dim=3) @ value
     torch.testing.assert_close(attend(query, key, value, 0.7), explicit)
 
@@ -190,12 +196,18 @@ def test_averaged_keys_lie_where_their_voxels_are(grid, monkeypatch):
     torch.testing.assert_close(row.ravel(), torch.from_numpy(softmax(products.ravel())))
 
 
-def test_received_map_counts_all_queries_of_large_grids():
+def test_received_map_counts_all_queries_of_large_grids_in_chunks(monkeypatch):
     """600 queries are more than a chunk of 512."""
     query, key = image(2, 4, 30, 20), image(2, 4, 3, 2)
     shares = torch.softmax(tokens(query, 2) @ tokens(key, 2).transpose(2, 3) * 0.7, dim=3)
     expected = shares.mean(dim=(1, 2)).reshape(2, 1, 3, 2) * 6
+    seen, softmax = [], torch.softmax
+    monkeypatch.setattr(
+        torch, "softmax", lambda products, dim: seen.append(products.shape[2]) or softmax(products, dim)
+    )
     torch.testing.assert_close(scaled_dot_product.received_map(query, key, 2, 0.7), expected)
+    assert sum(seen) == 600
+    assert max(seen) < 600
 
 
 def test_received_map_of_a_very_large_grid_asks_equally_spaced_queries(monkeypatch):
@@ -212,3 +224,8 @@ def test_pairs_are_bounded_as_well(monkeypatch):
     assert scaled_dot_product.bounded(source, (5, 5), "test").shape == (1, 2, 2, 3)
     assert scaled_dot_product.bounded(source, (5, 1), "test") is source
     assert scaled_dot_product.bounded(source, (50, 50), "test").shape == (1, 2, 1, 1)
+
+
+def test_over_64_voxels_along_each_axis_1024_keys_are_left():
+    few = scaled_dot_product.bounded(torch.zeros(1, 1, 16, 16, 16), (64, 64, 64), "test")
+    assert few[0, 0].numel() == 1024

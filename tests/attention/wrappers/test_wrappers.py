@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from attention_unet.attention import build
+from attention_unet.attention.wrappers.sequential import Sequential
 from tests.attention.build import image, trained
 
 
@@ -100,7 +101,7 @@ def test_recursion_of_one_step_is_the_mechanism():
 def test_recursion_shares_its_parameters_and_gives_the_map_of_each_step():
     thrice = make({"recursive": "gate", "times": 3})
     assert sum(p.numel() for p in thrice.parameters()) == sum(p.numel() for p in make("gate").parameters())
-    steps = thrice.steps(X, GATE)
+    steps = thrice.steps(X, GATE, True)
     x, product = X, 1.0
     for step in steps:
         expected = thrice.inner(x, GATE)
@@ -270,3 +271,16 @@ def test_ranges_of_repeated_weights_are_multiplied_only_if_the_weights_are():
     repeated, apart = (build({"recursive": name}, dims=2, channels=8) for name in ("gate", "nonlocal"))
     assert repeated.start_range == pytest.approx(tuple(bound**3 for bound in gate.start_range))
     assert apart.start_range == pairs.start_range
+
+
+def test_ranges_of_a_residual_are_one_higher():
+    se, residual = build("se", dims=2, channels=16), build({"residual": "se"}, dims=2, channels=16)
+    assert residual.start_range == pytest.approx(tuple(1 + bound for bound in se.start_range))
+
+
+def test_the_range_of_maps_in_a_row_is_that_of_the_last():
+    built = {name: build(name, dims=2, channels=16) for name in ("stn", "nonlocal", "identity")}
+    assert built["stn"].weight_range != built["nonlocal"].weight_range
+    for names in (["stn", "nonlocal", "stn"], ["nonlocal", "stn"], ["nonlocal", "stn", "identity"]):
+        assert Sequential([built[name] for name in names]).weight_range == built["stn"].weight_range
+    assert Sequential([built["identity"]]).weight_range == built["identity"].weight_range
