@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
+import torch
 from torch import Tensor, nn
 
 # "open": the mechanism starts as the identity or near it, so that no skip is closed before training has learned what
@@ -129,7 +130,8 @@ def check_contract(attention: Attention, x: Tensor, gate: Tensor) -> None:
     """Check what a mechanism returns.
 
     Raises:
-        ValueError: if it is not features of the shape and type of the input, and weights of a known shape.
+        ValueError: if it is not features of the shape and type of the input, and weights of a known shape; or if a
+            mechanism that multiplies returns other weights than the factors of its input.
     """
     who, result = f"{type(attention).__name__}.forward", attention(x, gate, True)
     if not isinstance(result, Attended):
@@ -138,9 +140,18 @@ def check_contract(attention: Attention, x: Tensor, gate: Tensor) -> None:
     if features.shape != x.shape or features.dtype != x.dtype:
         found, expected = (f"{tuple(each.shape)} of {each.dtype}" for each in (features, x))
         raise ValueError(f"{who} returned features {found}: expected {expected}, as its input")
-    if weights is not None and (weights.dim() != x.dim() or len(weights) != len(x)):
+    if weights is None:
+        return
+    fits = weights.dim() == x.dim() and len(weights) == len(x)
+    if attention.multiplies:
+        fits = fits and all(edge in (1, of_x) for edge, of_x in zip(weights.shape, x.shape, strict=True))
+    if not fits:
         raise ValueError(
             f"{who} returned weights {tuple(weights.shape)}: expected (B, C, 1, ...), (B, 1, *S) or (B, C, *S)"
+        )
+    if attention.multiplies and not torch.allclose(features, x * weights, rtol=1e-3, atol=1e-4):
+        raise ValueError(
+            f"{who} returned features that are not x times the weights: correct it, or set multiplies = False"
         )
 
 
