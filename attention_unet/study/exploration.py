@@ -30,7 +30,7 @@ def gain_in_class(study: Study, arm: str, against: str, size: int | None, result
 def gain_at_equal_time(
     study: Study, arm: str, against: str, size: int | None, results: Results, costs: Mapping[str, Cost]
 ) -> Gain:
-    """Return the gain of an arm over another when the faster one has trained for as many seconds as the slower one.
+    """Return the gain of an arm over another when the slower one has trained for no more seconds than the faster.
 
     It compares validations; that of the slower arm lies between two of them, on the line through both. Its mean is NaN
     if the time ends before the first validation.
@@ -39,7 +39,7 @@ def gain_at_equal_time(
     dice = {}
     for cell, scores in results.items():
         if cell.arm in (arm, against) and (steps := validation_steps(scores)):
-            dice[cell] = dice_at_step(scores, steps[-1] * shortest / costs[cell.arm].seconds)
+            dice[cell] = dice_at_step(scores, steps[-1] * min(1.0, shortest / costs[cell.arm].seconds))
     return gain_between(study, arm, against, size, dice)
 
 

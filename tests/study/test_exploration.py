@@ -73,6 +73,8 @@ def test_at_equal_time_the_slower_arm_has_fewer_steps(plan):
     assert gain(0.2) == pytest.approx(0.02 - 0.2)
     assert gain(0.16) == pytest.approx(0.02 - 0.15)  # at step 250
     assert gain(0.05) == pytest.approx(0.02 + 0.2)
+    costs = {"none": Cost("none", 1, 1, 1.8212975868171155), "gate": Cost("gate", 1, 1, 3.2532534395101456)}
+    assert not gain_at_equal_time(plan, "gate", "none", None, results, costs).missing  # in spite of rounding
     assert gain(0.5) != gain(0.5)  # before the first validation: NaN
 
 

@@ -97,7 +97,7 @@ function showCurves() {
 }
 
 function showStructures() {
-  const { control, classes, volumes } = report, arms = Object.keys(volumes), series = arms.filter((arm) => volumes[arm].length);
+  const { control, classes, volumes } = report, arms = report.curves.map((curve) => curve.arm).filter((arm) => arm !== control), series = arms.filter((arm) => volumes[arm].length);
   if (!series.length) return;
   section("structures", "By structure",
     table("class-table", ["Structure", ...arms], classes.map(({ name, gains }) => [name, ...gains.map((gain) => [signed(gain.mean), element("small", {}, interval(gain))])])),
