@@ -30,6 +30,7 @@ from attention_unet.attention.mixed.polarized import PolarizedAttention
 from attention_unet.attention.mixed.project_excite import ProjectExcite
 from attention_unet.attention.mixed.simam import SimAM
 from attention_unet.attention.mixed.triplet import TripletAttention
+from attention_unet.attention.options import options_of
 from attention_unet.attention.pairwise.axial import AxialAttention
 from attention_unet.attention.pairwise.cross_attention import CrossAttention
 from attention_unet.attention.pairwise.deformable import DeformableAttention
@@ -157,6 +158,10 @@ def find_mechanism(name: str) -> type[Attention]:
     kind = getattr(found, "kind", None)
     if kind not in KINDS:
         raise ValueError(f"{name} ({point.value}): its kind is {kind!r}: expected {', '.join(KINDS[1:])}")
+    try:
+        options_of(found)
+    except TypeError as error:
+        raise ValueError(f"{name} ({point.value}): {error}") from error
     return found
 
 

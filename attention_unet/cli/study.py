@@ -13,27 +13,32 @@ from attention_unet.cli.study_file import read_study, write_new
 from attention_unet.errors import ConfigError, plural
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from attention_unet.study.design import Study
+    from attention_unet.study.registration import Registration
 
 log = logging.getLogger("attention_unet")
+
+TASKS = ("new", "plan", "list", "only", "report", "maps")  # at most one of them in a call
 
 
 def study(options: Namespace, parser: ArgumentParser) -> int:
     """Run a study, or a part of it."""
     silence_profiler()
-    from attention_unet.files.lock import Busy
-    from attention_unet.study.cells import is_done, run_cell
     from attention_unet.study.maps import check_maps
-    from attention_unet.study.registration import register
-    from attention_unet.study.report import PAGE, write_study
-    from attention_unet.training.monitor import format_time
+    from attention_unet.study.register import register
+    from attention_unet.study.registration import RECORD
 
     file = Path(options.file)
-    if options.new:
-        write_new(file, options.new)
+    given = [f"--{name}" for name in TASKS if options[name] not in (None, False)]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)}: expected one of them, or none")
     folder = Path(options.output or file.with_suffix(""))
     if folder == file:
         raise ConfigError(f"{file}: has no ending, such as .yaml: rename it, or name a folder for results by --output")
+    if options.new:
+        write_new(file, options.new)
     planned = read_study(file)
     cells = planned.cells()
     if options.only is not None and not 0 <= options.only < len(cells):
@@ -45,50 +50,73 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
     if options.plan or options.new:
         _print_plan(planned, folder)
         return 0
+    nothing_to_train = options.report or options.maps is not None
+    if nothing_to_train and not (folder / RECORD).exists():
+        raise ConfigError(f"{folder}: has no {RECORD}: no training was started: run the study first")
     filled, registration = register(planned, folder, options.amend)
     if options.maps is not None:
-        check_maps(filled, folder, options.maps)
-    only_report = options.report or options.maps is not None
-    wanted = [] if only_report else range(len(cells)) if options.only is None else [options.only]
-    open_cells = [number for number in wanted if not is_done(filled, cells[number], folder)]
-    began = time.monotonic()
-    for done, number in enumerate(open_cells):
-        log.info("training %d: %s", number, cells[number].name)
-        try:
-            run_cell(filled, cells[number], folder)
-        except Busy:
-            if options.only is not None:
-                raise
-            log.info("%s: another process trains it", cells[number].name)
-        left = len(open_cells) - done - 1
-        seconds = (time.monotonic() - began) / (done + 1) * left
-        log.info("%s left, about %s", plural(left, "training"), format_time(seconds))
+        check_maps(filled, registration, folder, options.maps)
+    if not nothing_to_train:
+        _run(filled, registration, folder, range(len(cells)) if options.only is None else [options.only])
     if options.only is None:
-        for verdict in write_study(filled, registration, folder):
-            print(verdict)
-        log.info("all of it in a page: %s", folder / PAGE)
+        _report(filled, registration, folder)
     return 0
 
 
+def _run(study: "Study", registration: "Registration", folder: Path, wanted: "Sequence[int]") -> None:
+    """Run trainings that are not finished. With several, one that another process has is left to it."""
+    from attention_unet.files.lock import Busy
+    from attention_unet.study.cells import run_cell
+    from attention_unet.study.finished import is_done
+    from attention_unet.training.monitor import format_time
+
+    cells = study.cells()
+    left = [number for number in wanted if not is_done(registration, cells[number], folder)]
+    began = time.monotonic()
+    for done, number in enumerate(left, start=1):
+        log.info("training %d: %s", number, cells[number].name)
+        try:
+            run_cell(study, registration, cells[number], folder)
+        except Busy:
+            if len(wanted) == 1:
+                raise
+            log.info("%s: another process trains it", cells[number].name)
+        if len(wanted) > 1:
+            seconds = (time.monotonic() - began) / done * (len(left) - done)
+            log.info("%s left, about %s", plural(len(left) - done, "training"), format_time(seconds))
+
+
+def _report(study: "Study", registration: "Registration", folder: Path) -> None:
+    from attention_unet.study.report import PAGE, write_study
+
+    for verdict in write_study(study, registration, folder):
+        print(verdict)
+    log.info("all of it in a page: %s", folder / PAGE)
+
+
 def _print_plan(study: "Study", folder: Path) -> None:
-    """Print the trainings of a study, the hours they take on this machine, and the precision to expect.
+    """Print the trainings of a study, the time they take on this machine, and the precision to expect.
 
     The cost of each arm is kept in the folder, for the comparison at equal time.
     """
     from attention_unet.study.costs import measure_costs, write_costs
-    from attention_unet.study.registration import plan_arms
+    from attention_unet.study.register import fill_study, plan_arms, read_or_plan
     from attention_unet.study.verdicts import ASSUMED_SD, expected_half_width
+    from attention_unet.training.monitor import format_time
 
-    cells, hours, costs = study.cells(), 0.0, measure_costs(study, plan_arms(study))
+    registration = read_or_plan(study, folder)
+    plans = plan_arms(study, registration.plan)
+    cells, seconds, costs = study.cells(), 0.0, measure_costs(fill_study(study, registration.plan), registration, plans)
     write_costs(costs, folder)
     for cost in costs:
         steps, count = study.arms[cost.arm].training.steps or 0, sum(cell.arm == cost.arm for cell in cells)
-        hours += count * steps * cost.seconds / 3600
-        print(f"{cost.arm}: {plural(count, 'training')} of {steps} steps of {cost.seconds:.3f} s")
-    print(f"{plural(len(cells), 'training')}: about {hours:.1f} h on this machine, without validation and prediction")
+        seconds += count * steps * cost.seconds
+        times = f"{cost.ratio:.2f} ({cost.least_ratio:.2f} to {cost.most_ratio:.2f}) times the first arm's"
+        print(f"{cost.arm}: {plural(count, 'training')} of {steps} steps of {cost.seconds:.3f} s, {times}")
+    print(f"{plural(len(cells), 'training')}: {format_time(seconds)} on this machine, and time to validate and predict")
     for claim in study.hypotheses:
         folds, seeds = len(study.folds), len(study.common_seeds(claim.arm, claim.against))
-        pairs, half = folds * seeds, expected_half_width(folds, seeds)
-        width = f"\N{PLUS-MINUS SIGN}{half:.4f}" if pairs > 1 else "none: one pair of trainings"
-        print(f"{claim.arm} against {claim.against}, {plural(pairs, 'pair')} of trainings: expected interval {width}")
+        half = expected_half_width(folds, seeds)
+        width = "cannot be said for a single fold" if half is None else f"\N{PLUS-MINUS SIGN}{half:.4f}"
+        print(f"{claim.arm} against {claim.against}, {plural(folds * seeds, 'pair')} of trainings: interval {width}")
     print(f"if the standard deviation between pairs is {ASSUMED_SD}, which is a guess: see docs/study.md")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import yaml
 from jsonargparse import ArgumentParser
 
 from attention_unet.cli.call import check_files, complete, explain
@@ -14,6 +15,7 @@ from attention_unet.cli.parser import build_parser
 from attention_unet.cli.strict_yaml import load_strictly
 from attention_unet.config import Config
 from attention_unet.errors import ConfigError
+from attention_unet.study.hypothesis import Hypothesis
 
 if TYPE_CHECKING:
     from attention_unet.study.design import Study
@@ -37,15 +39,6 @@ hypotheses:
 
 
 @dataclass
-class Claim:
-    """A hypothesis: ``arm`` is better than ``against``, or equivalent to it within the margin."""
-
-    arm: str
-    against: str
-    expect: Literal["better", "equivalent"]
-
-
-@dataclass
 class StudyFile:
     """The fields of a study file.
 
@@ -57,18 +50,18 @@ class StudyFile:
         settings: fields that differ from the configuration in all arms.
         seeds: seeds of all arms, or by arm with "default" for the others.
         folds: folds to hold out; default: all.
-        cases_trained_on: numbers of persons to train on, or "all".
+        persons: numbers of persons to train on, or "all".
         margin: gain of mean Dice below which arms count as equivalent.
     """
 
     question: str
     config: str
     arms: dict[str, dict[str, Any]]
-    hypotheses: list[Claim]
+    hypotheses: list[Hypothesis]
     settings: dict[str, Any] = field(default_factory=dict)
     seeds: list[int] | dict[str, list[int]] = field(default_factory=lambda: [0])
     folds: list[int] | None = None
-    cases_trained_on: list[int | Literal["all"]] = field(default_factory=lambda: ["all"])
+    persons: list[int | Literal["all"]] = field(default_factory=lambda: ["all"])
     margin: float = 0.005
 
 
@@ -86,7 +79,7 @@ def write_new(file: Path, dataset: str) -> None:
     if existing := [each for each in (file, config) if each.exists()]:
         raise ConfigError(f"{existing[0]}: exists: remove it, or choose another name")
     root = locate_dataset(str(root.resolve()), "")
-    write_text(config, json.dumps({"data": {"root": str(root.parent), "dataset": root.name}}) + "\n")
+    write_text(config, yaml.safe_dump({"data": {"root": str(root.parent), "dataset": root.name}}))
     write_text(file, NEW.format(name=root.name, config=config.name))
     log.info("%s and %s are written: change them before the first training", file, config)
 
@@ -97,7 +90,7 @@ def read_study(file: Path) -> "Study":
     Raises:
         ConfigError: if the file cannot be read, or a field is wrong.
     """
-    from attention_unet.study.design import Hypothesis, Study
+    from attention_unet.study.design import Study
 
     check_files(["--config", str(file)])
     parser = ArgumentParser(exit_on_error=False)
@@ -124,9 +117,9 @@ def read_study(file: Path) -> "Study":
             arms=arms,
             seeds={name: seeds.get(name, seeds.get("default", [])) for name in arms},
             folds=list(range(first.data.folds)) if found.folds is None else found.folds,
-            sizes=[None if size == "all" else size for size in found.cases_trained_on],
+            persons=[None if number == "all" else number for number in found.persons],
             margin=found.margin,
-            hypotheses=[Hypothesis(claim.arm, claim.against, claim.expect) for claim in found.hypotheses],
+            hypotheses=found.hypotheses,
         )
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from error
@@ -145,6 +138,10 @@ def _configure(
 ) -> Config:
     """Return the configuration of an arm: that of the file it names, with the settings of the study and of the arm."""
     changes = found.settings | found.arms[arm]
+    known = {action.dest for action in subparsers["train"]._actions}
+    if unknown := [name for name in changes if name not in known]:  # the parser would complete an abbreviation
+        text = f"key '{unknown[0]}' is no field of a configuration"
+        raise ConfigError(f"{file}: {arm}: {explain(ConfigError(text), subparsers)}")
     arguments = ["train", "--config", str(file.parent / found.config)]
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in changes.items()}
     arguments += [f"--{name}={text}" for name, text in texts.items()]

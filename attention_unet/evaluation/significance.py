@@ -5,8 +5,8 @@
   1945); an infinite gain has the largest rank.
 - Several folds: each fold gives one difference, the mean over its runs; Student's t over the folds. Any variation
   between folds, of persons, runs and training sets, is in the interval.
-- One fold, several runs: analysis of variance with crossed random effects of persons and runs; degrees of freedom by
-  Satterthwaite ("An Approximate Distribution of Estimates of Variance Components", 1946).
+- One fold, three runs or more: analysis of variance with crossed random effects of persons and runs; degrees of
+  freedom by Satterthwaite ("An Approximate Distribution of Estimates of Variance Components", 1946).
 
 Several p values are corrected by Holm ("A Simple Sequentially Rejective Multiple Test Procedure", 1979).
 """
@@ -22,6 +22,7 @@ from attention_unet.evaluation.interval import interval_of_mean
 
 LEVEL = 0.05  # significance level
 EXACT_UP_TO = 16  # with at most so many differing persons, all combinations of their signs are tried
+FEWEST_RUNS = 3  # on a single fold: with two, equal methods are called different too often
 DIGITS = 9  # gains are rounded, because equal gains may differ by floating-point error
 Gains = NDArray[np.float64]
 
@@ -54,7 +55,7 @@ def analyse_gains(
         cases = [index for index, fold in enumerate(folds) if fold == name]
         case_subjects = [subjects[index] for index in cases]
         blocks.append(np.stack([_subject_means(run[cases], case_subjects) for run in gains]))
-    if not finite or (len(blocks) == 1 and blocks[0].shape[1] < 2):
+    if not finite or not is_testable(blocks):
         return gain, (math.nan, math.nan), 1.0, 1.0, trainings
     gain, error, freedom = gain_of_trainings(blocks)
     half = float(t.ppf(1 - LEVEL / 2, freedom)) * error
@@ -62,16 +63,21 @@ def analyse_gains(
     return gain, (gain - half, gain + half), p, 0.0, trainings
 
 
+def is_testable(blocks: Sequence[Gains]) -> bool:
+    """Return whether there are several folds, or one with enough runs and persons for ``gain_of_trainings``."""
+    return len(blocks) > 1 or (len(blocks) == 1 and len(blocks[0]) >= FEWEST_RUNS and blocks[0].shape[1] > 1)
+
+
 def gain_of_trainings(blocks: Sequence[Gains]) -> tuple[float, float, float]:
     """Return the mean gain of a method over its trainings, its standard error and degrees of freedom.
 
     Args:
-        blocks: for each fold, the gain of each run in each person (runs, persons); several folds, or one with several
-            runs and persons.
+        blocks: for each fold, the gain of each run in each person (runs, persons); see ``is_testable``.
     """
     gain = float(np.mean([block.mean() for block in blocks]))
     if len(blocks) > 1:  # each fold is one difference
-        return gain, float(np.std([block.mean() for block in blocks], ddof=1)) / math.sqrt(len(blocks)), len(blocks) - 1
+        error = float(np.std([block.mean() for block in blocks], ddof=1)) / math.sqrt(len(blocks))
+        return gain, round(error, DIGITS), len(blocks) - 1
     [block] = blocks
     runs, persons = block.shape
     of_persons = float(runs * block.mean(axis=0).var(ddof=1))  # mean squares
@@ -81,7 +87,7 @@ def gain_of_trainings(blocks: Sequence[Gains]) -> tuple[float, float, float]:
     variance = (max(of_persons - rest, 0) + max(of_runs - rest, 0) + rest) / block.size
     spread = (of_persons**2 / (persons - 1) + of_runs**2 / (runs - 1)) / block.size**2
     spread += (rest / block.size) ** 2 / (runs - 1) / (persons - 1)
-    return gain, math.sqrt(variance), variance**2 / spread if spread else math.inf
+    return gain, round(math.sqrt(variance), DIGITS), variance**2 / spread if spread else math.inf
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

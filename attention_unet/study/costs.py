@@ -1,5 +1,6 @@
 """What a training step of each arm costs. Arms are measured in turns, so that all share the drifts of the machine."""
 
+import logging
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -8,16 +9,19 @@ from pathlib import Path
 import torch
 
 from attention_unet.attention.cost import count_macs
-from attention_unet.errors import DataError
 from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text, parse_table
-from attention_unet.preparation.plan import Plan, fill_from_plan
+from attention_unet.machine.progress import progress_bar
+from attention_unet.preparation.plan import Plan
 from attention_unet.study.design import Study
+from attention_unet.study.registration import Registration
 from attention_unet.training.learner import build_network
 from attention_unet.training.trial import try_step
 
+log = logging.getLogger(__name__)
+
 COSTS = "costs.csv"
-TURNS = 3
+TURNS = 5
 
 
 @dataclass(frozen=True)
@@ -26,54 +30,78 @@ class Cost:
 
     Attributes:
         arm: name of the arm.
+        arm_sha256: digest of its configuration.
         parameters: number of learned parameters.
         macs: multiply-accumulates of a forward pass of a batch.
         seconds: time of a training step, the median of its turns.
+        ratio: that time as a multiple of the first arm's in the same turn, the median of the turns.
+        least_ratio: the smallest such multiple of a turn.
+        most_ratio: the largest one.
     """
 
     arm: str
+    arm_sha256: str
     parameters: int
     macs: int
     seconds: float
+    ratio: float
+    least_ratio: float
+    most_ratio: float
 
 
-def measure_costs(study: Study, plans: Mapping[str, Plan]) -> list[Cost]:
-    """Return the cost of each arm on this machine."""
+def measure_costs(study: Study, registration: Registration, plans: Mapping[str, Plan]) -> list[Cost]:
+    """Return the cost of each arm on this machine.
+
+    Args:
+        study: the study, with planned values filled in.
+        registration: its record.
+        plans: plan of each arm.
+    """
     seconds: dict[str, list[float]] = {arm: [] for arm in study.arms}
-    for _ in range(TURNS):
-        for arm, config in study.arms.items():
-            seconds[arm].append(try_step(fill_from_plan(config, plans[arm]), plans[arm]).seconds)
+    with progress_bar("measuring", TURNS * len(study.arms)) as advance:
+        for _ in range(TURNS):
+            for arm, config in study.arms.items():
+                seconds[arm].append(try_step(config, plans[arm]).seconds)
+                advance()
+    control, *_ = seconds.values()
     costs = []
     for arm, plan in plans.items():
         network = build_network(plan)
         grid = [edge for axis, edge in enumerate(plan.patch) if axis != plan.slice_axis]
         macs = plan.batch * count_macs(network, [torch.zeros(1, len(plan.channels), *grid)])
         parameters = sum(parameter.numel() for parameter in network.parameters())
-        costs.append(Cost(arm, parameters, macs, statistics.median(seconds[arm])))
+        ratios = [ours / first for ours, first in zip(seconds[arm], control, strict=True)]
+        times = (statistics.median(seconds[arm]), statistics.median(ratios), min(ratios), max(ratios))
+        costs.append(Cost(arm, registration.digest_of_arm(arm), parameters, macs, *times))
     return costs
 
 
 def write_costs(costs: Sequence[Cost], folder: Path) -> None:
     """Write the costs into the folder of a study."""
+    if (folder / COSTS).exists():
+        log.warning("%s: the costs measured before are replaced", folder / COSTS)
     write_text(folder / COSTS, csv_text([[field.name for field in fields(Cost)], *map(astuple, costs)]))
 
 
-def read_costs(study: Study, folder: Path) -> dict[str, Cost] | None:
-    """Return the cost of each arm; None if they were not measured.
+def read_costs(study: Study, registration: Registration, folder: Path) -> dict[str, Cost] | None:
+    """Return the cost of each arm; None if they were not measured, or an arm has changed since.
 
     Raises:
-        DataError: if the file is damaged, or lacks an arm.
+        DataError: if the file is damaged.
     """
     file, advice = folder / COSTS, "measure again by --plan, on an idle machine"
     if not file.exists():
         return None
-    costs = parse_table(
-        file,
-        lambda row: Cost(row["arm"], int(row["parameters"]), int(row["macs"]), float(row["seconds"])),
-        "costs",
-        advice,
-    )
-    by_arm = {cost.arm: cost for cost in costs}
-    if missing := [arm for arm in study.arms if arm not in by_arm]:
-        raise DataError(f"{file}: has no cost of {missing[0]}: {advice}")
-    return by_arm
+    costs = {cost.arm: cost for cost in parse_table(file, _from_row, "costs", advice)}
+    for arm in study.arms:
+        if arm not in costs or costs[arm].arm_sha256 != registration.digest_of_arm(arm):
+            log.warning("%s: left out, as %s has changed or is new: %s", file, arm, advice)
+            return None
+    return costs
+
+
+def _from_row(row: Mapping[str, str]) -> Cost:
+    times = [float(row[name]) for name in ("seconds", "ratio", "least_ratio", "most_ratio")]
+    if not all(0 < value < float("inf") for value in times):
+        raise ValueError(f"times {times} of {row['arm']}: expected numbers above 0")
+    return Cost(row["arm"], row["arm_sha256"], int(row["parameters"]), int(row["macs"]), *times)

@@ -6,13 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from attention_unet.config import Config
 from attention_unet.errors import ConfigError, first_few
 from attention_unet.files.digest import sha256_of
+from attention_unet.study.hypothesis import Hypothesis
 from attention_unet.training.resolved_settings import without_paths
 
 # Fields that all arms share, so that they train and hold out the same persons for as many steps.
@@ -20,22 +21,6 @@ SAME = (
     *(f"data.{name}" for name in ("root", "dataset", "folds", "fold", "split_seed", "splits", "subjects")),
     *("data.subject_pattern", "training.seed", "training.steps"),
 )
-Expectation = Literal["better", "equivalent"]
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """A claim about two arms.
-
-    Attributes:
-        arm: the arm that the claim is about.
-        against: the arm it is compared with.
-        expect: "better", or "equivalent" within the margin.
-    """
-
-    arm: str
-    against: str
-    expect: Expectation
 
 
 @dataclass(frozen=True)
@@ -44,20 +29,20 @@ class Cell:
 
     Attributes:
         arm: name of the arm.
-        cases: number of persons trained on; None for all.
+        persons: number of persons trained on; None for all.
         seed: seed of the training.
         fold: fold that is held out.
     """
 
     arm: str
-    cases: int | None
+    persons: int | None
     seed: int
     fold: int
 
     @property
     def group(self) -> str:
         """Name of the folder of all folds of this arm, size and seed."""
-        return f"{self.arm}-{'all' if self.cases is None else self.cases}-seed{self.seed}"
+        return f"{self.arm}-{'all' if self.persons is None else self.persons}-seed{self.seed}"
 
     @property
     def name(self) -> str:
@@ -74,7 +59,7 @@ class Study:
         arms: configuration of each arm by its name. They differ in what is studied.
         seeds: seeds of each arm.
         folds: folds that are held out, one after another.
-        sizes: numbers of persons to train on; None for all.
+        persons: numbers of persons to train on; None for all.
         margin: gain of mean Dice below which arms count as equivalent.
         hypotheses: claims that are tested.
 
@@ -86,7 +71,7 @@ class Study:
     arms: Mapping[str, Config]
     seeds: Mapping[str, Sequence[int]]
     folds: Sequence[int]
-    sizes: Sequence[int | None]
+    persons: Sequence[int | None]
     margin: float
     hypotheses: Sequence[Hypothesis]
 
@@ -105,7 +90,7 @@ class Study:
                 raise ConfigError(f"seeds: {claim.arm} and {claim.against} have none in common: expected at least one")
         if not 0 < self.margin < 1:
             raise ConfigError(f"margin is {self.margin}: expected a difference of Dice, such as 0.005")
-        for name, values in (("folds", self.folds), ("cases_trained_on", self.sizes), *self.seeds.items()):
+        for name, values in (("folds", self.folds), ("persons", self.persons), *self.seeds.items()):
             if not values or len(set(values)) < len(values):
                 raise ConfigError(f"{name} is {list(values)}: expected at least one value, each once")
         for name, config in self.arms.items():
@@ -117,23 +102,32 @@ class Study:
             section, name = field.split(".")
             if len({str(getattr(getattr(config, section), name)) for config in self.arms.values()}) > 1:
                 raise ConfigError(f"the arms have different {field}: expected the same for all")
-        if wrong_sizes := [size for size in self.sizes if size is not None and size < 1]:
-            raise ConfigError(f"cases_trained_on: {wrong_sizes[0]}: expected at least 1, or all")
+        if few := [persons for persons in self.persons if persons is not None and persons < 1]:
+            raise ConfigError(f"persons: {few[0]}: expected at least 1, or all")
+        names = list(self.arms)
+        for index, name in enumerate(names):
+            if same_as := [other for other in names[:index] if self.arms[other] == self.arms[name]]:
+                raise ConfigError(f"arms: {name} and {same_as[0]} are the same: expected arms that differ")
 
     def common_seeds(self, arm: str, other: str) -> list[int]:
         """Return the seeds that two arms are trained with: these trainings are compared in pairs."""
         return [seed for seed in self.seeds[arm] if seed in self.seeds[other]]
 
     @property
-    def largest_size(self) -> int | None:
+    def most_persons(self) -> int | None:
         """The largest number of persons trained on; None for all."""
-        known = [size for size in self.sizes if size is not None]
-        return max(known) if len(known) == len(self.sizes) else None
+        known = [persons for persons in self.persons if persons is not None]
+        return max(known) if len(known) == len(self.persons) else None
 
     def cells(self) -> list[Cell]:
         """Return all trainings: fold by fold, so that a part of a study is a study, and in random order within."""
         cells = [
-            [Cell(arm, size, seed, fold) for arm in self.arms for size in self.sizes for seed in self.seeds[arm]]
+            [
+                Cell(arm, persons, seed, fold)
+                for arm in self.arms
+                for persons in self.persons
+                for seed in self.seeds[arm]
+            ]
             for fold in self.folds
         ]
         random = np.random.RandomState(0)
@@ -144,10 +138,11 @@ class Study:
         first = next(iter(self.arms.values())).data
         return {
             "question": self.question,
+            "control": next(iter(self.arms)),
             "arms": {name: without_paths(config) for name, config in self.arms.items()},
             "seeds": {name: list(seeds) for name, seeds in self.seeds.items()},
             "folds": list(self.folds),
-            "sizes": list(self.sizes),
+            "persons": list(self.persons),
             "margin": self.margin,
             "hypotheses": [dataclasses.asdict(claim) for claim in self.hypotheses],
             "splits_sha256": _sha256_of(first.splits),

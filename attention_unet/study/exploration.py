@@ -2,15 +2,18 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from attention_unet.study.costs import Cost
-from attention_unet.study.design import Study
-from attention_unet.study.gains import Gain, gain_between
-from attention_unet.study.scores import dice_at_step, of_predictions, person_dice, validation_steps
-from attention_unet.study.verdicts import Results, Verdict, compare_arms
+from attention_unet.study.design import Cell, Study
+from attention_unet.study.finished import Results
+from attention_unet.study.gains import Gain, mean_gain
+from attention_unet.study.scores import Score, dice_at_step, of_predictions, validation_steps
+from attention_unet.study.verdicts import Verdict
+
+NOT_FOUND = 0.05  # a structure whose mean Dice is below this in all arms is not found
 
 
 def class_names(results: Results) -> list[str]:
@@ -18,63 +21,97 @@ def class_names(results: Results) -> list[str]:
     return list(dict.fromkeys(score.class_name for scores in results.values() for score in scores))
 
 
-def gain_in_class(study: Study, arm: str, against: str, size: int | None, results: Results, name: str) -> Gain:
-    """Return the gain of an arm over another in one class."""
-    dice = {
-        cell: person_dice(score for score in of_predictions(scores) if score.class_name == name)
+def metrics_in_class(arm: str, persons: int | None, results: Results, name: str) -> dict[str, float | None]:
+    """Return mean Dice, mean NSD and median HD95 of an arm in one class, over trainings and cases that have either."""
+    found = [
+        score
         for cell, scores in results.items()
+        if (cell.arm, cell.persons) == (arm, persons)
+        for score in of_predictions(scores)
+        if score.class_name == name and not math.isnan(score.dice)
+    ]
+    if not found:
+        return dict.fromkeys(("dice", "nsd", "hd95_mm"))
+    hd95 = float(np.median([score.hd95_mm for score in found]))
+    return {
+        "dice": float(np.mean([score.dice for score in found])),
+        "nsd": float(np.mean([score.nsd for score in found])),
+        "hd95_mm": hd95 if math.isfinite(hd95) else None,
     }
-    return gain_between(study, arm, against, size, dice)
+
+
+def gain_in_class(study: Study, arm: str, against: str, persons: int | None, results: Results, name: str) -> Gain:
+    """Return the gain of an arm over another in one class."""
+    of_class = {cell: [score for score in scores if score.class_name == name] for cell, scores in results.items()}
+    return mean_gain(study, arm, against, persons, of_class)
 
 
 def gain_at_equal_time(
-    study: Study, arm: str, against: str, size: int | None, results: Results, costs: Mapping[str, Cost]
+    study: Study, arm: str, against: str, persons: int | None, results: Results, ratio: float
 ) -> Gain:
     """Return the gain of an arm over another when the slower one has trained for no more seconds than the faster.
 
     It compares validations; that of the slower arm lies between two of them, on the line through both. Its mean is NaN
     if the time ends before the first validation.
+
+    Args:
+        study: the study.
+        arm: name of the arm.
+        against: name of the other.
+        persons: number of persons trained on; None for all.
+        results: scores of the trainings that are finished.
+        ratio: time of a step of the arm, as a multiple of the other's.
     """
-    shortest = min(costs[name].seconds for name in (arm, against))
-    dice = {}
-    for cell, scores in results.items():
-        if cell.arm in (arm, against) and (steps := validation_steps(scores)):
-            dice[cell] = dice_at_step(scores, steps[-1] * min(1.0, shortest / costs[cell.arm].seconds))
-    return gain_between(study, arm, against, size, dice)
+
+    def at_equal_time(cell: Cell, scores: Sequence[Score]) -> dict[str, float]:
+        share = min(1.0, 1 / ratio if cell.arm == arm else ratio)
+        steps = validation_steps(scores)
+        return dice_at_step(scores, steps[-1] * share) if steps else {}
+
+    return mean_gain(study, arm, against, persons, results, at_equal_time)
 
 
-def learning_curve(arm: str, size: int | None, results: Results) -> list[tuple[int, float]]:
-    """Return the mean Dice of an arm at each validation, over its trainings and persons."""
+def learning_curve(study: Study, arm: str, persons: int | None, results: Results) -> list[tuple[int, float]]:
+    """Return the mean Dice of an arm at each validation, over its trainings and persons.
+
+    Only folds and seeds that every arm has finished count, so that the curves of the arms can be compared.
+    """
+    of_arms = [
+        {(cell.seed, cell.fold) for cell in results if (cell.arm, cell.persons) == (name, persons)}
+        for name in study.arms
+    ]
+    common = set.intersection(*(each for each in of_arms if each)) if any(of_arms) else set()
     by_step: dict[int, list[float]] = {}
     for cell, scores in results.items():
-        if (cell.arm, cell.cases) == (arm, size):
+        if (cell.arm, cell.persons) == (arm, persons) and (cell.seed, cell.fold) in common:
             for step in validation_steps(scores):
                 by_step.setdefault(step, []).append(float(np.mean(list(dice_at_step(scores, step).values()))))
     return [(step, float(np.mean(values))) for step, values in sorted(by_step.items())]
 
 
 def gains_by_volume(
-    study: Study, arm: str, against: str, size: int | None, results: Results
+    study: Study, arm: str, against: str, persons: int | None, results: Results
 ) -> list[tuple[float, float, str, str]]:
-    """Return reference volume in ml, gain of Dice, case and class, for each held-out case and class.
+    """Return reference volume in ml, gain of Dice, case and class, for each structure of a held-out case.
 
-    The gain is the mean over the seeds.
+    The gain is the mean over pairs of trainings with the same seed.
     """
-    values: dict[tuple[str, str], dict[str, list[float]]] = {}
-    volumes: dict[tuple[str, str], float] = {}
-    seeds = study.common_seeds(arm, against)
-    for cell, scores in results.items():
-        if cell.arm in (arm, against) and cell.cases == size and cell.seed in seeds:
-            for score in of_predictions(scores):
-                key = (score.case, score.class_name)
-                volumes[key] = score.reference_ml
-                if not np.isnan(score.dice):
-                    values.setdefault(key, {}).setdefault(cell.arm, []).append(score.dice)
-    return [
-        (volumes[key], float(np.mean(found[arm]) - np.mean(found[against])), *key)
-        for key, found in values.items()
-        if len(found) == 2 and volumes[key] > 0
-    ]
+    gains: dict[tuple[float, str, str], list[float]] = {}
+    for fold in study.folds:
+        for seed in study.common_seeds(arm, against):
+            pair = [results.get(Cell(name, persons, seed, fold)) for name in (arm, against)]
+            ours, theirs = (
+                {
+                    (s.reference_ml, s.case, s.class_name): s.dice
+                    for s in of_predictions(scores or [])
+                    if s.reference_ml > 0
+                }
+                for scores in pair
+            )
+            for key in ours:
+                if key in theirs:
+                    gains.setdefault(key, []).append(ours[key] - theirs[key])
+    return [(volume, float(np.mean(values)), case, name) for (volume, case, name), values in gains.items()]
 
 
 def displaced_arm(study: Study, arm: str) -> str | None:
@@ -84,7 +121,7 @@ def displaced_arm(study: Study, arm: str) -> str | None:
     """
     plain = {name: dataclasses.asdict(config) for name, config in study.arms.items()}
     attention = {
-        place: spec if place in ("levels", "init") or spec == "identity" else {"displaced": spec}
+        place: spec if place in ("levels", "init") else _displace(spec)
         for place, spec in plain[arm]["attention"].items()
     }
     if attention == plain[arm]["attention"]:  # there is none
@@ -92,20 +129,42 @@ def displaced_arm(study: Study, arm: str) -> str | None:
     return next((name for name, other in plain.items() if other == plain[arm] | {"attention": attention}), None)
 
 
+def _displace(spec: Any) -> Any:
+    """Return the attention of a place displaced; of each level, if it is given by level."""
+    if isinstance(spec, dict) and spec and all(str(key).isdigit() for key in spec):
+        return {level: _displace(of_level) for level, of_level in spec.items()}
+    return spec if spec == "identity" else {"displaced": spec}
+
+
 def placebo_sentences(study: Study, verdicts: Sequence[Verdict], results: Results) -> list[str]:
-    """Return, for each verdict on an arm that has a displaced control, what this control gains."""
+    """Return, for each verdict on an arm with a displaced control, the gain of the control, and that over it."""
     sentences = []
     for verdict in verdicts:
-        control, against = displaced_arm(study, verdict.claim.arm), verdict.claim.against
+        arm, against = verdict.claim.arm, verdict.claim.against
+        control = displaced_arm(study, arm)
         if control and control != against:
-            gain = compare_arms(study, control, against, verdict.size, results)
-            low, high = gain.interval(0.95)
-            if not math.isnan(low):
+            of_control = mean_gain(study, control, against, verdict.persons, results)
+            over_control = mean_gain(study, arm, control, verdict.persons, results)
+            if of_control.freedom > 0 and over_control.freedom > 0:
                 sentences.append(
-                    f"With the weights of {verdict.claim.arm} displaced ({control}): {gain.mean:+.4f} over {against} "
-                    f"(95% {low:+.4f} to {high:+.4f}, not tested): the part of its gain that is not attention."
+                    f"{control} is {arm} with displaced weights. It gains {_with_interval(of_control)} over {against}; "
+                    f"{arm} gains {_with_interval(over_control)} over {control}. Not tested."
                 )
     return list(dict.fromkeys(sentences))
+
+
+def missed_structures(results: Results) -> list[str]:
+    """Return a sentence for each structure that no arm finds: there, a gain of zero says nothing."""
+    arms = {(cell.arm, cell.persons) for cell in results}
+    sentences = []
+    for name in class_names(results):
+        dice = [metrics_in_class(arm, persons, results, name)["dice"] for arm, persons in arms]
+        if all(value is not None and value < NOT_FOUND for value in dice):
+            sentences.append(
+                f"No arm finds {name}: its Dice is below {NOT_FOUND:g} in all arms. Its gains say nothing, and they "
+                "bring the mean gain near zero: train longer."
+            )
+    return sentences
 
 
 def variation(gain: Gain) -> dict[str, float | None]:
@@ -113,10 +172,15 @@ def variation(gain: Gain) -> dict[str, float | None]:
     folds = gain.by_fold()
     many = [fold for fold in folds if len(fold) > 1]
     return {
-        "folds": _spread([float(fold.mean()) for fold in folds]),
-        "seeds": _root_mean([_spread(fold.mean(axis=1).tolist()) for fold in many]),
-        "persons": _root_mean([_spread(gains.tolist()) for gains in gain.by_pair.values()]),
+        "of_folds": _spread([float(fold.mean()) for fold in folds]),
+        "of_seeds": _root_mean([_spread(fold.mean(axis=1).tolist()) for fold in many]),
+        "of_persons": _root_mean([_spread(gains.tolist()) for gains in gain.by_pair.values()]),
     }
+
+
+def _with_interval(gain: Gain) -> str:
+    low, high = gain.interval(0.95)
+    return f"{gain.mean:+.4f} (95% {low:+.4f} to {high:+.4f})"
 
 
 def _spread(values: Sequence[float]) -> float | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from attention_unet.errors import plural
 from attention_unet.inference.model_file import versions
 from attention_unet.scans.label_table import COLOURS
 from attention_unet.study.costs import Cost
@@ -17,15 +18,19 @@ from attention_unet.study.exploration import (
     gain_in_class,
     gains_by_volume,
     learning_curve,
+    metrics_in_class,
+    missed_structures,
     placebo_sentences,
     variation,
 )
-from attention_unet.study.gains import Gain
+from attention_unet.study.finished import Results
+from attention_unet.study.gains import Gain, mean_gain
 from attention_unet.study.registration import Registration
 from attention_unet.study.scores import Score, of_predictions, person_dice
-from attention_unet.study.verdicts import Results, Verdict, compare_arms
+from attention_unet.study.verdicts import Verdict
 
 Costs = Mapping[str, Cost] | None
+NARROWED = [0.001, 0.002, 0.005, 0.01]  # half widths of the 95 % interval, for the number of folds they need
 
 
 def describe_study(
@@ -47,7 +52,8 @@ def describe_study(
         maps: checks of the attention maps, by arm.
     """
     control, *others = study.arms
-    size = study.largest_size
+    most = study.most_persons
+    names = class_names(results)
     return {
         "title": study.question,
         "made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -55,67 +61,90 @@ def describe_study(
         "colours": COLOURS,
         "control": control,
         "margin": study.margin,
-        "recorded": registration.date,
-        "sha256": registration.sha256,
-        "amendments": registration.amendments,
+        "record": registration.sentences(),
+        "settings": _describe_settings(study, registration, results),
         "done": len(results),
         "total": len(study.cells()),
         "verdicts": [str(verdict) for verdict in verdicts],
         "placebos": placebo_sentences(study, verdicts, results),
+        "missed": missed_structures(results),
         "gains": _describe_gains(study, verdicts, results),
         "costs": [_describe_cost(study, arm, results, costs) for arm in study.arms] if costs else None,
-        "curves": [{"arm": arm, "points": learning_curve(arm, size, results)} for arm in study.arms],
+        "curves": [{"arm": arm, "points": learning_curve(study, arm, most, results)} for arm in study.arms],
         "classes": [
             {
                 "name": name,
-                "gains": [_numbers(gain_in_class(study, arm, control, size, results, name)) for arm in others],
+                "gains": [_numbers(gain_in_class(study, arm, control, most, results, name)) for arm in others],
+                "metrics": [metrics_in_class(arm, most, results, name) for arm in study.arms],
             }
-            for name in class_names(results)
+            for name in names
         ],
-        "volumes": {arm: gains_by_volume(study, arm, control, size, results) for arm in others},
+        "volumes": {arm: gains_by_volume(study, arm, control, most, results) for arm in others},
         "variation": [
             {
                 "name": f"{verdict.claim.arm} against {verdict.claim.against}",
-                "size": verdict.size,
+                "persons": verdict.persons,
                 **variation(verdict.gain),
-                "needed": [verdict.gain.folds_needed(gain) for gain in (0.001, 0.002, 0.005, 0.01)],
+                "needed": [verdict.gain.folds_needed(gain) for gain in NARROWED],
             }
             for verdict in verdicts
         ],
+        "narrowed": NARROWED,
         "maps": [_describe_maps(arm, found) for arm, found in maps.items()],
         "cells": [
-            {"arm": cell.arm, "size": cell.cases, "seed": cell.seed, "fold": cell.fold, "dice": _mean_dice(scores)}
+            {"arm": cell.arm, "persons": cell.persons, "seed": cell.seed, "fold": cell.fold, "dice": _mean_dice(scores)}
             for cell, scores in results.items()
         ],
     }
 
 
+def _describe_settings(study: Study, registration: Registration, results: Results) -> dict[str, str]:
+    """Return what all trainings have in common, in words."""
+    config, plan = next(iter(study.arms.values())), registration.plan
+    persons = {score.subject for scores in results.values() for score in of_predictions(scores)}
+    cases = {score.case for scores in results.values() for score in of_predictions(scores)}
+    return {
+        "dataset": config.data.dataset,
+        "held-out persons so far": f"{len(persons)}, with {plural(len(cases), 'case')}",
+        "steps": str(config.training.steps),
+        "batch": str(plan.batch),
+        "patch": " x ".join(map(str, plan.patch)) + " voxels",
+        "voxel size": " x ".join(f"{edge:.3g}" for edge in plan.preprocessing.spacing_mm) + " mm",
+        "width of the first arm": " ".join(map(str, plan.architecture.channels)),
+        "seeds": "; ".join(f"{arm} {', '.join(map(str, seeds))}" for arm, seeds in study.seeds.items()),
+    }
+
+
 def _describe_gains(study: Study, verdicts: Sequence[Verdict], results: Results) -> list[dict[str, Any]]:
     """Return the gain of each hypothesis and, untested, of each other arm over the first, arm by arm."""
-    control, *others = study.arms
+    control = next(iter(study.arms))
     rows = []
-    for arm in others:
+    for arm in study.arms:
         of_arm = [verdict for verdict in verdicts if verdict.claim.arm == arm]
-        named = {(verdict.claim.against, verdict.size) for verdict in of_arm}
-        untested = [size for size in study.sizes if (control, size) not in named]
-        explored = [(control, size, compare_arms(study, arm, control, size, results), False) for size in untested]
-        tested = [(verdict.claim.against, verdict.size, verdict.gain, True) for verdict in of_arm]
+        named = {(verdict.claim.against, verdict.persons) for verdict in of_arm}
+        untested = [persons for persons in study.persons if arm != control and (control, persons) not in named]
+        gains = [(control, persons, mean_gain(study, arm, control, persons, results), False) for persons in untested]
+        gains += [(verdict.claim.against, verdict.persons, verdict.gain, True) for verdict in of_arm]
         rows += [
-            {"arm": arm, "against": against, "size": size, "tested": is_tested, **_numbers(gain)}
-            for against, size, gain, is_tested in explored + tested
+            {"arm": arm, "against": against, "persons": persons, "tested": is_tested, **_numbers(gain)}
+            for against, persons, gain, is_tested in gains
         ]
     return rows
 
 
 def _describe_cost(study: Study, arm: str, results: Results, costs: Mapping[str, Cost]) -> dict[str, Any]:
-    """Return the cost of an arm, and its gain over the first arm in equal time."""
-    control = next(iter(study.arms))
-    cost = costs[arm]
-    plain = {"arm": arm, "parameters": cost.parameters, "macs": cost.macs, "seconds": cost.seconds}
+    """Return the cost of an arm, and its gain over the first arm in equal time.
+
+    The range of this gain is that between the largest and the smallest ratio of times that was measured.
+    """
+    control, cost = next(iter(study.arms)), costs[arm]
+    plain = {"arm": arm, "parameters": cost.parameters, "macs": cost.macs, "seconds": cost.seconds, "ratio": cost.ratio}
+    ratios = (cost.ratio, cost.least_ratio, cost.most_ratio)
     if arm == control:
-        return {**plain, "gain": None}
-    gain = gain_at_equal_time(study, arm, control, study.largest_size, results, costs)
-    return {**plain, "gain": _numbers(gain)}
+        return {**plain, "gain": None, "range": None}
+    gain, fast, slow = (gain_at_equal_time(study, arm, control, study.most_persons, results, ratio) for ratio in ratios)
+    known = None if math.isnan(fast.mean + slow.mean) else [slow.mean, fast.mean]
+    return {**plain, "gain": _numbers(gain), "range": known}
 
 
 def _describe_maps(arm: str, found: Mapping[str, Any]) -> dict[str, Any]:

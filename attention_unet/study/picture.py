@@ -10,7 +10,8 @@ from attention_unet.pictures.figures import save_figure
 from attention_unet.scans.label_table import colour_of
 from attention_unet.study.design import Study
 from attention_unet.study.exploration import learning_curve
-from attention_unet.study.verdicts import Results, Verdict
+from attention_unet.study.finished import Results
+from attention_unet.study.verdicts import Verdict
 
 
 def draw_study(study: Study, verdicts: Sequence[Verdict], results: Results, output: Path) -> None:
@@ -32,7 +33,8 @@ def _draw_gains(axes: Axes, verdicts: Sequence[Verdict], margin: float) -> None:
             axes.plot(each.gain.interval(level), (height, height), color="tab:blue", linewidth=width, zorder=3)
         axes.plot(each.gain.mean, height, "D", color="tab:blue", markeredgecolor="black", markersize=7, zorder=4)
     names = [
-        f"{each.claim.arm} against {each.claim.against}" + (f" ({each.size})" if each.size else "") for each in verdicts
+        f"{each.claim.arm} against {each.claim.against}" + (f" ({each.persons})" if each.persons else "")
+        for each in verdicts
     ]
     axes.set_yticks(range(len(verdicts)), names)
     axes.set_ylim(len(verdicts) - 0.5, -0.5)
@@ -43,9 +45,9 @@ def _draw_gains(axes: Axes, verdicts: Sequence[Verdict], margin: float) -> None:
 def _draw_curves(axes: Axes, study: Study, results: Results) -> None:
     """Draw the mean Dice over the steps, for each arm with all its trainings."""
     for number, arm in enumerate(study.arms):
-        if curve := learning_curve(arm, study.largest_size, results):
+        if curve := learning_curve(study, arm, study.most_persons, results):
             axes.plot(*zip(*curve, strict=True), "o-", color=colour_of(number), label=arm)
     axes.set_xlabel("steps")
     axes.set_ylabel("mean Dice of held-out persons")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, fontsize="small", ncols=1 + len(study.arms) // 12)
     axes.spines[["top", "right"]].set_visible(False)

@@ -7,16 +7,16 @@ from attention_unet.errors import plural
 from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text
 from attention_unet.report.page import STUDY, build_page
-from attention_unet.study.cells import CELLS, check_same_data, is_done
 from attention_unet.study.costs import read_costs
 from attention_unet.study.design import Study
-from attention_unet.study.exploration import placebo_sentences
+from attention_unet.study.exploration import missed_structures, placebo_sentences
+from attention_unet.study.finished import Results, read_results
 from attention_unet.study.maps import read_maps
 from attention_unet.study.page import describe_study
 from attention_unet.study.picture import draw_study
 from attention_unet.study.registration import Registration
-from attention_unet.study.scores import METRICS, metric_texts, read_scores
-from attention_unet.study.verdicts import Results, Verdict, judge
+from attention_unet.study.scores import METRICS, metric_texts
+from attention_unet.study.verdicts import Verdict, judge
 
 SENTENCES, TABLE, PICTURE, RESULTS, PAGE = "study.md", "verdicts.csv", "study.png", "results.csv", "study.html"
 NUMBERS = ("gain", "error", "freedom", "low95", "high95", "low90", "high90", "p", "p_holm")
@@ -32,11 +32,10 @@ def write_study(study: Study, registration: Registration, folder: Path) -> list[
         ConfigError: if a cell was run with another configuration.
         DataError: if results are damaged, or trainings that are compared had different data.
     """
-    done = [cell for cell in study.cells() if is_done(study, cell, folder)]
-    check_same_data(done, folder)
-    results = {cell: read_scores(folder / CELLS / f"{cell.name}.csv") for cell in done}
+    results = read_results(study, registration, folder)
     verdicts = judge(study, results)
-    facts = describe_study(study, registration, verdicts, results, read_costs(study, folder), read_maps(study, folder))
+    costs, maps = read_costs(study, registration, folder), read_maps(study, registration, folder)
+    facts = describe_study(study, registration, verdicts, results, costs, maps)
     write_text(folder / RESULTS, _results_csv(results))
     write_text(folder / TABLE, _verdicts_csv(verdicts))
     write_text(folder / SENTENCES, _describe(study, registration, verdicts, results))
@@ -47,25 +46,22 @@ def write_study(study: Study, registration: Registration, folder: Path) -> list[
 
 
 def _describe(study: Study, registration: Registration, verdicts: Sequence[Verdict], results: Results) -> str:
-    """Return the verdicts as text, with what was recorded before the first training."""
+    """Return the verdicts as text, with what was recorded."""
     done, total = len(results), len(study.cells())
-    sentences = [*map(str, verdicts), *placebo_sentences(study, verdicts, results)]
+    sentences = [*map(str, verdicts), *placebo_sentences(study, verdicts, results), *missed_structures(results)]
     lines = [f"# {study.question}", "", *(f"- {sentence}" for sentence in sentences), ""]
     lines.append(
-        f"{done} of {plural(total, 'training')} finished. Recorded on {registration.date}, before the first training; "
-        f"sha256 {registration.sha256}. Margin: {study.margin:g} of mean Dice. P values are corrected by Holm for "
-        f"{plural(len(verdicts), 'claim')}."
+        f"{done} of {plural(total, 'training')} finished. Margin: {study.margin:g} of mean Dice. P values are "
+        f"corrected by Holm for {plural(len(verdicts), 'claim')}."
     )
-    for change in registration.amendments:
-        lines.append(f"Amended on {change['date']} ({change['changed']}): {change['reason']}")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *registration.sentences()]) + "\n"
 
 
 def _results_csv(results: Results) -> str:
-    head = ["arm", "cases_trained_on", "seed", "fold", "stage", "step", "case", "subject", "class", *METRICS]
+    head = ["arm", "persons", "seed", "fold", "stage", "step", "case", "subject", "class", *METRICS]
     rows = [
         [
-            *(cell.arm, "all" if cell.cases is None else cell.cases, cell.seed, cell.fold),
+            *(cell.arm, _number(cell.persons), cell.seed, cell.fold),
             *(score.stage, score.step, score.case, score.subject, score.class_name, *metric_texts(score)),
         ]
         for cell, scores in results.items()
@@ -75,11 +71,23 @@ def _results_csv(results: Results) -> str:
 
 
 def _verdicts_csv(verdicts: Sequence[Verdict]) -> str:
-    head = ["arm", "against", "expect", "cases_trained_on", "verdict", "trainings", "missing", *NUMBERS]
+    head = ["arm", "against", "expect", "persons", "verdict", "trainings", "missing", *NUMBERS]
     rows = []
     for each in verdicts:
-        claim, gain, size = each.claim, each.gain, "all" if each.size is None else each.size
-        names = [claim.arm, claim.against, claim.expect, size, each.word, len(gain.by_pair), gain.missing]
+        claim, gain = each.claim, each.gain
+        names = [
+            claim.arm,
+            claim.against,
+            claim.expect,
+            _number(each.persons),
+            each.word,
+            len(gain.by_pair),
+            gain.missing,
+        ]
         numbers = (gain.mean, gain.error, gain.freedom, *gain.interval(0.95), *gain.interval(0.9), each.p, each.p_holm)
         rows.append([*names, *(f"{number:.6g}" for number in numbers)])
     return csv_text([head, *rows])
+
+
+def _number(persons: int | None) -> str:
+    return "all" if persons is None else str(persons)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from attention_unet.files.csv_text import csv_text, parse_table
 VALIDATION, PREDICTION = "validation", "prediction"
 METRICS = ("dice", "nsd", "hd95_mm", "reference_ml")
 NAN = float("nan")
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -59,24 +61,36 @@ def read_scores(file: Path) -> list[Score]:
     """Read the scores of a cell.
 
     Raises:
-        DataError: if they are damaged.
+        DataError: if they are damaged, out of range or repeated.
     """
 
     def build(row: Mapping[str, str]) -> Score:
-        numbers = (float(row[name]) for name in METRICS)
-        return Score(row["stage"], int(row["step"]), row["case"], row["subject"], row["class"], *numbers)
+        dice, nsd, hd95, volume = (float(row[name]) for name in METRICS)
+        if row["stage"] not in (VALIDATION, PREDICTION):
+            raise ValueError(f"the stage {row['stage']}: expected {VALIDATION} or {PREDICTION}")
+        if not (_unknown_or(dice, 1) and _unknown_or(nsd, 1) and _unknown_or(hd95, math.inf)):
+            raise ValueError(f"Dice {dice:g}, NSD {nsd:g}, HD95 {hd95:g} of {row['case']}: one is out of range")
+        return Score(row["stage"], int(row["step"]), row["case"], row["subject"], row["class"], dice, nsd, hd95, volume)
 
     advice = f"remove it and {file.stem}.json, to run this training again"
     scores = parse_table(file, build, "results", advice)
     if not any(score.stage == PREDICTION for score in scores):
         raise DataError(f"{file}: has no scores of predictions: {advice}")
+    if len({(score.stage, score.step, score.case, score.class_name) for score in scores}) < len(scores):
+        raise DataError(f"{file}: has scores of the same case and class twice: {advice}")
     return scores
+
+
+def without_absent(results: Mapping[Key, Sequence[Score]]) -> dict[Key, list[Score]]:
+    """Return scores without the structures that are absent from the reference and that none of the results has."""
+    found = {_structure(score) for scores in results.values() for score in scores if not math.isnan(score.dice)}
+    return {key: [score for score in scores if _structure(score) in found] for key, scores in results.items()}
 
 
 def person_dice(scores: Iterable[Score]) -> dict[str, float]:
     """Return the mean Dice of each person over their cases of the mean over classes.
 
-    Where reference and prediction are both empty, Dice counts as 1, so that arms are compared on the same classes.
+    Where reference and prediction are both empty, Dice counts as 1.
     """
     values: dict[str, dict[str, list[float]]] = {}
     for score in scores:
@@ -112,3 +126,11 @@ def dice_at_step(scores: Sequence[Score], step: float) -> dict[str, float]:
     )
     share = (step - before[-1]) / max(after[0] - before[-1], 1)
     return {person: (1 - share) * low[person] + share * high[person] for person in low}
+
+
+def _structure(score: Score) -> tuple[str, str, str]:
+    return score.stage, score.case, score.class_name
+
+
+def _unknown_or(value: float, most: float) -> bool:
+    return math.isnan(value) or 0 <= value <= most

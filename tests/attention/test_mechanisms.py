@@ -35,6 +35,11 @@ class OfNoKind(Brightness):
     kind = "context"
 
 
+class WithoutDefault(Brightness):
+    def __init__(self, place: Place, *, steepness: float) -> None:
+        super().__init__(place, steepness=steepness)
+
+
 class Faulty(Brightness):
     """Return what is asked for."""
 
@@ -83,6 +88,7 @@ def test_names_of_this_package_stay_its_own(added):
             r"brightness \(no_such_package:Brightness\) cannot be imported: No module named",
         ),
         ("tests.attention.build:image", "expected a class that inherits from Attention"),
+        (f"{__name__}:WithoutDefault", r"brightness \(.*:WithoutDefault\): WithoutDefault: option steepness is "),
         (f"{__name__}:OfNoKind", "its kind is 'context': expected channel, spatial, mixed, pairwise, geometric"),
     ],
 )

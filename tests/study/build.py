@@ -9,7 +9,7 @@ from tests.training.build import config
 BETTER, EQUIVALENT = Hypothesis("gate", "none", "better"), Hypothesis("gate", "none", "equivalent")
 
 
-def study(cohort="nowhere", hypotheses=(BETTER,), folds=(0, 1), sizes=(None,), steps=4, run_seeds=(0, 1), **changes):
+def study(cohort="nowhere", hypotheses=(BETTER,), folds=(0, 1), persons=(None,), steps=4, run_seeds=(0, 1), **changes):
     plain = config(cohort, steps=steps, training={"precision": "float32"}, attention=AttentionConfig(skips="identity"))
     arms = {"none": plain, "gate": dataclasses.replace(plain, attention=AttentionConfig(skips="gate"))}
     values = {
@@ -18,4 +18,4 @@ def study(cohort="nowhere", hypotheses=(BETTER,), folds=(0, 1), sizes=(None,), s
         "seeds": {name: list(run_seeds) for name in arms},
         "folds": list(folds),
     }
-    return Study(**{**values, "sizes": list(sizes), "margin": 0.005, "hypotheses": list(hypotheses), **changes})
+    return Study(**{**values, "persons": list(persons), "margin": 0.005, "hypotheses": list(hypotheses), **changes})

@@ -2,23 +2,24 @@
 
 import pytest
 
-from attention_unet.study.cells import is_done, run_cell
-from attention_unet.study.registration import register
+from attention_unet.study.cells import run_cell
+from attention_unet.study.finished import is_done
+from attention_unet.study.register import register
 from tests.study.build import study
 
 
 @pytest.fixture(scope="session")
 def small(cohort):
-    return study(cohort, run_seeds=[0], folds=[0], sizes=[None, 3])
+    return study(cohort, run_seeds=[0], folds=[0], persons=[None, 3])
 
 
 @pytest.fixture(scope="session")
 def done(small, tmp_path_factory):
     """Return the folder of a study whose trainings are all finished."""
     folder = tmp_path_factory.mktemp("study")
-    filled, _ = register(small, folder)
+    filled, registration = register(small, folder)
     for cell in filled.cells():
-        assert not is_done(filled, cell, folder)
-        run_cell(filled, cell, folder)
-        assert is_done(filled, cell, folder)
+        assert not is_done(registration, cell, folder)
+        run_cell(filled, registration, cell, folder)
+        assert is_done(registration, cell, folder)
     return folder

@@ -41,26 +41,34 @@ def write(folder, **changes):
 def test_a_study_is_planned_listed_run_in_parts_and_reported(file, capsys):
     assert main(["study", str(file), "--plan"]) == 0
     text = capsys.readouterr().out
-    assert "2 trainings: about 0.0 h on this machine" in text
-    assert "both against none, 1 pair of trainings: expected interval none: one pair of trainings" in text
+    assert re.search(
+        r"^none: 1 training of 2 steps of .* s, 1\.00 \(1\.00 to 1\.00\) times the first arm's$", text, re.M
+    )
+    assert re.search(r"^2 trainings: \d+ s on this machine, and time to validate and predict$", text, re.M)
+    assert "both against none, 1 pair of trainings: interval cannot be said for a single fold" in text
     costs = (file.parent / "file" / "costs.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in costs] == ["arm", "none", "both"]
     assert main(["study", str(file), "--list"]) == 0
     commands = capsys.readouterr().out.splitlines()
     assert commands == [f"attention-unet study {file} --only {number}" for number in range(2)]
+    assert main(["study", str(file), "--report"]) == 2
+    assert "file: has no study.json: no training was started: run the study first" in capsys.readouterr().err
     assert main(commands[1].split()[1:]) == 0
+    assert "left" not in capsys.readouterr().err
     assert main(["study", str(file), "--report"]) == 0
     assert "both against none: no result yet." in capsys.readouterr().out
+    assert main(["study", str(file), "--report", "--only", "1"]) == 2
+    assert "--only and --report: expected one of them, or none" in capsys.readouterr().err
     assert main(["study", str(file)]) == 0
     text = capsys.readouterr()
-    assert "1 training each, too few." in text.out
+    assert "1 training each: too few." in text.out
     assert "0 trainings left, about 0 s" in text.err
     assert len(list((file.parent / "file" / "cells").glob("*.csv"))) == 2
     assert main(["study", str(file), "--only", "2"]) == 2
     assert "--only is 2: expected a training from 0 to 1" in capsys.readouterr().err
     write(file.parent, margin=0.01)
     assert main(["study", str(file), "--report"]) == 2
-    assert "and margin changed since" in capsys.readouterr().err
+    assert "margin: 0.005 \N{RIGHTWARDS ARROW} 0.01" in capsys.readouterr().err
     assert main(["study", str(file), "--report", "--amend", "a slip"]) == 0
     assert "Amended on " in (file.parent / "file" / "study.md").read_text()
 
@@ -70,7 +78,7 @@ def test_a_new_study_of_a_dataset(cohort, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(cohort)
     monkeypatch.setattr("attention_unet.study.costs.try_step", lambda config, plan: Trial(2, 0.36, None))
     assert main(["study", str(file), "--new", "."]) == 0
-    assert "15 trainings: about 3.0 h" in capsys.readouterr().out
+    assert "15 trainings: 3 h 0 min on this machine" in capsys.readouterr().out
     study = read_study(file)
     assert list(study.arms) == ["none", "gate", "gate-displaced"]
     assert study.arms["gate-displaced"].attention.skips == {"displaced": "gate"}
@@ -89,9 +97,9 @@ def test_arms_differ_in_their_fields_only(file):
     assert {config.training.minutes for config in study.arms.values()} == {None}
     assert {config.network.norm for config in study.arms.values()} == {"group"}
     assert study.arms["none"].data.patch == [16, 16, 8]
-    write(file.parent, seeds={"none": [0, 1], "default": [1]}, cases_trained_on=[3, "all"])
+    write(file.parent, seeds={"none": [0, 1], "default": [1]}, persons=[3, "all"])
     study = read_study(file)
-    assert (study.seeds, study.sizes) == ({"none": [0, 1], "both": [1]}, [3, None])
+    assert (study.seeds, study.persons) == ({"none": [0, 1], "both": [1]}, [3, None])
     assert Cell("both", 3, 1, 1) in study.cells()
 
 
@@ -110,9 +118,11 @@ def test_arms_differ_in_their_fields_only(file):
         ({"margins": 1}, r"margins.*did you mean margin\?"),
         (
             {"arms": {"none": {"attention.skip": "gate"}}},
-            r"none: .*attention\.skip=gate could match --attention\.skips",
+            r"none: key 'attention\.skip' is no field of a configuration: did you mean attention\.skips\?",
         ),
         ({"arms": {"none": {"training.steps": "many"}}}, r"none: training\.steps is many: expected a whole number"),
+        ({"settings": {"training.step": 5}}, r"none: key 'training\.step' is no field.*did you mean training\.steps\?"),
+        ({"arms": {"both": {}, "none": {}}}, "arms: none and both are the same: expected arms that differ"),
         ({"arms": {}}, "arms: is empty"),
         ({"seeds": {"nobody": [1], "default": [0]}}, "seeds: nobody: no such arm"),
         ({"seeds": {"none": [1]}}, "seeds: both: no seeds: name the arm, or default"),

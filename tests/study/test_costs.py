@@ -1,40 +1,72 @@
 """Costs of arms."""
 
 import dataclasses
+import itertools
 
 import pytest
 
 from attention_unet.errors import DataError
 from attention_unet.study.costs import Cost, measure_costs, read_costs, write_costs
-from attention_unet.study.registration import plan_arms
+from attention_unet.study.register import plan_arms, read_or_plan
+from attention_unet.training.trial import Trial
 from tests.study.build import study
+
+
+def measured(plan, folder):
+    registration = read_or_plan(plan, folder)
+    return registration, measure_costs(plan, registration, plan_arms(plan, registration.plan))
 
 
 def test_costs_are_measured_and_read_as_written(cohort, tmp_path):
     plan = study(cohort)
-    assert read_costs(plan, tmp_path) is None
-    none, gate = costs = measure_costs(plan, plan_arms(plan))
+    registration, costs = measured(plan, tmp_path)
+    assert read_costs(plan, registration, tmp_path) is None
+    none, gate = costs
     assert (none.arm, gate.arm) == ("none", "gate")
     assert none.parameters < gate.parameters
     assert none.macs < gate.macs < 1.5 * none.macs
     assert min(none.seconds, gate.seconds) > 0
     write_costs(costs, tmp_path)
-    assert read_costs(plan, tmp_path) == {"none": none, "gate": gate}
+    assert read_costs(plan, registration, tmp_path) == {"none": none, "gate": gate}
 
 
-def test_operations_are_those_of_a_batch(cohort):
+def test_times_are_compared_within_a_turn(cohort, tmp_path, monkeypatch):
+    times = itertools.chain.from_iterable(
+        (1.0 * drift, ratio * drift) for drift, ratio in ((1, 1.2), (5, 1.1), (2, 1.3), (1, 1.25), (9, 1.2))
+    )
+    monkeypatch.setattr("attention_unet.study.costs.try_step", lambda config, plan: Trial(2, next(times), None))
+    _, (none, gate) = measured(study(cohort), tmp_path)
+    assert (none.ratio, none.least_ratio, none.most_ratio, none.seconds) == (1, 1, 1, 2)
+    assert (gate.ratio, gate.least_ratio, gate.most_ratio) == pytest.approx((1.2, 1.1, 1.3))
+
+
+def test_operations_are_those_of_a_batch(cohort, tmp_path):
     plan = study(cohort, run_seeds=[0], folds=[0])
-    plans = plan_arms(plan)
-    [one, *_] = measure_costs(plan, plans)
+    registration, [one, *_] = measured(plan, tmp_path)
     arms = {
-        name: dataclasses.replace(arm, training=dataclasses.replace(arm.training, batch=2 * plans[name].batch))
+        name: dataclasses.replace(arm, training=dataclasses.replace(arm.training, batch=2 * registration.plan.batch))
         for name, arm in plan.arms.items()
     }
-    twice = dataclasses.replace(plan, arms=arms)
-    assert measure_costs(twice, plan_arms(twice))[0].macs == 2 * one.macs
+    _, [two, *_] = measured(dataclasses.replace(plan, arms=arms), tmp_path)
+    assert two.macs == 2 * one.macs
 
 
-def test_an_arm_without_a_cost_is_named(tmp_path):
-    write_costs([Cost("none", 1, 1, 0.1)], tmp_path)
-    with pytest.raises(DataError, match=r"costs\.csv: has no cost of gate: measure again by --plan"):
-        read_costs(study(), tmp_path)
+def test_costs_of_an_arm_that_has_changed_are_left_out(cohort, tmp_path, caplog):
+    plan = study(cohort)
+    registration = read_or_plan(plan, tmp_path)
+    for digest in ("old", None):
+        costs = [Cost(arm, digest or registration.digest_of_arm(arm), 1, 1, 0.1, 1, 1, 1) for arm in plan.arms]
+        write_costs(costs, tmp_path)
+        assert (read_costs(plan, registration, tmp_path) is None) == (digest == "old")
+    assert "left out, as none has changed or is new: measure again by --plan" in caplog.text
+    assert "the costs measured before are replaced" in caplog.text
+
+
+@pytest.mark.parametrize("seconds", ["0", "nan", "inf"])
+def test_impossible_times_are_refused(cohort, tmp_path, seconds):
+    plan = study(cohort)
+    write_costs([Cost("none", "", 1, 1, float(seconds), 1, 1, 1)], tmp_path)
+    with pytest.raises(
+        DataError, match=r"costs\.csv: not a table of costs \(times .* of none: expected numbers above 0"
+    ):
+        read_costs(plan, read_or_plan(plan, tmp_path), tmp_path)

@@ -9,11 +9,11 @@ from tests.study.build import BETTER, study
 
 
 def test_cells_are_all_trainings_fold_by_fold_in_a_fixed_random_order():
-    cells = study(run_seeds=(0, 1, 2), sizes=(None, 3)).cells()
+    cells = study(run_seeds=(0, 1, 2), persons=(None, 3)).cells()
     assert len(set(cells)) == len(cells) == 2 * 2 * 2 * 3
     assert [cell.fold for cell in cells] == [0] * 12 + [1] * 12
     assert {cell.arm for cell in cells[:6]} == {"none", "gate"}
-    assert cells == study(run_seeds=(0, 1, 2), sizes=(None, 3)).cells()
+    assert cells == study(run_seeds=(0, 1, 2), persons=(None, 3)).cells()
     assert Cell("gate", None, 2, 1).name == "gate-all-seed2-fold1"
     assert Cell("gate", 8, 0, 4).name == "gate-8-seed0-fold4"
 
@@ -39,7 +39,7 @@ def test_what_does_not_fit_together_is_refused():
         ({"arms": {**plain.arms, "none": minutes}}, "none: has a budget in minutes: expected training.steps"),
         ({"arms": {**plain.arms, "none": longer}}, "the arms have different training.steps"),
         ({"arms": {**plain.arms, "none": other_folds}}, "the arms have different data.split_seed"),
-        ({"sizes": [0]}, "cases_trained_on: 0: expected at least 1, or all"),
+        ({"persons": [0]}, "persons: 0: expected at least 1, or all"),
         ({"arms": {**plain.arms, "a/b": plain.arms["none"]}, "seeds": {"none": [0], "gate": [0], "a/b": [0]}}, "a/b:"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -49,7 +49,13 @@ def test_what_does_not_fit_together_is_refused():
 def test_the_digest_depends_on_everything_but_folders():
     plain = study("here")
     assert digest_of(plain.to_plain()) == digest_of(study("there").to_plain())
-    for other in (study(run_seeds=(0, 2)), study(folds=(1, 0)), study(sizes=(3,)), study(steps=5), study(margin=0.01)):
+    for other in (
+        study(run_seeds=(0, 2)),
+        study(folds=(1, 0)),
+        study(persons=(3,)),
+        study(steps=5),
+        study(margin=0.01),
+    ):
         assert digest_of(other.to_plain()) != digest_of(plain.to_plain())
     assert digest_of(study(hypotheses=[dataclasses.replace(BETTER, expect="equivalent")]).to_plain()) != digest_of(
         plain.to_plain()

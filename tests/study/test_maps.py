@@ -7,31 +7,46 @@ import pytest
 
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.study.maps import check_maps, read_maps
-from attention_unet.study.registration import register
+from attention_unet.study.register import register
 from attention_unet.study.report import write_study
 
 
-def test_maps_of_arms_with_attention_are_checked_once_and_shown(small, done):
+def test_maps_of_arms_with_attention_are_checked_once_and_shown(small, done, caplog):
     filled, registration = register(small, done)
-    check_maps(filled, done, 2)
-    assert [path.name for path in (done / "maps").iterdir()] == ["gate.json"]
-    found = read_maps(filled, done)["gate"]
+    check_maps(filled, registration, done, 6)
+    file = done / "maps" / "gate.json"
+    assert list((done / "maps").iterdir()) == [file]
+    found = read_maps(filled, registration, done)["gate"]
     assert len(found["cases"]) == 2
     assert {"as trained", "removed"} <= set(found["cases"][0]["dice"])
     with mock.patch("attention_unet.study.maps.explain_run", side_effect=AssertionError):
-        check_maps(filled, done, 2)
+        check_maps(filled, registration, done, 6)
     write_study(filled, registration, done)
     assert json.dumps(found["sentences"][0])[1:-1] in (done / "study.html").read_text()
+    file.write_text(json.dumps({**json.loads(file.read_text()), "arm_sha256": "of another arm"}))
+    assert read_maps(filled, registration, done) == {}
+    assert "left out, as the arm has changed since: repeat --maps" in caplog.text
 
 
-def test_maps_of_trainings_that_are_not_finished_are_refused(small, tmp_path):
-    filled, _ = register(small, tmp_path)
+def test_maps_of_trainings_that_are_not_finished_or_of_few_cases_are_refused(small, tmp_path):
+    filled, registration = register(small, tmp_path)
     with pytest.raises(ConfigError, match="none-all-seed0-fold0 is not finished: its maps cannot be checked"):
-        check_maps(filled, tmp_path, 2)
+        check_maps(filled, registration, tmp_path, 6)
+    with pytest.raises(ConfigError, match="--maps is 5: expected at least 6 cases"):
+        check_maps(filled, registration, tmp_path, 5)
 
 
-def test_a_damaged_file_is_named(small, tmp_path):
+@pytest.mark.parametrize(
+    "plain",
+    [
+        {},
+        {"arm_sha256": "", "sentences": "text", "cases": []},
+        {"arm_sha256": "", "sentences": [], "cases": [{"dice": {"as trained": "high"}}]},
+    ],
+)
+def test_a_damaged_file_is_named(small, tmp_path, plain):
+    _, registration = register(small, tmp_path)
     (tmp_path / "maps").mkdir()
-    (tmp_path / "maps" / "gate.json").write_text("{}")
+    (tmp_path / "maps" / "gate.json").write_text(json.dumps(plain))
     with pytest.raises(DataError, match=r"gate\.json: .*remove it, and repeat --maps"):
-        read_maps(small, tmp_path)
+        read_maps(small, registration, tmp_path)

@@ -2,7 +2,7 @@
 
 const signed = (value, digits = 4) => (value === null ? "–" : `${value > 0 ? "+" : ""}${readable(value, digits)}`);
 const interval = (gain) => (gain.low95 === null ? "–" : `${signed(gain.low95)} to ${signed(gain.high95)}`);
-const trainedOn = (size) => (size === null ? "" : ` (${size} persons)`);
+const trainedOn = (persons) => (persons === null ? "" : ` (${persons} persons)`);
 const note = (text) => element("p", { class: "muted" }, text);
 
 function table(id, heads, rows) {
@@ -12,12 +12,14 @@ function table(id, heads, rows) {
 }
 
 function showVerdicts() {
-  const { verdicts, placebos, amendments, done, total } = report;
+  const { verdicts, placebos, missed, record, settings, done, total } = report, [recorded, ...amendments] = record;
   section("verdicts", "Verdicts",
     element("ul", { id: "sentences" }, [...verdicts, ...placebos].map((text) => element("li", {}, text))),
     done < total ? element("p", { class: "warning" }, `${done} of ${total} trainings are finished. Verdicts are interim: whoever stops as soon as one pleases finds gains that do not exist.`) : null,
-    note(`Recorded ${report.recorded}, before the first training; sha256 ${report.sha256}. The margin is ${report.margin} of mean Dice. P values are corrected by Holm for ${counted(verdicts.length, "claim", "claims")}. “Not decided” does not mean that there is no difference.`),
-    amendments.map(({ date, changed, reason }) => element("p", { class: "warning" }, `Amended ${date} (${changed}): ${reason}`)));
+    missed.map((text) => element("p", { class: "warning" }, text)),
+    note(`The margin is ${report.margin} of mean Dice. P values are corrected by Holm for ${counted(verdicts.length, "claim", "claims")}. “Not decided” does not mean that there is no difference. ${recorded}`),
+    amendments.map((text) => element("p", { class: "warning" }, text)),
+    note(Object.entries(settings).map(([name, value]) => `${name}: ${value}`).join(" · ")));
 }
 
 // Draw a row for each gain: its mean with 95 % and 90 % interval, a dot for each pair of trainings, and the margin.
@@ -35,7 +37,7 @@ function forestChart(rows) {
   chart.append(drawing("text", { x: atX(0), y: bottom + 36, class: "name", "text-anchor": "middle" }, "gain of mean Dice"));
   rows.forEach((row, i) => {
     const y = top + (i + 0.5) * line, kind = row.tested ? "tested" : "explored";
-    chart.append(drawing("text", { x: left - 12, y, class: row.tested ? "name strong" : "name", "text-anchor": "end", dy: "0.32em" }, `${row.arm} against ${row.against}${trainedOn(row.size)}`));
+    chart.append(drawing("text", { x: left - 12, y, class: row.tested ? "name strong" : "name", "text-anchor": "end", dy: "0.32em" }, `${row.arm} against ${row.against}${trainedOn(row.persons)}`));
     for (const pair of row.pairs) chart.append(drawing("circle", { cx: atX(pair), cy: y + 8, r: 2.4, class: "pair" }, drawing("title", {}, signed(pair))));
     if (row.low95 !== null)
       for (const [low, high, of] of [[row.low95, row.high95, "wide"], [row.low90, row.high90, "narrow"]])
@@ -48,7 +50,7 @@ function forestChart(rows) {
 
 function showGains() {
   section("gains", "Gains", forestChart(report.gains),
-    note("Mean gain after the last step. Thick line: 90 % interval; thin line: 95 %. Grey: the margin. Small dots: pairs of trainings with the same fold and seed. Bold names are hypotheses; the others are explored, not tested. Intervals are not corrected for their number."));
+    note("Mean gain after the last step. Thick line: 90 % interval; thin line: 95 %. Band: the margin. Small dots: pairs of trainings with the same fold and seed. Bold names are hypotheses; the others are explored, not tested. Intervals are not corrected for their number."));
 }
 
 // Draw a point for each of [x, y, name]; x is logarithmic if asked for.
@@ -71,12 +73,13 @@ function showCosts() {
     section("costs", "Cost", note("Costs are not measured: run the study with --plan on an idle machine, then --report. Gains at equal time are shown then."));
     return;
   }
-  const base = costs.find((cost) => cost.arm === control), known = costs.filter((cost) => cost.gain && cost.gain.mean !== null);
+  const unsure = costs.filter((cost) => cost.range && cost.range[1] - cost.range[0] > report.margin).map((cost) => cost.arm), known = costs.filter((cost) => cost.gain && cost.gain.mean !== null);
   section("costs", "Gain at equal time",
     known.length ? scatterChart({ label: "Gain at equal time over the time of a step", xLabel: `seconds of a step, as a multiple of ${control}`, yLabel: "gain at equal time",
-      series: known.map((cost) => ({ name: cost.arm, colour: colourOfArm(cost.arm), points: [[cost.seconds / base.seconds, cost.gain.mean, cost.arm]] })) }) : note("No arm has results at equal time yet."),
-    table("cost-table", ["Arm", "Parameters", "Operations of a forward pass (10⁹)", "ms a step", `Gain over ${control} at equal time`, "95 %"],
-      costs.map((cost) => [cost.arm, cost.parameters.toLocaleString("en"), readable(cost.macs / 1e9, 2), readable(1000 * cost.seconds, 0), cost.gain ? signed(cost.gain.mean) : "", cost.gain ? interval(cost.gain) : ""])),
+      series: known.map((cost) => ({ name: cost.arm, colour: colourOfArm(cost.arm), points: [[cost.ratio, cost.gain.mean, cost.arm]] })) }) : note("No arm has results at equal time yet."),
+    table("cost-table", ["Arm", "Parameters", "Operations of a forward pass (10⁹)", "ms a step", `times ${control}`, `Gain over ${control} at equal time`, "95 %", "by the times of other turns"],
+      costs.map((cost) => [cost.arm, cost.parameters.toLocaleString("en"), readable(cost.macs / 1e9, 2), readable(1000 * cost.seconds, 0), readable(cost.ratio, 2), cost.gain ? signed(cost.gain.mean) : "", cost.gain ? interval(cost.gain) : "", cost.range ? `${signed(cost.range[0])} to ${signed(cost.range[1])}` : ""])),
+    unsure.length ? element("p", { class: "warning" }, `The times of the turns differ so much that the gain at equal time of ${unsure.join(", ")} changes by more than the margin. Measure again by --plan on an idle machine.`) : null,
     note("Explored, not tested. The faster arm trains no longer than the slower one: the validations of both at the same number of seconds are compared, on the line between two validations. Operations are multiply-accumulates."));
 }
 
@@ -92,18 +95,26 @@ function showCurves() {
       series: drawn.map(({ arm, points }) => ({ name: arm, colour: colourOfArm(arm), points: points.map(([step, dice]) => [step * reading.of(arm), dice]) })) }));
   };
   section("curves", "Learning curves", readings.length > 1 ? select("Over", readings, draw) : null, chart,
-    note("Means over all trainings of an arm. The learning rate is constant, so a validation is nearly what a training of that length gives."));
+    note("Means over the trainings with folds and seeds that all arms have finished. The learning rate is constant, so a validation is nearly what a training of that length gives."));
   draw("steps");
 }
 
 function showStructures() {
   const { control, classes, volumes } = report, arms = report.curves.map((curve) => curve.arm).filter((arm) => arm !== control), series = arms.filter((arm) => volumes[arm].length);
   if (!series.length) return;
+  const metrics = element("div", {});
+  const show = (chosen) => {
+    const { gains, metrics: found } = classes.find(({ name }) => name === chosen), text = (value, digits) => (value === null ? "–" : readable(value, digits));
+    metrics.replaceChildren(table("metric-table", ["Arm", "Dice", "NSD", "HD95 (mm, median)", `Gain over ${control}`, "95 %"], report.curves.map(({ arm }, i) =>
+      [arm, text(found[i].dice, 4), text(found[i].nsd, 4), text(found[i].hd95_mm, 2), i ? signed(gains[i - 1].mean) : "", i ? interval(gains[i - 1]) : ""])));
+  };
   section("structures", "By structure",
+    select("Structure", classes.map(({ name }) => ({ value: name, text: name })), show), metrics,
     table("class-table", ["Structure", ...arms], classes.map(({ name, gains }) => [name, ...gains.map((gain) => [signed(gain.mean), element("small", {}, interval(gain))])])),
     element("div", { class: "charts" }, series.map((arm) => scatterChart({ label: `Gain of ${arm} over the size of the structure`, xLabel: "log₁₀ of the volume in ml", yLabel: `gain of ${arm}`, logarithmic: true,
       series: [{ name: arm, colour: colourOfArm(arm), points: volumes[arm].map(([ml, gain, name, structure]) => [ml, gain, `${name}, ${structure}`]) }] }))),
     note(`Explored, not tested. Gains of Dice over ${control} with 95 % intervals; a dot is a structure of a held-out case.`));
+  show(classes[0].name);
 }
 
 function showMaps() {
@@ -117,13 +128,13 @@ function showMaps() {
 function showVariation() {
   const digits = (value) => (value === null ? "–" : readable(value, 4)), needed = (folds) => (folds === null ? "–" : `${folds}`);
   section("variation", "Where gains vary",
-    table("variation-table", ["Comparison", "SD of folds", "SD of seeds", "SD of persons", "folds for ±0.001", "±0.002", "±0.005", "±0.01"],
-      report.variation.map((row) => [row.name + trainedOn(row.size), digits(row.folds), digits(row.seeds), digits(row.persons), ...row.needed.map(needed)])),
-    note("Standard deviations of the gain: of the means of folds; of the means of seeds within a fold; of held-out persons within a pair of trainings. Right: about how many folds would narrow the 95 % interval so far."));
+    table("variation-table", ["Comparison", "SD of folds", "SD of seeds", "SD of persons", ...report.narrowed.map((half) => `folds for ±${half}`)],
+      report.variation.map((row) => [row.name + trainedOn(row.persons), digits(row.of_folds), digits(row.of_seeds), digits(row.of_persons), ...row.needed.map(needed)])),
+    note("Standard deviations of the gain: of the means of folds; of the means of seeds within a fold; of held-out persons within a pair of trainings. Right: how many folds, with as many new persons each, would narrow the 95 % interval so far; –: it is that narrow, or there is one fold."));
 }
 
 function showCells() {
-  const rows = report.cells.map(({ arm, size, seed, fold, dice }) => [arm, size === null ? "all" : size, seed, fold, readable(dice, 4)]);
+  const rows = report.cells.map(({ arm, persons, seed, fold, dice }) => [arm, persons === null ? "all" : persons, seed, fold, readable(dice, 4)]);
   section("trainings", "Trainings", element("details", {}, element("summary", {}, `${report.done} of ${report.total} trainings`),
     table("cell-table", ["Arm", "Persons", "Seed", "Fold", "Mean Dice"], rows)),
     note("To repeat the study: the same file, the same data, and the command study. Trainings with the same versions on the same kind of processor give the same numbers."));

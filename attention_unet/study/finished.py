@@ -1,0 +1,135 @@
+"""The finished trainings of a study: which there are, and whether their results may be compared."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attention_unet.errors import ConfigError, DataError
+from attention_unet.files.digest import sha256_of
+from attention_unet.files.json_file import parse_object
+from attention_unet.study.design import Cell, Study
+from attention_unet.study.registration import Registration
+from attention_unet.study.scores import VALIDATION, Score, read_scores
+
+CELLS, RUNS = "cells", "runs"  # folders of results and of trainings
+AGAIN = "remove it, to run this training again"
+
+Results = Mapping[Cell, Sequence[Score]]
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """What is known of a finished training, besides its scores.
+
+    Attributes:
+        cell: the training.
+        arm_sha256: digest of the recorded configuration of its arm.
+        scores_sha256: digest of the table of its scores.
+        data_sha256: digest of the images and labels of its cases.
+        steps: number of steps.
+        minutes: time of the training.
+        versions: versions of the libraries.
+    """
+
+    cell: Cell
+    arm_sha256: str
+    scores_sha256: str
+    data_sha256: str
+    steps: int
+    minutes: float
+    versions: dict[str, str]
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return plain values."""
+        plain = dataclasses.asdict(self)
+        return {**plain.pop("cell"), **plain}
+
+
+def find_finished(folder: Path) -> list[Path]:
+    """Return the records of all finished trainings in the folder of a study, also of arms that it no longer has."""
+    return sorted((folder / CELLS).glob("*.json"))
+
+
+def read_cell(cell: Cell, folder: Path) -> CellRecord:
+    """Read the record of a finished training.
+
+    Raises:
+        DataError: if it is damaged, of another training, or its scores are missing or were edited.
+    """
+
+    def build(plain: dict[str, Any]) -> CellRecord:
+        found = Cell(*(plain[field.name] for field in dataclasses.fields(Cell)))
+        if found != cell:
+            raise ValueError(f"of {found.name}")
+        arm, scores, data = (str(plain[name]) for name in ("arm_sha256", "scores_sha256", "data_sha256"))
+        versions = {str(name): str(version) for name, version in plain["versions"].items()}
+        return CellRecord(cell, arm, scores, data, int(plain["steps"]), float(plain["minutes"]), versions)
+
+    file = folder / CELLS / f"{cell.name}.json"
+    record, scores = parse_object(file, build, AGAIN), file.with_suffix(".csv")
+    if not scores.exists() or sha256_of(scores) != record.scores_sha256:
+        raise DataError(f"{scores}: is missing or was edited: restore it, or remove {file}, to run this training again")
+    return record
+
+
+def is_done(registration: Registration, cell: Cell, folder: Path) -> bool:
+    """Return whether a training of the study has left its results.
+
+    Raises:
+        ConfigError: if it was run with another configuration.
+        DataError: as ``read_cell``.
+    """
+    file = folder / CELLS / f"{cell.name}.json"
+    if not file.exists():
+        return False
+    if read_cell(cell, folder).arm_sha256 != registration.digest_of_arm(cell.arm):
+        run = folder / RUNS / cell.group / f"fold{cell.fold}"
+        raise ConfigError(f"{file}: is of another configuration than the study's: remove it and {run}, to run it again")
+    return True
+
+
+def read_results(study: Study, registration: Registration, folder: Path) -> Results:
+    """Return the scores of all finished trainings.
+
+    Raises:
+        ConfigError: if a training was run with another configuration.
+        DataError: if results are damaged, or trainings of the same fold had different data or held-out structures.
+    """
+    results: dict[Cell, Sequence[Score]] = {}
+    first: dict[tuple[int, int | None], tuple[str, str]] = {}
+    for cell in study.cells():
+        if is_done(registration, cell, folder):
+            file, record = folder / CELLS / f"{cell.name}.json", read_cell(cell, folder)
+            other, data = first.setdefault((cell.fold, cell.persons), (cell.name, record.data_sha256))
+            if record.data_sha256 != data:
+                raise DataError(
+                    f"{file}: had other images or labels than {other}: remove results and runs of the trainings "
+                    "on old data, to run them again"
+                )
+            results[cell] = read_scores(file.with_suffix(".csv"))
+    check_comparable(results)
+    return results
+
+
+def check_comparable(results: Results) -> None:
+    """Check that all trainings of a fold have scores of the same structures of the same cases and persons.
+
+    Raises:
+        DataError: if two of them differ.
+    """
+    first: dict[tuple[int, str], tuple[Cell, set[tuple[str, str, str]]]] = {}
+    for cell, scores in results.items():
+        structures: dict[tuple[str, int], set[tuple[str, str, str]]] = {}
+        for score in scores:
+            key = (score.stage, score.step if score.stage == VALIDATION else 0)
+            structures.setdefault(key, set()).add((score.case, score.subject, score.class_name))
+        for (stage, _), found in structures.items():
+            other, expected = first.setdefault((cell.fold, stage), (cell, found))
+            if found != expected:
+                case, person, name = min(found ^ expected)
+                raise DataError(
+                    f"{cell.name} and {other.name}: only one of them has a {stage} of {name} of case {case} of person "
+                    f"{person}: expected the same held-out cases, persons and classes: run one of them again"
+                )

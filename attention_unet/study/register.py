@@ -1,0 +1,136 @@
+"""Record a study before its first training. A study that changes afterwards is refused, unless a reason is given."""
+
+import dataclasses
+import datetime
+import json
+import logging
+from pathlib import Path
+
+from attention_unet.dataset.cases import find_cases, locate_dataset
+from attention_unet.dataset.subjects import find_subjects
+from attention_unet.errors import ConfigError
+from attention_unet.files.atomic import write_text
+from attention_unet.files.lock import folder_lock
+from attention_unet.preparation.fingerprint import take_fingerprint
+from attention_unet.preparation.plan import Plan, fill_from_plan, make_plan
+from attention_unet.study.design import Study
+from attention_unet.study.finished import find_finished, is_done
+from attention_unet.study.registration import RECORD, Amendment, Registration, read_registration
+from attention_unet.study.smaller_splits import smaller_splits
+from attention_unet.training.learner import build_network
+from attention_unet.training.machine_speed import measure_machine
+
+log = logging.getLogger(__name__)
+
+WAITING = 3600.0  # seconds that another process may take to plan
+
+
+def register(study: Study, folder: Path, reason: str | None = None) -> tuple[Study, Registration]:
+    """Record a study in its folder, or check that it is the recorded one.
+
+    The values that the configuration leaves open, such as voxel size and patch, are planned once, for the first arm.
+
+    Args:
+        study: the study.
+        folder: folder of its results.
+        reason: why it differs from the recorded study; None: it must not differ.
+
+    Returns:
+        The study with planned values filled in, and its registration.
+
+    Raises:
+        ConfigError: if the study differs from the recorded one, or trainings are finished and the record is missing,
+            and no reason is given; if finished trainings are of another configuration; or if an arm cannot be trained.
+        DataError: if the record is damaged.
+    """
+    with folder_lock(folder, WAITING):
+        file = folder / RECORD
+        known = file.exists()
+        found = read_registration(folder) if known else _new_registration(study)
+        finished = find_finished(folder)
+        changes = found.changes(study) if known else [f"{RECORD} was missing"] if finished else []
+        if changes and not reason:
+            problem = (
+                f"differs from the study recorded on {found.date}" if known else f"{changes[0]}, but there are results"
+            )
+            raise ConfigError(
+                f"{file}: {problem} ({'; '.join(changes)}): undo that, or give "
+                "the reason by --amend REASON; the page shows it"
+            )
+        if changes:
+            plain, change = (
+                json.loads(json.dumps(study.to_plain())),
+                Amendment(_now(), len(finished), changes, reason or ""),
+            )
+            found = dataclasses.replace(found, study=plain, amendments=[*found.amendments, change])
+            for cell in study.cells():
+                is_done(found, cell, folder)  # before anything is written
+            log.warning("%s", change)
+        if changes or not known:
+            content = {"sha256": found.sha256, **found.to_plain()}
+            write_text(file, json.dumps(content, indent=1) + "\n")
+            log.info("the study is recorded in %s, sha256 %s", file, found.sha256)
+    return fill_study(study, found.plan), found
+
+
+def read_or_plan(study: Study, folder: Path) -> Registration:
+    """Return the recorded study, or what would be recorded; nothing is written.
+
+    Raises:
+        ConfigError: if the study differs from the recorded one, or an arm cannot be trained.
+    """
+    if not (folder / RECORD).exists():
+        return _new_registration(study)
+    found = read_registration(folder)
+    if changes := found.changes(study):
+        raise ConfigError(
+            f"{folder / RECORD}: differs from the recorded study ({'; '.join(changes)}): "
+            "undo that, or name a new folder by --output"
+        )
+    return found
+
+
+def fill_study(study: Study, plan: Plan) -> Study:
+    """Return a study with planned values filled in."""
+    return dataclasses.replace(study, arms={name: fill_from_plan(arm, plan) for name, arm in study.arms.items()})
+
+
+def plan_arms(study: Study, common: Plan | None = None) -> dict[str, Plan]:
+    """Return the plan of each arm, with the values that the configuration leaves open as in a common plan.
+
+    The network of every arm is built once, to find mistakes before the first training.
+
+    Args:
+        study: the study.
+        common: the common plan; None: planned for the first arm.
+
+    Raises:
+        ConfigError: if the network of an arm cannot be built. It names the arm.
+    """
+    first = next(iter(study.arms.values()))
+    dataset = find_cases(locate_dataset(first.data.root, first.data.dataset))
+    fingerprint, machine = take_fingerprint(dataset.cases, dataset.labels), measure_machine(first.training)
+    common = common or make_plan(first, dataset, fingerprint, machine)
+    plans = {}
+    for name, config in study.arms.items():
+        try:
+            plans[name] = make_plan(fill_from_plan(config, common), dataset, fingerprint, machine)
+            build_network(plans[name])
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error}") from error
+    return plans
+
+
+def _new_registration(study: Study) -> Registration:
+    first = next(iter(study.arms.values()))
+    dataset = find_cases(locate_dataset(first.data.root, first.data.dataset))
+    ids = [case.id for case in dataset.cases]
+    for persons in study.persons:
+        if persons is not None:
+            smaller_splits(first.data, persons, ids, find_subjects(first.data, dataset.root, ids))
+    plan = next(iter(plan_arms(study).values()))
+    return Registration(json.loads(json.dumps(study.to_plain())), _now(), plan, [])
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,73 @@
+"""Results of finished trainings: what is refused."""
+
+import json
+import shutil
+
+import pytest
+
+from attention_unet.errors import DataError
+from attention_unet.files.digest import sha256_of
+from attention_unet.study.finished import check_comparable, read_results
+from attention_unet.study.register import register
+from attention_unet.study.scores import Score
+from tests.study.test_cells import CELL
+
+
+@pytest.fixture
+def copied(small, done, tmp_path):
+    shutil.copytree(done / "cells", tmp_path / "cells")
+    shutil.copy(done / "study.json", tmp_path / "study.json")
+    filled, registration = register(small, tmp_path)
+    assert len(read_results(filled, registration, tmp_path)) == 4
+    return tmp_path, lambda: read_results(filled, registration, tmp_path)
+
+
+def test_trainings_on_other_data_are_not_compared(copied):
+    folder, read = copied
+    file = folder / "cells" / f"{CELL.name}.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "data_sha256": "0"}))
+    with pytest.raises(DataError, match="had other images or labels than"):
+        read()
+
+
+def test_results_of_another_training_under_this_name_are_refused(copied):
+    folder, read = copied
+    for ending in (".json", ".csv"):
+        shutil.copy(folder / "cells" / f"none-all-seed0-fold0{ending}", folder / "cells" / f"{CELL.name}{ending}")
+    with pytest.raises(DataError, match=r"gate-all-seed0-fold0\.json: is damaged \(of none-all-seed0-fold0\)"):
+        read()
+
+
+@pytest.mark.parametrize("text", [None, "stage\n"])
+def test_missing_or_edited_scores_are_refused(copied, text):
+    folder, read = copied
+    file = folder / "cells" / f"{CELL.name}.csv"
+    file.write_text(text) if text else file.unlink()
+    with pytest.raises(DataError, match=r"fold0\.csv: is missing or was edited: restore it, or remove .*json"):
+        read()
+
+
+def test_trainings_with_other_structures_are_not_compared(copied):
+    folder, read = copied
+    file = folder / "cells" / f"{CELL.name}.csv"
+    rows = file.read_text().splitlines(keepends=True)
+    last = rows.pop().split(",")
+    file.write_text("".join(rows))
+    record = file.with_suffix(".json")
+    record.write_text(json.dumps({**json.loads(record.read_text()), "scores_sha256": sha256_of(file)}))
+    with pytest.raises(DataError, match=f"only one of them has a prediction of {last[4]} of case {last[2]}"):
+        read()
+
+
+@pytest.mark.parametrize(
+    ("stage", "changed"),
+    [("prediction", ("b", "B", "dot")), ("prediction", ("a", "B", "dot")), ("validation", ("a", "A", "block"))],
+)
+def test_other_cases_persons_and_classes_are_named(stage, changed):
+    def scores(*structure):
+        return [Score("prediction", 4, "c", "C", "dot", 0.5), Score(stage, 2, *structure, 0.5)]
+
+    other = CELL.__class__("none", None, 0, 0)
+    check_comparable({CELL: scores("a", "A", "dot"), other: scores("a", "A", "dot")})
+    with pytest.raises(DataError, match=rf"{other.name} and {CELL.name}: only one of them has a {stage} of "):
+        check_comparable({CELL: scores("a", "A", "dot"), other: scores(*changed)})

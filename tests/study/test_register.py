@@ -1,0 +1,132 @@
+"""What is recorded before the first training, and what happens if it changes."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+
+from attention_unet.errors import ConfigError, DataError
+from attention_unet.study.register import read_or_plan, register
+from attention_unet.study.registration import read_registration
+from attention_unet.study.report import write_study
+from tests.study.build import study
+from tests.study.test_cells import CELL
+
+
+def with_arm(plan, name, **attention):
+    arm = plan.arms["gate"]
+    changed = dataclasses.replace(arm, attention=dataclasses.replace(arm.attention, **attention))
+    return dataclasses.replace(plan, arms={**plan.arms, name: changed})
+
+
+def test_a_study_is_recorded_once_and_read_as_it_was_written(small, tmp_path):
+    planned = read_or_plan(small, tmp_path)
+    assert not (tmp_path / "study.json").exists()
+    filled, first = register(small, tmp_path)
+    assert dataclasses.replace(planned, date=first.date) == first
+    assert register(small, tmp_path) == (filled, first)
+    assert read_registration(tmp_path) == first == read_or_plan(small, tmp_path)
+
+
+def test_a_changed_study_is_refused_or_amended_with_its_reason(small, done, tmp_path):
+    shutil.copytree(done / "cells", tmp_path / "cells")
+    shutil.copy(done / "study.json", tmp_path / "study.json")
+    changed = dataclasses.replace(small, margin=0.01)
+    for attempt in (register, read_or_plan):
+        with pytest.raises(ConfigError, match=r"differs from the .*\(margin: 0\.005 \S 0\.01\): undo that, or"):
+            attempt(changed, tmp_path)
+    filled, found = register(changed, tmp_path, "0.005 was a slip")
+    [amendment] = found.amendments
+    assert (amendment.trainings, amendment.reason) == (4, "0.005 was a slip")
+    write_study(filled, found, tmp_path)
+    assert "after 4 trainings (margin: 0.005" in (tmp_path / "study.md").read_text()
+    assert "after 4 trainings (margin: 0.005" in json.loads(json.dumps((tmp_path / "study.html").read_text()))
+
+
+@pytest.mark.parametrize("field", ["date", "amendments", "margin"])
+def test_an_edited_record_is_refused(small, tmp_path, field):
+    register(small, tmp_path)
+    register(dataclasses.replace(small, margin=0.02), tmp_path, "why not")
+    file = tmp_path / "study.json"
+    plain = json.loads(file.read_text())
+    if field == "date":
+        plain["date"] = "2020-01-01"
+    elif field == "amendments":
+        plain["amendments"] = []
+    else:
+        plain["study"]["margin"] = 0.005
+    file.write_text(json.dumps(plain))
+    with pytest.raises(DataError, match=r"study\.json: was edited: its sha256 is not that of its contents"):
+        register(small, tmp_path)
+
+
+def test_a_missing_record_of_finished_trainings_is_told(small, done, tmp_path):
+    shutil.copytree(done / "cells", tmp_path / "cells")
+    with pytest.raises(ConfigError, match=r"study\.json was missing, but there are results"):
+        register(small, tmp_path)
+    _, found = register(small, tmp_path, "lost with the disk")
+    assert "after 4 trainings (study.json was missing): lost with the disk" in found.sentences()[1]
+
+
+def test_an_amendment_that_finished_trainings_do_not_fit_is_not_recorded(small, done, tmp_path):
+    shutil.copytree(done / "cells", tmp_path / "cells")
+    shutil.copy(done / "study.json", tmp_path / "study.json")
+    before = (tmp_path / "study.json").read_text()
+    with pytest.raises(ConfigError, match=r"gate-.*is of another configuration.*remove it and"):
+        register(with_arm(small, "gate", skips="se"), tmp_path, "it was meant so")
+    assert (tmp_path / "study.json").read_text() == before
+
+
+def test_other_subjects_are_another_configuration(small, done, tmp_path):
+    shutil.copytree(done / "cells", tmp_path / "cells")
+    shutil.copy(done / "study.json", tmp_path / "study.json")
+    table = tmp_path / "subjects.csv"
+    table.write_text("case,subject\n")
+    arms = {
+        name: dataclasses.replace(arm, data=dataclasses.replace(arm.data, subjects=str(table)))
+        for name, arm in small.arms.items()
+    }
+    with pytest.raises(ConfigError, match="is of another configuration"):
+        register(dataclasses.replace(small, arms=arms), tmp_path, "now with persons")
+
+
+def test_another_arm_is_amended_and_the_others_stay(small, done, tmp_path):
+    shutil.copytree(done / "cells", tmp_path / "cells")
+    shutil.copy(done / "study.json", tmp_path / "study.json")
+    more = with_arm(dataclasses.replace(small, seeds={**small.seeds, "se": [0]}), "se", skips="se")
+    filled, found = register(more, tmp_path, "one more")
+    assert found.amendments[0].changes == ["arms.se added", "seeds.se: null \N{RIGHTWARDS ARROW} [0]"]
+    assert len(write_study(filled, found, tmp_path)[0].gain.by_pair) == 1
+
+
+def test_a_field_that_is_new_in_the_program_does_not_change_a_study(small, tmp_path):
+    _, found = register(small, tmp_path)
+    for arm in found.study["arms"].values():
+        del arm["network"]["convs"]
+    assert found.changes(small) == []
+    other = {
+        name: dataclasses.replace(arm, network=dataclasses.replace(arm.network, convs=1))
+        for name, arm in small.arms.items()
+    }
+    assert len(found.changes(dataclasses.replace(small, arms=other))) == 2
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (lambda small: with_arm(small, "gate", skips="gat"), r"gate: the network cannot be built.*did you mean gate"),
+        (lambda small: dataclasses.replace(small, persons=[500]), "persons: 500, but fold 0 has only 6 to train on"),
+    ],
+)
+def test_mistakes_of_any_training_are_found_before_anything_is_recorded(small, tmp_path, plan, message):
+    with pytest.raises(ConfigError, match=message):
+        register(plan(small), tmp_path)
+    assert not (tmp_path / "study.json").exists()
+
+
+def test_the_first_arm_is_part_of_the_study():
+    plain = study()
+    turned = dataclasses.replace(plain, arms=dict(reversed(plain.arms.items())))
+    assert plain.to_plain() != turned.to_plain()
+    assert CELL in plain.cells()
