@@ -77,7 +77,7 @@ def gain_of_trainings(blocks: Sequence[Gains]) -> tuple[float, float, float]:
     gain = float(np.mean([block.mean() for block in blocks]))
     if len(blocks) > 1:  # each fold is one difference
         error = float(np.std([block.mean() for block in blocks], ddof=1)) / math.sqrt(len(blocks))
-        return gain, round(error, DIGITS), len(blocks) - 1
+        return gain, _or_zero(error), len(blocks) - 1
     [block] = blocks
     runs, persons = block.shape
     of_persons = float(runs * block.mean(axis=0).var(ddof=1))  # mean squares
@@ -87,7 +87,11 @@ def gain_of_trainings(blocks: Sequence[Gains]) -> tuple[float, float, float]:
     variance = (max(of_persons - rest, 0) + max(of_runs - rest, 0) + rest) / block.size
     spread = (of_persons**2 / (persons - 1) + of_runs**2 / (runs - 1)) / block.size**2
     spread += (rest / block.size) ** 2 / (runs - 1) / (persons - 1)
-    return gain, round(math.sqrt(variance), DIGITS), variance**2 / spread if spread else math.inf
+    return gain, _or_zero(math.sqrt(variance)), variance**2 / spread if spread else math.inf
+
+
+def _or_zero(error: float) -> float:
+    return error if error > 10.0**-DIGITS else 0.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
