@@ -67,11 +67,11 @@ def _run(study: "Study", registration: "Registration", folder: Path, wanted: "Se
     """Run trainings that are not finished. With several, one that another process has is left to it."""
     from attention_unet.files.lock import Busy
     from attention_unet.study.cells import run_cell
-    from attention_unet.study.finished import is_done
+    from attention_unet.study.finished import finished_record
     from attention_unet.training.monitor import format_time
 
     cells = study.cells()
-    left = [number for number in wanted if not is_done(registration, cells[number], folder)]
+    left = [number for number in wanted if not finished_record(registration, cells[number], folder)]
     began = time.monotonic()
     for done, number in enumerate(left, start=1):
         log.info("training %d: %s", number, cells[number].name)

@@ -16,7 +16,7 @@ from attention_unet.files.run_folder import HISTORY, VALIDATIONS
 from attention_unet.inference.model_file import versions
 from attention_unet.scans.labels import FOREGROUND
 from attention_unet.study.design import Cell, Study, digest_of
-from attention_unet.study.finished import CELLS, RUNS, CellRecord, is_done
+from attention_unet.study.finished import CELLS, RUNS, CellRecord, finished_record
 from attention_unet.study.registration import Registration
 from attention_unet.study.scores import PREDICTION, VALIDATION, Score, scores_to_csv
 from attention_unet.study.smaller_splits import smaller_splits
@@ -39,7 +39,7 @@ def run_cell(study: Study, registration: Registration, cell: Cell, folder: Path)
         Busy: if another process has this cell.
         Interrupted: if the user stopped the training.
     """
-    if is_done(registration, cell, folder):
+    if finished_record(registration, cell, folder):
         return
     run = folder / RUNS / cell.group
     with folder_lock(folder / CELLS / f".{cell.name}", patience=0):

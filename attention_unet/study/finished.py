@@ -52,11 +52,12 @@ def find_finished(folder: Path) -> list[Path]:
     return sorted((folder / CELLS).glob("*.json"))
 
 
-def read_cell(cell: Cell, folder: Path) -> CellRecord:
-    """Read the record of a finished training.
+def finished_record(registration: Registration, cell: Cell, folder: Path) -> CellRecord | None:
+    """Return the record of a training; None if it is not finished.
 
     Raises:
-        DataError: if it is damaged, of another training, or its scores are missing or were edited.
+        ConfigError: if it was run with another configuration.
+        DataError: if the record is damaged, of another training, or the scores are missing or were edited.
     """
 
     def build(plain: dict[str, Any]) -> CellRecord:
@@ -68,26 +69,15 @@ def read_cell(cell: Cell, folder: Path) -> CellRecord:
         return CellRecord(cell, arm, scores, data, int(plain["steps"]), float(plain["minutes"]), versions)
 
     file = folder / CELLS / f"{cell.name}.json"
+    if not file.exists():
+        return None
     record, scores = parse_object(file, build, AGAIN), file.with_suffix(".csv")
     if not scores.exists() or sha256_of(scores) != record.scores_sha256:
         raise DataError(f"{scores}: is missing or was edited: restore it, or remove {file}, to run this training again")
-    return record
-
-
-def is_done(registration: Registration, cell: Cell, folder: Path) -> bool:
-    """Return whether a training of the study has left its results.
-
-    Raises:
-        ConfigError: if it was run with another configuration.
-        DataError: as ``read_cell``.
-    """
-    file = folder / CELLS / f"{cell.name}.json"
-    if not file.exists():
-        return False
-    if read_cell(cell, folder).arm_sha256 != registration.digest_of_arm(cell.arm):
+    if record.arm_sha256 != registration.digest_of_arm(cell.arm):
         run = folder / RUNS / cell.group / f"fold{cell.fold}"
         raise ConfigError(f"{file}: is of another configuration than the study's: remove it and {run}, to run it again")
-    return True
+    return record
 
 
 def read_results(study: Study, registration: Registration, folder: Path) -> Results:
@@ -100,8 +90,8 @@ def read_results(study: Study, registration: Registration, folder: Path) -> Resu
     results: dict[Cell, Sequence[Score]] = {}
     first: dict[tuple[int, int | None], tuple[str, str]] = {}
     for cell in study.cells():
-        if is_done(registration, cell, folder):
-            file, record = folder / CELLS / f"{cell.name}.json", read_cell(cell, folder)
+        if record := finished_record(registration, cell, folder):
+            file = folder / CELLS / f"{cell.name}.json"
             other, data = first.setdefault((cell.fold, cell.persons), (cell.name, record.data_sha256))
             if record.data_sha256 != data:
                 raise DataError(

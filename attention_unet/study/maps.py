@@ -13,7 +13,7 @@ from attention_unet.files.json_file import parse_object, read_object
 from attention_unet.files.run_folder import EXPLANATION, HELD_OUT, PLAN
 from attention_unet.preparation.plan import read_plan
 from attention_unet.study.design import Cell, Study
-from attention_unet.study.finished import RUNS, is_done
+from attention_unet.study.finished import RUNS, finished_record
 from attention_unet.study.registration import Registration
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def check_maps(study: Study, registration: Registration, folder: Path, cases: in
     for arm in study.arms:
         seeds, fold, output = study.seeds[arm][:2], study.folds[0], folder / MAPS / f"{arm}.json"
         cells = [Cell(arm, study.most_persons, seed, fold) for seed in seeds]
-        if missing := [cell.name for cell in cells if not is_done(registration, cell, folder)]:
+        if missing := [cell.name for cell in cells if not finished_record(registration, cell, folder)]:
             raise ConfigError(f"{folder}: {missing[0]} is not finished: its maps cannot be checked: train it first")
         first, *second = (folder / RUNS / cell.group / f"fold{fold}" for cell in cells)
         architecture = read_plan(first / PLAN).architecture

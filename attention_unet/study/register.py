@@ -14,7 +14,7 @@ from attention_unet.files.lock import folder_lock
 from attention_unet.preparation.fingerprint import take_fingerprint
 from attention_unet.preparation.plan import Plan, fill_from_plan, make_plan
 from attention_unet.study.design import Study
-from attention_unet.study.finished import find_finished, is_done
+from attention_unet.study.finished import find_finished, finished_record
 from attention_unet.study.registration import RECORD, Amendment, Registration, read_registration
 from attention_unet.study.smaller_splits import smaller_splits
 from attention_unet.training.learner import build_network
@@ -64,7 +64,7 @@ def register(study: Study, folder: Path, reason: str | None = None) -> tuple[Stu
             )
             found = dataclasses.replace(found, study=plain, amendments=[*found.amendments, change])
             for cell in study.cells():
-                is_done(found, cell, folder)  # before anything is written
+                finished_record(found, cell, folder)  # before anything is written
             log.warning("%s", change)
         if changes or not known:
             content = {"sha256": found.sha256, **found.to_plain()}

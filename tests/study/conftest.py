@@ -3,7 +3,7 @@
 import pytest
 
 from attention_unet.study.cells import run_cell
-from attention_unet.study.finished import is_done
+from attention_unet.study.finished import finished_record
 from attention_unet.study.register import register
 from tests.study.build import study
 
@@ -19,7 +19,7 @@ def done(small, tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     filled, registration = register(small, folder)
     for cell in filled.cells():
-        assert not is_done(registration, cell, folder)
+        assert not finished_record(registration, cell, folder)
         run_cell(filled, registration, cell, folder)
-        assert is_done(registration, cell, folder)
+        assert finished_record(registration, cell, folder)
     return folder

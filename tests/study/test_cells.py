@@ -11,7 +11,7 @@ from attention_unet.evaluation.rows import read_metrics
 from attention_unet.files.lock import Busy, folder_lock
 from attention_unet.study.cells import run_cell
 from attention_unet.study.design import Cell
-from attention_unet.study.finished import is_done
+from attention_unet.study.finished import finished_record
 from attention_unet.study.register import register
 from attention_unet.study.report import write_study
 from attention_unet.study.scores import read_scores
@@ -74,7 +74,7 @@ def test_a_stopped_cell_goes_on_to_the_same_numbers(small, done, tmp_path):
 
     with mock.patch.object(Monitor, "record_step", interrupting), pytest.raises(Interrupted):
         run_cell(filled, registration, CELL, tmp_path)
-    assert not is_done(registration, CELL, tmp_path)
+    assert not finished_record(registration, CELL, tmp_path)
     run_cell(filled, registration, CELL, tmp_path)
     one, other = ((folder / "cells" / f"{CELL.name}.csv").read_text() for folder in (tmp_path, done))
     assert one == other
