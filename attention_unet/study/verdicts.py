@@ -59,7 +59,8 @@ class Verdict:
         low, high = self.gain.interval(level)
         size = f"{self.gain.mean:+.4f}"
         if self.gain.freedom > 0:
-            size += f" ({level:.0%} {low:+.4f} to {high:+.4f}, p {self.p_holm:.2g} by Holm)"
+            p = "" if self.word == "not equivalent" else f", p {self.p_holm:.2g} by Holm"
+            size += f" ({level:.0%} {low:+.4f} to {high:+.4f}{p})"
         size += f", {plural(len(self.gain.by_pair), 'training')} each"
         if self.word == "not decided":
             claim = f"{arm} is better than {against}"
