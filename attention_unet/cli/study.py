@@ -26,6 +26,7 @@ TASKS = ("new", "plan", "list", "only", "report", "maps")  # at most one of them
 def study(options: Namespace, parser: ArgumentParser) -> int:
     """Run a study, or a part of it."""
     silence_profiler()
+    from attention_unet.study.finished import find_finished
     from attention_unet.study.maps import check_maps
     from attention_unet.study.register import register
     from attention_unet.study.registration import RECORD
@@ -34,6 +35,8 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
     given = [f"--{name}" for name in TASKS if options[name] not in (None, False)]
     if len(given) > 1:
         raise ConfigError(f"{' and '.join(given)}: expected one of them, or none")
+    if options.amend is not None and given and given[0] in ("--new", "--plan", "--list"):
+        raise ConfigError(f"--amend and {given[0]}: expected --amend alone, or with --only, --report or --maps")
     folder = Path(options.output or file.with_suffix(""))
     if folder == file:
         raise ConfigError(f"{file}: has no ending, such as .yaml: rename it, or name a folder for results by --output")
@@ -51,7 +54,7 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
         _print_plan(planned, folder)
         return 0
     nothing_to_train = options.report or options.maps is not None
-    if nothing_to_train and not (folder / RECORD).exists():
+    if nothing_to_train and not (folder / RECORD).exists() and not find_finished(folder):
         raise ConfigError(f"{folder}: has no {RECORD}: no training was started: run the study first")
     filled, registration = register(planned, folder, options.amend)
     if options.maps is not None:

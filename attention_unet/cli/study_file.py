@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("attention_unet")
 
 NEW = """\
-question: Does attention help on {name}?
+question: {question}
 config: {config}
 arms:
   none: {{attention.skips: identity}}
@@ -80,7 +80,9 @@ def write_new(file: Path, dataset: str) -> None:
         raise ConfigError(f"{existing[0]}: exists: remove it, or choose another name")
     root = locate_dataset(str(root.resolve()), "")
     write_text(config, yaml.safe_dump({"data": {"root": str(root.parent), "dataset": root.name}}))
-    write_text(file, NEW.format(name=root.name, config=config.name))
+    write_text(
+        file, NEW.format(question=json.dumps(f"Does attention help on {root.name}?"), config=json.dumps(config.name))
+    )
     log.info("%s and %s are written: change them before the first training", file, config)
 
 
@@ -148,8 +150,8 @@ def _configure(
     try:
         check_files(arguments)
         fields = subparsers["train"].instantiate(parser.parse_args(complete(arguments)).train)
+        return Config(fields.data, fields.augmentation, fields.network, fields.attention, fields.training)
     except ConfigError as error:
         raise ConfigError(f"{file}: {arm}: {error}") from error
     except Exception as error:  # jsonargparse raises several kinds, all about the fields
         raise ConfigError(f"{file}: {arm}: {explain(error, subparsers)}") from error
-    return Config(fields.data, fields.augmentation, fields.network, fields.attention, fields.training)

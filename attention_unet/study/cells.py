@@ -16,7 +16,7 @@ from attention_unet.files.run_folder import HISTORY, VALIDATIONS
 from attention_unet.inference.model_file import versions
 from attention_unet.scans.labels import FOREGROUND
 from attention_unet.study.design import Cell, Study, digest_of
-from attention_unet.study.finished import CELLS, RUNS, CellRecord, finished_record
+from attention_unet.study.finished import CACHE, CELLS, RUNS, CellRecord, finished_record
 from attention_unet.study.registration import Registration
 from attention_unet.study.scores import PREDICTION, VALIDATION, Score, scores_to_csv
 from attention_unet.study.smaller_splits import smaller_splits
@@ -44,16 +44,17 @@ def run_cell(study: Study, registration: Registration, cell: Cell, folder: Path)
     run = folder / RUNS / cell.group
     with folder_lock(folder / CELLS / f".{cell.name}", patience=0):
         config = study.arms[cell.arm]
-        data = dataclasses.replace(config.data, fold=cell.fold, cache=config.data.cache or str(folder / "cache"))
+        data = dataclasses.replace(config.data, fold=cell.fold, cache=config.data.cache or str(folder / CACHE))
         dataset = find_cases(locate_dataset(data.root, data.dataset))
         ids = [case.id for case in dataset.cases]
         subjects = find_subjects(data, dataset.root, ids)
         if cell.persons is not None:
-            splits = folder / f"splits-{cell.persons}.json"
+            splits = folder / CELLS / f".{cell.name}" / "splits.json"
             write_text(splits, json.dumps(smaller_splits(data, cell.persons, ids, subjects), indent=1) + "\n")
             data = dataclasses.replace(data, splits=str(splits))
-        training = dataclasses.replace(config.training, seed=cell.seed)
-        found, failed = cross_validate(dataclasses.replace(config, data=data, training=training), run, [cell.fold])
+        config = dataclasses.replace(config, data=data, training=dataclasses.replace(config.training, seed=cell.seed))
+        # Whether small components are dropped would depend on which other folds are finished.
+        found, failed = cross_validate(config, run, [cell.fold], keep_all_components=True)
         if failed:
             raise ConfigError(f"{run}: {next(iter(failed.values()))}: cases failed, so the cell has no result")
         of_fold = run / f"fold{cell.fold}"

@@ -93,6 +93,8 @@ class Study:
         for name, values in (("folds", self.folds), ("persons", self.persons), *self.seeds.items()):
             if not values or len(set(values)) < len(values):
                 raise ConfigError(f"{name} is {list(values)}: expected at least one value, each once")
+        if wrong_seeds := [seed for seeds in self.seeds.values() for seed in seeds if not 0 <= seed < 2**32]:
+            raise ConfigError(f"seeds: {wrong_seeds[0]}: expected 0 to {2**32 - 1}")
         for name, config in self.arms.items():
             if config.training.steps is None:
                 raise ConfigError(f"{name}: has a budget in minutes: expected training.steps, the same for all arms")
@@ -104,9 +106,9 @@ class Study:
                 raise ConfigError(f"the arms have different {field}: expected the same for all")
         if few := [persons for persons in self.persons if persons is not None and persons < 1]:
             raise ConfigError(f"persons: {few[0]}: expected at least 1, or all")
-        names = list(self.arms)
+        names, plain = list(self.arms), {name: without_paths(config) for name, config in self.arms.items()}
         for index, name in enumerate(names):
-            if same_as := [other for other in names[:index] if self.arms[other] == self.arms[name]]:
+            if same_as := [other for other in names[:index] if plain[other] == plain[name]]:
                 raise ConfigError(f"arms: {name} and {same_as[0]} are the same: expected arms that differ")
 
     def common_seeds(self, arm: str, other: str) -> list[int]:

@@ -10,7 +10,7 @@ import numpy as np
 from attention_unet.study.design import Cell, Study
 from attention_unet.study.finished import Results
 from attention_unet.study.gains import Gain, mean_gain
-from attention_unet.study.scores import Score, dice_at_step, of_predictions, validation_steps
+from attention_unet.study.scores import Score, dice_at_step, of_predictions, validation_steps, without_absent
 from attention_unet.study.verdicts import Verdict
 
 NOT_FOUND = 0.05  # a structure whose mean Dice is below this in all arms is not found
@@ -21,21 +21,40 @@ def class_names(results: Results) -> list[str]:
     return list(dict.fromkeys(score.class_name for scores in results.values() for score in scores))
 
 
-def metrics_in_class(arm: str, persons: int | None, results: Results, name: str) -> dict[str, float | None]:
-    """Return mean Dice, mean NSD and median HD95 of an arm in one class, over trainings and cases that have either."""
+def common_results(study: Study, persons: int | None, results: Results) -> Results:
+    """Return the trainings with folds and seeds that all arms have finished, so that means of arms can be compared.
+
+    Arms without any result are left out. So are structures that neither the reference nor any of these trainings has.
+    """
+    of_arms = [
+        {(cell.seed, cell.fold) for cell in results if (cell.arm, cell.persons) == (name, persons)}
+        for name in study.arms
+    ]
+    common = set.intersection(*(each for each in of_arms if each)) if any(of_arms) else set()
+    return without_absent(
+        {cell: results[cell] for cell in results if cell.persons == persons and (cell.seed, cell.fold) in common}
+    )
+
+
+def metrics_in_class(arm: str, results: Results, name: str) -> dict[str, float | None]:
+    """Return mean Dice, mean NSD and median HD95 of an arm in one class, over trainings and cases.
+
+    Where reference and prediction are both empty, they count as 1, 1 and 0.
+    """
     found = [
         score
         for cell, scores in results.items()
-        if (cell.arm, cell.persons) == (arm, persons)
+        if cell.arm == arm
         for score in of_predictions(scores)
-        if score.class_name == name and not math.isnan(score.dice)
+        if score.class_name == name
     ]
     if not found:
         return dict.fromkeys(("dice", "nsd", "hd95_mm"))
-    hd95 = float(np.median([score.hd95_mm for score in found]))
+    values = {name: [getattr(score, name) for score in found] for name in ("dice", "nsd", "hd95_mm")}
+    hd95 = float(np.median(np.nan_to_num(values["hd95_mm"], nan=0.0, posinf=np.inf)))
     return {
-        "dice": float(np.mean([score.dice for score in found])),
-        "nsd": float(np.mean([score.nsd for score in found])),
+        "dice": float(np.mean(np.nan_to_num(values["dice"], nan=1.0))),
+        "nsd": float(np.mean(np.nan_to_num(values["nsd"], nan=1.0))),
         "hd95_mm": hd95 if math.isfinite(hd95) else None,
     }
 
@@ -71,19 +90,11 @@ def gain_at_equal_time(
     return mean_gain(study, arm, against, persons, results, at_equal_time)
 
 
-def learning_curve(study: Study, arm: str, persons: int | None, results: Results) -> list[tuple[int, float]]:
-    """Return the mean Dice of an arm at each validation, over its trainings and persons.
-
-    Only folds and seeds that every arm has finished count, so that the curves of the arms can be compared.
-    """
-    of_arms = [
-        {(cell.seed, cell.fold) for cell in results if (cell.arm, cell.persons) == (name, persons)}
-        for name in study.arms
-    ]
-    common = set.intersection(*(each for each in of_arms if each)) if any(of_arms) else set()
+def learning_curve(arm: str, results: Results) -> list[tuple[int, float]]:
+    """Return the mean Dice of an arm at each validation, over its trainings and persons."""
     by_step: dict[int, list[float]] = {}
     for cell, scores in results.items():
-        if (cell.arm, cell.persons) == (arm, persons) and (cell.seed, cell.fold) in common:
+        if cell.arm == arm:
             for step in validation_steps(scores):
                 by_step.setdefault(step, []).append(float(np.mean(list(dice_at_step(scores, step).values()))))
     return [(step, float(np.mean(values))) for step, values in sorted(by_step.items())]
@@ -146,19 +157,21 @@ def placebo_sentences(study: Study, verdicts: Sequence[Verdict], results: Result
             of_control = mean_gain(study, control, against, verdict.persons, results)
             over_control = mean_gain(study, arm, control, verdict.persons, results)
             if of_control.freedom > 0 and over_control.freedom > 0:
+                trained = f", trained on {verdict.persons} persons" if verdict.persons else ""
+                interim = " Interim." if of_control.missing or over_control.missing else ""
                 sentences.append(
-                    f"{control} is {arm} with displaced weights. It gains {_with_interval(of_control)} over {against}; "
-                    f"{arm} gains {_with_interval(over_control)} over {control}. Not tested."
+                    f"{control} is {arm} with displaced weights{trained}. It gains {_with_interval(of_control)} over "
+                    f"{against}; {arm} gains {_with_interval(over_control)} over {control}. Not tested.{interim}"
                 )
     return list(dict.fromkeys(sentences))
 
 
 def missed_structures(results: Results) -> list[str]:
     """Return a sentence for each structure that no arm finds: there, a gain of zero says nothing."""
-    arms = {(cell.arm, cell.persons) for cell in results}
+    arms = dict.fromkeys(cell.arm for cell in results)
     sentences = []
     for name in class_names(results):
-        dice = [metrics_in_class(arm, persons, results, name)["dice"] for arm, persons in arms]
+        dice = [metrics_in_class(arm, results, name)["dice"] for arm in arms]
         if all(value is not None and value < NOT_FOUND for value in dice):
             sentences.append(
                 f"No arm finds {name}: its Dice is below {NOT_FOUND:g} in all arms. Its gains say nothing, and they "

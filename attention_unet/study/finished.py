@@ -13,7 +13,8 @@ from attention_unet.study.design import Cell, Study
 from attention_unet.study.registration import Registration
 from attention_unet.study.scores import VALIDATION, Score, read_scores
 
-CELLS, RUNS = "cells", "runs"  # folders of results and of trainings
+# Folders of results, trainings, checks of attention maps, and preprocessed cases.
+CELLS, RUNS, MAPS, CACHE = "cells", "runs", "maps", "cache"
 AGAIN = "remove it, to run this training again"
 
 Results = Mapping[Cell, Sequence[Score]]
@@ -104,13 +105,21 @@ def read_results(study: Study, registration: Registration, folder: Path) -> Resu
 
 
 def check_comparable(results: Results) -> None:
-    """Check that all trainings of a fold have scores of the same structures of the same cases and persons.
+    """Check that all trainings of a fold have scores of the same structures, cases and persons, and no other fold has.
 
     Raises:
         DataError: if two of them differ.
     """
     first: dict[tuple[int, str], tuple[Cell, set[tuple[str, str, str]]]] = {}
+    fold_of: dict[str, Cell] = {}
     for cell, scores in results.items():
+        for name in {name for score in scores for name in (f"case {score.case}", f"person {score.subject}")}:
+            other = fold_of.setdefault(name, cell)
+            if other.fold != cell.fold:
+                raise DataError(
+                    f"{cell.name} and {other.name}: {name} is held out in both: expected folds without common persons: "
+                    "have the subjects changed? Run the older trainings again"
+                )
         structures: dict[tuple[str, int], set[tuple[str, str, str]]] = {}
         for score in scores:
             key = (score.stage, score.step if score.stage == VALIDATION else 0)

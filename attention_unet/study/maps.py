@@ -13,12 +13,10 @@ from attention_unet.files.json_file import parse_object, read_object
 from attention_unet.files.run_folder import EXPLANATION, HELD_OUT, PLAN
 from attention_unet.preparation.plan import read_plan
 from attention_unet.study.design import Cell, Study
-from attention_unet.study.finished import RUNS, finished_record
+from attention_unet.study.finished import MAPS, RUNS, finished_record
 from attention_unet.study.registration import Registration
 
 log = logging.getLogger(__name__)
-
-MAPS = "maps"  # folder of the results
 
 
 def check_maps(study: Study, registration: Registration, folder: Path, cases: int) -> None:
@@ -35,19 +33,22 @@ def check_maps(study: Study, registration: Registration, folder: Path, cases: in
     """
     if cases < MIN_PERSONS:
         raise ConfigError(f"--maps is {cases}: expected at least {MIN_PERSONS} cases, as fewer give no finding")
+    known = read_maps(study, registration, folder)
     for arm in study.arms:
+        if arm in known and known[arm]["asked"] >= cases:
+            continue
         seeds, fold, output = study.seeds[arm][:2], study.folds[0], folder / MAPS / f"{arm}.json"
         cells = [Cell(arm, study.most_persons, seed, fold) for seed in seeds]
         if missing := [cell.name for cell in cells if not finished_record(registration, cell, folder)]:
             raise ConfigError(f"{folder}: {missing[0]} is not finished: its maps cannot be checked: train it first")
         first, *second = (folder / RUNS / cell.group / f"fold{fold}" for cell in cells)
         architecture = read_plan(first / PLAN).architecture
-        if arm in read_maps(study, registration, folder) or architecture == architecture.without_attention():
+        if architecture == architecture.without_attention():
             continue
         log.info("maps of %s", arm)
         explain_run(first, second[0] if second else None, cases, None, "auto")
         found = read_object(first / HELD_OUT / EXPLANATION)
-        write_text(output, json.dumps({"arm_sha256": registration.digest_of_arm(arm), **found}) + "\n")
+        write_text(output, json.dumps({"arm_sha256": registration.digest_of_arm(arm), "asked": cases, **found}) + "\n")
 
 
 def read_maps(study: Study, registration: Registration, folder: Path) -> dict[str, dict[str, Any]]:
@@ -76,4 +77,4 @@ def _check(plain: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     ]
     if isinstance(plain["sentences"], str):
         raise ValueError("sentences is a text: expected a list")
-    return str(plain["arm_sha256"]), {"sentences": sentences, "cases": cases}
+    return str(plain["arm_sha256"]), {"asked": int(plain["asked"]), "sentences": sentences, "cases": cases}

@@ -14,6 +14,7 @@ from attention_unet.study.costs import Cost
 from attention_unet.study.design import Study
 from attention_unet.study.exploration import (
     class_names,
+    common_results,
     gain_at_equal_time,
     gain_in_class,
     gains_by_volume,
@@ -26,7 +27,7 @@ from attention_unet.study.exploration import (
 from attention_unet.study.finished import Results
 from attention_unet.study.gains import Gain, mean_gain
 from attention_unet.study.registration import Registration
-from attention_unet.study.scores import Score, of_predictions, person_dice
+from attention_unet.study.scores import Score, of_predictions, person_dice, without_absent
 from attention_unet.study.verdicts import Verdict
 
 Costs = Mapping[str, Cost] | None
@@ -53,7 +54,7 @@ def describe_study(
     """
     control, *others = study.arms
     most = study.most_persons
-    names = class_names(results)
+    common, found = common_results(study, most, results), without_absent(results)
     return {
         "title": study.question,
         "made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -67,17 +68,17 @@ def describe_study(
         "total": len(study.cells()),
         "verdicts": [str(verdict) for verdict in verdicts],
         "placebos": placebo_sentences(study, verdicts, results),
-        "missed": missed_structures(results),
+        "missed": missed_structures(common),
         "gains": _describe_gains(study, verdicts, results),
         "costs": [_describe_cost(study, arm, results, costs) for arm in study.arms] if costs else None,
-        "curves": [{"arm": arm, "points": learning_curve(study, arm, most, results)} for arm in study.arms],
+        "curves": [{"arm": arm, "points": learning_curve(arm, common)} for arm in study.arms],
         "classes": [
             {
                 "name": name,
                 "gains": [_numbers(gain_in_class(study, arm, control, most, results, name)) for arm in others],
-                "metrics": [metrics_in_class(arm, most, results, name) for arm in study.arms],
+                "metrics": [metrics_in_class(arm, common, name) for arm in study.arms],
             }
-            for name in names
+            for name in class_names(results)
         ],
         "volumes": {arm: gains_by_volume(study, arm, control, most, results) for arm in others},
         "variation": [
@@ -93,7 +94,7 @@ def describe_study(
         "maps": [_describe_maps(arm, found) for arm, found in maps.items()],
         "cells": [
             {"arm": cell.arm, "persons": cell.persons, "seed": cell.seed, "fold": cell.fold, "dice": _mean_dice(scores)}
-            for cell, scores in results.items()
+            for cell, scores in found.items()
         ],
     }
 
@@ -135,16 +136,22 @@ def _describe_gains(study: Study, verdicts: Sequence[Verdict], results: Results)
 def _describe_cost(study: Study, arm: str, results: Results, costs: Mapping[str, Cost]) -> dict[str, Any]:
     """Return the cost of an arm, and its gain over the first arm in equal time.
 
-    The range of this gain is that between the largest and the smallest ratio of times that was measured.
+    The range of this gain is that over the ratios of times that were measured: is it wider than the margin?
     """
     control, cost = next(iter(study.arms)), costs[arm]
     plain = {"arm": arm, "parameters": cost.parameters, "macs": cost.macs, "seconds": cost.seconds, "ratio": cost.ratio}
     ratios = (cost.ratio, cost.least_ratio, cost.most_ratio)
     if arm == control:
-        return {**plain, "gain": None, "range": None}
-    gain, fast, slow = (gain_at_equal_time(study, arm, control, study.most_persons, results, ratio) for ratio in ratios)
-    known = None if math.isnan(fast.mean + slow.mean) else [slow.mean, fast.mean]
-    return {**plain, "gain": _numbers(gain), "range": known}
+        return {**plain, "gain": None, "range": None, "unsure": False}
+    gains = [gain_at_equal_time(study, arm, control, study.most_persons, results, ratio) for ratio in ratios]
+    means = [gain.mean for gain in gains]
+    known = not any(map(math.isnan, means))
+    return {
+        **plain,
+        "gain": _numbers(gains[0]),
+        "range": [min(means), max(means)] if known else None,
+        "unsure": bool(gains[0].by_pair) and (not known or max(means) - min(means) > study.margin),
+    }
 
 
 def _describe_maps(arm: str, found: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from attention_unet.pictures.figures import save_figure
 from attention_unet.scans.label_table import colour_of
 from attention_unet.study.design import Study
-from attention_unet.study.exploration import learning_curve
+from attention_unet.study.exploration import common_results, learning_curve
 from attention_unet.study.finished import Results
 from attention_unet.study.verdicts import Verdict
 
@@ -43,9 +43,10 @@ def _draw_gains(axes: Axes, verdicts: Sequence[Verdict], margin: float) -> None:
 
 
 def _draw_curves(axes: Axes, study: Study, results: Results) -> None:
-    """Draw the mean Dice over the steps, for each arm with all its trainings."""
+    """Draw the mean Dice over the steps, for each arm over the folds and seeds that all arms have finished."""
+    common = common_results(study, study.most_persons, results)
     for number, arm in enumerate(study.arms):
-        if curve := learning_curve(study, arm, study.most_persons, results):
+        if curve := learning_curve(arm, common):
             axes.plot(*zip(*curve, strict=True), "o-", color=colour_of(number), label=arm)
     axes.set_xlabel("steps")
     axes.set_ylabel("mean Dice of held-out persons")

@@ -7,15 +7,17 @@ import logging
 from pathlib import Path
 
 from attention_unet.dataset.cases import find_cases, locate_dataset
+from attention_unet.dataset.splits import choose_split
 from attention_unet.dataset.subjects import find_subjects
-from attention_unet.errors import ConfigError
+from attention_unet.errors import ConfigError, first_few
 from attention_unet.files.atomic import write_text
 from attention_unet.files.lock import folder_lock
 from attention_unet.preparation.fingerprint import take_fingerprint
 from attention_unet.preparation.plan import Plan, fill_from_plan, make_plan
+from attention_unet.study.costs import COSTS
 from attention_unet.study.design import Study
-from attention_unet.study.finished import find_finished, finished_record
-from attention_unet.study.registration import RECORD, Amendment, Registration, read_registration
+from attention_unet.study.finished import CACHE, CELLS, MAPS, RUNS, find_finished, finished_record
+from attention_unet.study.registration import RECORD, Registration, read_registration
 from attention_unet.study.smaller_splits import smaller_splits
 from attention_unet.training.learner import build_network
 from attention_unet.training.machine_speed import measure_machine
@@ -49,7 +51,9 @@ def register(study: Study, folder: Path, reason: str | None = None) -> tuple[Stu
         found = read_registration(folder) if known else _new_registration(study)
         finished = find_finished(folder)
         changes = found.changes(study) if known else [f"{RECORD} was missing"] if finished else []
-        if changes and not reason:
+        if not known and not finished:
+            _check_folder(folder)
+        if changes and not (reason or "").strip():
             problem = (
                 f"differs from the study recorded on {found.date}" if known else f"{changes[0]}, but there are results"
             )
@@ -58,14 +62,12 @@ def register(study: Study, folder: Path, reason: str | None = None) -> tuple[Stu
                 "the reason by --amend REASON; the page shows it"
             )
         if changes:
-            plain, change = (
-                json.loads(json.dumps(study.to_plain())),
-                Amendment(_now(), len(finished), changes, reason or ""),
-            )
-            found = dataclasses.replace(found, study=plain, amendments=[*found.amendments, change])
+            found = found.amended(study, _now(), len(finished), changes, reason or "")
             for cell in study.cells():
                 finished_record(found, cell, folder)  # before anything is written
-            log.warning("%s", change)
+            log.warning("%s", found.sentences()[-1])
+        elif reason:
+            log.warning("%s: nothing has changed: the reason is not recorded", file)
         if changes or not known:
             content = {"sha256": found.sha256, **found.to_plain()}
             write_text(file, json.dumps(content, indent=1) + "\n")
@@ -80,12 +82,14 @@ def read_or_plan(study: Study, folder: Path) -> Registration:
         ConfigError: if the study differs from the recorded one, or an arm cannot be trained.
     """
     if not (folder / RECORD).exists():
+        if not find_finished(folder):
+            _check_folder(folder)
         return _new_registration(study)
     found = read_registration(folder)
     if changes := found.changes(study):
         raise ConfigError(
             f"{folder / RECORD}: differs from the recorded study ({'; '.join(changes)}): "
-            "undo that, or name a new folder by --output"
+            "undo that, amend it by --amend REASON, or name a new folder by --output"
         )
     return found
 
@@ -121,13 +125,31 @@ def plan_arms(study: Study, common: Plan | None = None) -> dict[str, Plan]:
     return plans
 
 
+def _check_folder(folder: Path) -> None:
+    """Check that the folder of a new study is free of other files.
+
+    Raises:
+        ConfigError: if it is not.
+    """
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    others = sorted(name for name in names - {COSTS, CELLS, RUNS, MAPS, CACHE} if not name.startswith("."))
+    if others:
+        raise ConfigError(
+            f"{folder}: holds {first_few(others)} and no {RECORD}: expected a new folder for the results: name one by "
+            "--output"
+        )
+
+
 def _new_registration(study: Study) -> Registration:
     first = next(iter(study.arms.values()))
     dataset = find_cases(locate_dataset(first.data.root, first.data.dataset))
     ids = [case.id for case in dataset.cases]
+    subjects = find_subjects(first.data, dataset.root, ids)
+    for fold in study.folds:
+        choose_split(dataclasses.replace(first.data, fold=fold), ids, subjects)
     for persons in study.persons:
         if persons is not None:
-            smaller_splits(first.data, persons, ids, find_subjects(first.data, dataset.root, ids))
+            smaller_splits(first.data, persons, ids, subjects)
     plan = next(iter(plan_arms(study).values()))
     return Registration(json.loads(json.dumps(study.to_plain())), _now(), plan, [])
 

@@ -24,12 +24,14 @@ class Amendment:
     Attributes:
         date: when, UTC.
         trainings: number of trainings that were finished by then.
+        sha256_before: digest of the record before the change; empty if it was missing.
         changes: each field that changed, with its values before and after.
         reason: why, in the words of the user.
     """
 
     date: str
     trainings: int
+    sha256_before: str
     changes: list[str]
     reason: str
 
@@ -67,25 +69,43 @@ class Registration:
 
     def digest_of_arm(self, arm: str) -> str:
         """Return the digest of what determines the trainings of an arm, apart from number of persons, seed and fold."""
-        tables = {name: self.study[name] for name in ("splits_sha256", "subjects_sha256")}
-        return digest_of({"config": self.study["arms"].get(arm), **tables})
+        plan, tables = self.plan, {name: self.study[name] for name in ("splits_sha256", "subjects_sha256")}
+        planned = [plan.preprocessing.spacing_mm, plan.patch, plan.architecture.channels[0], plan.batch]
+        return digest_of({"config": self.study["arms"].get(arm), "planned": planned, **tables})
 
     def changes(self, study: Study) -> list[str]:
         """Return what differs in a study: each field with its values before and now.
 
-        A field that did not exist when the study was recorded counts as left at its default.
+        A field that did not exist when the study was recorded counts as left at its default. A new arm is described by
+        what differs from the first.
         """
-        default = without_paths(Config())
-        arms = {
-            name: {section: {**fields, **arm.get(section, {})} for section, fields in default.items()}
-            for name, arm in self.study["arms"].items()
-        }
-        return _differences({**self.study, "arms": arms}, json.loads(json.dumps(study.to_plain())))
+        now = _plain(study)
+        before = {**self.study, "arms": {name: _complete(arm) for name, arm in self.study["arms"].items()}}
+        control = now["arms"][now["control"]]
+        texts = []
+        for name, arm in now["arms"].items():
+            if name in before["arms"]:
+                texts += _differences(before["arms"][name], arm, f"arms.{name}")
+            else:
+                texts.append(f"arms.{name} added ({'; '.join(_differences(control, arm))})")
+        texts += [f"arms.{name} removed" for name in before["arms"] if name not in now["arms"]]
+        return texts + _differences({**before, "arms": {}}, {**now, "arms": {}})
+
+    def amended(self, study: Study, date: str, trainings: int, changes: list[str], reason: str) -> "Registration":
+        """Return the registration of a study that has changed. Arms that have not changed stay as recorded."""
+        plain = _plain(study)
+        for name, arm in self.study["arms"].items():
+            if name in plain["arms"] and _complete(arm) == plain["arms"][name]:
+                plain["arms"][name] = arm
+        amendment = Amendment(date, trainings, self.sha256, changes, reason)
+        return dataclasses.replace(self, study=plain, amendments=[*self.amendments, amendment])
 
     def sentences(self) -> list[str]:
         """Return when the study was recorded, and each amendment."""
-        recorded = f"Recorded on {self.date}, sha256 {self.sha256}."
-        return [recorded, *map(str, self.amendments)]
+        digests = [*(each.sha256_before for each in self.amendments), self.sha256]
+        recorded = f"Recorded on {self.date}, sha256 {digests[0]}."
+        later = zip(self.amendments, digests[1:], strict=True)
+        return [recorded, *(f"{amendment} (sha256 since: {sha256})" for amendment, sha256 in later)]
 
 
 def read_registration(folder: Path) -> Registration:
@@ -104,12 +124,27 @@ def read_registration(folder: Path) -> Registration:
 def _from_plain(plain: dict[str, Any]) -> tuple[Registration, str]:
     amendments = [
         Amendment(
-            str(each["date"]), int(each["trainings"]), [str(text) for text in each["changes"]], str(each["reason"])
+            str(each["date"]),
+            int(each["trainings"]),
+            str(each["sha256_before"]),
+            [str(text) for text in each["changes"]],
+            str(each["reason"]),
         )
         for each in plain["amendments"]
     ]
     found = Registration(dict(plain["study"]), str(plain["date"]), Plan.from_json(plain["plan"]), amendments)
     return found, str(plain["sha256"])
+
+
+def _plain(study: Study) -> dict[str, Any]:
+    """Return the values of a study as a file holds them."""
+    return dict(json.loads(json.dumps(study.to_plain())))
+
+
+def _complete(arm: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return a recorded arm with the defaults of fields that it lacks."""
+    default = json.loads(json.dumps(without_paths(Config())))
+    return {section: {**fields, **arm.get(section, {})} for section, fields in default.items()}
 
 
 def _differences(before: object, now: object, name: str = "") -> list[str]:
@@ -118,8 +153,4 @@ def _differences(before: object, now: object, name: str = "") -> list[str]:
         return [
             text for key in keys for text in _differences(before.get(key), now.get(key), f"{name}.{key}".strip("."))
         ]
-    if before == now:
-        return []
-    if isinstance(before, dict) or isinstance(now, dict):
-        return [f"{name} {'removed' if now is None else 'added'}"]
-    return [f"{name}: {json.dumps(before)} {ARROW} {json.dumps(now)}"]
+    return [] if before == now else [f"{name}: {json.dumps(before)} {ARROW} {json.dumps(now)}"]

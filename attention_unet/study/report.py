@@ -6,10 +6,11 @@ from pathlib import Path
 from attention_unet.errors import plural
 from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text
+from attention_unet.files.lock import folder_lock
 from attention_unet.report.page import STUDY, build_page
 from attention_unet.study.costs import read_costs
 from attention_unet.study.design import Study
-from attention_unet.study.exploration import missed_structures, placebo_sentences
+from attention_unet.study.exploration import common_results, missed_structures, placebo_sentences
 from attention_unet.study.finished import Results, read_results
 from attention_unet.study.maps import read_maps
 from attention_unet.study.page import describe_study
@@ -36,19 +37,24 @@ def write_study(study: Study, registration: Registration, folder: Path) -> list[
     verdicts = judge(study, results)
     costs, maps = read_costs(study, registration, folder), read_maps(study, registration, folder)
     facts = describe_study(study, registration, verdicts, results, costs, maps)
-    write_text(folder / RESULTS, _results_csv(results))
-    write_text(folder / TABLE, _verdicts_csv(verdicts))
-    write_text(folder / SENTENCES, _describe(study, registration, verdicts, results))
-    write_text(folder / PAGE, build_page(f"{study.question} · attention_unet", facts, {}, STUDY))
-    if results:
-        draw_study(study, verdicts, results, folder / PICTURE)
+    with folder_lock(folder):
+        write_text(folder / RESULTS, _results_csv(results))
+        write_text(folder / TABLE, _verdicts_csv(verdicts))
+        write_text(folder / SENTENCES, _describe(study, registration, verdicts, results))
+        write_text(folder / PAGE, build_page(f"{study.question} · attention_unet", facts, {}, STUDY))
+        if results:
+            draw_study(study, verdicts, results, folder / PICTURE)
     return verdicts
 
 
 def _describe(study: Study, registration: Registration, verdicts: Sequence[Verdict], results: Results) -> str:
     """Return the verdicts as text, with what was recorded."""
     done, total = len(results), len(study.cells())
-    sentences = [*map(str, verdicts), *placebo_sentences(study, verdicts, results), *missed_structures(results)]
+    sentences = [
+        *map(str, verdicts),
+        *placebo_sentences(study, verdicts, results),
+        *missed_structures(common_results(study, study.most_persons, results)),
+    ]
     lines = [f"# {study.question}", "", *(f"- {sentence}" for sentence in sentences), ""]
     lines.append(
         f"{done} of {plural(total, 'training')} finished. Margin: {study.margin:g} of mean Dice. P values are "

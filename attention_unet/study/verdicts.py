@@ -61,12 +61,14 @@ class Verdict:
         if self.gain.freedom > 0:
             p = "" if self.word == "not equivalent" else f", p {self.p_holm:.2g} by Holm"
             size += f" ({level:.0%} {low:+.4f} to {high:+.4f}{p})"
-        size += f", {plural(len(self.gain.by_pair), 'training')} each"
+        folds = len({fold for _, fold in self.gain.by_pair})
+        size += f", {plural(len(self.gain.by_pair), 'training')} each on {plural(folds, 'fold')}"
         if self.word == "not decided":
             claim = f"{arm} is better than {against}"
             if self.claim.expect == "equivalent":
                 claim = f"{arm} and {against} are equivalent within {m}"
-            more = "" if self.gain.freedom > 0 else ": too few"
+            more = "" if self.gain.freedom > 0 else ": too few trainings or persons"
+            more = ": the same gain in all trainings" if self.gain.error == 0 else more
             if needed := self.gain.folds_needed(self.margin):
                 more = f". {needed} folds with as many persons each would narrow the interval to ±{m}"
             return f"Not decided whether {claim}{trained}: {size}{more}.{missing}"

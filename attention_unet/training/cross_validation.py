@@ -70,6 +70,7 @@ def cross_validate(
     folds: Sequence[int] | None = None,
     *,
     tta: bool = False,
+    keep_all_components: bool = False,
     tolerance_mm: float = TOLERANCE_MM,
 ) -> tuple[CrossValidation, dict[str, str]]:
     """Train, predict and evaluate folds. A second call continues where the first stopped.
@@ -80,6 +81,7 @@ def cross_validate(
             ``evaluate`` on all folds, and for the learning curves in ``curves.png``.
         folds: folds to train and predict now; None: all. Folds that earlier calls finished are evaluated, too.
         tta: predict with test-time augmentation by flips.
+        keep_all_components: keep small components of all classes. Otherwise the folds that are finished by then decide.
         tolerance_mm: tolerance of the normalised surface Dice in mm.
 
     Returns:
@@ -117,7 +119,7 @@ def cross_validate(
     splits = {fold: choose_split(dataclasses.replace(data, fold=fold), ids, subjects) for fold in range(data.folds)}
     _check_earlier_splits(folder, splits)
     _train_folds(config, folder, folds, _read_or_make_plan(config, folder, dataset))
-    failed = _predict_folds(config, folder, folds, splits, dataset, tta)
+    failed = _predict_folds(config, folder, folds, splits, dataset, tta, keep_all_components)
     finished = _find_predicted_folds(folder, splits, tta)
     held_out = {fold: splits[fold].validation for fold in finished}
     fold_of = {case: fold for fold, cases in held_out.items() for case in cases}
@@ -194,7 +196,13 @@ def _read_digests(folder: Path, folds: int) -> dict[str, str]:
 
 
 def _predict_folds(
-    config: Config, folder: Path, folds: Sequence[int], splits: Mapping[int, Split], dataset: Dataset, tta: bool
+    config: Config,
+    folder: Path,
+    folds: Sequence[int],
+    splits: Mapping[int, Split],
+    dataset: Dataset,
+    tta: bool,
+    keep_all_components: bool,
 ) -> dict[str, str]:
     """Predict the held-out cases of folds; return the reason for each case that failed."""
     failed: dict[str, str] = {}
@@ -206,7 +214,7 @@ def _predict_folds(
         settings = Settings(
             precision=choose_precision(config.training.precision, model.device),
             tta=tta,
-            drop_small=_choose_cleaned_classes(others),
+            drop_small=() if keep_all_components else _choose_cleaned_classes(others),
         )
         failed |= predict_cases([model], cases, run / PREDICTIONS, settings, resume=True, overwrite=True)
     return failed

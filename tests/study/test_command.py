@@ -57,11 +57,13 @@ def test_a_study_is_planned_listed_run_in_parts_and_reported(file, capsys):
     assert "left" not in capsys.readouterr().err
     assert main(["study", str(file), "--report"]) == 0
     assert "both against none: no result yet." in capsys.readouterr().out
+    assert main(["study", str(file), "--plan", "--amend", "a slip"]) == 2
+    assert "--amend and --plan: expected --amend alone" in capsys.readouterr().err
     assert main(["study", str(file), "--report", "--only", "1"]) == 2
     assert "--only and --report: expected one of them, or none" in capsys.readouterr().err
     assert main(["study", str(file)]) == 0
     text = capsys.readouterr()
-    assert "1 training each: too few." in text.out
+    assert "1 training each on 1 fold: too few trainings or persons." in text.out
     assert "0 trainings left, about 0 s" in text.err
     assert len(list((file.parent / "file" / "cells").glob("*.csv"))) == 2
     assert main(["study", str(file), "--only", "2"]) == 2

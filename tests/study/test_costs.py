@@ -59,6 +59,9 @@ def test_costs_of_an_arm_that_has_changed_are_left_out(cohort, tmp_path, caplog)
         write_costs(costs, tmp_path)
         assert (read_costs(plan, registration, tmp_path) is None) == (digest == "old")
     assert "left out, as none has changed or is new: measure again by --plan" in caplog.text
+    write_costs(costs[::-1], tmp_path)
+    assert read_costs(plan, registration, tmp_path) is None
+    assert "left out, as its times are multiples of another first arm's" in caplog.text
     assert "the costs measured before are replaced" in caplog.text
 
 

@@ -9,6 +9,7 @@ from attention_unet.config import AttentionConfig
 from attention_unet.study.design import Cell
 from attention_unet.study.exploration import (
     class_names,
+    common_results,
     displaced_arm,
     gain_at_equal_time,
     gain_in_class,
@@ -82,15 +83,16 @@ def test_at_equal_time_the_slower_arm_has_fewer_steps(plan):
 
 def test_the_curve_is_a_mean_of_persons_and_trainings(plan):
     results = made(plan)
-    assert learning_curve(plan, "none", None, results) == [
+    assert learning_curve("none", common_results(plan, None, results)) == [
         (step, pytest.approx(0.001 * step)) for step in (100, 200, 300, 400)
     ]
     for cell, scores in results.items():
         if cell.fold == 1:  # far better, but one arm has not finished this fold
             results[cell] = [dataclasses.replace(score, dice=1.0) for score in scores]
     del results[Cell("gate", None, 0, 1)], results[Cell("gate", None, 1, 1)]
-    assert learning_curve(plan, "none", None, results)[0] == (100, pytest.approx(0.1))
-    assert learning_curve(plan, "none", None, {}) == []
+    assert learning_curve("none", common_results(plan, None, results))[0] == (100, pytest.approx(0.1))
+    assert metrics_in_class("none", common_results(plan, None, results), "dot")["dice"] == pytest.approx(0.5)
+    assert common_results(plan, None, {}) == {}
 
 
 def test_a_displaced_control_is_recognised_and_reported(plan):
@@ -120,12 +122,12 @@ def test_a_structure_that_no_arm_finds_is_named(plan):
     }
     [sentence] = missed_structures(lost)
     assert sentence.startswith("No arm finds dot: ")
-    assert metrics_in_class("gate", None, results, "block") == {
+    assert metrics_in_class("gate", results, "block") == {
         "dice": pytest.approx(0.54),
         "nsd": pytest.approx(1),
         "hd95_mm": pytest.approx(0),
     }
-    assert set(metrics_in_class("gate", 3, results, "block").values()) == {None}
+    assert set(metrics_in_class("other", results, "block").values()) == {None}
 
 
 def test_volumes_use_pairs_of_trainings_only(plan):

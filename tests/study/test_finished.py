@@ -7,6 +7,7 @@ import pytest
 
 from attention_unet.errors import DataError
 from attention_unet.files.digest import sha256_of
+from attention_unet.study.design import Cell
 from attention_unet.study.finished import check_comparable, read_results
 from attention_unet.study.register import register
 from attention_unet.study.scores import Score
@@ -67,7 +68,20 @@ def test_other_cases_persons_and_classes_are_named(stage, changed):
     def scores(*structure):
         return [Score("prediction", 4, "c", "C", "dot", 0.5), Score(stage, 2, *structure, 0.5)]
 
-    other = CELL.__class__("none", None, 0, 0)
+    other = Cell("none", None, 0, 0)
     check_comparable({CELL: scores("a", "A", "dot"), other: scores("a", "A", "dot")})
     with pytest.raises(DataError, match=rf"{other.name} and {CELL.name}: only one of them has a {stage} of "):
         check_comparable({CELL: scores("a", "A", "dot"), other: scores(*changed)})
+
+
+@pytest.mark.parametrize("held_out", ["case", "person"])
+def test_a_case_or_person_of_two_folds_is_named(held_out):
+    other = Cell("gate", None, 0, 1)
+    case, person = ("a", "B") if held_out == "case" else ("b", "A")
+    with pytest.raises(DataError, match=f"{other.name} and {CELL.name}: {held_out} .* is held out in both"):
+        check_comparable(
+            {
+                CELL: [Score("prediction", 4, "a", "A", "dot", 0.5)],
+                other: [Score("prediction", 4, case, person, "dot", 0.5)],
+            }
+        )

@@ -21,6 +21,8 @@ def test_maps_of_arms_with_attention_are_checked_once_and_shown(small, done, cap
     assert {"as trained", "removed"} <= set(found["cases"][0]["dice"])
     with mock.patch("attention_unet.study.maps.explain_run", side_effect=AssertionError):
         check_maps(filled, registration, done, 6)
+        with pytest.raises(AssertionError):
+            check_maps(filled, registration, done, 7)
     write_study(filled, registration, done)
     assert json.dumps(found["sentences"][0])[1:-1] in (done / "study.html").read_text()
     file.write_text(json.dumps({**json.loads(file.read_text()), "arm_sha256": "of another arm"}))
@@ -40,8 +42,8 @@ def test_maps_of_trainings_that_are_not_finished_or_of_few_cases_are_refused(sma
     "plain",
     [
         {},
-        {"arm_sha256": "", "sentences": "text", "cases": []},
-        {"arm_sha256": "", "sentences": [], "cases": [{"dice": {"as trained": "high"}}]},
+        {"arm_sha256": "", "asked": 6, "sentences": "text", "cases": []},
+        {"arm_sha256": "", "asked": 6, "sentences": [], "cases": [{"dice": {"as trained": "high"}}]},
     ],
 )
 def test_a_damaged_file_is_named(small, tmp_path, plain):

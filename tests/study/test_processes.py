@@ -46,6 +46,11 @@ def test_in_a_row_by_xargs_by_two_processes_and_after_kills_the_results_are_the_
     expected = results(row)
     assert len(expected) == 4
 
+    backwards = tmp_path / "backwards"
+    for number in "3210":
+        assert start(file, backwards, "--only", number).wait() == 0
+    assert results(backwards) == expected
+
     listed = subprocess.run([*COMMAND, str(file), "-o", str(parallel), "--list"], env=ENVIRONMENT, capture_output=True)
     commands = listed.stdout.decode().replace("attention-unet", f"{sys.executable} -m attention_unet")
     xargs = ["xargs", "-P2", "-d", "\n", "-I{}", "sh", "-c", "{}"]

@@ -20,6 +20,14 @@ def with_arm(plan, name, **attention):
     return dataclasses.replace(plan, arms={**plan.arms, name: changed})
 
 
+def with_subjects(plan, table):
+    arms = {
+        name: dataclasses.replace(arm, data=dataclasses.replace(arm.data, subjects=table))
+        for name, arm in plan.arms.items()
+    }
+    return dataclasses.replace(plan, arms=arms)
+
+
 def test_a_study_is_recorded_once_and_read_as_it_was_written(small, tmp_path):
     planned = read_or_plan(small, tmp_path)
     assert not (tmp_path / "study.json").exists()
@@ -34,11 +42,15 @@ def test_a_changed_study_is_refused_or_amended_with_its_reason(small, done, tmp_
     shutil.copy(done / "study.json", tmp_path / "study.json")
     changed = dataclasses.replace(small, margin=0.01)
     for attempt in (register, read_or_plan):
-        with pytest.raises(ConfigError, match=r"differs from the .*\(margin: 0\.005 \S 0\.01\): undo that, or"):
+        with pytest.raises(ConfigError, match=r"differs from the .*\(margin: 0\.005 \S 0\.01\): undo that, "):
             attempt(changed, tmp_path)
+    _, before = register(small, tmp_path)
     filled, found = register(changed, tmp_path, "0.005 was a slip")
     [amendment] = found.amendments
     assert (amendment.trainings, amendment.reason) == (4, "0.005 was a slip")
+    recorded, amended = found.sentences()
+    assert recorded == before.sentences()[0] == f"Recorded on {before.date}, sha256 {before.sha256}."
+    assert amended.endswith(f"0.005 was a slip (sha256 since: {found.sha256})")
     write_study(filled, found, tmp_path)
     assert "after 4 trainings (margin: 0.005" in (tmp_path / "study.md").read_text()
     assert "after 4 trainings (margin: 0.005" in json.loads(json.dumps((tmp_path / "study.html").read_text()))
@@ -83,12 +95,8 @@ def test_other_subjects_are_another_configuration(small, done, tmp_path):
     shutil.copy(done / "study.json", tmp_path / "study.json")
     table = tmp_path / "subjects.csv"
     table.write_text("case,subject\n")
-    arms = {
-        name: dataclasses.replace(arm, data=dataclasses.replace(arm.data, subjects=str(table)))
-        for name, arm in small.arms.items()
-    }
     with pytest.raises(ConfigError, match="is of another configuration"):
-        register(dataclasses.replace(small, arms=arms), tmp_path, "now with persons")
+        register(with_subjects(small, str(table)), tmp_path, "now with persons")
 
 
 def test_another_arm_is_amended_and_the_others_stay(small, done, tmp_path):
@@ -96,7 +104,11 @@ def test_another_arm_is_amended_and_the_others_stay(small, done, tmp_path):
     shutil.copy(done / "study.json", tmp_path / "study.json")
     more = with_arm(dataclasses.replace(small, seeds={**small.seeds, "se": [0]}), "se", skips="se")
     filled, found = register(more, tmp_path, "one more")
-    assert found.amendments[0].changes == ["arms.se added", "seeds.se: null \N{RIGHTWARDS ARROW} [0]"]
+    arrow = "\N{RIGHTWARDS ARROW}"
+    assert found.amendments[0].changes == [
+        f'arms.se added (attention.skips: "identity" {arrow} "se")',
+        f"seeds.se: null {arrow} [0]",
+    ]
     assert len(write_study(filled, found, tmp_path)[0].gain.by_pair) == 1
 
 
@@ -105,6 +117,8 @@ def test_a_field_that_is_new_in_the_program_does_not_change_a_study(small, tmp_p
     for arm in found.study["arms"].values():
         del arm["network"]["convs"]
     assert found.changes(small) == []
+    longer = dataclasses.replace(small, margin=0.01)
+    assert found.amended(longer, "", 0, [], "").study["arms"] == found.study["arms"]
     other = {
         name: dataclasses.replace(arm, network=dataclasses.replace(arm.network, convs=1))
         for name, arm in small.arms.items()
@@ -116,6 +130,7 @@ def test_a_field_that_is_new_in_the_program_does_not_change_a_study(small, tmp_p
     ("plan", "message"),
     [
         (lambda small: with_arm(small, "gate", skips="gat"), r"gate: the network cannot be built.*did you mean gate"),
+        (lambda small: with_subjects(small, "nowhere.csv"), r"nowhere\.csv"),
         (lambda small: dataclasses.replace(small, persons=[500]), "persons: 500, but fold 0 has only 6 to train on"),
     ],
 )
@@ -123,6 +138,35 @@ def test_mistakes_of_any_training_are_found_before_anything_is_recorded(small, t
     with pytest.raises(ConfigError, match=message):
         register(plan(small), tmp_path)
     assert not (tmp_path / "study.json").exists()
+
+
+def test_a_changed_mechanism_is_shown_with_both_values(small, tmp_path):
+    _, found = register(small, tmp_path)
+    [change] = found.changes(with_arm(small, "gate", skips={"displaced": "gate"}))
+    assert change == 'arms.gate.attention.skips: "gate" \N{RIGHTWARDS ARROW} {"displaced": "gate"}'
+
+
+def test_trainings_of_another_plan_are_not_mixed(small, done, tmp_path):
+    _, found = register(small, tmp_path)
+    other = dataclasses.replace(found, plan=dataclasses.replace(found.plan, batch=7))
+    assert found.digest_of_arm("gate") == read_registration(done).digest_of_arm("gate")
+    assert found.digest_of_arm("gate") != other.digest_of_arm("gate")
+
+
+def test_other_files_in_the_folder_are_kept(small, tmp_path):
+    (tmp_path / "results.csv").write_text("mine")
+    for attempt in (register, read_or_plan):
+        with pytest.raises(ConfigError, match=r"holds results\.csv and no study\.json: expected a new folder"):
+            attempt(small, tmp_path)
+
+
+def test_a_blank_reason_is_none_and_a_reason_without_a_change_is_not_recorded(small, tmp_path, caplog):
+    register(small, tmp_path)
+    with pytest.raises(ConfigError, match="undo that"):
+        register(dataclasses.replace(small, margin=0.01), tmp_path, "  ")
+    _, found = register(small, tmp_path, "no change")
+    assert found.amendments == []
+    assert "nothing has changed: the reason is not recorded" in caplog.text
 
 
 def test_the_first_arm_is_part_of_the_study():

@@ -62,10 +62,8 @@ def test_few_trainings_decide_nothing():
     results = made(plan, 0.01, np.random.RandomState(2))
     [single] = judge(plan, results)
     assert (single.word, single.p, len(single.gain.by_pair)) == ("not decided", 1.0, 1)
-    assert (
-        str(single)
-        == f"Not decided whether gate is better than none: {single.gain.mean:+.4f}, 1 training each: too few."
-    )
+    few = "1 training each on 1 fold: too few trainings or persons."
+    assert str(single) == f"Not decided whether gate is better than none: {single.gain.mean:+.4f}, {few}"
     [none] = judge(plan, {})
     assert (none.word, none.gain.missing, str(none)) == ("no result", 1, "gate against none: no result yet.")
     one_person = study(hypotheses=[BETTER], folds=[0], run_seeds=[0, 1, 2])
@@ -85,7 +83,7 @@ def test_an_unfinished_study_says_so():
     needed = part.gain.folds_needed(0.005)
     narrow = f"{needed} folds with as many persons each would narrow the interval to \N{PLUS-MINUS SIGN}0.005."
     assert str(part).startswith("Not decided whether gate is better than none: ")
-    assert str(part).endswith(f"by Holm), 7 trainings each. {narrow} 1 pair of trainings missing: interim.")
+    assert str(part).endswith(f"by Holm), 7 trainings each on 4 folds. {narrow} 1 pair of trainings missing: interim.")
     assert part.gain.folds_needed(1.01 * t.ppf(0.975, 3) * part.gain.error) is None  # it is that narrow
     wide, narrow = (t.ppf(0.975, n - 1) * part.gain.error * 2 / math.sqrt(n) for n in (needed - 1, needed))
     assert wide > 0.005 >= narrow
