@@ -182,6 +182,7 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     study.add_argument(
         "--plan", action="store_true", help="measure the cost of each arm; print hours and expected precision"
     )
+    study.add_argument("--record", action="store_true", help="record the study, to commit it before the first training")
     study.add_argument("--list", action="store_true", help="print one command for each training, and train nothing")
     study.add_argument("--only", type=int | None, help="number of the one training to run, from 0, as in --list")
     study.add_argument("--report", action="store_true", help="train nothing; write the verdicts on what is finished")

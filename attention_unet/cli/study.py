@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("attention_unet")
 
-TASKS = ("new", "plan", "list", "only", "report", "maps")  # at most one of them in a call
+TASKS = ("new", "plan", "list", "record", "only", "report", "maps")  # at most one of them in a call
 
 
 def study(options: Namespace, parser: ArgumentParser) -> int:
@@ -57,6 +57,8 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
     if nothing_to_train and not (folder / RECORD).exists() and not find_finished(folder):
         raise ConfigError(f"{folder}: has no {RECORD}: no training was started: run the study first")
     filled, registration = register(planned, folder, options.amend)
+    if options.record:
+        return 0
     if options.maps is not None:
         check_maps(filled, registration, folder, options.maps)
     if not nothing_to_train:

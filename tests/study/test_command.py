@@ -51,8 +51,12 @@ def test_a_study_is_planned_listed_run_in_parts_and_reported(file, capsys):
     assert main(["study", str(file), "--list"]) == 0
     commands = capsys.readouterr().out.splitlines()
     assert commands == [f"attention-unet study {file} --only {number}" for number in range(2)]
+    assert not (file.parent / "file" / "study.json").exists()
     assert main(["study", str(file), "--report"]) == 2
     assert "file: has no study.json: no training was started: run the study first" in capsys.readouterr().err
+    assert main(["study", str(file), "--record"]) == 0
+    assert "the study is recorded in " in capsys.readouterr().err
+    assert not (file.parent / "file" / "cells").exists()
     assert main(commands[1].split()[1:]) == 0
     assert "left" not in capsys.readouterr().err
     assert main(["study", str(file), "--report"]) == 0
