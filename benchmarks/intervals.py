@@ -28,7 +28,7 @@ OF_A_CASE = 0.0042  # standard deviation of a case in a training, from fold 2 tr
 OF_A_RUN = (0.0, 0.0004, 0.0012)  # likewise, shared by all cases of a training
 OF_A_FOLD = 0.003  # of the gain, beyond its cases
 CASES = 42  # per fold
-DESIGNS = ((1, 1), (5, 1), (1, 3), (5, 2), (5, 3))  # folds, runs
+DESIGNS = ((1, 1), (1, 3), (5, 1), (5, 2), (5, 3), (10, 1))  # folds, runs
 UNDEFINED = dict.fromkeys(METRICS, float("nan"))
 
 
