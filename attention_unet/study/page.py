@@ -104,8 +104,12 @@ def _describe_settings(study: Study, registration: Registration, results: Result
     config, plan = next(iter(study.arms.values())), registration.plan
     persons = {score.subject for scores in results.values() for score in of_predictions(scores)}
     cases = {score.case for scores in results.values() for score in of_predictions(scores)}
+    most = study.most_persons
+    sizes = ", ".join("all" if persons is None else str(persons) for persons in study.persons)
+    explored = f"; beside verdicts and gains, the page shows {'all' if most is None else most}"
     return {
         "dataset": config.data.dataset,
+        "persons trained on": sizes + (explored if len(study.persons) > 1 else ""),
         "held-out persons so far": f"{len(persons)}, with {plural(len(cases), 'case')}",
         "steps": str(config.training.steps),
         "batch": str(plan.batch),
