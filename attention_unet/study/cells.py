@@ -52,7 +52,9 @@ def run_cell(study: Study, registration: Registration, cell: Cell, folder: Path)
             splits = folder / CELLS / f".{cell.name}" / "splits.json"
             write_text(splits, json.dumps(smaller_splits(data, cell.persons, ids, subjects), indent=1) + "\n")
             data = dataclasses.replace(data, splits=str(splits))
-        config = dataclasses.replace(config, data=data, training=dataclasses.replace(config.training, seed=cell.seed))
+        config = dataclasses.replace(
+            config, data=data, training=dataclasses.replace(config.training, seed=cell.training_seed)
+        )
         # Whether small components are dropped would depend on which other folds are finished.
         found, failed = cross_validate(config, run, [cell.fold], keep_all_components=True)
         if failed:

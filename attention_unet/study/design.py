@@ -30,7 +30,7 @@ class Cell:
     Attributes:
         arm: name of the arm.
         persons: number of persons trained on; None for all.
-        seed: seed of the training.
+        seed: seed of the study, one of several.
         fold: fold that is held out.
     """
 
@@ -38,6 +38,11 @@ class Cell:
     persons: int | None
     seed: int
     fold: int
+
+    @property
+    def training_seed(self) -> int:
+        """Seed of the training: another one in each fold, so that folds are independent."""
+        return self.seed + 1000 * self.fold
 
     @property
     def group(self) -> str:

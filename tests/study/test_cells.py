@@ -38,6 +38,14 @@ def test_scores_are_those_of_validations_and_evaluation(done):
         )
 
 
+def test_each_fold_has_a_seed_of_its_own(small, tmp_path):
+    filled, registration = register(small, tmp_path)
+    training = mock.patch("attention_unet.study.cells.cross_validate", side_effect=KeyboardInterrupt)
+    with training as called, pytest.raises(KeyboardInterrupt):
+        run_cell(filled, registration, Cell("gate", None, 2, 1), tmp_path)
+    assert called.call_args[0][0].training.seed == 1002
+
+
 def test_fewer_persons_are_trained_on_and_the_same_are_held_out(done):
     splits = read_splits(done / "cells" / ".gate-3-seed0-fold0" / "splits.json")
     for fold, split in enumerate(splits):
