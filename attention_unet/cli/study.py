@@ -105,13 +105,13 @@ def _print_plan(study: "Study", folder: Path) -> None:
     The cost of each arm is kept in the folder, for the comparison at equal time.
     """
     from attention_unet.study.costs import measure_costs, write_costs
-    from attention_unet.study.register import fill_study, plan_arms, read_or_plan
+    from attention_unet.study.register import plan_arms, register
     from attention_unet.study.verdicts import ASSUMED_SD, expected_half_width
     from attention_unet.training.monitor import format_time
 
-    registration = read_or_plan(study, folder)
+    filled, registration = register(study, folder, save=False)
     plans = plan_arms(study, registration.plan)
-    cells, seconds, costs = study.cells(), 0.0, measure_costs(fill_study(study, registration.plan), registration, plans)
+    cells, seconds, costs = study.cells(), 0.0, measure_costs(filled, registration, plans)
     write_costs(costs, folder)
     for cost in costs:
         steps, count = study.arms[cost.arm].training.steps or 0, sum(cell.arm == cost.arm for cell in cells)

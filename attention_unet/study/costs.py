@@ -94,7 +94,7 @@ def read_costs(study: Study, registration: Registration, folder: Path) -> dict[s
         return None
     costs = {cost.arm: cost for cost in parse_table(file, _from_row, "costs", advice)}
     if next(iter(costs), None) != next(iter(study.arms)):
-        log.warning("%s: left out, as its times are multiples of another first arm's: %s", file, advice)
+        log.warning("%s: not used, as it was measured for another first arm: %s", file, advice)
         return None
     for arm in study.arms:
         if arm not in costs or costs[arm].arm_sha256 != registration.digest_of_arm(arm):

@@ -1,9 +1,7 @@
 """What the results of a study show beyond its hypotheses. Nothing here is tested: there are no p values."""
 
-import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -11,7 +9,6 @@ from attention_unet.study.design import Cell, Study
 from attention_unet.study.finished import Results
 from attention_unet.study.gains import Gain, mean_gain
 from attention_unet.study.scores import Score, dice_at_step, of_predictions, validation_steps, without_absent
-from attention_unet.study.verdicts import Verdict
 
 NOT_FOUND = 0.05  # a structure whose mean Dice is below this in all arms is not found
 
@@ -125,47 +122,6 @@ def gains_by_volume(
     return [(volume, float(np.mean(values)), case, name) for (volume, case, name), values in gains.items()]
 
 
-def displaced_arm(study: Study, arm: str) -> str | None:
-    """Return the arm that has the attention of another with its weights displaced; None if there is none.
-
-    All of its attention must be displaced, and nothing else may differ.
-    """
-    plain = {name: dataclasses.asdict(config) for name, config in study.arms.items()}
-    attention = {
-        place: spec if place in ("levels", "init") else _displace(spec)
-        for place, spec in plain[arm]["attention"].items()
-    }
-    if attention == plain[arm]["attention"]:  # there is none
-        return None
-    return next((name for name, other in plain.items() if other == plain[arm] | {"attention": attention}), None)
-
-
-def _displace(spec: Any) -> Any:
-    """Return the attention of a place displaced; of each level, if it is given by level."""
-    if isinstance(spec, dict) and spec and all(str(key).isdigit() for key in spec):
-        return {level: _displace(of_level) for level, of_level in spec.items()}
-    return spec if spec == "identity" else {"displaced": spec}
-
-
-def placebo_sentences(study: Study, verdicts: Sequence[Verdict], results: Results) -> list[str]:
-    """Return, for each verdict on an arm with a displaced control, the gain of the control, and that over it."""
-    sentences = []
-    for verdict in verdicts:
-        arm, against = verdict.claim.arm, verdict.claim.against
-        control = displaced_arm(study, arm)
-        if control and control != against:
-            of_control = mean_gain(study, control, against, verdict.persons, results)
-            over_control = mean_gain(study, arm, control, verdict.persons, results)
-            if of_control.freedom > 0 and over_control.freedom > 0:
-                trained = f", trained on {verdict.persons} persons" if verdict.persons else ""
-                interim = " Interim." if of_control.missing or over_control.missing else ""
-                sentences.append(
-                    f"{control} is {arm} with displaced weights{trained}. It gains {_with_interval(of_control)} over "
-                    f"{against}; {arm} gains {_with_interval(over_control)} over {control}. Not tested.{interim}"
-                )
-    return list(dict.fromkeys(sentences))
-
-
 def missed_structures(results: Results) -> list[str]:
     """Return a sentence for each structure that no arm finds: there, a gain of zero says nothing."""
     arms = dict.fromkeys(cell.arm for cell in results)
@@ -174,8 +130,8 @@ def missed_structures(results: Results) -> list[str]:
         dice = [metrics_in_class(arm, results, name)["dice"] for arm in arms]
         if all(value is not None and value < NOT_FOUND for value in dice):
             sentences.append(
-                f"No arm finds {name}: its Dice is below {NOT_FOUND:g} in all arms. Its gains say nothing, and they "
-                "bring the mean gain near zero: train longer."
+                f"No arm finds {name}: its Dice is below {NOT_FOUND:g} in all arms. So its gain is about zero, "
+                "and pulls the mean gain towards zero. Train longer."
             )
     return sentences
 
@@ -189,11 +145,6 @@ def variation(gain: Gain) -> dict[str, float | None]:
         "of_seeds": _root_mean([_spread(fold.mean(axis=1).tolist()) for fold in many]),
         "of_persons": _root_mean([_spread(gains.tolist()) for gains in gain.by_pair.values()]),
     }
-
-
-def _with_interval(gain: Gain) -> str:
-    low, high = gain.interval(0.95)
-    return f"{gain.mean:+.4f} (95% {low:+.4f} to {high:+.4f})"
 
 
 def _spread(values: Sequence[float]) -> float | None:

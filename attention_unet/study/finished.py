@@ -1,7 +1,7 @@
 """The finished trainings of a study: which there are, and whether their results may be compared."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from attention_unet.files.digest import sha256_of
 from attention_unet.files.json_file import parse_object
 from attention_unet.study.design import Cell, Study
 from attention_unet.study.registration import Registration
-from attention_unet.study.scores import VALIDATION, Score, read_scores
+from attention_unet.study.scores import Score, read_scores
 
 # Folders of results, trainings, checks of attention maps, and preprocessed cases.
 CELLS, RUNS, MAPS, CACHE = "cells", "runs", "maps", "cache"
@@ -81,25 +81,32 @@ def finished_record(registration: Registration, cell: Cell, folder: Path) -> Cel
     return record
 
 
-def read_results(study: Study, registration: Registration, folder: Path) -> Results:
-    """Return the scores of all finished trainings.
+def read_records(study: Study, registration: Registration, folder: Path) -> dict[Cell, CellRecord]:
+    """Return the records of all finished trainings.
 
     Raises:
         ConfigError: if a training was run with another configuration.
-        DataError: if results are damaged, or trainings of the same fold had different data or held-out structures.
+        DataError: if one is damaged, or trainings of the same fold had different data.
     """
-    results: dict[Cell, Sequence[Score]] = {}
-    first: dict[tuple[int, int | None], tuple[str, str]] = {}
-    for cell in study.cells():
-        if record := finished_record(registration, cell, folder):
-            file = folder / CELLS / f"{cell.name}.json"
-            other, data = first.setdefault((cell.fold, cell.persons), (cell.name, record.data_sha256))
-            if record.data_sha256 != data:
-                raise DataError(
-                    f"{file}: had other images or labels than {other}: remove results and runs of the trainings "
-                    "on old data, to run them again"
-                )
-            results[cell] = read_scores(file.with_suffix(".csv"))
+    records = {cell: record for cell in study.cells() if (record := finished_record(registration, cell, folder))}
+    first: dict[tuple[int, int | None], CellRecord] = {}
+    for cell, record in records.items():
+        other = first.setdefault((cell.fold, cell.persons), record)
+        if record.data_sha256 != other.data_sha256:
+            raise DataError(
+                f"{folder / CELLS / cell.name}.json: had other images or labels than {other.cell.name}: remove results "
+                "and runs of the trainings on old data, to run them again"
+            )
+    return records
+
+
+def read_results(records: Iterable[Cell], folder: Path) -> Results:
+    """Return the scores of finished trainings.
+
+    Raises:
+        DataError: if they are damaged, or trainings of the same fold held out other structures.
+    """
+    results = {cell: read_scores(folder / CELLS / f"{cell.name}.csv") for cell in records}
     check_comparable(results)
     return results
 
@@ -110,25 +117,21 @@ def check_comparable(results: Results) -> None:
     Raises:
         DataError: if two of them differ.
     """
-    first: dict[tuple[int, str], tuple[Cell, set[tuple[str, str, str]]]] = {}
-    fold_of: dict[str, Cell] = {}
+    of_folds: dict[int, tuple[Cell, set[tuple[str, str, str, str]]]] = {}
+    of_names: dict[str, Cell] = {}
     for cell, scores in results.items():
+        structures = {(score.case, score.subject, score.class_name, score.stage) for score in scores}
+        other, expected = of_folds.setdefault(cell.fold, (cell, structures))
+        if structures != expected:
+            case, person, name, stage = min(structures ^ expected)
+            raise DataError(
+                f"{cell.name} and {other.name}: only one of them has a {stage} of {name} of case {case} of person "
+                f"{person}: expected the same held-out cases, persons and classes: run one of them again"
+            )
         for name in {name for score in scores for name in (f"case {score.case}", f"person {score.subject}")}:
-            other = fold_of.setdefault(name, cell)
+            other = of_names.setdefault(name, cell)
             if other.fold != cell.fold:
                 raise DataError(
                     f"{cell.name} and {other.name}: {name} is held out in both: expected folds without common persons: "
                     "have the subjects changed? Run the older trainings again"
-                )
-        structures: dict[tuple[str, int], set[tuple[str, str, str]]] = {}
-        for score in scores:
-            key = (score.stage, score.step if score.stage == VALIDATION else 0)
-            structures.setdefault(key, set()).add((score.case, score.subject, score.class_name))
-        for (stage, _), found in structures.items():
-            other, expected = first.setdefault((cell.fold, stage), (cell, found))
-            if found != expected:
-                case, person, name = min(found ^ expected)
-                raise DataError(
-                    f"{cell.name} and {other.name}: only one of them has a {stage} of {name} of case {case} of person "
-                    f"{person}: expected the same held-out cases, persons and classes: run one of them again"
                 )

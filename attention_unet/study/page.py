@@ -11,7 +11,7 @@ from attention_unet.errors import plural
 from attention_unet.inference.model_file import versions
 from attention_unet.scans.label_table import COLOURS
 from attention_unet.study.costs import Cost
-from attention_unet.study.design import Study
+from attention_unet.study.design import Cell, Study
 from attention_unet.study.exploration import (
     class_names,
     common_results,
@@ -21,10 +21,9 @@ from attention_unet.study.exploration import (
     learning_curve,
     metrics_in_class,
     missed_structures,
-    placebo_sentences,
     variation,
 )
-from attention_unet.study.finished import Results
+from attention_unet.study.finished import CellRecord, Results
 from attention_unet.study.gains import Gain, mean_gain
 from attention_unet.study.registration import Registration
 from attention_unet.study.scores import Score, of_predictions, person_dice, without_absent
@@ -37,6 +36,7 @@ NARROWED = [0.001, 0.002, 0.005, 0.01]  # half widths of the 95 % interval, for 
 def describe_study(
     study: Study,
     registration: Registration,
+    records: Mapping[Cell, CellRecord],
     verdicts: Sequence[Verdict],
     results: Results,
     costs: Costs,
@@ -47,6 +47,7 @@ def describe_study(
     Args:
         study: the study.
         registration: its record.
+        records: records of the trainings that are finished.
         verdicts: the verdict on each hypothesis.
         results: scores of the trainings that are finished.
         costs: cost of each arm; None if they were not measured.
@@ -63,11 +64,10 @@ def describe_study(
         "control": control,
         "margin": study.margin,
         "record": registration.sentences(),
-        "settings": _describe_settings(study, registration, results),
+        "settings": _describe_settings(study, registration, records, results),
         "done": len(results),
         "total": len(study.cells()),
         "verdicts": [str(verdict) for verdict in verdicts],
-        "placebos": placebo_sentences(study, verdicts, results),
         "missed": missed_structures(common),
         "gains": _describe_gains(study, verdicts, results),
         "costs": [_describe_cost(study, arm, results, costs) for arm in study.arms] if costs else None,
@@ -99,18 +99,23 @@ def describe_study(
     }
 
 
-def _describe_settings(study: Study, registration: Registration, results: Results) -> dict[str, str]:
+def _describe_settings(
+    study: Study, registration: Registration, records: Mapping[Cell, CellRecord], results: Results
+) -> dict[str, str]:
     """Return what all trainings have in common, in words."""
     config, plan = next(iter(study.arms.values())), registration.plan
     persons = {score.subject for scores in results.values() for score in of_predictions(scores)}
     cases = {score.case for scores in results.values() for score in of_predictions(scores)}
     most = study.most_persons
+    versions = {", ".join(f"{name} {version}" for name, version in each.versions.items()) for each in records.values()}
     sizes = ", ".join("all" if persons is None else str(persons) for persons in study.persons)
     explored = f"; beside verdicts and gains, the page shows {'all' if most is None else most}"
     return {
         "dataset": config.data.dataset,
         "persons trained on": sizes + (explored if len(study.persons) > 1 else ""),
         "held-out persons so far": f"{len(persons)}, with {plural(len(cases), 'case')}",
+        "trained with": " or ".join(sorted(versions)),
+        "hours of training": f"{sum(record.minutes for record in records.values()) / 60:.1f}",
         "steps": str(config.training.steps),
         "batch": str(plan.batch),
         "patch": " x ".join(map(str, plan.patch)) + " voxels",

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 WAITING = 3600.0  # seconds that another process may take to plan
 
 
-def register(study: Study, folder: Path, reason: str | None = None) -> tuple[Study, Registration]:
+def register(study: Study, folder: Path, reason: str | None = None, *, save: bool = True) -> tuple[Study, Registration]:
     """Record a study in its folder, or check that it is the recorded one.
 
     The values that the configuration leaves open, such as voxel size and patch, are planned once, for the first arm.
@@ -36,6 +36,7 @@ def register(study: Study, folder: Path, reason: str | None = None) -> tuple[Stu
         study: the study.
         folder: folder of its results.
         reason: why it differs from the recorded study; None: it must not differ.
+        save: write the record. Otherwise only return what is recorded, or would be.
 
     Returns:
         The study with planned values filled in, and its registration.
@@ -68,30 +69,11 @@ def register(study: Study, folder: Path, reason: str | None = None) -> tuple[Stu
             log.warning("%s", found.sentences()[-1])
         elif reason:
             log.warning("%s: nothing has changed: the reason is not recorded", file)
-        if changes or not known:
+        if save and (changes or not known):
             content = {"sha256": found.sha256, **found.to_plain()}
             write_text(file, json.dumps(content, indent=1) + "\n")
             log.info("the study is recorded in %s, sha256 %s", file, found.sha256)
     return fill_study(study, found.plan), found
-
-
-def read_or_plan(study: Study, folder: Path) -> Registration:
-    """Return the recorded study, or what would be recorded; nothing is written.
-
-    Raises:
-        ConfigError: if the study differs from the recorded one, or an arm cannot be trained.
-    """
-    if not (folder / RECORD).exists():
-        if not find_finished(folder):
-            _check_folder(folder)
-        return _new_registration(study)
-    found = read_registration(folder)
-    if changes := found.changes(study):
-        raise ConfigError(
-            f"{folder / RECORD}: differs from the recorded study ({'; '.join(changes)}): "
-            "undo that, amend it by --amend REASON, or name a new folder by --output"
-        )
-    return found
 
 
 def fill_study(study: Study, plan: Plan) -> Study:

@@ -10,8 +10,8 @@ from attention_unet.files.lock import folder_lock
 from attention_unet.report.page import STUDY, build_page
 from attention_unet.study.costs import read_costs
 from attention_unet.study.design import Study
-from attention_unet.study.exploration import common_results, missed_structures, placebo_sentences
-from attention_unet.study.finished import Results, read_results
+from attention_unet.study.exploration import common_results, missed_structures
+from attention_unet.study.finished import Results, read_records, read_results
 from attention_unet.study.maps import read_maps
 from attention_unet.study.page import describe_study
 from attention_unet.study.picture import draw_study
@@ -33,10 +33,11 @@ def write_study(study: Study, registration: Registration, folder: Path) -> list[
         ConfigError: if a cell was run with another configuration.
         DataError: if results are damaged, or trainings that are compared had different data.
     """
-    results = read_results(study, registration, folder)
+    records = read_records(study, registration, folder)
+    results = read_results(records, folder)
     verdicts = judge(study, results)
     costs, maps = read_costs(study, registration, folder), read_maps(study, registration, folder)
-    facts = describe_study(study, registration, verdicts, results, costs, maps)
+    facts = describe_study(study, registration, records, verdicts, results, costs, maps)
     with folder_lock(folder):
         write_text(folder / RESULTS, _results_csv(results))
         write_text(folder / TABLE, _verdicts_csv(verdicts))
@@ -50,11 +51,7 @@ def write_study(study: Study, registration: Registration, folder: Path) -> list[
 def _describe(study: Study, registration: Registration, verdicts: Sequence[Verdict], results: Results) -> str:
     """Return the verdicts as text, with what was recorded."""
     done, total = len(results), len(study.cells())
-    sentences = [
-        *map(str, verdicts),
-        *placebo_sentences(study, verdicts, results),
-        *missed_structures(common_results(study, study.most_persons, results)),
-    ]
+    sentences = [*map(str, verdicts), *missed_structures(common_results(study, study.most_persons, results))]
     lines = [f"# {study.question}", "", *(f"- {sentence}" for sentence in sentences), ""]
     lines.append(
         f"{done} of {plural(total, 'training')} finished. Margin: {study.margin:g} of mean Dice. P values are "

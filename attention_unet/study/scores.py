@@ -8,7 +8,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from attention_unet.errors import DataError
 from attention_unet.files.csv_text import csv_text, parse_table
 
 VALIDATION, PREDICTION = "validation", "prediction"
@@ -61,24 +60,14 @@ def read_scores(file: Path) -> list[Score]:
     """Read the scores of a cell.
 
     Raises:
-        DataError: if they are damaged, out of range or repeated.
+        DataError: if they are damaged.
     """
 
     def build(row: Mapping[str, str]) -> Score:
-        dice, nsd, hd95, volume = (float(row[name]) for name in METRICS)
-        if row["stage"] not in (VALIDATION, PREDICTION):
-            raise ValueError(f"the stage {row['stage']}: expected {VALIDATION} or {PREDICTION}")
-        if not (_unknown_or(dice, 1) and _unknown_or(nsd, 1) and _unknown_or(hd95, math.inf)):
-            raise ValueError(f"Dice {dice:g}, NSD {nsd:g}, HD95 {hd95:g} of {row['case']}: one is out of range")
-        return Score(row["stage"], int(row["step"]), row["case"], row["subject"], row["class"], dice, nsd, hd95, volume)
+        numbers = (float(row[name]) for name in METRICS)
+        return Score(row["stage"], int(row["step"]), row["case"], row["subject"], row["class"], *numbers)
 
-    advice = f"remove it and {file.stem}.json, to run this training again"
-    scores = parse_table(file, build, "results", advice)
-    if not any(score.stage == PREDICTION for score in scores):
-        raise DataError(f"{file}: has no scores of predictions: {advice}")
-    if len({(score.stage, score.step, score.case, score.class_name) for score in scores}) < len(scores):
-        raise DataError(f"{file}: has scores of the same case and class twice: {advice}")
-    return scores
+    return parse_table(file, build, "results", f"remove it and {file.stem}.json, to run this training again")
 
 
 def without_absent(results: Mapping[Key, Sequence[Score]]) -> dict[Key, list[Score]]:
@@ -117,20 +106,11 @@ def dice_at_step(scores: Sequence[Score], step: float) -> dict[str, float]:
     It is empty before the first validation and after the last.
     """
     steps = validation_steps(scores)
-    before, after = [s for s in steps if s <= step], [s for s in steps if s >= step]
-    if not before or not after:
+    if not steps or not steps[0] <= step <= steps[-1]:
         return {}
-    low, high = (
-        person_dice(score for score in scores if score.stage == VALIDATION and score.step == at)
-        for at in (before[-1], after[0])
-    )
-    share = (step - before[-1]) / max(after[0] - before[-1], 1)
-    return {person: (1 - share) * low[person] + share * high[person] for person in low}
+    dice = [person_dice(s for s in scores if s.stage == VALIDATION and s.step == at) for at in steps]
+    return {person: float(np.interp(step, steps, [of_step[person] for of_step in dice])) for person in dice[0]}
 
 
 def _structure(score: Score) -> tuple[str, str, str]:
     return score.stage, score.case, score.class_name
-
-
-def _unknown_or(value: float, most: float) -> bool:
-    return math.isnan(value) or 0 <= value <= most

@@ -70,7 +70,7 @@ class Verdict:
             more = "" if self.gain.freedom > 0 else ": too few trainings or persons"
             more = ": the same gain in all trainings" if self.gain.error == 0 else more
             if needed := self.gain.folds_needed(self.margin):
-                more = f". {needed} folds with as many persons each would narrow the interval to ±{m}"
+                more = f". {needed} folds, each with as many new persons, would narrow the interval to ±{m}"
             return f"Not decided whether {claim}{trained}: {size}{more}.{missing}"
         if "equivalent" in self.word:
             return f"{arm} and {against}{trained} are {self.word} within {m}: {size}.{missing}"

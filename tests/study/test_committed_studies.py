@@ -6,7 +6,7 @@ import pytest
 
 from attention_unet.cli.study_file import read_study
 from attention_unet.study.design import Cell
-from attention_unet.study.finished import read_results
+from attention_unet.study.finished import read_records, read_results
 from attention_unet.study.hypothesis import Hypothesis
 from attention_unet.study.registration import read_registration
 from attention_unet.study.verdicts import judge
@@ -19,7 +19,7 @@ CLAIMS = [Hypothesis("again", "none", expect) for expect in ("better", "equivale
 def results_of(file):
     plan, registration = read_study(file), read_registration(file.with_suffix(""))
     assert registration.changes(plan) == []
-    return plan, read_results(plan, registration, file.with_suffix(""))
+    return plan, read_results(read_records(plan, registration, file.with_suffix("")), file.with_suffix(""))
 
 
 @pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.stem)

@@ -7,13 +7,13 @@ import pytest
 
 from attention_unet.errors import DataError
 from attention_unet.study.costs import Cost, measure_costs, read_costs, write_costs
-from attention_unet.study.register import plan_arms, read_or_plan
+from attention_unet.study.register import plan_arms, register
 from attention_unet.training.trial import Trial
 from tests.study.build import study
 
 
 def measured(plan, folder):
-    registration = read_or_plan(plan, folder)
+    _, registration = register(plan, folder, save=False)
     return registration, measure_costs(plan, registration, plan_arms(plan, registration.plan))
 
 
@@ -53,7 +53,7 @@ def test_operations_are_those_of_a_batch(cohort, tmp_path):
 
 def test_costs_of_an_arm_that_has_changed_are_left_out(cohort, tmp_path, caplog):
     plan = study(cohort)
-    registration = read_or_plan(plan, tmp_path)
+    _, registration = register(plan, tmp_path, save=False)
     for digest in ("old", None):
         costs = [Cost(arm, digest or registration.digest_of_arm(arm), 1, 1, 0.1, 1, 1, 1) for arm in plan.arms]
         write_costs(costs, tmp_path)
@@ -61,7 +61,7 @@ def test_costs_of_an_arm_that_has_changed_are_left_out(cohort, tmp_path, caplog)
     assert "left out, as none has changed or is new: measure again by --plan" in caplog.text
     write_costs(costs[::-1], tmp_path)
     assert read_costs(plan, registration, tmp_path) is None
-    assert "left out, as its times are multiples of another first arm's" in caplog.text
+    assert "not used, as it was measured for another first arm" in caplog.text
     assert "the costs measured before are replaced" in caplog.text
 
 
@@ -72,4 +72,4 @@ def test_impossible_times_are_refused(cohort, tmp_path, seconds):
     with pytest.raises(
         DataError, match=r"costs\.csv: not a table of costs \(times .* of none: expected numbers above 0"
     ):
-        read_costs(plan, read_or_plan(plan, tmp_path), tmp_path)
+        read_costs(plan, register(plan, tmp_path, save=False)[1], tmp_path)

@@ -10,19 +10,16 @@ from attention_unet.study.design import Cell
 from attention_unet.study.exploration import (
     class_names,
     common_results,
-    displaced_arm,
     gain_at_equal_time,
     gain_in_class,
     gains_by_volume,
     learning_curve,
     metrics_in_class,
     missed_structures,
-    placebo_sentences,
     variation,
 )
 from attention_unet.study.gains import mean_gain
 from attention_unet.study.scores import Score
-from attention_unet.study.verdicts import judge
 from tests.study.build import study
 
 BETTER_BY = 0.04
@@ -93,24 +90,6 @@ def test_the_curve_is_a_mean_of_persons_and_trainings(plan):
     assert learning_curve("none", common_results(plan, None, results))[0] == (100, pytest.approx(0.1))
     assert metrics_in_class("none", common_results(plan, None, results), "dot")["dice"] == pytest.approx(0.5)
     assert common_results(plan, None, {}) == {}
-
-
-def test_a_displaced_control_is_recognised_and_reported(plan):
-    assert displaced_arm(plan, "gate") == "placebo"
-    assert displaced_arm(plan, "none") is None
-    assert displaced_arm(plan, "placebo") is None
-    results = made(plan)
-    [sentence] = placebo_sentences(plan, judge(plan, results), results)
-    assert sentence.startswith("placebo is gate with displaced weights. It gains +0.0075 (95% -0.0")
-    assert "gate gains +0.0125 (95% " in sentence
-    of_levels = {
-        name: dataclasses.replace(arm, attention=AttentionConfig(skips={1: spec, 2: "identity"}))
-        for name, arm, spec in (
-            ("gate", plan.arms["gate"], "gate"),
-            ("placebo", plan.arms["gate"], {"displaced": "gate"}),
-        )
-    }
-    assert displaced_arm(dataclasses.replace(plan, arms={**plan.arms, **of_levels}), "gate") == "placebo"
 
 
 def test_a_structure_that_no_arm_finds_is_named(plan):

@@ -8,7 +8,7 @@ import pytest
 from attention_unet.errors import DataError
 from attention_unet.files.digest import sha256_of
 from attention_unet.study.design import Cell
-from attention_unet.study.finished import check_comparable, read_results
+from attention_unet.study.finished import check_comparable, read_records, read_results
 from attention_unet.study.register import register
 from attention_unet.study.scores import Score
 from tests.study.test_cells import CELL
@@ -19,8 +19,12 @@ def copied(small, done, tmp_path):
     shutil.copytree(done / "cells", tmp_path / "cells")
     shutil.copy(done / "study.json", tmp_path / "study.json")
     filled, registration = register(small, tmp_path)
-    assert len(read_results(filled, registration, tmp_path)) == 4
-    return tmp_path, lambda: read_results(filled, registration, tmp_path)
+
+    def read():
+        return read_results(read_records(filled, registration, tmp_path), tmp_path)
+
+    assert len(read()) == 4
+    return tmp_path, read
 
 
 def test_trainings_on_other_data_are_not_compared(copied):

@@ -6,6 +6,7 @@ import pytest
 
 from attention_unet.report.page import STUDY, build_page
 from attention_unet.study.costs import Cost
+from attention_unet.study.finished import CellRecord
 from attention_unet.study.hypothesis import Hypothesis
 from attention_unet.study.page import describe_study
 from attention_unet.study.registration import Amendment, Registration
@@ -29,8 +30,9 @@ def write(folder, results=None, costs=None, maps=None, plan=None):
     record = Registration(
         {}, "2026-11-25", plan_of(), [Amendment("today", 3, "ab12", ["margin: 0.1 to 0.005"], "a slip")]
     )
+    records = {cell: CellRecord(cell, "", "", "", 4, 30.0, {"torch": "2.13.0"}) for cell in results}
     file = folder / "study.html"
-    facts = describe_study(plan, record, judge(plan, results), results, costs, maps or {})
+    facts = describe_study(plan, record, records, judge(plan, results), results, costs, maps or {})
     file.write_text(build_page("page", facts, {}, STUDY))
     return file
 
@@ -55,6 +57,7 @@ def test_every_part_is_shown(opened):
     text = opened.locator("#verdicts").inner_text()
     assert "Recorded on 2026-11-25, sha256 ab12." in text
     assert "Amended on today, after 3 trainings (margin: 0.1 to 0.005): a slip (sha256 since: " in text
+    assert "trained with: torch 2.13.0 · hours of training: 4.0 · steps: 4" in text
     assert "patch: 8 x 8 x 8 voxels" in text
     assert "Maps differ." in opened.locator("#maps").inner_text()
     assert opened.locator("#gains circle.pair").count() == 2 * 4  # two claims, four pairs of trainings

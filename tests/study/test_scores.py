@@ -44,25 +44,8 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     file = tmp_path / "none-all-seed0-fold0.csv"
     file.write_text(scores_to_csv(SCORES))
     assert str(read_scores(file)) == str(SCORES)  # NaN is not equal to itself
-    file.write_text(scores_to_csv(SCORES[:4]))
-    with pytest.raises(DataError, match=r"fold0.csv: has no scores of predictions: remove it and .*fold0.json"):
-        read_scores(file)
-
-
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ("trial,6,a,P,block,0.5,1,0,1", "the stage trial: expected validation or prediction"),
-        ("prediction,6,a,P,block,1.7,1,0,1", "Dice 1.7, NSD 1, HD95 0 of a: one is out of range"),
-        ("prediction,6,a,P,block,inf,1,0,1", "Dice inf"),
-        ("prediction,6,a,P,block,0.5,1,-1,1", "HD95 -1"),
-        ("prediction,6,c,P,dot,0.5,1,0,1", "has scores of the same case and class twice"),
-    ],
-)
-def test_what_no_training_can_have_is_refused(tmp_path, row, message):
-    file = tmp_path / "none-all-seed0-fold0.csv"
-    file.write_text(scores_to_csv(SCORES[6:]) + row + "\n")
-    with pytest.raises(DataError, match=message):
+    file.write_text(scores_to_csv(SCORES).replace("0.8", "much"))
+    with pytest.raises(DataError, match=r"fold0.csv: not a table of results .*much.*: remove it and .*fold0.json"):
         read_scores(file)
 
 

@@ -12,10 +12,10 @@ function table(id, heads, rows) {
 }
 
 function showVerdicts() {
-  const { verdicts, placebos, missed, record, settings, done, total } = report, [recorded, ...amendments] = record;
+  const { verdicts, missed, record, settings, done, total } = report, [recorded, ...amendments] = record;
   section("verdicts", "Verdicts",
-    element("ul", { id: "sentences" }, [...verdicts, ...placebos].map((text) => element("li", {}, text))),
-    done < total ? element("p", { class: "warning" }, `${done} of ${total} trainings are finished. Verdicts are interim: whoever stops as soon as one pleases finds gains that do not exist.`) : null,
+    element("ul", { id: "sentences" }, verdicts.map((text) => element("li", {}, text))),
+    done < total ? element("p", { class: "warning" }, `${done} of ${total} trainings are finished. Verdicts are interim. Do not stop early because one pleases you: such gains are often chance.`) : null,
     missed.map((text) => element("p", { class: "warning" }, text)),
     note(`The margin is ${report.margin} of mean Dice. P values are corrected by Holm for ${counted(verdicts.length, "claim", "claims")}. “Not decided” does not mean that there is no difference. ${recorded}`),
     amendments.map((text) => element("p", { class: "warning" }, text)),
@@ -113,7 +113,7 @@ function showStructures() {
     table("class-table", ["Structure", ...arms], classes.map(({ name, gains }) => [name, ...gains.map((gain) => [signed(gain.mean), element("small", {}, interval(gain))])])),
     element("div", { class: "charts" }, series.map((arm) => scatterChart({ label: `Gain of ${arm} over the size of the structure`, xLabel: "log₁₀ of the volume in ml", yLabel: `gain of ${arm}`, logarithmic: true,
       series: [{ name: arm, colour: colourOfArm(arm), points: volumes[arm].map(([ml, gain, name, structure]) => [ml, gain, `${name}, ${structure}`]) }] }))),
-    note(`Explored, not tested. Gains of Dice over ${control} with 95 % intervals; a dot is a structure of a held-out case.`));
+    note(`Explored, not tested. Gains of Dice over ${control} with 95 % intervals; a dot is a structure of a held-out case. Gains are means over persons and then folds, so they differ slightly from differences of Dice in this table.`));
   show(classes[0].name);
 }
 
@@ -130,7 +130,7 @@ function showVariation() {
   section("variation", "Where gains vary",
     table("variation-table", ["Comparison", "SD of folds", "SD of seeds", "SD of persons", ...report.narrowed.map((half) => `folds for ±${half}`)],
       report.variation.map((row) => [row.name + trainedOn(row.persons), digits(row.of_folds), digits(row.of_seeds), digits(row.of_persons), ...row.needed.map(needed)])),
-    note("Standard deviations of the gain: of the means of folds; of the means of seeds within a fold; of held-out persons within a pair of trainings. Right: how many folds, with as many new persons each, would narrow the 95 % interval so far; –: it is that narrow, or there is one fold."));
+    note("Standard deviations of the gain: of the means of folds; of the means of seeds within a fold; of held-out persons within a pair of trainings. Right: folds needed for this half width of the 95 % interval, each with as many new persons. –: already reached, or one fold only."));
 }
 
 function showCells() {
