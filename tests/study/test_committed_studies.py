@@ -27,21 +27,18 @@ def test_committed_results_are_of_the_recorded_study(file):
     results_of(file)
 
 
-@pytest.mark.parametrize(
-    ("gain", "words"), [(0.0, {"not decided", "equivalent"}), (0.01, {"better", "not equivalent"})]
-)
-def test_another_seed_gains_nothing_and_a_gain_that_is_added_to_it_is_found(gain, words):
-    """The control was trained with two seeds. The second plays an arm that is equal, or gains 0.01."""
+def test_a_gain_that_is_added_to_another_seed_is_found():
+    """The control was trained with two seeds. The second plays an arm that gains 0.01."""
     plan, results = results_of(REPOSITORY / "studies" / "crops.yaml")
     again = {}
     for fold in plan.folds:
         first, second = (results.get(Cell("none", None, seed, fold)) for seed in (0, 1))
         if first and second:
             again[Cell("none", None, 0, fold)] = first
-            again[Cell("again", None, 0, fold)] = [dataclasses.replace(each, dice=each.dice + gain) for each in second]
+            again[Cell("again", None, 0, fold)] = [dataclasses.replace(each, dice=each.dice + 0.01) for each in second]
     if len(again) < 2 * 5:
         pytest.skip("fewer than five folds are trained with both seeds")
     other = dataclasses.replace(plan.arms["none"], network=dataclasses.replace(plan.arms["none"].network, convs=3))
     arms, seeds = {"none": plan.arms["none"], "again": other}, {"none": [0], "again": [0]}
     made = dataclasses.replace(plan, arms=arms, seeds=seeds, hypotheses=CLAIMS)
-    assert {verdict.word for verdict in judge(made, again)} <= words
+    assert [verdict.word for verdict in judge(made, again)] == ["better", "not equivalent"]

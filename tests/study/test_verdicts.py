@@ -143,6 +143,15 @@ def test_equal_arms_are_seldom_called_different(folds, seeds, run_sd, fold_sd):
     assert covered >= 0.93 * SIMULATIONS - 2 * math.sqrt(SIMULATIONS * 0.93 * 0.07)
 
 
+@pytest.mark.parametrize("folds", [5, 10])
+def test_a_gain_of_exactly_the_margin_is_seldom_called_equivalent(folds):
+    plan = study(hypotheses=[EQUIVALENT], folds=range(folds), run_seeds=[0], arms=with_folds(folds))
+    random = np.random.RandomState(7)
+    words = [judge(plan, made(plan, plan.margin, random, fold_sd=0.001))[0].word for _ in range(SIMULATIONS)]
+    wrong = words.count("equivalent")
+    assert 0 < wrong <= 0.05 * SIMULATIONS + 2 * math.sqrt(SIMULATIONS * 0.05 * 0.95)
+
+
 def with_folds(folds):
     """Return the arms of ``study`` with more folds."""
     arms = study().arms
