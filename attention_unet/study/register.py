@@ -132,8 +132,8 @@ def _new_registration(study: Study) -> Registration:
     for persons in study.persons:
         if persons is not None:
             smaller_splits(first.data, persons, ids, subjects)
-    plan = next(iter(plan_arms(study).values()))
-    return Registration(json.loads(json.dumps(study.to_plain())), _now(), plan, [])
+    plan = next(iter(plan_arms(study).values())).to_json()
+    return Registration(*json.loads(json.dumps([study.to_plain(), _now(), plan, []])))
 
 
 def _now() -> str:

@@ -24,7 +24,7 @@ class Amendment:
     Attributes:
         date: when, UTC.
         trainings: number of trainings that were finished by then.
-        sha256_before: digest of the record before the change; empty if it was missing.
+        sha256_before: digest of the record before the change.
         changes: each field that changed, with its values before and after.
         reason: why, in the words of the user.
     """
@@ -48,19 +48,24 @@ class Registration:
     Attributes:
         study: plain values of the study.
         date: when it was recorded, UTC.
-        plan: plan of all trainings, for the values that the configuration leaves open.
+        plain_plan: values of the plan, as in the file: another version of the program may write other fields.
         amendments: the changes since.
     """
 
     study: dict[str, Any]
     date: str
-    plan: Plan
+    plain_plan: dict[str, Any]
     amendments: list[Amendment]
+
+    @property
+    def plan(self) -> Plan:
+        """Plan of all trainings, for the values that the configuration leaves open."""
+        return Plan.from_json(self.plain_plan)
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain values, without their digest."""
         amendments = [dataclasses.asdict(each) for each in self.amendments]
-        return {"study": self.study, "date": self.date, "plan": self.plan.to_json(), "amendments": amendments}
+        return {"study": self.study, "date": self.date, "plan": self.plain_plan, "amendments": amendments}
 
     @property
     def sha256(self) -> str:
@@ -132,7 +137,8 @@ def _from_plain(plain: dict[str, Any]) -> tuple[Registration, str]:
         )
         for each in plain["amendments"]
     ]
-    found = Registration(dict(plain["study"]), str(plain["date"]), Plan.from_json(plain["plan"]), amendments)
+    found = Registration(dict(plain["study"]), str(plain["date"]), dict(plain["plan"]), amendments)
+    Plan.from_json(found.plain_plan)  # raises an error if it is damaged
     return found, str(plain["sha256"])
 
 

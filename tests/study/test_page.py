@@ -28,7 +28,7 @@ def write(folder, results=None, costs=None, maps=None, plan=None):
     plan = plan or study(question=NAME, hypotheses=[BETTER, EQUIVALENT])
     results = made(plan) if results is None else results
     record = Registration(
-        {}, "2026-11-25", plan_of(), [Amendment("today", 3, "ab12", ["margin: 0.1 to 0.005"], "a slip")]
+        {}, "2026-11-25", plan_of().to_json(), [Amendment("today", 3, "ab12", ["margin: 0.1 to 0.005"], "a slip")]
     )
     records = {cell: CellRecord(cell, "", "", "", 4, 30.0, {"torch": "2.13.0"}) for cell in results}
     file = folder / "study.html"
