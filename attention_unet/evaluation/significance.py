@@ -22,7 +22,7 @@ from attention_unet.evaluation.interval import interval_of_mean
 
 LEVEL = 0.05  # significance level
 EXACT_UP_TO = 16  # with at most so many differing persons, all combinations of their signs are tried
-FEWEST_RUNS = 3  # on a single fold: with two, equal methods are called different too often
+FEWEST_RUNS = 3  # on a single fold: two say too little about the variance of runs
 DIGITS = 9  # gains are rounded, because equal gains may differ by floating-point error
 Gains = NDArray[np.float64]
 

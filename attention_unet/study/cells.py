@@ -39,10 +39,10 @@ def run_cell(study: Study, registration: Registration, cell: Cell, folder: Path)
         Busy: if another process has this cell.
         Interrupted: if the user stopped the training.
     """
-    if finished_record(registration, cell, folder):
-        return
     run = folder / RUNS / cell.group
     with folder_lock(folder / CELLS / f".{cell.name}", patience=0):
+        if finished_record(registration, cell, folder):  # another process may have just finished it
+            return
         config = study.arms[cell.arm]
         data = dataclasses.replace(config.data, fold=cell.fold, cache=config.data.cache or str(folder / CACHE))
         dataset = find_cases(locate_dataset(data.root, data.dataset))

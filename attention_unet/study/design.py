@@ -47,7 +47,7 @@ class Cell:
     @property
     def group(self) -> str:
         """Name of the folder of all folds of this arm, size and seed."""
-        return f"{self.arm}-{'all' if self.persons is None else self.persons}-seed{self.seed}"
+        return f"{self.arm}-{size_name(self.persons)}-seed{self.seed}"
 
     @property
     def name(self) -> str:
@@ -155,6 +155,11 @@ class Study:
             "splits_sha256": _sha256_of(first.splits),
             "subjects_sha256": _sha256_of(first.subjects),
         }
+
+
+def size_name(persons: int | None) -> str:
+    """Return the number of persons to train on as a word."""
+    return "all" if persons is None else str(persons)
 
 
 def digest_of(plain: object) -> str:

@@ -70,13 +70,7 @@ def gain_at_equal_time(
     It compares validations; that of the slower arm lies between two of them, on the line through both. Its mean is NaN
     if the time ends before the first validation.
 
-    Args:
-        study: the study.
-        arm: name of the arm.
-        against: name of the other.
-        persons: number of persons trained on; None for all.
-        results: scores of the trainings that are finished.
-        ratio: time of a step of the arm, as a multiple of the other's.
+    ``ratio`` is the time of a step of the arm, as a multiple of the other's. For the rest, see ``mean_gain``.
     """
 
     def at_equal_time(cell: Cell, scores: Sequence[Score]) -> dict[str, float]:

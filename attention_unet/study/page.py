@@ -11,7 +11,7 @@ from attention_unet.errors import plural
 from attention_unet.inference.model_file import versions
 from attention_unet.scans.label_table import COLOURS
 from attention_unet.study.costs import Cost
-from attention_unet.study.design import Cell, Study
+from attention_unet.study.design import Cell, Study, size_name
 from attention_unet.study.exploration import (
     class_names,
     common_results,
@@ -108,8 +108,8 @@ def _describe_settings(
     cases = {score.case for scores in results.values() for score in of_predictions(scores)}
     most = study.most_persons
     versions = {", ".join(f"{name} {version}" for name, version in each.versions.items()) for each in records.values()}
-    sizes = ", ".join("all" if persons is None else str(persons) for persons in study.persons)
-    explored = f"; beside verdicts and gains, the page shows {'all' if most is None else most}"
+    sizes = ", ".join(map(size_name, study.persons))
+    explored = f"; beside verdicts and gains, the page shows {size_name(most)}"
     return {
         "dataset": config.data.dataset,
         "persons trained on": sizes + (explored if len(study.persons) > 1 else ""),

@@ -1,25 +1,30 @@
 """Draw what a study has found: the gain of each claim with the margin, and Dice over the steps for each arm."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from attention_unet.pictures.figures import save_figure
 from attention_unet.scans.label_table import colour_of
-from attention_unet.study.design import Study
-from attention_unet.study.exploration import common_results, learning_curve
-from attention_unet.study.finished import Results
 from attention_unet.study.verdicts import Verdict
 
 
-def draw_study(study: Study, verdicts: Sequence[Verdict], results: Results, output: Path) -> None:
-    """Draw both pictures side by side into a PNG."""
+def draw_study(verdicts: Sequence[Verdict], margin: float, curves: Sequence[Mapping[str, Any]], output: Path) -> None:
+    """Draw both pictures side by side into a PNG.
+
+    Args:
+        verdicts: the verdict on each hypothesis.
+        margin: margin of equivalence.
+        curves: for each arm, "arm" and its "points" (step, Dice).
+        output: the PNG file.
+    """
     figure = Figure(figsize=(11, max(0.5 * len(verdicts) + 1.4, 3.2)), dpi=110, layout="constrained")
-    gains, curves = figure.subplots(1, 2, width_ratios=[3, 2])
-    _draw_gains(gains, verdicts, study.margin)
-    _draw_curves(curves, study, results)
+    left, right = figure.subplots(1, 2, width_ratios=[3, 2])
+    _draw_gains(left, verdicts, margin)
+    _draw_curves(right, curves)
     save_figure(figure, output)
 
 
@@ -42,13 +47,12 @@ def _draw_gains(axes: Axes, verdicts: Sequence[Verdict], margin: float) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _draw_curves(axes: Axes, study: Study, results: Results) -> None:
-    """Draw the mean Dice over the steps, for each arm over the folds and seeds that all arms have finished."""
-    common = common_results(study, study.most_persons, results)
-    for number, arm in enumerate(study.arms):
-        if curve := learning_curve(arm, common):
-            axes.plot(*zip(*curve, strict=True), "o-", color=colour_of(number), label=arm)
+def _draw_curves(axes: Axes, curves: Sequence[Mapping[str, Any]]) -> None:
+    """Draw the mean Dice over the steps, for each arm."""
+    for number, curve in enumerate(curves):
+        if curve["points"]:
+            axes.plot(*zip(*curve["points"], strict=True), "o-", color=colour_of(number), label=curve["arm"])
     axes.set_xlabel("steps")
     axes.set_ylabel("mean Dice of held-out persons")
-    axes.legend(frameon=False, fontsize="small", ncols=1 + len(study.arms) // 12)
+    axes.legend(frameon=False, fontsize="small", ncols=1 + len(curves) // 12)
     axes.spines[["top", "right"]].set_visible(False)

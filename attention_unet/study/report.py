@@ -9,8 +9,7 @@ from attention_unet.files.csv_text import csv_text
 from attention_unet.files.lock import folder_lock
 from attention_unet.report.page import STUDY, build_page
 from attention_unet.study.costs import read_costs
-from attention_unet.study.design import Study
-from attention_unet.study.exploration import common_results, missed_structures
+from attention_unet.study.design import Study, size_name
 from attention_unet.study.finished import Results, read_records, read_results
 from attention_unet.study.maps import read_maps
 from attention_unet.study.page import describe_study
@@ -27,7 +26,7 @@ def write_study(study: Study, registration: Registration, folder: Path) -> list[
     """Write verdicts and results of the cells that are done into the folder of the study.
 
     Returns:
-        The verdicts, one for each hypothesis and size.
+        The verdicts, one for each hypothesis and number of persons to train on.
 
     Raises:
         ConfigError: if a cell was run with another configuration.
@@ -41,21 +40,22 @@ def write_study(study: Study, registration: Registration, folder: Path) -> list[
     with folder_lock(folder):
         write_text(folder / RESULTS, _results_csv(results))
         write_text(folder / TABLE, _verdicts_csv(verdicts))
-        write_text(folder / SENTENCES, _describe(study, registration, verdicts, results))
+        write_text(
+            folder / SENTENCES, _describe(study, registration, [*map(str, verdicts), *facts["missed"]], len(results))
+        )
         write_text(folder / PAGE, build_page(f"{study.question} · attention_unet", facts, {}, STUDY))
         if results:
-            draw_study(study, verdicts, results, folder / PICTURE)
+            draw_study(verdicts, study.margin, facts["curves"], folder / PICTURE)
     return verdicts
 
 
-def _describe(study: Study, registration: Registration, verdicts: Sequence[Verdict], results: Results) -> str:
-    """Return the verdicts as text, with what was recorded."""
-    done, total = len(results), len(study.cells())
-    sentences = [*map(str, verdicts), *missed_structures(common_results(study, study.most_persons, results))]
+def _describe(study: Study, registration: Registration, sentences: Sequence[str], done: int) -> str:
+    """Return sentences as text, with what was recorded."""
+    claims = len(study.hypotheses) * len(study.persons)
     lines = [f"# {study.question}", "", *(f"- {sentence}" for sentence in sentences), ""]
     lines.append(
-        f"{done} of {plural(total, 'training')} finished. Margin: {study.margin:g} of mean Dice. P values are "
-        f"corrected by Holm for {plural(len(verdicts), 'claim')}."
+        f"{done} of {plural(len(study.cells()), 'training')} finished. Margin: {study.margin:g} of mean Dice. P values "
+        f"are corrected by Holm for {plural(claims, 'claim')}."
     )
     return "\n".join([*lines, *registration.sentences()]) + "\n"
 
@@ -64,7 +64,7 @@ def _results_csv(results: Results) -> str:
     head = ["arm", "persons", "seed", "fold", "stage", "step", "case", "subject", "class", *METRICS]
     rows = [
         [
-            *(cell.arm, _number(cell.persons), cell.seed, cell.fold),
+            *(cell.arm, size_name(cell.persons), cell.seed, cell.fold),
             *(score.stage, score.step, score.case, score.subject, score.class_name, *metric_texts(score)),
         ]
         for cell, scores in results.items()
@@ -82,7 +82,7 @@ def _verdicts_csv(verdicts: Sequence[Verdict]) -> str:
             claim.arm,
             claim.against,
             claim.expect,
-            _number(each.persons),
+            size_name(each.persons),
             each.word,
             len(gain.by_pair),
             gain.missing,
@@ -90,7 +90,3 @@ def _verdicts_csv(verdicts: Sequence[Verdict]) -> str:
         numbers = (gain.mean, gain.error, gain.freedom, *gain.interval(0.95), *gain.interval(0.9), each.p, each.p_holm)
         rows.append([*names, *(f"{number:.6g}" for number in numbers)])
     return csv_text([head, *rows])
-
-
-def _number(persons: int | None) -> str:
-    return "all" if persons is None else str(persons)

@@ -24,7 +24,9 @@ def results_of(file):
 
 @pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.stem)
 def test_committed_results_are_of_the_recorded_study(file):
-    results_of(file)
+    plan, results = results_of(file)
+    assert set(results) <= set(plan.cells())
+    assert len(results) == len(list((file.with_suffix("") / "cells").glob("*.json")))
 
 
 def test_a_gain_that_is_added_to_another_seed_is_found():
