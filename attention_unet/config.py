@@ -192,6 +192,10 @@ class TrainingConfig:
         devices: number of devices on this machine, one process per device; under torchrun, its number of processes.
         nodes: number of machines; under torchrun, its number.
         seed: seed of weights, order, patches and augmentation.
+        start_from: model to start from instead of new weights: a run folder, a model file, or the name of a model of
+            this package. Network, attention and, by default, voxel size are those of the model. In a configuration
+            file, a path relative to that file.
+        fixed_encoder: share of the budget over which the encoder keeps the weights of the model to start from.
     """
 
     minutes: float | None = ranged(None, above=0, most=MAX_BUDGET)
@@ -210,6 +214,8 @@ class TrainingConfig:
     devices: int = ranged(1, above=0)
     nodes: int = ranged(1, above=0)
     seed: int = ranged(0, least=0, below=2**32)
+    start_from: str | None = None
+    fixed_encoder: float = ranged(0.0, least=0, most=1)
 
     @property
     def budget_minutes(self) -> float | None:
@@ -258,6 +264,8 @@ class Config:
         demand(data.patch is None or 2 not in data.patch, "data.patch", data.patch, expected)
         demand(scale[0] <= scale[1], "augmentation.scale", scale, "the smaller number first")
         both = training.minutes is not None and training.steps is not None
+        useless = training.fixed_encoder and not training.start_from
+        demand(not useless, "training.fixed_encoder", training.fixed_encoder, "0 without training.start_from")
         demand(not both, "the budget", "minutes and steps", "only one of training.minutes and training.steps")
 
     @classmethod

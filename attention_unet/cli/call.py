@@ -14,6 +14,7 @@ from attention_unet.errors import ConfigError
 from attention_unet.files.run_folder import CONFIG, read_paths
 
 BUDGETS = ("minutes", "steps")
+START = "training.start_from"
 WRONG_TYPE = re.compile(
     r'Parser key "(?P<name>.+?)": '
     r".*?(?:Subtypes: \[(?P<union>.+)\] E|Expected an? (?P<one>.+?)\. ).* value: (?P<value>.*)"
@@ -53,9 +54,13 @@ def complete(arguments: list[str]) -> list[str]:
         words = ["train", "--config", str(config), *words[1:]]
     if "--config" in words[:-1]:
         config = Path(words[words.index("--config") + 1])
-        places = [f"--{name}={place}" for name, place in read_paths(config.parent).items()]
-        beside = [f"--{name}={file}" for name, file in _files_beside(config) if f"--{name}" not in words]
-        arguments = [*arguments[:1], *places, *arguments[1:], *beside]
+        places = read_paths(config.parent)
+        beside = dict(_files_beside(config))
+        if START in places and START in beside:
+            beside[START] = Path(places.pop(START))
+        before = [f"--{name}={place}" for name, place in places.items()]
+        after = [f"--{name}={file}" for name, file in beside.items() if f"--{name}" not in words]
+        arguments = [*arguments[:1], *before, *arguments[1:], *after]
     return arguments
 
 
@@ -65,11 +70,12 @@ def _files_beside(config: Path) -> Iterator[tuple[str, Path]]:
         found = load_strictly(config.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return  # check_files reports it
-    data = found.get("data") if isinstance(found, dict) else None
-    for name in ("subjects", "splits"):
-        value = data.get(name) if isinstance(data, dict) else None
-        if isinstance(value, str):
-            yield f"data.{name}", config.parent / value
+    for field in ("data.subjects", "data.splits", START):
+        section, name = field.split(".")
+        fields = found.get(section) if isinstance(found, dict) else None
+        value = fields.get(name) if isinstance(fields, dict) else None
+        if isinstance(value, str) and (field != START or (config.parent / value).exists()):  # or a model's name
+            yield field, config.parent / value
 
 
 def check_files(arguments: Sequence[str]) -> None:

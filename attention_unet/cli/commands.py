@@ -41,6 +41,7 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.preparation.plan import make_plan
     from attention_unet.training.machine_speed import measure_machine
     from attention_unet.training.resolved_settings import split_cases
+    from attention_unet.training.starting_weights import starting_plan
     from attention_unet.training.trial import try_step
 
     config = _configured(options, parser)
@@ -70,7 +71,8 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
             if not inspection.problems:
                 log.error("%s", error)
                 code = 2
-        plan = make_plan(config, dataset, fingerprint, measure_machine(config.training), whole_scans=not judged)
+        machine, start = measure_machine(config.training), starting_plan(config)
+        plan = make_plan(config, dataset, fingerprint, machine, whole_scans=not judged, start=start)
         if not options.json:
             print_plan(plan, fingerprint, tables)
     if plan and not options.no_trial:

@@ -6,7 +6,7 @@ from attention_unet.errors import DataError
 from attention_unet.files.json_file import read_object
 
 CONFIG = "config.yaml"  # complete, with planned values filled in
-PATHS = "paths.json"  # folders of dataset and cache, relative to the run folder
+PATHS = "paths.json"  # of dataset, cache and the model to start from, relative to the run folder
 PLAN = "plan.json"
 SPLIT = "splits.json"
 SUBJECTS = "subjects.csv"  # person of each case
@@ -21,11 +21,13 @@ EXPLANATION = "explanation.json"  # results of explain
 
 
 def read_paths(run: Path) -> dict[str, str]:
-    """Return the folders of dataset and cache of a run by their configuration fields; missing folders are left out."""
+    """Return paths of a run by their configuration fields: dataset, cache, model to start from. Missing ones are left
+    out.
+    """
     try:
         paths = read_object(run / PATHS)
     except DataError:
         return {}
-    values = {name: paths.get(name) for name in ("data.root", "data.cache")}
-    folders = {name: run / path for name, path in values.items() if isinstance(path, str) and "\0" not in path}
-    return {name: str(folder) for name, folder in folders.items() if folder.is_dir()}
+    values = {name: paths.get(name) for name in ("data.root", "data.cache", "training.start_from")}
+    found = {name: run / path for name, path in values.items() if isinstance(path, str) and "\0" not in path}
+    return {name: str(path) for name, path in found.items() if path.exists()}

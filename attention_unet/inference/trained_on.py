@@ -35,6 +35,10 @@ class TrainedOn:
             return "image"
         return "name" if _hash_of(case) in self.names else None
 
+    def joined(self, other: "TrainedOn") -> "TrainedOn":
+        """Return the cases of both."""
+        return TrainedOn(self.names | other.names, self.images | other.images)
+
     def to_json(self) -> dict[str, list[str]]:
         """Return plain values for a JSON file."""
         return {"names": sorted(self.names), "images": sorted(self.images)}

@@ -19,6 +19,7 @@ from attention_unet.network.architecture import Architecture
 from attention_unet.places import level_of
 from attention_unet.preparation.fingerprint import Fingerprint
 from attention_unet.preparation.levels import SMALLEST_EDGE, plan_levels
+from attention_unet.preparation.model_to_start_from import check_levels, configure_like, smallest_patch
 from attention_unet.preparation.preprocessing import Preprocessing
 from attention_unet.preparation.region import may_locate, region_extent
 from attention_unet.preparation.sizing import choose_batch, choose_size
@@ -147,7 +148,12 @@ def as_configuration_error() -> Iterator[None]:
 
 
 def make_plan(
-    config: Config, dataset: Dataset, fingerprint: Fingerprint, machine: Machine, whole_scans: bool = False
+    config: Config,
+    dataset: Dataset,
+    fingerprint: Fingerprint,
+    machine: Machine,
+    whole_scans: bool = False,
+    start: Plan | None = None,
 ) -> Plan:
     """Plan everything that the configuration leaves open.
 
@@ -157,15 +163,20 @@ def make_plan(
         fingerprint: measurements of the cases.
         machine: machine to train on.
         whole_scans: plan for whole scans, not for the part that a locator finds.
+        start: plan of the model to start from; None: the network is planned, too.
 
     Raises:
         ConfigError: if no network can be built as configured.
     """
+    if start:
+        config = configure_like(config, start)
     chosen = choose_size(config, machine)
     spacing = np.array(config.data.spacing_mm or scan_spacing(fingerprint))
     dims = config.network.dims
     extent_mm = typical_extent(fingerprint)
-    slice_axis = choose_slice_axis(config.data.patch, extent_mm / spacing, spacing) if dims == 2 else None
+    slice_axis = start.slice_axis if start else None
+    if dims == 2 and (slice_axis is None or config.data.patch):
+        slice_axis = choose_slice_axis(config.data.patch, extent_mm / spacing, spacing)
     in_plane = np.arange(3) != slice_axis
     voxels = int(np.prod(config.data.patch)) if config.data.patch else chosen.patch_voxels
     region_mm = None
@@ -177,12 +188,14 @@ def make_plan(
     spacing = np.array(config.data.spacing_mm or choose_spacing(fingerprint, extent_mm, in_plane, voxels))
     grid = typical_grid(fingerprint, extent_mm, spacing)
     size = np.array(config.data.patch or fit_patch(grid, spacing, in_plane, voxels))
-    strides, kernels = plan_levels(size[in_plane], spacing[in_plane], config.network.max_levels)
+    strides, kernels = _levels(config, size[in_plane], spacing[in_plane], start)
     if not config.data.patch:
         divisor = np.prod(strides, axis=0)
         all_seen = size[in_plane] >= grid[in_plane] - 1
         size[in_plane] = round_patch(size[in_plane], divisor, all_seen, voxels)
-        strides, kernels = plan_levels(size[in_plane], spacing[in_plane], config.network.max_levels)
+        if start:
+            size[in_plane] = np.maximum(size[in_plane], smallest_patch(strides))
+        strides, kernels = _levels(config, size[in_plane], spacing[in_plane], start)
     size[~in_plane] = 1
     network = config.network
     with as_configuration_error():
@@ -190,7 +203,9 @@ def make_plan(
             dims=dims,
             in_channels=len(dataset.channels),
             out_channels=dataset.labels.channels,
-            channels=[min(chosen.base_channels * 2**i, network.max_channels) for i in range(len(kernels))],
+            channels=start.architecture.channels
+            if start
+            else [min(chosen.base_channels * 2**i, network.max_channels) for i in range(len(kernels))],
             strides=strides,
             kernels=kernels,
             block=network.block,
@@ -206,7 +221,7 @@ def make_plan(
         labels=dataset.labels,
         preprocessing=Preprocessing(
             spacing_mm=tuple(float(round(s, 6)) for s in spacing),  # type: ignore[arg-type]
-            nonzero=bool(np.median(fingerprint.kept) < 0.75),
+            nonzero=start.preprocessing.nonzero if start else bool(np.median(fingerprint.kept) < 0.75),
             stack=fingerprint.stack,
         ),
         largest_mm=tuple(float(round(e, 1)) for e in largest_mm),  # type: ignore[arg-type]
@@ -219,6 +234,17 @@ def make_plan(
         architecture=architecture,
         region_mm=None if region_mm is None else tuple(float(round(e, 1)) for e in region_mm),  # type: ignore[arg-type]
     )
+
+
+def _levels(
+    config: Config, size: np.ndarray, spacing: np.ndarray, start: Plan | None
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Return the strides and kernels of the levels: those of the model to start from, or planned for a patch."""
+    if not start:
+        return plan_levels(size, spacing, config.network.max_levels)
+    if config.data.patch:
+        check_levels(size.tolist(), start.architecture.steps)
+    return [list(step) for step in start.architecture.steps], [list(k) for k in start.architecture.kernel_sizes]
 
 
 def choose_slice_axis(patch: list[int] | None, grid: np.ndarray, spacing: np.ndarray) -> int:

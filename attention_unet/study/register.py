@@ -21,6 +21,7 @@ from attention_unet.study.registration import RECORD, Registration, read_registr
 from attention_unet.study.smaller_splits import smaller_splits
 from attention_unet.training.learner import build_network
 from attention_unet.training.machine_speed import measure_machine
+from attention_unet.training.starting_weights import starting_plan
 
 log = logging.getLogger(__name__)
 
@@ -96,11 +97,12 @@ def plan_arms(study: Study, common: Plan | None = None) -> dict[str, Plan]:
     first = next(iter(study.arms.values()))
     dataset = find_cases(locate_dataset(first.data.root, first.data.dataset))
     fingerprint, machine = take_fingerprint(dataset.cases, dataset.labels), measure_machine(first.training)
-    common = common or make_plan(first, dataset, fingerprint, machine)
+    common = common or make_plan(first, dataset, fingerprint, machine, start=starting_plan(first))
     plans = {}
     for name, config in study.arms.items():
         try:
-            plans[name] = make_plan(fill_from_plan(config, common), dataset, fingerprint, machine)
+            filled = fill_from_plan(config, common)
+            plans[name] = make_plan(filled, dataset, fingerprint, machine, start=starting_plan(config))
             build_network(plans[name])
         except ConfigError as error:
             raise ConfigError(f"{name}: {error}") from error

@@ -42,6 +42,7 @@ from attention_unet.training.interruption import Interrupted
 from attention_unet.training.machine_speed import measure_machine
 from attention_unet.training.resolved_settings import read_resolved_settings
 from attention_unet.training.same_data import check_classes
+from attention_unet.training.starting_weights import starting_plan
 from attention_unet.training.train import train
 
 log = logging.getLogger(__name__)
@@ -160,7 +161,8 @@ def _read_or_make_plan(config: Config, folder: Path, dataset: Dataset) -> Plan:
             check_classes(plan, dataset)
         else:
             fingerprint = take_fingerprint(dataset.cases, dataset.labels)
-            plan = make_plan(config, dataset, fingerprint, measure_machine(config.training))
+            machine, start = measure_machine(config.training), starting_plan(config)
+            plan = make_plan(config, dataset, fingerprint, machine, start=start)
             write_text(folder / PLAN, json.dumps(plan.to_json(), indent=2) + "\n")
     return plan
 

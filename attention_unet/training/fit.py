@@ -64,7 +64,7 @@ def fit(training: Training, loop: LoopState) -> bool:
         image, target = next(batches)
         waited = time.monotonic() - began
         try:
-            loss = learner.learn(image, target, learning_rate)
+            loss = learner.learn(image, target, learning_rate, progress < config.fixed_encoder)
         except Diverged as error:
             cases = ", ".join(training.batches.cases_of(learner.step, loop.with_late))
             raise Diverged(f"{error}; the patches of this step are from {cases}") from error

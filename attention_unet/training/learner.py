@@ -52,8 +52,10 @@ class Learner:
             raise TypeError("the averaged network is not a UNet")
         return module
 
-    def learn(self, image: Tensor, target: Tensor, learning_rate: float) -> float:
+    def learn(self, image: Tensor, target: Tensor, learning_rate: float, fixed_encoder: bool = False) -> float:
         """Take one step on a batch, image (B, C, *S) and target (B, T, *S) on the device; return its loss.
+
+        With ``fixed_encoder`` the weights of the encoder do not change.
 
         Raises:
             Diverged: if the gradient is not finite. The network is then unchanged.
@@ -63,6 +65,8 @@ class Learner:
         self.optimizer.zero_grad()
         loss = self._loss_of(image, target)
         self.fabric.backward(loss)
+        if fixed_encoder:
+            self.network.encoder.zero_grad()  # the optimiser leaves weights without gradient as they are
         # All processes have the same gradient, so all of them raise at the same step.
         norm = self.fabric.clip_gradients(
             self._wrapped, self.optimizer, max_norm=self.clip_norm, error_if_nonfinite=False

@@ -19,11 +19,15 @@ from attention_unet.errors import ConfigError, ModelError
 from attention_unet.files.atomic import write_text
 from attention_unet.files.paths import relative_path
 from attention_unet.files.run_folder import CONFIG, PATHS, PLAN, SPLIT, SUBJECTS
+from attention_unet.inference.model import Model
+from attention_unet.inference.trained_on import TrainedOn
 from attention_unet.preparation.fingerprint import take_fingerprint
+from attention_unet.preparation.model_to_start_from import configure_like
 from attention_unet.preparation.plan import PLANNED, Plan, fill_from_plan, make_plan
 from attention_unet.preparation.spacing import describe_view
 from attention_unet.training.checkpoint import TrainingState
 from attention_unet.training.machine_speed import measure_machine
+from attention_unet.training.starting_weights import Origin
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +44,7 @@ MAY_BE_OVERRIDDEN = (  # with --override: they affect the remaining steps only
     "augmentation.",
     "data.foreground_share",
     *(f"training.{name}" for name in ("minutes", "steps", "learning_rate", "warmup", "clip_norm")),
-    *(f"training.{name}" for name in ("presence_weight", "average", "validations", "precision")),
+    *(f"training.{name}" for name in ("presence_weight", "average", "validations", "precision", "fixed_encoder")),
 )
 
 
@@ -56,6 +60,7 @@ class ResolvedSettings:
         digests: digest of image and label by case id; empty before the cases are read.
         threads: number of CPU threads of torch; 0 if unknown. Another number changes the order of sums and so the last
             bits of the weights.
+        origin: model that the training started from; None: new weights.
     """
 
     config: Config
@@ -64,6 +69,15 @@ class ResolvedSettings:
     subjects: Mapping[str, str] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     threads: int = 0
+    origin: Origin | None = None
+
+    @property
+    def trained_on(self) -> TrainedOn | None:
+        """The training cases, with those of the model that the training started from; None if those are unknown."""
+        cases = TrainedOn.of({case: self.digests[case] for case in self.split.training})
+        if not self.origin:
+            return cases
+        return self.origin.trained_on and self.origin.trained_on.joined(cases)
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain values without folders of this machine."""
@@ -74,6 +88,7 @@ class ResolvedSettings:
             "subjects": dict(self.subjects),
             "digests": dict(self.digests),
             "threads": self.threads,
+            "origin": self.origin.to_json() if self.origin else None,
         }
 
     @classmethod
@@ -86,6 +101,7 @@ class ResolvedSettings:
             dict(plain["subjects"]),
             dict(plain["digests"]),
             int(plain["threads"]),
+            Origin.from_json(plain["origin"]) if plain.get("origin") else None,
         )
 
 
@@ -103,21 +119,29 @@ def read_resolved_settings(state: TrainingState, file: Path) -> ResolvedSettings
         ) from error
 
 
-def resolve_settings(config: Config, dataset: Dataset, whole_scans: bool = False) -> ResolvedSettings:
+def resolve_settings(
+    config: Config, dataset: Dataset, whole_scans: bool = False, start: Model | None = None
+) -> ResolvedSettings:
     """Return the settings of a new run: choose the split and plan the values that the configuration leaves open.
 
     Args:
         config: configuration.
         dataset: the dataset.
         whole_scans: plan for whole scans, not for the part that a locator finds.
+        start: model to start from; None: new weights.
     """
     ids = [case.id for case in dataset.cases]
     subjects = find_subjects(config.data, dataset.root, ids)
     split, judged = split_cases(config, ids, subjects)
     fingerprint = take_fingerprint(dataset.cases, dataset.labels)
-    plan = make_plan(config, dataset, fingerprint, measure_machine(config.training), whole_scans or not judged)
+    if start:
+        config = configure_like(config, start.plan)
+    machine = measure_machine(config.training)
+    plan = make_plan(config, dataset, fingerprint, machine, whole_scans or not judged, start.plan if start else None)
     log.info("a patch sees %s", describe_view(fingerprint, plan.preprocessing.spacing_mm, plan.patch, plan.region_mm))
-    return ResolvedSettings(fill_from_plan(config, plan), split, plan, subjects, threads=torch.get_num_threads())
+    origin = Origin.of(start, without_folder(config.training.start_from or "")) if start else None
+    threads = torch.get_num_threads()
+    return ResolvedSettings(fill_from_plan(config, plan), split, plan, subjects, threads=threads, origin=origin)
 
 
 def split_cases(config: Config, ids: Sequence[str], subjects: Mapping[str, str]) -> tuple[Split, bool]:
@@ -138,6 +162,10 @@ def resume_settings(before: ResolvedSettings, config: Config, override: bool, ru
     Raises:
         ConfigError: if other fields than those in MAY_CHANGE changed; it names all of them.
     """
+    if before.origin:  # wherever its model is now: its weights are in the state
+        start = before.config.training.start_from
+        training = dataclasses.replace(config.training, start_from=start)
+        config = configure_like(dataclasses.replace(config, training=training), before.plan)
     old, new = without_paths(before.config), without_paths(config)
     changed = {
         f"{section}.{name}": (old.get(section, {}).get(name), value)
@@ -180,7 +208,9 @@ def write_resolved_settings(run: Path, settings: ResolvedSettings, given: Config
     plain = settings.to_plain()
     dataset = Path(given.data.dataset)
     root = str(dataset.parent) if dataset.is_absolute() else given.data.root
-    folders = {"data.root": root, "data.cache": given.data.cache}
+    start = given.training.start_from
+    model = start if start and Path(start).exists() else None  # not the name of a model of this package
+    folders = {"data.root": root, "data.cache": given.data.cache, "training.start_from": model}
     paths = {name: relative_path(run, Path(folder)) for name, folder in folders.items() if folder}
     write_text(run / PATHS, json.dumps(paths, indent=2) + "\n")
     data = {name: value for name, value in plain["config"]["data"].items() if name not in PATH_FIELDS}
@@ -195,8 +225,16 @@ def write_resolved_settings(run: Path, settings: ResolvedSettings, given: Config
 
 
 def without_paths(config: Config) -> dict[str, dict[str, Any]]:
-    """Return a configuration as plain values, with path fields set to None and the dataset as a folder name."""
+    """Return a configuration as plain values, with path fields set to None and dataset and model without folders."""
     plain = dataclasses.asdict(config)
-    dataset = Path(config.data.dataset)
-    name = dataset.name if dataset.is_absolute() else config.data.dataset
-    return {**plain, "data": {**plain["data"], **dict.fromkeys(PATH_FIELDS), "dataset": name}}
+    start = config.training.start_from
+    return {
+        **plain,
+        "data": {**plain["data"], **dict.fromkeys(PATH_FIELDS), "dataset": without_folder(config.data.dataset)},
+        "training": {**plain["training"], "start_from": start and without_folder(start)},
+    }
+
+
+def without_folder(path: str) -> str:
+    """Return the last part of an absolute path; a relative one as it is."""
+    return Path(path).name if Path(path).is_absolute() else path

@@ -41,6 +41,7 @@ from attention_unet.training.resolved_settings import (
     write_resolved_settings,
 )
 from attention_unet.training.same_data import add_digests, check_dataset
+from attention_unet.training.starting_weights import load_start, take_weights, warn_of_trained_on
 
 log = logging.getLogger(__name__)
 
@@ -109,10 +110,11 @@ def _train(
 ) -> None:
     """Train in a locked folder, in processes that have been started."""
     reuse_freed_memory(of_any_size=True)
+    start = load_start(config) if not settings else None
     if settings:
         check_dataset(settings, dataset)
     else:  # only the first process: others can run on other machines and get another plan
-        settings = fabric.broadcast(resolve_settings(config, dataset) if fabric.is_global_zero else None)
+        settings = fabric.broadcast(resolve_settings(config, dataset, start=start) if fabric.is_global_zero else None)
     network, prepared = _set_up(config, dataset, run, fabric, settings)
     with log_to_file(run / "train.log", fabric.is_global_zero), catching_signals() as caught:
         began = time.monotonic()
@@ -122,12 +124,16 @@ def _train(
             log.info("planning anew, for whole scans")
             config = _resolve_precision(unplanned, run, resume=False)
             settings = fabric.broadcast(
-                resolve_settings(config, dataset, whole_scans=True) if fabric.is_global_zero else None
+                resolve_settings(config, dataset, whole_scans=True, start=start) if fabric.is_global_zero else None
             )
             network, prepared = _set_up(config, dataset, run, fabric, settings)
         elif locator and not state and fabric.is_global_zero:
             write_resolved_settings(run, settings, config)
         settings = add_digests(dataclasses.replace(settings, digests={**digests, **settings.digests}), prepared.facts)
+        if start:
+            take_weights(network, settings.plan, start)
+        if settings.origin:
+            warn_of_trained_on(settings.origin, settings.split.validation, settings.digests)
         learner = Learner(network, settings.config.training, fabric, settings.plan.labels.overlapping)
         budget = Budget.from_config(settings.config.training)
         budget.elapsed_before = budget.locating = locating

@@ -5,13 +5,13 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
 from attention_unet.dataset.cases import Case
 from attention_unet.inference.components import component_gains
 from attention_unet.inference.model_file import save_model
-from attention_unet.inference.trained_on import TrainedOn
 from attention_unet.machine.devices import choose_precision
 from attention_unet.training.checkpoint import LoopState
 from attention_unet.training.monitor import format_dice
@@ -87,12 +87,15 @@ def validate_and_record(training: Training, loop: LoopState, progress: float, le
         elif held_out:
             record_component_gains(loop, validation, names)
         settings = training.settings
-        description = {
+        description: dict[str, Any] = {
             "trained": {key: value if math.isfinite(value) else None for key, value in row.items()},
             "component_gains": loop.component_gains,
             "overlap": loop.overlap,
-            "trained_on": TrainedOn.of({case: settings.digests[case] for case in settings.split.training}).to_json(),
         }
+        if settings.origin:
+            description["started_from"] = {"model": settings.origin.model, "sha256": settings.origin.sha256}
+        if trained_on := settings.trained_on:
+            description["trained_on"] = trained_on.to_json()
         weights = training.learner.averaged.state_dict()
         save_model(training.run, weights, settings.plan, description, training.locator)
     return True

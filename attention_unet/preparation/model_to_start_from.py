@@ -1,0 +1,94 @@
+"""Plan a training that starts from a model: its network, and patches that suit it."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_unet.config import AttentionConfig, Config, NetworkConfig
+from attention_unet.errors import ConfigError
+from attention_unet.preparation.levels import SMALLEST_EDGE
+
+if TYPE_CHECKING:
+    from attention_unet.preparation.plan import Plan
+
+
+def configure_like(config: Config, model: "Plan") -> Config:
+    """Return a configuration with the network, the attention and, if it is left open, the voxel size of a model.
+
+    Args:
+        config: configuration; fields that are not at their default must be as in the model.
+        model: plan of the model.
+
+    Raises:
+        ConfigError: if a field is set to something else.
+    """
+    architecture = dataclasses.asdict(model.architecture)
+    architecture |= {
+        "base_channels": architecture["channels"][0],
+        "max_channels": max(architecture["channels"]),
+        "max_levels": len(architecture["channels"]),
+    }
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(
+            config.data, spacing_mm=config.data.spacing_mm or list(model.preprocessing.spacing_mm)
+        ),
+        network=NetworkConfig(**_fields_of("network", config.network, NetworkConfig(), architecture)),
+        attention=AttentionConfig(**_fields_of("attention", config.attention, AttentionConfig(), architecture)),
+    )
+
+
+def _fields_of(
+    section: str,
+    given: NetworkConfig | AttentionConfig,
+    default: NetworkConfig | AttentionConfig,
+    architecture: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the fields of a section, with the values of an architecture."""
+    fields = {}
+    for field in dataclasses.fields(given):
+        value, of_model = getattr(given, field.name), architecture[field.name]
+        if value != getattr(default, field.name) and _plain(value) != _plain(of_model):
+            raise ConfigError(
+                f"{section}.{field.name} is {value}: the model of training.start_from has {of_model}: leave the field "
+                "out, or train without training.start_from"
+            )
+        fields[field.name] = of_model
+    return fields
+
+
+def _plain(value: object) -> object:
+    """Return a value as JSON holds it: levels are then texts, and sequences lists."""
+    return json.loads(json.dumps(value))
+
+
+def check_levels(patch: Sequence[int], strides: Sequence[Sequence[int]]) -> None:
+    """Check that no level of a network has 2 voxels along an axis: see ``plan_levels``.
+
+    Args:
+        patch: voxels of a patch along each axis of the network.
+        strides: strides between its levels.
+
+    Raises:
+        ConfigError: if one has.
+    """
+    edges = np.array(patch)
+    for stride in strides:
+        edges = np.ceil(edges / stride)
+        if 2 in edges:
+            least = smallest_patch(strides).tolist()
+            raise ConfigError(
+                f"data.patch is {list(patch)}: a level of the model of training.start_from would have 2 voxels along "
+                f"an axis: expected at least {least}"
+            )
+
+
+def smallest_patch(strides: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """Return the voxels of the smallest planned patch of a network: 4 at its coarsest level, 1 along unhalved axes."""
+    divisor = np.prod(strides, axis=0)
+    smallest: NDArray[np.int64] = np.where(divisor > 1, SMALLEST_EDGE * divisor, 1)
+    return smallest
