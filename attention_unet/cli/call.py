@@ -56,7 +56,7 @@ def complete(arguments: list[str]) -> list[str]:
         config = Path(words[words.index("--config") + 1])
         places = read_paths(config.parent)
         beside = dict(_files_beside(config))
-        if START in places and START in beside:
+        if START in places:
             beside[START] = Path(places.pop(START))
         before = [f"--{name}={place}" for name, place in places.items()]
         after = [f"--{name}={file}" for name, file in beside.items() if f"--{name}" not in words]

@@ -130,7 +130,8 @@ def _train(
         elif locator and not state and fabric.is_global_zero:
             write_resolved_settings(run, settings, config)
         settings = add_digests(dataclasses.replace(settings, digests={**digests, **settings.digests}), prepared.facts)
-        if start:
+        if start and settings.origin:
+            log.info("starting from %s, sha256 %s", settings.origin.model, settings.origin.sha256)
             take_weights(network, settings.plan, start)
         if settings.origin:
             warn_of_trained_on(settings.origin, settings.split.validation, settings.digests)
