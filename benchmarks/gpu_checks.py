@@ -21,6 +21,7 @@ from attention_unet.inference.settings import Settings
 from attention_unet.inference.window_predictor import put_channels_last
 from attention_unet.machine.devices import make_fabric
 from attention_unet.network import Architecture, AttentionUNet
+from attention_unet.preparation.patches import Batch
 from attention_unet.preparation.sizing import BYTES_PER_VALUE
 from attention_unet.scans.volumes import volume_of_image
 from attention_unet.training.learner import Learner
@@ -117,7 +118,7 @@ def _train(architecture: Architecture, patch: tuple[int, ...], device: torch.dev
     for step in range(steps):
         torch.manual_seed(step)
         image = torch.randn(2, 1, *patch).to(device)
-        learner.learn(image, (image > 0.5).to(torch.uint8), 1e-3)
+        learner.learn(Batch(image, (image > 0.5).to(torch.uint8)), 1e-3)
     return [p.detach().cpu() for p in learner.network.parameters()]
 
 

@@ -22,7 +22,7 @@ from attention_unet.inference.settings import Settings
 from attention_unet.inference.window_predictor import put_channels_last
 from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.preparation.cache import CachedCase
-from attention_unet.preparation.patches import PatchDataset, load_patches, patch_numbers
+from attention_unet.preparation.patches import Batch, PatchDataset, load_patches, patch_numbers
 from attention_unet.training.checkpoint import load_state
 
 DATASET = "Task04_Hippocampus"
@@ -60,18 +60,18 @@ def resume(device: torch.device, data: Path, quick: bool) -> None:
         architecture = Architecture(out_channels=3, channels=(16, 32), skips=skips)
         whole, first, second = (new_learner(architecture, device) for _ in range(3))
         image = torch.randn(2, 1, 24, 24, 24, generator=torch.Generator().manual_seed(1)).to(device)
-        target = (image > 0.5).to(torch.uint8)
+        batch = Batch(image, (image > 0.5).to(torch.uint8))
         for learner in (whole, first):
             torch.manual_seed(3)
             for _ in range(4):
-                learner.learn(image, target, 1e-3)
+                learner.learn(batch, 1e-3)
             state = learner.state()
             if learner is whole:
                 for _ in range(4):
-                    learner.learn(image, target, 1e-3)
+                    learner.learn(batch, 1e-3)
         second.restore(state)
         for _ in range(4):
-            second.learn(image, target, 1e-3)
+            second.learn(batch, 1e-3)
         pairs = zip(whole.network.parameters(), second.network.parameters(), strict=True)
         different = sum(bool((p != q).any()) for p, q in pairs)
         row(f"resumed, {skips}", f"{different} tensors differ", "0", different == 0)

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from attention_unet.inference.window_predictor import put_channels_last
 from attention_unet.network import Architecture
+from attention_unet.preparation.patches import Batch
 from attention_unet.training.losses import SegmentationLoss
 
 Step = Callable[[], object]
@@ -66,7 +67,7 @@ def _ours(
     if last:
         put_channels_last(learner.network)
         image = image.contiguous(memory_format=torch.channels_last_3d)
-    return lambda: learner.learn(image, target, 1e-3)
+    return lambda: learner.learn(Batch(image, target), 1e-3)
 
 
 def _other(network: nn.Module, image: torch.Tensor, target: torch.Tensor, device: torch.device) -> Step:

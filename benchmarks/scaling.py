@@ -61,10 +61,10 @@ def main() -> None:
         learner = Learner(build_network(plan), config.training, fabric, plan.labels.overlapping)
         patches = PatchDataset(cache.open(cases), plan, config.data.foreground_share, config.augmentation, 0)
         batches = load_patches(patches, patch_numbers(0, plan.batch, 0, 1), 0, fabric.device)
-        learner.learn(*next(batches), 1e-4)
+        learner.learn(next(batches), 1e-4)
         began = time.perf_counter()
         for _ in range(STEPS):
-            learner.learn(*next(batches), 1e-4)
+            learner.learn(next(batches), 1e-4)
         training = (time.perf_counter() - began) / STEPS / plan.batch
 
         precision = choose_precision("auto", fabric.device)

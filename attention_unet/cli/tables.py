@@ -61,8 +61,18 @@ def print_inspection(inspection: Inspection, channels: tuple[str, ...], console:
         shares = [fact.shares[name] for fact in facts if fact.volumes_ml[name] > 0]
         figures = [f"{v:.4g}" for v in (min(there), np.median(there), max(there))] if there else ["-"] * 3
         share = f"{100 * float(np.median(shares)):.2g} %" if shares else "-"
-        classes.add_row(name, f"{len(there)} of {len(facts)}", *figures, share)
+        annotating = sum(name not in fact.unannotated for fact in facts)
+        classes.add_row(name, f"{len(there)} of {annotating}", *figures, share)
     console.print(classes)
+    annotated = [fact.annotated for fact in facts]
+    if min(annotated) < 1:
+        console.print(
+            f"annotated: {100 * np.mean(annotated):.3g} % of the voxels ({100 * min(annotated):.3g} % to "
+            f"{100 * max(annotated):.3g} % of a case); the others are ignored",
+            highlight=False,
+        )
+    for name, count in Counter(name for fact in facts for name in fact.unannotated).items():
+        console.print(f"not annotated: {name} in {count} of {len(facts)} cases", highlight=False)
 
 
 def print_plan(plan: Plan, fingerprint: Fingerprint, console: Console) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from attention_unet.dataset.cases import Case
 from attention_unet.errors import DataError
 from attention_unet.scans.foreground import find_background, foreground_box
 from attention_unet.scans.geometry import fit_grid
@@ -77,10 +78,12 @@ class CaseFacts:
         extent: its size and directions.
         orientation: stored axes, such as "LPS".
         quantiles: minimum, 1 %, median, 99 % and maximum of each channel (C, 5).
-        volumes_ml: volume of each class.
+        volumes_ml: volume of each class; 0 of classes that are not annotated.
         shares: share of the voxels that belong to each class.
         digest: sha256 of the values of the image along RAS+ axes.
         label_digest: sha256 of the values of the label along RAS+ axes.
+        annotated: share of the voxels that is not ignored.
+        unannotated: classes that the label map does not annotate.
         lost: classes of the label without a voxel on the network's grid.
         warnings: warnings of its readers.
     """
@@ -93,6 +96,8 @@ class CaseFacts:
     shares: dict[str, float]
     digest: str
     label_digest: str
+    annotated: float
+    unannotated: tuple[str, ...]
     lost: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -105,28 +110,29 @@ class CaseFacts:
         """Make facts from the values of ``to_json``."""
         size = plain["extent"]
         extent = Extent(tuple(map(tuple, size["affine"])), tuple(size["box"]), size["kept"])
-        texts = {name: tuple(plain[name]) for name in ("lost", "warnings")}
+        texts = {name: tuple(plain[name]) for name in ("unannotated", "lost", "warnings")}
         return cls(**{**plain, "extent": extent, "quantiles": np.array(plain["quantiles"]), **texts})
 
 
 def measure_case(
-    case: str, image: Volume, label: Volume, labels: Labels, warnings: Iterable[str], lost: Iterable[str] = ()
+    case: Case, image: Volume, label: Volume, labels: Labels, warnings: Iterable[str], lost: Iterable[str] = ()
 ) -> CaseFacts:
     """Measure one case.
 
     Args:
-        case: case id.
+        case: the case.
         image: image of the case.
         label: label map on the same grid.
         labels: the classes.
         warnings: warnings of its readers.
         lost: classes without a voxel on the network's grid.
     """
-    counts = {name: int(np.isin(label.array, group).sum()) for name, group in labels.integers.items()}
+    groups = {name: () if name in case.unannotated else group for name, group in labels.integers.items()}
+    counts = {name: int(np.isin(label.array, group).sum()) for name, group in groups.items()}
     flat = image.array.reshape(len(image.array), -1)
     middle = np.quantile(flat[:, :: -(-flat.shape[1] // QUANTILE_VOXELS)], [0.01, 0.5, 0.99], axis=1).T
     return CaseFacts(
-        id=case,
+        id=case.id,
         extent=measure_extent(image),
         orientation="".join(nib.aff2axcodes(image.affine)),
         quantiles=np.column_stack([flat.min(axis=1), middle, flat.max(axis=1)]).astype(np.float64),
@@ -134,7 +140,9 @@ def measure_case(
         shares={name: count / label.array.size for name, count in counts.items()},
         digest=image_digest(image),
         label_digest=image_digest(label),
-        lost=tuple(lost),
+        annotated=1.0 if labels.ignore is None else float(np.mean(label.array != labels.ignore)),
+        unannotated=case.unannotated,
+        lost=tuple(name for name in lost if name not in case.unannotated),
         warnings=tuple(warnings),
     )
 

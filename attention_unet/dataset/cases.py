@@ -7,11 +7,16 @@ import warnings
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from attention_unet.dataset.description import describe_channels, describe_labels, find_labels_in_files
+from attention_unet.dataset.description import (
+    describe_channels,
+    describe_labels,
+    describe_unannotated,
+    find_labels_in_files,
+)
 from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.files.json_file import read_object
 from attention_unet.scans.labels import Labels
@@ -25,11 +30,19 @@ CHANNEL_SUFFIX = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 
 @dataclass(frozen=True)
 class Case:
-    """One scan: a file with all channels, or one file per channel in order; and its label map if there is one."""
+    """One scan.
+
+    Attributes:
+        id: case id.
+        images: a file with all channels, or one file per channel in order.
+        label: label map; None if there is none.
+        unannotated: classes that the label map does not annotate: its background may hold them.
+    """
 
     id: str
     images: tuple[Path, ...]
     label: Path | None = None
+    unannotated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,6 +135,10 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
         labels = find_labels_in_files({case.id: case.label for case in cases if case.label}, problems)
         if description:
             log.warning("%s: has no labels: the classes are called %s", root / "dataset.json", first_few(labels.names))
+    unannotated = describe_unannotated(root / "dataset.json", labels.names)
+    if absent := set(unannotated) - {case.id for case in cases} - set(problems):
+        raise DataError(f"{root / 'dataset.json'}: annotated names {first_few(absent)}: no such case; correct it")
+    cases = [replace(case, unannotated=unannotated.get(case.id, ())) for case in cases]
     channels = (describe_channels(root / "dataset.json") if description else ()) or _name_channels(cases, problems)
     cases = sorted((case for case in cases if case.id not in problems), key=lambda case: case.id)
     if not cases:

@@ -1,12 +1,12 @@
 """Read the channels and classes of a dataset from its ``dataset.json`` or its label files."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from attention_unet.errors import DataError
+from attention_unet.errors import DataError, first_few
 from attention_unet.files.json_file import read_object
 from attention_unet.scans.labels import RESERVED, Labels
 from attention_unet.scans.volumes import read_labels
@@ -43,8 +43,6 @@ def describe_labels(path: Path) -> Labels:
     try:
         for key, value in description["labels"].items():
             name, group = (value, key) if isinstance(value, str) and key.isdigit() else (key, value)
-            if str(name) == "ignore":
-                raise DataError(f"{path}: has a label to ignore, which is not supported: remove or rename it")
             if str(name) in RESERVED:
                 raise DataError(f"{path}: a class is called {name!r}, a reserved name: rename it")
             if str(name) in integers:
@@ -56,6 +54,7 @@ def describe_labels(path: Path) -> Labels:
                 raise ValueError(f"{name!r} contains 0, the background")
             if numbers != (0,):
                 integers[str(name)] = numbers
+        ignore = _pop_ignored(integers)
         default_order = [group[0] for group in integers.values()]
         region_order = tuple(map(_parse_integer, description.get("regions_class_order", default_order)))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -67,10 +66,24 @@ def describe_labels(path: Path) -> Labels:
     if len(region_order) != len(integers):
         count = len(region_order)
         raise DataError(f"{path}: regions_class_order has {count} integers: expected {len(integers)}, one per class")
-    labels = Labels(integers, region_order)
+    labels = Labels(integers, region_order, ignore)
     if labels.overlapping and "regions_class_order" not in description:
         raise DataError(f"{path}: classes overlap: expected regions_class_order, one integer per class")
     return labels
+
+
+def _pop_ignored(integers: dict[str, tuple[int, ...]]) -> int | None:
+    """Take the label "ignore" out of the integers by class; return its integer, or None if there is none.
+
+    Raises:
+        ValueError: if it has several integers, or shares its integer with a class.
+    """
+    if "ignore" not in integers:
+        return None
+    ignore, *others = integers.pop("ignore")
+    if others or any(ignore in group for group in integers.values()):
+        raise ValueError("'ignore' needs an integer of its own")
+    return ignore
 
 
 def _parse_integer(plain: object) -> int:
@@ -107,6 +120,30 @@ def find_labels_in_files(files: Mapping[str, Path], problems: dict[str, str]) ->
         raise DataError("\n".join([*problems.values(), text]))
     _limit_classes(len(integers), next(iter(files.values())).parent)
     return Labels({f"label {v}": (v,) for v in integers}, tuple(integers))
+
+
+def describe_unannotated(file: Path, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the classes that cases do not annotate, by case id.
+
+    The field "annotated" of a ``dataset.json`` lists the annotated classes of some cases. All others annotate all
+    classes.
+
+    Args:
+        file: ``dataset.json``; it may be missing.
+        classes: names of all classes.
+
+    Raises:
+        DataError: if the field has another form, or names an unknown class.
+    """
+    annotated = read_object(file).get("annotated", {}) if file.is_file() else {}
+    lists = annotated.values() if isinstance(annotated, dict) else [None]
+    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
+        raise DataError(
+            f'{file}: annotated is {annotated!r}: expected lists of classes by case, such as {{"a": ["b"]}}'
+        )
+    if unknown := {name for names in annotated.values() for name in names} - set(classes):
+        raise DataError(f"{file}: annotated names {first_few(unknown)}: no such class; expected {first_few(classes)}")
+    return {case: tuple(name for name in classes if name not in names) for case, names in annotated.items()}
 
 
 def _limit_classes(classes: int, source: Path) -> None:

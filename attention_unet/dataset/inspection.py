@@ -41,7 +41,7 @@ def inspect(
     for case in dataset.cases:
         try:
             image, label, warnings = read_case(case, len(dataset.channels), dataset.labels)
-            facts.append(measure_case(case.id, image, label, dataset.labels, warnings))
+            facts.append(measure_case(case, image, label, dataset.labels, warnings))
         except DataError as error:
             problems[case.id] = str(error)
         done()

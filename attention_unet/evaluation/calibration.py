@@ -6,7 +6,7 @@ away nearly all voxels are certain background: the more of them are counted, the
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,7 @@ def write_calibration(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]
         picture.unlink(missing_ok=True)
         return {}
     with progress_bar("calibration", len(probabilities)) as done:
-        by_class, failed = measure_reliability(probabilities, files.references, files.labels, done)
+        by_class, failed = measure_reliability(probabilities, files.references, files.labels, done, files.unannotated)
     with replacing_result(evaluation, table.name) as path:
         path.write_text(calibration_to_csv(by_class), encoding="utf-8")
     with replacing_result(evaluation, picture.name) as path:
@@ -68,7 +68,11 @@ def write_calibration(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]
 
 
 def measure_reliability(
-    probabilities: Mapping[str, Path], references: Mapping[str, Path], labels: Labels, done: Callable[[], None]
+    probabilities: Mapping[str, Path],
+    references: Mapping[str, Path],
+    labels: Labels,
+    done: Callable[[], None],
+    unannotated: Mapping[str, Collection[str]] | None = None,
 ) -> tuple[dict[str, Reliability], dict[str, str]]:
     """Measure the reliability of each class over all cases.
 
@@ -77,6 +81,7 @@ def measure_reliability(
         references: true label map of each case.
         labels: classes.
         done: called after each case.
+        unannotated: by case, classes that its reference does not annotate; None: all are annotated.
 
     Returns:
         Reliability by class; and the reason by case, for cases that failed.
@@ -85,7 +90,7 @@ def measure_reliability(
     failed: dict[str, str] = {}
     for case, file in probabilities.items():
         try:
-            sums += _count_case(file, references[case], labels)
+            sums += _count_case(file, references[case], labels, (unannotated or {}).get(case, ()))
         except DataError as error:
             failed[case] = str(error)
         done()
@@ -140,7 +145,9 @@ def read_bins(file: Path) -> dict[str, list[dict[str, float]]]:
     return bins
 
 
-def _count_case(probabilities: Path, reference: Path, labels: Labels) -> NDArray[np.float64]:
+def _count_case(
+    probabilities: Path, reference: Path, labels: Labels, unannotated: Collection[str]
+) -> NDArray[np.float64]:
     """Return ``count_by_bin`` for each class of a case: (classes, 3, bins)."""
     predicted, true = read_volume(probabilities), read_labels(reference)
     check_same_grid(predicted, true)
@@ -154,4 +161,11 @@ def _count_case(probabilities: Path, reference: Path, labels: Labels) -> NDArray
     present = np.logical_or.reduce([*groups, *(probability > PRESENT for probability in classes)])
     near = [round(NEAR_MM / mm) for mm in true.spacing_mm]
     box = tuple(slice(max(s.start - n, 0), s.stop + n) for s, n in zip(bounding_box(present), near, strict=True))
-    return np.stack([count_by_bin(p[box], truth[box]) for p, truth in zip(classes, groups, strict=True)])
+    known = np.ones_like(present) if labels.ignore is None else true.array[0] != labels.ignore
+    inside = known[box]
+    return np.stack(
+        [
+            count_by_bin(p[box][inside], truth[box][inside]) * (name not in unannotated)
+            for name, p, truth in zip(labels.names, classes, groups, strict=True)
+        ]
+    )

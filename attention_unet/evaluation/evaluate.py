@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from attention_unet.dataset.cases import Case, group_channels
-from attention_unet.dataset.description import describe_labels, find_labels_in_files
+from attention_unet.dataset.description import describe_labels, describe_unannotated, find_labels_in_files
 from attention_unet.dataset.splits import read_held_out
 from attention_unet.dataset.subjects import read_subjects
 from attention_unet.errors import ConfigError, first_few, plural, replace_paths
@@ -108,7 +108,8 @@ def evaluate_folder(
     grouped = group_channels(list_volumes(scans), wanted=ids) if scans else {}
     if scans and not set(grouped) & set(ids):
         raise ConfigError(f"{scans}: holds no scan of these cases: expected names such as {known[ids[0]].name}")
-    cases = [Case(case, grouped.get(case, ()), known[case]) for case in ids]
+    unannotated = describe_unannotated(references.parent / "dataset.json", labels.names)
+    cases = [Case(case, grouped.get(case, ()), known[case], unannotated.get(case, ())) for case in ids]
     return evaluate_cases(cases, predicted, output, labels, tolerance_mm=tolerance_mm, subjects=subject_of)
 
 
@@ -156,6 +157,7 @@ def evaluate_cases(
             references={case.id: case.label for case in scored if case.label},
             predicted={case.id: predictions[case.id] for case in scored if case.id in predictions},
             images={case.id: case.images for case in cases},
+            unannotated={case.id: case.unannotated for case in scored if case.unannotated},
         )
         case_warnings = replace(
             read_provenance(files.predicted),
@@ -169,7 +171,10 @@ def evaluate_cases(
             same_files=bool(files.predicted)
             and all(os.path.samefile(path, files.references[case]) for case, path in files.predicted.items()),
         )
-        settings = {"tolerance_mm": tolerance_mm, "undefined": "both masks empty, or a share of an empty mask"}
+        settings = {
+            "tolerance_mm": tolerance_mm,
+            "undefined": "both masks empty, a share of an empty mask, or not annotated",
+        }
         summary = summarise(rows, case_warnings, settings)
         check_results(output)  # again: a file may have appeared during scoring
         write_evaluated_files(output, files)  # first: it marks the folder as that of an evaluation

@@ -26,12 +26,14 @@ class EvaluatedFiles:
         references: true label map of each case.
         predicted: predicted label map of each case that has one.
         images: image files of each case; empty if none were given.
+        unannotated: classes that the label map does not annotate, of each case with any.
     """
 
     labels: Labels
     references: Mapping[str, Path]
     predicted: Mapping[str, Path]
     images: Mapping[str, Sequence[Path]]
+    unannotated: Mapping[str, Sequence[str]]
 
     @property
     def folders(self) -> list[Path]:
@@ -52,6 +54,7 @@ def write_evaluated_files(evaluation: Path, files: EvaluatedFiles) -> None:
                 "reference": relative_path(evaluation, reference),
                 "prediction": relative_path(evaluation, files.predicted[case]) if case in files.predicted else None,
                 "images": [relative_path(evaluation, image) for image in files.images.get(case, ())],
+                "unannotated": list(files.unannotated.get(case, ())),
             }
             for case, reference in files.references.items()
         },
@@ -77,6 +80,7 @@ def read_evaluated_files(evaluation: Path) -> EvaluatedFiles:
             references={case: absolute(each["reference"]) for case, each in cases.items()},
             predicted={case: absolute(each["prediction"]) for case, each in cases.items() if each["prediction"]},
             images={case: [absolute(image) for image in each["images"]] for case, each in cases.items()},
+            unannotated={case: list(map(str, each.get("unannotated", ()))) for case, each in cases.items()},
         )
 
     file = evaluation / SCORED

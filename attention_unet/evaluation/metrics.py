@@ -6,7 +6,7 @@ they would be divided by the size of an empty mask. Code that averages must coun
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,9 @@ class CaseMetrics:
     sensitivity: float
     precision: float
     volume_error: float
+
+
+UNDEFINED = CaseMetrics(*[NAN] * len(fields(CaseMetrics)))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Score predicted label maps against true ones, several cases in parallel."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from attention_unet.dataset.cases import Case
 from attention_unet.errors import DataError
-from attention_unet.evaluation.metrics import compare_masks
+from attention_unet.evaluation.metrics import UNDEFINED, compare_masks
 from attention_unet.evaluation.rows import Row
 from attention_unet.scans.foreground import bounding_box
 from attention_unet.scans.labels import FOREGROUND, Labels
@@ -44,7 +44,7 @@ def score_cases(
     pool = ThreadPoolExecutor(torch.get_num_threads())  # distances and file reading release the interpreter
     try:
         results = {
-            case.id: pool.submit(_score_files, case.id, predictions.get(case.id), case.label, labels, tolerance_mm)
+            case.id: pool.submit(_score_files, case, predictions.get(case.id), case.label, labels, tolerance_mm)
             for case in cases
             if case.label
         }
@@ -69,8 +69,11 @@ def score_case(
     labels: Labels,
     spacing_mm: tuple[float, float, float],
     tolerance_mm: float,
+    unannotated: Collection[str] = (),
 ) -> list[Row]:
     """Return the metrics of every class of a case; of several classes, also those of their union, the foreground.
+
+    Ignored voxels count as background in both label maps.
 
     Args:
         case: id of the case.
@@ -79,20 +82,31 @@ def score_case(
         labels: classes.
         spacing_mm: size of a voxel along each axis.
         tolerance_mm: tolerance of the normalised surface Dice.
+        unannotated: classes that the reference does not annotate: their metrics, and those of the union, are NaN.
     """
+    if labels.ignore is not None:
+        known = reference != labels.ignore
+        prediction, reference = prediction * known, reference * known
     box = bounding_box((prediction != 0) | (reference != 0))
     prediction, reference = (np.ascontiguousarray(label_map[box]) for label_map in (prediction, reference))
     groups = {name: np.array(group) for name, group in labels.integers.items()}
     if len(groups) > 1:
         groups[FOREGROUND] = np.unique(np.concatenate([*groups.values()]))
+    undefined = {*unannotated, FOREGROUND} if unannotated else set()
     return [
-        Row(case, name, compare_masks(np.isin(prediction, group), np.isin(reference, group), spacing_mm, tolerance_mm))
+        Row(
+            case,
+            name,
+            UNDEFINED
+            if name in undefined
+            else compare_masks(np.isin(prediction, group), np.isin(reference, group), spacing_mm, tolerance_mm),
+        )
         for name, group in groups.items()
     ]
 
 
 def _score_files(
-    case: str, prediction: Path | None, reference: Path, labels: Labels, tolerance_mm: float
+    case: Case, prediction: Path | None, reference: Path, labels: Labels, tolerance_mm: float
 ) -> tuple[list[Row], list[int]]:
     """Return the metrics of a case, and the integers in its label maps that belong to no class."""
     true = read_labels(reference)
@@ -101,5 +115,6 @@ def _score_files(
     else:
         predicted = read_labels(prediction)
         check_same_grid(predicted, true)
-    rows = score_case(case, predicted.array[0], true.array[0], labels, true.spacing_mm, tolerance_mm)
+    masks = predicted.array[0], true.array[0]
+    rows = score_case(case.id, *masks, labels, true.spacing_mm, tolerance_mm, case.unannotated)
     return rows, sorted({*labels.unknown(predicted.array[0]), *labels.unknown(true.array[0])})

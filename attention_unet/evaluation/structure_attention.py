@@ -122,10 +122,10 @@ def attention_in_structures(
         case: id of the case.
         place: place of the weights.
         weights: attention map (I, J, K), 0 or more; voxels with NaN are left out.
-        reference: true label map on the same grid.
+        reference: true label map on the same grid; ignored voxels are left out.
         labels: classes.
     """
-    known = ~np.isnan(weights)
+    known = ~np.isnan(weights) & (True if labels.ignore is None else reference != labels.ignore)
     weights, reference = weights[known], reference[known]
     bins = np.minimum(weights * (BINS / max(float(weights.max(initial=0)), 1e-12)), BINS - 1).astype(np.uint16)
     masks = {name: np.isin(reference, group) for name, group in labels.integers.items()}

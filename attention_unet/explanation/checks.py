@@ -142,7 +142,9 @@ def check_case(
         return prediction
 
     def dice(label_map: NDArray[np.generic]) -> float:
-        values = [value for value in dice_by_class(label_map, reference, labels) if not np.isnan(value)]
+        values = [
+            value for value in dice_by_class(label_map, reference, labels, case.unannotated) if not np.isnan(value)
+        ]
         return float(np.mean(values)) if values else float("nan")
 
     trained = predict(model, volume, attention=True)

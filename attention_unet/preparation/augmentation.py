@@ -27,7 +27,7 @@ from attention_unet.preparation.intensity import (
     scale_contrast,
 )
 from attention_unet.preparation.plan import Plan
-from attention_unet.scans.labels import Labels, assign_classes
+from attention_unet.scans.labels import IGNORED, Labels, assign_classes
 
 BIAS_POINTS = 4  # control points of a bias field along each axis
 CLASSES_AT_ONCE = 8  # classes that are sampled together
@@ -171,7 +171,11 @@ class Augmentation:
         first, *others = torch.split(class_masks(target, self.labels), CLASSES_AT_ONCE)
         sampled = sample(torch.cat([image, first.to(image.dtype)]))
         rest = itertools.chain.from_iterable(sample(masks.to(image.dtype)) for masks in others)
-        return sampled[: len(image)], assign_classes(itertools.chain(sampled[len(image) :], rest), self.labels)
+        ignored = None
+        if self.labels.ignore is not None:
+            ignored = sample((target[:1] == IGNORED).to(image.dtype))[0]
+        shares = itertools.chain(sampled[len(image) :], rest)
+        return sampled[: len(image)], assign_classes(shares, self.labels, ignored)
 
     def change_intensity(self, image: Tensor, change: IntensityChange) -> Tensor:
         """Apply intensity changes to a batch of images (B, C, *S)."""
@@ -231,8 +235,8 @@ def linear_weights(points: int, voxels: int, device: torch.device) -> Tensor:
 
 
 def class_masks(target: Tensor, labels: Labels) -> Tensor:
-    """Return one mask per class, (classes, *S), of a target (T, *S)."""
+    """Return one mask per class, (classes, *S), of a target (T, *S); ignored voxels are in none."""
     if labels.overlapping:
-        return target > 0
+        return target == 1
     indices = torch.arange(1, len(labels.names) + 1, device=target.device)
     return target == indices.reshape(-1, *[1] * (target.ndim - 1))

@@ -4,7 +4,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,11 @@ from attention_unet.dataset.reading import read_case
 from attention_unet.errors import DataError
 from attention_unet.files.atomic import remove_partials, replacing
 from attention_unet.preparation.preprocessing import Preprocessing, preprocess, preprocess_target
-from attention_unet.scans.labels import Labels
+from attention_unet.scans.labels import IGNORED, Labels
 from attention_unet.scans.volumes import Volume
 
-PARTS = ("image", "target", "locations")
-FORMAT = 9  # version of the stored content
+PARTS = ("image", "target", "locations", "annotated_voxels", "annotated_classes")
+FORMAT = 10  # version of the stored content
 STALE_SECONDS = 24 * 3600  # age of unfinished files that are removed
 LOCATIONS_PER_CLASS = 5000
 MAPPED_CASES = 512  # cases that stay mapped, because mapping takes as long as cutting a patch
@@ -38,12 +38,17 @@ class CachedCase:
         image: (C, *S) float32.
         target: target of the network, as returned by ``preprocess_target``.
         locations: voxels of the classes, rows of (class, i, j, k), up to 5000 per class, grouped by class.
+        annotated_voxels: up to 5000 voxels that are not ignored, rows of (i, j, k); empty if none is ignored.
+        annotated_classes: whether each class is annotated (K,): the background may hold voxels of one that is not; None
+            if all are.
     """
 
     id: str
     image: NDArray[np.float32]
     target: NDArray[np.uint8]
     locations: NDArray[np.int32]
+    annotated_voxels: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 3), np.int32))
+    annotated_classes: NDArray[np.bool_] | None = None
 
 
 class CachedCases(Sequence[CachedCase]):
@@ -134,7 +139,7 @@ class CaseCache:
 
         It includes the ctime of the files, because no program can set that, unlike the other times.
         """
-        digest = hashlib.sha256(f"{case.id}\n".encode())
+        digest = hashlib.sha256(f"{case.id}\n{case.unannotated}\n".encode())
         for path in (*case.images, case.label):
             if path is not None:
                 try:
@@ -147,12 +152,14 @@ class CaseCache:
     def _store(self, case: Case) -> None:
         image, label, warnings = read_case(case, self.channels, self.labels)
         preprocessed = preprocess(image, self.preprocessing)
-        target = preprocess_target(label, self.labels, preprocessed)
-        facts = measure_case(case.id, image, label, self.labels, warnings, lost_classes(target, label, self.labels))
+        target = preprocess_target(label, self.labels, preprocessed, case.unannotated)
+        facts = measure_case(case, image, label, self.labels, warnings, lost_classes(target, label, self.labels))
         arrays = (
             preprocessed.image.contiguous(),
             torch.from_numpy(target),
             torch.from_numpy(class_locations(target, self.labels)),
+            torch.from_numpy(annotated_locations(target)),
+            torch.tensor([name not in case.unannotated for name in self.labels.names]),
         )
         with replacing(self._file(case)) as partial:
             try:
@@ -183,13 +190,24 @@ def class_locations(target: NDArray[np.uint8], labels: Labels) -> NDArray[np.int
     """Return voxels of each class in a target: rows of (class index from 0, i, j, k), thinned to 5000 per class."""
     rows = []
     for index in range(len(labels.names)):
-        voxels = np.argwhere(_class_mask(target, labels, index))
-        if len(voxels) > LOCATIONS_PER_CLASS:
-            voxels = voxels[np.linspace(0, len(voxels) - 1, LOCATIONS_PER_CLASS).round().astype(int)]
+        voxels = _thin(np.argwhere(_class_mask(target, labels, index)))
         rows.append(np.column_stack([np.full(len(voxels), index), voxels]))
     return np.concatenate(rows).astype(np.int32, order="C")
 
 
+def annotated_locations(target: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Return voxels of a target that are not ignored, rows of (i, j, k), thinned to 5000; none if none is ignored."""
+    known = target[0] != IGNORED
+    return np.zeros((0, 3), np.int32) if known.all() else _thin(np.argwhere(known)).astype(np.int32, order="C")
+
+
+def _thin(voxels: NDArray[np.int64]) -> NDArray[np.int64]:
+    if len(voxels) <= LOCATIONS_PER_CLASS:
+        return voxels
+    thinned: NDArray[np.int64] = voxels[np.linspace(0, len(voxels) - 1, LOCATIONS_PER_CLASS).round().astype(int)]
+    return thinned
+
+
 def _class_mask(target: NDArray[np.uint8], labels: Labels, index: int) -> NDArray[np.bool_]:
-    mask: NDArray[np.bool_] = target[index] > 0 if labels.overlapping else target[0] == index + 1
+    mask: NDArray[np.bool_] = target[index] == 1 if labels.overlapping else target[0] == index + 1
     return mask

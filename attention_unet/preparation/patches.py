@@ -33,12 +33,29 @@ class Patch(NamedTuple):
         target: (T, *source_size) uint8.
         transform: spatial transform of the patch.
         change: intensity change of the patch.
+        annotated: whether each class is annotated (K,).
     """
 
     image: Tensor
     target: Tensor
     transform: PatchTransform
     change: IntensityChange
+    annotated: Tensor
+
+
+class Batch(NamedTuple):
+    """Augmented patches on the network's device.
+
+    Attributes:
+        image: (B, C, *patch) float32.
+        target: (B, T, *patch) uint8; 255 is ignored.
+        annotated: whether each class is annotated (B, K): the background may hold voxels of one that is not; None if
+            all are.
+    """
+
+    image: Tensor
+    target: Tensor
+    annotated: Tensor | None = None
 
 
 class PatchDataset(Dataset[Patch]):
@@ -66,6 +83,7 @@ class PatchDataset(Dataset[Patch]):
         self.cases = cases
         self.patch = plan.patch
         self.slice_axis = plan.slice_axis
+        self.classes = len(plan.labels.names)
         self.foreground_share = foreground_share
         self.augmentation = Augmentation(augmentation, plan)
         self.seed = seed
@@ -91,7 +109,10 @@ class PatchDataset(Dataset[Patch]):
         image, target = (torch.from_numpy(cut_box(array, start, size)) for array in (case.image, case.target))
         if self.slice_axis is not None:
             image, target = image.squeeze(1 + self.slice_axis), target.squeeze(1 + self.slice_axis)
-        return Patch(image, target, transform, self.augmentation.draw_intensity(random))
+        annotated = torch.ones(self.classes, dtype=torch.bool)
+        if case.annotated_classes is not None:
+            annotated = torch.from_numpy(case.annotated_classes)
+        return Patch(image, target, transform, self.augmentation.draw_intensity(random), annotated)
 
     def case_of(self, number: int) -> str:
         """Return the case id of patch ``number``."""
@@ -108,12 +129,15 @@ class PatchDataset(Dataset[Patch]):
         """Draw the centre of a patch.
 
         It is on a voxel of a class, all with equal probability. Or the patch is anywhere inside the case, or inside the
-        part around its structures. A patch that is larger than this part holds all of it.
+        part around its structures. A patch that is larger than this part holds all of it. If voxels are ignored, it is
+        on any other voxel instead.
         """
         if len(case.locations) and random.uniform() < self.foreground_share:
             chosen = random.choice(np.flatnonzero(np.bincount(case.locations[:, 0])))
             rows = np.flatnonzero(case.locations[:, 0] == chosen)
             return [int(v) for v in case.locations[random.choice(rows), 1:]]
+        if len(case.annotated_voxels):
+            return [int(v) for v in case.annotated_voxels[random.randint(len(case.annotated_voxels))]]
         low, high = np.zeros(3, dtype=int), np.array(case.image.shape[1:])
         if self.margin is not None and len(case.locations) and random.uniform() >= ANYWHERE:
             voxels = case.locations[:, 1:]
@@ -142,8 +166,8 @@ def patch_numbers(first_step: int, batch: int, process: int, processes: int) -> 
 
 def load_patches(
     patches: PatchDataset, numbers: Iterator[list[int]], workers: int | None, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield augmented batches of images (B, C, *patch) and targets (B, T, *patch) on the device, without end.
+) -> Iterator[Batch]:
+    """Yield augmented batches on the device, without end.
 
     Args:
         patches: patches to load.
@@ -168,12 +192,14 @@ def load_patches(
         yield from [_augment(batch, patches.augmentation, device) for batch in some]
 
 
-def _augment(batch: Sequence[Patch], augmentation: Augmentation, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the augmented images and targets of a batch on the device."""
+def _augment(batch: Sequence[Patch], augmentation: Augmentation, device: torch.device) -> Batch:
+    """Return the augmented patches of a batch on the device."""
     transformed = [augmentation.transform_patch(p.image.to(device), p.target.to(device), p.transform) for p in batch]
     image, target = (torch.stack(parts) for parts in zip(*transformed, strict=True))
     change = IntensityChange(*(np.stack(parts) for parts in zip(*(p.change for p in batch), strict=True)))
-    return augmentation.change_intensity(image, change), target
+    annotated = torch.stack([p.annotated for p in batch])
+    changed = augmentation.change_intensity(image, change)
+    return Batch(changed, target, None if annotated.all() else annotated.to(device))
 
 
 def _leave_signals_to_training(worker: int) -> None:

@@ -182,7 +182,7 @@ def make_plan(
     region_mm = None
     # In the voxels of the scans, not in planned ones: later folds of a cross-validation are given these.
     grid = typical_grid(fingerprint, extent_mm, np.array(scan_spacing(fingerprint)))
-    if may_locate(config) and not whole_scans and voxels < SEEN * np.prod(grid[in_plane]):
+    if may_locate(config) and _all_annotated(dataset) and not whole_scans and voxels < SEEN * np.prod(grid[in_plane]):
         region_mm = region_extent(fingerprint)
     extent_mm = extent_mm if region_mm is None else region_mm
     spacing = np.array(config.data.spacing_mm or choose_spacing(fingerprint, extent_mm, in_plane, voxels))
@@ -234,6 +234,11 @@ def make_plan(
         architecture=architecture,
         region_mm=None if region_mm is None else tuple(float(round(e, 1)) for e in region_mm),  # type: ignore[arg-type]
     )
+
+
+def _all_annotated(dataset: Dataset) -> bool:
+    """Return whether all voxels and classes are annotated. If not, the extent of the structures is unknown."""
+    return dataset.labels.ignore is None and not any(case.unannotated for case in dataset.cases)
 
 
 def _levels(

@@ -1,6 +1,7 @@
 """Preprocess volumes: RAS+ orientation, common voxel size, foreground box, z-score of each channel."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,19 +85,30 @@ def z_score(channel: Tensor, background: Tensor, nonzero: bool) -> None:
             values.masked_fill_(zeros, 0.0)
 
 
-def preprocess_target(label: Volume, labels: Labels, image: Preprocessed) -> NDArray[np.uint8]:
+def preprocess_target(
+    label: Volume, labels: Labels, image: Preprocessed, unannotated: Collection[str] = ()
+) -> NDArray[np.uint8]:
     """Bring a label map to the grid of its preprocessed image, as the network's target.
 
     Each class is interpolated separately, and each voxel gets the class with the largest share. The nearest voxel
     instead would shift edges by up to half a voxel against the image.
 
+    Args:
+        label: label map.
+        labels: the classes.
+        image: preprocessed image.
+        unannotated: classes that this label map does not annotate; their voxels count as background.
+
     Returns:
         Class indices (1, *S), 0 for background; if classes overlap, one mask per class, (classes, *S) of 0 and 1.
+        Ignored voxels are 255.
     """
 
     def resample(group: tuple[int, ...]) -> Tensor:
         return resample_to_grid(np.isin(label.array, group), image.scan_grid)[0]
 
-    shares = map(resample, labels.integers.values())  # lazy: one class in memory at a time
-    target: NDArray[np.uint8] = assign_classes(shares, labels).numpy()
+    groups = [() if name in unannotated else group for name, group in labels.integers.items()]
+    shares = map(resample, groups)  # lazy: one class in memory at a time
+    ignored = None if labels.ignore is None else resample((labels.ignore,))
+    target: NDArray[np.uint8] = assign_classes(shares, labels, ignored).numpy()
     return target

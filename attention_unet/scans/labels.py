@@ -12,6 +12,8 @@ from torch import Tensor
 FOREGROUND = "(foreground)"  # name of all classes together
 MEAN = "mean of classes"
 RESERVED = (FOREGROUND, MEAN)  # names that classes must not have
+IGNORED = 255  # value of ignored voxels in a target
+MOST_IGNORED = 0.75  # share of a voxel; where a quarter is annotated, so is the voxel: thin slices must not vanish
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,12 @@ class Labels:
             overlap. The network then decides on each class independently.
         painted: for each class, its integer in a predicted label map. Overlapping classes are written in order, later
             classes over earlier ones (``regions_class_order``).
+        ignore: integer of voxels that nobody annotated; None if all voxels are annotated.
     """
 
     integers: Mapping[str, tuple[int, ...]]
     painted: tuple[int, ...]
+    ignore: int | None = None
 
     def __eq__(self, other: object) -> bool:
         """Return whether classes, integers and their order are equal: the network has its channels in this order."""
@@ -58,7 +62,7 @@ class Labels:
 
     def unknown(self, label_map: NDArray[np.generic]) -> list[int]:
         """Return the integers of a label map that belong to no class, in ascending order."""
-        known = {0}.union(*self.integers.values())
+        known = {0, 0 if self.ignore is None else self.ignore}.union(*self.integers.values())
         return [int(label) for label in np.unique(label_map[~np.isin(label_map, sorted(known))])]
 
     def decode(self, target: NDArray[np.generic]) -> NDArray[np.unsignedinteger[Any]]:
@@ -79,9 +83,11 @@ class Labels:
             index[np.isin(label_map, group)] = i
         return index
 
-    def to_json(self) -> dict[str, dict[str, list[int]] | list[int]]:
+    def to_json(self) -> dict[str, Any]:
         """Return plain values for a JSON file."""
-        return {"integers": {name: list(group) for name, group in self.integers.items()}, "painted": list(self.painted)}
+        integers = {name: list(group) for name, group in self.integers.items()}
+        ignore = {} if self.ignore is None else {"ignore": self.ignore}
+        return {"integers": integers, "painted": list(self.painted), **ignore}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> "Labels":
@@ -96,22 +102,28 @@ class Labels:
             raise ValueError(
                 f"classes are {integers}, painted {painted}: expected one or more classes, integers from 0"
             )
-        return cls(integers, painted)
+        return cls(integers, painted, None if plain.get("ignore") is None else int(plain["ignore"]))
 
 
-def assign_classes(shares: Iterable[Tensor], labels: Labels) -> Tensor:
+def assign_classes(shares: Iterable[Tensor], labels: Labels, ignored: Tensor | None = None) -> Tensor:
     """Return a target in which each voxel belongs to the class with the largest share of this voxel.
 
     A voxel belongs to the background if the background has a larger share. Each overlapping class
-    gets the voxels in which its share is above 0.5.
+    gets the voxels in which its share is above 0.5. Of a voxel that is ignored in part, the rest decides.
 
     Args:
         shares: share of each class in each voxel, (*S), 0 to 1, one class after another.
         labels: classes in the order of the shares.
+        ignored: ignored share of each voxel, (*S); None if no voxel is ignored.
 
     Returns:
         Class indices (1, *S), 0 for background. If classes overlap: one mask per class, (classes, *S). Both are uint8.
+        Voxels of which more than 0.75 is ignored are 255.
     """
+    if ignored is not None:
+        rest = (1 - ignored).clamp(min=1 - MOST_IGNORED)
+        target = assign_classes((share / rest for share in shares), labels)
+        return target.masked_fill_(ignored > MOST_IGNORED, IGNORED)
     if labels.overlapping:
         return torch.stack([share > 0.5 for share in shares]).to(torch.uint8)
     numbered = enumerate(shares, start=1)

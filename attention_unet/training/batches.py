@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 from lightning_fabric import Fabric
-from torch import Tensor
 
-from attention_unet.preparation.patches import PatchDataset, load_patches, patch_numbers
+from attention_unet.preparation.patches import Batch, PatchDataset, load_patches, patch_numbers
 from attention_unet.training.prepared_cases import PreparedCases
 from attention_unet.training.resolved_settings import ResolvedSettings
 
@@ -35,8 +34,8 @@ class Batches:
             for cases in (prepared.early, prepared.training)
         )
 
-    def open(self, step: int, with_late: bool) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return endless batches of image and target (N, C, *spatial) on the device, from a step on."""
+    def open(self, step: int, with_late: bool) -> Iterator[Batch]:
+        """Return endless batches on the device, from a step on."""
         fabric = self.fabric
         numbers = patch_numbers(step, self.batch, fabric.global_rank, fabric.world_size)
         return load_patches(self.all if with_late else self.early, numbers, self.workers, fabric.device)

@@ -26,7 +26,7 @@ def fit(training: Training, loop: LoopState) -> bool:
         Whether the budget was spent. If not, the state is saved, and a resumed run continues with the same numbers.
     """
     settings, learner, budget, monitor = training.settings, training.learner, training.budget, training.monitor
-    config, batch = settings.config.training, settings.plan.batch
+    config, patches = settings.config.training, settings.plan.batch
     threads = ThreadChooser(fixed=budget.seconds is None) if learner.fabric.device.type == "cpu" else None
     saved_at = time.monotonic()
     batches = training.batches.open(learner.step, loop.with_late)
@@ -61,10 +61,10 @@ def fit(training: Training, loop: LoopState) -> bool:
             return True
 
         began = time.monotonic()
-        image, target = next(batches)
+        batch = next(batches)
         waited = time.monotonic() - began
         try:
-            loss = learner.learn(image, target, learning_rate, progress < config.fixed_encoder)
+            loss = learner.learn(batch, learning_rate, progress < config.fixed_encoder)
         except Diverged as error:
             cases = ", ".join(training.batches.cases_of(learner.step, loop.with_late))
             raise Diverged(f"{error}; the patches of this step are from {cases}") from error
@@ -72,8 +72,8 @@ def fit(training: Training, loop: LoopState) -> bool:
         seconds = time.monotonic() - began
         if threads is not None:
             threads.record(seconds - waited)
-        loop.seconds = smooth(loop.seconds, seconds / batch)
-        loop.waited = smooth(loop.waited, waited / batch)
+        loop.seconds = smooth(loop.seconds, seconds / patches)
+        loop.waited = smooth(loop.waited, waited / patches)
         if monitor is not None:
             monitor.record_step(learner.step, progress, loop, learning_rate, budget.seconds_left(learner.step))
         if time.monotonic() - saved_at > 60 * config.checkpoint_minutes:

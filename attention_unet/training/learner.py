@@ -13,6 +13,7 @@ from attention_unet.config import TrainingConfig
 from attention_unet.errors import ModelError, UserError
 from attention_unet.inference.window_predictor import put_channels_last
 from attention_unet.network import AttentionUNet, NetworkOutput, UNet
+from attention_unet.preparation.patches import Batch
 from attention_unet.preparation.plan import Plan, as_configuration_error
 from attention_unet.training.checkpoint import LearnerState
 from attention_unet.training.losses import PresenceLoss, SegmentationLoss
@@ -30,9 +31,12 @@ class Learner:
         config: settings of optimiser, clipping and averaging.
         fabric: device, precision and processes.
         overlapping: whether a voxel may belong to several classes.
+        ignoring: whether targets may have ignored voxels.
     """
 
-    def __init__(self, network: UNet, config: TrainingConfig, fabric: Fabric, overlapping: bool) -> None:
+    def __init__(
+        self, network: UNet, config: TrainingConfig, fabric: Fabric, overlapping: bool, ignoring: bool = False
+    ) -> None:
         self.fabric = fabric
         self.clip_norm = config.clip_norm
         self.step = 0
@@ -41,8 +45,8 @@ class Learner:
         put_channels_last(self._averaged)  # as a loaded model has it
         optimizer = AdamW(parameter_groups(self.network, config.weight_decay), lr=config.learning_rate, fused=True)
         self._wrapped, self.optimizer = fabric.setup(self.network, optimizer)
-        self._loss = SegmentationLoss(overlapping)
-        self._presence = PresenceLoss(overlapping, config.presence_weight)
+        self._loss = SegmentationLoss(overlapping, ignoring)
+        self._presence = PresenceLoss(overlapping, config.presence_weight, ignoring)
 
     @property
     def averaged(self) -> UNet:
@@ -52,8 +56,8 @@ class Learner:
             raise TypeError("the averaged network is not a UNet")
         return module
 
-    def learn(self, image: Tensor, target: Tensor, learning_rate: float, fixed_encoder: bool = False) -> float:
-        """Take one step on a batch, image (B, C, *S) and target (B, T, *S) on the device; return its loss.
+    def learn(self, batch: Batch, learning_rate: float, fixed_encoder: bool = False) -> float:
+        """Take one step on a batch on the device; return its loss.
 
         With ``fixed_encoder`` the weights of the encoder do not change.
 
@@ -63,7 +67,7 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad()
-        loss = self._loss_of(image, target)
+        loss = self._loss_of(batch)
         self.fabric.backward(loss)
         if fixed_encoder:
             self.network.encoder.zero_grad()  # the optimiser leaves weights without gradient as they are
@@ -81,10 +85,13 @@ class Learner:
         self.step += 1
         return float(loss.item())
 
-    def _loss_of(self, image: Tensor, target: Tensor) -> Tensor:
-        output: NetworkOutput = self._wrapped(image, full_output=True)
-        loss: Tensor = self._loss(output.logits, target)
-        return loss + self._presence(output.presence, target) if output.presence else loss
+    def _loss_of(self, batch: Batch) -> Tensor:
+        output: NetworkOutput = self._wrapped(batch.image, full_output=True)
+        loss: Tensor = self._loss(output.logits, batch.target, batch.annotated)
+        if not output.presence:
+            return loss
+        presence: Tensor = self._presence(output.presence, batch.target, batch.annotated)
+        return loss + presence
 
     def state(self) -> LearnerState:
         """Return the state from which ``restore`` continues with the same numbers."""

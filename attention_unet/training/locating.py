@@ -1,5 +1,6 @@
 """Train a locator before the network, and judge it on held-out cases."""
 
+import dataclasses
 import logging
 import math
 import time
@@ -137,9 +138,9 @@ def _learn(learner: Learner, patches: PatchDataset, budget: Budget, config: Conf
                     raise Interrupted("stopped before the first step: repeat the same command to begin again", caught)
                 if progress >= 1:
                     return
-                image, target = next(batches)
+                batch = next(batches)
                 began = time.monotonic()
-                learner.learn(image, target, config.training.learning_rate * learning_rate_factor(progress, WARMUP))
+                learner.learn(batch, config.training.learning_rate * learning_rate_factor(progress, WARMUP))
                 threads.record(time.monotonic() - began)
                 done(100 * progress)
     finally:
@@ -152,7 +153,7 @@ def coarsen_case(case: CachedCase, factors: tuple[int, int, int], labels: Labels
     for axis, factor in enumerate(factors):
         target = np.maximum.reduceat(target, np.arange(0, target.shape[axis], factor), axis=axis)
     image = coarsen(torch.from_numpy(case.image), factors).numpy()
-    return CachedCase(case.id, image, target[None], class_locations(target[None], labels))
+    return dataclasses.replace(case, image=image, target=target[None], locations=class_locations(target[None], labels))
 
 
 def judge(locator: Locator, cases: Sequence[CachedCase], labels: Labels) -> Found:

@@ -1,4 +1,8 @@
-"""Losses of training: Dice and cross-entropy at every supervised level, and presence of classes."""
+"""Losses of training: Dice and cross-entropy at every supervised level, and presence of classes.
+
+Some of the truth may be unknown. Nothing is learned from ignored voxels. In a patch of a case that does not annotate a
+class, no Dice is computed for this class, and background means "background or this class".
+"""
 
 from collections.abc import Sequence
 
@@ -7,6 +11,8 @@ from monai.losses import DiceLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from attention_unet.scans.labels import IGNORED
+
 
 class SegmentationLoss(nn.Module):
     """Loss of Isensee et al. 2021: mean soft Dice loss of the classes, without background, plus cross-entropy.
@@ -14,38 +20,55 @@ class SegmentationLoss(nn.Module):
     Exclusive classes use softmax and cross-entropy. Overlapping classes use a sigmoid each and binary cross-entropy.
     With deep supervision, each coarser level has half the weight of the one before. The weights sum to 1.
 
+    For a class that is not annotated, the probability of background and class together is learned where the label is
+    background (the marginal loss of Shi et al., "Marginal loss and exclusion loss for partially supervised multi-organ
+    segmentation", Medical Image Analysis 2021).
+
     Args:
         overlapping: whether a voxel may belong to several classes.
+        ignoring: whether targets may have ignored voxels.
     """
 
-    def __init__(self, overlapping: bool) -> None:
+    def __init__(self, overlapping: bool, ignoring: bool = False) -> None:
         super().__init__()
-        self.overlapping = overlapping
-        self.dice = DiceLoss(
-            include_background=overlapping,
-            to_onehot_y=not overlapping,
-            softmax=not overlapping,
-            sigmoid=overlapping,
-            smooth_nr=1e-5,
-            smooth_dr=1e-5,
-        )
+        self.overlapping, self.ignoring = overlapping, ignoring
+        self.dice = DiceLoss(smooth_nr=1e-5, smooth_dr=1e-5, reduction="none")
 
-    def forward(self, logits: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
-        """Return the loss of logits (B, K, *S), or of a list of levels, finest first; target (B, T, *S) of integers."""
+    def forward(self, logits: Tensor | Sequence[Tensor], target: Tensor, annotated: Tensor | None = None) -> Tensor:
+        """Return the loss.
+
+        Args:
+            logits: (B, K, *S), or a list of levels, finest first.
+            target: (B, T, *S) of integers; 255 is ignored.
+            annotated: whether each class is annotated (B, classes); None if all are.
+        """
         levels = [logits] if isinstance(logits, Tensor) else list(logits)
         weights = level_weights(len(levels))
-        losses = [w * self._level(level.float(), target) for w, level in zip(weights, levels, strict=True)]
+        losses = [w * self._level(level.float(), target, annotated) for w, level in zip(weights, levels, strict=True)]
         return torch.stack(losses).sum()
 
-    def _level(self, logits: Tensor, target: Tensor) -> Tensor:
+    def _level(self, logits: Tensor, target: Tensor, annotated: Tensor | None) -> Tensor:
         if target.shape[2:] != logits.shape[2:]:
             target = F.interpolate(target.float(), logits.shape[2:], mode="nearest-exact")
+        known = target[:, :1] != IGNORED if self.ignoring else None
         if self.overlapping:
-            entropy = F.binary_cross_entropy_with_logits(logits, target.float())
+            probabilities, truth = torch.sigmoid(logits), (target == 1).float()
+            entropy = binary_cross_entropy(logits, truth, combine(known, annotated, logits))
         else:
-            entropy = F.cross_entropy(logits, target[:, 0].long())
-        overlap: Tensor = self.dice(logits, target)
-        return overlap + entropy
+            probabilities = torch.softmax(logits, dim=1)[:, 1:]
+            classes = torch.arange(1, logits.shape[1], device=logits.device)
+            truth = (target == classes.reshape(-1, *[1] * (logits.dim() - 2))).float()
+            merged = logits if annotated is None else merge_into_background(logits, annotated)
+            entropy = self._cross_entropy(merged, target, known)
+        if known is not None:
+            probabilities, truth = probabilities * known, truth * known
+        return mean_of_known(self.dice(probabilities, truth).flatten(1), annotated) + entropy
+
+    def _cross_entropy(self, logits: Tensor, target: Tensor, known: Tensor | None) -> Tensor:
+        if known is None:
+            return F.cross_entropy(logits, target[:, 0].long())
+        total = F.cross_entropy(logits, target[:, 0].long(), ignore_index=IGNORED, reduction="sum")
+        return total / known.sum().clamp(min=1)
 
 
 class PresenceLoss(nn.Module):
@@ -57,16 +80,29 @@ class PresenceLoss(nn.Module):
     Args:
         overlapping: whether a voxel may belong to several classes.
         weight: weight of the loss.
+        ignoring: whether targets may have ignored voxels: a class that is not seen may be there.
     """
 
-    def __init__(self, overlapping: bool, weight: float) -> None:
+    def __init__(self, overlapping: bool, weight: float, ignoring: bool = False) -> None:
         super().__init__()
-        self.overlapping, self.weight = overlapping, weight
+        self.overlapping, self.weight, self.ignoring = overlapping, weight, ignoring
 
-    def forward(self, logits: Sequence[Tensor], target: Tensor) -> Tensor:
-        """Return the weighted mean loss of logits (B, K) of one or several heads; target (B, T, *S) of integers."""
+    def forward(self, logits: Sequence[Tensor], target: Tensor, annotated: Tensor | None = None) -> Tensor:
+        """Return the weighted mean loss of logits (B, K) of one or several heads.
+
+        Args:
+            logits: of each head.
+            target: (B, T, *S) of integers; 255 is ignored.
+            annotated: whether each class is annotated (B, classes); None if all are.
+        """
         present = present_classes(target, logits[0].shape[1], self.overlapping)
-        losses = [F.binary_cross_entropy_with_logits(of_head.float(), present) for of_head in logits]
+        absent = torch.ones_like(present, dtype=torch.bool)  # whether an absence would be known
+        if annotated is not None:
+            absent[:, absent.shape[1] - annotated.shape[1] :] = annotated
+        if self.ignoring:
+            absent &= (target[:, 0] != IGNORED).flatten(1).all(dim=1, keepdim=True)
+        known = None if annotated is None and not self.ignoring else (present > 0) | absent
+        losses = [binary_cross_entropy(of_head.float(), present, known) for of_head in logits]
         return self.weight * torch.stack(losses).mean()
 
 
@@ -74,8 +110,48 @@ def present_classes(target: Tensor, classes: int, overlapping: bool) -> Tensor:
     """Return 1 for each class in a target (B, T, *S) and 0 for the others: (B, classes) float32."""
     flat = target.flatten(2)
     if overlapping:
-        return (flat > 0).any(dim=2).float()
+        return (flat == 1).any(dim=2).float()
     return torch.stack([(flat[:, 0] == k).any(dim=1) for k in range(classes)], dim=1).float()
+
+
+def merge_into_background(logits: Tensor, annotated: Tensor) -> Tensor:
+    """Return logits (B, 1 + K, *S) in which the background has the probability of all classes without annotation, too.
+
+    Args:
+        logits: (B, 1 + K, *S), background first.
+        annotated: whether each class is annotated (B, K).
+    """
+    shape = *annotated.shape, *[1] * (logits.dim() - 2)
+    classes = annotated.reshape(shape)
+    own = torch.cat([torch.zeros_like(classes[:, :1]), classes], dim=1)
+    background = logits.masked_fill(own, -torch.inf).logsumexp(dim=1, keepdim=True)
+    return torch.cat([background, logits[:, 1:].masked_fill(~classes, -torch.inf)], dim=1)
+
+
+def combine(known: Tensor | None, annotated: Tensor | None, logits: Tensor) -> Tensor | None:
+    """Return which values of logits (B, K, *S) have a known truth; None if all have.
+
+    Args:
+        known: voxels that are not ignored (B, 1, *S); None if none is.
+        annotated: whether each class is annotated (B, K); None if all are.
+        logits: for the shape.
+    """
+    if annotated is None:
+        return None if known is None else known.expand_as(logits)
+    classes = annotated.reshape(*annotated.shape, *[1] * (logits.dim() - 2)).expand_as(logits)
+    return classes if known is None else classes & known
+
+
+def binary_cross_entropy(logits: Tensor, truth: Tensor, known: Tensor | None) -> Tensor:
+    """Return the mean binary cross-entropy where the truth is known; None: everywhere."""
+    if known is None:
+        return F.binary_cross_entropy_with_logits(logits, truth)
+    return mean_of_known(F.binary_cross_entropy_with_logits(logits, truth, reduction="none"), known)
+
+
+def mean_of_known(values: Tensor, known: Tensor | None) -> Tensor:
+    """Return the mean of the values that are known, 0 if there are none; None: of all."""
+    return values.mean() if known is None else (values * known).sum() / known.sum().clamp(min=1)
 
 
 def level_weights(levels: int) -> list[float]:

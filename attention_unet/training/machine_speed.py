@@ -9,6 +9,7 @@ import torch
 from attention_unet.config import TrainingConfig
 from attention_unet.machine.devices import Machine, make_fabric, this_machine
 from attention_unet.network import Architecture, AttentionUNet
+from attention_unet.preparation.patches import Batch
 from attention_unet.preparation.sizing import CHANNELS
 from attention_unet.training.learner import Learner
 
@@ -37,10 +38,10 @@ def measure_rate(config: TrainingConfig) -> float:
         network = AttentionUNet(Architecture(channels=[CHANNELS["cpu"] * 2**i for i in range(4)], decoder_convs=1))
         learner = Learner(network, config, fabric, overlapping=False)
         image = torch.randn(2, 1, EDGE, EDGE, EDGE)
-        target = (image > 1).to(torch.uint8)
+        batch = Batch(image, (image > 1).to(torch.uint8))
         seconds = []
         for _ in range(STEPS + 1):  # the first one is slower
             began = time.perf_counter()
-            learner.learn(image, target, config.learning_rate)
+            learner.learn(batch, config.learning_rate)
             seconds.append(time.perf_counter() - began)
     return image.numel() / min(seconds)

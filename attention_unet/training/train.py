@@ -135,7 +135,8 @@ def _train(
             take_weights(network, settings.plan, start)
         if settings.origin:
             warn_of_trained_on(settings.origin, settings.split.validation, settings.digests)
-        learner = Learner(network, settings.config.training, fabric, settings.plan.labels.overlapping)
+        labels = settings.plan.labels
+        learner = Learner(network, settings.config.training, fabric, labels.overlapping, labels.ignore is not None)
         budget = Budget.from_config(settings.config.training)
         budget.elapsed_before = budget.locating = locating
         loop = _restore(state, learner, budget, settings.config.training) if state else LoopState(locating=locating)

@@ -10,6 +10,7 @@ from attention_unet.config import Config
 from attention_unet.errors import ConfigError
 from attention_unet.machine.devices import check_batch, devices_and_nodes, make_fabric
 from attention_unet.machine.memory import out_of_memory, peak_bytes, reuse_freed_memory
+from attention_unet.preparation.patches import Batch
 from attention_unet.preparation.plan import Plan
 from attention_unet.training.learner import Learner, build_network
 
@@ -49,9 +50,10 @@ def try_step(config: Config, plan: Plan) -> Trial:
     try:
         image = torch.randn(patches, len(plan.channels), *grid).to(fabric.device)
         target = torch.zeros(patches, masks, *grid, dtype=torch.uint8).to(fabric.device)
+        batch = Batch(image, target)
 
         def step() -> None:
-            learner.learn(image, target, config.training.learning_rate)
+            learner.learn(batch, config.training.learning_rate)
 
         seconds = measure_seconds(step, fabric.device, STEPS)
         peak = peak_bytes(step, fabric.device) if fabric.device.type in ("cpu", "cuda") else None

@@ -1,7 +1,7 @@
 """Validate on whole volumes: predict held-out scans in their original space and compute Dice, as a user would."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,10 +99,12 @@ def validate(
         settings = Settings(precision, overlap, False, attention=wants_scene, memory=memory, drop_small=())
         prediction = predict_volume([model], volume, settings)
         reference, predicted = label.array[0].astype(np.int64), prediction.label_map
-        scores[case.id] = dice_by_class(predicted, reference, plan.labels)
+        scores[case.id] = dice_by_class(predicted, reference, plan.labels, case.unannotated)
         cleaned = predicted if plan.labels.overlapping else drop_small(predicted, plan.labels.painted)
         changed = not np.array_equal(cleaned, predicted)
-        scores_cleaned[case.id] = dice_by_class(cleaned, reference, plan.labels) if changed else scores[case.id]
+        scores_cleaned[case.id] = scores[case.id]
+        if changed:
+            scores_cleaned[case.id] = dice_by_class(cleaned, reference, plan.labels, case.unannotated)
         if wants_scene:
             scenes.append(make_scene(case.id, volume, reference, prediction, plan))
             for place, weights in prediction.attention.items():
@@ -124,9 +126,20 @@ def judge_overlap(larger: Validation, smaller: Validation) -> float:
     return LARGER_OVERLAP if len(known) and known.mean() > MOST_LOST else OVERLAP
 
 
-def dice_by_class(predicted: NDArray[np.generic], reference: NDArray[np.generic], labels: Labels) -> list[float]:
-    """Return the Dice of each class."""
-    return [dice(np.isin(predicted, group), np.isin(reference, group)) for group in labels.integers.values()]
+def dice_by_class(
+    predicted: NDArray[np.generic],
+    reference: NDArray[np.generic],
+    labels: Labels,
+    unannotated: Collection[str] = (),
+) -> list[float]:
+    """Return the Dice of each class, without ignored voxels; NaN for classes that the reference does not annotate."""
+    if labels.ignore is not None:
+        known = reference != labels.ignore
+        predicted, reference = predicted * known, reference * known
+    return [
+        np.nan if name in unannotated else dice(np.isin(predicted, group), np.isin(reference, group))
+        for name, group in labels.integers.items()
+    ]
 
 
 def mean_dice(scores: dict[str, list[float]], classes: int) -> list[float]:

@@ -3,8 +3,14 @@ import json
 import numpy as np
 import pytest
 
-from attention_unet.dataset.description import describe_channels, describe_labels, find_labels_in_files
+from attention_unet.dataset.description import (
+    describe_channels,
+    describe_labels,
+    describe_unannotated,
+    find_labels_in_files,
+)
 from attention_unet.errors import DataError
+from attention_unet.scans.labels import Labels
 from tests.conftest import save_nifti
 
 
@@ -37,7 +43,9 @@ def test_nnunet_regions_overlap(tmp_path):
     ("content", "message"),
     [
         ({"labels": {"1": "a", "2": "a"}}, "'a' is there twice"),
-        ({"labels": {"a": 1, "ignore": 2}}, "has a label to ignore, which is not supported"),
+        ({"labels": {"a": 1, "ignore": 1}}, "'ignore' needs an integer of its own"),
+        ({"labels": {"a": 1, "ignore": [2, 3]}}, "'ignore' needs an integer of its own"),
+        ({"labels": {"ignore": 2}}, "labels name no class"),
         ({"labels": {f"c{i}": i for i in range(1, 300)}}, "has 299 classes: expected label maps of at most 254"),
         ({"labels": ["a"]}, "labels do not map names to integers"),
         ({"labels": {"a": 1.7}}, r"labels do not map names to integers \(1\.7 is not an integer\)"),
@@ -51,6 +59,47 @@ def test_wrong_labels(tmp_path, content, message):
     describe(tmp_path, **content)
     with pytest.raises(DataError, match=message):
         describe_labels(tmp_path / "dataset.json")
+
+
+@pytest.mark.parametrize(
+    "labels", [{"background": 0, "a": 1, "ignore": 2}, {"0": "background", "1": "a", "2": "ignore"}]
+)
+def test_a_label_to_ignore_is_no_class(tmp_path, labels):
+    describe(tmp_path, labels=labels)
+    described = describe_labels(tmp_path / "dataset.json")
+    assert described == Labels({"a": (1,)}, (1,))
+    assert described.ignore == 2
+    assert Labels.from_json(json.loads(json.dumps(described.to_json()))).ignore == 2
+    assert described.unknown(np.array([0, 1, 2, 3])) == [3]
+
+
+def test_a_label_to_ignore_beside_regions(tmp_path):
+    labels = {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}
+    describe(tmp_path, labels=labels, regions_class_order=[1, 2])
+    described = describe_labels(tmp_path / "dataset.json")
+    assert (described.names, described.painted, described.ignore) == (("whole", "core"), (1, 2), 3)
+
+
+def test_classes_that_a_case_does_not_annotate(tmp_path):
+    file = tmp_path / "dataset.json"
+    assert describe_unannotated(file, ["a", "b"]) == {}
+    describe(tmp_path, annotated={"one": ["b"], "two": ["a", "b"], "three": []})
+    assert describe_unannotated(file, ["a", "b"]) == {"one": ("a",), "two": (), "three": ("a", "b")}
+
+
+@pytest.mark.parametrize(
+    ("annotated", "message"),
+    [
+        (["a"], r"annotated is \['a'\]: expected lists of classes by case"),
+        ({"one": "a"}, "expected lists of classes by case"),
+        ({"one": [1]}, "expected lists of classes by case"),
+        ({"one": ["c"]}, "annotated names c: no such class; expected a, b"),
+    ],
+)
+def test_wrong_lists_of_annotated_classes(tmp_path, annotated, message):
+    describe(tmp_path, annotated=annotated)
+    with pytest.raises(DataError, match=message):
+        describe_unannotated(tmp_path / "dataset.json", ["a", "b"])
 
 
 def test_scans_in_place_of_label_maps(tmp_path):

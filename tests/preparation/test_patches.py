@@ -1,3 +1,4 @@
+import dataclasses
 import pickle
 
 import numpy as np
@@ -6,7 +7,7 @@ import torch
 from scipy import ndimage
 
 from attention_unet.config import AugmentationConfig
-from attention_unet.preparation.cache import CachedCase, class_locations
+from attention_unet.preparation.cache import CachedCase, annotated_locations, class_locations
 from attention_unet.preparation.patches import (
     BATCHES_IN_A_ROW,
     PatchDataset,
@@ -50,8 +51,8 @@ def batches_of(patches, first_step=0, batch=1, workers=0):
 
 def load_patch(patches, number):
     """Return one patch as the network receives it."""
-    image, target = next(batches_of(patches, number))
-    return image[0], target[0]
+    batch = next(batches_of(patches, number))
+    return batch.image[0], batch.target[0]
 
 
 def test_reading_patches_draws_nothing_from_what_a_resumed_training_goes_on_with():
@@ -84,7 +85,7 @@ def test_workers_and_resuming_change_no_patch(workers):
     cases = [cached(i) for i in range(3)]
     batches = batches_of(dataset(cases), first_step=2, batch=4, workers=workers)
     for step in range(2, 3 + BATCHES_IN_A_ROW):  # the last one belongs to the second group of batches
-        image, target = next(batches)
+        image, target, _ = next(batches)
         expected = [load_patch(dataset(cases), n) for n in range(4 * step, 4 * step + 4)]
         torch.testing.assert_close(image, torch.stack([i for i, _ in expected]))
         assert torch.equal(target, torch.stack([t for _, t in expected]))
@@ -209,3 +210,44 @@ def test_boxes():
     assert box_start([3], (8,), (5,)) == [-1]
     np.testing.assert_array_equal(cut_box(np.arange(1, 6)[None], [-1], [8]), [[0, 1, 2, 3, 4, 5, 0, 0]])
     np.testing.assert_array_equal(cut_box(np.arange(1, 6)[None], [3], [2]), [[4, 5]])
+
+
+def test_patches_are_where_voxels_are_annotated():
+    target = np.full((1, 20, 24, 18), 255, dtype=np.uint8)
+    target[0, :, 11] = 0
+    target[0, 4:6, 11, 4:6] = 1
+    case = CachedCase(
+        "a", target.astype(np.float32), target, class_locations(target, LABELS), annotated_locations(target)
+    )
+    assert len(case.annotated_voxels) == 20 * 18
+    for share in (0.0, 1.0):
+        patches = dataset([case], patch=(4, 4, 4), share=share, augmentation=NONE)
+        shown = [patches[n].target for n in range(60)]
+        assert all((target != 255).any() for target in shown)
+        assert all((target == 1).any() for target in shown) == bool(share)
+    assert len(annotated_locations(np.zeros((1, 4, 4, 4), np.uint8))) == 0
+
+
+def test_batches_say_which_classes_are_annotated():
+    cases = [cached(0), dataclasses.replace(cached(1), annotated_classes=np.array([True, False]))]
+    annotated = {case.id: [True, True] if case.annotated_classes is None else [True, False] for case in cases}
+    patches = dataset(cases)
+    for n in range(4):
+        batch = next(batches_of(patches, n, batch=2))
+        assert batch.annotated.tolist() == [annotated[patches.case_of(2 * n + i)] for i in range(2)]
+    assert next(batches_of(dataset(cases[:1]), batch=2)).annotated is None
+
+
+def test_ignored_voxels_move_with_the_image():
+    grid = (24, 24, 24)
+    target = np.zeros((1, *grid), dtype=np.uint8)
+    target[0, 8:17, 9:15, 6:18] = 1
+    target[0, :, :, 12:] = 255
+    case = CachedCase("a", (target == 255).astype(np.float32), target, class_locations(target, LABELS))
+    moving = AugmentationConfig(**{**vars(NONE), "affine": 1.0, "rotation_degrees": 30.0, "flip_axes": ["back-front"]})
+    patches = dataset([case], patch=(16, 16, 16), share=1.0, augmentation=moving)
+    patches.augmentation.labels = dataclasses.replace(LABELS, ignore=3)
+    for n in range(5):
+        image, moved = load_patch(patches, n)
+        assert ((image[0] > 0.75) == (moved[0] == 255)).all()
+        assert set(moved.unique().tolist()) <= {0, 1, 255}

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import numpy as np
@@ -78,6 +79,35 @@ def test_target_moves_with_its_image(tmp_path):
     values = [preprocessed.image[0][target[0] == v] for v in range(3)]
     assert all(float(v.std()) < 1e-5 for v in values)
     assert values[0].mean() < values[1].mean() < values[2].mean()
+
+
+def test_annotated_slices_do_not_vanish_among_ignored_ones(tmp_path):
+    """Single slices of 1 mm, on a grid of 1.6 mm: no voxel lies in such a slice for the most part."""
+    label = np.full((40, 40, 40), 9, dtype=np.uint8)
+    for plane in range(3, 40, 7):
+        label[:, :, plane] = 0
+        label[10:30, 12:28, plane] = 2
+    volume = read_labels(save_nifti(tmp_path / "l.nii.gz", label))
+    labels = dataclasses.replace(LABELS, ignore=9)
+    same = preprocess_target(volume, labels, preprocess(volume, Preprocessing((1.0, 1.0, 1.0), nonzero=False)))
+    np.testing.assert_array_equal(same[0], np.where(label == 9, 255, label))
+    target = preprocess_target(volume, labels, preprocess(volume, Preprocessing((1.6, 1.6, 1.6), nonzero=False)))[0]
+    annotated = target != 255
+    assert set(np.unique(target)) == {0, 2, 255}
+    assert annotated.any(axis=(0, 1)).sum() >= 6
+    share = (target[annotated] == 2).mean()
+    assert share == pytest.approx(20 * 16 / 1600, rel=0.1)
+
+
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_classes_without_annotation_are_background(tmp_path, overlapping):
+    label = np.random.RandomState(0).randint(0, 3, size=(10, 11, 12)).astype(np.uint8)
+    volume = read_labels(save_nifti(tmp_path / "l.nii.gz", label))
+    labels = Labels({"all": (1, 2), "two": (2,)}, (1, 2)) if overlapping else LABELS
+    image = preprocess(volume, Preprocessing((1.0, 1.0, 1.0), nonzero=False))
+    target = preprocess_target(volume, labels, image, unannotated=[labels.names[1]])
+    expected = [label > 0, label * 0] if overlapping else [label == 1]
+    np.testing.assert_array_equal(target, expected)
 
 
 def balls(position_mm, middle_mm):

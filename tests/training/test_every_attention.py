@@ -44,18 +44,18 @@ def plan_and_batch(cohort, tmp_path_factory):
     never = AugmentationConfig(**{f.name: 0.0 for f in dataclasses.fields(AugmentationConfig) if f.type is float})
     patches = PatchDataset(cache.open(dataset.cases[:2]), plan, 1.0, never, seed=0)
     batches = load_patches(patches, patch_numbers(0, 2, 0, 1), 0, torch.device("cpu"))
-    return plan, *next(batches)
+    return plan, next(batches)
 
 
 @pytest.mark.parametrize(("field", "name"), [(field, name) for field, names in FIELDS.items() for name in names])
 def test_learns_and_its_maps_lie_on_the_scan(field, name, plan_and_batch, cohort, tmp_path):
-    plan, image, target = plan_and_batch
+    plan, batch = plan_and_batch
     attention = dataclasses.asdict(AttentionConfig(**{"skips": "identity", "levels": [0, 1], field: name}))
     plan = dataclasses.replace(plan, architecture=dataclasses.replace(plan.architecture, **attention))
     torch.manual_seed(0)
     network = AttentionUNet(plan.architecture)
     learner = Learner(network, TRAINING, make_fabric(TRAINING), plan.labels.overlapping)
-    losses = [learner.learn(image, target, 8e-3) for _ in range(TRAINING.steps)]
+    losses = [learner.learn(batch, 8e-3) for _ in range(TRAINING.steps)]
     assert losses[-1] < 0.85 * losses[0]
 
     model = Model(learner.averaged, plan, torch.device("cpu"))

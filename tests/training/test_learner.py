@@ -8,6 +8,7 @@ from attention_unet.attention import Attention
 from attention_unet.config import TrainingConfig
 from attention_unet.machine.devices import make_fabric
 from attention_unet.network import Architecture, AttentionUNet
+from attention_unet.preparation.patches import Batch
 from attention_unet.training.learner import Learner, build_network, parameter_groups
 
 
@@ -38,14 +39,14 @@ def test_encoding_learns_which_classes_are_there(field):
         learning = learner(weight, **{"skips": "identity", field: "encoding"})
         teller = dict(learning.network.presence_encodings())[{"skips": 1, "bottleneck": 2}[field]]
         before = teller.classify.bias.detach().clone()  # a parameter without decay
-        losses[weight] = learning.learn(image, target, 1e-2)
+        losses[weight] = learning.learn(Batch(image, target), 1e-2)
         assert torch.equal(before, teller.classify.bias) == (weight == 0)
     assert losses[0.2] > losses[0.0]
 
 
 def test_learning_rate_reaches_every_parameter():
     learning = learner(skips="gate")
-    learning.learn(torch.randn(2, 1, 16, 16), torch.zeros(2, 1, 16, 16), 0.0123)
+    learning.learn(Batch(torch.randn(2, 1, 16, 16), torch.zeros(2, 1, 16, 16)), 0.0123)
     assert {group["lr"] for group in learning.optimizer.param_groups} == {0.0123}
 
 

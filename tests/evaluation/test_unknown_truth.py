@@ -1,0 +1,88 @@
+"""Evaluations where some of the truth is unknown: ignored voxels, and classes that a case does not annotate."""
+
+import json
+
+import numpy as np
+import pytest
+
+from attention_unet.cli import main
+from attention_unet.evaluation.calibration import count_by_bin, measure_reliability
+from attention_unet.evaluation.evaluate import evaluate_folder
+from attention_unet.evaluation.evaluated_files import read_evaluated_files
+from attention_unet.evaluation.metrics import METRICS
+from attention_unet.evaluation.rows import read_metrics
+from attention_unet.evaluation.structure_attention import attention_in_structures
+from attention_unet.scans.labels import FOREGROUND, Labels
+from tests.conftest import save_nifti
+
+GRID = (12, 14, 10)
+LABELS = {"background": 0, "a": 1, "b": 2, "ignore": 7}
+
+
+def random_labels(seed):
+    random = np.random.RandomState(seed)
+    return np.repeat(random.randint(0, 3, size=(12, 14, 2)), 5, axis=2).astype(np.uint8)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Return predictions and references: half of each reference is ignored, and "second" does not annotate b."""
+    for seed, case in enumerate(("first", "second")):
+        reference, prediction = random_labels(seed), random_labels(seed + 10)
+        reference[:, 7:] = 7
+        save_nifti(tmp_path / "data" / "labelsTr" / f"{case}.nii.gz", reference)
+        save_nifti(tmp_path / "p" / f"{case}.nii.gz", prediction)
+    description = {"labels": LABELS, "annotated": {"second": ["a"]}}
+    (tmp_path / "data" / "dataset.json").write_text(json.dumps(description))
+    return tmp_path / "p", tmp_path / "data" / "labelsTr"
+
+
+def dice(prediction, reference):
+    return 2 * (prediction & reference).sum() / (prediction.sum() + reference.sum())
+
+
+def test_metrics_leave_out_what_is_unknown(folders, tmp_path):
+    summary, failed = evaluate_folder(*folders, tmp_path / "e")
+    assert failed == {}
+    rows = {(row.case, row.class_name): row.metrics for row in read_metrics(tmp_path / "e" / "metrics.csv")}
+    for seed, case in enumerate(("first", "second")):
+        known = [random_labels(seed + shift)[:, :7] for shift in (10, 0)]
+        for value, name in ((1, "a"), (2, "b")):
+            if (case, name) != ("second", "b"):
+                assert rows[case, name].dice == pytest.approx(dice(*(each == value for each in known)), abs=1e-6)
+                assert rows[case, name].volume_ml == pytest.approx((known[0] == value).sum() / 1000, rel=1e-5)
+    for name in ("b", FOREGROUND):
+        assert all(np.isnan(getattr(rows["second", name], metric)) for metric in METRICS)
+    assert summary.classes["b"]["dice"].n == 1
+    assert summary.warnings.unknown_labels == {}
+    assert list(read_evaluated_files(tmp_path / "e").unannotated["second"]) == ["b"]
+
+
+def test_a_report_shows_it(folders, tmp_path):
+    assert main(["evaluate", "-p", str(folders[0]), "-r", str(folders[1]), "-o", str(tmp_path / "e")]) == 0
+    assert main(["report", str(tmp_path / "e")]) == 0
+
+
+def test_calibration_leaves_out_what_is_unknown(folders, tmp_path):
+    random = np.random.RandomState(0)
+    shares = {case: random.dirichlet([1, 1, 1], size=GRID).astype(np.float32) for case in ("first", "second")}
+    files = {case: save_nifti(tmp_path / "s" / f"{case}.nii.gz", share) for case, share in shares.items()}
+    references = {case: folders[1] / f"{case}.nii.gz" for case in shares}
+    labels = Labels({"a": (1,), "b": (2,)}, (1, 2), 7)
+    found, failed = measure_reliability(files, references, labels, lambda: None, {"second": ["b"]})
+    assert failed == {}
+    for channel, name, cases in ((1, "a", ("first", "second")), (2, "b", ("first",))):
+        expected = sum(
+            count_by_bin(shares[case][:, :7, :, channel], random_labels(case == "second")[:, :7] == channel)
+            for case in cases
+        )
+        np.testing.assert_array_equal(found[name].voxels, expected[0])
+        np.testing.assert_allclose(found[name].share * found[name].voxels, expected[2])
+
+
+def test_attention_leaves_out_ignored_voxels():
+    weights, reference = np.random.RandomState(0).uniform(0.1, 1, size=GRID), random_labels(0)
+    labels = Labels({"a": (1,), "b": (2,)}, (1, 2), 7)
+    expected = attention_in_structures("x", "skip 1", weights[:, :7], reference[:, :7], labels)
+    reference[:, 7:] = 7
+    assert attention_in_structures("x", "skip 1", weights, reference, labels) == expected

@@ -1,0 +1,99 @@
+"""Trainings where some of the truth is unknown: ignored voxels, and classes that a case does not annotate."""
+
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from attention_unet.cli import main
+from attention_unet.config import AttentionConfig
+from attention_unet.dataset.cases import find_cases
+from attention_unet.errors import DataError
+from attention_unet.evaluation.rows import read_metrics
+from attention_unet.inference.model_file import load_model
+from attention_unet.preparation import plan as plan_module
+from attention_unet.preparation.plan import make_plan
+from attention_unet.training import validation as validation_module
+from attention_unet.training.train import train
+from tests.preparation.build import LAPTOP, cohort_of
+from tests.training.build import config
+
+
+def describe(folder, **fields):
+    file = folder / "dataset.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+
+
+@pytest.fixture
+def sparse(cohort, tmp_path):
+    """Return phantoms of which every third slice is annotated; half of the cases do not annotate lesions."""
+    folder = shutil.copytree(cohort, tmp_path / "Sparse")
+    for file in sorted((folder / "labelsTr").iterdir()):
+        volume = nib.load(file)
+        label = np.asarray(volume.dataobj).copy()
+        annotated = np.arange(label.shape[2]) % 3 == 0
+        label[:, :, ~annotated] = 9
+        nib.save(nib.Nifti1Image(label, volume.affine, volume.header), file)
+    labels = {"0": "background", "1": "Ventricle", "2": "Nucleus", "3": "Lesion", "9": "ignore"}
+    unlisted = {f"phantom_{number:03d}": ["Ventricle", "Nucleus"] for number in range(0, 8, 2)}
+    describe(folder, labels=labels, annotated=unlisted)
+    return folder
+
+
+def test_a_training_with_unknown_truth(sparse, tmp_path, monkeypatch):
+    """It predicts whole scans, and no ignored label."""
+    found = {}
+    original = validation_module.dice_by_class
+
+    def recording(predicted, reference, labels, unannotated):
+        values = original(predicted, reference, labels, unannotated)
+        known = reference != 9
+        assert values == pytest.approx(original(predicted[known], reference[known], labels, unannotated), nan_ok=True)
+        found[unannotated] = np.isnan(values).tolist()
+        return values
+
+    monkeypatch.setattr(validation_module, "dice_by_class", recording)
+    train(config(sparse, data={"folds": 2}, attention=AttentionConfig(bottleneck="encoding")), tmp_path / "run")
+    assert set(found) == {(), ("Lesion",)}
+    assert found["Lesion",][2]
+    scan = next((sparse / "imagesTr").iterdir())
+    predicted = load_model(tmp_path / "run").predict(scan).label_map
+    assert set(np.unique(np.asarray(predicted.dataobj))) <= {0, 1, 2, 3}
+
+
+def test_a_cross_validation_and_its_report(sparse, tmp_path, capsys):
+    steps = ["--training.steps=2", "--training.validations=1", "--network.base_channels=4", "--data.folds=2"]
+    assert main(["cross-validate", "--data.root", str(sparse), "--run", str(tmp_path / "cv"), *steps]) == 0
+    rows = read_metrics(tmp_path / "cv" / "metrics.csv")
+    lesions = {row.case: row.metrics.reference_volume_ml for row in rows if row.class_name == "Lesion"}
+    assert [case for case, volume in lesions.items() if np.isnan(volume)] == [
+        f"phantom_{n:03d}" for n in range(0, 8, 2)
+    ]
+    assert main(["report", str(tmp_path / "cv")]) == 0
+
+
+def test_inspect_says_how_much_is_annotated(sparse, capsys):
+    assert main(["inspect", str(sparse), "--no-trial"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "annotated: 3" in shown
+    assert "% of the voxels (3" in shown
+    assert "not annotated: Lesion in 4 of 8 cases" in shown
+    assert "Lesion 4 of 4" in shown
+
+
+def test_a_list_for_a_case_that_is_not_there(sparse):
+    describe(sparse, annotated={"phantom_099": ["Lesion"]})
+    with pytest.raises(DataError, match="annotated names phantom_099: no such case"):
+        find_cases(sparse)
+
+
+@pytest.mark.parametrize("fields", [{}, {"labels": {"1": "Ventricle", "2": "Nucleus", "3": "Lesion"}, "annotated": {}}])
+def test_no_locator_where_the_extent_of_the_structures_is_unknown(sparse, cohort, fields, monkeypatch):
+    monkeypatch.setattr(plan_module, "region_extent", lambda fingerprint: np.array([30.0, 30.0, 30.0]))
+    large = cohort_of((200, 200, 200), (1, 1, 1))
+    given = config(sparse, steps=2000, data={"patch": None, "spacing_mm": None})
+    assert make_plan(given, find_cases(cohort), large, LAPTOP).region_mm is not None
+    describe(sparse, **({"annotated": {}} if not fields else {"labels": fields["labels"]}))
+    assert make_plan(given, find_cases(sparse), large, LAPTOP).region_mm is None
