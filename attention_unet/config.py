@@ -86,6 +86,8 @@ class AugmentationConfig:
         contrast: probability of a factor of 0.75 to 1.25 about the mean, within the range of the patch.
         gamma: probability of a gamma curve of exponent 0.7 to 1.5.
         low_resolution: probability of downsampling by up to a half and back.
+        drop_channel: probability that a channel is missing, so that scans may lack it in predictions; at least one
+            channel stays.
         flip_axes: axes to flip with probability 0.5: "left-right", "back-front", "down-up". Default: none, because a
             flip swaps left and right organs.
     """
@@ -102,6 +104,7 @@ class AugmentationConfig:
     contrast: float = ranged(0.15, least=0, most=1)
     gamma: float = ranged(0.15, least=0, most=1)
     low_resolution: float = ranged(0.1, least=0, most=1)
+    drop_channel: float = ranged(0.0, least=0, below=1)
     flip_axes: list[Literal["left-right", "back-front", "down-up"]] = field(default_factory=list)
 
 

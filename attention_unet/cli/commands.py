@@ -129,6 +129,7 @@ def _predict(options: Namespace, parser: ArgumentParser) -> int:
         drop_small=() if options.keep_all_components else None,
         memory=options.memory_gb and round(options.memory_gb * 2**30),
         channel=options.channel,
+        missing=tuple(options.missing or ()),
     )
     failed = predict_folder(
         load_models(options.model, choose_device(options.device)),

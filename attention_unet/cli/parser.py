@@ -97,6 +97,12 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         action="store_true",
         help="write the label maps of NRRD and MetaImage files in that format, not in NIfTI",
     )
+    predict.add_argument(
+        "--missing",
+        type=str,
+        action="append",
+        help="name of a channel that scans lack; for models trained with augmentation.drop_channel",
+    )
     predict.add_argument("--channel", type=int | None, help="which volume to take of files with several, from 0")
     predict.add_argument(
         "--overlap",

@@ -37,12 +37,14 @@ class Case:
         images: a file with all channels, or one file per channel in order.
         label: label map; None if there is none.
         unannotated: classes that the label map does not annotate: its background may hold them.
+        absent: numbers of the channels without a file, from 0; their voxels are 0.
     """
 
     id: str
     images: tuple[Path, ...]
     label: Path | None = None
     unannotated: tuple[str, ...] = ()
+    absent: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

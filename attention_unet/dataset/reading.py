@@ -11,7 +11,7 @@ from attention_unet.scans.volumes import Volume, check_same_grid, read_labels, r
 
 
 def read_channels(case: Case, memory: int | None = None) -> Volume:
-    """Read the image of a case. Files of single channels are stacked in order.
+    """Read the image of a case. Files of single channels are stacked in order; absent channels are 0.
 
     Args:
         case: case to read.
@@ -20,14 +20,16 @@ def read_channels(case: Case, memory: int | None = None) -> Volume:
     Raises:
         DataError: if a file is damaged or too large, or the channels have different grids.
     """
-    if len(case.images) == 1:
+    if len(case.images) == 1 and not case.absent:
         return read_volume(case.images[0], memory)
-    share = None if memory is None else memory // (2 * len(case.images))  # per file; np.concatenate copies each once
+    count = len(case.images) + len(case.absent)
+    share = None if memory is None else memory // (2 * count)  # per file; np.concatenate copies each once
     volumes = [read_volume(path, share) for path in case.images]
     first = volumes[0]
     for other in volumes[1:]:
         check_same_grid(other, first)
-    return Volume(first.path, np.concatenate([v.array for v in volumes]), first.affine, first.header)
+    together = Volume(first.path, np.concatenate([v.array for v in volumes]), first.affine, first.header)
+    return together.with_empty_channels(case.absent) if case.absent else together
 
 
 def read_case_label(case: Case, image: Volume, memory: int | None = None) -> Volume:

@@ -38,6 +38,7 @@ OVERLAP = 0.25  # of windows; small, because there are many predictions
 FLAT = 2.0**-8  # a map is flat if the standard deviation of its weights is below this, the step of bfloat16 near 1
 # Conditions under which a case is predicted.
 TRAINED, UNTRAINED, OWN_MAP, MEAN_MAP, OTHER_MAP = "as trained", "random weights", "own map", "mean map", "another case"
+WITHOUT = "without "  # before the name of a missing channel
 # Pairs of maps that are compared.
 RANDOM, TWO_RANDOM, SECOND = "random weights", "two random networks", "second training"
 
@@ -101,7 +102,8 @@ def count_steps(model: Model, controls: Controls) -> int:
     ablations = possible_ablations(model.network)
     deletions = 3 * len(SHARES[1:]) if ablations else 0
     maps = 3 * has_replaceable_maps(model) + len(controls.random) + (controls.second is not None)
-    return 1 + len(ablations) + maps + deletions + len(model.plan.labels.names)
+    channels = len(model.plan.channels) if len(model.plan.channels) > 1 else 0
+    return 1 + len(ablations) + channels + maps + deletions + len(model.plan.labels.names)
 
 
 def predict_maps(model: Model, volume: Volume) -> dict[str, NDArray[np.float32]]:
@@ -152,6 +154,9 @@ def check_case(
     for ablation in possible_ablations(model.network):
         with ablated(model.network, ablation):
             scores[ablation] = dice(predict(model, volume).label_map)
+    channels = model.plan.channels
+    for number, name in enumerate(channels if len(channels) > 1 else ()):
+        scores[WITHOUT + name] = dice(predict(model, volume.without_channels([number])).label_map)
     maps = {place: weights for place, weights in trained.attention.items() if _varies(weights)}
     if maps and len(controls.maps) > 1 and has_replaceable_maps(model):
         for name, replacement in _replacements(case.id, controls.maps).items():

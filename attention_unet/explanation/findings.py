@@ -17,6 +17,7 @@ from attention_unet.explanation.checks import (
     TRAINED,
     TWO_RANDOM,
     UNTRAINED,
+    WITHOUT,
     CaseChecks,
 )
 from attention_unet.explanation.deletion_curve import SHARES, mean_height
@@ -32,6 +33,7 @@ def summarise_findings(checks: Sequence[CaseChecks], model_sha256: str) -> dict[
     """Return the findings as plain values: the checks of each case, and sentences over all cases."""
     parts = (
         _report_low_dice,
+        _report_missing_channels,
         _report_ablations,
         _report_exchanged_maps,
         _compare_with_random,
@@ -60,9 +62,13 @@ def _report_low_dice(checks: Sequence[CaseChecks]) -> list[str]:
     ]
 
 
+def _attention_unchecked(case: CaseChecks) -> bool:
+    return all(name in (TRAINED, UNTRAINED) or name.startswith(WITHOUT) for name in case.dice)
+
+
 def _report_ablations(checks: Sequence[CaseChecks]) -> list[str]:
     """Report whether the network needs its attention, and whether weights must differ between positions."""
-    if checks and all(set(case.dice) <= {TRAINED, UNTRAINED} for case in checks):
+    if checks and all(_attention_unchecked(case) for case in checks):
         return ["This network has no attention that can be checked."]
     sentences = []
     for condition, words, used, unused in (
@@ -81,6 +87,23 @@ def _report_ablations(checks: Sequence[CaseChecks]) -> list[str]:
     ):
         sentences += _report_change(checks, condition, TRAINED, words, used, unused)
     return sentences
+
+
+def _report_missing_channels(checks: Sequence[CaseChecks]) -> list[str]:
+    """Report what each channel of the image is worth to the network."""
+    conditions = dict.fromkeys(name for case in checks for name in case.dice if name.startswith(WITHOUT))
+    return [
+        sentence
+        for condition in conditions
+        for sentence in _report_change(
+            checks,
+            condition,
+            TRAINED,
+            f"Without the channel {condition.removeprefix(WITHOUT)}",
+            "this network uses the channel",
+            "nothing shows that this network uses the channel",
+        )
+    ]
 
 
 def _report_exchanged_maps(checks: Sequence[CaseChecks]) -> list[str]:

@@ -4,6 +4,7 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from attention_unet.dataset.cases import CHANNEL_SUFFIX, Case, group_channels
@@ -18,9 +19,14 @@ SHOWN = 5  # names in a message
 DEEPEST = 6  # levels of folders that are searched for scans to report
 
 
-def find_inputs(source: Path, channels: int) -> list[Case]:
+def find_inputs(source: Path, channels: int, may_miss: bool = False) -> list[Case]:
     """Return the cases of a file, of the folder of a DICOM series, or of a folder of these. Files of single channels
     are grouped by their suffixes.
+
+    Args:
+        source: the path.
+        channels: number of channels of the model.
+        may_miss: whether the file of a channel may be missing. If not, reading such a case fails.
 
     Raises:
         ConfigError: if there is no volume.
@@ -54,7 +60,14 @@ def find_inputs(source: Path, channels: int) -> list[Case]:
             "predicted alone",
             source,
         )
-    return [Case(name, paths) for name, paths in sorted(group_channels(files, channels).items())]
+    cases = [Case(name, paths) for name, paths in sorted(group_channels(files, channels).items())]
+    return [_without_absent_files(case) for case in cases] if may_miss else cases
+
+
+def _without_absent_files(case: Case) -> Case:
+    absent = tuple(number for number, path in enumerate(case.images) if not path.exists())
+    there = tuple(path for number, path in enumerate(case.images) if number not in absent)
+    return replace(case, images=there, absent=absent) if there else case
 
 
 def _with_names_of_their_own(files: Sequence[Path]) -> list[Path]:

@@ -106,7 +106,7 @@ class Model:
             >>> result.label_map.shape, sorted(result.attention)
             ((36, 50, 36), ['skip 1', 'skip 2'])
         """
-        volume = _read_scan(scan, spacing_mm, affine, len(self.plan.channels))
+        volume = _read_scan(scan, spacing_mm, affine, self.plan)
         found = predict_volume([self], volume, settings)
         shares = found.probabilities
         return ScanPrediction(
@@ -117,9 +117,7 @@ class Model:
         )
 
 
-def _read_scan(
-    scan: Any, spacing_mm: Sequence[float] | None, affine: NDArray[np.float64] | None, channels: int
-) -> Volume:
+def _read_scan(scan: Any, spacing_mm: Sequence[float] | None, affine: NDArray[np.float64] | None, plan: Plan) -> Volume:
     if not isinstance(scan, str | Path | nib.Nifti1Image | np.ndarray):
         raise TypeError(
             f"scan is of type {type(scan).__name__}: expected a path, a nib.Nifti1Image (of another nibabel image: "
@@ -135,7 +133,7 @@ def _read_scan(
         return volume_of_array(scan, np.diag([*spacing_mm, 1.0]) if spacing_mm is not None else np.asarray(affine))
     if isinstance(scan, nib.Nifti1Image):
         return volume_of_image(scan)
-    cases = find_inputs(Path(scan), channels)
+    cases = find_inputs(Path(scan), len(plan.channels), plan.channels_may_miss)
     if len(cases) > 1:
         raise ConfigError(f"{scan}: holds {len(cases)} scans: name one of them, or use predict_folder")
     return read_channels(cases[0])

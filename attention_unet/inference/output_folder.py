@@ -27,7 +27,7 @@ from attention_unet.scans.volume_files import ENDINGS, list_files, list_volumes,
 
 log = logging.getLogger(__name__)
 
-IDENTITY = ("models_sha256", "overlap", "whole_scan", "tta", "drop_small", "channel")  # of equal predictions
+IDENTITY = ("models_sha256", "overlap", "whole_scan", "tta", "drop_small", "channel", "missing")  # of equal predictions
 
 
 def claim_output(
@@ -67,7 +67,7 @@ def claim_output(
     present = [case for case in cases if case.id in names]
     record = read_record(output)
     check_origin(output)
-    same = all(record.get(key) == description[key] for key in IDENTITY)
+    same = all({"missing": [], **record}.get(key) == description[key] for key in IDENTITY)
     resume = resume and (same or not overwrite)
     if present and not (resume or overwrite):
         raise ConfigError(f"{output}: already holds {len(present)} of these predictions: add --resume or --overwrite")

@@ -28,7 +28,7 @@ from attention_unet.files.prediction_folder import (
 )
 from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import CPU
-from attention_unet.inference.predict_volume import Prediction, predict_volume
+from attention_unet.inference.predict_volume import Prediction, check_missing, predict_volume
 from attention_unet.inference.preview import draw_preview
 from attention_unet.inference.record import hash_images, update_record
 from attention_unet.inference.settings import Settings
@@ -150,13 +150,19 @@ def _predict_case(
     """Read, predict and write a case. This is a function of its own so that its memory is freed before the next case.
 
     Returns:
-        Facts for ``run.json``: sha256 of the images, the files, the device (the CPU if the memory of a GPU does not
-        suffice), whether the case is in the training data, as ``find_in_training`` returns it, and the voxel size of
-        each place with attention along the array axes of the scan.
+        Facts for ``run.json``: sha256 of the images, the files, missing channels, the device (the CPU if the memory of
+        a GPU does not suffice), whether the case is in the training data, as ``find_in_training`` returns it, and the
+        voxel size of each place with attention along the array axes of the scan.
     """
     volume = read_channels(case, free_memory() if settings.memory is None else settings.memory)
     if settings.channel is not None:
         volume, settings = volume.select_channel(settings.channel), replace(settings, channel=None)
+    channels = models[0].plan.channels
+    missing = [name for number, name in enumerate(channels) if number in case.absent or name in settings.missing]
+    if case.absent:
+        names = ", ".join(channels[number] for number in case.absent)
+        warnings.warn(f"{case.images[0]}: there is no file of {names}: predicted without", stacklevel=1)
+    check_missing(models, missing)
     in_training = find_in_training([model.trained_on for model in models], case.id, image_digest(volume))
     device, prediction = models[0].device, None
     try:
@@ -175,7 +181,13 @@ def _predict_case(
             raise DataError(str(error).replace(str(stage), str(output))) from None
         plan = models[0].plan
         sizes = {place: plan.voxel_mm(place, volume.affine, volume.grid) for place in prediction.attention}
-        facts = {"sha256": hash_images(case), "device": str(device), "trained_on": in_training, "attention_mm": sizes}
+        facts: dict[str, Any] = {
+            "sha256": hash_images(case),
+            "device": str(device),
+            "trained_on": in_training,
+            "attention_mm": sizes,
+        }
+        facts |= {"missing": missing} if missing else {}
         return {**facts, "files": move_into_place(stage, written, output, case.id)}
 
 

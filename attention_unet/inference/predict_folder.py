@@ -12,6 +12,7 @@ from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
 from attention_unet.inference.output_folder import claim_output
 from attention_unet.inference.predict_files import predict_files
+from attention_unet.inference.predict_volume import check_missing
 from attention_unet.inference.record import describe_predictions, update_record
 from attention_unet.inference.settings import DEFAULT, Settings
 from attention_unet.inference.window_predictor import attended_places
@@ -55,7 +56,8 @@ def predict_folder(
         >>> predict_folder([load_model("hippocampus")], "phantoms/imagesTs", "masks")
         {}
     """
-    cases = find_inputs(Path(source), len(models[0].plan.channels))
+    may_miss = all(model.plan.channels_may_miss for model in models)
+    cases = find_inputs(Path(source), len(models[0].plan.channels), may_miss)
     if held_out_of:
         chosen = read_held_out(Path(held_out_of), [case.id for case in cases])
         cases = [case for case in cases if case.id in chosen]
@@ -76,6 +78,7 @@ def predict_cases(
 ) -> dict[str, str]:
     """Segment cases. Arguments, result and errors are those of ``predict_folder``."""
     model = models[0]
+    check_missing(models, settings.missing)
     places = attended_places(model.network, model.plan, model.device) if settings.attention else []
     cleaned = cleaned_classes(models, settings)
     description = describe_predictions(models, settings, cleaned, output)

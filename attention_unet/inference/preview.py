@@ -18,7 +18,9 @@ Array = NDArray[np.generic]
 
 
 def draw_preview(volume: Volume, label_map: Array, labels: Labels) -> Image.Image:
-    """Draw the first channel of a scan and a label map on its grid, in the planes that show most of the labels.
+    """Draw a scan and a label map on its grid, in the planes that show most of the labels.
+
+    The first channel of the scan that is not empty is drawn.
 
     Args:
         volume: the scan.
@@ -26,7 +28,8 @@ def draw_preview(volume: Volume, label_map: Array, labels: Labels) -> Image.Imag
         labels: classes, for colours and legend.
     """
     scan_grid = fit_grid(volume.affine, volume.grid, (1.0, 1.0, 1.0))
-    image, label_map = scan_grid.orient(volume.array[0]), scan_grid.orient(label_map)
+    shown_channel = next((channel for channel in volume.array if channel.any()), volume.array[0])
+    image, label_map = scan_grid.orient(shown_channel), scan_grid.orient(label_map)
     spacing_mm = [volume.spacing_mm[axis] for axis in scan_grid.order]
     low, high = np.percentile(image[tuple(slice(None, None, -(-n // SAMPLES)) for n in image.shape)], [0.5, 99.5])
     scale = EDGE / max(n * mm for n, mm in zip(image.shape, spacing_mm, strict=True))

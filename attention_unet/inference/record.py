@@ -38,6 +38,7 @@ def describe_predictions(
         "tta": settings.tta,
         "drop_small": list(cleaned),
         "channel": settings.channel,
+        "missing": list(settings.missing),
         "versions": versions(),
         "models": [relative_path(output, model.file) for model in models if model.file],
     }

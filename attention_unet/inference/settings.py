@@ -26,6 +26,7 @@ class Settings:
             by it on the held-out cases of the training.
         memory: bytes that a scan may take, beside program and models; None: most of the free memory.
         channel: the channel to take of a scan with several, from 0; None: all channels.
+        missing: names of channels that are missing; what the scan has of them is not used.
 
     Example:
         >>> Settings(tta=True, attention=True).extras
@@ -42,6 +43,7 @@ class Settings:
     drop_small: tuple[str, ...] | None = None
     memory: int | None = None
     channel: int | None = None
+    missing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check ranges.

@@ -22,6 +22,7 @@ from attention_unet.preparation.intensity import (
     apply_bias_field,
     apply_gamma,
     blur,
+    drop_channels,
     lower_resolution,
     scale_brightness,
     scale_contrast,
@@ -71,6 +72,7 @@ class IntensityChange(NamedTuple):
         low_resolution: share of voxels kept along an axis, (1,); 1 changes nothing.
         noise: standard deviation, (C,); 0 changes nothing.
         seed: seed of the noise, (1,).
+        kept: 0 for channels that are missing, (C,); 1 changes nothing.
     """
 
     blur: NDArray[np.float32]
@@ -81,6 +83,7 @@ class IntensityChange(NamedTuple):
     low_resolution: NDArray[np.float32]
     noise: NDArray[np.float32]
     seed: NDArray[np.int64]
+    kept: NDArray[np.float32]
 
 
 class Augmentation:
@@ -142,7 +145,14 @@ class Augmentation:
             low_resolution=draw(config.low_resolution, 0.5, 1.0, 1.0, (1,)),
             noise=draw(config.noise, 0.0, 0.3, 0.0, per_channel),
             seed=np.array([random.randint(2**31)]),
+            kept=self._draw_kept(random),
         )
+
+    def _draw_kept(self, random: np.random.RandomState) -> NDArray[np.float32]:
+        """Draw which channels are there. If all would be missing, one of them stays."""
+        kept = random.uniform(size=self.channels) >= self.config.drop_channel
+        kept[random.randint(self.channels)] |= not kept.any()
+        return kept.astype(np.float32)
 
     def transform_patch(self, image: Tensor, target: Tensor, transform: PatchTransform) -> tuple[Tensor, Tensor]:
         """Apply a spatial transform to one patch.
@@ -196,7 +206,8 @@ class Augmentation:
         image = apply(scale_contrast, 1, change.contrast)
         image = apply(apply_gamma, 1, change.gamma)
         image = apply(partial(lower_resolution, thick=self.thick), 1, change.low_resolution)
-        return apply(add_noise, 0, change.noise, change.seed)
+        image = apply(add_noise, 0, change.noise, change.seed)
+        return apply(drop_channels, 1, change.kept)
 
     def _sampling_grid(self, transform: PatchTransform, source: Sequence[int], device: torch.device) -> Tensor:
         """Return the source position of each voxel of the patch for ``grid_sample``, (*patch, dims).

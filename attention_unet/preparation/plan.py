@@ -18,8 +18,9 @@ from attention_unet.machine.devices import Machine
 from attention_unet.network.architecture import Architecture
 from attention_unet.places import level_of
 from attention_unet.preparation.fingerprint import Fingerprint
-from attention_unet.preparation.levels import SMALLEST_EDGE, plan_levels
+from attention_unet.preparation.levels import plan_levels
 from attention_unet.preparation.model_to_start_from import check_levels, configure_like, smallest_patch
+from attention_unet.preparation.patch_size import choose_slice_axis, fit_patch, round_patch
 from attention_unet.preparation.preprocessing import Preprocessing
 from attention_unet.preparation.region import may_locate, region_extent
 from attention_unet.preparation.sizing import choose_batch, choose_size
@@ -30,7 +31,6 @@ from attention_unet.scans.orientation import Stack
 
 PLANNED = ("data.spacing_mm", "data.patch", "network.base_channels", "training.batch")  # if not configured
 AXES = ("left-right", "back-front", "down-up")  # of RAS+
-ROUNDED_UP = 1.2  # voxels that a rounded patch may have, as a multiple of those that were chosen
 N = TypeVar("N", int, float)
 
 
@@ -49,6 +49,7 @@ class Plan:
         batch: patches per training step, over all devices.
         architecture: architecture of the network.
         region_mm: typical extent of the part of scans that a locator finds; None: the plan is for whole scans.
+        channels_may_miss: whether channels were dropped in training, so that scans may lack some.
     """
 
     channels: tuple[str, ...]
@@ -61,6 +62,7 @@ class Plan:
     batch: int
     architecture: Architecture
     region_mm: tuple[float, float, float] | None = None
+    channels_may_miss: bool = False
 
     def voxel_mm(self, place: str, affine: NDArray[np.float64], grid: Grid) -> tuple[float, float, float]:
         """Return the voxel size in mm of a place of the network, such as "skip 1", along the array axes of a scan.
@@ -101,6 +103,7 @@ class Plan:
             batch=int(plain["batch"]),
             architecture=Architecture(**plain["architecture"]),
             region_mm=_parse_triple(float, plain["region_mm"]) if plain.get("region_mm") else None,
+            channels_may_miss=bool(plain.get("channels_may_miss", False)),
         )
 
 
@@ -233,6 +236,7 @@ def make_plan(
         batch=choose_batch(config, machine, int(np.prod(size))),
         architecture=architecture,
         region_mm=None if region_mm is None else tuple(float(round(e, 1)) for e in region_mm),  # type: ignore[arg-type]
+        channels_may_miss=len(dataset.channels) > 1 and config.augmentation.drop_channel > 0,
     )
 
 
@@ -250,46 +254,3 @@ def _levels(
     if config.data.patch:
         check_levels(size.tolist(), start.architecture.steps)
     return [list(step) for step in start.architecture.steps], [list(k) for k in start.architecture.kernel_sizes]
-
-
-def choose_slice_axis(patch: list[int] | None, grid: np.ndarray, spacing: np.ndarray) -> int:
-    """Choose the axis across the slices of a 2-D network.
-
-    It is the axis with 1 voxel in a configured patch. Without a patch, it is an axis along which cases have 1 voxel or,
-    if there is none, the axis with the largest voxels. The last of equal axes is chosen, which gives axial slices.
-
-    Raises:
-        ConfigError: if a configured patch does not have 1 voxel along exactly one axis.
-    """
-    if patch is None:
-        return 2 - int(np.where(grid < 1.5, np.inf, spacing)[::-1].argmax())
-    if patch.count(1) != 1:
-        raise ConfigError(f"data.patch is {patch}: expected exactly one 1 for a 2-D network, across its slices")
-    return patch.index(1)
-
-
-def round_patch(size: np.ndarray, divisor: np.ndarray, all_seen: np.ndarray, voxels: int) -> np.ndarray:
-    """Round a patch to multiples of ``divisor``: up where it sees all of a typical case, otherwise to the nearest one.
-
-    If it then has too many voxels, axes that were rounded up most are rounded down.
-    """
-    parts = size / divisor
-    rounded = np.where(all_seen, np.ceil(parts), np.maximum(np.floor(parts + 0.5), 1))
-    while np.prod(rounded * divisor) > ROUNDED_UP * voxels:
-        excess = np.where(all_seen | (rounded == 1), 0, rounded / parts)
-        if excess.max() <= 1:
-            break
-        rounded[excess.argmax()] -= 1
-    patch: np.ndarray = (rounded * divisor).astype(int)
-    return patch
-
-
-def fit_patch(grid: np.ndarray, spacing: np.ndarray, in_plane: np.ndarray, voxels: int) -> list[int]:
-    """Return the largest patch of about equal edges in mm, within a typical case and at most ``voxels`` voxels."""
-    low, high = 0.0, float((grid * spacing).max())
-    for _ in range(40):
-        edge_mm = (low + high) / 2
-        size = np.minimum(grid, edge_mm / spacing)
-        low, high = (edge_mm, high) if np.prod(size[in_plane]) <= voxels else (low, edge_mm)
-    edges = [max(int(np.round(s)), 1) for s in np.minimum(grid, high / spacing)]
-    return [SMALLEST_EDGE if edge == 2 else edge for edge in edges]  # because of oneDNN, see plan_levels

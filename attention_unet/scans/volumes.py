@@ -4,6 +4,7 @@ import itertools
 import os
 import warnings
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,19 @@ class Volume:
         if channel >= len(self.array):
             raise DataError(f"{self.path}: has {len(self.array)} channels: there is no channel {channel}; count from 0")
         return replace(self, array=self.array[[channel]])
+
+    def with_empty_channels(self, numbers: Sequence[int]) -> "Volume":
+        """Return a volume with more channels, all 0. Their numbers, from 0, are those in the new volume."""
+        array = self.array
+        for number in sorted(numbers):
+            array = np.insert(array, number, 0, axis=0)
+        return replace(self, array=array)
+
+    def without_channels(self, numbers: Sequence[int]) -> "Volume":
+        """Return a volume of which some channels, by numbers from 0, are 0."""
+        array = self.array.copy()
+        array[list(numbers)] = 0
+        return replace(self, array=array)
 
 
 def read_volume(path: str | Path, memory: int | None = None) -> Volume:

@@ -28,11 +28,15 @@ from attention_unet.explanation.deletion_curve import SHARES, delete_voxels, ran
 from attention_unet.explanation.findings import summarise_findings
 from attention_unet.explanation.grad_cam import grad_cam
 from attention_unet.explanation.randomisation_test import randomise_weights, rank_correlation
+from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import load_model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
+from attention_unet.network import AttentionUNet
+from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import read_volume, volume_of_array
 from tests.conftest import oblique_affine
+from tests.inference.build import plan_of
 
 SEED = 3
 
@@ -254,3 +258,26 @@ def test_voxels_of_a_level_are_told_along_the_axes_of_the_scan(run):
     affine = oblique_affine((1.0, 2.5, 3.0), degrees=4, axes=(2, 0, 1), signs=(-1, 1, 1))
     volume = volume_of_array(np.zeros((10, 12, 14), dtype=np.float32), affine)
     assert list(_voxel_size(model, "skip 1", volume)) == [2, 5, 2]
+
+
+def test_dice_without_each_channel(cohort, tmp_path):
+    """Of a network on two channels; the second is the first with noise."""
+    torch.manual_seed(0)
+    case = cases_of(cohort, 1)[0]
+    volume = read_volume(case.images[0])
+    noisy = volume.array + np.random.RandomState(0).normal(scale=volume.array.std(), size=volume.array.shape)
+    second = nib.Nifti1Image(noisy[0].astype(np.float32), volume.affine)
+    nib.save(second, tmp_path / "second.nii.gz")
+    plan = plan_of((16, 16, 8), (3.0, 3.0, 4.0), labels=Labels({"a": (1, 2, 3)}, (1,)), channels=("T1", "T2"))
+    model = Model(AttentionUNet(plan.architecture), plan, torch.device("cpu"))
+    case = replace(case, images=(case.images[0], tmp_path / "second.nii.gz"))
+    steps = []
+    found = check_case(model, Controls([], None, {}), case, tmp_path, SEED, lambda: steps.append(1))
+    reference = np.asarray(nib.load(case.label).dataobj)
+    both = volume_of_array(np.concatenate([volume.array, noisy.astype(np.float32)]), volume.affine)
+    for number, name in enumerate(plan.channels):
+        changed = both.array.copy()
+        changed[number] = 0
+        dice_without = dice_of(model, replace(both, array=changed), reference)
+        assert found.dice[f"without {name}"] == pytest.approx(dice_without, abs=1e-6)
+    assert found.dice["without T1"] != found.dice["without T2"]

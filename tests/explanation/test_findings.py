@@ -140,3 +140,15 @@ def test_undefined_values_are_null_and_counted_nowhere():
     assert plain["cases"][3]["dice"]["removed"] is None
     assert plain["cases"][0]["agreement"]["two random networks"] == {"skip 1": 0.8}
     assert "n = 3" in about(found, "Without")
+
+
+def test_what_a_channel_is_worth():
+    found = [
+        dataclasses.replace(each, dice={**each.dice, "without T1": 0.6 - 0.001 * i, "without T2": 0.9 + (-1) ** i / 1000})
+        for i, each in enumerate(checks())
+    ]
+    assert about(found, "Without the channel T1").endswith("n = 6): this network uses the channel.")
+    assert "mean Dice falls by 0.30" in about(found, "Without the channel T1")
+    assert about(found, "Without the channel T2").endswith("nothing shows that this network uses the channel.")
+    plain = [dataclasses.replace(each, dice={"as trained": 0.9, "without T1": 0.6}, agreement={}) for each in checks()]
+    assert "This network has no attention that can be checked." in sentences(plain)

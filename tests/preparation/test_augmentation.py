@@ -196,3 +196,28 @@ def test_shares_of_a_target_give_it_back(labels):
 def test_a_placement_that_only_mirrors_reaches_no_farther():
     flip = PatchTransform(np.diag([1.0, -1.0, 1.0]), np.zeros(3), np.zeros((3, 2, 2, 2)), False)
     assert flip.source_size((5, 6, 7)) == [5, 6, 7]
+
+
+def test_dropped_channels_are_their_mean_and_one_stays():
+    some = augmentation(channels=3, drop_channel=0.6, noise=1.0)
+    without_drops = augmentation(channels=3, noise=1.0)
+    changes = [some.draw_intensity(np.random.RandomState(seed)) for seed in range(400)]
+    kept = np.stack([change.kept for change in changes])
+    assert set(np.unique(kept)) == {0.0, 1.0}
+    assert (kept.sum(axis=1) >= 1).all()
+    single = 0.6**2 * 0.4 + 0.6**3 / 3  # a given channel alone: drawn so, or the one that stays
+    assert (kept.sum(axis=1) == 1).mean() == pytest.approx(3 * single, abs=0.08)
+    assert kept.mean(axis=0) == pytest.approx([0.4 + 0.6**3 / 3] * 3, abs=0.08)
+    image = torch.randn(6, 3, *some.patch, generator=torch.Generator().manual_seed(0))
+    found = some.change_intensity(image, batch_of(*changes[:6]))
+    expected = without_drops.change_intensity(image, batch_of(*changes[:6])._replace(kept=np.ones((6, 3), np.float32)))
+    for row in range(6):
+        for channel in range(3):
+            if kept[row, channel]:
+                assert torch.equal(found[row, channel], expected[row, channel])
+            else:
+                assert not found[row, channel].any()
+
+
+def test_no_channel_is_dropped_by_default():
+    assert augmentation(channels=3).draw_intensity(np.random.RandomState(0)).kept.tolist() == [1, 1, 1]

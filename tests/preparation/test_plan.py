@@ -11,7 +11,9 @@ from attention_unet.errors import ConfigError
 from attention_unet.machine.devices import Machine
 from attention_unet.network import AttentionUNet
 from attention_unet.preparation.fingerprint import take_fingerprint
-from attention_unet.preparation.plan import Plan, fill_from_plan, fit_patch, make_plan, plan_levels
+from attention_unet.preparation.levels import plan_levels
+from attention_unet.preparation.patch_size import fit_patch
+from attention_unet.preparation.plan import Plan, fill_from_plan, make_plan
 from attention_unet.scans.orientation import Stack
 from tests.preparation.build import LAPTOP, cohort_of, dataset
 
@@ -167,3 +169,13 @@ def test_no_level_has_two_voxels_along_an_axis():
             grid = np.ceil(grid / strides)
             assert 2 not in grid, size
     assert fit_patch(np.array([2, 2, 200]), np.ones(3), np.array([0, 1, 2]), 10**6) == [4, 4, 200]
+
+
+def test_channels_may_miss_if_training_drops_them():
+    drop = Config(augmentation=AugmentationConfig(drop_channel=0.2))
+    cohort = cohort_of((35, 50, 36), (1, 1, 1))
+    plan = make_plan(drop, dataset(channels=2), cohort, LAPTOP)
+    assert plan.channels_may_miss
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))).channels_may_miss
+    assert not make_plan(Config(), dataset(channels=2), cohort, LAPTOP).channels_may_miss
+    assert not make_plan(drop, dataset(channels=1), cohort, LAPTOP).channels_may_miss
