@@ -88,6 +88,8 @@ class AugmentationConfig:
         low_resolution: probability of downsampling by up to a half and back.
         drop_channel: probability that a channel is missing, so that scans may lack it in predictions; at least one
             channel stays.
+        synthesize: share of the patches whose image is drawn from the label map, with a random contrast for each
+            structure and for clusters of the other tissue, so that the network learns any contrast.
         flip_axes: axes to flip with probability 0.5: "left-right", "back-front", "down-up". Default: none, because a
             flip swaps left and right organs.
     """
@@ -105,6 +107,7 @@ class AugmentationConfig:
     gamma: float = ranged(0.15, least=0, most=1)
     low_resolution: float = ranged(0.1, least=0, most=1)
     drop_channel: float = ranged(0.0, least=0, below=1)
+    synthesize: float = ranged(0.0, least=0, most=1)
     flip_axes: list[Literal["left-right", "back-front", "down-up"]] = field(default_factory=list)
 
 

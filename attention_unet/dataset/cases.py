@@ -38,6 +38,7 @@ class Case:
         label: label map; None if there is none.
         unannotated: classes that the label map does not annotate: its background may hold them.
         absent: numbers of the channels without a file, from 0; their voxels are 0.
+        drawn: whether there is no image: it is drawn from the label map, which is also in ``images``.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Case:
     label: Path | None = None
     unannotated: tuple[str, ...] = ()
     absent: tuple[int, ...] = ()
+    drawn: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def find_cases(root: Path) -> Dataset:
     - Medical Segmentation Decathlon: ``dataset.json`` with a list of training cases.
     - nnU-Net raw: ``dataset.json`` with ``channel_names``, folders imagesTr and labelsTr, files ``CASE_0000.nii.gz``.
     - Plain: folders images and labels (or imagesTr and labelsTr), files of the same names. Images may have channel
-      suffixes.
+      suffixes. Without a folder of images, images are drawn from the label maps.
 
     Raises:
         DataError: if a file is missing or has no partner; it names all such files. Images are not read.
@@ -117,6 +119,8 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
     description = _read_description(root)
     if "training" in description:
         cases = _list_described_cases(root, description["training"])
+    elif labels_alone := _folder_of_labels_alone(root):
+        cases = [Case(case, (file,), file, drawn=True) for case, file in volumes_by_case(labels_alone).items()]
     elif folders := _image_and_label_folders(root):
         cases = _pair_files(*folders, problems)
         announced, present = description.get("numTraining"), len(cases) + len(problems)
@@ -193,7 +197,8 @@ def _fill_channels(files: dict[int, Path], case: str, channels: int) -> tuple[Pa
 
 
 def _is_dataset(root: Path) -> bool:
-    return "training" in _read_description(root) or _image_and_label_folders(root) is not None
+    folders = _image_and_label_folders(root) or _folder_of_labels_alone(root)
+    return "training" in _read_description(root) or folders is not None
 
 
 def _read_description(root: Path) -> dict[str, Any]:
@@ -206,6 +211,13 @@ def _image_and_label_folders(root: Path) -> tuple[Path, Path] | None:
         if (root / images).is_dir() and (root / labels).is_dir():
             return root / images, root / labels
     return None
+
+
+def _folder_of_labels_alone(root: Path) -> Path | None:
+    """Return the folder of label maps of a dataset without images; None for other datasets."""
+    if any((root / name).exists() for name in ("imagesTr", "images")):
+        return None
+    return next((root / name for name in ("labelsTr", "labels") if (root / name).is_dir()), None)
 
 
 def _list_described_cases(root: Path, entries: Any) -> list[Case]:

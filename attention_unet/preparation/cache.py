@@ -19,10 +19,11 @@ from attention_unet.dataset.reading import read_case
 from attention_unet.errors import DataError
 from attention_unet.files.atomic import remove_partials, replacing
 from attention_unet.preparation.preprocessing import Preprocessing, preprocess, preprocess_target
+from attention_unet.preparation.regions import CLUSTERS, find_regions
 from attention_unet.scans.labels import IGNORED, Labels
 from attention_unet.scans.volumes import Volume
 
-PARTS = ("image", "target", "locations", "annotated_voxels", "annotated_classes")
+PARTS = ("image", "target", "locations", "annotated_voxels", "annotated_classes", "regions", "region_counts")
 FORMAT = 10  # version of the stored content
 STALE_SECONDS = 24 * 3600  # age of unfinished files that are removed
 LOCATIONS_PER_CLASS = 5000
@@ -41,6 +42,8 @@ class CachedCase:
         annotated_voxels: up to 5000 voxels that are not ignored, rows of (i, j, k); empty if none is ignored.
         annotated_classes: whether each class is annotated (K,): the background may hold voxels of one that is not; None
             if all are.
+        regions: region of each voxel (1, *S), as ``find_regions`` returns them; without a voxel if none are stored.
+        region_counts: number of voxels of each region.
     """
 
     id: str
@@ -49,6 +52,8 @@ class CachedCase:
     locations: NDArray[np.int32]
     annotated_voxels: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 3), np.int32))
     annotated_classes: NDArray[np.bool_] | None = None
+    regions: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((1, 0, 0, 0), np.uint8))
+    region_counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
 
 
 class CachedCases(Sequence[CachedCase]):
@@ -94,14 +99,18 @@ class CaseCache:
         preprocessing: settings of preprocessing.
         labels: the classes.
         channels: number of image channels.
+        with_regions: store the regions of which images can be drawn.
     """
 
-    def __init__(self, folder: Path, preprocessing: Preprocessing, labels: Labels, channels: int) -> None:
+    def __init__(
+        self, folder: Path, preprocessing: Preprocessing, labels: Labels, channels: int, with_regions: bool = False
+    ) -> None:
         self.preprocessing = preprocessing
         self.channels = channels
         self.labels = labels
+        self.with_regions = with_regions
         # The order of the classes counts.
-        settings = json.dumps([FORMAT, asdict(preprocessing), labels.to_json()])
+        settings = json.dumps([FORMAT, asdict(preprocessing), labels.to_json(), with_regions])
         self.folder = folder / hashlib.sha256(settings.encode()).hexdigest()[:16]
 
     def add(self, cases: Sequence[Case], done: Callable[[], None]) -> None:
@@ -154,12 +163,19 @@ class CaseCache:
         preprocessed = preprocess(image, self.preprocessing)
         target = preprocess_target(label, self.labels, preprocessed, case.unannotated)
         facts = measure_case(case, image, label, self.labels, warnings, lost_classes(target, label, self.labels))
+        regions = np.zeros((1, 0, 0, 0), np.uint8)
+        if self.with_regions:
+            values, background = preprocessed.image.numpy(), preprocessed.background.numpy()
+            clusters = 1 if case.drawn else CLUSTERS
+            regions = find_regions(values, target, background, self.labels, clusters)
         arrays = (
             preprocessed.image.contiguous(),
             torch.from_numpy(target),
             torch.from_numpy(class_locations(target, self.labels)),
             torch.from_numpy(annotated_locations(target)),
             torch.tensor([name not in case.unannotated for name in self.labels.names]),
+            torch.from_numpy(regions),
+            torch.from_numpy(np.bincount(regions.ravel(), minlength=1)),
         )
         with replacing(self._file(case)) as partial:
             try:

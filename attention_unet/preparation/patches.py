@@ -8,7 +8,7 @@ import itertools
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -17,10 +17,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from attention_unet.config import AugmentationConfig
+from attention_unet.dataset.drawn_scan import draw_image
 from attention_unet.preparation.augmentation import Augmentation, IntensityChange, PatchTransform
 from attention_unet.preparation.cache import CachedCase
 from attention_unet.preparation.plan import Plan
 
+V = TypeVar("V", bound=np.generic)
 ANYWHERE = 0.25  # share of the patches beside foreground_share that come from whole cases despite a locator
 BATCHES_IN_A_ROW = 4  # batches augmented together: only the first is slow, after the network has filled the caches
 
@@ -84,6 +86,9 @@ class PatchDataset(Dataset[Patch]):
         self.patch = plan.patch
         self.slice_axis = plan.slice_axis
         self.classes = len(plan.labels.names)
+        self.synthesize = augmentation.synthesize
+        self.nonzero = plan.preprocessing.nonzero
+        self.may_be_thick = plan.preprocessing.stack is None and plan.slice_axis is None
         self.foreground_share = foreground_share
         self.augmentation = Augmentation(augmentation, plan)
         self.seed = seed
@@ -106,13 +111,23 @@ class PatchDataset(Dataset[Patch]):
             ]
             size = [min(n, limit) for n, limit in zip(size, limits, strict=True)]
         start = [s + (edge - n) // 2 for s, n, edge in zip(start, size, self.patch, strict=True)]
-        image, target = (torch.from_numpy(cut_box(array, start, size)) for array in (case.image, case.target))
+        drawn = self.synthesize > 0 and random.uniform() < self.synthesize
+        box = self._draw_image(case, start, size, random) if drawn else cut_box(case.image, start, size)
+        image, target = torch.from_numpy(box), torch.from_numpy(cut_box(case.target, start, size))
         if self.slice_axis is not None:
             image, target = image.squeeze(1 + self.slice_axis), target.squeeze(1 + self.slice_axis)
         annotated = torch.ones(self.classes, dtype=torch.bool)
         if case.annotated_classes is not None:
             annotated = torch.from_numpy(case.annotated_classes)
-        return Patch(image, target, transform, self.augmentation.draw_intensity(random), annotated)
+        change = self.augmentation.draw_intensity(random, drawn)
+        return Patch(image, target, transform, change, annotated)
+
+    def _draw_image(
+        self, case: CachedCase, start: Sequence[int], size: Sequence[int], random: np.random.RandomState
+    ) -> NDArray[np.float32]:
+        regions = cut_box(case.regions, start, size)
+        counts, channels = case.region_counts, len(case.image)
+        return draw_image(regions, counts, channels, self.nonzero, self.may_be_thick, random)
 
     def case_of(self, number: int) -> str:
         """Return the case id of patch ``number``."""
@@ -221,7 +236,7 @@ def box_start(centre: Sequence[int], size: Sequence[int], grid: Sequence[int]) -
     ]
 
 
-def cut_box(array: NDArray[np.generic], start: Sequence[int], size: Sequence[int]) -> NDArray[np.generic]:
+def cut_box(array: NDArray[V], start: Sequence[int], size: Sequence[int]) -> NDArray[V]:
     """Copy the box (C, *size) that begins at voxel ``start`` of (C, *S); voxels outside the array are 0."""
     out = np.zeros((array.shape[0], *size), dtype=array.dtype)
     source, target = [slice(None)], [slice(None)]

@@ -129,7 +129,14 @@ def resolve_settings(
         dataset: the dataset.
         whole_scans: plan for whole scans, not for the part that a locator finds.
         start: model to start from; None: new weights.
+
+    Raises:
+        ConfigError: if the dataset has no images, and none are to be drawn, or as in ``make_plan``.
     """
+    if any(case.drawn for case in dataset.cases) and config.augmentation.synthesize < 1:
+        raise ConfigError(
+            f"{dataset.root}: has label maps and no images: set augmentation.synthesize to 1, to draw images from them"
+        )
     ids = [case.id for case in dataset.cases]
     subjects = find_subjects(config.data, dataset.root, ids)
     split, judged = split_cases(config, ids, subjects)

@@ -144,7 +144,9 @@ def test_undefined_values_are_null_and_counted_nowhere():
 
 def test_what_a_channel_is_worth():
     found = [
-        dataclasses.replace(each, dice={**each.dice, "without T1": 0.6 - 0.001 * i, "without T2": 0.9 + (-1) ** i / 1000})
+        dataclasses.replace(
+            each, dice={**each.dice, "without T1": 0.6 - 0.001 * i, "without T2": 0.9 + (-1) ** i / 1000}
+        )
         for i, each in enumerate(checks())
     ]
     assert about(found, "Without the channel T1").endswith("n = 6): this network uses the channel.")

@@ -251,3 +251,27 @@ def test_ignored_voxels_move_with_the_image():
         image, moved = load_patch(patches, n)
         assert ((image[0] > 0.75) == (moved[0] == 255)).all()
         assert set(moved.unique().tolist()) <= {0, 1, 255}
+
+
+def synthetic(share):
+    random = np.random.RandomState(0)
+    target = np.zeros((1, 20, 24, 18), dtype=np.uint8)
+    target[0, 5:15, 8:16, 6:12] = 1
+    image = (random.normal(size=target.shape) + 100).astype(np.float32)
+    regions = target + np.uint8(1)
+    case = CachedCase(
+        "a", image, target, class_locations(target, LABELS), regions=regions, region_counts=np.bincount(regions.ravel())
+    )
+    return dataset([case], augmentation=dataclasses.replace(NONE, synthesize=share))
+
+
+def test_a_share_of_the_patches_is_drawn_from_the_label_map():
+    def drawn(patches):
+        return np.array([float(patches[n].image.mean()) < 50 for n in range(200)])
+
+    assert not drawn(synthetic(0.0)).any()
+    assert drawn(synthetic(1.0)).all()
+    assert 0.3 < drawn(synthetic(0.4)).mean() < 0.5
+    first, again = synthetic(0.4), synthetic(0.4)
+    for n in (0, 1, 2):
+        assert torch.equal(first[n].image, again[n].image)

@@ -1,0 +1,42 @@
+"""Trainings on images that are drawn from label maps."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from attention_unet.cli import main
+from attention_unet.dataset.cases import find_cases
+from attention_unet.dataset.reading import read_channels
+from attention_unet.inference.model_file import load_model
+
+SHORT = ["--training.steps=2", "--training.validations=1", "--network.base_channels=4", "--data.folds=2"]
+
+
+@pytest.fixture
+def labels_alone(cohort, tmp_path):
+    shutil.copytree(cohort / "labelsTr", tmp_path / "Alone" / "labelsTr")
+    return tmp_path / "Alone"
+
+
+def test_label_maps_alone_are_a_dataset(labels_alone, tmp_path, capsys):
+    dataset = find_cases(labels_alone)
+    assert len(dataset.cases) == 8
+    assert all(case.drawn for case in dataset.cases)
+    assert dataset.labels.names == ("label 1", "label 2", "label 3")
+    assert read_channels(dataset.cases[0]).array.std() == pytest.approx(1, abs=0.2)
+    run = ["cross-validate", "--data.root", str(labels_alone), "--run", str(tmp_path / "cv"), *SHORT]
+    assert main(run) == 2
+    assert "has label maps and no images: set augmentation.synthesize to 1" in capsys.readouterr().err
+    assert main([*run, "--augmentation.synthesize=1"]) == 0
+    assert json.loads((tmp_path / "cv" / "summary.json").read_text())["n_cases"] == 8
+    assert main(["report", str(tmp_path / "cv")]) == 0
+    assert main(["inspect", str(labels_alone), "--no-trial"]) == 0
+
+
+def test_a_share_of_drawn_images_beside_real_ones(cohort, tmp_path):
+    run = ["train", "--data.root", str(cohort), "--run", str(tmp_path / "run"), *SHORT, "--augmentation.synthesize=0.5"]
+    assert main(run) == 0
+    scan = next((cohort / "imagesTs").iterdir())
+    assert set(np.unique(load_model(tmp_path / "run").predict(scan).label_map.dataobj)) <= {0, 1, 2, 3}
