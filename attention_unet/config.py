@@ -42,9 +42,11 @@ class DataConfig:
         patch_voxels: number of voxels of a planned patch; default: from machine and budget.
         foreground_share: share of patches whose centre is a foreground voxel; all classes of the case are equally
             likely.
+        balance_classes: centre these patches on all classes of the dataset equally often, for classes that few cases
+            have; otherwise each case is used equally often.
         locate: train a locator first, and then on the part of the scans that it finds, if the box of all structures is
             at most 40 % of a typical scan of more than 131,072 voxels, a patch sees less than half of it in the scans'
-            voxels, and the budget is at least 5 minutes or 1,000 steps.
+            voxels, all cases are annotated completely, and the budget is at least 5 minutes or 1,000 steps.
         workers: processes that read patches; 0 reads them in the training process. Default: 4 per GPU, 0 on a CPU.
         cache: folder for preprocessed cases; default "cache" beside the run folder.
     """
@@ -61,6 +63,7 @@ class DataConfig:
     patch: list[int] | None = ranged(None, above=0, length=3)
     patch_voxels: int | None = ranged(None, least=512)
     foreground_share: float = ranged(0.33, least=0, most=1)
+    balance_classes: bool = False
     locate: bool = True
     workers: int | None = ranged(None, least=0)
     cache: str | None = None

@@ -20,6 +20,7 @@ from attention_unet.scans.labels import Labels
 from attention_unet.scans.orientation import Stack, find_stack, nearest_axes
 from attention_unet.scans.volumes import Volume
 
+RARE = 0.25  # share of the cases that a rare class is in
 UNUSUAL_RATIO = 2.0  # of a voxel size to the median; beyond it a warning is given
 QUANTILE_VOXELS = 2**20  # most voxels from which quantiles are taken
 MAX_REPEATS = 2  # messages with the same words that are listed one by one
@@ -177,8 +178,15 @@ def warnings_about(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[s
                 size = " x ".join(f"{s:.3g}" for s in spacing_mm)
                 warnings.append(f"{fact.id}: voxels of {size} mm, unlike other cases: is its header right?")
     for name in classes:
-        if facts and not any(fact.volumes_ml[name] for fact in facts):
+        annotating = [fact for fact in facts if name not in fact.unannotated]
+        present = sum(fact.volumes_ml[name] > 0 for fact in annotating)
+        if facts and not present:
             warnings.append(f"the class {name} is in no case")
+        elif present < RARE * len(annotating):
+            warnings.append(
+                f"the class {name} is in {present} of {len(annotating)} cases: with data.balance_classes, patches are "
+                "centred on it as often as on the others"
+            )
     return warnings
 
 

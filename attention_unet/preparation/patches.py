@@ -7,7 +7,7 @@ noise differs between a CPU and a GPU.
 import itertools
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -71,6 +71,8 @@ class PatchDataset(Dataset[Patch]):
         seed: seed of all random draws.
         margin: voxels around the structures of a case: most patches are drawn from this part, which a locator finds in
             predictions; None: from whole cases.
+        cases_of_class: numbers of the cases that have a class, by class, to draw patches on voxels of all classes
+            equally often; None: equally often among the classes of each case.
     """
 
     def __init__(
@@ -81,8 +83,10 @@ class PatchDataset(Dataset[Patch]):
         augmentation: AugmentationConfig,
         seed: int,
         margin: tuple[int, int, int] | None = None,
+        cases_of_class: Mapping[int, Sequence[int]] | None = None,
     ) -> None:
         self.cases = cases
+        self.cases_of_class = cases_of_class
         self.patch = plan.patch
         self.slice_axis = plan.slice_axis
         self.classes = len(plan.labels.names)
@@ -97,9 +101,10 @@ class PatchDataset(Dataset[Patch]):
 
     def __getitem__(self, number: int) -> Patch:
         """Return patch ``number``."""
-        random = np.random.RandomState(np.random.PCG64([self.seed, number]))  # PCG64 is faster to seed than the default
-        case = self.cases[self._case_index(number)]
-        start = box_start(self._draw_centre(case, random), self.patch, case.image.shape[1:])
+        random = self._random_of(number)
+        index, chosen = self._draw_case(number, random)
+        case = self.cases[index]
+        start = box_start(self._draw_centre(case, chosen, random), self.patch, case.image.shape[1:])
         transform = self.augmentation.draw_transform(random)
         size = transform.source_size(self.augmentation.patch)
         if self.slice_axis is not None:
@@ -131,7 +136,18 @@ class PatchDataset(Dataset[Patch]):
 
     def case_of(self, number: int) -> str:
         """Return the case id of patch ``number``."""
-        return self.cases[self._case_index(number)].id
+        return self.cases[self._draw_case(number, self._random_of(number))[0]].id
+
+    def _random_of(self, number: int) -> np.random.RandomState:
+        return np.random.RandomState(np.random.PCG64([self.seed, number]))  # PCG64 is faster to seed than the default
+
+    def _draw_case(self, number: int, random: np.random.RandomState) -> tuple[int, int | None]:
+        """Return the number of the case of a patch and, if classes are drawn equally often, the class of its centre."""
+        if not self.cases_of_class or random.uniform() >= self.foreground_share:
+            return self._case_index(number), None
+        chosen = list(self.cases_of_class)[random.randint(len(self.cases_of_class))]
+        cases = self.cases_of_class[chosen]
+        return cases[random.randint(len(cases))], chosen
 
     def _case_index(self, number: int) -> int:
         epoch, position = divmod(number, len(self.cases))
@@ -140,15 +156,16 @@ class PatchDataset(Dataset[Patch]):
             self._shuffled = (epoch, random.permutation(len(self.cases)))
         return int(self._shuffled[1][position])
 
-    def _draw_centre(self, case: CachedCase, random: np.random.RandomState) -> list[int]:
+    def _draw_centre(self, case: CachedCase, chosen: int | None, random: np.random.RandomState) -> list[int]:
         """Draw the centre of a patch.
 
-        It is on a voxel of a class, all with equal probability. Or the patch is anywhere inside the case, or inside the
-        part around its structures. A patch that is larger than this part holds all of it. If voxels are ignored, it is
-        on any other voxel instead.
+        It is on a voxel of a class, the chosen one or all with equal probability. Or the patch is anywhere inside the
+        case, or inside the part around its structures. A patch that is larger than this part holds all of it. If voxels
+        are ignored, it is on any other voxel instead.
         """
-        if len(case.locations) and random.uniform() < self.foreground_share:
+        if not self.cases_of_class and len(case.locations) and random.uniform() < self.foreground_share:
             chosen = random.choice(np.flatnonzero(np.bincount(case.locations[:, 0])))
+        if chosen is not None:
             rows = np.flatnonzero(case.locations[:, 0] == chosen)
             return [int(v) for v in case.locations[random.choice(rows), 1:]]
         if len(case.annotated_voxels):

@@ -30,7 +30,15 @@ class Batches:
         self.fabric, self.workers = fabric, data.workers
         augmentation, seed = settings.config.augmentation, settings.config.training.seed
         self.early, self.all = (
-            PatchDataset(cases, settings.plan, data.foreground_share, augmentation, seed, margin)
+            PatchDataset(
+                cases,
+                settings.plan,
+                data.foreground_share,
+                augmentation,
+                seed,
+                margin,
+                prepared.cases_of_class(cases) if data.balance_classes else None,
+            )
             for cases in (prepared.early, prepared.training)
         )
 

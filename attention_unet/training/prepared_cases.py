@@ -45,6 +45,16 @@ class PreparedCases:
     late_cases: list[Case]
     facts: list[CaseFacts]
 
+    def cases_of_class(self, cases: CachedCases) -> dict[int, list[int]]:
+        """Return the numbers of the cases that have a class, by class; without classes that none has."""
+        facts = {fact.id: fact for fact in self.facts}
+        present = [facts[case] for case, _ in cases.files]
+        found = {
+            index: [n for n, fact in enumerate(present) if fact.volumes_ml[name] and name not in fact.lost]
+            for index, name in enumerate(self.facts[0].volumes_ml)
+        }
+        return {index: numbers for index, numbers in found.items() if numbers}
+
     def typical_voxels(self, plan: Plan) -> float:
         """Return the voxels to predict in a typical held-out or late case; 0 without such cases.
 

@@ -43,6 +43,7 @@ MAY_CHANGE = (  # on resume: they do not change the result, except for rounding
 MAY_BE_OVERRIDDEN = (  # with --override: they affect the remaining steps only
     "augmentation.",
     "data.foreground_share",
+    "data.balance_classes",
     *(f"training.{name}" for name in ("minutes", "steps", "learning_rate", "warmup", "clip_norm")),
     *(f"training.{name}" for name in ("presence_weight", "average", "validations", "precision", "fixed_encoder")),
 )

@@ -272,9 +272,7 @@ def _log_end(training: Training, loop: LoopState, history: Sequence[Mapping[str,
         )
     last = history[-1] if history else {}
     if never_found := [name for name in training.settings.plan.labels.names if last.get(f"dice {name}") == 0]:
-        log.warning(
-            "%s: found in no held-out case: train longer, raise data.foreground_share, or try data.locate false"
-            if training.locator
-            else "%s: found in no held-out case: train longer, or raise data.foreground_share",
-            first_few(never_found),
-        )
+        advice = ["train longer", "raise data.foreground_share"]
+        advice += [] if training.settings.config.data.balance_classes else ["set data.balance_classes"]
+        advice += ["try data.locate false"] if training.locator else []
+        log.warning("%s: found in no held-out case: %s", first_few(never_found), " or ".join(advice))

@@ -275,3 +275,21 @@ def test_a_share_of_the_patches_is_drawn_from_the_label_map():
     first, again = synthetic(0.4), synthetic(0.4)
     for n in (0, 1, 2):
         assert torch.equal(first[n].image, again[n].image)
+
+
+def test_a_rare_class_is_shown_as_often_as_the_others():
+    """One of eight cases has class 2; without balance one patch in sixteen of those on a class is on it."""
+    cases = [cached(i) for i in range(8)]
+    for case in cases[1:]:
+        case.target[case.target == 2] = 0
+    cases = [dataclasses.replace(case, locations=class_locations(case.target, LABELS)) for case in cases]
+    for cases_of_class, share in ((None, 1 / 16), ({0: list(range(8)), 1: [0]}, 1 / 2)):
+        patches = dataset(cases, patch=(4, 4, 4), share=1.0, augmentation=NONE)
+        patches.cases_of_class = cases_of_class
+        shown = [bool((patches[n].target == 2).any()) for n in range(400)]
+        assert np.mean(shown) == pytest.approx(share, abs=0.07)
+        assert all(patches.case_of(n) == "case0" for n in range(400) if shown[n])
+    patches = dataset(cases, patch=(4, 4, 4), share=0.0, augmentation=NONE)
+    patches.cases_of_class = {0: list(range(8)), 1: [0]}
+    assert [patches.case_of(n) for n in range(24)] == [dataset(cases).case_of(n) for n in range(24)]
+    assert np.mean([bool((patches[n].target > 0).any()) for n in range(100)]) < 0.2

@@ -97,3 +97,16 @@ def test_no_locator_where_the_extent_of_the_structures_is_unknown(sparse, cohort
     assert make_plan(given, find_cases(cohort), large, LAPTOP).region_mm is not None
     describe(sparse, **({"annotated": {}} if not fields else {"labels": fields["labels"]}))
     assert make_plan(given, find_cases(sparse), large, LAPTOP).region_mm is None
+
+
+def test_rare_classes_are_balanced(cohort, tmp_path, capsys):
+    """Lesions are taken out of all label maps but one."""
+    folder = shutil.copytree(cohort, tmp_path / "Rare")
+    for file in sorted((folder / "labelsTr").iterdir())[1:]:
+        volume = nib.load(file)
+        label = np.asarray(volume.dataobj).copy()
+        label[label == 3] = 0
+        nib.save(nib.Nifti1Image(label, volume.affine, volume.header), file)
+    train(config(folder, data={"balance_classes": True, "fold": 1}), tmp_path / "run")
+    assert main(["inspect", str(folder), "--no-trial"]) == 0
+    assert "the class Lesion is in 1 of 8 cases: with data.balance_classes" in capsys.readouterr().err
