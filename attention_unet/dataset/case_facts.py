@@ -168,7 +168,9 @@ def warnings_about(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[s
         if fact.lost:
             lost = ", ".join(fact.lost)
             warnings.append(f"{fact.id}: {lost} vanishes on the network's grid: too small for the voxels of the plan")
-        if not any(fact.volumes_ml.values()):
+        if not fact.annotated:
+            warnings.append(f"{fact.id}: all voxels are ignored: it is not trained on")
+        elif not any(fact.volumes_ml.values()):
             warnings.append(f"{fact.id}: no class is in its label map")
     if facts:
         spacings = sizes_of([fact.extent for fact in facts]).spacings_mm
@@ -178,14 +180,14 @@ def warnings_about(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[s
                 size = " x ".join(f"{s:.3g}" for s in spacing_mm)
                 warnings.append(f"{fact.id}: voxels of {size} mm, unlike other cases: is its header right?")
     for name in classes:
-        annotating = [fact for fact in facts if name not in fact.unannotated]
+        annotating = [fact for fact in facts if name not in fact.unannotated and fact.annotated]
         present = sum(fact.volumes_ml[name] > 0 for fact in annotating)
         if facts and not present:
             warnings.append(f"the class {name} is in no case")
         elif present < RARE * len(annotating):
             warnings.append(
-                f"the class {name} is in {present} of {len(annotating)} cases: with data.balance_classes, patches are "
-                "centred on it as often as on the others"
+                f"the class {name} is in only {present} of {len(annotating)} cases; with data.balance_classes, patches "
+                "are centred on it as often as on the others"
             )
     return warnings
 

@@ -14,6 +14,7 @@ from attention_unet.dataset.case_facts import CaseFacts, check_trainable, shorte
 from attention_unet.dataset.cases import Case, Dataset
 from attention_unet.dataset.splits import choose_late_cases
 from attention_unet.dataset.subjects import find_similar_cases
+from attention_unet.errors import DataError
 from attention_unet.machine.progress import progress_bar
 from attention_unet.preparation.cache import CachedCases, CaseCache
 from attention_unet.preparation.fingerprint import evenly_spaced
@@ -69,7 +70,11 @@ class PreparedCases:
 def prepare_cases(
     config: Config, dataset: Dataset, settings: ResolvedSettings, run: Path, fabric: Fabric
 ) -> PreparedCases:
-    """Preprocess and check all cases before the first step. One process per machine does it; the others wait."""
+    """Preprocess and check all cases before the first step. One process per machine does it; the others wait.
+
+    Raises:
+        DataError: if a case cannot be preprocessed, a class cannot be learned, or nothing is annotated.
+    """
     training = [case for case in dataset.cases if case.id in settings.split.training]
     held_out = [case for case in dataset.cases if case.id in settings.split.validation]
     held_out = [held_out[i] for i in np.random.RandomState(0).permutation(len(held_out))]
@@ -87,6 +92,10 @@ def prepare_cases(
             trainable = check_trainable(facts, [case.id for case in held_out], names)
             for warning in shorten([*warnings_about(facts, names), *trainable, *similar]):
                 log.warning("%s", warning)
+    blank = {fact.id for fact in facts if not fact.annotated}
+    training = [case for case in training if case.id not in blank]
+    if not training:
+        raise DataError(f"{dataset.root}: all voxels of all training cases are ignored: annotate some of them")
     ids = [case.id for case in training]
     late_ids = [] if held_out else choose_late_cases(ids, settings.subjects, settings.config.training.seed)
     late = [case for case in training if case.id in late_ids]

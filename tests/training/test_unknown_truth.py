@@ -14,6 +14,7 @@ from attention_unet.errors import DataError
 from attention_unet.evaluation.rows import read_metrics
 from attention_unet.inference.model_file import load_model
 from attention_unet.preparation import plan as plan_module
+from attention_unet.preparation.patches import PatchDataset
 from attention_unet.preparation.plan import make_plan
 from attention_unet.training import validation as validation_module
 from attention_unet.training.train import train
@@ -74,6 +75,20 @@ def test_a_cross_validation_and_its_report(sparse, tmp_path, capsys):
     assert main(["report", str(tmp_path / "cv")]) == 0
 
 
+def test_cases_without_any_annotation_are_not_trained_on(sparse, tmp_path, monkeypatch, caplog):
+    for number, file in enumerate(sorted((sparse / "labelsTr").iterdir())):
+        volume = nib.load(file)
+        label = np.asarray(volume.dataobj) if number in (1, 2) else np.full(volume.shape, 9, np.uint8)
+        nib.save(nib.Nifti1Image(label, volume.affine, volume.header), file)
+    shown = set()
+    original = PatchDataset.__getitem__
+    monkeypatch.setattr(PatchDataset, "__getitem__", lambda self, n: (shown.add(self.case_of(n)), original(self, n))[1])
+    with caplog.at_level("WARNING"):
+        train(config(sparse, data={"fold": -1}), tmp_path / "run")
+    assert shown <= {"phantom_001", "phantom_002"}
+    assert "all voxels are ignored: it is not trained on" in caplog.text
+
+
 def test_inspect_says_how_much_is_annotated(sparse, capsys):
     assert main(["inspect", str(sparse), "--no-trial"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
@@ -109,4 +124,4 @@ def test_rare_classes_are_balanced(cohort, tmp_path, capsys):
         nib.save(nib.Nifti1Image(label, volume.affine, volume.header), file)
     train(config(folder, data={"balance_classes": True, "fold": 1}), tmp_path / "run")
     assert main(["inspect", str(folder), "--no-trial"]) == 0
-    assert "the class Lesion is in 1 of 8 cases: with data.balance_classes" in capsys.readouterr().err
+    assert "the class Lesion is in only 1 of 8 cases; with data.balance_classes" in capsys.readouterr().err

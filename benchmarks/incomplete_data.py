@@ -1,0 +1,295 @@
+"""Train on incomplete data: ``python benchmarks/incomplete_data.py slices channels contrasts --work DIR``.
+
+- slices: a tenth of the slices is annotated, beside all slices, and all slices of a tenth of the cases.
+- classes: half of the cases annotate each class.
+- channels: scans of four channels lack some in tests, with and without ``augmentation.drop_channel``.
+- contrasts: tests have other contrasts than the training, with and without ``augmentation.synthesize``.
+
+Phantoms, the same 20 test cases for all trainings. Several seeds; the table has the mean and, beside the first arm, the
+95 % interval of the difference over trainings with the same seeds. Results are added to
+``benchmarks/results/incomplete_data.csv``; ``--write`` writes the tables into docs/incomplete_data.md.
+"""
+
+import argparse
+import csv
+import itertools
+import json
+import shutil
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from publish import REPOSITORY, around, publish
+from rich.table import Table
+from scipy import ndimage, stats
+
+from attention_unet.config import AugmentationConfig, Config, DataConfig, NetworkConfig, TrainingConfig
+from attention_unet.dataset.cases import Case, Dataset, find_cases
+from attention_unet.dataset.drawn_scan import thicken
+from attention_unet.dataset.phantom import make_cohort
+from attention_unet.dataset.reading import read_case_label, read_channels
+from attention_unet.inference.model_file import load_model
+from attention_unet.inference.predict_volume import predict_volume
+from attention_unet.inference.settings import Settings
+from attention_unet.scans.volumes import Volume
+from attention_unet.training.train import train
+from attention_unet.training.validation import dice_by_class
+
+FILE = REPOSITORY / "benchmarks" / "results" / "incomplete_data.csv"
+DOCUMENT = REPOSITORY / "docs" / "incomplete_data.md"
+ROW = ("experiment", "arm", "seed", "test")  # columns that name a result
+TRAINING, TEST, SEED = 40, 20, 31  # cases, and the seed of the cohort
+CHANNELS = ("T1", "T2", "FLAIR", "PD")
+SIGNALS = np.array(  # of background, brain and the three structures in each channel
+    [[0.0, 0.7, 0.2, 0.9, 0.7], [0.0, 0.5, 1.0, 0.5, 0.6], [0.0, 0.6, 0.1, 0.6, 0.9], [0.0, 0.8, 0.8, 0.6, 0.8]]
+)
+Change = Callable[[Volume, np.random.RandomState], Volume]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Trainings on different data or with different settings, and the tests of all of them.
+
+    Attributes:
+        arms: folder of the dataset and augmentation, by name. The first is the reference.
+        tests: change of the scans, by name.
+        test_cases: cases with complete truth.
+    """
+
+    arms: dict[str, tuple[Path, dict[str, float]]]
+    test_cases: Dataset
+    tests: dict[str, Change] = field(default_factory=lambda: {"as trained": lambda volume, random: volume})
+
+
+def phantoms(work: Path) -> Path:
+    """Return the folder of the phantoms."""
+    folder = work / "Phantom"
+    return folder if folder.exists() else make_cohort(work, TRAINING, TEST, SEED, lambda: None)
+
+
+def test_cases(folder: Path) -> Dataset:
+    """Return the test cases of a folder of phantoms."""
+    dataset = find_cases(folder)
+    names = sorted(file.name for file in (folder / "labelsTs").iterdir())
+    images = {name: tuple(sorted((folder / "imagesTs").glob(f"{name.removesuffix('.nii.gz')}*"))) for name in names}
+    return replace(dataset, cases=tuple(Case(name, images[name], folder / "labelsTs" / name) for name in names))
+
+
+def copy_with_labels(
+    folder: Path, name: str, change: Callable[[np.ndarray, int], np.ndarray], **description: Any
+) -> Path:
+    """Copy phantoms with other label maps of the training cases, and add fields to their description."""
+    copy = folder.with_name(name)
+    if not copy.exists():
+        shutil.copytree(folder, copy)
+        for number, file in enumerate(sorted((copy / "labelsTr").iterdir())):
+            volume = nib.load(file)
+            label = change(np.asarray(volume.dataobj).copy(), number)
+            nib.save(nib.Nifti1Image(label, volume.affine, volume.header), file)
+        described = json.loads((copy / "dataset.json").read_text())
+        (copy / "dataset.json").write_text(json.dumps(described | description))
+    return copy
+
+
+def slices(work: Path) -> Experiment:
+    """Return the experiment of annotated slices."""
+    folder = phantoms(work)
+    labels = {**json.loads((folder / "dataset.json").read_text())["labels"], "9": "ignore"}
+
+    def keep_tenth(label: np.ndarray, number: int) -> np.ndarray:
+        axis = int(np.argmin(label.shape))
+        there = np.arange(label.shape[axis]) % 10 == number % 10
+        return np.where(there.reshape([-1 if a == axis else 1 for a in range(3)]), label, 9).astype(np.uint8)
+
+    def keep_case(label: np.ndarray, number: int) -> np.ndarray:
+        return label if number % 10 == 0 else np.full_like(label, 9)
+
+    return Experiment(
+        {
+            "all slices": (folder, {}),
+            "a tenth of the slices": (copy_with_labels(folder, "Slices", keep_tenth, labels=labels), {}),
+            "a tenth of the cases": (copy_with_labels(folder, "Cases", keep_case, labels=labels), {}),
+        },
+        test_cases(folder),
+    )
+
+
+def classes(work: Path) -> Experiment:
+    """Return the experiment of classes that half of the cases annotate."""
+    folder = phantoms(work)
+    names = {1: "Ventricle", 2: "Nucleus", 3: "Lesion"}
+    known = {number: [k for k in names if (number + k) % 2] for number in range(TRAINING)}
+
+    def keep_some(label: np.ndarray, number: int) -> np.ndarray:
+        return np.where(np.isin(label, known[number]), label, 0).astype(np.uint8)
+
+    annotated = {f"phantom_{number:03d}": [names[k] for k in kept] for number, kept in known.items()}
+    return Experiment(
+        {
+            "all classes": (folder, {}),
+            "half of the classes, listed": (copy_with_labels(folder, "Listed", keep_some, annotated=annotated), {}),
+            "half of the classes, taken as background": (copy_with_labels(folder, "Unlisted", keep_some), {}),
+        },
+        test_cases(folder),
+    )
+
+
+def channels(work: Path) -> Experiment:
+    """Return the experiment of missing channels: the dice with each subset of them."""
+    folder, copy = phantoms(work), work / "FourChannels"
+    if not copy.exists():
+        shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("images*", "dataset.json"))
+        for part in ("Tr", "Ts"):
+            for number, file in enumerate(sorted((folder / f"labels{part}").iterdir())):
+                write_channels(copy / f"images{part}", file, np.random.RandomState([SEED, number, part == "Ts"]))
+        described = json.loads((folder / "dataset.json").read_text())
+        names = {str(i): name for i, name in enumerate(CHANNELS)}
+        kept = {"channel_names": names, "labels": {name: int(value) for value, name in described["labels"].items()}}
+        (copy / "dataset.json").write_text(json.dumps(kept))
+
+    def without(missing: Sequence[int]) -> Change:
+        return lambda volume, random: volume.without_channels(missing)
+
+    subsets = [each for size in range(4) for each in itertools.combinations(range(4), size)]
+    tests = {"without " + ", ".join(CHANNELS[c] for c in each) if each else "all": without(each) for each in subsets}
+    arms = {"drop_channel 0": (copy, {}), "drop_channel 0.3": (copy, {"drop_channel": 0.3})}
+    return Experiment(arms, test_cases(copy), tests)
+
+
+def write_channels(folder: Path, label_file: Path, random: np.random.RandomState) -> None:
+    """Write four channels of a label map, each with a signal for each structure."""
+    label = nib.load(label_file)
+    array = np.asarray(label.dataobj)
+    inside = ndimage.binary_closing(array > 0, iterations=3) | (ndimage.distance_transform_edt(array == 0) < 12)
+    regions = np.where(array > 0, array + 1, inside)
+    folder.mkdir(parents=True, exist_ok=True)
+    for channel, signals in enumerate(SIGNALS):
+        image = ndimage.gaussian_filter(signals[regions], 0.6) + random.normal(scale=0.06, size=array.shape)
+        image *= random.uniform(300, 900)
+        name = f"{label_file.name.removesuffix('.nii.gz')}_{channel:04d}.nii.gz"
+        nib.save(nib.Nifti1Image(image.astype(np.float32), label.affine), folder / name)
+
+
+def contrasts(work: Path) -> Experiment:
+    """Return the experiment of other contrasts."""
+    folder = phantoms(work)
+    arms = {f"synthesize {share:g}": (folder, {"synthesize": share}) for share in (0, 0.5, 1)}
+    tests: dict[str, Change] = {
+        "as trained": lambda volume, random: volume,
+        "inverted": lambda volume, random: replace(volume, array=volume.array.max() - volume.array),
+        "remapped": remap,
+        "bias field": bias,
+        "thick slices": lambda volume, random: replace(volume, array=thicken(volume.array[0], 2, 3.0)[None]),
+    }
+    return Experiment(arms, test_cases(folder), tests)
+
+
+def remap(volume: Volume, random: np.random.RandomState) -> Volume:
+    """Return a volume whose values are mapped by a random curve that is not monotone."""
+    points = np.quantile(volume.array, np.linspace(0, 1, 7))
+    return replace(volume, array=np.interp(volume.array, points, random.permutation(7)).astype(np.float32))
+
+
+def bias(volume: Volume, random: np.random.RandomState) -> Volume:
+    """Return a volume with a bias field of up to a factor of 2 to either side."""
+    smooth = ndimage.zoom(random.uniform(-0.7, 0.7, (3, 3, 3)), np.array(volume.grid) / 3, order=1)
+    return replace(volume, array=volume.array * np.exp(smooth[None]).astype(np.float32))
+
+
+EXPERIMENTS = {"slices": slices, "classes": classes, "channels": channels, "contrasts": contrasts}
+
+
+def results(name: str, options: argparse.Namespace, done: set[tuple[str, ...]]) -> Iterator[dict[str, Any]]:
+    """Train the arms of an experiment, and yield the Dice of each test."""
+    experiment = EXPERIMENTS[name](options.work)
+    for seed, (arm, (folder, augmentation)) in itertools.product(options.seeds, experiment.arms.items()):
+        if all((name, arm, str(seed), test) in done for test in experiment.tests):
+            continue
+        run = options.work / "runs" / name / f"{arm.replace(' ', '-')}-{seed}"
+        config = Config(
+            data=DataConfig(root=str(folder), fold=-1, cache=str(options.work / "cache")),
+            augmentation=AugmentationConfig(**augmentation),
+            network=NetworkConfig(base_channels=8),
+            training=TrainingConfig(steps=options.steps, validations=1, seed=seed),
+        )
+        train(config, run, resume=(run / "state.safetensors").exists())
+        model = load_model(run)
+        for test, change in experiment.tests.items():
+            dice = []
+            for number, case in enumerate(experiment.test_cases.cases):
+                volume = read_channels(case)
+                label = read_case_label(case, volume)
+                changed = change(volume, np.random.RandomState([SEED, number]))
+                predicted = predict_volume([model], changed, Settings(drop_small=())).label_map
+                dice.append(dice_by_class(predicted, label.array[0].astype(np.int64), experiment.test_cases.labels))
+            by_class = np.nanmean(np.array(dice), axis=0)
+            yield {
+                **dict(zip(ROW, (name, arm, seed, test), strict=True)),
+                "dice": f"{by_class.mean():.4f}",
+                "lowest_class": f"{by_class.min():.4f}",
+                "steps": options.steps,
+            }
+
+
+def add_result(row: dict[str, Any]) -> None:
+    """Write a row into the file of results, in place of an older one."""
+    rows = read_results()
+    others = [old for old in rows if any(old[name] != str(row[name]) for name in ROW)]
+    with FILE.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(row), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*others, row])
+
+
+def read_results() -> list[dict[str, str]]:
+    """Return all rows of the file of results."""
+    return list(csv.DictReader(FILE.open())) if FILE.exists() else []
+
+
+def tabulate(name: str) -> Table:
+    """Return the table of an experiment: mean Dice by test and arm, and differences from the first arm."""
+    rows = [row for row in read_results() if row["experiment"] == name]
+    arms, tests = (list(dict.fromkeys(row[column] for row in rows)) for column in ("arm", "test"))
+    table = Table("test", *arms, "trainings")
+    for test in tests:
+        dice = {(row["arm"], row["seed"]): float(row["dice"]) for row in rows if row["test"] == test}
+        seeds = sorted({seed for arm, seed in dice if arm == arms[0]})
+        cells = []
+        for arm in arms:
+            values = [dice[arm, seed] for seed in seeds if (arm, seed) in dice]
+            gains = [dice[arm, seed] - dice[arms[0], seed] for seed in seeds if (arm, seed) in dice]
+            cell = f"{statistics.mean(values):.3f}" if values else "-"
+            if arm != arms[0] and len(gains) > 1:
+                half = stats.t.ppf(0.975, len(gains) - 1) * statistics.stdev(gains) / len(gains) ** 0.5
+                middle = statistics.mean(gains)
+                cell += f" ({middle:+.3f}, {middle - half:+.3f} to {middle + half:+.3f})"
+            cells.append(cell)
+        table.add_row(test, *cells, str(len(seeds)))
+    return table
+
+
+def main() -> None:
+    """Train what is missing, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiments", nargs="*", choices=EXPERIMENTS, default=list(EXPERIMENTS))
+    parser.add_argument("--work", type=Path, required=True, help="folder for datasets and runs")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/incomplete_data.md")
+    options = parser.parse_args()
+    for name in options.experiments:
+        if options.write:
+            around(DOCUMENT, name)
+        done = {tuple(row[key] for key in ROW) for row in read_results()}
+        for row in results(name, options, done):
+            print(row, flush=True)
+            add_result(row)
+        publish([tabulate(name)], [], [DOCUMENT] if options.write else [], name)
+
+
+if __name__ == "__main__":
+    main()
