@@ -21,6 +21,7 @@ THICK = 0.3  # probability of thick slices along one axis
 THICKNESS = (2.0, 5.0)  # of thick slices, in voxels
 FWHM = 2.355  # of a Gaussian, in standard deviations
 AIR = 0.1  # largest mean of region 0
+ALIKE = 0.3  # probability that a region looks like another one, as neighbours of the same tissue do
 
 
 def draw_scan(label: Volume, case: str) -> Volume:
@@ -68,6 +69,10 @@ def draw_image(
         means = random.uniform(0, 1, len(counts))
         sds = random.uniform(0, LARGEST_SD, len(counts))
         means[0] *= AIR
+        others = np.where(random.uniform(size=len(counts)) < ALIKE, random.randint(len(counts), size=len(counts)), -1)
+        looks = np.where(others > 0, others, np.arange(len(counts)))  # none looks like air
+        looks[0] = 0
+        means, sds = means[looks], sds[looks]
         mean = (shares * means).sum()
         sd = np.sqrt((shares * (sds**2 + (means - mean) ** 2)).sum()) or 1.0
         scaled = np.stack([(means - mean) / sd, sds / sd]).astype(np.float32)

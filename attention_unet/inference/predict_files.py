@@ -26,9 +26,10 @@ from attention_unet.files.prediction_folder import (
     sidecar_path,
     uncertainty_path,
 )
+from attention_unet.inference.channels import check_missing
 from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import CPU
-from attention_unet.inference.predict_volume import Prediction, check_missing, predict_volume
+from attention_unet.inference.predict_volume import Prediction, predict_volume
 from attention_unet.inference.preview import draw_preview
 from attention_unet.inference.record import hash_images, update_record
 from attention_unet.inference.settings import Settings

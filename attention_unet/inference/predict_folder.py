@@ -7,12 +7,12 @@ from pathlib import Path
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.splits import read_held_out
 from attention_unet.files.lock import folder_lock
+from attention_unet.inference.channels import check_missing
 from attention_unet.inference.components import cleaned_classes
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
 from attention_unet.inference.output_folder import claim_output
 from attention_unet.inference.predict_files import predict_files
-from attention_unet.inference.predict_volume import check_missing
 from attention_unet.inference.record import describe_predictions, update_record
 from attention_unet.inference.settings import DEFAULT, Settings
 from attention_unet.inference.window_predictor import attended_places

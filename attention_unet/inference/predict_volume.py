@@ -9,7 +9,7 @@ in chunks of rows (``chunks.py``).
 import logging
 import math
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attention_unet.errors import ConfigError, DataError, first_few
+from attention_unet.errors import DataError
 from attention_unet.files.prediction_folder import MEASURES
+from attention_unet.inference.channels import check_missing, select_channels
 from attention_unet.inference.chunks import choose_chunks
 from attention_unet.inference.components import cleaned_classes, drop_small
 from attention_unet.inference.decision import combine_planes
@@ -93,7 +94,7 @@ def predict_volume(
     if os.getpid() != PROCESS:
         torch.set_num_threads(1)
     check_missing(models, settings.missing)
-    plan, volume = models[0].plan, _select_channels(volume, models[0].plan, settings)
+    plan, volume = models[0].plan, select_channels(volume, models[0].plan, settings)
     places_by_model = [attended_places(m.network, m.plan, m.device) if settings.attention else [] for m in models]
     chunks = choose_chunks(volume, models, places_by_model, settings)
     parts = _preprocess_for_each(models, volume)
@@ -220,36 +221,3 @@ def batch_of(plan: Plan, precision: torch.dtype, device: torch.device) -> int:
     """
     at_least = 1 if precision != torch.float32 and device.type != "cuda" else 2
     return max(at_least, BATCH_VOXELS // math.prod(plan.patch))
-
-
-def _select_channels(volume: Volume, plan: Plan, settings: Settings) -> Volume:
-    if settings.channel is not None:
-        volume = volume.select_channel(settings.channel)
-    missing = [plan.channels.index(name) for name in settings.missing]
-    if missing and len(volume.array) == len(plan.channels) - len(missing):
-        volume = volume.with_empty_channels(missing)
-    if len(volume.array) != len(plan.channels):
-        advice = "; take one of them: --channel, or Settings(channel=...)" if len(plan.channels) == 1 else ""
-        raise DataError(
-            f"{volume.path}: has {len(volume.array)} channels: the model was trained on {len(plan.channels)} "
-            f"({', '.join(plan.channels)}){advice}; of an array, channels are the first axis"
-        )
-    return volume.without_channels(missing) if missing else volume
-
-
-def check_missing(models: Sequence["Model"], missing: Collection[str]) -> None:
-    """Check that models can predict without some channels.
-
-    Raises:
-        ConfigError: if they cannot.
-    """
-    channels = models[0].plan.channels
-    if unknown := set(missing) - set(channels):
-        raise ConfigError(f"--missing is {first_few(unknown)}: expected some of the channels {', '.join(channels)}")
-    if missing and not all(model.plan.channels_may_miss for model in models):
-        raise ConfigError(
-            f"{first_few(missing)}: missing, but the model was trained with all channels: train with "
-            "augmentation.drop_channel, or predict with all of them"
-        )
-    if set(channels) == set(missing):
-        raise ConfigError(f"all channels are missing ({', '.join(channels)}): expected at least one of them")

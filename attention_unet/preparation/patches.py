@@ -20,10 +20,10 @@ from attention_unet.config import AugmentationConfig
 from attention_unet.dataset.drawn_scan import draw_image
 from attention_unet.preparation.augmentation import Augmentation, IntensityChange, PatchTransform
 from attention_unet.preparation.cache import CachedCase
+from attention_unet.preparation.patch_sampler import PatchSampler
 from attention_unet.preparation.plan import Plan
 
 V = TypeVar("V", bound=np.generic)
-ANYWHERE = 0.25  # share of the patches beside foreground_share that come from whole cases despite a locator
 BATCHES_IN_A_ROW = 4  # batches augmented together: only the first is slow, after the network has filled the caches
 
 
@@ -86,25 +86,20 @@ class PatchDataset(Dataset[Patch]):
         cases_of_class: Mapping[int, Sequence[int]] | None = None,
     ) -> None:
         self.cases = cases
-        self.cases_of_class = cases_of_class
+        self.sampler = PatchSampler(cases, plan.patch, foreground_share, seed, margin, cases_of_class)
         self.patch = plan.patch
         self.slice_axis = plan.slice_axis
         self.classes = len(plan.labels.names)
         self.synthesize = augmentation.synthesize
         self.nonzero = plan.preprocessing.nonzero
         self.may_be_thick = plan.preprocessing.stack is None and plan.slice_axis is None
-        self.foreground_share = foreground_share
         self.augmentation = Augmentation(augmentation, plan)
-        self.seed = seed
-        self.margin = margin
-        self._shuffled: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, dtype=np.int64))
 
     def __getitem__(self, number: int) -> Patch:
         """Return patch ``number``."""
-        random = self._random_of(number)
-        index, chosen = self._draw_case(number, random)
+        index, centre, random = self.sampler.draw(number)
         case = self.cases[index]
-        start = box_start(self._draw_centre(case, chosen, random), self.patch, case.image.shape[1:])
+        start = box_start(centre, self.patch, case.image.shape[1:])
         transform = self.augmentation.draw_transform(random)
         size = transform.source_size(self.augmentation.patch)
         if self.slice_axis is not None:
@@ -136,50 +131,7 @@ class PatchDataset(Dataset[Patch]):
 
     def case_of(self, number: int) -> str:
         """Return the case id of patch ``number``."""
-        return self.cases[self._draw_case(number, self._random_of(number))[0]].id
-
-    def _random_of(self, number: int) -> np.random.RandomState:
-        return np.random.RandomState(np.random.PCG64([self.seed, number]))  # PCG64 is faster to seed than the default
-
-    def _draw_case(self, number: int, random: np.random.RandomState) -> tuple[int, int | None]:
-        """Return the number of the case of a patch and, if classes are drawn equally often, the class of its centre."""
-        if not self.cases_of_class or random.uniform() >= self.foreground_share:
-            return self._case_index(number), None
-        chosen = list(self.cases_of_class)[random.randint(len(self.cases_of_class))]
-        cases = self.cases_of_class[chosen]
-        return cases[random.randint(len(cases))], chosen
-
-    def _case_index(self, number: int) -> int:
-        epoch, position = divmod(number, len(self.cases))
-        if self._shuffled[0] != epoch:
-            random = np.random.RandomState([self.seed, epoch % 2**32, 1])
-            self._shuffled = (epoch, random.permutation(len(self.cases)))
-        return int(self._shuffled[1][position])
-
-    def _draw_centre(self, case: CachedCase, chosen: int | None, random: np.random.RandomState) -> list[int]:
-        """Draw the centre of a patch.
-
-        It is on a voxel of a class, the chosen one or all with equal probability. Or the patch is anywhere inside the
-        case, or inside the part around its structures. A patch that is larger than this part holds all of it. If voxels
-        are ignored, it is on any other voxel instead.
-        """
-        if not self.cases_of_class and len(case.locations) and random.uniform() < self.foreground_share:
-            chosen = random.choice(np.flatnonzero(np.bincount(case.locations[:, 0])))
-        if chosen is not None:
-            rows = np.flatnonzero(case.locations[:, 0] == chosen)
-            return [int(v) for v in case.locations[random.choice(rows), 1:]]
-        if len(case.annotated_voxels):
-            return [int(v) for v in case.annotated_voxels[random.randint(len(case.annotated_voxels))]]
-        low, high = np.zeros(3, dtype=int), np.array(case.image.shape[1:])
-        if self.margin is not None and len(case.locations) and random.uniform() >= ANYWHERE:
-            voxels = case.locations[:, 1:]
-            low = np.maximum(voxels.min(axis=0) - self.margin, low)
-            high = np.minimum(voxels.max(axis=0) + 1 + self.margin, high)
-        ends = [sorted((int(first), int(stop) - edge)) for first, stop, edge in zip(low, high, self.patch, strict=True)]
-        return [
-            start + int(random.randint(last - start + 1)) + edge // 2
-            for (start, last), edge in zip(ends, self.patch, strict=True)
-        ]
+        return self.cases[self.sampler.draw(number)[0]].id
 
 
 def patch_numbers(first_step: int, batch: int, process: int, processes: int) -> Iterator[list[int]]:

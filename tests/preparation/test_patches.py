@@ -285,11 +285,11 @@ def test_a_rare_class_is_shown_as_often_as_the_others():
     cases = [dataclasses.replace(case, locations=class_locations(case.target, LABELS)) for case in cases]
     for cases_of_class, share in ((None, 1 / 16), ({0: list(range(8)), 1: [0]}, 1 / 2)):
         patches = dataset(cases, patch=(4, 4, 4), share=1.0, augmentation=NONE)
-        patches.cases_of_class = cases_of_class
+        patches.sampler.cases_of_class = cases_of_class
         shown = [bool((patches[n].target == 2).any()) for n in range(400)]
         assert np.mean(shown) == pytest.approx(share, abs=0.07)
         assert all(patches.case_of(n) == "case0" for n in range(400) if shown[n])
     patches = dataset(cases, patch=(4, 4, 4), share=0.0, augmentation=NONE)
-    patches.cases_of_class = {0: list(range(8)), 1: [0]}
+    patches.sampler.cases_of_class = {0: list(range(8)), 1: [0]}
     assert [patches.case_of(n) for n in range(24)] == [dataset(cases).case_of(n) for n in range(24)]
     assert np.mean([bool((patches[n].target > 0).any()) for n in range(100)]) < 0.2

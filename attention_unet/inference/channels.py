@@ -1,0 +1,50 @@
+"""Select the channels of a scan that a model takes, and check which may be missing."""
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from attention_unet.errors import ConfigError, DataError, first_few
+from attention_unet.inference.settings import Settings
+from attention_unet.preparation.plan import Plan
+from attention_unet.scans.volumes import Volume
+
+if TYPE_CHECKING:
+    from attention_unet.inference.model import Model
+
+
+def select_channels(volume: Volume, plan: Plan, settings: Settings) -> Volume:
+    """Return a volume with the channels of a plan; those that the settings call missing are 0.
+
+    Raises:
+        DataError: if the volume has other channels.
+    """
+    if settings.channel is not None:
+        volume = volume.select_channel(settings.channel)
+    missing = [plan.channels.index(name) for name in settings.missing]
+    if missing and len(volume.array) == len(plan.channels) - len(missing):
+        volume = volume.with_empty_channels(missing)
+    if len(volume.array) != len(plan.channels):
+        advice = "; take one of them: --channel, or Settings(channel=...)" if len(plan.channels) == 1 else ""
+        raise DataError(
+            f"{volume.path}: has {len(volume.array)} channels: the model was trained on {len(plan.channels)} "
+            f"({', '.join(plan.channels)}){advice}; of an array, channels are the first axis"
+        )
+    return volume.without_channels(missing) if missing else volume
+
+
+def check_missing(models: Sequence["Model"], missing: Collection[str]) -> None:
+    """Check that models can predict without some channels.
+
+    Raises:
+        ConfigError: if they cannot.
+    """
+    channels = models[0].plan.channels
+    if unknown := set(missing) - set(channels):
+        raise ConfigError(f"--missing is {first_few(unknown)}: expected some of the channels {', '.join(channels)}")
+    if missing and not all(model.plan.channels_may_miss for model in models):
+        raise ConfigError(
+            f"{first_few(missing)}: missing, but the model was trained with all channels: train with "
+            "augmentation.drop_channel, or predict with all of them"
+        )
+    if set(channels) == set(missing):
+        raise ConfigError(f"all channels are missing ({', '.join(channels)}): expected at least one of them")
