@@ -115,7 +115,7 @@ def test_memory_that_other_programs_hold_ends_no_validation(cohort, tmp_path, mo
 def test_a_gradient_that_is_not_finite_names_the_cases_and_changes_nothing_saved(cohort, tmp_path, monkeypatch):
     train(config(cohort, steps=3), tmp_path / "run")
     state, model = ((tmp_path / "run" / name).read_bytes() for name in ("last.pt", "model.safetensors"))
-    monkeypatch.setattr(Learner, "_loss_of", lambda self, batch: self._wrapped(image)[0].sum() * float("nan"))
+    monkeypatch.setattr(Learner, "_loss_of", lambda self, batch: self._wrapped(batch.image)[0].sum() * float("nan"))
     with pytest.raises(Diverged, match=r"step 4 \(loss nan\).*patches of this step are from phantom_\d+, phantom_\d+"):
         train(config(cohort, steps=6), tmp_path / "run", resume=True, override=True)
     assert [(tmp_path / "run" / name).read_bytes() for name in ("last.pt", "model.safetensors")] == [state, model]
