@@ -136,7 +136,7 @@ def resolve_settings(
     """
     if any(case.drawn for case in dataset.cases) and config.augmentation.synthesize < 1:
         raise ConfigError(
-            f"{dataset.root}: has label maps and no images: set augmentation.synthesize to 1, to draw images from them"
+            f"{dataset.root}: has label maps and no images: add them, or set augmentation.synthesize to 1 to draw them"
         )
     ids = [case.id for case in dataset.cases]
     subjects = find_subjects(config.data, dataset.root, ids)

@@ -130,7 +130,7 @@ def test_what_is_not_there_is_told(tmp_path):
     files = read_evaluated_files(evaluation)
     with pytest.raises(DataError, match="cannot be read"):
         show_case(files, "plain", {}, ALL)
-    missing = type(files)(files.labels, files.references, {}, files.images)
+    missing = dataclasses.replace(files, predicted={})
     shown = show_case(missing, "plain", {}, ALL)
     assert (shown.facts["predicted"], shown.facts["channels"]) == (False, [])
     true, predicted = unpacked(shown)

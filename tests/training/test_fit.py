@@ -76,7 +76,7 @@ def test_a_budget_in_minutes_is_kept_the_last_validation_within_it(cohort, tmp_p
 
 def test_the_network_has_the_time_that_its_locator_leaves(cohort, tmp_path, monkeypatch):
     rates, learn = [], Learner.learn
-    monkeypatch.setattr(Learner, "learn", lambda *a: (rates.append(a[-1]), learn(*a))[1])
+    monkeypatch.setattr(Learner, "learn", lambda *a: (rates.append(a[2]), learn(*a))[1])
     steps, seconds, _ = by_the_clock(
         cohort,
         tmp_path / "run",
