@@ -13,6 +13,7 @@ import numpy as np
 from attention_unet.config import Config
 from attention_unet.errors import ConfigError, first_few
 from attention_unet.files.digest import sha256_of
+from attention_unet.inference.model_file import find_model
 from attention_unet.study.hypothesis import Hypothesis
 from attention_unet.training.resolved_settings import without_paths
 
@@ -141,8 +142,14 @@ class Study:
         return [of_fold[i] for of_fold in cells for i in random.permutation(len(of_fold))]
 
     def to_plain(self) -> dict[str, Any]:
-        """Return plain values, without folders of this machine."""
+        """Return plain values, without folders of this machine.
+
+        Raises:
+            ModelError: if an arm starts from a model that is missing.
+        """
         first = next(iter(self.arms.values())).data
+        starts = {name: config.training.start_from for name, config in self.arms.items()}
+        models = {name: sha256_of(find_model(start)) for name, start in starts.items() if start}
         return {
             "question": self.question,
             "control": next(iter(self.arms)),
@@ -154,6 +161,7 @@ class Study:
             "hypotheses": [dataclasses.asdict(claim) for claim in self.hypotheses],
             "splits_sha256": _sha256_of(first.splits),
             "subjects_sha256": _sha256_of(first.subjects),
+            **({"models_sha256": models} if models else {}),
         }
 
 

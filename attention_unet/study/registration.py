@@ -76,7 +76,9 @@ class Registration:
         """Return the digest of what determines the trainings of an arm, apart from number of persons, seed and fold."""
         plan, tables = self.plan, {name: self.study[name] for name in ("splits_sha256", "subjects_sha256")}
         planned = [plan.preprocessing.spacing_mm, plan.patch, plan.architecture.channels[0], plan.batch]
-        return digest_of({"config": self.study["arms"].get(arm), "planned": planned, **tables})
+        model = self.study.get("models_sha256", {}).get(arm)
+        start = {"model_sha256": model} if model else {}
+        return digest_of({"config": self.study["arms"].get(arm), "planned": planned, **tables, **start})
 
     def changes(self, study: Study) -> list[str]:
         """Return what differs in a study: each field with its values before and now.

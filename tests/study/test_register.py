@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from attention_unet.errors import ConfigError, DataError
+from attention_unet.study.cells import run_cell
 from attention_unet.study.register import register
 from attention_unet.study.registration import read_registration
 from attention_unet.study.report import write_study
@@ -174,3 +175,22 @@ def test_the_first_arm_is_part_of_the_study():
     turned = dataclasses.replace(plain, arms=dict(reversed(plain.arms.items())))
     assert plain.to_plain() != turned.to_plain()
     assert CELL in plain.cells()
+
+
+def test_the_model_that_an_arm_starts_from_is_recorded(small, done, cohort, tmp_path):
+    [model] = sorted(done.glob("runs/none-all-*/fold0/model.safetensors"))
+    start = shutil.copy(model, tmp_path / "start.safetensors")
+    plain = small.arms["none"]
+    started = dataclasses.replace(plain, training=dataclasses.replace(plain.training, start_from=str(start)))
+    plan = study(cohort, run_seeds=[0], folds=[0], arms={"none": plain, "gate": started}, steps=2)
+    filled, found = register(plan, tmp_path / "study")
+    assert set(found.study["models_sha256"]) == {"gate"}
+    run_cell(filled, found, next(cell for cell in filled.cells() if cell.arm == "gate"), tmp_path / "study")
+    before = found.digest_of_arm("gate"), found.digest_of_arm("none")
+    [other] = sorted(done.glob("runs/none-3-*/fold0/model.safetensors"))
+    shutil.copy(other, start)
+    with pytest.raises(ConfigError, match=r"models_sha256.gate"):
+        register(plan, tmp_path / "study")
+    changed = dataclasses.replace(found, study=plan.to_plain())
+    assert changed.digest_of_arm("gate") != before[0]
+    assert changed.digest_of_arm("none") == before[1]
