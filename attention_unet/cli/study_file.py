@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 from jsonargparse import ArgumentParser
 
-from attention_unet.cli.call import check_files, complete, explain
+from attention_unet.cli.call import START, check_files, complete, explain
 from attention_unet.cli.parser import build_parser
 from attention_unet.cli.strict_yaml import load_strictly
 from attention_unet.config import Config
@@ -146,6 +146,8 @@ def _configure(
         raise ConfigError(f"{file}: {arm}: {explain(ConfigError(text), subparsers)}")
     arguments = ["train", "--config", str(file.parent / found.config)]
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in changes.items()}
+    if START in texts and (file.parent / texts[START]).exists():
+        texts[START] = str(file.parent / texts[START])
     arguments += [f"--{name}={text}" for name, text in texts.items()]
     try:
         check_files(arguments)

@@ -144,8 +144,15 @@ def measure_case(
         annotated=1.0 if labels.ignore is None else float(np.mean(label.array != labels.ignore)),
         unannotated=case.unannotated,
         lost=tuple(name for name in lost if name not in case.unannotated),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *_unlisted(case, label, labels)),
     )
+
+
+def _unlisted(case: Case, label: Volume, labels: Labels) -> list[str]:
+    """Return a warning if a label map holds classes that its list of annotated classes does not name."""
+    there = [name for name in case.unannotated if np.isin(label.array, labels.integers[name]).any()]
+    text = f"{case.id}: holds {', '.join(there)}, which its list in dataset.json does not name: counted as background"
+    return [text] if there else []
 
 
 def image_digest(volume: Volume) -> str:
@@ -179,6 +186,9 @@ def warnings_about(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[s
             if log_ratio > np.log(UNUSUAL_RATIO):
                 size = " x ".join(f"{s:.3g}" for s in spacing_mm)
                 warnings.append(f"{fact.id}: voxels of {size} mm, unlike other cases: is its header right?")
+    partly = [fact for fact in facts if 0 < fact.annotated < 1]
+    if partly and all(sum(fact.shares.values()) >= fact.annotated - 1e-9 for fact in partly):
+        warnings.append("no annotated voxel is background, so that nothing shows where structures end: annotate some")
     for name in classes:
         annotating = [fact for fact in facts if name not in fact.unannotated and fact.annotated]
         present = sum(fact.volumes_ml[name] > 0 for fact in annotating)
@@ -216,7 +226,11 @@ def check_trainable(facts: Sequence[CaseFacts], held_out: Collection[str], class
             )
     for name in classes:
         examples = [fact for fact in facts if fact.volumes_ml[name]]
-        if not examples:
+        if facts and all(name in fact.unannotated for fact in facts):
+            problems.append(
+                f"the class {name} is annotated in no case: add it to the lists in dataset.json, or remove it"
+            )
+        elif not examples:
             problems.append(f"the class {name} is in no case: take it out of dataset.json, or add cases that have it")
         elif all(name in fact.lost for fact in examples):
             problems.append(

@@ -142,7 +142,9 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
         if description:
             log.warning("%s: has no labels: the classes are called %s", root / "dataset.json", first_few(labels.names))
     unannotated = describe_unannotated(root / "dataset.json", labels.names)
-    if absent := set(unannotated) - {case.id for case in cases} - set(problems):
+    known = {*(case.id for case in cases), *problems}
+    tests = volumes_by_case(root / "labelsTs") if (root / "labelsTs").is_dir() else {}
+    if absent := set(unannotated) - known - set(tests):
         raise DataError(f"{root / 'dataset.json'}: annotated names {first_few(absent)}: no such case; correct it")
     cases = [replace(case, unannotated=unannotated.get(case.id, ())) for case in cases]
     channels = (describe_channels(root / "dataset.json") if description else ()) or _name_channels(cases, problems)

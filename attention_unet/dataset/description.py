@@ -43,6 +43,8 @@ def describe_labels(path: Path) -> Labels:
     try:
         for key, value in description["labels"].items():
             name, group = (value, key) if isinstance(value, str) and key.isdigit() else (key, value)
+            if str(name).lower() == "ignore" != name:
+                raise DataError(f"{path}: a class is called {name!r}: write 'ignore' for voxels that nobody annotated")
             if str(name) in RESERVED:
                 raise DataError(f"{path}: a class is called {name!r}, a reserved name: rename it")
             if str(name) in integers:
@@ -52,7 +54,7 @@ def describe_labels(path: Path) -> Labels:
                 raise ValueError(f"{name!r} has no integer")
             if 0 in numbers and len(numbers) > 1:
                 raise ValueError(f"{name!r} contains 0, the background")
-            if numbers != (0,):
+            if numbers != (0,) or name == "ignore":
                 integers[str(name)] = numbers
         ignore = _pop_ignored(integers)
         default_order = [group[0] for group in integers.values()]
@@ -81,8 +83,8 @@ def _pop_ignored(integers: dict[str, tuple[int, ...]]) -> int | None:
     if "ignore" not in integers:
         return None
     ignore, *others = integers.pop("ignore")
-    if others or any(ignore in group for group in integers.values()):
-        raise ValueError("'ignore' needs an integer of its own")
+    if others or ignore == 0 or any(ignore in group for group in integers.values()):
+        raise ValueError("'ignore' needs an integer of its own, above 0")
     return ignore
 
 

@@ -32,11 +32,11 @@ def draw_scan(label: Volume, case: str) -> Volume:
         case: id of the case.
     """
     integers, regions, counts = np.unique(label.array, return_inverse=True, return_counts=True)
-    counts = np.concatenate([[0], counts])  # no air: nobody knows where it is
+    counts = np.concatenate([[0], counts])  # no voxel is air: a label map does not show where it is
     seed = int.from_bytes(hashlib.sha256(case.encode()).digest()[:4], "big")
     random = np.random.RandomState(seed)
-    boxes = (regions.reshape(label.array.shape) + 1).astype(np.uint8 if len(integers) < 255 else np.uint16)
-    return replace(label, array=draw_image(boxes, counts, 1, False, False, random))
+    numbers = (regions.reshape(label.array.shape) + 1).astype(np.uint8 if len(integers) < 255 else np.uint16)
+    return replace(label, array=draw_image(numbers, counts, 1, False, False, random))
 
 
 def draw_image(

@@ -61,7 +61,11 @@ def write_calibration(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]
         "expected calibration error of %s (in brackets: only where a class has at least %.0f%%): %s; see %s",
         plural(len(probabilities) - len(failed), "case"),
         100 / BINS,
-        ", ".join(f"{name} {each.error:.4f} ({each.error_where_likely:.4f})" for name, each in by_class.items()),
+        ", ".join(
+            f"{name} {each.error:.4f} ({each.error_where_likely:.4f})"
+            for name, each in by_class.items()
+            if each.voxels.any()
+        ),
         picture,
     )
     return failed

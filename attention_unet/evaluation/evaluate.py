@@ -158,6 +158,7 @@ def evaluate_cases(
             predicted={case.id: predictions[case.id] for case in scored if case.id in predictions},
             images={case.id: case.images for case in cases},
             unannotated={case.id: case.unannotated for case in scored if case.unannotated},
+            drawn=[case.id for case in scored if case.drawn],
         )
         case_warnings = replace(
             read_provenance(files.predicted),

@@ -1,11 +1,12 @@
 """Write and read ``scored.json``: the classes and the files of an evaluation."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attention_unet.dataset.cases import Case
 from attention_unet.errors import DataError
 from attention_unet.evaluation.result_files import SCORED, read_result_hashes
 from attention_unet.files.atomic import write_text
@@ -27,6 +28,7 @@ class EvaluatedFiles:
         predicted: predicted label map of each case that has one.
         images: image files of each case; empty if none were given.
         unannotated: classes that the label map does not annotate, of each case with any.
+        drawn: cases whose images are drawn from their label maps.
     """
 
     labels: Labels
@@ -34,11 +36,17 @@ class EvaluatedFiles:
     predicted: Mapping[str, Path]
     images: Mapping[str, Sequence[Path]]
     unannotated: Mapping[str, Sequence[str]]
+    drawn: Collection[str]
 
     @property
     def folders(self) -> list[Path]:
         """Folders of the predictions."""
         return sorted({path.parent for path in self.predicted.values()})
+
+    def case(self, name: str) -> Case:
+        """Return a case with its images and its true label map."""
+        unannotated = tuple(self.unannotated.get(name, ()))
+        return Case(name, tuple(self.images[name]), self.references[name], unannotated, drawn=name in self.drawn)
 
     def attention_places(self, case: str) -> list[str]:
         """Return the places with an attention map of a case beside its prediction."""
@@ -55,6 +63,7 @@ def write_evaluated_files(evaluation: Path, files: EvaluatedFiles) -> None:
                 "prediction": relative_path(evaluation, files.predicted[case]) if case in files.predicted else None,
                 "images": [relative_path(evaluation, image) for image in files.images.get(case, ())],
                 "unannotated": list(files.unannotated.get(case, ())),
+                "drawn": case in files.drawn,
             }
             for case, reference in files.references.items()
         },
@@ -81,6 +90,7 @@ def read_evaluated_files(evaluation: Path) -> EvaluatedFiles:
             predicted={case: absolute(each["prediction"]) for case, each in cases.items() if each["prediction"]},
             images={case: [absolute(image) for image in each["images"]] for case, each in cases.items()},
             unannotated={case: list(map(str, each.get("unannotated", ()))) for case, each in cases.items()},
+            drawn=[case for case, each in cases.items() if each.get("drawn")],
         )
 
     file = evaluation / SCORED

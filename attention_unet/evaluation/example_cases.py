@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles
 from attention_unet.evaluation.result_files import replacing_result
@@ -51,7 +52,7 @@ def write_example_cases(evaluation: Path, files: EvaluatedFiles, rows: Sequence[
 
 
 def _read_scene(files: EvaluatedFiles, case: str, title: str) -> Scene:
-    volume = read_volume(files.images[case][0])
+    volume = read_channels(files.case(case))
     reference, prediction = (read_labels(path) for path in (files.references[case], files.predicted[case]))
     maps = {
         place: read_volume(attention_path(files.predicted[case].parent, case, place)).array[0]

@@ -100,7 +100,8 @@ def _measure_case(files: EvaluatedFiles, case: str) -> list[StructureAttention]:
         weights = read_volume(attention_path(files.predicted[case].parent, case, place))
         check_same_grid(weights, reference)
         marked = mark_unpredicted(weights.array[0])
-        rows += attention_in_structures(case, place, marked, reference.array[0], files.labels)
+        found = attention_in_structures(case, place, marked, reference.array[0], files.labels)
+        rows += [row for row in found if row.class_name not in files.unannotated.get(case, ())]
     return rows
 
 

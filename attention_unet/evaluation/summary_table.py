@@ -45,8 +45,11 @@ def print_table(summary: Summary, console: Console) -> None:
     """Print the summary, undefined and infinite values, the worst cases and the warnings."""
     lines = []
     for name, metrics in summary.classes.items():
-        if undefined := metrics["dice"].n_undefined:
-            lines.append(f"{name}: both masks are empty in {plural(undefined, 'case')}, left out of the means")
+        unannotated = metrics["volume_ml"].n_undefined
+        if empty := metrics["dice"].n_undefined - unannotated:
+            lines.append(f"{name}: both masks are empty in {plural(empty, 'case')}, left out of the means")
+        if unannotated:
+            lines.append(f"{name}: not annotated in {plural(unannotated, 'case')}, left out of the means")
         if infinite := metrics["hd95_mm"].n_infinite:
             others, mean = metrics["hd95_mm"].n - infinite, metrics["hd95_mm"].finite_mean
             rest = f"; mean of the others {mean:.2f} mm, n = {others}" if others else ""
@@ -66,8 +69,12 @@ def _cells(metrics: Mapping[str, Statistics]) -> list[str]:
         _interval(metrics["dice"]),
         _spread(metrics["hd95_mm"], 2, 2),
         "-" if metrics["nsd"].mean is None else f"{metrics['nsd'].mean:.3f}",
-        f"{metrics['volume_ml'].mean:.2f} ({metrics['reference_volume_ml'].mean:.2f})",
+        _volumes(metrics["volume_ml"].mean, metrics["reference_volume_ml"].mean),
     ]
+
+
+def _volumes(predicted: float | None, true: float | None) -> str:
+    return "-" if predicted is None or true is None else f"{predicted:.2f} ({true:.2f})"
 
 
 def _interval(statistics: Statistics) -> str:

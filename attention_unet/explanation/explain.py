@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from attention_unet.dataset.cases import Case
 from attention_unet.dataset.splits import read_split
 from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.evaluation.evaluated_files import read_evaluated_files
@@ -54,7 +53,7 @@ def explain_run(
     if not ranked:
         raise DataError(f"{folder}: no held-out case could be scored: expected at least one; check images and labels")
     chosen = np.unique(np.linspace(0, len(ranked) - 1, min(most, len(ranked))).round().astype(int))
-    cases = [Case(ranked[i], tuple(files.images[ranked[i]]), files.references[ranked[i]]) for i in chosen]
+    cases = [files.case(ranked[i]) for i in chosen]
     attends = bool(possible_ablations(model.network))
     controls = Controls([randomise_weights(model, seed) for seed in range(2)] if attends else [], second_model, {})
     checks: list[CaseChecks] = []

@@ -20,11 +20,13 @@ def select_channels(volume: Volume, plan: Plan, settings: Settings) -> Volume:
     """
     if settings.channel is not None:
         volume = volume.select_channel(settings.channel)
-    missing = [plan.channels.index(name) for name in settings.missing]
+    missing = sorted({plan.channels.index(name) for name in settings.missing})
     if missing and len(volume.array) == len(plan.channels) - len(missing):
-        volume = volume.with_empty_channels(missing)
+        return volume.with_empty_channels(missing)
     if len(volume.array) != len(plan.channels):
-        advice = "; take one of them: --channel, or Settings(channel=...)" if len(plan.channels) == 1 else ""
+        advice = "; name those that it lacks: --missing, or Settings(missing=...)" if plan.channels_may_miss else ""
+        if len(plan.channels) == 1:
+            advice = "; take one of them: --channel, or Settings(channel=...)"
         raise DataError(
             f"{volume.path}: has {len(volume.array)} channels: the model was trained on {len(plan.channels)} "
             f"({', '.join(plan.channels)}){advice}; of an array, channels are the first axis"
@@ -40,7 +42,10 @@ def check_missing(models: Sequence["Model"], missing: Collection[str]) -> None:
     """
     channels = models[0].plan.channels
     if unknown := set(missing) - set(channels):
-        raise ConfigError(f"--missing is {first_few(unknown)}: expected some of the channels {', '.join(channels)}")
+        raise ConfigError(
+            f"--missing is {first_few(unknown)}: expected one of the channels {', '.join(channels)}; repeat the option "
+            "for several"
+        )
     if missing and not all(model.plan.channels_may_miss for model in models):
         raise ConfigError(
             f"{first_few(missing)}: missing, but the model was trained with all channels: train with "

@@ -155,6 +155,11 @@ def _predict_case(
         a GPU does not suffice), whether the case is in the training data, as ``find_in_training`` returns it, and the
         voxel size of each place with attention along the array axes of the scan.
     """
+    if len(case.images) > 1 and (gone := [path for path in case.images if not path.exists()]):
+        raise DataError(
+            f"{gone[0]}: missing: expected a file of each channel; a model trained with augmentation.drop_channel "
+            "predicts without"
+        )
     volume = read_channels(case, free_memory() if settings.memory is None else settings.memory)
     if settings.channel is not None:
         volume, settings = volume.select_channel(settings.channel), replace(settings, channel=None)

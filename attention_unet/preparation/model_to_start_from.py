@@ -27,10 +27,11 @@ def configure_like(config: Config, model: "Plan") -> Config:
         ConfigError: if a field is set to something else.
     """
     architecture = dataclasses.asdict(model.architecture)
+    channels = architecture["channels"]
     architecture |= {
-        "base_channels": architecture["channels"][0],
-        "max_channels": max(architecture["channels"]),
-        "max_levels": len(architecture["channels"]),
+        "base_channels": channels[0],
+        "max_channels": max(config.network.max_channels, max(channels)),
+        "max_levels": max(config.network.max_levels, len(channels)),
     }
     return dataclasses.replace(
         config,

@@ -14,7 +14,7 @@ class PatchSampler:
     """The cases and centres of endless patches, by number.
 
     Args:
-        cases: preprocessed cases; every case is used once before one is used again.
+        cases: preprocessed cases; every case is used once before one is used again, except with ``cases_of_class``.
         patch: voxels of a patch.
         foreground_share: share of patches centred on a voxel of a class.
         seed: seed of all random draws.

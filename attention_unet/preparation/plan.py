@@ -1,6 +1,7 @@
 """Plan a training from its data: common voxel size, patch and network."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from attention_unet.preparation.spacing import SEEN, choose_spacing, scan_spacin
 from attention_unet.scans.geometry import Grid, fit_grid
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.orientation import Stack
+
+log = logging.getLogger(__name__)
 
 PLANNED = ("data.spacing_mm", "data.patch", "network.base_channels", "training.batch")  # if not configured
 AXES = ("left-right", "back-front", "down-up")  # of RAS+
@@ -197,7 +200,10 @@ def make_plan(
         all_seen = size[in_plane] >= grid[in_plane] - 1
         size[in_plane] = round_patch(size[in_plane], divisor, all_seen, voxels)
         if start:
-            size[in_plane] = np.maximum(size[in_plane], smallest_patch(strides))
+            least = smallest_patch(strides)
+            if (size[in_plane] < least).any():
+                log.info("patches have at least %s voxels, for the levels of the model to start from", least.tolist())
+            size[in_plane] = np.maximum(size[in_plane], least)
         strides, kernels = _levels(config, size[in_plane], spacing[in_plane], start)
     size[~in_plane] = 1
     network = config.network

@@ -28,13 +28,14 @@ def find_regions(
 
     Returns:
         (1, *S): 0 where the image is background, 1 to K in the classes, the last of overlapping ones, and above K in
-        clusters of the other voxels.
+        clusters of the other voxels. If voxels are ignored, all are in clusters.
     """
     classes = len(labels.names)
     regions = target[0].copy()
     if labels.overlapping:
         regions = np.max([(target[k] == 1) * np.uint8(k + 1) for k in range(classes)], axis=0)
-    regions[regions == IGNORED] = 0
+    if (target == IGNORED).any():  # an organ would end where its annotation does
+        regions[:] = 0
     air = (image == background.reshape(-1, 1, 1, 1)).all(axis=0)
     other = (regions == 0) & ~air
     values = image[:, other].T

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles
@@ -109,7 +108,7 @@ def _read_scan(files: EvaluatedFiles, case: str, reference: Volume) -> tuple[Vol
     if not files.images[case]:
         return None, "The scan of this case is unknown: evaluate with --images, and report again."
     try:
-        image = read_channels(Case(case, tuple(files.images[case])))
+        image = read_channels(files.case(case))
         check_same_grid(image, reference)
     except DataError as error:
         log.warning("%s is shown without its scan: %s", case, error)

@@ -87,15 +87,17 @@ def prepare_cases(
             with progress_bar("preprocessing cases", len(training) + len(held_out)) as done:
                 cache.add([*training, *held_out], done)
         facts = cache.facts([*training, *held_out])
+        blank = {fact.id for fact in facts if not fact.annotated}
+        training = [case for case in training if case.id not in blank]
+        if not training:
+            raise DataError(f"{dataset.root}: all voxels of all training cases are ignored: annotate some of them")
+        if held_out and blank.issuperset(case.id for case in held_out):
+            log.warning("all voxels of all held-out cases are ignored: nothing can be validated")
         if fabric.local_rank == 0:
             names, similar = plan.labels.names, [] if settings.subjects else find_similar_cases(facts)
             trainable = check_trainable(facts, [case.id for case in held_out], names)
             for warning in shorten([*warnings_about(facts, names), *trainable, *similar]):
                 log.warning("%s", warning)
-    blank = {fact.id for fact in facts if not fact.annotated}
-    training = [case for case in training if case.id not in blank]
-    if not training:
-        raise DataError(f"{dataset.root}: all voxels of all training cases are ignored: annotate some of them")
     ids = [case.id for case in training]
     late_ids = [] if held_out else choose_late_cases(ids, settings.subjects, settings.config.training.seed)
     late = [case for case in training if case.id in late_ids]

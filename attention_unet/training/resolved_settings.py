@@ -20,6 +20,7 @@ from attention_unet.files.atomic import write_text
 from attention_unet.files.paths import relative_path
 from attention_unet.files.run_folder import CONFIG, PATHS, PLAN, SPLIT, SUBJECTS
 from attention_unet.inference.model import Model
+from attention_unet.inference.model_file import load_model
 from attention_unet.inference.trained_on import TrainedOn
 from attention_unet.preparation.fingerprint import take_fingerprint
 from attention_unet.preparation.model_to_start_from import configure_like
@@ -138,6 +139,8 @@ def resolve_settings(
         raise ConfigError(
             f"{dataset.root}: has label maps and no images: add them, or set augmentation.synthesize to 1 to draw them"
         )
+    if len(dataset.channels) == 1 and config.augmentation.drop_channel:
+        log.warning("augmentation.drop_channel changes nothing: the dataset has one channel")
     ids = [case.id for case in dataset.cases]
     subjects = find_subjects(config.data, dataset.root, ids)
     split, judged = split_cases(config, ids, subjects)
@@ -170,8 +173,8 @@ def resume_settings(before: ResolvedSettings, config: Config, override: bool, ru
     Raises:
         ConfigError: if other fields than those in MAY_CHANGE changed; it names all of them.
     """
-    if before.origin:  # wherever its model is now: its weights are in the state
-        start = before.config.training.start_from
+    start = before.config.training.start_from
+    if before.origin and not _is_another(before.origin, config.training.start_from, start):
         training = dataclasses.replace(config.training, start_from=start)
         config = configure_like(dataclasses.replace(config, training=training), before.plan)
     old, new = without_paths(before.config), without_paths(config)
@@ -201,6 +204,16 @@ def resume_settings(before: ResolvedSettings, config: Config, override: bool, ru
     return dataclasses.replace(before, config=fill_from_plan(config, before.plan))
 
 
+def _is_another(origin: Origin, given: str | None, before: str | None) -> bool:
+    """Return whether a resumed run is told to start from another model. That of its start may be gone."""
+    if not given or given == before:
+        return False
+    try:
+        return load_model(given).sha256 != origin.sha256
+    except ModelError:
+        return Path(given).name != Path(before or "").name
+
+
 def write_resolved_settings(run: Path, settings: ResolvedSettings, given: Config) -> None:
     """Write settings as files that people and other commands read. The run folder can repeat the run.
 
@@ -227,7 +240,9 @@ def write_resolved_settings(run: Path, settings: ResolvedSettings, given: Config
     if settings.subjects:
         write_subjects(run / SUBJECTS, settings.subjects)
         data |= {} if given.data.subject_pattern else {"subjects": SUBJECTS}
-    write_text(run / CONFIG, yaml.safe_dump({**plain["config"], "data": data}, sort_keys=False))
+    training = plain["config"]["training"] | ({"start_from": Path(model).name} if model else {})
+    written = {**plain["config"], "data": data, "training": training}
+    write_text(run / CONFIG, yaml.safe_dump(written, sort_keys=False))
     write_text(run / PLAN, json.dumps(plain["plan"], indent=2) + "\n")
     write_split(run / SPLIT, settings.split, given.data.fold if given.data.splits else None)
 

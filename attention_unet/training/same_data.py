@@ -53,11 +53,11 @@ def add_digests(settings: ResolvedSettings, facts: Sequence[CaseFacts]) -> Resol
     Raises:
         DataError: if an image or a label changed.
     """
-    digests = {fact.id: fact.digest + fact.label_digest for fact in facts}
+    digests = {fact.id: fact.digest + fact.label_digest + ",".join(fact.unannotated) for fact in facts}
     changed = [case for case, digest in settings.digests.items() if digests.get(case, digest) != digest]
     if changed:
         raise DataError(
-            f"{first_few(changed)}: image or label changed since the run began: restore the files, or choose a new "
-            "--run"
+            f"{first_few(changed)}: image, label or list of annotated classes changed since the run began: restore the "
+            "files, or choose a new --run"
         )
     return dataclasses.replace(settings, digests=digests)

@@ -275,4 +275,8 @@ def _log_end(training: Training, loop: LoopState, history: Sequence[Mapping[str,
         advice = ["train longer", "raise data.foreground_share"]
         advice += [] if training.settings.config.data.balance_classes else ["set data.balance_classes"]
         advice += ["try data.locate false"] if training.locator else []
-        log.warning("%s: found in no held-out case: %s", first_few(never_found), " or ".join(advice))
+        log.warning(
+            "%s: found in no held-out case: %s",
+            first_few(never_found),
+            ", or ".join([", ".join(advice[:-1]), advice[-1]]),
+        )

@@ -45,6 +45,8 @@ def test_nnunet_regions_overlap(tmp_path):
         ({"labels": {"1": "a", "2": "a"}}, "'a' is there twice"),
         ({"labels": {"a": 1, "ignore": 1}}, "'ignore' needs an integer of its own"),
         ({"labels": {"a": 1, "ignore": [2, 3]}}, "'ignore' needs an integer of its own"),
+        ({"labels": {"a": 1, "ignore": 0}}, "'ignore' needs an integer of its own, above 0"),
+        ({"labels": {"a": 1, "Ignore": 2}}, "a class is called 'Ignore': write 'ignore'"),
         ({"labels": {"ignore": 2}}, "labels name no class"),
         ({"labels": {f"c{i}": i for i in range(1, 300)}}, "has 299 classes: expected label maps of at most 254"),
         ({"labels": ["a"]}, "labels do not map names to integers"),

@@ -63,6 +63,15 @@ def test_a_report_shows_it(folders, tmp_path):
     assert main(["report", str(tmp_path / "e")]) == 0
 
 
+def test_a_class_that_no_case_annotates_has_no_figures(folders, tmp_path, capsys):
+    file = folders[1].parent / "dataset.json"
+    file.write_text(json.dumps({"labels": LABELS, "annotated": {"first": ["a"], "second": ["a"]}}))
+    assert main(["evaluate", "-p", str(folders[0]), "-r", str(folders[1]), "-o", str(tmp_path / "e")]) == 0
+    shown = capsys.readouterr().out
+    assert "b: not annotated in 2 cases, left out of the means" in shown
+    assert "both masks are empty" not in shown
+
+
 def test_calibration_leaves_out_what_is_unknown(folders, tmp_path):
     random = np.random.RandomState(0)
     shares = {case: random.dirichlet([1, 1, 1], size=GRID).astype(np.float32) for case in ("first", "second")}

@@ -35,9 +35,7 @@ def test_the_network_is_that_of_the_model_except_for_channels_and_classes():
 
 def test_the_configuration_names_what_is_trained():
     config = configure_like(Config(training=START), model())
-    assert config.network == NetworkConfig(
-        base_channels=6, max_channels=48, max_levels=4, block="residual", norm="group", deep_supervision=False
-    )
+    assert config.network == NetworkConfig(base_channels=6, block="residual", norm="group", deep_supervision=False)
     assert config.attention == OF_MODEL.attention
     assert config.data.spacing_mm == [1.0, 1.0, 1.0]
     assert configure_like(config, model()) == config
@@ -54,6 +52,7 @@ def test_a_configured_voxel_size_is_kept():
     [
         ({"network": NetworkConfig(base_channels=8)}, "network.base_channels is 8: the model .* has 6"),
         ({"network": NetworkConfig(max_levels=3)}, "network.max_levels is 3: .* has 4"),
+        ({"network": NetworkConfig(max_channels=40)}, "network.max_channels is 40: .* has 48"),
         ({"network": NetworkConfig(dims=2)}, "network.dims is 2: .* has 3"),
         ({"attention": AttentionConfig(skips="cross")}, "attention.skips is cross"),
         ({"attention": AttentionConfig(bottleneck="self")}, "attention.bottleneck is self: .* has identity"),
@@ -62,6 +61,21 @@ def test_a_configured_voxel_size_is_kept():
 def test_another_network_is_refused(changed, message):
     with pytest.raises(ConfigError, match=message):
         configure_like(Config(training=START, **changed), model())
+
+
+def test_limits_above_those_of_the_model_are_no_contradiction():
+    """A model can be trained again with the very configuration of its training."""
+    limits = NetworkConfig(base_channels=6, max_channels=64, max_levels=5, block="residual", norm="group")
+    config = dataclasses.replace(OF_MODEL, network=dataclasses.replace(limits, deep_supervision=False))
+    assert configure_like(config, model(config)).network == config.network
+
+
+def test_a_patch_that_must_be_larger_is_told(caplog):
+    small = Config(data=DataConfig(patch_voxels=4096), training=START)
+    with caplog.at_level("INFO"):
+        plan = make_plan(small, dataset(), cohort_of((90, 90, 90), (1, 1, 1)), LAPTOP, start=model())
+    assert plan.patch == (32, 32, 32)
+    assert "patches have at least [32, 32, 32] voxels" in caplog.text
 
 
 def test_the_same_network_may_be_named():

@@ -9,6 +9,7 @@ import pytest
 from attention_unet.cli import main
 from attention_unet.dataset.cases import find_cases
 from attention_unet.dataset.reading import read_channels
+from attention_unet.evaluation.evaluated_files import read_evaluated_files
 from attention_unet.inference.model_file import load_model
 
 SHORT = ["--training.steps=2", "--training.validations=1", "--network.base_channels=4", "--data.folds=2"]
@@ -32,6 +33,10 @@ def test_label_maps_alone_are_a_dataset(labels_alone, tmp_path, capsys):
     assert main([*run, "--augmentation.synthesize=1"]) == 0
     assert json.loads((tmp_path / "cv" / "summary.json").read_text())["n_cases"] == 8
     assert main(["report", str(tmp_path / "cv")]) == 0
+    evaluated = read_evaluated_files(tmp_path / "cv")
+    assert np.array_equal(
+        read_channels(evaluated.case(dataset.cases[0].id)).array, read_channels(dataset.cases[0]).array
+    )
     assert main(["inspect", str(labels_alone), "--no-trial"]) == 0
 
 

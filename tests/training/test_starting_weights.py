@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -155,6 +156,18 @@ def test_a_resumed_run_needs_no_model_to_start_from(cohort, unbroken, tmp_path):
     train(longer, tmp_path / "run", resume=True, override=True)
     assert read_config(tmp_path / "run").training.start_from == model.name
     assert load_model(tmp_path / "run").trained_on == load_model(unbroken).trained_on
+
+
+def test_a_run_is_not_resumed_from_another_model(cohort, unbroken, run, tmp_path):
+    given = from_model(cohort, unbroken, steps=1)
+    train(given, tmp_path / "run")
+    for other in (str(run), str(tmp_path / "nonsense")):
+        changed = dataclasses.replace(given, training=dataclasses.replace(given.training, start_from=other))
+        with pytest.raises(ConfigError, match="start_from was"):
+            train(changed, tmp_path / "run", resume=True, override=True)
+    moved = shutil.copytree(unbroken, tmp_path / "elsewhere" / unbroken.name)
+    same = dataclasses.replace(given.training, start_from=str(moved), steps=2)
+    train(dataclasses.replace(given, training=same), tmp_path / "run", resume=True, override=True)
 
 
 def test_a_run_does_not_change_its_start_when_resumed(cohort, unbroken, tmp_path):

@@ -16,6 +16,7 @@ from attention_unet.inference.model_file import load_model
 from attention_unet.preparation import plan as plan_module
 from attention_unet.preparation.patches import PatchDataset
 from attention_unet.preparation.plan import make_plan
+from attention_unet.scans.labels import FOREGROUND
 from attention_unet.training import validation as validation_module
 from attention_unet.training.train import train
 from tests.preparation.build import LAPTOP, cohort_of
@@ -87,6 +88,64 @@ def test_cases_without_any_annotation_are_not_trained_on(sparse, tmp_path, monke
         train(config(sparse, data={"fold": -1}), tmp_path / "run")
     assert shown <= {"phantom_001", "phantom_002"}
     assert "all voxels are ignored: it is not trained on" in caplog.text
+
+
+def test_explain_leaves_out_what_is_unknown(sparse, tmp_path):
+    """Its Dice as trained is that of the evaluation."""
+    train(config(sparse, data={"folds": 2}), tmp_path / "run")
+    assert main(["explain", str(tmp_path / "run")]) == 0
+    checked = json.loads((tmp_path / "run" / "held-out" / "explanation.json").read_text())["cases"]
+    rows = read_metrics(tmp_path / "run" / "held-out" / "metrics.csv")
+    for case in checked:
+        dice = [row.metrics.dice for row in rows if row.case == case["case"] and row.class_name != FOREGROUND]
+        assert case["dice"]["as trained"] == pytest.approx(np.nanmean(dice), abs=0.02)  # other overlap of windows
+    assert any(np.isnan(row.metrics.volume_ml) for row in rows)
+
+
+def test_a_list_that_changed_is_noticed(sparse, tmp_path):
+    train(config(sparse, steps=1), tmp_path / "run")
+    describe(sparse, annotated={})
+    with pytest.raises(DataError, match="list of annotated classes changed since the run began"):
+        train(config(sparse, steps=2), tmp_path / "run", resume=True, override=True)
+
+
+def test_a_list_may_name_test_cases(sparse):
+    describe(sparse, annotated={"phantom_008": ["Lesion"]})
+    assert (sparse / "labelsTs" / "phantom_008.nii.gz").exists()
+    assert len(find_cases(sparse).cases) == 8
+
+
+def test_odd_annotation_is_warned_of(sparse, tmp_path, capsys):
+    for file in sorted((sparse / "labelsTr").iterdir()):
+        volume = nib.load(file)
+        label = np.asarray(volume.dataobj).copy()
+        label[label == 0] = 9
+        nib.save(nib.Nifti1Image(label, volume.affine, volume.header), file)
+    assert main(["inspect", str(sparse), "--no-trial"]) == 0
+    shown = capsys.readouterr().err
+    assert "no annotated voxel is background" in shown
+    assert "holds Lesion, which its list in dataset.json does not name: counted as background" in shown
+    describe(sparse, annotated={f"phantom_{number:03d}": ["Ventricle"] for number in range(8)})
+    with pytest.raises(DataError, match="the class Lesion is annotated in no case"):
+        train(config(sparse), tmp_path / "run")
+
+
+def test_nothing_annotated(sparse, tmp_path, caplog):
+    for number, file in enumerate(sorted((sparse / "labelsTr").iterdir())):
+        volume = nib.load(file)
+        if number in (4, 5):
+            nib.save(nib.Nifti1Image(np.full(volume.shape, 9, np.uint8), volume.affine, volume.header), file)
+    splits = [{"train": [f"phantom_{n:03d}" for n in (0, 1, 2, 3, 6, 7)], "val": ["phantom_004", "phantom_005"]}]
+    (tmp_path / "splits.json").write_text(json.dumps(splits * 2))
+    given = config(sparse, steps=1, data={"splits": str(tmp_path / "splits.json"), "folds": 2})
+    with caplog.at_level("WARNING"):
+        train(given, tmp_path / "run")
+    assert "all voxels of all held-out cases are ignored: nothing can be validated" in caplog.text
+    (tmp_path / "splits.json").write_text(
+        json.dumps([{"train": ["phantom_004", "phantom_005"], "val": ["phantom_000"]}] * 2)
+    )
+    with pytest.raises(DataError, match="all voxels of all training cases are ignored"):
+        train(given, tmp_path / "other")
 
 
 def test_inspect_says_how_much_is_annotated(sparse, capsys):
