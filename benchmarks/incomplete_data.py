@@ -7,7 +7,7 @@
 
 Phantoms, the same 20 test cases for all trainings. Several seeds; the table has the mean and, beside the first arm, the
 95 % interval of the difference over trainings with the same seeds. Results are added to
-``benchmarks/results/incomplete_data.csv``; ``--write`` writes the tables into docs/incomplete_data.md.
+``benchmarks/results/incomplete_data.csv``; ``--write`` writes the tables into docs/incomplete_data.md, between markers.
 """
 
 import argparse

@@ -272,11 +272,7 @@ def _log_end(training: Training, loop: LoopState, history: Sequence[Mapping[str,
         )
     last = history[-1] if history else {}
     if never_found := [name for name in training.settings.plan.labels.names if last.get(f"dice {name}") == 0]:
-        advice = ["train longer", "raise data.foreground_share"]
+        advice = ["raise data.foreground_share"]
         advice += [] if training.settings.config.data.balance_classes else ["set data.balance_classes"]
         advice += ["try data.locate false"] if training.locator else []
-        log.warning(
-            "%s: found in no held-out case: %s",
-            first_few(never_found),
-            ", or ".join([", ".join(advice[:-1]), advice[-1]]),
-        )
+        log.warning("%s: found in no held-out case: train longer, or %s", first_few(never_found), " or ".join(advice))

@@ -118,9 +118,7 @@ def test_what_cannot_be_left_out(may_miss, missing, message, scans, tmp_path):
 
 
 def test_two_channels_are_no_guess_of_three():
-    with pytest.raises(
-        DataError, match="has 2 channels: the model was trained on 3.*name those that it lacks: --missing"
-    ):
+    with pytest.raises(DataError, match=r"has 2 channels: the model was trained on 3 .* name those that it lacks"):
         model().predict(np.stack(arrays()[:2]), spacing_mm=(1, 1, 1))
 
 

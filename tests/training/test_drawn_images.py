@@ -33,10 +33,8 @@ def test_label_maps_alone_are_a_dataset(labels_alone, tmp_path, capsys):
     assert main([*run, "--augmentation.synthesize=1"]) == 0
     assert json.loads((tmp_path / "cv" / "summary.json").read_text())["n_cases"] == 8
     assert main(["report", str(tmp_path / "cv")]) == 0
-    evaluated = read_evaluated_files(tmp_path / "cv")
-    assert np.array_equal(
-        read_channels(evaluated.case(dataset.cases[0].id)).array, read_channels(dataset.cases[0]).array
-    )
+    evaluated, case = read_evaluated_files(tmp_path / "cv"), dataset.cases[0]
+    assert np.array_equal(read_channels(evaluated.case(case.id)).array, read_channels(case).array)
     assert main(["inspect", str(labels_alone), "--no-trial"]) == 0
 
 
