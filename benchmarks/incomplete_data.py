@@ -47,6 +47,7 @@ CHANNELS = ("T1", "T2", "FLAIR", "PD")
 SIGNALS = np.array(  # of background, brain and the three structures in each channel
     [[0.0, 0.7, 0.2, 0.9, 0.7], [0.0, 0.5, 1.0, 0.5, 0.6], [0.0, 0.6, 0.1, 0.6, 0.9], [0.0, 0.8, 0.8, 0.6, 0.8]]
 )
+PLAIN = AugmentationConfig()
 Change = Callable[[Volume, np.random.RandomState], Volume]
 
 
@@ -60,7 +61,7 @@ class Experiment:
         test_cases: cases with complete truth.
     """
 
-    arms: dict[str, tuple[Path, dict[str, float]]]
+    arms: dict[str, tuple[Path, AugmentationConfig]]
     test_cases: Dataset
     tests: dict[str, Change] = field(default_factory=lambda: {"as trained": lambda volume, random: volume})
 
@@ -110,9 +111,9 @@ def slices(work: Path) -> Experiment:
 
     return Experiment(
         {
-            "all slices": (folder, {}),
-            "a tenth of the slices": (copy_with_labels(folder, "Slices", keep_tenth, labels=labels), {}),
-            "a tenth of the cases": (copy_with_labels(folder, "Cases", keep_case, labels=labels), {}),
+            "all slices": (folder, PLAIN),
+            "a tenth of the slices": (copy_with_labels(folder, "Slices", keep_tenth, labels=labels), PLAIN),
+            "a tenth of the cases": (copy_with_labels(folder, "Cases", keep_case, labels=labels), PLAIN),
         },
         test_cases(folder),
     )
@@ -130,9 +131,9 @@ def classes(work: Path) -> Experiment:
     annotated = {f"phantom_{number:03d}": [names[k] for k in kept] for number, kept in known.items()}
     return Experiment(
         {
-            "all classes": (folder, {}),
-            "half of the classes, listed": (copy_with_labels(folder, "Listed", keep_some, annotated=annotated), {}),
-            "half of the classes, taken as background": (copy_with_labels(folder, "Unlisted", keep_some), {}),
+            "all classes": (folder, PLAIN),
+            "half of the classes, listed": (copy_with_labels(folder, "Listed", keep_some, annotated=annotated), PLAIN),
+            "half of the classes, taken as background": (copy_with_labels(folder, "Unlisted", keep_some), PLAIN),
         },
         test_cases(folder),
     )
@@ -156,7 +157,7 @@ def channels(work: Path) -> Experiment:
 
     subsets = [each for size in range(4) for each in itertools.combinations(range(4), size)]
     tests = {"without " + ", ".join(CHANNELS[c] for c in each) if each else "all": without(each) for each in subsets}
-    arms = {"drop_channel 0": (copy, {}), "drop_channel 0.3": (copy, {"drop_channel": 0.3})}
+    arms = {"drop_channel 0": (copy, PLAIN), "drop_channel 0.3": (copy, AugmentationConfig(drop_channel=0.3))}
     return Experiment(arms, test_cases(copy), tests)
 
 
@@ -177,7 +178,7 @@ def write_channels(folder: Path, label_file: Path, random: np.random.RandomState
 def contrasts(work: Path) -> Experiment:
     """Return the experiment of other contrasts."""
     folder = phantoms(work)
-    arms = {f"synthesize {share:g}": (folder, {"synthesize": share}) for share in (0, 0.5, 1)}
+    arms = {f"synthesize {share:g}": (folder, AugmentationConfig(synthesize=share)) for share in (0, 0.5, 1)}
     tests: dict[str, Change] = {
         "as trained": lambda volume, random: volume,
         "inverted": lambda volume, random: replace(volume, array=volume.array.max() - volume.array),
@@ -212,7 +213,7 @@ def results(name: str, options: argparse.Namespace, done: set[tuple[str, ...]]) 
         run = options.work / "runs" / name / f"{arm.replace(' ', '-')}-{seed}"
         config = Config(
             data=DataConfig(root=str(folder), fold=-1, cache=str(options.work / "cache")),
-            augmentation=AugmentationConfig(**augmentation),
+            augmentation=augmentation,
             network=NetworkConfig(base_channels=8),
             training=TrainingConfig(steps=options.steps, validations=1, seed=seed),
         )
