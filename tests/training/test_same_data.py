@@ -42,7 +42,7 @@ def test_files_that_changed_before_a_resume_are_refused(data, tmp_path):
         file = next((data / folder).glob(f"{case}*"))
         before = file.read_bytes()
         change(file, voxel)
-        with pytest.raises(DataError, match=f"{case}: image or label changed since the run began"):
+        with pytest.raises(DataError, match=f"{case}: image, label or list of annotated classes changed since the run began"):
             train(longer(settings), tmp_path / "run", resume=True, override=True)
         file.write_bytes(before)
     train(longer(settings), tmp_path / "run", resume=True, override=True)
@@ -79,7 +79,7 @@ def test_files_that_changed_between_two_folds_are_refused(data, tmp_path, capsys
     change(data / "labelsTr" / f"{case}.nii.gz", 0)
     capsys.readouterr()
     assert main([*call, "--only", "1"]) == 1
-    assert f"{case}: image or label changed since the run began" in capsys.readouterr().err
+    assert f"{case}: image, label or list of annotated classes changed since the run began" in capsys.readouterr().err
     assert not (tmp_path / "folds" / "fold1" / "last.pt").exists()
 
 
