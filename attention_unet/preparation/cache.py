@@ -99,7 +99,7 @@ class CaseCache:
         preprocessing: settings of preprocessing.
         labels: the classes.
         channels: number of image channels.
-        with_regions: store the regions of which images can be drawn.
+        with_regions: store the regions, from which images can be drawn.
     """
 
     def __init__(

@@ -4,7 +4,12 @@ The rules for anisotropic volumes are those of Isensee et al., "nnU-Net", Nature
 downsampled nor convolved while its voxels are at least twice as large as the smallest.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
+
+from attention_unet.errors import ConfigError
 
 SMALLEST_EDGE = 4  # minimum voxels of a level along an axis
 
@@ -38,3 +43,31 @@ def plan_levels(size: np.ndarray, spacing: np.ndarray, max_levels: int) -> tuple
         strides.append([1] * len(size))
         kernels.append(kernels[0])
     return strides, kernels
+
+
+def check_levels(patch: Sequence[int], strides: Sequence[Sequence[int]]) -> None:
+    """Check that no level of a network has 2 voxels along an axis: see ``plan_levels``.
+
+    Args:
+        patch: voxels of a patch along each axis of the network.
+        strides: strides between its levels.
+
+    Raises:
+        ConfigError: if one has.
+    """
+    edges = np.array(patch)
+    for stride in strides:
+        edges = np.ceil(edges / stride)
+        if 2 in edges:
+            least = smallest_patch(strides).tolist()
+            raise ConfigError(
+                f"data.patch is {list(patch)}: a level of the model of training.start_from would have 2 voxels along "
+                f"an axis: expected at least {least}"
+            )
+
+
+def smallest_patch(strides: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """Return the voxels of the smallest planned patch of a network: 4 at its coarsest level, 1 along unhalved axes."""
+    divisor = np.prod(strides, axis=0)
+    smallest: NDArray[np.int64] = np.where(divisor > 1, SMALLEST_EDGE * divisor, 1)
+    return smallest

@@ -1,16 +1,11 @@
-"""Plan a training that starts from a model: its network, and patches that suit it."""
+"""Configure a training that starts from a model: its network is that of the model."""
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from attention_unet.config import AttentionConfig, Config, NetworkConfig
 from attention_unet.errors import ConfigError
-from attention_unet.preparation.levels import SMALLEST_EDGE
 
 if TYPE_CHECKING:
     from attention_unet.preparation.plan import Plan
@@ -65,31 +60,3 @@ def _fields_of(
 def _plain(value: object) -> object:
     """Return a value as JSON holds it: levels are then texts, and sequences lists."""
     return json.loads(json.dumps(value))
-
-
-def check_levels(patch: Sequence[int], strides: Sequence[Sequence[int]]) -> None:
-    """Check that no level of a network has 2 voxels along an axis: see ``plan_levels``.
-
-    Args:
-        patch: voxels of a patch along each axis of the network.
-        strides: strides between its levels.
-
-    Raises:
-        ConfigError: if one has.
-    """
-    edges = np.array(patch)
-    for stride in strides:
-        edges = np.ceil(edges / stride)
-        if 2 in edges:
-            least = smallest_patch(strides).tolist()
-            raise ConfigError(
-                f"data.patch is {list(patch)}: a level of the model of training.start_from would have 2 voxels along "
-                f"an axis: expected at least {least}"
-            )
-
-
-def smallest_patch(strides: Sequence[Sequence[int]]) -> NDArray[np.int64]:
-    """Return the voxels of the smallest planned patch of a network: 4 at its coarsest level, 1 along unhalved axes."""
-    divisor = np.prod(strides, axis=0)
-    smallest: NDArray[np.int64] = np.where(divisor > 1, SMALLEST_EDGE * divisor, 1)
-    return smallest

@@ -35,14 +35,14 @@ class Patch(NamedTuple):
         target: (T, *source_size) uint8.
         transform: spatial transform of the patch.
         change: intensity change of the patch.
-        annotated: whether each class is annotated (K,).
+        annotated: whether each class is annotated (K,). It is an array for the reason given in ``IntensityChange``.
     """
 
     image: Tensor
     target: Tensor
     transform: PatchTransform
     change: IntensityChange
-    annotated: Tensor
+    annotated: NDArray[np.bool_]
 
 
 class Batch(NamedTuple):
@@ -116,9 +116,7 @@ class PatchDataset(Dataset[Patch]):
         image, target = torch.from_numpy(box), torch.from_numpy(cut_box(case.target, start, size))
         if self.slice_axis is not None:
             image, target = image.squeeze(1 + self.slice_axis), target.squeeze(1 + self.slice_axis)
-        annotated = torch.ones(self.classes, dtype=torch.bool)
-        if case.annotated_classes is not None:
-            annotated = torch.from_numpy(case.annotated_classes)
+        annotated = np.ones(self.classes, dtype=bool) if case.annotated_classes is None else case.annotated_classes
         change = self.augmentation.draw_intensity(random, drawn)
         return Patch(image, target, transform, change, annotated)
 
@@ -181,7 +179,7 @@ def _augment(batch: Sequence[Patch], augmentation: Augmentation, device: torch.d
     transformed = [augmentation.transform_patch(p.image.to(device), p.target.to(device), p.transform) for p in batch]
     image, target = (torch.stack(parts) for parts in zip(*transformed, strict=True))
     change = IntensityChange(*(np.stack(parts) for parts in zip(*(p.change for p in batch), strict=True)))
-    annotated = torch.stack([p.annotated for p in batch])
+    annotated = torch.from_numpy(np.stack([p.annotated for p in batch]))
     changed = augmentation.change_intensity(image, change)
     return Batch(changed, target, None if annotated.all() else annotated.to(device))
 

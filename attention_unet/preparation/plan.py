@@ -19,8 +19,8 @@ from attention_unet.machine.devices import Machine
 from attention_unet.network.architecture import Architecture
 from attention_unet.places import level_of
 from attention_unet.preparation.fingerprint import Fingerprint
-from attention_unet.preparation.levels import plan_levels
-from attention_unet.preparation.model_to_start_from import check_levels, configure_like, smallest_patch
+from attention_unet.preparation.levels import check_levels, plan_levels, smallest_patch
+from attention_unet.preparation.model_to_start_from import configure_like
 from attention_unet.preparation.patch_size import choose_slice_axis, fit_patch, round_patch
 from attention_unet.preparation.preprocessing import Preprocessing
 from attention_unet.preparation.region import may_locate, region_extent

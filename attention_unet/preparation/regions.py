@@ -1,4 +1,4 @@
-"""Find the regions of a case, each of which gets a contrast of its own in images that are drawn from label maps."""
+"""Find the regions of a case. In images that are drawn from label maps, each region has its own contrast."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -118,7 +118,7 @@ def assign_classes(shares: Iterable[Tensor], labels: Labels, ignored: Tensor | N
 
     Returns:
         Class indices (1, *S), 0 for background. If classes overlap: one mask per class, (classes, *S). Both are uint8.
-        Voxels of which more than 0.75 is ignored are 255.
+        A voxel is 255 if more than 0.75 of it is ignored.
     """
     if ignored is not None:
         rest = (1 - ignored).clamp(min=1 - MOST_IGNORED)

@@ -79,7 +79,7 @@ class Volume:
         return replace(self, array=array)
 
     def without_channels(self, numbers: Sequence[int]) -> "Volume":
-        """Return a volume of which some channels, by numbers from 0, are 0."""
+        """Return a volume whose channels with these numbers, from 0, are 0."""
         array = self.array.copy()
         array[list(numbers)] = 0
         return replace(self, array=array)

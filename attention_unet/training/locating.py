@@ -153,7 +153,18 @@ def coarsen_case(case: CachedCase, factors: tuple[int, int, int], labels: Labels
     for axis, factor in enumerate(factors):
         target = np.maximum.reduceat(target, np.arange(0, target.shape[axis], factor), axis=axis)
     image = coarsen(torch.from_numpy(case.image), factors).numpy()
-    return dataclasses.replace(case, image=image, target=target[None], locations=class_locations(target[None], labels))
+    regions = case.regions
+    for axis, factor in enumerate(factors if regions.size else ()):
+        middles = np.arange(0, regions.shape[1 + axis], factor) + factor // 2
+        regions = regions.take(np.minimum(middles, regions.shape[1 + axis] - 1), axis=1 + axis)
+    return dataclasses.replace(
+        case,
+        image=image,
+        target=target[None],
+        locations=class_locations(target[None], labels),
+        regions=regions,
+        region_counts=np.bincount(regions.ravel(), minlength=len(case.region_counts)),
+    )
 
 
 def judge(locator: Locator, cases: Sequence[CachedCase], labels: Labels) -> Found:

@@ -150,7 +150,7 @@ def binary_cross_entropy(logits: Tensor, truth: Tensor, known: Tensor | None) ->
 
 
 def mean_of_known(values: Tensor, known: Tensor | None) -> Tensor:
-    """Return the mean of the values that are known, 0 if there are none; None: of all."""
+    """Return the mean of the known values, and 0 if no value is known. None: all are known."""
     return values.mean() if known is None else (values * known).sum() / known.sum().clamp(min=1)
 
 

@@ -47,7 +47,7 @@ class PreparedCases:
     facts: list[CaseFacts]
 
     def cases_of_class(self, cases: CachedCases) -> dict[int, list[int]]:
-        """Return the numbers of the cases that have a class, by class; without classes that none has."""
+        """Return by class the numbers of the cases that have it, for all classes that any case has."""
         facts = {fact.id: fact for fact in self.facts}
         present = [facts[case] for case, _ in cases.files]
         found = {

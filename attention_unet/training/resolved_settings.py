@@ -205,7 +205,7 @@ def resume_settings(before: ResolvedSettings, config: Config, override: bool, ru
 
 
 def _is_another(origin: Origin, given: str | None, before: str | None) -> bool:
-    """Return whether a resumed run is told to start from another model. That of its start may be gone."""
+    """Return whether a resumed run names another model to start from. The file of its own may be gone."""
     if not given or given == before:
         return False
     try:

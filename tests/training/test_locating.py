@@ -1,5 +1,7 @@
 """Training of the locator: it finds what can be seen, and is left out where it loses something or saves nothing."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -31,6 +33,23 @@ def case(number, edge=6):
 @pytest.fixture
 def few_voxels(monkeypatch):
     monkeypatch.setattr(region, "COARSE_VOXELS", 4000)
+
+
+def test_images_of_a_locator_are_drawn_in_coarse_voxels():
+    """Their regions lie where its target and image do."""
+    fine = case(3)
+    regions = fine.target + np.uint8(1)
+    regions[0, :10] = 5
+    stored = dataclasses.replace(fine, regions=regions, region_counts=np.bincount(regions.ravel()))
+    coarse = module.coarsen_case(stored, (2, 3, 1), PLAN.labels)
+    assert coarse.regions.shape == coarse.image.shape == coarse.target.shape
+    np.testing.assert_array_equal(coarse.region_counts, np.bincount(coarse.regions.ravel(), minlength=6))
+    assert (coarse.regions[0, :5] == 5).all()
+    assert not (coarse.regions[0, 5:] == 5).any()
+    inside = coarse.regions == regions[fine.target > 0][0]
+    assert inside.any()
+    assert (coarse.target[inside] == 1).all()
+    assert module.coarsen_case(fine, (2, 3, 1), PLAN.labels).regions.size == 0
 
 
 def settings(steps=1500):

@@ -42,7 +42,9 @@ def test_files_that_changed_before_a_resume_are_refused(data, tmp_path):
         file = next((data / folder).glob(f"{case}*"))
         before = file.read_bytes()
         change(file, voxel)
-        with pytest.raises(DataError, match=f"{case}: image, label or list of annotated classes changed since the run began"):
+        with pytest.raises(
+            DataError, match=f"{case}: image, label or list of annotated classes changed since the run began"
+        ):
             train(longer(settings), tmp_path / "run", resume=True, override=True)
         file.write_bytes(before)
     train(longer(settings), tmp_path / "run", resume=True, override=True)

@@ -30,7 +30,7 @@ def describe(folder, **fields):
 
 @pytest.fixture
 def sparse(cohort, tmp_path):
-    """Return phantoms of which every third slice is annotated; half of the cases do not annotate lesions."""
+    """Return phantoms with an annotation in every third slice. Half of the cases do not annotate lesions."""
     folder = shutil.copytree(cohort, tmp_path / "Sparse")
     for file in sorted((folder / "labelsTr").iterdir()):
         volume = nib.load(file)
