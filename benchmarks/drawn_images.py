@@ -18,6 +18,7 @@ from attention_unet.machine.devices import this_machine
 from attention_unet.pictures.figures import save_figure
 from attention_unet.preparation.cache import CaseCache
 from attention_unet.preparation.fingerprint import take_fingerprint
+from attention_unet.preparation.patch_sampler import PatchSampler
 from attention_unet.preparation.patches import PatchDataset, load_patches, patch_numbers
 from attention_unet.preparation.plan import make_plan
 
@@ -39,7 +40,7 @@ def main() -> None:
         panels = []
         for share, count in ((0.0, 1), (1.0, DRAWN)):
             augmentation = AugmentationConfig(synthesize=share, affine=0.0)
-            patches = PatchDataset(cases, plan, 1.0, augmentation, seed=0)
+            patches = PatchDataset(PatchSampler(cases, plan.patch, 1.0, seed=0), plan, augmentation)
             batches = load_patches(patches, patch_numbers(0, 1, 0, 1), 0, torch.device("cpu"))
             panels += [next(batches) for _ in range(count)]
     figure, axes = plt.subplots(1, len(panels), figsize=(1.7 * len(panels), 2.7), layout="constrained")

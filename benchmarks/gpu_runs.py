@@ -22,6 +22,7 @@ from attention_unet.inference.settings import Settings
 from attention_unet.inference.window_predictor import put_channels_last
 from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.preparation.cache import CachedCase
+from attention_unet.preparation.patch_sampler import PatchSampler
 from attention_unet.preparation.patches import Batch, PatchDataset, load_patches, patch_numbers
 from attention_unet.training.checkpoint import load_state
 
@@ -91,7 +92,7 @@ def patches(device: torch.device, data: Path, quick: bool) -> None:
     for patch, batch in (((40, 56, 40), 11), ((edge,) * 3, 2)):
         plan = plan_of(Architecture(out_channels=3), patch, batch)
         for workers in (0, 4, 8):
-            dataset = PatchDataset(cases, plan, 0.33, AugmentationConfig(), 0)
+            dataset = PatchDataset(PatchSampler(cases, patch, 0.33, 0), plan, AugmentationConfig())
             batches = load_patches(dataset, patch_numbers(0, batch, 0, 1), workers, device)
             for _ in range(8):
                 next(batches)

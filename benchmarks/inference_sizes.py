@@ -13,6 +13,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
+from gpu_rows import plan_of
 from matplotlib.figure import Figure
 from publish import REPOSITORY, RESULTS, around, publish
 from rich.table import Table
@@ -26,36 +27,20 @@ from attention_unet.inference.settings import Settings
 from attention_unet.inference.window_predictor import put_channels_last
 from attention_unet.machine.memory import peak_memory, reuse_freed_memory
 from attention_unet.network import Architecture, AttentionUNet
-from attention_unet.preparation.plan import Plan
-from attention_unet.preparation.preprocessing import Preprocessing
-from attention_unet.scans.labels import Labels
 from attention_unet.training.validation import OVERLAP
 
 EDGES = (64, 96, 128, 192, 256, 384, 512)
 WINDOW = (64, 64, 64)
-CLASSES = ("a", "b", "c", "d")
+CLASSES = 4
 PICTURE = REPOSITORY / "docs" / "inference-sizes.png"
 
 
 def make_model() -> Model:
     """Return an untrained network of the size that a training on a CPU has."""
-    labels = Labels({name: (i,) for i, name in enumerate(CLASSES, start=1)}, tuple(range(1, len(CLASSES) + 1)))
     torch.manual_seed(0)
-    network = AttentionUNet(Architecture(out_channels=labels.channels, decoder_convs=1)).eval()
+    network = AttentionUNet(Architecture(out_channels=1 + CLASSES, decoder_convs=1)).eval()
     put_channels_last(network)
-    largest = (float(EDGES[-1]),) * 3
-    plan = Plan(
-        channels=("noise",),
-        labels=labels,
-        preprocessing=Preprocessing((1.0, 1.0, 1.0), nonzero=False),
-        largest_mm=(largest[0], largest[1], largest[2]),
-        patch=WINDOW,
-        slice_axis=None,
-        mirror_axes=(),
-        batch=2,
-        architecture=network.architecture,
-    )
-    return Model(network, plan, CPU, overlap=OVERLAP)
+    return Model(network, plan_of(network.architecture, WINDOW, 2), CPU, overlap=OVERLAP)
 
 
 def write_noise(path: Path, edge: int) -> None:
@@ -124,7 +109,7 @@ def main() -> None:
         table.add_row(f"{edge}³", f"{taken:.1f}", f"{voxels[-1] / taken:.2f}", f"{peaks[-1]:.2f}")
         print(f"{edge}: {taken:.1f} s, {peaks[-1]:.2f} GiB", flush=True)
     size = " x ".join(map(str, WINDOW))
-    notes = [f"Windows of {size}, overlap {OVERLAP}, {len(CLASSES)} classes; file to file, one run."]
+    notes = [f"Windows of {size}, overlap {OVERLAP}, {CLASSES} classes; file to file, one run."]
     if options.write:
         draw(voxels, seconds, peaks, PICTURE)
     publish([table], notes, [RESULTS] if options.write else [])

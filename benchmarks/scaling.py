@@ -24,6 +24,7 @@ from attention_unet.machine.devices import choose_precision, make_fabric, this_m
 from attention_unet.machine.memory import reuse_freed_memory
 from attention_unet.preparation.cache import CaseCache
 from attention_unet.preparation.fingerprint import take_fingerprint
+from attention_unet.preparation.patch_sampler import PatchSampler
 from attention_unet.preparation.patches import PatchDataset, load_patches, patch_numbers
 from attention_unet.preparation.plan import make_plan
 from attention_unet.training.learner import Learner, build_network
@@ -59,7 +60,7 @@ def main() -> None:
 
         fabric = make_fabric(config.training)
         learner = Learner(build_network(plan), config.training, fabric, plan.labels.overlapping)
-        patches = PatchDataset(cache.open(cases), plan, config.data.foreground_share, config.augmentation, 0)
+        patches = PatchDataset(PatchSampler(cache.open(cases), plan.patch, 0.33, 0), plan, config.augmentation)
         batches = load_patches(patches, patch_numbers(0, plan.batch, 0, 1), 0, fabric.device)
         learner.learn(next(batches), 1e-4)
         began = time.perf_counter()

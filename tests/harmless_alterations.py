@@ -26,16 +26,9 @@ HARMLESS: dict[str, dict[str, str]] = {
             "all filters have the same number of weights"
         ),
     },
-    "wrappers/multiscale.py": dict.fromkeys(
-        (
-            "if not inners[0].multiplies: -> if not inners[1].multiplies:",
-            "self.weight_range, self.start_range = (inners[0].weight_range, inners[0].start_range) -> "
-            "self.weight_range, self.start_range = (inners[1].weight_range, inners[0].start_range)",
-            "self.weight_range, self.start_range = (inners[0].weight_range, inners[0].start_range) -> "
-            "self.weight_range, self.start_range = (inners[0].weight_range, inners[1].start_range)",
-        ),
-        "all scales have the same mechanism",
-    ),
+    "wrappers/multiscale.py": {
+        "if not inners[0].multiplies: -> if not inners[1].multiplies:": "all scales have the same mechanism",
+    },
     "wrappers/recursive.py": {
         "if weights is not None and step.weights is not None: -> if weights is not None or step.weights is not None:": (
             "what multiplies always returns its weights; TorchScript asks for the condition"

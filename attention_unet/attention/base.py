@@ -80,34 +80,21 @@ class Attention(nn.Module, ABC):
         needs_gate: whether the mechanism also uses the decoder's coarser signal.
         multiplies: whether the features are exactly the input times the weights.
         before_convolution: whether a block applies it before each convolution, not after the last normalisation.
-        permutable: whether the result of shuffled voxels is the shuffled result: it ignores where voxels are. Keys of
-            large grids that are averaged over blocks are left aside.
-        mirrors: whether the result of a mirrored image is the mirrored result.
-        by_axis: whether it has parameters or means for each axis, so that in 3-D it does something else with a single
-            slice than in 2-D.
-        starts_as_identity: whether the open start is exactly the identity.
-        costly: whether it needs more than a tenth of the multiplications of a convolution of kernel 3.
-        weight_range: least and largest possible weight.
-        start_range: least and largest weight at the open start.
     """
 
     kind: str
     needs_gate: bool = False
     multiplies: bool = True
     before_convolution: bool = False
-    permutable: bool = False
-    mirrors: bool = False
-    by_axis: bool = False
-    starts_as_identity: bool = False
-    costly: bool = False
-    weight_range: tuple[float, float] = (0.0, 1.0)
-    start_range: tuple[float, float] = (0.91, 1.0)
 
     @abstractmethod
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Attend to ``x`` of shape ``(B, C, *S)``, given the coarser signal ``gate`` of shape ``(B, Cg, *Sg)``.
 
         ``with_map`` asks for weights that cost time and only serve display, as those of attention between voxels.
+
+        Raises:
+            ValueError: if the mechanism needs a gating signal and none is given.
         """
 
 
@@ -116,7 +103,6 @@ class Identity(Attention):
 
     kind: str = "identity"
     multiplies = False
-    permutable = mirrors = starts_as_identity = True
 
     def __init__(self, place: Place | None = None) -> None:
         super().__init__()
@@ -180,10 +166,10 @@ def odd(kernel: int) -> int:
     return kernel
 
 
-def open_up(layer: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d) -> None:
-    """Open a layer in front of a sigmoid: small weights, and a bias of ``OPEN_BIAS``."""
+def open_up(layer: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d, bias: float = OPEN_BIAS) -> None:
+    """Open a layer in front of a sigmoid: small weights, and a bias."""
     nn.init.normal_(layer.weight, std=OPEN_STD)
-    nn.init.constant_(layer.bias, OPEN_BIAS)  # type: ignore[arg-type]  # the bias exists
+    nn.init.constant_(layer.bias, bias)  # type: ignore[arg-type]  # the bias exists
 
 
 def start_at_zero(layer: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d) -> None:

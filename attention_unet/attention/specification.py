@@ -6,14 +6,10 @@ from typing import Any
 import yaml
 
 from attention_unet.attention.base import Attention, Place
-from attention_unet.attention.controls.displaced import Displaced
 from attention_unet.attention.controls.template import Template
 from attention_unet.attention.mechanisms import CONTROLS, WRAPPERS, find_mechanism
 from attention_unet.attention.options import Value, check_options
 from attention_unet.attention.wrappers.multiscale import MultiScale
-from attention_unet.attention.wrappers.parallel import Parallel
-from attention_unet.attention.wrappers.recursive import Recursive
-from attention_unet.attention.wrappers.residual import Residual
 from attention_unet.attention.wrappers.sequential import Sequential
 
 # A name; a name with options, such as {"se": {"reduction": 4}}; a list of specifications, applied in sequence; or a
@@ -84,18 +80,9 @@ def _build_wrapper(name: str, content: Spec, values: Mapping[str, Any], place: P
     parts = [content] if isinstance(content, str | Mapping) else content
     if not isinstance(parts, Sequence) or not parts:
         raise ValueError(f"expected a mechanism or a list of mechanisms in {name}, got {content!r}")
-    match name:
-        case "sequential":
-            return Sequential([build_at(part, place) for part in parts])
-        case "parallel":
-            return Parallel([build_at(part, place) for part in parts], **options)
-        case "residual":
-            return Residual(build_at(content, place))
-        case "displaced":
-            return Displaced(build_at(content, place))
-        case "template":
-            return Template(place, build_at(content, place))
-        case "recursive":
-            return Recursive(build_at(content, place), **options)
-        case _:
-            return MultiScale(place.dims, lambda: build_at(content, place), **options)
+    if name == "multiscale":
+        return MultiScale(place.dims, lambda: build_at(content, place), **options)
+    if name in ("sequential", "parallel"):
+        return HOLDERS[name]([build_at(part, place) for part in parts], **options)
+    inner = build_at(content, place)
+    return Template(place, inner) if name == "template" else HOLDERS[name](inner, **options)

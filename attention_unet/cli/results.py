@@ -75,7 +75,7 @@ def report(options: Namespace, parser: ArgumentParser) -> int:
     title = source.resolve().name
     if re.fullmatch(r"fold\d+", title):
         title = f"{source.resolve().parent.name} / {title}"
-    number = len(read_evaluated_files(evaluation).references) if evaluation else 0
+    number = len(read_evaluated_files(evaluation).cases) if evaluation else 0
     with progress_bar("drawing", min(options.cases, number)) as done:
         failed |= write_report(output, title, evaluation, runs, options.cases, done)
     log.info("the report is in %s (%.1f MB): open it in a browser", output, output.stat().st_size / 1e6)

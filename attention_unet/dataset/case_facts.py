@@ -210,11 +210,6 @@ def warnings_about(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[s
 def check_trainable(facts: Sequence[CaseFacts], held_out: Collection[str], classes: Sequence[str]) -> list[str]:
     """Check that every class can be learned, and that no held-out image is trained on under another id.
 
-    Args:
-        facts: facts of all cases.
-        held_out: ids of the cases that are not trained on.
-        classes: names of the classes.
-
     Returns:
         Warnings.
 

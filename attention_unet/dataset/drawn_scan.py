@@ -25,12 +25,7 @@ ALIKE = 0.3  # probability that a region looks like another one, as neighbours o
 
 
 def draw_scan(label: Volume, case: str) -> Volume:
-    """Draw a scan of one channel from a label map. The same case has the same contrast each time.
-
-    Args:
-        label: label map; each of its integers is a region.
-        case: id of the case.
-    """
+    """Draw a scan of one channel from a label map. The same case has the same contrast each time."""
     integers, regions, counts = np.unique(label.array, return_inverse=True, return_counts=True)
     counts = np.concatenate([[0], counts])  # no voxel is air: a label map does not show where it is
     seed = int.from_bytes(hashlib.sha256(case.encode()).digest()[:4], "big")

@@ -186,11 +186,6 @@ def read_splits(path: Path) -> list[Split]:
 def parse_split(plain: object, training: str = "training", validation: str = "validation") -> Split:
     """Make a split from plain values.
 
-    Args:
-        plain: object with two lists of case ids.
-        training: name of the list of training cases.
-        validation: name of the list of held-out cases.
-
     Raises:
         ValueError: if ``plain`` is not such an object.
     """

@@ -27,11 +27,6 @@ def find_subjects(data: DataConfig, dataset: Path, ids: Sequence[str]) -> dict[s
 
     It comes from the table or the pattern of the configuration. Without these, ``subjects.csv`` in the dataset is read.
 
-    Args:
-        data: configuration of the data.
-        dataset: folder of the dataset.
-        ids: case ids.
-
     Returns:
         Subject by case id; empty if there is neither table nor pattern.
 

@@ -6,16 +6,19 @@ away nearly all voxels are certain background: the more of them are counted, the
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from attention_unet.dataset.cases import Case
 from attention_unet.errors import DataError, plural
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles
-from attention_unet.evaluation.reliability import Reliability, draw_reliability
-from attention_unet.evaluation.result_files import ADVICE, replacing_result
+from attention_unet.evaluation.result_files import ADVICE
+from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text, parse_table
 from attention_unet.files.prediction_folder import probabilities_path
 from attention_unet.machine.progress import progress_bar
@@ -32,31 +35,52 @@ PRESENT = 0.5  # a voxel counts as predicted above this probability
 STATISTICS = ("voxels", "probability", "share")
 
 
+@dataclass(frozen=True)
+class Reliability:
+    """Voxels by the probability of a class, in bins of equal width from 0 to 1.
+
+    Attributes:
+        voxels: number of voxels in each bin.
+        probability: mean probability in each bin, NaN if the bin is empty.
+        share: share of the voxels of each bin that belong to the class, NaN if the bin is empty.
+    """
+
+    voxels: NDArray[np.float64]
+    probability: NDArray[np.float64]
+    share: NDArray[np.float64]
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error, 0 to 1: mean over voxels of |probability - share|; NaN if there are no voxels."""
+        return self._error_from(0)
+
+    @property
+    def error_where_likely(self) -> float:
+        """The same error without the lowest bin: certain background would make any error small."""
+        return self._error_from(1)
+
+    def _error_from(self, first: int) -> float:
+        voxels, difference = self.voxels[first:], np.nan_to_num(np.abs(self.probability - self.share))[first:]
+        return float((voxels * difference).sum() / voxels.sum()) if voxels.sum() else float("nan")
+
+
 def write_calibration(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]:
-    """Write ``calibration.csv`` and ``calibration.png`` from the probabilities beside the predictions.
+    """Write ``calibration.csv`` from the probabilities beside the predictions.
 
-    If there are no probabilities, both files of an earlier evaluation are removed.
-
-    Args:
-        evaluation: folder for the results.
-        files: files of the evaluated cases.
+    If there are no probabilities, the file of an earlier evaluation is removed.
 
     Returns:
         The reason by case, for cases that failed.
     """
-    table, picture = evaluation / CALIBRATION, evaluation / "calibration.png"
+    table = evaluation / CALIBRATION
     paths = {case: probabilities_path(mask.parent, case) for case, mask in files.predicted.items()}
     probabilities = {case: path for case, path in paths.items() if path.is_file()}
     if not probabilities:
         table.unlink(missing_ok=True)
-        picture.unlink(missing_ok=True)
         return {}
     with progress_bar("calibration", len(probabilities)) as done:
-        by_class, failed = measure_reliability(probabilities, files.references, files.labels, done, files.unannotated)
-    with replacing_result(evaluation, table.name) as path:
-        path.write_text(calibration_to_csv(by_class), encoding="utf-8")
-    with replacing_result(evaluation, picture.name) as path:
-        draw_reliability(by_class, path)
+        by_class, failed = measure_reliability(probabilities, files.cases, files.labels, done)
+    write_text(table, calibration_to_csv(by_class))
     log.info(
         "expected calibration error of %s (in brackets: only where a class has at least %.0f%%): %s; see %s",
         plural(len(probabilities) - len(failed), "case"),
@@ -66,26 +90,24 @@ def write_calibration(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]
             for name, each in by_class.items()
             if each.voxels.any()
         ),
-        picture,
+        table,
     )
     return failed
 
 
 def measure_reliability(
     probabilities: Mapping[str, Path],
-    references: Mapping[str, Path],
+    cases: Mapping[str, Case],
     labels: Labels,
     done: Callable[[], None],
-    unannotated: Mapping[str, Collection[str]] | None = None,
 ) -> tuple[dict[str, Reliability], dict[str, str]]:
     """Measure the reliability of each class over all cases.
 
     Args:
         probabilities: file of the probabilities of each case, as ``predict --probabilities`` writes it.
-        references: true label map of each case.
+        cases: cases with their true label maps.
         labels: classes.
         done: called after each case.
-        unannotated: by case, classes that its reference does not annotate; None: all are annotated.
 
     Returns:
         Reliability by class; and the reason by case, for cases that failed.
@@ -94,7 +116,7 @@ def measure_reliability(
     failed: dict[str, str] = {}
     for case, file in probabilities.items():
         try:
-            sums += _count_case(file, references[case], labels, (unannotated or {}).get(case, ()))
+            sums += _count_case(file, cases[case], labels)
         except DataError as error:
             failed[case] = str(error)
         done()
@@ -149,11 +171,9 @@ def read_bins(file: Path) -> dict[str, list[dict[str, float]]]:
     return bins
 
 
-def _count_case(
-    probabilities: Path, reference: Path, labels: Labels, unannotated: Collection[str]
-) -> NDArray[np.float64]:
+def _count_case(probabilities: Path, case: Case, labels: Labels) -> NDArray[np.float64]:
     """Return ``count_by_bin`` for each class of a case: (classes, 3, bins)."""
-    predicted, true = read_volume(probabilities), read_labels(reference)
+    predicted, true = read_volume(probabilities), read_labels(cast(Path, case.label))
     check_same_grid(predicted, true)
     if len(predicted.array) != labels.channels:
         raise DataError(
@@ -169,7 +189,7 @@ def _count_case(
     inside = known[box]
     return np.stack(
         [
-            count_by_bin(p[box][inside], truth[box][inside]) * (name not in unannotated)
+            count_by_bin(p[box][inside], truth[box][inside]) * (name not in case.unannotated)
             for name, p, truth in zip(labels.names, classes, groups, strict=True)
         ]
     )

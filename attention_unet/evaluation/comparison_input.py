@@ -54,11 +54,11 @@ def check_alike(models: Mapping[str, Sequence[Path]], metric: str) -> None:
     tolerances = [_read_tolerance(folder / "summary.json") for folder in folders]
     if metric == "nsd" and len({mm for mm in tolerances if mm is not None}) > 1:
         raise ConfigError(f"the tolerances of nsd are {tolerances} mm: expected one; set --tolerance-mm of evaluate")
-    files = [read_evaluated_files(folder).references for folder in folders if (folder / SCORED).is_file()]
-    for references in files[1:]:
-        other = [case for case in references if files[0].get(case, references[case]) != references[case]]
+    cases = [read_evaluated_files(folder).cases for folder in folders if (folder / SCORED).is_file()]
+    for others in cases[1:]:
+        other = [name for name, case in others.items() if cases[0].get(name, case).label != case.label]
         if other:
-            text = f"{references[other[0]]} instead of {files[0][other[0]]}"
+            text = f"{others[other[0]].label} instead of {cases[0][other[0]].label}"
             log.warning("scored with other references: %s: %s", plural(len(other), "case"), text)
 
 

@@ -18,10 +18,6 @@ def draw_gains(comparisons: Sequence[Comparison], output: Path) -> None:
     """Draw one row per class and model: a point per case, the mean and its 95% interval.
 
     To the right of 0 the model is better.
-
-    Args:
-        comparisons: comparisons of one metric with one baseline.
-        output: PNG to write.
     """
     classes = list(dict.fromkeys(comparison.class_name for comparison in comparisons))
     models = list(dict.fromkeys(comparison.model for comparison in comparisons))

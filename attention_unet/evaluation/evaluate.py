@@ -17,11 +17,12 @@ from attention_unet.evaluation.calibration import write_calibration
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles, write_evaluated_files
 from attention_unet.evaluation.example_cases import write_example_cases
 from attention_unet.evaluation.provenance import read_provenance
-from attention_unet.evaluation.result_files import check_results, replacing_result
+from attention_unet.evaluation.result_files import check_results
 from attention_unet.evaluation.rows import metrics_to_csv
 from attention_unet.evaluation.score import score_cases
 from attention_unet.evaluation.structure_attention import write_structure_attention
 from attention_unet.evaluation.summary import Summary, summarise
+from attention_unet.files.atomic import write_text
 from attention_unet.files.json_file import parse_object, read_object
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.paths import relative_path
@@ -154,11 +155,8 @@ def evaluate_cases(
         scored = [case for case in cases if case.id not in failed]
         files = EvaluatedFiles(
             labels,
-            references={case.id: case.label for case in scored if case.label},
+            cases={case.id: case for case in scored},
             predicted={case.id: predictions[case.id] for case in scored if case.id in predictions},
-            images={case.id: case.images for case in cases},
-            unannotated={case.id: case.unannotated for case in scored if case.unannotated},
-            drawn=[case.id for case in scored if case.drawn],
         )
         case_warnings = replace(
             read_provenance(files.predicted),
@@ -170,7 +168,7 @@ def evaluate_cases(
             },
             unknown_labels=unknown,
             same_files=bool(files.predicted)
-            and all(os.path.samefile(path, files.references[case]) for case, path in files.predicted.items()),
+            and all(os.path.samefile(path, files.reference(case)) for case, path in files.predicted.items()),
         )
         settings = {
             "tolerance_mm": tolerance_mm,
@@ -180,9 +178,8 @@ def evaluate_cases(
         check_results(output)  # again: a file may have appeared during scoring
         write_evaluated_files(output, files)  # first: it marks the folder as that of an evaluation
         plain = json.dumps(summary.to_json(), indent=2, allow_nan=False) + "\n"
-        for name, text in (("metrics.csv", metrics_to_csv(rows)), ("summary.json", plain)):
-            with replacing_result(output, name) as path:
-                path.write_text(text, encoding="utf-8")
+        write_text(output / "metrics.csv", metrics_to_csv(rows))
+        write_text(output / "summary.json", plain)
         if case_warnings.missing_predictions:
             log.info(
                 "--predicted-only leaves out cases without a prediction, --held-out-of RUN those that a run trained on"

@@ -1,14 +1,14 @@
 """Write and read ``scored.json``: the classes and the files of an evaluation."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from attention_unet.dataset.cases import Case
 from attention_unet.errors import DataError
-from attention_unet.evaluation.result_files import SCORED, read_result_hashes
+from attention_unet.evaluation.result_files import SCORED
 from attention_unet.files.atomic import write_text
 from attention_unet.files.json_file import parse_object
 from attention_unet.files.paths import relative_path
@@ -24,29 +24,22 @@ class EvaluatedFiles:
 
     Attributes:
         labels: the classes.
-        references: true label map of each case.
+        cases: the cases, with true label maps, and with images if they were given.
         predicted: predicted label map of each case that has one.
-        images: image files of each case; empty if none were given.
-        unannotated: classes that the label map does not annotate, of each case with any.
-        drawn: cases whose images are drawn from their label maps.
     """
 
     labels: Labels
-    references: Mapping[str, Path]
+    cases: Mapping[str, Case]
     predicted: Mapping[str, Path]
-    images: Mapping[str, Sequence[Path]]
-    unannotated: Mapping[str, Sequence[str]]
-    drawn: Collection[str]
 
     @property
     def folders(self) -> list[Path]:
         """Folders of the predictions."""
         return sorted({path.parent for path in self.predicted.values()})
 
-    def case(self, name: str) -> Case:
-        """Return a case with its images and its true label map."""
-        unannotated = tuple(self.unannotated.get(name, ()))
-        return Case(name, tuple(self.images[name]), self.references[name], unannotated, drawn=name in self.drawn)
+    def reference(self, case: str) -> Path:
+        """Return the true label map of a case."""
+        return cast(Path, self.cases[case].label)
 
     def attention_places(self, case: str) -> list[str]:
         """Return the places with an attention map of a case beside its prediction."""
@@ -58,16 +51,15 @@ def write_evaluated_files(evaluation: Path, files: EvaluatedFiles) -> None:
     plain = {
         "labels": files.labels.to_json(),
         "cases": {
-            case: {
-                "reference": relative_path(evaluation, reference),
-                "prediction": relative_path(evaluation, files.predicted[case]) if case in files.predicted else None,
-                "images": [relative_path(evaluation, image) for image in files.images.get(case, ())],
-                "unannotated": list(files.unannotated.get(case, ())),
-                "drawn": case in files.drawn,
+            name: {
+                "reference": relative_path(evaluation, files.reference(name)),
+                "prediction": relative_path(evaluation, files.predicted[name]) if name in files.predicted else None,
+                "images": [relative_path(evaluation, image) for image in case.images],
+                "unannotated": list(case.unannotated),
+                "drawn": case.drawn,
             }
-            for case, reference in files.references.items()
+            for name, case in files.cases.items()
         },
-        "files": {name: hashes for name, hashes in read_result_hashes(evaluation).items() if name != SCORED},
     }
     write_text(evaluation / SCORED, json.dumps(plain, indent=1) + "\n")
 
@@ -83,15 +75,18 @@ def read_evaluated_files(evaluation: Path) -> EvaluatedFiles:
         return (evaluation / path).resolve()
 
     def parse(plain: Mapping[str, Any]) -> EvaluatedFiles:
-        cases = dict(plain["cases"])
-        return EvaluatedFiles(
-            labels=Labels.from_json(plain["labels"]),
-            references={case: absolute(each["reference"]) for case, each in cases.items()},
-            predicted={case: absolute(each["prediction"]) for case, each in cases.items() if each["prediction"]},
-            images={case: [absolute(image) for image in each["images"]] for case, each in cases.items()},
-            unannotated={case: list(map(str, each.get("unannotated", ()))) for case, each in cases.items()},
-            drawn=[case for case, each in cases.items() if each.get("drawn")],
-        )
+        cases = {
+            name: Case(
+                name,
+                tuple(absolute(image) for image in each["images"]),
+                absolute(each["reference"]),
+                tuple(map(str, each.get("unannotated", ()))),
+                drawn=bool(each.get("drawn")),
+            )
+            for name, each in plain["cases"].items()
+        }
+        predicted = {name: absolute(each["prediction"]) for name, each in plain["cases"].items() if each["prediction"]}
+        return EvaluatedFiles(Labels.from_json(plain["labels"]), cases, predicted)
 
     file = evaluation / SCORED
     if not file.is_file():

@@ -7,7 +7,6 @@ from pathlib import Path
 from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles
-from attention_unet.evaluation.result_files import replacing_result
 from attention_unet.evaluation.rows import Row, mean_dice
 from attention_unet.files.prediction_folder import attention_path
 from attention_unet.pictures.figures import save_figure
@@ -25,16 +24,11 @@ def write_example_cases(evaluation: Path, files: EvaluatedFiles, rows: Sequence[
     The first attention map is shown, if there are any. If no predicted case has an image, the picture of an
     earlier evaluation is removed.
 
-    Args:
-        evaluation: folder for the results.
-        files: files of the evaluated cases.
-        rows: metrics of the cases.
-
     Returns:
         The reason by case, for cases that cannot be drawn.
     """
     dice = mean_dice(rows)
-    ranked = [case for case in dice if case in files.predicted and files.images[case]]
+    ranked = [case for case in dice if case in files.predicted and files.cases[case].images]
     scenes: list[Scene] = []
     failed: dict[str, str] = {}
     for case in dict.fromkeys([ranked[0], ranked[len(ranked) // 2], ranked[-1]] if ranked else []):
@@ -43,8 +37,7 @@ def write_example_cases(evaluation: Path, files: EvaluatedFiles, rows: Sequence[
         except DataError as error:
             failed[case] = str(error)
     if scenes:
-        with replacing_result(evaluation, PICTURE) as path:
-            save_figure(draw_mosaic(scenes, files.labels.names), path)
+        save_figure(draw_mosaic(scenes, files.labels.names), evaluation / PICTURE)
         log.info("example cases are in %s", evaluation / PICTURE)
     else:
         (evaluation / PICTURE).unlink(missing_ok=True)
@@ -52,15 +45,15 @@ def write_example_cases(evaluation: Path, files: EvaluatedFiles, rows: Sequence[
 
 
 def _read_scene(files: EvaluatedFiles, case: str, title: str) -> Scene:
-    volume = read_channels(files.case(case))
-    reference, prediction = (read_labels(path) for path in (files.references[case], files.predicted[case]))
+    volume = read_channels(files.cases[case])
+    reference, prediction = (read_labels(path) for path in (files.reference(case), files.predicted[case]))
     maps = {
         place: read_volume(attention_path(files.predicted[case].parent, case, place)).array[0]
         for place in files.attention_places(case)[:1]
     }
     return Scene(
         title=title,
-        image_title="image" if len(volume.array) == len(files.images[case]) == 1 else "image, first channel",
+        image_title="image" if len(volume.array) == len(files.cases[case].images) == 1 else "image, first channel",
         affine=volume.affine,
         image=volume.array[0],
         reference=files.labels.index(reference.array[0]),

@@ -27,11 +27,7 @@ def find_runs(predictions: Path) -> list[Path]:
 
 
 def read_provenance(predicted: Mapping[str, Path]) -> CaseWarnings:
-    """Return the warnings from ``run.json``: cases that the models were trained on, masks changed after prediction.
-
-    Args:
-        predicted: label map of each predicted case.
-    """
+    """Return the warnings from ``run.json``: cases that the models were trained on, masks changed after prediction."""
     records = {folder: read_record(folder) for folder in {path.parent for path in predicted.values()}}
     by_match: dict[str | None, list[str]] = {}
     for case, path in predicted.items():

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles
-from attention_unet.evaluation.result_files import ADVICE, replacing_result
+from attention_unet.evaluation.result_files import ADVICE
+from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text, parse_table
 from attention_unet.files.prediction_folder import attention_path
 from attention_unet.machine.progress import progress_bar
@@ -64,16 +65,12 @@ def write_structure_attention(evaluation: Path, files: EvaluatedFiles) -> dict[s
 
     If there are no maps, the file of an earlier evaluation is removed.
 
-    Args:
-        evaluation: folder for the results.
-        files: files of the evaluated cases.
-
     Returns:
         The reason by case, for cases that failed.
     """
     rows: list[StructureAttention] = []
     failed: dict[str, str] = {}
-    cases = [case for case in files.references if files.attention_places(case)]
+    cases = [case for case in files.cases if files.attention_places(case)]
     with progress_bar("attention", len(cases)) as done:
         for case in cases:
             try:
@@ -84,8 +81,7 @@ def write_structure_attention(evaluation: Path, files: EvaluatedFiles) -> dict[s
     for (place, name), mean in mean_attention(rows).items():
         log.info("attention, %s, %s: %.2f inside, %.2f outside, AUC %.3f", place, name, *mean)
     if rows:
-        with replacing_result(evaluation, ATTENTION_CSV) as path:
-            path.write_text(attention_to_csv(rows), encoding="utf-8")
+        write_text(evaluation / ATTENTION_CSV, attention_to_csv(rows))
         log.info("attention of all cases is in %s", evaluation / ATTENTION_CSV)
     else:
         (evaluation / ATTENTION_CSV).unlink(missing_ok=True)
@@ -95,13 +91,13 @@ def write_structure_attention(evaluation: Path, files: EvaluatedFiles) -> dict[s
 def _measure_case(files: EvaluatedFiles, case: str) -> list[StructureAttention]:
     """Measure the attention at all places of a case."""
     rows = []
-    reference = read_labels(files.references[case])
+    reference = read_labels(files.reference(case))
     for place in files.attention_places(case):
         weights = read_volume(attention_path(files.predicted[case].parent, case, place))
         check_same_grid(weights, reference)
         marked = mark_unpredicted(weights.array[0])
         found = attention_in_structures(case, place, marked, reference.array[0], files.labels)
-        rows += [row for row in found if row.class_name not in files.unannotated.get(case, ())]
+        rows += [row for row in found if row.class_name not in files.cases[case].unannotated]
     return rows
 
 

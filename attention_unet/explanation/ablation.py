@@ -26,7 +26,6 @@ from attention_unet.scans.volumes import Volume
 Ablation = Literal["removed", "constant"]
 ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
 Hook = Callable[[nn.Module, Any, Attended], Attended]
-TRIAL_SIZE = 16  # voxels along each axis of a trial input
 
 
 def possible_ablations(network: UNet) -> tuple[Ablation, ...]:
@@ -39,23 +38,13 @@ def possible_ablations(network: UNet) -> tuple[Ablation, ...]:
 
 def has_replaceable_maps(model: Model) -> bool:
     """Return whether the maps of a model can be replaced: its attention multiplies features by one weight per voxel."""
-    attentions = model.network.attentions()
-    if not attentions or not all(attention.multiplies for attention in attentions.values()):
-        return False
-    sizes = [min(n, TRIAL_SIZE) for axis, n in enumerate(model.plan.patch) if axis != model.plan.slice_axis]
-    with torch.inference_mode():
-        weights = model.network(torch.zeros(1, len(model.plan.channels), *sizes, device=model.device), True)[1]
-    return set(attentions) <= set(weights) and all(weights[place].shape[1] == 1 for place in attentions)
+    attentions = model.network.attentions().values()
+    return bool(attentions) and all(each.multiplies and each.kind in ("spatial", "geometric") for each in attentions)
 
 
 @contextmanager
 def ablated(network: UNet, ablation: Ablation) -> Iterator[None]:
-    """Ablate all attention while the block runs.
-
-    Args:
-        network: the network.
-        ablation: one of the possible ablations.
-    """
+    """Ablate all attention while the block runs."""
 
     def ablate(attention: nn.Module, inputs: Any, attended: Attended) -> Attended:
         x, weights = inputs[0], attended.weights

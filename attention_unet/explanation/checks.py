@@ -124,14 +124,6 @@ def check_case(
 ) -> CaseChecks:
     """Check a model on a case, and write Grad-CAM of each class beside the prediction of the case.
 
-    Args:
-        model: a trained model.
-        controls: models and maps that the case is compared with.
-        case: a case with its reference, which the model was not trained on.
-        output: folder of the predictions.
-        seed: seed of all random numbers.
-        done: called after each prediction.
-
     Raises:
         DataError: if a file cannot be read or written.
     """

@@ -53,7 +53,7 @@ def explain_run(
     if not ranked:
         raise DataError(f"{folder}: no held-out case could be scored: expected at least one; check images and labels")
     chosen = np.unique(np.linspace(0, len(ranked) - 1, min(most, len(ranked))).round().astype(int))
-    cases = [files.case(ranked[i]) for i in chosen]
+    cases = [files.cases[ranked[i]] for i in chosen]
     attends = bool(possible_ablations(model.network))
     controls = Controls([randomise_weights(model, seed) for seed in range(2)] if attends else [], second_model, {})
     checks: list[CaseChecks] = []

@@ -211,16 +211,7 @@ def _report_grad_cam(checks: Sequence[CaseChecks]) -> list[str]:
 def _report_change(
     checks: Sequence[CaseChecks], condition: str, control: str, words: str, used: str, unused: str
 ) -> list[str]:
-    """Report the change of Dice from a control to a condition; nothing if no case has both.
-
-    Args:
-        checks: checks of all cases.
-        condition: condition of the prediction, a key of ``CaseChecks.dice``.
-        control: condition it is compared with.
-        words: start of the sentence.
-        used: verdict if Dice falls.
-        unused: verdict if Dice does not change.
-    """
+    """Report the change of Dice from a control to a condition; nothing if no case has both."""
     both = [case for case in checks if condition in case.dice and control in case.dice]
     defined = [case for case in both if not np.isnan(case.dice[condition] - case.dice[control])]
     if not defined:

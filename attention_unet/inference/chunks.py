@@ -35,12 +35,6 @@ def choose_chunks(
     Scan, preprocessed image, results and a constant workspace are always held. Window sums may take half of the
     remaining memory; the other half is for the network and for copies.
 
-    Args:
-        volume: scan to predict.
-        models: models to predict with.
-        places: places of each model with attention.
-        settings: memory limit in bytes, and which results are wanted.
-
     Returns:
         Rows of each chunk, in voxels of the scan along its second RAS+ axis (back-front), in order.
 

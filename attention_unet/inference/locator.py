@@ -96,11 +96,6 @@ class Locator:
 def cut_to_structures(model: "Model", image: Preprocessed, overlap: float) -> Preprocessed:
     """Cut an image to the part that may hold structures, enlarged as far as it takes no further window.
 
-    Args:
-        model: the model.
-        image: a scan, preprocessed for the model.
-        overlap: overlap of windows.
-
     Returns:
         The part; the whole image if nothing was found, or if the model has no locator.
     """

@@ -119,10 +119,6 @@ def check_origin(output: Path) -> None:
 def clear_cases(output: Path, cases: Sequence[Case]) -> None:
     """Remove earlier predictions of cases, also from ``run.json``.
 
-    Args:
-        output: folder of the predictions.
-        cases: cases to predict.
-
     Raises:
         ConfigError: if a file that is in the way was not written by a prediction, or was changed after it; or if a
             prediction would be written onto a scan. Nothing is removed then.

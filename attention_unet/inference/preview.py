@@ -21,11 +21,6 @@ def draw_preview(volume: Volume, label_map: Array, labels: Labels) -> Image.Imag
     """Draw a scan and a label map on its grid, in the planes that show most of the labels.
 
     The first channel of the scan that is not empty is drawn.
-
-    Args:
-        volume: the scan.
-        label_map: label map (I, J, K).
-        labels: classes, for colours and legend.
     """
     scan_grid = fit_grid(volume.affine, volume.grid, (1.0, 1.0, 1.0))
     shown_channel = next((channel for channel in volume.array if channel.any()), volume.array[0])

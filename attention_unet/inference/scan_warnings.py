@@ -19,13 +19,7 @@ AXES = "left-right by back-front by down-up"
 
 
 def warn_if_unusual(volume: Volume, images: Sequence[Preprocessed], plan: Plan) -> None:
-    """Warn if a scan is empty, or of much other size or much coarser than the training cases.
-
-    Args:
-        volume: the scan.
-        images: the scan, preprocessed for each model.
-        plan: the plan of the first model.
-    """
+    """Warn if a scan is empty, or of much other size or much coarser than the training cases."""
     if not any(each.image.any() for each in images):
         _warn(volume, "is empty: all voxels have the same value; check the file")
     spacing_mm, largest_mm = np.array(plan.preprocessing.spacing_mm), np.array(plan.largest_mm)
@@ -44,14 +38,7 @@ def warn_if_unusual(volume: Volume, images: Sequence[Preprocessed], plan: Plan) 
 
 
 def warn_if_little_is_predicted(volume: Volume, part: ScanGrid, whole: ScanGrid, plan: Plan) -> None:
-    """Warn if a locator left out so much of a scan that the rest is much smaller than usual.
-
-    Args:
-        volume: the scan.
-        part: position of the part of it that was predicted.
-        whole: position of all that can be predicted.
-        plan: plan of the model.
-    """
+    """Warn if a locator left out so much of a scan that the rest is much smaller than usual."""
     if plan.region_mm is None or part == whole:
         return
     part_mm, scan_mm = (_extent_mm(volume, scan_grid) for scan_grid in (part, whole))

@@ -22,11 +22,7 @@ class TrainedOn:
 
     @classmethod
     def of(cls, digests: Mapping[str, str]) -> "TrainedOn":
-        """Return the hashes of cases.
-
-        Args:
-            digests: digest of the image by case id.
-        """
+        """Return the hashes of cases."""
         return cls(frozenset(map(_hash_of, digests)), frozenset(digest[:LENGTH] for digest in digests.values()))
 
     def find(self, case: str, digest: str) -> str | None:

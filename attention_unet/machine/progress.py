@@ -42,10 +42,6 @@ SCREEN = Console(file=cast("TextIO", _StandardError()), stderr=True)
 def progress_bar(text: str, total: int) -> Iterator[Callable[..., None]]:
     """Show a progress bar with the time left, if the standard error stream is a terminal.
 
-    Args:
-        text: name of the task.
-        total: number of parts of the task.
-
     Yields:
         Function to call after each part, or with the number of finished parts, which may be a fraction.
     """

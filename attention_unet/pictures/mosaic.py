@@ -86,16 +86,7 @@ def most_informative_plane(reference: NDArray[np.generic], across: int) -> int:
 def _draw_row(
     row: Sequence[Axes], scene: Scene, colours: ListedColormap, classes: int, levels: Sequence[str], highest: int
 ) -> None:
-    """Draw a case into the axes of its row.
-
-    Args:
-        row: axes, one per column.
-        scene: arrays to draw.
-        colours: colours of the classes.
-        classes: number of classes.
-        levels: names of the levels whose attention has a column.
-        highest: upper end of the range of attention.
-    """
+    """Draw a case into the axes of its row."""
     arrays = [scene.image, scene.reference, scene.prediction, *scene.attention.values()]
     oriented = [
         nib.as_closest_canonical(nib.Nifti1Image(np.asarray(a, dtype=np.float32), scene.affine)) for a in arrays

@@ -116,7 +116,9 @@ class Augmentation:
         zoom = random.uniform(config.scale[0], config.scale[1], size=dims)
         free = np.arange(dims) != self.thick
         matrix = np.diag(self.spacing_mm * flip / np.where(free, zoom, 1.0))
-        for a, b in self._rotation_planes():
+        for a, b in itertools.combinations(range(dims), 2):
+            if self.thick in (a, b):  # thick slices are rotated in-plane only
+                continue
             angle = random.uniform(-limit, limit)
             cosine, sine = math.cos(angle), math.sin(angle)
             matrix[[a, b]] = np.array([[cosine, -sine], [sine, cosine]]) @ matrix[[a, b]]
@@ -222,10 +224,6 @@ class Augmentation:
         for edge in self.patch:  # interpolates one axis from points to voxels, and moves it to the end
             grid = torch.tensordot(grid, linear_weights(grid.shape[1], edge, device), dims=([1], [0]))
         return grid.movedim(0, -1)
-
-    def _rotation_planes(self) -> list[tuple[int, int]]:
-        """Return the pairs of axes that rotations mix; thick slices are rotated in-plane only."""
-        return [pair for pair in itertools.combinations(range(len(self.patch)), 2) if self.thick not in pair]
 
 
 @cache

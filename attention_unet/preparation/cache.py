@@ -40,8 +40,8 @@ class CachedCase:
         target: target of the network, as returned by ``preprocess_target``.
         locations: voxels of the classes, rows of (class, i, j, k), up to 5000 per class, grouped by class.
         annotated_voxels: up to 5000 voxels that are not ignored, rows of (i, j, k); empty if none is ignored.
-        annotated_classes: whether each class is annotated (K,): the background may hold voxels of one that is not; None
-            if all are.
+        annotated_classes: whether each class is annotated (K,), or (1,) if all are: the background may hold voxels of
+            one that is not.
         regions: region of each voxel (1, *S), as ``find_regions`` returns them; without a voxel if none are stored.
         region_counts: number of voxels of each region.
     """
@@ -51,7 +51,7 @@ class CachedCase:
     target: NDArray[np.uint8]
     locations: NDArray[np.int32]
     annotated_voxels: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 3), np.int32))
-    annotated_classes: NDArray[np.bool_] | None = None
+    annotated_classes: NDArray[np.bool_] = field(default_factory=lambda: np.ones(1, dtype=bool))
     regions: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((1, 0, 0, 0), np.uint8))
     region_counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
 

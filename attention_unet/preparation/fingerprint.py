@@ -99,11 +99,6 @@ def take_shapes(
 ) -> tuple[list[Shape], list[NDArray[np.float64]]]:
     """Read the classes of up to 5 cases, evenly spaced in the list. Unreadable ones are skipped.
 
-    Args:
-        cases: the cases.
-        labels: their classes.
-        stack: how thick slices lie; None without thick slices.
-
     Returns:
         Every class of each case, and the extent of all classes together in each case with any, along RAS+ axes, in mm.
     """

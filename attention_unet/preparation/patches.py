@@ -7,7 +7,7 @@ noise differs between a CPU and a GPU.
 import itertools
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -64,72 +64,50 @@ class PatchDataset(Dataset[Patch]):
     """Endless patches, by number.
 
     Args:
-        cases: preprocessed cases; every case is used once before one is used again.
+        sampler: draws the case and the centre of each patch.
         plan: plan with the patch size.
-        foreground_share: share of patches centred on a voxel of a class.
         augmentation: probabilities and ranges of augmentation.
-        seed: seed of all random draws.
-        margin: voxels around the structures of a case: most patches are drawn from this part, which a locator finds in
-            predictions; None: from whole cases.
-        cases_of_class: numbers of the cases that have a class, by class, to draw patches on voxels of all classes
-            equally often; None: equally often among the classes of each case.
     """
 
-    def __init__(
-        self,
-        cases: Sequence[CachedCase],
-        plan: Plan,
-        foreground_share: float,
-        augmentation: AugmentationConfig,
-        seed: int,
-        margin: tuple[int, int, int] | None = None,
-        cases_of_class: Mapping[int, Sequence[int]] | None = None,
-    ) -> None:
-        self.cases = cases
-        self.sampler = PatchSampler(cases, plan.patch, foreground_share, seed, margin, cases_of_class)
-        self.patch = plan.patch
-        self.slice_axis = plan.slice_axis
-        self.classes = len(plan.labels.names)
-        self.synthesize = augmentation.synthesize
-        self.nonzero = plan.preprocessing.nonzero
-        self.may_be_thick = plan.preprocessing.stack is None and plan.slice_axis is None
+    def __init__(self, sampler: PatchSampler, plan: Plan, augmentation: AugmentationConfig) -> None:
+        self.sampler, self.plan, self.synthesize = sampler, plan, augmentation.synthesize
         self.augmentation = Augmentation(augmentation, plan)
 
     def __getitem__(self, number: int) -> Patch:
         """Return patch ``number``."""
+        patch, slice_axis = self.plan.patch, self.plan.slice_axis
         index, centre, random = self.sampler.draw(number)
-        case = self.cases[index]
-        start = box_start(centre, self.patch, case.image.shape[1:])
+        case = self.sampler.cases[index]
+        start = box_start(centre, patch, case.image.shape[1:])
         transform = self.augmentation.draw_transform(random)
         size = transform.source_size(self.augmentation.patch)
-        if self.slice_axis is not None:
-            size.insert(self.slice_axis, 1)
+        if slice_axis is not None:
+            size.insert(slice_axis, 1)
         if transform.resampled:  # crop to the case: beyond it all values are 0
             limits = [
                 max(2 * s + edge, 2 * (n - s) - edge)
-                for s, edge, n in zip(start, self.patch, case.image.shape[1:], strict=True)
+                for s, edge, n in zip(start, patch, case.image.shape[1:], strict=True)
             ]
             size = [min(n, limit) for n, limit in zip(size, limits, strict=True)]
-        start = [s + (edge - n) // 2 for s, n, edge in zip(start, size, self.patch, strict=True)]
+        start = [s + (edge - n) // 2 for s, n, edge in zip(start, size, patch, strict=True)]
         drawn = self.synthesize > 0 and random.uniform() < self.synthesize
         box = self._draw_image(case, start, size, random) if drawn else cut_box(case.image, start, size)
         image, target = torch.from_numpy(box), torch.from_numpy(cut_box(case.target, start, size))
-        if self.slice_axis is not None:
-            image, target = image.squeeze(1 + self.slice_axis), target.squeeze(1 + self.slice_axis)
-        annotated = np.ones(self.classes, dtype=bool) if case.annotated_classes is None else case.annotated_classes
+        if slice_axis is not None:
+            image, target = image.squeeze(1 + slice_axis), target.squeeze(1 + slice_axis)
         change = self.augmentation.draw_intensity(random, drawn)
-        return Patch(image, target, transform, change, annotated)
+        return Patch(image, target, transform, change, case.annotated_classes)
 
     def _draw_image(
         self, case: CachedCase, start: Sequence[int], size: Sequence[int], random: np.random.RandomState
     ) -> NDArray[np.float32]:
-        regions = cut_box(case.regions, start, size)
-        counts, channels = case.region_counts, len(case.image)
-        return draw_image(regions, counts, channels, self.nonzero, self.may_be_thick, random)
+        may_be_thick = self.plan.preprocessing.stack is None and self.plan.slice_axis is None
+        regions, nonzero = cut_box(case.regions, start, size), self.plan.preprocessing.nonzero
+        return draw_image(regions, case.region_counts, len(case.image), nonzero, may_be_thick, random)
 
     def case_of(self, number: int) -> str:
         """Return the case id of patch ``number``."""
-        return self.cases[self.sampler.draw(number)[0]].id
+        return self.sampler.cases[self.sampler.draw(number)[0]].id
 
 
 def patch_numbers(first_step: int, batch: int, process: int, processes: int) -> Iterator[list[int]]:

@@ -54,13 +54,7 @@ def choose_size(config: Config, machine: Machine) -> Size:
 
 
 def choose_batch(config: Config, machine: Machine, voxels: int) -> int:
-    """Choose the patches per step over all processes; on a GPU enough to keep it busy.
-
-    Args:
-        config: configuration; its batch is used if it is set.
-        machine: machine to train on.
-        voxels: voxels of a patch.
-    """
+    """Choose the patches per step over all processes; on a GPU enough to keep it busy."""
     per_process = MIN_BATCH[config.network.dims]
     if device_kind(machine) == "gpu":
         per_process = min(max(GPU_BATCH_VOXELS // voxels, per_process), MAX_BATCH)

@@ -68,11 +68,11 @@ def write_report(
         facts["scores"] = describe_scores(evaluation, files.labels)
         facts["explanation"] = _read_explanation(evaluation, files)
         ranked = [row["case"] for row in facts["scores"]["cases"]]
-        if set(ranked) != set(files.references):
+        if set(ranked) != set(files.cases):
             raise DataError(f"{evaluation}: metrics.csv and {SCORED} list different cases: evaluate again")
-        missing = [case for case in ranked if not files.references[case].exists()]
+        missing = [case for case in ranked if not files.reference(case).exists()]
         if missing and most_cases:
-            reference = files.references[missing[0]]
+            reference = files.reference(missing[0])
             facts["failed"][plural(len(missing), "case")] = f"{reference}: missing: restore it, or evaluate again"
         worst = [case for case in ranked if case not in missing][:most_cases]
         recorded: dict[str, dict[str, Any]] = {}

@@ -64,7 +64,7 @@ def show_case(files: EvaluatedFiles, case: str, attention_mm: Mapping[str, Seque
     Raises:
         DataError: if a label map is damaged, or if grids differ.
     """
-    reference = read_labels(files.references[case])
+    reference = read_labels(files.reference(case))
     prediction = read_labels(files.predicted[case]) if case in files.predicted else None
     if prediction is not None:
         check_same_grid(prediction, reference)
@@ -105,10 +105,10 @@ def show_case(files: EvaluatedFiles, case: str, attention_mm: Mapping[str, Seque
 
 def _read_scan(files: EvaluatedFiles, case: str, reference: Volume) -> tuple[Volume | None, str | None]:
     """Return the scan of a case, or None and the reason why only the masks can be shown."""
-    if not files.images[case]:
+    if not files.cases[case].images:
         return None, "The scan of this case is unknown: evaluate with --images, and report again."
     try:
-        image = read_channels(files.case(case))
+        image = read_channels(files.cases[case])
         check_same_grid(image, reference)
     except DataError as error:
         log.warning("%s is shown without its scan: %s", case, error)

@@ -68,10 +68,6 @@ def describe_variants(frames: Sequence[Frame]) -> str:
 def measure_slice_distance(folder: Path, frames: Sequence[Frame]) -> float:
     """Return the distance between slices in mm. Check that it is constant and that slices are not shifted sideways.
 
-    Args:
-        folder: path of the folder.
-        frames: slices, sorted by position.
-
     Raises:
         DataError: if the positions do not form a grid, or if there is one slice and its header has no thickness.
     """

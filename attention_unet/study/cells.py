@@ -29,12 +29,6 @@ from attention_unet.training.resolved_settings import read_resolved_settings
 def run_cell(study: Study, registration: Registration, cell: Cell, folder: Path) -> None:
     """Train, predict and score one cell, if it is not done. A run that was stopped is continued.
 
-    Args:
-        study: the study, with planned values filled in.
-        registration: its record.
-        cell: the training.
-        folder: folder of the study.
-
     Raises:
         Busy: if another process has this cell.
         Interrupted: if the user stopped the training.

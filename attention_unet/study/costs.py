@@ -50,13 +50,7 @@ class Cost:
 
 
 def measure_costs(study: Study, registration: Registration, plans: Mapping[str, Plan]) -> list[Cost]:
-    """Return the cost of each arm on this machine.
-
-    Args:
-        study: the study, with planned values filled in.
-        registration: its record.
-        plans: plan of each arm.
-    """
+    """Return the cost of each arm on this machine."""
     seconds: dict[str, list[float]] = {arm: [] for arm in study.arms}
     with progress_bar("measuring", TURNS * len(study.arms)) as advance:
         for _ in range(TURNS):

@@ -1,14 +1,21 @@
 """What the results of a study show beyond its hypotheses. Nothing here is tested: there are no p values."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from attention_unet.study.design import Cell, Study
+from attention_unet.study.design import Study
 from attention_unet.study.finished import Results
-from attention_unet.study.gains import Gain, mean_gain
-from attention_unet.study.scores import Score, dice_at_step, of_predictions, validation_steps, without_absent
+from attention_unet.study.gains import DiceOf, Gain, Pairs
+from attention_unet.study.scores import (
+    Score,
+    dice_at_step,
+    final_dice,
+    of_predictions,
+    validation_steps,
+    without_absent,
+)
 
 NOT_FOUND = 0.05  # a structure whose mean Dice is below this in all arms is not found
 
@@ -56,29 +63,31 @@ def metrics_in_class(arm: str, results: Results, name: str) -> dict[str, float |
     }
 
 
-def gain_in_class(study: Study, arm: str, against: str, persons: int | None, results: Results, name: str) -> Gain:
+def gain_in_class(pairs: Pairs, name: str) -> Gain:
     """Return the gain of an arm over another in one class."""
-    of_class = {cell: [score for score in scores if score.class_name == name] for cell, scores in results.items()}
-    return mean_gain(study, arm, against, persons, of_class)
+
+    def dice(scores: Sequence[Score]) -> Mapping[str, float]:
+        return final_dice(score for score in scores if score.class_name == name)
+
+    return pairs.gain(dice, dice)
 
 
-def gain_at_equal_time(
-    study: Study, arm: str, against: str, persons: int | None, results: Results, ratio: float
-) -> Gain:
+def gain_at_equal_time(pairs: Pairs, ratio: float) -> Gain:
     """Return the gain of an arm over another when the slower one has trained for no more seconds than the faster.
 
     It compares validations; that of the slower arm lies between two of them, on the line through both. Its mean is NaN
-    if the time ends before the first validation.
-
-    ``ratio`` is the time of a step of the arm, as a multiple of the other's. For the rest, see ``mean_gain``.
+    if the time ends before the first validation. ``ratio`` is the time of a step of the arm, as a multiple of the
+    other's.
     """
 
-    def at_equal_time(cell: Cell, scores: Sequence[Score]) -> dict[str, float]:
-        share = min(1.0, 1 / ratio if cell.arm == arm else ratio)
-        steps = validation_steps(scores)
-        return dice_at_step(scores, steps[-1] * share) if steps else {}
+    def at(share: float) -> DiceOf:
+        def dice(scores: Sequence[Score]) -> Mapping[str, float]:
+            steps = validation_steps(scores)
+            return dice_at_step(scores, steps[-1] * share) if steps else {}
 
-    return mean_gain(study, arm, against, persons, results, at_equal_time)
+        return dice
+
+    return pairs.gain(at(min(1.0, 1 / ratio)), at(min(1.0, ratio)))
 
 
 def learning_curve(arm: str, results: Results) -> list[tuple[int, float]]:
@@ -91,28 +100,19 @@ def learning_curve(arm: str, results: Results) -> list[tuple[int, float]]:
     return [(step, float(np.mean(values))) for step, values in sorted(by_step.items())]
 
 
-def gains_by_volume(
-    study: Study, arm: str, against: str, persons: int | None, results: Results
-) -> list[tuple[float, float, str, str]]:
+def gains_by_volume(pairs: Pairs) -> list[tuple[float, float, str, str]]:
     """Return reference volume in ml, gain of Dice, case and class, for each structure of a held-out case.
 
-    The gain is the mean over pairs of trainings with the same seed.
+    The gain is the mean over pairs of trainings.
     """
     gains: dict[tuple[float, str, str], list[float]] = {}
-    for fold in study.folds:
-        for seed in study.common_seeds(arm, against):
-            pair = [results.get(Cell(name, persons, seed, fold)) for name in (arm, against)]
-            ours, theirs = (
-                {
-                    (s.reference_ml, s.case, s.class_name): s.dice
-                    for s in of_predictions(scores or [])
-                    if s.reference_ml > 0
-                }
-                for scores in pair
-            )
-            for key in ours:
-                if key in theirs:
-                    gains.setdefault(key, []).append(ours[key] - theirs[key])
+    for both in pairs.scores.values():
+        ours, theirs = (
+            {(s.reference_ml, s.case, s.class_name): s.dice for s in of_predictions(scores) if s.reference_ml > 0}
+            for scores in both
+        )
+        for key in ours:
+            gains.setdefault(key, []).append(ours[key] - theirs[key])
     return [(volume, float(np.mean(values)), case, name) for (volume, case, name), values in gains.items()]
 
 

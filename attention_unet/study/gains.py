@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import t
@@ -11,9 +11,9 @@ from scipy.stats import t
 from attention_unet.evaluation.significance import Gains, gain_of_trainings, is_testable
 from attention_unet.study.design import Cell, Study
 from attention_unet.study.finished import Results
-from attention_unet.study.scores import Score, of_predictions, person_dice, without_absent
+from attention_unet.study.scores import Score, final_dice, without_absent
 
-PersonDice = Mapping[str, float]  # mean over classes, by person
+DiceOf = Callable[[Sequence[Score]], Mapping[str, float]]  # Dice by person, from the scores of a training
 
 
 @dataclass(frozen=True)
@@ -62,42 +62,42 @@ class Gain:
         return needed if needed > folds else None
 
 
-def mean_gain(
-    study: Study,
-    arm: str,
-    against: str,
-    persons: int | None,
-    results: Results,
-    dice: Callable[[Cell, Sequence[Score]], PersonDice] = lambda _, scores: person_dice(of_predictions(scores)),
-) -> Gain:
-    """Return the gain of an arm over another.
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of trainings of two arms, with the same fold and seed.
 
-    Structures that are absent from the reference and that no training of both arms predicts are left out.
-
-    Args:
-        study: the study.
-        arm: name of the arm.
-        against: name of the other.
-        persons: number of persons trained on; None for all.
-        results: scores of the trainings that are finished.
-        dice: what is compared, from the scores of a training. Default: Dice of the prediction after the last step.
+    Attributes:
+        scores: scores of the arm and of the other, by seed and fold, without the structures that are absent from the
+            reference and that no training of both arms predicts.
+        missing: number of pairs without results.
     """
+
+    scores: Mapping[tuple[int, int], tuple[Sequence[Score], Sequence[Score]]]
+    missing: int
+
+    def gain(self, ours: DiceOf = final_dice, theirs: DiceOf = final_dice) -> Gain:
+        """Return the gain of the arm over the other. The arguments return what is compared, from the scores of each."""
+        by_pair: dict[tuple[int, int], Gains] = {}
+        for key, (scores, other_scores) in self.scores.items():
+            dice, other = ours(scores), theirs(other_scores)
+            if dice and other:
+                by_pair[key] = np.array([dice[person] - other[person] for person in dice])
+        found = Gain(math.nan, math.nan, 0.0, by_pair, self.missing)
+        folds = found.by_fold()
+        if is_testable(folds):
+            return Gain(*gain_of_trainings(folds), by_pair, self.missing)
+        return replace(found, mean=float(folds[0].mean())) if folds else found
+
+
+def find_pairs(study: Study, results: Results, arm: str, against: str, persons: int | None) -> Pairs:
+    """Find the pairs of finished trainings of two arms, trained on so many persons (None: all)."""
+    pairs: dict[tuple[int, int], tuple[Sequence[Score], Sequence[Score]]] = {}
     seeds = study.common_seeds(arm, against)
-    by_pair: dict[tuple[int, int], Gains] = {}
-    missing = 0
     for fold in study.folds:
         cells = [Cell(name, persons, seed, fold) for seed in seeds for name in (arm, against)]
         known = without_absent({cell: results[cell] for cell in cells if cell in results})
         for seed in seeds:
-            pair = [cell for cell in cells if cell.seed == seed and cell in known]
-            ours, theirs = (dice(cell, known[cell]) for cell in pair) if len(pair) == 2 else ({}, {})
-            missing += len(pair) < 2
-            if ours and theirs:
-                by_pair[seed, fold] = np.array([ours[person] - theirs[person] for person in ours])
-    found = Gain(math.nan, math.nan, 0.0, by_pair, missing)
-    folds = found.by_fold()
-    if is_testable(folds):
-        return Gain(*gain_of_trainings(folds), by_pair, missing)
-    if folds:
-        return Gain(float(folds[0].mean()), math.nan, 0.0, by_pair, missing)
-    return found
+            both = [known[cell] for cell in cells if cell.seed == seed and cell in known]
+            if len(both) == 2:
+                pairs[seed, fold] = both[0], both[1]
+    return Pairs(pairs, len(seeds) * len(study.folds) - len(pairs))

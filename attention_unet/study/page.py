@@ -24,9 +24,9 @@ from attention_unet.study.exploration import (
     variation,
 )
 from attention_unet.study.finished import CellRecord, Results
-from attention_unet.study.gains import Gain, mean_gain
+from attention_unet.study.gains import Gain, Pairs, find_pairs
 from attention_unet.study.registration import Registration
-from attention_unet.study.scores import Score, of_predictions, person_dice, without_absent
+from attention_unet.study.scores import Score, final_dice, of_predictions, without_absent
 from attention_unet.study.verdicts import Verdict
 
 Costs = Mapping[str, Cost] | None
@@ -42,20 +42,11 @@ def describe_study(
     costs: Costs,
     maps: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Return all facts that the page shows.
-
-    Args:
-        study: the study.
-        registration: its record.
-        records: records of the trainings that are finished.
-        verdicts: the verdict on each hypothesis.
-        results: scores of the trainings that are finished.
-        costs: cost of each arm; None if they were not measured.
-        maps: checks of the attention maps, by arm.
-    """
+    """Return all facts that the page shows."""
     control, *others = study.arms
     most = study.most_persons
     common, found = common_results(study, most, results), without_absent(results)
+    pairs = {arm: find_pairs(study, results, arm, control, most) for arm in others}
     return {
         "title": study.question,
         "made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -70,17 +61,17 @@ def describe_study(
         "verdicts": [str(verdict) for verdict in verdicts],
         "missed": missed_structures(common),
         "gains": _describe_gains(study, verdicts, results),
-        "costs": [_describe_cost(study, arm, results, costs) for arm in study.arms] if costs else None,
+        "costs": [_describe_cost(study, arm, pairs.get(arm), costs) for arm in study.arms] if costs else None,
         "curves": [{"arm": arm, "points": learning_curve(arm, common)} for arm in study.arms],
         "classes": [
             {
                 "name": name,
-                "gains": [_numbers(gain_in_class(study, arm, control, most, results, name)) for arm in others],
+                "gains": [_numbers(gain_in_class(pairs[arm], name)) for arm in others],
                 "metrics": [metrics_in_class(arm, common, name) for arm in study.arms],
             }
             for name in class_names(results)
         ],
-        "volumes": {arm: gains_by_volume(study, arm, control, most, results) for arm in others},
+        "volumes": {arm: gains_by_volume(pairs[arm]) for arm in others},
         "variation": [
             {
                 "name": f"{verdict.claim.arm} against {verdict.claim.against}",
@@ -133,7 +124,8 @@ def _describe_gains(study: Study, verdicts: Sequence[Verdict], results: Results)
         of_arm = [verdict for verdict in verdicts if verdict.claim.arm == arm]
         named = {(verdict.claim.against, verdict.persons) for verdict in of_arm}
         untested = [persons for persons in study.persons if arm != control and (control, persons) not in named]
-        gains = [(control, persons, mean_gain(study, arm, control, persons, results), False) for persons in untested]
+        of_pairs = {persons: find_pairs(study, results, arm, control, persons) for persons in untested}
+        gains = [(control, persons, pairs.gain(), False) for persons, pairs in of_pairs.items()]
         gains += [(verdict.claim.against, verdict.persons, verdict.gain, True) for verdict in of_arm]
         rows += [
             {"arm": arm, "against": against, "persons": persons, "tested": is_tested, **_numbers(gain)}
@@ -142,17 +134,17 @@ def _describe_gains(study: Study, verdicts: Sequence[Verdict], results: Results)
     return rows
 
 
-def _describe_cost(study: Study, arm: str, results: Results, costs: Mapping[str, Cost]) -> dict[str, Any]:
-    """Return the cost of an arm, and its gain over the first arm in equal time.
+def _describe_cost(study: Study, arm: str, pairs: Pairs | None, costs: Mapping[str, Cost]) -> dict[str, Any]:
+    """Return the cost of an arm and its gain over the first arm in equal time; ``pairs`` is None for the first arm.
 
     The range of this gain is that over the ratios of times that were measured: is it wider than the margin?
     """
-    control, cost = next(iter(study.arms)), costs[arm]
+    cost = costs[arm]
     plain = {"arm": arm, "parameters": cost.parameters, "macs": cost.macs, "seconds": cost.seconds, "ratio": cost.ratio}
     ratios = (cost.ratio, cost.least_ratio, cost.most_ratio)
-    if arm == control:
+    if pairs is None:
         return {**plain, "gain": None, "range": None, "unsure": False}
-    gains = [gain_at_equal_time(study, arm, control, study.most_persons, results, ratio) for ratio in ratios]
+    gains = [gain_at_equal_time(pairs, ratio) for ratio in ratios]
     means = [gain.mean for gain in gains]
     known = not any(map(math.isnan, means))
     return {
@@ -182,4 +174,4 @@ def _numbers(gain: Gain) -> dict[str, Any]:
 
 
 def _mean_dice(scores: Sequence[Score]) -> float:
-    return float(np.mean(list(person_dice(of_predictions(scores)).values())))
+    return float(np.mean(list(final_dice(scores).values())))

@@ -13,14 +13,7 @@ from attention_unet.study.verdicts import Verdict
 
 
 def draw_study(verdicts: Sequence[Verdict], margin: float, curves: Sequence[Mapping[str, Any]], output: Path) -> None:
-    """Draw both pictures side by side into a PNG.
-
-    Args:
-        verdicts: the verdict on each hypothesis.
-        margin: margin of equivalence.
-        curves: for each arm, "arm" and its "points" (step, Dice).
-        output: the PNG file.
-    """
+    """Draw both pictures side by side into a PNG."""
     figure = Figure(figsize=(11, max(0.5 * len(verdicts) + 1.4, 3.2)), dpi=110, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
     _draw_gains(left, verdicts, margin)

@@ -95,6 +95,11 @@ def of_predictions(scores: Iterable[Score]) -> list[Score]:
     return [score for score in scores if score.stage == PREDICTION]
 
 
+def final_dice(scores: Iterable[Score]) -> dict[str, float]:
+    """Return the Dice of each person in the prediction after the last step."""
+    return person_dice(of_predictions(scores))
+
+
 def validation_steps(scores: Iterable[Score]) -> list[int]:
     """Return the steps of the validations, in order."""
     return sorted({score.step for score in scores if score.stage == VALIDATION})

@@ -9,7 +9,7 @@ from attention_unet.errors import plural
 from attention_unet.evaluation.significance import LEVEL, holm
 from attention_unet.study.design import Study
 from attention_unet.study.finished import Results
-from attention_unet.study.gains import Gain, mean_gain
+from attention_unet.study.gains import Gain, find_pairs
 from attention_unet.study.hypothesis import Hypothesis
 
 ASSUMED_SD = 0.0015  # of the gain between pairs of trainings; see docs/study.md
@@ -91,7 +91,7 @@ def judge(study: Study, results: Results) -> list[Verdict]:
     verdicts = []
     for claim in study.hypotheses:
         for persons in study.persons:
-            gain = mean_gain(study, claim.arm, claim.against, persons, results)
+            gain = find_pairs(study, results, claim.arm, claim.against, persons).gain()
             verdicts.append(Verdict(claim, persons, gain, study.margin, _p_value(claim, gain, study.margin)))
     corrected, claims = holm([verdict.p for verdict in verdicts]), len(verdicts)
     return [replace(verdict, claims=claims, p_holm=p) for verdict, p in zip(verdicts, corrected, strict=True)]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from lightning_fabric import Fabric
 
+from attention_unet.preparation.patch_sampler import PatchSampler
 from attention_unet.preparation.patches import Batch, PatchDataset, load_patches, patch_numbers
 from attention_unet.training.prepared_cases import PreparedCases
 from attention_unet.training.resolved_settings import ResolvedSettings
@@ -28,16 +29,18 @@ class Batches:
     ) -> None:
         data, self.batch = settings.config.data, settings.plan.batch
         self.fabric, self.workers = fabric, data.workers
-        augmentation, seed = settings.config.augmentation, settings.config.training.seed
         self.early, self.all = (
             PatchDataset(
-                cases,
+                PatchSampler(
+                    cases,
+                    settings.plan.patch,
+                    data.foreground_share,
+                    settings.config.training.seed,
+                    margin,
+                    prepared.cases_of_class(cases) if data.balance_classes else None,
+                ),
                 settings.plan,
-                data.foreground_share,
-                augmentation,
-                seed,
-                margin,
-                prepared.cases_of_class(cases) if data.balance_classes else None,
+                settings.config.augmentation,
             )
             for cases in (prepared.early, prepared.training)
         )

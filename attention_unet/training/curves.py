@@ -25,13 +25,7 @@ def draw_trainings(histories: Mapping[str, Path], output: Path) -> None:
 
 
 def draw_training(history: Rows, class_names: Sequence[str], output: Path) -> None:
-    """Draw the loss of a training and the Dice of each class over its steps.
-
-    Args:
-        history: rows of ``history.csv``.
-        class_names: names of the classes.
-        output: PNG file to write.
-    """
+    """Draw the loss of a training and the Dice of each class over its steps."""
     scores = {name: (history, f"dice {name}") for name in class_names}
     _draw({"": history}, scores, "Dice of held-out cases", output)
 

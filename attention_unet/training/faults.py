@@ -23,11 +23,6 @@ class ProcessDied(UserError):
 def reporting_faults(run: Path, device: torch.device, processes: int) -> Iterator[None]:
     """Report faults of memory, data workers and other processes of a training.
 
-    Args:
-        run: run folder, in which the last saved state stays.
-        device: device of the training.
-        processes: number of processes that train together.
-
     Raises:
         ConfigError: if memory or shared memory is too small.
         ProcessDied: if a data worker or another process of the training died.

@@ -5,7 +5,7 @@ import time
 
 from attention_unet.machine.threads import ThreadChooser
 from attention_unet.training.budget import CASE_WORK, learning_rate_factor
-from attention_unet.training.checkpoint import STATE, LoopState, TrainingState, save_state
+from attention_unet.training.checkpoint import STATE, TrainingState, save_state
 from attention_unet.training.learner import Diverged
 from attention_unet.training.parts import Training, synchronise
 from attention_unet.training.validation_round import decide_components, validate_and_record
@@ -15,17 +15,14 @@ ESTIMATED_AT = 10  # steps after which the time to validate a case is estimated 
 LATE = 0.8  # share of the budget after which late cases are trained on
 
 
-def fit(training: Training, loop: LoopState) -> bool:
+def fit(training: Training) -> bool:
     """Train until the budget is spent or the user asks to stop. Save the model and the state.
-
-    Args:
-        training: parts of the training.
-        loop: state of the loop, new or of a resumed run.
 
     Returns:
         Whether the budget was spent. If not, the state is saved, and a resumed run continues with the same numbers.
     """
     settings, learner, budget, monitor = training.settings, training.learner, training.budget, training.monitor
+    loop = training.loop
     config, patches = settings.config.training, settings.plan.batch
     threads = ThreadChooser(fixed=budget.seconds is None) if learner.fabric.device.type == "cpu" else None
     saved_at = time.monotonic()
@@ -33,22 +30,22 @@ def fit(training: Training, loop: LoopState) -> bool:
     while True:
         progress, stopping = synchronise(learner.fabric, budget.progress(learner.step), training.stop())
         if stopping:
-            save_training(training, loop)
+            save_training(training)
             return False
 
         learning_rate = config.learning_rate * learning_rate_factor(progress, config.warmup)
         learned = learner.step > 0  # at least one step: an untrained network is no model
-        if learned and progress >= LATE and training.late and not loop.with_late:
-            if not decide_components(training, loop):
-                save_training(training, loop)
+        if learned and progress >= LATE and training.prepared.late_cases and not loop.with_late:
+            if not decide_components(training):
+                save_training(training)
                 return False
             batches = training.batches.open(learner.step, True)
         due = progress >= (loop.validations + 1) / config.validations
         if learner.step == ESTIMATED_AT and not loop.case_seconds:
-            expect_validations(training, loop)
+            expect_validations(training)
         if learned and due and (progress >= 1 or budget.may_validate(progress, loop.validating, loop.case_seconds)):
-            save_training(training, loop)
-            if not validate_and_record(training, loop, progress, learning_rate):
+            save_training(training)
+            if not validate_and_record(training, progress, learning_rate):
                 return False
             saved_at = time.monotonic()
             # Validations that fell due meanwhile count as done, but never the last. The count always rises: a reserve
@@ -56,7 +53,7 @@ def fit(training: Training, loop: LoopState) -> bool:
             now, _ = synchronise(learner.fabric, budget.progress(learner.step), False)
             passed = max(int(now * config.validations + 1e-9), loop.validations + 1)
             loop.validations = config.validations if progress >= 1 else min(passed, config.validations - 1)
-            save_training(training, loop)
+            save_training(training)
         if learned and progress >= 1:
             return True
 
@@ -77,26 +74,27 @@ def fit(training: Training, loop: LoopState) -> bool:
         if monitor is not None:
             monitor.record_step(learner.step, progress, loop, learning_rate, budget.seconds_left(learner.step))
         if time.monotonic() - saved_at > 60 * config.checkpoint_minutes:
-            save_training(training, loop)
+            save_training(training)
             saved_at = time.monotonic()
 
 
-def expect_validations(training: Training, loop: LoopState) -> None:
+def expect_validations(training: Training) -> None:
     """Estimate how long it takes to validate a case, and keep time for the last validation."""
-    fabric, plan = training.learner.fabric, training.settings.plan
-    seconds = CASE_WORK * training.case_voxels / math.prod(plan.patch) * loop.seconds
+    fabric, plan, loop = training.learner.fabric, training.settings.plan, training.loop
+    held_out, voxels = training.prepared.held_out_cases, training.prepared.typical_voxels(plan)
+    seconds = CASE_WORK * voxels / math.prod(plan.patch) * loop.seconds
     loop.case_seconds, _ = synchronise(fabric, seconds, False)
-    if training.held_out:
-        together = loop.case_seconds * len(training.held_out) / fabric.world_size
+    if held_out:
+        together = loop.case_seconds * len(held_out) / fabric.world_size
         training.budget.keep_time_for_last(together, loop.case_seconds)
 
 
-def save_training(training: Training, loop: LoopState) -> None:
+def save_training(training: Training) -> None:
     """Write the state of the training in the first process."""
     if training.monitor is not None:
         locator = training.locator
         state = TrainingState(
-            loop=loop,
+            loop=training.loop,
             elapsed=training.budget.elapsed,
             reserve=training.budget.reserve,
             history=training.monitor.history,

@@ -21,11 +21,6 @@ from attention_unet.training.train import read_config
 def evaluate_held_out(run: Path, root: str | None, device: str) -> tuple[Path, dict[str, str]]:
     """Predict the held-out cases of a run with attention maps, and evaluate them. Existing predictions are kept.
 
-    Args:
-        run: run folder.
-        root: folder of its dataset; None: the folder that the training used.
-        device: name of the device.
-
     Returns:
         Folder of the evaluation, and the reason for each case that failed.
 

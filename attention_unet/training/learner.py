@@ -1,6 +1,7 @@
 """Train a network step by step, with its averaged copy and its optimiser."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import torch
 from lightning_fabric import Fabric
@@ -51,10 +52,7 @@ class Learner:
     @property
     def averaged(self) -> UNet:
         """The averaged network in eval mode. It is the result of a training."""
-        module = self._averaged.module.eval()
-        if not isinstance(module, UNet):
-            raise TypeError("the averaged network is not a UNet")
-        return module
+        return cast(UNet, self._averaged.module.eval())
 
     def learn(self, batch: Batch, learning_rate: float, fixed_encoder: bool = False) -> float:
         """Take one step on a batch on the device; return its loss.

@@ -20,6 +20,7 @@ from attention_unet.machine.threads import ThreadChooser
 from attention_unet.network import AttentionUNet
 from attention_unet.preparation.cache import CachedCase, class_locations
 from attention_unet.preparation.fingerprint import evenly_spaced
+from attention_unet.preparation.patch_sampler import PatchSampler
 from attention_unet.preparation.patches import PatchDataset, load_patches, patch_numbers
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.region import MOST_STEPS, SHARE, choose_factors, plan_coarsely
@@ -109,7 +110,9 @@ def train_locator(
         if len(coarse) >= FEWEST_CASES and budget.progress(0) > 0.5:
             break
         coarse.append(coarsen_case(training[number], factors, coarse_plan.labels))
-    patches = PatchDataset(coarse, coarse_plan, 0.0, config.augmentation, config.training.seed)
+    patches = PatchDataset(
+        PatchSampler(coarse, coarse_plan.patch, 0.0, config.training.seed), coarse_plan, config.augmentation
+    )
     _learn(learner, patches, budget, config, caught)
     locator = Locator(learner.averaged, coarse_plan, factors)
     found = fabric.broadcast(judge(locator, evenly_spaced(held_out, MEASURED_CASES), plan.labels))

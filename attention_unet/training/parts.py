@@ -1,18 +1,19 @@
 """The parts of a training, which its loop and its validations use."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 
-from attention_unet.dataset.cases import Case
 from attention_unet.inference.locator import Locator
 from attention_unet.training.batches import Batches
 from attention_unet.training.budget import Budget
+from attention_unet.training.checkpoint import LoopState
 from attention_unet.training.learner import Learner
 from attention_unet.training.monitor import Monitor
+from attention_unet.training.prepared_cases import PreparedCases
 from attention_unet.training.resolved_settings import ResolvedSettings
 
 
@@ -25,12 +26,10 @@ class Training:
         settings: resolved settings of the run.
         learner: network in training.
         batches: batches to train on.
-        held_out: cases to validate on; may be empty.
-        late: training cases that are predicted once before they are trained on; empty if there are held-out cases.
-            They decide for which classes small components are dropped.
-        case_voxels: voxels to predict in a typical held-out or late case; 0 if there is none.
+        prepared: cases to train on and to validate on.
         locator: finds the part of a scan to predict; None: whole scans are predicted.
         budget: budget of the training.
+        loop: state of the loop, new or of a resumed run.
         monitor: display of the training in the first process; None in the others.
         stop: function that returns whether the user asked to stop; called after every step and between validated cases.
     """
@@ -39,11 +38,10 @@ class Training:
     settings: ResolvedSettings
     learner: Learner
     batches: Batches
-    held_out: Sequence[Case]
-    late: Sequence[Case]
-    case_voxels: float
+    prepared: PreparedCases
     locator: Locator | None
     budget: Budget
+    loop: LoopState
     monitor: Monitor | None
     stop: Callable[[], bool]
 

@@ -139,8 +139,6 @@ def resolve_settings(
         raise ConfigError(
             f"{dataset.root}: has label maps and no images: add them, or set augmentation.synthesize to 1 to draw them"
         )
-    if len(dataset.channels) == 1 and config.augmentation.drop_channel:
-        log.warning("augmentation.drop_channel changes nothing: the dataset has one channel")
     ids = [case.id for case in dataset.cases]
     subjects = find_subjects(config.data, dataset.root, ids)
     split, judged = split_cases(config, ids, subjects)

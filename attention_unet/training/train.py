@@ -150,17 +150,16 @@ def _train(
             settings,
             learner,
             Batches(prepared, settings, locator.margin if locator else None, fabric),
-            prepared.held_out_cases,
-            prepared.late_cases,
-            prepared.typical_voxels(settings.plan),
+            prepared,
             locator,
             budget,
+            loop,
             monitor,
             stop=lambda: bool(caught),
         )
         if tried and not state:
-            save_training(training, loop)  # so that no locator is trained again
-        finished = _run_loop(training, loop)
+            save_training(training)  # so that no locator is trained again
+        finished = _run_loop(training)
     if not finished:
         raise Interrupted(f"stopped and saved: continue with 'attention-unet train --resume --run {run}'", caught)
 
@@ -191,17 +190,17 @@ def _restore(state: TrainingState, learner: Learner, budget: Budget, config: Tra
     return state.loop
 
 
-def _run_loop(training: Training, loop: LoopState) -> bool:
+def _run_loop(training: Training) -> bool:
     """Train until the budget is spent or the user asks to stop. Return whether the budget was spent."""
     threads = torch.get_num_threads()
     try:
-        finished = fit(training, loop)
+        finished = fit(training)
     finally:
         torch.set_num_threads(threads)
         if training.monitor is not None:
             training.monitor.close()
     if finished and training.monitor is not None:
-        _log_end(training, loop, training.monitor.history)
+        _log_end(training, training.monitor.history)
     return finished
 
 
@@ -261,14 +260,14 @@ def _log_start(settings: ResolvedSettings, learner: Learner) -> None:
     log.info("attention: %s", settings.plan.architecture.describe_attention())
 
 
-def _log_end(training: Training, loop: LoopState, history: Sequence[Mapping[str, float]]) -> None:
+def _log_end(training: Training, history: Sequence[Mapping[str, float]]) -> None:
     peak = peak_memory(training.learner.fabric.device)
     log.info("training finished%s", f"; peak memory {peak / 2**30:.1f} GiB" if peak else "")
-    if loop.validating > MUCH_VALIDATING * training.budget.elapsed:
-        share = 100 * loop.validating / training.budget.elapsed
+    share = training.loop.validating / training.budget.elapsed
+    if share > MUCH_VALIDATING:
         log.warning(
             "validations took %.0f %% of the time: lower training.validations, hold out fewer cases, or train longer",
-            share,
+            100 * share,
         )
     last = history[-1] if history else {}
     if never_found := [name for name in training.settings.plan.labels.names if last.get(f"dice {name}") == 0]:

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 LOW_DICE, LOW_FROM = 0.5, 0.4  # a warning is given below this Dice after this share of the budget
 
 
-def validate_and_record(training: Training, loop: LoopState, progress: float, learning_rate: float) -> bool:
+def validate_and_record(training: Training, progress: float, learning_rate: float) -> bool:
     """Validate on held-out cases, record the result and save the averaged weights.
 
     The last validation is on all of them. Others of a budget in minutes are on as many as their time allows. If the
@@ -45,13 +45,14 @@ def validate_and_record(training: Training, loop: LoopState, progress: float, le
     """
     if training.monitor is not None:
         training.monitor.start_validation()
-    last, budget, held_out = progress >= 1, training.budget, training.held_out
+    last, budget, held_out = progress >= 1, training.budget, training.prepared.held_out_cases
+    loop = training.loop
     processes = training.learner.fabric.world_size
     short = last and budget.is_short_for(loop.case_seconds * len(held_out) / processes)
     seconds = budget.validation_seconds
     if last:
         seconds = 2 * seconds if short and seconds else None
-    validation = validate_timed(training, loop, held_out, 0.0 if short else OVERLAP, seconds)
+    validation = validate_timed(training, held_out, 0.0 if short else OVERLAP, seconds)
     if validation is None:
         return False
     if not last and held_out:
@@ -64,11 +65,11 @@ def validate_and_record(training: Training, loop: LoopState, progress: float, le
                 len(validation.dice),
                 len(held_out),
             )
-        elif not try_overlap(training, loop, held_out, validation):
+        elif not try_overlap(training, held_out, validation):
             return False
     if training.monitor is not None:
         names = training.settings.plan.labels.names
-        row = history_row(training, loop, validation, learning_rate)
+        row = history_row(training, validation, learning_rate)
         training.monitor.record_validation(row, validation)
         if progress >= LOW_FROM and row["dice"] < LOW_DICE and not loop.warned:
             loop.warned = True
@@ -101,9 +102,9 @@ def validate_and_record(training: Training, loop: LoopState, progress: float, le
     return True
 
 
-def history_row(training: Training, loop: LoopState, validation: Validation, learning_rate: float) -> dict[str, float]:
+def history_row(training: Training, validation: Validation, learning_rate: float) -> dict[str, float]:
     """Return the row of a validation for ``history.csv``."""
-    names = training.settings.plan.labels.names
+    names, loop = training.settings.plan.labels.names, training.loop
     means = mean_dice(validation.dice, len(names))
     defined = [mean for mean in means if mean == mean]
     return {
@@ -119,63 +120,49 @@ def history_row(training: Training, loop: LoopState, validation: Validation, lea
     }
 
 
-def decide_components(training: Training, loop: LoopState) -> bool:
+def decide_components(training: Training) -> bool:
     """Validate on the late cases before they are trained on, and record the gain of dropping small components.
 
     Returns:
         Whether the validation finished.
     """
-    validation = validate_timed(training, loop, training.late, OVERLAP, training.budget.validation_seconds)
-    if validation is None or not try_overlap(training, loop, training.late, validation):
+    late = training.prepared.late_cases
+    validation = validate_timed(training, late, OVERLAP, training.budget.validation_seconds)
+    if validation is None or not try_overlap(training, late, validation):
         return False
-    record_component_gains(loop, validation, training.settings.plan.labels.names)
-    loop.with_late = True
+    record_component_gains(training.loop, validation, training.settings.plan.labels.names)
+    training.loop.with_late = True
     return True
 
 
-def try_overlap(training: Training, loop: LoopState, cases: Sequence[Case], validation: Validation) -> bool:
+def try_overlap(training: Training, cases: Sequence[Case], validation: Validation) -> bool:
     """Choose the overlap of windows for predictions: the smaller one, if it costs nearly no Dice.
 
     If there is no time to try, it is the larger one.
 
     Args:
-        training: parts of the training.
-        loop: state of the loop; gets the overlap.
+        training: parts of the training; its loop gets the overlap.
         cases: cases of the validation.
         validation: their validation with the smaller overlap.
 
     Returns:
         Whether it was chosen; not if the user asked to stop.
     """
+    loop = training.loop
     loop.overlap = LARGER_OVERLAP
     some = [case for case in cases if case.id in validation.dice][:OVERLAP_CASES]
     if not training.budget.can_choose_overlap(loop.case_seconds):
         return True
-    larger = validate_timed(training, loop, some, LARGER_OVERLAP, training.budget.validation_seconds)
+    larger = validate_timed(training, some, LARGER_OVERLAP, training.budget.validation_seconds)
     if larger is not None:
         loop.overlap = judge_overlap(larger, validation)
     return larger is not None
 
 
 def validate_timed(
-    training: Training, loop: LoopState, cases: Sequence[Case], overlap: float, seconds: float | None
-) -> Validation | None:
-    """Validate as ``validate_together``, and add the time to the state of the loop."""
-    began = time.monotonic()
-    validation = validate_together(training, cases, overlap, seconds)
-    if validation is not None:
-        fabric = training.learner.fabric
-        took, _ = synchronise(fabric, time.monotonic() - began, False)  # the same in all processes
-        loop.validating += took
-        if overlap == OVERLAP and validation.dice:
-            loop.case_seconds = took * fabric.world_size / len(validation.dice)
-    return validation
-
-
-def validate_together(
     training: Training, cases: Sequence[Case], overlap: float, seconds: float | None
 ) -> Validation | None:
-    """Validate the averaged network on cases that the processes share.
+    """Validate the averaged network on cases that the processes share, and add the time to the state of the loop.
 
     Args:
         training: parts of the training.
@@ -186,7 +173,7 @@ def validate_together(
     Returns:
         Dice for the cases of all processes, with examples from this process; None if a process was stopped.
     """
-    fabric = training.learner.fabric
+    began, fabric, loop = time.monotonic(), training.learner.fabric, training.loop
     validation = validate(
         training.learner.averaged,
         training.settings.plan,
@@ -198,18 +185,23 @@ def validate_together(
         overlap=overlap,
         seconds=seconds,
     )
-    if fabric.world_size == 1:
-        return validation
-    parts: list[Validation | None] = [None] * fabric.world_size
-    torch.distributed.all_gather_object(parts, validation and replace(validation, scenes=[], attention=[]))
-    finished = [part for part in parts if part is not None]
-    if validation is None or len(finished) < len(parts):
-        return None
-    return replace(
-        validation,
-        dice={case: dice for part in finished for case, dice in part.dice.items()},
-        dice_cleaned={case: dice for part in finished for case, dice in part.dice_cleaned.items()},
-    )
+    if fabric.world_size > 1:
+        parts: list[Validation | None] = [None] * fabric.world_size
+        torch.distributed.all_gather_object(parts, validation and replace(validation, scenes=[], attention=[]))
+        finished = [part for part in parts if part is not None]
+        if validation is None or len(finished) < len(parts):
+            return None
+        validation = replace(
+            validation,
+            dice={case: dice for part in finished for case, dice in part.dice.items()},
+            dice_cleaned={case: dice for part in finished for case, dice in part.dice_cleaned.items()},
+        )
+    if validation is not None:
+        took, _ = synchronise(fabric, time.monotonic() - began, False)  # the same in all processes
+        loop.validating += took
+        if overlap == OVERLAP and validation.dice:
+            loop.case_seconds = took * fabric.world_size / len(validation.dice)
+    return validation
 
 
 def record_component_gains(loop: LoopState, validation: Validation, names: Sequence[str]) -> None:

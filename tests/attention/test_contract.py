@@ -8,6 +8,7 @@ import torch
 
 from attention_unet.attention import MECHANISMS, NAMES, Attended, Attention, build, find_mechanism
 from attention_unet.attention.base import check_contract
+from tests.attention.expected import expected
 
 GRIDS = {2: [(7, 10), (1, 5), (8, 8), (1, 1)], 3: [(5, 6, 7), (1, 4, 3), (4, 4, 4), (1, 1, 1)]}
 
@@ -55,12 +56,12 @@ def test_shapes_and_range(name, dims, dtype, training):
         if attention.multiplies:
             torch.testing.assert_close(features, x * weights)
         one_a_channel, one_a_voxel, all_weights = (1, 6, *[1] * dims), (1, 1, *grid), (1, 6, *grid)
-        expected = {"channel": one_a_channel, "spatial": one_a_voxel, "geometric": one_a_voxel, "mixed": all_weights}
-        if attention.kind in expected:
-            assert weights.shape == expected[attention.kind]
+        shapes = {"channel": one_a_channel, "spatial": one_a_voxel, "geometric": one_a_voxel, "mixed": all_weights}
+        if attention.kind in shapes:
+            assert weights.shape == shapes[attention.kind]
         else:  # the grid of the keys, or the number of kernels
             assert weights.shape[:2] == (1, 1) or weights.shape[2:] == (1,) * dims
-        low, high = attention.weight_range
+        low, high = expected(name).weights
         assert float(weights.min()) >= low
         assert float(weights.max()) <= high + 1e-5
 
@@ -72,8 +73,8 @@ def test_starts_open(name, dims):
     x, gate = inputs((8,) * dims, batch=2)
     with torch.no_grad():
         features, weights = attention(x, gate)
-    low, high = attention.start_range
-    if attention.starts_as_identity:
+    low, high = expected(name).start
+    if expected(name).starts_as_identity:
         torch.testing.assert_close(features, x, atol=0, rtol=0)
     elif attention.multiplies:
         assert float(weights.min()) > low
@@ -115,7 +116,7 @@ def test_every_parameter_learns(name, dims):
     assert set(silent) <= known.get(name, keys if attention.kind == "pairwise" else set())
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not find_mechanism(name).by_axis])
+@pytest.mark.parametrize("name", [name for name in NAMES if not expected(name).by_axis])
 def test_2d_equals_3d_of_one_slice(name):
     flat, solid = randomised(name, 2).eval(), make(name, 3, stride=(1, 2, 2)).eval()
     if name == "fca":  # the 3-D frequencies are others: take the 2-D ones, constant across the slice
@@ -126,9 +127,9 @@ def test_2d_equals_3d_of_one_slice(name):
     values = flat.state_dict()
     solid.load_state_dict({key: as_3d(key, values[key], like) for key, like in solid.state_dict().items()})
     x, gate = inputs((6, 5))
-    expected, weights = flat(x, gate)
+    flat_features, weights = flat(x, gate)
     features, solid_weights = solid(x[:, :, None], gate[:, :, None])
-    torch.testing.assert_close(features[:, :, 0], expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(features[:, :, 0], flat_features, atol=1e-5, rtol=1e-5)
     if weights is not None:
         torch.testing.assert_close(solid_weights[:, :, 0], weights, atol=1e-5, rtol=1e-5)
 
@@ -168,9 +169,9 @@ def test_order_of_voxels_matters_only_where_it_should(name):
     x, gate = inputs((8, 8))
     order = torch.randperm(64)
     shuffled = x.flatten(2)[..., order].reshape(x.shape)
-    expected = attention(x, gate).features.flatten(2)[..., order].reshape(x.shape)
-    same = torch.allclose(attention(shuffled, gate).features, expected, atol=1e-5)
-    assert same == attention.permutable
+    moved = attention(x, gate).features.flatten(2)[..., order].reshape(x.shape)
+    same = torch.allclose(attention(shuffled, gate).features, moved, atol=1e-5)
+    assert same == expected(name).permutable
 
 
 @every_name
@@ -180,7 +181,7 @@ def test_mirroring_matters_only_where_it_should(name, dims):
     attention = randomised(name, dims).eval()
     x, gate = inputs((8,) * dims)
     same = torch.allclose(attention(x.flip(2), gate.flip(2)).features.flip(2), attention(x, gate).features, atol=1e-5)
-    assert same == attention.mirrors
+    assert same == expected(name).mirrors
 
 
 def test_a_gate_without_stride_is_symmetric():
@@ -194,9 +195,9 @@ def test_a_gate_without_stride_is_symmetric():
 def test_compiles_and_exports(name, dims):
     attention = randomised(name, dims).eval()
     x, gate = inputs((6, 5, 4)[:dims], batch=2)
-    expected = attention(x, gate)
-    torch.testing.assert_close(torch.compile(attention, backend="aot_eager", fullgraph=True)(x, gate), expected)
-    torch.testing.assert_close(torch.export.export(attention, (x, gate)).module()(x, gate), expected)
+    result = attention(x, gate)
+    torch.testing.assert_close(torch.compile(attention, backend="aot_eager", fullgraph=True)(x, gate), result)
+    torch.testing.assert_close(torch.export.export(attention, (x, gate)).module()(x, gate), result)
     torch._dynamo.reset()
 
 

@@ -20,7 +20,6 @@ class Brightness(Attention):
     """
 
     kind: str = "spatial"
-    permutable = mirrors = True
 
     def __init__(self, place: Place, *, steepness: float = 1.0) -> None:
         super().__init__()

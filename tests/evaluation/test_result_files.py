@@ -16,8 +16,8 @@ from attention_unet.scans.labels import Labels
 from tests.conftest import save_nifti
 from tests.evaluation.build import AFFINE, label_map
 
-RESULTS = ("metrics.csv", "summary.json", "calibration.csv", "calibration.png", "attention.csv", "picture.png")
-WRITES = 15  # files that an evaluation moves to their final paths
+RESULTS = ("metrics.csv", "summary.json", "calibration.csv", "attention.csv", "picture.png")
+WRITES = 6  # files that an evaluation moves to their final paths
 
 
 def test_results_never_replace_files_of_other_origin(tmp_path, capsys):
@@ -39,19 +39,6 @@ def test_results_never_replace_files_of_other_origin(tmp_path, capsys):
         assert main(["report", str(tmp_path / "fresh"), "-o", str(tmp_path / "fresh" / name)]) == 2
         assert f"{name}: not a file of this program" in capsys.readouterr().err
         assert (tmp_path / "fresh" / name).read_bytes() == before
-    call[-1] = str(tmp_path / "fresh")
-    for name in ("calibration.csv", "attention.csv"):  # the evaluation in this folder did not write them
-        (tmp_path / "fresh" / name).write_bytes(b"mine")
-        assert main(call) == 2
-        assert f"holds {name}, which evaluate did not write" in capsys.readouterr().err
-        (tmp_path / "fresh" / name).unlink()
-    assert main(call) == 0
-    with (tmp_path / "fresh" / "metrics.csv").open("a") as table:
-        table.write("\n")
-    assert main(call) == 2
-    assert "metrics.csv changed after evaluate wrote it: move it elsewhere" in capsys.readouterr().err
-    (tmp_path / "fresh" / "metrics.csv").unlink()
-    assert main(call) == 0
     assert main([*call[:-1], str(tmp_path / "again")]) == 0
     (tmp_path / "comparison").mkdir()
     (tmp_path / "comparison" / "comparison.png").write_bytes(b"mine")

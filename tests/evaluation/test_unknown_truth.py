@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
+from attention_unet.dataset.cases import Case
 from attention_unet.evaluation.calibration import count_by_bin, measure_reliability
 from attention_unet.evaluation.evaluate import evaluate_folder
 from attention_unet.evaluation.evaluated_files import read_evaluated_files
@@ -55,7 +56,7 @@ def test_metrics_leave_out_what_is_unknown(folders, tmp_path):
         assert all(np.isnan(getattr(rows["second", name], metric)) for metric in METRICS)
     assert summary.classes["b"]["dice"].n == 1
     assert summary.warnings.unknown_labels == {}
-    assert list(read_evaluated_files(tmp_path / "e").unannotated["second"]) == ["b"]
+    assert list(read_evaluated_files(tmp_path / "e").cases["second"].unannotated) == ["b"]
 
 
 def test_a_report_shows_it(folders, tmp_path):
@@ -76,9 +77,10 @@ def test_calibration_leaves_out_what_is_unknown(folders, tmp_path):
     random = np.random.RandomState(0)
     shares = {case: random.dirichlet([1, 1, 1], size=GRID).astype(np.float32) for case in ("first", "second")}
     files = {case: save_nifti(tmp_path / "s" / f"{case}.nii.gz", share) for case, share in shares.items()}
-    references = {case: folders[1] / f"{case}.nii.gz" for case in shares}
+    unannotated = {"first": (), "second": ("b",)}
+    cases = {case: Case(case, (), folders[1] / f"{case}.nii.gz", unannotated[case]) for case in shares}
     labels = Labels({"a": (1,), "b": (2,)}, (1, 2), 7)
-    found, failed = measure_reliability(files, references, labels, lambda: None, {"second": ["b"]})
+    found, failed = measure_reliability(files, cases, labels, lambda: None)
     assert failed == {}
     for channel, name, cases in ((1, "a", ("first", "second")), (2, "b", ("first",))):
         expected = sum(

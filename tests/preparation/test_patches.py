@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from attention_unet.config import AugmentationConfig
 from attention_unet.preparation.cache import CachedCase, annotated_locations, class_locations
+from attention_unet.preparation.patch_sampler import PatchSampler
 from attention_unet.preparation.patches import (
     BATCHES_IN_A_ROW,
     PatchDataset,
@@ -42,7 +43,7 @@ def dataset(cases, patch=(8, 8, 8), slice_axis=None, share=0.33, augmentation=AL
     plan = Plan(
         ("t1",), LABELS, Preprocessing((1.0, 1.0, 1.0), False), (9.0,) * 3, patch, slice_axis, mirror_axes, 2, {}
     )
-    return PatchDataset(cases, plan, share, augmentation, seed, margin)
+    return PatchDataset(PatchSampler(cases, patch, share, seed, margin), plan, augmentation)
 
 
 def batches_of(patches, first_step=0, batch=1, workers=0):
@@ -229,8 +230,8 @@ def test_patches_are_where_voxels_are_annotated():
 
 
 def test_batches_say_which_classes_are_annotated():
-    cases = [cached(0), dataclasses.replace(cached(1), annotated_classes=np.array([True, False]))]
-    annotated = {case.id: [True, True] if case.annotated_classes is None else [True, False] for case in cases}
+    annotated = {"case0": [True, True], "case1": [True, False]}
+    cases = [dataclasses.replace(cached(n), annotated_classes=np.array(annotated[f"case{n}"])) for n in range(2)]
     patches = dataset(cases)
     for n in range(4):
         batch = next(batches_of(patches, n, batch=2))

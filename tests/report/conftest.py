@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from attention_unet.evaluation.calibration import calibration_to_csv
-from attention_unet.evaluation.reliability import Reliability
+from attention_unet.evaluation.calibration import Reliability, calibration_to_csv
 from attention_unet.explanation.findings import summarise_findings
 from attention_unet.report.report import write_report
 from tests.explanation.build import checks

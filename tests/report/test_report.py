@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
-from attention_unet.evaluation.calibration import calibration_to_csv
+from attention_unet.evaluation.calibration import Reliability, calibration_to_csv
 from attention_unet.evaluation.provenance import find_runs
-from attention_unet.evaluation.reliability import Reliability
 from attention_unet.evaluation.rows import metrics_to_csv
 from attention_unet.report.page import as_json
 from attention_unet.report.training import describe_run

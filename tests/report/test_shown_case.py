@@ -112,7 +112,8 @@ def test_all_channels_are_kept(tmp_path):
     files = read_evaluated_files(evaluation)
     image = nib.load(tmp_path / "i" / "turned.nii.gz")
     second = save_nifti(tmp_path / "i2" / "turned.nii.gz", 100 - np.asarray(image.dataobj) / 2, image.affine)
-    both = dataclasses.replace(files, images={"turned": [*files.images["turned"], second]})
+    case = files.cases["turned"]
+    both = dataclasses.replace(files, cases={"turned": dataclasses.replace(case, images=(*case.images, second))})
     shown = show_case(both, "turned", {}, 2 * np.prod(GRID))
     one, other, true, _, _ = unpacked(shown)
     first, second = shown.facts["channels"]

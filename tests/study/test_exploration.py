@@ -18,7 +18,7 @@ from attention_unet.study.exploration import (
     missed_structures,
     variation,
 )
-from attention_unet.study.gains import mean_gain
+from attention_unet.study.gains import find_pairs
 from attention_unet.study.scores import Score
 from tests.study.build import study
 
@@ -53,10 +53,11 @@ def plan():
 
 def test_gains_in_classes_and_by_volume(plan):
     results = made(plan)
+    pairs = find_pairs(plan, results, "gate", "none", None)
     assert class_names(results) == ["block", "dot"]
-    assert gain_in_class(plan, "gate", "none", None, results, "block").mean == pytest.approx(BETTER_BY)
-    assert gain_in_class(plan, "gate", "none", None, results, "dot").mean == pytest.approx(0)
-    found = gains_by_volume(plan, "gate", "none", None, results)
+    assert gain_in_class(pairs, "block").mean == pytest.approx(BETTER_BY)
+    assert gain_in_class(pairs, "dot").mean == pytest.approx(0)
+    found = gains_by_volume(pairs)
     assert {(volume, name) for volume, _, _, name in found} == {(3.0, "block"), (0.2, "dot")}
     assert sorted({case for _, _, case, _ in found}) == ["0a", "0b", "1a", "1b"]
     assert {round(gain, 6) for _, gain, _, name in found if name == "block"} == {BETTER_BY}
@@ -64,17 +65,17 @@ def test_gains_in_classes_and_by_volume(plan):
 
 def test_at_equal_time_the_slower_arm_has_fewer_steps(plan):
     """At twice the time a step, the gate has 200 of 400 steps: 0.2 lower, and 0.02 of gain."""
-    results = made(plan)
+    pairs = find_pairs(plan, made(plan), "gate", "none", None)
 
     def gain(seconds_of_gate):
-        return gain_at_equal_time(plan, "gate", "none", None, results, seconds_of_gate / 0.1).mean
+        return gain_at_equal_time(pairs, seconds_of_gate / 0.1).mean
 
     assert gain(0.1) == pytest.approx(0.02)
     assert gain(0.2) == pytest.approx(0.02 - 0.2)
     assert gain(0.16) == pytest.approx(0.02 - 0.15)  # at step 250
     assert gain(0.05) == pytest.approx(0.02 + 0.2)
     for ratio in np.random.RandomState(0).uniform(0.3, 3, 100):  # in spite of rounding
-        assert gain_at_equal_time(plan, "gate", "none", None, results, ratio).by_pair
+        assert gain_at_equal_time(pairs, ratio).by_pair
     assert gain(0.5) != gain(0.5)  # before the first validation: NaN
 
 
@@ -115,7 +116,7 @@ def test_volumes_use_pairs_of_trainings_only(plan):
     results[Cell("gate", None, 1, 0)] = [
         dataclasses.replace(score, dice=0.0) for score in results[Cell("gate", None, 1, 0)]
     ]
-    found = gains_by_volume(plan, "gate", "none", None, results)
+    found = gains_by_volume(find_pairs(plan, results, "gate", "none", None))
     assert {round(gain, 6) for _, gain, _, name in found if name == "block"} == {BETTER_BY}
 
 
@@ -125,6 +126,6 @@ def test_variation_between_folds_seeds_and_persons(plan):
         gain = 0.1 * cell.fold + 0.02 * cell.seed if cell.arm == "gate" else 0.0
         dice = {"p": 0.5 + gain, "q": 0.5 + gain + 0.04 * (cell.arm == "gate")}
         results[cell] = [Score("prediction", 4, person, person, "dot", value) for person, value in dice.items()]
-    found = variation(mean_gain(plan, "gate", "none", None, results))
+    found = variation(find_pairs(plan, results, "gate", "none", None).gain())
     half = 2**0.5
     assert found == pytest.approx({"of_folds": 0.1 / half, "of_seeds": 0.02 / half, "of_persons": 0.04 / half})

@@ -34,7 +34,7 @@ def test_label_maps_alone_are_a_dataset(labels_alone, tmp_path, capsys):
     assert json.loads((tmp_path / "cv" / "summary.json").read_text())["n_cases"] == 8
     assert main(["report", str(tmp_path / "cv")]) == 0
     evaluated, case = read_evaluated_files(tmp_path / "cv"), dataset.cases[0]
-    assert np.array_equal(read_channels(evaluated.case(case.id)).array, read_channels(case).array)
+    assert np.array_equal(read_channels(evaluated.cases[case.id]).array, read_channels(case).array)
     assert main(["inspect", str(labels_alone), "--no-trial"]) == 0
 
 

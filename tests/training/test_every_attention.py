@@ -19,6 +19,7 @@ from attention_unet.machine.devices import make_fabric, this_machine
 from attention_unet.network import AttentionUNet
 from attention_unet.preparation.cache import CaseCache
 from attention_unet.preparation.fingerprint import take_fingerprint
+from attention_unet.preparation.patch_sampler import PatchSampler
 from attention_unet.preparation.patches import PatchDataset, load_patches, patch_numbers
 from attention_unet.preparation.plan import make_plan
 from attention_unet.training.learner import Learner
@@ -42,7 +43,7 @@ def plan_and_batch(cohort, tmp_path_factory):
     cache = CaseCache(tmp_path_factory.mktemp("cache"), plan.preprocessing, plan.labels, len(plan.channels))
     cache.add(dataset.cases[:2], lambda: None)
     never = AugmentationConfig(**{f.name: 0.0 for f in dataclasses.fields(AugmentationConfig) if f.type is float})
-    patches = PatchDataset(cache.open(dataset.cases[:2]), plan, 1.0, never, seed=0)
+    patches = PatchDataset(PatchSampler(cache.open(dataset.cases[:2]), plan.patch, 1.0, seed=0), plan, never)
     batches = load_patches(patches, patch_numbers(0, 2, 0, 1), 0, torch.device("cpu"))
     return plan, next(batches)
 

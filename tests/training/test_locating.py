@@ -102,7 +102,7 @@ def test_a_locator_that_finds_everything_is_left_out(few_voxels, monkeypatch):
 def test_cases_are_read_for_half_of_its_time(few_voxels, monkeypatch):
     """However many there are: the network must have the rest of the budget."""
     learnt = []
-    monkeypatch.setattr(module, "_learn", lambda learner, patches, *rest: learnt.append(len(patches.cases)))
+    monkeypatch.setattr(module, "_learn", lambda learner, patches, *rest: learnt.append(len(patches.sampler.cases)))
     monkeypatch.setattr(module.Budget, "progress", lambda budget, step: 0.6)
     fabric = make_fabric(settings().training)
     train_locator([case(n) for n in range(12)], [case(20)], PLAN, settings(), fabric)

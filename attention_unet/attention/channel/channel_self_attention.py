@@ -1,7 +1,5 @@
 """Self-attention between channels: every channel gathers from the channels that resemble it."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,8 +23,6 @@ class ChannelSelfAttention(Attention):
 
     kind: str = "channel"
     multiplies = False
-    permutable = mirrors = starts_as_identity = True
-    weight_range = (0.0, math.inf)
 
     def __init__(self, place: Place) -> None:
         super().__init__()

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import OPEN_BIAS, OPEN_STD, Attended, Attention, Place, broadcast_channels
+from attention_unet.attention.base import Attended, Attention, Place, broadcast_channels, open_up
 from attention_unet.layers.dimensions import CONV
 from attention_unet.layers.normalization import EightChannelNorm
 
@@ -27,7 +27,6 @@ class ContextEncoding(Attention):
     """
 
     kind: str = "channel"
-    permutable = mirrors = True
 
     def __init__(self, place: Place, *, codewords: int = 32) -> None:
         super().__init__()
@@ -40,8 +39,7 @@ class ContextEncoding(Attention):
         self.norm = nn.GroupNorm(codewords, codewords)
         self.project = nn.Linear(channels, channels)
         if place.open:
-            nn.init.normal_(self.project.weight, std=OPEN_STD)
-            nn.init.constant_(self.project.bias, OPEN_BIAS)
+            open_up(self.project)
         self.classify = nn.Linear(channels, place.classes) if place.classes else None
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:

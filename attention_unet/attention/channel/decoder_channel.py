@@ -3,15 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from attention_unet.attention.base import (
-    OPEN_BIAS,
-    OPEN_STD,
-    Attended,
-    Attention,
-    Place,
-    broadcast_channels,
-    gate_or_error,
-)
+from attention_unet.attention.base import Attended, Attention, Place, broadcast_channels, gate_or_error, open_up
 
 
 class DecoderChannelAttention(Attention):
@@ -27,7 +19,7 @@ class DecoderChannelAttention(Attention):
     """
 
     kind: str = "channel"
-    needs_gate = permutable = mirrors = True
+    needs_gate = True
 
     def __init__(self, place: Place) -> None:
         super().__init__()
@@ -35,15 +27,10 @@ class DecoderChannelAttention(Attention):
         self.from_gate = nn.Linear(place.gate_channels, place.channels)
         if place.open:
             for layer in (self.from_skip, self.from_gate):
-                nn.init.normal_(layer.weight, std=OPEN_STD)
-                nn.init.constant_(layer.bias, OPEN_BIAS)
+                open_up(layer)
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
-        """Weight ``x`` (B, C, *S) by ``gate`` (B, Cg, *Sg); weights are (B, C, 1, ...) in (0, 1).
-
-        Raises:
-            ValueError: if no gating signal is given.
-        """
+        """Weight ``x`` (B, C, *S) by ``gate`` (B, Cg, *Sg); weights are (B, C, 1, ...) in (0, 1)."""
         signal = gate_or_error(gate, "DecoderChannelAttention")
         logits = self.from_skip(x.flatten(2).mean(dim=2)) + self.from_gate(signal.flatten(2).mean(dim=2))
         weights = broadcast_channels(torch.sigmoid(logits / 2), x)

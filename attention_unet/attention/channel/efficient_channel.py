@@ -24,7 +24,6 @@ class EfficientChannelAttention(Attention):
     """
 
     kind: str = "channel"
-    permutable = mirrors = True
 
     def __init__(self, place: Place, *, kernel: int | None = None) -> None:
         super().__init__()

@@ -19,8 +19,7 @@ class GatedChannelTransformation(Attention):
     """
 
     kind: str = "channel"
-    before_convolution = permutable = mirrors = starts_as_identity = True
-    weight_range = (0.0, 2.0)
+    before_convolution = True
 
     def __init__(self, place: Place) -> None:
         super().__init__()

@@ -20,8 +20,6 @@ class GaussianContextTransformer(Attention):
     """
 
     kind: str = "channel"
-    permutable = mirrors = True
-    start_range = (0.2, 1.0)
 
     def __init__(self, place: Place, *, width: float = 2.0) -> None:
         super().__init__()

@@ -24,7 +24,6 @@ class SecondOrderPooling(Attention):
     """
 
     kind: str = "channel"
-    permutable = mirrors = True
 
     def __init__(self, place: Place, *, width: int | None = None) -> None:
         super().__init__()

@@ -26,7 +26,6 @@ class SqueezeExcitation(Attention):
     """
 
     kind: str = "channel"
-    permutable = mirrors = True
 
     def __init__(self, place: Place, *, reduction: int = 16) -> None:
         super().__init__()

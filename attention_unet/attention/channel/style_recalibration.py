@@ -21,7 +21,6 @@ class StyleRecalibration(Attention):
     """
 
     kind: str = "channel"
-    permutable = mirrors = True
 
     def __init__(self, place: Place) -> None:
         super().__init__()

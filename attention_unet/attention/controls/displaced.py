@@ -22,8 +22,6 @@ class Displaced(Attention):
         super().__init__()
         self.inner = inner
         take_properties(self, [inner])
-        self.permutable = self.mirrors = False
-        self.weight_range, self.start_range = inner.weight_range, inner.start_range
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Attend to ``x`` (B, C, *S) with displaced weights."""

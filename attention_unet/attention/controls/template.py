@@ -32,10 +32,7 @@ class Template(Attention):
                 "input by such: choose a mechanism that does, such as gate or se"
             )
         self.kind = inner.kind
-        of_channels = inner.kind == "channel"
-        self.permutable = self.mirrors = of_channels
-        self.by_axis = not of_channels
-        sides = [1 if of_channels else EDGE] * place.dims
+        sides = [1 if inner.kind == "channel" else EDGE] * place.dims
         self.start = OPEN_BIAS if place.open else 0.0
         # Differences from the start, so that weight decay leads back to it.
         self.difference = nn.Parameter(torch.zeros(1, 1 if inner.kind == "spatial" else place.channels, *sides))

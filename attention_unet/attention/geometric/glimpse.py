@@ -46,7 +46,6 @@ class Glimpse(Attention):
     """
 
     kind: str = "geometric"
-    start_range = (0.87, 1.0)
 
     def __init__(self, place: Place, *, looks: int = 3) -> None:
         super().__init__()

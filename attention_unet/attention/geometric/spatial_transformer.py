@@ -28,7 +28,6 @@ class SpatialTransformer(Attention):
 
     kind: str = "geometric"
     multiplies = False
-    starts_as_identity = True
 
     def __init__(self, place: Place) -> None:
         super().__init__()

@@ -25,7 +25,6 @@ class DynamicConvolution(Attention):
 
     kind: str = "kernel"
     multiplies = False
-    costly = True
 
     def __init__(self, place: Place, *, kernels: int = 4, reduction: int = 4, temperature: float = 30.0) -> None:
         super().__init__()

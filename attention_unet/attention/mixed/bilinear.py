@@ -25,7 +25,6 @@ class BilinearAttention(Attention):
     """
 
     kind: str = "mixed"
-    permutable = mirrors = True
 
     def __init__(self, place: Place, *, width: int | None = None) -> None:
         super().__init__()

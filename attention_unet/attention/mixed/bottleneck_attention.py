@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from attention_unet.attention.base import OPEN_BIAS, OPEN_STD, Attended, Attention, Place, hidden_channels
+from attention_unet.attention.base import OPEN_BIAS, Attended, Attention, Place, hidden_channels, open_up
 from attention_unet.layers.dimensions import CONV
 from attention_unet.layers.normalization import EightChannelNorm
 
@@ -28,8 +28,6 @@ class BottleneckAttention(Attention):
     """
 
     kind: str = "mixed"
-    weight_range = (1.0, 2.0)
-    start_range = (1.91, 2.0)
 
     def __init__(
         self,
@@ -54,8 +52,7 @@ class BottleneckAttention(Attention):
         if place.open:
             opening = OPEN_BIAS**0.5 if self.multiply else OPEN_BIAS / 2
             for layer in (last_channel, last_spatial):
-                nn.init.normal_(layer.weight, std=OPEN_STD)
-                nn.init.constant_(layer.bias, opening)  # type: ignore[arg-type]  # the bias exists
+                open_up(layer, opening)
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, C, *S) in (1, 2)."""

@@ -22,9 +22,6 @@ class CoordinateAttention(Attention):
     """
 
     kind: str = "mixed"
-    by_axis = True
-    mirrors = True
-    start_range = (0.84, 1.0)
 
     def __init__(self, place: Place, *, reduction: int = 32) -> None:
         super().__init__()

@@ -1,10 +1,8 @@
 """Large-kernel attention: weights from a wide neighbourhood, by cheap depth-wise convolutions."""
 
-import math
+from torch import Tensor
 
-from torch import Tensor, nn
-
-from attention_unet.attention.base import OPEN_STD, Attended, Attention, Place
+from attention_unet.attention.base import Attended, Attention, Place, open_up
 from attention_unet.layers.dimensions import CONV
 
 
@@ -24,9 +22,6 @@ class LargeKernelAttention(Attention):
     """
 
     kind: str = "mixed"
-    costly = True
-    weight_range = (-math.inf, math.inf)
-    start_range = (0.8, 1.2)
 
     def __init__(self, place: Place, *, kernel: int = 21, dilation: int = 3) -> None:
         super().__init__()
@@ -38,8 +33,7 @@ class LargeKernelAttention(Attention):
         self.far = conv(channels, channels, kernel_size=far, padding=reach, dilation=dilation, groups=channels)
         self.project = conv(channels, channels, kernel_size=1)
         if place.open:
-            nn.init.normal_(self.project.weight, std=OPEN_STD)
-            nn.init.ones_(self.project.bias)  # type: ignore[arg-type]  # the bias exists
+            open_up(self.project, 1.0)
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, C, *S) of any value."""

@@ -40,7 +40,6 @@ class MaskBranch(Attention):
     """
 
     kind: str = "mixed"
-    start_range = (0.0, 1.0)
 
     def __init__(self, place: Place) -> None:
         super().__init__()

@@ -24,7 +24,6 @@ class PolarizedAttention(Attention):
     """
 
     kind: str = "mixed"
-    permutable = mirrors = True
 
     def __init__(self, place: Place, *, layout: Literal["parallel", "sequential"] = "parallel") -> None:
         super().__init__()
@@ -43,10 +42,6 @@ class PolarizedAttention(Attention):
             nn.init.constant_(self.norm.bias, OPEN_BIAS)
             nn.init.normal_(self.spatial_value.weight, std=OPEN_STD)
             self.bias = nn.Parameter(torch.tensor(OPEN_BIAS))
-        if self.parallel:
-            self.weight_range, self.start_range = (0.0, 2.0), (1.8, 2.0)
-        else:
-            self.start_range = (0.84, 1.0)
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, C, *S) in (0, 2), or in (0, 1) if sequential."""

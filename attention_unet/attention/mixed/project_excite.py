@@ -21,8 +21,6 @@ class ProjectExcite(Attention):
     """
 
     kind: str = "mixed"
-    by_axis = True
-    mirrors = True
 
     def __init__(self, place: Place, *, reduction: int = 2) -> None:
         super().__init__()
@@ -36,8 +34,6 @@ class ProjectExcite(Attention):
         """Weight ``x`` (B, C, *S); weights are (B, C, *S) in (0, 1)."""
         axes = range(2, x.dim())
         means = [x.mean(dim=[other for other in axes if other != axis], keepdim=True) for axis in axes]
-        projected = means[0]
-        for mean in means[1:]:
-            projected = projected + mean
+        projected = sum(means[1:], start=means[0])
         weights = torch.sigmoid(self.expand(F.relu(self.reduce(projected)))).to(x.dtype)
         return Attended(x * weights, weights)

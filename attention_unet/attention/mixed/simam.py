@@ -20,8 +20,6 @@ class SimAM(Attention):
     """
 
     kind: str = "mixed"
-    permutable = mirrors = True
-    start_range = (0.62, 1.0)
 
     def __init__(self, place: Place, *, smoothing: float = 1e-4) -> None:
         super().__init__()

@@ -26,7 +26,6 @@ class TripletAttention(Attention):
     """
 
     kind: str = "mixed"
-    by_axis = True
 
     def __init__(self, place: Place, *, kernel: int | None = None) -> None:
         super().__init__()

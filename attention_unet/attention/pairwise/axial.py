@@ -26,16 +26,11 @@ class AxialAttention(Attention):
     """
 
     kind: str = "pairwise"
-    by_axis = True
     multiplies = False
-    starts_as_identity = True
-    costly = True
-    weight_range = (0.0, math.inf)
 
     def __init__(self, place: Place, *, heads: int = 4, positions: Positions = "none") -> None:
         super().__init__()
         self.heads = math.gcd(place.channels, heads)
-        self.mirrors = positions == "none"
         self.positions = PositionEncoding(place.dims, place.channels, positions)
         axes = range(place.dims)
         self.query, self.key, self.value, self.project = (

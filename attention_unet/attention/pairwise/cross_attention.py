@@ -19,13 +19,11 @@ class EmbeddedAttention(PairwiseAttention):
         scaled: divide the products by the square root of the channels of a head.
     """
 
-    kind: str = "pairwise"
-
     def __init__(
         self, place: Place, source_channels: int, heads: int, positions: Positions, scaled: bool = True
     ) -> None:
         width = max(place.channels // 2, 1)
-        super().__init__(place, source_channels, width, width, heads, positions, scaled)
+        super().__init__(place, source_channels, width, heads, positions, scaled)
         self.project = CONV[place.dims](width, place.channels, kernel_size=1)
         start_at_zero(self.project)
 
@@ -50,16 +48,11 @@ class CrossAttention(EmbeddedAttention):
         positions: what queries and keys know of where they are: "none", "sine" or "learned".
     """
 
-    kind: str = "pairwise"
     needs_gate = True
 
     def __init__(self, place: Place, *, heads: int = 1, positions: Positions = "none") -> None:
         super().__init__(place, place.gate_channels, heads, positions)
 
     def source(self, x: Tensor, gate: Tensor | None) -> Tensor:
-        """Return the gating signal.
-
-        Raises:
-            ValueError: if no gating signal is given.
-        """
+        """Return the gating signal."""
         return gate_or_error(gate, "CrossAttention")

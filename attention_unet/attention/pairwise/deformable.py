@@ -1,6 +1,5 @@
 """Deformable attention: every voxel attends to a few points that it chooses."""
 
-import itertools
 import math
 
 import torch
@@ -27,9 +26,6 @@ class DeformableAttention(Attention):
 
     kind: str = "pairwise"
     multiplies = False
-    starts_as_identity = True
-    costly = True
-    weight_range = (0.0, math.inf)
 
     def __init__(self, place: Place, *, heads: int = 4, points: int = 4) -> None:
         super().__init__()
@@ -42,7 +38,8 @@ class DeformableAttention(Attention):
         for layer in (self.offset, self.logit, self.project):
             start_at_zero(layer)
         steps = torch.arange(1, points + 1.0)
-        rays = torch.tensor(list(itertools.islice(itertools.cycle(directions(dims)), self.heads)))
+        axes = torch.eye(dims)  # heads look forward along each axis, then backward
+        rays = torch.cat([axes, 0 - axes]).repeat(self.heads, 1)[: self.heads]
         self.offset.bias.data.copy_((rays[:, None] * steps[:, None]).flatten())  # type: ignore[union-attr]
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
@@ -75,11 +72,6 @@ class DeformableAttention(Attention):
 def promote(values: Tensor) -> Tensor:
     """Convert values to float32 at least: positions need more than the 8 bits of bfloat16."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
-def directions(dims: int) -> list[list[float]]:
-    """Return unit steps forward along each axis, then backward along each axis."""
-    return [[sign if a == axis else 0.0 for a in range(dims)] for sign in (1.0, -1.0) for axis in range(dims)]
 
 
 def sampling_grid(positions: Tensor, grid: torch.Size) -> Tensor:

@@ -27,18 +27,12 @@ class EfficientAttention(Attention):
 
     kind: str = "pairwise"
     multiplies = False
-    permutable = mirrors = starts_as_identity = True
-    costly = True
-    weight_range = (0.0, math.inf)
 
     def __init__(self, place: Place, *, heads: int = 1) -> None:
         super().__init__()
         conv, channels = CONV[place.dims], place.channels
         self.heads = math.gcd(channels, heads)
-        self.query = conv(channels, channels, kernel_size=1)
-        self.key = conv(channels, channels, kernel_size=1)
-        self.value = conv(channels, channels, kernel_size=1)
-        self.project = conv(channels, channels, kernel_size=1)
+        self.query, self.key, self.value, self.project = (conv(channels, channels, kernel_size=1) for _ in range(4))
         start_at_zero(self.project)
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:

@@ -1,7 +1,5 @@
 """External attention: voxels attend to a learned memory that all images share."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -25,9 +23,6 @@ class ExternalAttention(Attention):
 
     kind: str = "pairwise"
     multiplies = False
-    permutable = mirrors = starts_as_identity = True
-    costly = True
-    weight_range = (0.0, math.inf)
 
     def __init__(self, place: Place, *, slots: int = 64) -> None:
         super().__init__()

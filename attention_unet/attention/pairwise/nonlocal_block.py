@@ -22,8 +22,6 @@ class NonLocalBlock(EmbeddedAttention):
         scaled: divide the products as the authors' code does; the paper's equation does not.
     """
 
-    kind: str = "pairwise"
-
     def __init__(self, place: Place, *, heads: int = 1, positions: Positions = "none", scaled: bool = True) -> None:
         super().__init__(place, place.channels, heads, positions, scaled)
 

@@ -30,18 +30,14 @@ class PairedAttention(Attention):
 
     kind: str = "pairwise"
     multiplies = False
-    permutable = mirrors = starts_as_identity = True
-    costly = True
-    weight_range = (0.0, math.inf)
 
     def __init__(self, place: Place, *, heads: int = 4, keys: int = 64) -> None:
         super().__init__()
         conv, channels = CONV[place.dims], place.channels
         self.heads, self.keys = math.gcd(channels, heads), keys
-        self.query = conv(channels, channels, kernel_size=1)
-        self.key = conv(channels, channels, kernel_size=1)
-        self.channel_value = conv(channels, channels, kernel_size=1)
-        self.spatial_value = conv(channels, channels, kernel_size=1)
+        self.query, self.key, self.channel_value, self.spatial_value = (
+            conv(channels, channels, kernel_size=1) for _ in range(4)
+        )
         self.channel_temperature = nn.Parameter(torch.ones(self.heads, 1, 1))
         self.spatial_temperature = nn.Parameter(torch.ones(self.heads, 1, 1))
         self.spatial_project = conv(channels, channels // 2, kernel_size=1)

@@ -31,8 +31,7 @@ class PairwiseAttention(Attention):
     Args:
         place: where it sits.
         source_channels: channels of the signal of keys and values.
-        width: channels of queries and keys.
-        value_width: channels of the values.
+        width: channels of queries, keys and values.
         heads: groups of channels that attend separately.
         positions: what queries and keys know of where they are.
         scaled: divide the products by the square root of the channels of a head.
@@ -43,39 +42,27 @@ class PairwiseAttention(Attention):
 
     kind: str = "pairwise"
     multiplies = False
-    starts_as_identity = True
-    costly = True
-    weight_range = (0.0, math.inf)
 
     def __init__(
-        self,
-        place: Place,
-        source_channels: int,
-        width: int,
-        value_width: int,
-        heads: int,
-        positions: Positions,
-        scaled: bool,
+        self, place: Place, source_channels: int, width: int, heads: int, positions: Positions, scaled: bool
     ) -> None:
         super().__init__()
-        for part in (width, value_width):
-            if part % heads:
-                raise ValueError(f"heads is {heads}: expected a divisor of the {part} channels that they share")
+        if width % heads:
+            raise ValueError(f"heads is {heads}: expected a divisor of the {width} channels that they share")
         conv = CONV[place.dims]
         self.query = conv(place.channels, width, kernel_size=1)
         self.key = conv(source_channels, width, kernel_size=1)
-        self.value = conv(source_channels, value_width, kernel_size=1)
+        self.value = conv(source_channels, width, kernel_size=1)
         self.query_positions = PositionEncoding(place.dims, place.channels, positions)
         self.key_positions = PositionEncoding(place.dims, source_channels, positions)
         self.heads = heads
         self.scale = (width // heads) ** -0.5 if scaled else 1.0
-        self.permutable = self.mirrors = positions == "none"
 
     def gather(self, x: Tensor, source: Tensor, with_map: bool) -> tuple[Tensor, Tensor | None]:
         """Gather values for each voxel of ``x`` (B, C, *S) from ``source`` (B, Cs, *Ss).
 
         Returns:
-            Gathered values (B, value_width, *S), and the received map (B, 1, *Sk) on the grid of the keys if asked for.
+            Gathered values (B, width, *S), and the received map (B, 1, *Sk) on the grid of the keys if asked for.
         """
         source = bounded(source, x.shape[2:], type(self).__name__)
         query, key = self.query(self.query_positions(x)), self.key(self.key_positions(source))

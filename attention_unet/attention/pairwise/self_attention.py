@@ -23,11 +23,9 @@ class SelfAttention(PairwiseAttention):
         reduction: C over the channels of queries, keys and values.
     """
 
-    kind: str = "pairwise"
-
     def __init__(self, place: Place, *, heads: int = 1, positions: Positions = "none", reduction: int = 8) -> None:
         width = max(place.channels // reduction, 1)
-        super().__init__(place, place.channels, width, width, heads, positions, scaled=place.open)
+        super().__init__(place, place.channels, width, heads, positions, scaled=place.open)
         self.project = CONV[place.dims](width, place.channels, kernel_size=1)
         self.gamma = nn.Parameter(torch.zeros(()))
 

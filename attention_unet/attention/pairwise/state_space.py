@@ -26,17 +26,12 @@ class StateSpace(Attention):
     """
 
     kind: str = "pairwise"
-    by_axis = True
     multiplies = False
-    starts_as_identity = True
-    costly = True
 
     def __init__(self, place: Place, *, states: int = 4) -> None:
         super().__init__()
         conv, channels = CONV[place.dims], place.channels
-        self.value = conv(channels, channels, kernel_size=1)
-        self.gate = conv(channels, channels, kernel_size=1)
-        self.project = conv(channels, channels, kernel_size=1)
+        self.value, self.gate, self.project = (conv(channels, channels, kernel_size=1) for _ in range(3))
         start_at_zero(self.project)
         # Both directions of every axis: rates that fade over 1, 2, 4, ... voxels.
         shape = (place.dims, 2, channels, states)

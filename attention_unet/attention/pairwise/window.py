@@ -32,11 +32,7 @@ class WindowAttention(Attention):
     """
 
     kind: str = "pairwise"
-    by_axis = True
     multiplies = False
-    starts_as_identity = True
-    costly = True
-    weight_range = (0.0, math.inf)
 
     def __init__(self, place: Place, *, size: int | None = None, shifted: bool = False, heads: int = 4) -> None:
         super().__init__()
@@ -44,10 +40,7 @@ class WindowAttention(Attention):
         self.size = size or {2: 7, 3: 4}[place.dims]
         self.shift = self.size // 2 if shifted else 0
         self.heads = math.gcd(channels, heads)
-        self.query = conv(channels, channels, kernel_size=1)
-        self.key = conv(channels, channels, kernel_size=1)
-        self.value = conv(channels, channels, kernel_size=1)
-        self.project = conv(channels, channels, kernel_size=1)
+        self.query, self.key, self.value, self.project = (conv(channels, channels, kernel_size=1) for _ in range(4))
         start_at_zero(self.project)
         self.offset_bias = nn.Parameter(torch.zeros((2 * self.size - 1) ** place.dims, self.heads))
         nn.init.trunc_normal_(self.offset_bias, std=0.02)

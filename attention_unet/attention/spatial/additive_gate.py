@@ -45,16 +45,15 @@ class AdditiveGate(Attention):
             nn.init.zeros_(self.psi.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
-        """Gate the skip ``x`` (B, C, *S) by ``gate`` (B, Cg, *Sg); weights are (B, 1, *S) in (0, 1).
-
-        Raises:
-            ValueError: if no gating signal is given.
-        """
+        """Gate the skip ``x`` (B, C, *S) by ``gate`` (B, Cg, *Sg); weights are (B, 1, *S) in (0, 1)."""
         padded = self.pad_to_stride(x)
-        alpha = torch.sigmoid(self.logits(padded, gate_or_error(gate, "AdditiveGate")))
-        alpha = F.interpolate(alpha, padded.shape[2:], mode=self.interpolation, align_corners=False)
-        alpha = crop_to(alpha, x).to(x.dtype)
+        logits = self.logits(padded, gate_or_error(gate, "the gate"))
+        alpha = crop_to(self.weigh(logits, padded), x).to(x.dtype)
         return Attended(x * alpha, alpha)
+
+    def weigh(self, logits: Tensor, like: Tensor) -> Tensor:
+        """Return the weights on the grid of ``like``, from the logits on the gate's grid."""
+        return F.interpolate(torch.sigmoid(logits), like.shape[2:], mode=self.interpolation, align_corners=False)
 
     def logits(self, x: Tensor, gate: Tensor) -> Tensor:
         """Return the input of the sigmoid on the gate's grid, from ``x`` padded to the stride."""

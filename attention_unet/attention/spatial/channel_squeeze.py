@@ -17,7 +17,6 @@ class ChannelSqueeze(Attention):
     """
 
     kind: str = "spatial"
-    permutable = mirrors = True
 
     def __init__(self, place: Place) -> None:
         super().__init__()

@@ -4,9 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Place, gate_or_error
+from attention_unet.attention.base import Place
 from attention_unet.attention.spatial.additive_gate import AdditiveGate
-from attention_unet.layers.dimensions import crop_to
 
 
 class HardGate(AdditiveGate):
@@ -28,27 +27,19 @@ class HardGate(AdditiveGate):
     """
 
     kind: str = "spatial"
-    starts_as_identity = True
 
     def __init__(self, place: Place, *, hidden: int | None = None, temperature: float = 2 / 3) -> None:
         super().__init__(place, hidden=hidden)
         self.temperature = temperature
 
-    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
-        """Gate ``x`` (B, C, *S) by ``gate`` (B, Cg, *Sg); weights are (B, 1, *S), each 0 or 1.
-
-        Raises:
-            ValueError: if no gating signal is given.
-        """
-        padded = self.pad_to_stride(x)
-        logits = self.logits(padded, gate_or_error(gate, "HardGate"))
+    def weigh(self, logits: Tensor, like: Tensor) -> Tensor:
+        """Return the mask of 0 and 1 on the grid of ``like``, from the logits of the cells."""
         if self.training:
             logits = logits + logistic_noise(logits)
         soft = torch.sigmoid(logits / self.temperature)
         # In this order the sum is exactly 0 or 1 in spite of rounding.
         mask = (logits > 0).to(soft.dtype) + (soft - soft.detach())
-        mask = crop_to(F.interpolate(mask, padded.shape[2:], mode="nearest-exact"), x).to(x.dtype)
-        return Attended(x * mask, mask)
+        return F.interpolate(mask, like.shape[2:], mode="nearest-exact")
 
 
 def logistic_noise(like: Tensor) -> Tensor:

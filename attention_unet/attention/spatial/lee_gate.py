@@ -23,7 +23,7 @@ class LeeGate(Attention):
     """
 
     kind: str = "spatial"
-    needs_gate = mirrors = True
+    needs_gate = True
 
     def __init__(self, place: Place, *, hidden: int | None = None) -> None:
         super().__init__()
@@ -38,11 +38,7 @@ class LeeGate(Attention):
             nn.init.constant_(norm.bias, OPEN_BIAS)
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
-        """Gate the skip ``x`` (B, C, *S) by ``gate`` (B, Cg, *Sg); weights are (B, 1, *S) in (0, 1).
-
-        Raises:
-            ValueError: if no gating signal is given.
-        """
+        """Gate the skip ``x`` (B, C, *S) by ``gate`` (B, Cg, *Sg); weights are (B, 1, *S) in (0, 1)."""
         signal = self.project_gate(gate_or_error(gate, "LeeGate"))
         if signal.shape[2:] != x.shape[2:]:
             signal = F.interpolate(signal, x.shape[2:], mode=self.interpolation, align_corners=False)

@@ -44,9 +44,5 @@ class MultiGate(Attention):
         return Attended(features, torch.stack([part.weights for part in parts if part.weights is not None]).mean(dim=0))
 
     def attend_each(self, x: Tensor, gate: Tensor | None = None) -> list[Attended]:
-        """Return the result of each gate alone on ``x``.
-
-        Raises:
-            ValueError: if no gating signal is given.
-        """
+        """Return the result of each gate alone on ``x``."""
         return [attend(x, gate) for attend in self.gates]

@@ -39,9 +39,6 @@ class MultiScale(Attention):
         self.inners = nn.ModuleList(inners)
         self.preference = nn.Parameter(torch.zeros(scales))
         take_properties(self, inners)
-        self.weight_range, self.start_range = inners[0].weight_range, inners[0].start_range  # a mean stays within
-        if self.kind != "channel":
-            self.permutable = False
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); each scale receives ``gate``."""

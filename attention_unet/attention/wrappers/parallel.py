@@ -1,13 +1,13 @@
 """Wrapper that applies several mechanisms to the same features and combines their results."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from attention_unet.attention.base import Attended, Attention
-from attention_unet.attention.wrappers.sequential import multiply_ranges, take_properties
+from attention_unet.attention.wrappers.sequential import take_properties
 
 Combine = Literal["max", "add", "mean", "product"]
 
@@ -23,21 +23,16 @@ class Parallel(Attention):
             and needs parts that all multiply.
 
     Raises:
-        ValueError: if ``combine`` is unknown or does not fit the parts.
+        ValueError: if ``combine`` does not fit the parts.
     """
 
     def __init__(self, parts: Sequence[Attention], *, combine: Combine = "max") -> None:
         super().__init__()
-        if combine not in get_args(Combine):
-            raise ValueError(f"combine is {combine!r}: expected one of {', '.join(get_args(Combine))}")
         self.parts = nn.ModuleList(parts)
         self.combine = combine
         take_properties(self, parts)
         if combine == "max" and len(parts) > 1:
             self.kind = "mixed"  # which product is the larger depends on the sign of each feature
-        weighing = [part for part in parts if part.kind != "identity"] or parts
-        self.weight_range = self._combine_ranges([part.weight_range for part in weighing])
-        self.start_range = self._combine_ranges([part.start_range for part in weighing])
         if combine == "product" and not self.multiplies:
             name = next(type(part).__name__ for part in parts if not part.multiplies)
             raise ValueError(
@@ -62,18 +57,6 @@ class Parallel(Attention):
             joined = joined * scale
             return Attended(x * joined, joined)
         return Attended(features * scale, joined)
-
-    def _combine_ranges(self, ranges: Sequence[tuple[float, float]]) -> tuple[float, float]:
-        """Return the range of the weights from those of the parts."""
-        lows, highs = zip(*ranges, strict=True)
-        if not self.multiplies:
-            return ranges[0]
-        if self.combine == "product":
-            return multiply_ranges(ranges)
-        if self.combine == "max":
-            return min(lows), max(highs)
-        count = len(ranges) if self.combine == "mean" else 1
-        return sum(lows) / count, sum(highs) / count
 
     def _join(self, first: Tensor, second: Tensor) -> Tensor:
         if self.combine == "max":

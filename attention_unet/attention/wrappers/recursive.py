@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from attention_unet.attention.base import Attended, Attention
-from attention_unet.attention.wrappers.sequential import multiply_ranges, take_properties
+from attention_unet.attention.wrappers.sequential import take_properties
 
 
 class Recursive(Attention):
@@ -22,9 +22,6 @@ class Recursive(Attention):
         super().__init__()
         self.inner, self.times = inner, times
         take_properties(self, [inner])
-        steps = times if self.multiplies else 1
-        self.weight_range = multiply_ranges([inner.weight_range] * steps)
-        self.start_range = multiply_ranges([inner.start_range] * steps)
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Attend T times to ``x`` (B, C, *S); each step receives ``gate``."""

@@ -20,11 +20,6 @@ class Residual(Attention):
         super().__init__()
         self.inner = inner
         take_properties(self, [inner])
-        self.starts_as_identity = False
-        base = 1.0 if inner.multiplies else 0.0
-        self.weight_range, self.start_range = (
-            (base + low, base + high) for low, high in (inner.weight_range, inner.start_range)
-        )
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Attend to ``x`` (B, C, *S); the weights are 1 plus those of the mechanism, if it multiplies."""

@@ -32,12 +32,6 @@ def test_two_places_are_swapped_and_one_stays():
     assert torch.equal(shift(values, [0.0, 0.9, 0.0]), values.flip(1).roll(1, dims=3))
 
 
-def test_it_has_no_symmetry():
-    displaced = build({"displaced": "se"}, dims=2, channels=8)
-    assert not displaced.permutable
-    assert not displaced.mirrors
-
-
 @pytest.mark.parametrize("spec", CONTENTS, ids=str)
 def test_the_weights_are_those_of_the_mechanism_elsewhere(spec):
     own, displaced = pair(spec)

@@ -11,8 +11,6 @@ def test_weights_depend_on_the_place_or_channel_and_never_on_the_image(content, 
     template = trained(build({"template": content}, dims=2, channels=16, gate_channels=9))
     assert template.difference.shape == (1, *shape)
     assert not template.needs_gate
-    of_channels = content == "se"
-    assert (template.permutable, template.mirrors, template.by_axis) == (of_channels, of_channels, not of_channels)
     features, weights = template(image(2, 16, 8, 8))
     expected = torch.sigmoid(3 + template.difference).expand(2, *shape)
     torch.testing.assert_close(weights, expected)

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from attention_unet.attention import build
-from attention_unet.attention.wrappers.sequential import Sequential
 from tests.attention.build import image, trained
 
 
@@ -176,11 +175,9 @@ def test_weights_of_parts_of_which_some_do_not_multiply():
 @pytest.mark.parametrize("wrap", [lambda a, b: [a, b], lambda a, b: {"parallel": [a, b]}])
 def test_properties_are_those_of_the_parts(wrap):
     both = make(wrap("se", "gate"))
-    assert (both.kind, both.needs_gate, both.multiplies, both.costly) == ("mixed", True, True, False)
-    assert (both.permutable, both.starts_as_identity) == (False, False)
+    assert (both.kind, both.needs_gate, both.multiplies) == ("mixed", True, True)
     other = make(wrap("self", "identity"))
-    assert (other.needs_gate, other.multiplies, other.costly, other.permutable) == (False, False, True, True)
-    assert make(["gct", "identity"]).starts_as_identity
+    assert (other.needs_gate, other.multiplies) == (False, False)
     assert not make(["se", "self"]).multiplies
 
 
@@ -212,75 +209,3 @@ def test_multiscale_sees_averages_of_odd_grids(inner, scales, grid):
         weights = part(pool(x, [-(-n // 2**scale) for n in grid]), gate).weights
         expected = expected + share * torch.nn.functional.interpolate(weights, grid, mode=mode)
     torch.testing.assert_close(several(x, gate).weights, expected)
-
-
-COMPOSED = [
-    ["large_kernel", "se"],
-    ["large_kernel", "large_kernel"],
-    ["se", "self"],
-    ["self", "nonlocal"],
-    ["self", "identity"],
-    {"parallel": ["identity", "bam"], "combine": "add"},
-    {"parallel": ["se", "sse"], "combine": "add"},
-    {"parallel": ["bam", {"residual": "spatial"}], "combine": "mean"},
-    {"parallel": ["bam", "se"], "combine": "max"},
-    {"parallel": ["gct", "large_kernel"], "combine": "product"},
-    {"parallel": ["self", "se"], "combine": "add"},
-    {"residual": "self"},
-    {"residual": "multi_gate"},
-    {"residual": "bam"},
-    {"multiscale": "bam"},
-    {"recursive": "bam"},
-    {"recursive": "self", "times": 2},
-]
-
-
-@pytest.mark.parametrize("spec", COMPOSED, ids=str)
-def test_ranges_of_compositions_hold(spec):
-    torch.manual_seed(0)
-    fresh = build(spec, dims=2, channels=16, gate_channels=9).double().eval()
-    ranges = [(make(spec), fresh.weight_range)] + [(fresh, fresh.start_range)] * fresh.multiplies
-    for attention, (low, high) in ranges:
-        weights = attention(X, GATE, True).weights
-        assert low - 1e-9 <= weights.min()
-        assert weights.max() <= high + 1e-9
-
-
-def test_ranges_of_compositions_are_narrow():
-    found = build({"multiscale": "bam"}, dims=2, channels=16).start_range
-    assert found == build("bam", dims=2, channels=16).start_range
-    add = build({"parallel": ["se", "sse"], "combine": "add"}, dims=2, channels=16)
-    assert add.start_range == (1.82, 2.0)
-    assert add.weight_range == (0.0, 2.0)
-    mean = build({"parallel": ["se", "bam"], "combine": "mean"}, dims=2, channels=16)
-    assert mean.weight_range == (0.5, 1.5)
-    assert build({"residual": "self"}, dims=2, channels=16).weight_range[0] == 0
-    assert build({"recursive": "se"}, dims=2, channels=16).start_range == pytest.approx((0.91**3, 1.0))
-
-
-def test_parameters_along_axes_and_symmetry_are_those_of_the_parts():
-    assert build(["coordinate", "se"], dims=2, channels=16).by_axis
-    assert not build(["se", "sse"], dims=2, channels=16).by_axis
-    assert build({"multiscale": "sse"}, dims=2, channels=16).mirrors
-    assert not build({"multiscale": "gate"}, dims=2, channels=16, gate_channels=9).mirrors
-    assert not build({"multiscale": "sse"}, dims=2, channels=16).permutable
-
-
-def test_ranges_of_repeated_weights_are_multiplied_only_if_the_weights_are():
-    gate, pairs = build("gate", dims=2, channels=8), build("nonlocal", dims=2, channels=8)
-    repeated, apart = (build({"recursive": name}, dims=2, channels=8) for name in ("gate", "nonlocal"))
-    assert repeated.start_range == pytest.approx(tuple(bound**3 for bound in gate.start_range))
-    assert apart.start_range == pairs.start_range
-
-
-def test_ranges_of_a_residual_are_one_higher():
-    se, residual = build("se", dims=2, channels=16), build({"residual": "se"}, dims=2, channels=16)
-    assert residual.start_range == pytest.approx(tuple(1 + bound for bound in se.start_range))
-
-
-def test_the_range_of_maps_in_a_row_is_that_of_the_last():
-    built = {name: build(name, dims=2, channels=16) for name in ("stn", "nonlocal", "identity")}
-    assert built["stn"].weight_range != built["nonlocal"].weight_range
-    for names in (["stn", "nonlocal", "stn"], ["nonlocal", "stn"], ["nonlocal", "stn", "identity"]):
-        assert Sequential([built[name] for name in names]).weight_range == built["stn"].weight_range
-    assert Sequential([built["identity"]]).weight_range == built["identity"].weight_range
