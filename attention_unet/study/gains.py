@@ -39,6 +39,17 @@ class Gain:
         half = float(t.ppf(0.5 + level / 2, self.freedom)) * self.error if self.freedom > 0 else math.nan
         return self.mean - half, self.mean + half
 
+    def widened(self, folds: int) -> "Gain":
+        """Return the gain with a larger error, because the training sets of folds share cases.
+
+        Nadeau and Bengio, "Inference for the Generalization Error", 2003. It is the same with a single fold.
+
+        Args:
+            folds: number of folds that the cases are divided into.
+        """
+        done = len(self.by_fold())
+        return replace(self, error=self.error * math.sqrt(1 + done / (folds - 1))) if done > 1 else self
+
     def pair_means(self) -> list[float]:
         """Return the mean gain of each pair of trainings."""
         return [float(gains.mean()) for gains in self.by_pair.values()]

@@ -74,7 +74,7 @@ def _results_csv(results: Results) -> str:
 
 
 def _verdicts_csv(verdicts: Sequence[Verdict]) -> str:
-    head = ["arm", "against", "expect", "persons", "verdict", "trainings", "missing", *NUMBERS]
+    head = ["arm", "against", "expect", "persons", "verdict", "robust", "trainings", "missing", *NUMBERS]
     rows = []
     for each in verdicts:
         claim, gain = each.claim, each.gain
@@ -84,6 +84,7 @@ def _verdicts_csv(verdicts: Sequence[Verdict]) -> str:
             claim.expect,
             size_name(each.persons),
             each.word,
+            str(each.robust).lower(),
             len(gain.by_pair),
             gain.missing,
         ]

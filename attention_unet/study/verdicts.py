@@ -1,6 +1,7 @@
 """What a study says about its hypotheses."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from scipy.stats import t
@@ -27,6 +28,7 @@ class Verdict:
         p: p value of the claim, by itself.
         claims: number of claims that are tested together.
         p_holm: p value of the claim, corrected for their number.
+        robust: whether the verdict is the same with the error of ``Gain.widened``.
     """
 
     claim: Hypothesis
@@ -36,6 +38,7 @@ class Verdict:
     p: float
     claims: int = 1
     p_holm: float = 1.0
+    robust: bool = True
 
     @property
     def word(self) -> str:
@@ -52,7 +55,8 @@ class Verdict:
         """Return the verdict as a sentence, with its interval and the number of trainings."""
         arm, against, m = self.claim.arm, self.claim.against, f"{self.margin:g}"
         trained = f", trained on {self.persons} persons" if self.persons else ""
-        missing = f" {plural(self.gain.missing, 'pair')} of trainings missing: interim." if self.gain.missing else ""
+        end = "" if self.robust else " Not robust: not decided with the error for folds that share training cases."
+        end += f" {plural(self.gain.missing, 'pair')} of trainings missing: interim." if self.gain.missing else ""
         if self.word == "no result":
             return f"{arm} against {against}{trained}: no result yet."
         level = 0.9 if self.word == "equivalent" else 0.95
@@ -71,14 +75,14 @@ class Verdict:
             more = ": the same gain in all trainings" if self.gain.error == 0 else more
             if needed := self.gain.folds_needed(self.margin):
                 more = f". {needed} folds, each with as many new persons, would narrow the interval to ±{m}"
-            return f"Not decided whether {claim}{trained}: {size}{more}.{missing}"
+            return f"Not decided whether {claim}{trained}: {size}{more}.{end}"
         if "equivalent" in self.word:
-            return f"{arm} and {against}{trained} are {self.word} within {m}: {size}.{missing}"
+            return f"{arm} and {against}{trained} are {self.word} within {m}: {size}.{end}"
         beyond = min(abs(low), abs(high))
         matters = "more than" if beyond > self.margin else "perhaps less than"
         if max(abs(low), abs(high)) < self.margin:
             matters = "but less than"
-        return f"{arm} is {self.word} than {against}{trained}: {size}, {matters} the margin of {m}.{missing}"
+        return f"{arm} is {self.word} than {against}{trained}: {size}, {matters} the margin of {m}.{end}"
 
 
 def expected_half_width(folds: int, seeds: int) -> float | None:
@@ -88,13 +92,24 @@ def expected_half_width(folds: int, seeds: int) -> float | None:
 
 def judge(study: Study, results: Results) -> list[Verdict]:
     """Return the verdict on each hypothesis and number of persons. P values are corrected by Holm for their number."""
-    verdicts = []
-    for claim in study.hypotheses:
-        for persons in study.persons:
-            gain = find_pairs(study, results, claim.arm, claim.against, persons).gain()
-            verdicts.append(Verdict(claim, persons, gain, study.margin, _p_value(claim, gain, study.margin)))
-    corrected, claims = holm([verdict.p for verdict in verdicts]), len(verdicts)
-    return [replace(verdict, claims=claims, p_holm=p) for verdict, p in zip(verdicts, corrected, strict=True)]
+    folds = next(iter(study.arms.values())).data.folds
+    gains = [
+        (claim, persons, find_pairs(study, results, claim.arm, claim.against, persons).gain())
+        for claim in study.hypotheses
+        for persons in study.persons
+    ]
+    verdicts = _decide(gains, study.margin)
+    others = _decide([(claim, persons, gain.widened(folds)) for claim, persons, gain in gains], study.margin)
+    return [replace(v, robust=v.word == other.word) for v, other in zip(verdicts, others, strict=True)]
+
+
+def _decide(gains: Sequence[tuple[Hypothesis, int | None, Gain]], margin: float) -> list[Verdict]:
+    """Return the verdict on each claim, given its gain."""
+    values = [_p_value(claim, gain, margin) for claim, _, gain in gains]
+    return [
+        Verdict(*of_claim, margin, p, len(gains), corrected)
+        for of_claim, p, corrected in zip(gains, values, holm(values), strict=True)
+    ]
 
 
 def _p_value(claim: Hypothesis, gain: Gain, margin: float) -> float:

@@ -40,6 +40,9 @@ def test_a_gain_beyond_the_margin_is_found():
     assert better.gain.mean == pytest.approx(0.01, abs=0.002)
     low, high = better.gain.interval(0.95)
     assert low < 0.01 < high
+    assert better.robust
+    assert better.gain.widened(4).error == pytest.approx(better.gain.error * math.sqrt(1 + 4 / 3))
+    assert better.gain.widened(4).mean == better.gain.mean
     assert "gate is better than none: +0.0" in str(better)
     assert str(better).endswith("more than the margin of 0.005.")
     worse = judge(plan, made(plan, -0.01, np.random.RandomState(0)))[0]
@@ -54,7 +57,17 @@ def test_equal_arms_are_equivalent_and_a_small_gain_does_not_matter():
     assert max(map(abs, verdict.gain.interval(0.9))) < 0.005
     small = judge(plan, made(plan, 0.0025, np.random.RandomState(1)))[1]
     assert small.word == "better"
-    assert str(small).endswith("but less than the margin of 0.005.")
+    assert "but less than the margin of 0.005." in str(small)
+
+
+def test_a_verdict_that_overlapping_training_sets_could_explain_is_not_robust():
+    plan = study(hypotheses=[BETTER], folds=range(4))
+    found = [judge(plan, made(plan, 0.003, np.random.RandomState(seed)))[0] for seed in range(40)]
+    decided = [verdict for verdict in found if verdict.word == "better"]
+    assert {verdict.robust for verdict in decided} == {True, False}
+    for verdict in decided:
+        low, _ = verdict.gain.widened(plan.arms["none"].data.folds).interval(0.95)
+        assert verdict.robust == (low > 0) == ("Not robust" not in str(verdict))
 
 
 def test_few_trainings_decide_nothing():
