@@ -53,7 +53,7 @@ def export_fixed(module: nn.Module) -> Callable[..., Tensor]:
 
 def to_onnx(module: nn.Module) -> Callable[..., Tensor]:
     """Return the module as ONNX, run by onnxruntime, with free sizes."""
-    import onnxruntime  # type: ignore[import-not-found]  # no dependency: installed for this script
+    import onnxruntime
 
     program = torch.onnx.export(module, draw(GRIDS[0]), dynamic_shapes=free_sizes(), dynamo=True, verbose=False)
     if program is None:

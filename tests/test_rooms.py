@@ -13,7 +13,7 @@ ORDER = (  # the lowest first; those of one line do not import each other
     {"network", "dataset", "pictures"},
     {"preparation"},
     {"evaluation", "inference"},
-    {"training"},
+    {"training", "export"},
     {"explanation", "report"},
     {"study"},
     {"cli"},

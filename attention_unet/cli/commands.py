@@ -144,6 +144,13 @@ def _predict(options: Namespace, parser: ArgumentParser) -> int:
     return report_failures(failed)
 
 
+def _export(options: Namespace, parser: ArgumentParser) -> int:
+    from attention_unet.export.export import export_model
+
+    export_model(options.model, options.to, options.output, options.check)
+    return 0
+
+
 def _fetch(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.dataset.cases import data_root
     from attention_unet.dataset.fetch import DATASETS, fetch
@@ -192,6 +199,7 @@ COMMANDS: dict[str, Callable[[Namespace, ArgumentParser], int]] = {
     "explain": explain,
     "study": study,
     "report": report,
+    "export": _export,
     "fetch": _fetch,
     "phantom": _phantom,
     "attention": attention,

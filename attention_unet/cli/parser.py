@@ -207,6 +207,14 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     report.add_argument("--root", type=str | None, help="folder of a run's dataset (default: the one of its training)")
     report.add_argument("--device", type=str, default="auto", help="device for a run: auto, cpu, cuda or mps")
 
+    export = add("export", "Write the network of a model for other programs.")
+    export.add_argument("-m", "--model", type=str, required=True, help="folder of a run, model file, or hippocampus")
+    export.add_argument(
+        "--to", type=Literal["onnx", "pt2"], required=True, help="onnx, or pt2: a program for torch.export.load"
+    )
+    export.add_argument("-o", "--output", type=str, required=True, help="file to write")
+    export.add_argument("--check", type=str | None, help="a scan, or a folder of them, to compare export and model on")
+
     where = "folder for it (default: $ATTENTION_UNET_DATA, otherwise data)"
     fetch = add("fetch", "Download a public dataset.")
     fetch.add_argument("dataset", type=str, help="hippocampus")

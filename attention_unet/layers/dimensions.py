@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -36,6 +37,18 @@ def crop_to(x: Tensor, like: Tensor) -> Tensor:
 
 def pool_to(x: Tensor, grid: Sequence[int]) -> Tensor:
     """Average ``x`` (B, C, *S) over boxes of about equal size, to a coarser grid."""
+    if torch.compiler.is_exporting():  # ONNX has no such pooling in 3-D: products with averages of each axis
+        for axis, parts in enumerate(grid, start=2):
+            averages = averages_of_boxes(x.shape[axis], parts).to(x)
+            x = torch.tensordot(averages, x, dims=([1], [axis])).movedim(0, axis)
+        return x
     if len(grid) == 2:
         return F.adaptive_avg_pool2d(x, (grid[0], grid[1]))
     return F.adaptive_avg_pool3d(x, (grid[0], grid[1], grid[2]))
+
+
+def averages_of_boxes(voxels: int, parts: int) -> Tensor:
+    """Return the weight of each voxel of an axis in the average of each part of adaptive pooling, (parts, voxels)."""
+    place, part = torch.arange(voxels), torch.arange(parts)[:, None]
+    inside = (place * parts > part * voxels - parts) & (place * parts < (part + 1) * voxels)
+    return inside / inside.sum(dim=1, keepdim=True)

@@ -1,0 +1,157 @@
+"""Export the network of a model as a program of torch, and as ONNX."""
+
+import json
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from attention_unet.errors import ConfigError
+from attention_unet.export.window_network import WindowNetwork, draw_window, window_sizes
+from attention_unet.files.atomic import replacing
+from attention_unet.inference.model import Model
+
+Run = Callable[[Tensor], Tensor]
+Sizes = dict[str, list[int]]
+SAME = 1e-3  # largest difference of a probability, on noise
+DESCRIPTION = "model.json"  # in a program of torch
+
+
+class NotExported(ConfigError):
+    """Error: a network has no form in a format."""
+
+
+def write_program(model: Model, description: dict[str, Any], file: Path) -> None:
+    """Write a program for ``torch.export.load``, with the description as an extra file.
+
+    Raises:
+        NotExported: if the network has no such form.
+        DataError: if the file cannot be written.
+    """
+    program, sizes = _export(model, _run_program)
+    texts = {DESCRIPTION: json.dumps({**description, "sizes": sizes}, indent=2)}
+    with replacing(file) as partial, partial.open("wb") as opened:
+        torch.export.save(program, opened, extra_files=texts)
+
+
+def read_program(file: Path) -> Run:
+    """Return the program of a file as a function of windows."""
+    return _run_program(torch.export.load(file))
+
+
+def _run_program(program: ExportedProgram) -> Run:
+    module = program.module()
+    return lambda window: module(window)
+
+
+def write_onnx(model: Model, description: dict[str, Any], file: Path) -> None:
+    """Write ONNX, with the description in its metadata.
+
+    Input "window", output "probabilities". It is checked with onnxruntime before it is written.
+
+    Raises:
+        NotExported: if the network has no such form.
+        DataError: if the file cannot be written.
+    """
+    _need_onnx()
+    proto: Any = None
+
+    def convert(program: ExportedProgram) -> Run:
+        nonlocal proto
+        converted = torch.onnx.export(
+            program,
+            input_names=["window"],
+            output_names=["probabilities"],
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+        if converted is None:
+            raise RuntimeError("the exporter returned nothing")
+        proto = converted.model_proto
+        return _run_onnx(proto.SerializeToString())
+
+    _, sizes = _export(model, convert)
+    for name, value in {**description, "sizes": sizes}.items():
+        proto.metadata_props.add(key=name, value=value if isinstance(value, str) else json.dumps(value))
+    with replacing(file) as partial:
+        partial.write_bytes(proto.SerializeToString())
+
+
+def read_onnx(file: Path) -> Run:
+    """Return the ONNX of a file as a function of windows."""
+    return _run_onnx(str(file))
+
+
+def _need_onnx() -> None:
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        if find_spec(name) is None:
+            raise ConfigError(f"ONNX needs {name}, which is not installed: pip install 'attention-unet[onnx]'")
+
+
+def _run_onnx(source: bytes | str) -> Run:
+    import onnxruntime  # an extra
+
+    session = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
+
+    def run(window: Tensor) -> Tensor:
+        found: np.ndarray[Any, Any] = session.run(None, {"window": window.numpy()})[0]
+        return torch.from_numpy(found)
+
+    return run
+
+
+def _export(model: Model, convert: Callable[[ExportedProgram], Run]) -> tuple[ExportedProgram, Sizes]:
+    """Export for windows of any size that the strides divide, otherwise for those of the model.
+
+    An export counts only if it computes what the network does, on windows of another size.
+
+    Returns:
+        The program, and "multiple_of" or "exactly" with voxels along each axis of its windows.
+    """
+    network, axes = WindowNetwork(model).eval(), range(2, 2 + model.plan.architecture.dims)
+    windows, strides = (
+        window_sizes(model),
+        [math.prod(of_axis) for of_axis in zip(*model.plan.architecture.steps, strict=True)],
+    )
+    larger = [n + step for n, step in zip(windows, strides, strict=True)]
+    reasons = []
+    for word, sizes, given, tried in (
+        ("multiple_of", strides, draw_window(model, 2, windows), draw_window(model, 1, larger)),
+        ("exactly", windows, draw_window(model, 1, windows), draw_window(model, 1, windows)),
+    ):
+        free = dict.fromkeys((0, *axes), Dim.AUTO) if word == "multiple_of" else None
+        try:
+            with torch.no_grad(), _quiet():
+                program = torch.export.export(network, (given,), dynamic_shapes=free and (free,))
+                torch.testing.assert_close(convert(program)(tried), network(tried), atol=SAME, rtol=0)
+        except ConfigError:
+            raise
+        except Exception as error:  # whatever an exporter raises
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            reasons.append(f"{type(error).__name__}: {lines[0] if lines else ''}")
+        else:
+            return program, {word: sizes}
+    attention = model.plan.architecture.describe_attention()
+    raise NotExported(f"this network cannot be exported ({reasons[-1][:200]}); its attention is: {attention}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep warnings of the exporters from the screen."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)

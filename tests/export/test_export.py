@@ -1,0 +1,168 @@
+"""Exports compute what the network computes, carry what their use needs, and replace no file."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from attention_unet.attention import NAMES
+from attention_unet.cli import main
+from attention_unet.export import program as module
+from attention_unet.export.export import describe_model, export_model
+from attention_unet.export.program import NotExported, read_onnx, read_program, write_onnx, write_program
+from attention_unet.export.window_network import WindowNetwork
+from attention_unet.inference.model import Model
+from attention_unet.inference.model_file import load_model
+from attention_unet.network import Architecture, AttentionUNet
+from attention_unet.preparation.plan import Plan
+from attention_unet.preparation.preprocessing import Preprocessing
+from attention_unet.scans.labels import Labels
+from tests.conftest import save_nifti
+
+FORMATS = {"pt2": (write_program, read_program), "onnx": (write_onnx, read_onnx)}
+OVERLAPPING = Labels({"whole": (1, 2), "core": (2,)}, (1, 2))
+
+
+def made(skips="gate", dims=3, labels=None, channels=1):
+    """Return an untrained model, with random weights of attention."""
+    torch.manual_seed(0)
+    labels = labels or Labels({"a": (1,), "b": (4,)}, (1, 4))
+    architecture = Architecture(dims, channels, labels.channels, (8, 8, 16), skips=skips)
+    network = AttentionUNet(architecture).eval()
+    for attention in network.attentions().values():
+        for parameter in attention.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+    patch, axis = ((16, 12, 8), None) if dims == 3 else ((16, 1, 12), 1)
+    names, way = tuple(f"c{n}" for n in range(channels)), Preprocessing((1.0, 1.0, 2.0), False)
+    plan = Plan(names, labels, way, (40.0,) * 3, patch, axis, (), 2, architecture)
+    return Model(network, plan, torch.device("cpu"))
+
+
+def need(form):
+    if form == "onnx":
+        for name in ("onnx", "onnxscript", "onnxruntime"):
+            pytest.importorskip(name)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(
+    ("model", "window"),
+    [
+        (made(), (2, 1, 16, 12, 8)),
+        (made(), (1, 1, 24, 8, 16)),
+        (made(dims=2), (3, 1, 16, 12)),
+        (made(labels=OVERLAPPING, channels=2), (1, 2, 16, 12, 8)),
+    ],
+    ids=["3-D", "another size", "2-D", "two channels, overlapping classes"],
+)
+def test_windows_get_the_same_probabilities(form, model, window, tmp_path):
+    need(form)
+    write, read = FORMATS[form]
+    write(model, describe_model(model), tmp_path / "x")
+    given = torch.randn(window)
+    with torch.no_grad():
+        expected = WindowNetwork(model)(given)
+        torch.testing.assert_close(read(tmp_path / "x")(given), expected, atol=2e-5, rtol=0)
+    total = expected.sum(dim=1)
+    assert (model.plan.labels.overlapping) == (not torch.allclose(total, torch.ones_like(total)))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_another_network_is_noticed(form, tmp_path, monkeypatch):
+    """An export that computes something else is refused."""
+    need(form)
+    model = made()
+    run = getattr(module, "_run_onnx" if form == "onnx" else "_run_program")
+    monkeypatch.setattr(module, run.__name__, lambda source: lambda window: run(source)(window) + 0.01)
+    with pytest.raises(NotExported, match=r"not close.*its attention is: skips \{0: gate, 1: gate\}|not close"):
+        FORMATS[form][0](model, {}, tmp_path / "x")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_mechanism_is_exported(name, dims, form, tmp_path):
+    need(form)
+    model = made(skips=name, dims=dims)
+    FORMATS[form][0](model, {}, tmp_path / "x")
+    given = torch.randn(1, 1, *(n for n in model.plan.patch if n > 1))
+    with torch.no_grad():
+        found, expected = FORMATS[form][1](tmp_path / "x")(given), WindowNetwork(model)(given)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_onnx_tells_what_its_use_needs(tmp_path):
+    need("onnx")
+    import onnx
+
+    export_model("hippocampus", "onnx", tmp_path / "h.onnx")
+    content = onnx.load(tmp_path / "h.onnx")
+    onnx.checker.check_model(content)
+    facts = {entry.key: entry.value for entry in content.metadata_props}
+    model = load_model("hippocampus")
+    assert Plan.from_json(json.loads(facts["plan"])) == model.plan
+    assert json.loads(facts["labels"])["2"] == {"name": "Posterior", "colour": "#ff7f0e"}
+    assert json.loads(facts["sizes"]) == {"multiple_of": [8, 8, 8]}
+    assert facts["model_sha256"] == model.sha256
+    assert [value.name for value in (*content.graph.input, *content.graph.output)] == ["window", "probabilities"]
+
+
+def test_a_program_runs_without_this_package(tmp_path):
+    export_model("hippocampus", "pt2", tmp_path / "h.pt2")
+    script = """
+import sys, torch
+sys.modules["attention_unet"] = None  # cannot be imported
+facts = {"model.json": ""}
+program = torch.export.load(sys.argv[1], extra_files=facts)
+print(program.module()(torch.zeros(1, 1, 40, 56, 40)).shape, '"Anterior"' in facts["model.json"])
+"""
+    found = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, str(tmp_path / "h.pt2")], capture_output=True, text=True
+    )
+    assert found.stdout == "torch.Size([1, 3, 40, 56, 40]) True\n", found.stderr
+
+
+def test_check_prints_how_far_scan_and_export_agree(tmp_path, capsys):
+    random = np.random.RandomState(0)
+    for name in ("a", "b"):
+        save_nifti(tmp_path / "scans" / f"{name}.nii.gz", random.normal(100, 20, (36, 50, 36)), np.eye(4))
+    call = ["export", "-m", "hippocampus", "--to", "pt2", "-o", str(tmp_path / "h.pt2")]
+    assert main([*call, "--check", str(tmp_path / "scans")]) == 0
+    shown = capsys.readouterr().err
+    for name in ("a", "b"):
+        assert f"{name}: largest difference of a probability" in shown
+    assert shown.count("100.0000 % of labels are the same") == 2
+
+
+def test_wrong_calls(tmp_path, capsys, monkeypatch):
+    (tmp_path / "mine").write_text("mine")
+    call = ["export", "-m", "hippocampus", "--to", "onnx", "-o"]
+    assert main([*call, str(tmp_path / "mine")]) == 2
+    assert "mine: exists: name another file, or remove it" in capsys.readouterr().err
+    assert (tmp_path / "mine").read_text() == "mine"
+    monkeypatch.setattr(module, "find_spec", lambda name: None if name == "onnxscript" else name)
+    assert main([*call, str(tmp_path / "new")]) == 2
+    assert (
+        "ONNX needs onnxscript, which is not installed: pip install 'attention-unet[onnx]'" in capsys.readouterr().err
+    )
+    assert main(["export", "-m", "hippocampus", "--to", "tflite", "-o", str(tmp_path / "new")]) == 2
+    assert main(["export", "-m", str(tmp_path), "--to", "pt2", "-o", str(tmp_path / "new")]) == 2
+    assert "holds no model" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_several_models_are_refused(tmp_path):
+    for fold in range(2):
+        folder = tmp_path / "cv" / f"fold{fold}"
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(Path(load_model("hippocampus").file).read_bytes())
+        (folder / "predictions").mkdir()
+        (folder / "predictions" / "run.json").write_text('{"complete": true}')
+    with pytest.raises(Exception, match=r"stands for 2 models: name one of them, such as .*fold0"):
+        export_model(tmp_path / "cv", "pt2", tmp_path / "x")
