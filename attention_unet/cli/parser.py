@@ -210,9 +210,12 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     export = add("export", "Write the network of a model for other programs.")
     export.add_argument("-m", "--model", type=str, required=True, help="folder of a run, model file, or hippocampus")
     export.add_argument(
-        "--to", type=Literal["onnx", "pt2"], required=True, help="onnx, or pt2: a program for torch.export.load"
+        "--to",
+        type=Literal["bundle", "onnx", "pt2"],
+        required=True,
+        help="bundle: a folder for MONAI; onnx; pt2: a program for torch.export.load",
     )
-    export.add_argument("-o", "--output", type=str, required=True, help="file to write")
+    export.add_argument("-o", "--output", type=str, required=True, help="file to write; of a bundle the folder")
     export.add_argument("--check", type=str | None, help="a scan, or a folder of them, to compare export and model on")
 
     where = "folder for it (default: $ATTENTION_UNET_DATA, otherwise data)"

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import ConfigError
+from attention_unet.export.bundle import read_bundle, write_bundle
 from attention_unet.export.check import compare_export
 from attention_unet.export.program import Run, read_onnx, read_program, write_onnx, write_program
 from attention_unet.inference.inputs import find_inputs
@@ -18,7 +19,7 @@ from attention_unet.scans.label_table import colour_of
 
 log = logging.getLogger(__name__)
 
-Form = Literal["onnx", "pt2"]
+Form = Literal["bundle", "onnx", "pt2"]
 
 
 class Format(NamedTuple):
@@ -28,7 +29,11 @@ class Format(NamedTuple):
     read: Callable[[Path], Run]
 
 
-FORMATS: dict[Form, Format] = {"onnx": Format(write_onnx, read_onnx), "pt2": Format(write_program, read_program)}
+FORMATS: dict[Form, Format] = {
+    "bundle": Format(write_bundle, read_bundle),
+    "onnx": Format(write_onnx, read_onnx),
+    "pt2": Format(write_program, read_program),
+}
 
 
 def export_model(model: str | Path, to: Form, output: str | Path, check: str | Path | None = None) -> None:
@@ -36,8 +41,8 @@ def export_model(model: str | Path, to: Form, output: str | Path, check: str | P
 
     Args:
         model: as for ``load_model``.
-        to: "onnx", or "pt2" for ``torch.export.load``.
-        output: file to write.
+        to: "bundle" of MONAI, "onnx", or "pt2" for ``torch.export.load``.
+        output: file to write; of a bundle the folder.
         check: a scan, to predict with the export, too, and to log how far both agree.
 
     Raises:

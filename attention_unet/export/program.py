@@ -137,12 +137,20 @@ def _export(model: Model, convert: Callable[[ExportedProgram], Run]) -> tuple[Ex
         except ConfigError:
             raise
         except Exception as error:  # whatever an exporter raises
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            reasons.append(f"{type(error).__name__}: {lines[0] if lines else ''}")
+            cause: BaseException = error
+            while cause.__cause__:  # the last one says what is missing
+                cause = cause.__cause__
+            lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+            reasons.append(f"{type(cause).__name__}: {lines[0] if lines else ''}")
         else:
             return program, {word: sizes}
+    raise refuse(model, reasons[-1])
+
+
+def refuse(model: Model, reason: str) -> NotExported:
+    """Return the error for a network that has no form in a format."""
     attention = model.plan.architecture.describe_attention()
-    raise NotExported(f"this network cannot be exported ({reasons[-1][:200]}); its attention is: {attention}")
+    return NotExported(f"this network cannot be exported ({reason[:200]}); its attention is: {attention}")
 
 
 @contextmanager

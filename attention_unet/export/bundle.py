@@ -1,0 +1,174 @@
+"""Export a model as a MONAI bundle, which needs MONAI only: configuration files, and the network as TorchScript."""
+
+import importlib.metadata
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attention_unet.export.program import SAME, Run, refuse
+from attention_unet.export.window_network import WindowNetwork, draw_window, window_sizes
+from attention_unet.files.atomic import replacing, write_text
+from attention_unet.inference.model import Model
+
+NETWORK, CONFIG, METADATA = "models/model.ts", "configs/inference.json", "configs/metadata.json"
+LIBRARIES = ("monai", "torch", "numpy", "nibabel")
+
+
+def write_bundle(model: Model, description: dict[str, Any], folder: Path) -> None:
+    """Write a bundle. MONAI resamples and crops a little differently from ``predict``, so that masks differ a little.
+
+    Raises:
+        NotExported: if the network cannot be traced, or thick slices of the training are never resampled.
+        DataError: if a file cannot be written.
+    """
+    if model.plan.preprocessing.stack is not None:
+        raise refuse(model, "its thick slices are kept as they are, which MONAI's transforms cannot do")
+    network = WindowNetwork(model).eval()
+    given = draw_window(model, 1, window_sizes(model))
+    try:
+        with torch.no_grad():
+            traced = torch.jit.trace(network, given, check_trace=False)  # type: ignore[no-untyped-call]
+            torch.testing.assert_close(traced(0.5 * given), network(0.5 * given), atol=SAME, rtol=0)
+    except Exception as error:  # whatever the tracer raises
+        raise refuse(model, f"{type(error).__name__}: {error}") from error
+    with replacing(folder / NETWORK) as partial:
+        traced.save(str(partial))
+    write_text(folder / CONFIG, json.dumps(inference_config(model), indent=2) + "\n")
+    write_text(folder / METADATA, json.dumps(metadata(model, description), indent=2) + "\n")
+
+
+def read_bundle(folder: Path) -> Run:
+    """Return the network of a bundle as a function of windows."""
+    network: Run = torch.jit.load(folder / NETWORK)  # type: ignore[no-untyped-call]
+    return network
+
+
+def inference_config(model: Model) -> dict[str, Any]:
+    """Return how MONAI predicts with the network: reading, preprocessing, windows, decision, writing."""
+    plan = model.plan
+    window = {"roi_size": window_sizes(model), "sw_batch_size": 1, "overlap": model.overlap, "mode": "gaussian"}
+    inferer: dict[str, Any] = {"_target_": "SlidingWindowInferer", **window}
+    if plan.slice_axis is not None:
+        inferer = {"_target_": "SliceInferer", "spatial_dim": plan.slice_axis, **window}
+    decide: list[dict[str, Any]] = [{"_target_": "AsDiscreted", "keys": "pred", "argmax": True}]
+    if plan.labels.overlapping:
+        decide = [{"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.5}]
+    elif (values := [0, *plan.labels.painted]) != list(range(len(values))):
+        indices = list(range(len(values)))
+        decide += [{"_target_": "MapLabelValued", "keys": "pred", "orig_labels": indices, "target_labels": values}]
+    brighter = "$lambda x: x > x.amin(dim=(1, 2, 3), keepdim=True)"
+    return {
+        "imports": ["$import glob", "$import numpy", "$import os", "$import torch"],
+        "bundle_root": ".",
+        "dataset_dir": "$@bundle_root + '/data'",
+        "output_dir": "$@bundle_root + '/eval'",
+        "datalist": "$sorted(glob.glob(os.path.join(@dataset_dir, '*.nii.gz')))",
+        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+        "network_def": {
+            "_target_": "torch.jit.load",
+            "f": f"$@bundle_root + '/{NETWORK}'",
+            "map_location": "@device",
+        },
+        "network": "$@network_def.eval()",
+        "preprocessing": _compose(
+            [
+                {"_target_": "LoadImaged", "keys": "image"},
+                {"_target_": "EnsureChannelFirstd", "keys": "image"},
+                {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS", "labels": None},
+                {"_target_": "Spacingd", "keys": "image", "pixdim": list(plan.preprocessing.spacing_mm)},
+                {"_target_": "CropForegroundd", "keys": "image", "source_key": "image", "select_fn": brighter},
+                {
+                    "_target_": "NormalizeIntensityd",
+                    "keys": "image",
+                    "nonzero": plan.preprocessing.nonzero,
+                    "channel_wise": True,
+                },
+            ]
+        ),
+        "dataset": {
+            "_target_": "Dataset",
+            "data": "$[{'image': file} for file in @datalist]",
+            "transform": "@preprocessing",
+        },
+        "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1},
+        "inferer": {**inferer, "sigma_scale": 0.125},
+        "postprocessing": _compose(
+            [
+                {
+                    "_target_": "Invertd",
+                    "keys": "pred",
+                    "transform": "@preprocessing",
+                    "orig_keys": "image",
+                    "nearest_interp": False,
+                    "to_tensor": True,
+                },
+                *decide,
+                {
+                    "_target_": "SaveImaged",
+                    "keys": "pred",
+                    "output_dir": "@output_dir",
+                    "output_postfix": "",
+                    "output_dtype": f"$numpy.{plan.labels.dtype.__name__}",
+                    "separate_folder": False,
+                    "resample": False,
+                },
+            ]
+        ),
+        "handlers": [],
+        "evaluator": {
+            "_target_": "SupervisedEvaluator",
+            "device": "@device",
+            "val_data_loader": "@dataloader",
+            "network": "@network",
+            "inferer": "@inferer",
+            "postprocessing": "@postprocessing",
+            "val_handlers": "@handlers",
+        },
+        "evaluating": ["$@evaluator.run()"],
+    }
+
+
+def metadata(model: Model, description: dict[str, Any]) -> dict[str, Any]:
+    """Return what MONAI and its servers need to know of the model."""
+    plan = model.plan
+    names = plan.labels.names if plan.labels.overlapping else ("background", *plan.labels.names)
+    version = {name: importlib.metadata.version(name).partition("+")[0] for name in LIBRARIES}
+    common = {"type": "image", "num_channels": len(plan.channels), "spatial_shape": window_sizes(model)}
+    image = {
+        **common,
+        "format": "magnitude",
+        "modality": "MR",
+        "dtype": "float32",
+        "value_range": [],
+        "is_patch_data": True,
+        "channel_def": {str(index): name for index, name in enumerate(plan.channels)},
+    }
+    pred = {
+        **common,
+        "format": "segmentation",
+        "num_channels": len(names),
+        "dtype": "float32",
+        "value_range": [0, 1],
+        "is_patch_data": True,
+        "channel_def": {str(index): name for index, name in enumerate(names)},
+    }
+    return {
+        "version": "1.0.0",
+        "monai_version": version["monai"],
+        "pytorch_version": version["torch"],
+        "numpy_version": version["numpy"],
+        "required_packages_version": {"nibabel": version["nibabel"], "pytorch-ignite": "0.4.11"},
+        "task": f"Segmentation of {', '.join(plan.labels.names)} in MR volumes",
+        "description": f"Attention U-Net: {plan.architecture.describe_attention()}",
+        "authors": "unknown",
+        "copyright": "unknown",
+        "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": pred}},
+        "attention_unet": description,
+    }
+
+
+def _compose(transforms: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {"_target_": "Compose", "transforms": list(transforms)}
