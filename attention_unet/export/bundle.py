@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from attention_unet.export.program import SAME, Run, refuse
+from attention_unet.export.program import SAME, Run, quietly, refuse
 from attention_unet.export.window_network import WindowNetwork, draw_window, window_sizes
 from attention_unet.files.atomic import replacing, write_text
 from attention_unet.inference.model import Model
@@ -29,7 +29,7 @@ def write_bundle(model: Model, description: dict[str, Any], folder: Path) -> Non
     network = WindowNetwork(model).eval()
     given = draw_window(model, 1, window_sizes(model))
     try:
-        with torch.no_grad():
+        with torch.no_grad(), quietly():
             traced = torch.jit.trace(network, given, check_trace=False)  # type: ignore[no-untyped-call]
             torch.testing.assert_close(traced(0.5 * given), network(0.5 * given), atol=SAME, rtol=0)
     except Exception as error:  # whatever the tracer raises

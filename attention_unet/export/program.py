@@ -131,7 +131,7 @@ def _export(model: Model, convert: Callable[[ExportedProgram], Run]) -> tuple[Ex
     ):
         free = dict.fromkeys((0, *axes), Dim.AUTO) if word == "multiple_of" else None
         try:
-            with torch.no_grad(), _quiet():
+            with torch.no_grad(), quietly():
                 program = torch.export.export(network, (given,), dynamic_shapes=free and (free,))
                 torch.testing.assert_close(convert(program)(tried), network(tried), atol=SAME, rtol=0)
         except ConfigError:
@@ -154,7 +154,7 @@ def refuse(model: Model, reason: str) -> NotExported:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keep warnings of the exporters from the screen."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
