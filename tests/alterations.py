@@ -28,7 +28,6 @@ from tests.harmless_alterations import HARMLESS
 ROOT = Path(__file__).parents[1]
 PACKAGE, TESTS = Path("attention_unet", "attention"), Path("tests", "attention")
 UNALTERED = (ast.Raise, ast.Import, ast.ImportFrom, ast.JoinedStr)
-DECLARED = {"weight_range", "start_range", "by_axis", "starts_as_identity"}  # by them tests are chosen and bounded
 GENERAL = ("contract", "start", "subject", "options", "errata", "cost")  # tests of all mechanisms
 SLOW = ("compiles", "command", "literature")  # words in the names of tests that are left out
 LIMIT = 300  # seconds of a core for the tests of one alteration
@@ -86,7 +85,7 @@ def altered_sources(source: str) -> Iterator[tuple[str, str]]:
 
 
 def terms(tree: ast.AST) -> Iterator[ast.AST]:
-    """Walk through all but types, messages of errors, imports, texts, the call of ``forward``, checks of zip, and bounds."""
+    """Walk through all but types, messages of errors, imports, texts, the call of ``forward``, and checks of zip."""
     yield tree
     for field, value in ast.iter_fields(tree):
         if field in ("annotation", "returns") or isinstance(tree, UNALTERED):
@@ -95,22 +94,9 @@ def terms(tree: ast.AST) -> Iterator[ast.AST]:
             continue
         if isinstance(tree, ast.keyword) and tree.arg == "strict":
             continue
-        if isinstance(tree, ast.Assign) and is_declaration(tree):
-            continue
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.AST):
                 yield from terms(child)
-
-
-def is_declaration(assignment: ast.Assign) -> bool:
-    """Return whether constants are assigned that choose or bound tests."""
-    names = {node.attr if isinstance(node, ast.Attribute) else node.id for node in _named(assignment.targets[0])}
-    return bool(names & DECLARED) and not any(_named(assignment.value))
-
-
-def _named(tree: ast.AST) -> Iterator[ast.Attribute | ast.Name]:
-    """Yield the names and attributes in a tree."""
-    yield from (node for node in ast.walk(tree) if isinstance(node, ast.Attribute | ast.Name))
 
 
 class Replace(ast.NodeTransformer):

@@ -59,9 +59,9 @@ def export_model(model: str | Path, to: Form, output: str | Path, check: str | P
     FORMATS[to].write(loaded[0], describe_model(loaded[0]), file)
     log.info("%s holds the network, from preprocessed windows to probabilities: see docs/exporting.md", file)
     if check is not None:
-        cases = find_inputs(Path(check), len(loaded[0].plan.channels), loaded[0].plan.channels_may_miss)
-        for case in cases:
-            log.info("%s: %s", case.id, compare_export(loaded[0], FORMATS[to].read(file), read_channels(case)))
+        run = FORMATS[to].read(file)
+        for case in find_inputs(Path(check), len(loaded[0].plan.channels), loaded[0].plan.channels_may_miss):
+            log.info("%s: %s", case.id, compare_export(loaded[0], run, read_channels(case)))
 
 
 def describe_model(model: Model) -> dict[str, Any]:

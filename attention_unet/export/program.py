@@ -113,16 +113,14 @@ def _run_onnx(source: bytes | str) -> Run:
 def _export(model: Model, convert: Callable[[ExportedProgram], Run]) -> tuple[ExportedProgram, Sizes]:
     """Export for windows of any size that the strides divide, otherwise for those of the model.
 
-    An export counts only if it computes what the network does, on windows of another size.
+    An export counts only if it computes what the network does; where sizes are free, on windows of another size.
 
     Returns:
         The program, and "multiple_of" or "exactly" with voxels along each axis of its windows.
     """
     network, axes = WindowNetwork(model).eval(), range(2, 2 + model.plan.architecture.dims)
-    windows, strides = (
-        window_sizes(model),
-        [math.prod(of_axis) for of_axis in zip(*model.plan.architecture.steps, strict=True)],
-    )
+    windows = window_sizes(model)
+    strides = [math.prod(of_axis) for of_axis in zip(*model.plan.architecture.steps, strict=True)]
     larger = [n + step for n, step in zip(windows, strides, strict=True)]
     reasons = []
     for word, sizes, given, tried in (
@@ -158,8 +156,9 @@ def quietly() -> Iterator[None]:
     """Keep warnings of the exporters from the screen."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        before = logging.root.manager.disable
         logging.disable(logging.WARNING)
         try:
             yield
         finally:
-            logging.disable(logging.NOTSET)
+            logging.disable(before)

@@ -1,0 +1,42 @@
+"""What breaks the contract of mechanisms is named."""
+
+import pytest
+import torch
+
+from attention_unet.attention import Attended, Attention
+from attention_unet.attention.base import check_contract
+
+
+class Wrong(Attention):
+    """A mechanism that returns what it is told to."""
+
+    def __init__(self, result):
+        super().__init__()
+        self.result = result
+
+    def forward(self, x, gate=None, with_map=False):
+        return self.result(x)
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (lambda x: x, r"Wrong\.forward returned a Tensor: expected Attended\(features, weights\)"),
+        (
+            lambda x: Attended(x[:, :1], None),
+            r"returned features \(1, 1, 4, 4\) of torch\.float32: expected \(1, 3, 4, 4\)",
+        ),
+        (
+            lambda x: Attended(x.double(), None),
+            r"returned features .* of torch\.float64: expected .* of torch\.float32",
+        ),
+        (lambda x: Attended(x, torch.ones(1, 3)), r"returned weights \(1, 3\): expected \(B, C, 1, \.\.\.\)"),
+        (lambda x: Attended(x, torch.ones(1, 1, 3, 4)), r"returned weights \(1, 1, 3, 4\): expected"),
+        (lambda x: Attended(x / 2, torch.ones(1, 1, 4, 4)), "returned features that are not x times the weights"),
+    ],
+)
+def test_what_breaks_the_contract_is_named(result, message):
+    x = torch.ones(1, 3, 4, 4)
+    with pytest.raises(ValueError, match=message):
+        check_contract(Wrong(result), x, x)
+    check_contract(Wrong(lambda x: Attended(x / 2, torch.full((1, 1, 4, 4), 0.5))), x, x)
