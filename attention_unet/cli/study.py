@@ -124,4 +124,4 @@ def _print_plan(study: "Study", folder: Path) -> None:
         half = expected_half_width(folds, seeds)
         width = "cannot be said for a single fold" if half is None else f"\N{PLUS-MINUS SIGN}{half:.4f}"
         print(f"{claim.arm} against {claim.against}, {plural(folds * seeds, 'pair')} of trainings: interval {width}")
-    print(f"if the standard deviation between pairs is {ASSUMED_SD}, which is a guess: see docs/study.md")
+    print(f"if the standard deviation between pairs is {ASSUMED_SD}, as on hippocampus crops: see docs/study.md")

@@ -5,15 +5,15 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from attention_unet.config import AttentionConfig
 from attention_unet.errors import ConfigError
 from attention_unet.explanation.explain import explain_run
 from attention_unet.explanation.findings import MIN_PERSONS
 from attention_unet.files.atomic import write_text
 from attention_unet.files.json_file import parse_object, read_object
 from attention_unet.files.run_folder import EXPLANATION, HELD_OUT, PLAN
-from attention_unet.preparation.plan import read_plan
 from attention_unet.study.design import Cell, Study
-from attention_unet.study.finished import MAPS, RUNS, finished_record
+from attention_unet.study.finished import CELLS, MAPS, RUNS, finished_record
 from attention_unet.study.registration import Registration
 
 log = logging.getLogger(__name__)
@@ -34,17 +34,21 @@ def check_maps(study: Study, registration: Registration, folder: Path, cases: in
     if cases < MIN_PERSONS:
         raise ConfigError(f"--maps is {cases}: expected at least {MIN_PERSONS} cases, as fewer give no finding")
     known = read_maps(study, registration, folder)
-    for arm in study.arms:
-        if arm in known and known[arm]["asked"] >= cases:
+    for arm, config in study.arms.items():
+        of_arm = config.attention
+        plain = AttentionConfig(skips="identity", levels=of_arm.levels, init=of_arm.init)
+        if of_arm == plain or (arm in known and known[arm]["asked"] >= cases):
             continue
         seeds, fold, output = study.seeds[arm][:2], study.folds[0], folder / MAPS / f"{arm}.json"
         cells = [Cell(arm, study.most_persons, seed, fold) for seed in seeds]
         if missing := [cell.name for cell in cells if not finished_record(registration, cell, folder)]:
             raise ConfigError(f"{folder}: {missing[0]} is not finished: its maps cannot be checked: train it first")
         first, *second = (folder / RUNS / cell.group / f"fold{fold}" for cell in cells)
-        architecture = read_plan(first / PLAN).architecture
-        if architecture == architecture.without_attention():
-            continue
+        if not (first / PLAN).exists():
+            raise ConfigError(
+                f"{first}: is not there, as this training was made elsewhere: repeat --maps on that machine, or remove "
+                f"{folder / CELLS / cells[0].name}.json and train it again"
+            )
         log.info("maps of %s", arm)
         explain_run(first, second[0] if second else None, cases, None, "auto")
         found = read_object(first / HELD_OUT / EXPLANATION)

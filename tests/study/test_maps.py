@@ -1,6 +1,7 @@
 """Attention maps of a study, checked as by explain."""
 
 import json
+import shutil
 from unittest import mock
 
 import pytest
@@ -32,10 +33,20 @@ def test_maps_of_arms_with_attention_are_checked_once_and_shown(small, done, cap
 
 def test_maps_of_trainings_that_are_not_finished_or_of_few_cases_are_refused(small, tmp_path):
     filled, registration = register(small, tmp_path)
-    with pytest.raises(ConfigError, match="none-all-seed0-fold0 is not finished: its maps cannot be checked"):
+    with pytest.raises(ConfigError, match="gate-all-seed0-fold0 is not finished: its maps cannot be checked"):
         check_maps(filled, registration, tmp_path, 6)
     with pytest.raises(ConfigError, match="--maps is 5: expected at least 6 cases"):
         check_maps(filled, registration, tmp_path, 5)
+
+
+def test_a_training_of_another_machine_has_no_maps(small, done, tmp_path):
+    shutil.copytree(done / "cells", tmp_path / "cells")
+    shutil.copy(done / "study.json", tmp_path)
+    filled, registration = register(small, tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"gate-all-seed0.fold0: is not there, .* remove .*cells.gate-all-seed0-fold0\.json"
+    ):
+        check_maps(filled, registration, tmp_path, 6)
 
 
 @pytest.mark.parametrize(
