@@ -2,13 +2,14 @@ import errno
 import hashlib
 import http.server
 import io
+import shutil
 import tarfile
 import threading
 
 import pytest
 
 from attention_unet.dataset import fetch as module
-from attention_unet.dataset.fetch import PublicDataset, fetch
+from attention_unet.dataset.fetch import DATASETS, PublicDataset, fetch
 from attention_unet.errors import DataError
 
 GOOD = {"Set/dataset.json": b"{}", "Set/imagesTr/a.nii.gz": bytes(range(256)) * 4000}
@@ -32,15 +33,19 @@ def archive(members, *special):
 def serve():
     servers = []
 
-    def start(content, md5=None, missing=0):
-        """Serve one file without its last ``missing`` bytes."""
+    def start(content, md5=None, missing=0, ranges=True):
+        """Serve one file. The first answer lacks ``missing`` bytes; later ones start where they are asked to."""
+        start.asked = []
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(content)))
+                wanted = self.headers.get("Range", "bytes=0-") if ranges else "bytes=0-"
+                first, end = int(wanted[6:-1]), len(content) - (0 if start.asked else missing)
+                start.asked.append(first)
+                self.send_response(416 if first == len(content) else 206 if first else 200)
+                self.send_header("Content-Length", str(len(content) - first))
                 self.end_headers()
-                self.wfile.write(content[: len(content) - missing])
+                self.wfile.write(content[first:end])
 
             def log_message(self, *arguments):
                 pass
@@ -49,7 +54,7 @@ def serve():
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
         url = f"http://127.0.0.1:{server.server_port}/set.tar"
-        return PublicDataset(url, md5 or hashlib.md5(content).hexdigest(), "Set", "CC0")
+        return PublicDataset(url, md5 or hashlib.md5(content).hexdigest(), "Set")
 
     yield start
     for server in servers:
@@ -62,7 +67,7 @@ def test_gets_checks_and_unpacks(serve, tmp_path, capfd):
     folder = fetch(dataset, tmp_path / "data")
     assert (folder / "imagesTr" / "a.nii.gz").read_bytes() == GOOD["Set/imagesTr/a.nii.gz"]
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["Set"]
-    nowhere = PublicDataset("http://127.0.0.1:9/x.tar", "0", "Set", "")
+    nowhere = PublicDataset("http://127.0.0.1:9/x.tar", "0", "Set")
     assert fetch(nowhere, tmp_path / "data") == folder  # a complete folder is not downloaded again
     assert capfd.readouterr() == ("", "")
 
@@ -101,11 +106,43 @@ def test_another_archive_is_refused(serve, tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
-def test_a_download_that_breaks_off_leaves_nothing(serve, tmp_path):
-    for dataset in (serve(archive(GOOD), missing=300_000), PublicDataset("http://127.0.0.1:9/x.tar", "0", "Set", "")):
-        with pytest.raises(DataError, match=r"tar: download failed .*: check the network, and try again"):
-            fetch(dataset, tmp_path)
-        assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_download_that_breaks_off_is_continued(serve, tmp_path, ranges):
+    content = archive(GOOD)
+    dataset = serve(content, missing=300_000, ranges=ranges)
+    with pytest.raises(DataError, match=r"tar: download failed .*: repeat the command to continue"):
+        fetch(dataset, tmp_path)
+    partial = tmp_path / ".fetch-Set" / "archive.tar"
+    assert partial.read_bytes() == content[:-300_000]
+    assert (fetch(dataset, tmp_path) / "imagesTr" / "a.nii.gz").read_bytes() == GOOD["Set/imagesTr/a.nii.gz"]
+    assert serve.asked == [0, len(content) - 300_000 if ranges else 0]
+    assert [path.name for path in tmp_path.iterdir()] == ["Set"]
+
+
+def test_an_archive_that_was_complete_is_not_downloaded_again(serve, tmp_path):
+    partial = tmp_path / ".fetch-Set" / "archive.tar"
+    partial.parent.mkdir()
+    partial.write_bytes(archive(GOOD))
+    assert fetch(serve(archive(GOOD)), tmp_path).is_dir()
+
+
+def test_no_server(tmp_path):
+    with pytest.raises(DataError, match=r"tar: download failed .*: repeat the command to continue"):
+        fetch(PublicDataset("http://127.0.0.1:9/x.tar", "0", "Set"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_space_is_checked_first(serve, tmp_path, monkeypatch):
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
+    with pytest.raises(DataError, match="has 1 MB free: expected 2 MB, for archive and content; free space"):
+        fetch(serve(archive(GOOD)), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_mr_tasks_of_the_decathlon():
+    assert list(DATASETS) == ["hippocampus", "prostate", "heart", "brain-tumour"]
+    assert DATASETS["hippocampus"].md5 == "9d24dba78a72977dbd1d2e110310f31b"
+    assert all(dataset.url.endswith(f"/{dataset.folder}.tar") for dataset in DATASETS.values())
 
 
 def test_a_full_disk_is_named(serve, tmp_path, monkeypatch):
@@ -113,6 +150,6 @@ def test_a_full_disk_is_named(serve, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(module, "extractall", full)
-    with pytest.raises(DataError, match=r"cannot be written \(No space left on device\): free space there and in"):
+    with pytest.raises(DataError, match=r"cannot be written \(No space left on device\): free space, or change"):
         fetch(serve(archive(GOOD)), tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in (tmp_path / ".fetch-Set").iterdir()] == ["archive.tar"]  # to continue with
