@@ -39,7 +39,7 @@ docs: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	@echo "== setting up .venv: torch, MONAI and what they need (once, a minute or more)"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,onnx,bundle]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,onnx,bundle,dicom]"
 	@touch $@
 
 clean:

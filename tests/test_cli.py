@@ -13,13 +13,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from pydicom import dcmread
 
 from attention_unet.cli import main
 from attention_unet.cli.commands import _name_of
 from attention_unet.cli.parser import build_parser
 from attention_unet.config import Config, DataConfig
 from attention_unet.dataset.splits import read_split
+from attention_unet.scans.volumes import read_labels, read_volume
 from tests.conftest import SMALL, save_nifti
+from tests.scans.dicom_files import HEADER, save, slice_of
 
 
 def test_the_main_job(cohort, run, tmp_path, capsys):
@@ -50,7 +53,7 @@ def test_everything_that_can_be_told_of_a_scan(cohort, run, tmp_path, capsys):
     (tmp_path / "in").mkdir()
     sitk.WriteImage(scan, str(tmp_path / "in" / "one.mha"))
     call = ["predict", "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(run), "-m", str(run)]
-    wanted = ["--probabilities", "--uncertainty", "--keep-all-components", "--own-format"]
+    wanted = ["--probabilities", "--uncertainty", "--keep-all-components", "--format=own"]
     assert main([*call, *wanted]) == 0
     mask = sitk.ReadImage(str(tmp_path / "out" / "one.mha"))
     np.testing.assert_allclose(mask.GetDirection(), scan.GetDirection(), atol=1e-6)
@@ -77,6 +80,33 @@ def test_everything_that_can_be_told_of_a_scan(cohort, run, tmp_path, capsys):
     assert "warning: one: was predicted without attention: predicted again" in capsys.readouterr().err
     assert main([*call, *wanted]) == 0
     assert "0 predicted" in capsys.readouterr().err
+
+
+def test_a_series_becomes_a_segmentation_for_slicer_and_for_the_archive(cohort, run, tmp_path, capsys):
+    scan = read_volume(min((cohort / "imagesTs").iterdir()))
+    series, out = tmp_path / "in" / "series", tmp_path / "out"
+    series.mkdir(parents=True)
+    for k in range(scan.grid[2]):
+        save(series / f"{k}.dcm", slice_of(scan.array[0].astype(np.int16), scan.affine, k, **HEADER))
+    call = ["predict", "-o", str(out), "-m", str(run), "--format=seg.nrrd", "--resume", "--dicom-seg", "-i"]
+    assert main([*call, str(tmp_path / "in")]) == 0
+    mask = read_labels(out / "series.seg.nrrd")
+    segmentation = dcmread(out / "dicom" / "series.dcm")
+    assert [each.SegmentLabel for each in segmentation.SegmentSequence] == ["Ventricle", "Nucleus", "Lesion"]
+    frames = segmentation.pixel_array.reshape(-1, scan.grid[1] * scan.grid[0]).sum()
+    assert frames == np.count_nonzero(mask.array) > 0
+    assert "Ventricle" in (out / "itk-snap_labels.txt").read_text()
+    capsys.readouterr()
+    assert main([*call, str(tmp_path / "in")]) == 0
+    assert "0 predicted" in capsys.readouterr().err
+    shutil.copy(min((cohort / "labelsTs").iterdir()), tmp_path / "series.nii.gz")
+    (tmp_path / "truth").mkdir()
+    shutil.move(tmp_path / "series.nii.gz", tmp_path / "truth")
+    assert main(["evaluate", f"-p={out}", f"-r={tmp_path / 'truth'}", f"-o={tmp_path / 'scores'}"]) == 0
+    assert json.loads((tmp_path / "scores" / "summary.json").read_text())["classes"]["Ventricle"]["dice"]["mean"] > 0.6
+    assert main(["predict", f"-i={cohort / 'imagesTs'}", f"-o={tmp_path / 'o'}", f"-m={run}", "--dicom-seg"]) == 1
+    assert "is no folder of a DICOM series: expected one with --dicom-seg" in capsys.readouterr().err
+    assert main(["predict", f"-i={series}", f"-o={tmp_path / 'o'}", f"-m={run}", "--codes=codes.csv"]) == 2
 
 
 def test_other_libraries_are_heard_when_they_warn(tmp_path, capsys):
@@ -218,7 +248,11 @@ def test_a_budget_on_the_command_line_replaces_that_of_the_file(cohort, tmp_path
         (["evaluate", "-p", ".", "-r", ".", "-o", "out", "--tolerance-mm", "-1"], 2, "--tolerance-mm is -1.0"),
         (["train", "--training.seed", "-1"], 2, "training.seed is -1: expected 0 to"),
         (["train", "--resume", "--run", "nowhere"], 2, "nowhere"),
-        (["fetch", "hippocampuss"], 2, "no public dataset is called 'hippocampuss': there is hippocampus"),
+        (
+            ["fetch", "hippocampuss"],
+            2,
+            "no public dataset is called 'hippocampuss': there is hippocampus, prostate, heart, brain-tumour",
+        ),
         (["train", "--data.dataset", "None such"], 2, "no dataset here"),
     ],
 )

@@ -15,7 +15,7 @@ from attention_unet.cli.screen import report_failures, silence_profiler, table_c
 from attention_unet.cli.study import study
 from attention_unet.config import Config
 from attention_unet.errors import ConfigError, plural
-from attention_unet.machine.progress import SCREEN, progress_bar
+from attention_unet.machine.progress import progress_bar
 
 log = logging.getLogger("attention_unet")
 
@@ -114,7 +114,10 @@ def _predict(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.inference.predict_folder import predict_folder
     from attention_unet.inference.settings import Settings
     from attention_unet.machine.devices import choose_device
+    from attention_unet.scans.dicom_segmentation import read_codes
 
+    if options.codes and not options.dicom_seg:
+        raise ConfigError("--codes is given without --dicom-seg: expected both")
     if options.memory_gb is not None and not 0 < options.memory_gb < math.inf:
         raise ConfigError(f"--memory-gb is {options.memory_gb}: expected more than 0")
     if len(options.input) > 1:
@@ -130,6 +133,9 @@ def _predict(options: Namespace, parser: ArgumentParser) -> int:
         memory=options.memory_gb and round(options.memory_gb * 2**30),
         channel=options.channel,
         missing=tuple(options.missing or ()),
+        file_format=options.format,
+        dicom=options.dicom_seg,
+        codes=read_codes(Path(options.codes)) if options.codes else {},
     )
     failed = predict_folder(
         load_models(options.model, choose_device(options.device)),
@@ -139,7 +145,6 @@ def _predict(options: Namespace, parser: ArgumentParser) -> int:
         held_out_of=options.held_out_of,
         resume=options.resume,
         overwrite=options.overwrite,
-        own_format=options.own_format,
     )
     return report_failures(failed)
 
@@ -153,14 +158,12 @@ def _export(options: Namespace, parser: ArgumentParser) -> int:
 
 def _fetch(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.dataset.cases import data_root
-    from attention_unet.dataset.fetch import DATASETS, fetch
+    from attention_unet.dataset.fetch import DATASETS, LICENCE, fetch
 
     if options.dataset not in DATASETS:
         raise ConfigError(f"no public dataset is called {options.dataset!r}: there is {', '.join(DATASETS)}")
-    dataset = DATASETS[options.dataset]
-    with SCREEN.status(f"downloading {dataset.url}"):  # shown on a terminal only
-        folder = fetch(dataset, data_root(options.root))
-    log.info("the dataset is in %s; licence: %s", folder, dataset.licence)
+    folder = fetch(DATASETS[options.dataset], data_root(options.root))
+    log.info("the dataset is in %s; licence: %s", folder, LICENCE)
     return 0
 
 

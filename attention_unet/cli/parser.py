@@ -93,10 +93,13 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         "that gained Dice by it on held-out cases)",
     )
     predict.add_argument(
-        "--own-format",
-        action="store_true",
-        help="write the label maps of NRRD and MetaImage files in that format, not in NIfTI",
+        "--format",
+        type=Literal["nii.gz", "seg.nrrd", "own"],
+        default="nii.gz",
+        help="of the label maps: seg.nrrd has names and colours for 3D Slicer; own: that of NRRD and MetaImage scans",
     )
+    predict.add_argument("--dicom-seg", action="store_true", help="also write a DICOM segmentation of DICOM series")
+    predict.add_argument("--codes", type=str | None, help="CSV file of the codes of classes for --dicom-seg")
     predict.add_argument(
         "--missing",
         type=str,
@@ -220,7 +223,7 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
 
     where = "folder for it (default: $ATTENTION_UNET_DATA, otherwise data)"
     fetch = add("fetch", "Download a public dataset.")
-    fetch.add_argument("dataset", type=str, help="hippocampus")
+    fetch.add_argument("dataset", type=str, help="hippocampus, prostate, heart or brain-tumour")
     fetch.add_argument("--root", type=str | None, help=where)
 
     phantom = add("phantom", "Make a dataset of MR-like phantoms.")

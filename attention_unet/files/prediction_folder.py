@@ -4,9 +4,10 @@ from pathlib import Path
 
 from attention_unet.places import PLACES
 
-ATTENTION, PREVIEW, PROBABILITIES, UNCERTAINTY = "attention", "preview", "probabilities", "uncertainty"
+ATTENTION, DICOM, PREVIEW = "attention", "dicom", "preview"
+PROBABILITIES, UNCERTAINTY = "probabilities", "uncertainty"
 GRAD_CAM = "grad-cam"
-PARTS = (ATTENTION, PREVIEW, PROBABILITIES, UNCERTAINTY, GRAD_CAM)  # folders beside the masks
+PARTS = (ATTENTION, DICOM, PREVIEW, PROBABILITIES, UNCERTAINTY, GRAD_CAM)  # folders beside the masks
 MEASURES = ("entropy", "disagreement")  # measures of uncertainty
 
 
@@ -23,6 +24,11 @@ def sidecar_path(output: Path, case: str) -> Path:
 def preview_path(output: Path, case: str) -> Path:
     """Return the path of the picture of a case."""
     return output / PREVIEW / f"{case}.png"
+
+
+def segmentation_path(output: Path, case: str) -> Path:
+    """Return the path of the DICOM segmentation of a case."""
+    return output / DICOM / f"{case}.dcm"
 
 
 def attention_path(output: Path, case: str, place: str) -> Path:

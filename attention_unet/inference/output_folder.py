@@ -17,6 +17,7 @@ from attention_unet.files.prediction_folder import (
     prediction_path,
     preview_path,
     probabilities_path,
+    segmentation_path,
     sidecar_path,
     uncertainty_path,
 )
@@ -189,5 +190,5 @@ def _possible_paths(output: Path, case: str) -> list[Path]:
         *(prediction_path(output, case, ending) for ending in ENDINGS),
         *(attention_path(output, case, place) for place in PLACES),
         *(uncertainty_path(output, case, measure) for measure in MEASURES),
-        *(path(output, case) for path in (sidecar_path, preview_path, probabilities_path)),
+        *(path(output, case) for path in (sidecar_path, preview_path, probabilities_path, segmentation_path)),
     ]

@@ -23,6 +23,7 @@ from attention_unet.files.prediction_folder import (
     prediction_path,
     preview_path,
     probabilities_path,
+    segmentation_path,
     sidecar_path,
     uncertainty_path,
 )
@@ -36,6 +37,8 @@ from attention_unet.inference.settings import Settings
 from attention_unet.inference.staging import move_into_place, staging_folder
 from attention_unet.inference.trained_on import find_in_training
 from attention_unet.machine.memory import free_memory, out_of_memory, peak_memory
+from attention_unet.scans.dicom import is_series
+from attention_unet.scans.dicom_segmentation import write_segmentation
 from attention_unet.scans.label_table import describe_label_map
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volume_files import file_ending, list_files
@@ -53,7 +56,6 @@ def predict_files(
     models: Sequence[Model],
     settings: Settings,
     done: Callable[[float], None],
-    own_format: bool = False,
 ) -> dict[str, str]:
     """Predict cases. The files of a case appear all at once or not at all; a case that fails stops no other.
 
@@ -63,7 +65,6 @@ def predict_files(
         models: models to predict with; the probabilities of several are averaged.
         settings: how to predict.
         done: called from time to time with the number of cases done so far, which may have a fraction.
-        own_format: write the label map of an NRRD or MetaImage scan in that format.
 
     Returns:
         Reason of failure by case id.
@@ -73,12 +74,11 @@ def predict_files(
     device, recorded_at = models[0].device, time.monotonic()
     try:
         for number, case in enumerate(cases):
-            ending = file_ending(case.images[0]) if own_format else ".nii.gz"
 
             def report(share: float, before: int = number) -> None:
                 done(before + share)
 
-            result = _try_case(case, output, models, settings, report, ending)
+            result = _try_case(case, output, models, settings, report)
             if isinstance(result, str):
                 failed[case.id] = result
             else:
@@ -103,7 +103,6 @@ def _try_case(
     models: Sequence[Model],
     settings: Settings,
     done: Callable[[float], None],
-    ending: str,
 ) -> dict[str, Any] | str:
     """Predict a case, and log its warnings.
 
@@ -116,7 +115,7 @@ def _try_case(
         warnings.simplefilter("always")
         result: dict[str, Any] | str
         try:
-            result = _predict_case(case, output, models, settings, done, ending)
+            result = _predict_case(case, output, models, settings, done)
         except Exception as error:  # of any kind: the other cases can still be predicted
             expected = isinstance(error, UserError)
             result = str(error) if expected else f"{case.images[0]}: {type(error).__name__}: {error}"
@@ -146,7 +145,6 @@ def _predict_case(
     models: Sequence[Model],
     settings: Settings,
     done: Callable[[float], None],
-    ending: str,
 ) -> dict[str, Any]:
     """Read, predict and write a case. This is a function of its own so that its memory is freed before the next case.
 
@@ -169,6 +167,8 @@ def _predict_case(
         names = ", ".join(channels[number] for number in case.absent)
         warnings.warn(f"{case.images[0]}: there is no file of {names}: predicted without", stacklevel=1)
     check_missing(models, missing)
+    if settings.dicom and not is_series(volume.path):
+        raise DataError(f"{volume.path}: is no folder of a DICOM series: expected one with --dicom-seg")
     in_training = find_in_training([model.trained_on for model in models], case.id, image_digest(volume))
     device, prediction = models[0].device, None
     try:
@@ -182,7 +182,7 @@ def _predict_case(
         device, prediction = CPU, predict_volume(models, volume, settings, done)
     with staging_folder(output) as stage:
         try:
-            written = write_prediction(stage, case.id, prediction, volume, models[0].plan.labels, ending)
+            written = write_prediction(stage, case.id, prediction, volume, models[0].plan.labels, settings)
         except DataError as error:
             raise DataError(str(error).replace(str(stage), str(output))) from None
         plan = models[0].plan
@@ -198,7 +198,7 @@ def _predict_case(
 
 
 def write_prediction(
-    output: Path, case: str, prediction: Prediction, volume: Volume, labels: Labels, ending: str
+    output: Path, case: str, prediction: Prediction, volume: Volume, labels: Labels, settings: Settings
 ) -> list[Path]:
     """Write the results of a case.
 
@@ -218,9 +218,13 @@ def write_prediction(
         draw_preview(volume, prediction.label_map, labels).save(partial_path, compress_level=COMPRESSION)
     table = describe_label_map(prediction.label_map, labels, volume.voxel_ml)
     write_text(sidecar_path(output, case), json.dumps(table, indent=2) + "\n")
+    segmentations = [segmentation_path(output, case)] if settings.dicom else []
+    for path in segmentations:
+        write_segmentation(path, prediction.label_map, volume, labels, settings.codes)
+    ending = file_ending(volume.path) if settings.file_format == "own" else f".{settings.file_format}"
     mask = prediction_path(output, case, ending)
     write_like(mask, prediction.label_map, volume, labels)
-    return [*maps, preview_path(output, case), sidecar_path(output, case), mask]
+    return [*maps, *segmentations, preview_path(output, case), sidecar_path(output, case), mask]
 
 
 def _without_folders(text: str, case: Case, output: Path) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.splits import read_held_out
+from attention_unet.files.atomic import write_text
 from attention_unet.files.lock import folder_lock
 from attention_unet.inference.channels import check_missing
 from attention_unet.inference.components import cleaned_classes
@@ -18,6 +19,10 @@ from attention_unet.inference.settings import DEFAULT, Settings
 from attention_unet.inference.window_predictor import attended_places
 from attention_unet.machine.memory import reuse_freed_memory
 from attention_unet.machine.progress import progress_bar
+from attention_unet.scans.dicom_segmentation import check_codes
+from attention_unet.scans.label_table import itk_snap_table
+
+ITK_SNAP = "itk-snap_labels.txt"
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +36,6 @@ def predict_folder(
     held_out_of: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    own_format: bool = False,
 ) -> dict[str, str]:
     """Segment a scan, or every scan of a folder; ``attention-unet predict`` does the same.
 
@@ -39,11 +43,10 @@ def predict_folder(
         models: models of the same classes and channels. Their probabilities are averaged.
         source: a file (NIfTI, NRRD, MetaImage), the folder of a DICOM series, or a folder of these.
         output: folder for the label maps, the maps that the settings ask for, and ``run.json``.
-        settings: how to predict, and which maps to write.
+        settings: how to predict, and what to write.
         held_out_of: folder of a run; predict only the cases that it held out.
         resume: keep predictions that are there, if model, settings and scan are the same.
         overwrite: replace predictions that are there. With ``resume``: those that are not the same.
-        own_format: write the label map of an NRRD or MetaImage scan in that format, not in NIfTI.
 
     Returns:
         Reason of failure by case id; empty if all cases were predicted.
@@ -61,9 +64,7 @@ def predict_folder(
     if held_out_of:
         chosen = read_held_out(Path(held_out_of), [case.id for case in cases])
         cases = [case for case in cases if case.id in chosen]
-    return predict_cases(
-        models, cases, Path(output), settings, resume=resume, overwrite=overwrite, own_format=own_format
-    )
+    return predict_cases(models, cases, Path(output), settings, resume=resume, overwrite=overwrite)
 
 
 def predict_cases(
@@ -74,11 +75,12 @@ def predict_cases(
     *,
     resume: bool = False,
     overwrite: bool = False,
-    own_format: bool = False,
 ) -> dict[str, str]:
     """Segment cases. Arguments, result and errors are those of ``predict_folder``."""
     model = models[0]
     check_missing(models, settings.missing)
+    if settings.dicom:
+        check_codes(model.plan.labels, settings.codes)
     places = attended_places(model.network, model.plan, model.device) if settings.attention else []
     cleaned = cleaned_classes(models, settings)
     description = describe_predictions(models, settings, cleaned, output)
@@ -91,8 +93,9 @@ def predict_cases(
             text = "of these classes, components smaller than half the largest are dropped (--keep-all-components): %s"
             log.info(text, ", ".join(cleaned))
         log.info("predicting on %s", model.device)
+        write_text(output / ITK_SNAP, itk_snap_table(model.plan.labels))
         with progress_bar("predicting", len(left)) as done:
-            failed = predict_files(left, output, models, settings, done, own_format)
+            failed = predict_files(left, output, models, settings, done)
         update_record(output, {"complete": True})
     log.info("%d predicted, %d failed; output in %s", len(left) - len(failed), len(failed), output)
     if settings.attention and not places:

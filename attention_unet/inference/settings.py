@@ -1,11 +1,14 @@
 """Settings of a prediction."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 
 from attention_unet.errors import ConfigError
-from attention_unet.files.prediction_folder import ATTENTION, PROBABILITIES, UNCERTAINTY
+from attention_unet.files.prediction_folder import ATTENTION, DICOM, PROBABILITIES, UNCERTAINTY
+from attention_unet.scans.dicom_segmentation import SegmentCode
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,9 @@ class Settings:
         memory: bytes that a scan may take, beside program and models; None: most of the free memory.
         channel: the channel to take of a scan with several, from 0; None: all channels.
         missing: names of channels that are missing; what the scan has of them is not used.
+        file_format: format of the label map: NIfTI; "seg.nrrd" for 3D Slicer; "own": that of an NRRD or MetaImage scan.
+        dicom: write a DICOM segmentation of each scan, too. All scans must then be DICOM series.
+        codes: for the DICOM segmentation, what each class is.
 
     Example:
         >>> Settings(tta=True, attention=True).extras
@@ -44,6 +50,9 @@ class Settings:
     memory: int | None = None
     channel: int | None = None
     missing: tuple[str, ...] = ()
+    file_format: Literal["nii.gz", "seg.nrrd", "own"] = "nii.gz"
+    dicom: bool = False
+    codes: Mapping[str, SegmentCode] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -59,7 +68,12 @@ class Settings:
     @property
     def extras(self) -> list[str]:
         """Folders of the results that are wanted beside the label map."""
-        wanted = {ATTENTION: self.attention, PROBABILITIES: self.probabilities, UNCERTAINTY: self.uncertainty}
+        wanted = {
+            ATTENTION: self.attention,
+            DICOM: self.dicom,
+            PROBABILITIES: self.probabilities,
+            UNCERTAINTY: self.uncertainty,
+        }
         return [name for name, value in wanted.items() if value]
 
 

@@ -99,6 +99,15 @@ def read_dicom(folder: Path, memory: int | None = None) -> Contents:
     return _decode(frames).transpose(2, 1, 0)[None], affine, make_header(affine, grid)
 
 
+def series_files(folder: Path) -> list[Path]:
+    """Return the files of the images of a series.
+
+    Raises:
+        DataError: if the folder holds no series or several, or a file is damaged.
+    """
+    return list(_image_headers(folder))
+
+
 def _read_header(file: Path) -> "Dataset":
     """Read the fields HEADER_FIELDS of a file."""
     from pydicom import dcmread

@@ -6,7 +6,7 @@ Positions in SimpleITK are in mm to the left, back and top (LPS+). Affines are i
 import math
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from attention_unet.scans.header import Contents, check_affine, check_fits, make
 from attention_unet.scans.itk_files import ascii_folder, check_voxels, with_ascii_names
 from attention_unet.scans.itk_header import check_header, data_files, unit_mm
 
-ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
+ENDINGS = (".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
 NRRD, SPACE, LPS = (".nrrd", ".nhdr"), "NRRD_space", "left-posterior-superior"  # SimpleITK converts known spaces to LPS
 
 
@@ -73,13 +73,16 @@ def read_itk(path: Path, memory: int | None = None) -> Contents:
     return array.transpose(0, 3, 2, 1), affine, make_header(affine, image.GetSize())
 
 
-def write_itk(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
+def write_itk(
+    path: Path, array: NDArray[np.generic], affine: NDArray[np.float64], fields: Mapping[str, str] | None = None
+) -> None:
     """Write an array in the format of the path's ending.
 
     Args:
         path: path of the file.
         array: voxels (I, J, K).
         affine: 4 x 4, from voxel (i, j, k) to RAS+ mm.
+        fields: further fields of the header of an NRRD file.
 
     Raises:
         DataError: if the file cannot be written.
@@ -92,6 +95,8 @@ def write_itk(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64
     image.SetSpacing(spacing.tolist())
     image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
     image.SetOrigin(lps[:3, 3].tolist())
+    for name, value in (fields or {}).items():
+        image.SetMetaData(name, value)
     try:
         with ascii_folder(path.parent) as folder:
             sitk.WriteImage(image, f"{folder}/{path.name}", useCompression=True)

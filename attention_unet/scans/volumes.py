@@ -19,7 +19,7 @@ from attention_unet.scans import nifti
 from attention_unet.scans.dicom import read_dicom
 from attention_unet.scans.header import Contents, check_affine, check_real, make_header
 from attention_unet.scans.itk import read_itk, write_itk
-from attention_unet.scans.label_table import label_extension
+from attention_unet.scans.label_table import label_extension, segment_fields
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.nifti import read_nifti
 from attention_unet.scans.volume_files import stem
@@ -256,7 +256,7 @@ def write_like(path: str | Path, array: NDArray[np.generic], pattern: Volume, la
         path: path of the file. Its ending decides the format.
         array: voxels (I, J, K).
         pattern: volume on the same grid.
-        labels: classes, if the array is a label map. Only NIfTI files keep their names and colours.
+        labels: classes, if the array is a label map. NIfTI and ``.seg.nrrd`` files keep their names and colours.
 
     Raises:
         DataError: if the file cannot be written, or its format does not hold header and voxels in one file.
@@ -276,7 +276,8 @@ def write_like(path: str | Path, array: NDArray[np.generic], pattern: Volume, la
         if path.name.endswith(nifti.ENDINGS):
             nib.save(image_like(array, pattern) if labels is None else label_image(array, pattern, labels), partial)
         else:
-            write_itk(partial, np.asanyarray(image_like(array, pattern).dataobj), pattern.affine)
+            fields = segment_fields(labels, pattern.grid) if labels and path.name.endswith(".seg.nrrd") else None
+            write_itk(partial, np.asanyarray(image_like(array, pattern).dataobj), pattern.affine, fields)
 
 
 def _replace_invalid(path: Path, array: NDArray[np.float32]) -> NDArray[np.float32]:

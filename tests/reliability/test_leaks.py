@@ -50,7 +50,7 @@ def outputs(tmp_path, monkeypatch):
     small = [f"--data.root={data}", *SMALL]
     assert main(["train", f"--run={run}", *small]) == 0
     assert main(["cross-validate", f"--run={folds}", *small]) == 0
-    everything = ["--attention-maps", "--probabilities", "--uncertainty", "--own-format"]
+    everything = ["--attention-maps", "--probabilities", "--uncertainty", "--format=own"]
     assert main(["predict", "-i", str(scans), "-o", str(masks), "-m", str(run), *everything]) == 1
     shutil.copy(masks / "a.nii.gz", masks / "b.nii.gz")
     (masks / "c.nii.gz").write_bytes(b"broken")

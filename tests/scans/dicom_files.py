@@ -9,6 +9,12 @@ from pydicom.dataset import FileMetaDataset
 
 MR, ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
 SERIES = "1.2.826.0.1.3680043.2.1125.1"
+HEADER = {  # of a complete series, beside the geometry
+    "PatientName": "Doe^Jane", "PatientID": "P7", "PatientBirthDate": "19700101", "PatientSex": "F",
+    "StudyInstanceUID": f"{SERIES}.9", "StudyID": "1", "StudyDate": "20260101", "StudyTime": "120000",
+    "AccessionNumber": "", "ReferringPhysicianName": "", "FrameOfReferenceUID": f"{SERIES}.8", "Modality": "MR",
+    "Manufacturer": "scanner", "SeriesNumber": 3, "PositionReferenceIndicator": "", "PatientPosition": "HFS",
+}  # fmt: skip
 
 
 def as_itk(array, affine):

@@ -1,9 +1,12 @@
 import xml.etree.ElementTree as xml
 
 import numpy as np
+import slicerio
 
-from attention_unet.scans.label_table import COLOURS, describe_label_map, label_extension
+from attention_unet.scans.label_table import COLOURS, describe_label_map, itk_snap_table, label_extension
 from attention_unet.scans.labels import Labels
+from attention_unet.scans.volumes import read_labels, volume_of_array, write_like
+from tests.conftest import oblique_affine
 
 LABELS = Labels({"left & right": (4,), "<b>": (7, 9)}, (4, 7))
 
@@ -33,3 +36,27 @@ def test_what_a_map_holds():
     regions = Labels({"whole": (1, 2), "core": (2,)}, (1, 2))
     of_regions = describe_label_map(np.array([[[1, 2, 2, 0]]], dtype=np.uint8), regions, voxel_ml=1.0)["labels"]
     assert {entry["name"]: entry["volume_ml"] for entry in of_regions.values()} == {"whole": 3.0, "core": 2.0}
+
+
+def test_slicer_finds_names_and_colours(tmp_path):
+    label_map = np.random.RandomState(0).choice([0, 4, 7], size=(5, 6, 7)).astype(np.uint8)
+    scan = volume_of_array(np.zeros(label_map.shape), oblique_affine())
+    write_like(tmp_path / "mask.seg.nrrd", label_map, scan, LABELS)
+    found = slicerio.read_segmentation(str(tmp_path / "mask.seg.nrrd"))
+    assert [(each["name"], each["labelValue"], each["color"]) for each in found["segments"]] == [
+        ("left & right", 4, [0.1216, 0.4667, 0.7059]),
+        ("<b>", 7, [1.0, 0.498, 0.0549]),
+    ]
+    assert found["segments"][0]["extent"] == [0, 4, 0, 5, 0, 6]
+    np.testing.assert_array_equal(found["voxels"], label_map)
+    np.testing.assert_allclose(found["ijkToLPS"], np.diag([-1, -1, 1, 1]) @ scan.affine, atol=1e-6)
+    np.testing.assert_array_equal(read_labels(tmp_path / "mask.seg.nrrd").array[0], label_map)
+
+
+def test_the_label_file_of_itk_snap():
+    """Each line: integer, red, green, blue, opacity, two switches, name in quotes (ITK-SNAP's own description)."""
+    lines = itk_snap_table(Labels({'a "b" c': (4,)}, (4,))).splitlines()
+    assert [line.split(maxsplit=7) for line in lines] == [
+        ["0", "0", "0", "0", "0", "0", "0", '"Clear Label"'],
+        ["4", "31", "119", "180", "1", "1", "1", "\"a 'b' c\""],
+    ]
