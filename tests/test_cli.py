@@ -109,6 +109,24 @@ def test_a_series_becomes_a_segmentation_for_slicer_and_for_the_archive(cohort, 
     assert main(["predict", f"-i={series}", f"-o={tmp_path / 'o'}", f"-m={run}", "--codes=codes.csv"]) == 2
 
 
+def test_trees_and_bids_datasets(cohort, run, tmp_path, capsys):
+    scan = min((cohort / "imagesTs").iterdir())
+    place = tmp_path / "raw" / "sub-01" / "anat"
+    place.mkdir(parents=True)
+    shutil.copy(scan, place / "sub-01_T1w.nii.gz")
+    (tmp_path / "raw" / "dataset_description.json").write_text('{"Name": "raw", "BIDSVersion": "1.10.0"}')
+    call = ["predict", "-i", str(tmp_path / "raw"), "-m", str(run)]
+    assert main([*call, "-o", str(tmp_path / "bids"), "--bids-suffix=T1w", "--participant=01"]) == 0
+    assert main([*call, "-o", str(tmp_path / "tree"), "--recursive"]) == 0
+    of_bids = tmp_path / "bids" / "sub-01" / "anat" / "sub-01_space-orig_desc-attentionunet_dseg.nii.gz"
+    of_tree = tmp_path / "tree" / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+    assert of_bids.read_bytes() == of_tree.read_bytes()
+    assert main([*call, "-o", str(tmp_path / "other"), "--participant=01"]) == 2
+    assert "--participant is given without --bids-suffix" in capsys.readouterr().err
+    assert main([*call, "-o", str(tmp_path / "other"), "--recursive", f"--held-out-of={run}"]) == 2
+    assert not (tmp_path / "other").exists()
+
+
 def test_other_libraries_are_heard_when_they_warn(tmp_path, capsys):
     main(["phantom", "--root", str(tmp_path), "--training", "1", "--test", "1"])
     logging.getLogger("matplotlib").info("generated a cache of fonts")

@@ -112,12 +112,17 @@ def _cross_validate(options: Namespace, parser: ArgumentParser) -> int:
 def _predict(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.inference.model_file import load_models
     from attention_unet.inference.predict_folder import predict_folder
+    from attention_unet.inference.predict_tree import predict_tree
     from attention_unet.inference.settings import Settings
     from attention_unet.machine.devices import choose_device
     from attention_unet.scans.dicom_segmentation import read_codes
 
     if options.codes and not options.dicom_seg:
         raise ConfigError("--codes is given without --dicom-seg: expected both")
+    if options.participant and not options.bids_suffix:
+        raise ConfigError("--participant is given without --bids-suffix: expected both")
+    if options.held_out_of and (options.recursive or options.bids_suffix):
+        raise ConfigError("--held-out-of is given with --recursive or --bids-suffix: expected one of them")
     if options.memory_gb is not None and not 0 < options.memory_gb < math.inf:
         raise ConfigError(f"--memory-gb is {options.memory_gb}: expected more than 0")
     if len(options.input) > 1:
@@ -137,15 +142,26 @@ def _predict(options: Namespace, parser: ArgumentParser) -> int:
         dicom=options.dicom_seg,
         codes=read_codes(Path(options.codes)) if options.codes else {},
     )
-    failed = predict_folder(
-        load_models(options.model, choose_device(options.device)),
-        options.input[0],
-        options.output,
-        settings,
-        held_out_of=options.held_out_of,
-        resume=options.resume,
-        overwrite=options.overwrite,
-    )
+    models, places = load_models(options.model, choose_device(options.device)), (options.input[0], options.output)
+    if options.recursive or options.bids_suffix:
+        failed = predict_tree(
+            models,
+            *places,
+            settings,
+            bids=options.bids_suffix or (),
+            participants=options.participant or (),
+            resume=options.resume,
+            overwrite=options.overwrite,
+        )
+    else:
+        failed = predict_folder(
+            models,
+            *places,
+            settings,
+            held_out_of=options.held_out_of,
+            resume=options.resume,
+            overwrite=options.overwrite,
+        )
     return report_failures(failed)
 
 

@@ -81,6 +81,15 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         "given several times, probabilities are averaged",
     )
     predict.add_argument("--held-out-of", type=str | None, help="only the cases that this run did not train on")
+    predict.add_argument("--recursive", action="store_true", help="also predict the scans in all folders below")
+    predict.add_argument(
+        "--bids-suffix",
+        type=str,
+        action="append",
+        help="the input is a BIDS dataset: predict scans with this suffix, such as T1w, and write a BIDS derivative; "
+        "once for each channel",
+    )
+    predict.add_argument("--participant", type=str, action="append", help="only this participant of the BIDS dataset")
     predict.add_argument("--attention-maps", action="store_true", help="also write the attention map of each place")
     predict.add_argument("--probabilities", action="store_true", help="also write the probability of each class")
     predict.add_argument(

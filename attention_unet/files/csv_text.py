@@ -14,10 +14,10 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # spreadsheets run a cell that
 QUOTE = "'"  # spreadsheets show a cell that starts with this as text
 
 
-def csv_text(rows: Iterable[Iterable[object]]) -> str:
-    """Return a table as text: commas, one line per row, headings first. Texts that look like formulas are quoted."""
+def csv_text(rows: Iterable[Iterable[object]], delimiter: str = ",") -> str:
+    """Return a table as text, one line per row, headings first. Texts that look like formulas are quoted."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([_quote(cell) for cell in row] for row in rows)
+    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows([_quote(cell) for cell in row] for row in rows)
     return text.getvalue()
 
 

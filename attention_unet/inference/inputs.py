@@ -19,7 +19,7 @@ SHOWN = 5  # names in a message
 DEEPEST = 6  # levels of folders that are searched for scans to report
 
 
-def find_inputs(source: Path, channels: int, may_miss: bool = False) -> list[Case]:
+def find_inputs(source: Path, channels: int, may_miss: bool = False, alone: bool = True) -> list[Case]:
     """Return the cases of a file, of the folder of a DICOM series, or of a folder of these. Files of single channels
     are grouped by their suffixes.
 
@@ -27,6 +27,7 @@ def find_inputs(source: Path, channels: int, may_miss: bool = False) -> list[Cas
         source: the path.
         channels: number of channels of the model.
         may_miss: whether the file of a channel may be missing. If not, reading such a case fails.
+        alone: whether folders below are not predicted, too: those with scans are then reported.
 
     Raises:
         ConfigError: if there is no volume.
@@ -40,7 +41,7 @@ def find_inputs(source: Path, channels: int, may_miss: bool = False) -> list[Cas
     elif source.is_dir():
         files = [*list_volumes(source), *(folder for folder in sorted(source.iterdir()) if is_series(folder))]
         files = [source] if not files and is_series(source) else files
-        not_read = _not_read(source) if files != [source] else []
+        not_read = _not_read(source, alone) if files != [source] else []
         if files and not_read:
             log.warning("%s: not predicted: %s", source, ", ".join(not_read))
     elif is_dicom(source):
@@ -91,12 +92,12 @@ def _with_names_of_their_own(files: Sequence[Path]) -> list[Path]:
     return [file for file in files if stem(file) not in alike]
 
 
-def _not_read(source: Path) -> list[str]:
-    """Return what looks like scans in a folder and is not read: in folders of it, or in other formats."""
+def _not_read(source: Path, alone: bool) -> list[str]:
+    """Return what looks like scans in a folder and is not read: other formats and, if ``alone``, folders of it."""
     found = ["its own DICOM files"] if is_series(source) else []
     found += list_unread(source)
     for path in sorted(source.iterdir()):
-        if path.is_dir() and not path.name.startswith(".") and not is_series(path):
+        if alone and path.is_dir() and not path.name.startswith(".") and not is_series(path):
             scan = _first_scan_below(path, DEEPEST)
             if scan:
                 found.append(f"{scan.parent.relative_to(source)}{os.sep}")

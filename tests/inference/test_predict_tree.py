@@ -1,0 +1,127 @@
+"""Scans in a tree of folders, and those of BIDS datasets."""
+
+import csv
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from attention_unet.errors import ConfigError
+from attention_unet.inference.predict_tree import predict_tree
+from attention_unet.inference.settings import Settings
+from attention_unet.scans.volumes import read_labels
+from tests.conftest import save_nifti
+from tests.inference.build import model_of, plan_of, scan
+from tests.scans.build import slices
+from tests.scans.dicom_files import write_slices
+
+MASK = "space-orig_desc-attentionunet_dseg"
+
+
+def files(folder, pattern="*"):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob(pattern) if path.is_file())
+
+
+def test_each_folder_of_scans_has_its_output(tmp_path, caplog):
+    caplog.set_level("INFO")
+    source = tmp_path / "study"
+    _, values = scan(source / "a" / "day 1", np.eye(4), "t1.nii.gz")
+    scan(source / "b", np.eye(4), "t1.nii.gz", seed=1)
+    write_slices(source / "b" / "series", slices())
+    scan(source / ".hidden", np.eye(4))
+    (source / "b" / "notes").mkdir()
+    (source / "cut.nii.gz").write_bytes(b"cut")
+    output = source / "masks"
+    failed = predict_tree([model_of()], source, output)
+    assert list(failed) == ["cut"]
+    assert files(output, "*.nii.gz") == ["a/day 1/t1.nii.gz", "b/series.nii.gz", "b/t1.nii.gz"]
+    found = read_labels(output / "a" / "day 1" / "t1.nii.gz").array[0]
+    assert ((found == 3) == (values > 1)).mean() > 0.99
+    assert "not predicted" not in caplog.text
+    assert "folder 2 of 3: a/day 1, 0 min left" in caplog.messages
+    caplog.clear()
+    shutil.rmtree(output / "b")
+    (source / "cut.nii.gz").unlink()
+    assert predict_tree([model_of()], source, output, resume=True) == {}
+    assert [text for text in caplog.messages if "predicted, 0 failed" in text] == [
+        f"0 predicted, 0 failed; output in {output / 'a' / 'day 1'}",
+        f"2 predicted, 0 failed; output in {output / 'b'}",
+    ]
+
+
+def test_a_tree_without_scans_is_refused(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="holds no scan, and no folder below it does"):
+        predict_tree([model_of()], tmp_path, tmp_path / "out")
+    with pytest.raises(ConfigError, match="is no folder"):
+        predict_tree([model_of()], tmp_path / "nothing", tmp_path / "out")
+
+
+@pytest.fixture
+def bids(tmp_path):
+    """Return a BIDS dataset of two participants, with a derivative."""
+    root = tmp_path / "raw"
+    names = ["sub-01/ses-a/anat/sub-01_ses-a_T1w", "sub-01/ses-a/anat/sub-01_ses-a_run-2_T1w", "sub-02/anat/sub-02_T1w"]
+    for seed, name in enumerate([*names, "sub-02/anat/sub-02_FLAIR", "derivatives/x/sub-02/anat/sub-02_T1w"]):
+        path = root / f"{name}.nii.gz"
+        save_nifti(path, np.random.RandomState(seed).normal(size=(9, 8, 7)).astype(np.float32), np.eye(4))
+        path.with_name(path.name.replace(".nii.gz", ".json")).write_text("{}")
+    description = {"Name": "raw", "BIDSVersion": "1.10.0", "DatasetType": "raw"}
+    (root / "dataset_description.json").write_text(json.dumps(description))
+    (root / "README").write_text("Two participants, made for a test.")
+    return root
+
+
+def test_a_bids_dataset_becomes_a_derivative(bids):
+    output = bids / "derivatives" / "masks"
+    assert predict_tree([model_of()], bids, output, Settings(attention=True), bids=["T1w"]) == {}
+    assert [name for name in files(output, "*.nii.gz") if "attention/" not in name] == [
+        f"sub-01/ses-a/anat/sub-01_ses-a_run-2_{MASK}.nii.gz",
+        f"sub-01/ses-a/anat/sub-01_ses-a_{MASK}.nii.gz",
+        f"sub-02/anat/sub-02_{MASK}.nii.gz",
+    ]
+    of_one = output / "sub-02" / "anat" / f"sub-02_{MASK}.json"
+    assert json.loads(of_one.read_text())["Sources"] == ["bids:source:sub-02/anat/sub-02_T1w.nii.gz"]
+    with of_one.with_suffix(".tsv").open() as table:
+        assert [(row["index"], row["name"]) for row in csv.DictReader(table, delimiter="\t")] == [
+            ("3", "bright"),
+            ("9", "dark"),
+        ]
+    described = json.loads((output / "dataset_description.json").read_text())
+    assert described["DatasetType"] == "derivative"
+    assert described["DatasetLinks"] == {"source": "../.."}
+    if shutil.which("bids-validator-deno") is None:
+        pytest.skip("needs bids-validator-deno on the path, to validate the derivative")
+    for folder in (bids, output):
+        call = ["bids-validator-deno", "--ignoreWarnings", folder]
+        found = subprocess.run(call, capture_output=True, text=True, check=False)
+        assert "appears to be BIDS compatible" in found.stdout, found.stdout
+
+
+def test_channels_and_participants_of_a_bids_dataset(bids, tmp_path):
+    two = model_of()
+    two = type(two)(two.network, plan_of(channels=("T1", "FLAIR")), two.device, sha256=two.sha256)
+    with pytest.raises(ConfigError, match="the model takes 2 channels"):
+        predict_tree([two], bids, tmp_path / "out", bids=["T1w"])
+    with pytest.raises(ConfigError, match="sub-01_ses-a has no FLAIR: expected T1w, FLAIR"):
+        predict_tree([two], bids, tmp_path / "out", bids=["T1w", "FLAIR"])
+    assert predict_tree([model_of()], bids, tmp_path / "out", bids=["T1w"], participants=["02"]) == {}
+    assert files(tmp_path / "out", "*.nii.gz") == [f"sub-02/anat/sub-02_{MASK}.nii.gz"]
+
+
+def test_what_is_no_bids_dataset_is_refused_and_no_description_is_lost(bids, tmp_path):
+    for arguments, text in (
+        ({"bids": ["T2w"]}, r"holds no scan sub-\*/\*\*/sub-\*_T2w\.nii\.gz: check --bids-suffix"),
+        ({"bids": ["T1w"], "participants": ["01", "sub-7"]}, "has no sub-7: expected a folder of each participant"),
+        ({"bids": ["T1w"], "settings": Settings(file_format="own")}, "BIDS masks are NIfTI files"),
+    ):
+        with pytest.raises(ConfigError, match=text):
+            predict_tree([model_of()], bids, tmp_path / "out", **arguments)
+    with pytest.raises(ConfigError, match=r"dataset_description\.json: describes another dataset: name another folder"):
+        predict_tree([model_of()], bids, bids, bids=["T1w"])
+    (bids / "dataset_description.json").unlink()
+    with pytest.raises(ConfigError, match="is no BIDS dataset"):
+        predict_tree([model_of()], bids, tmp_path / "out", bids=["T1w"])
+    assert not (tmp_path / "out").exists()
