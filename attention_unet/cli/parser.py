@@ -68,7 +68,7 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         type=str,
         required=True,
         action="append",
-        help="a scan (NIfTI, NRRD, MetaImage, folder of a DICOM series), or a folder of scans",
+        help="a scan (NIfTI, NRRD, MetaImage, FreeSurfer, folder of a DICOM series), or a folder of scans",
     )
     predict.add_argument("-o", "--output", type=str, required=True, help="folder for the label maps")
     predict.add_argument(

@@ -41,7 +41,7 @@ def predict_folder(
 
     Args:
         models: models of the same classes and channels. Their probabilities are averaged.
-        source: a file (NIfTI, NRRD, MetaImage), the folder of a DICOM series, or a folder of these.
+        source: a file (NIfTI, NRRD, MetaImage, FreeSurfer), the folder of a DICOM series, or a folder of these.
         output: folder for the label maps, the maps that the settings ask for, and ``run.json``.
         settings: how to predict, and what to write.
         held_out_of: folder of a run; predict only the cases that it held out.

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from attention_unet.errors import DataError
-from attention_unet.scans import itk, nifti
+from attention_unet.scans import itk, mgh, nifti
 from attention_unet.scans.dicom import is_dicom
 from attention_unet.scans.itk_header import data_files
 
-ENDINGS = (*nifti.ENDINGS, *itk.ENDINGS)
+ENDINGS = (*nifti.ENDINGS, *itk.ENDINGS, *mgh.ENDINGS)
 NOTE_ENDINGS = (  # of files that are often in folders of scans, and are no scans
     *(".json", ".txt", ".tsv", ".csv", ".md", ".xml", ".html", ".yaml", ".yml", ".log", ".bval", ".bvec"),
     *(".png", ".jpg", ".jpeg", ".pdf"),
@@ -93,6 +93,6 @@ def list_files(path: Path) -> list[Path]:
 
 def file_ending(path: Path) -> str:
     """Return the ending of a single file in the format of a volume. For a DICOM folder it is that of NIfTI."""
-    if path.is_dir() or path.name.lower().endswith(nifti.ENDINGS):
+    if path.is_dir() or not path.name.lower().endswith(itk.ENDINGS):
         return ".nii.gz"
     return ".nrrd" if path.suffix.lower() in itk.NRRD else ".mha"

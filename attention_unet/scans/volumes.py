@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from attention_unet.errors import DataError
 from attention_unet.files.atomic import replacing
-from attention_unet.scans import nifti
+from attention_unet.scans import itk, mgh, nifti
 from attention_unet.scans.dicom import read_dicom
 from attention_unet.scans.header import Contents, check_affine, check_real, make_header
 from attention_unet.scans.itk import read_itk, write_itk
 from attention_unet.scans.label_table import label_extension, segment_fields
 from attention_unet.scans.labels import Labels
+from attention_unet.scans.mgh import read_mgh
 from attention_unet.scans.nifti import read_nifti
 from attention_unet.scans.volume_files import stem
 
@@ -96,8 +97,8 @@ def read_volume(path: str | Path, memory: int | None = None) -> Volume:
         memory: bytes that reading may take; by default most of the free memory.
 
     Raises:
-        DataError: for the same reasons as ``read_nifti``, ``read_itk`` and ``read_dicom``, and if more than 1 % of a
-            channel is NaN or infinite.
+        DataError: for the same reasons as ``read_nifti``, ``read_itk``, ``read_mgh`` and ``read_dicom``, and if more
+            than 1 % of a channel is NaN or infinite.
 
     Example:
         >>> volume = read_volume("phantoms/imagesTr/phantom_000.nii.gz")
@@ -119,7 +120,8 @@ def _read(path: Path, memory: int | None = None) -> Contents:
     if path.is_dir():
         return read_dicom(path, memory)
     stem(path)  # raises if the name is not that of a volume
-    return (read_nifti if path.name.lower().endswith(nifti.ENDINGS) else read_itk)(path, memory)
+    readers = {nifti.ENDINGS: read_nifti, mgh.ENDINGS: read_mgh, itk.ENDINGS: read_itk}
+    return next(read for endings, read in readers.items() if path.name.lower().endswith(endings))(path, memory)
 
 
 def read_labels(path: Path, memory: int | None = None) -> Volume:

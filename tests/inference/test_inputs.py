@@ -114,7 +114,7 @@ def test_mistakes(tmp_path, capsys):
 
 def test_every_file_that_may_be_a_scan_is_named(tmp_path, caplog):
     scan(tmp_path, np.eye(4), "a.nii.gz")
-    for name in ("b.nii.bz2", "c.nii.zst", "d.img.gz", "e.gipl", "f.vtk", "g+orig.HEAD", "h.mgz", "i.npy", ".hidden"):
+    for name in ("b.nii.bz2", "c.nii.zst", "d.img.gz", "e.gipl", "f.vtk", "g+orig.HEAD", "h.minc", "i.npy", ".hidden"):
         (tmp_path / name).write_bytes(b"x")
     for name in ("a.json", "a.bval", "notes.txt", "picture.png"):
         (tmp_path / name).write_bytes(b"x")

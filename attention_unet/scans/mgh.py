@@ -1,0 +1,62 @@
+"""Read the volumes of FreeSurfer, .mgz and .mgh, with nibabel."""
+
+import gzip
+import math
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+from nibabel.freesurfer.mghformat import MGHError, MGHHeader
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from attention_unet.errors import DataError
+from attention_unet.scans.file_type import describe_other_type
+from attention_unet.scans.header import Contents, check_affine, check_fits, make_header
+
+PACKED, ENDINGS = ".mgz", (".mgz", ".mgh")
+FLAG = 28  # byte of goodRASFlag, two bytes; nibabel sets it in its header
+BLOCK = 2**20  # bytes read at once
+
+
+def read_mgh(path: Path, memory: int | None = None) -> Contents:
+    """Read a volume of FreeSurfer.
+
+    Args:
+        path: path of the file.
+        memory: bytes that reading may take; by default most of the free memory.
+
+    Raises:
+        DataError: if the file is missing, damaged or too large, or has an invalid geometry.
+    """
+    try:
+        with path.open("rb") as file:
+            if other_type := describe_other_type(file.read(512)) if path.suffix.lower() != PACKED else None:
+                raise DataError(f"{path}: {other_type}")
+            file.seek(0)
+            stream = gzip.GzipFile(fileobj=file) if path.suffix.lower() == PACKED else file
+            oriented = any(stream.read(FLAG + 2)[FLAG:])
+            stream.seek(0)
+            header = MGHHeader.from_fileobj(stream)
+            shape, kind = header.get_data_shape(), header.get_data_dtype()
+            check_fits(path, shape, memory, 4 + kind.itemsize)
+            stream.seek(header.get_data_offset())
+            expected = math.prod(shape) * kind.itemsize
+            if len(content := stream.read(expected)) < expected:
+                raise EOFError(f"{len(content)} of {expected} bytes of voxels")
+            while stream.read(BLOCK):  # to the end, where gzip verifies the checksum
+                pass
+    except (MGHError, HeaderDataError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: is not a volume of FreeSurfer ({error}): copy or convert it again") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: is damaged or cut short ({error}): copy it again") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}): check the path and your rights") from error
+    if not oriented:
+        warnings.warn(f"{path}: its header has no orientation: used as it is", stacklevel=3)
+    affine = np.asarray(header.get_affine(), dtype=np.float64)
+    check_affine(path, affine)
+    stored = np.frombuffer(content, kind).reshape(shape, order="F")
+    array: NDArray[np.float32] = stored.reshape(*shape[:3], -1).astype(np.float32)
+    return np.moveaxis(array, -1, 0), affine, make_header(affine, shape[:3])
