@@ -21,7 +21,7 @@ from attention_unet.scans.volume_files import ENDINGS, is_volume, stem
 DESCRIPTION, TITLE = "dataset_description.json", "Segmentations by attention_unet"
 NAME = re.compile(r"(?P<entities>sub-[A-Za-z0-9]+(_[a-z]+-[A-Za-z0-9+]+)*)_(?P<suffix>[A-Za-z0-9]+)")
 MASK = "space-orig_desc-attentionunet_dseg"  # on the scan's own grid, by this program, discrete segmentation
-OTHER_FILES = ("run.json", "*_labels.json", "itk-snap_labels.txt", *PARTS)
+OTHER_FILES = ("run.json", "volumes.csv", "*_labels.json", "itk-snap_labels.txt", *PARTS)
 
 
 def find_bids_scans(root: Path, suffixes: Sequence[str], participants: Sequence[str]) -> dict[Path, list[Case]]:

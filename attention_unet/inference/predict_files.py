@@ -35,11 +35,11 @@ from attention_unet.inference.preview import draw_preview
 from attention_unet.inference.record import hash_images, update_record
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.staging import move_into_place, staging_folder
+from attention_unet.inference.structures import describe_structures
 from attention_unet.inference.trained_on import find_in_training
 from attention_unet.machine.memory import free_memory, out_of_memory, peak_memory
 from attention_unet.scans.dicom import is_series
 from attention_unet.scans.dicom_segmentation import write_segmentation
-from attention_unet.scans.label_table import describe_label_map
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volume_files import file_ending, list_files
 from attention_unet.scans.volumes import Volume, write_like
@@ -216,7 +216,7 @@ def write_prediction(
         write_like(path, values, volume)
     with replacing(preview_path(output, case)) as partial_path:
         draw_preview(volume, prediction.label_map, labels).save(partial_path, compress_level=COMPRESSION)
-    table = describe_label_map(prediction.label_map, labels, volume.voxel_ml)
+    table = describe_structures(prediction.label_map, labels, volume)
     write_text(sidecar_path(output, case), json.dumps(table, indent=2) + "\n")
     segmentations = [segmentation_path(output, case)] if settings.dicom else []
     for path in segmentations:

@@ -16,6 +16,7 @@ from attention_unet.inference.output_folder import claim_output
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.record import describe_predictions, update_record
 from attention_unet.inference.settings import DEFAULT, Settings
+from attention_unet.inference.structures import check_volumes, write_volumes
 from attention_unet.inference.window_predictor import attended_places
 from attention_unet.machine.memory import reuse_freed_memory
 from attention_unet.machine.progress import progress_bar
@@ -86,6 +87,7 @@ def predict_cases(
     description = describe_predictions(models, settings, cleaned, output)
     reuse_freed_memory()
     with folder_lock(output):
+        check_volumes(output)
         left = claim_output(output, cases, description, settings.extras, resume=resume, overwrite=overwrite)
         if settings.tta and not any(m.plan.mirror_axes for m in models):
             log.warning("--tta changes nothing: the training flipped no axis (augmentation.flip_axes)")
@@ -97,6 +99,7 @@ def predict_cases(
         with progress_bar("predicting", len(left)) as done:
             failed = predict_files(left, output, models, settings, done)
         update_record(output, {"complete": True})
+        write_volumes(output)
     log.info("%d predicted, %d failed; output in %s", len(left) - len(failed), len(failed), output)
     if settings.attention and not places:
         log.info("this model has no attention: there are no maps to write")

@@ -12,6 +12,7 @@ from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_folder import predict_cases
 from attention_unet.inference.settings import DEFAULT, Settings
+from attention_unet.inference.structures import check_volumes, write_volumes
 from attention_unet.scans.dicom import is_series
 from attention_unet.scans.volume_files import list_volumes
 
@@ -76,6 +77,7 @@ def predict_tree(
         }
     if not folders:
         raise ConfigError(f"{source}: holds no scan, and no folder below it does: check the path")
+    check_volumes(output)
     failed: dict[str, str] = {}
     began = time.monotonic()
     for number, (folder, cases) in enumerate(folders.items()):
@@ -85,6 +87,7 @@ def predict_tree(
         failed |= {(folder / case).as_posix(): reason for case, reason in of_folder.items()}
         if bids:
             describe_masks(output / folder, source, cases, models[0].plan.labels)
+    write_volumes(output, below=True)
     return failed
 
 

@@ -1,12 +1,9 @@
-"""Describe names and colours of classes: in the headers of label maps and in a text file, for viewers, and in JSON."""
+"""Describe names and colours of classes for viewers: in the headers of label maps, and in a text file."""
 
 import xml.etree.ElementTree as xml
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 from nibabel.nifti1 import Nifti1Extension
-from numpy.typing import NDArray
 
 from attention_unet.scans.labels import Labels
 
@@ -66,19 +63,6 @@ def itk_snap_table(labels: Labels) -> str:
         shown = name.replace('"', "'")
         lines.append(f'{value:5d}  {red:4d} {green:4d} {blue:4d}        1  1  1    "{shown}"')
     return "\n".join(lines) + "\n"
-
-
-def describe_label_map(label_map: NDArray[np.generic], labels: Labels, voxel_ml: float) -> dict[str, Any]:
-    """Return name, colour and volume of each class, by its integer in label maps, as plain values for JSON."""
-    described = {}
-    for index, (name, group) in enumerate(labels.integers.items()):
-        voxels = sum(int(np.count_nonzero(label_map == value)) for value in group)
-        described[str(labels.painted[index])] = {
-            "name": name,
-            "colour": colour_of(index),
-            "volume_ml": round(voxels * voxel_ml, 4),
-        }
-    return {"labels": described}
 
 
 def _rgb(colour: str) -> tuple[float, float, float]:

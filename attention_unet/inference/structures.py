@@ -1,0 +1,86 @@
+"""Measure the structures of a predicted label map, and collect those of a folder in ``volumes.csv``."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from attention_unet.errors import ConfigError
+from attention_unet.files.atomic import write_text
+from attention_unet.files.csv_text import csv_text
+from attention_unet.files.json_file import parse_object
+from attention_unet.files.prediction_folder import sidecar_path
+from attention_unet.files.prediction_record import RECORD, read_record
+from attention_unet.inference.components import BY_CORNERS
+from attention_unet.scans.label_table import colour_of
+from attention_unet.scans.labels import Labels
+from attention_unet.scans.volumes import Volume
+
+VOLUMES = "volumes.csv"
+COLUMNS = ("name", "volume_ml", "mean", "sd", "components", "touches_edge")
+HEAD = ("case", "class", *COLUMNS[1:])
+
+
+def describe_structures(label_map: NDArray[np.generic], labels: Labels, volume: Volume) -> dict[str, Any]:
+    """Describe each class of a label map, by its integer, as plain values for JSON.
+
+    Args:
+        label_map: voxels (I, J, K).
+        labels: the classes.
+        volume: the scan.
+
+    Returns:
+        Name and colour; volume in ml; mean and standard deviation of the first channel, None in an empty class; number
+        of connected components; whether a voxel lies at the edge of the scan.
+    """
+    boxes = dict(enumerate(ndimage.find_objects(label_map), start=1))
+    described = {}
+    for index, (name, group) in enumerate(labels.integers.items()):
+        of_group = [boxes[value] for value in group if boxes.get(value)]
+        box = tuple(
+            slice(min(a.start for a in axis), max(a.stop for a in axis)) for axis in zip(*of_group, strict=True)
+        )
+        mask = np.isin(label_map[box], group) if box else np.zeros((0, 0, 0), bool)
+        values = volume.array[0][box][mask] if box else np.zeros(0)
+        described[str(labels.painted[index])] = {
+            "name": name,
+            "colour": colour_of(index),
+            "volume_ml": round(values.size * volume.voxel_ml, 4),
+            "mean": float(f"{values.mean(dtype=np.float64):.6g}") if values.size else None,
+            "sd": float(f"{values.std(dtype=np.float64):.6g}") if values.size else None,
+            "components": int(ndimage.label(mask, BY_CORNERS)[1]) if values.size else 0,
+            "touches_edge": any(a.start == 0 or a.stop == size for a, size in zip(box, volume.grid, strict=False)),
+        }
+    return {"labels": described}
+
+
+def check_volumes(output: Path) -> None:
+    """Check that ``volumes.csv`` of the output folder is one of ours, as it will be replaced.
+
+    Raises:
+        ConfigError: if it is not.
+    """
+    file = output / VOLUMES
+    if file.is_file() and not file.read_bytes().startswith(",".join(HEAD).encode()):
+        raise ConfigError(f"{file}: was not written by predict, which would replace it: name another folder with -o")
+
+
+def write_volumes(output: Path, below: bool = False) -> None:
+    """Write ``volumes.csv``: the structures of all predicted cases of a folder; ``below``: of all folders below, too.
+
+    Raises:
+        DataError: if the description of a case is damaged, or the file cannot be written.
+    """
+    rows = []
+    for record in sorted(output.rglob(RECORD)) if below else [output / RECORD]:
+        for case in sorted(read_record(record.parent).get("cases", {})):
+            if (file := sidecar_path(record.parent, case)).is_file():
+                name = (record.parent.relative_to(output) / case).as_posix()
+                rows += [[name, *each] for each in parse_object(file, _measured, "predict this case again")]
+    write_text(output / VOLUMES, csv_text([HEAD, *sorted(rows, key=lambda row: row[0])]))
+
+
+def _measured(plain: dict[str, Any]) -> list[list[object]]:
+    return [["" if each[name] is None else each[name] for name in COLUMNS] for each in plain["labels"].values()]

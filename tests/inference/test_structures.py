@@ -1,0 +1,105 @@
+"""What is measured of predicted structures, counted by hand."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from attention_unet.errors import ConfigError, DataError
+from attention_unet.inference.predict_folder import predict_folder
+from attention_unet.inference.predict_tree import predict_tree
+from attention_unet.inference.structures import describe_structures
+from attention_unet.scans.label_table import COLOURS
+from attention_unet.scans.labels import Labels
+from attention_unet.scans.volumes import volume_of_array
+from tests.inference.build import model_of, scan
+
+SCAN = volume_of_array(np.arange(60, dtype=np.float32).reshape(5, 4, 3), np.diag([10.0, 10.0, 5.0, 1.0]))
+
+
+def test_structures_of_a_label_map():
+    label_map = np.zeros(SCAN.grid, np.uint8)
+    label_map[1, 1, 1] = label_map[2, 2, 2] = 4  # they touch at a corner: voxels 16 and 32
+    label_map[1, 1, 0] = 9  # voxel 15
+    label_map[3, 3, 0] = 7  # voxel 45; alone
+    labels = Labels({"left & right": (4,), "two": (7, 9), "none": (11,)}, (4, 7, 11))
+    assert describe_structures(label_map, labels, SCAN)["labels"] == {
+        "4": {
+            "name": "left & right",
+            "colour": COLOURS[0],
+            "volume_ml": 1.0,
+            "mean": 24.0,
+            "sd": 8.0,
+            "components": 1,
+            "touches_edge": True,
+        },
+        "7": {
+            "name": "two",
+            "colour": COLOURS[1],
+            "volume_ml": 1.0,
+            "mean": 30.0,
+            "sd": 15.0,
+            "components": 2,
+            "touches_edge": True,
+        },
+        "11": {
+            "name": "none",
+            "colour": COLOURS[2],
+            "volume_ml": 0.0,
+            "mean": None,
+            "sd": None,
+            "components": 0,
+            "touches_edge": False,
+        },
+    }
+    label_map[2, 2, 2] = 0
+    assert not describe_structures(label_map, labels, SCAN)["labels"]["4"]["touches_edge"]
+
+
+def test_overlapping_classes_share_voxels():
+    label_map = np.zeros(SCAN.grid, np.uint8)
+    label_map[0, 0] = [1, 2, 2]
+    regions = Labels({"whole": (1, 2), "core": (2,)}, (1, 2))
+    found = describe_structures(label_map, regions, SCAN)["labels"]
+    assert {each["name"]: each["volume_ml"] for each in found.values()} == {"whole": 1.5, "core": 1.0}
+
+
+def rows(folder):
+    with (folder / "volumes.csv").open(newline="") as file:
+        return [(row["case"], row["class"], row["volume_ml"]) for row in csv.DictReader(file)]
+
+
+def test_the_table_of_a_folder_and_of_a_tree(tmp_path):
+    for name in ("a.nii.gz", "deeper/b.nii.gz", "deeper/c.nii.gz"):
+        scan(tmp_path / "in", np.eye(4), name)
+    output = tmp_path / "out"
+    predict_tree([model_of()], tmp_path / "in", output)
+    of_tree = rows(output)
+    assert [row[:2] for row in of_tree] == [
+        (case, name) for case in ("a", "deeper/b", "deeper/c") for name in ("bright", "dark")
+    ]
+    described = json.loads((output / "deeper" / "b_labels.json").read_text())["labels"]
+    assert [float(row[2]) for row in of_tree[2:4]] == [each["volume_ml"] for each in described.values()]
+    scan(tmp_path / "in", np.eye(4), "deeper/d.nii.gz")
+    predict_folder([model_of()], tmp_path / "in" / "deeper", output / "deeper", resume=True)
+    assert [row[0] for row in rows(output / "deeper")] == ["b", "b", "c", "c", "d", "d"]
+
+
+def test_a_table_of_other_origin_is_not_replaced(tmp_path):
+    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "volumes.csv").write_text("my,own\n")
+    for predict in (predict_folder, predict_tree):
+        with pytest.raises(ConfigError, match=r"volumes\.csv: was not written by predict, which would replace it"):
+            predict([model_of()], tmp_path / "in", tmp_path / "out")
+    assert (tmp_path / "out" / "volumes.csv").read_text() == "my,own\n"
+
+
+def test_a_damaged_description_is_named(tmp_path):
+    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
+    predict_folder([model_of()], tmp_path / "in", tmp_path / "out")
+    (tmp_path / "out" / "a_labels.json").write_text('{"labels": {"3": {}}}')
+    scan(tmp_path / "in", np.eye(4), "b.nii.gz")
+    with pytest.raises(DataError, match=r"a_labels\.json: lacks 'name': predict this case again"):
+        predict_folder([model_of()], tmp_path / "in", tmp_path / "out", resume=True)
