@@ -232,4 +232,4 @@ def test_no_more_memory_is_taken_than_may_be(tmp_path):
     assert whole == [1, 1]
     assert min(strips) > 1
     assert limited < LIMIT
-    assert limited < 0.85 * free
+    assert limited < 0.9 * free  # peaks vary by some per cent
