@@ -157,6 +157,9 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         action="store_true",
         help="only cases with a prediction (default: cases without one are scored as empty)",
     )
+    evaluate.add_argument(
+        "--components", action="store_true", help="also count components, such as lesions: found, missed, false"
+    )
     evaluate.add_argument("--tolerance-mm", type=float, default=1.0, help="tolerance of the normalised surface Dice")
     evaluate.add_argument(
         "--subjects", type=str | None, help="CSV file with the columns case and subject, for intervals over subjects"

@@ -27,6 +27,7 @@ def evaluate(options: Namespace, parser: ArgumentParser) -> int:
         subjects=options.subjects,
         held_out_of=options.held_out_of,
         predicted_only=options.predicted_only,
+        components=options.components,
     )
     print_table(summary, table_console())
     return report_failures(failed)

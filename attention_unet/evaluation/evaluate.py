@@ -16,6 +16,7 @@ from attention_unet.errors import ConfigError, first_few, plural, replace_paths
 from attention_unet.evaluation.calibration import write_calibration
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles, write_evaluated_files
 from attention_unet.evaluation.example_cases import write_example_cases
+from attention_unet.evaluation.lesions import write_lesions
 from attention_unet.evaluation.provenance import read_provenance
 from attention_unet.evaluation.result_files import check_results
 from attention_unet.evaluation.rows import metrics_to_csv
@@ -47,6 +48,7 @@ def evaluate_folder(
     subjects: str | Path | None = None,
     held_out_of: str | Path | None = None,
     predicted_only: bool = False,
+    components: bool = False,
 ) -> tuple[Summary, dict[str, str]]:
     """Evaluate a folder of predicted label maps, as ``attention-unet evaluate`` does.
 
@@ -63,6 +65,7 @@ def evaluate_folder(
         subjects: table with the columns case and subject, for intervals over subjects.
         held_out_of: folder of a run; evaluate only the cases that it held out.
         predicted_only: leave out references without prediction; otherwise they are scored as empty predictions.
+        components: count connected components, such as lesions, too.
 
     Returns:
         The summary; and the reason by case, for cases that failed.
@@ -111,7 +114,9 @@ def evaluate_folder(
         raise ConfigError(f"{scans}: holds no scan of these cases: expected names such as {known[ids[0]].name}")
     unannotated = describe_unannotated(references.parent / "dataset.json", labels.names)
     cases = [Case(case, grouped.get(case, ()), known[case], unannotated.get(case, ())) for case in ids]
-    return evaluate_cases(cases, predicted, output, labels, tolerance_mm=tolerance_mm, subjects=subject_of)
+    return evaluate_cases(
+        cases, predicted, output, labels, tolerance_mm=tolerance_mm, subjects=subject_of, components=components
+    )
 
 
 def evaluate_cases(
@@ -123,6 +128,7 @@ def evaluate_cases(
     tolerance_mm: float = TOLERANCE_MM,
     subjects: Mapping[str, str] | None = None,
     folds: Mapping[str, int] | None = None,
+    components: bool = False,
     patience: float | None = None,
 ) -> tuple[Summary, dict[str, str]]:
     """Evaluate cases and write all results, as ``evaluate_folder`` does.
@@ -135,6 +141,7 @@ def evaluate_cases(
         tolerance_mm: tolerance of the normalised surface Dice.
         subjects: subject by case id; if not given, each case is a subject.
         folds: in a cross-validation, the fold that held out each case.
+        components: count connected components, such as lesions, too.
         patience: seconds to wait for another process that writes there; None: as in ``folder_lock``.
 
     Returns:
@@ -186,6 +193,7 @@ def evaluate_cases(
             )
         log.info("metrics.csv and summary.json are in %s", output)
         failed |= write_calibration(output, files) | write_structure_attention(output, files)
+        failed |= write_lesions(output, files, components)
         failed |= write_example_cases(output, files, rows)
         if (output / REPORT).exists():
             log.warning("%s: shows an earlier evaluation: report again", output / REPORT)

@@ -8,7 +8,7 @@ from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.files.json_file import read_object
 
 SCORED = "scored.json"
-RESULTS = ("metrics.csv", "summary.json", "picture.png", "calibration.csv", "attention.csv")
+RESULTS = ("metrics.csv", "summary.json", "picture.png", "calibration.csv", "attention.csv", "components.csv")
 ADVICE = "expected what evaluate writes; evaluate again"  # end of messages about damaged results
 
 

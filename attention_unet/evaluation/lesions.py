@@ -1,0 +1,128 @@
+"""Count lesions: how many connected components of the reference were found, and how many predicted ones are true."""
+
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from attention_unet.errors import DataError
+from attention_unet.evaluation.evaluated_files import EvaluatedFiles
+from attention_unet.files.atomic import write_text
+from attention_unet.files.csv_text import csv_text
+from attention_unet.machine.progress import progress_bar
+from attention_unet.scans.labels import Labels
+from attention_unet.scans.volumes import read_labels
+
+log = logging.getLogger(__name__)
+
+LESIONS = "components.csv"
+BY_CORNERS = np.ones((3, 3, 3))  # voxels that share a corner are connected
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """Numbers of connected components of a class, of one or more cases.
+
+    Attributes:
+        reference: components of the reference.
+        found: those of them that share a voxel with the prediction.
+        predicted: components of the prediction.
+        true: those of them that share a voxel with the reference.
+    """
+
+    reference: int
+    found: int
+    predicted: int
+    true: int
+
+    @property
+    def sensitivity(self) -> float:
+        """Share of the true components that were found; NaN if there are none."""
+        return self.found / self.reference if self.reference else float("nan")
+
+    @property
+    def precision(self) -> float:
+        """Share of the predicted components that are true; NaN if there are none."""
+        return self.true / self.predicted if self.predicted else float("nan")
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of both, 0 if one of them is 0; NaN if there is no component, 0 if in one mask only."""
+        if not (self.reference and self.predicted):
+            return 0.0 if self.reference or self.predicted else float("nan")
+        both = self.sensitivity + self.precision
+        return 2 * self.sensitivity * self.precision / both if both else 0.0
+
+    def __add__(self, other: "Lesions") -> "Lesions":
+        """Return the numbers of both together."""
+        return Lesions(
+            self.reference + other.reference,
+            self.found + other.found,
+            self.predicted + other.predicted,
+            self.true + other.true,
+        )
+
+
+def write_lesions(evaluation: Path, files: EvaluatedFiles, wanted: bool) -> dict[str, str]:
+    """Write ``components.csv``. If it is not wanted, the file of an earlier evaluation is removed.
+
+    Returns:
+        The reason by case, for cases that failed.
+    """
+    if not wanted:
+        (evaluation / LESIONS).unlink(missing_ok=True)
+        return {}
+    rows: list[Sequence[object]] = []
+    total: dict[str, Lesions] = {}
+    failed: dict[str, str] = {}
+    with progress_bar("components", len(files.cases)) as done:
+        for name, case in files.cases.items():
+            try:
+                reference = read_labels(files.reference(name)).array[0]
+                mask = files.predicted.get(name)
+                prediction = np.zeros_like(reference) if mask is None else read_labels(mask).array[0]
+            except DataError as error:
+                failed[name] = str(error)
+            else:
+                for each, counts in count_lesions(prediction, reference, files.labels, case.unannotated).items():
+                    total[each] = total[each] + counts if each in total else counts
+                    shares = (f"{share:.6g}" for share in (counts.sensitivity, counts.precision, counts.f1))
+                    rows.append([name, each, counts.reference, counts.found, counts.predicted, counts.true, *shares])
+            done()
+    head = ["case", "class", "reference", "found", "predicted", "true", "sensitivity", "precision", "f1"]
+    write_text(evaluation / LESIONS, csv_text([head, *rows]))
+    for each, counts in total.items():
+        log.info(
+            "%s, components of all cases: %d of %d found, %d of %d predicted ones true, F1 %.3f",
+            *(each, counts.found, counts.reference, counts.true, counts.predicted, counts.f1),
+        )
+    return failed
+
+
+def count_lesions(
+    prediction: NDArray[np.generic], reference: NDArray[np.generic], labels: Labels, unannotated: Collection[str] = ()
+) -> dict[str, Lesions]:
+    """Return the numbers of components of each class of a case. Ignored voxels count as background in both label maps.
+
+    Args:
+        prediction: predicted label map (I, J, K).
+        reference: true label map on the same grid.
+        labels: classes.
+        unannotated: classes that the reference does not annotate; they are left out.
+    """
+    known = True if labels.ignore is None else reference != labels.ignore
+    found = {}
+    for name, group in labels.integers.items():
+        if name not in unannotated:
+            predicted, true = (np.isin(label_map, group) & known for label_map in (prediction, reference))
+            both = predicted & true
+            (of_true, true_count), (of_predicted, predicted_count) = (
+                ndimage.label(mask, BY_CORNERS) for mask in (true, predicted)
+            )
+            hits, correct = (np.unique(components[both]).size for components in (of_true, of_predicted))
+            found[name] = Lesions(true_count, hits, predicted_count, correct)
+    return found
