@@ -13,8 +13,8 @@ from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles
 from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text
-from attention_unet.inference.components import BY_CORNERS
 from attention_unet.machine.progress import progress_bar
+from attention_unet.scans.foreground import BY_CORNERS
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import read_labels
 

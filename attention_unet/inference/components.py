@@ -14,12 +14,12 @@ from scipy import ndimage
 
 from attention_unet.errors import ConfigError
 from attention_unet.inference.settings import Settings
+from attention_unet.scans.foreground import BY_CORNERS
 
 if TYPE_CHECKING:
     from attention_unet.inference.model import Model
 
 LEAST_GAIN = 0.0005  # Dice; a smaller gain is not worth the risk of dropping a true component
-BY_CORNERS = np.ones((3, 3, 3))  # voxels that share a corner are connected
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from attention_unet.files.csv_text import csv_text
 from attention_unet.files.json_file import parse_object
 from attention_unet.files.prediction_folder import sidecar_path
 from attention_unet.files.prediction_record import RECORD, read_record
-from attention_unet.inference.components import BY_CORNERS
+from attention_unet.scans.foreground import BY_CORNERS
 from attention_unet.scans.label_table import colour_of
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import Volume

@@ -5,6 +5,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+BY_CORNERS = np.ones((3, 3, 3))  # voxels that share a corner are connected
+
 
 def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
     """Return the smallest box that contains all true voxels of a mask (I, J, K). It is empty if no voxel is true."""
