@@ -172,6 +172,13 @@ def _export(options: Namespace, parser: ArgumentParser) -> int:
     return 0
 
 
+def _card(options: Namespace, parser: ArgumentParser) -> int:
+    from attention_unet.report.card import write_card
+
+    log.info("the card is in %s: write what it marks as to be written", write_card(options.run, options.output))
+    return 0
+
+
 def _fetch(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.dataset.cases import data_root
     from attention_unet.dataset.fetch import DATASETS, LICENCE, fetch
@@ -219,6 +226,7 @@ COMMANDS: dict[str, Callable[[Namespace, ArgumentParser], int]] = {
     "study": study,
     "report": report,
     "export": _export,
+    "card": _card,
     "fetch": _fetch,
     "phantom": _phantom,
     "attention": attention,

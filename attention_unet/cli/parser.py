@@ -233,6 +233,10 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     export.add_argument("-o", "--output", type=str, required=True, help="file to write; of a bundle the folder")
     export.add_argument("--check", type=str | None, help="a scan, or a folder of them, to compare export and model on")
 
+    card = add("card", "Write a model card, with the head that the Hugging Face hub reads.")
+    card.add_argument("run", type=str, help="folder of a run")
+    card.add_argument("-o", "--output", type=str | None, help="file to write (default: README.md in that folder)")
+
     where = "folder for it (default: $ATTENTION_UNET_DATA, otherwise data)"
     fetch = add("fetch", "Download a public dataset.")
     fetch.add_argument("dataset", type=str, help="hippocampus, prostate, heart or brain-tumour")
