@@ -34,7 +34,7 @@ def parse_table(file: Path, build: Callable[[dict[str, str]], T], content: str, 
         DataError: if the file cannot be read, is not a table, or its rows are not what ``build`` needs.
     """
     try:
-        with file.open(encoding="utf-8", newline="") as lines:
+        with file.open(encoding="utf-8-sig", newline="") as lines:  # Excel starts tables with a byte order mark
             return [build(row) for row in csv_rows(lines)]
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}): {advice}") from error

@@ -46,7 +46,7 @@ class SegmentCode:
     """
 
     kind: Code
-    category: Code = Code("SCT", "123037004", "Anatomical Structure")
+    category: Code = Code("SCT", "91723000", "Anatomical Structure")
 
 
 def read_codes(path: Path) -> dict[str, SegmentCode]:
@@ -64,7 +64,9 @@ def read_codes(path: Path) -> dict[str, SegmentCode]:
         kind = Code(*texts)
         return row["class"], SegmentCode(kind, Code(*category)) if any(category) else SegmentCode(kind)
 
-    advice = "expected the columns class, scheme, value, meaning, such as Anterior,SCT,5366008,Hippocampus"
+    advice = (
+        "expected columns, separated by commas: class, scheme, value, meaning, such as Anterior,SCT,5366008,Hippocampus"
+    )
     return dict(parse_table(path, build, "codes", advice))
 
 
@@ -72,12 +74,12 @@ def check_codes(labels: Labels, codes: Mapping[str, SegmentCode]) -> None:
     """Check that segmentations can be written for these classes.
 
     Raises:
-        ConfigError: if highdicom is not installed, or a code is for a class that is not there.
+        ConfigError: if highdicom is not installed, or the codes are not those of the classes.
     """
     if find_spec("highdicom") is None:
         raise ConfigError("--dicom-seg needs highdicom, which is not installed: pip install 'attention-unet[dicom]'")
-    if unknown := [name for name in codes if name not in labels.names]:
-        raise ConfigError(f"codes are given for {', '.join(unknown)}: the classes are {', '.join(labels.names)}")
+    if codes and set(codes) != set(labels.names):
+        raise ConfigError(f"codes are given for {', '.join(codes)}: expected one for each of {', '.join(labels.names)}")
 
 
 def write_segmentation(
@@ -92,7 +94,7 @@ def write_segmentation(
         label_map: voxels (I, J, K).
         volume: the scan; its path is the folder of a DICOM series.
         labels: the classes.
-        codes: codes by class. The other classes get a code of a private scheme.
+        codes: codes by class; if empty, they get codes of a private scheme.
 
     Raises:
         DataError: if the headers of the series lack what a segmentation refers to.

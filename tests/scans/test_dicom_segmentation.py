@@ -90,7 +90,8 @@ def test_names_colours_and_codes(tmp_path):
     table = tmp_path / "codes.csv"
     table.write_text(
         "class,scheme,value,meaning,category_scheme,category_value,category_meaning\n"
-        "Anterior,SCT,5366008,Hippocampus,SCT,91723000,Anatomical structure\n"
+        "Anterior,SCT,5366008,Hippocampus,SCT,91723000,Anatomical structure\n",
+        encoding="utf-8-sig",  # as Excel writes it
     )
     codes = read_codes(table)
     expected = Code("SCT", "5366008", "Hippocampus"), Code("SCT", "91723000", "Anatomical structure")
@@ -132,8 +133,11 @@ def test_headers_that_lack_a_frame_of_reference_are_named(tmp_path):
 
 
 def test_codes_that_cannot_be_used_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="codes are given for Hippo: the classes are Anterior, Posterior"):
-        check_codes(LABELS, {"Hippo": SegmentCode(Code("SCT", "5366008", "Hippocampus"))})
+    code = SegmentCode(Code("SCT", "5366008", "Hippocampus"))
+    for codes in ({"Hippo": code}, {"Anterior": code}):
+        with pytest.raises(ConfigError, match=r"codes are given for .*: expected one for each of Anterior, Posterior"):
+            check_codes(LABELS, codes)
+    check_codes(LABELS, {"Posterior": code, "Anterior": code})
     for text, reason in [
         ("class,scheme,value\nAnterior,SCT,5366008\n", "no column 'meaning'"),
         ("class,scheme,value,meaning\nAnterior,SCT,,Hippocampus\n", "the row of Anterior lacks"),

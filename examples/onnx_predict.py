@@ -1,0 +1,125 @@
+"""Segment a scan with an exported network: ``python onnx_predict.py mine.onnx scan.nii.gz mask.nii.gz``.
+
+Needs numpy, nibabel and onnxruntime only; neither torch nor attention_unet. It follows docs/exporting.md step by step,
+for 3-D networks without thick slices, so that it can be translated into other languages.
+"""
+
+import itertools
+import json
+import sys
+
+import nibabel as nib
+import numpy as np
+import onnxruntime
+
+
+def linear_matrix(positions, voxels):
+    """Return how much each voxel of an axis counts at each position, (positions, voxels): linear interpolation."""
+    return np.clip(1 - np.abs(np.clip(positions, 0, voxels - 1)[:, None] - np.arange(voxels)), 0, None)
+
+
+def mean_matrix(positions, voxels, width):
+    """Return how much each voxel of an axis counts in the mean over ``width`` voxels around each position."""
+    low, high = positions[:, None] - width / 2, positions[:, None] + width / 2
+    edges = np.arange(voxels) - 0.5
+    shares = np.clip(np.minimum(high, edges + 1) - np.maximum(low, edges), 0, None)
+    return shares / shares.sum(axis=1, keepdims=True)
+
+
+def mix(array, axis, matrix):
+    """Resample an axis of an array."""
+    return np.moveaxis(np.tensordot(matrix, np.moveaxis(array, axis, 0), 1), 0, axis)
+
+
+def background_of(channel):
+    """Return the value of more than half of the voxels on the six faces, if it is dark; otherwise the lowest value."""
+    faces = np.concatenate([np.take(channel, end, axis).ravel() for axis in range(3) for end in (0, -1)])
+    values, counts = np.unique(faces, return_counts=True)
+    value = values[counts.argmax()]
+    dark = (channel > value).sum() >= 2 * (channel < value).sum()
+    return value if 2 * counts.max() > faces.size and dark else channel.min()
+
+
+def normalise(channel, nonzero):
+    """Subtract the mean and divide by the standard deviation; ``nonzero``: of the voxels that are not 0."""
+    used = channel != 0 if nonzero else np.ones(channel.shape, bool)
+    if not used.any():
+        return channel
+    spread = channel[used].std() or 1
+    return np.where(used, (channel - channel[used].mean()) / spread, 0)
+
+
+def starts_of(size, window, overlap):
+    """Return the first voxels of equally spaced windows along an axis."""
+    count = 1 + max(0, int(np.ceil((size - window) / max(window * (1 - overlap), 1))))
+    return [round(i * (size - window) / (count - 1)) for i in range(count)] if count > 1 else [0]
+
+
+def predict_windows(session, image, patch, overlap):
+    """Return probabilities (classes, I, J, K) of an image (C, I, J, K), averaged over its windows."""
+    missing = [max(0, window - size) for window, size in zip(patch, image.shape[1:])]
+    pads = [(total // 2, total - total // 2) for total in missing]
+    padded = np.pad(image, [(0, 0), *pads]).astype(np.float32)
+    weights = np.ones(())
+    for window in patch:
+        distance = (np.arange(window) - (window - 1) / 2) / (window / 8)
+        weights = weights[..., None] * np.exp(-(distance**2) / 2)
+    weights = np.maximum(weights / weights.max(), 1e-3)
+    total, weight = 0, np.zeros(padded.shape[1:])
+    for corner in itertools.product(*(starts_of(n, p, overlap) for n, p in zip(padded.shape[1:], patch))):
+        box = tuple(slice(first, first + window) for first, window in zip(corner, patch))
+        (found,) = session.run(None, {"window": padded[(slice(None), *box)][None]})
+        total = np.zeros((found.shape[1], *padded.shape[1:])) if weight.max() == 0 else total
+        total[(slice(None), *box)] += found[0] * weights
+        weight[box] += weights
+    kept = tuple(slice(before, before + n) for (before, _), n in zip(pads, image.shape[1:]))
+    return (total / weight)[(slice(None), *kept)]
+
+
+def segment(model, scan):
+    """Return the mask of a scan, an image of nibabel, with the network in an ONNX file."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    texts = session.get_modelmeta().custom_metadata_map
+    facts = {name: json.loads(texts[name]) for name in ("plan", "labels", "overlap")}
+    plan, way = facts["plan"], facts["plan"]["preprocessing"]
+    if 1 in plan["patch"] or way.get("stack"):
+        raise SystemExit("this example is for 3-D networks without thick slices")
+
+    upright = nib.as_closest_canonical(scan)  # axes exchanged and reversed, to the right, front and top
+    image = np.asarray(upright.dataobj, dtype=np.float64)
+    image = np.moveaxis(image, -1, 0) if image.ndim == 4 else image[None]
+    grid, voxel_mm = image.shape[1:], np.linalg.norm(upright.affine[:3, :3], axis=0)
+    steps = np.round(np.array(way["spacing_mm"]) / voxel_mm, 6)
+    steps = np.where(np.abs(steps - 1) * grid < 0.1, 1, steps)  # less than a tenth of a voxel over the scan
+    for axis, (n, step) in enumerate(zip(grid, steps)):
+        if step != 1:
+            positions = np.arange(round((n - 1) / step + 1)) * step
+            image = mix(image, 1 + axis, mean_matrix(positions, n, step) if step > 1 else linear_matrix(positions, n))
+
+    brighter = np.any([channel > background_of(channel) for channel in image], axis=0)
+    first, last = np.argwhere(brighter).min(axis=0), np.argwhere(brighter).max(axis=0)
+    image = image[(slice(None), *(slice(low, high + 1) for low, high in zip(first, last)))]
+    image = np.stack([normalise(channel, way["nonzero"]) for channel in image])
+
+    probabilities = predict_windows(session, image, plan["patch"], facts["overlap"])
+
+    inside = np.ones((1, 1, 1), bool)
+    for axis, (n, step) in enumerate(zip(grid, steps)):
+        positions, size = np.arange(n) / step - first[axis], image.shape[1 + axis]
+        shape = [n if other == axis else 1 for other in range(3)]
+        inside = inside & ((positions >= -0.5) & (positions <= size - 0.5)).reshape(shape)
+        probabilities = mix(probabilities, 1 + axis, linear_matrix(positions, size))
+    integers = [int(value) for value in facts["labels"]]
+    mask = np.zeros(grid, np.uint32)
+    if len(probabilities) == len(integers):  # overlapping classes: later ones are written over earlier ones
+        for value, probability in zip(integers, probabilities):
+            mask[probability > 0.5] = value
+    else:
+        mask = np.array([0, *integers], np.uint32)[probabilities.argmax(axis=0)]
+    mask[~np.broadcast_to(inside, grid)] = 0
+    back = nib.orientations.ornt_transform(nib.io_orientation(upright.affine), nib.io_orientation(scan.affine))
+    return nib.Nifti1Image(nib.orientations.apply_orientation(mask, back).astype(np.uint16), scan.affine)
+
+
+if __name__ == "__main__":
+    nib.save(segment(sys.argv[1], nib.load(sys.argv[2])), sys.argv[3])

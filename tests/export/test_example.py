@@ -1,0 +1,80 @@
+"""The example that runs ONNX without torch gives the masks of predict, on scans that resampling and windows change."""
+
+import importlib.util
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from attention_unet.export.export import export_model
+from attention_unet.inference.model_file import load_model
+from attention_unet.inference.settings import Settings
+from tests.conftest import REPOSITORY
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Return the shipped model, its ONNX file, and the function of the example."""
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name)
+    file = tmp_path_factory.mktemp("onnx") / "hippocampus.onnx"
+    export_model("hippocampus", "onnx", file)
+    loader = importlib.util.spec_from_file_location("onnx_predict", REPOSITORY / "examples" / "onnx_predict.py")
+    example = importlib.util.module_from_spec(loader)
+    loader.loader.exec_module(example)
+    return load_model("hippocampus"), file, example.segment
+
+
+def rescaled(scan, voxel_mm):
+    """Return a scan with other voxels: the first centres coincide."""
+    zooms = np.array(voxel_mm, dtype=float)
+    sampled = ndimage.affine_transform(
+        scan.get_fdata(),
+        zooms,
+        output_shape=tuple(int((n - 1) / z) + 1 for n, z in zip(scan.shape, zooms, strict=True)),
+        order=1,
+    )
+    return nib.Nifti1Image(sampled.astype(np.float32), scan.affine @ np.diag([*zooms, 1]))
+
+
+def turned(scan):
+    """Return a scan with its axes stored in another order, and in an oblique frame."""
+    angle = np.radians(20)
+    rotation = np.array(
+        [[np.cos(angle), -np.sin(angle), 0, 5], [np.sin(angle), np.cos(angle), 0, 7], [0, 0, 1, -3], [0, 0, 0, 1]]
+    )
+    stored = scan.as_reoriented(np.array([[2, -1], [0, 1], [1, -1]]))
+    return nib.Nifti1Image(stored.get_fdata(dtype=np.float32), rotation @ stored.affine)
+
+
+def padded(scan):
+    """Return a scan with noise around it, so that several windows cover it."""
+    noise = np.random.RandomState(0).uniform(1, 20, size=[n + 30 for n in scan.shape]).astype(np.float32)
+    noise[15:-15, 15:-15, 15:-15] = scan.get_fdata()
+    return nib.Nifti1Image(noise, scan.affine)
+
+
+CHANGES = {
+    "as it is": lambda scan: scan,
+    "small voxels": lambda scan: rescaled(scan, (0.6, 0.6, 0.6)),
+    "thick slices": lambda scan: rescaled(scan, (0.7, 0.7, 1.5)),
+    "large voxels": lambda scan: rescaled(scan, (2, 2, 2)),
+    "turned": turned,
+    "noise around it": padded,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_example_gives_the_masks_of_predict(real_data, exported, change):
+    model, file, segment = exported
+    scan = nib.load(min((real_data / "Task04_Hippocampus" / "imagesTr").glob("*.nii.gz")))
+    scan = CHANGES[change](nib.Nifti1Image(scan.get_fdata(dtype=np.float32), scan.affine))
+    expected = np.asarray(model.predict(scan, Settings(torch.float32, drop_small=())).label_map.dataobj)
+    mask = segment(file, scan)
+    np.testing.assert_array_equal(mask.affine, scan.affine)
+    for value in (1, 2):
+        ours, theirs = np.asarray(mask.dataobj) == value, expected == value
+        assert theirs.sum() > 50
+        assert 2 * (ours & theirs).sum() / (ours.sum() + theirs.sum()) > 0.999
