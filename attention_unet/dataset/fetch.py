@@ -2,10 +2,12 @@
 
 import http.client
 import logging
+import os
 import shutil
 import tarfile
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +66,7 @@ def fetch(dataset: PublicDataset, root: Path) -> Path:
     target = root / dataset.folder
     if (target / "dataset.json").is_file():
         return target
-    if target.exists():
+    if os.path.lexists(target):
         raise DataError(f"{target}: exists, but has no dataset.json: remove it, and fetch again")
     logging.getLogger("monai.apps").setLevel(logging.CRITICAL)  # it would print on standard output
     folder = root / f".fetch-{dataset.folder}"
@@ -75,19 +77,27 @@ def fetch(dataset: PublicDataset, root: Path) -> Path:
             if not check_hash(archive, dataset.md5, "md5"):
                 archive.unlink()
                 raise DataError(f"{dataset.url}: expected an archive with md5 {dataset.md5}, got another: try again")
-            extractall(archive, content, has_base=False)  # refuses links and members outside the folder
-            (content / dataset.folder).replace(target)
+            shutil.rmtree(content, ignore_errors=True)  # of a process that was killed: it is not complete
+            try:
+                extractall(archive, content, has_base=False)  # refuses links and members outside the folder
+                if not (content / dataset.folder / "dataset.json").is_file():
+                    raise ValueError(f"it holds no {dataset.folder} with a dataset.json")
+                (content / dataset.folder).replace(target)
+            except (ValueError, tarfile.TarError) as error:
+                archive.unlink()
+                text = f"{dataset.url}: cannot be unpacked safely ({error}): nothing was kept"
+                raise DataError(text) from error
+            finally:
+                shutil.rmtree(content, ignore_errors=True)
+                if target.exists():
+                    archive.unlink()
     except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
         raise DataError(f"{dataset.url}: download failed ({error}): repeat the command to continue") from error
-    except (ValueError, tarfile.TarError) as error:
-        archive.unlink()
-        raise DataError(f"{dataset.url}: cannot be unpacked safely ({error}): nothing was kept") from error
     except OSError as error:
         raise DataError(f"{root}: cannot be written ({error.strerror}): free space, or change --root") from error
     finally:
-        shutil.rmtree(content, ignore_errors=True)
-        if target.exists() or not archive.exists():
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # it is not empty if the archive stays, or another process is in it
+            folder.rmdir()
     return target
 
 
@@ -107,7 +117,7 @@ def _download(url: str, archive: Path) -> None:
         raise
     with answer:
         there = there if answer.status == http.HTTPStatus.PARTIAL_CONTENT else 0
-        total = there + int(answer.headers["Content-Length"])
+        total = there + int(answer.headers["Content-Length"] or 0)  # some proxies do not say
         needed, free = 2 * total - there, shutil.disk_usage(archive.parent).free
         if needed > free:
             raise DataError(

@@ -11,6 +11,7 @@ import pytest
 from attention_unet.dataset import fetch as module
 from attention_unet.dataset.fetch import DATASETS, PublicDataset, fetch
 from attention_unet.errors import DataError
+from attention_unet.files.lock import Busy, folder_lock
 
 GOOD = {"Set/dataset.json": b"{}", "Set/imagesTr/a.nii.gz": bytes(range(256)) * 4000}
 
@@ -33,7 +34,7 @@ def archive(members, *special):
 def serve():
     servers = []
 
-    def start(content, md5=None, missing=0, ranges=True):
+    def start(content, md5=None, missing=0, ranges=True, length=True):
         """Serve one file. The first answer lacks ``missing`` bytes; later ones start where they are asked to."""
         start.asked = []
 
@@ -43,7 +44,8 @@ def serve():
                 first, end = int(wanted[6:-1]), len(content) - (0 if start.asked else missing)
                 start.asked.append(first)
                 self.send_response(416 if first == len(content) else 206 if first else 200)
-                self.send_header("Content-Length", str(len(content) - first))
+                if length:
+                    self.send_header("Content-Length", str(len(content) - first))
                 self.end_headers()
                 self.wfile.write(content[first:end])
 
@@ -124,6 +126,31 @@ def test_an_archive_that_was_complete_is_not_downloaded_again(serve, tmp_path):
     partial.parent.mkdir()
     partial.write_bytes(archive(GOOD))
     assert fetch(serve(archive(GOOD)), tmp_path).is_dir()
+
+
+def test_what_a_killed_process_had_unpacked_is_unpacked_again(serve, tmp_path):
+    half = tmp_path / ".fetch-Set" / "content" / "Set"
+    half.mkdir(parents=True)
+    (half / "dataset.json").write_text("{}")
+    assert (fetch(serve(archive(GOOD)), tmp_path) / "imagesTr" / "a.nii.gz").is_file()
+
+
+def test_a_second_process_disturbs_nothing(serve, tmp_path):
+    content = tmp_path / ".fetch-Set" / "content"
+    content.mkdir(parents=True)
+    with folder_lock(tmp_path / ".fetch-Set"), pytest.raises(Busy):
+        fetch(serve(archive(GOOD)), tmp_path)
+    assert content.is_dir()
+
+
+def test_a_server_that_does_not_say_the_length(serve, tmp_path):
+    assert fetch(serve(archive(GOOD), length=False), tmp_path).is_dir()
+
+
+def test_an_archive_of_another_folder_is_refused(serve, tmp_path):
+    with pytest.raises(DataError, match=r"cannot be unpacked safely \(it holds no Set with a dataset\.json\)"):
+        fetch(serve(archive({"Other/dataset.json": b"{}"})), tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_server(tmp_path):
