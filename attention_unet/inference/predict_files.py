@@ -39,7 +39,7 @@ from attention_unet.inference.structures import describe_structures
 from attention_unet.inference.trained_on import find_in_training
 from attention_unet.machine.memory import free_memory, out_of_memory, peak_memory
 from attention_unet.scans.dicom import is_series
-from attention_unet.scans.dicom_segmentation import write_segmentation
+from attention_unet.scans.dicom_segmentation import make_segmentation, write_segmentation
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volume_files import file_ending, list_files
 from attention_unet.scans.volumes import Volume, write_like
@@ -169,6 +169,9 @@ def _predict_case(
     check_missing(models, missing)
     if settings.dicom and not is_series(volume.path):
         raise DataError(f"{volume.path}: is no folder of a DICOM series: expected one with --dicom-seg")
+    if settings.dicom:  # before the work: headers may not suffice
+        empty = np.zeros(volume.grid, np.uint8)
+        make_segmentation(empty, volume, models[0].plan.labels, settings.codes)
     in_training = find_in_training([model.trained_on for model in models], case.id, image_digest(volume))
     device, prediction = models[0].device, None
     try:

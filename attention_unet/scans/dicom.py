@@ -83,9 +83,7 @@ def read_dicom(folder: Path, memory: int | None = None) -> Contents:
         DataError: if the folder holds no series, several series, or slices that do not form one volume of grey
             images at a constant distance; if a file is damaged; or if the volume is too large for the memory.
     """
-    frames = [frame for file, header in _image_headers(folder).items() for frame in frames_in(file, header)]
-    check_frames_agree(folder, frames)
-    frames = sorted(frames, key=lambda frame: float(frame.position @ frames[0].normal))
+    frames = sorted_frames(folder)
     first, step_mm = frames[0], measure_slice_distance(folder, frames)
     if variants := describe_variants(frames):
         warnings.warn(f"{folder}: its slices differ in {variants}: check that they are of one series", stacklevel=3)
@@ -99,13 +97,15 @@ def read_dicom(folder: Path, memory: int | None = None) -> Contents:
     return _decode(frames).transpose(2, 1, 0)[None], affine, make_header(affine, grid)
 
 
-def series_files(folder: Path) -> list[Path]:
-    """Return the files of the images of a series.
+def sorted_frames(folder: Path) -> list[Frame]:
+    """Return the slices of the one series in a folder, in the order of the voxels that ``read_dicom`` returns.
 
     Raises:
-        DataError: if the folder holds no series or several, or a file is damaged.
+        DataError: as ``read_dicom``, for all that headers tell.
     """
-    return list(_image_headers(folder))
+    frames = [frame for file, header in _image_headers(folder).items() for frame in frames_in(file, header)]
+    check_frames_agree(folder, frames)
+    return sorted(frames, key=lambda frame: float(frame.position @ frames[0].normal))
 
 
 def _read_header(file: Path) -> "Dataset":

@@ -13,18 +13,23 @@ from numpy.typing import NDArray
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.files.atomic import replacing
 from attention_unet.files.csv_text import parse_table
-from attention_unet.scans.dicom import series_files
+from attention_unet.scans.dicom import sorted_frames
 from attention_unet.scans.label_table import colour_of
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import Volume
 
 if TYPE_CHECKING:
-    from highdicom.seg import SegmentDescription
+    from highdicom.seg import Segmentation, SegmentDescription
+    from pydicom import Dataset
     from pydicom.sr.coding import Code as DicomCode
 
 OWN_SCHEME = "99ATTENTIONUNET"  # DICOM: names of private coding schemes start with 99
 SERIES_NUMBER = 1000  # scanners count from 1
-TEXT_LENGTH = 64  # of names and meanings, at most, in DICOM
+SHORT, LONG = 16, 64  # most characters of a scheme or value, and of a name or meaning, in DICOM
+MAY_BE_EMPTY = (  # fields of type 2
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
+    *("AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator"),
+)
 
 
 @dataclass(frozen=True)
@@ -61,13 +66,20 @@ def read_codes(path: Path) -> dict[str, SegmentCode]:
         category = [row.get(f"category_{name}", "").strip() for name in ("scheme", "value", "meaning")]
         if not all(texts) or any(category) != all(category):
             raise ValueError(f"the row of {row['class']} lacks a scheme, value or meaning")
+        for text, most in zip([*texts, *category], 2 * (SHORT, SHORT, LONG), strict=True):
+            if len(text) > most:
+                raise ValueError(f"{text!r} has {len(text)} characters, at most {most} are allowed")
         kind = Code(*texts)
         return row["class"], SegmentCode(kind, Code(*category)) if any(category) else SegmentCode(kind)
 
     advice = (
         "expected columns, separated by commas: class, scheme, value, meaning, such as Anterior,SCT,5366008,Hippocampus"
     )
-    return dict(parse_table(path, build, "codes", advice))
+    rows = parse_table(path, build, "codes", advice)
+    codes = dict(rows)
+    if not codes or len(codes) < len(rows):
+        raise DataError(f"{path}: has {len(rows)} rows for {len(codes)} classes: expected one for each class")
+    return codes
 
 
 def check_codes(labels: Labels, codes: Mapping[str, SegmentCode]) -> None:
@@ -99,27 +111,30 @@ def write_segmentation(
     Raises:
         DataError: if the headers of the series lack what a segmentation refers to.
     """
+    segmentation = make_segmentation(label_map, volume, labels, codes)
+    with replacing(path) as partial:
+        segmentation.save_as(partial)
+
+
+def make_segmentation(
+    label_map: NDArray[np.unsignedinteger], volume: Volume, labels: Labels, codes: Mapping[str, SegmentCode]
+) -> "Segmentation":
+    """Return the segmentation that ``write_segmentation`` writes; arguments and errors are the same."""
     import highdicom as hd
-    from pydicom import dcmread
 
     from attention_unet import __version__
 
-    source = [dcmread(file, force=True, stop_before_pixels=True) for file in series_files(volume.path)]
-    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine
-    axes = [2, 1, 0]  # slices, rows, columns
+    frames = sorted_frames(volume.path)
+    files = list(dict.fromkeys(frame.file for frame in frames))
+    planes = _by_segment(label_map.transpose(2, 1, 0), labels)  # slices, rows, columns
+    if len(files) == 1:  # all slices in one file, in an order of its own
+        planes = planes[np.argsort([frame.index for frame in frames])]
     try:
-        segments = hd.Volume(
-            _by_segment(label_map.transpose(axes), labels),
-            lps[:, [*axes, 3]],
-            coordinate_system="PATIENT",
-            frame_of_reference_uid=str(source[0].FrameOfReferenceUID),
-            channels={"SegmentNumber": range(1, len(labels.names) + 1)} if labels.overlapping else None,
-        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an empty mask is no mistake
-            segmentation = hd.seg.Segmentation(
-                source_images=source,
-                pixel_array=segments,
+            return hd.seg.Segmentation(
+                source_images=[_complete_header(file, volume) for file in files],
+                pixel_array=planes,
                 segmentation_type="BINARY",
                 segment_descriptions=[_describe(labels, index, codes) for index in range(len(labels.names))],
                 series_instance_uid=hd.UID(),
@@ -135,11 +150,24 @@ def write_segmentation(
             )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{volume.path}: a DICOM segmentation cannot refer to it ({error}): expected complete headers; export the "
-            "series again, or predict without --dicom-seg"
+            f"{volume.path}: a DICOM segmentation cannot refer to it ({error}): expected complete and valid headers; "
+            "repair them, or predict without --dicom-seg"
         ) from error
-    with replacing(path) as partial:
-        segmentation.save_as(partial)
+
+
+def _complete_header(file: Path, volume: Volume) -> "Dataset":
+    """Read the header of a file, for names in any script. What may be empty, and is missing, becomes empty."""
+    from pydicom import dcmread
+
+    header = dcmread(file, force=True, stop_before_pixels=True)
+    header.decode()
+    header.SpecificCharacterSet = "ISO_IR 192"  # UTF-8; that of the series may lack letters of the names of classes
+    for name in MAY_BE_EMPTY:
+        if name not in header:
+            setattr(header, name, "")
+    if "SliceThickness" not in header and "ImagePositionPatient" in header:
+        header.SliceThickness = f"{volume.spacing_mm[2]:.8g}"
+    return header
 
 
 def _by_segment(label_map: NDArray[np.unsignedinteger], labels: Labels) -> NDArray[np.uint8]:
@@ -156,10 +184,11 @@ def _describe(labels: Labels, index: int, codes: Mapping[str, SegmentCode]) -> "
     from attention_unet import __version__
 
     name, value = labels.names[index], labels.painted[index]
-    code = codes.get(name, SegmentCode(Code(OWN_SCHEME, str(value), name[:TEXT_LENGTH])))
+    shown = " ".join(name.replace("\\", "/").split())[:LONG]  # a backslash separates values
+    code = codes.get(name, SegmentCode(Code(OWN_SCHEME, str(value), shown)))
     return hd.seg.SegmentDescription(
         segment_number=index + 1,
-        segment_label=name[:TEXT_LENGTH],
+        segment_label=shown,
         segmented_property_category=_coded(code.category),
         segmented_property_type=_coded(code.kind),
         algorithm_type="AUTOMATIC",

@@ -14,8 +14,9 @@ from attention_unet.errors import ConfigError, DataError
 from attention_unet.scans.dicom_segmentation import Code, SegmentCode, check_codes, read_codes, write_segmentation
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import read_volume
+from tests.conftest import oblique_affine
 from tests.scans.build import AFFINE, ORIENTATIONS, STORED
-from tests.scans.dicom_files import HEADER, enhanced, save, slice_of
+from tests.scans.dicom_files import HEADER, enhanced, save, slice_of, write_slices
 
 hd = pytest.importorskip("highdicom", reason="needs the extra dicom")
 
@@ -114,9 +115,10 @@ def test_an_empty_mask_is_written(tmp_path):
     assert not read_back(tmp_path / "mask.dcm", volume).any()
 
 
-def test_an_enhanced_series(tmp_path):
+@pytest.mark.parametrize("order", [range(6), [3, 0, 5, 1, 4, 2]])
+def test_an_enhanced_series(tmp_path, order):
     (tmp_path / "series").mkdir()
-    dataset = enhanced(STORED, AFFINE)
+    dataset = enhanced(STORED, AFFINE, order=order)
     for name, value in {**HEADER, "InstanceNumber": 1}.items():
         setattr(dataset, name, value)
     save(tmp_path / "series" / "one.dcm", dataset)
@@ -125,9 +127,46 @@ def test_an_enhanced_series(tmp_path):
     np.testing.assert_array_equal(read_back(tmp_path / "mask.dcm", volume)[0] == 1, stored == 1)
 
 
+def test_slices_at_rounded_positions_are_referred_to(tmp_path):
+    affine = oblique_affine((0.9, 1.3, 2.5), degrees=20)
+    rounded = [slice_of(STORED, affine, k, **{**HEADER, "InstanceNumber": k + 1}) for k in range(STORED.shape[2])]
+    for each in rounded:
+        each.ImagePositionPatient = [f"{float(value):.2f}" for value in each.ImagePositionPatient]
+    volume, stored = read_volume(write_slices(tmp_path / "series", rounded)), mask()
+    write_segmentation(tmp_path / "mask.dcm", stored, volume, LABELS, {})
+    segmentation = dcmread(tmp_path / "mask.dcm")
+    for frame in segmentation.PerFrameFunctionalGroupsSequence:
+        source = frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        position = next(each.ImagePositionPatient for each in rounded if each.SOPInstanceUID == source)
+        assert list(frame.PlanePositionSequence[0].ImagePositionPatient) == list(position)
+    frames = segmentation.pixel_array.reshape(-1, *STORED.shape[1::-1])
+    assert frames.sum() == np.count_nonzero(stored)
+
+
+@pytest.mark.parametrize("characters", [None, "ISO_IR 100", ["", "ISO 2022 IR 87"]])
+def test_names_in_any_script(tmp_path, characters):
+    labels = Labels({"海馬": (1,), "Größe\\β": (4,)}, (1, 4))
+    name = "Yamada^Tarou=山田^太郎" if characters and len(characters) == 2 else "Müller^Jörg"
+    volume = series(
+        tmp_path / "series", SpecificCharacterSet=characters, PatientName=name if characters else "Doe^Jane"
+    )
+    write_segmentation(tmp_path / "mask.dcm", mask(), volume, labels, {})
+    found = dcmread(tmp_path / "mask.dcm")
+    assert [each.SegmentLabel for each in found.SegmentSequence] == ["海馬", "Größe/β"]
+    assert str(found.PatientName) == (name if characters else "Doe^Jane")
+
+
+def test_headers_that_may_be_empty_may_be_missing(tmp_path):
+    names = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID")
+    missing = dict.fromkeys([*names, "AccessionNumber", "ReferringPhysicianName", "SliceThickness"])
+    volume, stored = series(tmp_path / "series", **missing), mask()
+    write_segmentation(tmp_path / "mask.dcm", stored, volume, LABELS, {})
+    np.testing.assert_array_equal(read_back(tmp_path / "mask.dcm", volume)[0] == 1, stored == 1)
+
+
 def test_headers_that_lack_a_frame_of_reference_are_named(tmp_path):
     volume = series(tmp_path / "series", FrameOfReferenceUID=None)
-    with pytest.raises(DataError, match=r"series: a DICOM segmentation cannot refer to it \(.*FrameOfReferenceUID"):
+    with pytest.raises(DataError, match=r"series: a DICOM segmentation cannot refer to it \(.*Frame Of Reference UID"):
         write_segmentation(tmp_path / "mask.dcm", mask(), volume, LABELS, {})
     assert not (tmp_path / "mask.dcm").exists()
 
@@ -141,6 +180,9 @@ def test_codes_that_cannot_be_used_are_refused(tmp_path):
     for text, reason in [
         ("class,scheme,value\nAnterior,SCT,5366008\n", "no column 'meaning'"),
         ("class,scheme,value,meaning\nAnterior,SCT,,Hippocampus\n", "the row of Anterior lacks"),
+        ("class,scheme,value,meaning\n", "has 0 rows for 0 classes: expected one for each class"),
+        ("class,scheme,value,meaning\n" + 2 * "a,SCT,1,b\n", "has 2 rows for 1 classes: expected one for each class"),
+        (f"class,scheme,value,meaning\na,SCT,1,{'b' * 65}\n", "has 65 characters, at most 64 are allowed"),
         ("class,scheme,value,meaning,category_scheme\nAnterior,SCT,1,a,SCT\n", "the row of Anterior lacks"),
     ]:
         (tmp_path / "codes.csv").write_text(text)
