@@ -3,7 +3,7 @@
 import json
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from attention_unet.dataset.cases import Case
@@ -14,23 +14,29 @@ from attention_unet.files.json_file import read_object
 from attention_unet.files.paths import relative_path
 from attention_unet.files.prediction_folder import PARTS
 from attention_unet.inference.model_file import versions
+from attention_unet.inference.record import add_files
 from attention_unet.scans.label_table import colour_of
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.volume_files import ENDINGS, is_volume, stem
+from attention_unet.scans.volume_files import is_volume, stem
 
-DESCRIPTION, TITLE = "dataset_description.json", "Segmentations by attention_unet"
+DESCRIPTION, IGNORED = "dataset_description.json", ".bidsignore"
+TITLE = "Segmentations of {} by attention_unet"
 NAME = re.compile(r"(?P<entities>sub-[A-Za-z0-9]+(_[a-z]+-[A-Za-z0-9+]+)*)_(?P<suffix>[A-Za-z0-9]+)")
-MASK = "space-orig_desc-attentionunet_dseg"  # on the scan's own grid, by this program, discrete segmentation
 OTHER_FILES = ("run.json", "volumes.csv", "*_labels.json", "itk-snap_labels.txt", *PARTS)
 
 
-def find_bids_scans(root: Path, suffixes: Sequence[str], participants: Sequence[str]) -> dict[Path, list[Case]]:
+def find_bids_scans(
+    root: Path, suffixes: Sequence[str], participants: Sequence[str]
+) -> tuple[dict[Path, list[Case]], dict[str, str]]:
     """Return the scans of a BIDS dataset by their folder, relative to the dataset.
 
     Args:
         root: folder of the dataset. Its derivatives are not searched.
         suffixes: suffix of each channel in order, such as T1w. Files of a scan have all other entities in common.
         participants: labels to keep, with or without ``sub-``; empty: all.
+
+    Returns:
+        The scans; and the reason by file name, for scans that lack a channel or are there twice.
 
     Raises:
         ConfigError: if the folder is no BIDS dataset, a participant is not there, or there is no scan.
@@ -40,54 +46,72 @@ def find_bids_scans(root: Path, suffixes: Sequence[str], participants: Sequence[
     names = [f"sub-{name.removeprefix('sub-')}" for name in participants]
     if gone := [name for name in names if not (root / name).is_dir()]:
         raise ConfigError(f"{root}: has no {', '.join(gone)}: expected a folder of each participant")
-    files: dict[tuple[Path, str], dict[str, Path]] = defaultdict(dict)
+    files: dict[tuple[Path, str], dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for folder in [root / name for name in names] or sorted(root.glob("sub-*")):
         for path in sorted(folder.rglob("*")):
-            named = NAME.fullmatch(stem(path)) if is_volume(path) and path.name.endswith(ENDINGS) else None
+            named = NAME.fullmatch(stem(path)) if is_volume(path) else None
             if named and named["suffix"] in suffixes:
-                files[path.parent.relative_to(root), named["entities"]][named["suffix"]] = path
+                files[path.parent.relative_to(root), named["entities"]][named["suffix"]].append(path)
     cases: dict[Path, list[Case]] = defaultdict(list)
+    failed = {}
     for (folder, entities), of_scan in sorted(files.items()):
-        if missing := [suffix for suffix in suffixes if suffix not in of_scan]:
-            raise ConfigError(
-                f"{root / folder}: {entities} has no {', '.join(missing)}: expected {', '.join(suffixes)}"
-            )
-        cases[folder].append(Case(f"{entities}_{MASK}", tuple(of_scan[suffix] for suffix in suffixes)))
+        found = [of_scan[suffix] for suffix in suffixes]
+        if all(len(paths) == 1 for paths in found):
+            cases[folder].append(Case(_name_of_mask(entities), tuple(paths[0] for paths in found)))
+        else:
+            counts = ", ".join(f"{len(paths)} {suffix}" for suffix, paths in zip(suffixes, found, strict=True))
+            failed[(folder / entities).as_posix()] = f"{root / folder}: {entities} has {counts}: expected one file each"
     if not cases:
-        raise ConfigError(f"{root}: holds no scan sub-*/**/sub-*_{first_few(suffixes)}.nii.gz: check --bids-suffix")
-    return dict(cases)
+        reason = next(iter(failed.values()), f"holds no scan sub-*/**/sub-*_{first_few(suffixes)}.nii.gz")
+        raise ConfigError(f"{root}: {reason}: check --bids-suffix")
+    return dict(cases), failed
 
 
-def describe_derivative(output: Path, source: Path) -> None:
-    """Write the description of a derivative, and the list of the files that are not part of BIDS.
+def _name_of_mask(entities: str) -> str:
+    """Return the name of the mask of a scan: on its own grid, by this program, discrete segmentation."""
+    kept = [part for part in entities.split("_") if not part.startswith("desc-")]
+    own_grid = [] if any(part.startswith("space-") for part in kept) else ["space-orig"]
+    return "_".join([*kept, *own_grid, "desc-attentionunet", "dseg"])
+
+
+def describe_derivative(output: Path, source: Path, suffixes: Sequence[str]) -> None:
+    """Write the description of a derivative, and the list of the files that are not part of BIDS, unless they exist.
 
     Raises:
-        ConfigError: if another program described this folder.
+        ConfigError: if another program described this folder, or it is of scans with other suffixes.
         DataError: if the folder cannot be written to.
     """
     there = output / DESCRIPTION
-    if there.exists() and read_object(there).get("Name") != TITLE:
-        raise ConfigError(f"{there}: describes another dataset: name another folder with -o")
     description = {
-        "Name": TITLE,
+        "Name": TITLE.format(" and ".join(suffixes)),
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "attention_unet", "Version": versions()["attention-unet"]}],
         "DatasetLinks": {"source": relative_path(output, source)},
     }
-    write_text(there, json.dumps(description, indent=2) + "\n")
-    write_text(output / ".bidsignore", "".join(f"{name}\n" for name in OTHER_FILES))
+    if there.exists():
+        if (found := read_object(there).get("Name")) != description["Name"]:
+            raise ConfigError(
+                f"{there}: describes {found!r}, expected {description['Name']!r}: name another folder with -o"
+            )
+    else:
+        write_text(there, json.dumps(description, indent=2) + "\n")
+    if not (output / IGNORED).exists():
+        write_text(output / IGNORED, "".join(f"{name}\n" for name in OTHER_FILES))
 
 
 def describe_masks(output: Path, source: Path, cases: Sequence[Case], labels: Labels) -> None:
-    """Write the classes and the sources of each mask in a folder."""
+    """Write the classes and the sources of each mask in a folder, and record the files. Those that exist are kept."""
     rows = [
         [value, name, colour_of(i)] for i, (name, value) in enumerate(zip(labels.names, labels.painted, strict=True))
     ]
     table = csv_text([["index", "name", "color"], *rows], "\t")
     for case in cases:
-        if (output / f"{case.id}.nii.gz").is_file():
-            images = [f"bids:source:{image.relative_to(source).as_posix()}" for image in case.images]
-            facts: Mapping[str, object] = {"SpatialReference": images[0], "Sources": images, "Manual": False}
-            write_text(output / f"{case.id}.json", json.dumps(facts, indent=2) + "\n")
-            write_text(output / f"{case.id}.tsv", table)
+        images = [f"bids:source:{image.relative_to(source).as_posix()}" for image in case.images]
+        facts = {"SpatialReference": images[0], "Sources": images, "Manual": False}
+        texts = {".json": json.dumps(facts, indent=2) + "\n", ".tsv": table}
+        new = [output / f"{case.id}{ending}" for ending in texts if not (output / f"{case.id}{ending}").exists()]
+        if new and (output / f"{case.id}.nii.gz").is_file():
+            for path in new:
+                write_text(path, texts[path.suffix])
+            add_files(output, case.id, new)

@@ -39,7 +39,8 @@ def find_inputs(source: Path, channels: int, may_miss: bool = False, alone: bool
     if is_volume(source):
         files, not_read = [source], []
     elif source.is_dir():
-        files = [*list_volumes(source), *(folder for folder in sorted(source.iterdir()) if is_series(folder))]
+        series = (folder for folder in sorted(source.iterdir()) if is_series(folder) and not list_volumes(folder))
+        files = [*list_volumes(source), *series]
         files = [source] if not files and is_series(source) else files
         not_read = _not_read(source, alone) if files != [source] else []
         if files and not_read:

@@ -28,7 +28,10 @@ from attention_unet.scans.volume_files import ENDINGS, list_files, list_volumes,
 
 log = logging.getLogger(__name__)
 
-IDENTITY = ("models_sha256", "overlap", "whole_scan", "tta", "drop_small", "channel", "missing")  # of equal predictions
+IDENTITY = (  # of equal predictions
+    *("models_sha256", "overlap", "whole_scan", "tta", "drop_small", "channel", "missing", "file_format", "codes"),
+)
+EARLIER = {"missing": [], "file_format": "nii.gz", "codes": {}}  # what records without these fields mean
 
 
 def claim_output(
@@ -68,7 +71,7 @@ def claim_output(
     present = [case for case in cases if case.id in names]
     record = read_record(output)
     check_origin(output)
-    same = all({"missing": [], **record}.get(key) == description[key] for key in IDENTITY)
+    same = all({**EARLIER, **record}.get(key) == description[key] for key in IDENTITY)
     resume = resume and (same or not overwrite)
     if present and not (resume or overwrite):
         raise ConfigError(f"{output}: already holds {len(present)} of these predictions: add --resume or --overwrite")
@@ -178,6 +181,8 @@ def _why_again(case: Case, output: Path, record: Mapping[str, Any], extras: Sequ
     gone = [name for name in facts.get("files", []) if not (output / name).exists()]
     if gone:
         return f"{gone[0]} is not there any more"
+    if set(facts.get("sha256", {})) != {path.name for path in case.images}:
+        return f"was predicted from {', '.join(facts.get('sha256', {}))}"
     try:
         return "" if facts.get("sha256") == hash_images(case) else "its scan has changed since it was predicted"
     except OSError:

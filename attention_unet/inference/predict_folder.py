@@ -16,7 +16,7 @@ from attention_unet.inference.output_folder import claim_output
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.record import describe_predictions, update_record
 from attention_unet.inference.settings import DEFAULT, Settings
-from attention_unet.inference.structures import check_volumes, write_volumes
+from attention_unet.inference.structures import VOLUMES, check_volumes, write_volumes
 from attention_unet.inference.window_predictor import attended_places
 from attention_unet.machine.memory import reuse_freed_memory
 from attention_unet.machine.progress import progress_bar
@@ -89,13 +89,14 @@ def predict_cases(
     with folder_lock(output):
         check_volumes(output)
         left = claim_output(output, cases, description, settings.extras, resume=resume, overwrite=overwrite)
+        (output / VOLUMES).unlink(missing_ok=True)  # so that it never stands beside masks of a later call
         if settings.tta and not any(m.plan.mirror_axes for m in models):
             log.warning("--tta changes nothing: the training flipped no axis (augmentation.flip_axes)")
         if cleaned:
             text = "of these classes, components smaller than half the largest are dropped (--keep-all-components): %s"
             log.info(text, ", ".join(cleaned))
         log.info("predicting on %s", model.device)
-        write_text(output / ITK_SNAP, itk_snap_table(model.plan.labels))
+        _write_itk_snap(output / ITK_SNAP, itk_snap_table(model.plan.labels))
         with progress_bar("predicting", len(left)) as done:
             failed = predict_files(left, output, models, settings, done)
         update_record(output, {"complete": True})
@@ -104,3 +105,11 @@ def predict_cases(
     if settings.attention and not places:
         log.info("this model has no attention: there are no maps to write")
     return failed
+
+
+def _write_itk_snap(file: Path, table: str) -> None:
+    """Write the label file of ITK-SNAP, unless there is one: somebody may have changed its colours."""
+    if not file.exists():
+        write_text(file, table)
+    elif file.read_bytes() != table.encode():
+        log.warning("%s: differs from the classes of the model, and is kept: remove it to have it written anew", file)

@@ -6,13 +6,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from attention_unet.errors import ConfigError
+from attention_unet.dataset.cases import Case
+from attention_unet.errors import ConfigError, DataError
+from attention_unet.files.prediction_record import read_record
 from attention_unet.inference.bids import describe_derivative, describe_masks, find_bids_scans
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_folder import predict_cases
 from attention_unet.inference.settings import DEFAULT, Settings
-from attention_unet.inference.structures import check_volumes, write_volumes
+from attention_unet.inference.structures import VOLUMES, check_volumes, write_volumes
 from attention_unet.scans.dicom import is_series
 from attention_unet.scans.volume_files import list_volumes
 
@@ -44,10 +46,10 @@ def predict_tree(
         overwrite: replace predictions that are there. With ``resume``: those that are not the same.
 
     Returns:
-        Reason of failure by folder and case id.
+        Reason of failure by folder and case id. A folder that fails as a whole stops no other.
 
     Raises:
-        ConfigError: if there is no scan, or files in the output folder would be lost or mixed with others.
+        ConfigError: if there is no scan, or the output folder is of another dataset.
         DataError: if the output folder cannot be written to.
 
     Example:
@@ -57,48 +59,70 @@ def predict_tree(
     source, output = Path(source), Path(output)
     if not source.is_dir():
         raise ConfigError(f"{source}: is no folder: expected one that holds folders of scans")
-    channels = len(models[0].plan.channels)
-    if bids:
-        if settings.file_format != "nii.gz":
-            raise ConfigError(
-                f"BIDS masks are NIfTI files: expected no other format than nii.gz, not {settings.file_format}"
-            )
-        if len(bids) != channels:
-            raise ConfigError(
-                f"--bids-suffix is given {len(bids)} times: the model takes {channels} channels, so give it as often"
-            )
-        folders = find_bids_scans(source, bids, participants)
-        describe_derivative(output, source)
-    else:
-        may_miss = all(model.plan.channels_may_miss for model in models)
-        folders = {
-            folder: find_inputs(source / folder, channels, may_miss, alone=False)
-            for folder in _folders_of_scans(source, output)
-        }
+    check_volumes(output)
+    folders, failed = _find_scans(models, source, output, settings, bids, participants)
     if not folders:
         raise ConfigError(f"{source}: holds no scan, and no folder below it does: check the path")
-    check_volumes(output)
-    failed: dict[str, str] = {}
+    (output / VOLUMES).unlink(missing_ok=True)
     began = time.monotonic()
     for number, (folder, cases) in enumerate(folders.items()):
         left = (time.monotonic() - began) / number * (len(folders) - number) / 60 if number else None
         log.info("folder %d of %d: %s%s", number + 1, len(folders), folder, f", {left:.0f} min left" if number else "")
-        of_folder = predict_cases(models, cases, output / folder, settings, resume=resume, overwrite=overwrite)
+        try:
+            of_folder = predict_cases(models, cases, output / folder, settings, resume=resume, overwrite=overwrite)
+            if bids:
+                describe_masks(output / folder, source, cases, models[0].plan.labels)
+        except (ConfigError, DataError) as error:  # the other folders can still be predicted
+            of_folder = {".": str(error)}
         failed |= {(folder / case).as_posix(): reason for case, reason in of_folder.items()}
-        if bids:
-            describe_masks(output / folder, source, cases, models[0].plan.labels)
-    write_volumes(output, below=True)
+    write_volumes(output, [model.sha256 for model in models])
     return failed
 
 
+def _find_scans(
+    models: Sequence[Model],
+    source: Path,
+    output: Path,
+    settings: Settings,
+    bids: Sequence[str],
+    participants: Sequence[str],
+) -> tuple[dict[Path, list[Case]], dict[str, str]]:
+    """Return the cases by folder, relative to the source; and reasons for what cannot be predicted."""
+    channels = len(models[0].plan.channels)
+    if not bids:
+        may_miss = all(model.plan.channels_may_miss for model in models)
+        folders, failed = {}, {}
+        for folder in _folders_of_scans(source, output):
+            try:
+                folders[folder] = find_inputs(source / folder, channels, may_miss, alone=False)
+            except (ConfigError, DataError) as error:
+                failed[folder.as_posix()] = str(error)
+        return folders, failed
+    if settings.file_format != "nii.gz":
+        raise ConfigError(f"BIDS masks are NIfTI files: expected the format nii.gz, not {settings.file_format}")
+    if len(bids) != channels:
+        raise ConfigError(
+            f"--bids-suffix is given {len(bids)} times: the model takes {channels} channels, so give it as often"
+        )
+    found = find_bids_scans(source, bids, participants)
+    describe_derivative(output, source, bids)
+    return found
+
+
 def _folders_of_scans(source: Path, output: Path) -> list[Path]:
-    """Return the folders that hold volumes or folders of DICOM series, relative to the source."""
-    found = []
+    """Return the folders that hold volumes or folders of DICOM series, relative to the source.
+
+    Folders of predictions are left out: their masks are no scans.
+    """
+    found = [Path()] if is_series(source) else []
     for place, names, _ in os.walk(source):
         folder = Path(place)
-        below = sorted(name for name in names if not name.startswith("."))
-        series = [name for name in below if is_series(folder / name)]
-        if list_volumes(folder) or series:
+        if folder != source and read_record(folder):
+            log.warning("%s: holds predictions: not predicted", folder)
+            names.clear()
+            continue
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        names[:] = [name for name in names if (folder / name).resolve() != output.resolve()]
+        if list_volumes(folder) or any(is_series(folder / name) and not list_volumes(folder / name) for name in names):
             found.append(folder.relative_to(source))
-        names[:] = [name for name in below if name not in series and (folder / name).resolve() != output.resolve()]
-    return found
+    return list(dict.fromkeys(found))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ def describe_predictions(
         "drop_small": list(cleaned),
         "channel": settings.channel,
         "missing": list(settings.missing),
+        "file_format": settings.file_format,
+        "codes": {name: asdict(code) for name, code in settings.codes.items()},
         "versions": versions(),
         "models": [relative_path(output, model.file) for model in models if model.file],
     }

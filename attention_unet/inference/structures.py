@@ -1,5 +1,7 @@
 """Measure the structures of a predicted label map, and collect those of a folder in ``volumes.csv``."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,26 +62,33 @@ def check_volumes(output: Path) -> None:
     """Check that ``volumes.csv`` of the output folder is one of ours, as it will be replaced.
 
     Raises:
-        ConfigError: if it is not.
+        ConfigError: if predict did not write it.
     """
     file = output / VOLUMES
     if file.is_file() and not file.read_bytes().startswith(",".join(HEAD).encode()):
         raise ConfigError(f"{file}: was not written by predict, which would replace it: name another folder with -o")
 
 
-def write_volumes(output: Path, below: bool = False) -> None:
-    """Write ``volumes.csv``: the structures of all predicted cases of a folder; ``below``: of all folders below, too.
+def write_volumes(output: Path, models: Sequence[str] | None = None) -> None:
+    """Write ``volumes.csv``: the structures of all predicted cases of a folder.
+
+    Args:
+        output: folder of the predictions.
+        models: sha256 of models, to add what the same models predicted in folders below; None: only this folder.
 
     Raises:
         DataError: if the description of a case is damaged, or the file cannot be written.
     """
-    rows = []
-    for record in sorted(output.rglob(RECORD)) if below else [output / RECORD]:
-        for case in sorted(read_record(record.parent).get("cases", {})):
-            if (file := sidecar_path(record.parent, case)).is_file():
-                name = (record.parent.relative_to(output) / case).as_posix()
-                rows += [[name, *each] for each in parse_object(file, _measured, "predict this case again")]
-    write_text(output / VOLUMES, csv_text([HEAD, *sorted(rows, key=lambda row: row[0])]))
+    rows: list[tuple[object, ...]] = []
+    folders = [output] if models is None else sorted(file.parent for file in output.rglob(RECORD))
+    for folder in folders:
+        record = read_record(folder)
+        of_them = models is None or record.get("models_sha256") == models
+        for case in record.get("cases", {}) if of_them else ():
+            if (file := sidecar_path(folder, case)).is_file():
+                name = os.fsencode(folder.relative_to(output) / case).decode("utf-8", "replace")
+                rows += [(name, *each) for each in parse_object(file, _measured, "predict this case again")]
+    write_text(output / VOLUMES, csv_text([HEAD, *sorted(rows, key=lambda row: str(row[0]))]))
 
 
 def _measured(plain: dict[str, Any]) -> list[list[object]]:

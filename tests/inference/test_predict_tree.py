@@ -51,6 +51,43 @@ def test_each_folder_of_scans_has_its_output(tmp_path, caplog):
     ]
 
 
+def test_predictions_are_no_scans_and_a_folder_that_fails_stops_no_other(tmp_path, caplog):
+    for name in ("a/t1.nii.gz", "b/t1.nii.gz", "b/t1.nii", "c/t1.nii.gz"):
+        scan(tmp_path / "study", np.eye(4), name)
+    first = predict_tree([model_of()], tmp_path / "study", tmp_path / "study" / "masks")
+    assert list(first) == ["b"]
+    assert "the case exists twice" in first["b"]
+    (tmp_path / "study" / "b" / "t1.nii").unlink()
+    (tmp_path / "second" / "c").mkdir(parents=True)
+    (tmp_path / "second" / "c" / "t1.nii.gz").write_bytes(b"of somebody else")
+    failed = predict_tree([model_of()], tmp_path / "study", tmp_path / "second")
+    assert list(failed) == ["c"]
+    assert files(tmp_path / "second", "*.nii.gz") == ["a/t1.nii.gz", "b/t1.nii.gz", "c/t1.nii.gz"]
+    assert f"{tmp_path / 'study' / 'masks' / 'a'}: holds predictions: not predicted" in caplog.messages
+
+
+def test_series_and_volumes_in_one_tree(tmp_path):
+    write_slices(tmp_path / "study", slices())
+    scan(tmp_path / "study" / "mixed", np.eye(4), "t1.nii.gz")
+    write_slices(tmp_path / "study" / "mixed", slices()[:1])
+    scan(tmp_path / "study" / "series" / "below", np.eye(4), "t2.nii.gz")
+    write_slices(tmp_path / "study" / "series", slices())
+    assert predict_tree([model_of()], tmp_path / "study", tmp_path / "out") == {}
+    found = files(tmp_path / "out", "*.nii.gz")
+    assert found == ["mixed/t1.nii.gz", "series.nii.gz", "series/below/t2.nii.gz"]
+    alone = write_slices(tmp_path / "alone", slices())
+    assert predict_tree([model_of()], alone, tmp_path / "of one") == {}
+    assert files(tmp_path / "of one", "*.nii.gz") == ["alone.nii.gz"]
+
+
+def test_names_in_another_encoding(tmp_path):
+    folder = tmp_path / "study" / "gr\udcfc\udcdf"
+    scan(tmp_path / "study" / "a", np.eye(4), "t1.nii.gz")
+    shutil.move(tmp_path / "study" / "a", folder)
+    assert predict_tree([model_of()], tmp_path / "study", tmp_path / "out") == {}
+    assert "gr\ufffd\ufffd/t1,bright" in (tmp_path / "out" / "volumes.csv").read_text()
+
+
 def test_a_tree_without_scans_is_refused(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     with pytest.raises(ConfigError, match="holds no scan, and no folder below it does"):
@@ -100,13 +137,47 @@ def test_a_bids_dataset_becomes_a_derivative(bids):
         assert "appears to be BIDS compatible" in found.stdout, found.stdout
 
 
+def test_what_others_have_changed_in_a_derivative_is_kept(bids, tmp_path):
+    output = tmp_path / "out"
+    predict_tree([model_of()], bids, output, bids=["T1w"])
+    changed = [output / "dataset_description.json", output / ".bidsignore", output / "itk-snap_labels.txt"]
+    changed += [output / "sub-02" / "anat" / f"sub-02_{MASK}{ending}" for ending in (".json", ".tsv")]
+    changed[0].write_text(json.dumps({**json.loads(changed[0].read_text()), "License": "CC0"}))
+    for file in changed[1:]:
+        file.write_text(f"{file.read_text() if file.exists() else ''} changed by hand")
+    before = [file.read_text() for file in changed]
+    assert predict_tree([model_of()], bids, output, bids=["T1w"], resume=True) == {}
+    assert [file.read_text() for file in changed] == before
+    failed = predict_tree([model_of()], bids, output, bids=["T1w"], overwrite=True)
+    assert "was changed after it was predicted" in failed["sub-02/anat"]
+    with pytest.raises(
+        ConfigError, match="describes 'Segmentations of T1w by attention_unet', expected 'Segmentations of FLAIR"
+    ):
+        predict_tree([model_of()], bids, output, bids=["FLAIR"], resume=True)
+
+
+def test_names_of_masks(bids, tmp_path):
+    anat = bids / "sub-02" / "anat"
+    shutil.move(anat / "sub-02_T1w.nii.gz", anat / "sub-02_space-MNI_desc-preproc_T1w.nii.gz")
+    shutil.copy(bids / "sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz", bids / "sub-01/ses-a/anat/sub-01_ses-a_T1w.nii")
+    failed = predict_tree([model_of()], bids, tmp_path / "out", bids=["T1w"])
+    assert list(failed) == ["sub-01/ses-a/anat/sub-01_ses-a"]
+    assert "sub-01_ses-a has 2 T1w: expected one file each" in next(iter(failed.values()))
+    assert files(tmp_path / "out", "*.nii.gz")[-1] == "sub-02/anat/sub-02_space-MNI_desc-attentionunet_dseg.nii.gz"
+
+
 def test_channels_and_participants_of_a_bids_dataset(bids, tmp_path):
     two = model_of()
     two = type(two)(two.network, plan_of(channels=("T1", "FLAIR")), two.device, sha256=two.sha256)
     with pytest.raises(ConfigError, match="the model takes 2 channels"):
         predict_tree([two], bids, tmp_path / "out", bids=["T1w"])
-    with pytest.raises(ConfigError, match="sub-01_ses-a has no FLAIR: expected T1w, FLAIR"):
-        predict_tree([two], bids, tmp_path / "out", bids=["T1w", "FLAIR"])
+    failed = predict_tree([two], bids, tmp_path / "two", bids=["T1w", "FLAIR"])
+    assert sorted(failed) == [
+        "sub-01/ses-a/anat/sub-01_ses-a",
+        "sub-01/ses-a/anat/sub-01_ses-a_run-2",
+        f"sub-02/anat/sub-02_{MASK}",  # the network of this test takes one channel
+    ]
+    assert "sub-01_ses-a has 1 T1w, 0 FLAIR: expected one file each" in failed["sub-01/ses-a/anat/sub-01_ses-a"]
     assert predict_tree([model_of()], bids, tmp_path / "out", bids=["T1w"], participants=["02"]) == {}
     assert files(tmp_path / "out", "*.nii.gz") == [f"sub-02/anat/sub-02_{MASK}.nii.gz"]
 
@@ -119,7 +190,9 @@ def test_what_is_no_bids_dataset_is_refused_and_no_description_is_lost(bids, tmp
     ):
         with pytest.raises(ConfigError, match=text):
             predict_tree([model_of()], bids, tmp_path / "out", **arguments)
-    with pytest.raises(ConfigError, match=r"dataset_description\.json: describes another dataset: name another folder"):
+    with pytest.raises(
+        ConfigError, match=r"dataset_description\.json: describes 'raw', expected 'Segmentations of T1w by"
+    ):
         predict_tree([model_of()], bids, bids, bids=["T1w"])
     (bids / "dataset_description.json").unlink()
     with pytest.raises(ConfigError, match="is no BIDS dataset"):
