@@ -96,7 +96,10 @@ def segment(model, scan):
             positions = np.arange(round((n - 1) / step + 1)) * step
             image = mix(image, 1 + axis, mean_matrix(positions, n, step) if step > 1 else linear_matrix(positions, n))
 
+    image = np.nan_to_num(image)
     brighter = np.any([channel > background_of(channel) for channel in image], axis=0)
+    if not brighter.any():
+        raise SystemExit("the scan is the same everywhere")
     first, last = np.argwhere(brighter).min(axis=0), np.argwhere(brighter).max(axis=0)
     image = image[(slice(None), *(slice(low, high + 1) for low, high in zip(first, last)))]
     image = np.stack([normalise(channel, way["nonzero"]) for channel in image])

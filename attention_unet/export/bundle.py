@@ -14,6 +14,13 @@ from attention_unet.files.atomic import replacing, write_text
 from attention_unet.inference.model import Model
 
 NETWORK, CONFIG, METADATA = "models/model.ts", "configs/inference.json", "configs/metadata.json"
+# What read_volume and find_background do, for the configuration of MONAI.
+ONLY_FINITE = "$lambda x: torch.where(torch.isfinite(x), x, x[torch.isfinite(x)].min())"
+FACES = "torch.cat([face.flatten() for face in (c[0], c[-1], c[:, 0], c[:, -1], c[:, :, 0], c[:, :, -1])])"
+IS_DARK = "(f == f.median()).float().mean() > 0.5 and (c > f.median()).sum() >= 2 * (c < f.median()).sum()"
+ABOVE_BACKGROUND = (
+    f"$lambda x: torch.stack([(lambda c, f: c > (f.median() if {IS_DARK} else c.min()))(c, {FACES}) for c in x])"
+)
 LIBRARIES = ("monai", "torch", "numpy", "nibabel")
 
 
@@ -59,7 +66,6 @@ def inference_config(model: Model) -> dict[str, Any]:
     elif (values := [0, *plan.labels.painted]) != list(range(len(values))):
         indices = list(range(len(values)))
         decide += [{"_target_": "MapLabelValued", "keys": "pred", "orig_labels": indices, "target_labels": values}]
-    brighter = "$lambda x: x > x.amin(dim=(1, 2, 3), keepdim=True)"
     return {
         "imports": ["$import glob", "$import numpy", "$import os", "$import torch"],
         "bundle_root": ".",
@@ -77,9 +83,10 @@ def inference_config(model: Model) -> dict[str, Any]:
             [
                 {"_target_": "LoadImaged", "keys": "image"},
                 {"_target_": "EnsureChannelFirstd", "keys": "image"},
+                {"_target_": "Lambdad", "keys": "image", "func": ONLY_FINITE},
                 {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS", "labels": None},
                 {"_target_": "Spacingd", "keys": "image", "pixdim": list(plan.preprocessing.spacing_mm)},
-                {"_target_": "CropForegroundd", "keys": "image", "source_key": "image", "select_fn": brighter},
+                {"_target_": "CropForegroundd", "keys": "image", "source_key": "image", "select_fn": ABOVE_BACKGROUND},
                 {
                     "_target_": "NormalizeIntensityd",
                     "keys": "image",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from attention_unet.dataset.reading import read_channels
-from attention_unet.errors import ConfigError
+from attention_unet.errors import ConfigError, DataError
 from attention_unet.export.bundle import read_bundle, write_bundle
 from attention_unet.export.check import compare_export
 from attention_unet.export.program import Run, read_onnx, read_program, write_onnx, write_program
@@ -46,8 +46,9 @@ def export_model(model: str | Path, to: Form, output: str | Path, check: str | P
         check: a scan, to predict with the export, too, and to log how far both agree.
 
     Raises:
-        ConfigError: if the file exists, packages are missing, or the network has no such form.
-        DataError: if the file cannot be written, or the scan not be read.
+        ConfigError: if the file exists, there is no scan to check, packages are missing, or the network has no such
+            form.
+        DataError: if the file cannot be written.
         ModelError: if there is no such model.
     """
     file = Path(output)
@@ -56,12 +57,15 @@ def export_model(model: str | Path, to: Form, output: str | Path, check: str | P
     loaded = load_models([model], choose_device("cpu"))
     if len(loaded) > 1:
         raise ConfigError(f"{model}: stands for {len(loaded)} models: name one of them, such as {loaded[0].file}")
+    plan = loaded[0].plan
+    scans = [] if check is None else find_inputs(Path(check), len(plan.channels), plan.channels_may_miss)
     FORMATS[to].write(loaded[0], describe_model(loaded[0]), file)
     log.info("%s holds the network, from preprocessed windows to probabilities: see docs/exporting.md", file)
-    if check is not None:
-        run = FORMATS[to].read(file)
-        for case in find_inputs(Path(check), len(loaded[0].plan.channels), loaded[0].plan.channels_may_miss):
-            log.info("%s: %s", case.id, compare_export(loaded[0], run, read_channels(case)))
+    for case in scans:
+        try:
+            log.info("%s: %s", case.id, compare_export(loaded[0], FORMATS[to].read(file), read_channels(case)))
+        except DataError as error:  # the other scans can still be compared
+            log.warning("%s", error)
 
 
 def describe_model(model: Model) -> dict[str, Any]:

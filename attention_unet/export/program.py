@@ -39,7 +39,7 @@ def write_program(model: Model, description: dict[str, Any], file: Path) -> None
     """
     program, sizes = _export(model, _run_program)
     texts = {DESCRIPTION: json.dumps({**description, "sizes": sizes}, indent=2)}
-    with replacing(file) as partial, partial.open("wb") as opened:
+    with replacing(file) as partial, partial.open("wb") as opened, quietly():
         torch.export.save(program, opened, extra_files=texts)
 
 

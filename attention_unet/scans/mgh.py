@@ -15,7 +15,7 @@ from attention_unet.errors import DataError
 from attention_unet.scans.file_type import describe_other_type
 from attention_unet.scans.header import Contents, check_affine, check_fits, make_header
 
-PACKED, ENDINGS = ".mgz", (".mgz", ".mgh")
+ENDINGS, GZIP_MAGIC = (".mgz", ".mgh"), b"\x1f\x8b"
 FLAG = 28  # byte of goodRASFlag, two bytes; nibabel sets it in its header
 BLOCK = 2**20  # bytes read at once
 
@@ -32,14 +32,18 @@ def read_mgh(path: Path, memory: int | None = None) -> Contents:
     """
     try:
         with path.open("rb") as file:
-            if other_type := describe_other_type(file.read(512)) if path.suffix.lower() != PACKED else None:
+            start = file.read(512)
+            packed = start.startswith(GZIP_MAGIC)
+            if not packed and (other_type := describe_other_type(start)):
                 raise DataError(f"{path}: {other_type}")
             file.seek(0)
-            stream = gzip.GzipFile(fileobj=file) if path.suffix.lower() == PACKED else file
+            stream = gzip.GzipFile(fileobj=file) if packed else file
             oriented = any(stream.read(FLAG + 2)[FLAG:])
             stream.seek(0)
             header = MGHHeader.from_fileobj(stream)
-            shape, kind = header.get_data_shape(), header.get_data_dtype()
+            shape, kind = tuple(map(int, header.get_data_shape())), header.get_data_dtype()
+            if shape[1:3] == (1, 1):
+                raise DataError(f"{path}: has a grid of {shape}, like a map on a surface: expected a volume")
             check_fits(path, shape, memory, 4 + kind.itemsize)
             stream.seek(header.get_data_offset())
             expected = math.prod(shape) * kind.itemsize
@@ -54,9 +58,9 @@ def read_mgh(path: Path, memory: int | None = None) -> Contents:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}): check the path and your rights") from error
     if not oriented:
-        warnings.warn(f"{path}: its header has no orientation: used as it is", stacklevel=3)
+        warnings.warn(f"{path}: its header has no orientation: coronal slices of 1 mm voxels are assumed", stacklevel=3)
     affine = np.asarray(header.get_affine(), dtype=np.float64)
     check_affine(path, affine)
     stored = np.frombuffer(content, kind).reshape(shape, order="F")
     array: NDArray[np.float32] = stored.reshape(*shape[:3], -1).astype(np.float32)
-    return np.moveaxis(array, -1, 0), affine, make_header(affine, shape[:3])
+    return np.moveaxis(array, -1, 0), affine, make_header(affine, (shape[0], shape[1], shape[2]))

@@ -41,7 +41,7 @@ def test_a_header_without_orientation_is_reported(tmp_path):
     content = bytearray(save(tmp_path / "a.mgh").read_bytes())
     content[28:30] = b"\0\0"
     (tmp_path / "a.mgh").write_bytes(content)
-    with pytest.warns(UserWarning, match=r"a\.mgh: its header has no orientation: used as it is"):
+    with pytest.warns(UserWarning, match=r"a\.mgh: its header has no orientation: coronal slices of 1 mm voxels"):
         read_volume(tmp_path / "a.mgh")
 
 
@@ -50,7 +50,8 @@ def test_a_header_without_orientation_is_reported(tmp_path):
     [
         (lambda content: content[:200], "is damaged or cut short"),
         (lambda content: content[:-6] + b"abcdef", "is damaged or cut short .*CRC"),
-        (lambda content: b"no gzip" + content, "is damaged or cut short"),
+        (lambda content: b"no gzip" + content, "is not a volume of FreeSurfer"),
+        (lambda content: b"/annex/objects/MD5E-s1.mgz", "is a pointer of git-annex"),
         (lambda content: gzip.compress(b"no volume"), "is not a volume of FreeSurfer"),
         (lambda content: gzip.compress(gzip.decompress(content)[:300]), r"cut short \(16 of 210 bytes of voxels\)"),
         (lambda content: gzip.compress(b"\0\0\0\1" + b"\x7f" * 300), "is not a volume of FreeSurfer|takes .* GiB"),
@@ -61,6 +62,16 @@ def test_a_damaged_file_is_refused(tmp_path, damage, text):
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(DataError, match=text):
         read_volume(file)
+
+
+def test_a_packed_file_may_have_either_ending(tmp_path):
+    (tmp_path / "a.mgh").write_bytes(save(tmp_path / "b.mgz").read_bytes())
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.mgh").array[0], VALUES)
+
+
+def test_a_map_on_a_surface_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"has a grid of \(200, 1, 1\), like a map on a surface"):
+        read_volume(save(tmp_path / "lh.thickness.mgh", np.zeros((200, 1, 1))))
 
 
 def test_a_file_that_is_too_large_is_refused(tmp_path):
