@@ -99,6 +99,15 @@ def test_a_series_becomes_a_segmentation_for_slicer_and_for_the_archive(cohort, 
     capsys.readouterr()
     assert main([*call, str(tmp_path / "in")]) == 0
     assert "0 predicted" in capsys.readouterr().err
+    table = tmp_path / "codes.csv"
+    table.write_text(
+        "class,scheme,value,meaning\n" + "".join(f"{x},SCT,1,{x}\n" for x in ("Ventricle", "Nucleus", "Lesion"))
+    )
+    assert main([*call, str(tmp_path / "in"), f"--codes={table}"]) == 2
+    assert "made with another model or other options" in capsys.readouterr().err
+    assert main([*call, str(tmp_path / "in"), f"--codes={table}", "--overwrite"]) == 0
+    (first, *_) = dcmread(out / "dicom" / "series.dcm").SegmentSequence
+    assert first.SegmentedPropertyTypeCodeSequence[0].CodingSchemeDesignator == "SCT"
     shutil.copy(min((cohort / "labelsTs").iterdir()), tmp_path / "series.nii.gz")
     (tmp_path / "truth").mkdir()
     shutil.move(tmp_path / "series.nii.gz", tmp_path / "truth")
