@@ -114,7 +114,7 @@ def test_a_series_becomes_a_segmentation_for_slicer_and_for_the_archive(cohort, 
     assert main(["evaluate", f"-p={out}", f"-r={tmp_path / 'truth'}", f"-o={tmp_path / 'scores'}"]) == 0
     assert json.loads((tmp_path / "scores" / "summary.json").read_text())["classes"]["Ventricle"]["dice"]["mean"] > 0.6
     assert main(["predict", f"-i={cohort / 'imagesTs'}", f"-o={tmp_path / 'o'}", f"-m={run}", "--dicom-seg"]) == 1
-    assert "is no folder of a DICOM series: expected one with --dicom-seg" in capsys.readouterr().err
+    assert "is not a folder of a DICOM series: expected one with --dicom-seg" in capsys.readouterr().err
     assert main(["predict", f"-i={series}", f"-o={tmp_path / 'o'}", f"-m={run}", "--codes=codes.csv"]) == 2
 
 

@@ -41,12 +41,12 @@ class Lesions:
 
     @property
     def sensitivity(self) -> float:
-        """Share of the true components that were found; NaN if there are none."""
+        """Share of the true components that were found; NaN if the reference has no component."""
         return self.found / self.reference if self.reference else float("nan")
 
     @property
     def precision(self) -> float:
-        """Share of the predicted components that are true; NaN if there are none."""
+        """Share of the predicted components that are true; NaN if the prediction has no component."""
         return self.true / self.predicted if self.predicted else float("nan")
 
     @property

@@ -168,7 +168,7 @@ def _predict_case(
         warnings.warn(f"{case.images[0]}: there is no file of {names}: predicted without", stacklevel=1)
     check_missing(models, missing)
     if settings.dicom and not is_series(volume.path):
-        raise DataError(f"{volume.path}: is no folder of a DICOM series: expected one with --dicom-seg")
+        raise DataError(f"{volume.path}: is not a folder of a DICOM series: expected one with --dicom-seg")
     if settings.dicom:  # before the work: headers may not suffice
         empty = np.zeros(volume.grid, np.uint8)
         make_segmentation(empty, volume, models[0].plan.labels, settings.codes)

@@ -58,7 +58,7 @@ def predict_tree(
     """
     source, output = Path(source), Path(output)
     if not source.is_dir():
-        raise ConfigError(f"{source}: is no folder: expected one that holds folders of scans")
+        raise ConfigError(f"{source}: is not a folder: expected one that holds folders of scans")
     check_volumes(output)
     folders, failed = _find_scans(models, source, output, settings, bids, participants)
     if not folders:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from attention_unet.errors import DataError
 from attention_unet.scans.file_type import describe_other_type
 from attention_unet.scans.header import Contents, check_affine, check_fits, make_header
+from attention_unet.scans.nifti import GZIP_MAGIC
 
-ENDINGS, GZIP_MAGIC = (".mgz", ".mgh"), b"\x1f\x8b"
+ENDINGS = (".mgz", ".mgh")
 FLAG = 28  # byte of goodRASFlag, two bytes; nibabel sets it in its header
 BLOCK = 2**20  # bytes read at once
 

@@ -92,7 +92,7 @@ def test_a_tree_without_scans_is_refused(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     with pytest.raises(ConfigError, match="holds no scan, and no folder below it does"):
         predict_tree([model_of()], tmp_path, tmp_path / "out")
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder"):
         predict_tree([model_of()], tmp_path / "nothing", tmp_path / "out")
 
 
