@@ -14,6 +14,7 @@ from attention_unet.dataset.splits import read_held_out
 from attention_unet.dataset.subjects import read_subjects
 from attention_unet.errors import ConfigError, first_few, plural, replace_paths
 from attention_unet.evaluation.calibration import write_calibration
+from attention_unet.evaluation.case_order import log_order
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles, write_evaluated_files
 from attention_unet.evaluation.example_cases import write_example_cases
 from attention_unet.evaluation.lesions import write_lesions
@@ -195,6 +196,7 @@ def evaluate_cases(
         failed |= write_calibration(output, files) | write_structure_attention(output, files)
         failed |= write_lesions(output, files, components)
         failed |= write_example_cases(output, files, rows)
+        log_order(files, rows)
         if (output / REPORT).exists():
             log.warning("%s: shows an earlier evaluation: report again", output / REPORT)
     return summary, failed

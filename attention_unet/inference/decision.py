@@ -9,13 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from attention_unet.inference.expected_dice import expected_overlap
 from attention_unet.inference.settings import Settings
 from attention_unet.scans.labels import Labels
 
 
 def combine_planes(
     planes: Sequence[Tensor], places: Sequence[Sequence[str]], labels: Labels, settings: Settings
-) -> dict[str, NDArray[Any]]:
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64]]:
     """Average the models' predictions of some planes, and return the results that are wanted.
 
     Args:
@@ -26,11 +27,12 @@ def combine_planes(
 
     Returns:
         "label map" (*S), "skip 1" (*S) and so on for places that all models have, "probabilities" (K, *S), "entropy"
-        and, of several models, "disagreement" (*S).
+        and, of several models, "disagreement" (*S). And the sums of ``expected_overlap``.
     """
     each = [values[: labels.channels] for values in planes]
     probabilities = mean(each)
-    results = {"label map": probabilities_to_labels(probabilities, labels)}
+    target = _choose_classes(probabilities, labels)
+    results = {"label map": labels.decode(target.numpy())}
     for place in places[0]:
         if all(place in own for own in places):
             maps = [values[labels.channels + own.index(place)] for values, own in zip(planes, places, strict=True)]
@@ -42,20 +44,25 @@ def combine_planes(
         if len(each) > 1:
             mean_entropy = mean([entropy(shares, labels) for shares in each]).numpy()
             results["disagreement"] = np.maximum(results["entropy"] - mean_entropy, 0)
-    return results
+    return results, expected_overlap(probabilities, target, labels)
 
 
 def probabilities_to_labels(probabilities: Tensor, labels: Labels) -> NDArray[np.unsignedinteger[Any]]:
     """Return the label map (*S) of probabilities (K, *S): the highest, of equal ones the first; if classes overlap,
     every class above 0.5.
     """
+    return labels.decode(_choose_classes(probabilities, labels).numpy())
+
+
+def _choose_classes(probabilities: Tensor, labels: Labels) -> Tensor:
+    """Return the index of the class of each voxel (1, *S), 0 for background; if classes overlap, a mask of each."""
     if labels.overlapping:
-        return labels.decode((probabilities > 0.5).numpy())
+        return probabilities > 0.5
     largest, index = probabilities[0], torch.zeros(probabilities.shape[1:], dtype=torch.uint8)
     for number, probability in enumerate(probabilities[1:], start=1):  # many times faster than argmax over this axis
         index.masked_fill_(probability > largest, number)
         largest = torch.maximum(largest, probability)
-    return labels.decode(index[None].numpy())
+    return index[None]
 
 
 def entropy(probabilities: Tensor, labels: Labels) -> Tensor:

@@ -219,7 +219,7 @@ def write_prediction(
         write_like(path, values, volume)
     with replacing(preview_path(output, case)) as partial_path:
         draw_preview(volume, prediction.label_map, labels).save(partial_path, compress_level=COMPRESSION)
-    table = describe_structures(prediction.label_map, labels, volume)
+    table = describe_structures(prediction.label_map, labels, volume, prediction.expected_dice)
     write_text(sidecar_path(output, case), json.dumps(table, indent=2) + "\n")
     segmentations = [segmentation_path(output, case)] if settings.dicom else []
     for path in segmentations:

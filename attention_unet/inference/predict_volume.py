@@ -24,6 +24,7 @@ from attention_unet.inference.channels import check_missing, select_channels
 from attention_unet.inference.chunks import choose_chunks
 from attention_unet.inference.components import cleaned_classes, drop_small
 from attention_unet.inference.decision import combine_planes
+from attention_unet.inference.expected_dice import expected_dice
 from attention_unet.inference.locator import cut_to_structures, is_cut
 from attention_unet.inference.scan_warnings import warn_if_little_is_predicted, warn_if_unusual
 from attention_unet.inference.settings import DEFAULT, Settings
@@ -55,12 +56,14 @@ class Prediction:
         uncertainty: (I, J, K) float32, 0 to 1. "entropy" is that of the mean of the models; with several models
             "disagreement" is the entropy of the mean minus the mean of the entropies (mutual information; Houlsby et
             al., "Bayesian Active Learning for Classification and Preference Learning", arXiv:1112.5745).
+        expected_dice: of each class, see ``expected_dice.py``; before small components are dropped.
     """
 
     label_map: NDArray[np.unsignedinteger[Any]]
     attention: dict[str, NDArray[np.float32]]
     probabilities: NDArray[np.float32] | None
     uncertainty: dict[str, NDArray[np.float32]]
+    expected_dice: NDArray[np.float64]
 
 
 @torch.inference_mode()
@@ -107,13 +110,13 @@ def predict_volume(
     if not settings.whole_scan:
         parts = [cut_to_structures(model, each, overlap) for model, each in zip(models, parts, strict=True)]
     predicted = [each.scan_grid for each in parts]
-    results = _predict_parts(models, parts, settings, places_by_model, chunks, done)
+    results, sums = _predict_parts(models, parts, settings, places_by_model, chunks, done)
     cuts = (is_cut(results["label map"], *grids) for grids in zip(predicted, wholes, strict=True))
     if settings.whole_scan is None and any(cuts):
         log.info("%s: the part that was located cuts a structure: predicting all of the scan", volume.path)
         results.clear()
         predicted, parts = wholes, _preprocess_for_each(models, volume)
-        results = _predict_parts(models, parts, settings, places_by_model, chunks, done)
+        results, sums = _predict_parts(models, parts, settings, places_by_model, chunks, done)
     for model, part, whole in zip(models, predicted, wholes, strict=True):
         warn_if_little_is_predicted(volume, part, whole, model.plan)
     stored = {name: wholes[0].as_stored(values) for name, values in results.items()}
@@ -122,6 +125,7 @@ def predict_volume(
         attention={place: stored[place] for place in places_by_model[0] if place in stored},
         probabilities=stored.get("probabilities"),
         uncertainty={measure: stored[measure] for measure in MEASURES if measure in stored},
+        expected_dice=expected_dice(sums),
     )
 
 
@@ -138,14 +142,16 @@ def _predict_parts(
     places_by_model: Sequence[Sequence[str]],
     chunks: Sequence[slice],
     done: Callable[[float], None],
-) -> dict[str, NDArray[Any]]:
-    """Predict the part of a scan of each model. Return results by name, of the scan along the axes of the network.
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64]]:
+    """Predict the part of a scan of each model. Return results by name, of the scan along the axes of the network, and
+    the sums of ``expected_overlap``.
 
     The list of parts is empty afterwards, so that their memory is free while the results are finished.
     """
     labels, scan = models[0].plan.labels, parts[0].scan_grid.scan
     most = labels.channels + max(map(len, places_by_model))  # values per voxel
     results: dict[str, NDArray[Any]] = {}
+    sums = np.zeros((3, len(labels.names)))
     for number, rows in enumerate(chunks):
         at_once = min(part.scan_grid.planes_back(most, rows) for part in parts)
         streams = [
@@ -155,7 +161,9 @@ def _predict_parts(
         first = 0
         for planes in zip(*streams, strict=True):
             stop = first + planes[0].shape[1]
-            for name, values in combine_planes(planes, places_by_model, labels, settings).items():
+            combined, of_planes = combine_planes(planes, places_by_model, labels, settings)
+            sums += of_planes
+            for name, values in combined.items():
                 if name not in results:
                     results[name] = np.empty((*values.shape[:-3], *scan), dtype=values.dtype)
                 results[name][..., first:stop, rows, :] = values
@@ -165,7 +173,7 @@ def _predict_parts(
     if cleaned := cleaned_classes(models, settings):
         integers = dict(zip(labels.names, labels.painted, strict=True))
         results["label map"] = drop_small(results["label map"], [integers[name] for name in cleaned])
-    return results
+    return results, sums
 
 
 def choose_overlap(models: Sequence["Model"], settings: Settings) -> float:

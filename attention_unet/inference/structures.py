@@ -12,30 +12,31 @@ from scipy import ndimage
 from attention_unet.errors import ConfigError
 from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text
-from attention_unet.files.json_file import parse_object
-from attention_unet.files.prediction_folder import sidecar_path
 from attention_unet.files.prediction_record import RECORD, read_record
+from attention_unet.files.structure_file import COLUMNS, Structure, mean_expected_dice, read_structures
 from attention_unet.scans.foreground import BY_CORNERS
 from attention_unet.scans.label_table import colour_of
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import Volume
 
 VOLUMES = "volumes.csv"
-COLUMNS = ("name", "volume_ml", "mean", "sd", "components", "touches_edge")
 HEAD = ("case", "class", *COLUMNS[1:])
 
 
-def describe_structures(label_map: NDArray[np.generic], labels: Labels, volume: Volume) -> dict[str, Any]:
+def describe_structures(
+    label_map: NDArray[np.generic], labels: Labels, volume: Volume, expected_dice: NDArray[np.float64]
+) -> dict[str, Any]:
     """Describe each class of a label map, by its integer, as plain values for JSON.
 
     Args:
         label_map: voxels (I, J, K).
         labels: the classes.
         volume: the scan.
+        expected_dice: of each class (classes,).
 
     Returns:
         Name and colour; volume in ml; mean and standard deviation of the first channel, None in an empty class; number
-        of connected components; whether a voxel lies at the edge of the scan.
+        of connected components; whether a voxel lies at the edge of the scan; expected Dice, None in an empty class.
     """
     boxes = dict(enumerate(ndimage.find_objects(label_map), start=1))
     described = {}
@@ -54,6 +55,7 @@ def describe_structures(label_map: NDArray[np.generic], labels: Labels, volume: 
             "sd": float(f"{values.std(dtype=np.float64):.6g}") if values.size else None,
             "components": int(ndimage.label(mask, BY_CORNERS)[1]) if values.size else 0,
             "touches_edge": any(a.start == 0 or a.stop == size for a, size in zip(box, volume.grid, strict=False)),
+            "expected_dice": round(float(expected_dice[index]), 4) if values.size else None,
         }
     return {"labels": described}
 
@@ -65,12 +67,12 @@ def check_volumes(output: Path) -> None:
         ConfigError: if predict did not write it.
     """
     file = output / VOLUMES
-    if file.is_file() and not file.read_bytes().startswith(",".join(HEAD).encode()):
+    if file.is_file() and not file.read_bytes().startswith(",".join(HEAD[:3]).encode()):
         raise ConfigError(f"{file}: was not written by predict, which would replace it: name another folder with -o")
 
 
 def write_volumes(output: Path, models: Sequence[str] | None = None) -> None:
-    """Write ``volumes.csv``: the structures of all predicted cases of a folder.
+    """Write ``volumes.csv``: the structures of all cases of a folder, those of the lowest expected Dice first.
 
     Args:
         output: folder of the predictions.
@@ -79,17 +81,19 @@ def write_volumes(output: Path, models: Sequence[str] | None = None) -> None:
     Raises:
         DataError: if the description of a case is damaged, or the file cannot be written.
     """
-    rows: list[tuple[object, ...]] = []
+    found: list[tuple[float, str, list[Structure]]] = []
     folders = [output] if models is None else sorted(file.parent for file in output.rglob(RECORD))
     for folder in folders:
         record = read_record(folder)
         of_them = models is None or record.get("models_sha256") == models
         for case in record.get("cases", {}) if of_them else ():
-            if (file := sidecar_path(folder, case)).is_file():
+            if structures := read_structures(folder, case):
                 name = os.fsencode(folder.relative_to(output) / case).decode("utf-8", "replace")
-                rows += [(name, *each) for each in parse_object(file, _measured, "predict this case again")]
-    write_text(output / VOLUMES, csv_text([HEAD, *sorted(rows, key=lambda row: str(row[0]))]))
-
-
-def _measured(plain: dict[str, Any]) -> list[list[object]]:
-    return [["" if each[name] is None else each[name] for name in COLUMNS] for each in plain["labels"].values()]
+                found.append((mean_expected_dice(structures), name, structures))
+    found.sort(key=lambda each: each[:2])
+    rows = [
+        (name, *("" if each[column] is None else each[column] for column in COLUMNS))
+        for _, name, structures in found
+        for each in structures
+    ]
+    write_text(output / VOLUMES, csv_text([HEAD, *rows]))

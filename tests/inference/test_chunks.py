@@ -45,6 +45,7 @@ def check_same(found, expected):
         for key, values in getattr(expected, measure).items():
             np.testing.assert_allclose(getattr(found, measure)[key], values, atol=1e-6)
     np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-6)
+    np.testing.assert_allclose(found.expected_dice, expected.expected_dice, atol=1e-3)
     highest = np.sort(expected.probabilities, axis=0)
     sure = highest[-1] - highest[-2] if len(highest) == 3 else np.abs(highest - 0.5).min(axis=0)
     clear = sure > 1e-5

@@ -24,7 +24,7 @@ def test_structures_of_a_label_map():
     label_map[1, 1, 0] = 9  # voxel 15
     label_map[3, 3, 0] = 7  # voxel 45; alone
     labels = Labels({"left & right": (4,), "two": (7, 9), "none": (11,)}, (4, 7, 11))
-    assert describe_structures(label_map, labels, SCAN)["labels"] == {
+    assert describe_structures(label_map, labels, SCAN, np.array([0.5, 0.75, np.nan]))["labels"] == {
         "4": {
             "name": "left & right",
             "colour": COLOURS[0],
@@ -33,6 +33,7 @@ def test_structures_of_a_label_map():
             "sd": 8.0,
             "components": 1,
             "touches_edge": True,
+            "expected_dice": 0.5,
         },
         "7": {
             "name": "two",
@@ -42,6 +43,7 @@ def test_structures_of_a_label_map():
             "sd": 15.0,
             "components": 2,
             "touches_edge": True,
+            "expected_dice": 0.75,
         },
         "11": {
             "name": "none",
@@ -51,17 +53,20 @@ def test_structures_of_a_label_map():
             "sd": None,
             "components": 0,
             "touches_edge": False,
+            "expected_dice": None,
         },
     }
     label_map[2, 2, 2] = 0
-    assert not describe_structures(label_map, labels, SCAN)["labels"]["4"]["touches_edge"]
+    assert not describe_structures(label_map, labels, SCAN, np.array([0.5, 0.75, np.nan]))["labels"]["4"][
+        "touches_edge"
+    ]
 
 
 def test_overlapping_classes_share_voxels():
     label_map = np.zeros(SCAN.grid, np.uint8)
     label_map[0, 0] = [1, 2, 2]
     regions = Labels({"whole": (1, 2), "core": (2,)}, (1, 2))
-    found = describe_structures(label_map, regions, SCAN)["labels"]
+    found = describe_structures(label_map, regions, SCAN, np.ones(2))["labels"]
     assert {each["name"]: each["volume_ml"] for each in found.values()} == {"whole": 1.5, "core": 1.0}
 
 

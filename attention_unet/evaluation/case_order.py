@@ -1,0 +1,63 @@
+"""Measure how well the expected Dice, which predict writes without a reference, orders masks by their true Dice."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import rankdata
+
+from attention_unet.errors import plural
+from attention_unet.evaluation.evaluated_files import EvaluatedFiles
+from attention_unet.evaluation.rows import Row, mean_dice
+from attention_unet.files.structure_file import mean_expected_dice, read_structures
+
+log = logging.getLogger(__name__)
+
+LEAST = 10  # cases; of fewer an order says little
+
+
+@dataclass(frozen=True)
+class CaseOrder:
+    """Agreement of two orders of the same cases.
+
+    Attributes:
+        cases: number of cases.
+        correlation: Spearman's rank correlation of expected and true Dice, -1 to 1.
+        worst: number of the cases called worst, a fifth of all, rounded up.
+        found: how many of them are among as many cases with the lowest expected Dice.
+    """
+
+    cases: int
+    correlation: float
+    worst: int
+    found: int
+
+
+def measure_order(expected: Sequence[float], true: Sequence[float]) -> CaseOrder:
+    """Compare the order of cases by expected Dice with that by true Dice. Neither may be constant."""
+    correlation = np.corrcoef(rankdata(expected), rankdata(true))[0, 1]
+    worst = -(-len(true) // 5)
+    lowest = [set(np.argsort(values, kind="stable")[:worst]) for values in (expected, true)]
+    return CaseOrder(len(true), float(correlation), worst, len(lowest[0] & lowest[1]))
+
+
+def log_order(files: EvaluatedFiles, rows: Sequence[Row]) -> None:
+    """Log how well the order of ``volumes.csv`` finds the worst masks, if predict described at least ten of them."""
+    of_cases = {case: read_structures(path.parent, case) for case, path in files.predicted.items()}
+    true = mean_dice(rows)
+    cases = sorted(case for case in true if of_cases.get(case))
+    expected, dice = [mean_expected_dice(of_cases[case]) for case in cases], [true[case] for case in cases]
+    if len(cases) < LEAST or len(set(expected)) == 1 or len(set(dice)) == 1:
+        return
+    order = measure_order(expected, dice)
+    log.info(
+        "expected Dice of predict orders these %s with a rank correlation of %.2f: of the %d worst masks, %d are among "
+        "the first %d of volumes.csv (%.1f by chance)",
+        plural(order.cases, "case"),
+        order.correlation,
+        order.worst,
+        order.found,
+        order.worst,
+        order.worst**2 / order.cases,
+    )

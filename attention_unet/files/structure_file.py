@@ -1,0 +1,31 @@
+"""Read ``CASE_labels.json``, in which predict describes the structures of a mask."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attention_unet.files.json_file import parse_object
+from attention_unet.files.prediction_folder import sidecar_path
+
+COLUMNS = ("name", "volume_ml", "mean", "sd", "components", "touches_edge", "expected_dice")
+Structure = Mapping[str, Any]  # value of each column
+
+
+def read_structures(folder: Path, case: str) -> list[Structure]:
+    """Return the structures of a predicted case in the order of the classes; an empty list if there is no such file.
+
+    Raises:
+        DataError: if the file is damaged.
+    """
+    file = sidecar_path(folder, case)
+    return parse_object(file, _parse, "predict this case again") if file.is_file() else []
+
+
+def mean_expected_dice(structures: Sequence[Structure]) -> float:
+    """Return the mean expected Dice of the classes; a class without mask counts as 0."""
+    return sum(each["expected_dice"] or 0.0 for each in structures) / len(structures)
+
+
+def _parse(plain: Mapping[str, Any]) -> list[Structure]:
+    earlier = {"expected_dice": None}  # masks of version 0.4 and before
+    return [{name: {**earlier, **each}[name] for name in COLUMNS} for each in plain["labels"].values()]

@@ -1,0 +1,48 @@
+"""Estimate how well a mask agrees with the truth that nobody has drawn, from the probabilities of the network.
+
+If a voxel belongs to a class with its probability p, a mask M is expected to share sum of p over M voxels with the true
+structure, which is expected to have sum of p over all voxels. Their Dice is about 2 sum(p in M) / (|M| + sum(p)).
+Probabilities below 0.1 count as 0: after a short training, all of a large background has a few percent. The number is
+not exact, as networks are too sure of themselves, but it orders cases. How well, ``evaluate`` measures.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from attention_unet.scans.labels import Labels
+
+LEAST = 0.1  # lower probabilities count as 0
+
+
+def expected_overlap(probabilities: Tensor, target: Tensor, labels: Labels) -> NDArray[np.float64]:
+    """Return what ``expected_dice`` needs of some planes. That of several planes is added.
+
+    Args:
+        probabilities: (K, *S), of background and classes, or of overlapping classes.
+        target: class of each voxel (1, *S), 0 for background. If classes overlap: one mask per class, (classes, *S).
+        labels: classes.
+
+    Returns:
+        Of each class: voxels of its mask, sum of its probabilities there, sum of its probabilities everywhere that are
+        above 0.1: (3, classes).
+    """
+    sums = np.zeros((3, len(labels.names)))
+    for i in range(len(labels.names)):
+        of_class = probabilities[i if labels.overlapping else i + 1]
+        mask = target[i] > 0 if labels.overlapping else target[0] == i + 1
+        sums[:, i] = float(mask.sum()), float((of_class * mask).sum()), float(F.threshold(of_class, LEAST, 0).sum())
+    return sums
+
+
+def expected_dice(overlap: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the expected Dice of each class (classes,), 0 to 1, of the sums of ``expected_overlap``.
+
+    It is NaN for a class without mask: probabilities do not tell a structure that was missed from one that is absent.
+    """
+    voxels, inside, everywhere = overlap
+    found: NDArray[np.float64] = np.divide(
+        2 * inside, voxels + everywhere, out=np.full(len(voxels), np.nan), where=voxels > 0
+    )
+    return found
