@@ -29,8 +29,9 @@ def expected_overlap(probabilities: Tensor, target: Tensor, labels: Labels) -> N
         above 0.1: (3, classes).
     """
     sums = np.zeros((3, len(labels.names)))
-    for i in range(len(labels.names)):
-        of_class = probabilities[i if labels.overlapping else i + 1]
+    near = probabilities.amax(dim=0) > LEAST if labels.overlapping else probabilities[0] < 1 - LEAST
+    of_classes, target = probabilities[0 if labels.overlapping else 1 :, near], target[:, near]
+    for i, of_class in enumerate(of_classes):
         mask = target[i] > 0 if labels.overlapping else target[0] == i + 1
         sums[:, i] = float(mask.sum()), float((of_class * mask).sum()), float(F.threshold(of_class, LEAST, 0).sum())
     return sums
