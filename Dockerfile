@@ -14,8 +14,8 @@ RUN python3 -m venv /opt/attention-unet \
     --constraint /source/constraints.txt "/source[dicom]" \
  && rm -rf /source
 
-# Programs write settings and caches to HOME; any user may write to /tmp.
-ENV HOME=/tmp PYTHONUNBUFFERED=1
+# Any user may run it, also one without an entry in /etc/passwd: programs then take the name from USER. Any user may write to /tmp.
+ENV HOME=/tmp USER=anybody PYTHONUNBUFFERED=1
 USER 1000:1000
 WORKDIR /data
 ENTRYPOINT ["/opt/attention-unet/bin/attention-unet"]

@@ -34,7 +34,8 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     silence_profiler()
     from attention_unet.cli.tables import print_inspection, print_plan, print_trial
     from attention_unet.dataset.case_facts import shorten
-    from attention_unet.dataset.cases import find_readable_cases, locate_dataset
+    from attention_unet.dataset.cases import locate_dataset
+    from attention_unet.dataset.find_dataset import find_readable_dataset
     from attention_unet.dataset.inspection import inspect
     from attention_unet.dataset.subjects import find_subjects
     from attention_unet.preparation.fingerprint import combine_measurements
@@ -48,7 +49,7 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     folder = Path(options.path or "")
     if not options.path or not folder.is_dir():
         folder = locate_dataset(config.data.root, options.path or config.data.dataset)
-    dataset, known = find_readable_cases(folder)
+    dataset, known = find_readable_dataset(folder, config.data)
     subjects = find_subjects(config.data, dataset.root, [case.id for case in dataset.cases])
     with progress_bar("reading", len(dataset.cases)) as done:
         inspection = inspect(dataset, known, subjects, done)

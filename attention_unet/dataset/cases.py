@@ -25,6 +25,7 @@ from attention_unet.scans.volumes import read_volume
 
 log = logging.getLogger(__name__)
 
+BIDS = "dataset_description.json"
 CHANNEL_SUFFIX = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 
 
@@ -129,6 +130,8 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
                 f"{root / 'dataset.json'}: numTraining is {announced!r}, but {present} cases are there: is it half "
                 "copied? Copy the rest, or correct the number"
             )
+    elif (root / BIDS).is_file():
+        raise DataError(f"{root}: is a BIDS dataset: name the suffixes of its scans: --data.bids_suffixes '[T1w]'")
     else:
         raise DataError(
             f"{root}: no dataset here: expected folders of images and labels (imagesTr and labelsTr), or the list "
@@ -200,7 +203,7 @@ def _fill_channels(files: dict[int, Path], case: str, channels: int) -> tuple[Pa
 
 def _is_dataset(root: Path) -> bool:
     folders = _image_and_label_folders(root) or _folder_of_labels_alone(root)
-    return "training" in _read_description(root) or folders is not None
+    return "training" in _read_description(root) or folders is not None or (root / BIDS).is_file()
 
 
 def _read_description(root: Path) -> dict[str, Any]:

@@ -25,7 +25,8 @@ SIGNIFICANCE = 1e-6  # p-value below which similar neighbours are reported
 def find_subjects(data: DataConfig, dataset: Path, ids: Sequence[str]) -> dict[str, str]:
     """Return the subject of each case.
 
-    It comes from the table or the pattern of the configuration. Without these, ``subjects.csv`` in the dataset is read.
+    It comes from the table or the pattern of the configuration. Without these, it is the participant of BIDS, or
+    ``subjects.csv`` in the dataset is read.
 
     Returns:
         Subject by case id; empty if there is neither table nor pattern.
@@ -39,6 +40,8 @@ def find_subjects(data: DataConfig, dataset: Path, ids: Sequence[str]) -> dict[s
         return _match_subjects(data.subject_pattern, ids)
     if data.subjects:
         return read_subjects(Path(data.subjects), ids)
+    if data.bids_suffixes:
+        return _match_subjects("(sub-[^_]+)", ids)
     default = dataset / SUBJECTS
     return read_subjects(default, ids) if default.is_file() else {}
 

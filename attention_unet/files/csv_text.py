@@ -21,7 +21,9 @@ def csv_text(rows: Iterable[Iterable[object]], delimiter: str = ",") -> str:
     return text.getvalue()
 
 
-def parse_table(file: Path, build: Callable[[dict[str, str]], T], content: str, advice: str) -> list[T]:
+def parse_table(
+    file: Path, build: Callable[[dict[str, str]], T], content: str, advice: str, delimiter: str = ","
+) -> list[T]:
     """Read a table and build a value from each of its rows.
 
     Args:
@@ -29,13 +31,14 @@ def parse_table(file: Path, build: Callable[[dict[str, str]], T], content: str, 
         build: function that builds a value from the cells of a row by heading.
         content: what the table holds, such as "metrics", for the error message.
         advice: end of the error message: what was expected and what to do.
+        delimiter: between cells.
 
     Raises:
         DataError: if the file cannot be read, is not a table, or its rows are not what ``build`` needs.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:  # Excel starts tables with a byte order mark
-            return [build(row) for row in csv_rows(lines)]
+            return [build(row) for row in csv_rows(lines, delimiter)]
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}): {advice}") from error
     except (KeyError, TypeError, ValueError, csv.Error) as error:
@@ -43,14 +46,14 @@ def parse_table(file: Path, build: Callable[[dict[str, str]], T], content: str, 
         raise DataError(f"{file}: not a table of {content} ({problem}): {advice}") from error
 
 
-def csv_rows(lines: Iterable[str]) -> Iterator[dict[str, str]]:
+def csv_rows(lines: Iterable[str], delimiter: str = ",") -> Iterator[dict[str, str]]:
     """Yield the cells of each row by heading, without the quotes of ``csv_text``.
 
     Raises:
         csv.Error: if the text is not a table.
         ValueError: if a row has more or fewer cells than there are headings.
     """
-    reader = csv.reader(lines)
+    reader = csv.reader(lines, delimiter=delimiter)
     headings = [_unquote(cell) for cell in next(reader, [])]
     for row in reader:
         if row and len(row) != len(headings):

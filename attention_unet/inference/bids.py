@@ -1,12 +1,12 @@
 """Find the scans of a BIDS dataset, and write what a BIDS derivative needs beside masks (bids-specification 1.10)."""
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from attention_unet.dataset.cases import Case
+from attention_unet.dataset.bids import OURS, group_scans
+from attention_unet.dataset.cases import BIDS, Case
 from attention_unet.errors import ConfigError, first_few
 from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text
@@ -17,11 +17,9 @@ from attention_unet.inference.model_file import versions
 from attention_unet.inference.record import add_files
 from attention_unet.scans.label_table import colour_of
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.volume_files import is_volume, stem
 
-DESCRIPTION, IGNORED = "dataset_description.json", ".bidsignore"
+IGNORED = ".bidsignore"
 TITLE = "Segmentations of {} by attention_unet"
-NAME = re.compile(r"(?P<entities>sub-[A-Za-z0-9]+(_[a-z]+-[A-Za-z0-9+]+)*)_(?P<suffix>[A-Za-z0-9]+)")
 OTHER_FILES = ("run.json", "volumes.csv", "*_labels.json", "itk-snap_labels.txt", *PARTS)
 
 
@@ -41,17 +39,12 @@ def find_bids_scans(
     Raises:
         ConfigError: if the folder is no BIDS dataset, a participant is not there, or there is no scan.
     """
-    if not (root / DESCRIPTION).is_file():
-        raise ConfigError(f"{root}: is no BIDS dataset: expected {DESCRIPTION}; use --recursive for other folders")
+    if not (root / BIDS).is_file():
+        raise ConfigError(f"{root}: is no BIDS dataset: expected {BIDS}; use --recursive for other folders")
     names = [f"sub-{name.removeprefix('sub-')}" for name in participants]
     if gone := [name for name in names if not (root / name).is_dir()]:
         raise ConfigError(f"{root}: has no {', '.join(gone)}: expected a folder of each participant")
-    files: dict[tuple[Path, str], dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
-    for folder in [root / name for name in names] or sorted(root.glob("sub-*")):
-        for path in sorted(folder.rglob("*")):
-            named = NAME.fullmatch(stem(path)) if is_volume(path) else None
-            if named and named["suffix"] in suffixes:
-                files[path.parent.relative_to(root), named["entities"]][named["suffix"]].append(path)
+    files = group_scans(root, [root / name for name in names] or sorted(root.glob("sub-*")), suffixes)
     cases: dict[Path, list[Case]] = defaultdict(list)
     failed = {}
     for (folder, entities), of_scan in sorted(files.items()):
@@ -71,7 +64,7 @@ def _name_of_mask(entities: str) -> str:
     """Return the name of the mask of a scan: on its own grid, by this program, discrete segmentation."""
     kept = [part for part in entities.split("_") if not part.startswith("desc-")]
     own_grid = [] if any(part.startswith("space-") for part in kept) else ["space-orig"]
-    return "_".join([*kept, *own_grid, "desc-attentionunet", "dseg"])
+    return "_".join([*kept, *own_grid, OURS, "dseg"])
 
 
 def describe_derivative(output: Path, source: Path, suffixes: Sequence[str]) -> None:
@@ -81,7 +74,7 @@ def describe_derivative(output: Path, source: Path, suffixes: Sequence[str]) -> 
         ConfigError: if another program described this folder, or it is of scans with other suffixes.
         DataError: if the folder cannot be written to.
     """
-    there = output / DESCRIPTION
+    there = output / BIDS
     description = {
         "Name": TITLE.format(" and ".join(suffixes)),
         "BIDSVersion": "1.10.0",

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from attention_unet.dataset.cases import find_cases, locate_dataset
+from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.subjects import find_subjects
 from attention_unet.errors import ConfigError
 from attention_unet.evaluation.rows import Row
@@ -39,7 +39,7 @@ def run_cell(study: Study, registration: Registration, cell: Cell, folder: Path)
             return
         config = study.arms[cell.arm]
         data = dataclasses.replace(config.data, fold=cell.fold, cache=config.data.cache or str(folder / CACHE))
-        dataset = find_cases(locate_dataset(data.root, data.dataset))
+        dataset = find_dataset(data)
         ids = [case.id for case in dataset.cases]
         subjects = find_subjects(data, dataset.root, ids)
         if cell.persons is not None:

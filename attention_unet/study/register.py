@@ -6,7 +6,7 @@ import json
 import logging
 from pathlib import Path
 
-from attention_unet.dataset.cases import find_cases, locate_dataset
+from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.splits import choose_split
 from attention_unet.dataset.subjects import find_subjects
 from attention_unet.errors import ConfigError, first_few
@@ -95,7 +95,7 @@ def plan_arms(study: Study, common: Plan | None = None) -> dict[str, Plan]:
         ConfigError: if the network of an arm cannot be built. It names the arm.
     """
     first = next(iter(study.arms.values()))
-    dataset = find_cases(locate_dataset(first.data.root, first.data.dataset))
+    dataset = find_dataset(first.data)
     fingerprint, machine = take_fingerprint(dataset.cases, dataset.labels), measure_machine(first.training)
     common = common or make_plan(first, dataset, fingerprint, machine, start=starting_plan(first))
     plans = {}
@@ -126,7 +126,7 @@ def _check_folder(folder: Path) -> None:
 
 def _new_registration(study: Study) -> Registration:
     first = next(iter(study.arms.values()))
-    dataset = find_cases(locate_dataset(first.data.root, first.data.dataset))
+    dataset = find_dataset(first.data)
     ids = [case.id for case in dataset.cases]
     subjects = find_subjects(first.data, dataset.root, ids)
     for fold in study.folds:

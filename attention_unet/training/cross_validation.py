@@ -13,7 +13,8 @@ from rich import box
 from rich.table import Table
 
 from attention_unet.config import Config
-from attention_unet.dataset.cases import Dataset, find_cases, locate_dataset
+from attention_unet.dataset.cases import Dataset
+from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.splits import Split, choose_split, read_split, read_splits
 from attention_unet.dataset.subjects import find_subjects
 from attention_unet.errors import ConfigError, DataError, first_few
@@ -112,7 +113,7 @@ def cross_validate(
     check_replaceable(folder / CURVES, MARK)
     for fold in range(config.data.folds):
         check_origin(folder / f"fold{fold}" / PREDICTIONS)
-    dataset = find_cases(locate_dataset(config.data.root, config.data.dataset))
+    dataset = find_dataset(config.data)
     ids, data = [case.id for case in dataset.cases], config.data
     subjects = find_subjects(data, dataset.root, ids)
     if data.splits and len(read_splits(Path(data.splits))) != data.folds:

@@ -1,8 +1,9 @@
 """Predict and evaluate the held-out cases of a run, as a user would."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from attention_unet.dataset.cases import find_cases, locate_dataset
+from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.splits import read_held_out
 from attention_unet.dataset.subjects import read_subjects
 from attention_unet.evaluation.evaluate import evaluate_cases
@@ -28,7 +29,7 @@ def evaluate_held_out(run: Path, root: str | None, device: str) -> tuple[Path, d
         ConfigError: if the dataset is missing, or the run held out no case.
         ModelError: if the run folder has no model.
     """
-    dataset = find_cases(locate_dataset(root or read_paths(run).get("data.root"), read_config(run).data.dataset))
+    dataset = find_dataset(replace(read_config(run).data, root=root or read_paths(run).get("data.root")))
     check_classes(read_plan(run / PLAN), dataset)
     ids = read_held_out(run, [case.id for case in dataset.cases])
     cases = [case for case in dataset.cases if case.id in ids]

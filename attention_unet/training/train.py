@@ -12,7 +12,8 @@ import yaml
 from lightning_fabric import Fabric, seed_everything
 
 from attention_unet.config import Config, TrainingConfig
-from attention_unet.dataset.cases import Dataset, find_cases, locate_dataset
+from attention_unet.dataset.cases import Dataset
+from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.errors import ConfigError, first_few, plural
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.run_folder import CONFIG
@@ -83,7 +84,7 @@ def train(
         ('Ventricle', 'Nucleus', 'Lesion')
     """
     run = Path(run)
-    dataset = find_cases(locate_dataset(config.data.root, config.data.dataset))
+    dataset = find_dataset(config.data)
     config = _resolve_precision(config, run, resume)
     fabric = make_fabric(config.training)
     first = fabric.global_rank == 0

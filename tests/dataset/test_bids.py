@@ -1,0 +1,103 @@
+"""Labelled scans of BIDS datasets."""
+
+import json
+
+import numpy as np
+import pytest
+
+from attention_unet.cli import main
+from attention_unet.config import DataConfig
+from attention_unet.dataset.bids import find_bids_cases
+from attention_unet.dataset.cases import find_cases
+from attention_unet.dataset.find_dataset import find_dataset
+from attention_unet.dataset.subjects import find_subjects
+from attention_unet.errors import DataError
+from tests.conftest import save_nifti
+
+LABELS = "derivatives/**/*_dseg.nii.gz"
+SCANS = ("sub-01/ses-a/anat/sub-01_ses-a", "sub-01/ses-b/anat/sub-01_ses-b", "sub-02/anat/sub-02_run-1")
+ALONE = ("sub-02/anat/sub-02_run-2",)
+
+
+@pytest.fixture
+def bids(tmp_path):
+    """Return a BIDS dataset of three scans with label maps, and one without."""
+    root = tmp_path / "raw"
+    grid = np.zeros((12, 10, 8), np.uint8)
+    grid[3:6, 3:6, 3:6], grid[7:9, 3:6, 3:6] = 1, 5
+    for seed, name in enumerate((*SCANS, *ALONE)):
+        noise = np.random.RandomState(seed).normal(size=grid.shape).astype(np.float32)
+        for suffix in ("T1w", "FLAIR"):
+            save_nifti(root / f"{name}_{suffix}.nii.gz", noise + 3 * grid, np.eye(4))
+    for name in SCANS:
+        save_nifti(root / "derivatives" / "manual" / f"{name}_space-orig_desc-expert_dseg.nii.gz", grid, np.eye(4))
+    (root / "derivatives" / "manual" / "desc-expert_dseg.tsv").write_text("index\tname\n0\tnothing\n1\tleft\n9\tno\n")
+    save_nifti(
+        root / "derivatives" / "masks" / f"{SCANS[0]}_space-orig_desc-attentionunet_dseg.nii.gz", grid, np.eye(4)
+    )
+    (root / "dataset_description.json").write_text(json.dumps({"Name": "raw", "BIDSVersion": "1.10.0"}))
+    return root
+
+
+def test_scans_and_label_maps_are_paired_by_their_entities(bids):
+    dataset, problems = find_bids_cases(bids, ["T1w", "FLAIR"], LABELS)
+    assert problems == {}
+    assert [case.id for case in dataset.cases] == ["sub-01_ses-a", "sub-01_ses-b", "sub-02_run-1"]
+    assert dataset.channels == ("T1w", "FLAIR")
+    assert [path.name for path in dataset.cases[2].images] == ["sub-02_run-1_T1w.nii.gz", "sub-02_run-1_FLAIR.nii.gz"]
+    assert dataset.cases[2].label.name == "sub-02_run-1_space-orig_desc-expert_dseg.nii.gz"
+    assert dataset.labels.integers == {"left": (1,), "label 5": (5,)}
+
+
+def test_participants_are_the_subjects(bids):
+    data = DataConfig(root=str(bids), bids_suffixes=["T1w"])
+    ids = [case.id for case in find_dataset(data).cases]
+    assert find_subjects(data, bids, ids) == {
+        "sub-01_ses-a": "sub-01",
+        "sub-01_ses-b": "sub-01",
+        "sub-02_run-1": "sub-02",
+    }
+
+
+def test_what_is_incomplete_or_ambiguous_is_named(bids):
+    label = bids / "derivatives" / "manual" / f"{SCANS[0]}_space-orig_desc-expert_dseg.nii.gz"
+    save_nifti(bids / "derivatives" / "second" / f"{SCANS[0]}_desc-x_dseg.nii.gz", np.zeros((12, 10, 8)), np.eye(4))
+    (bids / f"{SCANS[1]}_FLAIR.nii.gz").unlink()
+    label.with_name("sub-09_dseg.nii.gz").write_bytes(label.read_bytes())
+    dataset, problems = find_bids_cases(bids, ["T1w", "FLAIR"], LABELS)
+    assert [case.id for case in dataset.cases] == ["sub-02_run-1"]
+    assert "has 1 T1w, 1 FLAIR, 2 label map: expected one each" in problems["sub-01_ses-a"]
+    assert "derivatives/second/" in problems["sub-01_ses-a"]
+    assert "has 1 T1w, 0 FLAIR, 1 label map" in problems["sub-01_ses-b"]
+    assert "has no scan sub-09_T1w" in problems["sub-09"]
+    narrowed, _ = find_bids_cases(bids, ["T1w"], "derivatives/manual/**/*_dseg.nii.gz")
+    assert len(narrowed.cases) == 3
+
+
+def test_what_cannot_be_trained_on_is_refused(bids):
+    with pytest.raises(DataError, match=r"is a BIDS dataset: name the suffixes of its scans: --data.bids_suffixes"):
+        find_cases(bids)
+    with pytest.raises(DataError, match="no scan T2w has a label map"):
+        find_bids_cases(bids, ["T2w"], LABELS)
+    own = bids / "derivatives" / "manual" / f"{SCANS[2]}_space-orig_desc-expert_dseg.tsv"
+    own.write_text("index\tname\n1\tright\n")
+    with pytest.raises(DataError, match="1 is right, elsewhere left"):
+        find_bids_cases(bids, ["T1w"], LABELS)
+    own.write_text("index\tname\n1\tleft\n5\tleft\n")
+    with pytest.raises(DataError, match="two integers of the label maps have one name"):
+        find_bids_cases(bids, ["T1w"], LABELS)
+    own.write_text("index,name\n1,left\n")
+    with pytest.raises(DataError, match="not a table of classes"):
+        find_bids_cases(bids, ["T1w"], LABELS)
+
+
+def test_a_bids_dataset_is_inspected_and_trained_on(bids, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ["--data.root", str(bids), "--data.bids_suffixes", "[T1w]", "--data.folds", "2", "--training.steps", "2"]
+    assert main(["inspect", *options]) == 0
+    assert main(["train", *options, "--run", "run"]) == 0
+    split = json.loads((tmp_path / "run" / "splits.json").read_text())
+    assert "sub-01_ses-a,sub-01" in (tmp_path / "run" / "subjects.csv").read_text()
+    persons = [{case[:6] for case in split[part]} for part in ("training", "validation")]
+    assert persons[0].isdisjoint(persons[1])
+    assert main(["report", "run"]) == 0
