@@ -27,5 +27,5 @@ def mean_expected_dice(structures: Sequence[Structure]) -> float:
 
 
 def _parse(plain: Mapping[str, Any]) -> list[Structure]:
-    earlier = {"expected_dice": None}  # masks of version 0.4 and before
+    earlier = {"expected_dice": None}  # masks of earlier versions
     return [{name: {**earlier, **each}[name] for name in COLUMNS} for each in plain["labels"].values()]
