@@ -202,7 +202,7 @@ class TrainingConfig:
             from the time of a step, then as measured.
         checkpoint_minutes: longest time between two saved states.
         precision: "auto" is bfloat16 where the hardware computes faster in it, otherwise float32.
-        accelerator: "auto", "cpu", "cuda" or "mps".
+        accelerator: "auto" (an NVIDIA GPU if there is one that works, otherwise the CPU), "cpu", "cuda" or "mps".
         devices: number of devices on this machine, one process per device; under torchrun, its number of processes.
         nodes: number of machines; under torchrun, its number.
         seed: seed of weights, order, patches and augmentation.

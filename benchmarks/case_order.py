@@ -1,8 +1,8 @@
 """Measure whether expected Dice finds the worst masks: ``python benchmarks/case_order.py --data data --work DIR``.
 
-On each cohort of ``cohorts.py`` a model is trained for some minutes. Its masks of held-out cases are ordered by expected
-Dice, which needs no reference, and by true Dice. The rule that probabilities below 0.1 count as 0 was chosen on four of
-the cohorts; the others judge it.
+On each cohort of ``cohorts.py`` a model is trained for some minutes. Its masks of held-out cases are ordered by
+expected Dice, which needs no reference, and by true Dice. The rule that probabilities below 0.1 count as 0 was chosen
+on four of the cohorts; the others judge it.
 """
 
 import argparse

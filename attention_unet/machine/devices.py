@@ -4,7 +4,10 @@ import logging
 import os
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +20,9 @@ from attention_unet.machine.memory import machine_memory
 if TYPE_CHECKING:  # prediction does not need it
     from lightning_fabric import Fabric
 
+log = logging.getLogger(__name__)
+
+SLOW_CUDNN = (90800, 91500)  # pytorch/pytorch#166643
 FREEING_SECONDS = 0.3  # enough for a few threads to run once
 
 
@@ -51,25 +57,66 @@ def this_machine(config: TrainingConfig) -> Machine:
     fast = choose_precision(config.precision, device) == torch.bfloat16
     devices, nodes = devices_and_nodes(config)
     if device.type == "cuda":
-        memory = torch.cuda.get_device_properties(device).total_memory
+        memory = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)  # others may use the card
     else:
         memory = machine_memory() // devices  # processes share it
     return Machine(device.type, memory, torch.get_num_threads(), fast, devices * nodes)
 
 
 def choose_device(name: str) -> torch.device:
-    """Return a device by its name. "auto" takes CUDA, then MPS, then the CPU.
+    """Return a device by its name. "auto" takes CUDA if it works, otherwise the CPU.
+
+    Nobody has run this program on MPS, so it must be asked for by its name.
 
     Raises:
-        ConfigError: if the device is not available.
+        ConfigError: if the device is not available or does not work.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return torch.device(next(kind for kind in available if available[kind]))
-    if not available.get(name, False):
-        kinds = [kind for kind in available if available[kind]]
+    kinds = [kind for kind in available if available[kind]]
+    if name not in ("auto", *kinds):
         raise ConfigError(f"the device {name} is not available on this machine: expected auto or one of {kinds}")
-    return torch.device(name)
+    if name != "cpu" and available["cuda"] and name != "mps":
+        if not (problem := _try_cuda()):
+            return torch.device("cuda")
+        if name == "cuda":
+            raise ConfigError(f"the device cuda does not work: {problem}: install another torch, or use --device cpu")
+        log.warning("cuda does not work, the CPU is used: %s", problem)
+    return torch.device("mps" if name == "mps" else "cpu")
+
+
+@cache
+def _try_cuda() -> str | None:
+    """Compute something on the card. Return what is wrong: cards that this torch has no code for are available, too."""
+    try:
+        torch.zeros(1, device="cuda").add_(1).item()
+    except RuntimeError as error:
+        return str(error).strip().splitlines()[0]
+    if SLOW_CUDNN[0] <= int(torch.backends.cudnn.version() or 0) < SLOW_CUDNN[1]:  # type: ignore[no-untyped-call]
+        log.warning(
+            "this cuDNN computes 3-D convolutions in half precision wrongly, so torch does not use it and is many "
+            "times slower: install nvidia-cudnn 9.15 or later"
+        )
+    return None
+
+
+@contextmanager
+def repeatable(device: torch.device, wanted: bool) -> Iterator[None]:
+    """Make a GPU compute the same bits every time, as far as torch can. It warns of operations that do not.
+
+    On a CPU everything is repeatable without it.
+    """
+    if device.type != "cuda" or not wanted:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # needed by cuBLAS
+    before, convolutions = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        torch.backends.cudnn.deterministic = convolutions
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

@@ -18,7 +18,14 @@ from attention_unet.errors import ConfigError, first_few, plural
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.run_folder import CONFIG
 from attention_unet.inference.locator import Locator
-from attention_unet.machine.devices import check_batch, choose_device, choose_precision, leave_processes, make_fabric
+from attention_unet.machine.devices import (
+    check_batch,
+    choose_device,
+    choose_precision,
+    leave_processes,
+    make_fabric,
+    repeatable,
+)
 from attention_unet.machine.memory import peak_memory, reuse_freed_memory
 from attention_unet.network import AttentionUNet
 from attention_unet.training.batches import Batches
@@ -117,7 +124,8 @@ def _train(
     else:  # only the first process: others can run on other machines and get another plan
         settings = fabric.broadcast(resolve_settings(config, dataset, start=start) if fabric.is_global_zero else None)
     network, prepared = _set_up(config, dataset, run, fabric, settings)
-    with log_to_file(run / "train.log", fabric.is_global_zero), catching_signals() as caught:
+    exact = repeatable(fabric.device, settings.config.training.steps is not None)
+    with log_to_file(run / "train.log", fabric.is_global_zero), exact, catching_signals() as caught:
         began = time.monotonic()
         locator = _restore_or_train_locator(state, prepared, settings, fabric, caught)
         locating, tried = time.monotonic() - began, settings.plan.region_mm is not None
@@ -200,6 +208,8 @@ def _run_loop(training: Training) -> bool:
         torch.set_num_threads(threads)
         if training.monitor is not None:
             training.monitor.close()
+    if not finished:  # Fabric kills the first process, which saved the state, when another one leaves
+        training.learner.fabric.barrier()
     if finished and training.monitor is not None:
         _log_end(training, training.monitor.history)
     return finished

@@ -4,7 +4,14 @@ import torch
 from attention_unet.config import TrainingConfig
 from attention_unet.errors import ConfigError
 from attention_unet.machine import devices
-from attention_unet.machine.devices import choose_device, choose_precision, devices_and_nodes, make_fabric, this_machine
+from attention_unet.machine.devices import (
+    choose_device,
+    choose_precision,
+    devices_and_nodes,
+    make_fabric,
+    repeatable,
+    this_machine,
+)
 
 CPU = torch.device("cpu")
 
@@ -42,6 +49,72 @@ def test_devices():
     assert choose_device("auto").type in ("cpu", "cuda", "mps")
     with pytest.raises(ConfigError, match="the device tpu is not available"):
         choose_device("tpu")
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """Pretend that there is a card. Return what its first operation raises, a list to add to."""
+    errors = []
+
+    class Values:
+        def add_(self, value):
+            if errors:
+                raise RuntimeError(errors[0])
+            return self
+
+        def item(self):
+            return 1.0
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "zeros", lambda *sizes, device: Values())
+    devices._try_cuda.cache_clear()
+    yield errors
+    devices._try_cuda.cache_clear()
+
+
+def test_a_card_that_works_is_taken(card, monkeypatch):
+    assert choose_device("auto").type == choose_device("cuda").type == "cuda"
+    assert choose_device("cpu") == CPU
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3 * 2**30, 8 * 2**30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 2**30)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    machine = this_machine(TrainingConfig())
+    assert (machine.memory, machine.fast) == (4 * 2**30, False)  # what is free, and what this process holds
+
+
+def test_a_card_that_torch_cannot_use_is_left(card, caplog):
+    card.append("CUDA error: no kernel image is available for execution on the device\nmore")
+    assert choose_device("auto") == CPU
+    assert "cuda does not work, the CPU is used: CUDA error: no kernel image is available" in caplog.text
+    with pytest.raises(ConfigError, match="the device cuda does not work: CUDA error: no kernel image"):
+        choose_device("cuda")
+
+
+@pytest.mark.parametrize(("version", "warned"), [(None, False), (90701, False), (91002, True), (91500, False)])
+def test_a_cudnn_that_torch_avoids_is_warned_of(card, monkeypatch, caplog, version, warned):
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: version)
+    choose_device("auto")
+    assert ("install nvidia-cudnn 9.15 or later" in caplog.text) == warned
+
+
+def test_mps_is_only_taken_by_its_name(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == CPU
+    assert choose_device("mps").type == "mps"
+
+
+def test_only_a_gpu_is_made_repeatable(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    for device, wanted, expected in ((CPU, True, False), (torch.device("cuda"), False, False)):
+        with repeatable(device, wanted):
+            assert torch.are_deterministic_algorithms_enabled() == expected
+    with repeatable(torch.device("cuda"), True):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert torch.backends.cudnn.deterministic
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.deterministic
 
 
 def test_under_torchrun_processes_are_those_that_it_started(monkeypatch):

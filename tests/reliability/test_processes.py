@@ -73,6 +73,36 @@ def test_two_processes_that_are_stopped_go_on_to_the_numbers_of_two_and_of_one(g
     assert close(weights(run), alone)
 
 
+SLOW = """
+import sys, time
+from attention_unet.cli import main
+from attention_unet.training import fit
+save = fit.save_state
+fit.save_state = lambda *state: (print("saving", flush=True), time.sleep(8), save(*state))
+sys.exit(main())
+"""
+
+
+@pytest.mark.long
+def test_no_process_leaves_while_the_first_saves(good_dataset, tmp_path):
+    """Fabric looks every five seconds whether a process has left, and then kills the first."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    given = [option for option in SMALL if "steps" not in option and "validations" not in option]
+    words = [sys.executable, tmp_path / "slow.py", "train", f"--data.root={good_dataset}", *given]
+    words += ["--training.steps=100000", "--training.validations=1", "--training.batch=4", "--training.devices=2"]
+    run = tmp_path / "run"
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen([*words, f"--run={run}"], env=ENVIRONMENT, stdout=said, stderr=said)
+        while "patches of" not in (tmp_path / "said").read_text():
+            assert process.poll() is None
+            time.sleep(0.1)
+        time.sleep(3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143, (tmp_path / "said").read_text()
+    assert (run / "last.pt").exists()
+    assert "stopped and saved" in (tmp_path / "said").read_text()
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("times", [6])
 def test_two_processes_of_which_one_is_killed(good_dataset, tmp_path, times):
