@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import ConfigError
@@ -68,11 +69,16 @@ class Model:
     file: Path | None = None
 
     def on(self, device: torch.device) -> "Model":
-        """Return a copy of the model on another device."""
-        network, locator = copy.deepcopy((self.network, self.locator))
-        if locator:
-            locator.network.to(device)
-        return replace(self, network=network.to(device), locator=locator, device=device)
+        """Return a copy of the model on another device. It takes no memory of the present one."""
+        networks = [self.network, *([self.locator.network] if self.locator else [])]
+        moved: dict[int, Any] = {}
+        for network in networks:
+            moved |= {
+                id(weight): nn.Parameter(weight.to(device), weight.requires_grad) for weight in network.parameters()
+            }
+            moved |= {id(buffer): buffer.to(device) for buffer in network.buffers()}
+        network, locator = copy.deepcopy((self.network, self.locator), moved)
+        return replace(self, network=network, locator=locator, device=device)
 
     def predict(
         self,

@@ -14,6 +14,12 @@ from torch.profiler import ProfilerActivity, profile
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # of malloc.h
 DEFAULT_MEMORY = 8 * 2**30  # bytes, if the system does not report its memory
+WITHOUT_MEMORY = (  # texts of a plain RuntimeError, which the CPU and libraries of GPUs raise
+    "out of memory",
+    "can't allocate memory",
+    "STATUS_ALLOC_FAILED",
+    "unable to find an engine to execute this computation",
+)
 LARGEST_KEPT = 32 * 2**20  # bytes, the maximum of glibc
 
 
@@ -59,8 +65,9 @@ def free_memory() -> int:
 
 def out_of_memory(error: BaseException) -> bool:
     """Return whether an error of torch or of Python means that memory ran out."""
-    texts = ("out of memory", "can't allocate memory")  # the CPU and some kernels raise a plain RuntimeError
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in texts)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(text in str(error) for text in WITHOUT_MEMORY)
 
 
 def peak_memory(device: torch.device) -> int | None:

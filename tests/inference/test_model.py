@@ -288,3 +288,13 @@ def test_the_overlap_of_the_training_is_used_and_recorded(tmp_path):
     assert choose_overlap(models[:2], Settings(overlap=0.1)) == 0.1
     for settings in (Settings(), Settings(overlap=0.25)):
         assert describe_predictions(models[:1], settings, [], tmp_path)["overlap"] == 0.25
+
+
+def test_a_model_is_moved_without_a_copy_on_its_device(monkeypatch):
+    network = AttentionUNet(plan_of().architecture)
+    for kind in (torch.Tensor, torch.nn.Parameter):
+        monkeypatch.setattr(kind, "__deepcopy__", lambda *_: pytest.fail("copied where memory ran out"))
+    moved = model_of(network).on(torch.device("meta")).network
+    assert all(weight.device.type == "meta" for weight in moved.state_dict().values())
+    assert all(weight.device == CPU for weight in network.state_dict().values())
+    assert moved.state_dict().keys() == network.state_dict().keys()

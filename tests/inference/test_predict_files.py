@@ -56,7 +56,15 @@ def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
     assert facts["failed"] == {"b": failed["b"].replace(f"{tmp_path / 'in'}/", "")}
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("MPS out of memory")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("MPS out of memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+    ],
+)
 def test_what_is_too_large_for_a_gpu_is_done_on_the_cpu(tmp_path, monkeypatch, caplog, error):
     """There is no GPU here: what would run on one runs on the CPU, but for the first case."""
     known, seen = predict_module.predict_volume, []
