@@ -27,7 +27,7 @@ class DataConfig:
         dataset: name of the dataset's folder inside root; may be empty if root is the dataset itself.
         bids_suffixes: for a BIDS dataset, the suffix of the scans of each channel, such as [T1w]. Its participants are
             the subjects.
-        bids_labels: pattern of the label maps inside a BIDS dataset.
+        bids_labels: pattern of the paths of label maps in a BIDS dataset; * stands for any text, also with /.
         folds: number of cross-validation folds, drawn from the sorted subjects.
         fold: fold to hold out for validation, from 0. -1 trains on all cases and validates on none. A tenth of the
             subjects then joins the training after 80 % of the budget. Until then they are held out, to choose the
@@ -57,7 +57,7 @@ class DataConfig:
     root: str | None = None
     dataset: str = ""
     bids_suffixes: list[str] | None = None
-    bids_labels: str = "derivatives/**/*_dseg.nii.gz"
+    bids_labels: str = "derivatives/*_dseg.nii*"
     folds: int = ranged(5, least=2)
     fold: int = ranged(0, least=-1)
     split_seed: int = ranged(12345, least=0, below=2**32)

@@ -78,12 +78,12 @@ def locate_dataset(root: str | None, dataset: str) -> Path:
     if not folder.is_dir() or not _is_dataset(folder):
         described = (folder / "dataset.json").is_file()
         reason = "there is dataset.json, but no" if described else "expected"
-        here = [path.name for path in base.iterdir() if _image_and_label_folders(path)] if base.is_dir() else []
+        here = [path.name for path in base.iterdir() if path.is_dir() and _is_dataset(path)] if base.is_dir() else []
         advice = f"{base} has {first_few(here)}: choose one by --data.dataset" if here else "check the path"
         raise ConfigError(
-            f"{folder}: no dataset here: {reason} folders of images and labels (imagesTr and labelsTr); {advice}, "
-            "name its parent folder by --data.root or $ATTENTION_UNET_DATA, or download it with 'attention-unet fetch "
-            "NAME'"
+            f"{folder}: no dataset here: {reason} folders of images and labels (imagesTr and labelsTr), or {BIDS}; "
+            f"{advice}, name its parent folder by --data.root or $ATTENTION_UNET_DATA, or download it with "
+            "'attention-unet fetch NAME'"
         )
     return folder
 

@@ -1,13 +1,14 @@
 """Measure how well the expected Dice, which predict writes without a reference, orders masks by their true Dice."""
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import rankdata
 
-from attention_unet.errors import plural
+from attention_unet.errors import DataError, plural
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles
 from attention_unet.evaluation.rows import Row, mean_dice
 from attention_unet.files.structure_file import mean_expected_dice, read_structures
@@ -44,10 +45,16 @@ def measure_order(expected: Sequence[float], true: Sequence[float]) -> CaseOrder
 
 def log_order(files: EvaluatedFiles, rows: Sequence[Row]) -> None:
     """Log how well the order of ``volumes.csv`` finds the worst masks, if predict described at least ten of them."""
-    of_cases = {case: read_structures(path.parent, case) for case, path in files.predicted.items()}
+    expected_of: dict[str, float] = {}
+    for case, path in files.predicted.items():
+        try:
+            if structures := read_structures(path.parent, case):
+                expected_of[case] = mean_expected_dice(structures)
+        except DataError as error:  # it may be of another program
+            log.warning("left out of the order of masks: %s", error)
     true = mean_dice(rows)
-    cases = sorted(case for case in true if of_cases.get(case))
-    expected, dice = [mean_expected_dice(of_cases[case]) for case in cases], [true[case] for case in cases]
+    cases = sorted(case for case in true if not math.isnan(expected_of.get(case, math.nan)))
+    expected, dice = [expected_of[case] for case in cases], [true[case] for case in cases]
     if len(cases) < LEAST or len(set(expected)) == 1 or len(set(dice)) == 1:
         return
     order = measure_order(expected, dice)

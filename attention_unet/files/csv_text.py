@@ -31,7 +31,7 @@ def parse_table(
         build: function that builds a value from the cells of a row by heading.
         content: what the table holds, such as "metrics", for the error message.
         advice: end of the error message: what was expected and what to do.
-        delimiter: between cells.
+        delimiter: between cells. With tabs, quotes have no meaning.
 
     Raises:
         DataError: if the file cannot be read, is not a table, or its rows are not what ``build`` needs.
@@ -53,7 +53,7 @@ def csv_rows(lines: Iterable[str], delimiter: str = ",") -> Iterator[dict[str, s
         csv.Error: if the text is not a table.
         ValueError: if a row has more or fewer cells than there are headings.
     """
-    reader = csv.reader(lines, delimiter=delimiter)
+    reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL)
     headings = [_unquote(cell) for cell in next(reader, [])]
     for row in reader:
         if row and len(row) != len(headings):

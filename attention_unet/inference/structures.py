@@ -1,5 +1,7 @@
 """Measure the structures of a predicted label map, and collect those of a folder in ``volumes.csv``."""
 
+import logging
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from attention_unet.errors import ConfigError
+from attention_unet.errors import ConfigError, DataError
 from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text
 from attention_unet.files.prediction_record import RECORD, read_record
@@ -18,6 +20,8 @@ from attention_unet.scans.foreground import BY_CORNERS
 from attention_unet.scans.label_table import colour_of
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import Volume
+
+log = logging.getLogger(__name__)
 
 VOLUMES = "volumes.csv"
 HEAD = ("case", "class", *COLUMNS[1:])
@@ -79,7 +83,7 @@ def write_volumes(output: Path, models: Sequence[str] | None = None) -> None:
         models: sha256 of models, to add what the same models predicted in folders below; None: only this folder.
 
     Raises:
-        DataError: if the description of a case is damaged, or the file cannot be written.
+        DataError: if the file cannot be written.
     """
     found: list[tuple[float, str, list[Structure]]] = []
     folders = [output] if models is None else sorted(file.parent for file in output.rglob(RECORD))
@@ -87,10 +91,15 @@ def write_volumes(output: Path, models: Sequence[str] | None = None) -> None:
         record = read_record(folder)
         of_them = models is None or record.get("models_sha256") == models
         for case in record.get("cases", {}) if of_them else ():
-            if structures := read_structures(folder, case):
+            try:
+                structures = read_structures(folder, case)
+            except DataError as error:
+                log.warning("left out of %s: %s", VOLUMES, error)
+                continue
+            if structures:
                 name = os.fsencode(folder.relative_to(output) / case).decode("utf-8", "replace")
                 found.append((mean_expected_dice(structures), name, structures))
-    found.sort(key=lambda each: each[:2])
+    found.sort(key=lambda each: (math.isnan(each[0]), *each[:2]))
     rows = [
         (name, *("" if each[column] is None else each[column] for column in COLUMNS))
         for _, name, structures in found

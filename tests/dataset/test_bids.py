@@ -1,5 +1,6 @@
 """Labelled scans of BIDS datasets."""
 
+import gzip
 import json
 
 import numpy as np
@@ -11,10 +12,10 @@ from attention_unet.dataset.bids import find_bids_cases
 from attention_unet.dataset.cases import find_cases
 from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.subjects import find_subjects
-from attention_unet.errors import DataError
+from attention_unet.errors import ConfigError, DataError
 from tests.conftest import save_nifti
 
-LABELS = "derivatives/**/*_dseg.nii.gz"
+LABELS = DataConfig().bids_labels
 SCANS = ("sub-01/ses-a/anat/sub-01_ses-a", "sub-01/ses-b/anat/sub-01_ses-b", "sub-02/anat/sub-02_run-1")
 ALONE = ("sub-02/anat/sub-02_run-2",)
 
@@ -66,26 +67,59 @@ def test_what_is_incomplete_or_ambiguous_is_named(bids):
     label.with_name("sub-09_dseg.nii.gz").write_bytes(label.read_bytes())
     dataset, problems = find_bids_cases(bids, ["T1w", "FLAIR"], LABELS)
     assert [case.id for case in dataset.cases] == ["sub-02_run-1"]
-    assert "has 1 T1w, 1 FLAIR, 2 label map: expected one each" in problems["sub-01_ses-a"]
+    assert "files found: T1w 1, FLAIR 1, label map 2: expected one each, not" in problems["sub-01_ses-a"]
     assert "derivatives/second/" in problems["sub-01_ses-a"]
-    assert "has 1 T1w, 0 FLAIR, 1 label map" in problems["sub-01_ses-b"]
-    assert "has no scan sub-09_T1w" in problems["sub-09"]
-    narrowed, _ = find_bids_cases(bids, ["T1w"], "derivatives/manual/**/*_dseg.nii.gz")
+    assert problems["sub-01_ses-b"].endswith("files found: T1w 1, FLAIR 0, label map 1: expected one each")
+    assert "files found: T1w 0, FLAIR 0, label map 1" in problems["sub-09"]
+    narrowed, _ = find_bids_cases(bids, ["T1w"], "derivatives/manual/*_dseg.nii.gz")
     assert len(narrowed.cases) == 3
+
+
+def test_folders_may_be_links_and_files_unpacked(bids, tmp_path):
+    for number, name in enumerate(("sub-01/ses-a/anat", "derivatives/manual/sub-02", "derivatives")):
+        (bids / name).rename(tmp_path / str(number))
+        (bids / name).symlink_to(tmp_path / str(number))
+    (bids / "sub-01" / "again").symlink_to(bids)  # a loop
+    path = next((bids / "derivatives" / "manual" / "sub-02").rglob("*_dseg.nii.gz"))
+    path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+    path.unlink()
+    dataset, problems = find_bids_cases(bids, ["T1w", "FLAIR"], LABELS)
+    assert (len(dataset.cases), problems) == (3, {})
+    assert dataset.labels.names == ("left", "label 5")
+
+
+def test_the_table_is_that_of_the_label_map(bids):
+    manual = bids / "derivatives" / "manual"
+    (manual / "dseg.tsv").write_text("index\tname\n1\tof all\n")
+    (manual / "desc-tissue_dseg.tsv").write_text("index\tname\n1\tgrey\n")
+    (manual / "sub-01_desc-expert_dseg.tsv").write_text("index\tname\n5\tof one\n")
+    (manual / "desc-expert_dseg.tsv").write_text('index\tname\tcolor\n1.0\ta "quoted\tx\nn/a\tn/a\tx\n')
+    assert find_bids_cases(bids, ["T1w"], LABELS)[0].labels.names == ('a "quoted', "of one")
 
 
 def test_what_cannot_be_trained_on_is_refused(bids):
     with pytest.raises(DataError, match=r"is a BIDS dataset: name the suffixes of its scans: --data.bids_suffixes"):
         find_cases(bids)
-    with pytest.raises(DataError, match="no scan T2w has a label map"):
+    with pytest.raises(DataError, match="sub-01_ses-a: files found: T2w 0, label map 1: expected one each"):
         find_bids_cases(bids, ["T2w"], LABELS)
+    for pattern in ("/home/*_dseg.nii.gz", "", "**_probseg.nii.gz", "."):
+        with pytest.raises(DataError, match="no scan T1w has a label map"):
+            find_bids_cases(bids, ["T1w"], pattern)
     own = bids / "derivatives" / "manual" / f"{SCANS[2]}_space-orig_desc-expert_dseg.tsv"
     own.write_text("index\tname\n1\tright\n")
     with pytest.raises(DataError, match="1 is right, elsewhere left"):
         find_bids_cases(bids, ["T1w"], LABELS)
     own.write_text("index\tname\n1\tleft\n5\tleft\n")
-    with pytest.raises(DataError, match="two integers of the label maps have one name"):
+    with pytest.raises(DataError, match="several integers of the label maps are called left"):
         find_bids_cases(bids, ["T1w"], LABELS)
+    own.write_text("index\tname\n1\tleft\n5\t(foreground)\n")
+    with pytest.raises(DataError, match=r"a class is called \(foreground\): this name is reserved"):
+        find_bids_cases(bids, ["T1w"], LABELS)
+    own.write_text("index\tname\n1.5\tleft\n")
+    with pytest.raises(DataError, match=r"index is 1\.5"):
+        find_bids_cases(bids, ["T1w"], LABELS)
+    with pytest.raises(ConfigError, match="expected each suffix once"):
+        find_bids_cases(bids, ["T1w", "T1w"], LABELS)
     own.write_text("index,name\n1,left\n")
     with pytest.raises(DataError, match="not a table of classes"):
         find_bids_cases(bids, ["T1w"], LABELS)

@@ -40,8 +40,22 @@ def test_evaluate_tells_how_many_of_the_worst_masks_come_first(tmp_path, caplog)
         evaluate_folder(tmp_path / "p", tmp_path / "r", tmp_path / "e")
     assert "orders these 10 cases" in caplog.text
     assert "of the 2 worst masks, 1 are among the first 2 of volumes.csv (0.4 by chance)" in caplog.text
-    (tmp_path / "p" / "0_labels.json").unlink()
+    file = tmp_path / "p" / "0_labels.json"
+    known = json.loads(file.read_text())["labels"]["1"]
+    for foreign in (
+        "[1]",
+        '{"labels": {"1": "a"}}',
+        *(json.dumps({"labels": {"1": {**known, "expected_dice": value}}}) for value in ("x", 7, True, [1])),
+    ):
+        file.write_text(foreign)
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "attention_unet"):
+            evaluate_folder(tmp_path / "p", tmp_path / "r", tmp_path / "e")
+        assert "left out of the order of masks" in caplog.text
+        assert "orders these" not in caplog.text
+    del known["expected_dice"]  # as an earlier version wrote it
+    file.write_text(json.dumps({"labels": {"1": known}}))
     caplog.clear()
     with caplog.at_level(logging.INFO, "attention_unet"):
         evaluate_folder(tmp_path / "p", tmp_path / "r", tmp_path / "e")
-    assert "orders these" not in caplog.text
+    assert "order" not in caplog.text

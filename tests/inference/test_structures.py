@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from attention_unet.errors import ConfigError, DataError
+from attention_unet.errors import ConfigError
 from attention_unet.inference.predict_folder import predict_folder
 from attention_unet.inference.predict_tree import predict_tree
 from attention_unet.inference.structures import describe_structures
@@ -101,10 +101,17 @@ def test_a_table_of_other_origin_is_not_replaced(tmp_path):
     assert (tmp_path / "out" / "volumes.csv").read_text() == "my,own\n"
 
 
-def test_a_damaged_description_is_named(tmp_path):
-    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
+def test_a_damaged_description_is_left_out(tmp_path, caplog):
+    for name in "abc":
+        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
     predict_folder([model_of()], tmp_path / "in", tmp_path / "out")
     (tmp_path / "out" / "a_labels.json").write_text('{"labels": {"3": {}}}')
-    scan(tmp_path / "in", np.eye(4), "b.nii.gz")
-    with pytest.raises(DataError, match=r"a_labels\.json: lacks 'name': predict this case again"):
-        predict_folder([model_of()], tmp_path / "in", tmp_path / "out", resume=True)
+    earlier = json.loads((tmp_path / "out" / "b_labels.json").read_text())
+    for each in earlier["labels"].values():
+        del each["expected_dice"]
+    (tmp_path / "out" / "b_labels.json").write_text(json.dumps(earlier))
+    scan(tmp_path / "in", np.eye(4), "d.nii.gz")
+    predict_folder([model_of()], tmp_path / "in", tmp_path / "out", resume=True)
+    assert "a_labels.json: lacks 'name': predict this case again" in caplog.text
+    assert [row[0] for row in rows(tmp_path / "out")[-2:]] == ["b", "b"]  # not known: not the worst
+    assert {row[0] for row in rows(tmp_path / "out")} == {"b", "c", "d"}
