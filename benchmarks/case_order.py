@@ -40,7 +40,7 @@ def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--only", nargs="+", choices=COHORTS, default=["five_heads", "oblique", "lesions", *CHOSEN_ON])
+    parser.add_argument("--only", nargs="+", choices=COHORTS, default=["five_heads", "oblique", *CHOSEN_ON])
     parser.add_argument("--data", type=Path, default=REPOSITORY / "data", help="folder of the real datasets")
     parser.add_argument("--work", type=Path, required=True, help="folder for datasets and results so far")
     parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")

@@ -29,6 +29,7 @@ WORDS = {  # of types
     "dict[str, list[int]]": "such a list by name",
     "list[float]": "a list of numbers",
     "list[int]": "a list of whole numbers",
+    "list[str]": "a list, such as [T1w]",
     "typing.Literal[": "",
     "]": "",
     ", ": " or ",

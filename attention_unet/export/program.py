@@ -17,7 +17,7 @@ from torch.export import Dim, ExportedProgram
 
 from attention_unet.errors import ConfigError
 from attention_unet.export.window_network import WindowNetwork, draw_window, window_sizes
-from attention_unet.files.atomic import replacing
+from attention_unet.files.atomic import replacing, write_text
 from attention_unet.inference.model import Model
 
 Run = Callable[[Tensor], Tensor]
@@ -54,7 +54,7 @@ def _run_program(program: ExportedProgram) -> Run:
 
 
 def write_onnx(model: Model, description: dict[str, Any], file: Path) -> None:
-    """Write ONNX, with the description in its metadata.
+    """Write ONNX, with the description in its metadata, and in a file beside it for programs that cannot read these.
 
     Input "window", output "probabilities". It is checked with onnxruntime before it is written.
 
@@ -81,7 +81,9 @@ def write_onnx(model: Model, description: dict[str, Any], file: Path) -> None:
         return _run_onnx(proto.SerializeToString())
 
     _, sizes = _export(model, convert)
-    for name, value in {**description, "sizes": sizes}.items():
+    facts = {**description, "sizes": sizes}
+    write_text(file.with_name(f"{file.name}.json"), json.dumps(facts, indent=2) + "\n")
+    for name, value in facts.items():
         proto.metadata_props.add(key=name, value=value if isinstance(value, str) else json.dumps(value))
     with replacing(file) as partial:
         partial.write_bytes(proto.SerializeToString())

@@ -66,8 +66,9 @@ def predict_tree(
     (output / VOLUMES).unlink(missing_ok=True)
     began = time.monotonic()
     for number, (folder, cases) in enumerate(folders.items()):
-        left = (time.monotonic() - began) / number * (len(folders) - number) / 60 if number else None
-        log.info("folder %d of %d: %s%s", number + 1, len(folders), folder, f", {left:.0f} min left" if number else "")
+        left = (time.monotonic() - began) / max(number, 1) * (len(folders) - number) / 60
+        still = f", {left:.0f} min left" if left >= 1 else ""
+        log.info("folder %d of %d: %s%s", number + 1, len(folders), folder, still)
         try:
             of_folder = predict_cases(models, cases, output / folder, settings, resume=resume, overwrite=overwrite)
             if bids:

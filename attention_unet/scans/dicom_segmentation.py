@@ -1,5 +1,6 @@
 """Write a label map as a DICOM segmentation (SEG) that refers to the slices of its series."""
 
+import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -124,6 +125,7 @@ def make_segmentation(
 
     from attention_unet import __version__
 
+    logging.getLogger("highdicom").setLevel(logging.ERROR)  # it warns of an empty mask, which is no mistake
     frames = sorted_frames(volume.path)
     files = list(dict.fromkeys(frame.file for frame in frames))
     planes = _by_segment(label_map.transpose(2, 1, 0), labels)  # slices, rows, columns
@@ -131,7 +133,7 @@ def make_segmentation(
         planes = planes[np.argsort([frame.index for frame in frames])]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an empty mask is no mistake
+            warnings.simplefilter("ignore")
             return hd.seg.Segmentation(
                 source_images=[_complete_header(file, volume) for file in files],
                 pixel_array=planes,

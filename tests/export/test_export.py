@@ -119,6 +119,8 @@ def test_onnx_tells_what_its_use_needs(tmp_path):
     assert Plan.from_json(json.loads(facts["plan"])) == model.plan
     assert json.loads(facts["labels"])["2"] == {"name": "Posterior", "colour": "#ff7f0e"}
     assert json.loads(facts["sizes"]) == {"multiple_of": [8, 8, 8]}
+    beside = json.loads((tmp_path / "h.onnx.json").read_text())
+    assert {name: each if isinstance(each, str) else json.dumps(each) for name, each in beside.items()} == facts
     assert facts["model_sha256"] == model.sha256
     assert [value.name for value in (*content.graph.input, *content.graph.output)] == ["window", "probabilities"]
 

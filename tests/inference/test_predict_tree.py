@@ -40,7 +40,7 @@ def test_each_folder_of_scans_has_its_output(tmp_path, caplog):
     found = read_labels(output / "a" / "day 1" / "t1.nii.gz").array[0]
     assert ((found == 3) == (values > 1)).mean() > 0.99
     assert "not predicted" not in caplog.text
-    assert "folder 2 of 3: a/day 1, 0 min left" in caplog.messages
+    assert "folder 2 of 3: a/day 1" in caplog.messages
     caplog.clear()
     shutil.rmtree(output / "b")
     (source / "cut.nii.gz").unlink()
