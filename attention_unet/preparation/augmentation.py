@@ -26,6 +26,7 @@ from attention_unet.preparation.intensity import (
     lower_resolution,
     scale_brightness,
     scale_contrast,
+    send,
 )
 from attention_unet.preparation.plan import Plan
 from attention_unet.scans.labels import IGNORED, Labels, assign_classes
@@ -199,8 +200,8 @@ class Augmentation:
             rows = np.flatnonzero((strength != neutral).reshape(len(strength), -1).any(axis=1))
             if not len(rows):
                 return image
-            index = torch.from_numpy(rows).to(image.device)
-            changed = function(image[index], *(torch.from_numpy(s[rows]).to(image.device) for s in (strength, *more)))
+            index = send(torch.from_numpy(rows), image.device)
+            changed = function(image[index], *(torch.from_numpy(s[rows]) for s in (strength, *more)))
             return image.index_copy(0, index, changed)
 
         image = apply(partial(blur, thick=self.thick), 0, change.blur)
@@ -220,7 +221,7 @@ class Augmentation:
         column = (-1, *[1] * len(self.patch))
         points = control_points(transform.displacement.shape[1:], self.patch)
         voxels = np.tensordot(transform.matrix, points, 1) + transform.shift.reshape(column) + transform.displacement
-        grid = torch.from_numpy(2 * voxels / np.array(source).reshape(column)).flip(0).float().to(device)
+        grid = send(torch.from_numpy(2 * voxels / np.array(source).reshape(column)).flip(0).float(), device)
         for edge in self.patch:  # interpolates one axis from points to voxels, and moves it to the end
             grid = torch.tensordot(grid, linear_weights(grid.shape[1], edge, device), dims=([1], [0]))
         return grid.movedim(0, -1)

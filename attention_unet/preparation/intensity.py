@@ -1,7 +1,8 @@
 """Change the intensities of a batch of images. The grid stays the same.
 
 Images are (N, C, *S) with any number of spatial axes. Strengths are (N, C) unless stated otherwise: each patch and
-channel has its own. Bias field and gamma use the minimum of the channel as the zero of the scanner.
+channel has its own. They are on the CPU, so that no number is read back from a GPU. Bias field and gamma use the
+minimum of the channel as the zero of the scanner.
 """
 
 import torch
@@ -18,7 +19,7 @@ def blur(image: Tensor, sd: Tensor, thick: int | None = None) -> Tensor:
 
     Edge voxels are repeated outwards.
     """
-    offsets = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=image.device)
+    offsets, sd = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=image.device), send(sd, image.device)
     kernel = torch.exp(-(offsets**2) / (2 * sd[..., None] ** 2))
     kernel = kernel / kernel.sum(dim=-1, keepdim=True)
     for axis, length in enumerate(image.shape[2:]):  # blurs the first spatial axis, and moves it to the end
@@ -34,7 +35,8 @@ def blur(image: Tensor, sd: Tensor, thick: int | None = None) -> Tensor:
 
 def apply_bias_field(image: Tensor, log_field: Tensor) -> Tensor:
     """Multiply by a smooth field, as of a receive coil; ``log_field`` (N, C, *points) is its logarithm, coarsely."""
-    field = F.interpolate(log_field, image.shape[2:], mode=INTERPOLATION[image.ndim - 2], align_corners=True).exp()
+    points, mode = send(log_field, image.device), INTERPOLATION[image.ndim - 2]
+    field = F.interpolate(points, image.shape[2:], mode=mode, align_corners=True).exp()
     minimum = image.amin(dim=spatial_axes(image), keepdim=True)
     return (image - minimum) * field + minimum
 
@@ -94,5 +96,10 @@ def spatial_axes(image: Tensor) -> tuple[int, ...]:
 
 
 def expand_strength(strength: Tensor, image: Tensor) -> Tensor:
-    """Reshape a strength (N, C) to (N, C, 1, ...), the number of axes of ``image``."""
-    return strength.reshape(*strength.shape, *[1] * (image.ndim - 2))
+    """Return a strength (N, C) as (N, C, 1, ...), the number of axes of ``image``, on its device."""
+    return send(strength, image.device).reshape(*strength.shape, *[1] * (image.ndim - 2))
+
+
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """Copy a few values to a device without waiting for it."""
+    return values.to(device, non_blocking=True)

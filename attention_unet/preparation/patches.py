@@ -20,6 +20,7 @@ from attention_unet.config import AugmentationConfig
 from attention_unet.dataset.drawn_scan import draw_image
 from attention_unet.preparation.augmentation import Augmentation, IntensityChange, PatchTransform
 from attention_unet.preparation.cache import CachedCase
+from attention_unet.preparation.intensity import send
 from attention_unet.preparation.patch_sampler import PatchSampler
 from attention_unet.preparation.plan import Plan
 
@@ -41,6 +42,26 @@ class Patch(NamedTuple):
     image: Tensor
     target: Tensor
     transform: PatchTransform
+    change: IntensityChange
+    annotated: NDArray[np.bool_]
+
+
+class PackedBatch(NamedTuple):
+    """Patches of a batch in one tensor each for images and targets, which one copy brings to a GPU.
+
+    Attributes:
+        images: values of all boxes, one box after another, float32.
+        targets: the same of the targets, uint8.
+        shapes: shape of the image and of the target of each patch.
+        transforms: spatial transform of each patch.
+        change: intensity change of the batch.
+        annotated: whether each class is annotated (B, K).
+    """
+
+    images: Tensor
+    targets: Tensor
+    shapes: list[tuple[torch.Size, torch.Size]]
+    transforms: list[PatchTransform]
     change: IntensityChange
     annotated: NDArray[np.bool_]
 
@@ -143,23 +164,46 @@ def load_patches(
         num_workers=workers,
         prefetch_factor=2 if workers else None,
         worker_init_fn=_leave_signals_to_training,
-        collate_fn=list,  # boxes differ in size
+        collate_fn=pack,
+        pin_memory=device.type == "cuda",  # without it, a copy to the GPU waits for the step before
         generator=torch.Generator(),  # without it, the random state of a resumed training would change
     )
     batches = iter(loader)
     while True:
-        some = itertools.islice(batches, BATCHES_IN_A_ROW)
-        yield from [_augment(batch, patches.augmentation, device) for batch in some]
+        some = itertools.islice(batches, BATCHES_IN_A_ROW if device.type == "cpu" else 1)
+        yield from [augment(batch, patches.augmentation, device) for batch in some]
 
 
-def _augment(batch: Sequence[Patch], augmentation: Augmentation, device: torch.device) -> Batch:
-    """Return the augmented patches of a batch on the device."""
-    transformed = [augmentation.transform_patch(p.image.to(device), p.target.to(device), p.transform) for p in batch]
+def pack(patches: Sequence[Patch]) -> PackedBatch:
+    """Pack the patches of a batch."""
+    return PackedBatch(
+        images=torch.cat([p.image.flatten() for p in patches]),
+        targets=torch.cat([p.target.flatten() for p in patches]),
+        shapes=[(p.image.shape, p.target.shape) for p in patches],
+        transforms=[p.transform for p in patches],
+        change=IntensityChange(*(np.stack(parts) for parts in zip(*(p.change for p in patches), strict=True))),
+        annotated=np.stack([p.annotated for p in patches]),
+    )
+
+
+def augment(batch: PackedBatch, augmentation: Augmentation, device: torch.device) -> Batch:
+    """Return the augmented patches of a batch on the device, without waiting for a GPU."""
+    boxes = (
+        _unpack(values, shapes, device)
+        for values, shapes in zip((batch.images, batch.targets), zip(*batch.shapes, strict=True), strict=True)
+    )
+    transformed = map(augmentation.transform_patch, *boxes, batch.transforms)
     image, target = (torch.stack(parts) for parts in zip(*transformed, strict=True))
-    change = IntensityChange(*(np.stack(parts) for parts in zip(*(p.change for p in batch), strict=True)))
-    annotated = torch.from_numpy(np.stack([p.annotated for p in batch]))
-    changed = augmentation.change_intensity(image, change)
-    return Batch(changed, target, None if annotated.all() else annotated.to(device))
+    changed = augmentation.change_intensity(image, batch.change)
+    annotated = None if batch.annotated.all() else send(torch.from_numpy(batch.annotated), device)
+    return Batch(changed, target, annotated)
+
+
+def _unpack(values: Tensor, shapes: Sequence[torch.Size], device: torch.device) -> Iterator[Tensor]:
+    """Yield the boxes of packed values, on the device."""
+    boxes = torch.split(send(values, device), [shape.numel() for shape in shapes])
+    for box, shape in zip(boxes, shapes, strict=True):
+        yield box.view(shape)
 
 
 def _leave_signals_to_training(worker: int) -> None:

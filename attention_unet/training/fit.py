@@ -2,11 +2,14 @@
 
 import math
 import time
+from collections import deque
+
+import torch
 
 from attention_unet.machine.threads import ThreadChooser
 from attention_unet.training.budget import CASE_WORK, learning_rate_factor
 from attention_unet.training.checkpoint import STATE, TrainingState, save_state
-from attention_unet.training.learner import Diverged
+from attention_unet.training.learner import Diverged, Step
 from attention_unet.training.parts import Training, synchronise
 from attention_unet.training.validation_round import decide_components, validate_and_record
 
@@ -25,17 +28,20 @@ def fit(training: Training) -> bool:
     loop = training.loop
     config, patches = settings.config.training, settings.plan.batch
     threads = ThreadChooser(fixed=budget.seconds is None) if learner.fabric.device.type == "cpu" else None
+    ahead, running = steps_ahead(learner.fabric.device), deque[Step]()
     saved_at = time.monotonic()
     batches = training.batches.open(learner.step, loop.with_late)
     while True:
         progress, stopping = synchronise(learner.fabric, budget.progress(learner.step), training.stop())
         if stopping:
+            finish_steps(training, running)
             save_training(training)
             return False
 
         learning_rate = config.learning_rate * learning_rate_factor(progress, config.warmup)
         learned = learner.step > 0  # at least one step: an untrained network is no model
         if learned and progress >= LATE and training.prepared.late_cases and not loop.with_late:
+            finish_steps(training, running)
             if not decide_components(training):
                 save_training(training)
                 return False
@@ -44,6 +50,7 @@ def fit(training: Training) -> bool:
         if learner.step == ESTIMATED_AT and not loop.case_seconds:
             expect_validations(training)
         if learned and due and (progress >= 1 or budget.may_validate(progress, loop.validating, loop.case_seconds)):
+            finish_steps(training, running)
             save_training(training)
             if not validate_and_record(training, progress, learning_rate):
                 return False
@@ -60,12 +67,8 @@ def fit(training: Training) -> bool:
         began = time.monotonic()
         batch = next(batches)
         waited = time.monotonic() - began
-        try:
-            loss = learner.learn(batch, learning_rate, progress < config.fixed_encoder)
-        except Diverged as error:
-            cases = ", ".join(training.batches.cases_of(learner.step, loop.with_late))
-            raise Diverged(f"{error}; the patches of this step are from {cases}") from error
-        loop.loss = smooth(loop.loss, loss)
+        running.append(learner.learn(batch, learning_rate, progress < config.fixed_encoder))
+        finish_steps(training, running, ahead)
         seconds = time.monotonic() - began
         if threads is not None:
             threads.record(seconds - waited)
@@ -74,8 +77,30 @@ def fit(training: Training) -> bool:
         if monitor is not None:
             monitor.record_step(learner.step, progress, loop, learning_rate, budget.seconds_left(learner.step))
         if time.monotonic() - saved_at > 60 * config.checkpoint_minutes:
+            finish_steps(training, running)
             save_training(training)
             saved_at = time.monotonic()
+
+
+def steps_ahead(device: torch.device) -> int:
+    """Return how many steps a device may still compute while the next one is prepared."""
+    return 0 if device.type == "cpu" else 1
+
+
+def finish_steps(training: Training, running: deque[Step], ahead: int = 0) -> None:
+    """Wait for the device until only ``ahead`` steps are not finished, and record the losses of the others.
+
+    Raises:
+        Diverged: if a gradient is not finite.
+    """
+    loop = training.loop
+    while len(running) > ahead:
+        step = running.popleft()
+        try:
+            loop.loss = smooth(loop.loss, step.read_loss())
+        except Diverged as error:
+            cases = ", ".join(training.batches.cases_of(step.number - 1, loop.with_late))
+            raise Diverged(f"{error}; the patches of this step are from {cases}") from error
 
 
 def expect_validations(training: Training) -> None:

@@ -1,7 +1,8 @@
 """Train a network step by step, with its averaged copy and its optimiser."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import cast
+import math
+from collections.abc import Iterator
+from typing import NamedTuple, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -24,6 +25,34 @@ class Diverged(UserError):
     """Error: the gradient is not finite."""
 
 
+class Step(NamedTuple):
+    """Step that a GPU may still compute.
+
+    Attributes:
+        number: number of the step, from 1.
+        loss: its loss, on the device.
+        norm: norm of its gradient, on the device.
+    """
+
+    number: int
+    loss: Tensor
+    norm: Tensor
+
+    def read_loss(self) -> float:
+        """Wait for the step and return its loss.
+
+        Raises:
+            Diverged: if the gradient is not finite. The weights are then lost.
+        """
+        loss, norm = torch.stack([self.loss, self.norm]).tolist()  # one wait, not two
+        if not math.isfinite(norm):
+            raise Diverged(
+                f"the gradient is not finite at step {self.number} (loss {loss:g}): lower training.learning_rate, or "
+                "check the images for extreme values; the last saved state is kept"
+            )
+        return float(loss)
+
+
 class Learner:
     """Network in training. After every step its parameters are the same in all processes.
 
@@ -42,7 +71,7 @@ class Learner:
         self.clip_norm = config.clip_norm
         self.step = 0
         self.network = network.to(fabric.device)
-        self._averaged = AveragedModel(self.network, multi_avg_fn=moving_average(config.average))
+        self._averaged, self._keep = AveragedModel(self.network), config.average
         put_channels_last(self._averaged)  # as a loaded model has it
         optimizer = AdamW(parameter_groups(self.network, config.weight_decay), lr=config.learning_rate, fused=True)
         self._wrapped, self.optimizer = fabric.setup(self.network, optimizer)
@@ -54,13 +83,10 @@ class Learner:
         """The averaged network in eval mode. It is the result of a training."""
         return cast(UNet, self._averaged.module.eval())
 
-    def learn(self, batch: Batch, learning_rate: float, fixed_encoder: bool = False) -> float:
-        """Take one step on a batch on the device; return its loss.
+    def learn(self, batch: Batch, learning_rate: float, fixed_encoder: bool = False) -> Step:
+        """Take one step on a batch on the device, without waiting for a GPU.
 
         With ``fixed_encoder`` the weights of the encoder do not change.
-
-        Raises:
-            Diverged: if the gradient is not finite. The network is then unchanged.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -69,19 +95,14 @@ class Learner:
         self.fabric.backward(loss)
         if fixed_encoder:
             self.network.encoder.zero_grad()  # the optimiser leaves weights without gradient as they are
-        # All processes have the same gradient, so all of them raise at the same step.
+        # All processes have the same gradient, so all of them notice one that is not finite at the same step.
         norm = self.fabric.clip_gradients(
             self._wrapped, self.optimizer, max_norm=self.clip_norm, error_if_nonfinite=False
         )
-        if norm is None or not torch.isfinite(norm):
-            raise Diverged(
-                f"the gradient is not finite at step {self.step + 1} (loss {loss.item():g}): lower "
-                "training.learning_rate, or check the images for extreme values; the last saved state is kept"
-            )
         self.optimizer.step()
-        self._averaged.update_parameters(self.network)
+        update_average(self._averaged, self.network, self.step, self._keep)
         self.step += 1
-        return float(loss.item())
+        return Step(self.step, loss.detach(), cast(Tensor, norm).detach())
 
     def _loss_of(self, batch: Batch) -> Tensor:
         output: NetworkOutput = self._wrapped(batch.image, full_output=True)
@@ -159,16 +180,22 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
     ]
 
 
-def moving_average(keep: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
-    """Return an update of the exponential moving average of weights.
+@torch.no_grad()
+def update_average(averaged: AveragedModel, network: nn.Module, updates: int, keep: float) -> None:
+    """Update the exponential moving average of weights.
 
-    Early steps use a shorter memory, so that the random start is forgotten.
+    Early updates use a shorter memory, so that the random start is forgotten. The method of ``AveragedModel`` would
+    wait for a GPU: it moves the number of updates there and back.
+
+    Args:
+        averaged: average to update.
+        network: network with the present weights.
+        updates: number of updates before.
+        keep: share of the average that an update keeps.
     """
-
-    @torch.no_grad()
-    def update(averages: Sequence[Tensor], weights: Sequence[Tensor], updates: Tensor | int) -> None:
-        share = min(keep, (1 + int(updates)) / (10 + int(updates)))
-        for average, weight in zip(averages, weights, strict=True):
-            average.lerp_(weight.to(average.dtype), 1 - share)
-
-    return update
+    share = min(keep, (1 + updates) / (10 + updates)) if updates else 0.0
+    for average, weight in zip(averaged.module.parameters(), network.parameters(), strict=True):
+        average.lerp_(weight, 1 - share)
+    for kept, value in zip(averaged.module.buffers(), network.buffers(), strict=True):
+        kept.copy_(value)
+    averaged.n_averaged.fill_(updates + 1)

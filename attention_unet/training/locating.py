@@ -143,7 +143,8 @@ def _learn(learner: Learner, patches: PatchDataset, budget: Budget, config: Conf
                     return
                 batch = next(batches)
                 began = time.monotonic()
-                learner.learn(batch, config.training.learning_rate * learning_rate_factor(progress, WARMUP))
+                rate = config.training.learning_rate * learning_rate_factor(progress, WARMUP)
+                learner.learn(batch, rate).read_loss()
                 threads.record(time.monotonic() - began)
                 done(100 * progress)
     finally:

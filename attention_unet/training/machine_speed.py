@@ -42,6 +42,6 @@ def measure_rate(config: TrainingConfig) -> float:
         seconds = []
         for _ in range(STEPS + 1):  # the first one is slower
             began = time.perf_counter()
-            learner.learn(batch, config.learning_rate)
+            learner.learn(batch, config.learning_rate).read_loss()
             seconds.append(time.perf_counter() - began)
     return image.numel() / min(seconds)

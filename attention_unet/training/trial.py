@@ -53,7 +53,7 @@ def try_step(config: Config, plan: Plan) -> Trial:
         batch = Batch(image, target)
 
         def step() -> None:
-            learner.learn(batch, config.training.learning_rate)
+            learner.learn(batch, config.training.learning_rate).read_loss()
 
         seconds = measure_seconds(step, fabric.device, STEPS)
         peak = peak_bytes(step, fabric.device) if fabric.device.type in ("cpu", "cuda") else None

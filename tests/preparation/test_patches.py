@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from attention_unet.config import AugmentationConfig
 from attention_unet.preparation.cache import CachedCase, annotated_locations, class_locations
@@ -12,9 +13,11 @@ from attention_unet.preparation.patch_sampler import PatchSampler
 from attention_unet.preparation.patches import (
     BATCHES_IN_A_ROW,
     PatchDataset,
+    augment,
     box_start,
     cut_box,
     load_patches,
+    pack,
     patch_numbers,
 )
 from attention_unet.preparation.plan import AXES, Plan
@@ -72,6 +75,31 @@ def test_a_patch_follows_from_seed_and_number_alone():
         assert torch.equal(target, target_again)
     assert not torch.equal(forward[0][0], load_patch(dataset(cases, seed=1), 0)[0])
     assert not torch.equal(forward[0][0], forward[3][0])
+
+
+class Copies(TorchDispatchMode):
+    """Records the copies to another device, and whether the program waits for them."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function.overloadpacket.__name__ == "_to_copy" and kwargs.get("device", args[0].device) != args[0].device:
+            self.waits.append(not kwargs.get("non_blocking"))
+        return function(*args, **kwargs)
+
+
+def test_augmentation_does_not_wait_for_its_device():
+    """The device without values stands for a GPU: reading a number from it is an error."""
+    patches = dataset([cached(i) for i in range(3)], augmentation=dataclasses.replace(ALL, noise=0))
+    packed = pack([patches[n] for n in range(12)])
+    with Copies() as copies:
+        batch = augment(packed, patches.augmentation, torch.device("meta"))
+    assert (batch.image.shape, batch.image.device.type) == ((12, 1, 8, 8, 8), "meta")
+    assert len(copies.waits) > 12
+    assert not any(copies.waits)
 
 
 def test_workers_may_be_spawned():

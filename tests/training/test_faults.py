@@ -16,7 +16,7 @@ from attention_unet.errors import ConfigError, DataError
 from attention_unet.files import lock
 from attention_unet.preparation.cache import open_case
 from attention_unet.scans import header
-from attention_unet.training import batches, validation_round
+from attention_unet.training import batches, fit, validation_round
 from attention_unet.training import train as module
 from attention_unet.training.faults import ProcessDied, reporting_faults
 from attention_unet.training.learner import Diverged, Learner
@@ -112,7 +112,9 @@ def test_memory_that_other_programs_hold_ends_no_validation(cohort, tmp_path, mo
     assert weights(tmp_path / "run")
 
 
-def test_a_gradient_that_is_not_finite_names_the_cases_and_changes_nothing_saved(cohort, tmp_path, monkeypatch):
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_a_gradient_that_is_not_finite_names_the_cases_and_changes_nothing_saved(cohort, tmp_path, monkeypatch, ahead):
+    monkeypatch.setattr(fit, "steps_ahead", lambda device: ahead)  # 1 on a GPU
     train(config(cohort, steps=3), tmp_path / "run")
     state, model = ((tmp_path / "run" / name).read_bytes() for name in ("last.pt", "model.safetensors"))
     monkeypatch.setattr(Learner, "_loss_of", lambda self, batch: self._wrapped(batch.image)[0].sum() * float("nan"))

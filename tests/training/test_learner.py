@@ -3,8 +3,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from attention_unet.attention import Attention
+from attention_unet.attention.mechanisms import NAMES
 from attention_unet.config import TrainingConfig
 from attention_unet.machine.devices import make_fabric
 from attention_unet.network import Architecture, AttentionUNet
@@ -39,9 +41,34 @@ def test_encoding_learns_which_classes_are_there(field):
         learning = learner(weight, **{"skips": "identity", field: "encoding"})
         teller = dict(learning.network.presence_encodings())[{"skips": 1, "bottleneck": 2}[field]]
         before = teller.classify.bias.detach().clone()  # a parameter without decay
-        losses[weight] = learning.learn(Batch(image, target), 1e-2)
+        losses[weight] = learning.learn(Batch(image, target), 1e-2).read_loss()
         assert torch.equal(before, teller.classify.bias) == (weight == 0)
     assert losses[0.2] > losses[0.0]
+
+
+class Reads(TorchFunctionMode):
+    """Records the functions that read numbers of a device, for which the program waits."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        name = getattr(function, "__name__", "")
+        if name in {"item", "tolist", "numpy", "cpu", "equal", "nonzero", "__bool__", "__int__", "__float__"}:
+            self.names.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("skips", NAMES)
+def test_a_step_reads_nothing_from_its_device(skips):
+    learning = learner(skips=skips)
+    batch = Batch(torch.randn(2, 1, 16, 16), torch.zeros(2, 1, 16, 16))
+    with Reads() as reads:
+        step = learning.learn(batch, 0.01)
+        assert reads.names == ["tolist", "tolist"]  # of MONAI's loss at two levels: a list of axes, made on the CPU
+        step.read_loss()
+    assert len(reads.names) == 3
 
 
 def test_learning_rate_reaches_every_parameter():

@@ -18,9 +18,9 @@ from attention_unet.dataset import splits as splits_module
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference.model_file import load_model
 from attention_unet.preparation import region
+from attention_unet.training import fit, validation_round
 from attention_unet.training import locating as locating_module
 from attention_unet.training import train as module
-from attention_unet.training import validation_round
 from attention_unet.training.budget import Budget
 from attention_unet.training.checkpoint import LoopState
 from attention_unet.training.interruption import Interrupted
@@ -47,8 +47,11 @@ def train_until(step, configuration, run):
     assert caught.value.exit_code == 130
 
 
-@pytest.mark.parametrize("stop_at", [1, 3, 4])
-def test_a_resumed_run_ends_in_the_very_numbers_of_an_unbroken_one(cohort, tmp_path, unbroken, stop_at):
+@pytest.mark.parametrize(("stop_at", "ahead"), [(1, 0), (3, 0), (4, 0), (1, 1), (3, 1)])
+def test_a_resumed_run_ends_in_the_very_numbers_of_an_unbroken_one(
+    cohort, tmp_path, unbroken, monkeypatch, stop_at, ahead
+):
+    monkeypatch.setattr(fit, "steps_ahead", lambda device: ahead)  # 1 on a GPU
     train_until(stop_at, config(cohort), tmp_path / "run")
     train(config(cohort), tmp_path / "run", resume=True)
     assert same(weights(tmp_path / "run"), weights(unbroken))
