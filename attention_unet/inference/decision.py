@@ -32,17 +32,17 @@ def combine_planes(
     each = [values[: labels.channels] for values in planes]
     probabilities = mean(each)
     target = _choose_classes(probabilities, labels)
-    results = {"label map": labels.decode(target.numpy())}
+    results = {"label map": labels.decode(target.cpu().numpy())}
     for place in places[0]:
         if all(place in own for own in places):
             maps = [values[labels.channels + own.index(place)] for values, own in zip(planes, places, strict=True)]
-            results[place] = mean(maps).numpy()
+            results[place] = mean(maps).cpu().numpy()
     if settings.probabilities:
-        results["probabilities"] = probabilities.numpy()
+        results["probabilities"] = probabilities.cpu().numpy()
     if settings.uncertainty:
-        results["entropy"] = entropy(probabilities, labels).numpy()
+        results["entropy"] = entropy(probabilities, labels).cpu().numpy()
         if len(each) > 1:
-            mean_entropy = mean([entropy(shares, labels) for shares in each]).numpy()
+            mean_entropy = mean([entropy(shares, labels) for shares in each]).cpu().numpy()
             results["disagreement"] = np.maximum(results["entropy"] - mean_entropy, 0)
     return results, expected_overlap(probabilities, target, labels)
 
@@ -51,14 +51,15 @@ def probabilities_to_labels(probabilities: Tensor, labels: Labels) -> NDArray[np
     """Return the label map (*S) of probabilities (K, *S): the highest, of equal ones the first; if classes overlap,
     every class above 0.5.
     """
-    return labels.decode(_choose_classes(probabilities, labels).numpy())
+    return labels.decode(_choose_classes(probabilities, labels).cpu().numpy())
 
 
 def _choose_classes(probabilities: Tensor, labels: Labels) -> Tensor:
     """Return the index of the class of each voxel (1, *S), 0 for background; if classes overlap, a mask of each."""
     if labels.overlapping:
         return probabilities > 0.5
-    largest, index = probabilities[0], torch.zeros(probabilities.shape[1:], dtype=torch.uint8)
+    largest = probabilities[0]
+    index = torch.zeros_like(largest, dtype=torch.uint8)
     for number, probability in enumerate(probabilities[1:], start=1):  # many times faster than argmax over this axis
         index.masked_fill_(probability > largest, number)
         largest = torch.maximum(largest, probability)

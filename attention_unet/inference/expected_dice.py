@@ -8,6 +8,7 @@ that.
 """
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,13 +30,14 @@ def expected_overlap(probabilities: Tensor, target: Tensor, labels: Labels) -> N
         Of each class: voxels of its mask, sum of its probabilities there, sum of its probabilities everywhere that are
         above 0.1: (3, classes).
     """
-    sums = np.zeros((3, len(labels.names)))
     near = probabilities.amax(dim=0) > LEAST if labels.overlapping else probabilities[0] < 1 - LEAST
     of_classes, target = probabilities[0 if labels.overlapping else 1 :, near], target[:, near]
+    sums = []
     for i, of_class in enumerate(of_classes):
         mask = target[i] > 0 if labels.overlapping else target[0] == i + 1
-        sums[:, i] = float(mask.sum()), float((of_class * mask).sum()), float(F.threshold(of_class, LEAST, 0).sum())
-    return sums
+        sums += [mask.sum().float(), (of_class * mask).sum(), F.threshold(of_class, LEAST, 0).sum()]
+    found: NDArray[np.float64] = torch.stack(sums).view(-1, 3).T.double().cpu().numpy()  # one wait for a GPU
+    return found
 
 
 def expected_dice(overlap: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -195,14 +195,15 @@ def predict_planes(
         at_once: planes of the scan at a time.
 
     Yields:
-        Probabilities, then attention at the places, on the grid of the scan: (K, ``at_once`` or fewer, rows, columns).
+        Probabilities, then attention at the places, on the grid of the scan and the device of the model:
+        (K, ``at_once`` or fewer, rows, columns).
     """
     model.network.eval()
     plan, precision = model.plan, settings.precision or choose_precision("auto", model.device)
     predictor = window_predictor(model.network, plan, precision, places)
     if settings.tta:
         predictor = average_flips(predictor, plan.mirror_axes)
-    unseen = torch.zeros(plan.labels.channels + len(places))
+    unseen = torch.zeros(plan.labels.channels + len(places), device=model.device)
     if not plan.labels.overlapping:
         unseen[0] = 1.0  # background
     start, stop = image.scan_grid.rows_for(rows)
@@ -218,7 +219,7 @@ def predict_planes(
     )
     grid = image.scan_grid.grid
     of_rows = image.scan_grid.cut(((0, grid[0]), (start, stop), (0, grid[2])))
-    return resample_to_scan((each.cpu() for each in planes), of_rows, outside=unseen, rows=rows, planes=at_once)
+    return resample_to_scan(planes, of_rows, outside=unseen, rows=rows, planes=at_once)
 
 
 def batch_of(plan: Plan, precision: torch.dtype, device: torch.device) -> int:

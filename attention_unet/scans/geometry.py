@@ -176,7 +176,7 @@ def resample_to_scan(
     Args:
         box_planes: chunks (C, p, *scan_grid.grid[1:]) float32 of the box, in order along its first axis.
         scan_grid: position of the box in the scan.
-        outside: (C,), values for voxels of the scan outside the box.
+        outside: (C,), values for voxels of the scan outside the box, on the device of the chunks.
         rows: rows of the scan to return, along the second RAS+ axis.
         planes: planes of the scan in a chunk that is returned.
 
@@ -192,7 +192,7 @@ def resample_to_scan(
         torch.arange(inside.start, inside.stop, dtype=torch.float64) / step - start
         for inside, step, start in zip(covered, scan_grid.step, scan_grid.start, strict=True)
     ]
-    buffer = _PlaneBuffer(box_planes, torch.empty((len(outside), 0, *scan_grid.grid[1:])))
+    buffer = _PlaneBuffer(box_planes, outside.new_empty((len(outside), 0, *scan_grid.grid[1:])))
     for first in range(0, scan_grid.scan[0], planes):
         last = min(first + planes, scan_grid.scan[0])
         chunk = outside.view(-1, 1, 1, 1).expand(-1, last - first, rows.stop - rows.start, scan_grid.scan[2]).clone()
@@ -254,11 +254,11 @@ def _interpolate_axis(values: Tensor, axis: int, positions: Tensor) -> Tensor:
     first = int(below[0]) if len(below) else 0
     if torch.equal(positions, torch.arange(first, first + len(positions), dtype=positions.dtype)):
         return values.narrow(axis, first, len(positions))
-    index = below.long()
-    near, far = (values.index_select(axis, i).float() for i in (index, (index + 1).clamp(max=last)))
-    shape = [1] * values.ndim
+    index, shape = below.long(), [1] * values.ndim
     shape[axis] = -1
-    return torch.lerp(near, far, fraction.float().view(shape))
+    indices = (i.to(values.device) for i in (index, (index + 1).clamp(max=last)))
+    near, far = (values.index_select(axis, i).float() for i in indices)
+    return torch.lerp(near, far, fraction.float().view(shape).to(values.device))
 
 
 def _average_axis(values: Tensor, axis: int, positions: Tensor, width: float) -> Tensor:
@@ -275,9 +275,9 @@ def _average_axis(values: Tensor, axis: int, positions: Tensor, width: float) ->
     voxels = first + torch.arange(math.ceil(width) + 1, dtype=low.dtype)[:, None]
     shares = (torch.minimum(voxels + 0.5, high) - torch.maximum(voxels - 0.5, low)).clamp(min=0)
     shares[(voxels < 0) | (voxels >= n)] = 0
-    shares = (shares / shares.sum(dim=0)).float()
-    middle = values.index_select(axis, positions.round().long().clamp(0, n - 1)).float()
+    shares = (shares / shares.sum(dim=0)).float().to(values.device)
+    middle = values.index_select(axis, positions.round().long().clamp(0, n - 1).to(values.device)).float()
     result = middle.clone()
-    for voxel, share in zip(voxels.long().clamp(0, n - 1), shares, strict=True):
+    for voxel, share in zip(voxels.long().clamp(0, n - 1).to(values.device), shares, strict=True):
         result += (values.index_select(axis, voxel).float() - middle) * share.view(shape)  # exact if all are the same
     return result

@@ -65,15 +65,18 @@ class Labels:
         known = {0, 0 if self.ignore is None else self.ignore}.union(*self.integers.values())
         return [int(label) for label in np.unique(label_map[~np.isin(label_map, sorted(known))])]
 
-    def decode(self, target: NDArray[np.generic]) -> NDArray[np.unsignedinteger[Any]]:
+    def decode(self, target: NDArray[np.uint8 | np.bool_]) -> NDArray[np.unsignedinteger[Any]]:
         """Return the label map (*S) of a network's target, in the smallest unsigned type.
 
         Args:
             target: class indices (1, *S), 0 for background. If classes overlap: one mask per class, (classes, *S).
         """
+        if not self.overlapping:
+            exclusive: NDArray[np.unsignedinteger[Any]] = np.array([0, *self.painted], dtype=self.dtype)[target[0]]
+            return exclusive
         label_map = np.zeros(target.shape[1:], dtype=self.dtype)
-        for i, value in enumerate(self.painted):
-            label_map[target[i] > 0 if self.overlapping else target[0] == i + 1] = value
+        for mask, value in zip(target, self.painted, strict=True):
+            label_map[mask > 0] = value
         return label_map
 
     def index(self, label_map: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -182,3 +182,13 @@ def test_single_slices_that_run_backwards(grid, signs):
     scan_grid = fit_grid(np.diag([*signs, 1.0]), grid, (1.0, 1.0, 1.0))
     values = np.random.RandomState(0).normal(size=(1, *grid)).astype(np.float32)
     np.testing.assert_array_equal(resample_to_grid(values, scan_grid).numpy(), scan_grid.orient(values))
+
+
+@pytest.mark.parametrize("step", [0.7, 1.0, 1.6])
+def test_values_stay_on_their_device(step):
+    scan_grid = fit_grid(np.diag([1.0, 1.0, 1.0, 1.0]), (12, 10, 8), (step,) * 3)
+    values = torch.ones(2, *scan_grid.grid, device="meta")  # stands for a GPU
+    outside = torch.zeros(2, device="meta")
+    chunks = list(resample_to_scan([values], scan_grid, outside, slice(0, 10), planes=5))
+    assert [tuple(chunk.shape) for chunk in chunks] == [(2, 5, 10, 8), (2, 5, 10, 8), (2, 2, 10, 8)]
+    assert {chunk.device.type for chunk in chunks} == {"meta"}
