@@ -22,7 +22,7 @@ from attention_unet.inference.window_predictor import put_channels_last
 from attention_unet.machine.devices import make_fabric
 from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.preparation.patches import Batch
-from attention_unet.preparation.sizing import BYTES_PER_VALUE
+from attention_unet.preparation.sizing import bytes_per_voxel
 from attention_unet.scans.volumes import volume_of_image
 from attention_unet.training.learner import Learner
 from attention_unet.training.losses import SegmentationLoss
@@ -138,7 +138,6 @@ def memory(device: torch.device, data: Path, quick: bool) -> None:
         "se everywhere": {"skips": "se", "encoder": "se", "decoder": "se"},
         "105 classes": {"out_channels": 105},
     }
-    expected = BYTES_PER_VALUE[True]
     for name, given in kinds.items():
         for edge in edges:
             widths = [min(channels * 2**i, 320) for i in range(3 if quick else 5)]
@@ -147,8 +146,14 @@ def memory(device: torch.device, data: Path, quick: bool) -> None:
             config = Config(training=TrainingConfig(accelerator=device.type))  # type: ignore[arg-type]
             trial = try_step(config, plan)
             each = (trial.bytes or 0) / (2 * edge**3 * channels)
+            expected = bytes_per_voxel(channels, plan.architecture.out_channels, fast=True) / channels
             text = f"{(trial.bytes or 0) / 2**30:.2f} GiB, {each:.1f} bytes per voxel and channel"
-            row(f"{name}, 2 x {edge}^3", f"{text}; {1e3 * trial.seconds:.0f} ms", f"{expected} bytes", each <= expected)
+            row(
+                f"{name}, 2 x {edge}^3",
+                f"{text}; {1e3 * trial.seconds:.0f} ms",
+                f"{expected:.0f} bytes",
+                each <= expected,
+            )
 
 
 def small_memory(device: torch.device, data: Path, quick: bool) -> None:

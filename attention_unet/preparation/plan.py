@@ -176,7 +176,7 @@ def make_plan(
     """
     if start:
         config = configure_like(config, start)
-    chosen = choose_size(config, machine)
+    chosen = choose_size(config, machine, dataset.labels.channels)
     spacing = np.array(config.data.spacing_mm or scan_spacing(fingerprint))
     dims = config.network.dims
     extent_mm = typical_extent(fingerprint)

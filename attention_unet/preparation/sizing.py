@@ -14,8 +14,10 @@ FLOAT32_SLOWDOWN = 3
 MIN_BATCH = {2: 8, 3: 2}  # patches per process, by dimensions; a slice holds less than a volume
 MAX_BATCH = 16
 GPU_BATCH_VOXELS = 1_000_000  # voxels of a batch that keep a GPU busy
-# Memory of a training step per voxel of a batch and channel of the finest level, with and without bfloat16.
+# Memory of a training step per voxel of a batch and channel of the finest level, with and without bfloat16, and what
+# each class beyond a few adds per voxel. docs/gpu.md has what a GPU needed.
 BYTES_PER_VALUE = {True: 45, False: 70}
+BYTES_PER_CLASS, FEW_CLASSES = 18, 3
 FRAGMENTED = {"cpu": 1.5, "gpu": 1.0}  # memory of a process, as a multiple of that of its tensors
 MEMORY_SHARE = 0.5
 
@@ -28,10 +30,26 @@ class Size:
     patch_voxels: int
 
 
-def choose_size(config: Config, machine: Machine) -> Size:
+def bytes_per_voxel(channels: int, classes: int, fast: bool) -> int:
+    """Estimate the memory of a training step per voxel of a batch.
+
+    Args:
+        channels: channels of the finest level.
+        classes: channels of the result.
+        fast: whether it is computed in bfloat16.
+    """
+    return BYTES_PER_VALUE[fast] * channels + BYTES_PER_CLASS * max(classes - FEW_CLASSES, 0)
+
+
+def choose_size(config: Config, machine: Machine, classes: int) -> Size:
     """Choose channels by the kind of device, and the largest patch that fits into the time budget and the memory.
 
     A budget in steps has no time limit, so only the memory limits its patch.
+
+    Args:
+        config: configuration of the training.
+        machine: hardware of the training.
+        classes: channels of the result.
     """
     kind = device_kind(machine)
     channels = config.network.base_channels or CHANNELS[kind]
@@ -47,7 +65,7 @@ def choose_size(config: Config, machine: Machine) -> Size:
         while edge > smallest and edge**3 > affordable:
             edge -= 8
     patches = max(MIN_BATCH[config.network.dims], -(-(config.training.batch or 0) // machine.processes))
-    per_voxel = FRAGMENTED[kind] * BYTES_PER_VALUE[machine.fast] * channels * patches
+    per_voxel = FRAGMENTED[kind] * bytes_per_voxel(channels, classes, machine.fast) * patches
     while edge > 16 and per_voxel * edge**3 > MEMORY_SHARE * machine.memory:
         edge -= 8
     return Size(channels, config.data.patch_voxels or edge**3)

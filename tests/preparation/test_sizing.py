@@ -11,13 +11,13 @@ GPU = Machine("cuda", 24 * 2**30, 8, True, 1)
 
 
 def size(machine, minutes=None, **sections):
-    return choose_size(Config(training=TrainingConfig(minutes=minutes), **sections), machine)
+    return choose_size(Config(training=TrainingConfig(minutes=minutes), **sections), machine, 3)
 
 
 def test_a_laptop_and_a_gpu():
     assert (size(LAPTOP, 60).base_channels, size(LAPTOP, 60).patch_voxels) == (16, 80**3)
     assert size(LAPTOP) == size(LAPTOP, 60)
-    assert choose_size(Config(training=TrainingConfig(steps=500)), LAPTOP).patch_voxels == 64**3
+    assert choose_size(Config(training=TrainingConfig(steps=500)), LAPTOP, 3).patch_voxels == 64**3
     assert (size(GPU, 60).base_channels, size(GPU, 60).patch_voxels) == (32, 128**3)
 
 
@@ -36,6 +36,14 @@ def test_little_memory_gives_small_patches():
     assert 45 * 32 * small.patch_voxels * 2 <= 2 * 2**30
 
 
+def test_many_classes_need_memory():
+    small = dataclasses.replace(GPU, memory=12 * 2**30)
+    few, many = (choose_size(Config(), small, classes).patch_voxels for classes in (3, 105))
+    assert (few, many) == (128**3, 96**3)
+    # 89 bytes per voxel and channel were measured (docs/gpu.md).
+    assert 2 * 89 * 32 * many <= 0.5 * small.memory < 2 * 89 * 32 * few
+
+
 def test_small_patches_fill_the_batch_of_a_gpu():
     assert choose_batch(Config(), GPU, 40 * 56 * 40) == 11
     assert choose_batch(Config(), GPU, 128**3) == 2
@@ -45,10 +53,10 @@ def test_small_patches_fill_the_batch_of_a_gpu():
 
 def test_a_batch_that_is_asked_for_must_fit():
     small = dataclasses.replace(GPU, memory=8 * 2**30)
-    usual = choose_size(Config(), small).patch_voxels
+    usual = choose_size(Config(), small, 3).patch_voxels
     config = Config(training=TrainingConfig(batch=16))
-    assert choose_size(config, small).patch_voxels < usual
-    assert choose_size(config, dataclasses.replace(small, processes=8)).patch_voxels == usual
+    assert choose_size(config, small, 3).patch_voxels < usual
+    assert choose_size(config, dataclasses.replace(small, processes=8), 3).patch_voxels == usual
 
 
 def test_every_process_has_a_batch():
@@ -60,6 +68,6 @@ def test_what_is_given_is_taken(machine):
     config = Config(
         data=DataConfig(patch_voxels=1000), network=NetworkConfig(base_channels=24), training=TrainingConfig(batch=3)
     )
-    chosen = choose_size(config, machine)
+    chosen = choose_size(config, machine, 3)
     assert (chosen.base_channels, chosen.patch_voxels) == (24, 1000)
     assert choose_batch(config, machine, 1000) == 3
