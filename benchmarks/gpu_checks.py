@@ -18,7 +18,7 @@ from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import CPU
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
-from attention_unet.inference.window_predictor import put_channels_last
+from attention_unet.inference.window_predictor import place_network
 from attention_unet.machine.devices import make_fabric
 from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.preparation.patches import Batch
@@ -88,7 +88,7 @@ def _agree(name: str, architecture: Architecture, device: torch.device) -> None:
 def _logits_and_gradients(
     network: AttentionUNet, image: Tensor, target: Tensor, precision: torch.dtype, device: torch.device = CPU
 ) -> tuple[Tensor, Tensor]:
-    network = copy.deepcopy(network).to(device)
+    network = place_network(copy.deepcopy(network), device)
     with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
         levels = network(image.to(device), full_output=True).logits
     SegmentationLoss(False)(levels, target.to(device)).backward()
@@ -160,7 +160,6 @@ def small_memory(device: torch.device, data: Path, quick: bool) -> None:
     """Predict a large scan on a card with little memory: the same label map."""
     torch.manual_seed(0)
     network = AttentionUNet(Architecture(out_channels=21, channels=(32, 64, 128, 256), decoder_convs=1)).eval()
-    put_channels_last(network)
     plan = plan_of(network.architecture, (32, 32, 32) if quick else (96, 96, 96), 2)
     grid = (48, 48, 40) if quick else (384, 384, 160)
     noise = np.random.default_rng(0).normal(400, 60, size=grid).astype(np.int16)
@@ -171,7 +170,7 @@ def small_memory(device: torch.device, data: Path, quick: bool) -> None:
             torch.cuda.empty_cache()
             torch.cuda.set_per_process_memory_fraction(share)
             torch.cuda.reset_peak_memory_stats()
-        model = Model(copy.deepcopy(network).to(device), plan, device)
+        model = Model(place_network(copy.deepcopy(network), device), plan, device)
         try:
             maps.append(predict_volume([model], volume, Settings()).label_map)
         except RuntimeError as error:

@@ -19,7 +19,7 @@ from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
-from attention_unet.inference.window_predictor import put_channels_last
+from attention_unet.inference.window_predictor import place_network
 from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.preparation.cache import CachedCase
 from attention_unet.preparation.patch_sampler import PatchSampler
@@ -109,9 +109,8 @@ def scans(device: torch.device, data: Path, quick: bool) -> None:
     """Predict noise from file to file."""
     torch.manual_seed(0)
     network = AttentionUNet(Architecture(out_channels=5, channels=(32, 64, 128, 256), decoder_convs=1)).eval()
-    put_channels_last(network)
     edge = 32 if quick else 96
-    model = Model(network.to(device), plan_of(network.architecture, (edge,) * 3, 2), device)
+    model = Model(place_network(network, device), plan_of(network.architecture, (edge,) * 3, 2), device)
     for size in (40, 48) if quick else (160, 160, 256, 512):
         with tempfile.TemporaryDirectory() as folder:
             write_noise(Path(folder) / "scan.nii.gz", size)

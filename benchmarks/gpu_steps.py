@@ -12,7 +12,6 @@ from torch.optim import AdamW
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from attention_unet.inference.window_predictor import put_channels_last
 from attention_unet.network import Architecture
 from attention_unet.preparation.patches import Batch
 from attention_unet.training.losses import SegmentationLoss
@@ -39,7 +38,6 @@ def steps(device: torch.device, data: Path, quick: bool) -> None:
             theirs = _other(nnunet_plain(widths, 1, 3), image, target, device)
             works |= {"nnU-Net's network, bfloat16": theirs, "nnU-Net's network, bfloat16, tuned": _tuned(theirs)}
         works["ours, tuned"] = _tuned(_ours(ours, image, target, device))
-        works["ours, channels last, tuned"] = _tuned(_ours(ours, image, target, device, last=True))
         taken = seconds_in_turns(list(works.values()), device, 3 if quick else 15)
         size = f"{batch} x {' x '.join(map(str, patch))}"
         for (name, work), seconds in zip(works.items(), taken, strict=True):
@@ -60,13 +58,8 @@ def _tuned(step: Step) -> Step:
     return tuned
 
 
-def _ours(
-    architecture: Architecture, image: torch.Tensor, target: torch.Tensor, device: torch.device, last: bool = False
-) -> Step:
+def _ours(architecture: Architecture, image: torch.Tensor, target: torch.Tensor, device: torch.device) -> Step:
     learner = new_learner(architecture, device)
-    if last:
-        put_channels_last(learner.network)
-        image = image.contiguous(memory_format=torch.channels_last_3d)
     return lambda: learner.learn(Batch(image, target), 1e-3)
 
 

@@ -24,7 +24,7 @@ from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import CPU
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
-from attention_unet.inference.window_predictor import put_channels_last
+from attention_unet.inference.window_predictor import place_network
 from attention_unet.machine.memory import peak_memory, reuse_freed_memory
 from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.training.validation import OVERLAP
@@ -39,8 +39,7 @@ def make_model() -> Model:
     """Return an untrained network of the size that a training on a CPU has."""
     torch.manual_seed(0)
     network = AttentionUNet(Architecture(out_channels=1 + CLASSES, decoder_convs=1)).eval()
-    put_channels_last(network)
-    return Model(network, plan_of(network.architecture, WINDOW, 2), CPU, overlap=OVERLAP)
+    return Model(place_network(network, CPU), plan_of(network.architecture, WINDOW, 2), CPU, overlap=OVERLAP)
 
 
 def write_noise(path: Path, edge: int) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from attention_unet.inference.model import Model
-from attention_unet.inference.window_predictor import put_channels_last
+from attention_unet.inference.window_predictor import place_network
 from attention_unet.network import AttentionUNet
 
 MAX_VOXELS = 100_000  # of a map that are compared
@@ -23,8 +23,7 @@ def randomise_weights(model: Model, seed: int) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = AttentionUNet(model.plan.architecture)
-    put_channels_last(network)
-    return replace(model, network=network.to(model.device).eval())
+    return replace(model, network=place_network(network, model.device).eval())
 
 
 def rank_correlation(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:

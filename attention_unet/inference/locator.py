@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attention_unet.inference.sliding_window import slide, window_starts
-from attention_unet.inference.window_predictor import put_channels_last, window_predictor
+from attention_unet.inference.window_predictor import place_network, window_predictor
 from attention_unet.network import AttentionUNet, UNet
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.preprocessing import Preprocessed
@@ -66,9 +66,8 @@ class Locator:
         plan = Plan.from_json(plain["plan"])
         network = AttentionUNet(plan.architecture)
         network.load_state_dict(weights)
-        put_channels_last(network)
         i, j, k = map(int, plain["factors"])
-        return cls(network.to(device).eval(), plan, (i, j, k))
+        return cls(place_network(network, device).eval(), plan, (i, j, k))
 
     @torch.inference_mode()
     def locate(self, image: Tensor) -> Box | None:

@@ -20,6 +20,7 @@ from attention_unet.inference.locator import Locator
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import DEFAULT, Settings
 from attention_unet.inference.trained_on import TrainedOn
+from attention_unet.inference.window_predictor import place_network
 from attention_unet.network import UNet
 from attention_unet.preparation.plan import Plan
 from attention_unet.scans.volumes import Volume, image_like, label_image, volume_of_array, volume_of_image
@@ -78,6 +79,8 @@ class Model:
             }
             moved |= {id(buffer): buffer.to(device) for buffer in network.buffers()}
         network, locator = copy.deepcopy((self.network, self.locator), moved)
+        for each in [network, *([locator.network] if locator else [])]:
+            place_network(each, device)
         return replace(self, network=network, locator=locator, device=device)
 
     def predict(

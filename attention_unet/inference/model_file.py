@@ -22,7 +22,7 @@ from attention_unet.inference.components import ComponentGain
 from attention_unet.inference.locator import Locator
 from attention_unet.inference.model import Model
 from attention_unet.inference.trained_on import TrainedOn
-from attention_unet.inference.window_predictor import put_channels_last
+from attention_unet.inference.window_predictor import place_network
 from attention_unet.machine.devices import choose_device
 from attention_unet.network import AttentionUNet
 from attention_unet.preparation.plan import Plan
@@ -161,9 +161,8 @@ def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
         trained_on = TrainedOn.from_json(description["trained_on"]) if "trained_on" in description else None
     except DAMAGES as error:
         raise ModelError(f"{file}: not a model that a training wrote, or damaged ({error}): copy it again") from error
-    put_channels_last(network)
     return Model(
-        network.to(device).eval(),
+        place_network(network, device).eval(),
         plan,
         device,
         overlap,

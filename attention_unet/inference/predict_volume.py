@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PROCESS = os.getpid()  # in a fork of this process, torch would wait forever for the threads of its parent
-BATCH_VOXELS = 2**17  # small windows, such as slices, are predicted together up to this number of voxels
+# Small windows, such as slices, are predicted together up to this number of voxels.
+BATCH_VOXELS = {"cpu": 2**17, "cuda": 2**22, "mps": 2**17}
 
 
 @dataclass(frozen=True)
@@ -229,4 +230,4 @@ def batch_of(plan: Plan, precision: torch.dtype, device: torch.device) -> int:
     On a CPU, two windows at once are no faster than one in half precision; in float32, one uses slower kernels.
     """
     at_least = 1 if precision != torch.float32 and device.type != "cuda" else 2
-    return max(at_least, BATCH_VOXELS // math.prod(plan.patch))
+    return max(at_least, BATCH_VOXELS[device.type] // math.prod(plan.patch))

@@ -34,7 +34,7 @@ def draw_preview(volume: Volume, label_map: Array, labels: Labels) -> Image.Imag
         areas = np.count_nonzero(label_map, axis=(right, up))
         plane = int(areas.argmax()) if areas.any() else image.shape[across] // 2
         size = tuple(max(round(image.shape[axis] * spacing_mm[axis] * scale), 1) for axis in (right, up))
-        grey, mask = (np.take(array, plane, axis=across).T[::-1, ::-1] for array in (image, label_map))
+        grey, mask = (np.moveaxis(array, across, 0)[plane].T[::-1, ::-1] for array in (image, label_map))
         grey = np.clip((grey - low) / max(high - low, 1e-6), 0, 1) * 255
         base = Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
         index = Image.fromarray(labels.index(mask)).resize(size, Image.Resampling.NEAREST)

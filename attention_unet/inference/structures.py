@@ -1,5 +1,6 @@
 """Measure the structures of a predicted label map, and collect those of a folder in ``volumes.csv``."""
 
+import functools
 import logging
 import math
 import os
@@ -49,7 +50,8 @@ def describe_structures(
         box = tuple(
             slice(min(a.start for a in axis), max(a.stop for a in axis)) for axis in zip(*of_group, strict=True)
         )
-        mask = np.isin(label_map[box], group) if box else np.zeros((0, 0, 0), bool)
+        within = label_map[box] if box else np.zeros((0, 0, 0), label_map.dtype)
+        mask = functools.reduce(np.logical_or, [within == value for value in group])  # many times faster than np.isin
         values = volume.array[0][box][mask] if box else np.zeros(0)
         described[str(labels.painted[index])] = {
             "name": name,

@@ -8,6 +8,7 @@ import itertools
 import os
 import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -46,7 +47,8 @@ class Patch(NamedTuple):
     annotated: NDArray[np.bool_]
 
 
-class PackedBatch(NamedTuple):
+@dataclass(frozen=True)
+class PackedBatch:
     """Patches of a batch in one tensor each for images and targets, which one copy brings to a GPU.
 
     Attributes:
@@ -64,6 +66,10 @@ class PackedBatch(NamedTuple):
     transforms: list[PatchTransform]
     change: IntensityChange
     annotated: NDArray[np.bool_]
+
+    def pin_memory(self) -> "PackedBatch":
+        """Return the batch in memory from which a GPU copies while others work. The ``DataLoader`` calls this."""
+        return replace(self, images=self.images.pin_memory(), targets=self.targets.pin_memory())
 
 
 class Batch(NamedTuple):

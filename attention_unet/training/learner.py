@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from attention_unet.attention import Attention
 from attention_unet.config import TrainingConfig
 from attention_unet.errors import ModelError, UserError
-from attention_unet.inference.window_predictor import put_channels_last
+from attention_unet.inference.window_predictor import place_network
 from attention_unet.network import AttentionUNet, NetworkOutput, UNet
 from attention_unet.preparation.patches import Batch
 from attention_unet.preparation.plan import Plan, as_configuration_error
@@ -71,8 +71,9 @@ class Learner:
         self.clip_norm = config.clip_norm
         self.step = 0
         self.network = network.to(fabric.device)
-        self._averaged, self._keep = AveragedModel(self.network), config.average
-        put_channels_last(self._averaged)  # as a loaded model has it
+        self._averaged, self._keep = place_network(AveragedModel(self.network), fabric.device), config.average
+        # Collected once: on a GPU, searching the modules at every step would take longer than the average.
+        self._averages, self._weights = (tuple(each.parameters()) for each in (self._averaged.module, self.network))
         optimizer = AdamW(parameter_groups(self.network, config.weight_decay), lr=config.learning_rate, fused=True)
         self._wrapped, self.optimizer = fabric.setup(self.network, optimizer)
         self._loss = SegmentationLoss(overlapping, ignoring)
@@ -100,9 +101,22 @@ class Learner:
             self._wrapped, self.optimizer, max_norm=self.clip_norm, error_if_nonfinite=False
         )
         self.optimizer.step()
-        update_average(self._averaged, self.network, self.step, self._keep)
+        self._update_average()
         self.step += 1
         return Step(self.step, loss.detach(), cast(Tensor, norm).detach())
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Update the exponential moving average of the weights.
+
+        Early updates use a shorter memory, so that the random start is forgotten. The method of ``AveragedModel`` would
+        wait for a GPU: it moves the number of updates there and back.
+        """
+        share = min(self._keep, (1 + self.step) / (10 + self.step)) if self.step else 0.0
+        torch._foreach_lerp_(self._averages, self._weights, 1 - share)
+        for average, value in zip(self._averaged.module.buffers(), self.network.buffers(), strict=True):
+            average.copy_(value)
+        self._averaged.n_averaged.fill_(self.step + 1)
 
     def _loss_of(self, batch: Batch) -> Tensor:
         output: NetworkOutput = self._wrapped(batch.image, full_output=True)
@@ -178,24 +192,3 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
-
-
-@torch.no_grad()
-def update_average(averaged: AveragedModel, network: nn.Module, updates: int, keep: float) -> None:
-    """Update the exponential moving average of weights.
-
-    Early updates use a shorter memory, so that the random start is forgotten. The method of ``AveragedModel`` would
-    wait for a GPU: it moves the number of updates there and back.
-
-    Args:
-        averaged: average to update.
-        network: network with the present weights.
-        updates: number of updates before.
-        keep: share of the average that an update keeps.
-    """
-    share = min(keep, (1 + updates) / (10 + updates)) if updates else 0.0
-    for average, weight in zip(averaged.module.parameters(), network.parameters(), strict=True):
-        average.lerp_(weight, 1 - share)
-    for kept, value in zip(averaged.module.buffers(), network.buffers(), strict=True):
-        kept.copy_(value)
-    averaged.n_averaged.fill_(updates + 1)

@@ -160,11 +160,13 @@ def test_as_few_chunks_as_memory_allows(tmp_path):
     assert len(choose_chunks(volume, [model] * 2, [[]] * 2, replace(settings, memory=fixed + 2 * sums))) == 2
 
 
-def test_windows_at_once_follow_from_their_size_and_the_precision_alone():
+def test_windows_at_once_follow_from_their_size_the_precision_and_the_device_alone():
     plan = plan_of((64, 64, 32))
     assert batch_of(plan, torch.bfloat16, CPU) == 1
-    assert batch_of(plan, torch.float32, CPU) == batch_of(plan, torch.bfloat16, torch.device("cuda")) == 2
+    assert batch_of(plan, torch.float32, CPU) == 2
     assert batch_of(plan_of((64, 128, 1)), torch.bfloat16, CPU) == 16
+    assert batch_of(plan, torch.bfloat16, torch.device("cuda")) == 32
+    assert batch_of(plan_of((160, 160, 160)), torch.bfloat16, torch.device("cuda")) == 2
 
 
 def test_what_is_too_large_is_refused_before_anything_is_done(tmp_path):
