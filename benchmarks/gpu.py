@@ -10,11 +10,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Timer
 
 import torch
 from gpu_checks import agreement, ground, memory, repeat, small_memory
 from gpu_runs import patches, resume, scans, stop, time_to_dice
-from gpu_steps import steps, where_time_goes
+from gpu_steps import steps, where_time_goes, windows
 from publish import REPOSITORY, around, publish
 from rich.table import Table
 
@@ -30,6 +31,7 @@ SECTIONS = {  # name: function, limit in seconds
     "steps": (steps, 120),
     "where time goes": (where_time_goes, 40),
     "patches": (patches, 60),
+    "windows": (windows, 60),
     "scans": (scans, 120),
     "time to dice": (time_to_dice, 150),
 }
@@ -39,18 +41,18 @@ def run_section(name: str, options: argparse.Namespace) -> list[list[str]]:
     """Run a section in a process of its own. Return its rows."""
     call = [sys.executable, __file__, "--section", name, "--device", options.device, "--data", str(options.data)]
     call += ["--quick"] * options.quick
-    began = time.monotonic()
-    try:
-        done = subprocess.run(call, capture_output=True, text=True, timeout=SECTIONS[name][1], check=False)
-        out, error = done.stdout, done.stderr if done.returncode else ""
-    except subprocess.TimeoutExpired as late:
-        out, error = (late.stdout or b"").decode(), f"longer than {late.timeout} s"
-    rows = [json.loads(line) for line in out.splitlines() if line.startswith("[")]
-    if error:
-        rows.append(["failed", error.strip().splitlines()[-1][:200], "", "no"])
-        print(error[-3000:], file=sys.stderr, flush=True)
-    for row in rows:
-        print(f"{name}: {row}", flush=True)
+    began, limit, rows = time.monotonic(), SECTIONS[name][1], []
+    with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as process:
+        timer = Timer(limit, process.kill)
+        timer.start()
+        for line in process.stdout or ():
+            if line.startswith("["):
+                rows.append(json.loads(line))
+                print(f"{name}: {rows[-1]}", flush=True)  # at once: the card may be taken away
+        timer.cancel()
+    if process.returncode:
+        late = time.monotonic() - began >= limit
+        rows.append(["failed", f"longer than {limit} s" if late else "see its error above", "", "no"])
     print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
     return rows
 

@@ -1,6 +1,8 @@
 """GPU benchmark: the time of a training step beside other networks, and where it goes."""
 
+import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,7 +14,9 @@ from torch.optim import AdamW
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from attention_unet.network import Architecture
+from attention_unet.inference.window_predictor import place_network
+from attention_unet.machine.devices import repeatable
+from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.preparation.patches import Batch
 from attention_unet.training.losses import SegmentationLoss
 
@@ -38,6 +42,7 @@ def steps(device: torch.device, data: Path, quick: bool) -> None:
             theirs = _other(nnunet_plain(widths, 1, 3), image, target, device)
             works |= {"nnU-Net's network, bfloat16": theirs, "nnU-Net's network, bfloat16, tuned": _tuned(theirs)}
         works["ours, tuned"] = _tuned(_ours(ours, image, target, device))
+        works["ours, with repeatable bits"] = _repeatable(works["ours"], device)
         taken = seconds_in_turns(list(works.values()), device, 3 if quick else 15)
         size = f"{batch} x {' x '.join(map(str, patch))}"
         for (name, work), seconds in zip(works.items(), taken, strict=True):
@@ -58,6 +63,16 @@ def _tuned(step: Step) -> Step:
     return tuned
 
 
+def _repeatable(step: Step, device: torch.device) -> Step:
+    """Take a step as budgets in steps have it."""
+
+    def repeated() -> None:
+        with repeatable(device, wanted=True):
+            step()
+
+    return repeated
+
+
 def _ours(architecture: Architecture, image: torch.Tensor, target: torch.Tensor, device: torch.device) -> Step:
     learner = new_learner(architecture, device)
     return lambda: learner.learn(Batch(image, target), 1e-3)
@@ -76,6 +91,30 @@ def _other(network: nn.Module, image: torch.Tensor, target: torch.Tensor, device
         optimizer.step()
 
     return step
+
+
+def windows(device: torch.device, data: Path, quick: bool) -> None:
+    """Time windows that are predicted together, with both layouts of weights."""
+    sizes = [(16, (1, 2))] if quick else [(128, (2,)), (96, (2, 4)), (64, (2, 16)), (40, (2, 64))]
+    network = AttentionUNet(Architecture(out_channels=5, channels=(32, 64, 128, 256), decoder_convs=1)).eval()
+    separate = place_network(network, device)
+    last = copy.deepcopy(separate)
+    for weight in last.parameters():
+        if weight.dim() == 5:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last_3d)
+
+    @torch.inference_mode()
+    def predict(network: AttentionUNet, image: torch.Tensor) -> None:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+            network(image)
+
+    for edge, batches in sizes:
+        for batch in batches:
+            image = torch.randn(batch, 1, edge, edge, edge, device=device)
+            works = [partial(predict, each, image) for each in (separate, last)]
+            taken = seconds_in_turns(works, device, 3 if quick else 9)
+            ours, other = (spread([seconds / batch for seconds in each]) for each in taken)
+            row(f"{batch} x {edge}^3", f"{ours} a window; with channels last {other}")
 
 
 def where_time_goes(device: torch.device, data: Path, quick: bool) -> None:
