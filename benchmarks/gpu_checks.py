@@ -21,7 +21,7 @@ from attention_unet.inference.settings import Settings
 from attention_unet.inference.window_predictor import place_network
 from attention_unet.machine.devices import make_fabric
 from attention_unet.network import Architecture, AttentionUNet
-from attention_unet.preparation.patches import Batch
+from attention_unet.preparation.loading import Batch
 from attention_unet.preparation.sizing import bytes_per_voxel
 from attention_unet.scans.volumes import volume_of_image
 from attention_unet.training.learner import Learner

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from attention_unet.inference.window_predictor import place_network
 from attention_unet.machine.devices import repeatable
 from attention_unet.network import Architecture, AttentionUNet
-from attention_unet.preparation.patches import Batch
+from attention_unet.preparation.loading import Batch
 from attention_unet.training.losses import SegmentationLoss
 
 Step = Callable[[], object]

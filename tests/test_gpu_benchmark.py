@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
-SECTIONS = "ground,repeat,memory,small memory,stop,resume,patches,windows,scans,time to dice".split(",")
+SECTIONS = ["repeat", "memory", "small memory", "stop", "resume", "patches", "windows", "scans", "time to dice"]
 
 
 @pytest.mark.long

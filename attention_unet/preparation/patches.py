@@ -1,32 +1,26 @@
 """Draw training patches by number.
 
-Patch n depends on the seed and n alone, so it is the same in any number of processes and after a resume. Only the added
-noise differs between a CPU and a GPU.
+Patch n depends on the seed and n alone, so it is the same in any number of processes and after a resume.
 """
 
 import itertools
-import os
-import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from attention_unet.config import AugmentationConfig
 from attention_unet.dataset.drawn_scan import draw_image
 from attention_unet.preparation.augmentation import Augmentation, IntensityChange, PatchTransform
 from attention_unet.preparation.cache import CachedCase
-from attention_unet.preparation.intensity import send
 from attention_unet.preparation.patch_sampler import PatchSampler
 from attention_unet.preparation.plan import Plan
 
 V = TypeVar("V", bound=np.generic)
-BATCHES_IN_A_ROW = 4  # batches augmented together: only the first is slow, after the network has filled the caches
 
 
 class Patch(NamedTuple):
@@ -45,46 +39,6 @@ class Patch(NamedTuple):
     transform: PatchTransform
     change: IntensityChange
     annotated: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class PackedBatch:
-    """Patches of a batch in one tensor each for images and targets, which one copy brings to a GPU.
-
-    Attributes:
-        images: values of all boxes, one box after another, float32.
-        targets: the same of the targets, uint8.
-        shapes: shape of the image and of the target of each patch.
-        transforms: spatial transform of each patch.
-        change: intensity change of the batch.
-        annotated: whether each class is annotated (B, K).
-    """
-
-    images: Tensor
-    targets: Tensor
-    shapes: list[tuple[torch.Size, torch.Size]]
-    transforms: list[PatchTransform]
-    change: IntensityChange
-    annotated: NDArray[np.bool_]
-
-    def pin_memory(self) -> "PackedBatch":
-        """Return the batch in memory from which a GPU copies while others work. The ``DataLoader`` calls this."""
-        return replace(self, images=self.images.pin_memory(), targets=self.targets.pin_memory())
-
-
-class Batch(NamedTuple):
-    """Augmented patches on the network's device.
-
-    Attributes:
-        image: (B, C, *patch) float32.
-        target: (B, T, *patch) uint8; 255 is ignored.
-        annotated: whether each class is annotated (B, K): the background may hold voxels of one that is not; None if
-            all are.
-    """
-
-    image: Tensor
-    target: Tensor
-    annotated: Tensor | None = None
 
 
 class PatchDataset(Dataset[Patch]):
@@ -149,78 +103,6 @@ def patch_numbers(first_step: int, batch: int, process: int, processes: int) -> 
     share = batch // processes
     for start in itertools.count(first_step * batch + process * share, batch):
         yield list(range(start, start + share))
-
-
-def load_patches(
-    patches: PatchDataset, numbers: Iterator[list[int]], workers: int | None, device: torch.device
-) -> Iterator[Batch]:
-    """Yield augmented batches on the device, without end.
-
-    Args:
-        patches: patches to load.
-        numbers: patch numbers of each batch.
-        workers: processes that read patches; 0 reads them in this process; None is 0 on a CPU and 4 on a GPU.
-        device: device to augment on.
-    """
-    if workers is None:
-        workers = 0 if device.type == "cpu" else 4
-    loader = DataLoader(
-        patches,
-        batch_sampler=numbers,
-        num_workers=workers,
-        prefetch_factor=2 if workers else None,
-        worker_init_fn=_leave_signals_to_training,
-        collate_fn=pack,
-        pin_memory=device.type == "cuda",  # without it, a copy to the GPU waits for the step before
-        generator=torch.Generator(),  # without it, the random state of a resumed training would change
-    )
-    batches = iter(loader)
-    while True:
-        some = itertools.islice(batches, BATCHES_IN_A_ROW if device.type == "cpu" else 1)
-        yield from [augment(batch, patches.augmentation, device) for batch in some]
-
-
-def pack(patches: Sequence[Patch]) -> PackedBatch:
-    """Pack the patches of a batch."""
-    return PackedBatch(
-        images=torch.cat([p.image.flatten() for p in patches]),
-        targets=torch.cat([p.target.flatten() for p in patches]),
-        shapes=[(p.image.shape, p.target.shape) for p in patches],
-        transforms=[p.transform for p in patches],
-        change=IntensityChange(*(np.stack(parts) for parts in zip(*(p.change for p in patches), strict=True))),
-        annotated=np.stack([p.annotated for p in patches]),
-    )
-
-
-def augment(batch: PackedBatch, augmentation: Augmentation, device: torch.device) -> Batch:
-    """Return the augmented patches of a batch on the device, without waiting for a GPU."""
-    boxes = (
-        _unpack(values, shapes, device)
-        for values, shapes in zip((batch.images, batch.targets), zip(*batch.shapes, strict=True), strict=True)
-    )
-    transformed = map(augmentation.transform_patch, *boxes, batch.transforms)
-    image, target = (torch.stack(parts) for parts in zip(*transformed, strict=True))
-    changed = augmentation.change_intensity(image, batch.change)
-    annotated = None if batch.annotated.all() else send(torch.from_numpy(batch.annotated), device)
-    return Batch(changed, target, annotated)
-
-
-def _unpack(values: Tensor, shapes: Sequence[torch.Size], device: torch.device) -> Iterator[Tensor]:
-    """Yield the boxes of packed values, on the device."""
-    boxes = torch.split(send(values, device), [shape.numel() for shape in shapes])
-    for box, shape in zip(boxes, shapes, strict=True):
-        yield box.view(shape)
-
-
-def _leave_signals_to_training(worker: int) -> None:
-    """Leave signals to all processes of a group, as terminals, torchrun and SLURM send them, to the training process.
-
-    A worker that they end would end the training before it has saved its state.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows, where processes have no sessions
-    if hasattr(os, "setsid"):
-        os.setsid()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def box_start(centre: Sequence[int], size: Sequence[int], grid: Sequence[int]) -> list[int]:

@@ -9,7 +9,7 @@ import torch
 from attention_unet.config import TrainingConfig
 from attention_unet.machine.devices import Machine, make_fabric, this_machine
 from attention_unet.network import Architecture, AttentionUNet
-from attention_unet.preparation.patches import Batch
+from attention_unet.preparation.loading import Batch
 from attention_unet.preparation.sizing import CHANNELS
 from attention_unet.training.learner import Learner
 

@@ -10,7 +10,7 @@ from attention_unet.config import Config
 from attention_unet.errors import ConfigError
 from attention_unet.machine.devices import check_batch, devices_and_nodes, make_fabric
 from attention_unet.machine.memory import out_of_memory, peak_bytes, reuse_freed_memory
-from attention_unet.preparation.patches import Batch
+from attention_unet.preparation.loading import Batch
 from attention_unet.preparation.plan import Plan
 from attention_unet.training.learner import Learner, build_network
 

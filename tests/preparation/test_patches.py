@@ -1,123 +1,28 @@
 import dataclasses
-import pickle
 
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from attention_unet.config import AugmentationConfig
 from attention_unet.preparation.cache import CachedCase, annotated_locations, class_locations
-from attention_unet.preparation.patch_sampler import PatchSampler
-from attention_unet.preparation.patches import (
-    BATCHES_IN_A_ROW,
-    PatchDataset,
-    augment,
-    box_start,
-    cut_box,
-    load_patches,
-    pack,
-    patch_numbers,
-)
-from attention_unet.preparation.plan import AXES, Plan
-from attention_unet.preparation.preprocessing import Preprocessing
-from attention_unet.scans.labels import Labels
+from attention_unet.preparation.patches import box_start, cut_box, patch_numbers
+from tests.preparation.build import ALL, LABELS, cached, load_patch, patch_dataset
 
-LABELS = Labels({"a": (1,), "b": (2,)}, (1, 2))
-ALL = AugmentationConfig(
-    affine=0.5, noise=0.5, blur=0.5, bias_field=0.5, brightness=0.5, contrast=0.5, gamma=0.5, low_resolution=0.5,
-    flip_axes=["left-right", "down-up"],
-)  # fmt: skip
 NONE = AugmentationConfig(affine=0, noise=0, blur=0, bias_field=0, brightness=0, contrast=0, gamma=0, low_resolution=0)
-
-
-def cached(number, grid=(20, 24, 18), empty=False):
-    random = np.random.RandomState(number)
-    target = np.zeros((1, *grid), dtype=np.uint8)
-    if not empty:
-        target[0, 2:4, 3:5, 4:6], target[0, 15, 20, 16] = 1, 2
-    image = random.normal(size=(1, *grid)).astype(np.float32) + target
-    return CachedCase(f"case{number}", image, target, class_locations(target, LABELS))
-
-
-def dataset(cases, patch=(8, 8, 8), slice_axis=None, share=0.33, augmentation=ALL, seed=0, margin=None):
-    mirror_axes = tuple(AXES.index(name) for name in augmentation.flip_axes)
-    plan = Plan(
-        ("t1",), LABELS, Preprocessing((1.0, 1.0, 1.0), False), (9.0,) * 3, patch, slice_axis, mirror_axes, 2, {}
-    )
-    return PatchDataset(PatchSampler(cases, patch, share, seed, margin), plan, augmentation)
-
-
-def batches_of(patches, first_step=0, batch=1, workers=0):
-    return load_patches(patches, patch_numbers(first_step, batch, 0, 1), workers, torch.device("cpu"))
-
-
-def load_patch(patches, number):
-    """Return one patch as the network receives it."""
-    batch = next(batches_of(patches, number))
-    return batch.image[0], batch.target[0]
-
-
-def test_reading_patches_draws_nothing_from_what_a_resumed_training_goes_on_with():
-    before = torch.get_rng_state()
-    next(batches_of(dataset([cached(0)])))
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_patch_follows_from_seed_and_number_alone():
     cases = [cached(i) for i in range(3)]
-    first, second = dataset(cases), dataset(cases)
+    first, second = patch_dataset(cases), patch_dataset(cases)
     forward = [load_patch(first, n) for n in range(12)]
     backward = [load_patch(second, n) for n in reversed(range(12))][::-1]
     for (image, target), (again, target_again) in zip(forward, backward, strict=True):
         assert torch.equal(image, again)
         assert torch.equal(target, target_again)
-    assert not torch.equal(forward[0][0], load_patch(dataset(cases, seed=1), 0)[0])
+    assert not torch.equal(forward[0][0], load_patch(patch_dataset(cases, seed=1), 0)[0])
     assert not torch.equal(forward[0][0], forward[3][0])
-
-
-class Copies(TorchDispatchMode):
-    """Records the copies to another device, and whether the program waits for them."""
-
-    def __init__(self):
-        super().__init__()
-        self.waits = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if function.overloadpacket.__name__ == "_to_copy" and kwargs.get("device", args[0].device) != args[0].device:
-            self.waits.append(not kwargs.get("non_blocking"))
-        return function(*args, **kwargs)
-
-
-def test_augmentation_does_not_wait_for_its_device():
-    """The device without values stands for a GPU: reading a number from it is an error."""
-    patches = dataset([cached(i) for i in range(3)], augmentation=dataclasses.replace(ALL, noise=0))
-    packed = pack([patches[n] for n in range(12)])
-    with Copies() as copies:
-        batch = augment(packed, patches.augmentation, torch.device("meta"))
-    assert (batch.image.shape, batch.image.device.type) == ((12, 1, 8, 8, 8), "meta")
-    assert len(copies.waits) > 12
-    assert not any(copies.waits)
-
-
-def test_workers_may_be_spawned():
-    """As on macOS, Windows and newer Python versions: the dataset must be picklable."""
-    patches = dataset([cached(0)])
-    again = pickle.loads(pickle.dumps(patches))
-    assert torch.equal(load_patch(again, 5)[0], load_patch(patches, 5)[0])
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_workers_and_resuming_change_no_patch(workers):
-    cases = [cached(i) for i in range(3)]
-    batches = batches_of(dataset(cases), first_step=2, batch=4, workers=workers)
-    for step in range(2, 3 + BATCHES_IN_A_ROW):  # the last one belongs to the second group of batches
-        image, target, _ = next(batches)
-        expected = [load_patch(dataset(cases), n) for n in range(4 * step, 4 * step + 4)]
-        torch.testing.assert_close(image, torch.stack([i for i, _ in expected]))
-        assert torch.equal(target, torch.stack([t for _, t in expected]))
 
 
 def test_processes_share_each_step():
@@ -128,18 +33,18 @@ def test_processes_share_each_step():
 
 def test_every_case_is_shown_before_one_is_shown_again():
     cases = [cached(i, grid=(8, 8, 8), empty=True) for i in range(5)]
-    patches = dataset(cases, augmentation=NONE)
+    patches = patch_dataset(cases, augmentation=NONE)
     for epoch in range(3):
         shown = {float(patches[n].image.sum()) for n in range(5 * epoch, 5 * epoch + 5)}
         assert len(shown) == 5
 
 
 def test_foreground_share_and_classes_at_equal_odds():
-    patches = dataset([cached(0)], share=1.0, augmentation=NONE, patch=(6, 6, 6))
+    patches = patch_dataset([cached(0)], share=1.0, augmentation=NONE, patch=(6, 6, 6))
     found = np.array([[bool((patches[n].target == c).any()) for c in (1, 2)] for n in range(60)])
     assert found.any(axis=1).all()
     assert 0.25 < found[:, 0].mean() < 0.75
-    anywhere = dataset([cached(0)], share=0.0, augmentation=NONE, patch=(6, 6, 6))
+    anywhere = patch_dataset([cached(0)], share=0.0, augmentation=NONE, patch=(6, 6, 6))
     assert np.mean([bool((anywhere[n].target > 0).any()) for n in range(60)]) < 0.7
 
 
@@ -149,7 +54,7 @@ def test_most_patches_are_near_the_structures_if_a_margin_says_so():
     target[0, 30:36, 2:5, 20:30] = 1
     image = np.indices(grid).astype(np.float32)  # each voxel tells its place
     case = CachedCase("case", image, target, class_locations(target, LABELS))
-    patches = dataset([case], (8, 8, 8), share=0.0, augmentation=NONE, margin=(4, 6, 2))
+    patches = patch_dataset([case], (8, 8, 8), share=0.0, augmentation=NONE, margin=(4, 6, 2))
     starts = np.array([patches[n].image[:, 0, 0, 0].numpy() for n in range(400)])
     stops = starts + 8
     inside = ((starts >= (26, 0, 18)) & (stops <= (40, 11, 32))).all(axis=1)
@@ -157,7 +62,7 @@ def test_most_patches_are_near_the_structures_if_a_margin_says_so():
     assert (starts[inside].min(axis=0) == (26, 0, 18)).all()
     assert (stops[inside].max(axis=0) == (40, 11, 32)).all()
     assert (starts[~inside].max(axis=0) > 30).all()
-    large = dataset([case], (16, 20, 8), share=0.0, augmentation=NONE, margin=(4, 6, 2))
+    large = patch_dataset([case], (16, 20, 8), share=0.0, augmentation=NONE, margin=(4, 6, 2))
     starts = np.array([large[n].image[:, 0, 0, 0].numpy() for n in range(40)])
     holding = starts[(starts[:, 0] >= 24) & (starts[:, 0] <= 26) & (starts[:, 1] == 0)]
     assert len(holding) > 24
@@ -165,14 +70,14 @@ def test_most_patches_are_near_the_structures_if_a_margin_says_so():
 
 
 def test_an_empty_label_never_fails():
-    image, target = load_patch(dataset([cached(0, empty=True)], share=1.0), 0)
+    image, target = load_patch(patch_dataset([cached(0, empty=True)], share=1.0), 0)
     assert image.shape == (1, 8, 8, 8)
     assert int(target.max()) == 0
 
 
 def test_a_patch_larger_than_the_volume_is_padded_evenly_with_zero():
     case = cached(0, grid=(5, 6, 7), empty=True)
-    image, target = load_patch(dataset([case], patch=(8, 8, 8), augmentation=NONE), 0)
+    image, target = load_patch(patch_dataset([case], patch=(8, 8, 8), augmentation=NONE), 0)
     np.testing.assert_array_equal(image[0, 1:6, 1:7, 0:7], case.image[0])
     assert float(image.abs().sum()) == pytest.approx(float(np.abs(case.image).sum()), rel=1e-5)
     assert target.shape == (1, 8, 8, 8)
@@ -180,7 +85,7 @@ def test_a_patch_larger_than_the_volume_is_padded_evenly_with_zero():
 
 def test_slices_for_2d_networks_lose_their_axis():
     case = cached(0)
-    image, target = load_patch(dataset([case], patch=(8, 1, 8), slice_axis=1, augmentation=ALL), 3)
+    image, target = load_patch(patch_dataset([case], patch=(8, 1, 8), slice_axis=1, augmentation=ALL), 3)
     assert image.shape == (1, 8, 8)
     assert target.shape == (1, 8, 8)
     assert image.dtype == torch.float32
@@ -194,7 +99,7 @@ def test_image_and_target_are_moved_together():
     case = CachedCase("a", target.astype(np.float32), target, class_locations(target, LABELS))
     moving = AugmentationConfig(**{**vars(NONE), "affine": 1.0, "rotation_degrees": 30.0, "flip_axes": ["back-front"]})
     for n in range(5):
-        image, moved = load_patch(dataset([case], patch=(16, 16, 16), share=1.0, augmentation=moving), n)
+        image, moved = load_patch(patch_dataset([case], patch=(16, 16, 16), share=1.0, augmentation=moving), n)
         both = ((image[0] > 0.5) == (moved[0] > 0)).float().mean()
         assert float(both) > 0.97
         assert int(moved.sum()) > 50
@@ -204,7 +109,7 @@ def test_what_is_cut_for_a_change_does_not_show():
     """Only the part of a case that a rotated patch samples is read. The whole case gives the same patch."""
     case = cached(0, grid=(13, 9, 16), empty=True)
     turning = AugmentationConfig(**{**vars(NONE), "affine": 1.0, "rotation_degrees": 45.0})
-    patches = dataset([case], patch=(16, 16, 16), augmentation=turning)
+    patches = patch_dataset([case], patch=(16, 16, 16), augmentation=turning)
     whole = torch.zeros(1, 60, 60, 60)
     whole[:, 23:36, 25:34, 22:38] = torch.from_numpy(case.image)  # the patch is in the middle, voxels 22 to 38
     for n in range(6):
@@ -219,8 +124,8 @@ def test_a_patch_shows_the_place_that_was_drawn():
     still = AugmentationConfig(**{**vars(NONE), **nothing})
     for n in range(6):
         moved, plain = (
-            load_patch(dataset([case], augmentation=still), n),
-            load_patch(dataset([case], augmentation=NONE), n),
+            load_patch(patch_dataset([case], augmentation=still), n),
+            load_patch(patch_dataset([case], augmentation=NONE), n),
         )
         torch.testing.assert_close(moved[0], plain[0], atol=1e-5, rtol=0)
         assert torch.equal(moved[1], plain[1])
@@ -229,7 +134,7 @@ def test_a_patch_shows_the_place_that_was_drawn():
 def test_a_patch_larger_than_its_case_shows_it_shifted():
     only = {"affine": 1.0, "rotation_degrees": 0.0, "scale": [1, 1], "shift": 4, "bend": 0}
     config = AugmentationConfig(**{**vars(NONE), **only})
-    patches = dataset([cached(0)], patch=(32, 36, 30), augmentation=config)
+    patches = patch_dataset([cached(0)], patch=(32, 36, 30), augmentation=config)
     middles = np.array([ndimage.center_of_mass(load_patch(patches, n)[0][0].abs().numpy()) for n in range(12)])
     assert np.all(np.ptp(middles, axis=0) > 4)
 
@@ -250,21 +155,11 @@ def test_patches_are_where_voxels_are_annotated():
     )
     assert len(case.annotated_voxels) == 20 * 18
     for share in (0.0, 1.0):
-        patches = dataset([case], patch=(4, 4, 4), share=share, augmentation=NONE)
+        patches = patch_dataset([case], patch=(4, 4, 4), share=share, augmentation=NONE)
         shown = [patches[n].target for n in range(60)]
         assert all((target != 255).any() for target in shown)
         assert all((target == 1).any() for target in shown) == bool(share)
     assert len(annotated_locations(np.zeros((1, 4, 4, 4), np.uint8))) == 0
-
-
-def test_batches_say_which_classes_are_annotated():
-    annotated = {"case0": [True, True], "case1": [True, False]}
-    cases = [dataclasses.replace(cached(n), annotated_classes=np.array(annotated[f"case{n}"])) for n in range(2)]
-    patches = dataset(cases)
-    for n in range(4):
-        batch = next(batches_of(patches, n, batch=2))
-        assert batch.annotated.tolist() == [annotated[patches.case_of(2 * n + i)] for i in range(2)]
-    assert next(batches_of(dataset(cases[:1]), batch=2)).annotated is None
 
 
 def test_ignored_voxels_move_with_the_image():
@@ -274,7 +169,7 @@ def test_ignored_voxels_move_with_the_image():
     target[0, :, :, 12:] = 255
     case = CachedCase("a", (target == 255).astype(np.float32), target, class_locations(target, LABELS))
     moving = AugmentationConfig(**{**vars(NONE), "affine": 1.0, "rotation_degrees": 30.0, "flip_axes": ["back-front"]})
-    patches = dataset([case], patch=(16, 16, 16), share=1.0, augmentation=moving)
+    patches = patch_dataset([case], patch=(16, 16, 16), share=1.0, augmentation=moving)
     patches.augmentation.labels = dataclasses.replace(LABELS, ignore=3)
     for n in range(5):
         image, moved = load_patch(patches, n)
@@ -291,7 +186,7 @@ def synthetic(share):
     case = CachedCase(
         "a", image, target, class_locations(target, LABELS), regions=regions, region_counts=np.bincount(regions.ravel())
     )
-    return dataset([case], augmentation=dataclasses.replace(NONE, synthesize=share))
+    return patch_dataset([case], augmentation=dataclasses.replace(NONE, synthesize=share))
 
 
 def test_a_share_of_the_patches_is_drawn_from_the_label_map():
@@ -313,12 +208,12 @@ def test_a_rare_class_is_shown_as_often_as_the_others():
         case.target[case.target == 2] = 0
     cases = [dataclasses.replace(case, locations=class_locations(case.target, LABELS)) for case in cases]
     for cases_of_class, share in ((None, 1 / 16), ({0: list(range(8)), 1: [0]}, 1 / 2)):
-        patches = dataset(cases, patch=(4, 4, 4), share=1.0, augmentation=NONE)
+        patches = patch_dataset(cases, patch=(4, 4, 4), share=1.0, augmentation=NONE)
         patches.sampler.cases_of_class = cases_of_class
         shown = [bool((patches[n].target == 2).any()) for n in range(400)]
         assert np.mean(shown) == pytest.approx(share, abs=0.07)
         assert all(patches.case_of(n) == "case0" for n in range(400) if shown[n])
-    patches = dataset(cases, patch=(4, 4, 4), share=0.0, augmentation=NONE)
+    patches = patch_dataset(cases, patch=(4, 4, 4), share=0.0, augmentation=NONE)
     patches.sampler.cases_of_class = {0: list(range(8)), 1: [0]}
-    assert [patches.case_of(n) for n in range(24)] == [dataset(cases).case_of(n) for n in range(24)]
+    assert [patches.case_of(n) for n in range(24)] == [patch_dataset(cases).case_of(n) for n in range(24)]
     assert np.mean([bool((patches[n].target > 0).any()) for n in range(100)]) < 0.2

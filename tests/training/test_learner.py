@@ -10,7 +10,7 @@ from attention_unet.attention.mechanisms import NAMES
 from attention_unet.config import TrainingConfig
 from attention_unet.machine.devices import make_fabric
 from attention_unet.network import Architecture, AttentionUNet
-from attention_unet.preparation.patches import Batch
+from attention_unet.preparation.loading import Batch
 from attention_unet.training.learner import Learner, build_network, parameter_groups
 
 
