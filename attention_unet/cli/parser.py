@@ -148,8 +148,12 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     )
 
     evaluate = add("evaluate", "Score predictions against references.")
-    evaluate.add_argument("-p", "--predictions", type=str, required=True, help="folder of predicted label maps")
-    evaluate.add_argument("-r", "--references", type=str, required=True, help="folder of true label maps")
+    evaluate.add_argument(
+        "-p", "--predictions", type=str, required=True, help="predicted label maps: folder, or BIDS dataset"
+    )
+    evaluate.add_argument(
+        "-r", "--references", type=str, required=True, help="true label maps: folder, or BIDS dataset"
+    )
     evaluate.add_argument("-o", "--output", type=str, required=True, help="folder for metrics.csv and summary.json")
     evaluate.add_argument("--held-out-of", type=str | None, help="only the cases that this run did not train on")
     evaluate.add_argument(

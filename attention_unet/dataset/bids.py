@@ -4,7 +4,7 @@ import logging
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -12,11 +12,13 @@ from attention_unet.dataset.cases import Case, Dataset
 from attention_unet.dataset.description import find_labels_in_files
 from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.files.csv_text import parse_table
+from attention_unet.files.prediction_folder import PARTS
 from attention_unet.scans.labels import RESERVED, Labels
-from attention_unet.scans.volume_files import is_volume, stem
+from attention_unet.scans.volume_files import is_volume, list_volumes, stem
 
 log = logging.getLogger(__name__)
 
+MASKS = ("dseg", "mask")  # suffixes of label maps
 LABEL_MAP = "label map"  # a kind of file beside the suffixes
 MOST_TOLD = 5  # problems
 
@@ -96,6 +98,54 @@ def find_bids_cases(root: Path, suffixes: Sequence[str], pattern: str) -> tuple[
     labels = find_labels_in_files({case.id: case.label for case in cases if case.label}, problems)
     readable = tuple(case for case in cases if case.id not in problems)
     return Dataset(root, readable, tuple(suffixes), _name_classes(root, labels, readable)), problems
+
+
+def is_bids_tree(folder: Path) -> bool:
+    """Return whether volumes are in folders of participants, and not in the folder itself."""
+    return not list_volumes(folder) and any(path.is_dir() for path in folder.glob("sub-*"))
+
+
+def masks_by_scan(root: Path) -> dict[str, Path]:
+    """Return the label maps of a BIDS dataset by the entities that they share with their scans.
+
+    They have the suffix dseg or, if there are none, mask.
+
+    Raises:
+        DataError: if a scan has several.
+    """
+    volumes = list(_volumes_in_participants(root))
+    kind = next((kind for kind in MASKS if any(suffix == kind for _, suffix, _ in volumes)), None)
+    masks: dict[str, Path] = {}
+    for case, suffix, path in volumes:
+        if suffix == kind and masks.setdefault(case, path) != path:
+            raise DataError(
+                f"{path}: {case} has two label maps, also {masks[case]}: expected one; name a folder with one of them"
+            )
+    return masks
+
+
+def images_by_scan(root: Path) -> dict[str, Path]:
+    """Return an image of each scan of a BIDS dataset, the first by name, by the entities of ``masks_by_scan``."""
+    volumes = reversed(list(_volumes_in_participants(root)))
+    return {case: path for case, suffix, path in volumes if suffix not in MASKS}
+
+
+def name_classes_of(root: Path, masks: Mapping[str, Path]) -> Labels:
+    """Return the classes of label maps of a BIDS dataset: their integers, and names from tables beside or above them.
+
+    Raises:
+        DataError: if tables differ. Label maps that cannot be read are left out.
+    """
+    cases = [Case(case, (), path) for case, path in masks.items()]
+    return _name_classes(root, find_labels_in_files(masks, {}), cases)
+
+
+def _volumes_in_participants(root: Path) -> Iterator[tuple[str, str, Path]]:
+    """Yield shared entities, suffix and path of the volumes of all participants, without the maps of predict."""
+    for participant in sorted(root.glob("sub-*")):
+        for path, entities, suffix in _named_volumes(participant):
+            if path.parent.name not in PARTS:
+                yield _without_differences(entities), suffix, path
 
 
 def _named_volumes(folder: Path) -> Iterator[tuple[Path, str, str]]:

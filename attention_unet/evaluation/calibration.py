@@ -73,7 +73,7 @@ def write_calibration(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]
         The reason by case, for cases that failed.
     """
     table = evaluation / CALIBRATION
-    paths = {case: probabilities_path(mask.parent, case) for case, mask in files.predicted.items()}
+    paths = {case: probabilities_path(*files.beside(case)) for case in files.predicted}
     probabilities = {case: path for case, path in paths.items() if path.is_file()}
     if not probabilities:
         table.unlink(missing_ok=True)

@@ -46,9 +46,9 @@ def measure_order(expected: Sequence[float], true: Sequence[float]) -> CaseOrder
 def log_order(files: EvaluatedFiles, rows: Sequence[Row]) -> None:
     """Log how well the order of ``volumes.csv`` finds the worst masks, if predict described at least ten of them."""
     expected_of: dict[str, float] = {}
-    for case, path in files.predicted.items():
+    for case in files.predicted:
         try:
-            if structures := read_structures(path.parent, case):
+            if structures := read_structures(*files.beside(case)):
                 expected_of[case] = mean_expected_dice(structures)
         except DataError as error:  # it may be of another program
             log.warning("left out of the order of masks: %s", error)

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from attention_unet.dataset.cases import Case, group_channels
-from attention_unet.dataset.description import describe_labels, describe_unannotated, find_labels_in_files
+from attention_unet.dataset.cases import Case
+from attention_unet.dataset.description import describe_unannotated
 from attention_unet.dataset.splits import read_held_out
 from attention_unet.dataset.subjects import read_subjects
 from attention_unet.errors import ConfigError, first_few, plural, replace_paths
@@ -17,6 +17,7 @@ from attention_unet.evaluation.calibration import write_calibration
 from attention_unet.evaluation.case_order import log_order
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles, write_evaluated_files
 from attention_unet.evaluation.example_cases import write_example_cases
+from attention_unet.evaluation.found_masks import find_images, find_labels, find_masks, participants_of
 from attention_unet.evaluation.lesions import write_lesions
 from attention_unet.evaluation.provenance import read_provenance
 from attention_unet.evaluation.result_files import check_results
@@ -25,14 +26,12 @@ from attention_unet.evaluation.score import score_cases
 from attention_unet.evaluation.structure_attention import write_structure_attention
 from attention_unet.evaluation.summary import Summary, summarise
 from attention_unet.files.atomic import write_text
-from attention_unet.files.json_file import parse_object, read_object
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.paths import relative_path
-from attention_unet.files.prediction_record import RECORD
 from attention_unet.files.run_folder import REPORT, SUBJECTS
 from attention_unet.machine.progress import progress_bar
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.volume_files import list_files, list_unread, list_volumes, volumes_by_case
+from attention_unet.scans.volume_files import list_files, list_unread
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +58,8 @@ def evaluate_folder(
 
     Args:
         predictions: folder of the predicted label maps.
-        references: folder of the true label maps, with the same file names.
+        references: folder of the true label maps, with the same file names, or both are BIDS datasets with the same
+            entities; participants are then the subjects.
         output: folder for the results.
         images: folder of the scans, for the picture.
         tolerance_mm: tolerance of the normalised surface Dice, 0 or more.
@@ -89,16 +89,16 @@ def evaluate_folder(
             raise ConfigError(f"{output}: holds the {content}: name another folder with -o")
     if not 0 <= tolerance_mm < math.inf:
         raise ConfigError(f"--tolerance-mm is {tolerance_mm}: expected 0 or more")
-    known, predicted = volumes_by_case(references), volumes_by_case(predictions)
+    known, predicted = find_masks(references), find_masks(predictions)
     if not known:
         raise ConfigError(f"{references}: holds no image file: expected the true label maps; check the path")
     ids = read_held_out(Path(held_out_of), list(known)) if held_out_of else list(known)
-    labels = find_labels(predictions, references, ids)
     if not set(predicted) & set(ids):
         raise ConfigError(
             f"{predictions}: holds no prediction of these cases, but {first_few(predicted) or 'no volume'}: "
             f"expected masks with the names of the references, such as {known[ids[0]].name}"
         )
+    labels = find_labels(predictions, references, known, predicted, ids)
     if predicted_only:
         ids = [case for case in ids if case in predicted]
     for folder in (predictions, references):
@@ -109,8 +109,8 @@ def evaluate_folder(
     table = Path(held_out_of or "") / SUBJECTS
     if not subjects and held_out_of and table.is_file():
         subjects = table
-    subject_of = read_subjects(Path(subjects), ids) if subjects else {}
-    grouped = group_channels(list_volumes(scans), wanted=ids) if scans else {}
+    subject_of = read_subjects(Path(subjects), ids) if subjects else participants_of(references, ids)
+    grouped = find_images(scans, ids) if scans else {}
     if scans and not set(grouped) & set(ids):
         raise ConfigError(f"{scans}: holds no scan of these cases: expected names such as {known[ids[0]].name}")
     unannotated = describe_unannotated(references.parent / "dataset.json", labels.names)
@@ -200,36 +200,6 @@ def evaluate_cases(
         if (output / REPORT).exists():
             log.warning("%s: shows an earlier evaluation: report again", output / REPORT)
     return summary, failed
-
-
-def find_labels(predictions: Path, references: Path, cases: Sequence[str]) -> Labels:
-    """Find the classes to score.
-
-    They come from the first of these: ``dataset.json`` beside the folder of the references, if it describes labels;
-    ``run.json`` in the folder of the predictions; ``dataset.json`` there, which nnU-Net writes; the integers in the
-    references.
-
-    Args:
-        predictions: folder of the predicted label maps.
-        references: folder of the true label maps.
-        cases: ids of the cases to score.
-
-    Raises:
-        DataError: if a description is damaged.
-    """
-    description = references.parent / "dataset.json"
-    if description.is_file() and "labels" in read_object(description):
-        return describe_labels(description)
-    run = predictions / RECORD
-    if run.is_file():
-        return parse_object(
-            run, lambda plain: Labels.from_json(plain["labels"]), "expected what predict writes; remove it"
-        )
-    beside = predictions / "dataset.json"
-    if beside.is_file() and "labels" in read_object(beside):
-        return describe_labels(beside)
-    known = volumes_by_case(references)
-    return find_labels_in_files({case: known[case] for case in cases}, {})  # unreadable files fail when they are scored
 
 
 def _relative_reason(reason: str, case: Case, predictions: Mapping[str, Path], output: Path) -> str:

@@ -14,6 +14,7 @@ from attention_unet.files.json_file import parse_object
 from attention_unet.files.paths import relative_path
 from attention_unet.files.prediction_folder import attention_places
 from attention_unet.scans.labels import Labels
+from attention_unet.scans.volume_files import stem
 
 ADVICE = "expected what evaluate writes; evaluate into another folder"  # evaluate never replaces a damaged record
 
@@ -41,9 +42,13 @@ class EvaluatedFiles:
         """Return the true label map of a case."""
         return cast(Path, self.cases[case].label)
 
+    def beside(self, case: str) -> tuple[Path, str]:
+        """Return the folder of a prediction, and the name by which other files of this case are there."""
+        return self.predicted[case].parent, stem(self.predicted[case])
+
     def attention_places(self, case: str) -> list[str]:
         """Return the places with an attention map of a case beside its prediction."""
-        return attention_places(self.predicted[case].parent, case) if case in self.predicted else []
+        return attention_places(*self.beside(case)) if case in self.predicted else []
 
 
 def write_evaluated_files(evaluation: Path, files: EvaluatedFiles) -> None:

@@ -48,7 +48,7 @@ def _read_scene(files: EvaluatedFiles, case: str, title: str) -> Scene:
     volume = read_channels(files.cases[case])
     reference, prediction = (read_labels(path) for path in (files.reference(case), files.predicted[case]))
     maps = {
-        place: read_volume(attention_path(files.predicted[case].parent, case, place)).array[0]
+        place: read_volume(attention_path(*files.beside(case), place)).array[0]
         for place in files.attention_places(case)[:1]
     }
     return Scene(

@@ -9,6 +9,7 @@ from attention_unet.evaluation.case_warnings import CaseWarnings
 from attention_unet.files.json_file import read_object
 from attention_unet.files.prediction_record import read_record, was_changed
 from attention_unet.files.run_folder import CONFIG, MODEL_DESCRIPTION
+from attention_unet.scans.volume_files import stem
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def read_provenance(predicted: Mapping[str, Path]) -> CaseWarnings:
     records = {folder: read_record(folder) for folder in {path.parent for path in predicted.values()}}
     by_match: dict[str | None, list[str]] = {}
     for case, path in predicted.items():
-        facts = records[path.parent].get("cases", {}).get(case)
+        facts = records[path.parent].get("cases", {}).get(stem(path))
         if facts is not None:
             match = facts.get("trained_on", "unknown")
             by_match.setdefault(match if isinstance(match, str) else None, []).append(case)
@@ -39,7 +40,7 @@ def read_provenance(predicted: Mapping[str, Path]) -> CaseWarnings:
         trained_on=by_match.get("image", []),
         same_name=by_match.get("name", []),
         unknown_training="unknown" in by_match,
-        edited=[case for case, path in predicted.items() if was_changed(path.parent, records[path.parent], case)],
+        edited=[case for case, path in predicted.items() if was_changed(path.parent, records[path.parent], stem(path))],
     )
 
 

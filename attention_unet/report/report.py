@@ -80,7 +80,8 @@ def write_report(
             recorded |= _read_record(folder).get("cases", {})
         for case in worst:
             try:
-                attention_mm = recorded.get(case, {}).get("attention_mm", {})
+                stored = files.beside(case)[1] if case in files.predicted else case
+                attention_mm = recorded.get(stored, {}).get("attention_mm", {})
                 shown = show_case(files, case, attention_mm, MAX_VOXELS // len(worst))
                 facts["shown"][case], voxels[case] = shown.facts, shown.voxels
             except DataError as error:

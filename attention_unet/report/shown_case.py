@@ -122,14 +122,14 @@ def _find_maps(
     """Yield name and file of each map of a case, and the voxel size to show it in, in voxels of the scan."""
     if case not in files.predicted:
         return
-    folder = files.predicted[case].parent
+    folder, stored = files.beside(case)
     for place in files.attention_places(case):
         size_mm = sizes_mm.get(place, spacing_mm)
         size = " x ".join(f"{mm:.3g}" for mm in size_mm)
         name = f"attention, {place}, voxels of {size} mm"
-        yield name, attention_path(folder, case, place), size_mm / spacing_mm
+        yield name, attention_path(folder, stored, place), size_mm / spacing_mm
     for name, label in zip(files.labels.names, files.labels.painted, strict=True):
-        path = grad_cam_path(folder, case, label)
+        path = grad_cam_path(folder, stored, label)
         if path.is_file():
             yield f"Grad-CAM of {name}", path, np.full(3, GRAD_CAM_EDGE)
 

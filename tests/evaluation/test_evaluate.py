@@ -12,7 +12,7 @@ from attention_unet.cli import main
 from attention_unet.dataset.cases import Case
 from attention_unet.errors import DataError, first_few
 from attention_unet.evaluation.case_warnings import CaseWarnings
-from attention_unet.evaluation.evaluate import evaluate_cases, find_labels
+from attention_unet.evaluation.evaluate import evaluate_cases
 from attention_unet.evaluation.metrics import METRICS, CaseMetrics
 from attention_unet.evaluation.rows import Row, metrics_to_csv, read_metrics
 from attention_unet.evaluation.summary import Statistics, summarise
@@ -119,28 +119,6 @@ def test_names_of_classes_are_no_markup(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "[/b]" in out
     assert "[red]" in out
-
-
-def test_where_classes_are_named(tmp_path):
-    save_nifti(tmp_path / "r" / "x.nii.gz", label_map(), AFFINE)
-    (tmp_path / "p").mkdir()
-    assert find_labels(tmp_path / "p", tmp_path / "r", ["x"]).names == ("label 1", "label 2", "label 3")
-    (tmp_path / "p" / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "of nnU-Net": 1}}))
-    assert find_labels(tmp_path / "p", tmp_path / "r", ["x"]).names == ("of nnU-Net",)
-    (tmp_path / "p" / "run.json").write_text(json.dumps({"labels": LABELS.to_json()}))
-    assert find_labels(tmp_path / "p", tmp_path / "r", ["x"]) == LABELS
-    (tmp_path / "p" / "run.json").write_text('{"labels": {"integers": {"a": ["x"]}, "painted": [1]}}')
-    with pytest.raises(DataError, match=r"run\.json: is damaged \(.*'x'\): expected what predict writes; remove it"):
-        find_labels(tmp_path / "p", tmp_path / "r", ["x"])
-    (tmp_path / "p" / "run.json").write_text("[]")
-    with pytest.raises(DataError, match=r"run\.json: not a JSON object"):
-        find_labels(tmp_path / "p", tmp_path / "r", ["x"])
-    (tmp_path / "dataset.json").write_text(json.dumps({"name": "of another tool"}))
-    (tmp_path / "p" / "run.json").unlink()
-    (tmp_path / "p" / "dataset.json").unlink()
-    assert find_labels(tmp_path / "p", tmp_path / "r", ["x"]).names == ("label 1", "label 2", "label 3")
-    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "one"}}))
-    assert find_labels(tmp_path / "p", tmp_path / "r", ["x"]).names == ("one",)
 
 
 def test_undefined_values_are_counted_and_never_averaged():
