@@ -122,11 +122,8 @@ def _predict(options: Namespace, parser: ArgumentParser) -> int:
         raise ConfigError("--codes is given without --dicom-seg: expected both")
     if options.participant and not options.bids_suffix:
         raise ConfigError("--participant is given without --bids-suffix: expected both")
-    if options.held_out_of and (options.recursive or options.bids_suffix):
-        raise ConfigError(
-            "--held-out-of is given with --recursive or --bids-suffix: expected one of them; what a training on "
-            "BIDS held out, 'attention-unet report RUN' predicts and shows"
-        )
+    if options.held_out_of and options.recursive:
+        raise ConfigError("--held-out-of is given with --recursive: expected one of them")
     if options.memory_gb is not None and not 0 < options.memory_gb < math.inf:
         raise ConfigError(f"--memory-gb is {options.memory_gb}: expected more than 0")
     if len(options.input) > 1:
@@ -154,6 +151,7 @@ def _predict(options: Namespace, parser: ArgumentParser) -> int:
             settings,
             bids=options.bids_suffix or (),
             participants=options.participant or (),
+            held_out_of=options.held_out_of,
             resume=options.resume,
             overwrite=options.overwrite,
         )

@@ -70,7 +70,7 @@ def find_bids_cases(root: Path, suffixes: Sequence[str], pattern: str) -> tuple[
         raise ConfigError(f"data.bids_suffixes is {list(suffixes)}: expected each suffix once")
     files: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for path, entities, suffix in _named_volumes(root):
-        relative, case = path.relative_to(root), _without_differences(entities)
+        relative, case = path.relative_to(root), scan_id(entities)
         if fnmatchcase(relative.as_posix(), pattern):
             if OURS not in path.name:
                 files[case][LABEL_MAP].append(path)
@@ -145,7 +145,7 @@ def _volumes_in_participants(root: Path) -> Iterator[tuple[str, str, Path]]:
     for participant in sorted(root.glob("sub-*")):
         for path, entities, suffix in _named_volumes(participant):
             if path.parent.name not in PARTS:
-                yield _without_differences(entities), suffix, path
+                yield scan_id(entities), suffix, path
 
 
 def _named_volumes(folder: Path) -> Iterator[tuple[Path, str, str]]:
@@ -166,7 +166,8 @@ def _named_volumes(folder: Path) -> Iterator[tuple[Path, str, str]]:
                 yield path, named["entities"], named["suffix"]
 
 
-def _without_differences(entities: str) -> str:
+def scan_id(entities: str) -> str:
+    """Return the entities of a scan without those in which the name of its label map may differ."""
     return "_".join(part for part in entities.split("_") if not part.startswith(DIFFERENT))
 
 
@@ -177,6 +178,8 @@ def _name_classes(root: Path, labels: Labels, cases: Sequence[Case]) -> Labels:
         for value, name in parse_table(table, _parse_class, "classes", ADVICE, "\t"):
             if name and names.setdefault(value, name) != name:
                 raise DataError(f"{table}: {value} is {name}, elsewhere {names[value]}: expected one name of a class")
+    if names and (unnamed := [str(value) for value in labels.painted if value not in names]):
+        log.warning("%s: no table names %s: called label %s, and so on", root, first_few(unnamed), unnamed[0])
     integers = {names.get(value, f"label {value}"): (value,) for value in labels.painted}
     if wrong := (set(integers) & {*RESERVED, "ignore"}):
         raise DataError(f"{root}: a class is called {first_few(wrong)}: this name is reserved; correct the table")

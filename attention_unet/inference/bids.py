@@ -2,11 +2,12 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from attention_unet.dataset.bids import OURS, group_scans
+from attention_unet.dataset.bids import OURS, group_scans, scan_id
 from attention_unet.dataset.cases import BIDS, Case
+from attention_unet.dataset.splits import read_held_out
 from attention_unet.errors import ConfigError, first_few
 from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text
@@ -17,6 +18,7 @@ from attention_unet.inference.model_file import versions
 from attention_unet.inference.record import add_files
 from attention_unet.scans.label_table import colour_of
 from attention_unet.scans.labels import Labels
+from attention_unet.scans.volume_files import stem
 
 IGNORED = ".bidsignore"
 TITLE = "Segmentations of {} by attention_unet"
@@ -58,6 +60,25 @@ def find_bids_scans(
         reason = next(iter(failed.values()), f"holds no scan sub-*/**/sub-*_{first_few(suffixes)}.nii.gz")
         raise ConfigError(f"{root}: {reason}: check --bids-suffix")
     return dict(cases), failed
+
+
+def keep_held_out(
+    cases: Mapping[Path, Sequence[Case]], failed: Mapping[str, str], run: Path
+) -> tuple[dict[Path, list[Case]], dict[str, str]]:
+    """Return those of the results of ``find_bids_scans`` that a training on this dataset held out.
+
+    Raises:
+        ConfigError: if the run held out no scan, or one that is not there.
+    """
+
+    def scan_of(case: Case) -> str:
+        return scan_id(stem(case.images[0]).rpartition("_")[0])
+
+    scans = {scan_of(case) for of_folder in cases.values() for case in of_folder}
+    held_out = read_held_out(run, sorted(scans | {scan_id(Path(name).name) for name in failed}))
+    kept = {folder: [case for case in of_folder if scan_of(case) in held_out] for folder, of_folder in cases.items()}
+    reasons = {name: reason for name, reason in failed.items() if scan_id(Path(name).name) in held_out}
+    return {folder: of_folder for folder, of_folder in kept.items() if of_folder}, reasons
 
 
 def _name_of_mask(entities: str) -> str:

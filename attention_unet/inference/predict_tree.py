@@ -9,7 +9,7 @@ from pathlib import Path
 from attention_unet.dataset.cases import Case
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.files.prediction_record import read_record
-from attention_unet.inference.bids import describe_derivative, describe_masks, find_bids_scans
+from attention_unet.inference.bids import describe_derivative, describe_masks, find_bids_scans, keep_held_out
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_folder import predict_cases
@@ -29,6 +29,7 @@ def predict_tree(
     *,
     bids: Sequence[str] = (),
     participants: Sequence[str] = (),
+    held_out_of: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> dict[str, str]:
@@ -42,6 +43,7 @@ def predict_tree(
         bids: suffixes of the scans of a BIDS dataset, one for each channel, such as ``["T1w"]``. The output is then a
             BIDS derivative.
         participants: participants of a BIDS dataset; empty: all.
+        held_out_of: folder of a run on this BIDS dataset; predict only the scans that it held out.
         resume: keep predictions that are there, if model, settings and scan are the same.
         overwrite: replace predictions that are there. With ``resume``: those that are not the same.
 
@@ -49,7 +51,7 @@ def predict_tree(
         Reason of failure by folder and case id. A folder that fails as a whole stops no other.
 
     Raises:
-        ConfigError: if there is no scan, or the output folder is of another dataset.
+        ConfigError: if there is no scan, a held-out one is missing, or the output folder is of another dataset.
         DataError: if the output folder cannot be written to.
 
     Example:
@@ -61,6 +63,8 @@ def predict_tree(
         raise ConfigError(f"{source}: is not a folder: expected one that holds folders of scans")
     check_volumes(output)
     folders, failed = _find_scans(models, source, output, settings, bids, participants)
+    if held_out_of:
+        folders, failed = keep_held_out(folders, failed, Path(held_out_of))
     if not folders:
         raise ConfigError(f"{source}: holds no scan, and no folder below it does: check the path")
     (output / VOLUMES).unlink(missing_ok=True)

@@ -40,7 +40,7 @@ def bids(tmp_path):
     return root
 
 
-def test_scans_and_label_maps_are_paired_by_their_entities(bids):
+def test_scans_and_label_maps_are_paired_by_their_entities(bids, caplog):
     dataset, problems = find_bids_cases(bids, ["T1w", "FLAIR"], LABELS)
     assert problems == {}
     assert [case.id for case in dataset.cases] == ["sub-01_ses-a", "sub-01_ses-b", "sub-02_run-1"]
@@ -48,6 +48,7 @@ def test_scans_and_label_maps_are_paired_by_their_entities(bids):
     assert [path.name for path in dataset.cases[2].images] == ["sub-02_run-1_T1w.nii.gz", "sub-02_run-1_FLAIR.nii.gz"]
     assert dataset.cases[2].label.name == "sub-02_run-1_space-orig_desc-expert_dseg.nii.gz"
     assert dataset.labels.integers == {"left": (1,), "label 5": (5,)}
+    assert "no table names 5: called label 5" in caplog.text
 
 
 def test_participants_are_the_subjects(bids):
@@ -134,4 +135,10 @@ def test_a_bids_dataset_is_inspected_and_trained_on(bids, tmp_path, monkeypatch)
     assert "sub-01_ses-a,sub-01" in (tmp_path / "run" / "subjects.csv").read_text()
     persons = [{case[:6] for case in split[part]} for part in ("training", "validation")]
     assert persons[0].isdisjoint(persons[1])
+    call = ["predict", "-i", str(bids), "-o", "masks", "-m", "run", "--bids-suffix", "T1w", "--held-out-of", "run"]
+    assert main(call) == 0
+    masks = [path.name for path in (tmp_path / "masks").rglob("*_dseg.nii.gz")]
+    assert sorted(name.partition("_space")[0] for name in masks) == sorted(split["validation"])
+    manual = ["-r", str(bids / "derivatives" / "manual"), "--held-out-of", "run"]
+    assert main(["evaluate", "-p", "masks", *manual, "-o", "evaluation"]) == 0
     assert main(["report", "run"]) == 0
