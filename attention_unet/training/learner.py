@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -78,6 +79,8 @@ class Learner:
         self._wrapped, self.optimizer = fabric.setup(self.network, optimizer)
         self._loss = SegmentationLoss(overlapping, ignoring)
         self._presence = PresenceLoss(overlapping, config.presence_weight, ignoring)
+        self._seed = config.seed
+        self._seed_noise()
 
     @property
     def averaged(self) -> UNet:
@@ -154,6 +157,13 @@ class Learner:
             raise ModelError(f"the saved state is of another network ({reason}): start a new --run") from error
         if state.device_generator is not None and self.fabric.device.type == "cuda":
             torch.cuda.set_rng_state(state.device_generator, self.fabric.device)
+        self._seed_noise()
+
+    def _seed_noise(self) -> None:
+        """Let the processes draw different noise, as hard attention needs it. The first goes on as it would alone."""
+        if self.fabric.global_rank:
+            mixed = np.random.SeedSequence([self._seed, self.fabric.global_rank, self.step])
+            torch.manual_seed(int(mixed.generate_state(1)[0]))
 
 
 def build_network(plan: Plan) -> AttentionUNet:

@@ -1,7 +1,9 @@
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -69,6 +71,22 @@ def test_a_step_reads_nothing_from_its_device(skips):
         assert reads.names == ["tolist", "tolist"]  # of MONAI's loss at two levels: a list of axes, made on the CPU
         step.read_loss()
     assert len(reads.names) == 3
+
+
+def test_processes_draw_different_noise_also_after_a_resume(monkeypatch):
+    def draw(rank, state=None):
+        monkeypatch.setattr(Fabric, "global_rank", property(lambda self: rank))
+        learning = learner(skips="hard")
+        if state:
+            learning.restore(state)
+        return torch.rand(3), learning.state()
+
+    (first, state), (second, _), (again, _) = draw(0), draw(1), draw(1)
+    assert not torch.equal(first, second)
+    assert torch.equal(second, again)
+    later = dataclasses.replace(state, step=7)
+    (first_later, _), (second_later, _) = draw(0, later), draw(1, later)
+    assert len({tuple(drawn.tolist()) for drawn in (first, second, first_later, second_later)}) == 4
 
 
 def test_learning_rate_reaches_every_parameter():
