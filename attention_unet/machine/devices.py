@@ -89,9 +89,10 @@ def _try_cuda() -> str | None:
     """Compute something on the card. Return what is wrong: cards that this torch has no code for are available, too."""
     try:
         torch.zeros(1, device="cuda").add_(1).item()
+        version = int(torch.backends.cudnn.version() or 0)  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         return str(error).strip().splitlines()[0]
-    if SLOW_CUDNN[0] <= int(torch.backends.cudnn.version() or 0) < SLOW_CUDNN[1]:  # type: ignore[no-untyped-call]
+    if SLOW_CUDNN[0] <= version < SLOW_CUDNN[1]:
         log.warning(
             "this cuDNN computes 3-D convolutions in half precision wrongly, so torch does not use it and is many "
             "times slower: install nvidia-cudnn 9.15 or later"

@@ -66,6 +66,7 @@ def card(monkeypatch):
             return 1.0
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91900)
     monkeypatch.setattr(torch, "zeros", lambda *sizes, device: Values())
     devices._try_cuda.cache_clear()
     yield errors
@@ -87,6 +88,15 @@ def test_a_card_that_torch_cannot_use_is_left(card, caplog):
     assert choose_device("auto") == CPU
     assert "cuda does not work, the CPU is used: CUDA error: no kernel image is available" in caplog.text
     with pytest.raises(ConfigError, match="the device cuda does not work: CUDA error: no kernel image"):
+        choose_device("cuda")
+
+
+def test_a_cudnn_that_torch_refuses_is_told(card, monkeypatch):
+    def refuse():
+        raise RuntimeError("cuDNN version incompatibility: PyTorch was compiled against 9.10")
+
+    monkeypatch.setattr(torch.backends.cudnn, "version", refuse)
+    with pytest.raises(ConfigError, match="the device cuda does not work: cuDNN version incompatibility"):
         choose_device("cuda")
 
 
