@@ -10,7 +10,7 @@ from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.export.bundle import read_bundle, write_bundle
 from attention_unet.export.check import compare_export
-from attention_unet.export.program import Run, read_onnx, read_program, write_onnx, write_program
+from attention_unet.export.program import Run, facts_path, read_onnx, read_program, write_onnx, write_program
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import load_models, versions
@@ -46,14 +46,15 @@ def export_model(model: str | Path, to: Form, output: str | Path, check: str | P
         check: a scan, to predict with the export, too, and to log how far both agree.
 
     Raises:
-        ConfigError: if the file exists, there is no scan to check, packages are missing, or the network has no such
-            form.
+        ConfigError: if the file or, of ONNX, its description exists, there is no scan to check, packages are missing,
+            or the network has no such form.
         DataError: if the file cannot be written.
         ModelError: if there is no such model.
     """
     file = Path(output)
-    if os.path.lexists(file):
-        raise ConfigError(f"{file}: exists: name another file, or remove it")
+    for path in (file, *([facts_path(file)] if to == "onnx" else [])):
+        if os.path.lexists(path):
+            raise ConfigError(f"{path}: exists: name another file, or remove it")
     loaded = load_models([model], choose_device("cpu"))
     if len(loaded) > 1:
         raise ConfigError(f"{model}: stands for {len(loaded)} models: name one of them, such as {loaded[0].file}")

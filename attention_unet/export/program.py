@@ -82,11 +82,16 @@ def write_onnx(model: Model, description: dict[str, Any], file: Path) -> None:
 
     _, sizes = _export(model, convert)
     facts = {**description, "sizes": sizes}
-    write_text(file.with_name(f"{file.name}.json"), json.dumps(facts, indent=2) + "\n")
+    write_text(facts_path(file), json.dumps(facts, indent=2) + "\n")
     for name, value in facts.items():
         proto.metadata_props.add(key=name, value=value if isinstance(value, str) else json.dumps(value))
     with replacing(file) as partial:
         partial.write_bytes(proto.SerializeToString())
+
+
+def facts_path(file: Path) -> Path:
+    """Return the path of the description beside ONNX."""
+    return file.with_name(f"{file.name}.json")
 
 
 def read_onnx(file: Path) -> Run:

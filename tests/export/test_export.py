@@ -157,7 +157,11 @@ def test_wrong_calls(tmp_path, capsys, monkeypatch):
     call = ["export", "-m", "hippocampus", "--to", "onnx", "-o"]
     assert main([*call, str(tmp_path / "mine")]) == 2
     assert "mine: exists: name another file, or remove it" in capsys.readouterr().err
-    assert (tmp_path / "mine").read_text() == "mine"
+    (tmp_path / "new.json").write_text("mine")
+    assert main([*call, str(tmp_path / "new")]) == 2
+    assert "new.json: exists: name another file, or remove it" in capsys.readouterr().err
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"mine"}
+    (tmp_path / "new.json").unlink()
     monkeypatch.setattr(module, "find_spec", lambda name: None if name == "onnxscript" else name)
     assert main([*call, str(tmp_path / "new")]) == 2
     assert (
