@@ -101,5 +101,5 @@ def expand_strength(strength: Tensor, image: Tensor) -> Tensor:
 
 
 def send(values: Tensor, device: torch.device) -> Tensor:
-    """Copy a few values to a device without waiting for it."""
-    return values.to(device, non_blocking=True)
+    """Copy values to a device without waiting for it. MPS may read them after they are freed, so it is waited for."""
+    return values.to(device, non_blocking=device.type != "mps")
