@@ -4,9 +4,10 @@ import logging
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
 from attention_unet.dataset.cases import Case, Dataset
 from attention_unet.dataset.description import find_labels_in_files
@@ -22,11 +23,28 @@ MASKS = ("dseg", "mask")  # suffixes of label maps
 LABEL_MAP = "label map"  # a kind of file beside the suffixes
 MOST_TOLD = 5  # problems
 
-NAME = re.compile(r"(?P<entities>sub-[A-Za-z0-9]+(_[a-z]+-[A-Za-z0-9+]+)*)_(?P<suffix>[A-Za-z0-9]+)")
+ENTITIES = r"(?P<entities>sub-[A-Za-z0-9]+(_[a-z]+-[A-Za-z0-9+]+)*)"
+NAME = re.compile(rf"{ENTITIES}_(?P<suffix>[A-Za-z0-9]+)")
+NAME_OR_ENTITIES = re.compile(rf"{ENTITIES}(_(?P<suffix>[A-Za-z0-9]+))?")
 OURS = "desc-attentionunet"  # in the names of predicted masks
 # Entities in which the names of a scan and of its label map may differ.
 DIFFERENT = ("space-", "res-", "den-", "hemi-", "label-", "seg-", "atlas-", "desc-")
 ADVICE = "expected the columns index and name, separated by tabs"
+
+
+class NamedVolume(NamedTuple):
+    """Volume with a name of BIDS.
+
+    Attributes:
+        path: the file.
+        entities: entities of its name, such as ``sub-01_ses-1``.
+        suffix: the last part of its name, such as ``T1w``; empty if its name has entities alone.
+    """
+
+    path: Path
+    entities: str
+    suffix: str
+
 
 Scans = dict[tuple[Path, str], dict[str, list[Path]]]
 
@@ -97,59 +115,54 @@ def find_bids_cases(root: Path, suffixes: Sequence[str], pattern: str) -> tuple[
         log.warning("%s: left out, as there is no label map: %s", root, first_few(without))
     labels = find_labels_in_files({case.id: case.label for case in cases if case.label}, problems)
     readable = tuple(case for case in cases if case.id not in problems)
-    return Dataset(root, readable, tuple(suffixes), _name_classes(root, labels, readable)), problems
+    labels = name_classes(root, labels, [case.label for case in readable if case.label])
+    return Dataset(root, readable, tuple(suffixes), labels), problems
 
 
 def is_bids_tree(folder: Path) -> bool:
-    """Return whether volumes are in folders of participants, and not in the folder itself."""
-    return not list_volumes(folder) and any(path.is_dir() for path in folder.glob("sub-*"))
+    """Return whether a folder has folders of participants."""
+    return any(path.is_dir() for path in folder.glob("sub-*"))
 
 
-def masks_by_scan(root: Path) -> dict[str, Path]:
-    """Return the label maps of a BIDS dataset by the entities that they share with their scans.
+def named_volumes(folder: Path) -> tuple[list[NamedVolume], list[Path]]:
+    """Return the volumes of participants, or of a flat folder, with names of BIDS, and those with other names.
 
-    They have the suffix dseg or, if there are none, mask.
+    Maps that predict wrote beside its masks are in neither.
+    """
+    inside = sorted(folder.glob("sub-*")) if is_bids_tree(folder) else []
+    paths = [path for participant in inside for path in _volumes_below(participant)] or list_volumes(folder)
+    named, others = [], list_volumes(folder) if inside else []
+    for path in (path for path in paths if path.parent.name not in PARTS):
+        if match := NAME_OR_ENTITIES.fullmatch(stem(path)):
+            named.append(NamedVolume(path, match["entities"], match["suffix"] or ""))
+        elif path not in others:
+            others.append(path)
+    return named, others
+
+
+def names_in_tables(root: Path, label_maps: Iterable[Path]) -> dict[int, str]:
+    """Return the names of integers in the tables beside label maps, or of those above that hold for all of them.
 
     Raises:
-        DataError: if a scan has several.
+        DataError: if tables are damaged or differ.
     """
-    volumes = list(_volumes_in_participants(root))
-    kind = next((kind for kind in MASKS if any(suffix == kind for _, suffix, _ in volumes)), None)
-    masks: dict[str, Path] = {}
-    for case, suffix, path in volumes:
-        if suffix == kind and masks.setdefault(case, path) != path:
-            raise DataError(
-                f"{path}: {case} has two label maps, also {masks[case]}: expected one; name a folder with one of them"
-            )
-    return masks
+    names: dict[int, str] = {}
+    for table in sorted({table for label in label_maps for table in _table_of(label, root)}):
+        for value, name in parse_table(table, _parse_class, "classes", ADVICE, "\t"):
+            if name and names.setdefault(value, name) != name:
+                raise DataError(f"{table}: {value} is {name}, elsewhere {names[value]}: expected one name of a class")
+    return names
 
 
-def images_by_scan(root: Path) -> dict[str, Path]:
-    """Return an image of each scan of a BIDS dataset, the first by name, by the entities of ``masks_by_scan``."""
-    volumes = reversed(list(_volumes_in_participants(root)))
-    return {case: path for case, suffix, path in volumes if suffix not in MASKS}
+def _named_volumes(folder: Path) -> Iterator[NamedVolume]:
+    """Yield volumes with names of BIDS below a folder, in order."""
+    for path in _volumes_below(folder):
+        if named := NAME.fullmatch(stem(path)):
+            yield NamedVolume(path, named["entities"], named["suffix"])
 
 
-def name_classes_of(root: Path, masks: Mapping[str, Path]) -> Labels:
-    """Return the classes of label maps of a BIDS dataset: their integers, and names from tables beside or above them.
-
-    Raises:
-        DataError: if tables differ. Label maps that cannot be read are left out.
-    """
-    cases = [Case(case, (), path) for case, path in masks.items()]
-    return _name_classes(root, find_labels_in_files(masks, {}), cases)
-
-
-def _volumes_in_participants(root: Path) -> Iterator[tuple[str, str, Path]]:
-    """Yield shared entities, suffix and path of the volumes of all participants, without the maps of predict."""
-    for participant in sorted(root.glob("sub-*")):
-        for path, entities, suffix in _named_volumes(participant):
-            if path.parent.name not in PARTS:
-                yield scan_id(entities), suffix, path
-
-
-def _named_volumes(folder: Path) -> Iterator[tuple[Path, str, str]]:
-    """Yield volumes with names of BIDS below a folder, in order: path, entities, suffix.
+def _volumes_below(folder: Path) -> Iterator[Path]:
+    """Yield volumes below a folder, in order.
 
     Links to folders are followed, each folder once. Hidden folders and source data are left out.
     """
@@ -161,9 +174,7 @@ def _named_volumes(folder: Path) -> Iterator[tuple[Path, str, str]]:
             continue
         seen.add(real)
         names[:] = sorted(name for name in names if not name.startswith(".") and name != "sourcedata")
-        for path in (Path(place) / name for name in sorted(files)):
-            if is_volume(path) and (named := NAME.fullmatch(stem(path))):
-                yield path, named["entities"], named["suffix"]
+        yield from filter(is_volume, (Path(place) / name for name in sorted(files)))
 
 
 def scan_id(entities: str) -> str:
@@ -171,13 +182,9 @@ def scan_id(entities: str) -> str:
     return "_".join(part for part in entities.split("_") if not part.startswith(DIFFERENT))
 
 
-def _name_classes(root: Path, labels: Labels, cases: Sequence[Case]) -> Labels:
-    """Give classes the names of the tables beside the label maps, or of those above that hold for all of them."""
-    names: dict[int, str] = {}
-    for table in sorted({table for case in cases if case.label for table in _table_of(case.label, root)}):
-        for value, name in parse_table(table, _parse_class, "classes", ADVICE, "\t"):
-            if name and names.setdefault(value, name) != name:
-                raise DataError(f"{table}: {value} is {name}, elsewhere {names[value]}: expected one name of a class")
+def name_classes(root: Path, labels: Labels, label_maps: Iterable[Path]) -> Labels:
+    """Give classes the names of ``names_in_tables``."""
+    names = names_in_tables(root, label_maps)
     if names and (unnamed := [str(value) for value in labels.painted if value not in names]):
         log.warning("%s: no table names %s: called label %s, and so on", root, first_few(unnamed), unnamed[0])
     integers = {names.get(value, f"label {value}"): (value,) for value in labels.painted}
@@ -192,7 +199,7 @@ def _name_classes(root: Path, labels: Labels, cases: Sequence[Case]) -> Labels:
 def _parse_class(row: dict[str, str]) -> tuple[int, str]:
     """Return integer and name of a class; no name where one of them is not known."""
     index, name = row["index"].strip(), row["name"].strip()
-    if "n/a" in (index, name):
+    if not index or "n/a" in (index, name):
         return 0, ""
     if not float(index).is_integer():
         raise ValueError(f"index is {index}")
@@ -203,7 +210,8 @@ def _table_of(label: Path, root: Path) -> list[Path]:
     """Return the table of a label map: the one beside it, or one above whose entities its name has, the nearest."""
     parts = set(stem(label).split("_"))
     for folder in (root / above for above in label.relative_to(root).parents):
-        tables = [path for path in folder.glob("*.tsv") if set(path.stem.split("_")) <= parts]
+        of_kind = folder.glob(f"*{stem(label).rpartition('_')[2]}.tsv")  # not that of the participants
+        tables = [path for path in of_kind if set(path.stem.split("_")) <= parts]
         if tables:
             return [max(tables, key=lambda path: (len(path.stem.split("_")), path.name))]
     return []

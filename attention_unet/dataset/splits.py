@@ -195,16 +195,19 @@ def parse_split(plain: object, training: str = "training", validation: str = "va
     return Split(*(tuple(part) for part in parts if part is not None))
 
 
-def read_held_out(run: Path, cases: Sequence[str]) -> list[str]:
-    """Return the cases that a run held out.
+def read_held_out(run: Path, cases: Sequence[str] | None) -> list[str]:
+    """Return the cases that a run held out; ``cases`` are those that are there, or None to check nothing.
 
     Raises:
         ConfigError: if the run held out no case, or one that is not in ``cases``.
     """
     held_out = read_split(run / SPLIT).validation
-    missing = [case for case in held_out if case not in cases]
+    missing = [case for case in held_out if cases is not None and case not in cases]
     if not held_out:
         raise ConfigError(f"{run}: held out no case: expected a run of one fold")
     if missing:
-        raise ConfigError(f"{run}: held out {first_few(missing)}, expected among the given cases: add them")
+        raise ConfigError(
+            f"{run}: held out {first_few(missing)}, expected among the given cases: add them, or name a run of this "
+            "dataset"
+        )
     return list(held_out)

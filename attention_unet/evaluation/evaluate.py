@@ -17,7 +17,7 @@ from attention_unet.evaluation.calibration import write_calibration
 from attention_unet.evaluation.case_order import log_order
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles, write_evaluated_files
 from attention_unet.evaluation.example_cases import write_example_cases
-from attention_unet.evaluation.found_masks import find_images, find_labels, find_masks, participants_of
+from attention_unet.evaluation.found_masks import find_images, find_labels, find_masks, is_of_bids
 from attention_unet.evaluation.lesions import write_lesions
 from attention_unet.evaluation.provenance import read_provenance
 from attention_unet.evaluation.result_files import check_results
@@ -31,7 +31,7 @@ from attention_unet.files.paths import relative_path
 from attention_unet.files.run_folder import REPORT, SUBJECTS
 from attention_unet.machine.progress import progress_bar
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.volume_files import list_files, list_unread
+from attention_unet.scans.volume_files import list_files
 
 log = logging.getLogger(__name__)
 
@@ -89,28 +89,26 @@ def evaluate_folder(
             raise ConfigError(f"{output}: holds the {content}: name another folder with -o")
     if not 0 <= tolerance_mm < math.inf:
         raise ConfigError(f"--tolerance-mm is {tolerance_mm}: expected 0 or more")
-    known, predicted = find_masks(references), find_masks(predictions)
-    if not known:
-        raise ConfigError(f"{references}: holds no image file: expected the true label maps; check the path")
+    of_bids = is_of_bids(predictions, references)
+    known, predicted = find_masks(predictions, references)
     ids = read_held_out(Path(held_out_of), list(known)) if held_out_of else list(known)
     if not set(predicted) & set(ids):
         raise ConfigError(
             f"{predictions}: holds no prediction of these cases, but {first_few(predicted) or 'no volume'}: "
-            f"expected masks with the names of the references, such as {known[ids[0]].name}"
+            f"expected masks with the {'entities' if of_bids else 'names'} of the references, such as "
+            f"{known[ids[0]].name}"
         )
     labels = find_labels(predictions, references, known, predicted, ids)
     if predicted_only:
         ids = [case for case in ids if case in predicted]
-    for folder in (predictions, references):
-        if unread := list_unread(folder):
-            log.warning("%s: not read: %s", folder, first_few(unread))
     if extra := set(predicted) - set(known):
         log.warning("%s: without reference: %s: %s", predictions, plural(len(extra), "case"), first_few(extra))
     table = Path(held_out_of or "") / SUBJECTS
     if not subjects and held_out_of and table.is_file():
         subjects = table
-    subject_of = read_subjects(Path(subjects), ids) if subjects else participants_of(references, ids)
-    grouped = find_images(scans, ids) if scans else {}
+    participants = {case: case.partition("_")[0] for case in ids} if of_bids else {}
+    subject_of = read_subjects(Path(subjects), ids) if subjects else participants
+    grouped = find_images(scans, ids, predicted, of_bids) if scans else {}
     if scans and not set(grouped) & set(ids):
         raise ConfigError(f"{scans}: holds no scan of these cases: expected names such as {known[ids[0]].name}")
     unannotated = describe_unannotated(references.parent / "dataset.json", labels.names)

@@ -11,7 +11,7 @@ from attention_unet.evaluation.rows import Row, mean_dice
 from attention_unet.files.prediction_folder import attention_path
 from attention_unet.pictures.figures import save_figure
 from attention_unet.pictures.mosaic import Scene, draw_mosaic
-from attention_unet.scans.volumes import read_labels, read_volume
+from attention_unet.scans.volumes import check_same_grid, read_labels, read_volume
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ def write_example_cases(evaluation: Path, files: EvaluatedFiles, rows: Sequence[
 def _read_scene(files: EvaluatedFiles, case: str, title: str) -> Scene:
     volume = read_channels(files.cases[case])
     reference, prediction = (read_labels(path) for path in (files.reference(case), files.predicted[case]))
+    check_same_grid(volume, reference)
     maps = {
         place: read_volume(attention_path(*files.beside(case), place)).array[0]
         for place in files.attention_places(case)[:1]

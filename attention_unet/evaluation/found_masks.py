@@ -1,36 +1,52 @@
 """Find the masks to evaluate, their classes and scans: by file names in a folder, or by entities in a BIDS dataset."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from attention_unet.dataset.bids import images_by_scan, is_bids_tree, masks_by_scan, name_classes_of
+from attention_unet.dataset.bids import is_bids_tree, name_classes, names_in_tables
 from attention_unet.dataset.cases import group_channels
 from attention_unet.dataset.description import describe_labels, find_labels_in_files
+from attention_unet.errors import ConfigError, first_few
+from attention_unet.evaluation.bids_masks import images_of_scans, pair_masks
 from attention_unet.files.json_file import parse_object, read_object
 from attention_unet.files.prediction_record import RECORD
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.volume_files import list_volumes, volumes_by_case
+from attention_unet.scans.volume_files import list_unread, list_volumes, volumes_by_case
+
+log = logging.getLogger(__name__)
 
 
-def find_masks(folder: Path) -> dict[str, Path]:
-    """Return label maps by case: by file name without ending, or by the entities that they share with their scan.
+def is_of_bids(predictions: Path, references: Path) -> bool:
+    """Return whether masks are paired by entities: at least one folder has folders of participants."""
+    return is_bids_tree(predictions) or is_bids_tree(references)
+
+
+def find_masks(predictions: Path, references: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Return true and predicted label maps by case. A case is a file name without ending, or as in ``pair_masks``.
 
     Raises:
+        ConfigError: if there are no true label maps.
         DataError: if a case has two.
     """
-    return masks_by_scan(folder) if is_bids_tree(folder) else volumes_by_case(folder)
+    if is_of_bids(predictions, references):
+        return pair_masks(predictions, references)
+    known = volumes_by_case(references)
+    if not known:
+        raise ConfigError(f"{references}: holds no image file: expected the true label maps; check the path")
+    for folder in (predictions, references):
+        if unread := list_unread(folder):
+            log.warning("%s: not read: %s", folder, first_few(unread))
+    return known, volumes_by_case(predictions)
 
 
-def find_images(folder: Path, ids: Sequence[str]) -> dict[str, tuple[Path, ...]]:
-    """Return the images of cases; of a BIDS dataset one of each."""
-    if is_bids_tree(folder):
-        return {case: (path,) for case, path in images_by_scan(folder).items() if case in ids}
+def find_images(
+    folder: Path, ids: Sequence[str], predicted: Mapping[str, Path], of_bids: bool
+) -> dict[str, tuple[Path, ...]]:
+    """Return the images of cases."""
+    if of_bids:
+        return images_of_scans(folder, ids, predicted)
     return group_channels(list_volumes(folder), wanted=ids)
-
-
-def participants_of(folder: Path, ids: Sequence[str]) -> dict[str, str]:
-    """Return the participant of each case of a BIDS dataset; nothing for another folder."""
-    return {case: case.partition("_")[0] for case in ids} if is_bids_tree(folder) else {}
 
 
 def find_labels(
@@ -40,7 +56,8 @@ def find_labels(
 
     They come from the first of these: ``dataset.json`` beside the folder of the references, if it describes labels;
     ``run.json`` beside the predictions; ``dataset.json`` in the folder of the predictions, which nnU-Net writes; the
-    integers in the references, in a BIDS dataset with the names of its tables.
+    integers in the references. Of BIDS datasets, tables name these integers; a warning tells of tables that call a
+    class otherwise.
 
     Args:
         predictions: folder of the predicted label maps.
@@ -50,20 +67,42 @@ def find_labels(
         ids: cases to score.
 
     Raises:
-        DataError: if a description is damaged.
+        DataError: if a description is damaged, or tables differ.
     """
     description = references.parent / "dataset.json"
     if description.is_file() and "labels" in read_object(description):
         return describe_labels(description)
-    for folder in (predictions, *sorted({predicted[case].parent for case in ids if case in predicted})):
-        if (run := folder / RECORD).is_file():
-            return parse_object(
-                run, lambda plain: Labels.from_json(plain["labels"]), "expected what predict writes; remove it"
-            )
+    of_cases = {case: known[case] for case in ids}
+    masks = [predicted[case] for case in ids if case in predicted]
+    recorded = {
+        run: parse_object(
+            run, lambda plain: Labels.from_json(plain["labels"]), "expected what predict writes; remove it"
+        )
+        for folder in dict.fromkeys([predictions, *sorted({mask.parent for mask in masks})])
+        if (run := folder / RECORD).is_file()
+    }
+    for run, labels in recorded.items():
+        if labels != (first := next(iter(recorded.values()))):
+            log.warning("%s: is of the classes %s, elsewhere %s: only these are scored", run, labels.names, first.names)
+    if recorded:
+        labels = next(iter(recorded.values()))
+        if is_of_bids(predictions, references):
+            _warn_of_other_names(labels, references, list(of_cases.values()))
+        return labels
     beside = predictions / "dataset.json"
     if beside.is_file() and "labels" in read_object(beside):
         return describe_labels(beside)
-    of_cases = {case: known[case] for case in ids}  # unreadable files fail when they are scored
-    if is_bids_tree(references):
-        return name_classes_of(references, of_cases)
-    return find_labels_in_files(of_cases, {})
+    labels = find_labels_in_files(of_cases, {})  # unreadable files fail when they are scored
+    if is_of_bids(predictions, references):
+        labels = name_classes(references, labels, of_cases.values())
+        _warn_of_other_names(labels, predictions, masks)
+    return labels
+
+
+def _warn_of_other_names(labels: Labels, root: Path, label_maps: Sequence[Path]) -> None:
+    """Warn of tables that call the integer of a class otherwise."""
+    called = names_in_tables(root, label_maps)
+    for name, group in labels.integers.items():
+        for value in group:
+            if called.get(value, name) != name:
+                log.warning("%s: %d is called %s, but scored as %s: is it one class?", root, value, called[value], name)

@@ -63,19 +63,22 @@ def find_bids_scans(
 
 
 def keep_held_out(
-    cases: Mapping[Path, Sequence[Case]], failed: Mapping[str, str], run: Path
+    cases: Mapping[Path, Sequence[Case]], failed: Mapping[str, str], run: Path, participants: Sequence[str]
 ) -> tuple[dict[Path, list[Case]], dict[str, str]]:
     """Return those of the results of ``find_bids_scans`` that a training on this dataset held out.
 
     Raises:
-        ConfigError: if the run held out no scan, or one that is not there.
+        ConfigError: if the run held out no scan, none of these participants, or one that is not there.
     """
 
     def scan_of(case: Case) -> str:
         return scan_id(stem(case.images[0]).rpartition("_")[0])
 
     scans = {scan_of(case) for of_folder in cases.values() for case in of_folder}
-    held_out = read_held_out(run, sorted(scans | {scan_id(Path(name).name) for name in failed}))
+    there = scans | {scan_id(Path(name).name) for name in failed}
+    held_out = read_held_out(run, None if participants else sorted(there))
+    if there.isdisjoint(held_out):
+        raise ConfigError(f"{run}: held out {first_few(held_out)}, none of these participants: name others")
     kept = {folder: [case for case in of_folder if scan_of(case) in held_out] for folder, of_folder in cases.items()}
     reasons = {name: reason for name, reason in failed.items() if scan_id(Path(name).name) in held_out}
     return {folder: of_folder for folder, of_folder in kept.items() if of_folder}, reasons

@@ -20,6 +20,8 @@ from attention_unet.scans.volume_files import list_volumes
 
 log = logging.getLogger(__name__)
 
+SUFFIXES = {"T1w", "T2w", "PDw", "FLAIR"}  # channels of a model that was trained on BIDS
+
 
 def predict_tree(
     models: Sequence[Model],
@@ -64,7 +66,7 @@ def predict_tree(
     check_volumes(output)
     folders, failed = _find_scans(models, source, output, settings, bids, participants)
     if held_out_of:
-        folders, failed = keep_held_out(folders, failed, Path(held_out_of))
+        folders, failed = keep_held_out(folders, failed, Path(held_out_of), participants)
     if not folders:
         raise ConfigError(f"{source}: holds no scan, and no folder below it does: check the path")
     (output / VOLUMES).unlink(missing_ok=True)
@@ -109,6 +111,13 @@ def _find_scans(
         raise ConfigError(
             f"--bids-suffix is given {len(bids)} times: the model takes {channels} channels, so give it as often"
         )
+    given = models[0].plan.channels
+    if tuple(bids) != given and sorted(bids) == sorted(given):
+        raise ConfigError(
+            f"--bids-suffix is {' '.join(bids)}: the model was trained on {' '.join(given)}, in this order"
+        )
+    if tuple(bids) != given and set(given) & SUFFIXES:
+        log.warning("--bids-suffix is %s: the model was trained on %s", " ".join(bids), " ".join(given))
     found = find_bids_scans(source, bids, participants)
     describe_derivative(output, source, bids)
     return found

@@ -126,7 +126,7 @@ def test_what_cannot_be_trained_on_is_refused(bids):
         find_bids_cases(bids, ["T1w"], LABELS)
 
 
-def test_a_bids_dataset_is_inspected_and_trained_on(bids, tmp_path, monkeypatch):
+def test_a_bids_dataset_is_inspected_and_trained_on(bids, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     options = ["--data.root", str(bids), "--data.bids_suffixes", "[T1w]", "--data.folds", "2", "--training.steps", "2"]
     assert main(["inspect", *options]) == 0
@@ -139,6 +139,12 @@ def test_a_bids_dataset_is_inspected_and_trained_on(bids, tmp_path, monkeypatch)
     assert main(call) == 0
     masks = [path.name for path in (tmp_path / "masks").rglob("*_dseg.nii.gz")]
     assert sorted(name.partition("_space")[0] for name in masks) == sorted(split["validation"])
+    one = split["validation"][0]
+    assert main([*call, "--participant", one[4:6], "--overwrite", "-o", "of-one"]) == 0
+    of_one = {path.name[:6] for path in (tmp_path / "of-one").rglob("*_dseg.nii.gz")}
+    assert of_one == {one[:6]}
+    assert main([*call[:-4], "--bids-suffix", "FLAIR", "-o", "other"]) == 0
+    assert "warning: --bids-suffix is FLAIR: the model was trained on T1w" in capsys.readouterr().err
     manual = ["-r", str(bids / "derivatives" / "manual"), "--held-out-of", "run"]
     assert main(["evaluate", "-p", "masks", *manual, "-o", "evaluation"]) == 0
     assert main(["report", "run"]) == 0

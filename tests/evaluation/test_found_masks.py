@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
-from attention_unet.errors import DataError
+from attention_unet.errors import ConfigError, DataError
 from attention_unet.evaluation.evaluate import evaluate_folder
 from attention_unet.evaluation.found_masks import find_labels, find_masks
 from attention_unet.inference.predict_tree import predict_tree
@@ -26,7 +26,7 @@ def test_where_classes_are_named(tmp_path):
     (tmp_path / "p").mkdir()
 
     def labels():
-        return find_labels(tmp_path / "p", tmp_path / "r", find_masks(tmp_path / "r"), {}, ["x"])
+        return find_labels(tmp_path / "p", tmp_path / "r", {"x": tmp_path / "r" / "x.nii.gz"}, {}, ["x"])
 
     assert labels().names == ("label 1", "label 2", "label 3")
     (tmp_path / "p" / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "of nnU-Net": 1}}))
@@ -107,9 +107,85 @@ def test_warnings_and_tables_of_a_bids_dataset(bids, tmp_path, capsys):
     assert main([*call[:-1], str(tmp_path / "named")]) == 0
     rows = csv.DictReader((tmp_path / "named" / "metrics.csv").open())
     assert {"left", "right"} < {row["class"] for row in rows}
-    known = find_masks(manual)
-    save_nifti(manual / "sub-02" / "anat" / "sub-02_run-1_desc-brain_mask.nii.gz", label_map(), AFFINE)
-    assert find_masks(manual) == known
-    save_nifti(manual / "sub-02" / "anat" / "sub-02_run-1_desc-other_dseg.nii.gz", label_map(), AFFINE)
-    with pytest.raises(DataError, match=r"desc-other.*sub-02_run-1 has two label maps, also .*desc-expert"):
-        find_masks(manual)
+
+
+def touch(root, *names):
+    for name in names:
+        path = root / name.split("_")[0] / "anat" / f"{name}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return root
+
+
+def pairs(predictions, references):
+    known, predicted = find_masks(predictions, references)
+    return {case: predicted[case].name.partition(".")[0] if case in predicted else None for case in known}
+
+
+def test_the_references_say_which_kind_is_compared(tmp_path, caplog):
+    """Trees of other tools hold masks of the brain beside label maps of its parts."""
+    found = touch(tmp_path / "p", "sub-1_label-lesion_mask", "sub-1_desc-tissue_dseg")
+    assert pairs(found, touch(tmp_path / "r", "sub-1_label-lesion_mask")) == {"sub-1": "sub-1_label-lesion_mask"}
+    assert "only label maps *_mask are compared, not sub-1_desc-tissue_dseg.nii.gz" in caplog.text
+    assert pairs(found, touch(tmp_path / "s", "sub-1_dseg", "sub-2_mask")) == {"sub-1": "sub-1_desc-tissue_dseg"}
+    assert "only label maps *_dseg are compared, not sub-2_mask.nii.gz" in caplog.text
+    with pytest.raises(ConfigError, match=r"q: holds no label map sub-\*_dseg\.nii\.gz, but sub-1_T1w\.nii\.gz: name"):
+        pairs(touch(tmp_path / "q", "sub-1_T1w"), tmp_path / "s")
+
+
+def test_masks_of_other_structures_are_not_compared(tmp_path):
+    left, right = "sub-1_hemi-L_label-hippo_dseg", "sub-1_hemi-R_label-hippo_dseg"
+    references = touch(tmp_path / "r", left, right)
+    both = {"sub-1_hemi-L_label-hippo": left, "sub-1_hemi-R_label-hippo": right}
+    assert pairs(touch(tmp_path / "p", left, right), references) == both
+    assert pairs(touch(tmp_path / "q", right), touch(tmp_path / "s", left)) == {"sub-1": None}
+
+
+def test_the_space_of_the_reference_is_taken(tmp_path):
+    native, standard = "sub-1_space-orig_desc-ours_dseg", "sub-1_space-MNI152_desc-ours_dseg"
+    found = touch(tmp_path / "p", native, standard)
+    assert pairs(found, touch(tmp_path / "r", "sub-1_desc-expert_dseg")) == {"sub-1": native}
+    assert pairs(found, touch(tmp_path / "s", "sub-1_space-T1w_dseg")) == {"sub-1": native}
+    assert pairs(found, touch(tmp_path / "t", "sub-1_space-MNI152_dseg")) == {"sub-1": standard}
+    touch(tmp_path / "p", "sub-1_space-orig_desc-other_dseg")
+    with pytest.raises(DataError, match=r"sub-1_desc-expert_dseg\.nii\.gz has two predictions"):
+        pairs(found, tmp_path / "r")
+
+
+def test_folders_without_participants_and_other_files(tmp_path, caplog):
+    (tmp_path / "flat").mkdir()
+    for name in ("sub-1_acq-x_rec-y", "sub-2_desc-a_dseg", "sub-3_dseg"):
+        (tmp_path / "flat" / f"{name}.nii.gz").touch()
+    tree = touch(tmp_path / "r", "sub-1_rec-y_acq-x_dseg", "sub-2_desc-b_dseg", "sub-4_desc-expert_v2_dseg")
+    (tree / "group_mask.nii.gz").touch()
+    assert pairs(tmp_path / "flat", tree) == {"sub-1_rec-y_acq-x": "sub-1_acq-x_rec-y", "sub-2": "sub-2_desc-a_dseg"}
+    assert pairs(tree, tmp_path / "flat")["sub-2"] == "sub-2_desc-b_dseg"
+    assert "not read, as their names are not those of BIDS: " in caplog.text
+    assert "group_mask.nii.gz" in caplog.text
+    assert "sub-4_desc-expert_v2_dseg.nii.gz" in caplog.text
+    assert "sub-3" in find_masks(tmp_path / "flat", tree)[1]
+
+
+def test_tables_that_name_classes_otherwise_are_told(bids, tmp_path, caplog):
+    masks, manual = bids / "derivatives" / "masks", bids / "derivatives" / "manual"
+    (manual / "dseg.tsv").write_text("index\tname\n3\tdark\n9\tbright\n")
+    evaluate_folder(masks, manual, tmp_path / "out")
+    assert "manual: 3 is called dark, but scored as bright: is it one class?" in caplog.text
+    run = masks / "sub-02" / "anat" / "run.json"
+    run.write_text(run.read_text().replace('"bright"', '"tumour"'))
+    evaluate_folder(masks, manual, tmp_path / "again")
+    assert "is of the classes ('tumour', 'dark'), elsewhere ('bright', 'dark')" in caplog.text
+
+
+def test_pictures_show_the_scan_that_was_predicted(bids, tmp_path):
+    for name in SCANS:
+        save_nifti(bids / f"{name}_FLAIR.nii.gz", np.zeros((5, 5, 5), np.float32), np.eye(4))
+    masks, manual = bids / "derivatives" / "masks", bids / "derivatives" / "manual"
+    evaluate_folder(masks, manual, tmp_path / "out", images=bids)
+    scored = json.loads((tmp_path / "out" / "scored.json").read_text())["cases"]
+    assert all(case["images"][0].endswith("_T1w.nii.gz") for case in scored.values())
+    for path in masks.rglob("*_dseg.json"):
+        path.unlink()
+    _, failed = evaluate_folder(masks, manual, tmp_path / "again", images=bids)
+    assert "FLAIR" in failed["sub-02_run-1"]
+    assert not (tmp_path / "again" / "picture.png").exists()

@@ -1,6 +1,7 @@
 """Scans in a tree of folders, and those of BIDS datasets."""
 
 import csv
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -171,6 +172,9 @@ def test_channels_and_participants_of_a_bids_dataset(bids, tmp_path):
     two = type(two)(two.network, plan_of(channels=("T1", "FLAIR")), two.device, sha256=two.sha256)
     with pytest.raises(ConfigError, match="the model takes 2 channels"):
         predict_tree([two], bids, tmp_path / "out", bids=["T1w"])
+    swapped = dataclasses.replace(two, plan=plan_of(channels=("FLAIR", "T1w")))
+    with pytest.raises(ConfigError, match="is T1w FLAIR: the model was trained on FLAIR T1w, in this order"):
+        predict_tree([swapped], bids, tmp_path / "out", bids=["T1w", "FLAIR"])
     failed = predict_tree([two], bids, tmp_path / "two", bids=["T1w", "FLAIR"])
     assert sorted(failed) == [
         "sub-01/ses-a/anat/sub-01_ses-a",

@@ -1,0 +1,123 @@
+"""Pair predicted and true label maps of BIDS datasets by the entities of their names (bids-specification 1.10)."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from attention_unet.dataset.bids import MASKS, NamedVolume, named_volumes, scan_id
+from attention_unet.errors import ConfigError, DataError, first_few
+from attention_unet.files.json_file import read_object
+from attention_unet.scans.volume_files import stem
+
+log = logging.getLogger(__name__)
+
+STRUCTURES = ("hemi", "label", "seg", "atlas")  # entities that name what a label map shows
+NATIVE = ("orig", "T1w", "T2w", "individual", "scanner", "")  # names of the space of the scan itself
+
+
+def pair_masks(predictions: Path, references: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Return true and predicted label maps by case.
+
+    A case is called by the entities of its scan, or by all entities if a scan has several true label maps. Label maps
+    have the suffix dseg or, if the references have none, mask. Predictions without reference have a name of their own.
+
+    Raises:
+        ConfigError: if a folder holds no label map of that kind.
+        DataError: if several predictions fit a reference.
+    """
+    true, others = named_volumes(references)
+    kind = next((kind for kind in MASKS if any(volume.suffix == kind for volume in true)), MASKS[0])
+    known = _of_kind(references, true, others, kind)
+    found = _of_kind(predictions, *named_volumes(predictions), kind)
+    counts = Counter(scan_id(volume.entities) for volume in known)
+    cases: dict[str, Path] = {}
+    predicted: dict[str, Path] = {}
+    for volume in known:
+        scan = scan_id(volume.entities)
+        case = scan if counts[scan] == 1 else volume.entities
+        if case in cases:
+            raise DataError(f"{volume.path}: {case} has two label maps, also {cases[case]}: expected one; keep one")
+        cases[case] = volume.path
+        if mask := _best(volume, found):
+            predicted[case] = mask.path
+    unpaired = {volume.entities: volume.path for volume in found if volume.path not in predicted.values()}
+    return cases, {**unpaired, **predicted}
+
+
+def images_of_scans(folder: Path, cases: Sequence[str], predicted: Mapping[str, Path]) -> dict[str, tuple[Path, ...]]:
+    """Return the images of cases: those that ``predict`` names beside a mask, otherwise the first by name."""
+    of_scan: dict[str, list[NamedVolume]] = {}
+    for volume in named_volumes(folder)[0]:
+        if volume.suffix not in MASKS:
+            of_scan.setdefault(_scan(volume.entities), []).append(volume)
+    images = {}
+    for case in cases:
+        named = _sources(folder, predicted[case]) if case in predicted else ()
+        if volumes := of_scan.get(_scan(case)):
+            images[case] = named or (volumes[0].path,)
+    first = {path.name.partition(".")[0].rpartition("_")[2] for paths in images.values() for path in paths[:1]}
+    if images:
+        log.info("%s: pictures show %s", folder, first_few(sorted(first)))
+    return images
+
+
+def _sources(folder: Path, mask: Path) -> tuple[Path, ...]:
+    """Return the images of a dataset of which predict made a mask; none if it does not say, or they are gone."""
+    file = mask.with_name(f"{stem(mask)}.json")
+    named = read_object(file).get("Sources", []) if file.is_file() else []
+    paths = tuple(folder / str(source).rpartition(":")[2] for source in named)
+    return paths if all(path.exists() for path in paths) else ()
+
+
+def _scan(entities: str) -> str:
+    """Return the entities of a scan in a fixed order."""
+    return "_".join(sorted(scan_id(entities).split("_")))
+
+
+def _of_kind(folder: Path, volumes: Sequence[NamedVolume], others: Sequence[Path], kind: str) -> list[NamedVolume]:
+    """Return the label maps of a kind, and tell of the volumes that are not read."""
+    chosen = [volume for volume in volumes if volume.suffix in (kind, "")]
+    rest = [volume.path for volume in volumes if volume not in chosen]
+    if not chosen:
+        held = first_few([path.name for path in (*rest, *others)]) or "no volume"
+        raise ConfigError(
+            f"{folder}: holds no label map sub-*_{kind}.nii.gz, but {held}: name the folder whose sub-* folders hold "
+            "them, such as derivatives/NAME of a dataset"
+        )
+    if masks := [path.name for path in rest if path.name.partition(".")[0].endswith(MASKS)]:
+        log.warning("%s: only label maps *_%s are compared, not %s", folder, kind, first_few(masks))
+    if others:
+        names = first_few([path.name for path in others])
+        log.warning("%s: not read, as their names are not those of BIDS: %s", folder, names)
+    return chosen
+
+
+def _best(reference: NamedVolume, found: Sequence[NamedVolume]) -> NamedVolume | None:
+    """Return the prediction whose name agrees best with that of a reference; None if there is none of this scan."""
+    entities = _values(reference)
+    agreement: list[tuple[bool, int, NamedVolume]] = []
+    for volume in found:
+        own = _values(volume)
+        if _scan(volume.entities) != _scan(reference.entities):
+            continue
+        if any(key in own and key in entities and own[key] != entities[key] for key in STRUCTURES):
+            continue
+        same_space = own.get("space", "") == entities.get("space", "") or all(
+            each.get("space", "") in NATIVE for each in (own, entities)
+        )
+        agreement.append((same_space, sum(own.get(key) == value for key, value in entities.items()), volume))
+    if not agreement:
+        return None
+    best = max(each[:2] for each in agreement)
+    chosen = [volume for *rank, volume in agreement if tuple(rank) == best]
+    if len(chosen) > 1:
+        raise DataError(
+            f"{chosen[0].path}: {reference.path.name} has two predictions, also {chosen[1].path.name}: expected one; "
+            "move one to another folder"
+        )
+    return chosen[0]
+
+
+def _values(volume: NamedVolume) -> dict[str, str]:
+    return dict(part.split("-", 1) for part in volume.entities.split("_"))
