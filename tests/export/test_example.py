@@ -8,23 +8,18 @@ import pytest
 import torch
 from scipy import ndimage
 
-from attention_unet.export.export import export_model
 from attention_unet.inference.model_file import load_model
 from attention_unet.inference.settings import Settings
 from tests.conftest import REPOSITORY
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
+def exported(hippocampus_onnx):
     """Return the shipped model, its ONNX file, and the function of the example."""
-    for name in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(name)
-    file = tmp_path_factory.mktemp("onnx") / "hippocampus.onnx"
-    export_model("hippocampus", "onnx", file)
     loader = importlib.util.spec_from_file_location("onnx_predict", REPOSITORY / "examples" / "onnx_predict.py")
     example = importlib.util.module_from_spec(loader)
     loader.loader.exec_module(example)
-    return load_model("hippocampus"), file, example.segment
+    return load_model("hippocampus"), hippocampus_onnx, example.segment
 
 
 def rescaled(scan, voxel_mm):

@@ -107,19 +107,17 @@ def test_every_mechanism_is_exported(name, dims, form, tmp_path):
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
-def test_onnx_tells_what_its_use_needs(tmp_path):
-    need("onnx")
+def test_onnx_tells_what_its_use_needs(hippocampus_onnx):
     import onnx
 
-    export_model("hippocampus", "onnx", tmp_path / "h.onnx")
-    content = onnx.load(tmp_path / "h.onnx")
+    content = onnx.load(hippocampus_onnx)
     onnx.checker.check_model(content)
     facts = {entry.key: entry.value for entry in content.metadata_props}
     model = load_model("hippocampus")
     assert Plan.from_json(json.loads(facts["plan"])) == model.plan
     assert json.loads(facts["labels"])["2"] == {"name": "Posterior", "colour": "#ff7f0e"}
     assert json.loads(facts["sizes"]) == {"multiple_of": [8, 8, 8]}
-    beside = json.loads((tmp_path / "h.onnx.json").read_text())
+    beside = json.loads(hippocampus_onnx.with_name(f"{hippocampus_onnx.name}.json").read_text())
     assert {name: each if isinstance(each, str) else json.dumps(each) for name, each in beside.items()} == facts
     assert facts["model_sha256"] == model.sha256
     assert [value.name for value in (*content.graph.input, *content.graph.output)] == ["window", "probabilities"]
@@ -184,12 +182,10 @@ def test_several_models_are_refused(tmp_path):
         export_model(tmp_path / "cv", "pt2", tmp_path / "x")
 
 
-def test_real_windows_agree_with_the_network_in_double_precision(real_data, tmp_path):
+def test_real_windows_agree_with_the_network_in_double_precision(real_data, hippocampus_onnx):
     """The group normalisation of torch is the less exact one: in single precision it differs by more than ONNX."""
-    need("onnx")
     model = load_model("hippocampus")
-    write_onnx(model, {}, tmp_path / "a.onnx")
-    run, exact = read_onnx(tmp_path / "a.onnx"), WindowNetwork(model).double().eval()
+    run, exact = read_onnx(hippocampus_onnx), WindowNetwork(model).double().eval()
     for scan in sorted((real_data / "Task04_Hippocampus" / "imagesTr").glob("*.nii.gz"))[:4]:
         values = read_volume(scan).array[0]
         window = torch.zeros(1, 1, *model.plan.patch)
