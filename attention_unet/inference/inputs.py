@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from attention_unet.dataset.cases import CHANNEL_SUFFIX, Case, group_channels
-from attention_unet.errors import ConfigError
-from attention_unet.scans.dicom import is_dicom, is_series
+from attention_unet.errors import ConfigError, first_few
+from attention_unet.scans.dicom import holds_images, is_dicom, is_series
 from attention_unet.scans.itk_files import is_utf8
 from attention_unet.scans.volume_files import ENDINGS, is_volume, list_unread, list_volumes, stem
 
@@ -39,8 +39,7 @@ def find_inputs(source: Path, channels: int, may_miss: bool = False, alone: bool
     if is_volume(source):
         files, not_read = [source], []
     elif source.is_dir():
-        series = (folder for folder in sorted(source.iterdir()) if is_series(folder) and not list_volumes(folder))
-        files = [*list_volumes(source), *series]
+        files = [*list_volumes(source), *series_below(source)]
         files = [source] if not files and is_series(source) else files
         not_read = _not_read(source, alone) if files != [source] else []
         if files and not_read:
@@ -64,6 +63,15 @@ def find_inputs(source: Path, channels: int, may_miss: bool = False, alone: bool
         )
     cases = [Case(name, paths) for name, paths in sorted(group_channels(files, channels).items())]
     return [_without_absent_files(case) for case in cases] if may_miss else cases
+
+
+def series_below(source: Path) -> list[Path]:
+    """Return the folders of DICOM series in a folder. A warning tells of those that hold no image."""
+    folders = [folder for folder in sorted(source.iterdir()) if is_series(folder) and not list_volumes(folder)]
+    without = [folder.name for folder in folders if not holds_images(folder)]
+    if without:
+        log.warning("%s: not predicted, as they hold no DICOM image: %s", source, first_few(without))
+    return [folder for folder in folders if folder.name not in without]
 
 
 def _without_absent_files(case: Case) -> Case:

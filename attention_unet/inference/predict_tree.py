@@ -15,7 +15,7 @@ from attention_unet.inference.model import Model
 from attention_unet.inference.predict_folder import predict_cases
 from attention_unet.inference.settings import DEFAULT, Settings
 from attention_unet.inference.structures import VOLUMES, check_volumes, write_volumes
-from attention_unet.scans.dicom import is_series
+from attention_unet.scans.dicom import holds_images, is_series
 from attention_unet.scans.volume_files import list_volumes
 
 log = logging.getLogger(__name__)
@@ -137,6 +137,7 @@ def _folders_of_scans(source: Path, output: Path) -> list[Path]:
             continue
         names[:] = sorted(name for name in names if not name.startswith("."))
         names[:] = [name for name in names if (folder / name).resolve() != output.resolve()]
-        if list_volumes(folder) or any(is_series(folder / name) and not list_volumes(folder / name) for name in names):
+        series = (folder / name for name in names if is_series(folder / name) and not list_volumes(folder / name))
+        if list_volumes(folder) or any(map(holds_images, series)):
             found.append(folder.relative_to(source))
     return list(dict.fromkeys(found))

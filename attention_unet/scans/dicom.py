@@ -55,6 +55,30 @@ def is_series(folder: Path) -> bool:
         return False
 
 
+def holds_images(folder: Path) -> bool:
+    """Return whether a folder holds DICOM files with images, not segmentations and reports alone.
+
+    A file that cannot be read may be an image: reading the series tells.
+    """
+    for file in filter(is_dicom, sorted(folder.iterdir())):
+        try:
+            if not _is_other(_read_header(file)):
+                return True
+        except DataError:
+            return True
+    return False
+
+
+def _is_other(header: "Dataset") -> bool:
+    """Return whether a header is of a segmentation, a report or another object that is no image."""
+    kind = _kind(header)
+    return "Segmentation" in kind or ("Rows" not in header and kind != "" and "Image Storage" not in kind)
+
+
+def _kind(header: "Dataset") -> str:
+    return getattr(header.get("SOPClassUID"), "name", "")
+
+
 def is_dicom(file: Path) -> bool:
     """Return whether a file is DICOM by its content, with or without the preamble of 128 bytes."""
     if file.name.startswith(".") or file.name == "DICOMDIR" or not file.is_file():
@@ -123,14 +147,13 @@ def _image_headers(folder: Path) -> dict[Path, "Dataset"]:
         with report_damage(file):
             if is_dicom(file):
                 header = _read_header(file)
-                kind = getattr(header.get("SOPClassUID"), "name", "")
-                if "Rows" in header and "Segmentation" not in kind:
-                    images[file] = header
-                    series.add(str(header.get("SeriesInstanceUID", "")))
-                elif not kind or "Image Storage" in kind:
+                if _is_other(header):
+                    others.append(f"{file.name} ({_kind(header).removesuffix(' Storage')})")
+                elif "Rows" not in header:
                     raise ValueError("no Rows")
                 else:
-                    others.append(f"{file.name} ({kind.removesuffix(' Storage')})")
+                    images[file] = header
+                    series.add(str(header.get("SeriesInstanceUID", "")))
             elif not (file.name.startswith(".") or file.name == "DICOMDIR" or file.is_dir()):
                 if not file.exists():
                     raise ValueError("a link to a file that does not exist")

@@ -8,6 +8,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from pydicom import dcmread, uid
 
 from attention_unet.errors import ConfigError
 from attention_unet.inference.predict_tree import predict_tree
@@ -79,6 +80,22 @@ def test_series_and_volumes_in_one_tree(tmp_path):
     alone = write_slices(tmp_path / "alone", slices())
     assert predict_tree([model_of()], alone, tmp_path / "of one") == {}
     assert files(tmp_path / "of one", "*.nii.gz") == ["alone.nii.gz"]
+
+
+def test_folders_of_segmentations_and_reports_are_no_scans(tmp_path, caplog):
+    """As an archive exports a study: a folder for each series."""
+    study = tmp_path / "in" / "study"
+    write_slices(study / "scan", slices())
+    for name, kind in (("masks", uid.SegmentationStorage), ("report", uid.EnhancedSRStorage)):
+        write_slices(study / name, slices(lambda k, kind=kind: {"SOPClassUID": kind})[:1])
+    report = next((study / "report").iterdir())
+    dataset = dcmread(report)
+    del dataset.Rows
+    dataset.save_as(report)
+    write_slices(tmp_path / "in" / "other" / "masks", slices(lambda k: {"SOPClassUID": uid.SegmentationStorage})[:1])
+    assert predict_tree([model_of()], tmp_path / "in", tmp_path / "out") == {}
+    assert files(tmp_path / "out", "*.nii.gz") == ["study/scan.nii.gz"]
+    assert "study: not predicted, as they hold no DICOM image: masks, report" in caplog.text
 
 
 def test_names_in_another_encoding(tmp_path):
