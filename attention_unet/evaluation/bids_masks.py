@@ -31,6 +31,7 @@ def pair_masks(predictions: Path, references: Path) -> tuple[dict[str, Path], di
     known = _of_kind(references, true, others, kind)
     found = _of_kind(predictions, *named_volumes(predictions), kind)
     counts = Counter(scan_id(volume.entities) for volume in known)
+    by_scan = _group(found)
     cases: dict[str, Path] = {}
     predicted: dict[str, Path] = {}
     for volume in known:
@@ -39,22 +40,20 @@ def pair_masks(predictions: Path, references: Path) -> tuple[dict[str, Path], di
         if case in cases:
             raise DataError(f"{volume.path}: {case} has two label maps, also {cases[case]}: expected one; keep one")
         cases[case] = volume.path
-        if mask := _best(volume, found):
+        if mask := _best(volume, by_scan.get(_scan(volume.entities), [])):
             predicted[case] = mask.path
-    unpaired = {volume.entities: volume.path for volume in found if volume.path not in predicted.values()}
+    paired = set(predicted.values())
+    unpaired = {volume.entities: volume.path for volume in found if volume.path not in paired}
     return cases, {**unpaired, **predicted}
 
 
 def images_of_scans(folder: Path, cases: Sequence[str], predicted: Mapping[str, Path]) -> dict[str, tuple[Path, ...]]:
     """Return the images of cases: those that ``predict`` names beside a mask, otherwise the first by name."""
-    of_scan: dict[str, list[NamedVolume]] = {}
-    for volume in named_volumes(folder)[0]:
-        if volume.suffix not in MASKS:
-            of_scan.setdefault(_scan(volume.entities), []).append(volume)
+    by_scan = _group([volume for volume in named_volumes(folder)[0] if volume.suffix not in MASKS])
     images = {}
     for case in cases:
         named = _sources(folder, predicted[case]) if case in predicted else ()
-        if volumes := of_scan.get(_scan(case)):
+        if volumes := by_scan.get(_scan(case)):
             images[case] = named or (volumes[0].path,)
     first = {path.name.partition(".")[0].rpartition("_")[2] for paths in images.values() for path in paths[:1]}
     if images:
@@ -63,11 +62,19 @@ def images_of_scans(folder: Path, cases: Sequence[str], predicted: Mapping[str, 
 
 
 def _sources(folder: Path, mask: Path) -> tuple[Path, ...]:
-    """Return the images of a dataset of which predict made a mask; none if it does not say, or they are gone."""
+    """Return the images from which predict made a mask; none if it does not say, or they are gone."""
     file = mask.with_name(f"{stem(mask)}.json")
     named = read_object(file).get("Sources", []) if file.is_file() else []
     paths = tuple(folder / str(source).rpartition(":")[2] for source in named)
     return paths if all(path.exists() for path in paths) else ()
+
+
+def _group(volumes: Sequence[NamedVolume]) -> dict[str, list[NamedVolume]]:
+    """Group volumes by their scan."""
+    grouped: dict[str, list[NamedVolume]] = {}
+    for volume in volumes:
+        grouped.setdefault(_scan(volume.entities), []).append(volume)
+    return grouped
 
 
 def _scan(entities: str) -> str:
@@ -94,13 +101,11 @@ def _of_kind(folder: Path, volumes: Sequence[NamedVolume], others: Sequence[Path
 
 
 def _best(reference: NamedVolume, found: Sequence[NamedVolume]) -> NamedVolume | None:
-    """Return the prediction whose name agrees best with that of a reference; None if there is none of this scan."""
+    """Return the prediction of a scan whose name agrees best with that of a reference; None if there is none."""
     entities = _values(reference)
     agreement: list[tuple[bool, int, NamedVolume]] = []
     for volume in found:
         own = _values(volume)
-        if _scan(volume.entities) != _scan(reference.entities):
-            continue
         if any(key in own and key in entities and own[key] != entities[key] for key in STRUCTURES):
             continue
         same_space = own.get("space", "") == entities.get("space", "") or all(

@@ -56,8 +56,8 @@ def find_labels(
 
     They come from the first of these: ``dataset.json`` beside the folder of the references, if it describes labels;
     ``run.json`` beside the predictions; ``dataset.json`` in the folder of the predictions, which nnU-Net writes; the
-    integers in the references. Of BIDS datasets, tables name these integers; a warning tells of tables that call a
-    class otherwise.
+    integers in the references. Of BIDS datasets, tables name these integers; tables that call a class otherwise are
+    reported.
 
     Args:
         predictions: folder of the predicted label maps.

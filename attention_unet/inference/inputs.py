@@ -66,7 +66,7 @@ def find_inputs(source: Path, channels: int, may_miss: bool = False, alone: bool
 
 
 def series_below(source: Path) -> list[Path]:
-    """Return the folders of DICOM series in a folder. A warning tells of those that hold no image."""
+    """Return the folders of DICOM series in a folder. Warn about those that hold no image."""
     folders = [folder for folder in sorted(source.iterdir()) if is_series(folder) and not list_volumes(folder)]
     without = [folder.name for folder in folders if not holds_images(folder)]
     if without:

@@ -1,7 +1,7 @@
 """Change the intensities of a batch of images. The grid stays the same.
 
 Images are (N, C, *S) with any number of spatial axes. Strengths are (N, C) unless stated otherwise: each patch and
-channel has its own. They are on the CPU, so that no number is read back from a GPU. Bias field and gamma use the
+channel has its own. They are on the CPU: reading them back from a GPU would wait for it. Bias field and gamma use the
 minimum of the channel as the zero of the scanner.
 """
 
