@@ -1,13 +1,16 @@
 """Read every file of a dataset and report its problems and measurements."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from attention_unet.dataset.case_facts import CaseFacts, measure_case, warnings_about
-from attention_unet.dataset.cases import Dataset
+from attention_unet.dataset.cases import Case, Dataset
 from attention_unet.dataset.reading import read_case
 from attention_unet.dataset.subjects import find_similar_cases
 from attention_unet.errors import DataError
+from attention_unet.machine.processes import run_all
+from attention_unet.scans.labels import Labels
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,19 @@ def inspect(
         subjects: subject by case id; empty if unknown.
         done: called after each case.
     """
-    facts: list[CaseFacts] = []
-    problems = dict(known)
-    for case in dataset.cases:
-        try:
-            image, label, warnings = read_case(case, len(dataset.channels), dataset.labels)
-            facts.append(measure_case(case, image, label, dataset.labels, warnings))
-        except DataError as error:
-            problems[case.id] = str(error)
-        done()
+    measure = functools.partial(_measure, channels=len(dataset.channels), labels=dataset.labels)
+    measured = run_all(measure, dataset.cases, done)
+    facts = [result for result in measured if isinstance(result, CaseFacts)]
+    unreadable = {c.id: result for c, result in zip(dataset.cases, measured, strict=True) if isinstance(result, str)}
+    problems = {**known, **unreadable}
     found = [*warnings_about(facts, dataset.labels.names), *([] if subjects else find_similar_cases(facts))]
     return Inspection(facts, problems, found)
+
+
+def _measure(case: Case, channels: int, labels: Labels) -> CaseFacts | str:
+    """Read and measure a case. Return its facts, or why it cannot be trained on."""
+    try:
+        image, label, warnings = read_case(case, channels, labels)
+        return measure_case(case, image, label, labels, warnings)
+    except DataError as error:
+        return str(error)

@@ -18,6 +18,7 @@ from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_case
 from attention_unet.errors import DataError
 from attention_unet.files.atomic import remove_partials, replacing
+from attention_unet.machine.processes import run_all
 from attention_unet.preparation.preprocessing import Preprocessing, preprocess, preprocess_target
 from attention_unet.preparation.regions import CLUSTERS, find_regions
 from attention_unet.scans.labels import IGNORED, Labels
@@ -119,16 +120,8 @@ class CaseCache:
         Raises:
             DataError: if cases cannot be preprocessed. It lists all of them.
         """
-        problems: list[str] = []
         remove_partials(self.folder, STALE_SECONDS)
-        for case in cases:
-            try:
-                if not _is_complete(self._file(case)):
-                    self._store(case)
-            except DataError as error:
-                problems.append(str(error))
-            done()
-        if problems:
+        if problems := [problem for problem in run_all(self._try_store, cases, done) if problem]:
             raise DataError("\n".join(problems))
 
     def facts(self, cases: Sequence[Case]) -> list[CaseFacts]:
@@ -157,6 +150,15 @@ class CaseCache:
                     raise DataError(f"{path}: cannot be read ({error.strerror}): put it back") from error
                 digest.update(f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}\n".encode())
         return self.folder / f"{digest.hexdigest()[:32]}.safetensors"
+
+    def _try_store(self, case: Case) -> str:
+        """Store a case that is missing. Return why it cannot be; an empty string if it is there."""
+        try:
+            if not _is_complete(self._file(case)):
+                self._store(case)
+        except DataError as error:
+            return str(error)
+        return ""
 
     def _store(self, case: Case) -> None:
         image, label, warnings = read_case(case, self.channels, self.labels)

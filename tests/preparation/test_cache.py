@@ -3,10 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from attention_unet.dataset.case_facts import check_trainable, warnings_about
 from attention_unet.dataset.cases import Case, find_cases
 from attention_unet.errors import DataError
+from attention_unet.machine import processes
 from attention_unet.preparation.cache import CachedCases, CaseCache, class_locations
 from attention_unet.preparation.preprocessing import Preprocessing
 from attention_unet.scans.labels import Labels
@@ -49,6 +51,26 @@ def test_cases_are_prepared_once_and_again_when_they_change(tmp_path, monkeypatc
     cache.add([case], lambda: None)
     assert stored == ["x", "x"]
     assert len(cache.open([case])[0].locations) == 0
+
+
+def test_several_processes_prepare_the_same_files(tmp_path, monkeypatch):
+    odd = np.full((6, 7, 8), 3, dtype=np.uint8)
+    cases = [*(case_of(tmp_path, f"c{i}") for i in range(3)), case_of(tmp_path, "odd", odd)]
+    one, several = CaseCache(tmp_path / "one", PLAIN, LABELS, 1), CaseCache(tmp_path / "several", PLAIN, LABELS, 1)
+    here = []
+    original = CaseCache._store
+    monkeypatch.setattr(CaseCache, "_store", lambda self, c: (here.append(c.id), original(self, c)))
+    with pytest.raises(DataError, match="odd_label"):
+        one.add(cases, lambda: None)
+    assert here == ["c0", "c1", "c2", "odd"]
+    monkeypatch.setattr(processes, "WORTH", 0.0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    with pytest.raises(DataError, match="odd_label"):
+        several.add(cases, lambda: None)
+    assert here == ["c0", "c1", "c2", "odd", "c0"]  # the others in other processes
+    written = [{file.name: file.read_bytes() for file in cache.folder.iterdir()} for cache in (one, several)]
+    assert written[0] == written[1]
+    assert len(written[0]) == 3
 
 
 def test_every_problem_is_listed(tmp_path):
