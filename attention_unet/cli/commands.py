@@ -111,6 +111,7 @@ def _cross_validate(options: Namespace, parser: ArgumentParser) -> int:
 
 
 def _predict(options: Namespace, parser: ArgumentParser) -> int:
+    from attention_unet.files.part import Part
     from attention_unet.inference.model_file import load_models
     from attention_unet.inference.predict_folder import predict_folder
     from attention_unet.inference.predict_tree import predict_tree
@@ -143,6 +144,7 @@ def _predict(options: Namespace, parser: ArgumentParser) -> int:
         dicom=options.dicom_seg,
         codes=read_codes(Path(options.codes)) if options.codes else {},
     )
+    part = Part.parse(options.part)
     models, places = load_models(options.model, choose_device(options.device)), (options.input[0], options.output)
     if options.recursive or options.bids_suffix:
         failed = predict_tree(
@@ -154,6 +156,7 @@ def _predict(options: Namespace, parser: ArgumentParser) -> int:
             held_out_of=options.held_out_of,
             resume=options.resume,
             overwrite=options.overwrite,
+            part=part,
         )
     else:
         failed = predict_folder(
@@ -163,6 +166,7 @@ def _predict(options: Namespace, parser: ArgumentParser) -> int:
             held_out_of=options.held_out_of,
             resume=options.resume,
             overwrite=options.overwrite,
+            part=part,
         )
     return report_failures(failed)
 

@@ -139,6 +139,12 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     )
     predict.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
     predict.add_argument(
+        "--part",
+        type=str,
+        default="1/1",
+        help="K/N: only part K of N of the scans; other processes predict the others into the same folder",
+    )
+    predict.add_argument(
         "--resume", action="store_true", help="keep predictions that are there, if model, options and scan are the same"
     )
     predict.add_argument(

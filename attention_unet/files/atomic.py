@@ -13,6 +13,7 @@ from pathlib import Path
 from attention_unet.errors import ConfigError, DataError
 
 PARTIAL = ".attention_unet-partial-"  # start of the names of unfinished files
+STALE_SECONDS = 24 * 3600.0  # age of unfinished files that no other process can still be writing
 
 
 @contextmanager

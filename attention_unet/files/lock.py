@@ -8,7 +8,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from attention_unet.errors import ConfigError
-from attention_unet.files.atomic import check_writable, remove_partials
+from attention_unet.files.atomic import STALE_SECONDS, check_writable, remove_partials
+from attention_unet.files.part import WHOLE, Part
 
 log = logging.getLogger(__name__)
 
@@ -18,32 +19,42 @@ class Busy(ConfigError):
 
 
 LOCK, RECORD_LOCK = ".attention_unet.lock", ".attention_unet-notes.lock"
+PART_LOCK = ".attention_unet-part-{}-of-{}.lock"
 PATIENCE = 10.0  # seconds; workers of a killed training can hold the lock for some seconds
 
 
 @contextmanager
-def folder_lock(folder: Path, patience: float | None = None) -> Iterator[None]:
+def folder_lock(folder: Path, patience: float | None = None, part: Part = WHOLE) -> Iterator[None]:
     """Lock a folder against other writers, and remove unfinished files of a killed process.
+
+    Processes with other parts of as many may write there, too. They keep unfinished files for a day, because these may
+    be of another part.
 
     The system releases the lock when the process ends in any way. A new folder that stays empty is removed.
 
     Args:
         folder: folder to lock.
         patience: seconds to wait for another process; None: PATIENCE.
+        part: part of the cases that this process works on.
 
     Raises:
         Busy: if another process holds the lock for longer.
         DataError: if the folder cannot be written to.
     """
+    own, age = (LOCK, None) if part.count == 1 else (PART_LOCK.format(part.number, part.count), STALE_SECONDS)
     existed = folder.is_dir()
     check_writable(folder)
     try:
-        with _locked(folder / LOCK, patience):
-            remove_partials(folder)
+        with _locked(folder / own, patience):
+            for other in {folder / LOCK, *folder.glob(PART_LOCK.format("*", "*"))} - {folder / own}:
+                if part.count == 1 or not other.match(PART_LOCK.format("*", part.count)):
+                    with _locked(other, patience):  # nobody else holds it
+                        pass
+            remove_partials(folder, age)
             try:
                 yield
             finally:
-                remove_partials(folder)  # a signal can interrupt the removal of a file
+                remove_partials(folder, age)  # a signal can interrupt the removal of a file
     finally:
         if not existed:
             with suppress(OSError):

@@ -1,7 +1,8 @@
 """Read ``run.json``, the record of a folder of predictions: models, settings, and the sha256 of each file."""
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -10,32 +11,25 @@ from attention_unet.files.digest import sha256_of
 from attention_unet.files.json_file import read_object
 
 RECORD = "run.json"
-JOURNAL = ".attention_unet-journal"  # one line for each case that is not yet in run.json
+JOURNAL = ".attention_unet-journal"  # lines with what is not yet in run.json: {"begun": ...} or {"cases": ...}
 LISTS = ("models", "models_sha256", "extras")  # keys of lists of names, in run.json and its cases
 
 
 def read_record(output: Path) -> dict[str, Any]:
-    """Return ``run.json`` with the journal; empty if the record is missing or invalid.
+    """Return ``run.json`` with the journal; empty if the record is invalid.
 
     Key ``begun``: files of the cases that a killed process had started, sha256 by path.
     """
     try:
-        record = read_object(output / RECORD)
+        record = dict(read_object(output / RECORD)) if os.path.lexists(output / RECORD) else {}
     except DataError:
         return {}
-    try:
-        for part in (record, *record.setdefault("cases", {}).values()):
-            if not all(isinstance(name, str) for key in LISTS for name in part.get(key, ())):
-                return {}
-            if not are_hashes(part.get("files", {})):
-                return {}
-        if not all(are_hashes(files) for files in record.get("begun", {}).values()):
-            return {}
-        if "begun" in record or (output / JOURNAL).exists():
-            record["begun"] = {**record.get("begun", {}), **_read_journal(output)}
-    except (AttributeError, TypeError):
+    if not _is_valid(record):
         return {}
-    return dict(record)
+    for entry in _read_journal(output):
+        for key, cases in entry.items():
+            record.setdefault(key, {}).update(cases)
+    return record
 
 
 def is_complete(output: Path) -> bool:
@@ -63,21 +57,35 @@ def are_hashes(files: object) -> bool:
     )
 
 
-def _read_journal(output: Path) -> dict[str, dict[str, str]]:
-    """Return the files of each case in the journal, sha256 by path.
+def _read_journal(output: Path) -> Iterator[dict[str, Any]]:
+    """Yield the lines of the journal: ``begun`` has files by case, sha256 by path; ``cases`` has facts by case.
 
     An incomplete line of a killed process is ignored: the files of that case were not moved to their final names.
     """
-    begun: dict[str, dict[str, str]] = {}
     try:
         lines = (output / JOURNAL).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return begun
+        return
     for line in lines:
         try:
             entry = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(entry, dict) and all(are_hashes(files) for files in entry.values()):
-            begun |= entry
-    return begun
+        if isinstance(entry, dict) and set(entry) <= {"begun", "cases"} and _is_valid(entry):
+            yield entry
+
+
+def _is_valid(record: dict[str, Any]) -> bool:
+    """Return whether a record, or a line of the journal, has the expected types."""
+    try:
+        described = [record, *record.get("cases", {}).values()]
+        files = [*(part.get("files", {}) for part in described), *record.get("begun", {}).values()]
+        names = [name for part in described for key in LISTS for name in part.get(key, ())]
+        numbers = [record.get("parts", 1), *record.get("finished_parts", ())]
+        return (
+            all(map(are_hashes, files))
+            and all(isinstance(name, str) for name in names)
+            and all(isinstance(number, int) for number in numbers)
+        )
+    except (AttributeError, TypeError):
+        return False

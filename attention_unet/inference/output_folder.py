@@ -8,8 +8,9 @@ from typing import Any
 
 from attention_unet.dataset.cases import Case
 from attention_unet.errors import ConfigError, DataError, first_few
-from attention_unet.files.atomic import remove_partials
+from attention_unet.files.atomic import STALE_SECONDS, remove_partials
 from attention_unet.files.digest import sha256_of
+from attention_unet.files.part import WHOLE, Part
 from attention_unet.files.prediction_folder import (
     MEASURES,
     PARTS,
@@ -22,16 +23,18 @@ from attention_unet.files.prediction_folder import (
     uncertainty_path,
 )
 from attention_unet.files.prediction_record import RECORD, read_record, recorded_files
-from attention_unet.inference.record import hash_images, remove_from_record, update_record
+from attention_unet.inference.record import (
+    begin_part,
+    hash_images,
+    image_states,
+    is_same,
+    remove_from_record,
+    steady_record,
+)
 from attention_unet.places import PLACES
 from attention_unet.scans.volume_files import ENDINGS, list_files, list_volumes, stem
 
 log = logging.getLogger(__name__)
-
-IDENTITY = (  # of equal predictions
-    *("models_sha256", "overlap", "whole_scan", "tta", "drop_small", "channel", "missing", "file_format", "codes"),
-)
-EARLIER = {"missing": [], "file_format": "nii.gz", "codes": {}}  # what records without these fields mean
 
 
 def claim_output(
@@ -42,6 +45,7 @@ def claim_output(
     *,
     resume: bool,
     overwrite: bool,
+    part: Part = WHOLE,
 ) -> list[Case]:
     """Check the output folder before any work, remove what will be predicted again, and write the description.
 
@@ -54,6 +58,7 @@ def claim_output(
         extras: names of the results that are wanted beside the label map.
         resume: keep predictions that are there, if they are complete, and of the same model, settings and scan.
         overwrite: replace predictions that are there. With ``resume``: those that are not the same.
+        part: part that the cases are; other processes may predict the others.
 
     Returns:
         The cases that are left to predict.
@@ -64,14 +69,14 @@ def claim_output(
         DataError: if the folder cannot be written to.
     """
     check_apart(output, cases)
-    for part in PARTS:
-        remove_partials(output / part)
+    for name in PARTS:
+        remove_partials(output / name, None if part.count == 1 else STALE_SECONDS)
     files = list_volumes(output) if output.is_dir() else []
     names = {stem(file) for file in files}
     present = [case for case in cases if case.id in names]
-    record = read_record(output)
-    check_origin(output)
-    same = all({**EARLIER, **record}.get(key) == description[key] for key in IDENTITY)
+    record = steady_record(output)
+    _check_recorded(output, files, record)
+    same = is_same(record, description)
     resume = resume and (same or not overwrite)
     if present and not (resume or overwrite):
         raise ConfigError(f"{output}: already holds {len(present)} of these predictions: add --resume or --overwrite")
@@ -89,7 +94,7 @@ def claim_output(
     for name, why in again.items():
         log.warning("%s: %s: predicted again", name, why)
     clear_cases(output, left)
-    update_record(output, {**description, "complete": False})
+    begin_part(output, description, part)
     return left
 
 
@@ -110,12 +115,14 @@ def check_origin(output: Path) -> None:
     Raises:
         ConfigError: if they did not.
     """
-    record = read_record(output)
+    _check_recorded(output, list_volumes(output) if output.is_dir() else [], read_record(output))
+
+
+def _check_recorded(output: Path, files: Sequence[Path], record: Mapping[str, Any]) -> None:
     if os.path.lexists(output / RECORD) and not {"models_sha256", "begun"} & set(record):
         raise ConfigError(
             f"{output}: holds a {RECORD} that is damaged, or that no prediction wrote: name another folder"
         )
-    files = list_volumes(output) if output.is_dir() else []
     if others := [file.name for file in files if file.name not in recorded_files(record, stem(file))]:
         raise _other_origin(output, others)
 
@@ -128,7 +135,7 @@ def clear_cases(output: Path, cases: Sequence[Case]) -> None:
             prediction would be written onto a scan. Nothing is removed then.
         DataError: if the folder cannot be written to.
     """
-    record = read_record(output)
+    record = steady_record(output)
     inputs = {os.path.realpath(file) for case in cases for image in case.images for file in list_files(image)}
     old: list[Path] = []
     for case in cases:
@@ -184,6 +191,8 @@ def _why_again(case: Case, output: Path, record: Mapping[str, Any], extras: Sequ
     if set(facts.get("sha256", {})) != {path.name for path in case.images}:
         return f"was predicted from {', '.join(facts.get('sha256', {}))}"
     try:
+        if facts.get("states") == image_states(case):  # then nothing needs to be read
+            return ""
         return "" if facts.get("sha256") == hash_images(case) else "its scan has changed since it was predicted"
     except OSError:
         return "its scan cannot be read any more"

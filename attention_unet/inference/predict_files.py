@@ -32,7 +32,7 @@ from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import CPU
 from attention_unet.inference.predict_volume import Prediction, predict_volume
 from attention_unet.inference.preview import draw_preview
-from attention_unet.inference.record import hash_images, update_record
+from attention_unet.inference.record import hash_images, image_states, note, update_record
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.staging import move_into_place, staging_folder
 from attention_unet.inference.structures import describe_structures
@@ -46,7 +46,6 @@ from attention_unet.scans.volumes import Volume, write_like
 
 log = logging.getLogger(__name__)
 
-RECORD_SECONDS = 1  # between two updates of run.json; cases since the last one are predicted again after a kill
 COMPRESSION = 1  # zlib level of previews; the default takes longer than the prediction of a small scan
 
 
@@ -70,8 +69,8 @@ def predict_files(
         Reason of failure by case id.
     """
     failed: dict[str, str] = {}
-    facts: dict[str, dict[str, Any]] = {}
-    device, recorded_at = models[0].device, time.monotonic()
+    facts: dict[str, dict[str, Any]] = {}  # of cases that could not be noted, perhaps for lack of space
+    device = models[0].device
     try:
         for number, case in enumerate(cases):
 
@@ -83,10 +82,9 @@ def predict_files(
                 failed[case.id] = result
             else:
                 facts[case.id] = result
-            if time.monotonic() - recorded_at > RECORD_SECONDS:
                 with _errors_as_warnings():
-                    update_record(output, {"cases": facts})
-                recorded_at = time.monotonic()
+                    note(output, {"cases": facts})
+                    facts = {}
             done(number + 1)
     finally:
         with _errors_as_warnings():
@@ -149,9 +147,9 @@ def _predict_case(
     """Read, predict and write a case. This is a function of its own so that its memory is freed before the next case.
 
     Returns:
-        Facts for ``run.json``: sha256 of the images, the files, missing channels, the device (the CPU if the memory of
-        a GPU does not suffice), whether the case is in the training data, as ``find_in_training`` returns it, and the
-        voxel size of each place with attention along the array axes of the scan.
+        Facts for ``run.json``: sha256 and states of the images, the files, missing channels, the device (the CPU if the
+        memory of a GPU does not suffice), whether the case is in the training data, as ``find_in_training`` returns it,
+        and the voxel size of each place with attention along the array axes of the scan.
     """
     if len(case.images) > 1 and (gone := [path for path in case.images if not path.exists()]):
         raise DataError(
@@ -159,6 +157,7 @@ def _predict_case(
             "predicts without"
         )
     volume = read_channels(case, free_memory() if settings.memory is None else settings.memory)
+    states = image_states(case)
     if settings.channel is not None:
         volume, settings = volume.select_channel(settings.channel), replace(settings, channel=None)
     channels = models[0].plan.channels
@@ -192,11 +191,14 @@ def _predict_case(
         sizes = {place: plan.voxel_mm(place, volume.affine, volume.grid) for place in prediction.attention}
         facts: dict[str, Any] = {
             "sha256": hash_images(case),
+            "states": states,
             "device": str(device),
             "trained_on": in_training,
             "attention_mm": sizes,
         }
         facts |= {"missing": missing} if missing else {}
+        if image_states(case) != states:
+            raise DataError(f"{case.images[0]}: was changed while it was predicted: predict it again")
         return {**facts, "files": move_into_place(stage, written, output, case.id)}
 
 

@@ -6,15 +6,16 @@ from pathlib import Path
 
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.splits import read_held_out
-from attention_unet.files.atomic import write_text
+from attention_unet.files.atomic import remove_partials, write_text
 from attention_unet.files.lock import folder_lock
+from attention_unet.files.part import WHOLE, Part
 from attention_unet.inference.channels import check_missing
 from attention_unet.inference.components import cleaned_classes
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
 from attention_unet.inference.output_folder import claim_output
 from attention_unet.inference.predict_files import predict_files
-from attention_unet.inference.record import describe_predictions, update_record
+from attention_unet.inference.record import describe_predictions, finish_part
 from attention_unet.inference.settings import DEFAULT, Settings
 from attention_unet.inference.structures import VOLUMES, check_volumes, write_volumes
 from attention_unet.inference.window_predictor import attended_places
@@ -37,6 +38,7 @@ def predict_folder(
     held_out_of: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    part: Part = WHOLE,
 ) -> dict[str, str]:
     """Segment a scan, or every scan of a folder; ``attention-unet predict`` does the same.
 
@@ -48,6 +50,7 @@ def predict_folder(
         held_out_of: folder of a run; predict only the cases that it held out.
         resume: keep predictions that are there, if model, settings and scan are the same.
         overwrite: replace predictions that are there. With ``resume``: those that are not the same.
+        part: part of the scans to predict, so that several processes share them.
 
     Returns:
         Reason of failure by case id; empty if all cases were predicted.
@@ -65,7 +68,8 @@ def predict_folder(
     if held_out_of:
         chosen = read_held_out(Path(held_out_of), [case.id for case in cases])
         cases = [case for case in cases if case.id in chosen]
-    return predict_cases(models, cases, Path(output), settings, resume=resume, overwrite=overwrite)
+    cases = [case for case in cases if part.has(case.id)]
+    return predict_cases(models, cases, Path(output), settings, resume=resume, overwrite=overwrite, part=part)
 
 
 def predict_cases(
@@ -76,8 +80,9 @@ def predict_cases(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    part: Part = WHOLE,
 ) -> dict[str, str]:
-    """Segment cases. Arguments, result and errors are those of ``predict_folder``."""
+    """Segment cases, those of a part. Arguments, result and errors are those of ``predict_folder``."""
     model = models[0]
     check_missing(models, settings.missing)
     if settings.dicom:
@@ -86,9 +91,9 @@ def predict_cases(
     cleaned = cleaned_classes(models, settings)
     description = describe_predictions(models, settings, cleaned, output)
     reuse_freed_memory()
-    with folder_lock(output):
+    with folder_lock(output, part=part):
         check_volumes(output)
-        left = claim_output(output, cases, description, settings.extras, resume=resume, overwrite=overwrite)
+        left = claim_output(output, cases, description, settings.extras, resume=resume, overwrite=overwrite, part=part)
         (output / VOLUMES).unlink(missing_ok=True)  # so that it never stands beside masks of a later call
         if settings.tta and not any(m.plan.mirror_axes for m in models):
             log.warning("--tta changes nothing: the training flipped no axis (augmentation.flip_axes)")
@@ -99,8 +104,11 @@ def predict_cases(
         _write_itk_snap(output / ITK_SNAP, itk_snap_table(model.plan.labels))
         with progress_bar("predicting", len(left)) as done:
             failed = predict_files(left, output, models, settings, done)
-        update_record(output, {"complete": True})
-        write_volumes(output)
+        if finish_part(output, part):
+            write_volumes(output)
+            remove_partials(output)  # of parts that were killed and repeated
+        else:
+            log.info("other parts are not finished: the last one writes %s", VOLUMES)
     log.info("%d predicted, %d failed; output in %s", len(left) - len(failed), len(failed), output)
     if settings.attention and not places:
         log.info("this model has no attention: there are no maps to write")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from attention_unet.dataset.cases import Case
 from attention_unet.errors import ConfigError, DataError
-from attention_unet.files.prediction_record import read_record
+from attention_unet.files.part import WHOLE, Part
+from attention_unet.files.prediction_record import is_complete, read_record
 from attention_unet.inference.bids import describe_derivative, describe_masks, find_bids_scans, keep_held_out
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
@@ -34,6 +35,7 @@ def predict_tree(
     held_out_of: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    part: Part = WHOLE,
 ) -> dict[str, str]:
     """Segment the scans in a folder and in all folders below it, or those of a BIDS dataset.
 
@@ -48,6 +50,7 @@ def predict_tree(
         held_out_of: folder of a run on this BIDS dataset; predict only the scans that it held out.
         resume: keep predictions that are there, if model, settings and scan are the same.
         overwrite: replace predictions that are there. With ``resume``: those that are not the same.
+        part: part of the scans to predict, so that several processes share them.
 
     Returns:
         Reason of failure by folder and case id. A folder that fails as a whole stops no other.
@@ -69,20 +72,25 @@ def predict_tree(
         folders, failed = keep_held_out(folders, failed, Path(held_out_of), participants)
     if not folders:
         raise ConfigError(f"{source}: holds no scan, and no folder below it does: check the path")
+    failed = {name: reason for name, reason in failed.items() if part.has(name)}
     (output / VOLUMES).unlink(missing_ok=True)
     began = time.monotonic()
     for number, (folder, cases) in enumerate(folders.items()):
         left = (time.monotonic() - began) / max(number, 1) * (len(folders) - number) / 60
         still = f", {left:.0f} min left" if left >= 1 else ""
         log.info("folder %d of %d: %s%s", number + 1, len(folders), folder, still)
+        own = [case for case in cases if part.has((folder / case.id).as_posix())]
         try:
-            of_folder = predict_cases(models, cases, output / folder, settings, resume=resume, overwrite=overwrite)
+            of_folder = predict_cases(
+                models, own, output / folder, settings, resume=resume, overwrite=overwrite, part=part
+            )
             if bids:
-                describe_masks(output / folder, source, cases, models[0].plan.labels)
+                describe_masks(output / folder, source, own, models[0].plan.labels)
         except (ConfigError, DataError) as error:  # the other folders can still be predicted
             of_folder = {".": str(error)}
         failed |= {(folder / case).as_posix(): reason for case, reason in of_folder.items()}
-    write_volumes(output, [model.sha256 for model in models])
+    if part.count == 1 or all(is_complete(output / folder) for folder in folders):
+        write_volumes(output, [model.sha256 for model in models])
     return failed
 
 

@@ -1,15 +1,20 @@
 """Write ``run.json``, the record of a folder of predictions."""
 
+import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from attention_unet.dataset.cases import Case
+from attention_unet.errors import ConfigError, DataError
 from attention_unet.files.atomic import write_text
 from attention_unet.files.digest import sha256_of
 from attention_unet.files.lock import record_lock
+from attention_unet.files.part import Part
 from attention_unet.files.paths import relative_path
 from attention_unet.files.prediction_record import JOURNAL, RECORD, read_record
 from attention_unet.inference.model import Model
@@ -17,6 +22,11 @@ from attention_unet.inference.model_file import versions
 from attention_unet.inference.predict_volume import choose_overlap
 from attention_unet.inference.settings import Settings
 from attention_unet.scans.volume_files import list_files
+
+IDENTITY = (  # of equal predictions
+    *("models_sha256", "overlap", "whole_scan", "tta", "drop_small", "channel", "missing", "file_format", "codes"),
+)
+EARLIER = {"missing": [], "file_format": "nii.gz", "codes": {}}  # what records without these fields mean
 
 
 def describe_predictions(
@@ -48,21 +58,88 @@ def describe_predictions(
 
 
 def update_record(output: Path, facts: Mapping[str, Any]) -> None:
-    """Add facts to ``run.json``. Facts of cases are added to those of other cases."""
-    with record_lock(output):
-        record = read_record(output)
+    """Add facts to ``run.json``. Those of cases, and reasons of failure, are added to those of other cases."""
+    with changing_record(output) as record:
         cases = {**record.get("cases", {}), **facts.get("cases", {})}
-        begun = {case: files for case, files in record.get("begun", {}).items() if case not in cases}
-        _write_record(output, {**record, **facts, "begun": begun, "cases": cases})
+        failed = {**record.get("failed", {}), **facts.get("failed", {})}
+        record.update(facts)
+        record["cases"], record["failed"] = cases, {name: why for name, why in failed.items() if name not in cases}
 
 
 def remove_from_record(output: Path, cases: Iterable[str]) -> None:
     """Remove cases from ``run.json``."""
+    with changing_record(output) as record:
+        for key in ("cases", "begun", "failed"):
+            for case in cases:
+                record.get(key, {}).pop(case, None)
+
+
+def is_same(record: Mapping[str, Any], description: Mapping[str, Any]) -> bool:
+    """Return whether predictions of a record are of the same models and settings as a description."""
+    return all({**EARLIER, **record}.get(key) == description[key] for key in IDENTITY)
+
+
+def begin_part(output: Path, description: Mapping[str, Any], part: Part) -> None:
+    """Write the description of predictions into ``run.json``, and that this part is not finished.
+
+    Raises:
+        ConfigError: if another part has begun with another model or other settings.
+    """
+    with changing_record(output) as record:
+        if part.count == 1:
+            record["failed"] = {}
+        elif "models_sha256" in record and not is_same(record, description):
+            raise ConfigError(
+                f"{output / RECORD}: is of another model or other options: give all parts the same, or another "
+                "folder with -o"
+            )
+        finished = record.get("finished_parts", []) if record.get("parts") == part.count else []
+        record.update(description)
+        record["parts"], record["complete"] = part.count, False
+        record["finished_parts"] = [number for number in finished if number != part.number]
+
+
+def finish_part(output: Path, part: Part) -> bool:
+    """Write into ``run.json`` that a part is finished. Return whether all parts are."""
+    with changing_record(output) as record:
+        record["finished_parts"] = sorted({*record["finished_parts"], part.number})
+        record["complete"] = len(record["finished_parts"]) == part.count
+        return bool(record["complete"])
+
+
+@contextmanager
+def changing_record(output: Path) -> Iterator[dict[str, Any]]:
+    """Yield ``run.json`` with the journal; write what it is then, and remove the journal, whose content is in it."""
     with record_lock(output):
-        record, gone = read_record(output), set(cases)
-        for key in ("cases", "begun"):
-            record[key] = {case: facts for case, facts in record.get(key, {}).items() if case not in gone}
-        _write_record(output, record)
+        record = read_record(output)
+        yield record
+        begun, cases = record.get("begun", {}), record.setdefault("cases", {})
+        record["begun"] = {case: files for case, files in begun.items() if case not in cases}
+        write_text(output / RECORD, json.dumps(record, indent=2) + "\n")
+        (output / JOURNAL).unlink(missing_ok=True)
+
+
+def steady_record(output: Path) -> dict[str, Any]:
+    """Return ``run.json`` with the journal, while no other process moves one into the other."""
+    with record_lock(output):
+        return read_record(output)
+
+
+def note(output: Path, entry: Mapping[str, Any]) -> None:
+    """Write a line into the journal: ``{"begun": {case: files}}`` or ``{"cases": {case: facts}}``.
+
+    This takes the same time for any number of cases, unlike writing ``run.json``.
+
+    Raises:
+        DataError: if it cannot be written.
+    """
+    try:
+        with record_lock(output), (output / JOURNAL).open("a", encoding="utf-8") as journal:
+            journal.write(f"\n{json.dumps(entry)}\n")  # a new line, after half of one
+            journal.flush()
+            os.fsync(journal.fileno())
+    except OSError as error:
+        raise DataError(f"{output / JOURNAL}: cannot be written ({error.strerror}): free space") from error
 
 
 def add_files(output: Path, case: str, files: Iterable[Path]) -> None:
@@ -82,7 +159,17 @@ def hash_images(case: Case) -> dict[str, str]:
     return {path.name: sha256_of(*list_files(path)) for path in case.images}
 
 
-def _write_record(output: Path, record: Mapping[str, Any]) -> None:
-    """Write ``run.json``, and remove the journal, whose content is in it."""
-    write_text(output / RECORD, json.dumps(record, indent=2) + "\n")
-    (output / JOURNAL).unlink(missing_ok=True)
+def image_states(case: Case) -> dict[str, str]:
+    """Return a digest of sizes and times of the files of each image by name. It changes when a file changes.
+
+    It includes the ctime of the files, because no program can set that.
+    """
+    states = {}
+    for path in case.images:
+        digest = hashlib.sha256()
+        for file in list_files(path):
+            status = file.stat()
+            text = f"{file.name}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}\n"
+            digest.update(os.fsencode(text))
+        states[path.name] = digest.hexdigest()
+    return states

@@ -5,7 +5,6 @@ the other files there.
 """
 
 import errno
-import json
 import os
 import shutil
 import tempfile
@@ -15,9 +14,7 @@ from pathlib import Path
 
 from attention_unet.errors import DataError
 from attention_unet.files.atomic import PARTIAL
-from attention_unet.files.lock import record_lock
-from attention_unet.files.prediction_record import JOURNAL
-from attention_unet.inference.record import hash_files
+from attention_unet.inference.record import hash_files, note
 
 
 @contextmanager
@@ -56,11 +53,8 @@ def move_into_place(stage: Path, files: Iterable[Path], output: Path, case: str)
     """
     hashes = hash_files(stage, files)
     moved: list[Path] = []
+    note(output, {"begun": {case: hashes}})
     try:
-        with record_lock(output), (output / JOURNAL).open("a", encoding="utf-8") as journal:
-            journal.write(f"\n{json.dumps({case: hashes})}\n")  # a new line, after half of one
-            journal.flush()
-            os.fsync(journal.fileno())
         for name in hashes:
             (output / name).parent.mkdir(exist_ok=True)
             if os.path.lexists(output / name):

@@ -17,7 +17,7 @@ from attention_unet.dataset.case_facts import CaseFacts, measure_case
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_case
 from attention_unet.errors import DataError
-from attention_unet.files.atomic import remove_partials, replacing
+from attention_unet.files.atomic import STALE_SECONDS, remove_partials, replacing
 from attention_unet.machine.processes import run_all
 from attention_unet.preparation.preprocessing import Preprocessing, preprocess, preprocess_target
 from attention_unet.preparation.regions import CLUSTERS, find_regions
@@ -26,7 +26,6 @@ from attention_unet.scans.volumes import Volume
 
 PARTS = ("image", "target", "locations", "annotated_voxels", "annotated_classes", "regions", "region_counts")
 FORMAT = 10  # version of the stored content
-STALE_SECONDS = 24 * 3600  # age of unfinished files that are removed
 LOCATIONS_PER_CLASS = 5000
 MAPPED_CASES = 512  # cases that stay mapped, because mapping takes as long as cutting a patch
 

@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.files.digest import sha256_of
 from attention_unet.files.prediction_record import JOURNAL, read_record
+from attention_unet.inference import output_folder
 from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.output_folder import claim_output
@@ -69,6 +71,34 @@ def test_a_scan_that_has_changed_is_predicted_again(tmp_path, caplog):
     assert [path.name for path in output.glob("*.nii.gz")] == ["a.nii.gz"]
 
 
+def test_a_scan_is_read_again_only_if_its_file_may_have_changed(tmp_path, monkeypatch):
+    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
+    file = tmp_path / "in" / "a.nii.gz"
+    folder, cases, output = tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"
+    assert predict_files(claim(folder, cases), output, [model_of()], Settings(), lambda share: None) == {}
+    hashed, original = [], output_folder.hash_images
+    monkeypatch.setattr(output_folder, "hash_images", lambda case: hashed.append(case.id) or original(case))
+    assert (claim(folder, cases, resume=True), hashed) == ([], [])
+    times, content = file.stat(), file.read_bytes()
+    file.touch()
+    assert (claim(folder, cases, resume=True), hashed) == ([], ["a"])
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # as many bytes, with the times of before
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert (claim(folder, cases, resume=True), hashed) == (cases, ["a", "a"])
+
+
+def test_a_scan_that_is_gone_is_no_failure_any_more(tmp_path):
+    for name in ("a", "b"):
+        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
+    (tmp_path / "in" / "b.nii.gz").write_bytes(b"cut")
+    folder, output = tmp_path / "in", tmp_path / "out"
+    left = claim(folder, find_inputs(folder, 1))
+    assert list(predict_files(left, output, [model_of()], Settings(), lambda share: None)) == ["b"]
+    (folder / "b.nii.gz").unlink()
+    claim(folder, find_inputs(folder, 1), resume=True)
+    assert read_record(output)["failed"] == {}
+
+
 def test_only_what_is_whole_and_noted_stays(tmp_path, caplog):
     for name in ("a", "b"):
         scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
@@ -97,7 +127,7 @@ def test_only_what_is_whole_and_noted_stays(tmp_path, caplog):
     (output / "run.json").write_text(json.dumps(facts))
     with pytest.raises(ConfigError, match=r"holds a\.nii\.gz, which run\.json does not record"):
         again()
-    (output / JOURNAL).write_text(json.dumps({"a": files}))
+    (output / JOURNAL).write_text(json.dumps({"begun": {"a": files}}))
     assert again() == (["a"], ["a: run.json does not record it as finished: predicted again"])
     predict(cases[:1])
     with pytest.raises(ConfigError, match="holds predictions made with another model"):
@@ -167,7 +197,15 @@ def test_maps_of_a_case_with_a_similar_name_stay(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ["[]", "{", '{"cases": 3}', '{"cases": {"a": 3}}', '{"cases": {"a": {"files": [3]}}}', '{"models_sha256": 3}'],
+    [
+        "[]",
+        "{",
+        '{"cases": 3}',
+        '{"cases": {"a": 3}}',
+        '{"cases": {"a": {"files": [3]}}}',
+        '{"models_sha256": 3}',
+        '{"finished_parts": ["1"]}',
+    ],
 )
 def test_a_damaged_note_tells_nothing(tmp_path, content):
     (tmp_path / "run.json").write_text(content)
@@ -192,7 +230,8 @@ def test_a_mask_put_in_place_of_one_that_a_killed_call_wrote_stays(tmp_path, mon
     folder, cases, output = tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"
     claim(folder, cases)
     with monkeypatch.context() as killed:
-        killed.setattr(predict_module, "update_record", lambda *_: None)
+        for name in ("note", "update_record"):
+            killed.setattr(predict_module, name, lambda *_: None)
         assert predict_files(cases, output, [model_of()], Settings(), lambda share: None) == {}
     assert list(read_record(output)["begun"]) == ["a", "b"]
     (output / "b.nii.gz").write_bytes(b"corrected")
@@ -202,7 +241,7 @@ def test_a_mask_put_in_place_of_one_that_a_killed_call_wrote_stays(tmp_path, mon
     assert (output / "b.nii.gz").read_bytes() == b"corrected"
     (output / "b.nii.gz").unlink()
     with (output / JOURNAL).open("a") as journal:
-        journal.write('{"c": {"c.nii.gz": "12')  # as the kill left it
+        journal.write('{"begun": {"c": {"c.nii.gz": "12')  # as the kill left it
     assert claim(folder, cases, resume=True) == cases
     assert sorted(path.name for path in output.iterdir()) == ["preview", "run.json"]
     assert predict_files(cases, output, [model_of()], Settings(), lambda share: None) == {}
@@ -223,7 +262,7 @@ def test_what_lies_outside_the_folder_is_no_prediction_of_it(tmp_path, name):
     (output / "run.json").unlink()
     update_record(output, describe_predictions([model_of()], Settings(), [], output))
     (output / "a.nii.gz").unlink()
-    (output / JOURNAL).write_text(json.dumps({"a": {name: "0"}}) + "\n" + "[" * 100_000)
+    (output / JOURNAL).write_text(json.dumps({"begun": {"a": {name: "0"}}}) + "\n" + "[" * 100_000)
     assert "begun" not in read_record(output) or read_record(output)["begun"] == {}
     assert (tmp_path / "precious.txt").read_text() == "mine"
 

@@ -159,32 +159,43 @@ def test_a_scan_that_vanishes_fails_alone(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_ends_no_other_case(tmp_path, monkeypatch, caplog):
-    """While a case is written nothing more can be, not even what there is to note."""
+    """What cannot be noted of a case is noted with the next."""
 
     def full(path, array, volume, labels=None):
         if path.name == "a.nii.gz":
-            room.append(False)
-        if not all(room):
             raise DataError(f"{path}: writing failed (No space left on device)")
         return original(path, array, volume, labels)
 
-    def noting(output, facts):
-        if not all(room):
-            room.clear()  # somebody deletes a file
-            raise DataError(f"{output}/run.json: writing failed (No space left on device)")
-        return original_note(output, facts)
+    def note(output, entry):
+        noted.append(list(entry["cases"]))
+        if len(noted) == 1:
+            raise DataError(f"{output}: cannot be written (No space left on device): free space")
+        return original_note(output, entry)
 
-    room, original, original_note = [], predict_module.write_like, predict_module.update_record
+    noted, original, original_note = [], predict_module.write_like, predict_module.note
     monkeypatch.setattr(predict_module, "write_like", full)
-    monkeypatch.setattr(predict_module, "update_record", noting)
-    monkeypatch.setattr(predict_module, "RECORD_SECONDS", 0)
-    for name in ("a", "b"):
+    monkeypatch.setattr(predict_module, "note", note)
+    for name in ("a", "b", "c"):
         scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
     failed = predict(find_inputs(tmp_path / "in", 1), tmp_path / "out")
     assert list(failed) == ["a"]
-    assert caplog.messages == [f"{tmp_path}/out/run.json: writing failed (No space left on device)"]
+    assert noted == [["b"], ["b", "c"]]
+    assert caplog.messages == [f"{tmp_path}/out: cannot be written (No space left on device): free space"]
     facts = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert (list(facts["cases"]), list(facts["failed"])) == (["b"], ["a"])
+    assert (list(facts["cases"]), list(facts["failed"])) == (["b", "c"], ["a"])
+
+
+def test_a_scan_that_changes_while_it_is_predicted_fails(tmp_path, monkeypatch):
+    def change(path, *arguments):
+        original(path, *arguments)
+        scan(tmp_path / "in", np.eye(4), "a.nii.gz", seed=1)
+
+    original = predict_module.write_like
+    monkeypatch.setattr(predict_module, "write_like", change)
+    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
+    failed = predict(find_inputs(tmp_path / "in", 1), tmp_path / "out")
+    assert failed == {"a": f"{tmp_path}/in/a.nii.gz: was changed while it was predicted: predict it again"}
+    assert not list((tmp_path / "out").glob("*.nii.gz"))
 
 
 def test_an_error_does_not_hold_what_was_being_written(tmp_path, monkeypatch):

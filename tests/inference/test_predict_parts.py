@@ -1,0 +1,164 @@
+"""Several processes predict the parts of a folder into one folder."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from attention_unet.cli.main import main
+from attention_unet.errors import ConfigError
+from attention_unet.files import lock
+from attention_unet.files.lock import Busy, folder_lock
+from attention_unet.files.part import Part
+from attention_unet.files.prediction_record import read_record
+from attention_unet.inference import output_folder
+from attention_unet.inference.predict_folder import predict_folder
+from attention_unet.inference.predict_tree import predict_tree
+from attention_unet.inference.settings import Settings
+from tests.inference.build import model_of, scan
+
+PARTS = [Part(number, 3) for number in (1, 2, 3)]
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """A folder of eight scans, of which every part has some."""
+    for number in range(8):
+        scan(tmp_path / "in", np.eye(4), f"s{number}.nii.gz", seed=number)
+    assert all(any(part.has(f"s{number}") for number in range(8)) for part in PARTS)
+    return tmp_path / "in"
+
+
+def contents(folder):
+    """Return the bytes of all files but the record, by path."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "run.json")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def facts(folder):
+    """Return what the record says, but for the time that it took."""
+    record = json.loads((folder / "run.json").read_text())
+    cases = {case: {**each, "seconds": 0} for case, each in sorted(record["cases"].items())}
+    return {**record, "cases": cases, "parts": 0, "finished_parts": 0, "peak_memory_bytes": 0}
+
+
+def test_parts_together_are_the_whole(tmp_path, scans, caplog):
+    caplog.set_level("INFO")
+    assert predict_folder([model_of()], scans, tmp_path / "whole") == {}
+    for part in PARTS:
+        assert not (tmp_path / "parts" / "volumes.csv").exists()
+        assert read_record(tmp_path / "parts").get("complete") in (None, False)
+        assert predict_folder([model_of()], scans, tmp_path / "parts", part=part) == {}
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    assert facts(tmp_path / "parts") == facts(tmp_path / "whole")
+    assert caplog.messages.count("other parts are not finished: the last one writes volumes.csv") == 2
+    with pytest.raises(ConfigError, match=r"already holds . of these predictions: add --resume or --overwrite"):
+        predict_folder([model_of()], scans, tmp_path / "parts", part=PARTS[0])
+    assert predict_folder([model_of()], scans, tmp_path / "parts", part=PARTS[0], resume=True) == {}
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    assert predict_folder([model_of()], scans, tmp_path / "parts", part=PARTS[1], overwrite=True) == {}
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+
+
+def test_parts_with_other_options_are_refused(tmp_path, scans):
+    predict_folder([model_of()], scans, tmp_path / "out", part=PARTS[0])
+    for settings in ({"overwrite": True}, {"resume": True}, {}):
+        with pytest.raises(ConfigError, match="another model or other options"):
+            predict_folder([model_of()], scans, tmp_path / "out", Settings(overlap=0.25), part=PARTS[1], **settings)
+
+
+def test_a_part_that_begins_at_the_same_time_with_other_options_is_refused(tmp_path, scans, monkeypatch):
+    """Nothing was there yet when it looked."""
+    original = output_folder.clear_cases
+
+    def clear(*arguments):
+        with monkeypatch.context() as once:
+            once.setattr(output_folder, "clear_cases", original)
+            predict_folder([model_of()], scans, tmp_path / "out", Settings(overlap=0.25), part=PARTS[1])
+        original(*arguments)
+
+    monkeypatch.setattr(output_folder, "clear_cases", clear)
+    with pytest.raises(ConfigError, match="give all parts the same"):
+        predict_folder([model_of()], scans, tmp_path / "out", part=PARTS[0])
+
+
+def test_a_scan_that_fails_is_recorded_until_its_part_is_repeated(tmp_path, scans):
+    broken = next(f"s{number}" for number in range(8) if PARTS[0].has(f"s{number}"))
+    whole = (scans / f"{broken}.nii.gz").read_bytes()
+    (scans / f"{broken}.nii.gz").write_bytes(whole[:200])
+    for part in PARTS:
+        assert list(predict_folder([model_of()], scans, tmp_path / "out", part=part)) == [broken] * (part == PARTS[0])
+    assert list(read_record(tmp_path / "out")["failed"]) == [broken]
+    (scans / f"{broken}.nii.gz").write_bytes(whole)
+    predict_folder([model_of()], scans, tmp_path / "out", part=PARTS[1], resume=True)
+    assert list(read_record(tmp_path / "out")["failed"]) == [broken]
+    predict_folder([model_of()], scans, tmp_path / "out", part=PARTS[0], resume=True)
+    record = read_record(tmp_path / "out")
+    assert (record["failed"], record["complete"], len(record["cases"])) == ({}, True, 8)
+
+
+def test_a_tree_in_parts_has_one_table(tmp_path):
+    for folder in "abc":
+        for number in range(4):
+            scan(tmp_path / "study" / folder, np.eye(4), f"t{number}.nii.gz", seed=number)
+    for part in PARTS:
+        assert not (tmp_path / "out" / "volumes.csv").exists()
+        assert predict_tree([model_of()], tmp_path / "study", tmp_path / "out", part=part) == {}
+    rows = list(csv.DictReader((tmp_path / "out" / "volumes.csv").open()))
+    assert {row["case"] for row in rows} == {f"{folder}/t{number}" for folder in "abc" for number in range(4)}
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "free"),
+    [
+        (Part(1, 3), Part(2, 3), True),
+        (Part(1, 3), Part(1, 3), False),
+        (Part(1, 3), Part(2, 4), False),
+        (Part(1, 3), Part(), False),
+        (Part(), Part(1, 3), False),
+    ],
+)
+def test_who_may_write_at_the_same_time(tmp_path, monkeypatch, held, wanted, free):
+    monkeypatch.setattr(lock, "PATIENCE", 0.1)
+    with folder_lock(tmp_path, part=held):
+        (tmp_path / ".attention_unet-partial-x").write_text("of the first")
+        if free:
+            with folder_lock(tmp_path, part=wanted):
+                pass
+        else:
+            with pytest.raises(Busy), folder_lock(tmp_path, part=wanted):
+                pass
+        assert (tmp_path / ".attention_unet-partial-x").exists()
+
+
+@pytest.mark.long
+def test_parts_at_once_of_which_one_is_killed(tmp_path):
+    """Four processes; one is killed in the middle and repeated. The result is that of one process."""
+    for number in range(40):
+        scan(tmp_path / "in", np.eye(4), f"s{number}.nii.gz", seed=number, grid=(30, 31, 32))
+    common = ["predict", "-i", str(tmp_path / "in"), "-m", "hippocampus", "--device", "cpu"]
+    assert main([*common, "-o", str(tmp_path / "whole")]) == 0
+
+    def start(number):
+        command = [sys.executable, "-m", "attention_unet", *common, "-o", str(tmp_path / "parts")]
+        place = Path(__file__).parents[2]
+        return subprocess.Popen([*command, "--part", f"{number}/4", "--resume"], cwd=place, stderr=subprocess.DEVNULL)
+
+    processes = [start(number) for number in (1, 2, 3, 4)]
+    own = {f"s{number}" for number in range(40) if Part(2, 4).has(f"s{number}")}
+    while not own & set(read_record(tmp_path / "parts").get("cases", {})):
+        assert processes[1].poll() is None
+        time.sleep(0.05)
+    os.kill(processes[1].pid, signal.SIGKILL)
+    assert [process.wait() for process in processes] == [0, -signal.SIGKILL, 0, 0]
+    assert read_record(tmp_path / "parts")["finished_parts"] == [1, 3, 4]
+    assert start(2).wait() == 0
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    assert facts(tmp_path / "parts") == facts(tmp_path / "whole")
