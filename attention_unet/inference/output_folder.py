@@ -138,9 +138,11 @@ def clear_cases(output: Path, cases: Sequence[Case]) -> None:
     record = steady_record(output)
     inputs = {os.path.realpath(file) for case in cases for image in case.images for file in list_files(image)}
     old: list[Path] = []
+    folders = [folder for folder in (output, *(output / name for name in PARTS)) if folder.is_dir()]
+    there = {path for folder in folders for path in folder.iterdir()}  # listed once, as there may be many cases
     for case in cases:
         recorded = recorded_files(record, case.id)
-        targets = _possible_paths(output, case.id)
+        targets = [path for path in _possible_paths(output, case.id) if path in there] if there else []
         onto = next((path for path in targets if os.path.realpath(path) in inputs), None)
         if onto:
             raise ConfigError(f"{onto}: is one of the scans, or a link to one: name another folder with -o")
