@@ -34,6 +34,7 @@ from attention_unet.training.checkpoint import STATE, LoopState, TrainingState
 from attention_unet.training.claim import claim_folder
 from attention_unet.training.faults import reporting_faults
 from attention_unet.training.fit import fit, save_training
+from attention_unet.training.history import find_fall
 from attention_unet.training.interruption import Interrupted, catching_signals
 from attention_unet.training.learner import Learner, build_network
 from attention_unet.training.locating import train_locator
@@ -54,6 +55,7 @@ from attention_unet.training.starting_weights import load_start, take_weights, w
 log = logging.getLogger(__name__)
 
 MUCH_VALIDATING = 0.3  # share of the time
+LARGE_FALL = 0.005  # of the mean Dice
 
 
 def train(
@@ -211,7 +213,7 @@ def _run_loop(training: Training) -> bool:
     if not finished:  # Fabric kills the first process, which saved the state, when another one leaves
         training.learner.fabric.barrier()
     if finished and training.monitor is not None:
-        _log_end(training, training.monitor.history)
+        _log_end(training, training.monitor)
     return finished
 
 
@@ -271,7 +273,7 @@ def _log_start(settings: ResolvedSettings, learner: Learner) -> None:
     log.info("attention: %s", settings.plan.architecture.describe_attention())
 
 
-def _log_end(training: Training, history: Sequence[Mapping[str, float]]) -> None:
+def _log_end(training: Training, monitor: Monitor) -> None:
     peak = peak_memory(training.learner.fabric.device)
     log.info("training finished%s", f"; peak memory {peak / 2**30:.1f} GiB" if peak else "")
     share = training.loop.validating / training.budget.elapsed
@@ -280,7 +282,15 @@ def _log_end(training: Training, history: Sequence[Mapping[str, float]]) -> None
             "validations took %.0f %% of the time: lower training.validations, hold out fewer cases, or train longer",
             100 * share,
         )
-    last = history[-1] if history else {}
+    step, fall = find_fall(monitor.validations)
+    if fall > LARGE_FALL:
+        log.warning(
+            "mean Dice on held-out cases has fallen by %.4f since step %d: the training has learned noise; take fewer "
+            "steps (--training.steps), or stronger augmentation",
+            fall,
+            step,
+        )
+    last = monitor.history[-1] if monitor.history else {}
     if never_found := [name for name in training.settings.plan.labels.names if last.get(f"dice {name}") == 0]:
         advice = ["raise data.foreground_share"]
         advice += [] if training.settings.config.data.balance_classes else ["set data.balance_classes"]
