@@ -68,7 +68,8 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         type=str,
         required=True,
         action="append",
-        help="a scan (NIfTI, NRRD, MetaImage, FreeSurfer, folder of a DICOM series), or a folder of scans",
+        help="a scan (NIfTI, NRRD, MetaImage, FreeSurfer, folder of a DICOM series), a folder of scans, or a CSV "
+        "table with the columns case and image",
     )
     predict.add_argument("-o", "--output", type=str, required=True, help="folder for the label maps")
     predict.add_argument(

@@ -26,6 +26,7 @@ from attention_unet.files.prediction_record import RECORD, read_record, recorded
 from attention_unet.inference.record import (
     begin_part,
     hash_images,
+    image_names,
     image_states,
     is_same,
     remove_from_record,
@@ -190,7 +191,7 @@ def _why_again(case: Case, output: Path, record: Mapping[str, Any], extras: Sequ
     gone = [name for name in facts.get("files", []) if not (output / name).exists()]
     if gone:
         return f"{gone[0]} is not there any more"
-    if set(facts.get("sha256", {})) != {path.name for path in case.images}:
+    if set(facts.get("sha256", {})) != set(image_names(case)):
         return f"was predicted from {', '.join(facts.get('sha256', {}))}"
     try:
         if facts.get("states") == image_states(case):  # then nothing needs to be read

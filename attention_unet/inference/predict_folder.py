@@ -16,6 +16,7 @@ from attention_unet.inference.model import Model
 from attention_unet.inference.output_folder import claim_output
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.record import describe_predictions, finish_part
+from attention_unet.inference.scan_table import ENDING, read_scan_table
 from attention_unet.inference.settings import DEFAULT, Settings
 from attention_unet.inference.structures import VOLUMES, check_volumes, write_volumes
 from attention_unet.inference.window_predictor import attended_places
@@ -44,7 +45,8 @@ def predict_folder(
 
     Args:
         models: models of the same classes and channels. Their probabilities are averaged.
-        source: a file (NIfTI, NRRD, MetaImage, FreeSurfer), the folder of a DICOM series, or a folder of these.
+        source: a file (NIfTI, NRRD, MetaImage, FreeSurfer), the folder of a DICOM series, a folder of these, or a CSV
+            table of them, as ``read_scan_table`` takes it.
         output: folder for the label maps, the maps that the settings ask for, and ``run.json``.
         settings: how to predict, and what to write.
         held_out_of: folder of a run; predict only the cases that it held out.
@@ -64,7 +66,8 @@ def predict_folder(
         {}
     """
     may_miss = all(model.plan.channels_may_miss for model in models)
-    cases = find_inputs(Path(source), len(models[0].plan.channels), may_miss)
+    find = read_scan_table if Path(source).suffix.lower() == ENDING else find_inputs
+    cases = find(Path(source), len(models[0].plan.channels), may_miss)
     if held_out_of:
         chosen = read_held_out(Path(held_out_of), [case.id for case in cases])
         cases = [case for case in cases if case.id in chosen]

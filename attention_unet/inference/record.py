@@ -156,7 +156,14 @@ def hash_files(folder: Path, files: Iterable[Path]) -> dict[str, str]:
 
 def hash_images(case: Case) -> dict[str, str]:
     """Return sha256 of each image of a case by name. An image of several files is hashed as one."""
-    return {path.name: sha256_of(*list_files(path)) for path in case.images}
+    hashes = (sha256_of(*list_files(path)) for path in case.images)
+    return dict(zip(image_names(case), hashes, strict=True))
+
+
+def image_names(case: Case) -> list[str]:
+    """Return the names of the images of a case, with their number where two files have the same name."""
+    names = [path.name for path in case.images]
+    return [f"{name} ({number})" if names.count(name) > 1 else name for number, name in enumerate(names)]
 
 
 def image_states(case: Case) -> dict[str, str]:
@@ -165,11 +172,11 @@ def image_states(case: Case) -> dict[str, str]:
     It includes the ctime of the files, because no program can set that.
     """
     states = {}
-    for path in case.images:
+    for name, path in zip(image_names(case), case.images, strict=True):
         digest = hashlib.sha256()
         for file in list_files(path):
             status = file.stat()
             text = f"{file.name}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}\n"
             digest.update(os.fsencode(text))
-        states[path.name] = digest.hexdigest()
+        states[name] = digest.hexdigest()
     return states
