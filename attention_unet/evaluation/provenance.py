@@ -30,6 +30,9 @@ def find_runs(predictions: Path) -> list[Path]:
 def read_provenance(predicted: Mapping[str, Path]) -> CaseWarnings:
     """Return the warnings from ``run.json``: cases that the models were trained on, masks changed after prediction."""
     records = {folder: read_record(folder) for folder in {path.parent for path in predicted.values()}}
+    for folder, record in records.items():
+        if record.get("complete") is False:
+            log.warning("%s: its prediction is not finished: repeat it with --resume", folder)
     by_match: dict[str | None, list[str]] = {}
     for case, path in predicted.items():
         facts = records[path.parent].get("cases", {}).get(stem(path))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from attention_unet.errors import ConfigError
+from attention_unet.errors import ConfigError, DataError
 from attention_unet.files.atomic import STALE_SECONDS, check_writable, remove_partials
 from attention_unet.files.part import WHOLE, Part
 
@@ -20,6 +20,7 @@ class Busy(ConfigError):
 
 LOCK, RECORD_LOCK = ".attention_unet.lock", ".attention_unet-notes.lock"
 PART_LOCK = ".attention_unet-part-{}-of-{}.lock"
+RECORD_PATIENCE = 600.0  # seconds; a record of 100,000 cases takes seconds, and many processes may wait for it
 PATIENCE = 10.0  # seconds; workers of a killed training can hold the lock for some seconds
 
 
@@ -70,14 +71,14 @@ def record_lock(folder: Path) -> Iterator[None]:
         DataError: if the folder cannot be written to.
     """
     check_writable(folder)
-    with _locked(folder / RECORD_LOCK):
+    with _locked(folder / RECORD_LOCK, RECORD_PATIENCE):
         yield
 
 
 @contextmanager
 def _locked(file: Path, patience: float | None = None) -> Iterator[None]:
     patience = PATIENCE if patience is None else patience
-    lock = FileLock(file)
+    lock = FileLock(file, mode=0o666)  # for other users that may write into the folder
     try:
         with suppress(Timeout):
             lock.acquire(timeout=min(patience, 1))
@@ -88,6 +89,8 @@ def _locked(file: Path, patience: float | None = None) -> Iterator[None]:
         raise Busy(
             f"{file.parent}: another process is writing here: wait until it has ended, or name another folder"
         ) from error
+    except PermissionError as error:
+        raise DataError(f"{file}: cannot be locked ({error.strerror}): let its owner remove it") from error
     except OSError as error:  # the file system has no locks
         folder = file.parent
         log.warning("%s: cannot be locked (%s): let no other process write there", folder, error.strerror)
@@ -95,5 +98,6 @@ def _locked(file: Path, patience: float | None = None) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            file.unlink()  # before the release: a waiting process then makes a new file
+            if lock.is_locked:
+                file.unlink()  # before the release: a waiting process then makes a new file
         lock.release()

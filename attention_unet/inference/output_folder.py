@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from attention_unet.dataset.cases import Case
 from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.files.atomic import STALE_SECONDS, remove_partials
 from attention_unet.files.digest import sha256_of
+from attention_unet.files.lock import record_lock
 from attention_unet.files.part import WHOLE, Part
 from attention_unet.files.prediction_folder import (
     MEASURES,
@@ -30,8 +31,8 @@ from attention_unet.inference.record import (
     image_states,
     is_same,
     remove_from_record,
-    steady_record,
 )
+from attention_unet.inference.structures import VOLUMES
 from attention_unet.places import PLACES
 from attention_unet.scans.volume_files import ENDINGS, list_files, list_volumes, stem
 
@@ -72,10 +73,10 @@ def claim_output(
     check_apart(output, cases)
     for name in PARTS:
         remove_partials(output / name, None if part.count == 1 else STALE_SECONDS)
-    files = list_volumes(output) if output.is_dir() else []
+    with record_lock(output):  # what other parts remove meanwhile is recorded until it is gone
+        files, record = list_volumes(output), read_record(output)
     names = {stem(file) for file in files}
     present = [case for case in cases if case.id in names]
-    record = steady_record(output)
     _check_recorded(output, files, record)
     same = is_same(record, description)
     resume = resume and (same or not overwrite)
@@ -83,7 +84,8 @@ def claim_output(
         raise ConfigError(f"{output}: already holds {len(present)} of these predictions: add --resume or --overwrite")
     if present and resume:
         log.info("%d of %d are predicted already: checking that their scans are the same", len(present), len(cases))
-    again = {case.id: why for case in present if resume and (why := _why_again(case, output, record, extras))}
+    states: dict[str, dict[str, str]] = {}
+    again = {case.id: why for case in present if resume and (why := _why_again(case, output, record, extras, states))}
     left = [case for case in cases if case.id not in names or case.id in again] if resume else list(cases)
     left_ids = {case.id for case in left}
     kept = files if resume and present else [file for file in files if stem(file) not in left_ids]
@@ -94,8 +96,10 @@ def claim_output(
         )
     for name, why in again.items():
         log.warning("%s: %s: predicted again", name, why)
-    clear_cases(output, left)
-    begin_part(output, description, part)
+    old = _find_old(output, left, record)
+    begin_part(output, description, part, left_ids, states)
+    (output / VOLUMES).unlink(missing_ok=True)  # so that it never stands beside masks of a later call
+    _remove(output, old, left_ids)
     return left
 
 
@@ -128,15 +132,13 @@ def _check_recorded(output: Path, files: Sequence[Path], record: Mapping[str, An
         raise _other_origin(output, others)
 
 
-def clear_cases(output: Path, cases: Sequence[Case]) -> None:
-    """Remove earlier predictions of cases, also from ``run.json``.
+def _find_old(output: Path, cases: Sequence[Case], record: Mapping[str, Any]) -> list[Path]:
+    """Return the files of earlier predictions of cases.
 
     Raises:
         ConfigError: if a file that is in the way was not written by a prediction, or was changed after it; or if a
-            prediction would be written onto a scan. Nothing is removed then.
-        DataError: if the folder cannot be written to.
+            prediction would be written onto a scan.
     """
-    record = steady_record(output)
     inputs = {os.path.realpath(file) for case in cases for image in case.images for file in list_files(image)}
     old: list[Path] = []
     folders = [folder for folder in (output, *(output / name for name in PARTS)) if folder.is_dir()]
@@ -163,6 +165,15 @@ def clear_cases(output: Path, cases: Sequence[Case]) -> None:
                     f"{path}: was changed after it was predicted: move it elsewhere, or name another folder"
                 )
             old.append(path)
+    return old
+
+
+def _remove(output: Path, old: Sequence[Path], cases: Iterable[str]) -> None:
+    """Remove files of earlier predictions, then what ``run.json`` says of them.
+
+    Raises:
+        DataError: if the folder cannot be written to.
+    """
     for path in old:
         try:
             path.unlink(missing_ok=True)
@@ -170,7 +181,8 @@ def clear_cases(output: Path, cases: Sequence[Case]) -> None:
             raise DataError(
                 f"{output}: cannot be written to ({error.strerror}): name another folder with -o"
             ) from error
-    remove_from_record(output, [case.id for case in cases])
+    if old:
+        remove_from_record(output, cases)
 
 
 def _other_origin(output: Path, names: Sequence[str]) -> ConfigError:
@@ -180,8 +192,13 @@ def _other_origin(output: Path, names: Sequence[str]) -> ConfigError:
     )
 
 
-def _why_again(case: Case, output: Path, record: Mapping[str, Any], extras: Sequence[str]) -> str:
-    """Return why the prediction of a case cannot stay; an empty string if it can."""
+def _why_again(
+    case: Case, output: Path, record: Mapping[str, Any], extras: Sequence[str], states: dict[str, dict[str, str]]
+) -> str:
+    """Return why the prediction of a case cannot stay; an empty string if it can.
+
+    If its scan had to be read, its state is added to ``states``.
+    """
     facts = record.get("cases", {}).get(case.id)
     if facts is None:
         return f"{RECORD} does not record it as finished"
@@ -194,9 +211,13 @@ def _why_again(case: Case, output: Path, record: Mapping[str, Any], extras: Sequ
     if set(facts.get("sha256", {})) != set(image_names(case)):
         return f"was predicted from {', '.join(facts.get('sha256', {}))}"
     try:
-        if facts.get("states") == image_states(case):  # then nothing needs to be read
+        state = image_states(case)
+        if facts.get("states") == state:  # then nothing needs to be read
             return ""
-        return "" if facts.get("sha256") == hash_images(case) else "its scan has changed since it was predicted"
+        if facts.get("sha256") != hash_images(case):
+            return "its scan has changed since it was predicted"
+        states[case.id] = state
+        return ""
     except OSError:
         return "its scan cannot be read any more"
 

@@ -18,6 +18,7 @@ from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import DataError, UserError, replace_paths
 from attention_unet.files.atomic import replacing, write_text
+from attention_unet.files.lock import Busy
 from attention_unet.files.prediction_folder import (
     attention_path,
     prediction_path,
@@ -59,7 +60,7 @@ def predict_files(
     """Predict cases. The files of a case appear all at once or not at all; a case that fails stops no other.
 
     Args:
-        cases: cases to predict, without files in the output folder (see ``clear_cases``).
+        cases: cases to predict, without files in the output folder (see ``claim_output``).
         output: folder for ``CASE.nii.gz``, ``CASE_labels.json`` and the maps that the settings ask for.
         models: models to predict with; the probabilities of several are averaged.
         settings: how to predict.
@@ -133,7 +134,7 @@ def _errors_as_warnings() -> Iterator[None]:
     """Log errors of data as warnings: where a disk is full, other cases may be smaller."""
     try:
         yield
-    except DataError as error:
+    except (DataError, Busy) as error:
         log.warning("%s", error)
 
 
@@ -156,8 +157,8 @@ def _predict_case(
             f"{gone[0]}: missing: expected a file of each channel; a model trained with augmentation.drop_channel "
             "predicts without"
         )
-    volume = read_channels(case, free_memory() if settings.memory is None else settings.memory)
     states = image_states(case)
+    volume = read_channels(case, free_memory() if settings.memory is None else settings.memory)
     if settings.channel is not None:
         volume, settings = volume.select_channel(settings.channel), replace(settings, channel=None)
     channels = models[0].plan.channels

@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.splits import read_held_out
-from attention_unet.files.atomic import remove_partials, write_text
-from attention_unet.files.lock import folder_lock
+from attention_unet.files.atomic import write_text
+from attention_unet.files.lock import Busy, folder_lock, record_lock
 from attention_unet.files.part import WHOLE, Part
+from attention_unet.files.prediction_record import is_complete
 from attention_unet.inference.channels import check_missing
 from attention_unet.inference.components import cleaned_classes
 from attention_unet.inference.inputs import find_inputs
@@ -97,7 +99,6 @@ def predict_cases(
     with folder_lock(output, part=part):
         check_volumes(output)
         left = claim_output(output, cases, description, settings.extras, resume=resume, overwrite=overwrite, part=part)
-        (output / VOLUMES).unlink(missing_ok=True)  # so that it never stands beside masks of a later call
         if settings.tta and not any(m.plan.mirror_axes for m in models):
             log.warning("--tta changes nothing: the training flipped no axis (augmentation.flip_axes)")
         if cleaned:
@@ -107,11 +108,14 @@ def predict_cases(
         _write_itk_snap(output / ITK_SNAP, itk_snap_table(model.plan.labels))
         with progress_bar("predicting", len(left)) as done:
             failed = predict_files(left, output, models, settings, done)
-        if finish_part(output, part):
-            write_volumes(output)
-            remove_partials(output)  # of parts that were killed and repeated
-        else:
+        if not finish_part(output, part):
             log.info("other parts are not finished: the last one writes %s", VOLUMES)
+        with record_lock(output):
+            if is_complete(output):
+                write_volumes(output)
+    if part.count > 1:
+        with suppress(Busy), folder_lock(output, patience=0):  # removes what killed parts left, if none is at work
+            pass
     log.info("%d predicted, %d failed; output in %s", len(left) - len(failed), len(failed), output)
     if settings.attention and not places:
         log.info("this model has no attention: there are no maps to write")

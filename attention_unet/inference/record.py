@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from attention_unet.files.digest import sha256_of
 from attention_unet.files.lock import record_lock
 from attention_unet.files.part import Part
 from attention_unet.files.paths import relative_path
-from attention_unet.files.prediction_record import JOURNAL, RECORD, read_record
+from attention_unet.files.prediction_record import JOURNAL, RECORD, read_record, recorded_files
 from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import versions
 from attention_unet.inference.predict_volume import choose_overlap
@@ -79,50 +79,79 @@ def is_same(record: Mapping[str, Any], description: Mapping[str, Any]) -> bool:
     return all({**EARLIER, **record}.get(key) == description[key] for key in IDENTITY)
 
 
-def begin_part(output: Path, description: Mapping[str, Any], part: Part) -> None:
-    """Write the description of predictions into ``run.json``, and that this part is not finished.
+def begin_part(
+    output: Path,
+    description: Mapping[str, Any],
+    part: Part,
+    cases: Iterable[str],
+    states: Mapping[str, Mapping[str, str]],
+) -> None:
+    """Write into ``run.json`` what will be predicted, and that this part is not finished.
+
+    Args:
+        output: folder of the predictions.
+        description: description of the predictions, from ``describe_predictions``.
+        part: the part that begins.
+        cases: those that it will predict. Earlier predictions of them count as unfinished, so that a later call may
+            remove their files if this process is killed.
+        states: new states of the images of other cases.
 
     Raises:
         ConfigError: if another part has begun with another model or other settings.
+        DataError: if ``run.json`` cannot be read.
     """
     with changing_record(output) as record:
-        if part.count == 1:
-            record["failed"] = {}
-        elif "models_sha256" in record and not is_same(record, description):
+        alike = part.count > 1 and record.get("parts") == part.count
+        if alike and record.get("complete") is False and not is_same(record, description):
             raise ConfigError(
                 f"{output / RECORD}: is of another model or other options: give all parts the same, or another "
                 "folder with -o"
             )
-        finished = record.get("finished_parts", []) if record.get("parts") == part.count else []
+        finished = record.get("finished_parts", []) if alike else []
+        predicted, begun, failed = (record.setdefault(key, {}) for key in ("cases", "begun", "failed"))
+        for case in cases:
+            if files := recorded_files(record, case):
+                begun[case] = files
+            predicted.pop(case, None)
+            failed.pop(case, None)
+        for case in states.keys() & predicted.keys():
+            predicted[case]["states"] = states[case]
         record.update(description)
+        record["failed"] = {} if part.count == 1 else failed
         record["parts"], record["complete"] = part.count, False
         record["finished_parts"] = [number for number in finished if number != part.number]
 
 
 def finish_part(output: Path, part: Part) -> bool:
-    """Write into ``run.json`` that a part is finished. Return whether all parts are."""
+    """Write into ``run.json`` that a part is finished. Return whether all parts are.
+
+    Raises:
+        DataError: if ``run.json`` cannot be read, or was removed meanwhile.
+    """
     with changing_record(output) as record:
+        if "finished_parts" not in record:
+            raise DataError(f"{output / RECORD}: was removed during the prediction: predict again with another -o")
         record["finished_parts"] = sorted({*record["finished_parts"], part.number})
-        record["complete"] = len(record["finished_parts"]) == part.count
+        record["complete"] = len(record["finished_parts"]) == record["parts"]
         return bool(record["complete"])
 
 
 @contextmanager
 def changing_record(output: Path) -> Iterator[dict[str, Any]]:
-    """Yield ``run.json`` with the journal; write what it is then, and remove the journal, whose content is in it."""
+    """Yield ``run.json`` with the journal; write what it is then, and remove the journal, whose content is in it.
+
+    Raises:
+        DataError: if ``run.json`` is there and cannot be read. It stays as it is.
+    """
     with record_lock(output):
         record = read_record(output)
+        if not record and os.path.lexists(output / RECORD):
+            raise DataError(f"{output / RECORD}: cannot be read, or is damaged: restore it, or name another folder")
         yield record
         begun, cases = record.get("begun", {}), record.setdefault("cases", {})
         record["begun"] = {case: files for case, files in begun.items() if case not in cases}
         write_text(output / RECORD, json.dumps(record, indent=2) + "\n")
         (output / JOURNAL).unlink(missing_ok=True)
-
-
-def steady_record(output: Path) -> dict[str, Any]:
-    """Return ``run.json`` with the journal, while no other process moves one into the other."""
-    with record_lock(output):
-        return read_record(output)
 
 
 def note(output: Path, entry: Mapping[str, Any]) -> None:
@@ -169,14 +198,15 @@ def image_names(case: Case) -> list[str]:
 def image_states(case: Case) -> dict[str, str]:
     """Return a digest of sizes and times of the files of each image by name. It changes when a file changes.
 
-    It includes the ctime of the files, because no program can set that.
+    An image that cannot be looked at has none. It includes the ctime of the files, because no program can set that.
     """
     states = {}
     for name, path in zip(image_names(case), case.images, strict=True):
         digest = hashlib.sha256()
-        for file in list_files(path):
-            status = file.stat()
-            text = f"{file.name}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}\n"
-            digest.update(os.fsencode(text))
-        states[name] = digest.hexdigest()
+        with suppress(OSError):
+            for file in list_files(path):
+                status = file.stat()
+                text = f"{file.name}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}\n"
+                digest.update(os.fsencode(text))
+            states[name] = digest.hexdigest()
     return states

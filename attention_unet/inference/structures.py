@@ -5,6 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,10 @@ def check_volumes(output: Path) -> None:
         ConfigError: if predict did not write it.
     """
     file = output / VOLUMES
-    if file.is_file() and not file.read_bytes().startswith(",".join(HEAD[:3]).encode()):
+    content = None
+    with suppress(FileNotFoundError, IsADirectoryError):  # another part may remove it
+        content = file.read_bytes()
+    if content is not None and not content.startswith(",".join(HEAD[:3]).encode()):
         raise ConfigError(f"{file}: was not written by predict, which would replace it: name another folder with -o")
 
 

@@ -15,7 +15,7 @@ from attention_unet.evaluation.provenance import find_runs
 from attention_unet.evaluation.result_files import SCORED
 from attention_unet.files.atomic import write_text
 from attention_unet.files.json_file import read_object
-from attention_unet.files.prediction_record import RECORD
+from attention_unet.files.prediction_record import read_record
 from attention_unet.files.run_folder import EXPLANATION
 from attention_unet.inference.model_file import versions
 from attention_unet.report.page import build_page
@@ -77,7 +77,7 @@ def write_report(
         worst = [case for case in ranked if case not in missing][:most_cases]
         recorded: dict[str, dict[str, Any]] = {}
         for folder in files.folders:
-            recorded |= _read_record(folder).get("cases", {})
+            recorded |= read_record(folder).get("cases", {})
         for case in worst:
             try:
                 stored = files.beside(case)[1] if case in files.predicted else case
@@ -92,12 +92,6 @@ def write_report(
     return dict(facts["failed"])
 
 
-def _read_record(predictions: Path) -> dict[str, Any]:
-    """Return ``run.json`` of a folder of predictions; empty if another tool made the predictions."""
-    file = predictions / RECORD
-    return read_object(file) if file.is_file() else {}
-
-
 def _read_explanation(evaluation: Path, files: EvaluatedFiles) -> dict[str, Any] | None:
     """Return the results of explain; None if there are none, or if they are of another model than the predictions."""
     file = evaluation / EXPLANATION
@@ -107,7 +101,7 @@ def _read_explanation(evaluation: Path, files: EvaluatedFiles) -> dict[str, Any]
     missing = {"model_sha256", "cases", "shares", "sentences"} - set(explanation)
     if missing:
         raise DataError(f"{file}: lacks {', '.join(sorted(missing))}: expected the file of explain; explain again")
-    if any(_read_record(folder).get("models_sha256") != [explanation["model_sha256"]] for folder in files.folders):
+    if any(read_record(folder).get("models_sha256") != [explanation["model_sha256"]] for folder in files.folders):
         log.warning("%s: is of another model than the predictions: left out; explain again", file)
         return None
     return explanation

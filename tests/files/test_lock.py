@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from attention_unet.errors import ConfigError
+from attention_unet.errors import ConfigError, DataError
 from attention_unet.files import lock
 from attention_unet.files.lock import folder_lock
 
@@ -67,3 +67,17 @@ def test_a_disk_that_knows_no_locks_is_told_and_used(tmp_path, monkeypatch, capl
     with folder_lock(tmp_path):
         (tmp_path / "written").write_text("")
     assert "cannot be locked (No locks available): let no other process write there" in caplog.text
+
+
+def test_a_lock_of_another_user_is_no_file_system_without_locks(tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(lock.FileLock, "acquire", refuse)
+    with pytest.raises(DataError, match="cannot be locked"), folder_lock(tmp_path):
+        pass
+
+
+def test_others_may_take_a_lock_that_this_process_left(tmp_path):
+    with folder_lock(tmp_path):
+        assert (tmp_path / lock.LOCK).stat().st_mode & 0o777 == 0o666

@@ -185,13 +185,15 @@ def test_a_full_disk_ends_no_other_case(tmp_path, monkeypatch, caplog):
     assert (list(facts["cases"]), list(facts["failed"])) == (["b", "c"], ["a"])
 
 
-def test_a_scan_that_changes_while_it_is_predicted_fails(tmp_path, monkeypatch):
-    def change(path, *arguments):
-        original(path, *arguments)
+@pytest.mark.parametrize("step", ["read_channels", "write_like"])
+def test_a_scan_that_changes_while_it_is_predicted_fails(tmp_path, monkeypatch, step):
+    def change(*arguments):
+        result = original(*arguments)
         scan(tmp_path / "in", np.eye(4), "a.nii.gz", seed=1)
+        return result
 
-    original = predict_module.write_like
-    monkeypatch.setattr(predict_module, "write_like", change)
+    original = getattr(predict_module, step)
+    monkeypatch.setattr(predict_module, step, change)
     scan(tmp_path / "in", np.eye(4), "a.nii.gz")
     failed = predict(find_inputs(tmp_path / "in", 1), tmp_path / "out")
     assert failed == {"a": f"{tmp_path}/in/a.nii.gz: was changed while it was predicted: predict it again"}

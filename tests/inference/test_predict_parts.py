@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 from attention_unet.cli.main import main
-from attention_unet.errors import ConfigError
+from attention_unet.errors import ConfigError, DataError
 from attention_unet.files import lock
 from attention_unet.files.lock import Busy, folder_lock
 from attention_unet.files.part import Part
 from attention_unet.files.prediction_record import read_record
 from attention_unet.inference import output_folder
+from attention_unet.inference import predict_folder as predict_module
+from attention_unet.inference import record as record_module
 from attention_unet.inference.predict_folder import predict_folder
 from attention_unet.inference.predict_tree import predict_tree
 from attention_unet.inference.settings import Settings
@@ -76,17 +78,65 @@ def test_parts_with_other_options_are_refused(tmp_path, scans):
 
 def test_a_part_that_begins_at_the_same_time_with_other_options_is_refused(tmp_path, scans, monkeypatch):
     """Nothing was there yet when it looked."""
-    original = output_folder.clear_cases
+    original = output_folder._find_old
 
-    def clear(*arguments):
+    def find_old(*arguments):
         with monkeypatch.context() as once:
-            once.setattr(output_folder, "clear_cases", original)
+            once.setattr(output_folder, "_find_old", original)
             predict_folder([model_of()], scans, tmp_path / "out", Settings(overlap=0.25), part=PARTS[1])
-        original(*arguments)
+        return original(*arguments)
 
-    monkeypatch.setattr(output_folder, "clear_cases", clear)
+    monkeypatch.setattr(output_folder, "_find_old", find_old)
     with pytest.raises(ConfigError, match="give all parts the same"):
         predict_folder([model_of()], scans, tmp_path / "out", part=PARTS[0])
+
+
+def test_a_refused_part_removes_nothing(tmp_path, scans):
+    predict_folder([model_of()], scans, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    with pytest.raises(ConfigError, match="another model or other options"):
+        predict_folder(
+            [model_of()], scans, tmp_path / "out", Settings(overlap=0.25), part=Part(1, 2), resume=True, overwrite=True
+        )
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_part_that_is_killed_before_it_removed_anything_is_unfinished(tmp_path, scans, monkeypatch):
+    for part in PARTS:
+        predict_folder([model_of()], scans, tmp_path / "out", part=part)
+    with monkeypatch.context() as killed:
+        killed.setattr(output_folder, "_remove", lambda *_: sys.exit("killed"))
+        with pytest.raises(SystemExit):
+            predict_folder([model_of()], scans, tmp_path / "out", part=PARTS[1], overwrite=True)
+    assert read_record(tmp_path / "out")["complete"] is False
+    assert not (tmp_path / "out" / "volumes.csv").exists()
+    assert predict_folder([model_of()], scans, tmp_path / "out", part=PARTS[1], resume=True) == {}
+    record = read_record(tmp_path / "out")
+    assert (record["complete"], len(record["cases"]), record["begun"]) == (True, 8, {})
+
+
+def test_a_record_that_cannot_be_read_stays_as_it_is(tmp_path, scans, monkeypatch):
+    predict_folder([model_of()], scans, tmp_path / "out", part=PARTS[0])
+    before = (tmp_path / "out" / "run.json").read_bytes()
+    with monkeypatch.context() as once:
+        once.setattr(record_module, "read_record", lambda folder: {})
+        with pytest.raises(DataError, match=r"run\.json: cannot be read, or is damaged"):
+            record_module.finish_part(tmp_path / "out", PARTS[0])
+    assert (tmp_path / "out" / "run.json").read_bytes() == before
+    (tmp_path / "out" / "run.json").unlink()
+    with pytest.raises(DataError, match=r"run\.json: was removed during the prediction"):
+        record_module.finish_part(tmp_path / "out", PARTS[0])
+
+
+def test_no_table_is_written_if_a_part_is_repeated_when_the_last_one_ends(tmp_path, scans, monkeypatch):
+    def finish(output, part):
+        finished = record_module.finish_part(output, part)
+        record_module.update_record(output, {"complete": False})  # as a part that begins does
+        return finished
+
+    monkeypatch.setattr(predict_module, "finish_part", finish)
+    assert predict_folder([model_of()], scans, tmp_path / "out") == {}
+    assert not (tmp_path / "out" / "volumes.csv").exists()
 
 
 def test_a_scan_that_fails_is_recorded_until_its_part_is_repeated(tmp_path, scans):

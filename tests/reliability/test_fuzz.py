@@ -22,8 +22,9 @@ from attention_unet.dataset.inspection import inspect
 from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluate import evaluate_cases
 from attention_unet.inference.model_file import load_model
-from attention_unet.inference.output_folder import clear_cases
+from attention_unet.inference.output_folder import claim_output
 from attention_unet.inference.predict_files import predict_files
+from attention_unet.inference.record import describe_predictions
 from attention_unet.inference.settings import Settings
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volume_files import volumes_by_case
@@ -137,10 +138,11 @@ def test_a_scan_is_predicted_on_its_own_grid_or_refused(model, tmp_path, example
     for folder in (scan.parent, label.parent, output):
         folder.mkdir()
     case = Case("a", (scan,), label)
+    description = describe_predictions([loaded], Settings(), [], output)
 
     def check(content):
         scan.write_bytes(content)
-        clear_cases(output, [case])
+        claim_output(output, [case], description, [], resume=False, overwrite=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             failed = predict_files([case], output, [loaded], Settings(memory=2**28), lambda share: None)
