@@ -4,6 +4,7 @@ import logging
 import os
 import platform
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -176,12 +177,14 @@ def make_fabric(config: TrainingConfig) -> "Fabric":
     device = choose_device(config.accelerator)
     precision = choose_precision(config.precision, device)
     try:
-        return Fabric(
-            accelerator=device.type,
-            devices=devices,
-            num_nodes=nodes,
-            precision="bf16-mixed" if precision == torch.bfloat16 else "32-true",
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The `srun` command")  # where SLURM is installed, it is not always wanted
+            return Fabric(
+                accelerator=device.type,
+                devices=devices,
+                num_nodes=nodes,
+                precision="bf16-mixed" if precision == torch.bfloat16 else "32-true",
+            )
     except (RuntimeError, ValueError) as error:  # Fabric's MisconfigurationException is a RuntimeError
         raise ConfigError(
             f"training.devices is {devices}, training.nodes is {nodes}: {error}; change them to fit this machine"

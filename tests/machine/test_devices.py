@@ -1,3 +1,6 @@
+import os
+import warnings
+
 import pytest
 import torch
 
@@ -134,3 +137,12 @@ def test_under_torchrun_processes_are_those_that_it_started(monkeypatch):
         make_fabric(TrainingConfig(batch=6, devices=1, accelerator="cpu"))
     assert devices_and_nodes(TrainingConfig(devices=1)) == (2, 2)
     assert this_machine(TrainingConfig(accelerator="cpu")).processes == 4
+
+
+def test_a_machine_with_slurm_is_no_reason_for_a_warning(tmp_path, monkeypatch):
+    (tmp_path / "srun").write_text("#!/bin/sh\n")
+    (tmp_path / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_fabric(TrainingConfig(accelerator="cpu"))
