@@ -14,6 +14,7 @@ import pytest
 
 from attention_unet.cli.main import main
 from attention_unet.errors import ConfigError, DataError
+from attention_unet.evaluation.provenance import read_provenance
 from attention_unet.files import lock
 from attention_unet.files.lock import Busy, folder_lock
 from attention_unet.files.part import Part
@@ -152,6 +153,14 @@ def test_a_scan_that_fails_is_recorded_until_its_part_is_repeated(tmp_path, scan
     predict_folder([model_of()], scans, tmp_path / "out", part=PARTS[0], resume=True)
     record = read_record(tmp_path / "out")
     assert (record["failed"], record["complete"], len(record["cases"])) == ({}, True, 8)
+
+
+def test_evaluate_tells_that_a_prediction_is_not_finished(tmp_path, scans, caplog):
+    for part in PARTS:
+        caplog.clear()
+        predict_folder([model_of()], scans, tmp_path / "out", part=part)
+        read_provenance({path.name[:2]: path for path in (tmp_path / "out").glob("*.nii.gz")})
+        assert ("its prediction is not finished: repeat it with --resume" in caplog.text) == (part != PARTS[-1])
 
 
 def test_a_tree_in_parts_has_one_table(tmp_path):
