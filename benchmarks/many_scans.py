@@ -20,10 +20,11 @@ from rich.table import Table
 
 from attention_unet.dataset.cases import Case
 from attention_unet.files.part import WHOLE, Part
+from attention_unet.inference.image_states import image_states
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model_file import load_models
 from attention_unet.inference.output_folder import claim_output
-from attention_unet.inference.record import describe_predictions, finish_part, hash_files, image_states, note
+from attention_unet.inference.record import describe_predictions, finish_part, hash_files, note
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.structures import write_volumes
 

@@ -24,14 +24,8 @@ from attention_unet.files.prediction_folder import (
     uncertainty_path,
 )
 from attention_unet.files.prediction_record import RECORD, read_record, recorded_files
-from attention_unet.inference.record import (
-    begin_part,
-    hash_images,
-    image_names,
-    image_states,
-    is_same,
-    remove_from_record,
-)
+from attention_unet.inference.image_states import hash_images, image_names, image_states
+from attention_unet.inference.record import begin_part, is_same, remove_from_record
 from attention_unet.inference.structures import VOLUMES
 from attention_unet.places import PLACES
 from attention_unet.scans.volume_files import ENDINGS, list_files, list_volumes, stem

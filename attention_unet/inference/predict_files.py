@@ -29,11 +29,12 @@ from attention_unet.files.prediction_folder import (
     uncertainty_path,
 )
 from attention_unet.inference.channels import check_missing
+from attention_unet.inference.image_states import hash_images, image_states
 from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import CPU
 from attention_unet.inference.predict_volume import Prediction, predict_volume
 from attention_unet.inference.preview import draw_preview
-from attention_unet.inference.record import hash_images, image_states, note, update_record
+from attention_unet.inference.record import note, update_record
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.staging import move_into_place, staging_folder
 from attention_unet.inference.structures import describe_structures

@@ -1,15 +1,13 @@
 """Write ``run.json``, the record of a folder of predictions."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from attention_unet.dataset.cases import Case
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.files.atomic import write_text
 from attention_unet.files.digest import sha256_of
@@ -21,7 +19,6 @@ from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import versions
 from attention_unet.inference.predict_volume import choose_overlap
 from attention_unet.inference.settings import Settings
-from attention_unet.scans.volume_files import list_files
 
 IDENTITY = (  # of equal predictions
     *("models_sha256", "overlap", "whole_scan", "tta", "drop_small", "channel", "missing", "file_format", "codes"),
@@ -182,32 +179,3 @@ def add_files(output: Path, case: str, files: Iterable[Path]) -> None:
 def hash_files(folder: Path, files: Iterable[Path]) -> dict[str, str]:
     """Return sha256 of files by their paths in a folder."""
     return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
-
-
-def hash_images(case: Case) -> dict[str, str]:
-    """Return sha256 of each image of a case by name. An image of several files is hashed as one."""
-    hashes = (sha256_of(*list_files(path)) for path in case.images)
-    return dict(zip(image_names(case), hashes, strict=True))
-
-
-def image_names(case: Case) -> list[str]:
-    """Return the names of the images of a case, with their number where two files have the same name."""
-    names = [path.name for path in case.images]
-    return [f"{name} ({number})" if names.count(name) > 1 else name for number, name in enumerate(names)]
-
-
-def image_states(case: Case) -> dict[str, str]:
-    """Return a digest of sizes and times of the files of each image by name. It changes when a file changes.
-
-    An image that cannot be looked at has none. It includes the ctime of the files, because no program can set that.
-    """
-    states = {}
-    for name, path in zip(image_names(case), case.images, strict=True):
-        digest = hashlib.sha256()
-        with suppress(OSError):
-            for file in list_files(path):
-                status = file.stat()
-                text = f"{file.name}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}\n"
-                digest.update(os.fsencode(text))
-            states[name] = digest.hexdigest()
-    return states

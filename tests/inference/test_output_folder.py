@@ -9,10 +9,11 @@ from attention_unet.files.digest import sha256_of
 from attention_unet.files.prediction_record import JOURNAL, read_record
 from attention_unet.inference import output_folder
 from attention_unet.inference import predict_files as predict_module
+from attention_unet.inference.image_states import hash_images
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.output_folder import claim_output
 from attention_unet.inference.predict_files import predict_files
-from attention_unet.inference.record import describe_predictions, hash_files, hash_images, update_record
+from attention_unet.inference.record import describe_predictions, hash_files, update_record
 from attention_unet.inference.settings import Settings
 from tests.inference.build import model_of, scan
 
