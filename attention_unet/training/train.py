@@ -285,8 +285,8 @@ def _log_end(training: Training, monitor: Monitor) -> None:
     step, fall = find_fall(monitor.validations)
     if fall > LARGE_FALL:
         log.warning(
-            "mean Dice on held-out cases has fallen by %.4f since step %d: the training may have learned noise; take fewer "
-            "steps (--training.steps), or stronger augmentation",
+            "mean Dice on held-out cases has fallen by %.4f since step %d: the training may have learned noise; take "
+            "fewer steps (--training.steps), or stronger augmentation",
             fall,
             step,
         )
