@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -10,6 +11,7 @@ from attention_unet.errors import UserError
 
 log = logging.getLogger(__name__)
 
+REPEATED = 0.5  # seconds in which the first signal may arrive twice, as `timeout` and then torchrun send it
 KILLING = (signal.SIGINT, signal.SIGTERM)  # at the second signal; a closing terminal repeats SIGHUP by itself
 STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -42,7 +44,11 @@ def catching_signals() -> Iterator[list[int]]:
     def collect(number: int, frame: FrameType | None) -> None:
         caught.append(number)
         for each in handled:
-            signal.signal(each, signal.SIG_DFL if each in KILLING else signal.SIG_IGN)
+            signal.signal(each, signal.SIG_IGN)
+        time.sleep(REPEATED)
+        for each in KILLING:
+            if each in handled:
+                signal.signal(each, signal.SIG_DFL)
         log.info("stopping after this step; press Ctrl-C again to stop at once")
 
     before = {each: signal.getsignal(each) for each in STOPPING}

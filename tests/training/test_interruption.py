@@ -27,6 +27,18 @@ def test_the_first_signal_is_noticed(first):
     assert signal.getsignal(first) == before
 
 
+def test_a_signal_that_is_sent_to_the_group_and_passed_on_counts_once():
+    code = (
+        "import os, signal, threading\n"
+        "from attention_unet.training.interruption import catching_signals\n"
+        "with catching_signals() as caught:\n"
+        "    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "    assert caught == [signal.SIGTERM]\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
 def test_the_second_ends_the_process_even_in_the_middle_of_a_long_computation(second):
     code = (
