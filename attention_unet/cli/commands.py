@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from attention_unet.cli.jobs import check_jobs
 from attention_unet.cli.mechanisms import attention
 from attention_unet.cli.results import compare, evaluate, explain, report
 from attention_unet.cli.screen import report_failures, silence_profiler, table_console
@@ -101,6 +102,12 @@ def _cross_validate(options: Namespace, parser: ArgumentParser) -> int:
         folds = [int(word) if word.strip().isdecimal() else -1 for word in options.only.split(",")]
     if not folds or not all(0 <= fold < config.data.folds for fold in folds):
         raise ConfigError(f"--only is {options.only}: expected folds from 0 to {config.data.folds - 1}, such as 0,2")
+    if check_jobs(options):
+        from attention_unet.machine.jobs import run_jobs
+
+        calls = {f"fold {fold}": [*options.arguments, f"--only={fold}", "--jobs=1"] for fold in folds}
+        if code := run_jobs(calls, options.jobs):
+            return code
     folder = Path(options.run or f"runs/{_name_of(options, config)}-folds")
     found, failed = cross_validate(config, folder, folds, tta=options.tta, tolerance_mm=options.tolerance_mm)
     tables = table_console()
@@ -129,6 +136,8 @@ def _predict(options: Namespace, parser: ArgumentParser) -> int:
         raise ConfigError(f"--memory-gb is {options.memory_gb}: expected more than 0")
     if len(options.input) > 1:
         raise ConfigError(f"--input is given {len(options.input)} times: name one scan, or a folder of them")
+    if check_jobs(options, ["--part"] if options.part != "1/1" else []):
+        return _predict_parts(options)
     settings = Settings(
         overlap=options.overlap,
         whole_scan=options.whole_scan or None,
@@ -169,6 +178,16 @@ def _predict(options: Namespace, parser: ArgumentParser) -> int:
             part=part,
         )
     return report_failures(failed)
+
+
+def _predict_parts(options: Namespace) -> int:
+    from attention_unet.machine.jobs import run_jobs
+    from attention_unet.machine.memory import free_memory
+
+    count, memory = options.jobs, options.memory_gb or free_memory() / options.jobs / 2**30
+    parts = [f"{number}/{count}" for number in range(1, count + 1)]
+    own = ["--jobs=1", f"--memory-gb={memory:.3f}"]
+    return run_jobs({f"part {part}": [*options.arguments, *own, f"--part={part}"] for part in parts}, count)
 
 
 def _export(options: Namespace, parser: ArgumentParser) -> int:

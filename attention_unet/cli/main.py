@@ -43,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for each in ENDING:
             if before[each] != signal.SIG_IGN:  # as nohup sets it
                 signal.signal(each, _end)
-        code = COMMANDS[chosen.command](chosen[chosen.command], subparsers[chosen.command])
+        options = chosen[chosen.command]
+        options.arguments = arguments  # for --jobs
+        code = COMMANDS[chosen.command](options, subparsers[chosen.command])
         if sys.stdout is not None:
             sys.stdout.flush()
         return code

@@ -57,6 +57,8 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     cross.add_argument("--config", action=ActionConfigFile, help="YAML file of the fields of train")
     cross.add_argument("--run", type=str | None, help="folder of the folds (default: runs/NAME-folds)")
     cross.add_argument("--only", type=str | None, help="folds to train now, such as 0,2 (default: all)")
+    jobs = "number of processes at once on this machine, each with its share of the processors and GPUs"
+    cross.add_argument("--jobs", type=int, default=1, help=f"{jobs}: a fold each")
     cross.add_argument("--tta", action="store_true", help="predict with test-time augmentation by flips")
     cross.add_argument("--tolerance-mm", type=float, default=1.0, help="tolerance of the normalised surface Dice")
     cross.add_class_arguments(Config)
@@ -145,6 +147,7 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         default="1/1",
         help="K/N: only part K of N of the scans; other processes predict the others into the same folder",
     )
+    predict.add_argument("--jobs", type=int, default=1, help=f"{jobs}: a part each")
     predict.add_argument(
         "--resume", action="store_true", help="keep predictions that are there, if model, options and scan are the same"
     )
@@ -217,6 +220,7 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     study.add_argument("--record", action="store_true", help="record the study, to commit it before the first training")
     study.add_argument("--list", action="store_true", help="print one command for each training, and train nothing")
     study.add_argument("--only", type=int | None, help="number of the one training to run, from 0, as in --list")
+    study.add_argument("--jobs", type=int, default=1, help=f"{jobs}: a training each")
     study.add_argument("--report", action="store_true", help="train nothing; write the verdicts on what is finished")
     study.add_argument("--maps", type=int | None, help="check attention maps of each arm on so many cases, then report")
     study.add_argument("--amend", type=str | None, help="why the study changed after it was recorded; it is reported")

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
+from attention_unet.cli.jobs import check_jobs
 from attention_unet.cli.screen import silence_profiler
 from attention_unet.cli.study_file import read_study, write_new
 from attention_unet.errors import ConfigError, plural
+from attention_unet.machine.progress import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +39,7 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
         raise ConfigError(f"{' and '.join(given)}: expected one of them, or none")
     if options.amend is not None and given and given[0] in ("--new", "--plan", "--list"):
         raise ConfigError(f"--amend and {given[0]}: expected --amend alone, or with --only, --report or --maps")
+    several = check_jobs(options, given)
     folder = Path(options.output or file.with_suffix(""))
     if folder == file:
         raise ConfigError(f"{file}: has no ending, such as .yaml: rename it, or name a folder for results by --output")
@@ -46,9 +49,9 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
     cells = planned.cells()
     if options.only is not None and not 0 <= options.only < len(cells):
         raise ConfigError(f"--only is {options.only}: expected a training from 0 to {len(cells) - 1}")
+    call = ["study", str(file), *(["-o", options.output] if options.output else [])]
     if options.list:
-        command = ["attention-unet", "study", str(file), *(["-o", options.output] if options.output else []), "--only"]
-        print(*(shlex.join([*command, str(number)]) for number in range(len(cells))), sep="\n")
+        print(*(shlex.join(["attention-unet", *call, "--only", str(i)]) for i in range(len(cells))), sep="\n")
         return 0
     if options.plan or options.new:
         _print_plan(planned, folder)
@@ -61,6 +64,11 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
         return 0
     if options.maps is not None:
         check_maps(filled, registration, folder, options.maps)
+    if several:
+        from attention_unet.machine.jobs import run_jobs
+
+        if code := run_jobs({f"process {number}": call for number in range(1, options.jobs + 1)}, options.jobs):
+            return code
     if not nothing_to_train:
         _run(filled, registration, folder, range(len(cells)) if options.only is None else [options.only])
     if options.only is None:
@@ -73,7 +81,6 @@ def _run(study: "Study", registration: "Registration", folder: Path, wanted: "Se
     from attention_unet.files.lock import Busy
     from attention_unet.study.cells import run_cell
     from attention_unet.study.finished import finished_record
-    from attention_unet.training.monitor import format_time
 
     cells = study.cells()
     left = [number for number in wanted if not finished_record(registration, cells[number], folder)]
@@ -107,7 +114,6 @@ def _print_plan(study: "Study", folder: Path) -> None:
     from attention_unet.study.costs import measure_costs, write_costs
     from attention_unet.study.register import plan_arms, register
     from attention_unet.study.verdicts import ASSUMED_SD, expected_half_width
-    from attention_unet.training.monitor import format_time
 
     filled, registration = register(study, folder, save=False)
     plans = plan_arms(study, registration.plan)

@@ -1,6 +1,8 @@
-"""Show progress bars with the time left, on the standard error stream."""
+"""Show progress with the time left: a bar in a terminal, otherwise a line now and then."""
 
+import logging
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
@@ -8,6 +10,9 @@ from typing import Any, TextIO, cast
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+log = logging.getLogger(__name__)
+
+LINE_EVERY = 30.0  # seconds, if there is no terminal for a progress bar
 PROXIED = "rich_proxied_file"  # attribute of the stream that rich sets as sys.stderr
 
 
@@ -40,19 +45,35 @@ SCREEN = Console(file=cast("TextIO", _StandardError()), stderr=True)
 
 @contextmanager
 def progress_bar(text: str, total: int) -> Iterator[Callable[..., None]]:
-    """Show a progress bar with the time left, if the standard error stream is a terminal.
+    """Show the progress of a task with the time left: a bar in a terminal, otherwise a line every 30 s.
 
     Yields:
         Function to call after each part, or with the number of finished parts, which may be a fraction.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    began = last = time.monotonic()
     with Progress(*columns, console=SCREEN, disable=not SCREEN.is_terminal) as bar:
         task = bar.add_task(text, total=total)
+        done = bar.tasks[0]
 
         def update(finished: float | None = None) -> None:
-            if finished is None:
-                bar.advance(task)
-            else:
-                bar.update(task, completed=finished)
+            nonlocal last
+            bar.update(task, completed=done.completed + 1 if finished is None else finished)
+            now = time.monotonic()
+            if bar.disable and done.completed and now - last > LINE_EVERY:
+                last = now
+                left = format_time((now - began) / done.completed * (total - done.completed))
+                log.info("%s: %d of %d, %s left", text, done.completed, total, left)
 
         yield update
+
+
+def format_time(seconds: float) -> str:
+    """Return seconds in readable units: 45 s, 12 min, 3 h 20 min."""
+    if seconds == float("inf"):
+        return "?"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 / 60:.0f} min"

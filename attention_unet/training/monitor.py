@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from attention_unet.evaluation.structure_attention import mean_attention
 from attention_unet.files.run_folder import HISTORY, VALIDATIONS
-from attention_unet.machine.progress import SCREEN
+from attention_unet.machine.progress import LINE_EVERY, SCREEN, format_time
 from attention_unet.pictures.mosaic import draw_mosaic
 from attention_unet.training.board import Board
 from attention_unet.training.checkpoint import LoopState
@@ -23,7 +23,6 @@ from attention_unet.training.validation import Validation
 log = logging.getLogger(__name__)
 
 SCALARS_EVERY = 10  # steps
-LINE_EVERY = 30.0  # seconds, if there is no terminal for a progress bar
 
 
 class Monitor:
@@ -138,14 +137,3 @@ class Monitor:
 def format_dice(value: float) -> str:
     """Return a Dice with four decimals; a dash for NaN, for example without held-out cases."""
     return "-" if math.isnan(value) else f"{value:.4f}"
-
-
-def format_time(seconds: float) -> str:
-    """Return seconds in readable units: 45 s, 12 min, 3 h 20 min."""
-    if seconds == float("inf"):
-        return "?"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds // 3600:.0f} h {seconds % 3600 / 60:.0f} min"
