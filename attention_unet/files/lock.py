@@ -83,6 +83,8 @@ def _locked(file: Path, patience: float | None = None) -> Iterator[None]:
         with suppress(Timeout):
             lock.acquire(timeout=min(patience, 1))
         if not lock.is_locked:
+            if patience == 0:
+                raise Timeout(str(file))
             log.info("%s: another process is writing here: waiting", file.parent)
             lock.acquire(timeout=patience)
     except Timeout as error:
