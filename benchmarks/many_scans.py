@@ -1,12 +1,14 @@
 """Time what grows with the number of scans: ``python benchmarks/many_scans.py --data FOLDER``
 
 Two tables: 100,000 small scans of which each mask is one byte, so that only the work around the network counts; and 200
-real predictions by one process and by two parts at once. FOLDER contains Task04_Hippocampus.
+real predictions by one process and by two. FOLDER contains Task04_Hippocampus.
 """
 
 import argparse
+import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -39,6 +41,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=REPOSITORY / "data", help="folder of the real datasets")
     parser.add_argument("--scans", type=int, default=100_000)
     parser.add_argument("--predicted", type=int, default=200)
+    parser.add_argument("--before", type=Path, help="checkout of an earlier commit, to predict with, too")
+    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="write the tables into docs/scaling.md")
     options = parser.parse_args()
     if options.write:
@@ -47,7 +51,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tables = [_work_around(real[0], Path(folder) / "many", options.scans)]
     with tempfile.TemporaryDirectory() as folder:
-        tables.append(_predict(real, Path(folder), options.predicted))
+        tables.append(_predict(real, Path(folder), options.predicted, options.before, options.turns))
     publish(tables, [], [DOCUMENT] if options.write else [], "many scans")
 
 
@@ -96,29 +100,39 @@ def _work_around(scan: Path, folder: Path, count: int) -> Table:
     return table
 
 
-def _predict(real: list[Path], folder: Path, count: int) -> Table:
-    """Time one process with all cores, and two parts at once with half of them each."""
+def _predict(real: list[Path], folder: Path, count: int, before: Path | None, turns: int) -> Table:
+    """Time one process with all cores and two with half of them each, in turns; and those of an earlier commit."""
     (folder / "scans").mkdir()
     for number in range(count):
         shutil.copy(real[number % len(real)], folder / "scans" / f"scan{number:06d}.nii.gz")
-    command = [sys.executable, "-m", "attention_unet", "predict", "-i", str(folder / "scans"), "-m", MODEL]
-    table = Table(f"{count} hippocampus crops", "time", "scans a second")
-    threads = torch.get_num_threads()
-    for name, parts in (("one process", 1), ("two parts at once", 2)):
-        environment = {**os.environ, "OMP_NUM_THREADS": str(max(threads // parts, 1))}
-        began = time.perf_counter()
-        processes = [
-            subprocess.Popen(
-                [*command, "-o", str(folder / name), "--part", f"{number}/{parts}"],
-                env=environment,
+    contenders: dict[str, tuple[Path, list[str]]] = {
+        "one process": (REPOSITORY, []),
+        "--jobs 2": (REPOSITORY, ["--jobs", "2"]),
+    }
+    if before:
+        commit = subprocess.run(
+            ["git", "-C", before, "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+        ).stdout
+        contenders = {f"one process, commit {commit.strip()}": (before, []), **contenders}
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(turns):
+        for name, (version, options) in contenders.items():
+            shutil.rmtree(folder / name, ignore_errors=True)
+            command = ["predict", "-i", str(folder / "scans"), "-m", MODEL, "-o", str(folder / name), *options]
+            began = time.perf_counter()
+            subprocess.run(
+                [sys.executable, "-m", "attention_unet", *command],
+                cwd=version,
+                env=os.environ | {"PYTHONPATH": str(version)},
                 stderr=subprocess.DEVNULL,
+                check=True,
             )
-            for number in range(1, parts + 1)
-        ]
-        if any(process.wait() for process in processes):
-            raise SystemExit(f"{name}: failed")
-        seconds = time.perf_counter() - began
-        table.add_row(name, f"{seconds:.0f} s", f"{count / seconds:.1f}")
+            seconds[name].append(time.perf_counter() - began)
+    table = Table(f"{count} hippocampus crops", "time", "scans a second", "peak memory of a process")
+    for name, taken in seconds.items():
+        median, spread = statistics.median(taken), f" ({min(taken):.0f} to {max(taken):.0f})"
+        peak = json.loads((folder / name / "run.json").read_text())["peak_memory_bytes"] / 2**30
+        table.add_row(name, f"{median:.0f} s{spread}", f"{count / median:.1f}", f"{peak:.2f} GiB")
     return table
 
 
