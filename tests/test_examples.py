@@ -10,8 +10,12 @@ import torch
 
 import attention_unet
 
+SLOW = {"cross_validate"}
 
-@pytest.mark.parametrize("name", attention_unet.__all__)
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long if name in SLOW else ()) for name in attention_unet.__all__]
+)
 def test_example(name, cohort, tmp_path, monkeypatch):
     (tmp_path / "phantoms").symlink_to(cohort)
     monkeypatch.chdir(tmp_path)

@@ -55,8 +55,8 @@ def need(form):
     ("model", "window"),
     [
         (made(), (2, 1, 16, 12, 8)),
-        (made(), (1, 1, 24, 8, 16)),
-        (made(dims=2), (3, 1, 16, 12)),
+        pytest.param(made(), (1, 1, 24, 8, 16), marks=pytest.mark.long),
+        pytest.param(made(dims=2), (3, 1, 16, 12), marks=pytest.mark.long),
         (made(labels=OVERLAPPING, channels=2), (1, 2, 16, 12, 8)),
     ],
     ids=["3-D", "another size", "2-D", "two channels, overlapping classes"],
@@ -75,7 +75,7 @@ def test_windows_get_the_same_probabilities(form, model, window, tmp_path):
     assert (model.plan.labels.overlapping) == (not torch.allclose(total, torch.ones_like(total)))
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", ["pt2", "bundle", pytest.param("onnx", marks=pytest.mark.long)])
 def test_another_network_is_noticed(form, tmp_path, monkeypatch):
     """An export that computes something else is refused."""
     need(form)

@@ -46,7 +46,7 @@ def check_nothing_is_half_written(run):
     return load_state(run / "last.pt").learner.step if (run / "last.pt").exists() else 0
 
 
-@pytest.mark.parametrize(("kills", "steps"), [(2, 250), pytest.param(30, 4000, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("kills", "steps"), [(2, 150), pytest.param(30, 4000, marks=pytest.mark.long)])
 def test_a_run_that_is_killed_again_and_again(good_dataset, tmp_path, kills, steps):
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")

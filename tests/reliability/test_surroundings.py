@@ -70,7 +70,15 @@ def test_closed_streams(dataset, tmp_path, streams):
     assert (tmp_path / "out" / "summary.json").is_file()
 
 
-@pytest.mark.parametrize(("again", "kind"), [(0.0, "xterm"), (0.001, "xterm"), (0.0, "dumb"), (0.001, "")])
+@pytest.mark.parametrize(
+    ("again", "kind"),
+    [
+        (0.001, "xterm"),
+        (0.0, "dumb"),
+        pytest.param(0.0, "xterm", marks=pytest.mark.long),
+        pytest.param(0.001, "", marks=pytest.mark.long),
+    ],
+)
 def test_a_terminal_that_closes_while_a_training_tells_of_itself(dataset, tmp_path, monkeypatch, again, kind):
     """The shell and the kernel both send SIGHUP, one soon after the other; writes to the terminal then fail."""
     monkeypatch.setenv("TERM", kind)
