@@ -4,6 +4,7 @@ import functools
 import logging
 import math
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 VOLUMES = "volumes.csv"
 HEAD = ("case", "class", *COLUMNS[1:])
+ENTITIES = ("participant_id", "session_id")  # further columns, if names are those of BIDS
+OF_BIDS = re.compile(r"(?:.*/)?(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?_.*")
 
 
 def describe_structures(
@@ -106,9 +109,11 @@ def write_volumes(output: Path, models: Sequence[str] | None = None) -> None:
                 name = os.fsencode(folder.relative_to(output) / case).decode("utf-8", "replace")
                 found.append((mean_expected_dice(structures), name, structures))
     found.sort(key=lambda each: (math.isnan(each[0]), *each[:2]))
+    of_bids = {name: match.groups("") for _, name, _ in found if (match := OF_BIDS.fullmatch(name))}
+    head, others = (HEAD + ENTITIES, ("", "")) if of_bids else (HEAD, ())
     rows = [
-        (name, *("" if each[column] is None else each[column] for column in COLUMNS))
+        (name, *("" if each[column] is None else each[column] for column in COLUMNS), *of_bids.get(name, others))
         for _, name, structures in found
         for each in structures
     ]
-    write_text(output / VOLUMES, csv_text([HEAD, *rows]))
+    write_text(output / VOLUMES, csv_text([head, *rows]))

@@ -91,6 +91,15 @@ def test_the_table_of_a_folder_and_of_a_tree(tmp_path):
     assert [row[0] for row in rows(output / "deeper")] == ["b", "b", "c", "c", "d", "d"]
 
 
+def test_names_of_bids_have_participant_and_session_beside_them(tmp_path):
+    for name in ("sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz", "sub-02/sub-02_T1w.nii.gz", "sub-03.nii.gz"):
+        scan(tmp_path / "in", np.eye(4), name)
+    predict_tree([model_of()], tmp_path / "in", tmp_path / "out")
+    with (tmp_path / "out" / "volumes.csv").open(newline="") as file:
+        found = {(row["participant_id"], row["session_id"]) for row in csv.DictReader(file)}
+    assert found == {("sub-01", "ses-a"), ("sub-02", ""), ("", "")}
+
+
 def test_a_table_of_other_origin_is_not_replaced(tmp_path):
     scan(tmp_path / "in", np.eye(4), "a.nii.gz")
     (tmp_path / "out").mkdir()
