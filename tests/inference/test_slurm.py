@@ -35,10 +35,10 @@ def answers():
 
 @pytest.mark.long
 @pytest.mark.skipif(not answers(), reason="needs a SLURM cluster")
-def test_an_array_of_which_one_task_is_killed_and_one_requeued(tmp_path, monkeypatch):
+def test_an_array_of_which_tasks_are_killed_requeued_and_cancelled(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
-    for number in range(40):
+    for number in range(200):
         scan(tmp_path / "scans", np.eye(4), f"s{number}.nii.gz", seed=number, grid=(30, 31, 32))
     (tmp_path / "job.sh").write_text(JOB.format(python=sys.executable))
     job = call("sbatch", "--parsable", "job.sh")
@@ -51,7 +51,8 @@ def test_an_array_of_which_one_task_is_killed_and_one_requeued(tmp_path, monkeyp
         time.sleep(0.1)
     os.kill(int((tmp_path / "process-1").read_text()), signal.SIGKILL)
     call("scontrol", "requeue", f"{job}_2")
-    again = call("sbatch", "--parsable", "--array=1", "job.sh")
+    call("scancel", f"{job}_3")
+    again = call("sbatch", "--parsable", "--array=1,3", "job.sh")
     while call("squeue", "--noheader", "--jobs", f"{job},{again}"):
         assert time.monotonic() < waiting + 300
         time.sleep(1)
