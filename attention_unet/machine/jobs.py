@@ -84,8 +84,7 @@ def _environment(number: int, at_once: int) -> dict[str, str]:
     """Return the environment of a process: its share of the processors, and the one GPU that it sees."""
     environment = dict(os.environ)
     environment.setdefault("OMP_NUM_THREADS", str(max(torch.get_num_threads() // at_once, 1)))
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    devices = visible.split(",") if visible is not None else list(map(str, range(torch.cuda.device_count())))
-    if devices:
-        environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
+    all_devices = ",".join(map(str, range(torch.cuda.device_count())))
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES", all_devices).split(",")
+    environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)].strip()
     return environment
