@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from attention_unet.cli.jobs import check_jobs
+from attention_unet.cli.jobs import wants_jobs
 from attention_unet.cli.mechanisms import attention
 from attention_unet.cli.results import compare, evaluate, explain, report
 from attention_unet.cli.screen import report_failures, silence_profiler, table_console
@@ -102,7 +102,7 @@ def _cross_validate(options: Namespace, parser: ArgumentParser) -> int:
         folds = [int(word) if word.strip().isdecimal() else -1 for word in options.only.split(",")]
     if not folds or not all(0 <= fold < config.data.folds for fold in folds):
         raise ConfigError(f"--only is {options.only}: expected folds from 0 to {config.data.folds - 1}, such as 0,2")
-    if check_jobs(options):
+    if wants_jobs(options):
         from attention_unet.machine.jobs import run_jobs
 
         calls = {f"fold {fold}": [*options.arguments, f"--only={fold}", "--jobs=1"] for fold in folds}
@@ -136,7 +136,7 @@ def _predict(options: Namespace, parser: ArgumentParser) -> int:
         raise ConfigError(f"--memory-gb is {options.memory_gb}: expected more than 0")
     if len(options.input) > 1:
         raise ConfigError(f"--input is given {len(options.input)} times: name one scan, or a folder of them")
-    if check_jobs(options, ["--part"] if options.part != "1/1" else []):
+    if wants_jobs(options, ["--part"] if options.part != "1/1" else []):
         return _predict_parts(options)
     settings = Settings(
         overlap=options.overlap,

@@ -7,7 +7,7 @@ from jsonargparse import Namespace
 from attention_unet.errors import ConfigError
 
 
-def check_jobs(options: Namespace, others: Iterable[str] = ()) -> bool:
+def wants_jobs(options: Namespace, others: Iterable[str] = ()) -> bool:
     """Return whether a call wants several processes.
 
     Args:

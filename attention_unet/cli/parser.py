@@ -57,7 +57,7 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     cross.add_argument("--config", action=ActionConfigFile, help="YAML file of the fields of train")
     cross.add_argument("--run", type=str | None, help="folder of the folds (default: runs/NAME-folds)")
     cross.add_argument("--only", type=str | None, help="folds to train now, such as 0,2 (default: all)")
-    jobs = "number of processes at once on this machine, each with its share of the processors and GPUs"
+    jobs = "number of processes at once on this machine, among which processors and GPUs are divided"
     cross.add_argument("--jobs", type=int, default=1, help=f"{jobs}: a fold each")
     cross.add_argument("--tta", action="store_true", help="predict with test-time augmentation by flips")
     cross.add_argument("--tolerance-mm", type=float, default=1.0, help="tolerance of the normalised surface Dice")
@@ -138,7 +138,7 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         "--memory-gb",
         type=float | None,
         help="GiB that a scan may take, beside program and models; larger scans are predicted in chunks, or refused "
-        "(default: most of the free memory)",
+        "(default: most of the free memory, divided by --jobs)",
     )
     predict.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
     predict.add_argument(

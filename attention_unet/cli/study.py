@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from attention_unet.cli.jobs import check_jobs
+from attention_unet.cli.jobs import wants_jobs
 from attention_unet.cli.screen import silence_profiler
 from attention_unet.cli.study_file import read_study, write_new
 from attention_unet.errors import ConfigError, plural
@@ -28,18 +28,18 @@ TASKS = ("new", "plan", "list", "record", "only", "report", "maps")  # at most o
 def study(options: Namespace, parser: ArgumentParser) -> int:
     """Run a study, or a part of it."""
     silence_profiler()
-    from attention_unet.study.finished import find_finished
+    from attention_unet.study.finished import find_finished, finished_record
     from attention_unet.study.maps import check_maps
     from attention_unet.study.register import register
     from attention_unet.study.registration import RECORD
 
     file = Path(options.file)
-    given = [f"--{name}" for name in TASKS if options[name] not in (None, False)]
+    given = [f"--{name}" for name in TASKS if options[name] is not None and options[name] is not False]
     if len(given) > 1:
         raise ConfigError(f"{' and '.join(given)}: expected one of them, or none")
     if options.amend is not None and given and given[0] in ("--new", "--plan", "--list"):
         raise ConfigError(f"--amend and {given[0]}: expected --amend alone, or with --only, --report or --maps")
-    several = check_jobs(options, given)
+    several = wants_jobs(options, given)
     folder = Path(options.output or file.with_suffix(""))
     if folder == file:
         raise ConfigError(f"{file}: has no ending, such as .yaml: rename it, or name a folder for results by --output")
@@ -67,7 +67,10 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
     if several:
         from attention_unet.machine.jobs import run_jobs
 
-        if code := run_jobs({f"process {number}": call for number in range(1, options.jobs + 1)}, options.jobs):
+        left = [number for number in range(len(cells)) if not finished_record(registration, cells[number], folder)]
+        code = run_jobs({cells[i].name: [*call, "--only", str(i)] for i in left}, options.jobs) if left else 0
+        if still := sum(not finished_record(registration, cells[number], folder) for number in left):
+            log.info("%s left: repeat the command", plural(still, "training"))
             return code
     if not nothing_to_train:
         _run(filled, registration, folder, range(len(cells)) if options.only is None else [options.only])

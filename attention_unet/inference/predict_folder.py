@@ -104,11 +104,12 @@ def predict_cases(
         if cleaned:
             text = "of these classes, components smaller than half the largest are dropped (--keep-all-components): %s"
             log.info(text, ", ".join(cleaned))
-        log.info("predicting on %s", model.device)
+        if left:
+            log.info("predicting on %s", model.device)
         _write_itk_snap(output / ITK_SNAP, itk_snap_table(model.plan.labels))
         with progress_bar("predicting", len(left)) as done:
             failed = predict_files(left, output, models, settings, done)
-        if not finish_part(output, part):
+        if not finish_part(output, part) and cases:
             log.info("other parts are not finished: the last one writes %s", VOLUMES)
         with record_lock(output):
             if is_complete(output):
@@ -116,7 +117,8 @@ def predict_cases(
     if part.count > 1:
         with suppress(Busy), folder_lock(output, patience=0):  # removes what killed parts left, if none is at work
             pass
-    log.info("%d predicted, %d failed; output in %s", len(left) - len(failed), len(failed), output)
+    if cases:
+        log.info("%d predicted, %d failed; output in %s", len(left) - len(failed), len(failed), output)
     if settings.attention and not places:
         log.info("this model has no attention: there are no maps to write")
     return failed

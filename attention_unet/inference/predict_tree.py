@@ -76,10 +76,11 @@ def predict_tree(
     (output / VOLUMES).unlink(missing_ok=True)
     began = time.monotonic()
     for number, (folder, cases) in enumerate(folders.items()):
+        own = [case for case in cases if part.has((folder / case.id).as_posix())]
         left = (time.monotonic() - began) / max(number, 1) * (len(folders) - number) / 60
         still = f", {left:.0f} min left" if left >= 1 else ""
-        log.info("folder %d of %d: %s%s", number + 1, len(folders), folder, still)
-        own = [case for case in cases if part.has((folder / case.id).as_posix())]
+        if own:
+            log.info("folder %d of %d: %s%s", number + 1, len(folders), folder, still)
         try:
             of_folder = predict_cases(
                 models, own, output / folder, settings, resume=resume, overwrite=overwrite, part=part

@@ -175,8 +175,10 @@ def _train_folds(config: Config, folder: Path, folds: Sequence[int], plan: Plan)
         run = folder / f"fold{fold}"
         unplanned = dataclasses.replace(config, data=dataclasses.replace(config.data, fold=fold))
         digests = _read_digests(folder, config.data.folds)
+        with folder_lock(run):  # a process that trains it may not have saved its state yet
+            resume = (run / STATE).exists()
         try:
-            if (run / STATE).exists():
+            if resume:
                 train(unplanned, run, resume=True, digests=digests)
             else:
                 train(fill_from_plan(unplanned, plan), run, digests=digests, unplanned=unplanned)

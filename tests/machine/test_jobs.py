@@ -60,7 +60,8 @@ def test_they_share_processors_and_gpus(calls, tmp_path, monkeypatch):
 
 
 def test_a_gpu_that_is_free_again_is_used_again(calls, tmp_path, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a, GPU-b,-1,GPU-c")  # CUDA ignores what follows -1
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     some = calls(0, 0, 0)
     some["job 0"][1] = "3"
     run_jobs(some, 2)
@@ -79,7 +80,26 @@ def test_lines_are_named_and_one_that_fails_stops_no_other(calls, tmp_path, capl
     with caplog.at_level("INFO"):
         assert run_jobs(calls(1, 2, 0), 1) == 2
     assert len(ends(tmp_path, 3)) == 3
-    assert caplog.messages == [f"job {number}: a line of {number}" for number in range(3)]
+    assert [line for line in caplog.messages if line.startswith("job")] == [
+        f"job {number}: a line of {number}" for number in range(3)
+    ]
+    assert "2 of 3 done, about " in caplog.text
+
+
+def test_the_same_error_is_said_once(monkeypatch, caplog):
+    monkeypatch.setattr(jobs, "PROGRAM", [sys.executable, "-c", "import sys; sys.exit('error: no such model')"])
+    with caplog.at_level("INFO"):
+        assert run_jobs({"one": [], "two": []}, 1) == 1
+    assert caplog.text.count("error: no such model") == 1
+
+
+def test_files_of_the_present_folder_are_not_imported(tmp_path, monkeypatch, caplog):
+    (tmp_path / "random.py").write_text("raise SystemExit('imported')")
+    monkeypatch.chdir(tmp_path)
+    with caplog.at_level("INFO"):
+        assert run_jobs({"one": ["predict"]}, 1) == 2
+    assert "imported" not in caplog.text
+    assert "required" in caplog.text
 
 
 def test_one_that_is_killed_is_told(monkeypatch, caplog):

@@ -70,6 +70,8 @@ def test_a_study_is_planned_listed_run_in_parts_and_reported(file, capsys):
     assert "1 training each on 1 fold: too few trainings or persons." in text.out
     assert "0 trainings left, about 0 s" in text.err
     assert len(list((file.parent / "file" / "cells").glob("*.csv"))) == 2
+    assert main(["study", str(file), "--only", "0", "--jobs", "2"]) == 2
+    assert "--jobs and --only: expected one of them" in capsys.readouterr().err
     assert main(["study", str(file), "--only", "2"]) == 2
     assert "--only is 2: expected a training from 0 to 1" in capsys.readouterr().err
     write(file.parent, margin=0.01)
