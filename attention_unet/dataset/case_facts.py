@@ -16,7 +16,7 @@ from attention_unet.dataset.cases import Case
 from attention_unet.errors import DataError
 from attention_unet.scans.foreground import find_background, foreground_box
 from attention_unet.scans.geometry import fit_grid
-from attention_unet.scans.labels import Labels
+from attention_unet.scans.labels import Labels, mask_of
 from attention_unet.scans.orientation import Stack, find_stack, nearest_axes
 from attention_unet.scans.volumes import Volume
 
@@ -129,7 +129,7 @@ def measure_case(
         lost: classes without a voxel on the network's grid.
     """
     groups = {name: () if name in case.unannotated else group for name, group in labels.integers.items()}
-    counts = {name: int(np.isin(label.array, group).sum()) for name, group in groups.items()}
+    counts = {name: int(mask_of(label.array, group).sum()) for name, group in groups.items()}
     flat = image.array.reshape(len(image.array), -1)
     middle = np.quantile(flat[:, :: -(-flat.shape[1] // QUANTILE_VOXELS)], [0.01, 0.5, 0.99], axis=1).T
     return CaseFacts(
@@ -155,7 +155,7 @@ def _unlisted(case: Case, label: Volume, labels: Labels) -> list[str]:
     """
     if labels.overlapping:
         return []
-    there = [name for name in case.unannotated if np.isin(label.array, labels.integers[name]).any()]
+    there = [name for name in case.unannotated if mask_of(label.array, labels.integers[name]).any()]
     text = f"{case.id}: holds {', '.join(there)}, which its list in dataset.json does not name: counted as background"
     return [text] if there else []
 

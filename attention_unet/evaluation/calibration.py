@@ -23,7 +23,7 @@ from attention_unet.files.csv_text import csv_text, parse_table
 from attention_unet.files.prediction_folder import probabilities_path
 from attention_unet.machine.progress import progress_bar
 from attention_unet.scans.foreground import bounding_box
-from attention_unet.scans.labels import Labels
+from attention_unet.scans.labels import Labels, mask_of
 from attention_unet.scans.volumes import check_same_grid, read_labels, read_volume
 
 log = logging.getLogger(__name__)
@@ -181,7 +181,7 @@ def _count_case(probabilities: Path, case: Case, labels: Labels) -> NDArray[np.f
             f"{'' if labels.overlapping else ' and one for the background'}; predict again with --probabilities"
         )
     classes = predicted.array if labels.overlapping else predicted.array[1:]
-    groups = [np.isin(true.array[0], group) for group in labels.integers.values()]
+    groups = [mask_of(true.array[0], group) for group in labels.integers.values()]
     present = np.logical_or.reduce([*groups, *(probability > PRESENT for probability in classes)])
     near = [round(NEAR_MM / mm) for mm in true.spacing_mm]
     box = tuple(slice(max(s.start - n, 0), s.stop + n) for s, n in zip(bounding_box(present), near, strict=True))

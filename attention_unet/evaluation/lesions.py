@@ -15,7 +15,7 @@ from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text
 from attention_unet.machine.progress import progress_bar
 from attention_unet.scans.foreground import BY_CORNERS
-from attention_unet.scans.labels import Labels
+from attention_unet.scans.labels import Labels, mask_of
 from attention_unet.scans.volumes import read_labels
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ def count_lesions(
     found = {}
     for name, group in labels.integers.items():
         if name not in unannotated:
-            predicted, true = (np.isin(label_map, group) & known for label_map in (prediction, reference))
+            predicted, true = (mask_of(label_map, group) & known for label_map in (prediction, reference))
             both = predicted & true
             (of_true, true_count), (of_predicted, predicted_count) = (
                 ndimage.label(mask, BY_CORNERS) for mask in (true, predicted)

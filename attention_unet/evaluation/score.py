@@ -14,7 +14,7 @@ from attention_unet.errors import DataError
 from attention_unet.evaluation.metrics import UNDEFINED, compare_masks
 from attention_unet.evaluation.rows import Row
 from attention_unet.scans.foreground import bounding_box
-from attention_unet.scans.labels import FOREGROUND, Labels
+from attention_unet.scans.labels import FOREGROUND, Labels, mask_of
 from attention_unet.scans.volumes import check_same_grid, read_labels
 
 
@@ -89,9 +89,9 @@ def score_case(
         prediction, reference = prediction * known, reference * known
     box = bounding_box((prediction != 0) | (reference != 0))
     prediction, reference = (np.ascontiguousarray(label_map[box]) for label_map in (prediction, reference))
-    groups = {name: np.array(group) for name, group in labels.integers.items()}
+    groups = dict(labels.integers)
     if len(groups) > 1:
-        groups[FOREGROUND] = np.unique(np.concatenate([*groups.values()]))
+        groups[FOREGROUND] = tuple({integer for group in groups.values() for integer in group})
     undefined = {*unannotated, FOREGROUND} if unannotated else set()
     return [
         Row(
@@ -99,7 +99,7 @@ def score_case(
             name,
             UNDEFINED
             if name in undefined
-            else compare_masks(np.isin(prediction, group), np.isin(reference, group), spacing_mm, tolerance_mm),
+            else compare_masks(mask_of(prediction, group), mask_of(reference, group), spacing_mm, tolerance_mm),
         )
         for name, group in groups.items()
     ]

@@ -20,7 +20,7 @@ from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text, parse_table
 from attention_unet.files.prediction_folder import attention_path
 from attention_unet.machine.progress import progress_bar
-from attention_unet.scans.labels import Labels
+from attention_unet.scans.labels import Labels, mask_of
 from attention_unet.scans.volumes import check_same_grid, read_labels, read_volume
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ def attention_in_structures(
     known = ~np.isnan(weights) & (True if labels.ignore is None else reference != labels.ignore)
     weights, reference = weights[known], reference[known]
     bins = np.minimum(weights * (BINS / max(float(weights.max(initial=0)), 1e-12)), BINS - 1).astype(np.uint16)
-    masks = {name: np.isin(reference, group) for name, group in labels.integers.items()}
+    masks = {name: mask_of(reference, group) for name, group in labels.integers.items()}
     background = ~np.logical_or.reduce(list(masks.values()))
     outside, outside_counts = _mean(weights[background]), np.bincount(bins[background], minlength=BINS)
     rows = []

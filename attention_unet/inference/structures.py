@@ -1,6 +1,5 @@
 """Measure the structures of a predicted label map, and collect those of a folder in ``volumes.csv``."""
 
-import functools
 import logging
 import math
 import os
@@ -21,7 +20,7 @@ from attention_unet.files.prediction_record import RECORD, read_record
 from attention_unet.files.structure_file import COLUMNS, Structure, mean_expected_dice, read_structures
 from attention_unet.scans.foreground import BY_CORNERS
 from attention_unet.scans.label_table import colour_of
-from attention_unet.scans.labels import Labels
+from attention_unet.scans.labels import Labels, mask_of
 from attention_unet.scans.volumes import Volume
 
 log = logging.getLogger(__name__)
@@ -55,7 +54,7 @@ def describe_structures(
             slice(min(a.start for a in axis), max(a.stop for a in axis)) for axis in zip(*of_group, strict=True)
         )
         within = label_map[box] if box else np.zeros((0, 0, 0), label_map.dtype)
-        mask = functools.reduce(np.logical_or, [within == value for value in group])  # many times faster than np.isin
+        mask = mask_of(within, group)
         values = volume.array[0][box][mask] if box else np.zeros(0)
         described[str(labels.painted[index])] = {
             "name": name,

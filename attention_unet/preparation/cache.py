@@ -21,7 +21,7 @@ from attention_unet.files.atomic import STALE_SECONDS, remove_partials, replacin
 from attention_unet.machine.processes import run_all
 from attention_unet.preparation.preprocessing import Preprocessing, preprocess, preprocess_target
 from attention_unet.preparation.regions import CLUSTERS, find_regions
-from attention_unet.scans.labels import IGNORED, Labels
+from attention_unet.scans.labels import IGNORED, Labels, mask_of
 from attention_unet.scans.volumes import Volume
 
 PARTS = ("image", "target", "locations", "annotated_voxels", "annotated_classes", "regions", "region_counts")
@@ -199,7 +199,7 @@ def lost_classes(target: NDArray[np.uint8], label: Volume, labels: Labels) -> li
     return [
         name
         for index, (name, group) in enumerate(labels.integers.items())
-        if not _class_mask(target, labels, index).any() and np.isin(label.array, group).any()
+        if not _class_mask(target, labels, index).any() and mask_of(label.array, group).any()
     ]
 
 

@@ -13,7 +13,7 @@ from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import DataError
 from attention_unet.scans.geometry import fit_grid
-from attention_unet.scans.labels import Labels
+from attention_unet.scans.labels import Labels, mask_of
 from attention_unet.scans.orientation import Stack
 from attention_unet.scans.volumes import read_labels
 
@@ -115,11 +115,11 @@ def take_shapes(
             orientation = fit_grid(label.affine, label.grid, (1.0, 1.0, 1.0), stack)
             i, j, k = np.linalg.norm(label.affine[:3, :3], axis=0)[list(orientation.order)].tolist()
             array = orientation.orient(label.array)[0]
-            everything = np.isin(array, [i for group in labels.integers.values() for i in group])
+            everything = mask_of(array, [i for group in labels.integers.values() for i in group])
             if everything.any():
                 extents.append(Shape("", _cut(everything), (i, j, k)).extent_mm)
             for name, group in labels.integers.items():
-                mask = np.isin(array, group)
+                mask = mask_of(array, group)
                 if mask.any():
                     shapes.append(Shape(name, _cut(mask), (i, j, k)))
     return shapes, extents

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attention_unet.scans.foreground import find_background, foreground_box
 from attention_unet.scans.geometry import ScanGrid, fit_grid, planes_at_once, resample_to_grid
-from attention_unet.scans.labels import Labels, assign_classes
+from attention_unet.scans.labels import Labels, assign_classes, mask_of
 from attention_unet.scans.orientation import Stack
 from attention_unet.scans.volumes import Volume
 
@@ -105,7 +105,7 @@ def preprocess_target(
     """
 
     def resample(group: tuple[int, ...]) -> Tensor:
-        return resample_to_grid(np.isin(label.array, group), image.scan_grid)[0]
+        return resample_to_grid(mask_of(label.array, group), image.scan_grid)[0]
 
     groups = [() if name in unannotated else group for name, group in labels.integers.items()]
     shares = map(resample, groups)  # lazy: one class in memory at a time

@@ -16,7 +16,7 @@ from attention_unet.files.atomic import replacing
 from attention_unet.files.csv_text import parse_table
 from attention_unet.scans.dicom import sorted_frames
 from attention_unet.scans.label_table import colour_of
-from attention_unet.scans.labels import Labels
+from attention_unet.scans.labels import Labels, mask_of
 from attention_unet.scans.volumes import Volume
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def _by_segment(label_map: NDArray[np.unsignedinteger], labels: Labels) -> NDArr
     """Return segment numbers, 0 for background; of overlapping classes a mask for each, as the last axis."""
     if not labels.overlapping:
         return labels.index(label_map)
-    return np.stack([np.isin(label_map, group) for group in labels.integers.values()], axis=-1).astype(np.uint8)
+    return np.stack([mask_of(label_map, group) for group in labels.integers.values()], axis=-1).astype(np.uint8)
 
 
 def _describe(labels: Labels, index: int, codes: Mapping[str, SegmentCode]) -> "SegmentDescription":

@@ -1,6 +1,7 @@
 """Classes of a dataset and their integers in label maps. Classes are exclusive or overlapping."""
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+FEW = 20  # integers
 FOREGROUND = "(foreground)"  # name of all classes together
 MEAN = "mean of classes"
 RESERVED = (FOREGROUND, MEAN)  # names that classes must not have
@@ -83,7 +85,7 @@ class Labels:
         """Return the class index of each voxel of a label map: 0 for background, the last of overlapping classes."""
         index = np.zeros(label_map.shape, dtype=np.uint8)
         for i, group in enumerate(self.integers.values(), start=1):
-            index[np.isin(label_map, group)] = i
+            index[mask_of(label_map, group)] = i
         return index
 
     def to_json(self) -> dict[str, Any]:
@@ -106,6 +108,13 @@ class Labels:
                 f"classes are {integers}, painted {painted}: expected one or more classes, integers from 0"
             )
         return cls(integers, painted, None if plain.get("ignore") is None else int(plain["ignore"]))
+
+
+def mask_of(label_map: NDArray[np.generic], integers: Sequence[int]) -> NDArray[np.bool_]:
+    """Return where a label map, of any shape, has one of some integers."""
+    if 0 < len(integers) < FEW:  # many times faster than np.isin
+        return functools.reduce(np.logical_or, (label_map == value for value in integers))
+    return np.isin(label_map, integers)
 
 
 def assign_classes(shares: Iterable[Tensor], labels: Labels, ignored: Tensor | None = None) -> Tensor:

@@ -25,7 +25,7 @@ from attention_unet.machine.memory import machine_memory
 from attention_unet.network import UNet
 from attention_unet.pictures.mosaic import Scene
 from attention_unet.preparation.plan import Plan
-from attention_unet.scans.labels import Labels
+from attention_unet.scans.labels import Labels, mask_of
 from attention_unet.scans.volumes import Volume
 
 SCENES = 3  # example cases
@@ -137,7 +137,7 @@ def dice_by_class(
         known = reference != labels.ignore
         predicted, reference = predicted * known, reference * known
     return [
-        np.nan if name in unannotated else dice(np.isin(predicted, group), np.isin(reference, group))
+        np.nan if name in unannotated else dice(mask_of(predicted, group), mask_of(reference, group))
         for name, group in labels.integers.items()
     ]
 

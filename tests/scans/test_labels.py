@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from attention_unet.scans.labels import Labels, assign_classes
+from attention_unet.scans.labels import Labels, assign_classes, mask_of
 
 EXCLUSIVE = Labels({"a": (1,), "b": (5,)}, (1, 5))
 REGIONS = Labels({"whole": (1, 2, 3), "core": (2, 3), "active": (3,)}, (1, 2, 3))
@@ -68,3 +68,11 @@ def test_a_voxel_goes_to_background_unless_a_class_has_more_of_it():
     shares = torch.tensor([[0.4, 0.5, 0.3, 0.2], [0.3, 0.1, 0.3, 0.1]])[:, :, None, None]
     assert assign_classes(shares, EXCLUSIVE).flatten().tolist() == [1, 1, 0, 0]
     assert assign_classes(shares + 0.25, Labels({"a": (1, 2), "b": (2,)}, (1, 2)))[0].flatten().tolist() == [1, 1, 1, 0]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 20, 100])
+def test_the_mask_of_integers_is_that_of_a_slow_loop(count):
+    label_map = np.random.default_rng(0).integers(0, 120, (4, 5, 6)).astype(np.uint8)
+    integers = range(1, count + 1)
+    expected = [voxel in set(integers) for voxel in label_map.ravel().tolist()]
+    np.testing.assert_array_equal(mask_of(label_map, integers).ravel(), expected)
