@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial.distance import pdist, squareform
+from scipy.spatial import KDTree
 from scipy.special import bdtrc  # scipy.stats takes half a second to import
 
 from attention_unet.config import DataConfig
@@ -135,10 +135,12 @@ def _count_similar_neighbours(facts: Sequence[CaseFacts]) -> tuple[int, float]:
     if count < MIN_CASES:
         return 0, 0.0
     quantiles = np.array([fact.quantiles[0, 1:4] for fact in sorted(facts, key=lambda fact: fact.id)])
-    distance = squareform(pdist(quantiles / np.maximum(quantiles.std(axis=0), 1e-12)))
-    np.fill_diagonal(distance, np.inf)
-    closest = distance == distance.min(axis=1, keepdims=True)
-    neighbours = np.eye(count, k=1, dtype=bool) | np.eye(count, k=-1, dtype=bool)
-    pairs = int(((closest & neighbours).any(axis=1) & (closest.sum(axis=1) == 1)).sum())  # without ties
+    places, own = quantiles / np.maximum(quantiles.std(axis=0), 1e-12), np.arange(count)[:, None]
+    distance, case = KDTree(places).query(places, k=3)  # of each case: itself and the two closest ones
+    distance[case == own] = -1
+    order = np.argsort(distance, axis=1)
+    distance, case = (np.take_along_axis(values, order, axis=1) for values in (distance, case))
+    is_neighbour = np.abs(case[:, 1] - own[:, 0]) == 1
+    pairs = int((is_neighbour & (distance[:, 1] < distance[:, 2])).sum())  # without ties
     chance = 2 / (count - 1)
     return (pairs, count * chance) if bdtrc(pairs - 1, count, chance) < SIGNIFICANCE else (0, 0.0)

@@ -91,3 +91,15 @@ def test_images_that_look_like_one_person():
         find_similar_cases([dataclasses.replace(fact, id=f"{i}") for i, fact in enumerate(facts(ids, [5.0] * 60))])
         == []
     )
+
+
+def test_neighbours_are_counted_as_a_slow_loop_counts_them():
+    rng = np.random.RandomState(0)
+    medians = [*(np.repeat(rng.uniform(100, 1000, 40), 2) * rng.uniform(0.99, 1.01, 80)), *[5.0] * 2, *[7.0] * 3]
+    count = 0
+    for i, median in enumerate(medians):
+        distances = [abs(median - other) if i != j else np.inf for j, other in enumerate(medians)]
+        closest = [j for j, distance in enumerate(distances) if distance == min(distances)]
+        count += len(closest) == 1 and abs(closest[0] - i) == 1
+    (warning,) = find_similar_cases(facts([f"case_{i:03d}" for i in range(len(medians))], medians))
+    assert int(warning.split("most like ")[1].split()[0]) == count > 50
