@@ -73,7 +73,7 @@ def test_everything_that_can_be_told_of_a_scan(cohort, run, tmp_path, capsys):
     assert told["cases"]["one"]["sha256"]["one.mha"] == hashlib.sha256(content).hexdigest()
     assert told["device"] == "cpu"
     assert told["peak_memory_bytes"] > 2**20
-    assert (tmp_path / "out" / "preview" / "one.png").is_file()
+    assert (tmp_path / "out" / "preview" / "one.jpg").is_file()
     capsys.readouterr()
     wanted = [*wanted, "--attention-maps", "--resume"]
     assert main([*call, *wanted]) == 0

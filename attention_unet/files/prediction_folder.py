@@ -23,7 +23,7 @@ def sidecar_path(output: Path, case: str) -> Path:
 
 def preview_path(output: Path, case: str) -> Path:
     """Return the path of the picture of a case."""
-    return output / PREVIEW / f"{case}.png"
+    return output / PREVIEW / f"{case}.jpg"
 
 
 def segmentation_path(output: Path, case: str) -> Path:

@@ -48,7 +48,7 @@ from attention_unet.scans.volumes import Volume, write_like
 
 log = logging.getLogger(__name__)
 
-COMPRESSION = 1  # zlib level of previews; the default takes longer than the prediction of a small scan
+QUALITY = 90  # of previews; a PNG takes four times the space and, of a small scan, a tenth of the time
 
 
 def predict_files(
@@ -222,7 +222,7 @@ def write_prediction(
     for path, values in maps.items():
         write_like(path, values, volume)
     with replacing(preview_path(output, case)) as partial_path:
-        draw_preview(volume, prediction.label_map, labels).save(partial_path, compress_level=COMPRESSION)
+        draw_preview(volume, prediction.label_map, labels).save(partial_path, quality=QUALITY, subsampling=0)
     table = describe_structures(prediction.label_map, labels, volume, prediction.expected_dice)
     write_text(sidecar_path(output, case), json.dumps(table, indent=2) + "\n")
     segmentations = [segmentation_path(output, case)] if settings.dicom else []

@@ -45,16 +45,14 @@ def draw_preview(volume: Volume, label_map: Array, labels: Labels) -> Image.Imag
 
 def _coloured(grey: NDArray[np.uint8], index: NDArray[np.uint8], classes: int) -> Image.Image:
     """Return a grey plane with its classes: light inside, opaque at their borders."""
-    palette = np.array([(0, 0, 0), *(ImageColor.getrgb(colour_of(i)) for i in range(classes))], dtype=np.float32)
-    opacity = np.where(index > 0, OPACITY, 0.0)
-    for axis in (0, 1):
-        differs = np.diff(index, axis=axis) != 0
-        for side in (np.s_[:-1], np.s_[1:]):
-            border = np.zeros(index.shape, dtype=bool)
-            border[(side, np.s_[:]) if axis == 0 else (np.s_[:], side)] = differs
-            opacity[border & (index > 0)] = 1.0
-    mixed = grey[..., None] * (1 - opacity[..., None]) + palette[index] * opacity[..., None]
-    return Image.fromarray(mixed.astype(np.uint8))
+    padded = np.pad(index, 1, mode="edge")
+    neighbours = padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]
+    border = np.logical_or.reduce([neighbour != index for neighbour in neighbours])
+    opacity = np.where(border, 255, 255 * OPACITY).astype(np.uint8) * (index > 0)
+    colours = Image.fromarray(index)
+    colours.putpalette([0, 0, 0, *(value for i in range(classes) for value in ImageColor.getrgb(colour_of(i)))])
+    plane = Image.fromarray(grey).convert("RGB")
+    return Image.composite(colours.convert("RGB"), plane, Image.fromarray(opacity))
 
 
 def _name_sides(plane: Image.Image, sides: str) -> None:

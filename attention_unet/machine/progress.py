@@ -60,7 +60,7 @@ def progress_bar(text: str, total: int) -> Iterator[Callable[..., None]]:
             nonlocal last
             bar.update(task, completed=done.completed + 1 if finished is None else finished)
             now = time.monotonic()
-            if bar.disable and done.completed and now - last > LINE_EVERY:
+            if bar.disable and 0 < done.completed < total and now - last > LINE_EVERY:
                 last = now
                 left = format_time((now - began) / done.completed * (total - done.completed))
                 log.info("%s: %d of %d, %s left", text, done.completed, total, left)

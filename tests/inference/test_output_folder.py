@@ -119,7 +119,7 @@ def test_only_what_is_whole_and_noted_stays(tmp_path, caplog):
     assert again(extras=["probabilities"]) == (["b"], ["b: was predicted without probabilities: predicted again"])
     predict(cases[1:], probabilities=True)
     assert again(extras=["probabilities"]) == again() == ([], [])
-    for gone in ("preview/b.png", "b_labels.json", "probabilities/b.nii.gz"):
+    for gone in ("preview/b.jpg", "b_labels.json", "probabilities/b.nii.gz"):
         (output / gone).unlink()
         assert again() == (["b"], [f"b: {gone} is not there any more: predicted again"])
         predict(cases[1:], probabilities=True)

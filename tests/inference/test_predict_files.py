@@ -32,7 +32,7 @@ def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
         "b_labels.json",
         "attention/a_skip3.nii.gz",
         "attention/b_skip1.nii.gz",
-        "preview/b.png",
+        "preview/b.jpg",
         "probabilities/b.nii.gz",
         "uncertainty/b_entropy.nii.gz",
         "uncertainty/a_disagreement.nii.gz",
@@ -50,7 +50,7 @@ def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
     assert list(failed) == ["b"]
     assert "b.nii.gz: is damaged or cut short" in failed["b"]
     written = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file())
-    assert written == ["a.nii.gz", "a_labels.json", "attention/a_skip1.nii.gz", "preview/a.png", "run.json"]
+    assert written == ["a.nii.gz", "a_labels.json", "attention/a_skip1.nii.gz", "preview/a.jpg", "run.json"]
     facts = json.loads((tmp_path / "out" / "run.json").read_text())
     assert facts["labels"]["integers"] == {"bright": [3], "dark": [9]}
     assert facts["failed"] == {"b": failed["b"].replace(f"{tmp_path / 'in'}/", "")}
@@ -123,7 +123,7 @@ def test_nothing_is_left_of_a_case_that_cannot_be_written(tmp_path, monkeypatch)
         "attention/b_skip1.nii.gz",
         "b.nii.gz",
         "b_labels.json",
-        "preview/b.png",
+        "preview/b.jpg",
         "probabilities/b.nii.gz",
         "run.json",
     ]
