@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from attention_unet.errors import ModelError
 from attention_unet.files.atomic import replacing, write_text
@@ -102,6 +103,19 @@ def finished_folds(folder: Path) -> list[Path]:
     return finished
 
 
+class _WithoutRandomWeights(TorchFunctionMode):
+    """Leave out the initialisation of weights. On the device "meta", torch would import its compiler for it (2 s)."""
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: Sequence[Any] = (), options: dict[str, Any] | None = None
+    ) -> Any:
+        """Call a function of torch; of those that initialise a tensor, return the tensor."""
+        options = options or {}
+        if getattr(function, "__module__", None) == "torch.nn.init" or function is Tensor.normal_:
+            return args[0] if args else options["tensor"]
+        return function(*args, **options)
+
+
 def _expected_shapes(plan: Plan, file: Path) -> dict[str, torch.Size]:
     """Return the shapes of the weights of a network, without building it in memory.
 
@@ -109,7 +123,7 @@ def _expected_shapes(plan: Plan, file: Path) -> dict[str, torch.Size]:
         ModelError: if the network cannot be built, as without the package that adds its attention.
     """
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _WithoutRandomWeights():
             return {name: tensor.shape for name, tensor in AttentionUNet(plan.architecture).state_dict().items()}
     except ValueError as error:
         raise ModelError(f"{file}: its network cannot be built here ({error}): {OTHER_PACKAGE}") from error

@@ -1,6 +1,8 @@
-"""Model files that need something that is not installed here."""
+"""Model files: what they need, and what they do not."""
 
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 
@@ -20,3 +22,12 @@ def test_a_model_whose_mechanism_is_not_installed_says_so(tmp_path, monkeypatch)
         assert load_model(tmp_path).plan == plan
     with pytest.raises(ModelError, match=r"cannot be built here \(.*called 'elsewhere'.*\): install the package"):
         load_model(tmp_path)
+
+
+def test_a_model_is_read_without_the_compiler_of_torch():
+    """Its import takes two seconds."""
+    code = (
+        "import sys; from attention_unet import load_model; load_model('hippocampus'); "
+        "print('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
