@@ -59,12 +59,12 @@ def log_order(files: EvaluatedFiles, rows: Sequence[Row]) -> None:
         return
     order = measure_order(expected, dice)
     log.info(
-        "expected Dice of predict orders these %s with a rank correlation of %.2f: of the %d worst masks, %d are among "
+        "expected Dice of predict orders these %s with a rank correlation of %.2f: %d of the %d worst masks are among "
         "the first %d of volumes.csv (%.1f by chance)",
         plural(order.cases, "case"),
         order.correlation,
-        order.worst,
         order.found,
+        order.worst,
         order.worst,
         order.worst**2 / order.cases,
     )

@@ -3,7 +3,8 @@
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from attention_unet.errors import ConfigError
 
@@ -15,10 +16,12 @@ class Part:
     Attributes:
         number: number of the part, from 1.
         count: number of parts.
+        folder: folder of the cases in a tree, "." at its top, so that cases of one name are in several parts.
     """
 
     number: int = 1
     count: int = 1
+    folder: Path = Path()
 
     @classmethod
     def parse(cls, text: str) -> "Part":
@@ -33,9 +36,14 @@ class Part:
             raise ConfigError(f"--part is {text}: expected K/N with K from 1 to N, such as 2/4")
         return cls(number, count)
 
+    def within(self, folder: Path) -> "Part":
+        """Return this part of the cases in a folder of a tree."""
+        return replace(self, folder=folder)
+
     def has(self, case: str) -> bool:
         """Return whether a case belongs to this part."""
-        return int.from_bytes(hashlib.sha256(os.fsencode(case)).digest()[:8], "big") % self.count == self.number - 1
+        name = (self.folder / case).as_posix()
+        return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8], "big") % self.count == self.number - 1
 
 
 WHOLE = Part()

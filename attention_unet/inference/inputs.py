@@ -49,7 +49,9 @@ def find_inputs(source: Path, channels: int, may_miss: bool = False, alone: bool
     else:
         raise ConfigError(f"{source}: is no folder and no volume ({', '.join(ENDINGS)}): expected one of these")
     if not files and not_read:
-        raise ConfigError(f"{source}: holds no scan itself, but {', '.join(not_read)}: name one folder of scans")
+        raise ConfigError(
+            f"{source}: holds no scan itself, but {', '.join(not_read)}: name one folder, or add --recursive"
+        )
     files = _with_names_of_their_own(files)
     if not files:
         raise ConfigError(

@@ -2,12 +2,12 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from attention_unet.dataset.cases import Case
-from attention_unet.errors import ConfigError, DataError, first_few
+from attention_unet.errors import ConfigError, DataError, first_few, plural
 from attention_unet.files.atomic import STALE_SECONDS, remove_partials
 from attention_unet.files.digest import sha256_of
 from attention_unet.files.lock import record_lock
@@ -49,26 +49,29 @@ def claim_output(
 
     Args:
         output: folder for the predictions.
-        cases: cases to predict.
+        cases: cases to predict, of all parts.
         description: description of the predictions, from ``describe_predictions``.
         extras: names of the results that are wanted beside the label map.
         resume: keep predictions that are there, if they are complete, and of the same model, settings and scan.
         overwrite: replace predictions that are there. With ``resume``: those that are not the same.
-        part: part that the cases are; other processes may predict the others.
+        part: part that this process predicts; other processes may predict the others.
 
     Returns:
-        The cases that are left to predict.
+        The cases of this part that are left to predict.
 
     Raises:
         ConfigError: if the folder contains files of other origin, if predictions would replace images or, without
             ``overwrite``, earlier predictions, or if they would mix with those of another model.
         DataError: if the folder cannot be written to.
     """
+    ids, cases = {case.id for case in cases}, [case for case in cases if part.has(case.id)]
     check_apart(output, cases)
     for name in PARTS:
         remove_partials(output / name, None if part.count == 1 else STALE_SECONDS)
     with record_lock(output):  # what other parts remove meanwhile is recorded until it is gone
         files, record = list_volumes(output), read_record(output)
+    if resume and len(ids) > 1:
+        _report_others(output, record, ids)
     names = {stem(file) for file in files}
     present = [case for case in cases if case.id in names]
     _check_recorded(output, files, record)
@@ -91,10 +94,19 @@ def claim_output(
     for name, why in again.items():
         log.warning("%s: %s: predicted again", name, why)
     old = _find_old(output, left, record)
-    begin_part(output, description, part, left_ids, states)
+    begin_part(output, description, part, ids, left_ids, states)
     (output / VOLUMES).unlink(missing_ok=True)  # so that it never stands beside masks of a later call
     _remove(output, old, left_ids)
     return left
+
+
+def _report_others(output: Path, record: Mapping[str, Any], ids: Collection[str]) -> None:
+    """Report predictions of other scans than these: the scans may have been removed, because they must not be used."""
+    if others := [case for case in record.get("cases", {}) if case not in ids]:
+        log.warning(
+            "%s: holds predictions of %s not in the input: %s; remove their files if they should go",
+            *(output, plural(len(others), "scan"), first_few(others)),
+        )
 
 
 def check_apart(output: Path, cases: Sequence[Case]) -> None:

@@ -73,7 +73,6 @@ def predict_folder(
     if held_out_of:
         chosen = read_held_out(Path(held_out_of), [case.id for case in cases])
         cases = [case for case in cases if case.id in chosen]
-    cases = [case for case in cases if part.has(case.id)]
     return predict_cases(models, cases, Path(output), settings, resume=resume, overwrite=overwrite, part=part)
 
 
@@ -87,8 +86,8 @@ def predict_cases(
     overwrite: bool = False,
     part: Part = WHOLE,
 ) -> dict[str, str]:
-    """Segment cases, those of a part. Arguments, result and errors are those of ``predict_folder``."""
-    model = models[0]
+    """Segment those of the cases that belong to a part. Arguments, result and errors are as in ``predict_folder``."""
+    model, own = models[0], [case for case in cases if part.has(case.id)]
     check_missing(models, settings.missing)
     if settings.dicom:
         check_codes(model.plan.labels, settings.codes)
@@ -109,15 +108,15 @@ def predict_cases(
         _write_itk_snap(output / ITK_SNAP, itk_snap_table(model.plan.labels))
         with progress_bar("predicting", len(left)) as done:
             failed = predict_files(left, output, models, settings, done)
-        if not finish_part(output, part) and cases:
-            log.info("other parts are not finished: the last one writes %s", VOLUMES)
+        if not finish_part(output, part) and own:
+            log.info("%s is written when all %d parts are finished", VOLUMES, part.count)
         with record_lock(output):
             if is_complete(output):
                 write_volumes(output)
     if part.count > 1:
         with suppress(Busy), folder_lock(output, patience=0):  # removes what killed parts left, if none is at work
             pass
-    if cases:
+    if own or part.folder == Path():
         log.info("%d predicted, %d failed; output in %s", len(left) - len(failed), len(failed), output)
     if settings.attention and not places:
         log.info("this model has no attention: there are no maps to write")

@@ -76,14 +76,15 @@ def predict_tree(
     (output / VOLUMES).unlink(missing_ok=True)
     began = time.monotonic()
     for number, (folder, cases) in enumerate(folders.items()):
-        own = [case for case in cases if part.has((folder / case.id).as_posix())]
+        here = part.within(folder)
+        own = [case for case in cases if here.has(case.id)]
         left = (time.monotonic() - began) / max(number, 1) * (len(folders) - number) / 60
         still = f", {left:.0f} min left" if left >= 1 else ""
         if own:
             log.info("folder %d of %d: %s%s", number + 1, len(folders), folder, still)
         try:
             of_folder = predict_cases(
-                models, own, output / folder, settings, resume=resume, overwrite=overwrite, part=part
+                models, cases, output / folder, settings, resume=resume, overwrite=overwrite, part=here
             )
             if bids:
                 describe_masks(output / folder, source, own, models[0].plan.labels)

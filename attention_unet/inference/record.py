@@ -1,14 +1,15 @@
 """Write ``run.json``, the record of a folder of predictions."""
 
 import json
+import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from attention_unet.errors import ConfigError, DataError
+from attention_unet.errors import ConfigError, DataError, plural
 from attention_unet.files.atomic import write_text
 from attention_unet.files.digest import sha256_of
 from attention_unet.files.lock import record_lock
@@ -19,6 +20,8 @@ from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import versions
 from attention_unet.inference.predict_volume import choose_overlap
 from attention_unet.inference.settings import Settings
+
+log = logging.getLogger(__name__)
 
 IDENTITY = (  # of equal predictions
     *("models_sha256", "overlap", "whole_scan", "tta", "drop_small", "channel", "missing", "file_format", "codes"),
@@ -80,6 +83,7 @@ def begin_part(
     output: Path,
     description: Mapping[str, Any],
     part: Part,
+    everything: Collection[str],
     cases: Iterable[str],
     states: Mapping[str, Mapping[str, str]],
 ) -> None:
@@ -89,8 +93,9 @@ def begin_part(
         output: folder of the predictions.
         description: description of the predictions, from ``describe_predictions``.
         part: the part that begins.
-        cases: those that it will predict. Earlier predictions of them count as unfinished, so that a later call may
-            remove their files if this process is killed.
+        everything: all cases of the input; failures of others are forgotten.
+        cases: those that this part will predict. Earlier predictions of them count as unfinished, so that a later call
+            may remove their files if this process is killed.
         states: new states of the images of other cases.
 
     Raises:
@@ -98,7 +103,12 @@ def begin_part(
         DataError: if ``run.json`` cannot be read.
     """
     with changing_record(output) as record:
-        alike = part.count > 1 and record.get("parts") == part.count
+        before = record.get("parts", part.count)
+        if before != part.count and part.count > 1:
+            log.warning(
+                "%s: was predicted in %s: repeat all %d with --resume", output, plural(before, "part"), part.count
+            )
+        alike = part.count > 1 and before == part.count
         if alike and record.get("complete") is False and not is_same(record, description):
             raise ConfigError(
                 f"{output / RECORD}: is of another model or other options: give all parts the same, or another "
@@ -114,7 +124,7 @@ def begin_part(
         for case in states.keys() & predicted.keys():
             predicted[case]["states"] = states[case]
         record.update(description)
-        record["failed"] = {} if part.count == 1 else failed
+        record["failed"] = {name: why for name, why in failed.items() if part.count > 1 and name in everything}
         record["parts"], record["complete"] = part.count, False
         record["finished_parts"] = [number for number in finished if number != part.number]
 

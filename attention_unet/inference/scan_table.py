@@ -9,7 +9,7 @@ from attention_unet.errors import ConfigError, first_few
 from attention_unet.files.csv_text import parse_table
 
 ENDING = ".csv"
-ADVICE = "expected the heading case, and one for the files of each channel, such as case,T1w,FLAIR"
+ADVICE = "expected the heading case, and one for the files of each channel, with commas: case,T1w,FLAIR"
 FORBIDDEN = re.compile(r"[/\\\0]|^\.|^$")  # in names of masks
 
 

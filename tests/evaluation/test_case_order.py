@@ -39,7 +39,7 @@ def test_evaluate_tells_how_many_of_the_worst_masks_come_first(tmp_path, caplog)
     with caplog.at_level(logging.INFO, "attention_unet"):
         evaluate_folder(tmp_path / "p", tmp_path / "r", tmp_path / "e")
     assert "orders these 10 cases" in caplog.text
-    assert "of the 2 worst masks, 1 are among the first 2 of volumes.csv (0.4 by chance)" in caplog.text
+    assert "1 of the 2 worst masks are among the first 2 of volumes.csv (0.4 by chance)" in caplog.text
     file = tmp_path / "p" / "0_labels.json"
     known = json.loads(file.read_text())["labels"]["1"]
     for foreign in (

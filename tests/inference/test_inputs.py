@@ -29,7 +29,9 @@ def test_inputs(tmp_path, caplog):
         find_inputs(tmp_path, 1)
     (tmp_path / "patient" / "study" / "T1").mkdir(parents=True)
     (tmp_path / "patient" / "study" / "T1" / "0.dcm").write_bytes(bytes(128) + b"DICM")
-    with pytest.raises(ConfigError, match=r"holds no scan itself, but patient/study/: name one folder of scans"):
+    with pytest.raises(
+        ConfigError, match=r"holds no scan itself, but patient/study/: name one folder, or add --recursive"
+    ):
         find_inputs(tmp_path, 1)
     for name in ("p_0000", "p_0001"):
         scan(tmp_path, np.eye(4), f"{name}.nii.gz")

@@ -61,7 +61,7 @@ def test_parts_together_are_the_whole(tmp_path, scans, caplog):
         assert predict_folder([model_of()], scans, tmp_path / "parts", part=part) == {}
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
     assert facts(tmp_path / "parts") == facts(tmp_path / "whole")
-    assert caplog.messages.count("other parts are not finished: the last one writes volumes.csv") == 2
+    assert caplog.messages.count("volumes.csv is written when all 3 parts are finished") == 2
     with pytest.raises(ConfigError, match=r"already holds . of these predictions: add --resume or --overwrite"):
         predict_folder([model_of()], scans, tmp_path / "parts", part=PARTS[0])
     assert predict_folder([model_of()], scans, tmp_path / "parts", part=PARTS[0], resume=True) == {}
@@ -153,6 +153,25 @@ def test_a_scan_that_fails_is_recorded_until_its_part_is_repeated(tmp_path, scan
     predict_folder([model_of()], scans, tmp_path / "out", part=PARTS[0], resume=True)
     record = read_record(tmp_path / "out")
     assert (record["failed"], record["complete"], len(record["cases"])) == ({}, True, 8)
+
+
+def test_scans_that_were_removed_are_reported_and_their_failures_forgotten(tmp_path, scans, caplog):
+    broken = next(path.name[:2] for path in sorted(scans.iterdir()) if PARTS[1].has(path.name[:2]))
+    (scans / f"{broken}.nii.gz").write_bytes(b"broken")
+    for part in PARTS:
+        predict_folder([model_of()], scans, tmp_path / "out", part=part)
+    removed = next(path.name[:2] for path in sorted(scans.iterdir()) if PARTS[0].has(path.name[:2]))
+    for name in (broken, removed):
+        (scans / f"{name}.nii.gz").unlink()
+    predict_folder([model_of()], scans, tmp_path / "out", part=PARTS[2], resume=True)
+    assert f"holds predictions of 1 scan not in the input: {removed}; remove their files" in caplog.text
+    assert read_record(tmp_path / "out")["failed"] == {}
+
+
+def test_another_number_of_parts_is_reported(tmp_path, scans, caplog):
+    predict_folder([model_of()], scans, tmp_path / "out")
+    predict_folder([model_of()], scans, tmp_path / "out", part=PARTS[0], resume=True)
+    assert "was predicted in 1 part: repeat all 3 with --resume" in caplog.text
 
 
 def test_evaluate_tells_that_a_prediction_is_not_finished(tmp_path, scans, caplog):
