@@ -93,9 +93,10 @@ def evaluate_folder(
     known, predicted = find_masks(predictions, references)
     ids = read_held_out(Path(held_out_of), list(known)) if held_out_of else list(known)
     if not set(predicted) & set(ids):
+        others = f"no prediction of these cases, but {first_few(predicted)}" if predicted else "no mask itself"
+        kind = "entities" if of_bids else "names"
         raise ConfigError(
-            f"{predictions}: holds no prediction of these cases, but {first_few(predicted) or 'no volume'}: "
-            f"expected masks with the {'entities' if of_bids else 'names'} of the references, such as "
+            f"{predictions}: holds {others}: expected masks with the {kind} of the references, such as "
             f"{known[ids[0]].name}"
         )
     labels = find_labels(predictions, references, known, predicted, ids)
