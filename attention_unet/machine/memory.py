@@ -46,21 +46,31 @@ def reuse_freed_memory(of_any_size: bool = False) -> bool:
 
 @functools.cache
 def machine_memory() -> int:
-    """Return the main memory that this process may use, in bytes: of the machine, or of its container if smaller."""
+    """Return the main memory that this process may use, in bytes: of the machine, or of its container or job."""
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else DEFAULT_MEMORY
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text(encoding="utf-8").strip() if limit.exists() else "max"
-    return min(whole, int(text)) if text.isdecimal() else whole
+    return min([whole, *(limit for limit, _ in _limits())])
 
 
 def free_memory() -> int:
     """Return the bytes that a task may use now: 80% of the free memory, or half of all memory if free is unknown.
 
-    In a container, free memory is at most what its limit leaves.
+    In a container, or a job of a cluster, free memory is at most what its limit leaves.
     """
     free = _read_number(Path("/proc/meminfo"), "MemAvailable:", 1024)
-    used = _read_number(Path("/sys/fs/cgroup/memory.stat"), "anon ") or 0  # without cached files, which can be dropped
-    return machine_memory() // 2 if free is None else round(0.8 * max(min(free, machine_memory() - used), 0))
+    left = [limit - used for limit, used in _limits()]
+    return machine_memory() // 2 if free is None else round(0.8 * max(min([free, *left]), 0))
+
+
+def _limits(process: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> list[tuple[int, int]]:
+    """Return limit and use of memory, in bytes, of each control group (cgroup v2) around this process that has a limit.
+
+    Cached files do not count as used, because they can be dropped.
+    """
+    lines = process.read_text(encoding="utf-8").splitlines() if process.exists() else []
+    own = root / next((line[4:] for line in lines if line.startswith("0::/")), "")
+    groups = [own, *(group for group in own.parents if group.is_relative_to(root))]
+    limits = {group: _read_number(group / "memory.max", "") for group in groups}
+    return [(limit, _read_number(group / "memory.stat", "anon ") or 0) for group, limit in limits.items() if limit]
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -102,6 +112,9 @@ def peak_bytes(run: Callable[[], None], device: torch.device) -> int:
 
 
 def _read_number(file: Path, name: str, unit: int = 1) -> int | None:
-    """Return the number after a name at the start of a line, times a unit; None if file or line is missing."""
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    return next((unit * int(line.split()[1]) for line in lines if line.startswith(name)), None)
+    """Return the number after a name at the start of a line, times a unit; None if there is none."""
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
+        number = line.removeprefix(name).split()[0]
+        if line.startswith(name) and number.isdecimal():
+            return unit * int(number)
+    return None

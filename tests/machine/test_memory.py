@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from attention_unet.machine.memory import free_memory, machine_memory
+from attention_unet.machine.memory import _limits, free_memory, machine_memory
 
 FAULTS = """
 import resource, torch
@@ -47,3 +47,16 @@ print(peak_memory(torch.device("cpu")) - before)
 
 def test_free_memory_is_some_of_the_machine():
     assert 0 < free_memory() <= machine_memory()
+
+
+def test_the_limits_of_a_container_and_of_a_job_of_a_cluster_are_found(tmp_path):
+    process, root = tmp_path / "cgroup", tmp_path / "groups"
+    (root / "slurm" / "job").mkdir(parents=True)
+    assert _limits(process, root) == []
+    for group, limit, used in ((root, 900, 300), (root / "slurm", "max", 200), (root / "slurm" / "job", 500, 100)):
+        (group / "memory.max").write_text(f"{limit}\n")
+        (group / "memory.stat").write_text(f"anon {used}\nfile 77\n")
+    process.write_text("4:memory:/other\n0::/slurm/job\n")
+    assert _limits(process, root) == [(500, 100), (900, 300)]
+    process.write_text("0::/\n")
+    assert _limits(process, root) == [(900, 300)]
