@@ -114,7 +114,7 @@ def peak_bytes(run: Callable[[], None], device: torch.device) -> int:
 def _read_number(file: Path, name: str, unit: int = 1) -> int | None:
     """Return the number after a name at the start of a line, times a unit; None if there is none."""
     for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
-        number = line.removeprefix(name).split()[0]
-        if line.startswith(name) and number.isdecimal():
-            return unit * int(number)
+        words = line.removeprefix(name).split()
+        if line.startswith(name) and words and words[0].isdecimal():
+            return unit * int(words[0])
     return None
