@@ -118,6 +118,8 @@ def _cross_validate(options: Namespace, parser: ArgumentParser) -> int:
 
 
 def _predict(options: Namespace, parser: ArgumentParser) -> int:
+    if wants_jobs(options, ["--part"] if options.part != "1/1" else []):
+        return _predict_parts(options)
     from attention_unet.files.part import Part
     from attention_unet.inference.model_file import load_models
     from attention_unet.inference.predict_folder import predict_folder
@@ -136,8 +138,6 @@ def _predict(options: Namespace, parser: ArgumentParser) -> int:
         raise ConfigError(f"--memory-gb is {options.memory_gb}: expected more than 0")
     if len(options.input) > 1:
         raise ConfigError(f"--input is given {len(options.input)} times: name one scan, or a folder of them")
-    if wants_jobs(options, ["--part"] if options.part != "1/1" else []):
-        return _predict_parts(options)
     settings = Settings(
         overlap=options.overlap,
         whole_scan=options.whole_scan or None,
