@@ -155,9 +155,9 @@ def changing_record(output: Path) -> Iterator[dict[str, Any]]:
         if not record and os.path.lexists(output / RECORD):
             raise DataError(f"{output / RECORD}: cannot be read, or is damaged: restore it, or name another folder")
         yield record
-        begun, cases = record.pop("begun", {}), record.pop("cases", {})
+        failed, begun, cases = (record.pop(key, {}) for key in ("failed", "begun", "cases"))
         begun = {case: files for case, files in begun.items() if case not in cases}
-        plain = {**record, "begun": begun, "cases": cases}  # the long ones last, for people
+        plain = {**record, "failed": failed, "begun": begun, "cases": cases}  # the long ones last, for people
         write_text(output / RECORD, json.dumps(plain, indent=2) + "\n")
         (output / JOURNAL).unlink(missing_ok=True)
 
