@@ -12,7 +12,7 @@ def wants_jobs(options: Namespace, others: Iterable[str] = ()) -> bool:
 
     Args:
         options: of the call.
-        others: names of options that cannot be given with ``--jobs``, as far as they are given.
+        others: options of this call that exclude ``--jobs``.
 
     Raises:
         ConfigError: if it wants less than one, or another option excludes them.

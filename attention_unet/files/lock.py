@@ -80,11 +80,11 @@ def _locked(file: Path, patience: float | None = None) -> Iterator[None]:
     patience = PATIENCE if patience is None else patience
     lock = FileLock(file, mode=0o666)  # for other users that may write into the folder
     try:
-        with suppress(Timeout):
+        try:
             lock.acquire(timeout=min(patience, 1))
-        if not lock.is_locked:
-            if patience == 0:
-                raise Timeout(str(file))
+        except Timeout:
+            if patience <= 1:
+                raise
             log.info("%s: another process is writing here: waiting", file.parent)
             lock.acquire(timeout=patience)
     except Timeout as error:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +70,9 @@ def claim_output(
         remove_partials(output / name, None if part.count == 1 else STALE_SECONDS)
     with record_lock(output):  # what other parts remove meanwhile is recorded until it is gone
         files, record = list_volumes(output), read_record(output)
-    if resume and len(ids) > 1:
-        _report_others(output, record, ids)
     names = {stem(file) for file in files}
+    if resume and len(ids) > 1:
+        _report_others(output, [case for case in record.get("cases", {}) if case in names and case not in ids])
     present = [case for case in cases if case.id in names]
     _check_recorded(output, files, record)
     same = is_same(record, description)
@@ -100,9 +100,9 @@ def claim_output(
     return left
 
 
-def _report_others(output: Path, record: Mapping[str, Any], ids: Collection[str]) -> None:
-    """Report predictions of other scans than these: the scans may have been removed, because they must not be used."""
-    if others := [case for case in record.get("cases", {}) if case not in ids]:
+def _report_others(output: Path, others: Sequence[str]) -> None:
+    """Report predictions of scans that are not in the input: these may have been removed for a reason."""
+    if others:
         log.warning(
             "%s: holds predictions of %s not in the input: %s; remove their files if they should go",
             *(output, plural(len(others), "scan"), first_few(others)),

@@ -48,7 +48,7 @@ from attention_unet.scans.volumes import Volume, write_like
 
 log = logging.getLogger(__name__)
 
-QUALITY = 90  # of previews; a PNG takes four times the space and, of a small scan, a tenth of the time
+QUALITY = 90  # of previews, as JPEG: a PNG takes several times the space and time
 
 
 def predict_files(

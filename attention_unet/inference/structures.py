@@ -3,7 +3,6 @@
 import logging
 import math
 import os
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from attention_unet.dataset.bids import NAME
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text
@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 VOLUMES = "volumes.csv"
 HEAD = ("case", "class", *COLUMNS[1:])
 ENTITIES = ("participant_id", "session_id")  # further columns, if names are those of BIDS
-OF_BIDS = re.compile(r"(?:.*/)?(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?_.*")
 
 
 def describe_structures(
@@ -108,11 +107,22 @@ def write_volumes(output: Path, models: Sequence[str] | None = None) -> None:
                 name = os.fsencode(folder.relative_to(output) / case).decode("utf-8", "replace")
                 found.append((mean_expected_dice(structures), name, structures))
     found.sort(key=lambda each: (math.isnan(each[0]), *each[:2]))
-    of_bids = {name: match.groups("") for _, name, _ in found if (match := OF_BIDS.fullmatch(name))}
-    head, others = (HEAD + ENTITIES, ("", "")) if of_bids else (HEAD, ())
+    entities = {name: _entities_of(name) for _, name, _ in found}
+    of_bids = any(participant for participant, _ in entities.values())
     rows = [
-        (name, *("" if each[column] is None else each[column] for column in COLUMNS), *of_bids.get(name, others))
+        (
+            name,
+            *("" if each[column] is None else each[column] for column in COLUMNS),
+            *(entities[name] if of_bids else ()),
+        )
         for _, name, structures in found
         for each in structures
     ]
-    write_text(output / VOLUMES, csv_text([head, *rows]))
+    write_text(output / VOLUMES, csv_text([HEAD + ENTITIES if of_bids else HEAD, *rows]))
+
+
+def _entities_of(case: str) -> tuple[str, str]:
+    """Return participant and session in the name of a case; empty texts if it has none, or is no name of BIDS."""
+    match = NAME.fullmatch(case.rpartition("/")[2])
+    participant, *others = match["entities"].split("_") if match else [""]
+    return participant, next((entity for entity in others if entity.startswith("ses-")), "")
