@@ -166,6 +166,10 @@ def test_scans_that_were_removed_are_reported_and_their_failures_forgotten(tmp_p
     predict_folder([model_of()], scans, tmp_path / "out", part=PARTS[2], resume=True)
     assert f"holds predictions of 1 scan not in the input: {removed}; remove their files" in caplog.text
     assert read_record(tmp_path / "out")["failed"] == {}
+    (tmp_path / "out" / f"{removed}.nii.gz").unlink()
+    caplog.clear()
+    predict_folder([model_of()], scans, tmp_path / "out", part=PARTS[2], resume=True)
+    assert "not in the input" not in caplog.text
 
 
 def test_another_number_of_parts_is_reported(tmp_path, scans, caplog):
