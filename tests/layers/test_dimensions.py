@@ -1,8 +1,9 @@
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
 
-from attention_unet.layers.dimensions import averages_of_boxes, pool_to
+from attention_unet.layers.dimensions import CONV, ONEDNN, averages_of_boxes, pool_to
 
 
 @pytest.mark.parametrize("voxels", range(1, 23))
@@ -22,3 +23,32 @@ def test_an_exported_network_pools_alike(grid):
     program = torch.export.export(Pool(), (x,))
     assert not [node for node in program.graph.nodes if "adaptive" in str(node.target)]
     torch.testing.assert_close(program.module()(x), Pool()(x))
+
+
+@pytest.mark.skipif(not ONEDNN, reason="this torch has no oneDNN")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 3, "padding": 1},
+        {"kernel_size": 3, "padding": 1, "bias": False},
+        {"kernel_size": (1, 3, 3), "padding": (0, 1, 1), "stride": (1, 2, 2)},
+        {"kernel_size": 3, "padding": 2, "dilation": 2, "groups": 4},
+        {"kernel_size": 1},
+    ],
+)
+def test_one_small_window_is_predicted_by_onednn(options):
+    torch.manual_seed(0)
+    conv, x = CONV[3](16, 8, **options), torch.randn(1, 16, 10, 12, 14)
+    exact = F.conv3d(
+        *(x.double(), conv.weight.double(), None if conv.bias is None else conv.bias.double()),
+        *(conv.stride, conv.padding, conv.dilation, conv.groups),
+    )
+    with torch.inference_mode(), profile(activities=[ProfilerActivity.CPU]) as profiler:
+        found = conv(x)
+    torch.testing.assert_close(found.double(), exact, rtol=0, atol=1e-5)
+    kernels = {event.key for event in profiler.key_averages()}
+    assert "aten::mkldnn_convolution" in kernels
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode():
+        assert conv(x).dtype == torch.bfloat16
+    conv(x).sum().backward()
+    assert conv.weight.grad is not None
