@@ -16,6 +16,7 @@ from attention_unet.files.run_folder import (
 )
 from attention_unet.training.checkpoint import STATE, TrainingState, load_state
 from attention_unet.training.curves import CURVES
+from attention_unet.training.monitor import SLICES
 
 WRITTEN = (  # files that a training writes
     CONFIG,
@@ -27,6 +28,7 @@ WRITTEN = (  # files that a training writes
     VALIDATIONS,
     MODEL_DESCRIPTION,
     CURVES,
+    SLICES,
 )
 
 

@@ -1,4 +1,4 @@
-"""Show the progress of a training: progress bar, log, tables of validations, learning curves and TensorBoard."""
+"""Show the progress of a training: progress bar, log, tables of validations, pictures and TensorBoard."""
 
 import logging
 import math
@@ -13,7 +13,8 @@ from torch.utils.tensorboard import SummaryWriter
 from attention_unet.evaluation.structure_attention import mean_attention
 from attention_unet.files.run_folder import HISTORY, VALIDATIONS
 from attention_unet.machine.progress import LINE_EVERY, SCREEN, format_time
-from attention_unet.pictures.mosaic import draw_mosaic
+from attention_unet.pictures.figures import save_figure
+from attention_unet.pictures.mosaic import Scene, draw_mosaic
 from attention_unet.training.board import Board
 from attention_unet.training.checkpoint import LoopState
 from attention_unet.training.curves import CURVES, draw_training
@@ -23,6 +24,8 @@ from attention_unet.training.validation import Validation
 log = logging.getLogger(__name__)
 
 SCALARS_EVERY = 10  # steps
+DRAWN_EVERY = 60  # seconds between pictures; the last validation is always drawn
+SLICES = "slices.png"
 
 
 class Monitor:
@@ -53,7 +56,7 @@ class Monitor:
         self.validations = [row for row in before if row.step in recorded]
         self.board = Board(run / "tensorboard", first_step + 1)
         self.board.write(lambda writer: writer.add_text("configuration", f"```\n{configuration}\n```"))
-        self.last_line = time.monotonic()
+        self.last_line = self.drawn = time.monotonic()
         self.dice = format_dice(history[-1]["dice"]) if history else "-"
         self.bar = Progress(
             SpinnerColumn(),
@@ -93,12 +96,13 @@ class Monitor:
         """Show that a validation is running."""
         self.bar.update(self.task, status="validating on whole volumes")
 
-    def record_validation(self, row: dict[str, float], validation: Validation) -> None:
+    def record_validation(self, row: dict[str, float], validation: Validation, last: bool) -> None:
         """Record and show a validation.
 
         Args:
             row: row of ``history.csv``; step first, with "dice" and for each class "dice NAME".
             validation: its results.
+            last: whether it is the last of the training.
         """
         self.history.append(row)
         self.dice = format_dice(row["dice"])
@@ -109,24 +113,28 @@ class Monitor:
         for case, dice in validation.dice.items():
             self.validations += [CaseDice(step, case, *of) for of in zip(self.class_names, dice, strict=True)]
         write_validations(self.run / VALIDATIONS, self.validations)
-        draw_training(self.history, self.class_names, self.run / CURVES)
+        if last or time.monotonic() - self.drawn > DRAWN_EVERY:
+            self._draw(validation.scenes)
         self.board.write_scalars({f"validation/{key}": row[key] for key in row if key.startswith("dice")}, step)
         for (place, name), mean in mean_attention(validation.attention).items():
             values = mean._asdict().items()
             self.board.write_scalars({f"attention {place}/{key} {name}": value for key, value in values}, step)
 
-        scenes = validation.scenes
-
-        def write_pictures(writer: SummaryWriter) -> None:
-            for name in dict.fromkeys(name for scene in scenes for name in scene.attention):
-                weights = [scene.attention[name].ravel() for scene in scenes if name in scene.attention]
+        def write_histograms(writer: SummaryWriter) -> None:
+            for name in dict.fromkeys(name for scene in validation.scenes for name in scene.attention):
+                weights = [scene.attention[name].ravel() for scene in validation.scenes if name in scene.attention]
                 values = np.concatenate(weights)
                 writer.add_histogram(f"attention/{name.splitlines()[0]}", values[values > 0], step)  # 0: not predicted
-            if scenes:
-                writer.add_figure("validation/slices", draw_mosaic(scenes, self.class_names), step)
             writer.flush()
 
-        self.board.write(write_pictures)
+        self.board.write(write_histograms)
+
+    def _draw(self, scenes: Sequence[Scene]) -> None:
+        """Draw learning curves and slices of example cases."""
+        draw_training(self.history, self.class_names, self.run / CURVES)
+        if scenes:
+            save_figure(draw_mosaic(scenes, self.class_names), self.run / SLICES)
+        self.drawn = time.monotonic()
 
     def close(self) -> None:
         """Remove the progress bar and close the files."""

@@ -70,7 +70,7 @@ def validate_and_record(training: Training, progress: float, learning_rate: floa
     if training.monitor is not None:
         names = training.settings.plan.labels.names
         row = history_row(training, validation, learning_rate)
-        training.monitor.record_validation(row, validation)
+        training.monitor.record_validation(row, validation, last)
         if progress >= LOW_FROM and row["dice"] < LOW_DICE and not loop.warned:
             loop.warned = True
             found = [row[f"dice {name}"] > 0 for name in names]

@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from attention_unet.cli import main
 from attention_unet.config import AttentionConfig, NetworkConfig
 from attention_unet.errors import ConfigError, DataError
+from attention_unet.training import monitor
 from attention_unet.training import train as module
 from attention_unet.training.history import read_validations
 from attention_unet.training.learner import Diverged
@@ -27,9 +28,10 @@ def test_a_run_folder_holds_what_it_promises(unbroken):
     names = {path.name for path in unbroken.iterdir()}
     assert names == {
         "config.yaml", "paths.json", "plan.json", "splits.json", "model.safetensors", "model.json", "last.pt",
-        "history.csv", "validations.csv", "curves.png", "tensorboard", "train.log",
+        "history.csv", "validations.csv", "curves.png", "slices.png", "tensorboard", "train.log",
     }  # fmt: skip
-    assert (unbroken / "curves.png").read_bytes().startswith(b"\x89PNG")
+    for picture in ("curves.png", "slices.png"):
+        assert (unbroken / picture).read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader((unbroken / "history.csv").open()))
     assert [int(row["step"]) for row in rows] == [3, 6]
     assert {"loss", "dice", "dice Ventricle", "learning_rate", "patches_a_second", "minutes"} <= set(rows[0])
@@ -44,7 +46,7 @@ def test_a_run_folder_holds_what_it_promises(unbroken):
     assert "6 cases to train on, 2 held out" in (unbroken / "train.log").read_text()
 
 
-def test_tensorboard_shows_curves_and_slices(cohort, tmp_path, caplog):
+def test_tensorboard_shows_curves(cohort, tmp_path, caplog):
     train(config(cohort, steps=10), tmp_path / "run")
     assert (
         "Lesion: found in no held-out case: train longer, or raise data.foreground_share or set data.balance_classes"
@@ -59,8 +61,16 @@ def test_tensorboard_shows_curves_and_slices(cohort, tmp_path, caplog):
     assert 0 < events.Scalars("attention skip 1/inside Ventricle")[1].value < 1
     assert tags["distributions"] == ["attention/skip 1"]
     assert b"learning_rate:" in events.Tensors("configuration/text_summary")[0].tensor_proto.string_val[0]
-    assert tags["images"] == ["validation/slices"]
     assert [event.step for event in events.Scalars("validation/dice")] == [5, 10]
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(60, [2]), (0, [1, 2])])
+def test_pictures_are_drawn_every_minute_and_at_the_end(cohort, tmp_path, monkeypatch, seconds, expected):
+    validations = []
+    monkeypatch.setattr(monitor, "DRAWN_EVERY", seconds)
+    monkeypatch.setattr(monitor, "draw_training", lambda history, *_: validations.append(len(history)))
+    train(config(cohort), tmp_path / "run")
+    assert validations == expected
 
 
 @pytest.mark.parametrize("workers", [0, 2])
