@@ -1,7 +1,9 @@
 import os
 import shlex
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import nibabel as nib
 import numpy as np
@@ -10,11 +12,13 @@ import torch
 
 from attention_unet.cli import main
 from attention_unet.dataset.phantom import make_cohort
+from attention_unet.training.monitor import Monitor
 
 THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2  # one core per xdist worker
 torch.set_num_threads(THREADS)
 os.environ["OMP_NUM_THREADS"] = str(THREADS)  # for subprocesses
 REPOSITORY = Path(__file__).parents[1]
+DRAW = Monitor._draw
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SMALL = shlex.split("""
     --data.folds 4 --data.patch [24,24,12] --data.spacing_mm [2.5,2.5,3] --data.foreground_share 0.6
@@ -30,6 +34,13 @@ def pytest_runtest_makereport():
     report = yield
     report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def trainings_without_pictures() -> Iterator[None]:
+    """Save the time of pictures, half of a small training. Tests of pictures set ``Monitor._draw`` to ``DRAW``."""
+    with mock.patch.object(Monitor, "_draw"):
+        yield
 
 
 @pytest.fixture(scope="session")

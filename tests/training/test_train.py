@@ -20,7 +20,7 @@ from attention_unet.training import train as module
 from attention_unet.training.history import read_validations
 from attention_unet.training.learner import Diverged
 from attention_unet.training.train import train
-from tests.conftest import REPOSITORY
+from tests.conftest import DRAW, REPOSITORY
 from tests.training.build import command, config, same, weights
 
 
@@ -67,6 +67,7 @@ def test_tensorboard_shows_curves(cohort, tmp_path, caplog):
 @pytest.mark.parametrize(("seconds", "expected"), [(60, [2]), (0, [1, 2])])
 def test_pictures_are_drawn_every_minute_and_at_the_end(cohort, tmp_path, monkeypatch, seconds, expected):
     validations = []
+    monkeypatch.setattr(monitor.Monitor, "_draw", DRAW)
     monkeypatch.setattr(monitor, "DRAWN_EVERY", seconds)
     monkeypatch.setattr(monitor, "draw_training", lambda history, *_: validations.append(len(history)))
     train(config(cohort), tmp_path / "run")
