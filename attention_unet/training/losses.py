@@ -7,11 +7,12 @@ class, no Dice is computed for this class, and background means "background or t
 from collections.abc import Sequence
 
 import torch
-from monai.losses import DiceLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attention_unet.scans.labels import IGNORED
+
+SMOOTH = 1e-5  # voxels
 
 
 class SegmentationLoss(nn.Module):
@@ -32,7 +33,6 @@ class SegmentationLoss(nn.Module):
     def __init__(self, overlapping: bool, ignoring: bool = False) -> None:
         super().__init__()
         self.overlapping, self.ignoring = overlapping, ignoring
-        self.dice = DiceLoss(smooth_nr=1e-5, smooth_dr=1e-5, reduction="none")
 
     def forward(self, logits: Tensor | Sequence[Tensor], target: Tensor, annotated: Tensor | None = None) -> Tensor:
         """Return the loss.
@@ -62,7 +62,7 @@ class SegmentationLoss(nn.Module):
             entropy = self._cross_entropy(merged, target, known)
         if known is not None:
             probabilities, truth = probabilities * known, truth * known
-        return mean_of_known(self.dice(probabilities, truth).flatten(1), annotated) + entropy
+        return mean_of_known(soft_dice_loss(probabilities, truth), annotated) + entropy
 
     def _cross_entropy(self, logits: Tensor, target: Tensor, known: Tensor | None) -> Tensor:
         if known is None:
@@ -104,6 +104,20 @@ class PresenceLoss(nn.Module):
         known = None if annotated is None and not self.ignoring else (present > 0) | absent
         losses = [binary_cross_entropy(of_head.float(), present, known) for of_head in logits]
         return self.weight * torch.stack(losses).mean()
+
+
+def soft_dice_loss(probabilities: Tensor, truth: Tensor) -> Tensor:
+    """Return 1 - soft Dice of each sample and class, (B, K).
+
+    This is MONAI's ``DiceLoss``, of which the import would take seconds at each start.
+
+    Args:
+        probabilities: (B, K, *S).
+        truth: (B, K, *S), 0 or 1.
+    """
+    probabilities, truth = probabilities.flatten(2), truth.flatten(2)
+    overlap, size = (probabilities * truth).sum(dim=2), probabilities.sum(dim=2) + truth.sum(dim=2)
+    return 1 - (2 * overlap + SMOOTH) / (size + SMOOTH)
 
 
 def present_classes(target: Tensor, classes: int, overlapping: bool) -> Tensor:

@@ -1,8 +1,15 @@
 import numpy as np
 import pytest
 import torch
+from monai.losses import DiceLoss
 
-from attention_unet.training.losses import PresenceLoss, SegmentationLoss, level_weights, present_classes
+from attention_unet.training.losses import (
+    PresenceLoss,
+    SegmentationLoss,
+    level_weights,
+    present_classes,
+    soft_dice_loss,
+)
 
 SHAPE = (4, 3, 5)
 
@@ -51,6 +58,14 @@ def test_one_class_with_background():
     logits, target = torch.randn(1, 2, *SHAPE), torch.ones(1, 1, *SHAPE, dtype=torch.uint8)
     found = SegmentationLoss(overlapping=False)(logits, target)
     assert float(found) == pytest.approx(slow_exclusive(logits.numpy(), target.numpy()), abs=1e-5)
+
+
+def test_soft_dice_is_that_of_monai():
+    torch.manual_seed(0)
+    probabilities, truth = torch.rand(2, 3, *SHAPE), torch.randint(0, 2, (2, 3, *SHAPE))
+    truth[0, 1], truth[1, 2], probabilities[1, 2] = 0, 0, 0
+    expected = DiceLoss(smooth_nr=1e-5, smooth_dr=1e-5, reduction="none")(probabilities, truth).flatten(1)
+    torch.testing.assert_close(soft_dice_loss(probabilities, truth), expected)
 
 
 def test_level_weights_halve_and_sum_to_one():
