@@ -19,6 +19,7 @@ from attention_unet.cli import main
 from tests.conftest import REPOSITORY, save_nifti
 from tests.reliability.build import AFFINE, SMALL, files_below, image_of
 
+INSPECT = ["--no-trial", "--json", "--data.folds", "4", "--training.steps", "9"]
 COMMAND = [sys.executable, "-m", "attention_unet"]
 
 
@@ -48,15 +49,9 @@ def test_the_same_numbers_in_any_surroundings(dataset, tmp_path, name):
     found = run_command(*words, env=SURROUNDINGS[name], capture_output=True)
     assert found.returncode == 0, found.stderr.decode(errors="replace")
     assert b"Traceback" not in found.stderr
+    assert not set(b"\x1b\r") & set(found.stdout + found.stderr), "a progress bar without a terminal"
     lines = (tmp_path / "out" / "metrics.csv").read_text(encoding="utf-8").splitlines()
     assert [line.split(",")[:3] for line in lines[1:]][-1] == ["größe ± 日本", "brain", "1"]
-
-
-def test_without_a_terminal_there_is_no_bar(dataset, tmp_path):
-    words = ["evaluate", "-p", labels_of(dataset), "-r", labels_of(dataset), "-o", str(tmp_path / "out")]
-    found = run_command(*words, capture_output=True)
-    assert b"\x1b" not in found.stdout + found.stderr
-    assert b"\r" not in found.stdout + found.stderr
 
 
 @pytest.mark.parametrize("streams", [*(pytest.param(s, marks=pytest.mark.long) for s in ("out", "err")), "both"])
@@ -74,7 +69,7 @@ def test_closed_streams(dataset, tmp_path, streams):
     ("again", "kind"),
     [
         (0.001, "xterm"),
-        (0.0, "dumb"),
+        pytest.param(0.0, "dumb", marks=pytest.mark.long),
         pytest.param(0.0, "xterm", marks=pytest.mark.long),
         pytest.param(0.001, "", marks=pytest.mark.long),
     ],
@@ -111,7 +106,7 @@ def not_by_nohup():
 
 
 def test_a_reader_that_goes_away(dataset):
-    call = subprocess.list2cmdline([*COMMAND, "inspect", str(dataset), "--no-trial", "--json", "--data.folds", "4"])
+    call = subprocess.list2cmdline([*COMMAND, "inspect", str(dataset), *INSPECT])
     script = f"{call} | true; echo ${{PIPESTATUS[0]}}"
     found = subprocess.run(["bash", "-c", script], cwd=REPOSITORY, capture_output=True, timeout=120)
     assert found.stdout.strip() in (b"141", b"0")
@@ -121,9 +116,7 @@ def test_a_reader_that_goes_away(dataset):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_an_output_that_is_full(dataset):
     with open("/dev/full", "w") as full:
-        found = run_command(
-            "inspect", str(dataset), "--no-trial", "--json", "--data.folds", "4", stdout=full, stderr=subprocess.PIPE
-        )
+        found = run_command("inspect", str(dataset), *INSPECT, stdout=full, stderr=subprocess.PIPE)
     assert found.returncode == 1
     assert found.stderr.startswith(b"error: output: No space left on device")
     assert b"Traceback" not in found.stderr
