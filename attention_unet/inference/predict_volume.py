@@ -227,7 +227,7 @@ def batch_of(plan: Plan, precision: torch.dtype, device: torch.device) -> int:
     """Return how many windows to predict at once.
 
     The number does not depend on the free memory, because in half precision results depend on it a little.
-    On a CPU, two windows at once are no faster than one in half precision; in float32, one uses slower kernels.
+    On a CPU, two windows at once are no faster than one in half precision, and a little faster in float32.
     """
     at_least = 1 if precision != torch.float32 and device.type != "cuda" else 2
     return max(at_least, BATCH_VOXELS[device.type] // math.prod(plan.patch))
