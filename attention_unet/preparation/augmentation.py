@@ -29,7 +29,7 @@ from attention_unet.preparation.intensity import (
     send,
 )
 from attention_unet.preparation.plan import Plan
-from attention_unet.scans.labels import IGNORED, Labels, assign_classes
+from attention_unet.scans.labels import IGNORED, Labels, assign_classes, assign_known_classes
 
 BIAS_POINTS = 4  # control points of a bias field along each axis
 CLASSES_AT_ONCE = 8  # classes that are sampled together
@@ -177,19 +177,20 @@ class Augmentation:
             return image.flip(flipped), target.flip(flipped)
         grid = self._sampling_grid(transform, image.shape[1:], image.device).unsqueeze(1)
 
-        def sample(features: Tensor) -> Tensor:
+        def sample(features: Tensor, mode: str = "bilinear") -> Tensor:
             # A batch of planes, because torch distributes batches over threads, but nothing smaller.
-            planes = F.grid_sample(features.expand(len(grid), *features.shape), grid, "bilinear", align_corners=False)
+            planes = F.grid_sample(features.expand(len(grid), *features.shape), grid, mode, align_corners=False)
             return planes.squeeze(2).movedim(0, 1)
 
         first, *others = torch.split(class_masks(target, self.labels), CLASSES_AT_ONCE)
         sampled = sample(torch.cat([image, first.to(image.dtype)]))
         rest = itertools.chain.from_iterable(sample(masks.to(image.dtype)) for masks in others)
-        ignored = None
-        if self.labels.ignore is not None:
-            ignored = sample((target[:1] == IGNORED).to(image.dtype))[0]
         shares = itertools.chain(sampled[len(image) :], rest)
-        return sampled[: len(image)], assign_classes(shares, self.labels, ignored)
+        if self.labels.ignore is None:
+            return sampled[: len(image)], assign_classes(shares, self.labels)
+        known = (target[:1] != IGNORED).to(image.dtype)
+        nearest = sample(known, "nearest")[0] > 0  # decided by shares, annotated slices would grow
+        return sampled[: len(image)], assign_known_classes(shares, self.labels, sample(known)[0], nearest)
 
     def change_intensity(self, image: Tensor, change: IntensityChange) -> Tensor:
         """Apply intensity changes to a batch of images (B, C, *S)."""

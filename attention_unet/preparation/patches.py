@@ -19,6 +19,7 @@ from attention_unet.preparation.augmentation import Augmentation, IntensityChang
 from attention_unet.preparation.cache import CachedCase
 from attention_unet.preparation.patch_sampler import PatchSampler
 from attention_unet.preparation.plan import Plan
+from attention_unet.scans.labels import IGNORED
 
 V = TypeVar("V", bound=np.generic)
 
@@ -64,7 +65,7 @@ class PatchDataset(Dataset[Patch]):
         size = transform.source_size(self.augmentation.patch)
         if slice_axis is not None:
             size.insert(slice_axis, 1)
-        if transform.resampled:  # crop to the case: beyond it all values are 0
+        if transform.resampled:  # crop to the case: nothing is beyond it
             limits = [
                 max(2 * s + edge, 2 * (n - s) - edge)
                 for s, edge, n in zip(start, patch, case.image.shape[1:], strict=True)
@@ -73,7 +74,8 @@ class PatchDataset(Dataset[Patch]):
         start = [s + (edge - n) // 2 for s, n, edge in zip(start, size, patch, strict=True)]
         drawn = self.synthesize > 0 and random.uniform() < self.synthesize
         box = self._draw_image(case, start, size, random) if drawn else cut_box(case.image, start, size)
-        image, target = torch.from_numpy(box), torch.from_numpy(cut_box(case.target, start, size))
+        outside = 0 if self.plan.labels.ignore is None else IGNORED
+        image, target = torch.from_numpy(box), torch.from_numpy(cut_box(case.target, start, size, outside))
         if slice_axis is not None:
             image, target = image.squeeze(1 + slice_axis), target.squeeze(1 + slice_axis)
         change = self.augmentation.draw_intensity(random, drawn)
@@ -113,9 +115,9 @@ def box_start(centre: Sequence[int], size: Sequence[int], grid: Sequence[int]) -
     ]
 
 
-def cut_box(array: NDArray[V], start: Sequence[int], size: Sequence[int]) -> NDArray[V]:
-    """Copy the box (C, *size) that begins at voxel ``start`` of (C, *S); voxels outside the array are 0."""
-    out = np.zeros((array.shape[0], *size), dtype=array.dtype)
+def cut_box(array: NDArray[V], start: Sequence[int], size: Sequence[int], outside: int = 0) -> NDArray[V]:
+    """Copy the box (C, *size) that begins at voxel ``start`` of (C, *S). Voxels outside the array get a value."""
+    out = np.full((array.shape[0], *size), outside, dtype=array.dtype)
     source, target = [slice(None)], [slice(None)]
     for first, edge, n in zip(start, size, array.shape[1:], strict=True):
         low, high = max(first, 0), min(first + edge, n)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attention_unet.scans.foreground import find_background, foreground_box
-from attention_unet.scans.geometry import ScanGrid, fit_grid, planes_at_once, resample_to_grid
-from attention_unet.scans.labels import Labels, assign_classes, mask_of
+from attention_unet.scans.geometry import DECIMALS, ScanGrid, fit_grid, planes_at_once, resample_to_grid
+from attention_unet.scans.labels import Labels, assign_classes, assign_known_classes, mask_of
 from attention_unet.scans.orientation import Stack
 from attention_unet.scans.volumes import Volume
 
@@ -101,7 +101,8 @@ def preprocess_target(
 
     Returns:
         Class indices (1, *S), 0 for background; if classes overlap, one mask per class, (classes, *S) of 0 and 1.
-        Ignored voxels are 255.
+        Ignored voxels are 255: no annotated voxel of the label map has its centre in them or, if they are smaller than
+        those of the label map, the nearest one is not annotated.
     """
 
     def resample(group: tuple[int, ...]) -> Tensor:
@@ -109,6 +110,22 @@ def preprocess_target(
 
     groups = [() if name in unannotated else group for name, group in labels.integers.items()]
     shares = map(resample, groups)  # lazy: one class in memory at a time
-    ignored = None if labels.ignore is None else resample((labels.ignore,))
-    target: NDArray[np.uint8] = assign_classes(shares, labels, ignored).numpy()
-    return target
+    if labels.ignore is None:
+        return np.asarray(assign_classes(shares, labels))
+    known = torch.from_numpy(_mark_on_grid(label.array[0] != labels.ignore, image.scan_grid))
+    return np.asarray(assign_known_classes(shares, labels, 1 - resample((labels.ignore,)), known))
+
+
+def _mark_on_grid(marked: NDArray[np.bool_], scan_grid: ScanGrid) -> NDArray[np.bool_]:
+    """Return which voxels of the network's grid hold the centre of a marked voxel (I, J, K) of the scan.
+
+    Along axes on which they are smaller than voxels of the scan, the nearest voxel decides.
+    """
+    result = scan_grid.orient(marked)
+    for n, start, step in zip(scan_grid.grid, scan_grid.start, scan_grid.step, strict=True):
+        middle, half = np.round((np.arange(n) + start) * step, DECIMALS), max(step, 1.0) / 2
+        first, last = np.ceil(middle - half).astype(int), len(result) - 1
+        candidates = [first + i for i in range(math.ceil(max(step, 1.0)))]
+        parts = [result[c.clip(0, last)] & (c < middle + half)[:, None, None] for c in candidates]
+        result = np.moveaxis(np.logical_or.reduce(parts), 0, -1)  # the next axis comes first
+    return result

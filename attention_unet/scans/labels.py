@@ -15,7 +15,7 @@ FOREGROUND = "(foreground)"  # name of all classes together
 MEAN = "mean of classes"
 RESERVED = (FOREGROUND, MEAN)  # names that classes must not have
 IGNORED = 255  # value of ignored voxels in a target
-MOST_IGNORED = 0.75  # share of a voxel; where a quarter is annotated, so is the voxel: thin slices must not vanish
+LEAST_ANNOTATED = 0.01  # share of a voxel
 
 
 @dataclass(frozen=True)
@@ -117,25 +117,19 @@ def mask_of(label_map: NDArray[np.generic], integers: Sequence[int]) -> NDArray[
     return np.isin(label_map, integers)
 
 
-def assign_classes(shares: Iterable[Tensor], labels: Labels, ignored: Tensor | None = None) -> Tensor:
+def assign_classes(shares: Iterable[Tensor], labels: Labels) -> Tensor:
     """Return a target in which each voxel belongs to the class with the largest share of this voxel.
 
     A voxel belongs to the background if the background has a larger share. Each overlapping class
-    gets the voxels in which its share is above 0.5. Of a voxel that is ignored in part, the rest decides.
+    gets the voxels in which its share is above 0.5.
 
     Args:
         shares: share of each class in each voxel, (*S), 0 to 1, one class after another.
         labels: classes in the order of the shares.
-        ignored: ignored share of each voxel, (*S); None if no voxel is ignored.
 
     Returns:
         Class indices (1, *S), 0 for background. If classes overlap: one mask per class, (classes, *S). Both are uint8.
-        A voxel is 255 if more than 0.75 of it is ignored.
     """
-    if ignored is not None:
-        rest = (1 - ignored).clamp(min=1 - MOST_IGNORED)
-        target = assign_classes((share / rest for share in shares), labels)
-        return target.masked_fill_(ignored > MOST_IGNORED, IGNORED)
     if labels.overlapping:
         return torch.stack([share > 0.5 for share in shares]).to(torch.uint8)
     numbered = enumerate(shares, start=1)
@@ -145,3 +139,17 @@ def assign_classes(shares: Iterable[Tensor], labels: Labels, ignored: Tensor | N
         index.masked_fill_(share > largest, number)
         largest, total = torch.maximum(largest, share), total + share
     return index.mul_(largest + total > 1)[None]  # largest > 1 - total, the share of the background
+
+
+def assign_known_classes(shares: Iterable[Tensor], labels: Labels, annotated: Tensor, known: Tensor) -> Tensor:
+    """Return a target, as ``assign_classes`` does, in which voxels are ignored. The annotated part of a voxel decides.
+
+    Args:
+        shares: share of each class in each voxel, (*S), 0 to 1, one class after another.
+        labels: classes in the order of the shares.
+        annotated: annotated share of each voxel, (*S).
+        known: voxels that count as annotated, (*S); the others are 255.
+    """
+    annotated = annotated.clamp(min=LEAST_ANNOTATED)
+    target = assign_classes((share / annotated for share in shares), labels)
+    return target.masked_fill_(~known, IGNORED)

@@ -162,19 +162,36 @@ def test_patches_are_where_voxels_are_annotated():
     assert len(annotated_locations(np.zeros((1, 4, 4, 4), np.uint8))) == 0
 
 
+MOVING = AugmentationConfig(**{**vars(NONE), "affine": 1.0, "rotation_degrees": 30.0, "flip_axes": ["back-front"]})
+
+
+def ignoring_patches(target):
+    """Return patches of a case whose image is 1 where the target is known."""
+    case = CachedCase("a", (target != 255).astype(np.float32), target, class_locations(target, LABELS))
+    patches = patch_dataset([case], patch=(16, 16, 16), share=1.0, augmentation=MOVING)
+    patches.plan = dataclasses.replace(patches.plan, labels=dataclasses.replace(LABELS, ignore=3))
+    patches.augmentation.labels = patches.plan.labels
+    return [load_patch(patches, n) for n in range(5)]
+
+
 def test_ignored_voxels_move_with_the_image():
-    grid = (24, 24, 24)
-    target = np.zeros((1, *grid), dtype=np.uint8)
+    target = np.zeros((1, 24, 24, 24), dtype=np.uint8)
     target[0, 8:17, 9:15, 6:18] = 1
     target[0, :, :, 12:] = 255
-    case = CachedCase("a", (target == 255).astype(np.float32), target, class_locations(target, LABELS))
-    moving = AugmentationConfig(**{**vars(NONE), "affine": 1.0, "rotation_degrees": 30.0, "flip_axes": ["back-front"]})
-    patches = patch_dataset([case], patch=(16, 16, 16), share=1.0, augmentation=moving)
-    patches.augmentation.labels = dataclasses.replace(LABELS, ignore=3)
-    for n in range(5):
-        image, moved = load_patch(patches, n)
-        assert ((image[0] > 0.75) == (moved[0] == 255)).all()
+    for image, moved in ignoring_patches(target):
+        assert ((image[0] > 0.5) == (moved[0] != 255)).float().mean() > 0.98  # not at corners
         assert set(moved.unique().tolist()) <= {0, 1, 255}
+
+
+def test_annotated_slices_keep_their_thickness():
+    target = np.full((1, 24, 24, 24), 255, dtype=np.uint8)
+    target[0, :, :, 12] = 0
+    target[0, 8:17, 9:15, 12] = 1
+    for image, moved in ignoring_patches(target):
+        known, structure = moved[0] != 255, moved[0] == 1
+        assert known.sum() == pytest.approx(float(image.sum()), rel=0.08)
+        assert 0.5 * 9 * 6 < structure.sum() < 2 * 9 * 6
+        assert (image[0][known] > 0.3).all()
 
 
 def synthetic(share):

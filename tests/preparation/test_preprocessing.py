@@ -99,6 +99,22 @@ def test_annotated_slices_do_not_vanish_among_ignored_ones(tmp_path):
     assert share == pytest.approx(20 * 16 / 1600, rel=0.1)
 
 
+@pytest.mark.parametrize("spacing", [(0.73, 1.0, 0.41), (1.61, 2.33, 0.93)], ids=str)
+def test_a_voxel_is_known_by_annotated_voxels_in_it_or_by_the_nearest_if_it_is_smaller(tmp_path, spacing):
+    label = np.where(np.random.RandomState(0).uniform(size=(9, 10, 11)) < 0.3, 0, 9).astype(np.uint8)
+    volume = read_labels(save_nifti(tmp_path / "l.nii.gz", label, oblique_affine((1, 1, 1), axes=(2, 0, 1))))
+    image = preprocess(volume, Preprocessing(spacing, nonzero=False))
+    target = preprocess_target(volume, dataclasses.replace(LABELS, ignore=9), image)[0]
+    where, known = image.scan_grid, image.scan_grid.orient(label != 9)
+    for index in np.ndindex(*where.grid):
+        near = []
+        for axis, n in enumerate(index):
+            position, half = (where.start[axis] + n) * where.step[axis], max(where.step[axis], 1) / 2
+            voxels = range(known.shape[axis])
+            near.append([v for v in voxels if abs(v - position) < half] or [known.shape[axis] - 1])
+        assert (target[index] != 255) == known[np.ix_(*near)].any()
+
+
 @pytest.mark.parametrize("overlapping", [False, True])
 def test_classes_without_annotation_are_background(tmp_path, overlapping):
     label = np.random.RandomState(0).randint(0, 3, size=(10, 11, 12)).astype(np.uint8)
