@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+import statistics
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +52,8 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
         raise ConfigError(f"--only is {options.only}: expected a training from 0 to {len(cells) - 1}")
     call = ["study", str(file), *(["-o", options.output] if options.output else [])]
     if options.list:
-        print(*(shlex.join(["attention-unet", *call, "--only", str(i)]) for i in range(len(cells))), sep="\n")
+        for number, cell in enumerate(cells):
+            print(f"{shlex.join(['attention-unet', *call, '--only', str(number)])}  # {cell.name}")
         return 0
     if options.plan or options.new:
         _print_plan(planned, folder)
@@ -83,22 +85,25 @@ def _run(study: "Study", registration: "Registration", folder: Path, wanted: "Se
     """Run trainings that are not finished. With several, one that another process has is left to it."""
     from attention_unet.files.lock import Busy
     from attention_unet.study.cells import run_cell
-    from attention_unet.study.finished import finished_record
+    from attention_unet.study.finished import RUNS, finished_record
 
     cells = study.cells()
     left = [number for number in wanted if not finished_record(registration, cells[number], folder)]
-    began = time.monotonic()
+    seconds: list[float] = []  # of trainings that began here
     for done, number in enumerate(left, start=1):
-        log.info("training %d: %s", number, cells[number].name)
+        cell, began = cells[number], time.monotonic()
+        log.info("training %d: %s", number, cell.name)
+        is_new = not (folder / RUNS / cell.group / f"fold{cell.fold}").exists()
         try:
-            run_cell(study, registration, cells[number], folder)
+            run_cell(study, registration, cell, folder)
+            seconds += [time.monotonic() - began] if is_new else []
         except Busy:
             if len(wanted) == 1:
                 raise
-            log.info("%s: another process trains it", cells[number].name)
-        if len(wanted) > 1:
-            seconds = (time.monotonic() - began) / done * (len(left) - done)
-            log.info("%s left, about %s", plural(len(left) - done, "training"), format_time(seconds))
+            log.info("%s: another process trains it", cell.name)
+        if more := len(left) - done:
+            time_left = f", about {format_time(statistics.mean(seconds) * more)}" if seconds else ""
+            log.info("%s left%s", plural(more, "training"), time_left)
 
 
 def _report(study: "Study", registration: "Registration", folder: Path) -> None:
@@ -125,7 +130,9 @@ def _print_plan(study: "Study", folder: Path) -> None:
     for cost in costs:
         steps, count = study.arms[cost.arm].training.steps or 0, sum(cell.arm == cost.arm for cell in cells)
         seconds += count * steps * cost.seconds
-        times = f"{cost.ratio:.2f} ({cost.least_ratio:.2f} to {cost.most_ratio:.2f}) times the first arm's"
+        times = (
+            f"{cost.ratio:.2f} ({cost.least_ratio:.2f} to {cost.most_ratio:.2f}) times the first arm's in the same turn"
+        )
         print(f"{cost.arm}: {plural(count, 'training')} of {steps} steps of {cost.seconds:.3f} s, {times}")
     print(f"{plural(len(cells), 'training')}: {format_time(seconds)} on this machine, and time to validate and predict")
     for claim in study.hypotheses:

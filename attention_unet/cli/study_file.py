@@ -71,10 +71,12 @@ def write_new(file: Path, dataset: str) -> None:
     Raises:
         ConfigError: if there is no such dataset, or one of the files exists.
     """
-    from attention_unet.dataset.cases import locate_dataset
+    from attention_unet.dataset.cases import data_root, locate_dataset
     from attention_unet.files.atomic import write_text
 
-    root = Path(dataset) if Path(dataset).is_dir() else locate_dataset(None, dataset)
+    root = Path(dataset) if Path(dataset).is_dir() else data_root(None) / dataset
+    if not root.is_dir():
+        raise ConfigError(f"{dataset}: no dataset here, nor in {data_root(None)}: expected the folder of a dataset")
     config = file.with_name(f"{file.stem}-config.yaml")
     if existing := [each for each in (file, config) if each.exists()]:
         raise ConfigError(f"{existing[0]}: exists: remove it, or choose another name")

@@ -1,6 +1,7 @@
 """The finished trainings of a study: which there are, and whether their results may be compared."""
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.files.digest import sha256_of
 from attention_unet.files.json_file import parse_object
+from attention_unet.files.lock import folder_lock
 from attention_unet.study.design import Cell, Study
 from attention_unet.study.registration import Registration
 from attention_unet.study.scores import Score, read_scores
@@ -51,6 +53,31 @@ class CellRecord:
 def find_finished(folder: Path) -> list[Path]:
     """Return the records of all finished trainings in the folder of a study, also of arms that it no longer has."""
     return sorted((folder / CELLS).glob("*.json"))
+
+
+def find_results(arm: str, folder: Path) -> list[Path]:
+    """Return the files and folders of all trainings of an arm, finished or not.
+
+    Raises:
+        Busy: if another process has one of these trainings.
+    """
+    name = re.compile(rf"\.?{re.escape(arm)}-(all|[0-9]+)-seed[0-9]+(-fold[0-9]+(\.csv|\.json)?)?")
+    folders = [folder / kind for kind in (CELLS, RUNS) if (folder / kind).is_dir()]
+    found = sorted(path for each in folders for path in each.iterdir() if name.fullmatch(path.name))
+    for path in found:
+        if path.parent.name == CELLS and path.is_dir():  # holds the lock of a training
+            with folder_lock(path, patience=0):
+                pass
+    return found
+
+
+def move_results(paths: Sequence[Path], folder: Path, aside: Path) -> None:
+    """Move files and folders of results from the folder of a study to the same places in another folder."""
+    for path in paths:
+        target = aside / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            path.rename(target)
 
 
 def finished_record(registration: Registration, cell: Cell, folder: Path) -> CellRecord | None:

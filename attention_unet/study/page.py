@@ -45,6 +45,7 @@ def describe_study(
     """Return all facts that the page shows."""
     control, *others = study.arms
     most = study.most_persons
+    complete = len(results) == len(study.cells())
     common, found = common_results(study, most, results), without_absent(results)
     pairs = {arm: find_pairs(study, results, arm, control, most) for arm in others}
     return {
@@ -59,7 +60,7 @@ def describe_study(
         "done": len(results),
         "total": len(study.cells()),
         "verdicts": [str(verdict) for verdict in verdicts],
-        "missed": missed_structures(common),
+        "warnings": [*registration.warnings(), *(missed_structures(common) if complete else [])],
         "gains": _describe_gains(study, verdicts, results),
         "costs": [_describe_cost(study, arm, pairs.get(arm), costs) for arm in study.arms] if costs else None,
         "curves": [{"arm": arm, "points": learning_curve(arm, common)} for arm in study.arms],

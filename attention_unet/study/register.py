@@ -16,7 +16,16 @@ from attention_unet.preparation.fingerprint import take_fingerprint
 from attention_unet.preparation.plan import Plan, fill_from_plan, make_plan
 from attention_unet.study.costs import COSTS
 from attention_unet.study.design import Study
-from attention_unet.study.finished import CACHE, CELLS, MAPS, RUNS, find_finished, finished_record
+from attention_unet.study.finished import (
+    CACHE,
+    CELLS,
+    MAPS,
+    RUNS,
+    find_finished,
+    find_results,
+    finished_record,
+    move_results,
+)
 from attention_unet.study.registration import RECORD, Registration, read_registration
 from attention_unet.study.smaller_splits import smaller_splits
 from attention_unet.training.learner import build_network
@@ -43,6 +52,7 @@ def register(study: Study, folder: Path, reason: str | None = None, *, save: boo
         The study with planned values filled in, and its registration.
 
     Raises:
+        Busy: if another process trains an arm that has changed.
         ConfigError: if the study differs from the recorded one, or trainings are finished and the record is missing,
             and no reason is given; if finished trainings are of another configuration; or if an arm cannot be trained.
         DataError: if the record is damaged.
@@ -63,10 +73,14 @@ def register(study: Study, folder: Path, reason: str | None = None, *, save: boo
                 f"{file}: {problem} ({'; '.join(changes)}): undo that, or give "
                 "the reason by --amend REASON; the page shows it"
             )
+        outdated: list[Path] = []
         if changes:
-            found = found.amended(study, _now(), len(finished), changes, reason or "")
+            before, found = found, found.amended(study, _now(), len(finished), changes, reason or "")
+            changed = [arm for arm in before.study["arms"] if before.digest_of_arm(arm) != found.digest_of_arm(arm)]
+            outdated = [path for arm in changed for path in find_results(arm, folder)]
             for cell in study.cells():
-                finished_record(found, cell, folder)  # before anything is written
+                if cell.arm not in changed:
+                    finished_record(found, cell, folder)  # before anything is written
             log.warning("%s", found.sentences()[-1])
         elif reason:
             log.warning("%s: nothing has changed: the reason is not recorded", file)
@@ -74,6 +88,10 @@ def register(study: Study, folder: Path, reason: str | None = None, *, save: boo
             content = {"sha256": found.sha256, **found.to_plain()}
             write_text(file, json.dumps(content, indent=1) + "\n")
             log.info("the study is recorded in %s, sha256 %s", file, found.sha256)
+        if save and outdated:
+            aside = folder / f"before-amendment-{len(found.amendments)}"
+            move_results(outdated, folder, aside)
+            log.warning("%s: results of arms that have changed are moved to here; they are trained again", aside)
     return fill_study(study, found.plan), found
 
 

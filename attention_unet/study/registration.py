@@ -107,6 +107,16 @@ class Registration:
         amendment = Amendment(date, trainings, self.sha256, changes, reason)
         return dataclasses.replace(self, study=plain, amendments=[*self.amendments, amendment])
 
+    def warnings(self) -> list[str]:
+        """Return a sentence for each change of claims or margin after trainings were finished."""
+        parts = ("hypotheses", "margin")
+        return [
+            f"Claims or margin were changed on {each.date}, after {plural(each.trainings, 'training')}: the verdicts "
+            "are not those of claims made before."
+            for each in self.amendments
+            if each.trainings and any(text.startswith(parts) for text in each.changes)
+        ]
+
     def sentences(self) -> list[str]:
         """Return when the study was recorded, and each amendment."""
         digests = [*(each.sha256_before for each in self.amendments), self.sha256]

@@ -19,6 +19,7 @@ from attention_unet.study.scores import METRICS, metric_texts
 from attention_unet.study.verdicts import Verdict, judge
 
 SENTENCES, TABLE, PICTURE, RESULTS, PAGE = "study.md", "verdicts.csv", "study.png", "results.csv", "study.html"
+UNDECIDED = ("not decided", "no result")
 NUMBERS = ("gain", "error", "freedom", "low95", "high95", "low90", "high90", "p", "p_holm")
 
 
@@ -41,7 +42,7 @@ def write_study(study: Study, registration: Registration, folder: Path) -> list[
         write_text(folder / RESULTS, _results_csv(results))
         write_text(folder / TABLE, _verdicts_csv(verdicts))
         write_text(
-            folder / SENTENCES, _describe(study, registration, [*map(str, verdicts), *facts["missed"]], len(results))
+            folder / SENTENCES, _describe(study, registration, [*map(str, verdicts), *facts["warnings"]], len(results))
         )
         write_text(folder / PAGE, build_page(f"{study.question} · attention_unet", facts, {}, STUDY))
         if results:
@@ -84,7 +85,7 @@ def _verdicts_csv(verdicts: Sequence[Verdict]) -> str:
             claim.expect,
             size_name(each.persons),
             each.word,
-            str(each.robust).lower(),
+            "" if each.word in UNDECIDED else str(each.robust).lower(),
             len(gain.by_pair),
             gain.missing,
         ]

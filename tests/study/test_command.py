@@ -42,7 +42,9 @@ def test_a_study_is_planned_listed_run_in_parts_and_reported(file, capsys):
     assert main(["study", str(file), "--plan"]) == 0
     text = capsys.readouterr().out
     assert re.search(
-        r"^none: 1 training of 2 steps of .* s, 1\.00 \(1\.00 to 1\.00\) times the first arm's$", text, re.M
+        r"^none: 1 training of 2 steps of .* s, 1\.00 \(1\.00 to 1\.00\) times the first arm's in the same turn$",
+        text,
+        re.M,
     )
     assert re.search(r"^2 trainings: \d+ s on this machine, and time to validate and predict$", text, re.M)
     assert "both against none, 1 pair of trainings: interval cannot be said for a single fold" in text
@@ -50,14 +52,15 @@ def test_a_study_is_planned_listed_run_in_parts_and_reported(file, capsys):
     assert [line.split(",")[0] for line in costs] == ["arm", "none", "both"]
     assert main(["study", str(file), "--list"]) == 0
     commands = capsys.readouterr().out.splitlines()
-    assert commands == [f"attention-unet study {file} --only {number}" for number in range(2)]
+    names = [cell.name for cell in read_study(file).cells()]
+    assert commands == [f"attention-unet study {file} --only {n}  # {name}" for n, name in enumerate(names)]
     assert not (file.parent / "file" / "study.json").exists()
     assert main(["study", str(file), "--report"]) == 2
     assert "file: has no study.json: no training was started: run the study first" in capsys.readouterr().err
     assert main(["study", str(file), "--record"]) == 0
     assert "the study is recorded in " in capsys.readouterr().err
     assert not (file.parent / "file" / "cells").exists()
-    assert main(commands[1].split()[1:]) == 0
+    assert main(commands[1].partition("  #")[0].split()[1:]) == 0
     assert "left" not in capsys.readouterr().err
     assert main(["study", str(file), "--report"]) == 0
     assert "both against none: no result yet." in capsys.readouterr().out
@@ -68,7 +71,7 @@ def test_a_study_is_planned_listed_run_in_parts_and_reported(file, capsys):
     assert main(["study", str(file)]) == 0
     text = capsys.readouterr()
     assert "1 training each on 1 fold: too few trainings or persons." in text.out
-    assert "0 trainings left, about 0 s" in text.err
+    assert "training 0: " in text.err
     assert len(list((file.parent / "file" / "cells").glob("*.csv"))) == 2
     assert main(["study", str(file), "--only", "0", "--jobs", "2"]) == 2
     assert "--jobs and --only: expected one of them" in capsys.readouterr().err
@@ -79,6 +82,20 @@ def test_a_study_is_planned_listed_run_in_parts_and_reported(file, capsys):
     assert "margin: 0.005 \N{RIGHTWARDS ARROW} 0.01" in capsys.readouterr().err
     assert main(["study", str(file), "--report", "--amend", "a slip"]) == 0
     assert "Amended on " in (file.parent / "file" / "study.md").read_text()
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_the_time_left_is_that_of_trainings_that_begin_here(file, monkeypatch, capsys, resumed):
+    first = read_study(file).cells()[0]
+    assert main(["study", str(file), "--record"]) == 0
+    if resumed:
+        (file.with_suffix("") / "runs" / first.group / f"fold{first.fold}").mkdir(parents=True)
+    monkeypatch.setattr("attention_unet.study.cells.run_cell", lambda *_: None)
+    capsys.readouterr()
+    assert main(["study", str(file)]) == 0
+    text = capsys.readouterr().err
+    assert "1 training left" in text
+    assert ("about 0 s" in text) == (not resumed)
 
 
 def test_a_new_study_of_a_dataset(cohort, tmp_path, capsys, monkeypatch):

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from attention_unet.errors import ConfigError, DataError
+from attention_unet.files.lock import Busy, folder_lock
 from attention_unet.study.cells import run_cell
 from attention_unet.study.register import register
 from attention_unet.study.registration import read_registration
@@ -82,13 +83,44 @@ def test_a_missing_record_of_finished_trainings_is_told(small, done, tmp_path):
     assert "after 4 trainings (study.json was missing): lost with the disk" in found.sentences()[1]
 
 
-def test_an_amendment_that_finished_trainings_do_not_fit_is_not_recorded(small, done, tmp_path):
+def test_results_of_a_changed_arm_are_moved_aside(small, done, tmp_path):
+    shutil.copytree(done / "cells", tmp_path / "cells")
+    shutil.copy(done / "study.json", tmp_path / "study.json")
+    (tmp_path / "runs" / "gate-all-seed0" / "fold1").mkdir(parents=True)  # a training that was stopped
+    (tmp_path / "runs" / "gate-displaced-all-seed0").mkdir()
+    results = {path.name: path.read_bytes() for path in (tmp_path / "cells").glob("*.*") if path.is_file()}
+    of_gate = {name for name in results if name.startswith(("gate-all", "gate-3"))}
+    changed = with_arm(small, "gate", skips="se")
+    register(changed, tmp_path, "it was meant so")
+    aside = tmp_path / "before-amendment-1"
+    assert {path.name for path in (aside / "cells").glob("*.*") if path.is_file()} == of_gate
+    assert {path.name for path in (tmp_path / "cells").glob("*.*") if path.is_file()} == set(results) - of_gate
+    assert all((aside / "cells" / name).read_bytes() == results[name] for name in of_gate)
+    assert [path.name for path in (aside / "runs").iterdir()] == ["gate-all-seed0"]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["gate-displaced-all-seed0"]
+    _, found = register(changed, tmp_path)
+    assert found.amendments[0].trainings == len(list((done / "cells").glob("*.json")))
+
+
+def test_an_arm_that_another_process_trains_is_not_amended(small, done, tmp_path):
     shutil.copytree(done / "cells", tmp_path / "cells")
     shutil.copy(done / "study.json", tmp_path / "study.json")
     before = (tmp_path / "study.json").read_text()
-    with pytest.raises(ConfigError, match=r"gate-.*is of another configuration.*remove it and"):
+    lock = tmp_path / "cells" / f".{next(cell.name for cell in small.cells() if cell.arm == 'gate')}"
+    with folder_lock(lock), pytest.raises(Busy, match="another process"):
         register(with_arm(small, "gate", skips="se"), tmp_path, "it was meant so")
     assert (tmp_path / "study.json").read_text() == before
+
+
+def test_claims_that_are_changed_after_trainings_are_marked(small, done, tmp_path):
+    shutil.copytree(done / "cells", tmp_path / "cells")
+    shutil.copy(done / "study.json", tmp_path / "study.json")
+    filled, found = register(small, tmp_path)
+    assert found.warnings() == []
+    filled, found = register(dataclasses.replace(small, margin=0.01), tmp_path, "smaller is not worth it")
+    assert "after 4 trainings: the verdicts are not those of claims made before" in found.warnings()[0]
+    write_study(filled, found, tmp_path)
+    assert found.warnings()[0] in (tmp_path / "study.md").read_text()
 
 
 def test_other_subjects_are_another_configuration(small, done, tmp_path):
@@ -96,8 +128,8 @@ def test_other_subjects_are_another_configuration(small, done, tmp_path):
     shutil.copy(done / "study.json", tmp_path / "study.json")
     table = tmp_path / "subjects.csv"
     table.write_text("case,subject\n")
-    with pytest.raises(ConfigError, match="is of another configuration"):
-        register(with_subjects(small, str(table)), tmp_path, "now with persons")
+    register(with_subjects(small, str(table)), tmp_path, "now with persons")
+    assert not list((tmp_path / "cells").glob("*.json"))
 
 
 def test_another_arm_is_amended_and_the_others_stay(small, done, tmp_path):

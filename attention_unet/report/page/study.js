@@ -12,11 +12,11 @@ function table(id, heads, rows) {
 }
 
 function showVerdicts() {
-  const { verdicts, missed, record, settings, done, total } = report, [recorded, ...amendments] = record;
+  const { verdicts, warnings, record, settings, done, total } = report, [recorded, ...amendments] = record;
   section("verdicts", "Verdicts",
     element("ul", { id: "sentences" }, verdicts.map((text) => element("li", {}, text))),
     done < total ? element("p", { class: "warning" }, `${done} of ${total} trainings are finished. Verdicts are interim. Do not stop early because one pleases you: such gains are often chance.`) : null,
-    missed.map((text) => element("p", { class: "warning" }, text)),
+    warnings.map((text) => element("p", { class: "warning" }, text)),
     note(`The margin is ${report.margin} of mean Dice. P values are corrected by Holm for ${counted(verdicts.length, "claim", "claims")}. “Not decided” does not mean that there is no difference. ${recorded}`),
     amendments.map((text) => element("p", { class: "warning" }, text)),
     note(Object.entries(settings).map(([name, value]) => `${name}: ${value}`).join(" · ")));
