@@ -259,18 +259,19 @@ def read_config(run: Path) -> Config:
 
 
 def _log_start(settings: ResolvedSettings, learner: Learner) -> None:
-    precision = choose_precision(settings.config.training.precision, learner.fabric.device)
     log.info(
         "%s to train on, %d held out; %.2f million parameters on %s in %s; patches of %s voxels of %s mm",
         plural(len(settings.split.training), "case"),
         len(settings.split.validation),
         sum(p.numel() for p in learner.network.parameters()) / 1e6,
         learner.fabric.device,
-        str(precision).removeprefix("torch."),
+        str(choose_precision(settings.config.training.precision, learner.fabric.device)).removeprefix("torch."),
         " x ".join(map(str, settings.plan.patch)),
         " x ".join(f"{mm:.3g}" for mm in settings.plan.preprocessing.spacing_mm),
     )
     log.info("attention: %s", settings.plan.architecture.describe_attention())
+    if learner.step:
+        log.info("continuing after step %d", learner.step)
 
 
 def _log_end(training: Training, monitor: Monitor) -> None:

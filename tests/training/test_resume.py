@@ -49,11 +49,13 @@ def train_until(step, configuration, run):
 
 @pytest.mark.parametrize(("stop_at", "ahead"), [(1, 0), (3, 0), (4, 0), (1, 1), (3, 1)])
 def test_a_resumed_run_ends_in_the_very_numbers_of_an_unbroken_one(
-    cohort, tmp_path, unbroken, monkeypatch, stop_at, ahead
+    cohort, tmp_path, unbroken, monkeypatch, caplog, stop_at, ahead
 ):
+    caplog.set_level("INFO")
     monkeypatch.setattr(fit, "steps_ahead", lambda device: ahead)  # 1 on a GPU
     train_until(stop_at, config(cohort), tmp_path / "run")
     train(config(cohort), tmp_path / "run", resume=True)
+    assert f"continuing after step {stop_at}" in caplog.text
     assert same(weights(tmp_path / "run"), weights(unbroken))
     history = [
         [row["step"], row["dice"], row["learning_rate"], row["loss"]]
