@@ -37,7 +37,7 @@ def _draw_gains(axes: Axes, verdicts: Sequence[Verdict], margin: float) -> None:
     axes.set_yticks(range(len(verdicts)), names)
     axes.set_ylim(len(verdicts) - 0.5, -0.5)
     axes.locator_params(axis="x", nbins=6)
-    axes.set_xlabel("gain of mean Dice, 90 % (thick) and 95 % (thin) interval; grey: margin; dots: pairs of trainings")
+    axes.set_xlabel("gain of mean Dice, 90 % (thick) and 95 % (thin) interval;\ngrey: margin; dots: pairs of trainings")
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
