@@ -124,7 +124,7 @@ class Monitor:
             for name in dict.fromkeys(name for scene in validation.scenes for name in scene.attention):
                 weights = [scene.attention[name].ravel() for scene in validation.scenes if name in scene.attention]
                 values = np.concatenate(weights)
-                writer.add_histogram(f"attention/{name.splitlines()[0]}", values[values > 0], step)  # 0: not predicted
+                writer.add_histogram(f"attention/{name}", values[values > 0], step)  # 0: not predicted
             writer.flush()
 
         self.board.write(write_histograms)

@@ -151,8 +151,6 @@ def mean_dice(scores: dict[str, list[float]], classes: int) -> list[float]:
 
 def make_scene(title: str, volume: Volume, reference: NDArray[np.int64], prediction: Prediction, plan: Plan) -> Scene:
     """Return an example case to draw, with its attention maps."""
-    voxel_mm = {place: plan.voxel_mm(place, volume.affine, volume.grid) for place in prediction.attention}
-    sizes = {place: " x ".join(f"{mm:.3g}" for mm in size) for place, size in voxel_mm.items()}
     return Scene(
         title=title,
         image_title="image" if len(plan.channels) == 1 else f"image, {plan.channels[0]}",
@@ -160,5 +158,5 @@ def make_scene(title: str, volume: Volume, reference: NDArray[np.int64], predict
         image=volume.array[0],
         reference=plan.labels.index(reference),
         prediction=plan.labels.index(prediction.label_map),
-        attention={f"{place}\n{sizes[place]} mm": weights for place, weights in prediction.attention.items()},
+        attention=prediction.attention,
     )
