@@ -101,4 +101,4 @@ def test_the_report_has_every_result(small, done):
     assert "Not decided whether gate is better than none, trained on 3 persons: " in text
     assert len((done / "results.csv").read_text().splitlines()) == 1 + 4 * 3 * 2 * 3
     assert (done / "study.png").read_bytes().startswith(b"\x89PNG")
-    assert (done / "verdicts.csv").read_text().splitlines()[1].startswith("gate,none,better,all,not decided,true,1,0,")
+    assert (done / "verdicts.csv").read_text().splitlines()[1].startswith("gate,none,better,all,not decided,,1,0,")
