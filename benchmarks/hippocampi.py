@@ -10,24 +10,23 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from nibabel.affines import apply_affine
+from cohort_data import HEADS, sides_apart
 
-NAME, HEADS, HIPPOCAMPUS = "Hippocampi", "OASIS_Subcortical", 1
+NAME = "Hippocampi"
+SIDES = {"left": 1, "right": 2}  # values of ``sides_apart``
 MARGIN = 10  # voxels of 1 mm around a hippocampus
 
 
 def crops_of(image: nib.Nifti1Image, label: nib.Nifti1Image) -> dict[str, tuple[nib.Nifti1Image, nib.Nifti1Image]]:
     """Return image and label around each hippocampus of a head."""
-    mask = np.asarray(label.dataobj) == HIPPOCAMPUS
-    voxels = np.argwhere(mask)
-    right = apply_affine(label.affine, voxels)[:, 0]
-    is_right = right > (right.min() + right.max()) / 2
+    values = np.asarray(sides_apart((image, label), np.random.RandomState(0))[1].dataobj)
+    both = nib.Nifti1Image(np.isin(values, [*SIDES.values()]).astype(np.uint8), label.affine)
     crops = {}
-    for side, own in (("left", voxels[~is_right]), ("right", voxels[is_right])):
-        low, high = np.maximum(own.min(axis=0) - MARGIN, 0), own.max(axis=0) + 1 + MARGIN
+    for side, value in SIDES.items():
+        voxels = np.argwhere(values == value)
+        low, high = np.maximum(voxels.min(axis=0) - MARGIN, 0), voxels.max(axis=0) + 1 + MARGIN
         box = tuple(map(slice, low, high))
-        only = nib.Nifti1Image(mask.astype(np.uint8), label.affine)
-        crops[side] = image.slicer[box], only.slicer[box]
+        crops[side] = image.slicer[box], both.slicer[box]
     return crops
 
 

@@ -109,7 +109,7 @@ class PresenceLoss(nn.Module):
 def soft_dice_loss(probabilities: Tensor, truth: Tensor) -> Tensor:
     """Return 1 - soft Dice of each sample and class, (B, K).
 
-    This is MONAI's ``DiceLoss``, of which the import would take seconds at each start.
+    This is MONAI's ``DiceLoss``. To import MONAI would take seconds at each start.
 
     Args:
         probabilities: (B, K, *S).
