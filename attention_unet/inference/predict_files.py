@@ -117,6 +117,7 @@ def _try_case(
         try:
             result = _predict_case(case, output, models, settings, done)
         except Exception as error:  # of any kind: the other cases can still be predicted
+            _raise_interruption(error)
             expected = isinstance(error, UserError)
             result = str(error) if expected else f"{case.images[0]}: {type(error).__name__}: {error}"
             log.debug("%s", case.id, exc_info=True)
@@ -128,6 +129,15 @@ def _try_case(
     seconds = round(time.monotonic() - began, 2)
     kept = [_without_folders(text, case, output) for text in texts]
     return {**result, "seconds": seconds, "extras": settings.extras, "warnings": kept}
+
+
+def _raise_interruption(error: BaseException) -> None:
+    """Raise the Ctrl-C or the end by a signal that led to an error: a file it interrupts may fail to close."""
+    cause = error.__context__
+    while isinstance(cause, Exception):
+        cause = cause.__context__
+    if cause is not None:
+        raise cause
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Prediction of files: each result whole or not at all, on its scan to the bit."""
 
+import errno
 import json
 import weakref
 from dataclasses import replace
@@ -104,6 +105,23 @@ def test_a_failure_of_any_kind_stops_no_other_case(tmp_path):
     assert list(failed) == ["a"]
     assert "MemoryError: too large" in failed["a"]
     assert (tmp_path / "out" / "b.nii.gz").is_file()
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), SystemExit(143)])
+def test_an_interruption_that_ends_in_an_error_still_stops_all(tmp_path, monkeypatch, interruption):
+    def read(*_):
+        try:
+            try:
+                raise interruption
+            finally:
+                raise OSError(errno.EBADF, "Bad file descriptor")  # of a file that was being closed
+        except OSError as error:
+            raise DataError("cannot be read") from error
+
+    monkeypatch.setattr(predict_module, "read_channels", read)
+    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
+    with pytest.raises(type(interruption)):
+        predict(find_inputs(tmp_path / "in", 1), tmp_path / "out")
 
 
 def test_nothing_is_left_of_a_case_that_cannot_be_written(tmp_path, monkeypatch):
