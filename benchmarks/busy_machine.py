@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from publish import RESULTS, around, publish
+from publish import parse, publish
 from rich.table import Table
 
 from attention_unet.training.checkpoint import load_state
@@ -48,10 +48,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--patch", type=int, default=48, help="voxels along each edge")
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
-    options = parser.parse_args()
-    if options.write:
-        around(RESULTS, "busy_machine")
+    options = parse(parser)
     taken: dict[bool, list[int]] = {False: [], True: []}
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) / "data"
@@ -66,7 +63,7 @@ def main() -> None:
         table.add_row(name, f"{statistics.median(each):.0f}", f"{min(each)} to {max(each)}")
     ratio = statistics.median(alone / beside for alone, beside in zip(taken[False], taken[True], strict=True))
     note = f"{options.minutes:g} minutes each: {ratio:.2f} times as long per step beside the other program."
-    publish([table], [note], [RESULTS] if options.write else [])
+    publish([table], [note], options.documents)
 
 
 if __name__ == "__main__":

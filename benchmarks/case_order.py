@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cohort_data import COHORTS, make
 from cohorts import attention_unet, train_ours
-from publish import REPOSITORY, RESULTS, around, publish
+from publish import REPOSITORY, parse, publish
 from rich.table import Table
 
 from attention_unet.evaluation.case_order import measure_order
@@ -43,10 +43,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=COHORTS, default=["five_heads", "oblique", *CHOSEN_ON])
     parser.add_argument("--data", type=Path, default=REPOSITORY / "data", help="folder of the real datasets")
     parser.add_argument("--work", type=Path, required=True, help="folder for datasets and results so far")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
-    options = parser.parse_args()
-    if options.write:
-        around(RESULTS, "case_order")
+    options = parse(parser)
     table = Table("cohort", "cases", "true Dice", "expected Dice", "rank correlation", "worst fifth found", "by chance")
     for name in options.only:
         file = options.work / f"{name}.json"
@@ -58,7 +55,7 @@ def main() -> None:
         found = f"{order.found} of {order.worst}", f"{order.worst**2 / order.cases:.1f}"
         mark = " (chosen on)" if name in CHOSEN_ON else ""
         table.add_row(name + mark, str(order.cases), *ranges, f"{order.correlation:.2f}", *found)
-    publish([table], [], [RESULTS] if options.write else [])
+    publish([table], [], options.documents)
 
 
 if __name__ == "__main__":

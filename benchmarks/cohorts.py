@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from cohort_data import COHORTS, make
-from publish import REPOSITORY, RESULTS, around, processor, publish
+from publish import REPOSITORY, add_row, commit, parse, processor, publish, read_rows
 from rich.table import Table
 
 FILE = REPOSITORY / "benchmarks" / "results" / "cohorts.csv"
@@ -81,7 +81,6 @@ def measure(name: str, method: str, minutes: float, seed: int, options: argparse
         held_out = json.loads((dataset / "splits.json").read_text())[0]["val"]
         if summary["n_cases"] != len(held_out):
             raise SystemExit(f"{name}, {method}: {summary['n_cases']} of {len(held_out)} cases predicted")
-    git = ["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"]
     mean = summary["foreground_mean"]
     return {
         "cohort": name,
@@ -97,18 +96,8 @@ def measure(name: str, method: str, minutes: float, seed: int, options: argparse
         "patch": " x ".join(map(str, facts["patch"])),
         "steps": facts["steps"],
         "processor": processor(),
-        "commit": subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip(),
+        "commit": commit(),
     }
-
-
-def add_result(row: dict[str, Any]) -> None:
-    """Write a row into the file of results, in place of an older one of the same training."""
-    rows = list(csv.DictReader(FILE.open())) if FILE.exists() else []
-    others = [old for old in rows if any(old[name] != str(row[name]) for name in TRAINING)]
-    with FILE.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([*others, row])
 
 
 def tabulate() -> Table:
@@ -117,7 +106,7 @@ def tabulate() -> Table:
         *("cohort", "minutes", "method", "Dice", "lowest class", "HD95 mm", "NSD", "s per scan", "steps", "voxel mm"),
         *("processor", "n"),
     )
-    rows = list(csv.DictReader(FILE.open()))
+    rows = read_rows(FILE)
     keys = dict.fromkeys((row["cohort"], row["minutes"], row["method"]) for row in rows)
     order = {name: i for i, name in enumerate(COHORTS)}
     for cohort, minutes, method in sorted(keys, key=lambda key: (order[key[0]], float(key[1]), METHODS.index(key[2]))):
@@ -144,18 +133,15 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for datasets and preprocessed cases")
     parser.add_argument("--environment", help="Python of nnU-Net's environment")
     parser.add_argument("--missing", action="store_true", help="only trainings that have no row yet")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
-    options = parser.parse_args()
-    if options.write:
-        around(RESULTS, "cohorts")
-    done = {tuple(row[key] for key in TRAINING) for row in csv.DictReader(FILE.open())} if options.missing else set()
+    options = parse(parser)
+    done = {tuple(row[key] for key in TRAINING) for row in read_rows(FILE)} if options.missing else set()
     for name, minutes, method, seed in itertools.product(options.only, options.minutes, options.methods, options.seeds):
         if (name, method, f"{minutes:g}", str(seed)) in done or (method != "ours" and seed != options.seeds[0]):
             continue
         row = measure(name, method, minutes, seed, options)
         print(row, flush=True)
-        add_result(row)
-    publish([tabulate()], [], [RESULTS] if options.write else [])
+        add_row(FILE, row, TRAINING)
+    publish([tabulate()], [], options.documents)
 
 
 if __name__ == "__main__":

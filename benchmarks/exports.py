@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 
 import torch
-from publish import REPOSITORY, publish
+from publish import REPOSITORY, parse, publish
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
@@ -34,11 +34,6 @@ class Features(nn.Module):
 def draw(grid: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Return random features and a gating signal of half the grid."""
     return torch.randn(1, CHANNELS, *grid), torch.randn(1, 2 * CHANNELS, *(n // 2 for n in grid))
-
-
-def script(module: nn.Module) -> Callable[..., Tensor]:
-    """Return the scripted module."""
-    return torch.jit.script(module)
 
 
 def export(module: nn.Module) -> Callable[..., Tensor]:
@@ -76,7 +71,6 @@ def free_sizes() -> tuple[dict[int, object], dict[int, object]]:
 
 
 WAYS: dict[str, Callable[[nn.Module], Callable[..., Tensor]]] = {
-    "TorchScript": script,
     "torch.export, one size": export_fixed,
     "torch.export, any size": export,
     "ONNX, any size": to_onnx,
@@ -99,8 +93,7 @@ def attempt(attention: Attention, way: Callable[[nn.Module], Callable[..., Tenso
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", default=NAMES)
-    parser.add_argument("--write", action="store_true", help="write the table into docs/attention_costs.md")
-    options = parser.parse_args()
+    options = parse(parser, REPOSITORY / "docs" / "attention_costs.md")
     warnings.simplefilter("ignore")
     table = Table("mechanism", *WAYS)
     for name in track(options.only, description="exporting"):
@@ -113,7 +106,7 @@ def main() -> None:
             if failure:
                 print(f"{name}, {way}: {failure[:300]}")
         table.add_row(name, *("no" if failure else "yes" for failure in failures))
-    publish([table], [], [REPOSITORY / "docs" / "attention_costs.md"] if options.write else [])
+    publish([table], [], options.documents)
 
 
 if __name__ == "__main__":

@@ -152,12 +152,14 @@ def compared(
     gains = {case: ours[case] - theirs[case] for case in ours if case in theirs}
     low, high = interval_of_mean(list(gains.values()), [subject_of[case] for case in gains])
     persons = len({subject_of[case] for case in gains})
-    text = f"Ours minus {other}, case by case: {statistics.mean(gains.values()):+.4f}; 95 % interval {low:+.4f} to "
-    text += f"{high:+.4f} over {persons} persons (these networks)"
+    text = (
+        f"Difference to {other}: {statistics.mean(gains.values()):+.4f}; 95 % interval {low:+.4f} to {high:+.4f} over "
+    )
+    text += f"{persons} persons (these networks)"
     by_fold = [statistics.mean(gains[case] for case in cases) for cases in folds.values() if set(cases) <= set(gains)]
     if len(by_fold) > 1:
         low, high = interval_of_mean(by_fold)
-        text += f", {low:+.4f} to {high:+.4f} over {len(by_fold)} folds (new trainings of ours, the same of the other)"
+        text += f", {low:+.4f} to {high:+.4f} over {len(by_fold)} folds (if ours were trained again)"
     return f"{text}; better in {sum(gain > 0 for gain in gains.values())} of {len(gains)} cases."
 
 

@@ -16,7 +16,7 @@ import torch
 from gpu_checks import agreement, ground, memory, repeat, small_memory
 from gpu_runs import patches, resume, scans, stop, time_to_dice
 from gpu_steps import steps, where_time_goes, windows
-from publish import REPOSITORY, around, publish
+from publish import REPOSITORY, parse, publish
 from rich.table import Table
 
 DOCUMENT = REPOSITORY / "docs" / "gpu.md"
@@ -64,21 +64,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=REPOSITORY / "data", help="folder with Task04_Hippocampus")
     parser.add_argument("--quick", action="store_true", help="small sizes, to test this script without a GPU")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
-    parser.add_argument("--write", action="store_true", help="write the table into docs/gpu.md")
     parser.add_argument("--section", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parse(parser, DOCUMENT)
     if options.section:
         run, _ = SECTIONS[options.section]
         run(torch.device(options.device), options.data, options.quick)
         return
-    if options.write:
-        around(DOCUMENT, "gpu")
     table = Table("section", "row", "measured", "bound", "ok")
     for name in options.only:
         for row in run_section(name, options):
             table.add_row(name, *row)
     card = torch.cuda.get_device_name() if options.device == "cuda" else options.device
-    publish([table], [f"On {card}."], [DOCUMENT] if options.write else [])
+    publish([table], [f"On {card}."], options.documents)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ Phantoms, the same 20 test cases for all trainings. Several seeds; the table has
 """
 
 import argparse
-import csv
 import itertools
 import json
 import shutil
@@ -23,7 +22,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from publish import REPOSITORY, around, publish
+from publish import REPOSITORY, add_row, around, publish, read_rows
 from rich.table import Table
 from scipy import ndimage, stats
 
@@ -36,6 +35,7 @@ from attention_unet.inference.model_file import load_model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
 from attention_unet.scans.volumes import Volume
+from attention_unet.training.checkpoint import STATE
 from attention_unet.training.train import train
 from attention_unet.training.validation import dice_by_class
 
@@ -217,7 +217,7 @@ def results(name: str, options: argparse.Namespace, done: set[tuple[str, ...]]) 
             network=NetworkConfig(base_channels=8),
             training=TrainingConfig(steps=options.steps, validations=1, seed=seed),
         )
-        train(config, run, resume=(run / "state.safetensors").exists())
+        train(config, run, resume=(run / STATE).exists())
         model = load_model(run)
         for test, change in experiment.tests.items():
             dice = []
@@ -236,24 +236,9 @@ def results(name: str, options: argparse.Namespace, done: set[tuple[str, ...]]) 
             }
 
 
-def add_result(row: dict[str, Any]) -> None:
-    """Write a row into the file of results, in place of an older one."""
-    rows = read_results()
-    others = [old for old in rows if any(old[name] != str(row[name]) for name in ROW)]
-    with FILE.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([*others, row])
-
-
-def read_results() -> list[dict[str, str]]:
-    """Return all rows of the file of results."""
-    return list(csv.DictReader(FILE.open())) if FILE.exists() else []
-
-
 def tabulate(name: str) -> Table:
     """Return the table of an experiment: mean Dice by test and arm, and differences from the first arm."""
-    rows = [row for row in read_results() if row["experiment"] == name]
+    rows = [row for row in read_rows(FILE) if row["experiment"] == name]
     arms, tests = (list(dict.fromkeys(row[column] for row in rows)) for column in ("arm", "test"))
     table = Table("test", *arms, "trainings")
     for test in tests:
@@ -285,10 +270,10 @@ def main() -> None:
     for name in options.experiments:
         if options.write:
             around(DOCUMENT, name)
-        done = {tuple(row[key] for key in ROW) for row in read_results()}
+        done = {tuple(row[key] for key in ROW) for row in read_rows(FILE)}
         for row in results(name, options, done) if options.seeds else ():
             print(row, flush=True)
-            add_result(row)
+            add_row(FILE, row, ROW)
         publish([tabulate(name)], [], [DOCUMENT] if options.write else [], name)
 
 

@@ -21,7 +21,7 @@ import torch
 from monai.inferers import SlidingWindowInferer
 from numpy.typing import NDArray
 from peers import monai_attention_unet
-from publish import RESULTS, around, publish
+from publish import parse, publish
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 from turns import MATRIX, Work, product, take_turns
@@ -166,10 +166,7 @@ def main() -> None:
     parser.add_argument("--volume-turns", type=int, default=2, help="turns of the volume: minutes each")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", nargs="*", default=["volume", "cases"])
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
-    options = parser.parse_args()
-    if options.write:
-        around(RESULTS, "inference")
+    options = parse(parser)
     table = Table()
     for heading in ("", "s", "lowest to highest", "million voxels/s", "times as fast", "peak MiB"):
         table.add_column(heading, justify="left" if not heading else "right")
@@ -186,7 +183,7 @@ def main() -> None:
         f"From a cold start, attention-unet --help takes {cold_start('--help'):.1f} s, a hippocampus case {one:.1f} s.",
         f"Our network alone: {best} of the rate of a product of matrices of {MATRIX} x {MATRIX} in bfloat16.",
     ]
-    publish([table], notes, [RESULTS] if options.write else [])
+    publish([table], notes, options.documents)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from gpu_rows import plan_of
 from matplotlib.figure import Figure
-from publish import REPOSITORY, RESULTS, around, publish
+from publish import REPOSITORY, parse, publish
 from rich.table import Table
 
 from attention_unet.files.atomic import replacing
@@ -88,10 +88,7 @@ def main() -> None:
     parser.add_argument("--edges", type=int, nargs="+", default=EDGES)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory-gb", type=float, help="see attention-unet predict")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md, the plot into docs")
-    options = parser.parse_args()
-    if options.write:
-        around(RESULTS, "inference_sizes")
+    options = parse(parser)
     memory = options.memory_gb and round(options.memory_gb * 2**30)
     table = Table()
     for heading in ("voxels", "s", "million voxels/s", "peak GiB"):
@@ -111,7 +108,7 @@ def main() -> None:
     notes = [f"Windows of {size}, overlap {OVERLAP}, {CLASSES} classes; file to file, one run."]
     if options.write:
         draw(voxels, seconds, peaks, PICTURE)
-    publish([table], notes, [RESULTS] if options.write else [])
+    publish([table], notes, options.documents)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from publish import REPOSITORY, around, publish
+from publish import REPOSITORY, parse, publish
 from rich.table import Table
 
 from attention_unet.evaluation.compare import compare
@@ -36,17 +36,13 @@ def main() -> None:
     """Simulate and print tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--simulations", type=int, default=4000)
-    parser.add_argument("--write", action="store_true", help="write the tables into docs/statistics.md")
-    options = parser.parse_args()
-    document = REPOSITORY / "docs" / "statistics.md"
-    if options.write:
-        around(document, "intervals")
+    options = parse(parser, REPOSITORY / "docs" / "statistics.md")
     random = np.random.default_rng(0)
     notes = [
         f"{options.simulations} simulations a figure of the first table, {options.simulations // 4} of the second."
     ]
     tables = [coverage(random, options.simulations), false_verdicts(random, options.simulations)]
-    publish(tables, notes, [document] if options.write else [])
+    publish(tables, notes, options.documents)
 
 
 def coverage(random: np.random.Generator, simulations: int) -> Table:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from publish import REPOSITORY, around, publish
+from publish import REPOSITORY, commit, parse, publish
 from rich.table import Table
 
 from attention_unet.dataset.cases import Case
@@ -43,16 +43,13 @@ def main() -> None:
     parser.add_argument("--predicted", type=int, default=200)
     parser.add_argument("--before", type=Path, help="checkout of an earlier commit, to predict with, too")
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--write", action="store_true", help="write the tables into docs/scaling.md")
-    options = parser.parse_args()
-    if options.write:
-        around(DOCUMENT, "many scans")
+    options = parse(parser, DOCUMENT)
     real = sorted((options.data / "Task04_Hippocampus" / "imagesTr").glob("*.nii.gz"))
     with tempfile.TemporaryDirectory() as folder:
         tables = [_work_around(real[0], Path(folder) / "many", options.scans)]
     with tempfile.TemporaryDirectory() as folder:
         tables.append(_predict(real, Path(folder), options.predicted, options.before, options.turns))
-    publish(tables, [], [DOCUMENT] if options.write else [], "many scans")
+    publish(tables, [], options.documents)
 
 
 def _work_around(scan: Path, folder: Path, count: int) -> Table:
@@ -110,10 +107,7 @@ def _predict(real: list[Path], folder: Path, count: int, before: Path | None, tu
         "--jobs 2": (REPOSITORY, ["--jobs", "2"]),
     }
     if before:
-        commit = subprocess.run(
-            ["git", "-C", before, "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-        ).stdout
-        contenders = {f"one process, commit {commit.strip()}": (before, []), **contenders}
+        contenders = {f"one process, commit {commit(before)}": (before, []), **contenders}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(turns):
         for name, (version, options) in contenders.items():

@@ -24,7 +24,7 @@ from monai.metrics import (
     get_confusion_matrix,
 )
 from numpy.typing import NDArray
-from publish import RESULTS, around, publish
+from publish import parse, publish
 from rich.table import Table
 from scipy import ndimage
 from turns import Work, take_turns
@@ -111,10 +111,7 @@ def main() -> None:
     parser.add_argument("--volumes", type=int, default=10)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
-    options = parser.parse_args()
-    if options.write:
-        around(RESULTS, "metrics")
+    options = parse(parser)
     torch.set_num_threads(options.threads)
     table = Table()
     for heading in ("", "s", "lowest to highest", "times as fast"):
@@ -134,7 +131,7 @@ def main() -> None:
                     f"{number} {folder.name}: {name}", f"{statistics.median(taken):.2f}", spread, f"{ratio:.1f}"
                 )
             notes.append(f"evaluate, of the files of {number} {folder.name}: {_evaluated(folder):.1f} s.")
-    publish([table], notes, [RESULTS] if options.write else [])
+    publish([table], notes, options.documents)
 
 
 def _evaluated(folder: Path) -> float:

@@ -1,12 +1,15 @@
 """Print the results of a benchmark and write them into documents: no figure is copied by hand."""
 
+import argparse
+import csv
 import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich import box
@@ -15,6 +18,20 @@ from rich.table import Table
 
 REPOSITORY = Path(__file__).parents[1]
 README, RESULTS = REPOSITORY / "README.md", REPOSITORY / "docs" / "results.md"
+
+
+def parse(parser: argparse.ArgumentParser, document: Path = RESULTS) -> argparse.Namespace:
+    """Parse the call of a script with the option ``--write``. ``documents`` has the documents to write into, if any.
+
+    Raises:
+        SystemExit: if the document has no place for the script. It is better to know before long measurements.
+    """
+    parser.add_argument("--write", action="store_true", help=f"write into {document.relative_to(REPOSITORY)}")
+    options = parser.parse_args()
+    options.documents = [document] if options.write else []
+    for each in options.documents:
+        around(each, Path(sys.argv[0]).stem)
+    return options
 
 
 def publish(tables: Sequence[Table], notes: Sequence[str], documents: Sequence[Path], place: str | None = None) -> None:
@@ -59,6 +76,26 @@ def around(document: Path, name: str) -> tuple[str, str]:
     return before + first, last + after
 
 
+def commit(repository: Path = REPOSITORY) -> str:
+    """Return the short name of the commit of a repository."""
+    git = ["git", "-C", str(repository), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+def read_rows(file: Path) -> list[dict[str, str]]:
+    """Read a CSV file of results; empty if there is none."""
+    return list(csv.DictReader(file.open())) if file.exists() else []
+
+
+def add_row(file: Path, row: Mapping[str, Any], keys: Sequence[str]) -> None:
+    """Write a row into a CSV file of results, in place of an older one with the same keys."""
+    others = [old for old in read_rows(file) if any(old[key] != str(row[key]) for key in keys)]
+    with file.open("w", newline="") as text:
+        writer = csv.DictWriter(text, list(row), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*others, row])
+
+
 def measured_by() -> str:
     """Return command, date, commit and machine as text."""
     arguments = [
@@ -67,10 +104,8 @@ def measured_by() -> str:
         if argument != "--write"
     ]
     command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
-    git = ["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
     return (
-        f"`{command}`, {date.today()}, commit {commit}, torch {torch.__version__.partition('+')[0]}, "
+        f"`{command}`, {date.today()}, commit {commit()}, torch {torch.__version__.partition('+')[0]}, "
         f"{torch.get_num_threads()} cores of {processor()}."
     )
 
@@ -82,4 +117,6 @@ def processor() -> str:
     if info.exists():
         names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
         name = names[0] if names else name
-    return name + (" with AVX512-BF16" if torch.cpu._is_avx512_bf16_supported() else "")
+    supported = {"AVX512-BF16": torch.cpu._is_avx512_bf16_supported(), "AMX": torch.cpu._is_amx_tile_supported()}
+    fast = " and ".join(each for each, there in supported.items() if there)
+    return f"{name} with {fast}" if fast else name

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
-from publish import REPOSITORY, around, publish
+from publish import REPOSITORY, parse, publish
 
 from attention_unet.cli import main as attention_unet
 from attention_unet.files.run_folder import EXPLANATION, HELD_OUT, REPORT
@@ -24,10 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--cases", type=int, default=1000, help="number of cases to explain")
-    parser.add_argument("--write", action="store_true", help="write findings into docs/report.md, pictures into docs/")
-    options = parser.parse_args()
-    if options.write:
-        around(PAGE, "report")
+    options = parse(parser, PAGE)
     for call in (["explain", str(options.run), "--cases", str(options.cases)], ["report", str(options.run)]):
         if attention_unet(call):
             raise SystemExit(f"{' '.join(call)} failed")
@@ -43,7 +40,7 @@ def main() -> None:
         page.emulate_media(color_scheme="dark")
         _show_attention(page, folder / "report-dark.png")
         opened.close()
-    publish([], [f"- {sentence}" for sentence in findings["sentences"]] + [""], [PAGE] if options.write else [])
+    publish([], [f"- {sentence}" for sentence in findings["sentences"]] + [""], options.documents)
 
 
 def _show_masks(page: Page, picture: Path) -> None:

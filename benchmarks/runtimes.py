@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import openvino
 import torch
-from publish import REPOSITORY, around, publish
+from publish import REPOSITORY, parse, publish
 from rich.table import Table
 from torch import Tensor
 
@@ -43,10 +43,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of Task04_Hippocampus")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/exporting.md")
-    options = parser.parse_args()
-    if options.write:
-        around(DOCUMENT, "runtimes")
+    options = parse(parser, DOCUMENT)
     warnings.simplefilter("ignore")
     model = load_model("hippocampus")
     network = WindowNetwork(model).eval()
@@ -84,7 +81,7 @@ def main() -> None:
         table.add_row(name, f"{statistics.median(times[1:]):.3f}", f"{low:.3f} to {high:.3f}", f"{difference:.0e}")
     size = " x ".join(map(str, model.plan.patch))
     note = f"{len(given)} windows of {size} voxels of hippocampus crops, in {TURNS} turns."
-    publish([table], [note, ""], [DOCUMENT] if options.write else [], "runtimes")
+    publish([table], [note, ""], options.documents)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import torch
-from publish import REPOSITORY, around, publish
+from publish import REPOSITORY, parse, publish
 from rich.table import Table
 
 from attention_unet.config import Config, TrainingConfig
@@ -38,11 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--volumes", type=int, default=10_000)
     parser.add_argument("--data", type=Path, default=REPOSITORY / "data", help="folder of the real datasets")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/scaling.md")
-    options = parser.parse_args()
-    document = REPOSITORY / "docs" / "scaling.md"
-    if options.write:
-        around(document, "scaling")
+    options = parse(parser, REPOSITORY / "docs" / "scaling.md")
     reuse_freed_memory(of_any_size=True)  # as training does
     config = Config(training=TrainingConfig(minutes=60))
     with tempfile.TemporaryDirectory() as scratch:
@@ -87,7 +83,7 @@ def main() -> None:
         table.add_row(name, f"{seconds:.2f} s", f"{seconds * options.volumes / 3600:.1f} h")
     table.add_row("disk for prepared cases", f"{disk / 2**20:.0f} MiB", f"{disk * options.volumes / 2**30:.0f} GiB")
     grid = " x ".join(map(str, volume.grid))
-    publish([table], [f"Volumes of {grid} voxels."], [document] if options.write else [])
+    publish([table], [f"Volumes of {grid} voxels."], options.documents)
 
 
 if __name__ == "__main__":

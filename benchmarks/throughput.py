@@ -15,7 +15,7 @@ from functools import partial
 
 import torch
 from peers import has_nnunet, monai_attention_unet, nnunet_plain
-from publish import RESULTS, around, publish
+from publish import parse, publish
 from rich.table import Table
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -101,10 +101,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
-    options = parser.parse_args()
-    if options.write:
-        around(RESULTS, "throughput")
+    options = parse(parser)
     setting = Setting(tuple(options.patch), options.batch, options.threads)
     contenders = [
         Contender("MONAI AttentionUnet, as it comes", "monai", options.base_channels, False, peer=0),
@@ -145,7 +142,7 @@ def main() -> None:
     ]
     if not has_nnunet():
         notes.append("nnU-Net's network: not measured; pip install dynamic-network-architectures.")
-    publish([table], notes, [RESULTS] if options.write else [])
+    publish([table], notes, options.documents)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 from peers import has_nnunet, monai_attention_unet, nnunet_plain
-from publish import RESULTS, around, publish
+from publish import parse, publish
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -100,11 +100,8 @@ def main() -> None:
     parser.add_argument("--fold", type=int, default=3)
     parser.add_argument("--trainings", type=int, default=3, help="trainings per network, seeds 0, 1, 2 ...")
     parser.add_argument("--data", help="folder of datasets (default: $ATTENTION_UNET_DATA or data)")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
     parser.add_argument("--train", nargs=2, metavar=("CONTENDER", "RUN"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.write:
-        around(RESULTS, "time_to_dice")
+    options = parse(parser)
     if options.train:
         contender, run = options.train
         seed = int(Path(run).name)
@@ -141,7 +138,7 @@ def main() -> None:
         f"Mean foreground Dice of the held-out cases of fold {options.fold}: mean of {options.trainings} trainings, "
         "lowest and highest."
     ]
-    publish([table], notes, [RESULTS] if options.write else [])
+    publish([table], notes, options.documents)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from publish import RESULTS, around, publish
+from publish import parse, publish
 from rich.table import Table
 
 from attention_unet.dataset.cases import Case, find_cases, locate_dataset
@@ -59,10 +59,7 @@ def main() -> None:
     parser.add_argument("--scans", type=int, default=3, help="held-out scans of each run, at most")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
-    options = parser.parse_args()
-    if options.write:
-        around(RESULTS, "windows")
+    options = parse(parser)
     table = Table("run", "windows", "Dice", "s per scan", "times as fast", "lowest to highest")
     torch.set_num_threads(options.threads)
     for run in options.runs:
@@ -84,7 +81,7 @@ def main() -> None:
                 f"{statistics.median(ratios):.1f}",
                 f"{min(ratios):.1f} to {max(ratios):.1f}",
             )
-    publish([table], [f"{options.threads} threads, {options.turns} turns."], [RESULTS] if options.write else [])
+    publish([table], [f"{options.threads} threads, {options.turns} turns."], options.documents)
 
 
 if __name__ == "__main__":
