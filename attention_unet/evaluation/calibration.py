@@ -65,9 +65,7 @@ class Reliability:
 
 
 def write_calibration(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]:
-    """Write ``calibration.csv`` from the probabilities beside the predictions.
-
-    If there are no probabilities, the file of an earlier evaluation is removed.
+    """Write ``calibration.csv`` from the probabilities beside the predictions, if there are any.
 
     Returns:
         The reason by case, for cases that failed.
@@ -76,7 +74,6 @@ def write_calibration(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]
     paths = {case: probabilities_path(*files.beside(case)) for case in files.predicted}
     probabilities = {case: path for case, path in paths.items() if path.is_file()}
     if not probabilities:
-        table.unlink(missing_ok=True)
         return {}
     with progress_bar("calibration", len(probabilities)) as done:
         by_class, failed = measure_reliability(probabilities, files.cases, files.labels, done)
@@ -183,6 +180,8 @@ def _count_case(probabilities: Path, case: Case, labels: Labels) -> NDArray[np.f
     classes = predicted.array if labels.overlapping else predicted.array[1:]
     groups = [mask_of(true.array[0], group) for group in labels.integers.values()]
     present = np.logical_or.reduce([*groups, *(probability > PRESENT for probability in classes)])
+    if not present.any():
+        return np.zeros((len(groups), 3, BINS))
     near = [round(NEAR_MM / mm) for mm in true.spacing_mm]
     box = tuple(slice(max(s.start - n, 0), s.stop + n) for s, n in zip(bounding_box(present), near, strict=True))
     known = np.ones_like(present) if labels.ignore is None else true.array[0] != labels.ignore

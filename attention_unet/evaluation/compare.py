@@ -217,7 +217,9 @@ def _gains_by_class(
     for index, name in enumerate(classes):
         if name == MEAN:
             defined = ~np.isnan(gains[..., single])
-            sums = np.where(defined, gains[..., single], 0.0).sum(axis=-1)
+            with np.errstate(invalid="ignore"):
+                sums = np.where(defined, gains[..., single], 0.0).sum(axis=-1)
+            sums[np.isnan(sums)] = 0.0  # each misses or invents a structure: both means are infinite
             counts = defined.sum(axis=-1)
             means: Gains = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
             by_class[name] = (np.round(means, DIGITS), np.logical_or.reduce(undefined[:, single], axis=-1))

@@ -21,8 +21,7 @@ PICTURE = "picture.png"
 def write_example_cases(evaluation: Path, files: EvaluatedFiles, rows: Sequence[Row]) -> dict[str, str]:
     """Draw ``picture.png``: the cases with the lowest, the middle and the highest mean Dice.
 
-    The first attention map is shown, if there are any. If no predicted case has an image, the picture of an
-    earlier evaluation is removed.
+    The first attention map is shown, if there are any. Cases without an image are not drawn.
 
     Returns:
         The reason by case, for cases that cannot be drawn.
@@ -39,8 +38,6 @@ def write_example_cases(evaluation: Path, files: EvaluatedFiles, rows: Sequence[
     if scenes:
         save_figure(draw_mosaic(scenes, files.labels.names), evaluation / PICTURE)
         log.info("example cases are in %s", evaluation / PICTURE)
-    else:
-        (evaluation / PICTURE).unlink(missing_ok=True)
     return failed
 
 

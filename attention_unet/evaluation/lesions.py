@@ -68,13 +68,12 @@ class Lesions:
 
 
 def write_lesions(evaluation: Path, files: EvaluatedFiles, wanted: bool) -> dict[str, str]:
-    """Write ``components.csv``. If it is not wanted, the file of an earlier evaluation is removed.
+    """Write ``components.csv``, if it is wanted.
 
     Returns:
         The reason by case, for cases that failed.
     """
     if not wanted:
-        (evaluation / LESIONS).unlink(missing_ok=True)
         return {}
     rows: list[Sequence[object]] = []
     total: dict[str, Lesions] = {}

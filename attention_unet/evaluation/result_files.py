@@ -12,6 +12,12 @@ RESULTS = ("metrics.csv", "summary.json", "picture.png", "calibration.csv", "att
 ADVICE = "expected what evaluate writes; evaluate again"  # end of messages about damaged results
 
 
+def remove_results(evaluation: Path) -> None:
+    """Remove the results of an earlier evaluation, so that a new one that is stopped leaves no mixture."""
+    for name in RESULTS:
+        (evaluation / name).unlink(missing_ok=True)
+
+
 def check_results(evaluation: Path) -> None:
     """Check that the results in a folder are those of an evaluation, whose ``scored.json`` is beside them.
 

@@ -1,5 +1,6 @@
 """Score predicted label maps against true ones, several cases in parallel."""
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from attention_unet.dataset.cases import Case
 from attention_unet.errors import DataError
-from attention_unet.evaluation.metrics import UNDEFINED, compare_masks
+from attention_unet.evaluation.metrics import UNDEFINED, CaseMetrics, compare_masks
 from attention_unet.evaluation.rows import Row
 from attention_unet.scans.foreground import bounding_box
 from attention_unet.scans.labels import FOREGROUND, Labels, mask_of
@@ -105,6 +106,11 @@ def score_case(
     ]
 
 
+def _with_volumes_times(share: float, metrics: CaseMetrics) -> CaseMetrics:
+    volume_ml, reference_volume_ml = share * metrics.volume_ml, share * metrics.reference_volume_ml
+    return replace(metrics, volume_ml=volume_ml, reference_volume_ml=reference_volume_ml)
+
+
 def _score_files(
     case: Case, prediction: Path | None, reference: Path, labels: Labels, tolerance_mm: float
 ) -> tuple[list[Row], list[int]]:
@@ -117,4 +123,6 @@ def _score_files(
         check_same_grid(predicted, true)
     masks = predicted.array[0], true.array[0]
     rows = score_case(case.id, *masks, labels, true.spacing_mm, tolerance_mm, case.unannotated)
+    share = 1000 * true.voxel_ml / math.prod(true.spacing_mm)  # of a voxel at right angles; 1 without shear
+    rows = [replace(row, metrics=_with_volumes_times(share, row.metrics)) for row in rows]
     return rows, sorted({*labels.unknown(predicted.array[0]), *labels.unknown(true.array[0])})

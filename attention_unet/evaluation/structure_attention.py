@@ -61,9 +61,7 @@ class MeanAttention(NamedTuple):
 
 
 def write_structure_attention(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]:
-    """Write ``attention.csv`` from the attention maps beside the predictions.
-
-    If there are no maps, the file of an earlier evaluation is removed.
+    """Write ``attention.csv`` from the attention maps beside the predictions, if there are any.
 
     Returns:
         The reason by case, for cases that failed.
@@ -83,8 +81,6 @@ def write_structure_attention(evaluation: Path, files: EvaluatedFiles) -> dict[s
     if rows:
         write_text(evaluation / ATTENTION_CSV, attention_to_csv(rows))
         log.info("attention of all cases is in %s", evaluation / ATTENTION_CSV)
-    else:
-        (evaluation / ATTENTION_CSV).unlink(missing_ok=True)
     return failed
 
 

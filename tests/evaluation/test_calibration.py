@@ -120,3 +120,12 @@ def test_evaluation_tells_it_where_probabilities_were_saved(tmp_path, capsys):
         path.unlink()
     assert main(call) == 0
     assert not list((tmp_path / "out").glob("calibration.*"))
+
+
+def test_a_case_without_structures_counts_nothing(tmp_path):
+    predicted, label_map = np.zeros((40, 40, 20, 3), dtype=np.float32), np.zeros((40, 40, 20), dtype=np.uint8)
+    predicted[..., 0] = 1
+    save_nifti(tmp_path / "p" / "probabilities" / "x.nii.gz", predicted, AFFINE)
+    references = {"x": Case("x", (), save_nifti(tmp_path / "r" / "x.nii.gz", label_map, AFFINE))}
+    by_class, _ = measure_reliability(probability_files(references), references, LABELS, lambda: None)
+    assert not by_class["a"].voxels.any()

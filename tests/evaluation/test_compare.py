@@ -90,6 +90,15 @@ def test_a_model_that_misses_the_structure_is_worse():
     assert str(both).startswith("new and base are equal in hd95 on a")
 
 
+def test_models_that_miss_different_structures_of_a_case_are_equal_there():
+    def model(a, b):
+        return [*rows(a, "hd95_mm"), *rows(b, "hd95_mm", class_name="b")]
+
+    found, *_ = compare({"A": model([2, 2], [inf, 2]), "B": model([inf, 1], [2, 2])}, "hd95_mm")
+    assert found.class_name == "mean of classes"
+    assert found.gains == (0, 0.5)
+
+
 def test_every_class_their_mean_and_all_as_one():
     def model(a, b, together):
         return [*rows(a), *rows(b, class_name="b"), *rows(together, class_name=FOREGROUND)]
@@ -243,3 +252,9 @@ def test_evaluations_that_were_not_made_alike_are_told(tmp_path, capsys):
     (tmp_path / "one" / "summary.json").write_text('{"settings": 3}')
     assert main(["compare", one, two, "-o", str(tmp_path / "c")]) == 1
     assert "summary.json: is damaged" in capsys.readouterr().err
+
+
+def test_a_picture_of_very_many_rows_is_drawn(tmp_path):
+    (found,) = compare({"A": rows([0.5, 0.6, 0.7]), "B": rows([0.6, 0.6, 0.7])}, "dice")
+    draw_gains([replace(found, class_name=f"c{number}") for number in range(1400)], tmp_path / "x.png")
+    assert (tmp_path / "x.png").stat().st_size > 1000

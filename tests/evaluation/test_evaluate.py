@@ -15,6 +15,7 @@ from attention_unet.evaluation.case_warnings import CaseWarnings
 from attention_unet.evaluation.evaluate import evaluate_cases
 from attention_unet.evaluation.metrics import METRICS, CaseMetrics
 from attention_unet.evaluation.rows import Row, metrics_to_csv, read_metrics
+from attention_unet.evaluation.score import score_cases
 from attention_unet.evaluation.summary import Statistics, summarise
 from attention_unet.evaluation.summary_table import print_table
 from attention_unet.scans.labels import FOREGROUND, Labels
@@ -223,3 +224,11 @@ def test_a_folder_that_is_scored_against_itself_is_warned_of(tmp_path, capsys):
         call = ["evaluate", "-p", str(tmp_path / predictions), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]
         assert main(call) == 0
         assert "predictions and references are the same files: the scores mean nothing" in capsys.readouterr().out
+
+
+def test_volumes_of_sheared_scans_are_those_of_their_voxels(tmp_path):
+    affine = np.diag([2.0, 3, 4, 1])
+    affine[0, 1] = 1  # the second axis is sqrt(10) mm long, but voxels have 24 mm3
+    label = save_nifti(tmp_path / "x.nii.gz", label_map(), affine)
+    (row,), _, _ = score_cases([Case("x", (), label)], {"x": label}, Labels({"a": (1,)}, (1,)), 1.0, lambda: None)
+    assert row.metrics.volume_ml == row.metrics.reference_volume_ml == pytest.approx(64 * 0.024)
