@@ -1,13 +1,14 @@
-"""Complete the arguments of a call, check its configuration files, and explain what is wrong with it."""
+"""Complete the arguments of a call, check its files and its ``--jobs``, and explain what is wrong with it."""
 
 import difflib
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from attention_unet.cli.strict_yaml import load_strictly
 from attention_unet.errors import ConfigError
@@ -68,12 +69,12 @@ def complete(arguments: list[str]) -> list[str]:
 def _files_beside(config: Path) -> Iterator[tuple[str, Path]]:
     """Yield the fields of a configuration file that name a file relative to it, with the path of that file."""
     try:
-        found = load_strictly(config.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        found = load_fields(config)
+    except ConfigError:
         return  # check_files reports it
     for field in ("data.subjects", "data.splits", START):
         section, name = field.split(".")
-        fields = found.get(section) if isinstance(found, dict) else None
+        fields = found.get(section)
         value = fields.get(name) if isinstance(fields, dict) else None
         if isinstance(value, str) and (field != START or (config.parent / value).exists()):  # or a model's name
             yield field, config.parent / value
@@ -87,26 +88,35 @@ def check_files(arguments: Sequence[str]) -> None:
     """
     words = [word for argument in arguments for word in argument.split("=", 1)]
     for option, name in itertools.pairwise(words):
-        if option != "--config":
-            continue
-        try:
-            found = load_strictly(Path(name).read_text(encoding="utf-8-sig"))
-        except OSError as error:
-            raise ConfigError(f"{name}: cannot be read ({error.strerror}): expected a YAML file of fields") from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{name}: not a text in UTF-8: expected a YAML file of fields") from error
-        except RecursionError as error:
-            raise ConfigError(f"{name}: is nested too deeply: expected a YAML file of fields") from error
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            line = f", line {mark.line + 1}" if mark else ""
-            problem = " ".join(str(getattr(error, "problem", None) or error).split())
-            raise ConfigError(f"{name}{line}: {problem}: correct it") from error
-        if not isinstance(found, dict):
-            raise ConfigError(f"{name}: has no fields: expected some, such as training: {{steps: 1000}}")
+        if option == "--config":
+            load_fields(Path(name))
 
 
-def explain(error: Exception, subparsers: dict[str, ArgumentParser]) -> str:
+def load_fields(file: Path) -> dict[str, Any]:
+    """Return the fields of a YAML file.
+
+    Raises:
+        ConfigError: if it cannot be read, or has no fields.
+    """
+    try:
+        found = load_strictly(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read ({error.strerror}): expected a YAML file of fields") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: not a text in UTF-8: expected a YAML file of fields") from error
+    except RecursionError as error:
+        raise ConfigError(f"{file}: is nested too deeply: expected a YAML file of fields") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise ConfigError(f"{file}{line}: {problem}: correct it") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{file}: has no fields: expected some, such as training: {{steps: 1000}}")
+    return found
+
+
+def explain_error(error: Exception, subparsers: dict[str, ArgumentParser]) -> str:
     """Return the parser's message on one line, in plain words, with the nearest known name for an unknown one."""
     text = re.sub(r"required: \w+\.", "required: --", " ".join(str(error).split()))
     if found := WRONG_TYPE.fullmatch(text):
@@ -122,3 +132,20 @@ def explain(error: Exception, subparsers: dict[str, ArgumentParser]) -> str:
     if wrong and wrong not in known and nearest:
         text += f": did you mean {nearest[0]}?"
     return text
+
+
+def wants_jobs(options: Namespace, others: Iterable[str] = ()) -> bool:
+    """Return whether a call wants several processes.
+
+    Args:
+        options: of the call.
+        others: options of this call that exclude ``--jobs``.
+
+    Raises:
+        ConfigError: if it wants less than one, or another option excludes them.
+    """
+    if options.jobs < 1:
+        raise ConfigError(f"--jobs is {options.jobs}: expected 1 or more")
+    if options.jobs > 1 and (excluding := list(others)):
+        raise ConfigError(f"--jobs and {excluding[0]}: expected one of them")
+    return bool(options.jobs > 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from attention_unet.cli.jobs import wants_jobs
+from attention_unet.cli.call import wants_jobs
 from attention_unet.cli.mechanisms import attention
 from attention_unet.cli.results import compare, evaluate, explain, report
 from attention_unet.cli.screen import report_failures, silence_profiler, table_console
@@ -42,7 +42,7 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.preparation.fingerprint import combine_measurements
     from attention_unet.preparation.plan import make_plan
     from attention_unet.training.machine_speed import measure_machine
-    from attention_unet.training.resolved_settings import split_cases
+    from attention_unet.training.resolved_settings import hold_out_cases
     from attention_unet.training.starting_weights import starting_plan
     from attention_unet.training.trial import try_step
 
@@ -68,7 +68,7 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
         fingerprint = combine_measurements([f.extent for f in inspection.facts], readable, dataset.labels)
         judged = True
         try:
-            _, judged = split_cases(config, [case.id for case in readable], subjects)
+            _, judged = hold_out_cases(config, [case.id for case in readable], subjects)
         except ConfigError as error:  # a training would refuse; the plan is shown nevertheless
             if not inspection.problems:
                 log.error("%s", error)

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from types import FrameType
 
-from attention_unet.cli.call import check_files, complete, explain
+from attention_unet.cli.call import check_files, complete, explain_error
 from attention_unet.cli.commands import COMMANDS
 from attention_unet.cli.parser import build_parser
 from attention_unet.cli.screen import ConsoleHandler
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             chosen = parser.parse_args(arguments)
         except Exception as error:  # jsonargparse raises several kinds, all about the call
-            raise ConfigError(explain(error, subparsers)) from error
+            raise ConfigError(explain_error(error, subparsers)) from error
         for each in ENDING:
             if before[each] != signal.SIG_IGN:  # as nohup sets it
                 signal.signal(each, _end)

@@ -36,4 +36,7 @@ def load_strictly(text: str) -> Any:
             problem = f"*{event.anchor} is an alias: write its value out"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)  # type: ignore[arg-type]
     check(yaml.compose(text, Loader=yaml.SafeLoader), "")
-    return get_loader("yaml")(text)
+    try:
+        return get_loader("yaml")(text)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # such as !!int abc
+        raise yaml.YAMLError(f"a value is not valid ({error})") from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from attention_unet.cli.jobs import wants_jobs
+from attention_unet.cli.call import wants_jobs
 from attention_unet.cli.screen import silence_profiler
 from attention_unet.cli.study_file import read_study, write_new
 from attention_unet.errors import ConfigError, plural

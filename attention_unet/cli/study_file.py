@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 from jsonargparse import ArgumentParser
 
-from attention_unet.cli.call import START, check_files, complete, explain
+from attention_unet.cli.call import START, check_files, complete, explain_error, load_fields
 from attention_unet.cli.parser import build_parser
-from attention_unet.cli.strict_yaml import load_strictly
 from attention_unet.config import Config
 from attention_unet.errors import ConfigError
 from attention_unet.study.hypothesis import Hypothesis
@@ -96,15 +95,14 @@ def read_study(file: Path) -> "Study":
     """
     from attention_unet.study.design import Study
 
-    check_files(["--config", str(file)])
+    given = load_fields(file)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(StudyFile, "study")
     try:
-        given = load_strictly(file.read_text(encoding="utf-8-sig"))
         fields = {name: value for name, value in given.items() if value is not None}
         found: StudyFile = parser.instantiate(parser.parse_object({"study": fields})).study
     except Exception as error:  # jsonargparse raises several kinds
-        raise ConfigError(f"{file}: {_in_words(explain(error, {'': parser}))}") from error
+        raise ConfigError(f"{file}: {_in_words(explain_error(error, {'': parser}))}") from error
     parsers = build_parser()
     arms = {name: _configure(file, found, name, *parsers) for name in found.arms}
     if not arms:
@@ -145,7 +143,7 @@ def _configure(
     known = {action.dest for action in subparsers["train"]._actions}
     if unknown := [name for name in changes if name not in known]:  # the parser would complete an abbreviation
         text = f"key '{unknown[0]}' is no field of a configuration"
-        raise ConfigError(f"{file}: {arm}: {explain(ConfigError(text), subparsers)}")
+        raise ConfigError(f"{file}: {arm}: {explain_error(ConfigError(text), subparsers)}")
     arguments = ["train", "--config", str(file.parent / found.config)]
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in changes.items()}
     if START in texts and (file.parent / texts[START]).exists():
@@ -158,4 +156,4 @@ def _configure(
     except ConfigError as error:
         raise ConfigError(f"{file}: {arm}: {error}") from error
     except Exception as error:  # jsonargparse raises several kinds, all about the fields
-        raise ConfigError(f"{file}: {arm}: {explain(error, subparsers)}") from error
+        raise ConfigError(f"{file}: {arm}: {explain_error(error, subparsers)}") from error
