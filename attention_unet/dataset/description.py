@@ -57,8 +57,11 @@ def describe_labels(path: Path) -> Labels:
             if numbers != (0,) or name == "ignore":
                 integers[str(name)] = numbers
         ignore = _pop_ignored(integers)
-        default_order = [group[0] for group in integers.values()]
-        region_order = tuple(map(_parse_integer, description.get("regions_class_order", default_order)))
+        groups = list(integers.values())
+        of_all = [integer for group in groups for integer in group]
+        one_each = len(of_all) == len(set(of_all)) == len(groups)
+        order = None if one_each else description.get("regions_class_order")
+        region_order = tuple(group[0] for group in groups) if order is None else tuple(map(_parse_integer, order))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         expected = 'expected such as {"lesion": 1}'
         raise DataError(f"{path}: labels do not map names to integers ({error}): {expected}") from error
@@ -68,6 +71,12 @@ def describe_labels(path: Path) -> Labels:
     if len(region_order) != len(integers):
         count = len(region_order)
         raise DataError(f"{path}: regions_class_order has {count} integers: expected {len(integers)}, one per class")
+    for name, integer in zip(integers, region_order, strict=True):
+        if integer not in integers[name] or region_order.count(integer) > 1:
+            raise DataError(
+                f"{path}: regions_class_order has {integer} for {name!r}: expected one of the integers of this class, "
+                "another for each class"
+            )
     labels = Labels(integers, region_order, ignore)
     if labels.overlapping and "regions_class_order" not in description:
         raise DataError(f"{path}: classes overlap: expected regions_class_order, one integer per class")
@@ -89,11 +98,11 @@ def _pop_ignored(integers: dict[str, tuple[int, ...]]) -> int | None:
 
 
 def _parse_integer(plain: object) -> int:
-    """Return a whole number of at least 0 from a JSON number or, for keys, from text; 1.7 and true are invalid."""
+    """Return a whole number, 0 to 2**32 - 1, from a JSON number or a key; 1.7 and true are invalid."""
     if isinstance(plain, bool) or not (isinstance(plain, int) or (isinstance(plain, str) and plain.isdecimal())):
         raise ValueError(f"{plain!r} is not an integer")
-    if int(plain) < 0:
-        raise ValueError(f"{plain!r} is below 0")
+    if not 0 <= int(plain) < 2**32:
+        raise ValueError(f"{plain!r} is not from 0 to 2**32 - 1")
     return int(plain)
 
 

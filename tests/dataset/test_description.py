@@ -39,10 +39,24 @@ def test_nnunet_regions_overlap(tmp_path):
         describe_labels(tmp_path / "dataset.json")
 
 
+def test_an_order_of_regions_is_for_regions_only(tmp_path):
+    """nnU-Net leaves it out where each class has one integer."""
+    describe(tmp_path, labels={"background": 0, "a": 1, "b": 2}, regions_class_order=[2, 1])
+    assert describe_labels(tmp_path / "dataset.json").painted == (1, 2)
+
+
+@pytest.mark.parametrize("order", [[0, 2], [2, 1], [2, 2], [1, 3]])
+def test_an_order_that_paints_a_class_as_another_is_refused(tmp_path, order):
+    describe(tmp_path, labels={"background": 0, "whole": [1, 2], "core": [2]}, regions_class_order=order)
+    with pytest.raises(DataError, match="expected one of the integers of this class, another for each class"):
+        describe_labels(tmp_path / "dataset.json")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ({"labels": {"1": "a", "2": "a"}}, "'a' is there twice"),
+        ({"labels": {"a": 2**32}}, "4294967296 is not from 0 to"),
         ({"labels": {"a": 1, "ignore": 1}}, "'ignore' needs an integer of its own"),
         ({"labels": {"a": 1, "ignore": [2, 3]}}, "'ignore' needs an integer of its own"),
         ({"labels": {"a": 1, "ignore": 0}}, "'ignore' needs an integer of its own, above 0"),
@@ -52,7 +66,7 @@ def test_nnunet_regions_overlap(tmp_path):
         ({"labels": ["a"]}, "labels do not map names to integers"),
         ({"labels": {"a": 1.7}}, r"labels do not map names to integers \(1\.7 is not an integer\)"),
         ({"labels": {"a": True}}, r"labels do not map names to integers \(True is not an integer\)"),
-        ({"labels": {"a": -1}}, r"labels do not map names to integers \(-1 is below 0\)"),
+        ({"labels": {"a": -1}}, r"labels do not map names to integers \(-1 is not from 0 to"),
         ({"labels": {"a": []}}, r"labels do not map names to integers \('a' has no integer\)"),
         ({"labels": {"a": [1, 2.0]}}, r"labels do not map names to integers \(2\.0 is not an integer\)"),
     ],
