@@ -130,7 +130,13 @@ def choose_late_cases(ids: Sequence[str], subjects: Mapping[str, str], seed: int
     """
     if len({subjects.get(case, case) for case in ids}) < LATE_FOLDS:
         return []
-    return list(split_cases(ids, LATE_FOLDS, 0, seed, subjects).validation[:MAX_LATE])
+    late: list[str] = []
+    tenth = split_cases(ids, LATE_FOLDS, 0, seed, subjects).validation
+    for subject in dict.fromkeys(subjects.get(case, case) for case in tenth):
+        cases = [case for case in tenth if subjects.get(case, case) == subject]
+        if len(late) + len(cases) <= MAX_LATE:
+            late += cases
+    return late
 
 
 def write_split(path: Path, split: Split, fold: int | None = None) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from attention_unet.config import DataConfig
-from attention_unet.dataset.splits import choose_split, read_split, split_cases, write_split
+from attention_unet.dataset.splits import choose_late_cases, choose_split, read_split, split_cases, write_split
 from attention_unet.errors import ConfigError
 
 IDS = [f"case_{i:03d}" for i in range(23)]
@@ -101,3 +101,11 @@ def test_the_split_of_one_fold_is_not_taken_for_another(tmp_path):
     assert choose_split(DataConfig(fold=3, splits=str(tmp_path / "splits.json")), IDS, {}).validation
     with pytest.raises(ConfigError, match=r"holds the split of fold 3, but data\.fold is 1"):
         choose_split(DataConfig(fold=1, splits=str(tmp_path / "splits.json")), IDS, {})
+
+
+def test_late_cases_are_whole_subjects():
+    ids = [f"s{number:03d}_{scan}" for number in range(100) for scan in range(3)]
+    subjects = {case: case[:4] for case in ids}
+    late = choose_late_cases(ids, subjects, 0)
+    assert len(late) == 18
+    assert all(case in late for case in ids if subjects[case] in {subjects[other] for other in late})
