@@ -11,7 +11,6 @@ from attention_unet.evaluation.compare import Comparison
 from attention_unet.pictures.figures import save_figure
 from attention_unet.scans.label_table import colour_of
 
-MAX_PIXELS = 60_000  # of a picture; matplotlib draws up to 65,536
 SPREAD = 0.12  # vertical scatter of the points, as a share of the height of a row
 
 
@@ -23,8 +22,7 @@ def draw_gains(comparisons: Sequence[Comparison], output: Path) -> None:
     classes = list(dict.fromkeys(comparison.class_name for comparison in comparisons))
     models = list(dict.fromkeys(comparison.model for comparison in comparisons))
     rows = [comparison for name in classes for comparison in comparisons if comparison.class_name == name]
-    inches = 0.45 * len(rows) + 1.3
-    figure = Figure(figsize=(8, inches), dpi=min(110, MAX_PIXELS / inches), layout="constrained")
+    figure = Figure(figsize=(8, 0.45 * len(rows) + 1.3), dpi=110, layout="constrained")
     axes = figure.subplots()
     random = np.random.RandomState(0)
     for height, row in enumerate(rows):

@@ -43,7 +43,9 @@ def check_affine(path: Path, affine: NDArray[np.float64] | None) -> None:
         warnings.warn(f"{path}: its voxels are {size} mm, which is unusual: check size and unit", stacklevel=4)
     axes = affine[:3, :3] / edges
     if np.abs(axes.T @ axes - np.eye(3)).max() > SHEAR:
-        warnings.warn(f"{path}: its axes are not at right angles: used as they are", stacklevel=4)
+        warnings.warn(
+            f"{path}: its axes are not at right angles: used as they are; distances in mm are approximate", stacklevel=4
+        )
 
 
 def check_real(path: Path, kind: np.dtype[Any]) -> None:

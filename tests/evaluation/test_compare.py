@@ -252,9 +252,3 @@ def test_evaluations_that_were_not_made_alike_are_told(tmp_path, capsys):
     (tmp_path / "one" / "summary.json").write_text('{"settings": 3}')
     assert main(["compare", one, two, "-o", str(tmp_path / "c")]) == 1
     assert "summary.json: is damaged" in capsys.readouterr().err
-
-
-def test_a_picture_of_very_many_rows_is_drawn(tmp_path):
-    (found,) = compare({"A": rows([0.5, 0.6, 0.7]), "B": rows([0.6, 0.6, 0.7])}, "dice")
-    draw_gains([replace(found, class_name=f"c{number}") for number in range(1400)], tmp_path / "x.png")
-    assert (tmp_path / "x.png").stat().st_size > 1000

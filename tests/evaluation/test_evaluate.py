@@ -230,5 +230,6 @@ def test_volumes_of_sheared_scans_are_those_of_their_voxels(tmp_path):
     affine = np.diag([2.0, 3, 4, 1])
     affine[0, 1] = 1  # the second axis is sqrt(10) mm long, but voxels have 24 mm3
     label = save_nifti(tmp_path / "x.nii.gz", label_map(), affine)
-    (row,), _, _ = score_cases([Case("x", (), label)], {"x": label}, Labels({"a": (1,)}, (1,)), 1.0, lambda: None)
+    with pytest.warns(UserWarning, match="distances in mm are approximate"):
+        (row,), _, _ = score_cases([Case("x", (), label)], {"x": label}, Labels({"a": (1,)}, (1,)), 1.0, lambda: None)
     assert row.metrics.volume_ml == row.metrics.reference_volume_ml == pytest.approx(64 * 0.024)
