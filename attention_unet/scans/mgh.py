@@ -43,6 +43,8 @@ def read_mgh(path: Path, memory: int | None = None) -> Contents:
             stream.seek(0)
             header = MGHHeader.from_fileobj(stream)
             shape, kind = tuple(map(int, header.get_data_shape())), header.get_data_dtype()
+            if min(shape) < 1:
+                raise ValueError(f"its grid is {shape}")
             if shape[1:3] == (1, 1):
                 raise DataError(f"{path}: has a grid of {shape}, like a map on a surface: expected a volume")
             check_fits(path, shape, memory, 4 + kind.itemsize)

@@ -52,6 +52,10 @@ def test_a_header_without_orientation_is_reported(tmp_path):
         (lambda content: content[:-6] + b"abcdef", "is damaged or cut short .*CRC"),
         (lambda content: b"no gzip" + content, "is not a volume of FreeSurfer"),
         (lambda content: b"/annex/objects/MD5E-s1.mgz", "is a pointer of git-annex"),
+        (
+            lambda content: gzip.compress(gzip.decompress(content)[:4] + b"\xff" * 8 + gzip.decompress(content)[12:]),
+            r"is not a volume of FreeSurfer \(its grid is \(-1, -1",
+        ),
         (lambda content: gzip.compress(b"no volume"), "is not a volume of FreeSurfer"),
         (lambda content: gzip.compress(gzip.decompress(content)[:300]), r"cut short \(16 of 210 bytes of voxels\)"),
         (lambda content: gzip.compress(b"\0\0\0\1" + b"\x7f" * 300), "is not a volume of FreeSurfer|takes .* GiB"),
