@@ -3,6 +3,8 @@
 import functools
 import hashlib
 import json
+import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,9 +20,11 @@ from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_case
 from attention_unet.errors import DataError
 from attention_unet.files.atomic import STALE_SECONDS, remove_partials, replacing
+from attention_unet.machine.memory import free_memory
 from attention_unet.machine.processes import run_all
+from attention_unet.preparation.drawn_regions import CLUSTERS, find_regions
 from attention_unet.preparation.preprocessing import Preprocessing, preprocess, preprocess_target
-from attention_unet.preparation.regions import CLUSTERS, find_regions
+from attention_unet.scans.geometry import fit_grid
 from attention_unet.scans.labels import IGNORED, Labels, mask_of
 from attention_unet.scans.volumes import Volume
 
@@ -147,7 +151,8 @@ class CaseCache:
                     status = path.stat()
                 except OSError as error:
                     raise DataError(f"{path}: cannot be read ({error.strerror}): put it back") from error
-                digest.update(f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}\n".encode())
+                state = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}\n"
+                digest.update(os.fsencode(state))
         return self.folder / f"{digest.hexdigest()[:32]}.safetensors"
 
     def _try_store(self, case: Case) -> str:
@@ -161,6 +166,7 @@ class CaseCache:
 
     def _store(self, case: Case) -> None:
         image, label, warnings = read_case(case, self.channels, self.labels)
+        self._check_memory(image)
         preprocessed = preprocess(image, self.preprocessing)
         target = preprocess_target(label, self.labels, preprocessed, case.unannotated)
         facts = measure_case(case, image, label, self.labels, warnings, lost_classes(target, label, self.labels))
@@ -183,6 +189,18 @@ class CaseCache:
                 save_file(dict(zip(PARTS, arrays, strict=True)), partial, {"facts": json.dumps(facts.to_json())})
             except SafetensorError as error:
                 raise DataError(f"{self.folder}: cannot be written ({error}): free space or set data.cache") from error
+
+    def _check_memory(self, image: Volume) -> None:
+        """Check that an image fits into memory on the network's grid: a header may have the unit wrong."""
+        spacing_mm = self.preprocessing.spacing_mm
+        grid = fit_grid(image.affine, image.grid, spacing_mm, self.preprocessing.stack).grid
+        needed, free = 4 * len(image.array) * math.prod(grid), free_memory()
+        if needed > free:
+            voxels, size = " x ".join(map(str, grid)), " x ".join(f"{mm:.3g}" for mm in spacing_mm)
+            raise DataError(
+                f"{image.path}: has {voxels} voxels of {size} mm, which take {needed / 2**30:.3g} GiB: "
+                f"{free / 2**30:.3g} GiB are free; check its voxel size, or set data.spacing_mm"
+            )
 
 
 def _is_complete(file: Path) -> bool:

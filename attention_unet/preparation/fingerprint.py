@@ -12,6 +12,7 @@ from attention_unet.dataset.case_facts import Extent, measure_extent, sizes_of
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import DataError
+from attention_unet.scans.foreground import bounding_box
 from attention_unet.scans.geometry import fit_grid
 from attention_unet.scans.labels import Labels, mask_of
 from attention_unet.scans.orientation import Stack
@@ -127,8 +128,7 @@ def take_shapes(
 
 def _cut(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Cut a mask to its True voxels with a margin."""
-    where = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    box = tuple(slice(max(int(w[0]) - MARGIN, 0), int(w[-1]) + 1 + MARGIN) for w in where)
+    box = tuple(slice(max(edge.start - MARGIN, 0), edge.stop + MARGIN) for edge in bounding_box(mask))
     return np.ascontiguousarray(mask[box])
 
 

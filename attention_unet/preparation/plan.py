@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +66,11 @@ class Plan:
     architecture: Architecture
     region_mm: tuple[float, float, float] | None = None
     channels_may_miss: bool = False
+
+    @property
+    def window(self) -> list[int]:
+        """Voxels of a patch along the axes that the network sees."""
+        return [edge for axis, edge in enumerate(self.patch) if axis != self.slice_axis]
 
     def voxel_mm(self, place: str, affine: NDArray[np.float64], grid: Grid) -> tuple[float, float, float]:
         """Return the voxel size in mm of a place of the network, such as "skip 1", along the array axes of a scan.
@@ -233,7 +238,7 @@ def make_plan(
             nonzero=start.preprocessing.nonzero if start else bool(np.median(fingerprint.kept) < 0.75),
             stack=fingerprint.stack,
         ),
-        largest_mm=tuple(float(round(e, 1)) for e in largest_mm),  # type: ignore[arg-type]
+        largest_mm=_tenths(largest_mm),
         patch=tuple(int(s) for s in size),  # type: ignore[arg-type]
         slice_axis=slice_axis,
         mirror_axes=tuple(
@@ -241,9 +246,14 @@ def make_plan(
         ),
         batch=choose_batch(config, machine, int(np.prod(size))),
         architecture=architecture,
-        region_mm=None if region_mm is None else tuple(float(round(e, 1)) for e in region_mm),  # type: ignore[arg-type]
+        region_mm=None if region_mm is None else _tenths(region_mm),
         channels_may_miss=len(dataset.channels) > 1 and config.augmentation.drop_channel > 0,
     )
+
+
+def _tenths(edges_mm: Iterable[float]) -> tuple[float, float, float]:
+    """Round lengths in mm to tenths, to at least one."""
+    return tuple(max(float(round(edge, 1)), 0.1) for edge in edges_mm)  # type: ignore[return-value]
 
 
 def _all_annotated(dataset: Dataset) -> bool:

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from attention_unet.dataset.case_facts import check_trainable, warnings_about
 from attention_unet.dataset.cases import Case, find_cases
 from attention_unet.errors import DataError
 from attention_unet.machine import processes
+from attention_unet.preparation import cache as cache_module
 from attention_unet.preparation.cache import CachedCases, CaseCache, class_locations
 from attention_unet.preparation.preprocessing import Preprocessing
 from attention_unet.scans.labels import Labels
@@ -170,3 +172,17 @@ def test_classes_that_vanish_on_the_networks_grid_are_known(tmp_path):
     assert "x: b vanishes on the network's grid: too small for the voxels of the plan" in warnings_about([facts], "ab")
     with pytest.raises(DataError, match="the class b has no voxel on the network's grid in any case: set a smaller"):
         check_trainable([facts], [], ["a", "b"])
+
+
+def test_a_case_that_is_too_large_on_the_networks_grid_is_named(tmp_path, monkeypatch):
+    case = case_of(tmp_path)
+    monkeypatch.setattr(cache_module, "free_memory", lambda: 4 * 6 * 7 * 8 - 1)
+    with pytest.raises(DataError, match=r"x\.nii\.gz: has 6 x 7 x 8 voxels of 1 x 1 x 1 mm, .* check its voxel size"):
+        CaseCache(tmp_path / "cache", PLAIN, LABELS, 1).add([case], lambda: None)
+
+
+def test_names_in_another_encoding(tmp_path):
+    case = case_of(tmp_path, os.fsdecode(b"b\xff"))
+    cache = CaseCache(tmp_path / "cache", PLAIN, LABELS, 1)
+    cache.add([dataclasses.replace(case, id="b")], lambda: None)
+    assert len(cache.open([dataclasses.replace(case, id="b")])) == 1

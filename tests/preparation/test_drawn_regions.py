@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from attention_unet.preparation.regions import CLUSTERS, find_regions
+from attention_unet.preparation.drawn_regions import CLUSTERS, find_regions
 from attention_unet.scans.labels import IGNORED, Labels
 
 LABELS = Labels({"a": (1,), "b": (2,)}, (1, 2))

@@ -179,3 +179,8 @@ def test_channels_may_miss_if_training_drops_them():
     assert Plan.from_json(json.loads(json.dumps(plan.to_json()))).channels_may_miss
     assert not make_plan(Config(), dataset(channels=2), cohort, LAPTOP).channels_may_miss
     assert not make_plan(drop, dataset(channels=1), cohort, LAPTOP).channels_may_miss
+
+
+def test_a_plan_of_very_thin_scans_can_be_read_again():
+    plan = make_plan(Config(), dataset(), cohort_of((64, 64, 1), (1, 1, 0.01)), LAPTOP)
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
