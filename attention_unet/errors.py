@@ -24,6 +24,15 @@ def replace_paths(text: str, names: Mapping[Path, str]) -> str:
     return text
 
 
+def raise_interruption(error: BaseException) -> None:
+    """Raise the Ctrl-C or the end by a signal that led to an error: a file that it interrupts may fail to close."""
+    cause = error.__context__
+    while isinstance(cause, Exception):
+        cause = cause.__context__
+    if cause is not None:
+        raise cause
+
+
 class UserError(Exception):
     """Error whose message names the file or field, what was found, what was expected and what to do next."""
 

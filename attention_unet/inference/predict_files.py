@@ -16,7 +16,7 @@ import numpy as np
 from attention_unet.dataset.case_facts import image_digest
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_channels
-from attention_unet.errors import DataError, UserError, replace_paths
+from attention_unet.errors import DataError, UserError, raise_interruption, replace_paths
 from attention_unet.files.atomic import replacing, write_text
 from attention_unet.files.lock import Busy
 from attention_unet.files.prediction_folder import (
@@ -117,7 +117,7 @@ def _try_case(
         try:
             result = _predict_case(case, output, models, settings, done)
         except Exception as error:  # of any kind: the other cases can still be predicted
-            _raise_interruption(error)
+            raise_interruption(error)
             expected = isinstance(error, UserError)
             result = str(error) if expected else f"{case.images[0]}: {type(error).__name__}: {error}"
             log.debug("%s", case.id, exc_info=True)
@@ -131,21 +131,13 @@ def _try_case(
     return {**result, "seconds": seconds, "extras": settings.extras, "warnings": kept}
 
 
-def _raise_interruption(error: BaseException) -> None:
-    """Raise the Ctrl-C or the end by a signal that led to an error: a file it interrupts may fail to close."""
-    cause = error.__context__
-    while isinstance(cause, Exception):
-        cause = cause.__context__
-    if cause is not None:
-        raise cause
-
-
 @contextmanager
 def _errors_as_warnings() -> Iterator[None]:
     """Log errors of data as warnings: where a disk is full, other cases may be smaller."""
     try:
         yield
     except (DataError, Busy) as error:
+        raise_interruption(error)
         log.warning("%s", error)
 
 

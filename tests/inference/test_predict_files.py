@@ -107,8 +107,9 @@ def test_a_failure_of_any_kind_stops_no_other_case(tmp_path):
     assert (tmp_path / "out" / "b.nii.gz").is_file()
 
 
+@pytest.mark.parametrize("step", ["read_channels", "note"])
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt(), SystemExit(143)])
-def test_an_interruption_that_ends_in_an_error_still_stops_all(tmp_path, monkeypatch, interruption):
+def test_an_interruption_that_ends_in_an_error_still_stops_all(tmp_path, monkeypatch, interruption, step):
     def read(*_):
         try:
             try:
@@ -118,8 +119,8 @@ def test_an_interruption_that_ends_in_an_error_still_stops_all(tmp_path, monkeyp
         except OSError as error:
             raise DataError("cannot be read") from error
 
-    monkeypatch.setattr(predict_module, "read_channels", read)
     scan(tmp_path / "in", np.eye(4), "a.nii.gz")
+    monkeypatch.setattr(predict_module, step, read)
     with pytest.raises(type(interruption)):
         predict(find_inputs(tmp_path / "in", 1), tmp_path / "out")
 

@@ -11,6 +11,9 @@ import pytest
 from pydicom import dcmread, uid
 
 from attention_unet.errors import ConfigError
+from attention_unet.files.lock import Busy, folder_lock
+from attention_unet.files.part import Part
+from attention_unet.inference import predict_tree as predict_tree_module
 from attention_unet.inference.predict_tree import predict_tree
 from attention_unet.inference.settings import Settings
 from attention_unet.scans.volumes import read_labels
@@ -219,3 +222,17 @@ def test_what_is_no_bids_dataset_is_refused_and_no_description_is_lost(bids, tmp
     with pytest.raises(ConfigError, match="is no BIDS dataset"):
         predict_tree([model_of()], bids, tmp_path / "out", bids=["T1w"])
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("step", ["describe_masks", "write_volumes"])
+def test_a_part_that_writes_beside_the_masks_holds_its_lock(bids, tmp_path, monkeypatch, step):
+    """Another part may otherwise remove the unfinished files."""
+    original = getattr(predict_tree_module, step)
+
+    def describe(folder, *arguments):
+        with pytest.raises(Busy), folder_lock(folder, patience=0):
+            pass
+        return original(folder, *arguments)
+
+    monkeypatch.setattr(predict_tree_module, step, describe)
+    assert predict_tree([model_of()], bids, tmp_path / "out", bids=["T1w"], part=Part(1, 1)) == {}
