@@ -77,7 +77,7 @@ def series_below(source: Path) -> list[Path]:
 
 
 def _without_absent_files(case: Case) -> Case:
-    absent = tuple(number for number, path in enumerate(case.images) if not path.exists())
+    absent = tuple(number for number, path in enumerate(case.images) if not os.path.lexists(path))
     there = tuple(path for number, path in enumerate(case.images) if number not in absent)
     return replace(case, images=there, absent=absent) if there else case
 

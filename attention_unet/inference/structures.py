@@ -55,6 +55,7 @@ def describe_structures(
         within = label_map[box] if box else np.zeros((0, 0, 0), label_map.dtype)
         mask = mask_of(within, group)
         values = volume.array[0][box][mask] if box else np.zeros(0)
+        expected = expected_dice[index]  # NaN where another class is painted over all of an overlapping one
         described[str(labels.painted[index])] = {
             "name": name,
             "colour": colour_of(index),
@@ -63,7 +64,7 @@ def describe_structures(
             "sd": float(f"{values.std(dtype=np.float64):.6g}") if values.size else None,
             "components": int(ndimage.label(mask, BY_CORNERS)[1]) if values.size else 0,
             "touches_edge": any(a.start == 0 or a.stop == size for a, size in zip(box, volume.grid, strict=False)),
-            "expected_dice": round(float(expected_dice[index]), 4) if values.size else None,
+            "expected_dice": round(float(expected), 4) if values.size and math.isfinite(expected) else None,
         }
     return {"labels": described}
 

@@ -75,6 +75,13 @@ def test_files_of_a_channel_may_be_absent(scans, tmp_path):
         check(read_channels(Case(name, (tmp_path / "out" / f"{name}.nii.gz",))).array[0], *there)
 
 
+def test_a_channel_that_is_a_link_to_nothing_is_not_taken_for_absent(scans, tmp_path):
+    (scans / "part_0001.nii.gz").symlink_to(tmp_path / "not fetched")
+    failed = predict_folder([model()], scans, tmp_path / "out")
+    assert list(failed) == ["part"]
+    assert "part_0001.nii.gz" in failed["part"]
+
+
 def test_a_model_that_needs_all_channels_fails_on_that_case_alone(scans, tmp_path):
     failed = predict_folder([model(may_miss=False)], scans, tmp_path / "out")
     assert list(failed) == ["part"]

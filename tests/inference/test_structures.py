@@ -68,6 +68,8 @@ def test_overlapping_classes_share_voxels():
     regions = Labels({"whole": (1, 2), "core": (2,)}, (1, 2))
     found = describe_structures(label_map, regions, SCAN, np.ones(2))["labels"]
     assert {each["name"]: each["volume_ml"] for each in found.values()} == {"whole": 1.5, "core": 1.0}
+    found = describe_structures(label_map, regions, SCAN, np.array([np.nan, 0.5]))["labels"]  # only the core was found
+    assert [each["expected_dice"] for each in found.values()] == [None, 0.5]
 
 
 def rows(folder):
