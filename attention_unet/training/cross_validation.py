@@ -25,7 +25,7 @@ from attention_unet.evaluation.summary import Summary
 from attention_unet.files.atomic import check_replaceable, write_text
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.prediction_record import read_record
-from attention_unet.files.run_folder import HISTORY, PLAN, PREDICTIONS, SPLIT, WEIGHTS
+from attention_unet.files.run_folder import HISTORY, PLAN, PREDICTIONS, SPLIT
 from attention_unet.inference.components import cleaned_classes
 from attention_unet.inference.model_file import CPU, load_model
 from attention_unet.inference.output_folder import check_origin
@@ -230,8 +230,16 @@ def _choose_cleaned_classes(runs: Sequence[Path]) -> tuple[str, ...]:
 
     The held-out cases of other folds decide, so that no fold is evaluated with a decision from its own cases.
     """
-    models = [load_model(run, CPU) for run in runs if (run / WEIGHTS).is_file()]
+    models = [load_model(run, CPU) for run in runs if _is_trained(run)]
     return tuple(cleaned_classes(models, Settings())) if models else ()
+
+
+def _is_trained(run: Path) -> bool:
+    """Return whether a training is finished. Another process may still be training."""
+    if not (run / STATE).exists():
+        return False
+    state = load_state(run / STATE)
+    return state.loop.validations == Config.from_plain(state.settings["config"]).training.validations
 
 
 def _find_predicted_folds(folder: Path, folds: Iterable[int], tta: bool) -> list[int]:

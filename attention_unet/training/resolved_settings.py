@@ -141,19 +141,20 @@ def resolve_settings(
         )
     ids = [case.id for case in dataset.cases]
     subjects = find_subjects(config.data, dataset.root, ids)
-    split, judged = split_cases(config, ids, subjects)
+    split, judged = hold_out_cases(config, ids, subjects)
     fingerprint = take_fingerprint(dataset.cases, dataset.labels)
     if start:
         config = configure_like(config, start.plan)
     machine = measure_machine(config.training)
     plan = make_plan(config, dataset, fingerprint, machine, whole_scans or not judged, start.plan if start else None)
     log.info("a patch sees %s", describe_view(fingerprint, plan.preprocessing.spacing_mm, plan.patch, plan.region_mm))
-    origin = Origin.of(start, without_folder(config.training.start_from or "")) if start else None
+    name = without_folder(config.training.start_from or "")
+    origin = Origin(name, start.sha256, start.trained_on) if start else None
     threads = torch.get_num_threads()
     return ResolvedSettings(fill_from_plan(config, plan), split, plan, subjects, threads=threads, origin=origin)
 
 
-def split_cases(config: Config, ids: Sequence[str], subjects: Mapping[str, str]) -> tuple[Split, bool]:
+def hold_out_cases(config: Config, ids: Sequence[str], subjects: Mapping[str, str]) -> tuple[Split, bool]:
     """Return the split of cases, and whether some of them, held out or trained on late, can judge a locator."""
     split = choose_split(config.data, ids, subjects)
     return split, bool(split.validation or choose_late_cases(split.training, subjects, config.training.seed))
@@ -191,6 +192,11 @@ def resume_settings(before: ResolvedSettings, config: Config, override: bool, ru
         raise ConfigError(
             f"{run}: the configuration changed since the run began: {changes}: {advice}, or choose a new --run"
         )
+    return dataclasses.replace(before, config=fill_from_plan(config, before.plan))
+
+
+def warn_of_threads(before: ResolvedSettings, run: Path) -> None:
+    """Warn if a run continues with another number of threads than it began with."""
     if before.threads != torch.get_num_threads():
         log.warning(
             "%s: began with %d threads, continues with %d: the last bits of the weights will differ from those of an "
@@ -199,7 +205,6 @@ def resume_settings(before: ResolvedSettings, config: Config, override: bool, ru
             before.threads,
             torch.get_num_threads(),
         )
-    return dataclasses.replace(before, config=fill_from_plan(config, before.plan))
 
 
 def _is_another(origin: Origin, given: str | None, before: str | None) -> bool:

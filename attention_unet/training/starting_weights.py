@@ -35,11 +35,6 @@ class Origin:
     sha256: str
     trained_on: TrainedOn | None
 
-    @classmethod
-    def of(cls, model: Model, name: str) -> "Origin":
-        """Return the origin of trainings that start from a model of this name."""
-        return cls(name, model.sha256, model.trained_on)
-
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a JSON file."""
         known = self.trained_on.to_json() if self.trained_on else None

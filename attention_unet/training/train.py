@@ -14,7 +14,7 @@ from lightning_fabric import Fabric, seed_everything
 from attention_unet.config import Config, TrainingConfig
 from attention_unet.dataset.cases import Dataset
 from attention_unet.dataset.find_dataset import find_dataset
-from attention_unet.errors import ConfigError, first_few, plural
+from attention_unet.errors import ConfigError
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.run_folder import CONFIG
 from attention_unet.inference.locator import Locator
@@ -26,7 +26,7 @@ from attention_unet.machine.devices import (
     make_fabric,
     repeatable,
 )
-from attention_unet.machine.memory import peak_memory, reuse_freed_memory
+from attention_unet.machine.memory import reuse_freed_memory
 from attention_unet.network import AttentionUNet
 from attention_unet.training.batches import Batches
 from attention_unet.training.budget import Budget, same_budget
@@ -34,11 +34,11 @@ from attention_unet.training.checkpoint import STATE, LoopState, TrainingState
 from attention_unet.training.claim import claim_folder
 from attention_unet.training.faults import reporting_faults
 from attention_unet.training.fit import fit, save_training
-from attention_unet.training.history import find_fall
 from attention_unet.training.interruption import Interrupted, catching_signals
 from attention_unet.training.learner import Learner, build_network
 from attention_unet.training.locating import train_locator
 from attention_unet.training.log_file import log_to_file
+from attention_unet.training.messages import log_end, log_start
 from attention_unet.training.monitor import Monitor
 from attention_unet.training.parts import Training
 from attention_unet.training.prepared_cases import PreparedCases, prepare_cases
@@ -47,15 +47,13 @@ from attention_unet.training.resolved_settings import (
     read_resolved_settings,
     resolve_settings,
     resume_settings,
+    warn_of_threads,
     write_resolved_settings,
 )
 from attention_unet.training.same_data import add_digests, check_dataset
 from attention_unet.training.starting_weights import load_start, take_weights, warn_of_trained_on
 
 log = logging.getLogger(__name__)
-
-MUCH_VALIDATING = 0.3  # share of the time
-LARGE_FALL = 0.005  # of the mean Dice
 
 
 def train(
@@ -123,13 +121,15 @@ def _train(
     start = load_start(config) if not settings else None
     if settings:
         check_dataset(settings, dataset)
+        warn_of_threads(settings, run)
     else:  # only the first process: others can run on other machines and get another plan
         settings = fabric.broadcast(resolve_settings(config, dataset, start=start) if fabric.is_global_zero else None)
     network, prepared = _set_up(config, dataset, run, fabric, settings)
     exact = repeatable(fabric.device, settings.config.training.steps is not None)
-    with log_to_file(run / "train.log", fabric.is_global_zero), exact, catching_signals() as caught:
+    with log_to_file(run / "train.log", fabric.is_global_zero), exact:
         began = time.monotonic()
-        locator = _restore_or_train_locator(state, prepared, settings, fabric, caught)
+        with catching_signals() as caught:
+            locator = _restore_or_train_locator(state, prepared, settings, fabric, caught)
         locating, tried = time.monotonic() - began, settings.plan.region_mm is not None
         if tried and not locator:
             log.info("planning anew, for whole scans")
@@ -140,37 +140,40 @@ def _train(
             network, prepared = _set_up(config, dataset, run, fabric, settings)
         elif locator and not state and fabric.is_global_zero:
             write_resolved_settings(run, settings, config)
-        settings = add_digests(dataclasses.replace(settings, digests={**digests, **settings.digests}), prepared.facts)
-        if start and settings.origin:
-            log.info("starting from %s, sha256 %s", settings.origin.model, settings.origin.sha256)
-            take_weights(network, settings.plan, start)
-        if settings.origin:
-            warn_of_trained_on(settings.origin, settings.split.validation, settings.digests)
-        labels = settings.plan.labels
-        learner = Learner(network, settings.config.training, fabric, labels.overlapping, labels.ignore is not None)
-        budget = Budget.from_config(settings.config.training)
-        budget.elapsed_before = budget.locating = locating
-        loop = _restore(state, learner, budget, settings.config.training) if state else LoopState(locating=locating)
-        monitor = None
-        if fabric.is_global_zero:
-            _log_start(settings, learner)
-            history, text = state.history if state else [], (run / CONFIG).read_text(encoding="utf-8")
-            monitor = Monitor(run, settings.plan.labels.names, history, learner.step, text)
-        training = Training(
-            run,
-            settings,
-            learner,
-            Batches(prepared, settings, locator.margin if locator else None, fabric),
-            prepared,
-            locator,
-            budget,
-            loop,
-            monitor,
-            stop=lambda: bool(caught),
-        )
-        if tried and not state:
-            save_training(training)  # so that no locator is trained again
-        finished = _run_loop(training)
+        with catching_signals() as caught:
+            settings = add_digests(
+                dataclasses.replace(settings, digests={**digests, **settings.digests}), prepared.facts
+            )
+            if start and settings.origin:
+                log.info("starting from %s, sha256 %s", settings.origin.model, settings.origin.sha256)
+                take_weights(network, settings.plan, start)
+            if settings.origin:
+                warn_of_trained_on(settings.origin, settings.split.validation, settings.digests)
+            labels = settings.plan.labels
+            learner = Learner(network, settings.config.training, fabric, labels.overlapping, labels.ignore is not None)
+            budget = Budget.from_config(settings.config.training)
+            budget.elapsed_before = budget.locating = locating
+            loop = _restore(state, learner, budget, settings.config.training) if state else LoopState(locating=locating)
+            monitor = None
+            if fabric.is_global_zero:
+                log_start(settings, learner)
+                history, text = state.history if state else [], (run / CONFIG).read_text(encoding="utf-8")
+                monitor = Monitor(run, settings.plan.labels.names, history, learner.step, text)
+            training = Training(
+                run,
+                settings,
+                learner,
+                Batches(prepared, settings, locator.margin if locator else None, fabric),
+                prepared,
+                locator,
+                budget,
+                loop,
+                monitor,
+                stop=lambda: bool(caught),
+            )
+            if tried and not state:
+                save_training(training)  # so that no locator is trained again
+            finished = _run_loop(training)
     if not finished:
         raise Interrupted(f"stopped and saved: continue with 'attention-unet train --resume --run {run}'", caught)
 
@@ -213,7 +216,7 @@ def _run_loop(training: Training) -> bool:
     if not finished:  # Fabric kills the first process, which saved the state, when another one leaves
         training.learner.fabric.barrier()
     if finished and training.monitor is not None:
-        _log_end(training, training.monitor)
+        log_end(training, training.monitor)
     return finished
 
 
@@ -256,44 +259,3 @@ def read_config(run: Path) -> Config:
         return Config.from_plain(yaml.safe_load((run / CONFIG).read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError) as error:
         raise ConfigError(f"{run}: not a run folder ({error}): expected the folder of a training") from error
-
-
-def _log_start(settings: ResolvedSettings, learner: Learner) -> None:
-    log.info(
-        "%s to train on, %d held out; %.2f million parameters on %s in %s; patches of %s voxels of %s mm",
-        plural(len(settings.split.training), "case"),
-        len(settings.split.validation),
-        sum(p.numel() for p in learner.network.parameters()) / 1e6,
-        learner.fabric.device,
-        str(choose_precision(settings.config.training.precision, learner.fabric.device)).removeprefix("torch."),
-        " x ".join(map(str, settings.plan.patch)),
-        " x ".join(f"{mm:.3g}" for mm in settings.plan.preprocessing.spacing_mm),
-    )
-    log.info("attention: %s", settings.plan.architecture.describe_attention())
-    if learner.step:
-        log.info("continuing after step %d", learner.step)
-
-
-def _log_end(training: Training, monitor: Monitor) -> None:
-    peak = peak_memory(training.learner.fabric.device)
-    log.info("training finished%s", f"; peak memory {peak / 2**30:.1f} GiB" if peak else "")
-    share = training.loop.validating / training.budget.elapsed
-    if share > MUCH_VALIDATING:
-        log.warning(
-            "validations took %.0f %% of the time: lower training.validations, hold out fewer cases, or train longer",
-            100 * share,
-        )
-    step, fall = find_fall(monitor.validations)
-    if fall > LARGE_FALL:
-        log.warning(
-            "mean Dice on held-out cases has fallen by %.4f since step %d: the training may have learned noise; take "
-            "fewer steps (--training.steps), or stronger augmentation",
-            fall,
-            step,
-        )
-    last = monitor.history[-1] if monitor.history else {}
-    if never_found := [name for name in training.settings.plan.labels.names if last.get(f"dice {name}") == 0]:
-        advice = ["raise data.foreground_share"]
-        advice += [] if training.settings.config.data.balance_classes else ["set data.balance_classes"]
-        advice += ["try data.locate false"] if training.locator else []
-        log.warning("%s: found in no held-out case: train longer, or %s", first_few(never_found), " or ".join(advice))

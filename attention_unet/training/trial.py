@@ -45,11 +45,10 @@ def try_step(config: Config, plan: Plan) -> Trial:
     reuse_freed_memory(of_any_size=True)
     fabric = make_fabric(alone)
     learner = Learner(build_network(plan), alone, fabric, plan.labels.overlapping)
-    grid = [edge for axis, edge in enumerate(plan.patch) if axis != plan.slice_axis]
     masks = plan.labels.channels if plan.labels.overlapping else 1
     try:
-        image = torch.randn(patches, len(plan.channels), *grid).to(fabric.device)
-        target = torch.zeros(patches, masks, *grid, dtype=torch.uint8).to(fabric.device)
+        image = torch.randn(patches, len(plan.channels), *plan.window).to(fabric.device)
+        target = torch.zeros(patches, masks, *plan.window, dtype=torch.uint8).to(fabric.device)
         batch = Batch(image, target)
 
         def step() -> None:

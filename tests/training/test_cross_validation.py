@@ -16,6 +16,7 @@ from attention_unet.inference import predict_folder
 from attention_unet.inference.model_file import load_models
 from attention_unet.inference.record import update_record
 from attention_unet.training import cross_validation
+from attention_unet.training.checkpoint import load_state, save_state
 from tests.evaluation.build import metrics
 from tests.report.build import facts_of
 from tests.training.build import OPTIONS
@@ -180,3 +181,16 @@ def test_wrong_folds(cohort, tmp_path, capsys):
     assert main([*call, "--training.batch", "2", "--training.devices", "2"]) == 2
     assert "trains each fold in one process" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
+
+
+def test_unfinished_folds_do_not_decide_which_components_are_dropped(folder, cohort, tmp_path, monkeypatch):
+    again = shutil.copytree(folder, tmp_path / "folds")
+    state = load_state(again / "fold1" / "last.pt")
+    state.loop.validations = 0
+    save_state(again / "fold1" / "last.pt", state)
+    (again / "fold2" / "last.pt").unlink()
+    loaded, original = [], cross_validation.load_model
+    monkeypatch.setattr(cross_validation, "load_model", lambda run, *a: (loaded.append(run.name), original(run, *a))[1])
+    call = ["cross-validate", "--data.root", str(cohort), "--run", str(again), *OPTIONS, "--tta", "--only", "0"]
+    assert main(call) == 0
+    assert loaded == ["fold0", "fold3"]

@@ -152,6 +152,26 @@ def test_a_locator_that_is_not_safe_leaves_a_plan_for_whole_scans(cohort, tmp_pa
     assert (model.locator, model.plan.region_mm) == (None, None)
 
 
+def test_a_signal_ends_the_preparation_of_a_second_plan_at_once(cohort, tmp_path, monkeypatch, locating):
+    monkeypatch.setattr(locating_module, "RECALL", 2.0)
+    original, calls = module._set_up, []
+
+    def set_up(*arguments):
+        calls.append(len(calls))
+        if calls == [0, 1]:
+            signal.raise_signal(signal.SIGINT)
+        return original(*arguments)
+
+    monkeypatch.setattr(module, "_set_up", set_up)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have ignored it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(config(cohort), tmp_path / "run")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert calls == [0, 1]
+
+
 def test_without_a_case_to_judge_it_no_locator_is_planned(cohort, tmp_path, locating, caplog):
     with caplog.at_level("INFO"):
         train(config(cohort, data={"fold": -1}), tmp_path / "run")
