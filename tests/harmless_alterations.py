@@ -31,7 +31,7 @@ HARMLESS: dict[str, dict[str, str]] = {
     },
     "wrappers/recursive.py": {
         "if weights is not None and step.weights is not None: -> if weights is not None or step.weights is not None:": (
-            "what multiplies always returns its weights; TorchScript asks for the condition"
+            "what multiplies always returns its weights; the types ask for the condition"
         ),
     },
     "pairwise/external.py": {

@@ -55,15 +55,11 @@ def grad_cam(model: Model, volume: Volume, channel: int) -> NDArray[np.float32]:
     network = copy.deepcopy(model.network)  # MONAI does not remove its hooks
     scores = ClassScores(network, plan.labels.overlapping)
     cam = GradCAM(nn_module=scores, target_layers=coarsest, postprocessing=lambda activation: activation)
-    across = None if plan.slice_axis is None else 2 + plan.slice_axis
 
-    def predict(windows: Tensor) -> Tensor:
-        inputs = windows if across is None else windows.squeeze(across)
+    def predict(inputs: Tensor) -> Tensor:
         maps = [cam.compute_map(window[None].clone().requires_grad_(), class_idx=channel) for window in inputs]
-        resized = F.interpolate(
-            torch.cat(maps).detach(), inputs.shape[2:], mode=INTERPOLATION[inputs.dim() - 2], align_corners=False
-        )
-        return resized if across is None else resized.unsqueeze(across)
+        mode = INTERPOLATION[inputs.dim() - 2]
+        return F.interpolate(torch.cat(maps).detach(), inputs.shape[2:], mode=mode, align_corners=False)
 
     image = cut_to_structures(model, preprocess(volume, plan.preprocessing), OVERLAP)
     unseen = torch.full((1,), torch.nan)

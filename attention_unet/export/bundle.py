@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from attention_unet.export.program import SAME, Run, quietly, refuse
-from attention_unet.export.window_network import WindowNetwork, draw_window, window_sizes
+from attention_unet.export.window_network import WindowNetwork, draw_window
 from attention_unet.files.atomic import replacing, write_text
 from attention_unet.inference.model import Model
 
@@ -34,7 +34,7 @@ def write_bundle(model: Model, description: dict[str, Any], folder: Path) -> Non
     if model.plan.preprocessing.stack is not None:
         raise refuse(model, "its thick slices are kept as they are, which MONAI's transforms cannot do")
     network = WindowNetwork(model).eval()
-    given = draw_window(model, 1, window_sizes(model))
+    given = draw_window(model, 1, model.plan.window)
     try:
         with torch.no_grad(), quietly():
             traced = torch.jit.trace(network, given, check_trace=False)  # type: ignore[no-untyped-call]
@@ -56,7 +56,7 @@ def read_bundle(folder: Path) -> Run:
 def inference_config(model: Model) -> dict[str, Any]:
     """Return how MONAI predicts with the network: reading, preprocessing, windows, decision, writing."""
     plan = model.plan
-    window = {"roi_size": window_sizes(model), "sw_batch_size": 1, "overlap": model.overlap, "mode": "gaussian"}
+    window = {"roi_size": model.plan.window, "sw_batch_size": 1, "overlap": model.overlap, "mode": "gaussian"}
     inferer: dict[str, Any] = {"_target_": "SlidingWindowInferer", **window}
     if plan.slice_axis is not None:
         inferer = {"_target_": "SliceInferer", "spatial_dim": plan.slice_axis, **window}
@@ -143,7 +143,7 @@ def metadata(model: Model, description: dict[str, Any]) -> dict[str, Any]:
     plan = model.plan
     names = plan.labels.names if plan.labels.overlapping else ("background", *plan.labels.names)
     version = {name: importlib.metadata.version(name).partition("+")[0] for name in LIBRARIES}
-    common = {"type": "image", "num_channels": len(plan.channels), "spatial_shape": window_sizes(model)}
+    common = {"type": "image", "num_channels": len(plan.channels), "spatial_shape": plan.window}
     image = {
         **common,
         "format": "magnitude",

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from attention_unet.errors import ConfigError
-from attention_unet.export.window_network import WindowNetwork, draw_window, window_sizes
+from attention_unet.export.window_network import WindowNetwork, draw_window
 from attention_unet.files.atomic import replacing, write_text
 from attention_unet.inference.model import Model
 
@@ -126,7 +126,7 @@ def _export(model: Model, convert: Callable[[ExportedProgram], Run]) -> tuple[Ex
         The program, and "multiple_of" or "exactly" with voxels along each axis of its windows.
     """
     network, axes = WindowNetwork(model).eval(), range(2, 2 + model.plan.architecture.dims)
-    windows = window_sizes(model)
+    windows = model.plan.window
     strides = [math.prod(of_axis) for of_axis in zip(*model.plan.architecture.steps, strict=True)]
     larger = [n + step for n, step in zip(windows, strides, strict=True)]
     reasons = []

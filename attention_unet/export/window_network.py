@@ -29,11 +29,6 @@ class WindowNetwork(nn.Module):
         return torch.sigmoid(logits) if self.overlapping else torch.softmax(logits, dim=1)
 
 
-def window_sizes(model: Model) -> list[int]:
-    """Return the voxels of a window along the axes that the network sees."""
-    return [n for axis, n in enumerate(model.plan.patch) if axis != model.plan.slice_axis]
-
-
 def draw_window(model: Model, batch: int, sizes: Sequence[int]) -> Tensor:
     """Return windows of noise."""
     return torch.randn(batch, len(model.plan.channels), *sizes, generator=torch.Generator().manual_seed(0))

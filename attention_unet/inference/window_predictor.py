@@ -56,11 +56,9 @@ def window_predictor(network: UNet, plan: Plan, precision: torch.dtype, places: 
     Attention is above 0, even of a closed gate: 0 marks voxels that no window shows.
     The windows of a 2-D network are slices: one voxel thick along the axis that the network does not see.
     """
-    across = None if plan.slice_axis is None else 2 + plan.slice_axis
     mode = INTERPOLATION[plan.architecture.dims]
 
-    def predict(windows: Tensor) -> Tensor:
-        inputs = windows if across is None else windows.squeeze(across)
+    def predict(inputs: Tensor) -> Tensor:
         with torch.autocast(inputs.device.type, dtype=precision, enabled=precision != torch.float32):
             if places:
                 finest, weights, _ = network(inputs, full_output=True)
@@ -71,14 +69,21 @@ def window_predictor(network: UNet, plan: Plan, precision: torch.dtype, places: 
         for place in places:
             scalar = weights[place].float().mean(dim=1, keepdim=True).clamp(min=LEAST_WEIGHT)
             values.append(F.interpolate(scalar, inputs.shape[2:], mode=mode, align_corners=False))
-        together = torch.cat(values, dim=1) if places else values[0]
-        return together if across is None else together.unsqueeze(across)
+        return torch.cat(values, dim=1) if places else values[0]
 
-    return predict
+    return in_slices(predict, plan)
+
+
+def in_slices(predict: WindowPredictor, plan: Plan) -> WindowPredictor:
+    """Return a predictor of windows that gives a 2-D network slices, without the axis that it does not see."""
+    if plan.slice_axis is None:
+        return predict
+    across = 2 + plan.slice_axis
+    return lambda windows: predict(windows.squeeze(across)).unsqueeze(across)
 
 
 def attended_places(network: UNet, plan: Plan, device: torch.device) -> list[str]:
     """Return the places that have attention maps, by trying the network on a few voxels."""
-    edges = [min(n, TRIAL_EDGE) for axis, n in enumerate(plan.patch) if axis != plan.slice_axis]
+    edges = [min(n, TRIAL_EDGE) for n in plan.window]
     output: NetworkOutput = network(torch.zeros(1, len(plan.channels), *edges, device=device), full_output=True)
     return [place for place in PLACES if place in output.weights]

@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torch.jit import is_scripting  # type: ignore[attr-defined]  # not in its __all__
 from torch.nn import functional as F
 
 SMALL = 1024  # voxels; on smaller grids torch's CPU kernel was 2 to 24 times slower for channels-last features
@@ -16,10 +15,9 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (B, C, *S)."""
-        if not is_scripting():
-            input = _make_small_contiguous(input)
-            if input.device.type == "cuda" and input.dtype != torch.float32:
-                return self._normalise_in_half_precision(input)
+        input = _make_small_contiguous(input)
+        if input.device.type == "cuda" and input.dtype != torch.float32:
+            return self._normalise_in_half_precision(input)
         return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def _normalise_in_half_precision(self, input: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
-from torch.jit import is_scripting  # type: ignore[attr-defined]  # not in its __all__
 
 from attention_unet.attention import Attention
 from attention_unet.attention.channel.context_encoding import ContextEncoding
@@ -80,7 +79,7 @@ class UNet(nn.Module):
         """
         supervised = full_output and self.training
         logits, weights, skips = self.run(x, supervised, full_output and not self.training)
-        if is_scripting() or not full_output:  # a scripted network returns logits only
+        if not full_output:
             return logits[0]
         encodings = self.presence_encodings() if self.training else []  # only the loss needs them
         return NetworkOutput(logits, weights, [encoding.presence(skips[level]) for level, encoding in encodings])

@@ -61,8 +61,7 @@ def measure_costs(study: Study, registration: Registration, plans: Mapping[str, 
     costs = []
     for arm, plan in plans.items():
         network = build_network(plan)
-        grid = [edge for axis, edge in enumerate(plan.patch) if axis != plan.slice_axis]
-        macs = plan.batch * count_macs(network, [torch.zeros(1, len(plan.channels), *grid)])
+        macs = plan.batch * count_macs(network, [torch.zeros(1, len(plan.channels), *plan.window)])
         parameters = sum(parameter.numel() for parameter in network.parameters())
         ratios = [ours / first for ours, first in zip(seconds[arm], control, strict=True)]
         times = (statistics.median(seconds[arm]), statistics.median(ratios), min(ratios), max(ratios))

@@ -92,12 +92,8 @@ def register(study: Study, folder: Path, reason: str | None = None, *, save: boo
             aside = folder / f"before-amendment-{len(found.amendments)}"
             move_results(outdated, folder, aside)
             log.warning("%s: results of arms that have changed are moved to here; they are trained again", aside)
-    return fill_study(study, found.plan), found
-
-
-def fill_study(study: Study, plan: Plan) -> Study:
-    """Return a study with planned values filled in."""
-    return dataclasses.replace(study, arms={name: fill_from_plan(arm, plan) for name, arm in study.arms.items()})
+    arms = {name: fill_from_plan(arm, found.plan) for name, arm in study.arms.items()}
+    return dataclasses.replace(study, arms=arms), found
 
 
 def plan_arms(study: Study, common: Plan | None = None) -> dict[str, Plan]:

@@ -1,5 +1,3 @@
-import warnings
-
 import pytest
 import torch
 
@@ -97,14 +95,9 @@ def test_residual_block_adds_its_input():
     [pytest.param(d, s, marks=[] if (d, s) == (2, "gate") else pytest.mark.long) for d in (2, 3) for s in SKIPS],
     ids=str,
 )
-def test_scripts_exports_and_compiles(dims, skips):
+def test_exports_and_compiles(dims, skips):
     net = small(dims, skips=skips).eval()
-    x, other = torch.randn(2, 1, *(12, 9, 7)[:dims]), torch.randn(3, 1, *(8, 13, 6)[:dims])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch calls scripting deprecated; people still deploy by it
-        scripted = torch.jit.script(net)
-    torch.testing.assert_close(scripted(x), net(x))
-    torch.testing.assert_close(scripted(other), net(other))
+    x = torch.randn(2, 1, *(12, 9, 7)[:dims])
     torch.testing.assert_close(torch.export.export(net, (x,)).module()(x), net(x))
     # With free sizes the exporter settles on one way of rounding: here, on multiples of the strides.
     even, larger = torch.randn(2, 1, *(12, 8, 16)[:dims]), torch.randn(3, 1, *(8, 16, 12)[:dims])

@@ -1,7 +1,5 @@
 """Non-local block: self-attention at half the channels, with a convolution back."""
 
-from torch import Tensor
-
 from attention_unet.attention.base import Place
 from attention_unet.attention.pairwise.cross_attention import EmbeddedAttention
 from attention_unet.attention.pairwise.positions import Positions
@@ -24,7 +22,3 @@ class NonLocalBlock(EmbeddedAttention):
 
     def __init__(self, place: Place, *, heads: int = 1, positions: Positions = "none", scaled: bool = True) -> None:
         super().__init__(place, place.channels, heads, positions, scaled)
-
-    def source(self, x: Tensor, gate: Tensor | None) -> Tensor:
-        """Return the skip itself."""
-        return x

@@ -3,7 +3,6 @@
 import functools
 import logging
 import math
-from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -91,9 +90,9 @@ class PairwiseAttention(Attention):
         products = tokens(query, self.heads) @ tokens(key, self.heads).transpose(2, 3) * self.scale
         return torch.softmax(products, dim=3).mean(dim=1).reshape(len(x), 1, *key.shape[2:])
 
-    @abstractmethod
     def source(self, x: Tensor, gate: Tensor | None) -> Tensor:
-        """Return the signal for keys and values."""
+        """Return the signal for keys and values: the skip itself."""
+        return x
 
 
 def bounded(source: Tensor, queries: Sequence[int], name: str) -> Tensor:

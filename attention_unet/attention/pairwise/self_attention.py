@@ -33,7 +33,3 @@ class SelfAttention(PairwiseAttention):
         """Attend from ``x`` (B, C, *S) to itself; weights are the received map (B, 1, *Sk)."""
         gathered, received = self.gather(x, x, with_map)
         return Attended((x + self.gamma * self.project(gathered)).to(x.dtype), received)
-
-    def source(self, x: Tensor, gate: Tensor | None) -> Tensor:
-        """Return the skip itself."""
-        return x

@@ -26,8 +26,6 @@ class HardGate(AdditiveGate):
         temperature: tau; a lower one gives a sharper and noisier gradient.
     """
 
-    kind: str = "spatial"
-
     def __init__(self, place: Place, *, hidden: int | None = None, temperature: float = 2 / 3) -> None:
         super().__init__(place, hidden=hidden)
         self.temperature = temperature

@@ -21,17 +21,16 @@ class Sequential(Attention):
         super().__init__()
         self.parts = nn.ModuleList(parts)
         take_properties(self, parts)
-        self.parts_multiply = [part.multiplies for part in parts]
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Apply the parts in order to ``x`` (B, C, *S); each receives ``gate``."""
         product: Tensor | None = None
         last: Tensor | None = None
-        for i, part in enumerate(self.parts):
+        for part in self.parts:
             x, weights = part(x, gate, with_map)
             if weights is not None:
                 last = weights
-                if self.parts_multiply[i]:
+                if part.multiplies:
                     product = weights if product is None else product * weights
         return Attended(x, last if product is None else product)
 
