@@ -77,7 +77,7 @@ class DataConfig:
 @dataclass(frozen=True)
 class AugmentationConfig:
     """Random changes of training patches. Most fields are the probability of a change; 0 turns it off. Changes of
-    intensity are drawn for each channel.
+    intensity are drawn for each channel. Where ``synthesize`` draws the image, they have a probability of at least 0.5.
 
     Attributes:
         affine: probability of rotation, scaling, shift and elastic deformation.

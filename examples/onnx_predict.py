@@ -88,15 +88,15 @@ def segment(model, scan):
     upright = nib.as_closest_canonical(scan)  # axes exchanged and reversed, to the right, front and top
     image = np.asarray(upright.dataobj, dtype=np.float64)
     image = np.moveaxis(image, -1, 0) if image.ndim == 4 else image[None]
+    image = np.stack([np.where(np.isfinite(c), c, c[np.isfinite(c)].min()) for c in image])
     grid, voxel_mm = image.shape[1:], np.linalg.norm(upright.affine[:3, :3], axis=0)
     steps = np.round(np.array(way["spacing_mm"]) / voxel_mm, 6)
-    steps = np.where(np.abs(steps - 1) * grid < 0.1, 1, steps)  # less than a tenth of a voxel over the scan
+    steps = np.where(np.abs(steps - 1) * grid < 0.001, 1, steps)  # less than a thousandth of a voxel over the scan
     for axis, (n, step) in enumerate(zip(grid, steps)):
         if step != 1:
             positions = np.arange(round((n - 1) / step + 1)) * step
             image = mix(image, 1 + axis, mean_matrix(positions, n, step) if step > 1 else linear_matrix(positions, n))
 
-    image = np.nan_to_num(image)
     brighter = np.any([channel > background_of(channel) for channel in image], axis=0)
     if not brighter.any():
         raise SystemExit("the scan is the same everywhere")

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from attention_unet.cli import main
+from attention_unet.cli.call import complete
 from attention_unet.config import AugmentationConfig, Config, DataConfig, NetworkConfig, TrainingConfig
 from attention_unet.errors import ConfigError
 from tests.conftest import REPOSITORY
@@ -72,6 +73,11 @@ def test_wrong_files_are_one_clear_line_and_exit_code_2(tmp_path, capsys, text, 
         (b"data: {folds: !!int abc}", "a value is not valid (invalid literal for int"),
         (b"data: {folds: " + b"1" * 5000 + b"}", "a value is not valid (Exceeds the limit"),
         (b"data: {folds: !!timestamp abc}", "a value is not valid"),
+        (b"training: {class_path: os.system}", "line 1: training.class_path would name code to run"),
+        (
+            b"attention:\n  skips:\n  - se: {reduction: 4, reduction: 8}",
+            "attention.skips.0.se.reduction is given twice",
+        ),
         (b"\xff\xfe\x00", "not a text in UTF-8"),
         (b"data: " + b"{a: " * 3000 + b"1" + b"}" * 3000, "is nested too deeply"),
     ],
@@ -94,7 +100,21 @@ def test_lines_of_aliases_that_stand_for_more_than_any_memory_holds(tmp_path, ca
     assert "*a is an alias" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["train", "--training.batchsize", "3"], ["predict"], ["trian"], []])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--training.batchsize", "3"],
+        ["train", "--training.step", "3"],
+        ["train", "--conf", "configs/phantom.yaml"],
+        ["train", "--config", "configs/phantom.yaml", "--config", "configs/hippocampus.yaml"],
+        ["phantom", "--seed", "-1"],
+        ["study", "."],
+        ["study", ""],
+        ["predict"],
+        ["trian"],
+        [],
+    ],
+)
 def test_wrong_calls_are_exit_code_2(capsys, arguments):
     assert main(arguments) == 2
     assert "Traceback" not in capsys.readouterr().err
@@ -116,3 +136,8 @@ def test_help_is_quick_and_imports_nothing_heavy():
     assert done.returncode == 0, done.stderr
     assert "predict" in done.stdout
     assert time.monotonic() - began < 2
+
+
+def test_a_budget_of_null_does_not_replace_the_other_one():
+    assert complete(["train", "--training.steps", "null"]) == ["train", "--training.steps", "null"]
+    assert complete(["train", "--training.steps=5"])[-1] == "--training.minutes=null"

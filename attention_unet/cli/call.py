@@ -16,6 +16,7 @@ from attention_unet.files.run_folder import CONFIG, read_paths
 
 BUDGETS = ("minutes", "steps")
 START = "training.start_from"
+FILES = {"data.subjects", "data.splits", START}  # fields that name a file; relative to the file that has them
 WRONG_TYPE = re.compile(
     r'Parser key "(?P<name>.+?)": '
     r".*?(?:Subtypes: \[(?P<union>.+)\] E|Expected an? (?P<one>.+?)\. ).* value: (?P<value>.*)"
@@ -41,7 +42,9 @@ def complete(arguments: list[str]) -> list[str]:
     """Complete a call: a resumed run uses its own configuration, a budget replaces the one in the file, and the
     configuration of a run finds its data.
     """
-    given = [name for name in BUDGETS if any(a.split("=")[0] == f"--training.{name}" for a in arguments)]
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    pairs = list(itertools.pairwise(words))
+    given = [name for name in BUDGETS if any(o == f"--training.{name}" and value != "null" for o, value in pairs)]
     if given:
         arguments = [*arguments, *(f"--training.{name}=null" for name in BUDGETS if name not in given)]
     words = [word for argument in arguments for word in argument.split("=", 1)]
@@ -54,6 +57,8 @@ def complete(arguments: list[str]) -> list[str]:
             )
         arguments = ["train", "--config", str(config), *arguments[1:]]
         words = ["train", "--config", str(config), *words[1:]]
+    if words.count("--config") > 1:
+        raise ConfigError("--config is given twice: expected one file")
     if "--config" in words[:-1]:
         config = Path(words[words.index("--config") + 1])
         places = read_paths(config.parent)
@@ -72,7 +77,7 @@ def _files_beside(config: Path) -> Iterator[tuple[str, Path]]:
         found = load_fields(config)
     except ConfigError:
         return  # check_files reports it
-    for field in ("data.subjects", "data.splits", START):
+    for field in sorted(FILES):
         section, name = field.split(".")
         fields = found.get(section)
         value = fields.get(name) if isinstance(fields, dict) else None

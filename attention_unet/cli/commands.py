@@ -184,7 +184,8 @@ def _predict_parts(options: Namespace) -> int:
     from attention_unet.machine.jobs import run_jobs
     from attention_unet.machine.memory import free_memory
 
-    count, memory = options.jobs, options.memory_gb or free_memory() / options.jobs / 2**30
+    count, memory = options.jobs, options.memory_gb
+    memory = free_memory() / count / 2**30 if memory is None else memory
     parts = [f"{number}/{count}" for number in range(1, count + 1)]
     own = ["--jobs=1", f"--memory-gb={memory:.3f}"]
     return run_jobs({f"part {part}": [*options.arguments, *own, f"--part={part}"] for part in parts}, count)
@@ -219,6 +220,8 @@ def _phantom(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.dataset.cases import data_root
     from attention_unet.dataset.phantom import make_cohort
 
+    if not 0 <= options.seed < 2**32:
+        raise ConfigError(f"--seed is {options.seed}: expected 0 to {2**32 - 1}")
     with progress_bar("making phantoms", options.training + options.test) as done:
         folder = make_cohort(data_root(options.root), options.training, options.test, options.seed, done)
     log.info("%s to train on and %d to test on are in %s", plural(options.training, "case"), options.test, folder)

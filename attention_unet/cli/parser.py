@@ -21,12 +21,15 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         exit_on_error=False,
         parser_mode=STRICT_YAML,
         version=__version__,
+        allow_abbrev=False,
     )
     commands = parser.add_subcommands(dest="command")
     subparsers: dict[str, ArgumentParser] = {}
 
     def add(name: str, text: str) -> ArgumentParser:
-        subparsers[name] = ArgumentParser(description=text, exit_on_error=False, parser_mode=STRICT_YAML)
+        subparsers[name] = ArgumentParser(
+            description=text, exit_on_error=False, parser_mode=STRICT_YAML, allow_abbrev=False
+        )
         commands.add_subcommand(name, subparsers[name], help=text)
         return subparsers[name]
 

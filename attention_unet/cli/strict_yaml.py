@@ -8,6 +8,7 @@ from jsonargparse import get_loader
 
 from attention_unet.config import Config
 
+CODE = ("class_path", "init_args", "dict_kwargs")  # keys by which jsonargparse would import what a file names
 SECTIONS = [field.name for field in dataclasses.fields(Config)]
 
 
@@ -26,10 +27,16 @@ def load_strictly(text: str) -> Any:
             for number, (name, (key, value)) in enumerate(zip(names, node.value, strict=True)):
                 if name in names[:number]:
                     raise yaml.MarkedYAMLError(problem=f"{name} is given twice", problem_mark=key.start_mark)
+                if key.value in CODE:
+                    problem = f"{name} would name code to run: a file may not"
+                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
                 if name in SECTIONS and not isinstance(value, yaml.MappingNode):
                     problem = f"{name} is not a mapping of its fields, such as {name}:\n  field: value"
                     raise yaml.MarkedYAMLError(problem=problem, problem_mark=value.start_mark)
                 check(value, f"{name}.")
+        elif isinstance(node, yaml.SequenceNode):
+            for number, item in enumerate(node.value):
+                check(item, f"{path}{number}.")
 
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):

@@ -35,6 +35,8 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.study.registration import RECORD
 
     file = Path(options.file)
+    if not file.name or file.is_dir():
+        raise ConfigError(f"{options.file or 'the study'}: is a folder: expected a YAML file")
     given = [f"--{name}" for name in TASKS if options[name] is not None and options[name] is not False]
     if len(given) > 1:
         raise ConfigError(f"{' and '.join(given)}: expected one of them, or none")
@@ -44,7 +46,7 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
     folder = Path(options.output or file.with_suffix(""))
     if folder == file:
         raise ConfigError(f"{file}: has no ending, such as .yaml: rename it, or name a folder for results by --output")
-    if options.new:
+    if options.new is not None:
         write_new(file, options.new)
     planned = read_study(file)
     cells = planned.cells()
@@ -55,7 +57,7 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
         for number, cell in enumerate(cells):
             print(f"{shlex.join(['attention-unet', *call, '--only', str(number)])}  # {cell.name}")
         return 0
-    if options.plan or options.new:
+    if options.plan or options.new is not None:
         _print_plan(planned, folder)
         return 0
     nothing_to_train = options.report or options.maps is not None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 from jsonargparse import ArgumentParser
 
-from attention_unet.cli.call import START, check_files, complete, explain_error, load_fields
+from attention_unet.cli.call import FILES, START, check_files, complete, explain_error, load_fields
 from attention_unet.cli.parser import build_parser
 from attention_unet.config import Config
 from attention_unet.errors import ConfigError
@@ -81,10 +81,13 @@ def write_new(file: Path, dataset: str) -> None:
         raise ConfigError(f"{existing[0]}: exists: remove it, or choose another name")
     root = locate_dataset(str(root.resolve()), "")
     write_text(config, yaml.safe_dump({"data": {"root": str(root.parent), "dataset": root.name}}))
-    write_text(
-        file, NEW.format(question=json.dumps(f"Does attention help on {root.name}?"), config=json.dumps(config.name))
-    )
+    write_text(file, NEW.format(question=quoted(f"Does attention help on {root.name}?"), config=quoted(config.name)))
     log.info("%s and %s are written: change them before the first training", file, config)
+
+
+def quoted(text: str) -> str:
+    """Return a text in quotes for a YAML file."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def read_study(file: Path) -> "Study":
@@ -98,6 +101,9 @@ def read_study(file: Path) -> "Study":
     given = load_fields(file)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(StudyFile, "study")
+    claims = given.get("hypotheses")
+    if isinstance(claims, list) and (wrong := [claim for claim in claims if not isinstance(claim, dict)]):
+        raise ConfigError(f"{file}: hypotheses: one is {wrong[0]}: expected fields such as arm, against and expect")
     try:
         fields = {name: value for name, value in given.items() if value is not None}
         found: StudyFile = parser.instantiate(parser.parse_object({"study": fields})).study
@@ -131,7 +137,6 @@ def _in_words(message: str) -> str:
     """Return a message of the parser about a field of the file, without the parser's own names."""
     message = re.sub(r'Parser key "([\w.]+)": ', r"\1: ", message.replace("study.", ""))
     message = re.sub(r"Problem with given class_path '.+?': ", "", message)
-    message = re.sub(r"Expected a dot import path string: (.*)", r"one is \1: expected fields", message)
     return re.sub(r"the following arguments are required: (.*)", r"\1: missing", message.replace("--", ""))
 
 
@@ -140,14 +145,15 @@ def _configure(
 ) -> Config:
     """Return the configuration of an arm: that of the file it names, with the settings of the study and of the arm."""
     changes = found.settings | found.arms[arm]
-    known = {action.dest for action in subparsers["train"]._actions}
+    known = {action.dest for action in subparsers["train"]._actions if "." in action.dest}
     if unknown := [name for name in changes if name not in known]:  # the parser would complete an abbreviation
         text = f"key '{unknown[0]}' is no field of a configuration"
         raise ConfigError(f"{file}: {arm}: {explain_error(ConfigError(text), subparsers)}")
     arguments = ["train", "--config", str(file.parent / found.config)]
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in changes.items()}
-    if START in texts and (file.parent / texts[START]).exists():
-        texts[START] = str(file.parent / texts[START])
+    for name in FILES & texts.keys():
+        if name != START or (file.parent / texts[name]).exists():  # or a model's name
+            texts[name] = str(file.parent / texts[name])
     arguments += [f"--{name}={text}" for name, text in texts.items()]
     try:
         check_files(arguments)

@@ -47,6 +47,7 @@ class Comparison:
         p: probability of a difference at least as large, if the models were equal; 1 if it cannot be computed.
         p_holm: the same, corrected for the number of comparisons.
         least_p: smallest ``p_holm`` that is possible with so few trainings or persons.
+        side: above 0 if the model is better: ``gain``, or the sum of the signed ranks if that is NaN.
     """
 
     model: str
@@ -61,6 +62,7 @@ class Comparison:
     p: float
     p_holm: float
     least_p: float
+    side: float
 
     @property
     def significant(self) -> bool:
@@ -79,18 +81,20 @@ class Comparison:
         size = "" if math.isnan(gain) else f": a gain of {gain:+.{digits}f}{unit}"
         positive = sum(each > 0 for each in self.gains)
         negative = sum(each < 0 for each in self.gains)
-        better = gain > 0 if not math.isnan(gain) else positive > negative
         if not any(self.gains) and not self.undefined:
             text = f"{self.model} and {self.baseline} are equal {subject}"
         elif self.undefined:
             reason = f"undefined for one of them in {plural(self.undefined, 'case')}"
             text = f"no verdict on {self.model} and {self.baseline} {subject}: {reason}{size.replace(':', ';', 1)}"
+        elif self.trainings > 1 and math.isnan(gain):
+            text = f"no verdict on {self.model} and {self.baseline} {subject}: a gain is infinite; try another metric"
         elif self.least_p >= LEVEL:  # even if all persons or trainings differed to the same side
             few = "too few cases" if all(self.gains) else "too few cases differ"
+            few = "too few trainings, of two folds or three runs," if self.trainings > 1 else few
             text = f"{few} for a verdict on {self.model} and {self.baseline} {subject}{size}"
         elif not self.significant:
             text = f"no significant difference between {self.model} and {self.baseline} {subject}{size}"
-        elif better:
+        elif self.side > 0:
             text = f"{self.model} is better than {self.baseline} {subject}"
             text += "" if math.isnan(gain) else f" by {gain:.{digits}f}{unit}"
         else:
@@ -151,7 +155,7 @@ def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[
             if not known.any():
                 log.warning("%s is defined for %s in no case of both %s and %s", metric, class_name, model, baseline)
                 continue
-            gain, ci95, p, least_p, trainings = analyse_gains(
+            gain, ci95, p, least_p, trainings, side = analyse_gains(
                 gains[:, known], list(compress(subjects, known)), list(compress(folds, known))
             )
             comparisons.append(
@@ -168,6 +172,7 @@ def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[
                     p=p,
                     p_holm=p,
                     least_p=least_p,
+                    side=side,
                 )
             )
     if not comparisons:
@@ -205,9 +210,9 @@ def _gains_by_class(
         By class: gains (runs, cases); and whether the metric of a case is undefined for one of the two models (cases,).
     """
     perfect = METRICS[metric].perfect
-    if perfect is not None:  # undefined for one model only: that model rightly predicts nothing
-        differ = np.isnan(model) ^ np.isnan(baseline)
-        model, baseline = (np.where(np.isnan(values) & differ, perfect, values) for values in (model, baseline))
+    if perfect is not None:  # undefined here, but not for another model or run: rightly, nothing is predicted
+        somewhere = ~(np.isnan(model) & np.isnan(baseline)).all(axis=0)
+        model, baseline = (np.where(np.isnan(values) & somewhere, perfect, values) for values in (model, baseline))
     with np.errstate(invalid="ignore"):
         gains = (model - baseline) * (-1 if METRICS[metric].lower_is_better else 1)
     gains[np.isinf(model) & np.isinf(baseline)] = 0.0  # both miss or invent the structure

@@ -87,8 +87,7 @@ def evaluate_folder(
             raise ConfigError(f"{folder}: not a folder: expected the {content}; check the path")
         if folder and folder.resolve() == output.resolve():
             raise ConfigError(f"{output}: holds the {content}: name another folder with -o")
-    if not 0 <= tolerance_mm < math.inf:
-        raise ConfigError(f"--tolerance-mm is {tolerance_mm}: expected 0 or more")
+    check_tolerance(tolerance_mm)
     of_bids = is_of_bids(predictions, references)
     known, predicted = find_masks(predictions, references)
     ids = read_held_out(Path(held_out_of), list(known)) if held_out_of else list(known)
@@ -114,9 +113,23 @@ def evaluate_folder(
         raise ConfigError(f"{scans}: holds no scan of these cases: expected names such as {known[ids[0]].name}")
     unannotated = describe_unannotated(references.parent / "dataset.json", labels.names)
     cases = [Case(case, grouped.get(case, ()), known[case], unannotated.get(case, ())) for case in ids]
+    if not predicted_only and set(ids) - set(predicted):
+        log.info(
+            "--predicted-only leaves out cases without a prediction, --held-out-of RUN those that a run trained on"
+        )
     return evaluate_cases(
         cases, predicted, output, labels, tolerance_mm=tolerance_mm, subjects=subject_of, components=components
     )
+
+
+def check_tolerance(tolerance_mm: float) -> None:
+    """Check the tolerance of the normalised surface Dice.
+
+    Raises:
+        ConfigError: if it is below 0 or not finite.
+    """
+    if not 0 <= tolerance_mm < math.inf:
+        raise ConfigError(f"--tolerance-mm is {tolerance_mm}: expected 0 or more")
 
 
 def evaluate_cases(
@@ -188,10 +201,6 @@ def evaluate_cases(
         plain = json.dumps(summary.to_json(), indent=2, allow_nan=False) + "\n"
         write_text(output / "metrics.csv", metrics_to_csv(rows))
         write_text(output / "summary.json", plain)
-        if case_warnings.missing_predictions:
-            log.info(
-                "--predicted-only leaves out cases without a prediction, --held-out-of RUN those that a run trained on"
-            )
         log.info("metrics.csv and summary.json are in %s", output)
         failed |= write_calibration(output, files) | write_structure_attention(output, files)
         failed |= write_lesions(output, files, components)

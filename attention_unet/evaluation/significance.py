@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import PermutationMethod, t, wilcoxon
+from scipy.stats import PermutationMethod, rankdata, t, wilcoxon
 
 from attention_unet.evaluation.interval import interval_of_mean
 
@@ -29,7 +29,7 @@ Gains = NDArray[np.float64]
 
 def analyse_gains(
     gains: Gains, subjects: Sequence[str], folds: Sequence[str]
-) -> tuple[float, tuple[float, float], float, float, int]:
+) -> tuple[float, tuple[float, float], float, float, int, float]:
     """Test whether a model is better than another.
 
     Args:
@@ -39,8 +39,9 @@ def analyse_gains(
 
     Returns:
         Mean gain (over the cases; with several trainings, over the folds of the mean over the persons), NaN if a gain
-        is not finite; its 95% interval; p; the smallest p that is possible with so few
-        persons, 0 with several trainings; and the number of trainings of each model.
+        is not finite; its 95% interval; p; the smallest p that is possible with so few persons, 0 with several
+        trainings; the number of trainings of each model; and the side of the difference, above 0 if the model is
+        better: the mean gain, or the sum of the signed ranks if a gain is not finite.
     """
     names = list(dict.fromkeys(folds))
     trainings = len(gains) * len(names)
@@ -49,18 +50,20 @@ def analyse_gains(
     if trainings == 1:
         persons = _subject_means(gains[0], subjects)
         ci95 = interval_of_mean(gains[0], subjects) if finite else (math.nan, math.nan)
-        return gain, ci95, _wilcoxon(persons), 0.5 ** max(np.count_nonzero(persons) - 1, 0), 1
+        ranked = _bound(persons[persons != 0])
+        side = gain if finite else float((np.sign(ranked) * rankdata(np.abs(ranked))).sum())
+        return gain, ci95, _wilcoxon(ranked), 0.5 ** max(len(ranked) - 1, 0), 1, side
     blocks = []
     for name in names:
         cases = [index for index, fold in enumerate(folds) if fold == name]
         case_subjects = [subjects[index] for index in cases]
         blocks.append(np.stack([_subject_means(run[cases], case_subjects) for run in gains]))
     if not finite or not is_testable(blocks):
-        return gain, (math.nan, math.nan), 1.0, 1.0, trainings
+        return gain, (math.nan, math.nan), 1.0, 1.0, trainings, gain
     gain, error, freedom = gain_of_trainings(blocks)
     half = float(t.ppf(1 - LEVEL / 2, freedom)) * error
     p = float(2 * t.sf(abs(gain) / error, freedom)) if error else float(gain == 0)
-    return gain, (gain - half, gain + half), p, 0.0, trainings
+    return gain, (gain - half, gain + half), p, 0.0, trainings, gain
 
 
 def is_testable(blocks: Sequence[Gains]) -> bool:
@@ -114,12 +117,16 @@ def _subject_means(gains: Gains, subjects: Sequence[str]) -> Gains:
     return rounded
 
 
-def _wilcoxon(gains: Gains) -> float:
+def _bound(gains: Gains) -> Gains:
+    """Bound infinite gains so that they have the largest rank."""
+    largest = np.abs(gains[np.isfinite(gains)]).max(initial=0.0)
+    bounded: Gains = np.clip(gains, -largest - 1, largest + 1)
+    return bounded
+
+
+def _wilcoxon(ranked: Gains) -> float:
     """Return the p value of Wilcoxon's test over the differing persons; exact up to 16 of them, even with ties."""
-    differing = gains[gains != 0]
-    if len(differing) < 2:  # for one person, both signs are equally likely
+    if len(ranked) < 2:  # for one person, both signs are equally likely
         return 1.0
-    largest = np.abs(differing[np.isfinite(differing)]).max(initial=0.0)
-    ranked = np.clip(differing, -largest - 1, largest + 1)  # an infinite gain has the largest rank
     exact = PermutationMethod(n_resamples=2**EXACT_UP_TO) if len(ranked) <= EXACT_UP_TO else "auto"
     return float(wilcoxon(ranked, method=exact).pvalue)

@@ -86,4 +86,6 @@ def _load_second_model(run: Path, second: Path, device: str) -> Model:
         raise ConfigError(
             f"{second}: did not hold out {first_few(missing)}, which {run} held out: expected a run of the same fold"
         )
+    if model.sha256 == load_model(run).sha256:
+        raise ConfigError(f"{second}: is the same model as {run}: expected another training, such as of another seed")
     return model

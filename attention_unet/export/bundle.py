@@ -15,12 +15,14 @@ from attention_unet.inference.model import Model
 
 NETWORK, CONFIG, METADATA = "models/model.ts", "configs/inference.json", "configs/metadata.json"
 # What read_volume and find_background do, for the configuration of MONAI.
-ONLY_FINITE = "$lambda x: torch.where(torch.isfinite(x), x, x[torch.isfinite(x)].min())"
+LOWEST = "torch.tensor([float(c[torch.isfinite(c)].min()) for c in x]).reshape(-1, 1, 1, 1)"
+ONLY_FINITE = f"$lambda x: torch.where(torch.isfinite(x), x, {LOWEST})"
 FACES = "torch.cat([face.flatten() for face in (c[0], c[-1], c[:, 0], c[:, -1], c[:, :, 0], c[:, :, -1])])"
 IS_DARK = "(f == f.median()).float().mean() > 0.5 and (c > f.median()).sum() >= 2 * (c < f.median()).sum()"
 ABOVE_BACKGROUND = (
     f"$lambda x: torch.stack([(lambda c, f: c > (f.median() if {IS_DARK} else c.min()))(c, {FACES}) for c in x])"
 )
+CPU, CUDA_OR_CPU = "'cpu'", "'cuda' if torch.cuda.is_available() else 'cpu'"
 LIBRARIES = ("monai", "torch", "numpy", "nibabel")
 
 
@@ -43,7 +45,8 @@ def write_bundle(model: Model, description: dict[str, Any], folder: Path) -> Non
         raise refuse(model, f"{type(error).__name__}: {error}") from error
     with replacing(folder / NETWORK) as partial:
         traced.save(str(partial))
-    write_text(folder / CONFIG, json.dumps(inference_config(model), indent=2) + "\n")
+    config = inference_config(model, bound_to_cpu='value="cpu"' in str(traced.inlined_graph))
+    write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
     write_text(folder / METADATA, json.dumps(metadata(model, description), indent=2) + "\n")
 
 
@@ -53,8 +56,13 @@ def read_bundle(folder: Path) -> Run:
     return network
 
 
-def inference_config(model: Model) -> dict[str, Any]:
-    """Return how MONAI predicts with the network: reading, preprocessing, windows, decision, writing."""
+def inference_config(model: Model, bound_to_cpu: bool) -> dict[str, Any]:
+    """Return how MONAI predicts with the network: reading, preprocessing, windows, decision, writing.
+
+    Args:
+        model: the model.
+        bound_to_cpu: whether the trace holds tensors that it makes on the CPU, wherever its input is.
+    """
     plan = model.plan
     window = {"roi_size": model.plan.window, "sw_batch_size": 1, "overlap": model.overlap, "mode": "gaussian"}
     inferer: dict[str, Any] = {"_target_": "SlidingWindowInferer", **window}
@@ -72,7 +80,7 @@ def inference_config(model: Model) -> dict[str, Any]:
         "dataset_dir": "$@bundle_root + '/data'",
         "output_dir": "$@bundle_root + '/eval'",
         "datalist": "$sorted(glob.glob(os.path.join(@dataset_dir, '*.nii.gz')))",
-        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+        "device": f"$torch.device({CPU if bound_to_cpu else CUDA_OR_CPU})",
         "network_def": {
             "_target_": "torch.jit.load",
             "f": f"$@bundle_root + '/{NETWORK}'",

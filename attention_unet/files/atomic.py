@@ -53,7 +53,7 @@ def write_text(path: Path, text: str) -> None:
         DataError: if it cannot be written.
     """
     with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="replace")  # a folder's name may be in another encoding
 
 
 def check_replaceable(path: Path, mark: bytes) -> None:

@@ -86,7 +86,8 @@ class PatchDataset(Dataset[Patch]):
     ) -> NDArray[np.float32]:
         may_be_thick = self.plan.preprocessing.stack is None and self.plan.slice_axis is None
         regions, nonzero = cut_box(case.regions, start, size), self.plan.preprocessing.nonzero
-        return draw_image(regions, case.region_counts, len(case.image), nonzero, may_be_thick, random)
+        inside = cut_box(np.broadcast_to(np.float32(1), (1, *case.image.shape[1:])), start, size)
+        return inside * draw_image(regions, case.region_counts, len(case.image), nonzero, may_be_thick, random)
 
     def case_of(self, number: int) -> str:
         """Return the case id of patch ``number``."""

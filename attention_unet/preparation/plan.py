@@ -244,7 +244,7 @@ def make_plan(
         mirror_axes=tuple(
             axis for axis, name in enumerate(AXES) if name in config.augmentation.flip_axes and axis != slice_axis
         ),
-        batch=choose_batch(config, machine, int(np.prod(size))),
+        batch=choose_batch(config, machine, int(np.prod(size)), chosen.base_channels, dataset.labels.channels),
         architecture=architecture,
         region_mm=None if region_mm is None else _tenths(region_mm),
         channels_may_miss=len(dataset.channels) > 1 and config.augmentation.drop_channel > 0,

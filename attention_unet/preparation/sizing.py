@@ -71,11 +71,12 @@ def choose_size(config: Config, machine: Machine, classes: int) -> Size:
     return Size(channels, config.data.patch_voxels or edge**3)
 
 
-def choose_batch(config: Config, machine: Machine, voxels: int) -> int:
-    """Choose the patches per step over all processes; on a GPU enough to keep it busy."""
+def choose_batch(config: Config, machine: Machine, voxels: int, channels: int, classes: int) -> int:
+    """Choose the patches per step over all processes; on a GPU enough to keep it busy, as far as its memory allows."""
     per_process = MIN_BATCH[config.network.dims]
     if device_kind(machine) == "gpu":
-        per_process = min(max(GPU_BATCH_VOXELS // voxels, per_process), MAX_BATCH)
+        fitting = int(MEMORY_SHARE * machine.memory // (bytes_per_voxel(channels, classes, machine.fast) * voxels))
+        per_process = max(min(GPU_BATCH_VOXELS // voxels, MAX_BATCH, fitting), per_process)
     return config.training.batch or per_process * machine.processes
 
 

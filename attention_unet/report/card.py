@@ -3,6 +3,7 @@
 Its head is the one that the Hugging Face hub reads.
 """
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ import yaml
 from attention_unet.errors import ConfigError
 from attention_unet.files.atomic import write_text
 from attention_unet.files.json_file import parse_object
-from attention_unet.files.run_folder import HELD_OUT, WEIGHTS
+from attention_unet.files.prediction_record import read_record
+from attention_unet.files.run_folder import HELD_OUT, PREDICTIONS, WEIGHTS
 from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import load_model
+
+log = logging.getLogger(__name__)
 
 TO_WRITE = "*To be written.*"
 TEXT = """\
@@ -79,6 +83,10 @@ def write_card(run: str | Path, output: str | Path | None = None) -> Path:
         raise ConfigError(f"{file}: exists: name another file with -o, or remove it")
     model, summary = load_model(run), run / HELD_OUT / "summary.json"
     dice = parse_object(summary, _dice, "evaluate again") if summary.is_file() else {}
+    predicted = read_record(run / HELD_OUT / PREDICTIONS)
+    if dice and predicted and predicted.get("models_sha256") != [model.sha256]:
+        log.warning("%s: is of an earlier state of this run: left out; report again", summary)
+        dice = {}
     write_text(
         file, f"---\n{yaml.safe_dump(_head(run.resolve().name, dice), sort_keys=False)}---\n\n{_text(run, model, dice)}"
     )

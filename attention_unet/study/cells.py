@@ -17,7 +17,7 @@ from attention_unet.inference.model_file import versions
 from attention_unet.scans.labels import FOREGROUND
 from attention_unet.study.design import Cell, Study, digest_of
 from attention_unet.study.finished import CACHE, CELLS, RUNS, CellRecord, finished_record
-from attention_unet.study.registration import Registration
+from attention_unet.study.registration import Registration, check_unchanged
 from attention_unet.study.scores import PREDICTION, VALIDATION, Score, scores_to_csv
 from attention_unet.study.smaller_splits import smaller_splits
 from attention_unet.training.checkpoint import STATE, load_state
@@ -35,6 +35,7 @@ def run_cell(study: Study, registration: Registration, cell: Cell, folder: Path)
     """
     run = folder / RUNS / cell.group
     with folder_lock(folder / CELLS / f".{cell.name}", patience=0):
+        check_unchanged(registration, folder)
         if finished_record(registration, cell, folder):  # another process may have just finished it
             return
         config = study.arms[cell.arm]

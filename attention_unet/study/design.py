@@ -17,6 +17,8 @@ from attention_unet.inference.model_file import find_model
 from attention_unet.study.hypothesis import Hypothesis
 from attention_unet.training.resolved_settings import without_paths
 
+OF_A_FOLD = 1000  # added to a seed for each fold
+LARGEST_SEED = 2**31
 # Fields that all arms share, so that they train and hold out the same persons for as many steps.
 SAME = (
     *(f"data.{name}" for name in ("root", "dataset", "folds", "fold", "split_seed", "splits", "subjects")),
@@ -43,7 +45,7 @@ class Cell:
     @property
     def training_seed(self) -> int:
         """Seed of the training: another one in each fold, so that folds are independent."""
-        return self.seed + 1000 * self.fold
+        return self.seed + OF_A_FOLD * self.fold
 
     @property
     def group(self) -> str:
@@ -99,8 +101,14 @@ class Study:
         for name, values in (("folds", self.folds), ("persons", self.persons), *self.seeds.items()):
             if not values or len(set(values)) < len(values):
                 raise ConfigError(f"{name} is {list(values)}: expected at least one value, each once")
-        if wrong_seeds := [seed for seeds in self.seeds.values() for seed in seeds if not 0 <= seed < 2**32]:
-            raise ConfigError(f"seeds: {wrong_seeds[0]}: expected 0 to {2**32 - 1}")
+        for name, seeds in self.seeds.items():
+            if len({seed % OF_A_FOLD for seed in seeds}) < len(seeds):
+                raise ConfigError(
+                    f"{name} is {list(seeds)}: two seeds differ by a multiple of {OF_A_FOLD}: their trainings of "
+                    "different folds would have the same seed"
+                )
+        if wrong_seeds := [seed for seeds in self.seeds.values() for seed in seeds if not 0 <= seed < LARGEST_SEED]:
+            raise ConfigError(f"seeds: {wrong_seeds[0]}: expected 0 to {LARGEST_SEED - 1}")
         for name, config in self.arms.items():
             if config.training.steps is None:
                 raise ConfigError(f"{name}: has a budget in minutes: expected training.steps, the same for all arms")

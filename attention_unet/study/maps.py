@@ -41,8 +41,9 @@ def check_maps(study: Study, registration: Registration, folder: Path, cases: in
             continue
         seeds, fold, output = study.seeds[arm][:2], study.folds[0], folder / MAPS / f"{arm}.json"
         cells = [Cell(arm, study.most_persons, seed, fold) for seed in seeds]
-        if missing := [cell.name for cell in cells if not finished_record(registration, cell, folder)]:
-            raise ConfigError(f"{folder}: {missing[0]} is not finished: its maps cannot be checked: train it first")
+        records = [record for cell in cells if (record := finished_record(registration, cell, folder))]
+        if missing := {cell.name for cell in cells} - {record.cell.name for record in records}:
+            raise ConfigError(f"{folder}: {min(missing)} is not finished: its maps cannot be checked: train it first")
         first, *second = (folder / RUNS / cell.group / f"fold{fold}" for cell in cells)
         if not (first / PLAN).exists():
             raise ConfigError(
@@ -50,9 +51,12 @@ def check_maps(study: Study, registration: Registration, folder: Path, cases: in
                 f"{folder / CELLS / cells[0].name}.json and train it again"
             )
         log.info("maps of %s", arm)
-        explain_run(first, second[0] if second else None, cases, None, "auto")
+        _, failed = explain_run(first, second[0] if second else None, cases, None, "auto")
+        for reason in failed.values():
+            log.warning("%s: not checked: %s", arm, reason)
         found = read_object(first / HELD_OUT / EXPLANATION)
-        write_text(output, json.dumps({"arm_sha256": registration.digest_of_arm(arm), "asked": cases, **found}) + "\n")
+        known_by = {"arm_sha256": registration.digest_of_arm(arm), "scores_sha256": records[0].scores_sha256}
+        write_text(output, json.dumps({**known_by, "asked": cases - len(failed), **found}) + "\n")
 
 
 def read_maps(study: Study, registration: Registration, folder: Path) -> dict[str, dict[str, Any]]:
@@ -65,15 +69,19 @@ def read_maps(study: Study, registration: Registration, folder: Path) -> dict[st
     for arm in study.arms:
         file = folder / MAPS / f"{arm}.json"
         if file.exists():
-            sha256, found = parse_object(file, _check, "remove it, and repeat --maps")
-            if sha256 == registration.digest_of_arm(arm):
+            sha256, scores, found = parse_object(file, _check, "remove it, and repeat --maps")
+            cell = Cell(arm, study.most_persons, study.seeds[arm][0], study.folds[0])
+            record = finished_record(registration, cell, folder)
+            if sha256 != registration.digest_of_arm(arm):
+                log.warning("%s: left out, as the arm has changed since: repeat --maps", file)
+            elif record and scores in ("", record.scores_sha256):
                 maps[arm] = found
             else:
-                log.warning("%s: left out, as the arm has changed since: repeat --maps", file)
+                log.warning("%s: left out, as the training was repeated since: repeat --maps", file)
     return maps
 
 
-def _check(plain: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def _check(plain: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
     sentences = [str(text) for text in list(plain["sentences"])]
     cases = [
         {"dice": {str(name): None if dice is None else float(dice) for name, dice in case["dice"].items()}}
@@ -81,4 +89,5 @@ def _check(plain: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     ]
     if isinstance(plain["sentences"], str):
         raise ValueError("sentences is a text: expected a list")
-    return str(plain["arm_sha256"]), {"asked": int(plain["asked"]), "sentences": sentences, "cases": cases}
+    found = {"asked": int(plain["asked"]), "sentences": sentences, "cases": cases}
+    return str(plain["arm_sha256"]), str(plain.get("scores_sha256", "")), found  # earlier versions did not know scores

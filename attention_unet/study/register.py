@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import itertools
 import json
 import logging
 from pathlib import Path
@@ -89,7 +90,8 @@ def register(study: Study, folder: Path, reason: str | None = None, *, save: boo
             write_text(file, json.dumps(content, indent=1) + "\n")
             log.info("the study is recorded in %s, sha256 %s", file, found.sha256)
         if save and outdated:
-            aside = folder / f"before-amendment-{len(found.amendments)}"
+            numbers = itertools.count(len(found.amendments))
+            aside = next(path for n in numbers if not (path := folder / f"before-amendment-{n}").exists())
             move_results(outdated, folder, aside)
             log.warning("%s: results of arms that have changed are moved to here; they are trained again", aside)
     arms = {name: fill_from_plan(arm, found.plan) for name, arm in study.arms.items()}

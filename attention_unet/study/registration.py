@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from attention_unet.config import Config
-from attention_unet.errors import DataError, plural
+from attention_unet.errors import ConfigError, DataError, plural
 from attention_unet.files.json_file import parse_object
 from attention_unet.preparation.plan import Plan
 from attention_unet.study.design import Study, digest_of
@@ -136,6 +136,16 @@ def read_registration(folder: Path) -> Registration:
     if found.sha256 != sha256:
         raise DataError(f"{folder / RECORD}: was edited: its sha256 is not that of its contents: restore it")
     return found
+
+
+def check_unchanged(registration: Registration, folder: Path) -> None:
+    """Check that another process has not amended a study since it was read.
+
+    Raises:
+        ConfigError: if it has.
+    """
+    if (folder / RECORD).exists() and read_registration(folder).sha256 != registration.sha256:
+        raise ConfigError(f"{folder / RECORD}: was amended meanwhile: repeat the command")
 
 
 def _from_plain(plain: dict[str, Any]) -> tuple[Registration, str]:

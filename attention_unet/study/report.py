@@ -14,7 +14,7 @@ from attention_unet.study.finished import Results, read_records, read_results
 from attention_unet.study.maps import read_maps
 from attention_unet.study.page import describe_study
 from attention_unet.study.picture import draw_study
-from attention_unet.study.registration import Registration
+from attention_unet.study.registration import Registration, check_unchanged
 from attention_unet.study.scores import METRICS, metric_texts
 from attention_unet.study.verdicts import Verdict, judge
 
@@ -30,7 +30,7 @@ def write_study(study: Study, registration: Registration, folder: Path) -> list[
         The verdicts, one for each hypothesis and number of persons to train on.
 
     Raises:
-        ConfigError: if a cell was run with another configuration.
+        ConfigError: if a cell was run with another configuration, or the study was amended meanwhile.
         DataError: if results are damaged, or trainings that are compared had different data.
     """
     records = read_records(study, registration, folder)
@@ -39,6 +39,7 @@ def write_study(study: Study, registration: Registration, folder: Path) -> list[
     costs, maps = read_costs(study, registration, folder), read_maps(study, registration, folder)
     facts = describe_study(study, registration, records, verdicts, results, costs, maps)
     with folder_lock(folder):
+        check_unchanged(registration, folder)
         write_text(folder / RESULTS, _results_csv(results))
         write_text(folder / TABLE, _verdicts_csv(verdicts))
         write_text(

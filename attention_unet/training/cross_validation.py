@@ -18,7 +18,7 @@ from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.splits import Split, choose_split, read_split, read_splits
 from attention_unet.dataset.subjects import find_subjects
 from attention_unet.errors import ConfigError, DataError, first_few
-from attention_unet.evaluation.evaluate import TOLERANCE_MM, evaluate_cases
+from attention_unet.evaluation.evaluate import TOLERANCE_MM, check_tolerance, evaluate_cases
 from attention_unet.evaluation.result_files import check_results
 from attention_unet.evaluation.rows import Row, read_metrics
 from attention_unet.evaluation.summary import Summary
@@ -109,6 +109,7 @@ def cross_validate(
             f"training.devices: {devices * nodes} processes, but cross-validation trains each fold in one process: "
             "set it to 1, and run some of the folds on each device with --only"
         )
+    check_tolerance(tolerance_mm)
     check_results(folder)
     check_replaceable(folder / CURVES, MARK)
     for fold in range(config.data.folds):

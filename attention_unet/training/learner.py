@@ -21,6 +21,8 @@ from attention_unet.preparation.plan import Plan, as_configuration_error
 from attention_unet.training.checkpoint import LearnerState
 from attention_unet.training.losses import PresenceLoss, SegmentationLoss
 
+NOT_DECAYED = ("bias", "temperature", "fading")  # ends of names of parameters; nor are those of one axis
+
 
 class Diverged(UserError):
     """Error: the gradient is not finite."""
@@ -118,7 +120,10 @@ class Learner:
         share = min(self._keep, (1 + self.step) / (10 + self.step)) if self.step else 0.0
         torch._foreach_lerp_(self._averages, self._weights, 1 - share)
         for average, value in zip(self._averaged.module.buffers(), self.network.buffers(), strict=True):
-            average.copy_(value)
+            if average.is_floating_point():  # statistics of a batch normalisation
+                average.lerp_(value, 1 - share)
+            else:
+                average.copy_(value)
         self._averaged.n_averaged.fill_(self.step + 1)
 
     def _loss_of(self, batch: Batch) -> Tensor:
@@ -193,12 +198,13 @@ def _layers(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Return two groups of parameters: weights with decay; parameters of one axis (biases, scales) without.
+    """Return two groups of parameters: weights with decay; biases, scales, temperatures and rates without.
 
-    Decay would close gates that a bias keeps open, and pull scales away from the identity.
+    Decay would close gates that a bias keeps open, pull scales away from the identity, and make all rates the same.
     """
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            (decayed if parameter.dim() > 1 and not name.endswith(NOT_DECAYED) else kept).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]

@@ -18,6 +18,8 @@ from attention_unet.network.blocks import ConvNorm
 from attention_unet.preparation.plan import Plan
 from attention_unet.scans.labels import Labels
 
+ON_CHANNELS = ("inputs.", "encoder.0.body.0.attention.")  # starts of names of weights for channels of the image
+
 log = logging.getLogger(__name__)
 
 
@@ -80,6 +82,7 @@ def take_weights(network: AttentionUNet, plan: Plan, start: Model) -> None:
     """
     channels = match_channels(start.plan.channels, plan.channels)
     classes = match_classes(start.plan.labels, plan.labels)
+    in_order = channels == [[index] for index in range(len(start.plan.channels))]
     first_layers = _first_layers(network)
     weights, of_model = network.state_dict(), start.network.state_dict()
     taken: Counter[str] = Counter()
@@ -97,7 +100,7 @@ def take_weights(network: AttentionUNet, plan: Plan, start: Model) -> None:
             mixed = [old[:, sources].mean(dim=1) for sources in channels]
             weights[name] = torch.stack(mixed, dim=1)
             taken[part] += new.numel()
-        elif old.shape == new.shape:
+        elif old.shape == new.shape and (in_order or not name.startswith(ON_CHANNELS)):
             weights[name] = old
             taken[part] += new.numel()
     network.load_state_dict(weights)

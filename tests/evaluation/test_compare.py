@@ -11,6 +11,7 @@ from scipy.stats import rankdata, t
 
 from attention_unet.cli import main
 from attention_unet.errors import ConfigError, DataError
+from attention_unet.evaluation.compare import compare as compare_models
 from attention_unet.evaluation.comparison_plot import draw_gains
 from attention_unet.evaluation.rows import Row, metrics_to_csv
 from attention_unet.evaluation.significance import holm
@@ -97,6 +98,35 @@ def test_models_that_miss_different_structures_of_a_case_are_equal_there():
     found, *_ = compare({"A": model([2, 2], [inf, 2]), "B": model([inf, 1], [2, 2])}, "hd95_mm")
     assert found.class_name == "mean of classes"
     assert found.gains == (0, 0.5)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_verdict_is_for_the_side_of_the_ranks(sign):
+    """New is a little better in 16 cases, but misses the structure in 15."""
+    base, new = np.full(31, 5.0), 5 - np.linspace(0.01, 0.16, 31)
+    new[16:] = inf
+    models = {"base": rows(base, "hd95_mm"), "new": rows(new, "hd95_mm")}
+    (found,) = compare(dict(sorted(models.items(), reverse=sign < 0)), "hd95_mm")
+    assert found.significant
+    assert str(found).startswith("new is worse than base" if sign > 0 else "base is better than new")
+
+
+def test_a_structure_that_one_run_invents_counts_against_this_run_alone():
+    others = [0.7, 0.8, 0.75, 0.82, 0.66, 0.71]
+    a = [rows([*others, nan])] * 3
+    b = [rows([*others, nan]), rows([*others, 0.0]), rows([*others, nan])]
+    (found,) = compare_models({"A": a, "B": b}, "dice")
+    assert found.gains[-1] == pytest.approx(-1 / 3)
+    assert np.isfinite(found.gain)
+
+
+def test_too_few_trainings_are_called_that():
+    base = levels(n=40)
+    (found,) = compare_models({"A": [rows(base)] * 2, "B": [rows(base + noise(40))] * 2}, "dice")
+    assert str(found).startswith("too few trainings, of two folds or three runs, for a verdict on B and A")
+    runs = [rows([*base[:-1], inf], "hd95_mm"), *[rows(base, "hd95_mm")] * 2]
+    (found,) = compare_models({"A": [rows(base, "hd95_mm")] * 3, "B": runs}, "hd95_mm")
+    assert str(found).startswith("no verdict on B and A in hd95 on a: a gain is infinite; try another metric")
 
 
 def test_every_class_their_mean_and_all_as_one():

@@ -7,12 +7,21 @@ import nibabel as nib
 import numpy as np
 
 from attention_unet.cli import main
+from attention_unet.inference.model_file import load_model, save_model
 from tests.report.build import facts_of
 
 
 def test_a_run_is_checked_and_its_report_tells(cohort, run, tmp_path, capsys):
     copied = shutil.copytree(run, tmp_path / "phantom")
-    assert main(["explain", str(copied), "--root", str(cohort), "--cases", "2", "--second", str(run)]) == 0
+    second = shutil.copytree(run, tmp_path / "second")
+    call = ["explain", str(copied), "--root", str(cohort), "--cases", "2", "--second", str(second)]
+    assert main(call) == 2
+    assert "second: is the same model as" in capsys.readouterr().err
+    model = load_model(run)
+    weights = {name: value * 1.01 if "gate" in name else value for name, value in model.network.state_dict().items()}
+    weights["heads.0.bias"] = weights["heads.0.bias"] + 0.01
+    save_model(second, weights, model.plan, {}, model.locator)
+    assert main(call) == 0
     lines = capsys.readouterr().out.splitlines()
     starts = [line[:30] for line in lines if not line.startswith("Mean Dice of these cases")]
     assert starts[:2] == ["Without its attention (every w", "With the same weight everywher"]

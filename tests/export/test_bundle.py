@@ -7,9 +7,10 @@ import warnings
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from attention_unet.cli import main
-from attention_unet.export.bundle import inference_config, metadata, write_bundle
+from attention_unet.export.bundle import ONLY_FINITE, inference_config, metadata, write_bundle
 from attention_unet.export.program import NotExported
 from attention_unet.inference.model_file import load_model
 from attention_unet.scans.labels import Labels
@@ -103,7 +104,7 @@ def test_what_servers_read():
     known = metadata(model, {})["network_data_format"]
     assert known["outputs"]["pred"]["channel_def"] == {"0": "background", "1": "Anterior", "2": "Posterior"}
     assert known["inputs"]["image"]["spatial_shape"] == list(model.plan.patch)
-    assert "attention_unet" not in json.dumps(inference_config(model))
+    assert "attention_unet" not in json.dumps(inference_config(model, False))
 
 
 def test_thick_slices_that_are_kept_are_refused(tmp_path):
@@ -112,3 +113,17 @@ def test_thick_slices_that_are_kept_are_refused(tmp_path):
     with pytest.raises(NotExported, match="its thick slices are kept as they are"):
         write_bundle(dataclasses.replace(model, plan=dataclasses.replace(model.plan, preprocessing=way)), {}, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("skips", "free"), [("gate", True), ("triplet", True), ("state_space", False)])
+def test_a_trace_that_makes_tensors_on_the_cpu_runs_there(tmp_path, skips, free):
+    write_bundle(made(skips=skips), {}, tmp_path)
+    device = json.loads((tmp_path / "configs" / "inference.json").read_text())["device"]
+    assert ("cuda" in device) == free
+    assert "'cpu'" in device
+
+
+def test_what_is_not_finite_becomes_the_lowest_value_of_its_channel():
+    x = torch.tensor([[5.0, torch.nan, 7.0], [0.5, -1.0, torch.inf]]).reshape(2, 3, 1, 1)
+    found = eval(ONLY_FINITE.removeprefix("$"))(x)
+    assert found.flatten(1).tolist() == [[5.0, 5.0, 7.0], [0.5, -1.0, -1.0]]

@@ -194,7 +194,7 @@ def test_annotated_slices_keep_their_thickness():
         assert (image[0][known] > 0.3).all()
 
 
-def synthetic(share):
+def synthetic(share, patch=(8, 8, 8)):
     random = np.random.RandomState(0)
     target = np.zeros((1, 20, 24, 18), dtype=np.uint8)
     target[0, 5:15, 8:16, 6:12] = 1
@@ -203,7 +203,7 @@ def synthetic(share):
     case = CachedCase(
         "a", image, target, class_locations(target, LABELS), regions=regions, region_counts=np.bincount(regions.ravel())
     )
-    return patch_dataset([case], augmentation=dataclasses.replace(NONE, synthesize=share))
+    return patch_dataset([case], patch, augmentation=dataclasses.replace(NONE, synthesize=share))
 
 
 def test_a_share_of_the_patches_is_drawn_from_the_label_map():
@@ -216,6 +216,11 @@ def test_a_share_of_the_patches_is_drawn_from_the_label_map():
     first, again = synthetic(0.4), synthetic(0.4)
     for n in (0, 1, 2):
         assert torch.equal(first[n].image, again[n].image)
+
+
+def test_drawn_images_are_empty_outside_of_the_case():
+    """As real patches are, and windows of predictions."""
+    assert int((synthetic(1.0, (32, 32, 32))[0].image == 0).sum()) == 32**3 - 20 * 24 * 18
 
 
 def test_a_rare_class_is_shown_as_often_as_the_others():

@@ -45,10 +45,16 @@ def test_many_classes_need_memory():
 
 
 def test_small_patches_fill_the_batch_of_a_gpu():
-    assert choose_batch(Config(), GPU, 40 * 56 * 40) == 11
-    assert choose_batch(Config(), GPU, 128**3) == 2
-    assert choose_batch(Config(), LAPTOP, 40 * 56 * 40) == 2
-    assert choose_batch(Config(network=NetworkConfig(dims=2)), LAPTOP, 256 * 256) == 8
+    assert choose_batch(Config(), GPU, 40 * 56 * 40, 32, 3) == 11
+    assert choose_batch(Config(), GPU, 128**3, 32, 3) == 2
+    assert choose_batch(Config(), LAPTOP, 40 * 56 * 40, 32, 3) == 2
+    assert choose_batch(Config(network=NetworkConfig(dims=2)), LAPTOP, 256 * 256, 32, 3) == 8
+
+
+def test_a_batch_fits_into_the_memory_of_a_gpu():
+    small = dataclasses.replace(GPU, memory=8 * 2**30)
+    assert choose_batch(Config(), small, 48**3, 256, 3) < choose_batch(Config(), GPU, 48**3, 32, 3)
+    assert choose_batch(Config(), small, 48**3, 256, 3) * 48**3 * 45 * 256 <= 0.5 * small.memory
 
 
 def test_a_batch_that_is_asked_for_must_fit():
@@ -60,7 +66,7 @@ def test_a_batch_that_is_asked_for_must_fit():
 
 
 def test_every_process_has_a_batch():
-    assert choose_batch(Config(), dataclasses.replace(GPU, processes=8), 128**3) == 16
+    assert choose_batch(Config(), dataclasses.replace(GPU, processes=8), 128**3, 32, 3) == 16
 
 
 @pytest.mark.parametrize("machine", [LAPTOP, GPU])
@@ -70,4 +76,4 @@ def test_what_is_given_is_taken(machine):
     )
     chosen = choose_size(config, machine, 3)
     assert (chosen.base_channels, chosen.patch_voxels) == (24, 1000)
-    assert choose_batch(config, machine, 1000) == 3
+    assert choose_batch(config, machine, 1000, 32, 3) == 3

@@ -57,3 +57,13 @@ def test_damaged_results_and_folders_without_a_model(shared, tmp_path):
     with pytest.raises(ModelError):
         write_card(tmp_path / "nothing")
     assert not (shared / "README.md").exists()
+
+
+def test_results_of_an_earlier_state_of_the_run_are_left_out(shared, caplog):
+    (shared / "held-out" / "predictions").mkdir()
+    record = shared / "held-out" / "predictions" / "run.json"
+    record.write_text(json.dumps({"models_sha256": [load_model(shared).sha256], "cases": {}}))
+    assert "0.9100" in write_card(shared, shared / "now.md").read_text()
+    record.write_text(json.dumps({"models_sha256": ["0" * 64], "cases": {}}))
+    assert "Not evaluated" in write_card(shared, shared / "later.md").read_text()
+    assert "is of an earlier state of this run: left out; report again" in caplog.text

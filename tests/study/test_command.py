@@ -1,12 +1,14 @@
 """The subcommand study, and its file."""
 
 import re
+import shutil
+import sys
 
 import pytest
 import yaml
 
 from attention_unet.cli import main
-from attention_unet.cli.study_file import read_study
+from attention_unet.cli.study_file import read_study, write_new
 from attention_unet.study.design import Cell
 from attention_unet.training.trial import Trial
 from tests.conftest import REPOSITORY
@@ -137,6 +139,10 @@ def test_arms_differ_in_their_fields_only(file):
         ),
         ({"hypotheses": [{"arm": "both"}]}, "hypotheses: against, expect: missing"),
         ({"hypotheses": ["both"]}, "hypotheses: one is both: expected fields"),
+        ({"hypotheses": ["antigravity.fly"]}, "hypotheses: one is antigravity.fly: expected fields"),
+        ({"settings": {"run": "x"}}, "none: key 'run' is no field of a configuration"),
+        ({"settings": {"config": "x.yaml"}}, "none: key 'config' is no field of a configuration"),
+        ({"settings": {"training": "os.system"}}, "none: key 'training' is no field of a configuration"),
         ({"arms": ["none"]}, r"arms is \['none'\]: expected fields by name"),
         ({"seeds": 0.5}, r"seeds is 0\.5: expected a list of whole numbers or such a list by name"),
         ({"question": None}, "question: missing"),
@@ -175,3 +181,26 @@ def test_the_file_in_the_documents_is_valid(tmp_path):
     (tmp_path / "phantom_config.yaml").write_text((REPOSITORY / "configs" / "phantom.yaml").read_text())
     study = read_study(tmp_path / "phantoms.yaml")
     assert (len(study.cells()), study.arms["wider"].network.base_channels) == (3 * 2 * 3, 20)
+
+
+def test_files_in_settings_are_beside_the_study(file):
+    settings = STUDY["settings"] | {"data.subjects": "subjects.csv", "data.splits": "splits.json"}
+    write(file.parent, settings=settings)
+    data = read_study(file).arms["none"].data
+    assert (data.subjects, data.splits) == (str(file.parent / "subjects.csv"), str(file.parent / "splits.json"))
+
+
+def test_nothing_that_a_file_names_is_imported(file, monkeypatch):
+    (file.parent / "named.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(file.parent)
+    write(file.parent, hypotheses=["named.x"])
+    assert main(["study", str(file), "--list"]) == 2
+    assert "named" not in sys.modules
+
+
+def test_a_name_beyond_the_common_characters(cohort, tmp_path):
+    folder = tmp_path / "\U0001f9e0"
+    shutil.copytree(cohort, folder)
+    file = tmp_path / "new.yaml"
+    write_new(file, str(folder))
+    assert read_study(file).question == "Does attention help on \U0001f9e0?"

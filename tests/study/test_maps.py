@@ -63,3 +63,29 @@ def test_a_damaged_file_is_named(small, tmp_path, plain):
     (tmp_path / "maps" / "gate.json").write_text(json.dumps(plain))
     with pytest.raises(DataError, match=r"gate\.json: .*remove it, and repeat --maps"):
         read_maps(small, registration, tmp_path)
+
+
+def test_maps_of_a_training_that_was_repeated_are_left_out(small, done, tmp_path, caplog):
+    check_maps(*register(small, done), done, 6)
+    for name in ("cells", "maps"):
+        shutil.copytree(done / name, tmp_path / name)
+    shutil.copy(done / "study.json", tmp_path)
+    filled, registration = register(small, tmp_path)
+    assert list(read_maps(filled, registration, tmp_path)) == ["gate"]
+    file = tmp_path / "maps" / "gate.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "scores_sha256": "of another training"}))
+    assert read_maps(filled, registration, tmp_path) == {}
+    assert "left out, as the training was repeated since: repeat --maps" in caplog.text
+
+
+def test_cases_that_fail_are_told_and_checked_again(small, done, tmp_path, caplog):
+    check_maps(*register(small, done), done, 6)
+    for name in ("cells", "runs", "maps"):
+        shutil.copytree(done / name, tmp_path / name)
+    shutil.copy(done / "study.json", tmp_path)
+    filled, registration = register(small, tmp_path)
+    explained = ({}, {"phantom_000": "phantom_000.nii.gz: is damaged"})
+    with mock.patch("attention_unet.study.maps.explain_run", return_value=explained):
+        check_maps(filled, registration, tmp_path, 7)
+    assert "gate: not checked: phantom_000.nii.gz: is damaged" in caplog.text
+    assert json.loads((tmp_path / "maps" / "gate.json").read_text())["asked"] == 6

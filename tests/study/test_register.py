@@ -226,3 +226,25 @@ def test_the_model_that_an_arm_starts_from_is_recorded(small, done, cohort, tmp_
     changed = dataclasses.replace(found, study=plan.to_plain())
     assert changed.digest_of_arm("gate") != before[0]
     assert changed.digest_of_arm("none") == before[1]
+
+
+def test_no_results_that_were_moved_aside_are_replaced(small, done, tmp_path):
+    """After the first amendment, the record is put back as it was."""
+    record = (done / "study.json").read_text()
+    for skips in ("se", "sse"):
+        shutil.copytree(done / "cells", tmp_path / "cells", dirs_exist_ok=True)
+        (tmp_path / "study.json").write_text(record)
+        register(with_arm(small, "gate", skips=skips), tmp_path, "it was meant so")
+    assert [(tmp_path / f"before-amendment-{n}" / "cells").is_dir() for n in (1, 2)] == [True, True]
+
+
+def test_a_study_that_was_amended_meanwhile_is_not_gone_on_with(small, done, tmp_path):
+    shutil.copytree(done / "cells", tmp_path / "cells")
+    shutil.copy(done / "study.json", tmp_path)
+    filled, registration = register(small, tmp_path)
+    register(dataclasses.replace(small, margin=0.02), tmp_path, "0.005 was a slip")
+    with pytest.raises(ConfigError, match="was amended meanwhile: repeat the command"):
+        write_study(filled, registration, tmp_path)
+    with pytest.raises(ConfigError, match="was amended meanwhile: repeat the command"):
+        run_cell(filled, registration, filled.cells()[0], tmp_path)
+    assert not (tmp_path / "study.html").exists()

@@ -172,6 +172,13 @@ def test_models_of_other_classes_do_not_mix(folder, cohort, tmp_path, capsys):
     assert "other classes or channels" in capsys.readouterr().err
 
 
+def test_a_wrong_tolerance_is_told_before_any_training(cohort, tmp_path, capsys):
+    call = ["cross-validate", "--data.root", str(cohort), "--run", str(tmp_path / "folds"), *OPTIONS]
+    assert main([*call, "--tolerance-mm", "-1"]) == 2
+    assert "--tolerance-mm is -1.0: expected 0 or more" in capsys.readouterr().err
+    assert not (tmp_path / "folds").exists()
+
+
 def test_wrong_folds(cohort, tmp_path, capsys):
     for only in ("4", "x", ""):
         call = ["cross-validate", "--data.root", str(cohort), "--run", str(tmp_path / "r"), *OPTIONS, "--only", only]

@@ -34,6 +34,35 @@ def test_only_weights_decay():
     assert len(decayed["params"]) + len(kept["params"]) == len(names)
 
 
+@pytest.mark.parametrize(
+    ("spec", "names"),
+    [
+        ("state_space", {"log_fading"}),
+        ("paired", {"channel_temperature", "spatial_temperature"}),
+        ("window", {"offset_bias"}),
+        ("dynamic_conv", {"bias"}),
+    ],
+)
+def test_rates_temperatures_and_biases_of_several_axes_do_not_decay(spec, names):
+    network = AttentionUNet(Architecture(dims=2, channels=(4, 8, 8), skips=spec))
+    _, kept = parameter_groups(network, 0.3)
+    held = {id(p) for p in kept["params"]}
+    found = {name.rsplit(".", 1)[1] for name, p in network.named_parameters() if id(p) in held and p.dim() > 1}
+    assert found == names
+
+
+def test_statistics_of_a_batch_normalisation_are_averaged_as_the_weights_are():
+    learning = learner(skips="lee_gate")
+    name = next(name for name, _ in learning.network.named_buffers() if name.endswith("running_mean"))
+    batch = Batch(torch.randn(2, 1, 16, 16), torch.zeros(2, 1, 16, 16))
+    for _ in range(2):
+        before = learning._averaged.module.get_buffer(name).clone()
+        learning.learn(batch, 1e-2)
+    own, average = learning.network.get_buffer(name), learning._averaged.module.get_buffer(name)
+    torch.testing.assert_close(average, before + (own - before) * (1 - 2 / 11))
+    assert not torch.equal(average, own)
+
+
 @pytest.mark.parametrize("field", ["skips", "bottleneck"])
 def test_encoding_learns_which_classes_are_there(field):
     image, target = torch.randn(2, 1, 16, 16), torch.zeros(2, 1, 16, 16)

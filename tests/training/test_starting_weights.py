@@ -126,6 +126,15 @@ def test_attention_on_the_image_stays_new_for_other_channels(plan):
     assert kept
 
 
+@pytest.mark.parametrize("options", [{"inputs": "se"}, {"encoder": {0: "gct"}}], ids=str)
+def test_attention_on_the_image_stays_new_for_channels_in_another_order(plan, options):
+    old_plan = plan_of(plan, ("T1", "T2"), classes("a"), **options)
+    _, before, after = take(old_plan, plan_of(plan, ("T2", "T1"), classes("a"), **options))
+    of_channels = [name for name in after if name.startswith(("inputs.", "encoder.0.body.0.attention."))]
+    assert of_channels
+    assert all(torch.equal(after[name], before[name]) for name in of_channels)
+
+
 def test_no_step_gives_the_very_masks_of_the_model(cohort, unbroken, tmp_path):
     train(from_model(cohort, unbroken, steps=1, **UNCHANGED), tmp_path / "run")
     assert same(weights(tmp_path / "run"), weights(unbroken))

@@ -35,7 +35,8 @@ class ChannelSelfAttention(Attention):
         precise = voxels.to(torch.promote_types(x.dtype, torch.float32))
         if self.temperature is not None:
             precise = F.normalize(precise, dim=2)
-        products = precise @ precise.transpose(1, 2)
+        with torch.autocast(x.device.type, enabled=False):  # rounding would make large products equal
+            products = precise @ precise.transpose(1, 2)
         if self.temperature is not None:
             products = self.temperature * products
         shares = torch.softmax(products, dim=2)

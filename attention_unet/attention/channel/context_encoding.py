@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from attention_unet.attention.base import Attended, Attention, Place, broadcast_channels, open_up
 from attention_unet.layers.dimensions import CONV
-from attention_unet.layers.normalization import EightChannelNorm
+from attention_unet.layers.normalization import EightChannelNorm, GroupNorm
 
 
 class ContextEncoding(Attention):
@@ -36,7 +36,7 @@ class ContextEncoding(Attention):
         bound = (codewords * channels) ** -0.5
         self.codewords = nn.Parameter(torch.empty(codewords, channels).uniform_(-bound, bound))
         self.scales = nn.Parameter(torch.empty(codewords).uniform_(0, 1))
-        self.norm = nn.GroupNorm(codewords, codewords)
+        self.norm = GroupNorm(codewords, codewords)
         self.project = nn.Linear(channels, channels)
         if place.open:
             open_up(self.project)

@@ -22,6 +22,7 @@ class Displaced(Attention):
         super().__init__()
         self.inner = inner
         take_properties(self, [inner])
+        self.before_convolution = inner.before_convolution
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Attend to ``x`` (B, C, *S) with displaced weights."""

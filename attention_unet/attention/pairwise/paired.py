@@ -34,6 +34,8 @@ class PairedAttention(Attention):
     def __init__(self, place: Place, *, heads: int = 4, keys: int = 64) -> None:
         super().__init__()
         conv, channels = CONV[place.dims], place.channels
+        if channels < 2:
+            raise ValueError("paired needs at least 2 channels: half of them are for each of its two blocks")
         self.heads, self.keys = math.gcd(channels, heads), keys
         self.query, self.key, self.channel_value, self.spatial_value = (
             conv(channels, channels, kernel_size=1) for _ in range(4)

@@ -12,14 +12,15 @@ from attention_unet.layers.dimensions import INTERPOLATION
 Positions = Literal["none", "sine", "learned"]
 
 EDGE = 8  # voxels of each axis of the learned grid
+WAVES = 8  # of different length along an axis
 
 
 class PositionEncoding(nn.Module):
     """Add an encoding of the position to the features, (B, C, *S).
 
-    "sine" adds waves along each axis of 1/2, 1, 2, 4, ... periods over the grid, as many as C allows (after Vaswani et
-    al., 2017). "learned" adds a learned grid of 8 voxels an axis, resampled linearly. Both are relative to the grid, so
-    that any size works. "none" adds nothing.
+    "sine" adds waves along each axis of 1/2, 1, 2, 4, ... 64 periods over the grid, as many as C allows; more channels
+    get the same again (after Vaswani et al., 2017). "learned" adds a learned grid of 8 voxels an axis, resampled
+    linearly. Both are relative to the grid, so that any size works. "none" adds nothing.
 
     Args:
         dims: 2 or 3 spatial dimensions.
@@ -49,7 +50,7 @@ class PositionEncoding(nn.Module):
             axis, number = channel % dims, channel // dims
             n = x.shape[2 + axis]
             position = (torch.arange(n, device=x.device, dtype=torch.float32) + 0.5) / n
-            angle = math.pi * 2 ** (number // 2) * position
+            angle = math.pi * 2 ** (number // 2 % WAVES) * position
             wave = torch.sin(angle) if number % 2 == 0 else torch.cos(angle)
             waves.append(wave.reshape([n if a == axis else 1 for a in range(dims)]).expand(x.shape[2:]))
         return torch.stack(waves).to(x.dtype)

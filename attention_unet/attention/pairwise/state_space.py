@@ -12,7 +12,7 @@ class StateSpace(Attention):
     """Gated state-space layer, after S4ND (Nguyen et al., "S4ND: Modeling Images and Videos as Multidimensional Signals
     Using State Spaces", NeurIPS 2022) with the real diagonal states of S4D (Gu et al., NeurIPS 2022)::
 
-        h_t = r h_t-1 + v_t,  u_t = sum_i c_i h_ti      along each axis in turn, in both directions
+        h_t = r h_t-1 + v_t,  u_t = sum_i c_i h_ti      along each axis in turn, both ways, itself once
         y = x + W (sigmoid(G x) * u),  v = V x
 
     with rates r in (0, 1) and outputs c of every channel, axis, direction and state: a voxel sees the whole grid, near

@@ -32,3 +32,12 @@ def test_channels_attend_to_those_that_resemble_them():
     x[:, 2, 2:] = 1
     shares = ChannelSelfAttention(Place(2, 3, 3)).eval()(x).weights.flatten()
     assert shares[0] == shares[1] > shares[2]
+
+
+def test_large_products_differ_under_autocast():
+    x = torch.ones(1, 2, 20, 20)
+    x[:, 1] = 0.98  # products of 400, 392 and 384, which bfloat16 cannot tell apart by 1
+    attention = ChannelSelfAttention(Place(2, 2, 2, init="paper"))
+    expected = attention(x * 10).weights
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(attention(x * 10).weights, expected)

@@ -31,3 +31,8 @@ def test_shares_of_codewords_sum_to_one():
 def test_no_classes_no_presence():
     with pytest.raises(ValueError, match="built without classes"):
         ContextEncoding(Place(2, 4, 4)).presence(torch.randn(1, 4, 3, 3))
+
+
+def test_an_image_of_one_channel_in_a_batch_of_one():
+    x = torch.randn(1, 1, 5, 5)
+    assert ContextEncoding(Place(2, 1, 1)).eval()(x).features.shape == x.shape

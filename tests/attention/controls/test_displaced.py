@@ -2,8 +2,10 @@ import pytest
 import torch
 
 from attention_unet.attention import build
+from attention_unet.attention.base import Place
 from attention_unet.attention.controls.displaced import shift
 from attention_unet.attention.cost import count_macs
+from attention_unet.network.blocks import Block
 from tests.attention.build import image, trained
 
 CONTENTS = ["gate", "se", "scse", "nonlocal", "selective_kernel", "stn", ["se", "spatial"], {"residual": "spatial"}]
@@ -81,3 +83,10 @@ def test_an_open_start_is_as_open():
     assert 0.91 < float(weights.min()) <= float(weights.max()) < 1
     with pytest.raises(ValueError, match="displaced has no option"):
         build({"displaced": "se", "by": 3}, dims=2, channels=16)
+
+
+def test_it_sits_where_the_mechanism_sits():
+    blocks = [Block(2, 3, 4, (3, 3), (1, 1), 2, False, spec, Place(2, 4, 4)) for spec in ("gct", {"displaced": "gct"})]
+    plain, displaced = ([type(layer).__name__ for layer in block.body] for block in blocks)
+    assert plain == displaced
+    assert plain.count("FeaturesOf") == 2

@@ -39,3 +39,8 @@ def test_defaults_are_the_published_ones():
     assert (attention.heads, attention.keys) == (4, 64)
     assert (attention.channel_temperature == 1).all()
     assert (attention.spatial_temperature == 1).all()
+
+
+def test_one_channel_is_refused():
+    with pytest.raises(ValueError, match="paired needs at least 2 channels"):
+        PairedAttention(Place(2, 1, 1))

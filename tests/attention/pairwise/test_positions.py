@@ -41,6 +41,12 @@ def test_no_two_voxels_have_the_same_wave():
     assert distances.min() > 0.1
 
 
+def test_waves_of_many_channels_are_finite_and_repeat():
+    encoded = PositionEncoding(2, 512, "sine").waves(torch.zeros(1, 512, 6, 5))
+    assert encoded.isfinite().all()
+    assert torch.equal(encoded[:32], encoded[32:64])
+
+
 def test_a_learned_grid_starts_small():
     assert PositionEncoding(3, 16, "learned").learned.shape == (1, 16, 8, 8, 8)
     assert PositionEncoding(3, 16, "learned").learned.std().item() == pytest.approx(0.02, rel=0.05)
