@@ -104,9 +104,6 @@ def test_lines_of_aliases_that_stand_for_more_than_any_memory_holds(tmp_path, ca
     "arguments",
     [
         ["train", "--training.batchsize", "3"],
-        ["train", "--training.step", "3"],
-        ["train", "--conf", "configs/phantom.yaml"],
-        ["train", "--config", "configs/phantom.yaml", "--config", "configs/hippocampus.yaml"],
         ["phantom", "--seed", "-1"],
         ["study", "."],
         ["study", ""],
@@ -136,6 +133,19 @@ def test_help_is_quick_and_imports_nothing_heavy():
     assert done.returncode == 0, done.stderr
     assert "predict" in done.stdout
     assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--training.step", "3"], "did you mean training.steps?"),
+        (["--conf", "configs/phantom.yaml"], "did you mean config?"),
+        (["--config", "configs/phantom.yaml", "--config", "configs/hippocampus.yaml"], "--config is given twice"),
+    ],
+)
+def test_options_are_whole_and_a_configuration_is_one(capsys, options, message):
+    assert main(["train", *options]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_a_budget_of_null_does_not_replace_the_other_one():

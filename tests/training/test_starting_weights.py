@@ -58,6 +58,8 @@ def take(old, new):
     """Return the weights of a model, of a new network, and of the same after it took those of the model."""
     torch.manual_seed(0)
     start = Model(AttentionUNet(old.architecture), old, torch.device("cpu"))
+    for parameter in start.network.parameters():
+        torch.nn.init.normal_(parameter)
     network = AttentionUNet(new.architecture)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     take_weights(network, new, start)
