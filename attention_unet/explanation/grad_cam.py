@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from attention_unet.inference.locator import cut_to_structures
 from attention_unet.inference.model import Model
 from attention_unet.inference.sliding_window import slide
+from attention_unet.inference.window_predictor import in_slices
 from attention_unet.layers.dimensions import INTERPOLATION
 from attention_unet.preparation.preprocessing import preprocess
 from attention_unet.scans.geometry import resample_to_scan
@@ -66,7 +67,7 @@ def grad_cam(model: Model, volume: Volume, channel: int) -> NDArray[np.float32]:
     windows = slide(
         image.image.to(model.device),
         plan.patch,
-        predict,
+        in_slices(predict, plan),
         unseen=unseen,
         background=image.background,
         overlap=OVERLAP,

@@ -8,6 +8,24 @@ from attention_unet.inference.model_file import load_model
 from attention_unet.preparation.preprocessing import preprocess
 from attention_unet.scans.volumes import volume_of_array
 from tests.conftest import oblique_affine
+from tests.export.test_export import made
+
+
+def cam_by_hand(network, x, channel):
+    """Return the map of an image (1, C, *S) by the definition, (*S)."""
+    kept = {}
+    hook = network.encoder[-1].activation.register_forward_hook(
+        lambda module, inputs, output: kept.update(features=output)
+    )
+    logits = network(x)
+    hook.remove()
+    predicted = logits.argmax(dim=1) == channel
+    assert predicted.any()
+    (slope,) = torch.autograd.grad((logits[:, channel] * predicted).sum(), kept["features"])
+    axes = tuple(range(2, x.dim()))
+    cam = torch.relu((kept["features"] * slope.mean(dim=axes, keepdim=True)).sum(dim=1, keepdim=True))
+    mode = {2: "bilinear", 3: "trilinear"}[len(axes)]
+    return F.interpolate(cam, x.shape[2:], mode=mode, align_corners=False)[0, 0].detach().numpy()
 
 
 @pytest.mark.parametrize("channel", [0, 1])
@@ -18,18 +36,8 @@ def test_it_is_what_the_paper_defines(run, channel):
     affine = oblique_affine(model.plan.preprocessing.spacing_mm, degrees=5)
     volume = volume_of_array(np.random.default_rng(0).normal(size=(24, 24, 12)).astype(np.float32), affine)
     found = grad_cam(model, volume, channel)
-    x = preprocess(volume, model.plan.preprocessing).image[None]
-    kept = {}
-    model.network.encoder[-1].activation.register_forward_hook(
-        lambda module, inputs, output: kept.update(features=output)
-    )
-    logits = model.network(x)
-    predicted = logits.argmax(dim=1) == channel
-    (slope,) = torch.autograd.grad((logits[:, channel] * predicted).sum(), kept["features"])
-    cam = torch.relu((kept["features"] * slope.mean(dim=(2, 3, 4), keepdim=True)).sum(dim=1, keepdim=True))
-    finer = F.interpolate(cam, x.shape[2:], mode="trilinear", align_corners=False)[0, 0].detach().numpy()
-    assert predicted.any()
-    np.testing.assert_allclose(found, finer / finer.max(), atol=1e-5)
+    expected = cam_by_hand(model.network, preprocess(volume, model.plan.preprocessing).image[None], channel)
+    np.testing.assert_allclose(found, expected / expected.max(), atol=1e-5)
 
 
 def test_a_class_that_is_nowhere_has_none(run):
@@ -41,3 +49,14 @@ def test_a_class_that_is_nowhere_has_none(run):
     )
     assert not grad_cam(model, volume, 2).any()
     assert grad_cam(model, volume, 0).max() == 1
+
+
+def test_a_network_of_slices_sees_each_slice_alone():
+    model = made(dims=2)
+    assert (model.plan.patch, model.plan.slice_axis) == ((16, 1, 12), 1)
+    array = np.random.default_rng(0).normal(size=(16, 3, 12)).astype(np.float32)
+    volume = volume_of_array(array, np.diag([*model.plan.preprocessing.spacing_mm, 1]))
+    found = grad_cam(model, volume, 0)
+    x = preprocess(volume, model.plan.preprocessing).image[None]
+    expected = np.stack([cam_by_hand(model.network, x[:, :, :, j], 0) for j in range(3)], axis=1)
+    np.testing.assert_allclose(found, expected / expected.max(), atol=1e-5)
