@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
+from attention_unet.attention.pairwise.scaled_dot_product import PairwiseAttention
 from attention_unet.errors import ConfigError
 from attention_unet.export.window_network import WindowNetwork, draw_window
 from attention_unet.files.atomic import replacing, write_text
@@ -121,6 +122,7 @@ def _export(model: Model, convert: Callable[[ExportedProgram], Run]) -> tuple[Ex
     """Export for windows of any size that the strides divide, otherwise for those of the model.
 
     An export counts only if it computes what the network does; where sizes are free, on windows of another size.
+    Attention that averages keys on large grids gets one size: an export decides for all sizes at once.
 
     Returns:
         The program, and "multiple_of" or "exactly" with voxels along each axis of its windows.
@@ -130,10 +132,10 @@ def _export(model: Model, convert: Callable[[ExportedProgram], Run]) -> tuple[Ex
     strides = [math.prod(of_axis) for of_axis in zip(*model.plan.architecture.steps, strict=True)]
     larger = [n + step for n, step in zip(windows, strides, strict=True)]
     reasons = []
-    for word, sizes, given, tried in (
-        ("multiple_of", strides, draw_window(model, 2, windows), draw_window(model, 1, larger)),
-        ("exactly", windows, draw_window(model, 1, windows), draw_window(model, 1, windows)),
-    ):
+    ways = [("exactly", windows, draw_window(model, 1, windows), draw_window(model, 1, windows))]
+    if not any(isinstance(module, PairwiseAttention) for module in network.modules()):
+        ways.insert(0, ("multiple_of", strides, draw_window(model, 2, windows), draw_window(model, 1, larger)))
+    for word, sizes, given, tried in ways:
         free = dict.fromkeys((0, *axes), Dim.AUTO) if word == "multiple_of" else None
         try:
             with torch.no_grad(), quietly():

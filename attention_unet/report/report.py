@@ -64,7 +64,7 @@ def write_report(
     if evaluation is not None:
         files = read_evaluated_files(evaluation)
         model_runs = [run for folder in files.folders for run in find_runs(folder)]
-        runs = list({run.resolve(): run for run in (*runs, *model_runs)}.values())
+        runs = list({run.resolve(): run for run in (*model_runs, *runs)}.values())  # viewer.js: channels of the first
         facts["scores"] = describe_scores(evaluation, files.labels)
         facts["explanation"] = _read_explanation(evaluation, files)
         ranked = [row["case"] for row in facts["scores"]["cases"]]

@@ -123,6 +123,14 @@ def test_onnx_tells_what_its_use_needs(hippocampus_onnx):
     assert [value.name for value in (*content.graph.input, *content.graph.output)] == ["window", "probabilities"]
 
 
+@pytest.mark.parametrize(("skips", "word"), [("gate", "multiple_of"), ("nonlocal", "exactly")])
+def test_attention_that_averages_keys_on_large_grids_gets_one_size(tmp_path, skips, word):
+    write_program(made(skips=skips), {}, tmp_path / "x.pt2")
+    facts = {"model.json": ""}
+    torch.export.load(tmp_path / "x.pt2", extra_files=facts)
+    assert list(json.loads(facts["model.json"])["sizes"]) == [word]
+
+
 def test_a_program_runs_without_this_package(tmp_path):
     export_model("hippocampus", "pt2", tmp_path / "h.pt2")
     script = """
