@@ -152,9 +152,7 @@ def compared(
     gains = {case: ours[case] - theirs[case] for case in ours if case in theirs}
     low, high = interval_of_mean(list(gains.values()), [subject_of[case] for case in gains])
     persons = len({subject_of[case] for case in gains})
-    text = (
-        f"Difference to {other}: {statistics.mean(gains.values()):+.4f}; 95 % interval {low:+.4f} to {high:+.4f} over "
-    )
+    text = f"Ours minus {other}: {statistics.mean(gains.values()):+.4f}; 95 % interval {low:+.4f} to {high:+.4f} over "
     text += f"{persons} persons (these networks)"
     by_fold = [statistics.mean(gains[case] for case in cases) for cases in folds.values() if set(cases) <= set(gains)]
     if len(by_fold) > 1:

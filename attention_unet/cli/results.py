@@ -66,8 +66,6 @@ def report(options: Namespace, parser: ArgumentParser) -> int:
             earlier = source / HELD_OUT
             evaluation = earlier if (earlier / SCORED).is_file() else None
             log.warning("%s: %s", "cases are shown as before" if evaluation else "no cases are shown", error)
-    elif options.root:
-        raise ConfigError(f"--root is {options.root}: for runs only, and {source} is none: leave it out")
     elif not source.is_dir():
         raise ConfigError(f"{source}: not a folder: expected a run, or the output folder of evaluate; check the path")
     elif not (source / SCORED).is_file():
@@ -75,6 +73,8 @@ def report(options: Namespace, parser: ArgumentParser) -> int:
             f"{source}: holds neither {CONFIG} nor {SCORED}: expected the folder of a run, or one that this version's "
             "evaluate or cross-validate wrote"
         )
+    elif options.root:
+        raise ConfigError(f"--root is {options.root}: for runs only, and {source} is none: leave it out")
     title = source.resolve().name
     if re.fullmatch(r"fold\d+", title):
         title = f"{source.resolve().parent.name} / {title}"

@@ -146,12 +146,12 @@ def _configure(
     """Return the configuration of an arm: that of the file it names, with the settings of the study and of the arm."""
     changes = found.settings | found.arms[arm]
     known = {action.dest for action in subparsers["train"]._actions if "." in action.dest}
-    if unknown := [name for name in changes if name not in known]:  # the parser would complete an abbreviation
+    if unknown := [name for name in changes if name not in known]:
         text = f"key '{unknown[0]}' is no field of a configuration"
         raise ConfigError(f"{file}: {arm}: {explain_error(ConfigError(text), subparsers)}")
     arguments = ["train", "--config", str(file.parent / found.config)]
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in changes.items()}
-    for name in FILES & texts.keys():
+    for name in FILES & {name for name, value in changes.items() if isinstance(value, str) and value != "null"}:
         if name != START or (file.parent / texts[name]).exists():  # or a model's name
             texts[name] = str(file.parent / texts[name])
     arguments += [f"--{name}={text}" for name, text in texts.items()]

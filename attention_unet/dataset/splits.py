@@ -126,7 +126,8 @@ def choose_late_cases(ids: Sequence[str], subjects: Mapping[str, str], seed: int
         seed: seed of the choice.
 
     Returns:
-        Ids of a tenth of the cases, at most 20; an empty list if there are fewer than 10 subjects.
+        Ids of a tenth of the cases, at most 20 or those of one subject; an empty list if there are fewer than 10
+        subjects.
     """
     if len({subjects.get(case, case) for case in ids}) < LATE_FOLDS:
         return []
@@ -134,7 +135,7 @@ def choose_late_cases(ids: Sequence[str], subjects: Mapping[str, str], seed: int
     tenth = split_cases(ids, LATE_FOLDS, 0, seed, subjects).validation
     for subject in dict.fromkeys(subjects.get(case, case) for case in tenth):
         cases = [case for case in tenth if subjects.get(case, case) == subject]
-        if len(late) + len(cases) <= MAX_LATE:
+        if not late or len(late) + len(cases) <= MAX_LATE:
             late += cases
     return late
 

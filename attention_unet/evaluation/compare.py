@@ -87,10 +87,11 @@ class Comparison:
             reason = f"undefined for one of them in {plural(self.undefined, 'case')}"
             text = f"no verdict on {self.model} and {self.baseline} {subject}: {reason}{size.replace(':', ';', 1)}"
         elif self.trainings > 1 and math.isnan(gain):
-            text = f"no verdict on {self.model} and {self.baseline} {subject}: a gain is infinite; try another metric"
+            reason = "a gain is infinite" if any(map(math.isinf, self.gains)) else "undefined in some runs"
+            text = f"no verdict on {self.model} and {self.baseline} {subject}: {reason}; try another metric"
         elif self.least_p >= LEVEL:  # even if all persons or trainings differed to the same side
             few = "too few cases" if all(self.gains) else "too few cases differ"
-            few = "too few trainings, of two folds or three runs," if self.trainings > 1 else few
+            few = "too few trainings (expected two folds or three runs) or persons" if self.trainings > 1 else few
             text = f"{few} for a verdict on {self.model} and {self.baseline} {subject}{size}"
         elif not self.significant:
             text = f"no significant difference between {self.model} and {self.baseline} {subject}{size}"
@@ -102,7 +103,7 @@ class Comparison:
             text += "" if math.isnan(gain) else f" by {-gain:.{digits}f}{unit}"
             low, high = -high, -low
         missed = ""
-        if math.isnan(gain):
+        if any(map(math.isinf, self.gains)):
             missed = (
                 f"; {self.model} is better in {positive} and worse in {negative} cases; only one model misses or "
                 f"invents the structure: {self.model} in {self.gains.count(-math.inf)}, {self.baseline} in "

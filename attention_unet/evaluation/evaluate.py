@@ -20,7 +20,7 @@ from attention_unet.evaluation.example_cases import write_example_cases
 from attention_unet.evaluation.found_masks import find_images, find_labels, find_masks, is_of_bids
 from attention_unet.evaluation.lesions import write_lesions
 from attention_unet.evaluation.provenance import read_provenance
-from attention_unet.evaluation.result_files import check_results, remove_results
+from attention_unet.evaluation.result_files import check_results, remove_further_results
 from attention_unet.evaluation.rows import metrics_to_csv
 from attention_unet.evaluation.score import score_cases
 from attention_unet.evaluation.structure_attention import write_structure_attention
@@ -197,10 +197,10 @@ def evaluate_cases(
         summary = summarise(rows, case_warnings, settings)
         check_results(output)  # again: a file may have appeared during scoring
         write_evaluated_files(output, files)  # first: it marks the folder as that of an evaluation
-        remove_results(output)
         plain = json.dumps(summary.to_json(), indent=2, allow_nan=False) + "\n"
         write_text(output / "metrics.csv", metrics_to_csv(rows))
         write_text(output / "summary.json", plain)
+        remove_further_results(output)
         log.info("metrics.csv and summary.json are in %s", output)
         failed |= write_calibration(output, files) | write_structure_attention(output, files)
         failed |= write_lesions(output, files, components)

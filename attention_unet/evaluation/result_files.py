@@ -8,13 +8,14 @@ from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.files.json_file import read_object
 
 SCORED = "scored.json"
-RESULTS = ("metrics.csv", "summary.json", "picture.png", "calibration.csv", "attention.csv", "components.csv")
+FURTHER = ("picture.png", "calibration.csv", "attention.csv", "components.csv")
+RESULTS = ("metrics.csv", "summary.json", *FURTHER)
 ADVICE = "expected what evaluate writes; evaluate again"  # end of messages about damaged results
 
 
-def remove_results(evaluation: Path) -> None:
-    """Remove the results of an earlier evaluation, so that a new one that is stopped leaves no mixture."""
-    for name in RESULTS:
+def remove_further_results(evaluation: Path) -> None:
+    """Remove what an earlier evaluation wrote beside its metrics, so that one that is stopped leaves no mixture."""
+    for name in FURTHER:
         (evaluation / name).unlink(missing_ok=True)
 
 

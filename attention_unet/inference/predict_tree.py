@@ -8,7 +8,7 @@ from pathlib import Path
 
 from attention_unet.dataset.cases import Case
 from attention_unet.errors import ConfigError, DataError, raise_interruption
-from attention_unet.files.lock import folder_lock
+from attention_unet.files.lock import RECORD_PATIENCE, folder_lock
 from attention_unet.files.part import WHOLE, Part
 from attention_unet.files.prediction_record import is_complete, read_record
 from attention_unet.inference.bids import describe_derivative, describe_masks, find_bids_scans, keep_held_out
@@ -88,14 +88,14 @@ def predict_tree(
                 models, cases, output / folder, settings, resume=resume, overwrite=overwrite, part=here
             )
             if bids:
-                with folder_lock(output / folder, part=here):
+                with folder_lock(output / folder, RECORD_PATIENCE, here):
                     describe_masks(output / folder, source, own, models[0].plan.labels)
         except (ConfigError, DataError) as error:  # the other folders can still be predicted
             raise_interruption(error)
             of_folder = {".": str(error)}
         failed |= {(folder / case).as_posix(): reason for case, reason in of_folder.items()}
     if part.count == 1 or all(is_complete(output / folder) for folder in folders):
-        with folder_lock(output, part=part):
+        with folder_lock(output, RECORD_PATIENCE, part):
             write_volumes(output, [model.sha256 for model in models])
     return failed
 

@@ -102,10 +102,10 @@ class Study:
             if not values or len(set(values)) < len(values):
                 raise ConfigError(f"{name} is {list(values)}: expected at least one value, each once")
         for name, seeds in self.seeds.items():
-            if len({seed % OF_A_FOLD for seed in seeds}) < len(seeds):
+            if len({seed + OF_A_FOLD * fold for seed in seeds for fold in self.folds}) < len(seeds) * len(self.folds):
                 raise ConfigError(
-                    f"{name} is {list(seeds)}: two seeds differ by a multiple of {OF_A_FOLD}: their trainings of "
-                    "different folds would have the same seed"
+                    f"{name} is {list(seeds)}: two seeds differ by a multiple of {OF_A_FOLD}: trainings of different "
+                    "folds would have the same seed"
                 )
         if wrong_seeds := [seed for seeds in self.seeds.values() for seed in seeds if not 0 <= seed < LARGEST_SEED]:
             raise ConfigError(f"seeds: {wrong_seeds[0]}: expected 0 to {LARGEST_SEED - 1}")

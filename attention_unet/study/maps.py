@@ -55,8 +55,10 @@ def check_maps(study: Study, registration: Registration, folder: Path, cases: in
         for reason in failed.values():
             log.warning("%s: not checked: %s", arm, reason)
         found = read_object(first / HELD_OUT / EXPLANATION)
+        if not found["cases"]:
+            raise ConfigError(f"{first}: no case could be checked: {next(iter(failed.values()), 'none is scored')}")
         known_by = {"arm_sha256": registration.digest_of_arm(arm), "scores_sha256": records[0].scores_sha256}
-        write_text(output, json.dumps({**known_by, "asked": cases - len(failed), **found}) + "\n")
+        write_text(output, json.dumps({**known_by, "asked": cases, **found}) + "\n")
 
 
 def read_maps(study: Study, registration: Registration, folder: Path) -> dict[str, dict[str, Any]]:

@@ -159,7 +159,9 @@ class Learner:
             torch.set_rng_state(state.generator)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            raise ModelError(f"the saved state is of another network ({reason}): start a new --run") from error
+            raise ModelError(
+                f"the saved state is of another network, or of an earlier version ({reason}): start a new --run"
+            ) from error
         if state.device_generator is not None and self.fabric.device.type == "cuda":
             torch.cuda.set_rng_state(state.device_generator, self.fabric.device)
         self._seed_noise()

@@ -40,7 +40,7 @@ from attention_unet.training.locating import train_locator
 from attention_unet.training.log_file import log_to_file
 from attention_unet.training.messages import log_end, log_start
 from attention_unet.training.monitor import Monitor
-from attention_unet.training.parts import Training
+from attention_unet.training.parts import Training, synchronise
 from attention_unet.training.prepared_cases import PreparedCases, prepare_cases
 from attention_unet.training.resolved_settings import (
     ResolvedSettings,
@@ -121,17 +121,20 @@ def _train(
     start = load_start(config) if not settings else None
     if settings:
         check_dataset(settings, dataset)
-        warn_of_threads(settings, run)
+        if fabric.is_global_zero:
+            warn_of_threads(settings, run)
     else:  # only the first process: others can run on other machines and get another plan
         settings = fabric.broadcast(resolve_settings(config, dataset, start=start) if fabric.is_global_zero else None)
     network, prepared = _set_up(config, dataset, run, fabric, settings)
     exact = repeatable(fabric.device, settings.config.training.steps is not None)
     with log_to_file(run / "train.log", fabric.is_global_zero), exact:
         began = time.monotonic()
-        with catching_signals() as caught:
-            locator = _restore_or_train_locator(state, prepared, settings, fabric, caught)
+        with catching_signals() as early:
+            locator = _restore_or_train_locator(state, prepared, settings, fabric, early)
         locating, tried = time.monotonic() - began, settings.plan.region_mm is not None
         if tried and not locator:
+            if synchronise(fabric, 0.0, bool(early))[1]:
+                raise Interrupted("stopped before the first step: repeat the same command to begin again", early)
             log.info("planning anew, for whole scans")
             config = _resolve_precision(unplanned, run, resume=False)
             settings = fabric.broadcast(
@@ -141,6 +144,7 @@ def _train(
         elif locator and not state and fabric.is_global_zero:
             write_resolved_settings(run, settings, config)
         with catching_signals() as caught:
+            caught.extend(early)
             settings = add_digests(
                 dataclasses.replace(settings, digests={**digests, **settings.digests}), prepared.facts
             )

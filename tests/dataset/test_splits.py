@@ -109,3 +109,7 @@ def test_late_cases_are_whole_subjects():
     late = choose_late_cases(ids, subjects, 0)
     assert len(late) == 18
     assert all(case in late for case in ids if subjects[case] in {subjects[other] for other in late})
+    longitudinal = {f"s{number:02d}_{scan:02d}": f"s{number:02d}" for number in range(12) for scan in range(25)}
+    late = choose_late_cases(list(longitudinal), longitudinal, 0)
+    assert len(late) == 25
+    assert len({longitudinal[case] for case in late}) == 1

@@ -123,7 +123,7 @@ def test_a_structure_that_one_run_invents_counts_against_this_run_alone():
 def test_too_few_trainings_are_called_that():
     base = levels(n=40)
     (found,) = compare_models({"A": [rows(base)] * 2, "B": [rows(base + noise(40))] * 2}, "dice")
-    assert str(found).startswith("too few trainings, of two folds or three runs, for a verdict on B and A")
+    assert str(found).startswith("too few trainings (expected two folds or three runs) or persons for a verdict")
     runs = [rows([*base[:-1], inf], "hd95_mm"), *[rows(base, "hd95_mm")] * 2]
     (found,) = compare_models({"A": [rows(base, "hd95_mm")] * 3, "B": runs}, "hd95_mm")
     assert str(found).startswith("no verdict on B and A in hd95 on a: a gain is infinite; try another metric")

@@ -188,6 +188,9 @@ def test_files_in_settings_are_beside_the_study(file):
     write(file.parent, settings=settings)
     data = read_study(file).arms["none"].data
     assert (data.subjects, data.splits) == (str(file.parent / "subjects.csv"), str(file.parent / "splits.json"))
+    write(file.parent, settings=settings | {"data.subjects": None, "data.splits": "null"})
+    data = read_study(file).arms["none"].data
+    assert (data.subjects, data.splits) == (None, None)
 
 
 def test_nothing_that_a_file_names_is_imported(file, monkeypatch):

@@ -78,7 +78,7 @@ def test_maps_of_a_training_that_was_repeated_are_left_out(small, done, tmp_path
     assert "left out, as the training was repeated since: repeat --maps" in caplog.text
 
 
-def test_cases_that_fail_are_told_and_checked_again(small, done, tmp_path, caplog):
+def test_cases_that_fail_are_told(small, done, tmp_path, caplog):
     check_maps(*register(small, done), done, 6)
     for name in ("cells", "runs", "maps"):
         shutil.copytree(done / name, tmp_path / name)
@@ -88,4 +88,10 @@ def test_cases_that_fail_are_told_and_checked_again(small, done, tmp_path, caplo
     with mock.patch("attention_unet.study.maps.explain_run", return_value=explained):
         check_maps(filled, registration, tmp_path, 7)
     assert "gate: not checked: phantom_000.nii.gz: is damaged" in caplog.text
-    assert json.loads((tmp_path / "maps" / "gate.json").read_text())["asked"] == 6
+    explanation = next(tmp_path.glob("runs/gate-all-seed0/fold0/held-out/explanation.json"))
+    explanation.write_text(json.dumps({**json.loads(explanation.read_text()), "cases": []}))
+    with (
+        mock.patch("attention_unet.study.maps.explain_run", return_value=explained),
+        pytest.raises(ConfigError, match=r"no case could be checked: phantom_000\.nii\.gz: is damaged"),
+    ):
+        check_maps(filled, registration, tmp_path, 8)

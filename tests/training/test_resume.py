@@ -152,6 +152,23 @@ def test_a_locator_that_is_not_safe_leaves_a_plan_for_whole_scans(cohort, tmp_pa
     assert (model.locator, model.plan.region_mm) == (None, None)
 
 
+@pytest.mark.parametrize("recall", [-1.0, 2.0])
+def test_a_signal_while_a_locator_is_judged_stops_the_training(cohort, tmp_path, monkeypatch, locating, recall):
+    """Whether or not the locator is kept."""
+    original = locating_module.judge
+
+    def judge(*arguments):
+        signal.raise_signal(signal.SIGTERM)
+        return original(*arguments)
+
+    monkeypatch.setattr(locating_module, "RECALL", recall)
+    monkeypatch.setattr(locating_module, "judge", judge)
+    with pytest.raises(Interrupted) as caught:
+        train(config(cohort), tmp_path / "run")
+    assert caught.value.exit_code == 143
+    assert (tmp_path / "run" / "last.pt").exists() == (recall < 0)
+
+
 def test_a_signal_ends_the_preparation_of_a_second_plan_at_once(cohort, tmp_path, monkeypatch, locating):
     monkeypatch.setattr(locating_module, "RECALL", 2.0)
     original, calls = module._set_up, []
