@@ -1,7 +1,10 @@
 """Self-attention between channels: every channel gathers from the channels that resemble it."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
+from torch.amp import is_autocast_available
 from torch.nn import functional as F
 
 from attention_unet.attention.base import Attended, Attention, Place, broadcast_channels
@@ -35,8 +38,9 @@ class ChannelSelfAttention(Attention):
         precise = voxels.to(torch.promote_types(x.dtype, torch.float32))
         if self.temperature is not None:
             precise = F.normalize(precise, dim=2)
-        with torch.autocast(x.device.type, enabled=False):  # rounding would make large products equal
-            products = precise @ precise.transpose(1, 2)
+        known = is_autocast_available(x.device.type)  # not of tensors without values, whose multiplications are counted
+        with torch.autocast(x.device.type, enabled=False) if known else nullcontext():
+            products = precise @ precise.transpose(1, 2)  # rounding would make large products equal
         if self.temperature is not None:
             products = self.temperature * products
         shares = torch.softmax(products, dim=2)
