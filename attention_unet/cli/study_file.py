@@ -151,7 +151,7 @@ def _configure(
         raise ConfigError(f"{file}: {arm}: {explain_error(ConfigError(text), subparsers)}")
     arguments = ["train", "--config", str(file.parent / found.config)]
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in changes.items()}
-    for name in FILES & {name for name, value in changes.items() if isinstance(value, str) and value != "null"}:
+    for name in FILES & texts.keys() - {name for name in texts if texts[name] == "null"}:
         if name != START or (file.parent / texts[name]).exists():  # or a model's name
             texts[name] = str(file.parent / texts[name])
     arguments += [f"--{name}={text}" for name, text in texts.items()]
