@@ -19,8 +19,7 @@ from publish import REPOSITORY, parse, publish
 from rich.table import Table
 from torch import Tensor
 
-from attention_unet.export.program import quietly, read_onnx, read_program, write_onnx, write_program
-from attention_unet.export.window_network import WindowNetwork
+from attention_unet.export.program import WindowNetwork, quietly, read_onnx, read_program, write_onnx, write_program
 from attention_unet.inference.model_file import load_model
 from attention_unet.scans.volumes import read_volume
 

@@ -112,7 +112,7 @@ def segment(model, scan):
         shape = [n if other == axis else 1 for other in range(3)]
         inside = inside & ((positions >= -0.5) & (positions <= size - 0.5)).reshape(shape)
         probabilities = mix(probabilities, 1 + axis, linear_matrix(positions, size))
-    integers = [int(value) for value in facts["labels"]]
+    integers = [label["integer"] for label in facts["labels"]]
     mask = np.zeros(grid, np.uint32)
     if len(probabilities) == len(integers):  # overlapping classes: later ones are written over earlier ones
         for value, probability in zip(integers, probabilities):
@@ -121,7 +121,9 @@ def segment(model, scan):
         mask = np.array([0, *integers], np.uint32)[probabilities.argmax(axis=0)]
     mask[~np.broadcast_to(inside, grid)] = 0
     back = nib.orientations.ornt_transform(nib.io_orientation(upright.affine), nib.io_orientation(scan.affine))
-    return nib.Nifti1Image(nib.orientations.apply_orientation(mask, back).astype(np.uint16), scan.affine)
+    return nib.Nifti1Image(
+        nib.orientations.apply_orientation(mask, back).astype(np.min_scalar_type(max(integers))), scan.affine
+    )
 
 
 if __name__ == "__main__":

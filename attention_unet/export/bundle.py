@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from attention_unet.export.program import SAME, Run, quietly, refuse
-from attention_unet.export.window_network import WindowNetwork, draw_window
+from attention_unet.export.program import SAME, Run, WindowNetwork, draw_window, quietly, refuse
 from attention_unet.files.atomic import replacing, write_text
 from attention_unet.inference.model import Model
 
@@ -30,7 +29,7 @@ def write_bundle(model: Model, description: dict[str, Any], folder: Path) -> Non
     """Write a bundle. MONAI resamples and crops a little differently from ``predict``, so that masks differ a little.
 
     Raises:
-        NotExported: if the network cannot be traced, or thick slices of the training are never resampled.
+        ConfigError: if the network cannot be traced, or thick slices of the training are never resampled.
         DataError: if a file cannot be written.
     """
     if model.plan.preprocessing.stack is not None:
@@ -81,11 +80,7 @@ def inference_config(model: Model, bound_to_cpu: bool) -> dict[str, Any]:
         "output_dir": "$@bundle_root + '/eval'",
         "datalist": "$sorted(glob.glob(os.path.join(@dataset_dir, '*.nii.gz')))",
         "device": f"$torch.device({CPU if bound_to_cpu else CUDA_OR_CPU})",
-        "network_def": {
-            "_target_": "torch.jit.load",
-            "f": f"$@bundle_root + '/{NETWORK}'",
-            "map_location": "@device",
-        },
+        "network_def": {"_target_": "torch.jit.load", "f": f"$@bundle_root + '/{NETWORK}'", "map_location": "@device"},
         "network": "$@network_def.eval()",
         "preprocessing": _compose(
             [

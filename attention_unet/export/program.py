@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from attention_unet.attention.pairwise.scaled_dot_product import PairwiseAttention
 from attention_unet.errors import ConfigError
-from attention_unet.export.window_network import WindowNetwork, draw_window
 from attention_unet.files.atomic import replacing, write_text
 from attention_unet.inference.model import Model
 
@@ -27,15 +26,33 @@ SAME = 1e-3  # largest difference of a probability, on noise
 DESCRIPTION = "model.json"  # in a program of torch
 
 
-class NotExported(ConfigError):
-    """Error: a network has no form in a format."""
+class WindowNetwork(nn.Module):
+    """The part of a model on the CPU that an export computes: its network, with softmax or sigmoid at the end."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.network = model.network
+        self.overlapping = model.plan.labels.overlapping
+
+    def forward(self, window: Tensor) -> Tensor:
+        """Return probabilities (B, K, *S) of windows (B, C, *S): of background and classes, or of overlapping classes.
+
+        *S has the axes that the network sees: a 2-D network sees slices.
+        """
+        logits = self.network(window)
+        return torch.sigmoid(logits) if self.overlapping else torch.softmax(logits, dim=1)
+
+
+def draw_window(model: Model, batch: int, sizes: Sequence[int]) -> Tensor:
+    """Return windows of noise."""
+    return torch.randn(batch, len(model.plan.channels), *sizes, generator=torch.Generator().manual_seed(0))
 
 
 def write_program(model: Model, description: dict[str, Any], file: Path) -> None:
     """Write a program for ``torch.export.load``, with the description as an extra file.
 
     Raises:
-        NotExported: if the network has no such form.
+        ConfigError: if the network has no such form.
         DataError: if the file cannot be written.
     """
     program, sizes = _export(model, _run_program)
@@ -60,21 +77,18 @@ def write_onnx(model: Model, description: dict[str, Any], file: Path) -> None:
     Input "window", output "probabilities". It is checked with onnxruntime before it is written.
 
     Raises:
-        NotExported: if the network has no such form.
+        ConfigError: if the network has no such form, or packages are missing.
         DataError: if the file cannot be written.
     """
-    _need_onnx()
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        if find_spec(name) is None:
+            raise ConfigError(f"ONNX needs {name}, which is not installed: pip install 'attention-unet[onnx]'")
     proto: Any = None
 
     def convert(program: ExportedProgram) -> Run:
         nonlocal proto
         converted = torch.onnx.export(
-            program,
-            input_names=["window"],
-            output_names=["probabilities"],
-            dynamo=True,
-            external_data=False,
-            verbose=False,
+            program, input_names=["window"], output_names=["probabilities"], external_data=False, verbose=False
         )
         if converted is None:
             raise RuntimeError("the exporter returned nothing")
@@ -83,11 +97,11 @@ def write_onnx(model: Model, description: dict[str, Any], file: Path) -> None:
 
     _, sizes = _export(model, convert)
     facts = {**description, "sizes": sizes}
-    write_text(facts_path(file), json.dumps(facts, indent=2) + "\n")
     for name, value in facts.items():
         proto.metadata_props.add(key=name, value=value if isinstance(value, str) else json.dumps(value))
     with replacing(file) as partial:
         partial.write_bytes(proto.SerializeToString())
+        write_text(facts_path(file), json.dumps(facts, indent=2) + "\n")
 
 
 def facts_path(file: Path) -> Path:
@@ -98,12 +112,6 @@ def facts_path(file: Path) -> Path:
 def read_onnx(file: Path) -> Run:
     """Return the ONNX of a file as a function of windows."""
     return _run_onnx(str(file))
-
-
-def _need_onnx() -> None:
-    for name in ("onnx", "onnxscript", "onnxruntime"):
-        if find_spec(name) is None:
-            raise ConfigError(f"ONNX needs {name}, which is not installed: pip install 'attention-unet[onnx]'")
 
 
 def _run_onnx(source: bytes | str) -> Run:
@@ -154,10 +162,10 @@ def _export(model: Model, convert: Callable[[ExportedProgram], Run]) -> tuple[Ex
     raise refuse(model, reasons[-1])
 
 
-def refuse(model: Model, reason: str) -> NotExported:
+def refuse(model: Model, reason: str) -> ConfigError:
     """Return the error for a network that has no form in a format."""
     attention = model.plan.architecture.describe_attention()
-    return NotExported(f"this network cannot be exported ({reason[:200]}); its attention is: {attention}")
+    return ConfigError(f"this network cannot be exported ({reason[:200]}); its attention is: {attention}")
 
 
 @contextmanager

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from attention_unet.cli import main
+from attention_unet.errors import ConfigError
 from attention_unet.export.bundle import ONLY_FINITE, inference_config, metadata, write_bundle
-from attention_unet.export.program import NotExported
 from attention_unet.inference.model_file import load_model
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.orientation import Stack
@@ -110,7 +110,7 @@ def test_what_servers_read():
 def test_thick_slices_that_are_kept_are_refused(tmp_path):
     model = made()
     way = dataclasses.replace(model.plan.preprocessing, stack=Stack.upright(2))
-    with pytest.raises(NotExported, match="its thick slices are kept as they are"):
+    with pytest.raises(ConfigError, match="its thick slices are kept as they are"):
         write_bundle(dataclasses.replace(model, plan=dataclasses.replace(model.plan, preprocessing=way)), {}, tmp_path)
     assert not list(tmp_path.iterdir())
 
