@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -51,10 +52,12 @@ def csv_rows(lines: Iterable[str], delimiter: str = ",") -> Iterator[dict[str, s
 
     Raises:
         csv.Error: if the text is not a table.
-        ValueError: if a row has more or fewer cells than there are headings.
+        ValueError: if a heading is there twice, or a row has more or fewer cells than there are headings.
     """
     reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL)
     headings = [_unquote(cell) for cell in next(reader, [])]
+    if twice := [heading for heading, count in Counter(headings).items() if count > 1 and heading.strip()]:
+        raise ValueError(f"the heading {twice[0]} is there twice; rename one")
     for row in reader:
         if row and len(row) != len(headings):
             raise ValueError(f"line {reader.line_num} has {len(row)} cells for {len(headings)} headings")

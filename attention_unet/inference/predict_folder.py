@@ -67,9 +67,11 @@ def predict_folder(
         >>> predict_folder([load_model("hippocampus")], "phantoms/imagesTs", "masks")
         {}
     """
-    may_miss = all(model.plan.channels_may_miss for model in models)
-    find = read_scan_table if Path(source).suffix.lower() == ENDING else find_inputs
-    cases = find(Path(source), len(models[0].plan.channels), may_miss)
+    may_miss, channels = all(model.plan.channels_may_miss for model in models), models[0].plan.channels
+    if Path(source).suffix.lower() == ENDING:
+        cases = read_scan_table(Path(source), channels, may_miss)
+    else:
+        cases = find_inputs(Path(source), len(channels), may_miss)
     if held_out_of:
         chosen = read_held_out(Path(held_out_of), [case.id for case in cases])
         cases = [case for case in cases if case.id in chosen]

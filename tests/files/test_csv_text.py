@@ -33,6 +33,7 @@ def test_line_ends_of_windows_and_empty_lines():
         (b"a\nx\n", "not a table of numbers .could not convert"),
         (b"b\n1\n", "not a table of numbers .no column 'a'"),
         (b"a\n1,2\n", "not a table of numbers .line 2 has 2 cells for 1 headings"),
+        (b"a,b,a\n1,2,3\n", "not a table of numbers .the heading a is there twice; rename one"),
         (b"a\n\xff\n", "not a table of numbers"),
         (None, "cannot be read .No such file"),
     ],

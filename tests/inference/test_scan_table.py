@@ -35,8 +35,8 @@ def test_columns_are_channels_and_their_files_may_have_one_name(tmp_path, caplog
     model = dataclasses.replace(model_of(AttentionUNet(plan.architecture).eval()), plan=plan)
     for folder in "ab":
         scan(tmp_path / folder, np.eye(4), "s.nii.gz", seed=ord(folder))
-    file = table(tmp_path, "FLAIR,case,T1w\na/s.nii.gz,x,b/s.nii.gz\n")
-    assert [path.parent.name for path in read_scan_table(file, 2, False)[0].images] == ["a", "b"]
+    file = table(tmp_path, "T1w,case,FLAIR\na/s.nii.gz,x,b/s.nii.gz\n")
+    assert [path.parent.name for path in read_scan_table(file, plan.channels, False)[0].images] == ["a", "b"]
     assert predict_folder([model], file, tmp_path / "out") == {}
     assert len(set(read_record(tmp_path / "out")["cases"]["x"]["sha256"].values())) == 2
     scan(tmp_path / "a", np.eye(4), "s.nii.gz", seed=9)
@@ -46,9 +46,9 @@ def test_columns_are_channels_and_their_files_may_have_one_name(tmp_path, caplog
 
 def test_an_empty_cell_is_an_absent_channel(tmp_path):
     file = table(tmp_path, "case,T1w,FLAIR\nx,a.nii.gz,\ny,,b.nii.gz\n")
-    assert [case.absent for case in read_scan_table(file, 2, True)] == [(1,), (0,)]
+    assert [case.absent for case in read_scan_table(file, ("T1w", "FLAIR"), True)] == [(1,), (0,)]
     with pytest.raises(UserError, match=r"x has an empty cell: expected the path of a scan; a model trained with"):
-        read_scan_table(file, 2, False)
+        read_scan_table(file, ("T1w", "FLAIR"), False)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,11 @@ def test_an_empty_cell_is_an_absent_channel(tmp_path):
         ("id,image\nx,a.nii.gz\n", r"no column 'case'\): expected the heading case, and one for the files"),
         ("case\nx\n", "has 0 columns of files, the model takes 3"),
         ("case,a,b\nx,1.nii.gz,2.nii.gz\n", "has 2 columns of files, the model takes 3"),
+        (
+            "case,T1w,FLAIR,T2w\nx,1.nii,2.nii,3.nii\n",
+            "has the columns T1w,FLAIR,T2w: the model takes T1w,T2w,FLAIR, in this order",
+        ),
+        ("case,a,T1w,b\nx,1.nii,2.nii,3.nii\n", "has the columns a,T1w,b: the model takes"),
         ("case,image\nx,a.nii.gz,b.nii.gz\n", "line 2 has 3 cells for 2 headings"),
         ("case,image\nx,a.nii.gz\ny,b.nii.gz\nx,c.nii.gz\n", "names x twice: keep one row"),
         ("case,image\n../x,a.nii.gz\n", r"\.\./x: cannot be the name of a mask"),
@@ -69,4 +74,4 @@ def test_an_empty_cell_is_an_absent_channel(tmp_path):
 )
 def test_faulty_tables_are_refused(tmp_path, text, reason):
     with pytest.raises(UserError, match=reason):
-        read_scan_table(table(tmp_path, text), 3, True)
+        read_scan_table(table(tmp_path, text), ("T1w", "T2w", "FLAIR"), True)
