@@ -61,10 +61,9 @@ def group_scans(root: Path, folders: Iterable[Path], suffixes: Sequence[str]) ->
         By folder, relative to the dataset, and entities, such as ``sub-01_ses-1``.
     """
     files: Scans = defaultdict(lambda: defaultdict(list))
-    for folder in folders:
-        for path, entities, suffix in _named_volumes(folder):
-            if suffix in suffixes:
-                files[path.parent.relative_to(root), entities][suffix].append(path)
+    for path, entities, suffix in _named_volumes(folders, suffixes):
+        if suffix in suffixes:
+            files[path.parent.relative_to(root), entities][suffix].append(path)
     return files
 
 
@@ -87,7 +86,7 @@ def find_bids_cases(root: Path, suffixes: Sequence[str], pattern: str) -> tuple[
     if len(set(suffixes)) < len(suffixes):
         raise ConfigError(f"data.bids_suffixes is {list(suffixes)}: expected each suffix once")
     files: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
-    for path, entities, suffix in _named_volumes(root):
+    for path, entities, suffix in _named_volumes([root], suffixes):
         relative, case = path.relative_to(root), scan_id(entities)
         if fnmatchcase(relative.as_posix(), pattern):
             if OURS not in path.name:
@@ -154,20 +153,31 @@ def names_in_tables(root: Path, label_maps: Iterable[Path]) -> dict[int, str]:
     return names
 
 
-def _named_volumes(folder: Path) -> Iterator[NamedVolume]:
-    """Yield volumes with names of BIDS below a folder, in order."""
-    for path in _volumes_below(folder):
+def _named_volumes(folders: Iterable[Path], suffixes: Sequence[str]) -> Iterator[NamedVolume]:
+    """Yield volumes with names of BIDS below folders, in order. Report others with one of the suffixes."""
+    others = []
+    for path in (path for folder in folders for path in _volumes_below(folder)):
         if named := NAME.fullmatch(stem(path)):
             yield NamedVolume(path, named["entities"], named["suffix"])
+        elif stem(path).rpartition("_")[2] in suffixes:
+            others.append(str(path))
+    if others:
+        log.warning("not read, as their names are not those of BIDS: %s", first_few(others))
 
 
 def _volumes_below(folder: Path) -> Iterator[Path]:
     """Yield volumes below a folder, in order.
 
-    Links to folders are followed, each folder once. Hidden folders and source data are left out.
+    Links to folders are followed, each folder once. Hidden folders and source data are left out. Folders that may not
+    be read are reported.
     """
+
+    def report(error: OSError) -> None:
+        if not isinstance(error, NotADirectoryError):  # a file called sub-*
+            log.warning("%s: cannot be read (%s): skipped", error.filename, error.strerror)
+
     seen = set()
-    for place, names, files in os.walk(folder, followlinks=True):
+    for place, names, files in os.walk(folder, onerror=report, followlinks=True):
         real = os.path.realpath(place)
         if real in seen:
             names.clear()

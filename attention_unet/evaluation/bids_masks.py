@@ -20,16 +20,18 @@ def pair_masks(predictions: Path, references: Path) -> tuple[dict[str, Path], di
     """Return true and predicted label maps by case.
 
     A case is called by the entities of its scan, or by all entities if a scan has several true label maps. Label maps
-    have the suffix dseg or, if the references have none, mask. Predictions without reference have a name of their own.
+    have the suffix dseg or, if the references have none, mask. Predictions have the same suffix, or the other one if
+    they have none with it. Predictions without reference have a name of their own.
 
     Raises:
         ConfigError: if a folder holds no label map of that kind.
         DataError: if several predictions fit a reference.
     """
     true, others = named_volumes(references)
-    kind = next((kind for kind in MASKS if any(volume.suffix == kind for volume in true)), MASKS[0])
+    kind = _kind_of(true, MASKS)
     known = _of_kind(references, true, others, kind)
-    found = _of_kind(predictions, *named_volumes(predictions), kind)
+    named, others = named_volumes(predictions)
+    found = _of_kind(predictions, named, others, _kind_of(named, (kind, *MASKS)))
     counts = Counter(scan_id(volume.entities) for volume in known)
     by_scan = _group(found)
     cases: dict[str, Path] = {}
@@ -64,7 +66,7 @@ def images_of_scans(folder: Path, cases: Sequence[str], predicted: Mapping[str, 
 def _sources(folder: Path, mask: Path) -> tuple[Path, ...]:
     """Return the images from which predict made a mask; none if it does not say, or they are gone."""
     file = mask.with_name(f"{stem(mask)}.json")
-    named = read_object(file).get("Sources", []) if file.is_file() else []
+    named = (read_object(file).get("Sources") if file.is_file() else None) or []
     paths = tuple(folder / str(source).rpartition(":")[2] for source in named)
     return paths if all(path.exists() for path in paths) else ()
 
@@ -80,6 +82,11 @@ def _group(volumes: Sequence[NamedVolume]) -> dict[str, list[NamedVolume]]:
 def _scan(entities: str) -> str:
     """Return the entities of a scan in a fixed order."""
     return "_".join(sorted(scan_id(entities).split("_")))
+
+
+def _kind_of(volumes: Sequence[NamedVolume], kinds: Sequence[str]) -> str:
+    """Return the first of some suffixes that a volume has; the first of all if none has any."""
+    return next((kind for kind in kinds if any(volume.suffix == kind for volume in volumes)), kinds[0])
 
 
 def _of_kind(folder: Path, volumes: Sequence[NamedVolume], others: Sequence[Path], kind: str) -> list[NamedVolume]:

@@ -36,30 +36,40 @@ def find_bids_scans(
         participants: labels to keep, with or without ``sub-``; empty: all.
 
     Returns:
-        The scans; and the reason by file name, for scans that lack a channel or are there twice.
+        The scans; and the reason by file name, for scans that lack a channel or are there twice, and for participants
+        that were named and have no scan.
 
     Raises:
-        ConfigError: if the folder is no BIDS dataset, a participant is not there, or there is no scan.
+        ConfigError: if a suffix is given twice, the folder is no BIDS dataset, a participant is not there, or there is
+            no scan.
     """
+    if len(set(suffixes)) < len(suffixes):
+        raise ConfigError(f"--bids-suffix is {' '.join(suffixes)}: expected each suffix once")
     if not (root / BIDS).is_file():
         raise ConfigError(f"{root}: is no BIDS dataset: expected {BIDS}; use --recursive for other folders")
-    names = [f"sub-{name.removeprefix('sub-')}" for name in participants]
+    names = list(dict.fromkeys(f"sub-{name.removeprefix('sub-')}" for name in participants))
     if gone := [name for name in names if not (root / name).is_dir()]:
         raise ConfigError(f"{root}: has no {', '.join(gone)}: expected a folder of each participant")
     files = group_scans(root, [root / name for name in names] or sorted(root.glob("sub-*")), suffixes)
     cases: dict[Path, list[Case]] = defaultdict(list)
-    failed = {}
+    without = set(names) - {folder.parts[0] for folder, _ in files}
+    failed = {name: f"{root / name}: holds no scan {' or '.join(suffixes)}" for name in sorted(without)}
     for (folder, entities), of_scan in sorted(files.items()):
-        found = [of_scan[suffix] for suffix in suffixes]
-        if all(len(paths) == 1 for paths in found):
-            cases[folder].append(Case(_name_of_mask(entities), tuple(paths[0] for paths in found)))
-        else:
+        found, mask = [of_scan[suffix] for suffix in suffixes], _name_of_mask(entities)
+        name = (folder / entities).as_posix()
+        if not all(len(paths) == 1 for paths in found):
             counts = ", ".join(f"{len(paths)} {suffix}" for suffix, paths in zip(suffixes, found, strict=True))
-            failed[(folder / entities).as_posix()] = f"{root / folder}: {entities} has {counts}: expected one file each"
+            failed[name] = f"{root / folder}: {entities} has {counts}: expected one file each"
+        elif any(case.id == mask for case in cases[folder]):
+            reason = f"{root / folder}: {entities}: its mask would have the name of another scan's mask, {mask}"
+            failed[name] = f"{reason}; move one of them to another folder"
+        else:
+            cases[folder].append(Case(mask, tuple(paths[0] for paths in found)))
+    cases = {folder: of_folder for folder, of_folder in cases.items() if of_folder}
     if not cases:
         reason = next(iter(failed.values()), f"holds no scan sub-*/**/sub-*_{first_few(suffixes)}.nii.gz")
         raise ConfigError(f"{root}: {reason}: check --bids-suffix")
-    return dict(cases), failed
+    return cases, failed
 
 
 def keep_held_out(
@@ -95,22 +105,25 @@ def describe_derivative(output: Path, source: Path, suffixes: Sequence[str]) -> 
     """Write the description of a derivative, and the list of the files that are not part of BIDS, unless they exist.
 
     Raises:
-        ConfigError: if another program described this folder, or it is of scans with other suffixes.
+        ConfigError: if another program described this folder, or it is of another dataset or other suffixes.
         DataError: if the folder cannot be written to.
     """
-    there = output / BIDS
+    there, title, link = output / BIDS, TITLE.format(" and ".join(suffixes)), relative_path(output, source)
     description = {
-        "Name": TITLE.format(" and ".join(suffixes)),
+        "Name": title,
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "attention_unet", "Version": versions()["attention-unet"]}],
-        "DatasetLinks": {"source": relative_path(output, source)},
+        "DatasetLinks": {"source": link},
     }
     if there.exists():
-        if (found := read_object(there).get("Name")) != description["Name"]:
-            raise ConfigError(
-                f"{there}: describes {found!r}, expected {description['Name']!r}: name another folder with -o"
-            )
+        found = read_object(there)
+        links = found.get("DatasetLinks")
+        origin = links.get("source", link) if isinstance(links, dict) else link
+        for what, given, expected in (("", found.get("Name"), title), ("scans of ", origin, link)):
+            if given != expected:
+                text = f"describes {what}{given!r}, expected {expected!r}: name another folder with -o"
+                raise ConfigError(f"{there}: {text}")
     else:
         write_text(there, json.dumps(description, indent=2) + "\n")
     if not (output / IGNORED).exists():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attention_unet.dataset.cases import Case
-from attention_unet.errors import ConfigError, DataError, raise_interruption
+from attention_unet.errors import ConfigError, DataError, first_few, raise_interruption
 from attention_unet.files.lock import RECORD_PATIENCE, folder_lock
 from attention_unet.files.part import WHOLE, Part
 from attention_unet.files.prediction_record import is_complete, read_record
@@ -18,7 +18,7 @@ from attention_unet.inference.predict_folder import predict_cases
 from attention_unet.inference.settings import DEFAULT, Settings
 from attention_unet.inference.structures import VOLUMES, check_volumes, write_volumes
 from attention_unet.scans.dicom import holds_images, is_series
-from attention_unet.scans.volume_files import list_volumes
+from attention_unet.scans.volume_files import list_unread, list_volumes
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def predict_tree(
 
     Args:
         models: models of the same classes and channels. Their probabilities are averaged.
-        source: the folder. Hidden folders, links to folders and the output folder are not searched.
+        source: the folder. Hidden folders, links to folders (other than series) and the output folder are not searched.
         output: folder for the results: those of ``source/a/b`` are in ``output/a/b``.
         settings: how to predict, and what to write.
         bids: suffixes of the scans of a BIDS dataset, one for each channel, such as ``["T1w"]``. The output is then a
@@ -57,7 +57,8 @@ def predict_tree(
         Reason of failure by folder and case id. A folder that fails as a whole stops no other.
 
     Raises:
-        ConfigError: if there is no scan, a held-out one is missing, or the output folder is of another dataset.
+        ConfigError: if there is no scan, a held-out one is missing, the output folder is of another dataset, or all
+            folders are refused.
         DataError: if the output folder cannot be written to.
 
     Example:
@@ -71,11 +72,12 @@ def predict_tree(
     folders, failed = _find_scans(models, source, output, settings, bids, participants)
     if held_out_of:
         folders, failed = keep_held_out(folders, failed, Path(held_out_of), participants)
+    if bids:
+        describe_derivative(output, source, bids)
     if not folders:
         raise ConfigError(f"{source}: holds no scan, and no folder below it does: check the path")
     failed = {name: reason for name, reason in failed.items() if part.has(name)}
-    (output / VOLUMES).unlink(missing_ok=True)
-    began = time.monotonic()
+    began, refused = time.monotonic(), []
     for number, (folder, cases) in enumerate(folders.items()):
         here = part.within(folder)
         own = [case for case in cases if here.has(case.id)]
@@ -90,10 +92,14 @@ def predict_tree(
             if bids:
                 with folder_lock(output / folder, RECORD_PATIENCE, here):
                     describe_masks(output / folder, source, own, models[0].plan.labels)
+            (output / VOLUMES).unlink(missing_ok=True)  # it is not that of these masks
         except (ConfigError, DataError) as error:  # the other folders can still be predicted
             raise_interruption(error)
             of_folder = {".": str(error)}
+            refused += [str(error)] if isinstance(error, ConfigError) else []
         failed |= {(folder / case).as_posix(): reason for case, reason in of_folder.items()}
+    if len(refused) == len(folders):
+        raise ConfigError(refused[0] + (f"; all {len(refused)} folders are refused" if refused[1:] else ""))
     if part.count == 1 or all(is_complete(output / folder) for folder in folders):
         with folder_lock(output, RECORD_PATIENCE, part):
             write_volumes(output, [model.sha256 for model in models])
@@ -132,16 +138,15 @@ def _find_scans(
         )
     if tuple(bids) != given and set(given) & SUFFIXES:
         log.warning("--bids-suffix is %s: the model was trained on %s", " ".join(bids), " ".join(given))
-    found = find_bids_scans(source, bids, participants)
-    describe_derivative(output, source, bids)
-    return found
+    return find_bids_scans(source, bids, participants)
 
 
 def _folders_of_scans(source: Path, output: Path) -> list[Path]:
-    """Return the folders that hold volumes or folders of DICOM series, relative to the source.
+    """Return the folders that hold volumes or folders of DICOM series, relative to the source. Report what is not read.
 
     Folders of predictions are left out: their masks are no scans.
     """
+    passed: list[Path] = []
     found = [Path()] if is_series(source) else []
     for place, names, _ in os.walk(source):
         folder = Path(place)
@@ -152,6 +157,11 @@ def _folders_of_scans(source: Path, output: Path) -> list[Path]:
         names[:] = sorted(name for name in names if not name.startswith("."))
         names[:] = [name for name in names if (folder / name).resolve() != output.resolve()]
         series = (folder / name for name in names if is_series(folder / name) and not list_volumes(folder / name))
+        passed += [folder / name for name in names if (folder / name).is_symlink() and not is_series(folder / name)]
         if list_volumes(folder) or any(map(holds_images, series)):
             found.append(folder.relative_to(source))
+        else:
+            passed += [folder / name for name in list_unread(folder)]
+    if passed:
+        log.warning("%s: not predicted: %s", source, first_few([str(path.relative_to(source)) for path in passed]))
     return list(dict.fromkeys(found))

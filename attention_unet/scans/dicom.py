@@ -49,7 +49,7 @@ def is_series(folder: Path) -> bool:
     if folder.name.startswith(".") or not folder.is_dir():
         return False
     try:
-        return any(is_dicom(file) for file in folder.iterdir())
+        return any(map(is_readable_dicom, folder.iterdir()))
     except OSError as error:
         log.warning("%s: cannot be read (%s): skipped", folder, error.strerror)
         return False
@@ -60,11 +60,11 @@ def holds_images(folder: Path) -> bool:
 
     A file that cannot be read may be an image: reading the series tells.
     """
-    for file in filter(is_dicom, sorted(folder.iterdir())):
+    for file in sorted(folder.iterdir()):
         try:
-            if not _is_other(_read_header(file)):
+            if is_dicom(file) and not _is_other(_read_header(file)):
                 return True
-        except DataError:
+        except (DataError, OSError):
             return True
     return False
 
@@ -77,6 +77,14 @@ def _is_other(header: "Dataset") -> bool:
 
 def _kind(header: "Dataset") -> str:
     return getattr(header.get("SOPClassUID"), "name", "")
+
+
+def is_readable_dicom(file: Path) -> bool:
+    """Return whether a file is DICOM, and may be read."""
+    try:
+        return is_dicom(file)
+    except OSError:
+        return False
 
 
 def is_dicom(file: Path) -> bool:

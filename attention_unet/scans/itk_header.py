@@ -41,11 +41,14 @@ UNITS_MM = {
 def data_files(path: Path) -> list[Path]:
     """Return a list of the file that a header names for its voxels.
 
-    The list is empty if the voxels follow the header, or are in several files.
+    The list is empty if the voxels follow the header, or are in several files, or the header cannot be read.
     """
     if path.suffix.lower() not in (".nhdr", *METAIMAGE) or not path.is_file():
         return []
-    name = _data_file_name(read_fields(path)[0])
+    try:
+        name = _data_file_name(read_fields(path)[0])
+    except OSError:  # reading the volume fails, too, with the reason
+        return []
     if name in FOLLOWING or name.startswith(LIST) or "%" in name:
         return []
     return [path.parent / os.fsdecode(name.encode("latin-1"))]

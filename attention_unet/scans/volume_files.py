@@ -6,7 +6,7 @@ from pathlib import Path
 
 from attention_unet.errors import DataError
 from attention_unet.scans import itk, mgh, nifti
-from attention_unet.scans.dicom import is_dicom
+from attention_unet.scans.dicom import is_readable_dicom
 from attention_unet.scans.itk_header import data_files
 
 ENDINGS = (*nifti.ENDINGS, *itk.ENDINGS, *mgh.ENDINGS)
@@ -45,7 +45,9 @@ def list_volumes(folder: Path) -> list[Path]:
 
 
 def list_unread(folder: Path) -> list[str]:
-    """Return the names of files in a folder that may be scans but are not read: other formats and special files.
+    """Return the names of files in a folder that may be scans but are not read.
+
+    They are files of other formats, special files, and files that cannot be opened.
 
     Hidden files, notes, pictures, DICOM files and data files named by a header are left out.
     """
@@ -55,7 +57,7 @@ def list_unread(folder: Path) -> list[str]:
     for path in sorted(folder.iterdir()):
         is_note = path.name.startswith(".") or path.name.lower().endswith(NOTE_ENDINGS)
         is_folder = path.is_dir() and not path.name.lower().endswith(ENDINGS)
-        if path not in read and not is_note and not is_folder and not is_dicom(path):
+        if path not in read and not is_note and not is_folder and not is_readable_dicom(path):
             unread.append(path.name)
     return unread
 

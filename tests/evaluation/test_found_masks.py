@@ -129,6 +129,8 @@ def test_the_references_say_which_kind_is_compared(tmp_path, caplog):
     assert "only label maps *_mask are compared, not sub-1_desc-tissue_dseg.nii.gz" in caplog.text
     assert pairs(found, touch(tmp_path / "s", "sub-1_dseg", "sub-2_mask")) == {"sub-1": "sub-1_desc-tissue_dseg"}
     assert "only label maps *_dseg are compared, not sub-2_mask.nii.gz" in caplog.text
+    ours = touch(tmp_path / "t", "sub-1_space-orig_desc-attentionunet_dseg")  # predict always writes dseg
+    assert pairs(ours, tmp_path / "r") == {"sub-1": "sub-1_space-orig_desc-attentionunet_dseg"}
     with pytest.raises(ConfigError, match=r"q: holds no label map sub-\*_dseg\.nii\.gz, but sub-1_T1w\.nii\.gz: name"):
         pairs(touch(tmp_path / "q", "sub-1_T1w"), tmp_path / "s")
 

@@ -3,8 +3,11 @@
 import csv
 import dataclasses
 import json
+import os
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,6 +72,38 @@ def test_predictions_are_no_scans_and_a_folder_that_fails_stops_no_other(tmp_pat
     assert list(failed) == ["c"]
     assert files(tmp_path / "second", "*.nii.gz") == ["a/t1.nii.gz", "b/t1.nii.gz", "c/t1.nii.gz"]
     assert f"{tmp_path / 'study' / 'masks' / 'a'}: holds predictions: not predicted" in caplog.messages
+
+
+def test_a_refused_call_is_an_error_and_keeps_the_table(tmp_path):
+    for name in ("a/t1.nii.gz", "b/t1.nii.gz"):
+        scan(tmp_path / "study", np.eye(4), name)
+    output = tmp_path / "out"
+    assert predict_tree([model_of()], tmp_path / "study", output) == {}
+    table = (output / "volumes.csv").read_text()
+    assert table.count("\n") == 5
+    with pytest.raises(ConfigError, match=r"out/a: already holds 1 of these predictions.*; all 2 folders are refused"):
+        predict_tree([model_of()], tmp_path / "study", output)
+    with pytest.raises(ConfigError, match="--missing is x"):
+        predict_tree([model_of()], tmp_path / "study", tmp_path / "new", Settings(missing=("x",)))
+    other = dataclasses.replace(model_of(), sha256="other")
+    with pytest.raises(ConfigError, match="another model"):
+        predict_tree([other], tmp_path / "study", output, resume=True)
+    assert (output / "volumes.csv").read_text() == table
+
+
+def test_what_is_not_read_in_a_tree_is_told(tmp_path, caplog):
+    source = tmp_path / "study"
+    scan(source / "a", np.eye(4), "t1.nii.gz")
+    for name in ("b/t1.mnc", "c/series/1.dcm"):
+        (source / name).parent.mkdir(parents=True)
+        (source / name).touch()
+    (source / "c" / "series" / "2").symlink_to("nowhere")
+    (source / "d").symlink_to(tmp_path / "elsewhere")
+    scan(tmp_path / "elsewhere", np.eye(4), "t1.nii.gz")
+    (source / "e").symlink_to(write_slices(tmp_path / "series", slices()))
+    assert predict_tree([model_of()], source, tmp_path / "out") == {}
+    assert "study: not predicted: b/t1.mnc, c/series/1.dcm, c/series/2, d" in caplog.text
+    assert files(tmp_path / "out", "*.nii.gz") == ["a/t1.nii.gz", "e.nii.gz"]
 
 
 def test_series_and_volumes_in_one_tree(tmp_path):
@@ -150,10 +185,13 @@ def test_a_bids_dataset_becomes_a_derivative(bids):
     described = json.loads((output / "dataset_description.json").read_text())
     assert described["DatasetType"] == "derivative"
     assert described["DatasetLinks"] == {"source": "../.."}
-    if shutil.which("bids-validator-deno") is None:
-        pytest.skip("needs bids-validator-deno on the path, to validate the derivative")
+    validator = shutil.which(
+        "bids-validator-deno", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    )
+    if validator is None:
+        pytest.skip("needs bids-validator-deno, to validate the derivative")
     for folder in (bids, output):
-        call = ["bids-validator-deno", "--ignoreWarnings", folder]
+        call = [validator, "--ignoreWarnings", folder]
         found = subprocess.run(call, capture_output=True, text=True, check=False)
         assert "appears to be BIDS compatible" in found.stdout, found.stdout
 
@@ -185,6 +223,29 @@ def test_names_of_masks(bids, tmp_path):
     assert list(failed) == ["sub-01/ses-a/anat/sub-01_ses-a"]
     assert "sub-01_ses-a has 2 T1w: expected one file each" in next(iter(failed.values()))
     assert files(tmp_path / "out", "*.nii.gz")[-1] == "sub-02/anat/sub-02_space-MNI_desc-attentionunet_dseg.nii.gz"
+
+
+def test_what_is_not_read_of_a_bids_dataset_is_told(bids, tmp_path, caplog):
+    anat = bids / "sub-02" / "anat"
+    for name in ("sub-02_acq-high-res_T1w", "sub-02_desc-b_T1w", "sub-02_desc-a_T1w"):
+        shutil.copy(anat / "sub-02_T1w.nii.gz", anat / f"{name}.nii.gz")
+    (anat / "sub-02_T1w.nii.gz").unlink()
+    (bids / "sub-03").mkdir()
+    twice = ["02", "sub-02", "03"]
+    failed = predict_tree([model_of()], bids, tmp_path / "out", bids=["T1w"], participants=twice)
+    assert failed == {
+        "sub-03": f"{bids / 'sub-03'}: holds no scan T1w",
+        "sub-02/anat/sub-02_desc-b": f"{anat}: sub-02_desc-b: its mask would have the name of another scan's mask, "
+        f"sub-02_{MASK}; move one of them to another folder",
+    }
+    assert "not read, as their names are not those of BIDS: " in caplog.text
+    assert "sub-02_acq-high-res_T1w.nii.gz" in caplog.text
+    two = dataclasses.replace(model_of(), plan=plan_of(channels=("a", "b")))
+    with pytest.raises(ConfigError, match="--bids-suffix is T1w T1w: expected each suffix once"):
+        predict_tree([two], bids, tmp_path / "out", bids=["T1w", "T1w"])
+    other = shutil.copytree(bids, tmp_path / "other")
+    with pytest.raises(ConfigError, match=r"describes scans of '\.\./raw', expected '\.\./other'"):
+        predict_tree([model_of()], other, tmp_path / "out", bids=["T1w"], resume=True)
 
 
 def test_channels_and_participants_of_a_bids_dataset(bids, tmp_path):
