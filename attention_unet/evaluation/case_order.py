@@ -1,7 +1,6 @@
 """Measure how well the expected Dice, which predict writes without a reference, orders masks by their true Dice."""
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,7 +52,7 @@ def log_order(files: EvaluatedFiles, rows: Sequence[Row]) -> None:
         except DataError as error:  # it may be of another program
             log.warning("left out of the order of masks: %s", error)
     true = mean_dice(rows)
-    cases = sorted(case for case in true if not math.isnan(expected_of.get(case, math.nan)))
+    cases = sorted(case for case in true if case in expected_of)
     expected, dice = [expected_of[case] for case in cases], [true[case] for case in cases]
     if len(cases) < LEAST or len(set(expected)) == 1 or len(set(dice)) == 1:
         return

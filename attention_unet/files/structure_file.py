@@ -1,6 +1,5 @@
 """Read ``CASE_labels.json``, in which predict describes the structures of a mask."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,19 +22,12 @@ def read_structures(folder: Path, case: str) -> list[Structure]:
 
 
 def mean_expected_dice(structures: Sequence[Structure]) -> float:
-    """Return the mean expected Dice of the classes; a class without mask counts as 0. NaN: that of a mask is not known,
-    as an earlier version made it.
-    """
-    if any(each["expected_dice"] is None and each["volume_ml"] > 0 for each in structures):
-        return math.nan
+    """Return the mean expected Dice of the classes; a class without mask counts as 0."""
     return sum(each["expected_dice"] or 0.0 for each in structures) / len(structures)
 
 
 def _parse(plain: Mapping[str, Any]) -> list[Structure]:
-    earlier = {"expected_dice": None}  # masks of earlier versions
-    structures: list[Structure] = [
-        {name: {**earlier, **each}[name] for name in COLUMNS} for each in plain["labels"].values()
-    ]
+    structures: list[Structure] = [{name: each[name] for name in COLUMNS} for each in plain["labels"].values()]
     for each in structures:
         for name, value in (("volume_ml", each["volume_ml"]), ("expected_dice", each["expected_dice"] or 0)):
             if isinstance(value, bool) or not isinstance(value, int | float):

@@ -40,9 +40,9 @@ from attention_unet.inference.staging import move_into_place, staging_folder
 from attention_unet.inference.structures import describe_structures
 from attention_unet.inference.trained_on import find_in_training
 from attention_unet.machine.memory import free_memory, out_of_memory, peak_memory
+from attention_unet.preparation.plan import Plan
 from attention_unet.scans.dicom import is_series
 from attention_unet.scans.dicom_segmentation import make_segmentation, write_segmentation
-from attention_unet.scans.labels import Labels
 from attention_unet.scans.volume_files import file_ending, list_files
 from attention_unet.scans.volumes import Volume, write_like
 
@@ -52,11 +52,7 @@ QUALITY = 90  # of previews, as JPEG: a PNG takes several times the space and ti
 
 
 def predict_files(
-    cases: Sequence[Case],
-    output: Path,
-    models: Sequence[Model],
-    settings: Settings,
-    done: Callable[[float], None],
+    cases: Sequence[Case], output: Path, models: Sequence[Model], settings: Settings, done: Callable[[float], None]
 ) -> dict[str, str]:
     """Predict cases. The files of a case appear all at once or not at all; a case that fails stops no other.
 
@@ -98,11 +94,7 @@ def predict_files(
 
 
 def _try_case(
-    case: Case,
-    output: Path,
-    models: Sequence[Model],
-    settings: Settings,
-    done: Callable[[float], None],
+    case: Case, output: Path, models: Sequence[Model], settings: Settings, done: Callable[[float], None]
 ) -> dict[str, Any] | str:
     """Predict a case, and log its warnings.
 
@@ -142,11 +134,7 @@ def _errors_as_warnings() -> Iterator[None]:
 
 
 def _predict_case(
-    case: Case,
-    output: Path,
-    models: Sequence[Model],
-    settings: Settings,
-    done: Callable[[float], None],
+    case: Case, output: Path, models: Sequence[Model], settings: Settings, done: Callable[[float], None]
 ) -> dict[str, Any]:
     """Read, predict and write a case. This is a function of its own so that its memory is freed before the next case.
 
@@ -169,6 +157,7 @@ def _predict_case(
     if case.absent:
         names = ", ".join(channels[number] for number in case.absent)
         warnings.warn(f"{case.images[0]}: there is no file of {names}: predicted without", stacklevel=1)
+    settings = replace(settings, missing=tuple(missing))
     check_missing(models, missing)
     if settings.dicom and not is_series(volume.path):
         raise DataError(f"{volume.path}: is not a folder of a DICOM series: expected one with --dicom-seg")
@@ -186,12 +175,12 @@ def _predict_case(
         log.warning("%s: too large for the memory of %s: predicted on the CPU", case.id, device)
         models, settings = [model.on(CPU) for model in models], replace(settings, precision=None)
         device, prediction = CPU, predict_volume(models, volume, settings, done)
+    plan = models[0].plan
     with staging_folder(output) as stage:
         try:
-            written = write_prediction(stage, case.id, prediction, volume, models[0].plan.labels, settings)
+            written = write_prediction(stage, case.id, prediction, volume, plan, settings)
         except DataError as error:
             raise DataError(str(error).replace(str(stage), str(output))) from None
-        plan = models[0].plan
         sizes = {place: plan.voxel_mm(place, volume.affine, volume.grid) for place in prediction.attention}
         facts: dict[str, Any] = {
             "sha256": hash_images(case),
@@ -207,7 +196,7 @@ def _predict_case(
 
 
 def write_prediction(
-    output: Path, case: str, prediction: Prediction, volume: Volume, labels: Labels, settings: Settings
+    output: Path, case: str, prediction: Prediction, volume: Volume, plan: Plan, settings: Settings
 ) -> list[Path]:
     """Write the results of a case.
 
@@ -217,6 +206,7 @@ def write_prediction(
     Raises:
         DataError: if a file cannot be written.
     """
+    labels = plan.labels
     maps = {attention_path(output, case, place): weights for place, weights in prediction.attention.items()}
     maps |= {uncertainty_path(output, case, measure): values for measure, values in prediction.uncertainty.items()}
     if prediction.probabilities is not None:
@@ -225,7 +215,8 @@ def write_prediction(
         write_like(path, values, volume)
     with replacing(preview_path(output, case)) as partial_path:
         draw_preview(volume, prediction.label_map, labels).save(partial_path, quality=QUALITY, subsampling=0)
-    table = describe_structures(prediction.label_map, labels, volume, prediction.expected_dice)
+    signal = None if plan.channels[0] in settings.missing else volume.array[0]
+    table = describe_structures(prediction.label_map, labels, signal, volume.voxel_ml, prediction.expected_dice)
     write_text(sidecar_path(output, case), json.dumps(table, indent=2) + "\n")
     segmentations = [segmentation_path(output, case)] if settings.dicom else []
     for path in segmentations:

@@ -21,7 +21,6 @@ from attention_unet.files.structure_file import COLUMNS, Structure, mean_expecte
 from attention_unet.scans.foreground import BY_CORNERS
 from attention_unet.scans.label_table import colour_of
 from attention_unet.scans.labels import Labels, mask_of
-from attention_unet.scans.volumes import Volume
 
 log = logging.getLogger(__name__)
 
@@ -31,19 +30,25 @@ ENTITIES = ("participant_id", "session_id")  # further columns, if names are tho
 
 
 def describe_structures(
-    label_map: NDArray[np.generic], labels: Labels, volume: Volume, expected_dice: NDArray[np.float64]
+    label_map: NDArray[np.generic],
+    labels: Labels,
+    signal: NDArray[np.float32] | None,
+    voxel_ml: float,
+    expected_dice: NDArray[np.float64],
 ) -> dict[str, Any]:
     """Describe each class of a label map, by its integer, as plain values for JSON.
 
     Args:
         label_map: voxels (I, J, K).
         labels: the classes.
-        volume: the scan.
+        signal: first channel of the scan (I, J, K); None if it is missing.
+        voxel_ml: volume of a voxel, in ml.
         expected_dice: of each class (classes,).
 
     Returns:
-        Name and colour; volume in ml; mean and standard deviation of the first channel, None in an empty class; number
-        of connected components; whether a voxel lies at the edge of the scan; expected Dice, None in an empty class.
+        Name and colour; volume in ml; mean and standard deviation of the signal, None without it and in an empty class;
+        number of connected components; whether a voxel lies at the edge of the scan; expected Dice, None in an empty
+        class.
     """
     boxes = dict(enumerate(ndimage.find_objects(label_map), start=1))
     described = {}
@@ -54,17 +59,18 @@ def describe_structures(
         )
         within = label_map[box] if box else np.zeros((0, 0, 0), label_map.dtype)
         mask = mask_of(within, group)
-        values = volume.array[0][box][mask] if box else np.zeros(0)
+        voxels = int(np.count_nonzero(mask))
+        values = signal[box][mask] if voxels and signal is not None else np.zeros(0)
         expected = expected_dice[index]  # NaN where another class is painted over all of an overlapping one
         described[str(labels.painted[index])] = {
             "name": name,
             "colour": colour_of(index),
-            "volume_ml": round(values.size * volume.voxel_ml, 4),
+            "volume_ml": round(voxels * voxel_ml, 4),
             "mean": float(f"{values.mean(dtype=np.float64):.6g}") if values.size else None,
             "sd": float(f"{values.std(dtype=np.float64):.6g}") if values.size else None,
-            "components": int(ndimage.label(mask, BY_CORNERS)[1]) if values.size else 0,
-            "touches_edge": any(a.start == 0 or a.stop == size for a, size in zip(box, volume.grid, strict=False)),
-            "expected_dice": round(float(expected), 4) if values.size and math.isfinite(expected) else None,
+            "components": int(ndimage.label(mask, BY_CORNERS)[1]) if voxels else 0,
+            "touches_edge": any(a.start == 0 or a.stop == size for a, size in zip(box, label_map.shape, strict=False)),
+            "expected_dice": round(float(expected), 4) if voxels and math.isfinite(expected) else None,
         }
     return {"labels": described}
 
@@ -107,7 +113,7 @@ def write_volumes(output: Path, models: Sequence[str] | None = None) -> None:
             if structures:
                 name = os.fsencode(folder.relative_to(output) / case).decode("utf-8", "replace")
                 found.append((mean_expected_dice(structures), name, structures))
-    found.sort(key=lambda each: (math.isnan(each[0]), *each[:2]))
+    found.sort(key=lambda each: each[:2])
     entities = {name: _entities_of(name) for _, name, _ in found}
     of_bids = any(participant for participant, _ in entities.values())
     rows = [

@@ -16,6 +16,7 @@ from attention_unet.scans.volumes import volume_of_array
 from tests.inference.build import model_of, scan
 
 SCAN = volume_of_array(np.arange(60, dtype=np.float32).reshape(5, 4, 3), np.diag([10.0, 10.0, 5.0, 1.0]))
+OF_SCAN = SCAN.array[0], SCAN.voxel_ml
 
 
 def test_structures_of_a_label_map():
@@ -24,7 +25,7 @@ def test_structures_of_a_label_map():
     label_map[1, 1, 0] = 9  # voxel 15
     label_map[3, 3, 0] = 7  # voxel 45; alone
     labels = Labels({"left & right": (4,), "two": (7, 9), "none": (11,)}, (4, 7, 11))
-    assert describe_structures(label_map, labels, SCAN, np.array([0.5, 0.75, np.nan]))["labels"] == {
+    assert describe_structures(label_map, labels, *OF_SCAN, np.array([0.5, 0.75, np.nan]))["labels"] == {
         "4": {
             "name": "left & right",
             "colour": COLOURS[0],
@@ -57,7 +58,7 @@ def test_structures_of_a_label_map():
         },
     }
     label_map[2, 2, 2] = 0
-    assert not describe_structures(label_map, labels, SCAN, np.array([0.5, 0.75, np.nan]))["labels"]["4"][
+    assert not describe_structures(label_map, labels, *OF_SCAN, np.array([0.5, 0.75, np.nan]))["labels"]["4"][
         "touches_edge"
     ]
 
@@ -66,10 +67,18 @@ def test_overlapping_classes_share_voxels():
     label_map = np.zeros(SCAN.grid, np.uint8)
     label_map[0, 0] = [1, 2, 2]
     regions = Labels({"whole": (1, 2), "core": (2,)}, (1, 2))
-    found = describe_structures(label_map, regions, SCAN, np.ones(2))["labels"]
+    found = describe_structures(label_map, regions, *OF_SCAN, np.ones(2))["labels"]
     assert {each["name"]: each["volume_ml"] for each in found.values()} == {"whole": 1.5, "core": 1.0}
-    found = describe_structures(label_map, regions, SCAN, np.array([np.nan, 0.5]))["labels"]  # only the core was found
+    found = describe_structures(label_map, regions, *OF_SCAN, np.array([np.nan, 0.5]))[
+        "labels"
+    ]  # only the core was found
     assert [each["expected_dice"] for each in found.values()] == [None, 0.5]
+
+
+def test_a_missing_first_channel_has_no_signal():
+    label_map = np.ones(SCAN.grid, np.uint8)
+    found = describe_structures(label_map, Labels({"a": (1,)}, (1,)), None, SCAN.voxel_ml, np.ones(1))["labels"]["1"]
+    assert (found["mean"], found["sd"], found["volume_ml"], found["components"]) == (None, None, 30.0, 1)
 
 
 def rows(folder):
@@ -117,12 +126,11 @@ def test_a_damaged_description_is_left_out(tmp_path, caplog):
         scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
     predict_folder([model_of()], tmp_path / "in", tmp_path / "out")
     (tmp_path / "out" / "a_labels.json").write_text('{"labels": {"3": {}}}')
-    earlier = json.loads((tmp_path / "out" / "b_labels.json").read_text())
-    for each in earlier["labels"].values():
-        del each["expected_dice"]
-    (tmp_path / "out" / "b_labels.json").write_text(json.dumps(earlier))
+    unsure = json.loads((tmp_path / "out" / "c_labels.json").read_text())
+    unsure["labels"]["3"]["expected_dice"] = None  # another class is painted over all of it
+    (tmp_path / "out" / "c_labels.json").write_text(json.dumps(unsure))
     scan(tmp_path / "in", np.eye(4), "d.nii.gz")
     predict_folder([model_of()], tmp_path / "in", tmp_path / "out", resume=True)
     assert "a_labels.json: lacks 'name': predict this case again" in caplog.text
-    assert [row[0] for row in rows(tmp_path / "out")[-2:]] == ["b", "b"]  # not known: not the worst
+    assert [row[0] for row in rows(tmp_path / "out")[:2]] == ["c", "c"]  # to be looked at first
     assert {row[0] for row in rows(tmp_path / "out")} == {"b", "c", "d"}
