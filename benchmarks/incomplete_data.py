@@ -1,12 +1,14 @@
 """Train on incomplete data: ``python benchmarks/incomplete_data.py slices channels contrasts --work DIR``.
 
 - slices: a tenth of the slices is annotated, beside all slices, and all slices of a tenth of the cases.
+- crops: the same on hippocampus crops; a quarter of the heads, another for each seed, is held out.
 - classes: half of the cases annotate each class.
 - channels: scans of four channels lack some in tests, with and without ``augmentation.drop_channel``.
 - contrasts: tests have other contrasts than the training, with and without ``augmentation.synthesize``.
+- heads: the same on whole heads; a fifth of them, another for each seed, is held out.
 
-Phantoms, the same 20 test cases for all trainings. Several seeds; the table has the mean and, beside the first arm, the
-95 % interval of the difference over trainings with the same seeds. Results are added to
+All but crops and heads are phantoms, with the same 20 test cases for all trainings. The table has the mean over seeds
+and, beside the first arm, the 95 % interval of the difference over trainings with the same seed. Results are added to
 ``benchmarks/results/incomplete_data.csv``; ``--write`` writes the tables into docs/incomplete_data.md, between markers.
 """
 
@@ -72,6 +74,21 @@ def phantoms(work: Path) -> Path:
     return folder if folder.exists() else make_cohort(work, TRAINING, TEST, SEED, lambda: None)
 
 
+def held_out(work: Path, source: Path, seed: int, group: Callable[[str], int], every: int) -> Path:
+    """Return a folder with the cases of a real dataset, in which each ``every``-th group of cases is held out."""
+    folder = work / f"{source.name}-{seed}"
+    if not folder.exists():
+        for file in sorted(source.glob("*Tr/*.nii.gz")):
+            part = "Ts" if group(file.name) % every == seed % every else "Tr"
+            target = folder / file.parent.name.replace("Tr", part) / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+        described = json.loads((source / "dataset.json").read_text())
+        kept = {"modality": described["modality"], "labels": described["labels"]}
+        (folder / "dataset.json").write_text(json.dumps(kept))
+    return folder
+
+
 def test_cases(folder: Path) -> Dataset:
     """Return the test cases of a folder of phantoms."""
     dataset = find_cases(folder)
@@ -96,9 +113,19 @@ def copy_with_labels(
     return copy
 
 
-def slices(work: Path) -> Experiment:
-    """Return the experiment of annotated slices."""
-    folder = phantoms(work)
+def slices(work: Path, data: Path, seed: int) -> Experiment:
+    """Return the experiment of annotated slices of phantoms."""
+    return annotated_slices(phantoms(work))
+
+
+def crops(work: Path, data: Path, seed: int) -> Experiment:
+    """Return the experiment of annotated slices of hippocampus crops; crops 2k-1 and 2k seem to be of one head."""
+    source = data / "Task04_Hippocampus"
+    return annotated_slices(held_out(work, source, seed, lambda name: (int(name[12:15]) + 1) // 2, 4))
+
+
+def annotated_slices(folder: Path) -> Experiment:
+    """Return the experiment of annotated slices of a dataset."""
     labels = {**json.loads((folder / "dataset.json").read_text())["labels"], "9": "ignore"}
 
     def keep_tenth(label: np.ndarray, number: int) -> np.ndarray:
@@ -109,17 +136,13 @@ def slices(work: Path) -> Experiment:
     def keep_case(label: np.ndarray, number: int) -> np.ndarray:
         return label if number % 10 == 0 else np.full_like(label, 9)
 
-    return Experiment(
-        {
-            "all slices": (folder, PLAIN),
-            "a tenth of the slices": (copy_with_labels(folder, "Slices", keep_tenth, labels=labels), PLAIN),
-            "a tenth of the cases": (copy_with_labels(folder, "Cases", keep_case, labels=labels), PLAIN),
-        },
-        test_cases(folder),
-    )
+    some_slices = copy_with_labels(folder, f"{folder.name}-slices", keep_tenth, labels=labels)
+    some_cases = copy_with_labels(folder, f"{folder.name}-cases", keep_case, labels=labels)
+    folders = {"all slices": folder, "a tenth of the slices": some_slices, "a tenth of the cases": some_cases}
+    return Experiment({arm: (each, PLAIN) for arm, each in folders.items()}, test_cases(folder))
 
 
-def classes(work: Path) -> Experiment:
+def classes(work: Path, data: Path, seed: int) -> Experiment:
     """Return the experiment of classes that half of the cases annotate."""
     folder = phantoms(work)
     names = {1: "Ventricle", 2: "Nucleus", 3: "Lesion"}
@@ -139,7 +162,7 @@ def classes(work: Path) -> Experiment:
     )
 
 
-def channels(work: Path) -> Experiment:
+def channels(work: Path, data: Path, seed: int) -> Experiment:
     """Return the experiment of missing channels: the dice with each subset of them."""
     folder, copy = phantoms(work), work / "FourChannels"
     if not copy.exists():
@@ -175,9 +198,20 @@ def write_channels(folder: Path, label_file: Path, random: np.random.RandomState
         nib.save(nib.Nifti1Image(image.astype(np.float32), label.affine), folder / name)
 
 
-def contrasts(work: Path) -> Experiment:
-    """Return the experiment of other contrasts."""
-    folder = phantoms(work)
+def contrasts(work: Path, data: Path, seed: int) -> Experiment:
+    """Return the experiment of other contrasts of phantoms."""
+    return other_contrasts(phantoms(work))
+
+
+def heads(work: Path, data: Path, seed: int) -> Experiment:
+    """Return the experiment of other contrasts of whole heads."""
+    source = data / "OASIS_Subcortical"
+    names = sorted(file.name for file in (source / "labelsTr").iterdir())
+    return other_contrasts(held_out(work, source, seed, names.index, 5))
+
+
+def other_contrasts(folder: Path) -> Experiment:
+    """Return the experiment of other contrasts of a dataset."""
     arms = {f"synthesize {share:g}": (folder, AugmentationConfig(synthesize=share)) for share in (0, 0.5, 1)}
     tests: dict[str, Change] = {
         "as trained": lambda volume, random: volume,
@@ -201,13 +235,21 @@ def bias(volume: Volume, random: np.random.RandomState) -> Volume:
     return replace(volume, array=volume.array * np.exp(smooth[None]).astype(np.float32))
 
 
-EXPERIMENTS = {"slices": slices, "classes": classes, "channels": channels, "contrasts": contrasts}
+EXPERIMENTS = {
+    "slices": slices,
+    "crops": crops,
+    "classes": classes,
+    "channels": channels,
+    "contrasts": contrasts,
+    "heads": heads,
+}
 
 
 def results(name: str, options: argparse.Namespace, done: set[tuple[str, ...]]) -> Iterator[dict[str, Any]]:
     """Train the arms of an experiment, and yield the Dice of each test."""
-    experiment = EXPERIMENTS[name](options.work)
-    for seed, (arm, (folder, augmentation)) in itertools.product(options.seeds, experiment.arms.items()):
+    pairs = ((seed, EXPERIMENTS[name](options.work, options.data, seed)) for seed in options.seeds)
+    trainings = ((seed, experiment, *arm) for seed, experiment in pairs for arm in experiment.arms.items())
+    for seed, experiment, arm, (folder, augmentation) in trainings:
         if all((name, arm, str(seed), test) in done for test in experiment.tests):
             continue
         run = options.work / "runs" / name / f"{arm.replace(' ', '-')}-{seed}"
@@ -263,6 +305,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiments", nargs="*", choices=EXPERIMENTS, default=list(EXPERIMENTS))
     parser.add_argument("--work", type=Path, required=True, help="folder for datasets and runs")
+    parser.add_argument("--data", type=Path, default=Path("../shared/datasets"), help="folder of the real datasets")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="none: train nothing, print the tables")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--write", action="store_true", help="write the tables into docs/incomplete_data.md")
