@@ -26,7 +26,7 @@ test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not long" -n auto
+	$(BIN)/python -m pytest -m "not long" -n auto --dist worksteal
 
 test-all: .venv/installed
 	$(BIN)/python -m pytest

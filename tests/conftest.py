@@ -2,6 +2,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from unittest import mock
 
@@ -9,9 +10,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from attention_unet.cli import main
 from attention_unet.dataset.phantom import make_cohort
+from attention_unet.evaluation import example_cases
+from attention_unet.explanation import checks, deletion_curve, findings
 from attention_unet.training.monitor import Monitor
 
 THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2  # one core per xdist worker
@@ -37,9 +41,27 @@ def pytest_runtest_makereport():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def trainings_without_pictures() -> Iterator[None]:
-    """Save the time of pictures, half of a small training. Tests of pictures set ``Monitor._draw`` to ``DRAW``."""
-    with mock.patch.object(Monitor, "_draw"):
+def without_pictures() -> Iterator[None]:
+    """Save the time of pictures, half of a small training. Tests of pictures set ``Monitor._draw`` to ``DRAW``, and
+    ``draw_mosaic`` of the module to that of ``mosaic``.
+    """
+
+    def draw_nothing(*_: object) -> Figure:
+        return Figure(figsize=(0.1, 0.1))
+
+    with (
+        mock.patch.object(Monitor, "_draw"),
+        mock.patch.object(example_cases, "draw_mosaic", draw_nothing),
+    ):
+        yield
+
+
+@pytest.fixture(scope="module")
+def few_deletions() -> Iterator[None]:
+    """Delete voxels once instead of four times in the checks of attention: they take most of their time."""
+    with ExitStack() as stack:
+        for module in (checks, deletion_curve, findings):
+            stack.enter_context(mock.patch.object(module, "SHARES", (0.0, 0.3)))
         yield
 
 

@@ -39,6 +39,7 @@ from tests.conftest import oblique_affine
 from tests.inference.build import plan_of
 
 SEED = 3
+pytestmark = pytest.mark.usefixtures("few_deletions")
 
 
 def cases_of(cohort, number=2):

@@ -5,12 +5,14 @@ import shutil
 
 import nibabel as nib
 import numpy as np
+import pytest
 
 from attention_unet.cli import main
 from attention_unet.inference.model_file import load_model, save_model
 from tests.report.build import facts_of
 
 
+@pytest.mark.usefixtures("few_deletions")
 def test_a_run_is_checked_and_its_report_tells(cohort, run, tmp_path, capsys):
     copied = shutil.copytree(run, tmp_path / "phantom")
     second = shutil.copytree(run, tmp_path / "second")

@@ -35,6 +35,31 @@ def refused_by_inspect_and_train(dataset, tmp_path, capsys, file, expected):
     assert not list(tmp_path.rglob("model.*"))
 
 
+def test_each_of_many_images(dataset, model, tmp_path, capsys):
+    """All faults in one dataset: minutes less than each alone, which the next test tries."""
+    expected = {}
+    for number, (write, reason) in enumerate(IMAGES.values()):
+        expected[f"b{number}"] = reason
+        write(dataset / "imagesTr" / f"b{number}_0000.nii.gz", image_of("b"))
+        shutil.copy(dataset / "labelsTr" / "b.nii.gz", dataset / "labelsTr" / f"b{number}.nii.gz")
+    output = tmp_path / "out"
+    assert main(["predict", "-i", str(dataset / "imagesTr"), "-o", str(output), "-m", str(model)]) == 1
+    texts = [capsys.readouterr().err]
+    assert sorted(path.name for path in output.glob("*.nii.gz")) == [f"{case}.nii.gz" for case in CASES]
+    assert set(json.loads((output / "run.json").read_text())["failed"]) == set(expected)
+    assert main(["inspect", str(dataset), "--no-trial", "--json"]) == 1
+    captured = capsys.readouterr()
+    assert set(json.loads(captured.out)["problems"]) == set(expected)
+    assert main(["train", f"--data.root={dataset}", f"--run={tmp_path / 'run'}", *SMALL]) == 1
+    texts += [captured.err, capsys.readouterr().err]
+    for text in texts:
+        assert "Traceback" not in text
+        for case, reason in expected.items():
+            assert any(f"{case}_0000.nii.gz" in line and re.search(reason, line) for line in text.splitlines()), case
+    assert not [*tmp_path.rglob(".attention_unet-partial*"), *tmp_path.rglob("last.pt"), *tmp_path.rglob("model.*")]
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("fault", IMAGES)
 def test_an_image(dataset, model, tmp_path, capsys, fault):
     write, expected = IMAGES[fault]

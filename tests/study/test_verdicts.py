@@ -141,8 +141,15 @@ def test_structures_that_nobody_has_do_not_dilute_a_gain():
     assert judge(plan, with_absent)[0].gain.mean < plain.gain.mean - 0.001
 
 
-@pytest.mark.parametrize(("folds", "seeds"), [(5, 1), (5, 3), (2, 2), (1, 3)])
-@pytest.mark.parametrize(("run_sd", "fold_sd"), [(0.0004, 0), (0.0012, 0), (0.0004, 0.003)])
+QUICK = ((5, 1, 0.0004, 0.003), (5, 3, 0.0012, 0), (2, 2, 0.0004, 0), (1, 3, 0.0004, 0))
+SPREADS = ((0.0004, 0), (0.0012, 0), (0.0004, 0.003))
+TRAININGS = [(*size, *spread) for size in ((5, 1), (5, 3), (2, 2), (1, 3)) for spread in SPREADS]
+
+
+@pytest.mark.parametrize(
+    ("folds", "seeds", "run_sd", "fold_sd"),
+    [pytest.param(*each, marks=[pytest.mark.long] * (each not in QUICK)) for each in TRAININGS],
+)
 def test_equal_arms_are_seldom_called_different(folds, seeds, run_sd, fold_sd):
     plan = study(hypotheses=[BETTER], folds=range(folds), run_seeds=range(seeds), arms=with_folds(max(folds, 2)))
     random = np.random.RandomState(5)
@@ -156,7 +163,7 @@ def test_equal_arms_are_seldom_called_different(folds, seeds, run_sd, fold_sd):
     assert covered >= 0.93 * SIMULATIONS - 2 * math.sqrt(SIMULATIONS * 0.93 * 0.07)
 
 
-@pytest.mark.parametrize("folds", [5, 10])
+@pytest.mark.parametrize("folds", [5, pytest.param(10, marks=pytest.mark.long)])
 def test_a_gain_of_exactly_the_margin_is_seldom_called_equivalent(folds):
     plan = study(hypotheses=[EQUIVALENT], folds=range(folds), run_seeds=[0], arms=with_folds(folds))
     random = np.random.RandomState(7)

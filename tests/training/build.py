@@ -18,8 +18,10 @@ OPTIONS = shlex.split("""
 
 
 def config(cohort, *, steps=6, data=None, training=None, **sections):
+    """Return a small configuration. All trainings on a cohort share the prepared cases."""
+    cache = f"{cohort}-prepared" if cohort else None
     return Config(
-        data=DataConfig(**{**SMALL, "root": str(cohort), **(data or {})}),
+        data=DataConfig(**{**SMALL, "root": str(cohort), "cache": cache, **(data or {})}),
         augmentation=AugmentationConfig(affine=0.5, noise=0.5, flip_axes=["left-right"]),
         network=sections.get("network", NetworkConfig(base_channels=4, max_levels=3)),
         attention=sections.get("attention", AttentionConfig()),

@@ -10,7 +10,7 @@ from tests.conftest import DRAW
 from tests.training.build import config
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def unbroken(cohort, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "unbroken"
     with mock.patch.object(Monitor, "_draw", DRAW):

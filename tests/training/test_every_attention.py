@@ -49,8 +49,21 @@ def plan_and_batch(cohort, tmp_path_factory):
     return plan, next(batches)
 
 
+@pytest.fixture(scope="module")
+def scan(cohort, tmp_path_factory):
+    """Return the middle of a phantom, small enough for one window."""
+    whole = nib.load(find_inputs(cohort / "imagesTs", 1)[0].images[0])
+    sizes = [
+        min(int(mm / size), n) for mm, size, n in zip((66, 66, 56), whole.header.get_zooms(), whole.shape, strict=True)
+    ]
+    middle = tuple(slice((n - size) // 2, (n + size) // 2) for n, size in zip(whole.shape, sizes, strict=True))
+    folder = tmp_path_factory.mktemp("scans")
+    nib.save(whole.slicer[middle], folder / "middle.nii.gz")
+    return find_inputs(folder, 1)[0]
+
+
 @pytest.mark.parametrize(("field", "name"), [(field, name) for field, names in FIELDS.items() for name in names])
-def test_learns_and_its_maps_lie_on_the_scan(field, name, plan_and_batch, cohort, tmp_path):
+def test_learns_and_its_maps_lie_on_the_scan(field, name, plan_and_batch, scan, tmp_path):
     plan, batch = plan_and_batch
     attention = dataclasses.asdict(AttentionConfig(**{"skips": "identity", "levels": [0, 1], field: name}))
     plan = dataclasses.replace(plan, architecture=dataclasses.replace(plan.architecture, **attention))
@@ -61,15 +74,14 @@ def test_learns_and_its_maps_lie_on_the_scan(field, name, plan_and_batch, cohort
     assert losses[-1] < 0.85 * losses[0]
 
     model = Model(learner.averaged, plan, torch.device("cpu"))
-    case = find_inputs(cohort / "imagesTs", 1)[0]
     settings = Settings(torch.float32, overlap=0.0, attention=True)
-    failed = predict_files([case], tmp_path, [model], settings, lambda share: None)
+    failed = predict_files([scan], tmp_path, [model], settings, lambda share: None)
     assert not failed
-    scan = nib.load(case.images[0])
+    image = nib.load(scan.images[0])
     places = {"skips": ["skip 0", "skip 1"], "encoder": ["encoder 0", "encoder 1"], "bottleneck": ["bottleneck"]}[field]
     for place in places if name not in ("identity", "gct") or (name == "gct" and field != "encoder") else []:
-        written = nib.load(attention_path(tmp_path, case.id, place))
-        assert written.shape == scan.shape
-        np.testing.assert_array_equal(written.affine, scan.affine)
+        written = nib.load(attention_path(tmp_path, scan.id, place))
+        assert written.shape == image.shape
+        np.testing.assert_array_equal(written.affine, image.affine)
         assert np.isfinite(written.get_fdata()).all()
         assert written.get_fdata().max() > 0

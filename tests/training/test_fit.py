@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 
 import pytest
+import torch
 
 from attention_unet.config import TrainingConfig
 from attention_unet.dataset import splits
@@ -13,24 +14,33 @@ from attention_unet.training import batches, validation_round
 from attention_unet.training import budget as budget_module
 from attention_unet.training import fit as fit_module
 from attention_unet.training import train as module
-from attention_unet.training.learner import Learner
+from attention_unet.training.learner import Learner, Step
 from attention_unet.training.train import train
 from attention_unet.training.validation import Validation
 from tests.training.build import config
 
 
 class Clock:
-    """Clock that moves by 0.5 s when workers start, 0.2 s per step, and the given time per case of a validation."""
+    """Clock that moves by 0.5 s when workers start, 0.2 s per step, and the given time per case of a validation.
+
+    Steps learn nothing.
+    """
 
     def __init__(self, monkeypatch, case_takes, larger, locating, case_work):
-        self.now, self.cases, self.overlaps, self.chosen = 1000.0, [], [], False
+        self.now, self.cases, self.overlaps, self.rates, self.chosen = 1000.0, [], [], [], False
         for part in (module, budget_module, fit_module, validation_round):
             monkeypatch.setattr(part, "time", self)
         monkeypatch.setattr(module, "_restore_or_train_locator", lambda *_: self.take(locating))
         monkeypatch.setattr(fit_module, "CASE_WORK", case_work)
-        load, learn = batches.load_patches, Learner.learn
-        monkeypatch.setattr(batches, "load_patches", lambda *a: (load(*a), self.take(0.5))[0])
-        monkeypatch.setattr(Learner, "learn", lambda *a: (learn(*a), self.take(0.2))[0])
+        monkeypatch.setattr(batches, "load_patches", lambda *_: (self.take(0.5), itertools.repeat(None))[1])
+
+        def learn(learner, batch, rate, fixed_encoder):
+            self.rates.append(rate)
+            self.take(0.2)
+            learner.step += 1
+            return Step(learner.step, torch.tensor(1.0), torch.tensor(1.0))
+
+        monkeypatch.setattr(Learner, "learn", learn)
 
         def validate(network, plan, cases, *, overlap, seconds, **_):
             began, scores = self.now, {}
@@ -75,9 +85,7 @@ def test_a_budget_in_minutes_is_kept_the_last_validation_within_it(cohort, tmp_p
 
 
 def test_the_network_has_the_time_that_its_locator_leaves(cohort, tmp_path, monkeypatch):
-    rates, learn = [], Learner.learn
-    monkeypatch.setattr(Learner, "learn", lambda *a: (rates.append(a[2]), learn(*a))[1])
-    steps, seconds, _ = by_the_clock(
+    steps, seconds, clock = by_the_clock(
         cohort,
         tmp_path / "run",
         monkeypatch,
@@ -89,7 +97,7 @@ def test_the_network_has_the_time_that_its_locator_leaves(cohort, tmp_path, monk
     )
     assert seconds == pytest.approx([8.0, 12.0], abs=0.5)
     assert steps[0] == pytest.approx((8.0 - 4.0 - 0.5) / 0.2, abs=2)
-    assert rates[0] < rates[-1]  # a warm-up of its own
+    assert clock.rates[0] < clock.rates[-1]  # a warm-up of its own
 
 
 def test_large_volumes_leave_nine_tenths_of_the_time_to_train(cohort, tmp_path, monkeypatch, caplog):

@@ -90,6 +90,7 @@ def test_cases_without_any_annotation_are_not_trained_on(sparse, tmp_path, monke
     assert "all voxels are ignored: it is not trained on" in caplog.text
 
 
+@pytest.mark.usefixtures("few_deletions")
 def test_explain_leaves_out_what_is_unknown(sparse, tmp_path, monkeypatch):
     train(config(sparse, data={"folds": 2}), tmp_path / "run")
     lists, original = set(), checks.dice_by_class
