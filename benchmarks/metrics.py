@@ -139,11 +139,7 @@ def _evaluated(folder: Path) -> float:
     cases = [Case(path.name.removesuffix(".nii.gz"), (), path) for path in sorted((folder / "r").iterdir())]
     began = time.perf_counter()
     evaluate_cases(
-        cases,
-        volumes_by_case(folder / "p"),
-        folder / "evaluation",
-        LABELS[folder.name],
-        tolerance_mm=TOLERANCE_MM,
+        cases, volumes_by_case(folder / "p"), folder / "evaluation", LABELS[folder.name], tolerance_mm=TOLERANCE_MM
     )
     return time.perf_counter() - began
 

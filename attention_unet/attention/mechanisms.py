@@ -140,10 +140,8 @@ def find_mechanism(name: str) -> type[Attention]:
     Raises:
         ValueError: if there is no such mechanism, or the package that adds it does not give a class of mechanisms.
     """
-    if name in MECHANISMS:
-        return MECHANISMS[name]
-    if name in WRAPPERS:
-        return WRAPPERS[name]
+    if known := (MECHANISMS | WRAPPERS).get(name):
+        return known
     if name not in added_names():
         raise ValueError(
             f"no attention mechanism is called {name!r}{_suggest(name)}; expected one of {', '.join(all_names())}"

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -94,14 +95,13 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
 
 def _cross_validate(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.evaluation.summary_table import print_table
-    from attention_unet.training.cross_validation import cross_validate, tabulate_folds
+    from attention_unet.training.cross_validation import check_folds, cross_validate, tabulate_folds
 
     config = _configured(options, parser)
-    folds = list(range(config.data.folds))
+    folds: list[Any] = list(range(config.data.folds))
     if options.only is not None:
-        folds = [int(word) if word.strip().isdecimal() else -1 for word in options.only.split(",")]
-    if not folds or not all(0 <= fold < config.data.folds for fold in folds):
-        raise ConfigError(f"--only is {options.only}: expected folds from 0 to {config.data.folds - 1}, such as 0,2")
+        folds = [int(word) if word.strip().isdecimal() else word for word in options.only.split(",")]
+    check_folds(folds, config.data.folds)
     if wants_jobs(options):
         from attention_unet.machine.jobs import run_jobs
 
@@ -153,30 +153,13 @@ def _predict(options: Namespace, parser: ArgumentParser) -> int:
         dicom=options.dicom_seg,
         codes=read_codes(Path(options.codes)) if options.codes else {},
     )
-    part = Part.parse(options.part)
-    models, places = load_models(options.model, choose_device(options.device)), (options.input[0], options.output)
+    part, models = Part.parse(options.part), load_models(options.model, choose_device(options.device))
+    given = models, options.input[0], options.output, settings
+    how = {"held_out_of": options.held_out_of, "resume": options.resume, "overwrite": options.overwrite, "part": part}
     if options.recursive or options.bids_suffix:
-        failed = predict_tree(
-            models,
-            *places,
-            settings,
-            bids=options.bids_suffix or (),
-            participants=options.participant or (),
-            held_out_of=options.held_out_of,
-            resume=options.resume,
-            overwrite=options.overwrite,
-            part=part,
-        )
+        failed = predict_tree(*given, bids=options.bids_suffix or (), participants=options.participant or (), **how)
     else:
-        failed = predict_folder(
-            models,
-            *places,
-            settings,
-            held_out_of=options.held_out_of,
-            resume=options.resume,
-            overwrite=options.overwrite,
-            part=part,
-        )
+        failed = predict_folder(*given, **how)
     return report_failures(failed)
 
 

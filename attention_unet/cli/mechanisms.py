@@ -5,7 +5,6 @@ import inspect
 import json
 import logging
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import yaml
@@ -17,7 +16,7 @@ from attention_unet.errors import ConfigError
 from attention_unet.machine.progress import progress_bar
 
 if TYPE_CHECKING:
-    from attention_unet.attention import Attention, Spec
+    from attention_unet.attention import Spec
     from attention_unet.attention.options import Option
 
 log = logging.getLogger("attention_unet")
@@ -26,7 +25,7 @@ log = logging.getLogger("attention_unet")
 def attention(options: Namespace, parser: ArgumentParser) -> int:
     """Measure all mechanisms; or describe the named ones, and measure them with other values of their options."""
     silence_profiler()
-    from attention_unet.attention import all_names, build
+    from attention_unet.attention import all_names, build, find_mechanism, options_of
     from attention_unet.attention.cost import measure, measure_convolution
     from attention_unet.cli.tables import print_costs, print_options
     from attention_unet.machine.devices import choose_device
@@ -46,7 +45,7 @@ def attention(options: Namespace, parser: ArgumentParser) -> int:
     try:
         for spec in given:
             build(spec, dims=len(grid), channels=options.channels, gate_channels=gate_channels, init=options.init)
-        known = {spec: _describe(spec) for spec in given if isinstance(spec, str)}
+        known = {spec: find_mechanism(spec) for spec in given if isinstance(spec, str)}
         specs = [one for spec in given for one in (spec, *_alternatives(spec, len(grid), options.channels))]
         specs = specs or list(all_names())
         yardstick = measure_convolution(options.channels, grid, device)
@@ -65,16 +64,19 @@ def attention(options: Namespace, parser: ArgumentParser) -> int:
         plain = [dataclasses.asdict(cost) for cost in [*costs, yardstick]]
         settings = {"channels": options.channels, "grid": grid, "gate_channels": gate_channels, "init": options.init}
         plain_options = {
-            name: [{"name": each.name, "default": each.default, "expected": each.expected} for each in own]
-            for name, (_, own) in known.items()
+            name: [
+                {"name": each.name, "default": each.default, "expected": each.expected}
+                for each in options_of(kind).values()
+            ]
+            for name, kind in known.items()
         }
         facts = {"settings": {**settings, "device": str(device)}, "options": plain_options, "costs": plain}
         print(json.dumps(facts, indent=2))
         return 0
     console = table_console()
-    for name, (kind, own) in known.items():
+    for name, kind in known.items():
         console.print(f"{name}: {inspect.getdoc(kind)}\n", highlight=False, soft_wrap=True)
-        print_options(name, own, console)
+        print_options(name, list(options_of(kind).values()), console)
     print_costs(costs, yardstick, console)
     log.info(
         "one sample in float32 on %s; step is forward and backward; the share is of the convolution's MACs", device
@@ -91,22 +93,14 @@ def _read(text: str) -> "Spec":
     return spec
 
 
-def _describe(name: str) -> "tuple[type[Attention], Sequence[Option]]":
-    """Return the class of a name, and its options."""
-    from attention_unet.attention import find_mechanism, options_of
-
-    kind = find_mechanism(name)
-    return kind, list(options_of(kind).values())
-
-
 def _alternatives(spec: "Spec", dims: int, channels: int) -> "list[Spec]":
     """Return a mechanism that is only named with other values of each option: all words, half and twice of numbers."""
-    from attention_unet.attention import build
+    from attention_unet.attention import build, find_mechanism, options_of
     from attention_unet.attention.specification import with_option
 
     found: list[Spec] = []
     if isinstance(spec, str):
-        for option in _describe(spec)[1]:
+        for option in options_of(find_mechanism(spec)).values():
             for value in _other_values(option):
                 other = with_option(spec, option.name, value)
                 try:

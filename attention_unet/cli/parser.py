@@ -1,5 +1,6 @@
 """Options of the command line. Heavy imports have no place here: ``--help`` reads this file."""
 
+from functools import cache
 from typing import Literal
 
 import yaml
@@ -12,6 +13,12 @@ from attention_unet.config import Config
 STRICT_YAML = "strict yaml"
 
 
+def add_flag(parser: ArgumentParser, name: str, text: str) -> None:
+    """Add an option without a value."""
+    parser.add_argument(name, action="store_true", help=text)
+
+
+@cache
 def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     """Return the parser, and the parsers of its subcommands by name."""
     set_loader(STRICT_YAML, load_strictly, exceptions=(yaml.YAMLError,))
@@ -36,12 +43,8 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     train = add("train", "Train a network on a dataset.")
     train.add_argument("--config", action=ActionConfigFile, help="YAML file of the fields below")
     train.add_argument("--run", type=str | None, help="folder of the run (default: runs/NAME-foldK)")
-    train.add_argument("--resume", action="store_true", help="continue the run in that folder")
-    train.add_argument(
-        "--override",
-        action="store_true",
-        help="resume with another total budget, other learning rate, sampling or augmentation",
-    )
+    add_flag(train, "--resume", "continue the run in that folder")
+    add_flag(train, "--override", "resume with another total budget, other learning rate, sampling or augmentation")
     train.add_class_arguments(Config)
 
     look = add("inspect", "Check every file of a dataset, describe it, and plan a training.")
@@ -52,8 +55,8 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         help="folder of the dataset, or its name below $ATTENTION_UNET_DATA or data (default: the one in the config)",
     )
     look.add_argument("--config", action=ActionConfigFile, help="YAML file of the fields of train")
-    look.add_argument("--no-trial", action="store_true", help="do not try a training step")
-    look.add_argument("--json", action="store_true", help="print JSON for machines")
+    add_flag(look, "--no-trial", "do not try a training step")
+    add_flag(look, "--json", "print JSON for machines")
     look.add_class_arguments(Config)
 
     cross = add("cross-validate", "Train on every fold, predict and score the held-out cases; resumable.")
@@ -62,7 +65,7 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     cross.add_argument("--only", type=str | None, help="folds to train now, such as 0,2 (default: all)")
     jobs = "number of processes at once on this machine, among which processors and GPUs are divided"
     cross.add_argument("--jobs", type=int, default=1, help=f"{jobs}: a fold each")
-    cross.add_argument("--tta", action="store_true", help="predict with test-time augmentation by flips")
+    add_flag(cross, "--tta", "predict with test-time augmentation by flips")
     cross.add_argument("--tolerance-mm", type=float, default=1.0, help="tolerance of the normalised surface Dice")
     cross.add_class_arguments(Config)
 
@@ -87,7 +90,7 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         "given several times, probabilities are averaged",
     )
     predict.add_argument("--held-out-of", type=str | None, help="only the cases that this run did not train on")
-    predict.add_argument("--recursive", action="store_true", help="also predict the scans in all folders below")
+    add_flag(predict, "--recursive", "also predict the scans in all folders below")
     predict.add_argument(
         "--bids-suffix",
         type=str,
@@ -96,15 +99,13 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         "once for each channel",
     )
     predict.add_argument("--participant", type=str, action="append", help="only this participant of the BIDS dataset")
-    predict.add_argument("--attention-maps", action="store_true", help="also write the attention map of each place")
-    predict.add_argument("--probabilities", action="store_true", help="also write the probability of each class")
-    predict.add_argument(
-        "--uncertainty", action="store_true", help="also write the entropy and, with several models, their disagreement"
-    )
-    predict.add_argument(
+    add_flag(predict, "--attention-maps", "also write the attention map of each place")
+    add_flag(predict, "--probabilities", "also write the probability of each class")
+    add_flag(predict, "--uncertainty", "also write the entropy and, with several models, their disagreement")
+    add_flag(
+        predict,
         "--keep-all-components",
-        action="store_true",
-        help="keep every connected component (default: those smaller than half the largest are dropped of classes "
+        "keep every connected component (default: those smaller than half the largest are dropped of classes "
         "that gained Dice by it on held-out cases)",
     )
     predict.add_argument(
@@ -113,7 +114,7 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         default="nii.gz",
         help="of the label maps: seg.nrrd has names and colours for 3D Slicer; own: that of NRRD and MetaImage scans",
     )
-    predict.add_argument("--dicom-seg", action="store_true", help="also write a DICOM segmentation of DICOM series")
+    add_flag(predict, "--dicom-seg", "also write a DICOM segmentation of DICOM series")
     predict.add_argument("--codes", type=str | None, help="CSV file of the codes of classes for --dicom-seg")
     predict.add_argument(
         "--missing",
@@ -127,16 +128,10 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         type=float,
         help="share of a window that the next one covers again (default: as chosen on held-out cases in training)",
     )
-    predict.add_argument(
-        "--whole-scan",
-        action="store_true",
-        help="predict all of a scan, not only the part where the model's locator finds structures",
+    add_flag(
+        predict, "--whole-scan", "predict all of a scan, not only the part where the model's locator finds structures"
     )
-    predict.add_argument(
-        "--tta",
-        action="store_true",
-        help="test-time augmentation: average over flips along the axes that training flipped",
-    )
+    add_flag(predict, "--tta", "test-time augmentation: average over flips along the axes that training flipped")
     predict.add_argument(
         "--memory-gb",
         type=float | None,
@@ -151,14 +146,8 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         help="K/N: only part K of N of the scans; other processes predict the others into the same folder",
     )
     predict.add_argument("--jobs", type=int, default=1, help=f"{jobs}: a part each")
-    predict.add_argument(
-        "--resume", action="store_true", help="keep predictions that are there, if model, options and scan are the same"
-    )
-    predict.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace predictions that are there; with --resume those that are not the same",
-    )
+    add_flag(predict, "--resume", "keep predictions that are there, if model, options and scan are the same")
+    add_flag(predict, "--overwrite", "replace predictions that are there; with --resume those that are not the same")
 
     evaluate = add("evaluate", "Score predictions against references.")
     evaluate.add_argument(
@@ -169,14 +158,10 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     )
     evaluate.add_argument("-o", "--output", type=str, required=True, help="folder for metrics.csv and summary.json")
     evaluate.add_argument("--held-out-of", type=str | None, help="only the cases that this run did not train on")
-    evaluate.add_argument(
-        "--predicted-only",
-        action="store_true",
-        help="only cases with a prediction (default: cases without one are scored as empty)",
+    add_flag(
+        evaluate, "--predicted-only", "only cases with a prediction (default: cases without one are scored as empty)"
     )
-    evaluate.add_argument(
-        "--components", action="store_true", help="also count components, such as lesions: found, missed, false"
-    )
+    add_flag(evaluate, "--components", "also count components, such as lesions: found, missed, false")
     evaluate.add_argument("--tolerance-mm", type=float, default=1.0, help="tolerance of the normalised surface Dice")
     evaluate.add_argument(
         "--subjects", type=str | None, help="CSV file with the columns case and subject, for intervals over subjects"
@@ -194,10 +179,7 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     )
     compare.add_argument("-o", "--output", type=str, default="comparison", help="folder for the table and the picture")
     compare.add_argument(
-        "--metric",
-        type=str,
-        default="dice",
-        help="column of metrics.csv to compare, such as nsd or hd95_mm",
+        "--metric", type=str, default="dice", help="column of metrics.csv to compare, such as nsd or hd95_mm"
     )
 
     explain = add("explain", "Check on held-out scans of a run whether it uses its attention, beside controls.")
@@ -217,14 +199,12 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         "-o", "--output", type=str | None, help="folder of results (default: the file without its ending)"
     )
     study.add_argument("--new", type=str | None, help="write the file, for this dataset, and print its plan")
-    study.add_argument(
-        "--plan", action="store_true", help="measure the cost of each arm; print hours and expected precision"
-    )
-    study.add_argument("--record", action="store_true", help="record the study, to commit it before the first training")
-    study.add_argument("--list", action="store_true", help="print one command for each training, and train nothing")
+    add_flag(study, "--plan", "measure the cost of each arm; print hours and expected precision")
+    add_flag(study, "--record", "record the study, to commit it before the first training")
+    add_flag(study, "--list", "print one command for each training, and train nothing")
     study.add_argument("--only", type=int | None, help="number of the one training to run, from 0, as in --list")
     study.add_argument("--jobs", type=int, default=1, help=f"{jobs}: a training each")
-    study.add_argument("--report", action="store_true", help="train nothing; write the verdicts on what is finished")
+    add_flag(study, "--report", "train nothing; write the verdicts on what is finished")
     study.add_argument("--maps", type=int | None, help="check attention maps of each arm on so many cases, then report")
     study.add_argument("--amend", type=str | None, help="why the study changed after it was recorded; it is reported")
 
@@ -280,5 +260,5 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     )
     attention.add_argument("--init", type=Literal["open", "paper"], default="open", help="start open, or as published")
     attention.add_argument("--device", type=str, default="cpu", help="auto, cpu, cuda or mps")
-    attention.add_argument("--json", action="store_true", help="print JSON for machines")
+    add_flag(attention, "--json", "print JSON for machines")
     return parser, subparsers

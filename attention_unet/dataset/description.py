@@ -18,16 +18,21 @@ def describe_channels(path: Path) -> tuple[str, ...]:
     """Return the names of the channels in a ``dataset.json`` in order; an empty tuple if it names no channel.
 
     Raises:
-        DataError: if the channels are not an object from number to name.
+        DataError: if the channels are not an object from number to name, or two have one name.
     """
     description = read_object(path)
     channels = description.get("channel_names") or description.get("modality") or {}
     try:
         if not isinstance(channels, dict):
             raise TypeError
-        return tuple(str(channels[key]) for key in sorted(channels, key=int))
+        names = tuple(str(channels[key]) for key in sorted(channels, key=int))
     except (AttributeError, TypeError, ValueError) as error:
         raise DataError(f"{path}: channels are {channels!r}: expected an object from number to name") from error
+    if len(set(names)) < len(names):
+        raise DataError(
+            f"{path}: channels are called {', '.join(names)}: expected different names; rename them in this file"
+        )
+    return names
 
 
 def describe_labels(path: Path) -> Labels:
@@ -126,9 +131,9 @@ def find_labels_in_files(files: Mapping[str, Path], problems: dict[str, str]) ->
             problems[case] = str(error)
     integers = sorted(values - {0})
     if not integers:
-        folder = next((path.parent for path in files.values()), Path())
-        text = f"{folder}: no label map has a class: expected integers above 0"
-        raise DataError("\n".join([*problems.values(), text]))
+        places = [f"{path.parent}: " for path in files.values()][:1] or [""] * (not problems)
+        texts = [f"{place}no label map has a class: expected integers above 0" for place in places]
+        raise DataError("\n".join([*problems.values(), *texts]))
     _limit_classes(len(integers), next(iter(files.values())).parent)
     return Labels({f"label {v}": (v,) for v in integers}, tuple(integers))
 

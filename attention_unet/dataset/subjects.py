@@ -1,6 +1,5 @@
 """Find the subject of each case, so that no subject is both trained on and held out."""
 
-import csv
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,13 +11,14 @@ from scipy.special import bdtrc  # scipy.stats takes half a second to import
 
 from attention_unet.config import DataConfig
 from attention_unet.dataset.case_facts import CaseFacts
-from attention_unet.errors import ConfigError, first_few, plural
+from attention_unet.errors import ConfigError, DataError, first_few, plural
 from attention_unet.files.atomic import write_text
-from attention_unet.files.csv_text import csv_rows, csv_text
+from attention_unet.files.csv_text import csv_text, parse_table
 from attention_unet.files.run_folder import SUBJECTS
 
 MAX_CASES_PER_PERSON = 8  # larger groups of similar ids are more likely sites or studies
 MIN_CASES = 10  # fewer cases are not compared by intensity
+ADVICE = "expected the columns case,subject"
 SIGNIFICANCE = 1e-6  # p-value below which similar neighbours are reported
 
 
@@ -56,19 +56,14 @@ def read_subjects(file: Path, ids: Sequence[str]) -> dict[str, str]:
     Raises:
         ConfigError: if the table cannot be read, gives a case two subjects or lacks one of ``ids``.
     """
-    subjects: dict[str, str] = {}
     try:
-        with file.open(encoding="utf-8-sig", newline="") as opened:
-            for row in csv_rows(opened):
-                case, subject = row["case"].strip(), row["subject"].strip()
-                if subjects.setdefault(case, subject) != subject:
-                    raise ConfigError(f"{file}: {case} has two subjects, {subjects[case]} and {subject}: keep one")
-    except OSError as error:
-        raise ConfigError(
-            f"{file}: cannot be read ({error.strerror}): expected a table with the columns case,subject"
-        ) from error
-    except (KeyError, ValueError, csv.Error) as error:
-        raise ConfigError(f"{file}: not a table of subjects ({error}): expected the columns case,subject") from error
+        rows = parse_table(file, lambda row: (row["case"].strip(), row["subject"].strip()), "subjects", ADVICE)
+    except DataError as error:
+        raise ConfigError(str(error)) from error
+    subjects: dict[str, str] = {}
+    for case, subject in rows:
+        if subjects.setdefault(case, subject) != subject:
+            raise ConfigError(f"{file}: {case} has two subjects, {subjects[case]} and {subject}: keep one")
     missing = [case for case in ids if not subjects.get(case)]
     if missing:
         raise ConfigError(f"{file}: has no subject for {first_few(missing)}: add a row for each")

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 CALIBRATION = "calibration.csv"
 BINS = 15  # of probability, from 0 to 1
 NEAR_MM = 10.0  # margin around the box of all structures of a case, predicted or true
+ROUNDING = 0.01  # a probability may be as much below 0 or above 1
 PRESENT = 0.5  # a voxel counts as predicted above this probability
 STATISTICS = ("voxels", "probability", "share")
 
@@ -49,17 +50,12 @@ class Reliability:
     probability: NDArray[np.float64]
     share: NDArray[np.float64]
 
-    @property
-    def error(self) -> float:
-        """Expected calibration error, 0 to 1: mean over voxels of |probability - share|; NaN if there are no voxels."""
-        return self._error_from(0)
+    def error(self, first: int = 0) -> float:
+        """Return the expected calibration error, 0 to 1: the mean over voxels of |probability - share|.
 
-    @property
-    def error_where_likely(self) -> float:
-        """The same error without the lowest bin: certain background would make any error small."""
-        return self._error_from(1)
-
-    def _error_from(self, first: int) -> float:
+        Only bins from number ``first`` count; NaN if they have no voxels. Certain background in the lowest bin makes
+        the error small.
+        """
         voxels, difference = self.voxels[first:], np.nan_to_num(np.abs(self.probability - self.share))[first:]
         return float((voxels * difference).sum() / voxels.sum()) if voxels.sum() else float("nan")
 
@@ -83,9 +79,7 @@ def write_calibration(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]
         plural(len(probabilities) - len(failed), "case"),
         100 / BINS,
         ", ".join(
-            f"{name} {each.error:.4f} ({each.error_where_likely:.4f})"
-            for name, each in by_class.items()
-            if each.voxels.any()
+            f"{name} {each.error():.4f} ({each.error(1):.4f})" for name, each in by_class.items() if each.voxels.any()
         ),
         table,
     )
@@ -93,10 +87,7 @@ def write_calibration(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]
 
 
 def measure_reliability(
-    probabilities: Mapping[str, Path],
-    cases: Mapping[str, Case],
-    labels: Labels,
-    done: Callable[[], None],
+    probabilities: Mapping[str, Path], cases: Mapping[str, Case], labels: Labels, done: Callable[[], None]
 ) -> tuple[dict[str, Reliability], dict[str, str]]:
     """Measure the reliability of each class over all cases.
 
@@ -177,6 +168,9 @@ def _count_case(probabilities: Path, case: Case, labels: Labels) -> NDArray[np.f
             f"{probabilities}: has {len(predicted.array)} channels: expected {labels.channels}, one per class"
             f"{'' if labels.overlapping else ' and one for the background'}; predict again with --probabilities"
         )
+    lowest, highest = predicted.array.min(), predicted.array.max()
+    if lowest < -ROUNDING or highest > 1 + ROUNDING:
+        raise DataError(f"{probabilities}: has values from {lowest:g} to {highest:g}: expected probabilities, 0 to 1")
     classes = predicted.array if labels.overlapping else predicted.array[1:]
     groups = [mask_of(true.array[0], group) for group in labels.integers.values()]
     present = np.logical_or.reduce([*groups, *(probability > PRESENT for probability in classes)])

@@ -203,7 +203,8 @@ def evaluate_cases(
         remove_further_results(output)
         log.info("metrics.csv and summary.json are in %s", output)
         failed |= write_calibration(output, files) | write_structure_attention(output, files)
-        failed |= write_lesions(output, files, components)
+        if components:
+            failed |= write_lesions(output, files)
         failed |= write_example_cases(output, files, rows)
         log_order(files, rows)
         if (output / REPORT).exists():

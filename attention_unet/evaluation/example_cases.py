@@ -45,10 +45,10 @@ def _read_scene(files: EvaluatedFiles, case: str, title: str) -> Scene:
     volume = read_channels(files.cases[case])
     reference, prediction = (read_labels(path) for path in (files.reference(case), files.predicted[case]))
     check_same_grid(volume, reference)
-    maps = {
-        place: read_volume(attention_path(*files.beside(case), place)).array[0]
-        for place in files.attention_places(case)[:1]
-    }
+    places = files.attention_places(case)[:1]
+    maps = {place: read_volume(attention_path(*files.beside(case), place)) for place in places}
+    for weights in maps.values():
+        check_same_grid(weights, reference)
     return Scene(
         title=title,
         image_title="image" if len(volume.array) == len(files.cases[case].images) == 1 else "image, first channel",
@@ -56,5 +56,5 @@ def _read_scene(files: EvaluatedFiles, case: str, title: str) -> Scene:
         image=volume.array[0],
         reference=files.labels.index(reference.array[0]),
         prediction=files.labels.index(prediction.array[0]),
-        attention=maps,
+        attention={place: weights.array[0] for place, weights in maps.items()},
     )

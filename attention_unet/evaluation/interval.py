@@ -9,9 +9,9 @@ from scipy.special import stdtrit  # scipy.stats takes half a second to import
 
 
 def interval_of_mean(
-    values: Sequence[float] | NDArray[np.float64], subjects: Sequence[str] = (), level: float = 0.95
+    values: Sequence[float] | NDArray[np.float64], subjects: Sequence[str] = ()
 ) -> tuple[float, float]:
-    """Return the interval of a mean over cases by Student's t.
+    """Return the 95 % interval of a mean over cases by Student's t.
 
     Cases of one subject are not independent. Their deviations are summed before they are squared, and the subjects
     give the degrees of freedom (Liang and Zeger, "Longitudinal data analysis using generalized linear models", 1986).
@@ -20,7 +20,6 @@ def interval_of_mean(
     Args:
         values: value of each case; finite.
         subjects: subject of each case; if empty, each case is a subject.
-        level: probability with which the interval should cover the true mean, 0 to 1.
 
     Returns:
         Lower and upper end; NaN if there are fewer than three subjects, where it would be too wide to be of use.
@@ -32,5 +31,5 @@ def interval_of_mean(
         return math.nan, math.nan
     sums = np.bincount(group, known - known.mean())
     error = math.sqrt(count / (count - 1) * float(sums @ sums)) / len(known)
-    half = float(stdtrit(count - 1, 0.5 + level / 2)) * error
+    half = float(stdtrit(count - 1, 0.975)) * error
     return float(known.mean()) - half, float(known.mean()) + half

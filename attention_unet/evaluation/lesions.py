@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from operator import add
 from pathlib import Path
 
 import numpy as np
@@ -59,22 +60,15 @@ class Lesions:
 
     def __add__(self, other: "Lesions") -> "Lesions":
         """Return the numbers of both together."""
-        return Lesions(
-            self.reference + other.reference,
-            self.found + other.found,
-            self.predicted + other.predicted,
-            self.true + other.true,
-        )
+        return Lesions(*map(add, astuple(self), astuple(other)))
 
 
-def write_lesions(evaluation: Path, files: EvaluatedFiles, wanted: bool) -> dict[str, str]:
-    """Write ``components.csv``, if it is wanted.
+def write_lesions(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]:
+    """Write ``components.csv``.
 
     Returns:
         The reason by case, for cases that failed.
     """
-    if not wanted:
-        return {}
     rows: list[Sequence[object]] = []
     total: dict[str, Lesions] = {}
     failed: dict[str, str] = {}

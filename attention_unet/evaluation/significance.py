@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import PermutationMethod, rankdata, t, wilcoxon
+from scipy.stats import rankdata, t, wilcoxon
 
 from attention_unet.evaluation.interval import interval_of_mean
 
@@ -126,7 +126,8 @@ def _bound(gains: Gains) -> Gains:
 
 def _wilcoxon(ranked: Gains) -> float:
     """Return the p value of Wilcoxon's test over the differing persons; exact up to 16 of them, even with ties."""
-    if len(ranked) < 2:  # for one person, both signs are equally likely
-        return 1.0
-    exact = PermutationMethod(n_resamples=2**EXACT_UP_TO) if len(ranked) <= EXACT_UP_TO else "auto"
-    return float(wilcoxon(ranked, method=exact).pvalue)
+    if len(ranked) > EXACT_UP_TO:
+        return float(wilcoxon(ranked).pvalue)
+    ranks = rankdata(np.abs(ranked))  # scipy's own exact test with ties takes 18 s for 16 persons
+    signs = 1 - 2 * (np.arange(2 ** len(ranked))[:, None] >> np.arange(len(ranked)) & 1)
+    return float((np.abs(signs @ ranks) >= abs(np.sign(ranked) @ ranks)).mean())

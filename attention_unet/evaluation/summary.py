@@ -85,7 +85,7 @@ def summarise(rows: Sequence[Row], case_warnings: CaseWarnings, settings: Mappin
         case_warnings: warnings about the cases.
         settings: settings that the metrics depend on.
     """
-    subject_of = _subjects(rows)
+    subject_of = {row.case: row.subject or row.case for row in rows}  # a case without a subject is one itself
     by_class: dict[str, list[Row]] = {}
     for row in rows:
         by_class.setdefault(row.class_name, []).append(row)
@@ -103,7 +103,7 @@ def summarise(rows: Sequence[Row], case_warnings: CaseWarnings, settings: Mappin
     return Summary(
         classes,
         foreground_mean={metric: _mean([classes[name][metric].mean for name in occurring]) for metric in METRICS},
-        mean_of_classes=_statistics_of_means(rows, occurring),
+        mean_of_classes=_statistics_of_means(rows, occurring, subject_of),
         foreground=statistics.get(FOREGROUND),
         worst_cases=dict(list(mean_dice(rows).items())[:WORST]),
         n_cases=len(subject_of),
@@ -119,14 +119,10 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
-def _subjects(rows: Sequence[Row]) -> dict[str, str]:
-    """Return the subject of each case; a case without a subject is one itself."""
-    return {row.case: row.subject or row.case for row in rows}
-
-
-def _statistics_of_means(rows: Sequence[Row], classes: Sequence[str]) -> dict[str, Statistics | None]:
+def _statistics_of_means(
+    rows: Sequence[Row], classes: Sequence[str], subjects: Mapping[str, str]
+) -> dict[str, Statistics | None]:
     """Return statistics of the mean over classes of each case; None if a metric is undefined for a class of a case."""
-    subjects = _subjects(rows)
     statistics: dict[str, Statistics | None] = {}
     for metric in METRICS:
         values = {(row.case, row.class_name): getattr(row.metrics, metric) for row in rows}

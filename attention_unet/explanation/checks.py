@@ -10,20 +10,9 @@ from numpy.typing import NDArray
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_case_label, read_channels
 from attention_unet.evaluation.structure_attention import attention_in_structures, mark_unpredicted
-from attention_unet.explanation.ablation import (
-    ablated,
-    has_replaceable_maps,
-    possible_ablations,
-    predict_with_maps,
-)
+from attention_unet.explanation.ablation import ablated, has_replaceable_maps, possible_ablations, predict_with_maps
 from attention_unet.explanation.common_grid import CommonMaps, from_common_grid, mean_maps, to_common_grid
-from attention_unet.explanation.deletion_curve import (
-    SHARES,
-    delete_voxels,
-    random_blocks,
-    rank_voxels,
-    signed_distance,
-)
+from attention_unet.explanation.deletion_curve import SHARES, delete_voxels, random_blocks, rank_voxels, signed_distance
 from attention_unet.explanation.grad_cam import grad_cam
 from attention_unet.explanation.randomisation_test import rank_correlation
 from attention_unet.files.prediction_folder import grad_cam_path
@@ -150,8 +139,12 @@ def check_case(
     for number, name in enumerate(channels if len(channels) > 1 else ()):
         scores[WITHOUT + name] = dice(predict(model, volume.without_channels([number])).label_map)
     maps = {place: weights for place, weights in trained.attention.items() if _varies(weights)}
-    if maps and len(controls.maps) > 1 and has_replaceable_maps(model):
-        for name, replacement in _replacements(case.id, controls.maps).items():
+    names = list(controls.maps)
+    other = names[(names.index(case.id) + 1) % len(names)] if len(names) > 1 else ""
+    if maps and other and has_replaceable_maps(model):
+        mean = mean_maps([each for name, each in controls.maps.items() if name != case.id])
+        replacements = {OWN_MAP: controls.maps[case.id], MEAN_MAP: mean, OTHER_MAP: controls.maps[other]}
+        for name, replacement in replacements.items():
             label_map = predict_with_maps(
                 model, volume, from_common_grid(replacement, volume, model.plan.preprocessing.stack), OVERLAP
             )
@@ -166,9 +159,10 @@ def check_case(
         agreement[TWO_RANDOM] = _correlate(random[1].attention, random[0].attention)
         if controls.second:
             agreement[SECOND] = _correlate(maps, predict(controls.second, volume, attention=True).attention)
-        if len(controls.maps) > 1:
-            own, other = controls.maps[case.id], controls.maps[_next_case(case.id, controls.maps)]
-            agreement[OTHER_MAP] = _correlate(_as_arrays(own), _as_arrays(other))
+        if other:
+            pair = (controls.maps[name] for name in (case.id, other))
+            arrays = [{place: weights.numpy() for place, weights in each.items()} for each in pair]
+            agreement[OTHER_MAP] = _correlate(*arrays)
         place = next(iter(maps))
         blocks = random_blocks(volume.grid, _voxel_size(model, place, volume), seed)
         distance = signed_distance(trained.label_map, volume.spacing_mm)
@@ -188,17 +182,6 @@ def check_case(
     return CaseChecks(case.id, scores, agreement, deletion, auc)
 
 
-def _replacements(case: str, maps: Mapping[str, CommonMaps]) -> dict[str, CommonMaps]:
-    """Return maps to predict a case with: its own, resized as a control, the mean of the others, and another."""
-    mean = mean_maps([each for name, each in maps.items() if name != case])
-    return {OWN_MAP: maps[case], MEAN_MAP: mean, OTHER_MAP: maps[_next_case(case, maps)]}
-
-
-def _next_case(case: str, maps: Mapping[str, CommonMaps]) -> str:
-    cases = list(maps)
-    return cases[(cases.index(case) + 1) % len(cases)]
-
-
 def _correlate(one: Mapping[str, NDArray[np.float32]], other: Mapping[str, NDArray[np.float32]]) -> dict[str, float]:
     """Return the rank correlation of the maps of each place, without places where one map is flat."""
     return {
@@ -206,10 +189,6 @@ def _correlate(one: Mapping[str, NDArray[np.float32]], other: Mapping[str, NDArr
         for place in one
         if place in other and _varies(one[place]) and _varies(other[place])
     }
-
-
-def _as_arrays(maps: CommonMaps) -> dict[str, NDArray[np.float32]]:
-    return {place: weights.numpy() for place, weights in maps.items()}
 
 
 def _varies(weights: NDArray[np.float32]) -> bool:

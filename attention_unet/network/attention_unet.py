@@ -1,6 +1,7 @@
 """Build the attention U-Net: its blocks, and the attention at each place."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from attention_unet.attention import Attention, Place, build_at
 from attention_unet.layers.dimensions import CONV
@@ -88,14 +89,14 @@ class AttentionUNet(UNet):
         cls, dims: int = 3, in_channels: int = 1, out_channels: int = 2, channels: Sequence[int] = WIDTHS
     ) -> "AttentionUNet":
         """Put CBAM (Woo et al. 2018) into every residual block, before its addition, as published; plain skips."""
-        return cls._in_blocks("cbam", dims, in_channels, out_channels, channels, "residual")
+        return cls._in_blocks("cbam", "residual", dims, in_channels, out_channels, channels)
 
     @classmethod
     def scse(
         cls, dims: int = 3, in_channels: int = 1, out_channels: int = 2, channels: Sequence[int] = WIDTHS
     ) -> "AttentionUNet":
         """Put scSE (Roy et al. 2019) into every block, as published; plain skips."""
-        return cls._in_blocks("scse", dims, in_channels, out_channels, channels, "plain")
+        return cls._in_blocks("scse", "plain", dims, in_channels, out_channels, channels)
 
     @classmethod
     def lee(cls, dims: int = 3, in_channels: int = 1, out_channels: int = 2, channels: Sequence[int] = WIDTHS) -> UNet:
@@ -105,21 +106,10 @@ class AttentionUNet(UNet):
         return LeeAttentionUNet(dims, in_channels, out_channels, channels)
 
     @classmethod
-    def _in_blocks(
-        cls, name: str, dims: int, in_channels: int, out_channels: int, channels: Sequence[int], block: str
-    ) -> "AttentionUNet":
-        architecture = Architecture(
-            dims,
-            in_channels,
-            out_channels,
-            channels,
-            block=block,
-            skips="identity",
-            encoder=dict.fromkeys(range(len(channels)), name),
-            decoder=dict.fromkeys(range(len(channels) - 1), name),
-            init="paper",
-        )
-        return cls(architecture)
+    def _in_blocks(cls, name: str, block: str, *sizes: Any) -> "AttentionUNet":
+        how: dict[str, Any] = {"block": block, "skips": "identity", "init": "paper"}
+        how |= {"encoder": name, "decoder": name, "levels": list(range(len(sizes[-1])))}
+        return cls(Architecture(*sizes, **how))
 
 
 def build_on_skip(architecture: Architecture, level: int) -> Attention:

@@ -77,15 +77,7 @@ class UNet(nn.Module):
         With ``full_output`` also return, in training mode, the logits of every supervised level and the presence of
         classes; in eval mode, the attention weights. Weights that only serve display are computed for that alone.
         """
-        supervised = full_output and self.training
-        logits, weights, skips = self.run(x, supervised, full_output and not self.training)
-        if not full_output:
-            return logits[0]
-        encodings = self.presence_encodings() if self.training else []  # only the loss needs them
-        return NetworkOutput(logits, weights, [encoding.presence(skips[level]) for level, encoding in encodings])
-
-    def run(self, x: Tensor, supervised: bool, with_maps: bool) -> tuple[list[Tensor], dict[str, Tensor], list[Tensor]]:
-        """Return logits of all supervised levels, or of the finest alone; attention weights; outputs of the encoder."""
+        supervised, with_maps = full_output and self.training, full_output and not self.training
         maps: dict[str, Tensor | None] = {}
         skips: list[Tensor] = []
         x, maps["inputs"] = self.inputs(x, None, with_maps)
@@ -104,11 +96,11 @@ class UNet(nn.Module):
         for i, head in enumerate(self.heads):
             if supervised or i == len(self.heads) - 1:
                 logits.insert(0, head(decoded[unheaded + i]))
-        found: dict[str, Tensor] = {}
-        for place, weights in maps.items():
-            if weights is not None and with_maps:
-                found[place] = weights
-        return logits, found, skips
+        if not full_output:
+            return logits[0]
+        weights = {place: each for place, each in maps.items() if each is not None} if with_maps else {}
+        encodings = self.presence_encodings() if self.training else []  # only the loss needs them
+        return NetworkOutput(logits, weights, [encoding.presence(skips[level]) for level, encoding in encodings])
 
     def attentions(self) -> dict[str, Attention]:
         """Return the attention of each place that has one, by the name of the place."""

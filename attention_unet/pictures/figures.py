@@ -10,14 +10,9 @@ from attention_unet.files.atomic import replacing
 MARK = b"Software\0attention_unet"  # is among the first bytes of every figure
 
 
-def literal(figure: Figure) -> Figure:
-    """Make a figure draw its texts literally. Otherwise names with two dollar signs are drawn as formulas, or fail."""
-    for text in figure.findobj(Text):
-        text.set_parse_math(False)
-    return figure
-
-
 def save_figure(figure: Figure, output: Path) -> None:
     """Write a figure as a PNG. The file appears whole or not at all."""
+    for text in figure.findobj(Text):  # otherwise names with two dollar signs are drawn as formulas, or fail
+        text.set_parse_math(False)
     with replacing(output) as partial:
-        literal(figure).savefig(partial, metadata={"Software": "attention_unet"})
+        figure.savefig(partial, metadata={"Software": "attention_unet"})

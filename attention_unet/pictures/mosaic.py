@@ -12,7 +12,6 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from attention_unet.pictures.figures import literal
 from attention_unet.scans.label_table import colour_of
 
 
@@ -56,7 +55,7 @@ def draw_mosaic(scenes: Sequence[Scene], class_names: Sequence[str]) -> Figure:
         _draw_row(row, scene, colours, len(class_names), levels, highest)
     handles = [Patch(color=colours(i)) for i in range(len(class_names))]
     figure.legend(handles, class_names, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
-    return literal(figure)
+    return figure
 
 
 def upper_bound(highest: float) -> int:

@@ -22,7 +22,6 @@ from attention_unet.preparation.intensity import (
     apply_bias_field,
     apply_gamma,
     blur,
-    drop_channels,
     lower_resolution,
     scale_brightness,
     scale_contrast,
@@ -212,7 +211,7 @@ class Augmentation:
         image = apply(apply_gamma, 1, change.gamma)
         image = apply(partial(lower_resolution, thick=self.thick), 1, change.low_resolution)
         image = apply(add_noise, 0, change.noise, change.seed)
-        return apply(drop_channels, 1, change.kept)
+        return apply(scale_brightness, 1, change.kept)  # 0 is the mean of a channel
 
     def _sampling_grid(self, transform: PatchTransform, source: Sequence[int], device: torch.device) -> Tensor:
         """Return the source position of each voxel of the patch for ``grid_sample``, (*patch, dims).

@@ -85,11 +85,6 @@ def add_noise(image: Tensor, sd: Tensor, seed: Tensor) -> Tensor:
     return image + torch.stack(noise) * expand_strength(sd, image)
 
 
-def drop_channels(image: Tensor, kept: Tensor) -> Tensor:
-    """Set channels of (B, C, *S) to 0, their mean, where ``kept`` (B, C) is 0."""
-    return image * expand_strength(kept, image)
-
-
 def spatial_axes(image: Tensor) -> tuple[int, ...]:
     """Return the spatial axes of (N, C, *S)."""
     return tuple(range(2, image.ndim))

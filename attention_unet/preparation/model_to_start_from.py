@@ -33,22 +33,17 @@ def configure_like(config: Config, model: "Plan") -> Config:
         data=dataclasses.replace(
             config.data, spacing_mm=config.data.spacing_mm or list(model.preprocessing.spacing_mm)
         ),
-        network=NetworkConfig(**_fields_of("network", config.network, NetworkConfig(), architecture)),
-        attention=AttentionConfig(**_fields_of("attention", config.attention, AttentionConfig(), architecture)),
+        network=NetworkConfig(**_fields_of("network", config.network, architecture)),
+        attention=AttentionConfig(**_fields_of("attention", config.attention, architecture)),
     )
 
 
-def _fields_of(
-    section: str,
-    given: NetworkConfig | AttentionConfig,
-    default: NetworkConfig | AttentionConfig,
-    architecture: dict[str, Any],
-) -> dict[str, Any]:
+def _fields_of(section: str, given: NetworkConfig | AttentionConfig, architecture: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a section, with the values of an architecture."""
     fields = {}
     for field in dataclasses.fields(given):
         value, of_model = getattr(given, field.name), architecture[field.name]
-        if value != getattr(default, field.name) and _plain(value) != _plain(of_model):
+        if value != field.default and _plain(value) != _plain(of_model):
             raise ConfigError(
                 f"{section}.{field.name} is {value}: the model of training.start_from has {of_model}: leave the field "
                 "out, or train without training.start_from"

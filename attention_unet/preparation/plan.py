@@ -193,7 +193,9 @@ def make_plan(
     region_mm = None
     # In the voxels of the scans, not in planned ones: later folds of a cross-validation are given these.
     grid = typical_grid(fingerprint, extent_mm, np.array(scan_spacing(fingerprint)))
-    if may_locate(config) and _all_annotated(dataset) and not whole_scans and voxels < SEEN * np.prod(grid[in_plane]):
+    annotated = dataset.labels.ignore is None and not any(case.unannotated for case in dataset.cases)
+    # Without full annotation, the extent of the structures is unknown.
+    if may_locate(config) and annotated and not whole_scans and voxels < SEEN * np.prod(grid[in_plane]):
         region_mm = region_extent(fingerprint)
     extent_mm = extent_mm if region_mm is None else region_mm
     spacing = np.array(config.data.spacing_mm or choose_spacing(fingerprint, extent_mm, in_plane, voxels))
@@ -254,11 +256,6 @@ def make_plan(
 def _tenths(edges_mm: Iterable[float]) -> tuple[float, float, float]:
     """Round lengths in mm to tenths, to at least one."""
     return tuple(max(float(round(edge, 1)), 0.1) for edge in edges_mm)  # type: ignore[return-value]
-
-
-def _all_annotated(dataset: Dataset) -> bool:
-    """Return whether all voxels and classes are annotated. If not, the extent of the structures is unknown."""
-    return dataset.labels.ignore is None and not any(case.unannotated for case in dataset.cases)
 
 
 def _levels(

@@ -73,7 +73,7 @@ def write_card(run: str | Path, output: str | Path | None = None) -> Path:
         The file.
 
     Raises:
-        ConfigError: if the file exists.
+        ConfigError: if the file exists, or the model is not in a folder.
         DataError: if the results of the run are damaged, or the file cannot be written.
         ModelError: if there is no model.
     """
@@ -82,6 +82,8 @@ def write_card(run: str | Path, output: str | Path | None = None) -> Path:
     if os.path.lexists(file):
         raise ConfigError(f"{file}: exists: name another file with -o, or remove it")
     model, summary = load_model(run), run / HELD_OUT / "summary.json"
+    if not run.is_dir():
+        raise ConfigError(f"{run}: not a folder: expected the folder of a run")
     dice = parse_object(summary, _dice, "evaluate again") if summary.is_file() else {}
     predicted = read_record(run / HELD_OUT / PREDICTIONS)
     if dice and predicted and predicted.get("models_sha256") != [model.sha256]:

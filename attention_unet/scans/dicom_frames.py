@@ -176,7 +176,8 @@ def _make_frame(file: Path, index: int, name: str, holders: Sequence["Dataset"])
     slope, intercept = numbers("RescaleSlope", 1) or [1.0], numbers("RescaleIntercept", 1) or [0.0]
     if slope[0] == 0:
         raise DataError(f"{file}: {name} has RescaleSlope 0: expected another number; export the series again")
-    thickness = numbers("SpacingBetweenSlices", 1) or numbers("SliceThickness", 1)
+    sizes = [numbers(field, 1) for field in ("SpacingBetweenSlices", "SliceThickness")]
+    thickness = next((abs(size[0]) for size in sizes if size and size[0]), None)
     return Frame(
         file,
         index,
@@ -185,7 +186,7 @@ def _make_frame(file: Path, index: int, name: str, holders: Sequence["Dataset"])
         (spacing[1], spacing[0]),
         np.array(position),
         directions / lengths,
-        abs(thickness[0]) if thickness else None,
+        thickness,
         slope[0],
         intercept[0],
         max(int(holders[-1].BitsAllocated) // 8, 1),

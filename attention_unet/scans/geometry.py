@@ -165,11 +165,7 @@ def resample_to_grid(values: NDArray[Any], scan_grid: ScanGrid) -> Tensor:
 
 
 def resample_to_scan(
-    box_planes: Iterable[Tensor],
-    scan_grid: ScanGrid,
-    outside: Tensor,
-    rows: slice,
-    planes: int,
+    box_planes: Iterable[Tensor], scan_grid: ScanGrid, outside: Tensor, rows: slice, planes: int
 ) -> Iterator[Tensor]:
     """Resample values of the box to the scan, as soon as the planes of the box that they need have arrived.
 

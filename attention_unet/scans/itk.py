@@ -86,9 +86,12 @@ def write_itk(
 
     Raises:
         DataError: if the file cannot be written.
+        ValueError: if the array has other axes.
     """
     import SimpleITK as sitk
 
+    if array.ndim != 3:  # SimpleITK would take the first axis for channels
+        raise ValueError(f"the array has the shape {array.shape}: expected (I, J, K) for {path.suffix}")
     image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     spacing = np.linalg.norm(lps[:3, :3], axis=0)

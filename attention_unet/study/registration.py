@@ -149,16 +149,7 @@ def check_unchanged(registration: Registration, folder: Path) -> None:
 
 
 def _from_plain(plain: dict[str, Any]) -> tuple[Registration, str]:
-    amendments = [
-        Amendment(
-            str(each["date"]),
-            int(each["trainings"]),
-            str(each["sha256_before"]),
-            [str(text) for text in each["changes"]],
-            str(each["reason"]),
-        )
-        for each in plain["amendments"]
-    ]
+    amendments = [Amendment(**each) for each in plain["amendments"]]
     found = Registration(dict(plain["study"]), str(plain["date"]), dict(plain["plan"]), amendments)
     Plan.from_json(found.plain_plan)  # raises an error if it is damaged
     return found, str(plain["sha256"])

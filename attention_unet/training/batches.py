@@ -22,11 +22,7 @@ class Batches:
     """
 
     def __init__(
-        self,
-        prepared: PreparedCases,
-        settings: ResolvedSettings,
-        margin: tuple[int, int, int] | None,
-        fabric: Fabric,
+        self, prepared: PreparedCases, settings: ResolvedSettings, margin: tuple[int, int, int] | None, fabric: Fabric
     ) -> None:
         data, self.batch = settings.config.data, settings.plan.batch
         self.fabric, self.workers = fabric, data.workers

@@ -4,6 +4,7 @@ import logging
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from operator import methodcaller
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
@@ -30,17 +31,13 @@ class Board:
 
     def close(self) -> None:
         """Flush and close the file."""
-        self.write(lambda writer: writer.close())
+        self.write(methodcaller("close"))
         _remove_host_names(self._folder)
 
     def write_scalars(self, values: Mapping[str, float], step: int) -> None:
         """Write numbers of a step, by name."""
-
-        def write_all(writer: SummaryWriter) -> None:
-            for name, value in values.items():
-                writer.add_scalar(name, value, step)
-
-        self.write(write_all)
+        for name, value in values.items():
+            self.write(methodcaller("add_scalar", name, value, step))
 
     def write(self, action: Callable[[SummaryWriter], None]) -> None:
         """Write with an action on the writer of TensorBoard."""

@@ -18,18 +18,8 @@ from attention_unet.training.checkpoint import STATE, TrainingState, load_state
 from attention_unet.training.curves import CURVES
 from attention_unet.training.monitor import SLICES
 
-WRITTEN = (  # files that a training writes
-    CONFIG,
-    PATHS,
-    PLAN,
-    SPLIT,
-    SUBJECTS,
-    HISTORY,
-    VALIDATIONS,
-    MODEL_DESCRIPTION,
-    CURVES,
-    SLICES,
-)
+# Files that a training writes.
+WRITTEN = (CONFIG, PATHS, PLAN, SPLIT, SUBJECTS, HISTORY, VALIDATIONS, MODEL_DESCRIPTION, CURVES, SLICES)
 
 
 def claim_folder(run: Path, resume: bool) -> TrainingState | None:

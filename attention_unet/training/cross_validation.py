@@ -90,7 +90,8 @@ def cross_validate(
         The results, and the reason for each case that failed.
 
     Raises:
-        ConfigError: if several processes are configured, if earlier folds held out other cases, or as in ``train``.
+        ConfigError: if there is no such fold, several processes are configured, earlier folds held out other cases, or
+            as in ``train``.
         DataError: if a case differs between two folds, or as in ``train``.
         Interrupted: if the user stopped a training.
 
@@ -103,6 +104,7 @@ def cross_validate(
     """
     folder = Path(folder)
     folds = range(config.data.folds) if folds is None else folds
+    check_folds(folds, config.data.folds)
     devices, nodes = devices_and_nodes(config.training)
     if devices * nodes > 1:
         raise ConfigError(
@@ -167,6 +169,16 @@ def _read_or_make_plan(config: Config, folder: Path, dataset: Dataset) -> Plan:
             plan = make_plan(config, dataset, fingerprint, machine, start=start)
             write_text(folder / PLAN, json.dumps(plan.to_json(), indent=2) + "\n")
     return plan
+
+
+def check_folds(folds: Sequence[object], count: int) -> None:
+    """Check numbers of folds.
+
+    Raises:
+        ConfigError: if there is none, or no such fold.
+    """
+    if not folds or not all(fold in range(count) for fold in folds):
+        raise ConfigError(f"folds are {', '.join(map(str, folds))}: expected some from 0 to {count - 1}, such as 0,2")
 
 
 def _train_folds(config: Config, folder: Path, folds: Sequence[int], plan: Plan) -> None:

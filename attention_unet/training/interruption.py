@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,7 +35,8 @@ class Interrupted(UserError):
 def catching_signals() -> Iterator[list[int]]:
     """Collect signals that ask to stop. A second Ctrl-C or SIGTERM ends the process at once.
 
-    Ending at once is safe: unfinished files have temporary names that nobody reads.
+    Only the main thread of a program can catch signals; in another one none is collected. Ending at once is safe:
+    unfinished files have temporary names that nobody reads.
 
     Yields:
         List of the caught signals, filled while the block runs.
@@ -53,10 +55,12 @@ def catching_signals() -> Iterator[list[int]]:
 
     before = {each: signal.getsignal(each) for each in STOPPING}
     handled = [each for each in STOPPING if each == signal.SIGINT or before[each] != signal.SIG_IGN]  # nohup: no SIGHUP
+    if threading.current_thread() is not threading.main_thread():
+        handled = []
     for each in handled:
         signal.signal(each, collect)
     try:
         yield caught
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for each in handled:
+            signal.signal(each, before[each])

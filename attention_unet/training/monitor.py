@@ -4,11 +4,10 @@ import logging
 import math
 import time
 from collections.abc import Sequence
+from operator import methodcaller
 from pathlib import Path
 
-import numpy as np
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
-from torch.utils.tensorboard import SummaryWriter
 
 from attention_unet.evaluation.structure_attention import mean_attention
 from attention_unet.files.run_folder import HISTORY, VALIDATIONS
@@ -71,12 +70,7 @@ class Monitor:
         self.bar.start()
 
     def record_step(
-        self,
-        step: int,
-        progress: float,
-        loop: LoopState,
-        learning_rate: float,
-        seconds_left: float,
+        self, step: int, progress: float, loop: LoopState, learning_rate: float, seconds_left: float
     ) -> None:
         """Show a training step."""
         status = (
@@ -119,15 +113,7 @@ class Monitor:
         for (place, name), mean in mean_attention(validation.attention).items():
             values = mean._asdict().items()
             self.board.write_scalars({f"attention {place}/{key} {name}": value for key, value in values}, step)
-
-        def write_histograms(writer: SummaryWriter) -> None:
-            for name in dict.fromkeys(name for scene in validation.scenes for name in scene.attention):
-                weights = [scene.attention[name].ravel() for scene in validation.scenes if name in scene.attention]
-                values = np.concatenate(weights)
-                writer.add_histogram(f"attention/{name}", values[values > 0], step)  # 0: not predicted
-            writer.flush()
-
-        self.board.write(write_histograms)
+        self.board.write(methodcaller("flush"))
 
     def _draw(self, scenes: Sequence[Scene]) -> None:
         """Draw learning curves and slices of example cases."""

@@ -11,11 +11,7 @@ from numpy.typing import NDArray
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_case_label, read_channels
 from attention_unet.evaluation.metrics import dice
-from attention_unet.evaluation.structure_attention import (
-    StructureAttention,
-    attention_in_structures,
-    mark_unpredicted,
-)
+from attention_unet.evaluation.structure_attention import StructureAttention, attention_in_structures, mark_unpredicted
 from attention_unet.inference.components import drop_small
 from attention_unet.inference.locator import Locator
 from attention_unet.inference.model import Model
@@ -127,10 +123,7 @@ def judge_overlap(larger: Validation, smaller: Validation) -> float:
 
 
 def dice_by_class(
-    predicted: NDArray[np.generic],
-    reference: NDArray[np.generic],
-    labels: Labels,
-    unannotated: Collection[str] = (),
+    predicted: NDArray[np.generic], reference: NDArray[np.generic], labels: Labels, unannotated: Collection[str] = ()
 ) -> list[float]:
     """Return the Dice of each class, without ignored voxels; NaN for classes that the reference does not annotate."""
     if labels.ignore is not None:

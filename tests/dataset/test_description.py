@@ -23,6 +23,9 @@ def test_channels(tmp_path):
     assert describe_channels(tmp_path / "dataset.json") == ("T2", "ADC")
     describe(tmp_path, labels={"a": 1})
     assert describe_channels(tmp_path / "dataset.json") == ()
+    describe(tmp_path, channel_names={"0": "MRI", "1": "MRI"})
+    with pytest.raises(DataError, match="channels are called MRI, MRI: expected different names; rename them in"):
+        describe_channels(tmp_path / "dataset.json")
     describe(tmp_path, modality=["T1"])
     with pytest.raises(DataError, match=r"channels are \['T1'\]: expected an object"):
         describe_channels(tmp_path / "dataset.json")
@@ -122,6 +125,13 @@ def test_scans_in_place_of_label_maps(tmp_path):
     scan = save_nifti(tmp_path / "labels" / "a.nii.gz", np.arange(1000, dtype=np.int16).reshape(10, 10, 10))
     with pytest.raises(DataError, match="labels: has 999 classes: expected label maps of at most 254"):
         find_labels_in_files({"a": scan}, {})
+
+
+def test_without_any_label_map_only_the_problems_are_told():
+    with pytest.raises(DataError, match=r"^a: has no label map$"):
+        find_labels_in_files({}, {"a": "a: has no label map"})
+    with pytest.raises(DataError, match=r"^no label map has a class: expected integers above 0$"):
+        find_labels_in_files({}, {})
 
 
 def test_a_label_map_that_cannot_be_read_is_told_and_left_out(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import re
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -59,8 +60,8 @@ def by_hand(pairs):
 
 def test_background_beyond_doubt_makes_errors_small():
     reliability = Reliability(np.array([96.0, 1, 3]), np.array([0.0, 0.5, 0.9]), np.array([0.0, 0.0, 1.0]))
-    assert reliability.error == pytest.approx((0.5 + 3 * 0.1) / 100)
-    assert reliability.error_where_likely == pytest.approx((0.5 + 3 * 0.1) / 4)
+    assert reliability.error() == pytest.approx((0.5 + 3 * 0.1) / 100)
+    assert reliability.error(1) == pytest.approx((0.5 + 3 * 0.1) / 4)
 
 
 def test_probabilities_that_can_be_believed(tmp_path):
@@ -70,9 +71,9 @@ def test_probabilities_that_can_be_believed(tmp_path):
     for name, value, channel in (("a", 1, 1), ("b", 4, 2)):
         reliability = by_class[name]
         assert reliability.voxels.sum() == 4 * np.prod(GRID)
-        assert reliability.error < 0.02
+        assert reliability.error() < 0.02
         pairs = [(draw_case(seed)[0][..., channel].ravel(), draw_case(seed)[1].ravel() == value) for seed in range(4)]
-        assert reliability.error == pytest.approx(by_hand(pairs), abs=1e-6)
+        assert reliability.error() == pytest.approx(by_hand(pairs), abs=1e-6)
 
 
 def test_probabilities_that_are_too_sure(tmp_path):
@@ -80,7 +81,19 @@ def test_probabilities_that_are_too_sure(tmp_path):
     references = cohort(tmp_path, true=lambda p: p / 2)
     by_class, _ = measure_reliability(probability_files(references), references, LABELS, lambda: None)
     np.testing.assert_allclose(by_class["a"].share, by_class["a"].probability / 2, atol=0.06)
-    assert by_class["a"].error == pytest.approx(0.25, abs=0.01)
+    assert by_class["a"].error() == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize("wrong", [100.0, -4.0])
+def test_what_is_no_probability_is_told(tmp_path, wrong):
+    references = cohort(tmp_path)
+    files = probability_files(references)
+    file = next(iter(files.values()))
+    image = nib.load(file)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj) * wrong, image.affine), file)
+    _, failed = measure_reliability(files, references, LABELS, lambda: None)
+    assert "expected probabilities, 0 to 1" in next(iter(failed.values()))
+    assert len(failed) == 1
 
 
 def test_voxels_far_from_any_structure_do_not_count(tmp_path):
@@ -91,7 +104,7 @@ def test_voxels_far_from_any_structure_do_not_count(tmp_path):
     references = {"x": Case("x", (), save_nifti(tmp_path / "r" / "x.nii.gz", label_map, AFFINE))}
     by_class, _ = measure_reliability(probability_files(references), references, LABELS, lambda: None)
     assert by_class["a"].voxels.sum() == 11 * 21 * 5
-    assert by_class["a"].error == pytest.approx(1 / (11 * 21 * 5))
+    assert by_class["a"].error() == pytest.approx(1 / (11 * 21 * 5))
 
 
 def test_bins():
@@ -99,7 +112,7 @@ def test_bins():
     assert (voxels[0], voxels[BINS // 2], voxels[-1]) == (2, 1, 1)
     assert (probability[0], truth[0]) == (pytest.approx(0.05), 1)
     nothing = np.zeros(BINS)
-    assert np.isnan(Reliability(nothing, nothing, nothing).error)
+    assert np.isnan(Reliability(nothing, nothing, nothing).error())
 
 
 def test_evaluation_tells_it_where_probabilities_were_saved(tmp_path, capsys):

@@ -11,6 +11,7 @@ from rich.console import Console
 from attention_unet.cli import main
 from attention_unet.dataset.cases import Case
 from attention_unet.errors import DataError, first_few
+from attention_unet.evaluation import example_cases
 from attention_unet.evaluation.case_warnings import CaseWarnings
 from attention_unet.evaluation.evaluate import evaluate_cases
 from attention_unet.evaluation.metrics import METRICS, CaseMetrics
@@ -18,6 +19,7 @@ from attention_unet.evaluation.rows import Row, metrics_to_csv, read_metrics
 from attention_unet.evaluation.score import score_cases
 from attention_unet.evaluation.summary import Statistics, summarise
 from attention_unet.evaluation.summary_table import print_table
+from attention_unet.pictures.mosaic import draw_mosaic
 from attention_unet.scans.labels import FOREGROUND, Labels
 from attention_unet.scans.volume_files import volumes_by_case
 from tests.conftest import save_nifti
@@ -188,7 +190,8 @@ def test_interval_covers_the_mean_of_known_draws():
 
 
 @pytest.mark.parametrize("cases", [("x", "y", "z"), ("x_0000", "x_0001", "x_0002")])
-def test_showcase_draws_worst_middle_and_best(tmp_path, cases):
+def test_showcase_draws_worst_middle_and_best(tmp_path, cases, monkeypatch):
+    monkeypatch.setattr(example_cases, "draw_mosaic", draw_mosaic)
     for case, shift in zip(cases, (0, 1, 2), strict=True):
         save_nifti(tmp_path / "p" / f"{case}.nii.gz", label_map(shift), AFFINE)
         save_nifti(tmp_path / "r" / f"{case}.nii.gz", label_map(), AFFINE)
@@ -199,6 +202,10 @@ def test_showcase_draws_worst_middle_and_best(tmp_path, cases):
     path = tmp_path / "out" / "picture.png"
     assert path.read_bytes().startswith(b"\x89PNG")
     assert path.stat().st_size > 10_000
+    save_nifti(tmp_path / "p" / "attention" / f"{cases[0]}_skip1.nii.gz", weights[:5], AFFINE)
+    monkeypatch.setattr("attention_unet.evaluation.evaluate.write_structure_attention", lambda *_: {})
+    _, failed = evaluate(tmp_path, cases)
+    assert "skip1.nii.gz" in failed[cases[0]]
 
 
 def test_predictions_of_which_none_has_the_name_of_a_reference_are_no_empty_ones(tmp_path, capsys):

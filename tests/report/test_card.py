@@ -56,6 +56,8 @@ def test_damaged_results_and_folders_without_a_model(shared, tmp_path):
         write_card(shared)
     with pytest.raises(ModelError):
         write_card(tmp_path / "nothing")
+    with pytest.raises(ConfigError, match="hippocampus: not a folder: expected the folder of a run"):
+        write_card("hippocampus")
     assert not (shared / "README.md").exists()
 
 

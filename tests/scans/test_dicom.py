@@ -123,6 +123,8 @@ def test_slices_that_form_no_volume(tmp_path):
 def test_a_single_slice_is_as_thick_as_its_header_says(tmp_path):
     one = write_slices(tmp_path / "one", slices()[:1])
     np.testing.assert_allclose(read_volume(one).affine, AFFINE, atol=1e-4)
+    zero = write_slices(tmp_path / "zero", slices(lambda k: {"SpacingBetweenSlices": 0})[:1])
+    np.testing.assert_allclose(read_volume(zero).affine, AFFINE, atol=1e-4)
     refused(write_slices(tmp_path / "flat", slices(lambda k: {"SliceThickness": None})[:1]), "has no SliceThickness")
 
 

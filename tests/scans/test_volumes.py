@@ -138,6 +138,8 @@ def test_only_what_has_the_grid_of_a_volume_is_written_on_it(tmp_path, array, er
     for ending in (".nii.gz", ".mha"):
         with pytest.raises(error, match=message):
             write_like(tmp_path / f"b{ending}", array, volume)
+    with pytest.raises(ValueError, match=r"the shape \(4, 5, 6, 2\): expected \(I, J, K\) for \.mha"):
+        write_like(tmp_path / "b.mha", np.zeros((4, 5, 6, 2), np.float32), volume)
     write_like(tmp_path / "c.nii.gz", np.ones((4, 5, 6), bool), volume)
     assert read_volume(tmp_path / "c.nii.gz").array.sum() == 120
     for ending in (".mhd", ".nhdr", ".mgz", ".NII.GZ"):

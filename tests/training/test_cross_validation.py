@@ -9,7 +9,8 @@ import torch
 from rich.console import Console
 
 from attention_unet.cli import main
-from attention_unet.errors import ModelError
+from attention_unet.config import Config, DataConfig
+from attention_unet.errors import ConfigError, ModelError
 from attention_unet.evaluation.rows import Row
 from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference import predict_folder
@@ -183,7 +184,9 @@ def test_wrong_folds(cohort, tmp_path, capsys):
     for only in ("4", "x", ""):
         call = ["cross-validate", "--data.root", str(cohort), "--run", str(tmp_path / "r"), *OPTIONS, "--only", only]
         assert main(call) == 2
-        assert "expected folds from 0 to 3" in capsys.readouterr().err
+        assert f"folds are {only}: expected some from 0 to 3" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="folds are -1: expected some from 0 to 3, such as 0,2"):
+        cross_validation.cross_validate(Config(DataConfig(root=str(cohort), folds=4)), tmp_path / "r", [-1])
     call = ["cross-validate", "--data.root", str(cohort), "--run", str(tmp_path / "r"), *OPTIONS]
     assert main([*call, "--training.batch", "2", "--training.devices", "2"]) == 2
     assert "trains each fold in one process" in capsys.readouterr().err

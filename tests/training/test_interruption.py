@@ -1,6 +1,7 @@
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -25,6 +26,19 @@ def test_the_first_signal_is_noticed(first):
         signal.raise_signal(first)
         assert caught == [first]
     assert signal.getsignal(first) == before
+
+
+def test_another_thread_catches_none():
+    def collect():
+        with catching_signals() as caught:
+            found.append(caught)
+
+    found, before = [], signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=collect)
+    thread.start()
+    thread.join()
+    assert found == [[]]
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_signal_that_is_sent_to_the_group_and_passed_on_counts_once():

@@ -30,12 +30,7 @@ class BottleneckAttention(Attention):
     kind: str = "mixed"
 
     def __init__(
-        self,
-        place: Place,
-        *,
-        reduction: int = 16,
-        dilation: int = 4,
-        combine: Literal["add", "multiply"] = "add",
+        self, place: Place, *, reduction: int = 16, dilation: int = 4, combine: Literal["add", "multiply"] = "add"
     ) -> None:
         super().__init__()
         conv, channels, hidden = CONV[place.dims], place.channels, hidden_channels(place, reduction)
