@@ -131,7 +131,7 @@ def _learn(learner: Learner, patches: PatchDataset, budget: Budget, config: Conf
     """Train a learner until its budget is spent, or for 400 steps if these take less."""
     fabric, before = learner.fabric, torch.get_num_threads()
     numbers = patch_numbers(0, 2 * fabric.world_size, fabric.global_rank, fabric.world_size)
-    threads = ThreadChooser(fixed=budget.seconds is None)
+    threads = ThreadChooser(fixed=budget.seconds is None) if fabric.device.type == "cpu" else None
     batches = load_patches(patches, numbers, 0, fabric.device)
     try:
         with progress_bar("training the locator, %", 100) as done:
@@ -146,7 +146,8 @@ def _learn(learner: Learner, patches: PatchDataset, budget: Budget, config: Conf
                 began = time.monotonic()
                 rate = config.training.learning_rate * learning_rate_factor(progress, WARMUP)
                 learner.learn(batch, rate).read_loss()
-                threads.record(time.monotonic() - began)
+                if threads:
+                    threads.record(time.monotonic() - began)
                 done(100 * progress)
     finally:
         torch.set_num_threads(before)
