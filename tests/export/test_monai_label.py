@@ -27,9 +27,13 @@ def server(tmp_path, real_data):
     """Return the address of a server, and the folder of its scans."""
     if ENVIRONMENT not in os.environ:
         pytest.skip(f"needs MONAI Label, in an environment of its own: set {ENVIRONMENT} to its folder")
-    program = Path(os.environ[ENVIRONMENT], "bin", "monailabel")
+    programs = Path(os.environ[ENVIRONMENT], "bin")
+    program, path = programs / "monailabel", f"{programs}{os.pathsep}{os.environ['PATH']}"
+    surroundings = {**os.environ, "PATH": path, "BUNDLE_DOWNLOAD_SRC": "local"}
     apps, scans = tmp_path / "apps", tmp_path / "scans"
-    subprocess.run([program, "apps", "--download", "--name", "monaibundle", "--output", apps], check=True)
+    subprocess.run(
+        [program, "apps", "--download", "--name", "monaibundle", "--output", apps], check=True, env=surroundings
+    )
     export_model("hippocampus", "bundle", apps / "monaibundle" / "model" / "mine")
     scans.mkdir()
     for name in ("hippocampus_001", "hippocampus_003"):
@@ -41,7 +45,7 @@ def server(tmp_path, real_data):
     call = [program, "start_server", "--app", apps / "monaibundle", "--studies", scans, "--port", str(port)]
     call += [word for name, value in settings.items() for word in ("--conf", name, value)]
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(call, stdout=log, stderr=log, env={**os.environ, "BUNDLE_DOWNLOAD_SRC": "local"})
+        process = subprocess.Popen(call, stdout=log, stderr=log, env=surroundings)
     address = f"http://127.0.0.1:{port}"
     try:
         for _ in range(SECONDS):
