@@ -116,8 +116,12 @@ def test_every_mechanism_is_exported(name, dims, form, tmp_path, real_data):
     if form == "onnx" and find_spec("openvino"):
         import openvino
 
-        exact = {"INFERENCE_PRECISION_HINT": "f32"}
-        program = openvino.Core().compile_model(openvino.Core().read_model((tmp_path / "x").read_bytes()), "CPU", exact)
+        content, exact = (tmp_path / "x").read_bytes(), {"INFERENCE_PRECISION_HINT": "f32"}
+        if dims == 3 and name in ("deformable", "stn", "glimpse"):  # see docs/exporting.md
+            with pytest.raises(RuntimeError, match="GridSample is only supported for 4D input tensors"):
+                openvino.Core().read_model(content)
+            return
+        program = openvino.Core().compile_model(openvino.Core().read_model(content), "CPU", exact)
         found = torch.from_numpy(program(given.numpy())[0])
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 

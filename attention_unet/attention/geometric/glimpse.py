@@ -99,9 +99,10 @@ class Glimpse(Attention):
         Each is cut from the grid averaged to its own voxels, so that it sees all that lies in it.
         """
         patches = []
+        sizes = [int(n) if torch.jit.is_tracing() else n for n in seen.shape[2:]]  # tensors while TorchScript is traced
         for level in range(PATCHES):
-            widths = [max(n / EDGE, 1.0) ** (-level / (PATCHES - 1)) for n in seen.shape[2:]]  # shares of the grid
-            averaged = pool_to(seen, [min(round(EDGE / w), n) for w, n in zip(widths, seen.shape[2:], strict=True)])
+            widths = [max(n / EDGE, 1.0) ** (-level / (PATCHES - 1)) for n in sizes]  # shares of the grid
+            averaged = pool_to(seen, [min(round(EDGE / w), n) for w, n in zip(widths, sizes, strict=True)])
             extent = torch.tensor(widths, device=centre.device, dtype=centre.dtype).expand_as(centre)
             patches.append(cut_out(averaged, centre, extent, (EDGE,) * self.dims).flatten(1))
         return torch.cat(patches, dim=1)
