@@ -132,7 +132,8 @@ def named_volumes(folder: Path) -> tuple[list[NamedVolume], list[Path]]:
     paths = [path for participant in inside for path in _volumes_below(participant)] or list_volumes(folder)
     named, others = [], list_volumes(folder) if inside else []
     for path in (path for path in paths if path.parent.name not in PARTS):
-        if match := NAME_OR_ENTITIES.fullmatch(stem(path)):
+        match = NAME_OR_ENTITIES.fullmatch(stem(path))
+        if match and is_in_its_folder(path, match["entities"]):
             named.append(NamedVolume(path, match["entities"], match["suffix"] or ""))
         elif path not in others:
             others.append(path)
@@ -154,15 +155,21 @@ def names_in_tables(root: Path, label_maps: Iterable[Path]) -> dict[int, str]:
 
 
 def _named_volumes(folders: Iterable[Path], suffixes: Sequence[str]) -> Iterator[NamedVolume]:
-    """Yield volumes with names of BIDS below folders, in order. Report others with one of the suffixes."""
+    """Yield volumes with names of BIDS below folders, in order. Report others with a suffix that counts."""
     others = []
     for path in (path for folder in folders for path in _volumes_below(folder)):
-        if named := NAME.fullmatch(stem(path)):
+        if (named := NAME.fullmatch(stem(path))) and is_in_its_folder(path, named["entities"]):
             yield NamedVolume(path, named["entities"], named["suffix"])
-        elif stem(path).rpartition("_")[2] in suffixes:
+        elif stem(path).rpartition("_")[2] in (*suffixes, *MASKS):
             others.append(str(path))
     if others:
-        log.warning("not read, as their names are not those of BIDS: %s", first_few(others))
+        log.warning("not read, as their names are not those of BIDS in these folders: %s", first_few(others))
+
+
+def is_in_its_folder(path: Path, entities: str) -> bool:
+    """Return whether a name has the participant and the session of its folder, if that is one of BIDS."""
+    folders = [folder.name for folder in path.parents[:3] if folder.name.startswith(("sub-", "ses-"))]
+    return set(folders) <= set(entities.split("_"))
 
 
 def _volumes_below(folder: Path) -> Iterator[Path]:

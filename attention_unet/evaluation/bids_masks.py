@@ -13,6 +13,7 @@ from attention_unet.scans.volume_files import stem
 log = logging.getLogger(__name__)
 
 STRUCTURES = ("hemi", "label", "seg", "atlas")  # entities that name what a label map shows
+SHOWN = ("hemi-", "label-")  # those that name one structure of several
 NATIVE = ("orig", "T1w", "T2w", "individual", "scanner", "")  # names of the space of the scan itself
 
 
@@ -25,7 +26,7 @@ def pair_masks(predictions: Path, references: Path) -> tuple[dict[str, Path], di
 
     Raises:
         ConfigError: if a folder holds no label map of that kind.
-        DataError: if several predictions fit a reference.
+        DataError: if several predictions fit a reference, or one fits references of different structures.
     """
     true, others = named_volumes(references)
     kind = _kind_of(true, MASKS)
@@ -35,6 +36,7 @@ def pair_masks(predictions: Path, references: Path) -> tuple[dict[str, Path], di
     counts = Counter(scan_id(volume.entities) for volume in known)
     by_scan = _group(found)
     cases: dict[str, Path] = {}
+    partial: list[str] = []
     predicted: dict[str, Path] = {}
     for volume in known:
         scan = scan_id(volume.entities)
@@ -43,7 +45,18 @@ def pair_masks(predictions: Path, references: Path) -> tuple[dict[str, Path], di
             raise DataError(f"{volume.path}: {case} has two label maps, also {cases[case]}: expected one; keep one")
         cases[case] = volume.path
         if mask := _best(volume, by_scan.get(_scan(volume.entities), [])):
+            unshared = set(volume.entities.split("_")) - set(mask.entities.split("_"))
+            shown = [part for part in sorted(unshared) if part.startswith(SHOWN)]
+            if shown and mask.path in predicted.values():
+                raise DataError(
+                    f"{volume.path}: shows {first_few(shown)} alone, and {mask.path.name} is the prediction for other "
+                    "label maps of this scan, too: expected one label map with all structures; join them"
+                )
+            partial += [f"{volume.path.name} ({first_few(shown)})"] * bool(shown)
             predicted[case] = mask.path
+    if partial:
+        text = "label maps of one structure by their names, unlike the predictions: check that both show the same: %s"
+        log.warning(text, first_few(partial))
     paired = set(predicted.values())
     unpaired = {volume.entities: volume.path for volume in found if volume.path not in paired}
     return cases, {**unpaired, **predicted}

@@ -128,6 +128,12 @@ def make_segmentation(
     logging.getLogger("highdicom").setLevel(logging.ERROR)  # it warns of an empty mask, which is no mistake
     frames = sorted_frames(volume.path)
     files = list(dict.fromkeys(frame.file for frame in frames))
+    headers = [_complete_header(file, volume) for file in files]
+    for field, most in (("PatientID", 1), ("SOPInstanceUID", len(files))):
+        if (count := len({str(header.get(field, "")) for header in headers})) != most:
+            raise DataError(
+                f"{volume.path}: its {len(files)} files have {count} {field}: expected {most}; export it again"
+            )
     planes = _by_segment(label_map.transpose(2, 1, 0), labels)  # slices, rows, columns
     if len(files) == 1:  # all slices in one file, in an order of its own
         planes = planes[np.argsort([frame.index for frame in frames])]
@@ -135,7 +141,7 @@ def make_segmentation(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return hd.seg.Segmentation(
-                source_images=[_complete_header(file, volume) for file in files],
+                source_images=headers,
                 pixel_array=planes,
                 segmentation_type="BINARY",
                 segment_descriptions=[_describe(labels, index, codes) for index in range(len(labels.names))],

@@ -65,7 +65,9 @@ def test_what_is_incomplete_or_ambiguous_is_named(bids):
     label = bids / "derivatives" / "manual" / f"{SCANS[0]}_space-orig_desc-expert_dseg.nii.gz"
     save_nifti(bids / "derivatives" / "second" / f"{SCANS[0]}_desc-x_dseg.nii.gz", np.zeros((12, 10, 8)), np.eye(4))
     (bids / f"{SCANS[1]}_FLAIR.nii.gz").unlink()
-    label.with_name("sub-09_dseg.nii.gz").write_bytes(label.read_bytes())
+    of_another = bids / "derivatives" / "manual" / "sub-09" / "sub-09_dseg.nii.gz"
+    of_another.parent.mkdir(parents=True)
+    of_another.write_bytes(label.read_bytes())
     dataset, problems = find_bids_cases(bids, ["T1w", "FLAIR"], LABELS)
     assert [case.id for case in dataset.cases] == ["sub-02_run-1"]
     assert "files found: T1w 1, FLAIR 1, label map 2: expected one each, not" in problems["sub-01_ses-a"]

@@ -143,6 +143,29 @@ def test_masks_of_other_structures_are_not_compared(tmp_path):
     assert pairs(touch(tmp_path / "q", right), touch(tmp_path / "s", left)) == {"sub-1": None}
 
 
+def test_references_of_one_structure_are_told_beside_predictions_of_several(tmp_path, caplog):
+    """Scored against the left side alone, a mask of both would look half wrong."""
+    left, right = "sub-1_hemi-L_dseg", "sub-1_hemi-R_dseg"
+    found = touch(tmp_path / "p", "sub-1_desc-ours_dseg")
+    assert pairs(found, touch(tmp_path / "r", left)) == {"sub-1": "sub-1_desc-ours_dseg"}
+    assert "check that both show the same: sub-1_hemi-L_dseg.nii.gz (hemi-L)" in caplog.text
+    with pytest.raises(
+        DataError, match=r"hemi-R_dseg\.nii\.gz: shows hemi-R alone, and sub-1_desc-ours_dseg\.nii\.gz is the"
+    ):
+        pairs(found, touch(tmp_path / "s", left, right))
+    raters = touch(tmp_path / "t", "sub-1_desc-one_dseg", "sub-1_desc-two_dseg")
+    assert list(pairs(found, raters).values()) == ["sub-1_desc-ours_dseg"] * 2
+
+
+def test_a_name_of_another_folder_is_not_scored(tmp_path, caplog):
+    touch(tmp_path / "r", "sub-1_dseg", "sub-2_dseg")
+    (tmp_path / "r" / "sub-2" / "anat" / "sub-2_dseg.nii.gz").rename(
+        tmp_path / "r" / "sub-1" / "anat" / "sub-2_dseg.nii.gz"
+    )
+    assert pairs(touch(tmp_path / "p", "sub-1_dseg", "sub-2_dseg"), tmp_path / "r") == {"sub-1": "sub-1_dseg"}
+    assert "not read, as their names are not those of BIDS: sub-2_dseg.nii.gz" in caplog.text
+
+
 def test_the_space_of_the_reference_is_taken(tmp_path):
     native, standard = "sub-1_space-orig_desc-ours_dseg", "sub-1_space-MNI152_desc-ours_dseg"
     found = touch(tmp_path / "p", native, standard)

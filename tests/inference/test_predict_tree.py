@@ -229,7 +229,7 @@ def test_what_is_not_read_of_a_bids_dataset_is_told(bids, tmp_path, caplog):
     anat = bids / "sub-02" / "anat"
     for name in ("sub-02_acq-high-res_T1w", "sub-02_desc-b_T1w", "sub-02_desc-a_T1w"):
         shutil.copy(anat / "sub-02_T1w.nii.gz", anat / f"{name}.nii.gz")
-    (anat / "sub-02_T1w.nii.gz").unlink()
+    (anat / "sub-02_T1w.nii.gz").rename(anat / "sub-03_T1w.nii.gz")
     (bids / "sub-03").mkdir()
     twice = ["02", "sub-02", "03"]
     failed = predict_tree([model_of()], bids, tmp_path / "out", bids=["T1w"], participants=twice)
@@ -238,7 +238,8 @@ def test_what_is_not_read_of_a_bids_dataset_is_told(bids, tmp_path, caplog):
         "sub-02/anat/sub-02_desc-b": f"{anat}: sub-02_desc-b: its mask would have the name of another scan's mask, "
         f"sub-02_{MASK}; move one of them to another folder",
     }
-    assert "not read, as their names are not those of BIDS: " in caplog.text
+    assert "not read, as their names are not those of BIDS in these folders: " in caplog.text
+    assert "sub-03_T1w.nii.gz" in caplog.text  # in the folder of sub-02
     assert "sub-02_acq-high-res_T1w.nii.gz" in caplog.text
     two = dataclasses.replace(model_of(), plan=plan_of(channels=("a", "b")))
     with pytest.raises(ConfigError, match="--bids-suffix is T1w T1w: expected each suffix once"):

@@ -171,6 +171,17 @@ def test_headers_that_lack_a_frame_of_reference_are_named(tmp_path):
     assert not (tmp_path / "mask.dcm").exists()
 
 
+@pytest.mark.parametrize(("field", "value"), [("PatientID", "another"), ("SOPInstanceUID", "1.2.3")])
+def test_slices_of_two_patients_or_with_one_identifier_are_refused(tmp_path, field, value):
+    volume = series(tmp_path / "series")
+    for file in sorted((tmp_path / "series").iterdir())[:2]:
+        slice_ = dcmread(file)
+        setattr(slice_, field, value)
+        slice_.save_as(file)
+    with pytest.raises(DataError, match=rf"files have \d+ {field}: expected \d+; export it again"):
+        write_segmentation(tmp_path / "mask.dcm", mask(), volume, LABELS, {})
+
+
 def test_codes_that_cannot_be_used_are_refused(tmp_path):
     code = SegmentCode(Code("SCT", "5366008", "Hippocampus"))
     for codes in ({"Hippo": code}, {"Anterior": code}):

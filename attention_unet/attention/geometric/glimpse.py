@@ -99,7 +99,7 @@ class Glimpse(Attention):
         Each is cut from the grid averaged to its own voxels, so that it sees all that lies in it.
         """
         patches = []
-        sizes = [int(n) if torch.jit.is_tracing() else n for n in seen.shape[2:]]  # tensors while TorchScript is traced
+        sizes = [int(n) if isinstance(n, Tensor) else n for n in seen.shape[2:]]  # tensors while TorchScript is traced
         for level in range(PATCHES):
             widths = [max(n / EDGE, 1.0) ** (-level / (PATCHES - 1)) for n in sizes]  # shares of the grid
             averaged = pool_to(seen, [min(round(EDGE / w), n) for w, n in zip(widths, sizes, strict=True)])
