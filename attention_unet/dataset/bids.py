@@ -4,7 +4,7 @@ import logging
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 MASKS = ("dseg", "mask")  # suffixes of label maps
 LABEL_MAP = "label map"  # a kind of file beside the suffixes
 MOST_TOLD = 5  # problems
+NOT_READ = "not read, because the name is not one of BIDS, or its participant or session is not that of the folder"
 
 ENTITIES = r"(?P<entities>sub-[A-Za-z0-9]+(_[a-z]+-[A-Za-z0-9+]+)*)"
 NAME = re.compile(rf"{ENTITIES}_(?P<suffix>[A-Za-z0-9]+)")
@@ -61,7 +62,7 @@ def group_scans(root: Path, folders: Iterable[Path], suffixes: Sequence[str]) ->
         By folder, relative to the dataset, and entities, such as ``sub-01_ses-1``.
     """
     files: Scans = defaultdict(lambda: defaultdict(list))
-    for path, entities, suffix in _named_volumes(folders, suffixes):
+    for path, entities, suffix in _named_volumes(root, folders, lambda path: _suffix(path) in suffixes):
         if suffix in suffixes:
             files[path.parent.relative_to(root), entities][suffix].append(path)
     return files
@@ -86,10 +87,15 @@ def find_bids_cases(root: Path, suffixes: Sequence[str], pattern: str) -> tuple[
     if len(set(suffixes)) < len(suffixes):
         raise ConfigError(f"data.bids_suffixes is {list(suffixes)}: expected each suffix once")
     files: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
-    for path, entities, suffix in _named_volumes([root], suffixes):
+
+    def is_label_map(path: Path) -> bool:
+        return fnmatchcase(path.relative_to(root).as_posix(), pattern)
+
+    wanted = _named_volumes(root, [root], lambda path: _suffix(path) in suffixes or is_label_map(path))
+    for path, entities, suffix in wanted:
         relative, case = path.relative_to(root), scan_id(entities)
-        if fnmatchcase(relative.as_posix(), pattern):
-            if OURS not in path.name:
+        if is_label_map(path):
+            if OURS not in entities.split("_"):
                 files[case][LABEL_MAP].append(path)
         elif suffix in suffixes and relative.parts[0].startswith("sub-"):
             files[case][suffix].append(path)
@@ -133,7 +139,7 @@ def named_volumes(folder: Path) -> tuple[list[NamedVolume], list[Path]]:
     named, others = [], list_volumes(folder) if inside else []
     for path in (path for path in paths if path.parent.name not in PARTS):
         match = NAME_OR_ENTITIES.fullmatch(stem(path))
-        if match and is_in_its_folder(path, match["entities"]):
+        if match and is_in_its_folder(path.relative_to(folder), match["entities"]):
             named.append(NamedVolume(path, match["entities"], match["suffix"] or ""))
         elif path not in others:
             others.append(path)
@@ -154,22 +160,35 @@ def names_in_tables(root: Path, label_maps: Iterable[Path]) -> dict[int, str]:
     return names
 
 
-def _named_volumes(folders: Iterable[Path], suffixes: Sequence[str]) -> Iterator[NamedVolume]:
-    """Yield volumes with names of BIDS below folders, in order. Report others with a suffix that counts."""
+def _named_volumes(root: Path, folders: Iterable[Path], is_wanted: Callable[[Path], bool]) -> Iterator[NamedVolume]:
+    """Yield volumes with names of BIDS below folders of a dataset, in order. Report others that are wanted."""
     others = []
     for path in (path for folder in folders for path in _volumes_below(folder)):
-        if (named := NAME.fullmatch(stem(path))) and is_in_its_folder(path, named["entities"]):
+        if (named := NAME.fullmatch(stem(path))) and is_in_its_folder(path.relative_to(root), named["entities"]):
             yield NamedVolume(path, named["entities"], named["suffix"])
-        elif stem(path).rpartition("_")[2] in (*suffixes, *MASKS):
-            others.append(str(path))
+        elif is_wanted(path):
+            others.append(str(path.relative_to(root)))
     if others:
-        log.warning("not read, as their names are not those of BIDS in these folders: %s", first_few(others))
+        log.warning("%s: %s: %s", root, NOT_READ, first_few(others))
+
+
+def _suffix(path: Path) -> str:
+    return stem(path).rpartition("_")[2]
 
 
 def is_in_its_folder(path: Path, entities: str) -> bool:
-    """Return whether a name has the participant and the session of its folder, if that is one of BIDS."""
-    folders = [folder.name for folder in path.parents[:3] if folder.name.startswith(("sub-", "ses-"))]
-    return set(folders) <= set(entities.split("_"))
+    """Return whether a name has the participant and the session of its folders. Other folders fit every name.
+
+    Args:
+        path: path of the file, relative to the dataset.
+        entities: entities in its name.
+    """
+    own: set[str] = set()
+    for folder in path.parents:  # from the inside, up to that of the participant
+        own.update(part for part in folder.name.split("_") if part.startswith(("sub-", "ses-")))
+        if any(part.startswith("sub-") for part in own):
+            break
+    return own <= set(entities.split("_"))
 
 
 def _volumes_below(folder: Path) -> Iterator[Path]:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from attention_unet.dataset.bids import MASKS, NamedVolume, named_volumes, scan_id
+from attention_unet.dataset.bids import MASKS, NOT_READ, NamedVolume, named_volumes, scan_id
 from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.files.json_file import read_object
 from attention_unet.scans.volume_files import stem
@@ -37,6 +37,7 @@ def pair_masks(predictions: Path, references: Path) -> tuple[dict[str, Path], di
     by_scan = _group(found)
     cases: dict[str, Path] = {}
     partial: list[str] = []
+    structures: dict[Path, list[str]] = {}  # that the references of a prediction show by their names
     predicted: dict[str, Path] = {}
     for volume in known:
         scan = scan_id(volume.entities)
@@ -47,10 +48,10 @@ def pair_masks(predictions: Path, references: Path) -> tuple[dict[str, Path], di
         if mask := _best(volume, by_scan.get(_scan(volume.entities), [])):
             unshared = set(volume.entities.split("_")) - set(mask.entities.split("_"))
             shown = [part for part in sorted(unshared) if part.startswith(SHOWN)]
-            if shown and mask.path in predicted.values():
+            if structures.setdefault(mask.path, shown) != shown:
                 raise DataError(
-                    f"{volume.path}: shows {first_few(shown)} alone, and {mask.path.name} is the prediction for other "
-                    "label maps of this scan, too: expected one label map with all structures; join them"
+                    f"{volume.path}: {mask.path.name} is the prediction for it and for label maps of other structures "
+                    "of this scan: expected one label map with all structures; join them"
                 )
             partial += [f"{volume.path.name} ({first_few(shown)})"] * bool(shown)
             predicted[case] = mask.path
@@ -115,8 +116,7 @@ def _of_kind(folder: Path, volumes: Sequence[NamedVolume], others: Sequence[Path
     if masks := [path.name for path in rest if path.name.partition(".")[0].endswith(MASKS)]:
         log.warning("%s: only label maps *_%s are compared, not %s", folder, kind, first_few(masks))
     if others:
-        names = first_few([path.name for path in others])
-        log.warning("%s: not read, as their names are not those of BIDS: %s", folder, names)
+        log.warning("%s: %s: %s", folder, NOT_READ, first_few([str(path.relative_to(folder)) for path in others]))
     return chosen
 
 

@@ -128,18 +128,17 @@ def make_segmentation(
     logging.getLogger("highdicom").setLevel(logging.ERROR)  # it warns of an empty mask, which is no mistake
     frames = sorted_frames(volume.path)
     files = list(dict.fromkeys(frame.file for frame in frames))
-    headers = [_complete_header(file, volume) for file in files]
-    for field, most in (("PatientID", 1), ("SOPInstanceUID", len(files))):
-        if (count := len({str(header.get(field, "")) for header in headers})) != most:
-            raise DataError(
-                f"{volume.path}: its {len(files)} files have {count} {field}: expected {most}; export it again"
-            )
     planes = _by_segment(label_map.transpose(2, 1, 0), labels)  # slices, rows, columns
     if len(files) == 1:  # all slices in one file, in an order of its own
         planes = planes[np.argsort([frame.index for frame in frames])]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            headers = [_complete_header(file, volume) for file in files]
+            for field, most in (("PatientID", 1), ("SOPInstanceUID", len(files))):
+                if (count := len({str(header.get(field, "")) for header in headers})) != most:
+                    text = f"its {len(files)} files have {count} {field}: expected {most}"
+                    raise DataError(f"{volume.path}: {text}; export it again, or predict without --dicom-seg")
             return hd.seg.Segmentation(
                 source_images=headers,
                 pixel_array=planes,

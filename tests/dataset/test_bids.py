@@ -2,13 +2,14 @@
 
 import gzip
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from attention_unet.cli import main
 from attention_unet.config import DataConfig
-from attention_unet.dataset.bids import find_bids_cases
+from attention_unet.dataset.bids import find_bids_cases, is_in_its_folder
 from attention_unet.dataset.cases import find_cases
 from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.subjects import find_subjects
@@ -61,14 +62,36 @@ def test_participants_are_the_subjects(bids):
     }
 
 
-def test_what_is_incomplete_or_ambiguous_is_named(bids):
+@pytest.mark.parametrize(
+    ("path", "fits"),
+    [
+        ("sub-01/ses-a/anat/x", True),
+        ("sub-study/sub-01/ses-a/anat/x", True),
+        ("sub-01_ses-a/x", True),
+        ("sub-01_ses-a_T1w/x", True),
+        ("flat/x", True),
+        ("x", True),
+        ("sub-01/anat/x", True),
+        ("sub-02/ses-a/anat/x", False),
+        ("sub-01/ses-b/anat/x", False),
+    ],
+)
+def test_participant_and_session_are_those_of_the_folder(path, fits):
+    assert is_in_its_folder(Path(path), "sub-01_ses-a_run-1") == fits
+
+
+def test_what_is_incomplete_or_ambiguous_is_named(bids, caplog):
     label = bids / "derivatives" / "manual" / f"{SCANS[0]}_space-orig_desc-expert_dseg.nii.gz"
     save_nifti(bids / "derivatives" / "second" / f"{SCANS[0]}_desc-x_dseg.nii.gz", np.zeros((12, 10, 8)), np.eye(4))
     (bids / f"{SCANS[1]}_FLAIR.nii.gz").unlink()
     of_another = bids / "derivatives" / "manual" / "sub-09" / "sub-09_dseg.nii.gz"
     of_another.parent.mkdir(parents=True)
     of_another.write_bytes(label.read_bytes())
+    misplaced = label.parent.parent.parent / "ses-b" / "anat" / label.name
+    misplaced.parent.mkdir(parents=True, exist_ok=True)
+    misplaced.write_bytes(label.read_bytes())
     dataset, problems = find_bids_cases(bids, ["T1w", "FLAIR"], LABELS)
+    assert f"not that of the folder: {misplaced.relative_to(bids)}" in caplog.text
     assert [case.id for case in dataset.cases] == ["sub-02_run-1"]
     assert "files found: T1w 1, FLAIR 1, label map 2: expected one each, not" in problems["sub-01_ses-a"]
     assert "derivatives/second/" in problems["sub-01_ses-a"]

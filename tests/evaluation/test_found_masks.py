@@ -150,9 +150,13 @@ def test_references_of_one_structure_are_told_beside_predictions_of_several(tmp_
     assert pairs(found, touch(tmp_path / "r", left)) == {"sub-1": "sub-1_desc-ours_dseg"}
     assert "check that both show the same: sub-1_hemi-L_dseg.nii.gz (hemi-L)" in caplog.text
     with pytest.raises(
-        DataError, match=r"hemi-R_dseg\.nii\.gz: shows hemi-R alone, and sub-1_desc-ours_dseg\.nii\.gz is the"
+        DataError, match=r"hemi-R_dseg\.nii\.gz: sub-1_desc-ours_dseg\.nii\.gz is the prediction for it and for"
     ):
         pairs(found, touch(tmp_path / "s", left, right))
+    with pytest.raises(DataError, match="is the prediction for it and for label maps of other structures"):
+        pairs(found, touch(tmp_path / "u", "sub-1_dseg", left))
+    lesions = touch(tmp_path / "v", "sub-1_label-lesion_desc-a_mask", "sub-1_label-lesion_desc-b_mask")
+    assert list(pairs(found, lesions).values()) == ["sub-1_desc-ours_dseg"] * 2
     raters = touch(tmp_path / "t", "sub-1_desc-one_dseg", "sub-1_desc-two_dseg")
     assert list(pairs(found, raters).values()) == ["sub-1_desc-ours_dseg"] * 2
 
@@ -163,7 +167,7 @@ def test_a_name_of_another_folder_is_not_scored(tmp_path, caplog):
         tmp_path / "r" / "sub-1" / "anat" / "sub-2_dseg.nii.gz"
     )
     assert pairs(touch(tmp_path / "p", "sub-1_dseg", "sub-2_dseg"), tmp_path / "r") == {"sub-1": "sub-1_dseg"}
-    assert "not read, as their names are not those of BIDS: sub-2_dseg.nii.gz" in caplog.text
+    assert "not that of the folder: sub-1/anat/sub-2_dseg.nii.gz" in caplog.text
 
 
 def test_the_space_of_the_reference_is_taken(tmp_path):
@@ -185,7 +189,7 @@ def test_folders_without_participants_and_other_files(tmp_path, caplog):
     (tree / "group_mask.nii.gz").touch()
     assert pairs(tmp_path / "flat", tree) == {"sub-1_rec-y_acq-x": "sub-1_acq-x_rec-y", "sub-2": "sub-2_desc-a_dseg"}
     assert pairs(tree, tmp_path / "flat")["sub-2"] == "sub-2_desc-b_dseg"
-    assert "not read, as their names are not those of BIDS: " in caplog.text
+    assert "not read, because the name is not one of BIDS: " in caplog.text
     assert "group_mask.nii.gz" in caplog.text
     assert "sub-4_desc-expert_v2_dseg.nii.gz" in caplog.text
     assert "sub-3" in find_masks(tmp_path / "flat", tree)[1]

@@ -238,7 +238,7 @@ def test_what_is_not_read_of_a_bids_dataset_is_told(bids, tmp_path, caplog):
         "sub-02/anat/sub-02_desc-b": f"{anat}: sub-02_desc-b: its mask would have the name of another scan's mask, "
         f"sub-02_{MASK}; move one of them to another folder",
     }
-    assert "not read, as their names are not those of BIDS in these folders: " in caplog.text
+    assert "raw: not read, because the name is not one of BIDS, or its participant or session" in caplog.text
     assert "sub-03_T1w.nii.gz" in caplog.text  # in the folder of sub-02
     assert "sub-02_acq-high-res_T1w.nii.gz" in caplog.text
     two = dataclasses.replace(model_of(), plan=plan_of(channels=("a", "b")))

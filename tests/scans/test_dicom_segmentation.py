@@ -178,7 +178,7 @@ def test_slices_of_two_patients_or_with_one_identifier_are_refused(tmp_path, fie
         slice_ = dcmread(file)
         setattr(slice_, field, value)
         slice_.save_as(file)
-    with pytest.raises(DataError, match=rf"files have \d+ {field}: expected \d+; export it again"):
+    with pytest.raises(DataError, match=rf"files have \d+ {field}: expected \d+; export it again, or predict without"):
         write_segmentation(tmp_path / "mask.dcm", mask(), volume, LABELS, {})
 
 
