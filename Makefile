@@ -12,7 +12,7 @@ demo: .venv/installed
 	rm -rf $(DEMO)
 	@echo "== 1 of 5: a cohort of phantoms"
 	$(BIN)/attention-unet phantom --root $(DEMO)/data
-	@echo "== 2 of 5: training, two minutes"
+	@echo "== 2 of 5: training, three minutes"
 	$(BIN)/attention-unet train --config configs/phantom.yaml --data.root $(DEMO)/data --run $(DEMO)/runs/phantom
 	@echo "== 3 of 5: prediction of the test cases"
 	$(BIN)/attention-unet predict -i $(DEMO)/data/Phantom/imagesTs -o $(DEMO)/predictions -m $(DEMO)/runs/phantom --attention-maps

@@ -189,7 +189,7 @@ def test_folders_without_participants_and_other_files(tmp_path, caplog):
     (tree / "group_mask.nii.gz").touch()
     assert pairs(tmp_path / "flat", tree) == {"sub-1_rec-y_acq-x": "sub-1_acq-x_rec-y", "sub-2": "sub-2_desc-a_dseg"}
     assert pairs(tree, tmp_path / "flat")["sub-2"] == "sub-2_desc-b_dseg"
-    assert "not read, because the name is not one of BIDS: " in caplog.text
+    assert "not read, because the name is not one of BIDS, or" in caplog.text
     assert "group_mask.nii.gz" in caplog.text
     assert "sub-4_desc-expert_v2_dseg.nii.gz" in caplog.text
     assert "sub-3" in find_masks(tmp_path / "flat", tree)[1]
