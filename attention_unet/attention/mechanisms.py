@@ -140,7 +140,7 @@ def find_mechanism(name: str) -> type[Attention]:
     Raises:
         ValueError: if there is no such mechanism, or the package that adds it does not give a class of mechanisms.
     """
-    if known := (MECHANISMS | WRAPPERS).get(name):
+    if known := MECHANISMS.get(name) or WRAPPERS.get(name):
         return known
     if name not in added_names():
         raise ValueError(
