@@ -128,6 +128,6 @@ def _wilcoxon(ranked: Gains) -> float:
     """Return the p value of Wilcoxon's test over the differing persons; exact up to 16 of them, even with ties."""
     if len(ranked) > EXACT_UP_TO:
         return float(wilcoxon(ranked).pvalue)
-    ranks = rankdata(np.abs(ranked))  # scipy's own exact test with ties takes 18 s for 16 persons
+    ranks = rankdata(np.abs(ranked))  # scipy's own exact test with ties takes many seconds
     signs = 1 - 2 * (np.arange(2 ** len(ranked))[:, None] >> np.arange(len(ranked)) & 1)
     return float((np.abs(signs @ ranks) >= abs(np.sign(ranked) @ ranks)).mean())
