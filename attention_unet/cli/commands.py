@@ -81,7 +81,7 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     if plan and not options.no_trial:
         trial = try_step(config, plan)
         if not options.json:
-            print_trial(trial, config.training.budget_minutes, tables)
+            print_trial(trial, config.training.budget_minutes, plan.region_mm is not None, tables)
     if options.json:
         found = {
             "cases": [fact.to_json() for fact in inspection.facts],

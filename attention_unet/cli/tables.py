@@ -17,10 +17,11 @@ from attention_unet.dataset.case_facts import sizes_of
 from attention_unet.dataset.inspection import Inspection
 from attention_unet.preparation.fingerprint import Fingerprint
 from attention_unet.preparation.plan import AXES, Plan
+from attention_unet.preparation.region import SHARE
 from attention_unet.preparation.spacing import describe_view
 from attention_unet.training.trial import Trial
 
-TRAINING_SHARE = 0.9  # of a budget in minutes; the rest is for validations
+TRAINING_SHARE = 0.85  # of a budget in minutes; the rest is for validations and for waiting
 
 
 def print_inspection(inspection: Inspection, channels: tuple[str, ...], console: Console) -> None:
@@ -102,11 +103,12 @@ def print_plan(plan: Plan, fingerprint: Fingerprint, console: Console) -> None:
     console.print(table)
 
 
-def print_trial(trial: Trial, minutes: float | None, console: Console) -> None:
+def print_trial(trial: Trial, minutes: float | None, locates: bool, console: Console) -> None:
     """Show what a training step took, and how many a budget in minutes has."""
     rate = f"{trial.patches / trial.seconds:.3g} patches a second"
     held = "" if trial.bytes is None else f", {readable(trial.bytes)} beside the weights"
-    steps = 60 * minutes * TRAINING_SHARE / trial.seconds if minutes else 0.0
+    share = TRAINING_SHARE - (SHARE if locates else 0.0)
+    steps = 60 * minutes * share / trial.seconds if minutes else 0.0
     budget = f"; {minutes:g} minutes have about {float(f'{steps:.2g}'):g} steps" if minutes else ""
     console.print(
         f"a step of {trial.patches} patches takes {trial.seconds:.3g} s ({rate}){held}{budget}", highlight=False

@@ -13,6 +13,7 @@ from attention_unet.dataset.cases import Case, Dataset
 from attention_unet.dataset.description import find_labels_in_files
 from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.files.csv_text import parse_table
+from attention_unet.files.json_file import read_object
 from attention_unet.files.prediction_folder import PARTS
 from attention_unet.scans.labels import RESERVED, Labels
 from attention_unet.scans.volume_files import is_volume, list_volumes, stem
@@ -82,10 +83,17 @@ def find_bids_cases(root: Path, suffixes: Sequence[str], pattern: str) -> tuple[
 
     Raises:
         ConfigError: if a suffix is given twice.
-        DataError: if no scan has a label map, or tables of classes differ.
+        DataError: if no scan has a label map, tables of classes differ, or ``dataset.json`` describes incomplete
+            annotations.
     """
     if len(set(suffixes)) < len(suffixes):
         raise ConfigError(f"data.bids_suffixes is {list(suffixes)}: expected each suffix once")
+    description = read_object(root / "dataset.json") if (root / "dataset.json").is_file() else {}
+    if "annotated" in description or "ignore" in description.get("labels", {}):
+        raise DataError(
+            f"{root / 'dataset.json'}: 'annotated' and 'ignore' are not read from BIDS datasets: remove the file if "
+            "all is annotated, or arrange the cases in folders imagesTr and labelsTr"
+        )
     files: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
 
     def is_label_map(path: Path) -> bool:

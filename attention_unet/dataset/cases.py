@@ -118,9 +118,11 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
     """
     problems: dict[str, str] = {}
     description = _read_description(root)
-    if "training" in description:
-        cases = _list_described_cases(root, description["training"])
-    elif labels_alone := _folder_of_labels_alone(root):
+    labels_alone = _folder_of_labels_alone(root)
+    described = _list_described_cases(root, description["training"]) if "training" in description else None
+    if described is not None and not (labels_alone and not any(case.images[0].exists() for case in described)):
+        cases = described
+    elif labels_alone:
         cases = [Case(case, (file,), file, drawn=True) for case, file in volumes_by_case(labels_alone).items()]
     elif folders := _image_and_label_folders(root):
         cases = _pair_files(*folders, problems)
@@ -151,6 +153,11 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
         raise DataError(f"{root / 'dataset.json'}: annotated names {first_few(absent)}: no such case; correct it")
     cases = [replace(case, unannotated=unannotated.get(case.id, ())) for case in cases]
     channels = (describe_channels(root / "dataset.json") if description else ()) or _name_channels(cases, problems)
+    if len(channels) > 1 and any(case.drawn for case in cases):
+        raise DataError(
+            f"{root / 'dataset.json'}: names {len(channels)} channels, but there are no images, and what is drawn from "
+            "label maps has one: add the images, or name one channel"
+        )
     cases = sorted((case for case in cases if case.id not in problems), key=lambda case: case.id)
     if not cases:
         text = f"{root}: holds no labelled case: expected at least one image with its label"
@@ -168,8 +175,9 @@ def group_channels(
 
     Args:
         paths: image files.
-        channels: number of channels, if known. If it is above 1 and every suffix is below it, a case may lack a file:
-            its missing file is listed as well, and reading the case fails.
+        channels: number of channels; None: as many as the suffixes of the expected cases tell. If it is above 1 and
+            every suffix is below it, a case may lack a file: its missing file is listed as well, and reading the case
+            fails.
         wanted: expected case ids. If none of them results from suffixes but a whole file name is one of them, the
             digits belong to the case ids.
 
@@ -184,6 +192,8 @@ def group_channels(
             by_case[match["case"]].append((int(match["channel"]), path))
     digits_in_ids = by_case.keys().isdisjoint(wanted) and any(name in wanted for name in named)
     suffixed = sum(len(group) for group in by_case.values()) == len(named) > 0 and not digits_in_ids
+    if channels is None:
+        channels = 1 + max((number for case in wanted for number, _ in by_case.get(case, ())), default=-1) or None
     if suffixed and channels and channels > 1 and all(number < channels for g in by_case.values() for number, _ in g):
         return {case: _fill_channels(dict(group), case, channels) for case, group in by_case.items()}
     numberings = {tuple(sorted(channel for channel, _ in group)) for group in by_case.values()}
@@ -249,9 +259,7 @@ def _pair_files(images: Path, labels: Path, problems: dict[str, str]) -> list[Ca
         if unread := list_unread(folder):
             log.warning("%s: not read: %s", folder, first_few(unread))
     label_files, files = volumes_by_case(labels), list_volumes(images)
-    suffixes = [match for path in files if (match := CHANNEL_SUFFIX.match(stem(path))) and match["case"] in label_files]
-    channels = 1 + max(int(match["channel"]) for match in suffixes) if suffixes else None
-    grouped = group_channels(files, channels, wanted=label_files)
+    grouped = group_channels(files, wanted=label_files)
     for case in sorted(set(grouped) - set(label_files)):
         problems[case] = f"{grouped[case][0]}: has no label: put it at {labels / case}.nii.gz, or remove the image"
     for case in sorted(set(label_files) - set(grouped)):

@@ -120,7 +120,7 @@ def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[
     Cases and classes that a model lacks are left out with a warning, and so is the foreground if the classes differ.
     Where a metric with a perfect value is undefined for one model only, that model rightly predicts nothing and gets
     this value. Cases in which another metric is undefined for one model only are counted in ``undefined``, and allow no
-    verdict.
+    verdict. Classes that a case does not annotate in one of the evaluations are left out there.
 
     Args:
         models: by name, the rows of each run; at least two models with the same number of runs. Runs are paired in
@@ -146,7 +146,11 @@ def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[
         raise DataError(f"{', '.join(models)}: have no {missing} in common: expected evaluations of the same cases")
     subject_of = {row.case: row.subject for rows in tables for row in rows if row.subject}
     subjects, folds = [subject_of.get(case, case) for case in cases], _folds(tables, cases)
+    volumes = [_values(rows, cases, classes, "reference_volume_ml") for rows in tables]
+    unannotated = np.isnan(volumes).any(axis=0)
     values = {name: np.stack([_values(rows, cases, classes, metric) for rows in runs]) for name, runs in models.items()}
+    for of_model in values.values():
+        of_model[:, unannotated] = np.nan
     baseline, *others = models
     comparisons = []
     for model in others:

@@ -1,6 +1,7 @@
 """Find the masks to evaluate, their classes and scans: by file names in a folder, or by entities in a BIDS dataset."""
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -43,10 +44,11 @@ def find_masks(predictions: Path, references: Path) -> tuple[dict[str, Path], di
 def find_images(
     folder: Path, ids: Sequence[str], predicted: Mapping[str, Path], of_bids: bool
 ) -> dict[str, tuple[Path, ...]]:
-    """Return the images of cases."""
+    """Return the images of cases, without the channels that a scan lacks."""
     if of_bids:
         return images_of_scans(folder, ids, predicted)
-    return group_channels(list_volumes(folder), wanted=ids)
+    grouped = group_channels(list_volumes(folder), wanted=ids)
+    return {case: tuple(path for path in paths if os.path.lexists(path)) for case, paths in grouped.items()}
 
 
 def find_labels(

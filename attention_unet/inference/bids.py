@@ -26,7 +26,7 @@ OTHER_FILES = ("run.json", "volumes.csv", "*_labels.json", "itk-snap_labels.txt"
 
 
 def find_bids_scans(
-    root: Path, suffixes: Sequence[str], participants: Sequence[str]
+    root: Path, suffixes: Sequence[str], participants: Sequence[str], may_miss: bool = False
 ) -> tuple[dict[Path, list[Case]], dict[str, str]]:
     """Return the scans of a BIDS dataset by their folder, relative to the dataset.
 
@@ -34,6 +34,7 @@ def find_bids_scans(
         root: folder of the dataset. Its derivatives are not searched.
         suffixes: suffix of each channel in order, such as T1w. Files of a scan have all other entities in common.
         participants: labels to keep, with or without ``sub-``; empty: all.
+        may_miss: whether a scan may lack channels.
 
     Returns:
         The scans; and the reason by file name, for scans that lack a channel or are there twice, and for participants
@@ -57,14 +58,15 @@ def find_bids_scans(
     for (folder, entities), of_scan in sorted(files.items()):
         found, mask = [of_scan[suffix] for suffix in suffixes], _name_of_mask(entities)
         name = (folder / entities).as_posix()
-        if not all(len(paths) == 1 for paths in found):
+        absent = tuple(number for number, paths in enumerate(found) if not paths)
+        if any(len(paths) > 1 for paths in found) or (absent and not may_miss):
             counts = ", ".join(f"{len(paths)} {suffix}" for suffix, paths in zip(suffixes, found, strict=True))
             failed[name] = f"{root / folder}: {entities} has {counts}: expected one file each"
         elif any(case.id == mask for case in cases[folder]):
             reason = f"{root / folder}: {entities}: its mask would have the name of another scan's mask, {mask}"
             failed[name] = f"{reason}; move one of them to another folder"
         else:
-            cases[folder].append(Case(mask, tuple(paths[0] for paths in found)))
+            cases[folder].append(Case(mask, tuple(path for paths in found for path in paths), absent=absent))
     cases = {folder: of_folder for folder, of_folder in cases.items() if of_folder}
     if not cases:
         reason = next(iter(failed.values()), f"holds no scan sub-*/**/sub-*_{first_few(suffixes)}.nii.gz")

@@ -1,8 +1,10 @@
 """Select the channels of a scan that a model takes, and check which may be missing."""
 
+import warnings
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+from attention_unet.dataset.cases import Case
 from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.inference.settings import Settings
 from attention_unet.preparation.plan import Plan
@@ -32,6 +34,13 @@ def select_channels(volume: Volume, plan: Plan, settings: Settings) -> Volume:
             f"({', '.join(plan.channels)}){advice}; of an array, channels are the first axis"
         )
     return volume.without_channels(missing) if missing else volume
+
+
+def warn_of_absent(case: Case, channels: Sequence[str]) -> None:
+    """Warn of channels without a file."""
+    if case.absent:
+        names = ", ".join(channels[number] for number in case.absent)
+        warnings.warn(f"{case.images[0]}: there is no file of {names}: predicted without", stacklevel=2)
 
 
 def check_missing(models: Sequence["Model"], missing: Collection[str]) -> None:

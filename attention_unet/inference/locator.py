@@ -16,7 +16,7 @@ from attention_unet.inference.window_predictor import place_network, window_pred
 from attention_unet.network import AttentionUNet, UNet
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.preprocessing import Preprocessed
-from attention_unet.preparation.region import MARGIN
+from attention_unet.preparation.region import MARGINS
 from attention_unet.scans.foreground import bounding_box
 from attention_unet.scans.geometry import ScanGrid
 
@@ -37,24 +37,26 @@ class Locator:
         network: network with the classes "background" and "structures", in evaluation mode.
         plan: its plan; its voxels are those of the model's plan times ``factors``.
         factors: voxels of the model's grid in a coarse voxel, along each axis.
+        margin: coarse voxels around those in which structures are found.
     """
 
     network: UNet
     plan: Plan
     factors: tuple[int, int, int]
+    margin: int = MARGINS[0]
 
     @property
-    def margin(self) -> tuple[int, int, int]:
+    def margin_voxels(self) -> tuple[int, int, int]:
         """Voxels around structures in the box that it finds, at most, if it finds them exactly."""
-        margin = [(1 + MARGIN) * factor for factor in self.factors]
+        margin = [(1 + self.margin) * factor for factor in self.factors]
         if stack := self.plan.preprocessing.stack:
             margin[stack.axis] = ALL_VOXELS
         i, j, k = margin
         return i, j, k
 
     def to_json(self) -> dict[str, Any]:
-        """Return plan and factors as plain values for a JSON file."""
-        return {"plan": self.plan.to_json(), "factors": list(self.factors)}
+        """Return plan, factors and margin as plain values for a JSON file."""
+        return {"plan": self.plan.to_json(), "factors": list(self.factors), "margin": self.margin}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any], weights: Mapping[str, Tensor], device: torch.device) -> "Locator":
@@ -67,7 +69,8 @@ class Locator:
         network = AttentionUNet(plan.architecture)
         network.load_state_dict(weights)
         i, j, k = map(int, plain["factors"])
-        return cls(place_network(network, device).eval(), plan, (i, j, k))
+        margin = int(plain.get("margin", MARGINS[0]))  # earlier models have none
+        return cls(place_network(network, device).eval(), plan, (i, j, k), margin)
 
     @torch.inference_mode()
     def locate(self, image: Tensor) -> Box | None:
@@ -84,7 +87,7 @@ class Locator:
         if found[0].start == found[0].stop:
             return None
         box = [
-            (max(side.start - MARGIN, 0) * factor, min((side.stop + MARGIN) * factor, n))
+            (max(side.start - self.margin, 0) * factor, min((side.stop + self.margin) * factor, n))
             for side, factor, n in zip(found, self.factors, image.shape[1:], strict=True)
         ]
         if stack := self.plan.preprocessing.stack:

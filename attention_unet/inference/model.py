@@ -14,6 +14,7 @@ from torch import nn
 
 from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import ConfigError
+from attention_unet.inference.channels import warn_of_absent
 from attention_unet.inference.components import Gains
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.locator import Locator
@@ -145,4 +146,5 @@ def _read_scan(scan: Any, spacing_mm: Sequence[float] | None, affine: NDArray[np
     cases = find_inputs(Path(scan), len(plan.channels), plan.channels_may_miss)
     if len(cases) > 1:
         raise ConfigError(f"{scan}: holds {len(cases)} scans: name one of them, or use predict_folder")
+    warn_of_absent(cases[0], plan.channels)
     return read_channels(cases[0])

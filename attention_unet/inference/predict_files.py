@@ -28,7 +28,7 @@ from attention_unet.files.prediction_folder import (
     sidecar_path,
     uncertainty_path,
 )
-from attention_unet.inference.channels import check_missing
+from attention_unet.inference.channels import check_missing, warn_of_absent
 from attention_unet.inference.image_states import hash_images, image_states
 from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import CPU
@@ -154,9 +154,7 @@ def _predict_case(
         volume, settings = volume.select_channel(settings.channel), replace(settings, channel=None)
     channels = models[0].plan.channels
     missing = [name for number, name in enumerate(channels) if number in case.absent or name in settings.missing]
-    if case.absent:
-        names = ", ".join(channels[number] for number in case.absent)
-        warnings.warn(f"{case.images[0]}: there is no file of {names}: predicted without", stacklevel=1)
+    warn_of_absent(case, channels)
     settings = replace(settings, missing=tuple(missing))
     check_missing(models, missing)
     if settings.dicom and not is_series(volume.path):

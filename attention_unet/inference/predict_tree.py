@@ -116,8 +116,8 @@ def _find_scans(
 ) -> tuple[dict[Path, list[Case]], dict[str, str]]:
     """Return the cases by folder, relative to the source; and reasons for what cannot be predicted."""
     channels = len(models[0].plan.channels)
+    may_miss = all(model.plan.channels_may_miss for model in models)
     if not bids:
-        may_miss = all(model.plan.channels_may_miss for model in models)
         folders, failed = {}, {}
         for folder in _folders_of_scans(source, output):
             try:
@@ -138,7 +138,7 @@ def _find_scans(
         )
     if tuple(bids) != given and set(given) & SUFFIXES:
         log.warning("--bids-suffix is %s: the model was trained on %s", " ".join(bids), " ".join(given))
-    return find_bids_scans(source, bids, participants)
+    return find_bids_scans(source, bids, participants, may_miss)
 
 
 def _folders_of_scans(source: Path, output: Path) -> list[Path]:

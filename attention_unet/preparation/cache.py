@@ -22,7 +22,7 @@ from attention_unet.errors import DataError
 from attention_unet.files.atomic import STALE_SECONDS, remove_partials, replacing
 from attention_unet.machine.memory import free_memory
 from attention_unet.machine.processes import run_all
-from attention_unet.preparation.drawn_regions import CLUSTERS, find_regions
+from attention_unet.preparation.drawn_regions import find_regions
 from attention_unet.preparation.preprocessing import Preprocessing, preprocess, preprocess_target
 from attention_unet.scans.geometry import fit_grid
 from attention_unet.scans.labels import IGNORED, Labels, mask_of
@@ -173,8 +173,7 @@ class CaseCache:
         regions = np.zeros((1, 0, 0, 0), np.uint8)
         if self.with_regions:
             values, background = preprocessed.image.numpy(), preprocessed.background.numpy()
-            clusters = 1 if case.drawn else CLUSTERS
-            regions = find_regions(values, target, background, self.labels, clusters)
+            regions = find_regions(values, target, background, self.labels, case.drawn)
         arrays = (
             preprocessed.image.contiguous(),
             torch.from_numpy(target),

@@ -15,7 +15,7 @@ def find_regions(
     target: NDArray[np.uint8],
     background: NDArray[np.float32],
     labels: Labels,
-    clusters: int = CLUSTERS,
+    drawn: bool = False,
 ) -> NDArray[np.uint8]:
     """Return the region of each voxel of a preprocessed case.
 
@@ -24,24 +24,24 @@ def find_regions(
         target: target of the network (T, *S).
         background: (C,), value of the background of each channel.
         labels: the classes.
-        clusters: number of clusters of the voxels without a class.
+        drawn: whether the image is drawn from the label map, so that nothing but the classes can be told apart.
 
     Returns:
         (1, *S): 0 where the image is background, 1 to K in the classes, the last of overlapping ones, and above K in
-        clusters of the other voxels. If voxels are ignored, all are in clusters.
+        clusters of the other voxels. If voxels of a real image are ignored, all are in clusters.
     """
     classes = len(labels.names)
     regions = target[0].copy()
     if labels.overlapping:
         regions = np.max([(target[k] == 1) * np.uint8(k + 1) for k in range(classes)], axis=0)
-    if (target == IGNORED).any():  # an organ would end where its annotation does
-        regions[:] = 0
+    if (target == IGNORED).any():  # in a real image, an organ would end where its annotation does
+        regions[(regions == IGNORED) | (not drawn)] = 0
     air = (image == background.reshape(-1, 1, 1, 1)).all(axis=0)
     other = (regions == 0) & ~air
     values = image[:, other].T
     if len(values):
         some = values[np.linspace(0, len(values) - 1, CLUSTERED).astype(int)].astype(np.float64)
-        clusters = min(clusters, len(np.unique(some, axis=0)), 255 - classes)
+        clusters = min(1 if drawn else CLUSTERS, len(np.unique(some, axis=0)), 255 - classes)
         centres = kmeans2(some, clusters, minit="++", seed=0)[0]
         regions[other] = classes + 1 + vq(values, centres)[0]
     found: NDArray[np.uint8] = regions[None]

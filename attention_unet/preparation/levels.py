@@ -18,7 +18,7 @@ def plan_levels(size: np.ndarray, spacing: np.ndarray, max_levels: int) -> tuple
     """Return the strides between levels and the kernels of levels for a patch.
 
     An axis is halved while at least 4 voxels remain and its voxels are less than twice the smallest of the axes that
-    can be halved. Its kernel is 1 until its voxels are less than twice the smallest, and then always 3. No level has 2
+    can be halved. Its kernel is 1 until its voxels are less than twice these, and then always 3. No level has 2
     voxels along an axis: gradients of such convolutions are wrong in bfloat16 on a CPU (oneDNN, torch 2.13).
 
     Args:
@@ -31,9 +31,9 @@ def plan_levels(size: np.ndarray, spacing: np.ndarray, max_levels: int) -> tuple
     kernels: list[list[int]] = []
     convolved = np.zeros(len(size), dtype=bool)  # axes with small enough voxels
     while True:
-        convolved |= spacing < 2 * spacing.min()
-        kernels.append([3 if c and s > 1 else 1 for c, s in zip(convolved, size, strict=True)])
         large = size >= 2 * SMALLEST_EDGE
+        convolved |= spacing < 2 * (spacing[large] if large.any() else spacing).min()
+        kernels.append([3 if c and s > 1 else 1 for c, s in zip(convolved, size, strict=True)])
         if len(kernels) == max_levels or not large.any():
             break
         halve = large & (spacing < 2 * spacing[large].min())

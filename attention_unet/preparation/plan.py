@@ -133,8 +133,12 @@ def read_plan(file: Path) -> Plan:
 
 
 def fill_from_plan(config: Config, plan: Plan) -> Config:
-    """Fill open fields of a configuration from a plan, so that it gives the same plan on any machine."""
+    """Fill open fields of a configuration from a plan, so that it gives the same plan on any machine.
+
+    The channels of a network that starts from a model stay open: they are those of the model.
+    """
     data, network, training = config.data, config.network, config.training
+    channels = network.base_channels or (None if training.start_from else plan.architecture.channels[0])
     return dataclasses.replace(
         config,
         data=dataclasses.replace(
@@ -142,7 +146,7 @@ def fill_from_plan(config: Config, plan: Plan) -> Config:
             spacing_mm=data.spacing_mm or list(plan.preprocessing.spacing_mm),
             patch=data.patch or list(plan.patch),
         ),
-        network=dataclasses.replace(network, base_channels=network.base_channels or plan.architecture.channels[0]),
+        network=dataclasses.replace(network, base_channels=channels),
         training=dataclasses.replace(training, batch=training.batch or plan.batch),
     )
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from attention_unet.preparation.plan import Plan
 
 COARSE_VOXELS = 2**17  # of a typical scan
-MARGIN = 1  # coarse voxels around those in which structures are found
+MARGINS = (1, 2, 3)  # coarse voxels around those in which structures are found; the smallest that is safe
 CHANNELS, LEVELS = 8, 4
 SMALL = 0.4  # share of a typical scan that its structures, with margins, may fill
 SHARE = 0.1  # of the budget, for the locator
@@ -47,7 +47,7 @@ def region_extent(fingerprint: Fingerprint) -> NDArray[np.float64] | None:
     if not len(fingerprint.structures_mm) or max(factors) == 1:
         return None
     coarse_mm = spacing * factors
-    extent: NDArray[np.float64] = np.median(fingerprint.structures_mm, axis=0) + 2 * (1 + MARGIN) * coarse_mm
+    extent: NDArray[np.float64] = np.median(fingerprint.structures_mm, axis=0) + 2 * (1 + MARGINS[0]) * coarse_mm
     extent = np.minimum(extent, whole)
     if fingerprint.stack is not None:  # no thick slice is left out
         extent[fingerprint.stack.axis] = whole[fingerprint.stack.axis]

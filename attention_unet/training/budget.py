@@ -9,6 +9,7 @@ from attention_unet.config import TrainingConfig
 VALIDATING = 0.04  # largest share of a budget in minutes for all validations before the last; and for the last
 CASE_WORK = 0.8  # time to predict as many voxels as a patch has, as a multiple of that to train on the patch
 LARGER_OVERLAP_WORK = 1.5**3  # of windows that overlap by 0.5, as a multiple of that with 0.25
+LARGEST_CASE = 0.1  # of a budget in minutes, for which time is kept
 RESERVED = 1.2  # time kept for the last validation, as a multiple of what it is expected to take
 
 
@@ -85,7 +86,10 @@ class Budget:
 
     def keep_time_for_last(self, seconds: float, case_seconds: float) -> None:
         """Keep time for the last validation, given the seconds of all cases and of one, in one process."""
-        self.reserve = RESERVED * (seconds if self.seconds is None else min(seconds, VALIDATING * self.seconds))
+        if self.seconds is not None and case_seconds:
+            share, case = VALIDATING * self.seconds, min(case_seconds, LARGEST_CASE * self.seconds)
+            seconds = min(seconds, case * (share // case + 1))  # the case that passes the share is finished
+        self.reserve = RESERVED * seconds
         if self.can_choose_overlap(case_seconds):
             self.reserve += self.validation_seconds or 0.0
 

@@ -24,7 +24,7 @@ from attention_unet.preparation.loading import load_patches
 from attention_unet.preparation.patch_sampler import PatchSampler
 from attention_unet.preparation.patches import PatchDataset, patch_numbers
 from attention_unet.preparation.plan import Plan
-from attention_unet.preparation.region import MOST_STEPS, SHARE, choose_factors, plan_coarsely
+from attention_unet.preparation.region import FEWEST_STEPS, MARGINS, MOST_STEPS, SHARE, choose_factors, plan_coarsely
 from attention_unet.scans.labels import Labels
 from attention_unet.training.budget import Budget, learning_rate_factor
 from attention_unet.training.interruption import Interrupted
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 WARMUP = 0.05  # share of the locator's budget
 RECALL, LOWEST_RECALL = 0.999, 0.99  # of the structures' voxels in held-out cases: mean, and of any case or class
 MOST_VOLUME = 0.6  # share of the scans: a box that holds everything finds nothing
+TRIED_STEPS = 6  # after which there may be no time for enough; the first is slow
 FEWEST_CASES = 8  # to learn from, however long it takes to read them
 MEASURED_CASES, LEARNT_CASES = 20, 200  # at most; coarse cases are held in memory
 
@@ -92,7 +93,8 @@ def train_locator(
         caught: signals by which the user asks to stop.
 
     Returns:
-        The locator; None if it lost structures in held-out cases or found too much, or if no case is held out.
+        The locator; None if it lost structures in held-out cases or found too much, if there is no time for enough
+        steps, or if no case is held out.
 
     Raises:
         Interrupted: if the user asked to stop.
@@ -114,12 +116,15 @@ def train_locator(
     patches = PatchDataset(
         PatchSampler(coarse, coarse_plan.patch, 0.0, config.training.seed), coarse_plan, config.augmentation
     )
-    _learn(learner, patches, budget, config, caught)
-    locator = Locator(learner.averaged, coarse_plan, factors)
-    found = fabric.broadcast(judge(locator, evenly_spaced(held_out, MEASURED_CASES), plan.labels))
-    log.info("locator, trained for %d steps: %s", learner.step, found)
-    if found.is_safe:
-        return locator
+    if not _learn(learner, patches, budget, config, caught):
+        log.info("no locator: a tenth of the budget is not enough for %d steps", FEWEST_STEPS)
+        return None
+    for margin in MARGINS:
+        locator = Locator(learner.averaged, coarse_plan, factors, margin)
+        found = fabric.broadcast(judge(locator, evenly_spaced(held_out, MEASURED_CASES), plan.labels))
+        log.info("locator, trained for %d steps, margin %d: %s", learner.step, margin, found)
+        if found.is_safe:
+            return locator
     log.info(
         "it is not used: expected at least %g %% (%g %% of every case and class) in at most %g %% of the scans",
         *(100 * limit for limit in (RECALL, LOWEST_RECALL, MOST_VOLUME)),
@@ -127,9 +132,13 @@ def train_locator(
     return None
 
 
-def _learn(learner: Learner, patches: PatchDataset, budget: Budget, config: Config, caught: Sequence[int]) -> None:
-    """Train a learner until its budget is spent, or for 400 steps if these take less."""
-    fabric, before = learner.fabric, torch.get_num_threads()
+def _learn(learner: Learner, patches: PatchDataset, budget: Budget, config: Config, caught: Sequence[int]) -> bool:
+    """Train a learner until its budget is spent, or for 400 steps if these take less.
+
+    Returns:
+        Whether it was trained; not if the first steps show that its time is over before step 100.
+    """
+    fabric, before, after_first = learner.fabric, torch.get_num_threads(), 0.0
     numbers = patch_numbers(0, 2 * fabric.world_size, fabric.global_rank, fabric.world_size)
     threads = ThreadChooser(fixed=budget.seconds is None) if fabric.device.type == "cpu" else None
     batches = load_patches(patches, numbers, 0, fabric.device)
@@ -141,7 +150,13 @@ def _learn(learner: Learner, patches: PatchDataset, budget: Budget, config: Conf
                 if stopping:
                     raise Interrupted("stopped before the first step: repeat the same command to begin again", caught)
                 if progress >= 1:
-                    return
+                    return True
+                if learner.step == 1:
+                    after_first = progress
+                if learner.step == TRIED_STEPS and budget.seconds:
+                    each = (progress - after_first) / (TRIED_STEPS - 1)
+                    if TRIED_STEPS + (1 - progress) / each < FEWEST_STEPS:
+                        return False
                 batch = next(batches)
                 began = time.monotonic()
                 rate = config.training.learning_rate * learning_rate_factor(progress, WARMUP)

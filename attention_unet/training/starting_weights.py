@@ -157,14 +157,14 @@ def warn_of_trained_on(origin: Origin, held_out: Sequence[str], digests: Mapping
         digests: digest of the image by case id.
     """
     found = {case: find_in_training([origin.trained_on], case, digests[case]) for case in held_out}
-    if known := [case for case, match in found.items() if match in ("image", "name")]:
-        log.warning(
-            "%d of %d held-out cases are training cases of %s, where this training starts, their scores will be too "
-            "good: %s",
-            len(known),
-            len(held_out),
-            origin.model,
-            first_few(known),
-        )
-    elif "unknown" in found.values():
+    texts = {
+        "image": "are training cases of %s, where this training starts: their scores will be too good",
+        "name": "have the id of a training case of %s, but another image",
+    }
+    for match, text in texts.items():
+        if known := [case for case, kind in found.items() if kind == match]:
+            log.warning(
+                f"%d of %d held-out cases {text}: %s", len(known), len(held_out), origin.model, first_few(known)
+            )
+    if "unknown" in found.values():
         log.warning("%s does not say which cases it was trained on: held-out cases may be among them", origin.model)

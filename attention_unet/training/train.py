@@ -167,7 +167,7 @@ def _train(
                 run,
                 settings,
                 learner,
-                Batches(prepared, settings, locator.margin if locator else None, fabric),
+                Batches(prepared, settings, locator.margin_voxels if locator else None, fabric),
                 prepared,
                 locator,
                 budget,

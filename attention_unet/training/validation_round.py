@@ -34,8 +34,8 @@ LOW_DICE, LOW_FROM = 0.5, 0.4  # a warning is given below this Dice after this s
 def validate_and_record(training: Training, progress: float, learning_rate: float) -> bool:
     """Validate on held-out cases, record the result and save the averaged weights.
 
-    The last validation is on all of them. Others of a budget in minutes are on as many as their time allows. If the
-    last would take too long, its windows do not overlap, and it ends when its time is over.
+    The last validation is on all of them, unless it would take too long. Then, as others of a budget in minutes, it is
+    on as many as its time allows.
 
     The saved weights are those of the latest validation, not the best on the held-out cases: that choice would make
     their Dice too high.
@@ -52,20 +52,15 @@ def validate_and_record(training: Training, progress: float, learning_rate: floa
     seconds = budget.validation_seconds
     if last:
         seconds = 2 * seconds if short and seconds else None
-    validation = validate_timed(training, held_out, 0.0 if short else OVERLAP, seconds)
+    validation = validate_timed(training, held_out, OVERLAP, seconds)
     if validation is None:
         return False
     if not last and held_out:
         budget.keep_time_for_last(loop.case_seconds * len(held_out) / processes, loop.case_seconds)
     if last and held_out:
         if short:
-            loop.overlap = LARGER_OVERLAP
-            log.info(
-                "the last validation was on %d of %d held-out cases, with windows without overlap, to save time",
-                len(validation.dice),
-                len(held_out),
-            )
-        elif not try_overlap(training, held_out, validation):
+            log.info("the last validation was on %d of %d held-out cases", len(validation.dice), len(held_out))
+        if not try_overlap(training, held_out, validation):
             return False
     if training.monitor is not None:
         names = training.settings.plan.labels.names
@@ -83,9 +78,7 @@ def validate_and_record(training: Training, progress: float, learning_rate: floa
                 100 * progress,
                 advice,
             )
-        if short:
-            loop.component_gains = {}  # seams of windows without overlap look like components
-        elif held_out:
+        if held_out:
             record_component_gains(loop, validation, names)
         settings = training.settings
         description: dict[str, Any] = {

@@ -173,3 +173,11 @@ def test_a_bids_dataset_is_inspected_and_trained_on(bids, tmp_path, monkeypatch,
     manual = ["-r", str(bids / "derivatives" / "manual"), "--held-out-of", "run"]
     assert main(["evaluate", "-p", "masks", *manual, "-o", "evaluation"]) == 0
     assert main(["report", "run"]) == 0
+
+
+@pytest.mark.parametrize("described", [{"annotated": {}}, {"labels": {"background": 0, "ignore": 5}}])
+def test_incomplete_annotations_are_refused(bids, described):
+    """They are not read from BIDS datasets: unseen, they would be learned as background."""
+    (bids / "dataset.json").write_text(json.dumps(described))
+    with pytest.raises(DataError, match=r"dataset\.json: 'annotated' and 'ignore' are not read from BIDS"):
+        find_bids_cases(bids, ["T1w"], LABELS)

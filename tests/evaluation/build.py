@@ -13,8 +13,8 @@ AFFINE = oblique_affine()
 
 
 def metrics(**given):
-    """Return the metrics of a case; metrics that are not given are NaN."""
-    return CaseMetrics(**{**dict.fromkeys(METRICS, nan), **given})
+    """Return the metrics of a case that annotates the class; metrics that are not given are NaN."""
+    return CaseMetrics(**{**dict.fromkeys(METRICS, nan), "reference_volume_ml": 1.0, **given})
 
 
 def rows(values, metric="dice", class_name="a"):

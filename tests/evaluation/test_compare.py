@@ -64,6 +64,15 @@ def test_a_structure_that_is_rightly_not_predicted_counts_as_perfect():
     assert found.gains == (0, -inf)
 
 
+def test_a_class_that_a_case_does_not_annotate_is_left_out():
+    """In one evaluation it was not known: the class counted as wrongly predicted."""
+    before, after = rows([0.5, 0.6, 0.7, 0.0]), rows([0.6, 0.7, 0.8, nan])
+    after[3] = replace(after[3], metrics=replace(after[3].metrics, reference_volume_ml=nan))
+    (found,) = compare({"A": before, "B": after}, "dice")
+    assert found.gains == pytest.approx((0.1, 0.1, 0.1))
+    assert found.undefined == 0
+
+
 def test_no_verdict_rests_on_cases_that_were_dropped():
     better = {"A": rows([0.5] * 12, "precision"), "B": rows([0.9] * 11 + [nan], "precision")}
     (found,) = compare(better, "precision")

@@ -9,7 +9,7 @@ import pytest
 from attention_unet.cli import main
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.evaluation.evaluate import evaluate_folder
-from attention_unet.evaluation.found_masks import find_labels, find_masks
+from attention_unet.evaluation.found_masks import find_images, find_labels, find_masks
 from attention_unet.inference.predict_tree import predict_tree
 from attention_unet.inference.settings import Settings
 from attention_unet.scans.labels import Labels
@@ -218,3 +218,11 @@ def test_pictures_show_the_scan_that_was_predicted(bids, tmp_path):
     _, failed = evaluate_folder(masks, manual, tmp_path / "again", images=bids)
     assert "FLAIR" in failed["sub-02_run-1"]
     assert not (tmp_path / "again" / "picture.png").exists()
+
+
+def test_images_of_scans_that_lack_a_channel(tmp_path):
+    for name in ("a_0000", "a_0001", "b_0000", "c_0001"):
+        save_nifti(tmp_path / "scans" / f"{name}.nii.gz", np.zeros((4, 4, 4), np.float32))
+    found = find_images(tmp_path / "scans", ["a", "b", "c"], {}, False)
+    names = {case: [path.name.partition(".")[0] for path in paths] for case, paths in found.items()}
+    assert names == {"a": ["a_0000", "a_0001"], "b": ["b_0000"], "c": ["c_0001"]}

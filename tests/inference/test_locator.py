@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from attention_unet.inference.locator import MARGIN, Locator, coarsen, cut_to_structures, enlarge, is_cut
+from attention_unet.inference.locator import Locator, coarsen, cut_to_structures, enlarge, is_cut
 from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import load_model, save_model
 from attention_unet.inference.predict_volume import predict_volume
@@ -71,13 +71,16 @@ def test_coarse_voxels_are_means_of_blocks(grid):
     torch.testing.assert_close(coarsen(image, FACTORS), expected)
 
 
-def test_the_box_holds_what_was_found_with_a_margin():
-    box = LOCATOR.locate(torch.from_numpy(cube()[None]).float())
+@pytest.mark.parametrize("margin", [1, 3])
+def test_the_box_holds_what_was_found_with_a_margin(margin):
+    locator = dataclasses.replace(LOCATOR, margin=margin)
+    box = locator.locate(torch.from_numpy(cube()[None]).float())
     assert box == [
-        (20 - 2 * MARGIN, 26 + 2 * MARGIN),
-        (16 - 4 * MARGIN, 24 + 4 * MARGIN),
-        (9 - 3 * MARGIN, 15 + 3 * MARGIN),
+        (20 - 2 * margin, 26 + 2 * margin),
+        (16 - 4 * margin, 24 + 4 * margin),
+        (9 - 3 * margin, 15 + 3 * margin),
     ]
+    assert [(1 + margin) * factor for factor in FACTORS] == list(locator.margin_voxels)
     assert LOCATOR.locate(torch.zeros(1, 40, 36, 30)) is None
     corner = cube(low=(0, 0, 27), high=(3, 3, 30))
     assert LOCATOR.locate(torch.from_numpy(corner[None]).float()) == [(0, 6), (0, 8), (24, 30)]
@@ -89,8 +92,8 @@ def test_no_thick_slice_is_left_out():
     locator = Locator(Bright(), plan, FACTORS)
     image = torch.from_numpy(cube()[None]).float()
     assert locator.locate(image) == [*LOCATOR.locate(image)[:2], (0, 30)]
-    assert locator.margin[:2] == LOCATOR.margin[:2]
-    assert locator.margin[2] > 1000
+    assert locator.margin_voxels[:2] == LOCATOR.margin_voxels[:2]
+    assert locator.margin_voxels[2] > 1000
     assert locator.locate(torch.zeros(1, 40, 36, 30)) is None
 
 
@@ -192,9 +195,9 @@ def test_a_model_file_holds_its_locator(tmp_path):
     torch.manual_seed(0)
     plan, coarse = plan_of(), plan_of(labels=COARSE, spacing=(2.0, 4.0, 3.0))
     network, small = (AttentionUNet(each.architecture).eval() for each in (plan, coarse))
-    save_model(tmp_path, network.state_dict(), plan, {}, Locator(small, coarse, FACTORS))
+    save_model(tmp_path, network.state_dict(), plan, {}, Locator(small, coarse, FACTORS, margin=2))
     model = load_model(tmp_path)
-    assert model.locator.factors == FACTORS
+    assert (model.locator.factors, model.locator.margin) == (FACTORS, 2)
     assert model.locator.plan.preprocessing == Preprocessing((2.0, 4.0, 3.0), nonzero=False)
     x = torch.randn(1, 1, 8, 8, 8)
     assert torch.equal(model.network(x), network(x))

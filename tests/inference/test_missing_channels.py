@@ -142,3 +142,9 @@ def test_predict_volume_keeps_the_given_scan():
     before = volume.array.copy()
     predict_volume([model()], volume, Settings(missing=("T1",)))
     np.testing.assert_array_equal(volume.array, before)
+
+
+def test_python_tells_of_a_channel_without_a_file(scans):
+    with pytest.warns(UserWarning, match=r"part_0000\.nii\.gz: there is no file of FLAIR: predicted without"):
+        found = model().predict(scans / "part_0000.nii.gz")
+    check(found.label_map.dataobj, 0, 2)

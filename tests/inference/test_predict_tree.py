@@ -264,6 +264,12 @@ def test_channels_and_participants_of_a_bids_dataset(bids, tmp_path):
         f"sub-02/anat/sub-02_{MASK}",  # the network of this test takes one channel
     ]
     assert "sub-01_ses-a has 1 T1w, 0 FLAIR: expected one file each" in failed["sub-01/ses-a/anat/sub-01_ses-a"]
+    trained_without = dataclasses.replace(two.plan, channels_may_miss=True)
+    failed = predict_tree(
+        [dataclasses.replace(two, plan=trained_without)], bids, tmp_path / "may", bids=["T1w", "FLAIR"]
+    )
+    assert not any("expected one file each" in reason for reason in failed.values())
+    assert len(failed) == 3  # tried, and refused by the network of this test
     assert predict_tree([model_of()], bids, tmp_path / "out", bids=["T1w"], participants=["02"]) == {}
     assert files(tmp_path / "out", "*.nii.gz") == [f"sub-02/anat/sub-02_{MASK}.nii.gz"]
 

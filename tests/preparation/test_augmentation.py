@@ -161,6 +161,14 @@ def test_thick_slices_are_changed_within_themselves():
             assert not after[..., [0, 1, 2, 4, 5], :].any()
 
 
+def test_single_slices_are_changed_within_themselves():
+    changes = {"affine": 1.0, "rotation_degrees": 45.0, "shift": 4.0, "bend": 1.5}
+    for transform in draw(augmentation((24, 20, 1), (1.0, 1.0, 1.0), **changes), range(5)):
+        np.testing.assert_allclose(transform.matrix[2], [0, 0, 1], atol=1e-12)
+        assert abs(transform.matrix[0, 1]) > 1e-3
+        assert transform.shift[2] == 0
+
+
 def test_bends_are_as_strong_as_said_in_millimetres_and_as_far_apart():
     augmenter = augmentation((40, 14, 28), (1.0, 4.0, 2.0), affine=1.0, scale=[1.0, 1.0], bend=1.5)
     displacements = np.stack([transform.displacement for transform in draw(augmenter, range(40))])

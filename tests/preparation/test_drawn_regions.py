@@ -39,6 +39,15 @@ def test_an_organ_does_not_end_where_its_annotation_does():
     np.testing.assert_array_equal(find_regions(image, target, background, LABELS), expected)
 
 
+def test_classes_of_a_drawn_image_are_regions_although_voxels_are_ignored():
+    image, target, background, _ = case()
+    target[0, :, :, 15:] = IGNORED
+    regions = find_regions(image, target, background, LABELS, drawn=True)
+    for index in (1, 2):
+        np.testing.assert_array_equal(regions == index, target == index)
+    assert set(np.unique(regions)) == {0, 1, 2, 3}
+
+
 def test_the_last_of_overlapping_classes_counts():
     image, _, background, _ = case()
     masks = np.zeros((2, *GRID), dtype=np.uint8)

@@ -184,3 +184,17 @@ def test_channels_may_miss_if_training_drops_them():
 def test_a_plan_of_very_thin_scans_can_be_read_again():
     plan = make_plan(Config(), dataset(), cohort_of((64, 64, 1), (1, 1, 0.01)), LAPTOP)
     assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+
+
+@pytest.mark.parametrize(("slices", "spacing"), [(1, 1.0), (7, 0.9)])
+def test_few_slices_thinner_than_in_plane_voxels_do_not_stop_convolutions_in_plane(slices, spacing):
+    _, kernels = plan_levels(np.array([96, 96, slices]), np.array([2.0, 2.0, spacing]), max_levels=5)
+    assert kernels == [[3, 3, 1 if slices == 1 else 3]] * 5
+
+
+def test_a_network_that_starts_from_a_model_keeps_its_own_width():
+    """In a study, the plan of the first arm fills what other arms leave open."""
+    plan = make_plan(Config(), dataset(), cohort_of((80, 64, 40), (1, 1, 1)), LAPTOP)
+    assert fill_from_plan(Config(), plan).network.base_channels == plan.architecture.channels[0]
+    start = Config(training=TrainingConfig(start_from="model"))
+    assert fill_from_plan(start, plan).network.base_channels is None

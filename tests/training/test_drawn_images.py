@@ -9,6 +9,7 @@ import pytest
 from attention_unet.cli import main
 from attention_unet.dataset.cases import find_cases
 from attention_unet.dataset.reading import read_channels
+from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluated_files import read_evaluated_files
 from attention_unet.inference.model_file import load_model
 
@@ -43,3 +44,22 @@ def test_a_share_of_drawn_images_beside_real_ones(cohort, tmp_path):
     assert main(run) == 0
     scan = next((cohort / "imagesTs").iterdir())
     assert set(np.unique(load_model(tmp_path / "run").predict(scan).label_map.dataobj)) <= {0, 1, 2, 3}
+
+
+def test_label_maps_alone_of_a_decathlon_folder(cohort, labels_alone):
+    """Its images were removed; the list of them is still there."""
+    described = json.loads((cohort / "dataset.json").read_text())
+    (labels_alone / "dataset.json").write_text(json.dumps(described))
+    dataset = find_cases(labels_alone)
+    assert len(dataset.cases) == 8
+    assert all(case.drawn for case in dataset.cases)
+    (labels_alone / "dataset.json").write_text(json.dumps(described | {"modality": {"0": "T1", "1": "T2"}}))
+    with pytest.raises(DataError, match="names 2 channels, but there are no images"):
+        find_cases(labels_alone)
+
+
+def test_a_label_map_under_two_names_is_a_copy(labels_alone, capsys):
+    label = next((labels_alone / "labelsTr").iterdir())
+    shutil.copy(label, label.with_name("copy.nii.gz"))
+    assert main(["inspect", str(labels_alone), "--no-trial"]) == 0
+    assert "copy" in capsys.readouterr().err

@@ -100,14 +100,14 @@ def test_the_network_has_the_time_that_its_locator_leaves(cohort, tmp_path, monk
     assert clock.rates[0] < clock.rates[-1]  # a warm-up of its own
 
 
-def test_large_volumes_leave_nine_tenths_of_the_time_to_train(cohort, tmp_path, monkeypatch, caplog):
-    """One case takes a twelfth of the budget: one is enough to see progress, and the last windows do not overlap."""
+def test_large_volumes_leave_most_of_the_time_to_train(cohort, tmp_path, monkeypatch, caplog):
+    """One case takes a thirtieth of the budget: one is enough to see progress, two are judged at the end."""
     steps, seconds, clock = by_the_clock(
         cohort, tmp_path / "run", monkeypatch, itertools.repeat(1.0), minutes=0.5, validations=10
     )
     assert clock.cases == [1, 1, 2]
-    assert clock.overlaps == [0.25, 0.25, 0.0]
-    assert steps[-1] * 0.2 > 0.85 * 30
+    assert set(clock.overlaps) == {0.25}
+    assert steps[-1] * 0.2 > 0.83 * 30
     assert 29 < seconds[-1] <= 30.2
     assert not clock.chosen
     assert "mean Dice is only 0.3000 after" in caplog.text
@@ -119,8 +119,8 @@ def test_cases_that_would_take_too_long_wait_for_the_end(cohort, tmp_path, monke
         cohort, tmp_path / "run", monkeypatch, itertools.repeat(5.0), case_work=1e3, minutes=0.5, validations=10
     )
     assert clock.cases == [1]
-    assert clock.overlaps == [0.0]
-    assert 29 < seconds[-1] < 31
+    assert clock.overlaps == [0.25]
+    assert 29 < seconds[-1] < 32
     assert steps[-1] * 0.2 > 25
 
 
@@ -129,7 +129,7 @@ def test_a_case_that_takes_longer_than_its_share_is_the_only_one(cohort, tmp_pat
         cohort, tmp_path / "run", monkeypatch, itertools.repeat(5.0), minutes=0.5, validations=10
     )
     assert clock.cases == [1, 1]
-    assert clock.overlaps == [0.25, 0.0]
+    assert set(clock.overlaps) == {0.25}
     assert seconds[-1] < 32
     assert steps[-1] * 0.2 > 20
 

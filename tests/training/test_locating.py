@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from attention_unet.config import TrainingConfig
 from attention_unet.inference import locator as locator_module
 from attention_unet.machine.devices import make_fabric
 from attention_unet.preparation import region
@@ -70,7 +71,7 @@ def test_a_locator_finds_structures_in_unseen_cases(few_voxels, caplog):
     found = judge(locator, held_out, PLAN.labels)
     assert found.recall == [1.0] * 4
     assert found.volume < 0.3
-    assert "locator, trained for 150 steps: the part it finds holds 100.00 %" in caplog.text
+    assert "locator, trained for 150 steps, margin 1: the part it finds holds 100.00 %" in caplog.text
 
 
 def test_a_locator_that_loses_structures_is_left_out(few_voxels, caplog):
@@ -111,3 +112,27 @@ def test_cases_are_read_for_half_of_its_time(few_voxels, monkeypatch):
 
 def test_without_held_out_cases_there_is_no_locator(few_voxels):
     assert trained([], steps=1000) is None
+
+
+def test_the_smallest_margin_that_is_safe_is_kept(few_voxels, caplog):
+    """A voxel of a structure lies two coarse voxels beside what can be seen."""
+    held_out = [case(20), case(22)]
+    i, j, k = np.argwhere(held_out[0].target[0])[0]
+    held_out[0].target[0, i - 8, j, k] = 1
+    with caplog.at_level("INFO"):
+        locator = trained(held_out)
+    assert locator.margin > 1
+    assert "margin 1: " in caplog.text
+
+
+def test_a_locator_without_time_for_enough_steps_is_not_trained(few_voxels, monkeypatch, caplog):
+    learnt = []
+    monkeypatch.setattr(module.Budget, "progress", lambda budget, step: step / 60)
+    learn = module.Learner.learn
+    monkeypatch.setattr(module.Learner, "learn", lambda *given: learnt.append(1) or learn(*given))
+    configuration = dataclasses.replace(settings(), training=TrainingConfig(minutes=10, precision="float32"))
+    with caplog.at_level("INFO"):
+        found = train_locator([case(0)], [case(20)], PLAN, configuration, make_fabric(configuration.training))
+    assert found is None
+    assert len(learnt) == module.TRIED_STEPS
+    assert "no locator: a tenth of the budget is not enough for 100 steps" in caplog.text

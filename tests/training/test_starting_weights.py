@@ -217,6 +217,15 @@ def test_no_warning_of_cases_that_the_model_has_not_seen(caplog):
     assert not caplog.records
 
 
+def test_the_same_id_is_not_taken_for_the_same_case(caplog):
+    origin = Origin("model", "", TrainedOn.of({"a": "0" * 64}))
+    with caplog.at_level("WARNING"):
+        warn_of_trained_on(origin, ["a", "b"], {"a": "1" * 64, "b": "0" * 64})
+    assert "1 of 2 held-out cases are training cases of model, where this training starts" in caplog.messages[0]
+    assert caplog.messages[0].endswith(": b")
+    assert caplog.messages[1] == ("1 of 2 held-out cases have the id of a training case of model, but another image: a")
+
+
 def test_a_missing_model_is_told_before_anything_is_written(cohort, tmp_path):
     with pytest.raises(ModelError, match="holds no model"):
         train(from_model(cohort, tmp_path / "missing"), tmp_path / "run")
