@@ -152,7 +152,7 @@ def resolve_settings(
     if not judged and may_locate(config) and region_extent(fingerprint) is not None:
         log.info("no locator is tried: no case is held out to judge it, and there are fewer than 10 persons")
     log.info("a patch sees %s", describe_view(fingerprint, plan.preprocessing.spacing_mm, plan.patch, plan.region_mm))
-    origin = Origin(model_name(config), start.sha256, start.trained_on) if start else None
+    origin = Origin(model_name(config) or "", start.sha256, start.trained_on) if start else None
     threads = torch.get_num_threads()
     return ResolvedSettings(fill_from_plan(config, plan), split, plan, subjects, threads=threads, origin=origin)
 
