@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from attention_unet.dataset.cases import Case, Dataset
-from attention_unet.dataset.description import find_labels_in_files
+from attention_unet.dataset.description import describe_labels, find_labels_in_files
 from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.files.csv_text import parse_table
 from attention_unet.files.json_file import read_object
@@ -89,7 +89,8 @@ def find_bids_cases(root: Path, suffixes: Sequence[str], pattern: str) -> tuple[
     if len(set(suffixes)) < len(suffixes):
         raise ConfigError(f"data.bids_suffixes is {list(suffixes)}: expected each suffix once")
     description = read_object(root / "dataset.json") if (root / "dataset.json").is_file() else {}
-    if "annotated" in description or "ignore" in description.get("labels", {}):
+    ignores = "labels" in description and describe_labels(root / "dataset.json").ignore is not None
+    if "annotated" in description or ignores:
         raise DataError(
             f"{root / 'dataset.json'}: 'annotated' and 'ignore' are not read from BIDS datasets: remove the file if "
             "all is annotated, or arrange the cases in folders imagesTr and labelsTr"

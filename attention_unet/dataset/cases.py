@@ -119,9 +119,10 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
     problems: dict[str, str] = {}
     description = _read_description(root)
     labels_alone = _folder_of_labels_alone(root)
-    described = _list_described_cases(root, description["training"]) if "training" in description else None
-    if described is not None and not (labels_alone and not any(case.images[0].exists() for case in described)):
-        cases = described
+    if "training" in description:
+        cases = _list_described_cases(root, description["training"])
+        if labels_alone and not any(os.path.lexists(path) for case in cases for path in case.images):
+            cases = [replace(case, images=(case.label,), drawn=True) for case in cases if case.label]
     elif labels_alone:
         cases = [Case(case, (file,), file, drawn=True) for case, file in volumes_by_case(labels_alone).items()]
     elif folders := _image_and_label_folders(root):
@@ -175,9 +176,8 @@ def group_channels(
 
     Args:
         paths: image files.
-        channels: number of channels; None: as many as the suffixes of the expected cases tell. If it is above 1 and
-            every suffix is below it, a case may lack a file: its missing file is listed as well, and reading the case
-            fails.
+        channels: number of channels, if known. If it is above 1 and every suffix is below it, a case may lack a file:
+            its missing file is listed as well, and reading the case fails.
         wanted: expected case ids. If none of them results from suffixes but a whole file name is one of them, the
             digits belong to the case ids.
 
@@ -192,8 +192,6 @@ def group_channels(
             by_case[match["case"]].append((int(match["channel"]), path))
     digits_in_ids = by_case.keys().isdisjoint(wanted) and any(name in wanted for name in named)
     suffixed = sum(len(group) for group in by_case.values()) == len(named) > 0 and not digits_in_ids
-    if channels is None:
-        channels = 1 + max((number for case in wanted for number, _ in by_case.get(case, ())), default=-1) or None
     if suffixed and channels and channels > 1 and all(number < channels for g in by_case.values() for number, _ in g):
         return {case: _fill_channels(dict(group), case, channels) for case, group in by_case.items()}
     numberings = {tuple(sorted(channel for channel, _ in group)) for group in by_case.values()}
@@ -259,7 +257,9 @@ def _pair_files(images: Path, labels: Path, problems: dict[str, str]) -> list[Ca
         if unread := list_unread(folder):
             log.warning("%s: not read: %s", folder, first_few(unread))
     label_files, files = volumes_by_case(labels), list_volumes(images)
-    grouped = group_channels(files, wanted=label_files)
+    suffixes = [match for path in files if (match := CHANNEL_SUFFIX.match(stem(path))) and match["case"] in label_files]
+    channels = 1 + max(int(match["channel"]) for match in suffixes) if suffixes else None
+    grouped = group_channels(files, channels, wanted=label_files)
     for case in sorted(set(grouped) - set(label_files)):
         problems[case] = f"{grouped[case][0]}: has no label: put it at {labels / case}.nii.gz, or remove the image"
     for case in sorted(set(label_files) - set(grouped)):

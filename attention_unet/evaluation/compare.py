@@ -147,7 +147,8 @@ def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[
     subject_of = {row.case: row.subject for rows in tables for row in rows if row.subject}
     subjects, folds = [subject_of.get(case, case) for case in cases], _folds(tables, cases)
     volumes = [_values(rows, cases, classes, "reference_volume_ml") for rows in tables]
-    unannotated = np.isnan(volumes).any(axis=0)
+    known = [each for each in volumes if not np.isnan(each).all()]  # tables of other tools may lack it
+    unannotated = np.isnan(known).any(axis=0) if known else np.zeros(volumes[0].shape, bool)
     values = {name: np.stack([_values(rows, cases, classes, metric) for rows in runs]) for name, runs in models.items()}
     for of_model in values.values():
         of_model[:, unannotated] = np.nan

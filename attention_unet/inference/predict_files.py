@@ -28,7 +28,7 @@ from attention_unet.files.prediction_folder import (
     sidecar_path,
     uncertainty_path,
 )
-from attention_unet.inference.channels import check_missing, warn_of_absent
+from attention_unet.inference.channels import warn_of_absent
 from attention_unet.inference.image_states import hash_images, image_states
 from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import CPU
@@ -156,7 +156,6 @@ def _predict_case(
     missing = [name for number, name in enumerate(channels) if number in case.absent or name in settings.missing]
     warn_of_absent(case, channels)
     settings = replace(settings, missing=tuple(missing))
-    check_missing(models, missing)
     if settings.dicom and not is_series(volume.path):
         raise DataError(f"{volume.path}: is not a folder of a DICOM series: expected one with --dicom-seg")
     if settings.dicom:  # before the work: headers may not suffice

@@ -1,7 +1,7 @@
 """Choose the levels of a network for a patch: strides and kernels.
 
 The rules for anisotropic volumes are those of Isensee et al., "nnU-Net", Nature Methods 2021: an axis is neither
-downsampled nor convolved while its voxels are at least twice as large as the smallest.
+downsampled nor convolved while its voxels are at least twice as large as the smallest. Axes of few voxels do not count.
 """
 
 from collections.abc import Sequence

@@ -125,6 +125,8 @@ def train_locator(
         log.info("locator, trained for %d steps, margin %d: %s", learner.step, margin, found)
         if found.is_safe:
             return locator
+        if found.volume > MOST_VOLUME:
+            break
     log.info(
         "it is not used: expected at least %g %% (%g %% of every case and class) in at most %g %% of the scans",
         *(100 * limit for limit in (RECALL, LOWEST_RECALL, MOST_VOLUME)),
@@ -138,7 +140,7 @@ def _learn(learner: Learner, patches: PatchDataset, budget: Budget, config: Conf
     Returns:
         Whether it was trained; not if the first steps show that its time is over before step 100.
     """
-    fabric, before, after_first = learner.fabric, torch.get_num_threads(), 0.0
+    fabric, before, spent_before, fastest = learner.fabric, torch.get_num_threads(), 0.0, math.inf
     numbers = patch_numbers(0, 2 * fabric.world_size, fabric.global_rank, fabric.world_size)
     threads = ThreadChooser(fixed=budget.seconds is None) if fabric.device.type == "cpu" else None
     batches = load_patches(patches, numbers, 0, fabric.device)
@@ -149,14 +151,11 @@ def _learn(learner: Learner, patches: PatchDataset, budget: Budget, config: Conf
                 progress, stopping = synchronise(fabric, spent, bool(caught))
                 if stopping:
                     raise Interrupted("stopped before the first step: repeat the same command to begin again", caught)
-                if progress >= 1:
-                    return True
-                if learner.step == 1:
-                    after_first = progress
-                if learner.step == TRIED_STEPS and budget.seconds:
-                    each = (progress - after_first) / (TRIED_STEPS - 1)
-                    if TRIED_STEPS + (1 - progress) / each < FEWEST_STEPS:
-                        return False
+                fastest = min(fastest, progress - spent_before) if learner.step else math.inf
+                spent_before = progress
+                hopeless = budget.seconds is not None and (1 - progress) / fastest < FEWEST_STEPS - TRIED_STEPS
+                if progress >= 1 or (learner.step == TRIED_STEPS and hopeless):
+                    return budget.seconds is None or learner.step > TRIED_STEPS
                 batch = next(batches)
                 began = time.monotonic()
                 rate = config.training.learning_rate * learning_rate_factor(progress, WARMUP)

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +20,11 @@ from attention_unet.files.atomic import write_text
 from attention_unet.files.paths import relative_path
 from attention_unet.files.run_folder import CONFIG, PATHS, PLAN, SPLIT, SUBJECTS
 from attention_unet.inference.model import Model
+from attention_unet.inference.model_file import load_model
 from attention_unet.inference.trained_on import TrainedOn
 from attention_unet.preparation.fingerprint import take_fingerprint
 from attention_unet.preparation.model_to_start_from import configure_like
 from attention_unet.preparation.plan import PLANNED, Plan, fill_from_plan, make_plan
-from attention_unet.preparation.region import may_locate, region_extent
 from attention_unet.preparation.spacing import describe_view
 from attention_unet.training.checkpoint import TrainingState
 from attention_unet.training.machine_speed import measure_machine
@@ -149,10 +148,9 @@ def resolve_settings(
         config = configure_like(config, start.plan)
     machine = measure_machine(config.training)
     plan = make_plan(config, dataset, fingerprint, machine, whole_scans or not judged, start.plan if start else None)
-    if not judged and may_locate(config) and region_extent(fingerprint) is not None:
-        log.info("no locator is tried: no case is held out to judge it, and there are fewer than 10 persons")
     log.info("a patch sees %s", describe_view(fingerprint, plan.preprocessing.spacing_mm, plan.patch, plan.region_mm))
-    origin = Origin(model_name(config) or "", start.sha256, start.trained_on) if start else None
+    name = without_folder(config.training.start_from or "")
+    origin = Origin(name, start.sha256, start.trained_on) if start else None
     threads = torch.get_num_threads()
     return ResolvedSettings(fill_from_plan(config, plan), split, plan, subjects, threads=threads, origin=origin)
 
@@ -176,7 +174,7 @@ def resume_settings(before: ResolvedSettings, config: Config, override: bool, ru
         ConfigError: if other fields than those in MAY_CHANGE changed; it names all of them.
     """
     start = before.config.training.start_from
-    if before.origin and (not config.training.start_from or model_name(config) == start):
+    if before.origin and not _is_another(before.origin, config.training.start_from, start):
         training = dataclasses.replace(config.training, start_from=start)
         config = configure_like(dataclasses.replace(config, training=training), before.plan)
     old, new = without_paths(before.config), without_paths(config)
@@ -210,6 +208,16 @@ def warn_of_threads(before: ResolvedSettings, run: Path) -> None:
         )
 
 
+def _is_another(origin: Origin, given: str | None, before: str | None) -> bool:
+    """Return whether a resumed run names another model to start from. The file of its own may be gone."""
+    if not given or given == before:
+        return False
+    try:
+        return load_model(given).sha256 != origin.sha256
+    except ModelError:
+        return Path(given).name != Path(before or "").name
+
+
 def write_resolved_settings(run: Path, settings: ResolvedSettings, given: Config) -> None:
     """Write settings as files that people and other commands read. The run folder can repeat the run.
 
@@ -236,7 +244,8 @@ def write_resolved_settings(run: Path, settings: ResolvedSettings, given: Config
     if settings.subjects:
         write_subjects(run / SUBJECTS, settings.subjects)
         data |= {} if given.data.subject_pattern else {"subjects": SUBJECTS}
-    written = {**plain["config"], "data": data}
+    training = plain["config"]["training"] | ({"start_from": Path(model).name} if model else {})
+    written = {**plain["config"], "data": data, "training": training}
     write_text(run / CONFIG, yaml.safe_dump(written, sort_keys=False))
     write_text(run / PLAN, json.dumps(plain["plan"], indent=2) + "\n")
     write_split(run / SPLIT, settings.split, given.data.fold if given.data.splits else None)
@@ -245,18 +254,14 @@ def write_resolved_settings(run: Path, settings: ResolvedSettings, given: Config
 def without_paths(config: Config) -> dict[str, dict[str, Any]]:
     """Return a configuration as plain values, with path fields set to None and dataset and model without folders."""
     plain = dataclasses.asdict(config)
-    dataset = Path(config.data.dataset)
+    start = config.training.start_from
     return {
         **plain,
-        "data": {
-            **plain["data"],
-            **dict.fromkeys(PATH_FIELDS),
-            "dataset": dataset.name if dataset.is_absolute() else config.data.dataset,
-        },
-        "training": {**plain["training"], "start_from": model_name(config)},
+        "data": {**plain["data"], **dict.fromkeys(PATH_FIELDS), "dataset": without_folder(config.data.dataset)},
+        "training": {**plain["training"], "start_from": start and without_folder(start)},
     }
 
 
-def model_name(config: Config) -> str | None:
-    """Return the name, without its folder, of the model to start from; None: new weights."""
-    return config.training.start_from and Path(os.path.abspath(config.training.start_from)).name
+def without_folder(path: str) -> str:
+    """Return the last part of an absolute path; a relative one as it is."""
+    return Path(path).name if Path(path).is_absolute() else path

@@ -70,7 +70,7 @@ def train(
         config: complete configuration.
         run: run folder; created if it is missing.
         resume: continue the run in that folder. Its configuration must be the same.
-        override: when resuming, accept another budget, learning rate and augmentation.
+        override: when resuming, accept another budget, learning rate and augmentation, see ``MAY_BE_OVERRIDDEN``.
         digests: digest of image and label by case id in other runs. Those of this run must be the same.
         unplanned: configuration without the planned values of other folds, to plan from for whole scans if the locator
             fails; None: ``config``.

@@ -175,7 +175,7 @@ def test_a_bids_dataset_is_inspected_and_trained_on(bids, tmp_path, monkeypatch,
     assert main(["report", "run"]) == 0
 
 
-@pytest.mark.parametrize("described", [{"annotated": {}}, {"labels": {"background": 0, "ignore": 5}}])
+@pytest.mark.parametrize("described", [{"annotated": {}}, {"labels": {"background": 0, "a": 1, "ignore": 5}}])
 def test_incomplete_annotations_are_refused(bids, described):
     """They are not read from BIDS datasets: unseen, they would be learned as background."""
     (bids / "dataset.json").write_text(json.dumps(described))

@@ -73,6 +73,13 @@ def test_a_class_that_a_case_does_not_annotate_is_left_out():
     assert found.undefined == 0
 
 
+def test_tables_without_volumes_are_compared():
+    """Those of other tools: it is not known what they annotate."""
+    other = [replace(row, metrics=metrics(dice=0.5, reference_volume_ml=nan)) for row in rows([0.5, 0.5])]
+    (found,) = compare({"A": other, "B": rows([0.6, 0.8])}, "dice")
+    assert found.gains == pytest.approx((0.1, 0.3))
+
+
 def test_no_verdict_rests_on_cases_that_were_dropped():
     better = {"A": rows([0.5] * 12, "precision"), "B": rows([0.9] * 11 + [nan], "precision")}
     (found,) = compare(better, "precision")

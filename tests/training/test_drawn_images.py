@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
+from attention_unet.dataset.case_facts import measure_case
 from attention_unet.dataset.cases import find_cases
-from attention_unet.dataset.reading import read_channels
+from attention_unet.dataset.reading import read_case, read_channels
 from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluated_files import read_evaluated_files
 from attention_unet.inference.model_file import load_model
+from tests.conftest import save_nifti
 
 SHORT = ["--training.steps=2", "--training.validations=1", "--network.base_channels=4", "--data.folds=2"]
 
@@ -62,4 +64,13 @@ def test_a_label_map_under_two_names_is_a_copy(labels_alone, capsys):
     label = next((labels_alone / "labelsTr").iterdir())
     shutil.copy(label, label.with_name("copy.nii.gz"))
     assert main(["inspect", str(labels_alone), "--no-trial"]) == 0
-    assert "copy" in capsys.readouterr().err
+    assert "the same image" in capsys.readouterr().err
+
+
+def test_label_maps_without_a_class_are_no_copies(labels_alone):
+    for name in ("one", "two"):
+        save_nifti(labels_alone / "labelsTr" / f"{name}.nii.gz", np.zeros((8, 8, 8), np.uint8))
+    dataset = find_cases(labels_alone)
+    cases = [case for case in dataset.cases if case.id in ("one", "two")]
+    digests = {measure_case(case, *read_case(case, 1, dataset.labels)[:2], dataset.labels, ()).digest for case in cases}
+    assert len(digests) == 2

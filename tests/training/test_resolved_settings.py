@@ -7,17 +7,15 @@ import yaml
 
 from attention_unet.cli import main
 from attention_unet.cli.call import complete
-from attention_unet.config import AugmentationConfig, Config, TrainingConfig
+from attention_unet.config import AugmentationConfig, Config
 from attention_unet.dataset.cases import find_cases
 from attention_unet.errors import ConfigError
 from attention_unet.files.run_folder import read_paths
 from attention_unet.training.checkpoint import load_state, save_state
 from attention_unet.training.resolved_settings import (
     ResolvedSettings,
-    model_name,
     resolve_settings,
     resume_settings,
-    without_paths,
     write_resolved_settings,
 )
 from tests.training.build import config
@@ -79,12 +77,6 @@ def test_what_the_model_says_of_its_augmentation_stays(settings, tmp_path, chang
     other = dataclasses.replace(settings.config, augmentation=AugmentationConfig(**change))
     with pytest.raises(ConfigError, match=f"augmentation.{next(iter(change))} was .*: undo the change, or choose"):
         resume_settings(settings, other, True, tmp_path)
-
-
-@pytest.mark.parametrize("path", ["runs/first", "/data/first", "first/", "../runs/first", "first"])
-def test_a_model_to_start_from_is_named_without_its_folder(path):
-    start = Config(training=TrainingConfig(steps=1, start_from=path))
-    assert without_paths(start)["training"]["start_from"] == model_name(start) == "first"
 
 
 def test_a_state_of_another_network_or_of_no_run(cohort, run, tmp_path, capsys):
