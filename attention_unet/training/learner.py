@@ -21,6 +21,7 @@ from attention_unet.preparation.plan import Plan, as_configuration_error
 from attention_unet.training.checkpoint import LearnerState
 from attention_unet.training.losses import PresenceLoss, SegmentationLoss
 
+MEMORY = 30  # averaged weights are those of about the last thirtieth of the steps; docs/experiments.md, 2026-11-26
 NOT_DECAYED = ("bias", "temperature", "fading")  # ends of names of parameters; nor are those of one axis
 
 
@@ -114,10 +115,11 @@ class Learner:
     def _update_average(self) -> None:
         """Update the exponential moving average of the weights.
 
-        Early updates use a shorter memory, so that the random start is forgotten. The method of ``AveragedModel`` would
-        wait for a GPU: it moves the number of updates there and back.
+        The memory is a thirtieth of the steps so far, until it is as long as configured: the weights of a short
+        training change fast to its end. The method of ``AveragedModel`` would wait for a GPU: it moves the number of
+        updates there and back.
         """
-        share = min(self._keep, (1 + self.step) / (10 + self.step)) if self.step else 0.0
+        share = min(self._keep, (1 + self.step) / (MEMORY + self.step)) if self.step else 0.0
         torch._foreach_lerp_(self._averages, self._weights, 1 - share)
         for average, value in zip(self._averaged.module.buffers(), self.network.buffers(), strict=True):
             if average.is_floating_point():  # statistics of a batch normalisation

@@ -17,6 +17,7 @@ from attention_unet.errors import ConfigError
 from attention_unet.files.lock import Busy, folder_lock
 from attention_unet.files.part import Part
 from attention_unet.inference import predict_tree as predict_tree_module
+from attention_unet.inference.bids import find_bids_scans
 from attention_unet.inference.predict_tree import predict_tree
 from attention_unet.inference.settings import Settings
 from attention_unet.scans.volumes import read_labels
@@ -264,14 +265,20 @@ def test_channels_and_participants_of_a_bids_dataset(bids, tmp_path):
         f"sub-02/anat/sub-02_{MASK}",  # the network of this test takes one channel
     ]
     assert "sub-01_ses-a has 1 T1w, 0 FLAIR: expected one file each" in failed["sub-01/ses-a/anat/sub-01_ses-a"]
-    trained_without = dataclasses.replace(two.plan, channels_may_miss=True)
-    failed = predict_tree(
-        [dataclasses.replace(two, plan=trained_without)], bids, tmp_path / "may", bids=["T1w", "FLAIR"]
-    )
-    assert not any("expected one file each" in reason for reason in failed.values())
-    assert len(failed) == 3  # tried, and refused by the network of this test
     assert predict_tree([model_of()], bids, tmp_path / "out", bids=["T1w"], participants=["02"]) == {}
     assert files(tmp_path / "out", "*.nii.gz") == [f"sub-02/anat/sub-02_{MASK}.nii.gz"]
+
+
+def test_scans_of_a_bids_dataset_may_lack_channels(bids):
+    cases, failed = find_bids_scans(bids, ["FLAIR", "T1w"], [], may_miss=True)
+    assert failed == {}
+    found = {case.id.partition("_space")[0]: case for of_folder in cases.values() for case in of_folder}
+    assert {name: case.absent for name, case in found.items()} == {
+        "sub-01_ses-a": (0,),
+        "sub-01_ses-a_run-2": (0,),
+        "sub-02": (),
+    }
+    assert [path.name for path in found["sub-02"].images] == ["sub-02_FLAIR.nii.gz", "sub-02_T1w.nii.gz"]
 
 
 def test_what_is_no_bids_dataset_is_refused_and_no_description_is_lost(bids, tmp_path):

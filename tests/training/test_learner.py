@@ -59,7 +59,7 @@ def test_statistics_of_a_batch_normalisation_are_averaged_as_the_weights_are():
         before = learning._averaged.module.get_buffer(name).clone()
         learning.learn(batch, 1e-2)
     own, average = learning.network.get_buffer(name), learning._averaged.module.get_buffer(name)
-    torch.testing.assert_close(average, before + (own - before) * (1 - 2 / 11))
+    torch.testing.assert_close(average, before + (own - before) * (1 - 2 / 31))
     assert not torch.equal(average, own)
 
 
