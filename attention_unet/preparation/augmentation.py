@@ -105,7 +105,7 @@ class Augmentation:
         self.may_flip = np.array([axis in plan.mirror_axes for axis in axes])
         stack = plan.preprocessing.stack
         single = self.patch.index(1) if 1 in self.patch else None
-        self.thick = axes.index(stack.axis) if stack and stack.axis in axes else single  # axis of slices
+        self.thick = axes.index(stack.axis) if stack and stack.axis in axes else single  # axis across slices
 
     def draw_transform(self, random: np.random.RandomState) -> PatchTransform:
         """Draw rotation, scaling, shift, elastic deformation and flips of one patch."""

@@ -24,7 +24,7 @@ def find_regions(
         target: target of the network (T, *S).
         background: (C,), value of the background of each channel.
         labels: the classes.
-        drawn: whether the image is drawn from the label map, so that nothing but the classes can be told apart.
+        drawn: whether the image is drawn from the label map: then only its classes differ.
 
     Returns:
         (1, *S): 0 where the image is background, 1 to K in the classes, the last of overlapping ones, and above K in
