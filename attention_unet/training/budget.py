@@ -9,7 +9,7 @@ from attention_unet.config import TrainingConfig
 VALIDATING = 0.04  # largest share of a budget in minutes for all validations before the last; and for the last
 CASE_WORK = 0.8  # time to predict as many voxels as a patch has, as a multiple of that to train on the patch
 LARGER_OVERLAP_WORK = 1.5**3  # of windows that overlap by 0.5, as a multiple of that with 0.25
-LARGEST_CASE = 0.1  # of a budget in minutes, for which time is kept
+LARGEST_CASE = 0.1  # of a budget in minutes for which time is kept; a longer one is predicted without overlap at last
 RESERVED = 1.2  # time kept for the last validation, as a multiple of what it is expected to take
 
 
@@ -83,6 +83,10 @@ class Budget:
     def can_choose_overlap(self, case_seconds: float) -> bool:
         """Return whether there is time to validate one case with a larger overlap, given the seconds with the usual."""
         return self.validation_seconds is None or LARGER_OVERLAP_WORK * case_seconds <= self.validation_seconds
+
+    def can_overlap_in_last(self, case_seconds: float) -> bool:
+        """Return whether windows of the last validation may overlap, given the seconds of one case if they do."""
+        return self.seconds is None or case_seconds <= LARGEST_CASE * self.seconds
 
     def keep_time_for_last(self, seconds: float, case_seconds: float) -> None:
         """Keep time for the last validation, given the seconds of all cases and of one, in one process."""

@@ -35,7 +35,7 @@ def validate_and_record(training: Training, progress: float, learning_rate: floa
     """Validate on held-out cases, record the result and save the averaged weights.
 
     The last validation is on all of them, unless it would take too long. Then, as others of a budget in minutes, it is
-    on as many as its time allows.
+    on as many as its time allows. If already one of them would take too long, its windows do not overlap.
 
     The saved weights are those of the latest validation, not the best on the held-out cases: that choice would make
     their Dice too high.
@@ -52,7 +52,8 @@ def validate_and_record(training: Training, progress: float, learning_rate: floa
     seconds = budget.validation_seconds
     if last:
         seconds = 2 * seconds if short and seconds else None
-    validation = validate_timed(training, held_out, OVERLAP, seconds)
+    overlap = OVERLAP if not last or budget.can_overlap_in_last(loop.case_seconds) else 0.0
+    validation = validate_timed(training, held_out, overlap, seconds)
     if validation is None:
         return False
     if not last and held_out:
@@ -78,7 +79,9 @@ def validate_and_record(training: Training, progress: float, learning_rate: floa
                 100 * progress,
                 advice,
             )
-        if held_out:
+        if not overlap:
+            loop.component_gains = {}  # seams of windows without overlap look like components
+        elif held_out:
             record_component_gains(loop, validation, names)
         settings = training.settings
         description: dict[str, Any] = {

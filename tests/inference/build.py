@@ -36,6 +36,11 @@ def plan_of(patch=(8, 8, 8), spacing=(1.0, 1.0, 1.0), dims=3, labels=LABELS, cha
     return Plan(channels, labels, preprocessing, largest, patch, slice_axis, mirror_axes, 2, architecture)
 
 
+def files(folder, pattern="*"):
+    """Return the paths of files below a folder."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob(pattern) if path.is_file())
+
+
 def scan(folder, affine, name="scan.nii.gz", grid=(11, 9, 13), seed=0):
     array = np.random.RandomState(seed).normal(size=grid).astype(np.float32) * 100 + 400
     return read_volume(save_nifti(folder / name, array, affine)), (array - array.mean()) / array.std()

@@ -119,8 +119,8 @@ def test_cases_that_would_take_too_long_wait_for_the_end(cohort, tmp_path, monke
         cohort, tmp_path / "run", monkeypatch, itertools.repeat(5.0), case_work=1e3, minutes=0.5, validations=10
     )
     assert clock.cases == [1]
-    assert clock.overlaps == [0.25]
-    assert 29 < seconds[-1] < 32
+    assert clock.overlaps == [0.0]
+    assert 28 < seconds[-1] <= 30
     assert steps[-1] * 0.2 > 25
 
 
@@ -129,8 +129,8 @@ def test_a_case_that_takes_longer_than_its_share_is_the_only_one(cohort, tmp_pat
         cohort, tmp_path / "run", monkeypatch, itertools.repeat(5.0), minutes=0.5, validations=10
     )
     assert clock.cases == [1, 1]
-    assert set(clock.overlaps) == {0.25}
-    assert seconds[-1] < 32
+    assert clock.overlaps == [0.25, 0.0]
+    assert 28 < seconds[-1] <= 30
     assert steps[-1] * 0.2 > 20
 
 
