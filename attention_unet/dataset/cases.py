@@ -176,8 +176,9 @@ def group_channels(
 
     Args:
         paths: image files.
-        channels: number of channels, if known. If it is above 1 and every suffix is below it, a case may lack a file:
-            its missing file is listed as well, and reading the case fails.
+        channels: number of channels; None: as many as the suffixes of wanted cases name, if there are any. If it is
+            above 1 and every suffix is below it, a case may lack a file: its missing file is listed as well, and
+            reading the case fails.
         wanted: expected case ids. If none of them results from suffixes but a whole file name is one of them, the
             digits belong to the case ids.
 
@@ -190,6 +191,8 @@ def group_channels(
         match = CHANNEL_SUFFIX.match(name)
         if match:
             by_case[match["case"]].append((int(match["channel"]), path))
+    if channels is None:
+        channels = max((number + 1 for case in wanted for number, _ in by_case.get(case, [])), default=None)
     digits_in_ids = by_case.keys().isdisjoint(wanted) and any(name in wanted for name in named)
     suffixed = sum(len(group) for group in by_case.values()) == len(named) > 0 and not digits_in_ids
     if suffixed and channels and channels > 1 and all(number < channels for g in by_case.values() for number, _ in g):
@@ -257,9 +260,7 @@ def _pair_files(images: Path, labels: Path, problems: dict[str, str]) -> list[Ca
         if unread := list_unread(folder):
             log.warning("%s: not read: %s", folder, first_few(unread))
     label_files, files = volumes_by_case(labels), list_volumes(images)
-    suffixes = [match for path in files if (match := CHANNEL_SUFFIX.match(stem(path))) and match["case"] in label_files]
-    channels = 1 + max(int(match["channel"]) for match in suffixes) if suffixes else None
-    grouped = group_channels(files, channels, wanted=label_files)
+    grouped = group_channels(files, wanted=label_files)
     for case in sorted(set(grouped) - set(label_files)):
         problems[case] = f"{grouped[case][0]}: has no label: put it at {labels / case}.nii.gz, or remove the image"
     for case in sorted(set(label_files) - set(grouped)):

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attention_unet.dataset.bids import is_bids_tree, name_classes, names_in_tables
-from attention_unet.dataset.cases import CHANNEL_SUFFIX, group_channels
+from attention_unet.dataset.cases import group_channels
 from attention_unet.dataset.description import describe_labels, find_labels_in_files
 from attention_unet.errors import ConfigError, first_few
 from attention_unet.evaluation.bids_masks import images_of_scans, pair_masks
 from attention_unet.files.json_file import parse_object, read_object
 from attention_unet.files.prediction_record import RECORD
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.volume_files import list_unread, list_volumes, stem, volumes_by_case
+from attention_unet.scans.volume_files import list_unread, list_volumes, volumes_by_case
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +47,7 @@ def find_images(
     """Return the images of cases, without the channels that a scan lacks."""
     if of_bids:
         return images_of_scans(folder, ids, predicted)
-    files = list_volumes(folder)
-    numbers = [int(match["channel"]) for path in files if (match := CHANNEL_SUFFIX.match(stem(path)))]
-    grouped = group_channels(files, 1 + max(numbers) if numbers else None, wanted=ids)
+    grouped = group_channels(list_volumes(folder), wanted=ids)
     return {case: tuple(path for path in paths if os.path.lexists(path)) for case, paths in grouped.items()}
 
 
