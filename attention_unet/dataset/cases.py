@@ -172,7 +172,7 @@ def group_channels(
     """Group image files by case.
 
     Suffixes _0000, _0001 ... are channels if every file has one and every case has the same ones, from 0. If not, each
-    file is one case.
+    file is one case. Where files of wanted cases have suffixes, the suffixes of other cases are not compared.
 
     Args:
         paths: image files.
@@ -191,13 +191,15 @@ def group_channels(
         match = CHANNEL_SUFFIX.match(name)
         if match:
             by_case[match["case"]].append((int(match["channel"]), path))
+    compared = [by_case[case] for case in wanted if case in by_case]
     if channels is None:
-        channels = max((number + 1 for case in wanted for number, _ in by_case.get(case, [])), default=None)
+        channels = max((number + 1 for group in compared for number, _ in group), default=None)
+    compared = compared or list(by_case.values())
     digits_in_ids = by_case.keys().isdisjoint(wanted) and any(name in wanted for name in named)
     suffixed = sum(len(group) for group in by_case.values()) == len(named) > 0 and not digits_in_ids
-    if suffixed and channels and channels > 1 and all(number < channels for g in by_case.values() for number, _ in g):
+    if suffixed and channels and channels > 1 and all(number < channels for group in compared for number, _ in group):
         return {case: _fill_channels(dict(group), case, channels) for case, group in by_case.items()}
-    numberings = {tuple(sorted(channel for channel, _ in group)) for group in by_case.values()}
+    numberings = {tuple(sorted(channel for channel, _ in group)) for group in compared}
     if suffixed and len(numberings) == 1:
         (numbers,) = numberings
         if numbers == tuple(range(len(numbers))) and channels in (None, len(numbers)):

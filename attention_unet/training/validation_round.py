@@ -79,10 +79,10 @@ def validate_and_record(training: Training, progress: float, learning_rate: floa
                 100 * progress,
                 advice,
             )
-        if not overlap:
-            loop.component_gains = {}  # seams of windows without overlap look like components
-        elif held_out:
+        if held_out and overlap:
             record_component_gains(loop, validation, names)
+        elif held_out:
+            loop.component_gains = {}  # seams of windows without overlap look like components
         settings = training.settings
         description: dict[str, Any] = {
             "trained": {key: value if math.isfinite(value) else None for key, value in row.items()},

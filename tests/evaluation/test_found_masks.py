@@ -226,3 +226,10 @@ def test_images_of_scans_that_lack_a_channel(tmp_path):
     found = find_images(tmp_path / "scans", ["a", "b", "c"], {}, False)
     names = {case: [path.name.partition(".")[0] for path in paths] for case, paths in found.items()}
     assert names == {"a": ["a_0000", "a_0001"], "b": ["b_0000"], "c": ["c_0001"]}
+
+
+def test_images_that_are_not_wanted_do_not_decide_what_a_channel_is(tmp_path):
+    for name in ("a_0000", "b_0000", "b_0001", "extra_2020"):
+        save_nifti(tmp_path / f"{name}.nii.gz", np.zeros((4, 4, 4), np.float32))
+    assert find_images(tmp_path, ["a"], {}, False)["a"] == (tmp_path / "a_0000.nii.gz",)
+    assert find_images(tmp_path, ["a", "b"], {}, False)["b"] == (tmp_path / "b_0000.nii.gz", tmp_path / "b_0001.nii.gz")
