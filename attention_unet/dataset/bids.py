@@ -54,11 +54,6 @@ Scans = dict[tuple[Path, str], dict[str, list[Path]]]
 def group_scans(root: Path, folders: Iterable[Path], suffixes: Sequence[str]) -> Scans:
     """Return the files of scans by suffix. Files of a scan have their folder and all entities in common.
 
-    Args:
-        root: folder of the dataset.
-        folders: folders of participants.
-        suffixes: suffixes of the channels, such as T1w.
-
     Returns:
         By folder, relative to the dataset, and entities, such as ``sub-01_ses-1``.
     """
@@ -188,9 +183,7 @@ def _suffix(path: Path) -> str:
 def is_in_its_folder(path: Path, entities: str) -> bool:
     """Return whether a name has the participant and the session of its folders. Other folders fit every name.
 
-    Args:
-        path: path of the file, relative to the dataset.
-        entities: entities in its name.
+    ``path`` is relative to the dataset.
     """
     own: set[str] = set()
     for folder in path.parents:  # from the inside, up to that of the participant

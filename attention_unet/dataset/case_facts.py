@@ -118,16 +118,7 @@ class CaseFacts:
 def measure_case(
     case: Case, image: Volume, label: Volume, labels: Labels, warnings: Iterable[str], lost: Iterable[str] = ()
 ) -> CaseFacts:
-    """Measure one case.
-
-    Args:
-        case: the case.
-        image: image of the case.
-        label: label map on the same grid.
-        labels: the classes.
-        warnings: warnings of its readers.
-        lost: classes without a voxel on the network's grid.
-    """
+    """Measure one case."""
     groups = {name: () if name in case.unannotated else group for name, group in labels.integers.items()}
     counts = {name: int(mask_of(label.array, group).sum()) for name, group in groups.items()}
     flat = image.array.reshape(len(image.array), -1)

@@ -114,9 +114,7 @@ def _parse_integer(plain: object) -> int:
 def find_labels_in_files(files: Mapping[str, Path], problems: dict[str, str]) -> Labels:
     """Make one class of each integer above 0 in label files, for datasets without a description.
 
-    Args:
-        files: label file by case id.
-        problems: problems by case id; unreadable files are added.
+    Unreadable files are added to ``problems``.
 
     Raises:
         DataError: if no file has a class, or there are too many classes.
@@ -143,10 +141,6 @@ def describe_unannotated(file: Path, classes: Sequence[str]) -> dict[str, tuple[
 
     The field "annotated" of a ``dataset.json`` lists the annotated classes of some cases. All others annotate all
     classes.
-
-    Args:
-        file: ``dataset.json``; it may be missing.
-        classes: names of all classes.
 
     Raises:
         DataError: if the field has another form, or names an unknown class.

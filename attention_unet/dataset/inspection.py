@@ -31,14 +31,7 @@ class Inspection:
 def inspect(
     dataset: Dataset, known: Mapping[str, str], subjects: Mapping[str, str], done: Callable[[], None]
 ) -> Inspection:
-    """Read every image and label of a dataset.
-
-    Args:
-        dataset: dataset to read.
-        known: problems of faulty cases, which are not in ``dataset``.
-        subjects: subject by case id; empty if unknown.
-        done: called after each case.
-    """
+    """Read every image and label of a dataset. ``known`` are the problems of faulty cases, which are not in it."""
     measure = functools.partial(_measure, channels=len(dataset.channels), labels=dataset.labels)
     measured = run_all(measure, dataset.cases, done)
     facts = [result for result in measured if isinstance(result, CaseFacts)]

@@ -26,14 +26,7 @@ ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertool
 
 
 def make_cohort(root: Path, training: int, test: int, seed: int, done: Callable[[], None]) -> Path:
-    """Write a cohort in Decathlon layout: imagesTr, labelsTr, imagesTs, labelsTs, dataset.json.
-
-    Args:
-        root: parent folder of the new folder "Phantom".
-        training: number of training cases.
-        test: number of test cases.
-        seed: random seed; the same seed gives the same cohort.
-        done: called after each case.
+    """Write a cohort in Decathlon layout into ``root/Phantom``. The same seed gives the same cohort.
 
     Returns:
         The folder of the dataset.

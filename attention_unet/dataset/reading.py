@@ -15,10 +15,6 @@ def read_channels(case: Case, memory: int | None = None) -> Volume:
     """Read the image of a case, or draw it from the label map. Files of single channels are stacked in order; absent
     channels are 0.
 
-    Args:
-        case: case to read.
-        memory: bytes that reading may take; most of the free memory if None.
-
     Raises:
         DataError: if a file is damaged or too large, or the channels have different grids.
     """
@@ -38,11 +34,6 @@ def read_channels(case: Case, memory: int | None = None) -> Volume:
 
 def read_case_label(case: Case, image: Volume, memory: int | None = None) -> Volume:
     """Read the label map of a case and check that its grid is that of the image.
-
-    Args:
-        case: case to read.
-        image: image of the case.
-        memory: bytes that reading may take; most of the free memory if None.
 
     Raises:
         DataError: if the case has no label, or the label is damaged or has another grid.

@@ -32,10 +32,7 @@ class Split:
 def choose_split(data: DataConfig, ids: Sequence[str], subjects: Mapping[str, str]) -> Split:
     """Return the configured split: a fold made from subjects, or one from ``data.splits``.
 
-    Args:
-        data: configuration of the data.
-        ids: case ids of the dataset.
-        subjects: subject by case id; a case that is not listed is its own subject.
+    A case without a subject is its own subject.
 
     Raises:
         ConfigError: if the file of splits does not fit the cases, or a subject is on both sides.
@@ -119,11 +116,6 @@ def split_cases(
 
 def choose_late_cases(ids: Sequence[str], subjects: Mapping[str, str], seed: int) -> list[str]:
     """Choose cases that a training without held-out cases predicts before it trains on them.
-
-    Args:
-        ids: case ids.
-        subjects: subject by case id; a case that is not listed is its own subject.
-        seed: seed of the choice.
 
     Returns:
         Ids of a tenth of the cases, at most 20 or those of one subject; an empty list if there are fewer than 10

@@ -47,11 +47,7 @@ def find_subjects(data: DataConfig, dataset: Path, ids: Sequence[str]) -> dict[s
 
 
 def read_subjects(file: Path, ids: Sequence[str]) -> dict[str, str]:
-    """Read a table with the columns ``case`` and ``subject``.
-
-    Args:
-        file: CSV file. It may list more cases than ``ids``.
-        ids: case ids to look up.
+    """Read a table with the columns ``case`` and ``subject``. It may list more cases than ``ids``.
 
     Raises:
         ConfigError: if the table cannot be read, gives a case two subjects or lacks one of ``ids``.

@@ -91,12 +91,6 @@ def measure_reliability(
 ) -> tuple[dict[str, Reliability], dict[str, str]]:
     """Measure the reliability of each class over all cases.
 
-    Args:
-        probabilities: file of the probabilities of each case, as ``predict --probabilities`` writes it.
-        cases: cases with their true label maps.
-        labels: classes.
-        done: called after each case.
-
     Returns:
         Reliability by class; and the reason by case, for cases that failed.
     """
@@ -116,10 +110,6 @@ def measure_reliability(
 
 def count_by_bin(probability: NDArray[np.floating], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return for each bin the number of voxels, the sum of their probabilities and the number of true voxels.
-
-    Args:
-        probability: probability of a class, 0 to 1, any shape.
-        truth: whether the voxel belongs to the class.
 
     Returns:
         (3, bins).

@@ -31,11 +31,7 @@ class CaseWarnings:
     edited: Sequence[str] = ()
 
     def sentences(self, cases: int) -> list[str]:
-        """Return one sentence per warning.
-
-        Args:
-            cases: number of scored cases, the total in the sentences.
-        """
+        """Return one sentence per warning. ``cases`` is the number of scored cases."""
         sentences = []
         if self.missing_predictions:
             text = f"{len(self.missing_predictions)} of {cases} cases have no prediction and are scored as empty"

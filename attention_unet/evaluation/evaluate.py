@@ -146,16 +146,7 @@ def evaluate_cases(
 ) -> tuple[Summary, dict[str, str]]:
     """Evaluate cases and write all results, as ``evaluate_folder`` does.
 
-    Args:
-        cases: cases with their true label maps, and with their images for the picture.
-        predictions: predicted label map by case id. A case without one is scored as an empty prediction.
-        output: folder for the results.
-        labels: classes.
-        tolerance_mm: tolerance of the normalised surface Dice.
-        subjects: subject by case id; if not given, each case is a subject.
-        folds: in a cross-validation, the fold that held out each case.
-        components: count connected components, such as lesions, too.
-        patience: seconds to wait for another process that writes there; None: as in ``folder_lock``.
+    Without ``subjects``, each case is a subject. ``folds`` are the folds of a cross-validation that held out the cases.
 
     Returns:
         The summary; and the reason by case, for cases that failed. Cases that could not be scored are in no mean.

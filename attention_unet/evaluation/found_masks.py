@@ -61,13 +61,6 @@ def find_labels(
     integers in the references. Of BIDS datasets, tables name these integers; tables that call a class otherwise are
     reported.
 
-    Args:
-        predictions: folder of the predicted label maps.
-        references: folder of the true label maps.
-        known: true label map by case.
-        predicted: predicted label map by case.
-        ids: cases to score.
-
     Raises:
         DataError: if a description is damaged, or tables differ.
     """

@@ -99,14 +99,7 @@ def write_lesions(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]:
 def count_lesions(
     prediction: NDArray[np.generic], reference: NDArray[np.generic], labels: Labels, unannotated: Collection[str] = ()
 ) -> dict[str, Lesions]:
-    """Return the numbers of components of each class of a case. Ignored voxels count as background in both label maps.
-
-    Args:
-        prediction: predicted label map (I, J, K).
-        reference: true label map on the same grid.
-        labels: classes.
-        unannotated: classes that the reference does not annotate; they are left out.
-    """
+    """Return the numbers of components of each annotated class of a case. Ignored voxels count as background."""
     known = True if labels.ignore is None else reference != labels.ignore
     found = {}
     for name, group in labels.integers.items():

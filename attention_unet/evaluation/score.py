@@ -28,13 +28,6 @@ def score_cases(
 ) -> tuple[list[Row], dict[str, list[int]], dict[str, str]]:
     """Score cases. A case without a prediction is scored as an empty prediction.
 
-    Args:
-        cases: cases with their true label maps.
-        predictions: predicted label map by case id.
-        labels: classes.
-        tolerance_mm: tolerance of the normalised surface Dice.
-        done: called after each case.
-
     Returns:
         One row per case and class; by case, the integers in its masks that belong to no class; and the reason by case,
         for cases that could not be scored.
@@ -74,16 +67,7 @@ def score_case(
 ) -> list[Row]:
     """Return the metrics of every class of a case; of several classes, also those of their union, the foreground.
 
-    Ignored voxels count as background in both label maps.
-
-    Args:
-        case: id of the case.
-        prediction: predicted label map (I, J, K).
-        reference: true label map on the same grid.
-        labels: classes.
-        spacing_mm: size of a voxel along each axis.
-        tolerance_mm: tolerance of the normalised surface Dice.
-        unannotated: classes that the reference does not annotate: their metrics, and those of the union, are NaN.
+    Ignored voxels count as background in both label maps (I, J, K). Metrics of classes that are not annotated are NaN.
     """
     if labels.ignore is not None:
         known = reference != labels.ignore

@@ -109,15 +109,7 @@ def mark_unpredicted(weights: NDArray[np.floating]) -> NDArray[np.floating]:
 def attention_in_structures(
     case: str, place: str, weights: NDArray[np.floating], reference: NDArray[np.generic], labels: Labels
 ) -> list[StructureAttention]:
-    """Measure the attention at a place in every class of a case.
-
-    Args:
-        case: id of the case.
-        place: place of the weights.
-        weights: attention map (I, J, K), 0 or more; voxels with NaN are left out.
-        reference: true label map on the same grid; ignored voxels are left out.
-        labels: classes.
-    """
+    """Measure the attention at a place in every class of a case. Ignored voxels, or with weight NaN, are left out."""
     known = ~np.isnan(weights) & (True if labels.ignore is None else reference != labels.ignore)
     weights, reference = weights[known], reference[known]
     bins = np.minimum(weights * (BINS / max(float(weights.max(initial=0)), 1e-12)), BINS - 1).astype(np.uint16)
@@ -164,12 +156,7 @@ def _parse(row: Mapping[str, str]) -> StructureAttention:
 
 
 def _auc(inside: NDArray[np.int64], outside: NDArray[np.int64]) -> float:
-    """Return the share of pairs of an inside and an outside voxel in which the inside voxel has the higher weight.
-
-    Args:
-        inside: number of voxels of the class in each bin of weights.
-        outside: number of voxels of no class in each bin.
-    """
+    """Return the share of pairs of an inside and an outside voxel in which the inside voxel has the higher weight."""
     pairs = int(inside.sum()) * int(outside.sum())
     below = np.cumsum(outside) - outside
     return float((inside * (below + 0.5 * outside)).sum() / pairs) if pairs else float("nan")

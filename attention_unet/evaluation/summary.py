@@ -78,13 +78,7 @@ class Summary:
 
 
 def summarise(rows: Sequence[Row], case_warnings: CaseWarnings, settings: Mapping[str, Any]) -> Summary:
-    """Return the summary over cases.
-
-    Args:
-        rows: one row per case and class.
-        case_warnings: warnings about the cases.
-        settings: settings that the metrics depend on.
-    """
+    """Return the summary over cases."""
     subject_of = {row.case: row.subject or row.case for row in rows}  # a case without a subject is one itself
     by_class: dict[str, list[Row]] = {}
     for row in rows:

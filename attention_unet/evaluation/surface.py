@@ -17,11 +17,6 @@ def surface_distances(
     """Return the distances in mm from each surface voxel of the prediction to the surface of the reference, and back.
 
     The array of an empty mask is empty; the distances to an empty mask are infinite.
-
-    Args:
-        prediction: mask (I, J, K).
-        reference: mask on the same grid.
-        spacing_mm: size of a voxel along each axis.
     """
     predicted, true = find_surface(prediction), find_surface(reference)
     return _distances(predicted, true, spacing_mm), _distances(true, predicted, spacing_mm)

@@ -21,12 +21,7 @@ CommonMaps = dict[str, Tensor]  # by place, on the common grid
 
 
 def to_common_grid(maps: Maps, volume: Volume, stack: Stack | None) -> CommonMaps:
-    """Resize the map of each place to the common grid.
-
-    Args:
-        maps: maps by place, (I, J, K) on the grid of the volume.
-        volume: the scan.
-        stack: how the thick slices of the dataset lie; None if it has none.
+    """Resize the map (I, J, K) of each place to the common grid.
 
     Returns:
         Maps by place, (SIZE, SIZE, SIZE) along the axes of the network.

@@ -41,13 +41,7 @@ def signed_distance(label_map: NDArray[np.generic], spacing_mm: Sequence[float])
 
 
 def random_blocks(grid: Sequence[int], block: Sequence[int], seed: int) -> NDArray[np.float64]:
-    """Return random weights (I, J, K) that are constant in each block.
-
-    Args:
-        grid: size of the map in voxels.
-        block: size of a block in voxels.
-        seed: seed of the random numbers.
-    """
+    """Return random weights (I, J, K) that are constant in each block."""
     coarse = np.random.default_rng(seed).random([-(-n // edge) for n, edge in zip(grid, block, strict=True)])
     return np.kron(coarse, np.ones(block)).astype(np.float64)[tuple(map(slice, grid))]
 

@@ -45,11 +45,6 @@ def grad_cam(model: Model, volume: Volume, channel: int) -> NDArray[np.float32]:
     """Return the Grad-CAM of a class on the grid of a scan, scaled to 0 to 1; all 0 if the class is not predicted.
 
     It is NaN where no window was predicted: outside the part that a locator found, and in empty margins.
-
-    Args:
-        model: the model.
-        volume: the scan.
-        channel: channel of the logits.
     """
     plan = model.plan
     coarsest = f"network.encoder.{len(model.network.encoder) - 1}.activation"

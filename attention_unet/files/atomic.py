@@ -90,12 +90,7 @@ def check_writable(folder: Path) -> None:
 
 
 def remove_partials(folder: Path, older_than: float | None = None) -> None:
-    """Remove unfinished files of a killed process.
-
-    Args:
-        folder: folder to remove them from.
-        older_than: age in seconds from which on a file is removed, where other processes may write; None removes all.
-    """
+    """Remove unfinished files of a killed process: all, or those older than so many seconds."""
     for partial in folder.glob(f"{PARTIAL}*"):
         with suppress(OSError):
             if older_than is not None and time.time() - partial.stat().st_mtime <= older_than:

@@ -12,12 +12,7 @@ T = TypeVar("T")
 
 
 def parse_object(path: Path, build: Callable[[dict[str, Any]], T], advice: str) -> T:
-    """Read a JSON object and build a value from it.
-
-    Args:
-        path: JSON file.
-        build: function that builds the value from the object.
-        advice: end of the error message: what was expected and what to do.
+    """Read a JSON object and build a value from it. ``advice`` ends the error message: what to do.
 
     Raises:
         DataError: if the file cannot be read, is not strict JSON, or lacks what ``build`` needs.

@@ -70,10 +70,6 @@ def most_informative_plane(reference: NDArray[np.generic], across: int) -> int:
     """Return the plane that shows most of all classes: the largest sum of areas, each divided by its maximum.
 
     Without any class, return the middle plane.
-
-    Args:
-        reference: class indices (I, J, K), 0 for background.
-        across: the axis across the planes.
     """
     inside = tuple(axis for axis in range(3) if axis != across)
     areas = [(reference == value).sum(axis=inside) for value in np.unique(reference) if value > 0]

@@ -18,14 +18,7 @@ SLOT = re.compile(r"\{\{(\w+)\}\}")  # {{name}} in the template
 def build_page(
     title: str, facts: Mapping[str, Any], voxels: Mapping[str, bytes], scripts: Sequence[str] = EVALUATION
 ) -> str:
-    """Return the page as HTML.
-
-    Args:
-        title: title of the page.
-        facts: plain values that the scripts read.
-        voxels: packed voxels by case id, for the cases in the viewer.
-        scripts: scripts of this kind of page, ``EVALUATION`` or ``STUDY``.
-    """
+    """Return the page as HTML."""
     style = (PARTS / "style.css").read_text(encoding="utf-8")
     script = "\n".join((PARTS / name).read_text(encoding="utf-8") for name in ("elements.js", "charts.js", *scripts))
     parts = {

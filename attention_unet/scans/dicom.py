@@ -107,10 +107,6 @@ def is_dicom(file: Path) -> bool:
 def read_dicom(folder: Path, memory: int | None = None) -> Contents:
     """Read the one volume of a folder: a series of slices, or an enhanced multi-frame file.
 
-    Args:
-        folder: path of the folder.
-        memory: bytes that reading may take; by default most of the free memory.
-
     Raises:
         DataError: if the folder holds no series, several series, or slices that do not form one volume of grey
             images at a constant distance; if a file is damaged; or if the volume is too large for the memory.

@@ -102,13 +102,6 @@ def write_segmentation(
 
     The file holds name, birth date and identifiers of the patient, as the series does.
 
-    Args:
-        path: path of the file.
-        label_map: voxels (I, J, K).
-        volume: the scan; its path is the folder of a DICOM series.
-        labels: the classes.
-        codes: codes by class; if empty, they get codes of a private scheme.
-
     Raises:
         DataError: if the headers of the series lack what a segmentation refers to.
     """

@@ -63,13 +63,7 @@ def check_real(path: Path, kind: np.dtype[Any]) -> None:
 
 
 def check_fits(path: Path, shape: Sequence[int], memory: int | None, voxel_bytes: int = 4) -> None:
-    """Check that an array fits into memory.
-
-    Args:
-        path: path of its file.
-        shape: shape of the array.
-        memory: bytes that it may take; by default most of the free memory.
-        voxel_bytes: bytes held per voxel.
+    """Check that an array fits into ``memory`` bytes; by default most of the free memory.
 
     Raises:
         DataError: if it does not fit.

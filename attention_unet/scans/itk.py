@@ -26,10 +26,6 @@ NRRD, SPACE, LPS = (".nrrd", ".nhdr"), "NRRD_space", "left-posterior-superior"  
 def read_itk(path: Path, memory: int | None = None) -> Contents:
     """Read an NRRD or MetaImage file.
 
-    Args:
-        path: path of the file.
-        memory: bytes that reading may take; by default most of the free memory.
-
     Raises:
         DataError: if the file is missing, damaged or too large, or does not hold a 3-D volume of real numbers.
     """
@@ -76,13 +72,9 @@ def read_itk(path: Path, memory: int | None = None) -> Contents:
 def write_itk(
     path: Path, array: NDArray[np.generic], affine: NDArray[np.float64], fields: Mapping[str, str] | None = None
 ) -> None:
-    """Write an array in the format of the path's ending.
+    """Write voxels (I, J, K), with ``affine`` from voxel (i, j, k) to RAS+ mm, in the format of the path's ending.
 
-    Args:
-        path: path of the file.
-        array: voxels (I, J, K).
-        affine: 4 x 4, from voxel (i, j, k) to RAS+ mm.
-        fields: further fields of the header of an NRRD file.
+    ``fields`` are further fields of the header of an NRRD file.
 
     Raises:
         DataError: if the file cannot be written.

@@ -70,10 +70,6 @@ def check_voxels(path: Path, expected: int) -> None:
 
     Voxels that are written as text, or that follow lines to be skipped, are not checked.
 
-    Args:
-        path: path of the file, or of its header.
-        expected: size of the unpacked voxels in bytes, from the header.
-
     Raises:
         DataError: if voxels are missing, damaged or too many.
     """

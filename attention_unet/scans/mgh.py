@@ -24,10 +24,6 @@ BLOCK = 2**20  # bytes read at once
 def read_mgh(path: Path, memory: int | None = None) -> Contents:
     """Read a volume of FreeSurfer.
 
-    Args:
-        path: path of the file.
-        memory: bytes that reading may take; by default most of the free memory.
-
     Raises:
         DataError: if the file is missing, damaged or too large, or has an invalid geometry.
     """

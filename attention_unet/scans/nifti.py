@@ -37,10 +37,6 @@ UNIT_MM = {1: 1000.0, 3: 0.001}  # mm per unit, by the codes of metre and microm
 def read_nifti(path: Path, memory: int | None = None) -> Contents:
     """Read a NIfTI-1 file.
 
-    Args:
-        path: path of the file.
-        memory: bytes that its voxels may take; by default most of the free memory.
-
     Raises:
         DataError: if the file is missing, damaged, not NIfTI-1 or too large, does not have 3 or 4 axes of real numbers,
             or has an invalid geometry.
@@ -63,11 +59,6 @@ def read_nifti(path: Path, memory: int | None = None) -> Contents:
 
 def read_image(path: Path, image: nib.Nifti1Image, memory: int | None = None) -> Contents:
     """Read voxels (C, I, J, K), affine from voxel (i, j, k) to RAS+ mm, and header of an image.
-
-    Args:
-        path: name of the image in messages.
-        image: image of nibabel.
-        memory: bytes that its voxels may take; by default most of the free memory.
 
     Raises:
         DataError: if the image is damaged or too large, does not have 3 or 4 axes of real numbers (further axes of one

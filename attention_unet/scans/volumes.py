@@ -125,10 +125,6 @@ def _read(path: Path, memory: int | None = None) -> Contents:
 def read_labels(path: Path, memory: int | None = None) -> Volume:
     """Read a label map: one channel of whole numbers from 0.
 
-    Args:
-        path: path of the file.
-        memory: bytes that reading may take; by default most of the free memory.
-
     Raises:
         DataError: for the same reasons as ``read_volume``, and if a value is NaN, infinite, not whole, negative, or
             2**24 or more.
