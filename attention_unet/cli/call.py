@@ -1,9 +1,9 @@
-"""Complete the arguments of a call, check its files and its ``--jobs``, and explain what is wrong with it."""
+"""Complete the arguments of a call, check its configuration file and ``--jobs``, and explain what is wrong with it."""
 
 import difflib
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,9 @@ WORDS = {  # of types
 def complete(arguments: list[str]) -> list[str]:
     """Complete a call: a resumed run uses its own configuration, a budget replaces the one in the file, and the
     configuration of a run finds its data.
+
+    Raises:
+        ConfigError: if there is no run to resume, or the configuration file cannot be read.
     """
     words = [word for argument in arguments for word in argument.split("=", 1)]
     pairs = list(itertools.pairwise(words))
@@ -73,28 +76,13 @@ def complete(arguments: list[str]) -> list[str]:
 
 def _files_beside(config: Path) -> Iterator[tuple[str, Path]]:
     """Yield the fields of a configuration file that name a file relative to it, with the path of that file."""
-    try:
-        found = load_fields(config)
-    except ConfigError:
-        return  # check_files reports it
+    found = load_fields(config)
     for field in sorted(FILES):
         section, name = field.split(".")
         fields = found.get(section)
         value = fields.get(name) if isinstance(fields, dict) else None
         if isinstance(value, str) and (field != START or (config.parent / value).exists()):  # or a model's name
             yield field, config.parent / value
-
-
-def check_files(arguments: Sequence[str]) -> None:
-    """Check the configuration files of a call, to report mistakes by file and line.
-
-    Raises:
-        ConfigError: if one cannot be read.
-    """
-    words = [word for argument in arguments for word in argument.split("=", 1)]
-    for option, name in itertools.pairwise(words):
-        if option == "--config":
-            load_fields(Path(name))
 
 
 def load_fields(file: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 from attention_unet.cli.call import wants_jobs
 from attention_unet.cli.mechanisms import attention
 from attention_unet.cli.results import compare, evaluate, explain, report
-from attention_unet.cli.screen import report_failures, silence_profiler, table_console
+from attention_unet.cli.screen import report_failures, table_console
 from attention_unet.cli.study import study
 from attention_unet.config import Config
 from attention_unet.errors import ConfigError, plural
@@ -33,7 +33,6 @@ def _train(options: Namespace, parser: ArgumentParser) -> int:
 
 
 def _inspect(options: Namespace, parser: ArgumentParser) -> int:
-    silence_profiler()
     from attention_unet.cli.tables import print_inspection, print_plan, print_trial
     from attention_unet.dataset.case_facts import shorten
     from attention_unet.dataset.cases import locate_dataset

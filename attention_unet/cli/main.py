@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from types import FrameType
 
-from attention_unet.cli.call import check_files, complete, explain_error
+from attention_unet.cli.call import complete, explain_error
 from attention_unet.cli.commands import COMMANDS
 from attention_unet.cli.parser import build_parser
 from attention_unet.cli.screen import ConsoleHandler
@@ -30,12 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[ConsoleHandler()], force=True)
     log.setLevel(logging.INFO)  # of this program only; other libraries stay at warnings
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # its messages lack the file; ours name it
+    for name, level in (("KINETO_LOG_LEVEL", "99"), ("TORCH_CPP_LOG_LEVEL", "ERROR")):
+        os.environ.setdefault(name, level)  # of torch's profiler, which writes beside the progress
     warnings.showwarning = lambda message, *_: log.warning("%s", message)
     parser, subparsers = build_parser()
     before = {each: signal.getsignal(each) for each in ENDING}
     try:
         arguments = complete(list(sys.argv[1:] if arguments is None else arguments))
-        check_files(arguments)
         try:
             chosen = parser.parse_args(arguments)
         except Exception as error:  # jsonargparse raises several kinds, all about the call

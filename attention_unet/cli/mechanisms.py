@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from attention_unet.cli.screen import silence_profiler, table_console
+from attention_unet.cli.screen import table_console
 from attention_unet.cli.strict_yaml import load_strictly
 from attention_unet.errors import ConfigError
 from attention_unet.machine.progress import progress_bar
@@ -24,7 +24,6 @@ log = logging.getLogger("attention_unet")
 
 def attention(options: Namespace, parser: ArgumentParser) -> int:
     """Measure all mechanisms; or describe the named ones, and measure them with other values of their options."""
-    silence_profiler()
     from attention_unet.attention import all_names, build, find_mechanism, options_of
     from attention_unet.attention.cost import measure, measure_convolution
     from attention_unet.cli.tables import print_costs, print_options

@@ -1,7 +1,6 @@
 """Print log lines, tables and failures at the terminal."""
 
 import logging
-import os
 from collections.abc import Mapping
 
 from rich.console import Console
@@ -31,9 +30,3 @@ def report_failures(failed: Mapping[str, str]) -> int:
     for case, reason in failed.items():
         log.error("failed: %s: %s", case, reason)
     return 1 if failed else 0
-
-
-def silence_profiler() -> None:
-    """Keep torch's profiler from writing to the standard error. Call it before torch is imported."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

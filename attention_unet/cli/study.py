@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from attention_unet.cli.call import wants_jobs
-from attention_unet.cli.screen import silence_profiler
 from attention_unet.cli.study_file import read_study, write_new
 from attention_unet.errors import ConfigError, plural
 from attention_unet.machine.progress import format_time
@@ -28,7 +27,6 @@ TASKS = ("new", "plan", "list", "record", "only", "report", "maps")  # at most o
 
 def study(options: Namespace, parser: ArgumentParser) -> int:
     """Run a study, or a part of it."""
-    silence_profiler()
     from attention_unet.study.finished import find_finished, finished_record
     from attention_unet.study.maps import check_maps
     from attention_unet.study.register import register

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 from jsonargparse import ArgumentParser
 
-from attention_unet.cli.call import FILES, START, check_files, complete, explain_error, load_fields
+from attention_unet.cli.call import FILES, START, complete, explain_error, load_fields
 from attention_unet.cli.parser import build_parser
 from attention_unet.config import Config
 from attention_unet.errors import ConfigError
@@ -156,7 +156,6 @@ def _configure(
             texts[name] = str(file.parent / texts[name])
     arguments += [f"--{name}={text}" for name, text in texts.items()]
     try:
-        check_files(arguments)
         fields = subparsers["train"].instantiate(parser.parse_args(complete(arguments)).train)
         return Config(fields.data, fields.augmentation, fields.network, fields.attention, fields.training)
     except ConfigError as error:

@@ -1,6 +1,7 @@
 """Summarise the checks over all cases in sentences that claim no more than each control supports."""
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,9 +42,10 @@ def summarise_findings(checks: Sequence[CaseChecks], model_sha256: str) -> dict[
         _report_deletion,
         _report_grad_cam,
     )
+    cases = json.dumps([dataclasses.asdict(case) for case in checks])
     return {
         "model_sha256": model_sha256,
-        "cases": [_plain(dataclasses.asdict(case)) for case in checks],
+        "cases": json.loads(cases, parse_constant=lambda _: None),  # NaN as null
         "shares": list(SHARES),
         "sentences": [sentence for part in parts for sentence in part(checks)],
     }
@@ -269,12 +271,3 @@ def _list_places(means: dict[str, float]) -> str:
 def _interval(low: float, high: float) -> str:
     """Return the interval in words; empty if it is NaN."""
     return "" if np.isnan(low) else f"95% interval {low:.3f} to {high:.3f}, "
-
-
-def _plain(value: Any) -> Any:
-    """Return plain values for a JSON file, NaN as None."""
-    if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    return None if isinstance(value, float) and np.isnan(value) else value
