@@ -58,9 +58,7 @@ def read_bundle(folder: Path) -> Run:
 def inference_config(model: Model, bound_to_cpu: bool) -> dict[str, Any]:
     """Return how MONAI predicts with the network: reading, preprocessing, windows, decision, writing.
 
-    Args:
-        model: the model.
-        bound_to_cpu: whether the trace holds tensors that it makes on the CPU, wherever its input is.
+    ``bound_to_cpu``: the trace holds tensors that it makes on the CPU, wherever its input is.
     """
     plan = model.plan
     window = {"roi_size": model.plan.window, "sw_batch_size": 1, "overlap": model.overlap, "mode": "gaussian"}

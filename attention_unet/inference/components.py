@@ -65,12 +65,8 @@ Gains = Mapping[str, ComponentGain]
 def component_gains(
     dice: Mapping[str, Sequence[float]], cleaned: Mapping[str, Sequence[float]], names: Sequence[str]
 ) -> dict[str, ComponentGain]:
-    """Return the gain of each class over held-out cases.
-
-    Args:
-        dice: of each case, Dice of each class, NaN where it is undefined.
-        cleaned: the same after small components are dropped.
-        names: of the classes.
+    """Return the gain of each class over held-out cases, from the Dice of each case and class with and
+    without small components, which is NaN where it is undefined.
     """
     return {
         name: ComponentGain.of(cleaned[case][index] - dice[case][index] for case in dice)

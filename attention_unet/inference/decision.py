@@ -19,11 +19,7 @@ def combine_planes(
 ) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64]]:
     """Average the models' predictions of some planes, and return the results that are wanted.
 
-    Args:
-        planes: for each model, probabilities, then attention at its places, (K, *S).
-        places: places of each model with attention.
-        labels: classes of the probabilities.
-        settings: which results are wanted.
+    The planes of each model are probabilities, then attention at its places: (K, *S).
 
     Returns:
         "label map" (*S), "skip 1" (*S) and so on for places that all models have, "probabilities" (K, *S), "entropy"
@@ -67,12 +63,8 @@ def _choose_classes(probabilities: Tensor, labels: Labels) -> Tensor:
 
 
 def entropy(probabilities: Tensor, labels: Labels) -> Tensor:
-    """Return the entropy of the label, as a share of the highest possible one; if classes overlap, that of the class
-    with the highest entropy.
-
-    Args:
-        probabilities: (K, *S).
-        labels: classes.
+    """Return the entropy of the label by probabilities (K, *S), as a share of the highest possible one; if classes
+    overlap, that of the class with the highest entropy.
 
     Returns:
         (*S), from 0, certain, to 1, all labels equally likely.

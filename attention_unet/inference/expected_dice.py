@@ -21,10 +21,8 @@ LEAST = 0.1  # lower probabilities count as 0
 def expected_overlap(probabilities: Tensor, target: Tensor, labels: Labels) -> NDArray[np.float64]:
     """Return what ``expected_dice`` needs of some planes. That of several planes is added.
 
-    Args:
-        probabilities: (K, *S), of background and classes, or of overlapping classes.
-        target: class of each voxel (1, *S), 0 for background. If classes overlap: one mask per class, (classes, *S).
-        labels: classes.
+    The probabilities (K, *S) are of background and classes, the target (1, *S) is 0 in the background. If classes
+    overlap, both have one entry per class.
 
     Returns:
         Of each class: voxels of its mask, sum of its probabilities there, sum of its probabilities everywhere that are

@@ -23,11 +23,8 @@ def find_inputs(source: Path, channels: int, may_miss: bool = False, alone: bool
     """Return the cases of a file, of the folder of a DICOM series, or of a folder of these. Files of single channels
     are grouped by their suffixes.
 
-    Args:
-        source: the path.
-        channels: number of channels of the model.
-        may_miss: whether the file of a channel may be missing. If not, reading such a case fails.
-        alone: whether folders below are not predicted, too: those with scans are then reported.
+    With ``may_miss`` the file of a channel may be missing; otherwise reading such a case fails. Scans in folders below
+    are reported, unless they are predicted, too (``alone`` is False).
 
     Raises:
         ConfigError: if there is no volume.

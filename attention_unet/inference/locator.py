@@ -112,10 +112,7 @@ def cut_to_structures(model: "Model", image: Preprocessed, overlap: float) -> Pr
 def is_cut(label_map: NDArray[np.generic], part: ScanGrid, whole: ScanGrid) -> bool:
     """Return whether the border of a part cuts a structure, where the scan goes on.
 
-    Args:
-        label_map: mask of the scan along RAS+ axes (I, J, K), 0 in the background.
-        part: position of the part of the scan that was predicted.
-        whole: position of all that can be predicted.
+    All are along RAS+ axes: the label map (I, J, K), the part that was predicted, and the whole that can be.
     """
     found: Counter[int] = Counter()
     for axis in range(3):

@@ -50,12 +50,7 @@ def save_model(
 ) -> None:
     """Write ``model.safetensors``, weights and description, and a readable copy of the description in ``model.json``.
 
-    Args:
-        folder: folder of the run.
-        weights: state of the network.
-        plan: preprocessing, patch and classes.
-        notes: further plain values for the description.
-        locator: the locator of the model.
+    ``notes`` are further plain values for the description.
     """
     description = {"format": FORMAT, "plan": plan.to_json(), "versions": versions(), **notes}
     if locator:
@@ -70,11 +65,8 @@ def save_model(
 
 
 def load_models(paths: Sequence[str | Path], device: torch.device) -> list[Model]:
-    """Read models to be used together.
-
-    Args:
-        paths: as for ``load_model``, or the folder of a cross-validation, which stands for its finished folds.
-        device: device to load them to.
+    """Read models to be used together, each as ``load_model`` does. The folder of a cross-validation stands for its
+    finished folds.
 
     Raises:
         ModelError: if a model is missing, damaged or of another format, or if they differ in classes or channels.

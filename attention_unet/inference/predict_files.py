@@ -56,12 +56,8 @@ def predict_files(
 ) -> dict[str, str]:
     """Predict cases. The files of a case appear all at once or not at all; a case that fails stops no other.
 
-    Args:
-        cases: cases to predict, without files in the output folder (see ``claim_output``).
-        output: folder for ``CASE.nii.gz``, ``CASE_labels.json`` and the maps that the settings ask for.
-        models: models to predict with; the probabilities of several are averaged.
-        settings: how to predict.
-        done: called from time to time with the number of cases done so far, which may have a fraction.
+    The cases have no files in the output folder (see ``claim_output``). ``done`` is called from time to time with the
+    number of cases done so far, which may have a fraction.
 
     Returns:
         Reason of failure by case id.

@@ -185,15 +185,7 @@ def choose_overlap(models: Sequence["Model"], settings: Settings) -> float:
 def predict_planes(
     model: "Model", image: Preprocessed, settings: Settings, places: Sequence[str], rows: slice, at_once: int
 ) -> Iterator[Tensor]:
-    """Predict some rows of a scan with one model.
-
-    Args:
-        model: the model.
-        image: the scan, or a part of it, preprocessed for this model.
-        settings: how to predict.
-        places: places whose attention to return.
-        rows: rows along the second RAS+ axis of the scan.
-        at_once: planes of the scan at a time.
+    """Predict some rows, along the second RAS+ axis, of a scan or a part of it with one model.
 
     Yields:
         Probabilities, then attention at the places, on the grid of the scan and the device of the model:

@@ -34,11 +34,7 @@ def describe_predictions(
 ) -> dict[str, Any]:
     """Describe the predictions of a folder: models, settings and labels.
 
-    Args:
-        models: models that predict together.
-        settings: how they predict.
-        cleaned: classes whose small components were dropped.
-        output: folder of the predictions; paths of the models are relative to it.
+    ``cleaned`` are the classes whose small components were dropped. Paths of models are relative to ``output``.
     """
     plan = models[0].plan
     return {

@@ -36,13 +36,7 @@ def staging_folder(output: Path) -> Iterator[Path]:
 
 
 def move_into_place(stage: Path, files: Iterable[Path], output: Path, case: str) -> dict[str, str]:
-    """Record the files of a case in the journal, then move them to the same paths in the output folder.
-
-    Args:
-        stage: temporary folder with the files.
-        files: their paths, in the order in which to move them.
-        output: folder of the predictions.
-        case: id of the case.
+    """Record the files of a case in the journal, then move them, in order, to the same paths in the output folder.
 
     Returns:
         sha256 of each file by its path in the output folder.

@@ -38,12 +38,7 @@ def describe_structures(
 ) -> dict[str, Any]:
     """Describe each class of a label map, by its integer, as plain values for JSON.
 
-    Args:
-        label_map: voxels (I, J, K).
-        labels: the classes.
-        signal: first channel of the scan (I, J, K); None if it is missing.
-        voxel_ml: volume of a voxel, in ml.
-        expected_dice: of each class (classes,).
+    The signal is the first channel of the scan (I, J, K), None if it is missing; the volume of a voxel is in ml.
 
     Returns:
         Name and colour; volume in ml; mean and standard deviation of the signal, None without it and in an empty class;
@@ -92,9 +87,7 @@ def check_volumes(output: Path) -> None:
 def write_volumes(output: Path, models: Sequence[str] | None = None) -> None:
     """Write ``volumes.csv``: the structures of all cases of a folder, those of the lowest expected Dice first.
 
-    Args:
-        output: folder of the predictions.
-        models: sha256 of models, to add what the same models predicted in folders below; None: only this folder.
+    With sha256 of models, also what the same models predicted in folders below.
 
     Raises:
         DataError: if the file cannot be written.

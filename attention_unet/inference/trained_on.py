@@ -46,12 +46,7 @@ class TrainedOn:
 
 
 def find_in_training(models: Sequence[TrainedOn | None], case: str, digest: str) -> str | None:
-    """Return whether any of several models was trained on a case.
-
-    Args:
-        models: training cases of each model; None if unknown.
-        case: id of the case.
-        digest: digest of its image.
+    """Return whether any of several models was trained on a case, by its id and the digest of its image.
 
     Returns:
         "image" or "name" as ``TrainedOn.find``; "unknown" if the training cases of a model are unknown; otherwise None.

@@ -33,12 +33,7 @@ def place_network(network: N, device: torch.device) -> N:
 
 
 def average_flips(predict: WindowPredictor, axes: Sequence[int]) -> WindowPredictor:
-    """Average predictions of windows over flips along every combination of axes (test-time augmentation).
-
-    Args:
-        predict: predicts windows (B, C, I, J, K).
-        axes: 0 to 2.
-    """
+    """Average predictions of windows over flips along every combination of axes (test-time augmentation)."""
     combinations = [c for n in range(len(axes) + 1) for c in itertools.combinations([2 + axis for axis in axes], n)]
 
     def predict_all(windows: Tensor) -> Tensor:

@@ -30,10 +30,6 @@ def run_jobs(calls: Mapping[str, Sequence[str]], at_once: int) -> int:
     this process are divided among them. An interruption of this process ends them as SIGTERM does, a second one at
     once.
 
-    Args:
-        calls: arguments of each call, by a name such as "part 2/4".
-        at_once: number of processes at a time, at least 1.
-
     Returns:
         0 if all calls succeeded, otherwise the largest exit code.
     """

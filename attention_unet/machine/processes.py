@@ -18,12 +18,8 @@ Result = TypeVar("Result")
 def run_all(work: Callable[[Item], Result], items: Sequence[Item], done: Callable[[], None]) -> list[Result]:
     """Do the same work on all items. The first ones are done here, and show how long the others will take.
 
-    Each process computes with one thread, and may need as much memory as this one has needed at most.
-
-    Args:
-        work: function or method that can be pickled, with a result that can be.
-        items: what to work on.
-        done: called after each item.
+    Work and results can be pickled. Each process computes with one thread, and may need as much memory as this one has
+    needed at most.
 
     Returns:
         The results, in the order of the items.

@@ -24,8 +24,7 @@ PATIENCE = 100  # steps after which more threads are tried again; twice as many 
 class ThreadChooser:
     """Number of threads for the next steps. It starts with all; after each step call ``record``.
 
-    Args:
-        fixed: keep all threads, because results depend on their number in the last bits; only warn.
+    If it is ``fixed``, because results depend on the number in the last bits, it only warns.
     """
 
     def __init__(self, fixed: bool) -> None:

@@ -110,10 +110,7 @@ class Architecture:
         return _per_axis_of_each([3] * len(self.channels) if self.kernels is None else self.kernels, self.dims)
 
     def attention(self, name: str) -> dict[int, Spec]:
-        """Return the mechanism of each attended level.
-
-        Args:
-            name: "skips", "encoder" or "decoder".
+        """Return the mechanism of each attended level of the "skips", the "encoder" or the "decoder".
 
         Raises:
             ValueError: if there is no such level, or a mechanism would be on no level.

@@ -88,12 +88,7 @@ class IntensityChange(NamedTuple):
 
 
 class Augmentation:
-    """Random augmentation of patches.
-
-    Args:
-        config: probabilities and ranges.
-        plan: patch size and voxel size, because rotations are in millimetres.
-    """
+    """Random augmentation of patches."""
 
     def __init__(self, config: AugmentationConfig, plan: Plan) -> None:
         self.config = config
@@ -159,15 +154,10 @@ class Augmentation:
         return kept.astype(np.float32)
 
     def transform_patch(self, image: Tensor, target: Tensor, transform: PatchTransform) -> tuple[Tensor, Tensor]:
-        """Apply a spatial transform to one patch.
+        """Apply a spatial transform to one patch: to the box of its case that the transform samples.
 
         Classes are interpolated linearly like the image, and each voxel gets the class with the largest share, as in
         preprocessing.
-
-        Args:
-            image: (C, *source_size) float32, the box of the case that the transform samples.
-            target: (T, *source_size), integers.
-            transform: spatial transform of the patch.
 
         Returns:
             Image (C, *patch) and target (T, *patch), uint8.

@@ -61,11 +61,7 @@ class CachedCase:
 
 
 class CachedCases(Sequence[CachedCase]):
-    """Cases that are opened on access, so that many cases need no open files and little memory.
-
-    Args:
-        files: id and file of each case.
-    """
+    """Cases that are opened on access, so that many cases need no open files and little memory."""
 
     def __init__(self, files: Sequence[tuple[str, Path]]) -> None:
         self.files = files
@@ -98,12 +94,7 @@ def open_case(case: str, file: Path) -> CachedCase:
 class CaseCache:
     """Preprocessed cases in a folder that is named by the hash of their settings.
 
-    Args:
-        folder: parent folder.
-        preprocessing: settings of preprocessing.
-        labels: the classes.
-        channels: number of image channels.
-        with_regions: store the regions, from which images can be drawn.
+    With ``with_regions`` also the regions, from which images can be drawn.
     """
 
     def __init__(

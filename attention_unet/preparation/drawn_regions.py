@@ -17,14 +17,9 @@ def find_regions(
     labels: Labels,
     drawn: bool = False,
 ) -> NDArray[np.uint8]:
-    """Return the region of each voxel of a preprocessed case.
+    """Return the region of each voxel of a preprocessed case: image (C, *S), target (T, *S), background (C,).
 
-    Args:
-        image: (C, *S).
-        target: target of the network (T, *S).
-        background: (C,), value of the background of each channel.
-        labels: the classes.
-        drawn: whether the image is drawn from the label map: then only its classes differ.
+    Of an image that is itself drawn from the label map (``drawn``), only the classes differ.
 
     Returns:
         (1, *S): 0 where the image is background, 1 to K in the classes, the last of overlapping ones, and above K in

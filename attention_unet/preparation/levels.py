@@ -15,16 +15,11 @@ SMALLEST_EDGE = 4  # minimum voxels of a level along an axis
 
 
 def plan_levels(size: np.ndarray, spacing: np.ndarray, max_levels: int) -> tuple[list[list[int]], list[list[int]]]:
-    """Return the strides between levels and the kernels of levels for a patch.
+    """Return the strides between levels and the kernels of levels for a patch, with voxels in mm.
 
     An axis is halved while at least 4 voxels remain and its voxels are less than twice the smallest of the axes that
     can be halved. Its kernel is 1 until its voxels are less than twice these, and then always 3. No level has 2
     voxels along an axis: gradients of such convolutions are wrong in bfloat16 on a CPU (oneDNN, torch 2.13).
-
-    Args:
-        size: voxels of the patch along each axis.
-        spacing: voxel size along each axis, mm.
-        max_levels: maximum number of levels.
     """
     size, spacing = size.astype(float), spacing.astype(float)
     strides: list[list[int]] = []
@@ -47,10 +42,6 @@ def plan_levels(size: np.ndarray, spacing: np.ndarray, max_levels: int) -> tuple
 
 def check_levels(patch: Sequence[int], strides: Sequence[Sequence[int]]) -> None:
     """Check that no level of a network has 2 voxels along an axis: see ``plan_levels``.
-
-    Args:
-        patch: voxels of a patch along each axis of the network.
-        strides: strides between its levels.
 
     Raises:
         ConfigError: if one has.

@@ -68,11 +68,8 @@ def load_patches(
 ) -> Iterator[Batch]:
     """Yield augmented batches on the device, without end.
 
-    Args:
-        patches: patches to load.
-        numbers: patch numbers of each batch.
-        workers: processes that read patches; 0 reads them in this process; None is 0 on a CPU and 4 on a GPU.
-        device: device to augment on.
+    ``numbers`` are the patch numbers of each batch. So many workers, by default 0 on a CPU and 4 on a GPU, read
+    patches; 0 reads them in this process.
     """
     if workers is None:
         workers = 0 if device.type == "cpu" else 4

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 def configure_like(config: Config, model: "Plan") -> Config:
     """Return a configuration with the network, the attention and, if it is left open, the voxel size of a model.
 
-    Args:
-        config: configuration; fields that are not at their default must be as in the model.
-        model: plan of the model.
+    Fields that are not at their default must be as in the model.
 
     Raises:
         ConfigError: if a field is set to something else.

@@ -43,13 +43,7 @@ class Patch(NamedTuple):
 
 
 class PatchDataset(Dataset[Patch]):
-    """Endless patches, by number.
-
-    Args:
-        sampler: draws the case and the centre of each patch.
-        plan: plan with the patch size.
-        augmentation: probabilities and ranges of augmentation.
-    """
+    """Endless patches, by number."""
 
     def __init__(self, sampler: PatchSampler, plan: Plan, augmentation: AugmentationConfig) -> None:
         self.sampler, self.plan, self.synthesize = sampler, plan, augmentation.synthesize
@@ -95,13 +89,8 @@ class PatchDataset(Dataset[Patch]):
 
 
 def patch_numbers(first_step: int, batch: int, process: int, processes: int) -> Iterator[list[int]]:
-    """Yield the patch numbers of each step for one process, without end. The processes share the batch of each step.
-
-    Args:
-        first_step: step to begin with.
-        batch: patches per step over all processes.
-        process: number of this process.
-        processes: number of processes; the batch must be a multiple of it.
+    """Yield the patch numbers of each step for one process, without end. The processes share the batch of each step
+    equally.
     """
     share = batch // processes
     for start in itertools.count(first_step * batch + process * share, batch):

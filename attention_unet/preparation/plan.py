@@ -75,10 +75,7 @@ class Plan:
     def voxel_mm(self, place: str, affine: NDArray[np.float64], grid: Grid) -> tuple[float, float, float]:
         """Return the voxel size in mm of a place of the network, such as "skip 1", along the array axes of a scan.
 
-        Args:
-            place: the place.
-            affine: 4 x 4, from voxel (i, j, k) of the scan to RAS+ mm.
-            grid: number of voxels of the scan, (I, J, K).
+        ``affine`` is 4 x 4, from voxel (i, j, k) of the scan to RAS+ mm, and its grid (I, J, K).
         """
         scan_grid = fit_grid(affine, grid, self.preprocessing.spacing_mm, self.preprocessing.stack)
         steps = np.array(scan_grid.step)
@@ -170,15 +167,9 @@ def make_plan(
     whole_scans: bool = False,
     start: Plan | None = None,
 ) -> Plan:
-    """Plan everything that the configuration leaves open.
+    """Plan everything that the configuration leaves open: for whole scans, or for the part that a locator finds.
 
-    Args:
-        config: configuration.
-        dataset: channels and classes.
-        fingerprint: measurements of the cases.
-        machine: machine to train on.
-        whole_scans: plan for whole scans, not for the part that a locator finds.
-        start: plan of the model to start from; None: the network is planned, too.
+    With the plan of a model to start from, the network is that of the model.
 
     Raises:
         ConfigError: if no network can be built as configured.

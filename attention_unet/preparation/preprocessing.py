@@ -61,12 +61,9 @@ def preprocess(scan: Volume, preprocessing: Preprocessing) -> Preprocessed:
 
 
 def z_score(channel: Tensor, background: Tensor, nonzero: bool) -> None:
-    """Normalise a channel to mean 0 and standard deviation 1 in place, and its background in the same way.
+    """Normalise a channel (*S) to mean 0 and standard deviation 1 in place, and its background in the same way.
 
-    Args:
-        channel: (*S).
-        background: scalar tensor, the value of its background.
-        nonzero: compute both from nonzero voxels only, and leave the others at 0.
+    With ``nonzero`` by its nonzero voxels only; the others stay 0.
     """
     parts = torch.split(channel, planes_at_once(channel[0].numel()))  # so that no step copies the whole channel
 
@@ -90,14 +87,10 @@ def preprocess_target(
 ) -> NDArray[np.uint8]:
     """Bring a label map to the grid of its preprocessed image, as the network's target.
 
+    Voxels of the classes that it does not annotate count as background.
+
     Each class is interpolated separately, and each voxel gets the class with the largest share. The nearest voxel
     instead would shift edges by up to half a voxel against the image.
-
-    Args:
-        label: label map.
-        labels: the classes.
-        image: preprocessed image.
-        unannotated: classes that this label map does not annotate; their voxels count as background.
 
     Returns:
         Class indices (1, *S), 0 for background; if classes overlap, one mask per class, (classes, *S) of 0 and 1.

@@ -68,14 +68,7 @@ def choose_factors(grids: Sequence[Sequence[float]], spacing_mm: Sequence[float]
 def plan_coarsely(
     plan: "Plan", factors: tuple[int, int, int], grids: Sequence[Sequence[int]], processes: int
 ) -> "Plan":
-    """Return the plan of a locator.
-
-    Args:
-        plan: plan of the network.
-        factors: voxels of its grid in a coarse voxel, along each axis.
-        grids: voxels of scans on its grid; a patch of the locator is a typical scan.
-        processes: number of processes that share a batch.
-    """
+    """Return the plan of a locator, whose voxels are larger by the factors. Its patch is a typical one of the grids."""
     spacing = np.array(plan.preprocessing.spacing_mm) * factors
     size = np.ceil(np.median(np.array(grids), axis=0) / factors)
     size[size == 2] = SMALLEST_EDGE  # because of oneDNN, see plan_levels

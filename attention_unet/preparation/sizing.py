@@ -31,13 +31,7 @@ class Size:
 
 
 def bytes_per_voxel(channels: int, classes: int, fast: bool) -> int:
-    """Estimate the memory of a training step per voxel of a batch.
-
-    Args:
-        channels: channels of the finest level.
-        classes: channels of the result.
-        fast: whether it is computed in bfloat16.
-    """
+    """Estimate the memory of a training step per voxel of a batch, in bfloat16 if it is fast."""
     return BYTES_PER_VALUE[fast] * channels + BYTES_PER_CLASS * max(classes - FEW_CLASSES, 0)
 
 
@@ -45,11 +39,6 @@ def choose_size(config: Config, machine: Machine, classes: int) -> Size:
     """Choose channels by the kind of device, and the largest patch that fits into the time budget and the memory.
 
     A budget in steps has no time limit, so only the memory limits its patch.
-
-    Args:
-        config: configuration of the training.
-        machine: hardware of the training.
-        classes: channels of the result.
     """
     kind = device_kind(machine)
     channels = config.network.base_channels or CHANNELS[kind]

@@ -32,11 +32,8 @@ def choose_spacing(
     locator finds, if label maps keep a mean Dice of 0.97; to see a sixth, 0.93 is enough. A single class may lose twice
     as much.
 
-    Args:
-        fingerprint: measurements of the cases; without shapes, voxels are as fine as those of the scans.
-        extent_mm: extent of a typical scan, or of that part, along RAS+ axes (3,).
-        in_plane: axes (3,) that the network sees.
-        patch_voxels: number of voxels of a patch.
+    ``extent_mm`` is the extent of a typical scan, or of that part, and ``in_plane`` are the axes that the network sees.
+    Without shapes, voxels are as fine as those of the scans.
     """
     finest = np.array(scan_spacing(fingerprint))
     chosen = finest
@@ -85,11 +82,7 @@ def describe_view(
 ) -> str:
     """Say what a patch sees of a typical scan and of the largest class, and why voxels are coarser than the scans'.
 
-    Args:
-        fingerprint: measurements of the cases.
-        spacing_mm: voxel size of the plan.
-        patch: voxels of a patch.
-        region_mm: extent of the part of a typical scan that a locator finds; None without a locator.
+    ``region_mm`` is the extent of the part that a locator finds.
     """
     part = "" if region_mm is None else f"the {_times(region_mm)} mm that a locator finds in "
     scan_mm = _times(typical_extent(fingerprint))

@@ -40,12 +40,9 @@ class Gain:
         return self.mean - half, self.mean + half
 
     def widened(self, folds: int) -> "Gain":
-        """Return the gain with a larger error, because the training sets of folds share cases.
+        """Return the gain with a larger error, because the training sets of so many folds share cases.
 
         Nadeau and Bengio, "Inference for the Generalization Error", 2003. It is the same with a single fold.
-
-        Args:
-            folds: number of folds that the cases are divided into.
         """
         done = len(self.by_fold())
         return replace(self, error=self.error * math.sqrt(1 + done / (folds - 1))) if done > 1 else self

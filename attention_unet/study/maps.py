@@ -20,13 +20,8 @@ log = logging.getLogger(__name__)
 
 
 def check_maps(study: Study, registration: Registration, folder: Path, cases: int) -> None:
-    """Check the maps of the first training of each arm with attention, as ``explain`` does. What is done is kept.
-
-    Args:
-        study: the study, with planned values filled in.
-        registration: its record.
-        folder: folder of the study.
-        cases: number of held-out cases to check.
+    """Check the maps of some held-out cases by the first training of each arm with attention, as ``explain``
+    does. What is done is kept.
 
     Raises:
         ConfigError: if there are too few cases for a finding, or a training is not finished.

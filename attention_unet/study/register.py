@@ -43,11 +43,7 @@ def register(study: Study, folder: Path, reason: str | None = None, *, save: boo
 
     The values that the configuration leaves open, such as voxel size and patch, are planned once, for the first arm.
 
-    Args:
-        study: the study.
-        folder: folder of its results.
-        reason: why it differs from the recorded study; None: it must not differ.
-        save: write the record. Otherwise only return what is recorded, or would be.
+    Without a reason the study must not differ from the recorded one. Without ``save`` nothing is written.
 
     Returns:
         The study with planned values filled in, and its registration.
@@ -99,13 +95,10 @@ def register(study: Study, folder: Path, reason: str | None = None, *, save: boo
 
 
 def plan_arms(study: Study, common: Plan | None = None) -> dict[str, Plan]:
-    """Return the plan of each arm, with the values that the configuration leaves open as in a common plan.
+    """Return the plan of each arm, with the values that the configuration leaves open as in a common plan, by default
+    that of the first arm.
 
     The network of every arm is built once, to find mistakes before the first training.
-
-    Args:
-        study: the study.
-        common: the common plan; None: planned for the first arm.
 
     Raises:
         ConfigError: if the network of an arm cannot be built. It names the arm.

@@ -15,11 +15,7 @@ def smaller_splits(
 ) -> list[dict[str, list[str]]]:
     """Return the splits of all folds with fewer persons to train on: the first of a random order of each fold.
 
-    Args:
-        data: settings of the folds.
-        persons: number of persons to train on.
-        ids: ids of all cases.
-        subjects: person of each case; a case that is not named is a person.
+    A case that ``subjects`` does not name is a person.
 
     Returns:
         The ids of "train" and "val" of each fold.

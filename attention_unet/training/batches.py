@@ -14,11 +14,7 @@ from attention_unet.training.resolved_settings import ResolvedSettings
 class Batches:
     """Batches of patches, with or without those of late cases.
 
-    Args:
-        prepared: preprocessed cases.
-        settings: resolved settings of the run.
-        margin: voxels around the structures from which patches are drawn, along each axis; None: from whole scans.
-        fabric: device and processes.
+    ``margin`` voxels around the structures are the part to draw from; None: the whole scan.
     """
 
     def __init__(

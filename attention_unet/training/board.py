@@ -15,9 +15,7 @@ log = logging.getLogger(__name__)
 class Board:
     """Writer of a folder that TensorBoard shows. If writing fails, it logs one warning and stops writing.
 
-    Args:
-        folder: folder to write to.
-        first_step: TensorBoard hides earlier values from this step on.
+    TensorBoard hides what was written earlier for ``first_step`` and later steps.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:

@@ -65,12 +65,8 @@ class Budget:
         return None if self.seconds is None else VALIDATING * self.seconds / 2
 
     def may_validate(self, progress: float, spent: float, case_seconds: float) -> bool:
-        """Return whether there is time for a validation, other than the last.
-
-        Args:
-            progress: progress of the training.
-            spent: seconds of validations so far.
-            case_seconds: seconds of one case.
+        """Return whether there is time for a validation, other than the last, by the seconds of validations so far and
+        of one case.
         """
         if self.seconds is None:
             return True

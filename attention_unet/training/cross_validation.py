@@ -266,12 +266,7 @@ def _find_predicted_folds(folder: Path, folds: Iterable[int], tta: bool) -> list
 
 
 def tabulate_folds(rows: Sequence[Row], folds: Mapping[int, Sequence[str]]) -> Table:
-    """Return a table of the mean Dice of each class by fold, and over all folds with the standard deviation.
-
-    Args:
-        rows: metrics of all classes and cases.
-        folds: ids of the held-out cases by fold.
-    """
+    """Return a table of the mean Dice of each class by fold, and over all folds with the standard deviation."""
     columns = {f"fold {fold}": list(cases) for fold, cases in folds.items()}
     columns["all"] = [case for cases in folds.values() for case in cases]
     table = Table(title="Dice by fold", title_justify="left", box=box.SIMPLE_HEAD)

@@ -16,9 +16,7 @@ Rows = Sequence[Mapping[str, float]]
 def draw_trainings(histories: Mapping[str, Path], output: Path) -> None:
     """Draw loss and mean Dice of held-out cases over the steps of several trainings.
 
-    Args:
-        histories: path of ``history.csv`` of each training, by the name to show.
-        output: PNG file to write.
+    Each is its ``history.csv`` by the name to show.
     """
     rows = {name: read_history(path) for name, path in histories.items()}
     _draw(rows, {name: (history, "dice") for name, history in rows.items()}, "mean Dice of held-out cases", output)

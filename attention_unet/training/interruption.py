@@ -18,12 +18,7 @@ STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if
 
 
 class Interrupted(UserError):
-    """Stop of a training by the user.
-
-    Args:
-        message: what happened, and what to do next.
-        caught: signals that were caught; none if another process got them.
-    """
+    """Stop of a training by the user. ``caught`` are its signals, none if another process got them."""
 
     def __init__(self, message: str, caught: Sequence[int]) -> None:
         super().__init__(message)

@@ -58,15 +58,7 @@ class Step(NamedTuple):
 
 
 class Learner:
-    """Network in training. After every step its parameters are the same in all processes.
-
-    Args:
-        network: network to train; it is moved to the device.
-        config: settings of optimiser, clipping and averaging.
-        fabric: device, precision and processes.
-        overlapping: whether a voxel may belong to several classes.
-        ignoring: whether targets may have ignored voxels.
-    """
+    """Network in training. After every step its parameters are the same in all processes."""
 
     def __init__(
         self, network: UNet, config: TrainingConfig, fabric: Fabric, overlapping: bool, ignoring: bool = False

@@ -82,15 +82,7 @@ def train_locator(
     fabric: Fabric,
     caught: Sequence[int] = (),
 ) -> Locator | None:
-    """Train a locator for at most a tenth of the budget.
-
-    Args:
-        training: cases to train on.
-        held_out: cases to judge it on.
-        plan: plan of the network.
-        config: configuration of the training, with a budget in minutes or steps.
-        fabric: device, precision and processes.
-        caught: signals by which the user asks to stop.
+    """Train a locator for at most a tenth of the budget, which is in minutes or steps.
 
     Returns:
         The locator; None if it lost structures in held-out cases or found too much, if there is no time for enough

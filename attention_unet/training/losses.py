@@ -35,12 +35,9 @@ class SegmentationLoss(nn.Module):
         self.overlapping, self.ignoring = overlapping, ignoring
 
     def forward(self, logits: Tensor | Sequence[Tensor], target: Tensor, annotated: Tensor | None = None) -> Tensor:
-        """Return the loss.
+        """Return the loss of logits (B, K, *S), or a list of levels, finest first.
 
-        Args:
-            logits: (B, K, *S), or a list of levels, finest first.
-            target: (B, T, *S) of integers; 255 is ignored.
-            annotated: whether each class is annotated (B, classes); None if all are.
+        The target (B, T, *S) is ignored where it is 255; ``annotated`` is (B, classes), None if all are.
         """
         levels = [logits] if isinstance(logits, Tensor) else list(logits)
         weights = level_weights(len(levels))
@@ -88,13 +85,7 @@ class PresenceLoss(nn.Module):
         self.overlapping, self.weight, self.ignoring = overlapping, weight, ignoring
 
     def forward(self, logits: Sequence[Tensor], target: Tensor, annotated: Tensor | None = None) -> Tensor:
-        """Return the weighted mean loss of logits (B, K) of one or several heads.
-
-        Args:
-            logits: of each head.
-            target: (B, T, *S) of integers; 255 is ignored.
-            annotated: whether each class is annotated (B, classes); None if all are.
-        """
+        """Return the weighted mean loss of logits (B, K) of one or several heads; otherwise as ``SegmentationLoss``."""
         present = present_classes(target, logits[0].shape[1], self.overlapping)
         absent = torch.ones_like(present, dtype=torch.bool)  # whether an absence would be known
         if annotated is not None:
@@ -107,13 +98,9 @@ class PresenceLoss(nn.Module):
 
 
 def soft_dice_loss(probabilities: Tensor, truth: Tensor) -> Tensor:
-    """Return 1 - soft Dice of each sample and class, (B, K).
+    """Return 1 - soft Dice of each sample and class (B, K); both arguments are (B, K, *S).
 
     This is MONAI's ``DiceLoss``. To import MONAI would take seconds at each start.
-
-    Args:
-        probabilities: (B, K, *S).
-        truth: (B, K, *S), 0 or 1.
     """
     probabilities, truth = probabilities.flatten(2), truth.flatten(2)
     overlap, size = (probabilities * truth).sum(dim=2), probabilities.sum(dim=2) + truth.sum(dim=2)
@@ -131,9 +118,7 @@ def present_classes(target: Tensor, classes: int, overlapping: bool) -> Tensor:
 def merge_into_background(logits: Tensor, annotated: Tensor) -> Tensor:
     """Return logits (B, 1 + K, *S) in which the background has the probability of all classes without annotation, too.
 
-    Args:
-        logits: (B, 1 + K, *S), background first.
-        annotated: whether each class is annotated (B, K).
+    ``annotated`` (B, K) is without the background, which is the first logit.
     """
     shape = *annotated.shape, *[1] * (logits.dim() - 2)
     classes = annotated.reshape(shape)
@@ -145,10 +130,7 @@ def merge_into_background(logits: Tensor, annotated: Tensor) -> Tensor:
 def combine(known: Tensor | None, annotated: Tensor | None, logits: Tensor) -> Tensor | None:
     """Return which values of logits (B, K, *S) have a known truth; None if all have.
 
-    Args:
-        known: voxels that are not ignored (B, 1, *S); None if none is.
-        annotated: whether each class is annotated (B, K); None if all are.
-        logits: for the shape.
+    They are in voxels that are not ignored (B, 1, *S), of annotated classes (B, K); None stands for all.
     """
     if annotated is None:
         return None if known is None else known.expand_as(logits)

@@ -30,12 +30,7 @@ SLICES = "slices.png"
 class Monitor:
     """Display of one training. Only the first of several processes has one.
 
-    Args:
-        run: the run folder.
-        class_names: names of the classes.
-        history: rows of ``history.csv`` before this training was resumed; empty for a new training.
-        first_step: step at which the training begins or is resumed.
-        configuration: configuration as text.
+    ``history`` are the rows of ``history.csv`` before this training was resumed.
     """
 
     def __init__(
@@ -91,13 +86,7 @@ class Monitor:
         self.bar.update(self.task, status="validating on whole volumes")
 
     def record_validation(self, row: dict[str, float], validation: Validation, last: bool) -> None:
-        """Record and show a validation.
-
-        Args:
-            row: row of ``history.csv``; step first, with "dice" and for each class "dice NAME".
-            validation: its results.
-            last: whether it is the last of the training.
-        """
+        """Record and show a validation by its row of ``history.csv``: step, "dice" and "dice NAME" of classes."""
         self.history.append(row)
         self.dice = format_dice(row["dice"])
         classes = ", ".join(f"{name} {format_dice(row['dice ' + name])}" for name in self.class_names)

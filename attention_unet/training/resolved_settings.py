@@ -127,11 +127,7 @@ def resolve_settings(
 ) -> ResolvedSettings:
     """Return the settings of a new run: choose the split and plan the values that the configuration leaves open.
 
-    Args:
-        config: configuration.
-        dataset: the dataset.
-        whole_scans: plan for whole scans, not for the part that a locator finds.
-        start: model to start from; None: new weights.
+    The plan is for whole scans, or for the part that a locator finds; of a model to start from it keeps the network.
 
     Raises:
         ConfigError: if the dataset has no images, and none are to be drawn, or as in ``make_plan``.
@@ -164,11 +160,7 @@ def hold_out_cases(config: Config, ids: Sequence[str], subjects: Mapping[str, st
 def resume_settings(before: ResolvedSettings, config: Config, override: bool, run: Path) -> ResolvedSettings:
     """Return the settings of a resumed run: the new configuration, with split, plan and subjects of the earlier run.
 
-    Args:
-        before: settings of the earlier run.
-        config: configuration of the resumed run.
-        override: accept changes of the fields in MAY_BE_OVERRIDDEN, without OF_THE_PLAN.
-        run: run folder, for the error.
+    With ``override`` fields in MAY_BE_OVERRIDDEN may change, too, except OF_THE_PLAN.
 
     Raises:
         ConfigError: if other fields than those in MAY_CHANGE changed; it names all of them.
@@ -224,11 +216,6 @@ def write_resolved_settings(run: Path, settings: ResolvedSettings, given: Config
     Folders of this machine go into a file of their own, relative to the run folder, so that shared files contain no
     user names. Split and subjects are written into the run folder; ``config.yaml`` refers to these files if files were
     given.
-
-    Args:
-        run: run folder.
-        settings: settings to write.
-        given: configuration with the folders of this machine.
     """
     plain = settings.to_plain()
     dataset = Path(given.data.dataset)

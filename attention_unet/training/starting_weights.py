@@ -74,11 +74,7 @@ def take_weights(network: AttentionUNet, plan: Plan, start: Model) -> None:
     The first layer takes its weights by the name of the channel. A channel of another name gets the mean of all; if no
     name is the same and there are as many channels, they are taken in order. The layers that decide on classes take
     the weights of classes with the same name. What does not fit keeps its new weights.
-
-    Args:
-        network: network of the plan; it is changed.
-        plan: plan of the training.
-        start: model to start from. Its architecture is that of the plan except for numbers of channels and classes.
+    Both architectures are the same except for numbers of channels and classes.
     """
     channels = match_channels(start.plan.channels, plan.channels)
     classes = match_classes(start.plan.labels, plan.labels)
@@ -149,13 +145,7 @@ def _log_channels_and_classes(old: Plan, new: Plan, channels: Sequence[Sequence[
 
 
 def warn_of_trained_on(origin: Origin, held_out: Sequence[str], digests: Mapping[str, str]) -> None:
-    """Warn of held-out cases that the model to start from was trained on: their scores will be too good.
-
-    Args:
-        origin: the model.
-        held_out: ids of the held-out cases.
-        digests: digest of the image by case id.
-    """
+    """Warn of held-out cases that the model to start from was trained on: their scores will be too good."""
     found = {case: find_in_training([origin.trained_on], case, digests[case]) for case in held_out}
     texts = {
         "image": "are training cases of %s, where this training starts: their scores will be too good",

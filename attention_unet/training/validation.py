@@ -60,18 +60,10 @@ def validate(
     overlap: float = OVERLAP,
     seconds: float | None = None,
 ) -> Validation | None:
-    """Predict cases and compute their Dice.
+    """Predict cases by a network in eval mode, and compute their Dice.
 
-    Args:
-        network: network in eval mode.
-        plan: plan of the network.
-        cases: cases to predict, with their true label maps.
-        device: device to compute on.
-        precision: torch.float32 or torch.bfloat16.
-        stop: function that returns whether to stop, called before each case.
-        locator: finds the part of a scan to predict; None: whole scans are predicted.
-        overlap: overlap of windows.
-        seconds: time after which no further case is predicted; None for all cases.
+    ``stop`` is called before each case; no case is begun after so many seconds. Without a locator, whole scans are
+    predicted.
 
     Returns:
         The results; None if stopped.
@@ -112,9 +104,7 @@ def validate(
 def judge_overlap(larger: Validation, smaller: Validation) -> float:
     """Return the overlap of windows for predictions: the smaller one, if it costs at most 0.0005 of the mean Dice.
 
-    Args:
-        larger: validation with the larger overlap.
-        smaller: validation of the same cases, and of others, with the smaller one.
+    The second validation has all cases of the first.
     """
     pairs = [(larger.dice[case], smaller.dice[case]) for case in larger.dice]
     lost = np.array([np.subtract(*pair) for pair in pairs])

@@ -136,11 +136,6 @@ def try_overlap(training: Training, cases: Sequence[Case], validation: Validatio
 
     If there is no time to try, it is the larger one.
 
-    Args:
-        training: parts of the training; its loop gets the overlap.
-        cases: cases of the validation.
-        validation: their validation with the smaller overlap.
-
     Returns:
         Whether it was chosen; not if the user asked to stop.
     """
@@ -160,11 +155,7 @@ def validate_timed(
 ) -> Validation | None:
     """Validate the averaged network on cases that the processes share, and add the time to the state of the loop.
 
-    Args:
-        training: parts of the training.
-        cases: cases to predict.
-        overlap: overlap of windows.
-        seconds: time after which a process takes no further case; None for all cases.
+    A process takes no further case after so many seconds.
 
     Returns:
         Dice for the cases of all processes, with examples from this process; None if a process was stopped.
