@@ -1,0 +1,86 @@
+"""Arguments of the command line: what they mean, and what is said of wrong ones."""
+
+import pytest
+
+from attention_unet.cli import main
+from attention_unet.cli.commands import _name_of
+from attention_unet.cli.parser import build_parser
+from attention_unet.config import Config, DataConfig
+from tests.conftest import SMALL
+
+
+def test_a_budget_on_the_command_line_replaces_that_of_the_file(cohort, tmp_path):
+    (tmp_path / "c.yaml").write_text("training: {minutes: 60}\n")
+    call = [
+        "train",
+        "--config",
+        str(tmp_path / "c.yaml"),
+        "--data.root",
+        str(cohort),
+        "--run",
+        str(tmp_path / "run"),
+        *SMALL,
+    ]
+    call[call.index("--training.steps") + 1] = "2"
+    assert main(call) == 0
+    (tmp_path / "run" / "history.csv").unlink()
+    assert (
+        main(["train", "--resume", "--run", str(tmp_path / "run")]) == 0
+    )  # nothing is left to do, and it knows its own
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["predict", "-i", "x.nii.gz", "-o", "out", "-m", "nowhere"], 2, "nowhere: holds no model"),
+        (["predict", "-i", "x", "-o", "o", "-m", "m", "--device", "tpu"], 2, "the device tpu is not available"),
+        (["predict", "-i", "x", "-o", "o", "-m", "m", "--overlap", "1"], 2, "overlap is 1.0: expected 0 to below 1"),
+        (
+            ["predict", "-i", "x", "-o", "o", "-m", "m", "--memory-gb", "0"],
+            2,
+            "--memory-gb is 0.0: expected more than 0",
+        ),
+        (["predict", "-i", "x", "-o", "o"], 2, "error: the following arguments are required: --model\n"),
+        (
+            ["predict", *["-i", "x", "-o", "o", "-m", "m", "--memory-gb", "a"]],
+            2,
+            "--memory-gb is a: expected a number or null\n",
+        ),
+        (["attention", "--init", "shut"], 2, "error: --init is shut: expected 'open' or 'paper'\n"),
+        (["train", "--data.patch", "[a,8]"], 2, "data.patch is ['a', 8]: expected a list of whole numbers or null\n"),
+        (["train", "--training.seed", "x"], 2, "error: training.seed is x: expected a whole number\n"),
+        (["evaluate", "-p", "nowhere", "-r", ".", "-o", "out"], 2, "nowhere: not a folder"),
+        (["evaluate", "-p", ".", "-r", ".", "-o", "out", "--tolerance-mm", "-1"], 2, "--tolerance-mm is -1.0"),
+        (["train", "--training.seed", "-1"], 2, "training.seed is -1: expected 0 to"),
+        (["train", "--resume", "--run", "nowhere"], 2, "nowhere"),
+        (
+            ["fetch", "hippocampuss"],
+            2,
+            "no public dataset is called 'hippocampuss': there is hippocampus, prostate, heart, brain-tumour",
+        ),
+        (["train", "--data.dataset", "None such"], 2, "no dataset here"),
+    ],
+)
+def test_mistakes_are_one_clear_line(arguments, code, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ATTENTION_UNET_DATA", raising=False)
+    assert main(arguments) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_are_named_after_their_configuration_or_their_data(tmp_path, monkeypatch):
+    monkeypatch.delenv("ATTENTION_UNET_DATA", raising=False)
+    _, subparsers = build_parser()
+
+    def name(*arguments):
+        return _name_of(
+            subparsers["train"].parse_args(arguments), Config(data=DataConfig(root=str(tmp_path / "Knees")))
+        )
+
+    assert name() == "Knees"
+    file = tmp_path / "short.yaml"
+    file.write_text("training: {steps: 2}")
+    assert name("--config", str(file)) == "short"
