@@ -65,8 +65,9 @@ Gains = Mapping[str, ComponentGain]
 def component_gains(
     dice: Mapping[str, Sequence[float]], cleaned: Mapping[str, Sequence[float]], names: Sequence[str]
 ) -> dict[str, ComponentGain]:
-    """Return the gain of each class over held-out cases, from the Dice of each case and class with and
-    without small components, which is NaN where it is undefined.
+    """Return what each class gains from dropping small components of held-out cases.
+
+    ``dice`` and ``cleaned`` are the Dice of each class by case, before and after; NaN where it is undefined.
     """
     return {
         name: ComponentGain.of(cleaned[case][index] - dice[case][index] for case in dice)

@@ -23,8 +23,8 @@ def find_inputs(source: Path, channels: int, may_miss: bool = False, alone: bool
     """Return the cases of a file, of the folder of a DICOM series, or of a folder of these. Files of single channels
     are grouped by their suffixes.
 
-    With ``may_miss`` the file of a channel may be missing; otherwise reading such a case fails. Scans in folders below
-    are reported, unless they are predicted, too (``alone`` is False).
+    With ``may_miss`` the file of a channel may be missing; otherwise reading such a case fails. If the folder is
+    ``alone``, a warning tells of scans in folders below it, which are not predicted.
 
     Raises:
         ConfigError: if there is no volume.

@@ -112,7 +112,7 @@ def cut_to_structures(model: "Model", image: Preprocessed, overlap: float) -> Pr
 def is_cut(label_map: NDArray[np.generic], part: ScanGrid, whole: ScanGrid) -> bool:
     """Return whether the border of a part cuts a structure, where the scan goes on.
 
-    All are along RAS+ axes: the label map (I, J, K), the part that was predicted, and the whole that can be.
+    All are along RAS+ axes: the label map (I, J, K), the part that was predicted, and the whole that can be predicted.
     """
     found: Counter[int] = Counter()
     for axis in range(3):

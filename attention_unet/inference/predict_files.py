@@ -56,8 +56,8 @@ def predict_files(
 ) -> dict[str, str]:
     """Predict cases. The files of a case appear all at once or not at all; a case that fails stops no other.
 
-    The cases have no files in the output folder (see ``claim_output``). ``done`` is called from time to time with the
-    number of cases done so far, which may have a fraction.
+    The cases must have no files in the output folder (see ``claim_output``). ``done`` is called from time to time with
+    the number of cases done so far, a fraction of a case included.
 
     Returns:
         Reason of failure by case id.

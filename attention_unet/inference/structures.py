@@ -87,7 +87,7 @@ def check_volumes(output: Path) -> None:
 def write_volumes(output: Path, models: Sequence[str] | None = None) -> None:
     """Write ``volumes.csv``: the structures of all cases of a folder, those of the lowest expected Dice first.
 
-    With sha256 of models, also what the same models predicted in folders below.
+    ``models`` are the sha256 of models; if given, structures that these models found in folders below are included.
 
     Raises:
         DataError: if the file cannot be written.

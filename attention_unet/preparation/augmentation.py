@@ -154,7 +154,7 @@ class Augmentation:
         return kept.astype(np.float32)
 
     def transform_patch(self, image: Tensor, target: Tensor, transform: PatchTransform) -> tuple[Tensor, Tensor]:
-        """Apply a spatial transform to one patch: to the box of its case that the transform samples.
+        """Apply a spatial transform to one patch, given the box of its case that the transform samples.
 
         Classes are interpolated linearly like the image, and each voxel gets the class with the largest share, as in
         preprocessing.

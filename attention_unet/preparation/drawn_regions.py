@@ -19,7 +19,7 @@ def find_regions(
 ) -> NDArray[np.uint8]:
     """Return the region of each voxel of a preprocessed case: image (C, *S), target (T, *S), background (C,).
 
-    Of an image that is itself drawn from the label map (``drawn``), only the classes differ.
+    If the image was itself drawn from the label map (``drawn``), the regions are only the classes.
 
     Returns:
         (1, *S): 0 where the image is background, 1 to K in the classes, the last of overlapping ones, and above K in

@@ -15,7 +15,7 @@ SMALLEST_EDGE = 4  # minimum voxels of a level along an axis
 
 
 def plan_levels(size: np.ndarray, spacing: np.ndarray, max_levels: int) -> tuple[list[list[int]], list[list[int]]]:
-    """Return the strides between levels and the kernels of levels for a patch, with voxels in mm.
+    """Return the strides between levels and the kernels of levels, for a patch in voxels and its spacing in mm.
 
     An axis is halved while at least 4 voxels remain and its voxels are less than twice the smallest of the axes that
     can be halved. Its kernel is 1 until its voxels are less than twice these, and then always 3. No level has 2

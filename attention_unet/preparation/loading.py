@@ -68,8 +68,8 @@ def load_patches(
 ) -> Iterator[Batch]:
     """Yield augmented batches on the device, without end.
 
-    ``numbers`` are the patch numbers of each batch. So many workers, by default 0 on a CPU and 4 on a GPU, read
-    patches; 0 reads them in this process.
+    ``numbers`` are the patch numbers of each batch. ``workers`` processes read patches, by default 0 on a CPU and 4 on
+    a GPU; with 0, this process reads them.
     """
     if workers is None:
         workers = 0 if device.type == "cpu" else 4

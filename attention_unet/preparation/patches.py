@@ -89,9 +89,7 @@ class PatchDataset(Dataset[Patch]):
 
 
 def patch_numbers(first_step: int, batch: int, process: int, processes: int) -> Iterator[list[int]]:
-    """Yield the patch numbers of each step for one process, without end. The processes share the batch of each step
-    equally.
-    """
+    """Yield one process's patch numbers of each step, without end. The processes share each batch equally."""
     share = batch // processes
     for start in itertools.count(first_step * batch + process * share, batch):
         yield list(range(start, start + share))

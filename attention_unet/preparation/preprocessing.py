@@ -87,7 +87,7 @@ def preprocess_target(
 ) -> NDArray[np.uint8]:
     """Bring a label map to the grid of its preprocessed image, as the network's target.
 
-    Voxels of the classes that it does not annotate count as background.
+    Voxels of ``unannotated`` classes count as background.
 
     Each class is interpolated separately, and each voxel gets the class with the largest share. The nearest voxel
     instead would shift edges by up to half a voxel against the image.

@@ -43,7 +43,7 @@ def register(study: Study, folder: Path, reason: str | None = None, *, save: boo
 
     The values that the configuration leaves open, such as voxel size and patch, are planned once, for the first arm.
 
-    Without a reason the study must not differ from the recorded one. Without ``save`` nothing is written.
+    Without a reason for a change, the study must be the recorded one. Without ``save`` nothing is written.
 
     Returns:
         The study with planned values filled in, and its registration.

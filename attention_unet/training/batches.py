@@ -14,7 +14,7 @@ from attention_unet.training.resolved_settings import ResolvedSettings
 class Batches:
     """Batches of patches, with or without those of late cases.
 
-    ``margin`` voxels around the structures are the part to draw from; None: the whole scan.
+    Patches are drawn from the structures and ``margin`` voxels around them, or, if it is None, from the whole scan.
     """
 
     def __init__(

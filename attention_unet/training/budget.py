@@ -65,8 +65,9 @@ class Budget:
         return None if self.seconds is None else VALIDATING * self.seconds / 2
 
     def may_validate(self, progress: float, spent: float, case_seconds: float) -> bool:
-        """Return whether there is time for a validation, other than the last, by the seconds of validations so far and
-        of one case.
+        """Return whether there is time for a validation before the last one.
+
+        ``spent`` are the seconds of all validations so far, ``case_seconds`` those of one case.
         """
         if self.seconds is None:
             return True

@@ -16,7 +16,7 @@ Rows = Sequence[Mapping[str, float]]
 def draw_trainings(histories: Mapping[str, Path], output: Path) -> None:
     """Draw loss and mean Dice of held-out cases over the steps of several trainings.
 
-    Each is its ``history.csv`` by the name to show.
+    ``histories`` are the paths of their ``history.csv``, by the name to show.
     """
     rows = {name: read_history(path) for name, path in histories.items()}
     _draw(rows, {name: (history, "dice") for name, history in rows.items()}, "mean Dice of held-out cases", output)

@@ -130,7 +130,7 @@ def merge_into_background(logits: Tensor, annotated: Tensor) -> Tensor:
 def combine(known: Tensor | None, annotated: Tensor | None, logits: Tensor) -> Tensor | None:
     """Return which values of logits (B, K, *S) have a known truth; None if all have.
 
-    They are in voxels that are not ignored (B, 1, *S), of annotated classes (B, K); None stands for all.
+    ``known`` (B, 1, *S) are the voxels that are not ignored, ``annotated`` (B, K) the annotated classes; None: all.
     """
     if annotated is None:
         return None if known is None else known.expand_as(logits)

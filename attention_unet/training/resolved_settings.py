@@ -127,7 +127,8 @@ def resolve_settings(
 ) -> ResolvedSettings:
     """Return the settings of a new run: choose the split and plan the values that the configuration leaves open.
 
-    The plan is for whole scans, or for the part that a locator finds; of a model to start from it keeps the network.
+    The plan is for whole scans, or for the part that a locator finds. With a model to start from, it keeps the network
+    of that model.
 
     Raises:
         ConfigError: if the dataset has no images, and none are to be drawn, or as in ``make_plan``.
