@@ -17,7 +17,7 @@ SLOW = {"cross_validate"}
     "name", [pytest.param(name, marks=pytest.mark.long if name in SLOW else ()) for name in attention_unet.__all__]
 )
 def test_example(name, cohort, tmp_path, monkeypatch):
-    (tmp_path / "phantoms").symlink_to(cohort)
+    (tmp_path / "phantoms").symlink_to(cohort.parent)
     monkeypatch.chdir(tmp_path)
     public = getattr(attention_unet, name)
     names = {**vars(sys.modules[public.__module__]), "np": np, "torch": torch, "load_model": attention_unet.load_model}

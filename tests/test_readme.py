@@ -36,7 +36,7 @@ def test_a_command_of_the_documents_is_valid(line, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("document", ["README.md", "docs/python.md"])
 def test_python_examples_run(document, cohort, tmp_path, monkeypatch):
-    (tmp_path / "phantoms").symlink_to(cohort)
+    (tmp_path / "phantoms").symlink_to(cohort.parent)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(attention_unet, "predict_folder", lambda *a, **k: {}, raising=False)
     monkeypatch.setattr(attention_unet, "evaluate_folder", lambda *a, **k: ({}, {}), raising=False)

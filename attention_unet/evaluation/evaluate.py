@@ -76,7 +76,7 @@ def evaluate_folder(
         DataError: if a description or table is damaged, or the output folder cannot be written to.
 
     Example:
-        >>> summary, failed = evaluate_folder("phantoms/labelsTr", "phantoms/labelsTr", "evaluation")
+        >>> summary, failed = evaluate_folder("phantoms/Phantom/labelsTr", "phantoms/Phantom/labelsTr", "evaluation")
         >>> summary.foreground_mean["dice"]
         1.0
     """

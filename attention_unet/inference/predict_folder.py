@@ -64,7 +64,7 @@ def predict_folder(
         DataError: if the output folder cannot be written to.
 
     Example:
-        >>> predict_folder([load_model("hippocampus")], "phantoms/imagesTs", "masks")
+        >>> predict_folder([load_model("hippocampus")], "phantoms/Phantom/imagesTs", "masks")
         {}
     """
     may_miss, channels = all(model.plan.channels_may_miss for model in models), models[0].plan.channels

@@ -91,7 +91,7 @@ def predict_volume(
             different ways by the models.
 
     Example:
-        >>> scan = read_volume("phantoms/imagesTr/phantom_000.nii.gz")
+        >>> scan = read_volume("phantoms/Phantom/imagesTr/phantom_000.nii.gz")
         >>> predict_volume([load_model("hippocampus")], scan).label_map.dtype
         dtype('uint8')
     """

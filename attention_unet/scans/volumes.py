@@ -99,7 +99,7 @@ def read_volume(path: str | Path, memory: int | None = None) -> Volume:
             than 1 % of a channel is NaN or infinite.
 
     Example:
-        >>> volume = read_volume("phantoms/imagesTr/phantom_000.nii.gz")
+        >>> volume = read_volume("phantoms/Phantom/imagesTr/phantom_000.nii.gz")
         >>> volume.array.shape, volume.array.dtype
         ((1, 28, 66, 72), dtype('float32'))
     """
@@ -260,7 +260,7 @@ def write_like(path: str | Path, array: NDArray[np.generic], pattern: Volume, la
         ValueError: if the array has another grid.
 
     Example:
-        >>> volume = read_volume("phantoms/imagesTr/phantom_000.nii.gz")
+        >>> volume = read_volume("phantoms/Phantom/imagesTr/phantom_000.nii.gz")
         >>> write_like("mask.nii.gz", (volume.array[0] > 100).astype(np.uint8), volume)
     """
     path = Path(path)

@@ -97,7 +97,7 @@ def cross_validate(
 
     Example:
         >>> from attention_unet.config import Config, DataConfig, TrainingConfig
-        >>> data, training = DataConfig(root="phantoms", folds=2), TrainingConfig(steps=2, validations=1)
+        >>> data, training = DataConfig(root="phantoms/Phantom", folds=2), TrainingConfig(steps=2, validations=1)
         >>> results, failed = cross_validate(Config(data=data, training=training), "runs/folds")
         >>> failed
         {}

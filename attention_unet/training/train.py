@@ -85,8 +85,8 @@ def train(
 
     Example:
         >>> from attention_unet.config import Config, DataConfig, TrainingConfig
-        >>> config = Config(data=DataConfig(root="phantoms"), training=TrainingConfig(steps=2, validations=1))
-        >>> train(config, "runs/example")
+        >>> data, training = DataConfig(root="phantoms/Phantom"), TrainingConfig(steps=2, validations=1)
+        >>> train(Config(data=data, training=training), "runs/example")
         >>> load_model("runs/example").plan.labels.names
         ('Ventricle', 'Nucleus', 'Lesion')
     """
