@@ -58,11 +58,15 @@ class Budget:
 
     @property
     def validation_seconds(self) -> float | None:
-        """Seconds after which a validation takes no further case; None for a budget in steps.
-
-        The last validation may take twice as long, the choice of the overlap of windows as long.
+        """Seconds after which a validation before the last, or the choice of the overlap of windows, takes no further
+        case; None for a budget in steps.
         """
         return None if self.seconds is None else VALIDATING * self.seconds / 2
+
+    @property
+    def last_validation_seconds(self) -> float | None:
+        """Seconds after which the last validation takes no further case; None for a budget in steps."""
+        return None if self.seconds is None else RESERVED * VALIDATING * self.seconds
 
     def may_validate(self, progress: float, spent: float, case_seconds: float) -> bool:
         """Return whether there is time for a validation before the last one.
@@ -73,10 +77,6 @@ class Budget:
             return True
         return spent <= VALIDATING * self.seconds * progress and case_seconds <= VALIDATING * self.seconds
 
-    def is_short_for(self, seconds: float) -> bool:
-        """Return whether a last validation of these seconds would take more than its share."""
-        return self.seconds is not None and seconds > VALIDATING * self.seconds
-
     def can_choose_overlap(self, case_seconds: float) -> bool:
         """Return whether there is time to validate one case with a larger overlap, given the seconds with the usual."""
         return self.validation_seconds is None or LARGER_OVERLAP_WORK * case_seconds <= self.validation_seconds
@@ -86,7 +86,7 @@ class Budget:
         return self.seconds is None or case_seconds <= LARGEST_CASE * self.seconds
 
     def keep_time_for_last(self, seconds: float, case_seconds: float) -> None:
-        """Keep time for the last validation, given the seconds of all cases and of one, in one process."""
+        """Keep time for the last validation, given the seconds of all cases and of one."""
         if self.seconds is not None and case_seconds:
             share, case = VALIDATING * self.seconds, min(case_seconds, LARGEST_CASE * self.seconds)
             seconds = min(seconds, case * (share // case + 1))  # the case that passes the share is finished

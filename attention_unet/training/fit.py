@@ -11,7 +11,11 @@ from attention_unet.training.budget import CASE_WORK, learning_rate_factor
 from attention_unet.training.checkpoint import STATE, TrainingState, save_state
 from attention_unet.training.learner import Diverged, Step
 from attention_unet.training.parts import Training, synchronise
-from attention_unet.training.validation_round import decide_components, validate_and_record
+from attention_unet.training.validation_round import (
+    decide_components,
+    keep_time_for_last,
+    validate_and_record,
+)
 
 SMOOTHING = 0.98  # of the displayed loss and times
 ESTIMATED_AT = 10  # steps after which the time to validate a case is estimated from that of a step
@@ -72,6 +76,8 @@ def fit(training: Training) -> bool:
         seconds = time.monotonic() - began
         if threads is not None:
             threads.record(seconds - waited)
+        if learner.step - budget.steps_before == 2:
+            loop.seconds = loop.waited = math.nan  # the first step also started the device and the readers
         loop.seconds = smooth(loop.seconds, seconds / patches)
         loop.waited = smooth(loop.waited, waited / patches)
         if monitor is not None:
@@ -104,14 +110,12 @@ def finish_steps(training: Training, running: deque[Step], ahead: int = 0) -> No
 
 
 def expect_validations(training: Training) -> None:
-    """Estimate how long it takes to validate a case, and keep time for the last validation."""
+    """Estimate how long one process takes to validate a case, and keep time for the last validation."""
     fabric, plan, loop = training.learner.fabric, training.settings.plan, training.loop
-    held_out, voxels = training.prepared.held_out_cases, training.prepared.typical_voxels(plan)
-    seconds = CASE_WORK * voxels / math.prod(plan.patch) * loop.seconds
+    patch_seconds = loop.seconds * fabric.world_size  # the processes share the patches of a step
+    seconds = CASE_WORK * training.prepared.typical_voxels(plan) / math.prod(plan.patch) * patch_seconds
     loop.case_seconds, _ = synchronise(fabric, seconds, False)
-    if held_out:
-        together = loop.case_seconds * len(held_out) / fabric.world_size
-        training.budget.keep_time_for_last(together, loop.case_seconds)
+    keep_time_for_last(training)
 
 
 def save_training(training: Training) -> None:

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,8 +34,8 @@ LOW_DICE, LOW_FROM = 0.5, 0.4  # a warning is given below this Dice after this s
 def validate_and_record(training: Training, progress: float, learning_rate: float) -> bool:
     """Validate on held-out cases, record the result and save the averaged weights.
 
-    The last validation is on all of them, unless it would take too long. Then, as others of a budget in minutes, it is
-    on as many as its time allows. If already one of them would take too long, its windows do not overlap.
+    With a budget in minutes, a validation is on as many of them as its time allows; usually the last one is on all. If
+    one case alone would take too long at last, its windows do not overlap.
 
     The saved weights are those of the latest validation, not the best on the held-out cases: that choice would make
     their Dice too high.
@@ -47,55 +47,69 @@ def validate_and_record(training: Training, progress: float, learning_rate: floa
         training.monitor.start_validation()
     last, budget, held_out = progress >= 1, training.budget, training.prepared.held_out_cases
     loop = training.loop
-    processes = training.learner.fabric.world_size
-    short = last and budget.is_short_for(loop.case_seconds * len(held_out) / processes)
-    seconds = budget.validation_seconds
-    if last:
-        seconds = 2 * seconds if short and seconds else None
+    seconds = budget.last_validation_seconds if last else budget.validation_seconds
     overlap = OVERLAP if not last or budget.can_overlap_in_last(loop.case_seconds) else 0.0
     validation = validate_timed(training, held_out, overlap, seconds)
     if validation is None:
         return False
-    if not last and held_out:
-        budget.keep_time_for_last(loop.case_seconds * len(held_out) / processes, loop.case_seconds)
-    if last and held_out:
-        if short:
+    if not last:
+        keep_time_for_last(training)
+    elif held_out:
+        if len(validation.dice) < len(held_out):
             log.info("the last validation was on %d of %d held-out cases", len(validation.dice), len(held_out))
         if not try_overlap(training, held_out, validation):
             return False
     if training.monitor is not None:
-        names = training.settings.plan.labels.names
         row = history_row(training, validation, learning_rate)
         training.monitor.record_validation(row, validation, last)
-        if progress >= LOW_FROM and row["dice"] < LOW_DICE and not loop.warned:
-            loop.warned = True
-            found = [row[f"dice {name}"] > 0 for name in names]
-            advice = "raise data.foreground_share for classes that are not found yet"
-            if all(found) or not any(found):
-                advice = "let a patch see more of a scan (coarser data.spacing_mm, or larger data.patch)"
-            log.warning(
-                "mean Dice is only %s after %.0f %% of the budget: train longer, or %s",
-                format_dice(row["dice"]),
-                100 * progress,
-                advice,
-            )
+        warn_if_low(training, progress, row)
         if held_out and overlap:
-            record_component_gains(loop, validation, names)
+            record_component_gains(loop, validation, training.settings.plan.labels.names)
         elif held_out:
             loop.component_gains = {}  # seams of windows without overlap look like components
-        settings = training.settings
-        description: dict[str, Any] = {
-            "trained": {key: value if math.isfinite(value) else None for key, value in row.items()},
-            "component_gains": loop.component_gains,
-            "overlap": loop.overlap,
-        }
-        if settings.origin:
-            description["started_from"] = {"model": settings.origin.model, "sha256": settings.origin.sha256}
-        if trained_on := settings.trained_on:
-            description["trained_on"] = trained_on.to_json()
-        weights = training.learner.averaged.state_dict()
-        save_model(training.run, weights, settings.plan, description, training.locator)
+        weights, plan = training.learner.averaged.state_dict(), training.settings.plan
+        save_model(training.run, weights, plan, describe(training, row), training.locator)
     return True
+
+
+def keep_time_for_last(training: Training) -> None:
+    """Keep time for the last validation, by the seconds that one process takes for a case."""
+    if held_out := training.prepared.held_out_cases:
+        case_seconds, processes = training.loop.case_seconds, training.learner.fabric.world_size
+        training.budget.keep_time_for_last(math.ceil(len(held_out) / processes) * case_seconds, case_seconds)
+
+
+def warn_if_low(training: Training, progress: float, row: Mapping[str, float]) -> None:
+    """Warn once if mean Dice is low although much of the budget is spent."""
+    loop = training.loop
+    if progress < LOW_FROM or not row["dice"] < LOW_DICE or loop.warned:
+        return
+    loop.warned = True
+    found = [row[f"dice {name}"] > 0 for name in training.settings.plan.labels.names]
+    advice = "raise data.foreground_share for classes that are not found yet"
+    if all(found) or not any(found):
+        advice = "let a patch see more of a scan (coarser data.spacing_mm, or larger data.patch)"
+    log.warning(
+        "mean Dice is only %s after %.0f %% of the budget: train longer, or %s",
+        format_dice(row["dice"]),
+        100 * progress,
+        advice,
+    )
+
+
+def describe(training: Training, row: Mapping[str, float]) -> dict[str, Any]:
+    """Return what a model file tells about its training."""
+    settings, loop = training.settings, training.loop
+    description: dict[str, Any] = {
+        "trained": {key: value if math.isfinite(value) else None for key, value in row.items()},
+        "component_gains": loop.component_gains,
+        "overlap": loop.overlap,
+    }
+    if settings.origin:
+        description["started_from"] = {"model": settings.origin.model, "sha256": settings.origin.sha256}
+    if trained_on := settings.trained_on:
+        description["trained_on"] = trained_on.to_json()
+    return description
 
 
 def history_row(training: Training, validation: Validation, learning_rate: float) -> dict[str, float]:
@@ -187,7 +201,7 @@ def validate_timed(
         took, _ = synchronise(fabric, time.monotonic() - began, False)  # the same in all processes
         loop.validating += took
         if overlap == OVERLAP and validation.dice:
-            loop.case_seconds = took * fabric.world_size / len(validation.dice)
+            loop.case_seconds = took / math.ceil(len(validation.dice) / fabric.world_size)
     return validation
 
 

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import itertools
+from unittest import mock
 
 import pytest
 import torch
@@ -32,7 +33,7 @@ class Clock:
             monkeypatch.setattr(part, "time", self)
         monkeypatch.setattr(module, "_restore_or_train_locator", lambda *_: self.take(locating))
         monkeypatch.setattr(fit_module, "CASE_WORK", case_work)
-        monkeypatch.setattr(batches, "load_patches", lambda *_: (self.take(0.5), itertools.repeat(None))[1])
+        monkeypatch.setattr(batches, "load_patches", self.load_patches)
 
         def learn(learner, batch, rate, fixed_encoder):
             self.rates.append(rate)
@@ -58,6 +59,10 @@ class Clock:
             return Validation(scores, scores, [], [])
 
         monkeypatch.setattr(validation_round, "validate", validate)
+
+    def load_patches(self, *_):
+        self.take(0.5)
+        yield from itertools.repeat(None)
 
     def monotonic(self):
         return self.now
@@ -181,6 +186,36 @@ def test_validations_missed_during_a_long_one_are_not_made_up_for_and_none_is_re
     assert all(later > sooner for sooner, later in itertools.pairwise(steps))
     assert len(steps) == pytest.approx(6, abs=1)  # none while the first has used up their time
     assert seconds[-1] == pytest.approx(30.0, abs=0.5)
+
+
+def test_a_few_slow_steps_leave_no_last_validation_without_limit(cohort, tmp_path, monkeypatch):
+    steps, _, clock = by_the_clock(
+        cohort, tmp_path / "run", monkeypatch, itertools.repeat(0.1), minutes=0.02, validations=1
+    )
+    assert steps[-1] < fit_module.ESTIMATED_AT
+    assert clock.cases == [1]
+
+
+def test_the_start_of_the_readers_does_not_count_as_speed(cohort, tmp_path, monkeypatch):
+    by_the_clock(cohort, tmp_path / "run", monkeypatch, itertools.repeat(0.0), steps=8, validations=2, batch=2)
+    with (tmp_path / "run" / "history.csv").open() as file:
+        assert [float(row["patches_a_second"]) for row in csv.DictReader(file)] == pytest.approx([2 / 0.2] * 2)
+
+
+def test_time_for_validations_by_several_processes(monkeypatch):
+    """Each process trains on its share of the patches, and all wait for the one with the most cases."""
+    monkeypatch.setattr(fit_module, "synchronise", lambda fabric, value, stop: (value, stop))
+    training = mock.Mock()
+    training.learner.fabric.world_size = 4
+    training.loop.seconds = 0.05  # for each patch of all processes: 0.2 s in one
+    training.settings.plan.patch = [10, 10, 10]
+    training.prepared.typical_voxels.return_value = 10_000
+    training.prepared.held_out_cases = [None] * 5
+    training.budget = budget_module.Budget(None, 1000.0)
+    fit_module.expect_validations(training)
+    assert training.loop.case_seconds == pytest.approx(budget_module.CASE_WORK * 10 * 0.2)
+    overlap = training.budget.validation_seconds
+    assert training.budget.reserve == pytest.approx(budget_module.RESERVED * 2 * training.loop.case_seconds + overlap)
 
 
 def test_the_least_budget_buys_a_step(cohort, tmp_path, monkeypatch):
