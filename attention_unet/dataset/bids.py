@@ -159,7 +159,7 @@ def names_in_tables(root: Path, label_maps: Iterable[Path]) -> dict[int, str]:
     names: dict[int, str] = {}
     for table in sorted({table for label in label_maps for table in _table_of(label, root)}):
         for value, name in parse_table(table, _parse_class, "classes", ADVICE, "\t"):
-            if name and names.setdefault(value, name) != name:
+            if name and value and names.setdefault(value, name) != name:  # 0 is no class
                 raise DataError(f"{table}: {value} is {name}, elsewhere {names[value]}: expected one name of a class")
     return names
 

@@ -20,7 +20,14 @@ from attention_unet.dataset.description import (
 from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.files.json_file import read_object
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.volume_files import files_by_name, list_unread, list_volumes, stem, volumes_by_case
+from attention_unet.scans.volume_files import (
+    describe_broken_link,
+    files_by_name,
+    list_unread,
+    list_volumes,
+    stem,
+    volumes_by_case,
+)
 from attention_unet.scans.volumes import read_volume
 
 log = logging.getLogger(__name__)
@@ -171,14 +178,13 @@ def group_channels(
 ) -> dict[str, tuple[Path, ...]]:
     """Group image files by case.
 
-    Suffixes _0000, _0001 ... are channels if every file has one and every case has the same ones, from 0. If not, each
-    file is one case. Where files of wanted cases have suffixes, the suffixes of other cases are not compared.
+    Suffixes _0000, _0001 ... are channels if every file has one, and they count from 0 without a gap or, with a known
+    number of channels, are below it. If not, each file is one case. Where files of wanted cases have suffixes, the
+    suffixes of other cases are not compared. A missing file of a case is listed as well, and reading the case fails.
 
     Args:
         paths: image files.
-        channels: number of channels; None: as many as the suffixes of wanted cases name, if there are any. If it is
-            above 1 and every suffix is below it, a case may lack a file: its missing file is listed as well, and
-            reading the case fails.
+        channels: number of channels; None if it is unknown.
         wanted: expected case ids. If none of them results from suffixes but a whole file name is one of them, the
             digits belong to the case ids.
 
@@ -186,24 +192,18 @@ def group_channels(
         DataError: if a case exists twice.
     """
     named = files_by_name(paths)
-    by_case: dict[str, list[tuple[int, Path]]] = defaultdict(list)
+    by_case: dict[str, dict[int, Path]] = defaultdict(dict)
     for name, path in named.items():
         match = CHANNEL_SUFFIX.match(name)
         if match:
-            by_case[match["case"]].append((int(match["channel"]), path))
-    compared = [by_case[case] for case in wanted if case in by_case]
-    if channels is None:
-        channels = max((number + 1 for group in compared for number, _ in group), default=None)
-    compared = compared or list(by_case.values())
+            by_case[match["case"]][int(match["channel"])] = path
+    compared = [by_case[case] for case in wanted if case in by_case] or list(by_case.values())
+    numbers = {number for files in compared for number in files}
+    channels = channels or len(numbers)
     digits_in_ids = by_case.keys().isdisjoint(wanted) and any(name in wanted for name in named)
-    suffixed = sum(len(group) for group in by_case.values()) == len(named) > 0 and not digits_in_ids
-    if suffixed and channels and channels > 1 and all(number < channels for group in compared for number, _ in group):
-        return {case: _fill_channels(dict(group), case, channels) for case, group in by_case.items()}
-    numberings = {tuple(sorted(channel for channel, _ in group)) for group in compared}
-    if suffixed and len(numberings) == 1:
-        (numbers,) = numberings
-        if numbers == tuple(range(len(numbers))) and channels in (None, len(numbers)):
-            return {case: tuple(path for _, path in sorted(group)) for case, group in by_case.items()}
+    suffixed = sum(len(files) for files in by_case.values()) == len(named) > 0 and not digits_in_ids
+    if suffixed and numbers <= set(range(channels)):
+        return {case: _fill_channels(files, case, channels) for case, files in by_case.items()}
     return {name: (path,) for name, path in named.items()}
 
 
@@ -277,9 +277,12 @@ def _drop_incomplete(root: Path, cases: list[Case], problems: dict[str, str]) ->
     if twice:
         raise DataError(f"{root}: cases are listed twice: {', '.join(twice[:5])}: list each once")
     for case in cases:
-        missing = [str(path) for path in (*case.images, case.label) if path and not os.path.isfile(path)]
+        missing = [path for path in (*case.images, case.label) if path and not os.path.isfile(path)]
         if missing:
-            problems[case.id] = f"{', '.join(missing)}: missing: put it there or remove the case from the list"
+            advice = "missing: put it there or remove the case from the list"
+            if missing[0].is_symlink():
+                advice = describe_broken_link(missing[0])
+            problems[case.id] = f"{', '.join(map(str, missing))}: {advice}"
     return [case for case in cases if case.id not in problems]
 
 

@@ -80,7 +80,11 @@ def images_of_scans(folder: Path, cases: Sequence[str], predicted: Mapping[str, 
 def _sources(folder: Path, mask: Path) -> tuple[Path, ...]:
     """Return the images from which predict made a mask; none if it does not say, or they are gone."""
     file = mask.with_name(f"{stem(mask)}.json")
-    named = (read_object(file).get("Sources") if file.is_file() else None) or []
+    try:
+        named = (read_object(file).get("Sources") if file.is_file() else None) or []
+    except DataError as error:
+        log.warning("%s; the picture shows the first scan by name", error)
+        return ()
     paths = tuple(folder / str(source).rpartition(":")[2] for source in named)
     return paths if all(path.exists() for path in paths) else ()
 

@@ -64,13 +64,18 @@ def free_memory() -> int:
 def _limits(process: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> list[tuple[int, int]]:
     """Return limit and use of memory, in bytes, of each control group (cgroup v2) around this process that has a limit.
 
-    Cached files do not count as used, because they can be dropped.
+    Cached files do not count as used, because they can be dropped; files in memory (tmpfs, /dev/shm) cannot.
     """
     lines = process.read_text(encoding="utf-8").splitlines() if process.exists() else []
     own = root / next((line[4:] for line in lines if line.startswith("0::/")), "")
     groups = [own, *(group for group in own.parents if group.is_relative_to(root))]
     limits = {group: _read_number(group / "memory.max", "") for group in groups}
-    return [(limit, _read_number(group / "memory.stat", "anon ") or 0) for group, limit in limits.items() if limit]
+    kinds = ("anon ", "shmem ")
+    return [
+        (limit, sum(_read_number(group / "memory.stat", kind) or 0 for kind in kinds))
+        for group, limit in limits.items()
+        if limit
+    ]
 
 
 def out_of_memory(error: BaseException) -> bool:

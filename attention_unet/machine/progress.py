@@ -72,8 +72,7 @@ def format_time(seconds: float) -> str:
     """Return seconds in readable units: 45 s, 12 min, 3 h 20 min."""
     if seconds == float("inf"):
         return "?"
-    if seconds < 60:
+    if round(seconds) < 60:
         return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds // 3600:.0f} h {seconds % 3600 / 60:.0f} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

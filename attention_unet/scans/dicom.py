@@ -192,7 +192,8 @@ def _decode(frames: Sequence[Frame]) -> NDArray[np.float32]:
 
 
 def _stored_numbers(file: Path) -> NDArray[Any]:
-    """Return the stored numbers (frame, row, column) of a file, without rescaling.
+    """Return the stored numbers (frame, row, column) of a file, without rescaling. If low numbers are bright
+    (MONOCHROME1), they are inverted.
 
     GDCM reads a temporary copy that contains only the pixels. Therefore it does not rescale them and needs no preamble.
     The copy also has a name that SimpleITK can open: it ends the process if a name is not UTF-8.

@@ -58,7 +58,8 @@ def read_itk(path: Path, memory: int | None = None) -> Contents:
         image = reader.Execute()
     if image.GetDimension() != 3:
         raise DataError(f"{path}: has {image.GetDimension()} axes {image.GetSize()}: expected a 3-D volume; convert it")
-    array = sitk.GetArrayViewFromImage(image).astype(np.float32)
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite
+        array = sitk.GetArrayViewFromImage(image).astype(np.float32)
     array = np.moveaxis(array, -1, 0) if array.ndim == 4 else array[None]
     affine = np.eye(4)
     affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()

@@ -20,6 +20,7 @@ META_NEEDS = ("NDims", "DimSize", "ElementType", "ElementDataFile")
 META_INTEGERS = ("CHAR", "SHORT", "INT", "LONG", "LONG_LONG")
 META_TYPES = ("FLOAT", "DOUBLE", *META_INTEGERS, *(f"U{kind}" for kind in META_INTEGERS))
 META_FLAGS = ("BinaryData", "CompressedData", "BinaryDataByteOrderMSB", "ElementByteOrderMSB")
+META_SCALING = {"ElementToIntensityFunctionSlope": 1.0, "ElementToIntensityFunctionOffset": 0.0}
 META_SIZES = ("ElementSpacing", "ElementSize")
 META_VECTORS = (*META_SIZES, "Offset", "Position", "Origin", "CenterOfRotation")
 META_MATRICES = ("TransformMatrix", "Rotation", "Orientation")
@@ -43,7 +44,7 @@ def data_files(path: Path) -> list[Path]:
 
     The list is empty if the voxels follow the header, or are in several files, or the header cannot be read.
     """
-    if path.suffix.lower() not in (".nhdr", *METAIMAGE) or not path.is_file():
+    if path.suffix.lower() not in (".nrrd", ".nhdr", *METAIMAGE) or not path.is_file():
         return []
     try:
         name = _data_file_name(read_fields(path)[0])
@@ -125,6 +126,9 @@ def _check_meta_fields(path: Path, header: dict[str, str]) -> None:
         refuse("DimSize", f"{axes} whole numbers")
     if header["ElementType"] not in {f"MET_{kind}" for kind in META_TYPES}:
         refuse("ElementType", "a type of numbers such as MET_SHORT")
+    for name, neutral in META_SCALING.items():
+        if _parse_numbers(path, header.get(name, "")) not in ([], [neutral]):
+            refuse(name, f"{neutral:g}, because it would not be applied")
     for name in ("ElementNumberOfChannels", "HeaderSize"):
         if not re.fullmatch(r"-?\d+", header.get(name, "1")):
             refuse(name, "a whole number")

@@ -28,6 +28,7 @@ GZIP_RATIO = 1032  # highest compression of deflate
 NIFTI2_MAGIC = (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")  # size of its header, 540, in both byte orders
 HEADER = nib.Nifti1Header.sizeof_hdr
 BLOCK = 2**23  # bytes read at once
+FIRST_VOXEL = HEADER + 4  # bytes before the voxels, at least
 LARGEST_OFFSET = 2**26  # bytes of header and extensions
 QUATERNION_TOLERANCE = 3 * np.finfo(np.float32).eps  # of nibabel: the square of the length may be larger than 1 by this
 SAME_SIZE = 0.01  # largest relative difference of voxel sizes in pixdim and sform
@@ -92,7 +93,7 @@ def _open(path: Path, stream: BinaryIO) -> nib.Nifti1Image:
         raise DataError(f"{path}: is NIfTI-2: expected NIfTI-1; convert it")
     try:
         raw = nib.Nifti1Header(start, check=False)  # with the scaling, which nibabel clears on reading
-        if not raw["vox_offset"] <= LARGEST_OFFSET:
+        if not FIRST_VOXEL <= raw["vox_offset"] <= LARGEST_OFFSET:
             raise ValueError(f"voxels from byte {raw['vox_offset']:g} on")
         kind, scaling = int(raw["datatype"]), [float(raw["scl_slope"]), float(raw["scl_inter"])]
         if kind not in nib.nifti1.data_type_codes.code:
@@ -158,7 +159,8 @@ def _read_voxels(path: Path, image: nib.Nifti1Image) -> NDArray[np.float32]:
 def _checked_affine(path: Path, image: nib.Nifti1Image) -> NDArray[np.float64]:
     """Return the affine in mm. Warn if the header has no orientation or contradicts itself."""
     affine: NDArray[np.float64] = np.array(image.affine, dtype=np.float64)
-    affine[:3] *= UNIT_MM.get(int(image.header["xyzt_units"]) % 8, 1.0)
+    unit = UNIT_MM.get(int(image.header["xyzt_units"]) % 8, 1.0)
+    affine[:3] *= unit
     check_affine(path, affine)
     sform, sform_code = image.get_sform(coded=True)
     try:
@@ -176,6 +178,6 @@ def _checked_affine(path: Path, image: nib.Nifti1Image) -> NDArray[np.float64]:
             f"{path}: its header has voxels of {sizes[0]} in pixdim, of {sizes[1]} in sform: the sform is used",
             stacklevel=6,
         )
-    elif sform is not None and qform is not None and not np.allclose(sform, qform, atol=1e-2):
+    elif sform is not None and qform is not None and not np.allclose(sform, qform, atol=1e-2 / unit):
         warnings.warn(f"{path}: its sform and qform disagree: the sform is used", stacklevel=6)
     return affine

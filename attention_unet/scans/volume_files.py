@@ -44,6 +44,11 @@ def list_volumes(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if is_volume(path))
 
 
+def describe_broken_link(path: Path) -> str:
+    """Return what is wrong with a link to a file that does not exist, and what to do."""
+    return f"is a link to {os.readlink(path)}, which does not exist: fetch that file, with DataLad by 'datalad get'"
+
+
 def list_unread(folder: Path) -> list[str]:
     """Return the names of files in a folder that may be scans but are not read.
 

@@ -1,7 +1,6 @@
 """Read and write volumes with their geometry, in all supported formats."""
 
 import itertools
-import os
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from attention_unet.scans.label_table import label_extension, segment_fields
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.mgh import read_mgh
 from attention_unet.scans.nifti import read_nifti
-from attention_unet.scans.volume_files import stem
+from attention_unet.scans.volume_files import describe_broken_link, stem
 
 WRITABLE_ENDINGS = (*nifti.ENDINGS, ".nrrd", ".mha")
 LABEL_TOLERANCE = 1e-3  # largest difference of a label from a whole number
@@ -111,10 +110,7 @@ def read_volume(path: str | Path, memory: int | None = None) -> Volume:
 def _read(path: Path, memory: int | None = None) -> Contents:
     """Return voxels (C, I, J, K), affine and header of a file or a DICOM folder."""
     if path.is_symlink() and not path.exists():
-        raise DataError(
-            f"{path}: is a link to {os.readlink(path)}, which does not exist: fetch that file, with DataLad by "
-            "'datalad get'"
-        )
+        raise DataError(f"{path}: {describe_broken_link(path)}")
     if path.is_dir():
         return read_dicom(path, memory)
     stem(path)  # raises if the name is not that of a volume
@@ -135,18 +131,18 @@ def read_labels(path: Path, memory: int | None = None) -> Volume:
     lowest, highest = float(array.min()), float(array.max())
     if not (np.isfinite(lowest) and np.isfinite(highest)):
         raise DataError(f"{path}: has voxels that are NaN or infinite: expected labels; export it again")
-    labels = np.round(array)
-    labels += 0.0  # turns -0.0 into 0.0
-    array -= labels
-    if np.abs(array, out=array).max() > LABEL_TOLERANCE:
-        raise DataError(
-            f"{path}: labels are not whole numbers: resampled linearly? Resample labels to the nearest voxel"
-        )
-    if labels.min() < 0:
+    for plane in np.moveaxis(array[0], -1, 0):  # a second array of all planes would double the memory
+        labels = np.round(plane)
+        if np.abs(plane - labels).max() > LABEL_TOLERANCE:
+            raise DataError(
+                f"{path}: labels are not whole numbers: resampled linearly? Resample labels to the nearest voxel"
+            )
+        np.add(labels, 0.0, out=plane)  # turns -0.0 into 0.0
+    if array.min() < 0:
         raise DataError(f"{path}: has the label {lowest:g}: expected whole numbers of at least 0; renumber the labels")
     if highest >= LABEL_LIMIT:
         raise DataError(f"{path}: has the label {highest:.0f}: expected less than {LABEL_LIMIT}; renumber the labels")
-    return Volume(path, labels, affine, header)
+    return Volume(path, array, affine, header)
 
 
 def check_same_grid(volume: Volume, other: Volume) -> None:
@@ -186,7 +182,8 @@ def volume_of_array(array: NDArray[Any], affine: NDArray[np.float64]) -> Volume:
         raise DataError(f"{name}: has {array.ndim} axes {array.shape}: expected (I, J, K), or (C, I, J, K) of channels")
     affine = np.asarray(affine, dtype=np.float64)
     check_affine(name, affine)
-    values = np.asarray(array if array.ndim == 4 else array[None], dtype=np.float32)
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite
+        values = np.asarray(array if array.ndim == 4 else array[None], dtype=np.float32)
     return Volume(name, _replace_invalid(name, values), affine, make_header(affine, values.shape[1:]))
 
 
@@ -218,14 +215,16 @@ def image_like(array: NDArray[np.generic], pattern: Volume) -> nib.Nifti1Image:
         pattern: volume on the same grid.
 
     Raises:
-        TypeError: if the array is not a numpy array, or is masked.
+        TypeError: if the array is not a numpy array of integers, booleans, float32 or float64, or is masked.
         ValueError: if the array has another grid.
     """
     if isinstance(array, np.ma.MaskedArray) or not isinstance(array, np.ndarray):
         raise TypeError(f"the array is of type {type(array).__name__}: expected a numpy array that is not masked")
     if array.shape[:3] != pattern.grid or array.ndim > 4:
         raise ValueError(f"the array has the shape {array.shape}: expected the grid {pattern.grid} of {pattern.path}")
-    array = array.astype(np.uint8) if array.dtype == np.bool_ else array
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8 or array.dtype == np.float16:
+        raise TypeError(f"the array holds {array.dtype}: expected integers, booleans, float32 or float64")
+    array = array.astype(np.uint8 if array.dtype == np.bool_ else array.dtype.newbyteorder("="), copy=False)
     header = pattern.header.copy()
     header.set_data_dtype(array.dtype)
     header.set_data_shape(array.shape)
@@ -256,7 +255,7 @@ def write_like(path: str | Path, array: NDArray[np.generic], pattern: Volume, la
 
     Raises:
         DataError: if the file cannot be written, or its format does not hold header and voxels in one file.
-        TypeError: if the array is not a numpy array, or is masked.
+        TypeError: if the array is not a numpy array of integers, booleans, float32 or float64, or is masked.
         ValueError: if the array has another grid.
 
     Example:

@@ -135,6 +135,8 @@ def test_what_cannot_be_trained_on_is_refused(bids):
     own.write_text("index\tname\n1\tright\n")
     with pytest.raises(DataError, match="1 is right, elsewhere left"):
         find_bids_cases(bids, ["T1w"], LABELS)
+    own.write_text("index\tname\n0\tanother word for nothing\n1\tleft\n")
+    assert find_bids_cases(bids, ["T1w"], LABELS)[0].labels.names == ("left", "label 5")
     own.write_text("index\tname\n1\tleft\n5\tleft\n")
     with pytest.raises(DataError, match="several integers of the label maps are called left"):
         find_bids_cases(bids, ["T1w"], LABELS)

@@ -75,6 +75,18 @@ def test_four_digits_of_a_case_name_are_no_channel(tmp_path):
     assert set(group_channels(write(tmp_path / "more", ["a_0000", "b_0000"], VOLUME), channels=1)) == {"a", "b"}
 
 
+def test_a_year_at_the_end_of_a_name_is_no_channel(tmp_path):
+    write(tmp_path / "images", ["anna_2021", "otto"], VOLUME)
+    write(tmp_path / "labels", ["anna", "otto"], LABEL)
+    _, problems = find_readable_cases(tmp_path)
+    assert sorted(problems) == ["anna", "anna_2021"]
+    (tmp_path / "images" / "otto.nii.gz").unlink()
+    (tmp_path / "labels" / "otto.nii.gz").unlink()
+    with pytest.raises(DataError, match=r"anna_2021\.nii\.gz: has no label") as caught:
+        find_readable_cases(tmp_path)
+    assert len(str(caught.value)) < 1000
+
+
 def test_a_4d_file_of_the_plain_layout_has_its_channels(tmp_path):
     write(tmp_path / "images", ["one"], np.stack([VOLUME, VOLUME], axis=-1))
     write(tmp_path / "labels", ["one"], LABEL)

@@ -149,7 +149,7 @@ def test_links_to_nothing_in_a_dataset_are_named(tmp_path):
     dataset, problems = find_readable_cases(tmp_path)
     assert [case.id for case in dataset.cases] == ["a", "b"]
     assert list(problems) == ["c"]
-    assert "c.nii.gz: missing" in problems["c"]
+    assert "c.nii.gz: is a link to ../.git/annex/objects/c, which does not exist: fetch" in problems["c"]
 
 
 @pytest.mark.parametrize("link", [True, False])

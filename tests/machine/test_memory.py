@@ -55,7 +55,7 @@ def test_the_limits_of_a_container_and_of_a_job_of_a_cluster_are_found(tmp_path)
     assert _limits(process, root) == []
     for group, limit, used in ((root, 900, 300), (root / "slurm", "max", 200), (root / "slurm" / "job", 500, 100)):
         (group / "memory.max").write_text(f"{limit}\n")
-        (group / "memory.stat").write_text(f"anon {used}\nfile 77\n")
+        (group / "memory.stat").write_text(f"anon {used - 40}\nfile 77\nshmem 40\n")
     process.write_text("4:memory:/other\n0::/slurm/job\n")
     assert _limits(process, root) == [(500, 100), (900, 300)]
     process.write_text("0::/\n")

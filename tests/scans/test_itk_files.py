@@ -127,6 +127,16 @@ NRRD = "NRRD0004\ntype: short\ndimension: 3\nsizes: 7 5 6\nendian: little\nencod
         ),
         ("a.mha", META + "CompressedData = yes\nElementSpacing = 1 1 1\n", "CompressedData = yes: expected True or"),
         ("a.mha", META + "CompressedData = T\nElementSpacing = 1 1 1\n", "is damaged or cut short"),
+        (
+            "a.mha",
+            META + "ElementSpacing = 1 1 1\nElementToIntensityFunctionSlope = 2.5\n",
+            "Slope = 2.5: expected 1, because it would not be applied",
+        ),
+        (
+            "a.mha",
+            META + "ElementSpacing = 1 1 1\nElementToIntensityFunctionOffset = 9\n",
+            "Offset = 9: expected 0, because it would not be applied",
+        ),
         ("a.nrrd", NRRD, "has no voxel size"),
         ("a.nrrd", NRRD + "spacings: 1 nan 1\n", "expected numbers"),
         ("a.nrrd", NRRD + "spacings: 1 -2 1\n", "expected sizes above 0"),
@@ -195,7 +205,7 @@ def test_voxels_that_an_mha_names_and_that_are_not_there(tmp_path, capfd):
 
 
 @pytest.mark.parametrize("name", ["näme.raw".encode(), b"n\xe4me.raw"])
-@pytest.mark.parametrize("ending", [".mhd", ".nhdr"])
+@pytest.mark.parametrize("ending", [".mhd", ".nhdr", ".nrrd"])
 def test_voxels_in_a_file_of_any_name(tmp_path, name, ending):
     meta = META + "ElementSpacing = 1 1 1\nElementDataFile = "
     header = meta if ending == ".mhd" else NRRD + "spacings: 1 1 1\ndata file: "

@@ -148,3 +148,25 @@ def test_voxel_sizes_in_pixdim_and_sform_that_differ(tmp_path, size, warned, qfo
     with pytest.warns(UserWarning, match=text) if warned else contextlib.nullcontext():
         volume = read_volume(tmp_path / "a.nii")
     np.testing.assert_allclose(volume.spacing_mm, (size, 1, 1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("magic", [b"n+1", b"ni1"])
+def test_a_header_is_not_read_as_voxels(tmp_path, magic):
+    image = nib.Nifti1Image(np.zeros((9, 9, 9), np.int16), np.eye(4)).to_bytes()
+    header = nib.Nifti1Header(image[:348], check=False)
+    header["vox_offset"], header["magic"] = 0, magic
+    (tmp_path / "a.nii").write_bytes(header.binaryblock + image[348:])
+    with pytest.raises(DataError, match=r"a\.nii: is not a NIfTI file \(voxels from byte 0 on\)"):
+        read_volume(tmp_path / "a.nii")
+
+
+def test_forms_that_disagree_in_other_units(tmp_path):
+    image = nib.Nifti1Image(ARRAY, np.diag([0.001, 0.001, 0.001, 1]))
+    image.header.set_xyzt_units("meter")
+    image.set_qform(image.affine, code=1)
+    moved = image.affine.copy()
+    moved[0, 3] = 0.009
+    image.set_sform(moved, code=1)
+    nib.save(image, tmp_path / "a.nii")
+    with pytest.warns(UserWarning, match="sform and qform disagree"):
+        read_volume(tmp_path / "a.nii")

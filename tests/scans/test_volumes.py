@@ -1,4 +1,5 @@
 import gzip
+import tracemalloc
 import warnings
 
 import nibabel as nib
@@ -7,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from attention_unet.errors import DataError
-from attention_unet.scans.volumes import check_same_grid, read_labels, read_volume, write_like
+from attention_unet.scans.volumes import check_same_grid, read_labels, read_volume, volume_of_array, write_like
 from tests.conftest import oblique_affine, save_nifti
 
 ARRAY = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
@@ -131,6 +132,9 @@ def test_written_volume_has_the_grid_and_codes_of_its_pattern(tmp_path):
         (np.zeros((4, 5), np.uint8), ValueError, "expected the grid"),
         (np.ma.masked_array(np.zeros((4, 5, 6))), TypeError, "of type MaskedArray: expected a numpy array"),
         ([[[0]]], TypeError, "of type list: expected a numpy array"),
+        (np.zeros((4, 5, 6), np.complex64), TypeError, "holds complex64: expected integers, booleans, float32"),
+        (np.zeros((4, 5, 6), np.float16), TypeError, "holds float16: expected"),
+        (np.zeros((4, 5, 6), np.longdouble), TypeError, "holds float128: expected"),
     ],
 )
 def test_only_what_has_the_grid_of_a_volume_is_written_on_it(tmp_path, array, error, message):
@@ -146,3 +150,32 @@ def test_only_what_has_the_grid_of_a_volume_is_written_on_it(tmp_path, array, er
         with pytest.raises(DataError, match="cannot be written in this format"):
             write_like(tmp_path / f"d{ending}", np.ones((4, 5, 6), np.uint8), volume)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nii.gz", "c.nii.gz"]
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha"])
+def test_numbers_of_the_other_byte_order_are_written(tmp_path, ending):
+    volume = read_volume(save_nifti(tmp_path / "a.nii.gz", ARRAY))
+    write_like(tmp_path / f"b{ending}", ARRAY.astype(">f4"), volume)
+    np.testing.assert_array_equal(read_volume(tmp_path / f"b{ending}").array[0], ARRAY)
+
+
+def test_a_label_map_takes_no_more_memory_than_a_scan(tmp_path):
+    path, peaks = save_nifti(tmp_path / "a.nii.gz", np.ones((160, 160, 160), np.uint8)), []
+    for read in (read_volume, read_labels):
+        tracemalloc.start()
+        read(path)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0]
+
+
+def test_numbers_beyond_float32_are_reported_once_and_by_the_name_of_the_file(tmp_path):
+    sitk.WriteImage(sitk.GetImageFromArray(np.full((4, 5, 6), 1e300)), str(tmp_path / "a.nrrd"))
+    for read in (
+        lambda: read_volume(tmp_path / "a.nrrd"),
+        lambda: volume_of_array(np.full((4, 5, 6), 1e300), np.eye(4)),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            with pytest.raises(DataError, match="120 of 120 voxels are NaN or infinite"):
+                read()
