@@ -70,7 +70,7 @@ def lower_resolution(image: Tensor, share: Tensor, thick: int | None = None) -> 
     rows = []
     for row, kept in zip(image, share.flatten().tolist(), strict=True):
         grid = [n if axis == thick else max(round(n * kept), 1) for axis, n in enumerate(image.shape[2:])]
-        coarse = F.interpolate(row[None], grid, mode="nearest-exact")
+        coarse = F.interpolate(row[None], grid, mode="area")  # the nearest voxel would shift the image
         rows.append(F.interpolate(coarse, image.shape[2:], mode=mode, align_corners=False))
     return torch.cat(rows)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from attention_unet.errors import ModelError
 from attention_unet.files.atomic import replacing
 
-KIND, FORMAT = b"attention_unet-state", b"8"  # the first line of the file: these and the sha256 of the rest
+KIND, FORMAT = b"attention_unet-state", b"9"  # the first line of the file: these and the sha256 of the rest
 DAMAGES = (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, OSError)
 STATE = "last.pt"  # name of the file in a run folder
 
@@ -111,8 +111,10 @@ def save_state(path: Path, state: TrainingState) -> None:
     """Write a state whole or not at all: a line with the sha256, then tensors and plain values."""
     buffer = io.BytesIO()
     torch.save({**vars(state), "loop": vars(state.loop), "learner": vars(state.learner)}, buffer)
-    with replacing(path) as partial:
-        partial.write_bytes(b" ".join([KIND, FORMAT, _sha256(buffer.getvalue())]) + b"\n" + buffer.getvalue())
+    packed = buffer.getbuffer()
+    with replacing(path) as partial, partial.open("wb") as file:
+        file.write(b" ".join([KIND, FORMAT, _sha256(packed)]) + b"\n")
+        file.write(packed)
 
 
 def load_state(path: Path) -> TrainingState:
@@ -144,5 +146,5 @@ def load_state(path: Path) -> TrainingState:
         ) from error
 
 
-def _sha256(content: bytes) -> bytes:
+def _sha256(content: bytes | memoryview) -> bytes:
     return hashlib.sha256(content).hexdigest().encode()

@@ -1,5 +1,6 @@
 """Train a network step by step, with its averaged copy and its optimiser."""
 
+import copy
 import math
 from collections.abc import Iterator
 from typing import NamedTuple, cast
@@ -9,7 +10,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import AdamW
-from torch.optim.swa_utils import AveragedModel
 
 from attention_unet.attention import Attention
 from attention_unet.config import TrainingConfig
@@ -58,7 +58,13 @@ class Step(NamedTuple):
 
 
 class Learner:
-    """Network in training. After every step its parameters are the same in all processes."""
+    """Network in training. After every step its parameters are the same in all processes.
+
+    Attributes:
+        network: the network that is trained.
+        averaged: the averaged network in eval mode. It is the result of a training.
+        step: optimiser steps taken.
+    """
 
     def __init__(
         self, network: UNet, config: TrainingConfig, fabric: Fabric, overlapping: bool, ignoring: bool = False
@@ -67,20 +73,15 @@ class Learner:
         self.clip_norm = config.clip_norm
         self.step = 0
         self.network = network.to(fabric.device)
-        self._averaged, self._keep = place_network(AveragedModel(self.network), fabric.device), config.average
+        self.averaged, self._keep = place_network(copy.deepcopy(self.network), fabric.device).eval(), config.average
         # Collected once: on a GPU, searching the modules at every step would take longer than the average.
-        self._averages, self._weights = (tuple(each.parameters()) for each in (self._averaged.module, self.network))
+        self._averages, self._weights = (tuple(each.parameters()) for each in (self.averaged, self.network))
         optimizer = AdamW(parameter_groups(self.network, config.weight_decay), lr=config.learning_rate, fused=True)
         self._wrapped, self.optimizer = fabric.setup(self.network, optimizer)
         self._loss = SegmentationLoss(overlapping, ignoring)
         self._presence = PresenceLoss(overlapping, config.presence_weight, ignoring)
         self._seed = config.seed
         self._seed_noise()
-
-    @property
-    def averaged(self) -> UNet:
-        """The averaged network in eval mode. It is the result of a training."""
-        return cast(UNet, self._averaged.module.eval())
 
     def learn(self, batch: Batch, learning_rate: float, fixed_encoder: bool = False) -> Step:
         """Take one step on a batch on the device, without waiting for a GPU.
@@ -108,17 +109,16 @@ class Learner:
         """Update the exponential moving average of the weights.
 
         The memory is a thirtieth of the steps so far, until it is as long as configured: the weights of a short
-        training change fast to its end. The method of ``AveragedModel`` would wait for a GPU: it moves the number of
-        updates there and back.
+        training change fast to its end. ``AveragedModel`` of torch would make a GPU wait, because it keeps the
+        number of updates there.
         """
         share = min(self._keep, (1 + self.step) / (MEMORY + self.step)) if self.step else 0.0
         torch._foreach_lerp_(self._averages, self._weights, 1 - share)
-        for average, value in zip(self._averaged.module.buffers(), self.network.buffers(), strict=True):
+        for average, value in zip(self.averaged.buffers(), self.network.buffers(), strict=True):
             if average.is_floating_point():  # statistics of a batch normalisation
                 average.lerp_(value, 1 - share)
             else:
                 average.copy_(value)
-        self._averaged.n_averaged.fill_(self.step + 1)
 
     def _loss_of(self, batch: Batch) -> Tensor:
         output: NetworkOutput = self._wrapped(batch.image, full_output=True)
@@ -133,7 +133,7 @@ class Learner:
         return LearnerState(
             self.step,
             self.network.state_dict(),
-            self._averaged.state_dict(),
+            self.averaged.state_dict(),
             self.optimizer.state_dict(),
             torch.get_rng_state(),
             torch.cuda.get_rng_state(self.fabric.device) if self.fabric.device.type == "cuda" else None,
@@ -148,7 +148,7 @@ class Learner:
         self.step = state.step
         try:
             self.network.load_state_dict(state.network)
-            self._averaged.load_state_dict(state.averaged)
+            self.averaged.load_state_dict(state.averaged)
             self.optimizer.load_state_dict(dict(state.optimizer))
             torch.set_rng_state(state.generator)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:

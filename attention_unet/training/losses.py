@@ -50,22 +50,18 @@ class SegmentationLoss(nn.Module):
         known = target[:, :1] != IGNORED if self.ignoring else None
         if self.overlapping:
             probabilities, truth = torch.sigmoid(logits), (target == 1).float()
-            entropy = binary_cross_entropy(logits, truth, combine(known, annotated, logits))
+            of_voxels = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+            entropy = mean_of_known(of_voxels, combine(known, annotated, logits.dim()))
         else:
             probabilities = torch.softmax(logits, dim=1)[:, 1:]
             classes = torch.arange(1, logits.shape[1], device=logits.device)
             truth = (target == classes.reshape(-1, *[1] * (logits.dim() - 2))).float()
             merged = logits if annotated is None else merge_into_background(logits, annotated)
-            entropy = self._cross_entropy(merged, target, known)
+            of_voxels = F.cross_entropy(merged, target[:, 0].long(), ignore_index=IGNORED, reduction="none")
+            entropy = mean_of_known(of_voxels[:, None], known)
         if known is not None:
             probabilities, truth = probabilities * known, truth * known
         return mean_of_known(soft_dice_loss(probabilities, truth), annotated) + entropy
-
-    def _cross_entropy(self, logits: Tensor, target: Tensor, known: Tensor | None) -> Tensor:
-        if known is None:
-            return F.cross_entropy(logits, target[:, 0].long())
-        total = F.cross_entropy(logits, target[:, 0].long(), ignore_index=IGNORED, reduction="sum")
-        return total / known.sum().clamp(min=1)
 
 
 class PresenceLoss(nn.Module):
@@ -93,8 +89,8 @@ class PresenceLoss(nn.Module):
         if self.ignoring:
             absent &= (target[:, 0] != IGNORED).flatten(1).all(dim=1, keepdim=True)
         known = None if annotated is None and not self.ignoring else (present > 0) | absent
-        losses = [binary_cross_entropy(of_head.float(), present, known) for of_head in logits]
-        return self.weight * torch.stack(losses).mean()
+        entropy = [F.binary_cross_entropy_with_logits(each.float(), present, reduction="none") for each in logits]
+        return self.weight * torch.stack([mean_of_known(each, known) for each in entropy]).mean()
 
 
 def soft_dice_loss(probabilities: Tensor, truth: Tensor) -> Tensor:
@@ -127,27 +123,23 @@ def merge_into_background(logits: Tensor, annotated: Tensor) -> Tensor:
     return torch.cat([background, logits[:, 1:].masked_fill(~classes, -torch.inf)], dim=1)
 
 
-def combine(known: Tensor | None, annotated: Tensor | None, logits: Tensor) -> Tensor | None:
-    """Return which values of logits (B, K, *S) have a known truth; None if all have.
+def combine(known: Tensor | None, annotated: Tensor | None, dims: int) -> Tensor | None:
+    """Return where the truth is known, in the shape (B, 1 or K, *S or 1, ...) of ``dims`` axes; None if everywhere.
 
     ``known`` (B, 1, *S) are the voxels that are not ignored, ``annotated`` (B, K) the annotated classes; None: all.
     """
     if annotated is None:
-        return None if known is None else known.expand_as(logits)
-    classes = annotated.reshape(*annotated.shape, *[1] * (logits.dim() - 2)).expand_as(logits)
+        return known
+    classes = annotated.reshape(*annotated.shape, *[1] * (dims - 2))
     return classes if known is None else classes & known
-
-
-def binary_cross_entropy(logits: Tensor, truth: Tensor, known: Tensor | None) -> Tensor:
-    """Return the mean binary cross-entropy where the truth is known; None: everywhere."""
-    if known is None:
-        return F.binary_cross_entropy_with_logits(logits, truth)
-    return mean_of_known(F.binary_cross_entropy_with_logits(logits, truth, reduction="none"), known)
 
 
 def mean_of_known(values: Tensor, known: Tensor | None) -> Tensor:
     """Return the mean of the known values, and 0 if no value is known. None: all are known."""
-    return values.mean() if known is None else (values * known).sum() / known.sum().clamp(min=1)
+    if known is None:
+        return values.mean()
+    known = known.expand_as(values)
+    return (values * known).sum() / known.sum().clamp(min=1)
 
 
 def level_weights(levels: int) -> list[float]:

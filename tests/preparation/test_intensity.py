@@ -85,6 +85,12 @@ def test_low_resolution_loses_detail_and_keeps_the_grid(image):
     assert float(after[0].diff(dim=-1).abs().mean()) < float(image[0].diff(dim=-1).abs().mean())
 
 
+def test_low_resolution_does_not_shift_the_image_against_its_target():
+    ramp = torch.arange(16.0).expand(1, 1, 16, 16)
+    after = lower_resolution(ramp, torch.tensor([[0.5]]))
+    torch.testing.assert_close(after[..., 2:-2], ramp[..., 2:-2])
+
+
 def test_noise_follows_its_seed_and_strength():
     blank = torch.zeros(3, 1, 30, 30, 30)
     after = add_noise(blank, torch.tensor([[0.1], [0.2], [0.1]]), torch.tensor([[5], [6], [5]]))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from attention_unet.errors import ModelError
-from attention_unet.training.checkpoint import LearnerState, LoopState, TrainingState, load_state, save_state
+from attention_unet.training.checkpoint import FORMAT, LearnerState, LoopState, TrainingState, load_state, save_state
 
 
 def state():
@@ -44,7 +44,10 @@ def test_code_in_a_state_is_never_run(tmp_path):
     zipped = path.read_bytes()
     for content in (zipped, pickle.dumps(Malicious())):
         sha256 = hashlib.sha256(content).hexdigest().encode()
-        for whole in (content, b"attention_unet-state 8 " + sha256 + b"\n" + content):  # with the right sha256
+        for whole in (
+            content,
+            b"attention_unet-state " + FORMAT + b" " + sha256 + b"\n" + content,
+        ):  # with the right sha256
             path.write_bytes(whole)
             with pytest.raises(ModelError, match="damaged or not the state of a training"):
                 load_state(path)
@@ -60,8 +63,8 @@ def test_damaged_and_missing_states(tmp_path):
         (tmp_path / "last.pt").write_bytes(broken)
         with pytest.raises(ModelError, match="damaged or not"):
             load_state(tmp_path / "last.pt")
-    (tmp_path / "last.pt").write_bytes(content.replace(b"state 8 ", b"state 9 "))
-    with pytest.raises(ModelError, match="has format 9: expected 8; resume with the version"):
+    (tmp_path / "last.pt").write_bytes(content.replace(b"state %b " % FORMAT, b"state 0 "))
+    with pytest.raises(ModelError, match=f"has format 0: expected {FORMAT.decode()}; resume with the version"):
         load_state(tmp_path / "last.pt")
 
 

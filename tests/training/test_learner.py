@@ -56,9 +56,9 @@ def test_statistics_of_a_batch_normalisation_are_averaged_as_the_weights_are():
     name = next(name for name, _ in learning.network.named_buffers() if name.endswith("running_mean"))
     batch = Batch(torch.randn(2, 1, 16, 16), torch.zeros(2, 1, 16, 16))
     for _ in range(2):
-        before = learning._averaged.module.get_buffer(name).clone()
+        before = learning.averaged.get_buffer(name).clone()
         learning.learn(batch, 1e-2)
-    own, average = learning.network.get_buffer(name), learning._averaged.module.get_buffer(name)
+    own, average = learning.network.get_buffer(name), learning.averaged.get_buffer(name)
     torch.testing.assert_close(average, before + (own - before) * (1 - 2 / 31))
     assert not torch.equal(average, own)
 
