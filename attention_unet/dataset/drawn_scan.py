@@ -88,17 +88,13 @@ def thicken(image: NDArray[np.float32], axis: int, thickness: float) -> NDArray[
         axis: axis across the slices.
         thickness: of the slices, in voxels.
     """
-    smooth = np.moveaxis(ndimage.gaussian_filter1d(image, thickness / FWHM, axis=axis), axis, 0)
-    voxels = len(smooth)
+    smooth = ndimage.gaussian_filter1d(image, thickness / FWHM, axis=axis)
+    voxels = image.shape[axis]
     slices = max(round(voxels / thickness), 1)
-    middles = (np.arange(slices) + 0.5) * voxels / slices - 0.5
-    between = (np.arange(voxels) + 0.5) * slices / voxels - 0.5
-    weights = linear_weights(between, slices) @ linear_weights(middles, voxels)
-    return np.moveaxis(np.tensordot(weights.astype(np.float32), smooth, 1), 0, axis)
 
+    def resample(planes: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
+        factors = [factor if each == axis else 1.0 for each in range(image.ndim)]
+        resampled: NDArray[np.float32] = ndimage.zoom(planes, factors, order=1, mode="nearest", grid_mode=True)
+        return resampled
 
-def linear_weights(positions: NDArray[np.float64], points: int) -> NDArray[np.float64]:
-    """Return the weight of each point at each position, for linear interpolation: (positions, points)."""
-    inside = np.clip(positions, 0, points - 1)
-    weights: NDArray[np.float64] = np.maximum(1 - np.abs(inside[:, None] - np.arange(points)), 0)
-    return weights
+    return resample(resample(smooth, slices / voxels), voxels / slices)

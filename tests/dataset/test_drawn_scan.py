@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from attention_unet.dataset.drawn_scan import FWHM, draw_image, draw_scan, linear_weights, thicken
+from attention_unet.dataset.drawn_scan import FWHM, draw_image, draw_scan, thicken
 from attention_unet.scans.volumes import volume_of_array
 
 GRID = (40, 36, 30)
@@ -76,11 +76,6 @@ def test_thick_slices_are_means_across_one_axis():
         planes = np.interp(middles, np.arange(GRID[axis]), smooth[:, i, j])
         expected = np.interp(np.arange(GRID[axis]), middles, planes)
         np.testing.assert_allclose(found[:, i, j], expected, atol=1e-5)
-
-
-def test_linear_weights_sum_to_one():
-    weights = linear_weights(np.array([-3.0, 0.25, 4.0, 9.0]), 5)
-    np.testing.assert_allclose(weights, [[1, 0, 0, 0, 0], [0.75, 0.25, 0, 0, 0], [0, 0, 0, 0, 1], [0, 0, 0, 0, 1]])
 
 
 @pytest.mark.parametrize("integers", [4, 300])
