@@ -177,55 +177,23 @@ def make_plan(
     if start:
         config = configure_like(config, start)
     chosen = choose_size(config, machine, dataset.labels.channels)
-    spacing = np.array(config.data.spacing_mm or scan_spacing(fingerprint))
-    dims = config.network.dims
-    extent_mm = typical_extent(fingerprint)
+    voxels = int(np.prod(config.data.patch)) if config.data.patch else chosen.patch_voxels
+    extent_mm, scans_mm = typical_extent(fingerprint), np.array(scan_spacing(fingerprint))
     slice_axis = start.slice_axis if start else None
-    if dims == 2 and (slice_axis is None or config.data.patch):
+    if config.network.dims == 2 and (slice_axis is None or config.data.patch):
+        spacing = np.array(config.data.spacing_mm or scans_mm)
         slice_axis = choose_slice_axis(config.data.patch, extent_mm / spacing, spacing)
     in_plane = np.arange(3) != slice_axis
-    voxels = int(np.prod(config.data.patch)) if config.data.patch else chosen.patch_voxels
-    region_mm = None
     # In the voxels of the scans, not in planned ones: later folds of a cross-validation are given these.
-    grid = typical_grid(fingerprint, extent_mm, np.array(scan_spacing(fingerprint)))
-    annotated = dataset.labels.ignore is None and not any(case.unannotated for case in dataset.cases)
-    # Without full annotation, the extent of the structures is unknown.
-    if may_locate(config) and annotated and not whole_scans and voxels < SEEN * np.prod(grid[in_plane]):
+    patch_is_small = voxels < SEEN * np.prod(typical_grid(fingerprint, extent_mm, scans_mm)[in_plane])
+    region_mm = None
+    if patch_is_small and may_locate(config) and _is_annotated(dataset) and not whole_scans:
         region_mm = region_extent(fingerprint)
     extent_mm = extent_mm if region_mm is None else region_mm
     spacing = np.array(config.data.spacing_mm or choose_spacing(fingerprint, extent_mm, in_plane, voxels))
     grid = typical_grid(fingerprint, extent_mm, spacing)
-    size = np.array(config.data.patch or fit_patch(grid, spacing, in_plane, voxels))
-    strides, kernels = _levels(config, size[in_plane], spacing[in_plane], start)
-    if not config.data.patch:
-        divisor = np.prod(strides, axis=0)
-        all_seen = size[in_plane] >= grid[in_plane] - 1
-        size[in_plane] = round_patch(size[in_plane], divisor, all_seen, voxels)
-        if start:
-            least = smallest_patch(strides)
-            if (size[in_plane] < least).any():
-                log.info("patches have at least %s voxels, for the levels of the model to start from", least.tolist())
-            size[in_plane] = np.maximum(size[in_plane], least)
-        strides, kernels = _levels(config, size[in_plane], spacing[in_plane], start)
-    size[~in_plane] = 1
-    network = config.network
-    with as_configuration_error():
-        architecture = Architecture(
-            dims=dims,
-            in_channels=len(dataset.channels),
-            out_channels=dataset.labels.channels,
-            channels=start.architecture.channels
-            if start
-            else [min(chosen.base_channels * 2**i, network.max_channels) for i in range(len(kernels))],
-            strides=strides,
-            kernels=kernels,
-            block=network.block,
-            convs=network.convs,
-            decoder_convs=network.decoder_convs,
-            norm=network.norm,
-            deep_supervision=network.deep_supervision,
-            **dataclasses.asdict(config.attention),
-        )
+    size, strides, kernels = _choose_patch(config, grid, spacing, in_plane, voxels, start)
+    architecture = _choose_architecture(config, dataset, chosen.base_channels, strides, kernels, start)
     largest_mm = (fingerprint.grids * fingerprint.spacings_mm).max(axis=0)
     return Plan(
         channels=dataset.channels,
@@ -246,6 +214,64 @@ def make_plan(
         region_mm=None if region_mm is None else _tenths(region_mm),
         channels_may_miss=len(dataset.channels) > 1 and config.augmentation.drop_channel > 0,
     )
+
+
+def _is_annotated(dataset: Dataset) -> bool:
+    """Return whether all is annotated. Otherwise the extent of the structures is unknown."""
+    return dataset.labels.ignore is None and not any(case.unannotated for case in dataset.cases)
+
+
+def _choose_patch(
+    config: Config, grid: np.ndarray, spacing: np.ndarray, in_plane: np.ndarray, voxels: int, start: Plan | None
+) -> tuple[np.ndarray, list[list[int]], list[list[int]]]:
+    """Return the size of a patch on a typical grid, and the strides and kernels of the levels."""
+    size = np.array(config.data.patch or fit_patch(grid, spacing, in_plane, voxels))
+    strides, kernels = _levels(config, size[in_plane], spacing[in_plane], start)
+    if not config.data.patch:
+        divisor = np.prod(strides, axis=0)
+        all_seen = size[in_plane] >= grid[in_plane] - 1
+        size[in_plane] = round_patch(size[in_plane], divisor, all_seen, voxels)
+        if start:
+            least = smallest_patch(strides)
+            if (size[in_plane] < least).any():
+                log.info("patches have at least %s voxels, for the levels of the model to start from", least.tolist())
+            size[in_plane] = np.maximum(size[in_plane], least)
+        strides, kernels = _levels(config, size[in_plane], spacing[in_plane], start)
+    size[~in_plane] = 1
+    return size, strides, kernels
+
+
+def _choose_architecture(
+    config: Config,
+    dataset: Dataset,
+    base_channels: int,
+    strides: list[list[int]],
+    kernels: list[list[int]],
+    start: Plan | None,
+) -> Architecture:
+    """Return the network for the levels of a patch, with the channels of the model to start from.
+
+    Raises:
+        ConfigError: if it cannot be built as configured.
+    """
+    network = config.network
+    with as_configuration_error():
+        return Architecture(
+            dims=network.dims,
+            in_channels=len(dataset.channels),
+            out_channels=dataset.labels.channels,
+            channels=start.architecture.channels
+            if start
+            else [min(base_channels * 2**i, network.max_channels) for i in range(len(kernels))],
+            strides=strides,
+            kernels=kernels,
+            block=network.block,
+            convs=network.convs,
+            decoder_convs=network.decoder_convs,
+            norm=network.norm,
+            deep_supervision=network.deep_supervision,
+            **dataclasses.asdict(config.attention),
+        )
 
 
 def _tenths(edges_mm: Iterable[float]) -> tuple[float, float, float]:
