@@ -102,11 +102,13 @@ class Augmentation:
         single = self.patch.index(1) if 1 in self.patch else None
         self.thick = axes.index(stack.axis) if stack and stack.axis in axes else single  # axis across slices
 
-    def draw_transform(self, random: np.random.RandomState) -> PatchTransform:
-        """Draw rotation, scaling, shift, elastic deformation and flips of one patch."""
+    def draw_transform(self, random: np.random.RandomState, frequency: float = 1) -> PatchTransform:
+        """Draw flips of one patch and, ``frequency`` times as often as configured, rotation, scaling, shift and elastic
+        deformation.
+        """
         config, dims = self.config, len(self.patch)
         flip = np.where(self.may_flip & (random.uniform(size=dims) < 0.5), -1.0, 1.0)
-        if random.uniform() >= config.affine:
+        if random.uniform() >= frequency * config.affine:
             return PatchTransform(np.diag(flip), np.zeros(dims), np.zeros((dims, *[2] * dims)), False)
         limit = math.radians(config.rotation_degrees)
         zoom = random.uniform(config.scale[0], config.scale[1], size=dims)
@@ -124,14 +126,19 @@ class Augmentation:
         displacement = random.normal(size=(dims, *points)) * (config.bend * finest * free).reshape(-1, *[1] * dims)
         return PatchTransform(np.diag(1 / self.spacing_mm) @ matrix, shift, displacement, True)
 
-    def draw_intensity(self, random: np.random.RandomState, drawn: bool = False) -> IntensityChange:
-        """Draw the intensity change of one patch. That of a drawn image has at least the probability 0.5."""
+    def draw_intensity(
+        self, random: np.random.RandomState, drawn: bool = False, frequency: float = 1
+    ) -> IntensityChange:
+        """Draw the intensity change of one patch, ``frequency`` times as often as configured.
+
+        That of a drawn image has at least the probability 0.5.
+        """
         config, per_channel = self.config, (self.channels,)
 
         def draw(
             probability: float, low: float, high: float, neutral: float, size: tuple[int, ...]
         ) -> NDArray[np.float32]:
-            happens = random.uniform() < (max(probability, OF_DRAWN) if drawn else probability)
+            happens = random.uniform() < max(frequency * probability, OF_DRAWN if drawn else 0)
             values = random.uniform(low, high, size) if happens else np.full(size, neutral)
             return np.asarray(values, dtype=np.float32)
 

@@ -4,6 +4,7 @@ Patch n depends on the seed and n alone, so it is the same in any number of proc
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -21,6 +22,9 @@ from attention_unet.preparation.patch_sampler import PatchSampler
 from attention_unet.preparation.plan import Plan
 from attention_unet.scans.labels import IGNORED
 
+# How often the voxels of a case are trained on before its patches are changed as often as configured; before, more and
+# more are. A network learns faster from unchanged patches, but later learns them by heart.
+FULL_AFTER = 40
 V = TypeVar("V", bound=np.generic)
 
 
@@ -55,7 +59,8 @@ class PatchDataset(Dataset[Patch]):
         index, centre, random = self.sampler.draw(number)
         case = self.sampler.cases[index]
         start = box_start(centre, patch, case.image.shape[1:])
-        transform = self.augmentation.draw_transform(random)
+        frequency = self._frequency(number, case)
+        transform = self.augmentation.draw_transform(random, frequency)
         size = transform.source_size(self.augmentation.patch)
         if slice_axis is not None:
             size.insert(slice_axis, 1)
@@ -72,8 +77,14 @@ class PatchDataset(Dataset[Patch]):
         image, target = torch.from_numpy(box), torch.from_numpy(cut_box(case.target, start, size, outside))
         if slice_axis is not None:
             image, target = image.squeeze(1 + slice_axis), target.squeeze(1 + slice_axis)
-        change = self.augmentation.draw_intensity(random, drawn)
+        change = self.augmentation.draw_intensity(random, drawn, frequency)
         return Patch(image, target, transform, change, case.annotated_classes)
+
+    def _frequency(self, number: int, case: CachedCase) -> float:
+        """Return how often a patch is changed, relative to the configuration; see FULL_AFTER."""
+        inside = [min(edge / n, 1) for edge, n in zip(self.plan.patch, case.image.shape[1:], strict=True)]
+        seen = (number + 1) / len(self.sampler.cases) * math.prod(inside)
+        return float(min(seen / FULL_AFTER, 1))
 
     def _draw_image(
         self, case: CachedCase, start: Sequence[int], size: Sequence[int], random: np.random.RandomState

@@ -6,6 +6,7 @@ import torch
 from scipy import ndimage
 
 from attention_unet.config import AugmentationConfig
+from attention_unet.preparation import patches as module
 from attention_unet.preparation.cache import CachedCase, annotated_locations, class_locations
 from attention_unet.preparation.patches import box_start, cut_box, patch_numbers
 from tests.preparation.build import ALL, LABELS, cached, load_patch, patch_dataset
@@ -67,6 +68,21 @@ def test_most_patches_are_near_the_structures_if_a_margin_says_so():
     holding = starts[(starts[:, 0] >= 24) & (starts[:, 0] <= 26) & (starts[:, 1] == 0)]
     assert len(holding) > 24
     assert set(holding[:, 0]) == {24, 25, 26}  # all of the part, anywhere in the patch
+
+
+def test_cases_that_were_seen_often_are_changed_more_often(monkeypatch):
+    """A patch has half of a case, so that 2 x 2 x 200 patches show each voxel 200 times."""
+    monkeypatch.setattr(module, "FULL_AFTER", 200)
+    changes = dataclasses.replace(NONE, affine=0.8, noise=0.8)
+    patches = patch_dataset([cached(i, grid=(8, 16, 6), empty=True) for i in range(2)], augmentation=changes)
+
+    def frequency(first):
+        changed = [(patches[n].transform.resampled, patches[n].change.noise.any()) for n in range(first, first + 200)]
+        return np.mean(changed, axis=0)
+
+    np.testing.assert_allclose(frequency(0), 0.8 / 8, atol=0.1)  # the mean of a quarter of the way
+    np.testing.assert_allclose(frequency(600), 0.8 * 7 / 8, atol=0.1)
+    np.testing.assert_allclose(frequency(5000), 0.8, atol=0.1)
 
 
 def test_an_empty_label_never_fails():
