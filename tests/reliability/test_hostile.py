@@ -117,6 +117,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, model, monkeypatch, c
     monkeypatch.setattr(header_module, "free_memory", lambda: 2**24)
     image = nib.Nifti1Image(np.zeros((2, 2, 2), dtype=np.uint8), AFFINE)
     image.header.set_data_shape((1000, 1000, 400))
+    image.header["vox_offset"] = 352
     scans = tmp_path / "scans"
     scans.mkdir()
     with gzip.open(scans / "bomb.nii.gz", "wb", 1) as packed:
@@ -155,7 +156,7 @@ def test_links_that_leave_the_dataset_or_lead_in_circles(dataset, tmp_path, caps
     for name, target in (("a", tmp_path / "secret.nii.gz"), ("b", dataset / "imagesTr" / "b.nii.gz")):
         (dataset / "imagesTr" / f"{name}.nii.gz").symlink_to(target)
     described = json.loads((dataset / "dataset.json").read_text())
-    for name, told in (("a", "is outside the dataset"), ("b", "missing")):
+    for name, told in (("a", "is outside the dataset"), ("b", "which does not exist")):
         listed = [{"image": f"imagesTr/{case}.nii.gz", "label": f"labelsTr/{name}.nii.gz"} for case in name]
         (dataset / "dataset.json").write_text(json.dumps({**described, "training": listed}))
         assert main(["inspect", str(dataset), "--no-trial"]) == 1

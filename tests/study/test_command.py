@@ -178,7 +178,7 @@ def test_a_file_without_an_ending_is_no_folder(file, capsys):
 def test_the_file_in_the_documents_is_valid(tmp_path):
     text = (REPOSITORY / "docs" / "study.md").read_text()
     (tmp_path / "phantoms.yaml").write_text(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])
-    (tmp_path / "phantom_config.yaml").write_text((REPOSITORY / "configs" / "phantom.yaml").read_text())
+    (tmp_path / "phantoms-config.yaml").write_text((REPOSITORY / "configs" / "phantom.yaml").read_text())
     study = read_study(tmp_path / "phantoms.yaml")
     assert (len(study.cells()), study.arms["wider"].network.base_channels) == (3 * 2 * 3, 20)
 
