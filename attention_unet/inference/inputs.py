@@ -24,7 +24,7 @@ def find_inputs(source: Path, channels: int, may_miss: bool = False, alone: bool
     are grouped by their suffixes.
 
     With ``may_miss`` the file of a channel may be missing; otherwise reading such a case fails. If the folder is
-    ``alone``, a warning tells of scans in folders below it, which are not predicted.
+    predicted ``alone``, there is a warning about scans in folders below it.
 
     Raises:
         ConfigError: if there is no volume.

@@ -22,8 +22,8 @@ from attention_unet.preparation.patch_sampler import PatchSampler
 from attention_unet.preparation.plan import Plan
 from attention_unet.scans.labels import IGNORED
 
-# How often the voxels of a case are trained on before its patches are changed as often as configured; before, more and
-# more are. A network learns faster from unchanged patches, but later learns them by heart.
+# How often the voxels of a case are trained on, on average, before its patches are changed as often as configured.
+# Until then, the share of changed patches rises from 0 in proportion. Why: docs/experiments.md, 2026-11-28.
 FULL_AFTER = 40
 V = TypeVar("V", bound=np.generic)
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from attention_unet.config import TrainingConfig
 
-VALIDATING = 0.04  # largest share of a budget in minutes for all validations before the last; and for the last
+VALIDATING = 0.04  # largest share of a budget in minutes for all validations before the last; and kept for the last
 CASE_WORK = 0.8  # time to predict as many voxels as a patch has, as a multiple of that to train on the patch
 LARGER_OVERLAP_WORK = 1.5**3  # of windows that overlap by 0.5, as a multiple of that with 0.25
 LARGEST_CASE = 0.1  # of a budget in minutes for which time is kept; a longer one is predicted without overlap at last
-RESERVED = 1.2  # time kept for the last validation, as a multiple of what it is expected to take
+RESERVED = 1.2  # time kept for the last validation, and what it may take, as a multiple of what is expected
 
 
 @dataclass

@@ -11,11 +11,7 @@ from attention_unet.training.budget import CASE_WORK, learning_rate_factor
 from attention_unet.training.checkpoint import STATE, TrainingState, save_state
 from attention_unet.training.learner import Diverged, Step
 from attention_unet.training.parts import Training, synchronise
-from attention_unet.training.validation_round import (
-    decide_components,
-    keep_time_for_last,
-    validate_and_record,
-)
+from attention_unet.training.validation_round import decide_components, keep_time_for_last, validate_and_record
 
 SMOOTHING = 0.98  # of the displayed loss and times
 ESTIMATED_AT = 10  # steps after which the time to validate a case is estimated from that of a step
