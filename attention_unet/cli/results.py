@@ -102,8 +102,8 @@ def explain(options: Namespace, parser: ArgumentParser) -> int:
 
 def compare(options: Namespace, parser: ArgumentParser) -> int:
     """Compare evaluations of the same cases with the first of them."""
-    from attention_unet.evaluation.compare import HEADINGS, comparisons_to_csv
     from attention_unet.evaluation.compare import compare as compare_models
+    from attention_unet.evaluation.comparison import HEADINGS, comparisons_to_csv
     from attention_unet.evaluation.comparison_input import check_alike, find_models
     from attention_unet.evaluation.comparison_plot import draw_gains
     from attention_unet.evaluation.rows import read_metrics
@@ -120,7 +120,7 @@ def compare(options: Namespace, parser: ArgumentParser) -> int:
     comparisons = compare_models(models, options.metric)
     for comparison in comparisons:
         print(comparison)
-    if any(comparison.trainings == 1 for comparison in comparisons):
+    if any(comparison.test.trainings == 1 for comparison in comparisons):
         log.info(
             "one training of each: this compares trained networks, not methods: another seed may turn it around; "
             "with several runs: compare A=FOLDER,FOLDER B=FOLDER,FOLDER"

@@ -8,110 +8,22 @@ are secondary, corrected for their own number.
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.errors import ConfigError, DataError, first_few, plural
+from attention_unet.evaluation.comparison import Comparison
 from attention_unet.evaluation.metrics import METRICS
 from attention_unet.evaluation.rows import Row
-from attention_unet.evaluation.significance import DIGITS, LEVEL, Gains, analyse_gains, holm
-from attention_unet.files.csv_text import csv_text
+from attention_unet.evaluation.significance import DIGITS, Gains, analyse_gains, holm
 from attention_unet.scans.labels import FOREGROUND, MEAN
 
 log = logging.getLogger(__name__)
 
 COMPARED = [name for name, metric in METRICS.items() if metric.compared]
-HEADINGS = ["model", "baseline", "class", "metric"]
-STATISTICS = ["gain", "low", "high", "n", "undefined", "better", "worse", "trainings", "p", "p_holm"]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Gain of a model over the baseline in a class.
-
-    Attributes:
-        model: name of the model.
-        baseline: name of the model it is compared with.
-        class_name: name of the class, or "mean of classes" for the mean over the classes of each case.
-        metric: one of ``COMPARED``.
-        gains: gain of each case, mean over the runs; positive if the model is better. Infinite if the metric is a
-            distance and one of the two models missed or invented the structure.
-        gain: mean over the cases; with several trainings, mean over the folds of the mean over the persons. NaN if a
-            gain is infinite.
-        ci95: 95% interval of the mean; NaN if it cannot be computed.
-        undefined: number of cases in which the metric is undefined for one of the two models.
-        trainings: number of trainings of each model: folds times runs.
-        p: probability of a difference at least as large, if the models were equal; 1 if it cannot be computed.
-        p_holm: the same, corrected for the number of comparisons.
-        least_p: smallest ``p_holm`` that is possible with so few trainings or persons.
-        side: above 0 if the model is better: ``gain``, or the sum of the signed ranks if that is NaN.
-    """
-
-    model: str
-    baseline: str
-    class_name: str
-    metric: str
-    gains: tuple[float, ...]
-    gain: float
-    ci95: tuple[float, float]
-    undefined: int
-    trainings: int
-    p: float
-    p_holm: float
-    least_p: float
-    side: float
-
-    @property
-    def significant(self) -> bool:
-        """Whether the difference is significant by the corrected test, and by the interval if there is one.
-
-        It never is if a case is undefined for one model.
-        """
-        low, high = self.ci95
-        return self.p_holm < LEVEL and not self.undefined and not low <= 0 <= high
-
-    def __str__(self) -> str:
-        """Return the result as a sentence. A gain is positive if the model is better, also for distances."""
-        unit, digits = (" mm", 2) if self.metric.endswith("_mm") else ("", 4)
-        subject = f"in {self.metric.removesuffix('_mm')} on {self.class_name}"
-        low, high, gain = *self.ci95, self.gain
-        size = "" if math.isnan(gain) else f": a gain of {gain:+.{digits}f}{unit}"
-        positive = sum(each > 0 for each in self.gains)
-        negative = sum(each < 0 for each in self.gains)
-        if not any(self.gains) and not self.undefined:
-            text = f"{self.model} and {self.baseline} are equal {subject}"
-        elif self.undefined:
-            reason = f"undefined for one of them in {plural(self.undefined, 'case')}"
-            text = f"no verdict on {self.model} and {self.baseline} {subject}: {reason}{size.replace(':', ';', 1)}"
-        elif self.trainings > 1 and math.isnan(gain):
-            reason = "a gain is infinite" if any(map(math.isinf, self.gains)) else "undefined in some runs"
-            text = f"no verdict on {self.model} and {self.baseline} {subject}: {reason}; try another metric"
-        elif self.least_p >= LEVEL:  # even if all persons or trainings differed to the same side
-            few = "too few cases" if all(self.gains) else "too few cases differ"
-            few = "too few trainings (expected two folds or three runs) or persons" if self.trainings > 1 else few
-            text = f"{few} for a verdict on {self.model} and {self.baseline} {subject}{size}"
-        elif not self.significant:
-            text = f"no significant difference between {self.model} and {self.baseline} {subject}{size}"
-        elif self.side > 0:
-            text = f"{self.model} is better than {self.baseline} {subject}"
-            text += "" if math.isnan(gain) else f" by {gain:.{digits}f}{unit}"
-        else:
-            text = f"{self.model} is worse than {self.baseline} {subject}"
-            text += "" if math.isnan(gain) else f" by {-gain:.{digits}f}{unit}"
-            low, high = -high, -low
-        missed = ""
-        if any(map(math.isinf, self.gains)):
-            missed = (
-                f"; {self.model} is better in {positive} and worse in {negative} cases; only one model misses or "
-                f"invents the structure: {self.model} in {self.gains.count(-math.inf)}, {self.baseline} in "
-                f"{self.gains.count(math.inf)}"
-            )
-        interval = "" if math.isnan(low) else f", 95% interval {low:.{digits}f} to {high:.{digits}f}"
-        runs = f", {self.trainings} trainings each" if self.trainings > 1 else ""
-        return f"{text}{missed}{interval}, n = {len(self.gains)}{runs}, corrected p = {self.p_holm:.2g}"
 
 
 def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[Comparison]:
@@ -131,12 +43,7 @@ def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[
         ConfigError: if the metric is not one of them, or models have different numbers of runs.
         DataError: if the models have no case or class in common, or the metric is defined for no case.
     """
-    if metric not in COMPARED:
-        raise ConfigError(f"the metric is {metric}: expected one of {', '.join(COMPARED)}")
-    numbers = {name: len(runs) for name, runs in models.items()}
-    if len(set(numbers.values())) > 1:
-        counts = ", ".join(f"{name} {number}" for name, number in numbers.items())
-        raise ConfigError(f"models have different numbers of runs ({counts}): expected the same number of each")
+    _check_arguments(models, metric)
     tables = [rows for runs in models.values() for rows in runs]
     cases, classes = _shared([[row.case for row in rows] for rows in tables]), _shared_classes(tables)
     if left_out := {row.case for rows in tables for row in rows} - set(cases):
@@ -146,9 +53,7 @@ def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[
         raise DataError(f"{', '.join(models)}: have no {missing} in common: expected evaluations of the same cases")
     subject_of = {row.case: row.subject for rows in tables for row in rows if row.subject}
     subjects, folds = [subject_of.get(case, case) for case in cases], _folds(tables, cases)
-    volumes = [_values(rows, cases, classes, "reference_volume_ml") for rows in tables]
-    known = [each for each in volumes if not np.isnan(each).all()]  # tables of other tools may lack it
-    unannotated = np.isnan(known).any(axis=0) if known else np.zeros(volumes[0].shape, bool)
+    unannotated = _unannotated(tables, cases, classes)
     values = {name: np.stack([_values(rows, cases, classes, metric) for rows in runs]) for name, runs in models.items()}
     for of_model in values.values():
         of_model[:, unannotated] = np.nan
@@ -161,25 +66,11 @@ def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[
             if not known.any():
                 log.warning("%s is defined for %s in no case of both %s and %s", metric, class_name, model, baseline)
                 continue
-            gain, ci95, p, least_p, trainings, side = analyse_gains(
-                gains[:, known], list(compress(subjects, known)), list(compress(folds, known))
-            )
+            test = analyse_gains(gains[:, known], list(compress(subjects, known)), list(compress(folds, known)))
+            mean_gains = tuple(gains[:, known].mean(axis=0).tolist())
+            names = model, baseline, class_name, metric
             comparisons.append(
-                Comparison(
-                    model,
-                    baseline,
-                    class_name,
-                    metric,
-                    gains=tuple(gains[:, known].mean(axis=0).tolist()),
-                    gain=gain,
-                    ci95=ci95,
-                    undefined=int(undefined.sum()),
-                    trainings=trainings,
-                    p=p,
-                    p_holm=p,
-                    least_p=least_p,
-                    side=side,
-                )
+                Comparison(*names, mean_gains, int(undefined.sum()), test, p_holm=test.p, least_p_holm=test.least_p)
             )
     if not comparisons:
         raise DataError(f"{', '.join(models)}: {metric} is defined for no case of both: compare another metric")
@@ -189,16 +80,21 @@ def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[
     )
 
 
-def comparisons_to_csv(comparisons: Sequence[Comparison]) -> str:
-    """Return the text of ``comparison.csv``: one row per model and class. Gains are positive if the model is better."""
-    rows: list[list[object]] = [[*HEADINGS, *STATISTICS]]
-    for row in comparisons:
-        better, worse = sum(gain > 0 for gain in row.gains), sum(gain < 0 for gain in row.gains)
-        figures = [f"{value:.6g}" for value in (row.gain, *row.ci95)]
-        counts = [len(row.gains), row.undefined, better, worse, row.trainings]
-        names = [row.model, row.baseline, row.class_name, row.metric]
-        rows.append([*names, *figures, *counts, f"{row.p:.6g}", f"{row.p_holm:.6g}"])
-    return csv_text(rows)
+def _check_arguments(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> None:
+    if metric not in COMPARED:
+        raise ConfigError(f"the metric is {metric}: expected one of {', '.join(COMPARED)}")
+    numbers = {name: len(runs) for name, runs in models.items()}
+    if len(set(numbers.values())) > 1:
+        counts = ", ".join(f"{name} {number}" for name, number in numbers.items())
+        raise ConfigError(f"models have different numbers of runs ({counts}): expected the same number of each")
+
+
+def _unannotated(tables: Sequence[Sequence[Row]], cases: Sequence[str], classes: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which cases do not annotate which classes, in any of the tables (cases, classes)."""
+    volumes = np.stack([_values(rows, cases, classes, "reference_volume_ml") for rows in tables])
+    recorded = ~np.isnan(volumes).all(axis=(1, 2))  # tables of other tools may lack them
+    unannotated: NDArray[np.bool_] = np.logical_or.reduce(np.isnan(volumes[recorded]))
+    return unannotated
 
 
 def _gains_by_class(
@@ -268,10 +164,10 @@ def _folds(tables: Sequence[Sequence[Row]], cases: Sequence[str]) -> list[str]:
 
 def _correct(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """Return a family of comparisons with corrected p values."""
-    corrected = holm([comparison.p for comparison in comparisons])
+    corrected = holm([comparison.test.p for comparison in comparisons])
     number = len(comparisons)
     return [
-        replace(comparison, p_holm=p, least_p=min(number * comparison.least_p, 1.0))
+        replace(comparison, p_holm=p, least_p_holm=min(number * comparison.test.least_p, 1.0))
         for comparison, p in zip(comparisons, corrected, strict=True)
     ]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from attention_unet.evaluation.compare import Comparison
+from attention_unet.evaluation.comparison import Comparison
 from attention_unet.pictures.figures import save_figure
 from attention_unet.scans.label_table import colour_of
 
@@ -29,8 +29,8 @@ def draw_gains(comparisons: Sequence[Comparison], output: Path) -> None:
         colour = colour_of(models.index(row.model))
         gains = [gain for gain in row.gains if math.isfinite(gain)]
         axes.scatter(gains, height + random.uniform(-SPREAD, SPREAD, len(gains)), s=9, color=colour, alpha=0.35)
-        axes.plot(row.ci95, (height, height), color=colour, linewidth=3, solid_capstyle="butt")
-        axes.plot(row.gain, height, "D", color=colour, markeredgecolor="black", markersize=7)
+        axes.plot(row.test.ci95, (height, height), color=colour, linewidth=3, solid_capstyle="butt")
+        axes.plot(row.test.gain, height, "D", color=colour, markeredgecolor="black", markersize=7)
     axes.axvline(0, color="black", linewidth=0.8)
     names = [row.class_name if len(models) == 1 else f"{row.class_name}: {row.model}" for row in rows]
     axes.set_yticks(range(len(rows)), names)

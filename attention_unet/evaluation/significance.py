@@ -13,6 +13,7 @@ Several p values are corrected by Holm ("A Simple Sequentially Rejective Multipl
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,21 +28,34 @@ DIGITS = 9  # gains are rounded, because equal gains may differ by floating-poin
 Gains = NDArray[np.float64]
 
 
-def analyse_gains(
-    gains: Gains, subjects: Sequence[str], folds: Sequence[str]
-) -> tuple[float, tuple[float, float], float, float, int, float]:
+class GainTest(NamedTuple):
+    """Test whether a model is better than another.
+
+    Attributes:
+        gain: mean over the cases; with several trainings, mean over the folds of the mean over the persons. NaN if the
+            gain of a case is not finite.
+        ci95: 95% interval of the mean; NaN if it cannot be computed.
+        p: probability of a difference at least as large, if the models were equal; 1 if it cannot be computed.
+        least_p: smallest ``p`` that is possible with so few persons or trainings.
+        trainings: number of trainings of each model: folds times runs.
+        side: above 0 if the model is better: ``gain``, or the sum of the signed ranks if that is NaN.
+    """
+
+    gain: float
+    ci95: tuple[float, float]
+    p: float
+    least_p: float
+    trainings: int
+    side: float
+
+
+def analyse_gains(gains: Gains, subjects: Sequence[str], folds: Sequence[str]) -> GainTest:
     """Test whether a model is better than another.
 
     Args:
         gains: gain of each run and case (runs, cases); NaN if undefined, infinite if one model misses the structure.
         subjects: subject of each case.
         folds: fold of each case. There is one training for each run and fold.
-
-    Returns:
-        Mean gain (over the cases; with several trainings, over the folds of the mean over the persons), NaN if a gain
-        is not finite; its 95% interval; p; the smallest p that is possible with so few persons, 0 with several
-        trainings; the number of trainings of each model; and the side of the difference, above 0 if the model is
-        better: the mean gain, or the sum of the signed ranks if a gain is not finite.
     """
     names = list(dict.fromkeys(folds))
     trainings = len(gains) * len(names)
@@ -52,18 +66,18 @@ def analyse_gains(
         ci95 = interval_of_mean(gains[0], subjects) if finite else (math.nan, math.nan)
         ranked = _bound(persons[persons != 0])
         side = gain if finite else float((np.sign(ranked) * rankdata(np.abs(ranked))).sum())
-        return gain, ci95, _wilcoxon(ranked), 0.5 ** max(len(ranked) - 1, 0), 1, side
+        return GainTest(gain, ci95, _wilcoxon(ranked), 0.5 ** max(len(ranked) - 1, 0), 1, side)
     blocks = []
     for name in names:
         cases = [index for index, fold in enumerate(folds) if fold == name]
         case_subjects = [subjects[index] for index in cases]
         blocks.append(np.stack([_subject_means(run[cases], case_subjects) for run in gains]))
     if not finite or not is_testable(blocks):
-        return gain, (math.nan, math.nan), 1.0, 1.0, trainings, gain
+        return GainTest(gain, (math.nan, math.nan), 1.0, 1.0, trainings, gain)
     gain, error, freedom = gain_of_trainings(blocks)
     half = float(t.ppf(1 - LEVEL / 2, freedom)) * error
     p = float(2 * t.sf(abs(gain) / error, freedom)) if error else float(gain == 0)
-    return gain, (gain - half, gain + half), p, 0.0, trainings, gain
+    return GainTest(gain, (gain - half, gain + half), p, 0.0, trainings, gain)
 
 
 def is_testable(blocks: Sequence[Gains]) -> bool:

@@ -22,17 +22,17 @@ from tests.evaluation.build import compare, levels, metrics, noise, rows
 def test_a_small_gain_is_found_among_cases_that_differ_much():
     base = levels()
     (found,) = compare({"A": rows(base), "B": rows(base + 0.004 + noise())}, "dice")
-    assert found.gain == pytest.approx(0.004 + noise().mean(), abs=1e-9)
-    low, high = found.ci95
+    assert found.test.gain == pytest.approx(0.004 + noise().mean(), abs=1e-9)
+    low, high = found.test.ci95
     assert low < 0.004 < high
     assert high - low == pytest.approx(2 * t.ppf(0.975, 41) * np.std(noise(), ddof=1) / np.sqrt(42), abs=1e-8)
     assert found.significant
     assert str(found).startswith(
-        f"B is better than A in dice on a by {found.gain:.4f}, 95% interval {low:.4f} to {high:.4f}, n = 42"
+        f"B is better than A in dice on a by {found.test.gain:.4f}, 95% interval {low:.4f} to {high:.4f}, n = 42"
     )
     (back,) = compare({"B": rows(base + 0.004 + noise()), "A": rows(base)}, "dice")
     assert str(back).startswith(
-        f"A is worse than B in dice on a by {found.gain:.4f}, 95% interval {low:.4f} to {high:.4f}, n = 42"
+        f"A is worse than B in dice on a by {found.test.gain:.4f}, 95% interval {low:.4f} to {high:.4f}, n = 42"
     )
 
 
@@ -59,7 +59,7 @@ def test_a_structure_that_is_rightly_not_predicted_counts_as_perfect():
     one = {"A": rows([0.5, 0.6, nan, 0.0, nan]), "B": rows([0.6, 0.7, 0.0, nan, nan])}
     (found,) = compare(one, "dice")
     assert found.gains == pytest.approx([0.1, 0.1, -1, 1])
-    assert (found.undefined, found.gain) == (0, pytest.approx(0.05))
+    assert (found.undefined, found.test.gain) == (0, pytest.approx(0.05))
     (found,) = compare({"A": rows([2, nan], "hd95_mm"), "B": rows([2, inf], "hd95_mm")}, "hd95_mm")
     assert found.gains == (0, -inf)
 
@@ -101,7 +101,7 @@ def test_a_model_that_misses_the_structure_is_worse():
     new[:] = inf
     (found,) = compare({"base": rows(base, "hd95_mm"), "new": rows(new, "hd95_mm")}, "hd95_mm")
     assert str(found).startswith("new is worse than base in hd95 on a; new is better in 0 and worse in 12 cases")
-    assert found.p == pytest.approx(0.5**11)
+    assert found.test.p == pytest.approx(0.5**11)
     (both,) = compare({"base": rows(new, "hd95_mm"), "new": rows(new, "hd95_mm")}, "hd95_mm")
     assert str(both).startswith("new and base are equal in hd95 on a")
 
@@ -132,7 +132,7 @@ def test_a_structure_that_one_run_invents_counts_against_this_run_alone():
     b = [rows([*others, nan]), rows([*others, 0.0]), rows([*others, nan])]
     (found,) = compare_models({"A": a, "B": b}, "dice")
     assert found.gains[-1] == pytest.approx(-1 / 3)
-    assert np.isfinite(found.gain)
+    assert np.isfinite(found.test.gain)
 
 
 def test_too_few_trainings_are_called_that():
@@ -164,8 +164,8 @@ def test_p_values_are_corrected_for_their_number():
     alone = compare({"A": rows(base), "B": rows(base + noise() + 0.0015)}, "dice")[0]
     others = {f"C{i}": rows(base + np.random.RandomState(i).normal(0, 0.01, 42)) for i in range(2, 6)}
     among = compare({"A": rows(base), "B": rows(base + noise() + 0.0015), **others}, "dice")[0]
-    assert alone.p == alone.p_holm == among.p
-    assert among.p_holm == pytest.approx(5 * alone.p)
+    assert alone.test.p == alone.p_holm == among.test.p
+    assert among.p_holm == pytest.approx(5 * alone.test.p)
 
 
 def test_few_cases_are_not_taken_for_equal_models():
@@ -198,7 +198,7 @@ def test_p_values_are_exact_where_gains_are_tied():
     gains = np.array([1.0] * 6 + [-1, 2, 0.5] + [0] * 26)
     (found,) = compare({"A": rows(np.full(35, 5.0), "hd95_mm"), "B": rows(5 - gains, "hd95_mm")}, "hd95_mm")
     exact = PermutationMethod(n_resamples=2**9)  # all combinations of the signs
-    assert found.p == pytest.approx(wilcoxon(gains[gains != 0], method=exact).pvalue)
+    assert found.test.p == pytest.approx(wilcoxon(gains[gains != 0], method=exact).pvalue)
 
 
 def test_the_mean_is_of_the_classes_that_are_compared(caplog):

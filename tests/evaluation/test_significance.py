@@ -25,11 +25,11 @@ def test_persons_are_the_units_not_their_cases():
 
     (single,) = compare({"A": rows(base), "B": rows(base + of_head)}, "dice")
     (found,) = compare({"A": paired(base), "B": paired(base + of_head)}, "dice")
-    low, high = found.ci95
+    low, high = found.test.ci95
     half = t.ppf(0.975, 20) * of_head[::2].std(ddof=1) / np.sqrt(21)
     assert (low, high) == pytest.approx((of_head.mean() - half, of_head.mean() + half))
-    assert high - low > 1.4 * (single.ci95[1] - single.ci95[0]) * 0.95
-    assert found.p == pytest.approx(wilcoxon(np.round(of_head[::2], 9)).pvalue)
+    assert high - low > 1.4 * (single.test.ci95[1] - single.test.ci95[0]) * 0.95
+    assert found.test.p == pytest.approx(wilcoxon(np.round(of_head[::2], 9)).pvalue)
 
 
 def test_several_trainings_of_each():
@@ -40,7 +40,7 @@ def test_several_trainings_of_each():
         return [rows(base + gain + rng.normal(0, 0.003, 40)) for gain in gains]
 
     lucky = compare_models({"A": runs([0, 0]), "B": runs([0.02, -0.012])}, "dice")[0]
-    assert lucky.trainings == 2
+    assert lucky.test.trainings == 2
     assert not lucky.significant
     alone = compare({"A": runs([0])[0], "B": runs([0.02])[0]}, "dice")[0]
     assert alone.significant  # of these two networks
@@ -59,11 +59,15 @@ def test_the_folds_of_a_cross_validation_are_the_units():
 
     (found,) = compare({"A": folds(base), "B": folds(base + np.repeat(gains, 8))}, "dice")
     half = t.ppf(0.975, 4) * gains.std(ddof=1) / np.sqrt(5)
-    assert (found.trainings, found.gain) == (5, pytest.approx(0.005))
-    assert found.ci95 == pytest.approx((0.005 - half, 0.005 + half))
-    assert found.p == pytest.approx(ttest_1samp(gains, 0).pvalue)
+    assert (found.test.trainings, found.test.gain) == (5, pytest.approx(0.005))
+    assert found.test.ci95 == pytest.approx((0.005 - half, 0.005 + half))
+    assert found.test.p == pytest.approx(ttest_1samp(gains, 0).pvalue)
     twice = compare_models({"A": [folds(base)] * 2, "B": [folds(base + np.repeat(gains, 8))] * 2}, "dice")[0]
-    assert (twice.trainings, twice.ci95, twice.p) == (10, pytest.approx(found.ci95), pytest.approx(found.p))
+    assert (twice.test.trainings, twice.test.ci95, twice.test.p) == (
+        10,
+        pytest.approx(found.test.ci95),
+        pytest.approx(found.test.p),
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -136,5 +140,5 @@ def test_runs_of_different_folds_are_not_paired_by_fold(caplog):
     base = levels(n=40)
     folds = [replace(row, fold=str(i // 8)) for i, row in enumerate(rows(base))]
     (found,) = compare({"A": folds, "B": rows(base + 0.01)}, "dice")
-    assert found.trainings == 1
+    assert found.test.trainings == 1
     assert "the runs have different folds: each counts as one training" in caplog.text
