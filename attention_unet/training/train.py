@@ -11,13 +11,14 @@ import torch
 import yaml
 from lightning_fabric import Fabric, seed_everything
 
-from attention_unet.config import Config, TrainingConfig
+from attention_unet.config import Config
 from attention_unet.dataset.cases import Dataset
 from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.errors import ConfigError
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.run_folder import CONFIG
 from attention_unet.inference.locator import Locator
+from attention_unet.inference.model import Model
 from attention_unet.machine.devices import (
     check_batch,
     choose_device,
@@ -148,21 +149,9 @@ def _train(
             settings = add_digests(
                 dataclasses.replace(settings, digests={**digests, **settings.digests}), prepared.facts
             )
-            if start and settings.origin:
-                log.info("starting from %s, sha256 %s", settings.origin.model, settings.origin.sha256)
-                take_weights(network, settings.plan, start)
-            if settings.origin:
-                warn_of_trained_on(settings.origin, settings.split.validation, settings.digests)
-            labels = settings.plan.labels
-            learner = Learner(network, settings.config.training, fabric, labels.overlapping, labels.ignore is not None)
-            budget = Budget.from_config(settings.config.training)
-            budget.elapsed_before = budget.locating = locating
-            loop = _restore(state, learner, budget, settings.config.training) if state else LoopState(locating=locating)
-            monitor = None
-            if fabric.is_global_zero:
-                log_start(settings, learner)
-                history, text = state.history if state else [], (run / CONFIG).read_text(encoding="utf-8")
-                monitor = Monitor(run, settings.plan.labels.names, history, learner.step, text)
+            _start_from(start, network, settings)
+            learner, budget, loop = _begin_or_continue(network, settings, fabric, state, locating)
+            monitor = _open_monitor(run, settings, learner, state) if fabric.is_global_zero else None
             training = Training(
                 run,
                 settings,
@@ -197,15 +186,39 @@ def _restore_or_train_locator(
     return train_locator(prepared.early, prepared.judging, settings.plan, settings.config, fabric, caught)
 
 
-def _restore(state: TrainingState, learner: Learner, budget: Budget, config: TrainingConfig) -> LoopState:
-    """Bring learner and budget to a saved state. Return the state of the loop."""
+def _start_from(start: Model | None, network: AttentionUNet, settings: ResolvedSettings) -> None:
+    """Give a new training the weights of a model; warn of cases that the model was trained on, also when resuming."""
+    if start and settings.origin:
+        log.info("starting from %s, sha256 %s", settings.origin.model, settings.origin.sha256)
+        take_weights(network, settings.plan, start)
+    if settings.origin:
+        warn_of_trained_on(settings.origin, settings.split.validation, settings.digests)
+
+
+def _begin_or_continue(
+    network: AttentionUNet, settings: ResolvedSettings, fabric: Fabric, state: TrainingState | None, locating: float
+) -> tuple[Learner, Budget, LoopState]:
+    """Return learner, budget and state of the loop: new after the seconds of a locator, or of a saved state."""
+    config, labels = settings.config.training, settings.plan.labels
+    learner = Learner(network, config, fabric, labels.overlapping, labels.ignore is not None)
+    budget = Budget.from_config(config)
+    if not state:
+        budget.elapsed_before = budget.locating = locating
+        return learner, budget, LoopState(locating=locating)
     learner.restore(state.learner)
     budget.elapsed_before, budget.reserve, budget.locating = state.elapsed, state.reserve, state.loop.locating
     budget.steps_before = learner.step
     if not same_budget(Config.from_plain(state.settings["config"]).training, config):
         due = int(budget.progress(learner.step) * config.validations + 1e-9)
         state.loop.validations = min(state.loop.validations, due)
-    return state.loop
+    return learner, budget, state.loop
+
+
+def _open_monitor(run: Path, settings: ResolvedSettings, learner: Learner, state: TrainingState | None) -> Monitor:
+    """Log what is trained, and return the display of a training."""
+    log_start(settings, learner)
+    history, text = state.history if state else [], (run / CONFIG).read_text(encoding="utf-8")
+    return Monitor(run, settings.plan.labels.names, history, learner.step, text)
 
 
 def _run_loop(training: Training) -> bool:
