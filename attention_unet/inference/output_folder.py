@@ -75,29 +75,38 @@ def claim_output(
         _report_others(output, [case for case in record.get("cases", {}) if case in names and case not in ids])
     present = [case for case in cases if case.id in names]
     _check_recorded(output, files, record)
-    same = is_same(record, description)
-    resume = resume and (same or not overwrite)
     if present and not (resume or overwrite):
         raise ConfigError(f"{output}: already holds {len(present)} of these predictions: add --resume or --overwrite")
-    if present and resume:
-        log.info("%d of %d are predicted already: checking that their scans are the same", len(present), len(cases))
-    states: dict[str, dict[str, str]] = {}
-    again = {case.id: why for case in present if resume and (why := _why_again(case, output, record, extras, states))}
-    left = [case for case in cases if case.id not in names or case.id in again] if resume else list(cases)
-    left_ids = {case.id for case in left}
-    kept = files if resume and present else [file for file in files if stem(file) not in left_ids]
+    same = is_same(record, description)
+    keep = resume and (same or not overwrite)
+    own = {case.id for case in cases}
+    kept = files if keep else [file for file in files if stem(file) not in own]
     if kept and record and not same:
         raise ConfigError(
             f"{output}: holds predictions made with another model or other options, which would stay ({kept[0].name}, "
-            f"{len(kept)} in all): name another folder with -o, or {'add --overwrite' if resume else 'remove them'}"
+            f"{len(kept)} in all): name another folder with -o, or {'add --overwrite' if keep else 'remove them'}"
         )
-    for name, why in again.items():
-        log.warning("%s: %s: predicted again", name, why)
+    left, states = _find_left(output, cases, present, record, extras) if keep else (cases, {})
+    left_ids = {case.id for case in left}
     old = _find_old(output, left, record)
     begin_part(output, description, part, ids, left_ids, states)
     (output / VOLUMES).unlink(missing_ok=True)  # so that it never stands beside masks of a later call
     _remove(output, old, left_ids)
     return left
+
+
+def _find_left(
+    output: Path, cases: list[Case], present: Sequence[Case], record: Mapping[str, Any], extras: Sequence[str]
+) -> tuple[list[Case], dict[str, dict[str, str]]]:
+    """Return the cases without a prediction that can stay, and the state of each scan that had to be read."""
+    if present:
+        log.info("%d of %d are predicted already: checking that their scans are the same", len(present), len(cases))
+    states: dict[str, dict[str, str]] = {}
+    again = {case.id: why for case in present if (why := _why_again(case, output, record, extras, states))}
+    for name, why in again.items():
+        log.warning("%s: %s: predicted again", name, why)
+    stay = {case.id for case in present} - set(again)
+    return [case for case in cases if case.id not in stay], states
 
 
 def _report_others(output: Path, others: Sequence[str]) -> None:
