@@ -102,7 +102,7 @@ class Augmentation:
         single = self.patch.index(1) if 1 in self.patch else None
         self.thick = axes.index(stack.axis) if stack and stack.axis in axes else single  # axis across slices
 
-    def draw_transform(self, random: np.random.RandomState, frequency: float = 1) -> PatchTransform:
+    def draw_transform(self, random: np.random.RandomState, frequency: float) -> PatchTransform:
         """Draw flips of one patch and, ``frequency`` times as often as configured, rotation, scaling, shift and elastic
         deformation.
         """
@@ -126,9 +126,7 @@ class Augmentation:
         displacement = random.normal(size=(dims, *points)) * (config.bend * finest * free).reshape(-1, *[1] * dims)
         return PatchTransform(np.diag(1 / self.spacing_mm) @ matrix, shift, displacement, True)
 
-    def draw_intensity(
-        self, random: np.random.RandomState, drawn: bool = False, frequency: float = 1
-    ) -> IntensityChange:
+    def draw_intensity(self, random: np.random.RandomState, frequency: float, drawn: bool = False) -> IntensityChange:
         """Draw the intensity change of one patch, ``frequency`` times as often as configured.
 
         That of a drawn image has at least the probability 0.5.

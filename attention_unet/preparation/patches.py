@@ -77,7 +77,7 @@ class PatchDataset(Dataset[Patch]):
         image, target = torch.from_numpy(box), torch.from_numpy(cut_box(case.target, start, size, outside))
         if slice_axis is not None:
             image, target = image.squeeze(1 + slice_axis), target.squeeze(1 + slice_axis)
-        change = self.augmentation.draw_intensity(random, drawn, frequency)
+        change = self.augmentation.draw_intensity(random, frequency, drawn)
         return Patch(image, target, transform, change, case.annotated_classes)
 
     def _frequency(self, number: int, case: CachedCase) -> float:

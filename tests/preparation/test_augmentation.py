@@ -35,7 +35,7 @@ def augmentation(
 
 
 def draw(augmentation, seeds):
-    return [augmentation.draw_transform(np.random.RandomState(seed)) for seed in seeds]
+    return [augmentation.draw_transform(np.random.RandomState(seed), 1) for seed in seeds]
 
 
 def batch_of(*changes):
@@ -47,7 +47,7 @@ def batch_of(*changes):
 def test_each_change_alters_the_image_of_its_patch_only(name, dims):
     made = {"patch": (12, 14, 1), "slice_axis": 2} if dims == 2 else {}
     some, none = augmentation(**made, channels=2, **{name: 1.0}), augmentation(**made, channels=2)
-    changes = [none.draw_intensity(np.random.RandomState(0)), some.draw_intensity(np.random.RandomState(1))]
+    changes = [none.draw_intensity(np.random.RandomState(0), 1), some.draw_intensity(np.random.RandomState(1), 1)]
     image = torch.randn(2, 2, *some.patch, generator=torch.Generator().manual_seed(0))
     after = some.change_intensity(image, batch_of(*changes))
     assert after.shape == image.shape
@@ -58,7 +58,7 @@ def test_each_change_alters_the_image_of_its_patch_only(name, dims):
 
 def test_a_change_does_not_depend_on_its_batch():
     every = augmentation(**dict.fromkeys(INTENSITY, 0.7))
-    changes = [every.draw_intensity(np.random.RandomState(seed)) for seed in range(5)]
+    changes = [every.draw_intensity(np.random.RandomState(seed), 1) for seed in range(5)]
     image = torch.randn(5, 1, *every.patch)
     together = every.change_intensity(image, batch_of(*changes))
     for i, change in enumerate(changes):
@@ -156,7 +156,9 @@ def test_thick_slices_are_changed_within_themselves():
     for change in ({"blur": 1.0}, {"low_resolution": 1.0}):
         augmenter = augmentation((24, 6, 24), (1.4, 4.0, 1.4), stack=stack, **change)
         for seed in range(4):  # strong enough
-            after = augmenter.change_intensity(image, batch_of(augmenter.draw_intensity(np.random.RandomState(seed))))
+            after = augmenter.change_intensity(
+                image, batch_of(augmenter.draw_intensity(np.random.RandomState(seed), 1))
+            )
             assert not torch.equal(after, image)
             assert not after[..., [0, 1, 2, 4, 5], :].any()
 
@@ -209,7 +211,7 @@ def test_a_placement_that_only_mirrors_reaches_no_farther():
 def test_dropped_channels_are_their_mean_and_one_stays():
     some = augmentation(channels=3, drop_channel=0.6, noise=1.0)
     without_drops = augmentation(channels=3, noise=1.0)
-    changes = [some.draw_intensity(np.random.RandomState(seed)) for seed in range(400)]
+    changes = [some.draw_intensity(np.random.RandomState(seed), 1) for seed in range(400)]
     kept = np.stack([change.kept for change in changes])
     assert set(np.unique(kept)) == {0.0, 1.0}
     assert (kept.sum(axis=1) >= 1).all()
@@ -228,4 +230,4 @@ def test_dropped_channels_are_their_mean_and_one_stays():
 
 
 def test_no_channel_is_dropped_by_default():
-    assert augmentation(channels=3).draw_intensity(np.random.RandomState(0)).kept.tolist() == [1, 1, 1]
+    assert augmentation(channels=3).draw_intensity(np.random.RandomState(0), 1).kept.tolist() == [1, 1, 1]
