@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if "OMP_WAIT_POLICY" not in os.environ:
-    # Turns that a thread waits for others before it sleeps; read when torch is imported. With the default, a step takes
-    # several times as long if other programs use the processor, too.
+    # How many times a thread of OpenMP checks for work before it sleeps; read when torch is imported. With the default,
+    # a step takes several times as long if other programs use the processor, too.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 if TYPE_CHECKING:

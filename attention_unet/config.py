@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from attention_unet.errors import ConfigError
+from attention_unet.places import MAX_LEVELS
 from attention_unet.ranges import Range, ranged
 
 EDGES_MM = (1e-3, 100.0)  # range of voxel sizes; anything else is a mistake
@@ -170,7 +171,7 @@ class NetworkConfig:
     dims: Literal[2, 3] = 3
     base_channels: int | None = ranged(None, least=1, most=4096)
     max_channels: int = ranged(320, least=1, most=4096)
-    max_levels: int = ranged(6, least=2, most=16)
+    max_levels: int = ranged(6, least=2, most=MAX_LEVELS)
     block: Literal["plain", "residual"] = "plain"
     convs: int = ranged(2, least=1, most=16)
     decoder_convs: int = ranged(1, least=1, most=16)

@@ -46,7 +46,7 @@ def main() -> None:
     options = parse(parser)
     table = Table("cohort", "cases", "true Dice", "expected Dice", "rank correlation", "worst fifth found", "by chance")
     for name in options.only:
-        file = options.work / f"{name}.json"
+        file = options.work / f"{name}-{options.minutes:g}.json"
         if not file.exists():
             file.write_text(json.dumps(measure(name, options)))
         expected, true = json.loads(file.read_text())

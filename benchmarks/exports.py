@@ -15,20 +15,9 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from attention_unet.attention import NAMES, Attention, build
+from attention_unet.network.blocks import FeaturesOf
 
 CHANNELS, GRIDS = 16, ((8, 6, 10), (6, 10, 8))
-
-
-class Features(nn.Module):
-    """A mechanism that returns its features only."""
-
-    def __init__(self, attention: Attention) -> None:
-        super().__init__()
-        self.attention = attention
-
-    def forward(self, x: Tensor, gate: Tensor) -> Tensor:
-        """Return the attended features."""
-        return self.attention(x, gate).features  # type: ignore[no-any-return]
 
 
 def draw(grid: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -80,7 +69,7 @@ WAYS: dict[str, Callable[[nn.Module], Callable[..., Tensor]]] = {
 def attempt(attention: Attention, way: Callable[[nn.Module], Callable[..., Tensor]]) -> str:
     """Return an empty text if an export computes what the mechanism does on another grid, otherwise why not."""
     inputs = draw(GRIDS[1])
-    module = Features(attention).eval()
+    module = FeaturesOf(attention).eval()
     try:
         with torch.no_grad():
             difference = float((way(module)(*inputs) - module(*inputs)).abs().max())

@@ -17,7 +17,7 @@ import argparse
 import csv
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from rich.table import Table
 from attention_unet.dataset.subjects import read_subjects
 from attention_unet.evaluation.case_warnings import CaseWarnings
 from attention_unet.evaluation.interval import interval_of_mean
-from attention_unet.evaluation.rows import read_metrics
+from attention_unet.evaluation.rows import Row, mean_dice, read_metrics
 from attention_unet.evaluation.summary import summarise
 from attention_unet.evaluation.summary_table import tabulate
 from attention_unet.inference.model_file import SHIPPED
@@ -82,37 +82,31 @@ def main() -> None:
     by_fold.add_row("cases trained on", *trained_on)
     by_fold.add_row("steps", *steps)
     notes = [f"Trained for {'; '.join(dict.fromkeys(budgets))}."]
-    ours = dice_by_case(options.folder / "metrics.csv")
+    ours = mean_dice(rows)
     for other, table in options.beside:
-        theirs = dice_by_case(Path(table))
+        theirs = mean_dice(read_metrics(Path(table)))
         columns = [*folds.values(), list(ours)]
         cells = [[theirs[case] for case in cases] if theirs.keys() >= set(cases) else [] for cases in columns]
         by_fold.add_row(other, *(f"{statistics.mean(dice):.4f}" if dice else "-" for dice in cells))
         notes.append(compared(ours, other, theirs, subject_of, folds))
     publish([by_fold, tabulate(summarise(rows, CaseWarnings(), {}))], notes, documents, name)
     if options.write and f"<!-- {name} in short -->" in README.read_text("utf-8"):
-        whole = {
-            other: Path(table) for other, table in options.beside if dice_by_case(Path(table)).keys() >= ours.keys()
+        tables = {other: read_metrics(Path(table)) for other, table in options.beside}
+        others = {
+            other: class_means(each, ours) for other, each in tables.items() if mean_dice(each).keys() >= ours.keys()
         }
-        others = {other: class_means(table, list(ours)) for other, table in whole.items()}
-        publish(
-            [in_short(class_means(options.folder / "metrics.csv", list(ours)), others)],
-            [],
-            [README],
-            f"{name} in short",
-        )
+        publish([in_short(class_means(rows, ours), others)], [], [README], f"{name} in short")
     if options.write:
         histories = {f"fold {fold}": options.folder / f"fold{fold}" / "history.csv" for fold in folds}
         draw_trainings(histories, REPOSITORY / "docs" / f"{name}-curves.png")
 
 
-def class_means(file: Path, cases: Sequence[str]) -> dict[str, float]:
-    """Mean Dice of each class over cases, and the mean of classes, of a table case,class,dice."""
+def class_means(rows: Sequence[Row], cases: Collection[str]) -> dict[str, float]:
+    """Mean Dice of each class over cases, and the mean of classes."""
     classes: dict[str, list[float]] = {}
-    with file.open(encoding="utf-8", newline="") as opened:
-        for row in csv.DictReader(opened):
-            if row["case"] in cases and row["class"] != FOREGROUND:
-                classes.setdefault(row["class"], []).append(float(row["dice"]))
+    for row in rows:
+        if row.case in cases and row.class_name != FOREGROUND:
+            classes.setdefault(row.class_name, []).append(row.metrics.dice)
     means = {name: statistics.mean(dice) for name, dice in classes.items()}
     return {**means, "mean of classes": statistics.mean(means.values())}
 
@@ -126,16 +120,6 @@ def in_short(ours: Mapping[str, float], others: Mapping[str, Mapping[str, float]
     for tool, means in {"attention_unet": ours, **others}.items():
         table.add_row(tool, *(f"{means[name]:.4f}" if name in means else "-" for name in ours))
     return table
-
-
-def dice_by_case(file: Path) -> dict[str, float]:
-    """Mean Dice over the classes of each case of a table case,class,dice."""
-    classes: dict[str, list[float]] = {}
-    with file.open(encoding="utf-8", newline="") as opened:
-        for row in csv.DictReader(opened):
-            if row["class"] != FOREGROUND:
-                classes.setdefault(row["case"], []).append(float(row["dice"]))
-    return {case: statistics.mean(dice) for case, dice in classes.items()}
 
 
 def compared(

@@ -153,7 +153,7 @@ def memory(device: torch.device, data: Path, quick: bool) -> None:
                 f"{name}, 2 x {edge}^3",
                 f"{text}; {1e3 * trial.seconds:.0f} ms",
                 f"{expected:.0f} bytes",
-                each <= expected,
+                None if trial.bytes is None else each <= expected,
             )
 
 

@@ -22,10 +22,10 @@ import numpy as np
 from incomplete_experiments import EXPERIMENTS, SEED
 from publish import REPOSITORY, add_row, around, publish, read_rows
 from rich.table import Table
-from scipy import stats
 
 from attention_unet.config import Config, DataConfig, NetworkConfig, TrainingConfig
 from attention_unet.dataset.reading import read_case_label, read_channels
+from attention_unet.evaluation.interval import interval_of_mean
 from attention_unet.inference.model_file import load_model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
@@ -84,10 +84,9 @@ def tabulate(name: str) -> Table:
             values = [dice[arm, seed] for seed in seeds if (arm, seed) in dice]
             gains = [dice[arm, seed] - dice[arms[0], seed] for seed in seeds if (arm, seed) in dice]
             cell = f"{statistics.mean(values):.3f}" if values else "-"
-            if arm != arms[0] and len(gains) > 1:
-                half = stats.t.ppf(0.975, len(gains) - 1) * statistics.stdev(gains) / len(gains) ** 0.5
-                middle = statistics.mean(gains)
-                cell += f" ({middle:+.3f}, {middle - half:+.3f} to {middle + half:+.3f})"
+            if arm != arms[0] and len(gains) > 2:
+                low, high = interval_of_mean(gains)
+                cell += f" ({statistics.mean(gains):+.3f}, {low:+.3f} to {high:+.3f})"
             cells.append(cell)
         table.add_row(test, *cells, str(len(seeds)))
     return table

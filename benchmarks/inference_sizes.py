@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from publish import REPOSITORY, parse, publish
 from rich.table import Table
 
-from attention_unet.files.atomic import replacing
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import CPU
@@ -27,6 +26,7 @@ from attention_unet.inference.settings import Settings
 from attention_unet.inference.window_predictor import place_network
 from attention_unet.machine.memory import peak_memory, reuse_freed_memory
 from attention_unet.network import Architecture, AttentionUNet
+from attention_unet.pictures.figures import save_figure
 from attention_unet.training.validation import OVERLAP
 
 EDGES = (64, 96, 128, 192, 256, 384, 512)
@@ -78,8 +78,7 @@ def draw(voxels: list[float], seconds: list[float], peaks: list[float], output: 
     for axes in (time_axes, memory_axes):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    with replacing(output) as partial:
-        figure.savefig(partial)
+    save_figure(figure, output)
 
 
 def main() -> None:

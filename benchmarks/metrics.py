@@ -112,7 +112,6 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     options = parse(parser)
-    torch.set_num_threads(options.threads)
     table = Table()
     for heading in ("", "s", "lowest to highest", "times as fast"):
         table.add_column(heading, justify="left" if not heading else "right")

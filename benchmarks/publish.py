@@ -28,6 +28,8 @@ def parse(parser: argparse.ArgumentParser, document: Path = RESULTS) -> argparse
     """
     parser.add_argument("--write", action="store_true", help=f"write into {document.relative_to(REPOSITORY)}")
     options = parser.parse_args()
+    if threads := getattr(options, "threads", None):
+        torch.set_num_threads(threads)  # ``measured_by`` names them, also where only child processes compute
     options.documents = [document] if options.write else []
     for each in options.documents:
         around(each, Path(sys.argv[0]).stem)

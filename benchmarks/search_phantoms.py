@@ -1,8 +1,8 @@
 """Draw the search task of the study of attention: ``python benchmarks/search_phantoms.py --root DIR``
 
 A small bright target lies beside a dark landmark. Cohorts differ in one factor from the first: a smaller target, a
-fainter one, or eight look-alikes of the same size and brightness elsewhere, so that only the landmark tells which is
-the target.
+fainter one, or eight look-alikes of the same size and brightness elsewhere: the landmark tells which is the target.
+In part its place does, too: landmarks lie near the centre, look-alikes further out.
 """
 
 import argparse

@@ -56,7 +56,6 @@ def build_network(contender: Contender) -> nn.Module:
     """Return the network of a contender."""
     channels = [contender.channels * 2**i for i in range(LEVELS)]
     if contender.network == "ours":
-        reuse_freed_memory(of_any_size=True)  # as our training does
         return AttentionUNet(Architecture(3, 1, CLASSES, channels, decoder_convs=NetworkConfig().decoder_convs))
     if contender.network == "monai":
         return monai_attention_unet(channels, 1, CLASSES)
@@ -87,6 +86,7 @@ def training_step(contender: Contender, setting: Setting) -> Callable[[], None]:
 
 def start(contender: Contender, setting: Setting) -> tuple[int, Work]:
     """Return the operations of a training step, and the step."""
+    reuse_freed_memory(of_any_size=True)  # as our training does; here for all
     step = training_step(contender, setting)
     with FlopCounterMode(display=False) as counter:
         step()
@@ -111,6 +111,7 @@ def main() -> None:
     if has_nnunet():
         contenders += [
             Contender("nnU-Net's network, as on a CPU", "nnunet", NNUNET_CHANNELS, False, peer=3),
+            Contender("nnU-Net's network, bfloat16", "nnunet", NNUNET_CHANNELS, True, peer=3),
             Contender("ours, gate on skips", "ours", NNUNET_CHANNELS, True, peer=3),
         ]
     starts: list[Start] = [product, *(partial(start, contender, setting) for contender in contenders)]

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from publish import parse, publish
 from rich.table import Table
 
@@ -61,7 +60,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parse(parser)
     table = Table("run", "windows", "Dice", "s per scan", "times as fast", "lowest to highest")
-    torch.set_num_threads(options.threads)
     for run in options.runs:
         model = load_model(run)
         dataset = find_cases(locate_dataset(read_paths(run).get("data.root"), read_config(run).data.dataset))

@@ -142,6 +142,8 @@ def find_mechanism(name: str) -> type[Attention]:
     """
     if known := MECHANISMS.get(name) or WRAPPERS.get(name):
         return known
+    if name in CONTROLS:
+        raise ValueError(f"{name} is the control of a mechanism: expected one inside, such as {{{name}: gate}}")
     if name not in added_names():
         raise ValueError(
             f"no attention mechanism is called {name!r}{_suggest(name)}; expected one of {', '.join(all_names())}"

@@ -150,15 +150,15 @@ def _configure(
         text = f"key '{unknown[0]}' is no field of a configuration"
         raise ConfigError(f"{file}: {arm}: {explain_error(ConfigError(text), subparsers)}")
     arguments = ["train", "--config", str(file.parent / found.config)]
-    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in changes.items()}
-    for name in FILES & texts.keys() - {name for name in texts if texts[name] == "null"}:
-        if name != START or (file.parent / texts[name]).exists():  # or a model's name
-            texts[name] = str(file.parent / texts[name])
-    arguments += [f"--{name}={text}" for name, text in texts.items()]
     try:
+        texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in changes.items()}
+        for name in FILES & texts.keys() - {name for name in texts if texts[name] == "null"}:
+            if name != START or (file.parent / texts[name]).exists():  # or a model's name
+                texts[name] = str(file.parent / texts[name])
+        arguments += [f"--{name}={text}" for name, text in texts.items()]
         fields = subparsers["train"].instantiate(parser.parse_args(complete(arguments)).train)
         return Config(fields.data, fields.augmentation, fields.network, fields.attention, fields.training)
     except ConfigError as error:
         raise ConfigError(f"{file}: {arm}: {error}") from error
-    except Exception as error:  # jsonargparse raises several kinds, all about the fields
+    except Exception as error:  # of jsonargparse or json, all about the fields
         raise ConfigError(f"{file}: {arm}: {explain_error(error, subparsers)}") from error

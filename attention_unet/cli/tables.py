@@ -1,7 +1,6 @@
 """Print the tables of ``attention-unet inspect`` and ``attention-unet attention``."""
 
 import json
-import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from rich import box
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
 from attention_unet.attention.cost import Cost
@@ -105,20 +105,16 @@ def print_plan(plan: Plan, fingerprint: Fingerprint, console: Console) -> None:
 
 def print_trial(trial: Trial, minutes: float | None, locates: bool, console: Console) -> None:
     """Show what a training step took, and how many a budget in minutes has."""
-    rate = f"{trial.patches / trial.seconds:.3g} patches a second"
-    held = "" if trial.bytes is None else f", {readable(trial.bytes)} beside the weights"
+    rate = trial.patches / trial.seconds
+    held = "" if trial.bytes is None else f", {decimal(trial.bytes)} beside the weights"
     share = TRAINING_SHARE - (SHARE if locates else 0.0)
     steps = 60 * minutes * share / trial.seconds if minutes else 0.0
     budget = f"; {minutes:g} minutes have about {float(f'{steps:.2g}'):g} steps" if minutes else ""
     console.print(
-        f"a step of {trial.patches} patches takes {trial.seconds:.3g} s ({rate}){held}{budget}", highlight=False
+        f"a step of {trial.patches} patches takes {trial.seconds:.3g} s ({rate:{',.0f' if rate >= 100 else '.3g'}} "
+        f"patches a second){held}{budget}",
+        highlight=False,
     )
-
-
-def readable(count: int) -> str:
-    """Bytes as people say them."""
-    power = min(int(math.log(max(count, 1), 1024)), 3)
-    return f"{count / 1024**power:.3g} {('B', 'KiB', 'MiB', 'GiB')[power]}"
 
 
 def print_options(name: str, options: Sequence[Option], console: Console) -> None:

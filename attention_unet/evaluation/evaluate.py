@@ -140,13 +140,11 @@ def evaluate_cases(
     *,
     tolerance_mm: float = TOLERANCE_MM,
     subjects: Mapping[str, str] | None = None,
-    folds: Mapping[str, int] | None = None,
     components: bool = False,
-    patience: float | None = None,
 ) -> tuple[Summary, dict[str, str]]:
     """Evaluate cases and write all results, as ``evaluate_folder`` does.
 
-    Without ``subjects``, each case is a subject. ``folds`` are the folds of a cross-validation that held out the cases.
+    Without ``subjects``, each case is a subject.
 
     Returns:
         The summary; and the reason by case, for cases that failed. Cases that could not be scored are in no mean.
@@ -155,51 +153,69 @@ def evaluate_cases(
         ConfigError: if results would replace files that evaluate did not write, or another process writes there.
         DataError: if the folder cannot be written to.
     """
-    with folder_lock(output, patience):
-        check_results(output)
-        with progress_bar("evaluating", len(cases)) as done:
-            scores, unknown, failed = score_cases(cases, predictions, labels, tolerance_mm, done)
-        rows = [
-            replace(row, subject=(subjects or {}).get(row.case, ""), fold=str((folds or {}).get(row.case, "")))
-            for row in scores
-        ]
-        scored = [case for case in cases if case.id not in failed]
-        files = EvaluatedFiles(
-            labels,
-            cases={case.id: case for case in scored},
-            predicted={case.id: predictions[case.id] for case in scored if case.id in predictions},
+    with folder_lock(output):
+        return evaluate_in_locked_folder(
+            cases, predictions, output, labels, tolerance_mm=tolerance_mm, subjects=subjects, components=components
         )
-        case_warnings = replace(
-            read_provenance(files.predicted),
-            missing_predictions=[case.id for case in scored if case.id not in predictions],
-            failed={
-                case.id: _relative_reason(failed[case.id], case, predictions, output)
-                for case in cases
-                if case.id in failed
-            },
-            unknown_labels=unknown,
-            same_files=bool(files.predicted)
-            and all(os.path.samefile(path, files.reference(case)) for case, path in files.predicted.items()),
-        )
-        settings = {
-            "tolerance_mm": tolerance_mm,
-            "undefined": "both masks empty, a share of an empty mask, or not annotated",
-        }
-        summary = summarise(rows, case_warnings, settings)
-        check_results(output)  # again: a file may have appeared during scoring
-        write_evaluated_files(output, files)  # first: it marks the folder as that of an evaluation
-        plain = json.dumps(summary.to_json(), indent=2, allow_nan=False) + "\n"
-        write_text(output / "metrics.csv", metrics_to_csv(rows))
-        write_text(output / "summary.json", plain)
-        remove_further_results(output)
-        log.info("metrics.csv and summary.json are in %s", output)
-        failed |= write_calibration(output, files) | write_structure_attention(output, files)
-        if components:
-            failed |= write_lesions(output, files)
-        failed |= write_example_cases(output, files, rows)
-        log_order(files, rows)
-        if (output / REPORT).exists():
-            log.warning("%s: shows an earlier evaluation: report again", output / REPORT)
+
+
+def evaluate_in_locked_folder(
+    cases: Sequence[Case],
+    predictions: Mapping[str, Path],
+    output: Path,
+    labels: Labels,
+    *,
+    tolerance_mm: float,
+    subjects: Mapping[str, str] | None,
+    folds: Mapping[str, int] | None = None,
+    components: bool = False,
+) -> tuple[Summary, dict[str, str]]:
+    """Evaluate cases, as ``evaluate_cases`` does, in a folder that the caller has locked.
+
+    ``folds`` are the folds of a cross-validation that held out the cases.
+    """
+    check_results(output)
+    with progress_bar("evaluating", len(cases)) as done:
+        scores, unknown, failed = score_cases(cases, predictions, labels, tolerance_mm, done)
+    rows = [
+        replace(row, subject=(subjects or {}).get(row.case, ""), fold=str((folds or {}).get(row.case, "")))
+        for row in scores
+    ]
+    scored = [case for case in cases if case.id not in failed]
+    files = EvaluatedFiles(
+        labels,
+        cases={case.id: case for case in scored},
+        predicted={case.id: predictions[case.id] for case in scored if case.id in predictions},
+    )
+    case_warnings = replace(
+        read_provenance(files.predicted),
+        missing_predictions=[case.id for case in scored if case.id not in predictions],
+        failed={
+            case.id: _relative_reason(failed[case.id], case, predictions, output) for case in cases if case.id in failed
+        },
+        unknown_labels=unknown,
+        same_files=bool(files.predicted)
+        and all(os.path.samefile(path, files.reference(case)) for case, path in files.predicted.items()),
+    )
+    settings = {
+        "tolerance_mm": tolerance_mm,
+        "undefined": "both masks empty, a share of an empty mask, or not annotated",
+    }
+    summary = summarise(rows, case_warnings, settings)
+    check_results(output)  # again: a file may have appeared during scoring
+    write_evaluated_files(output, files)  # first: it marks the folder as that of an evaluation
+    plain = json.dumps(summary.to_json(), indent=2, allow_nan=False) + "\n"
+    write_text(output / "metrics.csv", metrics_to_csv(rows))
+    write_text(output / "summary.json", plain)
+    remove_further_results(output)
+    log.info("metrics.csv and summary.json are in %s", output)
+    failed |= write_calibration(output, files) | write_structure_attention(output, files)
+    if components:
+        failed |= write_lesions(output, files)
+    failed |= write_example_cases(output, files, rows)
+    log_order(files, rows)
+    if (output / REPORT).exists():
+        log.warning("%s: shows an earlier evaluation: report again", output / REPORT)
     return summary, failed
 
 

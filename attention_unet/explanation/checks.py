@@ -13,7 +13,7 @@ from attention_unet.evaluation.structure_attention import attention_in_structure
 from attention_unet.explanation.ablation import ablated, has_replaceable_maps, possible_ablations, predict_with_maps
 from attention_unet.explanation.common_grid import CommonMaps, from_common_grid, mean_maps, to_common_grid
 from attention_unet.explanation.deletion_curve import SHARES, delete_voxels, random_blocks, rank_voxels, signed_distance
-from attention_unet.explanation.grad_cam import grad_cam
+from attention_unet.explanation.grad_cam import grad_cams
 from attention_unet.explanation.randomisation_test import rank_correlation
 from attention_unet.files.prediction_folder import grad_cam_path
 from attention_unet.inference.model import Model
@@ -201,9 +201,8 @@ def _write_grad_cam(
 ) -> dict[str, float]:
     """Write the Grad-CAM of each class; return its AUC by class."""
     labels, auc = model.plan.labels, {}
-    for index, name in enumerate(labels.names):
-        cam = grad_cam(model, volume, index if labels.overlapping else index + 1)
-        path = grad_cam_path(output, case, labels.painted[index])
+    for name, integer, cam in zip(labels.names, labels.painted, grad_cams(model, volume), strict=True):
+        path = grad_cam_path(output, case, integer)
         write_like(path, np.nan_to_num(cam), volume)
         add_files(output, case, [path])
         rows = attention_in_structures(case, "", cam, reference, labels)

@@ -40,13 +40,15 @@ def explain_run(
         The findings; and the reason by case, for cases that failed.
 
     Raises:
-        ConfigError: if the dataset is missing, no case was held out, or the second run did not hold out the same cases.
+        ConfigError: if the dataset is missing, no case was held out, or the second run did not hold out the same cases
+            or has other classes, channels or attention.
         ModelError: if a run holds no model.
         DataError: if no case could be scored.
     """
-    second_model = _load_second_model(run, second, device) if second else None
+    model = load_model(run, choose_device(device))
+    second_model = _load_second_model(second, run, model) if second else None
     folder, failed = evaluate_held_out(run, root, device)
-    files, model = read_evaluated_files(folder), load_model(run, choose_device(device))
+    files = read_evaluated_files(folder)
     rows = read_metrics(folder / "metrics.csv")
     ranked = [case for case in mean_dice(rows) if case in files.predicted]
     subjects = {row.case: row.subject for row in rows}
@@ -77,15 +79,27 @@ def explain_run(
     return findings, failed
 
 
-def _load_second_model(run: Path, second: Path, device: str) -> Model:
-    """Load the model of a second training; it must have held out the cases that the first held out."""
-    model = load_model(second, choose_device(device))
+def _load_second_model(second: Path, run: Path, first: Model) -> Model:
+    """Load the model of a second training; it must be the training of the first model with another seed."""
+    model = load_model(second, first.device)
     first_held_out, second_held_out = (set(read_split(folder / SPLIT).validation) for folder in (run, second))
     missing = first_held_out - second_held_out
     if missing:
         raise ConfigError(
             f"{second}: did not hold out {first_few(missing)}, which {run} held out: expected a run of the same fold"
         )
-    if model.sha256 == load_model(run).sha256:
+    if model.sha256 == first.sha256:
         raise ConfigError(f"{second}: is the same model as {run}: expected another training, such as of another seed")
+    ours, theirs = (
+        {
+            "classes": each.plan.labels,
+            "channels": each.plan.channels,
+            "attention": each.plan.architecture.describe_attention(),
+        }
+        for each in (first, model)
+    )
+    if different := [name for name, value in ours.items() if theirs[name] != value]:
+        raise ConfigError(
+            f"{second}: has other {' and '.join(different)} than {run}: expected the same training with another seed"
+        )
     return model

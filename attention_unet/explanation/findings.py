@@ -76,7 +76,7 @@ def _report_ablations(checks: Sequence[CaseChecks]) -> list[str]:
     for condition, words, used, unused in (
         (
             "removed",
-            "Without its attention (every weight 1)",
+            "Without its attention (features pass unchanged)",
             "this network uses its attention; only another training can show whether a network without it is worse",
             "nothing shows that this network uses its attention",
         ),
@@ -84,7 +84,7 @@ def _report_ablations(checks: Sequence[CaseChecks]) -> list[str]:
             "constant",
             "With the same weight everywhere (their mean)",
             "this network uses the differences between weights",
-            "nothing shows that the position of the weights matters",
+            "nothing shows that the differences between weights matter",
         ),
     ):
         sentences += _report_change(checks, condition, TRAINED, words, used, unused)

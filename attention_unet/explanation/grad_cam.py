@@ -6,6 +6,8 @@ Gradient-weighted Class Activation Mapping", arXiv:2002.11434.
 """
 
 import copy
+from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -41,8 +43,8 @@ class ClassScores(nn.Module):
         return (logits * predicted).flatten(2).sum(dim=2)
 
 
-def grad_cam(model: Model, volume: Volume, channel: int) -> NDArray[np.float32]:
-    """Return the Grad-CAM of a class on the grid of a scan, scaled to 0 to 1; all 0 if the class is not predicted.
+def grad_cams(model: Model, volume: Volume) -> Iterator[NDArray[np.float32]]:
+    """Yield the Grad-CAM of each class on the grid of a scan, scaled to 0 to 1; all 0 if the class is not predicted.
 
     It is NaN where no window was predicted: outside the part that a locator found, and in empty margins.
     """
@@ -52,24 +54,26 @@ def grad_cam(model: Model, volume: Volume, channel: int) -> NDArray[np.float32]:
     scores = ClassScores(network, plan.labels.overlapping)
     cam = GradCAM(nn_module=scores, target_layers=coarsest, postprocessing=lambda activation: activation)
 
-    def predict(inputs: Tensor) -> Tensor:
+    def predict(inputs: Tensor, channel: int) -> Tensor:
         maps = [cam.compute_map(window[None].clone().requires_grad_(), class_idx=channel) for window in inputs]
         mode = INTERPOLATION[inputs.dim() - 2]
         return F.interpolate(torch.cat(maps).detach(), inputs.shape[2:], mode=mode, align_corners=False)
 
     image = cut_to_structures(model, preprocess(volume, plan.preprocessing), OVERLAP)
     unseen = torch.full((1,), torch.nan)
-    windows = slide(
-        image.image.to(model.device),
-        plan.patch,
-        in_slices(predict, plan),
-        unseen=unseen,
-        background=image.background,
-        overlap=OVERLAP,
-    )
     rows = slice(0, image.scan_grid.scan[1])
     at_once = image.scan_grid.planes_back(1, rows)
-    planes = resample_to_scan((part.cpu() for part in windows), image.scan_grid, unseen, rows, at_once)
-    heat = image.scan_grid.as_stored(torch.cat(list(planes), dim=1)[0].numpy())
-    highest = float(np.nanmax(heat, initial=0))
-    return np.ascontiguousarray(heat / highest if highest > 0 else heat, dtype=np.float32)
+    background = 0 if plan.labels.overlapping else 1
+    for channel in range(background, background + len(plan.labels.names)):
+        windows = slide(
+            image.image.to(model.device),
+            plan.patch,
+            in_slices(partial(predict, channel=channel), plan),
+            unseen=unseen,
+            background=image.background,
+            overlap=OVERLAP,
+        )
+        planes = resample_to_scan((part.cpu() for part in windows), image.scan_grid, unseen, rows, at_once)
+        heat = image.scan_grid.as_stored(torch.cat(list(planes), dim=1)[0].numpy())
+        highest = float(np.nanmax(heat, initial=0))
+        yield np.ascontiguousarray(heat / highest if highest > 0 else heat, dtype=np.float32)

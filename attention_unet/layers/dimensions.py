@@ -18,13 +18,13 @@ class Conv3d(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of ``x`` (B, C, *S)."""
-        if torch.is_inference_mode_enabled() and _is_slow(x) and isinstance(self.padding, tuple):
+        if torch.is_inference_mode_enabled() and _single_float32_on_cpu(x) and isinstance(self.padding, tuple):
             sizes = self.padding, self.stride, self.dilation
             return torch.mkldnn_convolution(x, self.weight, self.bias, *sizes, self.groups)
         return super().forward(x)
 
 
-def _is_slow(x: Tensor) -> bool:
+def _single_float32_on_cpu(x: Tensor) -> bool:
     single = x.device.type == "cpu" and len(x) == 1 and x.dtype == torch.float32
     return single and not torch.is_autocast_enabled("cpu") and ONEDNN
 

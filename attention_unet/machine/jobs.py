@@ -46,28 +46,30 @@ def run_jobs(calls: Mapping[str, Sequence[str]], at_once: int) -> int:
 
     def run(name: str, arguments: Sequence[str]) -> None:
         environment = environments.get()
-        process = subprocess.Popen(
-            [*PROGRAM, *arguments],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="backslashreplace",
-            start_new_session=True,  # Ctrl-C comes to this process only, which passes it on
-        )
-        running.append(process)
-        if stopping.is_set():
-            process.terminate()
-        assert process.stderr is not None
-        with process.stderr as lines:
-            for line in map(str.rstrip, lines):
-                if line not in said:
-                    log.info("%s: %s", name, line)
-                if line.startswith(SAID_ONCE):
-                    said.add(line)
-        code = process.wait()
-        environments.put(environment)
+        try:
+            process = subprocess.Popen(
+                [*PROGRAM, *arguments],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="backslashreplace",
+                start_new_session=True,  # Ctrl-C comes to this process only, which passes it on
+            )
+            running.append(process)
+            if stopping.is_set():
+                process.terminate()
+            assert process.stderr is not None
+            with process.stderr as lines:
+                for line in map(str.rstrip, lines):
+                    if line not in said:
+                        log.info("%s: %s", name, line)
+                    if line.startswith(SAID_ONCE):
+                        said.add(line)
+            code = process.wait()
+        finally:
+            environments.put(environment)
         if code < 0 and not stopping.is_set():
             reason = ", perhaps because memory ran out" if code == -signal.SIGKILL else ""
             log.error("%s: killed by signal %d%s", name, -code, reason)

@@ -40,13 +40,14 @@ def run_all(work: Callable[[Item], Result], items: Sequence[Item], done: Callabl
         done()
     if len(results) == len(items):
         return results
-    from joblib import Parallel, delayed  # here: it is rarely needed
+    from joblib import Parallel, delayed, parallel_config  # here: it is rarely needed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     try:
-        for result in Parallel(processes, return_as="generator")(delayed(work)(item) for item in items[number:]):
-            results.append(result)
-            done()
+        with parallel_config("loky", inner_max_num_threads=1):
+            for result in Parallel(processes, return_as="generator")(delayed(work)(item) for item in items[number:]):
+                results.append(result)
+                done()
     except TerminatedWorkerError as error:
         raise DataError(
             "a process was killed, perhaps because memory ran out: end other programs, or set OMP_NUM_THREADS=1 to use "

@@ -36,7 +36,7 @@ class Architecture:
         convs: convolutions of each block of the encoder.
         decoder_convs: convolutions of each block of the decoder: 2 as published; trainings use 1 by default.
         norm: normalisation of all blocks, "instance" or "group" (of eight channels); None: by instance, and by group in
-            blocks whose attention, or that on their skip or after them, weights channels.
+            blocks whose attention, or that on their skip or after them, weights channels or has parts of several kinds.
         deep_supervision: train the logits of every decoder level, not only of the finest.
         skips: attention on the skips.
         encoder: attention in the encoder's blocks.

@@ -63,7 +63,7 @@ class AttentionUNet(UNet):
             ],
             heads=[
                 CONV[a.dims](a.channels[i], a.out_channels, kernel_size=1)
-                for i in (range(deepest - 1, -1, -1) if a.deep_supervision and deepest > 1 else range(1))
+                for i in (range(deepest - 1, -1, -1) if a.deep_supervision else range(1))
             ],
         )
         self.architecture = architecture

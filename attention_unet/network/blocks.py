@@ -29,9 +29,9 @@ class FeaturesOf(nn.Module):
         super().__init__()
         self.attention = attention
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
         """(B, C, *S) to (B, C, *S)."""
-        features: Tensor = self.attention(x)[0]
+        features: Tensor = self.attention(x, gate).features
         return features
 
 
@@ -127,7 +127,7 @@ def upsampling(dims: int, inputs: int, outputs: int, stride: Sizes) -> nn.Module
 
 
 def weighs_channels(attention: Attention) -> bool:
-    """Return whether attention computes a weight for each channel."""
+    """Return whether attention computes a weight for each channel. Several kinds at one place count as such."""
     return attention.kind in ("channel", "mixed", "kernel")
 
 

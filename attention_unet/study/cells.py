@@ -9,7 +9,7 @@ from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.subjects import find_subjects
 from attention_unet.errors import ConfigError
 from attention_unet.evaluation.rows import Row
-from attention_unet.files.atomic import write_text
+from attention_unet.files.atomic import STALE_SECONDS, remove_partials, write_text
 from attention_unet.files.digest import sha256_of
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.run_folder import HISTORY, VALIDATIONS
@@ -38,6 +38,7 @@ def run_cell(study: Study, registration: Registration, cell: Cell, folder: Path)
         check_unchanged(registration, folder)
         if finished_record(registration, cell, folder):  # another process may have just finished it
             return
+        remove_partials(folder / CELLS, STALE_SECONDS)  # of a killed process
         config = study.arms[cell.arm]
         data = dataclasses.replace(config.data, fold=cell.fold, cache=config.data.cache or str(folder / CACHE))
         dataset = find_dataset(data)
@@ -53,7 +54,7 @@ def run_cell(study: Study, registration: Registration, cell: Cell, folder: Path)
         # Whether small components are dropped would depend on which other folds are finished.
         found, failed = cross_validate(config, run, [cell.fold], keep_all_components=True)
         if failed:
-            raise ConfigError(f"{run}: {next(iter(failed.values()))}: cases failed, so the cell has no result")
+            raise ConfigError(f"{run}: {next(iter(failed.values()))}: cases failed, so this training has no result")
         of_fold = run / f"fold{cell.fold}"
         last = read_history(of_fold / HISTORY)[-1]
         held_out = found.held_out[cell.fold]
@@ -74,7 +75,6 @@ def run_cell(study: Study, registration: Registration, cell: Cell, folder: Path)
             arm_sha256=registration.digest_of_arm(cell.arm),
             scores_sha256=sha256_of(table),
             data_sha256=digest_of(dict(digests)),
-            steps=int(last["step"]),
             minutes=round(last["minutes"], 2),
             versions=versions(),
         )

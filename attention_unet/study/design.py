@@ -98,14 +98,15 @@ class Study:
                 raise ConfigError(f"seeds: {claim.arm} and {claim.against} have none in common: expected at least one")
         if not 0 < self.margin < 1:
             raise ConfigError(f"margin is {self.margin}: expected a difference of Dice, such as 0.005")
-        for name, values in (("folds", self.folds), ("persons", self.persons), *self.seeds.items()):
+        listed = {"folds": self.folds, "persons": list(map(size_name, self.persons))}
+        for name, values in (listed | {f"seeds of {arm}": seeds for arm, seeds in self.seeds.items()}).items():
             if not values or len(set(values)) < len(values):
                 raise ConfigError(f"{name} is {list(values)}: expected at least one value, each once")
         for name, seeds in self.seeds.items():
             if len({seed + OF_A_FOLD * fold for seed in seeds for fold in self.folds}) < len(seeds) * len(self.folds):
                 raise ConfigError(
-                    f"{name} is {list(seeds)}: two seeds differ by a multiple of {OF_A_FOLD}: trainings of different "
-                    "folds would have the same seed"
+                    f"seeds of {name} is {list(seeds)}: two seeds differ by a multiple of {OF_A_FOLD}: trainings of "
+                    "different folds would have the same seed"
                 )
         if wrong_seeds := [seed for seeds in self.seeds.values() for seed in seeds if not 0 <= seed < LARGEST_SEED]:
             raise ConfigError(f"seeds: {wrong_seeds[0]}: expected 0 to {LARGEST_SEED - 1}")
@@ -184,4 +185,6 @@ def digest_of(plain: object) -> str:
 
 
 def _sha256_of(file: str | None) -> str | None:
-    return sha256_of(Path(file)) if file and Path(file).is_file() else file
+    if file and not Path(file).is_file():
+        raise ConfigError(f"{file}: is missing: expected the file that data.splits or data.subjects names")
+    return sha256_of(Path(file)) if file else None

@@ -9,10 +9,12 @@ from attention_unet.study.design import Study
 from attention_unet.study.finished import Results
 from attention_unet.study.gains import DiceOf, Gain, Pairs
 from attention_unet.study.scores import (
+    VALIDATION,
     Score,
     dice_at_step,
     final_dice,
     of_predictions,
+    person_dice,
     validation_steps,
     without_absent,
 )
@@ -96,7 +98,8 @@ def learning_curve(arm: str, results: Results) -> list[tuple[int, float]]:
     for cell, scores in results.items():
         if cell.arm == arm:
             for step in validation_steps(scores):
-                by_step.setdefault(step, []).append(float(np.mean(list(dice_at_step(scores, step).values()))))
+                of_step = (score for score in scores if score.stage == VALIDATION and score.step == step)
+                by_step.setdefault(step, []).append(float(np.mean(list(person_dice(of_step).values()))))
     return [(step, float(np.mean(values))) for step, values in sorted(by_step.items())]
 
 

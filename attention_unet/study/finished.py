@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,6 @@ class CellRecord:
         arm_sha256: digest of the recorded configuration of its arm.
         scores_sha256: digest of the table of its scores.
         data_sha256: digest of the images and labels of its cases.
-        steps: number of steps.
         minutes: time of the training.
         versions: versions of the libraries.
     """
@@ -40,7 +40,6 @@ class CellRecord:
     arm_sha256: str
     scores_sha256: str
     data_sha256: str
-    steps: int
     minutes: float
     versions: dict[str, str]
 
@@ -55,8 +54,8 @@ def find_finished(folder: Path) -> list[Path]:
     return sorted((folder / CELLS).glob("*.json"))
 
 
-def find_results(arm: str, folder: Path) -> list[Path]:
-    """Return the files and folders of all trainings of an arm, finished or not.
+def find_results(arm: str, folder: Path, locks: ExitStack) -> list[Path]:
+    """Return the files and folders of all trainings of an arm, finished or not. The trainings are locked.
 
     Raises:
         Busy: if another process has one of these trainings.
@@ -66,8 +65,7 @@ def find_results(arm: str, folder: Path) -> list[Path]:
     found = sorted(path for each in folders for path in each.iterdir() if name.fullmatch(path.name))
     for path in found:
         if path.parent.name == CELLS and path.is_dir():  # holds the lock of a training
-            with folder_lock(path, patience=0):
-                pass
+            locks.enter_context(folder_lock(path, patience=0))
     return found
 
 
@@ -94,7 +92,7 @@ def finished_record(registration: Registration, cell: Cell, folder: Path) -> Cel
             raise ValueError(f"of {found.name}")
         arm, scores, data = (str(plain[name]) for name in ("arm_sha256", "scores_sha256", "data_sha256"))
         versions = {str(name): str(version) for name, version in plain["versions"].items()}
-        return CellRecord(cell, arm, scores, data, int(plain["steps"]), float(plain["minutes"]), versions)
+        return CellRecord(cell, arm, scores, data, float(plain["minutes"]), versions)
 
     file = folder / CELLS / f"{cell.name}.json"
     if not file.exists():

@@ -1,12 +1,13 @@
 """Collect the facts of the page of a study, as plain values."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
 
+from attention_unet.config import Config
 from attention_unet.errors import plural
 from attention_unet.inference.model_file import versions
 from attention_unet.scans.label_table import COLOURS
@@ -28,6 +29,7 @@ from attention_unet.study.gains import Gain, Pairs, find_pairs
 from attention_unet.study.registration import Registration
 from attention_unet.study.scores import Score, final_dice, of_predictions, without_absent
 from attention_unet.study.verdicts import Verdict
+from attention_unet.training.resolved_settings import without_folder
 
 Costs = Mapping[str, Cost] | None
 NARROWED = [0.001, 0.002, 0.005, 0.01]  # half widths of the 95 % interval, for the number of folds they need
@@ -56,7 +58,7 @@ def describe_study(
         "control": control,
         "margin": study.margin,
         "record": registration.sentences(),
-        "settings": _describe_settings(study, registration, records, results),
+        "settings": _describe_settings(study, records, results),
         "done": len(results),
         "total": len(study.cells()),
         "verdicts": [str(verdict) for verdict in verdicts],
@@ -91,28 +93,32 @@ def describe_study(
     }
 
 
-def _describe_settings(
-    study: Study, registration: Registration, records: Mapping[Cell, CellRecord], results: Results
-) -> dict[str, str]:
-    """Return what all trainings have in common, in words."""
-    config, plan = next(iter(study.arms.values())), registration.plan
+def _describe_settings(study: Study, records: Mapping[Cell, CellRecord], results: Results) -> dict[str, str]:
+    """Return the settings of all trainings, in words; where arms differ, all values."""
+    arms = list(study.arms.values())
     persons = {score.subject for scores in results.values() for score in of_predictions(scores)}
     cases = {score.case for scores in results.values() for score in of_predictions(scores)}
     most = study.most_persons
-    versions = {", ".join(f"{name} {version}" for name, version in each.versions.items()) for each in records.values()}
+    trained_with = {
+        ", ".join(f"{name} {number}" for name, number in each.versions.items()) for each in records.values()
+    }
     sizes = ", ".join(map(size_name, study.persons))
     explored = f"; beside verdicts and gains, the page shows {size_name(most)}"
+
+    def of_arms(words: Callable[[Config], str]) -> str:
+        return " or ".join(dict.fromkeys(map(words, arms)))
+
     return {
-        "dataset": config.data.dataset,
+        "dataset": without_folder(arms[0].data.dataset),
         "persons trained on": sizes + (explored if len(study.persons) > 1 else ""),
         "held-out persons so far": f"{len(persons)}, with {plural(len(cases), 'case')}",
-        "trained with": " or ".join(sorted(versions)),
+        "trained with": " or ".join(sorted(trained_with)),
         "hours of training": f"{sum(record.minutes for record in records.values()) / 60:.1f}",
-        "steps": str(config.training.steps),
-        "batch": str(plan.batch),
-        "patch": " x ".join(map(str, plan.patch)) + " voxels",
-        "voxel size": " x ".join(f"{edge:.3g}" for edge in plan.preprocessing.spacing_mm) + " mm",
-        "width of the first arm": " ".join(map(str, plan.architecture.channels)),
+        "steps": str(arms[0].training.steps),
+        "batch": of_arms(lambda arm: str(arm.training.batch)),
+        "patch": of_arms(lambda arm: f"{' x '.join(map(str, arm.data.patch or ()))} voxels"),
+        "voxel size": of_arms(lambda arm: f"{' x '.join(f'{edge:.3g}' for edge in arm.data.spacing_mm or ())} mm"),
+        "channels at the finest level": of_arms(lambda arm: str(arm.network.base_channels or "those of its model")),
         "seeds": "; ".join(f"{arm} {', '.join(map(str, seeds))}" for arm, seeds in study.seeds.items()),
     }
 
@@ -174,5 +180,6 @@ def _numbers(gain: Gain) -> dict[str, Any]:
     return {**{name: None if math.isnan(value) else value for name, value in plain.items()}, "pairs": gain.pair_means()}
 
 
-def _mean_dice(scores: Sequence[Score]) -> float:
-    return float(np.mean(list(final_dice(scores).values())))
+def _mean_dice(scores: Sequence[Score]) -> float | None:
+    dice = list(final_dice(scores).values())
+    return float(np.mean(dice)) if dice else None

@@ -35,7 +35,7 @@ def _draw_gains(axes: Axes, verdicts: Sequence[Verdict], margin: float) -> None:
         for each in verdicts
     ]
     axes.set_yticks(range(len(verdicts)), names)
-    axes.set_ylim(len(verdicts) - 0.5, -0.5)
+    axes.set_ylim(max(len(verdicts), 1) - 0.5, -0.5)
     axes.locator_params(axis="x", nbins=6)
     axes.set_xlabel("gain of mean Dice, 90 % (thick) and 95 % (thin) interval;\ngrey: margin; dots: pairs of trainings")
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -48,5 +48,6 @@ def _draw_curves(axes: Axes, curves: Sequence[Mapping[str, Any]]) -> None:
             axes.plot(*zip(*curve["points"], strict=True), "o-", color=colour_of(number), label=curve["arm"])
     axes.set_xlabel("steps")
     axes.set_ylabel("mean Dice of held-out persons")
-    axes.legend(frameon=False, fontsize="small", ncols=1 + len(curves) // 12)
+    if any(curve["points"] for curve in curves):
+        axes.legend(frameon=False, fontsize="small", ncols=1 + len(curves) // 12)
     axes.spines[["top", "right"]].set_visible(False)

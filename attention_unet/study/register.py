@@ -5,6 +5,7 @@ import datetime
 import itertools
 import json
 import logging
+from contextlib import ExitStack
 from pathlib import Path
 
 from attention_unet.dataset.find_dataset import find_dataset
@@ -36,6 +37,7 @@ from attention_unet.training.starting_weights import starting_plan
 log = logging.getLogger(__name__)
 
 WAITING = 3600.0  # seconds that another process may take to plan
+TRAINED = ("arms.", "folds", "persons", "splits", "subjects")  # starts of changes that need other trainings
 
 
 def register(study: Study, folder: Path, reason: str | None = None, *, save: bool = True) -> tuple[Study, Registration]:
@@ -54,7 +56,7 @@ def register(study: Study, folder: Path, reason: str | None = None, *, save: boo
             and no reason is given; if finished trainings are of another configuration; or if an arm cannot be trained.
         DataError: if the record is damaged.
     """
-    with folder_lock(folder, WAITING):
+    with folder_lock(folder, WAITING), ExitStack() as locks:
         file = folder / RECORD
         known = file.exists()
         found = read_registration(folder) if known else _new_registration(study)
@@ -72,9 +74,11 @@ def register(study: Study, folder: Path, reason: str | None = None, *, save: boo
             )
         outdated: list[Path] = []
         if changes:
+            if known and any(text.startswith(TRAINED) for text in changes):
+                _check_trainable(study, found.plan)
             before, found = found, found.amended(study, _now(), len(finished), changes, reason or "")
             changed = [arm for arm in before.study["arms"] if before.digest_of_arm(arm) != found.digest_of_arm(arm)]
-            outdated = [path for arm in changed for path in find_results(arm, folder)]
+            outdated = [path for arm in changed for path in find_results(arm, folder, locks)]
             for cell in study.cells():
                 if cell.arm not in changed:
                     finished_record(found, cell, folder)  # before anything is written
@@ -85,6 +89,7 @@ def register(study: Study, folder: Path, reason: str | None = None, *, save: boo
             content = {"sha256": found.sha256, **found.to_plain()}
             write_text(file, json.dumps(content, indent=1) + "\n")
             log.info("the study is recorded in %s, sha256 %s", file, found.sha256)
+        locks.close()  # a training that starts now finds the record changed
         if save and outdated:
             numbers = itertools.count(len(found.amendments))
             aside = next(path for n in numbers if not (path := folder / f"before-amendment-{n}").exists())
@@ -134,6 +139,16 @@ def _check_folder(folder: Path) -> None:
 
 
 def _new_registration(study: Study) -> Registration:
+    plan = _check_trainable(study).to_json()
+    return Registration(*json.loads(json.dumps([study.to_plain(), _now(), plan, []])))
+
+
+def _check_trainable(study: Study, common: Plan | None = None) -> Plan:
+    """Check that every arm can be trained, with every number of persons on every fold. Return the plan of the first.
+
+    Raises:
+        ConfigError: if not.
+    """
     first = next(iter(study.arms.values()))
     dataset = find_dataset(first.data)
     ids = [case.id for case in dataset.cases]
@@ -143,8 +158,7 @@ def _new_registration(study: Study) -> Registration:
     for persons in study.persons:
         if persons is not None:
             smaller_splits(first.data, persons, ids, subjects)
-    plan = next(iter(plan_arms(study).values())).to_json()
-    return Registration(*json.loads(json.dumps([study.to_plain(), _now(), plan, []])))
+    return next(iter(plan_arms(study, common).values()))
 
 
 def _now() -> str:

@@ -109,13 +109,15 @@ class Registration:
 
     def warnings(self) -> list[str]:
         """Return a sentence for each change of claims or margin after trainings were finished."""
-        parts = ("hypotheses", "margin")
-        return [
-            f"Claims or margin were changed on {each.date}, after {plural(each.trainings, 'training')}: the verdicts "
-            "are not those of claims made before."
-            for each in self.amendments
-            if each.trainings and any(text.startswith(parts) for text in each.changes)
-        ]
+        texts, seen = [], 0  # trainings seen by then, also those that an earlier change put aside
+        for each in self.amendments:
+            seen = max(seen, each.trainings)
+            if seen and any(text.startswith(("hypotheses", "margin")) for text in each.changes):
+                texts.append(
+                    f"Claims or margin were changed on {each.date}, after {plural(seen, 'training')}: the verdicts are "
+                    "not those of claims made before."
+                )
+        return texts
 
     def sentences(self) -> list[str]:
         """Return when the study was recorded, and each amendment."""

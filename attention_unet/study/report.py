@@ -20,6 +20,7 @@ from attention_unet.study.verdicts import Verdict, judge
 
 SENTENCES, TABLE, PICTURE, RESULTS, PAGE = "study.md", "verdicts.csv", "study.png", "results.csv", "study.html"
 UNDECIDED = ("not decided", "no result")
+WAITING = 600.0  # seconds that another process may take to write
 NUMBERS = ("gain", "error", "freedom", "low95", "high95", "low90", "high90", "p", "p_holm")
 
 
@@ -33,13 +34,13 @@ def write_study(study: Study, registration: Registration, folder: Path) -> list[
         ConfigError: if a cell was run with another configuration, or the study was amended meanwhile.
         DataError: if results are damaged, or trainings that are compared had different data.
     """
-    records = read_records(study, registration, folder)
-    results = read_results(records, folder)
-    verdicts = judge(study, results)
-    costs, maps = read_costs(study, registration, folder), read_maps(study, registration, folder)
-    facts = describe_study(study, registration, records, verdicts, results, costs, maps)
-    with folder_lock(folder):
+    with folder_lock(folder, WAITING):  # of processes that end together, the last one writes what all have found
         check_unchanged(registration, folder)
+        records = read_records(study, registration, folder)
+        results = read_results(records, folder)
+        verdicts = judge(study, results)
+        costs, maps = read_costs(study, registration, folder), read_maps(study, registration, folder)
+        facts = describe_study(study, registration, records, verdicts, results, costs, maps)
         write_text(folder / RESULTS, _results_csv(results))
         write_text(folder / TABLE, _verdicts_csv(verdicts))
         write_text(

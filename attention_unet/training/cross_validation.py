@@ -18,7 +18,7 @@ from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.splits import Split, choose_split, read_split, read_splits
 from attention_unet.dataset.subjects import find_subjects
 from attention_unet.errors import ConfigError, DataError, first_few
-from attention_unet.evaluation.evaluate import TOLERANCE_MM, check_tolerance, evaluate_cases
+from attention_unet.evaluation.evaluate import TOLERANCE_MM, check_tolerance, evaluate_in_locked_folder
 from attention_unet.evaluation.result_files import check_results
 from attention_unet.evaluation.rows import Row, read_metrics
 from attention_unet.evaluation.summary import Summary
@@ -125,25 +125,25 @@ def cross_validate(
     _check_earlier_splits(folder, splits)
     _train_folds(config, folder, folds, _read_or_make_plan(config, folder, dataset))
     failed = _predict_folds(config, folder, folds, splits, dataset, tta, keep_all_components)
-    finished = _find_predicted_folds(folder, splits, tta)
-    held_out = {fold: splits[fold].validation for fold in finished}
-    fold_of = {case: fold for fold, cases in held_out.items() for case in cases}
-    predictions: dict[str, Path] = {}
-    for fold in finished:
-        predictions |= volumes_by_case(folder / f"fold{fold}" / PREDICTIONS)
-    summary, not_evaluated = evaluate_cases(
-        [case for case in dataset.cases if case.id in fold_of],
-        predictions,
-        folder,
-        dataset.labels,
-        tolerance_mm=tolerance_mm,
-        subjects=subjects,
-        folds=fold_of,
-        patience=EVALUATION,
-    )
-    with folder_lock(folder, EVALUATION):
+    with folder_lock(folder, EVALUATION):  # of all folds that are predicted by now, perhaps by other processes
+        finished = _find_predicted_folds(folder, splits, tta)
+        held_out = {fold: splits[fold].validation for fold in finished}
+        fold_of = {case: fold for fold, cases in held_out.items() for case in cases}
+        predictions: dict[str, Path] = {}
+        for fold in finished:
+            predictions |= volumes_by_case(folder / f"fold{fold}" / PREDICTIONS)
+        summary, not_evaluated = evaluate_in_locked_folder(
+            [case for case in dataset.cases if case.id in fold_of],
+            predictions,
+            folder,
+            dataset.labels,
+            tolerance_mm=tolerance_mm,
+            subjects=subjects,
+            folds=fold_of,
+        )
+        rows = read_metrics(folder / "metrics.csv")
         draw_trainings({f"fold {fold}": folder / f"fold{fold}" / HISTORY for fold in finished}, folder / CURVES)
-    return CrossValidation(held_out, read_metrics(folder / "metrics.csv"), summary), failed | not_evaluated
+    return CrossValidation(held_out, rows, summary), failed | not_evaluated
 
 
 def _check_earlier_splits(folder: Path, splits: Mapping[int, Split]) -> None:

@@ -26,7 +26,7 @@ from attention_unet.explanation.checks import (
 from attention_unet.explanation.common_grid import from_common_grid, mean_maps
 from attention_unet.explanation.deletion_curve import SHARES, delete_voxels, random_blocks, rank_voxels, signed_distance
 from attention_unet.explanation.findings import summarise_findings
-from attention_unet.explanation.grad_cam import grad_cam
+from attention_unet.explanation.grad_cam import grad_cams
 from attention_unet.explanation.randomisation_test import randomise_weights, rank_correlation
 from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import load_model
@@ -210,9 +210,9 @@ def test_of_a_located_model_only_the_located_part_counts(run, tmp_path):
 
 def test_grad_cam_of_each_class(checked):
     found, model, _, volume, reference, output = checked
-    for channel, (name, auc) in enumerate(found.grad_cam.items(), start=1):
-        cam = grad_cam(model, volume, channel)
-        label = model.plan.labels.painted[channel - 1]
+    labels = model.plan.labels
+    assert list(found.grad_cam) == list(labels.names)
+    for cam, label, (name, auc) in zip(grad_cams(model, volume), labels.painted, found.grad_cam.items(), strict=True):
         written = nib.load(output / "grad-cam" / f"{found.case}_label{label}.nii.gz")
         np.testing.assert_array_equal(np.asarray(written.dataobj), cam)
         of_class = {

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from attention_unet.cli import main
 from attention_unet.inference.model_file import load_model, save_model
+from attention_unet.network import AttentionUNet
 from tests.report.build import facts_of
 
 
@@ -26,7 +28,7 @@ def test_a_run_is_checked_and_its_report_tells(cohort, run, tmp_path, capsys):
     assert main(call) == 0
     lines = capsys.readouterr().out.splitlines()
     starts = [line[:30] for line in lines if not line.startswith("Mean Dice of these cases")]
-    assert starts[:2] == ["Without its attention (every w", "With the same weight everywher"]
+    assert starts[:2] == ["Without its attention (feature", "With the same weight everywher"]
     found = json.loads((copied / "held-out" / "explanation.json").read_text())
     assert found["sentences"] == lines
     held_out = json.loads((run / "splits.json").read_text())["validation"]
@@ -67,3 +69,11 @@ def test_a_second_training_must_have_held_out_the_same_cases(cohort, run, tmp_pa
     (other / "splits.json").write_text(json.dumps({"training": split["validation"], "validation": split["training"]}))
     assert main(["explain", str(run), "--root", str(cohort), "--second", str(other)]) == 2
     assert "did not hold out" in capsys.readouterr().err
+
+
+def test_a_second_training_must_have_the_same_attention(cohort, run, tmp_path, capsys):
+    other, model = shutil.copytree(run, tmp_path / "other"), load_model(run)
+    plan = replace(model.plan, architecture=model.plan.architecture.without_attention())
+    save_model(other, AttentionUNet(plan.architecture).state_dict(), plan, {}, model.locator)
+    assert main(["explain", str(run), "--root", str(cohort), "--second", str(other)]) == 2
+    assert "other: has other attention than" in capsys.readouterr().err

@@ -22,10 +22,10 @@ def about(found, start):
 def test_a_network_whose_attention_follows_the_scan():
     found = checks()
     assert about(found, "Without").startswith(
-        "Without its attention (every weight 1), mean Dice falls by 0.048 (95% interval 0.046 to 0.049, n = 6): this "
-        "network uses its attention; only another training can show whether a network without it is worse."
+        "Without its attention (features pass unchanged), mean Dice falls by 0.048 (95% interval 0.046 to 0.049, n = "
+        "6): this network uses its attention; only another training can show whether a network without it is worse."
     )
-    assert about(found, "With the same").endswith("n = 6): nothing shows that the position of the weights matters.")
+    assert about(found, "With the same").endswith("n = 6): nothing shows that the differences between weights matter.")
     assert about(found, "Maps of two cases") == "Maps of two cases correlate by 0.30 at skip 1."
     assert about(found, "With the map of another").startswith(
         "With the map of another case instead of its own, mean Dice falls by 0.03"

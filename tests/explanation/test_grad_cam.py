@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from attention_unet.explanation.grad_cam import grad_cam
+from attention_unet.explanation.grad_cam import grad_cams
 from attention_unet.inference.model_file import load_model
 from attention_unet.preparation.preprocessing import preprocess
 from attention_unet.scans.volumes import volume_of_array
@@ -28,14 +28,14 @@ def cam_by_hand(network, x, channel):
     return F.interpolate(cam, x.shape[2:], mode=mode, align_corners=False)[0, 0].detach().numpy()
 
 
-@pytest.mark.parametrize("channel", [0, 1])
+@pytest.mark.parametrize("channel", [1, 2])
 def test_it_is_what_the_paper_defines(run, channel):
     """The scan has the voxel size of the network, and one window covers it."""
     model = load_model(run)
     assert model.plan.patch == (24, 24, 12)
     affine = oblique_affine(model.plan.preprocessing.spacing_mm, degrees=5)
     volume = volume_of_array(np.random.default_rng(0).normal(size=(24, 24, 12)).astype(np.float32), affine)
-    found = grad_cam(model, volume, channel)
+    found = [*grad_cams(model, volume)][channel - 1]
     expected = cam_by_hand(model.network, preprocess(volume, model.plan.preprocessing).image[None], channel)
     np.testing.assert_allclose(found, expected / expected.max(), atol=1e-5)
 
@@ -47,8 +47,9 @@ def test_a_class_that_is_nowhere_has_none(run):
     volume = volume_of_array(
         np.random.default_rng(0).normal(size=(30, 24, 12)).astype(np.float32), np.diag([2.5, 2.5, 3, 1])
     )
-    assert not grad_cam(model, volume, 2).any()
-    assert grad_cam(model, volume, 0).max() == 1
+    first, second, _ = grad_cams(model, volume)
+    assert first.max() == 1
+    assert not second.any()
 
 
 def test_a_network_of_slices_sees_each_slice_alone():
@@ -56,7 +57,7 @@ def test_a_network_of_slices_sees_each_slice_alone():
     assert (model.plan.patch, model.plan.slice_axis) == ((16, 1, 12), 1)
     array = np.random.default_rng(0).normal(size=(16, 3, 12)).astype(np.float32)
     volume = volume_of_array(array, np.diag([*model.plan.preprocessing.spacing_mm, 1]))
-    found = grad_cam(model, volume, 0)
+    found = next(grad_cams(model, volume))
     x = preprocess(volume, model.plan.preprocessing).image[None]
-    expected = np.stack([cam_by_hand(model.network, x[:, :, :, j], 0) for j in range(3)], axis=1)
+    expected = np.stack([cam_by_hand(model.network, x[:, :, :, j], 1) for j in range(3)], axis=1)
     np.testing.assert_allclose(found, expected / expected.max(), atol=1e-5)

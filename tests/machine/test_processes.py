@@ -45,7 +45,8 @@ def test_quick_work_stays_in_this_process():
 
 
 @pytest.mark.usefixtures("at_once")
-def test_long_work_is_done_by_several_processes_in_order():
+def test_long_work_is_done_by_several_processes_in_order(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # of this process, not of those that it starts
     calls, done = counter()
     results = run_all(where, range(6), done)
     assert [item for item, _, _ in results] == [0, 1, 2, 3, 4, 5]

@@ -73,8 +73,11 @@ def test_maps_of_a_training_that_was_repeated_are_left_out(small, done, tmp_path
     filled, registration = register(small, tmp_path)
     assert list(read_maps(filled, registration, tmp_path)) == ["gate"]
     file = tmp_path / "maps" / "gate.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "scores_sha256": "of another training"}))
-    assert read_maps(filled, registration, tmp_path) == {}
+    written = json.loads(file.read_text())
+    assert written["second_sha256"] == ""  # there is one seed
+    for name in ("scores_sha256", "second_sha256"):
+        file.write_text(json.dumps({**written, name: "of another training"}))
+        assert read_maps(filled, registration, tmp_path) == {}
     assert "left out, as the training was repeated since: repeat --maps" in caplog.text
 
 

@@ -123,11 +123,39 @@ def test_claims_that_are_changed_after_trainings_are_marked(small, done, tmp_pat
     assert found.warnings()[0] in (tmp_path / "study.md").read_text()
 
 
+def test_claims_that_are_changed_after_results_were_put_aside_are_marked(small, done, tmp_path):
+    shutil.copytree(done / "cells", tmp_path / "cells")
+    shutil.copy(done / "study.json", tmp_path / "study.json")
+    longer = {
+        name: dataclasses.replace(arm, training=dataclasses.replace(arm.training, steps=5))
+        for name, arm in small.arms.items()
+    }
+    other = dataclasses.replace(small, arms=longer)
+    register(other, tmp_path, "too short")
+    assert not list((tmp_path / "cells").glob("*.json"))
+    _, found = register(dataclasses.replace(other, margin=0.01), tmp_path, "smaller is not worth it")
+    assert "after 4 trainings: the verdicts are not those of claims made before" in found.warnings()[0]
+
+
+def test_an_amendment_that_cannot_be_trained_is_not_recorded(small, done, tmp_path):
+    shutil.copytree(done / "cells", tmp_path / "cells")
+    shutil.copy(done / "study.json", tmp_path / "study.json")
+    before = (tmp_path / "study.json").read_text()
+    more = with_arm(dataclasses.replace(small, seeds={**small.seeds, "new": [0]}), "new", skips="gaet")
+    for changed, message in (
+        (more, "new: .*gaet"),
+        (dataclasses.replace(small, persons=[None, 3, 99]), "persons: 99, but fold 0 has only"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            register(changed, tmp_path, "one more")
+    assert (tmp_path / "study.json").read_text() == before
+
+
 def test_other_subjects_are_another_configuration(small, done, tmp_path):
     shutil.copytree(done / "cells", tmp_path / "cells")
     shutil.copy(done / "study.json", tmp_path / "study.json")
     table = tmp_path / "subjects.csv"
-    table.write_text("case,subject\n")
+    table.write_text("case,subject\n" + "".join(f"phantom_{i:03d},person{i}\n" for i in range(8)))
     register(with_subjects(small, str(table)), tmp_path, "now with persons")
     assert not list((tmp_path / "cells").glob("*.json"))
 

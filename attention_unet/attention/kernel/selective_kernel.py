@@ -43,12 +43,8 @@ class SelectiveKernel(Attention):
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Convolve ``x`` (B, C, *S); weights (B, kernels * C, 1, ...) are the shares of the kernels, by kernel."""
         parts = [branch(x) for branch in self.branches]
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
-        logits = self.choose(self.reduce(total.flatten(2).mean(dim=2)))
+        logits = self.choose(self.reduce(sum(parts[1:], start=parts[0]).flatten(2).mean(dim=2)))
         shares = torch.softmax(logits.unflatten(1, (len(parts), -1)), dim=1)
-        features = torch.zeros_like(x)
-        for i, part in enumerate(parts):
-            features = features + broadcast_channels(shares[:, i], x) * part
+        first, *others = (broadcast_channels(s, x) * part for s, part in zip(shares.unbind(1), parts, strict=True))
+        features = sum(others, start=first)
         return Attended(features.to(x.dtype), broadcast_channels(shares.flatten(1), x))

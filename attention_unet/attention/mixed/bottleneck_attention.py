@@ -5,7 +5,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from attention_unet.attention.base import OPEN_BIAS, Attended, Attention, Place, hidden_channels, open_up
+from attention_unet.attention.base import (
+    OPEN_BIAS,
+    Attended,
+    Attention,
+    Place,
+    broadcast_channels,
+    hidden_channels,
+    open_up,
+)
 from attention_unet.layers.dimensions import CONV
 from attention_unet.layers.normalization import EightChannelNorm
 
@@ -51,7 +59,7 @@ class BottleneckAttention(Attention):
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, C, *S) in (1, 2)."""
-        channel = self.channel(x.flatten(2).mean(dim=2)).reshape(*x.shape[:2], *[1] * (x.dim() - 2))
+        channel = broadcast_channels(self.channel(x.flatten(2).mean(dim=2)), x)
         spatial = self.spatial(x)
         logits = channel * spatial if self.multiply else channel + spatial
         weights = 1 + torch.sigmoid(logits).to(x.dtype)

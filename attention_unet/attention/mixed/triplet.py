@@ -1,4 +1,4 @@
-"""Triplet attention: maps over pairs of axes; the channels count as an axis."""
+"""Triplet attention: a map for each axis left out, the channels among them."""
 
 import torch
 from torch import Tensor, nn

@@ -58,14 +58,14 @@ class PairedAttention(Attention):
         products = by_head.transpose(2, 3) @ tokens(key, self.heads) * self.channel_temperature.to(x.dtype)
         shares = torch.softmax(products, dim=3)
         from_channels = tokens(self.channel_value(x), self.heads) @ shares.transpose(2, 3)
-        heated = by_head * self.spatial_temperature.to(x.dtype)
-        from_voxels = attend(heated, tokens(pooled_key, self.heads), tokens(pooled_value, self.heads), 1.0)
+        scaled_query = by_head * self.spatial_temperature.to(x.dtype)
+        from_voxels = attend(scaled_query, tokens(pooled_key, self.heads), tokens(pooled_value, self.heads), 1.0)
         parts = [
             project(gathered.transpose(2, 3).reshape(x.shape))
             for project, gathered in ((self.spatial_project, from_voxels), (self.channel_project, from_channels))
         ]
         received = None
         if with_map:
-            heated_query = heated.detach().transpose(2, 3).reshape(x.shape)
-            received = received_map(heated_query, pooled_key.detach(), self.heads, 1.0).to(x.dtype)
+            flat_query = scaled_query.detach().transpose(2, 3).reshape(x.shape)
+            received = received_map(flat_query, pooled_key.detach(), self.heads, 1.0).to(x.dtype)
         return Attended((x + torch.cat(parts, dim=1)).to(x.dtype), received)

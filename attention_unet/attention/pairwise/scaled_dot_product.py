@@ -63,7 +63,7 @@ class PairwiseAttention(Attention):
         Returns:
             Gathered values (B, width, *S), and the received map (B, 1, *Sk) on the grid of the keys if asked for.
         """
-        source = bounded(source, x.shape[2:], type(self).__name__)
+        source = average_keys(source, x.shape[2:], type(self).__name__)
         query, key = self.query(self.query_positions(x)), self.key(self.key_positions(source))
         value = self.value(source)
         gathered = attend(tokens(query, self.heads), tokens(key, self.heads), tokens(value, self.heads), self.scale)
@@ -83,7 +83,7 @@ class PairwiseAttention(Attention):
         grid = tuple(x.shape[2:])
         if len(voxel) != len(grid) or any(v not in range(n) for v, n in zip(voxel, grid, strict=True)):
             raise ValueError(f"voxel is {tuple(voxel)}: expected one index for each axis of the grid {grid}, from 0")
-        source = bounded(self.source(x, gate), grid, type(self).__name__)
+        source = average_keys(self.source(x, gate), grid, type(self).__name__)
         query, key = self.query(self.query_positions(x)), self.key(self.key_positions(source))
         for axis, index in enumerate(voxel, start=2):
             query = query.narrow(axis, index, 1)
@@ -95,7 +95,7 @@ class PairwiseAttention(Attention):
         return x
 
 
-def bounded(source: Tensor, queries: Sequence[int], name: str) -> Tensor:
+def average_keys(source: Tensor, queries: Sequence[int], name: str) -> Tensor:
     """Return the signal of the keys (B, C, *S), averaged over blocks if its pairs with the queries would be too many.
 
     Args:

@@ -134,7 +134,7 @@ function showVariation() {
 }
 
 function showCells() {
-  const rows = report.cells.map(({ arm, persons, seed, fold, dice }) => [arm, persons === null ? "all" : persons, seed, fold, readable(dice, 4)]);
+  const rows = report.cells.map(({ arm, persons, seed, fold, dice }) => [arm, persons === null ? "all" : persons, seed, fold, dice === null ? "–" : readable(dice, 4)]);
   section("trainings", "Trainings", element("details", {}, element("summary", {}, `${report.done} of ${report.total} trainings`),
     table("cell-table", ["Arm", "Persons", "Seed", "Fold", "Mean Dice"], rows)),
     note("To repeat the study: the same file, the same data, and the command study. Trainings with the same versions on the same kind of processor give the same numbers."));
