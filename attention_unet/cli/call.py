@@ -3,7 +3,7 @@
 import difflib
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,33 +45,44 @@ def complete(arguments: list[str]) -> list[str]:
     Raises:
         ConfigError: if there is no run to resume, or the configuration file cannot be read.
     """
-    words = [word for argument in arguments for word in argument.split("=", 1)]
+    words = _words(arguments)
     pairs = list(itertools.pairwise(words))
     given = [name for name in BUDGETS if any(o == f"--training.{name}" and value != "null" for o, value in pairs)]
     if given:
         arguments = [*arguments, *(f"--training.{name}=null" for name in BUDGETS if name not in given)]
-    words = [word for argument in arguments for word in argument.split("=", 1)]
-    if words[:1] == ["train"] and "--resume" in words and "--config" not in words and "--run" in words[:-1]:
-        config = Path(words[words.index("--run") + 1]) / CONFIG
+    run = _value_of("--run", arguments)
+    if words[:1] == ["train"] and "--resume" in words and "--config" not in words and run is not None:
+        config = Path(run) / CONFIG
         if not config.is_file():
             raise ConfigError(
                 f"{config.parent}: no run to resume: expected {CONFIG}; check --run, or, "
                 "if it was stopped before the training began, repeat the command without --resume"
             )
         arguments = ["train", "--config", str(config), *arguments[1:]]
-        words = ["train", "--config", str(config), *words[1:]]
+    words = _words(arguments)
     if words.count("--config") > 1:
         raise ConfigError("--config is given twice: expected one file")
-    if "--config" in words[:-1]:
-        config = Path(words[words.index("--config") + 1])
-        places = read_paths(config.parent)
-        beside = dict(_files_beside(config))
+    file = _value_of("--config", arguments)
+    if file is not None:
+        places = read_paths(Path(file).parent)
+        beside = dict(_files_beside(Path(file)))
         if START in places:
             beside[START] = Path(places.pop(START))
         before = [f"--{name}={place}" for name, place in places.items()]
-        after = [f"--{name}={file}" for name, file in beside.items() if f"--{name}" not in words]
+        after = [f"--{name}={path}" for name, path in beside.items() if f"--{name}" not in words]
         arguments = [*arguments[:1], *before, *arguments[1:], *after]
     return arguments
+
+
+def _words(arguments: Sequence[str]) -> list[str]:
+    """Return arguments with options apart from the values that follow an equals sign."""
+    return [word for each in arguments for word in (each.split("=", 1) if each.startswith("--") else [each])]
+
+
+def _value_of(option: str, arguments: Sequence[str]) -> str | None:
+    """Return the value that follows an option, at its first place; None if there is none."""
+    words = _words(arguments)
+    return words[words.index(option) + 1] if option in words[:-1] else None
 
 
 def _files_beside(config: Path) -> Iterator[tuple[str, Path]]:

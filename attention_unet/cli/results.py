@@ -38,7 +38,7 @@ def report(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.evaluation.evaluated_files import read_evaluated_files
     from attention_unet.evaluation.result_files import SCORED
     from attention_unet.files.atomic import check_replaceable, check_writable
-    from attention_unet.files.run_folder import CONFIG, HELD_OUT, REPORT
+    from attention_unet.files.run_folder import CONFIG, REPORT
     from attention_unet.report.report import MARK, write_report
 
     source, runs = Path(options.source), [Path(run) for run in options.run or []]
@@ -52,20 +52,9 @@ def report(options: Namespace, parser: ArgumentParser) -> int:
         if not (run / CONFIG).is_file():
             raise ConfigError(f"{run}: holds no {CONFIG}: expected the folder of a run")
     if (source / CONFIG).is_file():
-        from attention_unet.machine.devices import choose_device
-        from attention_unet.training.held_out import evaluate_held_out
-
         check_writable(output.parent)
-        choose_device(options.device)  # a mistake in the call ends it; a dataset that went since leaves a page to write
+        evaluation, failed = _evaluate_run(source, options.root, options.device)
         runs = [source, *runs]
-        try:
-            evaluation, failed = evaluate_held_out(source, options.root, options.device)
-        except (ConfigError, ModelError) as error:
-            if options.root:
-                raise
-            earlier = source / HELD_OUT
-            evaluation = earlier if (earlier / SCORED).is_file() else None
-            log.warning("%s: %s", "cases are shown as before" if evaluation else "no cases are shown", error)
     elif not source.is_dir():
         raise ConfigError(f"{source}: not a folder: expected a run, or the output folder of evaluate; check the path")
     elif not (source / SCORED).is_file():
@@ -83,6 +72,29 @@ def report(options: Namespace, parser: ArgumentParser) -> int:
         failed |= write_report(output, title, evaluation, runs, options.cases, done)
     log.info("the report is in %s (%.1f MB): open it in a browser", output, output.stat().st_size / 1e6)
     return report_failures(failed)
+
+
+def _evaluate_run(run: Path, root: str | None, device: str) -> tuple[Path | None, dict[str, str]]:
+    """Evaluate the held-out cases of a run. If their dataset is gone, an earlier evaluation stays, if there is one.
+
+    Returns:
+        Folder of the evaluation; and the reason by case, for cases that failed.
+    """
+    from attention_unet.evaluation.result_files import SCORED
+    from attention_unet.files.run_folder import HELD_OUT
+    from attention_unet.machine.devices import choose_device
+    from attention_unet.training.held_out import evaluate_held_out
+
+    choose_device(device)  # a mistake in the call ends it; a dataset that went since leaves a page to write
+    try:
+        return evaluate_held_out(run, root, device)
+    except (ConfigError, ModelError) as error:
+        if root:
+            raise
+        earlier = run / HELD_OUT
+        evaluation = earlier if (earlier / SCORED).is_file() else None
+        log.warning("%s: %s", "cases are shown as before" if evaluation else "no cases are shown", error)
+        return evaluation, {}
 
 
 def explain(options: Namespace, parser: ArgumentParser) -> int:

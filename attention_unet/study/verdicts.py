@@ -53,36 +53,48 @@ class Verdict:
 
     def __str__(self) -> str:
         """Return the verdict as a sentence, with its interval and the number of trainings."""
-        arm, against, m = self.claim.arm, self.claim.against, f"{self.margin:g}"
+        arm, against, word, m = self.claim.arm, self.claim.against, self.word, f"{self.margin:g}"
         trained = f", trained on {self.persons} persons" if self.persons else ""
+        if word == "no result":
+            return f"{arm} against {against}{trained}: no result yet."
         end = "" if self.robust else " Not robust: not decided with the error for folds that share training cases."
         end += f" {plural(self.gain.missing, 'pair')} of trainings missing: interim." if self.gain.missing else ""
-        if self.word == "no result":
-            return f"{arm} against {against}{trained}: no result yet."
-        level = 0.9 if self.word == "equivalent" else 0.95
-        low, high = self.gain.interval(level)
-        size = f"{self.gain.mean:+.4f}"
-        if self.gain.freedom > 0:
-            p = "" if self.word == "not equivalent" else f", p {self.p_holm:.2g} by Holm"
-            size += f" ({level:.0%} {low:+.4f} to {high:+.4f}{p})"
-        folds = len({fold for _, fold in self.gain.by_pair})
-        size += f", {plural(len(self.gain.by_pair), 'training')} each on {plural(folds, 'fold')}"
-        if self.word == "not decided":
+        if word == "not decided":
             claim = f"{arm} is better than {against}"
             if self.claim.expect == "equivalent":
                 claim = f"{arm} and {against} are equivalent within {m}"
-            more = "" if self.gain.freedom > 0 else ": too few trainings or persons"
-            more = ": the same gain in all trainings" if self.gain.error == 0 else more
-            if needed := self.gain.folds_needed(self.margin):
-                more = f". {needed} folds, each with as many new persons, would narrow the interval to ±{m}"
-            return f"Not decided whether {claim}{trained}: {size}{more}.{end}"
-        if "equivalent" in self.word:
-            return f"{arm} and {against}{trained} are {self.word} within {m}: {size}.{end}"
-        beyond = min(abs(low), abs(high))
-        matters = "more than" if beyond > self.margin else "perhaps less than"
-        if max(abs(low), abs(high)) < self.margin:
-            matters = "but less than"
-        return f"{arm} is {self.word} than {against}{trained}: {size}, {matters} the margin of {m}.{end}"
+            return f"Not decided whether {claim}{trained}: {self._size()}{self._why_undecided()}.{end}"
+        if "equivalent" in word:
+            return f"{arm} and {against}{trained} are {word} within {m}: {self._size()}.{end}"
+        return (
+            f"{arm} is {word} than {against}{trained}: {self._size()}, {self._beside_margin()} the margin of {m}.{end}"
+        )
+
+    def _size(self) -> str:
+        """Return the gain with its interval, p value and numbers of trainings and folds."""
+        level = 0.9 if self.word == "equivalent" else 0.95
+        size = f"{self.gain.mean:+.4f}"
+        if self.gain.freedom > 0:
+            low, high = self.gain.interval(level)
+            p = "" if self.word == "not equivalent" else f", p {self.p_holm:.2g} by Holm"
+            size += f" ({level:.0%} {low:+.4f} to {high:+.4f}{p})"
+        folds = len({fold for _, fold in self.gain.by_pair})
+        return f"{size}, {plural(len(self.gain.by_pair), 'training')} each on {plural(folds, 'fold')}"
+
+    def _why_undecided(self) -> str:
+        if needed := self.gain.folds_needed(self.margin):
+            new = f"{needed} folds, each with as many new persons"
+            return f". {new}, would narrow the interval to \N{PLUS-MINUS SIGN}{self.margin:g}"
+        if self.gain.error == 0:
+            return ": the same gain in all trainings"
+        return "" if self.gain.freedom > 0 else ": too few trainings or persons"
+
+    def _beside_margin(self) -> str:
+        """Return how the gain compares with the margin, by its interval."""
+        least, most = sorted(map(abs, self.gain.interval(0.95)))
+        if most < self.margin:
+            return "but less than"
+        return "more than" if least > self.margin else "perhaps less than"
 
 
 def expected_half_width(folds: int, seeds: int) -> float | None:

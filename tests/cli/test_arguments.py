@@ -3,6 +3,7 @@
 import pytest
 
 from attention_unet.cli import main
+from attention_unet.cli.call import complete
 from attention_unet.cli.commands import _name_of
 from attention_unet.cli.parser import build_parser
 from attention_unet.config import Config, DataConfig
@@ -84,3 +85,11 @@ def test_runs_are_named_after_their_configuration_or_their_data(tmp_path, monkey
     file = tmp_path / "short.yaml"
     file.write_text("training: {steps: 2}")
     assert name("--config", str(file)) == "short"
+
+
+def test_a_configuration_in_a_folder_with_an_equals_sign(tmp_path):
+    folder = tmp_path / "rate=0.1"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("data: {splits: splits.json}\n")
+    for call in (["--config", str(folder / "config.yaml")], [f"--config={folder / 'config.yaml'}"]):
+        assert f"--data.splits={folder / 'splits.json'}" in complete(["train", *call])
