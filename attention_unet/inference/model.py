@@ -138,7 +138,7 @@ def _read_scan(scan: Any, spacing_mm: Sequence[float] | None, affine: NDArray[np
     if (spacing_mm is not None) + (affine is not None) != isinstance(scan, np.ndarray):
         raise ValueError("expected spacing_mm or affine with an array, and neither with a file, which has its own")
     if spacing_mm is not None and (np.shape(spacing_mm) != (3,) or not min(spacing_mm) > 0):
-        raise ValueError(f"spacing_mm is {spacing_mm}: expected three numbers above 0, one an axis")
+        raise ValueError(f"spacing_mm is {spacing_mm}: expected three numbers above 0, one per axis")
     if isinstance(scan, np.ndarray):
         return volume_of_array(scan, np.diag([*spacing_mm, 1.0]) if spacing_mm is not None else np.asarray(affine))
     if isinstance(scan, nib.Nifti1Image):

@@ -14,7 +14,7 @@ def test_2d_equals_3d_of_one_slice(name):
     if name == "fca":  # the 3-D frequencies are others: take the 2-D ones, constant across the slice
         solid.frequencies = torch.nn.functional.pad(flat.frequencies, (1, 0))
     for parameter in flat.parameters() if name != "large_kernel" else []:
-        if parameter.shape[-2:] == (7, 7):  # in 3-D the kernel has five voxels an axis
+        if parameter.shape[-2:] == (7, 7):  # in 3-D the kernel has five voxels per axis
             parameter.data[..., [0, 6], :] = parameter.data[..., :, [0, 6]] = 0
     values = flat.state_dict()
     solid.load_state_dict({key: as_3d(key, values[key], like) for key, like in solid.state_dict().items()})

@@ -16,8 +16,8 @@ class ChannelSelfAttention(Attention):
         A = softmax_j(x_i . x_j),  y_i = x_i + gamma sum_j A_ij x_j
 
     with x_i channel i as a vector of N voxels; gamma starts at 0, the exact identity. The products grow with N, so that
-    a channel of a volume soon attends to itself alone. The open form therefore compares directions, with a learned
-    temperature: A = softmax_j(tau x_i . x_j / (||x_i|| ||x_j||)). The authors' code gives unlike channels the larger
+    a channel of a volume soon attends to itself alone. The open form therefore compares directions, times a learned
+    factor: A = softmax_j(tau x_i . x_j / (||x_i|| ||x_j||)). The authors' code gives unlike channels the larger
     share, by softmax(max_j(x_i . x_j) - x_i . x_j); here it is the paper's equation.
 
     Args:

@@ -35,8 +35,8 @@ class Glimpse(Attention):
         l_t+1 = tanh(W_loc h_t),  M(p) = 1 - prod_t (1 - exp(-|p - l_t+1|^2 / 2 s_t+1^2)),
         y = sigmoid(b + a (2 M - 1)) x,  t = 1 ... T,  l_1 = 0
 
-    A retina is three patches of 5 voxels an axis around a position: the narrowest has the voxels of x, the widest spans
-    the grid, and the middle one is their geometric mean. A wider patch sees averages, as in the paper. The
+    A retina is three patches of 5 voxels per axis around a position: the narrowest has the voxels of x, the widest
+    spans the grid, and the middle one is their geometric mean. A wider patch sees averages, as in the paper. The
     paper draws positions at random and learns them from reward. Here the gradient flows through the sampling, and M
     turns the chosen positions into weights of a skip. ``look`` alone finds positions for a finer network.
 

@@ -13,7 +13,7 @@ class DynamicConvolution(Attention):
 
         pi = softmax_k((A relu(W mean_n x)) / tau),  y = (sum_k pi_k W_k) * x + sum_k pi_k b_k
 
-    with W_k kernels of 3 voxels an axis from C to C channels: one convolution, mixed anew for every image. W leads to
+    with W_k kernels of 3 voxels per axis from C to C channels: one convolution, mixed anew for every image. W leads to
     C / 4 channels. The kernels start as the identity and small noise, and so does y; as published at random.
 
     Args:

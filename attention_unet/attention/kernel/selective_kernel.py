@@ -13,7 +13,7 @@ class SelectiveKernel(Attention):
 
         U_k = relu(norm(f_k(x))),  z = relu(norm(W mean_n sum_k U_k)),  a = softmax_k(A_k z),  y = sum_k a_k * U_k
 
-    with f_k depth-wise convolutions of 3 voxels an axis, k voxels apart: kernels of 3, 5, ... voxels. The authors have
+    with f_k depth-wise convolutions of 3 voxels per axis, k voxels apart: kernels of 3, 5, ... voxels. The authors have
     32 groups and normalise over the batch; here it is in groups of eight channels. The open form leaves out norm and
     relu after f_k, and f_k starts as the identity: so does y.
 

@@ -18,7 +18,7 @@ class PairedAttention(Attention):
         X_c = softmax_channels(t_c q^T k) V_c,  X_s = softmax_keys(t_s q k_p^T) V_p,  y = x + [W_s X_s; W_c X_c]
 
     with q and k the queries and keys Q and K, each channel divided by its length, shared by both branches; t learned
-    temperatures of each head; and k_p and V_p the keys and values of at most 64 blocks. The paper projects voxels to 64
+    factors of each head; and k_p and V_p the keys and values of at most 64 blocks. The paper projects voxels to 64
     keys by a learned matrix, which fixes the size of the grid; averages over blocks leave it free. W start at 0: the
     exact identity.
 

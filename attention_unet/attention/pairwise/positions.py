@@ -19,7 +19,7 @@ class PositionEncoding(nn.Module):
     """Add an encoding of the position to the features, (B, C, *S).
 
     "sine" adds waves along each axis of 1/2, 1, 2, 4, ... 64 periods over the grid, as many as C allows; more channels
-    get the same again (after Vaswani et al., 2017). "learned" adds a learned grid of 8 voxels an axis, resampled
+    get the same again (after Vaswani et al., 2017). "learned" adds a learned grid of 8 voxels per axis, resampled
     linearly. Both are relative to the grid, so that any size works. "none" adds nothing.
 
     Args:

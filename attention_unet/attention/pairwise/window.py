@@ -19,7 +19,7 @@ class WindowAttention(Attention):
 
         A = softmax_keys(Q^T K / sqrt(C / heads) + B),  y = x + W (V A^T)
 
-    inside of boxes of ``size`` voxels an axis, with B one learned number for every head and offset between two voxels.
+    inside of boxes of ``size`` voxels per axis, with B one learned number for every head and offset between two voxels.
     ``shifted`` moves the boxes by half their size. At the border they are smaller, which the authors reach by a cyclic
     shift and a mask. The layer norm and the perceptron of a transformer block are left out. W starts at 0: the exact
     identity.
