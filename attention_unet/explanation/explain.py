@@ -45,10 +45,9 @@ def explain_run(
         ModelError: if a run holds no model.
         DataError: if no case could be scored.
     """
-    model = load_model(run, choose_device(device))
-    second_model = _load_second_model(second, run, model) if second else None
+    second_model = _load_second_model(second, run, device) if second else None
     folder, failed = evaluate_held_out(run, root, device)
-    files = read_evaluated_files(folder)
+    files, model = read_evaluated_files(folder), load_model(run, choose_device(device))
     rows = read_metrics(folder / "metrics.csv")
     ranked = [case for case in mean_dice(rows) if case in files.predicted]
     subjects = {row.case: row.subject for row in rows}
@@ -79,9 +78,9 @@ def explain_run(
     return findings, failed
 
 
-def _load_second_model(second: Path, run: Path, first: Model) -> Model:
-    """Load the model of a second training; it must be the training of the first model with another seed."""
-    model = load_model(second, first.device)
+def _load_second_model(second: Path, run: Path, device: str) -> Model:
+    """Load the model of a second training; it must be the training of a run with another seed."""
+    first, model = (load_model(each, choose_device(device)) for each in (run, second))
     first_held_out, second_held_out = (set(read_split(folder / SPLIT).validation) for folder in (run, second))
     missing = first_held_out - second_held_out
     if missing:

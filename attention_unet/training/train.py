@@ -11,7 +11,7 @@ import torch
 import yaml
 from lightning_fabric import Fabric, seed_everything
 
-from attention_unet.config import Config
+from attention_unet.config import Config, TrainingConfig
 from attention_unet.dataset.cases import Dataset
 from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.errors import ConfigError
@@ -205,13 +205,18 @@ def _begin_or_continue(
     if not state:
         budget.elapsed_before = budget.locating = locating
         return learner, budget, LoopState(locating=locating)
+    return learner, budget, _restore(state, learner, budget, config)
+
+
+def _restore(state: TrainingState, learner: Learner, budget: Budget, config: TrainingConfig) -> LoopState:
+    """Bring learner and budget to a saved state. Return the state of the loop."""
     learner.restore(state.learner)
     budget.elapsed_before, budget.reserve, budget.locating = state.elapsed, state.reserve, state.loop.locating
     budget.steps_before = learner.step
     if not same_budget(Config.from_plain(state.settings["config"]).training, config):
         due = int(budget.progress(learner.step) * config.validations + 1e-9)
         state.loop.validations = min(state.loop.validations, due)
-    return learner, budget, state.loop
+    return state.loop
 
 
 def _open_monitor(run: Path, settings: ResolvedSettings, learner: Learner, state: TrainingState | None) -> Monitor:

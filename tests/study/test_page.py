@@ -30,7 +30,7 @@ def write(folder, results=None, costs=None, maps=None, plan=None):
     record = Registration(
         {}, "2026-11-25", plan_of().to_json(), [Amendment("today", 3, "ab12", ["margin: 0.1 to 0.005"], "a slip")]
     )
-    records = {cell: CellRecord(cell, "", "", "", 4, 30.0, {"torch": "2.13.0"}) for cell in results}
+    records = {cell: CellRecord(cell, "", "", "", 30.0, {"torch": "2.13.0"}) for cell in results}
     file = folder / "study.html"
     facts = describe_study(plan, record, records, judge(plan, results), results, costs, maps or {})
     file.write_text(build_page("page", facts, {}, STUDY))

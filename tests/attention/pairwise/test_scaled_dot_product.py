@@ -156,7 +156,7 @@ def test_bounded_grid():
     assert bounded_grid((64, 64, 64), 4096) == (16, 16, 16)
     assert bounded_grid((56, 56), 4096) == (56, 56)
     assert bounded_grid((1, 90, 91), 4096) == (1, 45, 46)
-    assert scaled_dot_product.bounded(torch.zeros(1, 1, 16, 16, 17), (1, 1), "test").shape == (1, 1, 16, 16, 9)
+    assert scaled_dot_product.average_keys(torch.zeros(1, 1, 16, 16, 17), (1, 1), "test").shape == (1, 1, 16, 16, 9)
 
 
 def test_received_map_of_many_queries_is_estimated_from_some(monkeypatch):
@@ -221,11 +221,11 @@ def test_received_map_of_a_very_large_grid_asks_equally_spaced_queries(monkeypat
 def test_pairs_are_bounded_as_well(monkeypatch):
     monkeypatch.setattr(scaled_dot_product, "MAX_PAIRS", 200)
     source = image(1, 2, 6, 6)
-    assert scaled_dot_product.bounded(source, (5, 5), "test").shape == (1, 2, 2, 3)
-    assert scaled_dot_product.bounded(source, (5, 1), "test") is source
-    assert scaled_dot_product.bounded(source, (50, 50), "test").shape == (1, 2, 1, 1)
+    assert scaled_dot_product.average_keys(source, (5, 5), "test").shape == (1, 2, 2, 3)
+    assert scaled_dot_product.average_keys(source, (5, 1), "test") is source
+    assert scaled_dot_product.average_keys(source, (50, 50), "test").shape == (1, 2, 1, 1)
 
 
 def test_over_64_voxels_along_each_axis_1024_keys_are_left():
-    few = scaled_dot_product.bounded(torch.zeros(1, 1, 16, 16, 16), (64, 64, 64), "test")
+    few = scaled_dot_product.average_keys(torch.zeros(1, 1, 16, 16, 16), (64, 64, 64), "test")
     assert few[0, 0].numel() == 1024
