@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import yaml
-from publish import README, REPOSITORY, RESULTS, around, publish
+from publish import README, REPOSITORY, RESULTS, around, publish, table_of
 from rich.table import Table
 
 from attention_unet.dataset.subjects import read_subjects
@@ -113,10 +113,7 @@ def class_means(rows: Sequence[Row], cases: Collection[str]) -> dict[str, float]
 
 def in_short(ours: Mapping[str, float], others: Mapping[str, Mapping[str, float]]) -> Table:
     """One row for each tool, one column for each class."""
-    table = Table()
-    table.add_column("mean Dice")
-    for name in ours:
-        table.add_column(name, justify="right")
+    table = table_of("mean Dice", *ours)
     for tool, means in {"attention_unet": ours, **others}.items():
         table.add_row(tool, *(f"{means[name]:.4f}" if name in means else "-" for name in ours))
     return table

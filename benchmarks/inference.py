@@ -21,7 +21,7 @@ import torch
 from monai.inferers import SlidingWindowInferer
 from numpy.typing import NDArray
 from peers import monai_attention_unet
-from publish import parse, publish
+from publish import parse, publish, table_of
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 from turns import MATRIX, Work, product, take_turns
@@ -167,9 +167,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", nargs="*", default=["volume", "cases"])
     options = parse(parser)
-    table = Table()
-    for heading in ("", "s", "lowest to highest", "million voxels/s", "times as fast", "peak MiB"):
-        table.add_column(heading, justify="left" if not heading else "right")
+    table = table_of("", "s", "lowest to highest", "million voxels/s", "times as fast", "peak MiB")
     notes = [compare(what, options, table) for what in options.only]
     (most, forward), (at_most, taken) = take_turns([product, start_forward], options.threads, 3 * options.turns)
     of_best = [forward / own / (most / best) for own, best in zip(taken, at_most, strict=True)]

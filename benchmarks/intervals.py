@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from publish import REPOSITORY, parse, publish
+from publish import REPOSITORY, parse, publish, table_of
 from rich.table import Table
 
 from attention_unet.evaluation.compare import compare
@@ -94,11 +94,8 @@ def bootstrap(values: Values, random: np.random.Generator) -> tuple[float, float
 
 def false_verdicts(random: np.random.Generator, simulations: int) -> Table:
     """Measure how often equal methods are called different, by number of trainings."""
-    table = Table()
-    table.add_column("each method trained")
-    for spread in OF_A_RUN:
-        table.add_column(f"SD of a training {spread:g}", justify="right")
-    table.add_column(f"{OF_A_RUN[1]:g}; of a fold {OF_A_FOLD:g}", justify="right")
+    spreads = [f"SD of a training {spread:g}" for spread in OF_A_RUN]
+    table = table_of("each method trained", *spreads, f"{OF_A_RUN[1]:g}; of a fold {OF_A_FOLD:g}")
     for folds, runs in DESIGNS:
         name = f"{folds} fold{'s' * (folds > 1)}, {runs} run{'s' * (runs > 1)}"
         rates = [wrong(random, folds, runs, spread, 0, simulations // 4) for spread in OF_A_RUN]

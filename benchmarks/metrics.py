@@ -24,8 +24,7 @@ from monai.metrics import (
     get_confusion_matrix,
 )
 from numpy.typing import NDArray
-from publish import parse, publish
-from rich.table import Table
+from publish import parse, publish, table_of
 from scipy import ndimage
 from turns import Work, take_turns
 
@@ -112,9 +111,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     options = parse(parser)
-    table = Table()
-    for heading in ("", "s", "lowest to highest", "times as fast"):
-        table.add_column(heading, justify="left" if not heading else "right")
+    table = table_of("", "s", "lowest to highest", "times as fast")
     notes = []
     with tempfile.TemporaryDirectory() as temporary:
         cases, volumes = Path(temporary, "cases"), Path(temporary, "volumes")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 REPOSITORY = Path(__file__).parents[1]
 README, RESULTS = REPOSITORY / "README.md", REPOSITORY / "docs" / "results.md"
@@ -34,6 +34,11 @@ def parse(parser: argparse.ArgumentParser, document: Path = RESULTS) -> argparse
     for each in options.documents:
         around(each, Path(sys.argv[0]).stem)
     return options
+
+
+def table_of(first: str, *numbers: str) -> Table:
+    """Return a table with a column of names and columns of numbers."""
+    return Table(first, *(Column(heading, justify="right") for heading in numbers))
 
 
 def publish(tables: Sequence[Table], notes: Sequence[str], documents: Sequence[Path], place: str | None = None) -> None:

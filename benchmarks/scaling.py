@@ -10,8 +10,7 @@ import time
 from pathlib import Path
 
 import torch
-from publish import REPOSITORY, parse, publish
-from rich.table import Table
+from publish import REPOSITORY, parse, publish, table_of
 
 from attention_unet.config import Config, TrainingConfig
 from attention_unet.dataset.cases import find_cases
@@ -71,9 +70,7 @@ def main() -> None:
         predict_volume([Model(learner.averaged, plan, fabric.device)], volume, Settings(precision))
         predicting = time.perf_counter() - began
 
-    table = Table()
-    for heading in ("", "one volume", f"{options.volumes:,} volumes"):
-        table.add_column(heading, justify="left" if not heading else "right")
+    table = table_of("", "one volume", f"{options.volumes:,} volumes")
     for name, seconds in (
         ("inspect", inspecting),
         ("prepare, once", preparing),

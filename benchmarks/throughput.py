@@ -15,8 +15,7 @@ from functools import partial
 
 import torch
 from peers import has_nnunet, monai_attention_unet, nnunet_plain
-from publish import parse, publish
-from rich.table import Table
+from publish import parse, publish, table_of
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.utils.flop_counter import FlopCounterMode
@@ -117,9 +116,7 @@ def main() -> None:
     starts: list[Start] = [product, *(partial(start, contender, setting) for contender in contenders)]
     (full_operations, *operations), (full, *seconds) = take_turns(starts, setting.threads, options.turns)
 
-    table = Table()
-    for heading in ("network", "channels", "ms a patch", "lowest to highest", "times as fast", "of product's rate"):
-        table.add_column(heading, justify="left" if heading == "network" else "right")
+    table = table_of("network", "channels", "ms a patch", "lowest to highest", "times as fast", "of product's rate")
     best = full_operations / statistics.median(full)
     for contender, count, taken in zip(contenders, operations, seconds, strict=True):
         ratio = statistics.median(theirs / own for own, theirs in zip(taken, seconds[contender.peer], strict=True))

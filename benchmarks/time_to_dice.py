@@ -18,8 +18,7 @@ from typing import Any
 
 import yaml
 from peers import has_nnunet, monai_attention_unet, nnunet_plain
-from publish import parse, publish
-from rich.table import Table
+from publish import parse, publish, table_of
 from torch import Tensor, nn
 
 from attention_unet.attention.channel.context_encoding import ContextEncoding
@@ -110,11 +109,8 @@ def main() -> None:
     names = {"ours": "ours", "monai": "MONAI AttentionUnet, its defaults, float32"}
     if has_nnunet():
         names["nnunet"] = "nnU-Net's plain U-Net, float32"
-    table = Table()
-    table.add_column("network")
-    for i in range(options.validations):
-        table.add_column(f"{options.minutes * (i + 1) / options.validations:g} min", justify="right")
-    table.add_column("patches seen", justify="right")
+    times = (f"{options.minutes * (i + 1) / options.validations:g} min" for i in range(options.validations))
+    table = table_of("network", *times, "patches seen")
     with tempfile.TemporaryDirectory() as scratch:
         curves: dict[str, list[list[float | None]]] = {contender: [] for contender in names}
         patches: dict[str, list[int]] = {contender: [] for contender in names}
