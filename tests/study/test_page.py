@@ -37,6 +37,14 @@ def write(folder, results=None, costs=None, maps=None, plan=None):
     return file
 
 
+def test_settings_in_which_arms_differ_are_all_named(tmp_path):
+    plan = study()
+    gate = plan.arms["gate"]
+    other = dataclasses.replace(gate, data=dataclasses.replace(gate.data, patch=[8, 8, 8]))
+    file = write(tmp_path, plan=dataclasses.replace(plan, arms={**plan.arms, "gate": other}))
+    assert "16 x 16 x 8 voxels or 8 x 8 x 8 voxels" in file.read_text()
+
+
 @pytest.fixture
 def opened(browser, tmp_path):
     costs = {
@@ -58,7 +66,7 @@ def test_every_part_is_shown(opened):
     assert "Recorded on 2026-11-25, sha256 ab12." in text
     assert "Amended on today, after 3 trainings (margin: 0.1 to 0.005): a slip (sha256 since: " in text
     assert "trained with: torch 2.13.0 · hours of training: 4.0 · steps: 4" in text
-    assert "patch: 8 x 8 x 8 voxels" in text
+    assert "patch: 16 x 16 x 8 voxels" in text
     assert "Maps differ." in opened.locator("#maps").inner_text()
     assert opened.locator("#gains circle.pair").count() == 2 * 4  # two claims, four pairs of trainings
     assert opened.locator("#gains rect.margin").count() == 1
