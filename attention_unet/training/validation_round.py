@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from attention_unet.dataset.cases import Case
@@ -85,15 +86,15 @@ def warn_if_low(training: Training, progress: float, row: Mapping[str, float]) -
     if progress < LOW_FROM or not row["dice"] < LOW_DICE or loop.warned:
         return
     loop.warned = True
-    found = [row[f"dice {name}"] > 0 for name in training.settings.plan.labels.names]
-    advice = "raise data.foreground_share for classes that are not found yet"
-    if all(found) or not any(found):
-        advice = "let a patch see more of a scan (coarser data.spacing_mm, or larger data.patch)"
+    plan, advice = training.settings.plan, "train longer"
+    found = [row[f"dice {name}"] > 0 for name in plan.labels.names]
+    patch_mm = np.multiply(plan.patch, plan.preprocessing.spacing_mm)
+    if any(found) and not all(found):
+        advice += ", or raise data.foreground_share for classes that are not found yet"
+    elif (patch_mm < (plan.region_mm or plan.largest_mm)).any():
+        advice += ", or let a patch see more of a scan (coarser data.spacing_mm, or larger data.patch)"
     log.warning(
-        "mean Dice is only %s after %.0f %% of the budget: train longer, or %s",
-        format_dice(row["dice"]),
-        100 * progress,
-        advice,
+        "mean Dice is only %s after %.0f %% of the budget: %s", format_dice(row["dice"]), 100 * progress, advice
     )
 
 
