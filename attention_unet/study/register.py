@@ -74,7 +74,7 @@ def register(study: Study, folder: Path, reason: str | None = None, *, save: boo
             )
         outdated: list[Path] = []
         if changes:
-            if known and any(text.startswith(TRAINED) for text in changes):
+            if known and any(text.startswith(TRAINED) and not text.endswith(" removed") for text in changes):
                 _check_trainable(study, found.plan)
             before, found = found, found.amended(study, _now(), len(finished), changes, reason or "")
             changed = [arm for arm in before.study["arms"] if before.digest_of_arm(arm) != found.digest_of_arm(arm)]
