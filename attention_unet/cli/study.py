@@ -39,7 +39,9 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
     if len(given) > 1:
         raise ConfigError(f"{' and '.join(given)}: expected one of them, or none")
     if options.amend is not None and given and given[0] in ("--new", "--plan", "--list"):
-        raise ConfigError(f"--amend and {given[0]}: expected --amend alone, or with --only, --report or --maps")
+        raise ConfigError(
+            f"--amend and {given[0]}: expected --amend alone, or with --record, --only, --report or --maps"
+        )
     several = wants_jobs(options, given)
     folder = Path(options.output or file.with_suffix(""))
     if folder == file:
@@ -111,6 +113,8 @@ def _report(study: "Study", registration: "Registration", folder: Path) -> None:
 
     for verdict in write_study(study, registration, folder):
         print(verdict)
+    for text in registration.warnings():
+        log.warning("%s", text)
     log.info("all of it in a page: %s", folder / PAGE)
 
 

@@ -91,7 +91,7 @@ def read_costs(study: Study, registration: Registration, folder: Path) -> dict[s
         return None
     for arm in study.arms:
         if arm not in costs or costs[arm].arm_sha256 != registration.digest_of_arm(arm):
-            log.warning("%s: left out, as %s has changed or is new: %s", file, arm, advice)
+            log.warning("%s: left out, as the arm %r has changed or is new: %s", file, arm, advice)
             return None
     return costs
 

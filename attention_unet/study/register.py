@@ -76,7 +76,8 @@ def register(study: Study, folder: Path, reason: str | None = None, *, save: boo
         if changes:
             if known and any(text.startswith(TRAINED) and not text.endswith(" removed") for text in changes):
                 _check_trainable(study, found.plan)
-            before, found = found, found.amended(study, _now(), len(finished), changes, reason or "")
+            seen = max([len(finished), *(each.trainings for each in found.amendments)])  # some may be put aside since
+            before, found = found, found.amended(study, _now(), seen, changes, reason or "")
             changed = [arm for arm in before.study["arms"] if before.digest_of_arm(arm) != found.digest_of_arm(arm)]
             outdated = [path for arm in changed for path in find_results(arm, folder, locks)]
             for cell in study.cells():

@@ -23,7 +23,7 @@ class Amendment:
 
     Attributes:
         date: when, UTC.
-        trainings: number of trainings that were finished by then.
+        trainings: number of trainings whose results had been there by then, also of those put aside.
         sha256_before: digest of the record before the change.
         changes: each field that changed, with its values before and after.
         reason: why, in the words of the user.
@@ -109,15 +109,12 @@ class Registration:
 
     def warnings(self) -> list[str]:
         """Return a sentence for each change of claims or margin after trainings were finished."""
-        texts, seen = [], 0  # trainings seen by then, also those that an earlier change put aside
-        for each in self.amendments:
-            seen = max(seen, each.trainings)
-            if seen and any(text.startswith(("hypotheses", "margin")) for text in each.changes):
-                texts.append(
-                    f"Claims or margin were changed on {each.date}, after {plural(seen, 'training')}: the verdicts are "
-                    "not those of claims made before."
-                )
-        return texts
+        return [
+            f"Claims or margin were changed on {each.date}, after {plural(each.trainings, 'training')}: the verdicts "
+            "are not those of claims made before."
+            for each in self.amendments
+            if each.trainings and any(text.startswith(("hypotheses", "margin")) for text in each.changes)
+        ]
 
     def sentences(self) -> list[str]:
         """Return when the study was recorded, and each amendment."""

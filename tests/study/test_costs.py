@@ -58,7 +58,7 @@ def test_costs_of_an_arm_that_has_changed_are_left_out(cohort, tmp_path, caplog)
         costs = [Cost(arm, digest or registration.digest_of_arm(arm), 1, 1, 0.1, 1, 1, 1) for arm in plan.arms]
         write_costs(costs, tmp_path)
         assert (read_costs(plan, registration, tmp_path) is None) == (digest == "old")
-    assert "left out, as none has changed or is new: measure again by --plan" in caplog.text
+    assert "left out, as the arm 'none' has changed or is new: measure again by --plan" in caplog.text
     write_costs(costs[::-1], tmp_path)
     assert read_costs(plan, registration, tmp_path) is None
     assert "not used, as it was measured for another first arm" in caplog.text
