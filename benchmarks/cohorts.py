@@ -42,18 +42,8 @@ def train_ours(dataset: Path, minutes: float, seed: int, work: Path) -> dict[str
     call += ["--data.cache", dataset.parent / "cache"]
     attention_unet("train", *call, "--training.minutes", minutes, "--training.seed", seed, "--run", run)
     began = time.monotonic()
-    attention_unet(
-        "predict",
-        "-i",
-        dataset / "imagesTr",
-        "-o",
-        work / "predicted",
-        "-m",
-        run,
-        "--held-out-of",
-        run,
-        "--keep-all-components",
-    )  # which to drop was decided on these cases
+    call = ["-i", dataset / "imagesTr", "-o", work / "predicted", "-m", run, "--held-out-of", run]
+    attention_unet("predict", *call, "--keep-all-components")  # which to drop was decided on these cases
     plan, history = json.loads((run / "plan.json").read_text()), list(csv.DictReader((run / "history.csv").open()))
     return {
         "predict_seconds": time.monotonic() - began,

@@ -1,4 +1,4 @@
-"""Triplet attention: a map for each axis left out, the channels among them."""
+"""Triplet attention: one map for each axis that is averaged away; the channels count as an axis."""
 
 import torch
 from torch import Tensor, nn
