@@ -1,3 +1,4 @@
+import gc
 import os
 import shlex
 import shutil
@@ -30,6 +31,12 @@ SMALL = shlex.split("""
     --training.batch 4 --training.steps 120 --training.validations 1 --training.learning_rate 0.01
     --training.average 0.9
 """)
+
+
+def pytest_collection_finish():
+    """Let no collection of garbage search what stays: the modules and thousands of tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -247,7 +247,7 @@ def test_a_finished_run_that_is_resumed_ends_at_once(cohort, unbroken, tmp_path)
     assert same(weights(tmp_path / "run"), weights(unbroken))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.long), 2])
 def test_sigterm_saves_and_says_how_to_go_on(cohort, tmp_path, workers):
     """It is sent to all processes of the training, as torchrun, timeout and SLURM do."""
     arguments = command(cohort, tmp_path / "run", "--training.steps", "100000", "--data.workers", str(workers))
