@@ -79,7 +79,8 @@ class DataConfig:
 class AugmentationConfig:
     """Random changes of training patches. Most fields are the probability of a change; 0 turns it off. Changes of
     intensity are drawn for each channel. Where ``synthesize`` draws the image, they have a probability of at least 0.5.
-    The probabilities rise from 0, and are reached when the voxels of a case were trained on 40 times on average.
+    The probabilities of ``affine`` and of changes of intensity rise from 0, and are reached when the voxels of a case
+    were trained on 40 times on average.
 
     Attributes:
         affine: probability of rotation, scaling, shift and elastic deformation.

@@ -105,7 +105,7 @@ def main() -> None:
     for name in options.experiments:
         if options.write:
             around(DOCUMENT, name)
-        done = {tuple(row[key] for key in ROW) for row in read_rows(FILE)}
+        done = {tuple(row[key] for key in ROW) for row in read_rows(FILE) if int(row["steps"]) == options.steps}
         for row in results(name, options, done) if options.seeds else ():
             print(row, flush=True)
             add_row(FILE, row, ROW)

@@ -116,70 +116,90 @@ def check_case(
     Raises:
         DataError: if a file cannot be read or written.
     """
-    labels, volume = model.plan.labels, read_channels(case)
-    reference = read_case_label(case, volume).array[0].astype(np.int64)
-
-    def predict(predictor: Model, scan: Volume, attention: bool = False) -> Prediction:
-        prediction = _predict(predictor, scan, attention)
-        done()
-        return prediction
-
-    def dice(label_map: NDArray[np.generic]) -> float:
-        values = [
-            value for value in dice_by_class(label_map, reference, labels, case.unannotated) if not np.isnan(value)
-        ]
-        return float(np.mean(values)) if values else float("nan")
-
-    trained = predict(model, volume, attention=True)
-    scores = {TRAINED: dice(trained.label_map)}
-    for ablation in possible_ablations(model.network):
-        with ablated(model.network, ablation):
-            scores[ablation] = dice(predict(model, volume).label_map)
-    channels = model.plan.channels
-    for number, name in enumerate(channels if len(channels) > 1 else ()):
-        scores[WITHOUT + name] = dice(predict(model, volume.without_channels([number])).label_map)
+    volume = read_channels(case)
+    scan = _Scan(model, case, volume, read_case_label(case, volume).array[0].astype(np.int64), done)
+    trained = scan.predict(attention=True)
     maps = {place: weights for place, weights in trained.attention.items() if _varies(weights)}
     names = list(controls.maps)
     other = names[(names.index(case.id) + 1) % len(names)] if len(names) > 1 else ""
+    scores = {TRAINED: scan.dice(trained), **_without_parts(scan)}
     if maps and other and has_replaceable_maps(model):
-        mean = mean_maps([each for name, each in controls.maps.items() if name != case.id])
-        replacements = {OWN_MAP: controls.maps[case.id], MEAN_MAP: mean, OTHER_MAP: controls.maps[other]}
-        for name, replacement in replacements.items():
-            label_map = predict_with_maps(
-                model, volume, from_common_grid(replacement, volume, model.plan.preprocessing.stack), OVERLAP
-            )
-            scores[name] = dice(label_map)
-            done()
+        scores |= _with_maps_of_others(scan, controls.maps, other)
     agreement: dict[str, dict[str, float]] = {}
     deletion = None
     if maps:
-        random = [predict(control, volume, attention=True) for control in controls.random]
-        scores[UNTRAINED] = dice(random[0].label_map)
+        random = [scan.predict(control, attention=True) for control in controls.random]
+        scores[UNTRAINED] = scan.dice(random[0])
         agreement[RANDOM] = _correlate(maps, random[0].attention)
         agreement[TWO_RANDOM] = _correlate(random[1].attention, random[0].attention)
         if controls.second:
-            agreement[SECOND] = _correlate(maps, predict(controls.second, volume, attention=True).attention)
+            agreement[SECOND] = _correlate(maps, scan.predict(controls.second, attention=True).attention)
         if other:
             pair = (controls.maps[name] for name in (case.id, other))
             arrays = [{place: weights.numpy() for place, weights in each.items()} for each in pair]
             agreement[OTHER_MAP] = _correlate(*arrays)
-        place = next(iter(maps))
-        blocks = random_blocks(volume.grid, _voxel_size(model, place, volume), seed)
-        distance = signed_distance(trained.label_map, volume.spacing_mm)
-        unpredicted = np.isnan(maps[place])
-        orders = [
-            rank_voxels(np.where(unpredicted, np.nan, weights), blocks) for weights in (maps[place], distance, blocks)
-        ]
-        curves = [
-            [
-                scores[TRAINED],
-                *(dice(predict(model, delete_voxels(volume, order, share)).label_map) for share in SHARES[1:]),
-            ]
-            for order in orders
-        ]
-        deletion = DeletionCurves(place, *curves)
-    auc = _write_grad_cam(model, case.id, volume, reference, output, done)
+        deletion = _delete(scan, trained, *next(iter(maps.items())), seed)
+    auc = _write_grad_cam(scan, output)
     return CaseChecks(case.id, scores, agreement, deletion, auc)
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """A scan that is predicted under several conditions, with its reference (I, J, K)."""
+
+    model: Model
+    case: Case
+    volume: Volume
+    reference: NDArray[np.int64]
+    done: Callable[[], None]
+
+    def predict(self, model: Model | None = None, volume: Volume | None = None, attention: bool = False) -> Prediction:
+        """Predict the scan, or an altered volume, with the model or a control."""
+        prediction = _predict(model or self.model, volume or self.volume, attention)
+        self.done()
+        return prediction
+
+    def dice(self, prediction: Prediction | NDArray[np.generic]) -> float:
+        """Return the mean over the classes that have a Dice; NaN if none has."""
+        label_map = prediction.label_map if isinstance(prediction, Prediction) else prediction
+        scores = dice_by_class(label_map, self.reference, self.model.plan.labels, self.case.unannotated)
+        values = [value for value in scores if not np.isnan(value)]
+        return float(np.mean(values)) if values else float("nan")
+
+
+def _without_parts(scan: _Scan) -> dict[str, float]:
+    """Return Dice without attention, and without each of several channels."""
+    scores: dict[str, float] = {}
+    channels = scan.model.plan.channels
+    for ablation in possible_ablations(scan.model.network):
+        with ablated(scan.model.network, ablation):
+            scores[ablation] = scan.dice(scan.predict())
+    for number, name in enumerate(channels if len(channels) > 1 else ()):
+        scores[WITHOUT + name] = scan.dice(scan.predict(volume=scan.volume.without_channels([number])))
+    return scores
+
+
+def _with_maps_of_others(scan: _Scan, maps: Mapping[str, CommonMaps], other: str) -> dict[str, float]:
+    """Return Dice with the scan's own map, resampled as the others are, and with those of other cases in its place."""
+    mean = mean_maps([each for name, each in maps.items() if name != scan.case.id])
+    scores: dict[str, float] = {}
+    for name, replacement in {OWN_MAP: maps[scan.case.id], MEAN_MAP: mean, OTHER_MAP: maps[other]}.items():
+        on_scan = from_common_grid(replacement, scan.volume, scan.model.plan.preprocessing.stack)
+        scores[name] = scan.dice(predict_with_maps(scan.model, scan.volume, on_scan, OVERLAP))
+        scan.done()
+    return scores
+
+
+def _delete(scan: _Scan, trained: Prediction, place: str, weights: NDArray[np.float32], seed: int) -> DeletionCurves:
+    """Delete voxels in three orders, and predict what is left."""
+    blocks = random_blocks(scan.volume.grid, _voxel_size(scan.model, place, scan.volume), seed)
+    distance, unpredicted = signed_distance(trained.label_map, scan.volume.spacing_mm), np.isnan(weights)
+    curves = []
+    for each in (weights, distance, blocks):
+        order = rank_voxels(np.where(unpredicted, np.nan, each), blocks)
+        left = (delete_voxels(scan.volume, order, share) for share in SHARES[1:])
+        curves.append([scan.dice(trained), *(scan.dice(scan.predict(volume=volume)) for volume in left)])
+    return DeletionCurves(place, *curves)
 
 
 def _correlate(one: Mapping[str, NDArray[np.float32]], other: Mapping[str, NDArray[np.float32]]) -> dict[str, float]:
@@ -196,18 +216,16 @@ def _varies(weights: NDArray[np.float32]) -> bool:
     return known.size > 0 and float(known.std()) > FLAT
 
 
-def _write_grad_cam(
-    model: Model, case: str, volume: Volume, reference: NDArray[np.int64], output: Path, done: Callable[[], None]
-) -> dict[str, float]:
+def _write_grad_cam(scan: _Scan, output: Path) -> dict[str, float]:
     """Write the Grad-CAM of each class; return its AUC by class."""
-    labels, auc = model.plan.labels, {}
-    for name, integer, cam in zip(labels.names, labels.painted, grad_cams(model, volume), strict=True):
+    labels, case, auc = scan.model.plan.labels, scan.case.id, {}
+    for name, integer, cam in zip(labels.names, labels.painted, grad_cams(scan.model, scan.volume), strict=True):
         path = grad_cam_path(output, case, integer)
-        write_like(path, np.nan_to_num(cam), volume)
+        write_like(path, np.nan_to_num(cam), scan.volume)
         add_files(output, case, [path])
-        rows = attention_in_structures(case, "", cam, reference, labels)
+        rows = attention_in_structures(case, "", cam, scan.reference, labels)
         (auc[name],) = (row.auc for row in rows if row.class_name == name)
-        done()
+        scan.done()
     return auc
 
 

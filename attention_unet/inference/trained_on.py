@@ -1,4 +1,4 @@
-"""The training cases of a model, as hashes: enough to recognise a case, too little to identify a person."""
+"""The training cases of a model, as hashes: whoever has a case, or guesses its id, recognises it; nobody else does."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

@@ -74,7 +74,7 @@ def run_jobs(calls: Mapping[str, Sequence[str]], at_once: int) -> int:
             reason = ", perhaps because memory ran out" if code == -signal.SIGKILL else ""
             log.error("%s: killed by signal %d%s", name, -code, reason)
         codes.append(code if code >= 0 else 128 - code)
-        if (left := len(calls) - len(codes)) and len(calls) > at_once:
+        if (left := len(calls) - len(codes)) and len(calls) > at_once and not stopping.is_set():
             seconds = (time.monotonic() - began) / len(codes) * left
             log.info("%d of %d done, about %s left", len(codes), len(calls), format_time(seconds))
 
