@@ -7,11 +7,11 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from attention_unet.errors import ConfigError
 from attention_unet.places import MAX_LEVELS
-from attention_unet.ranges import Range, ranged
+from attention_unet.ranges import Range, choices, ranged
 
 EDGES_MM = (1e-3, 100.0)  # range of voxel sizes; anything else is a mistake
 MAX_BUDGET = 1e9  # minutes or steps
@@ -266,6 +266,7 @@ class Config:
 
         for section in dataclasses.fields(self):
             values = getattr(self, section.name)
+            hints = get_type_hints(type(values))
             for f in dataclasses.fields(values):
                 name, value = f"{section.name}.{f.name}", getattr(values, f.name)
                 demand(value is not None or f.default is None, name, "null", "a value")
@@ -274,6 +275,8 @@ class Config:
                 demand(finite, name, value, "numbers that are finite")
                 allowed = f.metadata.get("range", Range())
                 demand(allowed.contains(value), name, value, allowed)
+                words = choices(hints[f.name])
+                demand(not words or set(numbers) <= set(words), name, value, " or ".join(map(str, words)))
         data, training, scale = self.data, self.training, self.augmentation.scale
         demand(data.fold < data.folds, "data.fold", data.fold, f"-1 (all cases) or 0 to {data.folds - 1}")
         expected = "1, or 3 or more: with 2 voxels, gradients in bfloat16 are wrong on CPUs (oneDNN)"

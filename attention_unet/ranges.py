@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,12 @@ class Range:
             )
         end = f" to {self.most:.10g}" if self.most < math.inf else f" to below {self.below:.10g}"
         return f"{count}{self.least:.10g}" + (end if min(self.most, self.below) < math.inf else " or more")
+
+
+def choices(hint: Any) -> tuple[Any, ...]:
+    """Return the values that a type allows, a ``Literal`` or a list of it; nothing for other types."""
+    each = get_args(hint)[0] if get_origin(hint) is list else hint
+    return get_args(each) if get_origin(each) is Literal else ()
 
 
 def ranged(default: Any, **limits: float) -> Any:

@@ -18,7 +18,8 @@ from nibabel.processing import resample_to_output
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from attention_unet.dataset.cases import find_cases
+from attention_unet.config import DataConfig
+from attention_unet.dataset.find_dataset import find_dataset
 
 Case = tuple[nib.Nifti1Image, nib.Nifti1Image]  # image of one channel, label map
 
@@ -146,7 +147,7 @@ def make(name: str, data: Path, folder: Path) -> Path:
     ids: list[str] = []
     classes = cohort.classes
     if isinstance(cohort.source, str):
-        dataset = find_cases(data / cohort.source)
+        dataset = find_dataset(DataConfig(root=str(data / cohort.source)))
         classes = classes or dataset.labels.names
         for case in dataset.cases[: cohort.training + cohort.held_out]:
             pair = nib.load(case.images[0]), nib.load(case.label)

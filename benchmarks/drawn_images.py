@@ -13,7 +13,7 @@ import torch
 from publish import REPOSITORY
 
 from attention_unet.config import AugmentationConfig, Config, DataConfig, TrainingConfig
-from attention_unet.dataset.cases import find_cases
+from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.machine.devices import this_machine
 from attention_unet.pictures.figures import save_figure
 from attention_unet.preparation.cache import CaseCache
@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=REPOSITORY / "data", help="folder of the real datasets")
     options = parser.parse_args()
-    dataset = find_cases(options.data / DATASET)
+    dataset = find_dataset(DataConfig(root=str(options.data / DATASET)))
     config = Config(data=DataConfig(patch=PATCH), training=TrainingConfig(steps=1))
     plan = make_plan(config, dataset, take_fingerprint(dataset.cases, dataset.labels), this_machine(config.training))
     with tempfile.TemporaryDirectory() as folder:

@@ -12,9 +12,10 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from attention_unet.config import AugmentationConfig
-from attention_unet.dataset.cases import Case, Dataset, find_cases
+from attention_unet.config import AugmentationConfig, DataConfig
+from attention_unet.dataset.cases import Case, Dataset
 from attention_unet.dataset.drawn_scan import thicken
+from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.phantom import make_cohort
 from attention_unet.scans.volumes import Volume
 
@@ -65,7 +66,7 @@ def held_out(work: Path, source: Path, seed: int, group: Callable[[str], int], e
 
 def test_cases(folder: Path) -> Dataset:
     """Return the test cases of a folder of phantoms."""
-    dataset = find_cases(folder)
+    dataset = find_dataset(DataConfig(root=str(folder)))
     names = sorted(file.name for file in (folder / "labelsTs").iterdir())
     images = {name: tuple(sorted((folder / "imagesTs").glob(f"{name.removesuffix('.nii.gz')}*"))) for name in names}
     return replace(dataset, cases=tuple(Case(name, images[name], folder / "labelsTs" / name) for name in names))

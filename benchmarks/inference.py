@@ -26,7 +26,8 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 from turns import MATRIX, Work, product, take_turns
 
-from attention_unet.dataset.cases import find_cases, locate_dataset
+from attention_unet.config import DataConfig
+from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.reading import read_channels
 from attention_unet.evaluation.metrics import dice
 from attention_unet.inference.model_file import CPU, load_model
@@ -61,7 +62,7 @@ class Told:
 
 def scans_of(what: str, data: str | None, cases: int) -> list[Volume]:
     """Return the hippocampus cases, or the volume tiled with them."""
-    dataset = find_cases(locate_dataset(data, "Task04_Hippocampus"))
+    dataset = find_dataset(DataConfig(root=str(data), dataset="Task04_Hippocampus"))
     volumes = [read_channels(case) for case in dataset.cases[:cases]]
     if what == "cases":
         return volumes
@@ -172,7 +173,7 @@ def main() -> None:
     (most, forward), (at_most, taken) = take_turns([product, start_forward], options.threads, 3 * options.turns)
     of_best = [forward / own / (most / best) for own, best in zip(taken, at_most, strict=True)]
     best = f"{statistics.median(of_best):.0%}"
-    case = find_cases(locate_dataset(options.data, "Task04_Hippocampus")).cases[0].images[0]
+    case = find_dataset(DataConfig(root=str(options.data), dataset="Task04_Hippocampus")).cases[0].images[0]
     with tempfile.TemporaryDirectory() as output:
         one = cold_start("predict", "-i", str(case), "-o", output, "-m", MODEL, "--overwrite")
     windows = " x ".join(map(str, load_model(MODEL).plan.patch))

@@ -28,7 +28,9 @@ from publish import parse, publish, table_of
 from scipy import ndimage
 from turns import Work, take_turns
 
-from attention_unet.dataset.cases import Case, find_cases, locate_dataset
+from attention_unet.config import DataConfig
+from attention_unet.dataset.cases import Case
+from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.reading import read_channels
 from attention_unet.evaluation.evaluate import evaluate_cases
 from attention_unet.evaluation.score import score_case
@@ -48,7 +50,7 @@ EDGE, RADIUS, WAVES = 256, 55, 6  # voxels
 def write_cases(folder: Path, data: str | None, number: int) -> None:
     """Write real labels and predictions of the shipped model."""
     model = load_model("hippocampus")
-    for case in find_cases(locate_dataset(data, "Task04_Hippocampus")).cases[:number]:
+    for case in find_dataset(DataConfig(root=str(data), dataset="Task04_Hippocampus")).cases[:number]:
         if case.label is not None:
             reference = read_labels(case.label)
             predicted = predict_volume([model], read_channels(case), Settings()).label_map

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from publish import REPOSITORY, parse, publish, table_of
 
-from attention_unet.config import Config, TrainingConfig
-from attention_unet.dataset.cases import find_cases
+from attention_unet.config import Config, DataConfig, TrainingConfig
+from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.inspection import inspect
 from attention_unet.dataset.reading import read_channels
 from attention_unet.inference.model import Model
@@ -41,7 +41,7 @@ def main() -> None:
     reuse_freed_memory(of_any_size=True)  # as training does
     config = Config(training=TrainingConfig(minutes=60))
     with tempfile.TemporaryDirectory() as scratch:
-        dataset = find_cases(options.data / "OASIS_Subcortical")
+        dataset = find_dataset(DataConfig(root=str(options.data / "OASIS_Subcortical")))
         cases = dataset.cases
         began = time.perf_counter()
         inspect(dataset, {}, {}, lambda: None)

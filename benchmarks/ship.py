@@ -12,8 +12,10 @@ from pathlib import Path
 
 from safetensors import safe_open
 
+from attention_unet.config import DataConfig
 from attention_unet.dataset.case_facts import image_digest
-from attention_unet.dataset.cases import find_cases, locate_dataset
+from attention_unet.dataset.cases import locate_dataset
+from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.reading import read_channels
 from attention_unet.files.run_folder import WEIGHTS
 from attention_unet.inference.components import pool_gains
@@ -30,7 +32,7 @@ def describe(name: str, dataset: Path, folds: list[Path]) -> str:
         folds: runs of a cross-validation with the same settings.
     """
     file = SHIPPED / f"{name}.safetensors"
-    model, cases = load_model(file, CPU), find_cases(dataset).cases
+    model, cases = load_model(file, CPU), find_dataset(DataConfig(root=str(dataset))).cases
     with safe_open(file, framework="pt") as content:
         trained = json.loads(content.metadata()["description"])["trained"]
     gains = pool_gains(load_model(run, CPU).component_gains for run in folds)

@@ -14,7 +14,9 @@ import numpy as np
 from publish import parse, publish
 from rich.table import Table
 
-from attention_unet.dataset.cases import Case, find_cases, locate_dataset
+from attention_unet.config import DataConfig
+from attention_unet.dataset.cases import Case
+from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.reading import read_case_label, read_channels
 from attention_unet.dataset.splits import read_held_out
 from attention_unet.files.run_folder import read_paths
@@ -62,7 +64,7 @@ def main() -> None:
     table = Table("run", "windows", "Dice", "s per scan", "times as fast", "lowest to highest")
     for run in options.runs:
         model = load_model(run)
-        dataset = find_cases(locate_dataset(read_paths(run).get("data.root"), read_config(run).data.dataset))
+        dataset = find_dataset(DataConfig(root=read_paths(run).get("data.root"), dataset=read_config(run).data.dataset))
         held_out = read_held_out(run, [case.id for case in dataset.cases])[: options.scans]
         cases = [case for case in dataset.cases if case.id in held_out]
         volumes = [read_channels(case) for case in cases]

@@ -169,7 +169,7 @@ def _predict_parts(options: Namespace) -> int:
     count, memory = options.jobs, options.memory_gb
     memory = free_memory() / count / 2**30 if memory is None else memory
     parts = [f"{number}/{count}" for number in range(1, count + 1)]
-    own = ["--jobs=1", f"--memory-gb={memory:.3f}"]
+    own = ["--jobs=1", f"--memory-gb={memory}"]
     return run_jobs({f"part {part}": [*options.arguments, *own, f"--part={part}"] for part in parts}, count)
 
 

@@ -85,7 +85,7 @@ def locate_dataset(root: str | None, dataset: str) -> Path:
     if not folder.is_dir() or not _is_dataset(folder):
         described = (folder / "dataset.json").is_file()
         reason = "there is dataset.json, but no" if described else "expected"
-        here = [path.name for path in base.iterdir() if path.is_dir() and _is_dataset(path)] if base.is_dir() else []
+        here = _list_datasets(base) if base.is_dir() else []
         advice = f"{base} has {first_few(here)}: choose one by --data.dataset" if here else "check the path"
         raise ConfigError(
             f"{folder}: no dataset here: {reason} folders of images and labels (imagesTr and labelsTr), or {BIDS}; "
@@ -95,8 +95,8 @@ def locate_dataset(root: str | None, dataset: str) -> Path:
     return folder
 
 
-def find_cases(root: Path) -> Dataset:
-    """Return the labelled cases of a dataset.
+def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
+    """Find the labelled cases of a dataset. Images are not read.
 
     Three layouts are known:
 
@@ -104,18 +104,6 @@ def find_cases(root: Path) -> Dataset:
     - nnU-Net raw: ``dataset.json`` with ``channel_names``, folders imagesTr and labelsTr, files ``CASE_0000.nii.gz``.
     - Plain: folders images and labels (or imagesTr and labelsTr), files of the same names. Images may have channel
       suffixes. Without a folder of images, images are drawn from the label maps.
-
-    Raises:
-        DataError: if a file is missing or has no partner; it names all such files. Images are not read.
-    """
-    dataset, problems = find_readable_cases(root)
-    if problems:
-        raise DataError("\n".join(problems.values()))
-    return dataset
-
-
-def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
-    """Find cases as ``find_cases`` does, but leave out incomplete ones. Images are not read.
 
     Returns:
         The dataset without the incomplete cases, and the problem of each of them by id.
@@ -212,6 +200,15 @@ def _fill_channels(files: dict[int, Path], case: str, channels: int) -> tuple[Pa
     sibling = next(iter(files.values()))
     ending = sibling.name.removeprefix(stem(sibling))
     return tuple(files.get(i, sibling.with_name(f"{case}_{i:04d}{ending}")) for i in range(channels))
+
+
+def _list_datasets(base: Path) -> list[str]:
+    """Return the names of the datasets in a folder, without damaged ones and those that may not be read."""
+    names = []
+    for folder in base.iterdir():
+        with suppress(DataError, OSError):
+            names += [folder.name] if folder.is_dir() and _is_dataset(folder) else []
+    return names
 
 
 def _is_dataset(root: Path) -> bool:

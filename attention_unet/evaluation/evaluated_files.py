@@ -85,8 +85,8 @@ def read_evaluated_files(evaluation: Path) -> EvaluatedFiles:
                 name,
                 tuple(absolute(image) for image in each["images"]),
                 absolute(each["reference"]),
-                tuple(map(str, each.get("unannotated", ()))),
-                drawn=bool(each.get("drawn")),
+                tuple(map(str, each["unannotated"])),
+                drawn=bool(each["drawn"]),
             )
             for name, each in plain["cases"].items()
         }

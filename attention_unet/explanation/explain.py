@@ -5,8 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from attention_unet.dataset.splits import read_split
 from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.evaluation.evaluated_files import read_evaluated_files
@@ -21,6 +19,7 @@ from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import load_model
 from attention_unet.machine.devices import choose_device
 from attention_unet.machine.progress import progress_bar
+from attention_unet.preparation.fingerprint import evenly_spaced
 from attention_unet.training.held_out import evaluate_held_out
 
 
@@ -53,8 +52,7 @@ def explain_run(
     subjects = {row.case: row.subject for row in rows}
     if not ranked:
         raise DataError(f"{folder}: no held-out case could be scored: expected at least one; check images and labels")
-    chosen = np.unique(np.linspace(0, len(ranked) - 1, min(most, len(ranked))).round().astype(int))
-    cases = [files.cases[ranked[i]] for i in chosen]
+    cases = [files.cases[name] for name in evenly_spaced(ranked, most)]
     attends = bool(possible_ablations(model.network))
     controls = Controls([randomise_weights(model, seed) for seed in range(2)] if attends else [], second_model, {})
     checks: list[CaseChecks] = []

@@ -69,8 +69,7 @@ class Locator:
         network = AttentionUNet(plan.architecture)
         network.load_state_dict(weights)
         i, j, k = map(int, plain["factors"])
-        margin = int(plain.get("margin", MARGINS[0]))  # earlier models have none
-        return cls(place_network(network, device).eval(), plan, (i, j, k), margin)
+        return cls(place_network(network, device).eval(), plan, (i, j, k), int(plain["margin"]))
 
     @torch.inference_mode()
     def locate(self, image: Tensor) -> Box | None:

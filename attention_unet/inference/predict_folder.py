@@ -68,7 +68,7 @@ def predict_folder(
         {}
     """
     may_miss, channels = all(model.plan.channels_may_miss for model in models), models[0].plan.channels
-    if Path(source).suffix.lower() == ENDING:
+    if Path(source).suffix.lower() == ENDING and not Path(source).is_dir():
         cases = read_scan_table(Path(source), channels, may_miss)
     else:
         cases = find_inputs(Path(source), len(channels), may_miss)

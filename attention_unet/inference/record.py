@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 IDENTITY = (  # of equal predictions
     *("models_sha256", "overlap", "whole_scan", "tta", "drop_small", "channel", "missing", "file_format", "codes"),
 )
-EARLIER = {"missing": [], "file_format": "nii.gz", "codes": {}}  # what records without these fields mean
 
 
 def describe_predictions(
@@ -45,7 +44,7 @@ def describe_predictions(
         "tta": settings.tta,
         "drop_small": list(cleaned),
         "channel": settings.channel,
-        "missing": list(settings.missing),
+        "missing": sorted(set(settings.missing)),
         "file_format": settings.file_format,
         "codes": {name: asdict(code) for name, code in settings.codes.items()},
         "versions": versions(),
@@ -72,7 +71,7 @@ def remove_from_record(output: Path, cases: Iterable[str]) -> None:
 
 def is_same(record: Mapping[str, Any], description: Mapping[str, Any]) -> bool:
     """Return whether predictions of a record are of the same models and settings as a description."""
-    return all({**EARLIER, **record}.get(key) == description[key] for key in IDENTITY)
+    return all(record.get(key) == description[key] for key in IDENTITY)
 
 
 def begin_part(

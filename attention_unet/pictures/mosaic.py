@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from attention_unet.scans.label_table import colour_of
 
+HIGHEST = 2**16  # weights above, and infinite ones, are drawn like this one
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -59,9 +61,9 @@ def draw_mosaic(scenes: Sequence[Scene], class_names: Sequence[str]) -> Figure:
 
 
 def upper_bound(highest: float) -> int:
-    """Return the smallest of 1, 2, 4, 8 ... that is at least the highest weight."""
+    """Return the smallest of 1, 2, 4, 8 ... that is at least the highest weight; at most ``HIGHEST``."""
     bound = 1
-    while bound < highest - 1e-3:  # rounding in resampling and sums may exceed 1 a little
+    while bound < min(highest - 1e-3, HIGHEST):  # rounding in resampling and sums may exceed 1 a little
         bound *= 2
     return bound
 

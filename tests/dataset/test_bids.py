@@ -10,7 +10,6 @@ import pytest
 from attention_unet.cli import main
 from attention_unet.config import DataConfig
 from attention_unet.dataset.bids import find_bids_cases, is_in_its_folder
-from attention_unet.dataset.cases import find_cases
 from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.subjects import find_subjects
 from attention_unet.errors import ConfigError, DataError
@@ -125,7 +124,7 @@ def test_the_table_is_that_of_the_label_map(bids):
 
 def test_what_cannot_be_trained_on_is_refused(bids):
     with pytest.raises(DataError, match=r"is a BIDS dataset: name the suffixes of its scans: --data.bids_suffixes"):
-        find_cases(bids)
+        find_dataset(DataConfig(root=str(bids)))
     with pytest.raises(DataError, match="sub-01_ses-a: files found: T2w 0, label map 1: expected one each"):
         find_bids_cases(bids, ["T2w"], LABELS)
     for pattern in ("/home/*_dseg.nii.gz", "", "**_probseg.nii.gz", "."):

@@ -3,7 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from attention_unet.dataset.cases import find_cases, find_readable_cases, group_channels, locate_dataset
+from attention_unet.config import DataConfig
+from attention_unet.dataset.cases import find_readable_cases, group_channels, locate_dataset
+from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.errors import ConfigError, DataError
 from tests.conftest import save_nifti
 
@@ -29,7 +31,7 @@ def decathlon(root, ids=("b", "a"), **more):
 
 
 def test_decathlon(tmp_path):
-    dataset = find_cases(decathlon(tmp_path))
+    dataset = find_dataset(DataConfig(root=str(decathlon(tmp_path))))
     assert [case.id for case in dataset.cases] == ["a", "b"]
     assert dataset.channels == ("T1",)
     assert dataset.labels.integers == {"x": (1,), "y": (2,)}
@@ -39,7 +41,7 @@ def test_nnunet_raw_with_a_file_a_channel(tmp_path):
     write(tmp_path / "imagesTr", ["p_0000", "p_0001", "q_0000", "q_0001"], VOLUME)
     write(tmp_path / "labelsTr", ["p", "q"], LABEL)
     describe(tmp_path, channel_names={"0": "T2", "1": "ADC"}, labels={"background": 0, "zone": 2})
-    dataset = find_cases(tmp_path)
+    dataset = find_dataset(DataConfig(root=str(tmp_path)))
     assert [(case.id, [p.name for p in case.images]) for case in dataset.cases] == [
         ("p", ["p_0000.nii.gz", "p_0001.nii.gz"]),
         ("q", ["q_0000.nii.gz", "q_0001.nii.gz"]),
@@ -48,17 +50,17 @@ def test_nnunet_raw_with_a_file_a_channel(tmp_path):
     assert dataset.labels.integers == {"zone": (2,)}
     described = {"channel_names": {"0": "T2", "1": "ADC"}, "labels": {"background": 0, "zone": 2}}
     describe(tmp_path, **described, numTraining=2)
-    assert len(find_cases(tmp_path).cases) == 2
+    assert len(find_dataset(DataConfig(root=str(tmp_path))).cases) == 2
     describe(tmp_path, **described, numTraining=5)
     with pytest.raises(DataError, match=r"numTraining is 5, but 2 cases are there: is it half copied\?"):
-        find_cases(tmp_path)
+        find_dataset(DataConfig(root=str(tmp_path)))
 
 
 def test_plain_folders_take_their_classes_from_the_files(tmp_path):
     write(tmp_path / "images", ["one", "two"], VOLUME)
     write(tmp_path / "labels", ["one", "two"], LABEL)
     (tmp_path / "images" / "._one.nii.gz").write_bytes(b"left by a Mac")
-    dataset = find_cases(tmp_path)
+    dataset = find_dataset(DataConfig(root=str(tmp_path)))
     assert [case.id for case in dataset.cases] == ["one", "two"]
     assert dataset.labels.integers == {"label 1": (1,), "label 2": (2,)}
 
@@ -67,7 +69,7 @@ def test_four_digits_of_a_case_name_are_no_channel(tmp_path):
     names = ["sub_0000", "sub_0001", "sub_0002"]
     write(tmp_path / "images", names, VOLUME)
     write(tmp_path / "labels", names, LABEL)
-    assert [case.id for case in find_cases(tmp_path).cases] == names
+    assert [case.id for case in find_dataset(DataConfig(root=str(tmp_path))).cases] == names
     assert set(group_channels(write(tmp_path / "more", ["a_0000", "a_0001"], VOLUME), channels=1)) == {
         "a_0000",
         "a_0001",
@@ -90,7 +92,7 @@ def test_a_year_at_the_end_of_a_name_is_no_channel(tmp_path):
 def test_a_4d_file_of_the_plain_layout_has_its_channels(tmp_path):
     write(tmp_path / "images", ["one"], np.stack([VOLUME, VOLUME], axis=-1))
     write(tmp_path / "labels", ["one"], LABEL)
-    assert find_cases(tmp_path).channels == ("channel 0", "channel 1")
+    assert find_dataset(DataConfig(root=str(tmp_path))).channels == ("channel 0", "channel 1")
 
 
 def test_a_missing_channel_file_spoils_its_own_case_only(tmp_path):
@@ -104,14 +106,14 @@ def test_everything_that_is_missing_is_listed_at_once(tmp_path):
     (root / "imagesTr" / "a.nii.gz").unlink()
     (root / "labelsTr" / "b.nii.gz").unlink()
     with pytest.raises(DataError, match=r"(?s)labelsTr/b\.nii\.gz: missing.*imagesTr/a\.nii\.gz: missing"):
-        find_cases(root)
+        find_dataset(DataConfig(root=str(root)))
 
 
 def test_unpaired_files(tmp_path):
     write(tmp_path / "images", ["one", "two"], VOLUME)
     write(tmp_path / "labels", ["one", "three"], LABEL)
     with pytest.raises(DataError, match=r"(?s)two\.nii\.gz: has no label.*three\.nii\.gz: has no image"):
-        find_cases(tmp_path)
+        find_dataset(DataConfig(root=str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def test_unpaired_files(tmp_path):
 def test_wrong_descriptions(tmp_path, content, message):
     describe(tmp_path / "data", **content)
     with pytest.raises(DataError, match=message):
-        find_cases(tmp_path / "data")
+        find_dataset(DataConfig(root=str(tmp_path / "data")))
 
 
 @pytest.mark.parametrize("folder", ["labels", "images"])
@@ -138,7 +140,7 @@ def test_the_same_file_in_two_formats_is_not_chosen_from(tmp_path, folder):
     write(tmp_path / "labels", ["p"], LABEL)
     save_nifti(tmp_path / folder / ("p.nii" if folder == "labels" else "p_0001.nii"), LABEL)
     with pytest.raises(DataError, match=r"\.gz: the case exists twice, also as p.*\.nii: expected one file; keep one"):
-        find_cases(tmp_path)
+        find_dataset(DataConfig(root=str(tmp_path)))
 
 
 def test_a_lacking_channel_of_plain_folders_spoils_its_own_case_only(tmp_path):
@@ -154,7 +156,7 @@ def test_a_lacking_channel_of_plain_folders_spoils_its_own_case_only(tmp_path):
 def test_cases_listed_twice(tmp_path):
     root = decathlon(tmp_path, ids=("a", "a"))
     with pytest.raises(DataError, match="listed twice: a"):
-        find_cases(root)
+        find_dataset(DataConfig(root=str(root)))
 
 
 def test_where_a_dataset_is_looked_for(tmp_path, monkeypatch):
@@ -170,6 +172,10 @@ def test_where_a_dataset_is_looked_for(tmp_path, monkeypatch):
         locate_dataset(None, "Task")
     with pytest.raises(ConfigError, match=r"store has Task: choose one by --data\.dataset"):
         locate_dataset(str(tmp_path / "store"), "")
+    (tmp_path / "store" / "Damaged").mkdir()
+    (tmp_path / "store" / "Damaged" / "dataset.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"Tsk: no dataset here.*store has Task: choose one"):
+        locate_dataset(str(tmp_path / "store"), "Tsk")
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "dataset.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"half: no dataset here: there is dataset\.json, but no folders of images"):

@@ -2,7 +2,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from attention_unet.dataset.cases import find_cases
+from attention_unet.config import DataConfig
+from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.phantom import CLASSES, make_cohort
 from attention_unet.errors import ConfigError
 
@@ -25,7 +26,7 @@ def test_an_earlier_cohort_is_never_mixed_in(tmp_path):
 
 
 def test_a_cohort_is_what_it_claims_to_be(cohort):
-    dataset = find_cases(cohort)
+    dataset = find_dataset(DataConfig(root=str(cohort)))
     assert dataset.labels.integers == {name: (value,) for name, value in CLASSES.items()}
     assert len(list((cohort / "imagesTs").iterdir())) == 2
     orientations, spacings = set(), []

@@ -93,7 +93,8 @@ def test_channels_are_left_out_by_name(scans, tmp_path):
     settings = Settings(missing=("T2", "FLAIR"))
     assert predict_folder([model()], scans, tmp_path / "out", settings) == {}
     record = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert record["missing"] == ["T2", "FLAIR"]
+    assert record["missing"] == ["FLAIR", "T2"]
+    assert predict_folder([model()], scans, tmp_path / "out", Settings(missing=("FLAIR", "T2")), resume=True) == {}
     assert record["cases"]["whole"]["missing"] == ["FLAIR", "T2"]
     check(read_channels(Case("whole", (tmp_path / "out" / "whole.nii.gz",))).array[0], 0)
     with pytest.raises(ConfigError, match="with another model or other options"):

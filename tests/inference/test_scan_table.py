@@ -27,6 +27,8 @@ def test_scans_of_any_folder_under_any_name(tmp_path):
         found = read_labels(tmp_path / "out" / f"{name}.nii.gz").array[0]
         assert ((found == 3) == (values > 1)).mean() > 0.99
     assert predict_folder([model_of()], file, tmp_path / "out", resume=True) == {}
+    (tmp_path / "a").rename(tmp_path / "folder.csv")
+    assert predict_folder([model_of()], tmp_path / "folder.csv", tmp_path / "of_folder") == {}
 
 
 def test_columns_are_channels_and_their_files_may_have_one_name(tmp_path, caplog):

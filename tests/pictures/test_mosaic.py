@@ -35,7 +35,7 @@ def test_slices_from_the_side_have_the_front_on_the_left():
     assert np.nonzero(np.asarray(drawn.images[0].get_array()) > 50)[1].max() < 10
 
 
-@pytest.mark.parametrize(("high", "bound"), [(0.51, 1), (1.0001, 1), (1.9, 2), (3.1, 4)])
+@pytest.mark.parametrize(("high", "bound"), [(0.51, 1), (1.0001, 1), (1.9, 2), (3.1, 4), (np.inf, 2**16)])
 def test_attention_is_drawn_in_a_fixed_range(high, bound):
     weights = np.full((6, 6, 6), 0.49, dtype=np.float32)
     weights[0] = high

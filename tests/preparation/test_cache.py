@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from attention_unet.config import DataConfig
 from attention_unet.dataset.case_facts import check_trainable, warnings_about
-from attention_unet.dataset.cases import Case, find_cases
+from attention_unet.dataset.cases import Case
+from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.errors import DataError
 from attention_unet.machine import processes
 from attention_unet.preparation import cache as cache_module
@@ -100,7 +102,7 @@ def test_another_preprocessing_is_another_folder(tmp_path):
 
 
 def test_a_cohort_is_prepared_on_patient_axes(cohort, tmp_path):
-    dataset = find_cases(cohort)
+    dataset = find_dataset(DataConfig(root=str(cohort)))
     cache = CaseCache(tmp_path, Preprocessing((1.5, 1.5, 2.5), nonzero=False), dataset.labels, 1)
     done = []
     cache.add(dataset.cases, lambda: done.append(1))

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from attention_unet.config import Config
-from attention_unet.dataset.cases import find_cases
+from attention_unet.config import Config, DataConfig
+from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.preparation.fingerprint import take_fingerprint
 from attention_unet.preparation.plan import Plan, make_plan
 from attention_unet.preparation.preprocessing import preprocess
@@ -32,7 +32,7 @@ def stacks(tmp_path):
 
 
 def test_all_have_their_slices_along_one_axis(stacks):
-    dataset = find_cases(stacks)
+    dataset = find_dataset(DataConfig(root=str(stacks)))
     plan = make_plan(Config(), dataset, take_fingerprint(dataset.cases, dataset.labels), LAPTOP)
     assert sorted(plan.preprocessing.spacing_mm) == pytest.approx([1.5, 1.5, 9.0], abs=1e-3)
     assert Plan.from_json(plan.to_json()) == plan

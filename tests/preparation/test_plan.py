@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attention_unet.config import AttentionConfig, AugmentationConfig, Config, DataConfig, NetworkConfig, TrainingConfig
-from attention_unet.dataset.cases import find_cases
+from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.errors import ConfigError
 from attention_unet.machine.devices import Machine
 from attention_unet.network import AttentionUNet
@@ -154,7 +154,7 @@ def test_masked_images_are_normalised_within_the_mask():
 
 
 def test_fingerprint_is_on_patient_axes(cohort):
-    fingerprint = take_fingerprint((found := find_cases(cohort)).cases, found.labels)
+    fingerprint = take_fingerprint((found := find_dataset(DataConfig(root=str(cohort)))).cases, found.labels)
     assert len(fingerprint.grids) == 8
     assert (fingerprint.spacings_mm[:, 2] > 2.1).all()  # slices are thick from down to up, however they are stored
     assert (fingerprint.spacings_mm[:, :2] < 1.7).all()

@@ -137,9 +137,9 @@ def test_a_given_voxel_size_or_patch_is_taken():
 
 def test_shapes_are_cut_on_patient_axes(cohort):
     """The phantoms are stored in all axis orders; their ventricles are longest from back to front."""
-    from attention_unet.dataset.cases import find_cases
+    from attention_unet.dataset.find_dataset import find_dataset
 
-    found = find_cases(cohort)
+    found = find_dataset(DataConfig(root=str(cohort)))
     labels = Labels({"Ventricle": (1,), "Nucleus": (2,)}, (1, 2))
     both, together = take_shapes(found.cases, labels, None)
     assert len(both) == 10

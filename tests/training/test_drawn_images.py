@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
+from attention_unet.config import DataConfig
 from attention_unet.dataset.case_facts import measure_case
-from attention_unet.dataset.cases import find_cases
+from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.reading import read_case, read_channels
 from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluated_files import read_evaluated_files
@@ -25,7 +26,7 @@ def labels_alone(cohort, tmp_path):
 
 
 def test_label_maps_alone_are_a_dataset(labels_alone, tmp_path, capsys):
-    dataset = find_cases(labels_alone)
+    dataset = find_dataset(DataConfig(root=str(labels_alone)))
     assert len(dataset.cases) == 8
     assert all(case.drawn for case in dataset.cases)
     assert dataset.labels.names == ("label 1", "label 2", "label 3")
@@ -52,12 +53,12 @@ def test_label_maps_alone_of_a_decathlon_folder(cohort, labels_alone):
     """Its images were removed; the list of them is still there."""
     described = json.loads((cohort / "dataset.json").read_text())
     (labels_alone / "dataset.json").write_text(json.dumps(described))
-    dataset = find_cases(labels_alone)
+    dataset = find_dataset(DataConfig(root=str(labels_alone)))
     assert len(dataset.cases) == 8
     assert all(case.drawn for case in dataset.cases)
     (labels_alone / "dataset.json").write_text(json.dumps(described | {"modality": {"0": "T1", "1": "T2"}}))
     with pytest.raises(DataError, match="names 2 channels, but there are no images"):
-        find_cases(labels_alone)
+        find_dataset(DataConfig(root=str(labels_alone)))
 
 
 def test_a_label_map_under_two_names_is_a_copy(labels_alone, capsys):
@@ -70,7 +71,7 @@ def test_a_label_map_under_two_names_is_a_copy(labels_alone, capsys):
 def test_label_maps_without_a_class_are_no_copies(labels_alone):
     for name in ("one", "two"):
         save_nifti(labels_alone / "labelsTr" / f"{name}.nii.gz", np.zeros((8, 8, 8), np.uint8))
-    dataset = find_cases(labels_alone)
+    dataset = find_dataset(DataConfig(root=str(labels_alone)))
     cases = [case for case in dataset.cases if case.id in ("one", "two")]
     digests = {measure_case(case, *read_case(case, 1, dataset.labels)[:2], dataset.labels, ()).digest for case in cases}
     assert len(digests) == 2

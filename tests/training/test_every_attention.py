@@ -9,7 +9,7 @@ import torch
 
 from attention_unet.attention import NAMES
 from attention_unet.config import AttentionConfig, AugmentationConfig, Config, DataConfig, NetworkConfig, TrainingConfig
-from attention_unet.dataset.cases import find_cases
+from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.files.prediction_folder import attention_path
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
@@ -39,7 +39,7 @@ def plan_and_batch(cohort, tmp_path_factory):
     """Return a plan for the phantoms, and a batch of two patches."""
     data = DataConfig(root=str(cohort), folds=4, patch=[24, 24, 16], spacing_mm=[3.0, 3.0, 4.0], foreground_share=1.0)
     config = Config(data=data, network=NetworkConfig(base_channels=8, max_levels=3), training=TRAINING)
-    dataset = find_cases(cohort)
+    dataset = find_dataset(DataConfig(root=str(cohort)))
     plan = make_plan(config, dataset, take_fingerprint(dataset.cases, dataset.labels), this_machine(TRAINING))
     cache = CaseCache(tmp_path_factory.mktemp("cache"), plan.preprocessing, plan.labels, len(plan.channels))
     cache.add(dataset.cases[:2], lambda: None)

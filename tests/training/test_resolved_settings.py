@@ -7,8 +7,8 @@ import yaml
 
 from attention_unet.cli import main
 from attention_unet.cli.call import complete
-from attention_unet.config import AugmentationConfig, Config
-from attention_unet.dataset.cases import find_cases
+from attention_unet.config import AugmentationConfig, Config, DataConfig
+from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.errors import ConfigError
 from attention_unet.files.run_folder import read_paths
 from attention_unet.training.checkpoint import load_state, save_state
@@ -23,7 +23,7 @@ from tests.training.build import config
 
 @pytest.fixture
 def settings(cohort):
-    return resolve_settings(config(cohort), find_cases(cohort))
+    return resolve_settings(config(cohort), find_dataset(DataConfig(root=str(cohort))))
 
 
 def with_training(before, **values):
@@ -145,7 +145,7 @@ def test_a_configuration_knows_the_places_of_its_run_unless_it_is_told_others(tm
 
 def test_a_dataset_named_by_its_whole_path_is_told_as_a_place(cohort, tmp_path):
     given = config("", data={"root": None, "dataset": str(cohort)})
-    settings = resolve_settings(given, find_cases(cohort))
+    settings = resolve_settings(given, find_dataset(DataConfig(root=str(cohort))))
     write_resolved_settings(tmp_path / "run", settings, given)
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["data"]["dataset"] == cohort.name
     assert Path(read_paths(tmp_path / "run")["data.root"]).resolve() == cohort.parent.resolve()

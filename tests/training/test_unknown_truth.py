@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
-from attention_unet.config import AttentionConfig
-from attention_unet.dataset.cases import find_cases
+from attention_unet.config import AttentionConfig, DataConfig
+from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.errors import DataError
 from attention_unet.evaluation.rows import read_metrics
 from attention_unet.explanation import checks
@@ -109,7 +109,7 @@ def test_a_list_that_changed_is_noticed(sparse, tmp_path):
 def test_a_list_may_name_test_cases(sparse):
     describe(sparse, annotated={"phantom_008": ["Lesion"]})
     assert (sparse / "labelsTs" / "phantom_008.nii.gz").exists()
-    assert len(find_cases(sparse).cases) == 8
+    assert len(find_dataset(DataConfig(root=str(sparse))).cases) == 8
 
 
 def test_odd_annotation_is_warned_of(sparse, tmp_path, capsys):
@@ -159,7 +159,7 @@ def test_inspect_says_how_much_is_annotated(sparse, capsys):
 def test_a_list_for_a_case_that_is_not_there(sparse):
     describe(sparse, annotated={"phantom_099": ["Lesion"]})
     with pytest.raises(DataError, match="annotated names phantom_099: no such case"):
-        find_cases(sparse)
+        find_dataset(DataConfig(root=str(sparse)))
 
 
 @pytest.mark.parametrize("fields", [{}, {"labels": {"1": "Ventricle", "2": "Nucleus", "3": "Lesion"}, "annotated": {}}])
@@ -167,9 +167,9 @@ def test_no_locator_where_the_extent_of_the_structures_is_unknown(sparse, cohort
     monkeypatch.setattr(plan_module, "region_extent", lambda fingerprint: np.array([30.0, 30.0, 30.0]))
     large = cohort_of((200, 200, 200), (1, 1, 1))
     given = config(sparse, steps=2000, data={"patch": None, "spacing_mm": None})
-    assert make_plan(given, find_cases(cohort), large, LAPTOP).region_mm is not None
+    assert make_plan(given, find_dataset(DataConfig(root=str(cohort))), large, LAPTOP).region_mm is not None
     describe(sparse, **({"annotated": {}} if not fields else {"labels": fields["labels"]}))
-    assert make_plan(given, find_cases(sparse), large, LAPTOP).region_mm is None
+    assert make_plan(given, find_dataset(DataConfig(root=str(sparse))), large, LAPTOP).region_mm is None
 
 
 def test_rare_classes_are_balanced(cohort, tmp_path, capsys):
