@@ -228,8 +228,7 @@ def test_one_broken_scan_among_good_ones(cohort, run, tmp_path, capsys):
     assert "damaged or cut short" in error
 
 
-@pytest.mark.parametrize("stacked", [False, True], ids=["a file a channel", "4-D files"])
-@pytest.mark.parametrize("dims", ["2", "3"])
+@pytest.mark.parametrize(("stacked", "dims"), [(False, "2"), (True, "3")], ids=["a file a channel", "4-D files"])
 def test_two_channels_and_regions(cohort, tmp_path, stacked, dims):
     """nnU-Net's layout with overlapping classes, from training to a table."""
     root = tmp_path / "Dataset001_Two"
@@ -260,7 +259,7 @@ def test_two_channels_and_regions(cohort, tmp_path, stacked, dims):
     assert list(json.loads((tmp_path / "e" / "summary.json").read_text())["classes"]) == ["any", "lesion"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGINT])
 def test_what_is_done_is_noted_when_a_prediction_is_stopped(tmp_path, number):
     for i in range(60):
         save_nifti(tmp_path / "in" / f"case{i:02d}.nii", np.random.default_rng(i).normal(size=(30, 30, 30)))

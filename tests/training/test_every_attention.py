@@ -25,7 +25,7 @@ from attention_unet.preparation.patches import PatchDataset, patch_numbers
 from attention_unet.preparation.plan import make_plan
 from attention_unet.training.learner import Learner
 
-TRAINING = TrainingConfig(steps=10, batch=2, average=0.0, precision="float32")
+TRAINING = TrainingConfig(steps=6, batch=2, average=0.0, precision="float32")
 CONTROLS = [{"displaced": "gate"}, {"displaced": "nonlocal"}, {"template": "gate"}, {"template": "se"}]
 FIELDS = {
     "skips": [*sorted(NAMES), *CONTROLS],
