@@ -1,4 +1,4 @@
-"""Ranges of the values of a configuration, kept beside each field."""
+"""Values that the fields of a configuration allow: ranges, kept beside each field, and the words of its type."""
 
 import math
 from dataclasses import dataclass, field

@@ -62,7 +62,7 @@ class Told:
 
 def scans_of(what: str, data: str | None, cases: int) -> list[Volume]:
     """Return the hippocampus cases, or the volume tiled with them."""
-    dataset = find_dataset(DataConfig(root=str(data), dataset="Task04_Hippocampus"))
+    dataset = find_dataset(DataConfig(root=data, dataset="Task04_Hippocampus"))
     volumes = [read_channels(case) for case in dataset.cases[:cases]]
     if what == "cases":
         return volumes
@@ -173,7 +173,7 @@ def main() -> None:
     (most, forward), (at_most, taken) = take_turns([product, start_forward], options.threads, 3 * options.turns)
     of_best = [forward / own / (most / best) for own, best in zip(taken, at_most, strict=True)]
     best = f"{statistics.median(of_best):.0%}"
-    case = find_dataset(DataConfig(root=str(options.data), dataset="Task04_Hippocampus")).cases[0].images[0]
+    case = find_dataset(DataConfig(root=options.data, dataset="Task04_Hippocampus")).cases[0].images[0]
     with tempfile.TemporaryDirectory() as output:
         one = cold_start("predict", "-i", str(case), "-o", output, "-m", MODEL, "--overwrite")
     windows = " x ".join(map(str, load_model(MODEL).plan.patch))

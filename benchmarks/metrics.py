@@ -50,7 +50,7 @@ EDGE, RADIUS, WAVES = 256, 55, 6  # voxels
 def write_cases(folder: Path, data: str | None, number: int) -> None:
     """Write real labels and predictions of the shipped model."""
     model = load_model("hippocampus")
-    for case in find_dataset(DataConfig(root=str(data), dataset="Task04_Hippocampus")).cases[:number]:
+    for case in find_dataset(DataConfig(root=data, dataset="Task04_Hippocampus")).cases[:number]:
         if case.label is not None:
             reference = read_labels(case.label)
             predicted = predict_volume([model], read_channels(case), Settings()).label_map

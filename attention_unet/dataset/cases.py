@@ -207,7 +207,8 @@ def _list_datasets(base: Path) -> list[str]:
     names = []
     for folder in base.iterdir():
         with suppress(DataError, OSError):
-            names += [folder.name] if folder.is_dir() and _is_dataset(folder) else []
+            if folder.is_dir() and _is_dataset(folder):
+                names.append(folder.name)
     return names
 
 

@@ -122,14 +122,14 @@ def check_case(
     maps = {place: weights for place, weights in trained.attention.items() if _varies(weights)}
     names = list(controls.maps)
     other = names[(names.index(case.id) + 1) % len(names)] if len(names) > 1 else ""
-    scores = {TRAINED: scan.dice(trained), **_without_parts(scan)}
+    scores = {TRAINED: scan.dice(trained.label_map), **_without_parts(scan)}
     if maps and other and has_replaceable_maps(model):
         scores |= _with_maps_of_others(scan, controls.maps, other)
     agreement: dict[str, dict[str, float]] = {}
     deletion = None
     if maps:
         random = [scan.predict(control, attention=True) for control in controls.random]
-        scores[UNTRAINED] = scan.dice(random[0])
+        scores[UNTRAINED] = scan.dice(random[0].label_map)
         agreement[RANDOM] = _correlate(maps, random[0].attention)
         agreement[TWO_RANDOM] = _correlate(random[1].attention, random[0].attention)
         if controls.second:
@@ -159,9 +159,8 @@ class _Scan:
         self.done()
         return prediction
 
-    def dice(self, prediction: Prediction | NDArray[np.generic]) -> float:
+    def dice(self, label_map: NDArray[np.generic]) -> float:
         """Return the mean over the classes that have a Dice; NaN if none has."""
-        label_map = prediction.label_map if isinstance(prediction, Prediction) else prediction
         scores = dice_by_class(label_map, self.reference, self.model.plan.labels, self.case.unannotated)
         values = [value for value in scores if not np.isnan(value)]
         return float(np.mean(values)) if values else float("nan")
@@ -173,9 +172,9 @@ def _without_parts(scan: _Scan) -> dict[str, float]:
     channels = scan.model.plan.channels
     for ablation in possible_ablations(scan.model.network):
         with ablated(scan.model.network, ablation):
-            scores[ablation] = scan.dice(scan.predict())
+            scores[ablation] = scan.dice(scan.predict().label_map)
     for number, name in enumerate(channels if len(channels) > 1 else ()):
-        scores[WITHOUT + name] = scan.dice(scan.predict(volume=scan.volume.without_channels([number])))
+        scores[WITHOUT + name] = scan.dice(scan.predict(volume=scan.volume.without_channels([number])).label_map)
     return scores
 
 
@@ -191,14 +190,14 @@ def _with_maps_of_others(scan: _Scan, maps: Mapping[str, CommonMaps], other: str
 
 
 def _delete(scan: _Scan, trained: Prediction, place: str, weights: NDArray[np.float32], seed: int) -> DeletionCurves:
-    """Delete voxels in three orders, and predict what is left."""
+    """Delete voxels in three orders, and predict the scan without them."""
     blocks = random_blocks(scan.volume.grid, _voxel_size(scan.model, place, scan.volume), seed)
     distance, unpredicted = signed_distance(trained.label_map, scan.volume.spacing_mm), np.isnan(weights)
-    curves = []
+    undamaged, curves = scan.dice(trained.label_map), []
     for each in (weights, distance, blocks):
         order = rank_voxels(np.where(unpredicted, np.nan, each), blocks)
-        left = (delete_voxels(scan.volume, order, share) for share in SHARES[1:])
-        curves.append([scan.dice(trained), *(scan.dice(scan.predict(volume=volume)) for volume in left)])
+        volumes = (delete_voxels(scan.volume, order, share) for share in SHARES[1:])
+        curves.append([undamaged, *(scan.dice(scan.predict(volume=volume).label_map) for volume in volumes)])
     return DeletionCurves(place, *curves)
 
 

@@ -1,4 +1,4 @@
-"""The training cases of a model, as hashes: whoever has a case, or guesses its id, recognises it; nobody else does."""
+"""The training cases of a model, as hashes: whoever has a case, or guesses its id, can recognise it."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

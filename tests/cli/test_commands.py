@@ -228,7 +228,15 @@ def test_one_broken_scan_among_good_ones(cohort, run, tmp_path, capsys):
     assert "damaged or cut short" in error
 
 
-@pytest.mark.parametrize(("stacked", "dims"), [(False, "2"), (True, "3")], ids=["a file a channel", "4-D files"])
+@pytest.mark.parametrize(
+    ("stacked", "dims"),
+    [
+        (False, "2"),
+        (True, "3"),
+        pytest.param(False, "3", marks=pytest.mark.long),
+        pytest.param(True, "2", marks=pytest.mark.long),
+    ],
+)
 def test_two_channels_and_regions(cohort, tmp_path, stacked, dims):
     """nnU-Net's layout with overlapping classes, from training to a table."""
     root = tmp_path / "Dataset001_Two"

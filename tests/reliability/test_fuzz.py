@@ -32,7 +32,7 @@ from tests.reliability.build import write_description
 from tests.reliability.figures import tell
 
 SEED = int(os.environ.get("FUZZ_SEED", random.SystemRandom().randrange(2**32)))
-SIZES = [100, pytest.param(2000, marks=pytest.mark.long)]
+SIZES = [200, pytest.param(2000, marks=pytest.mark.long)]
 KINDS = ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8", "c8", "c16"]
 HEADER_FIELDS = ["datatype", "bitpix", "dim", "pixdim", "vox_offset", "scl_slope", "scl_inter", "xyzt_units",
                  "sform_code", "qform_code", "srow_x", "srow_z", "quatern_b", "qoffset_x", "magic", "sizeof_hdr",
