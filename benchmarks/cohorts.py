@@ -9,7 +9,6 @@ nnU-Net needs an environment of its own, whose Python ``--environment`` names:
 """
 
 import argparse
-import csv
 import itertools
 import json
 import os
@@ -44,7 +43,7 @@ def train_ours(dataset: Path, minutes: float, seed: int, work: Path) -> dict[str
     began = time.monotonic()
     call = ["-i", dataset / "imagesTr", "-o", work / "predicted", "-m", run, "--held-out-of", run]
     attention_unet("predict", *call, "--keep-all-components")  # which to drop was decided on these cases
-    plan, history = json.loads((run / "plan.json").read_text()), list(csv.DictReader((run / "history.csv").open()))
+    plan, history = json.loads((run / "plan.json").read_text()), read_rows(run / "history.csv")
     return {
         "predict_seconds": time.monotonic() - began,
         "voxel_mm": plan["preprocessing"]["spacing_mm"],

@@ -14,7 +14,6 @@ Of the folder, ``metrics.csv`` is read, and of each fold ``config.yaml``, ``spli
 """
 
 import argparse
-import csv
 import json
 import statistics
 from collections.abc import Collection, Mapping, Sequence
@@ -22,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import yaml
-from publish import README, REPOSITORY, RESULTS, around, publish, table_of
+from publish import README, REPOSITORY, RESULTS, around, publish, read_rows, table_of
 from rich.table import Table
 
 from attention_unet.dataset.subjects import read_subjects
@@ -70,8 +69,7 @@ def main() -> None:
         if not scored >= set(split["validation"]):
             continue  # not done yet
         config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-        with (run / "history.csv").open(encoding="utf-8", newline="") as file:
-            last = list(csv.DictReader(file))[-1]
+        last = read_rows(run / "history.csv")[-1]
         folds[config["data"]["fold"]] = split["validation"]
         trained_on.append(str(len(split["training"])))
         steps.append(last["step"])

@@ -1,6 +1,5 @@
 """GPU benchmark: whole trainings and predictions, as users run them."""
 
-import csv
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import torch
 from gpu_checks import new_learner
 from gpu_rows import plan_of, row, wait
 from inference_sizes import write_noise
+from publish import read_rows
 
 from attention_unet.config import AugmentationConfig
 from attention_unet.inference.inputs import find_inputs
@@ -134,5 +134,5 @@ def time_to_dice(device: torch.device, data: Path, quick: bool) -> None:
         if done.returncode:
             raise SystemExit(done.stdout[-2000:] + done.stderr[-2000:])
         row("whole command", f"{time.perf_counter() - began:.0f} s")
-        for each in csv.DictReader((run / "history.csv").open()):
+        for each in read_rows(run / "history.csv"):
             row(f"step {each['step']}", f"{float(each['minutes']):.2f} min, Dice {float(each['dice']):.4f}")

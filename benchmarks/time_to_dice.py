@@ -7,7 +7,6 @@ Each is trained several times with different seeds. The recipe was tuned on fold
 """
 
 import argparse
-import csv
 import statistics
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 
 import yaml
 from peers import has_nnunet, monai_attention_unet, nnunet_plain
-from publish import parse, publish, table_of
+from publish import parse, publish, read_rows, table_of
 from torch import Tensor, nn
 
 from attention_unet.attention.channel.context_encoding import ContextEncoding
@@ -121,7 +120,7 @@ def main() -> None:
                 call += ["--minutes", str(options.minutes), "--validations", str(options.validations)]
                 call += ["--fold", str(options.fold), *(["--data", options.data] if options.data else [])]
                 subprocess.run(call, check=True)
-                rows = list(csv.DictReader((run / "history.csv").open()))
+                rows = read_rows(run / "history.csv")
                 parts = [round(float(row["minutes"]) / options.minutes * options.validations) for row in rows]
                 dice = {min(n, options.validations): float(row["dice"]) for n, row in zip(parts, rows, strict=True)}
                 curves[contender].append([dice.get(i + 1) for i in range(options.validations)])
