@@ -40,7 +40,7 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.dataset.inspection import inspect
     from attention_unet.dataset.subjects import find_subjects
     from attention_unet.preparation.fingerprint import combine_measurements
-    from attention_unet.preparation.plan import make_plan
+    from attention_unet.preparation.planning import make_plan
     from attention_unet.training.machine_speed import measure_machine
     from attention_unet.training.resolved_settings import hold_out_cases
     from attention_unet.training.starting_weights import starting_plan

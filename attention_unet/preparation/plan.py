@@ -1,9 +1,7 @@
-"""Plan a training from its data: common voxel size, patch and network."""
+"""What a training is planned with, as prediction needs it: voxel size, patch, network."""
 
 import dataclasses
-import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,28 +9,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_unet.config import Config
-from attention_unet.dataset.cases import Dataset
-from attention_unet.errors import ConfigError
 from attention_unet.files.json_file import parse_object
-from attention_unet.machine.devices import Machine
 from attention_unet.network.architecture import Architecture
 from attention_unet.places import level_of
-from attention_unet.preparation.fingerprint import Fingerprint
-from attention_unet.preparation.levels import check_levels, plan_levels, smallest_patch
-from attention_unet.preparation.model_to_start_from import configure_like
-from attention_unet.preparation.patch_size import choose_slice_axis, fit_patch, round_patch
 from attention_unet.preparation.preprocessing import Preprocessing
-from attention_unet.preparation.region import may_locate, region_extent
-from attention_unet.preparation.sizing import choose_batch, choose_size
-from attention_unet.preparation.spacing import SEEN, choose_spacing, scan_spacing, typical_extent, typical_grid
 from attention_unet.scans.geometry import Grid, fit_grid
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.orientation import Stack
 
-log = logging.getLogger(__name__)
-
-PLANNED = ("data.spacing_mm", "data.patch", "network.base_channels", "training.batch")  # if not configured
 AXES = ("left-right", "back-front", "down-up")  # of RAS+
 N = TypeVar("N", int, float)
 
@@ -127,164 +111,3 @@ def read_plan(file: Path) -> Plan:
         DataError: if the file is missing or damaged.
     """
     return parse_object(file, Plan.from_json, "expected the plan that a training writes; copy it again")
-
-
-def fill_from_plan(config: Config, plan: Plan) -> Config:
-    """Fill open fields of a configuration from a plan, so that it gives the same plan on any machine.
-
-    The channels of a network that starts from a model stay open: they are those of the model.
-    """
-    data, network, training = config.data, config.network, config.training
-    channels = network.base_channels or (None if training.start_from else plan.architecture.channels[0])
-    return dataclasses.replace(
-        config,
-        data=dataclasses.replace(
-            data,
-            spacing_mm=data.spacing_mm or list(plan.preprocessing.spacing_mm),
-            patch=data.patch or list(plan.patch),
-        ),
-        network=dataclasses.replace(network, base_channels=channels),
-        training=dataclasses.replace(training, batch=training.batch or plan.batch),
-    )
-
-
-@contextmanager
-def as_configuration_error() -> Iterator[None]:
-    """Turn the error of an architecture that cannot be built into one of the configuration."""
-    try:
-        yield
-    except ValueError as error:
-        raise ConfigError(
-            f"the network cannot be built as configured: {error}; change the fields of network or attention"
-        ) from error
-
-
-def make_plan(
-    config: Config,
-    dataset: Dataset,
-    fingerprint: Fingerprint,
-    machine: Machine,
-    whole_scans: bool = False,
-    start: Plan | None = None,
-) -> Plan:
-    """Plan everything that the configuration leaves open: for whole scans, or for the part that a locator finds.
-
-    With the plan of a model to start from, the network is that of the model.
-
-    Raises:
-        ConfigError: if no network can be built as configured.
-    """
-    if start:
-        config = configure_like(config, start)
-    chosen = choose_size(config, machine, dataset.labels.channels)
-    voxels = int(np.prod(config.data.patch)) if config.data.patch else chosen.patch_voxels
-    extent_mm, scans_mm = typical_extent(fingerprint), np.array(scan_spacing(fingerprint))
-    slice_axis = start.slice_axis if start else None
-    if config.network.dims == 2 and (slice_axis is None or config.data.patch):
-        spacing = np.array(config.data.spacing_mm or scans_mm)
-        slice_axis = choose_slice_axis(config.data.patch, extent_mm / spacing, spacing)
-    in_plane = np.arange(3) != slice_axis
-    # In the voxels of the scans, not in planned ones: later folds of a cross-validation are given these.
-    patch_is_small = voxels < SEEN * np.prod(typical_grid(fingerprint, extent_mm, scans_mm)[in_plane])
-    region_mm = None
-    if patch_is_small and may_locate(config) and _is_annotated(dataset) and not whole_scans:
-        region_mm = region_extent(fingerprint)
-    extent_mm = extent_mm if region_mm is None else region_mm
-    spacing = np.array(config.data.spacing_mm or choose_spacing(fingerprint, extent_mm, in_plane, voxels))
-    grid = typical_grid(fingerprint, extent_mm, spacing)
-    size, strides, kernels = _choose_patch(config, grid, spacing, in_plane, voxels, start)
-    architecture = _choose_architecture(config, dataset, chosen.base_channels, strides, kernels, start)
-    largest_mm = (fingerprint.grids * fingerprint.spacings_mm).max(axis=0)
-    return Plan(
-        channels=dataset.channels,
-        labels=dataset.labels,
-        preprocessing=Preprocessing(
-            spacing_mm=tuple(float(round(s, 6)) for s in spacing),  # type: ignore[arg-type]
-            nonzero=start.preprocessing.nonzero if start else bool(np.median(fingerprint.kept) < 0.75),
-            stack=fingerprint.stack,
-        ),
-        largest_mm=_tenths(largest_mm),
-        patch=tuple(int(s) for s in size),  # type: ignore[arg-type]
-        slice_axis=slice_axis,
-        mirror_axes=tuple(
-            axis for axis, name in enumerate(AXES) if name in config.augmentation.flip_axes and axis != slice_axis
-        ),
-        batch=choose_batch(config, machine, int(np.prod(size)), chosen.base_channels, dataset.labels.channels),
-        architecture=architecture,
-        region_mm=None if region_mm is None else _tenths(region_mm),
-        channels_may_miss=len(dataset.channels) > 1 and config.augmentation.drop_channel > 0,
-    )
-
-
-def _is_annotated(dataset: Dataset) -> bool:
-    """Return whether all is annotated. Otherwise the extent of the structures is unknown."""
-    return dataset.labels.ignore is None and not any(case.unannotated for case in dataset.cases)
-
-
-def _choose_patch(
-    config: Config, grid: np.ndarray, spacing: np.ndarray, in_plane: np.ndarray, voxels: int, start: Plan | None
-) -> tuple[np.ndarray, list[list[int]], list[list[int]]]:
-    """Return the size of a patch on a typical grid, and the strides and kernels of the levels."""
-    size = np.array(config.data.patch or fit_patch(grid, spacing, in_plane, voxels))
-    strides, kernels = _levels(config, size[in_plane], spacing[in_plane], start)
-    if not config.data.patch:
-        divisor = np.prod(strides, axis=0)
-        all_seen = size[in_plane] >= grid[in_plane] - 1
-        size[in_plane] = round_patch(size[in_plane], divisor, all_seen, voxels)
-        if start:
-            least = smallest_patch(strides)
-            if (size[in_plane] < least).any():
-                log.info("patches have at least %s voxels, for the levels of the model to start from", least.tolist())
-            size[in_plane] = np.maximum(size[in_plane], least)
-        strides, kernels = _levels(config, size[in_plane], spacing[in_plane], start)
-    size[~in_plane] = 1
-    return size, strides, kernels
-
-
-def _choose_architecture(
-    config: Config,
-    dataset: Dataset,
-    base_channels: int,
-    strides: list[list[int]],
-    kernels: list[list[int]],
-    start: Plan | None,
-) -> Architecture:
-    """Return the network for the levels of a patch, with the channels of the model to start from.
-
-    Raises:
-        ConfigError: if it cannot be built as configured.
-    """
-    network = config.network
-    with as_configuration_error():
-        return Architecture(
-            dims=network.dims,
-            in_channels=len(dataset.channels),
-            out_channels=dataset.labels.channels,
-            channels=start.architecture.channels
-            if start
-            else [min(base_channels * 2**i, network.max_channels) for i in range(len(kernels))],
-            strides=strides,
-            kernels=kernels,
-            block=network.block,
-            convs=network.convs,
-            decoder_convs=network.decoder_convs,
-            norm=network.norm,
-            deep_supervision=network.deep_supervision,
-            **dataclasses.asdict(config.attention),
-        )
-
-
-def _tenths(edges_mm: Iterable[float]) -> tuple[float, float, float]:
-    """Round lengths in mm to tenths, to at least one."""
-    return tuple(max(float(round(edge, 1)), 0.1) for edge in edges_mm)  # type: ignore[return-value]
-
-
-def _levels(
-    config: Config, size: np.ndarray, spacing: np.ndarray, start: Plan | None
-) -> tuple[list[list[int]], list[list[int]]]:
-    """Return the strides and kernels of the levels: those of the model to start from, or planned for a patch."""
-    if not start:
-        return plan_levels(size, spacing, config.network.max_levels)
-    if config.data.patch:
-        check_levels(size.tolist(), start.architecture.steps)
-    return [list(step) for step in start.architecture.steps], [list(k) for k in start.architecture.kernel_sizes]

@@ -15,7 +15,8 @@ from attention_unet.errors import ConfigError, first_few
 from attention_unet.files.atomic import write_text
 from attention_unet.files.lock import folder_lock
 from attention_unet.preparation.fingerprint import take_fingerprint
-from attention_unet.preparation.plan import Plan, fill_from_plan, make_plan
+from attention_unet.preparation.plan import Plan
+from attention_unet.preparation.planning import fill_from_plan, make_plan
 from attention_unet.study.costs import COSTS
 from attention_unet.study.design import Study
 from attention_unet.study.finished import (

@@ -34,7 +34,8 @@ from attention_unet.inference.settings import Settings
 from attention_unet.machine.devices import choose_device, choose_precision, devices_and_nodes
 from attention_unet.pictures.figures import MARK
 from attention_unet.preparation.fingerprint import take_fingerprint
-from attention_unet.preparation.plan import Plan, fill_from_plan, make_plan, read_plan
+from attention_unet.preparation.plan import Plan, read_plan
+from attention_unet.preparation.planning import fill_from_plan, make_plan
 from attention_unet.scans.labels import FOREGROUND
 from attention_unet.scans.volume_files import volumes_by_case
 from attention_unet.training.checkpoint import STATE, load_state

@@ -17,7 +17,8 @@ from attention_unet.errors import ModelError, UserError
 from attention_unet.inference.window_predictor import place_network
 from attention_unet.network import AttentionUNet, NetworkOutput, UNet
 from attention_unet.preparation.loading import Batch
-from attention_unet.preparation.plan import Plan, as_configuration_error
+from attention_unet.preparation.plan import Plan
+from attention_unet.preparation.planning import as_configuration_error
 from attention_unet.training.checkpoint import LearnerState
 from attention_unet.training.losses import PresenceLoss, SegmentationLoss
 

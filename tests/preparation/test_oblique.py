@@ -8,7 +8,8 @@ from scipy.spatial.transform import Rotation
 from attention_unet.config import Config, DataConfig
 from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.preparation.fingerprint import take_fingerprint
-from attention_unet.preparation.plan import Plan, make_plan
+from attention_unet.preparation.plan import Plan
+from attention_unet.preparation.planning import make_plan
 from attention_unet.preparation.preprocessing import preprocess
 from attention_unet.scans.volumes import read_volume
 from tests.conftest import save_nifti

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from attention_unet.config import Config, TrainingConfig
-from attention_unet.preparation.plan import Plan, make_plan
+from attention_unet.preparation.plan import Plan
+from attention_unet.preparation.planning import make_plan
 from attention_unet.preparation.region import choose_factors, plan_coarsely, region_extent
 from attention_unet.preparation.spacing import typical_extent
 from attention_unet.scans.orientation import find_stack

@@ -6,7 +6,7 @@ import numpy as np
 
 from attention_unet.config import Config, DataConfig, NetworkConfig, TrainingConfig
 from attention_unet.preparation.fingerprint import Fingerprint, Shape, take_shapes
-from attention_unet.preparation.plan import make_plan
+from attention_unet.preparation.planning import make_plan
 from attention_unet.preparation.spacing import (
     KEPT,
     KEPT_AT_LEAST,

@@ -4,7 +4,7 @@ import pytest
 
 from attention_unet.config import Config, NetworkConfig, TrainingConfig
 from attention_unet.errors import ConfigError
-from attention_unet.preparation.plan import make_plan
+from attention_unet.preparation.planning import make_plan
 from attention_unet.training.trial import try_step
 from tests.preparation.build import LAPTOP, cohort_of, dataset
 

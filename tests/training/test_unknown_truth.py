@@ -16,7 +16,7 @@ from attention_unet.explanation import checks
 from attention_unet.inference.model_file import load_model
 from attention_unet.preparation import plan as plan_module
 from attention_unet.preparation.patches import PatchDataset
-from attention_unet.preparation.plan import make_plan
+from attention_unet.preparation.planning import make_plan
 from attention_unet.training import validation as validation_module
 from attention_unet.training.train import train
 from tests.preparation.build import LAPTOP, cohort_of
