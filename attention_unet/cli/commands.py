@@ -34,7 +34,7 @@ def _train(options: Namespace, parser: ArgumentParser) -> int:
 
 def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.cli.tables import print_inspection, print_plan, print_trial
-    from attention_unet.dataset.case_facts import shorten
+    from attention_unet.dataset.case_checks import shorten
     from attention_unet.dataset.cases import locate_dataset
     from attention_unet.dataset.find_dataset import find_readable_dataset
     from attention_unet.dataset.inspection import inspect

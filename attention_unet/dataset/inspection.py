@@ -4,7 +4,8 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from attention_unet.dataset.case_facts import CaseFacts, measure_case, warnings_about
+from attention_unet.dataset.case_checks import warnings_about
+from attention_unet.dataset.case_facts import CaseFacts, measure_case
 from attention_unet.dataset.cases import Case, Dataset
 from attention_unet.dataset.reading import read_case
 from attention_unet.dataset.subjects import find_similar_cases

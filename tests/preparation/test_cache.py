@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from attention_unet.config import DataConfig
-from attention_unet.dataset.case_facts import check_trainable, warnings_about
+from attention_unet.dataset.case_checks import check_trainable, warnings_about
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.errors import DataError
