@@ -26,13 +26,13 @@ from rich.table import Table
 
 from attention_unet.dataset.subjects import read_subjects
 from attention_unet.evaluation.case_warnings import CaseWarnings
+from attention_unet.evaluation.fold_table import tabulate_folds
 from attention_unet.evaluation.interval import interval_of_mean
 from attention_unet.evaluation.rows import Row, mean_dice, read_metrics
 from attention_unet.evaluation.summary import summarise
 from attention_unet.evaluation.summary_table import tabulate
 from attention_unet.inference.model_file import SHIPPED
 from attention_unet.scans.labels import FOREGROUND
-from attention_unet.training.cross_validation import tabulate_folds
 from attention_unet.training.curves import draw_trainings
 
 

@@ -93,8 +93,9 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
 
 
 def _cross_validate(options: Namespace, parser: ArgumentParser) -> int:
+    from attention_unet.evaluation.fold_table import tabulate_folds
     from attention_unet.evaluation.summary_table import print_table
-    from attention_unet.training.cross_validation import check_folds, cross_validate, tabulate_folds
+    from attention_unet.training.cross_validation import check_folds, cross_validate
 
     config = _configured(options, parser)
     folds: list[Any] = list(range(config.data.folds))

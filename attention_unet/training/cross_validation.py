@@ -3,14 +3,9 @@
 import dataclasses
 import json
 import logging
-import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from rich import box
-from rich.table import Table
 
 from attention_unet.config import Config
 from attention_unet.dataset.cases import Dataset
@@ -36,7 +31,6 @@ from attention_unet.pictures.figures import MARK
 from attention_unet.preparation.fingerprint import take_fingerprint
 from attention_unet.preparation.plan import Plan, read_plan
 from attention_unet.preparation.planning import fill_from_plan, make_plan
-from attention_unet.scans.labels import FOREGROUND
 from attention_unet.scans.volume_files import volumes_by_case
 from attention_unet.training.checkpoint import STATE, load_state
 from attention_unet.training.curves import CURVES, draw_trainings
@@ -264,27 +258,3 @@ def _find_predicted_folds(folder: Path, folds: Iterable[int], tta: bool) -> list
         if records[fold]["tta"] != tta:
             log.warning("fold %d was predicted with%s --tta: left out", fold, "out" if tta else "")
     return [fold for fold in complete if records[fold]["tta"] == tta]
-
-
-def tabulate_folds(rows: Sequence[Row], folds: Mapping[int, Sequence[str]]) -> Table:
-    """Return a table of the mean Dice of each class by fold, and over all folds with the standard deviation."""
-    columns = {f"fold {fold}": list(cases) for fold, cases in folds.items()}
-    columns["all"] = [case for cases in folds.values() for case in cases]
-    table = Table(title="Dice by fold", title_justify="left", box=box.SIMPLE_HEAD)
-    table.pad_edge, table.collapse_padding = False, True
-    table.add_column("class", no_wrap=True)
-    for name, cases in columns.items():
-        table.add_column(f"{name} ({len(cases)})", justify="right", no_wrap=True)
-    means: dict[str, list[float]] = {name: [] for name in columns}
-    for label in dict.fromkeys(row.class_name for row in rows if row.class_name != FOREGROUND):
-        cells = []
-        for name, cases in columns.items():
-            values = [row.metrics.dice for row in rows if row.class_name == label and row.case in cases]
-            dice = [value for value in values if not math.isnan(value)]
-            means[name] += [statistics.mean(dice)] if dice else []
-            spread = f" ± {statistics.stdev(dice):.3f}" if name == "all" and len(dice) > 1 else ""
-            cells.append(f"{statistics.mean(dice):.4f}{spread}" if dice else "-")
-        table.add_row(label, *cells)
-    mean_cells = (f"{statistics.mean(values):.4f}" if values else "-" for values in means.values())
-    table.add_row("mean of classes", *mean_cells)
-    return table

@@ -2,23 +2,19 @@
 
 import json
 import shutil
-from math import nan
 
 import pytest
 import torch
-from rich.console import Console
 
 from attention_unet.cli import main
 from attention_unet.config import Config, DataConfig
 from attention_unet.errors import ConfigError, ModelError
-from attention_unet.evaluation.rows import Row
 from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference import predict_folder
 from attention_unet.inference.model_file import load_models
 from attention_unet.inference.record import update_record
 from attention_unet.training import cross_validation
 from attention_unet.training.checkpoint import load_state, save_state
-from tests.evaluation.build import metrics
 from tests.report.build import facts_of
 from tests.training.build import OPTIONS
 
@@ -65,30 +61,6 @@ def test_its_report_shows_all_folds(folder, capsys):
     assert [run["name"] for run in facts["runs"]] == [f"fold{fold}" for fold in range(4)]
     assert len(facts["shown"]) == 8
     assert all(shown["channels"] for shown in facts["shown"].values())
-
-
-def rows_of(dice):
-    return [Row(case, name, metrics(dice=value)) for (case, name), value in dice.items()]
-
-
-def test_a_fold_scored_by_itself(capsys):
-    rows = rows_of(
-        {("a", "x"): 0.5, ("b", "x"): 0.7, ("c", "x"): 0.9, ("a", "y"): nan, ("b", "y"): 0.1, ("c", "y"): 0.2}
-    )
-    Console(width=100).print(cross_validation.tabulate_folds(rows, {3: ["a", "b"], 1: ["c"]}))
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["class", "fold", "3", "(2)", "fold", "1", "(1)", "all", "(3)"] in lines
-    assert ["x", "0.6000", "0.9000", "0.7000", "±", "0.200"] in lines
-    assert ["y", "0.1000", "0.2000", "0.1500", "±", "0.071"] in lines
-    assert ["mean", "of", "classes", "0.3500", "0.5500", "0.4250"] in lines
-
-
-def test_a_class_that_a_fold_lacks_is_left_out_of_its_mean(capsys):
-    rows = rows_of({("a", "x"): 0.5, ("a", "y"): nan, ("b", "x"): 0.7, ("b", "y"): 0.1})
-    Console(width=100).print(cross_validation.tabulate_folds(rows, {0: ["a"], 1: ["b"]}))
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["y", "-", "0.1000", "0.1000"] in lines
-    assert ["mean", "of", "classes", "0.5000", "0.4000", "0.3500"] in lines
 
 
 def test_a_case_that_fails_scores_nothing_and_is_named(folder, cohort, tmp_path, monkeypatch, capsys):
