@@ -1,4 +1,4 @@
-"""Compute the digest of files."""
+"""Notice when files change: digests of their contents, or size and times."""
 
 import hashlib
 from pathlib import Path
@@ -12,3 +12,13 @@ def sha256_of(*files: Path) -> str:
             while block := content.read(2**20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def state_of(file: Path) -> str:
+    """Return size and times of a file. They change when the file changes: no program can set the ctime.
+
+    Raises:
+        OSError: if the file cannot be looked at.
+    """
+    status = file.stat()
+    return f"{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}"

@@ -5,7 +5,7 @@ import os
 from contextlib import suppress
 
 from attention_unet.dataset.cases import Case
-from attention_unet.files.digest import sha256_of
+from attention_unet.files.digest import sha256_of, state_of
 from attention_unet.scans.volume_files import list_files
 
 
@@ -24,15 +24,13 @@ def image_names(case: Case) -> list[str]:
 def image_states(case: Case) -> dict[str, str]:
     """Return a digest of sizes and times of the files of each image by name. It changes when a file changes.
 
-    An image that cannot be looked at has none. It includes the ctime of the files, because no program can set that.
+    An image that cannot be looked at has none.
     """
     states = {}
     for name, path in zip(image_names(case), case.images, strict=True):
         digest = hashlib.sha256()
         with suppress(OSError):
             for file in list_files(path):
-                status = file.stat()
-                text = f"{file.name}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}\n"
-                digest.update(os.fsencode(text))
+                digest.update(os.fsencode(f"{file.name}|{state_of(file)}\n"))
             states[name] = digest.hexdigest()
     return states

@@ -20,6 +20,7 @@ from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_case
 from attention_unet.errors import DataError
 from attention_unet.files.atomic import STALE_SECONDS, remove_partials, replacing
+from attention_unet.files.digest import state_of
 from attention_unet.machine.memory import free_memory
 from attention_unet.machine.processes import run_all
 from attention_unet.preparation.drawn_regions import find_regions
@@ -131,18 +132,14 @@ class CaseCache:
         return CachedCases([(case.id, self._file(case)) for case in cases])
 
     def _file(self, case: Case) -> Path:
-        """Return the file of a case. Its name changes if the case id or a file of the case changes.
-
-        It includes the ctime of the files, because no program can set that, unlike the other times.
-        """
+        """Return the file of a case. Its name changes if the case id or a file of the case changes."""
         digest = hashlib.sha256(f"{case.id}\n{case.unannotated}\n".encode())
         for path in (*case.images, case.label):
             if path is not None:
                 try:
-                    status = path.stat()
+                    state = f"{path.resolve()}|{state_of(path)}\n"
                 except OSError as error:
                     raise DataError(f"{path}: cannot be read ({error.strerror}): put it back") from error
-                state = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}\n"
                 digest.update(os.fsencode(state))
         return self.folder / f"{digest.hexdigest()[:32]}.safetensors"
 
