@@ -11,7 +11,7 @@ from typing import Any, Literal, get_type_hints
 
 from attention_unet.errors import ConfigError
 from attention_unet.places import MAX_LEVELS
-from attention_unet.ranges import Range, choices, ranged
+from attention_unet.ranges import Range, choices, fits, in_words, ranged
 
 EDGES_MM = (1e-3, 100.0)  # range of voxel sizes; anything else is a mistake
 MAX_BUDGET = 1e9  # minutes or steps
@@ -270,12 +270,14 @@ class Config:
             for f in dataclasses.fields(values):
                 name, value = f"{section.name}.{f.name}", getattr(values, f.name)
                 demand(value is not None or f.default is None, name, "null", "a value")
+                hint = hints[f.name]
+                demand(value is None or fits(value, hint), name, repr(value), in_words(hint))
                 numbers = value if isinstance(value, list) else [value]
                 finite = all(math.isfinite(number) for number in numbers if isinstance(number, float))
                 demand(finite, name, value, "numbers that are finite")
                 allowed = f.metadata.get("range", Range())
                 demand(allowed.contains(value), name, value, allowed)
-                words = choices(hints[f.name])
+                words = choices(hint)
                 demand(not words or set(numbers) <= set(words), name, value, " or ".join(map(str, words)))
         data, training, scale = self.data, self.training, self.augmentation.scale
         demand(data.fold < data.folds, "data.fold", data.fold, f"-1 (all cases) or 0 to {data.folds - 1}")

@@ -1,8 +1,9 @@
-"""Values that the fields of a configuration allow: ranges, kept beside each field, and the words of its type."""
+"""Values that the fields of a configuration allow: their types, words, and ranges, which stand beside each field."""
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,38 @@ class Range:
             )
         end = f" to {self.most:.10g}" if self.most < math.inf else f" to below {self.below:.10g}"
         return f"{count}{self.least:.10g}" + (end if min(self.most, self.below) < math.inf else " or more")
+
+
+NAMES = {int: "a whole number (int)", float: "a number (float)", str: "a text", bool: "true or false", NoneType: "null"}
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Return whether a value is of a type, as it would come from a file: no bool or numpy number for an ``int``.
+
+    A whole number fits ``float``. Which words of a ``Literal`` are allowed is not checked: see ``choices``.
+    """
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind in (Union, UnionType):
+        return any(fits(value, part) for part in parts)
+    if kind in (list, tuple):
+        return type(value) is kind and all(fits(each, parts[0]) for each in value)
+    if kind is Literal:
+        return type(value) in map(type, parts)
+    if hint in NAMES:
+        return type(value) is hint or (hint is float and type(value) is int)
+    return hint is Any or isinstance(value, kind or hint)
+
+
+def in_words(hint: Any) -> str:
+    """Return a type in words."""
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind in (Union, UnionType):
+        return " or ".join(in_words(part) for part in parts if part is not NoneType)
+    if kind in (list, tuple):
+        return f"a {kind.__name__}, each {in_words(parts[0])}"
+    if kind is Literal:
+        return " or ".join(map(str, parts))
+    return "anything" if hint is Any else NAMES.get(hint) or str(getattr(hint, "__name__", hint))
 
 
 def choices(hint: Any) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from attention_unet.cli import main
@@ -34,6 +35,12 @@ from tests.conftest import REPOSITORY
         ({"augmentation": AugmentationConfig(flip_axes=["left"])}, r"flip_axes is \['left'\]: expected left-right or"),
         ({"training": TrainingConfig(precision="fp16")}, "precision is fp16: expected auto or bfloat16 or float32"),
         ({"network": NetworkConfig(convs=1000)}, "network.convs is 1000: expected 1 to 16"),
+        ({"training": TrainingConfig(steps=2.5)}, r"training.steps is 2\.5: expected a whole number \(int\)"),
+        ({"training": TrainingConfig(steps="2")}, "training.steps is '2': expected a whole number"),
+        ({"training": TrainingConfig(seed=True)}, "training.seed is True: expected a whole number"),
+        ({"training": TrainingConfig(learning_rate=np.float64(0.1))}, r"learning_rate is np.*: expected a number \(f"),
+        ({"data": DataConfig(spacing_mm=(1, 1, 1))}, r"spacing_mm is \(1, 1, 1\): expected a list, each a number"),
+        ({"augmentation": AugmentationConfig(flip_axes=("left-right",))}, "expected a list, each left-right or back-f"),
     ],
 )
 def test_values_out_of_range_are_named(section, message):

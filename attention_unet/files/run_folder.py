@@ -21,8 +21,10 @@ EXPLANATION = "explanation.json"  # results of explain
 
 
 def read_paths(run: Path) -> dict[str, str]:
-    """Return paths of a run by their configuration fields: dataset, cache, model to start from. Missing ones are left
-    out.
+    """Return paths of a run by their configuration fields: dataset, cache, model to start from.
+
+    Those of cache and model are left out if they no longer exist. That of the dataset never is: other data could be
+    taken in its place.
     """
     try:
         paths = read_object(run / PATHS)
@@ -30,4 +32,4 @@ def read_paths(run: Path) -> dict[str, str]:
         return {}
     values = {name: paths.get(name) for name in ("data.root", "data.cache", "training.start_from")}
     found = {name: run / path for name, path in values.items() if isinstance(path, str) and "\0" not in path}
-    return {name: str(path) for name, path in found.items() if path.exists()}
+    return {name: str(path) for name, path in found.items() if name == "data.root" or path.exists()}

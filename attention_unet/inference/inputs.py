@@ -119,12 +119,15 @@ def _leads_nowhere(path: Path) -> bool:
 
 
 def _first_scan_below(folder: Path, levels: int) -> Path | None:
-    """Return a volume or DICOM series in a folder, or up to some levels of folders below it; None if there is none."""
+    """Return a scan in a folder, or up to some levels of folders below it; None if there is none. A file that may be a
+    scan in a format that is not read counts.
+    """
     try:
         paths = sorted(folder.iterdir())
     except OSError:  # a folder that may not be read
         return None
     scan = next((path for path in paths if is_volume(path) or is_series(path) or _leads_nowhere(path)), None)
+    scan = scan or next((folder / name for name in list_unread(folder)), None)
     if scan or levels == 1:
         return scan
     deeper = [path for path in paths if path.is_dir() and not path.is_symlink() and not path.name.startswith(".")]

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_type_hints
 
 import torch
 
 from attention_unet.errors import ConfigError
 from attention_unet.files.prediction_folder import ATTENTION, DICOM, PROBABILITIES, UNCERTAINTY
+from attention_unet.ranges import choices, fits, in_words
 from attention_unet.scans.dicom_segmentation import SegmentCode
 
 
@@ -55,11 +56,15 @@ class Settings:
     codes: Mapping[str, SegmentCode] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check ranges.
+        """Check types, words and ranges.
 
         Raises:
-            ConfigError: if overlap or channel are out of range.
+            ConfigError: if a value is of another type, or out of range.
         """
+        for name, hint in get_type_hints(type(self)).items():
+            value, words = getattr(self, name), choices(hint)
+            if not fits(value, hint) or (words and value not in words):
+                raise ConfigError(f"{name} is {value!r}: expected {in_words(hint)}")
         if self.overlap is not None and not 0 <= self.overlap < 1:
             raise ConfigError(f"overlap is {self.overlap}: expected 0 to below 1")
         if self.channel is not None and self.channel < 0:

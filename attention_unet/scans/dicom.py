@@ -35,6 +35,7 @@ PIXEL_FIELDS = (
     *("SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "NumberOfFrames"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
 )
+PADDING = "PixelPaddingValue"  # stored number of pixels outside the image
 FLOAT_PIXELS = ("FloatPixelData", "DoubleFloatPixelData")
 HEADER_FIELDS = (
     *("SOPClassUID", "SeriesInstanceUID", "ImageType", "ImagePositionPatient", "ImageOrientationPatient"),
@@ -178,22 +179,30 @@ def _image_headers(folder: Path) -> dict[Path, "Dataset"]:
 
 
 def _decode(frames: Sequence[Frame]) -> NDArray[np.float32]:
-    """Return the values (K, J, I) of sorted slices. Each slice has its own slope and intercept."""
+    """Return the values (K, J, I) of sorted slices. Each slice has its own slope and intercept.
+
+    Padding that is brighter than the darkest voxel gets the value of that voxel.
+    """
     array = np.empty((len(frames), *frames[0].size[::-1]), dtype=np.float32)
+    padded = np.zeros(array.shape, dtype=bool)
     by_file = defaultdict(list)
     for k, frame in enumerate(frames):
         by_file[frame.file].append((k, frame))
     for file, members in by_file.items():
         with report_damage(file), np.errstate(over="ignore"):  # values beyond float32 become infinite
-            stored = _stored_numbers(file)
+            stored, padding = _stored_numbers(file)
             for k, frame in members:
                 array[k] = stored[frame.index].astype(np.float64) * frame.slope + frame.intercept
+                padded[k] = padding[frame.index]
+    if padded.any() and not padded.all():
+        array[padded] = np.minimum(array[padded], array[~padded].min())
     return array
 
 
-def _stored_numbers(file: Path) -> NDArray[Any]:
-    """Return the stored numbers (frame, row, column) of a file, without rescaling. If low numbers are bright
-    (MONOCHROME1), they are inverted.
+def _stored_numbers(file: Path) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return the stored numbers (frame, row, column) of a file, without rescaling, and which of them are padding.
+
+    If low numbers are bright (MONOCHROME1), they are inverted, and padding is not looked for.
 
     GDCM reads a temporary copy that contains only the pixels. Therefore it does not rescale them and needs no preamble.
     The copy also has a name that SimpleITK can open: it ends the process if a name is not UTF-8.
@@ -201,8 +210,9 @@ def _stored_numbers(file: Path) -> NDArray[Any]:
     import SimpleITK as sitk
     from pydicom import Dataset, dcmread, uid
     from pydicom.dataset import FileMetaDataset
+    from pydicom.filewriter import correct_ambiguous_vr
 
-    whole, pixels = dcmread(file, force=True, specific_tags=[*PIXEL_FIELDS, *FLOAT_PIXELS]), Dataset()
+    whole, pixels = dcmread(file, force=True, specific_tags=[*PIXEL_FIELDS, *FLOAT_PIXELS, PADDING]), Dataset()
     for name in PIXEL_FIELDS:
         if name in whole:
             pixels[name] = whole[name]
@@ -226,6 +236,9 @@ def _stored_numbers(file: Path) -> NDArray[Any]:
     with tempfile.TemporaryDirectory() as folder:
         copy = f"{folder}/pixels.dcm"
         pixels.save_as(copy, enforce_file_format=True)
+        padding = correct_ambiguous_vr(whole, bool(little)).get(PADDING)
+        bits = 2 ** int(pixels.BitsAllocated) - 1  # a negative number may be written as one without sign
+        inverted = str(pixels.get("PhotometricInterpretation")) == "MONOCHROME1"
         del whole, pixels
         sitk.ProcessObject.SetGlobalWarningDisplay(False)
         try:
@@ -235,4 +248,7 @@ def _stored_numbers(file: Path) -> NDArray[Any]:
     array: NDArray[Any] = sitk.GetArrayFromImage(image)
     if array.size != np.prod(shape):
         raise ValueError(f"voxels of shape {array.shape}, expected {shape}")
-    return array.reshape(shape)
+    array = array.reshape(shape)
+    if inverted or not isinstance(padding, int):
+        return array, np.zeros(shape, dtype=bool)
+    return array, array.astype(np.int64) & bits == padding & bits

@@ -36,7 +36,7 @@ from attention_unet.training.checkpoint import STATE, load_state
 from attention_unet.training.curves import CURVES, draw_trainings
 from attention_unet.training.interruption import Interrupted
 from attention_unet.training.machine_speed import measure_machine
-from attention_unet.training.resolved_settings import read_resolved_settings
+from attention_unet.training.resolved_settings import changed_fields, configure_like_start, read_resolved_settings
 from attention_unet.training.same_data import check_classes
 from attention_unet.training.starting_weights import starting_plan
 from attention_unet.training.train import train
@@ -182,7 +182,7 @@ def _train_folds(config: Config, folder: Path, folds: Sequence[int], plan: Plan)
         log.info("fold %d of %d", fold, config.data.folds)
         run = folder / f"fold{fold}"
         unplanned = dataclasses.replace(config, data=dataclasses.replace(config.data, fold=fold))
-        digests = _read_digests(folder, config.data.folds)
+        digests = _check_trained_folds(folder, config)
         with folder_lock(run):  # a process that trains it may not have saved its state yet
             resume = (run / STATE).exists()
         try:
@@ -195,12 +195,29 @@ def _train_folds(config: Config, folder: Path, folds: Sequence[int], plan: Plan)
             raise Interrupted(message, error.caught) from error
 
 
-def _read_digests(folder: Path, folds: int) -> dict[str, str]:
-    """Return the digest of image and label by case id, from the folds trained so far."""
+def _check_trained_folds(folder: Path, config: Config) -> dict[str, str]:
+    """Return the digest of image and label by case id, from the folds trained so far.
+
+    Raises:
+        ConfigError: if a fold had another configuration.
+        DataError: if a case differs between two folds.
+    """
     digests: dict[str, str] = {}
-    for file in (folder / f"fold{fold}" / STATE for fold in range(folds)):
-        of_fold = read_resolved_settings(load_state(file), file).digests if file.exists() else {}
-        if changed := [case for case, digest in of_fold.items() if digests.setdefault(case, digest) != digest]:
+    for fold in range(config.data.folds):
+        file = folder / f"fold{fold}" / STATE
+        if not file.exists():
+            continue
+        before = read_resolved_settings(load_state(file), file)
+        of_fold = dataclasses.replace(config, data=dataclasses.replace(config.data, fold=fold))
+        if config.training.precision == "auto":  # may differ between machines
+            training = dataclasses.replace(config.training, precision=before.config.training.precision)
+            of_fold = dataclasses.replace(of_fold, training=training)
+        if changes := changed_fields(before.config, configure_like_start(before, of_fold)):
+            raise ConfigError(
+                f"{file.parent}: was trained with another configuration: {'; '.join(changes.values())}: undo the "
+                "change, or choose another folder with --run"
+            )
+        if changed := [case for case, digest in before.digests.items() if digests.setdefault(case, digest) != digest]:
             raise DataError(
                 f"{file}: {first_few(changed)}: image or label differs from that of another fold: remove this "
                 "folder to train the fold again, or choose another --run"

@@ -167,27 +167,38 @@ def resume_settings(before: ResolvedSettings, config: Config, override: bool, ru
     Raises:
         ConfigError: if other fields than those in MAY_CHANGE changed; it names all of them.
     """
+    config = configure_like_start(before, config)
+    changed = changed_fields(before.config, config)
+    fixed = [name for name in changed if name in OF_THE_PLAN or not name.startswith(MAY_BE_OVERRIDDEN)]
+    if changed and (fixed or not override):
+        changes, advice = "; ".join(changed.values()), "" if fixed else ", accept it with --override"
+        raise ConfigError(
+            f"{run}: the configuration changed since the run began: {changes}: undo the change{advice}, or choose a "
+            "new --run"
+        )
+    return dataclasses.replace(before, config=fill_from_plan(config, before.plan))
+
+
+def configure_like_start(before: ResolvedSettings, config: Config) -> Config:
+    """Return a configuration with the network of the model that an earlier run started from, if it names no other."""
     start = before.config.training.start_from
-    if before.origin and not _is_another(before.origin, config.training.start_from, start):
-        training = dataclasses.replace(config.training, start_from=start)
-        config = configure_like(dataclasses.replace(config, training=training), before.plan)
-    old, new = without_paths(before.config), without_paths(config)
-    changed = {
-        f"{section}.{name}": (old.get(section, {}).get(name), value)
+    if not before.origin or _is_another(before.origin, config.training.start_from, start):
+        return config
+    training = dataclasses.replace(config.training, start_from=start)
+    return configure_like(dataclasses.replace(config, training=training), before.plan)
+
+
+def changed_fields(before: Config, config: Config) -> dict[str, str]:
+    """Return the fields of a configuration that would change the result of a run, each with both values in words."""
+    old, new = without_paths(before), without_paths(config)
+    return {
+        f"{section}.{name}": f"{section}.{name} was {old.get(section, {}).get(name)}, is {value}"
         for section, fields in new.items()
         for name, value in fields.items()
         if old.get(section, {}).get(name) != value
         and f"{section}.{name}" not in MAY_CHANGE
         and not (value is None and f"{section}.{name}" in PLANNED)
     }
-    fixed = [name for name in changed if name in OF_THE_PLAN or not name.startswith(MAY_BE_OVERRIDDEN)]
-    if changed and (fixed or not override):
-        changes = "; ".join(f"{name} was {earlier}, is {value}" for name, (earlier, value) in changed.items())
-        advice = "undo the change" if fixed else "undo the change, accept it with --override"
-        raise ConfigError(
-            f"{run}: the configuration changed since the run began: {changes}: {advice}, or choose a new --run"
-        )
-    return dataclasses.replace(before, config=fill_from_plan(config, before.plan))
 
 
 def warn_of_threads(before: ResolvedSettings, run: Path) -> None:

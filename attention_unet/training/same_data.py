@@ -1,6 +1,7 @@
 """Check that the data did not change since a run began, or since another fold of a cross-validation."""
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 
 from attention_unet.dataset.case_facts import CaseFacts
@@ -11,17 +12,28 @@ from attention_unet.errors import DataError, first_few, plural
 from attention_unet.preparation.plan import Plan
 from attention_unet.training.resolved_settings import ResolvedSettings
 
+log = logging.getLogger(__name__)
 
-def check_dataset(settings: ResolvedSettings, dataset: Dataset) -> None:
+
+def check_dataset(settings: ResolvedSettings, dataset: Dataset, all_cases: bool) -> None:
     """Check that a dataset still has the cases, channels and classes of a run, and that no subject is split.
+
+    Warn of cases that were added, if the run began with ``all_cases`` of the dataset.
 
     Raises:
         ConfigError: if a subject would be both trained on and held out.
         DataError: if a case is missing, or if channels or classes changed.
     """
     split = settings.split
-    missing = {*split.training, *split.validation} - {case.id for case in dataset.cases}
-    if missing:
+    known, there = {*split.training, *split.validation}, {case.id for case in dataset.cases}
+    if all_cases and (added := there - known):
+        log.warning(
+            "%s: %s added since the run began: not used: %s; start a new run to train on them",
+            dataset.root,
+            plural(len(added), "case"),
+            first_few(added),
+        )
+    if missing := known - there:
         raise DataError(
             f"{dataset.root}: {plural(len(missing), 'case')} of the run missing: {first_few(missing)}: restore them"
         )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -77,8 +78,8 @@ def train(
             fails; None: ``config``.
 
     Raises:
-        ConfigError: if the folder has another run, another process writes there, or the configuration does not fit the
-            data or the memory.
+        ConfigError: if the folder has another run, another process writes there, the configuration does not fit the
+            data or the memory, or a resumed run has done more steps than configured.
         DataError: if a file of the dataset is missing, damaged or changed.
         Diverged: if the gradient is not finite.
         Interrupted: if the user stopped the training.
@@ -92,6 +93,8 @@ def train(
         ('Ventricle', 'Nucleus', 'Lesion')
     """
     run = Path(run)
+    if override and not resume:
+        raise ConfigError("--override is given without --resume: it is for a run that continues; add --resume")
     dataset = find_dataset(config.data)
     config = _resolve_precision(config, run, resume)
     fabric = make_fabric(config.training)
@@ -99,6 +102,11 @@ def train(
     with folder_lock(run) if first else nullcontext(), reporting_faults(run, fabric.device, fabric.world_size):
         state = claim_folder(run, resume) if first else None  # inside the lock: no other process can change it
         settings = resume_settings(read_resolved_settings(state, run / STATE), config, override, run) if state else None
+        if state and state.learner.step > (config.training.steps or math.inf):
+            raise ConfigError(
+                f"{run}: has done {state.learner.step} steps, and training.steps is {config.training.steps}: expected "
+                "at least as many; or choose a new --run"
+            )
         fabric.launch()
         state, settings = fabric.broadcast((state, settings))  # other machines may not see the folder
         try:
@@ -121,7 +129,7 @@ def _train(
     reuse_freed_memory(of_any_size=True)
     start = load_start(config) if not settings else None
     if settings:
-        check_dataset(settings, dataset)
+        check_dataset(settings, dataset, all_cases=not config.data.splits)
         if fabric.is_global_zero:
             warn_of_threads(settings, run)
     else:  # only the first process: others can run on other machines and get another plan

@@ -113,3 +113,14 @@ def test_late_cases_are_whole_subjects():
     late = choose_late_cases(list(longitudinal), longitudinal, 0)
     assert len(late) == 25
     assert len({longitudinal[case] for case in late}) == 1
+
+
+def test_another_seed_gives_other_folds():
+    assert len({split_cases(IDS, 5, 0, seed).validation for seed in (0, 1, 12345)}) == 3
+
+
+def test_folds_follow_the_order_of_subjects_not_of_cases():
+    by_case = split_cases(IDS, 5, 0, 3).validation
+    subjects = {case: f"s{22 - number:02d}" for number, case in enumerate(IDS)}
+    held_out = {subjects[case] for case in split_cases(IDS, 5, 0, 3, subjects).validation}
+    assert held_out == {f"s{IDS.index(case):02d}" for case in by_case}

@@ -142,3 +142,14 @@ def test_a_case_without_structures_counts_nothing(tmp_path):
     references = {"x": Case("x", (), save_nifti(tmp_path / "r" / "x.nii.gz", label_map, AFFINE))}
     by_class, _ = measure_reliability(probability_files(references), references, LABELS, lambda: None)
     assert not by_class["a"].voxels.any()
+
+
+def test_a_structure_that_is_invented_far_away_counts(tmp_path):
+    predicted, label_map = np.zeros((60, 10, 10, 3), dtype=np.float32), np.zeros((60, 10, 10), dtype=np.uint8)
+    predicted[50:52, 5, 5, 1], label_map[0, 0, 0] = 0.92, 1
+    predicted[..., 0] = 1 - predicted[..., 1]
+    save_nifti(tmp_path / "p" / "probabilities" / "x.nii.gz", predicted, AFFINE)
+    references = {"x": Case("x", (), save_nifti(tmp_path / "r" / "x.nii.gz", label_map, AFFINE))}
+    by_class, _ = measure_reliability(probability_files(references), references, LABELS, lambda: None)
+    sure = int(0.92 * BINS)
+    assert (by_class["a"].voxels[sure], by_class["a"].share[sure]) == (2, 0)

@@ -294,3 +294,12 @@ def test_evaluations_that_were_not_made_alike_are_told(tmp_path, capsys):
     (tmp_path / "one" / "summary.json").write_text('{"settings": 3}')
     assert main(["compare", one, two, "-o", str(tmp_path / "c")]) == 1
     assert "summary.json: is damaged" in capsys.readouterr().err
+
+
+def test_no_verdict_on_a_mean_of_which_a_class_is_undefined_for_one_model():
+    first = [*rows([0.5] * 12, "precision"), *rows([0.5] * 12, "precision", "b")]
+    second = [*rows([0.9] * 12, "precision"), *rows([0.9] * 11 + [nan], "precision", "b")]
+    mean, a, b = compare({"A": first, "B": second}, "precision")
+    assert (mean.undefined, a.undefined, b.undefined) == (1, 0, 1)
+    assert (mean.significant, a.significant) == (False, True)
+    assert str(mean).startswith("no verdict")

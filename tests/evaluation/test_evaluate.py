@@ -240,3 +240,10 @@ def test_volumes_of_sheared_scans_are_those_of_their_voxels(tmp_path):
     with pytest.warns(UserWarning, match="distances in mm are approximate"):
         (row,), _, _ = score_cases([Case("x", (), label)], {"x": label}, Labels({"a": (1,)}, (1,)), 1.0, lambda: None)
     assert row.metrics.volume_ml == row.metrics.reference_volume_ml == pytest.approx(64 * 0.024)
+
+
+def test_the_worst_cases_are_the_worst():
+    dice = {f"case{n}": 0.1 * n for n in (4, 1, 7, 3, 6, 2, 5)}
+    rows = [Row(case, "a", metrics(dice=value)) for case, value in dice.items()]
+    worst = summarise(rows, CaseWarnings(), {}).worst_cases
+    assert list(worst) == ["case1", "case2", "case3", "case4", "case5"]

@@ -142,3 +142,11 @@ def test_runs_of_different_folds_are_not_paired_by_fold(caplog):
     (found,) = compare({"A": folds, "B": rows(base + 0.01)}, "dice")
     assert found.test.trainings == 1
     assert "the runs have different folds: each counts as one training" in caplog.text
+
+
+def test_runs_that_vary_less_than_the_rest_do_not_make_it_smaller():
+    residuals = np.random.RandomState(0).normal(0, 0.01, (3, 5))
+    residuals -= residuals.mean(axis=0)
+    residuals -= residuals.mean(axis=1, keepdims=True)
+    _, error, _ = gain_of_trainings([0.004 + residuals])
+    assert error == pytest.approx(np.sqrt((residuals**2).sum() / (2 * 4) / 15))

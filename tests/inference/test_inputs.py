@@ -1,5 +1,6 @@
 """Which scans a path names."""
 
+import gzip
 import os
 import re
 from pathlib import Path
@@ -64,6 +65,16 @@ def test_a_series_in_folders_below_is_named(tmp_path, caplog, levels):
     assert [case.id for case in find_inputs(tmp_path, 1)] == ["a"]
     parent = (tmp_path / "patient" / levels).parent.relative_to(tmp_path)
     assert caplog.messages == [f"{tmp_path}: not predicted: {parent}/"]
+
+
+def test_a_folder_of_packed_slices_is_named(tmp_path, caplog):
+    scan(tmp_path, np.eye(4), "a.nii.gz")
+    (tmp_path / "series").mkdir()
+    (tmp_path / "series" / "IM0001.gz").write_bytes(gzip.compress(b"a packed slice"))
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "readme.txt").write_text("no scan")
+    assert [case.id for case in find_inputs(tmp_path, 1)] == ["a"]
+    assert caplog.messages == [f"{tmp_path}: not predicted: series/"]
 
 
 def test_a_series_without_preamble_beside_other_cases_is_a_case(tmp_path):

@@ -188,3 +188,19 @@ def test_names_in_another_encoding(tmp_path):
     cache = CaseCache(tmp_path / "cache", PLAIN, LABELS, 1)
     cache.add([dataclasses.replace(case, id="b")], lambda: None)
     assert len(cache.open([dataclasses.replace(case, id="b")])) == 1
+
+
+def test_a_case_that_annotates_other_classes_is_prepared_anew(tmp_path):
+    case, cache = case_of(tmp_path), CaseCache(tmp_path / "cache", PLAIN, LABELS, 1)
+    for unannotated, annotated in ((("b",), [True, False]), ((), [True, True])):
+        changed = dataclasses.replace(case, unannotated=unannotated)
+        cache.add([changed], lambda: None)
+        assert cache.open([changed])[0].annotated_classes.tolist() == annotated
+
+
+def test_regions_are_added_to_a_cache_without_them(tmp_path):
+    case = case_of(tmp_path)
+    for with_regions in (False, True):
+        cache = CaseCache(tmp_path / "cache", PLAIN, LABELS, 1, with_regions)
+        cache.add([case], lambda: None)
+        assert (cache.open([case])[0].regions.size > 0) == with_regions

@@ -255,3 +255,15 @@ def test_a_rare_class_is_shown_as_often_as_the_others():
     patches.sampler.cases_of_class = {0: list(range(8)), 1: [0]}
     assert [patches.case_of(n) for n in range(24)] == [patch_dataset(cases).case_of(n) for n in range(24)]
     assert np.mean([bool((patches[n].target > 0).any()) for n in range(100)]) < 0.2
+
+
+def test_every_epoch_has_all_cases_in_an_order_of_its_own_and_so_has_every_seed():
+    cases = [cached(number) for number in range(8)]
+
+    def orders(seed):
+        patches = patch_dataset(cases, seed=seed)
+        return [[patches.case_of(8 * epoch + n) for n in range(8)] for epoch in range(3)]
+
+    found = [*orders(0), *orders(1)]
+    assert all(sorted(order) == [case.id for case in cases] for order in found)
+    assert len(set(map(tuple, found))) == 6

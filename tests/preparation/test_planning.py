@@ -162,3 +162,10 @@ def test_a_network_that_starts_from_a_model_keeps_its_own_width():
     assert fill_from_plan(Config(), plan).network.base_channels == plan.architecture.channels[0]
     start = Config(training=TrainingConfig(start_from="model"))
     assert fill_from_plan(start, plan).network.base_channels is None
+
+
+def test_twice_as_thick_slices_are_halved_later_and_odd_edges_as_often_as_they_can_be():
+    strides, _ = plan_levels(np.array([64, 64, 32]), np.array([1.0, 1.0, 2.0]), max_levels=6)
+    assert strides[:2] == [[2, 2, 1], [2, 2, 2]]
+    strides, _ = plan_levels(np.array([15, 15, 15]), np.ones(3), max_levels=6)
+    assert strides == [[2, 2, 2], [2, 2, 2]]  # 15, 8, 4

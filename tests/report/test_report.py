@@ -38,11 +38,15 @@ def test_a_run_is_predicted_scored_and_shown(cohort, run, tmp_path, capsys):
     assert (copied / "held-out" / "predictions" / f"{held_out[0]}.nii.gz").stat().st_mtime_ns == made
 
 
-def test_a_run_without_its_dataset_still_tells_how_it_was_trained(cohort, run, tmp_path, capsys):
+def test_a_run_without_its_dataset_still_tells_how_it_was_trained(cohort, run, tmp_path, capsys, monkeypatch):
     copied = shutil.copytree(run, tmp_path / "phantom")
     (copied / "paths.json").write_text(json.dumps({"data.root": "../gone"}))
+    (tmp_path / "data").symlink_to(cohort.parent)  # where datasets are looked for if nothing names a place
+    monkeypatch.chdir(tmp_path)
     assert main(["report", str(copied)]) == 0
-    assert "no cases are shown" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "no cases are shown" in told
+    assert "gone" in told
     facts = facts_of(copied / "report.html")
     assert facts["scores"] is None
     assert facts["runs"][0]["history"]

@@ -46,6 +46,23 @@ def test_each_slice_has_its_own_rescaling(tmp_path):
     assert_shows(read_volume(write_slices(tmp_path / "fractions", fractions)), STORED * slopes, AFFINE)
 
 
+@pytest.mark.parametrize(
+    ("number", "vr", "padding"), [(2000, "SS", 2000), (-5, "SS", -5), (63536, "SS", -2000), (2000, "SS", None)]
+)
+def test_bright_padding_becomes_as_dark_as_the_darkest_voxel(tmp_path, number, vr, padding):
+    signed = number < 2**15
+    stored = np.maximum(STORED, 1).astype(np.int16 if signed else np.uint16)
+    stored[:, 0, 2:] = number
+    fields = {"PixelRepresentation": int(signed), "RescaleSlope": 2, "RescaleIntercept": -3}
+    series = slices(lambda k: fields, stored)
+    for each in series if padding else ():
+        each.add_new("PixelPaddingValue", vr, padding)
+    values = 2.0 * stored - 3
+    if padding and number > 0:
+        values[stored == number] = values[stored != number].min()
+    assert_shows(read_volume(write_slices(tmp_path / "a", series)), values, AFFINE)
+
+
 def test_slices_that_differ_are_named_with_what_differs(tmp_path):
     differing = {"PixelSpacing": [2, 2]}
     first = write_slices(tmp_path / "first", slices(lambda k: {} if k else differing))
@@ -110,6 +127,10 @@ def test_slices_that_form_no_volume(tmp_path):
         r"slices are 2\.50 mm apart, but 001_1\.dcm and 003_1\.dcm are 5\.00 mm: is one missing",
     )
     refused(write_series(tmp_path / "moved", image, moved=2), r"moved: .* 3\.00 mm: is one moved\?")
+    between = slice_of(STORED, AFFINE, 2)
+    ends = [np.array(slice_of(STORED, AFFINE, k).ImagePositionPatient, dtype=float) for k in (2, 3)]
+    between.ImagePositionPatient = [float(f"{mm:.6f}") for mm in np.mean(ends, axis=0)]
+    refused(write_slices(tmp_path / "between", [*slices(), between]), r"are 1\.25 mm: is one moved\?")
     refused(
         write_series(tmp_path / "tilted", image, tilt=0.2),
         r"slices are shifted sideways by up to 0\.9 mm, as with a tilted",
@@ -271,3 +292,9 @@ def test_slices_that_are_not_there_are_not_left_out_in_silence(tmp_path):
     last.with_name(f"{last.name}.gz").rename(folder / "IM0007")
     with pytest.warns(UserWarning, match="series: not read, because they are not DICOM files: IM0007"):
         assert read_volume(folder).array.shape[3] == STORED.shape[2] - 1
+
+
+def test_a_single_slice_is_as_thick_as_the_distance_to_the_next(tmp_path):
+    fields = {"SpacingBetweenSlices": 5, "SliceThickness": 4}
+    volume = read_volume(write_slices(tmp_path / "a", [slice_of(STORED, AFFINE, 0, **fields)]))
+    assert np.linalg.norm(volume.affine[:3, 2]) == pytest.approx(5)

@@ -10,7 +10,7 @@ from scipy.ndimage import map_coordinates
 
 from attention_unet.scans import geometry
 from attention_unet.scans.geometry import fit_grid, resample_to_grid, resample_to_scan
-from attention_unet.scans.orientation import find_stack
+from attention_unet.scans.orientation import Stack, find_stack
 from tests.conftest import affine_of, oblique_affine
 
 ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
@@ -192,3 +192,13 @@ def test_values_stay_on_their_device(step):
     chunks = list(resample_to_scan([values], scan_grid, outside, slice(0, 10), planes=5))
     assert [tuple(chunk.shape) for chunk in chunks] == [(2, 5, 10, 8), (2, 5, 10, 8), (2, 2, 10, 8)]
     assert {chunk.device.type for chunk in chunks} == {"meta"}
+
+
+def test_a_small_difference_of_voxels_counts_if_it_adds_up_to_half_a_voxel():
+    long = fit_grid(np.diag([1.0, 1.0, 1.0009, 1.0]), (8, 8, 500), (1.0, 1.0, 1.0))
+    assert long.step[2] == pytest.approx(1 / 1.0009, abs=1e-5)
+    assert long.step[2] != 1
+
+
+def test_scans_without_thick_slices_are_resampled_in_a_dataset_of_thick_slices():
+    assert fit_grid(np.eye(4), (10, 10, 10), (1.0, 1.0, 2.0), Stack.upright(2)).step == (1, 1, 2)

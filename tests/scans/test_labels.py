@@ -76,3 +76,11 @@ def test_the_mask_of_integers_is_that_of_a_slow_loop(count):
     integers = range(1, count + 1)
     expected = [voxel in set(integers) for voxel in label_map.ravel().tolist()]
     np.testing.assert_array_equal(mask_of(label_map, integers).ravel(), expected)
+
+
+def test_an_overlapping_class_gets_no_voxel_that_it_fills_by_half():
+    overlapping = Labels({"whole": (1, 2), "core": (2,)}, (1, 2))
+    assert assign_classes([torch.tensor([0.5, 0.51]), torch.tensor([0.5, 0.49])], overlapping).tolist() == [
+        [0, 1],
+        [0, 0],
+    ]

@@ -54,3 +54,8 @@ def test_structures_that_neither_the_reference_nor_any_training_has_are_left_out
     found = [empty[0], Score("prediction", 6, "b", "b", "dot", 0.0)]
     assert [[score.case for score in scores] for scores in without_absent({0: empty, 1: found}).values()] == [["b"]] * 2
     assert without_absent({0: empty, 1: empty}) == {0: [], 1: []}
+
+
+def test_cases_of_a_person_count_once_however_many_classes_they_have():
+    scores = [score for score in SCORES[4:7] if score.subject == "P"]
+    assert person_dice(scores) == pytest.approx({"P": (0.7 + 0.5) / 2})

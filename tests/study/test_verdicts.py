@@ -37,6 +37,8 @@ def test_a_gain_beyond_the_margin_is_found():
     better, equivalent = judge(plan, made(plan, 0.01, np.random.RandomState(0)))
     assert (better.word, equivalent.word) == ("better", "not equivalent")
     assert "gate and none are not equivalent within 0.005: +0.0" in str(equivalent)
+    assert better.p < equivalent.p
+    assert (better.p_holm, equivalent.p_holm) == (2 * better.p, max(2 * better.p, equivalent.p))
     assert better.gain.mean == pytest.approx(0.01, abs=0.002)
     low, high = better.gain.interval(0.95)
     assert low < 0.01 < high
@@ -45,8 +47,8 @@ def test_a_gain_beyond_the_margin_is_found():
     assert better.gain.widened(4).mean == better.gain.mean
     assert "gate is better than none: +0.0" in str(better)
     assert str(better).endswith("more than the margin of 0.005.")
-    worse = judge(plan, made(plan, -0.01, np.random.RandomState(0)))[0]
-    assert worse.word == "worse"
+    worse, equivalent = judge(plan, made(plan, -0.01, np.random.RandomState(0)))
+    assert (worse.word, equivalent.word) == ("worse", "not equivalent")
 
 
 def test_equal_arms_are_equivalent_and_a_small_gain_does_not_matter():
@@ -54,10 +56,17 @@ def test_equal_arms_are_equivalent_and_a_small_gain_does_not_matter():
     verdict = judge(plan, made(plan, 0.0, np.random.RandomState(1)))[0]
     assert verdict.word == "equivalent"
     assert "gate and none are equivalent within 0.005" in str(verdict)
-    assert max(map(abs, verdict.gain.interval(0.9))) < 0.005
+    low, high = verdict.gain.interval(0.9)
+    assert -0.005 < low < high < 0.005
+    assert f"(90% {low:+.4f} to {high:+.4f}" in str(verdict)
     small = judge(plan, made(plan, 0.0025, np.random.RandomState(1)))[1]
     assert small.word == "better"
     assert "but less than the margin of 0.005." in str(small)
+    near = judge(plan, made(plan, -0.005, np.random.RandomState(1)))[1]
+    low, high = near.gain.interval(0.95)
+    assert low < -0.005 < high < 0
+    assert "gate is worse than none" in str(near)
+    assert "perhaps less than the margin of 0.005." in str(near)
 
 
 def test_a_verdict_that_overlapping_training_sets_could_explain_is_not_robust():
@@ -68,6 +77,11 @@ def test_a_verdict_that_overlapping_training_sets_could_explain_is_not_robust():
     for verdict in decided:
         low, _ = verdict.gain.widened(plan.arms["none"].data.folds).interval(0.95)
         assert verdict.robust == (low > 0) == ("Not robust" not in str(verdict))
+    some = study(hypotheses=[BETTER], folds=range(2))  # of four: a third of the cases is held out for each trained on
+    found = [judge(some, made(some, 0.02, np.random.RandomState(seed)))[0] for seed in range(40)]
+    for verdict in (each for each in found if each.word == "better"):
+        half = t.ppf(0.975, 1) * verdict.gain.error * math.sqrt(1 + 2 / 3)
+        assert verdict.robust == (verdict.gain.mean > half)
 
 
 def test_few_trainings_decide_nothing():

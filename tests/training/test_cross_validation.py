@@ -110,6 +110,17 @@ def test_cases_that_came_later_do_not_slip_into_earlier_folds(folder, cohort, tm
     assert "the held-out cases changed" in capsys.readouterr().err
 
 
+def test_folds_of_other_configurations_are_not_mixed(folder, cohort, tmp_path, capsys):
+    again = shutil.copytree(folder, tmp_path / "folds")
+    shutil.rmtree(again / "fold1")
+    call = ["cross-validate", "--data.root", str(cohort), "--run", str(again), *OPTIONS, "--only", "1"]
+    assert main([*call, "--training.learning_rate", "0.02"]) == 2
+    error = capsys.readouterr().err
+    assert "fold0: was trained with another configuration: training.learning_rate was 0.01, is 0.02: undo" in error
+    assert "--override" not in error
+    assert not (again / "fold1").exists()
+
+
 def test_its_models_predict_together(folder, cohort, tmp_path):
     models = load_models([folder], torch.device("cpu"))
     assert len({model.sha256 for model in models}) == 4
