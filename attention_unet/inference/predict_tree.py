@@ -68,6 +68,12 @@ def predict_tree(
     source, output = Path(source), Path(output)
     if not source.is_dir():
         raise ConfigError(f"{source}: is not a folder: expected one that holds folders of scans")
+    if not bids and (source / "dataset_description.json").is_file():
+        log.warning(
+            "%s: is a BIDS dataset: all its volumes are predicted, also its derivatives; to predict its scans, name "
+            "their suffix, such as --bids-suffix T1w",
+            source,
+        )
     check_volumes(output)
     folders, failed = _find_scans(models, source, output, settings, bids, participants)
     if held_out_of:

@@ -120,6 +120,15 @@ def test_folders_of_segmentations_and_reports_are_no_scans(tmp_path, caplog):
     assert "study: not predicted, as they hold no DICOM image: masks, report" in caplog.text
 
 
+def test_a_bids_dataset_that_is_predicted_as_any_folder_is_told(tmp_path, caplog):
+    scan(tmp_path / "study" / "sub-01" / "anat", np.eye(4), "sub-01_T1w.nii.gz")
+    predict_tree([model_of()], tmp_path / "study", tmp_path / "first")
+    assert "BIDS" not in caplog.text
+    (tmp_path / "study" / "dataset_description.json").write_text("{}")
+    predict_tree([model_of()], tmp_path / "study", tmp_path / "second")
+    assert "study: is a BIDS dataset: all its volumes are predicted" in caplog.text
+
+
 def test_names_in_another_encoding(tmp_path):
     folder = tmp_path / "study" / "gr\udcfc\udcdf"
     scan(tmp_path / "study" / "a", np.eye(4), "t1.nii.gz")

@@ -116,7 +116,7 @@ def test_folds_of_other_configurations_are_not_mixed(folder, cohort, tmp_path, c
     call = ["cross-validate", "--data.root", str(cohort), "--run", str(again), *OPTIONS, "--only", "1"]
     assert main([*call, "--training.learning_rate", "0.02"]) == 2
     error = capsys.readouterr().err
-    assert "fold0: was trained with another configuration: training.learning_rate was 0.01, is 0.02: undo" in error
+    assert "fold0: was trained with another configuration: training.learning_rate was 0.002, is 0.02: undo" in error
     assert "--override" not in error
     assert not (again / "fold1").exists()
 
