@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 THICK = 2.0  # a scan has thick slices if its voxels are this many times as long along one axis as along the others
-LEAST_COSINE = (
-    0.25  # slices up to 75 degrees from those of a typical scan are stacked as they are; others keep their nearest axes
-)
+# Slices up to 74 degrees from those of a typical scan are stacked as they are; others keep their nearest axes. Above
+# 2 - sqrt(3), the axes found for three orthogonal directions are never a mirror image of them.
+LEAST_COSINE = 0.27
 COMPARED = 20  # scans, at most, among which the typical one is found
 DECIMALS = 6  # of directions
 
@@ -91,10 +91,7 @@ def nearest_axes(affine: NDArray[np.float64], stack: Stack | None = None) -> Axe
     along = {stack.axis: thick, first: one, second: other}
     i, j, k = along[0], along[1], along[2]
     cosine = np.array([cosines[axis, along[axis]] for axis in range(3)])
-    signs = np.where(cosine < 0, -1.0, 1.0)
-    if np.linalg.det(units[:, [i, j, k]] * signs) < 0:  # a mirror image: the least certain sign is wrong
-        signs[np.abs(cosine).argmin()] *= -1
-    return Axes((i, j, k), (bool(signs[0] < 0), bool(signs[1] < 0), bool(signs[2] < 0)), True)
+    return Axes((i, j, k), (bool(cosine[0] < 0), bool(cosine[1] < 0), bool(cosine[2] < 0)), True)
 
 
 def find_stack(affines: Sequence[NDArray[np.float64]]) -> Stack | None:

@@ -92,6 +92,11 @@ def test_a_model_that_needs_all_channels_fails_on_that_case_alone(scans, tmp_pat
 def test_channels_are_left_out_by_name(scans, tmp_path):
     settings = Settings(missing=("T2", "FLAIR"))
     assert predict_folder([model()], scans, tmp_path / "out", settings) == {}
+    first = predict_folder([model()], scans, tmp_path / "without the first", Settings(missing=("T1",)))
+    assert first == {}
+    for folder, known in (("out", True), ("without the first", False)):  # intensity is that of the first channel
+        table = json.loads((tmp_path / folder / "whole_labels.json").read_text())["labels"]
+        assert any(each["mean"] is not None for each in table.values()) == known
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["missing"] == ["FLAIR", "T2"]
     assert predict_folder([model()], scans, tmp_path / "out", Settings(missing=("FLAIR", "T2")), resume=True) == {}

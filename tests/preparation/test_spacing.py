@@ -3,8 +3,10 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
 from attention_unet.config import Config, DataConfig, NetworkConfig, TrainingConfig
+from attention_unet.preparation import spacing as module
 from attention_unet.preparation.fingerprint import Fingerprint, Shape, take_shapes
 from attention_unet.preparation.planning import make_plan
 from attention_unet.preparation.spacing import (
@@ -153,3 +155,10 @@ def test_shapes_are_cut_on_patient_axes(cohort):
         assert extents.argmax() in (0, 1)
         assert min(shape.mask.shape) > 4
         assert sum(np.array(shape.spacing_mm) > 2) == 1
+
+
+@pytest.mark.parametrize(("kept", "coarser"), [(0.95, True), (0.93, False)])  # 1 - 2 * 0.03 is allowed
+def test_voxels_stay_fine_for_one_small_structure_among_large_ones(monkeypatch, kept, coarser):
+    monkeypatch.setattr(module, "kept_dice", lambda fingerprint, spacing_mm: np.array([*[1.0] * 9, kept]))
+    head = with_balls(cohort_of((160, 200, 160), (1.0, 1.0, 1.0)), 5.0)
+    assert (choose_spacing(head, np.full(3, 85.0), ALL, 48**3)[0] > 1.0) == coarser

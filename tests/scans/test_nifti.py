@@ -170,3 +170,11 @@ def test_forms_that_disagree_in_other_units(tmp_path):
     nib.save(image, tmp_path / "a.nii")
     with pytest.warns(UserWarning, match="sform and qform disagree"):
         read_volume(tmp_path / "a.nii")
+
+
+def test_voxels_of_a_sheared_grid_are_as_large_as_its_axes_say():
+    sheared = np.array([[1.5, 0.4, 0, 3], [0, 2.0, 0, -4], [0, 0, 3.0, 5], [0, 0, 0, 1]])
+    made = header.make_header(sheared, (4, 5, 6))
+    np.testing.assert_allclose(made.get_zooms(), [1.5, np.hypot(0.4, 2.0), 3.0], rtol=1e-6)
+    np.testing.assert_allclose(made.get_sform(), sheared, rtol=1e-6)
+    assert made["qform_code"] == 0

@@ -109,3 +109,14 @@ def test_values_come_back_where_they_were(stack):
     for degrees in (10, 50, 70):
         grid = fit_grid(tilted(degrees, about="y"), (8, 9, 10), (1.0, 1.0, 1.0), stack)
         assert np.array_equal(grid.as_stored(grid.orient(values)), values)
+
+
+def test_no_scan_of_thick_slices_becomes_a_mirror_image():
+    stacked = 0
+    for number, rotation in enumerate(Rotation.random(400, random_state=0)):
+        affine = np.eye(4)
+        affine[:3, :3] = rotation.as_matrix() * np.array(THICK) * [1 if number % 2 else -1, 1, 1]
+        if nearest_axes(affine, ALONG[2])[2]:
+            stacked += 1
+            assert np.linalg.det(shown(affine, ALONG[2])) == pytest.approx(1)
+    assert 200 < stacked < 400
