@@ -54,7 +54,7 @@ class Verdict:
     def __str__(self) -> str:
         """Return the verdict as a sentence, with its interval and the number of trainings."""
         arm, against, word, m = self.claim.arm, self.claim.against, self.word, f"{self.margin:g}"
-        trained = f", trained on {self.persons} persons" if self.persons else ""
+        trained = f", trained on {plural(self.persons, 'person')}" if self.persons else ""
         if word == "no result":
             return f"{arm} against {against}{trained}: no result yet."
         end = "" if self.robust else " Not robust: not decided with the error for folds that share training cases."
