@@ -111,7 +111,7 @@ def cleaned_classes(models: Sequence["Model"], settings: Settings) -> list[str]:
     names = labels.names
     if labels.overlapping and settings.drop_small:
         raise ConfigError("drop_small: components cannot be dropped if classes overlap: leave drop_small empty")
-    if isinstance(settings.drop_small, str) or set(settings.drop_small or ()) - set(names):
+    if set(settings.drop_small or ()) - set(names):
         raise ConfigError(f"drop_small is {settings.drop_small!r}: expected some of the classes {', '.join(names)}")
     if settings.drop_small is not None:
         return [name for name in names if name in settings.drop_small]

@@ -13,6 +13,7 @@ from attention_unet.inference.settings import Settings
         ({"overlap": 1.0}, "overlap is 1.0: expected 0 to below 1"),
         ({"precision": "float32"}, "precision is 'float32': expected dtype"),
         ({"missing": "FLAIR"}, "missing is 'FLAIR': expected a tuple, each a text"),
+        ({"drop_small": "bright"}, "drop_small is 'bright': expected a tuple, each a text"),
         ({"tta": 1}, "tta is 1: expected true or false"),
     ],
 )

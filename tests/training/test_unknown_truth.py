@@ -14,7 +14,7 @@ from attention_unet.errors import DataError
 from attention_unet.evaluation.rows import read_metrics
 from attention_unet.explanation import checks
 from attention_unet.inference.model_file import load_model
-from attention_unet.preparation import plan as plan_module
+from attention_unet.preparation import planning as planning_module
 from attention_unet.preparation.patches import PatchDataset
 from attention_unet.preparation.planning import make_plan
 from attention_unet.training import validation as validation_module
@@ -164,7 +164,7 @@ def test_a_list_for_a_case_that_is_not_there(sparse):
 
 @pytest.mark.parametrize("fields", [{}, {"labels": {"1": "Ventricle", "2": "Nucleus", "3": "Lesion"}, "annotated": {}}])
 def test_no_locator_where_the_extent_of_the_structures_is_unknown(sparse, cohort, fields, monkeypatch):
-    monkeypatch.setattr(plan_module, "region_extent", lambda fingerprint: np.array([30.0, 30.0, 30.0]))
+    monkeypatch.setattr(planning_module, "region_extent", lambda fingerprint: np.array([30.0, 30.0, 30.0]))
     large = cohort_of((200, 200, 200), (1, 1, 1))
     given = config(sparse, steps=2000, data={"patch": None, "spacing_mm": None})
     assert make_plan(given, find_dataset(DataConfig(root=str(cohort))), large, LAPTOP).region_mm is not None
