@@ -11,7 +11,7 @@ from typing import Any, Literal, get_type_hints
 
 from attention_unet.errors import ConfigError
 from attention_unet.places import MAX_LEVELS
-from attention_unet.ranges import Range, choices, fits, in_words, ranged
+from attention_unet.ranges import Range, fits, in_words, ranged
 
 EDGES_MM = (1e-3, 100.0)  # range of voxel sizes; anything else is a mistake
 MAX_BUDGET = 1e9  # minutes or steps
@@ -277,8 +277,6 @@ class Config:
                 demand(finite, name, value, "numbers that are finite")
                 allowed = f.metadata.get("range", Range())
                 demand(allowed.contains(value), name, value, allowed)
-                words = choices(hint)
-                demand(not words or set(numbers) <= set(words), name, value, " or ".join(map(str, words)))
         data, training, scale = self.data, self.training, self.augmentation.scale
         demand(data.fold < data.folds, "data.fold", data.fold, f"-1 (all cases) or 0 to {data.folds - 1}")
         expected = "1, or 3 or more: with 2 voxels, gradients in bfloat16 are wrong on CPUs (oneDNN)"

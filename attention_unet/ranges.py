@@ -1,4 +1,4 @@
-"""Values that the fields of a configuration allow: their types, words, and ranges, which stand beside each field."""
+"""Values that the fields of a configuration allow: their types, and ranges, which stand beside each field."""
 
 import math
 from dataclasses import dataclass, field
@@ -49,7 +49,7 @@ NAMES = {int: "a whole number (int)", float: "a number (float)", str: "a text", 
 def fits(value: Any, hint: Any) -> bool:
     """Return whether a value is of a type, as it would come from a file: no bool or numpy number for an ``int``.
 
-    A whole number fits ``float``. Which words of a ``Literal`` are allowed is not checked: see ``choices``.
+    A whole number fits ``float``.
     """
     kind, parts = get_origin(hint), get_args(hint)
     if kind in (Union, UnionType):
@@ -57,7 +57,7 @@ def fits(value: Any, hint: Any) -> bool:
     if kind in (list, tuple):
         return type(value) is kind and all(fits(each, parts[0]) for each in value)
     if kind is Literal:
-        return type(value) in map(type, parts)
+        return type(value) in map(type, parts) and value in parts
     if hint in NAMES:
         return type(value) is hint or (hint is float and type(value) is int)
     return hint is Any or isinstance(value, kind or hint)
@@ -73,12 +73,6 @@ def in_words(hint: Any) -> str:
     if kind is Literal:
         return " or ".join(map(str, parts))
     return "anything" if hint is Any else NAMES.get(hint) or str(getattr(hint, "__name__", hint))
-
-
-def choices(hint: Any) -> tuple[Any, ...]:
-    """Return the values that a type allows, a ``Literal`` or a list of it; nothing for other types."""
-    each = get_args(hint)[0] if get_origin(hint) is list else hint
-    return get_args(each) if get_origin(each) is Literal else ()
 
 
 def ranged(default: Any, **limits: float) -> Any:

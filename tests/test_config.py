@@ -32,8 +32,11 @@ from tests.conftest import REPOSITORY
         ({"data": DataConfig(spacing_mm=[1.0, math.nan, 1.0])}, r"data.spacing_mm is .*: expected numbers"),
         ({"data": DataConfig(spacing_mm=[1.0, 200.0, 1.0])}, r"data.spacing_mm is .*: expected 3 .* 0.001 to 100"),
         ({"data": DataConfig(folds=None)}, "data.folds is null: expected a value"),
-        ({"augmentation": AugmentationConfig(flip_axes=["left"])}, r"flip_axes is \['left'\]: expected left-right or"),
-        ({"training": TrainingConfig(precision="fp16")}, "precision is fp16: expected auto or bfloat16 or float32"),
+        (
+            {"augmentation": AugmentationConfig(flip_axes=["left"])},
+            r"flip_axes is \['left'\]: expected a list, each left-r",
+        ),
+        ({"training": TrainingConfig(precision="fp16")}, "precision is 'fp16': expected auto or bfloat16 or float32"),
         ({"network": NetworkConfig(convs=1000)}, "network.convs is 1000: expected 1 to 16"),
         ({"training": TrainingConfig(steps=2.5)}, r"training.steps is 2\.5: expected a whole number \(int\)"),
         ({"training": TrainingConfig(steps="2")}, "training.steps is '2': expected a whole number"),

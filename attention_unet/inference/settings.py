@@ -8,7 +8,7 @@ import torch
 
 from attention_unet.errors import ConfigError
 from attention_unet.files.prediction_folder import ATTENTION, DICOM, PROBABILITIES, UNCERTAINTY
-from attention_unet.ranges import choices, fits, in_words
+from attention_unet.ranges import fits, in_words
 from attention_unet.scans.dicom_segmentation import SegmentCode
 
 
@@ -56,14 +56,13 @@ class Settings:
     codes: Mapping[str, SegmentCode] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check types, words and ranges.
+        """Check types and ranges.
 
         Raises:
             ConfigError: if a value is of another type, or out of range.
         """
         for name, hint in get_type_hints(type(self)).items():
-            value, words = getattr(self, name), choices(hint)
-            if not fits(value, hint) or (words and value not in words):
+            if not fits(value := getattr(self, name), hint):
                 raise ConfigError(f"{name} is {value!r}: expected {in_words(hint)}")
         if self.overlap is not None and not 0 <= self.overlap < 1:
             raise ConfigError(f"overlap is {self.overlap}: expected 0 to below 1")

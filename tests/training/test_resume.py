@@ -2,14 +2,12 @@
 
 import csv
 import dataclasses
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
@@ -227,21 +225,6 @@ def test_a_run_is_not_overwritten_nor_resumed_in_another_way(cohort, tmp_path, u
     with pytest.raises(ConfigError, match=r"has done 6 steps, and training\.steps is 4: expected at least as many"):
         train(config(cohort, steps=4), unbroken, resume=True, override=True)
     assert (unbroken / "config.yaml").read_bytes() == before
-
-
-def test_cases_that_were_added_are_not_used_and_named(cohort, tmp_path, caplog):
-    shutil.copytree(cohort, tmp_path / "data")
-    file = tmp_path / "data" / "dataset.json"
-    described = json.loads(file.read_text())
-    late = described["training"].pop()
-    file.write_text(json.dumps(described))
-    train(config(tmp_path / "data", steps=2), tmp_path / "run")
-    described["training"].append(late)
-    file.write_text(json.dumps(described))
-    assert "added" not in caplog.text
-    train(config(tmp_path / "data", steps=2), tmp_path / "run", resume=True)
-    name = Path(late["image"]).name.removesuffix(".nii.gz")
-    assert f"1 case added since the run began: not used: {name}; start a new run" in caplog.text
 
 
 def test_a_start_that_failed_blocks_nothing(cohort, tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -104,3 +105,18 @@ def test_masks_of_other_origin_are_refused_before_a_fold_is_trained(data, tmp_pa
     assert main(["cross-validate", "--data.root", str(data), "--run", str(tmp_path / "folds"), *OPTIONS]) == 2
     assert "holds phantom_000.nii.gz, which run.json does not record" in capsys.readouterr().err
     assert not (tmp_path / "folds" / "fold0").exists()
+
+
+def test_cases_that_were_added_are_not_used_and_named(cohort, tmp_path, caplog):
+    shutil.copytree(cohort, tmp_path / "data")
+    file = tmp_path / "data" / "dataset.json"
+    described = json.loads(file.read_text())
+    late = described["training"].pop()
+    file.write_text(json.dumps(described))
+    train(config(tmp_path / "data", steps=2), tmp_path / "run")
+    described["training"].append(late)
+    file.write_text(json.dumps(described))
+    assert "added" not in caplog.text
+    train(config(tmp_path / "data", steps=2), tmp_path / "run", resume=True)
+    name = Path(late["image"]).name.removesuffix(".nii.gz")
+    assert f"1 case added since the run began: not used: {name}; start a new run" in caplog.text
