@@ -40,13 +40,22 @@ def background_of(channel):
     return value if 2 * counts.max() > faces.size and dark else channel.min()
 
 
-def normalise(channel, nonzero):
+def standardise(channel, nonzero):
     """Subtract the mean and divide by the standard deviation; ``nonzero``: of the voxels that are not 0."""
     used = channel != 0 if nonzero else np.ones(channel.shape, bool)
     if not used.any():
         return channel
     spread = channel[used].std() or 1
     return np.where(used, (channel - channel[used].mean()) / spread, 0)
+
+
+def normalise(channel, nonzero):
+    """Bring a channel to mean 0 and standard deviation 1; spikes are clipped."""
+    channel = standardise(channel, nonzero)
+    for _ in range(3):
+        if abs(channel).max() > 25:
+            channel = standardise(channel.clip(-25, 25), nonzero)
+    return channel
 
 
 def starts_of(size, window, overlap):
@@ -88,6 +97,8 @@ def segment(model, scan):
     upright = nib.as_closest_canonical(scan)  # axes exchanged and reversed, to the right, front and top
     image = np.asarray(upright.dataobj, dtype=np.float64)
     image = np.moveaxis(image, -1, 0) if image.ndim == 4 else image[None]
+    if len(image) != len(plan["channels"]):
+        raise SystemExit(f"the scan has {len(image)} channels, the network {len(plan['channels'])}: make one 4-D file")
     image = np.stack([np.where(np.isfinite(c), c, c[np.isfinite(c)].min()) for c in image])
     grid, voxel_mm = image.shape[1:], np.linalg.norm(upright.affine[:3, :3], axis=0)
     steps = np.round(np.array(way["spacing_mm"]) / voxel_mm, 6)

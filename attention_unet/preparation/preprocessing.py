@@ -15,6 +15,9 @@ from attention_unet.scans.labels import Labels, assign_classes, assign_known_cla
 from attention_unet.scans.orientation import Stack
 from attention_unet.scans.volumes import Volume
 
+FARTHEST = 25.0  # standard deviations from the mean; the brightest voxels of usual scans have 3 to 15
+ROUNDS = 3  # of clipping; each brings a spike closer to the others
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -63,8 +66,20 @@ def preprocess(scan: Volume, preprocessing: Preprocessing) -> Preprocessed:
 def z_score(channel: Tensor, background: Tensor, nonzero: bool) -> None:
     """Normalise a channel (*S) to mean 0 and standard deviation 1 in place, and its background in the same way.
 
-    With ``nonzero`` by its nonzero voxels only; the others stay 0.
+    With ``nonzero`` by its nonzero voxels only; the others stay 0. Voxels further than ``FARTHEST`` standard deviations
+    from the mean, such as spikes, are set to that distance: one of them would take the contrast of all others.
     """
+    _standardise(channel, background, nonzero)
+    for _ in range(ROUNDS):
+        low, high = channel.aminmax()
+        if max(-low, high) > FARTHEST:
+            for values in (channel, background):
+                values.clamp_(-FARTHEST, FARTHEST)
+            _standardise(channel, background, nonzero)
+
+
+def _standardise(channel: Tensor, background: Tensor, nonzero: bool) -> None:
+    """Bring a channel (*S) to mean 0 and standard deviation 1 in place, and its background in the same way."""
     parts = torch.split(channel, planes_at_once(channel[0].numel()))  # so that no step copies the whole channel
 
     def select(part: Tensor) -> Tensor:

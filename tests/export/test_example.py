@@ -59,11 +59,19 @@ def with_a_gap(scan):
     return nib.Nifti1Image(values, scan.affine)
 
 
+def with_a_spike(scan):
+    """Return a scan with a voxel that is far brighter than the others."""
+    values = scan.get_fdata(dtype=np.float32)
+    values[10, 12, 14] = 100 * values.max()
+    return nib.Nifti1Image(values, scan.affine)
+
+
 CHANGES = {
     "as it is": lambda scan: scan,
     "small voxels": lambda scan: rescaled(scan, (0.6, 0.6, 0.6)),
     "thick slices": lambda scan: rescaled(scan, (0.7, 0.7, 1.5)),
     "large voxels": lambda scan: rescaled(scan, (2, 2, 2)),
+    "a spike": with_a_spike,
     "turned": turned,
     "noise around it": padded,
     "large voxels, one of them not a number": lambda scan: with_a_gap(rescaled(scan, (2, 2, 2))),

@@ -168,6 +168,19 @@ def test_z_score_a_channel(tmp_path):
     np.testing.assert_allclose(preprocessed.image.std(dim=(1, 2, 3)), 1, atol=1e-2)
 
 
+@pytest.mark.parametrize("nonzero", [False, True])
+@pytest.mark.parametrize("factor", [100, -100])
+def test_a_spike_does_not_take_the_contrast_of_the_other_voxels(tmp_path, factor, nonzero):
+    array = np.random.RandomState(0).uniform(100, 200, (24, 25, 26)).astype(np.float32)
+    way = Preprocessing((1.0, 1.0, 1.0), nonzero)
+    clean = preprocess(read_volume(save_nifti(tmp_path / "clean.nii.gz", array)), way).image
+    array[12, 13, 14] *= factor
+    spiked = preprocess(read_volume(save_nifti(tmp_path / "spiked.nii.gz", array)), way).image
+    assert abs(spiked[0, 12, 13, 14]) > 20  # it stays the brightest or darkest
+    spiked[0, 12, 13, 14] = clean[0, 12, 13, 14]
+    torch.testing.assert_close(spiked, clean, atol=0.1, rtol=0)
+
+
 def test_air_is_cut_off_and_kept_out_of_the_statistics(tmp_path):
     array = np.zeros((12, 12, 12), dtype=np.float32)
     array[3:9, 2:10, 4:8] = np.random.RandomState(0).uniform(100, 200, (6, 8, 4))
