@@ -42,6 +42,14 @@ def test_truths_drawn_from_the_probabilities_of_overlapping_classes_have_this_di
     assert estimate(probabilities, OVERLAPPING) == pytest.approx(np.mean(truths, axis=0), abs=0.005)
 
 
+@pytest.mark.parametrize(("low", "counts"), [(0.09, 0), (0.11, 1)])
+def test_low_probabilities_do_not_count(low, counts):
+    probabilities = np.zeros((3, 12, 2, 2))
+    probabilities[1, 0], probabilities[1, 1] = 0.8, low
+    probabilities[0] = 1 - probabilities[1]
+    assert estimate(probabilities, EXCLUSIVE)[0] == pytest.approx(2 * 3.2 / (4 + 3.2 + counts * 4 * low))
+
+
 def test_a_class_without_mask_has_none():
     probabilities = np.zeros((3, 12, 2, 2))
     probabilities[0], probabilities[1, 0], probabilities[0, 0] = 0.93, 0.8, 0.13

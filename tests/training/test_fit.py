@@ -29,6 +29,7 @@ class Clock:
 
     def __init__(self, monkeypatch, case_takes, larger, locating, case_work):
         self.now, self.cases, self.overlaps, self.rates, self.chosen = 1000.0, [], [], [], False
+        self.trained_on = []  # cases, for each time that patches are opened
         for part in (module, budget_module, fit_module, validation_round):
             monkeypatch.setattr(part, "time", self)
         monkeypatch.setattr(module, "_restore_or_train_locator", lambda *_: self.take(locating))
@@ -60,7 +61,8 @@ class Clock:
 
         monkeypatch.setattr(validation_round, "validate", validate)
 
-    def load_patches(self, *_):
+    def load_patches(self, patches, *_):
+        self.trained_on.append({patches.case_of(number) for number in range(50)})
         self.take(0.5)
         yield from itertools.repeat(None)
 
@@ -151,9 +153,11 @@ def test_without_held_out_cases_late_ones_are_timed_and_choose_the_overlap(cohor
     for takes, larger, overlap in ((0.01, 0.4, 0.5), (0.01, 0.3, 0.25), (1.0, 0.3, 0.5), (1.3, 0.3, 0.5)):
         with monkeypatch.context() as patched:
             run = tmp_path / f"{takes} {larger}"
-            _, seconds, _ = by_the_clock(
+            _, seconds, clock = by_the_clock(
                 cohort, run, patched, itertools.repeat(takes), larger, fold=-1, minutes=0.2, validations=1
             )
+        before, after = clock.trained_on
+        assert before < after  # the late ones only after they were predicted
         model = load_model(run)
         assert model.overlap == overlap
         assert model.component_gains
