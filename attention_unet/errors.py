@@ -1,5 +1,6 @@
 """Errors that the user can correct. The command line prints each as one line, without a traceback."""
 
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -19,9 +20,9 @@ def plural(number: int, noun: str) -> str:
 
 def replace_paths(text: str, names: Mapping[Path, str]) -> str:
     """Replace paths in a text by other names, so that it can be shared without the folders of this machine."""
-    for path, name in names.items():
-        text = text.replace(str(path), name)
-    return text
+    by_text = {str(path): name for path, name in names.items()}
+    pattern = "|".join(map(re.escape, sorted(by_text, key=len, reverse=True)))  # a path may be part of another one
+    return re.sub(pattern, lambda match: by_text[match[0]], text) if by_text else text
 
 
 def raise_interruption(error: BaseException) -> None:

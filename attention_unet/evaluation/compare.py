@@ -50,7 +50,9 @@ def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[
         log.warning("%s not in all: left out: %s", plural(len(left_out), "case"), first_few(left_out))
     if not cases or not any(name != FOREGROUND for name in classes):
         missing = "class" if cases else "case"
-        raise DataError(f"{', '.join(models)}: have no {missing} in common: expected evaluations of the same cases and classes")
+        raise DataError(
+            f"{', '.join(models)}: have no {missing} in common: expected evaluations of the same cases and classes"
+        )
     subject_of = {row.case: row.subject for rows in tables for row in rows if row.subject}
     subjects, folds = [subject_of.get(case, case) for case in cases], _folds(tables, cases)
     unannotated = _unannotated(tables, cases, classes)

@@ -17,7 +17,7 @@ from attention_unet.evaluation.calibration import write_calibration
 from attention_unet.evaluation.case_order import log_order
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles, write_evaluated_files
 from attention_unet.evaluation.example_cases import write_example_cases
-from attention_unet.evaluation.found_masks import find_images, find_labels, find_masks, is_of_bids
+from attention_unet.evaluation.found_masks import description_beside, find_images, find_labels, find_masks, is_of_bids
 from attention_unet.evaluation.lesions import write_lesions
 from attention_unet.evaluation.provenance import read_provenance
 from attention_unet.evaluation.result_files import check_results, remove_further_results
@@ -111,7 +111,7 @@ def evaluate_folder(
     grouped = find_images(scans, ids, predicted, of_bids) if scans else {}
     if scans and not set(grouped) & set(ids):
         raise ConfigError(f"{scans}: holds no scan of these cases: expected names such as {known[ids[0]].name}")
-    unannotated = describe_unannotated(references.parent / "dataset.json", labels.names)
+    unannotated = describe_unannotated(description_beside(references), labels.names)
     cases = [Case(case, grouped.get(case, ()), known[case], unannotated.get(case, ())) for case in ids]
     if not predicted_only and set(ids) - set(predicted):
         log.info(

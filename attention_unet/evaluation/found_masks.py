@@ -51,6 +51,11 @@ def find_images(
     return {case: tuple(path for path in paths if os.path.lexists(path)) for case, paths in grouped.items()}
 
 
+def description_beside(references: Path) -> Path:
+    """Return ``dataset.json`` beside the folder of the references, also if that is given as "." or ".."."""
+    return Path(os.path.abspath(references)).parent / "dataset.json"
+
+
 def find_labels(
     predictions: Path, references: Path, known: Mapping[str, Path], predicted: Mapping[str, Path], ids: Sequence[str]
 ) -> Labels:
@@ -64,7 +69,7 @@ def find_labels(
     Raises:
         DataError: if a description is damaged, or tables differ.
     """
-    description = references.parent / "dataset.json"
+    description = description_beside(references)
     if description.is_file() and "labels" in read_object(description):
         return describe_labels(description)
     of_cases = {case: known[case] for case in ids}

@@ -13,7 +13,7 @@ from attention_unet.dataset.cases import Case
 from attention_unet.errors import DataError, first_few
 from attention_unet.evaluation import example_cases
 from attention_unet.evaluation.case_warnings import CaseWarnings
-from attention_unet.evaluation.evaluate import evaluate_cases
+from attention_unet.evaluation.evaluate import evaluate_cases, evaluate_folder
 from attention_unet.evaluation.metrics import METRICS, CaseMetrics
 from attention_unet.evaluation.rows import Row, metrics_to_csv, read_metrics
 from attention_unet.evaluation.score import score_cases
@@ -88,6 +88,19 @@ def test_a_prediction_on_another_grid_fails_alone(tmp_path):
     assert summary.n_cases == 1
     assert summary.warnings.failed == {"y": failed["y"].replace(f"{tmp_path}/", "../")}  # as seen from the results
     assert str(tmp_path) not in (tmp_path / "out" / "summary.json").read_text()
+
+
+def test_a_failed_case_is_named_by_paths_that_can_be_moved(tmp_path, monkeypatch):
+    """The path of the prediction is part of that of the label."""
+    save_nifti(tmp_path / "r" / "x.nii.gz", label_map(), AFFINE)
+    save_nifti(tmp_path / "p" / "x.nii.gz", label_map(), np.eye(4))
+    monkeypatch.chdir(tmp_path / "p")
+    _, failed = evaluate_folder(".", "../r", "../e")
+    assert list(failed) == ["x"]
+    reason = json.loads((tmp_path / "e" / "summary.json").read_text())["failed"]["x"]
+    assert "../r/x.nii.gz" in reason
+    assert "../p/x.nii.gz" in reason
+    assert "../r/../p" not in reason
 
 
 def test_what_no_class_or_reference_has_is_told(tmp_path, capsys):

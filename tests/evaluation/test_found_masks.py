@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ LABELS = Labels({"a": (1,), "b": (2, 3)}, (1, 2))
 SCANS = ["sub-01/ses-a/anat/sub-01_ses-a", "sub-01/ses-b/anat/sub-01_ses-b", "sub-02/anat/sub-02_run-1"]
 
 
-def test_where_classes_are_named(tmp_path):
+def test_where_classes_are_named(tmp_path, monkeypatch):
     save_nifti(tmp_path / "r" / "x.nii.gz", label_map(), AFFINE)
     (tmp_path / "p").mkdir()
 
@@ -45,6 +46,8 @@ def test_where_classes_are_named(tmp_path):
     assert labels().names == ("label 1", "label 2", "label 3")
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "one"}}))
     assert labels().names == ("one",)
+    monkeypatch.chdir(tmp_path / "r")  # the parent of "." is "." for pathlib
+    assert find_labels(tmp_path / "p", Path("."), {"x": Path("x.nii.gz")}, {}, ["x"]).names == ("one",)
 
 
 @pytest.fixture
