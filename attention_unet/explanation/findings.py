@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -171,13 +172,18 @@ def _compare_with_second(checks: Sequence[CaseChecks]) -> list[str]:
 
 def _report_deletion(checks: Sequence[CaseChecks]) -> list[str]:
     """Report whether attention marks important voxels better than the distance to the prediction does."""
-    defined = [case for case in checks if case.deletion and not np.isnan(case.dice[TRAINED])]
-    curves = [case.deletion for case in defined if case.deletion]
-    if not curves:
+    places = [case.deletion.place for case in checks if case.deletion]
+    if not places:
         return []
-    heights = np.array(
-        [[mean_height(c) for c in (each.by_chance, each.by_distance, each.by_attention)] for each in curves]
-    )
+    place = statistics.mode(places)  # a map can be flat in some cases
+    measured = [
+        (case, [mean_height(c) for c in (curves.by_chance, curves.by_distance, curves.by_attention)])
+        for case in checks
+        if (curves := case.deletion) and curves.place == place
+    ]
+    if not (measured := [(case, means) for case, means in measured if np.isfinite(means).all()]):
+        return []
+    defined, heights = [case for case, _ in measured], np.array([means for _, means in measured])
     than_chance, than_distance = (heights[:, control] - heights[:, 2] for control in (0, 1))
     low, high = interval_of_mean(than_distance, _subjects(defined))
     verdict = (
@@ -187,7 +193,7 @@ def _report_deletion(checks: Sequence[CaseChecks]) -> list[str]:
         else "this does not show that attention marks important voxels better than the distance"
     )  # fmt: skip
     return [
-        f"Deleting the voxels with the highest attention at {curves[0].place} lowers Dice "
+        f"Deleting the voxels with the highest attention at {place} lowers Dice "
         f"{_more(than_chance.mean())} than random deletion, and {_more(than_distance.mean())} than deletion by "
         f"distance to the network's own prediction, mean over 0 to {SHARES[-1]:.0%} deleted voxels "
         f"({_interval(low, high)}{_count(defined)}): {verdict}."

@@ -27,7 +27,7 @@ class Scene:
         image: one channel.
         reference: class indices, 0 for background.
         prediction: class indices, 0 for background.
-        attention: weights of at least 0, by the name of their level.
+        attention: weights of at least 0, by place.
         image_title: text above the image.
     """
 
@@ -41,20 +41,20 @@ class Scene:
 
 
 def draw_mosaic(scenes: Sequence[Scene], class_names: Sequence[str]) -> Figure:
-    """Draw one row per case: image, reference, prediction, and attention of each level if there is any.
+    """Draw one row per case: image, reference, prediction, and attention at each place if there is any.
 
     The patient's left is on the right of the picture, as in radiology; in sagittal slices, the back is. The slice is
     perpendicular to the axis with the largest voxels. Its position is that of ``most_informative_plane``. Attention is
     drawn from 0 to 1, or to the next power of 2 if some weights are above 1. The range is in the title.
     """
-    levels = list(dict.fromkeys(name for scene in scenes for name in scene.attention))
-    columns = 3 + len(levels)
+    places = list(dict.fromkeys(name for scene in scenes for name in scene.attention))
+    columns = 3 + len(places)
     figure = Figure(figsize=(2.3 * columns, 2.3 * len(scenes) + 0.5), dpi=110, layout="constrained")
     colours = ListedColormap([colour_of(i) for i in range(max(len(class_names), 1))])
     axes = figure.subplots(len(scenes), columns, squeeze=False)
     highest = upper_bound(max((float(w.max()) for scene in scenes for w in scene.attention.values()), default=1.0))
     for row, scene in zip(axes, scenes, strict=True):
-        _draw_row(row, scene, colours, len(class_names), levels, highest)
+        _draw_row(row, scene, colours, len(class_names), places, highest)
     handles = [Patch(color=colours(i)) for i in range(len(class_names))]
     figure.legend(handles, class_names, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
     return figure
@@ -81,7 +81,7 @@ def most_informative_plane(reference: NDArray[np.generic], across: int) -> int:
 
 
 def _draw_row(
-    row: Sequence[Axes], scene: Scene, colours: ListedColormap, classes: int, levels: Sequence[str], highest: int
+    row: Sequence[Axes], scene: Scene, colours: ListedColormap, classes: int, places: Sequence[str], highest: int
 ) -> None:
     """Draw a case into the axes of its row."""
     arrays = [scene.image, scene.reference, scene.prediction, *scene.attention.values()]
@@ -103,12 +103,12 @@ def _draw_row(
         scene.image_title,
         "reference",
         "prediction",
-        *(f"attention, {level} (0 to {highest})" for level in levels),
+        *(f"attention, {place} (0 to {highest})" for place in places),
     ]
     for i, (axes, title) in enumerate(zip(row, titles, strict=True)):
         axes.set_xticks([])
         axes.set_yticks([])
-        attention = maps.get(levels[i - 3]) if i > 2 else None
+        attention = maps.get(places[i - 3]) if i > 2 else None
         if i > 2 and attention is None:
             axes.set_axis_off()
             continue

@@ -1,11 +1,12 @@
 """Sentences about the checks claim no more than each control supports."""
 
-import dataclasses
+from dataclasses import replace
 from math import nan
 
 import pytest
 
-from attention_unet.explanation.checks import CaseChecks
+from attention_unet.explanation.checks import CaseChecks, DeletionCurves
+from attention_unet.explanation.deletion_curve import SHARES
 from attention_unet.explanation.findings import summarise_findings
 from tests.explanation.build import checks
 
@@ -95,7 +96,7 @@ def test_maps_of_a_second_training_stand_beside_those_of_other_cases(rho, expect
 
 def test_only_cases_whose_maps_were_compared_are_counted():
     some = checks(number=6, pairs={"second training": {"skip 1": 0.9}})
-    some[0] = dataclasses.replace(some[0], agreement={"second training": {}})  # its map is flat
+    some[0] = replace(some[0], agreement={"second training": {}})  # its map is flat
     assert "(n = 5)" in about(some, "Maps of two trainings")
 
 
@@ -109,6 +110,16 @@ def test_only_cases_whose_maps_were_compared_are_counted():
 )
 def test_attention_must_beat_the_place_of_the_structure(by_distance, expected):
     assert expected in about(checks(lost_by_distance=by_distance), "Deleting").partition("): ")[2]
+
+
+def test_deletions_count_at_one_place_and_where_they_have_a_dice():
+    """A map can be flat in some cases. A false alarm in an empty case has Dice 0, and none once it is deleted."""
+    good = checks()
+    expected = about(good, "Deleting")
+    without_dice = DeletionCurves("skip 1", *[[0.0, *[nan] * (len(SHARES) - 1)]] * 3)
+    elsewhere = replace(good[0].deletion, place="skip 2", by_attention=good[0].deletion.by_chance)
+    others = [replace(good[0], deletion=deletion) for deletion in (without_dice, elsewhere)]
+    assert about([*others, *good], "Deleting") == expected
 
 
 def test_a_network_that_has_learned_nothing_is_named_first():
@@ -144,13 +155,11 @@ def test_undefined_values_are_null_and_counted_nowhere():
 
 def test_what_a_channel_is_worth():
     found = [
-        dataclasses.replace(
-            each, dice={**each.dice, "without T1": 0.6 - 0.001 * i, "without T2": 0.9 + (-1) ** i / 1000}
-        )
+        replace(each, dice={**each.dice, "without T1": 0.6 - 0.001 * i, "without T2": 0.9 + (-1) ** i / 1000})
         for i, each in enumerate(checks())
     ]
     assert about(found, "Without the channel T1").endswith("n = 6): this network uses the channel.")
     assert "mean Dice falls by 0.30" in about(found, "Without the channel T1")
     assert about(found, "Without the channel T2").endswith("nothing shows that this network uses the channel.")
-    plain = [dataclasses.replace(each, dice={"as trained": 0.9, "without T1": 0.6}, agreement={}) for each in checks()]
+    plain = [replace(each, dice={"as trained": 0.9, "without T1": 0.6}, agreement={}) for each in checks()]
     assert "This network has no attention that can be checked." in sentences(plain)

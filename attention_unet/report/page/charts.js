@@ -32,12 +32,17 @@ function axes({ width, height, x, y, xLabel, yLabel, label }) {
   return { chart, atX, atY, baseline: height - bottom };
 }
 
+// Return the lowest and the highest value, of any number of values: Math.min(...values) fails from about 100,000.
+function rangeOf(values) {
+  return values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+}
+
 // Draw lines through points [x, y]. The legend has the name and the last value of each line.
 function lineChart({ label, xLabel, yLabel, series, digits, y, diagonal }) {
   const points = series.flatMap((line) => line.points);
   const xs = points.map((point) => point[0]), ys = points.map((point) => point[1]);
   const span = (values, padding) => {
-    const low = Math.min(...values), high = Math.max(...values), room = (high - low || Math.abs(high) || 1) * padding;
+    const [low, high] = rangeOf(values), room = (high - low || Math.abs(high) || 1) * padding;
     return [low - room, high + room];
   };
   const range = y || span(ys, 0.06), domain = y && diagonal ? y : span(xs, 0.02);
@@ -58,7 +63,7 @@ function lineChart({ label, xLabel, yLabel, series, digits, y, diagonal }) {
 function dotChart({ label, yLabel, groups, digits, onpick }) {
   const finite = groups.flatMap((group) => group.values.map((point) => point.value).filter(Number.isFinite));
   if (!finite.length) return element("p", { class: "muted" }, "Not defined for any case.");
-  const low = Math.min(...finite), high = Math.max(...finite), room = (high - low || Math.abs(high) || 1) * 0.06;
+  const [low, high] = rangeOf(finite), room = (high - low || Math.abs(high) || 1) * 0.06;
   const width = Math.max(420, 72 + groups.length * 104);
   const { chart, atX, atY, baseline } = axes({ width, height: 320, x: [0, groups.length], y: [low - room, high + room], yLabel, label });
   groups.forEach((group, column) => {

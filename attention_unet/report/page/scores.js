@@ -104,12 +104,12 @@ function caseButton(name, onpick) {
 
 function showAttention() {
   if (!scores.attention.length) return;
-  const head = ["Level", "Class", "Inside", "Outside", "AUC"], isUniform = (row) => Math.abs(row.inside - row.outside) < 0.01;
+  const head = ["Place", "Class", "Inside", "Outside", "AUC"], isUniform = (row) => Math.abs(row.inside - row.outside) < 0.01;
   section("attention", "Attention inside and outside the classes",
     element("div", { class: "scroll" }, element("table", { id: "attention-table" }, element("thead", {}, element("tr", {}, head.map((name) => element("th", { scope: "col" }, name)))),
       element("tbody", {}, scores.attention.map((row) => element("tr", {}, element("th", { scope: "row" }, row.place),
         element("td", {}, row.class), element("td", {}, readable(row.inside, 3)), element("td", {}, readable(row.outside, 3)), element("td", {}, readable(row.auc, 3))))))),
-    element("p", { class: "muted" }, "Mean attention weight inside each class and in the background, over the cases. Level 0 is the finest. "
+    element("p", { class: "muted" }, "Mean attention weight inside each class and in the background, over the cases. A place has the number of its level; 0 is the finest. "
       + "AUC: probability that a voxel of the class has a higher weight than a voxel of the background. 1: always higher; 0.5: no difference; below 0.5: attention suppresses the class. "
       + (scores.attention.every(isUniform) ? "Here the weights are about the same everywhere: attention selects channels, or its gates are still open. " : "")
       + "Weights show where features pass, not why the model decides."));
@@ -119,12 +119,13 @@ function showAttention() {
 function showExplanation(onpick) {
   const { explanation } = report;
   if (!explanation) return;
-  const { cases, shares } = explanation;
+  const { cases, shares } = explanation, orders = ["by_attention", "by_distance", "by_chance"];
   const groups = [...new Set(cases.flatMap((row) => Object.keys(row.dice)))]
     .map((name) => ({ name, colour: null, values: cases.map((row) => ({ case: row.case, value: valueOf(row.dice[name]) })) }));
-  const curves = cases.map((row) => row.deletion).filter(Boolean);
-  const mean = (values) => { const known = values.filter((value) => value !== null); return known.reduce((sum, value) => sum + value, 0) / known.length; };
-  const points = (order) => shares.map((share, i) => [share, mean(curves.map((curve) => curve[order][i]))]).filter((point) => point.every(Number.isFinite));
+  const deletions = cases.map((row) => row.deletion).filter((each) => each && orders.every((order) => !each[order].includes(null)));
+  const casesAt = (place) => deletions.filter((each) => each.place === place);
+  const curves = deletions.map((each) => casesAt(each.place)).sort((one, other) => other.length - one.length)[0] ?? [];
+  const points = (order) => shares.map((share, i) => [share, curves.reduce((sum, curve) => sum + curve[order][i], 0) / curves.length]);
   section("explanation", "Is attention used?",
     element("ul", { id: "findings" }, explanation.sentences.map((sentence) => element("li", {}, sentence))),
     element("div", { class: "charts" },

@@ -29,7 +29,7 @@ function runFacts(run) {
       row("Patch size in voxels", product(plan?.patch)),
       row("Patches per step (batch)", plan?.batch),
       row("Channels by level", architecture.channels?.join(", ")),
-      row("Attention by level (level 0 is the finest)", run.attention),
+      row("Attention (level 0 is the finest)", run.attention),
       row("Training cases", split?.training && split.training.length),
       row("Held-out cases", split?.validation && split.validation.length),
       row("Versions", Object.entries(run.versions).map(([name, version]) => `${name} ${version}`).join(", ")),
