@@ -18,7 +18,7 @@ def add_flag(parser: ArgumentParser, name: str, text: str) -> None:
 def train(parser: ArgumentParser) -> None:
     """Add the options of ``train``."""
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file of the fields below")
-    parser.add_argument("--run", type=str | None, help="folder of the run (default: runs/NAME-foldK)")
+    parser.add_argument("--run", type=str, help="folder of the run (default: runs/NAME-foldK)")
     add_flag(parser, "--resume", "continue the run in that folder")
     add_flag(parser, "--override", "resume with another total budget, other learning rate, sampling or augmentation")
     parser.add_class_arguments(Config)
@@ -28,7 +28,7 @@ def inspect(parser: ArgumentParser) -> None:
     """Add the options of ``inspect``."""
     parser.add_argument(
         "path",
-        type=str | None,
+        type=str,
         nargs="?",
         help="folder of the dataset, or its name below $ATTENTION_UNET_DATA or data (default: the one in the config)",
     )
@@ -41,8 +41,8 @@ def inspect(parser: ArgumentParser) -> None:
 def cross_validate(parser: ArgumentParser) -> None:
     """Add the options of ``cross-validate``."""
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file of the fields of train")
-    parser.add_argument("--run", type=str | None, help="folder of the folds (default: runs/NAME-folds)")
-    parser.add_argument("--only", type=str | None, help="folds to train now, such as 0,2 (default: all)")
+    parser.add_argument("--run", type=str, help="folder of the folds (default: runs/NAME-folds)")
+    parser.add_argument("--only", type=str, help="folds to train now, such as 0,2 (default: all)")
     parser.add_argument("--jobs", type=int, default=1, help=f"{JOBS}: a fold each")
     add_flag(parser, "--tta", "predict with test-time augmentation by flips")
     parser.add_argument("--tolerance-mm", type=float, default=1.0, help="tolerance of the normalised surface Dice")
@@ -70,7 +70,7 @@ def predict(parser: ArgumentParser) -> None:
         help="folder of a run or of a cross-validation, or the name of a model of this package: hippocampus; "
         "given several times, probabilities are averaged",
     )
-    parser.add_argument("--held-out-of", type=str | None, help="only the cases that this run did not train on")
+    parser.add_argument("--held-out-of", type=str, help="only the cases that this run did not train on")
     add_flag(parser, "--recursive", "also predict the scans in all folders below")
     parser.add_argument(
         "--bids-suffix",
@@ -96,7 +96,7 @@ def predict(parser: ArgumentParser) -> None:
         help="of the label maps: seg.nrrd has names and colours for 3D Slicer; own: that of NRRD and MetaImage scans",
     )
     add_flag(parser, "--dicom-seg", "also write a DICOM segmentation of DICOM series")
-    parser.add_argument("--codes", type=str | None, help="CSV file of the codes of classes for --dicom-seg")
+    parser.add_argument("--codes", type=str, help="CSV file of the codes of classes for --dicom-seg")
     parser.add_argument(
         "--missing",
         type=str,
@@ -138,18 +138,16 @@ def evaluate(parser: ArgumentParser) -> None:
     )
     parser.add_argument("-r", "--references", type=str, required=True, help="true label maps: folder, or BIDS dataset")
     parser.add_argument("-o", "--output", type=str, required=True, help="folder for metrics.csv and summary.json")
-    parser.add_argument("--held-out-of", type=str | None, help="only the cases that this run did not train on")
+    parser.add_argument("--held-out-of", type=str, help="only the cases that this run did not train on")
     add_flag(
         parser, "--predicted-only", "only cases with a prediction (default: cases without one are scored as empty)"
     )
     add_flag(parser, "--components", "also count components, such as lesions: found, missed, false")
     parser.add_argument("--tolerance-mm", type=float, default=1.0, help="tolerance of the normalised surface Dice")
     parser.add_argument(
-        "--subjects", type=str | None, help="CSV file with the columns case and subject, for intervals over subjects"
+        "--subjects", type=str, help="CSV file with the columns case and subject, for intervals over subjects"
     )
-    parser.add_argument(
-        "--images", type=str | None, help="folder of the scans: draw the worst, the middle and the best case"
-    )
+    parser.add_argument("--images", type=str, help="folder of the scans: draw the worst, the middle and the best case")
 
 
 def compare(parser: ArgumentParser) -> None:
@@ -169,21 +167,19 @@ def compare(parser: ArgumentParser) -> None:
 def explain(parser: ArgumentParser) -> None:
     """Add the options of ``explain``."""
     parser.add_argument("run", type=str, help="folder of a run; its held-out cases are predicted first")
-    parser.add_argument("--second", type=str | None, help="run of the same training with another seed, to compare maps")
+    parser.add_argument("--second", type=str, help="run of the same training with another seed, to compare maps")
     parser.add_argument(
         "--cases", type=int, default=8, help="number of cases to check, equally spaced from the worst to the best"
     )
-    parser.add_argument("--root", type=str | None, help="folder of its dataset (default: the one of its training)")
+    parser.add_argument("--root", type=str, help="folder of its dataset (default: the one of its training)")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
 
 
 def study(parser: ArgumentParser) -> None:
     """Add the options of ``study``."""
     parser.add_argument("file", type=str, help="YAML file of the study")
-    parser.add_argument(
-        "-o", "--output", type=str | None, help="folder of results (default: the file without its ending)"
-    )
-    parser.add_argument("--new", type=str | None, help="write the file, for this dataset, and print its plan")
+    parser.add_argument("-o", "--output", type=str, help="folder of results (default: the file without its ending)")
+    parser.add_argument("--new", type=str, help="write the file, for this dataset, and print its plan")
     add_flag(parser, "--plan", "measure the cost of each arm; print hours and expected precision")
     add_flag(parser, "--record", "record the study, to commit it before the first training")
     add_flag(parser, "--list", "print one command for each training, and train nothing")
@@ -193,7 +189,7 @@ def study(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--maps", type=int | None, help="check attention maps of each arm on so many cases, then report"
     )
-    parser.add_argument("--amend", type=str | None, help="why the study changed after it was recorded; it is reported")
+    parser.add_argument("--amend", type=str, help="why the study changed after it was recorded; it is reported")
 
 
 def report(parser: ArgumentParser) -> None:
@@ -203,10 +199,10 @@ def report(parser: ArgumentParser) -> None:
         type=str,
         help="folder that evaluate or cross-validate wrote, or a run; its held-out cases are then predicted first",
     )
-    parser.add_argument("-o", "--output", type=str | None, help="HTML file (default: report.html in that folder)")
+    parser.add_argument("-o", "--output", type=str, help="HTML file (default: report.html in that folder)")
     parser.add_argument("--cases", type=int, default=40, help="number of cases to show, the worst ones")
     parser.add_argument("--run", type=str, action="append", help="show the training of this run, too")
-    parser.add_argument("--root", type=str | None, help="folder of a run's dataset (default: the one of its training)")
+    parser.add_argument("--root", type=str, help="folder of a run's dataset (default: the one of its training)")
     parser.add_argument("--device", type=str, default="auto", help="device for a run: auto, cpu, cuda or mps")
 
 
@@ -220,24 +216,24 @@ def export(parser: ArgumentParser) -> None:
         help="bundle: a folder for MONAI; onnx; pt2: a program for torch.export.load",
     )
     parser.add_argument("-o", "--output", type=str, required=True, help="file to write; of a bundle the folder")
-    parser.add_argument("--check", type=str | None, help="a scan, or a folder of them, to compare export and model on")
+    parser.add_argument("--check", type=str, help="a scan, or a folder of them, to compare export and model on")
 
 
 def card(parser: ArgumentParser) -> None:
     """Add the options of ``card``."""
     parser.add_argument("run", type=str, help="folder of a run")
-    parser.add_argument("-o", "--output", type=str | None, help="file to write (default: README.md in that folder)")
+    parser.add_argument("-o", "--output", type=str, help="file to write (default: README.md in that folder)")
 
 
 def fetch(parser: ArgumentParser) -> None:
     """Add the options of ``fetch``."""
     parser.add_argument("dataset", type=str, help="hippocampus, prostate, heart or brain-tumour")
-    parser.add_argument("--root", type=str | None, help=ROOT)
+    parser.add_argument("--root", type=str, help=ROOT)
 
 
 def phantom(parser: ArgumentParser) -> None:
     """Add the options of ``phantom``."""
-    parser.add_argument("--root", type=str | None, help=ROOT)
+    parser.add_argument("--root", type=str, help=ROOT)
     parser.add_argument("--training", type=int, default=24, help="number of training cases")
     parser.add_argument("--test", type=int, default=6, help="number of test cases")
     parser.add_argument("--seed", type=int, default=0, help="seed of the cohort")

@@ -13,8 +13,8 @@ from attention_unet.scans.labels import FOREGROUND
 
 def tabulate_folds(rows: Sequence[Row], folds: Mapping[int, Sequence[str]]) -> Table:
     """Return a table of the mean Dice of each class by fold, and over all folds with the standard deviation."""
-    columns = {f"fold {fold}": list(cases) for fold, cases in folds.items()}
-    columns["all"] = [case for cases in folds.values() for case in cases]
+    columns = {f"fold {fold}": set(cases) for fold, cases in folds.items()}
+    columns["all"] = {case for cases in folds.values() for case in cases}
     table = Table(title="Dice by fold", title_justify="left", box=box.SIMPLE_HEAD)
     table.pad_edge, table.collapse_padding = False, True
     table.add_column("class", no_wrap=True)

@@ -76,7 +76,7 @@ def analyse_gains(gains: Gains, subjects: Sequence[str], folds: Sequence[str]) -
         return GainTest(gain, (math.nan, math.nan), 1.0, 1.0, trainings, gain)
     gain, error, freedom = gain_of_trainings(blocks)
     half = float(t.ppf(1 - LEVEL / 2, freedom)) * error
-    p = float(2 * t.sf(abs(gain) / error, freedom)) if error else float(gain == 0)
+    p = float(2 * t.sf(abs(gain) / error, freedom)) if error else 1.0  # equal in all folds: no sample
     return GainTest(gain, (gain - half, gain + half), p, 0.0, trainings, gain)
 
 

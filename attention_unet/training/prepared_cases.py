@@ -79,7 +79,7 @@ def prepare_cases(
     training = [case for case in dataset.cases if case.id in settings.split.training]
     held_out = [case for case in dataset.cases if case.id in settings.split.validation]
     held_out = [held_out[i] for i in np.random.RandomState(0).permutation(len(held_out))]
-    folder = Path(config.data.cache) if config.data.cache else run.parent / "cache"
+    folder = Path(config.data.cache) if config.data.cache else run.absolute().parent / "cache"
     plan = settings.plan
     drawn = settings.config.augmentation.synthesize > 0
     cache = CaseCache(folder, plan.preprocessing, plan.labels, len(plan.channels), drawn)

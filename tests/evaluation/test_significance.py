@@ -51,6 +51,17 @@ def test_several_trainings_of_each():
         compare_models({"A": runs([0]), "B": runs([0, 0])}, "dice")
 
 
+def test_the_same_gain_in_all_folds_is_no_sample():
+    base = levels(n=4)
+
+    def folds(values):
+        return [replace(row, fold=str(i // 2)) for i, row in enumerate(rows(values))]
+
+    (found,) = compare({"A": folds(base), "B": folds(base + 2**-7)}, "dice")
+    assert found.test.p == 1
+    assert not found.significant
+
+
 def test_the_folds_of_a_cross_validation_are_the_units():
     base, gains = levels(n=40), np.array([0.004, 0.006, 0.005, 0.003, 0.007])
 
