@@ -1,5 +1,6 @@
 """Check a dataset before a training: warn about odd cases, refuse what cannot be learned."""
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 
@@ -39,7 +40,7 @@ def warnings_about(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[s
                 size = " x ".join(f"{s:.3g}" for s in spacing_mm)
                 warnings.append(f"{fact.id}: voxels of {size} mm, unlike other cases: is its header right?")
     partly = [fact for fact in facts if 0 < fact.annotated < 1]
-    if partly and all(sum(fact.shares.values()) >= fact.annotated - 1e-9 for fact in partly):
+    if partly and all(math.isclose(sum(fact.shares.values()), fact.annotated) for fact in partly):
         warnings.append("no annotated voxel is background, so that nothing shows where structures end: annotate some")
     for name in classes:
         annotating = [fact for fact in facts if name not in fact.unannotated and fact.annotated]

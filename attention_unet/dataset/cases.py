@@ -100,7 +100,8 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
 
     Three layouts are known:
 
-    - Medical Segmentation Decathlon: ``dataset.json`` with a list of training cases.
+    - Medical Segmentation Decathlon: ``dataset.json`` with a list of training cases. That of nnU-Net 1 has names
+      without the channel suffixes of the files: if no listed image exists, the files in the folders are taken.
     - nnU-Net raw: ``dataset.json`` with ``channel_names``, folders imagesTr and labelsTr, files ``CASE_0000.nii.gz``.
     - Plain: folders images and labels (or imagesTr and labelsTr), files of the same names. Images may have channel
       suffixes. Without a folder of images, images are drawn from the label maps.
@@ -116,8 +117,11 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
     labels_alone = _folder_of_labels_alone(root)
     if "training" in description:
         cases = _list_described_cases(root, description["training"])
-        if labels_alone and not any(os.path.lexists(path) for case in cases for path in case.images):
-            cases = [replace(case, images=(case.label,), drawn=True) for case in cases if case.label]
+        if not any(os.path.lexists(path) for case in cases for path in case.images):
+            if labels_alone:
+                cases = [replace(case, images=(case.label,), drawn=True) for case in cases if case.label]
+            elif folders := _image_and_label_folders(root):
+                cases = _pair_files(*folders, problems)
     elif labels_alone:
         cases = [Case(case, (file,), file, drawn=True) for case, file in volumes_by_case(labels_alone).items()]
     elif folders := _image_and_label_folders(root):
@@ -248,7 +252,7 @@ def _list_described_cases(root: Path, entries: Any) -> list[Case]:
             raise DataError(f"{file}: training holds {entry!r}: expected an object of image and label")
         image, label = (root / entry["image"], root / entry["label"])
         for path in (image, label):
-            if "\0" in str(path) or not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
+            if "\0" in str(path) or not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(root)):
                 raise DataError(f"{file}: {path} is outside the dataset: expected paths inside it")
         cases.append(Case(stem(label), (image,), label))
     return cases

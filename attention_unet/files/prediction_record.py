@@ -20,13 +20,14 @@ def read_record(output: Path) -> dict[str, Any]:
 
     Key ``begun``: files of the cases that a killed process had started, sha256 by path.
     """
+    entries = list(_read_journal(output))  # first: its lines move to run.json, perhaps just now
     try:
         record = dict(read_object(output / RECORD)) if os.path.lexists(output / RECORD) else {}
     except DataError:
         return {}
     if not _is_valid(record):
         return {}
-    for entry in _read_journal(output):
+    for entry in entries:
         for key, cases in entry.items():
             record.setdefault(key, {}).update(cases)
     return record

@@ -112,12 +112,13 @@ def repeatable(device: torch.device, wanted: bool) -> Iterator[None]:
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # needed by cuBLAS
     before, convolutions = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.deterministic = True
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before, warn_only=warned)
         torch.backends.cudnn.deterministic = convolutions
 
 

@@ -62,20 +62,24 @@ def free_memory() -> int:
 
 
 def _limits(process: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> list[tuple[int, int]]:
-    """Return limit and use of memory, in bytes, of each control group (cgroup v2) around this process that has a limit.
+    """Return limit and use of memory, in bytes, of each control group around this process that has a limit.
 
-    Cached files do not count as used, because they can be dropped; files in memory (tmpfs, /dev/shm) cannot.
+    Both versions of cgroups are known. Cached files do not count as used, because they can be dropped; files in memory
+    (tmpfs, /dev/shm) cannot.
     """
     lines = process.read_text(encoding="utf-8").splitlines() if process.exists() else []
-    own = root / next((line[4:] for line in lines if line.startswith("0::/")), "")
-    groups = [own, *(group for group in own.parents if group.is_relative_to(root))]
-    limits = {group: _read_number(group / "memory.max", "") for group in groups}
-    kinds = ("anon ", "shmem ")
-    return [
-        (limit, sum(_read_number(group / "memory.stat", kind) or 0 for kind in kinds))
-        for group, limit in limits.items()
-        if limit
-    ]
+    own = {kinds: path for _, kinds, path in (line.split(":", 2) for line in lines)}
+    versions = (
+        (root, own.get("", "/"), "memory.max", ("anon ", "shmem ")),
+        (root / "memory", own.get("memory", "/"), "memory.limit_in_bytes", ("total_rss ", "total_shmem ")),
+    )
+    found = []
+    for top, path, file, kinds in versions:
+        group = top / path.lstrip("/")
+        for each in (group, *(parent for parent in group.parents if parent.is_relative_to(top))):
+            if limit := _read_number(each / file, ""):
+                found.append((limit, sum(_read_number(each / "memory.stat", kind) or 0 for kind in kinds)))
+    return found
 
 
 def out_of_memory(error: BaseException) -> bool:

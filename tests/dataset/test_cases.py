@@ -56,6 +56,17 @@ def test_nnunet_raw_with_a_file_a_channel(tmp_path):
         find_dataset(DataConfig(root=str(tmp_path)))
 
 
+def test_nnunet_1_lists_images_without_their_channels(tmp_path):
+    root = decathlon(tmp_path)
+    for image in (root / "imagesTr").iterdir():
+        image.rename(image.with_name(image.name.replace(".nii.gz", "_0000.nii.gz")))
+    dataset = find_dataset(DataConfig(root=str(root)))
+    assert [(case.id, case.images[0].name) for case in dataset.cases] == [
+        ("a", "a_0000.nii.gz"),
+        ("b", "b_0000.nii.gz"),
+    ]
+
+
 def test_plain_folders_take_their_classes_from_the_files(tmp_path):
     write(tmp_path / "images", ["one", "two"], VOLUME)
     write(tmp_path / "labels", ["one", "two"], LABEL)

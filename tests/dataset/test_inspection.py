@@ -112,3 +112,19 @@ def test_a_trial_of_what_cannot_be_built_or_of_one_share(folder, capsys):
     odd = ["--training.batch", "1", "--training.devices", "2"]
     assert main(["inspect", "--data.root", str(folder), *small, *odd]) == 2
     assert "expected a multiple of the 2 processes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("labels", "told"), [({"a": 1, "b": 2}, True), ({"all": [1, 2], "b": [2]}, False)])
+def test_background_is_found_although_classes_overlap(folder, labels, told):
+    """Nested classes have 5 and 2 twelfths of the voxels; 6 are annotated."""
+    label = np.full(GRID, 9, dtype=np.uint8)
+    label[:3], label[3:5] = 1, 2
+    label[5:6] = 9 if told else 0
+    for name in "abcd":
+        save_nifti(folder / "labels" / f"{name}.nii.gz", label, AFFINE)
+    described = {"channel_names": {"0": "T1"}, "labels": {"background": 0, **labels, "ignore": 9}}
+    if not told:
+        described["regions_class_order"] = [1, 2]
+    (folder / "dataset.json").write_text(json.dumps(described))
+    warned = [text for text in look(folder).warnings if text.startswith("no annotated voxel is background")]
+    assert bool(warned) == told

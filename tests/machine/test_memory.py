@@ -60,3 +60,9 @@ def test_the_limits_of_a_container_and_of_a_job_of_a_cluster_are_found(tmp_path)
     assert _limits(process, root) == [(500, 100), (900, 300)]
     process.write_text("0::/\n")
     assert _limits(process, root) == [(900, 300)]
+    job = tmp_path / "version 1" / "memory" / "slurm" / "job"
+    job.mkdir(parents=True)
+    (job / "memory.limit_in_bytes").write_text("700\n")
+    (job / "memory.stat").write_text("rss 5\ntotal_rss 60\ntotal_cache 77\ntotal_shmem 40\n")
+    process.write_text("9:cpu:/slurm\n4:memory:/slurm/job\n1:name=systemd:/a:b\n0::/\n")
+    assert _limits(process, tmp_path / "version 1") == [(700, 100)]
