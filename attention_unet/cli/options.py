@@ -1,4 +1,7 @@
-"""Options of each command. Heavy imports have no place here: ``--help`` reads this file."""
+"""Options of each command; the docstring of its function is the help text.
+
+Heavy imports have no place here: ``--help`` reads this file.
+"""
 
 from typing import Literal
 
@@ -16,7 +19,7 @@ def add_flag(parser: ArgumentParser, name: str, text: str) -> None:
 
 
 def train(parser: ArgumentParser) -> None:
-    """Add the options of ``train``."""
+    """Train a network on a dataset."""
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file of the fields below")
     parser.add_argument("--run", type=str, help="folder of the run (default: runs/NAME-foldK)")
     add_flag(parser, "--resume", "continue the run in that folder")
@@ -25,7 +28,7 @@ def train(parser: ArgumentParser) -> None:
 
 
 def inspect(parser: ArgumentParser) -> None:
-    """Add the options of ``inspect``."""
+    """Check every file of a dataset, describe it, and plan a training."""
     parser.add_argument(
         "path",
         type=str,
@@ -39,7 +42,7 @@ def inspect(parser: ArgumentParser) -> None:
 
 
 def cross_validate(parser: ArgumentParser) -> None:
-    """Add the options of ``cross-validate``."""
+    """Train on every fold, predict and score the held-out cases; resumable."""
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file of the fields of train")
     parser.add_argument("--run", type=str, help="folder of the folds (default: runs/NAME-folds)")
     parser.add_argument("--only", type=str, help="folds to train now, such as 0,2 (default: all)")
@@ -50,7 +53,7 @@ def cross_validate(parser: ArgumentParser) -> None:
 
 
 def predict(parser: ArgumentParser) -> None:
-    """Add the options of ``predict``."""
+    """Segment scans with a trained model."""
     parser.add_argument(
         "-i",
         "--input",
@@ -132,7 +135,7 @@ def predict(parser: ArgumentParser) -> None:
 
 
 def evaluate(parser: ArgumentParser) -> None:
-    """Add the options of ``evaluate``."""
+    """Score predictions against references."""
     parser.add_argument(
         "-p", "--predictions", type=str, required=True, help="predicted label maps: folder, or BIDS dataset"
     )
@@ -151,7 +154,7 @@ def evaluate(parser: ArgumentParser) -> None:
 
 
 def compare(parser: ArgumentParser) -> None:
-    """Add the options of ``compare``."""
+    """Compare evaluations of the same cases with the first one, case by case."""
     parser.add_argument(
         "evaluations",
         type=str,
@@ -165,7 +168,7 @@ def compare(parser: ArgumentParser) -> None:
 
 
 def explain(parser: ArgumentParser) -> None:
-    """Add the options of ``explain``."""
+    """Check on held-out scans of a run whether it uses its attention, beside controls."""
     parser.add_argument("run", type=str, help="folder of a run; its held-out cases are predicted first")
     parser.add_argument("--second", type=str, help="run of the same training with another seed, to compare maps")
     parser.add_argument(
@@ -176,7 +179,7 @@ def explain(parser: ArgumentParser) -> None:
 
 
 def study(parser: ArgumentParser) -> None:
-    """Add the options of ``study``."""
+    """Train several arms with several seeds and folds, and test hypotheses about them; resumable."""
     parser.add_argument("file", type=str, help="YAML file of the study")
     parser.add_argument("-o", "--output", type=str, help="folder of results (default: the file without its ending)")
     parser.add_argument("--new", type=str, help="write the file, for this dataset, and print its plan")
@@ -193,7 +196,7 @@ def study(parser: ArgumentParser) -> None:
 
 
 def report(parser: ArgumentParser) -> None:
-    """Add the options of ``report``."""
+    """Write a page of scores, cases slice by slice, and training curves: one file, offline."""
     parser.add_argument(
         "source",
         type=str,
@@ -207,7 +210,7 @@ def report(parser: ArgumentParser) -> None:
 
 
 def export(parser: ArgumentParser) -> None:
-    """Add the options of ``export``."""
+    """Write the network of a model for other programs."""
     parser.add_argument("-m", "--model", type=str, required=True, help="folder of a run, model file, or hippocampus")
     parser.add_argument(
         "--to",
@@ -220,19 +223,19 @@ def export(parser: ArgumentParser) -> None:
 
 
 def card(parser: ArgumentParser) -> None:
-    """Add the options of ``card``."""
+    """Write a model card, with the head that the Hugging Face hub reads."""
     parser.add_argument("run", type=str, help="folder of a run")
     parser.add_argument("-o", "--output", type=str, help="file to write (default: README.md in that folder)")
 
 
 def fetch(parser: ArgumentParser) -> None:
-    """Add the options of ``fetch``."""
+    """Download a public dataset."""
     parser.add_argument("dataset", type=str, help="hippocampus, prostate, heart or brain-tumour")
     parser.add_argument("--root", type=str, help=ROOT)
 
 
 def phantom(parser: ArgumentParser) -> None:
-    """Add the options of ``phantom``."""
+    """Make a dataset of MR-like phantoms."""
     parser.add_argument("--root", type=str, help=ROOT)
     parser.add_argument("--training", type=int, default=24, help="number of training cases")
     parser.add_argument("--test", type=int, default=6, help="number of test cases")
@@ -240,7 +243,7 @@ def phantom(parser: ArgumentParser) -> None:
 
 
 def attention(parser: ArgumentParser) -> None:
-    """Add the options of ``attention``."""
+    """List the attention mechanisms, explain their options, and measure the cost of each."""
     parser.add_argument(
         "mechanisms", type=str, nargs="*", help="names to explain, or specifications to measure (default: all names)"
     )

@@ -11,37 +11,22 @@ from attention_unet.cli import options
 from attention_unet.cli.strict_yaml import load_strictly
 
 STRICT_YAML = "strict yaml"
-COMMANDS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
-    "train": ("Train a network on a dataset.", options.train),
-    "inspect": ("Check every file of a dataset, describe it, and plan a training.", options.inspect),
-    "cross-validate": (
-        "Train on every fold, predict and score the held-out cases; resumable.",
-        options.cross_validate,
-    ),
-    "predict": ("Segment scans with a trained model.", options.predict),
-    "evaluate": ("Score predictions against references.", options.evaluate),
-    "compare": ("Compare evaluations of the same cases with the first one, case by case.", options.compare),
-    "explain": (
-        "Check on held-out scans of a run whether it uses its attention, beside controls.",
-        options.explain,
-    ),
-    "study": (
-        "Train several arms with several seeds and folds, and test hypotheses about them; resumable.",
-        options.study,
-    ),
-    "report": (
-        "Write a page of scores, cases slice by slice, and training curves: one file, offline.",
-        options.report,
-    ),
-    "export": ("Write the network of a model for other programs.", options.export),
-    "card": ("Write a model card, with the head that the Hugging Face hub reads.", options.card),
-    "fetch": ("Download a public dataset.", options.fetch),
-    "phantom": ("Make a dataset of MR-like phantoms.", options.phantom),
-    "attention": (
-        "List the attention mechanisms, explain their options, and measure the cost of each.",
-        options.attention,
-    ),
-}
+COMMANDS: tuple[Callable[[ArgumentParser], None], ...] = (  # each adds its options; its docstring is the help text
+    options.train,
+    options.inspect,
+    options.cross_validate,
+    options.predict,
+    options.evaluate,
+    options.compare,
+    options.explain,
+    options.study,
+    options.report,
+    options.export,
+    options.card,
+    options.fetch,
+    options.phantom,
+    options.attention,
+)
 
 
 @cache
@@ -58,7 +43,8 @@ def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     )
     commands = parser.add_subcommands(dest="command")
     subparsers: dict[str, ArgumentParser] = {}
-    for name, (text, add_options) in COMMANDS.items():
+    for add_options in COMMANDS:
+        name, text = add_options.__name__.replace("_", "-"), add_options.__doc__
         subparsers[name] = ArgumentParser(
             description=text, exit_on_error=False, parser_mode=STRICT_YAML, allow_abbrev=False
         )

@@ -117,9 +117,10 @@ def evaluate_folder(
         log.info(
             "--predicted-only leaves out cases without a prediction, --held-out-of RUN those that a run trained on"
         )
-    return evaluate_cases(
-        cases, predicted, output, labels, tolerance_mm=tolerance_mm, subjects=subject_of, components=components
-    )
+    with folder_lock(output):
+        return evaluate_cases(
+            cases, predicted, output, labels, tolerance_mm=tolerance_mm, subjects=subject_of, components=components
+        )
 
 
 def check_tolerance(tolerance_mm: float) -> None:
@@ -140,39 +141,19 @@ def evaluate_cases(
     *,
     tolerance_mm: float = TOLERANCE_MM,
     subjects: Mapping[str, str] | None = None,
+    folds: Mapping[str, int] | None = None,
     components: bool = False,
 ) -> tuple[Summary, dict[str, str]]:
-    """Evaluate cases and write all results, as ``evaluate_folder`` does.
+    """Evaluate cases and write all results, as ``evaluate_folder`` does, into a folder that the caller has locked.
 
-    Without ``subjects``, each case is a subject.
+    Without ``subjects``, each case is a subject; ``folds`` are those of a cross-validation that held out the cases.
 
     Returns:
         The summary; and the reason by case, for cases that failed. Cases that could not be scored are in no mean.
 
     Raises:
-        ConfigError: if results would replace files that evaluate did not write, or another process writes there.
+        ConfigError: if results would replace files that evaluate did not write.
         DataError: if the folder cannot be written to.
-    """
-    with folder_lock(output):
-        return evaluate_in_locked_folder(
-            cases, predictions, output, labels, tolerance_mm=tolerance_mm, subjects=subjects, components=components
-        )
-
-
-def evaluate_in_locked_folder(
-    cases: Sequence[Case],
-    predictions: Mapping[str, Path],
-    output: Path,
-    labels: Labels,
-    *,
-    tolerance_mm: float,
-    subjects: Mapping[str, str] | None,
-    folds: Mapping[str, int] | None = None,
-    components: bool = False,
-) -> tuple[Summary, dict[str, str]]:
-    """Evaluate cases, as ``evaluate_cases`` does, in a folder that the caller has locked.
-
-    ``folds`` are the folds of a cross-validation that held out the cases.
     """
     check_results(output)
     with progress_bar("evaluating", len(cases)) as done:

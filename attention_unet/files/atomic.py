@@ -62,11 +62,11 @@ def check_replaceable(path: Path, mark: bytes) -> None:
     Raises:
         ConfigError: if another file or folder is there.
     """
-    if not os.path.lexists(path):
-        return
     try:
         with path.open("rb") as file:
             ours = mark in file.read(1000)
+    except FileNotFoundError:  # another process may remove its file just now
+        return
     except OSError:
         ours = False
     if not ours:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.splits import read_held_out
-from attention_unet.files.atomic import write_text
+from attention_unet.files.atomic import check_replaceable, write_text
 from attention_unet.files.lock import Busy, folder_lock, record_lock
 from attention_unet.files.part import WHOLE, Part
 from attention_unet.files.prediction_record import is_complete
@@ -20,7 +20,7 @@ from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.record import describe_predictions, finish_part
 from attention_unet.inference.scan_table import ENDING, read_scan_table
 from attention_unet.inference.settings import DEFAULT, Settings
-from attention_unet.inference.structures import VOLUMES, check_volumes, write_volumes
+from attention_unet.inference.structures import VOLUMES, VOLUMES_MARK, write_volumes
 from attention_unet.inference.window_predictor import attended_places
 from attention_unet.machine.memory import reuse_freed_memory
 from attention_unet.machine.progress import progress_bar
@@ -98,7 +98,7 @@ def predict_cases(
     description = describe_predictions(models, settings, cleaned, output)
     reuse_freed_memory()
     with folder_lock(output, part=part):
-        check_volumes(output)
+        check_replaceable(output / VOLUMES, VOLUMES_MARK)
         left = claim_output(output, cases, description, settings.extras, resume=resume, overwrite=overwrite, part=part)
         if settings.tta and not any(m.plan.mirror_axes for m in models):
             log.warning("--tta changes nothing: the training flipped no axis (augmentation.flip_axes)")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from attention_unet.dataset.cases import Case
 from attention_unet.errors import ConfigError, DataError, first_few, raise_interruption
+from attention_unet.files.atomic import check_replaceable
 from attention_unet.files.lock import RECORD_PATIENCE, folder_lock
 from attention_unet.files.part import WHOLE, Part
 from attention_unet.files.prediction_record import is_complete, read_record
@@ -16,7 +17,7 @@ from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_folder import predict_cases
 from attention_unet.inference.settings import DEFAULT, Settings
-from attention_unet.inference.structures import VOLUMES, check_volumes, write_volumes
+from attention_unet.inference.structures import VOLUMES, VOLUMES_MARK, write_volumes
 from attention_unet.scans.dicom import holds_images, is_series
 from attention_unet.scans.volume_files import list_unread, list_volumes
 
@@ -74,7 +75,7 @@ def predict_tree(
             "their suffix, such as --bids-suffix T1w",
             source,
         )
-    check_volumes(output)
+    check_replaceable(output / VOLUMES, VOLUMES_MARK)
     folders, failed = _find_scans(models, source, output, settings, bids, participants)
     if held_out_of:
         folders, failed = keep_held_out(folders, failed, Path(held_out_of), participants)

@@ -4,7 +4,6 @@ import logging
 import math
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from attention_unet.dataset.bids import NAME
-from attention_unet.errors import ConfigError, DataError
+from attention_unet.errors import DataError
 from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text
 from attention_unet.files.prediction_record import RECORD, read_record
@@ -26,6 +25,7 @@ log = logging.getLogger(__name__)
 
 VOLUMES = "volumes.csv"
 HEAD = ("case", "class", *COLUMNS[1:])
+VOLUMES_MARK = ",".join(HEAD[:3]).encode()  # the start of the file
 ENTITIES = ("participant_id", "session_id")  # further columns, if names are those of BIDS
 
 
@@ -68,20 +68,6 @@ def describe_structures(
             "expected_dice": round(float(expected), 4) if voxels and math.isfinite(expected) else None,
         }
     return {"labels": described}
-
-
-def check_volumes(output: Path) -> None:
-    """Check that ``volumes.csv`` of the output folder is one of ours, as it will be replaced.
-
-    Raises:
-        ConfigError: if predict did not write it.
-    """
-    file = output / VOLUMES
-    content = None
-    with suppress(FileNotFoundError, IsADirectoryError):  # another part may remove it
-        content = file.read_bytes()
-    if content is not None and not content.startswith(",".join(HEAD[:3]).encode()):
-        raise ConfigError(f"{file}: was not written by predict, which would replace it: name another folder with -o")
 
 
 def write_volumes(output: Path, models: Sequence[str] | None = None) -> None:

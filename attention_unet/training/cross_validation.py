@@ -13,7 +13,7 @@ from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.splits import Split, choose_split, read_split, read_splits
 from attention_unet.dataset.subjects import find_subjects
 from attention_unet.errors import ConfigError, DataError, first_few
-from attention_unet.evaluation.evaluate import TOLERANCE_MM, check_tolerance, evaluate_in_locked_folder
+from attention_unet.evaluation.evaluate import TOLERANCE_MM, check_tolerance, evaluate_cases
 from attention_unet.evaluation.result_files import check_results
 from attention_unet.evaluation.rows import Row, read_metrics
 from attention_unet.evaluation.summary import Summary
@@ -127,7 +127,7 @@ def cross_validate(
         predictions: dict[str, Path] = {}
         for fold in finished:
             predictions |= volumes_by_case(folder / f"fold{fold}" / PREDICTIONS)
-        summary, not_evaluated = evaluate_in_locked_folder(
+        summary, not_evaluated = evaluate_cases(
             [case for case in dataset.cases if case.id in fold_of],
             predictions,
             folder,

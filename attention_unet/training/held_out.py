@@ -8,6 +8,7 @@ from attention_unet.dataset.splits import read_held_out
 from attention_unet.dataset.subjects import read_subjects
 from attention_unet.evaluation.evaluate import evaluate_cases
 from attention_unet.evaluation.result_files import check_results
+from attention_unet.files.lock import folder_lock
 from attention_unet.files.run_folder import HELD_OUT, PLAN, PREDICTIONS, SUBJECTS, read_paths
 from attention_unet.inference.model_file import load_model
 from attention_unet.inference.predict_folder import predict_cases
@@ -38,5 +39,7 @@ def evaluate_held_out(run: Path, root: str | None, device: str) -> tuple[Path, d
     check_results(folder)
     predictions = folder / PREDICTIONS
     failed = predict_cases([model], cases, predictions, Settings(attention=True), resume=True, overwrite=True)
-    _, not_evaluated = evaluate_cases(cases, volumes_by_case(predictions), folder, dataset.labels, subjects=subjects)
+    with folder_lock(folder):
+        predicted = volumes_by_case(predictions)
+        _, not_evaluated = evaluate_cases(cases, predicted, folder, dataset.labels, subjects=subjects)
     return folder, failed | not_evaluated

@@ -87,6 +87,7 @@ def test_an_evaluation_that_was_stopped_at_any_write_can_be_repeated(tmp_path, m
 def test_a_file_that_appears_during_an_evaluation_stays(tmp_path, monkeypatch):
     save_nifti(tmp_path / "m" / "x.nii.gz", label_map(), AFFINE)
     mask, output = tmp_path / "m" / "x.nii.gz", tmp_path / "out"
+    output.mkdir()
 
     def score(*arguments):
         (output / "metrics.csv").write_text("mine")

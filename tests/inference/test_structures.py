@@ -116,7 +116,7 @@ def test_a_table_of_other_origin_is_not_replaced(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "volumes.csv").write_text("my,own\n")
     for predict in (predict_folder, predict_tree):
-        with pytest.raises(ConfigError, match=r"volumes\.csv: was not written by predict, which would replace it"):
+        with pytest.raises(ConfigError, match=r"volumes\.csv: not a file of this program, but would be replaced"):
             predict([model_of()], tmp_path / "in", tmp_path / "out")
     assert (tmp_path / "out" / "volumes.csv").read_text() == "my,own\n"
 
