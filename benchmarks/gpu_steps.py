@@ -8,9 +8,7 @@ from pathlib import Path
 import torch
 from gpu_checks import new_learner
 from gpu_rows import row, seconds_in_turns, spread
-from peers import has_nnunet, monai_attention_unet, nnunet_plain
-from torch import nn
-from torch.optim import AdamW
+from peers import has_nnunet, monai_attention_unet, nnunet_plain, training_step
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -18,7 +16,6 @@ from attention_unet.inference.window_predictor import place_network
 from attention_unet.machine.devices import repeatable
 from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.preparation.loading import Batch
-from attention_unet.training.losses import SegmentationLoss
 
 Step = Callable[[], object]
 
@@ -36,10 +33,12 @@ def steps(device: torch.device, data: Path, quick: bool) -> None:
             "ours, two decoder convolutions": _ours(
                 Architecture(out_channels=3, channels=widths, decoder_convs=2), image, target, device
             ),
-            "MONAI AttentionUnet, bfloat16": _other(monai_attention_unet(widths, 1, 3), image, target, device),
+            "MONAI AttentionUnet, bfloat16": training_step(
+                monai_attention_unet(widths, 1, 3), image, target, torch.bfloat16
+            ),
         }
         if has_nnunet():
-            theirs = _other(nnunet_plain(widths, 1, 3), image, target, device)
+            theirs = training_step(nnunet_plain(widths, 1, 3), image, target, torch.bfloat16)
             works |= {"nnU-Net's network, bfloat16": theirs, "nnU-Net's network, bfloat16, tuned": _tuned(theirs)}
         works["ours, tuned"] = _tuned(_ours(ours, image, target, device))
         works["ours, with repeatable bits"] = _repeatable(works["ours"], device)
@@ -76,21 +75,6 @@ def _repeatable(step: Step, device: torch.device) -> Step:
 def _ours(architecture: Architecture, image: torch.Tensor, target: torch.Tensor, device: torch.device) -> Step:
     learner = new_learner(architecture, device)
     return lambda: learner.learn(Batch(image, target), 1e-3)
-
-
-def _other(network: nn.Module, image: torch.Tensor, target: torch.Tensor, device: torch.device) -> Step:
-    network = network.to(device).train()
-    optimizer, loss_of = AdamW(network.parameters(), lr=1e-3, fused=True), SegmentationLoss(False)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        with torch.autocast(device.type, dtype=torch.bfloat16):
-            logits = network(image)
-        loss_of(logits, target).backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-
-    return step
 
 
 def windows(device: torch.device, data: Path, quick: bool) -> None:

@@ -1,11 +1,16 @@
-"""Build networks of other projects."""
+"""Build networks of other projects, and train them by the same step as ours."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 
+import torch
 from monai.networks.nets import AttentionUnet
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from attention_unet.network import AttentionUNet
+from attention_unet.training.losses import SegmentationLoss
 
 NNUNET = "dynamic_network_architectures"
 
@@ -42,3 +47,20 @@ def nnunet_plain(channels: Sequence[int], inputs: int, outputs: int) -> nn.Modul
         deep_supervision=True,
     )
     return network
+
+
+def training_step(network: nn.Module, image: Tensor, target: Tensor, precision: torch.dtype) -> Callable[[], None]:
+    """Return a function that runs one training step of a network, ours or another, on the device of the image."""
+    network, device = network.to(image.device).train(), image.device.type
+    optimizer, loss_of = AdamW(network.parameters(), lr=1e-3, fused=True), SegmentationLoss(overlapping=False)
+    ours = isinstance(network, AttentionUNet)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.autocast(device, precision, enabled=precision != torch.float32):
+            logits: Tensor | list[Tensor] = network(image, full_output=True).logits if ours else network(image)
+        loss_of(logits, target).backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+
+    return step

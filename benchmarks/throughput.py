@@ -9,22 +9,19 @@ same turns, measures the processor's peak rate.
 
 import argparse
 import statistics
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import torch
-from peers import has_nnunet, monai_attention_unet, nnunet_plain
+from peers import has_nnunet, monai_attention_unet, nnunet_plain, training_step
 from publish import parse, publish, table_of
-from torch import Tensor, nn
-from torch.optim import AdamW
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from turns import MATRIX, Start, Work, product, take_turns
 
 from attention_unet.config import NetworkConfig
 from attention_unet.machine.memory import reuse_freed_memory
 from attention_unet.network import Architecture, AttentionUNet
-from attention_unet.training.losses import SegmentationLoss
 
 CLASSES = 3
 LEVELS = 4
@@ -42,15 +39,6 @@ class Contender:
     peer: int  # index of the contender to compare with
 
 
-@dataclass(frozen=True)
-class Setting:
-    """Settings of all contenders."""
-
-    patch: tuple[int, ...]
-    batch: int
-    threads: int
-
-
 def build_network(contender: Contender) -> nn.Module:
     """Return the network of a contender."""
     channels = [contender.channels * 2**i for i in range(LEVELS)]
@@ -61,32 +49,14 @@ def build_network(contender: Contender) -> nn.Module:
     return nnunet_plain(channels, 1, CLASSES)
 
 
-def training_step(contender: Contender, setting: Setting) -> Callable[[], None]:
-    """Return a function that runs one training step."""
-    network = build_network(contender).train()
-    optimizer = AdamW(network.parameters(), lr=1e-3, fused=True)
-    loss_of = SegmentationLoss(overlapping=False)
-    torch.manual_seed(0)  # same patches for all networks
-    image = torch.randn(setting.batch, 1, *setting.patch)
-    target = torch.randint(0, CLASSES, (setting.batch, 1, *setting.patch), dtype=torch.uint8)
-    precision = torch.bfloat16 if contender.fast else torch.float32
-
-    def step() -> None:
-        optimizer.zero_grad()
-        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
-            ours = isinstance(network, AttentionUNet)
-            logits: Tensor | list[Tensor] = network(image, full_output=True).logits if ours else network(image)
-        loss_of(logits, target).backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-
-    return step
-
-
-def start(contender: Contender, setting: Setting) -> tuple[int, Work]:
+def start(contender: Contender, options: argparse.Namespace) -> tuple[int, Work]:
     """Return the operations of a training step, and the step."""
     reuse_freed_memory(of_any_size=True)  # as our training does; here for all
-    step = training_step(contender, setting)
+    network = build_network(contender)
+    torch.manual_seed(0)  # same patches for all networks
+    image = torch.randn(options.batch, 1, *options.patch)
+    target = torch.randint(0, CLASSES, (options.batch, 1, *options.patch), dtype=torch.uint8)
+    step = training_step(network, image, target, torch.bfloat16 if contender.fast else torch.float32)
     with FlopCounterMode(display=False) as counter:
         step()
     return counter.get_total_flops(), step
@@ -101,7 +71,6 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
     options = parse(parser)
-    setting = Setting(tuple(options.patch), options.batch, options.threads)
     contenders = [
         Contender("MONAI AttentionUnet, as it comes", "monai", options.base_channels, False, peer=0),
         Contender("MONAI AttentionUnet, bfloat16", "monai", options.base_channels, True, peer=0),
@@ -113,8 +82,8 @@ def main() -> None:
             Contender("nnU-Net's network, bfloat16", "nnunet", NNUNET_CHANNELS, True, peer=3),
             Contender("ours, gate on skips", "ours", NNUNET_CHANNELS, True, peer=3),
         ]
-    starts: list[Start] = [product, *(partial(start, contender, setting) for contender in contenders)]
-    (full_operations, *operations), (full, *seconds) = take_turns(starts, setting.threads, options.turns)
+    starts: list[Start] = [product, *(partial(start, contender, options) for contender in contenders)]
+    (full_operations, *operations), (full, *seconds) = take_turns(starts, options.threads, options.turns)
 
     table = table_of("network", "channels", "ms a patch", "lowest to highest", "times as fast", "of product's rate")
     best = full_operations / statistics.median(full)
@@ -123,7 +92,7 @@ def main() -> None:
         share = statistics.median(
             count / own / (full_operations / at_most) for own, at_most in zip(taken, full, strict=True)
         )
-        each = [1e3 * second / setting.batch for second in taken]
+        each = [1e3 * second / options.batch for second in taken]
         table.add_row(
             contender.name,
             str(contender.channels),
@@ -132,9 +101,9 @@ def main() -> None:
             f"{ratio:.2f}",
             f"{share:.0%}",
         )
-    times = " x ".join(map(str, setting.patch))
+    times = " x ".join(map(str, options.patch))
     notes = [
-        f"Training steps of batch {setting.batch} of {times}, {setting.threads} threads; median, lowest and highest of "
+        f"Training steps of batch {options.batch} of {times}, {options.threads} threads; median, lowest and highest of "
         f"{options.turns} turns.",
         f"A product of matrices of {MATRIX} x {MATRIX} in bfloat16 runs at {best / 1e9:.0f} GFLOP/s.",
     ]
