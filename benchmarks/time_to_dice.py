@@ -7,6 +7,7 @@ Each is trained several times with different seeds. The recipe was tuned on fold
 """
 
 import argparse
+import json
 import statistics
 import subprocess
 import sys
@@ -15,13 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from peers import has_nnunet, monai_attention_unet, nnunet_plain
 from publish import parse, publish, read_rows, table_of
 from torch import Tensor, nn
 
 from attention_unet.attention.channel.context_encoding import ContextEncoding
-from attention_unet.config import Config, DataConfig, TrainingConfig
+from attention_unet.cli import main as attention_unet
 from attention_unet.network import Architecture, NetworkOutput, UNet
 from attention_unet.preparation.plan import Plan
 from attention_unet.training import train as training
@@ -56,22 +56,6 @@ def train_one(
     contender: str, data: str | None, fold: int, seed: int, minutes: float, validations: int, run: Path
 ) -> None:
     """Train one contender into a run folder."""
-    plain = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
-    settings = {name: value for name, value in plain["training"].items() if name not in ("minutes", "steps")}
-    settings |= {"minutes": minutes, "validations": validations, "seed": seed}
-    settings["precision"] = "auto" if contender == "ours" else "float32"
-    places = {
-        "root": data,
-        "cache": str(run.parent / "cache"),
-        "subjects": str(CONFIG.parent / plain["data"]["subjects"]),
-    }
-    config = Config(
-        data=DataConfig(**{**plain["data"], **places, "fold": fold}),
-        augmentation=type(Config().augmentation)(**plain["augmentation"]),
-        network=type(Config().network)(**plain.get("network", {})),
-        attention=type(Config().attention)(**plain.get("attention", {})),
-        training=TrainingConfig(**settings),
-    )
     if contender != "ours":
 
         def build(plan: Plan) -> UNet:
@@ -81,7 +65,18 @@ def train_one(
             return Guest(nnunet_plain([32 * 2**i for i in range(len(channels))], inputs, outputs))
 
         training.build_network = build  # type: ignore[assignment, attr-defined]
-    training.train(config, run)
+    settings = {
+        "--data.cache": run.parent / "cache",
+        "--data.fold": fold,
+        "--training.minutes": minutes,
+        "--training.validations": validations,
+        "--training.seed": seed,
+        "--training.precision": "auto" if contender == "ours" else "float32",
+        **({"--data.root": data} if data else {}),
+    }
+    call = ["train", "--config", CONFIG, "--run", run, *(text for each in settings.items() for text in each)]
+    if attention_unet([str(argument) for argument in call]):
+        raise SystemExit(f"{contender}: the training failed")
 
 
 def _cell(values: Sequence[float | None]) -> str:
@@ -124,7 +119,7 @@ def main() -> None:
                 parts = [round(float(row["minutes"]) / options.minutes * options.validations) for row in rows]
                 dice = {min(n, options.validations): float(row["dice"]) for n, row in zip(parts, rows, strict=True)}
                 curves[contender].append([dice.get(i + 1) for i in range(options.validations)])
-                batch = yaml.safe_load((run / "plan.json").read_text())["batch"]
+                batch = json.loads((run / "plan.json").read_text())["batch"]
                 patches[contender].append(int(rows[-1]["step"]) * batch)
     for contender, name in names.items():
         cells = [_cell(values) for values in zip(*curves[contender], strict=True)]
