@@ -46,7 +46,7 @@ OWN_BATCH = 1  # batch of our prediction in bfloat16 on a CPU
 
 
 @dataclass(frozen=True)
-class Told:
+class Result:
     """Result of a contender.
 
     Attributes:
@@ -77,7 +77,7 @@ def scans_of(what: str, data: str | None, cases: int) -> list[Volume]:
     return [volume_of_array(whole, np.eye(4))]
 
 
-def start_ours(what: str, data: str | None, cases: int, fast: bool) -> tuple[Told, Work]:
+def start_ours(what: str, data: str | None, cases: int, fast: bool) -> tuple[Result, Work]:
     """Return our result, and the work from scans to label maps."""
     reuse_freed_memory()  # as our prediction does
     model, volumes = load_model(MODEL), scans_of(what, data, cases)
@@ -87,10 +87,10 @@ def start_ours(what: str, data: str | None, cases: int, fast: bool) -> tuple[Tol
         return [np.asarray(predict_volume([model], volume, settings).label_map).ravel() for volume in volumes]
 
     found = np.concatenate(work())
-    return Told(sum(v.array[0].size for v in volumes), found, peak_memory(CPU) or 0), work
+    return Result(sum(v.array[0].size for v in volumes), found, peak_memory(CPU) or 0), work
 
 
-def start_monai(what: str, data: str | None, cases: int, fast: bool) -> tuple[Told, Work]:
+def start_monai(what: str, data: str | None, cases: int, fast: bool) -> tuple[Result, Work]:
     """Return MONAI's result, and the work from preprocessed tensors to label maps."""
     model, volumes = load_model(MODEL), scans_of(what, data, cases)
     plan = model.plan
@@ -103,7 +103,7 @@ def start_monai(what: str, data: str | None, cases: int, fast: bool) -> tuple[To
             return [inferer(image, network)[0].argmax(dim=0).numpy().astype(np.uint8).ravel() for image in images]
 
     found = np.concatenate(work())
-    return Told(sum(v.array[0].size for v in volumes), found, peak_memory(CPU) or 0), work
+    return Result(sum(v.array[0].size for v in volumes), found, peak_memory(CPU) or 0), work
 
 
 def start_forward() -> tuple[int, Work]:
@@ -132,10 +132,10 @@ def cold_start(*arguments: str) -> float:
     return statistics.median(taken)
 
 
-def agreement(told: Told, other: Told) -> float:
+def agreement(result: Result, other: Result) -> float:
     """Return the mean Dice of the classes between two contenders."""
     classes = np.unique(other.label_maps[other.label_maps > 0])
-    return statistics.mean(dice(told.label_maps == c, other.label_maps == c) for c in classes)
+    return statistics.mean(dice(result.label_maps == c, other.label_maps == c) for c in classes)
 
 
 def compare(what: str, options: argparse.Namespace, table: Table) -> str:
@@ -144,8 +144,8 @@ def compare(what: str, options: argparse.Namespace, table: Table) -> str:
     ways = [(start_monai, False), (start_monai, True), (start_ours, False), (start_ours, True)]
     starts = [partial(start, what, options.data, options.cases, fast) for start, fast in ways]
     turns = options.volume_turns if what == "volume" else options.turns
-    told, seconds = take_turns(starts, options.threads, turns)
-    for name, facts, taken in zip(names, told, seconds, strict=True):
+    results, seconds = take_turns(starts, options.threads, turns)
+    for name, facts, taken in zip(names, results, seconds, strict=True):
         ratio = statistics.median(theirs / own for own, theirs in zip(taken, seconds[0], strict=True))
         table.add_row(
             f"{what}: {name}",
@@ -155,7 +155,7 @@ def compare(what: str, options: argparse.Namespace, table: Table) -> str:
             f"{ratio:.2f}",
             f"{facts.memory / 2**20:.0f}",
         )
-    return f"{what}: {turns} turns; ours agrees with ours in float32, Dice {agreement(told[3], told[2]):.4f}."
+    return f"{what}: {turns} turns; ours agrees with ours in float32, Dice {agreement(results[3], results[2]):.4f}."
 
 
 def main() -> None:

@@ -67,7 +67,7 @@ def write_calibration(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]
         The reason by case, for cases that failed.
     """
     table = evaluation / CALIBRATION
-    paths = {case: probabilities_path(*files.beside(case)) for case in files.predicted}
+    paths = {case: probabilities_path(*files.folder_and_stem(case)) for case in files.predicted}
     probabilities = {case: path for case, path in paths.items() if path.is_file()}
     if not probabilities:
         return {}

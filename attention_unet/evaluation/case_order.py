@@ -47,7 +47,7 @@ def log_order(files: EvaluatedFiles, rows: Sequence[Row]) -> None:
     expected_of: dict[str, float] = {}
     for case in files.predicted:
         try:
-            if structures := read_structures(*files.beside(case)):
+            if structures := read_structures(*files.folder_and_stem(case)):
                 expected_of[case] = mean_expected_dice(structures)
         except DataError as error:  # it may be of another program
             log.warning("left out of the order of masks: %s", error)

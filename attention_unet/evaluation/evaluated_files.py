@@ -42,13 +42,13 @@ class EvaluatedFiles:
         """Return the true label map of a case."""
         return cast(Path, self.cases[case].label)
 
-    def beside(self, case: str) -> tuple[Path, str]:
+    def folder_and_stem(self, case: str) -> tuple[Path, str]:
         """Return the folder of a prediction, and the name by which other files of this case are there."""
         return self.predicted[case].parent, stem(self.predicted[case])
 
     def attention_places(self, case: str) -> list[str]:
         """Return the places with an attention map of a case beside its prediction."""
-        return attention_places(*self.beside(case)) if case in self.predicted else []
+        return attention_places(*self.folder_and_stem(case)) if case in self.predicted else []
 
 
 def write_evaluated_files(evaluation: Path, files: EvaluatedFiles) -> None:

@@ -46,7 +46,7 @@ def _read_scene(files: EvaluatedFiles, case: str, title: str) -> Scene:
     reference, prediction = (read_labels(path) for path in (files.reference(case), files.predicted[case]))
     check_same_grid(volume, reference)
     places = files.attention_places(case)[:1]
-    maps = {place: read_volume(attention_path(*files.beside(case), place)) for place in places}
+    maps = {place: read_volume(attention_path(*files.folder_and_stem(case), place)) for place in places}
     for weights in maps.values():
         check_same_grid(weights, reference)
     return Scene(

@@ -89,7 +89,7 @@ def _measure_case(files: EvaluatedFiles, case: str) -> list[StructureAttention]:
     rows = []
     reference = read_labels(files.reference(case))
     for place in files.attention_places(case):
-        weights = read_volume(attention_path(*files.beside(case), place))
+        weights = read_volume(attention_path(*files.folder_and_stem(case), place))
         check_same_grid(weights, reference)
         marked = mark_unpredicted(weights.array[0])
         found = attention_in_structures(case, place, marked, reference.array[0], files.labels)

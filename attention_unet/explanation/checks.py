@@ -52,7 +52,7 @@ class DeletionCurves:
     """Mean Dice over the classes for each of ``SHARES`` of deleted voxels, by the order of deletion.
 
     Attributes:
-        place: place of the attention map, the first that has one.
+        place: place of the attention map, the first that is not flat in this case.
         by_attention: voxels with the highest weights first.
         by_distance: voxels deepest inside the model's own prediction first, then those nearest to it.
         by_chance: random blocks of the voxel size of the place.
@@ -72,7 +72,7 @@ class CaseChecks:
         case: id of the case.
         dice: mean over the classes, by condition.
         agreement: rank correlation of maps by pair and place, without places where one of the maps is flat.
-        deletion: deletion curves; None if no place has a map.
+        deletion: deletion curves; None if all maps are flat.
         grad_cam: AUC of Grad-CAM by class: the probability that a voxel of the class has a higher value than a voxel of
             no class.
         subject: the person; empty if each case is a person.

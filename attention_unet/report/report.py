@@ -80,7 +80,7 @@ def write_report(
             recorded |= read_record(folder).get("cases", {})
         for case in worst:
             try:
-                stored = files.beside(case)[1] if case in files.predicted else case
+                stored = files.folder_and_stem(case)[1] if case in files.predicted else case
                 attention_mm = recorded.get(stored, {}).get("attention_mm", {})
                 shown = show_case(files, case, attention_mm, MAX_VOXELS // len(worst))
                 facts["shown"][case], voxels[case] = shown.facts, shown.voxels

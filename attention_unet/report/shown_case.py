@@ -122,7 +122,7 @@ def _find_maps(
     """Yield name and file of each map of a case, and the voxel size to show it in, in voxels of the scan."""
     if case not in files.predicted:
         return
-    folder, stored = files.beside(case)
+    folder, stored = files.folder_and_stem(case)
     for place in files.attention_places(case):
         size_mm = sizes_mm.get(place, spacing_mm)
         size = " x ".join(f"{mm:.3g}" for mm in size_mm)

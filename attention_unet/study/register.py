@@ -38,7 +38,7 @@ from attention_unet.training.starting_weights import starting_plan
 log = logging.getLogger(__name__)
 
 WAITING = 3600.0  # seconds that another process may take to plan
-TRAINED = ("arms.", "folds", "persons", "splits", "subjects")  # starts of changes that need other trainings
+NEEDS_TRAINING = ("arms.", "folds", "persons", "splits", "subjects")  # starts of changes that need other trainings
 
 
 def register(study: Study, folder: Path, reason: str | None = None, *, save: bool = True) -> tuple[Study, Registration]:
@@ -75,7 +75,7 @@ def register(study: Study, folder: Path, reason: str | None = None, *, save: boo
             )
         outdated: list[Path] = []
         if changes:
-            if known and any(text.startswith(TRAINED) and not text.endswith(" removed") for text in changes):
+            if known and any(text.startswith(NEEDS_TRAINING) and not text.endswith(" removed") for text in changes):
                 _check_trainable(study, found.plan)
             seen = max([len(finished), *(each.trainings for each in found.amendments)])  # some may be put aside since
             before, found = found, found.amended(study, _now(), seen, changes, reason or "")

@@ -81,8 +81,8 @@ def _verdicts_csv(verdicts: Sequence[Verdict]) -> str:
     rows = []
     for each in verdicts:
         claim, gain = each.claim, each.gain
-        robust = "" if each.word in UNDECIDED else str(each.robust).lower()
-        names = [claim.arm, claim.against, claim.expect, size_name(each.persons), each.word, robust]
+        robust = "" if each.outcome in UNDECIDED else str(each.robust).lower()
+        names = [claim.arm, claim.against, claim.expect, size_name(each.persons), each.outcome, robust]
         numbers = (gain.mean, gain.error, gain.freedom, *gain.interval(0.95), *gain.interval(0.9), each.p, each.p_holm)
         rows.append([*names, len(gain.by_pair), gain.missing, *(f"{number:.6g}" for number in numbers)])
     return csv_text([head, *rows])

@@ -41,7 +41,7 @@ class Verdict:
     robust: bool = True
 
     @property
-    def word(self) -> str:
+    def outcome(self) -> str:
         """The verdict: "better", "worse", "equivalent", "not equivalent", "not decided" or "no result"."""
         if math.isnan(self.gain.mean):
             return "no result"
@@ -53,7 +53,7 @@ class Verdict:
 
     def __str__(self) -> str:
         """Return the verdict as a sentence, with its interval and the number of trainings."""
-        arm, against, word, m = self.claim.arm, self.claim.against, self.word, f"{self.margin:g}"
+        arm, against, word, m = self.claim.arm, self.claim.against, self.outcome, f"{self.margin:g}"
         trained = f", trained on {plural(self.persons, 'person')}" if self.persons else ""
         if word == "no result":
             return f"{arm} against {against}{trained}: no result yet."
@@ -72,11 +72,11 @@ class Verdict:
 
     def _size(self) -> str:
         """Return the gain with its interval, p value and numbers of trainings and folds."""
-        level = 0.9 if self.word == "equivalent" else 0.95
+        level = 0.9 if self.outcome == "equivalent" else 0.95
         size = f"{self.gain.mean:+.4f}"
         if self.gain.freedom > 0:
             low, high = self.gain.interval(level)
-            p = "" if self.word == "not equivalent" else f", p {self.p_holm:.2g} by Holm"
+            p = "" if self.outcome == "not equivalent" else f", p {self.p_holm:.2g} by Holm"
             size += f" ({level:.0%} {low:+.4f} to {high:+.4f}{p})"
         folds = len({fold for _, fold in self.gain.by_pair})
         return f"{size}, {plural(len(self.gain.by_pair), 'training')} each on {plural(folds, 'fold')}"
@@ -112,7 +112,7 @@ def judge(study: Study, results: Results) -> list[Verdict]:
     ]
     verdicts = _decide(gains, study.margin)
     others = _decide([(claim, persons, gain.widened(folds)) for claim, persons, gain in gains], study.margin)
-    return [replace(v, robust=v.word == other.word) for v, other in zip(verdicts, others, strict=True)]
+    return [replace(v, robust=v.outcome == other.outcome) for v, other in zip(verdicts, others, strict=True)]
 
 
 def _decide(gains: Sequence[tuple[Hypothesis, int | None, Gain]], margin: float) -> list[Verdict]:

@@ -208,10 +208,10 @@ def _check_trained_folds(folder: Path, config: Config) -> dict[str, str]:
         if not file.exists():
             continue
         before = read_resolved_settings(load_state(file), file)
-        of_fold = dataclasses.replace(config, data=dataclasses.replace(config.data, fold=fold))
-        if config.training.precision == "auto":  # may differ between machines
-            training = dataclasses.replace(config.training, precision=before.config.training.precision)
-            of_fold = dataclasses.replace(of_fold, training=training)
+        training = dataclasses.replace(config.training, seed=before.config.training.seed)  # studies: one for each fold
+        if training.precision == "auto":  # may differ between machines
+            training = dataclasses.replace(training, precision=before.config.training.precision)
+        of_fold = dataclasses.replace(config, data=dataclasses.replace(config.data, fold=fold), training=training)
         if changes := changed_fields(before.config, configure_like_start(before, of_fold)):
             raise ConfigError(
                 f"{file.parent}: was trained with another configuration: {'; '.join(changes.values())}: undo the "

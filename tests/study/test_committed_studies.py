@@ -43,4 +43,4 @@ def test_a_gain_that_is_added_to_another_seed_is_found():
     other = dataclasses.replace(plan.arms["none"], network=dataclasses.replace(plan.arms["none"].network, convs=3))
     arms, seeds = {"none": plan.arms["none"], "again": other}, {"none": [0], "again": [0]}
     made = dataclasses.replace(plan, arms=arms, seeds=seeds, hypotheses=CLAIMS)
-    assert [verdict.word for verdict in judge(made, again)] == ["better", "not equivalent"]
+    assert [verdict.outcome for verdict in judge(made, again)] == ["better", "not equivalent"]

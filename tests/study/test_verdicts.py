@@ -35,7 +35,7 @@ def made(plan, gain, random, run_sd=0.0007, arm_by_case_sd=0.002, fold_sd=0.0):
 def test_a_gain_beyond_the_margin_is_found():
     plan = study(hypotheses=[BETTER, EQUIVALENT], folds=range(4))
     better, equivalent = judge(plan, made(plan, 0.01, np.random.RandomState(0)))
-    assert (better.word, equivalent.word) == ("better", "not equivalent")
+    assert (better.outcome, equivalent.outcome) == ("better", "not equivalent")
     assert "gate and none are not equivalent within 0.005: +0.0" in str(equivalent)
     assert better.p < equivalent.p
     assert (better.p_holm, equivalent.p_holm) == (2 * better.p, max(2 * better.p, equivalent.p))
@@ -48,19 +48,19 @@ def test_a_gain_beyond_the_margin_is_found():
     assert "gate is better than none: +0.0" in str(better)
     assert str(better).endswith("more than the margin of 0.005.")
     worse, equivalent = judge(plan, made(plan, -0.01, np.random.RandomState(0)))
-    assert (worse.word, equivalent.word) == ("worse", "not equivalent")
+    assert (worse.outcome, equivalent.outcome) == ("worse", "not equivalent")
 
 
 def test_equal_arms_are_equivalent_and_a_small_gain_does_not_matter():
     plan = study(hypotheses=[EQUIVALENT, BETTER], folds=range(4), run_seeds=range(3))
     verdict = judge(plan, made(plan, 0.0, np.random.RandomState(1)))[0]
-    assert verdict.word == "equivalent"
+    assert verdict.outcome == "equivalent"
     assert "gate and none are equivalent within 0.005" in str(verdict)
     low, high = verdict.gain.interval(0.9)
     assert -0.005 < low < high < 0.005
     assert f"(90% {low:+.4f} to {high:+.4f}" in str(verdict)
     small = judge(plan, made(plan, 0.0025, np.random.RandomState(1)))[1]
-    assert small.word == "better"
+    assert small.outcome == "better"
     assert "but less than the margin of 0.005." in str(small)
     near = judge(plan, made(plan, -0.005, np.random.RandomState(1)))[1]
     low, high = near.gain.interval(0.95)
@@ -72,14 +72,14 @@ def test_equal_arms_are_equivalent_and_a_small_gain_does_not_matter():
 def test_a_verdict_that_overlapping_training_sets_could_explain_is_not_robust():
     plan = study(hypotheses=[BETTER], folds=range(4))
     found = [judge(plan, made(plan, 0.003, np.random.RandomState(seed)))[0] for seed in range(40)]
-    decided = [verdict for verdict in found if verdict.word == "better"]
+    decided = [verdict for verdict in found if verdict.outcome == "better"]
     assert {verdict.robust for verdict in decided} == {True, False}
     for verdict in decided:
         low, _ = verdict.gain.widened(plan.arms["none"].data.folds).interval(0.95)
         assert verdict.robust == (low > 0) == ("Not robust" not in str(verdict))
     some = study(hypotheses=[BETTER], folds=range(2))  # of four: a third of the cases is held out for each trained on
     found = [judge(some, made(some, 0.02, np.random.RandomState(seed)))[0] for seed in range(40)]
-    for verdict in (each for each in found if each.word == "better"):
+    for verdict in (each for each in found if each.outcome == "better"):
         half = t.ppf(0.975, 1) * verdict.gain.error * math.sqrt(1 + 2 / 3)
         assert verdict.robust == (verdict.gain.mean > half)
 
@@ -88,17 +88,17 @@ def test_few_trainings_decide_nothing():
     plan = study(hypotheses=[BETTER], folds=[0], run_seeds=[0])
     results = made(plan, 0.01, np.random.RandomState(2))
     [single] = judge(plan, results)
-    assert (single.word, single.p, len(single.gain.by_pair)) == ("not decided", 1.0, 1)
+    assert (single.outcome, single.p, len(single.gain.by_pair)) == ("not decided", 1.0, 1)
     few = "1 training each on 1 fold: too few trainings or persons."
     assert str(single) == f"Not decided whether gate is better than none: {single.gain.mean:+.4f}, {few}"
     [none] = judge(plan, {})
-    assert (none.word, none.gain.missing, str(none)) == ("no result", 1, "gate against none: no result yet.")
+    assert (none.outcome, none.gain.missing, str(none)) == ("no result", 1, "gate against none: no result yet.")
     one_person = study(hypotheses=[BETTER], folds=[0], run_seeds=[0, 1, 2])
     results = {cell: scores[:1] for cell, scores in made(one_person, 0.05, np.random.RandomState(2)).items()}
-    assert judge(one_person, results)[0].word == "not decided"
+    assert judge(one_person, results)[0].outcome == "not decided"
     two_seeds = study(hypotheses=[BETTER], folds=[0], run_seeds=[0, 1])
-    assert judge(two_seeds, made(two_seeds, 0.05, np.random.RandomState(2)))[0].word == "not decided"
-    assert judge(one_person, made(one_person, 0.05, np.random.RandomState(2)))[0].word == "better"
+    assert judge(two_seeds, made(two_seeds, 0.05, np.random.RandomState(2)))[0].outcome == "not decided"
+    assert judge(one_person, made(one_person, 0.05, np.random.RandomState(2)))[0].outcome == "better"
 
 
 def test_an_unfinished_study_says_so():
@@ -106,7 +106,7 @@ def test_an_unfinished_study_says_so():
     results = made(plan, 0.0, np.random.RandomState(4), run_sd=0.01)
     del results[plan.cells()[0]]
     [part] = judge(plan, results)
-    assert (part.gain.missing, len(part.gain.by_pair), part.gain.freedom, part.word) == (1, 7, 3, "not decided")
+    assert (part.gain.missing, len(part.gain.by_pair), part.gain.freedom, part.outcome) == (1, 7, 3, "not decided")
     needed = part.gain.folds_needed(0.005)
     narrow = f"{needed} folds, each with as many new persons, would narrow the interval to \N{PLUS-MINUS SIGN}0.005."
     assert str(part).startswith("Not decided whether gate is better than none: ")
@@ -122,19 +122,19 @@ def test_arms_that_are_equal_to_the_last_bit_get_no_verdict():
     plan = study(hypotheses=[EQUIVALENT, BETTER])
     results = made(plan, 0.0, np.random.RandomState(0), run_sd=0, arm_by_case_sd=0)
     same = {cell: results[next(c for c in results if c.fold == cell.fold)] for cell in results}
-    assert [verdict.word for verdict in judge(plan, same)] == ["not decided", "not decided"]
+    assert [verdict.outcome for verdict in judge(plan, same)] == ["not decided", "not decided"]
     shifted = {
         cell: [dataclasses.replace(score, dice=score.dice + 0.01 * (cell.arm == "gate")) for score in scores]
         for cell, scores in same.items()
     }
-    assert [verdict.word for verdict in judge(plan, shifted)] == ["not decided", "not decided"]
+    assert [verdict.outcome for verdict in judge(plan, shifted)] == ["not decided", "not decided"]
 
 
 def test_several_claims_are_corrected_together_also_those_that_are_refuted():
     """One of ten claims of equivalence is just outside the margin: by itself it is refuted, among ten it is not."""
     results = made(study(folds=range(4)), 0.0069, np.random.RandomState(6))
     words = {
-        number: [v.word for v in judge(study(hypotheses=[EQUIVALENT] * number, folds=range(4)), results)]
+        number: [v.outcome for v in judge(study(hypotheses=[EQUIVALENT] * number, folds=range(4)), results)]
         for number in (1, 10)
     }
     assert words == {1: ["not equivalent"], 10: ["not decided"] * 10}
@@ -172,7 +172,7 @@ def test_equal_arms_are_seldom_called_different(folds, seeds, run_sd, fold_sd):
         [verdict] = judge(plan, made(plan, 0.0, random, run_sd, fold_sd=fold_sd * (folds > 1)))
         low, high = verdict.gain.interval(0.95)
         covered += low <= 0 <= high
-        wrong += verdict.word != "not decided"
+        wrong += verdict.outcome != "not decided"
     assert wrong <= 0.06 * SIMULATIONS + 2 * math.sqrt(SIMULATIONS * 0.06 * 0.94)
     assert covered >= 0.93 * SIMULATIONS - 2 * math.sqrt(SIMULATIONS * 0.93 * 0.07)
 
@@ -181,7 +181,7 @@ def test_equal_arms_are_seldom_called_different(folds, seeds, run_sd, fold_sd):
 def test_a_gain_of_exactly_the_margin_is_seldom_called_equivalent(folds):
     plan = study(hypotheses=[EQUIVALENT], folds=range(folds), run_seeds=[0], arms=with_folds(folds))
     random = np.random.RandomState(7)
-    words = [judge(plan, made(plan, plan.margin, random, fold_sd=0.001))[0].word for _ in range(SIMULATIONS)]
+    words = [judge(plan, made(plan, plan.margin, random, fold_sd=0.001))[0].outcome for _ in range(SIMULATIONS)]
     wrong = words.count("equivalent")
     assert 0 < wrong <= 0.05 * SIMULATIONS + 2 * math.sqrt(SIMULATIONS * 0.05 * 0.95)
 

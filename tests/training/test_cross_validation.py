@@ -119,6 +119,7 @@ def test_folds_of_other_configurations_are_not_mixed(folder, cohort, tmp_path, c
     assert "fold0: was trained with another configuration: training.learning_rate was 0.002, is 0.02: undo" in error
     assert "--override" not in error
     assert not (again / "fold1").exists()
+    assert main([*call, "--training.seed", "1000"]) == 0  # a study gives each fold a seed of its own
 
 
 def test_its_models_predict_together(folder, cohort, tmp_path):
