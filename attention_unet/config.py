@@ -78,7 +78,7 @@ class DataConfig:
 @dataclass(frozen=True)
 class AugmentationConfig:
     """Random changes of training patches. Most fields are the probability of a change; 0 turns it off. Changes of
-    intensity are drawn for each channel. Where ``synthesize`` draws the image, they have a probability of at least 0.5.
+    intensity are drawn for each channel. In synthetic images, they have a probability of at least 0.5.
     The probabilities of ``affine`` and of changes of intensity rise from 0, and are reached when the voxels of a case
     were trained on 40 times on average.
 
@@ -99,7 +99,7 @@ class AugmentationConfig:
         low_resolution: probability of downsampling by up to a half and back.
         drop_channel: probability that a channel is missing, so that scans may lack it in predictions; at least one
             channel stays.
-        synthesize: share of the patches whose image is drawn from the label map, with a random contrast for each
+        synthesize: share of the patches whose image is synthesized from the label map, with a random contrast for each
             structure and for clusters of the other tissue, so that the network learns any contrast.
         flip_axes: axes to flip with probability 0.5: "left-right", "back-front", "down-up". Default: none, because a
             flip swaps left and right organs.

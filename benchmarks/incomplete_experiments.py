@@ -14,9 +14,9 @@ from scipy import ndimage
 
 from attention_unet.config import AugmentationConfig, DataConfig
 from attention_unet.dataset.cases import Case, Dataset
-from attention_unet.dataset.drawn_scan import thicken
 from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.phantom import make_cohort
+from attention_unet.dataset.synthetic_scan import thicken
 from attention_unet.scans.volumes import Volume
 
 TRAINING, TEST, SEED = 40, 20, 31  # cases, and the seed of the cohort

@@ -125,7 +125,7 @@ def measure_case(
         quantiles=np.column_stack([flat.min(axis=1), middle, flat.max(axis=1)]).astype(np.float64),
         volumes_ml={name: count * image.voxel_ml for name, count in counts.items()},
         shares={name: count / label.array.size for name, count in counts.items()},
-        digest=image_digest(label if case.drawn and any(counts.values()) else image),
+        digest=image_digest(label if case.synthetic and any(counts.values()) else image),
         label_digest=image_digest(label),
         annotated=1.0 if labels.ignore is None else float(np.mean(label.array != labels.ignore)),
         unannotated=case.unannotated,

@@ -46,7 +46,7 @@ class Case:
         label: label map; None if there is none.
         unannotated: classes that the label map does not annotate: its background may hold them.
         absent: numbers of the channels without a file, from 0; their voxels are 0.
-        drawn: whether there is no image: it is drawn from the label map, which is also in ``images``.
+        synthetic: whether there is no image: one is synthesized from the label map, which is also in ``images``.
     """
 
     id: str
@@ -54,7 +54,7 @@ class Case:
     label: Path | None = None
     unannotated: tuple[str, ...] = ()
     absent: tuple[int, ...] = ()
-    drawn: bool = False
+    synthetic: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
       without the channel suffixes of the files: if no listed image exists, the files in the folders are taken.
     - nnU-Net raw: ``dataset.json`` with ``channel_names``, folders imagesTr and labelsTr, files ``CASE_0000.nii.gz``.
     - Plain: folders images and labels (or imagesTr and labelsTr), files of the same names. Images may have channel
-      suffixes. Without a folder of images, images are drawn from the label maps.
+      suffixes. Without a folder of images, images are synthesized from the label maps.
 
     Returns:
         The dataset without the incomplete cases, and the problem of each of them by id.
@@ -119,11 +119,11 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
         cases = _list_described_cases(root, description["training"])
         if not any(os.path.lexists(path) for case in cases for path in case.images):
             if labels_alone:
-                cases = [replace(case, images=(case.label,), drawn=True) for case in cases if case.label]
+                cases = [replace(case, images=(case.label,), synthetic=True) for case in cases if case.label]
             elif folders := _image_and_label_folders(root):
                 cases = _pair_files(*folders, problems)
     elif labels_alone:
-        cases = [Case(case, (file,), file, drawn=True) for case, file in volumes_by_case(labels_alone).items()]
+        cases = [Case(case, (file,), file, synthetic=True) for case, file in volumes_by_case(labels_alone).items()]
     elif folders := _image_and_label_folders(root):
         cases = _pair_files(*folders, problems)
         announced, present = description.get("numTraining"), len(cases) + len(problems)
@@ -153,10 +153,10 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
         raise DataError(f"{root / 'dataset.json'}: annotated names {first_few(absent)}: no such case; correct it")
     cases = [replace(case, unannotated=unannotated.get(case.id, ())) for case in cases]
     channels = (describe_channels(root / "dataset.json") if description else ()) or _name_channels(cases, problems)
-    if len(channels) > 1 and any(case.drawn for case in cases):
+    if len(channels) > 1 and any(case.synthetic for case in cases):
         raise DataError(
-            f"{root / 'dataset.json'}: names {len(channels)} channels, but there are no images, and what is drawn from "
-            "label maps has one: add the images, or name one channel"
+            f"{root / 'dataset.json'}: names {len(channels)} channels, but there are no images, and those that are "
+            "synthesized from label maps have one: add the images, or name one channel"
         )
     cases = sorted((case for case in cases if case.id not in problems), key=lambda case: case.id)
     if not cases:

@@ -5,21 +5,22 @@ import warnings
 import numpy as np
 
 from attention_unet.dataset.cases import Case
-from attention_unet.dataset.drawn_scan import draw_scan
+from attention_unet.dataset.synthetic_scan import synthesize_scan
 from attention_unet.errors import DataError
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import Volume, check_same_grid, read_labels, read_volume
 
 
 def read_channels(case: Case, memory: int | None = None) -> Volume:
-    """Read the image of a case, or draw it from the label map. Files of single channels are stacked in order; absent
-    channels are 0.
+    """Read the image of a case, or synthesize it from the label map.
+
+    Files of single channels are stacked in order; absent channels are 0.
 
     Raises:
         DataError: if a file is damaged or too large, or the channels have different grids.
     """
-    if case.drawn:
-        return draw_scan(read_labels(case.images[0], memory), case.id)
+    if case.synthetic:
+        return synthesize_scan(read_labels(case.images[0], memory), case.id)
     if len(case.images) == 1 and not case.absent:
         return read_volume(case.images[0], memory)
     count = len(case.images) + len(case.absent)

@@ -61,7 +61,7 @@ def write_evaluated_files(evaluation: Path, files: EvaluatedFiles) -> None:
                 "prediction": relative_path(evaluation, files.predicted[name]) if name in files.predicted else None,
                 "images": [relative_path(evaluation, image) for image in case.images],
                 "unannotated": list(case.unannotated),
-                "drawn": case.drawn,
+                "synthetic": case.synthetic,
             }
             for name, case in files.cases.items()
         },
@@ -86,7 +86,7 @@ def read_evaluated_files(evaluation: Path) -> EvaluatedFiles:
                 tuple(absolute(image) for image in each["images"]),
                 absolute(each["reference"]),
                 tuple(map(str, each["unannotated"])),
-                drawn=bool(each["drawn"]),
+                synthetic=bool(each["synthetic"]),
             )
             for name, each in plain["cases"].items()
         }

@@ -33,7 +33,7 @@ from attention_unet.scans.labels import IGNORED, Labels, assign_classes, assign_
 BIAS_POINTS = 4  # control points of a bias field along each axis
 CLASSES_AT_ONCE = 8  # classes that are sampled together
 CONTROL_SPACING = 8  # voxels of the finest axis between control points of an elastic deformation
-OF_DRAWN = 0.5  # least probability of an intensity change of a drawn image
+OF_SYNTHETIC = 0.5  # least probability of an intensity change of a synthetic image
 
 
 class PatchTransform(NamedTuple):
@@ -126,17 +126,19 @@ class Augmentation:
         displacement = random.normal(size=(dims, *points)) * (config.bend * finest * free).reshape(-1, *[1] * dims)
         return PatchTransform(np.diag(1 / self.spacing_mm) @ matrix, shift, displacement, True)
 
-    def draw_intensity(self, random: np.random.RandomState, frequency: float, drawn: bool = False) -> IntensityChange:
+    def draw_intensity(
+        self, random: np.random.RandomState, frequency: float, synthetic: bool = False
+    ) -> IntensityChange:
         """Draw the intensity change of one patch, ``frequency`` times as often as configured.
 
-        That of a drawn image has at least the probability 0.5.
+        That of a synthetic image has at least the probability 0.5.
         """
         config, per_channel = self.config, (self.channels,)
 
         def draw(
             probability: float, low: float, high: float, neutral: float, size: tuple[int, ...]
         ) -> NDArray[np.float32]:
-            happens = random.uniform() < max(frequency * probability, OF_DRAWN if drawn else 0)
+            happens = random.uniform() < max(frequency * probability, OF_SYNTHETIC if synthetic else 0)
             values = random.uniform(low, high, size) if happens else np.full(size, neutral)
             return np.asarray(values, dtype=np.float32)
 

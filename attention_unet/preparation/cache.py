@@ -23,8 +23,8 @@ from attention_unet.files.atomic import STALE_SECONDS, remove_partials, replacin
 from attention_unet.files.digest import state_of
 from attention_unet.machine.memory import free_memory
 from attention_unet.machine.processes import run_all
-from attention_unet.preparation.drawn_regions import find_regions
 from attention_unet.preparation.preprocessing import Preprocessing, preprocess, preprocess_target
+from attention_unet.preparation.synthetic_regions import find_regions
 from attention_unet.scans.geometry import fit_grid
 from attention_unet.scans.labels import IGNORED, Labels, mask_of
 from attention_unet.scans.volumes import Volume
@@ -95,7 +95,7 @@ def open_case(case: str, file: Path) -> CachedCase:
 class CaseCache:
     """Preprocessed cases in a folder that is named by the hash of their settings.
 
-    With ``with_regions`` also the regions, from which images can be drawn.
+    With ``with_regions`` also the regions, from which images can be synthesized.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class CaseCache:
         regions = np.zeros((1, 0, 0, 0), np.uint8)
         if self.with_regions:
             values, background = preprocessed.image.numpy(), preprocessed.background.numpy()
-            regions = find_regions(values, target, background, self.labels, case.drawn)
+            regions = find_regions(values, target, background, self.labels, case.synthetic)
         arrays = (
             preprocessed.image.contiguous(),
             torch.from_numpy(target),

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from attention_unet.config import AugmentationConfig
-from attention_unet.dataset.drawn_scan import draw_image
+from attention_unet.dataset.synthetic_scan import synthesize_image
 from attention_unet.preparation.augmentation import Augmentation, IntensityChange, PatchTransform
 from attention_unet.preparation.cache import CachedCase
 from attention_unet.preparation.patch_sampler import PatchSampler
@@ -71,13 +71,13 @@ class PatchDataset(Dataset[Patch]):
             ]
             size = [min(n, limit) for n, limit in zip(size, limits, strict=True)]
         start = [s + (edge - n) // 2 for s, n, edge in zip(start, size, patch, strict=True)]
-        drawn = self.synthesize > 0 and random.uniform() < self.synthesize
-        box = self._draw_image(case, start, size, random) if drawn else cut_box(case.image, start, size)
+        synthetic = self.synthesize > 0 and random.uniform() < self.synthesize
+        box = self._synthesize_image(case, start, size, random) if synthetic else cut_box(case.image, start, size)
         outside = 0 if self.plan.labels.ignore is None else IGNORED
         image, target = torch.from_numpy(box), torch.from_numpy(cut_box(case.target, start, size, outside))
         if slice_axis is not None:
             image, target = image.squeeze(1 + slice_axis), target.squeeze(1 + slice_axis)
-        change = self.augmentation.draw_intensity(random, frequency, drawn)
+        change = self.augmentation.draw_intensity(random, frequency, synthetic)
         return Patch(image, target, transform, change, case.annotated_classes)
 
     def _frequency(self, number: int, case: CachedCase) -> float:
@@ -86,13 +86,13 @@ class PatchDataset(Dataset[Patch]):
         seen = (number + 1) / len(self.sampler.cases) * math.prod(inside)
         return float(min(seen / FULL_AFTER, 1))
 
-    def _draw_image(
+    def _synthesize_image(
         self, case: CachedCase, start: Sequence[int], size: Sequence[int], random: np.random.RandomState
     ) -> NDArray[np.float32]:
         may_be_thick = self.plan.preprocessing.stack is None and self.plan.slice_axis is None
         regions, nonzero = cut_box(case.regions, start, size), self.plan.preprocessing.nonzero
         inside = cut_box(np.broadcast_to(np.float32(1), (1, *case.image.shape[1:])), start, size)
-        return inside * draw_image(regions, case.region_counts, len(case.image), nonzero, may_be_thick, random)
+        return inside * synthesize_image(regions, case.region_counts, len(case.image), nonzero, may_be_thick, random)
 
     def case_of(self, number: int) -> str:
         """Return the case id of patch ``number``."""

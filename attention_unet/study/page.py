@@ -144,7 +144,7 @@ def _describe_gains(study: Study, verdicts: Sequence[Verdict], results: Results)
 def _describe_cost(study: Study, arm: str, pairs: Pairs | None, costs: Mapping[str, Cost]) -> dict[str, Any]:
     """Return the cost of an arm and its gain over the first arm in equal time; ``pairs`` is None for the first arm.
 
-    The range of this gain is that over the measured ratios of times; it is unsure if the range is wider than the margin.
+    The range of this gain is that over the measured ratios of times; unsure if it is wider than the margin.
     """
     cost = costs[arm]
     plain = {"arm": arm, "parameters": cost.parameters, "macs": cost.macs, "seconds": cost.seconds, "ratio": cost.ratio}

@@ -81,8 +81,8 @@ def prepare_cases(
     held_out = [held_out[i] for i in np.random.RandomState(0).permutation(len(held_out))]
     folder = Path(config.data.cache) if config.data.cache else run.absolute().parent / "cache"
     plan = settings.plan
-    drawn = settings.config.augmentation.synthesize > 0
-    cache = CaseCache(folder, plan.preprocessing, plan.labels, len(plan.channels), drawn)
+    synthesize = settings.config.augmentation.synthesize > 0
+    cache = CaseCache(folder, plan.preprocessing, plan.labels, len(plan.channels), synthesize)
     with fabric.rank_zero_first(local=True):
         if fabric.local_rank == 0:
             with progress_bar("preprocessing cases", len(training) + len(held_out)) as done:

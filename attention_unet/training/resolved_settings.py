@@ -132,11 +132,11 @@ def resolve_settings(
     of that model.
 
     Raises:
-        ConfigError: if the dataset has no images, and none are to be drawn, or as in ``make_plan``.
+        ConfigError: if the dataset has no images, and none are to be synthesized, or as in ``make_plan``.
     """
-    if any(case.drawn for case in dataset.cases) and config.augmentation.synthesize < 1:
+    if any(case.synthetic for case in dataset.cases) and config.augmentation.synthesize < 1:
         raise ConfigError(
-            f"{dataset.root}: has label maps and no images: add them, or set augmentation.synthesize to 1 to draw them"
+            f"{dataset.root}: has label maps and no images: add them, or set augmentation.synthesize to 1 to make some"
         )
     ids = [case.id for case in dataset.cases]
     subjects = find_subjects(config.data, dataset.root, ids)

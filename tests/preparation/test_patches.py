@@ -234,7 +234,7 @@ def test_a_share_of_the_patches_is_drawn_from_the_label_map():
         assert torch.equal(first[n].image, again[n].image)
 
 
-def test_drawn_images_are_empty_outside_of_the_case():
+def test_synthetic_images_are_empty_outside_of_the_case():
     """As real patches are, and windows of predictions."""
     assert int((synthetic(1.0, (32, 32, 32))[0].image == 0).sum()) == 32**3 - 20 * 24 * 18
 

@@ -1,10 +1,10 @@
-"""Images that are drawn from label maps."""
+"""Images that are synthesized from label maps."""
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from attention_unet.dataset.drawn_scan import FWHM, draw_image, draw_scan, thicken
+from attention_unet.dataset.synthetic_scan import FWHM, synthesize_image, synthesize_scan, thicken
 from attention_unet.scans.volumes import volume_of_array
 
 GRID = (40, 36, 30)
@@ -18,7 +18,9 @@ def blocks(number, seed=0):
 
 
 def draw(regions, seed=0, channels=1, nonzero=False, sliced=False):
-    return draw_image(regions, np.bincount(regions.ravel()), channels, nonzero, sliced, np.random.RandomState(seed))
+    return synthesize_image(
+        regions, np.bincount(regions.ravel()), channels, nonzero, sliced, np.random.RandomState(seed)
+    )
 
 
 def insides(regions):
@@ -83,12 +85,12 @@ def test_a_scan_of_a_label_map(integers):
     random = np.random.RandomState(0)
     label = np.kron(random.randint(0, integers, size=(8, 8, 8)), np.ones((4, 4, 4))).astype(np.int32)
     volume = volume_of_array(label.astype(np.float32), np.diag([1.0, 2.0, 3.0, 1.0]))
-    scan = draw_scan(volume, "a")
+    scan = synthesize_scan(volume, "a")
     assert scan.array.shape == (1, 32, 32, 32)
     assert scan.array.dtype == np.float32
     assert np.array_equal(scan.affine, volume.affine)
-    assert np.array_equal(draw_scan(volume, "a").array, scan.array)
-    assert not np.allclose(draw_scan(volume, "b").array, scan.array)
+    assert np.array_equal(synthesize_scan(volume, "a").array, scan.array)
+    assert not np.allclose(synthesize_scan(volume, "b").array, scan.array)
     middle = np.kron(np.ones((8, 8, 8)), np.pad(np.ones((2, 2, 2)), 1)) > 0
     between = np.var([scan.array[0][(label == value) & middle].mean() for value in np.unique(label)])
     within = np.mean([scan.array[0][(label == value) & middle].var() for value in np.unique(label)])

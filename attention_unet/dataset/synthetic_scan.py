@@ -1,4 +1,4 @@
-"""Draw images from label maps, so that a network learns shapes and not the contrast of its images.
+"""Synthesize images from label maps, so that a network learns shapes and not the contrast of its images.
 
 A Gaussian mixture gives every region its own mean and standard deviation, anew in each image. See Billot et al.,
 "SynthSeg: Segmentation of brain MRI scans of any contrast and resolution without retraining", Medical Image Analysis
@@ -24,17 +24,17 @@ AIR = 0.1  # largest mean of region 0
 ALIKE = 0.3  # probability that a region looks like another one, as neighbours of the same tissue do
 
 
-def draw_scan(label: Volume, case: str) -> Volume:
-    """Draw a scan of one channel from a label map. The same case has the same contrast each time."""
+def synthesize_scan(label: Volume, case: str) -> Volume:
+    """Synthesize a scan of one channel from a label map. The same case has the same contrast each time."""
     integers, regions, counts = np.unique(label.array, return_inverse=True, return_counts=True)
     counts = np.concatenate([[0], counts])  # no voxel is air: a label map does not show where it is
     seed = int.from_bytes(hashlib.sha256(case.encode()).digest()[:4], "big")
     random = np.random.RandomState(seed)
     numbers = (regions.reshape(label.array.shape) + 1).astype(np.uint8 if len(integers) < 255 else np.uint16)
-    return replace(label, array=draw_image(numbers, counts, 1, False, False, random))
+    return replace(label, array=synthesize_image(numbers, counts, 1, False, False, random))
 
 
-def draw_image(
+def synthesize_image(
     regions: NDArray[np.unsignedinteger[Any]],
     counts: NDArray[np.int64],
     channels: int,
@@ -42,14 +42,14 @@ def draw_image(
     sliced: bool,
     random: np.random.RandomState,
 ) -> NDArray[np.float32]:
-    """Draw an image of a box of regions, with the mean and standard deviation that preprocessing would give it.
+    """Synthesize an image of a box of regions, with the mean and standard deviation that preprocessing would give it.
 
     Args:
         regions: region of each voxel (1, *S); 0 is air.
         counts: voxels of each region in the whole case.
         channels: number of channels; each has its own contrast.
         nonzero: whether preprocessing leaves air at 0.
-        sliced: whether thick slices are drawn, too.
+        sliced: whether some have thick slices.
         random: source of random numbers.
 
     Returns:

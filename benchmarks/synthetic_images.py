@@ -1,6 +1,6 @@
-"""Draw docs/drawn-images.png: ``python benchmarks/drawn_images.py --data DIR``
+"""Draw docs/synthetic-images.png: ``python benchmarks/synthetic_images.py --data DIR``
 
-A patch of a hippocampus crop with its label map, and patches that ``augmentation.synthesize`` draws from it.
+A patch of a hippocampus crop with its label map, and patches that ``augmentation.synthesize`` makes from it.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from attention_unet.preparation.patch_sampler import PatchSampler
 from attention_unet.preparation.patches import PatchDataset, patch_numbers
 from attention_unet.preparation.planning import make_plan
 
-DATASET, DRAWN, PATCH = "Task04_Hippocampus", 6, [32, 48, 32]
+DATASET, IMAGES, PATCH = "Task04_Hippocampus", 6, [32, 48, 32]
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
         cache.add(dataset.cases[:1], lambda: None)
         cases = cache.open(dataset.cases[:1])
         panels = []
-        for share, count in ((0.0, 1), (1.0, DRAWN)):
+        for share, count in ((0.0, 1), (1.0, IMAGES)):
             augmentation = AugmentationConfig(synthesize=share, affine=0.0)
             patches = PatchDataset(PatchSampler(cases, plan.patch, 1.0, seed=0), plan, augmentation)
             batches = load_patches(patches, patch_numbers(0, 1, 0, 1), 0, torch.device("cpu"))
@@ -52,7 +52,7 @@ def main() -> None:
         axis.contour(target[:, :, across].T, levels=[0.5, 1.5], colors=["tab:orange", "tab:cyan"], linewidths=0.8)
         axis.set_title("image" if number == 0 else f"drawn {number}", fontsize=9)
         axis.set_axis_off()
-    save_figure(figure, REPOSITORY / "docs" / "drawn-images.png")
+    save_figure(figure, REPOSITORY / "docs" / "synthetic-images.png")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Trainings on images that are drawn from label maps."""
+"""Trainings on images that are synthesized from label maps."""
 
 import json
 import shutil
@@ -28,12 +28,14 @@ def labels_alone(cohort, tmp_path):
 def test_label_maps_alone_are_a_dataset(labels_alone, tmp_path, capsys):
     dataset = find_dataset(DataConfig(root=str(labels_alone)))
     assert len(dataset.cases) == 8
-    assert all(case.drawn for case in dataset.cases)
+    assert all(case.synthetic for case in dataset.cases)
     assert dataset.labels.names == ("label 1", "label 2", "label 3")
     assert 0.3 < read_channels(dataset.cases[0]).array.std() < 1.1
     run = ["cross-validate", "--data.root", str(labels_alone), "--run", str(tmp_path / "cv"), *SHORT]
     assert main(run) == 2
-    assert "has label maps and no images: add them, or set augmentation.synthesize to 1" in capsys.readouterr().err
+    assert (
+        "has label maps and no images: add them, or set augmentation.synthesize to 1 to make" in capsys.readouterr().err
+    )
     assert main([*run, "--augmentation.synthesize=1"]) == 0
     assert json.loads((tmp_path / "cv" / "summary.json").read_text())["n_cases"] == 8
     assert main(["report", str(tmp_path / "cv")]) == 0
@@ -42,7 +44,7 @@ def test_label_maps_alone_are_a_dataset(labels_alone, tmp_path, capsys):
     assert main(["inspect", str(labels_alone), "--no-trial"]) == 0
 
 
-def test_a_share_of_drawn_images_beside_real_ones(cohort, tmp_path):
+def test_a_share_of_synthetic_images_beside_real_ones(cohort, tmp_path):
     run = ["train", "--data.root", str(cohort), "--run", str(tmp_path / "run"), *SHORT, "--augmentation.synthesize=0.5"]
     assert main(run) == 0
     scan = next((cohort / "imagesTs").iterdir())
@@ -55,7 +57,7 @@ def test_label_maps_alone_of_a_decathlon_folder(cohort, labels_alone):
     (labels_alone / "dataset.json").write_text(json.dumps(described))
     dataset = find_dataset(DataConfig(root=str(labels_alone)))
     assert len(dataset.cases) == 8
-    assert all(case.drawn for case in dataset.cases)
+    assert all(case.synthetic for case in dataset.cases)
     (labels_alone / "dataset.json").write_text(json.dumps(described | {"modality": {"0": "T1", "1": "T2"}}))
     with pytest.raises(DataError, match="names 2 channels, but there are no images"):
         find_dataset(DataConfig(root=str(labels_alone)))

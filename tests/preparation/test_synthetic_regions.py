@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from attention_unet.preparation.drawn_regions import CLUSTERS, find_regions
+from attention_unet.preparation.synthetic_regions import CLUSTERS, find_regions
 from attention_unet.scans.labels import IGNORED, Labels
 
 LABELS = Labels({"a": (1,), "b": (2,)}, (1, 2))
@@ -42,7 +42,7 @@ def test_an_organ_does_not_end_where_its_annotation_does():
 def test_classes_of_a_drawn_image_are_regions_although_voxels_are_ignored():
     image, target, background, _ = case()
     target[0, :, :, 15:] = IGNORED
-    regions = find_regions(image, target, background, LABELS, drawn=True)
+    regions = find_regions(image, target, background, LABELS, synthetic=True)
     for index in (1, 2):
         np.testing.assert_array_equal(regions == index, target == index)
     assert set(np.unique(regions)) == {0, 1, 2, 3}
