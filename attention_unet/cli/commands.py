@@ -16,7 +16,7 @@ from attention_unet.cli.results import compare, evaluate, explain, report
 from attention_unet.cli.screen import report_failures, table_console
 from attention_unet.cli.study import study
 from attention_unet.config import Config
-from attention_unet.errors import ConfigError, plural
+from attention_unet.errors import ConfigError, UserError, plural
 from attention_unet.machine.progress import progress_bar
 
 log = logging.getLogger("attention_unet")
@@ -34,7 +34,7 @@ def _train(options: Namespace, parser: ArgumentParser) -> int:
 
 def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.cli.tables import print_inspection, print_plan, print_trial
-    from attention_unet.dataset.case_checks import shorten
+    from attention_unet.dataset.case_checks import check_trainable, shorten
     from attention_unet.dataset.cases import locate_dataset
     from attention_unet.dataset.find_dataset import find_readable_dataset
     from attention_unet.dataset.inspection import inspect
@@ -42,7 +42,7 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.preparation.fingerprint import combine_measurements
     from attention_unet.preparation.planning import make_plan
     from attention_unet.training.machine_speed import measure_machine
-    from attention_unet.training.resolved_settings import hold_out_cases
+    from attention_unet.training.resolved_settings import check_images, hold_out_cases
     from attention_unet.training.starting_weights import starting_plan
     from attention_unet.training.trial import try_step
 
@@ -68,11 +68,14 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
         fingerprint = combine_measurements([f.extent for f in inspection.facts], readable, dataset.labels)
         judged = True
         try:
-            _, judged = hold_out_cases(config, [case.id for case in readable], subjects)
-        except ConfigError as error:  # a training would refuse; the plan is shown nevertheless
+            check_images(dataset, config.augmentation.synthesize)
+            split, judged = hold_out_cases(config, [case.id for case in readable], subjects)
+            for warning in check_trainable(inspection.facts, split.validation, dataset.labels.names):
+                log.warning("%s", warning)
+        except UserError as error:  # a training would refuse; the plan is shown nevertheless
             if not inspection.problems:
                 log.error("%s", error)
-                code = 2
+                code = error.exit_code
         machine, start = measure_machine(config.training), starting_plan(config)
         plan = make_plan(config, dataset, fingerprint, machine, whole_scans=not judged, start=start)
         if not options.json:
@@ -106,7 +109,7 @@ def _cross_validate(options: Namespace, parser: ArgumentParser) -> int:
         from attention_unet.machine.jobs import run_jobs
 
         calls = {f"fold {fold}": [*options.arguments, f"--only={fold}", "--jobs=1"] for fold in folds}
-        if code := run_jobs(calls, options.jobs):
+        if (code := run_jobs(calls, options.jobs)) > 1:  # 1: some cases failed; their folds are finished below
             return code
     folder = Path(options.run or f"runs/{_name_of(options, config)}-folds")
     found, failed = cross_validate(config, folder, folds, tta=options.tta, tolerance_mm=options.tolerance_mm)

@@ -108,17 +108,19 @@ class _WithoutRandomWeights(TorchFunctionMode):
         return function(*args, **options)
 
 
-def _expected_shapes(plan: Plan, file: Path) -> dict[str, torch.Size]:
-    """Return the shapes of the weights of a network, without building it in memory.
+def _check_shapes(plan: Plan, tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Compare the weights in a file with those of its network, without building it in memory.
 
     Raises:
-        ModelError: if the network cannot be built, as without the package that adds its attention.
+        ModelError: if they differ, or the network cannot be built, as without the package that adds its attention.
     """
     try:
         with torch.device("meta"), _WithoutRandomWeights():
-            return {name: tensor.shape for name, tensor in AttentionUNet(plan.architecture).state_dict().items()}
+            expected = {name: tensor.shape for name, tensor in AttentionUNet(plan.architecture).state_dict().items()}
     except ValueError as error:
         raise ModelError(f"{file}: its network cannot be built here ({error}): {OTHER_PACKAGE}") from error
+    if expected != {name: tensor.shape for name, tensor in tensors.items()}:
+        raise ModelError(f"{file}: holds other weights than its network has here: {OTHER_PACKAGE}, or copy it again")
 
 
 def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
@@ -151,12 +153,11 @@ def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
         plan = Plan.from_json(description["plan"])
         names = [name for name in tensors if name.startswith(LOCATOR)]
         of_locator = {name.removeprefix(LOCATOR): tensors.pop(name) for name in names}
-        locator = Locator.from_json(description["locator"], of_locator, device) if "locator" in description else None
-        expected = _expected_shapes(plan, file)
-        if expected != {name: tensor.shape for name, tensor in tensors.items()}:
-            raise ModelError(
-                f"{file}: holds other weights than its network has here: {OTHER_PACKAGE}, or copy it again"
-            )
+        _check_shapes(plan, tensors, file)
+        locator = None
+        if "locator" in description:
+            _check_shapes(Plan.from_json(description["locator"]["plan"]), of_locator, file)
+            locator = Locator.from_json(description["locator"], of_locator, device)
         network = AttentionUNet(plan.architecture)
         network.load_state_dict(tensors)
         gains = {

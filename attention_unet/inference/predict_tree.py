@@ -79,10 +79,11 @@ def predict_tree(
     folders, failed = _find_scans(models, source, output, settings, bids, participants)
     if held_out_of:
         folders, failed = keep_held_out(folders, failed, Path(held_out_of), participants)
+    if not folders:
+        nothing = f"{source}: holds no scan, and no folder below it does: check the path"
+        raise ConfigError(next(iter(failed.values()), nothing))
     if bids:
         describe_derivative(output, source, bids)
-    if not folders:
-        raise ConfigError(f"{source}: holds no scan, and no folder below it does: check the path")
     failed = {name: reason for name, reason in failed.items() if part.has(name)}
     began, refused = time.monotonic(), []
     for number, (folder, cases) in enumerate(folders.items()):

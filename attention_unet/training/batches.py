@@ -14,7 +14,7 @@ from attention_unet.training.resolved_settings import ResolvedSettings
 class Batches:
     """Batches of patches, with or without those of late cases.
 
-    Patches are drawn from the structures and ``margin`` voxels around them, or, if it is None, from the whole scan.
+    Most patches are drawn from the structures and ``margin`` voxels around them; if it is None, all from whole scans.
     """
 
     def __init__(

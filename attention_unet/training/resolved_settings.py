@@ -132,12 +132,8 @@ def resolve_settings(
     of that model.
 
     Raises:
-        ConfigError: if the dataset has no images, and none are to be synthesized, or as in ``make_plan``.
+        ConfigError: as in ``make_plan``.
     """
-    if any(case.synthetic for case in dataset.cases) and config.augmentation.synthesize < 1:
-        raise ConfigError(
-            f"{dataset.root}: has label maps and no images: add them, or set augmentation.synthesize to 1 to make some"
-        )
     ids = [case.id for case in dataset.cases]
     subjects = find_subjects(config.data, dataset.root, ids)
     split, judged = hold_out_cases(config, ids, subjects)
@@ -147,10 +143,22 @@ def resolve_settings(
     machine = measure_machine(config.training)
     plan = make_plan(config, dataset, fingerprint, machine, whole_scans or not judged, start.plan if start else None)
     log.info("a patch sees %s", describe_view(fingerprint, plan.preprocessing.spacing_mm, plan.patch, plan.region_mm))
-    name = without_folder(config.training.start_from or "")
+    name = Path(config.training.start_from or "").name
     origin = Origin(name, start.sha256, start.trained_on) if start else None
     threads = torch.get_num_threads()
     return ResolvedSettings(fill_from_plan(config, plan), split, plan, subjects, threads=threads, origin=origin)
+
+
+def check_images(dataset: Dataset, synthesize: float) -> None:
+    """Check that a dataset has images, or that all are to be synthesized.
+
+    Raises:
+        ConfigError: if not.
+    """
+    if any(case.synthetic for case in dataset.cases) and synthesize < 1:
+        raise ConfigError(
+            f"{dataset.root}: has label maps and no images: add them, or set augmentation.synthesize to 1 to make some"
+        )
 
 
 def hold_out_cases(config: Config, ids: Sequence[str], subjects: Mapping[str, str]) -> tuple[Split, bool]:
@@ -180,10 +188,18 @@ def resume_settings(before: ResolvedSettings, config: Config, override: bool, ru
 
 
 def configure_like_start(before: ResolvedSettings, config: Config) -> Config:
-    """Return a configuration with the network of the model that an earlier run started from, if it names no other."""
-    start = before.config.training.start_from
-    if not before.origin or _is_another(before.origin, config.training.start_from, start):
+    """Return a configuration with the network of the model that an earlier run started from.
+
+    Raises:
+        ConfigError: if it names another model.
+    """
+    start, given = before.config.training.start_from, config.training.start_from
+    if not before.origin:
         return config
+    if _is_another(before.origin, given, start):
+        raise ConfigError(
+            f"training.start_from was {start}, is {given}, another model: undo the change, or choose a new --run"
+        )
     training = dataclasses.replace(config.training, start_from=start)
     return configure_like(dataclasses.replace(config, training=training), before.plan)
 
@@ -258,7 +274,7 @@ def without_paths(config: Config) -> dict[str, dict[str, Any]]:
     return {
         **plain,
         "data": {**plain["data"], **dict.fromkeys(PATH_FIELDS), "dataset": without_folder(config.data.dataset)},
-        "training": {**plain["training"], "start_from": start and without_folder(start)},
+        "training": {**plain["training"], "start_from": start and Path(start).name},
     }
 
 

@@ -46,6 +46,7 @@ from attention_unet.training.parts import Training, synchronise
 from attention_unet.training.prepared_cases import PreparedCases, prepare_cases
 from attention_unet.training.resolved_settings import (
     ResolvedSettings,
+    check_images,
     read_resolved_settings,
     resolve_settings,
     resume_settings,
@@ -72,7 +73,8 @@ def train(
         config: complete configuration.
         run: run folder; created if it is missing.
         resume: continue the run in that folder. Its configuration must be the same.
-        override: when resuming, accept another budget, learning rate and augmentation, see ``MAY_BE_OVERRIDDEN``.
+        override: when resuming, accept changes that affect the remaining steps only, such as another budget, learning
+            rate or augmentation: ``resolved_settings.MAY_BE_OVERRIDDEN``.
         digests: digest of image and label by case id in other runs. Those of this run must be the same.
         unplanned: configuration without the planned values of other folds, to plan from for whole scans if the locator
             fails; None: ``config``.
@@ -83,6 +85,7 @@ def train(
         DataError: if a file of the dataset is missing, damaged or changed.
         Diverged: if the gradient is not finite.
         Interrupted: if the user stopped the training.
+        ModelError: if the model to start from, or the saved state, cannot be used.
         ProcessDied: if a process of the training died.
 
     Example:
@@ -96,6 +99,7 @@ def train(
     if override and not resume:
         raise ConfigError("--override is given without --resume: it is for a run that continues; add --resume")
     dataset = find_dataset(config.data)
+    check_images(dataset, config.augmentation.synthesize)
     config = _resolve_precision(config, run, resume)
     fabric = make_fabric(config.training)
     first = fabric.global_rank == 0
@@ -172,9 +176,7 @@ def _train(
                 monitor,
                 stop=lambda: bool(caught),
             )
-            if tried and not state:
-                save_training(training)  # so that no locator is trained again
-            finished = _run_loop(training)
+            finished = _run_loop(training, save_first=tried and not state)  # so that no locator is trained again
     if not finished:
         raise Interrupted(f"stopped and saved: continue with 'attention-unet train --resume --run {run}'", caught)
 
@@ -234,10 +236,12 @@ def _open_monitor(run: Path, settings: ResolvedSettings, learner: Learner, state
     return Monitor(run, settings.plan.labels.names, history, learner.step, text)
 
 
-def _run_loop(training: Training) -> bool:
+def _run_loop(training: Training, save_first: bool) -> bool:
     """Train until the budget is spent or the user asks to stop. Return whether the budget was spent."""
     threads = torch.get_num_threads()
     try:
+        if save_first:
+            save_training(training)
         finished = fit(training)
     finally:
         torch.set_num_threads(threads)

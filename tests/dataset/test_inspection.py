@@ -27,6 +27,13 @@ def folder(tmp_path):
     return tmp_path
 
 
+def without_empty_class(folder):
+    """Take the class that no case has out of the description."""
+    description = json.loads((folder / "dataset.json").read_text())
+    del description["labels"]["none"]
+    (folder / "dataset.json").write_text(json.dumps(description))
+
+
 def look(folder):
     return inspect(*find_readable_cases(folder), {}, lambda: None)
 
@@ -85,11 +92,14 @@ def test_warnings(folder):
 
 
 def test_the_command(folder, capsys):
-    assert main(["inspect", str(folder), "--network.base_channels", "4", "--data.folds", "4"]) == 0
+    call = ["inspect", str(folder), "--network.base_channels", "4", "--data.folds", "4"]
+    assert main(call) == 1  # as a training would refuse it
     printed = capsys.readouterr()
     for word in ("4 cases, 4 can be trained on", "left-right", "large", "patch", "patches a second"):
         assert word in printed.out
-    assert "the class none is in no case" in printed.err
+    assert "the class none is in no case: take it out of dataset.json" in printed.err
+    without_empty_class(folder)
+    assert main(call) == 0
     assert main(["inspect", str(folder), "--no-trial"]) == 2
     assert "data.folds is 5, but the dataset has 4 cases: lower data.folds to 4" in capsys.readouterr().err
     (folder / "images" / "a.nii.gz").write_bytes(b"broken")
@@ -101,6 +111,7 @@ def test_the_command(folder, capsys):
 
 
 def test_a_trial_of_what_cannot_be_built_or_of_one_share(folder, capsys):
+    without_empty_class(folder)
     small = ["--network.base_channels", "4", "--data.patch", "[8,8,8]"]
     assert main(["inspect", str(folder), *small, "--attention.skips", "gat"]) == 2
     printed = capsys.readouterr()

@@ -143,3 +143,7 @@ def test_a_tree_without_scans_is_refused(tmp_path):
         predict_tree([model_of()], tmp_path, tmp_path / "out")
     with pytest.raises(ConfigError, match="is not a folder"):
         predict_tree([model_of()], tmp_path / "nothing", tmp_path / "out")
+    for name in ("a.nii", "a.nii.gz"):
+        scan(tmp_path / "twice" / "sub", np.eye(4), name)
+    with pytest.raises(ConfigError, match="the case exists twice"):
+        predict_tree([model_of()], tmp_path / "twice", tmp_path / "out")

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import os
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from attention_unet.cli import main
 from attention_unet.config import Config, TrainingConfig
@@ -176,9 +178,22 @@ def test_a_run_is_not_resumed_from_another_model(cohort, unbroken, run, tmp_path
         changed = dataclasses.replace(given, training=dataclasses.replace(given.training, start_from=other))
         with pytest.raises(ConfigError, match="start_from was"):
             train(changed, tmp_path / "run", resume=True, override=True)
+    namesake = shutil.copytree(run, tmp_path / "another" / unbroken.name)
+    changed = dataclasses.replace(given, training=dataclasses.replace(given.training, start_from=str(namesake)))
+    with pytest.raises(ConfigError, match="another model"):
+        train(changed, tmp_path / "run", resume=True, override=True)
     moved = shutil.copytree(unbroken, tmp_path / "elsewhere" / unbroken.name)
     same = dataclasses.replace(given.training, start_from=str(moved), steps=2)
     train(dataclasses.replace(given, training=same), tmp_path / "run", resume=True, override=True)
+
+
+def test_the_name_of_a_model_has_no_folder_of_this_machine(cohort, unbroken, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    relative = os.path.relpath(unbroken, tmp_path)
+    train(from_model(cohort, relative, steps=1), tmp_path / "run")
+    with safe_open(tmp_path / "run" / "model.safetensors", framework="np") as content:
+        described = json.loads(content.metadata()["description"])
+    assert described["started_from"]["model"] == unbroken.name
 
 
 def test_a_run_does_not_change_its_start_when_resumed(cohort, unbroken, tmp_path):

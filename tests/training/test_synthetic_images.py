@@ -41,7 +41,8 @@ def test_label_maps_alone_are_a_dataset(labels_alone, tmp_path, capsys):
     assert main(["report", str(tmp_path / "cv")]) == 0
     evaluated, case = read_evaluated_files(tmp_path / "cv"), dataset.cases[0]
     assert np.array_equal(read_channels(evaluated.cases[case.id]).array, read_channels(case).array)
-    assert main(["inspect", str(labels_alone), "--no-trial"]) == 0
+    assert main(["inspect", str(labels_alone), "--no-trial"]) == 2
+    assert main(["inspect", str(labels_alone), "--no-trial", "--augmentation.synthesize", "1"]) == 0
 
 
 def test_a_share_of_synthetic_images_beside_real_ones(cohort, tmp_path):
@@ -66,7 +67,8 @@ def test_label_maps_alone_of_a_decathlon_folder(cohort, labels_alone):
 def test_a_label_map_under_two_names_is_a_copy(labels_alone, capsys):
     label = next((labels_alone / "labelsTr").iterdir())
     shutil.copy(label, label.with_name("copy.nii.gz"))
-    assert main(["inspect", str(labels_alone), "--no-trial"]) == 0
+    options = ["--no-trial", "--augmentation.synthesize", "1", "--data.fold", "-1"]
+    assert main(["inspect", str(labels_alone), *options]) == 0
     assert "the same image" in capsys.readouterr().err
 
 
