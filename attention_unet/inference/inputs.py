@@ -2,15 +2,12 @@
 
 import logging
 import os
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from attention_unet.dataset.cases import CHANNEL_SUFFIX, Case, group_channels
 from attention_unet.errors import ConfigError, first_few
 from attention_unet.scans.dicom import holds_images, is_dicom, is_series
-from attention_unet.scans.itk_files import is_utf8
 from attention_unet.scans.volume_files import ENDINGS, is_volume, list_unread, list_volumes, stem
 
 log = logging.getLogger(__name__)
@@ -49,7 +46,6 @@ def find_inputs(source: Path, channels: int, may_miss: bool = False, alone: bool
         raise ConfigError(
             f"{source}: holds no scan itself, but {', '.join(not_read)}: name one folder, or add --recursive"
         )
-    files = _with_names_of_their_own(files)
     if not files:
         raise ConfigError(
             f"{source}: holds no volume ({', '.join(ENDINGS)}) and no DICOM series: expected the images to predict"
@@ -77,27 +73,6 @@ def _without_absent_files(case: Case) -> Case:
     absent = tuple(number for number, path in enumerate(case.images) if not os.path.lexists(path))
     there = tuple(path for number, path in enumerate(case.images) if number not in absent)
     return replace(case, images=there, absent=absent) if there else case
-
-
-def _with_names_of_their_own(files: Sequence[Path]) -> list[Path]:
-    """Return the files without those whose predictions would get one name, because their names are not UTF-8. Report
-    these.
-    """
-    by_name = defaultdict(list)
-    for file in files:
-        by_name[stem(file)].append(file)
-    alike = {
-        name: group
-        for name, group in by_name.items()
-        if group[1:] and not all(is_utf8(Path(file.name)) for file in group)
-    }
-    for name, group in alike.items():
-        log.warning(
-            "not predicted: %s: names are not UTF-8, so that all predictions would be called %s; rename them",
-            ", ".join(map(str, group)),
-            name,
-        )
-    return [file for file in files if stem(file) not in alike]
 
 
 def _not_read(source: Path, alone: bool) -> list[str]:
