@@ -1,4 +1,4 @@
-"""Values that the fields of a configuration allow: their types, and ranges, which stand beside each field."""
+"""Values that the fields of a configuration allow: their types and ranges, which stand beside each field."""
 
 import math
 from dataclasses import dataclass, field

@@ -49,7 +49,7 @@ def synthesize_image(
         counts: voxels of each region in the whole case.
         channels: number of channels; each has its own contrast.
         nonzero: whether preprocessing leaves air at 0.
-        sliced: whether some have thick slices.
+        sliced: whether the image may have thick slices.
         random: source of random numbers.
 
     Returns:

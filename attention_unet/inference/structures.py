@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 VOLUMES = "volumes.csv"
 HEAD = ("case", "class", *COLUMNS[1:])
-VOLUMES_MARK = ",".join(HEAD[:3]).encode()  # the start of the file
+VOLUMES_MARK = ",".join(HEAD).encode()  # in its first line
 ENTITIES = ("participant_id", "session_id")  # further columns, if names are those of BIDS
 
 

