@@ -103,10 +103,14 @@ def segment(model, scan):
     grid, voxel_mm = image.shape[1:], np.linalg.norm(upright.affine[:3, :3], axis=0)
     steps = np.round(np.array(way["spacing_mm"]) / voxel_mm, 6)
     steps = np.where(np.abs(steps - 1) * grid < 0.001, 1, steps)  # less than a thousandth of a voxel over the scan
+    share = (image != 0).astype(np.float64)
     for axis, (n, step) in enumerate(zip(grid, steps)):
         if step != 1:
             positions = np.arange(round((n - 1) / step + 1)) * step
-            image = mix(image, 1 + axis, mean_matrix(positions, n, step) if step > 1 else linear_matrix(positions, n))
+            matrix = mean_matrix(positions, n, step) if step > 1 else linear_matrix(positions, n)
+            image, share = mix(image, 1 + axis, matrix), mix(share, 1 + axis, matrix)
+    if way["nonzero"]:
+        image = np.where(share >= 0.5, image / np.maximum(share, 0.5), 0)
 
     brighter = np.any([channel > background_of(channel) for channel in image], axis=0)
     if not brighter.any():

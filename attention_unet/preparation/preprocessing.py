@@ -54,6 +54,9 @@ def preprocess(scan: Volume, preprocessing: Preprocessing) -> Preprocessed:
     """Bring a scan to the network's grid."""
     scan_grid = fit_grid(scan.affine, scan.grid, preprocessing.spacing_mm, preprocessing.stack)
     values = resample_to_grid(scan.array, scan_grid)
+    if preprocessing.nonzero:
+        for n, channel in enumerate(values):
+            _leave_out_zeros(channel, resample_to_grid(scan.array[n : n + 1] != 0, scan_grid)[0])
     background = find_background(values)
     bounds = foreground_box(values, background)
     i, j, k = (slice(first, stop) for first, stop in bounds)
@@ -61,6 +64,18 @@ def preprocess(scan: Volume, preprocessing: Preprocessing) -> Preprocessed:
     for channel, value in zip(values, background, strict=True):
         z_score(channel, value, preprocessing.nonzero)
     return Preprocessed(values, background, scan_grid.cut(bounds))
+
+
+def _leave_out_zeros(channel: Tensor, share: Tensor) -> None:
+    """Make a resampled channel (*S) the mean of nonzero voxels only, in place, and 0 where they are less than half.
+
+    Otherwise a masked scan would get a rim that is darker than tissue, while zeros become the mean.
+
+    Args:
+        channel: values, interpolated or averaged.
+        share: of each voxel (*S) that was not 0 in the scan.
+    """
+    channel.div_(share.clamp(min=0.5)).mul_(share >= 0.5)
 
 
 def z_score(channel: Tensor, background: Tensor, nonzero: bool) -> None:

@@ -55,15 +55,25 @@ def test_prepared_as_by_monai(tmp_path, axes, spacing, nonzero):
     array[:3], array[:, 10:], array[..., -2:, :] = 0, 0, 0
     volume = read_volume(save_nifti(tmp_path / "a.nii.gz", array, affine))
     preprocessed = preprocess(volume, Preprocessing(spacing, nonzero=nonzero))
-    steps = Compose(
+    resample = Compose(
         [
             Orientation(axcodes="RAS", labels=None),
             Spacing(spacing, mode="bilinear", padding_mode="border", align_corners=True),
+        ]
+    )
+    values, share = (
+        resample(MetaTensor(torch.from_numpy(v.copy()), affine=torch.from_numpy(affine)))
+        for v in (volume.array, (volume.array != 0).astype(np.float32))
+    )
+    if nonzero:  # zeros are not mixed with other values
+        values = torch.where(share >= 0.5, values / share, 0 * values)
+    steps = Compose(
+        [
             CropForeground(select_fn=lambda image: image > image.amin(dim=(1, 2, 3), keepdim=True), allow_smaller=True),
             NormalizeIntensity(nonzero=nonzero, channel_wise=True),
         ]
     )
-    expected = steps(MetaTensor(torch.from_numpy(volume.array.copy()), affine=torch.from_numpy(affine)))
+    expected = steps(values)
     torch.testing.assert_close(preprocessed.image, expected.as_tensor(), atol=1e-4, rtol=1e-4)
     np.testing.assert_allclose(affine_of(preprocessed.scan_grid, volume.affine), expected.affine, atol=1e-4)
 
@@ -179,6 +189,16 @@ def test_a_spike_does_not_take_the_contrast_of_the_other_voxels(tmp_path, factor
     assert abs(spiked[0, 12, 13, 14]) > 20  # it stays the brightest or darkest
     spiked[0, 12, 13, 14] = clean[0, 12, 13, 14]
     torch.testing.assert_close(spiked, clean, atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("spacing", [(0.8, 0.7, 0.9), (1.3, 1.6, 1.2), (0.5, 2.0, 1.5)], ids=str)
+def test_no_rim_between_a_masked_scan_and_the_zeros_around_it(tmp_path, spacing):
+    masked = np.zeros((20, 21, 22), dtype=np.float32)
+    masked[4:15, 5:16, 3:17] = np.random.RandomState(0).uniform(300, 310, (11, 11, 14))
+    masked[5, 6, 7] = 0  # a hole
+    image = preprocess(read_volume(save_nifti(tmp_path / "a.nii.gz", masked)), Preprocessing(spacing, True)).image[0]
+    assert image.abs().max() < 5  # standard deviations
+    assert float((image != 0).sum() * np.prod(spacing)) == pytest.approx((masked != 0).sum(), rel=0.1)
 
 
 def test_air_is_cut_off_and_kept_out_of_the_statistics(tmp_path):
