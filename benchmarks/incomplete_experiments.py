@@ -190,7 +190,7 @@ def other_contrasts(folder: Path) -> Experiment:
     arms = {f"synthesize {share:g}": (folder, AugmentationConfig(synthesize=share)) for share in (0, 0.5, 1)}
     tests: dict[str, Change] = {
         "as trained": lambda volume, random: volume,
-        "inverted": lambda volume, random: replace(volume, array=volume.array.max() - volume.array),
+        "inverted": lambda volume, random: masked(volume, volume.array.max() - volume.array),
         "remapped": remap,
         "bias field": bias,
         "thick slices": lambda volume, random: replace(volume, array=thicken(volume.array[0], 2, 3.0)[None]),
@@ -198,10 +198,15 @@ def other_contrasts(folder: Path) -> Experiment:
     return Experiment(arms, test_cases(folder), tests)
 
 
+def masked(volume: Volume, array: np.ndarray) -> Volume:
+    """Return a volume with other values (1, I, J, K), and 0 where it is 0, as around a skull-stripped head."""
+    return replace(volume, array=np.where(volume.array == 0, 0, array).astype(np.float32))
+
+
 def remap(volume: Volume, random: np.random.RandomState) -> Volume:
     """Return a volume whose values are mapped by a random curve that is not monotone."""
-    points = np.quantile(volume.array, np.linspace(0, 1, 7))
-    return replace(volume, array=np.interp(volume.array, points, random.permutation(7)).astype(np.float32))
+    points = np.quantile(volume.array[volume.array != 0], np.linspace(0, 1, 7))
+    return masked(volume, np.interp(volume.array, points, 1 + random.permutation(7)))
 
 
 def bias(volume: Volume, random: np.random.RandomState) -> Volume:
