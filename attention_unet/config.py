@@ -78,7 +78,8 @@ class DataConfig:
 @dataclass(frozen=True)
 class AugmentationConfig:
     """Random changes of training patches. Most fields are the probability of a change; 0 turns it off. Changes of
-    intensity are drawn for each channel. In synthetic images, they have a probability of at least 0.5.
+    intensity are drawn for each channel. In synthetic images, they have a probability of at least 0.5. In masked scans,
+    such as skull-stripped heads, ``blur`` and ``low_resolution`` have one of at least 0.25 from the start.
     The probabilities of ``affine`` and of changes of intensity rise from 0, and are reached when the voxels of a case
     were trained on 40 times on average.
 

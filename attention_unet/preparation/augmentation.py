@@ -26,6 +26,7 @@ from attention_unet.preparation.intensity import (
     scale_brightness,
     scale_contrast,
     send,
+    smooth_masked,
 )
 from attention_unet.preparation.plan import Plan
 from attention_unet.scans.labels import IGNORED, Labels, assign_classes, assign_known_classes
@@ -34,6 +35,7 @@ BIAS_POINTS = 4  # control points of a bias field along each axis
 CLASSES_AT_ONCE = 8  # classes that are sampled together
 CONTROL_SPACING = 8  # voxels of the finest axis between control points of an elastic deformation
 OF_SYNTHETIC = 0.5  # least probability of an intensity change of a synthetic image
+OF_MASKED = 0.25  # least probability of each way to smooth a masked scan
 
 
 class PatchTransform(NamedTuple):
@@ -95,6 +97,7 @@ class Augmentation:
         self.channels = len(plan.channels)
         self.labels = plan.labels
         axes = [axis for axis in range(3) if axis != plan.slice_axis]
+        self.masked = plan.preprocessing.nonzero
         self.patch = tuple(plan.patch[axis] for axis in axes)
         self.spacing_mm = np.array(plan.preprocessing.spacing_mm)[axes]
         self.may_flip = np.array([axis in plan.mirror_axes for axis in axes])
@@ -131,24 +134,27 @@ class Augmentation:
     ) -> IntensityChange:
         """Draw the intensity change of one patch, ``frequency`` times as often as configured.
 
-        That of a synthetic image has at least the probability 0.5.
+        Each change of a synthetic image has at least the probability 0.5, and each way to smooth a masked scan at least
+        0.25 from the start: other scans may have softer edges.
         """
         config, per_channel = self.config, (self.channels,)
+        least = OF_SYNTHETIC if synthetic else 0.0
+        least_smoothing = max(least, OF_MASKED if self.masked else 0.0)
 
         def draw(
-            probability: float, low: float, high: float, neutral: float, size: tuple[int, ...]
+            probability: float, low: float, high: float, neutral: float, size: tuple[int, ...], least: float = least
         ) -> NDArray[np.float32]:
-            happens = random.uniform() < max(frequency * probability, OF_SYNTHETIC if synthetic else 0)
+            happens = random.uniform() < max(frequency * probability, least)
             values = random.uniform(low, high, size) if happens else np.full(size, neutral)
             return np.asarray(values, dtype=np.float32)
 
         return IntensityChange(
-            blur=draw(config.blur, 0.5, 1.0, 0.0, per_channel),
+            blur=draw(config.blur, 0.5, 1.0, 0.0, per_channel, least_smoothing),
             bias=draw(config.bias_field, -0.4, 0.4, 0.0, (*per_channel, *[BIAS_POINTS] * len(self.patch))),
             brightness=draw(config.brightness, 0.75, 1.25, 1.0, per_channel),
             contrast=draw(config.contrast, 0.75, 1.25, 1.0, per_channel),
             gamma=draw(config.gamma, 0.7, 1.5, 1.0, per_channel),
-            low_resolution=draw(config.low_resolution, 0.5, 1.0, 1.0, (1,)),
+            low_resolution=draw(config.low_resolution, 0.5, 1.0, 1.0, (1,), least_smoothing),
             noise=draw(config.noise, 0.0, 0.3, 0.0, per_channel),
             seed=np.array([random.randint(2**31)]),
             kept=self._draw_kept(random),
@@ -201,12 +207,13 @@ class Augmentation:
             changed = function(image[index], *(torch.from_numpy(s[rows]) for s in (strength, *more)))
             return image.index_copy(0, index, changed)
 
-        image = apply(partial(blur, thick=self.thick), 0, change.blur)
+        for smooth, neutral, strength in ((blur, 0, change.blur), (lower_resolution, 1, change.low_resolution)):
+            function = partial(smooth_masked, smooth) if self.masked else smooth
+            image = apply(partial(function, thick=self.thick), neutral, strength)
         image = apply(apply_bias_field, 0, change.bias)
         image = apply(scale_brightness, 1, change.brightness)
         image = apply(scale_contrast, 1, change.contrast)
         image = apply(apply_gamma, 1, change.gamma)
-        image = apply(partial(lower_resolution, thick=self.thick), 1, change.low_resolution)
         image = apply(add_noise, 0, change.noise, change.seed)
         return apply(scale_brightness, 1, change.kept)  # 0 is the mean of a channel
 

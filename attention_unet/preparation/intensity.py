@@ -5,6 +5,8 @@ channel has its own. They are on the CPU: reading them back from a GPU would wai
 minimum of the channel as the zero of the scanner.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,6 +14,7 @@ from torch.nn import functional as F
 from attention_unet.layers.dimensions import INTERPOLATION
 
 BLUR_RADIUS = 3  # voxels; beyond it are less than 3 in a thousand of a Gaussian of at most 1 voxel
+REACHED = 0.01  # share of the mask in a smoothed voxel, below which it stays 0
 
 
 def blur(image: Tensor, sd: Tensor, thick: int | None = None) -> Tensor:
@@ -31,6 +34,19 @@ def blur(image: Tensor, sd: Tensor, thick: int | None = None) -> Tensor:
         weights = torch.tensordot(kernel, (neighbours[..., None] == voxels).to(kernel.dtype), dims=1)
         image = (image.flatten(2, -2) @ weights.mT).reshape(image.shape)
     return image
+
+
+def smooth_masked(smooth: Callable[..., Tensor], image: Tensor, strength: Tensor, thick: int | None = None) -> Tensor:
+    """Smooth a normalised image whose zeros are outside of a mask as if the masked scan had been smoothed.
+
+    There, zeros are darker than tissue, so that the edge of the mask gets a dark rim. They are taken to be as dark as
+    the darkest voxel; those that the mask does not reach stay 0.
+    ``smooth`` is ``blur`` or ``lower_resolution``.
+    """
+    zeros = image == 0
+    darkest = image.amin(dim=spatial_axes(image), keepdim=True)
+    smoothed = smooth(torch.where(zeros, darkest, image), strength, thick)
+    return smoothed.masked_fill(smooth((~zeros).to(image.dtype), strength, thick) < REACHED, 0.0)
 
 
 def apply_bias_field(image: Tensor, log_field: Tensor) -> Tensor:

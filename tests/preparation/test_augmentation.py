@@ -28,10 +28,11 @@ def augmentation(
     channels=1,
     mirror_axes=(),
     stack=None,
+    nonzero=False,
     **chances,
 ):
     names = tuple(f"c{i}" for i in range(channels))
-    plan = Plan(names, labels, Preprocessing(spacing, False, stack), (9.0,) * 3, patch, slice_axis, mirror_axes, 2, {})
+    plan = Plan(names, labels, Preprocessing(spacing, nonzero, stack), (9.0,) * 3, patch, slice_axis, mirror_axes, 2, {})
     return Augmentation(AugmentationConfig(**{**OFF, **chances}), plan)
 
 
@@ -55,6 +56,20 @@ def test_each_change_alters_the_image_of_its_patch_only(name, dims):
     assert torch.equal(after[0], image[0])
     assert not torch.allclose(after[1, 0], image[1, 0], atol=1e-3)
     assert not torch.allclose(after[1, 1], image[1, 1], atol=1e-3)
+
+
+def test_masked_scans_are_smoothed_from_the_start_and_zeros_beyond_their_edge_stay():
+    masked = augmentation(nonzero=True)
+    changes = [masked.draw_intensity(np.random.RandomState(seed), 0) for seed in range(400)]
+    assert 0.18 < np.mean([change.blur != 0 for change in changes]) < 0.32
+    assert 0.18 < np.mean([change.low_resolution != 1 for change in changes]) < 0.32
+    assert all((change.noise == 0).all() and (change.gamma == 1).all() for change in changes)
+    image = 5 + torch.randn(1, 1, *masked.patch, generator=torch.Generator().manual_seed(0))
+    image[..., :5] = 0
+    for change in (next(c for c in changes if c.blur != 0), next(c for c in changes if c.low_resolution < 0.9)):
+        after = masked.change_intensity(image, batch_of(change))
+        assert (after[..., 0] == 0).all()
+        assert (after[..., 4] != 0).any()
 
 
 def test_a_change_does_not_depend_on_its_batch():

@@ -13,6 +13,7 @@ from attention_unet.preparation.intensity import (
     lower_resolution,
     scale_brightness,
     scale_contrast,
+    smooth_masked,
 )
 
 
@@ -35,6 +36,22 @@ def test_blur_equals_scipy(image):
         for c in range(2):
             slow = ndimage.gaussian_filter(image[n, c].numpy(), float(sd[n, c]), mode="nearest", radius=3)
             np.testing.assert_allclose(after[n, c].numpy(), slow, atol=1e-5)
+
+
+@pytest.mark.parametrize(("smooth", "strength"), [(blur, 0.8), (lower_resolution, 0.6)])
+def test_masked_scans_get_the_edges_that_they_have_if_they_are_smoothed_before_normalisation(image, smooth, strength):
+    scan = 100 + 10 * image - 10 * image.amin()
+    scan[..., :4] = 0  # outside of the mask
+    scan[..., 6, 8] = 1e-3  # as dark as outside
+    strength = torch.full((2, 2) if smooth is blur else (2, 1), strength)
+    after = smooth_masked(smooth, torch.where(scan == 0, 0, (scan - 99) / 10), strength)
+    slow = (smooth(scan, strength) - 99) / 10
+    outside = after == 0
+    torch.testing.assert_close(after[~outside], slow[~outside], atol=1e-3, rtol=1e-4)
+    assert slow[outside].max() < -9  # hardly reached by tissue
+    assert outside[..., 0].all()
+    assert not outside[..., 4:].any()
+    assert (slow < -3)[~outside].any()  # the rim
 
 
 def test_a_bias_field_is_smooth_and_leaves_the_darkest(image):
