@@ -32,7 +32,9 @@ def augmentation(
     **chances,
 ):
     names = tuple(f"c{i}" for i in range(channels))
-    plan = Plan(names, labels, Preprocessing(spacing, nonzero, stack), (9.0,) * 3, patch, slice_axis, mirror_axes, 2, {})
+    plan = Plan(
+        names, labels, Preprocessing(spacing, nonzero, stack), (9.0,) * 3, patch, slice_axis, mirror_axes, 2, {}
+    )
     return Augmentation(AugmentationConfig(**{**OFF, **chances}), plan)
 
 
