@@ -18,15 +18,15 @@ class Conv3d(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of ``x`` (B, C, *S)."""
-        if torch.is_inference_mode_enabled() and _single_float32_on_cpu(x) and isinstance(self.padding, tuple):
+        if not torch.compiler.is_compiling() and _quicker_in_onednn(x) and isinstance(self.padding, tuple):
             sizes = self.padding, self.stride, self.dilation
             return torch.mkldnn_convolution(x, self.weight, self.bias, *sizes, self.groups)
         return super().forward(x)
 
 
-def _single_float32_on_cpu(x: Tensor) -> bool:
+def _quicker_in_onednn(x: Tensor) -> bool:
     single = x.device.type == "cpu" and len(x) == 1 and x.dtype == torch.float32
-    return single and not torch.is_autocast_enabled("cpu") and ONEDNN
+    return torch.is_inference_mode_enabled() and single and not torch.is_autocast_enabled("cpu") and ONEDNN
 
 
 CONV: dict[int, Callable[..., nn.Conv2d | nn.Conv3d]] = {2: nn.Conv2d, 3: Conv3d}

@@ -52,3 +52,11 @@ def test_one_small_window_is_predicted_by_onednn(options):
         assert conv(x).dtype == torch.bfloat16
     conv(x).sum().backward()
     assert conv.weight.grad is not None
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_convolution_compiles(dims):
+    conv, x = CONV[dims](1, 2, 3).eval(), torch.randn(1, 1, *(6, 5, 4)[:dims])
+    with torch.inference_mode():
+        torch.testing.assert_close(torch.compile(conv, backend="eager", fullgraph=True)(x), conv(x))
+    torch._dynamo.reset()
