@@ -1,6 +1,8 @@
 """The example that runs ONNX without torch gives the masks of predict, on scans that resampling and windows change."""
 
+import dataclasses
 import importlib.util
+import json
 import warnings
 
 import nibabel as nib
@@ -12,6 +14,8 @@ from scipy import ndimage
 from attention_unet.inference.model_file import load_model
 from attention_unet.inference.settings import Settings
 from tests.conftest import REPOSITORY
+
+onnx = pytest.importorskip("onnx")
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +84,28 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_example_gives_the_masks_of_predict(real_data, exported, change):
-    model, file, segment = exported
     scan = nib.load(min((real_data / "Task04_Hippocampus" / "imagesTr").glob("*.nii.gz")))
-    scan = CHANGES[change](nib.Nifti1Image(scan.get_fdata(dtype=np.float32), scan.affine))
+    compare_masks(exported, CHANGES[change](nib.Nifti1Image(scan.get_fdata(dtype=np.float32), scan.affine)))
+
+
+@pytest.mark.parametrize("voxel_mm", [(1, 1, 1), (0.6, 0.7, 0.8), (1.3, 1, 1.6)])
+def test_the_example_gives_the_masks_of_predict_on_masked_scans(real_data, exported, voxel_mm, tmp_path):
+    model, file, segment = exported
+    preprocessing = dataclasses.replace(model.plan.preprocessing, nonzero=True)
+    model = dataclasses.replace(model, plan=dataclasses.replace(model.plan, preprocessing=preprocessing))
+    network = onnx.load(file)
+    (plan,) = (each for each in network.metadata_props if each.key == "plan")
+    plan.value = json.dumps(json.loads(plan.value) | {"preprocessing": dataclasses.asdict(preprocessing)})
+    onnx.save(network, tmp_path / "masked.onnx")
+    scan = rescaled(nib.load(min((real_data / "Task04_Hippocampus" / "imagesTr").glob("*.nii.gz"))), voxel_mm)
+    values = scan.get_fdata(dtype=np.float32)
+    values[:6], values[:, -5:], values[10:12, 12, 14] = 0, 0, 0
+    compare_masks((model, tmp_path / "masked.onnx", segment), nib.Nifti1Image(values, scan.affine))
+
+
+def compare_masks(exported, scan):
+    """Compare the masks of a model and of the example on a scan."""
+    model, file, segment = exported
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the voxel that is not a number
         expected = np.asarray(model.predict(scan, Settings(torch.float32, drop_small=())).label_map.dataobj)
