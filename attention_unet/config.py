@@ -78,10 +78,11 @@ class DataConfig:
 @dataclass(frozen=True)
 class AugmentationConfig:
     """Random changes of training patches. Most fields are the probability of a change; 0 turns it off. Changes of
-    intensity are drawn for each channel. In synthetic images, they have a probability of at least 0.5. In masked scans,
-    such as skull-stripped heads, ``blur`` and ``low_resolution`` have one of at least 0.25 from the start.
+    intensity are drawn for each channel.
+
     The probabilities of ``affine`` and of changes of intensity rise from 0, and are reached when the voxels of a case
-    were trained on 40 times on average.
+    were trained on 40 times on average. From the start, those of intensity are at least 0.5 in synthetic images, and
+    ``blur`` and ``low_resolution`` at least 0.25 in masked scans, such as skull-stripped heads.
 
     Attributes:
         affine: probability of rotation, scaling, shift and elastic deformation.

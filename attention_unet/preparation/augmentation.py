@@ -35,7 +35,7 @@ BIAS_POINTS = 4  # control points of a bias field along each axis
 CLASSES_AT_ONCE = 8  # classes that are sampled together
 CONTROL_SPACING = 8  # voxels of the finest axis between control points of an elastic deformation
 OF_SYNTHETIC = 0.5  # least probability of an intensity change of a synthetic image
-OF_MASKED = 0.25  # least probability of each way to smooth a masked scan
+OF_MASKED = 0.25  # least probability of each of the two changes that smooth, in a masked scan
 
 
 class PatchTransform(NamedTuple):
@@ -134,8 +134,8 @@ class Augmentation:
     ) -> IntensityChange:
         """Draw the intensity change of one patch, ``frequency`` times as often as configured.
 
-        Each change of a synthetic image has at least the probability 0.5, and each way to smooth a masked scan at least
-        0.25 from the start: other scans may have softer edges.
+        Changes that are configured have at least the probability 0.5 in synthetic images; the two that smooth have at
+        least 0.25 in masked scans, because the scans to predict may have softer edges.
         """
         config, per_channel = self.config, (self.channels,)
         least = OF_SYNTHETIC if synthetic else 0.0
@@ -144,7 +144,7 @@ class Augmentation:
         def draw(
             probability: float, low: float, high: float, neutral: float, size: tuple[int, ...], least: float = least
         ) -> NDArray[np.float32]:
-            happens = random.uniform() < max(frequency * probability, least)
+            happens = random.uniform() < max(frequency * probability, least) and probability > 0
             values = random.uniform(low, high, size) if happens else np.full(size, neutral)
             return np.asarray(values, dtype=np.float32)
 

@@ -61,11 +61,14 @@ def test_each_change_alters_the_image_of_its_patch_only(name, dims):
 
 
 def test_masked_scans_are_smoothed_from_the_start_and_zeros_beyond_their_edge_stay():
-    masked = augmentation(nonzero=True)
+    masked = augmentation(nonzero=True, blur=0.1, low_resolution=0.2)
     changes = [masked.draw_intensity(np.random.RandomState(seed), 0) for seed in range(400)]
     assert 0.18 < np.mean([change.blur != 0 for change in changes]) < 0.32
     assert 0.18 < np.mean([change.low_resolution != 1 for change in changes]) < 0.32
     assert all((change.noise == 0).all() and (change.gamma == 1).all() for change in changes)
+    assert all(
+        (augmentation(nonzero=True).draw_intensity(np.random.RandomState(n), 1).blur == 0).all() for n in range(9)
+    )
     image = 5 + torch.randn(1, 1, *masked.patch, generator=torch.Generator().manual_seed(0))
     image[..., :5] = 0
     for change in (next(c for c in changes if c.blur != 0), next(c for c in changes if c.low_resolution < 0.9)):
