@@ -77,12 +77,11 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """Random changes of training patches. Most fields are the probability of a change; 0 turns it off. Changes of
-    intensity are drawn for each channel.
+    """Random changes of training patches; most fields are the probability of a change, and 0 turns it off.
 
     The probabilities of ``affine`` and of changes of intensity rise from 0, and are reached when the voxels of a case
-    were trained on 40 times on average. From the start, those of intensity are at least 0.5 in synthetic images, and
-    ``blur`` and ``low_resolution`` at least 0.25 in masked scans, such as skull-stripped heads.
+    were trained on 40 times on average. From the start, those of intensity are at least 0.5 in synthetic images, unless
+    they are 0. Strengths are drawn for each channel, but ``low_resolution`` is the same for all.
 
     Attributes:
         affine: probability of rotation, scaling, shift and elastic deformation.
@@ -93,12 +92,13 @@ class AugmentationConfig:
         bend: strength of the elastic deformation: standard deviation of the control-point displacements, in voxels of
             the finest axis. Control points are 8 such voxels apart.
         noise: probability of Gaussian noise with a standard deviation of up to 0.3 (images are z-scored).
-        blur: probability of Gaussian blur with a standard deviation of 0.5 to 1 voxel.
+        blur: probability of Gaussian blur with a standard deviation of 0.5 to 1 voxel. If it is not 0, it is at least
+            0.25 for scans whose zeros do not count, such as skull-stripped heads.
         bias_field: probability of a smooth multiplicative field, as of a receive coil.
         brightness: probability of a factor of 0.75 to 1.25 on all values.
         contrast: probability of a factor of 0.75 to 1.25 about the mean, within the range of the patch.
         gamma: probability of a gamma curve of exponent 0.7 to 1.5.
-        low_resolution: probability of downsampling by up to a half and back.
+        low_resolution: probability of downsampling by up to a half and back; for skull-stripped heads as with blur.
         drop_channel: probability that a channel is missing, so that scans may lack it in predictions; at least one
             channel stays.
         synthesize: share of the patches whose image is synthesized from the label map, with a random contrast for each

@@ -110,7 +110,7 @@ def segment(model, scan):
             matrix = mean_matrix(positions, n, step) if step > 1 else linear_matrix(positions, n)
             image, share = mix(image, 1 + axis, matrix), mix(share, 1 + axis, matrix)
     if way["nonzero"]:
-        image = np.where(share >= 0.5, image / np.maximum(share, 0.5), 0)
+        image = np.where(share >= 0.49999, image / np.maximum(share, 0.49999), 0)
 
     brighter = np.any([channel > background_of(channel) for channel in image], axis=0)
     if not brighter.any():

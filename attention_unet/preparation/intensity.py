@@ -37,10 +37,10 @@ def blur(image: Tensor, sd: Tensor, thick: int | None = None) -> Tensor:
 
 
 def smooth_masked(smooth: Callable[..., Tensor], image: Tensor, strength: Tensor, thick: int | None = None) -> Tensor:
-    """Smooth a normalised image whose zeros are outside of a mask as if the masked scan had been smoothed.
+    """Smooth a normalised image (N, C, *S), and the edge of its mask as in a scan that is smoothed before.
 
-    There, zeros are darker than tissue, so that the edge of the mask gets a dark rim. They are taken to be as dark as
-    the darkest voxel; those that the mask does not reach stay 0.
+    In such a scan, zeros outside of the mask are darker than tissue, so that its edge becomes a dark rim. Here, zeros
+    are taken to be as dark as the darkest voxel of the patch, roughly. Those that the mask does not reach stay 0.
     ``smooth`` is ``blur`` or ``lower_resolution``.
     """
     zeros = image == 0

@@ -16,6 +16,7 @@ from attention_unet.scans.orientation import Stack
 from attention_unet.scans.volumes import Volume
 
 FARTHEST = 25.0  # standard deviations from the mean; the brightest voxels of 205 scans and phantoms had at most 13.4
+HALF = 0.5 - 1e-5  # so that rounding does not decide where exactly half of a voxel is not 0
 ROUNDS = 3  # of clipping; each brings a spike closer to the others
 
 
@@ -54,7 +55,7 @@ def preprocess(scan: Volume, preprocessing: Preprocessing) -> Preprocessed:
     """Bring a scan to the network's grid."""
     scan_grid = fit_grid(scan.affine, scan.grid, preprocessing.spacing_mm, preprocessing.stack)
     values = resample_to_grid(scan.array, scan_grid)
-    if preprocessing.nonzero:
+    if preprocessing.nonzero and scan_grid.step != (1.0, 1.0, 1.0):
         for n, channel in enumerate(values):
             _leave_out_zeros(channel, resample_to_grid(scan.array[n : n + 1] != 0, scan_grid)[0])
     background = find_background(values)
@@ -73,9 +74,10 @@ def _leave_out_zeros(channel: Tensor, share: Tensor) -> None:
 
     Args:
         channel: values, interpolated or averaged.
-        share: of each voxel (*S) that was not 0 in the scan.
+        share: of each voxel (*S) that was not 0 in the scan; it is changed.
     """
-    channel.div_(share.clamp(min=0.5)).mul_(share >= 0.5)
+    inside = share >= HALF
+    channel.div_(share.clamp_(min=HALF)).mul_(inside)
 
 
 def z_score(channel: Tensor, background: Tensor, nonzero: bool) -> None:

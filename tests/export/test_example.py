@@ -88,7 +88,7 @@ def test_the_example_gives_the_masks_of_predict(real_data, exported, change):
     compare_masks(exported, CHANGES[change](nib.Nifti1Image(scan.get_fdata(dtype=np.float32), scan.affine)))
 
 
-@pytest.mark.parametrize("voxel_mm", [(1, 1, 1), (0.6, 0.7, 0.8), (1.3, 1, 1.6)])
+@pytest.mark.parametrize("voxel_mm", [(1, 1, 1), (0.6, 0.7, 0.8), (1.3, 1, 1.6), (2 / 3, 2 / 3, 0.4)])
 def test_the_example_gives_the_masks_of_predict_on_masked_scans(real_data, exported, voxel_mm, tmp_path):
     model, file, segment = exported
     preprocessing = dataclasses.replace(model.plan.preprocessing, nonzero=True)
