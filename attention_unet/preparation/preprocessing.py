@@ -68,13 +68,13 @@ def preprocess(scan: Volume, preprocessing: Preprocessing) -> Preprocessed:
 
 
 def _leave_out_zeros(channel: Tensor, share: Tensor) -> None:
-    """Make a resampled channel (*S) the mean of nonzero voxels only, in place, and 0 where they are less than half.
+    """Average a resampled channel (*S) over nonzero voxels only, in place. Where zeros cover more than half, it is 0.
 
-    Otherwise a masked scan would get a rim that is darker than tissue, while zeros become the mean.
+    Otherwise a masked scan would get a dark rim.
 
     Args:
         channel: values, interpolated or averaged.
-        share: of each voxel (*S) that was not 0 in the scan; it is changed.
+        share: share of each voxel (*S) that was not 0 in the scan. Its memory is used again.
     """
     inside = share >= HALF
     channel.div_(share.clamp_(min=HALF)).mul_(inside)
