@@ -80,7 +80,7 @@ class AugmentationConfig:
     """Random changes of training patches; most fields are the probability of a change, and 0 turns it off.
 
     The probabilities of ``affine`` and of changes of intensity rise from 0, and are reached when the voxels of a case
-    were trained on 40 times on average. From the start, those of intensity are at least 0.5 in synthetic images, unless
+    were trained on 12 times on average. From the start, those of intensity are at least 0.5 in synthetic images, unless
     they are 0. Strengths are drawn for each channel, but ``low_resolution`` is the same for all.
 
     Attributes:
@@ -191,9 +191,9 @@ class TrainingConfig:
             given.
         steps: budget in optimiser steps.
         batch: patches per step, over all devices. Default: 2 volumes or 8 slices on a CPU, up to 16 on a GPU.
-        learning_rate: learning rate of AdamW. It rises linearly during the warm-up and is constant afterwards.
+        learning_rate: learning rate of Muon and AdamW. It rises linearly during the warm-up and is constant afterwards.
         warmup: share of the budget over which the learning rate rises.
-        weight_decay: weight decay of AdamW.
+        weight_decay: weight decay of Muon and AdamW.
         clip_norm: largest norm of the gradient.
         presence_weight: weight of the loss for the presence of classes; only with the attention `encoding` on a skip or
             at the bottleneck.

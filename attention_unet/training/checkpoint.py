@@ -14,7 +14,7 @@ from torch import Tensor
 from attention_unet.errors import ModelError
 from attention_unet.files.atomic import replacing
 
-KIND, FORMAT = b"attention_unet-state", b"9"  # the first line of the file: these and the sha256 of the rest
+KIND, FORMAT = b"attention_unet-state", b"10"  # the first line of the file: these and the sha256 of the rest
 DAMAGES = (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, OSError)
 STATE = "last.pt"  # name of the file in a run folder
 

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim import AdamW
 
 from attention_unet.attention import Attention
 from attention_unet.config import TrainingConfig
@@ -21,9 +20,9 @@ from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.planning import as_configuration_error
 from attention_unet.training.checkpoint import LearnerState
 from attention_unet.training.losses import PresenceLoss, SegmentationLoss
+from attention_unet.training.optimizer import MuonAndAdamW
 
 MEMORY = 30  # averaged weights are those of about the last thirtieth of the steps; docs/experiments.md, 2026-11-26
-NOT_DECAYED = ("bias", "temperature", "fading")  # ends of names of parameters; nor are those of one axis
 
 
 class Diverged(UserError):
@@ -77,8 +76,7 @@ class Learner:
         self.averaged, self._keep = place_network(copy.deepcopy(self.network), fabric.device).eval(), config.average
         # Collected once: on a GPU, searching the modules at every step would take longer than the average.
         self._averages, self._weights = (tuple(each.parameters()) for each in (self.averaged, self.network))
-        optimizer = AdamW(parameter_groups(self.network, config.weight_decay), lr=config.learning_rate, fused=True)
-        self._wrapped, self.optimizer = fabric.setup(self.network, optimizer)
+        self._wrapped, self.optimizer = fabric.setup(self.network, MuonAndAdamW(self.network, config))
         self._loss = SegmentationLoss(overlapping, ignoring)
         self._presence = PresenceLoss(overlapping, config.presence_weight, ignoring)
         self._seed = config.seed
@@ -192,16 +190,3 @@ def _layers(module: nn.Module) -> Iterator[nn.Module]:
     for child in module.children():
         if not isinstance(child, Attention):
             yield from _layers(child) if [*child.children()] else [child] if [*child.parameters()] else []
-
-
-def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Return two groups of parameters: weights with decay; biases, scales, temperatures and rates without.
-
-    Decay would close gates that a bias keeps open, pull scales away from the identity, and make all rates the same.
-    """
-    decayed: list[nn.Parameter] = []
-    kept: list[nn.Parameter] = []
-    for name, parameter in network.named_parameters():
-        if parameter.requires_grad:
-            (decayed if parameter.dim() > 1 and not name.endswith(NOT_DECAYED) else kept).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]

@@ -13,7 +13,7 @@ from attention_unet.config import TrainingConfig
 from attention_unet.machine.devices import make_fabric
 from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.preparation.loading import Batch
-from attention_unet.training.learner import Learner, build_network, parameter_groups
+from attention_unet.training.learner import Learner, build_network
 
 
 def learner(presence_weight=0.2, **attention):
@@ -21,34 +21,6 @@ def learner(presence_weight=0.2, **attention):
     network = AttentionUNet(Architecture(dims=2, out_channels=3, channels=(4, 8, 8), **attention))
     config = TrainingConfig(steps=1, precision="float32", presence_weight=presence_weight)
     return Learner(network, config, make_fabric(config), overlapping=False)
-
-
-def test_only_weights_decay():
-    network = AttentionUNet(Architecture(dims=2, channels=(4, 8, 8), encoder="gct"))
-    decayed, kept = parameter_groups(network, 0.3)
-    assert (decayed["weight_decay"], kept["weight_decay"]) == (0.3, 0.0)
-    names = {id(p): name for name, p in network.named_parameters()}
-    held = {names[id(p)].rsplit(".", 1)[1] for p in kept["params"]}
-    assert held == {"alpha", "beta", "gamma", "weight", "bias"}  # weight: scales of normalisations
-    assert all(p.dim() > 1 for p in decayed["params"])
-    assert len(decayed["params"]) + len(kept["params"]) == len(names)
-
-
-@pytest.mark.parametrize(
-    ("spec", "names"),
-    [
-        ("state_space", {"log_fading"}),
-        ("paired", {"channel_temperature", "spatial_temperature"}),
-        ("window", {"offset_bias"}),
-        ("dynamic_conv", {"bias"}),
-    ],
-)
-def test_rates_temperatures_and_biases_of_several_axes_do_not_decay(spec, names):
-    network = AttentionUNet(Architecture(dims=2, channels=(4, 8, 8), skips=spec))
-    _, kept = parameter_groups(network, 0.3)
-    held = {id(p) for p in kept["params"]}
-    found = {name.rsplit(".", 1)[1] for name, p in network.named_parameters() if id(p) in held and p.dim() > 1}
-    assert found == names
 
 
 def test_statistics_of_a_batch_normalisation_are_averaged_as_the_weights_are():
