@@ -24,7 +24,7 @@ from attention_unet.scans.labels import IGNORED
 
 # How often the voxels of a case are trained on, on average, before its patches are changed as often as configured.
 # Until then, the share of changed patches rises from 0 in proportion. Why: docs/experiments.md, 2026-11-28.
-FULL_AFTER = 40
+FULL_AFTER = 12
 V = TypeVar("V", bound=np.generic)
 
 
