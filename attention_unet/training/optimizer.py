@@ -49,8 +49,9 @@ class MuonAndAdamW(Optimizer):
         for weight in group["params"]:
             if weight.grad is not None:
                 state = self.state[weight]
-                mean = state.setdefault("momentum", torch.zeros_like(weight))
-                mean.lerp_(weight.grad, 1 - MOMENTUM)
+                if not state:
+                    state["momentum"] = torch.zeros_like(weight)
+                mean = state["momentum"].lerp_(weight.grad, 1 - MOMENTUM)
                 change = orthogonal(weight.grad.lerp(mean, MOMENTUM).flatten(1))
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
                 weight.add_(change.view_as(weight), alpha=-group["lr"] * LIKE_ADAM * max(change.shape) ** 0.5)
