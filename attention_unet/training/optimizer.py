@@ -43,7 +43,7 @@ class MuonAndAdamW(Optimizer):
         self._adam.state = self.state
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:  # type: ignore[override]
         """Change the parameters that have a gradient."""
         group = self.param_groups[0]
         for weight in group["params"]:
