@@ -24,14 +24,8 @@ BUSY = "while True: pass"
 def steps_of(root: Path, run: Path, minutes: float, patch: int, busy: bool) -> int:
     """Return the steps of a training."""
     call = [sys.executable, "-m", "attention_unet", "train", "--data.root", str(root), "--run", str(run)]
-    call += [
-        "--data.patch",
-        json.dumps([patch] * 3),
-        "--data.spacing_mm",
-        "[1,1,1]",
-        "--data.cache",
-        str(root / "cache"),
-    ]
+    call += ["--data.patch", json.dumps([patch] * 3), "--data.spacing_mm", "[1,1,1]"]
+    call += ["--data.cache", str(root / "cache")]
     call += ["--training.minutes", str(minutes), "--training.validations", "1"]
     other = subprocess.Popen([sys.executable, "-c", BUSY], start_new_session=True) if busy else None
     try:

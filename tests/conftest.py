@@ -1,4 +1,5 @@
 import gc
+import itertools
 import os
 import shlex
 import shutil
@@ -24,6 +25,7 @@ torch.set_num_threads(THREADS)
 os.environ["OMP_NUM_THREADS"] = str(THREADS)  # for subprocesses
 REPOSITORY = Path(__file__).parents[1]
 DRAW = Monitor._draw
+ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SMALL = shlex.split("""
     --data.folds 4 --data.patch [24,24,12] --data.spacing_mm [2.5,2.5,3] --data.foreground_share 0.6
@@ -125,6 +127,12 @@ def save_nifti(path: Path, array: np.ndarray, affine: np.ndarray | None = None) 
     image = nib.Nifti1Image(array, np.eye(4) if affine is None else affine)
     nib.save(image, path)
     return path
+
+
+def positions_mm(grid, affine):
+    """Return the position of each voxel of a grid, (*grid, 3)."""
+    voxels = np.stack(np.meshgrid(*(np.arange(n) for n in grid), indexing="ij"), axis=-1)
+    return voxels @ affine[:3, :3].T + affine[:3, 3]
 
 
 def affine_of(scan_grid, scan):

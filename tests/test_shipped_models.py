@@ -12,7 +12,6 @@ from safetensors import safe_open
 from attention_unet.cli import main
 from attention_unet.evaluation.metrics import dice
 from attention_unet.inference.model_file import SHIPPED, load_model
-from tests.conftest import oblique_affine, save_nifti
 
 NAMES = sorted(file.stem for file in SHIPPED.glob("*.safetensors"))
 CPU = torch.device("cpu")
@@ -38,17 +37,6 @@ def test_a_model_is_small_and_its_card_names_it(name):
     assert f"--training.steps {trained['step']}\n" in card
     for words in (f"-m {name}", "Not a medical", "CC BY-SA 4.0", "arXiv:1902.09063", "## Limits", "95% interval"):
         assert words in card
-
-
-def test_a_name_is_enough_to_predict_by(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    scan = np.random.default_rng(0).normal(100, 10, (36, 33, 20)).astype(np.float32)
-    save_nifti(tmp_path / "scan.nii.gz", scan, oblique_affine(axes=(1, 0, 2), signs=(1, -1, 1)))
-    assert main(["predict", "-i", "scan.nii.gz", "-o", "masks", "-m", "hippocampus"]) == 0
-    mask, image = nib.load("masks/scan.nii.gz"), nib.load("scan.nii.gz")
-    assert mask.shape == image.shape
-    assert np.array_equal(mask.affine, image.affine)
-    assert set(np.unique(mask.dataobj)) <= {0, 1, 2}
 
 
 def test_hippocampus_still_knows_its_cases(real_data, tmp_path):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 
 from attention_unet.errors import DataError, plural
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles
@@ -36,7 +36,7 @@ class CaseOrder:
 
 def measure_order(expected: Sequence[float], true: Sequence[float]) -> CaseOrder:
     """Compare the order of cases by expected Dice with that by true Dice. Neither may be constant."""
-    correlation = np.corrcoef(rankdata(expected), rankdata(true))[0, 1]
+    correlation = spearmanr(expected, true).statistic
     worst = -(-len(true) // 5)
     lowest = [set(np.argsort(values, kind="stable")[:worst]) for values in (expected, true)]
     return CaseOrder(len(true), float(correlation), worst, len(lowest[0] & lowest[1]))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from attention_unet.attention import Attended, Attention
-from attention_unet.inference.decision import probabilities_to_labels
+from attention_unet.inference.decision import choose_classes
 from attention_unet.inference.locator import cut_to_structures
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_volume import predict_planes
@@ -93,8 +93,8 @@ def predict_with_maps(
         scan_grid.planes_back(plan.labels.channels, rows),
     )
     with torch.inference_mode():
-        label_map = np.concatenate([probabilities_to_labels(each, plan.labels) for each in planes])
-    return scan_grid.as_stored(label_map)
+        target = np.concatenate([choose_classes(each, plan.labels).cpu().numpy() for each in planes], axis=1)
+    return scan_grid.as_stored(plan.labels.decode(target))
 
 
 class _ReplacedMaps(UNet):

@@ -27,7 +27,7 @@ def combine_planes(
     """
     each = [values[: labels.channels] for values in planes]
     probabilities = mean(each)
-    target = _choose_classes(probabilities, labels)
+    target = choose_classes(probabilities, labels)
     results = {"label map": labels.decode(target.cpu().numpy())}
     for place in places[0]:
         if all(place in own for own in places):
@@ -43,15 +43,12 @@ def combine_planes(
     return results, expected_overlap(probabilities, target, labels)
 
 
-def probabilities_to_labels(probabilities: Tensor, labels: Labels) -> NDArray[np.unsignedinteger[Any]]:
-    """Return the label map (*S) of probabilities (K, *S): the highest, of equal ones the first; if classes overlap,
-    every class above 0.5.
+def choose_classes(probabilities: Tensor, labels: Labels) -> Tensor:
+    """Return the class of the highest of probabilities (K, *S), of equal ones the first; 0 is the background.
+
+    Returns:
+        Index of the class of each voxel (1, *S); if classes overlap, a mask of each, where it is above 0.5 (K, *S).
     """
-    return labels.decode(_choose_classes(probabilities, labels).cpu().numpy())
-
-
-def _choose_classes(probabilities: Tensor, labels: Labels) -> Tensor:
-    """Return the index of the class of each voxel (1, *S), 0 for background; if classes overlap, a mask of each."""
     if labels.overlapping:
         return probabilities > 0.5
     largest = probabilities[0]

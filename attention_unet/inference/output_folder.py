@@ -71,8 +71,12 @@ def claim_output(
     with record_lock(output):  # what other parts remove meanwhile is recorded until it is gone
         files, record = list_volumes(output), read_record(output)
     names = {stem(file) for file in files}
-    if resume and len(ids) > 1:
-        _report_others(output, [case for case in record.get("cases", {}) if case in names and case not in ids])
+    others = [case for case in record.get("cases", {}) if case in names and case not in ids]
+    if resume and len(ids) > 1 and others:
+        log.warning(
+            "%s: holds predictions of %s not in the input: %s; remove their files if they should go",
+            *(output, plural(len(others), "scan"), first_few(others)),
+        )
     present = [case for case in cases if case.id in names]
     _check_recorded(output, files, record)
     if present and not (resume or overwrite):
@@ -107,15 +111,6 @@ def _find_left(
         log.warning("%s: %s: predicted again", name, why)
     stay = {case.id for case in present} - set(again)
     return [case for case in cases if case.id not in stay], states
-
-
-def _report_others(output: Path, others: Sequence[str]) -> None:
-    """Report predictions of scans that are not in the input: these may have been removed for a reason."""
-    if others:
-        log.warning(
-            "%s: holds predictions of %s not in the input: %s; remove their files if they should go",
-            *(output, plural(len(others), "scan"), first_few(others)),
-        )
 
 
 def check_apart(output: Path, cases: Sequence[Case]) -> None:

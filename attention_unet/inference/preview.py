@@ -25,15 +25,14 @@ def draw_preview(volume: Volume, label_map: Array, labels: Labels) -> Image.Imag
     scan_grid = fit_grid(volume.affine, volume.grid, (1.0, 1.0, 1.0))
     shown_channel = next((channel for channel in volume.array if channel.any()), volume.array[0])
     image, label_map = scan_grid.orient(shown_channel), scan_grid.orient(label_map)
-    spacing_mm = [volume.spacing_mm[axis] for axis in scan_grid.order]
     low, high = np.percentile(image[tuple(slice(None, None, -(-n // SAMPLES)) for n in image.shape)], [0.5, 99.5])
-    scale = EDGE / max(n * mm for n, mm in zip(image.shape, spacing_mm, strict=True))
+    scale = EDGE / max(n * mm for n, mm in zip(image.shape, scan_grid.scan_mm, strict=True))
     shown = []
     for across in (2, 1, 0):
         right, up = (axis for axis in range(3) if axis != across)
         areas = np.count_nonzero(label_map, axis=(right, up))
         plane = int(areas.argmax()) if areas.any() else image.shape[across] // 2
-        size = tuple(max(round(image.shape[axis] * spacing_mm[axis] * scale), 1) for axis in (right, up))
+        size = tuple(max(round(image.shape[axis] * scan_grid.scan_mm[axis] * scale), 1) for axis in (right, up))
         grey, mask = (np.moveaxis(array, across, 0)[plane].T[::-1, ::-1] for array in (image, label_map))
         grey = np.clip((grey - low) / max(high - low, 1e-6), 0, 1) * 255
         base = Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)

@@ -24,7 +24,7 @@ def warn_if_unusual(volume: Volume, images: Sequence[Preprocessed], plan: Plan) 
         _warn(volume, "is empty: all voxels have the same value; check the file")
     spacing_mm, largest_mm = np.array(plan.preprocessing.spacing_mm), np.array(plan.largest_mm)
     scan_grid = images[0].scan_grid
-    size_mm, scan_mm = _extent_mm(volume, scan_grid), _scan_mm(volume, scan_grid)
+    size_mm, scan_mm = _extent_mm(scan_grid), scan_grid.scan_mm
     window_mm = np.array(plan.patch) * spacing_mm
     size, largest = (" x ".join(f"{edge:.0f}" for edge in edges) for edges in (size_mm, largest_mm))
     about = f"is about {size} mm, {AXES}; the model was trained on scans of up to about {largest} mm and may"
@@ -41,7 +41,7 @@ def warn_if_little_is_predicted(volume: Volume, part: ScanGrid, whole: ScanGrid,
     """Warn if a locator left out so much of a scan that the rest is much smaller than usual."""
     if plan.region_mm is None or part == whole:
         return
-    part_mm, scan_mm = (_extent_mm(volume, scan_grid) for scan_grid in (part, whole))
+    part_mm, scan_mm = (_extent_mm(scan_grid) for scan_grid in (part, whole))
     usual_mm = np.minimum(plan.region_mm, scan_mm)
     if (part_mm < LITTLE * usual_mm).any():
         little, usual = (" x ".join(f"{edge:.0f}" for edge in edges) for edges in (part_mm, usual_mm))
@@ -52,15 +52,9 @@ def warn_if_little_is_predicted(volume: Volume, part: ScanGrid, whole: ScanGrid,
         )
 
 
-def _scan_mm(volume: Volume, scan_grid: ScanGrid) -> NDArray[np.float64]:
-    """Return the voxel size of a scan along the axes of the network (3,)."""
-    sizes: NDArray[np.float64] = np.linalg.norm(volume.affine[:3, :3], axis=0)[list(scan_grid.order)]
-    return sizes
-
-
-def _extent_mm(volume: Volume, scan_grid: ScanGrid) -> NDArray[np.float64]:
+def _extent_mm(scan_grid: ScanGrid) -> NDArray[np.float64]:
     """Return the extent of a box of a scan along the axes of the network (3,)."""
-    extent: NDArray[np.float64] = np.array(scan_grid.grid) * scan_grid.step * _scan_mm(volume, scan_grid)
+    extent: NDArray[np.float64] = np.array(scan_grid.grid) * scan_grid.step * scan_grid.scan_mm
     return extent
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import nibabel as nib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
@@ -12,6 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
+from attention_unet.scans.geometry import fit_grid
 from attention_unet.scans.label_table import colour_of
 
 HIGHEST = 2**16  # weights above, and infinite ones, are drawn like this one
@@ -85,16 +85,14 @@ def _draw_row(
 ) -> None:
     """Draw a case into the axes of its row."""
     arrays = [scene.image, scene.reference, scene.prediction, *scene.attention.values()]
-    oriented = [
-        nib.as_closest_canonical(nib.Nifti1Image(np.asarray(a, dtype=np.float32), scene.affine)) for a in arrays
-    ]
-    spacing = np.array(oriented[0].header.get_zooms()[:3])
+    scan_grid = fit_grid(scene.affine, scene.image.shape, (1.0, 1.0, 1.0))
+    oriented = [scan_grid.orient(array) for array in arrays]
+    spacing = np.array(scan_grid.scan_mm)
     across = 2 - int(spacing[::-1].argmax())
-    reference = np.asarray(oriented[1].dataobj)
     inside = tuple(axis for axis in range(3) if axis != across)
-    plane = most_informative_plane(reference, across)
+    plane = most_informative_plane(oriented[1], across)
     # Columns follow the first axis within the slice, reversed: the right or the front of the patient is on the left.
-    slices = [np.take(np.asarray(image.dataobj), plane, axis=across).T[:, ::-1] for image in oriented]
+    slices = [np.take(array, plane, axis=across).T[:, ::-1] for array in oriented]
     aspect = float(spacing[inside[1]] / spacing[inside[0]])
     background = slices[0]
     low, high = np.percentile(background, [0.5, 99.5])

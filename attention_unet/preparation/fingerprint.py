@@ -114,15 +114,14 @@ def take_shapes(
             continue
         if label is not None:
             orientation = fit_grid(label.affine, label.grid, (1.0, 1.0, 1.0), stack)
-            i, j, k = np.linalg.norm(label.affine[:3, :3], axis=0)[list(orientation.order)].tolist()
             array = orientation.orient(label.array)[0]
             everything = mask_of(array, [i for group in labels.integers.values() for i in group])
             if everything.any():
-                extents.append(Shape("", _cut(everything), (i, j, k)).extent_mm)
+                extents.append(Shape("", _cut(everything), orientation.scan_mm).extent_mm)
             for name, group in labels.integers.items():
                 mask = mask_of(array, group)
                 if mask.any():
-                    shapes.append(Shape(name, _cut(mask), (i, j, k)))
+                    shapes.append(Shape(name, _cut(mask), orientation.scan_mm))
     return shapes, extents
 
 

@@ -74,7 +74,7 @@ def show_case(files: EvaluatedFiles, case: str, attention_mm: Mapping[str, Seque
         np.zeros(scan_grid.scan, np.uint8) if volume is None else files.labels.index(scan_grid.orient(volume.array[0]))
         for volume in (reference, prediction)
     ]
-    spacing_mm = np.array(reference.spacing_mm)[list(scan_grid.order)]
+    spacing_mm = np.array(scan_grid.scan_mm)
     channels = [] if image is None else list(scan_grid.orient(image.array))
     window = _choose_window(masks[0] | masks[1], spacing_mm, most // max(len(channels), 1))
     packed = [_to_bytes(channel[window]) for channel in channels]

@@ -36,6 +36,7 @@ class ScanGrid:
         order: array axis of the scan that is nearest to each RAS+ axis.
         flipped: whether that array axis runs against the RAS+ axis.
         scan: number of voxels of the scan.
+        scan_mm: voxel size of the scan.
         step: distance between neighbouring voxels of the network's grid, in voxels of the scan.
         start: number of voxels of the network's grid before the box.
         grid: number of voxels of the box.
@@ -44,6 +45,7 @@ class ScanGrid:
     order: tuple[int, int, int]
     flipped: tuple[bool, bool, bool]
     scan: Grid
+    scan_mm: tuple[float, float, float]
     step: tuple[float, float, float]
     start: Grid
     grid: Grid
@@ -112,10 +114,10 @@ def fit_grid(
         stack: how the thick slices of the dataset lie; None if it has none.
     """
     order, flipped, stacked = nearest_axes(affine, stack)
-    scan_mm = np.linalg.norm(affine[:3, :3], axis=0)
+    scan_mm = np.linalg.norm(affine[:3, :3], axis=0).tolist()
     steps, sizes = [], []
     for axis, source in enumerate(order):
-        step = round(float(spacing_mm[axis] / scan_mm[source]), DECIMALS)
+        step = round(float(spacing_mm[axis]) / scan_mm[source], DECIMALS)
         own = stack is not None and stacked and axis == stack.axis and OWN_SLICES[0] < step < OWN_SLICES[1]
         if own or abs(step - 1) * grid[source] < TOLERANCE:
             step = 1.0
@@ -126,6 +128,7 @@ def fit_grid(
         order=order,
         flipped=flipped,
         scan=(grid[i], grid[j], grid[k]),
+        scan_mm=(scan_mm[i], scan_mm[j], scan_mm[k]),
         step=(steps[0], steps[1], steps[2]),
         start=(0, 0, 0),
         grid=(sizes[0], sizes[1], sizes[2]),

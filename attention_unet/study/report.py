@@ -15,7 +15,7 @@ from attention_unet.study.maps import read_maps
 from attention_unet.study.page import describe_study
 from attention_unet.study.picture import draw_study
 from attention_unet.study.registration import Registration, check_unchanged
-from attention_unet.study.scores import METRICS, metric_texts
+from attention_unet.study.scores import HEAD, row_of
 from attention_unet.study.verdicts import Verdict, judge
 
 SENTENCES, TABLE, PICTURE, RESULTS, PAGE = "study.md", "verdicts.csv", "study.png", "results.csv", "study.html"
@@ -64,16 +64,12 @@ def _describe(study: Study, registration: Registration, sentences: Sequence[str]
 
 
 def _results_csv(results: Results) -> str:
-    head = ["arm", "persons", "seed", "fold", "stage", "step", "case", "subject", "class", *METRICS]
     rows = [
-        [
-            *(cell.arm, size_name(cell.persons), cell.seed, cell.fold),
-            *(score.stage, score.step, score.case, score.subject, score.class_name, *metric_texts(score)),
-        ]
+        [cell.arm, size_name(cell.persons), cell.seed, cell.fold, *row_of(score)]
         for cell, scores in results.items()
         for score in scores
     ]
-    return csv_text([head, *rows])
+    return csv_text([["arm", "persons", "seed", "fold", *HEAD], *rows])
 
 
 def _verdicts_csv(verdicts: Sequence[Verdict]) -> str:

@@ -12,6 +12,7 @@ from attention_unet.files.csv_text import csv_text, parse_table
 
 VALIDATION, PREDICTION = "validation", "prediction"
 METRICS = ("dice", "nsd", "hd95_mm", "reference_ml")
+HEAD = ("stage", "step", "case", "subject", "class", *METRICS)
 NAN = float("nan")
 Key = TypeVar("Key")
 
@@ -45,15 +46,13 @@ class Score:
 
 def scores_to_csv(scores: Sequence[Score]) -> str:
     """Return the text of the table of scores."""
-    rows = (
-        [score.stage, score.step, score.case, score.subject, score.class_name, *metric_texts(score)] for score in scores
-    )
-    return csv_text([["stage", "step", "case", "subject", "class", *METRICS], *rows])
+    return csv_text([HEAD, *map(row_of, scores)])
 
 
-def metric_texts(score: Score) -> list[str]:
-    """Return the metrics of a score with six digits."""
-    return [f"{getattr(score, name):.6g}" for name in METRICS]
+def row_of(score: Score) -> list[str | int]:
+    """Return the cells of a score, metrics with six digits."""
+    metrics = (f"{getattr(score, name):.6g}" for name in METRICS)
+    return [score.stage, score.step, score.case, score.subject, score.class_name, *metrics]
 
 
 def read_scores(file: Path) -> list[Score]:

@@ -102,12 +102,6 @@ class Budget:
         return (self.elapsed - self.elapsed_before) * (self.steps - step) / done if done > 0 else math.inf
 
 
-def same_budget(one: TrainingConfig, other: TrainingConfig) -> bool:
-    """Return whether two configurations have the same budget and number of validations."""
-    names = ("budget_minutes", "steps", "validations")
-    return all(getattr(one, name) == getattr(other, name) for name in names)
-
-
 def learning_rate_factor(progress: float, warmup: float) -> float:
     """Return the share of the full learning rate: a linear rise during warm-up, then 1 to the end.
 

@@ -31,7 +31,7 @@ from attention_unet.machine.devices import (
 from attention_unet.machine.memory import reuse_freed_memory
 from attention_unet.network import AttentionUNet
 from attention_unet.training.batches import Batches
-from attention_unet.training.budget import Budget, same_budget
+from attention_unet.training.budget import Budget
 from attention_unet.training.checkpoint import STATE, LoopState, TrainingState
 from attention_unet.training.claim import claim_folder
 from attention_unet.training.faults import reporting_faults
@@ -223,7 +223,8 @@ def _restore(state: TrainingState, learner: Learner, budget: Budget, config: Tra
     learner.restore(state.learner)
     budget.elapsed_before, budget.reserve, budget.locating = state.elapsed, state.reserve, state.loop.locating
     budget.steps_before = learner.step
-    if not same_budget(Config.from_plain(state.settings["config"]).training, config):
+    before = Config.from_plain(state.settings["config"]).training
+    if any(getattr(before, name) != getattr(config, name) for name in ("budget_minutes", "steps", "validations")):
         due = int(budget.progress(learner.step) * config.validations + 1e-9)
         state.loop.validations = min(state.loop.validations, due)
     return state.loop

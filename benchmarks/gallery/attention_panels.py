@@ -32,7 +32,7 @@ class Look:
     """Input and output of a mechanism for one image.
 
     Attributes:
-        attention: the mechanism.
+        attention: the mechanism, of the class that its drawer is for.
         x: input features, (1, C, *S).
         gate: the decoder's coarser signal.
         result: output of the mechanism.
@@ -41,7 +41,7 @@ class Look:
         reference: class of every pixel; 1 are the targets, 2 the rest of the organ.
     """
 
-    attention: Attention
+    attention: Any
     x: Tensor
     gate: Tensor
     result: Attended
@@ -154,81 +154,73 @@ def draw_bars(look: Look, panel: Axes) -> None:
 def draw_codewords(look: Look, axes: list[Axes]) -> None:
     """Draw the codeword with the largest share in each pixel, and the channel weights."""
     attention = look.attention
-    if isinstance(attention, ContextEncoding):
-        nearest = attention.assignment(look.x)[0].argmax(dim=0).numpy()
-        present = np.unique(nearest)
-        show(axes[0], np.searchsorted(present, nearest), f"{len(present)} codewords in use", look, cmap="tab20")
-        draw_bars(look, axes[1])
+    nearest = attention.assignment(look.x)[0].argmax(dim=0).numpy()
+    present = np.unique(nearest)
+    show(axes[0], np.searchsorted(present, nearest), f"{len(present)} codewords in use", look, cmap="tab20")
+    draw_bars(look, axes[1])
 
 
 def draw_gates(look: Look, axes: list[Axes]) -> None:
     """Draw the map of each gate."""
-    if isinstance(look.attention, MultiGate):
-        for i, (panel, part) in enumerate(zip(axes, look.attention.attend_each(look.x, look.gate), strict=True)):
-            show(panel, some(part.weights)[0, 0].numpy(), f"gate {i + 1}, 0 to 1", look, 0, 1)
+    for i, (panel, part) in enumerate(zip(axes, look.attention.attend_each(look.x, look.gate), strict=True)):
+        show(panel, some(part.weights)[0, 0].numpy(), f"gate {i + 1}, 0 to 1", look, 0, 1)
 
 
 def draw_hard(look: Look, axes: list[Axes]) -> None:
     """Draw the open cells, and the probability of each cell to be open in training."""
-    if isinstance(look.attention, HardGate):
-        alpha = torch.sigmoid(look.attention.logits(look.x, look.gate))[0, 0].numpy()
-        show(axes[0], look.weights[0], "mask in use, 0 or 1", look, 0, 1)
-        show(axes[1], alpha, "probability in training, 0 to 1", look, 0, 1)
+    alpha = torch.sigmoid(look.attention.logits(look.x, look.gate))[0, 0].numpy()
+    show(axes[0], look.weights[0], "mask in use, 0 or 1", look, 0, 1)
+    show(axes[1], alpha, "probability in training, 0 to 1", look, 0, 1)
 
 
 def draw_steps(look: Look, axes: list[Axes]) -> None:
     """Draw the weights of the first and the last step."""
-    if isinstance(look.attention, Recursive):
-        steps = look.attention.steps(look.x, look.gate, True)
-        for panel, i in zip(axes, (0, len(steps) - 1), strict=True):
-            show(panel, some(steps[i].weights)[0, 0].numpy(), f"step {i + 1}, 0 to 1", look, 0, 1)
+    steps = look.attention.steps(look.x, look.gate, True)
+    for panel, i in zip(axes, (0, len(steps) - 1), strict=True):
+        show(panel, some(steps[i].weights)[0, 0].numpy(), f"step {i + 1}, 0 to 1", look, 0, 1)
 
 
 def draw_pairs(look: Look, axes: list[Axes]) -> None:
     """Draw the mean attention of all pixels, and the attention of one pixel; 1 is an equal share."""
-    if isinstance(look.attention, PairwiseAttention):
-        show(axes[0], look.weights[0], "received from all, 0 to 3 shares", look, 0, 3)
-        i, j = look.pixel()
-        row = look.attention.row(look.x, look.gate, (i, j))[0, 0].numpy()
-        show(axes[1], row * row.size, "a target (+) looks here, 0 to 10", look, 0, 10)
-        rows, columns = (n / m for n, m in zip(row.shape, look.x.shape[2:], strict=True))
-        axes[1].plot([(j + 0.5) * columns - 0.5], [(i + 0.5) * rows - 0.5], "c+", markersize=9)
+    show(axes[0], look.weights[0], "received from all, 0 to 3 shares", look, 0, 3)
+    i, j = look.pixel()
+    row = look.attention.row(look.x, look.gate, (i, j))[0, 0].numpy()
+    show(axes[1], row * row.size, "a target (+) looks here, 0 to 10", look, 0, 10)
+    rows, columns = (n / m for n, m in zip(row.shape, look.x.shape[2:], strict=True))
+    axes[1].plot([(j + 0.5) * columns - 0.5], [(i + 0.5) * rows - 0.5], "c+", markersize=9)
 
 
 def draw_points(look: Look, axes: list[Axes]) -> None:
     """Draw the attention that each pixel receives, and lines from some pixels to their points."""
     attention = look.attention
-    if isinstance(attention, DeformableAttention):
-        show(axes[0], look.weights[0], "received from all, 0 to 3 shares", look, 0, 3)
-        rows, columns = look.x.shape[2:]
-        show(axes[1], np.zeros((rows, columns)), "points of some pixels", look, 0, 1, cmap="gray")
-        positions, share = attention.look_at(look.x)
-        for i in range(rows // 8, rows, rows // 4):
-            for j in range(columns // 8, columns, columns // 4):
-                for points, shares in zip(positions[..., i, j].tolist(), share[..., i, j].tolist(), strict=True):
-                    for (to_i, to_j), weight in zip(points, shares, strict=True):
-                        axes[1].plot([j, to_j], [i, to_i], color="orange", linewidth=4 * weight)
-        axes[1].set_xlim(-0.5, columns - 0.5)
-        axes[1].set_ylim(rows - 0.5, -0.5)
+    show(axes[0], look.weights[0], "received from all, 0 to 3 shares", look, 0, 3)
+    rows, columns = look.x.shape[2:]
+    show(axes[1], np.zeros((rows, columns)), "points of some pixels", look, 0, 1, cmap="gray")
+    positions, share = attention.look_at(look.x)
+    for i in range(rows // 8, rows, rows // 4):
+        for j in range(columns // 8, columns, columns // 4):
+            for points, shares in zip(positions[..., i, j].tolist(), share[..., i, j].tolist(), strict=True):
+                for (to_i, to_j), weight in zip(points, shares, strict=True):
+                    axes[1].plot([j, to_j], [i, to_i], color="orange", linewidth=4 * weight)
+    axes[1].set_xlim(-0.5, columns - 0.5)
+    axes[1].set_ylim(rows - 0.5, -0.5)
 
 
 def draw_box(look: Look, axes: list[Axes]) -> None:
     """Draw the box on the image, and the weights: 1 inside the box."""
-    if isinstance(look.attention, SpatialTransformer):
-        centre, extent = look.attention.box(look.x)
-        show(axes[0], look.image, "the box", look, cmap="gray")
-        outline(axes[0], look.image.shape, centre[0].tolist(), extent[0].tolist(), 2)
-        show(axes[1], look.weights[0], "inside the box, 0 to 1", look, 0, 1)
+    centre, extent = look.attention.box(look.x)
+    show(axes[0], look.image, "the box", look, cmap="gray")
+    outline(axes[0], look.image.shape, centre[0].tolist(), extent[0].tolist(), 2)
+    show(axes[1], look.weights[0], "inside the box, 0 to 1", look, 0, 1)
 
 
 def draw_looks(look: Look, axes: list[Axes]) -> None:
     """Draw the positions in the order of the looks, and the weights."""
-    if isinstance(look.attention, Glimpse):
-        centres, extents = look.attention.look(look.x)
-        show(axes[0], look.image, "places looked at, last thickest", look, cmap="gray")
-        for t, (centre, extent) in enumerate(zip(centres[0].tolist(), extents[0].tolist(), strict=True)):
-            outline(axes[0], look.image.shape, centre, extent, 0.7 * (t + 1))
-        show(axes[1], look.weights[0], "weights, 0 to 1", look, 0, 1)
+    centres, extents = look.attention.look(look.x)
+    show(axes[0], look.image, "places looked at, last thickest", look, cmap="gray")
+    for t, (centre, extent) in enumerate(zip(centres[0].tolist(), extents[0].tolist(), strict=True)):
+        outline(axes[0], look.image.shape, centre, extent, 0.7 * (t + 1))
+    show(axes[1], look.weights[0], "weights, 0 to 1", look, 0, 1)
 
 
 def show(

@@ -1,6 +1,5 @@
 """Names, and names that other packages add by an entry point."""
 
-import re
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -40,12 +39,8 @@ class WithoutDefault(Brightness):
 
 
 class Faulty(Brightness):
-    """Return what is asked for."""
-
-    returned = None
-
     def forward(self, x, gate=None, with_map=False):
-        return self.returned(x)
+        return x, x
 
 
 @pytest.fixture
@@ -103,18 +98,7 @@ def test_an_unknown_name_lists_the_added_ones(added):
         build("brightnes", dims=2, channels=4)
 
 
-@pytest.mark.parametrize(
-    ("returned", "message"),
-    [
-        (lambda x: x, "Faulty.forward returned a Tensor: expected Attended"),
-        (lambda x: (x, x), "Faulty.forward returned a tuple: expected Attended"),
-        (lambda x: Attended(x[:, :1], None), r"features \(1, 1, 8, 8\) of torch.float32: expected \(1, 4, 8, 8\)"),
-        (lambda x: Attended(x.double(), None), "of torch.float64: expected"),
-        (lambda x: Attended(x, x.flatten(2)), r"weights \(1, 4, 64\): expected \(B, C, 1, ...\)"),
-    ],
-)
-def test_what_a_mechanism_returns_is_checked(added, monkeypatch, capsys, returned, message):
-    monkeypatch.setattr(Faulty, "returned", staticmethod(returned))
+def test_what_a_mechanism_returns_is_checked(added, capsys):
     added(faulty=f"{__name__}:Faulty")
     assert main(["attention", "faulty", "--channels", "4", "--grid", "8,8"]) != 0
-    assert re.search(message, capsys.readouterr().err)
+    assert "Faulty.forward returned a tuple: expected Attended" in capsys.readouterr().err

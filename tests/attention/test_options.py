@@ -67,11 +67,6 @@ def test_wrong_values_are_refused_with_what_is_expected(values, message):
         check_options(Tuned, "tuned", values)
 
 
-def test_a_mechanism_without_options_says_so():
-    with pytest.raises(ValueError, match="gct has no option 'reduction': it has none"):
-        build({"gct": {"reduction": 2}}, dims=2, channels=4)
-
-
 def test_an_option_that_no_configuration_can_hold():
     class Odd:
         def __init__(self, place: object, *, layers: Any = ()) -> None: ...

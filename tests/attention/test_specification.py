@@ -36,13 +36,7 @@ def test_a_specification_is_written_as_in_a_configuration(spec, text):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ([], "expected the name of an attention mechanism, a list of names or a mapping, got"),
-        (3, "expected the name of an attention mechanism, a list of names or a mapping, got 3"),
-        ({"se": 4}, "expected a name with options, as {se: {reduction: 4}}"),
         ({"se": {"reduction": 4}, "sse": {}}, "expected a name with options"),
-        ({"parallel": []}, r"expected a mechanism or a list of mechanisms in parallel, got \[\]"),
-        ({"parallel": ["se"], "combin": "add"}, "parallel has no option 'combin': expected combine"),
-        ({"recursive": "se", "times": 0}, "recursive: times is 0: expected a whole number"),
         ({"gate": {"hidden": 1.5}}, "gate: hidden is 1.5"),
         ({"eca": {"kernel": 4}}, "kernel is 4: expected an odd number"),
         ("se,gate", r"write several as a list: \[se, gate\]"),

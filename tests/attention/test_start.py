@@ -28,9 +28,10 @@ def test_starts_at_the_sigmoid_of_three(name):
 def test_a_gate_starts_with_features_that_differ():
     """Only the answer is small at the start: its hidden features and their weights are not."""
     torch.manual_seed(0)
-    for init, spread in (("open", 0.01), ("paper", 32**-0.5)):
+    for init, spread, bias in (("open", 0.01, 3), ("paper", 32**-0.5, 0)):
         gate = AdditiveGate(Place(3, 64, 64, init=init))
         assert gate.psi.weight.std().item() == pytest.approx(spread, rel=0.3)
+        assert gate.psi.bias.item() == bias
         assert gate.project_gate.weight.std().item() == pytest.approx((2 / 64) ** 0.5, rel=0.1)
 
 

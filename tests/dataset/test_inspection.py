@@ -51,17 +51,6 @@ def test_facts(folder):
     assert found.warnings == ["the class none is in no case"]
 
 
-def test_every_problem_is_told_not_the_first_only(folder):
-    (folder / "images" / "a.nii.gz").write_bytes(b"broken")
-    save_nifti(folder / "labels" / "b.nii.gz", np.full(GRID, 7, dtype=np.uint8), AFFINE)
-    save_nifti(folder / "labels" / "c.nii.gz", np.zeros(GRID, dtype=np.uint8), np.eye(4))
-    found = look(folder)
-    assert list(found.problems) == ["a", "b", "c"]
-    assert "a.nii.gz" in found.problems["a"]
-    assert "holds the labels [7]" in found.problems["b"]
-    assert [fact.id for fact in found.facts] == ["d"]
-
-
 def test_problems_of_files_that_are_only_looked_for_are_told_with_the_others(folder):
     (folder / "dataset.json").unlink()  # classes and channels are then those of the files
     for name in "ab":

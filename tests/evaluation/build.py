@@ -7,7 +7,7 @@ import numpy as np
 from attention_unet.evaluation.compare import compare as compare_models
 from attention_unet.evaluation.metrics import METRICS, CaseMetrics
 from attention_unet.evaluation.rows import Row
-from tests.conftest import oblique_affine
+from tests.conftest import oblique_affine, save_nifti
 
 AFFINE = oblique_affine()
 
@@ -39,3 +39,10 @@ def label_map(seed=0):
     array = np.zeros((10, 10, 10), dtype=np.uint8)
     array[2:6, 2:6, 2:6], array[6:8, 2:8, 2:8], array[8, 5, 5] = 1, 2, 3
     return np.roll(array, seed, axis=0)
+
+
+def same_masks(folder, output="out", names="pr"):
+    """Write one label map into folders, as prediction, reference or image, and return the call that evaluates it."""
+    for name in names:
+        save_nifti(folder / name / "x.nii.gz", label_map(), AFFINE)
+    return ["evaluate", "-p", str(folder / "p"), "-r", str(folder / "r"), "-o", str(folder / output)]

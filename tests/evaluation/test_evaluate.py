@@ -23,7 +23,7 @@ from attention_unet.pictures.mosaic import draw_mosaic
 from attention_unet.scans.labels import FOREGROUND, Labels
 from attention_unet.scans.volume_files import volumes_by_case
 from tests.conftest import save_nifti
-from tests.evaluation.build import AFFINE, label_map, metrics
+from tests.evaluation.build import AFFINE, label_map, metrics, same_masks
 
 LABELS = Labels({"a": (1,), "b": (2, 3)}, (1, 2))
 
@@ -118,20 +118,16 @@ def test_what_no_class_or_reference_has_is_told(tmp_path, capsys):
 
 @pytest.mark.parametrize("folder", ["p", "r"])
 def test_results_do_not_go_among_masks(tmp_path, capsys, folder):
-    for of in "pr":
-        save_nifti(tmp_path / of / "x.nii.gz", label_map(), AFFINE)
+    call = same_masks(tmp_path, folder)
     (tmp_path / folder / "summary.json").write_text("of another tool")
-    call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / folder)]
     assert main(call) == 2
     assert "label maps: name another folder with -o" in capsys.readouterr().err
     assert (tmp_path / folder / "summary.json").read_text() == "of another tool"
 
 
 def test_names_of_classes_are_no_markup(tmp_path, capsys):
-    for of in "pr":
-        save_nifti(tmp_path / of / "x.nii.gz", label_map(), AFFINE)
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "[/b]", "2": "[red]"}}))
-    assert main(["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]) == 0
+    assert main(same_masks(tmp_path)) == 0
     out = capsys.readouterr().out
     assert "[/b]" in out
     assert "[red]" in out

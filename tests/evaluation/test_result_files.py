@@ -14,18 +14,16 @@ from attention_unet.evaluation.score import score_cases
 from attention_unet.files import lock
 from attention_unet.scans.labels import Labels
 from tests.conftest import save_nifti
-from tests.evaluation.build import AFFINE, label_map
+from tests.evaluation.build import AFFINE, label_map, same_masks
 
 RESULTS = ("metrics.csv", "summary.json", "calibration.csv", "attention.csv", "picture.png")
 WRITES = 6  # files that an evaluation moves to their final paths
 
 
 def test_results_never_replace_files_of_other_origin(tmp_path, capsys):
-    for folder in "pr":
-        save_nifti(tmp_path / folder / "x.nii.gz", label_map(), AFFINE)
+    call = same_masks(tmp_path)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "picture.png").write_bytes(b"mine")
-    call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]
     assert main(call) == 2
     assert (
         "holds picture.png, which evaluate did not write, or whose record is damaged: move it"
@@ -100,32 +98,25 @@ def test_a_file_that_appears_during_an_evaluation_stays(tmp_path, monkeypatch):
 
 
 def test_of_two_evaluations_into_one_folder_the_second_is_refused(tmp_path, capsys, monkeypatch):
-    for folder in "pr":
-        save_nifti(tmp_path / folder / "x.nii.gz", label_map(), AFFINE)
+    call = same_masks(tmp_path)
     monkeypatch.setattr(lock, "PATIENCE", 0.1)
     with lock.folder_lock(tmp_path / "out"):
-        assert (
-            main(["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]) == 2
-        )
+        assert main(call) == 2
     assert "another process is writing here" in capsys.readouterr().err
 
 
 def test_a_record_of_other_origin_stays(tmp_path, capsys):
-    for folder in "pr":
-        save_nifti(tmp_path / folder / "x.nii.gz", label_map(), AFFINE)
+    call = same_masks(tmp_path)
     (tmp_path / "out").mkdir()
     for content in ("mine", "[1]", '{"mine": 1}'):
         (tmp_path / "out" / "scored.json").write_text(content)
-        call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]
         assert main(call) == 2
         assert "holds scored.json, which evaluate did not write" in capsys.readouterr().err
         assert (tmp_path / "out" / "scored.json").read_text() == content
 
 
 def test_what_an_earlier_evaluation_left_is_not_taken_for_this_one(tmp_path, capsys):
-    for folder in "pri":
-        save_nifti(tmp_path / folder / "x.nii.gz", label_map(), AFFINE)
-    call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]
+    call = same_masks(tmp_path, names="pri")
     assert main([*call, "--images", str(tmp_path / "i")]) == 0
     assert (tmp_path / "out" / "picture.png").exists()
     assert main(["report", str(tmp_path / "out")]) == 0

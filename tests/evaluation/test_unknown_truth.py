@@ -59,11 +59,6 @@ def test_metrics_leave_out_what_is_unknown(folders, tmp_path):
     assert list(read_evaluated_files(tmp_path / "e").cases["second"].unannotated) == ["b"]
 
 
-def test_a_report_shows_it(folders, tmp_path):
-    assert main(["evaluate", "-p", str(folders[0]), "-r", str(folders[1]), "-o", str(tmp_path / "e")]) == 0
-    assert main(["report", str(tmp_path / "e")]) == 0
-
-
 def test_a_class_that_no_case_annotates_has_no_figures(folders, tmp_path, capsys):
     file = folders[1].parent / "dataset.json"
     file.write_text(json.dumps({"labels": LABELS, "annotated": {"first": ["a"], "second": ["a"]}}))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from attention_unet.inference.decision import combine_planes, probabilities_to_labels
+from attention_unet.inference.decision import choose_classes, combine_planes
 from attention_unet.inference.settings import Settings
 from attention_unet.scans.labels import Labels
 
@@ -22,4 +22,4 @@ def test_attention_of_a_place_is_averaged_over_the_models_that_all_have_it():
 
 def test_of_equal_probabilities_the_first_class_wins():
     probabilities = torch.tensor([[0.5, 0.5, 0.0], [0.2, 0.4, 0.4], [0.1, 0.2, 0.7]]).T.reshape(3, 3, 1, 1)
-    np.testing.assert_array_equal(probabilities_to_labels(probabilities, LABELS).ravel(), [0, 1, 4])
+    np.testing.assert_array_equal(LABELS.decode(choose_classes(probabilities, LABELS).numpy()).ravel(), [0, 1, 4])

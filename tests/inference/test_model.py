@@ -133,9 +133,6 @@ def test_a_model_predicts_files_and_arrays_alike(tmp_path):
             model.predict(odd, affine=affine)
     with pytest.raises(DataError, match=r"the array: has 3 axes \(3, 0, 3\)"):
         model.predict(np.zeros((3, 0, 3)), affine=affine)
-    for overlap in (1.0, 1.5, -3):
-        with pytest.raises(ConfigError, match=r"overlap is .*: expected 0 to below 1"):
-            model.predict(volume.path, Settings(overlap=overlap))
 
 
 def test_maps_are_images_on_the_grid_of_the_scan(tmp_path):

@@ -25,10 +25,15 @@ def claim(folder, cases, output=None, model=None, resume=False, overwrite=False,
     return claim_output(where, cases, description, extras, resume=resume, overwrite=overwrite)
 
 
-def test_output_folder_is_claimed_before_any_work(tmp_path):
-    for name in ("a", "b"):
+def scans(tmp_path, *names):
+    """Write scans. Return their folder, their cases, and the folder of their predictions."""
+    for name in names:
         scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
-    folder, cases = tmp_path / "in", find_inputs(tmp_path / "in", 1)
+    return tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"
+
+
+def test_output_folder_is_claimed_before_any_work(tmp_path):
+    folder, cases, _ = scans(tmp_path, "a", "b")
     with pytest.raises(ConfigError, match="holds the images"):
         claim(folder, cases, output=folder)
     with pytest.raises(ConfigError, match=r"holds the images, such as .*a.nii.gz: name another folder"):
@@ -58,9 +63,7 @@ def test_output_folder_is_claimed_before_any_work(tmp_path):
 
 
 def test_a_scan_that_has_changed_is_predicted_again(tmp_path, caplog):
-    for name in ("a", "b"):
-        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
-    folder, cases, output = tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"
+    folder, cases, output = scans(tmp_path, "a", "b")
     claim(folder, cases)
     assert predict_files(cases, output, [model_of()], Settings(), lambda share: None) == {}
     assert claim(folder, cases, resume=True) == []
@@ -73,9 +76,8 @@ def test_a_scan_that_has_changed_is_predicted_again(tmp_path, caplog):
 
 
 def test_a_scan_is_read_again_only_if_its_file_may_have_changed(tmp_path, monkeypatch):
-    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
-    file = tmp_path / "in" / "a.nii.gz"
-    folder, cases, output = tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"
+    folder, cases, output = scans(tmp_path, "a")
+    file = folder / "a.nii.gz"
     assert predict_files(claim(folder, cases), output, [model_of()], Settings(), lambda share: None) == {}
     hashed, original = [], output_folder.hash_images
     monkeypatch.setattr(output_folder, "hash_images", lambda case: hashed.append(case.id) or original(case))
@@ -89,11 +91,9 @@ def test_a_scan_is_read_again_only_if_its_file_may_have_changed(tmp_path, monkey
 
 
 def test_a_scan_that_is_gone_is_no_failure_any_more(tmp_path):
-    for name in ("a", "b"):
-        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
-    (tmp_path / "in" / "b.nii.gz").write_bytes(b"cut")
-    folder, output = tmp_path / "in", tmp_path / "out"
-    left = claim(folder, find_inputs(folder, 1))
+    folder, cases, output = scans(tmp_path, "a", "b")
+    (folder / "b.nii.gz").write_bytes(b"cut")
+    left = claim(folder, cases)
     assert list(predict_files(left, output, [model_of()], Settings(), lambda share: None)) == ["b"]
     (folder / "b.nii.gz").unlink()
     claim(folder, find_inputs(folder, 1), resume=True)
@@ -101,9 +101,7 @@ def test_a_scan_that_is_gone_is_no_failure_any_more(tmp_path):
 
 
 def test_only_what_is_whole_and_noted_stays(tmp_path, caplog):
-    for name in ("a", "b"):
-        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
-    folder, cases, output = tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"
+    folder, cases, output = scans(tmp_path, "a", "b")
 
     def predict(left, **options):
         assert predict_files(left, output, [model_of()], Settings(**options), lambda share: None) == {}
@@ -154,8 +152,7 @@ def test_files_of_other_origin_are_never_removed(tmp_path, name, way):
 
 
 def test_a_mask_that_was_corrected_by_hand_is_never_removed(tmp_path):
-    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
-    folder, cases, output = tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"
+    folder, cases, output = scans(tmp_path, "a")
     assert predict_files(claim(folder, cases), output, [model_of()], Settings(), lambda share: None) == {}
     (output / "a.nii.gz").write_bytes(b"corrected")
     with pytest.raises(ConfigError, match=r"a\.nii\.gz: was changed after it was predicted: move it elsewhere"):
@@ -186,9 +183,7 @@ def test_scans_behind_links_are_never_written_over(tmp_path):
 
 
 def test_maps_of_a_case_with_a_similar_name_stay(tmp_path):
-    for name in ("x", "x_skip0"):
-        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
-    folder, cases, output = tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"
+    folder, cases, output = scans(tmp_path, "x", "x_skip0")
     assert predict_files(claim(folder, cases), output, [model_of()], Settings(attention=True), lambda share: None) == {}
     maps = {path.name for path in (output / "attention").iterdir()}
     assert maps == {"x_skip1.nii.gz", "x_skip0_skip1.nii.gz"}
@@ -214,9 +209,8 @@ def test_a_damaged_note_tells_nothing(tmp_path, content):
 
 
 def test_a_mask_made_by_hand_for_a_case_that_failed_stays(tmp_path):
-    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
-    (tmp_path / "in" / "b.nii.gz").write_bytes((tmp_path / "in" / "a.nii.gz").read_bytes()[:200])
-    folder, cases, output = tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"
+    folder, cases, output = scans(tmp_path, "a", "b")
+    (folder / "b.nii.gz").write_bytes((folder / "a.nii.gz").read_bytes()[:200])
     assert list(predict_files(claim(folder, cases), output, [model_of()], Settings(), lambda share: None)) == ["b"]
     (output / "b.nii.gz").write_bytes(b"made by hand")
     for way in ({"overwrite": True}, {"resume": True}):
@@ -226,9 +220,7 @@ def test_a_mask_made_by_hand_for_a_case_that_failed_stays(tmp_path):
 
 
 def test_a_mask_put_in_place_of_one_that_a_killed_call_wrote_stays(tmp_path, monkeypatch):
-    for name in ("a", "b"):
-        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
-    folder, cases, output = tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"
+    folder, cases, output = scans(tmp_path, "a", "b")
     claim(folder, cases)
     with monkeypatch.context() as killed:
         for name in ("note", "update_record"):
@@ -252,8 +244,7 @@ def test_a_mask_put_in_place_of_one_that_a_killed_call_wrote_stays(tmp_path, mon
 @pytest.mark.parametrize("name", ["../precious.txt", "/tmp/precious.txt", "a/../../precious.txt"])
 def test_what_lies_outside_the_folder_is_no_prediction_of_it(tmp_path, name):
     (tmp_path / "precious.txt").write_text("mine")
-    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
-    folder, cases, output = tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"
+    folder, cases, output = scans(tmp_path, "a")
     assert predict_files(claim(folder, cases), output, [model_of()], Settings(), lambda share: None) == {}
     facts = json.loads((output / "run.json").read_text())
     facts["cases"]["a"]["files"][name] = sha256_of(tmp_path / "precious.txt")
@@ -269,8 +260,7 @@ def test_what_lies_outside_the_folder_is_no_prediction_of_it(tmp_path, name):
 
 
 def test_a_file_that_appears_during_the_prediction_stays(tmp_path):
-    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
-    folder, cases, output = tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"
+    folder, cases, output = scans(tmp_path, "a")
     claim(folder, cases)
     (output / "a.nii.gz").write_bytes(b"mine")
     failed = predict_files(cases, output, [model_of()], Settings(), lambda share: None)

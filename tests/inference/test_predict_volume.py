@@ -186,12 +186,6 @@ def test_where_nothing_was_predicted_is_background_for_certain(tmp_path):
     assert (found.uncertainty["entropy"] < 1e-6).all()
 
 
-def test_a_scan_that_shows_nothing_is_warned_of(tmp_path):
-    volume = read_volume(save_nifti(tmp_path / "a.nii", np.full((9, 9, 9), 7, dtype=np.float32), np.eye(4)))
-    with pytest.warns(UserWarning, match=r"a\.nii: is empty: all voxels have the same value"):
-        assert not predicted(Threshold(), plan_of(), volume).label_map.any()
-
-
 def test_a_closed_gate_is_told_apart_from_voxels_without_a_window():
     volume = volume_of_array(np.random.RandomState(0).normal(size=(8, 8, 8)).astype(np.float32), np.eye(4))
     attention = predict_volume([Model(Threshold(), plan_of(), CPU)], volume, Settings(attention=True)).attention[

@@ -124,12 +124,6 @@ def test_small_volumes_are_padded_evenly_with_zero():
     assert seen[0][0, 0, :, 0, 0].tolist() == [0, 1, 1, 1, 0, 0]
 
 
-def test_batches_change_nothing():
-    image = torch.randn(2, 12, 12, 12)
-    one_by_one = whole(image, (8, 8, 8), linear, channels=4, batch=1)
-    assert torch.equal(one_by_one, whole(image, (8, 8, 8), linear, channels=4, batch=5))
-
-
 def test_gaussian_peaks_in_the_middle():
     weight = gaussian((9, 5))
     assert float(weight.max()) == float(weight[4, 2]) == 1.0

@@ -1,7 +1,5 @@
 """However a scan is stored, its mask shows the same anatomy and lies on it to the bit."""
 
-import itertools
-
 import nibabel as nib
 import numpy as np
 import pytest
@@ -16,9 +14,9 @@ from attention_unet.inference.model_file import CPU
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.settings import Settings
 from attention_unet.network import AttentionUNet
+from tests.conftest import ORIENTATIONS
 from tests.inference.build import plan_of
 
-ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
 GRID = (13, 11, 15)
 TYPES = ("u1", "<i2", ">i2", "<u2", "<i4", "<f4", ">f4", "<f8")
 

@@ -251,10 +251,6 @@ def test_dropped_channels_are_their_mean_and_one_stays():
                 assert not found[row, channel].any()
 
 
-def test_no_channel_is_dropped_by_default():
-    assert augmentation(channels=3).draw_intensity(np.random.RandomState(0), 1).kept.tolist() == [1, 1, 1]
-
-
 def test_every_patch_has_noise_of_its_own():
     random = np.random.RandomState(0)
     seeds = {int(augmentation().draw_intensity(random, 1).seed[0]) for _ in range(10)}

@@ -32,14 +32,6 @@ def test_processes_share_each_step():
     assert [next(n) for n in numbers] == [[36, 37], [38, 39], [40, 41]]
 
 
-def test_every_case_is_shown_before_one_is_shown_again():
-    cases = [cached(i, grid=(8, 8, 8), empty=True) for i in range(5)]
-    patches = patch_dataset(cases, augmentation=NONE)
-    for epoch in range(3):
-        shown = {float(patches[n].image.sum()) for n in range(5 * epoch, 5 * epoch + 5)}
-        assert len(shown) == 5
-
-
 def test_foreground_share_and_classes_at_equal_odds():
     patches = patch_dataset([cached(0)], share=1.0, augmentation=NONE, patch=(6, 6, 6))
     found = np.array([[bool((patches[n].target == c).any()) for c in (1, 2)] for n in range(60)])

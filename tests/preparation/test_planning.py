@@ -108,13 +108,6 @@ def test_a_configuration_filled_from_its_plan_gives_the_same_plan_on_any_machine
     assert make_plan(fill_from_plan(config, plan), dataset(), cohort_of(grid, spacing), other) == plan
 
 
-def test_overrides_are_taken():
-    config = Config(data=DataConfig(spacing_mm=[2.0, 2.0, 2.0], patch=[16, 24, 32]))
-    plan = make_plan(config, dataset(), cohort_of((80, 80, 80), (1, 1, 1)), LAPTOP)
-    assert plan.patch == (16, 24, 32)
-    assert plan.preprocessing.spacing_mm == (2.0, 2.0, 2.0)
-
-
 def test_masked_images_are_normalised_within_the_mask():
     assert make_plan(Config(), dataset(), cohort_of((80, 80, 80), (1, 1, 1), kept=0.6), LAPTOP).preprocessing.nonzero
     assert not make_plan(

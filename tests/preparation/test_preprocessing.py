@@ -15,15 +15,10 @@ from attention_unet.preparation.preprocessing import Preprocessing, preprocess, 
 from attention_unet.scans.foreground import find_background
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import read_labels, read_volume
-from tests.conftest import affine_of, oblique_affine, save_nifti
+from tests.conftest import affine_of, oblique_affine, positions_mm, save_nifti
 
 LABELS = Labels({"a": (1,), "b": (2,), "c": (3,)}, (1, 2, 3))
 AXES = list(itertools.permutations(range(3)))
-
-
-def positions_mm(grid, affine):
-    voxels = np.stack(np.meshgrid(*(np.arange(n) for n in grid), indexing="ij"), axis=-1)
-    return voxels @ affine[:3, :3].T + affine[:3, 3]
 
 
 @pytest.mark.parametrize("axes", AXES, ids=str)
@@ -168,16 +163,6 @@ def test_target_on_another_spacing_keeps_place_and_volume(tmp_path, regions):
     np.testing.assert_allclose(np.mean(shifts, axis=0), 0, atol=0.15)
 
 
-def test_z_score_a_channel(tmp_path):
-    random = np.random.RandomState(0)
-    array = np.stack([random.normal(500, 80, (8, 8, 8)), random.normal(-2, 0.1, (8, 8, 8))], axis=-1).astype(np.float32)
-    preprocessed = preprocess(
-        read_volume(save_nifti(tmp_path / "a.nii.gz", array)), Preprocessing((1.0, 1.0, 1.0), nonzero=False)
-    )
-    np.testing.assert_allclose(preprocessed.image.mean(dim=(1, 2, 3)), 0, atol=1e-4)
-    np.testing.assert_allclose(preprocessed.image.std(dim=(1, 2, 3)), 1, atol=1e-2)
-
-
 @pytest.mark.parametrize("nonzero", [False, True])
 @pytest.mark.parametrize("factor", [100, -100])
 def test_a_spike_does_not_take_the_contrast_of_the_other_voxels(tmp_path, factor, nonzero):
@@ -189,17 +174,6 @@ def test_a_spike_does_not_take_the_contrast_of_the_other_voxels(tmp_path, factor
     assert abs(spiked[0, 12, 13, 14]) > 20  # it stays the brightest or darkest
     spiked[0, 12, 13, 14] = clean[0, 12, 13, 14]
     torch.testing.assert_close(spiked, clean, atol=0.1, rtol=0)
-
-
-def test_air_is_cut_off_and_kept_out_of_the_statistics(tmp_path):
-    array = np.zeros((12, 12, 12), dtype=np.float32)
-    array[3:9, 2:10, 4:8] = np.random.RandomState(0).uniform(100, 200, (6, 8, 4))
-    volume = read_volume(save_nifti(tmp_path / "a.nii.gz", array))
-    preprocessed = preprocess(volume, Preprocessing((1.0, 1.0, 1.0), nonzero=True))
-    assert preprocessed.image.shape == (1, 6, 8, 4)
-    assert preprocessed.background.tolist() == [0]
-    assert abs(float(preprocessed.image.mean())) < 1e-4
-    np.testing.assert_allclose(affine_of(preprocessed.scan_grid, volume.affine)[:3, 3], (3, 2, 4))
 
 
 @pytest.mark.parametrize(("empty", "stray"), [(0, -3), (-1024, -1030), (7, 7), (0, 0)])

@@ -42,7 +42,3 @@ def make_dataset(root: Path) -> Path:
 def write_description(root: Path, **more: object) -> None:
     described = {"channel_names": {"0": "T1"}, "labels": {"background": 0, "brain": 1}, "file_ending": ".nii.gz"}
     (root / "dataset.json").write_text(json.dumps({**described, **more}))
-
-
-def files_below(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())

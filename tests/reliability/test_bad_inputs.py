@@ -9,7 +9,8 @@ import pytest
 
 from attention_unet.cli import main
 from attention_unet.inference.record import hash_files, update_record
-from tests.reliability.build import CASES, SMALL, files_below, image_of, label_of
+from tests.inference.build import files
+from tests.reliability.build import CASES, SMALL, image_of, label_of
 from tests.reliability.faults import BROKEN, BROKEN_IMAGES, BROKEN_LABELS, UNKNOWN_LABELS
 
 IMAGES = {**BROKEN, **BROKEN_IMAGES}
@@ -71,7 +72,7 @@ def test_an_image(dataset, model, tmp_path, capsys, fault):
     call = ["predict", "-i", str(dataset / "imagesTr"), "-o", str(stale.parent), "-m", str(model), "--overwrite"]
     assert main(call) == 1
     told(capsys, "b_0000.nii.gz", expected)
-    masks = [name for name in files_below(stale.parent) if name.endswith(".nii.gz")]
+    masks = [name for name in files(stale.parent) if name.endswith(".nii.gz")]
     assert masks == ["a.nii.gz", "c.nii.gz", "d.nii.gz"]
     assert list(json.loads((stale.parent / "run.json").read_text())["failed"]) == ["b"]
     refused_by_inspect_and_train(dataset, tmp_path, capsys, "b_0000.nii.gz", expected)

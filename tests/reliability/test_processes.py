@@ -7,11 +7,11 @@ import sys
 import time
 
 import pytest
-from safetensors.torch import load_file
 
 from tests.conftest import REPOSITORY
 from tests.reliability.build import SMALL
 from tests.reliability.figures import tell
+from tests.training.build import same, weights
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
 
@@ -28,14 +28,6 @@ def finished(process):
     _, told = process.communicate(timeout=240)
     assert process.returncode == 0, told
     return told
-
-
-def weights(run):
-    return load_file(run / "model.safetensors")
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(a[name].equal(b[name]) for name in a)
 
 
 def close(a, b):

@@ -17,7 +17,8 @@ import pytest
 
 from attention_unet.cli import main
 from tests.conftest import REPOSITORY, save_nifti
-from tests.reliability.build import AFFINE, SMALL, files_below, image_of
+from tests.inference.build import files
+from tests.reliability.build import AFFINE, SMALL, image_of
 
 INSPECT = ["--no-trial", "--json", "--data.folds", "4", "--training.steps", "9"]
 COMMAND = [sys.executable, "-m", "attention_unet"]
@@ -132,7 +133,7 @@ def test_a_disk_that_is_full_when_a_mask_is_written(dataset, model, tmp_path):
     scans, out = str(dataset / "imagesTr"), tmp_path / "out"
     words = ["predict", "-i", scans, "-o", str(out), "-m", str(model)]
     assert main(words) == 0
-    before = {name: (out / name).read_bytes() for name in files_below(out)}
+    before = {name: (out / name).read_bytes() for name in files(out)}
     large = save_nifti(tmp_path / "large" / "z.nii", np.random.RandomState(0).normal(size=(90, 90, 40)), AFFINE)
     found = run_command(
         "predict", "-i", str(large), "-o", str(out), "-m", str(model), "--probabilities",
@@ -144,7 +145,7 @@ def test_a_disk_that_is_full_when_a_mask_is_written(dataset, model, tmp_path):
     assert b"Traceback" not in found.stderr
     for name in set(before) - {"run.json"}:
         assert (out / name).read_bytes() == before[name]
-    assert not [name for name in files_below(out) if "partial" in name or name.startswith("z.")]
+    assert not [name for name in files(out) if "partial" in name or name.startswith("z.")]
 
 
 def test_a_disk_that_is_full_when_a_state_is_written(dataset, tmp_path):

@@ -273,10 +273,6 @@ def test_voxels_that_are_not_whole_numbers_are_refused(tmp_path):
     refused(write_slices(tmp_path / "float", floats), "its voxels are not whole numbers")
 
 
-def test_a_folder_without_a_series(tmp_path):
-    refused(tmp_path, "holds no DICOM image: expected a file, or the folder of one DICOM series")
-
-
 def test_slices_that_are_not_there_are_not_left_out_in_silence(tmp_path):
     """Only the files show that the last slices of a series are missing."""
     folder = write_series(tmp_path / "series", as_itk(STORED, AFFINE))

@@ -11,9 +11,8 @@ from scipy.ndimage import map_coordinates
 from attention_unet.scans import geometry
 from attention_unet.scans.geometry import fit_grid, resample_to_grid, resample_to_scan
 from attention_unet.scans.orientation import Stack, find_stack
-from tests.conftest import affine_of, oblique_affine
+from tests.conftest import ORIENTATIONS, affine_of, oblique_affine, positions_mm
 
-ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
 SPACING = (0.9, 1.3, 2.5)
 OUTSIDE = torch.tensor([7.0, -7.0])
 
@@ -36,11 +35,6 @@ def resample_back(values, scan_grid, outside=OUTSIDE, planes=4):
     rows = slice(0, scan_grid.scan[1])
     chunks = list(resample_to_scan(in_chunks(values), scan_grid, outside, rows, planes))
     return scan_grid.as_stored(torch.cat(chunks, dim=1).numpy())
-
-
-def positions_mm(grid, affine):
-    voxels = np.stack(np.meshgrid(*(np.arange(n) for n in grid), indexing="ij"), axis=-1)
-    return voxels @ affine[:3, :3].T + affine[:3, 3]
 
 
 def interpolated(values, affine, positions):

@@ -14,20 +14,6 @@ from tests.conftest import oblique_affine, save_nifti
 ARRAY = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
 
 
-def test_reads_voxels_and_geometry(tmp_path):
-    affine = oblique_affine(axes=(2, 0, 1), signs=(-1, 1, 1))
-    volume = read_volume(save_nifti(tmp_path / "a.nii.gz", ARRAY, affine))
-    np.testing.assert_array_equal(volume.array[0], ARRAY)
-    np.testing.assert_allclose(volume.affine, affine, atol=1e-6)
-    np.testing.assert_allclose(volume.spacing_mm, (2.5, 0.9, 1.3), atol=1e-6)
-
-
-def test_channels_of_a_4d_file_come_first(tmp_path):
-    volume = read_volume(save_nifti(tmp_path / "a.nii.gz", np.stack([ARRAY, -ARRAY], axis=-1)))
-    np.testing.assert_array_equal(volume.array, np.stack([ARRAY, -ARRAY]))
-    assert read_volume(save_nifti(tmp_path / "b.nii.gz", ARRAY[..., None])).array.shape == (1, 4, 5, 6)
-
-
 def test_few_holes_are_filled_and_many_refused(tmp_path):
     array = ARRAY.copy()
     array[1, 2, 3] = np.nan

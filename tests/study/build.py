@@ -1,6 +1,7 @@
 """Small studies."""
 
 import dataclasses
+import shutil
 
 from attention_unet.config import AttentionConfig
 from attention_unet.study.design import Hypothesis, Study
@@ -19,3 +20,10 @@ def study(cohort="nowhere", hypotheses=(BETTER,), folds=(0, 1), persons=(None,),
         "folds": list(folds),
     }
     return Study(**{**values, "persons": list(persons), "margin": 0.005, "hypotheses": list(hypotheses), **changes})
+
+
+def copy_study(done, folder, *others):
+    """Copy the record of a study, its results, and other folders of it."""
+    for name in ("cells", *others):
+        shutil.copytree(done / name, folder / name, dirs_exist_ok=True)
+    shutil.copy(done / "study.json", folder)

@@ -11,13 +11,13 @@ from attention_unet.study.design import Cell
 from attention_unet.study.finished import check_comparable, read_records, read_results
 from attention_unet.study.register import register
 from attention_unet.study.scores import Score
+from tests.study.build import copy_study
 from tests.study.test_cells import CELL
 
 
 @pytest.fixture
 def copied(small, done, tmp_path):
-    shutil.copytree(done / "cells", tmp_path / "cells")
-    shutil.copy(done / "study.json", tmp_path / "study.json")
+    copy_study(done, tmp_path)
     filled, registration = register(small, tmp_path)
 
     def read():

@@ -1,7 +1,6 @@
 """Attention maps of a study, checked as by explain."""
 
 import json
-import shutil
 from unittest import mock
 
 import pytest
@@ -10,6 +9,7 @@ from attention_unet.errors import ConfigError, DataError
 from attention_unet.study.maps import check_maps, read_maps
 from attention_unet.study.register import register
 from attention_unet.study.report import write_study
+from tests.study.build import copy_study
 
 
 def test_maps_of_arms_with_attention_are_checked_once_and_shown(small, done, caplog):
@@ -40,8 +40,7 @@ def test_maps_of_trainings_that_are_not_finished_or_of_few_cases_are_refused(sma
 
 
 def test_a_training_of_another_machine_has_no_maps(small, done, tmp_path):
-    shutil.copytree(done / "cells", tmp_path / "cells")
-    shutil.copy(done / "study.json", tmp_path)
+    copy_study(done, tmp_path)
     filled, registration = register(small, tmp_path)
     with pytest.raises(
         ConfigError, match=r"gate-all-seed0.fold0: is not there, .* remove .*cells.gate-all-seed0-fold0\.json"
@@ -67,9 +66,7 @@ def test_a_damaged_file_is_named(small, tmp_path, plain):
 
 def test_maps_of_a_training_that_was_repeated_are_left_out(small, done, tmp_path, caplog):
     check_maps(*register(small, done), done, 6)
-    for name in ("cells", "maps"):
-        shutil.copytree(done / name, tmp_path / name)
-    shutil.copy(done / "study.json", tmp_path)
+    copy_study(done, tmp_path, "maps")
     filled, registration = register(small, tmp_path)
     assert list(read_maps(filled, registration, tmp_path)) == ["gate"]
     file = tmp_path / "maps" / "gate.json"
@@ -83,9 +80,7 @@ def test_maps_of_a_training_that_was_repeated_are_left_out(small, done, tmp_path
 
 def test_cases_that_fail_are_told(small, done, tmp_path, caplog):
     check_maps(*register(small, done), done, 6)
-    for name in ("cells", "runs", "maps"):
-        shutil.copytree(done / name, tmp_path / name)
-    shutil.copy(done / "study.json", tmp_path)
+    copy_study(done, tmp_path, "runs", "maps")
     filled, registration = register(small, tmp_path)
     explained = ({}, {"phantom_000": "phantom_000.nii.gz: is damaged"})
     with mock.patch("attention_unet.study.maps.explain_run", return_value=explained):

@@ -12,7 +12,7 @@ from attention_unet.study.cells import run_cell
 from attention_unet.study.register import register
 from attention_unet.study.registration import read_registration
 from attention_unet.study.report import write_study
-from tests.study.build import study
+from tests.study.build import copy_study, study
 from tests.study.test_cells import CELL
 
 
@@ -40,20 +40,22 @@ def test_a_study_is_recorded_once_and_read_as_it_was_written(small, tmp_path):
 
 
 def test_a_changed_study_is_refused_or_amended_with_its_reason(small, done, tmp_path):
-    shutil.copytree(done / "cells", tmp_path / "cells")
-    shutil.copy(done / "study.json", tmp_path / "study.json")
+    copy_study(done, tmp_path)
     changed = dataclasses.replace(small, margin=0.01)
     for save in (True, False):
         with pytest.raises(ConfigError, match=r"differs from the .*\(margin: 0\.005 \S 0\.01\): undo that, "):
             register(changed, tmp_path, save=save)
     _, before = register(small, tmp_path)
+    assert before.warnings() == []
     filled, found = register(changed, tmp_path, "0.005 was a slip")
     [amendment] = found.amendments
     assert (amendment.trainings, amendment.reason) == (4, "0.005 was a slip")
     recorded, amended = found.sentences()
     assert recorded == before.sentences()[0] == f"Recorded on {before.date}, sha256 {before.sha256}."
     assert amended.endswith(f"0.005 was a slip (sha256 since: {found.sha256})")
+    assert "after 4 trainings: the verdicts are not those of claims made before" in found.warnings()[0]
     write_study(filled, found, tmp_path)
+    assert found.warnings()[0] in (tmp_path / "study.md").read_text()
     assert "after 4 trainings (margin: 0.005" in (tmp_path / "study.md").read_text()
     assert "after 4 trainings (margin: 0.005" in json.loads(json.dumps((tmp_path / "study.html").read_text()))
 
@@ -84,8 +86,7 @@ def test_a_missing_record_of_finished_trainings_is_told(small, done, tmp_path):
 
 
 def test_results_of_a_changed_arm_are_moved_aside(small, done, tmp_path):
-    shutil.copytree(done / "cells", tmp_path / "cells")
-    shutil.copy(done / "study.json", tmp_path / "study.json")
+    copy_study(done, tmp_path)
     (tmp_path / "runs" / "gate-all-seed0" / "fold1").mkdir(parents=True)  # a training that was stopped
     (tmp_path / "runs" / "gate-displaced-all-seed0").mkdir()
     results = {path.name: path.read_bytes() for path in (tmp_path / "cells").glob("*.*") if path.is_file()}
@@ -103,8 +104,7 @@ def test_results_of_a_changed_arm_are_moved_aside(small, done, tmp_path):
 
 
 def test_an_arm_that_another_process_trains_is_not_amended(small, done, tmp_path):
-    shutil.copytree(done / "cells", tmp_path / "cells")
-    shutil.copy(done / "study.json", tmp_path / "study.json")
+    copy_study(done, tmp_path)
     before = (tmp_path / "study.json").read_text()
     lock = tmp_path / "cells" / f".{next(cell.name for cell in small.cells() if cell.arm == 'gate')}"
     with folder_lock(lock), pytest.raises(Busy, match="another process"):
@@ -112,20 +112,8 @@ def test_an_arm_that_another_process_trains_is_not_amended(small, done, tmp_path
     assert (tmp_path / "study.json").read_text() == before
 
 
-def test_claims_that_are_changed_after_trainings_are_marked(small, done, tmp_path):
-    shutil.copytree(done / "cells", tmp_path / "cells")
-    shutil.copy(done / "study.json", tmp_path / "study.json")
-    filled, found = register(small, tmp_path)
-    assert found.warnings() == []
-    filled, found = register(dataclasses.replace(small, margin=0.01), tmp_path, "smaller is not worth it")
-    assert "after 4 trainings: the verdicts are not those of claims made before" in found.warnings()[0]
-    write_study(filled, found, tmp_path)
-    assert found.warnings()[0] in (tmp_path / "study.md").read_text()
-
-
 def test_claims_that_are_changed_after_results_were_put_aside_are_marked(small, done, tmp_path):
-    shutil.copytree(done / "cells", tmp_path / "cells")
-    shutil.copy(done / "study.json", tmp_path / "study.json")
+    copy_study(done, tmp_path)
     longer = {
         name: dataclasses.replace(arm, training=dataclasses.replace(arm.training, steps=5))
         for name, arm in small.arms.items()
@@ -138,8 +126,7 @@ def test_claims_that_are_changed_after_results_were_put_aside_are_marked(small, 
 
 
 def test_an_amendment_that_cannot_be_trained_is_not_recorded(small, done, tmp_path):
-    shutil.copytree(done / "cells", tmp_path / "cells")
-    shutil.copy(done / "study.json", tmp_path / "study.json")
+    copy_study(done, tmp_path)
     before = (tmp_path / "study.json").read_text()
     more = with_arm(dataclasses.replace(small, seeds={**small.seeds, "new": [0]}), "new", skips="gaet")
     for changed, message in (
@@ -152,8 +139,7 @@ def test_an_amendment_that_cannot_be_trained_is_not_recorded(small, done, tmp_pa
 
 
 def test_other_subjects_are_another_configuration(small, done, tmp_path):
-    shutil.copytree(done / "cells", tmp_path / "cells")
-    shutil.copy(done / "study.json", tmp_path / "study.json")
+    copy_study(done, tmp_path)
     table = tmp_path / "subjects.csv"
     table.write_text("case,subject\n" + "".join(f"phantom_{i:03d},person{i}\n" for i in range(8)))
     register(with_subjects(small, str(table)), tmp_path, "now with persons")
@@ -161,8 +147,7 @@ def test_other_subjects_are_another_configuration(small, done, tmp_path):
 
 
 def test_another_arm_is_amended_and_the_others_stay(small, done, tmp_path):
-    shutil.copytree(done / "cells", tmp_path / "cells")
-    shutil.copy(done / "study.json", tmp_path / "study.json")
+    copy_study(done, tmp_path)
     more = with_arm(dataclasses.replace(small, seeds={**small.seeds, "se": [0]}), "se", skips="se")
     filled, found = register(more, tmp_path, "one more")
     arrow = "\N{RIGHTWARDS ARROW}"
@@ -258,17 +243,14 @@ def test_the_model_that_an_arm_starts_from_is_recorded(small, done, cohort, tmp_
 
 def test_no_results_that_were_moved_aside_are_replaced(small, done, tmp_path):
     """After the first amendment, the record is put back as it was."""
-    record = (done / "study.json").read_text()
     for skips in ("se", "sse"):
-        shutil.copytree(done / "cells", tmp_path / "cells", dirs_exist_ok=True)
-        (tmp_path / "study.json").write_text(record)
+        copy_study(done, tmp_path)
         register(with_arm(small, "gate", skips=skips), tmp_path, "it was meant so")
     assert [(tmp_path / f"before-amendment-{n}" / "cells").is_dir() for n in (1, 2)] == [True, True]
 
 
 def test_a_study_that_was_amended_meanwhile_is_not_gone_on_with(small, done, tmp_path):
-    shutil.copytree(done / "cells", tmp_path / "cells")
-    shutil.copy(done / "study.json", tmp_path)
+    copy_study(done, tmp_path)
     filled, registration = register(small, tmp_path)
     register(dataclasses.replace(small, margin=0.02), tmp_path, "0.005 was a slip")
     with pytest.raises(ConfigError, match="was amended meanwhile: repeat the command"):

@@ -3,6 +3,8 @@
 import dataclasses
 import shlex
 
+import nibabel as nib
+import numpy as np
 import torch
 import yaml
 from safetensors.torch import load_file
@@ -35,6 +37,12 @@ def weights(run):
 
 def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def rewrite(file, change):
+    """Replace the voxels of a scan or label map by what a function makes of them."""
+    image = nib.load(file)
+    nib.save(nib.Nifti1Image(change(np.asarray(image.dataobj).copy()), image.affine, image.header), file)
 
 
 def command(cohort, run, *more):

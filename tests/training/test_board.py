@@ -1,4 +1,3 @@
-import logging
 import socket
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -16,16 +15,6 @@ def test_what_is_shown_can_be_read_and_names_no_machine(tmp_path):
     (file,) = (tmp_path / "board").iterdir()
     assert file.name.startswith("events.out.tfevents.")
     assert socket.gethostname() not in file.name
-
-
-def test_a_training_does_without_where_it_cannot_be_written(tmp_path, caplog):
-    (tmp_path / "board").write_text("a file in its place")
-    with caplog.at_level(logging.WARNING):
-        board = Board(tmp_path / "board", 1)
-        board.write_scalars({"loss": 0.5}, 3)
-        board.write(lambda writer: writer.add_text("a", "b"))
-        board.close()
-    assert "TensorBoard cannot be written" in caplog.text
 
 
 def test_a_disk_that_fills_up_is_told_once(tmp_path, caplog, monkeypatch):

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -80,16 +81,14 @@ def test_what_the_model_says_of_its_augmentation_stays(settings, tmp_path, chang
 
 
 def test_a_state_of_another_network_or_of_no_run(cohort, run, tmp_path, capsys):
-    for file in run.iterdir():
-        if file.is_file():
-            (tmp_path / file.name).write_bytes(file.read_bytes())
-    call = ["train", "--resume", "--run", str(tmp_path), "--data.root", str(cohort)]
-    state = load_state(tmp_path / "last.pt")
+    run = shutil.copytree(run, tmp_path / "run")
+    call = ["train", "--resume", "--run", str(run), "--data.root", str(cohort)]
+    state = load_state(run / "last.pt")
     wide = json.loads(json.dumps(state.settings))
     wide["plan"]["architecture"]["channels"][0] *= 2
     invalid = "has no valid settings of a run"
     for settings, message in ((wide, "is of another network"), ({"plan": 1}, invalid), ({}, invalid)):
-        save_state(tmp_path / "last.pt", dataclasses.replace(state, settings=settings))
+        save_state(run / "last.pt", dataclasses.replace(state, settings=settings))
         assert main(call) == 2
         text = capsys.readouterr().err
         assert message in text
@@ -98,10 +97,7 @@ def test_a_state_of_another_network_or_of_no_run(cohort, run, tmp_path, capsys):
 
 def test_a_finished_run_is_trained_longer(cohort, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("again").mkdir()
-    for file in run.iterdir():
-        if file.is_file():
-            (tmp_path / "again" / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(run, tmp_path / "again")
     (tmp_path / "again" / "paths.json").write_text(json.dumps({"data.root": str(cohort)}))
     call = ["train", "--resume", "--run", "again", "--training.steps", "126"]
     assert main(call) == 2
@@ -112,12 +108,10 @@ def test_a_finished_run_is_trained_longer(cohort, run, tmp_path, monkeypatch):
 
 
 def test_a_configuration_edited_in_the_run_is_noticed(cohort, run, tmp_path, capsys):
-    for file in run.iterdir():
-        if file.is_file():
-            (tmp_path / file.name).write_bytes(file.read_bytes())
-    text = (tmp_path / "config.yaml").read_text()
-    (tmp_path / "config.yaml").write_text(text.replace("learning_rate: 0.01", "learning_rate: 0.5"))
-    assert main(["train", "--resume", "--run", str(tmp_path), "--data.root", str(cohort)]) == 2
+    run = shutil.copytree(run, tmp_path / "run")
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("learning_rate: 0.01", "learning_rate: 0.5"))
+    assert main(["train", "--resume", "--run", str(run), "--data.root", str(cohort)]) == 2
     assert "training.learning_rate was 0.01, is 0.5" in capsys.readouterr().err
 
 

@@ -5,14 +5,12 @@ import json
 import shutil
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import pytest
 
 from attention_unet.cli import main
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.training.train import train
-from tests.training.build import OPTIONS, config
+from tests.training.build import OPTIONS, config, rewrite
 
 
 @pytest.fixture
@@ -21,10 +19,11 @@ def data(cohort, tmp_path):
 
 
 def change(file, voxel):
-    image = nib.load(file)
-    array = np.asarray(image.dataobj).copy()
-    array[array.shape[0] // 3 : 2 * array.shape[0] // 3] = voxel
-    nib.save(nib.Nifti1Image(array, image.affine, image.header), file)
+    def changed(array):
+        array[array.shape[0] // 3 : 2 * array.shape[0] // 3] = voxel
+        return array
+
+    rewrite(file, changed)
 
 
 def longer(settings):

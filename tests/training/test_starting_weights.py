@@ -123,13 +123,6 @@ def test_what_fits_is_taken_and_the_rest_stays_new(plan, block, caplog):
     assert f"heads      {2 * (9 + 5):>11} of {3 * (9 + 5):>11} weights taken" in caplog.messages
 
 
-def test_attention_on_the_image_stays_new_for_other_channels(plan):
-    old_plan = plan_of(plan, ("T1", "T2", "PD"), classes("a"), inputs="se")
-    _, before, after = take(old_plan, plan_of(plan, ("T1",), classes("a"), inputs="se"))
-    kept = [name for name in after if name.startswith("inputs") and torch.equal(after[name], before[name])]
-    assert kept
-
-
 @pytest.mark.parametrize("options", [{"inputs": "se"}, {"encoder": {0: "gct"}}], ids=str)
 def test_attention_on_the_image_stays_new_for_channels_in_another_order(plan, options):
     old_plan = plan_of(plan, ("T1", "T2"), classes("a"), **options)

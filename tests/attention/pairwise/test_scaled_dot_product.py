@@ -14,17 +14,18 @@ from attention_unet.attention.pairwise.nonlocal_block import NonLocalBlock
 from attention_unet.attention.pairwise.scaled_dot_product import attend, bounded_grid, log_averaged_keys, tokens
 from attention_unet.attention.pairwise.self_attention import SelfAttention
 from tests.attention.build import arrays, image, trained
-from tests.reference.dense import convolve, softmax
-from tests.reference.heads import block_means
-from tests.reference.pairwise import gather
+from tests.reference.dense import convolve, softmax, voxels_of
+from tests.reference.heads import block_means, gather
 
 
 def reference(x, source, p, scaled=True):
-    return gather(
-        convolve(x, p["query.weight"], p["query.bias"]),
-        *(convolve(source, p[f"{name}.weight"], p[f"{name}.bias"]) for name in ("key", "value")),
-        scaled,
+    query, key, value = (
+        convolve(features, p[f"{name}.weight"], p[f"{name}.bias"])
+        for name, features in (("query", x), ("key", source), ("value", source))
     )
+    scale = len(query) ** -0.5 if scaled else 1.0
+    gathered, received = gather(query, key, value, 1, scale, lambda q: [*voxels_of(key.shape[1:])])
+    return gathered, received * received.size / query[0].size
 
 
 @pytest.mark.parametrize("init", ["open", "paper"])

@@ -4,34 +4,24 @@ import torch
 
 from attention_unet.attention.base import Place
 from attention_unet.attention.spatial.additive_gate import AdditiveGate
+from tests.attention.build import arrays, trained
 from tests.reference.additive_gate import gate_alpha
 from tests.reference.dense import interpolate
 
 
-def randomised(dims, stride=2, init="paper"):
-    torch.manual_seed(3)
-    gate = AdditiveGate(Place(dims, 4, 5, stride, init=init)).double()
-    with torch.no_grad():
-        for parameter in gate.parameters():
-            parameter.normal_(std=0.7)
-    return gate
+def make(dims, stride=2):
+    return trained(AdditiveGate(Place(dims, 4, 5, stride)))
 
 
 @pytest.mark.parametrize(("dims", "stride", "coarse"), [(2, 2, (3, 4)), (3, 2, (2, 3, 2)), (3, (2, 2, 1), (2, 3, 4))])
 def test_equals_the_equation(dims, stride, coarse):
-    gate = randomised(dims, stride)
+    gate = make(dims, stride)
     steps = (stride,) * dims if isinstance(stride, int) else stride
     x = torch.randn(1, 4, *(n * s for n, s in zip(coarse, steps, strict=True)), dtype=torch.float64)
     signal = torch.randn(1, 5, *coarse, dtype=torch.float64)
-    expected = gate_alpha(
-        x[0].numpy(),
-        signal[0].numpy(),
-        gate.project_x.weight.detach().numpy(),
-        gate.project_gate.weight.detach().numpy(),
-        gate.project_gate.bias.detach().numpy(),
-        gate.psi.weight.detach().numpy().ravel(),
-        gate.psi.bias.item(),
-    )
+    p = arrays(gate)
+    projections = (p[f"project_{name}"] for name in ("x.weight", "gate.weight", "gate.bias"))
+    expected = gate_alpha(x[0].numpy(), signal[0].numpy(), *projections, p["psi.weight"].ravel(), p["psi.bias"].item())
     upsampled = torch.nn.functional.interpolate(
         torch.from_numpy(expected)[None, None], x.shape[2:], mode="bilinear" if dims == 2 else "trilinear"
     )
@@ -42,14 +32,14 @@ def test_equals_the_equation(dims, stride, coarse):
 
 def test_bias_opens_and_closes():
     x, signal = torch.randn(1, 4, 6, 6, dtype=torch.float64), torch.randn(1, 5, 3, 3, dtype=torch.float64)
-    gate = randomised(2)
+    gate = make(2)
     for bias, expected in ((60.0, x), (-60.0, torch.zeros_like(x))):
         torch.nn.init.constant_(gate.psi.bias, bias)
         torch.testing.assert_close(gate(x, signal).features, expected, atol=1e-9, rtol=0)
 
 
 def test_swapped_inputs_are_noticed():
-    gate = randomised(2)
+    gate = make(2)
     x, signal = torch.randn(1, 4, 6, 6, dtype=torch.float64), torch.randn(1, 5, 3, 3, dtype=torch.float64)
     with pytest.raises(RuntimeError):
         gate(signal, x)
@@ -58,7 +48,7 @@ def test_swapped_inputs_are_noticed():
 @pytest.mark.parametrize(("grid", "coarse"), [((8, 6), (3, 5)), ((8, 6, 4), (2, 5, 3))])
 def test_a_signal_on_another_grid_is_resampled_linearly(grid, coarse):
     """After its projection, so that the result is that of a signal which was resampled before."""
-    gate = randomised(len(grid))
+    gate = make(len(grid))
     x = torch.randn(1, 4, *grid, dtype=torch.float64)
     signal = torch.randn(1, 5, *coarse, dtype=torch.float64)
     resampled = interpolate(signal[0].numpy(), [n // 2 for n in grid])
@@ -75,7 +65,7 @@ def test_projections_start_as_he_et_al_do():
 
 
 def test_odd_grid_loses_no_voxel():
-    gate = randomised(2)
+    gate = make(2)
     x, signal = torch.randn(1, 4, 5, 5, dtype=torch.float64), torch.randn(1, 5, 3, 3, dtype=torch.float64)
     moved = x.clone()
     moved[..., -1, -1] += 10
@@ -83,7 +73,7 @@ def test_odd_grid_loses_no_voxel():
 
 
 def test_the_last_voxels_of_an_odd_grid_are_gated_like_their_neighbours():
-    gate = randomised(2)
+    gate = make(2)
     x, signal = torch.ones(1, 4, 5, 7, dtype=torch.float64), torch.ones(1, 5, 3, 4, dtype=torch.float64)
     weights = gate(x, signal).weights
     torch.testing.assert_close(weights, weights[..., :1, :1].expand_as(weights))
@@ -92,7 +82,7 @@ def test_the_last_voxels_of_an_odd_grid_are_gated_like_their_neighbours():
 @pytest.mark.parametrize(("n", "stride"), [(5, 2), (7, 4), (9, 4)])
 def test_cells_of_an_odd_grid_stay_where_they_came_from(n, stride):
     """The gate's grid is ceil(n / stride) cells, the last of which lies partly outside: nothing is stretched."""
-    gate = randomised(2, stride)
+    gate = make(2, stride)
     coarse = -(-n // stride)
     x, signal = (
         torch.randn(1, 4, n, 8, dtype=torch.float64),
@@ -100,11 +90,3 @@ def test_cells_of_an_odd_grid_stay_where_they_came_from(n, stride):
     )
     padded = torch.cat([x, x[:, :, -1:].expand(-1, -1, coarse * stride - n, -1)], dim=2)
     torch.testing.assert_close(gate(x, signal).weights, gate(padded, signal).weights[:, :, :n])
-
-
-def test_paper_init_is_not_open():
-    torch.manual_seed(0)
-    gate = AdditiveGate(Place(3, 16, 32, init="paper"))
-    weights = gate(torch.randn(1, 16, 8, 8, 8), torch.randn(1, 32, 4, 4, 4)).weights
-    assert 0.2 < weights.mean().item() < 0.8
-    assert gate.psi.bias.item() == 0

@@ -1,30 +1,21 @@
-import itertools
-
 import numpy as np
 import pytest
 import torch
 
 from attention_unet.attention.base import Place
 from attention_unet.attention.spatial.pooled_spatial import PooledSpatialAttention
+from tests.attention.build import arrays, image, trained
+from tests.reference.dense import convolve, sigmoid
 
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_equals_the_equation(dims):
-    torch.manual_seed(1)
-    attention = PooledSpatialAttention(Place(dims, 1, 1)).double()
-    torch.nn.init.normal_(attention.conv.weight)
-    x = torch.randn(1, 4, *(4, 5, 3)[:dims], dtype=torch.float64)
+    attention, x = trained(PooledSpatialAttention(Place(dims, 1, 1))), image(1, 4, *(4, 5, 3)[:dims])
     pooled = np.stack([x[0].numpy().mean(axis=0), x[0].numpy().max(axis=0)])
-    weight, bias = attention.conv.weight.detach().numpy()[0], attention.conv.bias.item()
-    half = [k // 2 for k in weight.shape[1:]]
-    padded = np.pad(pooled, [(0, 0), *((h, h) for h in half)])
-    expected = np.zeros(x.shape[2:])
-    for voxel in itertools.product(*(range(n) for n in x.shape[2:])):
-        box = padded[(slice(None), *(slice(v, v + k) for v, k in zip(voxel, weight.shape[1:], strict=True)))]
-        expected[voxel] = 1 / (1 + np.exp(-(weight * box).sum() - bias))
+    expected = torch.from_numpy(sigmoid(convolve(pooled, *arrays(attention).values())))
     features, weights = attention(x)
-    np.testing.assert_allclose(weights[0, 0].detach().numpy(), expected, atol=1e-12)
-    np.testing.assert_allclose(features[0].detach().numpy(), x[0].numpy() * expected, atol=1e-12)
+    torch.testing.assert_close(weights[0], expected)
+    torch.testing.assert_close(features[0], x[0] * expected)
 
 
 def test_published_form_has_98_weights_and_starts_half_open():
