@@ -93,8 +93,9 @@ def predict_with_maps(
         scan_grid.planes_back(plan.labels.channels, rows),
     )
     with torch.inference_mode():
-        target = np.concatenate([choose_classes(each, plan.labels).cpu().numpy() for each in planes], axis=1)
-    return scan_grid.as_stored(plan.labels.decode(target))
+        targets = (choose_classes(each, plan.labels).cpu().numpy() for each in planes)
+        label_map = np.concatenate([plan.labels.decode(target) for target in targets])
+    return scan_grid.as_stored(label_map)
 
 
 class _ReplacedMaps(UNet):
