@@ -48,10 +48,12 @@ def test_validations_before_the_last_have_a_share_of_the_time_so_far():
     assert Budget(100, None).may_validate(0.0, spent=1e9, case_seconds=1e9)
 
 
-def test_learning_rate_rises_and_stays():
+def test_learning_rate_rises_stays_and_falls():
     factors = [learning_rate_factor(p / 100, warmup=0.1) for p in range(101)]
     assert 0 < factors[0] < factors[1]
     assert factors[:11] == sorted(factors[:11])
     assert factors[5] == pytest.approx(0.5)
-    assert factors[10:] == [1.0] * 91
+    assert factors[10:88] == [1.0] * 78
+    assert factors[88:] == pytest.approx([0.96, 0.88, 0.8, 0.72, 0.64, 0.56, 0.48, 0.4, 0.32, 0.24, 0.16, 0.08, 0.01])
     assert learning_rate_factor(0.0, warmup=0.0) == 1
+    assert learning_rate_factor(1.0, warmup=0.0) > 0  # a budget that is over before the first step still trains it
