@@ -11,7 +11,7 @@ CASE_WORK = 0.8  # time to predict as many voxels as a patch has, as a multiple 
 LARGER_OVERLAP_WORK = 1.5**3  # of windows that overlap by 0.5, as a multiple of that with 0.25
 LARGEST_CASE = 0.1  # of a budget in minutes for which time is kept; a longer one is predicted without overlap at last
 FALLING = 1 / 8  # last share of a budget, over which the learning rate falls; docs/experiments.md, 2026-11-29
-LOWEST_RATE = 0.01  # share of the learning rate at the first and the last step
+LOWEST_RATE = 0.01  # least share of the learning rate
 RESERVED = 1.2  # time kept for the last validation, and what it may take, as a multiple of what is expected
 
 
@@ -108,7 +108,7 @@ def learning_rate_factor(progress: float, warmup: float) -> float:
     """Return the share of the full learning rate: a linear rise during warm-up, then 1, then a linear fall.
 
     Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations" (2024, arXiv:2405.18392),
-    found such short falls as good as a cosine.
+    found such a short fall as good as a cosine in language models.
     """
     rise = progress / warmup if warmup else 1.0
     return max(min(rise, 1.0, (1 - progress) / FALLING), LOWEST_RATE)
