@@ -1,8 +1,7 @@
 """Train on incomplete data: ``python benchmarks/incomplete_data.py slices channels contrasts --work DIR``.
 
-- slices: a tenth of the slices is annotated, beside all slices, all slices of a tenth of the cases, and a tenth of the
-  slices of ten times as many cases.
-- crops: the first three of these on hippocampus crops; a quarter of the heads, another for each seed, is held out.
+- slices: a tenth of the slices is annotated, beside all slices, and all slices of a tenth of the cases.
+- crops: the same on hippocampus crops; a quarter of the heads, another for each seed, is held out.
 - classes: half of the cases annotate each class.
 - channels: scans of four channels lack some in tests, with and without ``augmentation.drop_channel``.
 - contrasts: tests have other contrasts than the training, with and without ``augmentation.synthesize``.

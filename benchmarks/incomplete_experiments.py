@@ -24,7 +24,6 @@ CHANNELS = ("T1", "T2", "FLAIR", "PD")
 SIGNALS = np.array(  # of background, brain and the three structures in each channel
     [[0.0, 0.7, 0.2, 0.9, 0.7], [0.0, 0.5, 1.0, 0.5, 0.6], [0.0, 0.6, 0.1, 0.6, 0.9], [0.0, 0.8, 0.8, 0.6, 0.8]]
 )
-IGNORED = 9  # integer of voxels that nobody annotated
 PLAIN = AugmentationConfig()
 Change = Callable[[Volume, np.random.RandomState], Volume]
 
@@ -44,10 +43,10 @@ class Experiment:
     tests: dict[str, Change] = field(default_factory=lambda: {"as trained": lambda volume, random: volume})
 
 
-def phantoms(work: Path, training: int = TRAINING, seed: int = SEED) -> Path:
+def phantoms(work: Path) -> Path:
     """Return the folder of the phantoms."""
     folder = work / "Phantom"
-    return folder if folder.exists() else make_cohort(work, training, TEST, seed, lambda: None)
+    return folder if folder.exists() else make_cohort(work, TRAINING, TEST, SEED, lambda: None)
 
 
 def held_out(work: Path, source: Path, seed: int, group: Callable[[str], int], every: int) -> Path:
@@ -90,14 +89,8 @@ def copy_with_labels(
 
 
 def slices(work: Path, data: Path, seed: int) -> Experiment:
-    """Return the experiment of annotated slices of phantoms.
-
-    One more arm has ten times as many cases, others, so that it has as many annotated slices as the first.
-    """
-    experiment = annotated_slices(phantoms(work))
-    many = phantoms(work / "many", 10 * TRAINING, SEED + 1)
-    arms = {**experiment.arms, f"a tenth of the slices of {10 * TRAINING} cases": (with_tenth_of_slices(many), PLAIN)}
-    return replace(experiment, arms=arms)
+    """Return the experiment of annotated slices of phantoms."""
+    return annotated_slices(phantoms(work))
 
 
 def crops(work: Path, data: Path, seed: int) -> Experiment:
@@ -108,30 +101,20 @@ def crops(work: Path, data: Path, seed: int) -> Experiment:
 
 def annotated_slices(folder: Path) -> Experiment:
     """Return the experiment of annotated slices of a dataset."""
-
-    def keep_case(label: np.ndarray, number: int) -> np.ndarray:
-        return label if number % 10 == 0 else np.full_like(label, IGNORED)
-
-    some_cases = copy_with_labels(folder, f"{folder.name}-cases", keep_case, labels=labels_with_ignore(folder))
-    some_slices = with_tenth_of_slices(folder)
-    folders = {"all slices": folder, "a tenth of the slices": some_slices, "a tenth of the cases": some_cases}
-    return Experiment({arm: (each, PLAIN) for arm, each in folders.items()}, test_cases(folder))
-
-
-def with_tenth_of_slices(folder: Path) -> Path:
-    """Return a copy of a dataset with a tenth of the slices annotated."""
+    labels = {**json.loads((folder / "dataset.json").read_text())["labels"], "9": "ignore"}
 
     def keep_tenth(label: np.ndarray, number: int) -> np.ndarray:
         axis = int(np.argmin(label.shape))
         there = np.arange(label.shape[axis]) % 10 == number % 10
-        return np.where(there.reshape([-1 if a == axis else 1 for a in range(3)]), label, IGNORED).astype(np.uint8)
+        return np.where(there.reshape([-1 if a == axis else 1 for a in range(3)]), label, 9).astype(np.uint8)
 
-    return copy_with_labels(folder, f"{folder.name}-slices", keep_tenth, labels=labels_with_ignore(folder))
+    def keep_case(label: np.ndarray, number: int) -> np.ndarray:
+        return label if number % 10 == 0 else np.full_like(label, 9)
 
-
-def labels_with_ignore(folder: Path) -> dict[str, str]:
-    """Return the labels of a Decathlon dataset, with one more to ignore."""
-    return {**json.loads((folder / "dataset.json").read_text())["labels"], str(IGNORED): "ignore"}
+    some_slices = copy_with_labels(folder, f"{folder.name}-slices", keep_tenth, labels=labels)
+    some_cases = copy_with_labels(folder, f"{folder.name}-cases", keep_case, labels=labels)
+    folders = {"all slices": folder, "a tenth of the slices": some_slices, "a tenth of the cases": some_cases}
+    return Experiment({arm: (each, PLAIN) for arm, each in folders.items()}, test_cases(folder))
 
 
 def classes(work: Path, data: Path, seed: int) -> Experiment:
