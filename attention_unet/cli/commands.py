@@ -16,7 +16,7 @@ from attention_unet.cli.results import compare, evaluate, explain, report
 from attention_unet.cli.screen import report_failures, table_console
 from attention_unet.cli.study import study
 from attention_unet.config import Config
-from attention_unet.errors import ConfigError, UserError, plural
+from attention_unet.errors import ConfigError, plural
 from attention_unet.machine.progress import progress_bar
 
 log = logging.getLogger("attention_unet")
@@ -34,16 +34,12 @@ def _train(options: Namespace, parser: ArgumentParser) -> int:
 
 def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.cli.tables import print_inspection, print_plan, print_trial
-    from attention_unet.dataset.case_checks import check_trainable, shorten
+    from attention_unet.dataset.case_checks import shorten
     from attention_unet.dataset.cases import locate_dataset
     from attention_unet.dataset.find_dataset import find_readable_dataset
     from attention_unet.dataset.inspection import inspect
     from attention_unet.dataset.subjects import find_subjects
-    from attention_unet.preparation.fingerprint import combine_measurements
-    from attention_unet.preparation.planning import make_plan
-    from attention_unet.training.machine_speed import measure_machine
-    from attention_unet.training.resolved_settings import check_images, hold_out_cases
-    from attention_unet.training.starting_weights import starting_plan
+    from attention_unet.training.preview import preview
     from attention_unet.training.trial import try_step
 
     config = _configured(options, parser)
@@ -54,44 +50,26 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     subjects = find_subjects(config.data, dataset.root, [case.id for case in dataset.cases])
     with progress_bar("reading", len(dataset.cases)) as done:
         inspection = inspect(dataset, known, subjects, done)
-    readable = [case for case in dataset.cases if case.id not in inspection.problems]
-    tables = table_console()
+    tables = table_console(quiet=options.json)
+    print_inspection(dataset, inspection, tables)
     if not options.json:
-        count = plural(len(dataset.cases) + len(known), "case")
-        tables.print(f"{dataset.root}: {count}, {len(readable)} can be trained on", highlight=False)
-        print_inspection(inspection, dataset.channels, tables)
         for warning in shorten(inspection.warnings):
             log.warning("%s", warning)
-    code = report_failures(inspection.problems)
-    plan, trial = None, None
-    if readable:
-        fingerprint = combine_measurements([f.extent for f in inspection.facts], readable, dataset.labels)
-        judged = True
-        try:
-            check_images(dataset, config.augmentation.synthesize)
-            split, judged = hold_out_cases(config, [case.id for case in readable], subjects)
-            for warning in check_trainable(inspection.facts, split.validation, dataset.labels.names):
-                log.warning("%s", warning)
-        except UserError as error:  # a training would refuse; the plan is shown nevertheless
-            if not inspection.problems:
-                log.error("%s", error)
-                code = error.exit_code
-        machine, start = measure_machine(config.training), starting_plan(config)
-        plan = make_plan(config, dataset, fingerprint, machine, whole_scans=not judged, start=start)
-        if not options.json:
-            print_plan(plan, fingerprint, tables)
-    if plan and not options.no_trial:
-        trial = try_step(config, plan)
-        if not options.json:
-            print_trial(trial, config.training.budget_minutes, plan.region_mm is not None, tables)
+    code, planned, trial = report_failures(inspection.problems), None, None
+    if inspection.facts:
+        planned = preview(config, dataset, inspection, subjects)
+        for warning in planned.warnings:
+            log.warning("%s", warning)
+        if planned.refusal and not inspection.problems:
+            log.error("%s", planned.refusal)
+            code = planned.refusal.exit_code
+        print_plan(planned.plan, planned.fingerprint, tables)
+        if not options.no_trial:
+            trial = try_step(config, planned.plan)
+            print_trial(trial, config.training.budget_minutes, planned.plan.region_mm is not None, tables)
     if options.json:
-        found = {
-            "cases": [fact.to_json() for fact in inspection.facts],
-            "problems": inspection.problems,
-            "warnings": inspection.warnings,
-        }
-        planned = {"plan": plan.to_json() if plan else None, "step": dataclasses.asdict(trial) if trial else None}
-        print(json.dumps({**found, **planned}, indent=2))
+        plan, step = planned and planned.plan.to_json(), trial and dataclasses.asdict(trial)
+        print(json.dumps({**inspection.to_json(), "plan": plan, "step": step}, indent=2))
     return code
 
 

@@ -19,10 +19,10 @@ class ConsoleHandler(logging.Handler):
         SCREEN.print(f"{level}{self.format(record)}", markup=False, highlight=False, soft_wrap=True)
 
 
-def table_console() -> Console:
+def table_console(quiet: bool = False) -> Console:
     """Return a console on the standard output: 100 columns wide without a terminal. Names are not read as markup."""
-    console = Console(markup=False)
-    return console if console.is_terminal else Console(width=100, markup=False)
+    console = Console(markup=False, quiet=quiet)
+    return console if console.is_terminal else Console(width=100, markup=False, quiet=quiet)
 
 
 def report_failures(failed: Mapping[str, str]) -> int:

@@ -14,7 +14,9 @@ from rich.table import Table
 from attention_unet.attention.cost import Cost
 from attention_unet.attention.options import Option
 from attention_unet.dataset.case_facts import sizes_of
+from attention_unet.dataset.cases import Dataset
 from attention_unet.dataset.inspection import Inspection
+from attention_unet.errors import plural
 from attention_unet.preparation.fingerprint import Fingerprint
 from attention_unet.preparation.plan import AXES, Plan
 from attention_unet.preparation.region import SHARE
@@ -24,9 +26,11 @@ from attention_unet.training.trial import Trial
 TRAINING_SHARE = 0.85  # of a budget in minutes; the rest is for validations and for waiting
 
 
-def print_inspection(inspection: Inspection, channels: tuple[str, ...], console: Console) -> None:
-    """Print sizes, intensities and classes."""
+def print_inspection(dataset: Dataset, inspection: Inspection, console: Console) -> None:
+    """Print numbers of cases, sizes, intensities and classes."""
     facts = inspection.facts
+    cases = plural(len(facts) + len(inspection.problems), "case")
+    console.print(f"{dataset.root}: {cases}, {len(facts)} can be trained on", highlight=False)
     if not facts:
         return
     sizes = Table(title="sizes, on patient axes", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
@@ -50,7 +54,7 @@ def print_inspection(inspection: Inspection, channels: tuple[str, ...], console:
     for heading in ("channel", "minimum", "1 %", "median", "99 %", "maximum"):
         values.add_column(heading, justify="left" if heading == "channel" else "right")
     quantiles = np.median([fact.quantiles for fact in facts], axis=0)
-    for name, row in zip(channels, quantiles, strict=True):
+    for name, row in zip(dataset.channels, quantiles, strict=True):
         values.add_row(name, *(f"{value:.4g}" for value in row))
     console.print(values)
 

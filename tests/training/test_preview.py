@@ -1,0 +1,32 @@
+import dataclasses
+
+from attention_unet.dataset.find_dataset import find_dataset
+from attention_unet.dataset.inspection import inspect
+from attention_unet.training.preview import preview
+from tests.training.build import config
+
+
+def seen(cohort, **data):
+    """Return the preview of a small training on a cohort, and what it was made from."""
+    chosen = config(cohort, data=data)
+    dataset = find_dataset(chosen.data)
+    inspection = inspect(dataset, {}, {}, lambda: None)
+    return preview(chosen, dataset, inspection, {}), chosen, dataset, inspection
+
+
+def test_a_training_that_would_be_refused_is_planned_nevertheless(cohort):
+    accepted, *_ = seen(cohort)
+    refused, *_ = seen(cohort, folds=1000)
+    assert accepted.refusal is None
+    assert "data.folds is 1000" in str(refused.refusal)
+    assert refused.plan.patch == accepted.plan.patch
+    assert refused.warnings == []
+
+
+def test_cases_that_cannot_be_read_have_no_part_in_the_plan(cohort):
+    all_cases, chosen, dataset, inspection = seen(cohort)
+    last = dataset.cases[-1].id
+    facts = [fact for fact in inspection.facts if fact.id != last]
+    fewer = dataclasses.replace(inspection, facts=facts, problems={last: "damaged"})
+    found = preview(chosen, dataset, fewer, {})
+    assert len(found.fingerprint.grids) == len(all_cases.fingerprint.grids) - 1
