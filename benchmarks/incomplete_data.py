@@ -45,7 +45,8 @@ def results(name: str, options: argparse.Namespace, done: set[tuple[str, ...]]) 
     for seed, experiment, arm, (folder, augmentation) in trainings:
         if all((name, arm, str(seed), test) in done for test in experiment.tests):
             continue
-        run = options.work / "runs" / name / f"{arm.replace(' ', '-')}-{seed}"
+        settings = f"synthesize-{augmentation.synthesize:g}-drop_channel-{augmentation.drop_channel:g}"
+        run = options.work / "runs" / f"{folder.name}-{settings}-{seed}"  # arms of other experiments may be the same
         config = Config(
             data=DataConfig(root=str(folder), fold=-1, cache=str(options.work / "cache")),
             augmentation=augmentation,
