@@ -65,7 +65,7 @@ def print_inspection(dataset: Dataset, inspection: Inspection, console: Console)
         there = [fact.volumes_ml[name] for fact in facts if fact.volumes_ml[name] > 0]
         shares = [fact.shares[name] for fact in facts if fact.volumes_ml[name] > 0]
         figures = [f"{v:.4g}" for v in (min(there), np.median(there), max(there))] if there else ["-"] * 3
-        share = f"{100 * float(np.median(shares)):.2g} %" if shares else "-"
+        share = f"{100 * float(np.median(shares)):.3g} %" if shares else "-"
         annotating = sum(name not in fact.unannotated for fact in facts)
         classes.add_row(name, f"{len(there)} of {annotating}", *figures, share)
     console.print(classes)

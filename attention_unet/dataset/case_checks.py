@@ -9,7 +9,9 @@ import numpy as np
 from attention_unet.dataset.case_facts import CaseFacts, sizes_of
 from attention_unet.errors import DataError
 
+MANY_CHANNELS, ALIKE = 4, 0.1  # if more channels differ by at most this share of the values, it may be a time series
 RARE = 0.25  # share of the cases that a rare class is in
+MOST_CUT_OFF = 0.01  # share of the labelled voxels; beyond it a warning is given
 UNUSUAL_RATIO = 2.0  # of a voxel size to the median; beyond it a warning is given
 MAX_REPEATS = 2  # messages with the same words that are listed one by one
 
@@ -23,11 +25,21 @@ def warnings_about(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[s
         constant = [i for i, (low, *_, high) in enumerate(fact.quantiles) if low == high]
         if constant:
             warnings.append(f"{fact.id}: channel {constant[0]} has the same value everywhere: is it empty?")
+        if _looks_like_time_series(fact):
+            warnings.append(
+                f"{fact.id}: has {len(fact.quantiles)} channels of much the same values: is it a time series? Make a "
+                "case of each time point"
+            )
         if min(fact.extent.box) == 1:
             warnings.append(f"{fact.id}: is a single slice: treated as a volume of one slice")
         if fact.lost:
             lost = ", ".join(fact.lost)
             warnings.append(f"{fact.id}: {lost} vanishes on the network's grid: too small for the voxels of the plan")
+        if fact.cut_off > MOST_CUT_OFF:
+            warnings.append(
+                f"{fact.id}: more than {100 * MOST_CUT_OFF:.0f} % of its labelled voxels lie in the empty margin of "
+                "the image, which is cut off: does the label belong to this image?"
+            )
         if not fact.annotated:
             warnings.append(f"{fact.id}: all voxels are ignored: it is not trained on")
         elif not any(fact.volumes_ml.values()):
@@ -86,6 +98,10 @@ def check_trainable(facts: Sequence[CaseFacts], held_out: Collection[str], class
             )
         elif all(fact.id in held_out for fact in examples):
             warnings.append(f"the class {name} is only in cases that are held out: it cannot be learned")
+        elif held_out and not any(fact.id in held_out for fact in examples):
+            warnings.append(
+                f"the class {name} is in no held-out case: its Dice cannot be measured; try another data.fold"
+            )
     if problems:
         raise DataError("\n".join(problems))
     return warnings
@@ -101,6 +117,13 @@ def shorten(messages: Sequence[str]) -> list[str]:
         file = same[0].partition(": ")[0]
         short += same if len(same) <= MAX_REPEATS else [f"{len(same)} times: {words} (the first: {file})"]
     return short
+
+
+def _looks_like_time_series(fact: CaseFacts) -> bool:
+    """Return whether a case has many channels that hardly differ."""
+    values = fact.quantiles
+    differences = np.abs(values - np.median(values, axis=0))
+    return len(values) > MANY_CHANNELS and bool((differences <= ALIKE * np.ptp(values)).all())
 
 
 def _find_copies(facts: Sequence[CaseFacts]) -> list[list[str]]:

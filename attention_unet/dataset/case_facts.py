@@ -81,6 +81,7 @@ class CaseFacts:
         annotated: share of the voxels that is not ignored.
         unannotated: classes that the label map does not annotate.
         lost: classes of the label without a voxel on the network's grid.
+        cut_off: share of the voxels of all classes outside of the foreground box.
         warnings: warnings of its readers.
     """
 
@@ -95,6 +96,7 @@ class CaseFacts:
     annotated: float
     unannotated: tuple[str, ...]
     lost: tuple[str, ...]
+    cut_off: float
     warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -117,10 +119,12 @@ def measure_case(
     groups = {name: () if name in case.unannotated else group for name, group in labels.integers.items()}
     counts = {name: int(mask_of(label.array, group).sum()) for name, group in groups.items()}
     flat = image.array.reshape(len(image.array), -1)
+    box = find_box(image)
+    labelled = mask_of(label.array[0], tuple({value for group in groups.values() for value in group}))
     middle = np.quantile(flat[:, :: -(-flat.shape[1] // QUANTILE_VOXELS)], [0.01, 0.5, 0.99], axis=1).T
     return CaseFacts(
         id=case.id,
-        extent=measure_extent(image),
+        extent=_extent(image, box),
         orientation="".join(nib.aff2axcodes(image.affine)),
         quantiles=np.column_stack([flat.min(axis=1), middle, flat.max(axis=1)]).astype(np.float64),
         volumes_ml={name: count * image.voxel_ml for name, count in counts.items()},
@@ -130,6 +134,7 @@ def measure_case(
         annotated=1.0 if labels.ignore is None else float(np.mean(label.array != labels.ignore)),
         unannotated=case.unannotated,
         lost=tuple(name for name in lost if name not in case.unannotated),
+        cut_off=1 - float(labelled[box].sum() / labelled.sum()) if labelled.any() else 0.0,
         warnings=(*warnings, *_unlisted(case, label, labels)),
     )
 
@@ -154,7 +159,16 @@ def image_digest(volume: Volume) -> str:
 
 def measure_extent(volume: Volume) -> Extent:
     """Measure the foreground box of an image."""
+    return _extent(volume, find_box(volume))
+
+
+def find_box(volume: Volume) -> tuple[slice, ...]:
+    """Return the foreground box of an image."""
     image = torch.from_numpy(volume.array)
-    i, j, k = (stop - start for start, stop in foreground_box(image, find_background(image)))
+    return tuple(slice(start, stop) for start, stop in foreground_box(image, find_background(image)))
+
+
+def _extent(volume: Volume, box: Sequence[slice]) -> Extent:
+    i, j, k = (edge.stop - edge.start for edge in box)
     rows = tuple(tuple(map(float, row)) for row in volume.affine)
     return Extent(rows, (i, j, k), float(i * j * k / np.prod(volume.grid)))

@@ -52,8 +52,10 @@ def log_end(training: Training, monitor: Monitor) -> None:
             fall,
             step,
         )
-    last = monitor.history[-1] if monitor.history else {}
-    if never_found := [name for name in training.settings.plan.labels.names if last.get(f"dice {name}") == 0]:
+    last, prepared = monitor.history[-1] if monitor.history else {}, training.prepared
+    held_out = prepared.cases_of_class(prepared.judging)
+    names = [name for index, name in enumerate(training.settings.plan.labels.names) if index in held_out]
+    if never_found := [name for name in names if last.get(f"dice {name}") == 0]:
         advice = ["raise data.foreground_share"]
         advice += [] if training.settings.config.data.balance_classes else ["set data.balance_classes"]
         advice += ["try data.locate false"] if training.locator else []

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
+from attention_unet.dataset.case_checks import check_trainable
 from attention_unet.dataset.case_facts import sizes_of
 from attention_unet.dataset.cases import find_readable_cases
 from attention_unet.dataset.inspection import inspect
@@ -78,6 +79,41 @@ def test_warnings(folder):
     assert any(warning.startswith("c: channel 0 has the same value everywhere") for warning in found)
     assert any(warning.startswith("d: voxels of") for warning in found)
     assert "d: no class is in its label map" in found
+
+
+def test_labels_in_the_margin_that_is_cut_off_are_told(folder):
+    image = np.random.RandomState(3).normal(100, 20, size=GRID).astype(np.float32)
+    image[5:] = 0  # a quarter of the large class and all of the small one
+    save_nifti(folder / "images" / "b.nii.gz", image, AFFINE)
+    found = look(folder)
+    assert [fact.cut_off for fact in found.facts] == pytest.approx([0, 17 / 65, 0, 0])
+    told = [warning for warning in found.warnings if "empty margin" in warning]
+    assert [warning.partition(":")[0] for warning in told] == ["b"]
+    assert "more than 1 % of its labelled voxels" in told[0]
+
+
+def test_a_time_series_of_channels_is_told(folder):
+    def facts(channels):
+        for i, name in enumerate("abcd"):
+            frames = np.random.RandomState(i).normal(100, 20, size=(*GRID, channels)).astype(np.float32)
+            save_nifti(folder / "images" / f"{name}.nii.gz", frames, AFFINE)
+        description = json.loads((folder / "dataset.json").read_text())
+        description["channel_names"] = {str(n): f"frame {n}" for n in range(channels)}
+        (folder / "dataset.json").write_text(json.dumps(description))
+        return [warning for warning in look(folder).warnings if "time series" in warning]
+
+    assert len(facts(6)) == 4
+    assert facts(4) == []  # as of four sequences
+
+
+def test_a_class_that_no_held_out_case_has_is_told(folder):
+    facts = look(folder).facts
+    facts[0].volumes_ml["small"] = facts[1].volumes_ml["small"] = 0.0
+    assert check_trainable(facts, ["a", "b"], ["large", "small"]) == [
+        "the class small is in no held-out case: its Dice cannot be measured; try another data.fold"
+    ]
+    assert check_trainable(facts, [], ["large", "small"]) == []  # nothing is held out
+    assert check_trainable(facts, ["b", "c"], ["large", "small"]) == []
 
 
 def test_the_command(folder, capsys):

@@ -18,7 +18,9 @@ def facts(ids, medians):
         ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0)), (4, 4, 4), 1.0
     )
     rows = [np.array([[0.0, m / 2, m, 2 * m, 3 * m]]) for m in medians]
-    return [CaseFacts(i, extent, "RAS", row, {}, {}, i, i, 1.0, (), (), ()) for i, row in zip(ids, rows, strict=True)]
+    return [
+        CaseFacts(i, extent, "RAS", row, {}, {}, i, i, 1.0, (), (), 0.0, ()) for i, row in zip(ids, rows, strict=True)
+    ]
 
 
 def test_a_table_in_the_dataset_is_read_without_being_named(tmp_path):

@@ -24,9 +24,10 @@ def test_a_training_that_would_be_refused_is_planned_nevertheless(cohort):
 
 
 def test_cases_that_cannot_be_read_have_no_part_in_the_plan(cohort):
-    all_cases, chosen, dataset, inspection = seen(cohort)
+    all_cases, chosen, dataset, inspection = seen(cohort, folds=8)
+    assert all_cases.refusal is None
     last = dataset.cases[-1].id
     facts = [fact for fact in inspection.facts if fact.id != last]
-    fewer = dataclasses.replace(inspection, facts=facts, problems={last: "damaged"})
-    found = preview(chosen, dataset, fewer, {})
-    assert len(found.fingerprint.grids) == len(all_cases.fingerprint.grids) - 1
+    found = preview(chosen, dataset, dataclasses.replace(inspection, facts=facts, problems={last: "damaged"}), {})
+    assert len(found.fingerprint.grids) == 7
+    assert "data.folds is 8, but the dataset has 7 cases" in str(found.refusal)

@@ -14,14 +14,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from attention_unet.cli import main
 from attention_unet.config import AttentionConfig, NetworkConfig
+from attention_unet.dataset.find_dataset import find_dataset
+from attention_unet.dataset.splits import choose_split
 from attention_unet.errors import ConfigError, DataError
-from attention_unet.training import monitor
+from attention_unet.training import monitor, validation
 from attention_unet.training import train as module
 from attention_unet.training.history import read_validations
 from attention_unet.training.learner import Diverged
 from attention_unet.training.train import train
 from tests.conftest import DRAW, REPOSITORY
-from tests.training.build import command, config, same, weights
+from tests.training.build import command, config, rewrite, same, weights
 
 
 def test_a_run_folder_holds_what_it_promises(unbroken):
@@ -167,3 +169,15 @@ def test_files_of_other_origin_in_a_run_folder_stay(cohort, tmp_path, name):
         train(config(cohort), tmp_path / "run")
     assert [path.name for path in (tmp_path / "run").iterdir() if path.name != ".attention_unet.lock"] == [name]
     assert (tmp_path / "run" / name).read_text() == "mine"
+
+
+def test_no_advice_is_given_for_a_class_that_no_held_out_case_has(cohort, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(validation, "dice_by_class", lambda *_: [0.0, 0.0, 0.0])  # something is predicted, all wrong
+    copy = shutil.copytree(cohort, tmp_path / "cohort")
+    chosen = config(copy, steps=2)
+    ids = [case.id for case in find_dataset(chosen.data).cases]
+    for case in choose_split(chosen.data, ids, {}).validation:
+        rewrite(copy / "labelsTr" / f"{case}.nii.gz", lambda label: np.where(label == 3, 0, label).astype(np.uint8))
+    train(chosen, tmp_path / "run")
+    assert "the class Lesion is in no held-out case: its Dice cannot be measured" in caplog.text
+    assert "Nucleus, Ventricle: found in no held-out case: train longer" in caplog.text
