@@ -6,7 +6,7 @@ import numpy as np
 
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.synthetic_scan import synthesize_scan
-from attention_unet.errors import DataError
+from attention_unet.errors import DataError, plural
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import Volume, check_same_grid, read_labels, read_volume
 
@@ -59,7 +59,9 @@ def read_case(case: Case, channels: int, labels: Labels) -> tuple[Volume, Volume
         warnings.simplefilter("always")
         image = read_channels(case)
         if len(image.array) != channels:
-            raise DataError(f"{image.path}: has {len(image.array)} channels, the dataset has {channels}: must agree")
+            raise DataError(
+                f"{image.path}: has {plural(len(image.array), 'channel')}, the dataset {channels}: must agree"
+            )
         label = read_case_label(case, image)
     unknown = labels.unknown(label.array)
     if unknown:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from attention_unet.dataset.cases import Case
-from attention_unet.errors import ConfigError, DataError, first_few
+from attention_unet.errors import ConfigError, DataError, first_few, plural
 from attention_unet.inference.settings import Settings
 from attention_unet.preparation.plan import Plan
 from attention_unet.scans.volumes import Volume
@@ -30,7 +30,7 @@ def select_channels(volume: Volume, plan: Plan, settings: Settings) -> Volume:
         if len(plan.channels) == 1:
             advice = "; take one of them: --channel, or Settings(channel=...)"
         raise DataError(
-            f"{volume.path}: has {len(volume.array)} channels: the model was trained on {len(plan.channels)} "
+            f"{volume.path}: has {plural(len(volume.array), 'channel')}: the model was trained on {len(plan.channels)} "
             f"({', '.join(plan.channels)}){advice}; of an array, channels are the first axis"
         )
     return volume.without_channels(missing) if missing else volume

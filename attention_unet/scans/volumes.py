@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_unet.errors import DataError
+from attention_unet.errors import DataError, plural
 from attention_unet.files.atomic import replacing
 from attention_unet.scans import itk, mgh, nifti
 from attention_unet.scans.dicom import read_dicom
@@ -68,7 +68,8 @@ class Volume:
             DataError: if there is no such channel.
         """
         if channel >= len(self.array):
-            raise DataError(f"{self.path}: has {len(self.array)} channels: there is no channel {channel}; count from 0")
+            channels = plural(len(self.array), "channel")
+            raise DataError(f"{self.path}: has {channels}: there is no channel {channel}; count from 0")
         return replace(self, array=self.array[[channel]])
 
     def with_empty_channels(self, numbers: Sequence[int]) -> "Volume":

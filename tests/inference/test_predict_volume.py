@@ -153,7 +153,7 @@ def test_a_scan_of_much_more_or_less_than_was_trained_on_is_warned_of(tmp_path, 
 
 def test_other_number_of_channels_is_refused(tmp_path):
     volume, _ = scan(tmp_path, np.eye(4))
-    with pytest.raises(DataError, match=r"scan.nii.gz: has 1 channels: the model was trained on 2 \(T2, ADC\)"):
+    with pytest.raises(DataError, match=r"scan.nii.gz: has 1 channel: the model was trained on 2 \(T2, ADC\)"):
         predicted(Threshold(), plan_of(channels=("T2", "ADC")), volume)
 
 

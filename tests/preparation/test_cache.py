@@ -133,7 +133,7 @@ def open_files():
 
 
 def test_another_number_of_channels_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"x\.nii\.gz: has 1 channels, the dataset has 2: must agree"):
+    with pytest.raises(DataError, match=r"x\.nii\.gz: has 1 channel, the dataset 2: must agree"):
         CaseCache(tmp_path / "cache", PLAIN, LABELS, 2).add([case_of(tmp_path)], lambda: None)
 
 
