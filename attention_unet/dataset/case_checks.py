@@ -27,8 +27,8 @@ def warnings_about(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[s
             warnings.append(f"{fact.id}: channel {constant[0]} has the same value everywhere: is it empty?")
         if _looks_like_time_series(fact):
             warnings.append(
-                f"{fact.id}: has {len(fact.quantiles)} channels of much the same values: is it a time series? Make a "
-                "case of each time point"
+                f"{fact.id}: has {len(fact.quantiles)} channels of much the same values: is it a time series? Make "
+                "each time point a case of its own"
             )
         if min(fact.extent.box) == 1:
             warnings.append(f"{fact.id}: is a single slice: treated as a volume of one slice")
