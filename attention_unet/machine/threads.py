@@ -18,7 +18,8 @@ FIRST_TRIAL = 4  # step after which half of the threads are tried for the first 
 MUCH_SLOWER = 3  # times as slow as the fastest: reason for a warning
 SLOWER = 1.3  # times as slow as the fastest: reason to try fewer threads
 FASTER = 0.9  # the tried number is kept if steps take at most this share of the time
-PATIENCE = 100  # steps after which more threads are tried again; twice as many after each time in vain
+PATIENCE = 10  # steps after which more threads are tried again; twice as many after each time in vain,
+LOST = 0.02  # until the tries in vain lose at most this share of the time
 
 
 class ThreadChooser:
@@ -35,7 +36,7 @@ class ThreadChooser:
         self._before: tuple[int, float] | None = None  # what a trial is compared with: index, seconds
         self._recent: deque[float] = deque(maxlen=TRIAL)
         self._steps, self._fastest = 0, math.inf  # with the chosen number
-        self._patience = PATIENCE
+        self._patience: float = PATIENCE
 
     def record(self, seconds: float) -> None:
         """Take note of the time of a step, and choose the threads of the next."""
@@ -49,7 +50,9 @@ class ThreadChooser:
             index, other = self._before
             self._before = None
             if typical > FASTER * other:
-                self._patience = 2 * self._patience if index < self.chosen else self._patience
+                if index < self.chosen:
+                    lost = sum(self._recent) - len(self._recent) * other
+                    self._patience = max(PATIENCE, min(2 * self._patience, lost / other / LOST))
                 self._use(index)
             else:
                 self._patience, self._fastest = PATIENCE, typical
