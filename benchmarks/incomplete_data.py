@@ -98,7 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiments", nargs="*", choices=EXPERIMENTS, default=list(EXPERIMENTS))
     parser.add_argument("--work", type=Path, required=True, help="folder for datasets and runs")
-    parser.add_argument("--data", type=Path, default=Path("../shared/datasets"), help="folder of the real datasets")
+    parser.add_argument("--data", type=Path, default=REPOSITORY / "data", help="folder of the real datasets")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="none: train nothing, print the tables")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--write", action="store_true", help="write the tables into docs/incomplete_data.md")

@@ -1,4 +1,4 @@
-"""Compare runtimes of an exported network: ``python benchmarks/runtimes.py --data ../shared/datasets --write``.
+"""Compare runtimes of an exported network: ``python benchmarks/runtimes.py --data DATASETS --write``.
 
 Needs onnxruntime and openvino. Real windows are predicted in turns by each runtime. Differences are those of
 probabilities from the network in double precision. ``--write`` writes the table into docs/exporting.md.
