@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -274,8 +274,7 @@ def _pair_files(images: Path, labels: Path, problems: dict[str, str]) -> list[Ca
 
 def _drop_incomplete(root: Path, cases: list[Case], problems: dict[str, str]) -> list[Case]:
     """Return the cases with all their files; add the others to ``problems``."""
-    ids = [case.id for case in cases]
-    twice = sorted({i for i in ids if ids.count(i) > 1})
+    twice = sorted(case for case, count in Counter(case.id for case in cases).items() if count > 1)
     if twice:
         raise DataError(f"{root}: cases are listed twice: {', '.join(twice[:5])}: list each once")
     for case in cases:

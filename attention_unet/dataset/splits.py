@@ -201,7 +201,7 @@ def read_held_out(run: Path, cases: Sequence[str] | None) -> list[str]:
         ConfigError: if the run held out no case, or one that is not in ``cases``.
     """
     held_out = read_split(run / SPLIT).validation
-    missing = [case for case in held_out if cases is not None and case not in cases]
+    missing = [] if cases is None else sorted(set(held_out).difference(cases))
     if not held_out:
         raise ConfigError(f"{run}: held out no case: expected a run of one fold")
     if missing:

@@ -110,7 +110,7 @@ def _kind_of(volumes: Sequence[NamedVolume], kinds: Sequence[str]) -> str:
 def _of_kind(folder: Path, volumes: Sequence[NamedVolume], others: Sequence[Path], kind: str) -> list[NamedVolume]:
     """Return the label maps of a kind, and tell of the volumes that are not read."""
     chosen = [volume for volume in volumes if volume.suffix in (kind, "")]
-    rest = [volume.path for volume in volumes if volume not in chosen]
+    rest = [volume.path for volume in volumes if volume.suffix not in (kind, "")]
     if not chosen:
         held = first_few([path.name for path in (*rest, *others)]) or "no volume"
         raise ConfigError(

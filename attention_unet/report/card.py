@@ -99,7 +99,7 @@ def _dice(plain: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return Dice of each class that occurs: mean, 95 % interval and number of cases, from ``summary.json``."""
     dice = {name: metrics["dice"] for name, metrics in plain["classes"].items()}
     return {
-        name: {"mean": each["mean"], "ci95": each["ci95"], "cases": int(each["n"])}
+        name: {"mean": float(each["mean"]), "ci95": [*map(float, each["ci95"] or ())], "cases": int(each["n"])}
         for name, each in dice.items()
         if each["n"]
     }

@@ -1,5 +1,6 @@
 import errno
 import hashlib
+import http.client
 import http.server
 import io
 import shutil
@@ -9,7 +10,7 @@ import threading
 import pytest
 
 from attention_unet.dataset import fetch as module
-from attention_unet.dataset.fetch import DATASETS, PublicDataset, fetch
+from attention_unet.dataset.fetch import DATASETS, DecathlonDataset, fetch
 from attention_unet.errors import DataError
 from attention_unet.files.lock import Busy, folder_lock
 
@@ -31,7 +32,19 @@ def archive(members, *special):
 
 
 @pytest.fixture
-def serve():
+def point_to(monkeypatch):
+    """Let MONAI name another address of a task, and return the task."""
+
+    def point(url, md5):
+        monkeypatch.setitem(DecathlonDataset.resource, "Set", url)
+        monkeypatch.setitem(DecathlonDataset.md5, "Set", md5)
+        return "Set"
+
+    return point
+
+
+@pytest.fixture
+def serve(point_to):
     servers = []
 
     def start(content, md5=None, missing=0, ranges=True, length=True):
@@ -56,7 +69,7 @@ def serve():
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
         url = f"http://127.0.0.1:{server.server_port}/set.tar"
-        return PublicDataset(url, md5 or hashlib.md5(content).hexdigest(), "Set")
+        return point_to(url, md5 or hashlib.md5(content).hexdigest())
 
     yield start
     for server in servers:
@@ -64,12 +77,12 @@ def serve():
         server.server_close()
 
 
-def test_gets_checks_and_unpacks(serve, tmp_path, capfd):
+def test_gets_checks_and_unpacks(serve, point_to, tmp_path, capfd):
     dataset = serve(archive(GOOD))
     folder = fetch(dataset, tmp_path / "data")
     assert (folder / "imagesTr" / "a.nii.gz").read_bytes() == GOOD["Set/imagesTr/a.nii.gz"]
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["Set"]
-    nowhere = PublicDataset("http://127.0.0.1:9/x.tar", "0", "Set")
+    nowhere = point_to("http://127.0.0.1:9/x.tar", "0")
     assert fetch(nowhere, tmp_path / "data") == folder  # a complete folder is not downloaded again
     assert capfd.readouterr() == ("", "")
 
@@ -153,9 +166,9 @@ def test_an_archive_of_another_folder_is_refused(serve, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_server(tmp_path):
+def test_no_server(point_to, tmp_path):
     with pytest.raises(DataError, match=r"tar: download failed .*: repeat the command to continue"):
-        fetch(PublicDataset("http://127.0.0.1:9/x.tar", "0", "Set"), tmp_path)
+        fetch(point_to("http://127.0.0.1:9/x.tar", "0"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -168,8 +181,17 @@ def test_space_is_checked_first(serve, tmp_path, monkeypatch):
 
 def test_the_mr_tasks_of_the_decathlon():
     assert list(DATASETS) == ["hippocampus", "prostate", "heart", "brain-tumour"]
-    assert DATASETS["hippocampus"].md5 == "9d24dba78a72977dbd1d2e110310f31b"
-    assert all(dataset.url.endswith(f"/{dataset.folder}.tar") for dataset in DATASETS.values())
+    assert DecathlonDataset.md5[DATASETS["hippocampus"]] == "9d24dba78a72977dbd1d2e110310f31b"
+    assert all(DecathlonDataset.resource[task].endswith(f"/{task}.tar") for task in DATASETS.values())
+
+
+def test_a_network_that_fails_is_no_full_disk(serve, tmp_path, monkeypatch):
+    def unreachable(*arguments):
+        raise OSError(errno.EHOSTUNREACH, "No route to host")
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read", unreachable)
+    with pytest.raises(DataError, match=r"download failed \(.*No route to host\): repeat the command to continue"):
+        fetch(serve(archive(GOOD)), tmp_path)
 
 
 def test_a_full_disk_is_named(serve, tmp_path, monkeypatch):

@@ -54,6 +54,10 @@ def test_damaged_results_and_folders_without_a_model(shared, tmp_path):
     (shared / "held-out" / "summary.json").write_text("{}")
     with pytest.raises(DataError, match=r"summary\.json: lacks 'classes': evaluate again"):
         write_card(shared)
+    classes = {"Ventricle": {"dice": {"mean": None, "ci95": None, "n": 3}}}
+    (shared / "held-out" / "summary.json").write_text(json.dumps({"classes": classes}))
+    with pytest.raises(DataError, match=r"summary\.json: .*evaluate again"):
+        write_card(shared)
     with pytest.raises(ModelError):
         write_card(tmp_path / "nothing")
     with pytest.raises(ConfigError, match="hippocampus: not a folder: expected the folder of a run"):
