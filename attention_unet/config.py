@@ -203,8 +203,8 @@ class TrainingConfig:
         validations: number of validations on whole volumes, with windows that overlap by 0.25 and all components kept.
             The last one follows the last step and takes all held-out cases. In a budget in minutes, all before the last
             take a twenty-fifth of the time at most, with as many cases as that allows; the last one stops after 5 % of
-            it. If a single case is expected to take longer than a twenty-fifth of the time,
-            there is only the last. Time is kept for it: first as expected from the time of a step, then as measured.
+            it. If a single case is expected to take longer than a twenty-fifth of the time, there is only the last.
+            Time is kept for it: first as expected from the time of a step, then as measured.
         checkpoint_minutes: longest time between two saved states.
         precision: "auto" is bfloat16 where the hardware computes faster in it, otherwise float32.
         accelerator: "auto" (an NVIDIA GPU if there is one that works, otherwise the CPU), "cpu", "cuda" or "mps".

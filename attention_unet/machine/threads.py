@@ -18,8 +18,9 @@ FIRST_TRIAL = 4  # step after which half of the threads are tried for the first 
 MUCH_SLOWER = 3  # times as slow as the fastest: reason for a warning
 SLOWER = 1.3  # times as slow as the fastest: reason to try fewer threads
 FASTER = 0.9  # the tried number is kept if steps take at most this share of the time
-PATIENCE = 10  # steps after which more threads are tried again; twice as many after each time in vain,
-LOST = 0.02  # until the tries in vain lose at most this share of the time
+PATIENCE = 12  # steps after which more threads are tried again
+LONGER = 5  # after a trial in vain, the next one comes after so many times as many steps,
+LOST = 0.02  # but no later than trials lose this share of the time
 
 
 class ThreadChooser:
@@ -52,7 +53,7 @@ class ThreadChooser:
             if typical > FASTER * other:
                 if index < self.chosen:
                     lost = sum(self._recent) - len(self._recent) * other
-                    self._patience = max(PATIENCE, min(2 * self._patience, lost / other / LOST))
+                    self._patience = max(PATIENCE, min(LONGER * self._patience, lost / other / LOST))
                 self._use(index)
             else:
                 self._patience, self._fastest = PATIENCE, typical
