@@ -116,7 +116,7 @@ def _download(url: str, archive: Path) -> None:
 
 
 def _receive(answer: IO[bytes]) -> bytes:
-    """Return the next block, empty at the end. The network's errors become those of a connection, unlike a disk's."""
+    """Return the next block, empty at the end. An error of the network is then not taken for one of the disk."""
     try:
         return answer.read(BLOCK)
     except OSError as error:
