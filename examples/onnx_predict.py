@@ -31,13 +31,16 @@ def mix(array, axis, matrix):
     return np.moveaxis(np.tensordot(matrix, np.moveaxis(array, axis, 0), 1), 0, axis)
 
 
-def background_of(channel):
-    """Return the value of more than half of the voxels on the six faces, if it is dark; otherwise the lowest value."""
+def outside_background(channel):
+    """Return which voxels are no background: step 2."""
     faces = np.concatenate([np.take(channel, end, axis).ravel() for axis in range(3) for end in (0, -1)])
     values, counts = np.unique(faces, return_counts=True)
     value = values[counts.argmax()]
-    dark = (channel > value).sum() >= 2 * (channel < value).sum()
-    return value if 2 * counts.max() > faces.size and dark else channel.min()
+    brighter, darker, fills = channel > value, channel < value, (channel == value).mean() >= 0.1
+    dark = brighter.sum() >= 2 * darker.sum()
+    if 2 * counts.max() <= faces.size or not (dark or (fills and 3 * brighter.sum() >= darker.sum())):
+        return channel > channel.min()
+    return brighter if dark else brighter | darker
 
 
 def standardise(channel, nonzero):
@@ -112,10 +115,10 @@ def segment(model, scan):
     if way["nonzero"]:
         image = np.where(share >= 0.49999, image / np.maximum(share, 0.49999), 0)
 
-    brighter = np.any([channel > background_of(channel) for channel in image], axis=0)
-    if not brighter.any():
+    kept = np.any([outside_background(channel) for channel in image], axis=0)
+    if not kept.any():
         raise SystemExit("the scan is the same everywhere")
-    first, last = np.argwhere(brighter).min(axis=0), np.argwhere(brighter).max(axis=0)
+    first, last = np.argwhere(kept).min(axis=0), np.argwhere(kept).max(axis=0)
     image = image[(slice(None), *(slice(low, high + 1) for low, high in zip(first, last)))]
     image = np.stack([normalise(channel, way["nonzero"]) for channel in image])
 

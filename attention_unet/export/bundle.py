@@ -13,13 +13,18 @@ from attention_unet.files.atomic import replacing, write_text
 from attention_unet.inference.model import Model
 
 NETWORK, CONFIG, METADATA = "models/model.ts", "configs/inference.json", "configs/metadata.json"
-# What read_volume and find_background do, for the configuration of MONAI.
+# What read_volume, find_background and foreground_box do, for the configuration of MONAI.
 LOWEST = "torch.tensor([float(c[torch.isfinite(c)].min()) for c in x]).reshape(-1, 1, 1, 1)"
 ONLY_FINITE = f"$lambda x: torch.where(torch.isfinite(x), x, {LOWEST})"
 FACES = "torch.cat([face.flatten() for face in (c[0], c[-1], c[:, 0], c[:, -1], c[:, :, 0], c[:, :, -1])])"
-IS_DARK = "(f == f.median()).float().mean() > 0.5 and (c > f.median()).sum() >= 2 * (c < f.median()).sum()"
+BRIGHTER, DARKER = "(c > f.median()).sum()", "(c < f.median()).sum()"
+IS_BRIGHT = f"{BRIGHTER} >= 2 * {DARKER}"
+FILLS = f"(c == f.median()).float().mean() >= 0.1 and 3 * {BRIGHTER} >= {DARKER}"
+IS_COMMON = f"(f == f.median()).float().mean() > 0.5 and ({IS_BRIGHT} or {FILLS})"
+BACKGROUND = f"f.median() if {IS_COMMON} else c.min()"
+OUTSIDE = "(c > b) if (c > b).sum() >= 2 * (c < b).sum() else (c != b)"
 ABOVE_BACKGROUND = (
-    f"$lambda x: torch.stack([(lambda c, f: c > (f.median() if {IS_DARK} else c.min()))(c, {FACES}) for c in x])"
+    f"$lambda x: torch.stack([(lambda c, b: {OUTSIDE})(c, (lambda c, f: {BACKGROUND})(c, {FACES})) for c in x])"
 )
 CPU, CUDA_OR_CPU = "'cpu'", "'cuda' if torch.cuda.is_available() else 'cpu'"
 LIBRARIES = ("monai", "torch", "numpy", "nibabel")

@@ -27,10 +27,11 @@ from attention_unet.preparation.preprocessing import Preprocessing, preprocess, 
 from attention_unet.preparation.synthetic_regions import find_regions
 from attention_unet.scans.geometry import fit_grid
 from attention_unet.scans.labels import IGNORED, Labels, mask_of
+from attention_unet.scans.volume_files import list_files
 from attention_unet.scans.volumes import Volume
 
 PARTS = ("image", "target", "locations", "annotated_voxels", "annotated_classes", "regions", "region_counts")
-FORMAT = 15  # version of the stored content
+FORMAT = 16  # version of the stored content
 LOCATIONS_PER_CLASS = 5000
 MAPPED_CASES = 512  # cases that stay mapped, because mapping takes as long as cutting a patch
 
@@ -45,8 +46,8 @@ class CachedCase:
         target: target of the network, as returned by ``preprocess_target``.
         locations: voxels of the classes, rows of (class, i, j, k), up to 5000 per class, grouped by class.
         annotated_voxels: up to 5000 voxels that are not ignored, rows of (i, j, k); empty if none is ignored.
-        annotated_classes: whether each class is annotated (K,), or (1,) if all are: the background may hold voxels of
-            one that is not.
+        annotated_classes: whether each class is annotated (K,): the background may hold voxels of one that is not.
+            (1,) stands for all.
         regions: region of each voxel (1, *S), as ``find_regions`` returns them; without a voxel if none are stored.
         region_counts: number of voxels of each region.
     """
@@ -87,8 +88,8 @@ def open_case(case: str, file: Path) -> CachedCase:
             return CachedCase(case, *(content.get_tensor(part).numpy() for part in PARTS))
     except (OSError, SafetensorError) as error:
         raise DataError(
-            f"{file}: the preprocessed case {case} cannot be read ({error}): repeat the command with --resume to "
-            "preprocess it again"
+            f"{file}: the preprocessed case {case} cannot be read ({error}): repeat the command ('train' with "
+            "--resume) to preprocess it again"
         ) from error
 
 
@@ -134,13 +135,12 @@ class CaseCache:
     def _file(self, case: Case) -> Path:
         """Return the file of a case. Its name changes if the case id or a file of the case changes."""
         digest = hashlib.sha256(f"{case.id}\n{case.unannotated}\n".encode())
-        for path in (*case.images, case.label):
-            if path is not None:
-                try:
-                    state = f"{path.resolve()}|{state_of(path)}\n"
-                except OSError as error:
-                    raise DataError(f"{path}: cannot be read ({error.strerror}): put it back") from error
-                digest.update(os.fsencode(state))
+        for path in (file for volume in (*case.images, case.label) if volume for file in list_files(volume)):
+            try:
+                state = f"{path.resolve()}|{state_of(path)}\n"
+            except OSError as error:
+                raise DataError(f"{path}: cannot be read ({error.strerror}): put it back") from error
+            digest.update(os.fsencode(state))
         return self.folder / f"{digest.hexdigest()[:32]}.safetensors"
 
     def _try_store(self, case: Case) -> str:

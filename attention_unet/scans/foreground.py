@@ -21,14 +21,17 @@ def find_background(image: Tensor) -> Tensor:
     """Return the value of the background of each channel of an image (C, *S): (C,).
 
     It is the value of most voxels on the faces of the volume, such as the 0 around a masked or padded scan, if at least
-    two thirds of the other voxels are brighter. Without such a value, it is the lowest value.
+    two thirds of the other voxels are brighter; or a quarter if it fills a tenth of the volume, as the 0 around a head
+    with a mean of 0 does. Without such a value, it is the lowest value.
     """
     found = image.amin(dim=(1, 2, 3))
     faces = torch.cat([image.select(axis, end).flatten(1) for axis in (1, 2, 3) for end in (0, -1)], dim=1)
     for number, (channel, face) in enumerate(zip(image, faces, strict=True)):
         values, counts = face.unique(return_counts=True)
         common = values[counts.argmax()]
-        if 2 * counts.max() > face.numel() and (channel > common).sum() >= 2 * (channel < common).sum():
+        brighter, darker = (channel > common).sum(), (channel < common).sum()
+        fills = 10 * (channel.numel() - brighter - darker) >= channel.numel()
+        if 2 * counts.max() > face.numel() and (brighter >= 2 * darker or (fills and 3 * brighter >= darker)):
             found[number] = common
     return found
 
@@ -36,9 +39,15 @@ def find_background(image: Tensor) -> Tensor:
 def foreground_box(image: Tensor, background: Tensor) -> list[tuple[int, int]]:
     """Return the box of all voxels brighter than the background of their channel, as (start, stop) along each axis.
 
-    The image is (C, *S). If no voxel is brighter, the box is the whole grid.
+    Darker voxels count, too, where they are more than a third of all others; fewer are strays. The image is (C, *S). If
+    there is no such voxel, the box is the whole grid.
     """
-    brighter = (image > background.view(-1, 1, 1, 1)).any(dim=0)
-    mask: NDArray[np.bool_] = brighter.numpy()  # any() of NumPy is faster than that of torch
+    found = torch.zeros(image.shape[1:], dtype=torch.bool)
+    for channel, value in zip(image, background, strict=True):
+        brighter, darker = channel > value, channel < value
+        found |= brighter
+        if 2 * darker.sum() > brighter.sum():
+            found |= darker
+    mask: NDArray[np.bool_] = found.numpy()  # any() of NumPy is faster than that of torch
     box = [(edge.start, edge.stop) for edge in bounding_box(mask)]
     return box if all(start < stop for start, stop in box) else [(0, n) for n in mask.shape]

@@ -23,6 +23,7 @@ CHANGES = {
     "other axes": lambda image: image.as_reoriented(np.array([[2, -1], [0, 1], [1, -1]])),
     "a border of zeros": lambda image: nib.Nifti1Image(np.pad(image.get_fdata(), 4), image.affine),
     "a border of zeros around negative values": lambda image: below_zero(image),
+    "a border of zeros around a mean of zero": lambda image: around_zero(image),
     "not a number": lambda image: with_nan(image),
     "another scale": lambda image: nib.Nifti1Image(37 * image.get_fdata(), image.affine),
 }
@@ -33,6 +34,12 @@ def below_zero(image):
     values = np.pad(image.get_fdata(), 10)
     values[20, 20, 20] = -1
     return nib.Nifti1Image(values, image.affine)
+
+
+def around_zero(image):
+    """Return a padded image whose own voxels have a mean of 0."""
+    values = image.get_fdata()
+    return nib.Nifti1Image(np.pad((values - values.mean()) / values.std() + 1e-6, 6), image.affine)
 
 
 def with_nan(image):

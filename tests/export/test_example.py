@@ -63,6 +63,12 @@ def with_a_gap(scan):
     return nib.Nifti1Image(values, scan.affine)
 
 
+def around_zero(scan):
+    """Return a scan whose own voxels have a mean of 0, with 0 around it."""
+    values = scan.get_fdata(dtype=np.float32)
+    return nib.Nifti1Image(np.pad((values - values.mean()) / values.std() + 1e-6, 6).astype(np.float32), scan.affine)
+
+
 def with_a_spike(scan):
     """Return a scan with a voxel that is far brighter than the others."""
     values = scan.get_fdata(dtype=np.float32)
@@ -76,6 +82,7 @@ CHANGES = {
     "thick slices": lambda scan: rescaled(scan, (0.7, 0.7, 1.5)),
     "large voxels": lambda scan: rescaled(scan, (2, 2, 2)),
     "a spike": with_a_spike,
+    "zeros around a mean of zero": around_zero,
     "turned": turned,
     "noise around it": padded,
     "large voxels, one of them not a number": lambda scan: with_a_gap(rescaled(scan, (2, 2, 2))),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 
 from attention_unet.config import DataConfig
@@ -55,6 +56,20 @@ def test_cases_are_prepared_once_and_again_when_they_change(tmp_path, monkeypatc
     cache.add([case], lambda: None)
     assert stored == ["x", "x"]
     assert len(cache.open([case])[0].locations) == 0
+
+
+def test_a_case_is_prepared_again_when_the_data_file_of_a_header_changes(tmp_path):
+    case = case_of(tmp_path)
+    header = tmp_path / "x.mhd"
+    sitk.WriteImage(sitk.ReadImage(case.images[0]), header)
+    case = dataclasses.replace(case, images=(header,))
+    cache = CaseCache(tmp_path / "cache", PLAIN, LABELS, 1)
+    cache.add([case], lambda: None)
+    before = cache.open([case])[0].image
+    data = tmp_path / "x.raw"
+    data.write_bytes(np.frombuffer(data.read_bytes(), np.float32)[::-1].tobytes())
+    cache.add([case], lambda: None)
+    np.testing.assert_allclose(cache.open([case])[0].image, before[:, ::-1, ::-1, ::-1], atol=1e-6)
 
 
 def test_several_processes_prepare_the_same_files(tmp_path, monkeypatch):

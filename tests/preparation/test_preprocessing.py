@@ -192,6 +192,18 @@ def test_a_stray_value_below_the_background_changes_nothing(tmp_path, empty, str
         assert preprocessed.background.tolist() == [0]
 
 
+@pytest.mark.parametrize("shift", [-0.6, 0.0, 0.6])
+def test_a_masked_head_with_a_mean_of_zero_has_the_background_zero(tmp_path, shift):
+    """Other programs normalise inside the mask and leave 0 outside: half of the head is darker than the background."""
+    array = np.zeros((20, 18, 16), dtype=np.float32)
+    array[3:17, 4:15, 2:13] = np.random.RandomState(0).normal(shift, 1, (14, 11, 11))
+    volume = read_volume(save_nifti(tmp_path / "a.nii.gz", array))
+    preprocessed = preprocess(volume, Preprocessing((1.0, 1.0, 1.0), nonzero=True))
+    assert preprocessed.image.shape == (1, 14, 11, 11)
+    assert preprocessed.background.tolist() == [0]
+    assert measure_extent(volume).box == (14, 11, 11)
+
+
 @pytest.mark.parametrize("share", [0.4, 1.0])
 def test_the_background_is_not_a_bright_frame_nor_a_rare_value(tmp_path, share):
     """Without a common value on the faces, or if most voxels are darker than it, the lowest value is the background."""
