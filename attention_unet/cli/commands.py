@@ -87,7 +87,7 @@ def _cross_validate(options: Namespace, parser: ArgumentParser) -> int:
         from attention_unet.machine.jobs import run_jobs
 
         calls = {f"fold {fold}": [*options.arguments, f"--only={fold}", "--jobs=1"] for fold in folds}
-        if (code := run_jobs(calls, options.jobs)) > 1:  # 1: some cases failed; their folds are finished below
+        if (code := run_jobs(calls, options.jobs)) > 1:  # 1: some cases, or trainings, failed: finished below
             return code
     folder = Path(options.run or f"runs/{_name_of(options, config)}-folds")
     found, failed = cross_validate(config, folder, folds, tta=options.tta, tolerance_mm=options.tolerance_mm)

@@ -1,7 +1,6 @@
 """Cross-validate: train every fold, predict its held-out cases as a user would, and evaluate all cases together."""
 
 import dataclasses
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ from attention_unet.evaluation.evaluate import TOLERANCE_MM, check_tolerance, ev
 from attention_unet.evaluation.result_files import check_results
 from attention_unet.evaluation.rows import Row, read_metrics
 from attention_unet.evaluation.summary import Summary
-from attention_unet.files.atomic import check_replaceable, write_text
+from attention_unet.files.atomic import check_replaceable
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.prediction_record import read_record
-from attention_unet.files.run_folder import HISTORY, PLAN, PREDICTIONS, SPLIT
+from attention_unet.files.run_folder import HISTORY, PREDICTIONS, SPLIT
 from attention_unet.inference.components import cleaned_classes
 from attention_unet.inference.model_file import CPU, load_model
 from attention_unet.inference.output_folder import check_origin
@@ -28,17 +27,18 @@ from attention_unet.inference.predict_folder import predict_cases
 from attention_unet.inference.settings import Settings
 from attention_unet.machine.devices import choose_device, choose_precision, devices_and_nodes
 from attention_unet.pictures.figures import MARK
-from attention_unet.preparation.fingerprint import take_fingerprint
-from attention_unet.preparation.plan import Plan, read_plan
-from attention_unet.preparation.planning import fill_from_plan, make_plan
+from attention_unet.preparation.plan import Plan
+from attention_unet.preparation.planning import fill_from_plan
 from attention_unet.scans.volume_files import volumes_by_case
 from attention_unet.training.checkpoint import STATE, load_state
+from attention_unet.training.common_plan import read_or_make_plan
 from attention_unet.training.curves import CURVES, draw_trainings
 from attention_unet.training.interruption import Interrupted
-from attention_unet.training.machine_speed import measure_machine
-from attention_unet.training.resolved_settings import changed_fields, configure_like_start, read_resolved_settings
-from attention_unet.training.same_data import check_classes
-from attention_unet.training.starting_weights import starting_plan
+from attention_unet.training.resolved_settings import (
+    changed_fields,
+    configure_like_start,
+    read_resolved_settings,
+)
 from attention_unet.training.train import train
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ def cross_validate(
         raise ConfigError(f"{data.splits}: expected {data.folds} splits, one per fold: correct the file or data.folds")
     splits = {fold: choose_split(dataclasses.replace(data, fold=fold), ids, subjects) for fold in range(data.folds)}
     _check_earlier_splits(folder, splits)
-    _train_folds(config, folder, folds, _read_or_make_plan(config, folder, dataset))
+    _train_folds(config, folder, folds, read_or_make_plan(config, folder, dataset))
     failed = _predict_folds(config, folder, folds, splits, dataset, tta, keep_all_components)
     with folder_lock(folder, EVALUATION):  # of all folds that are predicted by now, perhaps by other processes
         finished = _find_predicted_folds(folder, splits, tta)
@@ -150,20 +150,6 @@ def _check_earlier_splits(folder: Path, splits: Mapping[int, Split]) -> None:
                 f"{file}: the held-out cases changed: cases were added or removed, or data.folds, data.split_seed, "
                 "data.splits or data.subjects changed; undo the change, or choose another folder with --run"
             )
-
-
-def _read_or_make_plan(config: Config, folder: Path, dataset: Dataset) -> Plan:
-    """Return the plan of all folds: that of an earlier call, or a new one."""
-    with folder_lock(folder, EVALUATION):
-        if (folder / PLAN).exists():
-            plan = read_plan(folder / PLAN)
-            check_classes(plan, dataset)
-        else:
-            fingerprint = take_fingerprint(dataset.cases, dataset.labels)
-            machine, start = measure_machine(config.training), starting_plan(config)
-            plan = make_plan(config, dataset, fingerprint, machine, start=start)
-            write_text(folder / PLAN, json.dumps(plan.to_json(), indent=2) + "\n")
-    return plan
 
 
 def check_folds(folds: Sequence[object], count: int) -> None:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from attention_unet.cli import main
-from attention_unet.config import Config, DataConfig
+from attention_unet.config import Config, DataConfig, TrainingConfig
+from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.errors import ConfigError, ModelError
 from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference import predict_folder
@@ -15,6 +16,7 @@ from attention_unet.inference.model_file import load_models
 from attention_unet.inference.record import update_record
 from attention_unet.training import cross_validation
 from attention_unet.training.checkpoint import load_state, save_state
+from attention_unet.training.common_plan import read_or_make_plan
 from tests.report.build import facts_of
 from tests.training.build import OPTIONS
 
@@ -120,6 +122,26 @@ def test_folds_of_other_configurations_are_not_mixed(folder, cohort, tmp_path, c
     assert "--override" not in error
     assert not (again / "fold1").exists()
     assert main([*call, "--training.seed", "1000"]) == 0  # a study gives each fold a seed of its own
+
+
+def test_a_plan_is_kept_for_the_same_configuration_or_once_a_fold_is_trained(cohort, tmp_path):
+    found = find_dataset(DataConfig(root=str(cohort)))
+
+    def spacing(spacing_mm, **data):
+        config = Config(
+            data=DataConfig(root=str(cohort), spacing_mm=spacing_mm, **data), training=TrainingConfig(steps=4)
+        )
+        return read_or_make_plan(config, tmp_path, found).preprocessing.spacing_mm
+
+    assert spacing([3, 3, 4]) == (3, 3, 4)
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    (tmp_path / "plan.json").write_text(json.dumps({**plan, "batch": 7}))
+    assert spacing([3, 3, 4], fold=2, workers=1) == (3, 3, 4)  # a call for another fold
+    assert json.loads((tmp_path / "plan.json").read_text())["batch"] == 7
+    assert spacing([2, 2, 4]) == (2, 2, 4)
+    (tmp_path / "fold1").mkdir()
+    (tmp_path / "fold1" / "last.pt").touch()
+    assert spacing([3, 3, 4]) == (2, 2, 4)  # training fold 1 further tells what changed
 
 
 def test_its_models_predict_together(folder, cohort, tmp_path):

@@ -1,0 +1,60 @@
+"""Plan all folds of a cross-validation once, also if several processes train them."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from attention_unet.config import Config
+from attention_unet.dataset.cases import Dataset
+from attention_unet.files.atomic import write_text
+from attention_unet.files.json_file import read_object
+from attention_unet.files.lock import folder_lock
+from attention_unet.files.run_folder import PLAN
+from attention_unet.preparation.fingerprint import take_fingerprint
+from attention_unet.preparation.plan import Plan, read_plan
+from attention_unet.preparation.planning import make_plan
+from attention_unet.training.checkpoint import STATE
+from attention_unet.training.machine_speed import measure_machine
+from attention_unet.training.resolved_settings import MAY_CHANGE, without_paths
+from attention_unet.training.same_data import check_classes
+from attention_unet.training.starting_weights import starting_plan
+
+log = logging.getLogger(__name__)
+
+PLANNING = 3600.0  # seconds to wait while another process plans
+WITHOUT_PLAN = {"data.fold", "training.seed", *MAY_CHANGE} - {"training.accelerator"}  # a plan does not depend on them
+
+
+def read_or_make_plan(config: Config, folder: Path, dataset: Dataset) -> Plan:
+    """Return the plan of all folds: that of an earlier call, or a new one.
+
+    A plan of another configuration is made anew if no fold has been trained by it.
+
+    Raises:
+        ConfigError: as ``make_plan``, or if the dataset has other classes than the plan.
+        DataError: if a plan is damaged, or cannot be written.
+    """
+    file, given = folder / PLAN, _planned_from(config)
+    with folder_lock(folder, PLANNING):
+        if file.exists():
+            plan = read_plan(file)
+            trained = any((folder / f"fold{fold}" / STATE).exists() for fold in range(config.data.folds))
+            if trained or read_object(file).get("config", given) == given:
+                check_classes(plan, dataset)
+                return plan
+            log.info("%s: is of another configuration, and no fold is trained: planning anew", file)
+        fingerprint = take_fingerprint(dataset.cases, dataset.labels)
+        machine, start = measure_machine(config.training), starting_plan(config)
+        plan = make_plan(config, dataset, fingerprint, machine, start=start)
+        write_text(file, json.dumps({**plan.to_json(), "config": given}, indent=2) + "\n")
+    return plan
+
+
+def _planned_from(config: Config) -> dict[str, Any]:
+    """Return the configuration that a plan is made from as values of JSON. Calls for single folds have the same."""
+    fields = (
+        (f"{section}.{name}", value) for section, of in without_paths(config).items() for name, value in of.items()
+    )
+    plain = {name: value for name, value in fields if name not in WITHOUT_PLAN}
+    return dict(json.loads(json.dumps(plain)))
