@@ -116,7 +116,7 @@ class Model:
             >>> result.label_map.shape, sorted(result.attention)
             ((36, 50, 36), ['skip 1', 'skip 2'])
         """
-        volume = _read_scan(scan, spacing_mm, affine, self.plan)
+        volume = _read_scan(scan, spacing_mm, affine, self.plan, settings.memory)
         found = predict_volume([self], volume, settings)
         shares = found.probabilities
         return ScanPrediction(
@@ -127,7 +127,13 @@ class Model:
         )
 
 
-def _read_scan(scan: Any, spacing_mm: Sequence[float] | None, affine: NDArray[np.float64] | None, plan: Plan) -> Volume:
+def _read_scan(
+    scan: Any,
+    spacing_mm: Sequence[float] | None,
+    affine: NDArray[np.float64] | None,
+    plan: Plan,
+    memory: int | None,
+) -> Volume:
     if not isinstance(scan, str | Path | nib.Nifti1Image | np.ndarray):
         raise TypeError(
             f"scan is of type {type(scan).__name__}: expected a path, a nib.Nifti1Image (of another nibabel image: "
@@ -147,4 +153,4 @@ def _read_scan(scan: Any, spacing_mm: Sequence[float] | None, affine: NDArray[np
     if len(cases) > 1:
         raise ConfigError(f"{scan}: holds {len(cases)} scans: name one of them, or use predict_folder")
     warn_of_absent(cases[0], plan.channels)
-    return read_channels(cases[0])
+    return read_channels(cases[0], memory)

@@ -218,8 +218,10 @@ def _why_again(
     gone = [name for name in facts.get("files", []) if not (output / name).exists()]
     if gone:
         return f"{gone[0]} is not there any more"
-    if set(facts.get("sha256", {})) != set(image_names(case)):
+    if list(facts.get("sha256", {})) != image_names(case):
         return f"was predicted from {', '.join(facts.get('sha256', {}))}"
+    if facts.get("absent", []) != list(case.absent):
+        return "was predicted without other channels"
     try:
         state = image_states(case)
         if facts.get("states") == state:  # then nothing needs to be read

@@ -31,7 +31,6 @@ from attention_unet.files.prediction_folder import (
 from attention_unet.inference.channels import warn_of_absent
 from attention_unet.inference.image_states import hash_images, image_states
 from attention_unet.inference.model import Model
-from attention_unet.inference.model_file import CPU
 from attention_unet.inference.predict_volume import Prediction, predict_volume
 from attention_unet.inference.preview import draw_preview
 from attention_unet.inference.record import note, update_record
@@ -39,7 +38,7 @@ from attention_unet.inference.settings import Settings
 from attention_unet.inference.staging import move_into_place, staging_folder
 from attention_unet.inference.structures import describe_structures
 from attention_unet.inference.trained_on import find_in_training
-from attention_unet.machine.memory import free_memory, out_of_memory, peak_memory
+from attention_unet.machine.memory import free_memory, peak_memory
 from attention_unet.preparation.plan import Plan
 from attention_unet.scans.dicom import is_series
 from attention_unet.scans.dicom_segmentation import make_segmentation, write_segmentation
@@ -158,16 +157,7 @@ def _predict_case(
         empty = np.zeros(volume.grid, np.uint8)
         make_segmentation(empty, volume, models[0].plan.labels, settings.codes)
     in_training = find_in_training([model.trained_on for model in models], case.id, image_digest(volume))
-    device, prediction = models[0].device, None
-    try:
-        prediction = predict_volume(models, volume, settings, done)
-    except RuntimeError as error:
-        if device.type == "cpu" or not out_of_memory(error):
-            raise
-    if prediction is None:  # outside of the handler, whose exception holds all tensors
-        log.warning("%s: too large for the memory of %s: predicted on the CPU", case.id, device)
-        models, settings = [model.on(CPU) for model in models], replace(settings, precision=None)
-        device, prediction = CPU, predict_volume(models, volume, settings, done)
+    prediction = predict_volume(models, volume, settings, done)
     plan = models[0].plan
     with staging_folder(output) as stage:
         try:
@@ -178,11 +168,12 @@ def _predict_case(
         facts: dict[str, Any] = {
             "sha256": hash_images(case),
             "states": states,
-            "device": str(device),
+            "device": str(prediction.device),
             "trained_on": in_training,
             "attention_mm": sizes,
         }
         facts |= {"missing": missing} if missing else {}
+        facts |= {"absent": list(case.absent)} if case.absent else {}
         if image_states(case) != states:
             raise DataError(f"{case.images[0]}: was changed while it was predicted: predict it again")
         return {**facts, "files": move_into_place(stage, written, output, case.id)}

@@ -31,6 +31,7 @@ from attention_unet.inference.settings import DEFAULT, Settings
 from attention_unet.inference.sliding_window import slide
 from attention_unet.inference.window_predictor import attended_places, average_flips, window_predictor
 from attention_unet.machine.devices import choose_precision
+from attention_unet.machine.memory import out_of_memory
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.preprocessing import Preprocessed, preprocess
 from attention_unet.scans.geometry import resample_to_scan
@@ -58,6 +59,7 @@ class Prediction:
             "disagreement" is the entropy of the mean minus the mean of the entropies (mutual information; Houlsby et
             al., "Bayesian Active Learning for Classification and Preference Learning", arXiv:1112.5745).
         expected_dice: of each class, see ``expected_dice.py``; before small components are dropped.
+        device: where it was computed.
     """
 
     label_map: NDArray[np.unsignedinteger[Any]]
@@ -65,9 +67,9 @@ class Prediction:
     probabilities: NDArray[np.float32] | None
     uncertainty: dict[str, NDArray[np.float32]]
     expected_dice: NDArray[np.float64]
+    device: torch.device
 
 
-@torch.inference_mode()
 def predict_volume(
     models: Sequence["Model"],
     volume: Volume,
@@ -77,7 +79,8 @@ def predict_volume(
     """Predict a volume with one model, or with the mean of several models of the same classes.
 
     Warns about scans that are empty, or much larger, smaller or coarser than those of the training. If the part that a
-    locator found cuts a structure, all of the scan is predicted.
+    locator found cuts a structure, all of the scan is predicted. A scan that is too large for the memory of a GPU is
+    predicted on the CPU, with a warning.
 
     Args:
         models: models to predict with.
@@ -95,6 +98,23 @@ def predict_volume(
         >>> predict_volume([load_model("hippocampus")], scan).label_map.dtype
         dtype('uint8')
     """
+    device = models[0].device
+    try:
+        return _predict_volume(models, volume, settings, done)
+    except RuntimeError as error:
+        if device.type == "cpu" or not out_of_memory(error):
+            raise
+    # Outside of the handler, whose exception holds all tensors.
+    log.warning("%s: too large for the memory of %s: predicted on the CPU", volume.path, device)
+    on_cpu = [model.on(torch.device("cpu")) for model in models]
+    return _predict_volume(on_cpu, volume, replace(settings, precision=None), done)
+
+
+@torch.inference_mode()
+def _predict_volume(
+    models: Sequence["Model"], volume: Volume, settings: Settings, done: Callable[[float], None]
+) -> Prediction:
+    """Predict a volume on the device of the models."""
     if os.getpid() != PROCESS:
         torch.set_num_threads(1)
     check_missing(models, settings.missing)
@@ -127,6 +147,7 @@ def predict_volume(
         probabilities=stored.get("probabilities"),
         uncertainty={measure: stored[measure] for measure in MEASURES if measure in stored},
         expected_dice=expected_dice(sums),
+        device=models[0].device,
     )
 
 

@@ -11,6 +11,7 @@ import torch
 
 from attention_unet.errors import DataError
 from attention_unet.inference import predict_files as predict_module
+from attention_unet.inference import predict_volume as volume_module
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.output_folder import claim_output
 from attention_unet.inference.predict_files import predict_files
@@ -68,15 +69,16 @@ def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
 )
 def test_what_is_too_large_for_a_gpu_is_done_on_the_cpu(tmp_path, monkeypatch, caplog, error):
     """There is no GPU here: what would run on one runs on the CPU, but for the first case."""
-    known, seen = predict_module.predict_volume, []
+    known, seen = volume_module._predict_volume, []
 
     def on_a_gpu(models, volume, settings, done):
         seen.append((models[0].device.type, settings.precision))
         if models[0].device.type == "mps" and volume.path.name == "a.nii.gz":
             raise error
-        return known([model.on(CPU) for model in models], volume, settings, done)
+        found = known([model.on(CPU) for model in models], volume, settings, done)
+        return replace(found, device=models[0].device)
 
-    monkeypatch.setattr(predict_module, "predict_volume", on_a_gpu)
+    monkeypatch.setattr(volume_module, "_predict_volume", on_a_gpu)
     for name in ("a.nii.gz", "b.nii.gz"):
         scan(tmp_path / "in", np.eye(4), name)
     models = [replace(model_of(), device=torch.device("mps"))]
@@ -84,7 +86,7 @@ def test_what_is_too_large_for_a_gpu_is_done_on_the_cpu(tmp_path, monkeypatch, c
     assert predict_files(cases, tmp_path / "out", models, Settings(torch.bfloat16), lambda share: None) == {}
     assert seen == [("mps", torch.bfloat16), ("cpu", None), ("mps", torch.bfloat16)]
     told = [record.getMessage() for record in caplog.records]
-    assert told == ["a: too large for the memory of mps: predicted on the CPU"]
+    assert told == [f"{tmp_path}/in/a.nii.gz: too large for the memory of mps: predicted on the CPU"]
     facts = json.loads((tmp_path / "out" / "run.json").read_text())
     assert [facts["device"], *(facts["cases"][case]["device"] for case in "ab")] == ["mps", "cpu", "mps"]
 

@@ -46,6 +46,24 @@ def test_columns_are_channels_and_their_files_may_have_one_name(tmp_path, caplog
     assert "x: its scan has changed since it was predicted: predicted again" in caplog.text
 
 
+def test_channels_that_were_in_the_wrong_column_are_predicted_again(tmp_path, caplog):
+    plan = dataclasses.replace(plan_of(channels=("T1w", "FLAIR")), channels_may_miss=True)
+    model = dataclasses.replace(model_of(AttentionUNet(plan.architecture).eval()), plan=plan)
+    for name in "ab":
+        scan(tmp_path, np.eye(4), f"{name}.nii.gz", seed=ord(name))
+    for cells, told in (
+        ("b.nii.gz,a.nii.gz", ""),
+        ("a.nii.gz,b.nii.gz", "x: was predicted from b.nii.gz, a.nii.gz: predicted again"),
+        ("a.nii.gz,", "x: was predicted from a.nii.gz, b.nii.gz: predicted again"),
+        (",a.nii.gz", "x: was predicted without other channels: predicted again"),
+        (",a.nii.gz", ""),
+    ):
+        caplog.clear()
+        file = table(tmp_path, f"case,T1w,FLAIR\nx,{cells}\n")
+        assert predict_folder([model], file, tmp_path / "out", resume=True) == {}
+        assert "".join(message for message in caplog.messages if "predicted again" in message) == told
+
+
 def test_an_empty_cell_is_an_absent_channel(tmp_path):
     file = table(tmp_path, "case,T1w,FLAIR\nx,a.nii.gz,\ny,,b.nii.gz\n")
     assert [case.absent for case in read_scan_table(file, ("T1w", "FLAIR"), True)] == [(1,), (0,)]
