@@ -98,6 +98,11 @@ def check_trainable(facts: Sequence[CaseFacts], held_out: Collection[str], class
             )
         elif all(fact.id in held_out for fact in examples):
             warnings.append(f"the class {name} is only in cases that are held out: it cannot be learned")
+        elif all(fact.id in held_out or name in fact.lost for fact in examples):
+            warnings.append(
+                f"the class {name} has no voxel on the network's grid in any case that is trained on: it cannot be "
+                "learned; set a smaller data.spacing_mm"
+            )
         elif held_out and not any(fact.id in held_out for fact in examples):
             warnings.append(
                 f"the class {name} is in no held-out case: its Dice cannot be measured; try another data.fold"

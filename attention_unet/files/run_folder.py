@@ -18,6 +18,15 @@ PREDICTIONS = "predictions"  # of held-out cases
 HELD_OUT = "held-out"  # the evaluation of held-out cases
 REPORT = "report.html"
 EXPLANATION = "explanation.json"  # results of explain
+PATH_NAMES = ("data.root", "data.cache", "training.start_from")  # keys of paths.json: fields of the configuration
+
+
+def holds_paths(run: Path) -> bool:
+    """Return whether a folder has a ``paths.json`` that a training wrote."""
+    try:
+        return set(read_object(run / PATHS)) <= set(PATH_NAMES)
+    except DataError:
+        return False
 
 
 def read_paths(run: Path) -> dict[str, str]:
@@ -30,6 +39,6 @@ def read_paths(run: Path) -> dict[str, str]:
         paths = read_object(run / PATHS)
     except DataError:
         return {}
-    values = {name: paths.get(name) for name in ("data.root", "data.cache", "training.start_from")}
+    values = {name: paths.get(name) for name in PATH_NAMES}
     found = {name: run / path for name, path in values.items() if isinstance(path, str) and "\0" not in path}
     return {name: str(path) for name, path in found.items() if name == "data.root" or path.exists()}

@@ -13,6 +13,7 @@ from attention_unet.files.run_folder import (
     SUBJECTS,
     VALIDATIONS,
     WEIGHTS,
+    holds_paths,
 )
 from attention_unet.training.checkpoint import STATE, TrainingState, load_state
 from attention_unet.training.curves import CURVES
@@ -34,7 +35,7 @@ def claim_folder(run: Path, resume: bool) -> TrainingState | None:
                 advice = "continue it with --resume, or " if name == STATE else ""
                 raise ConfigError(f"{run}: already has a run ({name}): {advice}choose another folder with --run")
         others = [name for name in WRITTEN if (run / name).exists()]
-        if others and not all((run / name).exists() for name in (CONFIG, PATHS, PLAN, SPLIT)):
+        if others and not holds_paths(run):  # the first file that a training writes
             raise ConfigError(
                 f"{run}: has {first_few(others)}, not written by a training: choose another folder with --run"
             )

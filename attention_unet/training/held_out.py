@@ -3,9 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
-from attention_unet.dataset.find_dataset import find_dataset
+from attention_unet.dataset.cases import locate_dataset
+from attention_unet.dataset.find_dataset import find_readable_dataset
 from attention_unet.dataset.splits import read_held_out
 from attention_unet.dataset.subjects import read_subjects
+from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluate import evaluate_cases
 from attention_unet.evaluation.result_files import check_results
 from attention_unet.files.lock import folder_lock
@@ -28,12 +30,18 @@ def evaluate_held_out(run: Path, root: str | None, device: str) -> tuple[Path, d
 
     Raises:
         ConfigError: if the dataset is missing, or the run held out no case.
+        DataError: if the dataset is faulty, has other classes or no complete held-out case, or the folder cannot be
+            written to.
         ModelError: if the run folder has no model.
     """
-    dataset = find_dataset(replace(read_config(run).data, root=root or read_paths(run).get("data.root")))
+    data = replace(read_config(run).data, root=root or read_paths(run).get("data.root"))
+    dataset, problems = find_readable_dataset(locate_dataset(data.root, data.dataset), data)
     check_classes(read_plan(run / PLAN), dataset)
-    ids = read_held_out(run, [case.id for case in dataset.cases])
+    ids = read_held_out(run, [*(case.id for case in dataset.cases), *problems])
+    incomplete = {case: problems[case] for case in ids if case in problems}
     cases = [case for case in dataset.cases if case.id in ids]
+    if not cases:
+        raise DataError("\n".join(incomplete.values()))
     subjects = read_subjects(run / SUBJECTS, ids) if (run / SUBJECTS).is_file() else None
     folder, model = run / HELD_OUT, load_model(run, choose_device(device))
     check_results(folder)
@@ -42,4 +50,4 @@ def evaluate_held_out(run: Path, root: str | None, device: str) -> tuple[Path, d
     with folder_lock(folder):
         predicted = volumes_by_case(predictions)
         _, not_evaluated = evaluate_cases(cases, predicted, folder, dataset.labels, subjects=subjects)
-    return folder, failed | not_evaluated
+    return folder, incomplete | failed | not_evaluated

@@ -257,6 +257,7 @@ def write_resolved_settings(run: Path, settings: ResolvedSettings, given: Config
     data = {name: value for name, value in plain["config"]["data"].items() if name not in PATH_FIELDS}
     if given.data.splits:
         data["splits"] = SPLIT
+    (run / SUBJECTS).unlink(missing_ok=True)  # it may be of a start without these persons
     if settings.subjects:
         write_subjects(run / SUBJECTS, settings.subjects)
         data |= {} if given.data.subject_pattern else {"subjects": SUBJECTS}

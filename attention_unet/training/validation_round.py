@@ -87,7 +87,8 @@ def warn_if_low(training: Training, progress: float, row: Mapping[str, float]) -
         return
     loop.warned = True
     plan, advice = training.settings.plan, "train longer"
-    found = [row[f"dice {name}"] > 0 for name in plan.labels.names]
+    measured = [dice for name in plan.labels.names if not math.isnan(dice := row[f"dice {name}"])]
+    found = [dice > 0 for dice in measured]
     patch_mm = np.multiply(plan.patch, plan.preprocessing.spacing_mm)
     if any(found) and not all(found):
         advice += ", or raise data.foreground_share for classes that are not found yet"

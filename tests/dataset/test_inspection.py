@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -114,6 +115,14 @@ def test_a_class_that_no_held_out_case_has_is_told(folder):
     ]
     assert check_trainable(facts, [], ["large", "small"]) == []  # nothing is held out
     assert check_trainable(facts, ["b", "c"], ["large", "small"]) == []
+
+
+def test_a_class_that_vanishes_in_all_cases_that_are_trained_on_is_told(folder):
+    facts = look(folder).facts
+    facts = [replace(fact, lost=("small",)) if fact.id != "d" else fact for fact in facts]
+    (told,) = check_trainable(facts, ["d"], ["large", "small"])
+    assert told.startswith("the class small has no voxel on the network's grid in any case that is trained on")
+    assert check_trainable(facts, ["a"], ["large", "small"]) == []
 
 
 def test_the_command(folder, capsys):

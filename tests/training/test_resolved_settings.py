@@ -49,6 +49,14 @@ def test_what_is_written_names_no_folder_of_this_machine(cohort, settings, tmp_p
     assert Config.from_plain(written).training == settings.config.training
 
 
+def test_persons_of_a_start_that_was_stopped_do_not_stay(cohort, settings, tmp_path):
+    persons = dict.fromkeys(settings.split.training, "one")
+    write_resolved_settings(tmp_path, dataclasses.replace(settings, subjects=persons), config(cohort))
+    assert (tmp_path / "subjects.csv").is_file()
+    write_resolved_settings(tmp_path, settings, config(cohort))
+    assert not (tmp_path / "subjects.csv").exists()
+
+
 def test_the_same_goes_on_and_another_machine_may(cohort, settings, tmp_path):
     moved = config("elsewhere", data={"workers": 3, "cache": "there"}, training={"checkpoint_minutes": 1.0})
     assert resume_settings(settings, moved, False, tmp_path).plan == settings.plan

@@ -23,6 +23,7 @@ from attention_unet.training import locating as locating_module
 from attention_unet.training import train as module
 from attention_unet.training.budget import Budget
 from attention_unet.training.checkpoint import LoopState
+from attention_unet.training.claim import claim_folder
 from attention_unet.training.interruption import Interrupted
 from attention_unet.training.monitor import Monitor
 from attention_unet.training.train import read_config, train
@@ -243,6 +244,14 @@ def test_a_start_that_failed_blocks_nothing(cohort, tmp_path):
     (tmp_path / "run" / "model.safetensors").unlink()  # as after a kill before the first save
     train(config(tmp_path / "data", steps=2), tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "last.pt").is_file()
+
+
+def test_a_start_that_was_killed_while_it_wrote_its_first_files_blocks_nothing(unbroken, tmp_path):
+    shutil.copy(unbroken / "paths.json", tmp_path)
+    assert claim_folder(tmp_path, resume=False) is None
+    (tmp_path / "paths.json").write_text('{"mine": 1}')
+    with pytest.raises(ConfigError, match=r"has paths\.json, not written by a training"):
+        claim_folder(tmp_path, resume=False)
 
 
 def test_a_finished_run_that_is_resumed_ends_at_once(cohort, unbroken, tmp_path):

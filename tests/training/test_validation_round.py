@@ -1,5 +1,6 @@
 """Advice after validations."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +15,7 @@ from attention_unet.training.validation_round import warn_if_low
         (32, (0.2, 0.2), "train longer, or let a patch see more of a scan"),
         (64, (0.2, 0.2), "train longer"),  # a patch sees all of it
         (64, (0.4, 0.0), "train longer, or raise data.foreground_share"),
+        (32, (0.2, math.nan), "train longer, or let a patch see more of a scan"),  # no case has class b
     ],
 )
 def test_a_low_dice_is_warned_of_with_what_may_help(patch, dice, advice, caplog):
@@ -25,7 +27,7 @@ def test_a_low_dice_is_warned_of_with_what_may_help(patch, dice, advice, caplog)
         largest_mm=(90.0, 96.0, 81.0),
     )
     training = SimpleNamespace(loop=LoopState(), settings=SimpleNamespace(plan=plan))
-    row = {"dice": sum(dice) / 2, "dice a": dice[0], "dice b": dice[1]}
+    row = {"dice": 0.2, "dice a": dice[0], "dice b": dice[1]}
     for progress in (0.3, 0.5, 0.7):
         warn_if_low(training, progress, row)
     (message,) = [record.getMessage() for record in caplog.records]
