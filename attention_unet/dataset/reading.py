@@ -1,6 +1,8 @@
 """Read the image and the label map of a case."""
 
+import os
 import warnings
+from dataclasses import replace
 
 import numpy as np
 
@@ -9,6 +11,13 @@ from attention_unet.dataset.synthetic_scan import synthesize_scan
 from attention_unet.errors import DataError, plural
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import Volume, check_same_grid, read_labels, read_volume
+
+
+def without_absent_files(case: Case) -> Case:
+    """Return a case of one file per channel without the files that do not exist: their channels are absent."""
+    absent = tuple(number for number, path in enumerate(case.images) if not os.path.lexists(path))
+    there = tuple(path for number, path in enumerate(case.images) if number not in absent)
+    return replace(case, images=there, absent=absent) if there else case
 
 
 def read_channels(case: Case, memory: int | None = None) -> Volume:

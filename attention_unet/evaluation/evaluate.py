@@ -112,7 +112,10 @@ def evaluate_folder(
     if scans and not set(grouped) & set(ids):
         raise ConfigError(f"{scans}: holds no scan of these cases: expected names such as {known[ids[0]].name}")
     unannotated = describe_unannotated(description_beside(references), labels.names)
-    cases = [Case(case, grouped.get(case, ()), known[case], unannotated.get(case, ())) for case in ids]
+    cases = [
+        replace(grouped.get(case, Case(case, ())), label=known[case], unannotated=unannotated.get(case, ()))
+        for case in ids
+    ]
     if not predicted_only and set(ids) - set(predicted):
         log.info(
             "--predicted-only leaves out cases without a prediction, --held-out-of RUN those that a run trained on"

@@ -1,6 +1,7 @@
 """Write and read ``scored.json``: the classes and the files of an evaluation."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,7 @@ def write_evaluated_files(evaluation: Path, files: EvaluatedFiles) -> None:
                 "reference": relative_path(evaluation, files.reference(name)),
                 "prediction": relative_path(evaluation, files.predicted[name]) if name in files.predicted else None,
                 "images": [relative_path(evaluation, image) for image in case.images],
+                "absent": list(case.absent),
                 "unannotated": list(case.unannotated),
                 "synthetic": case.synthetic,
             }
@@ -77,7 +79,7 @@ def read_evaluated_files(evaluation: Path) -> EvaluatedFiles:
     """
 
     def absolute(path: str) -> Path:
-        return (evaluation / path).resolve()
+        return Path(os.path.normpath(evaluation.resolve() / path))
 
     def parse(plain: Mapping[str, Any]) -> EvaluatedFiles:
         cases = {
@@ -86,7 +88,8 @@ def read_evaluated_files(evaluation: Path) -> EvaluatedFiles:
                 tuple(absolute(image) for image in each["images"]),
                 absolute(each["reference"]),
                 tuple(map(str, each["unannotated"])),
-                synthetic=bool(each["synthetic"]),
+                tuple(map(int, each.get("absent", ()))),
+                bool(each["synthetic"]),
             )
             for name, each in plain["cases"].items()
         }

@@ -42,7 +42,8 @@ def write_example_cases(evaluation: Path, files: EvaluatedFiles, rows: Sequence[
 
 
 def _read_scene(files: EvaluatedFiles, case: str, title: str) -> Scene:
-    volume = read_channels(files.cases[case])
+    volume, absent = read_channels(files.cases[case]), files.cases[case].absent
+    channel = next(number for number in range(len(volume.array)) if number not in absent)
     reference, prediction = (read_labels(path) for path in (files.reference(case), files.predicted[case]))
     check_same_grid(volume, reference)
     places = files.attention_places(case)[:1]
@@ -51,9 +52,9 @@ def _read_scene(files: EvaluatedFiles, case: str, title: str) -> Scene:
         check_same_grid(weights, reference)
     return Scene(
         title=title,
-        image_title="image" if len(volume.array) == len(files.cases[case].images) == 1 else "image, first channel",
+        image_title="image" if len(volume.array) == 1 else f"image, channel {channel}",
         affine=volume.affine,
-        image=volume.array[0],
+        image=volume.array[channel],
         reference=files.labels.index(reference.array[0]),
         prediction=files.labels.index(prediction.array[0]),
         attention={place: weights.array[0] for place, weights in maps.items()},

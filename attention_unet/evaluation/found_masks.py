@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attention_unet.dataset.bids import is_bids_tree, name_classes, names_in_tables
-from attention_unet.dataset.cases import group_channels
+from attention_unet.dataset.cases import Case, group_channels
 from attention_unet.dataset.description import describe_labels, find_labels_in_files
+from attention_unet.dataset.reading import without_absent_files
 from attention_unet.errors import ConfigError, first_few
 from attention_unet.evaluation.bids_masks import images_of_scans, pair_masks
 from attention_unet.files.json_file import parse_object, read_object
 from attention_unet.files.prediction_record import RECORD
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.volume_files import list_unread, list_volumes, volumes_by_case
+from attention_unet.scans.volume_files import list_series, list_unread, list_volumes, volumes_by_case
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +42,12 @@ def find_masks(predictions: Path, references: Path) -> tuple[dict[str, Path], di
     return known, volumes_by_case(predictions)
 
 
-def find_images(
-    folder: Path, ids: Sequence[str], predicted: Mapping[str, Path], of_bids: bool
-) -> dict[str, tuple[Path, ...]]:
-    """Return the images of cases, without the channels that a scan lacks."""
+def find_images(folder: Path, ids: Sequence[str], predicted: Mapping[str, Path], of_bids: bool) -> dict[str, Case]:
+    """Return the scans of a folder as cases. One may lack channels."""
     if of_bids:
-        return images_of_scans(folder, ids, predicted)
-    grouped = group_channels(list_volumes(folder), wanted=ids)
-    return {case: tuple(path for path in paths if os.path.lexists(path)) for case, paths in grouped.items()}
+        return {case: Case(case, paths) for case, paths in images_of_scans(folder, ids, predicted).items()}
+    grouped = group_channels([*list_volumes(folder), *list_series(folder)], wanted=ids)
+    return {case: without_absent_files(Case(case, paths)) for case, paths in grouped.items()}
 
 
 def description_beside(references: Path) -> Path:

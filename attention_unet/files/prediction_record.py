@@ -46,8 +46,12 @@ def recorded_files(record: Mapping[str, Any], case: str) -> dict[str, str]:
 
 def was_changed(output: Path, record: Mapping[str, Any], case: str) -> bool:
     """Return whether the label map of a case was changed after it was predicted."""
-    masks = {name: sha256 for name, sha256 in recorded_files(record, case).items() if name.startswith(f"{case}.")}
-    return any((output / name).is_file() and sha256_of(output / name) != sha256 for name, sha256 in masks.items())
+    masks = {
+        output / name: sha256
+        for name, sha256 in recorded_files(record, case).items()
+        if name.startswith(f"{case}.") and not name.endswith((".json", ".tsv"))  # its description, in a BIDS dataset
+    }
+    return any(mask.is_file() and sha256_of(mask) != sha256 for mask, sha256 in masks.items())
 
 
 def are_hashes(files: object) -> bool:

@@ -2,13 +2,13 @@
 
 import logging
 import os
-from dataclasses import replace
 from pathlib import Path
 
 from attention_unet.dataset.cases import CHANNEL_SUFFIX, Case, group_channels
+from attention_unet.dataset.reading import without_absent_files
 from attention_unet.errors import ConfigError, first_few
 from attention_unet.scans.dicom import holds_images, is_dicom, is_series
-from attention_unet.scans.volume_files import ENDINGS, is_volume, list_unread, list_volumes, stem
+from attention_unet.scans.volume_files import ENDINGS, is_volume, list_series, list_unread, list_volumes, stem
 
 log = logging.getLogger(__name__)
 
@@ -57,30 +57,25 @@ def find_inputs(source: Path, channels: int, may_miss: bool = False, alone: bool
             source,
         )
     cases = [Case(name, paths) for name, paths in sorted(group_channels(files, channels).items())]
-    return [_without_absent_files(case) for case in cases] if may_miss else cases
+    return [without_absent_files(case) for case in cases] if may_miss else cases
 
 
 def series_below(source: Path) -> list[Path]:
     """Return the folders of DICOM series in a folder. Warn about those that hold no image."""
-    folders = [folder for folder in sorted(source.iterdir()) if is_series(folder) and not list_volumes(folder)]
+    folders = list_series(source)
     without = [folder.name for folder in folders if not holds_images(folder)]
     if without:
         log.warning("%s: not predicted, as they hold no DICOM image: %s", source, first_few(without))
     return [folder for folder in folders if folder.name not in without]
 
 
-def _without_absent_files(case: Case) -> Case:
-    absent = tuple(number for number, path in enumerate(case.images) if not os.path.lexists(path))
-    there = tuple(path for number, path in enumerate(case.images) if number not in absent)
-    return replace(case, images=there, absent=absent) if there else case
-
-
 def _not_read(source: Path, alone: bool) -> list[str]:
     """Return what looks like scans in a folder and is not read: other formats and, if ``alone``, folders of it."""
     found = ["its own DICOM files"] if is_series(source) else []
     found += list_unread(source)
+    read = list_series(source)
     for path in sorted(source.iterdir()):
-        if alone and path.is_dir() and not path.name.startswith(".") and not is_series(path):
+        if alone and path.is_dir() and not path.name.startswith(".") and path not in read:
             scan = _first_scan_below(path, DEEPEST)
             if scan:
                 found.append(f"{scan.parent.relative_to(source)}{os.sep}")

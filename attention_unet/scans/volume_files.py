@@ -6,7 +6,7 @@ from pathlib import Path
 
 from attention_unet.errors import DataError
 from attention_unet.scans import itk, mgh, nifti
-from attention_unet.scans.dicom import is_readable_dicom
+from attention_unet.scans.dicom import is_readable_dicom, is_series
 from attention_unet.scans.itk_header import data_files
 
 ENDINGS = (*nifti.ENDINGS, *itk.ENDINGS, *mgh.ENDINGS)
@@ -42,6 +42,11 @@ def is_volume(path: Path) -> bool:
 def list_volumes(folder: Path) -> list[Path]:
     """Return the volumes of a folder, sorted by name."""
     return sorted(path for path in folder.iterdir() if is_volume(path))
+
+
+def list_series(folder: Path) -> list[Path]:
+    """Return the folders of DICOM series in a folder, sorted by name. One that also holds other volumes is none."""
+    return [path for path in sorted(folder.iterdir()) if is_series(path) and not list_volumes(path)]
 
 
 def describe_broken_link(path: Path) -> str:
@@ -92,9 +97,9 @@ def files_by_name(paths: Iterable[Path]) -> dict[str, Path]:
 
 
 def list_files(path: Path) -> list[Path]:
-    """Return all files of a volume: those of a DICOM folder, or the header and the file of its voxels."""
+    """Return all files of a volume: those of a DICOM folder that are not hidden, or the header and its data file."""
     if path.is_dir():
-        return [file for file in sorted(path.iterdir()) if file.is_file()]
+        return [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
     return [path, *(file for file in data_files(path) if file.is_file())]
 
 

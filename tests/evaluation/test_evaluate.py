@@ -14,6 +14,7 @@ from attention_unet.errors import DataError, first_few
 from attention_unet.evaluation import example_cases
 from attention_unet.evaluation.case_warnings import CaseWarnings
 from attention_unet.evaluation.evaluate import evaluate_cases, evaluate_folder
+from attention_unet.evaluation.evaluated_files import read_evaluated_files
 from attention_unet.evaluation.metrics import METRICS, CaseMetrics
 from attention_unet.evaluation.rows import Row, metrics_to_csv, read_metrics
 from attention_unet.evaluation.score import score_cases
@@ -240,6 +241,19 @@ def test_a_folder_that_is_scored_against_itself_is_warned_of(tmp_path, capsys):
         call = ["evaluate", "-p", str(tmp_path / predictions), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]
         assert main(call) == 0
         assert "predictions and references are the same files: the scores mean nothing" in capsys.readouterr().out
+
+
+def test_links_are_written_down_as_they_are_named(tmp_path):
+    """The target may be called after a person, or, as in DataLad, after its content and without an ending."""
+    for folder in "pr":
+        save_nifti(tmp_path / "store" / f"{folder}.nii.gz", label_map(), AFFINE).rename(tmp_path / "store" / folder)
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.nii.gz").symlink_to(tmp_path / "store" / folder)
+    evaluate_folder(tmp_path / "p", tmp_path / "r", tmp_path / "out")
+    assert "store" not in (tmp_path / "out" / "scored.json").read_text()
+    files = read_evaluated_files(tmp_path / "out")
+    assert files.folder_and_stem("x") == (tmp_path / "p", "x")
+    assert files.reference("x") == tmp_path / "r" / "x.nii.gz"
 
 
 def test_volumes_of_sheared_scans_are_those_of_their_voxels(tmp_path):

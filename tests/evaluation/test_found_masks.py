@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
+from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.evaluation.evaluate import evaluate_folder
+from attention_unet.evaluation.evaluated_files import read_evaluated_files
 from attention_unet.evaluation.found_masks import find_images, find_labels, find_masks
 from attention_unet.inference.predict_tree import predict_tree
 from attention_unet.inference.settings import Settings
@@ -17,6 +19,7 @@ from attention_unet.scans.labels import Labels
 from tests.conftest import save_nifti
 from tests.evaluation.build import AFFINE, label_map
 from tests.inference.build import model_of
+from tests.scans.dicom_files import slice_of, write_slices
 
 LABELS = Labels({"a": (1,), "b": (2, 3)}, (1, 2))
 SCANS = ["sub-01/ses-a/anat/sub-01_ses-a", "sub-01/ses-b/anat/sub-01_ses-b", "sub-02/anat/sub-02_run-1"]
@@ -99,6 +102,8 @@ def test_masks_of_a_bids_dataset_are_those_of_a_folder(bids, tmp_path):
 
 def test_warnings_and_tables_of_a_bids_dataset(bids, tmp_path, capsys):
     masks, manual = bids / "derivatives" / "masks", bids / "derivatives" / "manual"
+    for described in (masks / "sub-01").rglob("*_dseg.json"):
+        described.write_text(described.read_text() + " ")  # the mask itself is as it was
     edited = next((masks / "sub-02").rglob("*_dseg.nii.gz"))
     save_nifti(edited, np.full((12, 10, 8), 3, np.uint8), np.eye(4))
     call = ["evaluate", "-p", str(masks), "-r", str(manual), "-o", str(tmp_path / "out")]
@@ -228,12 +233,33 @@ def test_images_of_scans_that_lack_a_channel(tmp_path):
     for name in ("a_0000", "a_0001", "b_0000", "c_0001"):
         save_nifti(tmp_path / "scans" / f"{name}.nii.gz", np.zeros((4, 4, 4), np.float32))
     found = find_images(tmp_path / "scans", ["a", "b", "c"], {}, False)
-    names = {case: [path.name.partition(".")[0] for path in paths] for case, paths in found.items()}
+    names = {name: [path.name.partition(".")[0] for path in case.images] for name, case in found.items()}
     assert names == {"a": ["a_0000", "a_0001"], "b": ["b_0000"], "c": ["c_0001"]}
+    assert {name: case.absent for name, case in found.items()} == {"a": (), "b": (1,), "c": (0,)}
+
+
+def test_a_channel_that_is_there_is_drawn_and_kept_at_its_place(tmp_path):
+    truth = label_map()
+    for folder in "pr":
+        save_nifti(tmp_path / folder / "c.nii.gz", truth, AFFINE)
+    save_nifti(tmp_path / "p" / "d.nii.gz", truth, AFFINE)
+    save_nifti(tmp_path / "r" / "d.nii.gz", truth, AFFINE)
+    for name in ("c_0001", "d_0000", "d_0001"):
+        save_nifti(tmp_path / "scans" / f"{name}.nii.gz", truth.astype(np.float32), AFFINE)
+    assert evaluate_folder(tmp_path / "p", tmp_path / "r", tmp_path / "out", images=tmp_path / "scans")[1] == {}
+    image = read_channels(read_evaluated_files(tmp_path / "out").cases["c"])
+    np.testing.assert_array_equal(image.array, [0 * truth, truth])
+    assert (tmp_path / "out" / "picture.png").is_file()
+
+
+def test_scans_may_be_folders_of_series(tmp_path):
+    write_slices(tmp_path / "scans" / "x", [slice_of(np.zeros((4, 5, 3), np.int16), AFFINE, k) for k in range(3)])
+    assert find_images(tmp_path / "scans", ["x"], {}, False)["x"].images == (tmp_path / "scans" / "x",)
 
 
 def test_images_that_are_not_wanted_do_not_decide_what_a_channel_is(tmp_path):
     for name in ("a_0000", "b_0000", "b_0001", "extra_2020"):
         save_nifti(tmp_path / f"{name}.nii.gz", np.zeros((4, 4, 4), np.float32))
-    assert find_images(tmp_path, ["a"], {}, False)["a"] == (tmp_path / "a_0000.nii.gz",)
-    assert find_images(tmp_path, ["a", "b"], {}, False)["b"] == (tmp_path / "b_0000.nii.gz", tmp_path / "b_0001.nii.gz")
+    assert find_images(tmp_path, ["a"], {}, False)["a"].images == (tmp_path / "a_0000.nii.gz",)
+    both = find_images(tmp_path, ["a", "b"], {}, False)["b"].images
+    assert both == (tmp_path / "b_0000.nii.gz", tmp_path / "b_0001.nii.gz")

@@ -54,6 +54,10 @@ def test_what_is_passed_over_is_told(tmp_path, caplog):
         (tmp_path / name).write_text("x")
     assert [case.id for case in find_inputs(tmp_path, 1)] == ["a", "series"]
     assert caplog.messages == [f"{tmp_path}: not predicted: its own DICOM files, b.hdr, b.img, more/"]
+    caplog.clear()
+    scan(tmp_path / "series", np.eye(4), "series.nii.gz")  # as dcm2niix writes it: which of both is meant?
+    assert [case.id for case in find_inputs(tmp_path, 1)] == ["a"]
+    assert caplog.messages == [f"{tmp_path}: not predicted: its own DICOM files, b.hdr, b.img, more/, series/"]
 
 
 @pytest.mark.parametrize("levels", ["T1", "study/T1", "study/day/T1", "study/day/series/T1"])

@@ -38,4 +38,6 @@ def test_all_files_of_a_volume(tmp_path, ending, files):
 
 def test_all_files_of_a_series(tmp_path):
     folder = write_slices(tmp_path / "series", slices())
-    assert list_files(folder) == sorted(folder.iterdir())
+    files = sorted(folder.iterdir())
+    (folder / ".DS_Store").touch()  # written by a file browser, not by the scanner
+    assert list_files(folder) == files
