@@ -7,7 +7,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from attention_unet.cli.screen import report_failures, table_console
-from attention_unet.errors import ConfigError, ModelError
+from attention_unet.errors import ConfigError, DataError, ModelError
 from attention_unet.machine.progress import progress_bar
 
 log = logging.getLogger("attention_unet")
@@ -75,7 +75,7 @@ def report(options: Namespace, parser: ArgumentParser) -> int:
 
 
 def _evaluate_run(run: Path, root: str | None, device: str) -> tuple[Path | None, dict[str, str]]:
-    """Evaluate the held-out cases of a run. If their dataset is gone, an earlier evaluation stays, if there is one.
+    """Evaluate the held-out cases of a run. If that is impossible, an earlier evaluation stays, if there is one.
 
     Returns:
         Folder of the evaluation; and the reason by case, for cases that failed.
@@ -88,7 +88,7 @@ def _evaluate_run(run: Path, root: str | None, device: str) -> tuple[Path | None
     choose_device(device)  # a mistake in the call ends it; a dataset that went since leaves a page to write
     try:
         return evaluate_held_out(run, root, device)
-    except (ConfigError, ModelError) as error:
+    except (ConfigError, DataError, ModelError) as error:
         if root:
             raise
         earlier = run / HELD_OUT

@@ -57,6 +57,19 @@ def test_a_run_without_its_dataset_still_tells_how_it_was_trained(cohort, run, t
     assert facts_of(copied / "report.html")["scores"]["cases"][0]["case"] == "plain"
 
 
+def test_a_file_that_is_gone_stops_no_other_case(cohort, run, tmp_path, capsys):
+    copied, data = shutil.copytree(run, tmp_path / "phantom"), shutil.copytree(cohort, tmp_path / "Phantom")
+    split = json.loads((run / "splits.json").read_text())
+    (data / "imagesTr" / f"{split['training'][0]}.nii.gz").unlink()
+    assert main(["report", str(copied), "--root", str(data)]) == 0
+    assert sorted(facts_of(copied / "report.html")["shown"]) == sorted(split["validation"])
+    gone, *others = split["validation"]
+    (data / "labelsTr" / f"{gone}.nii.gz").unlink()
+    assert main(["report", str(copied), "--root", str(data)]) == 1
+    assert f"{gone}.nii.gz: missing" in capsys.readouterr().err
+    assert sorted(facts_of(copied / "report.html")["shown"]) == sorted(others)
+
+
 @pytest.mark.parametrize("mistake", [["--root", "nowhere"], ["--device", "abacus"]])
 def test_a_mistake_in_the_call_leaves_an_earlier_page(run, tmp_path, capsys, mistake):
     copied = shutil.copytree(run, tmp_path / "phantom")
