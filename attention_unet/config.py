@@ -85,7 +85,7 @@ class AugmentationConfig:
 
     Attributes:
         affine: probability of rotation, scaling, shift and elastic deformation.
-        rotation_degrees: largest rotation about every axis; for 2-D networks, about the slice axis only.
+        rotation_degrees: largest rotation about every axis; of 2-D networks and thick slices, within the slice only.
         scale: range of the zoom, drawn for each axis; 1.2 enlarges by 20 %.
         shift: largest shift along every axis, in voxels of the finest axis. With 0, a case smaller than the patch is
             always centred in it.

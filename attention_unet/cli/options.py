@@ -61,7 +61,7 @@ def predict(parser: ArgumentParser) -> None:
         required=True,
         action="append",
         help="a scan (NIfTI, NRRD, MetaImage, FreeSurfer, folder of a DICOM series), a folder of scans, or a CSV "
-        "table with the columns case and image",
+        "table with the columns case and image, or one column for each channel",
     )
     parser.add_argument("-o", "--output", type=str, required=True, help="folder for the label maps")
     parser.add_argument(

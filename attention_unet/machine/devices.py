@@ -80,7 +80,10 @@ def choose_device(name: str) -> torch.device:
         if not (problem := _try_cuda()):
             return torch.device("cuda")
         if name == "cuda":
-            raise ConfigError(f"the device cuda does not work: {problem}: install another torch, or use --device cpu")
+            raise ConfigError(
+                f"the device cuda does not work: {problem}: install another torch, or use the CPU (--device cpu, in "
+                "trainings --training.accelerator cpu)"
+            )
         log.warning("cuda does not work, the CPU is used: %s", problem)
     return torch.device("mps" if name == "mps" else "cpu")
 

@@ -16,7 +16,7 @@ class LeeAttentionUNet(UNet):
     """``monai.networks.nets.AttentionUnet``, after Lee's code, with maps and any input size.
 
     Unlike Oktay et al. 2018 every skip is gated, the finest too; the gating signal is the decoder's after upsampling,
-    on the skip's own grid; everything is normalised over the batch; gates start half open.
+    on the skip's own grid; everything but the merge in the decoder is normalised over the batch; gates start half open.
 
     Args:
         dims: 2 or 3 spatial dimensions.
