@@ -18,6 +18,7 @@ from attention_unet.files.run_folder import EXPLANATION, SPLIT
 from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import load_model
 from attention_unet.machine.devices import choose_device
+from attention_unet.machine.memory import out_of_memory
 from attention_unet.machine.progress import progress_bar
 from attention_unet.preparation.fingerprint import evenly_spaced
 from attention_unet.training.held_out import evaluate_held_out
@@ -71,6 +72,10 @@ def explain_run(
                 checks.append(replace(result, subject=subjects[case.id]))
             except DataError as error:
                 failed[case.id] = str(error)
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+                failed[case.id] = f"{case.id}: too large for the memory of {model.device}: explain with --device cpu"
     findings = summarise_findings(checks, model.sha256)
     write_text(folder / EXPLANATION, json.dumps(findings, indent=1, allow_nan=False) + "\n")
     return findings, failed

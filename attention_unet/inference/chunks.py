@@ -62,8 +62,8 @@ def choose_chunks(
     if count > rows:
         raise DataError(
             f"{volume.path}: a scan of {volume.grid} takes {(fixed + 2 * sums / rows) / 2**30:.2f} GiB even row by "
-            f"row; the limit is {limit / 2**30:.2f} (--memory-gb): crop or resample it, ask for no maps, or raise the "
-            "limit"
+            f"row; the limit is {limit / 2**30:.2f}: crop or resample it, ask for no maps, or raise the limit (predict "
+            "--memory-gb)"
         )
     if count > 1:
         log.info("%s: predicted in %d chunks to stay below %.2f GiB", volume.path, count, limit / 2**30)

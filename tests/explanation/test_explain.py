@@ -7,8 +7,10 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from attention_unet.cli import main
+from attention_unet.explanation import explain as explain_module
 from attention_unet.inference.model_file import load_model, save_model
 from attention_unet.network import AttentionUNet
 from tests.report.build import facts_of
@@ -54,6 +56,24 @@ def test_a_run_is_checked_and_its_report_tells(cohort, run, tmp_path, capsys):
     assert main(["report", str(copied), "--root", str(cohort)]) == 0
     assert "is of another model than the predictions" in capsys.readouterr().err
     assert facts_of(copied / "report.html")["explanation"] is None
+
+
+@pytest.mark.usefixtures("few_deletions")
+def test_a_case_that_is_too_large_for_a_gpu_stops_no_other(cohort, run, tmp_path, capsys, monkeypatch):
+    copied = shutil.copytree(run, tmp_path / "phantom")
+    checked, seen = explain_module.check_case, []
+
+    def fails_once(model, controls, case, *rest):
+        seen.append(case.id)
+        if len(seen) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return checked(model, controls, case, *rest)
+
+    monkeypatch.setattr(explain_module, "check_case", fails_once)
+    assert main(["explain", str(copied), "--root", str(cohort), "--cases", "2"]) == 1
+    assert f"{seen[0]}: too large for the memory of cpu: explain with --device cpu" in capsys.readouterr().err
+    found = json.loads((copied / "held-out" / "explanation.json").read_text())
+    assert [case["case"] for case in found["cases"]] == seen[1:]
 
 
 def test_wrong_calls_are_told(tmp_path, capsys):
