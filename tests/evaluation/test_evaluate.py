@@ -7,6 +7,7 @@ from math import inf
 import numpy as np
 import pytest
 from rich.console import Console
+from scipy import stats
 
 from attention_unet.cli import main
 from attention_unet.dataset.cases import Case
@@ -196,7 +197,31 @@ def test_interval_covers_the_mean_of_known_draws():
     assert low < 0.8 < high
     assert high - low == pytest.approx(2 * 1.98 * 0.05 / 10, rel=0.25)
     together = [replace(row, subject=str(i // 10)) for i, row in enumerate(rows)]
-    assert summarise(together, CaseWarnings(), {}).n_subjects == 10
+    summary = summarise(together, CaseWarnings(), {})
+    assert summary.n_subjects == 10
+    of_persons = np.reshape([row.metrics.dice for row in rows], (10, 10)).mean(axis=1)
+    known = stats.ttest_1samp(of_persons, 0).confidence_interval()
+    assert summary.classes["a"]["dice"].ci95 == pytest.approx((known.low, known.high))
+
+
+def test_the_picture_shows_worst_middle_and_best(tmp_path, monkeypatch):
+    shown = []
+
+    def drawing(scenes, names):
+        shown.extend(scenes)
+        return draw_mosaic(scenes, names)
+
+    monkeypatch.setattr(example_cases, "draw_mosaic", drawing)
+    for case, shift in zip("abcde", (3, 0, 2, 4, 1), strict=True):
+        for folder, array in (("p", label_map(shift)), ("r", label_map()), ("i", label_map().astype(np.float32))):
+            save_nifti(tmp_path / folder / f"{case}.nii.gz", array, AFFINE)
+    _, failed = evaluate(tmp_path, "abcde")
+    assert failed == {}
+    assert [scene.title.partition("\n")[0] for scene in shown] == ["d", "c", "b"]
+    assert len({scene.title.partition("Dice ")[2] for scene in shown}) == 3
+    assert shown[2].title.endswith("Dice 1.000")
+    for scene, shift in zip(shown, (4, 2, 0), strict=True):
+        assert np.array_equal(scene.prediction > 0, label_map(shift) > 0)
 
 
 @pytest.mark.parametrize("cases", [("x", "y", "z"), ("x_0000", "x_0001", "x_0002")])

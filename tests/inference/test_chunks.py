@@ -153,7 +153,7 @@ def test_as_few_chunks_as_memory_allows(tmp_path):
     assert chunks(fixed + 2 * sums - 1) == [slice(0, 30), slice(30, 60)]
     assert [part.stop - part.start for part in chunks(fixed + sums // 30)] == [1] * 60
     for memory in (fixed + sums // 30 - 1, fixed, 1):
-        with pytest.raises(DataError, match=r"scan\.nii\.gz: a scan of \(40, 60, 50\) takes .* \(predict --memory-gb\)"):
+        with pytest.raises(DataError, match=r"scan\.nii\.gz: .*\(40, 60, 50\) takes .* \(predict --memory-gb\)"):
             chunks(memory)
     with_maps = choose_chunks(volume, [model], [[1, 2]], replace(settings, memory=fixed + 8 * voxels + 3 * sums))
     assert with_maps == [slice(0, 60)]

@@ -13,7 +13,7 @@ from attention_unet.inference.image_states import hash_images
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.output_folder import claim_output
 from attention_unet.inference.predict_files import predict_files
-from attention_unet.inference.record import describe_predictions, hash_files, update_record
+from attention_unet.inference.record import describe_predictions, hash_files, is_same, update_record
 from attention_unet.inference.settings import Settings
 from tests.inference.build import model_of, scan
 
@@ -98,6 +98,16 @@ def test_a_scan_that_is_gone_is_no_failure_any_more(tmp_path):
     (folder / "b.nii.gz").unlink()
     claim(folder, find_inputs(folder, 1), resume=True)
     assert read_record(output)["failed"] == {}
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["models_sha256", "overlap", "whole_scan", "tta", "drop_small", "channel", "missing", "file_format", "codes"],
+)
+def test_predictions_that_one_option_changes_are_others(tmp_path, key):
+    description = describe_predictions([model_of()], Settings(), [], tmp_path)
+    assert is_same(json.loads(json.dumps(description)), description)
+    assert not is_same({**description, key: "another"}, description)
 
 
 def test_only_what_is_whole_and_noted_stays(tmp_path, caplog):

@@ -6,7 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch import nn
+from torch.nn import functional
 
 from attention_unet.errors import DataError
 from attention_unet.inference.model import Model
@@ -22,6 +24,23 @@ from tests.inference.build import CPU, LABELS, Threshold, output, plan_of, scan
 
 def predicted(network, plan, volume, **wanted):
     return predict_volume([Model(network, plan, CPU)], volume, Settings(torch.float32, **wanted))
+
+
+class Coarse(Threshold):
+    """Network whose attention has three channels, on a grid half as fine."""
+
+    def forward(self, x, full_output=False):
+        weights = functional.avg_pool3d(x.abs(), 2)
+        channels = torch.cat([weights, 2 * weights, 6 * weights], dim=1)
+        return output(full_output, super().forward(x), {"skip 1": channels})
+
+
+def test_attention_is_the_mean_of_its_channels_interpolated_to_the_scan(tmp_path):
+    volume, z = scan(tmp_path, np.eye(4), grid=(8, 8, 8))
+    found = predicted(Coarse(), plan_of(), volume, attention=True).attention["skip 1"]
+    mean = 3 * np.abs(z).reshape(4, 2, 4, 2, 4, 2).mean(axis=(1, 3, 5))
+    centres = np.stack(np.meshgrid(*[(np.arange(8) + 0.5) / 2 - 0.5] * 3, indexing="ij"))
+    np.testing.assert_allclose(found, ndimage.map_coordinates(mean, centres, order=1, mode="nearest"), rtol=1e-4)
 
 
 @pytest.mark.parametrize("patch", [(8, 8, 8), (16, 16, 16), (8, 8, 1), (1, 8, 8)])

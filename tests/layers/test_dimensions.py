@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from attention_unet.layers.dimensions import CONV, ONEDNN, averages_of_boxes, pool_to
+from attention_unet.layers.dimensions import CONV, ONEDNN, averages_of_boxes, crop_to, pool_to
 
 
 @pytest.mark.parametrize("voxels", range(1, 23))
@@ -60,3 +60,9 @@ def test_a_convolution_compiles(dims):
     with torch.inference_mode():
         torch.testing.assert_close(torch.compile(conv, backend="eager", fullgraph=True)(x), conv(x))
     torch._dynamo.reset()
+
+
+def test_the_end_of_longer_axes_is_cropped():
+    x = torch.arange(42.0).view(1, 1, 6, 7)
+    assert torch.equal(crop_to(x, torch.zeros(1, 3, 5, 7)), x[:, :, :5])
+    assert torch.equal(crop_to(x, torch.zeros(1, 1, 4, 5)), x[:, :, :4, :5])

@@ -46,6 +46,23 @@ def batch_of(*changes):
     return IntensityChange(*(np.stack(parts) for parts in zip(*changes, strict=True)))
 
 
+def test_rotations_fill_their_range():
+    flat = augmentation((12, 14, 1), slice_axis=2, affine=1.0, rotation_degrees=20.0, scale=[1.0, 1.0])
+    matrices = np.array([transform.matrix for transform in draw(flat, range(300))])
+    degrees = np.degrees(np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0]))
+    np.testing.assert_allclose(np.linalg.det(matrices), 1)
+    assert -20 <= degrees.min() < -18
+    assert 18 < degrees.max() <= 20
+
+
+def test_synthetic_images_are_changed_half_of_the_time_from_the_start():
+    rare = augmentation(noise=0.1, channels=2)
+    for frequency, synthetic, share in ((0, True, 0.5), (1, True, 0.5), (1, False, 0.1), (0, False, 0.0)):
+        changes = [rare.draw_intensity(np.random.RandomState(n), frequency, synthetic) for n in range(400)]
+        assert np.mean([bool(change.noise.any()) for change in changes]) == pytest.approx(share, abs=0.07)
+        assert not any(change.blur.any() for change in changes)  # what is set to 0 stays off
+
+
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("name", INTENSITY)
 def test_each_change_alters_the_image_of_its_patch_only(name, dims):

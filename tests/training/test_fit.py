@@ -107,6 +107,16 @@ def test_the_network_has_the_time_that_its_locator_leaves(cohort, tmp_path, monk
     assert clock.rates[0] < clock.rates[-1]  # a warm-up of its own
 
 
+def test_the_learning_rate_rises_as_configured_and_falls_at_the_end(cohort, tmp_path, monkeypatch):
+    _, _, clock = by_the_clock(
+        cohort, tmp_path / "run", monkeypatch, itertools.repeat(0.01), steps=40, validations=1, warmup=0.3
+    )
+    rising = [step / 12 for step in range(1, 12)]
+    assert clock.rates[1:12] == pytest.approx([0.002 * share for share in rising])
+    assert clock.rates[12:36] == [0.002] * 24
+    assert clock.rates[35:] == pytest.approx([0.002, 0.0016, 0.0012, 0.0008, 0.0004])
+
+
 def test_large_volumes_leave_most_of_the_time_to_train(cohort, tmp_path, monkeypatch, caplog):
     """One case takes a thirtieth of the budget: one is enough to see progress, two are judged at the end."""
     steps, seconds, clock = by_the_clock(

@@ -14,13 +14,48 @@ from attention_unet.machine.devices import make_fabric
 from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.preparation.loading import Batch
 from attention_unet.training.learner import Learner, build_network
+from attention_unet.training.losses import SegmentationLoss
 
 
-def learner(presence_weight=0.2, **attention):
+def learner(presence_weight=0.2, ignoring=False, training=None, **attention):
     torch.manual_seed(0)
     network = AttentionUNet(Architecture(dims=2, out_channels=3, channels=(4, 8, 8), **attention))
-    config = TrainingConfig(steps=1, precision="float32", presence_weight=presence_weight)
-    return Learner(network, config, make_fabric(config), overlapping=False)
+    config = TrainingConfig(steps=1, precision="float32", presence_weight=presence_weight, **(training or {}))
+    return Learner(network, config, make_fabric(config), overlapping=False, ignoring=ignoring)
+
+
+def test_weights_are_averaged_over_a_thirtieth_of_the_steps_and_at_most_as_long_as_configured():
+    learning = learner(skips="gate", training={"average": 0.08})
+    batch = Batch(torch.randn(2, 1, 16, 16), torch.zeros(2, 1, 16, 16))
+    expected = [torch.zeros_like(weight) for weight in learning.network.parameters()]
+    for share in (0, 2 / 31, 0.08, 0.08):  # 3 / 32 and 4 / 33 are above 0.08
+        learning.learn(batch, 1e-2)
+        weights = [weight.detach().clone() for weight in learning.network.parameters()]
+        expected = [share * before + (1 - share) * now for before, now in zip(expected, weights, strict=True)]
+        for average, known in zip(learning.averaged.parameters(), expected, strict=True):
+            torch.testing.assert_close(average, known)
+
+
+def test_what_is_not_annotated_reaches_the_loss():
+    image, target = torch.randn(2, 1, 16, 16), torch.zeros(2, 1, 16, 16)
+    target[:, :, :4], target[0, :, 8:] = 1, 255
+    learning, losses = learner(skips="gate", ignoring=True), []
+    for annotated in (None, torch.tensor([[True, False], [True, True]])):
+        with torch.no_grad():
+            expected = SegmentationLoss(False, True)(
+                learning.network(image, full_output=True).logits, target, annotated
+            )
+        losses.append(learning.learn(Batch(image, target, annotated), 0.0).read_loss())  # nothing moves
+        assert losses[-1] == pytest.approx(float(expected))
+    assert abs(losses[0] - losses[1]) > 0.01
+
+
+def test_gradients_are_clipped():
+    learning = learner(skips="gate", training={"clip_norm": 1e-3})
+    step = learning.learn(Batch(torch.randn(2, 1, 16, 16), torch.ones(2, 1, 16, 16)), 1e-2)
+    gradients = [weight.grad for weight in learning.network.parameters() if weight.grad is not None]
+    assert float(step.norm) > 1e-2
+    assert float(torch.stack([gradient.norm() for gradient in gradients]).norm()) == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_statistics_of_a_batch_normalisation_are_averaged_as_the_weights_are():

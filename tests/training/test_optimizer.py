@@ -78,6 +78,17 @@ def test_steps_are_those_of_torch_muon():
     assert difference.norm() < 0.02 * moved.norm()  # torch's is in bfloat16
 
 
+def test_weights_decay_and_what_is_kept_does_not():
+    net = network(skips="gate")
+    before = copy.deepcopy(net.state_dict())
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    MuonAndAdamW(net, TrainingConfig(learning_rate=0.01, weight_decay=0.3)).step()
+    kept = names_of(split_parameters(net)[2], net)
+    for name, value in net.named_parameters():
+        torch.testing.assert_close(value.detach(), before[name] * (1 if name in kept else 1 - 0.01 * 0.3))
+
+
 def test_a_restored_optimizer_goes_on_with_the_same_numbers():
     def step(net, optimizer, seed):
         torch.manual_seed(seed)

@@ -17,6 +17,7 @@ from attention_unet.preparation import planning as planning_module
 from attention_unet.preparation.patches import PatchDataset
 from attention_unet.preparation.planning import make_plan
 from attention_unet.training import validation as validation_module
+from attention_unet.training.losses import SegmentationLoss
 from attention_unet.training.train import train
 from tests.preparation.build import LAPTOP, cohort_of
 from tests.training.build import config, rewrite
@@ -52,7 +53,16 @@ def test_a_training_with_unknown_truth(sparse, tmp_path, monkeypatch):
         return values
 
     monkeypatch.setattr(validation_module, "dice_by_class", recording)
+    learned, forward = set(), SegmentationLoss.forward
+
+    def learning(self, logits, target, annotated=None):
+        learned.add((self.ignoring, bool((target == 255).any()), annotated is not None and not bool(annotated.all())))
+        return forward(self, logits, target, annotated)
+
+    monkeypatch.setattr(SegmentationLoss, "forward", learning)
     train(config(sparse, data={"folds": 2}, attention=AttentionConfig(bottleneck="encoding")), tmp_path / "run")
+    assert {each[0] for each in learned} == {True}
+    assert (True, True, True) in learned
     assert set(found) == {(), ("Lesion",)}
     assert found["Lesion",][2]
     scan = next((sparse / "imagesTr").iterdir())

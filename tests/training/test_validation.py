@@ -1,8 +1,24 @@
 """Validation on whole volumes."""
 
+import numpy as np
 import pytest
+import torch
 
-from attention_unet.training.validation import Validation, judge_overlap
+from attention_unet.dataset.cases import Case
+from attention_unet.training.validation import Validation, judge_overlap, validate
+from tests.conftest import save_nifti
+from tests.inference.build import CPU, Threshold, plan_of
+
+
+def test_small_components_are_scored_with_and_without(tmp_path):
+    image, label = np.zeros((16, 16, 16), np.float32), np.zeros((16, 16, 16), np.uint8)
+    image[2:6, 2:6, 2:6] = image[12:14, 12:14, 12:14] = 100
+    label[2:6, 2:6, 2:6] = 3
+    paths = [save_nifti(tmp_path / f"{name}.nii.gz", each) for name, each in (("i", image), ("l", label))]
+    case = Case("x", (paths[0],), paths[1])
+    found = validate(Threshold(), plan_of(), [case], device=CPU, precision=torch.float32, stop=lambda: False)
+    assert found.dice["x"] == pytest.approx([2 * 64 / (64 + 64 + 8), np.nan], nan_ok=True)
+    assert found.dice_cleaned["x"] == pytest.approx([1, np.nan], nan_ok=True)
 
 
 def dice(**by_case):
