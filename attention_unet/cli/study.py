@@ -76,22 +76,27 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
         if still := sum(not finished_record(registration, cells[number], folder) for number in left):
             log.info("%s left: repeat the command", plural(still, "training"))
             return code
+    failed = 0
     if not nothing_to_train:
-        _run(filled, registration, folder, range(len(cells)) if options.only is None else [options.only])
+        failed = _run(filled, registration, folder, range(len(cells)) if options.only is None else [options.only])
     if options.only is None:
         _report(filled, registration, folder)
-    return 0
+    return 1 if failed else 0
 
 
-def _run(study: "Study", registration: "Registration", folder: Path, wanted: "Sequence[int]") -> None:
-    """Run trainings that are not finished. With several, one that another process has is left to it."""
+def _run(study: "Study", registration: "Registration", folder: Path, wanted: "Sequence[int]") -> int:
+    """Run trainings that are not finished. Return the number of those without a result.
+
+    With several, one that another process has is left to it, and one without a result stops no other.
+    """
     from attention_unet.files.lock import Busy
-    from attention_unet.study.cells import run_cell
+    from attention_unet.study.cells import NoResult, run_cell
     from attention_unet.study.finished import RUNS, finished_record
 
     cells = study.cells()
     left = [number for number in wanted if not finished_record(registration, cells[number], folder)]
     seconds: list[float] = []  # of trainings that began here
+    failed = 0
     for done, number in enumerate(left, start=1):
         cell, began = cells[number], time.monotonic()
         log.info("training %d: %s", number, cell.name)
@@ -103,9 +108,15 @@ def _run(study: "Study", registration: "Registration", folder: Path, wanted: "Se
             if len(wanted) == 1:
                 raise
             log.info("%s: another process trains it", cell.name)
+        except NoResult as error:
+            if len(wanted) == 1:
+                raise
+            log.error("%s: %s", cell.name, error)
+            failed += 1
         if more := len(left) - done:
             time_left = f", about {format_time(statistics.mean(seconds) * more)}" if seconds else ""
             log.info("%s left%s", plural(more, "training"), time_left)
+    return failed
 
 
 def _report(study: "Study", registration: "Registration", folder: Path) -> None:

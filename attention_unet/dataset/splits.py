@@ -114,6 +114,23 @@ def split_cases(
     )
 
 
+def check_held_out_once(splits: Mapping[int, Split]) -> None:
+    """Check that no case is held out in two folds: it would have two results.
+
+    Raises:
+        ConfigError: if one is.
+    """
+    fold_of: dict[str, int] = {}
+    for fold, split in splits.items():
+        for case in split.validation:
+            if case in fold_of:
+                raise ConfigError(
+                    f"{case} is held out in folds {fold_of[case]} and {fold}: expected each case in one fold at most; "
+                    "correct data.splits, or train repeated splits in folders of their own"
+                )
+            fold_of[case] = fold
+
+
 def choose_late_cases(ids: Sequence[str], subjects: Mapping[str, str], seed: int) -> list[str]:
     """Choose cases that a training without held-out cases predicts before it trains on them.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.subjects import find_subjects
-from attention_unet.errors import ConfigError
+from attention_unet.errors import UserError
 from attention_unet.evaluation.rows import Row
 from attention_unet.files.atomic import STALE_SECONDS, remove_partials, write_text
 from attention_unet.files.digest import sha256_of
@@ -23,7 +23,12 @@ from attention_unet.study.smaller_splits import smaller_splits
 from attention_unet.training.checkpoint import STATE, load_state
 from attention_unet.training.cross_validation import cross_validate
 from attention_unet.training.history import read_history, read_validations
+from attention_unet.training.learner import Diverged
 from attention_unet.training.resolved_settings import read_resolved_settings
+
+
+class NoResult(UserError):
+    """A training diverged, or a held-out case of it could not be predicted. Other trainings may go on."""
 
 
 def run_cell(study: Study, registration: Registration, cell: Cell, folder: Path) -> None:
@@ -31,6 +36,8 @@ def run_cell(study: Study, registration: Registration, cell: Cell, folder: Path)
 
     Raises:
         Busy: if another process has this cell.
+        ConfigError: if the study was amended meanwhile, or the cell cannot be trained as it is configured.
+        NoResult: if the training diverged, or a held-out case failed.
         Interrupted: if the user stopped the training.
     """
     run = folder / RUNS / cell.group
@@ -52,9 +59,12 @@ def run_cell(study: Study, registration: Registration, cell: Cell, folder: Path)
             config, data=data, training=dataclasses.replace(config.training, seed=cell.training_seed)
         )
         # Whether small components are dropped would depend on which other folds are finished.
-        found, failed = cross_validate(config, run, [cell.fold], keep_all_components=True)
+        try:
+            found, failed = cross_validate(config, run, [cell.fold], keep_all_components=True)
+        except Diverged as error:
+            raise NoResult(f"{run}: {error}") from error
         if failed:
-            raise ConfigError(f"{run}: {next(iter(failed.values()))}: cases failed, so this training has no result")
+            raise NoResult(f"{run}: {next(iter(failed.values()))}: cases failed, so this training has no result")
         of_fold = run / f"fold{cell.fold}"
         last = read_history(of_fold / HISTORY)[-1]
         held_out = found.held_out[cell.fold]

@@ -19,10 +19,10 @@ from attention_unet.training.resolved_settings import without_paths
 
 OF_A_FOLD = 1000  # added to a seed for each fold
 LARGEST_SEED = 2**31
-# Fields that all arms share, so that they train and hold out the same persons for as many steps.
+# Fields that all arms share, so that they train on the same images, and hold out the same persons, for as many steps.
 SAME = (
-    *(f"data.{name}" for name in ("root", "dataset", "folds", "fold", "split_seed", "splits", "subjects")),
-    *("data.subject_pattern", "training.seed", "training.steps"),
+    *(f"data.{name}" for name in ("root", "dataset", "bids_suffixes", "bids_labels", "folds", "fold", "split_seed")),
+    *("data.splits", "data.subjects", "data.subject_pattern", "training.seed", "training.steps"),
 )
 
 
@@ -121,7 +121,8 @@ class Study:
                 raise ConfigError(f"the arms have different {field}: expected the same for all")
         if few := [persons for persons in self.persons if persons is not None and persons < 1]:
             raise ConfigError(f"persons: {few[0]}: expected at least 1, or all")
-        names, plain = list(self.arms), {name: without_paths(config) for name, config in self.arms.items()}
+        names = list(self.arms)
+        plain = {name: (without_paths(config), config.training.start_from) for name, config in self.arms.items()}
         for index, name in enumerate(names):
             if same_as := [other for other in names[:index] if plain[other] == plain[name]]:
                 raise ConfigError(f"arms: {name} and {same_as[0]} are the same: expected arms that differ")

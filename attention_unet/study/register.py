@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from attention_unet.dataset.find_dataset import find_dataset
-from attention_unet.dataset.splits import choose_split
+from attention_unet.dataset.splits import check_held_out_once, choose_split
 from attention_unet.dataset.subjects import find_subjects
 from attention_unet.errors import ConfigError, first_few
 from attention_unet.files.atomic import write_text
@@ -38,7 +38,14 @@ from attention_unet.training.starting_weights import starting_plan
 log = logging.getLogger(__name__)
 
 WAITING = 3600.0  # seconds that another process may take to plan
-NEEDS_TRAINING = ("arms.", "folds", "persons", "splits", "subjects")  # starts of changes that need other trainings
+NEEDS_TRAINING = (
+    "arms.",
+    "folds",
+    "persons",
+    "splits",
+    "subjects",
+    "models",
+)  # starts of changes that need other trainings
 
 
 def register(study: Study, folder: Path, reason: str | None = None, *, save: bool = True) -> tuple[Study, Registration]:
@@ -155,8 +162,9 @@ def _check_trainable(study: Study, common: Plan | None = None) -> Plan:
     dataset = find_dataset(first.data)
     ids = [case.id for case in dataset.cases]
     subjects = find_subjects(first.data, dataset.root, ids)
-    for fold in study.folds:
-        choose_split(dataclasses.replace(first.data, fold=fold), ids, subjects)
+    check_held_out_once(
+        {fold: choose_split(dataclasses.replace(first.data, fold=fold), ids, subjects) for fold in study.folds}
+    )
     for persons in study.persons:
         if persons is not None:
             smaller_splits(first.data, persons, ids, subjects)

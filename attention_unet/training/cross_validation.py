@@ -9,7 +9,7 @@ from pathlib import Path
 from attention_unet.config import Config
 from attention_unet.dataset.cases import Dataset
 from attention_unet.dataset.find_dataset import find_dataset
-from attention_unet.dataset.splits import Split, choose_split, read_split, read_splits
+from attention_unet.dataset.splits import Split, check_held_out_once, choose_split, read_split, read_splits
 from attention_unet.dataset.subjects import find_subjects
 from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.evaluation.evaluate import TOLERANCE_MM, check_tolerance, evaluate_cases
@@ -117,6 +117,7 @@ def cross_validate(
     if data.splits and len(read_splits(Path(data.splits))) != data.folds:
         raise ConfigError(f"{data.splits}: expected {data.folds} splits, one per fold: correct the file or data.folds")
     splits = {fold: choose_split(dataclasses.replace(data, fold=fold), ids, subjects) for fold in range(data.folds)}
+    check_held_out_once(splits)
     _check_earlier_splits(folder, splits)
     _train_folds(config, folder, folds, read_or_make_plan(config, folder, dataset))
     failed = _predict_folds(config, folder, folds, splits, dataset, tta, keep_all_components)

@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 
 from attention_unet.config import DataConfig
-from attention_unet.dataset.splits import choose_late_cases, choose_split, read_split, split_cases, write_split
+from attention_unet.dataset.splits import (
+    Split,
+    check_held_out_once,
+    choose_late_cases,
+    choose_split,
+    read_split,
+    split_cases,
+    write_split,
+)
 from attention_unet.errors import ConfigError
 
 IDS = [f"case_{i:03d}" for i in range(23)]
@@ -101,6 +109,13 @@ def test_the_split_of_one_fold_is_not_taken_for_another(tmp_path):
     assert choose_split(DataConfig(fold=3, splits=str(tmp_path / "splits.json")), IDS, {}).validation
     with pytest.raises(ConfigError, match=r"holds the split of fold 3, but data\.fold is 1"):
         choose_split(DataConfig(fold=1, splits=str(tmp_path / "splits.json")), IDS, {})
+
+
+def test_a_case_is_held_out_in_one_fold_at_most():
+    splits = {fold: Split(("a",), held_out) for fold, held_out in enumerate((("b", "c"), ("d",), ("c",)))}
+    check_held_out_once({0: splits[0], 1: splits[1]})
+    with pytest.raises(ConfigError, match="c is held out in folds 0 and 2: expected each case in one fold"):
+        check_held_out_once(splits)
 
 
 def test_late_cases_are_whole_subjects():

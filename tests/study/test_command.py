@@ -10,14 +10,11 @@ import yaml
 from attention_unet.cli import main
 from attention_unet.cli.study_file import read_study, write_new
 from attention_unet.study.design import Cell
+from attention_unet.training.learner import Diverged
 from attention_unet.training.trial import Trial
 from tests.conftest import REPOSITORY
+from tests.study.build import BASE
 
-BASE = {
-    "data": {"folds": 4, "patch": [16, 16, 8], "spacing_mm": [3.0, 3.0, 4.0]},
-    "network": {"base_channels": 4, "max_levels": 3},
-    "training": {"minutes": 5, "precision": "float32"},
-}
 STUDY = {
     "question": "Does it?",
     "config": "base.yaml",
@@ -98,6 +95,22 @@ def test_the_time_left_is_that_of_trainings_that_begin_here(file, monkeypatch, c
     text = capsys.readouterr().err
     assert "1 training left" in text
     assert ("about 0 s" in text) == (not resumed)
+
+
+def test_a_training_that_diverges_stops_no_other(file, monkeypatch, capsys):
+    begun = []
+
+    def diverges(config, *_, **__):
+        begun.append(config.attention.skips)
+        raise Diverged("step 7: the gradient is not finite")
+
+    monkeypatch.setattr("attention_unet.study.cells.cross_validate", diverges)
+    assert main(["study", str(file)]) == 1
+    assert len(begun) == 2
+    told = capsys.readouterr()
+    assert told.err.count("step 7: the gradient is not finite") == 2
+    assert "both against none: no result yet." in told.out
+    assert main(["study", str(file), "--only", "0"]) == 1
 
 
 def test_a_new_study_of_a_dataset(cohort, tmp_path, capsys, monkeypatch):

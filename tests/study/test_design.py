@@ -25,6 +25,9 @@ def test_what_does_not_fit_together_is_refused():
     other_folds = dataclasses.replace(
         plain.arms["none"], data=dataclasses.replace(plain.arms["none"].data, split_seed=1)
     )
+    other_channels = dataclasses.replace(
+        plain.arms["none"], data=dataclasses.replace(plain.arms["none"].data, bids_suffixes=["T1w"])
+    )
     for changes, message in (
         (
             {"hypotheses": [Hypothesis("gat", "none", "better")]},
@@ -41,11 +44,23 @@ def test_what_does_not_fit_together_is_refused():
         ({"arms": {**plain.arms, "none": minutes}}, "none: has a budget in minutes: expected training.steps"),
         ({"arms": {**plain.arms, "none": longer}}, "the arms have different training.steps"),
         ({"arms": {**plain.arms, "none": other_folds}}, "the arms have different data.split_seed"),
+        ({"arms": {**plain.arms, "none": other_channels}}, "the arms have different data.bids_suffixes"),
         ({"persons": [0]}, "persons: 0: expected at least 1, or all"),
         ({"arms": {**plain.arms, "a/b": plain.arms["none"]}, "seeds": {"none": [0], "gate": [0], "a/b": [0]}}, "a/b:"),
     ):
         with pytest.raises(ConfigError, match=message):
             study(**changes)
+
+
+def test_arms_may_start_from_models_in_folders_of_one_name():
+    plain = study().arms["none"]
+    arms = {
+        name: dataclasses.replace(plain, training=dataclasses.replace(plain.training, start_from=f"{name}/fold0"))
+        for name in ("none", "gate")
+    }
+    assert list(study(arms=arms).arms) == ["none", "gate"]
+    with pytest.raises(ConfigError, match="gate and none are the same"):
+        study(arms={**arms, "gate": arms["none"]})
 
 
 def test_the_digest_depends_on_everything_but_folders():

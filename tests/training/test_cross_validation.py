@@ -144,6 +144,16 @@ def test_a_plan_is_kept_for_the_same_configuration_or_once_a_fold_is_trained(coh
     assert spacing([3, 3, 4]) == (2, 2, 4)  # training fold 1 further tells what changed
 
 
+def test_splits_that_hold_out_a_case_twice_are_told_before_any_training(cohort, tmp_path, capsys):
+    ids = [case.id for case in find_dataset(DataConfig(root=str(cohort))).cases]
+    splits = [{"train": [i for i in ids if i not in out], "val": out} for out in (ids[:2], ids[1:3])]
+    (tmp_path / "splits.json").write_text(json.dumps(splits))
+    call = ["cross-validate", "--data.root", str(cohort), "--run", str(tmp_path / "cv"), *OPTIONS]
+    assert main([*call, "--data.splits", str(tmp_path / "splits.json"), "--data.folds", "2"]) == 2
+    assert f"{ids[1]} is held out in folds 0 and 1" in capsys.readouterr().err
+    assert not (tmp_path / "cv").exists()
+
+
 def test_its_models_predict_together(folder, cohort, tmp_path):
     models = load_models([folder], torch.device("cpu"))
     assert len({model.sha256 for model in models}) == 4

@@ -2,7 +2,7 @@
 
 const signed = (value, digits = 4) => (value === null ? "–" : `${value > 0 ? "+" : ""}${readable(value, digits)}`);
 const interval = (gain) => (gain.low95 === null ? "–" : `${signed(gain.low95)} to ${signed(gain.high95)}`);
-const trainedOn = (persons) => (persons === null ? "" : ` (${persons} persons)`);
+const trainedOn = (persons) => (persons === null ? "" : ` (${persons} person${persons === 1 ? "" : "s"})`);
 const note = (text) => element("p", { class: "muted" }, text);
 
 function table(id, heads, rows) {
@@ -56,7 +56,7 @@ function showGains() {
 // Draw a point for each of [x, y, name]; x is logarithmic if asked for.
 function scatterChart({ label, xLabel, yLabel, series, logarithmic }) {
   const points = series.flatMap((each) => each.points), scale = logarithmic ? Math.log10 : (value) => value;
-  const span = (values, room) => { const low = Math.min(...values), high = Math.max(...values), more = (high - low || Math.abs(high) || 1) * room; return [low - more, high + more]; };
+  const span = (values, room) => { const [low, high] = rangeOf(values), more = (high - low || Math.abs(high) || 1) * room; return [low - more, high + more]; };
   const { chart, atX, atY } = axes({ width: 460, height: 280, x: span(points.map((point) => scale(point[0])), 0.08), y: span([0, ...points.map((point) => point[1])], 0.08), xLabel, yLabel, label });
   const [low, high] = span(points.map((point) => scale(point[0])), 0.08);
   chart.append(drawing("line", { x1: atX(low), x2: atX(high), y1: atY(0), y2: atY(0), class: "zero" }));
