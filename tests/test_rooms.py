@@ -1,4 +1,4 @@
-"""Folders of the package import only from folders below them."""
+"""Folders of the package import only from folders below them, and test files import no other test file."""
 
 import ast
 
@@ -37,3 +37,10 @@ def test_folders_import_only_from_folders_below():
             names = [(node.module or "").split(".") for node in nodes]
             imported = {parts[1] for parts in names if parts[0] == PACKAGE.name and parts[1:]}
             assert imported <= allowed[room], f"{path}: {imported - allowed[room]}"
+
+
+def test_test_files_import_no_other_test_file():
+    for path in (REPOSITORY / "tests").rglob("*.py"):
+        nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        names = [part for node in nodes for part in (node.module or "").split(".") if node.module.startswith("tests")]
+        assert not [name for name in names if name.startswith("test_")], path

@@ -8,7 +8,7 @@ from attention_unet.inference.model_file import load_model
 from attention_unet.preparation.preprocessing import preprocess
 from attention_unet.scans.volumes import volume_of_array
 from tests.conftest import oblique_affine
-from tests.export.test_export import made
+from tests.export.build import made
 
 
 def cam_by_hand(network, x, channel):

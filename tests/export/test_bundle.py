@@ -16,7 +16,7 @@ from attention_unet.inference.model_file import load_model
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.orientation import Stack
 from tests.conftest import save_nifti
-from tests.export.test_export import OVERLAPPING, made
+from tests.export.build import OVERLAPPING, made
 
 CHANGES = {
     "as it is": lambda image: image,

@@ -20,32 +20,14 @@ from attention_unet.export.bundle import read_bundle, write_bundle
 from attention_unet.export.export import compare_export, describe_model, export_model
 from attention_unet.export.program import WindowNetwork, read_onnx, read_program, write_onnx, write_program
 from attention_unet.inference.locator import Locator
-from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import load_model, save_model
-from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.preparation.plan import Plan
-from attention_unet.preparation.preprocessing import Preprocessing
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import read_volume, volume_of_array
 from tests.conftest import save_nifti
+from tests.export.build import OVERLAPPING, made
 
 FORMATS = {"pt2": (write_program, read_program), "onnx": (write_onnx, read_onnx), "bundle": (write_bundle, read_bundle)}
-OVERLAPPING = Labels({"whole": (1, 2), "core": (2,)}, (1, 2))
-
-
-def made(skips="gate", dims=3, labels=None, channels=1):
-    """Return an untrained model, with random weights of attention."""
-    torch.manual_seed(0)
-    labels = labels or Labels({"a": (1,), "b": (4,)}, (1, 4))
-    architecture = Architecture(dims, channels, labels.channels, (8, 8, 16), skips=skips)
-    network = AttentionUNet(architecture).eval()
-    for attention in network.attentions().values():
-        for parameter in attention.parameters():
-            torch.nn.init.normal_(parameter, std=0.3)
-    patch, axis = ((16, 12, 8), None) if dims == 3 else ((16, 1, 12), 1)
-    names, way = tuple(f"c{n}" for n in range(channels)), Preprocessing((1.0, 1.0, 2.0), False)
-    plan = Plan(names, labels, way, (40.0,) * 3, patch, axis, (), 2, architecture)
-    return Model(network, plan, torch.device("cpu"))
 
 
 def need(form):

@@ -1,7 +1,6 @@
 """Several processes predict the parts of a folder into one folder."""
 
 import csv
-import json
 import os
 import signal
 import subprocess
@@ -25,7 +24,7 @@ from attention_unet.inference import record as record_module
 from attention_unet.inference.predict_folder import predict_folder
 from attention_unet.inference.predict_tree import predict_tree
 from attention_unet.inference.settings import Settings
-from tests.inference.build import model_of, scan
+from tests.inference.build import contents, facts, model_of, scan
 
 PARTS = [Part(number, 3) for number in (1, 2, 3)]
 
@@ -37,19 +36,6 @@ def scans(tmp_path):
         scan(tmp_path / "in", np.eye(4), f"s{number}.nii.gz", seed=number)
     assert all(any(part.has(f"s{number}") for number in range(8)) for part in PARTS)
     return tmp_path / "in"
-
-
-def contents(folder):
-    """Return the bytes of all files but the record, by path."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "run.json")
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
-def facts(folder):
-    """Return what the record says, but for the time that it took."""
-    record = json.loads((folder / "run.json").read_text())
-    cases = {case: {**each, "seconds": 0} for case, each in sorted(record["cases"].items())}
-    return {**record, "cases": cases, "parts": 0, "finished_parts": 0, "peak_memory_bytes": 0}
 
 
 def test_parts_together_are_the_whole(tmp_path, scans, caplog):

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from attention_unet.files.prediction_record import read_record
-from tests.inference.build import scan
-from tests.inference.test_predict_parts import contents, facts
+from tests.inference.build import contents, facts, scan
 
 JOB = """#!/bin/bash
 #SBATCH --array=1-4 --cpus-per-task=1 --requeue --output=log-%a.txt --open-mode=append

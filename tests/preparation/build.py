@@ -7,7 +7,7 @@ from attention_unet.config import AugmentationConfig
 from attention_unet.dataset.cases import Dataset
 from attention_unet.machine.devices import Machine
 from attention_unet.preparation.cache import CachedCase, class_locations
-from attention_unet.preparation.fingerprint import Fingerprint
+from attention_unet.preparation.fingerprint import Fingerprint, Shape
 from attention_unet.preparation.loading import load_patches
 from attention_unet.preparation.patch_sampler import PatchSampler
 from attention_unet.preparation.patches import PatchDataset, patch_numbers
@@ -56,3 +56,10 @@ def load_patch(patches, number):
     """Return one patch as the network receives it."""
     batch = next(batches_of(patches, number))
     return batch.image[0], batch.target[0]
+
+
+def ball(radius_mm, spacing):
+    """Return a ball in voxels of a size."""
+    axes = [np.arange(-radius_mm - 4 * s, radius_mm + 4.5 * s, s) for s in spacing]
+    distance = np.linalg.norm(np.stack(np.meshgrid(*axes, indexing="ij")), axis=0)
+    return Shape("ball", distance < radius_mm, tuple(map(float, spacing)))

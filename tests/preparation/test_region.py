@@ -11,8 +11,7 @@ from attention_unet.preparation.planning import make_plan
 from attention_unet.preparation.region import choose_factors, plan_coarsely, region_extent
 from attention_unet.preparation.spacing import typical_extent
 from attention_unet.scans.orientation import find_stack
-from tests.preparation.build import LAPTOP, cohort_of, dataset
-from tests.preparation.test_spacing import ball
+from tests.preparation.build import LAPTOP, ball, cohort_of, dataset
 
 QUARTER = Config(training=TrainingConfig(minutes=15))
 

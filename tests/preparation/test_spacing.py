@@ -7,7 +7,7 @@ import pytest
 
 from attention_unet.config import Config, DataConfig, NetworkConfig, TrainingConfig
 from attention_unet.preparation import spacing as module
-from attention_unet.preparation.fingerprint import Fingerprint, Shape, take_shapes
+from attention_unet.preparation.fingerprint import Fingerprint, take_shapes
 from attention_unet.preparation.planning import make_plan
 from attention_unet.preparation.spacing import (
     KEPT,
@@ -21,16 +21,9 @@ from attention_unet.preparation.spacing import (
 )
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.orientation import Stack
-from tests.preparation.build import LAPTOP, cohort_of, dataset
+from tests.preparation.build import LAPTOP, ball, cohort_of, dataset
 
 ALL = np.ones(3, dtype=bool)
-
-
-def ball(radius_mm, spacing):
-    """Return a ball in voxels of a size."""
-    axes = [np.arange(-radius_mm - 4 * s, radius_mm + 4.5 * s, s) for s in spacing]
-    distance = np.linalg.norm(np.stack(np.meshgrid(*axes, indexing="ij")), axis=0)
-    return Shape("ball", distance < radius_mm, tuple(map(float, spacing)))
 
 
 def chosen(fingerprint, in_plane, voxels):

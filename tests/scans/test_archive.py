@@ -16,7 +16,7 @@ from pydicom import dcmread
 
 from attention_unet.scans.dicom_segmentation import write_segmentation
 from tests.conftest import oblique_affine
-from tests.scans.test_dicom_segmentation import LABELS, mask, read_back, series
+from tests.scans.segmentations import LABELS, mask, read_back, series
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 BOUNDARY = b"between-files"

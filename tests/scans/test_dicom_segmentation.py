@@ -17,32 +17,11 @@ from attention_unet.scans.volumes import read_volume
 from tests.conftest import oblique_affine
 from tests.scans.build import AFFINE, ORIENTATIONS, STORED
 from tests.scans.dicom_files import HEADER, enhanced, save, slice_of, write_slices
+from tests.scans.segmentations import LABELS, mask, read_back, series
 
 hd = pytest.importorskip("highdicom", reason="needs the extra dicom")
 
-LABELS = Labels({"Anterior": (1,), "Posterior": (4,)}, (1, 4))
 OVERLAPPING = Labels({"whole": (1, 2), "core": (2,)}, (1, 2))
-
-
-def mask(labels=LABELS):
-    return np.random.RandomState(1).choice([0, *labels.painted], size=STORED.shape, p=[0.6, 0.2, 0.2]).astype(np.uint8)
-
-
-def series(folder, affine=AFFINE, shuffled=False, **fields):
-    folder.mkdir()
-    names = np.random.RandomState(0).permutation(STORED.shape[2]) if shuffled else range(STORED.shape[2])
-    for k, name in enumerate(names):
-        save(folder / f"{name:03d}.dcm", slice_of(STORED, affine, k, **{**HEADER, "InstanceNumber": k + 1, **fields}))
-    return read_volume(folder)
-
-
-def read_back(path, volume):
-    """Return the label map (I, J, K) of each segment on the grid of the scan, as highdicom sees it."""
-    segmentation = hd.seg.segread(path)
-    stacked = segmentation.get_volume(skip_overlap_checks=True)
-    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine
-    onto = hd.VolumeGeometry(lps[:, [2, 1, 0, 3]], volume.grid[::-1], "PATIENT", segmentation.FrameOfReferenceUID)
-    return np.moveaxis(stacked.match_geometry(onto).array, -1, 0).transpose(0, 3, 2, 1)
 
 
 @pytest.mark.parametrize("affine", [AFFINE, *ORIENTATIONS])

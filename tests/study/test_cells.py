@@ -18,8 +18,7 @@ from attention_unet.study.scores import read_scores
 from attention_unet.training.history import read_validations
 from attention_unet.training.interruption import Interrupted
 from attention_unet.training.monitor import Monitor
-
-CELL = Cell("gate", None, 0, 0)
+from tests.study.build import CELL
 
 
 def test_scores_are_those_of_validations_and_evaluation(done):

@@ -20,27 +20,7 @@ from attention_unet.study.exploration import (
 )
 from attention_unet.study.gains import find_pairs
 from attention_unet.study.scores import Score
-from tests.study.build import study
-
-BETTER_BY = 0.04
-
-
-def made(plan):
-    """The gate gains 0.04 in "block" and nothing in "dot"; Dice rises by 0.1 in each 100 steps."""
-    results = {}
-    for cell in plan.cells():
-        gain = {"none": 0.0, "gate": BETTER_BY, "placebo": 0.01 * (cell.fold + 1)}[cell.arm]
-        results[cell] = [
-            Score("validation", step, case, case, name, 0.001 * step + gain * (name == "block"))
-            for step in (100, 200, 300, 400)
-            for case in (f"{cell.fold}a", f"{cell.fold}b")
-            for name in ("block", "dot")
-        ] + [
-            Score("prediction", 400, case, case, name, 0.5 + gain * (name == "block"), 1.0, 0.0, volume)
-            for case in (f"{cell.fold}a", f"{cell.fold}b")
-            for name, volume in (("block", 3.0), ("dot", 0.2))
-        ]
-    return results
+from tests.study.build import BETTER_BY, made, study
 
 
 @pytest.fixture

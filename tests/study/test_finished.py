@@ -11,8 +11,7 @@ from attention_unet.study.design import Cell
 from attention_unet.study.finished import check_comparable, read_records, read_results
 from attention_unet.study.register import register
 from attention_unet.study.scores import Score
-from tests.study.build import copy_study
-from tests.study.test_cells import CELL
+from tests.study.build import CELL, copy_study
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ from attention_unet.study.scores import Score
 from attention_unet.study.verdicts import judge
 from tests.inference.build import plan_of
 from tests.report.browse import open_page
-from tests.study.build import BETTER, EQUIVALENT, study
-from tests.study.test_exploration import made
+from tests.study.build import BETTER, EQUIVALENT, made, study
 
 NAME = "Does <b>it</b> help?"
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.conftest import REPOSITORY
-from tests.study.test_command import BASE
+from tests.study.build import BASE
 
 FILE = {
     "question": "Does it?",

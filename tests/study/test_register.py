@@ -12,8 +12,7 @@ from attention_unet.study.cells import run_cell
 from attention_unet.study.register import register
 from attention_unet.study.registration import read_registration
 from attention_unet.study.report import write_study
-from tests.study.build import copy_study, study
-from tests.study.test_cells import CELL
+from tests.study.build import CELL, copy_study, study
 
 
 def with_arm(plan, name, **attention):
@@ -23,9 +22,12 @@ def with_arm(plan, name, **attention):
 
 
 def with_subjects(plan, table):
+    return with_data(plan, subjects=table)
+
+
+def with_data(plan, **fields):
     arms = {
-        name: dataclasses.replace(arm, data=dataclasses.replace(arm.data, subjects=table))
-        for name, arm in plan.arms.items()
+        name: dataclasses.replace(arm, data=dataclasses.replace(arm.data, **fields)) for name, arm in plan.arms.items()
     }
     return dataclasses.replace(plan, arms=arms)
 
@@ -184,6 +186,17 @@ def test_mistakes_of_any_training_are_found_before_anything_is_recorded(small, t
     with pytest.raises(ConfigError, match=message):
         register(plan(small), tmp_path)
     assert not (tmp_path / "study.json").exists()
+
+
+def test_repeated_splits_are_no_folds_of_a_study(small, tmp_path):
+    splits = [
+        {"train": [f"phantom_{n:03d}" for n in range(2, 8)], "val": out}
+        for out in (["phantom_000"], ["phantom_000", "phantom_001"])
+    ]
+    (tmp_path / "splits.json").write_text(json.dumps(splits))
+    with pytest.raises(ConfigError, match="phantom_000 is held out in folds 0 and 1"):
+        register(with_data(small, splits=str(tmp_path / "splits.json")), tmp_path / "study")
+    assert not (tmp_path / "study" / "study.json").exists()
 
 
 def test_a_changed_mechanism_is_shown_with_both_values(small, tmp_path):
