@@ -195,7 +195,7 @@ def test_repeated_splits_are_no_folds_of_a_study(small, tmp_path):
     ]
     (tmp_path / "splits.json").write_text(json.dumps(splits))
     with pytest.raises(ConfigError, match="phantom_000 is held out in folds 0 and 1"):
-        register(with_data(small, splits=str(tmp_path / "splits.json")), tmp_path / "study")
+        register(with_data(small, folds=2, splits=str(tmp_path / "splits.json")), tmp_path / "study")
     assert not (tmp_path / "study" / "study.json").exists()
 
 
