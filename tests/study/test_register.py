@@ -194,8 +194,9 @@ def test_repeated_splits_are_no_folds_of_a_study(small, tmp_path):
         for out in (["phantom_000"], ["phantom_000", "phantom_001"])
     ]
     (tmp_path / "splits.json").write_text(json.dumps(splits))
+    both = dataclasses.replace(small, folds=[0, 1])
     with pytest.raises(ConfigError, match="phantom_000 is held out in folds 0 and 1"):
-        register(with_data(small, folds=2, splits=str(tmp_path / "splits.json")), tmp_path / "study")
+        register(with_data(both, folds=2, splits=str(tmp_path / "splits.json")), tmp_path / "study")
     assert not (tmp_path / "study" / "study.json").exists()
 
 
