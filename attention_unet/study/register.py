@@ -38,14 +38,8 @@ from attention_unet.training.starting_weights import starting_plan
 log = logging.getLogger(__name__)
 
 WAITING = 3600.0  # seconds that another process may take to plan
-NEEDS_TRAINING = (
-    "arms.",
-    "folds",
-    "persons",
-    "splits",
-    "subjects",
-    "models",
-)  # starts of changes that need other trainings
+# Starts of changes that need other trainings.
+NEEDS_TRAINING = ("arms.", "folds", "persons", "splits", "subjects", "models")
 
 
 def register(study: Study, folder: Path, reason: str | None = None, *, save: bool = True) -> tuple[Study, Registration]:

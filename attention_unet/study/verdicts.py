@@ -65,7 +65,7 @@ class Verdict:
                 claim = f"{arm} and {against} are equivalent within {m}"
             return f"Not decided whether {claim}{trained}: {self._size()}{self._why_undecided()}.{end}"
         if "equivalent" in word:
-            return f"{arm} and {against}{trained}{',' * bool(trained)} are {word} within {m}: {self._size()}.{end}"
+            return f"{arm} and {against}{trained and f'{trained},'} are {word} within {m}: {self._size()}.{end}"
         return (
             f"{arm} is {word} than {against}{trained}: {self._size()}, {self._beside_margin()} the margin of {m}.{end}"
         )

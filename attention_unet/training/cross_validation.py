@@ -34,11 +34,7 @@ from attention_unet.training.checkpoint import STATE, load_state
 from attention_unet.training.common_plan import read_or_make_plan
 from attention_unet.training.curves import CURVES, draw_trainings
 from attention_unet.training.interruption import Interrupted
-from attention_unet.training.resolved_settings import (
-    changed_fields,
-    configure_like_start,
-    read_resolved_settings,
-)
+from attention_unet.training.resolved_settings import changed_fields, configure_like_start, read_resolved_settings
 from attention_unet.training.train import train
 
 log = logging.getLogger(__name__)
