@@ -29,9 +29,11 @@ def find_background(image: Tensor) -> Tensor:
     for number, (channel, face) in enumerate(zip(image, faces, strict=True)):
         values, counts = face.unique(return_counts=True)
         common = values[counts.argmax()]
-        brighter, darker = (channel > common).sum(), (channel < common).sum()
+        if 2 * counts.max() <= face.numel():
+            continue
+        brighter, darker = torch.count_nonzero(channel > common), torch.count_nonzero(channel < common)
         fills = 10 * (channel.numel() - brighter - darker) >= channel.numel()
-        if 2 * counts.max() > face.numel() and (brighter >= 2 * darker or (fills and 3 * brighter >= darker)):
+        if brighter >= 2 * darker or (fills and 3 * brighter >= darker):
             found[number] = common
     return found
 
@@ -46,7 +48,7 @@ def foreground_box(image: Tensor, background: Tensor) -> list[tuple[int, int]]:
     for channel, value in zip(image, background, strict=True):
         brighter, darker = channel > value, channel < value
         found |= brighter
-        if 2 * darker.sum() > brighter.sum():
+        if 2 * torch.count_nonzero(darker) > torch.count_nonzero(brighter):
             found |= darker
     mask: NDArray[np.bool_] = found.numpy()  # any() of NumPy is faster than that of torch
     box = [(edge.start, edge.stop) for edge in bounding_box(mask)]
