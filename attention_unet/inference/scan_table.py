@@ -21,8 +21,9 @@ def read_scan_table(file: Path, channels: Sequence[str], may_miss: bool) -> list
 
     Args:
         file: CSV file.
-        channels: names of the channels of the model. A heading that is the name of a channel must be in the place of
-            that channel; other headings are free. A model of several channels also takes one column, of files with all.
+        channels: names of the channels of the model. A heading that is the name of a channel, in capitals or not, must
+            be in the place of that channel; other headings are free. A model of several channels also takes one column,
+            of files with all.
         may_miss: whether a cell may be empty, for a scan without this channel.
 
     Raises:
@@ -36,7 +37,8 @@ def read_scan_table(file: Path, channels: Sequence[str], may_miss: bool) -> list
     headings = [heading.strip() for heading in rows[0][1]]
     if len(headings) not in (1, len(channels)):
         raise ConfigError(f"{file}: has {len(headings)} columns of files, the model takes {len(channels)}: {ADVICE}")
-    if len(headings) > 1 and any(h != c and h in channels for h, c in zip(headings, channels, strict=True)):
+    named, expected = ([name.casefold() for name in names] for names in (headings, channels))
+    if len(headings) > 1 and any(h != c and h in expected for h, c in zip(named, expected, strict=True)):
         wanted = ",".join(channels)
         raise ConfigError(
             f"{file}: has the columns {','.join(headings)}: the model takes {wanted}, in this order: reorder them"
