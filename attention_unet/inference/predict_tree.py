@@ -155,8 +155,12 @@ def _folders_of_scans(source: Path, output: Path) -> list[Path]:
     Folders of predictions are left out: their masks are no scans.
     """
     passed: list[Path] = []
+
+    def pass_over(error: OSError) -> None:
+        passed.append(Path(error.filename))
+
     found = [Path()] if is_series(source) else []
-    for place, names, _ in os.walk(source):
+    for place, names, _ in os.walk(source, onerror=pass_over):
         folder = Path(place)
         if folder != source and read_record(folder):
             log.warning("%s: holds predictions: not predicted", folder)

@@ -1,6 +1,7 @@
 """Scans in a tree of folders."""
 
 import dataclasses
+import os
 import shutil
 
 import numpy as np
@@ -102,6 +103,22 @@ def test_series_and_volumes_in_one_tree(tmp_path):
     alone = write_slices(tmp_path / "alone", slices())
     assert predict_tree([model_of()], alone, tmp_path / "of one") == {}
     assert files(tmp_path / "of one", "*.nii.gz") == ["alone.nii.gz"]
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path, caplog, monkeypatch):
+    source = tmp_path / "study"
+    scan(source, np.eye(4), "t1.nii.gz")
+    (source / "locked").mkdir()
+    listed = os.scandir
+
+    def scandir(folder):
+        if str(folder).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return listed(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert predict_tree([model_of()], source, tmp_path / "out") == {}
+    assert "study: not predicted: locked" in caplog.text
 
 
 def test_folders_of_segmentations_and_reports_are_no_scans(tmp_path, caplog):
