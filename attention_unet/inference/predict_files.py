@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from attention_unet.dataset.case_facts import image_digest
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import DataError, UserError, raise_interruption, replace_paths
-from attention_unet.files.atomic import replacing, write_text
+from attention_unet.files.atomic import PARTIAL, check_writable, replacing, write_text
 from attention_unet.files.lock import Busy
 from attention_unet.files.prediction_folder import (
     attention_path,
@@ -35,7 +36,7 @@ from attention_unet.inference.predict_volume import Prediction, predict_volume
 from attention_unet.inference.preview import draw_preview
 from attention_unet.inference.record import note, update_record
 from attention_unet.inference.settings import Settings
-from attention_unet.inference.staging import move_into_place, staging_folder
+from attention_unet.inference.staging import move_into_place
 from attention_unet.inference.structures import describe_structures
 from attention_unet.inference.trained_on import find_in_training
 from attention_unet.machine.memory import free_memory, peak_memory
@@ -159,7 +160,9 @@ def _predict_case(
     in_training = find_in_training([model.trained_on for model in models], case.id, image_digest(volume))
     prediction = predict_volume(models, volume, settings, done)
     plan = models[0].plan
-    with staging_folder(output) as stage:
+    check_writable(output)
+    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=output, ignore_cleanup_errors=True) as folder:
+        stage = Path(folder)
         try:
             written = write_prediction(stage, case.id, prediction, volume, plan, settings)
         except DataError as error:

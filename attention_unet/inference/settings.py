@@ -72,13 +72,7 @@ class Settings:
     @property
     def extras(self) -> list[str]:
         """Folders of the results that are wanted beside the label map."""
-        wanted = {
-            ATTENTION: self.attention,
-            DICOM: self.dicom,
-            PROBABILITIES: self.probabilities,
-            UNCERTAINTY: self.uncertainty,
-        }
-        return [name for name, value in wanted.items() if value]
+        return [name for name in (ATTENTION, DICOM, PROBABILITIES, UNCERTAINTY) if getattr(self, name)]
 
 
 DEFAULT = Settings()

@@ -6,33 +6,11 @@ the other files there.
 
 import errno
 import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 from attention_unet.errors import DataError
-from attention_unet.files.atomic import PARTIAL
 from attention_unet.inference.record import hash_files, note
-
-
-@contextmanager
-def staging_folder(output: Path) -> Iterator[Path]:
-    """Make a temporary folder in the output folder for the files of a case; remove it at the end.
-
-    Raises:
-        DataError: if it cannot be made.
-    """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=output))
-    except OSError as error:
-        raise DataError(f"{output}: cannot be written ({error.strerror}): choose a folder you may write to") from error
-    try:
-        yield stage
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
 
 
 def move_into_place(stage: Path, files: Iterable[Path], output: Path, case: str) -> dict[str, str]:
