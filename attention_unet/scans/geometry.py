@@ -191,7 +191,7 @@ def resample_to_scan(
         torch.arange(inside.start, inside.stop, dtype=torch.float64) / step - start
         for inside, step, start in zip(covered, scan_grid.step, scan_grid.start, strict=True)
     ]
-    buffer = _PlaneBuffer(box_planes, outside.new_empty((len(outside), 0, *scan_grid.grid[1:])))
+    source, kept, start = iter(box_planes), outside.new_empty((len(outside), 0, *scan_grid.grid[1:])), 0
     for first in range(0, scan_grid.scan[0], planes):
         last = min(first + planes, scan_grid.scan[0])
         chunk = outside.view(-1, 1, 1, 1).expand(-1, last - first, rows.stop - rows.start, scan_grid.scan[2]).clone()
@@ -199,25 +199,13 @@ def resample_to_scan(
         if low < high and top < bottom:
             wanted = positions[0][low - covered[0].start : high - covered[0].start]
             begin = max(int(wanted[0].floor()), 0)
-            needed = buffer.take(begin, min(int(wanted[-1].floor()) + 2, scan_grid.grid[0]))
-            values = _interpolate(needed, [wanted - begin, *positions[1:]], order)
+            stop = min(int(wanted[-1].floor()) + 2, scan_grid.grid[0])
+            while start + kept.shape[1] < stop:
+                kept = torch.cat([kept, next(source)], dim=1)
+            kept, start = kept[:, begin - start :], begin  # no earlier plane is needed again
+            values = _interpolate(kept[:, : stop - begin], [wanted - begin, *positions[1:]], order)
             chunk[:, low - first : high - first, covered_rows, covered[2]] = values
         yield chunk
-
-
-class _PlaneBuffer:
-    """Buffer of planes (C, p, J, K) that arrive in order. It keeps only planes that may be needed again."""
-
-    def __init__(self, source: Iterable[Tensor], empty: Tensor) -> None:
-        self.source, self.kept, self.first = iter(source), empty, 0
-
-    def take(self, first: int, stop: int) -> Tensor:
-        """Return planes from ``first`` to ``stop``. ``first`` must not be smaller than in the call before."""
-        while self.first + self.kept.shape[1] < stop:
-            passed = max(first - self.first, 0)
-            self.first += min(passed, self.kept.shape[1])
-            self.kept = torch.cat([self.kept[:, passed:], next(self.source)], dim=1)
-        return self.kept[:, first - self.first : stop - self.first]
 
 
 def _interpolate(

@@ -2,7 +2,9 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,21 @@ Contents = tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]
 """Of a file: voxels (C, I, J, K), affine from voxel (i, j, k) to RAS+ mm, and a NIfTI header of this grid."""
 USUAL_MM = (0.05, 20.0)  # voxel sizes in MR
 SHEAR = 1e-3  # largest cosine between two axes at right angles
+
+
+@contextmanager
+def reporting_damage(path: Path) -> Iterator[None]:
+    """Report a file that cannot be read, or whose stream is damaged.
+
+    Raises:
+        DataError: for these errors.
+    """
+    try:
+        yield
+    except (EOFError, OSError, zlib.error) as error:
+        if reason := getattr(error, "strerror", None):  # an error of the system; gzip and nibabel give none
+            raise DataError(f"{path}: cannot be read ({reason}): check the path and your rights") from error
+        raise DataError(f"{path}: is damaged or cut short ({error}): copy it again") from error
 
 
 def check_affine(path: Path, affine: NDArray[np.float64] | None) -> None:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from attention_unet.errors import DataError
 from attention_unet.scans.file_type import describe_other_type
-from attention_unet.scans.header import Contents, check_affine, check_fits, make_header
-from attention_unet.scans.itk_files import ascii_folder, check_voxels, with_ascii_names
+from attention_unet.scans.header import Contents, check_affine, check_fits, make_header, reporting_damage
+from attention_unet.scans.itk_files import check_voxels, with_ascii_names
 from attention_unet.scans.itk_header import check_header, data_files, unit_mm
 
 ENDINGS = (".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -32,7 +32,9 @@ def read_itk(path: Path, memory: int | None = None) -> Contents:
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    if other_type := describe_other_type(_read_start(path)):
+    with reporting_damage(path), path.open("rb") as file:
+        start = file.read(512)
+    if other_type := describe_other_type(start):
         raise DataError(f"{path}: {other_type}")
     check_header(path)
     for file in data_files(path):
@@ -94,7 +96,7 @@ def write_itk(
     for name, value in (fields or {}).items():
         image.SetMetaData(name, value)
     try:
-        with ascii_folder(path.parent) as folder:
+        with with_ascii_names(path.parent) as folder:
             sitk.WriteImage(image, f"{folder}/{path.name}", useCompression=True)
     except RuntimeError as error:
         raise DataError(f"{path}: writing failed ({_last_line(error)}): free space or change the folder") from error
@@ -116,12 +118,3 @@ def _last_line(error: RuntimeError) -> str:
     """Return the last line of an error of SimpleITK, without the addresses of its objects."""
     line = str(error).strip().splitlines()[-1].removeprefix("sitk::ERROR: ").removeprefix("ITK ERROR: ")
     return re.sub(r"\w+\(0x[0-9a-f]+\): ", "", line)
-
-
-def _read_start(path: Path) -> bytes:
-    """Return the first 512 bytes of a file."""
-    try:
-        with path.open("rb") as file:
-            return file.read(512)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}): check the path and your rights") from error

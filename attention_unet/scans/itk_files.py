@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from attention_unet.errors import DataError
+from attention_unet.scans.header import reporting_damage
 from attention_unet.scans.itk_header import DATA_FILE, TRUE, data_files, read_fields
 
 BLOCK = 2**20  # bytes unpacked at once
@@ -26,11 +27,12 @@ def with_ascii_names(path: Path) -> Iterator[Path]:
 
     Such a volume gets a temporary path: a link, or a copy of the header that names a link to its voxels.
     """
-    if is_utf8(path):
+    ending = path.suffix if path.is_file() else ""
+    if os.fsencode(path).decode("utf-8", "replace") == str(path) and ending == ending.lower():
         yield path
     else:
         with tempfile.TemporaryDirectory() as folder:
-            readable = Path(folder) / f"volume{path.suffix.lower()}"
+            readable = Path(folder) / f"volume{ending.lower()}"
             if named := data_files(path):
                 (Path(folder) / "voxels").symlink_to(named[0].absolute())
                 lines = path.read_bytes().splitlines(keepends=True)
@@ -42,27 +44,6 @@ def with_ascii_names(path: Path) -> Iterator[Path]:
             else:
                 readable.symlink_to(path.absolute())
             yield readable
-
-
-@contextmanager
-def ascii_folder(folder: Path) -> Iterator[Path]:
-    """Yield a path of a folder to which SimpleITK can write: it ends the process if a path is not UTF-8."""
-    if is_utf8(folder):
-        yield folder
-    else:
-        with tempfile.TemporaryDirectory() as temporary:
-            link = Path(temporary) / "folder"
-            link.symlink_to(folder.absolute())
-            yield link
-
-
-def is_utf8(path: Path) -> bool:
-    """Return whether a path can be written as UTF-8."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def check_voxels(path: Path, expected: int) -> None:
@@ -81,7 +62,7 @@ def check_voxels(path: Path, expected: int) -> None:
     file, size = named[0] if named else path, 0
     skipped = next((header[name] for name in ("byte skip", "HeaderSize") if name in header), "0")
     try:
-        with file.open("rb") as opened:
+        with reporting_damage(file), file.open("rb") as opened:
             opened.seek(0 if named else header_bytes)
             if skipped == "-1":  # the voxels are at the end of the file
                 opened.seek(max(file.stat().st_size - expected, 0))
@@ -96,10 +77,6 @@ def check_voxels(path: Path, expected: int) -> None:
                     raise DataError(f"{file}: has data after the {expected} bytes of its voxels: copy it again")
     except ValueError as error:
         raise DataError(f"{path}: its header skips {skipped!r} bytes: expected a number; repair it") from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{file}: is damaged or cut short ({error}): copy it again") from error
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror}): check the path and your rights") from error
     if size < expected:
         raise DataError(f"{file}: is cut short: holds {size} of {expected} bytes of voxels; copy it again")
 

@@ -3,7 +3,6 @@
 import gzip
 import math
 import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from attention_unet.errors import DataError
 from attention_unet.scans.file_type import describe_other_type
-from attention_unet.scans.header import Contents, check_affine, check_fits, make_header
+from attention_unet.scans.header import Contents, check_affine, check_fits, make_header, reporting_damage
 from attention_unet.scans.nifti import GZIP_MAGIC
 
 ENDINGS = (".mgz", ".mgh")
@@ -28,7 +27,7 @@ def read_mgh(path: Path, memory: int | None = None) -> Contents:
         DataError: if the file is missing, damaged or too large, or has an invalid geometry.
     """
     try:
-        with path.open("rb") as file:
+        with reporting_damage(path), path.open("rb") as file:
             start = file.read(512)
             packed = start.startswith(GZIP_MAGIC)
             if not packed and (other_type := describe_other_type(start)):
@@ -52,10 +51,6 @@ def read_mgh(path: Path, memory: int | None = None) -> Contents:
                 pass
     except (MGHError, HeaderDataError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DataError(f"{path}: is not a volume of FreeSurfer ({error}): copy or convert it again") from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: is damaged or cut short ({error}): copy it again") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}): check the path and your rights") from error
     if not oriented:
         warnings.warn(f"{path}: its header has no orientation: coronal slices of 1 mm voxels are assumed", stacklevel=3)
     affine = np.asarray(header.get_affine(), dtype=np.float64)

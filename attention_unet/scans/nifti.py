@@ -7,7 +7,6 @@ unpacking a file that is much longer than its header requires.
 import gzip
 import math
 import warnings
-import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from attention_unet.errors import DataError
 from attention_unet.scans.file_type import describe_other_type
-from attention_unet.scans.header import Contents, check_affine, check_fits, check_real
+from attention_unet.scans.header import Contents, check_affine, check_fits, check_real, reporting_damage
 
 ENDINGS = (".nii.gz", ".nii")
 GZIP_MAGIC = b"\x1f\x8b"
@@ -42,30 +41,26 @@ def read_nifti(path: Path, memory: int | None = None) -> Contents:
         DataError: if the file is missing, damaged, not NIfTI-1 or too large, does not have 3 or 4 axes of real numbers,
             or has an invalid geometry.
     """
-    try:
-        with path.open("rb") as file:
-            packed = file.read(2) == GZIP_MAGIC
-            file.seek(0)
-            volume = _read(path, gzip.GzipFile(fileobj=file) if packed else file, memory)  # type: ignore[arg-type]
-            if packed != path.name.lower().endswith(".gz"):
-                warnings.warn(f"{path}: is {'' if packed else 'not '}packed by gzip, unlike its name", stacklevel=4)
-            return volume
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: is damaged or cut short ({error}): copy it again") from error
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror or error}): check the path and your rights"
-        ) from error
+    with reporting_damage(path), path.open("rb") as file:
+        packed = file.read(2) == GZIP_MAGIC
+        file.seek(0)
+        volume = _read(path, gzip.GzipFile(fileobj=file) if packed else file, memory)  # type: ignore[arg-type]
+        if packed != path.name.lower().endswith(".gz"):
+            warnings.warn(f"{path}: is {'' if packed else 'not '}packed by gzip, unlike its name", stacklevel=4)
+        return volume
 
 
 def read_image(path: Path, image: nib.Nifti1Image, memory: int | None = None) -> Contents:
     """Read voxels (C, I, J, K), affine from voxel (i, j, k) to RAS+ mm, and header of an image.
 
     Raises:
-        DataError: if the image is damaged or too large, does not have 3 or 4 axes of real numbers (further axes of one
+        DataError: if the image is empty or too large, does not have 3 or 4 axes of real numbers (further axes of one
             voxel are dropped), or has an invalid geometry.
-        EOFError, gzip.BadGzipFile, zlib.error: if its packed stream is damaged.
+        EOFError, OSError, zlib.error: if the file is damaged or cannot be read.
     """
+    if min(image.shape, default=0) < 1:
+        found = f"its header has a grid of {image.shape}"
+        raise DataError(f"{path}: {found}: expected at least one voxel per axis; repair it")
     check_fits(path, image.shape, memory)
     check_real(path, image.get_data_dtype())
     affine = _checked_affine(path, image)
@@ -113,9 +108,6 @@ def _open(path: Path, stream: BinaryIO) -> nib.Nifti1Image:
     zooms = raw["pixdim"][1:4]
     if not (np.isfinite(zooms) & (zooms > 0)).all():
         raise DataError(f"{path}: its header has voxels of {zooms.tolist()} mm: expected sizes above 0; repair it")
-    shape = image.shape
-    if min(shape, default=0) < 1:
-        raise DataError(f"{path}: its header has a grid of {shape}: expected at least one voxel per axis; repair it")
     size, expected = path.stat().st_size, _expected_bytes(image)
     if size * (GZIP_RATIO if isinstance(stream, gzip.GzipFile) else 1) < expected:
         raise DataError(f"{path}: has {size} bytes, its header requires {expected}: is it cut short? Copy it again")
@@ -149,9 +141,7 @@ def _read_voxels(path: Path, image: nib.Nifti1Image) -> NDArray[np.float32]:
                 # Values outside of float32 become infinite, and are reported as infinite.
                 with np.errstate(over="ignore", invalid="ignore"):
                     array[channel, ..., first : first + planes] = image.dataobj[index]
-            except gzip.BadGzipFile:
-                raise
-            except (ValueError, OSError) as error:
+            except ValueError as error:
                 raise DataError(f"{path}: is damaged or cut short ({error}): copy it again") from error
     return array
 

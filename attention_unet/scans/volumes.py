@@ -2,7 +2,6 @@
 
 import itertools
 import warnings
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from attention_unet.errors import DataError, plural
 from attention_unet.files.atomic import replacing
 from attention_unet.scans import itk, mgh, nifti
 from attention_unet.scans.dicom import read_dicom
-from attention_unet.scans.header import Contents, check_affine, check_real, make_header
+from attention_unet.scans.header import Contents, check_affine, check_real, make_header, reporting_damage
 from attention_unet.scans.itk import read_itk, write_itk
 from attention_unet.scans.label_table import label_extension, segment_fields
 from attention_unet.scans.labels import Labels
@@ -110,8 +109,10 @@ def read_volume(path: str | Path, memory: int | None = None) -> Volume:
 
 def _read(path: Path, memory: int | None = None) -> Contents:
     """Return voxels (C, I, J, K), affine and header of a file or a DICOM folder."""
-    if path.is_symlink() and not path.exists():
-        raise DataError(f"{path}: {describe_broken_link(path)}")
+    with reporting_damage(path):
+        if path.is_symlink() and not path.exists():
+            raise DataError(f"{path}: {describe_broken_link(path)}")
+        path.stat()
     if path.is_dir():
         return read_dicom(path, memory)
     stem(path)  # raises if the name is not that of a volume
@@ -199,10 +200,8 @@ def volume_of_image(image: nib.Nifti1Image) -> Volume:
         raise DataError(f"{path}: has no affine: expected a 4 x 4 voxel-to-RAS+ matrix; give one to nib.Nifti1Image")
     if isinstance(image, nib.Nifti2Image):
         raise DataError(f"{path}: is NIfTI-2: expected NIfTI-1; convert it")
-    try:
+    with reporting_damage(path):
         array, affine, header = nifti.read_image(path, image)
-    except (EOFError, zlib.error, OSError) as error:
-        raise DataError(f"{path}: is damaged or cut short ({error}): copy it again") from error
     return Volume(path, _replace_invalid(path, array), affine, header)
 
 

@@ -134,6 +134,17 @@ def test_names_that_are_not_utf8(tmp_path, ending):
     np.testing.assert_array_equal(read_volume(mask).array[0], STORED)
 
 
+@pytest.mark.parametrize("ending", [".nrrd", ".mha", ".mhd", ".nhdr"])
+def test_names_in_capitals(tmp_path, ending):
+    sitk.WriteImage(as_itk(STORED, oblique_affine()), str(tmp_path / f"a{ending}"))
+    path = (tmp_path / f"a{ending}").rename(tmp_path / f"A{ending.upper()}")
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.array[0], STORED)
+    mask = path.with_name(f"mask{file_ending(path)}")
+    write_like(mask, STORED, volume)
+    np.testing.assert_array_equal(read_volume(mask).array[0], STORED)
+
+
 def test_an_nrrd_that_simpleitk_refuses_is_reported_without_addresses(tmp_path):
     head = "NRRD0005\ntype: block\nblock size: 2\ndimension: 3\nsizes: 7 5 6\nendian: little\n"
     head += "encoding: raw\nspacings: 1 1 1\n"

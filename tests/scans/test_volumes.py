@@ -8,7 +8,14 @@ import pytest
 import SimpleITK as sitk
 
 from attention_unet.errors import DataError
-from attention_unet.scans.volumes import check_same_grid, read_labels, read_volume, volume_of_array, write_like
+from attention_unet.scans.volumes import (
+    check_same_grid,
+    read_labels,
+    read_volume,
+    volume_of_array,
+    volume_of_image,
+    write_like,
+)
 from tests.conftest import oblique_affine, save_nifti
 
 ARRAY = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
@@ -28,6 +35,18 @@ def test_few_holes_are_filled_and_many_refused(tmp_path):
     huge = np.full((4, 5, 6), 1e300)
     with pytest.raises(DataError, match="120 of 120 voxels are NaN or infinite"):
         read_volume(save_nifti(tmp_path / "a.nii.gz", huge))
+
+
+@pytest.mark.parametrize("name", ["series1", "a.nii.gz", "a.png"])
+def test_what_does_not_exist_is_said_to_be_missing(tmp_path, name):
+    with pytest.raises(DataError, match=f"{name}: cannot be read .No such file or directory.: check the path"):
+        read_volume(tmp_path / name)
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 4), (4, 0, 4), (4, 4, 0)])
+def test_an_image_without_voxels_is_refused(shape):
+    with pytest.raises(DataError, match=r"has a grid of .*: expected at least one voxel per axis"):
+        volume_of_image(nib.Nifti1Image(np.zeros(shape, np.float32), np.eye(4)))
 
 
 def test_labels_must_be_whole_and_not_negative(tmp_path):
