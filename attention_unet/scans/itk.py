@@ -32,8 +32,8 @@ def read_itk(path: Path, memory: int | None = None) -> Contents:
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    with reporting_damage(path), path.open("rb") as file:
-        start = file.read(512)
+    with reporting_damage(path), path.open("rb") as opened:
+        start = opened.read(512)
     if other_type := describe_other_type(start):
         raise DataError(f"{path}: {other_type}")
     check_header(path)
