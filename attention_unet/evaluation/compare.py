@@ -41,7 +41,8 @@ def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[
 
     Raises:
         ConfigError: if the metric is not one of them, or models have different numbers of runs.
-        DataError: if the models have no case or class in common, or the metric is defined for no case.
+        DataError: if the models have no case or class in common, the metric is defined for no case, or a table of
+            another tool lacks it.
     """
     _check_arguments(models, metric)
     tables = [rows for runs in models.values() for rows in runs]
@@ -69,7 +70,8 @@ def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[
                 log.warning("%s is defined for %s in no case of both %s and %s", metric, class_name, model, baseline)
                 continue
             test = analyse_gains(gains[:, known], list(compress(subjects, known)), list(compress(folds, known)))
-            mean_gains = tuple(gains[:, known].mean(axis=0).tolist())
+            with np.errstate(invalid="ignore"):  # infinite of both signs
+                mean_gains = tuple(gains[:, known].mean(axis=0).tolist())
             names = model, baseline, class_name, metric
             comparisons.append(
                 Comparison(*names, mean_gains, int(undefined.sum()), test, p_holm=test.p, least_p_holm=test.least_p)
@@ -89,6 +91,14 @@ def _check_arguments(models: Mapping[str, Sequence[Sequence[Row]]], metric: str)
     if len(set(numbers.values())) > 1:
         counts = ", ".join(f"{name} {number}" for name, number in numbers.items())
         raise ConfigError(f"models have different numbers of runs ({counts}): expected the same number of each")
+    lacking = [name for name, runs in models.items() if any(_lacks(rows, metric) for rows in runs)]
+    if 0 < len(lacking) < len(models):  # NaN would be taken for a structure that is rightly not predicted
+        raise DataError(f"{lacking[0]}: its table has no {metric}: evaluate again, or compare another metric")
+
+
+def _lacks(rows: Sequence[Row], metric: str) -> bool:
+    """Return whether a table of another tool lacks a metric. Ours hold a volume of each mask."""
+    return all(math.isnan(getattr(row.metrics, metric)) and math.isnan(row.metrics.volume_ml) for row in rows)
 
 
 def _unannotated(tables: Sequence[Sequence[Row]], cases: Sequence[str], classes: Sequence[str]) -> NDArray[np.bool_]:

@@ -74,7 +74,7 @@ class Comparison:
             reason = f"undefined for one of them in {plural(self.undefined, 'case')}"
             return f"no verdict on {both}: {reason}{size and '; ' + size}"
         if self.test.trainings > 1 and math.isnan(gain):
-            reason = "a gain is infinite" if any(map(math.isinf, self.gains)) else "undefined in some runs"
+            reason = "a gain is infinite" if any(map(math.isinf, self.gains)) else "undefined or infinite in some runs"
             return f"no verdict on {both}: {reason}; try another metric"
         size = size and f": {size}"
         if self.least_p_holm >= LEVEL:  # even if all persons or trainings differed to the same side

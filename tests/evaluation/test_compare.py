@@ -76,6 +76,12 @@ def test_tables_without_volumes_are_compared():
     assert found.gains == pytest.approx((0.1, 0.3))
 
 
+def test_a_table_that_lacks_the_metric_is_refused():
+    other = [Row(row.case, row.class_name, metrics(dice=0.9)) for row in rows([0.9] * 12)]
+    with pytest.raises(DataError, match="other: its table has no nsd: evaluate again"):
+        compare({"ours": rows([0.9] * 12, "nsd"), "other": other}, "nsd")
+
+
 def test_no_verdict_rests_on_cases_that_were_dropped():
     better = {"A": rows([0.5] * 12, "precision"), "B": rows([0.9] * 11 + [nan], "precision")}
     (found,) = compare(better, "precision")
@@ -138,6 +144,9 @@ def test_too_few_trainings_are_called_that():
     runs = [rows([*base[:-1], inf], "hd95_mm"), *[rows(base, "hd95_mm")] * 2]
     (found,) = compare_models({"A": [rows(base, "hd95_mm")] * 3, "B": runs}, "hd95_mm")
     assert str(found).startswith("no verdict on B and A in hd95 on a: a gain is infinite; try another metric")
+    misses = [rows([*base[:-1], inf], "hd95_mm"), rows(base, "hd95_mm")]  # of opposite signs: no mean of the runs
+    (found,) = compare_models({"A": misses, "B": misses[::-1]}, "hd95_mm")
+    assert str(found).startswith("no verdict on B and A in hd95 on a: undefined or infinite in some runs; try another")
 
 
 def test_every_class_their_mean_and_all_as_one():
