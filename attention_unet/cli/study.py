@@ -75,6 +75,8 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
         code = run_jobs({cells[i].name: [*call, "--only", str(i)] for i in left}, options.jobs) if left else 0
         if still := sum(not finished_record(registration, cells[number], folder) for number in left):
             log.info("%s left: repeat the command", plural(still, "training"))
+            if code == 1:  # those left have no result
+                _report(filled, registration, folder)
             return code
     failed = 0
     if not nothing_to_train:

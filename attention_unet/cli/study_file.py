@@ -109,11 +109,14 @@ def read_study(file: Path) -> "Study":
         found: StudyFile = parser.instantiate(parser.parse_object({"study": fields})).study
     except Exception as error:  # jsonargparse raises several kinds
         raise ConfigError(f"{file}: {_in_words(explain_error(error, {'': parser}))}") from error
+    seeds = found.seeds if isinstance(found.seeds, dict) else {"default": found.seeds}
+    for field_name, names in (("arms", found.arms), ("seeds", seeds)):
+        if numbers := [name for name in names if not isinstance(name, str)]:
+            raise ConfigError(f"{file}: {field_name}: {numbers[0]}: expected a name: put it in quotes")
     parsers = build_parser()
     arms = {name: _configure(file, found, name, *parsers) for name in found.arms}
     if not arms:
         raise ConfigError(f"{file}: arms: is empty: expected at least two")
-    seeds = found.seeds if isinstance(found.seeds, dict) else {"default": found.seeds}
     if unknown := set(seeds) - set(arms) - {"default"}:
         raise ConfigError(f"{file}: seeds: {', '.join(sorted(unknown))}: no such arm")
     if missing := [name for name in arms if name not in seeds and "default" not in seeds]:

@@ -63,11 +63,11 @@ def run_cell(study: Study, registration: Registration, cell: Cell, folder: Path)
             found, failed = cross_validate(config, run, [cell.fold], keep_all_components=True)
         except Diverged as error:
             raise NoResult(f"{run}: {error}") from error
-        if failed:
-            raise NoResult(f"{run}: {next(iter(failed.values()))}: cases failed, so this training has no result")
+        held_out = found.held_out.get(cell.fold, [*failed])
+        if reasons := [reason for case, reason in failed.items() if case in held_out]:
+            raise NoResult(f"{run}: {reasons[0]}: cases failed, so this training has no result")
         of_fold = run / f"fold{cell.fold}"
         last = read_history(of_fold / HISTORY)[-1]
-        held_out = found.held_out[cell.fold]
         scores = [
             Score(VALIDATION, row.step, row.case, subjects.get(row.case, row.case), row.class_name, row.dice)
             for row in read_validations(of_fold / VALIDATIONS)

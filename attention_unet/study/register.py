@@ -97,7 +97,7 @@ def register(study: Study, folder: Path, reason: str | None = None, *, save: boo
             numbers = itertools.count(len(found.amendments))
             aside = next(path for n in numbers if not (path := folder / f"before-amendment-{n}").exists())
             move_results(outdated, folder, aside)
-            log.warning("%s: results of arms that have changed are moved to here; they are trained again", aside)
+            log.warning("%s: results of arms that were changed or removed are moved to here", aside)
     arms = {name: fill_from_plan(arm, found.plan) for name, arm in study.arms.items()}
     return dataclasses.replace(study, arms=arms), found
 

@@ -6,19 +6,21 @@ from unittest import mock
 
 import pytest
 
-from attention_unet.dataset.splits import read_splits
+from attention_unet.dataset.splits import read_split, read_splits
 from attention_unet.evaluation.rows import read_metrics
 from attention_unet.files.lock import Busy, folder_lock
-from attention_unet.study.cells import run_cell
+from attention_unet.study import cells
+from attention_unet.study.cells import NoResult, run_cell
 from attention_unet.study.design import Cell
 from attention_unet.study.finished import finished_record
 from attention_unet.study.register import register
 from attention_unet.study.report import write_study
 from attention_unet.study.scores import read_scores
+from attention_unet.training.cross_validation import cross_validate
 from attention_unet.training.history import read_validations
 from attention_unet.training.interruption import Interrupted
 from attention_unet.training.monitor import Monitor
-from tests.study.build import CELL
+from tests.study.build import CELL, copy_study
 
 
 def test_scores_are_those_of_validations_and_evaluation(done):
@@ -63,6 +65,21 @@ def test_a_finished_cell_is_not_run_again(small, done):
     with mock.patch("attention_unet.study.cells.cross_validate") as training:
         run_cell(filled, registration, CELL, done)
     training.assert_not_called()
+
+
+def test_a_fault_in_another_fold_does_not_take_the_result(small, done, tmp_path, monkeypatch):
+    copy_study(done, tmp_path)
+    filled, registration = register(small, tmp_path)
+    (tmp_path / "cells" / f"{CELL.name}.json").unlink()
+    failed = {"held out elsewhere": "damaged"}
+    monkeypatch.setattr(cells, "cross_validate", lambda *a, **k: (cross_validate(*a, **k)[0], failed))
+    run_cell(filled, registration, CELL, tmp_path)
+    assert finished_record(registration, CELL, tmp_path)
+    (tmp_path / "cells" / f"{CELL.name}.json").unlink()
+    held_out = read_split(tmp_path / "runs" / "gate-all-seed0" / "fold0" / "splits.json").validation
+    failed[held_out[0]] = "cut short"
+    with pytest.raises(NoResult, match="gate-all-seed0: cut short: cases failed"):
+        run_cell(filled, registration, CELL, tmp_path)
 
 
 def test_a_cell_that_another_process_trains_is_left_to_it(small, tmp_path):

@@ -111,6 +111,12 @@ def test_a_training_that_diverges_stops_no_other(file, monkeypatch, capsys):
     assert told.err.count("step 7: the gradient is not finite") == 2
     assert "both against none: no result yet." in told.out
     assert main(["study", str(file), "--only", "0"]) == 1
+    monkeypatch.setattr("attention_unet.machine.jobs.run_jobs", lambda *_: 1)
+    assert main(["study", str(file), "--jobs", "2"]) == 1
+    assert "both against none: no result yet." in capsys.readouterr().out
+    monkeypatch.setattr("attention_unet.machine.jobs.run_jobs", lambda *_: 130)  # stopped
+    assert main(["study", str(file), "--jobs", "2"]) == 130
+    assert "both against none" not in capsys.readouterr().out
 
 
 def test_a_new_study_of_a_dataset(cohort, tmp_path, capsys, monkeypatch):
@@ -169,6 +175,8 @@ def test_arms_differ_in_their_fields_only(file):
         ({"arms": {"both": {}, "none": {}}}, "arms: none and both are the same: expected arms that differ"),
         ({"arms": {}}, "arms: is empty"),
         ({"seeds": {"nobody": [1], "default": [0]}}, "seeds: nobody: no such arm"),
+        ({"arms": {8: {"network.base_channels": 8}, "both": {}}}, "arms: 8: expected a name: put it in quotes"),
+        ({"seeds": {1: [0], "default": [0]}}, "seeds: 1: expected a name: put it in quotes"),
         ({"seeds": {"none": [1]}}, "seeds: both: no seeds: name the arm, or default"),
         ({"settings": {}}, "none: has a budget in minutes"),
         ({"config": "nothing.yaml"}, r"nothing\.yaml: cannot be read"),
