@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -204,7 +205,7 @@ def _name_of(options: Namespace, config: Config) -> str:
 
     if options.config:
         return Path(str(options.config[-1])).stem
-    return config.data.dataset or data_root(config.data.root).resolve().name
+    return Path(os.path.abspath(data_root(config.data.root) / config.data.dataset)).name
 
 
 COMMANDS: dict[str, Callable[[Namespace, ArgumentParser], int]] = {

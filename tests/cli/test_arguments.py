@@ -76,12 +76,12 @@ def test_runs_are_named_after_their_configuration_or_their_data(tmp_path, monkey
     monkeypatch.delenv("ATTENTION_UNET_DATA", raising=False)
     _, subparsers = build_parser()
 
-    def name(*arguments):
-        return _name_of(
-            subparsers["train"].parse_args(arguments), Config(data=DataConfig(root=str(tmp_path / "Knees")))
-        )
+    def name(*arguments, dataset=""):
+        data = DataConfig(root=str(tmp_path / "Knees"), dataset=dataset)
+        return _name_of(subparsers["train"].parse_args(arguments), Config(data=data))
 
     assert name() == "Knees"
+    assert {name(dataset=path) for path in ("T1", "T1/", "../elsewhere/T1", "/data/T1")} == {"T1"}
     file = tmp_path / "short.yaml"
     file.write_text("training: {steps: 2}")
     assert name("--config", str(file)) == "short"
