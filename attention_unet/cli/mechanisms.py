@@ -1,8 +1,6 @@
 """Run the subcommand attention: list mechanisms, describe their options, measure what they cost."""
 
-import dataclasses
 import inspect
-import json
 import logging
 import math
 from typing import TYPE_CHECKING
@@ -32,10 +30,8 @@ def attention(options: Namespace, parser: ArgumentParser) -> int:
     grid = [int(n) if n.strip().isdecimal() else 0 for n in options.grid.split(",")]
     if len(grid) not in (2, 3) or min(grid) < 1:
         raise ConfigError(f"--grid is {options.grid}: expected 2 or 3 whole numbers, such as 56,56")
-    gate_channels = 2 * options.channels if options.gate_channels is None else options.gate_channels
-    for name, value in (("--channels", options.channels), ("--gate-channels", gate_channels)):
-        if value < 1:
-            raise ConfigError(f"{name} is {value}: expected at least 1")
+    if options.channels < 1:
+        raise ConfigError(f"--channels is {options.channels}: expected at least 1")
     device = choose_device(options.device)
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(f"--device is {device.type}: memory and time can be measured on cpu and cuda")
@@ -43,35 +39,20 @@ def attention(options: Namespace, parser: ArgumentParser) -> int:
     costs, known = [], {}
     try:
         for spec in given:
-            build(spec, dims=len(grid), channels=options.channels, gate_channels=gate_channels, init=options.init)
+            build(spec, dims=len(grid), channels=options.channels, init=options.init)
         known = {spec: find_mechanism(spec) for spec in given if isinstance(spec, str)}
         specs = [one for spec in given for one in (spec, *_alternatives(spec, len(grid), options.channels))]
         specs = specs or list(all_names())
         yardstick = measure_convolution(options.channels, grid, device)
         with progress_bar("measuring", len(specs)) as done:
             for spec in specs:
-                costs.append(
-                    measure(spec, options.channels, grid, gate_channels=gate_channels, init=options.init, device=device)
-                )
+                costs.append(measure(spec, options.channels, grid, init=options.init, device=device))
                 done()
     except ValueError as error:
         raise ConfigError(f"attention: {error}") from error
     except (RuntimeError, MemoryError) as error:
         gib = 4 * options.channels * math.prod(grid) / 2**30
         raise ConfigError(f"--grid is {options.grid}: one map of features takes {gib:.3g} GiB ({error})") from error
-    if options.json:
-        plain = [dataclasses.asdict(cost) for cost in [*costs, yardstick]]
-        settings = {"channels": options.channels, "grid": grid, "gate_channels": gate_channels, "init": options.init}
-        plain_options = {
-            name: [
-                {"name": each.name, "default": each.default, "expected": each.expected}
-                for each in options_of(kind).values()
-            ]
-            for name, kind in known.items()
-        }
-        facts = {"settings": {**settings, "device": str(device)}, "options": plain_options, "costs": plain}
-        print(json.dumps(facts, indent=2))
-        return 0
     console = table_console()
     for name, kind in known.items():
         console.print(f"{name}: {inspect.getdoc(kind)}\n", highlight=False, soft_wrap=True)

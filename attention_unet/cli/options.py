@@ -57,32 +57,29 @@ def predict(parser: ArgumentParser) -> None:
     parser.add_argument(
         "-i",
         "--input",
-        type=str,
         required=True,
         action="append",
         help="a scan (NIfTI, NRRD, MetaImage, FreeSurfer, folder of a DICOM series), a folder of scans, or a CSV "
         "table with the columns case and image, or one column for each channel",
     )
-    parser.add_argument("-o", "--output", type=str, required=True, help="folder for the label maps")
+    parser.add_argument("-o", "--output", required=True, help="folder for the label maps")
     parser.add_argument(
         "-m",
         "--model",
-        type=str,
         required=True,
         action="append",
         help="folder of a run or of a cross-validation, or the name of a model of this package: hippocampus; "
         "given several times, probabilities are averaged",
     )
-    parser.add_argument("--held-out-of", type=str, help="only the cases that this run did not train on")
+    parser.add_argument("--held-out-of", help="only the cases that this run did not train on")
     add_flag(parser, "--recursive", "also predict the scans in all folders below")
     parser.add_argument(
         "--bids-suffix",
-        type=str,
         action="append",
         help="the input is a BIDS dataset: predict scans with this suffix, such as T1w, and write a BIDS derivative; "
         "once for each channel",
     )
-    parser.add_argument("--participant", type=str, action="append", help="only this participant of the BIDS dataset")
+    parser.add_argument("--participant", action="append", help="only this participant of the BIDS dataset")
     add_flag(parser, "--attention-maps", "also write the attention map of each place")
     add_flag(parser, "--probabilities", "also write the probability of each class")
     add_flag(parser, "--uncertainty", "also write the entropy and, with several models, their disagreement")
@@ -99,10 +96,9 @@ def predict(parser: ArgumentParser) -> None:
         help="of the label maps: seg.nrrd has names and colours for 3D Slicer; own: that of NRRD and MetaImage scans",
     )
     add_flag(parser, "--dicom-seg", "also write a DICOM segmentation of DICOM series")
-    parser.add_argument("--codes", type=str, help="CSV file of the codes of classes for --dicom-seg")
+    parser.add_argument("--codes", help="CSV file of the codes of classes for --dicom-seg")
     parser.add_argument(
         "--missing",
-        type=str,
         action="append",
         help="name of a channel that scans lack; for models trained with augmentation.drop_channel",
     )
@@ -122,10 +118,9 @@ def predict(parser: ArgumentParser) -> None:
         help="GiB that a scan may take, beside program and models; larger scans are predicted in chunks, or refused "
         "(default: most of the free memory, divided by --jobs)",
     )
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument(
         "--part",
-        type=str,
         default="1/1",
         help="K/N: only part K of N of the scans; other processes predict the others into the same folder",
     )
@@ -136,53 +131,46 @@ def predict(parser: ArgumentParser) -> None:
 
 def evaluate(parser: ArgumentParser) -> None:
     """Score predictions against references."""
-    parser.add_argument(
-        "-p", "--predictions", type=str, required=True, help="predicted label maps: folder, or BIDS dataset"
-    )
-    parser.add_argument("-r", "--references", type=str, required=True, help="true label maps: folder, or BIDS dataset")
-    parser.add_argument("-o", "--output", type=str, required=True, help="folder for metrics.csv and summary.json")
-    parser.add_argument("--held-out-of", type=str, help="only the cases that this run did not train on")
+    parser.add_argument("-p", "--predictions", required=True, help="predicted label maps: folder, or BIDS dataset")
+    parser.add_argument("-r", "--references", required=True, help="true label maps: folder, or BIDS dataset")
+    parser.add_argument("-o", "--output", required=True, help="folder for metrics.csv and summary.json")
+    parser.add_argument("--held-out-of", help="only the cases that this run did not train on")
     add_flag(
         parser, "--predicted-only", "only cases with a prediction (default: cases without one are scored as empty)"
     )
     add_flag(parser, "--components", "also count components, such as lesions: found, missed, false")
     parser.add_argument("--tolerance-mm", type=float, default=1.0, help="tolerance of the normalised surface Dice")
-    parser.add_argument(
-        "--subjects", type=str, help="CSV file with the columns case and subject, for intervals over subjects"
-    )
-    parser.add_argument("--images", type=str, help="folder of the scans: draw the worst, the middle and the best case")
+    parser.add_argument("--subjects", help="CSV file with the columns case and subject, for intervals over subjects")
+    parser.add_argument("--images", help="folder of the scans: draw the worst, the middle and the best case")
 
 
 def compare(parser: ArgumentParser) -> None:
     """Compare evaluations of the same cases with the first one, case by case."""
     parser.add_argument(
         "evaluations",
-        type=str,
         nargs="+",
         help="folders that evaluate or cross-validate wrote; NAME=FOLDER,FOLDER for several runs of one model",
     )
-    parser.add_argument("-o", "--output", type=str, default="comparison", help="folder for the table and the picture")
-    parser.add_argument(
-        "--metric", type=str, default="dice", help="column of metrics.csv to compare, such as nsd or hd95_mm"
-    )
+    parser.add_argument("-o", "--output", default="comparison", help="folder for the table and the picture")
+    parser.add_argument("--metric", default="dice", help="column of metrics.csv to compare, such as nsd or hd95_mm")
 
 
 def explain(parser: ArgumentParser) -> None:
     """Check on held-out scans of a run whether it uses its attention, beside controls."""
-    parser.add_argument("run", type=str, help="folder of a run; its held-out cases are predicted first")
-    parser.add_argument("--second", type=str, help="run of the same training with another seed, to compare maps")
+    parser.add_argument("run", help="folder of a run; its held-out cases are predicted first")
+    parser.add_argument("--second", help="run of the same training with another seed, to compare maps")
     parser.add_argument(
         "--cases", type=int, default=8, help="number of cases to check, equally spaced from the worst to the best"
     )
-    parser.add_argument("--root", type=str, help="folder of its dataset (default: the one of its training)")
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--root", help="folder of its dataset (default: the one of its training)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
 
 def study(parser: ArgumentParser) -> None:
     """Train several arms with several seeds and folds, and test hypotheses about them; resumable."""
-    parser.add_argument("file", type=str, help="YAML file of the study")
-    parser.add_argument("-o", "--output", type=str, help="folder of results (default: the file without its ending)")
-    parser.add_argument("--new", type=str, help="write the file, for this dataset, and print its plan")
+    parser.add_argument("file", help="YAML file of the study")
+    parser.add_argument("-o", "--output", help="folder of results (default: the file without its ending)")
+    parser.add_argument("--new", help="write the file, for this dataset, and print its plan")
     add_flag(parser, "--plan", "measure the cost of each arm; print hours and expected precision")
     add_flag(parser, "--record", "record the study, to commit it before the first training")
     add_flag(parser, "--list", "print one command for each training, and train nothing")
@@ -192,51 +180,50 @@ def study(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--maps", type=int | None, help="check attention maps of each arm on so many cases, then report"
     )
-    parser.add_argument("--amend", type=str, help="why the study changed after it was recorded; it is reported")
+    parser.add_argument("--amend", help="why the study changed after it was recorded; it is reported")
 
 
 def report(parser: ArgumentParser) -> None:
     """Write a page of scores, cases slice by slice, and training curves: one file, offline."""
     parser.add_argument(
         "source",
-        type=str,
         help="folder that evaluate or cross-validate wrote, or a run; its held-out cases are then predicted first",
     )
-    parser.add_argument("-o", "--output", type=str, help="HTML file (default: report.html in that folder)")
+    parser.add_argument("-o", "--output", help="HTML file (default: report.html in that folder)")
     parser.add_argument("--cases", type=int, default=40, help="number of cases to show, the worst ones")
-    parser.add_argument("--run", type=str, action="append", help="show the training of this run, too")
-    parser.add_argument("--root", type=str, help="folder of a run's dataset (default: the one of its training)")
-    parser.add_argument("--device", type=str, default="auto", help="device for a run: auto, cpu, cuda or mps")
+    parser.add_argument("--run", action="append", help="show the training of this run, too")
+    parser.add_argument("--root", help="folder of a run's dataset (default: the one of its training)")
+    parser.add_argument("--device", default="auto", help="device for a run: auto, cpu, cuda or mps")
 
 
 def export(parser: ArgumentParser) -> None:
     """Write the network of a model for other programs."""
-    parser.add_argument("-m", "--model", type=str, required=True, help="folder of a run, model file, or hippocampus")
+    parser.add_argument("-m", "--model", required=True, help="folder of a run, model file, or hippocampus")
     parser.add_argument(
         "--to",
         type=Literal["bundle", "onnx", "pt2"],
         required=True,
         help="bundle: a folder for MONAI; onnx; pt2: a program for torch.export.load",
     )
-    parser.add_argument("-o", "--output", type=str, required=True, help="file to write; of a bundle the folder")
-    parser.add_argument("--check", type=str, help="a scan, or a folder of them, to compare export and model on")
+    parser.add_argument("-o", "--output", required=True, help="file to write; of a bundle the folder")
+    parser.add_argument("--check", help="a scan, or a folder of them, to compare export and model on")
 
 
 def card(parser: ArgumentParser) -> None:
     """Write a model card, with the head that the Hugging Face hub reads."""
-    parser.add_argument("run", type=str, help="folder of a run")
-    parser.add_argument("-o", "--output", type=str, help="file to write (default: README.md in that folder)")
+    parser.add_argument("run", help="folder of a run")
+    parser.add_argument("-o", "--output", help="file to write (default: README.md in that folder)")
 
 
 def fetch(parser: ArgumentParser) -> None:
     """Download a public dataset."""
-    parser.add_argument("dataset", type=str, help="hippocampus, prostate, heart or brain-tumour")
-    parser.add_argument("--root", type=str, help=ROOT)
+    parser.add_argument("dataset", help="hippocampus, prostate, heart or brain-tumour")
+    parser.add_argument("--root", help=ROOT)
 
 
 def phantom(parser: ArgumentParser) -> None:
     """Make a dataset of MR-like phantoms."""
-    parser.add_argument("--root", type=str, help=ROOT)
+    parser.add_argument("--root", help=ROOT)
     parser.add_argument("--training", type=int, default=24, help="number of training cases")
     parser.add_argument("--test", type=int, default=6, help="number of test cases")
     parser.add_argument("--seed", type=int, default=0, help="seed of the cohort")
@@ -245,17 +232,9 @@ def phantom(parser: ArgumentParser) -> None:
 def attention(parser: ArgumentParser) -> None:
     """List the attention mechanisms, explain their options, and measure the cost of each."""
     parser.add_argument(
-        "mechanisms", type=str, nargs="*", help="names to explain, or specifications to measure (default: all names)"
+        "mechanisms", nargs="*", help="names to explain, or specifications to measure (default: all names)"
     )
     parser.add_argument("--channels", type=int, default=64, help="channels of the features")
-    parser.add_argument(
-        "--grid", type=str, default="56,56", help="voxels along each axis of the features: 2 or 3 numbers"
-    )
-    parser.add_argument(
-        "--gate-channels",
-        type=int | None,
-        help="channels of the gating signal, on half the grid (default: 2 x --channels)",
-    )
+    parser.add_argument("--grid", default="56,56", help="voxels along each axis of the features: 2 or 3 numbers")
     parser.add_argument("--init", type=Literal["open", "paper"], default="open", help="start open, or as published")
-    parser.add_argument("--device", type=str, default="cpu", help="auto, cpu, cuda or mps")
-    add_flag(parser, "--json", "print JSON for machines")
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or mps")

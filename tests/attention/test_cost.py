@@ -1,6 +1,5 @@
 """The costs that are printed, against formulas: C channels, N voxels, Cg and Ng of the gating signal, d dimensions."""
 
-import json
 import math
 
 import pytest
@@ -215,12 +214,9 @@ def test_pairwise_stays_bounded_on_a_large_grid(name):
 
 
 def test_command_prints_every_mechanism(capsys):
-    assert main(["attention", "--channels", "16", "--grid", "8,6,7", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["settings"] == {
-        "channels": 16, "grid": [8, 6, 7], "gate_channels": 32, "init": "open", "device": "cpu"
-    }  # fmt: skip
-    assert [cost["name"] for cost in told["costs"]] == [*NAMES, "3x3x3 convolution"]
+    assert main(["attention", "--channels", "16", "--grid", "8,6,7"]) == 0
+    rows = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert [name for name in rows if name in (*NAMES, "3x3x3 convolution")] == [*NAMES, "3x3x3 convolution"]
 
 
 def test_command_explains_a_name_and_measures_other_values_of_its_options(capsys):
@@ -234,10 +230,6 @@ def test_command_explains_a_name_and_measures_other_values_of_its_options(capsys
         "parallel", "{combine: add, parallel: [se, sse]}", "{combine: mean, parallel: [se, sse]}",
         "{combine: product, parallel: [se, sse]}",
     ]  # fmt: skip
-    assert main(["attention", "scse", "--channels", "16", "--grid", "8,6", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["options"]["scse"][1] == {
-        "name": "combine", "default": "max", "expected": "max or add"
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
