@@ -36,6 +36,17 @@ def select_channels(volume: Volume, plan: Plan, settings: Settings) -> Volume:
     return volume.without_channels(missing) if missing else volume
 
 
+def comparable(names: Sequence[str]) -> list[str]:
+    """Return names of channels in small letters and without the w of BIDS: T1w is t1."""
+    return [name.casefold().removesuffix("w") for name in names]
+
+
+def are_swapped(names: Sequence[str], channels: Sequence[str]) -> bool:
+    """Return whether one of as many names is that of a channel in another place."""
+    found, expected = comparable(names), comparable(channels)
+    return any(name != channel and name in expected for name, channel in zip(found, expected, strict=True))
+
+
 def warn_of_absent(case: Case, channels: Sequence[str]) -> None:
     """Warn of channels without a file."""
     if case.absent:

@@ -13,6 +13,7 @@ from attention_unet.files.lock import RECORD_PATIENCE, folder_lock
 from attention_unet.files.part import WHOLE, Part
 from attention_unet.files.prediction_record import is_complete, read_record
 from attention_unet.inference.bids import describe_derivative, describe_masks, find_bids_scans, keep_held_out
+from attention_unet.inference.channels import are_swapped, comparable
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_folder import predict_cases
@@ -140,11 +141,11 @@ def _find_scans(
             f"--bids-suffix is given {len(bids)} times: the model takes {channels} channels, so give it as often"
         )
     given = models[0].plan.channels
-    if tuple(bids) != given and sorted(bids) == sorted(given):
+    if are_swapped(bids, given):
         raise ConfigError(
             f"--bids-suffix is {' '.join(bids)}: the model was trained on {' '.join(given)}, in this order"
         )
-    if tuple(bids) != given and set(given) & SUFFIXES:
+    if comparable(bids) != comparable(given) and set(given) & SUFFIXES:
         log.warning("--bids-suffix is %s: the model was trained on %s", " ".join(bids), " ".join(given))
     return find_bids_scans(source, bids, participants, may_miss)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from attention_unet.dataset.cases import Case
 from attention_unet.errors import ConfigError, first_few
 from attention_unet.files.csv_text import parse_table
+from attention_unet.inference.channels import are_swapped
 
 ENDING = ".csv"
 ADVICE = "expected the heading case, and one for the files of each channel, with commas: case,T1w,FLAIR"
@@ -21,9 +22,8 @@ def read_scan_table(file: Path, channels: Sequence[str], may_miss: bool) -> list
 
     Args:
         file: CSV file.
-        channels: names of the channels of the model. A heading that is the name of a channel, in capitals or not, must
-            be in the place of that channel; other headings are free. A model of several channels also takes one column,
-            of files with all.
+        channels: names of the channels of the model. A heading that is the name of a channel must be in the place of
+            that channel; other headings are free. A model of several channels also takes one column, of files with all.
         may_miss: whether a cell may be empty, for a scan without this channel.
 
     Raises:
@@ -37,8 +37,7 @@ def read_scan_table(file: Path, channels: Sequence[str], may_miss: bool) -> list
     headings = [heading.strip() for heading in rows[0][1]]
     if len(headings) not in (1, len(channels)):
         raise ConfigError(f"{file}: has {len(headings)} columns of files, the model takes {len(channels)}: {ADVICE}")
-    named, expected = ([name.casefold() for name in names] for names in (headings, channels))
-    if len(headings) > 1 and any(h != c and h in expected for h, c in zip(named, expected, strict=True)):
+    if len(headings) > 1 and are_swapped(headings, channels):
         wanted = ",".join(channels)
         raise ConfigError(
             f"{file}: has the columns {','.join(headings)}: the model takes {wanted}, in this order: reorder them"

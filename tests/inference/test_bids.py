@@ -122,7 +122,7 @@ def test_what_is_not_read_of_a_bids_dataset_is_told(bids, tmp_path, caplog):
         predict_tree([model_of()], other, tmp_path / "out", bids=["T1w"], resume=True)
 
 
-def test_channels_and_participants_of_a_bids_dataset(bids, tmp_path):
+def test_channels_and_participants_of_a_bids_dataset(bids, tmp_path, caplog):
     two = model_of()
     two = type(two)(two.network, plan_of(channels=("T1", "FLAIR")), two.device, sha256=two.sha256)
     with pytest.raises(ConfigError, match="the model takes 2 channels"):
@@ -130,7 +130,10 @@ def test_channels_and_participants_of_a_bids_dataset(bids, tmp_path):
     swapped = dataclasses.replace(two, plan=plan_of(channels=("FLAIR", "T1w")))
     with pytest.raises(ConfigError, match="is T1w FLAIR: the model was trained on FLAIR T1w, in this order"):
         predict_tree([swapped], bids, tmp_path / "out", bids=["T1w", "FLAIR"])
+    with pytest.raises(ConfigError, match="is FLAIR T1w: the model was trained on T1 FLAIR, in this order"):
+        predict_tree([two], bids, tmp_path / "out", bids=["FLAIR", "T1w"])
     failed = predict_tree([two], bids, tmp_path / "two", bids=["T1w", "FLAIR"])
+    assert "the model was trained on" not in caplog.text
     assert sorted(failed) == [
         "sub-01/ses-a/anat/sub-01_ses-a",
         "sub-01/ses-a/anat/sub-01_ses-a_run-2",

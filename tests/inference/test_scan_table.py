@@ -84,6 +84,7 @@ def test_an_empty_cell_is_an_absent_channel(tmp_path):
             "has the columns T1w,FLAIR,T2w: the model takes T1w,T2w,FLAIR, in this order",
         ),
         ("case,a,T1w,b\nx,1.nii,2.nii,3.nii\n", "has the columns a,T1w,b: the model takes"),
+        ("case,T1,FLAIR,T2\nx,1.nii,2.nii,3.nii\n", "has the columns T1,FLAIR,T2: the model takes T1w,T2w,FLAIR"),
         ("case,t1w,flair,t2w\nx,1.nii,2.nii,3.nii\n", "has the columns t1w,flair,t2w: the model takes T1w,T2w,FLAIR"),
         ("case,image\nx,a.nii.gz,b.nii.gz\n", "line 2 has 3 cells for 2 headings"),
         ("case,image\nx,a.nii.gz\ny,b.nii.gz\nx,c.nii.gz\n", "names x twice: keep one row"),
