@@ -89,8 +89,8 @@ def locate_dataset(root: str | None, dataset: str) -> Path:
         advice = f"{base} has {first_few(here)}: choose one by --data.dataset" if here else "check the path"
         raise ConfigError(
             f"{folder}: no dataset here: {reason} folders of images and labels (imagesTr and labelsTr), or {BIDS}; "
-            f"{advice}, name its parent folder by --data.root (explain, report: --root) or $ATTENTION_UNET_DATA, or "
-            "download it with 'attention-unet fetch NAME'"
+            f"{advice}, name the folder of the dataset by --data.root (explain, report: --root), or its parent folder "
+            "by $ATTENTION_UNET_DATA, or download it with 'attention-unet fetch NAME'"
         )
     return folder
 

@@ -4,9 +4,10 @@ import logging
 import os
 from pathlib import Path
 
-from attention_unet.dataset.cases import CHANNEL_SUFFIX, Case, group_channels
+from attention_unet.dataset.cases import BIDS, CHANNEL_SUFFIX, Case, group_channels
 from attention_unet.dataset.reading import without_absent_files
 from attention_unet.errors import ConfigError, first_few
+from attention_unet.files.prediction_record import RECORD, read_record
 from attention_unet.scans.dicom import holds_images, is_dicom, is_series
 from attention_unet.scans.volume_files import ENDINGS, is_volume, list_series, list_unread, list_volumes, stem
 
@@ -33,6 +34,8 @@ def find_inputs(source: Path, channels: int, may_miss: bool = False, alone: bool
     if is_volume(source):
         files, not_read = [source], []
     elif source.is_dir():
+        if alone and read_record(source):
+            raise ConfigError(f"{source}: holds predictions ({RECORD}): name the folder of the scans")
         files = [*list_volumes(source), *series_below(source)]
         files = [source] if not files and is_series(source) else files
         not_read = _not_read(source, alone) if files != [source] else []
@@ -42,6 +45,8 @@ def find_inputs(source: Path, channels: int, may_miss: bool = False, alone: bool
         raise ConfigError(f"{source}: is a file of a DICOM series: name the folder of the series")
     else:
         raise ConfigError(f"{source}: is no folder and no volume ({', '.join(ENDINGS)}): expected one of these")
+    if not files and (source / BIDS).is_file():
+        raise ConfigError(f"{source}: is a BIDS dataset: name the suffix of its scans, such as --bids-suffix T1w")
     if not files and not_read:
         raise ConfigError(
             f"{source}: holds no scan itself, but {', '.join(not_read)}: name one folder, or add --recursive"

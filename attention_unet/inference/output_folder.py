@@ -23,7 +23,7 @@ from attention_unet.files.prediction_folder import (
     sidecar_path,
     uncertainty_path,
 )
-from attention_unet.files.prediction_record import RECORD, read_record, recorded_files
+from attention_unet.files.prediction_record import RECORD, read_record, recorded_files, was_changed
 from attention_unet.inference.image_states import hash_images, image_names, image_states
 from attention_unet.inference.record import begin_part, is_same, remove_from_record
 from attention_unet.inference.structures import VOLUMES
@@ -110,6 +110,9 @@ def _find_left(
     for name, why in again.items():
         log.warning("%s: %s: predicted again", name, why)
     stay = {case.id for case in present} - set(again)
+    if changed := [name for name in sorted(stay) if was_changed(output, record, name)]:
+        text = "%s changed after prediction: kept, but %s has the figures from before: %s"
+        log.warning(text, plural(len(changed), "mask"), VOLUMES, first_few(changed))
     return [case for case in cases if case.id not in stay], states
 
 

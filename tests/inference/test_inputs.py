@@ -11,9 +11,10 @@ from attention_unet.cli import main
 from attention_unet.dataset.cases import Case, find_readable_cases
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference.inputs import find_inputs
+from attention_unet.inference.predict_folder import predict_folder
 from attention_unet.scans.volumes import read_volume
 from tests.conftest import save_nifti
-from tests.inference.build import scan
+from tests.inference.build import model_of, scan
 from tests.scans.dicom_files import save, slice_of, write_slices
 
 SLICE = bytes(128) + b"DICM"
@@ -121,6 +122,14 @@ def test_mistakes(tmp_path, capsys):
     (tmp_path / "0.dcm").write_bytes(SLICE)
     with pytest.raises(ConfigError, match=r"0\.dcm: is a file of a DICOM series: name the folder"):
         find_inputs(tmp_path / "0.dcm", 1)
+    (tmp_path / "bids").mkdir()
+    (tmp_path / "bids" / "dataset_description.json").write_text("{}")
+    with pytest.raises(ConfigError, match="bids: is a BIDS dataset: name the suffix of its scans, such as --bids-su"):
+        find_inputs(tmp_path / "bids", 1)
+    scan(tmp_path / "in", np.eye(4))
+    assert predict_folder([model_of()], tmp_path / "in", tmp_path / "masks") == {}
+    with pytest.raises(ConfigError, match=r"masks: holds predictions \(run\.json\): name the folder of the scans"):
+        predict_folder([model_of()], tmp_path / "masks", tmp_path / "again")
     assert main(["predict", "-i", "a", "-i", "b", "-o", "c", "-m", "hippocampus"]) == 2
     assert "--input is given 2 times: name one scan, or a folder of them" in capsys.readouterr().err
 

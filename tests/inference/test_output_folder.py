@@ -161,7 +161,7 @@ def test_files_of_other_origin_are_never_removed(tmp_path, name, way):
     assert (tmp_path / "out" / name).read_bytes() == b"mine"
 
 
-def test_a_mask_that_was_corrected_by_hand_is_never_removed(tmp_path):
+def test_a_mask_that_was_corrected_by_hand_is_never_removed(tmp_path, caplog):
     folder, cases, output = scans(tmp_path, "a")
     assert predict_files(claim(folder, cases), output, [model_of()], Settings(), lambda share: None) == {}
     (output / "a.nii.gz").write_bytes(b"corrected")
@@ -169,6 +169,7 @@ def test_a_mask_that_was_corrected_by_hand_is_never_removed(tmp_path):
         claim(folder, cases, overwrite=True)
     assert (output / "a.nii.gz").read_bytes() == b"corrected"
     assert claim(folder, cases, resume=True) == []
+    assert "1 mask changed after prediction: kept, but volumes.csv has the figures from before: a" in caplog.text
 
 
 def test_scans_behind_links_are_never_written_over(tmp_path):
