@@ -14,14 +14,33 @@ class Conv3d(nn.Conv3d):
 
     For a single sample, torch leaves oneDNN aside where channels times the first two axes are at most 20,480, however
     long the third axis (``use_mkldnn`` in ATen/native/Convolution.cpp): nearly everywhere in windows of a small scan.
+
+    Where the first axis has one voxel, only the middle of the kernel is used: the rest sees padding, and on such grids
+    oneDNN (torch 2.13) returns wrong numbers in bfloat16.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of ``x`` (B, C, *S)."""
-        if not torch.compiler.is_compiling() and _quicker_in_onednn(x) and isinstance(self.padding, tuple):
-            sizes = self.padding, self.stride, self.dilation
-            return torch.mkldnn_convolution(x, self.weight, self.bias, *sizes, self.groups)
-        return super().forward(x)
+        if torch.compiler.is_compiling() or not isinstance(self.padding, tuple):
+            return super().forward(x)
+        weight, padding = middle_of_kernel(x, self.weight, self.padding, self.dilation[0])
+        if _quicker_in_onednn(x):
+            sizes = padding, self.stride, self.dilation
+            return torch.mkldnn_convolution(x, weight, self.bias, *sizes, self.groups)
+        return F.conv3d(x, weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+
+def middle_of_kernel(
+    x: Tensor, weight: Tensor, padding: tuple[int, ...], dilation: int = 1
+) -> tuple[Tensor, tuple[int, ...]]:
+    """Return the weight (O, C, 1, ...) and the padding of the same convolution of one plane ``x`` (B, C, 1, J, K).
+
+    Of more planes, or where the convolution changes their number, it is as given.
+    """
+    edge = weight.shape[2]
+    if x.shape[2] > 1 or edge == 1 or 2 * padding[0] != dilation * (edge - 1):
+        return weight, padding
+    return weight[:, :, edge // 2 : edge // 2 + 1], (0, *padding[1:])
 
 
 def _quicker_in_onednn(x: Tensor) -> bool:

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from attention_unet.layers.dimensions import CONV, ONEDNN, averages_of_boxes, crop_to, pool_to
+from attention_unet.layers.dimensions import CONV, ONEDNN, averages_of_boxes, crop_to, per_axis, pool_to
 
 
 @pytest.mark.parametrize("voxels", range(1, 23))
@@ -52,6 +52,32 @@ def test_one_small_window_is_predicted_by_onednn(options):
         assert conv(x).dtype == torch.bfloat16
     conv(x).sum().backward()
     assert conv.weight.grad is not None
+
+
+@pytest.mark.parametrize("kernel", [3, 5, (3, 3, 1)])
+@pytest.mark.parametrize("channels", [1, 12, 16])
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_one_plane_is_convolved_right(channels, kernel, precision):
+    """oneDNN returns other numbers in bfloat16."""
+    torch.manual_seed(0)
+    padding = [each // 2 for each in per_axis(kernel, 3)]
+    conv, x = CONV[3](channels, 12, kernel, padding=padding), torch.randn(2, channels, 1, 9, 10)
+    exact = F.conv3d(x.double(), conv.weight.double(), conv.bias.double(), padding=conv.padding)
+    exact.square().sum().backward()
+    of_exact, conv.weight.grad = conv.weight.grad.double(), None
+    with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        found = conv(x)
+        found.float().square().sum().backward()
+    torch.testing.assert_close(found.double(), exact, rtol=0, atol=0.03)
+    torch.testing.assert_close(conv.weight.grad.double(), of_exact, rtol=0.03, atol=0.01 * float(of_exact.abs().max()))
+    with torch.inference_mode():
+        torch.testing.assert_close(conv(x[:1]).double(), exact[:1], rtol=0, atol=1e-5)
+
+
+def test_what_changes_the_number_of_planes_is_convolved_as_it_is():
+    conv, x = CONV[3](3, 4, 3, padding=2), torch.randn(1, 3, 1, 6, 7)
+    exact = F.conv3d(x.double(), conv.weight.double(), conv.bias.double(), padding=2)
+    torch.testing.assert_close(conv(x).double(), exact, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attention_unet.attention.base import Attended, Attention, Place, broadcast_channels
-from attention_unet.layers.dimensions import CONV
+from attention_unet.layers.dimensions import CONV, middle_of_kernel
 
 
 class DynamicConvolution(Attention):
@@ -49,9 +49,11 @@ class DynamicConvolution(Attention):
         weight = torch.einsum("bk,koi...->boi...", shares, self.weight.to(shares.dtype))
         bias = shares @ self.bias.to(shares.dtype)
         convolve = F.conv2d if self.dims == 2 else F.conv3d
+        weight, padding = weight.flatten(0, 1).to(x.dtype), (1,) * self.dims
+        if self.dims == 3 and not torch.compiler.is_compiling():
+            weight, padding = middle_of_kernel(x, weight, padding)
         # One convolution with a group for each image.
         joined = convolve(
-            x.reshape(1, -1, *x.shape[2:]), weight.flatten(0, 1).to(x.dtype), bias.flatten().to(x.dtype),
-            padding=1, groups=len(x),
-        )  # fmt: skip
+            x.reshape(1, -1, *x.shape[2:]), weight, bias.flatten().to(x.dtype), padding=padding, groups=len(x)
+        )
         return Attended(joined.reshape(x.shape).to(x.dtype), broadcast_channels(shares, x))
