@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shlex
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -108,7 +109,7 @@ def explain(options: Namespace, parser: ArgumentParser) -> int:
     findings, failed = explain_run(run, second, options.cases, options.root, options.device)
     for sentence in findings["sentences"]:
         print(sentence)
-    log.info("all of it in a page: attention-unet report %s", run)
+    log.info("all of it in a page: attention-unet report %s", shlex.quote(str(run)))
     return report_failures(failed)
 
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import unicodedata
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -193,16 +194,17 @@ def group_channels(
     numbers = {number for files in compared for number in files}
     channels = channels or len(numbers)
     digits_in_ids = by_case.keys().isdisjoint(wanted) and any(name in wanted for name in named)
-    suffixed = sum(len(files) for files in by_case.values()) == len(named) > 0 and not digits_in_ids
+    others = {name: (path,) for name, path in named.items() if not CHANNEL_SUFFIX.match(name)}
+    suffixed = not digits_in_ids and not (others and by_case.keys().isdisjoint(wanted))
     if suffixed and numbers <= set(range(channels)):
-        return {case: _fill_channels(files, case, channels) for case, files in by_case.items()}
+        return {case: _fill_channels(files, case, channels) for case, files in by_case.items()} | others
     return {name: (path,) for name, path in named.items()}
 
 
 def _fill_channels(files: dict[int, Path], case: str, channels: int) -> tuple[Path, ...]:
     """Return the files of a case by channel, with the expected names of missing ones."""
     sibling = next(iter(files.values()))
-    ending = sibling.name.removeprefix(stem(sibling))
+    ending = unicodedata.normalize("NFC", sibling.name)[len(stem(sibling)) :]
     return tuple(files.get(i, sibling.with_name(f"{case}_{i:04d}{ending}")) for i in range(channels))
 
 
@@ -252,7 +254,7 @@ def _list_described_cases(root: Path, entries: Any) -> list[Case]:
             raise DataError(f"{file}: training holds {entry!r}: expected an object of image and label")
         image, label = (root / entry["image"], root / entry["label"])
         for path in (image, label):
-            if "\0" in str(path) or not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(root)):
+            if "\0" in str(path) or not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(root)):
                 raise DataError(f"{file}: {path} is outside the dataset: expected paths inside it")
         cases.append(Case(stem(label), (image,), label))
     return cases

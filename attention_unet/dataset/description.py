@@ -54,7 +54,7 @@ def describe_labels(path: Path) -> Labels:
                 raise DataError(f"{path}: a class is called {name!r}, a reserved name: rename it")
             if str(name) in integers:
                 raise DataError(f"{path}: the label {name!r} is there twice: expected one name per class")
-            numbers = tuple(map(_parse_integer, group if isinstance(group, list) else [group]))
+            numbers = tuple(dict.fromkeys(map(_parse_integer, group if isinstance(group, list) else [group])))
             if not numbers:
                 raise ValueError(f"{name!r} has no integer")
             if 0 in numbers and len(numbers) > 1:
@@ -65,6 +65,8 @@ def describe_labels(path: Path) -> Labels:
         groups = list(integers.values())
         of_all = [integer for group in groups for integer in group]
         one_each = len(of_all) == len(set(of_all)) == len(groups)
+        if len(of_all) > len(set(of_all)) and "regions_class_order" not in description:
+            raise DataError(f"{path}: classes overlap: expected regions_class_order, one integer per class")
         order = None if one_each else description.get("regions_class_order")
         region_order = tuple(group[0] for group in groups) if order is None else tuple(map(_parse_integer, order))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -82,10 +84,7 @@ def describe_labels(path: Path) -> Labels:
                 f"{path}: regions_class_order has {integer} for {name!r}: expected one of the integers of this class, "
                 "another for each class"
             )
-    labels = Labels(integers, region_order, ignore)
-    if labels.overlapping and "regions_class_order" not in description:
-        raise DataError(f"{path}: classes overlap: expected regions_class_order, one integer per class")
-    return labels
+    return Labels(integers, region_order, ignore)
 
 
 def _pop_ignored(integers: dict[str, tuple[int, ...]]) -> int | None:

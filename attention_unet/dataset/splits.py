@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,7 +209,10 @@ def parse_split(plain: object, training: str = "training", validation: str = "va
     parts = [plain.get(name) for name in (training, validation)] if isinstance(plain, Mapping) else [None]
     if not all(isinstance(part, list) and all(isinstance(case, str) for case in part) for part in parts):
         raise ValueError(f"no lists {training!r} and {validation!r} of case ids")
-    return Split(*(tuple(part) for part in parts if part is not None))
+    split = Split(*(tuple(part) for part in parts if part is not None))
+    if twice := [case for part in (split.training, split.validation) for case, n in Counter(part).items() if n > 1]:
+        raise ValueError(f"{twice[0]} is listed twice")
+    return split
 
 
 def read_held_out(run: Path, cases: Sequence[str] | None) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from attention_unet.errors import plural
 from attention_unet.evaluation.interval import interval_of_mean
 from attention_unet.explanation.checks import (
     MEAN_MAP,
@@ -246,7 +247,7 @@ def _subjects(checks: Sequence[CaseChecks]) -> list[str]:
 def _count(checks: Sequence[CaseChecks]) -> str:
     """Return the number of cases in words and, if it differs, that of persons."""
     persons = len(set(_subjects(checks)))
-    return f"n = {len(checks)}" + (f" cases of {persons} persons" if persons < len(checks) else "")
+    return f"n = {len(checks)}" + (f" cases of {plural(persons, 'person')}" if persons < len(checks) else "")
 
 
 def _dice_values(checks: Sequence[CaseChecks], condition: str) -> NDArray[np.float64]:

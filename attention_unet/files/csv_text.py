@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,9 +17,15 @@ QUOTE = "'"  # spreadsheets show a cell that starts with this as text
 
 
 def csv_text(rows: Iterable[Iterable[object]], delimiter: str = ",") -> str:
-    """Return a table as text, one line per row, headings first. Texts that look like formulas are quoted."""
+    """Return a table as text, one line per row, headings first. Texts that look like formulas are quoted.
+
+    With tabs, as in BIDS, quotes have no meaning: tabs and line ends in a cell become spaces.
+    """
+    cells = [[_quote(cell) for cell in row] for row in rows]
+    if delimiter == "\t":
+        return "".join("\t".join(re.sub(r"[\t\r\n]", " ", str(cell)) for cell in row) + "\n" for row in cells)
     text = io.StringIO()
-    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows([_quote(cell) for cell in row] for row in rows)
+    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(cells)
     return text.getvalue()
 
 
@@ -32,13 +39,18 @@ def parse_table(
         build: function that builds a value from the cells of a row by heading.
         content: what the table holds, such as "metrics", for the error message.
         advice: end of the error message: what was expected and what to do.
-        delimiter: between cells. With tabs, quotes have no meaning.
+        delimiter: between cells; a table with semicolons instead of commas is read, too. With tabs, quotes have no
+            meaning.
 
     Raises:
         DataError: if the file cannot be read, is not a table, or its rows are not what ``build`` needs.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:  # Excel starts tables with a byte order mark
+            heading = lines.readline()
+            lines.seek(0)
+            if delimiter == "," and ";" in heading and "," not in heading:  # as Excel writes in some countries
+                delimiter = ";"
             return [build(row) for row in csv_rows(lines, delimiter)]
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}): {advice}") from error

@@ -5,6 +5,7 @@ Its head is the one that the Hugging Face hub reads.
 
 import logging
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ TO_WRITE = "*To be written.*"
 TEXT = """\
 # {name}
 
-    attention-unet predict -i scans -o masks -m {name}
+    attention-unet predict -i scans -o masks -m {run}
 
 **Not a medical device**: for research, not for diagnosis or treatment.
 
@@ -119,15 +120,20 @@ def _head(name: str, dice: dict[str, dict[str, Any]]) -> dict[str, Any]:
 def _text(run: Path, model: Model, dice: dict[str, dict[str, Any]]) -> str:
     """Return the text of a card."""
     plan, labels = model.plan, model.plan.labels
-    rows = [f"| {name} | {of['mean']:.4f} | {_interval(of['ci95'])} | {of['cases']} |" for name, of in dice.items()]
+    rows = [
+        f"| {_cell(name)} | {of['mean']:.4f} | {_interval(of['ci95'])} | {of['cases']} |" for name, of in dice.items()
+    ]
     head = "Held-out cases of the training data:\n\n| Class | Dice | 95 % interval | Cases |\n|---|---|---|---|\n"
     taught = len(model.trained_on.images) if model.trained_on else 0
     return TEXT.format(
         name=run.resolve().name,
+        run=shlex.quote(run.resolve().name),
         classes=", ".join(labels.names),
         channels=", ".join(plan.channels),
         cases=f"{taught} training cases, remembered as hashes." if taught else "The file names no training cases.",
-        labels="\n".join(f"| {value} | {name} |" for name, value in zip(labels.names, labels.painted, strict=True)),
+        labels="\n".join(
+            f"| {value} | {_cell(name)} |" for name, value in zip(labels.names, labels.painted, strict=True)
+        ),
         dims=plan.architecture.dims,
         widths=", ".join(map(str, plan.architecture.channels)),
         parameters=sum(parameter.numel() for parameter in model.network.parameters()) / 1e6,
@@ -138,9 +144,14 @@ def _text(run: Path, model: Model, dice: dict[str, dict[str, Any]]) -> str:
         weights=WEIGHTS,
         results=head + "\n".join(rows)
         if rows
-        else f"Not evaluated: `attention-unet report {run.name}` scores held-out cases.",
+        else f"Not evaluated: `attention-unet report {shlex.quote(run.name)}` scores held-out cases.",
         to_write=TO_WRITE,
     )
+
+
+def _cell(name: str) -> str:
+    """Return a name for a cell of a table."""
+    return name.replace("|", "\\|")
 
 
 def _times(numbers: Any) -> str:

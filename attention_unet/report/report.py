@@ -59,12 +59,15 @@ def write_report(
         "explanation": None,
         "shown": {},
         "failed": {},
+        "channels": [],
     }
     voxels: dict[str, bytes] = {}
     if evaluation is not None:
         files = read_evaluated_files(evaluation)
         model_runs = [run for folder in files.folders for run in find_runs(folder)]
-        runs = list({run.resolve(): run for run in (*model_runs, *runs)}.values())  # viewer.js: channels of the first
+        runs = list({run.resolve(): run for run in (*model_runs, *runs)}.values())
+        if model_runs:
+            facts["channels"] = (describe_run(model_runs[0])["plan"] or {}).get("channels", [])
         facts["scores"] = describe_scores(evaluation, files.labels)
         facts["explanation"] = _read_explanation(evaluation, files)
         ranked = [row["case"] for row in facts["scores"]["cases"]]

@@ -1,4 +1,5 @@
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -98,6 +99,33 @@ def test_a_year_at_the_end_of_a_name_is_no_channel(tmp_path):
     with pytest.raises(DataError, match=r"anna_2021\.nii\.gz: has no label") as caught:
         find_readable_cases(tmp_path)
     assert len(str(caught.value)) < 1000
+
+
+def test_a_file_that_belongs_to_no_case_spoils_no_other(tmp_path):
+    write(tmp_path / "images", ["a_0000", "a_0001", "b_0000", "b_0001", "extra"], VOLUME)
+    write(tmp_path / "labels", ["a", "b"], LABEL)
+    dataset, problems = find_readable_cases(tmp_path)
+    assert [(case.id, len(case.images)) for case in dataset.cases] == [("a", 2), ("b", 2)]
+    assert list(problems) == ["extra"]
+
+
+@pytest.mark.parametrize("suffix", ["", "_0000"])
+def test_letters_with_accents_match_in_the_form_of_macos(tmp_path, suffix):
+    write(tmp_path / "images", [unicodedata.normalize("NFD", f"mü{suffix}")], VOLUME)
+    write(tmp_path / "labels", ["mü"], LABEL)
+    dataset, problems = find_readable_cases(tmp_path)
+    assert ([case.id for case in dataset.cases], problems) == (["mü"], {})
+    assert dataset.cases[0].images[0].exists()
+
+
+def test_absolute_paths_inside_a_relative_dataset(tmp_path, monkeypatch):
+    decathlon(tmp_path / "a")
+    described = json.loads((tmp_path / "a" / "dataset.json").read_text())
+    for entry in described["training"]:
+        entry["image"] = str(tmp_path / "a" / entry["image"])
+    (tmp_path / "a" / "dataset.json").write_text(json.dumps(described))
+    monkeypatch.chdir(tmp_path)
+    assert find_dataset(DataConfig(root="a")).cases[0].images[0].exists()
 
 
 def test_a_4d_file_of_the_plain_layout_has_its_channels(tmp_path):

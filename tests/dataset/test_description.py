@@ -42,6 +42,11 @@ def test_nnunet_regions_overlap(tmp_path):
         describe_labels(tmp_path / "dataset.json")
 
 
+def test_an_integer_listed_twice_counts_once(tmp_path):
+    describe(tmp_path, labels={"background": 0, "a": [1, 1, 2]})
+    assert describe_labels(tmp_path / "dataset.json").integers == {"a": (1, 2)}
+
+
 def test_an_order_of_regions_is_for_regions_only(tmp_path):
     """nnU-Net leaves it out where each class has one integer."""
     describe(tmp_path, labels={"background": 0, "a": 1, "b": 2}, regions_class_order=[2, 1])
@@ -71,6 +76,7 @@ def test_an_order_that_paints_a_class_as_another_is_refused(tmp_path, order):
         ({"labels": {"a": True}}, r"labels do not map names to integers \(True is not an integer\)"),
         ({"labels": {"a": -1}}, r"labels do not map names to integers \(-1 is not from 0 to"),
         ({"labels": {"a": []}}, r"labels do not map names to integers \('a' has no integer\)"),
+        ({"labels": {"a": 1, "b": 1}}, "classes overlap: expected regions_class_order, one integer per class"),
         ({"labels": {"a": [1, 2.0]}}, r"labels do not map names to integers \(2\.0 is not an integer\)"),
     ],
 )

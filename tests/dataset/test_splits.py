@@ -95,6 +95,8 @@ def test_a_file_of_splits(tmp_path):
         ([{"training": IDS}], "no lists 'train' and 'val'"),
         ([], "holds no splits"),
         (["a"], "no lists"),
+        ([{"train": [*IDS[2:], IDS[2]], "val": IDS[:2]}], "case_002 is listed twice"),
+        ([{"train": IDS[2:], "val": [IDS[0], IDS[0]]}], "case_000 is listed twice"),
     ],
 )
 def test_a_file_of_splits_that_does_not_fit(tmp_path, folds, message):

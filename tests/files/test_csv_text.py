@@ -14,6 +14,13 @@ def test_no_cell_is_a_formula_and_all_come_back(name):
     assert list(csv_rows(text.splitlines(keepends=True))) == [{"case": name, name: "-0.25"}]
 
 
+@pytest.mark.parametrize("name", ["=1+1", 'Hippo "x"', "a,b;c", "a\tb\r\nc"])
+def test_quotes_have_no_meaning_between_tabs(name):
+    text = csv_text([["index", "name"], [1, name]], "\t")
+    (row,) = csv_rows(text.splitlines(keepends=True), "\t")
+    assert row == {"index": "1", "name": name.replace("\t", " ").replace("\r\n", "  ")}
+
+
 def test_numbers_stay_numbers():
     assert csv_text([["-1.5", -2, "nan", "-inf", "+3"]]) == "-1.5,-2,nan,-inf,+3\n"
 
@@ -43,6 +50,14 @@ def test_a_table_of_another_kind_is_an_error_that_names_the_file(tmp_path, conte
         (tmp_path / "a.csv").write_bytes(content)
     with pytest.raises(DataError, match=rf"a\.csv: {problem}.*: write it again"):
         parse_table(tmp_path / "a.csv", lambda row: float(row["a"]), "numbers", "write it again")
+
+
+def test_a_table_with_semicolons_is_read(tmp_path):
+    """As Excel writes it where numbers have a decimal comma."""
+    (tmp_path / "a.csv").write_bytes('case;name\r\n1;"x;y"\r\n'.encode("utf-8-sig"))
+    assert parse_table(tmp_path / "a.csv", dict, "", "") == [{"case": "1", "name": "x;y"}]
+    (tmp_path / "a.csv").write_text("a;b,c\n1;2,3\n")
+    assert parse_table(tmp_path / "a.csv", dict, "", "") == [{"a;b": "1;2", "c": "3"}]
 
 
 def test_values_are_built_from_rows(tmp_path):

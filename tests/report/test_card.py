@@ -48,6 +48,10 @@ def test_a_card_without_results_says_how_to_get_them(shared, tmp_path):
     body = write_card(shared, tmp_path / "card.md").read_text()
     assert "model-index" not in body
     assert "Not evaluated: `attention-unet report ventricles` scores held-out cases." in body
+    named = shared.rename(tmp_path / "rün 1")
+    assert (
+        "    attention-unet predict -i scans -o masks -m 'rün 1'\n" in write_card(named, tmp_path / "b.md").read_text()
+    )
 
 
 def test_damaged_results_and_folders_without_a_model(shared, tmp_path):

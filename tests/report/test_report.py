@@ -90,10 +90,14 @@ def test_an_evaluation_finds_the_run_behind_it(cohort, run, tmp_path, capsys):
     assert [run["name"] for run in facts["runs"]] == ["phantom"]
     assert facts["runs"][0]["history"]
     assert all(shown["channels"] for shown in facts["shown"].values())
+    assert facts["channels"] == ["MRI"]
     record = json.loads((tmp_path / "p" / "run.json").read_text())
     other = record | {"models_sha256": ["of another"]}
     (tmp_path / "p" / "run.json").write_text(json.dumps(other))
     assert find_runs(tmp_path / "p") == []
+    assert main(["report", str(tmp_path / "e"), "--run", str(run), "-o", str(tmp_path / "page.html")]) == 0
+    facts = facts_of(tmp_path / "page.html")
+    assert ([run["name"] for run in facts["runs"]], facts["channels"]) == (["phantom"], [])
     capsys.readouterr()
 
 

@@ -68,7 +68,7 @@ class Viewer {
     const maps = [{ value: "", text: "none" }, ...facts.maps.map((map, i) => ({ value: i, text: map.name }))];
     const map = select("Map", maps, (value) => { look.map = value === "" ? null : Number(value); this.draw(); });
     map.lastChild.id = "map";
-    const channels = facts.channels.map((_, i) => ({ value: i, text: report.runs[0]?.plan?.channels?.[i] ?? `channel ${i}` }));
+    const channels = facts.channels.map((_, i) => ({ value: i, text: report.channels[i] ?? `channel ${i}` }));
     const channel = select("Channel", channels, (value) => { look.channel = Number(value); this.resetWindow(); this.showState(); this.draw(); });
     channel.lastChild.id = "channel";
     this.overlays.replaceChildren(...[
