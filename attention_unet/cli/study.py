@@ -126,8 +126,6 @@ def _report(study: "Study", registration: "Registration", folder: Path) -> None:
 
     for verdict in write_study(study, registration, folder):
         print(verdict)
-    for text in registration.warnings():
-        log.warning("%s", text)
     log.info("all of it in a page: %s", folder / PAGE)
 
 

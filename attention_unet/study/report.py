@@ -1,5 +1,6 @@
 """Write what a study has found so far, from the results of its finished cells: tables, sentences, a picture, a page."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from attention_unet.study.picture import draw_study
 from attention_unet.study.registration import Registration, check_unchanged
 from attention_unet.study.scores import HEAD, row_of
 from attention_unet.study.verdicts import Verdict, judge
+
+log = logging.getLogger(__name__)
 
 SENTENCES, TABLE, PICTURE, RESULTS, PAGE = "study.md", "verdicts.csv", "study.png", "results.csv", "study.html"
 UNDECIDED = ("not decided", "no result")
@@ -49,6 +52,8 @@ def write_study(study: Study, registration: Registration, folder: Path) -> list[
         write_text(folder / PAGE, build_page(f"{study.question} · attention_unet", facts, {}, STUDY))
         if results:
             draw_study(verdicts, study.margin, facts["curves"], folder / PICTURE)
+    for text in facts["warnings"]:
+        log.warning("%s", text)
     return verdicts
 
 

@@ -9,6 +9,7 @@ from scipy.stats import t
 from attention_unet.errors import plural
 from attention_unet.evaluation.significance import LEVEL, holm
 from attention_unet.study.design import Study
+from attention_unet.study.exploration import class_names, missed_structures
 from attention_unet.study.finished import Results
 from attention_unet.study.gains import Gain, find_pairs
 from attention_unet.study.hypothesis import Hypothesis
@@ -103,7 +104,10 @@ def expected_half_width(folds: int, seeds: int) -> float | None:
 
 
 def judge(study: Study, results: Results) -> list[Verdict]:
-    """Return the verdict on each hypothesis and number of persons. P values are corrected by Holm for their number."""
+    """Return the verdict on each hypothesis and number of persons. P values are corrected by Holm for their number.
+
+    Nothing is decided if no arm finds any structure.
+    """
     folds = next(iter(study.arms.values())).data.folds
     gains = [
         (claim, persons, find_pairs(study, results, claim.arm, claim.against, persons).gain())
@@ -111,6 +115,8 @@ def judge(study: Study, results: Results) -> list[Verdict]:
         for persons in study.persons
     ]
     verdicts = _decide(gains, study.margin)
+    if results and len(missed_structures(results)) == len(class_names(results)):  # arms that learned nothing are alike
+        return [replace(verdict, p=1.0, p_holm=1.0) for verdict in verdicts]
     others = _decide([(claim, persons, gain.widened(folds)) for claim, persons, gain in gains], study.margin)
     return [replace(v, robust=v.outcome == other.outcome) for v, other in zip(verdicts, others, strict=True)]
 

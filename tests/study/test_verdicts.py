@@ -51,6 +51,13 @@ def test_a_gain_beyond_the_margin_is_found():
     assert (worse.outcome, equivalent.outcome) == ("worse", "not equivalent")
 
 
+def test_arms_that_learned_nothing_are_not_called_equivalent():
+    plan = study(hypotheses=[EQUIVALENT], folds=range(4), run_seeds=range(3))
+    learned = made(plan, 0.0, np.random.RandomState(1))
+    nothing = {c: [dataclasses.replace(s, dice=s.dice / 20) for s in scores] for c, scores in learned.items()}
+    assert [judge(plan, results)[0].outcome for results in (learned, nothing)] == ["equivalent", "not decided"]
+
+
 def test_equal_arms_are_equivalent_and_a_small_gain_does_not_matter():
     plan = study(hypotheses=[EQUIVALENT, BETTER], folds=range(4), run_seeds=range(3))
     verdict = judge(plan, made(plan, 0.0, np.random.RandomState(1)))[0]
