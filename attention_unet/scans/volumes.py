@@ -153,16 +153,17 @@ def check_same_grid(volume: Volume, other: Volume) -> None:
     Raises:
         DataError: if the grids differ.
     """
+    own, others = ("".join(nib.aff2axcodes(each.affine)) for each in (volume, other))
+    advice = "resample one" if own == others else f"its axes are {own}, the other's {others}: reorder one to the other"
     if volume.grid != other.grid:
         raise DataError(
-            f"{volume.path}: grid is {volume.grid}, but {other.path} has {other.grid}: they must be the same; resample "
-            "one"
+            f"{volume.path}: grid is {volume.grid}, but {other.path} has {other.grid}: they must be the same; {advice}"
         )
     corners = np.array([[*corner, 1] for corner in itertools.product(*((0, n - 1) for n in volume.grid))]).T
     shift_mm = float(np.abs((volume.affine - other.affine) @ corners).max())
     shifted = f"{volume.path}: is shifted by up to {shift_mm:.2f} mm against {other.path}"
     if shift_mm > 0.5 * min(volume.spacing_mm):
-        raise DataError(f"{shifted}: their affines must agree; resample one")
+        raise DataError(f"{shifted}: their affines must agree; {advice}")
     if shift_mm > WARNED_SHIFT * min(volume.spacing_mm):
         warnings.warn(f"{shifted}: treated as aligned", stacklevel=2)
 

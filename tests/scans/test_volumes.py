@@ -82,8 +82,11 @@ def test_grids_that_differ_are_told_apart(tmp_path):
         check_same_grid(volume, near)
     with pytest.raises(DataError, match=r"is shifted by up to 0\.80 mm against"):
         check_same_grid(moved, volume)
-    with pytest.raises(DataError, match="grid is"):
+    with pytest.raises(DataError, match=r"grid is .*: they must be the same; resample one"):
         check_same_grid(smaller, volume)
+    turned = read_volume(save_nifti(tmp_path / "f.nii.gz", ARRAY.transpose(2, 0, 1), np.eye(4)[:, [2, 0, 1, 3]]))
+    with pytest.raises(DataError, match="they must be the same; its axes are SRA, the other's RAS: reorder one"):
+        check_same_grid(turned, volume)
 
 
 def test_a_cube_whose_axes_are_swapped_lies_elsewhere(tmp_path):
@@ -91,7 +94,7 @@ def test_a_cube_whose_axes_are_swapped_lies_elsewhere(tmp_path):
     volume = read_volume(save_nifti(tmp_path / "a.nii.gz", cube))
     for axes in ([1, 0, 2], [1, 2, 0], [2, 1, 0]):
         swapped = read_volume(save_nifti(tmp_path / "b.nii.gz", cube, np.eye(4)[:, [*axes, 3]]))
-        with pytest.raises(DataError, match="affines must agree"):
+        with pytest.raises(DataError, match=r"affines must agree; its axes are .*, the other's RAS: reorder one"):
             check_same_grid(swapped, volume)
 
 
