@@ -151,6 +151,8 @@ def test_help_is_quick_and_imports_nothing_heavy():
     ("options", "message"),
     [
         (["--training.step", "3"], "did you mean training.steps?"),
+        (["--data.subject-patern", "3"], "did you mean data.subject_pattern?"),
+        (["--overide"], "did you mean override?"),
         (["--conf", "configs/phantom.yaml"], "did you mean config?"),
         (["--config", "configs/phantom.yaml", "--config", "configs/hippocampus.yaml"], "--config is given twice"),
     ],

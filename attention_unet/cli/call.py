@@ -129,12 +129,12 @@ def explain_error(error: Exception, subparsers: dict[str, ArgumentParser]) -> st
             expected = expected.replace(type_, words)
         name = found["name"] if "." in found["name"] else f"--{found['name'].replace('_', '-')}"
         return f"{name} is {found['value']}: expected {expected}"
-    match = re.search(r"option '([\w.]+)'|arguments: --([\w.]+)|[Kk]ey \"?'?([\w.]+)", text)
-    wrong = next((group for group in match.groups() if group), "") if match else ""
+    match = re.search(r"option '([\w.]+)'|arguments: --([\w.-]+)|[Kk]ey \"?'?([\w.]+)", text)
+    wrong = next((group for group in match.groups() if group), "").replace("-", "_") if match else ""
     known = [action.dest for parser in subparsers.values() for action in parser._actions]
     nearest = difflib.get_close_matches(wrong, known, n=1)
     if wrong and wrong not in known and nearest:
-        text += f": did you mean {nearest[0]}?"
+        text += f": did you mean {nearest[0] if '.' in nearest[0] else nearest[0].replace('_', '-')}?"
     return text
 
 

@@ -20,6 +20,11 @@ log = logging.getLogger("attention_unet")
 
 ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 BROKEN_PIPE = 141  # exit code in a shell of a program whose reader has ended
+GOES_ON = {  # how a command that was stopped goes on
+    "predict": ": the same command with --resume predicts the rest",
+    "cross-validate": ": the same command goes on",
+    "study": ": the same command goes on",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _fail("out of memory: close other programs, or use a larger machine")
     except KeyboardInterrupt:
-        SCREEN.print("stopped")
+        SCREEN.print(f"stopped{GOES_ON.get((arguments or [''])[0], '')}", highlight=False)
         return 130
     finally:
         for each, handler in before.items():

@@ -60,6 +60,7 @@ def test_a_budget_on_the_command_line_replaces_that_of_the_file(cohort, tmp_path
             "no public dataset is called 'hippocampuss': there is hippocampus, prostate, heart, brain-tumour",
         ),
         (["train", "--data.dataset", "None such"], 2, "no dataset here"),
+        (["predict", "--atention-maps"], 2, "did you mean attention-maps?"),
         (["inspect", __file__], 2, "is a file: name the folder of the dataset"),
     ],
 )

@@ -246,6 +246,7 @@ def test_what_is_done_is_noted_when_a_prediction_is_stopped(tmp_path, number):
     process.send_signal(number)
     told = process.communicate()[1]
     assert process.returncode == 128 + number, told
+    assert ("stopped: the same command with --resume predicts the rest" in told) == (number == signal.SIGINT)
     there = sorted(path.name[:6] for path in (tmp_path / "out").glob("case*.nii.gz"))
     noted = sorted(json.loads((tmp_path / "out" / "run.json").read_text())["cases"])
     assert 2 <= len(noted) < 60
