@@ -15,7 +15,8 @@ DIGITS = {"dice": 4, "hd95_mm": 2, "nsd": 3}  # decimals of the mean of classes
 
 def tabulate(summary: Summary) -> Table:
     """Return the summary as a table: one row per class, one for their mean and one for the foreground."""
-    title = f"{plural(summary.n_cases, 'case')}, mean ± standard deviation"
+    persons = f" of {plural(summary.n_subjects, 'person')}" if summary.n_subjects < summary.n_cases else ""
+    title = f"{plural(summary.n_cases, 'case')}{persons}, mean ± standard deviation"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("class", overflow="fold", min_width=10)
     for heading in ("Dice", "95% interval", "HD95 mm", "NSD", "ml (true)"):
@@ -78,7 +79,10 @@ def _volumes(predicted: float | None, true: float | None) -> str:
 
 
 def _interval(statistics: Statistics) -> str:
-    return "-" if statistics.ci95 is None else "{:.3f}-{:.3f}".format(*statistics.ci95)
+    """Return the interval of a mean Dice, cut at 0 and 1."""
+    return (
+        "-" if statistics.ci95 is None else "{:.3f} to {:.3f}".format(*(min(max(end, 0), 1) for end in statistics.ci95))
+    )
 
 
 def _spread(statistics: Statistics, digits: int, digits_of_spread: int) -> str:
