@@ -64,7 +64,7 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
         for warning in planned.warnings:
             log.warning("%s", warning)
         if planned.refusal and not inspection.problems:
-            log.error("%s", planned.refusal)
+            log.error("error: %s", planned.refusal)
             code = planned.refusal.exit_code
         print_plan(planned.plan, planned.fingerprint, tables)
         if not options.no_trial:

@@ -74,7 +74,7 @@ def export_model(model: str | Path, to: Form, output: str | Path, check: str | P
     scans = [] if check is None else find_inputs(Path(check), len(plan.channels), plan.channels_may_miss)
     write, read = FORMATS[to]
     write(loaded[0], describe_model(loaded[0]), file)
-    log.info("%s holds the network, from preprocessed windows to probabilities: see docs/exporting.md", file)
+    log.info("%s is written: docs/exporting.md says how to use it", file)
     if plan.region_mm:
         size = " x ".join(f"{mm:.0f}" for mm in plan.region_mm)
         log.warning("the locator is not exported: first crop scans around the structures, to about %s mm", size)
