@@ -47,7 +47,9 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     folder = Path(options.path or "")
     if options.path and folder.is_file():
         raise ConfigError(f"{folder}: is a file: name the folder of the dataset")
-    if not options.path or not folder.is_dir():
+    if options.path and folder.is_dir():
+        folder = locate_dataset(options.path, "")
+    else:
         folder = locate_dataset(config.data.root, options.path or config.data.dataset)
     dataset, known = find_readable_dataset(folder, config.data)
     subjects = find_subjects(config.data, dataset.root, [case.id for case in dataset.cases])

@@ -61,6 +61,7 @@ def test_a_budget_on_the_command_line_replaces_that_of_the_file(cohort, tmp_path
         ),
         (["train", "--data.dataset", "None such"], 2, "no dataset here"),
         (["predict", "--atention-maps"], 2, "did you mean attention-maps?"),
+        (["inspect", "."], 2, "no dataset here: expected folders of images and labels"),
         (["inspect", __file__], 2, "is a file: name the folder of the dataset"),
     ],
 )
