@@ -50,7 +50,7 @@ class DynamicConvolution(Attention):
         bias = shares @ self.bias.to(shares.dtype)
         convolve = F.conv2d if self.dims == 2 else F.conv3d
         weight, padding = weight.flatten(0, 1).to(x.dtype), (1,) * self.dims
-        if self.dims == 3 and not torch.compiler.is_compiling():
+        if self.dims == 3:
             weight, padding = middle_of_kernel(x, weight, padding)
         # One convolution with a group for each image.
         joined = convolve(
