@@ -194,7 +194,7 @@ class TrainingConfig:
         learning_rate: learning rate of Muon and AdamW. It rises linearly during the warm-up, and falls to
             a hundredth over the last eighth of the budget.
         warmup: share of the budget over which the learning rate rises.
-        weight_decay: weight decay of Muon and AdamW.
+        weight_decay: weight decay of Muon; that of AdamW is a twentieth of it.
         clip_norm: largest norm of the gradient.
         presence_weight: weight of the loss for the presence of classes; only with the attention `encoding` on a skip or
             at the bottleneck.
@@ -222,7 +222,7 @@ class TrainingConfig:
     batch: int | None = ranged(None, above=0)
     learning_rate: float = ranged(2e-3, above=0)
     warmup: float = ranged(0.03, least=0, below=1)
-    weight_decay: float = ranged(0.1, least=0)
+    weight_decay: float = ranged(2.0, least=0)
     clip_norm: float = ranged(1.0, above=0)
     presence_weight: float = ranged(0.2, least=0)
     average: float = ranged(0.999, least=0, below=1)

@@ -13,6 +13,7 @@ from attention_unet.attention import Attention
 from attention_unet.config import TrainingConfig
 
 MOMENTUM = 0.95
+DECAY_OF_ADAM = 1 / 20  # of the weight decay of Muon; docs/experiments.md, 2026-11-29
 LIKE_ADAM = 0.2  # root of the mean square of AdamW's steps, roughly; Liu et al. 2025, arXiv:2502.16982
 POLYNOMIAL = 3.4445, -4.775, 2.0315  # of Jordan et al. 2024; five times bring singular values of 0.01 to 1 near 1
 ITERATIONS = 5
@@ -28,13 +29,14 @@ class MuonAndAdamW(Optimizer):
 
     Args:
         network: the network to train.
-        config: learning rate and weight decay of both.
+        config: learning rate of both, and weight decay.
     """
 
     def __init__(self, network: nn.Module, config: TrainingConfig) -> None:
         weights, decayed, kept = split_parameters(network)
+        decay = config.weight_decay * DECAY_OF_ADAM
         self._adam = AdamW(
-            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": kept, "weight_decay": 0.0}],
+            [{"params": decayed, "weight_decay": decay}, {"params": kept, "weight_decay": 0.0}],
             lr=config.learning_rate,
             fused=True,
         )

@@ -83,10 +83,11 @@ def test_weights_decay_and_what_is_kept_does_not():
     before = copy.deepcopy(net.state_dict())
     for parameter in net.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    MuonAndAdamW(net, TrainingConfig(learning_rate=0.01, weight_decay=0.3)).step()
-    kept = names_of(split_parameters(net)[2], net)
+    MuonAndAdamW(net, TrainingConfig(learning_rate=0.01, weight_decay=6.0)).step()
+    decays = zip((6.0, 0.3, 0.0), split_parameters(net), strict=True)
+    decay_of = {name: decay for decay, parameters in decays for name in names_of(parameters, net)}
     for name, value in net.named_parameters():
-        torch.testing.assert_close(value.detach(), before[name] * (1 if name in kept else 1 - 0.01 * 0.3))
+        torch.testing.assert_close(value.detach(), before[name] * (1 - 0.01 * decay_of[name]))
 
 
 def test_a_restored_optimizer_goes_on_with_the_same_numbers():
