@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import unicodedata
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -204,7 +203,7 @@ def group_channels(
 def _fill_channels(files: dict[int, Path], case: str, channels: int) -> tuple[Path, ...]:
     """Return the files of a case by channel, with the expected names of missing ones."""
     sibling = next(iter(files.values()))
-    ending = unicodedata.normalize("NFC", sibling.name)[len(stem(sibling)) :]
+    ending = sibling.name.removeprefix(stem(sibling))
     return tuple(files.get(i, sibling.with_name(f"{case}_{i:04d}{ending}")) for i in range(channels))
 
 

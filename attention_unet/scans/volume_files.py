@@ -1,7 +1,6 @@
 """Find files of volumes in folders, and name volumes by their files."""
 
 import os
-import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,13 +19,12 @@ NOTE_ENDINGS = (  # of files that are often in folders of scans, and are no scan
 def stem(path: Path) -> str:
     """Return the name of a volume's file without its ending, such as .nii.gz, or the name of a DICOM folder.
 
-    Bytes that are not UTF-8 are replaced, so that the names of files written from it are valid everywhere. Letters with
-    accents are in the form of Linux and Excel: macOS writes some as two characters.
+    Bytes that are not UTF-8 are replaced, so that the names of files written from it are valid everywhere.
 
     Raises:
         DataError: if the name has no ending of a volume.
     """
-    name = unicodedata.normalize("NFC", os.fsencode(path.name).decode("utf-8", "replace"))
+    name = os.fsencode(path.name).decode("utf-8", "replace")
     if path.is_dir():
         return name
     for ending in ENDINGS:

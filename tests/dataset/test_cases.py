@@ -1,5 +1,4 @@
 import json
-import unicodedata
 
 import numpy as np
 import pytest
@@ -107,15 +106,6 @@ def test_a_file_that_belongs_to_no_case_spoils_no_other(tmp_path):
     dataset, problems = find_readable_cases(tmp_path)
     assert [(case.id, len(case.images)) for case in dataset.cases] == [("a", 2), ("b", 2)]
     assert list(problems) == ["extra"]
-
-
-@pytest.mark.parametrize("suffix", ["", "_0000"])
-def test_letters_with_accents_match_in_the_form_of_macos(tmp_path, suffix):
-    write(tmp_path / "images", [unicodedata.normalize("NFD", f"mü{suffix}")], VOLUME)
-    write(tmp_path / "labels", ["mü"], LABEL)
-    dataset, problems = find_readable_cases(tmp_path)
-    assert ([case.id for case in dataset.cases], problems) == (["mü"], {})
-    assert dataset.cases[0].images[0].exists()
 
 
 def test_absolute_paths_inside_a_relative_dataset(tmp_path, monkeypatch):
