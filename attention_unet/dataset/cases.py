@@ -170,8 +170,9 @@ def group_channels(
 ) -> dict[str, tuple[Path, ...]]:
     """Group image files by case.
 
-    Suffixes _0000, _0001 ... are channels if every file has one, and they count from 0 without a gap or, with a known
-    number of channels, are below it. If not, each file is one case. Where files of wanted cases have suffixes, the
+    Suffixes _0000, _0001 ... are channels if every file, or a file of a wanted case, has one, and they count from 0
+    without a gap or, with a known number of channels, are below it. If not, each file is one case, as is a file without
+    suffix among others. Where files of wanted cases have suffixes, the
     suffixes of other cases are not compared. A missing file of a case is listed as well, and reading the case fails.
 
     Args:

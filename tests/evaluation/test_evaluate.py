@@ -157,20 +157,6 @@ def test_undefined_values_are_counted_and_never_averaged():
     assert "a: missed or invented in 1 case, where HD95 is infinite; mean of the others 1.00 mm, n = 1" in text
 
 
-def test_the_table_counts_persons_and_cuts_intervals_of_dice():
-    rows = [
-        Row(case, "a", metrics(dice=dice), case[0]) for case, dice in (("x1", 0.9), ("x2", 0.9), ("y", 0.1), ("z", 0))
-    ]
-    summary = summarise(rows, CaseWarnings(), {row.case: row.subject for row in rows})
-    assert summary.classes["a"]["dice"].ci95[0] < 0
-    assert summary.classes["a"]["dice"].ci95[1] > 1
-    console = Console(record=True, width=80)
-    print_table(summary, console)
-    text = console.export_text()
-    assert "4 cases of 3 persons, mean" in text
-    assert "0.000 to 1.000" in text
-
-
 def test_where_nothing_is_defined_no_mean_is_invented():
     rows = [Row(case, name, metrics(volume_ml=0, reference_volume_ml=0)) for case in "xyz" for name in "ab"]
     summary = summarise(rows, CaseWarnings(), {})
