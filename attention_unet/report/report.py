@@ -9,12 +9,13 @@ from typing import Any
 
 from matplotlib import colormaps
 
-from attention_unet.errors import DataError, plural
+from attention_unet.errors import DataError, plural, replace_paths
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles, read_evaluated_files
 from attention_unet.evaluation.provenance import find_runs
 from attention_unet.evaluation.result_files import SCORED
 from attention_unet.files.atomic import write_text
 from attention_unet.files.json_file import read_object
+from attention_unet.files.paths import relative_path
 from attention_unet.files.prediction_record import read_record
 from attention_unet.files.run_folder import EXPLANATION
 from attention_unet.inference.model_file import versions
@@ -62,6 +63,7 @@ def write_report(
         "channels": [],
     }
     voxels: dict[str, bytes] = {}
+    failed: dict[str, str] = {}
     if evaluation is not None:
         files = read_evaluated_files(evaluation)
         model_runs = [run for folder in files.folders for run in find_runs(folder)]
@@ -76,7 +78,7 @@ def write_report(
         missing = [case for case in ranked if not files.reference(case).exists()]
         if missing and most_cases:
             reference = files.reference(missing[0])
-            facts["failed"][plural(len(missing), "case")] = f"{reference}: missing: restore it, or evaluate again"
+            failed[plural(len(missing), "case")] = f"{reference}: missing: restore it, or evaluate again"
         worst = [case for case in ranked if case not in missing][:most_cases]
         recorded: dict[str, dict[str, Any]] = {}
         for folder in files.folders:
@@ -88,11 +90,22 @@ def write_report(
                 shown = show_case(files, case, attention_mm, MAX_VOXELS // len(worst))
                 facts["shown"][case], voxels[case] = shown.facts, shown.voxels
             except DataError as error:
-                facts["failed"][case] = str(error)
+                failed[case] = str(error)
             done()
+        names = _folder_names(files, output.parent)
+        facts["failed"] = {case: replace_paths(reason, names) for case, reason in failed.items()}
+        for each in facts["shown"].values():
+            each["problem"] = each["problem"] and replace_paths(each["problem"], names)
     facts["runs"] = [describe_run(run) for run in runs]
     write_text(output, build_page(f"{title} · attention_unet", facts, voxels))
-    return dict(facts["failed"])
+    return failed
+
+
+def _folder_names(files: EvaluatedFiles, page: Path) -> dict[Path, str]:
+    """Return the path of each folder of evaluated files relative to that of the page, because pages are shared."""
+    scans = {image.parent for case in files.cases.values() for image in case.images}
+    labels = {files.reference(case).parent for case in files.cases}
+    return {folder: relative_path(page, folder) for folder in {*files.folders, *scans, *labels}}
 
 
 def _read_explanation(evaluation: Path, files: EvaluatedFiles) -> dict[str, Any] | None:

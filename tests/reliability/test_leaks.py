@@ -60,6 +60,8 @@ def outputs(tmp_path, monkeypatch):
     )
     assert main(["compare", str(scores), str(folds), "-o", str(home / "comparison")]) == 0
     assert main(["explain", str(run), "--cases=1"]) == 0
+    (masks / "a.nii.gz").write_bytes(b"broken")  # the page says that it cannot be shown
+    (scans / "b_0000.nii.gz").unlink()
     for source in (run, scores, folds):
         assert main(["report", str(source)]) in (0, 1)
     return [home / "runs", masks, scores, home / "comparison"]
