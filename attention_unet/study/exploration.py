@@ -9,17 +9,17 @@ from attention_unet.study.design import Study
 from attention_unet.study.finished import Results
 from attention_unet.study.gains import DiceOf, Gain, Pairs
 from attention_unet.study.scores import (
+    NOT_FOUND,
     VALIDATION,
     Score,
     dice_at_step,
     final_dice,
+    found_classes,
     of_predictions,
     person_dice,
     validation_steps,
     without_absent,
 )
-
-NOT_FOUND = 0.05  # a structure whose mean Dice is below this in all arms is not found
 
 
 def class_names(results: Results) -> list[str]:
@@ -121,16 +121,15 @@ def gains_by_volume(pairs: Pairs) -> list[tuple[float, float, str, str]]:
 
 def missed_structures(results: Results) -> list[str]:
     """Return a sentence for each structure that no arm finds: there, a gain of zero says nothing."""
-    arms = dict.fromkeys(cell.arm for cell in results)
-    sentences = []
-    for name in class_names(results):
-        dice = [metrics_in_class(arm, results, name)["dice"] for arm in arms]
-        if all(value is not None and value < NOT_FOUND for value in dice):
-            sentences.append(
-                f"No arm finds {name}: its Dice is below {NOT_FOUND:g} in all arms. So its gain is about zero, "
-                "and pulls the mean gain towards zero. Train longer."
-            )
-    return sentences
+    arms = {cell.arm for cell in results}
+    by_arm = {arm: [s for cell, scores in results.items() if cell.arm == arm for s in scores] for arm in arms}
+    found: set[str] = set().union(*map(found_classes, by_arm.values()))
+    return [
+        f"No arm finds {name}: its Dice is below {NOT_FOUND:g} in all arms. So its gain is about zero, "
+        "and pulls the mean gain towards zero. Train longer."
+        for name in class_names(results)
+        if name not in found
+    ]
 
 
 def variation(gain: Gain) -> dict[str, float | None]:

@@ -113,8 +113,9 @@ def plan_arms(study: Study, common: Plan | None = None) -> dict[str, Plan]:
     """
     first = next(iter(study.arms.values()))
     dataset = find_dataset(first.data)
-    fingerprint, machine = take_fingerprint(dataset.cases, dataset.labels), measure_machine(first.training)
-    common = common or make_plan(first, dataset, fingerprint, machine, start=starting_plan(first))
+    machine, start = measure_machine(first.training), starting_plan(first)
+    fingerprint = take_fingerprint(dataset.cases, dataset.labels, start)
+    common = common or make_plan(first, dataset, fingerprint, machine, start=start)
     plans = {}
     for name, config in study.arms.items():
         try:

@@ -14,6 +14,7 @@ VALIDATION, PREDICTION = "validation", "prediction"
 METRICS = ("dice", "nsd", "hd95_mm", "reference_ml")
 HEAD = ("stage", "step", "case", "subject", "class", *METRICS)
 NAN = float("nan")
+NOT_FOUND = 0.05  # a structure whose mean Dice is below this is not found
 Key = TypeVar("Key")
 
 
@@ -97,6 +98,15 @@ def of_predictions(scores: Iterable[Score]) -> list[Score]:
 def final_dice(scores: Iterable[Score]) -> dict[str, float]:
     """Return the Dice of each person in the prediction after the last step."""
     return person_dice(of_predictions(scores))
+
+
+def found_classes(scores: Iterable[Score]) -> set[str]:
+    """Return the classes that the predictions find: with a mean Dice of at least ``NOT_FOUND`` where it is defined."""
+    dice: dict[str, list[float]] = {}
+    for score in of_predictions(scores):
+        if not math.isnan(score.dice):
+            dice.setdefault(score.class_name, []).append(score.dice)
+    return {name for name, values in dice.items() if np.mean(values) >= NOT_FOUND}
 
 
 def validation_steps(scores: Iterable[Score]) -> list[int]:

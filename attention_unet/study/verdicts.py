@@ -9,7 +9,6 @@ from scipy.stats import t
 from attention_unet.errors import plural
 from attention_unet.evaluation.significance import LEVEL, holm
 from attention_unet.study.design import Study
-from attention_unet.study.exploration import class_names, missed_structures
 from attention_unet.study.finished import Results
 from attention_unet.study.gains import Gain, find_pairs
 from attention_unet.study.hypothesis import Hypothesis
@@ -25,6 +24,7 @@ class Verdict:
         claim: the hypothesis.
         persons: number of persons trained on; None for all.
         gain: gain of mean Dice after the last step.
+        learned: whether one of both arms finds a structure. If none does, nothing is decided.
         margin: margin of equivalence.
         p: p value of the claim, by itself.
         claims: number of claims that are tested together.
@@ -35,6 +35,7 @@ class Verdict:
     claim: Hypothesis
     persons: int | None
     gain: Gain
+    learned: bool
     margin: float
     p: float
     claims: int = 1
@@ -46,6 +47,8 @@ class Verdict:
         """The verdict: "better", "worse", "equivalent", "not equivalent", "not decided" or "no result"."""
         if math.isnan(self.gain.mean):
             return "no result"
+        if not self.learned:
+            return "not decided"
         if self.p_holm < LEVEL:
             return "equivalent" if self.claim.expect == "equivalent" else "better" if self.gain.mean > 0 else "worse"
         low, high = self.gain.interval(1 - LEVEL / self.claims)
@@ -83,6 +86,8 @@ class Verdict:
         return f"{size}, {plural(len(self.gain.by_pair), 'training')} each on {plural(folds, 'fold')}"
 
     def _why_undecided(self) -> str:
+        if not self.learned and self.gain.freedom > 0:
+            return ": neither finds any structure. Train longer"
         if needed := self.gain.folds_needed(self.margin):
             new = f"{needed} folds, each with as many new persons"
             return f". {new}, would narrow the interval to \N{PLUS-MINUS SIGN}{self.margin:g}"
@@ -106,24 +111,25 @@ def expected_half_width(folds: int, seeds: int) -> float | None:
 def judge(study: Study, results: Results) -> list[Verdict]:
     """Return the verdict on each hypothesis and number of persons. P values are corrected by Holm for their number.
 
-    Nothing is decided if no arm finds any structure.
+    Nothing is decided between two arms that find no structure.
     """
     folds = next(iter(study.arms.values())).data.folds
-    gains = [
-        (claim, persons, find_pairs(study, results, claim.arm, claim.against, persons).gain())
+    pairs = [
+        (claim, persons, find_pairs(study, results, claim.arm, claim.against, persons))
         for claim in study.hypotheses
         for persons in study.persons
     ]
+    gains = [(claim, persons, both.gain(), both.find_any()) for claim, persons, both in pairs]
     verdicts = _decide(gains, study.margin)
-    if results and len(missed_structures(results)) == len(class_names(results)):  # arms that learned nothing are alike
-        return [replace(verdict, p=1.0, p_holm=1.0) for verdict in verdicts]
-    others = _decide([(claim, persons, gain.widened(folds)) for claim, persons, gain in gains], study.margin)
+    others = _decide(
+        [(claim, number, gain.widened(folds), learned) for claim, number, gain, learned in gains], study.margin
+    )
     return [replace(v, robust=v.outcome == other.outcome) for v, other in zip(verdicts, others, strict=True)]
 
 
-def _decide(gains: Sequence[tuple[Hypothesis, int | None, Gain]], margin: float) -> list[Verdict]:
-    """Return the verdict on each claim, given its gain."""
-    values = [_p_value(claim, gain, margin) for claim, _, gain in gains]
+def _decide(gains: Sequence[tuple[Hypothesis, int | None, Gain, bool]], margin: float) -> list[Verdict]:
+    """Return the verdict on each claim, given its gain and whether one of its arms finds a structure."""
+    values = [_p_value(claim, gain, margin) if learned else 1.0 for claim, _, gain, learned in gains]
     return [
         Verdict(*of_claim, margin, p, len(gains), corrected)
         for of_claim, p, corrected in zip(gains, values, holm(values), strict=True)

@@ -56,6 +56,24 @@ def test_arms_that_learned_nothing_are_not_called_equivalent():
     learned = made(plan, 0.0, np.random.RandomState(1))
     nothing = {c: [dataclasses.replace(s, dice=s.dice / 20) for s in scores] for c, scores in learned.items()}
     assert [judge(plan, results)[0].outcome for results in (learned, nothing)] == ["equivalent", "not decided"]
+    assert "neither finds any structure" in str(judge(plan, nothing)[0])
+    apart = made(plan, 0.8, np.random.RandomState(1))  # after the division, 0.04 and 0.02
+    apart = {c: [dataclasses.replace(s, dice=s.dice / 40) for s in scores] for c, scores in apart.items()}
+    assert judge(plan, apart)[0].outcome == "not decided"
+
+
+def test_cases_without_the_structure_and_other_arms_do_not_hide_that_two_arms_learned_nothing():
+    plan = study(hypotheses=[EQUIVALENT], folds=range(4), run_seeds=range(3))
+    scores = made(plan, 0.0, np.random.RandomState(1))
+    for cell, of_cell in scores.items():
+        without = [Score("prediction", 4, f"{cell.fold}-{i}", f"{cell.fold}-{i}", "block", math.nan) for i in range(9)]
+        scores[cell] = [*(dataclasses.replace(s, dice=s.dice / 20) for s in of_cell), *without]
+    other = {dataclasses.replace(cell, arm="other"): made_well(of_cell) for cell, of_cell in scores.items()}
+    assert judge(plan, scores | other)[0].outcome == "not decided"
+
+
+def made_well(scores):
+    return [dataclasses.replace(score, dice=0.9) for score in scores]
 
 
 def test_equal_arms_are_equivalent_and_a_small_gain_does_not_matter():
