@@ -74,12 +74,9 @@ def write_subjects(file: Path, subjects: Mapping[str, str]) -> None:
 def find_similar_cases(facts: Sequence[CaseFacts]) -> list[str]:
     """Return warnings about cases that look like one person by their ids or intensities."""
     warnings = []
-    groups = _group_ids([fact.id for fact in facts])
-    if groups:
+    if alike := find_ids_alike([fact.id for fact in facts]):
         warnings.append(
-            f"{sum(map(len, groups))} case ids look like {plural(len(groups), 'person')} "
-            f"(such as {first_few(groups[0])}): cases of one person may be trained on and held out; "
-            "set data.subjects or data.subject_pattern"
+            f"{alike}: cases of one person may be trained on and held out; set data.subjects or data.subject_pattern"
         )
     pairs, expected = _count_similar_neighbours(facts)
     if pairs:
@@ -104,14 +101,15 @@ def _match_subjects(pattern: str, ids: Sequence[str]) -> dict[str, str]:
     return {case: match[1] for case, match in matches.items() if match}
 
 
-def _group_ids(ids: Sequence[str]) -> list[list[str]]:
-    """Group ids that differ only after their last separator; an empty list if groups do not look like persons."""
+def find_ids_alike(ids: Sequence[str]) -> str:
+    """Return how many ids differ only after their last separator; empty if they do not look like persons."""
     groups: dict[str, list[str]] = defaultdict(list)
     for case in ids:
         groups[re.split(r"[_\-.](?=[^_\-.]*$)", case)[0]].append(case)
     several = [group for group in groups.values() if len(group) > 1]
     plausible = len(groups) > 1 and several and max(map(len, several)) <= MAX_CASES_PER_PERSON
-    return several if plausible else []
+    alike = f"{sum(map(len, several))} case ids look like {plural(len(several), 'person')}"
+    return f"{alike} (such as {first_few(several[0])})" if plausible else ""
 
 
 def _count_similar_neighbours(facts: Sequence[CaseFacts]) -> tuple[int, float]:

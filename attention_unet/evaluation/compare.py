@@ -23,6 +23,7 @@ from attention_unet.scans.labels import FOREGROUND, MEAN
 
 log = logging.getLogger(__name__)
 
+SAME_VOLUME = 1e-4  # least relative difference of true volumes that shows another reference
 COMPARED = [name for name, metric in METRICS.items() if metric.compared]
 
 
@@ -56,14 +57,20 @@ def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[
         )
     subject_of = {row.case: row.subject for rows in tables for row in rows if row.subject}
     subjects, folds = [subject_of.get(case, case) for case in cases], _folds(tables, cases)
-    unannotated = _unannotated(tables, cases, classes)
+    volumes = {
+        name: np.stack([_values(rows, cases, classes, "reference_volume_ml") for rows in runs])
+        for name, runs in models.items()
+    }
+    unannotated = _unannotated(np.concatenate(list(volumes.values())))
+    _warn_of_other_volumes(np.concatenate(list(volumes.values())), cases, classes)
     values = {name: np.stack([_values(rows, cases, classes, metric) for rows in runs]) for name, runs in models.items()}
     for of_model in values.values():
         of_model[:, unannotated] = np.nan
     baseline, *others = models
     comparisons = []
     for model in others:
-        by_class = _gains_by_class(values[model], values[baseline], classes, metric)
+        empty = [np.isnan(values[name]) & ~np.isnan(volumes[name]) for name in (model, baseline)]
+        by_class = _gains_by_class(values[model], values[baseline], empty, classes, metric)
         for class_name, (gains, undefined) in by_class.items():
             known = np.any(~np.isnan(gains), axis=0)
             if not known.any():
@@ -101,22 +108,33 @@ def _lacks(rows: Sequence[Row], metric: str) -> bool:
     return all(math.isnan(getattr(row.metrics, metric)) and math.isnan(row.metrics.volume_ml) for row in rows)
 
 
-def _unannotated(tables: Sequence[Sequence[Row]], cases: Sequence[str], classes: Sequence[str]) -> NDArray[np.bool_]:
-    """Return which cases do not annotate which classes, in any of the tables (cases, classes)."""
-    volumes = np.stack([_values(rows, cases, classes, "reference_volume_ml") for rows in tables])
+def _unannotated(volumes: Gains) -> NDArray[np.bool_]:
+    """Return which cases do not annotate which classes (cases, classes), from true volumes (tables, cases, classes)."""
     recorded = ~np.isnan(volumes).all(axis=(1, 2))  # tables of other tools may lack them
-    unannotated: NDArray[np.bool_] = np.logical_or.reduce(np.isnan(volumes[recorded]))
-    return unannotated
+    return np.logical_or.reduce(np.isnan(volumes[recorded]))
+
+
+def _warn_of_other_volumes(volumes: Gains, cases: Sequence[str], classes: Sequence[str]) -> None:
+    """Warn if tables have different true volumes (tables, cases, classes): their references or classes differ."""
+    least, most = np.fmin.reduce(volumes), np.fmax.reduce(volumes)
+    if differ := np.argwhere(most - least > SAME_VOLUME * most).tolist():
+        case, name = differ[0]
+        log.warning(
+            "scored with other references or classes: in %s the true volume of %s is %.6g ml and %.6g ml%s",
+            *(cases[case], classes[name], least[case, name], most[case, name]),
+            f", and so on in {plural(len(differ), 'place')}" if differ[1:] else "",
+        )
 
 
 def _gains_by_class(
-    model: Gains, baseline: Gains, classes: Sequence[str], metric: str
+    model: Gains, baseline: Gains, empty: Sequence[NDArray[np.bool_]], classes: Sequence[str], metric: str
 ) -> dict[str, tuple[Gains, NDArray[np.bool_]]]:
     """Return the gains in each class and in their mean.
 
     Args:
         model: metric of the model (runs, cases, classes), NaN where it is undefined.
         baseline: metric of the baseline, likewise.
+        empty: where each of both is undefined because a mask is empty. A table of another tool may just lack the value.
         classes: names of the classes; the mean of a case is over the classes that are defined for it.
         metric: name of the metric.
 
@@ -126,7 +144,8 @@ def _gains_by_class(
     perfect = METRICS[metric].perfect
     if perfect is not None:  # undefined here, but not for another model or run: rightly, nothing is predicted
         somewhere = ~(np.isnan(model) & np.isnan(baseline)).all(axis=0)
-        model, baseline = (np.where(np.isnan(values) & somewhere, perfect, values) for values in (model, baseline))
+        both = zip((model, baseline), empty, strict=True)
+        model, baseline = (np.where(of_empty & somewhere, perfect, values) for values, of_empty in both)
     with np.errstate(invalid="ignore"):
         gains = (model - baseline) * (-1 if METRICS[metric].lower_is_better else 1)
     gains[np.isinf(model) & np.isinf(baseline)] = 0.0  # both miss or invent the structure

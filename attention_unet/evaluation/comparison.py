@@ -77,7 +77,8 @@ class Comparison:
             reason = "a gain is infinite" if any(map(math.isinf, self.gains)) else "undefined or infinite in some runs"
             return f"no verdict on {both}: {reason}; try another metric"
         size = size and f": {size}"
-        if self.least_p_holm >= LEVEL:  # even if all persons or trainings differed to the same side
+        # not significant even if all persons or trainings differed to the same side
+        if self.least_p_holm >= LEVEL and not self.significant:
             few = "too few cases" if all(self.gains) else "too few cases differ"
             if self.test.trainings > 1:
                 few = "too few trainings (expected two folds or three runs) or persons"

@@ -11,7 +11,7 @@ from pathlib import Path
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.description import describe_unannotated
 from attention_unet.dataset.splits import read_held_out
-from attention_unet.dataset.subjects import read_subjects
+from attention_unet.dataset.subjects import find_ids_alike, read_subjects
 from attention_unet.errors import ConfigError, first_few, plural, replace_paths
 from attention_unet.evaluation.calibration import write_calibration
 from attention_unet.evaluation.case_order import log_order
@@ -20,7 +20,7 @@ from attention_unet.evaluation.example_cases import write_example_cases
 from attention_unet.evaluation.found_masks import description_beside, find_images, find_labels, find_masks, is_of_bids
 from attention_unet.evaluation.lesions import write_lesions
 from attention_unet.evaluation.provenance import read_provenance
-from attention_unet.evaluation.result_files import check_results, remove_further_results
+from attention_unet.evaluation.result_files import check_results, remove_results
 from attention_unet.evaluation.rows import metrics_to_csv
 from attention_unet.evaluation.score import score_cases
 from attention_unet.evaluation.structure_attention import write_structure_attention
@@ -108,6 +108,8 @@ def evaluate_folder(
         subjects = table
     participants = {case: case.partition("_")[0] for case in ids} if of_bids else {}
     subject_of = read_subjects(Path(subjects), ids) if subjects else participants
+    if not subject_of and (alike := find_ids_alike(ids)):
+        log.warning("%s: each counts as a person, which may make intervals too narrow: set --subjects", alike)
     grouped = find_images(scans, ids, predicted, of_bids) if scans else {}
     if scans and not set(grouped) & set(ids):
         raise ConfigError(f"{scans}: holds no scan of these cases: expected names such as {known[ids[0]].name}")
@@ -187,11 +189,11 @@ def evaluate_cases(
     }
     summary = summarise(rows, case_warnings, settings)
     check_results(output)  # again: a file may have appeared during scoring
+    remove_results(output)
     write_evaluated_files(output, files)  # first: it marks the folder as that of an evaluation
     plain = json.dumps(summary.to_json(), indent=2, allow_nan=False) + "\n"
     write_text(output / "metrics.csv", metrics_to_csv(rows))
     write_text(output / "summary.json", plain)
-    remove_further_results(output)
     log.info("metrics.csv and summary.json are in %s", output)
     failed |= write_calibration(output, files) | write_structure_attention(output, files)
     if components:

@@ -68,11 +68,12 @@ def find_labels(
     Raises:
         DataError: if a description is damaged, or tables differ.
     """
-    description = description_beside(references)
-    if description.is_file() and "labels" in read_object(description):
-        return describe_labels(description)
     of_cases = {case: known[case] for case in ids}
     masks = [predicted[case] for case in ids if case in predicted]
+    described, beside = (
+        {file: describe_labels(file)} if file.is_file() and "labels" in read_object(file) else {}
+        for file in (description_beside(references), predictions / "dataset.json")
+    )
     recorded = {
         run: parse_object(
             run, lambda plain: Labels.from_json(plain["labels"]), "expected what predict writes; remove it"
@@ -83,19 +84,26 @@ def find_labels(
     for run, labels in recorded.items():
         if labels != (first := next(iter(recorded.values()))):
             log.warning("%s: is of the classes %s, elsewhere %s: only these are scored", run, labels.names, first.names)
-    if recorded:
-        labels = next(iter(recorded.values()))
-        if is_of_bids(predictions, references):
+    if found := described | recorded | beside:
+        labels = next(iter(found.values()))
+        _warn_of_other_integers(labels, found)
+        if not described and recorded and is_of_bids(predictions, references):
             _warn_of_other_names(labels, references, list(of_cases.values()))
         return labels
-    beside = predictions / "dataset.json"
-    if beside.is_file() and "labels" in read_object(beside):
-        return describe_labels(beside)
     labels = find_labels_in_files(of_cases, {})  # unreadable files fail when they are scored
     if is_of_bids(predictions, references):
         labels = name_classes(references, labels, of_cases.values())
         _warn_of_other_names(labels, predictions, masks)
     return labels
+
+
+def _warn_of_other_integers(labels: Labels, found: Mapping[Path, Labels]) -> None:
+    """Warn of descriptions in which a class has other integers."""
+    for file, others in found.items():
+        for name, group in labels.integers.items():
+            if not set(others.integers.get(name, group)) & set(group):
+                text = f"{file}: {name} is {others.integers[name]}, but is scored as {group}"
+                log.warning("%s: are these masks of other classes than the references?", text)
 
 
 def _warn_of_other_names(labels: Labels, root: Path, label_maps: Sequence[Path]) -> None:

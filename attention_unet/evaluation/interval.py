@@ -13,9 +13,10 @@ def interval_of_mean(
 ) -> tuple[float, float]:
     """Return the 95 % interval of a mean over cases by Student's t.
 
-    Cases of one subject are not independent. Their deviations are summed before they are squared, and the subjects
-    give the degrees of freedom (Liang and Zeger, "Longitudinal data analysis using generalized linear models", 1986).
-    If every case is a subject, this is the usual interval.
+    Cases of one subject are not independent. The error is that of the jackknife: from how far the mean moves if a
+    subject is left out (MacKinnon and White, "Some heteroskedasticity-consistent covariance matrix estimators with
+    improved finite sample properties", 1985). If every subject has as many cases, this is the usual interval of the
+    means of subjects.
 
     Args:
         values: value of each case; finite.
@@ -29,7 +30,7 @@ def interval_of_mean(
     count = group.max(initial=-1) + 1
     if count < 3:
         return math.nan, math.nan
-    sums = np.bincount(group, known - known.mean())
-    error = math.sqrt(count / (count - 1) * float(sums @ sums)) / len(known)
+    moved = np.bincount(group, known - known.mean()) / (len(known) - np.bincount(group))  # the mean, without a subject
+    error = math.sqrt((count - 1) / count * float(moved @ moved))
     half = float(stdtrit(count - 1, 0.975)) * error
     return float(known.mean()) - half, float(known.mean()) + half

@@ -61,6 +61,7 @@ class Metric:
         meaning: what it measures, for readers of a table.
         compared: whether ``compare`` accepts it.
         lower_is_better: whether a lower value is better.
+        range: least and greatest value that it can have.
         perfect: value of a model that rightly predicts nothing, where another model invents the structure; None if the
             metric has none.
     """
@@ -70,6 +71,7 @@ class Metric:
     meaning: str
     compared: bool = True
     lower_is_better: bool = False
+    range: tuple[float, float] = (0.0, 1.0)
     perfect: float | None = None
 
 
@@ -80,17 +82,25 @@ METRICS = {  # of each field of CaseMetrics, in the same order
         2,
         "95th percentile of the distances between the surfaces, the larger of both directions; 0 is best",
         lower_is_better=True,
+        range=(0.0, INF),
         perfect=0.0,
     ),
-    "assd_mm": Metric("ASSD mm", 2, "mean distance between the surfaces; 0 is best", lower_is_better=True, perfect=0.0),
+    "assd_mm": Metric(
+        "ASSD mm",
+        2,
+        "mean distance between the surfaces; 0 is best",
+        lower_is_better=True,
+        range=(0.0, INF),
+        perfect=0.0,
+    ),
     "nsd": Metric(
         "NSD",
         3,
         "normalised surface Dice: share of both surfaces within the tolerance of the other; 1 is best",
         perfect=1.0,
     ),
-    "volume_ml": Metric("Volume ml", 2, "volume of the prediction", compared=False),
-    "reference_volume_ml": Metric("Reference ml", 2, "volume of the reference", compared=False),
+    "volume_ml": Metric("Volume ml", 2, "volume of the prediction", compared=False, range=(0.0, INF)),
+    "reference_volume_ml": Metric("Reference ml", 2, "volume of the reference", compared=False, range=(0.0, INF)),
     "iou": Metric("IoU", 3, "overlap over union; 1 is best", perfect=1.0),
     "sensitivity": Metric("Sensitivity", 3, "share of the reference that is predicted; 1 is best"),
     "precision": Metric("Precision", 3, "share of the prediction that is correct; 1 is best"),
@@ -99,6 +109,7 @@ METRICS = {  # of each field of CaseMetrics, in the same order
         3,
         "predicted minus true volume, as a share of the true volume; 0 is best",
         compared=False,
+        range=(-1.0, INF),
     ),
 }
 
@@ -135,7 +146,7 @@ def compare_masks(
         raise ValueError(f"spacing_mm is {spacing_mm}: expected three numbers above 0, one per axis")
     if not 0 <= tolerance_mm < INF:
         raise ValueError(f"tolerance_mm is {tolerance_mm}: expected 0 or more")
-    box = bounding_box(prediction | reference)
+    box = bounding_box(prediction | reference, margin=1)  # a structure in one slice is no volume of one slice
     prediction, reference = prediction[box], reference[box]
     size, true_size, overlap = (int(np.count_nonzero(m)) for m in (prediction, reference, prediction & reference))
     hd95_mm, assd_mm, nsd = _measure_distances(*surface_distances(prediction, reference, spacing), tolerance_mm)

@@ -8,14 +8,13 @@ from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.files.json_file import read_object
 
 SCORED = "scored.json"
-FURTHER = ("picture.png", "calibration.csv", "attention.csv", "components.csv")
-RESULTS = ("metrics.csv", "summary.json", *FURTHER)
+RESULTS = ("metrics.csv", "summary.json", "picture.png", "calibration.csv", "attention.csv", "components.csv")
 ADVICE = "expected what evaluate writes; evaluate again"  # end of messages about damaged results
 
 
-def remove_further_results(evaluation: Path) -> None:
-    """Remove what an earlier evaluation wrote beside its metrics, so that one that is stopped leaves no mixture."""
-    for name in FURTHER:
+def remove_results(evaluation: Path) -> None:
+    """Remove what an earlier evaluation wrote but ``scored.json``, so that one that is stopped leaves no mixture."""
+    for name in RESULTS:
         (evaluation / name).unlink(missing_ok=True)
 
 

@@ -69,7 +69,7 @@ def _parse(row: Mapping[str, str]) -> Row:
     return Row(
         row["case"],
         row["class"],
-        CaseMetrics(**{name: float(row.get(name, "nan")) for name in METRICS}),
+        CaseMetrics(**{name: float(row.get(name) or "nan") for name in METRICS}),
         row.get("subject", ""),
         row.get("fold", ""),
     )

@@ -72,7 +72,7 @@ def score_case(
     if labels.ignore is not None:
         known = reference != labels.ignore
         prediction, reference = prediction * known, reference * known
-    box = bounding_box((prediction != 0) | (reference != 0))
+    box = bounding_box((prediction != 0) | (reference != 0), margin=1)  # as in compare_masks
     prediction, reference = (np.ascontiguousarray(label_map[box]) for label_map in (prediction, reference))
     groups = dict(labels.integers)
     if len(groups) > 1:

@@ -127,15 +127,13 @@ def _subject_means(gains: Gains, subjects: Sequence[str]) -> Gains:
         by_subject.setdefault(subject, []).append(gain)
     with np.errstate(invalid="ignore"):
         means = np.array([np.mean(each) for each in by_subject.values()])
-    rounded: Gains = np.round(np.nan_to_num(means, nan=0.0, posinf=np.inf, neginf=-np.inf), DIGITS)
-    return rounded
+    return np.round(np.nan_to_num(means, nan=0.0, posinf=np.inf, neginf=-np.inf), DIGITS)
 
 
 def _bound(gains: Gains) -> Gains:
     """Bound infinite gains so that they have the largest rank."""
     largest = np.abs(gains[np.isfinite(gains)]).max(initial=0.0)
-    bounded: Gains = np.clip(gains, -largest - 1, largest + 1)
-    return bounded
+    return np.clip(gains, -largest - 1, largest + 1)
 
 
 def _wilcoxon(ranked: Gains) -> float:

@@ -86,7 +86,9 @@ def summarise(rows: Sequence[Row], case_warnings: CaseWarnings, settings: Mappin
     statistics = {
         name: {
             metric: _statistics(
-                [getattr(row.metrics, metric) for row in class_rows], [subject_of[row.case] for row in class_rows]
+                metric,
+                [getattr(row.metrics, metric) for row in class_rows],
+                [subject_of[row.case] for row in class_rows],
             )
             for metric in METRICS
         }
@@ -124,23 +126,24 @@ def _statistics_of_means(
             sum(values.get((case, name), math.nan) for name in classes) / max(len(classes), 1) for case in subjects
         ]
         defined = classes and means and not any(map(math.isnan, means))
-        statistics[metric] = _statistics(means, list(subjects.values())) if defined else None
+        statistics[metric] = _statistics(metric, means, list(subjects.values())) if defined else None
     return statistics
 
 
-def _statistics(values: Sequence[float], subjects: Sequence[str]) -> Statistics:
+def _statistics(metric: str, values: Sequence[float], subjects: Sequence[str]) -> Statistics:
     known = [(value, subject) for value, subject in zip(values, subjects, strict=True) if not math.isnan(value)]
     finite = np.array([value for value, _ in known if math.isfinite(value)])
     infinite = len(known) - len(finite)
     whole = len(finite) > 0 and not infinite
     median = float(np.median([value for value, _ in known])) if known else math.nan
     low, high = interval_of_mean(finite, [subject for _, subject in known]) if whole else (math.nan, math.nan)
+    least, greatest = METRICS[metric].range
     return Statistics(
         mean=float(finite.mean()) if whole else None,
         finite_mean=float(finite.mean()) if len(finite) else None,
         sd=float(finite.std(ddof=1)) if whole and len(finite) > 1 else None,
         median=median if math.isfinite(median) else None,
-        ci95=(low, high) if math.isfinite(low) else None,
+        ci95=(max(low, least), min(high, greatest)) if math.isfinite(low) else None,
         n=len(known),
         n_infinite=infinite,
         n_undefined=len(values) - len(known),

@@ -25,8 +25,7 @@ def tabulate(summary: Summary) -> Table:
         table.add_row(name, *_cells(metrics))
     dice, distance = summary.mean_of_classes["dice"], summary.mean_of_classes["hd95_mm"]
     dice_alone, distance_alone, surface_dice = (
-        "-" if (mean := summary.foreground_mean[metric]) is None else f"{mean:.{digits}f}"
-        for metric, digits in DIGITS.items()
+        _mean_of_classes(summary, metric, digits) for metric, digits in DIGITS.items()
     )
     table.add_section()
     table.add_row(
@@ -74,15 +73,20 @@ def _cells(metrics: Mapping[str, Statistics]) -> list[str]:
     ]
 
 
+def _mean_of_classes(summary: Summary, metric: str, digits: int) -> str:
+    """Return the mean of the classes that occur."""
+    if any(of_class[metric].n_infinite for of_class in summary.classes.values()):
+        return "∞"
+    mean = summary.foreground_mean[metric]
+    return "-" if mean is None else f"{mean:.{digits}f}"
+
+
 def _volumes(predicted: float | None, true: float | None) -> str:
     return "-" if predicted is None or true is None else f"{predicted:.2f} ({true:.2f})"
 
 
 def _interval(statistics: Statistics) -> str:
-    """Return the interval of a mean Dice, cut at 0 and 1."""
-    return (
-        "-" if statistics.ci95 is None else "{:.3f} to {:.3f}".format(*(min(max(end, 0), 1) for end in statistics.ci95))
-    )
+    return "-" if statistics.ci95 is None else "{:.3f} to {:.3f}".format(*statistics.ci95)
 
 
 def _spread(statistics: Statistics, digits: int, digits_of_spread: int) -> str:

@@ -1,6 +1,7 @@
 """Measure the distances in mm between the surfaces of two masks.
 
-A surface is the set of the voxels of a mask that share a face with the outside; beyond the array is outside.
+A surface is the set of the voxels of a mask that share a face with the outside; beyond the array is outside. In a
+single slice it is the contour: along an axis with one voxel there is no outside.
 Distances are measured between the centres of surface voxels.
 """
 
@@ -25,13 +26,13 @@ def surface_distances(
 def find_surface(mask: Mask) -> Mask:
     """Return the voxels of a mask (I, J, K) that share a face with its outside."""
     inner = mask.copy()
-    for axis in range(mask.ndim):
+    long = [axis for axis, voxels in enumerate(mask.shape) if voxels > 1]
+    for axis in long or range(mask.ndim):
         planes, inner_planes = np.moveaxis(mask, axis, 0), np.moveaxis(inner, axis, 0)
         inner_planes[1:] &= planes[:-1]
         inner_planes[:-1] &= planes[1:]
         inner_planes[:1] = inner_planes[-1:] = False
-    surface: Mask = mask & ~inner
-    return surface
+    return mask & ~inner
 
 
 def _distances(start: Mask, end: Mask, spacing_mm: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -193,6 +193,8 @@ def _report_deletion(checks: Sequence[CaseChecks]) -> list[str]:
         else "this distance marks important voxels better than attention does" if high < 0
         else "this does not show that attention marks important voxels better than the distance"
     )  # fmt: skip
+    if than_distance.mean() < 0:
+        low, high = -high, -low  # of "less"
     return [
         f"Deleting the voxels with the highest attention at {place} lowers Dice "
         f"{_more(than_chance.mean())} than random deletion, and {_more(than_distance.mean())} than deletion by "

@@ -144,7 +144,7 @@ def _text(run: Path, model: Model, dice: dict[str, dict[str, Any]]) -> str:
         weights=WEIGHTS,
         results=head + "\n".join(rows)
         if rows
-        else f"Not evaluated: `attention-unet report {shlex.quote(run.name)}` scores held-out cases.",
+        else f"Not evaluated: `attention-unet report {shlex.quote(run.resolve().name)}` scores held-out cases.",
         to_write=TO_WRITE,
     )
 

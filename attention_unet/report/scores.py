@@ -1,7 +1,6 @@
 """Collect the scores of an evaluation for the report, as plain values."""
 
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from attention_unet.files.json_file import parse_object
 from attention_unet.scans.label_table import colour_of
 from attention_unet.scans.labels import FOREGROUND, Labels
 
+SHOWN_OF_METRICS = ("heading", "digits", "meaning", "lower_is_better")
 SHOWN = ("classes", "foreground", "foreground_mean", "mean_of_classes", "n_cases", "failed", "warnings", "settings")
 
 
@@ -30,7 +30,13 @@ def describe_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
     for row in rows:
         scores[row.case][row.class_name] = {name: to_json_number(getattr(row.metrics, name)) for name in METRICS}
     return {
-        "metrics": [{"name": name, **asdict(metric)} for name, metric in METRICS.items()],
+        "metrics": [
+            {
+                "name": name,
+                **{field: getattr(metric, field) for field in ("heading", "digits", "meaning", "lower_is_better")},
+            }
+            for name, metric in METRICS.items()
+        ],
         "classes": [{"name": name, "colour": colour_of(i)} for i, name in enumerate(labels.names)],
         "foreground": FOREGROUND if any(row.class_name == FOREGROUND for row in rows) else None,
         "summary": parse_object(evaluation / "summary.json", lambda plain: {key: plain[key] for key in SHOWN}, ADVICE),

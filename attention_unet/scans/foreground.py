@@ -8,12 +8,17 @@ from torch import Tensor
 BY_CORNERS = np.ones((3, 3, 3))  # voxels that share a corner are connected
 
 
-def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
-    """Return the smallest box that contains all true voxels of a mask (I, J, K). It is empty if no voxel is true."""
+def bounding_box(mask: NDArray[np.bool_], margin: int = 0) -> tuple[slice, slice, slice]:
+    """Return the smallest box that contains all true voxels of a mask (I, J, K), and so many voxels around it.
+
+    It is empty if no voxel is true.
+    """
     projected = np.logical_or.reduce(mask)
     occupied = mask.any(axis=(1, 2)), projected.any(axis=1), projected.any(axis=0)
-    ends = [np.flatnonzero(of_axis)[[0, -1]] if mask.size and of_axis.any() else (0, -1) for of_axis in occupied]
-    i, j, k = (slice(int(first), int(last) + 1) for first, last in ends)
+    ends = [
+        np.flatnonzero(of_axis)[[0, -1]] if mask.size and of_axis.any() else (0, -1 - margin) for of_axis in occupied
+    ]
+    i, j, k = (slice(max(int(first) - margin, 0), int(last) + 1 + margin) for first, last in ends)
     return i, j, k
 
 

@@ -76,6 +76,39 @@ def test_tables_without_volumes_are_compared():
     assert found.gains == pytest.approx((0.1, 0.3))
 
 
+def test_a_value_that_another_tool_left_out_is_no_perfect_one():
+    """Its tables have no volumes. The case may be missed, or forgotten."""
+    other = [replace(row, metrics=replace(row.metrics, reference_volume_ml=nan)) for row in rows([0.9] * 11 + [nan])]
+    for left_out in (other, other[:-1] + [replace(other[-1], case="case11")]):
+        (found,) = compare({"A": rows([0.9] * 11 + [0.1]), "B": left_out}, "dice")
+        assert found.undefined == 1
+        assert str(found).startswith("no verdict on B and A in dice on a: undefined for one of them in 1 case")
+
+
+def test_other_true_volumes_are_told(caplog):
+    """The references were corrected between both evaluations, or a class has other integers."""
+    after = [replace(row, metrics=replace(row.metrics, reference_volume_ml=1.00001)) for row in rows([0.5] * 3)]
+    compare({"A": rows([0.5] * 3), "B": after}, "dice")
+    assert not caplog.text
+    after[1] = replace(after[1], metrics=replace(after[1].metrics, reference_volume_ml=1.1))
+    compare({"A": rows([0.5] * 3), "B": after}, "dice")
+    assert "other references or classes: in case01 the true volume of a is 1 ml and 1.1 ml" in caplog.text
+
+
+def test_a_significant_difference_in_few_cases_is_one():
+    """Holm corrects the last of several small p values least."""
+    base, few = levels(n=40), [0.6] * 8 + [nan] * 32
+    names = [f"c{i}" for i in range(10)]
+    before, after = (
+        [row for name in names for row in rows(base + gain, class_name=name)]
+        + rows([value + 10 * gain for value in few], class_name="rare")
+        for gain in (0.0, -0.02)
+    )
+    found = next(each for each in compare({"A": before, "B": after}, "dice") if each.class_name == "rare")
+    assert found.significant
+    assert str(found).startswith("B is worse than A in dice on rare by 0.2000")
+
+
 def test_a_table_that_lacks_the_metric_is_refused():
     other = [Row(row.case, row.class_name, metrics(dice=0.9)) for row in rows([0.9] * 12)]
     with pytest.raises(DataError, match="other: its table has no nsd: evaluate again"):

@@ -25,7 +25,7 @@ LABELS = Labels({"a": (1,), "b": (2, 3)}, (1, 2))
 SCANS = ["sub-01/ses-a/anat/sub-01_ses-a", "sub-01/ses-b/anat/sub-01_ses-b", "sub-02/anat/sub-02_run-1"]
 
 
-def test_where_classes_are_named(tmp_path, monkeypatch):
+def test_where_classes_are_named(tmp_path, monkeypatch, caplog):
     save_nifti(tmp_path / "r" / "x.nii.gz", label_map(), AFFINE)
     (tmp_path / "p").mkdir()
 
@@ -49,6 +49,15 @@ def test_where_classes_are_named(tmp_path, monkeypatch):
     assert labels().names == ("label 1", "label 2", "label 3")
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "one"}}))
     assert labels().names == ("one",)
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"a": 2, "b": 1}}))
+    for file in ("run.json", "dataset.json"):
+        text = json.dumps({"labels": LABELS.to_json() if file == "run.json" else {"a": 1, "b": 2}})
+        (tmp_path / "p" / file).write_text(text)
+        caplog.clear()
+        assert labels().integers == {"a": (2,), "b": (1,)}
+        assert f"{file}: a is (1,), but is scored as (2,): are these masks of other classes" in caplog.text
+        (tmp_path / "p" / file).unlink()
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "one"}}))
     monkeypatch.chdir(tmp_path / "r")  # the parent of "." is "." for pathlib
     assert find_labels(tmp_path / "p", Path("."), {"x": Path("x.nii.gz")}, {}, ["x"]).names == ("one",)
 

@@ -39,3 +39,15 @@ def test_it_covers_the_mean_as_often_as_it_says(persons):
         low, high = interval_of_mean(values, subjects.tolist())
         covered += low <= 0 <= high
     assert 0.92 < covered / 2000 < 0.965
+
+
+@pytest.mark.parametrize(("scans", "least"), [((20, 1, 1), 0.9), ((20, *[1] * 5), 0.85), ((5, 1, 3, 2, 8, 1), 0.9)])
+def test_a_person_with_many_scans_does_not_make_it_narrow(scans, least):
+    """Deviations from a mean that this person pulls to itself would cover it in 55 % of the samples."""
+    random, covered = np.random.RandomState(0), 0
+    subjects = np.repeat(np.arange(len(scans)).astype(str), scans).tolist()
+    for _ in range(1000):
+        values = np.repeat(random.normal(0, 1, len(scans)), scans)
+        low, high = interval_of_mean(values, subjects)
+        covered += low <= 0 <= high
+    assert least < covered / 1000 < 0.98

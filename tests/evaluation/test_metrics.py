@@ -125,6 +125,20 @@ def test_masks_at_the_border_have_a_surface_there():
     assert compare_masks(full, full, SPACING).hd95_mm == 0
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_surface_of_a_structure_in_a_single_slice_is_its_contour(axis):
+    radius = np.hypot(*np.mgrid[-30:31, -30:31])
+    small, large = (np.expand_dims(radius <= voxels, axis) for voxels in (20, 25))
+    found = compare_masks(small, large, (1.0, 1.0, 1.0))
+    assert found.hd95_mm == pytest.approx(5, abs=0.5)
+    assert found.assd_mm == pytest.approx(5, abs=0.3)
+    assert found.nsd == 0
+    volumes = [np.concatenate([np.zeros_like(mask), mask], axis) for mask in (small, large)]
+    assert compare_masks(*volumes, (1.0, 1.0, 1.0)).assd_mm < 1  # in a volume, every voxel of one slice is surface
+    voxel = np.ones((1, 1, 1), dtype=bool)
+    assert compare_masks(voxel, voxel, (1.0, 1.0, 1.0)).nsd == 1
+
+
 def test_empty_masks():
     empty, some = np.zeros((4, 4, 4), dtype=bool), box((4, 4, 4), (1, 3), (1, 3), (1, 3))
     both = compare_masks(empty, empty, SPACING)

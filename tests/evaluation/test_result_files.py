@@ -76,6 +76,8 @@ def test_an_evaluation_that_was_stopped_at_any_write_can_be_repeated(tmp_path, m
             stopped.setattr(Path, "replace", stopping)
             main([*call, "-p", str(tmp_path / masks)])
         assert len(count) == number
+        left = {path.name for path in (tmp_path / output).glob("*")}
+        assert left <= {"scored.json", *(path.name for path in count[:-1])}  # no result of the earlier evaluation
         if number > 3:  # scored.json, metrics.csv and summary.json are new: nothing of the earlier evaluation is left
             assert {path.name for path in (tmp_path / output).iterdir()} == {path.name for path in count[:-1]}
         assert main([*call, "-p", str(tmp_path / masks)]) == 0

@@ -1,5 +1,6 @@
 """Sentences about the checks claim no more than each control supports."""
 
+import re
 from dataclasses import replace
 from math import nan
 
@@ -109,7 +110,11 @@ def test_only_cases_whose_maps_were_compared_are_counted():
     ],
 )
 def test_attention_must_beat_the_place_of_the_structure(by_distance, expected):
-    assert expected in about(checks(lost_by_distance=by_distance), "Deleting").partition("): ")[2]
+    sentence = about(checks(lost_by_distance=by_distance), "Deleting")
+    assert expected in sentence.partition("): ")[2]
+    low, high = map(float, re.search(r"95% interval (-?[\d.]+) to (-?[\d.]+)", sentence).groups())
+    amount = float(re.search(r"and by ([\d.]+)", sentence)[1])  # more or less, as the interval
+    assert low <= amount <= high
 
 
 def test_deletions_count_at_one_place_and_where_they_have_a_dice():

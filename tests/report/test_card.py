@@ -43,12 +43,14 @@ def test_a_card_of_a_run(shared):
         write_card(shared)
 
 
-def test_a_card_without_results_says_how_to_get_them(shared, tmp_path):
+def test_a_card_without_results_says_how_to_get_them(shared, tmp_path, monkeypatch):
     shutil.rmtree(shared / "held-out")
     body = write_card(shared, tmp_path / "card.md").read_text()
     assert "model-index" not in body
     assert "Not evaluated: `attention-unet report ventricles` scores held-out cases." in body
     named = shared.rename(tmp_path / "rün 1")
+    monkeypatch.chdir(named)
+    assert "`attention-unet report 'rün 1'` scores" in write_card(".", tmp_path / "here.md").read_text()
     assert (
         "    attention-unet predict -i scans -o masks -m 'rün 1'\n" in write_card(named, tmp_path / "b.md").read_text()
     )

@@ -12,7 +12,7 @@ function showReport() {
   if (scores) {
     attempt(showSummary);
     if (Object.keys(report.shown).length) attempt(() => { viewer = new Viewer(); });
-    for (const [name, reason] of Object.entries(report.failed)) document.getElementById("summary").append(element("p", { class: "warning" }, `${name} cannot be shown: ${reason}`));
+    for (const [name, reason] of Object.entries(report.failed)) (document.getElementById("summary") ?? document.getElementById("main")).append(element("p", { class: "warning" }, `${name} cannot be shown: ${reason}`));
     for (const part of [showCases, showDistribution, showAttention, showExplanation, showCalibration]) attempt(() => part(look));
   }
   attempt(showTrainings);
