@@ -50,7 +50,8 @@ class DataConfig:
             have; otherwise each case is used equally often.
         locate: train a locator first, and then on the part of the scans that it finds, if the box of all structures is
             at most 40 % of a typical scan of more than 131,072 voxels, a patch sees less than half of it in the scans'
-            voxels, all cases are annotated completely, and the budget is at least 5 minutes or 1,000 steps.
+            voxels (or both are given), all cases are annotated completely, and the budget is at least 5 minutes or
+            1,000 steps.
         workers: processes that read patches; 0 reads them in the training process. Default: 4 per GPU, 0 on a CPU.
         cache: folder for preprocessed cases; default "cache" beside the run folder.
     """

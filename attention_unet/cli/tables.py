@@ -13,7 +13,7 @@ from rich.table import Table
 
 from attention_unet.attention.cost import Cost
 from attention_unet.attention.options import Option
-from attention_unet.dataset.case_facts import sizes_of
+from attention_unet.dataset.case_facts import sizes_of, stack_of
 from attention_unet.dataset.cases import Dataset
 from attention_unet.dataset.inspection import Inspection
 from attention_unet.errors import plural
@@ -36,7 +36,8 @@ def print_inspection(dataset: Dataset, inspection: Inspection, console: Console)
     sizes = Table(title="sizes, on patient axes", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("axis", "voxels, smallest", "median", "largest", "voxel mm, smallest", "median", "largest"):
         sizes.add_column(heading, justify="left" if heading == "axis" else "right")
-    measured = sizes_of([fact.extent for fact in facts])
+    extents = [fact.extent for fact in facts]
+    measured = sizes_of(extents, stack_of(extents))
     for axis, name in enumerate(AXES):
         voxels, mm = measured.grids[:, axis], measured.spacings_mm[:, axis]
         sizes.add_row(

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from attention_unet.dataset.case_facts import CaseFacts, sizes_of
+from attention_unet.dataset.case_facts import CaseFacts, sizes_of, stack_of
 from attention_unet.errors import DataError
 
 MANY_CHANNELS, ALIKE = 4, 0.1  # if more channels differ by at most this share of the values, it may be a time series
@@ -45,7 +45,8 @@ def warnings_about(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[s
         elif not any(fact.volumes_ml.values()):
             warnings.append(f"{fact.id}: no class is in its label map")
     if facts:
-        spacings = sizes_of([fact.extent for fact in facts]).spacings_mm
+        extents = [fact.extent for fact in facts]
+        spacings = sizes_of(extents, stack_of(extents)).spacings_mm
         log_ratios = np.abs(np.log(spacings / np.median(spacings, axis=0))).max(axis=1)
         for fact, spacing_mm, log_ratio in zip(facts, spacings, log_ratios, strict=True):
             if log_ratio > np.log(UNUSUAL_RATIO):

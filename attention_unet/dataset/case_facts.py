@@ -51,10 +51,14 @@ class Sizes:
     stack: Stack | None
 
 
-def sizes_of(extents: Sequence[Extent]) -> Sizes:
-    """Return the sizes of cases."""
+def stack_of(extents: Sequence[Extent]) -> Stack | None:
+    """Return how the thick slices of cases lie."""
+    return find_stack([np.array(extent.affine) for extent in extents])
+
+
+def sizes_of(extents: Sequence[Extent], stack: Stack | None) -> Sizes:
+    """Return the sizes of cases along the axes that nearest_axes gives them."""
     affines = [np.array(extent.affine) for extent in extents]
-    stack = find_stack(affines)
     orders = [list(nearest_axes(affine, stack)[0]) for affine in affines]
     return Sizes(
         np.array([np.array(extent.box)[order] for extent, order in zip(extents, orders, strict=True)]),
@@ -124,7 +128,7 @@ def measure_case(
     middle = np.quantile(flat[:, :: -(-flat.shape[1] // QUANTILE_VOXELS)], [0.01, 0.5, 0.99], axis=1).T
     return CaseFacts(
         id=case.id,
-        extent=_extent(image, box),
+        extent=measure_extent(image, box),
         orientation="".join(nib.aff2axcodes(image.affine)),
         quantiles=np.column_stack([flat.min(axis=1), middle, flat.max(axis=1)]).astype(np.float64),
         volumes_ml={name: count * image.voxel_ml for name, count in counts.items()},
@@ -157,18 +161,14 @@ def image_digest(volume: Volume) -> str:
     return hashlib.sha256(np.ascontiguousarray(oriented).data).hexdigest()
 
 
-def measure_extent(volume: Volume) -> Extent:
-    """Measure the foreground box of an image."""
-    return _extent(volume, find_box(volume))
+def measure_extent(volume: Volume, box: Sequence[slice] = ()) -> Extent:
+    """Measure the foreground box of an image, if it is not given."""
+    i, j, k = (edge.stop - edge.start for edge in box or find_box(volume))
+    rows = tuple(tuple(map(float, row)) for row in volume.affine)
+    return Extent(rows, (i, j, k), float(i * j * k / np.prod(volume.grid)))
 
 
 def find_box(volume: Volume) -> tuple[slice, ...]:
     """Return the foreground box of an image."""
     image = torch.from_numpy(volume.array)
     return tuple(slice(start, stop) for start, stop in foreground_box(image, find_background(image)))
-
-
-def _extent(volume: Volume, box: Sequence[slice]) -> Extent:
-    i, j, k = (edge.stop - edge.start for edge in box)
-    rows = tuple(tuple(map(float, row)) for row in volume.affine)
-    return Extent(rows, (i, j, k), float(i * j * k / np.prod(volume.grid)))

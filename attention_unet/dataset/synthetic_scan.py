@@ -94,7 +94,6 @@ def thicken(image: NDArray[np.float32], axis: int, thickness: float) -> NDArray[
 
     def resample(planes: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
         factors = [factor if each == axis else 1.0 for each in range(image.ndim)]
-        resampled: NDArray[np.float32] = ndimage.zoom(planes, factors, order=1, mode="nearest", grid_mode=True)
-        return resampled
+        return ndimage.zoom(planes, factors, order=1, mode="nearest", grid_mode=True)
 
     return resample(resample(smooth, slices / voxels), voxels / slices)

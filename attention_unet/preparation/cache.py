@@ -226,10 +226,8 @@ def annotated_locations(target: NDArray[np.uint8]) -> NDArray[np.int32]:
 def _thin(voxels: NDArray[np.int64]) -> NDArray[np.int64]:
     if len(voxels) <= LOCATIONS_PER_CLASS:
         return voxels
-    thinned: NDArray[np.int64] = voxels[np.linspace(0, len(voxels) - 1, LOCATIONS_PER_CLASS).round().astype(int)]
-    return thinned
+    return voxels[np.linspace(0, len(voxels) - 1, LOCATIONS_PER_CLASS).round().astype(int)]
 
 
 def _class_mask(target: NDArray[np.uint8], labels: Labels, index: int) -> NDArray[np.bool_]:
-    mask: NDArray[np.bool_] = target[index] == 1 if labels.overlapping else target[0] == index + 1
-    return mask
+    return target[index] == 1 if labels.overlapping else target[0] == index + 1

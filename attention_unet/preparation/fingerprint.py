@@ -8,10 +8,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_unet.dataset.case_facts import Extent, measure_extent, sizes_of
+from attention_unet.dataset.case_facts import Extent, measure_extent, sizes_of, stack_of
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import DataError
+from attention_unet.preparation.plan import Plan
 from attention_unet.scans.foreground import bounding_box
 from attention_unet.scans.geometry import fit_grid
 from attention_unet.scans.labels import Labels, mask_of
@@ -40,8 +41,7 @@ class Shape:
     @property
     def extent_mm(self) -> NDArray[np.float64]:
         """Extent of the class along RAS+ axes (3,)."""
-        extent: NDArray[np.float64] = (np.ptp(np.argwhere(self.mask), axis=0) + 1) * np.array(self.spacing_mm)
-        return extent
+        return (np.ptp(np.argwhere(self.mask), axis=0) + 1) * np.array(self.spacing_mm)
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,10 @@ class Fingerprint:
     stack: Stack | None = None
 
 
-def take_fingerprint(cases: Sequence[Case], labels: Labels) -> Fingerprint:
+def take_fingerprint(cases: Sequence[Case], labels: Labels, start: Plan | None = None) -> Fingerprint:
     """Measure up to 20 cases, evenly spaced in the list. Unreadable ones are skipped; reading all cases reports them.
+
+    For a model to start from, their axes are those of its scans.
 
     Raises:
         DataError: if no case can be read.
@@ -82,13 +84,15 @@ def take_fingerprint(cases: Sequence[Case], labels: Labels) -> Fingerprint:
             problems.append(str(error))
     if not extents:
         raise DataError("\n".join(problems))
-    return combine_measurements(extents, cases, labels)
+    return combine_measurements(extents, cases, labels, start)
 
 
-def combine_measurements(extents: Sequence[Extent], cases: Sequence[Case], labels: Labels) -> Fingerprint:
+def combine_measurements(
+    extents: Sequence[Extent], cases: Sequence[Case], labels: Labels, start: Plan | None = None
+) -> Fingerprint:
     """Combine the measurements of up to 20 cases, evenly spaced in the list, with the classes of up to 5."""
     chosen = evenly_spaced(extents, FINGERPRINT_CASES)
-    sizes = sizes_of(chosen)
+    sizes = sizes_of(chosen, start.preprocessing.stack if start else stack_of(chosen))
     shapes, structures_mm = take_shapes(cases, labels, sizes.stack)
     return Fingerprint(
         sizes.grids, sizes.spacings_mm, np.array([e.kept for e in chosen]), shapes, structures_mm, sizes.stack
@@ -127,8 +131,7 @@ def take_shapes(
 
 def _cut(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Cut a mask to its True voxels with a margin."""
-    box = tuple(slice(max(edge.start - MARGIN, 0), edge.stop + MARGIN) for edge in bounding_box(mask))
-    return np.ascontiguousarray(mask[box])
+    return np.ascontiguousarray(mask[bounding_box(mask, MARGIN)])
 
 
 def evenly_spaced(items: Sequence[T], most: int) -> list[T]:

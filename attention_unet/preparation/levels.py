@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from attention_unet.errors import ConfigError
 
 SMALLEST_EDGE = 4  # minimum voxels of a level along an axis
+TWICE = 1.998  # as large, because headers have single precision
 
 
 def plan_levels(size: np.ndarray, spacing: np.ndarray, max_levels: int) -> tuple[list[list[int]], list[list[int]]]:
@@ -27,11 +28,11 @@ def plan_levels(size: np.ndarray, spacing: np.ndarray, max_levels: int) -> tuple
     convolved = np.zeros(len(size), dtype=bool)  # axes with small enough voxels
     while True:
         large = size >= 2 * SMALLEST_EDGE
-        convolved |= spacing < 2 * (spacing[large] if large.any() else spacing).min()
+        convolved |= spacing < TWICE * (spacing[large] if large.any() else spacing).min()
         kernels.append([3 if c and s > 1 else 1 for c, s in zip(convolved, size, strict=True)])
         if len(kernels) == max_levels or not large.any():
             break
-        halve = large & (spacing < 2 * spacing[large].min())
+        halve = large & (spacing < TWICE * spacing[large].min())
         strides.append([2 if h else 1 for h in halve])
         size, spacing = np.ceil(size / strides[-1]), spacing * strides[-1]
     if not strides:  # the smallest patches get two levels of the same size
@@ -60,5 +61,4 @@ def check_levels(patch: Sequence[int], strides: Sequence[Sequence[int]]) -> None
 def smallest_patch(strides: Sequence[Sequence[int]]) -> NDArray[np.int64]:
     """Return the voxels of the smallest planned patch of a network: 4 at its coarsest level, 1 along unhalved axes."""
     divisor = np.prod(strides, axis=0)
-    smallest: NDArray[np.int64] = np.where(divisor > 1, SMALLEST_EDGE * divisor, 1)
-    return smallest
+    return np.where(divisor > 1, SMALLEST_EDGE * divisor, 1)

@@ -36,8 +36,7 @@ def round_patch(size: np.ndarray, divisor: np.ndarray, all_seen: np.ndarray, vox
         if excess.max() <= 1:
             break
         rounded[excess.argmax()] -= 1
-    patch: np.ndarray = (rounded * divisor).astype(int)
-    return patch
+    return (rounded * divisor).astype(int)
 
 
 def fit_patch(grid: np.ndarray, spacing: np.ndarray, in_plane: np.ndarray, voxels: int) -> list[int]:

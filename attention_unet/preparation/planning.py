@@ -20,11 +20,16 @@ from attention_unet.preparation.plan import AXES, Plan
 from attention_unet.preparation.preprocessing import Preprocessing
 from attention_unet.preparation.region import may_locate, region_extent
 from attention_unet.preparation.sizing import choose_batch, choose_size
-from attention_unet.preparation.spacing import SEEN, choose_spacing, scan_spacing, typical_extent, typical_grid
+from attention_unet.preparation.spacing import (
+    SEEN,
+    choose_spacing,
+    configured_spacing,
+    scan_spacing,
+    typical_extent,
+    typical_grid,
+)
 
 log = logging.getLogger(__name__)
-
-PLANNED = ("data.spacing_mm", "data.patch", "network.base_channels", "training.batch")  # if not configured
 
 
 def fill_from_plan(config: Config, plan: Plan) -> Config:
@@ -40,6 +45,7 @@ def fill_from_plan(config: Config, plan: Plan) -> Config:
             data,
             spacing_mm=data.spacing_mm or list(plan.preprocessing.spacing_mm),
             patch=data.patch or list(plan.patch),
+            locate=data.locate and plan.region_mm is not None,
         ),
         network=dataclasses.replace(network, base_channels=channels),
         training=dataclasses.replace(training, batch=training.batch or plan.batch),
@@ -79,16 +85,23 @@ def make_plan(
     extent_mm, scans_mm = typical_extent(fingerprint), np.array(scan_spacing(fingerprint))
     slice_axis = start.slice_axis if start else None
     if config.network.dims == 2 and (slice_axis is None or config.data.patch):
-        spacing = np.array(config.data.spacing_mm or scans_mm)
+        spacing = configured_spacing(fingerprint, config.data.spacing_mm or scans_mm.tolist())
         slice_axis = choose_slice_axis(config.data.patch, extent_mm / spacing, spacing)
     in_plane = np.arange(3) != slice_axis
     # In the voxels of the scans, not in planned ones: later folds of a cross-validation are given these.
     patch_is_small = voxels < SEEN * np.prod(typical_grid(fingerprint, extent_mm, scans_mm)[in_plane])
+    planned = config.data.patch and config.data.spacing_mm  # a patch for the part may be too large for this rule
     region_mm = None
-    if patch_is_small and may_locate(config) and _is_annotated(dataset) and not whole_scans:
+    if (planned or patch_is_small) and may_locate(config) and _is_annotated(dataset) and not whole_scans:
         region_mm = region_extent(fingerprint)
     extent_mm = extent_mm if region_mm is None else region_mm
-    spacing = np.array(config.data.spacing_mm or choose_spacing(fingerprint, extent_mm, in_plane, voxels))
+    if not config.data.spacing_mm:
+        spacing = np.array(choose_spacing(fingerprint, extent_mm, in_plane, voxels))
+    elif start:  # its network needs its own voxels
+        spacing = np.array(config.data.spacing_mm, dtype=np.float64)
+    else:
+        spacing = configured_spacing(fingerprint, config.data.spacing_mm)
+    spacing = np.round(spacing, 6)  # as in a configuration that is filled from the plan
     grid = typical_grid(fingerprint, extent_mm, spacing)
     size, strides, kernels = _choose_patch(config, grid, spacing, in_plane, voxels, start)
     architecture = _choose_architecture(config, dataset, chosen.base_channels, strides, kernels, start)
@@ -97,9 +110,9 @@ def make_plan(
         channels=dataset.channels,
         labels=dataset.labels,
         preprocessing=Preprocessing(
-            spacing_mm=tuple(float(round(s, 6)) for s in spacing),  # type: ignore[arg-type]
+            spacing_mm=tuple(spacing.tolist()),
             nonzero=start.preprocessing.nonzero if start else bool(np.median(fingerprint.kept) < 0.75),
-            stack=fingerprint.stack,
+            stack=start.preprocessing.stack if start else fingerprint.stack,
         ),
         largest_mm=_tenths(largest_mm),
         patch=tuple(int(s) for s in size),  # type: ignore[arg-type]

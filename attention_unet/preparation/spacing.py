@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.preparation.fingerprint import Fingerprint, Shape
-from attention_unet.scans.geometry import fit_grid, resample_to_grid, resample_to_scan
+from attention_unet.scans.geometry import OWN_SLICES, fit_grid, resample_to_grid, resample_to_scan
 from attention_unet.scans.orientation import Stack
 
 SEEN = 0.5  # share that a patch should see of a typical scan, or of the part that a locator finds
@@ -58,20 +58,36 @@ def scan_spacing(fingerprint: Fingerprint) -> list[float]:
     return [float(mm) for mm in np.median(fingerprint.spacings_mm, axis=0)]
 
 
+def configured_spacing(fingerprint: Fingerprint, spacing_mm: Sequence[float]) -> NDArray[np.float64]:
+    """Return a configured voxel size (3,). Along thick slices that stay as they are, it is that of a typical scan."""
+    spacing = np.array(spacing_mm, dtype=np.float64)
+    if fingerprint.stack and _keeps_slices(fingerprint.stack, fingerprint, spacing):
+        spacing[fingerprint.stack.axis] = scan_spacing(fingerprint)[fingerprint.stack.axis]
+    return spacing
+
+
 def typical_grid(
     fingerprint: Fingerprint, extent_mm: NDArray[np.float64], spacing_mm: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the voxels of an extent along the axes of the network (3,); thick slices are those of a typical scan."""
+    """Return the voxels of an extent along the axes of the network (3,).
+
+    Thick slices that stay as they are, are those of a typical scan.
+    """
     grid: NDArray[np.float64] = extent_mm / spacing_mm
-    if fingerprint.stack:
+    if fingerprint.stack and _keeps_slices(fingerprint.stack, fingerprint, spacing_mm):
         grid[fingerprint.stack.axis] = np.median(fingerprint.grids[:, fingerprint.stack.axis])
     return grid
 
 
+def _keeps_slices(stack: Stack, fingerprint: Fingerprint, spacing_mm: NDArray[np.float64]) -> bool:
+    """Return whether slices of a typical scan stay as they are on a grid of this voxel size: see ``fit_grid``."""
+    step = spacing_mm[stack.axis] / scan_spacing(fingerprint)[stack.axis]
+    return bool(OWN_SLICES[0] < step < OWN_SLICES[1])
+
+
 def typical_extent(fingerprint: Fingerprint) -> np.ndarray:
     """Return the median extent of the scans along RAS+ axes (3,), in mm, without empty margins."""
-    extent: np.ndarray = np.median(fingerprint.grids * fingerprint.spacings_mm, axis=0)
-    return extent
+    return np.median(fingerprint.grids * fingerprint.spacings_mm, axis=0)
 
 
 def describe_view(

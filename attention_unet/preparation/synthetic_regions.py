@@ -39,5 +39,4 @@ def find_regions(
         clusters = min(1 if synthetic else CLUSTERS, len(np.unique(some, axis=0)), 255 - classes)
         centres = kmeans2(some, clusters, minit="++", seed=0)[0]
         regions[other] = classes + 1 + vq(values, centres)[0]
-    found: NDArray[np.uint8] = regions[None]
-    return found
+    return regions[None]

@@ -14,7 +14,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-THICK = 2.0  # a scan has thick slices if its voxels are this many times as long along one axis as along the others
+# A scan has thick slices if its voxels are twice as long along one axis as along the others; headers are not exact.
+THICK = 1.998
 # Slices up to 74 degrees from those of a typical scan are stacked as they are; others keep their nearest axes. Above
 # 2 - sqrt(3), the axes found for three orthogonal directions are never a mirror image of them.
 LEAST_COSINE = 0.27
@@ -118,8 +119,7 @@ def find_stack(affines: Sequence[NDArray[np.float64]]) -> Stack | None:
 def _directions(affine: NDArray[np.float64], stack: Stack) -> NDArray[np.float64]:
     """Return the direction of each axis of the network in a scan, as rows in RAS+."""
     axes = nearest_axes(affine, stack)
-    directions: NDArray[np.float64] = (_unit_vectors(affine)[:, axes.order] * np.where(axes.flipped, -1.0, 1.0)).T
-    return directions
+    return (_unit_vectors(affine)[:, axes.order] * np.where(axes.flipped, -1.0, 1.0)).T
 
 
 def _as_tuples(directions: NDArray[np.float64]) -> tuple[Direction, Direction, Direction]:
@@ -130,8 +130,7 @@ def _as_tuples(directions: NDArray[np.float64]) -> tuple[Direction, Direction, D
 
 def _unit_vectors(affine: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the direction of each array axis (column) in RAS+."""
-    units: NDArray[np.float64] = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return units
+    return affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
 
 
 def _thick_axis(affine: NDArray[np.float64]) -> int | None:

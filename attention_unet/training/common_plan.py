@@ -44,8 +44,8 @@ def read_or_make_plan(config: Config, folder: Path, dataset: Dataset) -> Plan:
                 check_classes(plan, dataset)
                 return plan
             log.info("%s: is of another configuration, and no fold is trained: planning anew", file)
-        fingerprint = take_fingerprint(dataset.cases, dataset.labels)
         machine, start = measure_machine(config.training), starting_plan(config)
+        fingerprint = take_fingerprint(dataset.cases, dataset.labels, start)
         plan = make_plan(config, dataset, fingerprint, machine, start=start)
         write_text(file, json.dumps({**plan.to_json(), "config": given}, indent=2) + "\n")
     return plan

@@ -195,7 +195,7 @@ def _check_trained_folds(folder: Path, config: Config) -> dict[str, str]:
         if training.precision == "auto":  # may differ between machines
             training = dataclasses.replace(training, precision=before.config.training.precision)
         of_fold = dataclasses.replace(config, data=dataclasses.replace(config.data, fold=fold), training=training)
-        if changes := changed_fields(before.config, configure_like_start(before, of_fold)):
+        if changes := changed_fields(before, configure_like_start(before, of_fold)):
             raise ConfigError(
                 f"{file.parent}: was trained with another configuration: {'; '.join(changes.values())}: undo the "
                 "change, or choose another folder with --run"

@@ -80,7 +80,6 @@ class Learner:
         self._loss = SegmentationLoss(overlapping, ignoring)
         self._presence = PresenceLoss(overlapping, config.presence_weight, ignoring)
         self._seed = config.seed
-        self._seed_noise()
 
     def learn(self, batch: Batch, learning_rate: float, fixed_encoder: bool = False) -> Step:
         """Take one step on a batch on the device, without waiting for a GPU.
@@ -90,6 +89,7 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad()
+        self._seed_noise()
         loss = self._loss_of(batch)
         self.fabric.backward(loss)
         if fixed_encoder:
@@ -157,7 +157,6 @@ class Learner:
             ) from error
         if state.device_generator is not None and self.fabric.device.type == "cuda":
             torch.cuda.set_rng_state(state.device_generator, self.fabric.device)
-        self._seed_noise()
 
     def _seed_noise(self) -> None:
         """Let the processes draw different noise, as hard attention needs it. The first goes on as it would alone."""

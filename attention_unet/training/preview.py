@@ -41,7 +41,6 @@ def preview(config: Config, dataset: Dataset, inspection: Inspection, subjects: 
         ModelError: if the model to start from cannot be used.
     """
     cases = [case for case in dataset.cases if case.id not in inspection.problems]
-    fingerprint = combine_measurements([fact.extent for fact in inspection.facts], cases, dataset.labels)
     judged, warnings, refusal = True, [], None
     try:
         check_images(dataset, config.augmentation.synthesize)
@@ -50,5 +49,6 @@ def preview(config: Config, dataset: Dataset, inspection: Inspection, subjects: 
     except UserError as error:
         refusal = error
     machine, start = measure_machine(config.training), starting_plan(config)
+    fingerprint = combine_measurements([fact.extent for fact in inspection.facts], cases, dataset.labels, start)
     plan = make_plan(config, dataset, fingerprint, machine, whole_scans=not judged, start=start)
     return Preview(plan, fingerprint, warnings, refusal)

@@ -25,7 +25,7 @@ from attention_unet.inference.trained_on import TrainedOn
 from attention_unet.preparation.fingerprint import take_fingerprint
 from attention_unet.preparation.model_to_start_from import configure_like
 from attention_unet.preparation.plan import Plan
-from attention_unet.preparation.planning import PLANNED, fill_from_plan, make_plan
+from attention_unet.preparation.planning import fill_from_plan, make_plan
 from attention_unet.preparation.spacing import describe_view
 from attention_unet.training.checkpoint import TrainingState
 from attention_unet.training.machine_speed import measure_machine
@@ -137,7 +137,7 @@ def resolve_settings(
     ids = [case.id for case in dataset.cases]
     subjects = find_subjects(config.data, dataset.root, ids)
     split, judged = hold_out_cases(config, ids, subjects)
-    fingerprint = take_fingerprint(dataset.cases, dataset.labels)
+    fingerprint = take_fingerprint(dataset.cases, dataset.labels, start.plan if start else None)
     if start:
         config = configure_like(config, start.plan)
     machine = measure_machine(config.training)
@@ -176,7 +176,7 @@ def resume_settings(before: ResolvedSettings, config: Config, override: bool, ru
         ConfigError: if other fields than those in MAY_CHANGE changed; it names all of them.
     """
     config = configure_like_start(before, config)
-    changed = changed_fields(before.config, config)
+    changed = changed_fields(before, config)
     fixed = [name for name in changed if name in OF_THE_PLAN or not name.startswith(MAY_BE_OVERRIDDEN)]
     if changed and (fixed or not override):
         changes, advice = "; ".join(changed.values()), "" if fixed else ", accept it with --override"
@@ -204,16 +204,14 @@ def configure_like_start(before: ResolvedSettings, config: Config) -> Config:
     return configure_like(dataclasses.replace(config, training=training), before.plan)
 
 
-def changed_fields(before: Config, config: Config) -> dict[str, str]:
+def changed_fields(before: ResolvedSettings, config: Config) -> dict[str, str]:
     """Return the fields of a configuration that would change the result of a run, each with both values in words."""
-    old, new = without_paths(before), without_paths(config)
+    old, new = (without_paths(fill_from_plan(each, before.plan)) for each in (before.config, config))
     return {
         f"{section}.{name}": f"{section}.{name} was {old.get(section, {}).get(name)}, is {value}"
         for section, fields in new.items()
         for name, value in fields.items()
-        if old.get(section, {}).get(name) != value
-        and f"{section}.{name}" not in MAY_CHANGE
-        and not (value is None and f"{section}.{name}" in PLANNED)
+        if old.get(section, {}).get(name) != value and f"{section}.{name}" not in MAY_CHANGE
     }
 
 

@@ -128,8 +128,7 @@ def dice_by_class(
 def mean_dice(scores: dict[str, list[float]], classes: int) -> list[float]:
     """Return the mean Dice of each class over the cases where it is not NaN; NaN if there are none."""
     table = np.array([scores[case] for case in sorted(scores)]).reshape(-1, classes)
-    means: list[float] = np.ma.masked_invalid(table).mean(axis=0).filled(np.nan).tolist()
-    return means
+    return np.ma.masked_invalid(table).mean(axis=0).filled(np.nan).tolist()
 
 
 def make_scene(title: str, volume: Volume, reference: NDArray[np.int64], prediction: Prediction, plan: Plan) -> Scene:

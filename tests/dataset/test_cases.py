@@ -178,6 +178,12 @@ def test_a_lacking_channel_of_plain_folders_spoils_its_own_case_only(tmp_path):
     assert "q_0001.nii.gz: missing" in problems["q"]
 
 
+def test_a_case_with_and_without_the_suffix_of_a_channel_is_there_twice(tmp_path):
+    paths = write(tmp_path, ["a", "a_0000", "b_0000"], VOLUME)
+    with pytest.raises(DataError, match=r"a\.nii\.gz: the case exists twice, also with the suffix of a channel"):
+        group_channels(paths, wanted=["a", "b"])
+
+
 def test_cases_listed_twice(tmp_path):
     root = decathlon(tmp_path, ids=("a", "a"))
     with pytest.raises(DataError, match="listed twice: a"):

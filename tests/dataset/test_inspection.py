@@ -45,7 +45,7 @@ def test_facts(folder):
     assert found.problems == {}
     fact = found.facts[0]
     assert fact.id == "a"
-    sizes = sizes_of([fact.extent])
+    sizes = sizes_of([fact.extent], None)
     assert sizes.spacings_mm[0] == pytest.approx((1.0, 1.0, 3.0), abs=1e-3)  # on patient axes, however stored
     assert fact.volumes_ml == pytest.approx({"large": 64 * 3 / 1000, "small": 3 / 1000, "none": 0.0}, rel=1e-3)
     assert fact.shares["large"] == pytest.approx(64 / np.prod(GRID))

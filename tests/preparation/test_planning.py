@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import json
 
@@ -13,6 +14,7 @@ from attention_unet.preparation.levels import plan_levels
 from attention_unet.preparation.patch_size import fit_patch
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.planning import fill_from_plan, make_plan
+from attention_unet.scans.orientation import Stack
 from tests.preparation.build import LAPTOP, cohort_of, dataset
 
 
@@ -106,6 +108,30 @@ def test_a_configuration_filled_from_its_plan_gives_the_same_plan_on_any_machine
     plan = make_plan(config, dataset(), cohort_of(grid, spacing), LAPTOP)
     other = Machine("cuda", 80 * 2**30, 16, True, 4)
     assert make_plan(fill_from_plan(config, plan), dataset(), cohort_of(grid, spacing), other) == plan
+
+
+def test_voxel_sizes_of_single_precision_give_the_network_of_the_rounded_ones():
+    plans = [
+        make_plan(Config(), dataset(), cohort_of((160, 160, 60), (1.0, 1.0, mm)), LAPTOP)
+        for mm in (1.9999999, 2.0, 2.0000001)
+    ]
+    assert plans[0] == plans[1] == plans[2]
+    assert (
+        make_plan(
+            fill_from_plan(Config(), plans[0]), dataset(), cohort_of((160, 160, 60), (1.0, 1.0, 1.9999999)), LAPTOP
+        )
+        == plans[0]
+    )
+
+
+def test_with_a_model_to_start_from_scans_get_the_grid_of_that_model():
+    """Its voxels are not those of thick slices, and slices that it knows may lie along another axis."""
+    scans = dataclasses.replace(cohort_of((160, 160, 30), (1.0, 1.0, 2.0)), stack=Stack.upright(2))
+    for stack, spacing in ((None, (1.0, 1.0, 1.0)), (Stack.upright(1), (1.0, 4.0, 1.0))):
+        before = dataclasses.replace(cohort_of((160, 60, 160), spacing), stack=stack)
+        start = make_plan(Config(), dataset(), before, LAPTOP)
+        found = make_plan(Config(training=TrainingConfig(start_from="m")), dataset(), scans, LAPTOP, start=start)
+        assert found.preprocessing == start.preprocessing
 
 
 def test_masked_images_are_normalised_within_the_mask():

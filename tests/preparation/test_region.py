@@ -7,7 +7,7 @@ import pytest
 
 from attention_unet.config import Config, TrainingConfig
 from attention_unet.preparation.plan import Plan
-from attention_unet.preparation.planning import make_plan
+from attention_unet.preparation.planning import fill_from_plan, make_plan
 from attention_unet.preparation.region import choose_factors, plan_coarsely, region_extent
 from attention_unet.preparation.spacing import typical_extent
 from attention_unet.scans.orientation import find_stack
@@ -16,12 +16,10 @@ from tests.preparation.build import LAPTOP, ball, cohort_of, dataset
 QUARTER = Config(training=TrainingConfig(minutes=15))
 
 
-def chest(structures_mm=(90.0, 90.0, 80.0), grid=(216, 256, 12)):
+def chest(structures_mm=(90.0, 90.0, 80.0), grid=(216, 256, 12), spacing=(1.5, 1.5, 8.0)):
     """Short-axis slices of a whole chest: a heart in the middle."""
-    cohort = cohort_of(grid, (1.5, 1.5, 8.0))
-    return dataclasses.replace(
-        cohort, shapes=[ball(25.0, (1.5, 1.5, 8.0))], structures_mm=[np.array(structures_mm)] * 3
-    )
+    cohort = cohort_of(grid, spacing)
+    return dataclasses.replace(cohort, shapes=[ball(25.0, spacing)], structures_mm=[np.array(structures_mm)] * 3)
 
 
 def test_the_region_is_that_of_the_structures_with_margins():
@@ -60,6 +58,19 @@ def test_voxels_stay_finer_where_a_locator_finds_the_structures():
 def test_short_budgets_have_no_time_for_a_locator(budget, located):
     config = Config(training=TrainingConfig(**budget))
     assert (make_plan(config, dataset(), chest(), LAPTOP).region_mm is not None) == located
+
+
+@pytest.mark.parametrize(("edge", "structures_mm", "located"), [(90, 38.0, True), (78, 30.0, False)])
+def test_a_configuration_filled_from_its_plan_decides_the_same(edge, structures_mm, located):
+    """The patch that was planned for the part may see more of a scan than the one that was decided by, or less."""
+    scans = chest((structures_mm,) * 3, (edge,) * 3, (1.0, 1.0, 1.0))
+    config = Config(training=TrainingConfig(steps=2000))
+    plan = make_plan(config, dataset(), scans, LAPTOP)
+    assert (plan.region_mm is not None) == located
+    assert fill_from_plan(config, plan).data.locate == located
+    assert make_plan(fill_from_plan(config, plan), dataset(), scans, LAPTOP) == plan
+    whole = make_plan(config, dataset(), scans, LAPTOP, whole_scans=True)
+    assert make_plan(fill_from_plan(config, whole), dataset(), scans, LAPTOP) == whole
 
 
 def test_coarse_voxels_are_as_cubic_as_the_grid_allows():

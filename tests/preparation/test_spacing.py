@@ -19,6 +19,7 @@ from attention_unet.preparation.spacing import (
     typical_extent,
     typical_grid,
 )
+from attention_unet.scans.geometry import fit_grid
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.orientation import Stack
 from tests.preparation.build import LAPTOP, ball, cohort_of, dataset
@@ -115,6 +116,23 @@ def test_thick_slices_cost_nothing_and_stay():
     assert chosen(thin, ALL, 48**3)[2] == 3.5
     grid = typical_grid(stacked, typical_extent(stacked), np.array(found))
     assert grid[2] == 10  # slices, not 80 or 100 mm of 10 mm
+
+
+@pytest.mark.parametrize(
+    ("given", "planned", "planes"), [((1, 1, 1), 2.1, 30), ((1, 1, 4), 2.1, 30), ((1, 1, 0.5), 0.5, 126)]
+)
+def test_a_given_voxel_size_holds_along_thick_slices_only_if_they_are_resampled_to_it(given, planned, planes):
+    scans = dataclasses.replace(cohort_of((160, 160, 30), (1.0, 1.0, 2.1)), stack=Stack.upright(2))
+    config = Config(data=DataConfig(spacing_mm=list(given)), training=TrainingConfig(minutes=10))
+    plan = make_plan(config, dataset(), scans, LAPTOP)
+    assert plan.preprocessing.spacing_mm == (1, 1, planned)
+    affine = np.diag([1.0, 1.0, 2.1, 1.0])
+    assert fit_grid(affine, (160, 160, 30), plan.preprocessing.spacing_mm, plan.preprocessing.stack).grid[2] == (
+        pytest.approx(planes, abs=3)
+    )
+    assert typical_grid(scans, typical_extent(scans), np.array(plan.preprocessing.spacing_mm))[2] == pytest.approx(
+        planes
+    )
 
 
 def test_a_given_voxel_size_or_patch_is_taken():

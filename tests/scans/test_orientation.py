@@ -101,6 +101,9 @@ def test_a_dataset_of_few_thick_slices_has_no_axis_for_them():
     assert find_stack([tilted(0), tilted(0, (1.0, 1.0, 1.0))]) is None
     assert find_stack([tilted(0), tilted(0), tilted(0, (1.0, 1.0, 1.0))]) == ALONG[2]
     assert find_stack([tilted(0, (1.0, 1.0, 1.9))]) is None
+    for degrees in range(0, 40, 5):  # as exact as a header
+        affine = tilted(degrees, (0.9, 0.9, 1.8)).astype(np.float32).astype(np.float64)
+        assert find_stack([affine]) is not None
 
 
 @pytest.mark.parametrize("stack", ALONG)
