@@ -49,7 +49,7 @@ class Option:
             right = isinstance(value, (int, float) if self.kind is float else int) and value > 0
         if not right:
             raise ValueError(f"{self.name} is {value!r}: expected {self.expected}")
-        return self.kind(value)  # type: ignore[no-any-return]
+        return self.kind(value)
 
 
 def options_of(mechanism: type) -> dict[str, Option]:

@@ -111,8 +111,7 @@ class _ReplacedMaps(UNet):
         weights = {place: maps[:, [i]] + mean for i, (place, mean) in enumerate(self.means.items())}
         attentions = self.network.attentions()
         with _register_hooks(attentions, {place: _replace_by(weights[place]) for place in attentions}):
-            output: Tensor | NetworkOutput = self.network(image, full_output=full_output)
-            return output
+            return self.network(image, full_output=full_output)
 
 
 def _replace_by(weights: Tensor) -> Hook:

@@ -36,8 +36,7 @@ def signed_distance(label_map: NDArray[np.generic], spacing_mm: Sequence[float])
     if not inside.any() or inside.all():
         return np.zeros(label_map.shape)
     depth = ndimage.distance_transform_edt(inside, spacing_mm)
-    distance: NDArray[np.float64] = depth - ndimage.distance_transform_edt(~inside, spacing_mm)
-    return distance
+    return depth - ndimage.distance_transform_edt(~inside, spacing_mm)
 
 
 def random_blocks(grid: Sequence[int], block: Sequence[int], seed: int) -> NDArray[np.float64]:

@@ -56,8 +56,7 @@ def write_bundle(model: Model, description: dict[str, Any], folder: Path) -> Non
 
 def read_bundle(folder: Path) -> Run:
     """Return the network of a bundle as a function of windows."""
-    network: Run = torch.jit.load(folder / NETWORK)  # type: ignore[no-untyped-call]
-    return network
+    return torch.jit.load(folder / NETWORK)  # type: ignore[no-untyped-call]
 
 
 def inference_config(model: Model, bound_to_cpu: bool) -> dict[str, Any]:

@@ -34,8 +34,7 @@ def expected_overlap(probabilities: Tensor, target: Tensor, labels: Labels) -> N
     for i, of_class in enumerate(of_classes):
         mask = target[i] > 0 if labels.overlapping else target[0] == i + 1
         sums += [mask.sum().float(), (of_class * mask).sum(), F.threshold(of_class, LEAST, 0).sum()]
-    found: NDArray[np.float64] = torch.stack(sums).view(-1, 3).T.cpu().double().numpy()  # one wait for a GPU
-    return found
+    return torch.stack(sums).view(-1, 3).T.cpu().double().numpy()  # one wait for a GPU
 
 
 def expected_dice(overlap: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -90,10 +90,10 @@ def claim_output(
             f"{output}: holds predictions made with another model or other options, which would stay ({kept[0].name}, "
             f"{len(kept)} in all): name another folder with -o, or {'add --overwrite' if keep else 'remove them'}"
         )
-    left, states = _find_left(output, cases, present, record, extras) if keep else (cases, {})
+    left = _find_left(output, cases, present, record, extras) if keep else cases
     left_ids = {case.id for case in left}
     old = _find_old(output, left, record)
-    begin_part(output, description, part, ids, left_ids, states)
+    begin_part(output, description, part, ids, left_ids)
     (output / VOLUMES).unlink(missing_ok=True)  # so that it never stands beside masks of a later call
     _remove(output, old, left_ids)
     return left
@@ -101,19 +101,18 @@ def claim_output(
 
 def _find_left(
     output: Path, cases: list[Case], present: Sequence[Case], record: Mapping[str, Any], extras: Sequence[str]
-) -> tuple[list[Case], dict[str, dict[str, str]]]:
-    """Return the cases without a prediction that can stay, and the state of each scan that had to be read."""
+) -> list[Case]:
+    """Return the cases without a prediction that can stay."""
     if present:
         log.info("%d of %d are predicted already: checking that their scans are the same", len(present), len(cases))
-    states: dict[str, dict[str, str]] = {}
-    again = {case.id: why for case in present if (why := _why_again(case, output, record, extras, states))}
+    again = {case.id: why for case in present if (why := _why_again(case, output, record, extras))}
     for name, why in again.items():
         log.warning("%s: %s: predicted again", name, why)
     stay = {case.id for case in present} - set(again)
     if changed := [name for name in sorted(stay) if was_changed(output, record, name)]:
         text = "%s changed after prediction: kept, but %s has the figures from before: %s"
         log.warning(text, plural(len(changed), "mask"), VOLUMES, first_few(changed))
-    return [case for case in cases if case.id not in stay], states
+    return [case for case in cases if case.id not in stay]
 
 
 def check_apart(output: Path, cases: Sequence[Case]) -> None:
@@ -205,13 +204,8 @@ def _other_origin(output: Path, names: Sequence[str]) -> ConfigError:
     )
 
 
-def _why_again(
-    case: Case, output: Path, record: Mapping[str, Any], extras: Sequence[str], states: dict[str, dict[str, str]]
-) -> str:
-    """Return why the prediction of a case cannot stay; an empty string if it can.
-
-    If its scan had to be read, its state is added to ``states``.
-    """
+def _why_again(case: Case, output: Path, record: Mapping[str, Any], extras: Sequence[str]) -> str:
+    """Return why the prediction of a case cannot stay; an empty string if it can."""
     facts = record.get("cases", {}).get(case.id)
     if facts is None:
         return f"{RECORD} does not record it as finished"
@@ -226,15 +220,10 @@ def _why_again(
     if facts.get("absent", []) != list(case.absent):
         return "was predicted without other channels"
     try:
-        state = image_states(case)
-        if facts.get("states") == state:  # then nothing needs to be read
-            return ""
-        if facts.get("sha256") != hash_images(case):
-            return "its scan has changed since it was predicted"
-        states[case.id] = state
-        return ""
+        same = facts.get("states") == image_states(case) or facts.get("sha256") == hash_images(case)
     except OSError:
         return "its scan cannot be read any more"
+    return "" if same else "its scan has changed since it was predicted"
 
 
 def _possible_paths(output: Path, case: str) -> list[Path]:

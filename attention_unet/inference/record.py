@@ -80,7 +80,6 @@ def begin_part(
     part: Part,
     everything: Collection[str],
     cases: Iterable[str],
-    states: Mapping[str, Mapping[str, str]],
 ) -> None:
     """Write into ``run.json`` what will be predicted, and that this part is not finished.
 
@@ -91,7 +90,6 @@ def begin_part(
         everything: all cases of the input; failures of others are forgotten.
         cases: those that this part will predict. Earlier predictions of them count as unfinished, so that a later call
             may remove their files if this process is killed.
-        states: new states of the images of other cases.
 
     Raises:
         ConfigError: if another part has begun with another model or other settings.
@@ -116,8 +114,6 @@ def begin_part(
                 begun[case] = files
             predicted.pop(case, None)
             failed.pop(case, None)
-        for case in states.keys() & predicted.keys():
-            predicted[case]["states"] = states[case]
         record.update(description)
         record["failed"] = {name: why for name, why in failed.items() if part.count > 1 and name in everything}
         record["parts"], record["complete"] = part.count, False

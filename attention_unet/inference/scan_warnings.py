@@ -54,8 +54,7 @@ def warn_if_little_is_predicted(volume: Volume, part: ScanGrid, whole: ScanGrid,
 
 def _extent_mm(scan_grid: ScanGrid) -> NDArray[np.float64]:
     """Return the extent of a box of a scan along the axes of the network (3,)."""
-    extent: NDArray[np.float64] = np.array(scan_grid.grid) * scan_grid.step * scan_grid.scan_mm
-    return extent
+    return np.array(scan_grid.grid) * scan_grid.step * scan_grid.scan_mm
 
 
 def _warn(volume: Volume, text: str) -> None:

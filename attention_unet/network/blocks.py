@@ -31,8 +31,7 @@ class FeaturesOf(nn.Module):
 
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
         """(B, C, *S) to (B, C, *S)."""
-        features: Tensor = self.attention(x, gate).features
-        return features
+        return self.attention(x, gate).features
 
 
 class Block(nn.Module):

@@ -71,8 +71,7 @@ class Frame:
     def normal(self) -> NDArray[np.float64]:
         """Unit vector across the slice, LPS+."""
         across = np.cross(*self.directions)
-        unit: NDArray[np.float64] = across / np.linalg.norm(across)
-        return unit
+        return across / np.linalg.norm(across)
 
 
 @contextmanager

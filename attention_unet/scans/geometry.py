@@ -57,8 +57,7 @@ class ScanGrid:
     def as_stored(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return a view of values along the RAS+ axes in the storage order of the scan: the inverse of ``orient``."""
         inverse = (self.order.index(axis) - 3 for axis in range(3))
-        stored: NDArray[Any] = self._flip(values).transpose(*range(values.ndim - 3), *inverse)
-        return stored
+        return self._flip(values).transpose(*range(values.ndim - 3), *inverse)
 
     def _flip(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return a view with the flipped axes reversed. The last three axes of the values are the RAS+ axes."""

@@ -74,8 +74,7 @@ class Labels:
             target: class indices (1, *S), 0 for background. If classes overlap: one mask per class, (classes, *S).
         """
         if not self.overlapping:
-            exclusive: NDArray[np.unsignedinteger[Any]] = np.array([0, *self.painted], dtype=self.dtype)[target[0]]
-            return exclusive
+            return np.array([0, *self.painted], dtype=self.dtype)[target[0]]
         label_map = np.zeros(target.shape[1:], dtype=self.dtype)
         for mask, value in zip(target, self.painted, strict=True):
             label_map[mask > 0] = value

@@ -55,8 +55,7 @@ class ContextEncoding(Attention):
         """
         if self.classify is None:
             raise ValueError("built without classes: it predicts no presence")
-        logits: Tensor = self.classify(self.encode(x))
-        return logits
+        return self.classify(self.encode(x))
 
     def assignment(self, x: Tensor) -> Tensor:
         """Return the share (B, K, *S) of each codeword in each voxel; the shares sum to 1 over K."""

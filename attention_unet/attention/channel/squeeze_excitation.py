@@ -46,8 +46,7 @@ class SqueezeExcitation(Attention):
 
     def excite(self, squeezed: Tensor) -> Tensor:
         """Apply the small network to one number per channel, (B, C)."""
-        result: Tensor = self.expand(F.relu(self.reduce(squeezed)))
-        return result
+        return self.expand(F.relu(self.reduce(squeezed)))
 
 
 class MeanMaximumExcitation(SqueezeExcitation):

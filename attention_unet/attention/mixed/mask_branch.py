@@ -23,7 +23,7 @@ class BottleneckUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, *S) to (B, C, *S)."""
-        return x + self.body(x)  # type: ignore[no-any-return]
+        return x + self.body(x)
 
 
 class MaskBranch(Attention):

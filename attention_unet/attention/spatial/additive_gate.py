@@ -62,8 +62,7 @@ class AdditiveGate(Attention):
         grid = projected_x.shape[2:]
         if projected_gate.shape[2:] != grid:
             projected_gate = F.interpolate(projected_gate, grid, mode=self.interpolation, align_corners=False)
-        result: Tensor = self.psi(F.relu(projected_x + projected_gate))
-        return result
+        return self.psi(F.relu(projected_x + projected_gate))
 
     def pad_to_stride(self, x: Tensor) -> Tensor:
         """Repeat the last voxels until every axis is a multiple of the stride, so that odd grids lose no voxel."""
