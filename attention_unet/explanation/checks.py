@@ -1,7 +1,7 @@
 """Check the attention of a model on a scan that it was not trained on, each check beside its control."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +40,21 @@ class Controls:
         random: two models of the same architecture with random weights; empty if the network has no attention.
         second: model of the same training with another seed; None if there is none.
         maps: maps of all checked cases on the common grid.
+        subjects: the person of each case; by default, each case is one.
     """
 
     random: Sequence[Model]
     second: Model | None
     maps: dict[str, CommonMaps]
+    subjects: Mapping[str, str] = field(default_factory=dict)
+
+    def maps_of_others(self, case: str) -> list[CommonMaps]:
+        """Return the maps of other persons than that of a case, those of the next case in the list first."""
+        names = list(self.maps)
+        next_one = names.index(case) + 1 if case in self.maps else 0
+        person = self.subjects.get(case, case)
+        around = names[next_one:] + names[:next_one]
+        return [self.maps[name] for name in around if self.subjects.get(name, name) != person]
 
 
 @dataclass(frozen=True)
@@ -120,11 +130,10 @@ def check_case(
     scan = _Scan(model, case, volume, read_case_label(case, volume).array[0].astype(np.int64), done)
     trained = scan.predict(attention=True)
     maps = {place: weights for place, weights in trained.attention.items() if _varies(weights)}
-    names = list(controls.maps)
-    other = names[(names.index(case.id) + 1) % len(names)] if len(names) > 1 else ""
+    others = controls.maps_of_others(case.id)
     scores = {TRAINED: scan.dice(trained.label_map), **_without_parts(scan)}
-    if maps and other and has_replaceable_maps(model):
-        scores |= _with_maps_of_others(scan, controls.maps, other)
+    if maps and others and has_replaceable_maps(model):
+        scores |= _with_maps_of_others(scan, controls.maps[case.id], others)
     agreement: dict[str, dict[str, float]] = {}
     deletion = None
     if maps:
@@ -134,8 +143,8 @@ def check_case(
         agreement[TWO_RANDOM] = _correlate(random[1].attention, random[0].attention)
         if controls.second:
             agreement[SECOND] = _correlate(maps, scan.predict(controls.second, attention=True).attention)
-        if other:
-            pair = (controls.maps[name] for name in (case.id, other))
+        if others:
+            pair = (controls.maps[case.id], others[0])
             arrays = [{place: weights.numpy() for place, weights in each.items()} for each in pair]
             agreement[OTHER_MAP] = _correlate(*arrays)
         deletion = _delete(scan, trained, *next(iter(maps.items())), seed)
@@ -178,11 +187,10 @@ def _without_parts(scan: _Scan) -> dict[str, float]:
     return scores
 
 
-def _with_maps_of_others(scan: _Scan, maps: Mapping[str, CommonMaps], other: str) -> dict[str, float]:
+def _with_maps_of_others(scan: _Scan, own: CommonMaps, others: Sequence[CommonMaps]) -> dict[str, float]:
     """Return Dice with the scan's own map, resampled as the others are, and with those of other cases in its place."""
-    mean = mean_maps([each for name, each in maps.items() if name != scan.case.id])
     scores: dict[str, float] = {}
-    for name, replacement in {OWN_MAP: maps[scan.case.id], MEAN_MAP: mean, OTHER_MAP: maps[other]}.items():
+    for name, replacement in {OWN_MAP: own, MEAN_MAP: mean_maps(others), OTHER_MAP: others[0]}.items():
         on_scan = from_common_grid(replacement, scan.volume, scan.model.plan.preprocessing.stack)
         scores[name] = scan.dice(predict_with_maps(scan.model, scan.volume, on_scan, OVERLAP))
         scan.done()

@@ -55,7 +55,8 @@ def explain_run(
         raise DataError(f"{folder}: no held-out case could be scored: expected at least one; check images and labels")
     cases = [files.cases[name] for name in evenly_spaced(ranked, most)]
     attends = bool(possible_ablations(model.network))
-    controls = Controls([randomise_weights(model, seed) for seed in range(2)] if attends else [], second_model, {})
+    random = [randomise_weights(model, seed) for seed in range(2)] if attends else []
+    controls = Controls(random, second_model, {}, {case: person or case for case, person in subjects.items()})
     checks: list[CaseChecks] = []
     with progress_bar("checking", len(cases) * (count_steps(model, controls) + 1)) as done:
         for case in cases if attends else ():

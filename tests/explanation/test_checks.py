@@ -221,6 +221,15 @@ def test_grad_cam_of_each_class(checked):
         assert of_class[name] == auc or (np.isnan(auc) and np.isnan(of_class[name]))
 
 
+def test_another_case_is_that_of_another_person():
+    maps = {name: {"skip 1": torch.tensor(float(i))} for i, name in enumerate(("a1", "a2", "b", "c"))}
+    persons = Controls([], None, maps, {"a1": "a", "a2": "a", "b": "b", "c": "c"})
+    assert persons.maps_of_others("a1") == [maps["b"], maps["c"]]
+    assert persons.maps_of_others("c") == [maps["a1"], maps["a2"], maps["b"]]
+    assert Controls([], None, maps).maps_of_others("a1") == [maps["a2"], maps["b"], maps["c"]]
+    assert Controls([], None, {"a1": maps["a1"]}).maps_of_others("a1") == []
+
+
 def sentences_of(model, cohort, output):
     cases = cases_of(cohort)
     maps = {case.id: predict_common_maps(model, case) for case in cases}
