@@ -49,9 +49,9 @@ class DataConfig:
         balance_classes: centre these patches on all classes of the dataset equally often, for classes that few cases
             have; otherwise each case is used equally often.
         locate: train a locator first, and then on the part of the scans that it finds, if the box of all structures is
-            at most 40 % of a typical scan of more than 131,072 voxels, a patch sees less than half of it in the scans'
-            voxels (or both are given), all cases are annotated completely, and the budget is at least 5 minutes or
-            1,000 steps.
+            at most 40 % of a typical scan of more than 131,072 voxels, all cases are annotated completely, the budget
+            is at least 5 minutes or 1,000 steps, and a patch sees less than half of a scan in the scans' voxels, or
+            patch and spacing_mm are given.
         workers: processes that read patches; 0 reads them in the training process. Default: 4 per GPU, 0 on a CPU.
         cache: folder for preprocessed cases; default "cache" beside the run folder.
     """

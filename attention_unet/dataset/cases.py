@@ -197,7 +197,7 @@ def group_channels(
     others = {name: (path,) for name, path in named.items() if not CHANNEL_SUFFIX.match(name)}
     suffixed = not digits_in_ids and not (others and by_case.keys().isdisjoint(wanted))
     if suffixed and numbers <= set(range(channels)):
-        for case in by_case.keys() & others.keys():
+        for case in sorted(by_case.keys() & others.keys() & set(wanted or others)):
             raise DataError(f"{others[case][0]}: the case exists twice, also with the suffix of a channel: keep one")
         return {case: _fill_channels(files, case, channels) for case, files in by_case.items()} | others
     return {name: (path,) for name, path in named.items()}

@@ -61,8 +61,9 @@ def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[
         name: np.stack([_values(rows, cases, classes, "reference_volume_ml") for rows in runs])
         for name, runs in models.items()
     }
-    unannotated = _unannotated(np.concatenate(list(volumes.values())))
-    _warn_of_other_volumes(np.concatenate(list(volumes.values())), cases, classes)
+    of_all = np.concatenate(list(volumes.values()))
+    unannotated = _unannotated(of_all)
+    _warn_of_other_volumes(of_all, cases, classes)
     values = {name: np.stack([_values(rows, cases, classes, metric) for rows in runs]) for name, runs in models.items()}
     for of_model in values.values():
         of_model[:, unannotated] = np.nan

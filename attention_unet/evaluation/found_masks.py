@@ -9,7 +9,7 @@ from attention_unet.dataset.bids import is_bids_tree, name_classes, names_in_tab
 from attention_unet.dataset.cases import Case, group_channels
 from attention_unet.dataset.description import describe_labels, find_labels_in_files
 from attention_unet.dataset.reading import without_absent_files
-from attention_unet.errors import ConfigError, first_few
+from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.evaluation.bids_masks import images_of_scans, pair_masks
 from attention_unet.files.json_file import parse_object, read_object
 from attention_unet.files.prediction_record import RECORD
@@ -70,24 +70,18 @@ def find_labels(
     """
     of_cases = {case: known[case] for case in ids}
     masks = [predicted[case] for case in ids if case in predicted]
-    described, beside = (
-        {file: describe_labels(file)} if file.is_file() and "labels" in read_object(file) else {}
-        for file in (description_beside(references), predictions / "dataset.json")
-    )
-    recorded = {
-        run: parse_object(
-            run, lambda plain: Labels.from_json(plain["labels"]), "expected what predict writes; remove it"
-        )
-        for folder in dict.fromkeys([predictions, *sorted({mask.parent for mask in masks})])
-        if (run := folder / RECORD).is_file()
-    }
-    for run, labels in recorded.items():
-        if labels != (first := next(iter(recorded.values()))):
-            log.warning("%s: is of the classes %s, elsewhere %s: only these are scored", run, labels.names, first.names)
-    if found := described | recorded | beside:
-        labels = next(iter(found.values()))
-        _warn_of_other_integers(labels, found)
-        if not described and recorded and is_of_bids(predictions, references):
+    records = [folder / RECORD for folder in dict.fromkeys([predictions, *sorted({mask.parent for mask in masks})])]
+    found: dict[Path, Labels] = {}
+    for file in (description_beside(references), *records, predictions / "dataset.json"):
+        try:
+            found |= _describe(file)
+        except DataError:
+            if not found:  # otherwise it decides nothing
+                raise
+    if found:
+        file, labels = next(iter(found.items()))
+        _warn_of_other_classes(file, labels, found)
+        if file.name == RECORD and is_of_bids(predictions, references):
             _warn_of_other_names(labels, references, list(of_cases.values()))
         return labels
     labels = find_labels_in_files(of_cases, {})  # unreadable files fail when they are scored
@@ -97,9 +91,22 @@ def find_labels(
     return labels
 
 
-def _warn_of_other_integers(labels: Labels, found: Mapping[Path, Labels]) -> None:
-    """Warn of descriptions in which a class has other integers."""
+def _describe(file: Path) -> dict[Path, Labels]:
+    """Return the classes in the record of a prediction or in a ``dataset.json``; nothing if there is none."""
+    if not file.is_file():
+        return {}
+    if file.name == RECORD:
+        advice = "expected what predict writes; remove it"
+        return {file: parse_object(file, lambda plain: Labels.from_json(plain["labels"]), advice)}
+    return {file: describe_labels(file)} if "labels" in read_object(file) else {}
+
+
+def _warn_of_other_classes(decisive: Path, labels: Labels, found: Mapping[Path, Labels]) -> None:
+    """Warn of records with other classes than the decisive one, and of classes that have other integers elsewhere."""
     for file, others in found.items():
+        if decisive.name == file.name == RECORD and others != labels:
+            text = f"{file}: is of the classes {others.names}, elsewhere {labels.names}"
+            log.warning("%s: only these are scored", text)
         for name, group in labels.integers.items():
             if not set(others.integers.get(name, group)) & set(group):
                 text = f"{file}: {name} is {others.integers[name]}, but is scored as {group}"

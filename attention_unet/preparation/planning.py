@@ -78,6 +78,7 @@ def make_plan(
     Raises:
         ConfigError: if no network can be built as configured.
     """
+    given = config.data.patch and config.data.spacing_mm
     if start:
         config = configure_like(config, start)
     chosen = choose_size(config, machine, dataset.labels.channels)
@@ -90,9 +91,8 @@ def make_plan(
     in_plane = np.arange(3) != slice_axis
     # In the voxels of the scans, not in planned ones: later folds of a cross-validation are given these.
     patch_is_small = voxels < SEEN * np.prod(typical_grid(fingerprint, extent_mm, scans_mm)[in_plane])
-    planned = config.data.patch and config.data.spacing_mm  # a patch for the part may be too large for this rule
-    region_mm = None
-    if (planned or patch_is_small) and may_locate(config) and _is_annotated(dataset) and not whole_scans:
+    region_mm = None  # in a filled configuration, the patch is that for the part, and locate says whether there is one
+    if (given or patch_is_small) and may_locate(config) and _is_annotated(dataset) and not whole_scans:
         region_mm = region_extent(fingerprint)
     extent_mm = extent_mm if region_mm is None else region_mm
     if not config.data.spacing_mm:

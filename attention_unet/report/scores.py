@@ -31,10 +31,7 @@ def describe_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
         scores[row.case][row.class_name] = {name: to_json_number(getattr(row.metrics, name)) for name in METRICS}
     return {
         "metrics": [
-            {
-                "name": name,
-                **{field: getattr(metric, field) for field in ("heading", "digits", "meaning", "lower_is_better")},
-            }
+            {"name": name, **{field: getattr(metric, field) for field in SHOWN_OF_METRICS}}
             for name, metric in METRICS.items()
         ],
         "classes": [{"name": name, "colour": colour_of(i)} for i, name in enumerate(labels.names)],

@@ -125,9 +125,9 @@ def missed_structures(results: Results) -> list[str]:
     by_arm = {arm: [s for cell, scores in results.items() if cell.arm == arm for s in scores] for arm in arms}
     found: set[str] = set().union(*map(found_classes, by_arm.values()))
     return [
-        f"No arm finds {name}: its Dice is below {NOT_FOUND:g} in all arms. So its gain is about zero, "
+        f"No arm finds {name}: where it is, its Dice is below {NOT_FOUND:g} in all arms. So its gain is about zero, "
         "and pulls the mean gain towards zero. Train longer."
-        for name in class_names(results)
+        for name in class_names({cell: of_predictions(scores) for cell, scores in results.items()})
         if name not in found
     ]
 

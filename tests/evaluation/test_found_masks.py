@@ -58,6 +58,9 @@ def test_where_classes_are_named(tmp_path, monkeypatch, caplog):
         assert f"{file}: a is (1,), but is scored as (2,): are these masks of other classes" in caplog.text
         (tmp_path / "p" / file).unlink()
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "one"}}))
+    (tmp_path / "p" / "run.json").write_text("[]")  # it decides nothing
+    assert labels().names == ("one",)
+    (tmp_path / "p" / "run.json").unlink()
     monkeypatch.chdir(tmp_path / "r")  # the parent of "." is "." for pathlib
     assert find_labels(tmp_path / "p", Path("."), {"x": Path("x.nii.gz")}, {}, ["x"]).names == ("one",)
 

@@ -17,7 +17,9 @@ from monai.metrics import (
 from scipy import ndimage
 
 from attention_unet.evaluation.metrics import METRICS, CaseMetrics, compare_masks, dice
+from attention_unet.evaluation.score import score_case
 from attention_unet.evaluation.surface import surface_distances
+from attention_unet.scans.labels import Labels
 from tests.reference.surfaces import distances
 
 SPACING = (1.0, 2.0, 0.5)
@@ -135,6 +137,8 @@ def test_the_surface_of_a_structure_in_a_single_slice_is_its_contour(axis):
     assert found.nsd == 0
     volumes = [np.concatenate([np.zeros_like(mask), mask], axis) for mask in (small, large)]
     assert compare_masks(*volumes, (1.0, 1.0, 1.0)).assd_mm < 1  # in a volume, every voxel of one slice is surface
+    of_volume = score_case("x", *map(np.uint8, volumes), Labels({"a": (1,)}, (1,)), (1.0, 1.0, 1.0), 1.0)
+    assert of_volume[0].metrics == compare_masks(*volumes, (1.0, 1.0, 1.0))
     voxel = np.ones((1, 1, 1), dtype=bool)
     assert compare_masks(voxel, voxel, (1.0, 1.0, 1.0)).nsd == 1
 

@@ -149,6 +149,15 @@ def test_fingerprint_is_on_patient_axes(cohort):
     assert (fingerprint.grids[:, 2] < fingerprint.grids[:, 0]).all()
 
 
+def test_fingerprint_is_on_the_axes_of_a_model_to_start_from(cohort):
+    found = find_dataset(DataConfig(root=str(cohort)))
+    stack = Stack.upright(1)
+    before = dataclasses.replace(cohort_of((160, 60, 160), (1.0, 4.0, 1.0)), stack=stack)
+    start = make_plan(Config(), dataset(), before, LAPTOP)
+    assert take_fingerprint(found.cases, found.labels).stack != stack
+    assert take_fingerprint(found.cases, found.labels, start).stack == stack
+
+
 def test_no_level_has_two_voxels_along_an_axis():
     """In bfloat16 on a CPU the gradients of convolutions of two voxels along the first axis are wrong in torch 2.13."""
     for size in itertools.product((1, 4, 5, 7, 8, 9, 16, 40), repeat=3):

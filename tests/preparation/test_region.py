@@ -60,10 +60,13 @@ def test_short_budgets_have_no_time_for_a_locator(budget, located):
     assert (make_plan(config, dataset(), chest(), LAPTOP).region_mm is not None) == located
 
 
-@pytest.mark.parametrize(("edge", "structures_mm", "located"), [(90, 38.0, True), (78, 30.0, False)])
-def test_a_configuration_filled_from_its_plan_decides_the_same(edge, structures_mm, located):
-    """The patch that was planned for the part may see more of a scan than the one that was decided by, or less."""
-    scans = chest((structures_mm,) * 3, (edge,) * 3, (1.0, 1.0, 1.0))
+@pytest.mark.parametrize(
+    ("grid", "structures_mm", "located"),
+    [((66, 66, 126), (49.0, 49.0, 58.0), True), ((78, 78, 78), (30.0,) * 3, False)],
+)
+def test_a_configuration_filled_from_its_plan_decides_the_same(grid, structures_mm, located):
+    """The patch that was planned for the part may see more of a scan than the one that was decided by."""
+    scans = chest(structures_mm, grid, (1.0, 1.0, 1.0))
     config = Config(training=TrainingConfig(steps=2000))
     plan = make_plan(config, dataset(), scans, LAPTOP)
     assert (plan.region_mm is not None) == located

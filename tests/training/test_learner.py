@@ -110,20 +110,21 @@ def test_a_step_reads_nothing_from_its_device(skips):
 
 
 def test_processes_draw_different_noise_also_after_a_resume(monkeypatch):
-    def draw(rank, state=None):
+    def draw(rank, state=None, steps=1):
         monkeypatch.setattr(Fabric, "global_rank", property(lambda self: rank))
         learning, drawn = learner(skips="hard"), []
         if state:
             learning.restore(state)
         loss_of = learning._loss_of
         monkeypatch.setattr(learning, "_loss_of", lambda batch: drawn.append(torch.rand(3)) or loss_of(batch))
-        learning.learn(Batch(torch.randn(2, 1, 16, 16), torch.zeros(2, 1, 16, 16)), 0.01)
-        return drawn[0], learning.state()
+        for _ in range(steps):
+            learning.learn(Batch(torch.zeros(2, 1, 16, 16), torch.zeros(2, 1, 16, 16)), 0.01)
+        return drawn[-1], learning.state()
 
     (first, state), (second, _), (again, _) = draw(0), draw(1), draw(1)
     assert not torch.equal(first, second)
     assert torch.equal(second, again)
-    (unbroken, _), (resumed, _) = draw(1, state), draw(1, state)
+    (unbroken, _), (resumed, _) = draw(1, steps=2), draw(1, state)
     assert torch.equal(unbroken, resumed)
     later = dataclasses.replace(state, step=7)
     (first_later, _), (second_later, _) = draw(0, later), draw(1, later)

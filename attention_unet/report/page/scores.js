@@ -30,7 +30,7 @@ function summaryTable() {
     element("th", { scope: "row" }, colour ? swatch(colour) : null, name), scores.metrics.map((metric) => cell(statistics?.[metric.name], metric)));
   const mean = element("tr", { class: "mean" }, element("th", { scope: "row" }, "mean of classes"), scores.metrics.map((metric) => {
     const whole = summary.mean_of_classes[metric.name];
-    if (Object.values(summary.classes).some((ofClass) => ofClass[metric.name]?.n_infinite)) return element("td", {}, "∞");
+    if (!whole && Object.values(summary.classes).some((ofClass) => ofClass[metric.name]?.n_infinite)) return element("td", {}, "∞");
     return whole ? cell(whole, metric) : element("td", {}, readable(valueOf(summary.foreground_mean[metric.name]), metric.digits));
   }));
   return element("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Summary" }, element("table", { id: "summary-table" },
