@@ -103,7 +103,8 @@ def segment(model, scan):
     if len(image) != len(plan["channels"]):
         raise SystemExit(f"the scan has {len(image)} channels, the network {len(plan['channels'])}: make one 4-D file")
     image = np.stack([np.where(np.isfinite(c), c, c[np.isfinite(c)].min()) for c in image])
-    grid, voxel_mm = image.shape[1:], np.linalg.norm(upright.affine[:3, :3], axis=0)
+    unit_mm = {1: 1000.0, 3: 0.001}.get(int(scan.header["xyzt_units"]) % 8, 1.0)  # metre, micrometre, else mm
+    grid, voxel_mm = image.shape[1:], unit_mm * np.linalg.norm(upright.affine[:3, :3], axis=0)
     steps = np.round(np.array(way["spacing_mm"]) / voxel_mm, 6)
     steps = np.where(np.abs(steps - 1) * grid < 0.001, 1, steps)  # less than a thousandth of a voxel over the scan
     share = (image != 0).astype(np.float64)
@@ -139,9 +140,10 @@ def segment(model, scan):
         mask = np.array([0, *integers], np.uint32)[probabilities.argmax(axis=0)]
     mask[~np.broadcast_to(inside, grid)] = 0
     back = nib.orientations.ornt_transform(nib.io_orientation(upright.affine), nib.io_orientation(scan.affine))
-    return nib.Nifti1Image(
-        nib.orientations.apply_orientation(mask, back).astype(np.min_scalar_type(max(integers))), scan.affine
-    )
+    mask = nib.orientations.apply_orientation(mask, back).astype(np.min_scalar_type(max(integers)))
+    result = nib.Nifti1Image(mask, scan.affine)
+    result.header["xyzt_units"] = scan.header["xyzt_units"]
+    return result
 
 
 if __name__ == "__main__":

@@ -170,10 +170,11 @@ def group_channels(
 ) -> dict[str, tuple[Path, ...]]:
     """Group image files by case.
 
-    Suffixes _0000, _0001 ... are channels if every file, or a file of a wanted case, has one, and they count from 0
-    without a gap or, with a known number of channels, are below it. If not, each file is one case, as is a file without
-    suffix among others. Where files of wanted cases have suffixes, the
-    suffixes of other cases are not compared. A missing file of a case is listed as well, and reading the case fails.
+    Suffixes _0000, _0001 ... are channels if every file, or a file of a wanted case, has one, or without wanted cases
+    if there are several channels; and if they count from 0 without a gap or, with a known number of channels, are below
+    it. If not, each file is one case, as is a file without suffix among others. Where files of wanted cases have
+    suffixes, the suffixes of other cases are not compared. A missing file of a case is listed as well, and reading the
+    case fails.
 
     Args:
         paths: image files.
@@ -195,7 +196,8 @@ def group_channels(
     channels = channels or len(numbers)
     digits_in_ids = by_case.keys().isdisjoint(wanted) and any(name in wanted for name in named)
     others = {name: (path,) for name, path in named.items() if not CHANNEL_SUFFIX.match(name)}
-    suffixed = not digits_in_ids and not (others and by_case.keys().isdisjoint(wanted))
+    several = not wanted and channels > 1 and 0 in numbers
+    suffixed = not digits_in_ids and (several or not (others and by_case.keys().isdisjoint(wanted)))
     if suffixed and numbers <= set(range(channels)):
         for case in sorted(by_case.keys() & others.keys() & set(wanted or others)):
             raise DataError(f"{others[case][0]}: the case exists twice, also with the suffix of a channel: keep one")

@@ -78,7 +78,8 @@ def record_lock(folder: Path) -> Iterator[None]:
 @contextmanager
 def _locked(file: Path, patience: float | None = None) -> Iterator[None]:
     patience = PATIENCE if patience is None else patience
-    lock = FileLock(file, mode=0o666)  # for other users that may write into the folder
+    # Other users may write into the folder, too. A lock that is only a file would outlive a killed process.
+    lock = FileLock(file, mode=0o666, fallback_to_soft=False)
     try:
         try:
             lock.acquire(timeout=min(patience, 1))

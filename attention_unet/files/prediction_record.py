@@ -33,6 +33,11 @@ def read_record(output: Path) -> dict[str, Any]:
     return record
 
 
+def is_of_prediction(folder: Path) -> bool:
+    """Return whether a folder holds predictions. Other programs write files called ``run.json``, too."""
+    return bool({"models_sha256", "begun"} & set(read_record(folder)))
+
+
 def is_complete(output: Path) -> bool:
     """Return whether a prediction into a folder finished. Some cases may have failed."""
     return read_record(output).get("complete") is True

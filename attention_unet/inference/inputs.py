@@ -7,13 +7,14 @@ from pathlib import Path
 from attention_unet.dataset.cases import BIDS, CHANNEL_SUFFIX, Case, group_channels
 from attention_unet.dataset.reading import without_absent_files
 from attention_unet.errors import ConfigError, first_few
-from attention_unet.files.prediction_record import RECORD, read_record
+from attention_unet.files.prediction_record import RECORD, is_of_prediction
 from attention_unet.scans.dicom import holds_images, is_dicom, is_series
 from attention_unet.scans.volume_files import ENDINGS, is_volume, list_series, list_unread, list_volumes, stem
 
 log = logging.getLogger(__name__)
 
 SHOWN = 5  # names in a message
+SEGMENTATION = ".seg.nrrd"  # ending of masks of 3D Slicer
 DEEPEST = 6  # levels of folders that are searched for scans to report
 
 
@@ -34,11 +35,14 @@ def find_inputs(source: Path, channels: int, may_miss: bool = False, alone: bool
     if is_volume(source):
         files, not_read = [source], []
     elif source.is_dir():
-        if alone and read_record(source):
+        if alone and is_of_prediction(source):
             raise ConfigError(f"{source}: holds predictions ({RECORD}): name the folder of the scans")
-        files = [*list_volumes(source), *series_below(source)]
+        volumes = list_volumes(source)
+        masks = [path for path in volumes if path.name.lower().endswith(SEGMENTATION)]  # 3D Slicer saves them so
+        files = [*(path for path in volumes if path not in masks), *series_below(source)] or masks
         files = [source] if not files and is_series(source) else files
         not_read = _not_read(source, alone) if files != [source] else []
+        not_read += [path.name for path in masks if path not in files]
         if files and not_read:
             log.warning("%s: not predicted: %s", source, ", ".join(not_read))
     elif is_dicom(source):
@@ -80,7 +84,7 @@ def _not_read(source: Path, alone: bool) -> list[str]:
     found += list_unread(source)
     read = list_series(source)
     for path in sorted(source.iterdir()):
-        if alone and path.is_dir() and not path.name.startswith(".") and path not in read:
+        if alone and os.path.isdir(path) and not path.name.startswith(".") and path not in read:
             scan = _first_scan_below(path, DEEPEST)
             if scan:
                 found.append(f"{scan.parent.relative_to(source)}{os.sep}")
@@ -89,8 +93,8 @@ def _not_read(source: Path, alone: bool) -> list[str]:
 
 def _leads_nowhere(path: Path) -> bool:
     """Return whether a path is a link to nothing, as DataLad leaves it, or an empty file that is called DICOM."""
-    empty = path.suffix.lower() in (".dcm", ".ima") and path.is_file() and not path.stat().st_size
-    return empty or (path.is_symlink() and not path.exists())
+    empty = path.suffix.lower() in (".dcm", ".ima") and os.path.isfile(path) and not path.stat().st_size
+    return empty or (os.path.islink(path) and not os.path.exists(path))
 
 
 def _first_scan_below(folder: Path, levels: int) -> Path | None:
@@ -105,5 +109,5 @@ def _first_scan_below(folder: Path, levels: int) -> Path | None:
     scan = scan or next((folder / name for name in list_unread(folder)), None)
     if scan or levels == 1:
         return scan
-    deeper = [path for path in paths if path.is_dir() and not path.is_symlink() and not path.name.startswith(".")]
+    deeper = [path for path in paths if os.path.isdir(path) and not path.is_symlink() and not path.name.startswith(".")]
     return next((scan for path in deeper if (scan := _first_scan_below(path, levels - 1))), None)

@@ -25,6 +25,7 @@ from attention_unet.inference.model import Model
 from attention_unet.inference.trained_on import TrainedOn
 from attention_unet.inference.window_predictor import place_network
 from attention_unet.machine.devices import choose_device
+from attention_unet.machine.memory import out_of_memory
 from attention_unet.network import AttentionUNet
 from attention_unet.preparation.plan import Plan
 
@@ -160,6 +161,7 @@ def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
             locator = Locator.from_json(description["locator"], of_locator, device)
         network = AttentionUNet(plan.architecture)
         network.load_state_dict(tensors)
+        network = place_network(network, device).eval()
         gains = {
             str(name): ComponentGain(int(cases), float(total), float(squares))
             for name, (cases, total, squares) in description.get("component_gains", {}).items()
@@ -167,9 +169,12 @@ def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
         overlap = float(description.get("overlap") or Model.overlap)
         trained_on = TrainedOn.from_json(description["trained_on"]) if "trained_on" in description else None
     except DAMAGES as error:
+        if out_of_memory(error):
+            full = f"{file}: the memory of {device} is full: close other programs, or use --device cpu"
+            raise ModelError(full) from error
         raise ModelError(f"{file}: not a model that a training wrote, or damaged ({error}): copy it again") from error
     return Model(
-        place_network(network, device).eval(),
+        network,
         plan,
         device,
         overlap,

@@ -11,7 +11,7 @@ from attention_unet.errors import ConfigError, DataError, first_few, raise_inter
 from attention_unet.files.atomic import check_replaceable
 from attention_unet.files.lock import RECORD_PATIENCE, folder_lock
 from attention_unet.files.part import WHOLE, Part
-from attention_unet.files.prediction_record import is_complete, read_record
+from attention_unet.files.prediction_record import RECORD, is_complete, is_of_prediction
 from attention_unet.inference.bids import describe_derivative, describe_masks, find_bids_scans, keep_held_out
 from attention_unet.inference.channels import are_swapped, comparable
 from attention_unet.inference.inputs import find_inputs
@@ -154,6 +154,9 @@ def _folders_of_scans(source: Path, output: Path) -> list[Path]:
     """Return the folders that hold volumes or folders of DICOM series, relative to the source. Report what is not read.
 
     Folders of predictions are left out: their masks are no scans.
+
+    Raises:
+        ConfigError: if the source is such a folder.
     """
     passed: list[Path] = []
 
@@ -163,7 +166,9 @@ def _folders_of_scans(source: Path, output: Path) -> list[Path]:
     found = [Path()] if is_series(source) else []
     for place, names, _ in os.walk(source, onerror=pass_over):
         folder = Path(place)
-        if folder != source and read_record(folder):
+        if is_of_prediction(folder):
+            if folder == source:
+                raise ConfigError(f"{source}: holds predictions ({RECORD}): name the folder of the scans")
             log.warning("%s: holds predictions: not predicted", folder)
             names.clear()
             continue

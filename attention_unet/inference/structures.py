@@ -60,7 +60,7 @@ def describe_structures(
         described[str(labels.painted[index])] = {
             "name": name,
             "colour": colour_of(index),
-            "volume_ml": round(voxels * voxel_ml, 4),
+            "volume_ml": float(f"{voxels * voxel_ml:.6g}"),
             "mean": float(f"{values.mean(dtype=np.float64):.6g}") if values.size else None,
             "sd": float(f"{values.std(dtype=np.float64):.6g}") if values.size else None,
             "components": int(ndimage.label(mask, BY_CORNERS)[1]) if voxels else 0,

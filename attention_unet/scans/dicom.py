@@ -7,6 +7,7 @@ Positions in DICOM are in mm to the left, back and top (LPS+). Affines are in mm
 """
 
 import logging
+import os
 import tempfile
 import warnings
 from collections import defaultdict
@@ -47,7 +48,7 @@ HEADER_FIELDS = (
 
 def is_series(folder: Path) -> bool:
     """Return whether a folder holds DICOM files. A hidden or unreadable folder does not."""
-    if folder.name.startswith(".") or not folder.is_dir():
+    if folder.name.startswith(".") or not os.path.isdir(folder):
         return False
     try:
         return any(map(is_readable_dicom, folder.iterdir()))
@@ -90,7 +91,7 @@ def is_readable_dicom(file: Path) -> bool:
 
 def is_dicom(file: Path) -> bool:
     """Return whether a file is DICOM by its content, with or without the preamble of 128 bytes."""
-    if file.name.startswith(".") or file.name == "DICOMDIR" or not file.is_file():
+    if file.name.startswith(".") or file.name == "DICOMDIR" or not os.path.isfile(file):
         return False
     with file.open("rb") as content:
         start = content.read(PREAMBLE + len(MAGIC))
@@ -251,4 +252,7 @@ def _stored_numbers(file: Path) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     array = array.reshape(shape)
     if inverted or not isinstance(padding, int):
         return array, np.zeros(shape, dtype=bool)
-    return array, array.astype(np.int64) & bits == padding & bits
+    padded = np.zeros(shape, dtype=bool)
+    for index, frame in enumerate(array):  # one by one, because whole numbers of 64 bits take much memory
+        padded[index] = frame.astype(np.int64) & bits == padding & bits
+    return array, padded

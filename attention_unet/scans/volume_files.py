@@ -25,7 +25,7 @@ def stem(path: Path) -> str:
         DataError: if the name has no ending of a volume.
     """
     name = os.fsencode(path.name).decode("utf-8", "replace")
-    if path.is_dir():
+    if os.path.isdir(path):
         return name
     for ending in ENDINGS:
         if name.lower().endswith(ending):
@@ -35,7 +35,7 @@ def stem(path: Path) -> str:
 
 def is_volume(path: Path) -> bool:
     """Return whether a file is a volume by its name. A hidden file is not. A broken link is: reading it fails."""
-    exists = path.is_file() or (path.is_symlink() and not path.exists())
+    exists = os.path.isfile(path) or (os.path.islink(path) and not os.path.exists(path))
     return path.name.lower().endswith(ENDINGS) and not path.name.startswith(".") and exists
 
 
@@ -62,11 +62,11 @@ def list_unread(folder: Path) -> list[str]:
     Hidden files, notes, pictures, DICOM files and data files named by a header are left out.
     """
     volumes = list_volumes(folder)
-    read = {*volumes, *(file for volume in volumes if volume.is_file() for file in data_files(volume))}
+    read = {*volumes, *(file for volume in volumes if os.path.isfile(volume) for file in data_files(volume))}
     unread = []
     for path in sorted(folder.iterdir()):
         is_note = path.name.startswith(".") or path.name.lower().endswith(NOTE_ENDINGS)
-        is_folder = path.is_dir() and not path.name.lower().endswith(ENDINGS)
+        is_folder = os.path.isdir(path) and not path.name.lower().endswith(ENDINGS)
         if path not in read and not is_note and not is_folder and not is_readable_dicom(path):
             unread.append(path.name)
     return unread

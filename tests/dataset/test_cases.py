@@ -124,6 +124,18 @@ def test_a_4d_file_of_the_plain_layout_has_its_channels(tmp_path):
     assert find_dataset(DataConfig(root=str(tmp_path))).channels == ("channel 0", "channel 1")
 
 
+def test_a_file_without_suffix_does_not_part_the_channels_of_other_scans(tmp_path):
+    """Otherwise a model of T1 and FLAIR that may miss FLAIR would take the FLAIR of a scan for the T1 of another."""
+    files = write(tmp_path, ["a", "b_0000", "b_0001"], VOLUME)
+    found = group_channels(files, channels=2)
+    assert {case: [path.name for path in paths] for case, paths in found.items()} == {
+        "a": ["a.nii.gz"],
+        "b": ["b_0000.nii.gz", "b_0001.nii.gz"],
+    }
+    numbered = write(tmp_path / "4d", ["x", "BRATS_0001", "BRATS_0484"], VOLUME)
+    assert set(group_channels(numbered, channels=2)) == {"x", "BRATS_0001", "BRATS_0484"}
+
+
 def test_a_missing_channel_file_spoils_its_own_case_only(tmp_path):
     files = write(tmp_path, ["a_0000", "a_0001", "b_0001"], VOLUME)
     assert [path.name for path in group_channels(files, channels=2)["b"]] == ["b_0000.nii.gz", "b_0001.nii.gz"]

@@ -76,8 +76,16 @@ def with_a_spike(scan):
     return nib.Nifti1Image(values, scan.affine)
 
 
+def in_metres(scan):
+    """Return the scan with its lengths in metres."""
+    small = nib.Nifti1Image(scan.get_fdata(dtype=np.float32), np.diag([0.001, 0.001, 0.001, 1]) @ scan.affine)
+    small.header.set_xyzt_units("meter")
+    return small
+
+
 CHANGES = {
     "as it is": lambda scan: scan,
+    "in metres": in_metres,
     "small voxels": lambda scan: rescaled(scan, (0.6, 0.6, 0.6)),
     "thick slices": lambda scan: rescaled(scan, (0.7, 0.7, 1.5)),
     "large voxels": lambda scan: rescaled(scan, (2, 2, 2)),

@@ -1,3 +1,4 @@
+import fcntl
 import subprocess
 import sys
 import threading
@@ -67,6 +68,19 @@ def test_a_disk_that_knows_no_locks_is_told_and_used(tmp_path, monkeypatch, capl
     with folder_lock(tmp_path):
         (tmp_path / "written").write_text("")
     assert "cannot be locked (No locks available): let no other process write there" in caplog.text
+
+
+def test_where_no_lock_is_known_none_stays_after_a_kill(tmp_path, monkeypatch, caplog):
+    """A mere file in its place would say for ever that another process is writing."""
+
+    def refuse(*arguments):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    (tmp_path / lock.LOCK).write_text("4711\nanother-host\n")
+    with folder_lock(tmp_path):
+        pass
+    assert "cannot be locked" in caplog.text
 
 
 def test_a_lock_of_another_user_is_no_file_system_without_locks(tmp_path, monkeypatch):

@@ -130,6 +130,8 @@ def test_mistakes(tmp_path, capsys):
     assert predict_folder([model_of()], tmp_path / "in", tmp_path / "masks") == {}
     with pytest.raises(ConfigError, match=r"masks: holds predictions \(run\.json\): name the folder of the scans"):
         predict_folder([model_of()], tmp_path / "masks", tmp_path / "again")
+    (tmp_path / "in" / "run.json").write_text('{"of": "another program"}')
+    assert [case.id for case in find_inputs(tmp_path / "in", 1)] == ["scan"]
     assert main(["predict", "-i", "a", "-i", "b", "-o", "c", "-m", "hippocampus"]) == 2
     assert "--input is given 2 times: name one scan, or a folder of them" in capsys.readouterr().err
 
@@ -145,6 +147,29 @@ def test_every_file_that_may_be_a_scan_is_named(tmp_path, caplog):
     assert [case.id for case in find_inputs(tmp_path, 1)] == ["a"]
     (message,) = caplog.messages
     assert message == (f"{tmp_path}: not predicted: b.nii.bz2, c.nii.zst, d.img.gz, e.gipl, f.vtk, and 5 more")
+
+
+def test_masks_of_3d_slicer_beside_scans_are_no_scans(tmp_path, caplog):
+    for name in ("a.nrrd", "a.seg.nrrd", "b.seg.nrrd"):
+        (tmp_path / name).write_bytes(b"x")
+    assert [case.images for case in find_inputs(tmp_path, 1)] == [(tmp_path / "a.nrrd",)]
+    assert f"{tmp_path}: not predicted: a.seg.nrrd, b.seg.nrrd" in caplog.messages
+
+
+def test_a_file_that_may_not_be_looked_at_fails_alone(tmp_path, monkeypatch):
+    """Such as a link into a folder of another user."""
+    for name in ("a.nii.gz", "b.nii.gz"):
+        scan(tmp_path, np.eye(4), name)
+    (tmp_path / "link.nii.gz").symlink_to(tmp_path / "b.nii.gz")
+    look = os.stat
+
+    def refuse(path, *arguments, **options):
+        if str(path).endswith("link.nii.gz") and options.get("follow_symlinks", True):
+            raise PermissionError(13, "Permission denied")
+        return look(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert [case.id for case in find_inputs(tmp_path, 1)] == ["a", "b", "link"]
 
 
 def test_links_to_nothing_are_cases_that_fail(tmp_path, cohort, run, capsys):

@@ -57,6 +57,8 @@ def test_predictions_are_no_scans_and_a_folder_that_fails_stops_no_other(tmp_pat
     assert list(failed) == ["c"]
     assert files(tmp_path / "second", "*.nii.gz") == ["a/t1.nii.gz", "b/t1.nii.gz", "c/t1.nii.gz"]
     assert f"{tmp_path / 'study' / 'masks' / 'a'}: holds predictions: not predicted" in caplog.messages
+    with pytest.raises(ConfigError, match=r"a: holds predictions \(run\.json\): name the folder of the scans"):
+        predict_tree([model_of()], tmp_path / "study" / "masks" / "a", tmp_path / "third")
 
 
 def test_a_refused_call_is_an_error_and_keeps_the_table(tmp_path):

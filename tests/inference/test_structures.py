@@ -63,6 +63,13 @@ def test_structures_of_a_label_map():
     ]
 
 
+def test_volumes_of_a_mouse_keep_their_digits():
+    label_map = np.zeros(SCAN.grid, np.uint8)
+    label_map[1, 1, 1] = 1
+    found = describe_structures(label_map, Labels({"a": (1,)}, (1,)), None, 1.25e-7, np.array([np.nan]))
+    assert found["labels"]["1"]["volume_ml"] == 1.25e-7
+
+
 def test_overlapping_classes_share_voxels():
     label_map = np.zeros(SCAN.grid, np.uint8)
     label_map[0, 0] = [1, 2, 2]
