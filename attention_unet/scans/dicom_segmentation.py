@@ -119,14 +119,14 @@ def make_segmentation(
     from attention_unet import __version__
 
     logging.getLogger("highdicom").setLevel(logging.ERROR)  # it warns of an empty mask, which is no mistake
-    frames = sorted_frames(volume.path)
-    files = list(dict.fromkeys(frame.file for frame in frames))
     planes = _by_segment(label_map.transpose(2, 1, 0), labels)  # slices, rows, columns
-    if len(files) == 1:  # all slices in one file, in an order of its own
-        planes = planes[np.argsort([frame.index for frame in frames])]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # of the series: they were given when it was read
+            frames = sorted_frames(volume.path)
+            files = list(dict.fromkeys(frame.file for frame in frames))
+            if len(files) == 1:  # all slices in one file, in an order of its own
+                planes = planes[np.argsort([frame.index for frame in frames])]
             headers = [_complete_header(file, volume) for file in files]
             for field, most in (("PatientID", 1), ("SOPInstanceUID", len(files))):
                 if (count := len({str(header.get(field, "")) for header in headers})) != most:
