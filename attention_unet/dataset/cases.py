@@ -127,7 +127,7 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
     elif folders := _image_and_label_folders(root):
         cases = _pair_files(*folders, problems)
         announced, present = description.get("numTraining"), len(cases) + len(problems)
-        if announced is not None and announced != present:
+        if announced is not None and announced != present and not problems:
             raise DataError(
                 f"{root / 'dataset.json'}: numTraining is {announced!r}, but {present} cases are there: is it half "
                 "copied? Copy the rest, or correct the number"
@@ -196,7 +196,7 @@ def group_channels(
     channels = channels or len(numbers)
     digits_in_ids = by_case.keys().isdisjoint(wanted) and any(name in wanted for name in named)
     others = {name: (path,) for name, path in named.items() if not CHANNEL_SUFFIX.match(name)}
-    several = not wanted and channels > 1 and 0 in numbers
+    several = not wanted and channels > 1 and 0 in numbers and any(len(files) > 1 for files in by_case.values())
     suffixed = not digits_in_ids and (several or not (others and by_case.keys().isdisjoint(wanted)))
     if suffixed and numbers <= set(range(channels)):
         for case in sorted(by_case.keys() & others.keys() & set(wanted or others)):

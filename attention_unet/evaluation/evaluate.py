@@ -108,7 +108,7 @@ def evaluate_folder(
         subjects = table
     participants = {case: case.partition("_")[0] for case in ids} if of_bids else {}
     subject_of = read_subjects(Path(subjects), ids) if subjects else participants
-    if not subject_of and (alike := find_ids_alike(list(known))):
+    if not subject_of and find_ids_alike(list(known)) and (alike := find_ids_alike(ids)):
         log.warning("%s: each counts as a person, which may make intervals too narrow: set --subjects", alike)
     grouped = find_images(scans, ids, predicted, of_bids) if scans else {}
     if scans and not set(grouped) & set(ids):

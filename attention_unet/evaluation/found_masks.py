@@ -66,7 +66,7 @@ def find_labels(
     reported.
 
     Raises:
-        DataError: if a description is damaged, or tables differ.
+        DataError: if the description that decides is damaged, or tables differ.
     """
     of_cases = {case: known[case] for case in ids}
     masks = [predicted[case] for case in ids if case in predicted]
@@ -75,9 +75,10 @@ def find_labels(
     for file in (description_beside(references), *records, predictions / "dataset.json"):
         try:
             found |= _describe(file)
-        except DataError:
-            if not found:  # otherwise it decides nothing
+        except DataError as error:
+            if not found:  # otherwise it does not decide the classes
                 raise
+            log.warning("not read: %s", error)
     if found:
         file, labels = next(iter(found.items()))
         _warn_of_other_classes(file, labels, found)

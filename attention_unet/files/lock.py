@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -75,6 +76,11 @@ def record_lock(folder: Path) -> Iterator[None]:
         yield
 
 
+@cache
+def _warn_once(text: str) -> None:
+    log.warning("%s", text)
+
+
 @contextmanager
 def _locked(file: Path, patience: float | None = None) -> Iterator[None]:
     patience = PATIENCE if patience is None else patience
@@ -95,8 +101,7 @@ def _locked(file: Path, patience: float | None = None) -> Iterator[None]:
     except PermissionError as error:
         raise DataError(f"{file}: cannot be locked ({error.strerror}): let its owner remove it") from error
     except OSError as error:  # the file system has no locks
-        folder = file.parent
-        log.warning("%s: cannot be locked (%s): let no other process write there", folder, error.strerror)
+        _warn_once(f"{file.parent}: cannot be locked ({error.strerror}): let no other process write there")
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from attention_unet.dataset.cases import BIDS, CHANNEL_SUFFIX, Case, group_channels
@@ -39,10 +40,9 @@ def find_inputs(source: Path, channels: int, may_miss: bool = False, alone: bool
             raise ConfigError(f"{source}: holds predictions ({RECORD}): name the folder of the scans")
         volumes = list_volumes(source)
         masks = [path for path in volumes if path.name.lower().endswith(SEGMENTATION)]  # 3D Slicer saves them so
-        files = [*(path for path in volumes if path not in masks), *series_below(source)] or masks
-        files = [source] if not files and is_series(source) else files
-        not_read = _not_read(source, alone) if files != [source] else []
-        not_read += [path.name for path in masks if path not in files]
+        files = [*sorted({*volumes} - {*masks}), *series_below(source)]
+        files = files or ([source] if is_series(source) else masks)
+        not_read = _not_read(source, alone, [] if files == masks else masks) if files != [source] else []
         if files and not_read:
             log.warning("%s: not predicted: %s", source, ", ".join(not_read))
     elif is_dicom(source):
@@ -78,10 +78,10 @@ def series_below(source: Path) -> list[Path]:
     return [folder for folder in folders if folder.name not in without]
 
 
-def _not_read(source: Path, alone: bool) -> list[str]:
-    """Return what looks like scans in a folder and is not read: other formats and, if ``alone``, folders of it."""
+def _not_read(source: Path, alone: bool, masks: Sequence[Path]) -> list[str]:
+    """Return what looks like scans in a folder and is not read: masks, other formats and, if ``alone``, its folders."""
     found = ["its own DICOM files"] if is_series(source) else []
-    found += list_unread(source)
+    found += [*(path.name for path in masks), *list_unread(source)]
     read = list_series(source)
     for path in sorted(source.iterdir()):
         if alone and os.path.isdir(path) and not path.name.startswith(".") and path not in read:

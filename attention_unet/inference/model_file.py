@@ -161,7 +161,6 @@ def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
             locator = Locator.from_json(description["locator"], of_locator, device)
         network = AttentionUNet(plan.architecture)
         network.load_state_dict(tensors)
-        network = place_network(network, device).eval()
         gains = {
             str(name): ComponentGain(int(cases), float(total), float(squares))
             for name, (cases, total, squares) in description.get("component_gains", {}).items()
@@ -169,10 +168,13 @@ def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
         overlap = float(description.get("overlap") or Model.overlap)
         trained_on = TrainedOn.from_json(description["trained_on"]) if "trained_on" in description else None
     except DAMAGES as error:
-        if out_of_memory(error):
-            full = f"{file}: the memory of {device} is full: close other programs, or use --device cpu"
-            raise ModelError(full) from error
         raise ModelError(f"{file}: not a model that a training wrote, or damaged ({error}): copy it again") from error
+    try:
+        network = place_network(network, device).eval()
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise ModelError(f"{file}: the memory of {device} is full: close other programs, or use another") from error
     return Model(
         network,
         plan,

@@ -5,7 +5,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from attention_unet.scans.volume_files import list_files
 from attention_unet.scans.volumes import Volume
 
 PARTS = ("image", "target", "locations", "annotated_voxels", "annotated_classes", "regions", "region_counts")
-FORMAT = 16  # version of the stored content
+FORMAT = 17  # version of the stored content
 LOCATIONS_PER_CLASS = 5000
 MAPPED_CASES = 512  # cases that stay mapped, because mapping takes as long as cutting a patch
 
@@ -83,9 +84,14 @@ def open_case(case: str, file: Path) -> CachedCase:
     Raises:
         DataError: if the file is missing or damaged.
     """
+    with _reporting_damage(case, file), safe_open(file, framework="pt") as content:
+        return CachedCase(case, *(content.get_tensor(part).numpy() for part in PARTS))
+
+
+@contextmanager
+def _reporting_damage(case: str, file: Path) -> Iterator[None]:
     try:
-        with safe_open(file, framework="pt") as content:
-            return CachedCase(case, *(content.get_tensor(part).numpy() for part in PARTS))
+        yield
     except (OSError, SafetensorError) as error:
         raise DataError(
             f"{file}: the preprocessed case {case} cannot be read ({error}): repeat the command ('train' with "
@@ -107,7 +113,7 @@ class CaseCache:
         self.labels = labels
         self.with_regions = with_regions
         # The order of the classes counts.
-        settings = json.dumps([FORMAT, asdict(preprocessing), labels.to_json(), with_regions])
+        settings = json.dumps([FORMAT, asdict(preprocessing), labels.to_json(), channels, with_regions])
         self.folder = folder / hashlib.sha256(settings.encode()).hexdigest()[:16]
 
     def add(self, cases: Sequence[Case], done: Callable[[], None]) -> None:
@@ -124,7 +130,8 @@ class CaseCache:
         """Return the facts of preprocessed cases, in the same order."""
         facts = []
         for case in cases:
-            with safe_open(self._file(case), framework="pt") as content:
+            file = self._file(case)
+            with _reporting_damage(case.id, file), safe_open(file, framework="pt") as content:
                 facts.append(CaseFacts.from_json(json.loads(content.metadata()["facts"])))
         return facts
 
@@ -153,6 +160,7 @@ class CaseCache:
         return ""
 
     def _store(self, case: Case) -> None:
+        file = self._file(case)  # of what is read below
         image, label, warnings = read_case(case, self.channels, self.labels)
         self._check_memory(image)
         preprocessed = preprocess(image, self.preprocessing)
@@ -171,11 +179,13 @@ class CaseCache:
             torch.from_numpy(regions),
             torch.from_numpy(np.bincount(regions.ravel(), minlength=1)),
         )
-        with replacing(self._file(case)) as partial:
+        with replacing(file) as partial:
             try:
                 save_file(dict(zip(PARTS, arrays, strict=True)), partial, {"facts": json.dumps(facts.to_json())})
             except SafetensorError as error:
                 raise DataError(f"{self.folder}: cannot be written ({error}): free space or set data.cache") from error
+        if file != self._file(case):
+            raise DataError(f"{case.id}: one of its files changed while it was read: repeat the command")
 
     def _check_memory(self, image: Volume) -> None:
         """Check that an image fits into memory on the network's grid: a header may have the unit wrong."""

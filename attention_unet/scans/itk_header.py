@@ -44,7 +44,7 @@ def data_files(path: Path) -> list[Path]:
 
     The list is empty if the voxels follow the header, or are in several files, or the header cannot be read.
     """
-    if path.suffix.lower() not in (".nrrd", ".nhdr", *METAIMAGE) or not path.is_file():
+    if path.suffix.lower() not in (".nrrd", ".nhdr", *METAIMAGE) or not os.path.isfile(path):
         return []
     try:
         name = _data_file_name(read_fields(path)[0])

@@ -98,13 +98,13 @@ def files_by_name(paths: Iterable[Path]) -> dict[str, Path]:
 
 def list_files(path: Path) -> list[Path]:
     """Return all files of a volume: those of a DICOM folder that are not hidden, or the header and its data file."""
-    if path.is_dir():
-        return [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
-    return [path, *(file for file in data_files(path) if file.is_file())]
+    if os.path.isdir(path):
+        return [file for file in sorted(path.iterdir()) if os.path.isfile(file) and not file.name.startswith(".")]
+    return [path, *(file for file in data_files(path) if os.path.isfile(file))]
 
 
 def file_ending(path: Path) -> str:
     """Return the ending of a single file in the format of a volume. For a DICOM folder it is that of NIfTI."""
-    if path.is_dir() or not path.name.lower().endswith(itk.ENDINGS):
+    if os.path.isdir(path) or not path.name.lower().endswith(itk.ENDINGS):
         return ".nii.gz"
     return ".nrrd" if path.suffix.lower() in itk.NRRD else ".mha"

@@ -45,7 +45,9 @@ def preview(config: Config, dataset: Dataset, inspection: Inspection, subjects: 
     try:
         check_images(dataset, config.augmentation.synthesize)
         split, judged = hold_out_cases(config, [case.id for case in cases], subjects)
-        warnings = check_trainable(inspection.facts, split.validation, dataset.labels.names)
+        used = {*split.training, *split.validation}  # a file of splits may leave cases out
+        facts = [fact for fact in inspection.facts if fact.id in used]
+        warnings = check_trainable(facts, split.validation, dataset.labels.names)
     except UserError as error:
         refusal = error
     machine, start = measure_machine(config.training), starting_plan(config)

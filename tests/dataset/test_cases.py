@@ -54,6 +54,11 @@ def test_nnunet_raw_with_a_file_a_channel(tmp_path):
     describe(tmp_path, **described, numTraining=5)
     with pytest.raises(DataError, match=r"numTraining is 5, but 2 cases are there: is it half copied\?"):
         find_dataset(DataConfig(root=str(tmp_path)))
+    describe(tmp_path, **described, numTraining=3)
+    write(tmp_path / "labelsTr", ["r"], LABEL)
+    write(tmp_path / "imagesTr", ["r_1_0000", "r_1_0001"], VOLUME)  # misnamed
+    with pytest.raises(DataError, match="r_1"):
+        find_dataset(DataConfig(root=str(tmp_path)))
 
 
 def test_nnunet_1_lists_images_without_their_channels(tmp_path):
@@ -132,8 +137,9 @@ def test_a_file_without_suffix_does_not_part_the_channels_of_other_scans(tmp_pat
         "a": ["a.nii.gz"],
         "b": ["b_0000.nii.gz", "b_0001.nii.gz"],
     }
-    numbered = write(tmp_path / "4d", ["x", "BRATS_0001", "BRATS_0484"], VOLUME)
-    assert set(group_channels(numbered, channels=2)) == {"x", "BRATS_0001", "BRATS_0484"}
+    for names in (["x", "BRATS_0001", "BRATS_0002"], ["x", "y_0000"]):  # files of four axes
+        files = write(tmp_path / names[1], names, VOLUME)
+        assert set(group_channels(files, channels=3)) == set(names)
 
 
 def test_a_missing_channel_file_spoils_its_own_case_only(tmp_path):

@@ -154,6 +154,10 @@ def test_masks_of_3d_slicer_beside_scans_are_no_scans(tmp_path, caplog):
         (tmp_path / name).write_bytes(b"x")
     assert [case.images for case in find_inputs(tmp_path, 1)] == [(tmp_path / "a.nrrd",)]
     assert f"{tmp_path}: not predicted: a.seg.nrrd, b.seg.nrrd" in caplog.messages
+    stored = np.ones((3, 3, 2), np.uint16)
+    write_slices(tmp_path / "series", [slice_of(stored, np.eye(4), k) for k in range(2)])
+    (tmp_path / "series" / "a.seg.nrrd").write_bytes(b"x")
+    assert [case.images for case in find_inputs(tmp_path / "series", 1)] == [(tmp_path / "series",)]
 
 
 def test_a_file_that_may_not_be_looked_at_fails_alone(tmp_path, monkeypatch):
@@ -170,6 +174,7 @@ def test_a_file_that_may_not_be_looked_at_fails_alone(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "stat", refuse)
     assert [case.id for case in find_inputs(tmp_path, 1)] == ["a", "b", "link"]
+    assert list(predict_folder([model_of()], tmp_path, tmp_path.parent / "masks")) == ["link"]
 
 
 def test_links_to_nothing_are_cases_that_fail(tmp_path, cohort, run, capsys):

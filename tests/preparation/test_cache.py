@@ -147,7 +147,32 @@ def open_files():
     return len(list(folder.iterdir())) if folder.is_dir() else 0
 
 
+def test_a_file_that_changes_while_it_is_read_is_told_and_prepared_again(tmp_path, monkeypatch):
+    case = case_of(tmp_path)
+    cache = CaseCache(tmp_path / "cache", PLAIN, LABELS, 1)
+    read = cache_module.read_case
+
+    def read_before_a_change(*arguments):
+        found = read(*arguments)
+        case_of(tmp_path, label=np.ones((6, 7, 8), dtype=np.uint8))
+        return found
+
+    monkeypatch.setattr(cache_module, "read_case", read_before_a_change)
+    with pytest.raises(DataError, match="x: one of its files changed while it was read: repeat the command"):
+        cache.add([case], lambda: None)
+    monkeypatch.undo()
+    cache.add([case], lambda: None)
+    assert cache.open([case])[0].target.all()
+
+
+def test_a_case_that_is_gone_is_named(tmp_path):
+    cache = CaseCache(tmp_path / "cache", PLAIN, LABELS, 1)
+    with pytest.raises(DataError, match="the preprocessed case x cannot be read"):
+        cache.facts([case_of(tmp_path)])
+
+
 def test_another_number_of_channels_is_named(tmp_path):
+    CaseCache(tmp_path / "cache", PLAIN, LABELS, 1).add([case_of(tmp_path)], lambda: None)
     with pytest.raises(DataError, match=r"x\.nii\.gz: has 1 channel, the dataset 2: must agree"):
         CaseCache(tmp_path / "cache", PLAIN, LABELS, 2).add([case_of(tmp_path)], lambda: None)
 

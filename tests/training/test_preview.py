@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.inspection import inspect
@@ -21,6 +22,16 @@ def test_a_training_that_would_be_refused_is_planned_nevertheless(cohort):
     assert "data.folds is 1000" in str(refused.refusal)
     assert refused.plan.patch == accepted.plan.patch
     assert refused.warnings == []
+
+
+def test_cases_that_a_split_leaves_out_are_not_judged(cohort, tmp_path):
+    ids = [case.id for case in seen(cohort)[2].cases]
+    (tmp_path / "splits.json").write_text(json.dumps([{"train": ids[2:], "val": ids[:1]}]))
+    accepted, chosen, dataset, inspection = seen(cohort, splits=str(tmp_path / "splits.json"))
+    assert accepted.refusal is None
+    copied = [dataclasses.replace(f, digest=inspection.facts[0].digest) for f in inspection.facts[:2]]
+    found = preview(chosen, dataset, dataclasses.replace(inspection, facts=[*copied, *inspection.facts[2:]]), {})
+    assert found.refusal is None
 
 
 def test_cases_that_cannot_be_read_have_no_part_in_the_plan(cohort):
