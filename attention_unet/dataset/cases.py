@@ -2,15 +2,15 @@
 
 import logging
 import os
-import re
 import warnings
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from attention_unet.dataset.channel_files import group_channels
 from attention_unet.dataset.description import (
     describe_channels,
     describe_labels,
@@ -22,7 +22,6 @@ from attention_unet.files.json_file import read_object
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volume_files import (
     describe_broken_link,
-    files_by_name,
     list_unread,
     list_volumes,
     stem,
@@ -33,7 +32,6 @@ from attention_unet.scans.volumes import read_volume
 log = logging.getLogger(__name__)
 
 BIDS = "dataset_description.json"
-CHANNEL_SUFFIX = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,10 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
             if labels_alone:
                 cases = [replace(case, images=(case.label,), synthetic=True) for case in cases if case.label]
             elif folders := _image_and_label_folders(root):
-                cases = _pair_files(*folders, problems)
+                paired = {case.id: case for case in _pair_files(*folders, problems)}
+                cases = [paired.get(case.id, case) for case in cases]
+                for other in problems.keys() - {case.id for case in cases}:
+                    del problems[other]
     elif labels_alone:
         cases = [Case(case, (file,), file, synthetic=True) for case, file in volumes_by_case(labels_alone).items()]
     elif folders := _image_and_label_folders(root):
@@ -163,53 +164,6 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
         text = f"{root}: holds no labelled case: expected at least one image with its label"
         raise DataError("\n".join([*problems.values(), text]))
     return Dataset(root, tuple(cases), channels, labels), problems
-
-
-def group_channels(
-    paths: Iterable[Path], channels: int | None = None, wanted: Collection[str] = ()
-) -> dict[str, tuple[Path, ...]]:
-    """Group image files by case.
-
-    Suffixes _0000, _0001 ... are channels if every file, or a file of a wanted case, has one, or without wanted cases
-    if there are several channels; and if they count from 0 without a gap or, with a known number of channels, are below
-    it. If not, each file is one case, as is a file without suffix among others. Where files of wanted cases have
-    suffixes, the suffixes of other cases are not compared. A missing file of a case is listed as well, and reading the
-    case fails.
-
-    Args:
-        paths: image files.
-        channels: number of channels; None if it is unknown.
-        wanted: expected case ids. If none of them results from suffixes but a whole file name is one of them, the
-            digits belong to the case ids.
-
-    Raises:
-        DataError: if a case exists twice.
-    """
-    named = files_by_name(paths)
-    by_case: dict[str, dict[int, Path]] = defaultdict(dict)
-    for name, path in named.items():
-        match = CHANNEL_SUFFIX.match(name)
-        if match:
-            by_case[match["case"]][int(match["channel"])] = path
-    compared = [by_case[case] for case in wanted if case in by_case] or list(by_case.values())
-    numbers = {number for files in compared for number in files}
-    channels = channels or len(numbers)
-    digits_in_ids = by_case.keys().isdisjoint(wanted) and any(name in wanted for name in named)
-    others = {name: (path,) for name, path in named.items() if not CHANNEL_SUFFIX.match(name)}
-    several = not wanted and channels > 1 and 0 in numbers and any(len(files) > 1 for files in by_case.values())
-    suffixed = not digits_in_ids and (several or not (others and by_case.keys().isdisjoint(wanted)))
-    if suffixed and numbers <= set(range(channels)):
-        for case in sorted(by_case.keys() & others.keys() & set(wanted or others)):
-            raise DataError(f"{others[case][0]}: the case exists twice, also with the suffix of a channel: keep one")
-        return {case: _fill_channels(files, case, channels) for case, files in by_case.items()} | others
-    return {name: (path,) for name, path in named.items()}
-
-
-def _fill_channels(files: dict[int, Path], case: str, channels: int) -> tuple[Path, ...]:
-    """Return the files of a case by channel, with the expected names of missing ones."""
-    sibling = next(iter(files.values()))
-    ending = sibling.name.removeprefix(stem(sibling))
-    return tuple(files.get(i, sibling.with_name(f"{case}_{i:04d}{ending}")) for i in range(channels))
 
 
 def _list_datasets(base: Path) -> list[str]:

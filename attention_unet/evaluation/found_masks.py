@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attention_unet.dataset.bids import is_bids_tree, name_classes, names_in_tables
-from attention_unet.dataset.cases import Case, group_channels
+from attention_unet.dataset.cases import Case
+from attention_unet.dataset.channel_files import group_channels
 from attention_unet.dataset.description import describe_labels, find_labels_in_files
 from attention_unet.dataset.reading import without_absent_files
 from attention_unet.errors import ConfigError, DataError, first_few

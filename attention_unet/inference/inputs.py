@@ -5,7 +5,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from attention_unet.dataset.cases import BIDS, CHANNEL_SUFFIX, Case, group_channels
+from attention_unet.dataset.cases import BIDS, Case
+from attention_unet.dataset.channel_files import CHANNEL_SUFFIX, group_channels
 from attention_unet.dataset.reading import without_absent_files
 from attention_unet.errors import ConfigError, first_few
 from attention_unet.files.prediction_record import RECORD, is_of_prediction

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from attention_unet.config import DataConfig
-from attention_unet.dataset.cases import find_readable_cases, group_channels, locate_dataset
+from attention_unet.dataset.cases import find_readable_cases, locate_dataset
+from attention_unet.dataset.channel_files import group_channels
 from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.errors import ConfigError, DataError
 from tests.conftest import save_nifti
@@ -70,6 +71,12 @@ def test_nnunet_1_lists_images_without_their_channels(tmp_path):
         ("a", "a_0000.nii.gz"),
         ("b", "b_0000.nii.gz"),
     ]
+    write(root / "imagesTr", ["c_0000", "d_0000"], VOLUME)  # left out of the list
+    write(root / "labelsTr", ["c"], LABEL)
+    assert [case.id for case in find_dataset(DataConfig(root=str(root))).cases] == ["a", "b"]
+    (root / "imagesTr" / "b_0000.nii.gz").unlink()
+    with pytest.raises(DataError, match=r"b\.nii\.gz: missing: put it there or remove the case from the list"):
+        find_dataset(DataConfig(root=str(root)))
 
 
 def test_plain_folders_take_their_classes_from_the_files(tmp_path):
