@@ -11,13 +11,12 @@ from scipy import stats
 
 from attention_unet.cli import main
 from attention_unet.dataset.cases import Case
-from attention_unet.errors import DataError, first_few
+from attention_unet.errors import first_few
 from attention_unet.evaluation import example_cases
 from attention_unet.evaluation.case_warnings import CaseWarnings
 from attention_unet.evaluation.evaluate import evaluate_cases, evaluate_folder
 from attention_unet.evaluation.evaluated_files import read_evaluated_files
-from attention_unet.evaluation.metrics import METRICS, CaseMetrics
-from attention_unet.evaluation.rows import Row, metrics_to_csv, read_metrics
+from attention_unet.evaluation.rows import Row
 from attention_unet.evaluation.score import score_cases
 from attention_unet.evaluation.summary import Statistics, summarise
 from attention_unet.evaluation.summary_table import print_table
@@ -178,20 +177,6 @@ def test_the_mean_of_classes_hides_none_that_was_never_predicted():
     assert summary.mean_of_classes["hd95_mm"].n_infinite == 3
     dice = summary.mean_of_classes["dice"]
     assert (dice.mean, dice.sd, dice.n) == (pytest.approx(0.5), pytest.approx(0.05), 3)
-
-
-def test_the_table_of_cases_is_read_as_it_was_written(tmp_path):
-    rows = [Row("x", "a", CaseMetrics(*range(len(METRICS))), "head1", "2")]
-    rows.append(Row('y, "b"', "c", CaseMetrics(*[inf] * len(METRICS))))
-    (tmp_path / "metrics.csv").write_text(metrics_to_csv(rows))
-    assert read_metrics(tmp_path / "metrics.csv") == rows
-    empty = metrics_to_csv([Row("z", "a", metrics(dice=0.5))]).replace("nan", "")  # as pandas writes it
-    (tmp_path / "metrics.csv").write_text(empty)
-    (row,) = read_metrics(tmp_path / "metrics.csv")
-    assert (row.metrics.dice, np.isnan(row.metrics.nsd)) == (0.5, True)
-    (tmp_path / "metrics.csv").write_text(metrics_to_csv([*rows, rows[0]]))
-    with pytest.raises(DataError, match=r"metrics\.csv: case x, class a appears twice"):
-        read_metrics(tmp_path / "metrics.csv")
 
 
 def test_interval_covers_the_mean_of_known_draws():

@@ -90,16 +90,6 @@ def test_damaged_models_are_refused(tmp_path):
         load_model(tmp_path, CPU)
 
 
-def test_a_full_gpu_is_no_damaged_model(tmp_path, monkeypatch):
-    def fill(*arguments):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB")
-
-    saved_model(tmp_path)
-    monkeypatch.setattr(model_module, "place_network", fill)
-    with pytest.raises(ModelError, match=r"model\.safetensors: the memory of cpu is full: close other programs"):
-        load_model(tmp_path, CPU)
-
-
 def test_a_model_predicts_files_and_arrays_alike(tmp_path):
     affine = oblique_affine(axes=(2, 0, 1), signs=(-1, 1, 1))
     volume, _ = scan(tmp_path, affine)
