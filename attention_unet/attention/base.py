@@ -25,7 +25,8 @@ class Place:
         channels: channels C of the features to attend to.
         gate_channels: channels Cg of the decoder's coarser signal.
         stride: step from the grid of the features to the gate's coarser grid, for each axis.
-        init: start "open", or as in the "paper".
+        init: "open" starts as the identity or near it, "paper" as published. Unless its own text says otherwise, a
+            mechanism keeps torch's initial values at the "paper" start.
         classes: number of classes whose presence the mechanism may predict; None for no such prediction.
 
     Raises:
@@ -70,9 +71,10 @@ class Attended(NamedTuple):
 
 
 class Attention(nn.Module, ABC):
-    """Base of all mechanisms. A mechanism is built from its place and from options, which are keywords with a type and
-    a default: ``SqueezeExcitation(place, reduction=4)``. Weights are returned and never stored on the module, so that
-    it stays re-entrant.
+    """Base of all mechanisms.
+
+    A mechanism is built from its place and from options, which are keywords with a type and a default:
+    ``SqueezeExcitation(place, reduction=4)``. It returns its weights, and never stores them.
 
     Attributes:
         kind: what the weights belong to: "channel", "spatial", "mixed", "pairwise", "geometric" or "kernel";
@@ -86,6 +88,9 @@ class Attention(nn.Module, ABC):
     needs_gate: bool = False
     multiplies: bool = True
     before_convolution: bool = False
+
+    def __init__(self, place: Place | None = None) -> None:
+        super().__init__()
 
     @abstractmethod
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
@@ -103,9 +108,6 @@ class Identity(Attention):
 
     kind: str = "identity"
     multiplies = False
-
-    def __init__(self, place: Place | None = None) -> None:
-        super().__init__()
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Return ``x`` unchanged."""
@@ -146,17 +148,23 @@ def broadcast_channels(values: Tensor, x: Tensor) -> Tensor:
     return values.to(x.dtype).reshape(values.shape + (1,) * (x.dim() - 2))
 
 
+def apply_weights(x: Tensor, weights: Tensor) -> Attended:
+    """Multiply ``x`` (B, C, *S) by weights: (B, C) for its channels, or a shape that ``Attended`` names."""
+    weights = broadcast_channels(weights, x) if weights.dim() == 2 else weights.to(x.dtype)
+    return Attended(x * weights, weights)
+
+
 def hidden_channels(place: Place, reduction: int) -> int:
     """Return the width of a small network between channels: C / reduction as published.
 
-    The open form keeps at least the smaller of 8 and C: a sixteenth of few channels says too little.
+    The open form keeps at least the smaller of 8 and C: C / 16 of few channels is too narrow.
     """
     least = min(place.channels, 8) if place.open else 1
     return max(place.channels // reduction, least)
 
 
 def odd(kernel: int) -> int:
-    """Return the size of a kernel.
+    """Return the kernel size if it is odd.
 
     Raises:
         ValueError: if it is even, which would shift the features.

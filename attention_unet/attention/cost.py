@@ -50,34 +50,30 @@ def measure(
     channels: int,
     grid: Sequence[int],
     *,
-    gate_channels: int | None = None,
     init: Init = "open",
     device: torch.device | None = None,
 ) -> Cost:
-    """Measure a mechanism on random features; the gating signal has half their grid.
+    """Measure a mechanism on random features. The gate has half their grid and twice their channels, as in a U-Net.
 
     Args:
         spec: specification, as for ``build``.
         channels: channels of the features.
         grid: grid of the features, two or three numbers.
-        gate_channels: channels of the gating signal; if None twice those of the features, as one level deeper in a
-            U-Net.
         init: start "open", or as in the "paper".
         device: device to measure on; the CPU if None.
 
     Raises:
         ValueError: if the specification is invalid.
     """
-    gates = gate_channels or 2 * channels
-    attention = build_at(spec, Place(len(grid), channels, gates, init=init))
-    return _measure_module(attention, write_spec(spec), channels, gates, grid, device or torch.device("cpu"))
+    attention = build_at(spec, Place(len(grid), channels, 2 * channels, init=init))
+    return _measure_module(attention, write_spec(spec), channels, grid, device or torch.device("cpu"))
 
 
 def measure_convolution(channels: int, grid: Sequence[int], device: torch.device | None = None) -> Cost:
     """Measure the yardstick: one convolution of kernel 3 that keeps the number of channels."""
     name = "3x3 convolution" if len(grid) == 2 else "3x3x3 convolution"
     conv = CONV[len(grid)](channels, channels, kernel_size=3, padding=1)
-    return _measure_module(conv, name, channels, channels, grid, device or torch.device("cpu"))
+    return _measure_module(conv, name, channels, grid, device or torch.device("cpu"))
 
 
 def count_macs(module: nn.Module, inputs: Sequence[Tensor]) -> int:
@@ -89,14 +85,12 @@ def count_macs(module: nn.Module, inputs: Sequence[Tensor]) -> int:
     return int(counter.get_total_flops() // 2)
 
 
-def _measure_module(
-    module: nn.Module, name: str, channels: int, gate_channels: int, grid: Sequence[int], device: torch.device
-) -> Cost:
+def _measure_module(module: nn.Module, name: str, channels: int, grid: Sequence[int], device: torch.device) -> Cost:
     module = module.to(device).eval()
     x = torch.randn(1, channels, *grid, device=device)
     inputs = [x]
     if isinstance(module, Attention):
-        inputs.append(torch.randn(1, gate_channels, *(-(-n // 2) for n in grid), device=device))
+        inputs.append(torch.randn(1, 2 * channels, *(-(-n // 2) for n in grid), device=device))
         with torch.no_grad():
             check_contract(module, *inputs)
 

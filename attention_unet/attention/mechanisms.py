@@ -125,7 +125,7 @@ NAMES = [*MECHANISMS, *WRAPPERS]
 
 @cache
 def added_names() -> dict[str, EntryPoint]:
-    """Return, by name, the mechanisms that other installed packages add. Names of this package stay its own."""
+    """Return, by name, the mechanisms that other installed packages add. They cannot replace a name of this package."""
     return {point.name: point for point in entry_points(group=GROUP) if point.name not in {*NAMES, *CONTROLS}}
 
 
@@ -160,7 +160,7 @@ def find_mechanism(name: str) -> type[Attention]:
         raise ValueError(f"{name} ({point.value}): its kind is {kind!r}: expected {', '.join(KINDS[1:])}")
     try:
         options_of(found)
-    except TypeError as error:
+    except (TypeError, NameError) as error:
         raise ValueError(f"{name} ({point.value}): {error}") from error
     return found
 

@@ -1,6 +1,7 @@
 """Specifications of attention, as in a configuration, and the modules that they stand for."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -10,13 +11,12 @@ from attention_unet.attention.controls.template import Template
 from attention_unet.attention.mechanisms import CONTROLS, WRAPPERS, find_mechanism
 from attention_unet.attention.options import Value, check_options
 from attention_unet.attention.wrappers.multiscale import MultiScale
-from attention_unet.attention.wrappers.sequential import Sequential
 
 # A name; a name with options, such as {"se": {"reduction": 4}}; a list of specifications, applied in sequence; or a
 # wrapper with its content, and its option as a second key, such as {"parallel": ["se", "sse"], "combine": "add"}.
 Spec = str | Sequence[Any] | Mapping[str, Any]
 
-HOLDERS = WRAPPERS | CONTROLS  # what has other mechanisms as its content
+HOLDERS = WRAPPERS | CONTROLS  # these contain other mechanisms
 
 # What a wrapper holds if only its name is given.
 CONTENT: dict[str, Spec] = {
@@ -35,12 +35,12 @@ def build_at(spec: Spec, place: Place) -> Attention:
         ValueError: if there is no such name or option, or the specification is inconsistent.
     """
     if isinstance(spec, str):
-        return _build_named(spec, {}, place)
+        return _build_wrapper(spec, CONTENT[spec], {}, place) if spec in WRAPPERS else _build_named(spec, {}, place)
     if isinstance(spec, Mapping):
         return _build_mapping(spec, place)
     if not isinstance(spec, Sequence) or not spec:
         raise ValueError(f"expected the name of an attention mechanism, a list of names or a mapping, got {spec!r}")
-    return build_at(spec[0], place) if len(spec) == 1 else Sequential([build_at(part, place) for part in spec])
+    return build_at(spec[0], place) if len(spec) == 1 else _build_wrapper("sequential", spec, {}, place)
 
 
 def write_spec(spec: Spec) -> str:
@@ -54,8 +54,6 @@ def with_option(name: str, option: str, value: Value) -> Spec:
 
 
 def _build_named(name: str, options: Mapping[str, Any], place: Place) -> Attention:
-    if name in WRAPPERS:
-        return _build_wrapper(name, CONTENT[name], options, place)
     mechanism = find_mechanism(name)
     return mechanism(place, **check_options(mechanism, name, options))
 
@@ -76,13 +74,15 @@ def _build_mapping(spec: Mapping[str, Any], place: Place) -> Attention:
 
 
 def _build_wrapper(name: str, content: Spec, values: Mapping[str, Any], place: Place) -> Attention:
-    options = check_options(HOLDERS[name], name, values)
+    place = replace(place, classes=None)  # only a mechanism that stands alone learns which classes there are
+    wrapper: Any = HOLDERS[name]
+    options = check_options(wrapper, name, values)
     parts = [content] if isinstance(content, str | Mapping) else content
     if not isinstance(parts, Sequence) or not parts:
         raise ValueError(f"expected a mechanism or a list of mechanisms in {name}, got {content!r}")
     if name == "multiscale":
-        return MultiScale(place.dims, lambda: build_at(content, place), **options)
+        return MultiScale(lambda: build_at(content, place), **options)
     if name in ("sequential", "parallel"):
-        return HOLDERS[name]([build_at(part, place) for part in parts], **options)
+        return wrapper([build_at(part, place) for part in parts], **options)
     inner = build_at(content, place)
-    return Template(place, inner) if name == "template" else HOLDERS[name](inner, **options)
+    return Template(place, inner) if name == "template" else wrapper(inner, **options)

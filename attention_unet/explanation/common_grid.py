@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
+from attention_unet.layers.dimensions import interpolate_to
 from attention_unet.scans.geometry import fit_grid
 from attention_unet.scans.orientation import Stack
 from attention_unet.scans.volumes import Volume
@@ -49,4 +49,4 @@ def mean_maps(cases: Sequence[CommonMaps]) -> CommonMaps:
 
 
 def _resize(values: Tensor, grid: Sequence[int]) -> Tensor:
-    return F.interpolate(values[None, None].float(), tuple(grid), mode="trilinear", align_corners=False)[0, 0]
+    return interpolate_to(values[None, None].float(), tuple(grid))[0, 0]

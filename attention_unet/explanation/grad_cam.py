@@ -14,13 +14,12 @@ import torch
 from monai.visualize import GradCAM
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from attention_unet.inference.locator import cut_to_structures
 from attention_unet.inference.model import Model
 from attention_unet.inference.sliding_window import slide
 from attention_unet.inference.window_predictor import in_slices
-from attention_unet.layers.dimensions import INTERPOLATION
+from attention_unet.layers.dimensions import interpolate_to
 from attention_unet.preparation.preprocessing import preprocess
 from attention_unet.scans.geometry import resample_to_scan
 from attention_unet.scans.volumes import Volume
@@ -56,8 +55,7 @@ def grad_cams(model: Model, volume: Volume) -> Iterator[NDArray[np.float32]]:
 
     def predict(inputs: Tensor, channel: int) -> Tensor:
         maps = [cam.compute_map(window[None].clone().requires_grad_(), class_idx=channel) for window in inputs]
-        mode = INTERPOLATION[inputs.dim() - 2]
-        return F.interpolate(torch.cat(maps).detach(), inputs.shape[2:], mode=mode, align_corners=False)
+        return interpolate_to(torch.cat(maps).detach(), inputs.shape[2:])
 
     image = cut_to_structures(model, preprocess(volume, plan.preprocessing), OVERLAP)
     unseen = torch.full((1,), torch.nan)

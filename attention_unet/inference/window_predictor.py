@@ -6,10 +6,9 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from attention_unet.inference.sliding_window import WindowPredictor
-from attention_unet.layers.dimensions import INTERPOLATION
+from attention_unet.layers.dimensions import interpolate_to
 from attention_unet.network import NetworkOutput, UNet
 from attention_unet.places import PLACES
 from attention_unet.preparation.plan import Plan
@@ -51,7 +50,6 @@ def window_predictor(network: UNet, plan: Plan, precision: torch.dtype, places: 
     Attention is above 0, even of a closed gate: 0 marks voxels that no window shows.
     The windows of a 2-D network are slices: one voxel thick along the axis that the network does not see.
     """
-    mode = INTERPOLATION[plan.architecture.dims]
 
     def predict(inputs: Tensor) -> Tensor:
         with torch.autocast(inputs.device.type, dtype=precision, enabled=precision != torch.float32):
@@ -63,7 +61,7 @@ def window_predictor(network: UNet, plan: Plan, precision: torch.dtype, places: 
         values = [torch.sigmoid(logits) if plan.labels.overlapping else torch.softmax(logits, dim=1)]
         for place in places:
             scalar = weights[place].float().mean(dim=1, keepdim=True).clamp(min=LEAST_WEIGHT)
-            values.append(F.interpolate(scalar, inputs.shape[2:], mode=mode, align_corners=False))
+            values.append(interpolate_to(scalar, inputs.shape[2:]))
         return torch.cat(values, dim=1) if places else values[0]
 
     return in_slices(predict, plan)

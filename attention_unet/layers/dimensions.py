@@ -24,9 +24,9 @@ class Conv3d(nn.Conv3d):
         if torch.compiler.is_compiling() or not isinstance(self.padding, tuple):
             return super().forward(x)
         weight, padding = middle_of_kernel(x, self.weight, self.padding, self.dilation[0])
-        if _quicker_in_onednn(x):
-            sizes = padding, self.stride, self.dilation
-            return torch.mkldnn_convolution(x, weight, self.bias, *sizes, self.groups)
+        plain = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        if ONEDNN and plain and torch.is_inference_mode_enabled() and x.device.type == "cpu" and len(x) == 1:
+            return torch.mkldnn_convolution(x, weight, self.bias, padding, self.stride, self.dilation, self.groups)
         return F.conv3d(x, weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
@@ -41,11 +41,6 @@ def middle_of_kernel(
     if x.shape[2] > 1 or edge == 1 or 2 * padding[0] != dilation * (edge - 1):
         return weight, padding
     return weight[:, :, edge // 2 : edge // 2 + 1], (0, *padding[1:])
-
-
-def _quicker_in_onednn(x: Tensor) -> bool:
-    single = x.device.type == "cpu" and len(x) == 1 and x.dtype == torch.float32
-    return torch.is_inference_mode_enabled() and single and not torch.is_autocast_enabled("cpu") and ONEDNN
 
 
 CONV: dict[int, Callable[..., nn.Conv2d | nn.Conv3d]] = {2: nn.Conv2d, 3: Conv3d}
@@ -75,6 +70,11 @@ def crop_to(x: Tensor, like: Tensor) -> Tensor:
     for axis in range(2, like.dim()):
         x = x.narrow(axis, 0, like.size(axis))
     return x
+
+
+def interpolate_to(x: Tensor, grid: Sequence[int]) -> Tensor:
+    """Resample ``x`` (B, C, *S) linearly to a grid."""
+    return F.interpolate(x, grid, mode=INTERPOLATION[x.dim() - 2], align_corners=False)
 
 
 def pool_to(x: Tensor, grid: Sequence[int]) -> Tensor:

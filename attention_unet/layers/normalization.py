@@ -14,26 +14,16 @@ class GroupNorm(nn.GroupNorm):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise (B, C, *S)."""
-        input = _make_small_contiguous(input)
-        if input.device.type == "cuda" and input.dtype != torch.float32:
-            return self._normalise_in_half_precision(input)
-        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
-
-    def _normalise_in_half_precision(self, input: Tensor) -> Tensor:
-        """Normalise in the type of the input. The kernel sums in float32; CUDA's autocast would return float32, too."""
+        """Normalise (B, C, *S). The result has the type of the input."""
+        # Compiled code is left as it is: the check of the size would fix the grid.
+        if not torch.compiler.is_compiling() and input.shape[2:].numel() < SMALL:
+            input = input.contiguous()
+        if input.device.type != "cuda" or input.dtype == torch.float32:
+            return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+        # The kernel sums in float32. CUDA's autocast would also return float32: twice the memory.
         weight, bias = (None if p is None else p.to(input.dtype) for p in (self.weight, self.bias))
-        with torch.autocast(input.device.type, enabled=False):
+        with torch.autocast("cuda", enabled=False):
             return torch.group_norm(input, self.num_groups, weight, bias, self.eps)
-
-
-def _make_small_contiguous(input: Tensor) -> Tensor:
-    """Return small features channel by channel in memory.
-
-    Compiled code is left as it is: the check of the size would fix the grid.
-    """
-    small = not torch.compiler.is_compiling() and input.shape[2:].numel() < SMALL
-    return input.contiguous() if small else input
 
 
 class InstanceNorm(GroupNorm):

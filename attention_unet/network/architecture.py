@@ -35,8 +35,8 @@ class Architecture:
         block: "plain" or "residual".
         convs: convolutions of each block of the encoder.
         decoder_convs: convolutions of each block of the decoder: 2 as published; trainings use 1 by default.
-        norm: normalisation of all blocks, "instance" or "group" (of eight channels); None: by instance, and by group in
-            blocks whose attention, or that on their skip or after them, weights channels or has parts of several kinds.
+        norm: normalisation of all blocks, "instance" or "group" (of eight channels). None: "group" in a block if the
+            attention in it, on its skip or after it weights channels or has parts of several kinds; else "instance".
         deep_supervision: train the logits of every decoder level, not only of the finest.
         skips: attention on the skips.
         encoder: attention in the encoder's blocks.
@@ -82,6 +82,8 @@ class Architecture:
             raise ValueError(f"no block is called {self.block!r}; there are {', '.join(BLOCKS)}")
         if self.norm not in (None, *NORMS):
             raise ValueError(f"no normalisation is called {self.norm!r}; there are {', '.join(NORMS)}")
+        if min(self.convs, self.decoder_convs) < 1:
+            raise ValueError(f"blocks need at least one convolution, got {self.convs} and {self.decoder_convs}")
         if depth < 2:
             raise ValueError(f"channels must name at least two levels, got {list(self.channels)}")
         if len(self.steps) != depth - 1 or len(self.kernel_sizes) != depth:
@@ -153,12 +155,6 @@ class Architecture:
         if self.inputs != "identity":
             places["inputs"] = self.inputs
         return "; ".join(f"{name} {json.dumps(spec)}".replace('"', "") for name, spec in places.items())
-
-
-def is_encoding(spec: Spec) -> bool:
-    """Return whether a specification is context encoding alone; inside of others it does not learn classes."""
-    alone = spec[0] if isinstance(spec, list) and len(spec) == 1 else spec
-    return alone == "encoding" or (isinstance(alone, Mapping) and list(alone) == ["encoding"])
 
 
 @contextmanager

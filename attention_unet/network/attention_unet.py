@@ -6,7 +6,7 @@ from typing import Any
 from attention_unet.attention import Attention, Place, build_at
 from attention_unet.layers.dimensions import CONV
 from attention_unet.layers.normalization import NORMS, Norm
-from attention_unet.network.architecture import WIDTHS, Architecture, is_encoding, named
+from attention_unet.network.architecture import WIDTHS, Architecture, named
 from attention_unet.network.blocks import Block, DecoderLevel, build_without_gate, upsampling, weighs_channels
 from attention_unet.network.unet import UNet
 
@@ -30,10 +30,14 @@ class AttentionUNet(UNet):
     def __init__(self, architecture: Architecture) -> None:
         a = architecture
         deepest, steps, kernels = len(a.channels) - 1, a.steps, a.kernel_sizes
-        skips = [build_on_skip(a, level) for level in range(deepest)]
+
+        def on_skip(level: int) -> Attention:
+            with named(f"skips, level {level}"):
+                return build_at(a.attention("skips").get(level, "identity"), a.place(level, a.out_channels))
+
+        skips = [on_skip(level) for level in range(deepest)]
         with named("bottleneck"):
-            classes = a.out_channels if is_encoding(a.bottleneck) else None
-            bottleneck = build_without_gate(a.bottleneck, a.place(deepest, classes))
+            bottleneck = build_without_gate(a.bottleneck, a.place(deepest, a.out_channels))
 
         with named("inputs"):
             image = Place(a.dims, a.in_channels, a.in_channels, init=a.init)
@@ -110,10 +114,3 @@ class AttentionUNet(UNet):
         how: dict[str, Any] = {"block": block, "skips": "identity", "init": "paper"}
         how |= {"encoder": name, "decoder": name, "levels": list(range(len(sizes[-1])))}
         return cls(Architecture(*sizes, **how))
-
-
-def build_on_skip(architecture: Architecture, level: int) -> Attention:
-    """Build the attention on the skip of a level."""
-    spec = architecture.attention("skips").get(level, "identity")
-    with named(f"skips, level {level}"):
-        return build_at(spec, architecture.place(level, architecture.out_channels if is_encoding(spec) else None))

@@ -115,7 +115,7 @@ class DecoderLevel(nn.Module):
         """(B, Cg, *ceil(S / stride)) and (B, C, *S) to features (B, C, *S) and the weights on skip and in block."""
         attended, on_skip = self.attention(skip, coarse, with_map)
         features, in_block = self.block(torch.cat([crop_to(self.up(coarse), skip), attended], dim=1), with_map)
-        return Decoded(features, on_skip, in_block)
+        return features, on_skip, in_block
 
 
 def upsampling(dims: int, inputs: int, outputs: int, stride: Sizes) -> nn.Module:

@@ -71,8 +71,7 @@ class LeeDecoderLevel(nn.Module):
         """(B, coarse, *ceil(S / 2)) and (B, skip, *S) to (B, skip, *S) and the weights on the skip."""
         signal = crop_to(self.up(coarse), skip)
         features, weights = self.attention(skip, signal, with_map)
-        merged, in_block = self.block(torch.cat([features, signal], dim=1), with_map)
-        return Decoded(merged, weights, in_block)
+        return self.block(torch.cat([features, signal], dim=1)).features, weights, None
 
 
 def _conv(dims: int, inputs: int, outputs: int, stride: int = 1) -> nn.Module:

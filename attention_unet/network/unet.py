@@ -30,18 +30,8 @@ class NetworkOutput(NamedTuple):
     presence: list[Tensor]
 
 
-class Decoded(NamedTuple):
-    """Result of a decoder level.
-
-    Attributes:
-        features: (B, C, *S).
-        on_skip: attention weights on the skip.
-        in_block: attention weights in the block.
-    """
-
-    features: Tensor
-    on_skip: Tensor | None
-    in_block: Tensor | None
+# Of a decoder level: features (B, C, *S), attention weights on its skip, attention weights in its block.
+Decoded = tuple[Tensor, Tensor | None, Tensor | None]
 
 
 class UNet(nn.Module):

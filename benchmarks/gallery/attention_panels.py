@@ -162,8 +162,8 @@ def draw_codewords(look: Look, axes: list[Axes]) -> None:
 
 def draw_gates(look: Look, axes: list[Axes]) -> None:
     """Draw the map of each gate."""
-    for i, (panel, part) in enumerate(zip(axes, look.attention.attend_each(look.x, look.gate), strict=True)):
-        show(panel, some(part.weights)[0, 0].numpy(), f"gate {i + 1}, 0 to 1", look, 0, 1)
+    for i, (panel, gate) in enumerate(zip(axes, look.attention.gates, strict=True)):
+        show(panel, some(gate(look.x, look.gate).weights)[0, 0].numpy(), f"gate {i + 1}, 0 to 1", look, 0, 1)
 
 
 def draw_hard(look: Look, axes: list[Axes]) -> None:

@@ -14,7 +14,6 @@ class Brightness(Attention):
     """Weight each voxel by its brightness.
 
     Args:
-        place: where it sits.
         steepness: how fast the weight grows.
     """
 
@@ -36,6 +35,19 @@ class OfNoKind(Brightness):
 class WithoutDefault(Brightness):
     def __init__(self, place: Place, *, steepness: float) -> None:
         super().__init__(place, steepness=steepness)
+
+
+class Unresolved(Brightness):
+    def __init__(self, place: "Absent", *, steepness: float = 1.0) -> None:  # noqa: F821  # as if for type checkers only
+        super().__init__(place, steepness=steepness)
+
+
+class WithoutOptions(Attention):
+    kind = "spatial"
+    multiplies = False
+
+    def forward(self, x, gate=None, with_map=False):
+        return Attended(-x, None)
 
 
 class Faulty(Brightness):
@@ -68,6 +80,12 @@ def test_another_package_adds_a_name_with_options(added, capsys):
     assert "| steepness | 1.0" in printed
 
 
+def test_a_mechanism_without_options_needs_no_constructor(added):
+    added(negative=f"{__name__}:WithoutOptions")
+    x = torch.ones(1, 4, 2, 2)
+    assert torch.equal(build("negative", dims=2, channels=4)(x).features, -x)
+
+
 def test_names_of_this_package_stay_its_own(added):
     added(se=f"{__name__}:Brightness")
     assert all_names() == NAMES
@@ -83,6 +101,7 @@ def test_names_of_this_package_stay_its_own(added):
         ),
         ("tests.attention.build:image", "expected a class that inherits from Attention"),
         (f"{__name__}:WithoutDefault", r"brightness \(.*:WithoutDefault\): WithoutDefault: option steepness is "),
+        (f"{__name__}:Unresolved", r"brightness \(.*:Unresolved\): name 'Absent' is not defined"),
         (f"{__name__}:OfNoKind", "its kind is 'context': expected channel, spatial, mixed, pairwise, geometric"),
     ],
 )

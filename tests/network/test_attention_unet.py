@@ -94,6 +94,8 @@ def test_exports_and_compiles(dims, skips):
     [
         ({"dims": 4}, "dims must be 2 or 3, got 4"),
         ({"channels": (8,)}, "at least two levels"),
+        ({"convs": 0}, "blocks need at least one convolution, got 0 and 2"),
+        ({"decoder_convs": 0}, "blocks need at least one convolution, got 2 and 0"),
         ({"channels": (8, 16), "strides": (2, 2)}, "need 1 strides and 2 kernels, got 2 and 2"),
         ({"channels": (8, 16), "kernels": (2, 3)}, "kernels must be odd"),
         ({"init": "closed"}, "init is 'closed': expected open or paper"),

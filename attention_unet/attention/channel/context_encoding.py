@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Attention, Place, broadcast_channels, open_up
+from attention_unet.attention.base import Attended, Attention, Place, apply_weights, open_up
 from attention_unet.layers.dimensions import CONV
 from attention_unet.layers.normalization import EightChannelNorm, GroupNorm
 
@@ -44,8 +44,7 @@ class ContextEncoding(Attention):
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, C, 1, ...) in (0, 1)."""
-        weights = broadcast_channels(torch.sigmoid(self.project(self.encode(x))), x)
-        return Attended(x * weights, weights)
+        return apply_weights(x, torch.sigmoid(self.project(self.encode(x))))
 
     def presence(self, x: Tensor) -> Tensor:
         """Return logits (B, classes) of the presence of each class in ``x`` (B, C, *S).

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from attention_unet.attention.base import Attended, Attention, Place, broadcast_channels, gate_or_error, open_up
+from attention_unet.attention.base import Attended, Attention, Place, apply_weights, gate_or_error, open_up
 
 
 class DecoderChannelAttention(Attention):
@@ -13,9 +13,6 @@ class DecoderChannelAttention(Attention):
 
     so that the decoder says which channels of the skip it needs. A ReLU follows in the authors' code; features of this
     network may be negative, and none follows here.
-
-    Args:
-        place: where it sits; the "paper" start keeps torch's initial values.
     """
 
     kind: str = "channel"
@@ -33,5 +30,4 @@ class DecoderChannelAttention(Attention):
         """Weight ``x`` (B, C, *S) by ``gate`` (B, Cg, *Sg); weights are (B, C, 1, ...) in (0, 1)."""
         signal = gate_or_error(gate, "DecoderChannelAttention")
         logits = self.from_skip(x.flatten(2).mean(dim=2)) + self.from_gate(signal.flatten(2).mean(dim=2))
-        weights = broadcast_channels(torch.sigmoid(logits / 2), x)
-        return Attended(x * weights, weights)
+        return apply_weights(x, torch.sigmoid(logits / 2))

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from attention_unet.attention.base import Attended, Attention, Place, broadcast_channels, odd, open_up
+from attention_unet.attention.base import Attended, Attention, Place, apply_weights, odd, open_up
 
 
 class EfficientChannelAttention(Attention):
@@ -18,9 +18,6 @@ class EfficientChannelAttention(Attention):
     Args:
         place: where it sits; the "paper" start has no bias, the open one adds it.
         kernel: channels that a weight sees, an odd number; if None the paper's rule, ``adaptive_kernel``.
-
-    Raises:
-        ValueError: if the kernel is even.
     """
 
     kind: str = "channel"
@@ -35,8 +32,7 @@ class EfficientChannelAttention(Attention):
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, C, 1, ...) in (0, 1)."""
         squeezed = x.flatten(2).mean(dim=2)
-        weights = broadcast_channels(torch.sigmoid(self.conv(squeezed[:, None])[:, 0]), x)
-        return Attended(x * weights, weights)
+        return apply_weights(x, torch.sigmoid(self.conv(squeezed[:, None])[:, 0]))
 
 
 def adaptive_kernel(channels: int) -> int:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Attention, Place, broadcast_channels, hidden_channels, open_up
+from attention_unet.attention.base import Attended, Attention, Place, apply_weights, hidden_channels, open_up
 from attention_unet.layers.dimensions import pool_to
 
 GRID = 7  # voxels of each axis after pooling, before the transform, as in the paper
@@ -32,9 +32,6 @@ class FrequencyChannelAttention(Attention):
         place: where it sits; the "paper" start has no biases, the open one adds that of W2.
         frequencies: number of frequencies; in 2-D at most the paper's 16.
         reduction: C over the hidden channels, as in ``hidden_channels``.
-
-    Raises:
-        ValueError: if there are more frequencies than the paper has.
     """
 
     kind: str = "channel"
@@ -58,8 +55,7 @@ class FrequencyChannelAttention(Attention):
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, C, 1, ...) in (0, 1)."""
-        weights = broadcast_channels(torch.sigmoid(self.expand(F.relu(self.reduce(self.spectrum(x))))), x)
-        return Attended(x * weights, weights)
+        return apply_weights(x, torch.sigmoid(self.expand(F.relu(self.reduce(self.spectrum(x))))))
 
     def spectrum(self, x: Tensor) -> Tensor:
         """Return the coefficient (B, C) of each channel of ``x`` (B, C, *S) at its frequency, on the pooled grid."""

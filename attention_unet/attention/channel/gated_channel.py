@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from attention_unet.attention.base import Attended, Attention, Place, broadcast_channels
+from attention_unet.attention.base import Attended, Attention, Place, apply_weights
 
 
 class GatedChannelTransformation(Attention):
@@ -13,9 +13,6 @@ class GatedChannelTransformation(Attention):
 
     With positive gamma channels compete, with negative gamma they cooperate. It starts as the exact identity. A block
     applies it before each convolution.
-
-    Args:
-        place: where it sits.
     """
 
     kind: str = "channel"
@@ -33,5 +30,4 @@ class GatedChannelTransformation(Attention):
         embedded = self.alpha * norms
         # The mean of the squares over channels is ||s||^2 / C. The constant is for an image of zeros, whose norm is 0.
         normalised = embedded * (embedded.square().mean(dim=1, keepdim=True) + 1e-5).rsqrt()
-        weights = broadcast_channels(1 + torch.tanh(self.gamma * normalised + self.beta), x)
-        return Attended(x * weights, weights)
+        return apply_weights(x, 1 + torch.tanh(self.gamma * normalised + self.beta))

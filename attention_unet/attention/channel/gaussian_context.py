@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from attention_unet.attention.base import Attended, Attention, Place, broadcast_channels
+from attention_unet.attention.base import Attended, Attention, Place, apply_weights
 
 
 class GaussianContextTransformer(Attention):
@@ -15,7 +15,6 @@ class GaussianContextTransformer(Attention):
     one standard deviation and 0.61 at two.
 
     Args:
-        place: where it sits.
         width: c, how far from the others the mean of a channel may be.
     """
 
@@ -29,5 +28,4 @@ class GaussianContextTransformer(Attention):
         """Weight ``x`` (B, C, *S); weights are (B, C, 1, ...) in (0, 1]."""
         z = x.flatten(2).mean(dim=2, dtype=torch.promote_types(x.dtype, torch.float32))
         variance, mean = torch.var_mean(z, dim=1, correction=0, keepdim=True)
-        weights = broadcast_channels(torch.exp(-((z - mean) ** 2) / (variance + 1e-5) / (2 * self.width**2)), x)
-        return Attended(x * weights, weights)
+        return apply_weights(x, torch.exp(-((z - mean) ** 2) / (variance + 1e-5) / (2 * self.width**2)))

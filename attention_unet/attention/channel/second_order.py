@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Attention, Place, broadcast_channels, open_up
+from attention_unet.attention.base import Attended, Attention, Place, apply_weights, open_up
 from attention_unet.layers.dimensions import CONV
 from attention_unet.layers.normalization import EightChannelNorm
 
@@ -19,7 +19,6 @@ class SecondOrderPooling(Attention):
     instance normalisation would make Sigma a correlation matrix.
 
     Args:
-        place: where it sits; the "paper" start keeps torch's initial values.
         width: c; if None the smaller of C and 128, or in 3-D 64.
     """
 
@@ -41,8 +40,7 @@ class SecondOrderPooling(Attention):
         """Weight ``x`` (B, C, *S); weights are (B, C, 1, ...) in (0, 1)."""
         covariance = self.covariance(x)
         rows = self.rows(self.row_norm(covariance)).flatten(1)
-        weights = broadcast_channels(torch.sigmoid(self.expand(rows)), x)
-        return Attended(x * weights, weights)
+        return apply_weights(x, torch.sigmoid(self.expand(rows)))
 
     def covariance(self, x: Tensor) -> Tensor:
         """Return the covariance (B, c, c) over the voxels of the reduced ``x`` (B, C, *S)."""

@@ -9,7 +9,7 @@ from attention_unet.attention.base import (
     Attended,
     Attention,
     Place,
-    broadcast_channels,
+    apply_weights,
     hidden_channels,
     open_up,
 )
@@ -21,7 +21,6 @@ class SqueezeExcitation(Attention):
         z = mean_n x,  s = sigmoid(W2 relu(W1 z + b1) + b2),  y = s * x
 
     Args:
-        place: where it sits; the "paper" start keeps torch's initial values.
         reduction: C over the hidden channels, as in ``hidden_channels``.
     """
 
@@ -37,8 +36,7 @@ class SqueezeExcitation(Attention):
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, C, 1, ...) in (0, 1)."""
-        weights = broadcast_channels(torch.sigmoid(self.logits(x.flatten(2))), x)
-        return Attended(x * weights, weights)
+        return apply_weights(x, torch.sigmoid(self.logits(x.flatten(2))))
 
     def logits(self, voxels: Tensor) -> Tensor:
         """Return the input (B, C) of the sigmoid from features (B, C, N)."""
@@ -55,11 +53,8 @@ class MeanMaximumExcitation(SqueezeExcitation):
         s = sigmoid(f(mean_n x) + f(max_n x)),  f(z) = W2 relu(W1 z + b1) + b2,  y = s * x
 
     Args:
-        place: where it sits; the "paper" start keeps torch's initial values.
         reduction: C over the hidden channels, as in ``hidden_channels``.
     """
-
-    kind: str = "channel"
 
     def __init__(self, place: Place, *, reduction: int = 16) -> None:
         super().__init__(place, reduction=reduction)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from attention_unet.attention.base import OPEN_BIAS, Attended, Attention, Place, broadcast_channels
+from attention_unet.attention.base import OPEN_BIAS, Attended, Attention, Place, apply_weights
 from attention_unet.layers.normalization import BatchNorm
 
 
@@ -38,5 +38,4 @@ class StyleRecalibration(Attention):
             z = self.norm(z.to(self.style.dtype))
         elif self.bias is not None:
             z = z + self.bias
-        weights = broadcast_channels(torch.sigmoid(z), x)
-        return Attended(x * weights, weights)
+        return apply_weights(x, torch.sigmoid(z))

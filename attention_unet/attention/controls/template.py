@@ -2,10 +2,9 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from attention_unet.attention.base import OPEN_BIAS, Attended, Attention, Place
-from attention_unet.layers.dimensions import INTERPOLATION
+from attention_unet.layers.dimensions import interpolate_to
 
 EDGE = 8  # learned weights along each axis
 
@@ -36,12 +35,11 @@ class Template(Attention):
         self.start = OPEN_BIAS if place.open else 0.0
         # Differences from the start, so that weight decay leads back to it.
         self.difference = nn.Parameter(torch.zeros(1, 1 if inner.kind == "spatial" else place.channels, *sides))
-        self.interpolation = INTERPOLATION[place.dims]
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S) with the learned weights."""
         difference: Tensor = self.difference
         if self.kind != "channel":
-            difference = F.interpolate(difference, x.shape[2:], mode=self.interpolation, align_corners=False)
+            difference = interpolate_to(difference, x.shape[2:])
         weights = torch.sigmoid(self.start + difference).to(x.dtype).expand(len(x), *difference.shape[1:])
         return Attended(x * weights, weights)

@@ -1,12 +1,10 @@
 """Recurrent attention: look at a position, then choose the next one."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import OPEN_BIAS, Attended, Attention, Place
+from attention_unet.attention.base import OPEN_BIAS, Attended, Attention, Place, apply_weights
 from attention_unet.attention.geometric.box import cut_out, squared_distance
 from attention_unet.layers.dimensions import CONV, pool_to
 
@@ -14,18 +12,6 @@ EDGE = 5  # voxels of a retina patch along each axis
 PATCHES = 3  # patches of a retina
 CHANNELS = 4  # channels of a retina
 STATE = 64  # width of the recurrent state
-
-
-class Looks(NamedTuple):
-    """Positions that a recurrent attention chose, one after each look.
-
-    Attributes:
-        centres: (B, T, dims), in units of half the grid: -1 to 1 along every axis, in the order of the axes.
-        extents: (B, T, dims), estimated size of the structure at each centre, in the same units.
-    """
-
-    centres: Tensor
-    extents: Tensor
 
 
 class Glimpse(Attention):
@@ -41,7 +27,6 @@ class Glimpse(Attention):
     turns the chosen positions into weights of a skip. ``look`` alone finds positions for a finer network.
 
     Args:
-        place: where it sits.
         looks: number T of looks.
     """
 
@@ -69,14 +54,14 @@ class Glimpse(Attention):
         for t in range(self.looks):
             squared = squared_distance(centres[:, t], extents[:, t], x.shape[2:])
             unseen = unseen * (1 - torch.exp(-squared / 2))
-        weights = torch.sigmoid(self.bias + self.amount * (1 - 2 * unseen)).to(x.dtype)[:, None]
-        return Attended(x * weights, weights)
+        return apply_weights(x, torch.sigmoid(self.bias + self.amount * (1 - 2 * unseen))[:, None])
 
-    def look(self, x: Tensor) -> Looks:
+    def look(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Look T times at ``x`` (B, C, *S), first at its middle.
 
         Returns:
-            The positions chosen after each look, each from all looks so far.
+            Centres (B, T, dims), each chosen from all looks so far, and the estimated extents (B, T, dims) of the
+            structures there. Both are in the order of the axes, in units of half the grid: -1 to 1 along every axis.
         """
         seen = self.see(x)
         # Positions need more than the 8 bits of bfloat16; all other values have the type of the features.
@@ -91,7 +76,7 @@ class Glimpse(Attention):
             centre = torch.tanh(self.locate(state).to(positions))
             centres.append(centre)
             extents.append(torch.sigmoid(self.measure(state).to(positions)))
-        return Looks(torch.stack(centres, dim=1), torch.stack(extents, dim=1).clamp(min=0.05))
+        return torch.stack(centres, dim=1), torch.stack(extents, dim=1).clamp(min=0.05)
 
     def retina(self, seen: Tensor, centre: Tensor) -> Tensor:
         """Cut patches around a centre, (B, PATCHES * CHANNELS * EDGE**dims), the widest first.

@@ -21,9 +21,6 @@ class SpatialTransformer(Attention):
     is added at the position of the box. The transformation is a shift t and a scale s > 0 for each axis (the paper's
     "attention"). look is a depth-wise 3 x 3 (x 3) and a 1 x 1 convolution. It starts with the box around the whole grid
     and with nothing added: the exact identity.
-
-    Args:
-        place: where it sits.
     """
 
     kind: str = "geometric"

@@ -29,7 +29,6 @@ class BottleneckAttention(Attention):
     M_s are normalised, in groups of eight channels.
 
     Args:
-        place: where it sits; the "paper" start keeps torch's initial values.
         reduction: C over the hidden channels, as in ``hidden_channels``.
         dilation: distance of the taps.
         combine: "add" M_c and M_s as in the paper, or "multiply" them as in the authors' code.

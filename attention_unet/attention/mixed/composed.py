@@ -17,7 +17,6 @@ class CBAM(Sequential):
     part.
 
     Args:
-        place: where it sits.
         reduction: as for ``MeanMaximumExcitation``.
         kernel: as for ``PooledSpatialAttention``.
     """
@@ -38,7 +37,6 @@ class ConcurrentExcitation(Parallel):
     Networks"), the larger that of TMI 2019 and of the authors' code.
 
     Args:
-        place: where it sits.
         reduction: as for ``SqueezeExcitation``; 2 as published.
         combine: "max" or "add".
     """
@@ -50,11 +48,7 @@ class ConcurrentExcitation(Parallel):
 
 
 class ResidualMask(Residual):
-    """Attention module of the residual attention network (Wang et al., CVPR 2017): (1 + M) x, with M of ``MaskBranch``.
-
-    Args:
-        place: where it sits.
-    """
+    """Module of the residual attention network (Wang et al., CVPR 2017): (1 + M) x, with M of ``MaskBranch``."""
 
     kind: str = "mixed"
 

@@ -17,7 +17,6 @@ class CoordinateAttention(Attention):
     channels, at least 8. Normalisation is in groups of eight channels; the authors normalise over the batch.
 
     Args:
-        place: where it sits; the "paper" start keeps torch's initial values.
         reduction: C over the channels of f, which are at least 8.
     """
 

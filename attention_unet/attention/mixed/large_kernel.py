@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from attention_unet.attention.base import Attended, Attention, Place, open_up
+from attention_unet.attention.base import Attended, Attention, Place, apply_weights, open_up
 from attention_unet.layers.dimensions import CONV
 
 
@@ -16,7 +16,6 @@ class LargeKernelAttention(Attention):
     starts W at weights of 1.
 
     Args:
-        place: where it sits; the "paper" start keeps torch's initial values.
         kernel: k.
         dilation: d.
     """
@@ -37,5 +36,4 @@ class LargeKernelAttention(Attention):
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, C, *S) of any value."""
-        weights = self.project(self.far(self.near(x))).to(x.dtype)
-        return Attended(x * weights, weights)
+        return apply_weights(x, self.project(self.far(self.near(x))))

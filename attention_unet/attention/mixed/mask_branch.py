@@ -2,10 +2,9 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Attention, Place
-from attention_unet.layers.dimensions import CONV, INTERPOLATION, MAX_POOL
+from attention_unet.attention.base import Attended, Attention, Place, apply_weights
+from attention_unet.layers.dimensions import CONV, MAX_POOL, interpolate_to
 from attention_unet.layers.normalization import EightChannelNorm
 
 
@@ -34,9 +33,6 @@ class MaskBranch(Attention):
     The hourglass pools twice, applies a residual unit on both grids, adds the coarse result to the fine one, and
     interpolates back. Normalisation is in groups of eight channels. The paper's attention module is ``residual`` around
     this, y = (1 + M) * x; the U-Net takes the part of its trunk.
-
-    Args:
-        place: where it sits.
     """
 
     kind: str = "mixed"
@@ -44,7 +40,6 @@ class MaskBranch(Attention):
     def __init__(self, place: Place) -> None:
         super().__init__()
         dims, channels = place.dims, place.channels
-        self.interpolation = INTERPOLATION[dims]
         self.pool = MAX_POOL[dims](kernel_size=3, stride=2, padding=1)
         self.fine = BottleneckUnit(dims, channels)
         self.coarse = BottleneckUnit(dims, channels)
@@ -57,9 +52,5 @@ class MaskBranch(Attention):
         """Weight ``x`` (B, C, *S); weights are (B, C, *S) in (0, 1)."""
         fine = self.fine(self.pool(x))
         coarse = self.coarse(self.pool(fine))
-        joined = fine + self._resample(coarse, fine)
-        weights = torch.sigmoid(self.project(self._resample(joined, x))).to(x.dtype)
-        return Attended(x * weights, weights)
-
-    def _resample(self, values: Tensor, like: Tensor) -> Tensor:
-        return F.interpolate(values, like.shape[2:], mode=self.interpolation, align_corners=False)
+        joined = fine + interpolate_to(coarse, fine.shape[2:])
+        return apply_weights(x, torch.sigmoid(self.project(interpolate_to(joined, x.shape[2:]))))

@@ -19,7 +19,6 @@ class PolarizedAttention(Attention):
     logits of A_s.
 
     Args:
-        place: where it sits; the "paper" start keeps torch's initial values.
         layout: "parallel" adds both results, "sequential" applies A_s to the result of A_c.
     """
 

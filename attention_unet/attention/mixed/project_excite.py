@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Attention, Place, hidden_channels, open_up
+from attention_unet.attention.base import Attended, Attention, Place, apply_weights, hidden_channels, open_up
 from attention_unet.layers.dimensions import CONV
 
 
@@ -16,7 +16,6 @@ class ProjectExcite(Attention):
     with z_a the mean of x over all axes but a, repeated along those, and W 1 x 1 (x 1) convolutions.
 
     Args:
-        place: where it sits; the "paper" start keeps torch's initial values.
         reduction: C over the hidden channels, as in ``hidden_channels``.
     """
 
@@ -35,5 +34,4 @@ class ProjectExcite(Attention):
         axes = range(2, x.dim())
         means = [x.mean(dim=[other for other in axes if other != axis], keepdim=True) for axis in axes]
         projected = sum(means[1:], start=means[0])
-        weights = torch.sigmoid(self.expand(F.relu(self.reduce(projected)))).to(x.dtype)
-        return Attended(x * weights, weights)
+        return apply_weights(x, torch.sigmoid(self.expand(F.relu(self.reduce(projected)))))

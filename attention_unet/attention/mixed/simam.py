@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from attention_unet.attention.base import Attended, Attention, Place
+from attention_unet.attention.base import Attended, Attention, Place, apply_weights
 
 
 class SimAM(Attention):
@@ -15,7 +15,6 @@ class SimAM(Attention):
     the mean, and 0.68 at one standard deviation.
 
     Args:
-        place: where it sits.
         smoothing: lambda; a larger one makes all weights more alike.
     """
 
@@ -30,5 +29,4 @@ class SimAM(Attention):
         voxels = x.flatten(2).to(torch.promote_types(x.dtype, torch.float32))
         variance, mean = torch.var_mean(voxels, dim=2, correction=min(1, voxels.shape[2] - 1), keepdim=True)
         energy = (voxels - mean).square() / (4 * (variance + self.smoothing)) + 0.5
-        weights = torch.sigmoid(energy).to(x.dtype).reshape(x.shape)
-        return Attended(x * weights, weights)
+        return apply_weights(x, torch.sigmoid(energy).reshape(x.shape))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from attention_unet.attention.base import Attended, Attention, Place, odd, open_up
+from attention_unet.attention.base import Attended, Attention, Place, apply_weights, odd, open_up
 from attention_unet.layers.dimensions import CONV
 from attention_unet.layers.normalization import BatchNorm
 
@@ -20,9 +20,6 @@ class TripletAttention(Attention):
     Args:
         place: where it sits; the "paper" start normalises over the batch, the open one has a bias instead.
         kernel: k, an odd number; if None 7 in 2-D, and 5 in 3-D.
-
-    Raises:
-        ValueError: if the kernel is even.
     """
 
     kind: str = "mixed"
@@ -43,5 +40,4 @@ class TripletAttention(Attention):
         for axis, branch in enumerate(self.branches, start=1):
             pooled = torch.stack([x.amax(dim=axis), x.mean(dim=axis)], dim=1)
             total = total + torch.sigmoid(branch(pooled)).squeeze(1).unsqueeze(axis).to(x.dtype)
-        weights = total / len(self.branches)
-        return Attended(x * weights, weights)
+        return apply_weights(x, total / len(self.branches))

@@ -20,8 +20,7 @@ class AxialAttention(Attention):
     0: the exact identity.
 
     Args:
-        place: where it sits.
-        heads: groups of channels that attend separately, or the largest divisor of it that divides C.
+        heads: groups of channels that attend separately; if they do not divide C, the greatest common divisor of both.
         positions: what queries and keys know of where they are: "none", "sine" or "learned".
     """
 

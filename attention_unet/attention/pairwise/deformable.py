@@ -19,7 +19,6 @@ class DeformableAttention(Attention):
     points of each head start on a ray from the voxel. W starts at 0: the exact identity.
 
     Args:
-        place: where it sits.
         heads: groups of channels that choose their points separately, or the largest divisor of it that divides C.
         points: points of each head.
     """

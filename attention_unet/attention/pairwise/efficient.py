@@ -21,8 +21,7 @@ class EfficientAttention(Attention):
     exact identity.
 
     Args:
-        place: where it sits.
-        heads: groups of channels that attend separately, or the largest divisor of it that divides C.
+        heads: groups of channels that attend separately; if they do not divide C, the greatest common divisor of both.
     """
 
     kind: str = "pairwise"

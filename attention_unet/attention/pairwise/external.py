@@ -17,7 +17,6 @@ class ExternalAttention(Attention):
     with M_k and M_v the keys and values of a memory of learned slots. W starts at 0: the exact identity.
 
     Args:
-        place: where it sits.
         slots: keys of the memory.
     """
 

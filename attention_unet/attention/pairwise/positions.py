@@ -5,9 +5,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from attention_unet.layers.dimensions import INTERPOLATION
+from attention_unet.layers.dimensions import interpolate_to
 
 Positions = Literal["none", "sine", "learned"]
 
@@ -30,7 +29,7 @@ class PositionEncoding(nn.Module):
 
     def __init__(self, dims: int, channels: int, kind: Positions) -> None:
         super().__init__()
-        self.kind, self.channels, self.interpolation = kind, channels, INTERPOLATION[dims]
+        self.kind, self.channels = kind, channels
         self.learned = None
         if kind == "learned":
             self.learned = nn.Parameter(0.02 * torch.randn(1, channels, *(EDGE,) * dims))
@@ -38,8 +37,7 @@ class PositionEncoding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Add the encoding to ``x`` (B, C, *S)."""
         if self.learned is not None:
-            resampled = F.interpolate(self.learned, x.shape[2:], mode=self.interpolation, align_corners=False)
-            return x + resampled.to(x.dtype)
+            return x + interpolate_to(self.learned, x.shape[2:]).to(x.dtype)
         return x + self.waves(x) if self.kind == "sine" else x
 
     def waves(self, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attention, Place
+from attention_unet.attention.base import Attended, Attention, Place
 from attention_unet.attention.pairwise.positions import PositionEncoding, Positions
 from attention_unet.layers.dimensions import CONV, pool_to
 
@@ -23,20 +23,16 @@ MAX_QUERIES = 4096  # for the received map; on a finer grid they are equally spa
 class PairwiseAttention(Attention):
     """Attention with queries from the voxels of one signal, and keys and values from those of another or the same.
 
-    Queries, keys and values come from 1 x 1 convolutions. For a large grid the matrix of all pairs is never in memory:
-    the kernel is fused, and keys and values of a grid of more than ``MAX_KEYS`` voxels, or fewer with more than
-    ``MAX_PAIRS`` pairs, come from block averages, which is logged once.
+    Queries, keys and values come from 1 x 1 convolutions; another one, W, adds what was gathered to x. For a large grid
+    the matrix of all pairs is never in memory: the kernel is fused, and keys and values of a grid of more than
+    ``MAX_KEYS`` voxels, or fewer with more than ``MAX_PAIRS`` pairs, come from block averages, which is logged once.
 
     Args:
-        place: where it sits.
         source_channels: channels of the signal of keys and values.
         width: channels of queries, keys and values.
-        heads: groups of channels that attend separately.
+        heads: groups of channels that attend separately; a divisor of width.
         positions: what queries and keys know of where they are.
         scaled: divide the products by the square root of the channels of a head.
-
-    Raises:
-        ValueError: if the heads do not divide the channels.
     """
 
     kind: str = "pairwise"
@@ -56,6 +52,12 @@ class PairwiseAttention(Attention):
         self.key_positions = PositionEncoding(place.dims, source_channels, positions)
         self.heads = heads
         self.scale = (width // heads) ** -0.5 if scaled else 1.0
+        self.project = conv(width, place.channels, kernel_size=1)
+
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
+        """Attend from ``x`` (B, C, *S) to its source; weights are the received map (B, 1, *Sk)."""
+        gathered, received = self.gather(x, self.source(x, gate), with_map)
+        return Attended((x + self.project(gathered)).to(x.dtype), received)
 
     def gather(self, x: Tensor, source: Tensor, with_map: bool) -> tuple[Tensor, Tensor | None]:
         """Gather values for each voxel of ``x`` (B, C, *S) from ``source`` (B, Cs, *Ss).

@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from attention_unet.attention.base import Attended, Place
 from attention_unet.attention.pairwise.positions import Positions
 from attention_unet.attention.pairwise.scaled_dot_product import PairwiseAttention
-from attention_unet.layers.dimensions import CONV
 
 
 class SelfAttention(PairwiseAttention):
@@ -26,7 +25,6 @@ class SelfAttention(PairwiseAttention):
     def __init__(self, place: Place, *, heads: int = 1, positions: Positions = "none", reduction: int = 8) -> None:
         width = max(place.channels // reduction, 1)
         super().__init__(place, place.channels, width, heads, positions, scaled=place.open)
-        self.project = CONV[place.dims](width, place.channels, kernel_size=1)
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:

@@ -21,7 +21,6 @@ class StateSpace(Attention):
     only the gate depends on the voxel. W starts at 0: the exact identity.
 
     Args:
-        place: where it sits.
         states: number of states of each channel, axis and direction.
     """
 

@@ -11,7 +11,7 @@ from attention_unet.attention.base import Attended, Attention, Place, start_at_z
 from attention_unet.attention.pairwise.scaled_dot_product import attend, tokens
 from attention_unet.layers.dimensions import CONV, crop_to
 
-FAR = 1e4  # taken from the products with voxels outside the grid, so that they receive nothing
+FAR = 1e4  # subtracted from the products with voxels outside the grid, so that their share is 0
 
 
 class WindowAttention(Attention):
@@ -25,10 +25,9 @@ class WindowAttention(Attention):
     identity.
 
     Args:
-        place: where it sits.
         size: voxels of a box along each axis; if None 7 in 2-D, as published, and 4 in 3-D.
         shifted: move the boxes by half their size.
-        heads: groups of channels that attend separately, or the largest divisor of it that divides C.
+        heads: groups of channels that attend separately; if they do not divide C, the greatest common divisor of both.
     """
 
     kind: str = "pairwise"
@@ -38,7 +37,7 @@ class WindowAttention(Attention):
         super().__init__()
         conv, channels = CONV[place.dims], place.channels
         self.size = size or {2: 7, 3: 4}[place.dims]
-        self.shift = self.size // 2 if shifted else 0
+        self.front = (self.size + 1) // 2 % self.size if shifted else 0  # voxels of padding before the grid
         self.heads = math.gcd(channels, heads)
         self.query, self.key, self.value, self.project = (conv(channels, channels, kernel_size=1) for _ in range(4))
         start_at_zero(self.project)
@@ -69,10 +68,7 @@ class WindowAttention(Attention):
     def boxes(self, values: Tensor, heads: int | None = None) -> Tensor:
         """Cut (B, C, *S) into boxes, (B * boxes, heads, voxels, C / heads); 0 outside the grid."""
         dims = values.dim() - 2
-        padding: list[int] = []
-        for n in reversed(values.shape[2:]):
-            front = (self.size - self.shift) % self.size
-            padding += [front, (-n - front) % self.size]
+        padding = [each for n in reversed(values.shape[2:]) for each in (self.front, (-n - self.front) % self.size)]
         padded = F.pad(values, padding)
         counts = [n // self.size for n in padded.shape[2:]]
         padded = padded.reshape(*padded.shape[:2], *itertools.chain(*((count, self.size) for count in counts)))
@@ -82,15 +78,14 @@ class WindowAttention(Attention):
     def whole(self, boxes: Tensor, like: Tensor) -> Tensor:
         """Put boxes (B * boxes, heads, voxels, C / heads) back on the grid of ``like``, (B, C, *S)."""
         dims = like.dim() - 2
-        front = (self.size - self.shift) % self.size
-        counts = [-(-(n + front) // self.size) for n in like.shape[2:]]
+        counts = [-(-(n + self.front) // self.size) for n in like.shape[2:]]
         values = boxes.transpose(2, 3).flatten(1, 2)
         values = values.reshape(len(like), *counts, values.shape[1], *[self.size] * dims)
         order = [0, dims + 1, *itertools.chain(*((1 + a, dims + 2 + a) for a in range(dims)))]
         values = values.permute(order)
         for axis in range(2, dims + 2):
             values = values.flatten(axis, axis + 1)
-            values = values.narrow(axis, front, values.shape[axis] - front)
+            values = values.narrow(axis, self.front, values.shape[axis] - self.front)
         return crop_to(values, like)
 
 

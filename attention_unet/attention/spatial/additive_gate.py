@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Attention, Place, gate_or_error, open_up
-from attention_unet.layers.dimensions import CONV, INTERPOLATION, crop_to, per_axis
+from attention_unet.attention.base import Attended, Attention, Place, apply_weights, gate_or_error, open_up
+from attention_unet.layers.dimensions import CONV, crop_to, interpolate_to, per_axis
 
 
 class AdditiveGate(Attention):
@@ -31,7 +31,6 @@ class AdditiveGate(Attention):
         super().__init__()
         dims, hidden = place.dims, hidden or max(place.channels // 2, 1)
         self.stride = per_axis(place.stride, dims)
-        self.interpolation = INTERPOLATION[dims]
         self.project_x = CONV[dims](place.channels, hidden, kernel_size=self.stride, stride=self.stride, bias=False)
         self.project_gate = CONV[dims](place.gate_channels, hidden, kernel_size=1)
         self.psi = CONV[dims](hidden, 1, kernel_size=1)
@@ -48,12 +47,11 @@ class AdditiveGate(Attention):
         """Gate the skip ``x`` (B, C, *S) by ``gate`` (B, Cg, *Sg); weights are (B, 1, *S) in (0, 1)."""
         padded = self.pad_to_stride(x)
         logits = self.logits(padded, gate_or_error(gate, "the gate"))
-        alpha = crop_to(self.weigh(logits, padded), x).to(x.dtype)
-        return Attended(x * alpha, alpha)
+        return apply_weights(x, crop_to(self.weigh(logits, padded), x))
 
     def weigh(self, logits: Tensor, like: Tensor) -> Tensor:
         """Return the weights on the grid of ``like``, from the logits on the gate's grid."""
-        return F.interpolate(torch.sigmoid(logits), like.shape[2:], mode=self.interpolation, align_corners=False)
+        return interpolate_to(torch.sigmoid(logits), like.shape[2:])
 
     def logits(self, x: Tensor, gate: Tensor) -> Tensor:
         """Return the input of the sigmoid on the gate's grid, from ``x`` padded to the stride."""
@@ -61,7 +59,7 @@ class AdditiveGate(Attention):
         projected_gate = self.project_gate(gate)
         grid = projected_x.shape[2:]
         if projected_gate.shape[2:] != grid:
-            projected_gate = F.interpolate(projected_gate, grid, mode=self.interpolation, align_corners=False)
+            projected_gate = interpolate_to(projected_gate, grid)
         return self.psi(F.relu(projected_x + projected_gate))
 
     def pad_to_stride(self, x: Tensor) -> Tensor:

@@ -3,17 +3,14 @@
 import torch
 from torch import Tensor
 
-from attention_unet.attention.base import Attended, Attention, Place, open_up
+from attention_unet.attention.base import Attended, Attention, Place, apply_weights, open_up
 from attention_unet.layers.dimensions import CONV
 
 
 class ChannelSqueeze(Attention):
     """sSE (Roy, Navab, Wachinger, "Concurrent Spatial and Channel Squeeze & Excitation ...", MICCAI 2018)::
 
-        q = sigmoid(w^T x + b),  y = q * x
-
-    Args:
-        place: where it sits; the "paper" start keeps torch's initial values.
+    q = sigmoid(w^T x + b),  y = q * x
     """
 
     kind: str = "spatial"
@@ -26,5 +23,4 @@ class ChannelSqueeze(Attention):
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, 1, *S) in (0, 1)."""
-        weights = torch.sigmoid(self.squeeze(x)).to(x.dtype)
-        return Attended(x * weights, weights)
+        return apply_weights(x, torch.sigmoid(self.squeeze(x)))

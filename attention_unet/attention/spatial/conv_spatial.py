@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Attention, Place, hidden_channels, open_up
+from attention_unet.attention.base import Attended, Attention, Place, apply_weights, hidden_channels, open_up
 from attention_unet.layers.dimensions import CONV
 from attention_unet.layers.normalization import EightChannelNorm
 
@@ -19,7 +19,6 @@ class ConvSpatialAttention(Attention):
     Attention Module", BMVC 2018).
 
     Args:
-        place: where it sits; the "paper" start keeps torch's initial values.
         reduction: C over the hidden channels, as in ``hidden_channels``.
     """
 
@@ -36,5 +35,4 @@ class ConvSpatialAttention(Attention):
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, 1, *S) in (0, 1)."""
-        weights = torch.sigmoid(self.conv(F.relu(self.norm(self.reduce(x))))).to(x.dtype)
-        return Attended(x * weights, weights)
+        return apply_weights(x, torch.sigmoid(self.conv(F.relu(self.norm(self.reduce(x))))))

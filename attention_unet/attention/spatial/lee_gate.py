@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import OPEN_BIAS, OPEN_STD, Attended, Attention, Place, gate_or_error
-from attention_unet.layers.dimensions import CONV, INTERPOLATION
+from attention_unet.attention.base import OPEN_BIAS, OPEN_STD, Attended, Attention, Place, apply_weights, gate_or_error
+from attention_unet.layers.dimensions import CONV, interpolate_to
 from attention_unet.layers.normalization import BatchNorm
 
 
@@ -18,7 +18,6 @@ class LeeGate(Attention):
     b_psi therefore has no effect, and with the published start alpha spreads around 0.5 whatever the features are.
 
     Args:
-        place: where it sits; the "paper" start keeps torch's initial values.
         hidden: channels of the sum; half of C if None.
     """
 
@@ -28,7 +27,6 @@ class LeeGate(Attention):
     def __init__(self, place: Place, *, hidden: int | None = None) -> None:
         super().__init__()
         dims, hidden = place.dims, hidden or max(place.channels // 2, 1)
-        self.interpolation = INTERPOLATION[dims]
         self.project_x = nn.Sequential(CONV[dims](place.channels, hidden, kernel_size=1), BatchNorm(hidden))
         self.project_gate = nn.Sequential(CONV[dims](place.gate_channels, hidden, kernel_size=1), BatchNorm(hidden))
         norm = BatchNorm(1)
@@ -41,6 +39,5 @@ class LeeGate(Attention):
         """Gate the skip ``x`` (B, C, *S) by ``gate`` (B, Cg, *Sg); weights are (B, 1, *S) in (0, 1)."""
         signal = self.project_gate(gate_or_error(gate, "LeeGate"))
         if signal.shape[2:] != x.shape[2:]:
-            signal = F.interpolate(signal, x.shape[2:], mode=self.interpolation, align_corners=False)
-        alpha = torch.sigmoid(self.psi(F.relu(self.project_x(x) + signal))).to(x.dtype)
-        return Attended(x * alpha, alpha)
+            signal = interpolate_to(signal, x.shape[2:])
+        return apply_weights(x, torch.sigmoid(self.psi(F.relu(self.project_x(x) + signal))))

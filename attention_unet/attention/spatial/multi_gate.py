@@ -39,10 +39,6 @@ class MultiGate(Attention):
 
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Gate ``x`` (B, C, *S) by ``gate`` (B, Cg, *Sg); weights are the mean of the gates' maps, (B, 1, *S)."""
-        parts = self.attend_each(x, gate)
+        parts = [attend(x, gate) for attend in self.gates]
         features = self.combine(torch.cat([part.features for part in parts], dim=1)).to(x.dtype)
         return Attended(features, torch.stack([part.weights for part in parts if part.weights is not None]).mean(dim=0))
-
-    def attend_each(self, x: Tensor, gate: Tensor | None = None) -> list[Attended]:
-        """Return the result of each gate alone on ``x``."""
-        return [attend(x, gate) for attend in self.gates]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from attention_unet.attention.base import Attended, Attention, Place, odd, open_up
+from attention_unet.attention.base import Attended, Attention, Place, apply_weights, odd, open_up
 from attention_unet.layers.dimensions import CONV
 
 
@@ -17,9 +17,6 @@ class PooledSpatialAttention(Attention):
     Args:
         place: where it sits; the "paper" start has no bias, so that M is about 0.5.
         kernel: k, an odd number; if None 7 in 2-D, and 5 in 3-D.
-
-    Raises:
-        ValueError: if the kernel is even.
     """
 
     kind: str = "spatial"
@@ -36,5 +33,4 @@ class PooledSpatialAttention(Attention):
     def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
         """Weight ``x`` (B, C, *S); weights are (B, 1, *S) in (0, 1)."""
         pooled = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
-        weights = torch.sigmoid(self.conv(pooled)).to(x.dtype)
-        return Attended(x * weights, weights)
+        return apply_weights(x, torch.sigmoid(self.conv(pooled)))

@@ -4,11 +4,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Attention
+from attention_unet.attention.base import Attended, Attention, apply_weights
 from attention_unet.attention.wrappers.sequential import take_properties
-from attention_unet.layers.dimensions import INTERPOLATION, pool_to
+from attention_unet.layers.dimensions import interpolate_to, pool_to
 
 
 class MultiScale(Attention):
@@ -19,15 +18,11 @@ class MultiScale(Attention):
     such form. This plain form has no paper.
 
     Args:
-        dims: 2 or 3 spatial dimensions.
         build_inner: builds the mechanism of a scale; it must multiply.
         scales: number of scales.
-
-    Raises:
-        ValueError: if the mechanism does not multiply.
     """
 
-    def __init__(self, dims: int, build_inner: Callable[[], Attention], *, scales: int = 3) -> None:
+    def __init__(self, build_inner: Callable[[], Attention], *, scales: int = 3) -> None:
         super().__init__()
         inners = [build_inner() for _ in range(scales)]
         if not inners[0].multiplies:
@@ -35,7 +30,6 @@ class MultiScale(Attention):
                 f"multiscale mixes weights, but {type(inners[0]).__name__} does not multiply its input by weights: "
                 "choose a mechanism that does, such as gate or spatial"
             )
-        self.interpolation = INTERPOLATION[dims]
         self.inners = nn.ModuleList(inners)
         self.preference = nn.Parameter(torch.zeros(scales))
         take_properties(self, inners)
@@ -48,7 +42,6 @@ class MultiScale(Attention):
             grid = [-(-n // 2**i) for n in x.shape[2:]]
             applied = inner(pool_to(x, grid) if i else x, gate, with_map).weights.to(x.dtype)
             if inner.kind != "channel":
-                applied = F.interpolate(applied, x.shape[2:], mode=self.interpolation, align_corners=False)
+                applied = interpolate_to(applied, x.shape[2:])
             parts.append(share[i].to(x.dtype) * applied)
-        weights = sum(parts[1:], start=parts[0])
-        return Attended(x * weights, weights)
+        return apply_weights(x, sum(parts[1:], start=parts[0]))

@@ -21,9 +21,6 @@ class Parallel(Attention):
         parts: at least one mechanism.
         combine: "max" takes the larger feature, "add" the sum and "mean" the mean. "product" multiplies the weights,
             and needs parts that all multiply.
-
-    Raises:
-        ValueError: if ``combine`` does not fit the parts.
     """
 
     def __init__(self, parts: Sequence[Attention], *, combine: Combine = "max") -> None:

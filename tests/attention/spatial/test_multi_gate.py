@@ -23,5 +23,5 @@ def test_starts_as_the_mean_of_its_gates():
 
 def test_gates_are_different():
     attention, x, signal = trained(MultiGate(Place(2, 4, 5))), image(1, 4, 6, 4), image(1, 5, 3, 2)
-    first, second = attention.attend_each(x, signal)
+    first, second = (gate(x, signal) for gate in attention.gates)
     assert not torch.allclose(first.weights, second.weights)
