@@ -60,7 +60,7 @@ class DataConfig:
     dataset: str = ""
     bids_suffixes: list[str] | None = None
     bids_labels: str = "derivatives/*_dseg.nii*"
-    folds: int = ranged(5, least=2)
+    folds: int = ranged(5, least=2, most=10_000)
     fold: int = ranged(0, least=-1)
     split_seed: int = ranged(12345, least=0, below=2**32)
     splits: str | None = None

@@ -17,7 +17,7 @@ from tests.conftest import REPOSITORY
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"data": DataConfig(folds=1)}, "data.folds is 1: expected 2 or more"),
+        ({"data": DataConfig(folds=1)}, "data.folds is 1: expected 2 to 10000"),
         ({"data": DataConfig(fold=5)}, r"data\.fold is 5: expected -1 \(all cases\) or 0 to 4"),
         ({"data": DataConfig(patch=[8, 8])}, r"data\.patch is \[8, 8\]: expected 3 numbers, more than 0"),
         ({"augmentation": AugmentationConfig(noise=1.5)}, r"augmentation\.noise is 1\.5: expected 0 to 1"),

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 from attention_unet.config import TrainingConfig
 
-VALIDATING = 0.04  # largest share of a budget in minutes for all validations before the last; and kept for the last
-CASE_WORK = 0.8  # time to predict as many voxels as a patch has, as a multiple of that to train on the patch
-LARGER_OVERLAP_WORK = 1.5**3  # of windows that overlap by 0.5, as a multiple of that with 0.25
-LARGEST_CASE = 0.1  # of a budget in minutes for which time is kept; a longer one is predicted without overlap at last
+VALIDATING = 0.04  # share of a budget in minutes for all validations before the last; as much is kept for the last
+CASE_WORK = 0.8  # time to predict the voxels of a patch / time to train on them
+LARGER_OVERLAP_WORK = 1.5**3  # time to predict with an overlap of 0.5 / time with 0.25
+LARGEST_CASE = 0.1  # share of a budget in minutes; a case that takes longer is at last predicted without overlap
 FALLING = 1 / 8  # last share of a budget, over which the learning rate falls; docs/experiments.md, 2026-11-29
 LOWEST_RATE = 0.01  # least share of the learning rate
-RESERVED = 1.2  # time kept for the last validation, and what it may take, as a multiple of what is expected
+RESERVED = 1.2  # time kept for the last validation, and the most it may take / time expected for it
 
 
 @dataclass

@@ -21,16 +21,7 @@ STATE = "last.pt"  # name of the file in a run folder
 
 @dataclass(frozen=True)
 class LearnerState:
-    """State of network, optimiser and random numbers between two steps.
-
-    Attributes:
-        step: optimiser steps taken.
-        network: state of the network.
-        averaged: state of the averaged network.
-        optimizer: state of the optimiser.
-        generator: state of torch's random numbers on the CPU.
-        device_generator: state of the random numbers on a GPU; None without a GPU.
-    """
+    """State of networks, optimiser and random numbers between two steps; ``device_generator`` is None without a GPU."""
 
     step: int
     network: Mapping[str, Tensor]
@@ -49,7 +40,7 @@ class LoopState:
         loss: smoothed loss.
         seconds: smoothed seconds per patch.
         waited: smoothed seconds per patch that the network waited for data.
-        with_late: whether late cases (see ``PreparedCases``) are trained on. They are predicted once before.
+        with_late: whether late cases (see ``PreparedCases``) have joined the training. Before, they are predicted once.
         component_gains: gain in Dice of each class if its small components are dropped: number of cases,
             sum, and sum of squares.
         validating: seconds that validations took so far.
@@ -87,14 +78,11 @@ class TrainingState:
     """Complete state of a training.
 
     Attributes:
-        loop: state of the training loop.
         elapsed: seconds of training so far.
         reserve: seconds to keep for the last validation.
         history: rows of history.csv so far.
-        learner: state of network, optimiser and random numbers.
         settings: resolved settings of the run, as plain values.
         locator: plan and factors of the locator, as plain values; None without a locator.
-        locator_weights: its weights.
     """
 
     loop: LoopState

@@ -52,7 +52,7 @@ def read_or_make_plan(config: Config, folder: Path, dataset: Dataset) -> Plan:
 
 
 def _planned_from(config: Config) -> dict[str, Any]:
-    """Return the configuration that a plan is made from as values of JSON. Calls for single folds have the same."""
+    """Return the fields of a configuration that a plan depends on, as JSON values; they are the same for all folds."""
     fields = (
         (f"{section}.{name}", value) for section, of in without_paths(config).items() for name, value in of.items()
     )

@@ -13,7 +13,7 @@ from attention_unet.dataset.splits import Split, check_held_out_once, choose_spl
 from attention_unet.dataset.subjects import find_subjects
 from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.evaluation.evaluate import TOLERANCE_MM, check_tolerance, evaluate_cases
-from attention_unet.evaluation.result_files import check_results
+from attention_unet.evaluation.evaluated_files import check_results
 from attention_unet.evaluation.rows import Row, read_metrics
 from attention_unet.evaluation.summary import Summary
 from attention_unet.files.atomic import check_replaceable
@@ -44,13 +44,7 @@ EVALUATION = 3600.0  # seconds to wait while another process evaluates
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Results of a cross-validation.
-
-    Attributes:
-        held_out: ids of the held-out cases of each finished fold.
-        rows: metrics of these cases.
-        summary: summary of these cases.
-    """
+    """Held-out cases of each finished fold, with the metrics and the summary of these cases."""
 
     held_out: Mapping[int, Sequence[str]]
     rows: Sequence[Row]
@@ -255,6 +249,6 @@ def _find_predicted_folds(folder: Path, folds: Iterable[int], tta: bool) -> list
     records = {fold: read_record(folder / f"fold{fold}" / PREDICTIONS) for fold in folds}
     complete = [fold for fold, record in records.items() if record.get("complete")]
     for fold in complete:
-        if records[fold]["tta"] != tta:
+        if records[fold].get("tta") != tta:
             log.warning("fold %d was predicted with%s --tta: left out", fold, "out" if tta else "")
-    return [fold for fold in complete if records[fold]["tta"] == tta]
+    return [fold for fold in complete if records[fold].get("tta") == tta]

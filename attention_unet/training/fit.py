@@ -4,8 +4,6 @@ import math
 import time
 from collections import deque
 
-import torch
-
 from attention_unet.machine.threads import ThreadChooser
 from attention_unet.training.budget import CASE_WORK, learning_rate_factor
 from attention_unet.training.checkpoint import STATE, TrainingState, save_state
@@ -15,6 +13,7 @@ from attention_unet.training.validation_round import decide_components, keep_tim
 
 SMOOTHING = 0.98  # of the displayed loss and times
 ESTIMATED_AT = 10  # steps after which the time to validate a case is estimated from that of a step
+AHEAD = {"cpu": 0, "cuda": 1, "mps": 1}  # steps that a device may still compute while the next one is prepared
 LATE = 0.8  # share of the budget after which late cases are trained on
 
 
@@ -28,7 +27,7 @@ def fit(training: Training) -> bool:
     loop = training.loop
     config, patches = settings.config.training, settings.plan.batch
     threads = ThreadChooser(fixed=budget.seconds is None) if learner.fabric.device.type == "cpu" else None
-    ahead, running = steps_ahead(learner.fabric.device), deque[Step]()
+    ahead, running = AHEAD[learner.fabric.device.type], deque[Step]()
     saved_at = time.monotonic()
     batches = training.batches.open(learner.step, loop.with_late)
     while True:
@@ -55,8 +54,8 @@ def fit(training: Training) -> bool:
             if not validate_and_record(training, progress, learning_rate):
                 return False
             saved_at = time.monotonic()
-            # Validations that fell due meanwhile count as done, but never the last. The count always rises: a reserve
-            # that shrinks, and with it the progress, repeats none.
+            # Validations that became due during this one are skipped, but not the last. The count always rises, so
+            # that none is repeated if a smaller reserve lowers the progress.
             now, _ = synchronise(learner.fabric, budget.progress(learner.step), False)
             passed = max(int(now * config.validations + 1e-9), loop.validations + 1)
             loop.validations = config.validations if progress >= 1 else min(passed, config.validations - 1)
@@ -82,11 +81,6 @@ def fit(training: Training) -> bool:
             finish_steps(training, running)
             save_training(training)
             saved_at = time.monotonic()
-
-
-def steps_ahead(device: torch.device) -> int:
-    """Return how many steps a device may still compute while the next one is prepared."""
-    return 0 if device.type == "cpu" else 1
 
 
 def finish_steps(training: Training, running: deque[Step], ahead: int = 0) -> None:

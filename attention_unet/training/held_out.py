@@ -9,7 +9,7 @@ from attention_unet.dataset.splits import read_held_out
 from attention_unet.dataset.subjects import read_subjects
 from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluate import evaluate_cases
-from attention_unet.evaluation.result_files import check_results
+from attention_unet.evaluation.evaluated_files import check_results
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.run_folder import HELD_OUT, PLAN, PREDICTIONS, SUBJECTS, read_paths
 from attention_unet.inference.model_file import load_model

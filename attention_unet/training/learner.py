@@ -30,13 +30,7 @@ class Diverged(UserError):
 
 
 class Step(NamedTuple):
-    """Step that a GPU may still compute.
-
-    Attributes:
-        number: number of the step, from 1.
-        loss: its loss, on the device.
-        norm: norm of its gradient, on the device.
-    """
+    """Step that a GPU may still compute: its number from 1, and its loss and gradient norm on the device."""
 
     number: int
     loss: Tensor
@@ -74,7 +68,7 @@ class Learner:
         self.step = 0
         self.network = network.to(fabric.device)
         self.averaged, self._keep = place_network(copy.deepcopy(self.network), fabric.device).eval(), config.average
-        # Collected once: on a GPU, searching the modules at every step would take longer than the average.
+        # Collected once: on a GPU, searching the modules at every step would take longer than averaging.
         self._averages, self._weights = (tuple(each.parameters()) for each in (self.averaged, self.network))
         self._wrapped, self.optimizer = fabric.setup(self.network, MuonAndAdamW(self.network, config))
         self._loss = SegmentationLoss(overlapping, ignoring)
@@ -159,7 +153,10 @@ class Learner:
             torch.cuda.set_rng_state(state.device_generator, self.fabric.device)
 
     def _seed_noise(self) -> None:
-        """Let the processes draw different noise, as hard attention needs it. The first goes on as it would alone."""
+        """Give each process other random numbers: hard attention draws noise.
+
+        The first keeps those of a training in one process.
+        """
         if self.fabric.global_rank:
             mixed = np.random.SeedSequence([self._seed, self.fabric.global_rank, self.step])
             torch.manual_seed(int(mixed.generate_state(1)[0]))

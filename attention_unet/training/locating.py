@@ -34,9 +34,9 @@ from attention_unet.training.parts import synchronise
 log = logging.getLogger(__name__)
 
 WARMUP = 0.05  # share of the locator's budget
-RECALL, LOWEST_RECALL = 0.999, 0.99  # of the structures' voxels in held-out cases: mean, and of any case or class
-MOST_VOLUME = 0.6  # share of the scans: a box that holds everything finds nothing
-TRIED_STEPS = 6  # after which there may be no time for enough; the first is slow
+RECALL, LOWEST_RECALL = 0.999, 0.99  # least share of the structures' voxels in the box: mean, each case or class
+MOST_VOLUME = 0.6  # largest share of the scans that the box may fill
+TRIED_STEPS = 6  # steps after which it is judged whether there is time for enough of them; the first is slow
 FEWEST_CASES = 8  # to learn from, however long it takes to read them
 MEASURED_CASES, LEARNT_CASES = 20, 200  # at most; coarse cases are held in memory
 
@@ -56,7 +56,7 @@ class Found(NamedTuple):
 
     @property
     def is_safe(self) -> bool:
-        """Whether nothing is lost, and less is left to see."""
+        """Whether the box holds the structures, and is much smaller than the scans."""
         if not self.recall:
             return False
         lowest = min(*self.recall, *self.recall_of_class.values())

@@ -4,6 +4,7 @@ Some of the truth may be unknown. Nothing is learned from ignored voxels. In a p
 class, no Dice is computed for this class, and background means "background or this class".
 """
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -51,7 +52,7 @@ class SegmentationLoss(nn.Module):
         if self.overlapping:
             probabilities, truth = torch.sigmoid(logits), (target == 1).float()
             of_voxels = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-            entropy = mean_of_known(of_voxels, combine(known, annotated, logits.dim()))
+            entropy = mean_of_known(of_voxels, known, annotated)
         else:
             probabilities = torch.softmax(logits, dim=1)[:, 1:]
             classes = torch.arange(1, logits.shape[1], device=logits.device)
@@ -123,23 +124,16 @@ def merge_into_background(logits: Tensor, annotated: Tensor) -> Tensor:
     return torch.cat([background, logits[:, 1:].masked_fill(~classes, -torch.inf)], dim=1)
 
 
-def combine(known: Tensor | None, annotated: Tensor | None, dims: int) -> Tensor | None:
-    """Return where the truth is known, in the shape (B, 1 or K, *S or 1, ...) of ``dims`` axes; None if everywhere.
+def mean_of_known(values: Tensor, *known: Tensor | None) -> Tensor:
+    """Return the mean of the values where all masks are true; 0 if they are true nowhere. None is true everywhere.
 
-    ``known`` (B, 1, *S) are the voxels that are not ignored, ``annotated`` (B, K) the annotated classes; None: all.
+    A mask may lack the last axes of the values, and its axes may have length 1.
     """
-    if annotated is None:
-        return known
-    classes = annotated.reshape(*annotated.shape, *[1] * (dims - 2))
-    return classes if known is None else classes & known
-
-
-def mean_of_known(values: Tensor, known: Tensor | None) -> Tensor:
-    """Return the mean of the known values, and 0 if no value is known. None: all are known."""
-    if known is None:
+    masks = [mask.reshape(*mask.shape, *[1] * (values.dim() - mask.dim())) for mask in known if mask is not None]
+    if not masks:
         return values.mean()
-    known = known.expand_as(values)
-    return (values * known).sum() / known.sum().clamp(min=1)
+    mask = functools.reduce(torch.logical_and, masks).expand_as(values)
+    return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
 def level_weights(levels: int) -> list[float]:

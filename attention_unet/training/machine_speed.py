@@ -13,8 +13,8 @@ from attention_unet.preparation.loading import Batch
 from attention_unet.preparation.sizing import CHANNELS
 from attention_unet.training.learner import Learner
 
-EDGE, STEPS = 40, 3  # voxels of a patch along each axis; steps: the fastest counts
-LEAST_MINUTES = 2.0  # of a budget that is worth a measurement
+EDGE, STEPS = 40, 3  # voxels of a patch along each axis; timed steps, of which the fastest counts
+LEAST_MINUTES = 2.0  # shorter budgets are not worth a measurement
 
 
 def measure_machine(config: TrainingConfig) -> Machine:

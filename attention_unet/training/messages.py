@@ -1,6 +1,9 @@
-"""What a training logs at its start and at its end."""
+"""Log a training: its start, its end, and all of it to a file."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from attention_unet.errors import first_few, plural
 from attention_unet.machine.devices import choose_precision
@@ -60,3 +63,28 @@ def log_end(training: Training, monitor: Monitor) -> None:
         advice += [] if training.settings.config.data.balance_classes else ["set data.balance_classes"]
         advice += ["try data.locate false"] if training.locator else []
         log.warning("%s: found in no held-out case: train longer, or %s", first_few(never_found), " or ".join(advice))
+
+
+@contextmanager
+def log_to_file(path: Path, wanted: bool) -> Iterator[None]:
+    """Write log messages to a file too, if wanted and possible."""
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace") if wanted else None
+    except OSError as error:
+        log.warning("%s: cannot be written (%s): training continues without it", path, error.strerror)
+        handler = None
+    if handler is None:
+        yield
+        return
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # a training continues on a full disk
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("attention_unet")
+    level = logger.level
+    logger.setLevel(min(level or logging.INFO, logging.INFO))
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        handler.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 
 from attention_unet.evaluation.structure_attention import mean_attention
-from attention_unet.files.run_folder import HISTORY, VALIDATIONS
+from attention_unet.files.run_folder import CONFIG, HISTORY, VALIDATIONS
 from attention_unet.machine.progress import LINE_EVERY, SCREEN, format_time
 from attention_unet.pictures.figures import save_figure
 from attention_unet.pictures.mosaic import Scene, draw_mosaic
@@ -33,14 +33,7 @@ class Monitor:
     ``history`` are the rows of ``history.csv`` before this training was resumed.
     """
 
-    def __init__(
-        self,
-        run: Path,
-        class_names: Sequence[str],
-        history: list[dict[str, float]],
-        first_step: int,
-        configuration: str,
-    ) -> None:
+    def __init__(self, run: Path, class_names: Sequence[str], history: list[dict[str, float]], first_step: int) -> None:
         self.run = run
         self.class_names = class_names
         self.history = history
@@ -49,6 +42,7 @@ class Monitor:
         recorded = {row["step"] for row in history}
         self.validations = [row for row in before if row.step in recorded]
         self.board = Board(run / "tensorboard", first_step + 1)
+        configuration = (run / CONFIG).read_text(encoding="utf-8")
         self.board.write(lambda writer: writer.add_text("configuration", f"```\n{configuration}\n```"))
         self.last_line = self.drawn = time.monotonic()
         self.dice = format_dice(history[-1]["dice"]) if history else "-"
@@ -100,8 +94,7 @@ class Monitor:
             self._draw(validation.scenes)
         self.board.write_scalars({f"validation/{key}": row[key] for key in row if key.startswith("dice")}, step)
         for (place, name), mean in mean_attention(validation.attention).items():
-            values = mean._asdict().items()
-            self.board.write_scalars({f"attention {place}/{key} {name}": value for key, value in values}, step)
+            self.board.write_scalars({f"attention {place}/{key} {name}": value for key, value in mean.items()}, step)
         self.board.write(methodcaller("flush"))
 
     def _draw(self, scenes: Sequence[Scene]) -> None:

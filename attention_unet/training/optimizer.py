@@ -17,7 +17,7 @@ DECAY_OF_ADAM = 1 / 20  # of the weight decay of Muon; docs/experiments.md, 2026
 LIKE_ADAM = 0.2  # root of the mean square of AdamW's steps, roughly; Liu et al. 2025, arXiv:2502.16982
 POLYNOMIAL = 3.4445, -4.775, 2.0315  # of Jordan et al. 2024; five times bring singular values of 0.01 to 1 near 1
 ITERATIONS = 5
-NOT_DECAYED = ("bias", "temperature", "fading")  # ends of names of parameters; nor are those of one axis
+NOT_DECAYED = ("bias", "temperature", "fading")  # ends of names of parameters; those of one axis are not decayed either
 
 
 class MuonAndAdamW(Optimizer):

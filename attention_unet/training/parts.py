@@ -22,13 +22,7 @@ class Training:
     """All parts of a training.
 
     Attributes:
-        run: run folder.
-        settings: resolved settings of the run.
-        learner: network in training.
-        batches: batches to train on.
-        prepared: cases to train on and to validate on.
         locator: finds the part of a scan to predict; None: whole scans are predicted.
-        budget: budget of the training.
         loop: state of the loop, new or of a resumed run.
         monitor: display of the training in the first process; None in the others.
         stop: function that returns whether the user asked to stop; called after every step and between validated cases.

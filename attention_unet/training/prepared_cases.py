@@ -24,7 +24,7 @@ from attention_unet.training.resolved_settings import ResolvedSettings
 
 log = logging.getLogger(__name__)
 
-MEASURED = 5  # held-out cases, to know how many voxels a typical one has
+MEASURED = 5  # held-out cases whose sizes tell how many voxels a typical one has
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,7 @@ from attention_unet.training.starting_weights import starting_plan
 
 @dataclass(frozen=True)
 class Preview:
-    """What a training would do.
-
-    Attributes:
-        plan: plan of the training.
-        fingerprint: measurements that it rests on.
-        warnings: classes that cannot be learned or judged.
-        refusal: why a training would refuse; None if it would not.
-    """
+    """What a training would do: plan, measurements, warnings about classes, and why it would refuse (None if not)."""
 
     plan: Plan
     fingerprint: Fingerprint

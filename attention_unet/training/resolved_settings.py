@@ -42,7 +42,10 @@ MAY_CHANGE = (  # on resume: they do not change the result, except for rounding
     "training.devices",
     "training.nodes",
 )
-OF_THE_PLAN = ("augmentation.flip_axes", "augmentation.drop_channel")  # the model says so, too
+OF_THE_PLAN = (
+    "augmentation.flip_axes",
+    "augmentation.drop_channel",
+)  # the plan, which does not change, has these, too
 MAY_BE_OVERRIDDEN = (  # with --override: they affect the remaining steps only
     "augmentation.",
     "data.foreground_share",
@@ -142,7 +145,7 @@ def resolve_settings(
         config = configure_like(config, start.plan)
     machine = measure_machine(config.training)
     plan = make_plan(config, dataset, fingerprint, machine, whole_scans or not judged, start.plan if start else None)
-    log.info("a patch sees %s", describe_view(fingerprint, plan.preprocessing.spacing_mm, plan.patch, plan.region_mm))
+    log.info("a patch sees %s", describe_view(fingerprint, plan))
     name = Path(config.training.start_from or "").name
     origin = Origin(name, start.sha256, start.trained_on) if start else None
     threads = torch.get_num_threads()

@@ -59,11 +59,7 @@ def load_start(config: Config) -> Model | None:
 
 
 def starting_plan(config: Config) -> Plan | None:
-    """Return the plan of the model that a training starts from; None for new weights.
-
-    Raises:
-        ModelError: if it is missing, damaged, or of another format.
-    """
+    """Return the plan of the model that ``load_start`` returns; None for new weights."""
     start = load_start(config)
     return start.plan if start else None
 

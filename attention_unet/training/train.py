@@ -12,7 +12,7 @@ import torch
 import yaml
 from lightning_fabric import Fabric, seed_everything
 
-from attention_unet.config import Config, TrainingConfig
+from attention_unet.config import Config
 from attention_unet.dataset.cases import Dataset
 from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.errors import ConfigError
@@ -39,8 +39,7 @@ from attention_unet.training.fit import fit, save_training
 from attention_unet.training.interruption import Interrupted, catching_signals
 from attention_unet.training.learner import Learner, build_network
 from attention_unet.training.locating import train_locator
-from attention_unet.training.log_file import log_to_file
-from attention_unet.training.messages import log_end, log_start
+from attention_unet.training.messages import log_end, log_start, log_to_file
 from attention_unet.training.monitor import Monitor
 from attention_unet.training.parts import Training, synchronise
 from attention_unet.training.prepared_cases import PreparedCases, prepare_cases
@@ -163,7 +162,10 @@ def _train(
             )
             _start_from(start, network, settings)
             learner, budget, loop = _begin_or_continue(network, settings, fabric, state, locating)
-            monitor = _open_monitor(run, settings, learner, state) if fabric.is_global_zero else None
+            monitor = None
+            if fabric.is_global_zero:
+                log_start(settings, learner)
+                monitor = Monitor(run, settings.plan.labels.names, state.history if state else [], learner.step)
             training = Training(
                 run,
                 settings,
@@ -188,7 +190,7 @@ def _restore_or_train_locator(
     fabric: Fabric,
     caught: Sequence[int],
 ) -> Locator | None:
-    """Return the locator of a run; None if its plan has none, or if the locator lost structures."""
+    """Return the locator of a run: the saved one, or a new one. None if the plan has none or it is not safe."""
     if state and state.locator:
         return Locator.from_json(state.locator, state.locator_weights, fabric.device)
     if state or not settings.plan.region_mm:
@@ -215,11 +217,6 @@ def _begin_or_continue(
     if not state:
         budget.elapsed_before = budget.locating = locating
         return learner, budget, LoopState(locating=locating)
-    return learner, budget, _restore(state, learner, budget, config)
-
-
-def _restore(state: TrainingState, learner: Learner, budget: Budget, config: TrainingConfig) -> LoopState:
-    """Bring learner and budget to a saved state. Return the state of the loop."""
     learner.restore(state.learner)
     budget.elapsed_before, budget.reserve, budget.locating = state.elapsed, state.reserve, state.loop.locating
     budget.steps_before = learner.step
@@ -227,14 +224,7 @@ def _restore(state: TrainingState, learner: Learner, budget: Budget, config: Tra
     if any(getattr(before, name) != getattr(config, name) for name in ("budget_minutes", "steps", "validations")):
         due = int(budget.progress(learner.step) * config.validations + 1e-9)
         state.loop.validations = min(state.loop.validations, due)
-    return state.loop
-
-
-def _open_monitor(run: Path, settings: ResolvedSettings, learner: Learner, state: TrainingState | None) -> Monitor:
-    """Log what is trained, and return the display of a training."""
-    log_start(settings, learner)
-    history, text = state.history if state else [], (run / CONFIG).read_text(encoding="utf-8")
-    return Monitor(run, settings.plan.labels.names, history, learner.step, text)
+    return learner, budget, state.loop
 
 
 def _run_loop(training: Training, save_first: bool) -> bool:
@@ -292,5 +282,5 @@ def read_config(run: Path) -> Config:
     """
     try:
         return Config.from_plain(yaml.safe_load((run / CONFIG).read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError) as error:
+    except (OSError, yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{run}: not a run folder ({error}): expected the folder of a training") from error

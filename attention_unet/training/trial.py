@@ -44,9 +44,9 @@ def try_step(config: Config, plan: Plan) -> Trial:
     alone = dataclasses.replace(config.training, devices=1, nodes=1, batch=patches)
     reuse_freed_memory(of_any_size=True)
     fabric = make_fabric(alone)
-    learner = Learner(build_network(plan), alone, fabric, plan.labels.overlapping)
     masks = plan.labels.channels if plan.labels.overlapping else 1
     try:
+        learner = Learner(build_network(plan), alone, fabric, plan.labels.overlapping)
         image = torch.randn(patches, len(plan.channels), *plan.window).to(fabric.device)
         target = torch.zeros(patches, masks, *plan.window, dtype=torch.uint8).to(fabric.device)
         batch = Batch(image, target)

@@ -15,14 +15,13 @@ from attention_unet.evaluation.structure_attention import StructureAttention, at
 from attention_unet.inference.components import drop_small
 from attention_unet.inference.locator import Locator
 from attention_unet.inference.model import Model
-from attention_unet.inference.predict_volume import Prediction, predict_volume
+from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
 from attention_unet.machine.memory import machine_memory
 from attention_unet.network import UNet
 from attention_unet.pictures.mosaic import Scene
 from attention_unet.preparation.plan import Plan
 from attention_unet.scans.labels import Labels, mask_of
-from attention_unet.scans.volumes import Volume
 
 SCENES = 3  # example cases
 OVERLAP = 0.25  # of windows; about a third of the work of an overlap of 0.5
@@ -68,37 +67,35 @@ def validate(
     Returns:
         The results; None if stopped.
     """
-    scores: dict[str, list[float]] = {}
-    scores_cleaned: dict[str, list[float]] = {}
-    scenes: list[Scene] = []
-    attention: list[StructureAttention] = []
+    found = Validation({}, {}, [], [])
     model = Model(network, plan, device, locator=locator)
+    image_title = "image" if len(plan.channels) == 1 else f"image, {plan.channels[0]}"
     began = time.monotonic()
     for case in cases:
         if stop():
             return None
-        if scores and seconds is not None and time.monotonic() - began > seconds:
+        if found.dice and seconds is not None and time.monotonic() - began > seconds:
             break
         memory = machine_memory()  # not the free memory: other programs must not end a training
         volume = read_channels(case, memory)
         label = read_case_label(case, volume, memory)
-        wants_scene = len(scenes) < SCENES
-        # Only the located part: masks of early validations reach its border without a reason.
+        wants_scene = len(found.scenes) < SCENES
+        # Only the part that the locator finds: masks of early validations reach its border without a reason.
         settings = Settings(precision, overlap, False, attention=wants_scene, memory=memory, drop_small=())
         prediction = predict_volume([model], volume, settings)
         reference, predicted = label.array[0].astype(np.int64), prediction.label_map
-        scores[case.id] = dice_by_class(predicted, reference, plan.labels, case.unannotated)
+        truth = reference, plan.labels, case.unannotated
+        found.dice[case.id] = found.dice_cleaned[case.id] = dice_by_class(predicted, *truth)
         cleaned = predicted if plan.labels.overlapping else drop_small(predicted, plan.labels.painted)
-        changed = not np.array_equal(cleaned, predicted)
-        scores_cleaned[case.id] = scores[case.id]
-        if changed:
-            scores_cleaned[case.id] = dice_by_class(cleaned, reference, plan.labels, case.unannotated)
+        if not np.array_equal(cleaned, predicted):
+            found.dice_cleaned[case.id] = dice_by_class(cleaned, *truth)
         if wants_scene:
-            scenes.append(make_scene(case.id, volume, reference, prediction, plan))
-            for place, weights in prediction.attention.items():
+            maps, shown = prediction.attention, (plan.labels.index(reference), plan.labels.index(predicted))
+            found.scenes.append(Scene(case.id, volume.affine, volume.array[0], *shown, maps, image_title))
+            for place, weights in maps.items():
                 marked = mark_unpredicted(weights)
-                attention += attention_in_structures(case.id, place, marked, reference, plan.labels)
-    return Validation(scores, scores_cleaned, scenes, attention)
+                found.attention.extend(attention_in_structures(case.id, place, marked, reference, plan.labels))
+    return found
 
 
 def judge_overlap(larger: Validation, smaller: Validation) -> float:
@@ -123,22 +120,3 @@ def dice_by_class(
         np.nan if name in unannotated else dice(mask_of(predicted, group), mask_of(reference, group))
         for name, group in labels.integers.items()
     ]
-
-
-def mean_dice(scores: dict[str, list[float]], classes: int) -> list[float]:
-    """Return the mean Dice of each class over the cases where it is not NaN; NaN if there are none."""
-    table = np.array([scores[case] for case in sorted(scores)]).reshape(-1, classes)
-    return np.ma.masked_invalid(table).mean(axis=0).filled(np.nan).tolist()
-
-
-def make_scene(title: str, volume: Volume, reference: NDArray[np.int64], prediction: Prediction, plan: Plan) -> Scene:
-    """Return an example case to draw, with its attention maps."""
-    return Scene(
-        title=title,
-        image_title="image" if len(plan.channels) == 1 else f"image, {plan.channels[0]}",
-        affine=volume.affine,
-        image=volume.array[0],
-        reference=plan.labels.index(reference),
-        prediction=plan.labels.index(prediction.label_map),
-        attention=prediction.attention,
-    )

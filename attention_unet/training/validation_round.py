@@ -23,7 +23,6 @@ from attention_unet.training.validation import (
     OVERLAP_CASES,
     Validation,
     judge_overlap,
-    mean_dice,
     validate,
 )
 
@@ -35,8 +34,8 @@ LOW_DICE, LOW_FROM = 0.5, 0.4  # a warning is given below this Dice after this s
 def validate_and_record(training: Training, progress: float, learning_rate: float) -> bool:
     """Validate on held-out cases, record the result and save the averaged weights.
 
-    With a budget in minutes, a validation is on as many of them as its time allows; usually the last one is on all. If
-    one case alone would take too long at last, its windows do not overlap.
+    With a budget in minutes, a validation takes as many cases as its time allows; the last one usually takes all. If
+    one case would take too long, the windows of the last validation do not overlap.
 
     The saved weights are those of the latest validation, not the best on the held-out cases: that choice would make
     their Dice too high.
@@ -100,7 +99,7 @@ def warn_if_low(training: Training, progress: float, row: Mapping[str, float]) -
 
 
 def describe(training: Training, row: Mapping[str, float]) -> dict[str, Any]:
-    """Return what a model file tells about its training."""
+    """Return the fields of a model file about its training."""
     settings, loop = training.settings, training.loop
     description: dict[str, Any] = {
         "trained": {key: value if math.isfinite(value) else None for key, value in row.items()},
@@ -117,7 +116,8 @@ def describe(training: Training, row: Mapping[str, float]) -> dict[str, Any]:
 def history_row(training: Training, validation: Validation, learning_rate: float) -> dict[str, float]:
     """Return the row of a validation for ``history.csv``."""
     names, loop = training.settings.plan.labels.names, training.loop
-    means = mean_dice(validation.dice, len(names))
+    table = np.array([validation.dice[case] for case in sorted(validation.dice)]).reshape(-1, len(names))
+    means = np.ma.masked_invalid(table).mean(axis=0).filled(np.nan).tolist()  # NaN: no case has the class
     defined = [mean for mean in means if mean == mean]
     return {
         "step": training.learner.step,
@@ -169,9 +169,9 @@ def try_overlap(training: Training, cases: Sequence[Case], validation: Validatio
 def validate_timed(
     training: Training, cases: Sequence[Case], overlap: float, seconds: float | None
 ) -> Validation | None:
-    """Validate the averaged network on cases that the processes share, and add the time to the state of the loop.
+    """Validate the averaged network, and add the time to the state of the loop.
 
-    A process takes no further case after so many seconds.
+    The processes share the cases. After ``seconds``, a process begins no further case.
 
     Returns:
         Dice for the cases of all processes, with examples from this process; None if a process was stopped.

@@ -114,7 +114,7 @@ def test_memory_that_other_programs_hold_ends_no_validation(cohort, tmp_path, mo
 
 @pytest.mark.parametrize("ahead", [0, 1])
 def test_a_gradient_that_is_not_finite_names_the_cases_and_changes_nothing_saved(cohort, tmp_path, monkeypatch, ahead):
-    monkeypatch.setattr(fit, "steps_ahead", lambda device: ahead)  # 1 on a GPU
+    monkeypatch.setitem(fit.AHEAD, "cpu", ahead)  # 1 on a GPU
     train(config(cohort, steps=3), tmp_path / "run")
     state, model = ((tmp_path / "run" / name).read_bytes() for name in ("last.pt", "model.safetensors"))
     monkeypatch.setattr(Learner, "_loss_of", lambda self, batch: self._wrapped(batch.image)[0].sum() * float("nan"))

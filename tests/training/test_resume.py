@@ -21,7 +21,6 @@ from attention_unet.preparation import region
 from attention_unet.training import fit, validation_round
 from attention_unet.training import locating as locating_module
 from attention_unet.training import train as module
-from attention_unet.training.budget import Budget
 from attention_unet.training.checkpoint import LoopState
 from attention_unet.training.claim import claim_folder
 from attention_unet.training.interruption import Interrupted
@@ -53,7 +52,7 @@ def test_a_resumed_run_ends_in_the_very_numbers_of_an_unbroken_one(
     cohort, tmp_path, unbroken, monkeypatch, caplog, stop_at, ahead
 ):
     caplog.set_level("INFO")
-    monkeypatch.setattr(fit, "steps_ahead", lambda device: ahead)  # 1 on a GPU
+    monkeypatch.setitem(fit.AHEAD, "cpu", ahead)  # 1 on a GPU
     train_until(stop_at, config(cohort), tmp_path / "run")
     train(config(cohort), tmp_path / "run", resume=True)
     assert f"continuing after step {stop_at}" in caplog.text
@@ -130,7 +129,7 @@ def test_a_locator_is_trained_once(cohort, tmp_path, monkeypatch, locating, reca
     assert (load_model(tmp_path / "run").locator is None) == (recall > 1)
 
 
-def test_a_resumed_network_has_the_time_that_its_locator_left():
+def test_a_resumed_network_has_the_time_that_its_locator_left(monkeypatch):
     config = Config(training=TrainingConfig(minutes=10))
     state = SimpleNamespace(
         learner=None,
@@ -139,8 +138,11 @@ def test_a_resumed_network_has_the_time_that_its_locator_left():
         loop=LoopState(locating=60),
         settings={"config": dataclasses.asdict(config)},
     )
-    budget = Budget(None, 600)
-    module._restore(state, SimpleNamespace(restore=lambda _: None, step=5), budget, config.training)
+    settings = SimpleNamespace(
+        config=config, plan=SimpleNamespace(labels=SimpleNamespace(overlapping=False, ignore=None))
+    )
+    monkeypatch.setattr(module, "Learner", lambda *_: SimpleNamespace(restore=lambda _: None, step=5))
+    _, budget, _ = module._begin_or_continue(None, settings, None, state, 0.0)
     assert budget.progress(5) == pytest.approx(0.5, abs=0.01)
 
 

@@ -1,6 +1,7 @@
 import dataclasses
 
 import pytest
+import torch
 
 from attention_unet.config import Config, NetworkConfig, TrainingConfig
 from attention_unet.errors import ConfigError
@@ -23,3 +24,12 @@ def test_a_step_is_timed():
 def test_a_step_too_large_for_the_memory_is_told():
     with pytest.raises(ConfigError, match=r"of \(100000, 100000, 100000\) does not fit into the memory of cpu: lower"):
         try_step(CONFIG, dataclasses.replace(PLAN, patch=(100_000,) * 3))
+
+
+def test_a_network_too_large_for_the_memory_is_told(monkeypatch):
+    def fail(plan):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("attention_unet.training.trial.build_network", fail)
+    with pytest.raises(ConfigError, match="does not fit into the memory of cpu"):
+        try_step(CONFIG, PLAN)
