@@ -1,8 +1,9 @@
 """Ablate the attention of a network while it predicts: remove it, make it constant, or replace its maps."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from attention_unet.attention import Attended, Attention
+from attention_unet.attention import Attended
 from attention_unet.inference.decision import choose_classes
 from attention_unet.inference.locator import cut_to_structures
 from attention_unet.inference.model import Model
@@ -25,7 +26,6 @@ from attention_unet.scans.volumes import Volume
 # "removed": features are not weighted. "constant": every weight is the mean of all weights.
 Ablation = Literal["removed", "constant"]
 ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
-Hook = Callable[[nn.Module, Any, Attended], Attended]
 
 
 def possible_ablations(network: UNet) -> tuple[Ablation, ...]:
@@ -53,26 +53,19 @@ def ablated(network: UNet, ablation: Ablation) -> Iterator[None]:
         mean = weights.flatten(1).mean(dim=1).view(-1, *[1] * (weights.dim() - 1)).expand_as(weights)
         return Attended(x * mean, mean)
 
-    attentions = network.attentions()
-    with _register_hooks(attentions, dict.fromkeys(attentions, ablate)):
+    with ExitStack() as hooks:
+        for attention in network.attentions().values():
+            hooks.enter_context(attention.register_forward_hook(ablate))
         yield
 
 
 def predict_with_maps(
     model: Model, volume: Volume, maps: Mapping[str, NDArray[np.float32]], overlap: float
 ) -> NDArray[Any]:
-    """Predict a volume with given attention maps instead of those of the network.
+    """Predict a volume with given attention maps instead of those of the network. Return its label map (I, J, K).
 
-    The maps are added to the image as channels, so that each window gets its part of them.
-
-    Args:
-        model: a model that ``has_replaceable_maps``.
-        volume: the scan.
-        maps: attention map of each place (I, J, K), on the grid of the volume.
-        overlap: overlap of windows, 0 to below 1.
-
-    Returns:
-        Label map (I, J, K).
+    The model must have replaceable maps. Each map (I, J, K) is on the grid of the volume. The maps are added to the
+    image as channels, so that each window gets its part of them.
     """
     places, plan = list(maps), model.plan
     image = cut_to_structures(model, preprocess(volume, plan.preprocessing), overlap)
@@ -109,23 +102,13 @@ class _ReplacedMaps(UNet):
         """Predict from the first channels, with the maps in the other channels."""
         image, maps = x[:, : self.channels], x[:, self.channels :]
         weights = {place: maps[:, [i]] + mean for i, (place, mean) in enumerate(self.means.items())}
-        attentions = self.network.attentions()
-        with _register_hooks(attentions, {place: _replace_by(weights[place]) for place in attentions}):
+        with ExitStack() as hooks:
+            for place, attention in self.network.attentions().items():
+                hooks.enter_context(attention.register_forward_hook(partial(_replace_weights, weights[place])))
             return self.network(image, full_output=full_output)
 
 
-def _replace_by(weights: Tensor) -> Hook:
-    def replace_weights(attention: nn.Module, inputs: Any, attended: Attended) -> Attended:
-        x = inputs[0]
-        pooled = pool_to(weights.float(), x.shape[2:]).to(x.dtype)
-        return Attended(x * pooled, pooled)
-
-    return replace_weights
-
-
-@contextmanager
-def _register_hooks(attentions: Mapping[str, Attention], hooks: Mapping[str, Hook]) -> Iterator[None]:
-    with ExitStack() as stack:
-        for place, attention in attentions.items():
-            stack.enter_context(attention.register_forward_hook(hooks[place]))
-        yield
+def _replace_weights(weights: Tensor, attention: nn.Module, inputs: Any, attended: Attended) -> Attended:
+    x = inputs[0]
+    pooled = pool_to(weights.float(), x.shape[2:]).to(x.dtype)
+    return Attended(x * pooled, pooled)

@@ -40,7 +40,7 @@ class Controls:
         random: two models of the same architecture with random weights; empty if the network has no attention.
         second: model of the same training with another seed; None if there is none.
         maps: maps of all checked cases on the common grid.
-        subjects: the person of each case; by default, each case is one.
+        subjects: the person of each case; a case without one is a person itself.
     """
 
     random: Sequence[Model]
@@ -52,9 +52,9 @@ class Controls:
         """Return the maps of other persons than that of a case, those of the next case in the list first."""
         names = list(self.maps)
         next_one = names.index(case) + 1 if case in self.maps else 0
-        person = self.subjects.get(case, case)
+        person = self.subjects.get(case) or case
         around = names[next_one:] + names[:next_one]
-        return [self.maps[name] for name in around if self.subjects.get(name, name) != person]
+        return [self.maps[name] for name in around if (self.subjects.get(name) or name) != person]
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def check_case(
             agreement[OTHER_MAP] = _correlate(*arrays)
         deletion = _delete(scan, trained, *next(iter(maps.items())), seed)
     auc = _write_grad_cam(scan, output)
-    return CaseChecks(case.id, scores, agreement, deletion, auc)
+    return CaseChecks(case.id, scores, agreement, deletion, auc, controls.subjects.get(case.id, ""))
 
 
 @dataclass(frozen=True)

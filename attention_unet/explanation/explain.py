@@ -1,7 +1,8 @@
 """Check the attention of a run on some of its held-out cases; the report of the run shows the findings."""
 
 import json
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,33 +51,22 @@ def explain_run(
     files, model = read_evaluated_files(folder), load_model(run, choose_device(device))
     rows = read_metrics(folder / "metrics.csv")
     ranked = [case for case in mean_dice(rows) if case in files.predicted]
-    subjects = {row.case: row.subject for row in rows}
     if not ranked:
         raise DataError(f"{folder}: no held-out case could be scored: expected at least one; check images and labels")
     cases = [files.cases[name] for name in evenly_spaced(ranked, most)]
     attends = bool(possible_ablations(model.network))
     random = [randomise_weights(model, seed) for seed in range(2)] if attends else []
-    controls = Controls(random, second_model, {}, {case: person or case for case, person in subjects.items()})
+    controls = Controls(random, second_model, {}, {row.case: row.subject for row in rows})
     checks: list[CaseChecks] = []
     with progress_bar("checking", len(cases) * (count_steps(model, controls) + 1)) as done:
         for case in cases if attends else ():
-            try:
+            with _noting_failure(failed, case.id, model):
                 controls.maps[case.id] = predict_common_maps(model, case)
-            except DataError as error:
-                failed[case.id] = str(error)
             done()
         for seed, case in enumerate(cases):
-            if case.id in failed:
-                continue
-            try:
-                result = check_case(model, controls, case, files.predicted[case.id].parent, seed, done)
-                checks.append(replace(result, subject=subjects[case.id]))
-            except DataError as error:
-                failed[case.id] = str(error)
-            except RuntimeError as error:
-                if not out_of_memory(error):
-                    raise
-                failed[case.id] = f"{case.id}: too large for the memory of {model.device}: explain with --device cpu"
+            if case.id not in failed:
+                with _noting_failure(failed, case.id, model):
+                    checks.append(check_case(model, controls, case, files.predicted[case.id].parent, seed, done))
     findings = summarise_findings(checks, model.sha256)
     write_text(folder / EXPLANATION, json.dumps(findings, indent=1, allow_nan=False) + "\n")
     return findings, failed
@@ -106,3 +96,16 @@ def _load_second_model(second: Path, run: Path, device: str) -> Model:
             f"{second}: has other {' and '.join(different)} than {run}: expected the same training with another seed"
         )
     return model
+
+
+@contextmanager
+def _noting_failure(failed: dict[str, str], case: str, model: Model) -> Iterator[None]:
+    """Note why a case failed, so that the others are still checked."""
+    try:
+        yield
+    except DataError as error:
+        failed[case] = str(error)
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        failed[case] = f"{case}: too large for the memory of {model.device}: explain with --device cpu"

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import statistics
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -66,48 +67,28 @@ def _report_low_dice(checks: Sequence[CaseChecks]) -> list[str]:
     ]
 
 
-def _attention_unchecked(case: CaseChecks) -> bool:
-    return all(name in (TRAINED, UNTRAINED) or name.startswith(WITHOUT) for name in case.dice)
-
-
 def _report_ablations(checks: Sequence[CaseChecks]) -> list[str]:
     """Report whether the network needs its attention, and whether weights must differ between positions."""
-    if checks and all(_attention_unchecked(case) for case in checks):
+    if checks and not any("removed" in case.dice for case in checks):
         return ["This network has no attention that can be checked."]
-    sentences = []
-    for condition, words, used, unused in (
-        (
-            "removed",
-            "Without its attention (features pass unchanged)",
-            "this network uses its attention; only another training can show whether a network without it is worse",
-            "nothing shows that this network uses its attention",
-        ),
-        (
-            "constant",
-            "With the same weight everywhere (their mean)",
-            "this network uses the differences between weights",
-            "nothing shows that the differences between weights matter",
-        ),
-    ):
-        sentences += _report_change(checks, condition, TRAINED, words, used, unused)
-    return sentences
+    words = "Without its attention (features pass unchanged)"
+    used = "this network uses its attention; only another training can show whether a network without it is worse"
+    unused = "nothing shows that this network uses its attention"
+    removed = _report_change(checks, "removed", TRAINED, words, used, unused)
+    words = "With the same weight everywhere (their mean)"
+    used = "this network uses the differences between weights"
+    unused = "nothing shows that the differences between weights matter"
+    return removed + _report_change(checks, "constant", TRAINED, words, used, unused)
 
 
 def _report_missing_channels(checks: Sequence[CaseChecks]) -> list[str]:
     """Report what each channel of the image is worth to the network."""
-    conditions = dict.fromkeys(name for case in checks for name in case.dice if name.startswith(WITHOUT))
-    return [
-        sentence
-        for condition in conditions
-        for sentence in _report_change(
-            checks,
-            condition,
-            TRAINED,
-            f"Without the channel {condition.removeprefix(WITHOUT)}",
-            "this network uses the channel",
-            "nothing shows that this network uses the channel",
-        )
-    ]
+    used = "this network uses the channel"
+    sentences = []
+    for condition in dict.fromkeys(name for case in checks for name in case.dice if name.startswith(WITHOUT)):
+        words = f"Without the channel {condition.removeprefix(WITHOUT)}"
+        sentences += _report_change(checks, condition, TRAINED, words, used, f"nothing shows that {used}")
+    return sentences
 
 
 def _report_exchanged_maps(checks: Sequence[CaseChecks]) -> list[str]:
@@ -117,18 +98,9 @@ def _report_exchanged_maps(checks: Sequence[CaseChecks]) -> list[str]:
     """
     correlations = _mean_correlations(checks, OTHER_MAP)
     sentences = [f"Maps of two cases correlate by {_list_places(correlations)}."] if correlations else []
-    for condition, words in (
-        (MEAN_MAP, "With the mean map of the other cases"),
-        (OTHER_MAP, "With the map of another case"),
-    ):
-        sentences += _report_change(
-            checks,
-            condition,
-            OWN_MAP,
-            f"{words} instead of its own",
-            "the map of the scan itself is better",
-            "this does not show that the maps depend on the scan",
-        )
+    better, unshown = "the map of the scan itself is better", "this does not show that the maps depend on the scan"
+    for condition, words in ((MEAN_MAP, "the mean map of the other cases"), (OTHER_MAP, "the map of another case")):
+        sentences += _report_change(checks, condition, OWN_MAP, f"With {words} instead of its own", better, unshown)
     return sentences
 
 
@@ -173,33 +145,27 @@ def _compare_with_second(checks: Sequence[CaseChecks]) -> list[str]:
 
 def _report_deletion(checks: Sequence[CaseChecks]) -> list[str]:
     """Report whether attention marks important voxels better than the distance to the prediction does."""
-    places = [case.deletion.place for case in checks if case.deletion]
-    if not places:
+    measured = [(case, case.deletion) for case in checks if case.deletion]
+    if not measured:
         return []
-    place = statistics.mode(places)  # a map can be flat in some cases
-    measured = [
-        (case, [mean_height(c) for c in (curves.by_chance, curves.by_distance, curves.by_attention)])
-        for case in checks
-        if (curves := case.deletion) and curves.place == place
-    ]
-    if not (measured := [(case, means) for case, means in measured if np.isfinite(means).all()]):
+    place = statistics.mode(curves.place for _, curves in measured)  # a map can be flat in some cases
+    measured = [(case, curves) for case, curves in measured if curves.place == place]
+    heights = np.array([[mean_height(c) for c in (d.by_chance, d.by_distance, d.by_attention)] for _, d in measured])
+    known = np.isfinite(heights).all(axis=1)
+    if not known.any():
         return []
-    defined, heights = [case for case, _ in measured], np.array([means for _, means in measured])
-    than_chance, than_distance = (heights[:, control] - heights[:, 2] for control in (0, 1))
-    low, high = interval_of_mean(than_distance, _subjects(defined))
-    verdict = (
-        TOO_FEW if len(set(_subjects(defined))) < MIN_PERSONS
-        else "attention marks important voxels better than this distance does" if low > 0
-        else "this distance marks important voxels better than attention does" if high < 0
-        else "this does not show that attention marks important voxels better than the distance"
-    )  # fmt: skip
-    if than_distance.mean() < 0:
-        low, high = -high, -low  # of "less"
+    than_chance, than_distance = (heights[known, control] - heights[known, 2] for control in (0, 1))
+    verdict = _judge(
+        than_distance,
+        list(compress([case for case, _ in measured], known)),
+        falls="this distance marks important voxels better than attention does",
+        rises="attention marks important voxels better than this distance does",
+        neither="this does not show that attention marks important voxels better than the distance",
+    )
     return [
         f"Deleting the voxels with the highest attention at {place} lowers Dice "
         f"{_more(than_chance.mean())} than random deletion, and {_more(than_distance.mean())} than deletion by "
-        f"distance to the network's own prediction, mean over 0 to {SHARES[-1]:.0%} deleted voxels "
-        f"({_interval(low, high)}{_count(defined)}): {verdict}."
+        f"distance to the network's own prediction, mean over 0 to {SHARES[-1]:.0%} deleted voxels {verdict}."
     ]
 
 
@@ -208,48 +174,39 @@ def _more(gain: float) -> str:
 
 
 def _report_grad_cam(checks: Sequence[CaseChecks]) -> list[str]:
-    means = {}
-    for name in checks[0].grad_cam if checks else ():
-        values = [case.grad_cam[name] for case in checks if not np.isnan(case.grad_cam[name])]
-        if values:
-            means[name] = float(np.mean(values))
-    if not means:
-        return []
-    listed = ", ".join(f"{mean:.3f} ({name})" for name, mean in means.items())
-    return [f"For comparison, Grad-CAM separates the classes from the background with an AUC of {listed}."]
+    names = list(checks[0].grad_cam) if checks else []
+    known = {name: [auc for case in checks if not np.isnan(auc := case.grad_cam[name])] for name in names}
+    listed = ", ".join(f"{np.mean(each):.3f} ({name})" for name, each in known.items() if each)
+    text = f"For comparison, Grad-CAM separates the classes from the background with an AUC of {listed}."
+    return [text] if listed else []
 
 
 def _report_change(
     checks: Sequence[CaseChecks], condition: str, control: str, words: str, used: str, unused: str
 ) -> list[str]:
     """Report the change of Dice from a control to a condition; nothing if no case has both."""
-    both = [case for case in checks if condition in case.dice and control in case.dice]
-    defined = [case for case in both if not np.isnan(case.dice[condition] - case.dice[control])]
-    if not defined:
+    changes = np.array([case.dice.get(condition, np.nan) - case.dice.get(control, np.nan) for case in checks])
+    known = np.isfinite(changes)
+    if not known.any():
         return []
-    changes = np.array([case.dice[condition] - case.dice[control] for case in defined])
-    low, high = interval_of_mean(changes, _subjects(defined))
-    mean = float(changes.mean())
-    verdict = (
-        TOO_FEW if len(set(_subjects(defined))) < MIN_PERSONS
-        else used if high < 0
-        else "the network is better this way" if low > 0
-        else unused
-    )  # fmt: skip
-    direction = "falls" if mean < 0 else "rises"
-    bounds = (-high, -low) if mean < 0 else (low, high)
-    return [f"{words}, mean Dice {direction} by {abs(mean):.3f} ({_interval(*bounds)}{_count(defined)}): {verdict}."]
+    mean, better = float(changes[known].mean()), "the network is better this way"
+    verdict = _judge(changes[known], list(compress(checks, known)), falls=used, rises=better, neither=unused)
+    return [f"{words}, mean Dice {'falls' if mean < 0 else 'rises'} by {abs(mean):.3f} {verdict}."]
 
 
-def _subjects(checks: Sequence[CaseChecks]) -> list[str]:
-    """Return the person of each case; a case without one is a person itself."""
-    return [case.subject or case.case for case in checks]
+def _judge(changes: NDArray[np.float64], checks: Sequence[CaseChecks], *, falls: str, rises: str, neither: str) -> str:
+    """Return the interval of a mean change, the number of cases and, if it differs, of persons, and the verdict.
 
-
-def _count(checks: Sequence[CaseChecks]) -> str:
-    """Return the number of cases in words and, if it differs, that of persons."""
-    persons = len(set(_subjects(checks)))
-    return f"n = {len(checks)}" + (f" cases of {plural(persons, 'person')}" if persons < len(checks) else "")
+    The interval of a fall is that of its size. It is left out if it is NaN.
+    """
+    subjects = [case.subject or case.case for case in checks]
+    persons, (low, high) = len(set(subjects)), interval_of_mean(changes, subjects)
+    verdict = TOO_FEW if persons < MIN_PERSONS else falls if high < 0 else rises if low > 0 else neither
+    if changes.mean() < 0:
+        low, high = -high, -low
+    interval = "" if np.isnan(low) else f"95% interval {low:.3f} to {high:.3f}, "
+    cases = f" cases of {plural(persons, 'person')}" if persons < len(checks) else ""
+    return f"({interval}n = {len(checks)}{cases}): {verdict}"
 
 
 def _dice_values(checks: Sequence[CaseChecks], condition: str) -> NDArray[np.float64]:
@@ -266,17 +223,9 @@ def _number_with(checks: Sequence[CaseChecks], pair: str) -> int:
 def _mean_correlations(checks: Sequence[CaseChecks], pair: str) -> dict[str, float]:
     """Return the mean correlation of a pair of maps by place."""
     by_case = [case.agreement.get(pair, {}) for case in checks]
-    places = [place for place in PLACES if any(place in correlations for correlations in by_case)]
-    return {
-        place: float(np.mean([correlations[place] for correlations in by_case if place in correlations]))
-        for place in places
-    }
+    known = {place: [means[place] for means in by_case if place in means] for place in PLACES}
+    return {place: float(np.mean(values)) for place, values in known.items() if values}
 
 
 def _list_places(means: dict[str, float]) -> str:
     return ", ".join(f"{mean:.2f} at {place}" for place, mean in means.items())
-
-
-def _interval(low: float, high: float) -> str:
-    """Return the interval in words; empty if it is NaN."""
-    return "" if np.isnan(low) else f"95% interval {low:.3f} to {high:.3f}, "

@@ -65,16 +65,31 @@ def inference_config(model: Model, bound_to_cpu: bool) -> dict[str, Any]:
     ``bound_to_cpu``: the trace holds tensors that it makes on the CPU, wherever its input is.
     """
     plan = model.plan
-    window = {"roi_size": model.plan.window, "sw_batch_size": 1, "overlap": model.overlap, "mode": "gaussian"}
+    window = {"roi_size": plan.window, "sw_batch_size": 1, "overlap": model.overlap, "mode": "gaussian"}
     inferer: dict[str, Any] = {"_target_": "SlidingWindowInferer", **window}
     if plan.slice_axis is not None:
         inferer = {"_target_": "SliceInferer", "spatial_dim": plan.slice_axis, **window}
-    decide: list[dict[str, Any]] = [{"_target_": "AsDiscreted", "keys": "pred", "argmax": True}]
+    decide = [_transform("AsDiscreted", "pred", argmax=True)]
     if plan.labels.overlapping:
-        decide = [{"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.5}]
-    elif (values := [0, *plan.labels.painted]) != list(range(len(values))):
-        indices = list(range(len(values)))
-        decide += [{"_target_": "MapLabelValued", "keys": "pred", "orig_labels": indices, "target_labels": values}]
+        decide = [_transform("AsDiscreted", "pred", threshold=0.5)]
+    elif (values := [0, *plan.labels.painted]) != (indices := list(range(len(values)))):
+        decide.append(_transform("MapLabelValued", "pred", orig_labels=indices, target_labels=values))
+    prepare = [
+        _transform("LoadImaged", "image"),
+        _transform("EnsureChannelFirstd", "image"),
+        _transform("Lambdad", "image", func=ONLY_FINITE),
+        _transform("Orientationd", "image", axcodes="RAS", labels=None),
+        _transform("Spacingd", "image", pixdim=list(plan.preprocessing.spacing_mm)),
+        _transform("CropForegroundd", "image", source_key="image", select_fn=ABOVE_BACKGROUND),
+        _transform("NormalizeIntensityd", "image", nonzero=plan.preprocessing.nonzero, channel_wise=True),
+    ]
+    invert = {"transform": "@preprocessing", "orig_keys": "image", "nearest_interp": False, "to_tensor": True}
+    save = {"output_dir": "@output_dir", "output_postfix": "", "separate_folder": False, "resample": False}
+    finish = [
+        _transform("Invertd", "pred", **invert),
+        *decide,
+        _transform("SaveImaged", "pred", output_dtype=f"$numpy.{plan.labels.dtype.__name__}", **save),
+    ]
     return {
         "imports": ["$import glob", "$import numpy", "$import os", "$import torch"],
         "bundle_root": ".",
@@ -84,22 +99,7 @@ def inference_config(model: Model, bound_to_cpu: bool) -> dict[str, Any]:
         "device": f"$torch.device({CPU if bound_to_cpu else CUDA_OR_CPU})",
         "network_def": {"_target_": "torch.jit.load", "f": f"$@bundle_root + '/{NETWORK}'", "map_location": "@device"},
         "network": "$@network_def.eval()",
-        "preprocessing": _compose(
-            [
-                {"_target_": "LoadImaged", "keys": "image"},
-                {"_target_": "EnsureChannelFirstd", "keys": "image"},
-                {"_target_": "Lambdad", "keys": "image", "func": ONLY_FINITE},
-                {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS", "labels": None},
-                {"_target_": "Spacingd", "keys": "image", "pixdim": list(plan.preprocessing.spacing_mm)},
-                {"_target_": "CropForegroundd", "keys": "image", "source_key": "image", "select_fn": ABOVE_BACKGROUND},
-                {
-                    "_target_": "NormalizeIntensityd",
-                    "keys": "image",
-                    "nonzero": plan.preprocessing.nonzero,
-                    "channel_wise": True,
-                },
-            ]
-        ),
+        "preprocessing": {"_target_": "Compose", "transforms": prepare},
         "dataset": {
             "_target_": "Dataset",
             "data": "$[{'image': file} for file in @datalist]",
@@ -107,28 +107,7 @@ def inference_config(model: Model, bound_to_cpu: bool) -> dict[str, Any]:
         },
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1},
         "inferer": {**inferer, "sigma_scale": 0.125},
-        "postprocessing": _compose(
-            [
-                {
-                    "_target_": "Invertd",
-                    "keys": "pred",
-                    "transform": "@preprocessing",
-                    "orig_keys": "image",
-                    "nearest_interp": False,
-                    "to_tensor": True,
-                },
-                *decide,
-                {
-                    "_target_": "SaveImaged",
-                    "keys": "pred",
-                    "output_dir": "@output_dir",
-                    "output_postfix": "",
-                    "output_dtype": f"$numpy.{plan.labels.dtype.__name__}",
-                    "separate_folder": False,
-                    "resample": False,
-                },
-            ]
-        ),
+        "postprocessing": {"_target_": "Compose", "transforms": finish},
         "handlers": [],
         "evaluator": {
             "_target_": "SupervisedEvaluator",
@@ -148,25 +127,9 @@ def metadata(model: Model, description: dict[str, Any]) -> dict[str, Any]:
     plan = model.plan
     names = plan.labels.names if plan.labels.overlapping else ("background", *plan.labels.names)
     version = {name: importlib.metadata.version(name).partition("+")[0] for name in LIBRARIES}
-    common = {"type": "image", "num_channels": len(plan.channels), "spatial_shape": plan.window}
-    image = {
-        **common,
-        "format": "magnitude",
-        "modality": "MR",
-        "dtype": "float32",
-        "value_range": [],
-        "is_patch_data": True,
-        "channel_def": {str(index): name for index, name in enumerate(plan.channels)},
-    }
-    pred = {
-        **common,
-        "format": "segmentation",
-        "num_channels": len(names),
-        "dtype": "float32",
-        "value_range": [0, 1],
-        "is_patch_data": True,
-        "channel_def": {str(index): name for index, name in enumerate(names)},
-    }
+    common = {"type": "image", "spatial_shape": plan.window, "dtype": "float32", "is_patch_data": True}
+    image = {"format": "magnitude", "modality": "MR", "value_range": [], **_channels(plan.channels)}
+    pred = {"format": "segmentation", "value_range": [0, 1], **_channels(names)}
     return {
         "version": "1.0.0",
         "monai_version": version["monai"],
@@ -177,10 +140,14 @@ def metadata(model: Model, description: dict[str, Any]) -> dict[str, Any]:
         "description": f"Attention U-Net: {plan.architecture.describe_attention()}",
         "authors": "unknown",
         "copyright": "unknown",
-        "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": pred}},
+        "network_data_format": {"inputs": {"image": common | image}, "outputs": {"pred": common | pred}},
         "attention_unet": description,
     }
 
 
-def _compose(transforms: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    return {"_target_": "Compose", "transforms": list(transforms)}
+def _transform(target: str, keys: str, **options: Any) -> dict[str, Any]:
+    return {"_target_": target, "keys": keys, **options}
+
+
+def _channels(names: Sequence[str]) -> dict[str, Any]:
+    return {"num_channels": len(names), "channel_def": {str(index): name for index, name in enumerate(names)}}

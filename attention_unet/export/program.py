@@ -68,7 +68,7 @@ def read_program(file: Path) -> Run:
 
 def _run_program(program: ExportedProgram) -> Run:
     module = program.module()
-    return lambda window: module(window)
+    return lambda window: module(window)  # not the module itself, which refuses train() of a module that holds it
 
 
 def write_onnx(model: Model, description: dict[str, Any], file: Path) -> None:
@@ -139,7 +139,6 @@ def _export(model: Model, convert: Callable[[ExportedProgram], Run]) -> tuple[Ex
     windows = model.plan.window
     strides = [math.prod(of_axis) for of_axis in zip(*model.plan.architecture.steps, strict=True)]
     larger = [n + step for n, step in zip(windows, strides, strict=True)]
-    reasons = []
     ways = [("exactly", windows, draw_window(model, 1, windows), draw_window(model, 1, windows))]
     if not any(isinstance(module, PairwiseAttention) for module in network.modules()):
         ways.insert(0, ("multiple_of", strides, draw_window(model, 2, windows), draw_window(model, 1, larger)))
@@ -149,17 +148,14 @@ def _export(model: Model, convert: Callable[[ExportedProgram], Run]) -> tuple[Ex
             with torch.no_grad(), quietly():
                 program = torch.export.export(network, (given,), dynamic_shapes=free and (free,))
                 torch.testing.assert_close(convert(program)(tried), network(tried), atol=SAME, rtol=0)
-        except ConfigError:
-            raise
+            return program, {word: sizes}
         except Exception as error:  # whatever an exporter raises
             cause: BaseException = error
             while cause.__cause__:  # the last one says what is missing
                 cause = cause.__cause__
             lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-            reasons.append(f"{type(cause).__name__}: {lines[0] if lines else ''}")
-        else:
-            return program, {word: sizes}
-    raise refuse(model, reasons[-1])
+            reason = f"{type(cause).__name__}: {lines[0] if lines else ''}"
+    raise refuse(model, reason)
 
 
 def refuse(model: Model, reason: str) -> ConfigError:

@@ -72,16 +72,13 @@ class Model:
 
     def on(self, device: torch.device) -> "Model":
         """Return a copy of the model on another device. It takes no memory of the present one."""
-        networks = [self.network, *([self.locator.network] if self.locator else [])]
-        moved: dict[int, Any] = {}
-        for network in networks:
-            moved |= {
-                id(weight): nn.Parameter(weight.to(device), weight.requires_grad) for weight in network.parameters()
-            }
-            moved |= {id(buffer): buffer.to(device) for buffer in network.buffers()}
+        networks = nn.ModuleList([self.network, *([self.locator.network] if self.locator else [])])
+        moved: dict[int, Any] = {
+            id(weight): nn.Parameter(weight.to(device), weight.requires_grad) for weight in networks.parameters()
+        }
+        moved |= {id(buffer): buffer.to(device) for buffer in networks.buffers()}
         network, locator = copy.deepcopy((self.network, self.locator), moved)
-        for each in [network, *([locator.network] if locator else [])]:
-            place_network(each, device)
+        place_network(nn.ModuleList([network, *([locator.network] if locator else [])]), device)
         return replace(self, network=network, locator=locator, device=device)
 
     def predict(
@@ -128,11 +125,7 @@ class Model:
 
 
 def _read_scan(
-    scan: Any,
-    spacing_mm: Sequence[float] | None,
-    affine: NDArray[np.float64] | None,
-    plan: Plan,
-    memory: int | None,
+    scan: Any, spacing_mm: Sequence[float] | None, affine: NDArray[np.float64] | None, plan: Plan, memory: int | None
 ) -> Volume:
     if not isinstance(scan, str | Path | nib.Nifti1Image | np.ndarray):
         raise TypeError(

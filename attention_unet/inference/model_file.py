@@ -158,7 +158,7 @@ def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
         locator = None
         if "locator" in description:
             _check_shapes(Plan.from_json(description["locator"]["plan"]), of_locator, file)
-            locator = Locator.from_json(description["locator"], of_locator, device)
+            locator = Locator.from_json(description["locator"], of_locator, CPU)
         network = AttentionUNet(plan.architecture)
         network.load_state_dict(tensors)
         gains = {
@@ -170,22 +170,13 @@ def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
     except DAMAGES as error:
         raise ModelError(f"{file}: not a model that a training wrote, or damaged ({error}): copy it again") from error
     try:
-        network = place_network(network, device).eval()
+        for each in (network, *([locator.network] if locator else [])):
+            place_network(each.eval(), device)
     except RuntimeError as error:
         if not out_of_memory(error):
             raise
         raise ModelError(f"{file}: the memory of {device} is full: close other programs, or use another") from error
-    return Model(
-        network,
-        plan,
-        device,
-        overlap,
-        locator,
-        gains,
-        sha256=description["sha256"],
-        trained_on=trained_on,
-        file=file,
-    )
+    return Model(network, plan, device, overlap, locator, gains, description["sha256"], trained_on, file)
 
 
 def find_model(path: str | Path) -> Path:

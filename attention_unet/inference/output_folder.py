@@ -25,7 +25,7 @@ from attention_unet.files.prediction_folder import (
 )
 from attention_unet.files.prediction_record import RECORD, read_record, recorded_files, was_changed
 from attention_unet.inference.image_states import hash_images, image_names, image_states
-from attention_unet.inference.record import begin_part, is_same, remove_from_record
+from attention_unet.inference.record import begin_part, changing_record, is_same
 from attention_unet.inference.structures import VOLUMES
 from attention_unet.places import PLACES
 from attention_unet.scans.volume_files import ENDINGS, list_files, list_volumes, stem
@@ -47,14 +47,8 @@ def claim_output(
 
     A file is removed only if ``run.json`` or the journal of a killed process records it, with its present content.
 
-    Args:
-        output: folder for the predictions.
-        cases: cases to predict, of all parts.
-        description: description of the predictions, from ``describe_predictions``.
-        extras: names of the results that are wanted beside the label map.
-        resume: keep predictions that are there, if they are complete, and of the same model, settings and scan.
-        overwrite: replace predictions that are there. With ``resume``: those that are not the same.
-        part: part that this process predicts; other processes may predict the others.
+    ``cases`` are those of all parts, ``extras`` the names of the wanted results beside the label map. ``resume``,
+    ``overwrite`` and ``part`` are as in ``predict_folder``.
 
     Returns:
         The cases of this part that are left to predict.
@@ -65,7 +59,10 @@ def claim_output(
         DataError: if the folder cannot be written to.
     """
     ids, cases = {case.id for case in cases}, [case for case in cases if part.has(case.id)]
-    check_apart(output, cases)
+    resolved = output.resolve()
+    for image in (image for case in cases for image in case.images):
+        if (image.parent.resolve() / image.name).is_relative_to(resolved):
+            raise ConfigError(f"{output}: holds the images, such as {image}: name another folder with -o")
     for name in PARTS:
         remove_partials(output / name, None if part.count == 1 else STALE_SECONDS)
     with record_lock(output):  # what other parts remove meanwhile is recorded until it is gone
@@ -113,17 +110,6 @@ def _find_left(
         text = "%s changed after prediction: kept, but %s has the figures from before: %s"
         log.warning(text, plural(len(changed), "mask"), VOLUMES, first_few(changed))
     return [case for case in cases if case.id not in stay]
-
-
-def check_apart(output: Path, cases: Sequence[Case]) -> None:
-    """Check that the images are neither in the output folder nor in a folder below it.
-
-    Raises:
-        ConfigError: if they are.
-    """
-    for image in (image for case in cases for image in case.images):
-        if (image.parent.resolve() / image.name).is_relative_to(output.resolve()):
-            raise ConfigError(f"{output}: holds the images, such as {image}: name another folder with -o")
 
 
 def check_origin(output: Path) -> None:
@@ -181,20 +167,16 @@ def _find_old(output: Path, cases: Sequence[Case], record: Mapping[str, Any]) ->
 
 
 def _remove(output: Path, old: Sequence[Path], cases: Iterable[str]) -> None:
-    """Remove files of earlier predictions, then what ``run.json`` says of them.
-
-    Raises:
-        DataError: if the folder cannot be written to.
-    """
-    for path in old:
-        try:
+    """Remove files of earlier predictions. Then the cases no longer count as begun, as ``begin_part`` recorded them."""
+    try:
+        for path in old:
             path.unlink(missing_ok=True)
-        except OSError as error:
-            raise DataError(
-                f"{output}: cannot be written to ({error.strerror}): name another folder with -o"
-            ) from error
+    except OSError as error:
+        raise DataError(f"{output}: cannot be written to ({error.strerror}): name another folder with -o") from error
     if old:
-        remove_from_record(output, cases)
+        with changing_record(output) as record:
+            for case in cases:
+                record.get("begun", {}).pop(case, None)
 
 
 def _other_origin(output: Path, names: Sequence[str]) -> ConfigError:

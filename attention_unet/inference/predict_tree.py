@@ -94,6 +94,7 @@ def predict_tree(
         still = f", {left:.0f} min left" if left >= 1 else ""
         if own:
             log.info("folder %d of %d: %s%s", number + 1, len(folders), folder, still)
+        of_folder: dict[str, str] = {}
         try:
             of_folder = predict_cases(
                 models, cases, output / folder, settings, resume=resume, overwrite=overwrite, part=here
@@ -104,7 +105,7 @@ def predict_tree(
             (output / VOLUMES).unlink(missing_ok=True)  # it is not that of these masks
         except (ConfigError, DataError) as error:  # the other folders can still be predicted
             raise_interruption(error)
-            of_folder = {".": str(error)}
+            of_folder = {**of_folder, ".": str(error)}
             refused += [str(error)] if isinstance(error, ConfigError) else []
         failed |= {(folder / case).as_posix(): reason for case, reason in of_folder.items()}
     if len(refused) == len(folders):
@@ -172,8 +173,7 @@ def _folders_of_scans(source: Path, output: Path) -> list[Path]:
             log.warning("%s: holds predictions: not predicted", folder)
             names.clear()
             continue
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        names[:] = [name for name in names if (folder / name).resolve() != output.resolve()]
+        names[:] = [n for n in sorted(names) if not n.startswith(".") and (folder / n).resolve() != output.resolve()]
         series = (folder / name for name in names if is_series(folder / name) and not list_volumes(folder / name))
         passed += [folder / name for name in names if (folder / name).is_symlink() and not is_series(folder / name)]
         if list_volumes(folder) or any(map(holds_images, series)):

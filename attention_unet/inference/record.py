@@ -61,35 +61,19 @@ def update_record(output: Path, facts: Mapping[str, Any]) -> None:
         record["cases"], record["failed"] = cases, {name: why for name, why in failed.items() if name not in cases}
 
 
-def remove_from_record(output: Path, cases: Iterable[str]) -> None:
-    """Remove cases from ``run.json``."""
-    with changing_record(output) as record:
-        for key in ("cases", "begun", "failed"):
-            for case in cases:
-                record.get(key, {}).pop(case, None)
-
-
 def is_same(record: Mapping[str, Any], description: Mapping[str, Any]) -> bool:
     """Return whether predictions of a record are of the same models and settings as a description."""
     return all(record.get(key) == description[key] for key in IDENTITY)
 
 
 def begin_part(
-    output: Path,
-    description: Mapping[str, Any],
-    part: Part,
-    everything: Collection[str],
-    cases: Iterable[str],
+    output: Path, description: Mapping[str, Any], part: Part, everything: Collection[str], cases: Iterable[str]
 ) -> None:
     """Write into ``run.json`` what will be predicted, and that this part is not finished.
 
-    Args:
-        output: folder of the predictions.
-        description: description of the predictions, from ``describe_predictions``.
-        part: the part that begins.
-        everything: all cases of the input; failures of others are forgotten.
-        cases: those that this part will predict. Earlier predictions of them count as unfinished, so that a later call
-            may remove their files if this process is killed.
+    ``cases`` are those that this part will predict. Their earlier predictions count as unfinished, so that a later call
+    may remove their files if this process is killed. Failures of cases that are not in ``everything``, all cases of the
+    input, are forgotten.
 
     Raises:
         ConfigError: if another part has begun with another model or other settings.

@@ -96,11 +96,7 @@ def write_volumes(output: Path, models: Sequence[str] | None = None) -> None:
     entities = {name: _entities_of(name) for _, name, _ in found}
     of_bids = any(participant for participant, _ in entities.values())
     rows = [
-        (
-            name,
-            *("" if each[column] is None else each[column] for column in COLUMNS),
-            *(entities[name] if of_bids else ()),
-        )
+        (name, *(each[column] for column in COLUMNS), *(entities[name] if of_bids else ()))  # None: an empty cell
         for _, name, structures in found
         for each in structures
     ]

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from attention_unet.cli import main
+from attention_unet.dataset.cases import Case
 from attention_unet.explanation import explain as explain_module
 from attention_unet.inference.model_file import load_model, save_model
 from attention_unet.network import AttentionUNet
@@ -59,17 +60,18 @@ def test_a_run_is_checked_and_its_report_tells(cohort, run, tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("few_deletions")
-def test_a_case_that_is_too_large_for_a_gpu_stops_no_other(cohort, run, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("step", ["predict_common_maps", "check_case"])
+def test_a_case_that_is_too_large_for_a_gpu_stops_no_other(cohort, run, tmp_path, capsys, monkeypatch, step):
     copied = shutil.copytree(run, tmp_path / "phantom")
-    checked, seen = explain_module.check_case, []
+    original, seen = getattr(explain_module, step), []
 
-    def fails_once(model, controls, case, *rest):
-        seen.append(case.id)
+    def fails_once(*arguments):
+        seen.extend(each.id for each in arguments if isinstance(each, Case))
         if len(seen) == 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return checked(model, controls, case, *rest)
+        return original(*arguments)
 
-    monkeypatch.setattr(explain_module, "check_case", fails_once)
+    monkeypatch.setattr(explain_module, step, fails_once)
     assert main(["explain", str(copied), "--root", str(cohort), "--cases", "2"]) == 1
     assert f"{seen[0]}: too large for the memory of cpu: explain with --device cpu" in capsys.readouterr().err
     found = json.loads((copied / "held-out" / "explanation.json").read_text())

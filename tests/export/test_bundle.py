@@ -43,7 +43,7 @@ def around_zero(image):
 
 
 def with_nan(image):
-    values = image.get_fdata()
+    values = image.get_fdata().copy()  # the image keeps its own
     values[3, 4, 5] = np.nan
     return nib.Nifti1Image(values, image.affine)
 

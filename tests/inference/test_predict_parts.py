@@ -13,7 +13,7 @@ import pytest
 
 from attention_unet.cli.main import main
 from attention_unet.errors import ConfigError, DataError
-from attention_unet.evaluation.provenance import read_provenance
+from attention_unet.evaluation.case_warnings import read_provenance
 from attention_unet.files import lock
 from attention_unet.files.lock import Busy, folder_lock
 from attention_unet.files.part import Part
